@@ -1,0 +1,5 @@
+"""``python -m bench`` is ``quantbench``."""
+
+from bench.cli import main
+
+main()

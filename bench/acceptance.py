@@ -1,0 +1,216 @@
+"""From a run's report to a new baseline: what would move, by how much, and the files with it moved.
+
+A value moves only when it changed by more than a third of its noise, so that baselines stay quiet
+(the rule of PyTorch's compile-time benchmarks). Nothing here measures.
+"""
+
+import datetime
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench import gate
+from bench.baselines import Baseline
+from bench.datasets import Array, read_npz
+from bench.environment import describe
+from bench.errors import BadInput
+from bench.records import Accepted, BaselineCell, BaselineFile, BaselineValue, Cell, Kind, Measurement, Report, Verdict
+from bench.stats import pooled_sd, prediction_tolerance
+
+MINIMUM_SEEDS = 5
+LATENCY_TOLERANCE = 0.05
+LATENCY_TOLERANCE_REASON = "policy: less than 5 % is not called red until reruns of this machine class are on record"
+
+
+@dataclass(frozen=True)
+class Move:
+    """One measurement of one cell, before and after.
+
+    Attributes:
+        old: accepted value; None where there was none.
+        noise_units: change in standard deviations of one repetition; None where nothing repeats.
+        moves: whether an update would take the new value.
+    """
+
+    cell: str
+    measurement: str
+    unit: str
+    old: float | None
+    new: float
+    noise_units: float | None
+    moves: bool
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What an update would write for one model."""
+
+    file: BaselineFile
+    predictions: dict[str, Array]
+    moves: list[Move]
+
+
+def check_report(report: Report, path: Path) -> None:
+    """Raises BadInput unless the report may become a baseline."""
+    if report.state != "complete":
+        raise BadInput(f"{path}: field 'state': the run is {report.state}; only a complete run may become a baseline")
+    if report.trained_from_scratch:
+        raise BadInput(f"{path}: the run trained its own float weights (--train); baselines belong to the pinned ones")
+    for cell in report.cells:
+        if cell.verdict is Verdict.ERROR:
+            raise BadInput(f"{path}: cell {cell.id} could not be measured; repair it and run again")
+
+
+def propose(
+    report: Report, run_folder: Path, model: str, baseline: Baseline, reason: str, only: set[str] | None = None
+) -> Proposal:
+    """The new baseline of one model.
+
+    Args:
+        only: cell ids to take; all of the model's where None.
+
+    Raises:
+        BadInput: a trained cell with too few seeds, or predictions that are not those of the report.
+    """
+    cells = [cell for cell in report.cells if cell.model == model and (only is None or cell.id in only)]
+    if not cells:
+        raise BadInput(f"{run_folder}: the run holds no cell of {model} that --only names")
+    accepted = Accepted(
+        date=datetime.date.today().isoformat(), reason=reason, run=report.run, environment=describe(report.environment)
+    )
+    stored = read_npz(run_folder / "predictions" / f"{model}.npz", "predictions of the run")
+    kept = dict(baseline.file.cells) if baseline.file else {}
+    predictions = dict(baseline.predictions)
+    moves: list[Move] = []
+    for cell in cells:
+        entry, moved = _cell(cell, kept.get(cell.variant, BaselineCell()), accepted, report)
+        kept[cell.variant] = entry
+        moves += moved
+        if any(move.moves and move.measurement == "score" for move in moved) and cell.variant in stored:
+            predictions[cell.variant] = stored[cell.variant]
+    file = BaselineFile(
+        model=model,
+        metric=cells[0].metric,
+        data_sha256=report.data_sha256[model],
+        predictions_sha256="",
+        cells=_with_trained_tolerance(kept, report),
+    )
+    return Proposal(file, predictions, moves)
+
+
+def _cell(cell: Cell, old: BaselineCell, accepted: Accepted, report: Report) -> tuple[BaselineCell, list[Move]]:
+    if cell.failure is not None:
+        return BaselineCell(unsupported=cell.failure.reason), []
+    if cell.seeds and len(cell.seeds) < MINIMUM_SEEDS and "score" in cell.measurements:
+        raise BadInput(
+            f"cell {cell.id}: trained with {len(cell.seeds)} seed(s), a baseline needs {MINIMUM_SEEDS}; "
+            f"run again with --seeds {MINIMUM_SEEDS}, or leave the cell out with --only"
+        )
+    measurements = dict(old.measurements)
+    moves = []
+    for name in ("score", *gate.SIZE_TOLERANCES):
+        if name in cell.measurements:
+            value = _value(name, cell, accepted)
+            move = _move(cell, name, measurements.get(name), value)
+            moves.append(move)
+            if move.moves:
+                measurements[name] = value
+    latency = dict(old.latency)
+    name = latency_name(cell)
+    if name in cell.measurements and Kind.LATENCY in cell.verdicts:
+        machine = report.environment.machine_class
+        value = _latency_value(cell.measurements[name], accepted)
+        move = _move(cell, name, latency.get(machine), value)
+        moves.append(move)
+        if move.moves:
+            latency[machine] = value
+    return BaselineCell(measurements=measurements, latency=latency), moves
+
+
+def latency_name(cell: Cell) -> str:
+    """The latency measurement that is judged: the float control's against the yardstick, else the ratio to it."""
+    return "control_to_yardstick" if cell.variant == "float32" else "latency_ratio"
+
+
+def _move(cell: Cell, name: str, old: BaselineValue | None, new: BaselineValue) -> Move:
+    if old is None:
+        return Move(cell.id, name, new.unit, None, new.value, None, moves=True)
+    change = new.value - old.value
+    units = abs(change) / old.noise if old.noise else None
+    moves = change != 0 if units is None else units > 1 / 3
+    return Move(cell.id, name, new.unit, old.value, new.value, units, moves)
+
+
+def _value(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
+    measured = cell.measurements[name]
+    if name == "score":
+        return BaselineValue(
+            value=measured.value,
+            unit=measured.unit,
+            n=measured.n,
+            noise=measured.spread or 0.0,
+            noise_from="sd over seeds"
+            if cell.seeds
+            else "conversion and inference repeat exactly; any change is tested",
+            values=measured.values,
+            tolerance=0.0,
+            tolerance_from="none needed: changed predictions get an exact McNemar test",
+            accepted=accepted,
+        )
+    return BaselineValue(
+        value=measured.value,
+        unit=measured.unit,
+        n=1,
+        noise=0.0,
+        noise_from="a file has one size",
+        tolerance=gate.SIZE_TOLERANCES[name],
+        tolerance_from=gate.SIZE_TOLERANCE_REASONS[name],
+        accepted=accepted,
+    )
+
+
+def _latency_value(measured: Measurement, accepted: Accepted) -> BaselineValue:
+    return BaselineValue(
+        value=measured.value,
+        unit=measured.unit,
+        n=measured.n,
+        noise=measured.spread or 0.0,
+        noise_from="sd over fresh processes of one run",
+        values=measured.values,
+        tolerance=LATENCY_TOLERANCE,
+        tolerance_from=LATENCY_TOLERANCE_REASON,
+        accepted=accepted,
+    )
+
+
+def _with_trained_tolerance(cells: dict[str, BaselineCell], report: Report) -> dict[str, BaselineCell]:
+    """Tolerances of the cells that train: a prediction interval, its spread pooled over all of them."""
+    scores = {name: cell.measurements["score"] for name, cell in cells.items() if "score" in cell.measurements}
+    samples = {name: score.values for name, score in scores.items() if score.values and len(score.values) > 1}
+    if not samples:
+        return cells
+    sd, degrees = pooled_sd(list(samples.values()))
+    share = report.false_alarms.share
+    scale = next(100.0 if cell.metric_unit == "pp" else 1.0 for cell in report.cells)
+    changed = dict(cells)
+    for name, values in samples.items():
+        tolerance = round(scale * prediction_tolerance(sd, len(values), degrees, share), 4)
+        source = (
+            f"one-sided prediction interval at {share:.2g} of false alarms; sd {scale * sd:.3f} "
+            f"pooled over {len(samples)} trained cells ({degrees} degrees of freedom)"
+        )
+        score = scores[name].model_copy(update={"tolerance": tolerance, "tolerance_from": source})
+        changed[name] = cells[name].model_copy(update={"measurements": {**cells[name].measurements, "score": score}})
+    return changed
+
+
+def distance_to_floor(cell: Cell) -> float | None:
+    """How much more the score may drop before the floor, in the metric's unit; None where no floor was judged."""
+    for judgement in cell.judgements:
+        if judgement.against == "floor" and judgement.tolerance is not None and judgement.change is not None:
+            return judgement.tolerance - judgement.change
+    return None
+
+
+def only_moves(proposal: Proposal) -> Proposal:
+    """The proposal with its unmoved rows left out, for printing."""
+    return replace(proposal, moves=[move for move in proposal.moves if move.moves])

@@ -1,0 +1,196 @@
+"""Model x variant -> artifact, through the store. Runs in a worker; TensorFlow is imported on a miss only."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from bench import training
+from bench.datasets import Array, file_sha256, rows
+from bench.environment import cpu, package_version
+from bench.errors import Unsupported
+from bench.reference import ReferenceModel
+from bench.store import Store, digest, source_fingerprint
+from bench.variants import Variant
+from bench.variants.declare import to_inputs
+
+ARTIFACT = "artifact.tflite"
+REFUSAL = "unsupported.txt"
+_WEIGHTS = "weights.npz"
+
+
+@lru_cache
+def code_sha256(*modules: str) -> str:
+    """Hash of the named files of this package."""
+    here = Path(__file__).parent
+    return digest({module: file_sha256(here / module) for module in modules})
+
+
+@dataclass(frozen=True)
+class Built:
+    """An artifact in the store, or the tools' refusal.
+
+    Attributes:
+        path: the ``.tflite`` file; None where the tools refused.
+        sha256: of its bytes.
+        refusal: the tools' own reason.
+        cached: taken from the store.
+    """
+
+    path: Path | None
+    sha256: str | None
+    refusal: str | None
+    cached: bool
+
+
+def _machine() -> dict[str, Any]:
+    # Sums of floats depend on the instruction set, and with them what training and calibration find.
+    return {"cpu": cpu(), "numpy": package_version("numpy")}
+
+
+def _float_ingredients(model: ReferenceModel, train_seed: int | None) -> dict[str, Any]:
+    common = {"model": model.name, "source": file_sha256(model.file), "data": model.data_sha256}
+    if train_seed is None:
+        return {**common, "weights": model.weights_sha256}
+    packages = {name: package_version(name) for name in ("tensorflow", "tf-keras")}
+    code = code_sha256("training.py", "datasets.py")
+    return {**common, "trained with seed": train_seed, "packages": packages, "code": code, **_machine()}
+
+
+def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None) -> dict[str, Any]:
+    """Everything that decides an artifact's bytes."""
+    return {
+        "what": "artifact",
+        "float model": _float_ingredients(model, train_seed),
+        "variant": variant.name,
+        "variant code": source_fingerprint(variant.make),
+        "packages": {name: package_version(name) for name in variant.packages},
+        "seed": seed if variant.trained else None,
+        "code": code_sha256("build.py", "training.py", "datasets.py"),
+        **_machine(),
+    }
+
+
+def find(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> Built | None:
+    """The artifact of a cell if the store has it; never imports TensorFlow."""
+    folder = store.get(digest(ingredients(model, variant, seed, train_seed)))
+    return None if folder is None else _built(folder, cached=True)
+
+
+def artifact(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> Built:
+    """The artifact of a cell, from the store or made now.
+
+    Raises:
+        BadInput: data or weights are wrong.
+        Exception: whatever the converter raised.
+    """
+    found = find(model, variant, seed, train_seed, store)
+    if found is not None:
+        return found
+    recipe = ingredients(model, variant, seed, train_seed)
+    made = _make(model, variant, seed, train_seed, store)
+    return _built(store.put(digest(recipe), made, recipe), cached=False)
+
+
+def _built(folder: Path, cached: bool) -> Built:
+    if (folder / REFUSAL).exists():
+        return Built(None, None, (folder / REFUSAL).read_text(encoding="utf-8"), cached)
+    path = folder / ARTIFACT
+    return Built(path, file_sha256(path), None, cached)
+
+
+def _make(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> dict[str, bytes]:
+    training.seed_everything(seed)
+    workbench = _Workbench(model, seed, train_seed, store)
+    try:
+        return {ARTIFACT: variant.make(workbench)}
+    except Unsupported as refusal:
+        return {REFUSAL: str(refusal).encode()}
+
+
+class _Workbench:
+    """See :class:`bench.variants.declare.Workbench`."""
+
+    def __init__(self, model: ReferenceModel, seed: int, train_seed: int | None, store: Store) -> None:
+        self.model = model
+        self.seed = seed
+        self._train_seed = train_seed
+        self._store = store
+
+    def tensorflow(self) -> Any:
+        return training.tensorflow()
+
+    def float_model(self) -> Any:
+        if self._train_seed is None:
+            return training.load_pinned(self.model)
+        keras_model = self.model.build(self.tensorflow().keras)
+        keras_model.set_weights(_trained_weights(self.model, self._train_seed, self._store))
+        return keras_model
+
+    def saved_float_model(self) -> str:
+        return _export_once(self, self.model.name, self.model.file, self._train_seed)
+
+    def export(self, keras_model: Any) -> str:
+        tf = self.tensorflow()
+        specs = [tf.TensorSpec([1, *t.shape[1:]], t.dtype, name=t.name.split(":")[0]) for t in keras_model.inputs]
+
+        def forward(*tensors: Any) -> Any:
+            return keras_model(list(tensors) if len(tensors) > 1 else tensors[0], training=False)
+
+        module = tf.Module()
+        module.model = keras_model
+        module.forward = tf.function(forward)
+        folder = _temporary_folder()
+        tf.saved_model.save(module, folder, signatures=module.forward.get_concrete_function(*specs))
+        return folder
+
+    def calibration(self) -> Callable[[], Iterator[list[Any]]]:
+        split = self.model.pack().calibration
+        inputs, _ = self.model.fit_inputs(split.x, split.y)
+        n = len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs)
+        return lambda: (to_inputs(rows(inputs, slice(i, i + 1))) for i in range(n))
+
+    def finetune(self, keras_model: Any) -> None:
+        training.fit(keras_model, self.model, self.model.finetune, self.seed)
+
+
+_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []  # kept until the worker ends, then removed
+
+
+def _temporary_folder() -> str:
+    folder = tempfile.TemporaryDirectory(prefix="quantbench-")
+    _TEMPORARY.append(folder)
+    return folder.name
+
+
+_EXPORTED: dict[tuple[str, Path, int | None], str] = {}
+
+
+def _export_once(workbench: _Workbench, name: str, file: Path, train_seed: int | None) -> str:
+    """Tracing a model again for each variant costs more than converting it; one export a worker serves them all."""
+    key = (name, file, train_seed)
+    if key not in _EXPORTED:
+        _EXPORTED[key] = workbench.export(workbench.float_model())
+    return _EXPORTED[key]
+
+
+def _trained_weights(model: ReferenceModel, train_seed: int, store: Store) -> list[Array]:
+    """Weights trained from scratch, once for all variants and workers that need them."""
+    recipe = {"what": "float weights", **_float_ingredients(model, train_seed)}
+    key = digest(recipe)
+    store.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with FileLock(store.root / f"{key}.lock"):
+        folder = store.get(key)
+        if folder is None:
+            trained = training.train_from_scratch(model, train_seed).get_weights()
+            buffer = BytesIO()
+            np.savez(buffer, *trained)
+            folder = store.put(key, {_WEIGHTS: buffer.getvalue()}, recipe)
+    with np.load(folder / _WEIGHTS, allow_pickle=False) as file:
+        return [file[name] for name in file.files]

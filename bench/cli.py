@@ -1,0 +1,195 @@
+"""The ``quantbench`` command. Heavy modules are imported inside the commands, so that ``--help`` is quick."""
+
+import dataclasses
+import inspect
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench import __version__
+from bench.errors import BadInput, Exit
+from bench.options import PACKAGE, RunOptions, flag
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="A benchmark and regression gate for TensorFlow model quantization.\n\nExample: quantbench run",
+)
+baseline_app = typer.Typer(no_args_is_help=True, help="Compare a run with the baselines, or accept it.")
+app.add_typer(baseline_app, name="baseline")
+
+_DEFAULTS = RunOptions()
+ModelDir = Annotated[Path, typer.Option(help="folder of model files")]
+BaselineDir = Annotated[Path, typer.Option(help="folder of baselines")]
+Run = Annotated[Path, typer.Argument(help="run folder, or its report.json")]
+LATEST = Path("reports/latest")
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"quantbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print version")
+    ] = False,
+) -> None:
+    del version
+
+
+def _run(context: typer.Context, **values: Any) -> None:
+    """Quantize, measure, judge, and write a report.
+
+    Anything not listed goes to pytest: -k, -m ptq, -x, --benchmark-json FILE, ...
+
+    Exit status: 0 green, 1 a regression, 2 interrupted, 3 could not measure (an error, or no baseline),
+    4 bad input, 5 nothing selected.
+
+    Example: quantbench run --models seed_cnn --variants ptq_float16 --no-latency
+    """
+    import pytest
+
+    arguments = [str(PACKAGE / "suites"), "-c", str(PACKAGE / "pytest.ini"), "--rootdir", str(PACKAGE)]
+    arguments += ["-o", f"cache_dir={Path(values['report_dir']).absolute() / '.pytest_cache'}"]
+    for name, value in values.items():
+        if isinstance(value, bool):
+            arguments += [flag(name)] if value else []
+        else:
+            arguments.append(f"{flag(name)}={value}")
+    raise typer.Exit(int(pytest.main(arguments + context.args)))
+
+
+def _declare_run() -> None:
+    """Give ``run`` the options of RunOptions, which pytest's own command line has too."""
+    parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
+    for option in dataclasses.fields(RunOptions):
+        declared = typer.Option(flag(option.name), help=option.metadata["help"])
+        annotation = Annotated[type(option.default), declared]  # type: ignore[valid-type]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(option.name, kind, default=option.default, annotation=annotation))
+    _run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    _run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(_run)
+
+
+_declare_run()
+
+
+@app.command()
+def models(model_dir: ModelDir = _DEFAULTS.model_dir) -> None:
+    """List the reference models, one a line.
+
+    Example: quantbench models
+    """
+    from bench.reference import load_models
+
+    _list({name: model.description for name, model in load_models(model_dir).items()})
+
+
+@app.command()
+def variants() -> None:
+    """List the variants, one a line.
+
+    Example: quantbench variants
+    """
+    from bench.variants import VARIANTS
+
+    _list({name: variant.description for name, variant in VARIANTS.items()})
+
+
+def _list(rows: dict[str, str]) -> None:
+    width = max(len(name) for name in rows)
+    for name, description in rows.items():
+        typer.echo(f"{name:<{width}}  {description}")
+
+
+@app.command()
+def report(run: Run = LATEST) -> None:
+    """Print a run's report as Markdown, made again from its JSON.
+
+    Example: quantbench report reports/latest
+    """
+    from bench.report.folder import read
+    from bench.report.markdown import render
+
+    typer.echo(render(read(run)[0]), nl=False)
+
+
+@baseline_app.command()
+def diff(
+    run: Run = LATEST,
+    only: Annotated[str, typer.Option(help="cells, comma-separated, e.g. seed_cnn/ptq_float16")] = "",
+    model_dir: ModelDir = _DEFAULTS.model_dir,
+    baseline_dir: BaselineDir = _DEFAULTS.baseline_dir,
+) -> None:
+    """Show what accepting a run would change.
+
+    Example: quantbench baseline diff reports/latest
+    """
+    from bench.report.review import render
+
+    loaded, proposals = _proposals(run, only, model_dir, baseline_dir, "(diff)")
+    typer.echo(render(loaded, proposals, written=False), nl=False)
+
+
+@baseline_app.command()
+def update(
+    run: Run = LATEST,
+    reason: Annotated[str, typer.Option(help="why the new values are right; kept in the baseline")] = "",
+    only: Annotated[str, typer.Option(help="cells, comma-separated, e.g. seed_cnn/ptq_float16")] = "",
+    model_dir: ModelDir = _DEFAULTS.model_dir,
+    baseline_dir: BaselineDir = _DEFAULTS.baseline_dir,
+) -> None:
+    """Accept a run's values as the new baselines, and print a review document.
+
+    Example: quantbench baseline update reports/latest --reason "tensorflow 2.21: new int8 softmax"
+    """
+    from bench.baselines import save
+    from bench.report.review import render
+
+    if not reason.strip():
+        raise BadInput('--reason: say why the new values are right, e.g. --reason "tensorflow 2.21: new int8 softmax"')
+    loaded, proposals = _proposals(run, only, model_dir, baseline_dir, reason.strip())
+    for proposal in proposals:
+        save(baseline_dir, proposal.file, proposal.predictions)
+    typer.echo(render(loaded, proposals, written=True), nl=False)
+
+
+def _proposals(run: Path, only: str, model_dir: Path, baseline_dir: Path, reason: str) -> Any:
+    from bench import acceptance
+    from bench.baselines import load
+    from bench.reference import load_models, pick
+    from bench.report.folder import read
+
+    loaded, folder = read(run)
+    acceptance.check_report(loaded, folder)
+    known = load_models(model_dir)
+    ids = set(pick(only, {cell.id: cell for cell in loaded.cells}, "--only"))
+    names = sorted({cell.model for cell in loaded.cells if cell.id in ids})
+    for name in names:
+        if name not in known:
+            raise BadInput(f"{run}: holds model {name!r}, which {model_dir} does not define; give its --model-dir")
+    return loaded, [
+        acceptance.propose(loaded, folder, name, load(baseline_dir, known[name]), reason, ids) for name in names
+    ]
+
+
+def main() -> None:
+    """Entry point: bad input becomes one sentence and exit status 4."""
+    try:
+        app()
+    except BadInput as error:
+        typer.echo(f"quantbench: {error}", err=True)
+        sys.exit(Exit.BAD_INPUT)
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Measuring: artifact + data -> measurements. Nothing here judges."""

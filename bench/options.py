@@ -1,0 +1,55 @@
+"""Options of a run, declared once: pytest and the command line both make theirs from this."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+# ruff: noqa: RUF009 - `_option` is `field`
+
+PACKAGE = Path(__file__).parent
+# In a checkout the folders lie beside the package; a wheel carries copies inside it.
+_CARRIED = PACKAGE / "carried"
+_HOME = _CARRIED if _CARRIED.is_dir() else PACKAGE.parent
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class RunOptions:
+    """What to run and how."""
+
+    models: str = _option("", "models, comma-separated; all where not given, e.g. seed_cnn")
+    variants: str = _option("", "variants, comma-separated; all where not given, e.g. ptq_float16,qat_wi8_ai8")
+    model_dir: Path = _option(_HOME / "models", "folder of model files")
+    baseline_dir: Path = _option(_HOME / "baselines", "folder of baselines")
+    report_dir: Path = _option(Path("reports"), "folder that gets a folder a run, and 'latest'")
+    seeds: int = _option(1, "seeds of every cell that trains; a baseline of such a cell needs 5")
+    train: bool = _option(False, "train the float models from scratch instead of loading pinned weights")
+    no_cache: bool = _option(False, "build and evaluate everything again, whatever the store holds")
+    no_latency: bool = _option(False, "do not time anything")
+    latency_budget: float = _option(3.0, "seconds of timing a cell")
+    workers: int = _option(0, "worker processes; 0: one a core")
+    cell_timeout: float = _option(1800.0, "seconds after which a cell is given up")
+    false_alarms: float = _option(
+        0.01, "false-alarm budget of the whole run: the chance of any red where nothing changed"
+    )
+    update_baselines: str = _option(
+        "", "accept this run's values with the reason given here; the run still ends as it was judged"
+    )
+
+
+def flag(name: str) -> str:
+    """``no_cache`` -> ``--no-cache``."""
+    return "--" + name.replace("_", "-")
+
+
+def from_mapping(values: dict[str, Any]) -> RunOptions:
+    """Options from name -> value, converted to their types."""
+    converted = {}
+    for option in fields(RunOptions):
+        value = values[option.name]
+        kind = option.type
+        converted[option.name] = value if isinstance(kind, str) or isinstance(value, kind) else kind(value)
+    return RunOptions(**converted)

@@ -1,0 +1,177 @@
+"""The pytest side: options, cells as parameters, and tests that wait for a cell and state its verdict.
+
+Loaded from ``bench/conftest.py``, so only where the suites of this package are collected.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import BadInput, Exit, NothingSelected
+from bench.options import RunOptions, flag, from_mapping
+from bench.records import Judgement, Kind, Verdict, worst
+from bench.session import Session
+from bench.variants import VARIANTS
+
+SESSION = pytest.StashKey[Session]()
+INTERRUPTED = pytest.StashKey[bool]()
+_PREFIX = "quantbench_"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("quantbench")
+    for option in dataclasses.fields(RunOptions):
+        name = f"{_PREFIX}{option.name}"
+        text = f"{option.metadata['help']} (default: {option.default or 'none'})"
+        if isinstance(option.default, bool):
+            group.addoption(flag(option.name), dest=name, action="store_true", help=option.metadata["help"])
+        else:
+            group.addoption(flag(option.name), dest=name, type=type(option.default), default=option.default, help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for family in sorted({variant.family for variant in VARIANTS.values()}):
+        config.addinivalue_line("markers", f"{family}: cells of the {family} family")
+    for kind in Kind:
+        config.addinivalue_line("markers", f"{kind}: tests of the {kind} suite")
+    if config.option.help or config.getoption("version", 0):
+        return
+    values = {o.name: config.getoption(f"{_PREFIX}{o.name}") for o in dataclasses.fields(RunOptions)}
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    try:
+        config.stash[SESSION] = Session(from_mapping(values), lambda line: _say(config, reporter, line))
+    except BadInput as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _say(config: pytest.Config, reporter: Any, line: str) -> None:
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is None or capture is None:
+        return
+    with capture.global_and_fixture_disabled():
+        reporter.ensure_newline()
+        reporter.write_line(f"  {line}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cell" not in metafunc.fixturenames or SESSION not in metafunc.config.stash:
+        return
+    parameters = []
+    for cell_id in metafunc.config.stash[SESSION].cell_ids():
+        family = VARIANTS[cell_id.split("/")[1]].family
+        parameters.append(pytest.param(cell_id, id=cell_id, marks=[getattr(pytest.mark, family)]))
+    metafunc.parametrize("cell", parameters)
+
+
+def _kind_of(item: pytest.Item) -> Kind | None:
+    return next((kind for kind in Kind if item.get_closest_marker(kind.value)), None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Latency last: it is timed alone, after everything has been computed."""
+    session = config.stash.get(SESSION, None)
+    if session is not None and session.options.no_latency:
+        gone = [item for item in items if _kind_of(item) is Kind.LATENCY]
+        items[:] = [item for item in items if _kind_of(item) is not Kind.LATENCY]
+        config.hook.pytest_deselected(items=gone)
+    items.sort(key=lambda item: _kind_of(item) is Kind.LATENCY)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    config = session.config
+    run = config.stash.get(SESSION, None)
+    if run is None or config.option.collectonly or not session.items:
+        return
+    wanted: dict[str, set[Kind]] = {}
+    for item in session.items:
+        kind = _kind_of(item)
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and kind and _will_run(config, kind):
+            wanted.setdefault(str(item.callspec.params["cell"]), set()).add(kind)
+    run.selection = _selection(config)
+    try:
+        run.plan(wanted)
+    except NothingSelected:
+        session.items.clear()
+    except BadInput as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _will_run(config: pytest.Config, kind: Kind) -> bool:
+    """pytest-benchmark's own selection: ``--benchmark-only`` and ``--benchmark-skip``."""
+    if kind is Kind.LATENCY:
+        return not (config.getoption("benchmark_skip", False) or config.getoption("benchmark_disable", False))
+    return not config.getoption("benchmark_only", False)
+
+
+def _selection(config: pytest.Config) -> str:
+    given = {
+        "--models": config.getoption(f"{_PREFIX}models"),
+        "--variants": config.getoption(f"{_PREFIX}variants"),
+        "-k": config.getoption("keyword", ""),
+        "-m": config.getoption("markexpr", ""),
+    }
+    return " ".join(f"{option} '{value}'" for option, value in given.items() if value)
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest) -> Session:
+    """The run that this test belongs to."""
+    return request.config.stash[SESSION]
+
+
+def state(judgements: list[Judgement]) -> None:
+    """Pass, fail, xfail or skip by the worst verdict; nothing absent passes."""
+    decided = worst([judgement.verdict for judgement in judgements])
+    words = "\n".join(_sentence(j) for j in judgements if j.verdict is decided)
+    if decided in (Verdict.REGRESSED, Verdict.MISSING, Verdict.ERROR):
+        pytest.fail(words, pytrace=False)
+    if decided in (Verdict.UNSUPPORTED, Verdict.XFAIL):
+        pytest.xfail(words)
+    if decided is Verdict.UNJUDGED:
+        pytest.skip(words)
+
+
+def _sentence(judgement: Judgement) -> str:
+    action = f"\n  → {judgement.action}" if judgement.action else ""
+    return f"{judgement.verdict.upper()} {judgement.message}{action}"
+
+
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    del excinfo  # the exit status says it; the session's end writes the partial report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
+    run = session.config.stash.get(SESSION, None)
+    if run is None or not run.planned:
+        return (yield)
+    interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+    crashed = exitstatus == pytest.ExitCode.INTERNAL_ERROR
+    if not interrupted and not crashed:
+        for cell_id, kind in run.unjudged_controls():
+            run.judge(cell_id, kind)
+    status = run.finish(interrupted)
+    if not crashed:
+        session.exitstatus = int(status)
+    reason = run.options.update_baselines
+    if reason and not interrupted:
+        try:
+            run.update_baselines(reason)
+        except BadInput as error:
+            run.report.notes.append(f"baselines not updated: {error}")
+            session.exitstatus = session.exitstatus or int(Exit.BAD_INPUT)
+    return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    run = config.stash.get(SESSION, None)
+    if run is None or not run.planned:
+        return
+    from bench.report.terminal import summary
+
+    terminalreporter.section("quantbench")
+    terminalreporter.write_line(summary(run.report, Path(run.folder.path)))

@@ -1,0 +1,309 @@
+"""The plain typed records that pass between the rooms, and their JSON Schema. Imports nothing of ours but errors.
+
+Formats carry a semantic version: a reader takes any minor version of its own major one, and refuses a newer major.
+"""
+
+import json
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bench.errors import BadInput
+
+SCHEMA_VERSION = "1.0"
+
+
+class Verdict(StrEnum):
+    """What a judge says. Ordered from best to worst: the worst decides a cell, and nothing absent is a pass."""
+
+    PASS = "pass"
+    IMPROVED = "improved"
+    UNJUDGED = "unjudged"
+    UNSUPPORTED = "unsupported"
+    XFAIL = "xfail"
+    WARN = "warn"
+    MISSING = "missing"
+    ERROR = "error"
+    REGRESSED = "regressed"
+
+
+_ORDER = list(Verdict)
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """The worst verdict; ``unjudged`` where there is none."""
+    return max(verdicts, key=_ORDER.index, default=Verdict.UNJUDGED)
+
+
+class Kind(StrEnum):
+    """What a suite measures; one suite a kind."""
+
+    ACCURACY = "accuracy"
+    SIZE = "size"
+    LATENCY = "latency"
+
+
+class Record(BaseModel):
+    """Unknown keys, NaN and infinity are refused: a typing slip in a hand-edited file must not pass unseen."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Measurement(Record):
+    """A value with its unit, n and spread.
+
+    Attributes:
+        value: the estimate, in ``unit``.
+        n: how many examples, processes or files it is made from.
+        spread: standard deviation of one repetition (a seed, a process), in ``unit``; None where nothing repeats.
+        spread_of: what repeats.
+        values: one value a repetition.
+    """
+
+    value: float
+    unit: str
+    n: int = Field(ge=1)
+    spread: float | None = Field(default=None, ge=0)
+    spread_of: str | None = None
+    values: list[float] | None = None
+
+
+class Judgement(Record):
+    """One judge's word on one measurement.
+
+    Attributes:
+        change: how much worse (positive) or better (negative) than the reference, in ``unit``.
+        tolerance: the largest change that passes, in ``unit``.
+        p_value: probability of so large a change by chance alone, where chance can move it.
+        detectable: the smallest change, in ``unit``, that this judgement would have called red.
+        message: one sentence with both numbers.
+        action: what to do next; empty where there is nothing to do.
+    """
+
+    kind: Kind
+    measurement: str
+    against: Literal["baseline", "floor", "nothing"]
+    verdict: Verdict
+    value: float | None = None
+    reference: float | None = None
+    unit: str = ""
+    change: float | None = None
+    tolerance: float | None = None
+    p_value: float | None = None
+    detectable: float | None = None
+    message: str
+    action: str = ""
+
+
+class Failure(Record):
+    """Why a cell has no result.
+
+    Attributes:
+        what: ``unsupported`` (the tools refuse), ``error``, ``crash`` or ``timeout``.
+        reason: the tool's own words, one line.
+        log: end of the worker's output.
+    """
+
+    what: Literal["unsupported", "error", "crash", "timeout"]
+    reason: str
+    log: str = ""
+
+
+class Cell(Record):
+    """One model x one variant in one run: a row of every report."""
+
+    id: str
+    model: str
+    variant: str
+    family: str
+    control: str | None = None
+    metric: str
+    metric_unit: str
+    seeds: list[int] = Field(default_factory=list)
+    verdict: Verdict = Verdict.UNJUDGED
+    verdicts: dict[Kind, Verdict] = Field(default_factory=dict)
+    selected: bool = Field(default=True, description="False for a control that a selection brought along")
+    cached: bool = False
+    seconds: float = 0.0
+    artifact_sha256: str | None = None
+    predictions_sha256: str | None = None
+    measurements: dict[str, Measurement] = Field(default_factory=dict)
+    judgements: list[Judgement] = Field(default_factory=list)
+    failure: Failure | None = None
+
+
+class Environment(Record):
+    """What a number depends on."""
+
+    python: str
+    os: str
+    cpu: str
+    isa: str = Field(description="hash of the CPU's instruction-set flags")
+    cores: int
+    memory_gib: float
+    packages: dict[str, str]
+    git_commit: str | None
+    git_dirty: bool | None
+    machine_class: str = Field(description="key of latency baselines: CPU, ISA, cores, runtime version, threads")
+
+
+class FalseAlarms(Record):
+    """The run's false-alarm budget and how it was shared (Bonferroni)."""
+
+    budget: float
+    judgements: int
+    share: float
+
+
+class Report(Record):
+    """A run, whole or partial."""
+
+    schema_version: str = SCHEMA_VERSION
+    kind: Literal["quantbench.report"] = "quantbench.report"
+    run: str
+    started: str
+    seconds: float
+    state: Literal["running", "complete", "interrupted"]
+    exit_status: int
+    selection: str
+    trained_from_scratch: bool = False
+    environment: Environment
+    false_alarms: FalseAlarms
+    data_sha256: dict[str, str] = Field(default_factory=dict, description="model -> hash of its data pack")
+    notes: list[str] = Field(default_factory=list)
+    cells: list[Cell]
+
+    @model_validator(mode="after")
+    def _one_key_everywhere(self) -> Self:
+        ids = [cell.id for cell in self.cells]
+        if len(set(ids)) < len(ids):
+            raise ValueError("two cells have the same id")
+        return self
+
+
+class Accepted(Record):
+    """Who accepted a value, when and why; the run that measured it."""
+
+    date: str
+    reason: str
+    run: str
+    environment: str
+
+
+class BaselineValue(Record):
+    """What the maintainers last accepted for one measurement.
+
+    Attributes:
+        noise: standard deviation of one repetition, as recorded; 0 where repeating changes nothing.
+        noise_from: where that number comes from.
+        tolerance: the largest change in the bad direction that passes, in ``unit`` (a ``relative`` one: as a fraction).
+        tolerance_from: how it was derived.
+    """
+
+    value: float
+    unit: str
+    n: int = Field(ge=1)
+    noise: float = Field(ge=0)
+    noise_from: str
+    values: list[float] | None = None
+    tolerance: float = Field(ge=0)
+    tolerance_from: str
+    accepted: Accepted
+
+
+class BaselineCell(Record):
+    """Accepted values of a cell; latency by machine class."""
+
+    measurements: dict[str, BaselineValue] = Field(default_factory=dict)
+    latency: dict[str, BaselineValue] = Field(default_factory=dict)
+    unsupported: str | None = Field(default=None, description="the tools' reason, where the cell cannot be made")
+
+
+class BaselineFile(Record):
+    """``baselines/<model>.json``."""
+
+    schema_version: str = SCHEMA_VERSION
+    kind: Literal["quantbench.baseline"] = "quantbench.baseline"
+    model: str
+    metric: str
+    data_sha256: str
+    predictions_sha256: str = Field(description="of the .npz of stored per-example predictions beside this file")
+    cells: dict[str, BaselineCell]
+
+
+R = TypeVar("R", Report, BaselineFile)
+
+
+def schema(record: type[Record]) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a record."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **record.model_json_schema()}
+
+
+def read_record(path: Path, record: type[R], what: str) -> R:
+    """Read and check a JSON file.
+
+    Raises:
+        BadInput: one sentence with the file, the field, what was found and what was expected.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInput(f"{path}: {what} not found") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: {what} cannot be read: {error}") from None
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: {what} is not JSON ({error}); restore it from git or make it again") from None
+    if not isinstance(data, dict):
+        raise BadInput(f"{path}: {what} must be a JSON object, found {type(data).__name__}")
+    _check_version(path, data, record, what)
+    try:
+        return record.model_validate(data)
+    except ValidationError as error:
+        raise BadInput(f"{path}: {what}: {_first_error(error)}") from None
+
+
+def _check_version(path: Path, data: dict[str, Any], record: type[Record], what: str) -> None:
+    kind = record.model_fields["kind"].default
+    if data.get("kind") != kind:
+        raise BadInput(f"{path}: field 'kind': expected {kind!r}, found {data.get('kind')!r}; this is no {what}")
+    version = str(data.get("schema_version"))
+    major = version.split(".")[0]
+    if not major.isdigit():
+        raise BadInput(f"{path}: field 'schema_version': expected a version like {SCHEMA_VERSION!r}, found {version!r}")
+    if int(major) > int(SCHEMA_VERSION.split(".")[0]):
+        raise BadInput(
+            f"{path}: field 'schema_version': {version} is newer than this quantbench reads ({SCHEMA_VERSION}); "
+            "upgrade quantbench"
+        )
+
+
+def _first_error(error: ValidationError) -> str:
+    first, *rest = error.errors()
+    field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+    found = repr(first.get("input"))
+    more = f" (and {len(rest)} more)" if rest else ""
+    return f"field '{field}': {first['msg']}, found {found[:60]}{more}"
+
+
+def write_json(path: Path, record: Record) -> None:
+    """Write a record atomically: sorted keys, floats rounded to nine significant digits, a final newline."""
+    data = _rounded(record.model_dump(mode="json", exclude_none=True))
+    text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value == 0 or not math.isfinite(value) else float(f"{value:.9g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return value

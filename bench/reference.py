@@ -1,0 +1,185 @@
+"""Reference models: what a ``models/*.py`` file declares, and how the files are found and checked.
+
+Nothing here imports TensorFlow: a model's ``build`` gets the Keras module as its argument.
+"""
+
+import difflib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bench.datasets import Array, Inputs, Pack, checked_bytes_hash, load_pack, read_npz
+from bench.errors import BadInput
+from bench.metrics import ACCURACY, Metric
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast to train; data, so that a control can be trained exactly as long.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: examples a step.
+        learning_rate: of Adam, at the first step.
+        schedule: ``constant``, or ``cosine`` decay to zero over all steps.
+        flip: also train on the images mirrored left to right (twice the steps).
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: Literal["constant", "cosine"] = "constant"
+    flip: bool = False
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Policy: the largest drop from the same-run float control that a release may have.
+
+    Attributes:
+        max_drop: in the unit of the model's metric (pp for accuracy).
+        reason: why this much and no more; shown in the report.
+    """
+
+    max_drop: float
+    reason: str
+
+
+def as_unit_floats(x: Inputs) -> Inputs:
+    """uint8 images (n, h, w) -> float32 (n, h, w, 1) in [0, 1]."""
+    assert isinstance(x, np.ndarray)
+    return np.asarray(x[..., None] / np.float32(255), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """A float Keras model with its data, training recipe, pinned weights and metric.
+
+    Attributes:
+        name: first half of every cell's key.
+        description: one line.
+        build: Keras module -> untrained model; architecture lives in code only.
+        train: recipe from scratch.
+        finetune: recipe of everything that trains further from the float weights (QAT, its control).
+        weights: ``.npz`` of plain arrays, relative to the model's file.
+        weights_sha256: of that file.
+        data: data pack, relative to the model's file.
+        data_sha256: of that file.
+        floors: by variant name, or ``ptq`` / ``qat`` / ``default`` for a whole family.
+        loss: Keras loss name.
+        metric: how outputs become a score.
+        prepare: raw examples -> model inputs (float32).
+        training: (raw x, y) -> (inputs, targets) to fit on; default: prepared x and y.
+        stateful: the runtime keeps state between calls, which is reset before each example.
+        file: the model's file, filled in by the loader.
+    """
+
+    name: str
+    description: str
+    build: Callable[[Any], Any]
+    train: Recipe
+    finetune: Recipe
+    weights: str
+    weights_sha256: str
+    data: str
+    data_sha256: str
+    floors: Mapping[str, Floor]
+    loss: str = "sparse_categorical_crossentropy"
+    metric: Metric = ACCURACY
+    prepare: Callable[[Inputs], Inputs] = as_unit_floats
+    training: Callable[[Array, Array], tuple[Inputs, Array]] | None = None
+    stateful: bool = False
+    file: Path = field(default=Path(), compare=False)
+
+    def pack(self) -> Pack:
+        """The model's data, hash-checked. Raises BadInput."""
+        return load_pack(self.file.parent / self.data, self.data_sha256)
+
+    def weight_arrays(self) -> list[Array]:
+        """Pinned weights in ``model.get_weights()`` order, hash-checked. Raises BadInput."""
+        path = self.file.parent / self.weights
+        checked_bytes_hash(path, self.weights_sha256, "weights")
+        return list(read_npz(path, "weights").values())
+
+    def fit_inputs(self, x: Inputs, y: Array) -> tuple[Inputs, Array]:
+        """Inputs and targets to fit on, from raw examples."""
+        if self.training is not None:
+            assert isinstance(x, np.ndarray)
+            return self.training(x, y)
+        return self.prepare(x), y
+
+    def floor(self, variant: str, family: str) -> Floor | None:
+        """The floor that holds for a variant: its own, else its family's, else the default."""
+        for key in (variant, family, "default"):
+            if key in self.floors:
+                return self.floors[key]
+        return None
+
+
+def load_file(path: Path) -> list[ReferenceModel]:
+    """Run a model file (code that the user trusts) and return the reference models it defines.
+
+    Raises:
+        BadInput: the file cannot be imported, or defines no ReferenceModel.
+    """
+    path = path.resolve()
+    spec = importlib.util.spec_from_file_location(f"quantbench_models.{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise BadInput(f"{path}: not a Python file; a model file defines a bench.reference.ReferenceModel")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise BadInput(f"{path}: the model file failed to import: {type(error).__name__}: {error}") from error
+    found = [value for value in vars(module).values() if isinstance(value, ReferenceModel)]
+    if not found:
+        raise BadInput(f"{path}: defines no bench.reference.ReferenceModel; see models/seed_cnn.py for one")
+    for model in found:
+        object.__setattr__(model, "file", path)
+    return found
+
+
+@lru_cache(maxsize=8)
+def load_models(folder: Path) -> dict[str, ReferenceModel]:
+    """Every reference model of a folder by name, sorted; files that start with ``_`` are helpers.
+
+    Raises:
+        BadInput: no such folder, no model in it, or one name twice.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"--model-dir: {folder} is not a folder; give a folder of model files like models/seed_cnn.py")
+    models: dict[str, ReferenceModel] = {}
+    for path in sorted(folder.glob("*.py")):
+        if path.name.startswith("_"):
+            continue
+        for model in load_file(path):
+            if model.name in models:
+                raise BadInput(f"{path}: model {model.name} is already defined in {models[model.name].file}")
+            models[model.name] = model
+    if not models:
+        raise BadInput(f"--model-dir: {folder} holds no model file; expected files like models/seed_cnn.py")
+    return dict(sorted(models.items()))
+
+
+def pick(names: str | None, known: Mapping[str, Any], option: str) -> list[str]:
+    """The named entries of a comma-separated option, in the order of ``known``; all where it is empty.
+
+    Raises:
+        BadInput: an unknown name, with the nearest known one.
+    """
+    if not names:
+        return list(known)
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise BadInput(f"{option}: unknown name {name!r}; {hint}")
+    return [name for name in known if name in wanted]

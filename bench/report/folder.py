@@ -1,0 +1,85 @@
+"""A run's own folder: ``report.json``, ``report.md``, predictions and logs; ``latest`` points to the last one."""
+
+import datetime
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.baselines import packed
+from bench.datasets import Array
+from bench.errors import BadInput
+from bench.records import Report, read_record, write_json
+from bench.report.markdown import render
+
+REPORT = "report.json"
+MARKDOWN = "report.md"
+
+
+@dataclass
+class RunFolder:
+    """Where a run writes; everything is written under a temporary name and renamed."""
+
+    path: Path
+    _written: dict[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def create(reports: Path) -> "RunFolder":
+        """A new folder named by the time (UTC).
+
+        Raises:
+            BadInput: the report folder cannot be written.
+        """
+        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+        latest = reports / "latest"
+        if latest.exists() and not latest.is_symlink():
+            raise BadInput(f"--report-dir: {latest} is not a link to a run; move it away")
+        for attempt in range(100):
+            path = reports / (stamp if attempt == 0 else f"{stamp}-{attempt}")
+            try:
+                reports.mkdir(parents=True, exist_ok=True)
+                path.mkdir()
+                return RunFolder(path)
+            except FileExistsError:
+                if not reports.is_dir():
+                    raise BadInput(f"--report-dir: {reports} is not a folder; give another") from None
+            except OSError as error:
+                raise BadInput(f"--report-dir: cannot write to {reports}: {error.strerror}; give another") from None
+        raise BadInput(f"--report-dir: {reports} already holds 100 runs of this second")
+
+    def write(self, report: Report, predictions: dict[str, dict[str, Array]]) -> None:
+        """Write what is known so far; a killed run leaves the last whole file."""
+        folder = self.path / "predictions"
+        folder.mkdir(exist_ok=True)
+        for model, arrays in predictions.items():
+            if self._written.get(model) == len(arrays):
+                continue
+            self._written[model] = len(arrays)
+            temporary = folder / f".{model}.npz.tmp"
+            temporary.write_bytes(packed(arrays))
+            temporary.replace(folder / f"{model}.npz")
+        write_json(self.path / REPORT, report)
+
+    def finish(self, report: Report) -> None:
+        """Write the Markdown and point ``latest`` here, atomically."""
+        (self.path / MARKDOWN).write_text(render(report), encoding="utf-8")
+        link = self.path.parent / f".latest-{os.getpid()}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(self.path.name)
+        link.replace(self.path.parent / "latest")
+
+    def remove_store(self) -> None:
+        """Remove the private store of a run that used no cache."""
+        shutil.rmtree(self.path / "store", ignore_errors=True)
+
+
+def read(run: Path) -> tuple[Report, Path]:
+    """The report of a run folder, or of a ``report.json``, and its folder.
+
+    Raises:
+        BadInput: no such run, or a damaged report.
+    """
+    path = run / REPORT if run.is_dir() else run
+    if not path.exists():
+        raise BadInput(f"{run}: no run there; give a run folder such as reports/latest, or its report.json")
+    return read_record(path, Report, "report"), path.parent

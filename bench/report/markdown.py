@@ -1,0 +1,142 @@
+"""``report.md``: what regressed first, then a table a model, then the environment."""
+
+from tabulate import tabulate
+
+from bench.records import Cell, Judgement, Kind, Report
+from bench.report import words
+
+HEADERS = [
+    "variant",
+    "verdict",
+    "score",
+    "drop from control",
+    "floor",
+    "size, KiB",
+    "gzip, KiB",
+    "smaller",
+    "latency, µs",
+    "ratio to float32",
+]
+
+
+def render(report: Report) -> str:
+    """The whole report as GitHub Markdown."""
+    parts = [f"# quantbench: {words.headline(report)}", _facts(report), _attention(report)]
+    models = sorted({cell.model for cell in report.cells})
+    parts += [_model_table(model, [cell for cell in report.cells if cell.model == model]) for model in models]
+    parts += [_sensitivity(report), _environment(report)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _escape(text: str) -> str:
+    """Text of other people's making, safe inside a Markdown table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _facts(report: Report) -> str:
+    lines = [f"Run `{report.run}`, {report.seconds:.0f} s, {report.selection or 'everything selected'}."]
+    if report.trained_from_scratch:
+        lines.append("The float models were trained from scratch (`--train`), not loaded.")
+    unjudged = words.unjudged_latency(report)
+    if unjudged:
+        lines.append(f"Note: {unjudged}.")
+    lines += [f"Note: {note}" for note in report.notes]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _attention(report: Report) -> str:
+    found = [
+        judgement
+        for cell in report.cells
+        for judgement in cell.judgements
+        if judgement.verdict in words.NEEDS_ATTENTION
+    ]
+    if not found:
+        return ""
+    found.sort(key=lambda judgement: words.NEEDS_ATTENTION.index(judgement.verdict))
+    return "## What needs attention\n\n" + "\n".join(_attention_line(judgement) for judgement in found)
+
+
+def _attention_line(judgement: Judgement) -> str:
+    lines = [f"- **{words.MARKS[judgement.verdict]}** ({judgement.kind}) {_escape(judgement.message)}"]
+    if judgement.action:
+        lines += [f"  - {step}" for step in _steps(judgement.action)]
+    return "\n".join(lines)
+
+
+def _steps(action: str) -> list[str]:
+    """``look closer: COMMAND; accept: COMMAND`` -> one line a step, commands in code marks."""
+    steps = []
+    for step in action.split("; "):
+        what, separator, command = step.partition(": ")
+        steps.append(f"{what}: `{command}`" if separator and command.startswith("quantbench") else step)
+    return steps
+
+
+def _model_table(model: str, cells: list[Cell]) -> str:
+    by_id = {cell.id: cell for cell in cells}
+    rows = [_row(cell, by_id) for cell in cells]
+    table = tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True)
+    metric = f"Score: {cells[0].metric} on the whole test split."
+    brought = [cell.variant for cell in cells if not cell.selected]
+    note = f" Brought along as control: {', '.join(brought)}." if brought else ""
+    return f"## {_escape(model)}\n\n{table}\n\n{metric} Latency: median, 1 thread, batch 1.{note}"
+
+
+def _row(cell: Cell, cells: dict[str, Cell]) -> list[str]:
+    verdict = words.MARKS[cell.verdict]
+    if cell.failure is not None:
+        verdict += f": {_escape(cell.failure.reason[:80])}"
+    else:
+        parts = [f"{kind} {words.MARKS[v]}" for kind, v in cell.verdicts.items() if v is not cell.verdict]
+        verdict += f" ({', '.join(parts)})" if parts and cell.verdict.value != "pass" else ""
+    return [
+        f"`{cell.variant}`",
+        verdict,
+        words.score(cell),
+        words.drop(cell, cells),
+        words.floor_of(cell),
+        words.kib(cell.measurements.get("size")),
+        words.kib(cell.measurements.get("gzip_size")),
+        words.smaller(cell, cells),
+        words.microseconds(cell),
+        words.ratio(cell),
+    ]
+
+
+def _sensitivity(report: Report) -> str:
+    budget = report.false_alarms
+    rows = []
+    for cell in report.cells:
+        seen = {j.kind: j.detectable for j in cell.judgements if j.against == "baseline" and j.detectable is not None}
+        if seen:
+            accuracy, latency = seen.get(Kind.ACCURACY), seen.get(Kind.LATENCY)
+            rows.append(
+                [
+                    f"`{cell.id}`",
+                    "" if accuracy is None else f"{accuracy:.2f} {cell.metric_unit}",
+                    "" if latency is None else f"{100 * latency:.1f} %",
+                ]
+            )
+    head = (
+        f"## What this run could have seen\n\nFalse-alarm budget {100 * budget.budget:g} % for the whole run, "
+        f"shared by {budget.judgements} judgements that chance can move: {budget.share:.2g} each."
+    )
+    table = tabulate(
+        rows, headers=["cell", "smallest drop", "smallest slowdown"], tablefmt="github", disable_numparse=True
+    )
+    return f"{head}\n\n{table}" if rows else head
+
+
+def _environment(report: Report) -> str:
+    e = report.environment
+    commit = "unknown" if e.git_commit is None else e.git_commit[:12] + (" with local changes" if e.git_dirty else "")
+    rows = [
+        ["CPU", f"{_escape(e.cpu)} (ISA {e.isa}), {e.cores} cores, {e.memory_gib} GiB"],
+        ["OS", e.os],
+        ["Python", e.python],
+        *[[name, version] for name, version in e.packages.items()],
+        ["commit", commit],
+        ["machine class", f"`{e.machine_class}`"],
+    ]
+    return "## Environment\n\n" + tabulate(rows, headers=["what", "value"], tablefmt="github", disable_numparse=True)

@@ -1,0 +1,43 @@
+"""The one-screen summary after a run."""
+
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench.records import Report
+from bench.report import words
+
+MOST_LINES = 10
+
+
+def summary(report: Report, folder: Path) -> str:
+    """Verdict, a compact table, what needs attention, and where the report is."""
+    by_id = {cell.id: cell for cell in report.cells}
+    rows = [
+        [
+            cell.id,
+            words.MARKS[cell.verdict],
+            words.score(cell),
+            words.drop(cell, by_id).replace(" (no floor)", ""),
+            words.kib(cell.measurements.get("size")),
+            words.microseconds(cell),
+            words.ratio(cell),
+        ]
+        for cell in report.cells
+    ]
+    headers = ["cell", "verdict", "score", "drop", "KiB", "µs", "ratio to float32"]
+    lines = [tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True), ""]
+    found = [j for cell in report.cells for j in cell.judgements if j.verdict in words.NEEDS_ATTENTION]
+    found.sort(key=lambda judgement: words.NEEDS_ATTENTION.index(judgement.verdict))
+    for judgement in found[:MOST_LINES]:
+        lines.append(f"{words.MARKS[judgement.verdict]}  {judgement.message}")
+        if judgement.action:
+            lines.append(f"    → {judgement.action}")
+    if len(found) > MOST_LINES:
+        lines.append(f"… and {len(found) - MOST_LINES} more in the report")
+    unjudged = words.unjudged_latency(report)
+    if unjudged:
+        lines.append(f"note: {unjudged}")
+    lines += [f"note: {note}" for note in report.notes]
+    lines += ["", words.headline(report), f"report: {folder / 'report.md'}"]
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""Words and numbers that every report prints the same way."""
+
+from bench.records import Cell, Kind, Measurement, Report, Verdict
+
+MARKS = {
+    Verdict.PASS: "✓ pass",
+    Verdict.IMPROVED: "▲ improved",
+    Verdict.UNJUDGED: "– unjudged",
+    Verdict.UNSUPPORTED: "∅ unsupported",
+    Verdict.XFAIL: "x xfail",
+    Verdict.WARN: "! warn",
+    Verdict.MISSING: "? missing",
+    Verdict.ERROR: "✗ error",
+    Verdict.REGRESSED: "✗ REGRESSED",
+}
+STATUS_WORDS = {
+    0: "GREEN",
+    1: "RED: regressed",
+    2: "INTERRUPTED",
+    3: "NOT MEASURED: an error, or a baseline is missing",
+}
+NEEDS_ATTENTION = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING, Verdict.WARN, Verdict.IMPROVED)
+
+
+def headline(report: Report) -> str:
+    """Status in one line."""
+    counts = {verdict: sum(cell.verdict is verdict for cell in report.cells) for verdict in reversed(Verdict)}
+    cells = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    partial = "" if report.state == "complete" else f"; PARTIAL, the run is {report.state}"
+    return f"{STATUS_WORDS.get(report.exit_status, report.exit_status)} ({len(report.cells)} cells: {cells}{partial})"
+
+
+def unjudged_latency(report: Report) -> str | None:
+    """What to say where latencies were measured and not judged."""
+    count = sum(cell.verdicts.get(Kind.LATENCY) is Verdict.UNJUDGED for cell in report.cells)
+    if not count:
+        return None
+    return (
+        f"latency is unjudged in {count} cells: no baseline for this machine class ({report.environment.machine_class})"
+    )
+
+
+def score(cell: Cell) -> str:
+    """The score with its unit."""
+    found = cell.measurements.get("score")
+    if found is None:
+        return ""
+    text = f"{100 * found.value:.2f} %" if found.unit == "fraction" else f"{found.value:.5g} {found.unit}"
+    if found.spread is not None:
+        scale = 100 if found.unit == "fraction" else 1
+        text += f" ± {scale * found.spread:.2f}"
+    return text
+
+
+def drop(cell: Cell, cells: dict[str, Cell]) -> str:
+    """Drop from the float control of the same run."""
+    control = cells.get(f"{cell.model}/{cell.control}")
+    if control is None or "score" not in cell.measurements or "score" not in control.measurements:
+        return ""
+    for judgement in cell.judgements:
+        if judgement.against == "floor" and judgement.change is not None:
+            return f"{judgement.change:+.2f} {cell.metric_unit}"
+    difference = control.measurements["score"].value - cell.measurements["score"].value
+    scale = 100 if cell.metric_unit == "pp" else 1
+    return f"{scale * difference:+.2f} {cell.metric_unit} (no floor)"
+
+
+def floor_of(cell: Cell) -> str:
+    """The largest drop that the floor allows."""
+    for judgement in cell.judgements:
+        if judgement.against == "floor" and judgement.tolerance is not None:
+            return f"{judgement.tolerance:g} {cell.metric_unit}"
+    return ""
+
+
+def kib(measurement: Measurement | None) -> str:
+    """Bytes in KiB."""
+    return "" if measurement is None else f"{measurement.value / 1024:,.1f}"
+
+
+def microseconds(cell: Cell) -> str:
+    """Median latency."""
+    found = cell.measurements.get("latency")
+    return "" if found is None else f"{found.value:,.1f}"
+
+
+def ratio(cell: Cell) -> str:
+    """Latency ratio with the standard error of its mean over processes."""
+    found = cell.measurements.get("latency_ratio")
+    if found is None or found.spread is None:
+        return ""
+    return f"{found.value:.3f} ± {found.spread / found.n**0.5:.3f}"
+
+
+def smaller(cell: Cell, cells: dict[str, Cell]) -> str:
+    """How many times smaller than float32."""
+    control = cells.get(f"{cell.model}/float32")
+    if control is None or "size" not in cell.measurements or "size" not in control.measurements:
+        return ""
+    return f"{control.measurements['size'].value / cell.measurements['size'].value:.2f}×"

@@ -1,0 +1,100 @@
+"""``litert-cpu``: the LiteRT interpreter with its default CPU kernels (XNNPACK where they apply)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.datasets import Array, Inputs
+
+
+def quantize(values: Array, dtype: Any, scale: float, zero_point: int) -> Array:
+    """Real values -> integers by round and clamp; a plain cast would truncate and wrap around."""
+    if scale == 0:
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(values / scale + zero_point), limits.min, limits.max).astype(dtype)
+
+
+def dequantize(values: Array, scale: float, zero_point: int) -> Array:
+    """Integers -> float32; values of a tensor without scale are returned as they are."""
+    if scale == 0:
+        return values
+    return ((values.astype(np.float32) - zero_point) * np.float32(scale)).astype(np.float32)
+
+
+class LiteRT:
+    """One loaded artifact. Examples are run one at a time, as a device would.
+
+    Args:
+        artifact: a ``.tflite`` file.
+        threads: CPU threads of the kernels.
+        stateful: reset recurrent state before each example (the runtime keeps it between calls).
+    """
+
+    def __init__(self, artifact: Path | bytes, threads: int = 1, stateful: bool = False) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        where = {"model_content": artifact} if isinstance(artifact, bytes) else {"model_path": str(artifact)}
+        self._interpreter = Interpreter(num_threads=threads, **where)
+        self._interpreter.allocate_tensors()
+        self._stateful = stateful
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = self._interpreter.get_output_details()
+
+    def prepare(self, inputs: Inputs) -> list[Array]:
+        """Examples as the artifact's own input tensors take them: quantized where they are integers."""
+        ordered = [inputs[_plain_name(d["name"])] for d in self._inputs] if isinstance(inputs, dict) else [inputs]
+        prepared = []
+        for values, detail in zip(ordered, self._inputs, strict=True):
+            dtype = np.dtype(detail["dtype"])
+            if dtype.kind in "iu" and values.dtype.kind == "f":
+                values = quantize(values, dtype, *detail["quantization"])
+            prepared.append(np.ascontiguousarray(values, dtype=dtype))
+        return prepared
+
+    def feeder(self, inputs: Inputs) -> Callable[[int], None]:
+        """A function that puts example i (modulo their number) into the input tensors."""
+        prepared = self.prepare(inputs)
+        n = len(prepared[0])
+
+        def feed(i: int) -> None:
+            for detail, values in zip(self._inputs, prepared, strict=True):
+                self._interpreter.set_tensor(detail["index"], values[i % n : i % n + 1])
+
+        return feed
+
+    def invoke(self) -> None:
+        """Run the loaded example; the call returns when the result is there."""
+        self._interpreter.invoke()
+
+    def run(self, inputs: Inputs) -> Inputs:
+        """Outputs of every example, float32, shape (n, ...); several outputs as a dict by name."""
+        prepared = self.prepare(inputs)
+        interpreter = self._interpreter
+        collected: list[list[Array]] = [[] for _ in self._outputs]
+        in_indices = [detail["index"] for detail in self._inputs]
+        out_indices = [detail["index"] for detail in self._outputs]
+        for i in range(len(prepared[0])):
+            if self._stateful:
+                interpreter.reset_all_variables()
+            for index, values in zip(in_indices, prepared, strict=True):
+                interpreter.set_tensor(index, values[i : i + 1])
+            interpreter.invoke()
+            for index, rows in zip(out_indices, collected, strict=True):
+                rows.append(interpreter.get_tensor(index)[0])
+        outputs = [
+            dequantize(np.stack(rows), *detail["quantization"])
+            if np.dtype(detail["dtype"]).kind in "iu"
+            else np.stack(rows)
+            for rows, detail in zip(collected, self._outputs, strict=True)
+        ]
+        if len(outputs) == 1:
+            return outputs[0]
+        return {_plain_name(detail["name"]): values for detail, values in zip(self._outputs, outputs, strict=True)}
+
+
+def _plain_name(tensor: str) -> str:
+    """``serving_default_image:0`` -> ``image``."""
+    return tensor.removeprefix("serving_default_").split(":")[0]

@@ -1,0 +1,410 @@
+"""One run: which cells, computed where, judged how, written to which folder.
+
+The pytest side asks for a cell's judgements and waits; everything else happens here.
+"""
+
+import datetime
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bench import acceptance, baselines, environment, gate
+from bench.datasets import Array
+from bench.errors import BadInput, Exit, NothingSelected
+from bench.executor import Executor, LocalExecutor
+from bench.measure import latency
+from bench.options import RunOptions
+from bench.records import Cell, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
+from bench.reference import ReferenceModel, load_models, pick
+from bench.report.folder import RunFolder
+from bench.store import Store, default_root
+from bench.variants import FLOAT_CONTROL, VARIANTS, Variant
+from bench.work import Outcome, Task, from_store
+
+CellId = str
+_TICK_SECONDS = 0.2
+_SAVE_SECONDS = 1.0
+
+
+@dataclass
+class _Planned:
+    """A cell of this run: what is asked of it, and what came of it."""
+
+    model: ReferenceModel
+    variant: Variant
+    kinds: set[Kind]
+    selected: bool
+    seeds: list[int]
+    futures: list["Future[Outcome]"] = field(default_factory=list)
+    announced: bool = False
+
+    @property
+    def id(self) -> CellId:
+        return f"{self.model.name}/{self.variant.name}"
+
+
+class Session:
+    """A run of the matrix.
+
+    Args:
+        options: see :class:`RunOptions`.
+        say: takes one line of progress.
+
+    Raises:
+        BadInput: anything the user gave is wrong; checked before anything is computed.
+    """
+
+    def __init__(self, options: RunOptions, say: Callable[[str], None] = print) -> None:
+        self.options = options
+        self.say = say
+        self.models = load_models(options.model_dir)
+        self.model_names = pick(options.models, self.models, "--models")
+        self.variant_names = pick(options.variants, VARIANTS, "--variants")
+        _check_numbers(options)
+        for name in self.model_names:
+            self.models[name].pack()
+            self.models[name].weight_arrays()
+        self.baselines = {name: baselines.load(options.baseline_dir, self.models[name]) for name in self.model_names}
+        self.folder = RunFolder.create(options.report_dir)
+        self._store = Store(self.folder.path / "store" if options.no_cache else default_root())
+        self._planned: dict[CellId, _Planned] = {}
+        self._executor: Executor | None = None
+        self._judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
+        self._timed: dict[CellId, latency.Latency] = {}
+        self._start = self._saved = time.perf_counter()
+        self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._environment = environment.collect()
+        self.selection = ""
+
+    # ------------------------------------------------------------ what to do
+
+    def cell_ids(self) -> list[CellId]:
+        """Every cell that ``--models`` and ``--variants`` leave, models in order, controls first."""
+        return [f"{model}/{variant}" for model in self.model_names for variant in self.variant_names]
+
+    def plan(self, wanted: dict[CellId, set[Kind]]) -> None:
+        """Fix the cells of this run, with the controls that they need, and start computing.
+
+        Raises:
+            NothingSelected: no cell is wanted.
+        """
+        if not wanted:
+            raise NothingSelected("the selection leaves no cell")
+        for cell_id, kinds in wanted.items():
+            self._add(cell_id, kinds, selected=True)
+        for planned in list(self._planned.values()):
+            for control in {planned.variant.control or FLOAT_CONTROL, FLOAT_CONTROL} - {planned.variant.name}:
+                cell_id = f"{planned.model.name}/{control}"
+                if cell_id not in self._planned:
+                    self._add(cell_id, planned.kinds - {Kind.LATENCY}, selected=False)
+        order = {name: i for i, name in enumerate(VARIANTS)}
+        by_name = sorted(self._planned.values(), key=lambda cell: (cell.model.name, order[cell.variant.name]))
+        self._planned = {cell.id: cell for cell in by_name}
+        self._submit()
+
+    @property
+    def planned(self) -> bool:
+        """Whether there is anything to run and report."""
+        return bool(self._planned)
+
+    def _add(self, cell_id: CellId, kinds: set[Kind], selected: bool) -> None:
+        model, variant = cell_id.split("/")
+        seeds = list(range(self.options.seeds)) if VARIANTS[variant].trained else [0]
+        self._planned[cell_id] = _Planned(self.models[model], VARIANTS[variant], set(kinds), selected, seeds)
+
+    def _submit(self) -> None:
+        tasks = [(cell, self._task(cell, seed)) for cell in self._planned.values() for seed in cell.seeds]
+        # What trains takes longest, so it starts first and the short cells fill the gaps.
+        for cell, task in sorted(tasks, key=lambda pair: not pair[0].variant.trained):
+            found = from_store(task)
+            if found is not None:
+                future: Future[Outcome] = Future()
+                future.set_result(found)
+            else:
+                if self._executor is None:
+                    self._executor = LocalExecutor(self.options.workers or None)
+                future = self._executor.submit(task, self.options.cell_timeout)
+            cell.futures.append(future)
+
+    def _task(self, cell: _Planned, seed: int) -> Task:
+        name = f"{cell.model.name}.{cell.variant.name}.{seed}.log"
+        train_seed = 0 if self.options.train else None
+        log = self.folder.path.absolute() / "logs" / name
+        return Task(
+            cell.model.file, cell.model.name, cell.variant.name, seed, train_seed, self._store.root.absolute(), log
+        )
+
+    # ------------------------------------------------------------ results
+
+    def _wait(self, cells: list[_Planned]) -> None:
+        waiting = [future for cell in cells for future in cell.futures]
+        while True:
+            self._announce()
+            unfinished = [future for future in waiting if not future.done()]
+            if not unfinished:
+                return
+            try:
+                unfinished[0].result(timeout=_TICK_SECONDS)
+            except FutureTimeout:
+                continue
+
+    def _announce(self) -> None:
+        done = [cell for cell in self._planned.values() if all(future.done() for future in cell.futures)]
+        for cell in done:
+            if cell.announced:
+                continue
+            cell.announced = True
+            outcomes = [future.result() for future in cell.futures]
+            how = "from the store" if all(outcome.cached for outcome in outcomes) else f"{_seconds(outcomes):.1f} s"
+            failure = next((outcome.failure for outcome in outcomes if outcome.failure), None)
+            ended = f" {failure.what}: {failure.reason[:120]}" if failure else ""
+            self.say(
+                f"[{sum(c.announced for c in self._planned.values())}/{len(self._planned)}] {cell.id} {how}{ended}"
+            )
+
+    def _outcomes(self, cell_id: CellId) -> list[Outcome]:
+        cell = self._planned[cell_id]
+        self._wait([cell])
+        return [future.result() for future in cell.futures]
+
+    def false_alarms(self) -> FalseAlarms:
+        """The budget, shared over every judgement of this run that chance can move."""
+        movable = sum(len(cell.kinds & {Kind.ACCURACY, Kind.LATENCY}) for cell in self._planned.values())
+        return gate.share(self.options.false_alarms, movable)
+
+    def judge(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
+        """The judgements of one kind on one cell; waits for the cell, and is worked out once."""
+        known = self._judgements.setdefault(cell_id, {})
+        if kind not in known:
+            known[kind] = self._judge(cell_id, kind)
+            if time.perf_counter() - self._saved > _SAVE_SECONDS:
+                self._save("running", Exit.GREEN)
+        return known[kind]
+
+    def _judge(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
+        cell = self._planned[cell_id]
+        outcomes = self._outcomes(cell_id)
+        baseline = self.baselines[cell.model.name].cell(cell.variant.name)
+        failed = next((outcome.failure for outcome in outcomes if outcome.failure), None)
+        if failed is not None:
+            return [gate.failed(self._subject(cell), kind, failed, baseline)]
+        if kind is Kind.ACCURACY:
+            return self._judge_accuracy(cell, outcomes)
+        if kind is Kind.SIZE:
+            return gate.sizes(self._subject(cell), self._measurements(cell, outcomes), baseline)
+        return self._judge_latency(cell, outcomes)
+
+    def _subject(self, cell: _Planned) -> gate.Subject:
+        return gate.Subject(cell.model.name, cell.variant.name, str(self.folder.path))
+
+    def _judge_accuracy(self, cell: _Planned, outcomes: list[Outcome]) -> list[Judgement]:
+        subject, metric = self._subject(cell), cell.model.metric
+        baseline = self.baselines[cell.model.name]
+        score = self._measurements(cell, outcomes).get("score")
+        assert outcomes[0].predictions is not None
+        answers = gate.Answers(score, outcomes[0].predictions, sum(outcome.nonfinite for outcome in outcomes))
+        judgements = [
+            gate.accuracy(
+                subject,
+                metric,
+                answers,
+                cell.model.pack().test.y,
+                baseline.cell(cell.variant.name),
+                baseline.predictions.get(cell.variant.name),
+                self.false_alarms().share,
+                cell.variant.trained or self.options.train,
+            )
+        ]
+        if cell.variant.control is not None:
+            control_id = f"{cell.model.name}/{cell.variant.control}"
+            control = self._measurements(self._planned[control_id], self._outcomes(control_id)).get("score")
+            limit = cell.model.floor(cell.variant.name, cell.variant.family)
+            against_floor = gate.floor(subject, metric, score, control, limit)
+            judgements += [against_floor] if against_floor else []
+        return judgements
+
+    def _judge_latency(self, cell: _Planned, outcomes: list[Outcome]) -> list[Judgement]:
+        judgement = self._time(cell, outcomes)
+        if judgement.verdict is Verdict.REGRESSED:
+            # Red only after a second, fresh measurement says the same.
+            self.say(f"{cell.id}: latency looks regressed; measuring it once more")
+            judgement = self._time(cell, outcomes)
+        return [judgement]
+
+    def _time(self, cell: _Planned, outcomes: list[Outcome]) -> Judgement:
+        self._quiet()
+        control = self._outcomes(f"{cell.model.name}/{FLOAT_CONTROL}")[0]
+        subject = self._subject(cell)
+        assert outcomes[0].artifact is not None
+        if control.artifact is None:
+            return gate.not_timed(subject, "its float control could not be made")
+        try:
+            timed = latency.measure(outcomes[0].artifact, control.artifact, cell.model, self.options.latency_budget)
+        except latency.LatencyFailed as error:
+            return gate.not_timed(subject, str(error))
+        self._timed[cell.id] = timed
+        name = "control_to_yardstick" if cell.variant.name == FLOAT_CONTROL else "latency_ratio"
+        baseline = self.baselines[cell.model.name].cell(cell.variant.name)
+        machine = self._environment.machine_class
+        return gate.latency(
+            subject, name, _latency_measurements(timed)[name], baseline, machine, self.false_alarms().share
+        )
+
+    def latency_blocks(self, cell_id: CellId) -> list[float]:
+        """Timed blocks of a cell, seconds a call, for pytest-benchmark; empty where it was not timed."""
+        timed = self._timed.get(cell_id)
+        return timed.blocks() if timed else []
+
+    def _quiet(self) -> None:
+        """Nothing else of ours runs while something is timed."""
+        if self._executor is not None:
+            self._wait(list(self._planned.values()))
+            self._executor.stop()
+            self._executor = None
+
+    def _measurements(self, cell: _Planned, outcomes: list[Outcome]) -> dict[str, Measurement]:
+        found: dict[str, Measurement] = {}
+        scores = [outcome.score for outcome in outcomes]
+        good = [outcome for outcome in outcomes if outcome.failure is None]
+        if len(good) == len(outcomes) and np.isfinite(scores).all():
+            found["score"] = Measurement(
+                value=float(np.mean(scores)),
+                unit="fraction" if cell.model.metric.scale == 100 else cell.model.metric.unit,
+                n=len(cell.model.pack().test),
+                spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+                spread_of="seeds" if len(scores) > 1 else None,
+                values=scores if cell.variant.trained else None,
+            )
+        if good:
+            found["nonfinite"] = Measurement(
+                value=sum(o.nonfinite for o in good), unit="examples", n=len(cell.model.pack().test)
+            )
+            assert good[0].sizes is not None
+            for name, size in good[0].sizes.items():
+                found[name] = Measurement(value=size, unit="bytes", n=1)
+        if cell.id in self._timed:
+            found |= _latency_measurements(self._timed[cell.id])
+        return found
+
+    # ------------------------------------------------------------ the report
+
+    def finish(self, interrupted: bool) -> Exit:
+        """Write the last report, point ``latest`` at it, and return the exit status."""
+        if self._executor is not None:
+            self._executor.stop()
+            self._executor = None
+        status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
+        self._save("interrupted" if interrupted else "complete", status)
+        self.folder.finish(self.report)
+        if self.options.no_cache:
+            self.folder.remove_store()
+        return status
+
+    def update_baselines(self, reason: str) -> list[acceptance.Proposal]:
+        """Accept this run's values; the run's own status stays what it was."""
+        acceptance.check_report(self.report, self.folder.path)
+        proposals = []
+        for model in {cell.model.name for cell in self._planned.values()}:
+            proposal = acceptance.propose(self.report, self.folder.path, model, self.baselines[model], reason)
+            baselines.save(self.options.baseline_dir, proposal.file, proposal.predictions)
+            proposals.append(proposal)
+        return proposals
+
+    def _save(self, state: str, status: Exit) -> None:
+        cells = self._cells()
+        self.report = Report.model_validate(
+            {
+                "run": self.folder.path.name,
+                "started": self._started,
+                "seconds": time.perf_counter() - self._start,
+                "state": state,
+                "exit_status": int(status),
+                "selection": self.selection,
+                "trained_from_scratch": self.options.train,
+                "environment": self._environment,
+                "false_alarms": self.false_alarms(),
+                "data_sha256": {cell.model.name: cell.model.data_sha256 for cell in self._planned.values()},
+                "cells": cells,
+            }
+        )
+        self.folder.write(self.report, self._predictions())
+        self._saved = time.perf_counter()
+
+    def _predictions(self) -> dict[str, dict[str, Array]]:
+        by_model: dict[str, dict[str, Array]] = {}
+        for cell in self._planned.values():
+            first = cell.futures[0]
+            if first.done() and first.result().predictions is not None:
+                by_model.setdefault(cell.model.name, {})[cell.variant.name] = first.result().predictions  # type: ignore[assignment]
+        return by_model
+
+    def _cells(self) -> list[Cell]:
+        return [self._cell(cell) for cell in self._planned.values()]
+
+    def _cell(self, cell: _Planned) -> Cell:
+        outcomes = [future.result() for future in cell.futures if future.done()]
+        known = self._judgements.get(cell.id, {})
+        judgements = [judgement for kind in Kind for judgement in known.get(kind, [])]
+        finished = len(outcomes) == len(cell.futures)
+        return Cell(
+            id=cell.id,
+            model=cell.model.name,
+            variant=cell.variant.name,
+            family=cell.variant.family,
+            control=cell.variant.control,
+            metric=cell.model.metric.name,
+            metric_unit=cell.model.metric.unit,
+            seeds=cell.seeds if cell.variant.trained else [],
+            verdict=worst([judgement.verdict for judgement in judgements]),
+            verdicts={kind: worst([j.verdict for j in found]) for kind, found in known.items()},
+            selected=cell.selected,
+            cached=finished and all(outcome.cached for outcome in outcomes),
+            seconds=_seconds(outcomes),
+            artifact_sha256=outcomes[0].artifact_sha256 if outcomes else None,
+            measurements=self._measurements(cell, outcomes) if finished else {},
+            judgements=judgements,
+            failure=next((outcome.failure for outcome in outcomes if outcome.failure), None),
+        )
+
+    def unjudged_controls(self) -> list[tuple[CellId, Kind]]:
+        """What a selection brought along and no test asks for; judged too, so that a sick control is seen."""
+        return [(cell.id, kind) for cell in self._planned.values() if not cell.selected for kind in cell.kinds]
+
+
+def _seconds(outcomes: list[Outcome]) -> float:
+    return sum(outcome.seconds for outcome in outcomes)
+
+
+def _latency_measurements(timed: latency.Latency) -> dict[str, Measurement]:
+    def over_processes(values: list[float], unit: str) -> Measurement:
+        return Measurement(
+            value=float(np.mean(values)),
+            unit=unit,
+            n=len(values),
+            spread=float(np.std(values, ddof=1)),
+            spread_of="fresh processes",
+            values=values,
+        )
+
+    micro = timed.microseconds()
+    return {
+        "latency": over_processes(micro, "µs").model_copy(update={"value": float(np.median(micro))}),
+        "latency_ratio": over_processes(timed.ratios(), "ratio to float32"),
+        "control_to_yardstick": over_processes(timed.control_to_yardstick(), "ratio to yardstick"),
+    }
+
+
+def _check_numbers(options: RunOptions) -> None:
+    limits = {"seeds": 1, "workers": 0}
+    for name, least in limits.items():
+        if getattr(options, name) < least:
+            raise BadInput(f"--{name}: expected a whole number of at least {least}, found {getattr(options, name)}")
+    for name in ("latency_budget", "cell_timeout", "false_alarms"):
+        if not getattr(options, name) > 0:
+            raise BadInput(f"--{name.replace('_', '-')}: expected a number above 0, found {getattr(options, name)}")
+    if options.false_alarms >= 1:
+        raise BadInput(f"--false-alarms: expected a probability below 1, found {options.false_alarms}")

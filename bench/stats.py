@@ -1,0 +1,97 @@
+"""Statistics of the judges: pure functions of numbers."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from bench.datasets import Array
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two answers to the same n examples, where each is right or wrong.
+
+    Attributes:
+        lost: examples that only the reference has right.
+        gained: examples that only the new one has right.
+    """
+
+    n: int
+    lost: int
+    gained: int
+
+    @property
+    def drop(self) -> float:
+        """Drop of the fraction right; negative means better."""
+        return (self.lost - self.gained) / self.n
+
+    def p_worse(self) -> float:
+        """Exact McNemar test, one-sided: probability of at least ``lost`` among the discordant, were both equal.
+
+        Source: McNemar 1947; the exact form is the binomial test of the discordant pairs.
+        """
+        return _binomial_tail(self.lost, self.lost + self.gained)
+
+    def p_better(self) -> float:
+        """The same in the other direction."""
+        return _binomial_tail(self.gained, self.lost + self.gained)
+
+    def smallest_detectable(self, share: float) -> float:
+        """Smallest further drop (a fraction) that the test calls significant at ``share``, where all of it is lost
+        examples on top of the discordant pairs seen now.
+        """
+        discordant_each_way = min(self.lost, self.gained)
+        lost = discordant_each_way
+        while _binomial_tail(lost, lost + discordant_each_way) > share:
+            lost += 1
+        return (lost - discordant_each_way) / self.n
+
+
+def _binomial_tail(k: int, n: int) -> float:
+    return 1.0 if n == 0 else float(stats.binom.sf(k - 1, n, 0.5))
+
+
+def pair(new: Array, old: Array) -> Paired:
+    """Count the discordant pairs of two boolean arrays of shape (n,)."""
+    return Paired(len(new), int(np.count_nonzero(old & ~new)), int(np.count_nonzero(new & ~old)))
+
+
+def prediction_tolerance(sd: float, n: int, degrees: int, share: float) -> float:
+    """How far below the mean of n repetitions one new repetition may fall, so that chance alone exceeds it with
+    probability ``share``: the one-sided prediction interval of a normal sample.
+
+    Args:
+        sd: standard deviation of one repetition, with ``degrees`` degrees of freedom.
+    """
+    return float(stats.t.ppf(1 - share, degrees)) * sd * math.sqrt(1 + 1 / n)
+
+
+def pooled_sd(samples: list[list[float]]) -> tuple[float, int]:
+    """(sd, degrees of freedom) of one repetition, pooled over groups with means of their own."""
+    degrees = sum(len(values) - 1 for values in samples)
+    if degrees == 0:
+        return 0.0, 0
+    squares = sum(float(np.var(values, ddof=1)) * (len(values) - 1) for values in samples if len(values) > 1)
+    return math.sqrt(squares / degrees), degrees
+
+
+def ratio_change(new: list[float], old_mean: float, old_sd: float, old_n: int) -> tuple[float, float, int]:
+    """(relative change, its standard error, degrees of freedom) of a mean ratio against a recorded one."""
+    mean = float(np.mean(new))
+    sd, degrees = pooled_sd([new])
+    error = math.sqrt(sd**2 / len(new) + old_sd**2 / old_n) / old_mean
+    return mean / old_mean - 1, error, degrees + old_n - 1
+
+
+def p_above(value: float, error: float, degrees: int) -> float:
+    """One-sided probability that an estimate of zero comes out at ``value`` or more (Student's t)."""
+    if error == 0:
+        return 0.0 if value > 0 else 1.0
+    return float(stats.t.sf(value / error, degrees))
+
+
+def t_quantile(share: float, degrees: int) -> float:
+    """Upper quantile of Student's t."""
+    return float(stats.t.ppf(1 - share, degrees))

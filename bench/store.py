@@ -1,0 +1,116 @@
+"""A content-addressed store: a result lies under the hash of everything that decides it.
+
+Entries are folders, written under a temporary name and renamed, and checked by checksum when read.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import tempfile
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+_INDEX = "entry.json"
+
+
+def default_root() -> Path:
+    """``$QUANTBENCH_CACHE``, or the user's cache folder."""
+    return Path(os.environ.get("QUANTBENCH_CACHE") or platformdirs.user_cache_dir("quantbench"))
+
+
+def digest(ingredients: Mapping[str, Any]) -> str:
+    """Key of a result: sha256 of its ingredients as canonical JSON."""
+    return hashlib.sha256(json.dumps(ingredients, sort_keys=True).encode()).hexdigest()
+
+
+def source_fingerprint(function: Callable[..., Any]) -> str:
+    """Hash of a function's source and of every function and constant of its own module that it uses.
+
+    So a change in one variant's code changes that variant's key and no other's.
+    """
+    parts: dict[str, str] = {}
+    _collect_source(function, function.__module__, parts)
+    return digest(parts)
+
+
+def _collect_source(function: Callable[..., Any], module: str, parts: dict[str, str]) -> None:
+    name = function.__qualname__
+    if name in parts:
+        return
+    parts[name] = inspect.getsource(function)
+    names = set(_all_names(function.__code__))
+    for used, value in sorted(vars(inspect.getmodule(function)).items()):
+        if used not in names:
+            continue
+        if inspect.isfunction(value) and value.__module__ == module:
+            _collect_source(value, module, parts)
+        elif isinstance(value, str | int | float | tuple):
+            parts[used] = repr(value)
+
+
+def _all_names(code: types.CodeType) -> list[str]:
+    names = list(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names += _all_names(constant)
+    return names
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of entries.
+
+    Attributes:
+        root: made private (0700) when it is created.
+    """
+
+    root: Path
+
+    def path(self, key: str) -> Path:
+        """Folder of an entry, whether it exists or not."""
+        return self.root / key[:2] / key
+
+    def get(self, key: str) -> Path | None:
+        """Folder of a whole, undamaged entry; a damaged one is removed, so that it is made again."""
+        folder = self.path(key)
+        try:
+            index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+            for name, expected in index["files"].items():
+                if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
+                    raise ValueError(f"checksum of {name} differs")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        return folder
+
+    def put(self, key: str, files: Mapping[str, bytes], ingredients: Mapping[str, Any]) -> Path:
+        """Store an entry atomically and return its folder; another process's identical entry may win."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = self.path(key)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+        try:
+            for name, content in files.items():
+                (temporary / name).write_bytes(content)
+            index = {
+                "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+                "ingredients": dict(ingredients),
+            }
+            (temporary / _INDEX).write_text(json.dumps(index, indent=1, sort_keys=True), encoding="utf-8")
+            try:
+                temporary.rename(folder)
+            except OSError:  # somebody else was first; both made the same content
+                if self.get(key) is None:
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return folder

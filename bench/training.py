@@ -1,0 +1,100 @@
+"""Everything that trains or loads a Keras model. TensorFlow is imported here, inside functions."""
+
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+
+from bench.datasets import Array, Inputs
+from bench.errors import BadInput
+from bench.reference import Recipe, ReferenceModel
+
+# Sums of floats depend on how many threads share them, so training always uses the same number:
+# a result must not change with the machine's core count.
+TRAINING_THREADS = 1
+
+
+def tensorflow() -> Any:
+    """Import TensorFlow as this project needs it: Keras 2 (tfmot knows no other), quiet, deterministic.
+
+    The one place where the environment for it is set.
+    """
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", module="tensorflow|tf_keras|tensorflow_model_optimization")
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(TRAINING_THREADS)
+        tf.config.threading.set_inter_op_parallelism_threads(TRAINING_THREADS)
+    except RuntimeError:  # already running: set by an earlier call
+        pass
+    tf.config.experimental.enable_op_determinism()
+    return tf
+
+
+def seed_everything(seed: int) -> Any:
+    """TensorFlow with a clean graph and every random generator at ``seed``."""
+    tf = tensorflow()
+    tf.keras.backend.clear_session()
+    tf.keras.utils.set_random_seed(seed)
+    return tf
+
+
+def fit(keras_model: Any, model: ReferenceModel, recipe: Recipe, seed: int, callbacks: list[Any] | None = None) -> None:
+    """Train ``keras_model`` in place on the model's training split, reproducibly."""
+    tf = tensorflow()
+    train = model.pack().train
+    x, y = model.fit_inputs(train.x, train.y)
+    if recipe.flip:
+        x, y = _with_mirrored(x, y)
+    steps = recipe.epochs * -(-len(y) // recipe.batch_size)
+    rate: Any = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        rate = tf.keras.optimizers.schedules.CosineDecay(rate, steps)
+    keras_model.compile(optimizer=tf.keras.optimizers.Adam(rate), loss=model.loss)
+    tf.keras.utils.set_random_seed(seed)
+    keras_model.fit(x, y, epochs=recipe.epochs, batch_size=recipe.batch_size, verbose=0, callbacks=callbacks or [])
+
+
+def _with_mirrored(x: Inputs, y: Array) -> tuple[Inputs, Array]:
+    assert isinstance(x, np.ndarray)
+    return np.concatenate([x, np.flip(x, axis=2)]), np.concatenate([y, y])
+
+
+def load_pinned(model: ReferenceModel) -> Any:
+    """The float Keras model with its pinned weights.
+
+    Raises:
+        BadInput: the weight file does not fit the architecture.
+    """
+    tf = tensorflow()
+    keras_model = model.build(tf.keras)
+    arrays = model.weight_arrays()
+    expected = [tuple(weight.shape) for weight in keras_model.weights]
+    found = [array.shape for array in arrays]
+    if expected != found:
+        raise BadInput(
+            f"{model.file.parent / model.weights}: weights do not fit {model.name}: expected {len(expected)} arrays "
+            f"of shapes {expected}, found {len(found)} of shapes {found}"
+        )
+    keras_model.set_weights(arrays)
+    return keras_model
+
+
+def train_from_scratch(model: ReferenceModel, seed: int) -> Any:
+    """The float Keras model trained by its recipe."""
+    tf = seed_everything(seed)
+    keras_model = model.build(tf.keras)
+    fit(keras_model, model, model.train, seed)
+    return keras_model
+
+
+def score_keras(keras_model: Any, model: ReferenceModel) -> float:
+    """Score of a Keras model on the test split."""
+    test = model.pack().test
+    x = model.prepare(test.x)
+    outputs = keras_model.predict(x, batch_size=256, verbose=0)
+    return model.metric.value(model.metric.predict(outputs, x), test.y)

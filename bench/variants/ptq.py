@@ -1,0 +1,119 @@
+"""Post-training quantization through the TFLite converter, and the float control that it starts from.
+
+Source: the converter's own guide, "Post-training quantization", on the LiteRT site.
+"""
+
+from typing import Any
+
+from bench.variants.declare import Taxonomy, Variant, Workbench
+
+FLOAT = "float32"
+W_INT8 = "int8 per-channel symmetric uniform (dense layers per-tensor where the converter says so)"
+A_INT8 = "int8 per-tensor asymmetric uniform"
+CALIBRATED = "min-max over the calibration split"
+
+
+def _converter(bench: Workbench) -> Any:
+    return bench.tensorflow().lite.TFLiteConverter.from_saved_model(bench.saved_float_model())
+
+
+def _optimizing_converter(bench: Workbench) -> Any:
+    converter = _converter(bench)
+    converter.optimizations = [bench.tensorflow().lite.Optimize.DEFAULT]
+    return converter
+
+
+def _calibrated_converter(bench: Workbench) -> Any:
+    converter = _optimizing_converter(bench)
+    converter.representative_dataset = bench.calibration()
+    return converter
+
+
+def _float32(bench: Workbench) -> bytes:
+    return bytes(_converter(bench).convert())
+
+
+def _float16(bench: Workbench) -> bytes:
+    converter = _optimizing_converter(bench)
+    converter.target_spec.supported_types = [bench.tensorflow().float16]
+    return bytes(converter.convert())
+
+
+def _dynamic(bench: Workbench) -> bytes:
+    return bytes(_optimizing_converter(bench).convert())
+
+
+def _static(bench: Workbench) -> bytes:
+    return bytes(_calibrated_converter(bench).convert())
+
+
+def _static_int_io(bench: Workbench) -> bytes:
+    tf = bench.tensorflow()
+    converter = _calibrated_converter(bench)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.int8
+    converter.inference_output_type = tf.int8
+    return bytes(converter.convert())
+
+
+def _static_ai16(bench: Workbench) -> bytes:
+    converter = _calibrated_converter(bench)
+    ops = bench.tensorflow().lite.OpsSet
+    converter.target_spec.supported_ops = [
+        ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+        ops.TFLITE_BUILTINS,
+    ]
+    return bytes(converter.convert())
+
+
+VARIANTS = [
+    Variant(
+        "float32",
+        "the float model, converted and not quantized: the control of every PTQ variant",
+        "control",
+        "TFLite converter",
+        _float32,
+        Taxonomy(FLOAT, FLOAT, "none"),
+        control=None,
+    ),
+    Variant(
+        "ptq_float16",
+        "weights stored as float16, computed in float32",
+        "ptq",
+        "TFLite converter",
+        _float16,
+        Taxonomy("float16", FLOAT, "none"),
+    ),
+    Variant(
+        "ptq_dynamic_wi8_afp32",
+        "int8 weights; activations quantized at run time, each call by its own range",
+        "ptq",
+        "TFLite converter",
+        _dynamic,
+        Taxonomy(W_INT8, "float32 between operators, int8 inside them", "weights min-max; activations per call"),
+    ),
+    Variant(
+        "ptq_static_wi8_ai8",
+        "int8 weights and activations, float input and output",
+        "ptq",
+        "TFLite converter",
+        _static,
+        Taxonomy(W_INT8, A_INT8, CALIBRATED),
+    ),
+    Variant(
+        "ptq_static_wi8_ai8_int_io",
+        "int8 throughout, input and output too; fails rather than leave an operator in float",
+        "ptq",
+        "TFLite converter",
+        _static_int_io,
+        Taxonomy(W_INT8, A_INT8, CALIBRATED),
+    ),
+    Variant(
+        "ptq_static_wi8_ai16",
+        "int8 weights, int16 activations, float input and output",
+        "ptq",
+        "TFLite converter",
+        _static_ai16,
+        Taxonomy(W_INT8, "int16 per-tensor symmetric uniform", CALIBRATED),
+    ),
+]

@@ -1,0 +1,144 @@
+"""Computing one cell with one seed, in a worker process: build, evaluate, weigh. Nothing here judges."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import build
+from bench.datasets import Array
+from bench.measure import accuracy, size
+from bench.records import Failure
+from bench.reference import ReferenceModel, load_file
+from bench.store import Store
+from bench.variants import VARIANTS
+
+
+@dataclass(frozen=True)
+class Task:
+    """One cell with one seed.
+
+    Attributes:
+        train_seed: seed of a float model trained from scratch; None for the pinned weights.
+        log: file that takes the worker's output.
+    """
+
+    model_file: Path
+    model: str
+    variant: str
+    seed: int
+    train_seed: int | None
+    store: Path
+    log: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What computing a task gave: an artifact with its evaluation and sizes, or a failure.
+
+    Attributes:
+        sizes: measurement name -> bytes.
+        seconds: what it took this time; near zero where it came from the store.
+    """
+
+    seed: int
+    artifact: Path | None = None
+    artifact_sha256: str | None = None
+    predictions: Array | None = None
+    score: float = float("nan")
+    nonfinite: int = 0
+    sizes: dict[str, int] | None = None
+    cached: bool = False
+    seconds: float = 0.0
+    failure: Failure | None = None
+
+
+def from_store(task: Task) -> Outcome | None:
+    """The outcome if the store holds all of it; imports no TensorFlow and runs no model."""
+    model, store = _model(task), Store(task.store)
+    built = build.find(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
+    if built is None:
+        return None
+    if built.path is None or built.sha256 is None:
+        return _refused(task, built, 0.0)
+    found = accuracy.find(built.sha256, model, store)
+    return None if found is None else _outcome(task, built, found, 0.0)
+
+
+def compute(task: Task) -> Outcome:
+    """Build and evaluate; what goes wrong with this cell comes back as its failure, not as an exception."""
+    start = time.perf_counter()
+    with _output_to(task.log):
+        try:
+            model, store = _model(task), Store(task.store)
+            built = build.artifact(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
+            if built.path is None or built.sha256 is None:
+                return _refused(task, built, time.perf_counter() - start)
+            evaluation = accuracy.evaluate(built.path, built.sha256, model, store)
+            return _outcome(task, built, evaluation, time.perf_counter() - start)
+        except Exception as error:
+            import traceback
+
+            traceback.print_exc()
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+            return Outcome(task.seed, seconds=time.perf_counter() - start, failure=failure("error", reason, task.log))
+
+
+def failure(what: str, reason: str, log: Path) -> Failure:
+    """A failure with the end of its log."""
+    return Failure.model_validate({"what": what, "reason": reason, "log": log_tail(log)})
+
+
+def log_tail(log: Path, characters: int = 2000) -> str:
+    """The last lines of a log."""
+    try:
+        return log.read_text(encoding="utf-8", errors="replace")[-characters:]
+    except OSError:
+        return ""
+
+
+def _model(task: Task) -> ReferenceModel:
+    return next(model for model in load_file(task.model_file) if model.name == task.model)
+
+
+def _refused(task: Task, built: build.Built, seconds: float) -> Outcome:
+    refusal = Failure(what="unsupported", reason=built.refusal or "")
+    return Outcome(task.seed, cached=built.cached, seconds=seconds, failure=refusal)
+
+
+def _outcome(task: Task, built: build.Built, found: accuracy.Evaluation, seconds: float) -> Outcome:
+    assert built.path is not None
+    return Outcome(
+        seed=task.seed,
+        artifact=built.path,
+        artifact_sha256=built.sha256,
+        predictions=found.predictions,
+        score=found.score,
+        nonfinite=found.nonfinite,
+        sizes=size.sizes(built.path),
+        cached=built.cached and found.cached,
+        seconds=seconds,
+    )
+
+
+@contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """Send everything this process prints, native code included, to a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, target in zip(saved, (1, 2), strict=True):
+            os.dup2(descriptor, target)
+            os.close(descriptor)

@@ -1,0 +1,40 @@
+"""seed_cnn: one convolution, one pooling, one dense layer; the smallest case that is still useful.
+
+Architecture: the introductory Keras example for 28x28 grey images.
+"""
+
+from typing import Any
+
+from bench.reference import Floor, Recipe, ReferenceModel
+
+
+def build(keras: Any) -> Any:
+    """28x28x1 image -> 10 class probabilities."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            layers.Conv2D(32, (3, 3), activation="relu", input_shape=(28, 28, 1)),
+            layers.MaxPooling2D((2, 2)),
+            layers.Flatten(),
+            layers.Dense(10, activation="softmax"),
+        ],
+        name="seed_cnn",
+    )
+
+
+MODEL = ReferenceModel(
+    name="seed_cnn",
+    description="Conv2D(32) - MaxPooling - Dense(10): the smallest useful case",
+    build=build,
+    train=Recipe(epochs=5, batch_size=32, learning_rate=1e-3),
+    finetune=Recipe(epochs=4, batch_size=32, learning_rate=1e-4),
+    weights="weights/seed_cnn.npz",
+    weights_sha256="469752e3001dee1a4a52ef1b36398f89bc8e84d09b829b0c78b730ed5bafbc8e",
+    data="data/fashion_mnist.npz",
+    data_sha256="6e9a6139df4712e9f5bdef6ef9571b0bd40a31abc48f9207d32b7d357eaf5e0a",
+    floors={
+        "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
+        "ptq": Floor(0.5, "the most that this project would ship for a quarter of the size"),
+        "qat": Floor(0.5, "training with quantization must not be worse than PTQ's limit"),
+    },
+)
