@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import BadInput, Exit, NothingSelected
+from bench.errors import BadInput, NothingSelected
 from bench.options import RunOptions, flag, from_mapping
 from bench.records import Judgement, Kind, Verdict, worst
 from bench.session import Session
@@ -157,13 +157,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
     status = run.finish(interrupted)
     if not crashed:
         session.exitstatus = int(status)
-    reason = run.options.update_baselines
-    if reason and not interrupted:
-        try:
-            run.update_baselines(reason)
-        except BadInput as error:
-            run.report.notes.append(f"baselines not updated: {error}")
-            session.exitstatus = session.exitstatus or int(Exit.BAD_INPUT)
     return (yield)
 
 

@@ -299,22 +299,31 @@ class Session:
             self._executor = None
         status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
         self._save("interrupted" if interrupted else "complete", status)
+        if self.options.update_baselines and not interrupted:
+            status = self._update_baselines(status)
         self.folder.finish(self.report)
         if self.options.no_cache:
             self.folder.remove_store()
         return status
 
-    def update_baselines(self, reason: str) -> list[acceptance.Proposal]:
-        """Accept this run's values; the run's own status stays what it was."""
-        acceptance.check_report(self.report, self.folder.path)
-        proposals = []
-        for model in {cell.model.name for cell in self._planned.values()}:
-            proposal = acceptance.propose(self.report, self.folder.path, model, self.baselines[model], reason)
+    def _update_baselines(self, status: Exit) -> Exit:
+        """Accept this run's values; the run still ends as it was judged against the old ones."""
+        reason, folder = self.options.update_baselines, self.folder.path
+        names = sorted({cell.model.name for cell in self._planned.values()})
+        try:
+            acceptance.check_report(self.report, folder)
+            proposals = [acceptance.propose(self.report, folder, n, self.baselines[n], reason) for n in names]
+        except BadInput as error:
+            self._save("complete", status, [f"baselines not updated: {error}"])
+            return status or Exit.BAD_INPUT
+        for proposal in proposals:
             baselines.save(self.options.baseline_dir, proposal.file, proposal.predictions)
-            proposals.append(proposal)
-        return proposals
+        moved = sum(move.moves for proposal in proposals for move in proposal.moves)
+        note = f"{moved} baseline values accepted into {self.options.baseline_dir}; run again to be judged by them"
+        self._save("complete", status, [note])
+        return status
 
-    def _save(self, state: str, status: Exit) -> None:
+    def _save(self, state: str, status: Exit, notes: list[str] | None = None) -> None:
         cells = self._cells()
         self.report = Report.model_validate(
             {
@@ -328,6 +337,7 @@ class Session:
                 "environment": self._environment,
                 "false_alarms": self.false_alarms(),
                 "data_sha256": {cell.model.name: cell.model.data_sha256 for cell in self._planned.values()},
+                "notes": notes or [],
                 "cells": cells,
             }
         )

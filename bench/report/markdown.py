@@ -2,7 +2,7 @@
 
 from tabulate import tabulate
 
-from bench.records import Cell, Judgement, Kind, Report
+from bench.records import Cell, Kind, Report
 from bench.report import words
 
 HEADERS = [
@@ -45,32 +45,20 @@ def _facts(report: Report) -> str:
 
 
 def _attention(report: Report) -> str:
-    found = [
-        judgement
-        for cell in report.cells
-        for judgement in cell.judgements
-        if judgement.verdict in words.NEEDS_ATTENTION
-    ]
+    found = words.attention(report)
     if not found:
         return ""
-    found.sort(key=lambda judgement: words.NEEDS_ATTENTION.index(judgement.verdict))
-    return "## What needs attention\n\n" + "\n".join(_attention_line(judgement) for judgement in found)
-
-
-def _attention_line(judgement: Judgement) -> str:
-    lines = [f"- **{words.MARKS[judgement.verdict]}** ({judgement.kind}) {_escape(judgement.message)}"]
-    if judgement.action:
-        lines += [f"  - {step}" for step in _steps(judgement.action)]
+    lines = ["## What needs attention", ""]
+    for _cell, verdict, messages, actions in found:
+        lines.append(f"- **{words.MARKS[verdict]}** {_escape('; '.join(messages))}")
+        lines += [f"  - {_step(action)}" for action in actions]
     return "\n".join(lines)
 
 
-def _steps(action: str) -> list[str]:
-    """``look closer: COMMAND; accept: COMMAND`` -> one line a step, commands in code marks."""
-    steps = []
-    for step in action.split("; "):
-        what, separator, command = step.partition(": ")
-        steps.append(f"{what}: `{command}`" if separator and command.startswith("quantbench") else step)
-    return steps
+def _step(action: str) -> str:
+    """``accept: COMMAND`` with the command in code marks."""
+    what, separator, command = action.partition(": ")
+    return f"{what}: `{command}`" if separator and command.startswith("quantbench") else action
 
 
 def _model_table(model: str, cells: list[Cell]) -> str:

@@ -27,14 +27,14 @@ def summary(report: Report, folder: Path) -> str:
     ]
     headers = ["cell", "verdict", "score", "drop", "KiB", "µs", "ratio to float32"]
     lines = [tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True), ""]
-    found = [j for cell in report.cells for j in cell.judgements if j.verdict in words.NEEDS_ATTENTION]
-    found.sort(key=lambda judgement: words.NEEDS_ATTENTION.index(judgement.verdict))
-    for judgement in found[:MOST_LINES]:
-        lines.append(f"{words.MARKS[judgement.verdict]}  {judgement.message}")
-        if judgement.action:
-            lines.append(f"    → {judgement.action}")
+    found = words.attention(report)
+    for _cell, verdict, messages, actions in found[:MOST_LINES]:
+        lines.append(f"{words.MARKS[verdict]}  {'; '.join(messages)}")
+        lines += [f"    → {action}" for action in actions]
     if len(found) > MOST_LINES:
-        lines.append(f"… and {len(found) - MOST_LINES} more in the report")
+        lines.append(f"… and {len(found) - MOST_LINES} more cells in the report")
+    everything = words.accept_everything(report, folder)
+    lines += [everything] if everything else []
     unjudged = words.unjudged_latency(report)
     if unjudged:
         lines.append(f"note: {unjudged}")

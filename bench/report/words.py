@@ -1,5 +1,7 @@
 """Words and numbers that every report prints the same way."""
 
+from pathlib import Path
+
 from bench.records import Cell, Kind, Measurement, Report, Verdict
 
 MARKS = {
@@ -98,3 +100,27 @@ def smaller(cell: Cell, cells: dict[str, Cell]) -> str:
     if control is None or "size" not in cell.measurements or "size" not in control.measurements:
         return ""
     return f"{control.measurements['size'].value / cell.measurements['size'].value:.2f}×"
+
+
+def attention(report: Report) -> list[tuple[str, Verdict, list[str], list[str]]]:
+    """(cell, its verdict, messages, actions) of every cell that needs attention, the worst first.
+
+    Messages of one cell share its name and mostly one action, so they are told together.
+    """
+    found = []
+    for cell in report.cells:
+        judged = [j for j in cell.judgements if j.verdict in NEEDS_ATTENTION]
+        if judged:
+            judged.sort(key=lambda judgement: NEEDS_ATTENTION.index(judgement.verdict))
+            messages = [judged[0].message, *(j.message.removeprefix(f"{cell.id}: ") for j in judged[1:])]
+            actions = list(dict.fromkeys(step for j in judged for step in j.action.split("; ") if step))
+            found.append((cell.id, judged[0].verdict, messages, actions))
+    found.sort(key=lambda entry: NEEDS_ATTENTION.index(entry[1]))
+    return found
+
+
+def accept_everything(report: Report, folder: Path) -> str | None:
+    """The one command where every cell lacks a baseline."""
+    if report.cells and all(cell.verdict is Verdict.MISSING for cell in report.cells):
+        return f'to record them all: quantbench baseline update {folder} --reason "first baseline"'
+    return None
