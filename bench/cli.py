@@ -25,6 +25,7 @@ _DEFAULTS = RunOptions()
 ModelDir = Annotated[Path, typer.Option(help="folder of model files")]
 BaselineDir = Annotated[Path, typer.Option(help="folder of baselines")]
 Run = Annotated[Path, typer.Argument(help="run folder, or its report.json")]
+USAGE_ERROR = 2  # what the command line library exits with
 LATEST = Path("reports/latest")
 
 
@@ -41,6 +42,10 @@ def _common(
     ] = False,
 ) -> None:
     del version
+
+
+class _RunEnded(Exception):
+    """Carries a run's exit status past the command line library, which means something else by 2."""
 
 
 def _run(context: typer.Context, **values: Any) -> None:
@@ -62,7 +67,7 @@ def _run(context: typer.Context, **values: Any) -> None:
             arguments += [flag(name)] if value else []
         else:
             arguments.append(f"{flag(name)}={value}")
-    raise typer.Exit(int(pytest.main(arguments + context.args)))
+    raise _RunEnded(int(pytest.main(arguments + context.args)))
 
 
 def _declare_run() -> None:
@@ -107,6 +112,22 @@ def _list(rows: dict[str, str]) -> None:
     width = max(len(name) for name in rows)
     for name, description in rows.items():
         typer.echo(f"{name:<{width}}  {description}")
+
+
+@app.command()
+def schema(record: Annotated[str, typer.Argument(help="report or baseline")] = "report") -> None:
+    """Print the JSON Schema of a file format.
+
+    Example: quantbench schema report
+    """
+    import json
+
+    from bench import records
+
+    known: dict[str, type[records.Record]] = {"report": records.Report, "baseline": records.BaselineFile}
+    if record not in known:
+        raise BadInput(f"schema: expected one of {', '.join(known)}, found {record!r}")
+    typer.echo(json.dumps(records.schema(known[record]), indent=1, sort_keys=True))
 
 
 @app.command()
@@ -184,6 +205,10 @@ def main() -> None:
     """Entry point: bad input becomes one sentence and exit status 4."""
     try:
         app()
+    except _RunEnded as ended:
+        sys.exit(ended.args[0])
+    except SystemExit as stop:
+        sys.exit(Exit.BAD_INPUT if stop.code == USAGE_ERROR else stop.code)
     except BadInput as error:
         typer.echo(f"quantbench: {error}", err=True)
         sys.exit(Exit.BAD_INPUT)

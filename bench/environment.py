@@ -83,6 +83,8 @@ def collect(threads: int = 1) -> Environment:
 def describe(environment: Environment) -> str:
     """One line for a baseline: CPU, Python, and the packages that decide its values."""
     packages = (
-        f"{name} {version}" for name, version in environment.packages.items() if name not in ("pytest", "quantbench")
+        f"{name} {version}"
+        for name, version in sorted(environment.packages.items())
+        if name not in ("pytest", "quantbench")
     )
     return f"{environment.cpu} ({environment.isa}), Python {environment.python}, {', '.join(packages)}"

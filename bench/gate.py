@@ -5,6 +5,7 @@ control measured in this same run.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from bench.records import (
     worst,
 )
 from bench.reference import Floor
-from bench.stats import Paired, p_above, pair, ratio_change, t_quantile
+from bench.stats import Paired, p_above, pair, prediction_tolerance, ratio_change, t_quantile
 
 DEFAULT_BUDGET = 0.01
 SIZE_TOLERANCES = {"size": 0.001, "gzip_size": 0.01}
@@ -49,10 +50,10 @@ class Subject:
         """The cell's key."""
         return f"{self.model}/{self.variant}"
 
-    def action(self) -> str:
+    def action(self, accept: str = "accept") -> str:
         """What to do about a change: look closer, or accept."""
         names = {"model": self.model, "variant": self.variant, "run": self.run}
-        return f"look closer: {LOOK_CLOSER.format(**names)}; accept: {ACCEPT.format(**names)}"
+        return f"look closer: {LOOK_CLOSER.format(**names)}; {accept}: {ACCEPT.format(**names)}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,28 @@ class Answers:
     score: Measurement | None
     predictions: Array
     nonfinite: int
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """How far a float model trained again may land from the pinned one.
+
+    Attributes:
+        sd: of the score over seeds, in the metric's unit.
+        n: how many seeds.
+        tolerance: largest drop that chance explains, in the metric's unit.
+    """
+
+    sd: float
+    n: int
+    tolerance: float
+
+
+def retrained(metric: Metric, seed_scores: Sequence[float], allowed: float) -> Retrained:
+    """Tolerance of one new training against one old one, from the recorded scores of several seeds."""
+    sd = metric.scale * float(np.std(seed_scores, ddof=1))
+    n = len(seed_scores)
+    return Retrained(sd, n, prediction_tolerance(sd, 1, n - 1, allowed))
 
 
 def share(budget: float, judgements: int) -> FalseAlarms:
@@ -130,6 +153,7 @@ def accuracy(
     stored: Array | None,
     allowed: float,
     trained: bool,
+    retrained: Retrained | None = None,
 ) -> Judgement:
     """Drift of the score against the baseline.
 
@@ -138,6 +162,7 @@ def accuracy(
         stored: the baseline's predictions, shape (n,).
         allowed: this judgement's share of the false-alarm budget.
         trained: training made this cell, so it is judged by its spread over seeds.
+        retrained: the float model itself was trained again, so its spread over seeds counts instead.
     """
     if answers.nonfinite or answers.score is None:
         n = len(answers.predictions)
@@ -149,6 +174,8 @@ def accuracy(
     consistent = stored is not None and _is_score_of(accepted, metric, stored, labels, trained)
     if consistent and np.array_equal(answers.predictions, stored):  # type: ignore[arg-type]
         return _identical(subject, metric, answers.score, accepted, len(labels), allowed, trained)
+    if retrained is not None:
+        return _by_seeds(subject, metric, answers.score, accepted, retrained)
     if trained:
         return _by_spread(subject, metric, answers.score, accepted)
     if consistent and metric.correct is not None:
@@ -263,8 +290,25 @@ def _by_spread(subject: Subject, metric: Metric, score: Measurement, accepted: B
         f"{_versus(subject, metric, score, accepted)}; trained, so judged by its spread over seeds: "
         f"tolerance {accepted.tolerance:.2f} {metric.unit} ({accepted.tolerance_from})"
     )
-    action = "" if verdict is Verdict.PASS else f"{subject.action()} (a run with --seeds 5 or more)"
+    action = "" if verdict is Verdict.PASS else subject.action("accept (from a run with --seeds 5)")
     return _score_judgement(verdict, message, action, metric, score, accepted, detectable=accepted.tolerance)
+
+
+def _by_seeds(
+    subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, retrained: Retrained
+) -> Judgement:
+    drop = metric.drop(score.value, accepted.value)
+    message = (
+        f"{_versus(subject, metric, score, accepted)}; the float model was trained again: "
+        f"{drop / retrained.sd:+.1f} seed standard deviations below the pinned one, tolerance "
+        f"{retrained.tolerance:.2f} {metric.unit} (seed sd {retrained.sd:.2f}, n = {retrained.n})"
+    )
+    verdict = _beyond(drop, retrained.tolerance)
+    action = (
+        "" if verdict is Verdict.PASS else "compare the training recipe, TensorFlow version and data with the pinned"
+    )
+    found = _score_judgement(verdict, message, action, metric, score, accepted, detectable=retrained.tolerance)
+    return found.model_copy(update={"tolerance": retrained.tolerance})
 
 
 def _by_tolerance(

@@ -40,14 +40,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.help or config.getoption("version", 0):
         return
     values = {o.name: config.getoption(f"{_PREFIX}{o.name}") for o in dataclasses.fields(RunOptions)}
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
     try:
-        config.stash[SESSION] = Session(from_mapping(values), lambda line: _say(config, reporter, line))
+        config.stash[SESSION] = Session(from_mapping(values), lambda line: _say(config, line))
     except BadInput as error:
         raise pytest.UsageError(str(error)) from None
 
 
-def _say(config: pytest.Config, reporter: Any, line: str) -> None:
+def _say(config: pytest.Config, line: str) -> None:
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
     if reporter is None or capture is None:
         return

@@ -77,6 +77,7 @@ class ReferenceModel:
         prepare: raw examples -> model inputs (float32).
         training: (raw x, y) -> (inputs, targets) to fit on; default: prepared x and y.
         stateful: the runtime keeps state between calls, which is reset before each example.
+        seed_scores: scores of the recipe over seeds 0, 1, ...; what a model trained again is judged by.
         file: the model's file, filled in by the loader.
     """
 
@@ -95,6 +96,7 @@ class ReferenceModel:
     prepare: Callable[[Inputs], Inputs] = as_unit_floats
     training: Callable[[Array, Array], tuple[Inputs, Array]] | None = None
     stateful: bool = False
+    seed_scores: tuple[float, ...] = ()
     file: Path = field(default=Path(), compare=False)
 
     def pack(self) -> Pack:

@@ -4,6 +4,7 @@ The pytest side asks for a cell's judgements and waits; everything else happens 
 """
 
 import datetime
+import hashlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -66,11 +67,12 @@ class Session:
         self.variant_names = pick(options.variants, VARIANTS, "--variants")
         _check_numbers(options)
         for name in self.model_names:
+            if options.train and len(self.models[name].seed_scores) < 2:
+                file = self.models[name].file
+                raise BadInput(f"{file}: seed_scores: --train needs scores of at least 2 seeds to judge by")
             self.models[name].pack()
             self.models[name].weight_arrays()
         self.baselines = {name: baselines.load(options.baseline_dir, self.models[name]) for name in self.model_names}
-        self.folder = RunFolder.create(options.report_dir)
-        self._store = Store(self.folder.path / "store" if options.no_cache else default_root())
         self._planned: dict[CellId, _Planned] = {}
         self._executor: Executor | None = None
         self._judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
@@ -91,9 +93,12 @@ class Session:
 
         Raises:
             NothingSelected: no cell is wanted.
+            BadInput: the report folder cannot be written.
         """
         if not wanted:
             raise NothingSelected("the selection leaves no cell")
+        self.folder = RunFolder.create(self.options.report_dir)
+        self._store = Store(self.folder.path / "store" if self.options.no_cache else default_root())
         for cell_id, kinds in wanted.items():
             self._add(cell_id, kinds, selected=True)
         for planned in list(self._planned.values()):
@@ -216,7 +221,8 @@ class Session:
                 baseline.cell(cell.variant.name),
                 baseline.predictions.get(cell.variant.name),
                 self.false_alarms().share,
-                cell.variant.trained or self.options.train,
+                cell.variant.trained,
+                self._retrained(cell),
             )
         ]
         if cell.variant.control is not None:
@@ -226,6 +232,11 @@ class Session:
             against_floor = gate.floor(subject, metric, score, control, limit)
             judgements += [against_floor] if against_floor else []
         return judgements
+
+    def _retrained(self, cell: _Planned) -> gate.Retrained | None:
+        if not self.options.train:
+            return None
+        return gate.retrained(cell.model.metric, cell.model.seed_scores, self.false_alarms().share)
 
     def _judge_latency(self, cell: _Planned, outcomes: list[Outcome]) -> list[Judgement]:
         judgement = self._time(cell, outcomes)
@@ -293,7 +304,15 @@ class Session:
     # ------------------------------------------------------------ the report
 
     def finish(self, interrupted: bool) -> Exit:
-        """Write the last report, point ``latest`` at it, and return the exit status."""
+        """Write the last report, point ``latest`` at it, and return the exit status.
+
+        An interrupted run still judges what was computed: a regression seen is a regression reported.
+        """
+        if interrupted:
+            for cell in self._planned.values():
+                if self._computed(cell):
+                    for kind in cell.kinds - {Kind.LATENCY}:
+                        self.judge(cell.id, kind)
         if self._executor is not None:
             self._executor.stop()
             self._executor = None
@@ -305,6 +324,10 @@ class Session:
         if self.options.no_cache:
             self.folder.remove_store()
         return status
+
+    def _computed(self, cell: _Planned) -> bool:
+        control = self._planned[f"{cell.model.name}/{cell.variant.control or cell.variant.name}"]
+        return all(future.done() for future in cell.futures + control.futures)
 
     def _update_baselines(self, status: Exit) -> Exit:
         """Accept this run's values; the run still ends as it was judged against the old ones."""
@@ -375,6 +398,7 @@ class Session:
             cached=finished and all(outcome.cached for outcome in outcomes),
             seconds=_seconds(outcomes),
             artifact_sha256=outcomes[0].artifact_sha256 if outcomes else None,
+            predictions_sha256=_sha256(outcomes[0].predictions) if outcomes else None,
             measurements=self._measurements(cell, outcomes) if finished else {},
             judgements=judgements,
             failure=next((outcome.failure for outcome in outcomes if outcome.failure), None),
@@ -383,6 +407,10 @@ class Session:
     def unjudged_controls(self) -> list[tuple[CellId, Kind]]:
         """What a selection brought along and no test asks for; judged too, so that a sick control is seen."""
         return [(cell.id, kind) for cell in self._planned.values() if not cell.selected for kind in cell.kinds]
+
+
+def _sha256(predictions: Array | None) -> str | None:
+    return None if predictions is None else hashlib.sha256(np.ascontiguousarray(predictions).tobytes()).hexdigest()
 
 
 def _seconds(outcomes: list[Outcome]) -> float:

@@ -85,10 +85,9 @@ class Store:
             for name, expected in index["files"].items():
                 if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
                     raise ValueError(f"checksum of {name} differs")
-        except FileNotFoundError:
-            return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                shutil.rmtree(folder, ignore_errors=True)
             return None
         return folder
 

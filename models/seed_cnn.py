@@ -1,6 +1,7 @@
 """seed_cnn: one convolution, one pooling, one dense layer; the smallest case that is still useful.
 
-Architecture: the introductory Keras example for 28x28 grey images.
+Architecture: the introductory Keras example for 28x28 grey images. 54,410 parameters. Trained in 6 s on one thread of
+a 2-core AMD EPYC (Zen 4) virtual machine; accuracy 0.870 ± 0.003 (mean ± sd of 5 seeds), pinned seed 0: 0.8736.
 """
 
 from typing import Any
@@ -32,6 +33,7 @@ MODEL = ReferenceModel(
     weights_sha256="469752e3001dee1a4a52ef1b36398f89bc8e84d09b829b0c78b730ed5bafbc8e",
     data="data/fashion_mnist.npz",
     data_sha256="6e9a6139df4712e9f5bdef6ef9571b0bd40a31abc48f9207d32b7d357eaf5e0a",
+    seed_scores=(0.8736, 0.8666, 0.8683, 0.8681, 0.8730),
     floors={
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
         "ptq": Floor(0.5, "the most that this project would ship for a quarter of the size"),

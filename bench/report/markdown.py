@@ -123,7 +123,7 @@ def _environment(report: Report) -> str:
         ["CPU", f"{_escape(e.cpu)} (ISA {e.isa}), {e.cores} cores, {e.memory_gib} GiB"],
         ["OS", e.os],
         ["Python", e.python],
-        *[[name, version] for name, version in e.packages.items()],
+        *[[name, version] for name, version in sorted(e.packages.items())],
         ["commit", commit],
         ["machine class", f"`{e.machine_class}`"],
     ]

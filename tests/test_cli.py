@@ -1,0 +1,64 @@
+"""The command line: quick, helpful, and one sentence for bad input."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, Quantbench
+
+HEAVY = ("tensorflow", "scipy", "pydantic", "numpy", "pytest")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["baseline", "update", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    script = (
+        f"import sys; sys.argv = ['quantbench', *{arguments!r}]\n"
+        "from bench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit: pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+    assert "Example:" in done.stdout
+
+
+def test_models_and_variants_are_listed_one_a_line(quantbench: Quantbench) -> None:
+    models, variants = quantbench("models"), quantbench("variants")
+    assert any(line.startswith("seed_cnn ") for line in models.output.splitlines())
+    names = [line.split()[0] for line in variants.output.splitlines()]
+    assert {"float32", "ptq_float16", "qat_wi8_ai8", "float32_finetuned"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["run", "--models", "seed_cn"], 4, "--models: unknown name 'seed_cn'; did you mean seed_cnn?"),
+        (["run", "--variants", "ptq_flot16"], 4, "--variants: unknown name 'ptq_flot16'; did you mean ptq_float16?"),
+        (["run", "--seeds", "0"], 4, "--seeds: expected a whole number of at least 1, found 0"),
+        (["run", "--seeds", "many"], 4, "Invalid value for '--seeds'"),
+        (["run", "--latency-budget", "0"], 4, "--latency-budget: expected a number above 0, found 0.0"),
+        (["run", "--false-alarms", "2"], 4, "--false-alarms: expected a probability below 1"),
+        (["run", "--model-dir", "nowhere"], 4, "--model-dir: nowhere is not a folder"),
+        (["run", "-k", "nothing_like_this"], 5, "deselected"),
+        (["run", "--no-such-option"], 4, "unrecognized arguments: --no-such-option"),
+        (["report", "nowhere"], 4, "nowhere: no run there"),
+        (["baseline", "update", "nowhere"], 4, "--reason: say why"),
+        (["baseline", "diff", "nowhere"], 4, "nowhere: no run there"),
+        (["schema", "nothing"], 4, "expected one of report, baseline"),
+        (["nothing"], 4, "No such command"),
+    ],
+)
+def test_bad_input_gets_its_sentence_and_status(
+    quantbench: Quantbench, arguments: list[str], status: int, words: str
+) -> None:
+    done = quantbench(*arguments)
+    assert words in done.output
+    assert "Traceback" not in done.output
+    assert done.status == status
+
+
+def test_an_unwritable_report_folder() -> None:
+    command = [sys.executable, "-m", "pytest", "bench", "--variants=float32", "--report-dir=/proc/no"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 4
+    assert "--report-dir: cannot write to /proc/no" in done.stdout + done.stderr

@@ -1,0 +1,207 @@
+"""The judges, with made-up evidence: every gate goes red, and stays green where nothing changed."""
+
+import numpy as np
+import pytest
+from conftest import accepted, baseline_cell
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import gate
+from bench.errors import Exit
+from bench.metrics import ACCURACY
+from bench.records import BaselineCell, Failure, Judgement, Kind, Measurement, Verdict, worst
+from bench.reference import Floor
+
+SUBJECT = gate.Subject("m", "v", "reports/r")
+SHARE = 1e-3
+LABELS = np.zeros(1000, dtype=np.uint8)
+
+
+def answers(wrong: int, nonfinite: int = 0, shift: int = 0) -> gate.Answers:
+    """Predictions with ``wrong`` wrong ones, starting at example ``shift``."""
+    predictions = LABELS.copy()
+    predictions[shift : shift + wrong] = 1
+    score = Measurement(value=1 - wrong / 1000, unit="fraction", n=1000)
+    return gate.Answers(None if nonfinite else score, predictions, nonfinite)
+
+
+def judge(new: gate.Answers, old: gate.Answers, cell: BaselineCell | None = None, trained: bool = False) -> Judgement:
+    assert old.score is not None
+    cell = cell or baseline_cell(score=accepted(old.score.value))
+    return gate.accuracy(SUBJECT, ACCURACY, new, LABELS, cell, old.predictions, SHARE, trained)
+
+
+def test_identical_predictions_pass() -> None:
+    found = judge(answers(100), answers(100))
+    assert found.verdict is Verdict.PASS
+    assert found.detectable == pytest.approx(1.0)  # 10 of 1000 lost in a row: 2^-10 < 1e-3
+
+
+def test_a_drop_beyond_chance_is_red_and_says_what_to_do() -> None:
+    found = judge(answers(130), answers(100))
+    assert found.verdict is Verdict.REGRESSED
+    assert "87.00 %, baseline 90.00 % (drop +3.00 pp)" in found.message
+    assert "30 examples lost, 0 gained" in found.message
+    assert 'quantbench baseline update reports/r --only m/v --reason "' in found.action
+
+
+def test_a_drop_that_chance_explains_is_a_warning() -> None:
+    assert judge(answers(103), answers(100)).verdict is Verdict.WARN
+
+
+def test_as_many_gained_as_lost_passes() -> None:
+    assert judge(answers(100, shift=5), answers(100)).verdict is Verdict.PASS
+
+
+def test_a_gain_beyond_chance_is_improved() -> None:
+    assert judge(answers(70), answers(100)).verdict is Verdict.IMPROVED
+
+
+def test_nan_output_is_red() -> None:
+    found = judge(answers(0, nonfinite=3), answers(0))
+    assert found.verdict is Verdict.REGRESSED
+    assert "3 of 1000 examples have a NaN or infinite output" in found.message
+
+
+def test_no_baseline_is_missing() -> None:
+    found = gate.accuracy(SUBJECT, ACCURACY, answers(0), LABELS, None, None, SHARE, trained=False)
+    assert found.verdict is Verdict.MISSING
+    assert "quantbench baseline update" in found.action
+
+
+def test_a_value_edited_by_hand_is_judged_and_named() -> None:
+    found = judge(answers(100), answers(100), baseline_cell(score=accepted(0.905)))
+    assert found.verdict is Verdict.REGRESSED
+    assert "it was edited" in found.message
+
+
+@pytest.mark.parametrize(("wrong", "verdict"), [(104, Verdict.PASS), (120, Verdict.REGRESSED), (80, Verdict.IMPROVED)])
+def test_trained_cells_are_judged_by_their_spread(wrong: int, verdict: Verdict) -> None:
+    cell = baseline_cell(score=accepted(0.9, tolerance=1.0, values=[0.9, 0.899, 0.901, 0.9, 0.9], noise=0.0007))
+    assert judge(answers(wrong), answers(100), cell, trained=True).verdict is verdict
+
+
+def test_a_model_trained_again_is_judged_by_its_seeds() -> None:
+    spread = gate.retrained(ACCURACY, [0.90, 0.89, 0.91, 0.90, 0.90], SHARE)
+    cell = baseline_cell(score=accepted(0.9))
+
+    def verdict(wrong: int) -> Verdict:
+        return gate.accuracy(SUBJECT, ACCURACY, answers(wrong), LABELS, cell, LABELS, SHARE, False, spread).verdict
+
+    assert verdict(130) is Verdict.PASS
+    assert verdict(300) is Verdict.REGRESSED
+
+
+@given(flips=st.lists(st.integers(0, 999), unique=True, max_size=8))
+def test_fewer_than_ten_flips_are_never_red(flips: list[int]) -> None:
+    new = answers(0)
+    new.predictions[flips] = 1
+    score = Measurement(value=1 - len(flips) / 1000, unit="fraction", n=1000)
+    found = judge(gate.Answers(score, new.predictions, 0), answers(0))
+    assert found.verdict in (Verdict.PASS, Verdict.WARN)
+
+
+def _score(value: float) -> Measurement:
+    return Measurement(value=value, unit="fraction", n=1000)
+
+
+def test_the_floor_is_a_hard_limit() -> None:
+    limit = Floor(0.5, "policy")
+    ok = gate.floor(SUBJECT, ACCURACY, _score(0.895), _score(0.900), limit)
+    red = gate.floor(SUBJECT, ACCURACY, _score(0.894), _score(0.900), limit)
+    assert ok is not None
+    assert ok.verdict is Verdict.PASS
+    assert red is not None
+    assert red.verdict is Verdict.REGRESSED
+    assert "policy" in red.message
+    assert "no baseline update moves it" in red.action
+    assert gate.floor(SUBJECT, ACCURACY, _score(0.5), _score(0.9), None) is None
+
+
+def test_a_floor_without_a_control_is_an_error_not_a_pass() -> None:
+    found = gate.floor(SUBJECT, ACCURACY, _score(0.9), None, Floor(0.5, "policy"))
+    assert found is not None
+    assert found.verdict is Verdict.ERROR
+
+
+def _sizes(size: float) -> dict[str, Measurement]:
+    return {name: Measurement(value=size, unit="bytes", n=1) for name in ("size", "gzip_size")}
+
+
+@pytest.mark.parametrize(
+    ("size", "verdict"),
+    [(100_000, Verdict.PASS), (100_100, Verdict.PASS), (100_101, Verdict.REGRESSED), (99_000, Verdict.IMPROVED)],
+)
+def test_size(size: int, verdict: Verdict) -> None:
+    cell = baseline_cell(size=accepted(100_000, 0.001, "bytes"), gzip_size=accepted(100_000, 0.01, "bytes"))
+    found = gate.sizes(SUBJECT, _sizes(size), cell)
+    assert found[0].verdict is verdict
+    assert [judgement.measurement for judgement in found] == ["size", "gzip_size"]
+
+
+def test_size_without_a_baseline_is_missing() -> None:
+    assert {found.verdict for found in gate.sizes(SUBJECT, _sizes(1), None)} == {Verdict.MISSING}
+
+
+def _ratio(centre: float) -> Measurement:
+    values = list(centre + 0.002 * np.array([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0]))
+    return Measurement(value=centre, unit="ratio to float32", n=6, values=values)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [(0.80, Verdict.PASS), (0.83, Verdict.PASS), (0.88, Verdict.REGRESSED), (0.72, Verdict.IMPROVED)],
+)
+def test_latency(ratio: float, verdict: Verdict) -> None:
+    cell = BaselineCell(latency={"here": accepted(0.8, 0.05, "ratio to float32", noise=0.002, n=6)})
+    assert gate.latency(SUBJECT, "latency_ratio", _ratio(ratio), cell, "here", SHARE).verdict is verdict
+
+
+def test_latency_of_another_machine_is_unjudged_and_says_so() -> None:
+    cell = BaselineCell(latency={"elsewhere": accepted(0.8, 0.05, "ratio to float32", noise=0.002, n=6)})
+    found = gate.latency(SUBJECT, "latency_ratio", _ratio(9.0), cell, "here", SHARE)
+    assert found.verdict is Verdict.UNJUDGED
+    assert "no latency baseline for this machine class (here)" in found.message
+
+
+@pytest.mark.parametrize(
+    ("what", "baseline", "verdict"),
+    [
+        ("unsupported", BaselineCell(unsupported="no LSTM"), Verdict.UNSUPPORTED),
+        ("unsupported", None, Verdict.MISSING),
+        ("unsupported", baseline_cell(score=accepted(0.9)), Verdict.ERROR),
+        ("crash", BaselineCell(unsupported="no LSTM"), Verdict.ERROR),
+        ("timeout", None, Verdict.ERROR),
+    ],
+)
+def test_a_cell_without_a_result(what: str, baseline: BaselineCell | None, verdict: Verdict) -> None:
+    failure = Failure.model_validate({"what": what, "reason": "why"})
+    found = gate.failed(SUBJECT, Kind.ACCURACY, failure, baseline)
+    assert found.verdict is verdict
+    assert "why" in found.message
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "interrupted", "status"),
+    [
+        ([Verdict.PASS, Verdict.IMPROVED, Verdict.WARN, Verdict.UNJUDGED], False, Exit.GREEN),
+        ([Verdict.PASS, Verdict.REGRESSED, Verdict.ERROR], False, Exit.REGRESSED),
+        ([Verdict.PASS, Verdict.MISSING], False, Exit.NOT_MEASURED),
+        ([Verdict.ERROR], False, Exit.NOT_MEASURED),
+        ([Verdict.PASS], True, Exit.INTERRUPTED),
+        ([Verdict.REGRESSED], True, Exit.REGRESSED),
+    ],
+)
+def test_exit_status(verdicts: list[Verdict], interrupted: bool, status: Exit) -> None:
+    assert gate.exit_status(verdicts, interrupted) is status
+
+
+@given(st.lists(st.sampled_from(Verdict)))
+def test_nothing_absent_is_a_pass(verdicts: list[Verdict]) -> None:
+    decided = worst(verdicts)
+    assert (decided is Verdict.PASS) == (bool(verdicts) and set(verdicts) == {Verdict.PASS})
+
+
+def test_the_budget_is_shared() -> None:
+    assert gate.share(0.01, 20).share == pytest.approx(0.0005)
+    assert gate.share(0.01, 0).share == 0.01

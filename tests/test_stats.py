@@ -1,0 +1,64 @@
+"""The statistics against what scipy says, and against themselves."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as reference
+
+from bench import stats
+
+COUNTS = st.integers(0, 200)
+
+
+@given(lost=COUNTS, gained=COUNTS)
+def test_mcnemar_is_the_binomial_test(lost: int, gained: int) -> None:
+    pairs = stats.Paired(10_000, lost, gained)
+    if lost + gained == 0:
+        assert pairs.p_worse() == 1.0
+        return
+    expected = reference.binomtest(lost, lost + gained, 0.5, alternative="greater").pvalue
+    assert pairs.p_worse() == pytest.approx(expected, rel=1e-9)
+
+
+@given(lost=st.integers(0, 100), share=st.floats(1e-6, 0.05))
+def test_smallest_detectable_is_detected_and_one_less_is_not(lost: int, share: float) -> None:
+    flips = round(stats.Paired(10_000, lost, lost).smallest_detectable(share) * 10_000)
+    assert stats.Paired(10_000, lost + flips, lost).p_worse() <= share
+    assert stats.Paired(10_000, lost + flips - 1, lost).p_worse() > share
+
+
+def test_thirty_net_flips_of_forty_discordant_are_far_beyond_chance() -> None:
+    assert stats.Paired(10_000, 35, 5).p_worse() < 1e-5
+
+
+def test_pair_counts_what_only_one_side_has_right() -> None:
+    new, old = np.array([True, False, True, False]), np.array([True, True, False, False])
+    assert stats.pair(new, old) == stats.Paired(4, lost=1, gained=1)
+
+
+def test_pooled_sd_takes_the_means_out() -> None:
+    sd, degrees = stats.pooled_sd([[1.0, 2.0, 3.0], [101.0, 102.0, 103.0]])
+    assert (sd, degrees) == (pytest.approx(1.0), 4)
+    assert stats.pooled_sd([[1.0]]) == (0.0, 0)
+
+
+def test_prediction_tolerance_holds_its_false_alarm_rate() -> None:
+    random = np.random.default_rng(0)
+    samples = random.standard_normal((20_000, 6))
+    old, new = samples[:, :5], samples[:, 5]
+    tolerances = [stats.prediction_tolerance(float(np.std(row, ddof=1)), 5, 4, 0.02) for row in old]
+    rate = np.mean(old.mean(axis=1) - new > tolerances)
+    assert rate == pytest.approx(0.02, abs=0.003)
+
+
+def test_ratio_change() -> None:
+    change, error, degrees = stats.ratio_change([1.1, 1.1], old_mean=1.0, old_sd=0.02, old_n=4)
+    assert change == pytest.approx(0.1)
+    assert error == pytest.approx(0.01)
+    assert degrees == 4
+    assert stats.p_above(change, error, degrees) < 0.001
+    assert stats.p_above(0.1, 0.0, 4) == 0.0
+    assert math.isclose(stats.p_above(0.0, 0.01, 4), 0.5)

@@ -1,0 +1,228 @@
+"""The real path: convert, run and gate seed_cnn, through the command line; every gate is made to go red."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, THREE_VARIANTS, Done, Quantbench, command, edit
+
+from bench.records import Report, read_record
+from bench.report.markdown import render
+
+SELECTION = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency"]
+CELL = "seed_cnn/ptq_static_wi8_ai8"
+
+
+def run(quantbench: Quantbench, baselines: Path, *more: str) -> Done:
+    return quantbench("run", *SELECTION, "--baseline-dir", str(baselines), *more)
+
+
+def measurement(data: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = data["cells"]["ptq_static_wi8_ai8"]["measurements"][name]
+    return found
+
+
+def test_green_with_both_reports(quantbench: Quantbench, baselines: Path) -> None:
+    done = run(quantbench, baselines)
+    assert done.status == 0, done.output
+    report = read_record(done.reports / "latest" / "report.json", Report, "report")
+    assert [cell.id for cell in report.cells] == [f"seed_cnn/{name}" for name in THREE_VARIANTS.split(",")]
+    assert report.state == "complete"
+    assert report.cells[0].measurements["score"].value == pytest.approx(0.8736, abs=0.003)
+    text = (done.reports / "latest" / "report.md").read_text()
+    assert text.startswith("# quantbench: GREEN (3 cells: 3 pass)")
+    assert text == render(report)
+    assert "GREEN" in done.output
+    assert (done.reports / "latest").is_symlink()
+
+
+def test_a_higher_baseline_score_is_red_with_cell_numbers_and_command(quantbench: Quantbench, baselines: Path) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: measurement(data, "score").update(value=0.88))
+    done = run(quantbench, baselines)
+    assert done.status == 1
+    cell = done.cell(CELL)
+    assert cell["verdict"] == "regressed"
+    score = cell["measurements"]["score"]["value"]
+    assert f"{CELL}: accuracy {100 * score:.2f} %, baseline 88.00 %" in done.output
+    assert f"--only {CELL} --reason" in done.output
+
+
+def test_a_smaller_baseline_size_is_red(quantbench: Quantbench, baselines: Path) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: measurement(data, "size").update(value=50_000))
+    done = run(quantbench, baselines)
+    assert done.status == 1
+    assert "bytes, baseline 50,000" in done.output
+
+
+def test_a_larger_baseline_size_is_an_improvement_and_green(quantbench: Quantbench, baselines: Path) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: measurement(data, "size").update(value=70_000))
+    done = run(quantbench, baselines)
+    assert done.status == 0
+    assert done.cell(CELL)["verdict"] == "improved"
+
+
+def test_a_missing_baseline_cannot_be_measured(quantbench: Quantbench, baselines: Path) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: data["cells"].pop("ptq_static_wi8_ai8"))
+    done = run(quantbench, baselines)
+    assert done.status == 3
+    assert done.cell(CELL)["verdict"] == "missing"
+    assert done.cell("seed_cnn/ptq_float16")["verdict"] == "pass"
+
+
+def test_a_regression_is_not_hidden_by_a_missing_baseline(quantbench: Quantbench, baselines: Path) -> None:
+    def change(data: dict[str, Any]) -> None:
+        measurement(data, "score").update(value=0.88)
+        data["cells"].pop("float32")
+
+    edit(baselines / "seed_cnn.json", change)
+    assert run(quantbench, baselines).status == 1
+
+
+def test_stored_predictions_of_other_content_are_refused(quantbench: Quantbench, baselines: Path) -> None:
+    np.savez(baselines / "seed_cnn.npz", float32=np.zeros(10_000, dtype=np.uint8))
+    done = run(quantbench, baselines)
+    assert done.status == 4
+    assert "seed_cnn.npz: stored predictions do not match 'predictions_sha256'" in done.output
+
+
+def test_a_floor_goes_red_whatever_the_baseline(quantbench: Quantbench, baselines: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(ROOT / "models", models)
+    for other in models.glob("*.py"):
+        if other.stem != "seed_cnn":
+            other.unlink()
+    file = models / "seed_cnn.py"
+    file.write_text(file.read_text().replace('"ptq": Floor(0.5', '"ptq": Floor(-1.0'))
+    done = run(quantbench, baselines, "--model-dir", str(models))
+    assert done.status == 1
+    assert "the floor allows -1 pp" in done.output
+
+
+def test_accepting_a_run_and_its_review_document(quantbench: Quantbench, baselines: Path) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: measurement(data, "score").update(value=0.88))
+    before = (baselines / "seed_cnn.json").read_text()
+    red = run(quantbench, baselines)
+    latest = str(red.reports / "latest")
+    diff = quantbench("baseline", "diff", latest, "--baseline-dir", str(baselines))
+    assert diff.status == 0
+    assert "1 of 9 values would move" in diff.output
+    assert f"`{CELL}`" in diff.output
+    assert (baselines / "seed_cnn.json").read_text() == before
+    update = ["baseline", "update", latest, "--baseline-dir", str(baselines)]
+    assert quantbench(*update).status == 4  # no reason
+    done = quantbench(*update, "--reason", "test of the update")
+    assert "1 of 9 values moved" in done.output
+    assert run(quantbench, baselines).status == 0
+    kept = json.loads((baselines / "seed_cnn.json").read_text())
+    assert measurement(kept, "score")["accepted"]["reason"] == "test of the update"
+    assert "qat_wi8_ai8" in kept["cells"]
+
+
+def test_an_update_in_the_run_that_measured_still_ends_red(quantbench: Quantbench, baselines: Path) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: measurement(data, "score").update(value=0.88))
+    done = run(quantbench, baselines, "--update-baselines", "accept what is new")
+    assert done.status == 1
+    assert "1 baseline values accepted" in done.output
+    assert run(quantbench, baselines).status == 0
+
+
+def test_a_trained_cell_needs_five_seeds_to_become_a_baseline(quantbench: Quantbench, baselines: Path) -> None:
+    (baselines / "seed_cnn.json").unlink()
+    arguments = ["run", "--variants", "float32_finetuned", "--no-latency", "--baseline-dir", str(baselines)]
+    done = quantbench(*arguments, "--models", "seed_cnn", "--update-baselines", "too early")
+    assert done.status == 3
+    assert "trained with 1 seed(s), a baseline needs 5; run again with --seeds 5" in done.output
+    assert not (baselines / "seed_cnn.json").exists()
+
+
+def test_a_selection_brings_its_control_and_calls_nothing_else_missing(quantbench: Quantbench, baselines: Path) -> None:
+    done = quantbench(
+        "run", "--models", "seed_cnn", "--no-latency", "--baseline-dir", str(baselines), "-k", "test_size and int_io"
+    )
+    assert done.status == 0, done.output
+    cells = {cell["id"]: cell for cell in done.report()["cells"]}
+    assert list(cells) == ["seed_cnn/float32", "seed_cnn/ptq_static_wi8_ai8_int_io"]
+    assert not cells["seed_cnn/float32"]["selected"]
+    assert cells["seed_cnn/float32"]["verdicts"] == {"size": "pass"}
+
+
+def test_the_marker_of_a_family_selects_it(quantbench: Quantbench, baselines: Path) -> None:
+    done = run(quantbench, baselines, "-m", "ptq", "--collect-only", "-q")
+    assert "seed_cnn/ptq_float16" in done.output
+    assert "seed_cnn/float32]" not in done.output
+
+
+def test_without_the_cache_the_result_is_the_same(quantbench: Quantbench, baselines: Path) -> None:
+    cached = run(quantbench, baselines).report()["cells"]
+    fresh = run(quantbench, baselines, "--no-cache").report()["cells"]
+    assert [cell["artifact_sha256"] for cell in fresh] == [cell["artifact_sha256"] for cell in cached]
+    assert [cell["predictions_sha256"] for cell in fresh] == [cell["predictions_sha256"] for cell in cached]
+    assert not any(cell["cached"] for cell in fresh)
+    assert all(cell["cached"] for cell in cached)
+
+
+def test_a_warm_run_does_not_import_tensorflow(quantbench: Quantbench, baselines: Path, store: Path) -> None:
+    run(quantbench, baselines)
+    script = ROOT / "bench" / "suites"
+    code = (
+        "import sys, pytest\n"
+        f"status = pytest.main([{str(script)!r}, '-q', '--no-latency', '--models=seed_cnn', "
+        f"'--variants={THREE_VARIANTS}', '--baseline-dir={baselines}', '--report-dir={baselines.parent / 'warm'}'])\n"
+        "assert status == 0\nassert 'tensorflow' not in sys.modules"
+    )
+    environment = os.environ | {"QUANTBENCH_CACHE": str(store)}
+    subprocess.run([command()[0], "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True)
+
+
+def test_latency_is_timed_and_unjudged_where_there_is_no_baseline(quantbench: Quantbench, baselines: Path) -> None:
+    done = quantbench(
+        "run",
+        *["--models", "seed_cnn", "--variants", "ptq_float16", "--baseline-dir", str(baselines)],
+        *["-k", "latency", "--latency-budget", "0.3", "--benchmark-json", str(baselines / "benchmark.json")],
+    )
+    assert done.status == 0, done.output
+    cell = done.cell("seed_cnn/ptq_float16")
+    assert cell["verdicts"] == {"latency": "unjudged"}
+    assert cell["measurements"]["latency"]["unit"] == "µs"
+    assert cell["measurements"]["latency_ratio"]["n"] == 6
+    assert "latency is unjudged in 1 cells" in done.output
+    [entry] = json.loads((baselines / "benchmark.json").read_text())["benchmarks"]
+    median = cell["measurements"]["latency"]["value"]
+    assert 1e6 * entry["stats"]["median"] == pytest.approx(median, rel=0.3)
+
+
+def test_an_interrupted_run_leaves_a_valid_partial_report(tmp_path: Path, baselines: Path) -> None:
+    reports = tmp_path / "reports"
+    options = ["--no-cache", "--workers=1", f"--baseline-dir={baselines}", f"--report-dir={reports}"]
+    lines = []
+    with subprocess.Popen(
+        command("run", *SELECTION, *options),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if line.strip().startswith("[1/3]"):
+                os.killpg(process.pid, signal.SIGINT)
+    assert process.returncode == 2, "".join(lines)
+    report = read_record(reports / "latest" / "report.json", Report, "report")
+    assert report.state == "interrupted"
+    assert report.exit_status == 2
+    assert "PARTIAL, the run is interrupted" in (reports / "latest" / "report.md").read_text()
+    assert "Traceback" not in "".join(lines)
+
+
+def test_yesterdays_report_renders_as_it_did(quantbench: Quantbench, baselines: Path) -> None:
+    done = run(quantbench, baselines)
+    again = quantbench("report", str(done.reports / "latest"))
+    assert again.output == (done.reports / "latest" / "report.md").read_text()
