@@ -1,0 +1,37 @@
+"""An installed wheel works outside the checkout: models and baselines travel inside it."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel's content in a folder of its own, as pip would lay it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    [wheel] = folder.glob("quantbench-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_the_wheel_runs_and_gates_outside_the_checkout(installed: Path, store: Path, tmp_path: Path) -> None:
+    arguments = ["run", "--models=seed_cnn", "--variants=ptq_float16", "--no-latency"]
+    environment = {"PYTHONPATH": str(installed), "QUANTBENCH_CACHE": str(store), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"rootdir: {installed}" in done.stdout
+    assert (tmp_path / "reports" / "latest" / "report.md").is_file()
+    assert (installed / "bench" / "py.typed").is_file()
+
+
+def test_nothing_of_the_tests_is_in_the_wheel(installed: Path) -> None:
+    assert sorted(path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")) == ["bench"]
