@@ -69,7 +69,7 @@ def _load_predictions(path: Path, sha256: str, examples: int) -> dict[str, Array
         )
     predictions = read_npz(path, "stored predictions")
     for name, array in predictions.items():
-        if array.shape != (examples,):
+        if array.ndim == 0 or len(array) != examples:
             raise BadInput(f"{path}: array {name!r}: expected {examples} predictions, found shape {array.shape}")
     return predictions
 

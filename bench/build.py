@@ -1,7 +1,6 @@
 """Model x variant -> artifact, through the store. Runs in a worker; TensorFlow is imported on a miss only."""
 
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -11,14 +10,13 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from bench import training
-from bench.datasets import Array, file_sha256, rows
+from bench import floats, training
+from bench.datasets import Array, Inputs, file_sha256, length, rows
 from bench.environment import cpu, package_version
 from bench.errors import Unsupported
 from bench.reference import ReferenceModel
 from bench.store import Store, digest, source_fingerprint
 from bench.variants import Variant
-from bench.variants.declare import to_inputs
 
 ARTIFACT = "artifact.tflite"
 REFUSAL = "unsupported.txt"
@@ -72,7 +70,7 @@ def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: 
         "variant code": source_fingerprint(variant.make),
         "packages": {name: package_version(name) for name in variant.packages},
         "seed": seed if variant.trained else None,
-        "code": code_sha256("build.py", "training.py", "datasets.py"),
+        "code": code_sha256("build.py", "floats.py", "training.py", "datasets.py"),
         **_machine(),
     }
 
@@ -128,56 +126,40 @@ class _Workbench:
 
     def float_model(self) -> Any:
         if self._train_seed is None:
-            return training.load_pinned(self.model)
-        keras_model = self.model.build(self.tensorflow().keras)
+            return floats.keras2(self.model)
+        keras_model = training.untrained(self.model)
         keras_model.set_weights(_trained_weights(self.model, self._train_seed, self._store))
         return keras_model
 
     def saved_float_model(self) -> str:
-        return _export_once(self, self.model.name, self.model.file, self._train_seed)
+        # Tracing a model again for each variant costs more than converting it; one export a worker serves them all.
+        key = (self.model.name, self.model.weights_sha256, self.model.file, self._train_seed)
+        if key not in _EXPORTED:
+            retrained = self._train_seed is not None
+            _EXPORTED[key] = self.export(self.float_model()) if retrained else floats.saved_model(self.model)
+        return _EXPORTED[key]
+
+    def float_artifact(self) -> bytes:
+        if self.model.form == "tflite":
+            return (self.model.file.parent / self.model.weights).read_bytes()
+        converter = self.tensorflow().lite.TFLiteConverter.from_saved_model(self.saved_float_model())
+        return bytes(converter.convert())
 
     def export(self, keras_model: Any) -> str:
-        tf = self.tensorflow()
-        specs = [tf.TensorSpec([1, *t.shape[1:]], t.dtype, name=t.name.split(":")[0]) for t in keras_model.inputs]
+        return floats.export(keras_model)
 
-        def forward(*tensors: Any) -> Any:
-            return keras_model(list(tensors) if len(tensors) > 1 else tensors[0], training=False)
-
-        module = tf.Module()
-        module.model = keras_model
-        module.forward = tf.function(forward)
-        folder = _temporary_folder()
-        tf.saved_model.save(module, folder, signatures=module.forward.get_concrete_function(*specs))
-        return folder
-
-    def calibration(self) -> Callable[[], Iterator[list[Any]]]:
+    def calibration(self) -> Iterator[Inputs]:
         split = self.model.pack().calibration
+        if split is None:
+            raise Unsupported("it needs calibration data, and there is none (--calibration)")
         inputs, _ = self.model.fit_inputs(split.x, split.y)
-        n = len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs)
-        return lambda: (to_inputs(rows(inputs, slice(i, i + 1))) for i in range(n))
+        return (rows(inputs, slice(i, i + 1)) for i in range(length(inputs)))
 
     def finetune(self, keras_model: Any) -> None:
         training.fit(keras_model, self.model, self.model.finetune, self.seed)
 
 
-_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []  # kept until the worker ends, then removed
-
-
-def _temporary_folder() -> str:
-    folder = tempfile.TemporaryDirectory(prefix="quantbench-")
-    _TEMPORARY.append(folder)
-    return folder.name
-
-
-_EXPORTED: dict[tuple[str, Path, int | None], str] = {}
-
-
-def _export_once(workbench: _Workbench, name: str, file: Path, train_seed: int | None) -> str:
-    """Tracing a model again for each variant costs more than converting it; one export a worker serves them all."""
-    key = (name, file, train_seed)
-    if key not in _EXPORTED:
-        _EXPORTED[key] = workbench.export(workbench.float_model())
-    return _EXPORTED[key]
+_EXPORTED: dict[tuple[str, str, Path, int | None], str] = {}
 
 
 def _trained_weights(model: ReferenceModel, train_seed: int, store: Store) -> list[Array]:

@@ -25,7 +25,17 @@ from bench.records import (
     worst,
 )
 from bench.reference import Floor
-from bench.stats import Paired, p_above, pair, prediction_tolerance, ratio_change, t_quantile
+from bench.stats import (
+    Paired,
+    bootstrap_drop_sd,
+    normal_p,
+    normal_quantile,
+    p_above,
+    pair,
+    prediction_tolerance,
+    ratio_change,
+    t_quantile,
+)
 
 DEFAULT_BUDGET = 0.01
 SIZE_TOLERANCES = {"size": 0.001, "gzip_size": 0.01}
@@ -33,6 +43,8 @@ SIZE_TOLERANCE_REASONS = {
     "size": "0.1 % of the size: a string of another converter version, but not a tensor",
     "gzip_size": "1 % of the size: deflate implementations differ a little",
 }
+# Float rounding flips a few near ties; a lost weight or a kept state flips far more than one in a thousand.
+KERAS_AGREEMENT = 0.999
 LOOK_CLOSER = "quantbench run --models {model} --variants {variant} --no-cache"
 ACCEPT = 'quantbench baseline update {run} --only {model}/{variant} --reason "why this is right"'
 
@@ -182,6 +194,9 @@ def accuracy(
         assert stored is not None
         pairs = pair(metric.correct(answers.predictions, labels), metric.correct(stored, labels))
         return _by_pairs(subject, metric, answers.score, accepted, pairs, allowed)
+    if consistent and metric.correct is None:
+        assert stored is not None
+        return _by_bootstrap(subject, metric, answers, accepted, stored, labels, allowed)
     return _by_tolerance(subject, metric, answers.score, accepted, consistent)
 
 
@@ -259,14 +274,7 @@ def _by_pairs(
 ) -> Judgement:
     drop = metric.drop(score.value, accepted.value)
     worse, better = pairs.p_worse(), pairs.p_better()
-    beyond, unlikely = drop > accepted.tolerance, worse <= allowed
-    verdict = Verdict.PASS
-    if beyond and unlikely:
-        verdict = Verdict.REGRESSED
-    elif better <= allowed:
-        verdict = Verdict.IMPROVED
-    elif beyond or unlikely:
-        verdict = Verdict.WARN
+    verdict = _by_two_rules(drop > accepted.tolerance, worse <= allowed, better <= allowed)
     message = (
         f"{_versus(subject, metric, score, accepted)}; {pairs.lost} examples lost, {pairs.gained} gained, "
         f"exact McNemar p = {min(worse, better):.2g} (red at {allowed:.2g})"
@@ -281,6 +289,43 @@ def _by_pairs(
         p_value=worse,
         detectable=pairs.smallest_detectable(allowed) * metric.scale,
     )
+
+
+def _by_bootstrap(
+    subject: Subject,
+    metric: Metric,
+    answers: Answers,
+    accepted: BaselineValue,
+    stored: Array,
+    labels: Array,
+    allowed: float,
+) -> Judgement:
+    """For metrics that no count of right and wrong makes: the drop against its paired bootstrap spread."""
+    assert answers.score is not None
+
+    def drop_of(new: Array, old: Array, of: Array) -> float:
+        return metric.drop(metric.value(new, of), metric.value(old, of))
+
+    drop = metric.drop(answers.score.value, accepted.value)
+    sd = bootstrap_drop_sd(answers.predictions, stored, labels, drop_of)
+    worse, better = normal_p(drop, sd), normal_p(-drop, sd)
+    verdict = _by_two_rules(drop > accepted.tolerance, worse <= allowed, better <= allowed)
+    message = (
+        f"{_versus(subject, metric, answers.score, accepted)}; paired bootstrap sd {sd:.3g} {metric.unit}, "
+        f"p = {min(worse, better):.2g} (red at {allowed:.2g})"
+    )
+    detectable = max(accepted.tolerance, normal_quantile(allowed) * sd)
+    action = "" if verdict is Verdict.PASS else subject.action()
+    return _score_judgement(verdict, message, action, metric, answers.score, accepted, worse, detectable)
+
+
+def _by_two_rules(beyond: bool, unlikely: bool, better: bool) -> Verdict:
+    """Red takes both a drop beyond its tolerance and one that chance does not explain; a warning takes one of them."""
+    if beyond and unlikely:
+        return Verdict.REGRESSED
+    if better:
+        return Verdict.IMPROVED
+    return Verdict.WARN if beyond or unlikely else Verdict.PASS
 
 
 def _by_spread(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> Judgement:
@@ -360,6 +405,29 @@ def floor(
         tolerance=limit.max_drop,
         message=message,
         action="the floor is policy in the model's file; no baseline update moves it" if red else "",
+    )
+
+
+def agreement(subject: Subject, share_agreeing: Measurement) -> Judgement:
+    """Whether the float ``.tflite`` still answers as the float model itself: conversion is checked too."""
+    red = share_agreeing.value < KERAS_AGREEMENT
+    message = (
+        f"{subject.id}: the float .tflite agrees with the float model on {100 * share_agreeing.value:.2f} % of "
+        f"{share_agreeing.n} examples; {100 * KERAS_AGREEMENT:g} % are required"
+    )
+    return Judgement(
+        kind=Kind.ACCURACY,
+        measurement="float_agreement",
+        against="float model",
+        verdict=Verdict.REGRESSED if red else Verdict.PASS,
+        value=share_agreeing.value,
+        reference=1.0,
+        unit="fraction",
+        tolerance=1 - KERAS_AGREEMENT,
+        message=message,
+        action="compare the outputs of both on one example: conversion, its state or its inputs are wrong"
+        if red
+        else "",
     )
 
 

@@ -85,7 +85,7 @@ class Judgement(Record):
 
     kind: Kind
     measurement: str
-    against: Literal["baseline", "floor", "nothing"]
+    against: Literal["baseline", "floor", "float model", "nothing"]
     verdict: Verdict
     value: float | None = None
     reference: float | None = None

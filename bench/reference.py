@@ -57,6 +57,9 @@ def as_unit_floats(x: Inputs) -> Inputs:
     return np.asarray(x[..., None] / np.float32(255), dtype=np.float32)
 
 
+Form = Literal["code", "keras2", "keras3", "saved_model", "tflite"]
+
+
 @dataclass(frozen=True)
 class ReferenceModel:
     """A float Keras model with its data, training recipe, pinned weights and metric.
@@ -64,13 +67,15 @@ class ReferenceModel:
     Attributes:
         name: first half of every cell's key.
         description: one line.
-        build: Keras module -> untrained model; architecture lives in code only.
-        train: recipe from scratch.
-        finetune: recipe of everything that trains further from the float weights (QAT, its control).
-        weights: ``.npz`` of plain arrays, relative to the model's file.
-        weights_sha256: of that file.
+        weights: ``.npz`` of plain arrays, relative to the model's file; or the saved model, see ``form``.
+        weights_sha256: of that file or folder.
         data: data pack, relative to the model's file.
         data_sha256: of that file.
+        build: Keras module -> untrained model; architecture lives in code only. None where ``form`` is not ``code``.
+        train: recipe from scratch.
+        finetune: recipe of everything that trains further from the float weights (QAT, its control).
+        form: what ``weights`` holds: arrays for ``build``'s model, or a model saved by somebody's tool.
+        trusted: whether a saved Keras model may run code of its own (Lambda layers) when it is loaded.
         floors: by variant name, or ``ptq`` / ``qat`` / ``default`` for a whole family.
         loss: Keras loss name.
         metric: how outputs become a score.
@@ -83,14 +88,16 @@ class ReferenceModel:
 
     name: str
     description: str
-    build: Callable[[Any], Any]
-    train: Recipe
-    finetune: Recipe
     weights: str
     weights_sha256: str
     data: str
     data_sha256: str
     floors: Mapping[str, Floor]
+    build: Callable[[Any], Any] | None = None
+    train: Recipe = Recipe(epochs=5, batch_size=32, learning_rate=1e-3)
+    finetune: Recipe = Recipe(epochs=3, batch_size=32, learning_rate=1e-4)
+    form: Form = "code"
+    trusted: bool = False
     loss: str = "sparse_categorical_crossentropy"
     metric: Metric = ACCURACY
     prepare: Callable[[Inputs], Inputs] = as_unit_floats
@@ -103,11 +110,14 @@ class ReferenceModel:
         """The model's data, hash-checked. Raises BadInput."""
         return load_pack(self.file.parent / self.data, self.data_sha256)
 
+    def check_weights(self) -> None:
+        """Raises BadInput unless the weights, or the saved model, are those of the recorded hash."""
+        checked_bytes_hash(self.file.parent / self.weights, self.weights_sha256, "weights")
+
     def weight_arrays(self) -> list[Array]:
         """Pinned weights in ``model.get_weights()`` order, hash-checked. Raises BadInput."""
-        path = self.file.parent / self.weights
-        checked_bytes_hash(path, self.weights_sha256, "weights")
-        return list(read_npz(path, "weights").values())
+        self.check_weights()
+        return list(read_npz(self.file.parent / self.weights, "weights").values())
 
     def fit_inputs(self, x: Inputs, y: Array) -> tuple[Inputs, Array]:
         """Inputs and targets to fit on, from raw examples."""

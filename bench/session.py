@@ -71,7 +71,7 @@ class Session:
                 file = self.models[name].file
                 raise BadInput(f"{file}: seed_scores: --train needs scores of at least 2 seeds to judge by")
             self.models[name].pack()
-            self.models[name].weight_arrays()
+            self.models[name].check_weights()
         self.baselines = {name: baselines.load(options.baseline_dir, self.models[name]) for name in self.model_names}
         self._planned: dict[CellId, _Planned] = {}
         self._executor: Executor | None = None
@@ -225,6 +225,9 @@ class Session:
                 self._retrained(cell),
             )
         ]
+        measured = self._measurements(cell, outcomes)
+        if "float_agreement" in measured:
+            judgements.append(gate.agreement(subject, measured["float_agreement"]))
         if cell.variant.control is not None:
             control_id = f"{cell.model.name}/{cell.variant.control}"
             control = self._measurements(self._planned[control_id], self._outcomes(control_id)).get("score")
@@ -294,6 +297,9 @@ class Session:
             found["nonfinite"] = Measurement(
                 value=sum(o.nonfinite for o in good), unit="examples", n=len(cell.model.pack().test)
             )
+            if good[0].agreement is not None:
+                n = len(cell.model.pack().test)
+                found["float_agreement"] = Measurement(value=good[0].agreement, unit="fraction", n=n)
             assert good[0].sizes is not None
             for name, size in good[0].sizes.items():
                 found[name] = Measurement(value=size, unit="bytes", n=1)

@@ -1,6 +1,7 @@
 """Statistics of the judges: pure functions of numbers."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,24 @@ def pair(new: Array, old: Array) -> Paired:
     return Paired(len(new), int(np.count_nonzero(old & ~new)), int(np.count_nonzero(new & ~old)))
 
 
+def bootstrap_drop_sd(
+    new: Array, old: Array, labels: Array, drop: Callable[[Array, Array, Array], float], rounds: int = 200
+) -> float:
+    """Standard deviation of the drop between two sets of predictions over resampled examples, always the same examples
+    for both: the paired bootstrap (Efron & Tibshirani 1993, chapter 10).
+
+    Args:
+        drop: (new predictions, old predictions, labels) -> drop, in any unit.
+    """
+    random = np.random.default_rng(0)
+    n = len(labels)
+    drops = []
+    for _ in range(rounds):
+        chosen = random.integers(0, n, n)
+        drops.append(drop(new[chosen], old[chosen], labels[chosen]))
+    return float(np.std(drops, ddof=1))
+
+
 def prediction_tolerance(sd: float, n: int, degrees: int, share: float) -> float:
     """How far below the mean of n repetitions one new repetition may fall, so that chance alone exceeds it with
     probability ``share``: the one-sided prediction interval of a normal sample.
@@ -90,6 +109,18 @@ def p_above(value: float, error: float, degrees: int) -> float:
     if error == 0:
         return 0.0 if value > 0 else 1.0
     return float(stats.t.sf(value / error, degrees))
+
+
+def normal_p(value: float, sd: float) -> float:
+    """One-sided probability that a normal estimate of zero comes out at ``value`` or more."""
+    if sd == 0:
+        return 0.0 if value > 0 else 1.0
+    return float(stats.norm.sf(value / sd))
+
+
+def normal_quantile(share: float) -> float:
+    """Upper quantile of the normal distribution."""
+    return float(stats.norm.ppf(1 - share))
 
 
 def t_quantile(share: float, degrees: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench.datasets import Array, Inputs
-from bench.errors import BadInput
+from bench.errors import BadInput, Unsupported
 from bench.reference import Recipe, ReferenceModel
 
 # Sums of floats depend on how many threads share them, so training always uses the same number:
@@ -47,6 +47,8 @@ def fit(keras_model: Any, model: ReferenceModel, recipe: Recipe, seed: int, call
     """Train ``keras_model`` in place on the model's training split, reproducibly."""
     tf = tensorflow()
     train = model.pack().train
+    if train is None:
+        raise Unsupported("it needs training data (x_train, y_train), and there is none")
     x, y = model.fit_inputs(train.x, train.y)
     if recipe.flip:
         x, y = _with_mirrored(x, y)
@@ -64,14 +66,20 @@ def _with_mirrored(x: Inputs, y: Array) -> tuple[Inputs, Array]:
     return np.concatenate([x, np.flip(x, axis=2)]), np.concatenate([y, y])
 
 
+def untrained(model: ReferenceModel) -> Any:
+    """A new Keras model of the architecture in the model's file. Raises Unsupported where it has none."""
+    if model.build is None:
+        raise Unsupported("only a model given as code can be trained from scratch")
+    return model.build(tensorflow().keras)
+
+
 def load_pinned(model: ReferenceModel) -> Any:
     """The float Keras model with its pinned weights.
 
     Raises:
         BadInput: the weight file does not fit the architecture.
     """
-    tf = tensorflow()
-    keras_model = model.build(tf.keras)
+    keras_model = untrained(model)
     arrays = model.weight_arrays()
     expected = [tuple(weight.shape) for weight in keras_model.weights]
     found = [array.shape for array in arrays]
@@ -86,8 +94,8 @@ def load_pinned(model: ReferenceModel) -> Any:
 
 def train_from_scratch(model: ReferenceModel, seed: int) -> Any:
     """The float Keras model trained by its recipe."""
-    tf = seed_everything(seed)
-    keras_model = model.build(tf.keras)
+    seed_everything(seed)
+    keras_model = untrained(model)
     fit(keras_model, model, model.train, seed)
     return keras_model
 

@@ -14,7 +14,7 @@ from bench.measure import accuracy, size
 from bench.records import Failure
 from bench.reference import ReferenceModel, load_file
 from bench.store import Store
-from bench.variants import VARIANTS
+from bench.variants import FLOAT_CONTROL, VARIANTS
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Outcome:
     """What computing a task gave: an artifact with its evaluation and sizes, or a failure.
 
     Attributes:
+        agreement: of the float control alone: fraction of examples on which it answers as the float model itself.
         sizes: measurement name -> bytes.
         seconds: what it took this time; near zero where it came from the store.
     """
@@ -50,6 +51,7 @@ class Outcome:
     predictions: Array | None = None
     score: float = float("nan")
     nonfinite: int = 0
+    agreement: float | None = None
     sizes: dict[str, int] | None = None
     cached: bool = False
     seconds: float = 0.0
@@ -65,7 +67,11 @@ def from_store(task: Task) -> Outcome | None:
     if built.path is None or built.sha256 is None:
         return _refused(task, built, 0.0)
     found = accuracy.find(built.sha256, model, store)
-    return None if found is None else _outcome(task, built, found, 0.0)
+    if found is None or (
+        task.variant == FLOAT_CONTROL and not accuracy.float_predictions_known(model, task.train_seed, store)
+    ):
+        return None
+    return _outcome(task, built, found, 0.0, _agreement(task, model, found, store))
 
 
 def compute(task: Task) -> Outcome:
@@ -78,7 +84,8 @@ def compute(task: Task) -> Outcome:
             if built.path is None or built.sha256 is None:
                 return _refused(task, built, time.perf_counter() - start)
             evaluation = accuracy.evaluate(built.path, built.sha256, model, store)
-            return _outcome(task, built, evaluation, time.perf_counter() - start)
+            agreement = _agreement(task, model, evaluation, store)
+            return _outcome(task, built, evaluation, time.perf_counter() - start, agreement)
         except Exception as error:
             import traceback
 
@@ -109,7 +116,16 @@ def _refused(task: Task, built: build.Built, seconds: float) -> Outcome:
     return Outcome(task.seed, cached=built.cached, seconds=seconds, failure=refusal)
 
 
-def _outcome(task: Task, built: build.Built, found: accuracy.Evaluation, seconds: float) -> Outcome:
+def _agreement(task: Task, model: ReferenceModel, found: accuracy.Evaluation, store: Store) -> float | None:
+    if task.variant != FLOAT_CONTROL:
+        return None
+    own = accuracy.float_predictions(model, task.train_seed, store)
+    return None if own is None else model.metric.agreement(found.predictions, own)
+
+
+def _outcome(
+    task: Task, built: build.Built, found: accuracy.Evaluation, seconds: float, agreement: float | None
+) -> Outcome:
     assert built.path is not None
     return Outcome(
         seed=task.seed,
@@ -118,6 +134,7 @@ def _outcome(task: Task, built: build.Built, found: accuracy.Evaluation, seconds
         predictions=found.predictions,
         score=found.score,
         nonfinite=found.nonfinite,
+        agreement=agreement,
         sizes=size.sizes(built.path),
         cached=built.cached and found.cached,
         seconds=seconds,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import floats
 from bench.build import code_sha256
 from bench.datasets import Array, Inputs, file_sha256
 from bench.environment import cpu, package_version
@@ -74,6 +75,44 @@ def _read(folder: Path, model: ReferenceModel, cached: bool) -> Evaluation:
     nonfinite = int(json.loads((folder / _FACTS).read_text())["nonfinite"])
     score = float("nan") if nonfinite else model.metric.value(predictions, model.pack().test.y)
     return Evaluation(predictions, score, nonfinite, cached)
+
+
+def float_predictions_known(model: ReferenceModel, train_seed: int | None, store: Store) -> bool:
+    """Whether :func:`float_predictions` would come from the store, or is None anyway."""
+    return not _has_own(model, train_seed) or store.get(digest(_float_ingredients(model))) is not None
+
+
+def float_predictions(model: ReferenceModel, train_seed: int | None, store: Store) -> Array | None:
+    """Predictions of the float model itself, before conversion; None where it came as a ``.tflite``, or was trained
+    again in this run (then its weights are not those of ``model``).
+    """
+    if not _has_own(model, train_seed):
+        return None
+    recipe = _float_ingredients(model)
+    folder = store.get(digest(recipe))
+    if folder is None:
+        inputs = model.prepare(model.pack().test.x)
+        buffer = BytesIO()
+        np.save(buffer, model.metric.predict(floats.predict(model, inputs), inputs))
+        folder = store.put(digest(recipe), {_PREDICTIONS: buffer.getvalue()}, recipe)
+    return np.asarray(np.load(folder / _PREDICTIONS, allow_pickle=False))
+
+
+def _has_own(model: ReferenceModel, train_seed: int | None) -> bool:
+    return model.form != "tflite" and train_seed is None
+
+
+def _float_ingredients(model: ReferenceModel) -> dict[str, Any]:
+    return {
+        "what": "float predictions",
+        "model": model.name,
+        "source": file_sha256(model.file),
+        "weights": model.weights_sha256,
+        "data": model.data_sha256,
+        "packages": [package_version(name) for name in ("tensorflow", "tf-keras", "keras")],
+        "code": code_sha256("measure/accuracy.py", "metrics.py", "floats.py", "training.py", "datasets.py"),
+        "cpu": cpu(),
+    }
 
 
 def _predict(artifact: Path, model: ReferenceModel) -> tuple[Array, int]:

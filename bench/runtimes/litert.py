@@ -42,10 +42,28 @@ class LiteRT:
         self._stateful = stateful
         self._inputs = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_output_details()
+        self._names = self._signature_names()
+
+    def _signature_names(self) -> dict[int, str]:
+        """Tensor index -> the name that the signature gives it; tensors' own names are the converter's affair."""
+        names = {detail["index"]: detail["name"] for detail in self._inputs + self._outputs}
+        if self._interpreter.get_signature_list():
+            runner = self._interpreter.get_signature_runner()
+            for details in (runner.get_input_details(), runner.get_output_details()):
+                names |= {detail["index"]: name for name, detail in details.items()}
+        return names
+
+    def input_names(self) -> list[str]:
+        """Names of the inputs, in the artifact's order."""
+        return [self._names[detail["index"]] for detail in self._inputs]
+
+    def input_specs(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Input name -> (shape, dtype)."""
+        return {self._names[d["index"]]: (tuple(int(size) for size in d["shape"]), d["dtype"]) for d in self._inputs}
 
     def prepare(self, inputs: Inputs) -> list[Array]:
         """Examples as the artifact's own input tensors take them: quantized where they are integers."""
-        ordered = [inputs[_plain_name(d["name"])] for d in self._inputs] if isinstance(inputs, dict) else [inputs]
+        ordered = [inputs[name] for name in self.input_names()] if isinstance(inputs, dict) else [inputs]
         prepared = []
         for values, detail in zip(ordered, self._inputs, strict=True):
             dtype = np.dtype(detail["dtype"])
@@ -92,9 +110,4 @@ class LiteRT:
         ]
         if len(outputs) == 1:
             return outputs[0]
-        return {_plain_name(detail["name"]): values for detail, values in zip(self._outputs, outputs, strict=True)}
-
-
-def _plain_name(tensor: str) -> str:
-    """``serving_default_image:0`` -> ``image``."""
-    return tensor.removeprefix("serving_default_").split(":")[0]
+        return {self._names[detail["index"]]: values for detail, values in zip(self._outputs, outputs, strict=True)}

@@ -29,8 +29,11 @@ class Workbench(Protocol):
     def export(self, keras_model: Any) -> str:
         """Folder of any Keras model as a SavedModel with batch size 1."""
 
-    def calibration(self) -> Callable[[], Iterator[list[Any]]]:
-        """A representative dataset: one prepared example at a time out of the calibration split."""
+    def float_artifact(self) -> bytes:
+        """The float model as a ``.tflite``."""
+
+    def calibration(self) -> Iterator[Inputs]:
+        """Prepared examples of the calibration split, one at a time, batch axis kept."""
 
     def finetune(self, keras_model: Any) -> None:
         """Train further by the model's ``finetune`` recipe, in place, with this cell's seed."""
@@ -76,8 +79,3 @@ class Variant:
     control: str | None = FLOAT_CONTROL
     trained: bool = False
     packages: tuple[str, ...] = ("tensorflow", "tf-keras")
-
-
-def to_inputs(example: Inputs) -> list[Any]:
-    """One example (batch axis kept) as the list that a representative dataset yields."""
-    return list(example.values()) if isinstance(example, dict) else [example]

@@ -1,0 +1,168 @@
+"""The float model in whatever form it came: code with weights, a file saved by Keras 2 or 3, a SavedModel, a .tflite.
+
+Everything reaches the converter as a SavedModel with batch size 1, through this one module.
+"""
+
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from bench import training
+from bench.datasets import Inputs, length, rows
+from bench.errors import BadInput, Unsupported
+from bench.reference import ReferenceModel
+from bench.runtimes.litert import LiteRT
+
+_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []  # kept until the process ends, then removed
+SIGNATURE = "serving_default"
+BATCH = 250
+
+
+def temporary_folder() -> str:
+    """A folder that lives as long as this process."""
+    folder = tempfile.TemporaryDirectory(prefix="quantbench-")
+    _TEMPORARY.append(folder)
+    return folder.name
+
+
+def keras2(model: ReferenceModel) -> Any:
+    """The float model as a Keras 2 model, with its pinned weights.
+
+    Raises:
+        Unsupported: the model came in a form that is none.
+    """
+    if model.form == "code":
+        return training.load_pinned(model)
+    if model.form == "keras2":
+        return _load(training.tensorflow().keras.models.load_model, model)
+    reason = {
+        "keras3": "it was saved by Keras 3, and tfmot trains Keras 2 models only",
+        "saved_model": "a SavedModel is not a Keras model that tfmot can train",
+        "tflite": "a .tflite cannot be trained",
+    }
+    raise Unsupported(reason[model.form])
+
+
+def saved_model(model: ReferenceModel) -> str:
+    """The float model as a SavedModel with batch size 1.
+
+    Raises:
+        Unsupported: it is a ``.tflite``.
+    """
+    if model.form == "tflite":
+        raise Unsupported("the TFLite converter takes Keras models and SavedModels; this is already a .tflite")
+    if model.form in ("code", "keras2"):
+        return export(keras2(model))
+    return with_batch_of_one(_original_saved_model(model))
+
+
+def _original_saved_model(model: ReferenceModel) -> str:
+    path = model.file.parent / model.weights
+    if model.form == "saved_model":
+        return str(path)
+    # Keras 3 keeps its own track of variables: a tf.Module around the model loses its weights without a word
+    # (outputs became NaN), so its own exporter has to write the SavedModel.
+    training.tensorflow()
+    import keras
+
+    folder = temporary_folder()
+    _load(keras.saving.load_model, model).export(folder, format="tf_saved_model", verbose=False)
+    return folder
+
+
+def _load(load: Any, model: ReferenceModel) -> Any:
+    path = model.file.parent / model.weights
+    try:
+        return load(str(path), compile=False, safe_mode=not model.trusted)
+    except Exception as error:
+        words = " ".join(str(error).split())
+        raise BadInput(
+            f"{path}: Keras cannot load it ({type(error).__name__}: {words[:300]}); a model with layers of your own "
+            "can be given as file.py:NAME"
+        ) from error
+
+
+def export(keras_model: Any) -> str:
+    """A Keras 2 model as a SavedModel with batch size 1."""
+    tf = training.tensorflow()
+    specs = [tf.TensorSpec([1, *t.shape[1:]], t.dtype, name=t.name.split(":")[0]) for t in keras_model.inputs]
+
+    def forward(*tensors: Any) -> Any:
+        return keras_model(list(tensors) if len(tensors) > 1 else tensors[0], training=False)
+
+    module = tf.Module()
+    module.model = keras_model
+    module.forward = tf.function(forward)
+    folder = temporary_folder()
+    tf.saved_model.save(module, folder, signatures=module.forward.get_concrete_function(*specs))
+    return folder
+
+
+def with_batch_of_one(folder: str) -> str:
+    """A SavedModel's serving signature, saved again with its free batch dimension fixed to 1.
+
+    Raises:
+        BadInput: no serving signature, or another free dimension.
+    """
+    tf = training.tensorflow()
+    loaded = tf.saved_model.load(folder)
+    signature = serving_signature(loaded, folder)
+    specs = {}
+    for name, spec in sorted(signature.structured_input_signature[1].items()):
+        check_shape(folder, name, spec.shape)
+        specs[name] = tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name=name)
+    module = tf.Module()
+    module.loaded = loaded
+    module.forward = tf.function(lambda **inputs: signature(**inputs))
+    fixed = temporary_folder()
+    tf.saved_model.save(module, fixed, signatures=module.forward.get_concrete_function(**specs))
+    return fixed
+
+
+def serving_signature(loaded: Any, folder: str) -> Any:
+    """The signature ``serving_default``, or the only one. Raises BadInput."""
+    signatures = dict(loaded.signatures)
+    if SIGNATURE in signatures:
+        return signatures[SIGNATURE]
+    if len(signatures) == 1:
+        return next(iter(signatures.values()))
+    raise BadInput(f"{folder}: the SavedModel has {len(signatures)} signatures and none is called {SIGNATURE!r}")
+
+
+def check_shape(where: object, name: str, shape: Any) -> None:
+    """Raises BadInput where a dimension besides the batch is free."""
+    dimensions = list(shape)
+    if any(size is None for size in dimensions[1:]):
+        raise BadInput(
+            f"{where}: input {name!r} has shape {tuple(dimensions)}; every dimension but the first must be fixed: "
+            "save the model with the shape that you deploy"
+        )
+
+
+def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
+    """What the float model itself answers, before any conversion; outputs of shape (n, ...)."""
+    if model.form == "tflite":
+        return LiteRT(model.file.parent / model.weights, stateful=model.stateful).run(inputs)
+    if model.form in ("code", "keras2"):
+        keras_model = keras2(model)
+        outputs = keras_model.predict(inputs, batch_size=BATCH, verbose=0)
+        if isinstance(outputs, np.ndarray):
+            return outputs
+        several = list(outputs.values()) if isinstance(outputs, dict) else outputs
+        return {f"output_{i}": output for i, output in enumerate(several)}
+    tf = training.tensorflow()
+    folder = _original_saved_model(model)
+    loaded = tf.saved_model.load(folder)
+    signature = serving_signature(loaded, folder)
+    specs = signature.structured_input_signature[1]
+    batch = next(iter(specs.values())).shape[0] or BATCH
+    named = inputs if isinstance(inputs, dict) else {next(iter(specs)): inputs}
+    parts = []
+    for start in range(0, length(inputs), batch):
+        part = rows(named, slice(start, start + batch))
+        assert isinstance(part, dict)
+        given = {name: tf.constant(values, dtype=specs[name].dtype) for name, values in part.items()}
+        parts.append({name: value.numpy() for name, value in signature(**given).items()})
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return next(iter(joined.values())) if len(joined) == 1 else joined
