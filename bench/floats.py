@@ -54,10 +54,11 @@ def saved_model(model: ReferenceModel) -> str:
         raise Unsupported("the TFLite converter takes Keras models and SavedModels; this is already a .tflite")
     if model.form in ("code", "keras2"):
         return export(keras2(model))
-    return with_batch_of_one(_original_saved_model(model))
+    return with_batch_of_one(original_saved_model(model))
 
 
-def _original_saved_model(model: ReferenceModel) -> str:
+def original_saved_model(model: ReferenceModel) -> str:
+    """The SavedModel as its maker left it, or the one that Keras 3 exports."""
     path = model.file.parent / model.weights
     if model.form == "saved_model":
         return str(path)
@@ -152,7 +153,7 @@ def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
         several = list(outputs.values()) if isinstance(outputs, dict) else outputs
         return {f"output_{i}": output for i, output in enumerate(several)}
     tf = training.tensorflow()
-    folder = _original_saved_model(model)
+    folder = original_saved_model(model)
     loaded = tf.saved_model.load(folder)
     signature = serving_signature(loaded, folder)
     specs = signature.structured_input_signature[1]

@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for family in sorted({variant.family for variant in VARIANTS.values()}):
         config.addinivalue_line("markers", f"{family}: cells of the {family} family")
+    config.addinivalue_line("markers", "nightly: cells that train a model too large for the pull-request gate")
     for kind in Kind:
         config.addinivalue_line("markers", f"{kind}: tests of the {kind} suite")
     if config.option.help or config.getoption("version", 0):
@@ -59,11 +60,17 @@ def _say(config: pytest.Config, line: str) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" not in metafunc.fixturenames or SESSION not in metafunc.config.stash:
         return
-    parameters = []
-    for cell_id in metafunc.config.stash[SESSION].cell_ids():
-        family = VARIANTS[cell_id.split("/")[1]].family
-        parameters.append(pytest.param(cell_id, id=cell_id, marks=[getattr(pytest.mark, family)]))
-    metafunc.parametrize("cell", parameters)
+    run = metafunc.config.stash[SESSION]
+    metafunc.parametrize("cell", [pytest.param(name, id=name, marks=_marks(run, name)) for name in run.cell_ids()])
+
+
+def _marks(run: Session, cell_id: str) -> list[pytest.MarkDecorator]:
+    model, name = cell_id.split("/")
+    variant = VARIANTS[name]
+    marks = [getattr(pytest.mark, variant.family)]
+    if variant.trained and not run.models[model].trains_in_gate:
+        marks.append(pytest.mark.nightly)
+    return marks
 
 
 def _kind_of(item: pytest.Item) -> Kind | None:

@@ -20,6 +20,37 @@ from bench.metrics import ACCURACY, Metric
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """A ``prepare`` for data that is not yet what the model takes.
+
+    Attributes:
+        how: ``as_given``; ``unit``: 0 to 255 becomes 0 to 1; ``symmetric``: 0 to 255 becomes -1 to 1.
+        dtypes: input name -> dtype; a single input goes by any name.
+    """
+
+    how: Literal["as_given", "unit", "symmetric"]
+    dtypes: Mapping[str, str]
+
+    def __call__(self, x: Inputs) -> Inputs:
+        """Raw examples -> model inputs."""
+        if isinstance(x, dict):
+            return {name: self._one(values, self.dtypes[name]) for name, values in x.items()}
+        return self._one(x, next(iter(self.dtypes.values())))
+
+    def _one(self, values: Array, dtype: str) -> Array:
+        if self.how == "unit" and np.dtype(dtype).kind == "f":
+            return np.asarray(values / np.float32(255), dtype=dtype)
+        if self.how == "symmetric" and np.dtype(dtype).kind == "f":
+            return np.asarray(values / np.float32(127.5) - 1, dtype=dtype)
+        return np.asarray(values, dtype=dtype)
+
+
+def logits_loss(keras: Any) -> Any:
+    """Cross-entropy for a model that ends without softmax."""
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How long and how fast to train; data, so that a control can be trained exactly as long.
 
@@ -76,8 +107,9 @@ class ReferenceModel:
         finetune: recipe of everything that trains further from the float weights (QAT, its control).
         form: what ``weights`` holds: arrays for ``build``'s model, or a model saved by somebody's tool.
         trusted: whether a saved Keras model may run code of its own (Lambda layers) when it is loaded.
+        trains_in_gate: small enough that the pull-request gate trains it too; otherwise its trained cells are nightly.
         floors: by variant name, or ``ptq`` / ``qat`` / ``default`` for a whole family.
-        loss: Keras loss name.
+        loss: Keras loss name, or a function of the Keras module that makes one.
         metric: how outputs become a score.
         prepare: raw examples -> model inputs (float32).
         training: (raw x, y) -> (inputs, targets) to fit on; default: prepared x and y.
@@ -98,7 +130,8 @@ class ReferenceModel:
     finetune: Recipe = Recipe(epochs=3, batch_size=32, learning_rate=1e-4)
     form: Form = "code"
     trusted: bool = False
-    loss: str = "sparse_categorical_crossentropy"
+    trains_in_gate: bool = False
+    loss: str | Callable[[Any], Any] = "sparse_categorical_crossentropy"
     metric: Metric = ACCURACY
     prepare: Callable[[Inputs], Inputs] = as_unit_floats
     training: Callable[[Array, Array], tuple[Inputs, Array]] | None = None

@@ -56,7 +56,8 @@ def fit(keras_model: Any, model: ReferenceModel, recipe: Recipe, seed: int, call
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         rate = tf.keras.optimizers.schedules.CosineDecay(rate, steps)
-    keras_model.compile(optimizer=tf.keras.optimizers.Adam(rate), loss=model.loss)
+    loss = model.loss(tf.keras) if callable(model.loss) else model.loss
+    keras_model.compile(optimizer=tf.keras.optimizers.Adam(rate), loss=loss)
     tf.keras.utils.set_random_seed(seed)
     keras_model.fit(x, y, epochs=recipe.epochs, batch_size=recipe.batch_size, verbose=0, callbacks=callbacks or [])
 

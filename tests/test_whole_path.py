@@ -36,7 +36,7 @@ def test_green_with_both_reports(quantbench: Quantbench, baselines: Path) -> Non
     assert report.state == "complete"
     assert report.cells[0].measurements["score"].value == pytest.approx(0.8736, abs=0.003)
     text = (done.reports / "latest" / "report.md").read_text()
-    assert text.startswith("# quantbench: GREEN (3 cells: 3 pass)")
+    assert text.startswith("# quantbench: GREEN (3 cells; accuracy: 3 pass; size: 3 pass)")
     assert text == render(report)
     assert "GREEN" in done.output
     assert (done.reports / "latest").is_symlink()

@@ -72,12 +72,9 @@ def _model_table(model: str, cells: list[Cell]) -> str:
 
 
 def _row(cell: Cell, cells: dict[str, Cell]) -> list[str]:
-    verdict = words.MARKS[cell.verdict]
+    verdict = words.verdict(cell)
     if cell.failure is not None:
         verdict += f": {_escape(cell.failure.reason[:80])}"
-    else:
-        parts = [f"{kind} {words.MARKS[v]}" for kind, v in cell.verdicts.items() if v is not cell.verdict]
-        verdict += f" ({', '.join(parts)})" if parts and cell.verdict.value != "pass" else ""
     return [
         f"`{cell.variant}`",
         verdict,

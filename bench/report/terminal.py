@@ -16,7 +16,7 @@ def summary(report: Report, folder: Path) -> str:
     rows = [
         [
             cell.id,
-            words.MARKS[cell.verdict],
+            words.verdict(cell),
             words.score(cell),
             words.drop(cell, by_id).replace(" (no floor)", ""),
             words.kib(cell.measurements.get("size")),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.records import Cell, Kind, Measurement, Report, Verdict
+from bench.records import Cell, Kind, Measurement, Report, Verdict, worst
 
 MARKS = {
     Verdict.PASS: "✓ pass",
@@ -25,11 +25,25 @@ NEEDS_ATTENTION = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING, Verdict.WA
 
 
 def headline(report: Report) -> str:
-    """Status in one line."""
-    counts = {verdict: sum(cell.verdict is verdict for cell in report.cells) for verdict in reversed(Verdict)}
-    cells = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    partial = "" if report.state == "complete" else f"; PARTIAL, the run is {report.state}"
-    return f"{STATUS_WORDS.get(report.exit_status, report.exit_status)} ({len(report.cells)} cells: {cells}{partial})"
+    """Status in one line, with the verdicts of each kind counted, the worst first."""
+    parts = [f"{len(report.cells)} cells"]
+    for kind in Kind:
+        found = [cell.verdicts[kind] for cell in report.cells if kind in cell.verdicts]
+        counts = {verdict: found.count(verdict) for verdict in reversed(Verdict)}
+        if found:
+            parts.append(f"{kind}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
+    if report.state != "complete":
+        parts.append(f"PARTIAL, the run is {report.state}")
+    return f"{STATUS_WORDS.get(report.exit_status, report.exit_status)} ({'; '.join(parts)})"
+
+
+def verdict(cell: Cell) -> str:
+    """A cell's verdict; where it is only a measurement without a baseline, what was judged and what was not."""
+    judged = {kind: found for kind, found in cell.verdicts.items() if found is not Verdict.UNJUDGED}
+    if cell.verdict is not Verdict.UNJUDGED or not judged:
+        return MARKS[cell.verdict]
+    skipped = ", ".join(kind for kind in cell.verdicts if kind not in judged)
+    return f"{MARKS[worst(list(judged.values()))]}, {skipped} unjudged"
 
 
 def unjudged_latency(report: Report) -> str | None:
