@@ -141,6 +141,14 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     return Judgement(kind=kind, measurement="cell", against="baseline", verdict=verdict, message=message, action=action)
 
 
+def without_baseline(judgement: Judgement) -> Judgement:
+    """The same judgement where no baseline is expected: what would be missing is merely unjudged or unsupported."""
+    if judgement.verdict is not Verdict.MISSING:
+        return judgement
+    verdict = Verdict.UNSUPPORTED if judgement.measurement == "cell" else Verdict.UNJUDGED
+    return judgement.model_copy(update={"verdict": verdict, "action": ""})
+
+
 def not_timed(subject: Subject, reason: str) -> Judgement:
     """The verdict on a latency that could not be measured."""
     return Judgement(

@@ -59,7 +59,7 @@ class Metric:
 
 
 def _argmax(outputs: Inputs, _inputs: Inputs) -> Array:
-    first = _first(outputs)
+    first = first_output(outputs)
     return np.asarray(np.argmax(first.reshape(len(first), -1), axis=1).astype(np.uint16))
 
 
@@ -78,7 +78,7 @@ def top_k(k: int) -> Metric:
     """Fraction of examples whose label is among the k largest outputs. Stored: those k classes, in one integer."""
 
     def predict(outputs: Inputs, _inputs: Inputs) -> Array:
-        flat = _first(outputs).reshape(length(outputs), -1)
+        flat = first_output(outputs).reshape(length(outputs), -1)
         best = np.argsort(-flat, axis=1, kind="stable")[:, :k].astype(np.uint64)
         weights = np.uint64(TOP_K_BASE) ** np.arange(best.shape[1], dtype=np.uint64)
         return np.asarray((best * weights).sum(axis=1, dtype=np.uint64))
@@ -100,19 +100,19 @@ def top_k(k: int) -> Metric:
 
 
 def _threshold(outputs: Inputs, _inputs: Inputs) -> Array:
-    return np.asarray(_first(outputs).reshape(length(outputs)) > 0.5).astype(np.uint8)
+    return np.asarray(first_output(outputs).reshape(length(outputs)) > 0.5).astype(np.uint8)
 
 
 BINARY_ACCURACY = Metric("binary_accuracy", True, "pp", 100.0, "right_or_wrong", _threshold, _mean_equal, _equal)
 
 
-def _first(outputs: Inputs) -> Array:
+def first_output(outputs: Inputs) -> Array:
     """The output that has labels: the only one, or the first by name."""
     return outputs[min(outputs)] if isinstance(outputs, dict) else outputs
 
 
 def _raw_score(outputs: Inputs, _inputs: Inputs) -> Array:
-    return np.asarray(_first(outputs).reshape(length(outputs)).astype(np.float32))
+    return np.asarray(first_output(outputs).reshape(length(outputs)).astype(np.float32))
 
 
 def _auc_of_labels(predictions: Array, labels: Array) -> float:

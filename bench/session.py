@@ -54,15 +54,23 @@ class Session:
     Args:
         options: see :class:`RunOptions`.
         say: takes one line of progress.
+        models: models to try once, in place of those of ``options.model_dir``; they have no baselines, so that only
+            their floors are judged.
 
     Raises:
         BadInput: anything the user gave is wrong; checked before anything is computed.
     """
 
-    def __init__(self, options: RunOptions, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        say: Callable[[str], None] = print,
+        models: dict[str, ReferenceModel] | None = None,
+    ) -> None:
         self.options = options
         self.say = say
-        self.models = load_models(options.model_dir)
+        self._drift = models is None
+        self.models = load_models(options.model_dir) if models is None else models
         self.model_names = pick(options.models, self.models, "--models")
         self.variant_names = pick(options.variants, VARIANTS, "--variants")
         _check_numbers(options)
@@ -72,7 +80,7 @@ class Session:
                 raise BadInput(f"{file}: seed_scores: --train needs scores of at least 2 seeds to judge by")
             self.models[name].pack()
             self.models[name].check_weights()
-        self.baselines = {name: baselines.load(options.baseline_dir, self.models[name]) for name in self.model_names}
+        self.baselines = {name: self._load_baseline(name) for name in self.model_names}
         self._planned: dict[CellId, _Planned] = {}
         self._executor: Executor | None = None
         self._judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
@@ -81,6 +89,9 @@ class Session:
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._environment = environment.collect()
         self.selection = ""
+
+    def _load_baseline(self, name: str) -> baselines.Baseline:
+        return baselines.load(self.options.baseline_dir, self.models[name]) if self._drift else baselines.Baseline()
 
     # ------------------------------------------------------------ what to do
 
@@ -185,7 +196,8 @@ class Session:
         """The judgements of one kind on one cell; waits for the cell, and is worked out once."""
         known = self._judgements.setdefault(cell_id, {})
         if kind not in known:
-            known[kind] = self._judge(cell_id, kind)
+            judged = self._judge(cell_id, kind)
+            known[kind] = judged if self._drift else [gate.without_baseline(judgement) for judgement in judged]
             if time.perf_counter() - self._saved > _SAVE_SECONDS:
                 self._save("running", Exit.GREEN)
         return known[kind]
@@ -309,7 +321,7 @@ class Session:
 
     # ------------------------------------------------------------ the report
 
-    def finish(self, interrupted: bool) -> Exit:
+    def finish(self, interrupted: bool, notes: list[str] | None = None) -> Exit:
         """Write the last report, point ``latest`` at it, and return the exit status.
 
         An interrupted run still judges what was computed: a regression seen is a regression reported.
@@ -323,7 +335,7 @@ class Session:
             self._executor.stop()
             self._executor = None
         status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
-        self._save("interrupted" if interrupted else "complete", status)
+        self._save("interrupted" if interrupted else "complete", status, notes)
         if self.options.update_baselines and not interrupted:
             status = self._update_baselines(status)
         self.folder.finish(self.report)

@@ -54,6 +54,15 @@ def _binomial_tail(k: int, n: int) -> float:
     return 1.0 if n == 0 else float(stats.binom.sf(k - 1, n, 0.5))
 
 
+def paired_interval(pairs: Paired) -> float:
+    """Half width of the 95 % interval of a paired difference of fractions (Wald; Agresti, Categorical Data Analysis).
+
+    One discordant pair is added to each side, so that no discordant pairs do not mean no uncertainty.
+    """
+    lost, gained = pairs.lost + 1, pairs.gained + 1
+    return 1.96 * math.sqrt(lost + gained - (lost - gained) ** 2 / pairs.n) / pairs.n
+
+
 def pair(new: Array, old: Array) -> Paired:
     """Count the discordant pairs of two boolean arrays of shape (n,)."""
     return Paired(len(new), int(np.count_nonzero(old & ~new)), int(np.count_nonzero(new & ~old)))

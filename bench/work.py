@@ -1,16 +1,13 @@
 """Computing one cell with one seed, in a worker process: build, evaluate, weigh. Nothing here judges."""
 
-import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import build
 from bench.datasets import Array
 from bench.measure import accuracy, size
+from bench.quiet import output_to
 from bench.records import Failure
 from bench.reference import ReferenceModel, load_file
 from bench.store import Store
@@ -77,7 +74,7 @@ def from_store(task: Task) -> Outcome | None:
 def compute(task: Task) -> Outcome:
     """Build and evaluate; what goes wrong with this cell comes back as its failure, not as an exception."""
     start = time.perf_counter()
-    with _output_to(task.log):
+    with output_to(task.log):
         try:
             model, store = _model(task), Store(task.store)
             built = build.artifact(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
@@ -139,23 +136,3 @@ def _outcome(
         cached=built.cached and found.cached,
         seconds=seconds,
     )
-
-
-@contextmanager
-def _output_to(log: Path) -> Iterator[None]:
-    """Send everything this process prints, native code included, to a file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for descriptor, target in zip(saved, (1, 2), strict=True):
-            os.dup2(descriptor, target)
-            os.close(descriptor)
