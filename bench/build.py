@@ -47,6 +47,15 @@ class Built:
     cached: bool
 
 
+# What the converters and LiteRT raise where they cannot do a thing; the same inputs raise it again.
+REFUSING = (RuntimeError, ValueError, NotImplementedError, AssertionError)
+
+
+def refusal_words(error: Exception) -> str:
+    """A tool's reason in one line; its name and its first words, for what follows is often a dump of the model."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
 def _machine() -> dict[str, Any]:
     # Sums of floats depend on the instruction set, and with them what training and calibration find.
     return {"cpu": cpu(), "numpy": package_version("numpy")}
@@ -70,7 +79,7 @@ def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: 
         "variant code": source_fingerprint(variant.make),
         "packages": {name: package_version(name) for name in variant.packages},
         "seed": seed if variant.trained else None,
-        "code": code_sha256("build.py", "floats.py", "training.py", "datasets.py"),
+        "code": code_sha256("build.py", "floats.py", "structure.py", "training.py", "datasets.py"),
         **_machine(),
     }
 
@@ -110,6 +119,8 @@ def _make(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | 
         return {ARTIFACT: variant.make(workbench)}
     except Unsupported as refusal:
         return {REFUSAL: str(refusal).encode()}
+    except REFUSING as refusal:
+        return {REFUSAL: refusal_words(refusal).encode()}
 
 
 class _Workbench:

@@ -5,6 +5,7 @@ control measured in this same run.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -110,15 +111,16 @@ def share(budget: float, judgements: int) -> FalseAlarms:
     return FalseAlarms(budget=budget, judgements=judgements, share=budget / max(1, judgements))
 
 
-def missing(subject: Subject, kind: Kind, measurement: str) -> Judgement:
+def missing(subject: Subject, kind: Kind, measurement: str, baseline: BaselineCell | None = None) -> Judgement:
     """The verdict on a measurement that has no baseline at all."""
     accept = ACCEPT.format(model=subject.model, variant=subject.variant, run=subject.run)
+    news = "; it was declared unsupported, and works now" if baseline and baseline.unsupported else ""
     return Judgement(
         kind=kind,
         measurement=measurement,
         against="baseline",
         verdict=Verdict.MISSING,
-        message=f"{subject.id}: no {measurement} baseline",
+        message=f"{subject.id}: no {measurement} baseline{news}",
         action=f"record one: {accept}",
     )
 
@@ -130,15 +132,21 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     """
     declared = baseline.unsupported if baseline else None
     refused = failure.what == "unsupported"
-    if refused and declared is not None:
+    if refused and declared is not None and _same_reason(declared, failure.reason):
         verdict, message, action = Verdict.UNSUPPORTED, f"{subject.id}: unsupported, as declared: {failure.reason}", ""
     elif refused and baseline is None:
         verdict, message = Verdict.MISSING, f"{subject.id}: the tools refuse it: {failure.reason}"
         action = f"declare it: {ACCEPT.format(model=subject.model, variant=subject.variant, run=subject.run)}"
     else:
         verdict, message = Verdict.ERROR, f"{subject.id}: {failure.what}: {failure.reason}"
+        message += f" (declared unsupported for another reason: {declared})" if declared else ""
         action = f"repeat it alone: {LOOK_CLOSER.format(model=subject.model, variant=subject.variant)}"
     return Judgement(kind=kind, measurement="cell", against="baseline", verdict=verdict, message=message, action=action)
+
+
+def _same_reason(declared: str, found: str) -> bool:
+    """Whether a tool refuses in the words that were declared; numbers and addresses in them may differ."""
+    return re.sub(r"[0-9]+", "", declared)[:80] == re.sub(r"[0-9]+", "", found)[:80]
 
 
 def without_baseline(judgement: Judgement) -> Judgement:
@@ -190,7 +198,7 @@ def accuracy(
         return _score_judgement(Verdict.REGRESSED, message, subject.action())
     accepted = baseline.measurements.get("score") if baseline else None
     if accepted is None:
-        return missing(subject, Kind.ACCURACY, "score")
+        return missing(subject, Kind.ACCURACY, "score", baseline)
     consistent = stored is not None and _is_score_of(accepted, metric, stored, labels, trained)
     if consistent and np.array_equal(answers.predictions, stored):  # type: ignore[arg-type]
         return _identical(subject, metric, answers.score, accepted, len(labels), allowed, trained)
@@ -450,7 +458,7 @@ def sizes(subject: Subject, measured: dict[str, Measurement], baseline: Baseline
 def _size(subject: Subject, name: str, size: Measurement, baseline: BaselineCell | None) -> Judgement:
     accepted = baseline.measurements.get(name) if baseline else None
     if accepted is None:
-        return missing(subject, Kind.SIZE, name)
+        return missing(subject, Kind.SIZE, name, baseline)
     growth = size.value - accepted.value
     allowed = accepted.tolerance * accepted.value
     verdict = _beyond(growth, allowed)

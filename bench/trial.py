@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from bench import floats, foreign
-from bench.datasets import Array, Inputs, file_sha256, read_npz, rows
+from bench.datasets import Array, Inputs, file_sha256, length, read_npz, rows
 from bench.errors import BadInput
 from bench.metrics import ACCURACY, BINARY_ACCURACY, MEAN_ABSOLUTE_ERROR, RELATIVE_ERROR, Metric, by_name, first_output
 from bench.reference import Floor, Form, ReferenceModel, Scaled, load_file

@@ -114,7 +114,7 @@ def _refused(task: Task, built: build.Built, seconds: float) -> Outcome:
 
 
 def _agreement(task: Task, model: ReferenceModel, found: accuracy.Evaluation, store: Store) -> float | None:
-    if task.variant != FLOAT_CONTROL:
+    if task.variant != FLOAT_CONTROL or found.predictions is None:
         return None
     own = accuracy.float_predictions(model, task.train_seed, store)
     return None if own is None else model.metric.agreement(found.predictions, own)
@@ -124,6 +124,9 @@ def _outcome(
     task: Task, built: build.Built, found: accuracy.Evaluation, seconds: float, agreement: float | None
 ) -> Outcome:
     assert built.path is not None
+    if found.refusal is not None:
+        refusal = Failure(what="unsupported", reason=found.refusal)
+        return Outcome(task.seed, cached=built.cached and found.cached, seconds=seconds, failure=refusal)
     return Outcome(
         seed=task.seed,
         artifact=built.path,

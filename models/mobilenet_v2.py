@@ -63,7 +63,7 @@ MODEL = ReferenceModel(
     description="MobileNetV2 of width 0.35 on 56x56: inverted residuals, depthwise convolutions, ReLU6",
     build=build,
     train=Recipe(epochs=5, batch_size=64, learning_rate=3e-3, schedule="cosine", flip=True),
-    finetune=Recipe(epochs=3, batch_size=32, learning_rate=3e-4),
+    finetune=Recipe(epochs=2, batch_size=40, learning_rate=1e-4, flip=True),
     weights="weights/mobilenet_v2.npz",
     weights_sha256="aab07033ba5b864ed87de67b4ea48805694aabbe9f12a7b7ebe8305b07bbc76f",
     data="data/fashion_mnist.npz",

@@ -53,12 +53,17 @@ def build(keras: Any) -> Any:
     return keras.Model(image, layers.Dense(10, activation="softmax")(x), name="vit_tiny")
 
 
+STATIC_INT8 = (
+    "softmax and LayerNorm in int8 cost 1.5 pp here; kept for integer-only devices, which have no other choice: "
+    "elsewhere ship dynamic int8, which is smaller, faster and loses 0.04 pp"
+)
+
 MODEL = ReferenceModel(
     name="vit_tiny",
     description="A small vision transformer: four attention blocks over 7x7 patches",
     build=build,
     train=Recipe(epochs=12, batch_size=64, learning_rate=2e-3, schedule="cosine", flip=True),
-    finetune=Recipe(epochs=3, batch_size=32, learning_rate=2e-4),
+    finetune=Recipe(epochs=3, batch_size=64, learning_rate=1e-4, flip=True),
     weights="weights/vit_tiny.npz",
     weights_sha256="51f185531ad8711edfbdcde7101315ddeb21950111a4a9e2f125d7060385312d",
     data="data/fashion_mnist.npz",
@@ -66,6 +71,8 @@ MODEL = ReferenceModel(
     seed_scores=(0.8587, 0.8562, 0.8532, 0.8505, 0.8538),
     floors={
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
+        "ptq_static_wi8_ai8": Floor(2.0, STATIC_INT8),
+        "ptq_static_wi8_ai8_int_io": Floor(2.0, STATIC_INT8),
         "ptq": Floor(0.5, "dynamic int8 is no larger, is faster and loses 0.04 pp: no reason to ship worse"),
         "qat": Floor(0.5, "training with quantization must not be worse than PTQ's limit"),
     },

@@ -101,6 +101,13 @@ def test_fewer_than_ten_flips_are_never_red(flips: list[int]) -> None:
     assert found.verdict in (Verdict.PASS, Verdict.WARN)
 
 
+def test_a_cell_that_starts_to_work_is_announced() -> None:
+    declared = BaselineCell(unsupported="no LSTM")
+    found = gate.accuracy(SUBJECT, ACCURACY, answers(0), LABELS, declared, None, SHARE, trained=False)
+    assert found.verdict is Verdict.MISSING
+    assert "declared unsupported, and works now" in found.message
+
+
 def _score(value: float) -> Measurement:
     return Measurement(value=value, unit="fraction", n=1000)
 
@@ -167,7 +174,8 @@ def test_latency_of_another_machine_is_unjudged_and_says_so() -> None:
 @pytest.mark.parametrize(
     ("what", "baseline", "verdict"),
     [
-        ("unsupported", BaselineCell(unsupported="no LSTM"), Verdict.UNSUPPORTED),
+        ("unsupported", BaselineCell(unsupported="why"), Verdict.UNSUPPORTED),
+        ("unsupported", BaselineCell(unsupported="for another reason"), Verdict.ERROR),
         ("unsupported", None, Verdict.MISSING),
         ("unsupported", baseline_cell(score=accepted(0.9)), Verdict.ERROR),
         ("crash", BaselineCell(unsupported="no LSTM"), Verdict.ERROR),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench import floats
-from bench.build import code_sha256
+from bench.build import REFUSING, code_sha256, refusal_words
 from bench.datasets import Array, Inputs, file_sha256
 from bench.environment import cpu, package_version
 from bench.reference import ReferenceModel
@@ -29,12 +29,14 @@ class Evaluation:
         score: the metric's value; NaN where an output was not finite.
         nonfinite: examples with a NaN or infinite output.
         cached: taken from the store.
+        refusal: the runtime's own reason, where it cannot run the artifact.
     """
 
-    predictions: Array
+    predictions: Array | None
     score: float
     nonfinite: int
     cached: bool
+    refusal: str | None = None
 
 
 def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Evaluation | None:
@@ -48,13 +50,16 @@ def evaluate(artifact: Path, artifact_sha256: str, model: ReferenceModel, store:
     found = find(artifact_sha256, model, store)
     if found is not None:
         return found
-    predictions, nonfinite = _predict(artifact, model)
     buffer = BytesIO()
-    np.save(buffer, predictions)
-    facts = json.dumps({"nonfinite": nonfinite}).encode()
+    facts: dict[str, Any] = {}
+    try:
+        predictions, facts["nonfinite"] = _predict(artifact, model)
+        np.save(buffer, predictions)
+    except REFUSING as refusal:
+        facts["refusal"] = f"LiteRT cannot run it: {refusal_words(refusal)}"
     recipe = _ingredients(artifact_sha256, model)
-    folder = store.put(digest(recipe), {_PREDICTIONS: buffer.getvalue(), _FACTS: facts}, recipe)
-    return _read(folder, model, cached=False)
+    files = {_PREDICTIONS: buffer.getvalue(), _FACTS: json.dumps(facts).encode()}
+    return _read(store.put(digest(recipe), files, recipe), model, cached=False)
 
 
 def _ingredients(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
@@ -71,8 +76,11 @@ def _ingredients(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
 
 
 def _read(folder: Path, model: ReferenceModel, cached: bool) -> Evaluation:
+    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    if "refusal" in facts:
+        return Evaluation(None, float("nan"), 0, cached, str(facts["refusal"]))
     predictions = np.load(folder / _PREDICTIONS, allow_pickle=False)
-    nonfinite = int(json.loads((folder / _FACTS).read_text())["nonfinite"])
+    nonfinite = int(facts["nonfinite"])
     score = float("nan") if nonfinite else model.metric.value(predictions, model.pack().test.y)
     return Evaluation(predictions, score, nonfinite, cached)
 
