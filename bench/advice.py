@@ -19,7 +19,7 @@ class Candidate:
         drop: from float32, in the metric's unit, with its 95 % interval.
         size: bytes as a fraction of float32's.
         latency: time as a fraction of float32's; None where nothing was timed.
-        agreement: fraction of examples with float32's own prediction.
+        agreement: fraction of examples with float32's own prediction; None where a prediction is no class.
         front: no other candidate is at least as good in drop, size and latency and better in one.
     """
 
@@ -29,7 +29,7 @@ class Candidate:
     high: float
     size: float
     latency: float | None
-    agreement: float
+    agreement: float | None
     bytes: int
     within: bool
     front: bool = False
@@ -72,7 +72,7 @@ def _candidate(
         high=drop + half,
         size=cell.measurements["size"].value / control.measurements["size"].value,
         latency=ratio.value if ratio else None,
-        agreement=metric.agreement(new, old),
+        agreement=metric.agreement(new, old) if metric.correct is not None else None,
         bytes=int(cell.measurements["size"].value),
         within=drop <= max_drop + 1e-9,
     )
@@ -125,13 +125,13 @@ def table(found: list[Candidate], unit: str, metric: str) -> str:
             f"{one.bytes / 1024:,.1f}",
             f"{1 / one.size:.2f}×",
             "" if one.latency is None else f"{one.latency:.2f}",
-            f"{100 * one.agreement:.2f} %",
+            "" if one.agreement is None else f"{100 * one.agreement:.2f} %",
             "*" if one.front else "",
             "yes" if one.within else "no",
         ]
         for one in found
     ]
-    drop = f"{metric} drop, {unit} (95 %)"
+    drop = f"{metric}: worse by, {unit} (95 %)"
     headers = ["variant", drop, "KiB", "smaller", "time / float32", "agrees with float32", "Pareto", "within the limit"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 

@@ -18,6 +18,9 @@ class Executor(Protocol):
     def submit(self, task: Task, timeout: float) -> "Future[Outcome]":
         """Start computing; the future's result is an outcome, also when the worker crashed or hung."""
 
+    def close(self) -> None:
+        """Release the workers once everything submitted is done."""
+
     def stop(self) -> None:
         """Give up what is running and release the workers."""
 
@@ -39,6 +42,11 @@ class LocalExecutor:
         outer: Future[Outcome] = Future()
         inner.add_done_callback(lambda done: outer.set_result(_outcome(done, task, timeout)))
         return outer
+
+    def close(self) -> None:
+        """See :class:`Executor`."""
+        self._pool.close()  # type: ignore[no-untyped-call]
+        self._pool.join()
 
     def stop(self) -> None:
         """See :class:`Executor`."""

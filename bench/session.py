@@ -289,7 +289,7 @@ class Session:
         """Nothing else of ours runs while something is timed."""
         if self._executor is not None:
             self._wait(list(self._planned.values()))
-            self._executor.stop()
+            self._executor.close()
             self._executor = None
 
     def _measurements(self, cell: _Planned, outcomes: list[Outcome]) -> dict[str, Measurement]:
@@ -331,9 +331,10 @@ class Session:
                 if self._computed(cell):
                     for kind in cell.kinds - {Kind.LATENCY}:
                         self.judge(cell.id, kind)
-        if self._executor is not None:
+        if interrupted and self._executor is not None:
             self._executor.stop()
             self._executor = None
+        self._quiet()
         status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
         self._save("interrupted" if interrupted else "complete", status, notes)
         if self.options.update_baselines and not interrupted:

@@ -69,7 +69,11 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     form = foreign.detect(path)
     foreign.check_safe(path, form, given.allow_code)
     bare = _bare_model(path, name, form, folder, given)
-    specs = foreign.input_specs(bare)
+    try:
+        specs = foreign.input_specs(bare)
+    except BadInput as error:  # the user knows the file by its own name, not by that of our copy
+        kept = str(bare.file.parent / bare.weights)
+        raise BadInput(str(error).replace(kept, str(path))) from error
     data, notes = _read_data(given, specs)
     probed = _probe(bare, data, specs, given, notes)
     return Understood(_write(probed, data, folder, given), notes)

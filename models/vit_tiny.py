@@ -73,6 +73,7 @@ MODEL = ReferenceModel(
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
         "ptq_static_wi8_ai8": Floor(2.0, STATIC_INT8),
         "ptq_static_wi8_ai8_int_io": Floor(2.0, STATIC_INT8),
+        "aeq_static_wi8_ai8": Floor(2.0, STATIC_INT8),
         "ptq": Floor(0.5, "dynamic int8 is no larger, is faster and loses 0.04 pp: no reason to ship worse"),
         "qat": Floor(0.5, "training with quantization must not be worse than PTQ's limit"),
     },

@@ -3,6 +3,7 @@
 Source: the recipes of ai-edge-quantizer, whose names decode in the same way as ours.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +19,12 @@ PER_CALL = "float32 between operators, int8 inside them"
 def _quantize(bench: Workbench, recipe_name: str) -> bytes:
     from ai_edge_quantizer import quantizer, recipe
 
-    worker = quantizer.Quantizer(bench.float_artifact())
-    worker.load_quantization_recipe(getattr(recipe, recipe_name)())
-    calibrated = worker.calibrate(_calibration(bench)) if worker.need_calibration else None
-    return bytes(worker.quantize(calibrated).quantized_model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # calibration keeps all tensors, and LiteRT warns of the memory
+        worker = quantizer.Quantizer(bench.float_artifact())
+        worker.load_quantization_recipe(getattr(recipe, recipe_name)())
+        calibrated = worker.calibrate(_calibration(bench)) if worker.need_calibration else None
+        return bytes(worker.quantize(calibrated).quantized_model)
 
 
 def _calibration(bench: Workbench) -> dict[str, list[dict[str, Any]]]:
