@@ -97,8 +97,9 @@ def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
     if form == "saved_model":
         unknown = _foreign_operators(path)
         if unknown:
+            names = ", ".join(unknown)
             raise BadInput(
-                f"{path}: the SavedModel needs operators that TensorFlow does not have: {', '.join(unknown)}"
+                f"{path}: the SavedModel needs operators that TensorFlow lacks, or that call Python: {names}"
             )
     if form == "tflite":
         _check_float_tflite(path)

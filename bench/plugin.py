@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for family in sorted({variant.family for variant in VARIANTS.values()}):
         config.addinivalue_line("markers", f"{family}: cells of the {family} family")
-    config.addinivalue_line("markers", "nightly: cells that train a model too large for the pull-request gate")
+    config.addinivalue_line("markers", "nightly: what takes too long for the pull-request gate")
     for kind in Kind:
         config.addinivalue_line("markers", f"{kind}: tests of the {kind} suite")
     if config.option.help or config.getoption("version", 0):
@@ -61,14 +61,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" not in metafunc.fixturenames or SESSION not in metafunc.config.stash:
         return
     run = metafunc.config.stash[SESSION]
-    metafunc.parametrize("cell", [pytest.param(name, id=name, marks=_marks(run, name)) for name in run.cell_ids()])
+    timed = metafunc.definition.get_closest_marker(Kind.LATENCY) is not None
+    cells = [pytest.param(name, id=name, marks=_marks(run, name, timed)) for name in run.cell_ids()]
+    metafunc.parametrize("cell", cells)
 
 
-def _marks(run: Session, cell_id: str) -> list[pytest.MarkDecorator]:
+def _marks(run: Session, cell_id: str, timed: bool) -> list[pytest.MarkDecorator]:
     model, name = cell_id.split("/")
     variant = VARIANTS[name]
     marks = [getattr(pytest.mark, variant.family)]
-    if variant.trained and not run.models[model].trains_in_gate:
+    if (variant.trained and not run.models[model].trains_in_gate) or (timed and not variant.timed_in_gate):
         marks.append(pytest.mark.nightly)
     return marks
 

@@ -123,7 +123,7 @@ def _read_data(given: Given, specs: foreign.Specs) -> tuple[SplitData, list[str]
     data = {}
     for split, path in files.items():
         if path is not None:
-            data[split] = _read_split(path, specs)
+            data[split] = read_split(path, specs)
     if "train" in data and data["train"][1] is None:
         raise BadInput(f"{given.training}: training data needs labels, an array y")
     notes = []
@@ -141,7 +141,8 @@ def _read_data(given: Given, specs: foreign.Specs) -> tuple[SplitData, list[str]
     return data, notes
 
 
-def _read_split(path: Path, specs: foreign.Specs) -> tuple[Inputs, Array | None]:
+def read_split(path: Path, specs: foreign.Specs) -> tuple[Inputs, Array | None]:
+    """Inputs that fit the model, and labels where there are any, of one ``.npz``. Raises BadInput."""
     arrays = read_npz(path, "data")
     inputs: dict[str, Array] = {}
     for name, (shape, dtype) in specs.items():

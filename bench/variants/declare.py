@@ -68,6 +68,7 @@ class Variant:
         control: the variant that this one is compared with; None for the float control itself.
         trained: training decides the result, so it has a seed and a spread.
         packages: distributions whose version decides the result.
+        timed_in_gate: timed by the pull-request gate too; the others' latency is nightly.
     """
 
     name: str
@@ -79,3 +80,4 @@ class Variant:
     control: str | None = FLOAT_CONTROL
     trained: bool = False
     packages: tuple[str, ...] = ("tensorflow", "tf-keras")
+    timed_in_gate: bool = False

@@ -77,6 +77,7 @@ VARIANTS = [
         _float32,
         Taxonomy(FLOAT, FLOAT, "none"),
         control=None,
+        timed_in_gate=True,
     ),
     Variant(
         "ptq_float16",
@@ -93,6 +94,7 @@ VARIANTS = [
         "TFLite converter",
         _dynamic,
         Taxonomy(W_INT8, "float32 between operators, int8 inside them", "weights min-max; activations per call"),
+        timed_in_gate=True,
     ),
     Variant(
         "ptq_static_wi8_ai8",
@@ -101,6 +103,7 @@ VARIANTS = [
         "TFLite converter",
         _static,
         Taxonomy(W_INT8, A_INT8, CALIBRATED),
+        timed_in_gate=True,
     ),
     Variant(
         "ptq_static_wi8_ai8_int_io",

@@ -1,0 +1,71 @@
+"""Models as users bring them, saved by both Keras versions; run in a process of its own, with a folder as argument."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from bench import floats, training
+from bench.reference import load_models
+
+ROOT = Path(__file__).parents[1]
+
+
+def main(folder: Path) -> None:
+    """Write models and data."""
+    tf = training.tensorflow()
+    import keras as keras3
+
+    keras3.utils.set_random_seed(0)
+    tf.keras.utils.set_random_seed(0)
+    model = load_models(ROOT / "models")["seed_cnn"]
+    pack = model.pack()
+    few, calibration = slice(0, 400), slice(0, 60)
+    np.savez(folder / "eval.npz", x=pack.test.x[few], y=pack.test.y[few])
+    np.savez(folder / "calibration.npz", x=pack.train.x[calibration])
+    ours = training.load_pinned(model)
+    ours.save(folder / "keras2.h5")
+    ours.save(folder / "keras2.keras")
+    saved = floats.export(ours)
+    Path(saved).rename(folder / "saved_model")
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
+    (folder / "float.tflite").write_bytes(converter.convert())
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    (folder / "quantized.tflite").write_bytes(converter.convert())
+
+    image, age = keras3.Input((28, 28, 1), name="image"), keras3.Input((4,), name="age")
+    x = keras3.layers.Conv2D(8, 3, strides=2, activation="relu")(keras3.layers.Rescaling(1 / 255)(image))
+    x = keras3.layers.Concatenate()([keras3.layers.Flatten()(x), age])
+    outputs = [keras3.layers.Dense(10, name="classes")(x), keras3.layers.Dense(1, name="size")(x)]
+    keras3.Model([image, age], outputs).save(folder / "two_inputs_keras3.keras")
+    ages = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32)
+    np.savez(folder / "two_eval.npz", x_image=pack.test.x[few], x_age=ages)
+    np.savez(folder / "two_calibration.npz", x_image=pack.train.x[calibration], x_age=ages[calibration])
+
+    for module, name in ((tf.keras, "2"), (keras3, "3")):
+        layers = module.layers
+        tricky = module.Sequential([layers.Input((4,)), layers.Lambda(lambda t: t * 2, name="evil"), layers.Dense(2)])
+        tricky.save(folder / f"lambda{name}.h5")
+        tricky.save(folder / f"lambda{name}.keras")
+        free = module.Sequential([layers.Input((None, None, 1)), layers.Conv2D(2, 3), layers.GlobalMaxPooling2D()])
+        free.save(folder / f"free{name}.keras")
+
+    class Odd(tf.keras.layers.Layer):  # type: ignore[misc,name-defined]
+        """A layer that nobody else has."""
+
+    tf.keras.Sequential([tf.keras.layers.Input((4,)), Odd(), tf.keras.layers.Dense(2)]).save(folder / "odd.keras")
+
+    class Calls(tf.Module):  # type: ignore[misc,name-defined]
+        """A SavedModel that calls back into Python."""
+
+        @tf.function(input_signature=[tf.TensorSpec([1, 4], tf.float32)])  # type: ignore[untyped-decorator]
+        def serve(self, x: object) -> object:
+            """Doubles its input in Python."""
+            return tf.numpy_function(lambda a: a * 2, [x], tf.float32)
+
+    calls = Calls()
+    tf.saved_model.save(calls, str(folder / "calls_python"), signatures=calls.serve)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,180 @@
+"""Anyone's model, as a new user would try it: what works, what is refused, and in which words."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, Quantbench
+
+from bench.errors import BadInput
+from bench.metrics import by_name
+from bench.trial import read_split
+
+FAST_VARIANTS = "ptq_dynamic_wi8_afp32,ptq_static_wi8_ai8,aeq_dynamic_wi8_afp32,qat_wi8_ai8"
+FAST = ["--variants", FAST_VARIANTS, "--latency-budget", "0"]
+
+
+@pytest.fixture(scope="session")
+def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models and data as users bring them."""
+    folder = tmp_path_factory.mktemp("user")
+    maker = [sys.executable, str(ROOT / "tests" / "make_user_models.py"), str(folder)]
+    done = subprocess.run(maker, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+def attempt(quantbench: Quantbench, user: Path, tmp_path: Path, model: str, data: str, *more: str) -> Any:
+    arguments = ["try", str(user / model), "--data", str(user / data), "--report-dir", str(tmp_path / "reports")]
+    return quantbench(*arguments, *more)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("keras2.h5", "it needs training data"),
+        ("saved_model", "a SavedModel is not a Keras model that tfmot can train"),
+        ("float.tflite", "a .tflite cannot be trained"),
+    ],
+)
+def test_a_table_and_one_sentence_of_advice(
+    quantbench: Quantbench, user: Path, tmp_path: Path, model: str, reason: str
+) -> None:
+    calibration = ["--calibration", str(user / "calibration.npz")]
+    done = attempt(quantbench, user, tmp_path, model, "eval.npz", *calibration, *FAST)
+    assert done.status == 0, done.output
+    assert "metric: accuracy, from labels of shape (400,)" in done.output
+    assert "input range: uint8 pixels divided by 255" in done.output
+    assert "| → aeq_dynamic_wi8_afp32" in done.output or "| → ptq_" in done.output
+    assert "\nShip " in done.output
+    assert f"refused: qat_wi8_ai8: unsupported: {reason}" in done.output
+    report = json.loads((tmp_path / "reports" / "latest" / "report.json").read_text())
+    scores = {
+        cell["variant"]: cell["measurements"]["score"]["value"] for cell in report["cells"] if cell["measurements"]
+    }
+    assert scores["float32"] > 0.84
+    assert (tmp_path / "reports" / "latest" / "report.md").is_file()
+
+
+def test_two_inputs_and_two_outputs_without_labels_through_keras_3(
+    quantbench: Quantbench, user: Path, tmp_path: Path
+) -> None:
+    calibration = ["--calibration", str(user / "two_calibration.npz"), "--max-drop", "5"]
+    done = attempt(quantbench, user, tmp_path, "two_inputs_keras3.keras", "two_eval.npz", *calibration, *FAST)
+    assert done.status == 0, done.output
+    assert "no labels y: variants are judged by how far their outputs are from the float model's" in done.output
+    assert (
+        "refused: qat_wi8_ai8: unsupported: it was saved by Keras 3, and tfmot trains Keras 2 models only"
+        in done.output
+    )
+    cells = json.loads((tmp_path / "reports" / "latest" / "report.json").read_text())["cells"]
+    by_variant = {cell["variant"]: cell for cell in cells}
+    # A conversion that lost the weights, as one through a concrete function does, would not agree with the model.
+    assert by_variant["float32"]["measurements"]["float_agreement"]["value"] == 1.0
+    assert by_variant["ptq_static_wi8_ai8"]["measurements"]["score"]["value"] < 0.05
+
+
+def test_adopt_gates_the_model_in_the_users_own_folders(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
+    folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
+    data = ["--data", str(user / "eval.npz"), "--calibration", str(user / "calibration.npz")]
+    adopt = ["adopt", str(user / "keras2.keras"), "--name", "mine", *data, *folders]
+    done = quantbench(*adopt, "--report-dir", str(tmp_path / "adopted"))
+    assert done.status == 0, done.output
+    assert "gate it with: quantbench run --model-dir" in done.output
+    gated = quantbench("run", *folders, "--no-latency", cwd=tmp_path)
+    assert gated.status == 0, gated.output
+    assert gated.cell("mine/qat_wi8_ai8")["verdict"] == "unsupported"
+    assert gated.cell("mine/ptq_float16")["verdict"] == "pass"
+    again = quantbench(*adopt)
+    assert again.status == 4
+    assert "mine exists already" in again.output
+    (tmp_path / "models" / "weights" / "mine.keras").write_bytes(b"something else")
+    assert quantbench("run", *folders, "--no-latency").status == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("lambda2.h5", "layer 'evil' is a Lambda, which runs Python code"),
+        ("lambda2.keras", "layer 'evil' is a Lambda, which runs Python code"),
+        ("lambda3.h5", "layer 'evil' is a Lambda, which runs Python code"),
+        ("lambda3.keras", "say --allow-code"),
+        ("free2.keras", "every dimension but the first must be fixed"),
+        ("free3.keras", "every dimension but the first must be fixed"),
+        ("odd.keras", "odd.keras: Keras cannot load it"),
+        ("calls_python", "operators that TensorFlow lacks, or that call Python: PyFunc"),
+        ("quantized.tflite", "is already quantized (tensors: "),
+        ("eval.npz", "is not a whole .keras file"),
+        ("nowhere", "no such file; expected a .keras, an .h5"),
+        (".", "the folder holds no saved_model.pb"),
+    ],
+)
+def test_what_cannot_or_must_not_be_loaded(
+    quantbench: Quantbench, user: Path, tmp_path: Path, model: str, words: str
+) -> None:
+    done = attempt(quantbench, user, tmp_path, model, "eval.npz", *FAST)
+    assert done.status == 4, done.output
+    assert words in done.output
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("name", ["keras2.h5", "keras2.keras", "float.tflite"])
+def test_a_truncated_file(quantbench: Quantbench, user: Path, tmp_path: Path, name: str) -> None:
+    short = tmp_path / name
+    short.write_bytes((user / name).read_bytes()[:4000])
+    done = quantbench("try", str(short), "--data", str(user / "eval.npz"))
+    assert done.status == 4
+    assert f"quantbench: {short}: " in done.output
+
+
+SPECS: Any = {"image": ((1, 28, 28, 1), np.float32)}
+X = np.zeros((6, 28, 28), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": X[:, :20]}, r"array x has examples of shape \(20, 28\), the model takes \(28, 28, 1\)"),
+        ({"x": X[:0]}, "array x is empty"),
+        ({"z": X}, "expected the array.s. x, found z"),
+        ({"x": X, "y": np.zeros(5)}, "y has 5 labels, x has 6 examples"),
+        ({"x": X, "y": np.full(6, np.nan)}, "y holds NaN or infinite values"),
+        ({"x": np.where(X == 0, np.inf, 1.0)}, "array x holds NaN or infinite values in 6 of 6 examples"),
+        ({"x": X.astype(str)}, "array x has dtype <U3, expected numbers"),
+        ({"x": X.astype(object)}, "not a readable .npz file of plain arrays"),
+    ],
+)
+def test_wrong_data(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(BadInput, match=words):
+        read_split(path, SPECS)
+
+
+def test_calibrating_on_the_evaluation_data_is_warned_of(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
+    more = ["--calibration", str(user / "eval.npz"), "--variants", "ptq_dynamic_wi8_afp32", "--latency-budget", "0"]
+    done = attempt(quantbench, user, tmp_path, "float.tflite", "eval.npz", *more)
+    assert "warning: 400 calibration examples are evaluation examples too" in done.output
+
+
+def test_labels_out_of_range(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
+    arrays = dict(np.load(user / "eval.npz"))
+    np.savez(tmp_path / "wrong.npz", x=arrays["x"], y=arrays["y"] + 5)
+    done = quantbench("try", str(user / "float.tflite"), "--data", str(tmp_path / "wrong.npz"))
+    assert done.status == 4
+    assert "y ranges from 5 to 14; the model has classes 0 to 9" in done.output
+
+
+def test_metrics_by_name() -> None:
+    outputs = np.array([[0.1, 0.7, 0.2], [0.5, 0.1, 0.4]])
+    labels = np.array([2, 1])
+    top2 = by_name("top2")
+    assert top2.value(top2.predict(outputs, outputs), labels) == 0.5
+    assert by_name("mean_absolute_error").drop(0.2, 0.1) == pytest.approx(0.1)
+    for name in ("top9", "nothing"):
+        with pytest.raises(BadInput, match="--metric"):
+            by_name(name)
