@@ -1,5 +1,6 @@
 """Running a model of the user's own: once (``try``), or for good (``adopt``)."""
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from bench.errors import BadInput, Exit
 from bench.options import RunOptions
 from bench.quiet import output_to
 from bench.records import Kind
-from bench.reference import ReferenceModel
+from bench.reference import ReferenceModel, load_file
 from bench.session import Session
 
 Say = Callable[[str], None]
@@ -68,13 +69,16 @@ def adopt_for_good(
         )
     if ".py" in given.model:
         raise BadInput(f"{given.model}: a .py model is a reference model already; copy it into {model_dir}")
-    model_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="quantbench-") as logs, output_to(Path(logs) / "loading.log"):
-        understood = trial.understand(given, name, model_dir)
+    # Understood aside first, so that a model that is refused leaves nothing in the user's folder.
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as aside:
+        with output_to(Path(aside) / "loading.log"):
+            understood = trial.understand(given, name, Path(aside) / "model")
+        shutil.copytree(Path(aside) / "model", model_dir, dirs_exist_ok=True)
+    [model] = load_file(model_dir / f"{name}.py")
     for note in understood.notes:
         say(note)
     options = RunOptions(report_dir=report_dir, seeds=acceptance.MINIMUM_SEEDS)
-    session = _run(understood.model, options, {Kind.ACCURACY, Kind.SIZE}, say)
+    session = _run(model, options, {Kind.ACCURACY, Kind.SIZE}, say)
     session.finish(interrupted=False, notes=understood.notes)
     acceptance.check_report(session.report, session.folder.path)
     proposal = acceptance.propose(

@@ -336,6 +336,7 @@ class Session:
             self._executor = None
         self._quiet()
         status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
+        notes = (notes or []) + self._training_notes()
         self._save("interrupted" if interrupted else "complete", status, notes)
         if self.options.update_baselines and not interrupted:
             status = self._update_baselines(status)
@@ -343,6 +344,23 @@ class Session:
         if self.options.no_cache:
             self.folder.remove_store()
         return status
+
+    def _training_notes(self) -> list[str]:
+        """How far from the pinned weights each model trained again has landed."""
+        notes = []
+        for cell in self._planned.values():
+            known = [future.result() for future in cell.futures if future.done()]
+            score = self._measurements(cell, known).get("score") if known else None
+            if self.options.train and cell.variant.name == FLOAT_CONTROL and score is not None:
+                spread = gate.retrained(cell.model.metric, cell.model.seed_scores, 0.5)
+                pinned = cell.model.seed_scores[0]
+                away = cell.model.metric.drop(pinned, score.value) / spread.sd
+                shown = gate.show_score(cell.model.metric, score.value)
+                notes.append(
+                    f"{cell.model.name} trained again: {cell.model.metric.name} {shown}, {away:+.1f} seed standard "
+                    f"deviations from the pinned weights' {gate.show_score(cell.model.metric, pinned)}"
+                )
+        return notes
 
     def _computed(self, cell: _Planned) -> bool:
         control = self._planned[f"{cell.model.name}/{cell.variant.control or cell.variant.name}"]

@@ -222,6 +222,15 @@ def test_an_interrupted_run_leaves_a_valid_partial_report(tmp_path: Path, baseli
     assert "Traceback" not in "".join(lines)
 
 
+def test_a_model_trained_again_says_how_far_it_landed(quantbench: Quantbench) -> None:
+    done = quantbench(
+        "run", "--models", "seed_cnn", "--variants", "float32", "--train", "--no-latency", "-m", "control"
+    )
+    assert done.status == 0, done.output
+    assert "seed standard deviations from the pinned weights' 87.36 %" in done.output
+    assert done.report()["trained_from_scratch"]
+
+
 def test_yesterdays_report_renders_as_it_did(quantbench: Quantbench, baselines: Path) -> None:
     done = run(quantbench, baselines)
     again = quantbench("report", str(done.reports / "latest"))
