@@ -5,7 +5,7 @@ A value moves only when it changed by more than a third of its noise, so that ba
 """
 
 import datetime
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import gate
@@ -42,11 +42,16 @@ class Move:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What an update would write for one model."""
+    """What an update would write for one model.
+
+    Attributes:
+        declared: cell -> the tools' reason, of cells that are declared unsupported by it and were not so before.
+    """
 
     file: BaselineFile
     predictions: dict[str, Array]
     moves: list[Move]
+    declared: dict[str, str]
 
 
 def check_report(report: Report, path: Path) -> None:
@@ -94,7 +99,9 @@ def propose(
         predictions_sha256="",
         cells=_with_trained_tolerance(kept, report),
     )
-    return Proposal(file, predictions, moves)
+    before = {name for name, entry in (baseline.file.cells if baseline.file else {}).items() if entry.unsupported}
+    declared = {cell.id: cell.failure.reason for cell in cells if cell.failure and cell.variant not in before}
+    return Proposal(file, predictions, moves, declared)
 
 
 def _cell(cell: Cell, old: BaselineCell, accepted: Accepted, report: Report) -> tuple[BaselineCell, list[Move]]:
@@ -209,8 +216,3 @@ def distance_to_floor(cell: Cell) -> float | None:
         if judgement.against == "floor" and judgement.tolerance is not None and judgement.change is not None:
             return judgement.tolerance - judgement.change
     return None
-
-
-def only_moves(proposal: Proposal) -> Proposal:
-    """The proposal with its unmoved rows left out, for printing."""
-    return replace(proposal, moves=[move for move in proposal.moves if move.moves])

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.datasets import Array, read_npz
 from bench.errors import BadInput
+from bench.options import CARRIED
 from bench.records import BaselineCell, BaselineFile, read_record, write_json
 from bench.reference import ReferenceModel
 
@@ -75,7 +76,13 @@ def _load_predictions(path: Path, sha256: str, examples: int) -> dict[str, Array
 
 
 def save(folder: Path, file: BaselineFile, predictions: dict[str, Array]) -> list[Path]:
-    """Write a model's baseline; predictions first, so that a broken write is noticed by their hash."""
+    """Write a model's baseline; predictions first, so that a broken write is noticed by their hash.
+
+    Raises:
+        BadInput: the folder is the installed package's own.
+    """
+    if folder.resolve().parent == CARRIED.resolve():
+        raise BadInput(f"--baseline-dir: {folder} belongs to the installed package; give a folder of your own")
     folder.mkdir(parents=True, exist_ok=True)
     path = json_path(folder, file.model)
     content = packed(predictions)

@@ -8,8 +8,8 @@ from typing import Any
 
 PACKAGE = Path(__file__).parent
 # In a checkout the folders lie beside the package; a wheel carries copies inside it.
-_CARRIED = PACKAGE / "carried"
-_HOME = _CARRIED if _CARRIED.is_dir() else PACKAGE.parent
+CARRIED = PACKAGE / "carried"
+_HOME = CARRIED if CARRIED.is_dir() else PACKAGE.parent
 
 
 def _option(default: Any, text: str) -> Any:

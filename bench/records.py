@@ -145,8 +145,8 @@ class Environment(Record):
     cores: int
     memory_gib: float
     packages: dict[str, str]
-    git_commit: str | None
-    git_dirty: bool | None
+    git_commit: str | None = None
+    git_dirty: bool | None = None
     machine_class: str = Field(description="key of latency baselines: CPU, ISA, cores, runtime version, threads")
 
 

@@ -33,5 +33,16 @@ def test_the_wheel_runs_and_gates_outside_the_checkout(installed: Path, store: P
     assert (installed / "bench" / "py.typed").is_file()
 
 
+def test_the_packages_own_baselines_are_not_written_to(installed: Path, store: Path, tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": str(installed), "QUANTBENCH_CACHE": str(store), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-m", "bench"]
+    run = [*command, "run", "--models=seed_cnn", "--variants=float32", "--no-latency"]
+    subprocess.run(run, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    update = [*command, "baseline", "update", "--reason", "a test"]
+    done = subprocess.run(update, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 4
+    assert "belongs to the installed package; give a folder of your own" in done.stderr
+
+
 def test_nothing_of_the_tests_is_in_the_wheel(installed: Path) -> None:
     assert sorted(path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")) == ["bench"]

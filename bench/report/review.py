@@ -13,6 +13,10 @@ def render(report: Report, proposals: list[Proposal], written: bool) -> str:
     verb = "moved" if written else "would move"
     title = f"# Baselines: {len(moving)} of {len(moves)} values {verb}"
     facts = f"From run `{report.run}` ({report.started}), commit {report.environment.git_commit or 'unknown'}."
+    declared = {cell: reason for proposal in proposals for cell, reason in proposal.declared.items()}
+    if declared:
+        facts += "\n\nDeclared unsupported, in the tools' own words:\n\n"
+        facts += "\n".join(f"- `{cell}`: {reason}" for cell, reason in declared.items())
     if not moving:
         return f"{title}\n\n{facts}\n"
     left = {cell.id: distance_to_floor(cell) for cell in report.cells}
