@@ -160,10 +160,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
         return (yield)
     interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
     crashed = exitstatus == pytest.ExitCode.INTERNAL_ERROR
-    if not interrupted and not crashed:
+    cut_short = bool(session.shouldfail or session.shouldstop)
+    if not interrupted and not crashed and not cut_short:
         for cell_id, kind in run.unjudged_controls():
             run.judge(cell_id, kind)
-    status = run.finish(interrupted)
+    status = run.finish(interrupted or crashed, cut_short=cut_short)
     if not crashed:
         session.exitstatus = int(status)
     return (yield)

@@ -321,24 +321,29 @@ class Session:
 
     # ------------------------------------------------------------ the report
 
-    def finish(self, interrupted: bool, notes: list[str] | None = None) -> Exit:
+    def finish(self, interrupted: bool, notes: list[str] | None = None, cut_short: bool = False) -> Exit:
         """Write the last report, point ``latest`` at it, and return the exit status.
 
-        An interrupted run still judges what was computed: a regression seen is a regression reported.
+        A run that did not get to its end still judges what was computed: a regression seen is a regression reported.
+
+        Args:
+            interrupted: by the user.
+            cut_short: by pytest's own -x or --maxfail; partial too, and its status is that of what was judged.
         """
-        if interrupted:
+        partial = interrupted or cut_short
+        if partial:
             for cell in self._planned.values():
                 if self._computed(cell):
                     for kind in cell.kinds - {Kind.LATENCY}:
                         self.judge(cell.id, kind)
-        if interrupted and self._executor is not None:
+        if partial and self._executor is not None:
             self._executor.stop()
             self._executor = None
         self._quiet()
         status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
         notes = (notes or []) + self._training_notes()
-        self._save("interrupted" if interrupted else "complete", status, notes)
-        if self.options.update_baselines and not interrupted:
+        self._save("interrupted" if partial else "complete", status, notes)
+        if self.options.update_baselines and not partial:
             status = self._update_baselines(status)
         self.folder.finish(self.report)
         if self.options.no_cache:

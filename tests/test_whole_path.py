@@ -231,6 +231,16 @@ def test_a_model_trained_again_says_how_far_it_landed(quantbench: Quantbench) ->
     assert done.report()["trained_from_scratch"]
 
 
+def test_stopping_at_the_first_failure_leaves_a_partial_report(quantbench: Quantbench, baselines: Path) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: data["cells"]["float32"]["measurements"]["score"].update(value=0.9))
+    done = run(quantbench, baselines, "-x")
+    assert done.status == 1
+    assert done.report()["state"] == "interrupted"
+    refused = quantbench("baseline", "update", str(done.reports / "latest"), "--reason", "a test")
+    assert refused.status == 4
+    assert "only a complete run may become a baseline" in refused.output
+
+
 def test_yesterdays_report_renders_as_it_did(quantbench: Quantbench, baselines: Path) -> None:
     done = run(quantbench, baselines)
     again = quantbench("report", str(done.reports / "latest"))
