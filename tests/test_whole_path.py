@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from conftest import ROOT, THREE_VARIANTS, Done, Quantbench, command, edit
@@ -31,6 +32,8 @@ def measurement(data: dict[str, Any], name: str) -> dict[str, Any]:
 def test_green_with_both_reports(quantbench: Quantbench, baselines: Path) -> None:
     done = run(quantbench, baselines)
     assert done.status == 0, done.output
+    shipped = json.loads((ROOT / "bench" / "schemas" / "report.schema.json").read_text())
+    jsonschema.validate(done.report(), shipped)
     report = read_record(done.reports / "latest" / "report.json", Report, "report")
     assert [cell.id for cell in report.cells] == [f"seed_cnn/{name}" for name in THREE_VARIANTS.split(",")]
     assert report.state == "complete"
