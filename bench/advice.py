@@ -112,7 +112,7 @@ def sentence(found: list[Candidate], unit: str, max_drop: float) -> str:
 
 
 def _speed(ratio: float) -> str:
-    return f"{1 / ratio:.2f} times as fast" if ratio < 1 else f"{ratio:.2f} times slower"
+    return f"{1 / ratio:.2f} times as fast" if ratio < 1 else f"{ratio:.2f} times its time a call"
 
 
 def table(found: list[Candidate], unit: str, metric: str) -> str:
