@@ -1,7 +1,6 @@
 """Baselines on disk: ``<model>.json`` and, beside it, ``<model>.npz`` with the stored per-example predictions."""
 
 import hashlib
-import re
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -105,8 +104,3 @@ def _narrow(array: Array) -> Array:
     if array.dtype.kind == "u" and array.size and int(array.max()) < 256:
         return array.astype(np.uint8)
     return array
-
-
-def models_with_baseline(folder: Path) -> list[str]:
-    """Names of the models that have a baseline file."""
-    return sorted(path.stem for path in folder.glob("*.json") if re.fullmatch(r"[\w.-]+", path.stem))

@@ -149,10 +149,6 @@ def _sentence(judgement: Judgement) -> str:
     return f"{judgement.verdict.upper()} {judgement.message}{action}"
 
 
-def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-    del excinfo  # the exit status says it; the session's end writes the partial report
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
     run = session.config.stash.get(SESSION, None)
