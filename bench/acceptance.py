@@ -97,7 +97,7 @@ def propose(
         metric=cells[0].metric,
         data_sha256=report.data_sha256[model],
         predictions_sha256="",
-        cells=_with_trained_tolerance(kept, report),
+        cells=_with_trained_tolerance(kept, report, cells[0].metric_scale),
     )
     before = {name for name, entry in (baseline.file.cells if baseline.file else {}).items() if entry.unsupported}
     declared = {cell.id: cell.failure.reason for cell in cells if cell.failure and cell.variant not in before}
@@ -189,7 +189,7 @@ def _latency_value(measured: Measurement, accepted: Accepted) -> BaselineValue:
     )
 
 
-def _with_trained_tolerance(cells: dict[str, BaselineCell], report: Report) -> dict[str, BaselineCell]:
+def _with_trained_tolerance(cells: dict[str, BaselineCell], report: Report, scale: float) -> dict[str, BaselineCell]:
     """Tolerances of the cells that train: a prediction interval, its spread pooled over all of them."""
     scores = {name: cell.measurements["score"] for name, cell in cells.items() if "score" in cell.measurements}
     samples = {name: score.values for name, score in scores.items() if score.values and len(score.values) > 1}
@@ -197,7 +197,6 @@ def _with_trained_tolerance(cells: dict[str, BaselineCell], report: Report) -> d
         return cells
     sd, degrees = pooled_sd(list(samples.values()))
     share = report.false_alarms.share
-    scale = next(100.0 if cell.metric_unit == "pp" else 1.0 for cell in report.cells)
     changed = dict(cells)
     for name, values in samples.items():
         tolerance = round(scale * prediction_tolerance(sd, len(values), degrees, share), 4)

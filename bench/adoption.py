@@ -67,7 +67,7 @@ def adopt_for_good(
         raise BadInput(
             f"--name: {name} exists already in {model_dir} or {baseline_dir}; give another, or remove it first"
         )
-    if ".py" in given.model:
+    if trial.is_code(given.model):
         raise BadInput(f"{given.model}: a .py model is a reference model already; copy it into {model_dir}")
     # Understood aside first, so that a model that is refused leaves nothing in the user's folder.
     with tempfile.TemporaryDirectory(prefix="quantbench-") as aside:
@@ -99,4 +99,6 @@ def _run(model: ReferenceModel, options: RunOptions, kinds: set[Kind], say: Say)
         for cell_id in wanted:
             if kind in kinds:
                 session.judge(cell_id, kind)
+    for cell_id, kind in session.unjudged_controls():
+        session.judge(cell_id, kind)
     return session

@@ -51,6 +51,9 @@ class Built:
 REFUSING = (RuntimeError, ValueError, NotImplementedError, AssertionError)
 
 
+_CODE = ("build.py", "floats.py", "reference.py", "structure.py", "training.py", "datasets.py")
+
+
 def refusal_words(error: Exception) -> str:
     """A tool's reason in one line; its name and its first words, for what follows is often a dump of the model."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -64,9 +67,10 @@ def _machine() -> dict[str, Any]:
 def _float_ingredients(model: ReferenceModel, train_seed: int | None) -> dict[str, Any]:
     common = {"model": model.name, "source": file_sha256(model.file), "data": model.data_sha256}
     if train_seed is None:
-        return {**common, "weights": model.weights_sha256}
+        loader = package_version("keras") if model.form == "keras3" else None
+        return {**common, "weights": model.weights_sha256, "loaded by Keras": loader}
     packages = {name: package_version(name) for name in ("tensorflow", "tf-keras")}
-    code = code_sha256("training.py", "datasets.py")
+    code = code_sha256(*_CODE)
     return {**common, "trained with seed": train_seed, "packages": packages, "code": code, **_machine()}
 
 
@@ -79,7 +83,7 @@ def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: 
         "variant code": source_fingerprint(variant.make),
         "packages": {name: package_version(name) for name in variant.packages},
         "seed": seed if variant.trained else None,
-        "code": code_sha256("build.py", "floats.py", "structure.py", "training.py", "datasets.py"),
+        "code": code_sha256(*_CODE),
         **_machine(),
     }
 
@@ -119,8 +123,10 @@ def _make(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | 
         return {ARTIFACT: variant.make(workbench)}
     except Unsupported as refusal:
         return {REFUSAL: str(refusal).encode()}
-    except REFUSING as refusal:
-        return {REFUSAL: refusal_words(refusal).encode()}
+    except Exception as refusal:
+        if isinstance(refusal, REFUSING) or type(refusal).__name__ == "ConverterError":
+            return {REFUSAL: refusal_words(refusal).encode()}
+        raise
 
 
 class _Workbench:

@@ -6,6 +6,7 @@ A ``.py`` model is code that the user trusts.
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,16 @@ def _h5_attribute(path: Path, name: str) -> Any:
         raise BadInput(f"{path}: is not a whole HDF5 file ({error})") from None
 
 
+def _is_hdf5(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8) == _HDF5
+
+
 def _zip_json(path: Path, member: str) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             loaded = json.loads(archive.read(member))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise BadInput(f"{path}: is not a whole .keras file ({error})") from None
     if not isinstance(loaded, dict):
         raise BadInput(f"{path}: {member} is not a JSON object")
@@ -106,7 +112,8 @@ def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
 
 
 def _keras_config(path: Path) -> Any:
-    if zipfile.is_zipfile(path):
+    # By its first bytes, as `detect` and the loaders choose: an HDF5 file with a zip behind it is an HDF5 file.
+    if not _is_hdf5(path):
         return _zip_json(path, "config.json")
     text = _h5_attribute(path, "model_config")
     if text is None:

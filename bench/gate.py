@@ -157,6 +157,18 @@ def without_baseline(judgement: Judgement) -> Judgement:
     return judgement.model_copy(update={"verdict": verdict, "action": ""})
 
 
+def never_judged(subject: Subject, kind: Kind) -> Judgement:
+    """The verdict on what a run was asked for and did not get to."""
+    return Judgement(
+        kind=kind,
+        measurement="cell",
+        against="nothing",
+        verdict=Verdict.ERROR,
+        message=f"{subject.id}: {kind} was never judged: its test failed or did not run; see pytest's own output",
+        action=f"repeat it alone: {LOOK_CLOSER.format(model=subject.model, variant=subject.variant)}",
+    )
+
+
 def not_timed(subject: Subject, reason: str) -> Judgement:
     """The verdict on a latency that could not be measured."""
     return Judgement(
@@ -200,7 +212,7 @@ def accuracy(
     if accepted is None:
         return missing(subject, Kind.ACCURACY, "score", baseline)
     consistent = stored is not None and _is_score_of(accepted, metric, stored, labels, trained)
-    if consistent and np.array_equal(answers.predictions, stored):  # type: ignore[arg-type]
+    if consistent and np.array_equal(answers.predictions, stored) and _same_seeds(answers.score, accepted):  # type: ignore[arg-type]
         return _identical(subject, metric, answers.score, accepted, len(labels), allowed, trained)
     if retrained is not None:
         return _by_seeds(subject, metric, answers.score, accepted, retrained)
@@ -214,6 +226,13 @@ def accuracy(
         assert stored is not None
         return _by_bootstrap(subject, metric, answers, accepted, stored, labels, allowed)
     return _by_tolerance(subject, metric, answers.score, accepted, consistent)
+
+
+def _same_seeds(score: Measurement, accepted: BaselineValue) -> bool:
+    """Predictions are stored of the first seed alone; the other seeds of this run must repeat their scores too."""
+    if not score.values or not accepted.values:
+        return True
+    return all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(score.values, accepted.values, strict=False))
 
 
 def _is_score_of(accepted: BaselineValue, metric: Metric, stored: Array, labels: Array, trained: bool) -> bool:

@@ -122,6 +122,7 @@ class Cell(Record):
     control: str | None = None
     metric: str
     metric_unit: str
+    metric_scale: float = Field(default=100.0, description="factor from a score to metric_unit")
     seeds: list[int] = Field(default_factory=list)
     verdict: Verdict = Verdict.UNJUDGED
     verdicts: dict[Kind, Verdict] = Field(default_factory=dict)

@@ -222,6 +222,8 @@ def pick(names: str | None, known: Mapping[str, Any], option: str) -> list[str]:
     if not names:
         return list(known)
     wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if not wanted:
+        raise BadInput(f"{option}: names nothing; known: {', '.join(known)}")
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

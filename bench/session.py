@@ -331,6 +331,8 @@ class Session:
             cut_short: by pytest's own -x or --maxfail; partial too, and its status is that of what was judged.
         """
         partial = interrupted or cut_short
+        if not partial:
+            self._account_for_everything()
         if partial:
             for cell in self._planned.values():
                 if self._computed(cell):
@@ -349,6 +351,13 @@ class Session:
         if self.options.no_cache:
             self.folder.remove_store()
         return status
+
+    def _account_for_everything(self) -> None:
+        """In a whole run, what was asked for and never judged (its test failed before) is an error, not an absence."""
+        for cell in self._planned.values():
+            known = self._judgements.setdefault(cell.id, {})
+            for kind in cell.kinds - set(known):
+                known[kind] = [gate.never_judged(self._subject(cell), kind)]
 
     def _training_notes(self) -> list[str]:
         """How far from the pinned weights each model trained again has landed."""
@@ -433,6 +442,7 @@ class Session:
             control=cell.variant.control,
             metric=cell.model.metric.name,
             metric_unit=cell.model.metric.unit,
+            metric_scale=cell.model.metric.scale,
             seeds=cell.seeds if cell.variant.trained else [],
             verdict=worst([judgement.verdict for judgement in judgements]),
             verdicts={kind: worst([j.verdict for j in found]) for kind, found in known.items()},

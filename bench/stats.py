@@ -83,7 +83,9 @@ def bootstrap_drop_sd(
     for _ in range(rounds):
         chosen = random.integers(0, n, n)
         drops.append(drop(new[chosen], old[chosen], labels[chosen]))
-    return float(np.std(drops, ddof=1))
+    # A sample without one of the classes has no area under the curve; such rounds say nothing.
+    known = [drop for drop in drops if math.isfinite(drop)]
+    return float(np.std(known, ddof=1)) if len(known) > rounds // 2 else math.inf
 
 
 def prediction_tolerance(sd: float, n: int, degrees: int, share: float) -> float:

@@ -45,6 +45,8 @@ def _collect_source(function: Callable[..., Any], module: str, parts: dict[str, 
     if name in parts:
         return
     parts[name] = inspect.getsource(function)
+    for captured, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        parts[f"{name}: {captured}"] = repr(cell.cell_contents)
     names = set(_all_names(function.__code__))
     for used, value in sorted(vars(inspect.getmodule(function)).items()):
         if used not in names:

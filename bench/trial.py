@@ -59,7 +59,7 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     Raises:
         BadInput: model or data are wrong, or unsafe.
     """
-    if ".py:" in given.model or given.model.endswith(".py"):
+    if is_code(given.model):
         return _code_model(given)
     if given.evaluation is None:
         raise BadInput("--data: give the examples to evaluate on, an .npz with x and y")
@@ -77,6 +77,11 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     data, notes = _read_data(given, specs)
     probed = _probe(bare, data, specs, given, notes)
     return Understood(_write(probed, data, folder, given), notes)
+
+
+def is_code(model: str) -> bool:
+    """Whether ``--model`` names a Python file."""
+    return ".py:" in model or model.endswith(".py")
 
 
 def _code_model(given: Given) -> Understood:
@@ -158,6 +163,8 @@ def read_split(path: Path, specs: foreign.Specs) -> tuple[Inputs, Array | None]:
     labels = arrays.get("y")
     if labels is not None and len(np.atleast_1d(labels)) != count:
         raise BadInput(f"{path}: y has {len(np.atleast_1d(labels))} labels, x has {count} examples")
+    if labels is not None and labels.size == count:
+        labels = labels.reshape(-1)  # (n, 1), as some data sets have it, would broadcast against (n,)
     if labels is not None and labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise BadInput(f"{path}: y holds NaN or infinite values")
     single = next(iter(inputs.values())) if len(inputs) == 1 else None

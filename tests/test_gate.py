@@ -81,6 +81,13 @@ def test_trained_cells_are_judged_by_their_spread(wrong: int, verdict: Verdict) 
     assert judge(answers(wrong), answers(100), cell, trained=True).verdict is verdict
 
 
+def test_other_seeds_must_repeat_their_scores_too() -> None:
+    cell = baseline_cell(score=accepted(0.9, tolerance=1.0, values=[0.9, 0.9, 0.9, 0.9, 0.9], noise=0.0007))
+    collapsed = Measurement(value=0.26, unit="fraction", n=1000, values=[0.9, 0.1, 0.1, 0.1, 0.1])
+    new = gate.Answers(collapsed, answers(100).predictions, 0)
+    assert judge(new, answers(100), cell, trained=True).verdict is Verdict.REGRESSED
+
+
 def test_a_model_trained_again_is_judged_by_its_seeds() -> None:
     spread = gate.retrained(ACCURACY, [0.90, 0.89, 0.91, 0.90, 0.90], SHARE)
     cell = baseline_cell(score=accepted(0.9))

@@ -54,6 +54,17 @@ def test_prediction_tolerance_holds_its_false_alarm_rate() -> None:
     assert rate == pytest.approx(0.02, abs=0.003)
 
 
+def test_bootstrap_rounds_without_a_value_say_nothing() -> None:
+    labels = np.array([1] + [0] * 19)
+
+    def drop(new: np.ndarray, old: np.ndarray, of: np.ndarray) -> float:
+        return float(np.mean(new - old)) if of.any() else float("nan")
+
+    values = np.arange(20.0)
+    assert math.isfinite(stats.bootstrap_drop_sd(values, values[::-1], labels, drop))
+    assert stats.bootstrap_drop_sd(values, values, np.zeros(20), drop) == math.inf
+
+
 def test_ratio_change() -> None:
     change, error, degrees = stats.ratio_change([1.1, 1.1], old_mean=1.0, old_sd=0.02, old_n=4)
     assert change == pytest.approx(0.1)

@@ -1,6 +1,7 @@
 """The store: what goes in comes out, damage is noticed, and a key follows the code that decides a result."""
 
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ def test_two_writers_of_one_entry_agree(tmp_path: Path) -> None:
     first = store.put("ab12", {"x": b"content"}, {})
     assert store.put("ab12", {"x": b"content"}, {}) == first
     assert [path.name for path in first.parent.iterdir()] == ["ab12"]
+
+
+def test_the_fingerprint_follows_captured_values() -> None:
+    def make(recipe: str) -> Callable[[], str]:
+        return lambda: recipe
+
+    assert source_fingerprint(make("a")) == source_fingerprint(make("a"))
+    assert source_fingerprint(make("a")) != source_fingerprint(make("b"))
 
 
 def _module(helper: str, other: str) -> types.ModuleType:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, Quantbench
 
+from bench import foreign
 from bench.errors import BadInput
 from bench.metrics import by_name
 from bench.trial import read_split
@@ -153,6 +155,23 @@ def test_wrong_data(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
     np.savez(path, **arrays)
     with pytest.raises(BadInput, match=words):
         read_split(path, SPECS)
+
+
+def test_labels_in_a_column_are_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=X, y=np.arange(6).reshape(6, 1))
+    _, labels = read_split(tmp_path / "data.npz", SPECS)
+    assert labels is not None
+    assert labels.shape == (6,)
+
+
+def test_a_zip_behind_an_hdf5_file_hides_nothing(user: Path, tmp_path: Path) -> None:
+    harmless = tmp_path / "harmless.zip"
+    with zipfile.ZipFile(harmless, "w") as archive:
+        archive.writestr("config.json", "{}")
+    both = tmp_path / "both.h5"
+    both.write_bytes((user / "lambda2.h5").read_bytes() + harmless.read_bytes())
+    with pytest.raises(BadInput, match="is a Lambda"):
+        foreign.check_safe(both, foreign.detect(both))
 
 
 def test_calibrating_on_the_evaluation_data_is_warned_of(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:

@@ -244,6 +244,20 @@ def test_stopping_at_the_first_failure_leaves_a_partial_report(quantbench: Quant
     assert "only a complete run may become a baseline" in refused.output
 
 
+def test_a_test_that_breaks_is_an_error_not_a_green(tmp_path: Path, store: Path) -> None:
+    code = (
+        "import sys, pytest\nfrom bench import gate\n"
+        "def broken(*a, **k): raise KeyError('a bug')\ngate.accuracy = broken\n"
+        f"sys.exit(pytest.main([{str(ROOT / 'bench' / 'suites')!r}, '--no-latency', '--models=seed_cnn', "
+        f"'--variants=float32', '--report-dir={tmp_path}']))"
+    )
+    environment = os.environ | {"QUANTBENCH_CACHE": str(store)}
+    done = subprocess.run([command()[0], "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 3, done.stdout
+    report = json.loads((tmp_path / "latest" / "report.json").read_text())
+    assert report["cells"][0]["verdict"] == "error"
+
+
 def test_yesterdays_report_renders_as_it_did(quantbench: Quantbench, baselines: Path) -> None:
     done = run(quantbench, baselines)
     again = quantbench("report", str(done.reports / "latest"))

@@ -70,7 +70,7 @@ def _ingredients(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
         "source": file_sha256(model.file),
         "data": model.data_sha256,
         "runtime": f"litert-cpu {package_version('ai-edge-litert')}",
-        "code": code_sha256("measure/accuracy.py", "metrics.py", "runtimes/litert.py", "datasets.py"),
+        "code": code_sha256("measure/accuracy.py", "metrics.py", "runtimes/litert.py", "reference.py", "datasets.py"),
         "cpu": cpu(),
     }
 
@@ -118,7 +118,9 @@ def _float_ingredients(model: ReferenceModel) -> dict[str, Any]:
         "weights": model.weights_sha256,
         "data": model.data_sha256,
         "packages": [package_version(name) for name in ("tensorflow", "tf-keras", "keras")],
-        "code": code_sha256("measure/accuracy.py", "metrics.py", "floats.py", "training.py", "datasets.py"),
+        "code": code_sha256(
+            "measure/accuracy.py", "metrics.py", "floats.py", "training.py", "reference.py", "datasets.py"
+        ),
         "cpu": cpu(),
     }
 
