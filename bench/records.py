@@ -122,6 +122,7 @@ class Cell(Record):
     control: str | None = None
     metric: str
     metric_unit: str
+    higher_is_better: bool = True
     metric_scale: float = Field(default=100.0, description="factor from a score to metric_unit")
     seeds: list[int] = Field(default_factory=list)
     verdict: Verdict = Verdict.UNJUDGED
@@ -263,7 +264,7 @@ def read_record(path: Path, record: type[R], what: str) -> R:
         raise BadInput(f"{path}: {what} must be a JSON object, found {type(data).__name__}")
     _check_version(path, data, record, what)
     try:
-        return record.model_validate(data)
+        return record.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise BadInput(f"{path}: {what}: {_first_error(error)}") from None
 

@@ -5,6 +5,7 @@ The pytest side asks for a cell's judgements and waits; everything else happens 
 
 import datetime
 import hashlib
+import shlex
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,7 +19,7 @@ from bench.datasets import Array
 from bench.errors import BadInput, Exit, NothingSelected
 from bench.executor import Executor, LocalExecutor
 from bench.measure import latency
-from bench.options import RunOptions
+from bench.options import RunOptions, flag
 from bench.records import Cell, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
 from bench.reference import ReferenceModel, load_models, pick
 from bench.report.folder import RunFolder
@@ -197,7 +198,9 @@ class Session:
         known = self._judgements.setdefault(cell_id, {})
         if kind not in known:
             judged = self._judge(cell_id, kind)
-            known[kind] = judged if self._drift else [gate.without_baseline(judgement) for judgement in judged]
+            # A control that was brought along is shown, and never called missing.
+            expected = self._drift and self._planned[cell_id].selected
+            known[kind] = judged if expected else [gate.without_baseline(judgement) for judgement in judged]
             if time.perf_counter() - self._saved > _SAVE_SECONDS:
                 self._save("running", Exit.GREEN)
         return known[kind]
@@ -216,7 +219,14 @@ class Session:
         return self._judge_latency(cell, outcomes)
 
     def _subject(self, cell: _Planned) -> gate.Subject:
-        return gate.Subject(cell.model.name, cell.variant.name, str(self.folder.path))
+        return gate.Subject(cell.model.name, cell.variant.name, self._run_argument())
+
+    def _run_argument(self) -> str:
+        """This run as the commands of a report name it, with the folders that it took from the user."""
+        usual = RunOptions()
+        given = [name for name in ("model_dir", "baseline_dir") if getattr(self.options, name) != getattr(usual, name)]
+        folders = [f"{flag(name)} {shlex.quote(str(getattr(self.options, name)))}" for name in given]
+        return " ".join([shlex.quote(str(self.folder.path)), *folders])
 
     def _judge_accuracy(self, cell: _Planned, outcomes: list[Outcome]) -> list[Judgement]:
         subject, metric = self._subject(cell), cell.model.metric
@@ -442,6 +452,7 @@ class Session:
             control=cell.variant.control,
             metric=cell.model.metric.name,
             metric_unit=cell.model.metric.unit,
+            higher_is_better=cell.model.metric.higher_is_better,
             metric_scale=cell.model.metric.scale,
             seeds=cell.seeds if cell.variant.trained else [],
             verdict=worst([judgement.verdict for judgement in judgements]),

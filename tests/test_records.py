@@ -49,6 +49,7 @@ def _score(data: dict[str, Any]) -> dict[str, Any]:
     [
         (lambda d: _score(d).update(value="high"), ["cells.float32.measurements.score.value", "number", "'high'"]),
         (lambda d: _score(d).update(value=float("nan")), ["cells.float32.measurements.score.value", "finite", "nan"]),
+        (lambda d: _score(d).update(value="0.87"), ["cells.float32.measurements.score.value", "number", "'0.87'"]),
         (lambda d: _score(d).update(noise=-1), ["score.noise", "greater than or equal to 0", "-1"]),
         (lambda d: _score(d).update(tolerence=1), ["score.tolerence", "Extra inputs"]),
         (lambda d: _score(d).pop("n"), ["score.n", "required"]),

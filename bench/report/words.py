@@ -77,8 +77,8 @@ def drop(cell: Cell, cells: dict[str, Cell]) -> str:
         if judgement.against == "floor" and judgement.change is not None:
             return f"{judgement.change:+.2f} {cell.metric_unit}"
     difference = control.measurements["score"].value - cell.measurements["score"].value
-    scale = 100 if cell.metric_unit == "pp" else 1
-    return f"{scale * difference:+.2f} {cell.metric_unit} (no floor)"
+    worse = difference if cell.higher_is_better else -difference
+    return f"{cell.metric_scale * worse:+.2f} {cell.metric_unit} (no floor)"
 
 
 def floor_of(cell: Cell) -> str:
