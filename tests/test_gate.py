@@ -138,6 +138,11 @@ def test_a_floor_without_a_control_is_an_error_not_a_pass() -> None:
     assert found.verdict is Verdict.ERROR
 
 
+@pytest.mark.parametrize(("agreeing", "verdict"), [(0.999, Verdict.PASS), (0.998, Verdict.REGRESSED)])
+def test_a_conversion_that_answers_differently_is_red(agreeing: float, verdict: Verdict) -> None:
+    assert gate.agreement(SUBJECT, _score(agreeing)).verdict is verdict
+
+
 def _sizes(size: float) -> dict[str, Measurement]:
     return {name: Measurement(value=size, unit="bytes", n=1) for name in ("size", "gzip_size")}
 
