@@ -10,8 +10,7 @@ from bench.datasets import read_npz
 from bench.errors import BadInput, Exit
 from bench.options import RunOptions
 from bench.quiet import output_to
-from bench.records import Kind
-from bench.reference import ReferenceModel, load_file
+from bench.records import Kind, Verdict
 from bench.session import Session
 
 Say = Callable[[str], None]
@@ -36,9 +35,11 @@ def try_once(
     for note in understood.notes:
         say(note)
     timed = latency_budget > 0
+    kinds = {Kind.ACCURACY, Kind.SIZE} | ({Kind.LATENCY} if timed else set())
     options = RunOptions(variants=variants, report_dir=report_dir, latency_budget=latency_budget or 1.0)
-    session = _run(model, options, {Kind.ACCURACY, Kind.SIZE} | ({Kind.LATENCY} if timed else set()), say)
-    session.finish(interrupted=False, notes=understood.notes)
+    session, status = _run(understood, options, kinds, say)
+    if status is Exit.INTERRUPTED:
+        return status
     predictions = read_npz(session.folder.path / "predictions" / f"{model.name}.npz", "predictions")
     found = advice.candidates(session.report, model.metric, predictions, model.pack().test.y, given.max_drop)
     say("")
@@ -59,8 +60,11 @@ def adopt_for_good(
 ) -> Exit:
     """Write the model's file, weights and data, measure it once with five seeds, and record that as its baseline.
 
+    Returns:
+        the run's own status: 1 where a floor, or the agreement of the conversion, is red from the start.
+
     Raises:
-        BadInput: see :func:`bench.trial.understand`; or the name is taken.
+        BadInput: see :func:`bench.trial.understand`; or the name is taken, or a folder cannot be written.
     """
     trial.check_name(name)
     if (model_dir / f"{name}.py").exists() or baselines.json_path(baseline_dir, name).exists():
@@ -69,36 +73,60 @@ def adopt_for_good(
         )
     if trial.is_code(given.model):
         raise BadInput(f"{given.model}: a .py model is a reference model already; copy it into {model_dir}")
-    # Understood aside first, so that a model that is refused leaves nothing in the user's folder.
+    # Understood and measured aside first, so that a model that is refused leaves nothing in the user's folders.
     with tempfile.TemporaryDirectory(prefix="quantbench-") as aside:
+        folder = Path(aside) / "model"
         with output_to(Path(aside) / "loading.log"):
-            understood = trial.understand(given, name, Path(aside) / "model")
-        shutil.copytree(Path(aside) / "model", model_dir, dirs_exist_ok=True)
-    [model] = load_file(model_dir / f"{name}.py")
-    for note in understood.notes:
-        say(note)
-    options = RunOptions(report_dir=report_dir, seeds=acceptance.MINIMUM_SEEDS)
-    session = _run(model, options, {Kind.ACCURACY, Kind.SIZE}, say)
-    session.finish(interrupted=False, notes=understood.notes)
-    acceptance.check_report(session.report, session.folder.path)
-    proposal = acceptance.propose(
-        session.report, session.folder.path, name, baselines.Baseline(), f"adopted from {Path(given.model).name}"
-    )
+            understood = trial.understand(given, name, folder)
+        for note in understood.notes:
+            say(note)
+        options = RunOptions(report_dir=report_dir, seeds=acceptance.MINIMUM_SEEDS)
+        session, status = _run(understood, options, {Kind.ACCURACY, Kind.SIZE}, say)
+        if status is Exit.INTERRUPTED:
+            return status
+        acceptance.check_report(session.report, session.folder.path)
+        proposal = acceptance.propose(
+            session.report, session.folder.path, name, baselines.Baseline(), f"adopted from {Path(given.model).name}"
+        )
+        try:
+            shutil.copytree(folder, model_dir, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        except (OSError, shutil.Error) as error:
+            raise BadInput(f"--model-dir: cannot write to {model_dir}: {error}; give another folder") from None
     written = [model_dir / f"{name}.py", *baselines.save(baseline_dir, proposal.file, proposal.predictions)]
     for path in written:
         say(f"wrote {path}")
+    red = _red(session)
+    for message in red:
+        say(f"RED {message}")
+    if red:
+        say(f"These are red in every run until the cause is gone, or a floor in {model_dir / name}.py is loosened.")
     say(f"gate it with: quantbench run --model-dir {model_dir} --baseline-dir {baseline_dir}")
-    return Exit.GREEN
+    return status
 
 
-def _run(model: ReferenceModel, options: RunOptions, kinds: set[Kind], say: Say) -> Session:
+def _red(session: Session) -> list[str]:
+    """What no baseline can accept: floors, and conversions that do not answer as the model."""
+    judged = [judgement for cell in session.report.cells for judgement in cell.judgements]
+    return [judgement.message for judgement in judged if judgement.verdict is Verdict.REGRESSED]
+
+
+def _run(understood: trial.Understood, options: RunOptions, kinds: set[Kind], say: Say) -> tuple[Session, Exit]:
+    """Everything asked of one model; an interruption still leaves a partial report."""
+    model = understood.model
     session = Session(options, say, models={model.name: model})
     wanted = {cell_id: set(kinds) for cell_id in session.cell_ids()}
     session.plan(wanted)
-    for kind in (Kind.ACCURACY, Kind.SIZE, Kind.LATENCY):
-        for cell_id in wanted:
-            if kind in kinds:
+    interrupted = False
+    try:
+        for kind in (kind for kind in Kind if kind in kinds):
+            for cell_id in wanted:
                 session.judge(cell_id, kind)
-    for cell_id, kind in session.unjudged_controls():
-        session.judge(cell_id, kind)
-    return session
+        for cell_id, kind in session.unjudged_controls():
+            session.judge(cell_id, kind)
+    except KeyboardInterrupt:
+        interrupted = True
+    status = session.finish(interrupted=interrupted, notes=understood.notes)
+    if interrupted:
+        say(f"interrupted; what was finished is in {session.folder.path / 'report.md'}")
+        return session, Exit.INTERRUPTED
+    return session, status

@@ -78,17 +78,20 @@ def save(folder: Path, file: BaselineFile, predictions: dict[str, Array]) -> lis
     """Write a model's baseline; predictions first, so that a broken write is noticed by their hash.
 
     Raises:
-        BadInput: the folder is the installed package's own.
+        BadInput: the folder is the installed package's own, or cannot be written.
     """
     if folder.resolve().parent == CARRIED.resolve():
         raise BadInput(f"--baseline-dir: {folder} belongs to the installed package; give a folder of your own")
-    folder.mkdir(parents=True, exist_ok=True)
     path = json_path(folder, file.model)
     content = packed(predictions)
-    temporary = path.with_suffix(".npz.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path.with_suffix(".npz"))
-    write_json(path, file.model_copy(update={"predictions_sha256": hashlib.sha256(content).hexdigest()}))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".npz.tmp")
+        temporary.write_bytes(content)
+        temporary.replace(path.with_suffix(".npz"))
+        write_json(path, file.model_copy(update={"predictions_sha256": hashlib.sha256(content).hexdigest()}))
+    except OSError as error:
+        raise BadInput(f"--baseline-dir: cannot write to {folder}: {error.strerror}; give another") from None
     return [path, path.with_suffix(".npz")]
 
 

@@ -132,9 +132,14 @@ def serving_signature(loaded: Any, folder: str) -> Any:
 
 
 def check_shape(where: object, name: str, shape: Any) -> None:
-    """Raises BadInput where a dimension besides the batch is free."""
+    """Raises BadInput where a dimension besides the batch is free, or the batch is fixed to more than 1."""
     dimensions = list(shape)
-    if any(size is None for size in dimensions[1:]):
+    if dimensions and dimensions[0] not in (None, 1, -1):
+        raise BadInput(
+            f"{where}: input {name!r} has a fixed batch size of {dimensions[0]}; save the model with a free batch "
+            "dimension, or one of 1"
+        )
+    if any(size in (None, -1) for size in dimensions[1:]):
         raise BadInput(
             f"{where}: input {name!r} has shape {tuple(dimensions)}; every dimension but the first must be fixed: "
             "save the model with the shape that you deploy"
@@ -147,11 +152,13 @@ def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
         return LiteRT(model.file.parent / model.weights, stateful=model.stateful).run(inputs)
     if model.form in ("code", "keras2"):
         keras_model = keras2(model)
-        outputs = keras_model.predict(inputs, batch_size=BATCH, verbose=0)
+        batch = getattr(keras_model, "inputs", None) and keras_model.inputs[0].shape[0]
+        outputs = keras_model.predict(inputs, batch_size=batch or BATCH, verbose=0)
         if isinstance(outputs, np.ndarray):
             return outputs
-        several = list(outputs.values()) if isinstance(outputs, dict) else outputs
-        return {f"output_{i}": output for i, output in enumerate(several)}
+        # Named as the exported signature names them, so that both sides sort alike.
+        named = outputs if isinstance(outputs, dict) else {f"output_{i}": one for i, one in enumerate(outputs)}
+        return next(iter(named.values())) if len(named) == 1 else dict(named)
     tf = training.tensorflow()
     folder = original_saved_model(model)
     loaded = tf.saved_model.load(folder)

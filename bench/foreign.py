@@ -5,6 +5,7 @@ A ``.py`` model is code that the user trusts.
 """
 
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import floats, training
+from bench import floats, structure, training
 from bench.errors import BadInput
 from bench.reference import Form, ReferenceModel
 from bench.runtimes.litert import LiteRT
@@ -160,12 +161,16 @@ def _foreign_operators(path: Path) -> list[str]:
 
 def _check_float_tflite(path: Path) -> None:
     try:
-        dtypes = LiteRT(path).constant_dtypes()
-    except (ValueError, RuntimeError) as error:
+        graph = structure.read(path.read_bytes())
+        for tensor in graph.inputs:
+            floats.check_shape(path, tensor.name, tensor.declared_shape)
+        LiteRT(path)
+    except (ValueError, RuntimeError, TypeError, struct.error, IndexError) as error:
         raise BadInput(f"{path}: LiteRT cannot load it: {' '.join(str(error).split())[:300]}") from None
-    narrow = {name: count for name, count in dtypes.items() if name in ("int8", "uint8", "int16", "float16", "int4")}
-    if narrow:
-        census = ", ".join(f"{count} of {name}" for name, count in sorted(dtypes.items()))
+    # A float model may well take uint8 pixels; what makes it quantized is a scale, or a narrow constant.
+    if any(t.scales or (t.data is not None and t.dtype in ("float16", "int4", "int2")) for t in graph.tensors):
+        dtypes = [tensor.dtype for tensor in graph.tensors]
+        census = ", ".join(f"{dtypes.count(name)} of {name}" for name in sorted(set(dtypes)))
         raise BadInput(f"{path}: is already quantized (tensors: {census}); give the float model that it was made from")
 
 

@@ -60,7 +60,8 @@ class Metric:
 
 def _argmax(outputs: Inputs, _inputs: Inputs) -> Array:
     first = first_output(outputs)
-    return np.asarray(np.argmax(first.reshape(len(first), -1), axis=1).astype(np.uint16))
+    flat = first.reshape(len(first), -1)
+    return np.asarray(np.argmax(flat, axis=1).astype(np.uint16 if flat.shape[1] <= 2**16 else np.uint32))
 
 
 def _equal(predictions: Array, labels: Array) -> Array:
@@ -79,6 +80,8 @@ def top_k(k: int) -> Metric:
 
     def predict(outputs: Inputs, _inputs: Inputs) -> Array:
         flat = first_output(outputs).reshape(length(outputs), -1)
+        if flat.shape[1] > TOP_K_BASE:
+            raise BadInput(f"--metric: top{k} takes at most {TOP_K_BASE} classes, the model has {flat.shape[1]}")
         best = np.argsort(-flat, axis=1, kind="stable")[:, :k].astype(np.uint64)
         weights = np.uint64(TOP_K_BASE) ** np.arange(best.shape[1], dtype=np.uint64)
         return np.asarray((best * weights).sum(axis=1, dtype=np.uint64))

@@ -5,6 +5,7 @@ Nothing here imports TensorFlow: a model's ``build`` gets the Keras module as it
 
 import difflib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -187,6 +188,11 @@ def load_file(path: Path) -> list[ReferenceModel]:
     if not found:
         raise BadInput(f"{path}: defines no bench.reference.ReferenceModel; see models/seed_cnn.py for one")
     for model in found:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", model.name):
+            raise BadInput(
+                f"{path}: name: expected letters, digits, '_', '.' and '-', found {model.name!r}; it becomes part of "
+                "cell ids and file names"
+            )
         object.__setattr__(model, "file", path)
     return found
 

@@ -397,11 +397,11 @@ class Session:
         try:
             acceptance.check_report(self.report, folder)
             proposals = [acceptance.propose(self.report, folder, n, self.baselines[n], reason) for n in names]
+            for proposal in proposals:
+                baselines.save(self.options.baseline_dir, proposal.file, proposal.predictions)
         except BadInput as error:
             self._save("complete", status, [f"baselines not updated: {error}"])
             return status or Exit.BAD_INPUT
-        for proposal in proposals:
-            baselines.save(self.options.baseline_dir, proposal.file, proposal.predictions)
         moved = sum(move.moves for proposal in proposals for move in proposal.moves)
         note = f"{moved} baseline values accepted into {self.options.baseline_dir}; run again to be judged by them"
         self._save("complete", status, [note])

@@ -1,12 +1,85 @@
-"""What is really in an artifact: its operators with the dtypes that they compute in.
+"""What is really in an artifact: its tensors, and its operators with the dtypes that they compute in.
 
 Read with LiteRT's own schema of the ``.tflite`` flatbuffer; no interpreter is started.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bench.datasets import Array
 
 # The operators that hold a network's weights and do its arithmetic.
-COMPUTE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+COMPUTE = (
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "TRANSPOSE_CONV",
+    "BATCH_MATMUL",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+)
+CASTS = ("QUANTIZE", "DEQUANTIZE")
+FLOATS = ("float16", "float32", "float64", "bfloat16")
+_NUMPY = {"float32": "<f4", "float16": "<f2", "float64": "<f8"}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a subgraph.
+
+    Attributes:
+        dtype: as the file says: ``int8``, ``int4`` (two to a byte), ``float16``, ...
+        data: the stored bytes of a constant; None for an activation.
+        scales, zero_points: one, or one a channel along ``axis``; empty where it is not quantized.
+        block_size: values that share a scale along a row; 0 unless quantized blockwise.
+        declared_shape: ``shape``, with -1 where a dimension is free.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes | None = field(repr=False)
+    scales: tuple[float, ...] = ()
+    zero_points: tuple[int, ...] = ()
+    axis: int = 0
+    block_size: int = 0
+    declared_shape: tuple[int, ...] = ()
+
+    @property
+    def granularity(self) -> str:
+        """``blockwise``, ``per-channel``, ``per-tensor``, or ``float``."""
+        if self.block_size:
+            return "blockwise"
+        if not self.scales:
+            return "float" if self.dtype in FLOATS else "unscaled"
+        return "per-channel" if len(self.scales) > 1 else "per-tensor"
+
+    def values(self) -> Array:
+        """A constant's stored values, before any scale, in its shape.
+
+        Raises:
+            ValueError: the tensor is no constant.
+        """
+        if self.data is None:
+            raise ValueError(f"{self.name} is no constant")
+        if self.dtype in ("int4", "int2"):
+            flat = _unpacked(np.frombuffer(self.data, dtype=np.uint8), 4 if self.dtype == "int4" else 2)
+        else:
+            flat = np.frombuffer(self.data, dtype=_NUMPY.get(self.dtype, self.dtype))
+        count = int(np.prod(self.shape)) if self.shape else 1
+        return np.asarray(flat[:count].reshape(self.shape))
+
+    def real_values(self) -> Array:
+        """A constant's values with scale and zero point applied, float64. Not for blockwise tensors."""
+        stored = self.values().astype(np.float64)
+        if not self.scales:
+            return stored
+        shape = [1] * stored.ndim
+        if len(self.scales) > 1:
+            shape[self.axis] = -1
+        scales, zero_points = np.reshape(self.scales, shape or ()), np.reshape(self.zero_points, shape or ())
+        return np.asarray((stored - zero_points) * scales)
 
 
 @dataclass(frozen=True)
@@ -15,33 +88,147 @@ class Operator:
 
     Attributes:
         name: of the builtin, or of the custom operator.
-        inputs: dtype of each input tensor (activations first, then weights), ``none`` where one is left out.
+        inputs: activations first, then weights; None where an optional one is left out.
+        options: the builtin's own options, such as strides and padding.
     """
 
     name: str
-    inputs: tuple[str, ...]
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+    options: Any = field(default=None, repr=False)
 
     @property
     def in_float(self) -> bool:
         """Whether it computes on float activations or float weights."""
-        return any(dtype in ("float32", "float16") for dtype in self.inputs[:2])
+        return any(tensor is not None and tensor.dtype in FLOATS for tensor in self.inputs[:2])
+
+    @property
+    def precision(self) -> str:
+        """``cast``, ``integer``, ``hybrid`` (float activations, integer weights), or ``float``."""
+        if self.name in CASTS:
+            return "cast"
+        if any(tensor.dtype in FLOATS for tensor in self.outputs):
+            weights = self.inputs[1] if len(self.inputs) > 1 and self.name in COMPUTE else None
+            return "hybrid" if weights is not None and weights.dtype not in FLOATS else "float"
+        return "integer"
 
 
-def operators(artifact: bytes) -> list[Operator]:
-    """Every operator of every subgraph, in order."""
+@dataclass(frozen=True)
+class Graph:
+    """Everything of a file; the tensors of all its subgraphs together."""
+
+    tensors: list[Tensor]
+    operators: list[Operator]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+    def weights(self) -> list[Tensor]:
+        """The constants that compute operators multiply by, also where a DEQUANTIZE stands between; each once."""
+        producer = {id(tensor): operator for operator in self.operators for tensor in operator.outputs}
+        found: dict[int, Tensor] = {}
+        for operator in self.operators:
+            if operator.name not in COMPUTE:
+                continue
+            last = 9 if "LSTM" in operator.name else 2  # an LSTM has four input and four recurrent matrices
+            for tensor in operator.inputs[1:last]:
+                source = _constant_behind(tensor, producer)
+                if source is not None:
+                    found[id(source)] = source
+        return list(found.values())
+
+
+def _constant_behind(tensor: Tensor | None, producer: dict[int, Operator]) -> Tensor | None:
+    while tensor is not None and tensor.data is None:
+        made_by = producer.get(id(tensor))
+        if made_by is None or made_by.name not in CASTS:
+            return None
+        tensor = made_by.inputs[0]
+    return tensor
+
+
+def _unpacked(packed: Array, bits: int) -> Array:
+    """Signed integers of fewer than 8 bits, packed from the low end of each byte."""
+    per_byte = 8 // bits
+    shifts = np.arange(per_byte, dtype=np.uint8) * bits
+    fields = (packed[:, None] >> shifts) & (2**bits - 1)
+    return (
+        np.asarray(np.where(fields >= 2 ** (bits - 1), fields.astype(np.int8) - 2**bits, fields))
+        .astype(np.int8)
+        .reshape(-1)
+    )
+
+
+def read(artifact: bytes) -> Graph:
+    """The whole file.
+
+    Raises:
+        ValueError: it is no ``.tflite``.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
+    if artifact[4:8] != b"TFL3":
+        raise ValueError("not a .tflite file")
     builtin = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     dtype = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(artifact, 0))
     codes = [_code_name(code, builtin) for code in model.operatorCodes]
-    found = []
-    for graph in model.subgraphs:
-        for operator in graph.operators or []:
-            inputs = [] if operator.inputs is None else list(operator.inputs)
-            dtypes = tuple("none" if i < 0 else dtype[graph.tensors[i].type] for i in inputs)
-            found.append(Operator(codes[operator.opcodeIndex], dtypes))
-    return found
+    graph = Graph([], [], [], [])
+    for position, part in enumerate(model.subgraphs):
+        tensors = [_tensor(raw, part.tensors, model.buffers, artifact, dtype) for raw in part.tensors]
+        graph.tensors.extend(tensors)
+        for raw in part.operators or []:
+            inputs = [] if raw.inputs is None else raw.inputs
+            outputs = [] if raw.outputs is None else raw.outputs
+            graph.operators.append(
+                Operator(
+                    codes[raw.opcodeIndex],
+                    tuple(None if i < 0 else tensors[i] for i in inputs),
+                    tuple(tensors[i] for i in outputs),
+                    raw.builtinOptions,
+                )
+            )
+        if position == 0:
+            graph.inputs.extend(tensors[i] for i in part.inputs)
+            graph.outputs.extend(tensors[i] for i in part.outputs)
+    return graph
+
+
+def _tensor(raw: Any, siblings: list[Any], buffers: list[Any], artifact: bytes, dtype: dict[int, str]) -> Tensor:
+    shape = () if raw.shape is None else tuple(int(size) for size in raw.shape)
+    declared = shape if raw.shapeSignature is None else tuple(int(size) for size in raw.shapeSignature)
+    name = raw.name.decode(errors="replace") if raw.name else ""
+    data = _content(buffers[raw.buffer], artifact)
+    found = raw.quantization
+    if found is None:
+        return Tensor(name, dtype[raw.type], shape, data, declared_shape=declared)
+    block = getattr(found.details, "blockSize", 0) if found.details is not None else 0
+    if block:
+        scales_of = siblings[found.details.scales]
+        stored = _content(buffers[scales_of.buffer], artifact) or b""
+        scales = np.frombuffer(stored, dtype=_NUMPY.get(dtype[scales_of.type], "<f2"))
+    else:
+        scales = np.asarray([] if found.scale is None else found.scale)
+    zero_points = [] if found.zeroPoint is None else list(found.zeroPoint)
+    zero_points = zero_points or [0] * len(scales)
+    return Tensor(
+        name,
+        dtype[raw.type],
+        shape,
+        data,
+        tuple(float(scale) for scale in scales),
+        tuple(int(point) for point in zero_points),
+        int(found.quantizedDimension),
+        int(block),
+        declared,
+    )
+
+
+def _content(buffer: Any, artifact: bytes) -> bytes | None:
+    if buffer.data is not None and len(buffer.data):
+        return bytes(np.asarray(buffer.data, dtype=np.uint8).tobytes())
+    if buffer.offset > 1:  # a large model keeps its buffers behind the flatbuffer
+        return artifact[buffer.offset : buffer.offset + buffer.size]
+    return None
 
 
 def _code_name(code: object, builtin: dict[int, str]) -> str:
@@ -53,5 +240,5 @@ def _code_name(code: object, builtin: dict[int, str]) -> str:
 
 def float_compute(artifact: bytes, names: tuple[str, ...] = COMPUTE) -> tuple[int, int]:
     """(operators of these names that compute in float, all operators of these names)."""
-    concerned = [operator for operator in operators(artifact) if operator.name in names]
+    concerned = [operator for operator in read(artifact).operators if operator.name in names]
     return sum(operator.in_float for operator in concerned), len(concerned)

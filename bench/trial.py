@@ -5,6 +5,8 @@ both go the way of the project's own models.
 """
 
 import hashlib
+import keyword
+import math
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +18,16 @@ from scipy.special import logsumexp
 from bench import floats, foreign
 from bench.datasets import Array, Inputs, file_sha256, length, read_npz, rows
 from bench.errors import BadInput
-from bench.metrics import ACCURACY, BINARY_ACCURACY, MEAN_ABSOLUTE_ERROR, RELATIVE_ERROR, Metric, by_name, first_output
+from bench.metrics import (
+    ACCURACY,
+    AUC,
+    BINARY_ACCURACY,
+    MEAN_ABSOLUTE_ERROR,
+    RELATIVE_ERROR,
+    Metric,
+    by_name,
+    first_output,
+)
 from bench.reference import Floor, Form, ReferenceModel, Scaled, load_file
 
 PROBE_EXAMPLES = 500
@@ -59,6 +70,8 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     Raises:
         BadInput: model or data are wrong, or unsafe.
     """
+    if not (math.isfinite(given.max_drop) and given.max_drop >= 0):
+        raise BadInput(f"--max-drop: expected a number of at least 0, found {given.max_drop}")
     if is_code(given.model):
         return _code_model(given)
     if given.evaluation is None:
@@ -163,6 +176,8 @@ def read_split(path: Path, specs: foreign.Specs) -> tuple[Inputs, Array | None]:
     labels = arrays.get("y")
     if labels is not None and len(np.atleast_1d(labels)) != count:
         raise BadInput(f"{path}: y has {len(np.atleast_1d(labels))} labels, x has {count} examples")
+    if labels is not None and labels.dtype.kind not in "fiub":
+        raise BadInput(f"{path}: y has dtype {labels.dtype}, expected numbers")
     if labels is not None and labels.size == count:
         labels = labels.reshape(-1)  # (n, 1), as some data sets have it, would broadcast against (n,)
     if labels is not None and labels.dtype.kind == "f" and not np.isfinite(labels).all():
@@ -219,7 +234,7 @@ def _probe(
     found = {}
     for how in SCALES if images else SCALES[:1]:
         prepare = Scaled(how, dtypes)  # type: ignore[arg-type]
-        found[how] = (prepare, floats.predict(bare, prepare(few)))
+        found[how] = (prepare, _float_outputs(bare, prepare(few), given))
     metric = by_name(given.metric) if given.metric else _metric_for(found["as_given"][1], y, notes)
     if y is None:
         if metric is not RELATIVE_ERROR:
@@ -233,6 +248,20 @@ def _probe(
         notes.append(f"input range: uint8 pixels {words[how]}: the float model scores best so")
     prepare, outputs = found[how]
     return replace(bare, metric=metric, prepare=prepare, loss=_loss(metric, outputs))
+
+
+def _float_outputs(bare: ReferenceModel, inputs: Inputs, given: Given) -> Inputs:
+    """What the float model answers. Raises BadInput where it cannot be run on such examples."""
+    try:
+        return floats.predict(bare, inputs)
+    except BadInput:
+        raise
+    except Exception as error:  # whatever an operator of somebody's model objects to
+        words = " ".join(str(error).split())[:300]
+        raise BadInput(
+            f"{given.model}: the float model cannot be run on the examples of {given.evaluation} "
+            f"({type(error).__name__}: {words})"
+        ) from error
 
 
 def _arrays(inputs: Inputs) -> list[Array]:
@@ -264,19 +293,37 @@ def _metric_for(outputs: Inputs, y: Array | None, notes: list[str]) -> Metric:
 
 
 def _check_labels(given: Given, metric: Metric, y: Array, outputs: Inputs) -> None:
-    first = first_output(outputs)
-    classes = int(np.prod(first.shape[1:]))
-    if metric.kind != "right_or_wrong":
+    """Raises BadInput unless the metric can be worked out from these labels and outputs."""
+    values = int(np.prod(first_output(outputs).shape[1:]))
+    binary = metric in (BINARY_ACCURACY, AUC)
+    if binary and values != 1:
+        raise BadInput(f"--metric: {metric.name} takes a model with one output value, this one has {values}")
+    if not binary and metric.kind == "right_or_wrong" and values < 2:
+        raise BadInput(f"--metric: {metric.name} takes a model with one output value a class; try binary_accuracy")
+    if metric.name.startswith("top") and int(metric.name[3:]) >= values:
+        raise BadInput(f"--metric: {metric.name} says nothing about a model with {values} classes")
+    if binary or metric.kind == "right_or_wrong":
+        _check_classes(given, metric, y, 2 if binary else values)
         return
+    expected = metric.predict(outputs, {}).shape[1:]
+    if y.size != len(y) * int(np.prod(expected)):
+        raise BadInput(
+            f"{given.evaluation}: y has shape {y.shape}; {metric.name} takes {int(np.prod(expected))} numbers an "
+            "example, as many as the model's outputs have"
+        )
+
+
+def _check_classes(given: Given, metric: Metric, y: Array, classes: int) -> None:
     if y.dtype.kind not in "iub" or y.size != len(y):
         raise BadInput(
             f"{given.evaluation}: y has shape {y.shape} ({y.dtype}); {metric.name} takes one whole number each"
         )
-    limit = 2 if metric is BINARY_ACCURACY else classes
-    if int(y.min()) < 0 or int(y.max()) >= limit:
+    if int(y.min()) < 0 or int(y.max()) >= classes:
         raise BadInput(
-            f"{given.evaluation}: y ranges from {y.min()} to {y.max()}; the model has classes 0 to {limit - 1}"
+            f"{given.evaluation}: y ranges from {y.min()} to {y.max()}; the model has classes 0 to {classes - 1}"
         )
+    if metric is AUC and len(np.unique(y)) < 2:
+        raise BadInput(f"{given.evaluation}: y holds one class only; auc needs examples of both")
 
 
 def _best_range(metric: Metric, found: dict[str, tuple[Scaled, Inputs]], labels: Array) -> str:
@@ -390,5 +437,5 @@ def _own_outputs(model: ReferenceModel, x: Inputs) -> Array:
 
 def check_name(name: str) -> None:
     """Raises BadInput unless the name can be a file's and a cell's."""
-    if not name.isidentifier():
-        raise BadInput(f"--name: expected letters, digits and underscores, found {name!r}")
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+        raise BadInput(f"--name: expected letters, digits and underscores, a letter first, found {name!r}")

@@ -1,5 +1,6 @@
 """Models as users bring them, saved by both Keras versions; run in a process of its own, with a folder as argument."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,10 +12,31 @@ from bench.reference import load_models
 ROOT = Path(__file__).parents[1]
 
 
+def with_made_up_operator(source: Path, target: Path) -> None:
+    """A copy of a SavedModel whose convolution is called by a name that no TensorFlow knows."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    shutil.copytree(source, target)
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((target / "saved_model.pb").read_bytes())
+    for function in saved.meta_graphs[0].graph_def.library.function:
+        for node in function.node_def:
+            if node.op == "Conv2D":
+                node.op = "SomebodysConv2D"
+    (target / "saved_model.pb").write_bytes(saved.SerializeToString())
+
+
 def main(folder: Path) -> None:
     """Write models and data."""
     tf = training.tensorflow()
     import keras as keras3
+
+    class ToFloat(tf.keras.layers.Layer):  # type: ignore[misc,name-defined]
+        """Pixels to 0..1, inside the model."""
+
+        def call(self, x: object) -> object:
+            """uint8 -> float32."""
+            return tf.cast(x, tf.float32) / 255.0
 
     keras3.utils.set_random_seed(0)
     tf.keras.utils.set_random_seed(0)
@@ -30,6 +52,8 @@ def main(folder: Path) -> None:
     Path(saved).rename(folder / "saved_model")
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
     (folder / "float.tflite").write_bytes(converter.convert())
+    pixels = tf.keras.Sequential([tf.keras.layers.Input((28, 28, 1), batch_size=1, dtype="uint8"), ToFloat(), ours])
+    (folder / "uint8_input.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(pixels).convert())
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     (folder / "quantized.tflite").write_bytes(converter.convert())
 
@@ -49,6 +73,22 @@ def main(folder: Path) -> None:
         tricky.save(folder / f"lambda{name}.keras")
         free = module.Sequential([layers.Input((None, None, 1)), layers.Conv2D(2, 3), layers.GlobalMaxPooling2D()])
         free.save(folder / f"free{name}.keras")
+
+    several = tf.keras.Input((4,), name="file")
+    ten, one = tf.keras.layers.Dense(10)(several), tf.keras.layers.Dense(1)(tf.keras.layers.Dense(3)(several))
+    tf.keras.Model(several, {"z": ten, "a": one}).save(folder / "dict_outputs2.keras")
+    other = tf.keras.Input((4,), name="other")
+    both = tf.keras.layers.Concatenate()([several, other])
+    tf.keras.Model([several, other], tf.keras.layers.Dense(2)(both)).save(folder / "input_named_file.keras")
+    fours = ages[:40]
+    np.savez(folder / "fours.npz", x=fours, x_file=fours, x_other=fours)
+    eight = tf.keras.Sequential([tf.keras.layers.Input((4,), batch_size=8), tf.keras.layers.Dense(2)])
+    eight.save(folder / "batch_of_8.keras")
+    (folder / "batch_of_8.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(eight).convert())
+    eight.export(folder / "batch_of_8")
+    free = tf.keras.Sequential([tf.keras.layers.Input((None, None, 1)), tf.keras.layers.Conv2D(2, 3)])
+    (folder / "free.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(free).convert())
+    with_made_up_operator(folder / "saved_model", folder / "made_up_operator")
 
     class Odd(tf.keras.layers.Layer):  # type: ignore[misc,name-defined]
         """A layer that nobody else has."""

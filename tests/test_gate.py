@@ -6,10 +6,10 @@ from conftest import accepted, baseline_cell
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import gate
+from bench import acceptance, gate
 from bench.errors import Exit
 from bench.metrics import ACCURACY
-from bench.records import BaselineCell, Failure, Judgement, Kind, Measurement, Verdict, worst
+from bench.records import BaselineCell, Failure, Judgement, Kind, Measurement, Report, Verdict, worst
 from bench.reference import Floor
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
@@ -225,3 +225,13 @@ def test_nothing_absent_is_a_pass(verdicts: list[Verdict]) -> None:
 def test_the_budget_is_shared() -> None:
     assert gate.share(0.01, 20).share == pytest.approx(0.0005)
     assert gate.share(0.01, 0).share == 0.01
+
+
+def test_the_tolerance_of_a_trained_cell_is_in_the_unit_of_its_metric() -> None:
+    report = Report.model_construct(false_alarms=gate.share(0.01, 10))
+    values = {"a": [1.0, 2.0, 3.0, 2.0, 2.0], "b": [5.0, 6.0, 7.0, 6.0, 6.0]}
+    cells = {name: baseline_cell(score=accepted(2.0, values=scores)) for name, scores in values.items()}
+    in_pp = acceptance._with_trained_tolerance(cells, report, scale=100.0)["a"].measurements["score"].tolerance
+    in_units = acceptance._with_trained_tolerance(cells, report, scale=1.0)["a"].measurements["score"].tolerance
+    assert in_pp == pytest.approx(100 * in_units, rel=1e-3)
+    assert in_units > 2

@@ -8,7 +8,7 @@ from conftest import ROOT
 from bench import build
 from bench.reference import load_models
 from bench.store import Store
-from bench.structure import COMPUTE, float_compute, operators
+from bench.structure import COMPUTE, float_compute, read
 from bench.variants import VARIANTS
 
 
@@ -21,4 +21,4 @@ def test_operators_that_compute_in_float(variant: str, in_float: int, store: Pat
     assert made.path is not None
     artifact = made.path.read_bytes()
     assert float_compute(artifact) == (in_float, 2)
-    assert {"CONV_2D", "FULLY_CONNECTED"} <= {operator.name for operator in operators(artifact)} & set(COMPUTE)
+    assert {"CONV_2D", "FULLY_CONNECTED"} <= {operator.name for operator in read(artifact).operators} & set(COMPUTE)

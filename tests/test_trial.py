@@ -1,6 +1,8 @@
 """Anyone's model, as a new user would try it: what works, what is refused, and in which words."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Quantbench
+from conftest import ROOT, Quantbench, command
 
 from bench import foreign
 from bench.errors import BadInput
@@ -108,6 +110,11 @@ def test_adopt_gates_the_model_in_the_users_own_folders(quantbench: Quantbench, 
         ("free2.keras", "every dimension but the first must be fixed"),
         ("free3.keras", "every dimension but the first must be fixed"),
         ("odd.keras", "odd.keras: Keras cannot load it"),
+        ("made_up_operator", "operators that TensorFlow lacks, or that call Python: SomebodysConv2D"),
+        ("batch_of_8.keras", "has a fixed batch size of 8"),
+        ("batch_of_8.tflite", "has a fixed batch size of 8"),
+        ("batch_of_8", "has a fixed batch size of 8"),
+        ("free.tflite", "every dimension but the first must be fixed"),
         ("calls_python", "operators that TensorFlow lacks, or that call Python: PyFunc"),
         ("quantized.tflite", "is already quantized (tensors: "),
         ("eval.npz", "is not a whole .keras file"),
@@ -178,6 +185,81 @@ def test_calibrating_on_the_evaluation_data_is_warned_of(quantbench: Quantbench,
     more = ["--calibration", str(user / "eval.npz"), "--variants", "ptq_dynamic_wi8_afp32", "--latency-budget", "0"]
     done = attempt(quantbench, user, tmp_path, "float.tflite", "eval.npz", *more)
     assert "warning: 400 calibration examples are evaluation examples too" in done.output
+
+
+def test_pixels_as_the_input_of_a_float_model(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
+    done = attempt(
+        quantbench, user, tmp_path, "uint8_input.tflite", "eval.npz", "--variants", "aeq_dynamic_wi8_afp32", *FAST[2:]
+    )
+    assert done.status == 0, done.output
+    assert "Ship aeq_dynamic_wi8_afp32" in done.output
+
+
+@pytest.mark.parametrize("model", ["dict_outputs2.keras", "input_named_file.keras"])
+def test_names_that_clash_and_outputs_by_name(quantbench: Quantbench, user: Path, tmp_path: Path, model: str) -> None:
+    more = ["--variants", "ptq_float16", "--latency-budget", "0.3"]
+    done = attempt(quantbench, user, tmp_path, model, "fours.npz", *more)
+    assert done.status == 0, done.output
+    cells = json.loads((tmp_path / "reports" / "latest" / "report.json").read_text())["cells"]
+    assert cells[0]["measurements"]["float_agreement"]["value"] == 1.0
+    assert any("latency" in cell["measurements"] for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--metric", "auc"], "auc takes a model with one output value, this one has 10"),
+        (["--metric", "mean_absolute_error"], "takes 10 numbers an example"),
+        (["--metric", "binary_accuracy"], "binary_accuracy takes a model with one output value"),
+        (["--max-drop", "nan"], "--max-drop: expected a number of at least 0, found nan"),
+        (["--max-drop", "-1"], "--max-drop: expected a number of at least 0, found -1.0"),
+        (["--latency-budget", "-1"], "--latency-budget: expected seconds"),
+    ],
+)
+def test_options_that_do_not_fit(quantbench: Quantbench, user: Path, option: list[str], words: str) -> None:
+    done = quantbench("try", str(user / "float.tflite"), "--data", str(user / "eval.npz"), *option)
+    assert done.status == 4, done.output
+    assert words in done.output
+
+
+def test_an_interrupted_try_leaves_a_partial_report(user: Path, store: Path, tmp_path: Path) -> None:
+    arguments = ["try", str(user / "keras2.h5"), "--data", str(user / "eval.npz"), "--report-dir", str(tmp_path)]
+    environment = os.environ | {"QUANTBENCH_CACHE": str(store), "PYTHONPATH": str(ROOT)}
+    arguments += ["--latency-budget", "60"]
+    with subprocess.Popen(command(*arguments), env=environment, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if "float32" in line:
+                running.send_signal(signal.SIGINT)
+                break
+        rest = running.stdout.read()
+    assert running.returncode == 2, rest
+    assert "interrupted; what was finished is in" in rest
+    assert json.loads((tmp_path / "latest" / "report.json").read_text())["state"] == "interrupted"
+
+
+def test_adopting_into_a_folder_that_cannot_be_written(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file, not a folder")
+    folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
+    reports = ["--report-dir", str(tmp_path / "reports")]
+    model = [str(user / "float.tflite"), "--name", "mine", "--data", str(user / "eval.npz")]
+    done = quantbench("adopt", *model, *folders, *reports)
+    assert done.status == 4, done.output
+    assert "--model-dir: cannot write to" in done.output
+    assert not (tmp_path / "baselines").exists()
+    for name in ("_x", "class", "a/b"):
+        assert "--name: expected letters" in quantbench("adopt", *model[:1], "--name", name, *folders).output
+
+
+def test_adopting_what_a_floor_forbids_is_red_at_once(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
+    folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
+    data = ["--data", str(tmp_path / "eval.npz"), "--report-dir", str(tmp_path / "reports"), "--max-drop", "0"]
+    arrays = dict(np.load(user / "eval.npz"))
+    np.savez(tmp_path / "eval.npz", x=arrays["x"])  # judged by the float model's own outputs, so that any error counts
+    done = quantbench("adopt", str(user / "float.tflite"), "--name", "mine", *data, *folders)
+    assert done.status == 1, done.output
+    assert "RED mine/aeq_dynamic_wi4_afp32" in done.output
+    assert quantbench("run", *folders, "--no-latency", "--variants", "aeq_dynamic_wi4_afp32").status == 1
 
 
 def test_labels_out_of_range(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:

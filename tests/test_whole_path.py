@@ -63,6 +63,15 @@ def test_a_smaller_baseline_size_is_red(quantbench: Quantbench, baselines: Path)
     assert "bytes, baseline 50,000" in done.output
 
 
+def test_a_control_that_a_selection_brought_along_is_never_missing(quantbench: Quantbench, baselines: Path) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: data["cells"].pop("float32"))
+    chosen = ["--models", "seed_cnn", "--no-latency", "--baseline-dir", str(baselines)]
+    done = quantbench("run", *chosen, "--variants", "ptq_float16")
+    assert done.status == 0, done.output
+    assert done.cell("seed_cnn/float32")["verdict"] != "missing"
+    assert quantbench("run", *chosen, "--variants", "ptq_float16,float32").status == 3
+
+
 def test_a_larger_baseline_size_is_an_improvement_and_green(quantbench: Quantbench, baselines: Path) -> None:
     edit(baselines / "seed_cnn.json", lambda data: measurement(data, "size").update(value=70_000))
     done = run(quantbench, baselines)

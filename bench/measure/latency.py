@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.datasets import rows
+from bench.datasets import Array, Inputs, rows
 from bench.reference import ReferenceModel
 
 PROCESSES = 6
@@ -71,7 +71,7 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         inputs = Path(folder) / "inputs.npz"
         examples = model.prepare(rows(model.pack().test.x, slice(0, EXAMPLES)))
-        np.savez(inputs, **(examples if isinstance(examples, dict) else {"x": examples}))  # type: ignore[arg-type]
+        np.savez(inputs, **named_for_npz(examples))  # type: ignore[arg-type]
         done = []
         for seed in range(processes):
             job = {
@@ -84,6 +84,11 @@ def measure(
             }
             done.append(_run_worker(job, seconds))
     return Latency(*([one[name] for one in done] for name in ("control", "variant", "yardstick")))
+
+
+def named_for_npz(examples: Inputs) -> dict[str, Array]:
+    """``x``, or ``x_<input name>``: a bare name could be an argument of ``np.savez`` itself, such as ``file``."""
+    return {f"x_{name}": x for name, x in examples.items()} if isinstance(examples, dict) else {"x": examples}
 
 
 def _run_worker(job: dict[str, object], seconds: float) -> dict[str, list[float]]:
@@ -107,5 +112,8 @@ def _run_worker(job: dict[str, object], seconds: float) -> dict[str, list[float]
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise LatencyFailed(f"the timing process ended with status {done.returncode}: {last}")
-    result: dict[str, list[float]] = json.loads(done.stdout)
+    try:
+        result: dict[str, list[float]] = json.loads(done.stdout)
+    except ValueError:
+        raise LatencyFailed(f"the timing process wrote no result but {done.stdout[:80]!r}") from None
     return result

@@ -54,7 +54,7 @@ def run(job: dict[str, Any]) -> dict[str, list[float]]:
     """Block means in seconds a call, by name: ``control``, ``variant``, ``yardstick``."""
     with np.load(job["inputs"], allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    inputs = arrays["x"] if list(arrays) == ["x"] else arrays
+    inputs = arrays["x"] if list(arrays) == ["x"] else {name.removeprefix("x_"): x for name, x in arrays.items()}
     runners = {name: LiteRT(Path(job[name]), threads=job["threads"]) for name in ("control", "variant")}
     examples = {name: runner.feeder(inputs) for name, runner in runners.items()}
     calls: dict[str, Callable[[], object]] = {name: runner.invoke for name, runner in runners.items()}

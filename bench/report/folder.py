@@ -62,7 +62,9 @@ class RunFolder:
 
     def finish(self, report: Report) -> None:
         """Write the Markdown and point ``latest`` here, atomically."""
-        (self.path / MARKDOWN).write_text(render(report), encoding="utf-8")
+        text = self.path / f".{MARKDOWN}.tmp"
+        text.write_text(render(report), encoding="utf-8")
+        text.replace(self.path / MARKDOWN)
         link = self.path.parent / f".latest-{os.getpid()}"
         link.unlink(missing_ok=True)
         link.symlink_to(self.path.name)

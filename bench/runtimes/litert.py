@@ -53,11 +53,6 @@ class LiteRT:
                 names |= {detail["index"]: name for name, detail in details.items()}
         return names
 
-    def constant_dtypes(self) -> dict[str, int]:
-        """How many tensors there are of each dtype; shapes and indices (int32, int64, bool) left out."""
-        names = [np.dtype(d["dtype"]).name for d in self._interpreter.get_tensor_details() if d["dtype"] is not None]
-        return {name: names.count(name) for name in sorted(set(names) - {"int32", "int64", "bool", "void"})}
-
     def input_names(self) -> list[str]:
         """Names of the inputs, in the artifact's order."""
         return [self._names[detail["index"]] for detail in self._inputs]

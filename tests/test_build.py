@@ -1,0 +1,55 @@
+"""What decides an artifact, and how a tool's refusal comes back."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from bench import build
+from bench.errors import BadInput
+from bench.reference import ReferenceModel, load_models, pick
+from bench.store import Store, digest
+from bench.variants import VARIANTS, Workbench
+
+
+@pytest.fixture
+def model() -> ReferenceModel:
+    return load_models(ROOT / "models")["seed_cnn"]
+
+
+def key(model: ReferenceModel) -> str:
+    return digest(build.ingredients(model, VARIANTS["ptq_float16"], 0, None))
+
+
+def test_another_keras_3_makes_another_artifact_of_a_model_that_keras_3_loads(
+    model: ReferenceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = dataclasses.replace(model, form="keras3", file=model.file)
+    before = key(saved), key(model)
+    versions = build.package_version
+    monkeypatch.setattr(build, "package_version", lambda name: "4.0" if name == "keras" else versions(name))
+    assert key(saved) != before[0]
+    assert key(model) == before[1]
+
+
+def test_the_code_that_reads_a_model_is_part_of_the_key() -> None:
+    assert {"floats.py", "reference.py", "datasets.py"} <= set(build._CODE)
+
+
+def test_what_a_converter_raises_is_a_refusal_in_its_own_words(model: ReferenceModel, tmp_path: Path) -> None:
+    class ConverterError(Exception):
+        """By this name TensorFlow's converter refuses."""
+
+    def make(bench: Workbench) -> bytes:
+        raise ConverterError(f"no kernel for {bench.model.name}")
+
+    refusing = dataclasses.replace(VARIANTS["ptq_float16"], make=make)
+    built = build.artifact(model, refusing, 0, None, Store(tmp_path))
+    assert built.refusal == "ConverterError: no kernel for seed_cnn"
+    assert built.path is None
+
+
+def test_a_selection_that_names_nothing_is_an_error() -> None:
+    with pytest.raises(BadInput, match="--models: names nothing; known: a, b"):
+        pick(" , ", {"a": 1, "b": 2}, "--models")

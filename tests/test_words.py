@@ -1,0 +1,25 @@
+"""How reports say things."""
+
+from bench.records import Cell, Measurement
+from bench.report import words
+
+
+def cell(variant: str, score: float, higher_is_better: bool) -> Cell:
+    return Cell(
+        id=f"m/{variant}",
+        model="m",
+        variant=variant,
+        family="ptq",
+        control="float32",
+        metric="error",
+        metric_unit="units",
+        metric_scale=1.0,
+        higher_is_better=higher_is_better,
+        measurements={"score": Measurement(value=score, unit="units", n=10)},
+    )
+
+
+def test_a_larger_error_is_a_drop_and_a_smaller_one_a_gain() -> None:
+    for better, expected in ((False, "+0.50 units (no floor)"), (True, "-0.50 units (no floor)")):
+        both = {one.id: one for one in (cell("float32", 1.0, better), cell("v", 1.5, better))}
+        assert words.drop(both["m/v"], both) == expected
