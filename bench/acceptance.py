@@ -5,10 +5,10 @@ A value moves only when it changed by more than a third of its noise, so that ba
 """
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import gate
+from bench import gate, structure_gate
 from bench.baselines import Baseline
 from bench.datasets import Array, read_npz
 from bench.environment import describe
@@ -17,6 +17,9 @@ from bench.records import Accepted, BaselineCell, BaselineFile, BaselineValue, C
 from bench.stats import pooled_sd, prediction_tolerance
 
 MINIMUM_SEEDS = 5
+# With so many degrees of freedom from a model's other trained cells, the spread is known well enough for a new cell to
+# be recorded with fewer seeds: its prediction interval is only wider, by sqrt(1 + 1/n).
+ENOUGH_DEGREES = 8
 LATENCY_TOLERANCE = 0.05
 LATENCY_TOLERANCE_REASON = "policy: less than 5 % is not called red until reruns of this machine class are on record"
 
@@ -46,12 +49,14 @@ class Proposal:
 
     Attributes:
         declared: cell -> the tools' reason, of cells that are declared unsupported by it and were not so before.
+        structure: cell -> what its artifact is made of now that it was not made of before.
     """
 
     file: BaselineFile
     predictions: dict[str, Array]
     moves: list[Move]
     declared: dict[str, str]
+    structure: dict[str, list[str]]
 
 
 def check_report(report: Report, path: Path) -> None:
@@ -87,7 +92,8 @@ def propose(
     predictions = dict(baseline.predictions)
     moves: list[Move] = []
     for cell in cells:
-        entry, moved = _cell(cell, kept.get(cell.variant, BaselineCell()), accepted, report)
+        others = _degrees(kept, cell.variant)
+        entry, moved = _cell(cell, kept.get(cell.variant, BaselineCell()), accepted, report, others)
         kept[cell.variant] = entry
         moves += moved
         if any(move.moves and move.measurement == "score" for move in moved) and cell.variant in stored:
@@ -101,23 +107,56 @@ def propose(
     )
     before = {name for name, entry in (baseline.file.cells if baseline.file else {}).items() if entry.unsupported}
     declared = {cell.id: cell.failure.reason for cell in cells if cell.failure and cell.variant not in before}
-    return Proposal(file, predictions, moves, declared)
+    known = {name: entry.broken_promise for name, entry in (baseline.file.cells if baseline.file else {}).items()}
+    for cell in cells:
+        reason_broken = kept[cell.variant].broken_promise
+        if reason_broken and reason_broken != known.get(cell.variant):
+            declared[cell.id] = f"not what its name says: {reason_broken}"
+    return Proposal(file, predictions, moves, declared, _structure(cells, baseline))
 
 
-def _cell(cell: Cell, old: BaselineCell, accepted: Accepted, report: Report) -> tuple[BaselineCell, list[Move]]:
+def _structure(cells: list[Cell], baseline: Baseline) -> dict[str, list[str]]:
+    found = {}
+    for cell in cells:
+        old = baseline.cell(cell.variant)
+        if cell.census is None:
+            continue
+        if old is None or old.census is None:
+            found[cell.id] = ["first census"]
+        elif changes := structure_gate.differences(cell.census, old.census, bool(cell.seeds)):
+            found[cell.id] = changes
+    return found
+
+
+def _degrees(cells: dict[str, BaselineCell], but: str) -> int:
+    """Degrees of freedom of the spread over seeds, of all trained cells but one."""
+    scores = [
+        cell.measurements["score"] for name, cell in cells.items() if name != but and "score" in cell.measurements
+    ]
+    return sum(len(score.values) - 1 for score in scores if score.values)
+
+
+def _cell(
+    cell: Cell, old: BaselineCell, accepted: Accepted, report: Report, other_degrees: int
+) -> tuple[BaselineCell, list[Move]]:
     if cell.failure is not None:
         return BaselineCell(unsupported=cell.failure.reason), []
-    if cell.seeds and len(cell.seeds) < MINIMUM_SEEDS and "score" in cell.measurements:
-        raise BadInput(
-            f"cell {cell.id}: trained with {len(cell.seeds)} seed(s), a baseline needs {MINIMUM_SEEDS}; "
-            f"run again with --seeds {MINIMUM_SEEDS}, or leave the cell out with --only"
-        )
     measurements = dict(old.measurements)
+    known_seeds = len(measurements["score"].values or []) if "score" in measurements else 0
+    too_few = 0 < len(cell.seeds) < MINIMUM_SEEDS and "score" in cell.measurements
+    if too_few and not known_seeds and other_degrees < ENOUGH_DEGREES:
+        raise BadInput(
+            f"cell {cell.id}: trained with {len(cell.seeds)} seed(s), a baseline needs {MINIMUM_SEEDS} as long as the "
+            f"model's other trained cells do not tell the spread; run again with --seeds {MINIMUM_SEEDS}, or leave the "
+            "cell out with --only"
+        )
     moves = []
     for name in ("score", *gate.SIZE_TOLERANCES):
         if name in cell.measurements:
             value = _value(name, cell, accepted)
             move = _move(cell, name, measurements.get(name), value)
+            if name == "score" and len(cell.seeds) < known_seeds:
+                move = replace(move, moves=False)  # a mean of more seeds is not replaced by one of fewer
             moves.append(move)
             if move.moves:
                 measurements[name] = value
@@ -130,7 +169,22 @@ def _cell(cell: Cell, old: BaselineCell, accepted: Accepted, report: Report) -> 
         moves.append(move)
         if move.moves:
             latency[machine] = value
-    return BaselineCell(measurements=measurements, latency=latency), moves
+    return BaselineCell(
+        measurements=measurements,
+        latency=latency,
+        broken_promise=_broken_promise(cell),
+        census=cell.census or old.census,
+        artifact_sha256=cell.artifact_sha256,
+        reference_sha256=cell.reference_sha256,
+    ), moves
+
+
+def _broken_promise(cell: Cell) -> str | None:
+    """Why the artifact is not what its name says; None where it is."""
+    for judgement in cell.judgements:
+        if judgement.measurement == "promise" and judgement.verdict in (Verdict.REGRESSED, Verdict.UNSUPPORTED):
+            return judgement.message.partition(": ")[2].partition(": ")[2]
+    return None
 
 
 def latency_name(cell: Cell) -> str:
@@ -192,19 +246,23 @@ def _latency_value(measured: Measurement, accepted: Accepted) -> BaselineValue:
 def _with_trained_tolerance(cells: dict[str, BaselineCell], report: Report, scale: float) -> dict[str, BaselineCell]:
     """Tolerances of the cells that train: a prediction interval, its spread pooled over all of them."""
     scores = {name: cell.measurements["score"] for name, cell in cells.items() if "score" in cell.measurements}
-    samples = {name: score.values for name, score in scores.items() if score.values and len(score.values) > 1}
+    trained = {name: score.values for name, score in scores.items() if score.values}
+    samples = [values for values in trained.values() if len(values) > 1]
     if not samples:
         return cells
-    sd, degrees = pooled_sd(list(samples.values()))
+    sd, degrees = pooled_sd(samples)
     share = report.false_alarms.share
     changed = dict(cells)
-    for name, values in samples.items():
+    for name, values in trained.items():
         tolerance = round(scale * prediction_tolerance(sd, len(values), degrees, share), 4)
         source = (
-            f"one-sided prediction interval at {share:.2g} of false alarms; sd {scale * sd:.3f} "
-            f"pooled over {len(samples)} trained cells ({degrees} degrees of freedom)"
+            f"one-sided prediction interval at {share:.2g} of false alarms for a mean of {len(values)}; sd "
+            f"{scale * sd:.3f} pooled over {len(samples)} trained cells ({degrees} degrees of freedom)"
         )
-        score = scores[name].model_copy(update={"tolerance": tolerance, "tolerance_from": source})
+        update: dict[str, object] = {"tolerance": tolerance, "tolerance_from": source}
+        if len(values) == 1:
+            update |= {"noise": sd, "noise_from": "sd over seeds, pooled over the model's other trained cells"}
+        score = scores[name].model_copy(update=update)
         changed[name] = cells[name].model_copy(update={"measurements": {**cells[name].measurements, "score": score}})
     return changed
 

@@ -35,7 +35,7 @@ def try_once(
     for note in understood.notes:
         say(note)
     timed = latency_budget > 0
-    kinds = {Kind.ACCURACY, Kind.SIZE} | ({Kind.LATENCY} if timed else set())
+    kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE} | ({Kind.LATENCY} if timed else set())
     options = RunOptions(variants=variants, report_dir=report_dir, latency_budget=latency_budget or 1.0)
     session, status = _run(understood, options, kinds, say)
     if status is Exit.INTERRUPTED:
@@ -61,7 +61,7 @@ def adopt_for_good(
     """Write the model's file, weights and data, measure it once with five seeds, and record that as its baseline.
 
     Returns:
-        the run's own status: 1 where a floor, or the agreement of the conversion, is red from the start.
+        REGRESSED where a floor, or the agreement of the conversion, is red from the start.
 
     Raises:
         BadInput: see :func:`bench.trial.understand`; or the name is taken, or a folder cannot be written.
@@ -81,7 +81,7 @@ def adopt_for_good(
         for note in understood.notes:
             say(note)
         options = RunOptions(report_dir=report_dir, seeds=acceptance.MINIMUM_SEEDS)
-        session, status = _run(understood, options, {Kind.ACCURACY, Kind.SIZE}, say)
+        session, status = _run(understood, options, {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE}, say)
         if status is Exit.INTERRUPTED:
             return status
         acceptance.check_report(session.report, session.folder.path)
@@ -101,13 +101,17 @@ def adopt_for_good(
     if red:
         say(f"These are red in every run until the cause is gone, or a floor in {model_dir / name}.py is loosened.")
     say(f"gate it with: quantbench run --model-dir {model_dir} --baseline-dir {baseline_dir}")
-    return status
+    return Exit.REGRESSED if red else Exit.GREEN
 
 
 def _red(session: Session) -> list[str]:
     """What no baseline can accept: floors, and conversions that do not answer as the model."""
     judged = [judgement for cell in session.report.cells for judgement in cell.judgements]
-    return [judgement.message for judgement in judged if judgement.verdict is Verdict.REGRESSED]
+    return [
+        judgement.message
+        for judgement in judged
+        if judgement.verdict is Verdict.REGRESSED and judgement.kind is not Kind.STRUCTURE
+    ]
 
 
 def _run(understood: trial.Understood, options: RunOptions, kinds: set[Kind], say: Say) -> tuple[Session, Exit]:

@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 from bench.datasets import Array
 from bench.metrics import Metric
-from bench.records import Cell, Report
+from bench.records import Cell, Report, Verdict
 from bench.stats import bootstrap_drop_sd, pair, paired_interval
 from bench.variants import FLOAT_CONTROL
 
@@ -45,7 +45,8 @@ def candidates(
         return []
     found = []
     for name, cell in cells.items():
-        if ("score" in cell.measurements and name in predictions and cell.family != "control") or name == FLOAT_CONTROL:
+        scored = "score" in cell.measurements and name in predictions
+        if name == FLOAT_CONTROL or (scored and cell.family != "control" and _broken(cell) is None):
             found.append(_candidate(cell, control, metric, predictions, labels, max_drop))
     marked = [_with_front(one, found) for one in found]
     return sorted(marked, key=lambda one: (one.drop, one.size))
@@ -137,5 +138,13 @@ def table(found: list[Candidate], unit: str, metric: str) -> str:
 
 
 def refused(report: Report) -> list[str]:
-    """What could not run, with its reason."""
-    return [f"{cell.variant}: {cell.failure.what}: {cell.failure.reason}" for cell in report.cells if cell.failure]
+    """What could not run, or is not what its name says, with the reason."""
+    failed = [f"{cell.variant}: {cell.failure.what}: {cell.failure.reason}" for cell in report.cells if cell.failure]
+    return failed + [f"{cell.variant}: {reason}" for cell in report.cells if (reason := _broken(cell))]
+
+
+def _broken(cell: Cell) -> str | None:
+    for judgement in cell.judgements:
+        if judgement.measurement == "promise" and judgement.verdict is not Verdict.PASS:
+            return judgement.message.partition(": ")[2]
+    return None

@@ -1,6 +1,6 @@
 """Model x variant -> artifact, through the store. Runs in a worker; TensorFlow is imported on a miss only."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -12,14 +12,21 @@ from filelock import FileLock
 
 from bench import floats, training
 from bench.datasets import Array, Inputs, file_sha256, length, rows
+from bench.divergence import first_divergent_tensor
 from bench.environment import cpu, package_version
 from bench.errors import Unsupported
+from bench.metrics import CONVERSION_AGREEMENT
 from bench.reference import ReferenceModel
+from bench.runtimes.litert import LiteRT
 from bench.store import Store, digest, source_fingerprint
-from bench.variants import Variant
+from bench.variants import Variant, Workbench
 
 ARTIFACT = "artifact.tflite"
 REFUSAL = "unsupported.txt"
+BEFORE_CONVERSION = "before_conversion.npy"
+PARTING = "parting.txt"
+PARTING_EXAMPLES = 1000
+STAGE_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization")
 _WEIGHTS = "weights.npz"
 
 
@@ -51,7 +58,7 @@ class Built:
 REFUSING = (RuntimeError, ValueError, NotImplementedError, AssertionError)
 
 
-_CODE = ("build.py", "floats.py", "reference.py", "structure.py", "training.py", "datasets.py")
+_CODE = ("build.py", "divergence.py", "floats.py", "reference.py", "training.py", "datasets.py")
 
 
 def refusal_words(error: Exception) -> str:
@@ -120,7 +127,8 @@ def _make(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | 
     training.seed_everything(seed)
     workbench = _Workbench(model, seed, train_seed, store)
     try:
-        return {ARTIFACT: variant.make(workbench)}
+        made = variant.make(workbench)
+        return {ARTIFACT: made, **workbench.kept(made)}
     except Unsupported as refusal:
         return {REFUSAL: str(refusal).encode()}
     except Exception as refusal:
@@ -135,6 +143,7 @@ class _Workbench:
     def __init__(self, model: ReferenceModel, seed: int, train_seed: int | None, store: Store) -> None:
         self.model = model
         self.seed = seed
+        self.expected: tuple[Any, Array] | None = None
         self._train_seed = train_seed
         self._store = store
 
@@ -170,26 +179,79 @@ class _Workbench:
         if split is None:
             raise Unsupported("it needs calibration data, and there is none (--calibration)")
         inputs, _ = self.model.fit_inputs(split.x, split.y)
+        _check_calibration(inputs)
         return (rows(inputs, slice(i, i + 1)) for i in range(length(inputs)))
 
-    def finetune(self, keras_model: Any) -> None:
-        training.fit(keras_model, self.model, self.model.finetune, self.seed)
+    def stage(self, make: Callable[[Workbench], Any]) -> Any:
+        recipe = {
+            "what": "stage",
+            "float model": _float_ingredients(self.model, self._train_seed),
+            "stage": make.__name__,
+            "stage code": source_fingerprint(make),
+            "packages": {name: package_version(name) for name in STAGE_PACKAGES},
+            "seed": self.seed,
+            "code": code_sha256(*_CODE),
+            **_machine(),
+        }
+        keras_model = self.float_model()
+        keras_model.set_weights(_shared_weights(self._store, recipe, lambda: make(self).get_weights()))
+        return keras_model
+
+    def finetune(self, keras_model: Any, callbacks: Sequence[Any] = ()) -> None:
+        training.fit(keras_model, self.model, self.model.finetune, self.seed, list(callbacks))
+
+    def finetune_steps(self) -> int:
+        return training.steps(self.model, self.model.finetune)
+
+    def expect_answers_of(self, keras_model: Any) -> None:
+        inputs = self.model.prepare(self.model.pack().test.x)
+        outputs = keras_model.predict(inputs, batch_size=floats.BATCH, verbose=0)
+        self.expected = keras_model, self.model.metric.predict(outputs, inputs)
+
+    def kept(self, artifact: bytes) -> dict[str, bytes]:
+        """Files that lie beside the artifact: the answers before conversion, and where the two part ways if they do."""
+        if self.expected is None:
+            return {}
+        keras_model, answers = self.expected
+        buffer = BytesIO()
+        np.save(buffer, answers)
+        files = {BEFORE_CONVERSION: buffer.getvalue()}
+        few = rows(self.model.prepare(self.model.pack().test.x), slice(0, PARTING_EXAMPLES))
+        found = self.model.metric.predict(LiteRT(artifact, stateful=self.model.stateful).run(few), few)
+        if self.model.metric.agreement(found, answers[:PARTING_EXAMPLES]) < CONVERSION_AGREEMENT:
+            words = first_divergent_tensor(keras_model, self.tensorflow(), artifact, few)
+            files[PARTING] = words.encode()
+        return files
+
+
+def _check_calibration(inputs: Inputs) -> None:
+    """Raises Unsupported where a range found on these examples could hold for no others."""
+    if length(inputs) < 2:
+        raise Unsupported(f"it needs calibration data; {length(inputs)} example gives no range that holds for others")
+    named = inputs if isinstance(inputs, dict) else {"x": inputs}
+    for name, values in named.items():
+        if values.dtype.kind == "f" and float(values.min()) == float(values.max()):
+            raise Unsupported(f"the calibration data is {values.flat[0]:g} throughout ({name}): its range is empty")
 
 
 _EXPORTED: dict[tuple[str, str, Path, int | None], str] = {}
 
 
 def _trained_weights(model: ReferenceModel, train_seed: int, store: Store) -> list[Array]:
-    """Weights trained from scratch, once for all variants and workers that need them."""
+    """Weights trained from scratch."""
     recipe = {"what": "float weights", **_float_ingredients(model, train_seed)}
+    return _shared_weights(store, recipe, lambda: training.train_from_scratch(model, train_seed).get_weights())
+
+
+def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], list[Array]]) -> list[Array]:
+    """Weights that are trained once for all variants and workers that need them."""
     key = digest(recipe)
     store.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with FileLock(store.root / f"{key}.lock"):
         folder = store.get(key)
         if folder is None:
-            trained = training.train_from_scratch(model, train_seed).get_weights()
             buffer = BytesIO()
-            np.savez(buffer, *trained)
+            np.savez(buffer, *train())
             folder = store.put(key, {_WEIGHTS: buffer.getvalue()}, recipe)
     with np.load(folder / _WEIGHTS, allow_pickle=False) as file:
         return [file[name] for name in file.files]

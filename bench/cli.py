@@ -210,6 +210,27 @@ def report(run: Run = LATEST) -> None:
     typer.echo(render(read(run)[0]), nl=False)
 
 
+@app.command("inspect")
+def inspect_artifact(
+    cell: Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8_ai8; or a .tflite file")],
+    run: Annotated[Path, typer.Option(help="run folder, or its report.json")] = LATEST,
+) -> None:
+    """Show what is in an artifact: its weights one by one, the range of every tensor, which examples flipped.
+
+    Example: quantbench inspect seed_cnn/ptq_static_wi8_ai8 --run reports/latest
+    """
+    from bench.report.inspect import of_cell, render
+
+    if cell.endswith(".tflite"):
+        from bench.measure.structure import of_file
+        from bench.records import Evidence
+
+        contents = of_file(Path(cell))
+        typer.echo(render(cell, contents.census, Evidence(ranges=contents.ranges)), nl=False)
+    else:
+        typer.echo(of_cell(run, cell), nl=False)
+
+
 @baseline_app.command()
 def diff(
     run: Run = LATEST,

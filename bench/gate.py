@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.datasets import Array
 from bench.errors import Exit
-from bench.metrics import Metric
+from bench.metrics import CONVERSION_AGREEMENT, Metric
 from bench.records import (
     BaselineCell,
     BaselineValue,
@@ -46,6 +46,8 @@ SIZE_TOLERANCE_REASONS = {
 }
 # Float rounding flips a few near ties; a lost weight or a kept state flips far more than one in a thousand.
 KERAS_AGREEMENT = 0.999
+# XNNPACK and the reference kernels round int8 sums in different orders, which flips a near tie now and then.
+REFERENCE_AGREEMENT = 0.98
 LOOK_CLOSER = "quantbench run --models {model} --variants {variant} --no-cache"
 ACCEPT = 'quantbench baseline update {run} --only {model}/{variant} --reason "why this is right"'
 
@@ -132,7 +134,7 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     """
     declared = baseline.unsupported if baseline else None
     refused = failure.what == "unsupported"
-    if refused and declared is not None and _same_reason(declared, failure.reason):
+    if refused and declared is not None and same_reason(declared, failure.reason):
         verdict, message, action = Verdict.UNSUPPORTED, f"{subject.id}: unsupported, as declared: {failure.reason}", ""
     elif refused and baseline is None:
         verdict, message = Verdict.MISSING, f"{subject.id}: the tools refuse it: {failure.reason}"
@@ -144,7 +146,7 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     return Judgement(kind=kind, measurement="cell", against="baseline", verdict=verdict, message=message, action=action)
 
 
-def _same_reason(declared: str, found: str) -> bool:
+def same_reason(declared: str, found: str) -> bool:
     """Whether a tool refuses in the words that were declared; numbers and addresses in them may differ."""
     return re.sub(r"[0-9]+", "", declared)[:80] == re.sub(r"[0-9]+", "", found)[:80]
 
@@ -443,6 +445,19 @@ def floor(
     )
 
 
+def origin(baseline: BaselineCell | None, artifact_sha256: str | None, reference_sha256: str | None) -> str:
+    """What a changed score goes back to: the artifact, or the runtime that runs it; empty where that is not known."""
+    if baseline is None or baseline.artifact_sha256 is None:
+        return ""
+    if baseline.artifact_sha256 == artifact_sha256:
+        return "the artifact is that of the baseline, byte for byte: the runtime changed, or the processor"
+    if baseline.reference_sha256 is not None and baseline.reference_sha256 == reference_sha256:
+        return (
+            "the artifact changed, and answers as before on the reference kernels: look at the runtime's kernels first"
+        )
+    return "the artifact changed, and so did its answers on the reference kernels: the model itself is another"
+
+
 def agreement(subject: Subject, share_agreeing: Measurement) -> Judgement:
     """Whether the float ``.tflite`` still answers as the float model itself: conversion is checked too."""
     red = share_agreeing.value < KERAS_AGREEMENT
@@ -463,6 +478,47 @@ def agreement(subject: Subject, share_agreeing: Measurement) -> Judgement:
         action="compare the outputs of both on one example: conversion, its state or its inputs are wrong"
         if red
         else "",
+    )
+
+
+def conversion(subject: Subject, agreement: Measurement, parting: str) -> Judgement:
+    """Whether a fake-quantized model's artifact answers as the model did before conversion; a warning, never red."""
+    warn = agreement.value < CONVERSION_AGREEMENT
+    message = (
+        f"{subject.id}: the artifact answers as the fake-quantized model on {100 * agreement.value:.2f} % of "
+        f"{agreement.n} examples; {100 * CONVERSION_AGREEMENT:g} % are expected"
+    )
+    return Judgement(
+        kind=Kind.ACCURACY,
+        measurement="conversion_agreement",
+        against="before conversion",
+        verdict=Verdict.WARN if warn else Verdict.PASS,
+        value=agreement.value,
+        reference=1.0,
+        unit="fraction",
+        tolerance=1 - CONVERSION_AGREEMENT,
+        message=f"{message}; {parting}" if warn and parting else message,
+        action="what was trained is not what is shipped: look at that tensor before the training" if warn else "",
+    )
+
+
+def reference_kernels(subject: Subject, agreement: Measurement) -> Judgement:
+    """Whether the default kernels answer as the reference kernels do; a warning, never red."""
+    warn = agreement.value < REFERENCE_AGREEMENT
+    return Judgement(
+        kind=Kind.ACCURACY,
+        measurement="reference_agreement",
+        against="reference kernels",
+        verdict=Verdict.WARN if warn else Verdict.PASS,
+        value=agreement.value,
+        reference=1.0,
+        unit="fraction",
+        tolerance=1 - REFERENCE_AGREEMENT,
+        message=(
+            f"{subject.id}: litert-cpu answers as litert-reference on {100 * agreement.value:.1f} % of {agreement.n} "
+            f"examples; {100 * REFERENCE_AGREEMENT:g} % are expected"
+        ),
+        action="the runtime's kernels disagree with each other: report it to LiteRT with this artifact" if warn else "",
     )
 
 

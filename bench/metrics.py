@@ -14,6 +14,8 @@ from scipy.stats import rankdata
 from bench.datasets import Array, Inputs, length
 from bench.errors import BadInput
 
+# Of the examples, between a fake-quantized model and its artifact: below this it is not the model that was trained.
+CONVERSION_AGREEMENT = 0.995
 TOP_K_BASE = 2**12  # more classes than this do not fit five to an integer
 TOP_K_MOST = 5
 
@@ -125,7 +127,7 @@ def _auc_of_labels(predictions: Array, labels: Array) -> float:
 AUC = Metric("auc", True, "pp", 100.0, "continuous", _raw_score, _auc_of_labels)
 
 
-def _flat_outputs(outputs: Inputs, _inputs: Inputs) -> Array:
+def flat_outputs(outputs: Inputs, _inputs: Inputs) -> Array:
     """All outputs of an example in one row, shape (n, values), several outputs in the order of their names."""
     arrays = [outputs[name] for name in sorted(outputs)] if isinstance(outputs, dict) else [outputs]
     return np.concatenate([array.reshape(len(array), -1).astype(np.float32) for array in arrays], axis=1)
@@ -136,7 +138,7 @@ def _mean_absolute_error(predictions: Array, labels: Array) -> float:
 
 
 MEAN_ABSOLUTE_ERROR = Metric(
-    "mean_absolute_error", False, "units", 1.0, "continuous", _flat_outputs, _mean_absolute_error
+    "mean_absolute_error", False, "units", 1.0, "continuous", flat_outputs, _mean_absolute_error
 )
 
 
@@ -145,7 +147,7 @@ def _mean_squared_error(predictions: Array, labels: Array) -> float:
 
 
 MEAN_SQUARED_ERROR = Metric(
-    "mean_squared_error", False, "squared units", 1.0, "continuous", _flat_outputs, _mean_squared_error
+    "mean_squared_error", False, "squared units", 1.0, "continuous", flat_outputs, _mean_squared_error
 )
 
 
@@ -157,7 +159,7 @@ def _relative_error(predictions: Array, labels: Array) -> float:
 
 # For a model without labels: the float model's own outputs stand in for them.
 RELATIVE_ERROR = Metric(
-    "output_error", False, "% of the outputs' RMS", 100.0, "continuous", _flat_outputs, _relative_error
+    "output_error", False, "% of the outputs' RMS", 100.0, "continuous", flat_outputs, _relative_error
 )
 
 BY_NAME = {

@@ -70,7 +70,8 @@ def _marks(run: Session, cell_id: str, timed: bool) -> list[pytest.MarkDecorator
     model, name = cell_id.split("/")
     variant = VARIANTS[name]
     marks = [getattr(pytest.mark, variant.family)]
-    if (variant.trained and not run.models[model].trains_in_gate) or (timed and not variant.timed_in_gate):
+    long = variant.trained or not variant.core
+    if (long and not run.models[model].trains_in_gate) or (timed and not variant.timed_in_gate):
         marks.append(pytest.mark.nightly)
     return marks
 

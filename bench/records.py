@@ -43,6 +43,7 @@ class Kind(StrEnum):
 
     ACCURACY = "accuracy"
     SIZE = "size"
+    STRUCTURE = "structure"
     LATENCY = "latency"
 
 
@@ -71,6 +72,98 @@ class Measurement(Record):
     values: list[float] | None = None
 
 
+class Amount(Record):
+    """How many tensors, and how many bytes they take together."""
+
+    count: int
+    bytes: int
+
+
+class Port(Record):
+    """An input or output of an artifact. Where it is quantized: real value = scale x (stored - zero_point)."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+class Compute(Record):
+    """A compute operator with one of its weight tensors (an LSTM has several); in the file's order.
+
+    Attributes:
+        precision: ``integer``, ``hybrid`` (float activations, integer weights) or ``float``.
+        weights: dtype as stored; None where both operands are activations.
+        granularity: ``per-tensor``, ``per-channel``, ``blockwise`` or ``float``.
+        zeros: share of weights that are 0.
+        distinct: different values in the whole tensor.
+        distinct_in_channel: most different values along one output channel.
+    """
+
+    operator: str
+    precision: str
+    weights: str | None = None
+    granularity: str | None = None
+    shape: list[int] = Field(default_factory=list)
+    zeros: float | None = None
+    distinct: int | None = None
+    distinct_in_channel: int | None = None
+
+
+class Census(Record):
+    """What an artifact is made of.
+
+    Attributes:
+        constants: by dtype, of everything stored: weights, biases, shapes.
+        scales: how many scales are stored; each comes with a zero point, 12 bytes together.
+        activations: by dtype, how many tensors that are computed at run time.
+        operators: name -> precision -> how many.
+        degenerate: names of quantized activations whose range is empty (min = max) or not finite.
+    """
+
+    constants: dict[str, Amount]
+    scales: int
+    activations: dict[str, int]
+    operators: dict[str, dict[str, int]]
+    inputs: list[Port]
+    outputs: list[Port]
+    compute: list[Compute]
+    degenerate: list[str] = Field(default_factory=list)
+
+
+class Range(Record):
+    """The range that a quantized tensor can hold, in real values; per-channel ones from the widest channel."""
+
+    tensor: str
+    dtype: str
+    granularity: str
+    constant: bool
+    low: float
+    high: float
+
+
+class Contents(Record):
+    """What is in an artifact, as it lies in the store."""
+
+    census: Census
+    ranges: list[Range]
+
+
+class Evidence(Record):
+    """What lies behind a cell's numbers, for whoever wants to look closer: ``evidence/<model>.json`` of a run.
+
+    Attributes:
+        flipped: test examples whose prediction is not the control's.
+        ranges: of every quantized tensor.
+        range_method: how they were chosen.
+    """
+
+    flipped: list[int] = Field(default_factory=list)
+    ranges: list[Range] = Field(default_factory=list)
+    range_method: str = ""
+
+
 class Judgement(Record):
     """One judge's word on one measurement.
 
@@ -85,7 +178,7 @@ class Judgement(Record):
 
     kind: Kind
     measurement: str
-    against: Literal["baseline", "floor", "float model", "nothing"]
+    against: Literal["baseline", "floor", "float model", "promise", "before conversion", "reference kernels", "nothing"]
     verdict: Verdict
     value: float | None = None
     reference: float | None = None
@@ -134,6 +227,10 @@ class Cell(Record):
     predictions_sha256: str | None = None
     measurements: dict[str, Measurement] = Field(default_factory=dict)
     judgements: list[Judgement] = Field(default_factory=list)
+    census: Census | None = None
+    reference_sha256: str | None = Field(
+        default=None, description="of the predictions on the reference kernels, for a fixed few of the examples"
+    )
     failure: Failure | None = None
 
 
@@ -222,6 +319,12 @@ class BaselineCell(Record):
     measurements: dict[str, BaselineValue] = Field(default_factory=dict)
     latency: dict[str, BaselineValue] = Field(default_factory=dict)
     unsupported: str | None = Field(default=None, description="the tools' reason, where the cell cannot be made")
+    broken_promise: str | None = Field(
+        default=None, description="where the artifact is known not to be what it is called"
+    )
+    census: Census | None = None
+    artifact_sha256: str | None = None
+    reference_sha256: str | None = None
 
 
 class BaselineFile(Record):
@@ -294,11 +397,31 @@ def _first_error(error: ValidationError) -> str:
 
 def write_json(path: Path, record: Record) -> None:
     """Write a record atomically: sorted keys, floats rounded to nine significant digits, a final newline."""
-    data = _rounded(record.model_dump(mode="json", exclude_none=True))
-    text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json_text(_rounded(record.model_dump(mode="json", exclude_none=True))) + "\n"
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def json_text(value: Any, depth: int = 0) -> str:
+    """JSON with sorted keys, a key a line, and a line for each item of a list: short to read, and easy to merge."""
+    if isinstance(value, dict) and value:
+        inner = " " * (depth + 1)
+        lines = [f"{inner}{_flat(key)}: {json_text(value[key], depth + 1)}" for key in sorted(value)]
+        return "{\n" + ",\n".join(lines) + "\n" + " " * depth + "}"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        inner = " " * (depth + 1)
+        lines = [inner + (_flat(item) if _is_flat(item) else json_text(item, depth + 1)) for item in value]
+        return "[\n" + ",\n".join(lines) + "\n" + " " * depth + "]"
+    return _flat(value)
+
+
+def _flat(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def _is_flat(item: Any) -> bool:
+    return not isinstance(item, dict) or not any(isinstance(value, dict) for value in item.values())
 
 
 def _rounded(value: Any) -> Any:

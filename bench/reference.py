@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -108,8 +109,10 @@ class ReferenceModel:
         finetune: recipe of everything that trains further from the float weights (QAT, its control).
         form: what ``weights`` holds: arrays for ``build``'s model, or a model saved by somebody's tool.
         trusted: whether a saved Keras model may run code of its own (Lambda layers) when it is loaded.
-        trains_in_gate: small enough that the pull-request gate trains it too; otherwise its trained cells are nightly.
-        floors: by variant name, or ``ptq`` / ``qat`` / ``default`` for a whole family.
+        trains_in_gate: small enough that the pull-request gate runs all variants on it, those that train too; otherwise
+            it runs the core ones, and the nightly run the rest.
+        floors: by variant name, a pattern of names (``*wi4*``), ``ptq`` / ``qat`` / ``control`` for a whole family, or
+            ``default``; the first of these that fits holds.
         loss: Keras loss name, or a function of the Keras module that makes one.
         metric: how outputs become a score.
         prepare: raw examples -> model inputs (float32).
@@ -161,8 +164,9 @@ class ReferenceModel:
         return self.prepare(x), y
 
     def floor(self, variant: str, family: str) -> Floor | None:
-        """The floor that holds for a variant: its own, else its family's, else the default."""
-        for key in (variant, family, "default"):
+        """The floor that holds for a variant: its own, else that of the first pattern, its family's, the default."""
+        patterns = [key for key in self.floors if "*" in key and fnmatchcase(variant, key)]
+        for key in (variant, *patterns, family, "default"):
             if key in self.floors:
                 return self.floors[key]
         return None

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench import acceptance, baselines, environment, gate
+from bench import acceptance, baselines, environment, gate, structure_gate
 from bench.datasets import Array
 from bench.errors import BadInput, Exit, NothingSelected
 from bench.executor import Executor, LocalExecutor
-from bench.measure import latency
+from bench.measure import behaviour, latency
 from bench.options import RunOptions, flag
-from bench.records import Cell, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
+from bench.records import Cell, Evidence, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
 from bench.reference import ReferenceModel, load_models, pick
 from bench.report.folder import RunFolder
 from bench.store import Store, default_root
@@ -214,6 +214,11 @@ class Session:
             return [gate.failed(self._subject(cell), kind, failed, baseline)]
         if kind is Kind.ACCURACY:
             return self._judge_accuracy(cell, outcomes)
+        if kind is Kind.STRUCTURE:
+            contents = outcomes[0].contents
+            assert contents is not None
+            trained = cell.variant.trained
+            return structure_gate.judge(self._subject(cell), contents.census, cell.variant.promise, baseline, trained)
         if kind is Kind.SIZE:
             return gate.sizes(self._subject(cell), self._measurements(cell, outcomes), baseline)
         return self._judge_latency(cell, outcomes)
@@ -247,9 +252,19 @@ class Session:
                 self._retrained(cell),
             )
         ]
+        if judgements[0].verdict in (Verdict.REGRESSED, Verdict.WARN, Verdict.IMPROVED):
+            accepted = baseline.cell(cell.variant.name)
+            why = gate.origin(accepted, outcomes[0].artifact_sha256, _reference_sha256(outcomes[0]))
+            message = f"{judgements[0].message}; {why}" if why else judgements[0].message
+            judgements[0] = judgements[0].model_copy(update={"message": message})
         measured = self._measurements(cell, outcomes)
         if "float_agreement" in measured:
             judgements.append(gate.agreement(subject, measured["float_agreement"]))
+        if "conversion_agreement" in measured:
+            parting = next((outcome.parting for outcome in outcomes if outcome.parting), "")
+            judgements.append(gate.conversion(subject, measured["conversion_agreement"], parting))
+        if "reference_agreement" in measured:
+            judgements.append(gate.reference_kernels(subject, measured["reference_agreement"]))
         if cell.variant.control is not None:
             control_id = f"{cell.model.name}/{cell.variant.control}"
             control = self._measurements(self._planned[control_id], self._outcomes(control_id)).get("score")
@@ -322,11 +337,56 @@ class Session:
             if good[0].agreement is not None:
                 n = len(cell.model.pack().test)
                 found["float_agreement"] = Measurement(value=good[0].agreement, unit="fraction", n=n)
+            found |= self._behaviour(cell, good)
             assert good[0].sizes is not None
             for name, size in good[0].sizes.items():
                 found[name] = Measurement(value=size, unit="bytes", n=1)
         if cell.id in self._timed:
             found |= _latency_measurements(self._timed[cell.id])
+        return found
+
+    def _behaviour(self, cell: _Planned, good: list[Outcome]) -> dict[str, Measurement]:
+        """How the artifact answers besides the score; of a trained cell, its first seed, and the worst conversion."""
+        found: dict[str, Measurement] = {}
+        first, metric = good[0], cell.model.metric
+        assert first.predictions is not None
+        control = self._control_outcome(cell)
+        if control is not None and control.predictions is not None:
+            found |= behaviour.against_control(
+                metric, first.predictions, control.predictions, first.outputs, control.outputs
+            )
+        for runtime, predictions in first.others.items():
+            name = f"{runtime.removeprefix('litert-')}_agreement"
+            n = len(predictions)
+            value = metric.agreement(predictions, first.predictions[:n])
+            found[name] = Measurement(value=value, unit="fraction", n=n)
+        conversions = [outcome.conversion for outcome in good if outcome.conversion is not None]
+        if conversions:
+            n = len(first.predictions)
+            found["conversion_agreement"] = Measurement(value=min(conversions), unit="fraction", n=n)
+        return found
+
+    def _control_outcome(self, cell: _Planned) -> Outcome | None:
+        """The first seed of the cell's control, where it is finished."""
+        if cell.variant.control is None:
+            return None
+        control = self._planned[f"{cell.model.name}/{cell.variant.control}"]
+        return control.futures[0].result() if control.futures and control.futures[0].done() else None
+
+    def _evidence(self) -> dict[str, dict[str, Evidence]]:
+        """What lies behind the numbers, by model and variant."""
+        found: dict[str, dict[str, Evidence]] = {}
+        for cell in self._planned.values():
+            outcome = cell.futures[0].result() if cell.futures[0].done() else None
+            if outcome is None or outcome.contents is None or outcome.predictions is None:
+                continue
+            control = self._control_outcome(cell)
+            others = None if control is None else control.predictions
+            found.setdefault(cell.model.name, {})[cell.variant.name] = Evidence(
+                flipped=[] if others is None else behaviour.flipped(cell.model.metric, outcome.predictions, others),
+                ranges=outcome.contents.ranges,
+                range_method=cell.variant.taxonomy.range,
+            )
         return found
 
     # ------------------------------------------------------------ the report
@@ -357,7 +417,7 @@ class Session:
         self._save("interrupted" if partial else "complete", status, notes)
         if self.options.update_baselines and not partial:
             status = self._update_baselines(status)
-        self.folder.finish(self.report)
+        self.folder.finish(self.report, self._evidence())
         if self.options.no_cache:
             self.folder.remove_store()
         return status
@@ -464,6 +524,8 @@ class Session:
             predictions_sha256=_sha256(outcomes[0].predictions) if outcomes else None,
             measurements=self._measurements(cell, outcomes) if finished else {},
             judgements=judgements,
+            census=outcomes[0].contents.census if outcomes and outcomes[0].contents else None,
+            reference_sha256=_reference_sha256(outcomes[0]) if outcomes else None,
             failure=next((outcome.failure for outcome in outcomes if outcome.failure), None),
         )
 
@@ -474,6 +536,10 @@ class Session:
 
 def _sha256(predictions: Array | None) -> str | None:
     return None if predictions is None else hashlib.sha256(np.ascontiguousarray(predictions).tobytes()).hexdigest()
+
+
+def _reference_sha256(outcome: Outcome) -> str | None:
+    return _sha256(outcome.others.get("litert-reference"))
 
 
 def _seconds(outcomes: list[Outcome]) -> float:

@@ -31,7 +31,7 @@ def digest(ingredients: Mapping[str, Any]) -> str:
 
 
 def source_fingerprint(function: Callable[..., Any]) -> str:
-    """Hash of a function's source and of every function and constant of its own module that it uses.
+    """Hash of a function's source and of every function and constant of its own package that it uses.
 
     So a change in one variant's code changes that variant's key and no other's.
     """
@@ -40,8 +40,14 @@ def source_fingerprint(function: Callable[..., Any]) -> str:
     return digest(parts)
 
 
+def _neighbours(module: str, other: str) -> bool:
+    """Whether two modules are one, or lie in one package."""
+    package = module.rpartition(".")[0]
+    return module == other or (bool(package) and other.rpartition(".")[0] == package)
+
+
 def _collect_source(function: Callable[..., Any], module: str, parts: dict[str, str]) -> None:
-    name = function.__qualname__
+    name = f"{function.__module__}.{function.__qualname__}"
     if name in parts:
         return
     parts[name] = inspect.getsource(function)
@@ -51,8 +57,12 @@ def _collect_source(function: Callable[..., Any], module: str, parts: dict[str, 
     for used, value in sorted(vars(inspect.getmodule(function)).items()):
         if used not in names:
             continue
-        if inspect.isfunction(value) and value.__module__ == module:
+        if inspect.isfunction(value) and _neighbours(module, value.__module__):
             _collect_source(value, module, parts)
+        elif inspect.ismodule(value) and _neighbours(module, value.__name__):
+            for inner, member in sorted(vars(value).items()):
+                if inner in names and inspect.isfunction(member) and member.__module__ == value.__name__:
+                    _collect_source(member, module, parts)
         elif isinstance(value, str | int | float | tuple):
             parts[used] = repr(value)
 

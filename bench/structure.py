@@ -4,6 +4,7 @@ Read with LiteRT's own schema of the ``.tflite`` flatbuffer; no interpreter is s
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ class Operator:
         return "integer"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Graph:
     """Everything of a file; the tensors of all its subgraphs together."""
 
@@ -122,28 +123,24 @@ class Graph:
     inputs: list[Tensor]
     outputs: list[Tensor]
 
-    def weights(self) -> list[Tensor]:
-        """The constants that compute operators multiply by, also where a DEQUANTIZE stands between; each once."""
-        producer = {id(tensor): operator for operator in self.operators for tensor in operator.outputs}
-        found: dict[int, Tensor] = {}
-        for operator in self.operators:
-            if operator.name not in COMPUTE:
-                continue
-            last = 9 if "LSTM" in operator.name else 2  # an LSTM has four input and four recurrent matrices
-            for tensor in operator.inputs[1:last]:
-                source = _constant_behind(tensor, producer)
-                if source is not None:
-                    found[id(source)] = source
-        return list(found.values())
+    def weights_of(self, operator: Operator) -> list[Tensor]:
+        """The constants that a compute operator multiplies by, also where a DEQUANTIZE stands between."""
+        # An LSTM has four input and four recurrent matrices; a transposed convolution takes its shape first.
+        last = 9 if "LSTM" in operator.name else 2
+        found = [self._constant_behind(tensor) for tensor in operator.inputs[1:last]]
+        return [tensor for tensor in found if tensor is not None]
 
+    def _constant_behind(self, tensor: Tensor | None) -> Tensor | None:
+        while tensor is not None and tensor.data is None:
+            made_by = self._producer.get(id(tensor))
+            if made_by is None or made_by.name not in CASTS:
+                return None
+            tensor = made_by.inputs[0]
+        return tensor
 
-def _constant_behind(tensor: Tensor | None, producer: dict[int, Operator]) -> Tensor | None:
-    while tensor is not None and tensor.data is None:
-        made_by = producer.get(id(tensor))
-        if made_by is None or made_by.name not in CASTS:
-            return None
-        tensor = made_by.inputs[0]
-    return tensor
+    @cached_property
+    def _producer(self) -> dict[int, Operator]:
+        return {id(tensor): operator for operator in self.operators for tensor in operator.outputs}
 
 
 def _unpacked(packed: Array, bits: int) -> Array:

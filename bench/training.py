@@ -46,20 +46,27 @@ def seed_everything(seed: int) -> Any:
 def fit(keras_model: Any, model: ReferenceModel, recipe: Recipe, seed: int, callbacks: list[Any] | None = None) -> None:
     """Train ``keras_model`` in place on the model's training split, reproducibly."""
     tf = tensorflow()
-    train = model.pack().train
-    if train is None:
-        raise Unsupported("it needs training data (x_train, y_train), and there is none")
-    x, y = model.fit_inputs(train.x, train.y)
-    if recipe.flip:
-        x, y = _with_mirrored(x, y)
-    steps = recipe.epochs * -(-len(y) // recipe.batch_size)
+    x, y = _fit_data(model, recipe)
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
-        rate = tf.keras.optimizers.schedules.CosineDecay(rate, steps)
+        rate = tf.keras.optimizers.schedules.CosineDecay(rate, steps(model, recipe))
     loss = model.loss(tf.keras) if callable(model.loss) else model.loss
     keras_model.compile(optimizer=tf.keras.optimizers.Adam(rate), loss=loss)
     tf.keras.utils.set_random_seed(seed)
     keras_model.fit(x, y, epochs=recipe.epochs, batch_size=recipe.batch_size, verbose=0, callbacks=callbacks or [])
+
+
+def steps(model: ReferenceModel, recipe: Recipe) -> int:
+    """Optimizer steps of a training by ``recipe``. Raises Unsupported where there is nothing to train on."""
+    return recipe.epochs * -(-len(_fit_data(model, recipe)[1]) // recipe.batch_size)
+
+
+def _fit_data(model: ReferenceModel, recipe: Recipe) -> tuple[Inputs, Array]:
+    train = model.pack().train
+    if train is None:
+        raise Unsupported("it needs training data (x_train, y_train), and there is none")
+    x, y = model.fit_inputs(train.x, train.y)
+    return _with_mirrored(x, y) if recipe.flip else (x, y)
 
 
 def _with_mirrored(x: Inputs, y: Array) -> tuple[Inputs, Array]:

@@ -1,14 +1,16 @@
 """Computing one cell with one seed, in a worker process: build, evaluate, weigh. Nothing here judges."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from bench import build
 from bench.datasets import Array
-from bench.measure import accuracy, size
+from bench.measure import accuracy, size, structure
 from bench.quiet import output_to
-from bench.records import Failure
+from bench.records import Contents, Failure
 from bench.reference import ReferenceModel, load_file
 from bench.store import Store
 from bench.variants import FLOAT_CONTROL, VARIANTS
@@ -38,6 +40,10 @@ class Outcome:
 
     Attributes:
         agreement: of the float control alone: fraction of examples on which it answers as the float model itself.
+        conversion: of what was fake-quantized: fraction of examples on which its artifact answers as it did before
+            conversion; ``parting`` names the first tensor that differs, where that is too little.
+        outputs, others: see :class:`bench.measure.accuracy.Evaluation`.
+        contents: what the artifact is made of.
         sizes: measurement name -> bytes.
         seconds: what it took this time; near zero where it came from the store.
     """
@@ -49,6 +55,11 @@ class Outcome:
     score: float = float("nan")
     nonfinite: int = 0
     agreement: float | None = None
+    conversion: float | None = None
+    parting: str = ""
+    outputs: Array | None = None
+    others: dict[str, Array] = field(default_factory=dict)
+    contents: Contents | None = None
     sizes: dict[str, int] | None = None
     cached: bool = False
     seconds: float = 0.0
@@ -120,6 +131,15 @@ def _agreement(task: Task, model: ReferenceModel, found: accuracy.Evaluation, st
     return None if own is None else model.metric.agreement(found.predictions, own)
 
 
+def _conversion(folder: Path, found: accuracy.Evaluation, model: ReferenceModel) -> tuple[float | None, str]:
+    before = folder / build.BEFORE_CONVERSION
+    if not before.exists() or found.predictions is None:
+        return None, ""
+    agreement = model.metric.agreement(found.predictions, np.load(before, allow_pickle=False))
+    parting = folder / build.PARTING
+    return agreement, parting.read_text(encoding="utf-8") if parting.exists() else ""
+
+
 def _outcome(
     task: Task, built: build.Built, found: accuracy.Evaluation, seconds: float, agreement: float | None
 ) -> Outcome:
@@ -127,6 +147,7 @@ def _outcome(
     if found.refusal is not None:
         refusal = Failure(what="unsupported", reason=found.refusal)
         return Outcome(task.seed, cached=built.cached and found.cached, seconds=seconds, failure=refusal)
+    conversion, parting = _conversion(built.path.parent, found, _model(task))
     return Outcome(
         seed=task.seed,
         artifact=built.path,
@@ -135,6 +156,11 @@ def _outcome(
         score=found.score,
         nonfinite=found.nonfinite,
         agreement=agreement,
+        conversion=conversion,
+        parting=parting,
+        outputs=found.outputs,
+        others=found.others,
+        contents=structure.through_store(built.path, built.sha256 or "", Store(task.store)),
         sizes=size.sizes(built.path),
         cached=built.cached and found.cached,
         seconds=seconds,

@@ -1,24 +1,195 @@
-"""Reading what is really in an artifact, on artifacts that the converter made."""
+"""What is really in an artifact, read from artifacts that the converter made, and the judge that holds it to its name."""
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Quantbench, edit
 
-from bench import build
+from bench import build, gate, structure_gate
+from bench.errors import BadInput
+from bench.measure.structure import census, of_file, ranges
+from bench.promise import broken
+from bench.records import BaselineCell, Census, Verdict
 from bench.reference import load_models
 from bench.store import Store
-from bench.structure import COMPUTE, float_compute, read
+from bench.structure import COMPUTE, read
 from bench.variants import VARIANTS
+from bench.variants.declare import Promise
+
+SUBJECT = gate.Subject("m", "v", "reports/r")
+INT8 = Promise(weights="int8", computes="integer")
+Artifact = Callable[[str], bytes]
+
+
+@pytest.fixture
+def artifact(store: Path) -> Artifact:
+    """The bytes of a cell of seed_cnn."""
+
+    def made(variant: str) -> bytes:
+        model = load_models(ROOT / "models")["seed_cnn"]
+        built = build.artifact(model, VARIANTS[variant], 0, None, Store(store))
+        assert built.path is not None
+        return built.path.read_bytes()
+
+    return made
+
+
+UNTRAINED = [name for name, variant in VARIANTS.items() if not variant.trained]
+
+
+@pytest.mark.parametrize("variant", UNTRAINED)
+def test_every_artifact_of_seed_cnn_is_what_its_name_says(artifact: Artifact, variant: str) -> None:
+    assert broken(VARIANTS[variant].promise, census(artifact(variant))) == []
+
+
+def test_what_a_census_counts(artifact: Artifact) -> None:
+    found = census(artifact("ptq_static_wi8_ai8"))
+    assert found.constants["int8"].bytes == 32 * 9 + 10 * 5408
+    assert found.operators["CONV_2D"] == {"integer": 1}
+    assert [one.operator for one in found.compute] == ["CONV_2D", "FULLY_CONNECTED"]
+    assert {one.operator for one in found.compute} <= set(COMPUTE)
+    assert found.compute[0].granularity == "per-channel"
+    packed = census(artifact("aeq_dynamic_wi4_afp32"))
+    assert packed.constants["int4"].bytes == (32 * 9 + 10 * 5408) // 2
+    assert max(one.distinct or 0 for one in packed.compute) <= 16
+
+
+def test_int4_is_unpacked_as_the_runtime_does(artifact: Artifact) -> None:
+    weights = next(
+        t for t in read(artifact("aeq_dynamic_wi4_afp32")).tensors if t.dtype == "int4" and len(t.shape) == 2
+    )
+    exact = next(
+        t
+        for t in read(artifact("float32")).tensors
+        if t.data is not None and t.dtype == "float32" and t.shape == weights.shape
+    )
+    step = np.reshape(weights.scales, (-1, 1))
+    assert np.abs(weights.real_values() - exact.values()).max() <= 0.5001 * step.max()
+
+
+def test_ranges_are_those_of_the_data(artifact: Artifact) -> None:
+    found = {(one.constant, one.dtype): one for one in ranges(artifact("ptq_static_wi8_ai8"))}
+    assert all(one.low <= 0 <= one.high for one in found.values())
+    assert found[False, "int8"].high > 0
 
 
 @pytest.mark.parametrize(
-    ("variant", "in_float"), [("float32", 2), ("ptq_float16", 2), ("ptq_static_wi8_ai8", 0), ("aeq_static_wi8_ai8", 0)]
+    ("variant", "promise", "words"),
+    [
+        ("float32", INT8, "2 of 2 compute operators are not int8 integer: 1 CONV_2D float32 float"),
+        ("ptq_dynamic_wi8_afp32", INT8, "1 CONV_2D float32 float, 1 FULLY_CONNECTED int8 hybrid"),
+        (
+            "ptq_static_wi8_ai8",
+            Promise(weights="int4", computes="integer"),
+            "2 of 2 compute operators are not int4 integer",
+        ),
+        ("ptq_static_wi8_ai8", Promise(granularity="per-tensor"), "2 of 2 weight tensors are not per-tensor"),
+        ("ptq_static_wi8_ai8", Promise(granularity="blockwise"), "2 of 2 weight tensors are not blockwise"),
+        ("qat_wi8_ai8_dense_only", INT8, "1 of 2 compute operators are not int8 integer"),
+        ("ptq_static_wi8_ai8_int_io", INT8, "is int8, not float32"),
+        ("float32", Promise(all_integer=True), "operators left in float: 1 CONV_2D"),
+        ("ptq_static_wi8_ai8", Promise(sparsity=0.5), "of the kernels' weights are 0, 50 % are promised"),
+        ("ptq_static_wi8_ai8", Promise(distinct=16), "distinct values in a channel, 16 are promised"),
+        ("ptq_static_wi8_ai8", Promise(covers=("BATCH_MATMUL",), computes="integer"), "it has no BATCH_MATMUL"),
+        ("ptq_static_wi8_ai8", Promise(computes="integer", in_float=(1, 1)), "1 to 1 in float are meant"),
+    ],
 )
-def test_operators_that_compute_in_float(variant: str, in_float: int, store: Path) -> None:
-    model = load_models(ROOT / "models")["seed_cnn"]
-    made = build.artifact(model, VARIANTS[variant], 0, None, Store(store))
-    assert made.path is not None
-    artifact = made.path.read_bytes()
-    assert float_compute(artifact) == (in_float, 2)
-    assert {"CONV_2D", "FULLY_CONNECTED"} <= {operator.name for operator in read(artifact).operators} & set(COMPUTE)
+def test_a_broken_promise_is_told(artifact: Artifact, variant: str, promise: Promise, words: str) -> None:
+    assert words in "; ".join(broken(promise, census(artifact(variant))))
+
+
+def _judge(found: Census, baseline: BaselineCell | None, promise: Promise = INT8) -> list[Verdict]:
+    return [judgement.verdict for judgement in structure_gate.judge(SUBJECT, found, promise, baseline, trained=False)]
+
+
+def test_a_broken_promise_is_red_however_accurate_and_can_only_be_declared(artifact: Artifact) -> None:
+    found = census(artifact("float32"))
+    accepted = BaselineCell(census=found)
+    assert _judge(found, accepted) == [Verdict.REGRESSED, Verdict.PASS]
+    declared = accepted.model_copy(update={"broken_promise": "; ".join(broken(INT8, found))})
+    assert _judge(found, declared) == [Verdict.UNSUPPORTED, Verdict.PASS]
+    whole = census(artifact("ptq_static_wi8_ai8"))
+    assert _judge(whole, declared.model_copy(update={"census": whole})) == [Verdict.IMPROVED, Verdict.PASS]
+    assert _judge(whole, None) == [Verdict.PASS, Verdict.MISSING]
+
+
+def _damaged(found: Census, what: str) -> Census:
+    data = json.loads(found.model_dump_json())
+    if what == "a bias less":
+        data["constants"]["int32"]["count"] -= 1
+    elif what == "an operator more":
+        data["operators"]["QUANTIZE"]["cast"] += 1
+    elif what == "a layer in float":
+        data["compute"][0]["precision"] = "float"
+    elif what == "one scale for all channels":
+        data["compute"][0]["granularity"] = "per-tensor"
+    elif what == "a channel of zeros":
+        data["compute"][0]["zeros"] += 1 / 32
+    elif what == "fewer levels":
+        data["compute"][1]["distinct"] = 15
+    elif what == "an input scale":
+        data["inputs"][0] |= {"scale": 0.5, "zero_point": 0}
+        data["inputs"][0]["dtype"] = "int8"
+    elif what == "an empty range":
+        data["degenerate"] = ["softmax"]
+    return Census.model_validate(data)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "a bias less",
+        "an operator more",
+        "a layer in float",
+        "one scale for all channels",
+        "a channel of zeros",
+        "fewer levels",
+        "an input scale",
+        "an empty range",
+    ],
+)
+def test_whatever_an_artifact_is_newly_made_of_is_red(artifact: Artifact, what: str) -> None:
+    found = census(artifact("ptq_static_wi8_ai8"))
+    assert set(_judge(found, BaselineCell(census=found))) == {Verdict.PASS}
+    assert Verdict.REGRESSED in _judge(_damaged(found, what), BaselineCell(census=found))
+
+
+def test_a_float_artifact_under_an_int8_name_is_red_in_a_real_run(
+    quantbench: Quantbench, artifact: Artifact, store: Path, tmp_path: Path
+) -> None:
+    int8, float32 = artifact("ptq_static_wi8_ai8"), artifact("float32")
+    private = tmp_path / "store"
+    shutil.copytree(store, private)
+    model, variant = load_models(ROOT / "models")["seed_cnn"], VARIANTS["ptq_static_wi8_ai8"]
+    built = build.find(model, variant, 0, None, Store(private))
+    assert built is not None
+    assert built.path is not None
+    assert built.path.read_bytes() == int8
+    built.path.write_bytes(float32)
+    edit(built.path.parent / "entry.json", lambda entry: entry["files"].update({"artifact.tflite": _sha256(float32)}))
+    chosen = ["--models", "seed_cnn", "--variants", "ptq_static_wi8_ai8", "--no-latency"]
+    done = quantbench("run", *chosen, "-k", "test_structure", QUANTBENCH_CACHE=str(private))
+    assert done.status == 1, done.output
+    assert "the artifact is not what its name says: 2 of 2 compute operators are not int8 integer" in done.output
+
+
+def _sha256(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_inspecting_a_file_and_what_is_none(quantbench: Quantbench, artifact: Artifact, tmp_path: Path) -> None:
+    path = tmp_path / "a.tflite"
+    path.write_bytes(artifact("ptq_static_wi8_ai8"))
+    done = quantbench("inspect", str(path))
+    assert "| FULLY_CONNECTED | integer       | int8      | per-channel   | 10x5408" in done.output
+    for damage in (b"", b"nothing of the kind", path.read_bytes()[:500]):
+        path.write_bytes(damage)
+        with pytest.raises(BadInput, match=r"is not a whole \.tflite file"):
+            of_file(path)
+    assert quantbench("inspect", "seed_cnn/nothing", "--run", str(tmp_path)).status == 4

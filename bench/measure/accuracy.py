@@ -1,7 +1,11 @@
-"""Score and per-example predictions of an artifact on the whole test split, through the store."""
+"""Score and per-example predictions of an artifact on the whole test split, through the store.
+
+A fixed few of the examples are also run on LiteRT's other kernels, to tell a change of the model from one of the
+runtime.
+"""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,13 +14,19 @@ import numpy as np
 
 from bench import floats
 from bench.build import REFUSING, code_sha256, refusal_words
-from bench.datasets import Array, Inputs, file_sha256
+from bench.datasets import Array, Inputs, file_sha256, rows
 from bench.environment import cpu, package_version
+from bench.metrics import flat_outputs
 from bench.reference import ReferenceModel
-from bench.runtimes.litert import LiteRT
+from bench.runtimes.litert import LiteRT, Runtime
 from bench.store import Store, digest
 
+OTHER_RUNTIMES: tuple[Runtime, ...] = ("litert-builtin", "litert-reference")
+OTHER_EXAMPLES = 300  # reference kernels are up to 50 times slower
+KEPT_OUTPUTS = 1000
+KEPT_VALUES = 200_000
 _PREDICTIONS = "predictions.npy"
+_OUTPUTS = "outputs.npy"
 _FACTS = "facts.json"
 
 
@@ -29,6 +39,8 @@ class Evaluation:
         score: the metric's value; NaN where an output was not finite.
         nonfinite: examples with a NaN or infinite output.
         cached: taken from the store.
+        outputs: of the first examples, shape (m, values), all outputs of an example in one row.
+        others: other runtime -> predictions of the first 300 examples; runtimes that cannot run it are left out.
         refusal: the runtime's own reason, where it cannot run the artifact.
     """
 
@@ -36,6 +48,8 @@ class Evaluation:
     score: float
     nonfinite: int
     cached: bool
+    outputs: Array | None = None
+    others: dict[str, Array] = field(default_factory=dict)
     refusal: str | None = None
 
 
@@ -50,16 +64,46 @@ def evaluate(artifact: Path, artifact_sha256: str, model: ReferenceModel, store:
     found = find(artifact_sha256, model, store)
     if found is not None:
         return found
-    buffer = BytesIO()
+    inputs = model.prepare(model.pack().test.x)
     facts: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
     try:
-        predictions, facts["nonfinite"] = _predict(artifact, model)
-        np.save(buffer, predictions)
+        outputs = LiteRT(artifact, stateful=model.stateful).run(inputs)
+        facts["nonfinite"] = nonfinite_examples(outputs)
+        files[_PREDICTIONS] = _npy(model.metric.predict(outputs, inputs))
+        files[_OUTPUTS] = _npy(first_outputs(outputs))
+        files |= _on_other_runtimes(artifact, model, inputs, facts)
     except REFUSING as refusal:
         facts["refusal"] = f"LiteRT cannot run it: {refusal_words(refusal)}"
     recipe = _ingredients(artifact_sha256, model)
-    files = {_PREDICTIONS: buffer.getvalue(), _FACTS: json.dumps(facts).encode()}
+    files[_FACTS] = json.dumps(facts).encode()
     return _read(store.put(digest(recipe), files, recipe), model, cached=False)
+
+
+def _npy(array: Array) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def first_outputs(outputs: Inputs) -> Array:
+    """Rows of the first examples, as many as are worth keeping, float32."""
+    flat = flat_outputs(outputs, {})
+    return flat[: max(50, min(KEPT_OUTPUTS, KEPT_VALUES // max(1, flat.shape[1])))]
+
+
+def _on_other_runtimes(
+    artifact: Path, model: ReferenceModel, inputs: Inputs, facts: dict[str, Any]
+) -> dict[str, bytes]:
+    few = rows(inputs, slice(0, OTHER_EXAMPLES))
+    files = {}
+    for runtime in OTHER_RUNTIMES:
+        try:
+            outputs = LiteRT(artifact, stateful=model.stateful, runtime=runtime).run(few)
+            files[f"{runtime}.npy"] = _npy(model.metric.predict(outputs, few))
+        except REFUSING as refusal:
+            facts[runtime] = refusal_words(refusal)
+    return files
 
 
 def _ingredients(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
@@ -78,11 +122,17 @@ def _ingredients(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
 def _read(folder: Path, model: ReferenceModel, cached: bool) -> Evaluation:
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     if "refusal" in facts:
-        return Evaluation(None, float("nan"), 0, cached, str(facts["refusal"]))
+        return Evaluation(None, float("nan"), 0, cached, refusal=str(facts["refusal"]))
     predictions = np.load(folder / _PREDICTIONS, allow_pickle=False)
     nonfinite = int(facts["nonfinite"])
     score = float("nan") if nonfinite else model.metric.value(predictions, model.pack().test.y)
-    return Evaluation(predictions, score, nonfinite, cached)
+    outputs = np.load(folder / _OUTPUTS, allow_pickle=False)
+    others: dict[str, Array] = {
+        runtime: np.load(folder / f"{runtime}.npy", allow_pickle=False)
+        for runtime in OTHER_RUNTIMES
+        if runtime not in facts
+    }
+    return Evaluation(predictions, score, nonfinite, cached, outputs, others)
 
 
 def float_predictions_known(model: ReferenceModel, train_seed: int | None, store: Store) -> bool:
@@ -100,9 +150,8 @@ def float_predictions(model: ReferenceModel, train_seed: int | None, store: Stor
     folder = store.get(digest(recipe))
     if folder is None:
         inputs = model.prepare(model.pack().test.x)
-        buffer = BytesIO()
-        np.save(buffer, model.metric.predict(floats.predict(model, inputs), inputs))
-        folder = store.put(digest(recipe), {_PREDICTIONS: buffer.getvalue()}, recipe)
+        predictions = model.metric.predict(floats.predict(model, inputs), inputs)
+        folder = store.put(digest(recipe), {_PREDICTIONS: _npy(predictions)}, recipe)
     return np.asarray(np.load(folder / _PREDICTIONS, allow_pickle=False))
 
 
@@ -123,12 +172,6 @@ def _float_ingredients(model: ReferenceModel) -> dict[str, Any]:
         ),
         "cpu": cpu(),
     }
-
-
-def _predict(artifact: Path, model: ReferenceModel) -> tuple[Array, int]:
-    inputs = model.prepare(model.pack().test.x)
-    outputs = LiteRT(artifact, stateful=model.stateful).run(inputs)
-    return model.metric.predict(outputs, inputs), nonfinite_examples(outputs)
 
 
 def nonfinite_examples(outputs: Inputs) -> int:

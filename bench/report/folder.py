@@ -1,19 +1,22 @@
 """A run's own folder: ``report.json``, ``report.md``, predictions and logs; ``latest`` points to the last one."""
 
 import datetime
+import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.baselines import packed
 from bench.datasets import Array
 from bench.errors import BadInput
-from bench.records import Report, read_record, write_json
+from bench.records import Evidence, Report, json_text, read_record, write_json
 from bench.report.markdown import render
 
 REPORT = "report.json"
 MARKDOWN = "report.md"
+EVIDENCE = "evidence"
 
 
 @dataclass
@@ -60,8 +63,13 @@ class RunFolder:
             temporary.replace(folder / f"{model}.npz")
         write_json(self.path / REPORT, report)
 
-    def finish(self, report: Report) -> None:
-        """Write the Markdown and point ``latest`` here, atomically."""
+    def finish(self, report: Report, evidence: Mapping[str, Mapping[str, Evidence]]) -> None:
+        """Write the evidence and the Markdown, and point ``latest`` here, atomically."""
+        folder = self.path / EVIDENCE
+        folder.mkdir(exist_ok=True)
+        for model, cells in evidence.items():
+            data = {variant: cell.model_dump(mode="json") for variant, cell in cells.items()}
+            (folder / f"{model}.json").write_text(json_text(data) + "\n", encoding="utf-8")
         text = self.path / f".{MARKDOWN}.tmp"
         text.write_text(render(report), encoding="utf-8")
         text.replace(self.path / MARKDOWN)
@@ -73,6 +81,21 @@ class RunFolder:
     def remove_store(self) -> None:
         """Remove the private store of a run that used no cache."""
         shutil.rmtree(self.path / "store", ignore_errors=True)
+
+
+def evidence_of(run: Path, cell_id: str) -> Evidence:
+    """What lies behind a cell of a run.
+
+    Raises:
+        BadInput: no such run, or no such cell in it.
+    """
+    model, _, variant = cell_id.partition("/")
+    path = (run if run.is_dir() else run.parent) / EVIDENCE / f"{model}.json"
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))
+        return Evidence.model_validate(cells[variant])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput(f"{path}: holds no evidence of {cell_id}; give a run folder and a cell of it") from None
 
 
 def read(run: Path) -> tuple[Report, Path]:

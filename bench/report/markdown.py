@@ -4,6 +4,7 @@ from tabulate import tabulate
 
 from bench.records import Cell, Kind, Report
 from bench.report import words
+from bench.sizing import explain
 
 HEADERS = [
     "variant",
@@ -68,7 +69,61 @@ def _model_table(model: str, cells: list[Cell]) -> str:
     metric = f"Score: {cells[0].metric} on the whole test split."
     brought = [cell.variant for cell in cells if not cell.selected]
     note = f" Brought along as control: {', '.join(brought)}." if brought else ""
-    return f"## {_escape(model)}\n\n{table}\n\n{metric} Latency: median, 1 thread, batch 1.{note}"
+    scores = f"## {_escape(model)}\n\n{table}\n\n{metric} Latency: median, 1 thread, batch 1.{note}"
+    return f"{scores}{_behaviour_table(cells)}{_contents_table(cells, by_id)}"
+
+
+BEHAVIOUR = [
+    "variant",
+    "agrees with control",
+    "mean error",
+    "worst error",
+    "SNR, dB",
+    "KL, nats",
+    "agrees with reference kernels",
+    "with builtin kernels",
+    "with the model before conversion",
+]
+
+
+def _behaviour_table(cells: list[Cell]) -> str:
+    rows = [[f"`{cell.variant}`", *words.behaviour(cell)] for cell in cells if any(words.behaviour(cell))]
+    if not rows:
+        return ""
+    table = tabulate(rows, headers=BEHAVIOUR, tablefmt="github", disable_numparse=True)
+    return (
+        f"\n\n### Behaviour\n\n{table}\n\nErrors: of the outputs, against the control's, on the first examples. Which "
+        "examples flipped, and the range of every tensor: `evidence/` beside this report, or `quantbench inspect`."
+    )
+
+
+CONTENTS = ["variant", "weights", "operators that compute", "left in float", "KiB predicted", "KiB", "the difference"]
+
+
+def _contents_table(cells: list[Cell], by_id: dict[str, Cell]) -> str:
+    rows = [_contents(cell, by_id) for cell in cells if cell.census is not None]
+    if not rows:
+        return ""
+    table = tabulate(rows, headers=CONTENTS, tablefmt="github", disable_numparse=True)
+    return (
+        f"\n\n### Contents\n\n{table}\n\nPredicted: float32's size with every weight as wide as most of this "
+        "artifact's weights are."
+    )
+
+
+def _contents(cell: Cell, by_id: dict[str, Cell]) -> list[str]:
+    assert cell.census is not None
+    found = explain(cell, by_id.get(f"{cell.model}/float32"))
+    sizes = ["", "", ""]
+    if found is not None:
+        sizes = [f"{found.predicted / 1024:,.1f}", f"{found.actual / 1024:,.1f}", words.difference(found)]
+    return [
+        f"`{cell.variant}`",
+        words.weights(cell.census),
+        words.computing(cell.census),
+        _escape(words.left_in_float(cell.census)),
+        *sizes,
+    ]
 
 
 def _row(cell: Cell, cells: dict[str, Cell]) -> list[str]:

@@ -17,6 +17,10 @@ def render(report: Report, proposals: list[Proposal], written: bool) -> str:
     if declared:
         facts += "\n\nDeclared unsupported, in the tools' own words:\n\n"
         facts += "\n".join(f"- `{cell}`: {reason}" for cell, reason in declared.items())
+    made_of = {cell: changes for proposal in proposals for cell, changes in proposal.structure.items()}
+    if made_of:
+        facts += "\n\nWhat the artifacts are made of:\n\n"
+        facts += "\n".join(f"- `{cell}`: {'; '.join(changes)}" for cell, changes in made_of.items())
     if not moving:
         return f"{title}\n\n{facts}\n"
     left = {cell.id: distance_to_floor(cell) for cell in report.cells}

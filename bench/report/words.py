@@ -1,8 +1,10 @@
 """Words and numbers that every report prints the same way."""
 
+from collections import Counter
 from pathlib import Path
 
-from bench.records import Cell, Kind, Measurement, Report, Verdict, worst
+from bench.records import Cell, Census, Kind, Measurement, Report, Verdict, worst
+from bench.sizing import Explained
 
 MARKS = {
     Verdict.PASS: "✓ pass",
@@ -114,6 +116,57 @@ def smaller(cell: Cell, cells: dict[str, Cell]) -> str:
     if control is None or "size" not in cell.measurements or "size" not in control.measurements:
         return ""
     return f"{control.measurements['size'].value / cell.measurements['size'].value:.2f}×"
+
+
+def behaviour(cell: Cell) -> list[str]:
+    """Agreements in percent and errors of the outputs, as the report's table shows them; empty where not measured."""
+
+    def shown(name: str, style: str, factor: float = 1.0) -> str:
+        found = cell.measurements.get(name)
+        return "" if found is None else style.format(factor * found.value)
+
+    return [
+        shown("agreement", "{:.2f} %", 100),
+        shown("output_error_mean", "{:.2g}"),
+        shown("output_error_worst", "{:.2g}"),
+        shown("output_snr", "{:.1f}"),
+        shown("output_kl", "{:.2g}"),
+        shown("reference_agreement", "{:.1f} %", 100),
+        shown("builtin_agreement", "{:.1f} %", 100),
+        shown("conversion_agreement", "{:.2f} %", 100),
+    ]
+
+
+def weights(census: Census) -> str:
+    """Weight tensors by dtype and granularity: ``10 int8 per-channel``."""
+    counts = Counter(f"{one.weights} {one.granularity}" for one in census.compute if one.weights)
+    return ", ".join(f"{count} {what.removesuffix(' float')}" for what, count in counts.most_common())
+
+
+def computing(census: Census) -> str:
+    """Compute operators by precision; an LSTM counts once for each of its matrices."""
+    counts = Counter(one.precision for one in census.compute)
+    return ", ".join(f"{count} {precision}" for precision, count in counts.most_common())
+
+
+def left_in_float(census: Census) -> str:
+    """Operators that compute in float, the most frequent first."""
+    counts = {name: by.get("float", 0) for name, by in census.operators.items()}
+    found = sorted(((count, name) for name, count in counts.items() if count), key=lambda pair: (-pair[0], pair[1]))
+    shown = [f"{count} {name}" for count, name in found[:4]]
+    return ", ".join(shown) + (f" and {len(found) - 4} more kinds" if len(found) > 4 else "")
+
+
+def difference(found: Explained) -> str:
+    """Actual size minus the predicted one, part by part, in KiB."""
+    parts = {
+        "scales": found.scales,
+        "weights of another width": found.wider,
+        "other constants": found.constants,
+        "graph": found.graph,
+    }
+    shown = [f"{what} {value / 1024:+.1f}" for what, value in parts.items() if abs(value) >= 52]
+    return ", ".join(shown)
 
 
 def attention(report: Report) -> list[tuple[str, Verdict, list[str], list[str]]]:

@@ -1,12 +1,21 @@
-"""``litert-cpu``: the LiteRT interpreter with its default CPU kernels (XNNPACK where they apply)."""
+"""The LiteRT interpreter on the CPU: ``litert-cpu`` with its default kernels (XNNPACK where they apply),
+``litert-builtin`` with the optimized kernels alone, ``litert-reference`` with the reference kernels.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from bench.datasets import Array, Inputs
+
+Runtime = Literal["litert-cpu", "litert-builtin", "litert-reference"]
+_RESOLVERS = {
+    "litert-cpu": "AUTO",
+    "litert-builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+    "litert-reference": "BUILTIN_REF",
+}
 
 
 def quantize(values: Array, dtype: Any, scale: float, zero_point: int) -> Array:
@@ -31,13 +40,27 @@ class LiteRT:
         artifact: a ``.tflite`` file.
         threads: CPU threads of the kernels.
         stateful: reset recurrent state before each example (the runtime keeps it between calls).
+        runtime: which kernels compute.
+        keep_tensors: whether intermediate tensors can be read after a call; memory is not reused then.
     """
 
-    def __init__(self, artifact: Path | bytes, threads: int = 1, stateful: bool = False) -> None:
-        from ai_edge_litert.interpreter import Interpreter
+    def __init__(
+        self,
+        artifact: Path | bytes,
+        threads: int = 1,
+        stateful: bool = False,
+        runtime: Runtime = "litert-cpu",
+        keep_tensors: bool = False,
+    ) -> None:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         where = {"model_content": artifact} if isinstance(artifact, bytes) else {"model_path": str(artifact)}
-        self._interpreter = Interpreter(num_threads=threads, **where)
+        self._interpreter = Interpreter(
+            num_threads=threads,
+            experimental_op_resolver_type=OpResolverType[_RESOLVERS[runtime]],
+            experimental_preserve_all_tensors=keep_tensors,
+            **where,
+        )
         self._interpreter.allocate_tensors()
         self._stateful = stateful
         self._inputs = self._interpreter.get_input_details()
@@ -86,6 +109,16 @@ class LiteRT:
     def invoke(self) -> None:
         """Run the loaded example; the call returns when the result is there."""
         self._interpreter.invoke()
+
+    def tensors(self) -> dict[str, Array]:
+        """Every tensor of the last example by name, as stored; needs ``keep_tensors``."""
+        found = {}
+        for detail in self._interpreter.get_tensor_details():
+            try:
+                found[detail["name"]] = self._interpreter.get_tensor(detail["index"])
+            except ValueError:  # one that no kernel has filled
+                continue
+        return found
 
     def run(self, inputs: Inputs) -> Inputs:
         """Outputs of every example, float32, shape (n, ...); several outputs as a dict by name."""

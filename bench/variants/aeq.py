@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from bench.variants.declare import Taxonomy, Variant, Workbench
+from bench.variants.declare import Promise, Taxonomy, Variant, Workbench
 
 PACKAGES = ("tensorflow", "tf-keras", "ai-edge-quantizer", "ai-edge-litert")
 W_INT8 = "int8 per-channel symmetric uniform"
@@ -42,9 +42,10 @@ def _make(recipe_name: str) -> Callable[[Workbench], bytes]:
     return make
 
 
-def _variant(name: str, description: str, recipe_name: str, taxonomy: Taxonomy) -> Variant:
+def _variant(name: str, description: str, recipe_name: str, taxonomy: Taxonomy, promise: Promise) -> Variant:
+    make = _make(recipe_name)
     return Variant(
-        f"aeq_{name}", description, "ptq", "ai-edge-quantizer", _make(recipe_name), taxonomy, packages=PACKAGES
+        f"aeq_{name}", description, "ptq", "ai-edge-quantizer", make, taxonomy, promise, packages=PACKAGES, core=True
     )
 
 
@@ -54,23 +55,27 @@ VARIANTS = [
         "ai-edge-quantizer: int8 weights, activations quantized at run time",
         "dynamic_wi8_afp32",
         Taxonomy(W_INT8, PER_CALL, "weights min-max; activations per call"),
+        Promise(weights="int8", computes="hybrid"),
     ),
     _variant(
         "dynamic_wi4_afp32",
         "ai-edge-quantizer: int4 weights, activations quantized at run time",
         "dynamic_wi4_afp32",
         Taxonomy(W_INT4, PER_CALL, "weights min-max; activations per call"),
+        Promise(weights="int4", computes="hybrid"),
     ),
     _variant(
         "weight_only_wi8_afp32",
         "ai-edge-quantizer: int8 weights, expanded before they are used",
         "weight_only_wi8_afp32",
         Taxonomy(W_INT8, A_FLOAT, "weights min-max"),
+        Promise(weights="int8", computes="float"),
     ),
     _variant(
         "static_wi8_ai8",
         "ai-edge-quantizer: int8 weights and activations",
         "static_wi8_ai8",
         Taxonomy(W_INT8, "int8 per-tensor asymmetric uniform", "moving average of min and max over calibration"),
+        Promise(weights="int8", computes="integer", io="int8"),
     ),
 ]

@@ -1,8 +1,8 @@
-"""How a variant is declared: its name, engine, needs, taxonomy, and the function that makes it."""
+"""How a variant is declared: its name, engine, needs, taxonomy, promise, and the function that makes it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from bench.datasets import Inputs
 from bench.reference import ReferenceModel
@@ -23,6 +23,12 @@ class Workbench(Protocol):
     def float_model(self) -> Any:
         """A fresh Keras model with the float weights of this run."""
 
+    def stage(self, make: "Callable[[Workbench], Any]") -> Any:
+        """A fresh float model with the weights of the Keras model that ``make`` trains.
+
+        Trained once for a seed and kept in the store, whatever number of variants start from it.
+        """
+
     def saved_float_model(self) -> str:
         """Folder of the float model as a SavedModel with batch size 1, exported once."""
 
@@ -35,8 +41,14 @@ class Workbench(Protocol):
     def calibration(self) -> Iterator[Inputs]:
         """Prepared examples of the calibration split, one at a time, batch axis kept."""
 
-    def finetune(self, keras_model: Any) -> None:
+    def finetune(self, keras_model: Any, callbacks: Sequence[Any] = ()) -> None:
         """Train further by the model's ``finetune`` recipe, in place, with this cell's seed."""
+
+    def finetune_steps(self) -> int:
+        """Optimizer steps of one ``finetune``, for schedules that need to know."""
+
+    def expect_answers_of(self, keras_model: Any) -> None:
+        """Record what the (fake-quantized) model answers on the test split; its artifact has to answer alike."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,40 @@ class Taxonomy:
 
 
 @dataclass(frozen=True)
+class Promise:
+    """What must hold of an artifact for it to be what its variant's name says; see :mod:`bench.promise`.
+
+    *Compute operators* are convolutions, fully connected layers, matrix products and LSTMs.
+
+    Attributes:
+        weights: dtype of every covered operator's weights, as the file stores them; None: any.
+        computes: precision in which every covered operator computes: ``integer``, ``hybrid`` (float activations,
+            integer weights), ``float``; None: any.
+        min_elements: weight tensors with fewer elements may stay in float (the converter's dynamic range quantizes none
+            below 1,024).
+        covers: names of the compute operators that the two above speak of; empty: all of them.
+        in_float: least and most compute operators that may compute in float in spite of it.
+        granularity: ``per-tensor``: no weight tensor has more than one scale; ``per-channel``: every convolution has
+            one a channel; ``blockwise``: some weight tensor has one a block; None: any.
+        io: dtype of inputs and outputs; None: any (a model may take whole numbers).
+        all_integer: no operator but casts computes in float.
+        sparsity: least share of zeros in the weights of convolutions and fully connected layers; None: any.
+        distinct: most distinct values along one channel of a convolution's or fully connected layer's weights.
+    """
+
+    weights: str | None = None
+    computes: Literal["integer", "hybrid", "float"] | None = None
+    min_elements: int = 0
+    covers: tuple[str, ...] = ()
+    in_float: tuple[int, int] = (0, 0)
+    granularity: Literal["per-tensor", "per-channel", "blockwise"] | None = None
+    io: str | None = "float32"
+    all_integer: bool = False
+    sparsity: float | None = None
+    distinct: int | None = None
+
+
+@dataclass(frozen=True)
 class Variant:
     """One way of quantizing a reference model.
 
@@ -65,9 +111,11 @@ class Variant:
         engine: the tool that quantizes.
         make: workbench -> bytes of a ``.tflite`` file.
         taxonomy: what is quantized, how.
+        promise: what the name says, checked on every artifact.
         control: the variant that this one is compared with; None for the float control itself.
         trained: training decides the result, so it has a seed and a spread.
         packages: distributions whose version decides the result.
+        core: run by the pull-request gate on every model; the others where a model trains in the gate, and nightly.
         timed_in_gate: timed by the pull-request gate too; the others' latency is nightly.
     """
 
@@ -77,7 +125,9 @@ class Variant:
     engine: str
     make: Callable[[Workbench], bytes]
     taxonomy: Taxonomy
+    promise: Promise
     control: str | None = FLOAT_CONTROL
     trained: bool = False
     packages: tuple[str, ...] = ("tensorflow", "tf-keras")
+    core: bool = False
     timed_in_gate: bool = False

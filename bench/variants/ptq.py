@@ -1,11 +1,7 @@
-"""Post-training quantization through the TFLite converter, and the float control that it starts from.
+"""Post-training quantization through the TFLite converter, and the float control that it starts from."""
 
-Source: the converter's own guide, "Post-training quantization", on the LiteRT site.
-"""
-
-from typing import Any
-
-from bench.variants.declare import Taxonomy, Variant, Workbench
+from bench.variants import convert
+from bench.variants.declare import Promise, Taxonomy, Variant, Workbench
 
 FLOAT = "float32"
 W_INT8 = "int8 per-channel symmetric uniform (dense layers per-tensor where the converter says so)"
@@ -13,45 +9,27 @@ A_INT8 = "int8 per-tensor asymmetric uniform"
 CALIBRATED = "min-max over the calibration split"
 
 
-def _converter(bench: Workbench) -> Any:
-    return bench.tensorflow().lite.TFLiteConverter.from_saved_model(bench.saved_float_model())
-
-
-def _optimizing_converter(bench: Workbench) -> Any:
-    converter = _converter(bench)
-    converter.optimizations = [bench.tensorflow().lite.Optimize.DEFAULT]
-    return converter
-
-
-def _calibrated_converter(bench: Workbench) -> Any:
-    converter = _optimizing_converter(bench)
-    examples = list(bench.calibration())
-    # Several inputs are told apart by name, one goes by position.
-    converter.representative_dataset = lambda: (x if isinstance(x, dict) else [x] for x in examples)
-    return converter
-
-
 def _float32(bench: Workbench) -> bytes:
     return bench.float_artifact()
 
 
 def _float16(bench: Workbench) -> bytes:
-    converter = _optimizing_converter(bench)
+    converter = convert.optimizing(bench, bench.saved_float_model())
     converter.target_spec.supported_types = [bench.tensorflow().float16]
     return bytes(converter.convert())
 
 
 def _dynamic(bench: Workbench) -> bytes:
-    return bytes(_optimizing_converter(bench).convert())
+    return bytes(convert.optimizing(bench, bench.saved_float_model()).convert())
 
 
 def _static(bench: Workbench) -> bytes:
-    return bytes(_calibrated_converter(bench).convert())
+    return bytes(convert.calibrated(bench, bench.saved_float_model()).convert())
 
 
 def _static_int_io(bench: Workbench) -> bytes:
     tf = bench.tensorflow()
-    converter = _calibrated_converter(bench)
+    converter = convert.calibrated(bench, bench.saved_float_model())
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
@@ -59,7 +37,7 @@ def _static_int_io(bench: Workbench) -> bytes:
 
 
 def _static_ai16(bench: Workbench) -> bytes:
-    converter = _calibrated_converter(bench)
+    converter = convert.calibrated(bench, bench.saved_float_model())
     ops = bench.tensorflow().lite.OpsSet
     converter.target_spec.supported_ops = [
         ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
@@ -76,7 +54,9 @@ VARIANTS = [
         "TFLite converter",
         _float32,
         Taxonomy(FLOAT, FLOAT, "none"),
+        Promise(weights="float32", computes="float"),
         control=None,
+        core=True,
         timed_in_gate=True,
     ),
     Variant(
@@ -86,6 +66,8 @@ VARIANTS = [
         "TFLite converter",
         _float16,
         Taxonomy("float16", FLOAT, "none"),
+        Promise(weights="float16", computes="float"),
+        core=True,
     ),
     Variant(
         "ptq_dynamic_wi8_afp32",
@@ -94,6 +76,8 @@ VARIANTS = [
         "TFLite converter",
         _dynamic,
         Taxonomy(W_INT8, "float32 between operators, int8 inside them", "weights min-max; activations per call"),
+        Promise(weights="int8", computes="hybrid", min_elements=1024),
+        core=True,
         timed_in_gate=True,
     ),
     Variant(
@@ -103,6 +87,8 @@ VARIANTS = [
         "TFLite converter",
         _static,
         Taxonomy(W_INT8, A_INT8, CALIBRATED),
+        Promise(weights="int8", computes="integer", granularity="per-channel"),
+        core=True,
         timed_in_gate=True,
     ),
     Variant(
@@ -112,6 +98,8 @@ VARIANTS = [
         "TFLite converter",
         _static_int_io,
         Taxonomy(W_INT8, A_INT8, CALIBRATED),
+        Promise(weights="int8", computes="integer", granularity="per-channel", io="int8", all_integer=True),
+        core=True,
     ),
     Variant(
         "ptq_static_wi8_ai16",
@@ -120,5 +108,7 @@ VARIANTS = [
         "TFLite converter",
         _static_ai16,
         Taxonomy(W_INT8, "int16 per-tensor symmetric uniform", CALIBRATED),
+        Promise(weights="int8", computes="integer"),
+        core=True,
     ),
 ]

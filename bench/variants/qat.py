@@ -7,8 +7,8 @@ Inference", CVPR 2018; tfmot's guide "Quantization aware training comprehensive 
 from typing import Any
 
 from bench.errors import Unsupported
-from bench.structure import COMPUTE, float_compute
-from bench.variants.declare import FINETUNED_CONTROL, Taxonomy, Variant, Workbench
+from bench.variants import convert
+from bench.variants.declare import FINETUNED_CONTROL, Promise, Taxonomy, Variant, Workbench
 
 W_INT8 = "int8 per-channel symmetric uniform for convolutions, per-tensor for dense layers"
 OBSERVED = "moving average of min and max while training"
@@ -21,28 +21,22 @@ def _tfmot_keras() -> Any:
     return tfmot.quantization.keras
 
 
-def _finetuned_float(bench: Workbench) -> bytes:
+def finetuned(bench: Workbench) -> Any:
+    """Stage: the float model trained further, exactly as long as QAT trains."""
     keras_model = bench.float_model()
     bench.finetune(keras_model)
-    converter = bench.tensorflow().lite.TFLiteConverter.from_saved_model(bench.export(keras_model))
-    return bytes(converter.convert())
+    return keras_model
 
 
-def _train_and_convert(bench: Workbench, fake_quantized: Any, promised: tuple[str, ...]) -> bytes:
-    """Fine-tune, convert, and hold the artifact to its name: the promised operators compute in int8.
+def _finetuned_float(bench: Workbench) -> bytes:
+    return bytes(convert.converter(bench, bench.export(bench.stage(finetuned))).convert())
 
-    tfmot does not fold a batch norm into a dense layer before it, for one; the converter then writes float operators
-    and int8 ones around the activations, and nobody says so.
-    """
+
+def train_and_convert(bench: Workbench, fake_quantized: Any) -> bytes:
+    """Fine-tune a fake-quantized model and convert it; its answers before conversion are kept for comparison."""
     bench.finetune(fake_quantized)
-    tf = bench.tensorflow()
-    converter = tf.lite.TFLiteConverter.from_saved_model(bench.export(fake_quantized))
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    artifact = bytes(converter.convert())
-    in_float, concerned = float_compute(artifact, promised)
-    if in_float:
-        raise Unsupported(f"{in_float} of {concerned} compute operators stay in float, so the artifact is not int8")
-    return artifact
+    bench.expect_answers_of(fake_quantized)
+    return bytes(convert.optimizing(bench, bench.export(fake_quantized)).convert())
 
 
 def _whole_model(bench: Workbench) -> bytes:
@@ -52,7 +46,7 @@ def _whole_model(bench: Workbench) -> bytes:
         fake_quantized = _tfmot_keras().quantize_model(keras_model)
     except (RuntimeError, ValueError) as error:  # tfmot's own ways to refuse a layer
         raise Unsupported(f"tfmot quantize_model: {error}") from error
-    return _train_and_convert(bench, fake_quantized, COMPUTE)
+    return train_and_convert(bench, fake_quantized)
 
 
 def _observed_dense(bench: Workbench, layer: Any) -> Any:
@@ -102,7 +96,7 @@ def _dense_only(bench: Workbench) -> bytes:
             fake_quantized = tfmot_keras.quantize_apply(annotated)
     except (RuntimeError, ValueError) as error:
         raise Unsupported(f"tfmot quantize_apply: {error}") from error
-    return _train_and_convert(bench, fake_quantized, ("FULLY_CONNECTED",))
+    return train_and_convert(bench, fake_quantized)
 
 
 VARIANTS = [
@@ -113,8 +107,10 @@ VARIANTS = [
         "Keras",
         _finetuned_float,
         Taxonomy("float32", "float32", "none"),
+        Promise(weights="float32", computes="float"),
         control=None,
         trained=True,
+        core=True,
     ),
     Variant(
         "qat_wi8_ai8",
@@ -123,8 +119,10 @@ VARIANTS = [
         "tfmot",
         _whole_model,
         Taxonomy(W_INT8, "int8 per-tensor asymmetric uniform", OBSERVED),
+        Promise(weights="int8", computes="integer"),
         control=FINETUNED_CONTROL,
         trained=True,
+        core=True,
         packages=PACKAGES,
     ),
     Variant(
@@ -136,8 +134,10 @@ VARIANTS = [
         Taxonomy(
             "int8 per-tensor symmetric uniform, dense layers; others float32", "int8 around dense layers", OBSERVED
         ),
+        Promise(weights="int8", computes="integer", covers=("FULLY_CONNECTED",)),
         control=FINETUNED_CONTROL,
         trained=True,
+        core=True,
         packages=PACKAGES,
     ),
 ]

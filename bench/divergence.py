@@ -1,0 +1,75 @@
+"""Where a fake-quantized Keras model and the artifact made of it part ways: the first tensor that differs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from bench import structure
+from bench.datasets import Array, Inputs, rows
+from bench.runtimes.litert import LiteRT
+
+EXAMPLES = 8
+# Of the tensor's RMS. An int8 activation in steps of 1/255 of its range differs by 1 % or so where a step is taken
+# another way; beyond this the layer computes something else.
+LIMIT = 0.1
+
+
+def first_divergent_tensor(keras_model: Any, tensorflow: Any, artifact: bytes, inputs: Inputs) -> str:
+    """One sentence that names the first layer whose output differs, in the order of the Keras model's layers.
+
+    Args:
+        inputs: prepared examples; the first 8 are looked at.
+    """
+    compared = 0
+    for name, expected, found in _pairs(keras_model, tensorflow, artifact, rows(inputs, slice(0, EXAMPLES))):
+        compared += 1
+        scale = float(np.sqrt(np.mean(expected**2))) or 1.0
+        error = float(np.sqrt(np.mean((found - expected) ** 2))) / scale
+        if error > LIMIT:
+            return f"first tensor that differs: {name}, by {100 * error:.0f} % of its RMS"
+    if not compared:
+        return "no tensor of the artifact could be matched with a layer"
+    return f"none of {compared} tensors differs by more than {100 * LIMIT:g} % of its RMS: rounding adds up"
+
+
+def _pairs(keras_model: Any, tf: Any, artifact: bytes, few: Inputs) -> Iterator[tuple[str, Array, Array]]:
+    """(layer, what Keras computes, what LiteRT computes) of every layer whose output is found in the artifact."""
+    layers = [layer for layer in keras_model.layers if _has_one_output(layer)]
+    outputs = tf.keras.Model(keras_model.inputs, [layer.output for layer in layers])(few, training=False)
+    computed = _activations(artifact, few)
+    for layer, output in zip(layers, outputs if isinstance(outputs, list) else [outputs], strict=True):
+        expected = np.asarray(output)
+        # The converter names a tensor by all the operators that it fused into it, the last one first.
+        for name, values in computed.items():
+            if f"/{layer.name}/" in name.split(";")[0] and values.size == expected.size:
+                yield layer.name, expected.reshape(len(expected), -1), values.reshape(len(expected), -1)
+                break
+
+
+def _has_one_output(layer: Any) -> bool:
+    if type(layer).__name__ == "InputLayer":
+        return False
+    try:
+        return not isinstance(layer.output, list | tuple | dict)
+    except (AttributeError, RuntimeError):  # used more than once, or never
+        return False
+
+
+def _activations(artifact: bytes, few: Inputs) -> dict[str, Array]:
+    """Real values of every activation, shape (examples, ...), by name."""
+    runner = LiteRT(artifact, runtime="litert-builtin", keep_tensors=True)
+    graph = structure.read(artifact)
+    quantized = {
+        t.name: t for t in graph.tensors if t.data is None and t.dtype in ("int8", "int16", "uint8", "float32")
+    }
+    found: dict[str, list[Array]] = {}
+    count = len(next(iter(few.values())) if isinstance(few, dict) else few)
+    for i in range(count):
+        runner.run(rows(few, slice(i, i + 1)))
+        for name, values in runner.tensors().items():
+            if name in quantized:
+                tensor = quantized[name]
+                scale, zero = (tensor.scales[0], tensor.zero_points[0]) if tensor.scales else (1.0, 0)
+                found.setdefault(name, []).append((values.astype(np.float64) - zero) * scale)
+    return {name: np.stack(values) for name, values in found.items() if len(values) == count}

@@ -1,0 +1,143 @@
+"""Census of an artifact: constants and activations by dtype, operators by precision, weights one by one."""
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from bench import structure
+from bench.build import code_sha256
+from bench.datasets import Array
+from bench.errors import BadInput
+from bench.records import Amount, Census, Compute, Contents, Port, Range
+from bench.store import Store, digest
+from bench.structure import COMPUTE, Graph, Operator, Tensor
+
+_CONTENTS = "contents.json"
+_BITS = {"int2": 2, "int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32}
+
+
+def through_store(artifact: Path, sha256: str, store: Store) -> Contents:
+    """Census and ranges of a file, read once for all runs."""
+    recipe = {"what": "contents", "artifact": sha256, "code": code_sha256("structure.py", "measure/structure.py")}
+    folder = store.get(digest(recipe))
+    if folder is None:
+        content = artifact.read_bytes()
+        contents = Contents(census=census(content), ranges=ranges(content))
+        text = contents.model_dump_json(exclude_none=True)
+        folder = store.put(digest(recipe), {_CONTENTS: text.encode()}, recipe)
+    return Contents.model_validate_json((folder / _CONTENTS).read_text(encoding="utf-8"))
+
+
+def of_file(path: Path) -> Contents:
+    """What is in anybody's ``.tflite``. Raises BadInput where it is none."""
+    try:
+        content = path.read_bytes()
+        return Contents(census=census(content), ranges=ranges(content))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    except Exception as error:  # a damaged flatbuffer fails in as many ways as it has fields
+        raise BadInput(f"{path}: is not a whole .tflite file ({type(error).__name__}: {error})") from None
+
+
+def census(artifact: bytes) -> Census:
+    """Everything that a file's name can be held to. Raises ValueError where it is no ``.tflite``."""
+    graph = structure.read(artifact)
+    constants: dict[str, list[int]] = {}
+    for tensor in graph.tensors:
+        if tensor.data is not None:
+            constants.setdefault(tensor.dtype, []).append(len(tensor.data))
+    activations = [tensor for tensor in graph.tensors if tensor.data is None]
+    operators: dict[str, Counter[str]] = {}
+    for operator in graph.operators:
+        operators.setdefault(operator.name, Counter())[operator.precision] += 1
+    return Census(
+        constants={name: Amount(count=len(sizes), bytes=sum(sizes)) for name, sizes in constants.items()},
+        scales=sum(len(tensor.scales) for tensor in graph.tensors),
+        activations=dict(Counter(tensor.dtype for tensor in activations)),
+        operators={name: dict(counts) for name, counts in operators.items()},
+        inputs=[_port(tensor) for tensor in graph.inputs],
+        outputs=[_port(tensor) for tensor in graph.outputs],
+        compute=_compute(graph),
+        degenerate=[tensor.name[:80] for tensor in activations if _is_degenerate(tensor)],
+    )
+
+
+def ranges(artifact: bytes) -> list[Range]:
+    """What every quantized tensor can hold, in real values."""
+    found = []
+    for tensor in structure.read(artifact).tensors:
+        bits = _BITS.get(tensor.dtype)
+        if not tensor.scales or bits is None or bits == 32:  # a bias has the scale of its products, not a range
+            continue
+        widest = int(np.argmax(tensor.scales))
+        scale, zero_point = (
+            tensor.scales[widest],
+            (tensor.zero_points or (0,))[min(widest, len(tensor.zero_points) - 1)],
+        )
+        least = 0 if tensor.dtype.startswith("u") else -(2 ** (bits - 1))
+        low, high = scale * (least - zero_point), scale * (least + 2**bits - 1 - zero_point)
+        if math.isfinite(low) and math.isfinite(high):
+            name = tensor.name[:120]
+            constant = tensor.data is not None
+            found.append(
+                Range(
+                    tensor=name,
+                    dtype=tensor.dtype,
+                    granularity=tensor.granularity,
+                    constant=constant,
+                    low=low,
+                    high=high,
+                )
+            )
+    return found
+
+
+def _port(tensor: Tensor) -> Port:
+    scale = tensor.scales[0] if tensor.scales else None
+    zero_point = tensor.zero_points[0] if tensor.scales else None
+    return Port(name=tensor.name, dtype=tensor.dtype, shape=list(tensor.shape), scale=scale, zero_point=zero_point)
+
+
+def _is_degenerate(tensor: Tensor) -> bool:
+    # The smallest normal float32: below it a quotient of two scales is no longer a number.
+    return any(not math.isfinite(scale) or scale < np.finfo(np.float32).tiny for scale in tensor.scales)
+
+
+def _compute(graph: Graph) -> list[Compute]:
+    found = []
+    for operator in graph.operators:
+        if operator.name not in COMPUTE:
+            continue
+        weights = graph.weights_of(operator)
+        found += [_weighted(operator, tensor) for tensor in weights]
+        if not weights:
+            found.append(Compute(operator=operator.name, precision=operator.precision))
+    return found
+
+
+def _weighted(operator: Operator, tensor: Tensor) -> Compute:
+    values = tensor.values()
+    # The stored integer that means 0 is the zero point; weights are symmetric nearly always, and then it is 0 itself.
+    zero = tensor.zero_points[0] if len(set(tensor.zero_points)) == 1 else 0
+    return Compute(
+        operator=operator.name,
+        precision=operator.precision,
+        weights=tensor.dtype,
+        granularity=tensor.granularity,
+        shape=list(tensor.shape),
+        zeros=float(np.mean(values == zero)) if values.size else 0.0,
+        distinct=len(np.unique(values)),
+        distinct_in_channel=_distinct_in_channel(values, operator.name),
+    )
+
+
+def _distinct_in_channel(values: Array, operator: str) -> int:
+    # Output channels come first, save in a depthwise convolution, where they come last.
+    last = operator == "DEPTHWISE_CONV_2D"
+    rows = np.moveaxis(values, -1, 0) if last else values
+    rows = np.sort(rows.reshape(len(rows), -1) if rows.ndim > 1 else rows.reshape(1, -1), axis=1)
+    if rows.size == 0:
+        return 0
+    return int(1 + (rows[:, 1:] != rows[:, :-1]).sum(axis=1).max()) if rows.shape[1] > 1 else 1

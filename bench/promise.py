@@ -1,0 +1,121 @@
+"""Whether an artifact is what its variant's name says: a promise and a census in, what is broken out. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from bench.records import Census, Compute
+from bench.structure import CASTS
+from bench.variants.declare import Promise
+
+# Kernels that pruning and clustering work on.
+COMPRESSIBLE = ("CONV_2D", "FULLY_CONNECTED")
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+
+
+def broken(promise: Promise, census: Census) -> list[str]:
+    """One sentence for each thing that does not hold; empty where the promise is kept."""
+    found = [*_operators(promise, census), *_granularity(promise, census), *_io(promise, census)]
+    found += _rest_in_float(promise, census) + _compression(promise, census)
+    if census.degenerate:
+        found.append(
+            f"{len(census.degenerate)} activations have an empty range (min = max), first {census.degenerate[0]}"
+        )
+    return found
+
+
+def _covered(promise: Promise, census: Census) -> list[Compute]:
+    return [
+        one
+        for one in census.compute
+        if (not promise.covers or one.operator in promise.covers) and _elements(one) >= promise.min_elements
+    ]
+
+
+def _elements(one: Compute) -> int:
+    count = 1
+    for size in one.shape:
+        count *= size
+    return count
+
+
+def _operators(promise: Promise, census: Census) -> list[str]:
+    covered = _covered(promise, census)
+    if promise.covers and not covered:
+        return [f"it has no {' or '.join(promise.covers)}"]
+    wrong = [one for one in covered if not _kept(promise, one)]
+    in_float = [one for one in wrong if one.precision == "float"]
+    least, most = promise.in_float
+    if len(wrong) > len(in_float) or not least <= len(in_float) <= most:
+        expected = " ".join(word for word in (promise.weights, promise.computes) if word)
+        allowed = f"; {least} to {most} in float are meant" if most else ""
+        return [f"{len(wrong)} of {len(covered)} compute operators are not {expected}: {_counted(wrong)}{allowed}"]
+    return []
+
+
+def _kept(promise: Promise, one: Compute) -> bool:
+    if promise.weights and one.weights is not None and one.weights != promise.weights:
+        return False
+    if promise.computes is None:
+        return True
+    # A product of two activations has no integer weights to be hybrid with.
+    return one.precision == promise.computes or (promise.computes == "hybrid" and one.weights is None)
+
+
+def _counted(found: Iterable[Compute]) -> str:
+    counts = Counter(f"{one.operator} {one.weights or 'activations'} {one.precision}" for one in found)
+    return ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "none"
+
+
+def _granularity(promise: Promise, census: Census) -> list[str]:
+    covered = [one for one in _covered(promise, census) if one.weights == (promise.weights or one.weights)]
+    if promise.granularity == "per-tensor":
+        wrong = [one for one in covered if one.granularity != "per-tensor"]
+    elif promise.granularity == "per-channel":
+        wrong = [one for one in covered if one.operator in CONVOLUTIONS and one.granularity == "per-tensor"]
+        wrong = [one for one in wrong if _channels(one) > 1]
+    elif promise.granularity == "blockwise":
+        wrong = [] if any(one.granularity == "blockwise" for one in covered) else covered
+    else:
+        return []
+    return [f"{len(wrong)} of {len(covered)} weight tensors are not {promise.granularity}"] if wrong else []
+
+
+def _channels(one: Compute) -> int:
+    return one.shape[-1] if one.operator == "DEPTHWISE_CONV_2D" else one.shape[0]
+
+
+def _io(promise: Promise, census: Census) -> list[str]:
+    """Whole numbers that a model takes as such (an index, a token) have no scale, and are not meant."""
+    ports = [*census.inputs, *census.outputs]
+    wrong = [port for port in ports if port.dtype != promise.io and (port.scale or port.dtype.startswith("float"))]
+    return [f"{port.name[:60]} is {port.dtype}, not {promise.io}" for port in wrong] if promise.io else []
+
+
+def _rest_in_float(promise: Promise, census: Census) -> list[str]:
+    if not promise.all_integer:
+        return []
+    in_float = {name: counts.get("float", 0) for name, counts in census.operators.items() if name not in CASTS}
+    left = ", ".join(f"{count} {name}" for name, count in sorted(in_float.items()) if count)
+    return [f"operators left in float: {left}"] if left else []
+
+
+def _compression(promise: Promise, census: Census) -> list[str]:
+    kernels = [one for one in census.compute if one.operator in COMPRESSIBLE and one.weights is not None]
+    found = []
+    if promise.sparsity is not None:
+        zeros = zero_share(kernels)
+        if zeros < promise.sparsity:
+            found.append(
+                f"{100 * zeros:.1f} % of the kernels' weights are 0, {100 * promise.sparsity:g} % are promised"
+            )
+    if promise.distinct is not None:
+        worst = max((one.distinct_in_channel or 0 for one in kernels), default=0)
+        if worst > promise.distinct:
+            found.append(f"a kernel has {worst} distinct values in a channel, {promise.distinct} are promised")
+    return found
+
+
+def zero_share(kernels: list[Compute]) -> float:
+    """Share of zeros over all the weights of ``kernels``."""
+    total = sum(_elements(one) for one in kernels)
+    return sum((one.zeros or 0.0) * _elements(one) for one in kernels) / total if total else 0.0

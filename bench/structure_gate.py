@@ -1,0 +1,113 @@
+"""The judge of structure: (census, promise, baseline) -> judgements. Pure, as :mod:`bench.gate` is."""
+
+from collections.abc import Mapping
+
+from bench.gate import Subject, missing, same_reason
+from bench.promise import broken
+from bench.records import Amount, BaselineCell, Census, Compute, Judgement, Kind, Port, Verdict
+from bench.variants.declare import Promise
+
+MOST_CHANGES = 4
+
+
+def judge(
+    subject: Subject, census: Census, promise: Promise, baseline: BaselineCell | None, trained: bool
+) -> list[Judgement]:
+    """Whether the artifact is what its name says, and whether it is still made of what it was."""
+    return [_promise(subject, broken(promise, census), baseline), _census(subject, census, baseline, trained)]
+
+
+def _promise(subject: Subject, sentences: list[str], baseline: BaselineCell | None) -> Judgement:
+    reason = "; ".join(sentences)
+    declared = baseline.broken_promise if baseline else None
+    action = ""
+    if not reason:
+        verdict, message = Verdict.PASS, f"{subject.id}: the artifact is what its name says"
+        if declared:
+            verdict, message = Verdict.IMPROVED, f"{message}; it was not so before: {declared}"
+            action = subject.action()
+    elif declared is not None and same_reason(declared, reason):
+        verdict, message = Verdict.UNSUPPORTED, f"{subject.id}: not what its name says, as declared: {reason}"
+    else:
+        verdict, message = Verdict.REGRESSED, f"{subject.id}: the artifact is not what its name says: {reason}"
+        action = subject.action("declare that the tools can do no better")
+    return Judgement(
+        kind=Kind.STRUCTURE,
+        measurement="promise",
+        against="promise",
+        verdict=verdict,
+        message=message,
+        action=action,
+    )
+
+
+def _census(subject: Subject, census: Census, baseline: BaselineCell | None, trained: bool) -> Judgement:
+    if baseline is None or baseline.census is None:
+        return missing(subject, Kind.STRUCTURE, "census", baseline)
+    changes = differences(census, baseline.census, trained)
+    shown = "; ".join(changes[:MOST_CHANGES])
+    more = f"; and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
+    return Judgement(
+        kind=Kind.STRUCTURE,
+        measurement="census",
+        against="baseline",
+        verdict=Verdict.REGRESSED if changes else Verdict.PASS,
+        message=f"{subject.id}: the artifact is made of {'something else: ' + shown + more if changes else 'the same'}",
+        action=subject.action() if changes else "",
+    )
+
+
+def differences(census: Census, accepted: Census, trained: bool) -> list[str]:
+    """What is not as it was, one phrase each.
+
+    Weights that were trained again differ a little in zeros, distinct values and ranges; what is converted from the
+    same weights does not, save by the rounding of another processor.
+    """
+    found = _count_changes("constants", census.constants, accepted.constants)
+    found += _count_changes("activations", census.activations, accepted.activations)
+    found += _count_changes("operators", census.operators, accepted.operators)
+    for what in ("inputs", "outputs"):
+        found += _port_changes(what, getattr(census, what), getattr(accepted, what), 0.25 if trained else 0.01)
+    if len(census.compute) != len(accepted.compute):
+        return [*found, f"{len(census.compute)} weight tensors, not {len(accepted.compute)}"]
+    share, count = (0.05, 0.2) if trained else (0.01, 0.02)
+    for position, (new, old) in enumerate(zip(census.compute, accepted.compute, strict=True), 1):
+        found += [f"{position}. {old.operator}: {change}" for change in _compute_changes(new, old, share, count)]
+    return found
+
+
+def _count_changes(what: str, new: Mapping[str, object], old: Mapping[str, object]) -> list[str]:
+    changed = [name for name in sorted({*new, *old}) if new.get(name) != old.get(name)]
+    return [f"{what} {name} {_shown(new.get(name))}, not {_shown(old.get(name))}" for name in changed]
+
+
+def _shown(counted: object) -> str:
+    if isinstance(counted, Amount):
+        return f"{counted.count} of {counted.bytes:,} bytes"
+    if isinstance(counted, dict):
+        return " + ".join(f"{count} {name}" for name, count in sorted(counted.items()))
+    return "none" if counted is None else str(counted)
+
+
+def _port_changes(what: str, new: list[Port], old: list[Port], tolerance: float) -> list[str]:
+    if [(port.dtype, port.shape) for port in new] != [(port.dtype, port.shape) for port in old]:
+        types = [", ".join(f"{port.dtype} {port.shape}" for port in ports) for ports in (new, old)]
+        return [f"{what} {types[0]}, not {types[1]}"]
+    return [
+        f"{what} {mine.name[:40]} scale {mine.scale:.4g}, not {his.scale:.4g}"
+        for mine, his in zip(new, old, strict=True)
+        if mine.scale is not None and his.scale and abs(mine.scale / his.scale - 1) > tolerance
+    ]
+
+
+def _compute_changes(new: Compute, old: Compute, share: float, count: float) -> list[str]:
+    found = [
+        f"{field} {getattr(new, field)}, not {getattr(old, field)}"
+        for field in ("operator", "precision", "weights", "granularity", "shape")
+        if getattr(new, field) != getattr(old, field)
+    ]
+    if new.zeros is not None and old.zeros is not None and abs(new.zeros - old.zeros) > share:
+        found.append(f"{100 * new.zeros:.1f} % zeros, not {100 * old.zeros:.1f} %")
+    if new.distinct and old.distinct and abs(new.distinct - old.distinct) > max(2, count * old.distinct):
+        found.append(f"{new.distinct} distinct values, not {old.distinct}")
+    return found
