@@ -125,7 +125,7 @@ def _built(folder: Path, cached: bool) -> Built:
 
 def _make(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> dict[str, bytes]:
     training.seed_everything(seed)
-    workbench = _Workbench(model, seed, train_seed, store)
+    workbench = StoreWorkbench(model, seed, train_seed, store)
     try:
         made = variant.make(workbench)
         return {ARTIFACT: made, **workbench.kept(made)}
@@ -137,7 +137,7 @@ def _make(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | 
         raise
 
 
-class _Workbench:
+class StoreWorkbench:
     """See :class:`bench.variants.declare.Workbench`."""
 
     def __init__(self, model: ReferenceModel, seed: int, train_seed: int | None, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""What is really in an artifact, read from artifacts that the converter made, and the judge that holds it to its name."""
+"""What is really in an artifact that a converter made, and the judge that holds it to its name."""
 
 import json
 import shutil

@@ -14,6 +14,7 @@ from bench.records import Amount, Census, Compute, Contents, Port, Range
 from bench.store import Store, digest
 from bench.structure import COMPUTE, Graph, Operator, Tensor
 
+EMPTY_SPAN = 1e-5  # the converter gives an empty range a span of 2e-6
 _CONTENTS = "contents.json"
 _BITS = {"int2": 2, "int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32}
 
@@ -101,8 +102,8 @@ def _port(tensor: Tensor) -> Port:
 
 
 def _is_degenerate(tensor: Tensor) -> bool:
-    # The smallest normal float32: below it a quotient of two scales is no longer a number.
-    return any(not math.isfinite(scale) or scale < np.finfo(np.float32).tiny for scale in tensor.scales)
+    steps = 2 ** _BITS.get(tensor.dtype, 32) - 1
+    return any(not math.isfinite(scale) or scale * steps < EMPTY_SPAN for scale in tensor.scales)
 
 
 def _compute(graph: Graph) -> list[Compute]:
