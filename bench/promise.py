@@ -27,8 +27,15 @@ def _covered(promise: Promise, census: Census) -> list[Compute]:
     return [
         one
         for one in census.compute
-        if (not promise.covers or one.operator in promise.covers) and _elements(one) >= promise.min_elements
+        if (not promise.covers or one.operator in promise.covers)
+        and _elements(one) >= promise.min_elements
+        and not (promise.rotations and _is_rotation(one))
     ]
+
+
+def _is_rotation(one: Compute) -> bool:
+    square = len(one.shape) == 2 and one.shape[0] == one.shape[1]
+    return one.weights == "float32" and square and (one.distinct or 0) <= 2
 
 
 def _elements(one: Compute) -> int:

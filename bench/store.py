@@ -52,7 +52,12 @@ def _collect_source(function: Callable[..., Any], module: str, parts: dict[str, 
         return
     parts[name] = inspect.getsource(function)
     for captured, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        parts[f"{name}: {captured}"] = repr(cell.cell_contents)
+        value = cell.cell_contents
+        if inspect.isfunction(value):  # its address would make another key in each process
+            _collect_source(value, value.__module__, parts)
+            parts[f"{name}: {captured}"] = value.__qualname__
+        else:
+            parts[f"{name}: {captured}"] = repr(value)
     names = set(_all_names(function.__code__))
     for used, value in sorted(vars(inspect.getmodule(function)).items()):
         if used not in names:

@@ -66,9 +66,7 @@ MODEL = ReferenceModel(
     seed_scores=(0.9781, 0.9781, 0.9785, 0.9798, 0.9778),
     floors={
         "ptq_float16": Floor(0.05, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
-        "aeq_dynamic_wi4_afp32": Floor(
-            0.5, "int4 weights without any training: for devices that have room for nothing more; the drop is its price"
-        ),
+        "*wi4*": Floor(0.5, "int4 weights are for devices that have room for nothing more; the drop is its price"),
         "ptq": Floor(0.2, "over twice the sd between training runs (0.08 pp); less would be lost in retraining"),
         "qat": Floor(0.2, "training with quantization must not be worse than PTQ's limit"),
     },

@@ -48,9 +48,6 @@ MODEL = ReferenceModel(
     seed_scores=(0.8643, 0.8602, 0.8608, 0.8621, 0.8622),
     floors={
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
-        "aeq_static_wi8_ai8": Floor(
-            3.0, "never to be shipped, as it is no smaller than float32; watched for the day it is"
-        ),
         "ptq": Floor(0.5, "the most that this project would ship for 30 % of the size; a lost state costs tens of pp"),
         "qat": Floor(0.5, "training with quantization must not be worse than PTQ's limit"),
     },

@@ -71,9 +71,7 @@ MODEL = ReferenceModel(
     seed_scores=(0.8748, 0.8819, 0.8715, 0.8756, 0.8668),
     floors={
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
-        "aeq_dynamic_wi4_afp32": Floor(
-            3.0, "int4 weights without any training: for devices that have room for nothing more; the drop is its price"
-        ),
+        "*wi4*": Floor(3.0, "int4 weights are for devices that have room for nothing more; the drop is its price"),
         "ptq": Floor(0.5, "the most that this project would ship for 40 % of the size, hard case or not"),
         "qat": Floor(0.5, "training with quantization must not be worse than PTQ's limit"),
     },

@@ -37,6 +37,7 @@ MODEL = ReferenceModel(
     trains_in_gate=True,
     floors={
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
+        "*wi4*": Floor(1.0, "int4 weights are for devices that have room for nothing more; the drop is its price"),
         "ptq": Floor(0.5, "the most that this project would ship for a quarter of the size"),
         "qat": Floor(0.5, "training with quantization must not be worse than PTQ's limit"),
     },

@@ -1,5 +1,7 @@
 """The store: what goes in comes out, damage is noticed, and a key follows the code that decides a result."""
 
+import subprocess
+import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +52,30 @@ def test_the_fingerprint_follows_captured_values() -> None:
 
     assert source_fingerprint(make("a")) == source_fingerprint(make("a"))
     assert source_fingerprint(make("a")) != source_fingerprint(make("b"))
+
+
+def _one() -> int:
+    return 1
+
+
+def _two() -> int:
+    return 2
+
+
+def test_a_captured_function_counts_by_its_source_not_its_address() -> None:
+    def make(function: Callable[[], int]) -> Callable[[], int]:
+        return lambda: function()
+
+    assert source_fingerprint(make(_one)) != source_fingerprint(make(_two))
+    code = "from test_store import _one; from bench.store import source_fingerprint\n"
+    code += "def make(f):\n    return lambda: f()\nimport sys; sys.stdout.write(source_fingerprint(make(_one)))"
+    script = Path(__file__).parent / "_fingerprint.py"
+    script.write_text(code)
+    try:
+        printed = {subprocess.check_output([sys.executable, str(script)], text=True) for _ in range(2)}
+    finally:
+        script.unlink()
+    assert len(printed) == 1
 
 
 def _module(helper: str, other: str) -> types.ModuleType:

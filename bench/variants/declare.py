@@ -82,6 +82,7 @@ class Promise:
         in_float: least and most compute operators that may compute in float in spite of it.
         granularity: ``per-tensor``: no weight tensor has more than one scale; ``per-channel``: every convolution has
             one a channel; ``blockwise``: some weight tensor has one a block; None: any.
+        rotations: rotations of the activations, each a product with a square matrix of +c and -c, may compute in float.
         io: dtype of inputs and outputs; None: any (a model may take whole numbers).
         all_integer: no operator but casts computes in float.
         sparsity: least share of zeros in the weights of convolutions and fully connected layers; None: any.
@@ -94,6 +95,7 @@ class Promise:
     covers: tuple[str, ...] = ()
     in_float: tuple[int, int] = (0, 0)
     granularity: Literal["per-tensor", "per-channel", "blockwise"] | None = None
+    rotations: bool = False
     io: str | None = "float32"
     all_integer: bool = False
     sparsity: float | None = None

@@ -4,7 +4,7 @@ from bench.variants import convert
 from bench.variants.declare import Promise, Taxonomy, Variant, Workbench
 
 FLOAT = "float32"
-W_INT8 = "int8 per-channel symmetric uniform (dense layers per-tensor where the converter says so)"
+W_INT8 = "int8 per-channel symmetric uniform"
 A_INT8 = "int8 per-tensor asymmetric uniform"
 CALIBRATED = "min-max over the calibration split"
 
@@ -33,6 +33,29 @@ def _static_int_io(bench: Workbench) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
+    return bytes(converter.convert())
+
+
+def _static_uint8_io(bench: Workbench) -> bytes:
+    tf = bench.tensorflow()
+    converter = convert.calibrated(bench, bench.saved_float_model())
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.uint8
+    return bytes(converter.convert())
+
+
+def _static_int_only(bench: Workbench) -> bytes:
+    converter = convert.calibrated(bench, bench.saved_float_model())
+    converter.target_spec.supported_ops = [bench.tensorflow().lite.OpsSet.TFLITE_BUILTINS_INT8]
+    return bytes(converter.convert())
+
+
+def _static_per_tensor(bench: Workbench) -> bytes:
+    converter = convert.calibrated(bench, bench.saved_float_model())
+    converter._experimental_disable_per_channel = True
+    # Dense layers have a switch of their own; set, too, lest a later converter let the first one leave them out.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return bytes(converter.convert())
 
 
@@ -110,5 +133,32 @@ VARIANTS = [
         Taxonomy(W_INT8, "int16 per-tensor symmetric uniform", CALIBRATED),
         Promise(weights="int8", computes="integer"),
         core=True,
+    ),
+    Variant(
+        "ptq_static_wi8_ai8_uint8_io",
+        "int8 throughout, but uint8 input and output, as a camera gives them; fails rather than leave float operators",
+        "ptq",
+        "TFLite converter",
+        _static_uint8_io,
+        Taxonomy(W_INT8, A_INT8, CALIBRATED),
+        Promise(weights="int8", computes="integer", granularity="per-channel", io="uint8", all_integer=True),
+    ),
+    Variant(
+        "ptq_static_wi8_ai8_int_only",
+        "int8 between float input and output; fails rather than leave an operator in float",
+        "ptq",
+        "TFLite converter",
+        _static_int_only,
+        Taxonomy(W_INT8, A_INT8, CALIBRATED),
+        Promise(weights="int8", computes="integer", granularity="per-channel", all_integer=True),
+    ),
+    Variant(
+        "ptq_static_wi8_ai8_per_tensor",
+        "int8 weights and activations, one scale for each weight tensor",
+        "ptq",
+        "TFLite converter",
+        _static_per_tensor,
+        Taxonomy("int8 per-tensor symmetric uniform", A_INT8, CALIBRATED),
+        Promise(weights="int8", computes="integer", granularity="per-tensor"),
     ),
 ]
