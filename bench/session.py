@@ -114,7 +114,7 @@ class Session:
         for cell_id, kinds in wanted.items():
             self._add(cell_id, kinds, selected=True)
         for planned in list(self._planned.values()):
-            for control in {planned.variant.control or FLOAT_CONTROL, FLOAT_CONTROL} - {planned.variant.name}:
+            for control in _controls(planned.variant) - {planned.variant.name}:
                 cell_id = f"{planned.model.name}/{control}"
                 if cell_id not in self._planned:
                     self._add(cell_id, planned.kinds - {Kind.LATENCY}, selected=False)
@@ -563,6 +563,13 @@ def _latency_measurements(timed: latency.Latency) -> dict[str, Measurement]:
         "latency_ratio": over_processes(timed.ratios(), "ratio to float32"),
         "control_to_yardstick": over_processes(timed.control_to_yardstick(), "ratio to yardstick"),
     }
+
+
+def _controls(variant: Variant) -> set[str]:
+    """What a variant is compared with, what that is compared with, and so on; the float control always."""
+    if variant.control is None:
+        return {FLOAT_CONTROL}
+    return {variant.control} | _controls(VARIANTS[variant.control])
 
 
 def _check_numbers(options: RunOptions) -> None:

@@ -64,6 +64,8 @@ def _collect_source(function: Callable[..., Any], module: str, parts: dict[str, 
             continue
         if inspect.isfunction(value) and _neighbours(module, value.__module__):
             _collect_source(value, module, parts)
+        elif inspect.isclass(value) and "." in module and _neighbours(module, value.__module__):
+            parts[f"{value.__module__}.{used}"] = inspect.getsource(value)
         elif inspect.ismodule(value) and _neighbours(module, value.__name__):
             for inner, member in sorted(vars(value).items()):
                 if inner in names and inspect.isfunction(member) and member.__module__ == value.__name__:

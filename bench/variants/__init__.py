@@ -1,6 +1,6 @@
 """Variants: each a way of turning a float Keras model into a ``.tflite`` file, declared in its family's file."""
 
-from bench.variants import aeq, mixed, ptq, qat
+from bench.variants import aeq, collaborative, mixed, ptq, qat
 from bench.variants.declare import FINETUNED_CONTROL, FLOAT_CONTROL, Taxonomy, Variant, Workbench
 
 __all__ = ["FINETUNED_CONTROL", "FLOAT_CONTROL", "VARIANTS", "Taxonomy", "Variant", "Workbench"]
@@ -15,4 +15,6 @@ def _by_name(*families: list[Variant]) -> dict[str, Variant]:
     return named
 
 
-VARIANTS: dict[str, Variant] = _by_name(ptq.VARIANTS, aeq.VARIANTS, mixed.VARIANTS, qat.VARIANTS)
+VARIANTS: dict[str, Variant] = _by_name(
+    ptq.VARIANTS, aeq.VARIANTS, mixed.VARIANTS, qat.VARIANTS, collaborative.VARIANTS
+)

@@ -85,8 +85,10 @@ class Promise:
         rotations: rotations of the activations, each a product with a square matrix of +c and -c, may compute in float.
         io: dtype of inputs and outputs; None: any (a model may take whole numbers).
         all_integer: no operator but casts computes in float.
-        sparsity: least share of zeros in the weights of convolutions and fully connected layers; None: any.
-        distinct: most distinct values along one channel of a convolution's or fully connected layer's weights.
+        sparsity: least share of zeros in the kernel of a convolution or fully connected layer; None: any.
+        distinct: most distinct values along one channel of such a kernel; None: any.
+        compressed: least share of all kernels' weights that lie in kernels which keep ``sparsity`` and ``distinct``:
+            tfmot does not compress attention, say, which is made of fully connected operators in the end.
     """
 
     weights: str | None = None
@@ -100,6 +102,7 @@ class Promise:
     all_integer: bool = False
     sparsity: float | None = None
     distinct: int | None = None
+    compressed: float = 0.45
 
 
 @dataclass(frozen=True)
