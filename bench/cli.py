@@ -98,13 +98,27 @@ def models(model_dir: ModelDir = _DEFAULTS.model_dir) -> None:
 
 
 @app.command()
-def variants() -> None:
+def variants(
+    taxonomy: Annotated[
+        bool, typer.Option("--taxonomy", help="what is quantized, how, and by which range; Markdown")
+    ] = False,
+) -> None:
     """List the variants, one a line.
 
-    Example: quantbench variants
+    Example: quantbench variants --taxonomy
     """
     from bench.variants import VARIANTS
 
+    if taxonomy:
+        from tabulate import tabulate
+
+        rows = [
+            [f"`{v.name}`", v.engine, v.taxonomy.weights, v.taxonomy.activations, v.taxonomy.range, v.control or ""]
+            for v in VARIANTS.values()
+        ]
+        headers = ["variant", "engine", "weights", "activations", "range", "compared with"]
+        typer.echo(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+        return
     _list({name: variant.description for name, variant in VARIANTS.items()})
 
 

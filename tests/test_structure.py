@@ -38,12 +38,54 @@ def artifact(store: Path) -> Artifact:
     return made
 
 
-UNTRAINED = [name for name, variant in VARIANTS.items() if not variant.trained]
+TOO_LARGE = "aeq_dynamic_wi4_gptq_afp32"  # for the one dense layer of seed_cnn
+UNTRAINED = [name for name, variant in VARIANTS.items() if not variant.trained and name != TOO_LARGE]
 
 
 @pytest.mark.parametrize("variant", UNTRAINED)
 def test_every_artifact_of_seed_cnn_is_what_its_name_says(artifact: Artifact, variant: str) -> None:
     assert broken(VARIANTS[variant].promise, census(artifact(variant))) == []
+
+
+def test_what_an_algorithm_cannot_take_is_refused_in_words(store: Path) -> None:
+    model = load_models(ROOT / "models")["seed_cnn"]
+    built = build.artifact(model, VARIANTS[TOO_LARGE], 0, None, Store(store))
+    assert built.refusal == "the model has no dense layer whose rows have a length that the algorithm takes"
+
+
+def _kernels(*shares: tuple[int, float, int]) -> Census:
+    """A census of dense kernels: (weights, share of zeros, distinct values in a channel)."""
+    compute = [
+        {
+            "operator": "FULLY_CONNECTED",
+            "precision": "integer",
+            "weights": "int8",
+            "shape": [1, size],
+            "zeros": zeros,
+            "distinct": distinct,
+            "distinct_in_channel": distinct,
+        }
+        for size, zeros, distinct in shares
+    ]
+    empty: dict[str, object] = {name: {} for name in ("constants", "activations", "operators")}
+    return Census.model_validate(empty | {"scales": 0, "inputs": [], "outputs": [], "compute": compute})
+
+
+@pytest.mark.parametrize(
+    ("kernels", "kept"),
+    [
+        ([(100, 0.5, 16)], True),
+        ([(99, 49 / 99, 16)], True),  # half of an odd number, rounded
+        ([(100, 0.48, 16)], False),
+        ([(100, 0.5, 17)], False),
+        ([(50, 0.5, 16), (50, 0.0, 200)], True),  # attention beside dense layers
+        ([(40, 0.5, 16), (60, 0.0, 200)], False),
+        ([], False),
+    ],
+)
+def test_a_promise_of_zeros_and_few_values(kernels: list[tuple[int, float, int]], kept: bool) -> None:
+    promise = Promise(sparsity=0.5, distinct=16)
+    assert (broken(promise, _kernels(*kernels)) == []) is kept
 
 
 def test_what_a_census_counts(artifact: Artifact) -> None:
