@@ -1,6 +1,7 @@
 """The plain typed records that pass between the rooms, and their JSON Schema. Imports nothing of ours but errors.
 
-Formats carry a semantic version: a reader takes any minor version of its own major one, and refuses a newer major.
+Formats carry a semantic version: a reader takes its own and older ones of the same major version. Newer ones are refused
+in words, for unknown keys are refused too.
 """
 
 import json
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bench.errors import BadInput
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 class Verdict(StrEnum):
@@ -377,10 +378,10 @@ def _check_version(path: Path, data: dict[str, Any], record: type[Record], what:
     if data.get("kind") != kind:
         raise BadInput(f"{path}: field 'kind': expected {kind!r}, found {data.get('kind')!r}; this is no {what}")
     version = str(data.get("schema_version"))
-    major = version.split(".")[0]
-    if not major.isdigit():
+    parts = version.split(".")
+    if not all(part.isdigit() for part in parts):
         raise BadInput(f"{path}: field 'schema_version': expected a version like {SCHEMA_VERSION!r}, found {version!r}")
-    if int(major) > int(SCHEMA_VERSION.split(".")[0]):
+    if [int(part) for part in parts] > [int(part) for part in SCHEMA_VERSION.split(".")]:
         raise BadInput(
             f"{path}: field 'schema_version': {version} is newer than this quantbench reads ({SCHEMA_VERSION}); "
             "upgrade quantbench"

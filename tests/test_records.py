@@ -54,6 +54,7 @@ def _score(data: dict[str, Any]) -> dict[str, Any]:
         (lambda d: _score(d).update(tolerence=1), ["score.tolerence", "Extra inputs"]),
         (lambda d: _score(d).pop("n"), ["score.n", "required"]),
         (lambda d: d.update(schema_version="2.0"), ["schema_version", "2.0 is newer", "upgrade quantbench"]),
+        (lambda d: d.update(schema_version="1.99"), ["schema_version", "1.99 is newer", "upgrade quantbench"]),
         (lambda d: d.update(schema_version="new"), ["schema_version", "expected a version like"]),
         (lambda d: d.update(kind="quantbench.report"), ["field 'kind'", "this is no baseline"]),
     ],
