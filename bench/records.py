@@ -1,7 +1,7 @@
 """The plain typed records that pass between the rooms, and their JSON Schema. Imports nothing of ours but errors.
 
-Formats carry a semantic version: a reader takes its own and older ones of the same major version. Newer ones are refused
-in words, for unknown keys are refused too.
+Formats carry a semantic version: a reader takes its own and older ones of the same major version. Newer ones are
+refused in words, for unknown keys are refused too.
 """
 
 import json
