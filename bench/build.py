@@ -1,5 +1,6 @@
 """Model x variant -> artifact, through the store. Runs in a worker; TensorFlow is imported on a miss only."""
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -71,8 +72,28 @@ def _machine() -> dict[str, Any]:
     return {"cpu": cpu(), "numpy": package_version("numpy")}
 
 
+def model_source(model: ReferenceModel) -> str:
+    """Hash of what a model's file says that can decide a result: not its floors, nor its words.
+
+    A model that is declared by more than functions and plain data is known by the whole file.
+    """
+    parts = {
+        name: _declared(getattr(model, name))
+        for name in ("build", "prepare", "training", "loss", "train", "finetune", "stateful", "form", "trusted")
+    }
+    parts |= {f"metric {name}": _declared(getattr(model.metric, name)) for name in ("name", "predict", "value")}
+    return digest(parts) if None not in parts.values() else file_sha256(model.file)
+
+
+def _declared(value: object) -> str | None:
+    if inspect.isfunction(value):
+        return source_fingerprint(value)
+    text = repr(value)
+    return None if " at 0x" in text else text  # the address of an object says nothing of it
+
+
 def _float_ingredients(model: ReferenceModel, train_seed: int | None) -> dict[str, Any]:
-    common = {"model": model.name, "source": file_sha256(model.file), "data": model.data_sha256}
+    common = {"model": model.name, "source": model_source(model), "data": model.data_sha256}
     if train_seed is None:
         loader = package_version("keras") if model.form == "keras3" else None
         return {**common, "weights": model.weights_sha256, "loaded by Keras": loader}

@@ -70,8 +70,9 @@ def _marks(run: Session, cell_id: str, timed: bool) -> list[pytest.MarkDecorator
     model, name = cell_id.split("/")
     variant = VARIANTS[name]
     marks = [getattr(pytest.mark, variant.family)]
-    long = variant.trained or not variant.core
-    if (long and not run.models[model].trains_in_gate) or (timed and not variant.timed_in_gate):
+    small = run.models[model].trains_in_gate
+    in_gate = variant.gate != "nightly" and (small or (variant.gate == "all" and not variant.trained))
+    if not in_gate or (timed and not variant.timed_in_gate):
         marks.append(pytest.mark.nightly)
     return marks
 

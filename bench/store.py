@@ -70,7 +70,7 @@ def _collect_source(function: Callable[..., Any], module: str, parts: dict[str, 
             for inner, member in sorted(vars(value).items()):
                 if inner in names and inspect.isfunction(member) and member.__module__ == value.__name__:
                     _collect_source(member, module, parts)
-        elif isinstance(value, str | int | float | tuple):
+        elif isinstance(value, str | int | float | tuple | list | dict | frozenset | bytes):
             parts[used] = repr(value)
 
 

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from bench import build
 from bench.errors import BadInput
-from bench.reference import ReferenceModel, load_models, pick
+from bench.reference import ReferenceModel, load_file, load_models, pick
 from bench.store import Store, digest
 from bench.variants import VARIANTS, Workbench
 
@@ -53,3 +53,26 @@ def test_what_a_converter_raises_is_a_refusal_in_its_own_words(model: ReferenceM
 def test_a_selection_that_names_nothing_is_an_error() -> None:
     with pytest.raises(BadInput, match="--models: names nothing; known: a, b"):
         pick(" , ", {"a": 1, "b": 2}, "--models")
+
+
+def _edited(folder: Path, old: str, new: str) -> ReferenceModel:
+    """seed_cnn with one edit in its file."""
+    text = (ROOT / "models" / "seed_cnn.py").read_text()
+    assert old in text
+    path = folder / "seed_cnn.py"
+    path.write_text(text.replace(old, new))
+    [model] = load_file(path)
+    return model
+
+
+def test_a_floor_or_a_word_rebuilds_nothing_and_another_layer_does(tmp_path: Path) -> None:
+    same = build.model_source(_edited(tmp_path, "seed_cnn", "seed_cnn"))
+    assert build.model_source(_edited(tmp_path, "Floor(0.1,", "Floor(0.2,")) == same
+    assert build.model_source(_edited(tmp_path, "accuracy", "Accuracy")) == same
+    assert build.model_source(_edited(tmp_path, "layers.Dense(10", "layers.Dense(11")) != same
+    assert build.model_source(_edited(tmp_path, "epochs=", "epochs=1")) != same
+
+
+def test_every_model_of_the_project_is_known_by_its_functions() -> None:
+    for name, found in load_models(ROOT / "models").items():
+        assert build.model_source(found) != build.file_sha256(found.file), name

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from bench import floats
-from bench.build import REFUSING, code_sha256, refusal_words
-from bench.datasets import Array, Inputs, file_sha256, rows
+from bench.build import REFUSING, code_sha256, model_source, refusal_words
+from bench.datasets import Array, Inputs, rows
 from bench.environment import cpu, package_version
 from bench.metrics import flat_outputs
 from bench.reference import ReferenceModel
@@ -111,7 +111,7 @@ def _ingredients(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
         "what": "evaluation",
         "artifact": artifact_sha256,
         "model": model.name,
-        "source": file_sha256(model.file),
+        "source": model_source(model),
         "data": model.data_sha256,
         "runtime": f"litert-cpu {package_version('ai-edge-litert')}",
         "code": code_sha256("measure/accuracy.py", "metrics.py", "runtimes/litert.py", "reference.py", "datasets.py"),
@@ -163,7 +163,7 @@ def _float_ingredients(model: ReferenceModel) -> dict[str, Any]:
     return {
         "what": "float predictions",
         "model": model.name,
-        "source": file_sha256(model.file),
+        "source": model_source(model),
         "weights": model.weights_sha256,
         "data": model.data_sha256,
         "packages": [package_version(name) for name in ("tensorflow", "tf-keras", "keras")],

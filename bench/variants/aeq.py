@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Callable
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
 from bench.errors import Unsupported
 from bench.structure import Operator, read
@@ -180,18 +180,23 @@ def _static(activation_bits: int, algorithm: str = MINMAX) -> Callable[[Workbenc
 
 
 def _variant(
-    name: str, description: str, make: Callable[[Workbench], bytes], taxonomy: Taxonomy, promise: Promise, core: bool
+    name: str,
+    description: str,
+    make: Callable[[Workbench], bytes],
+    taxonomy: Taxonomy,
+    promise: Promise,
+    gate: Literal["all", "small"] = "small",
 ) -> Variant:
     described = f"ai-edge-quantizer: {description}"
     engine = "ai-edge-quantizer"
-    return Variant(f"aeq_{name}", described, "ptq", engine, make, taxonomy, promise, packages=PACKAGES, core=core)
+    return Variant(f"aeq_{name}", described, "ptq", engine, make, taxonomy, promise, packages=PACKAGES, gate=gate)
 
 
 def _int4_variant(method: str, description: str, make: Callable[[Workbench], bytes], chosen: str, **of: Any) -> Variant:
     taxonomy = Taxonomy(of.pop("weights", W_INT4), PER_CALL, f"{chosen}; activations per call")
     promise = Promise(weights="int4", computes="hybrid", **of)
     described = f"int4 weights, {description}; activations quantized at run time"
-    return _variant(f"dynamic_wi4_{method}_afp32", described, make, taxonomy, promise, core=False)
+    return _variant(f"dynamic_wi4_{method}_afp32", described, make, taxonomy, promise)
 
 
 VARIANTS = [
@@ -201,7 +206,7 @@ VARIANTS = [
         _dynamic(8),
         Taxonomy(W_INT8, PER_CALL, "weights min-max; activations per call"),
         Promise(weights="int8", computes="hybrid"),
-        core=True,
+        gate="all",
     ),
     _variant(
         "dynamic_wi4_afp32",
@@ -209,7 +214,7 @@ VARIANTS = [
         _dynamic(4),
         Taxonomy(W_INT4, PER_CALL, "weights min-max; activations per call"),
         Promise(weights="int4", computes="hybrid"),
-        core=True,
+        gate="all",
     ),
     _variant(
         "weight_only_wi8_afp32",
@@ -217,7 +222,7 @@ VARIANTS = [
         _weight_only(8),
         Taxonomy(W_INT8, A_FLOAT, "weights min-max"),
         Promise(weights="int8", computes="float"),
-        core=True,
+        gate="all",
     ),
     _variant(
         "static_wi8_ai8",
@@ -225,7 +230,7 @@ VARIANTS = [
         _static(8),
         Taxonomy(W_INT8, A_INT8, AVERAGED),
         Promise(weights="int8", computes="integer", io="int8"),
-        core=True,
+        gate="all",
     ),
     _variant(
         "weight_only_wi4_afp32",
@@ -233,7 +238,6 @@ VARIANTS = [
         _weight_only(4),
         Taxonomy(W_INT4, A_FLOAT, "weights min-max"),
         Promise(weights="int4", computes="float"),
-        core=False,
     ),
     _variant(
         "float16",
@@ -241,7 +245,6 @@ VARIANTS = [
         _weight_only(16, "FLOAT_CASTING"),
         Taxonomy("float16", A_FLOAT, "none"),
         Promise(weights="float16", computes="float"),
-        core=False,
     ),
     _variant(
         "static_wi8_ai16",
@@ -249,7 +252,6 @@ VARIANTS = [
         _static(16),
         Taxonomy(W_INT8, "int16 per-tensor symmetric uniform", AVERAGED),
         Promise(weights="int8", computes="integer", io="int16"),
-        core=False,
     ),
     _variant(
         "static_wi8_ai8_octav",
@@ -257,7 +259,6 @@ VARIANTS = [
         _static(8, "OCTAV"),
         Taxonomy(W_INT8, A_INT8, f"weights clipped for least squared error (OCTAV); activations {AVERAGED}"),
         Promise(weights="int8", computes="integer", io="int8"),
-        core=False,
     ),
     _int4_variant(
         "b32",

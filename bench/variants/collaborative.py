@@ -11,7 +11,7 @@ with its examples of PQAT, CQAT and PCQAT.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from bench.errors import Unsupported
 from bench.variants import convert, fold, ptq, qat
@@ -188,6 +188,7 @@ KMEANS = "k-means++ centroids, then trained"
 
 def _clustering_variants(centroids: int) -> list[Variant]:
     name = f"clustered{centroids}"
+    gate: Literal["small", "nightly"] = "small" if centroids == CENTROIDS else "nightly"
     return [
         Variant(
             f"{name}_float32",
@@ -200,6 +201,7 @@ def _clustering_variants(centroids: int) -> list[Variant]:
             control=FINETUNED_CONTROL,
             trained=True,
             packages=PACKAGES,
+            gate=gate,
         ),
         Variant(
             f"{name}_static_wi8_ai8",
@@ -215,6 +217,7 @@ def _clustering_variants(centroids: int) -> list[Variant]:
             control=f"{name}_float32",
             trained=True,
             packages=PACKAGES,
+            gate=gate,
         ),
     ]
 

@@ -120,7 +120,8 @@ class Variant:
         control: the variant that this one is compared with; None for the float control itself.
         trained: training decides the result, so it has a seed and a spread.
         packages: distributions whose version decides the result.
-        core: run by the pull-request gate on every model; the others where a model trains in the gate, and nightly.
+        gate: on which models the pull-request gate runs it: on ``all``, on those that are ``small`` enough to train in
+            the gate, or on none (``nightly``).
         timed_in_gate: timed by the pull-request gate too; the others' latency is nightly.
     """
 
@@ -134,5 +135,5 @@ class Variant:
     control: str | None = FLOAT_CONTROL
     trained: bool = False
     packages: tuple[str, ...] = ("tensorflow", "tf-keras")
-    core: bool = False
+    gate: Literal["all", "small", "nightly"] = "small"
     timed_in_gate: bool = False

@@ -79,7 +79,7 @@ VARIANTS = [
         Taxonomy(FLOAT, FLOAT, "none"),
         Promise(weights="float32", computes="float"),
         control=None,
-        core=True,
+        gate="all",
         timed_in_gate=True,
     ),
     Variant(
@@ -90,7 +90,7 @@ VARIANTS = [
         _float16,
         Taxonomy("float16", FLOAT, "none"),
         Promise(weights="float16", computes="float"),
-        core=True,
+        gate="all",
     ),
     Variant(
         "ptq_dynamic_wi8_afp32",
@@ -100,7 +100,7 @@ VARIANTS = [
         _dynamic,
         Taxonomy(W_INT8, "float32 between operators, int8 inside them", "weights min-max; activations per call"),
         Promise(weights="int8", computes="hybrid", min_elements=1024),
-        core=True,
+        gate="all",
         timed_in_gate=True,
     ),
     Variant(
@@ -111,7 +111,7 @@ VARIANTS = [
         _static,
         Taxonomy(W_INT8, A_INT8, CALIBRATED),
         Promise(weights="int8", computes="integer", granularity="per-channel"),
-        core=True,
+        gate="all",
         timed_in_gate=True,
     ),
     Variant(
@@ -122,7 +122,7 @@ VARIANTS = [
         _static_int_io,
         Taxonomy(W_INT8, A_INT8, CALIBRATED),
         Promise(weights="int8", computes="integer", granularity="per-channel", io="int8", all_integer=True),
-        core=True,
+        gate="all",
     ),
     Variant(
         "ptq_static_wi8_ai16",
@@ -132,7 +132,7 @@ VARIANTS = [
         _static_ai16,
         Taxonomy(W_INT8, "int16 per-tensor symmetric uniform", CALIBRATED),
         Promise(weights="int8", computes="integer"),
-        core=True,
+        gate="all",
     ),
     Variant(
         "ptq_static_wi8_ai8_uint8_io",

@@ -229,7 +229,7 @@ VARIANTS = [
         Promise(weights="float32", computes="float"),
         control=None,
         trained=True,
-        core=True,
+        gate="all",
     ),
     Variant(
         "qat_wi8_ai8",
@@ -241,7 +241,7 @@ VARIANTS = [
         Promise(weights="int8", computes="integer"),
         control=FINETUNED_CONTROL,
         trained=True,
-        core=True,
+        gate="all",
         packages=PACKAGES,
     ),
     Variant(
@@ -256,7 +256,7 @@ VARIANTS = [
         Promise(weights="int8", computes="integer", covers=("FULLY_CONNECTED",)),
         control=FINETUNED_CONTROL,
         trained=True,
-        core=True,
+        gate="all",
         packages=PACKAGES,
     ),
     Variant(
