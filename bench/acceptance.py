@@ -169,6 +169,7 @@ def _cell(
         moves.append(move)
         if move.moves:
             latency[machine] = value
+    agreement = cell.measurements.get("reference_agreement")
     return BaselineCell(
         measurements=measurements,
         latency=latency,
@@ -176,6 +177,7 @@ def _cell(
         census=cell.census or old.census,
         artifact_sha256=cell.artifact_sha256,
         reference_sha256=cell.reference_sha256,
+        reference_agreement=agreement.value if agreement else None,
     ), moves
 
 

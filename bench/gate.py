@@ -46,8 +46,11 @@ SIZE_TOLERANCE_REASONS = {
 }
 # Float rounding flips a few near ties; a lost weight or a kept state flips far more than one in a thousand.
 KERAS_AGREEMENT = 0.999
-# XNNPACK and the reference kernels round int8 sums in different orders, which flips a near tie now and then.
-REFERENCE_AGREEMENT = 0.98
+# XNNPACK and the reference kernels round in different ways, which flips a near tie now and then (0.973 has been seen
+# with nothing wrong), and moves a continuous prediction a little.
+REFERENCE_AGREEMENT = 0.95
+REFERENCE_SLACK = 0.05
+KERNELS_WITHIN = 0.02
 LOOK_CLOSER = "quantbench run --models {model} --variants {variant} --no-cache"
 ACCEPT = 'quantbench baseline update {run} --only {model}/{variant} --reason "why this is right"'
 
@@ -481,6 +484,10 @@ def agreement(subject: Subject, share_agreeing: Measurement) -> Judgement:
     )
 
 
+def _kernels_action(subject: Subject) -> str:
+    return f"the runtime's kernels disagree with each other: report it with this artifact; {subject.action()}"
+
+
 def conversion(subject: Subject, agreement: Measurement, parting: str) -> Judgement:
     """Whether a fake-quantized model's artifact answers as the model did before conversion; a warning, never red."""
     warn = agreement.value < CONVERSION_AGREEMENT
@@ -502,9 +509,11 @@ def conversion(subject: Subject, agreement: Measurement, parting: str) -> Judgem
     )
 
 
-def reference_kernels(subject: Subject, agreement: Measurement) -> Judgement:
-    """Whether the default kernels answer as the reference kernels do; a warning, never red."""
-    warn = agreement.value < REFERENCE_AGREEMENT
+def reference_kernels(subject: Subject, agreement: Measurement, baseline: BaselineCell | None) -> Judgement:
+    """Whether the default kernels answer as the reference kernels do; a warning, never red, until it is accepted."""
+    known = baseline.reference_agreement if baseline else None
+    limit = REFERENCE_AGREEMENT if known is None else min(REFERENCE_AGREEMENT, known - REFERENCE_SLACK)
+    warn = agreement.value < limit
     return Judgement(
         kind=Kind.ACCURACY,
         measurement="reference_agreement",
@@ -513,12 +522,12 @@ def reference_kernels(subject: Subject, agreement: Measurement) -> Judgement:
         value=agreement.value,
         reference=1.0,
         unit="fraction",
-        tolerance=1 - REFERENCE_AGREEMENT,
+        tolerance=1 - max(0.0, limit),
         message=(
             f"{subject.id}: litert-cpu answers as litert-reference on {100 * agreement.value:.1f} % of {agreement.n} "
-            f"examples; {100 * REFERENCE_AGREEMENT:g} % are expected"
+            f"examples; {100 * max(0.0, limit):.0f} % are expected"
         ),
-        action="the runtime's kernels disagree with each other: report it to LiteRT with this artifact" if warn else "",
+        action=_kernels_action(subject) if warn else "",
     )
 
 

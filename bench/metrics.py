@@ -46,12 +46,12 @@ class Metric:
     value: Callable[[Array, Array], float]
     correct: Callable[[Array, Array], Array] | None = None
 
-    def agreement(self, predictions: Array, others: Array) -> float:
-        """Fraction of examples with the same prediction; continuous ones within 0.1 % of their largest magnitude."""
+    def agreement(self, predictions: Array, others: Array, within: float = 1e-3) -> float:
+        """Fraction of examples with the same prediction; continuous ones within a share of their largest magnitude."""
         if self.kind == "right_or_wrong":
             return float(np.mean(predictions == others))
         scale = float(np.max(np.abs(others), initial=0.0))
-        near = np.abs(predictions - others) <= 1e-3 * scale
+        near = np.abs(predictions - others) <= within * scale
         return float(np.mean(near.reshape(len(near), -1).all(axis=1)))
 
     def drop(self, value: float, reference: float) -> float:

@@ -50,12 +50,14 @@ def _operators(promise: Promise, census: Census) -> list[str]:
     if promise.covers and not covered:
         return [f"it has no {' or '.join(promise.covers)}"]
     wrong = [one for one in covered if not _kept(promise, one)]
-    in_float = [one for one in wrong if one.precision == "float"]
+    in_float = {one.index for one in wrong if one.precision == "float"}
+    not_kept = {one.index for one in wrong}
     least, most = promise.in_float
-    if len(wrong) > len(in_float) or not least <= len(in_float) <= most:
+    if not_kept > in_float or not least <= len(in_float) <= most:
         expected = " ".join(word for word in (promise.weights, promise.computes) if word)
         allowed = f"; {least} to {most} in float are meant" if most else ""
-        return [f"{len(wrong)} of {len(covered)} compute operators are not {expected}: {_counted(wrong)}{allowed}"]
+        total = len({one.index for one in covered})
+        return [f"{len(not_kept)} of {total} compute operators are not {expected}: {_counted(wrong)}{allowed}"]
     return []
 
 
@@ -69,7 +71,8 @@ def _kept(promise: Promise, one: Compute) -> bool:
 
 
 def _counted(found: Iterable[Compute]) -> str:
-    counts = Counter(f"{one.operator} {one.weights or 'activations'} {one.precision}" for one in found)
+    each = {(one.index, f"{one.operator} {one.weights or 'activations'} {one.precision}") for one in found}
+    counts = Counter(what for _, what in each)
     return ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "none"
 
 

@@ -94,6 +94,7 @@ class Compute(Record):
     """A compute operator with one of its weight tensors (an LSTM has several); in the file's order.
 
     Attributes:
+        index: of the operator among the file's operators.
         precision: ``integer``, ``hybrid`` (float activations, integer weights) or ``float``.
         weights: dtype as stored; None where both operands are activations.
         granularity: ``per-tensor``, ``per-channel``, ``blockwise`` or ``float``.
@@ -103,6 +104,7 @@ class Compute(Record):
     """
 
     operator: str
+    index: int = 0
     precision: str
     weights: str | None = None
     granularity: str | None = None
@@ -326,6 +328,9 @@ class BaselineCell(Record):
     census: Census | None = None
     artifact_sha256: str | None = None
     reference_sha256: str | None = None
+    reference_agreement: float | None = Field(
+        default=None, description="share of examples on which the default kernels answer as the reference kernels"
+    )
 
 
 class BaselineFile(Record):

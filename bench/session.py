@@ -264,7 +264,8 @@ class Session:
             parting = next((outcome.parting for outcome in outcomes if outcome.parting), "")
             judgements.append(gate.conversion(subject, measured["conversion_agreement"], parting))
         if "reference_agreement" in measured:
-            judgements.append(gate.reference_kernels(subject, measured["reference_agreement"]))
+            accepted = baseline.cell(cell.variant.name)
+            judgements.append(gate.reference_kernels(subject, measured["reference_agreement"], accepted))
         if cell.variant.control is not None:
             control_id = f"{cell.model.name}/{cell.variant.control}"
             control = self._measurements(self._planned[control_id], self._outcomes(control_id)).get("score")
@@ -358,7 +359,7 @@ class Session:
         for runtime, predictions in first.others.items():
             name = f"{runtime.removeprefix('litert-')}_agreement"
             n = len(predictions)
-            value = metric.agreement(predictions, first.predictions[:n])
+            value = metric.agreement(predictions, first.predictions[:n], gate.KERNELS_WITHIN)
             found[name] = Measurement(value=value, unit="fraction", n=n)
         conversions = [outcome.conversion for outcome in good if outcome.conversion is not None]
         if conversions:

@@ -67,8 +67,11 @@ def test_a_conversion_that_changes_the_answers_is_a_warning_that_names_the_tenso
 
 
 def test_kernels_that_disagree_are_a_warning() -> None:
-    assert gate.reference_kernels(SUBJECT, _share(0.99)).verdict is Verdict.PASS
-    assert gate.reference_kernels(SUBJECT, _share(0.97)).verdict is Verdict.WARN
+    assert gate.reference_kernels(SUBJECT, _share(0.97), None).verdict is Verdict.PASS
+    assert gate.reference_kernels(SUBJECT, _share(0.9), None).verdict is Verdict.WARN
+    known = BaselineCell(reference_agreement=0.2)
+    assert gate.reference_kernels(SUBJECT, _share(0.19), known).verdict is Verdict.PASS
+    assert gate.reference_kernels(SUBJECT, _share(0.1), known).verdict is Verdict.WARN
 
 
 @pytest.mark.parametrize(

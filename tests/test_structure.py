@@ -58,6 +58,7 @@ def _kernels(*shares: tuple[int, float, int]) -> Census:
     compute = [
         {
             "operator": "FULLY_CONNECTED",
+            "index": index,
             "precision": "integer",
             "weights": "int8",
             "shape": [1, size],
@@ -65,7 +66,7 @@ def _kernels(*shares: tuple[int, float, int]) -> Census:
             "distinct": distinct,
             "distinct_in_channel": distinct,
         }
-        for size, zeros, distinct in shares
+        for index, (size, zeros, distinct) in enumerate(shares)
     ]
     empty: dict[str, object] = {name: {} for name in ("constants", "activations", "operators")}
     return Census.model_validate(empty | {"scales": 0, "inputs": [], "outputs": [], "compute": compute})

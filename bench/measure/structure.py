@@ -108,22 +108,23 @@ def _is_degenerate(tensor: Tensor) -> bool:
 
 def _compute(graph: Graph) -> list[Compute]:
     found = []
-    for operator in graph.operators:
+    for index, operator in enumerate(graph.operators):
         if operator.name not in COMPUTE:
             continue
         weights = graph.weights_of(operator)
-        found += [_weighted(operator, tensor) for tensor in weights]
+        found += [_weighted(index, operator, tensor) for tensor in weights]
         if not weights:
-            found.append(Compute(operator=operator.name, precision=operator.precision))
+            found.append(Compute(operator=operator.name, index=index, precision=operator.precision))
     return found
 
 
-def _weighted(operator: Operator, tensor: Tensor) -> Compute:
+def _weighted(index: int, operator: Operator, tensor: Tensor) -> Compute:
     values = tensor.values()
     # The stored integer that means 0 is the zero point; weights are symmetric nearly always, and then it is 0 itself.
     zero = tensor.zero_points[0] if len(set(tensor.zero_points)) == 1 else 0
     return Compute(
         operator=operator.name,
+        index=index,
         precision=operator.precision,
         weights=tensor.dtype,
         granularity=tensor.granularity,
