@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from math import prod
 
 from bench.records import Census, Compute
 from bench.structure import CASTS
@@ -28,7 +29,7 @@ def _covered(promise: Promise, census: Census) -> list[Compute]:
         one
         for one in census.compute
         if (not promise.covers or one.operator in promise.covers)
-        and _elements(one) >= promise.min_elements
+        and prod(one.shape) >= promise.min_elements
         and not (promise.rotations and _is_rotation(one))
     ]
 
@@ -36,13 +37,6 @@ def _covered(promise: Promise, census: Census) -> list[Compute]:
 def _is_rotation(one: Compute) -> bool:
     square = len(one.shape) == 2 and one.shape[0] == one.shape[1]
     return one.weights == "float32" and square and (one.distinct or 0) <= 2
-
-
-def _elements(one: Compute) -> int:
-    count = 1
-    for size in one.shape:
-        count *= size
-    return count
 
 
 def _operators(promise: Promise, census: Census) -> list[str]:
@@ -113,8 +107,8 @@ def _compression(promise: Promise, census: Census) -> list[str]:
     if promise.sparsity is None and promise.distinct is None:
         return []
     kernels = [one for one in census.compute if one.operator in COMPRESSIBLE and one.weights is not None]
-    kept = sum(_elements(one) for one in kernels if _is_compressed(promise, one))
-    share = kept / max(1, sum(_elements(one) for one in kernels))
+    kept = sum(prod(one.shape) for one in kernels if _is_compressed(promise, one))
+    share = kept / max(1, sum(prod(one.shape) for one in kernels))
     if share >= promise.compressed:
         return []
     wanted = [] if promise.sparsity is None else [f"{100 * promise.sparsity:g} % zeros"]
@@ -127,7 +121,7 @@ def _compression(promise: Promise, census: Census) -> list[str]:
 
 def _is_compressed(promise: Promise, one: Compute) -> bool:
     # tfmot rounds the number of weights that it keeps, so half a weight is forgiven.
-    forgiven = 0.5 / max(1, _elements(one))
+    forgiven = 0.5 / max(1, prod(one.shape))
     if promise.sparsity is not None and (one.zeros or 0.0) < promise.sparsity - forgiven - 1e-6:
         return False
     return promise.distinct is None or (one.distinct_in_channel or 0) <= promise.distinct

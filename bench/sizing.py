@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from math import prod
 
 from bench.records import Cell, Census
 
@@ -38,7 +39,7 @@ def explain(cell: Cell, control: Cell | None) -> Explained | None:
     actual, before = cell.measurements["size"].value, control.measurements["size"].value
     width = _usual_width(cell.census)
     weights, float_weights = _weight_bytes(cell.census), _weight_bytes(control.census)
-    ideal = sum(_elements(one.shape) for one in control.census.compute if one.weights) * width
+    ideal = sum(prod(one.shape) for one in control.census.compute if one.weights) * width
     predicted = before - float_weights + ideal
     scales = SCALE_BYTES * float(cell.census.scales - control.census.scales)
     wider = weights - ideal
@@ -50,20 +51,13 @@ def _usual_width(census: Census) -> float:
     widths: Counter[float] = Counter()
     for one in census.compute:
         if one.weights:
-            widths[BYTES.get(one.weights, 4.0)] += _elements(one.shape)
+            widths[BYTES.get(one.weights, 4.0)] += prod(one.shape)
     return widths.most_common(1)[0][0] if widths else 4.0
 
 
 def _weight_bytes(census: Census) -> float:
-    return sum(_elements(one.shape) * BYTES.get(one.weights, 4.0) for one in census.compute if one.weights)
+    return sum(prod(one.shape) * BYTES.get(one.weights, 4.0) for one in census.compute if one.weights)
 
 
 def _constant_bytes(census: Census) -> float:
     return float(sum(amount.bytes for amount in census.constants.values()))
-
-
-def _elements(shape: list[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
