@@ -16,7 +16,7 @@ from bench.datasets import Array, Inputs, file_sha256, length, rows
 from bench.divergence import first_divergent_tensor
 from bench.environment import cpu, package_version
 from bench.errors import Unsupported
-from bench.metrics import CONVERSION_AGREEMENT
+from bench.metrics import CONVERSION_AGREEMENT, ROUNDING
 from bench.reference import ReferenceModel
 from bench.runtimes.litert import LiteRT
 from bench.store import Store, digest, source_fingerprint
@@ -239,8 +239,12 @@ class StoreWorkbench:
         files = {BEFORE_CONVERSION: buffer.getvalue()}
         few = rows(self.model.prepare(self.model.pack().test.x), slice(0, PARTING_EXAMPLES))
         found = self.model.metric.predict(LiteRT(artifact, stateful=self.model.stateful).run(few), few)
-        if self.model.metric.agreement(found, answers[:PARTING_EXAMPLES]) < CONVERSION_AGREEMENT:
-            words = first_divergent_tensor(keras_model, self.tensorflow(), artifact, few)
+        agreement = self.model.metric.agreement(found, answers[:PARTING_EXAMPLES], ROUNDING)
+        if agreement < CONVERSION_AGREEMENT:
+            try:
+                words = first_divergent_tensor(keras_model, self.tensorflow(), artifact, few)
+            except Exception as error:  # a diagnosis that fails must not cost the cell
+                words = f"the layers could not be compared ({refusal_words(error)})"
             files[PARTING] = words.encode()
         return files
 

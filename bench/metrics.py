@@ -16,6 +16,8 @@ from bench.errors import BadInput
 
 # Of the examples, between a fake-quantized model and its artifact: below this it is not the model that was trained.
 CONVERSION_AGREEMENT = 0.995
+# Where kernels round in different ways, a continuous prediction moves by so much of the largest one and still agrees.
+ROUNDING = 0.02
 TOP_K_BASE = 2**12  # more classes than this do not fit five to an integer
 TOP_K_MOST = 5
 

@@ -19,6 +19,7 @@ from bench.datasets import Array
 from bench.errors import BadInput, Exit, NothingSelected
 from bench.executor import Executor, LocalExecutor
 from bench.measure import behaviour, latency
+from bench.metrics import ROUNDING
 from bench.options import RunOptions, flag
 from bench.records import Cell, Evidence, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
 from bench.reference import ReferenceModel, load_models, pick
@@ -359,7 +360,7 @@ class Session:
         for runtime, predictions in first.others.items():
             name = f"{runtime.removeprefix('litert-')}_agreement"
             n = len(predictions)
-            value = metric.agreement(predictions, first.predictions[:n], gate.KERNELS_WITHIN)
+            value = metric.agreement(predictions, first.predictions[:n], ROUNDING)
             found[name] = Measurement(value=value, unit="fraction", n=n)
         conversions = [outcome.conversion for outcome in good if outcome.conversion is not None]
         if conversions:

@@ -9,6 +9,7 @@ import numpy as np
 from bench import build
 from bench.datasets import Array
 from bench.measure import accuracy, size, structure
+from bench.metrics import ROUNDING
 from bench.quiet import output_to
 from bench.records import Contents, Failure
 from bench.reference import ReferenceModel, load_file
@@ -135,7 +136,7 @@ def _conversion(folder: Path, found: accuracy.Evaluation, model: ReferenceModel)
     before = folder / build.BEFORE_CONVERSION
     if not before.exists() or found.predictions is None:
         return None, ""
-    agreement = model.metric.agreement(found.predictions, np.load(before, allow_pickle=False))
+    agreement = model.metric.agreement(found.predictions, np.load(before, allow_pickle=False), ROUNDING)
     parting = folder / build.PARTING
     return agreement, parting.read_text(encoding="utf-8") if parting.exists() else ""
 

@@ -1,8 +1,10 @@
 """What decides an artifact, and how a tool's refusal comes back."""
 
 import dataclasses
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -76,3 +78,19 @@ def test_a_floor_or_a_word_rebuilds_nothing_and_another_layer_does(tmp_path: Pat
 def test_every_model_of_the_project_is_known_by_its_functions() -> None:
     for name, found in load_models(ROOT / "models").items():
         assert build.model_source(found) != build.file_sha256(found.file), name
+
+
+def test_a_diagnosis_that_fails_does_not_cost_the_cell(
+    model: ReferenceModel, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> str:
+        raise ValueError("Graph disconnected")
+
+    monkeypatch.setattr(build, "first_divergent_tensor", fail)
+    made = build.artifact(model, VARIANTS["ptq_float16"], 0, None, Store(store))
+    assert made.path is not None
+    bench = build.StoreWorkbench(model, 0, None, Store(tmp_path))
+    bench.expected = None, np.full(len(model.pack().test), 99, dtype=np.uint16)
+    files = bench.kept(made.path.read_bytes())
+    assert files[build.PARTING] == b"the layers could not be compared (ValueError: Graph disconnected)"
+    assert len(np.load(io.BytesIO(files[build.BEFORE_CONVERSION]))) == 10_000

@@ -134,11 +134,13 @@ def _prune_preserving(bench: Workbench) -> bytes:
 
 
 def _cluster_preserving(bench: Workbench) -> bytes:
+    _check_norms(bench)
     keras_model = _unpenalized(bench, bench.stage(clustered(CENTROIDS)))
     return _preserving(bench, keras_model, _cluster_scheme(bench, keep_zeros=False))
 
 
 def _prune_cluster_preserving(bench: Workbench) -> bytes:
+    _check_norms(bench)
     keras_model = _unpenalized(bench, bench.stage(pruned_clustered))
     return _preserving(bench, keras_model, _cluster_scheme(bench, keep_zeros=True))
 
@@ -171,12 +173,16 @@ def _cluster_scheme(bench: Workbench, keep_zeros: bool) -> Any:
 
 
 def _preserving(bench: Workbench, keras_model: Any, scheme: Any) -> bytes:
-    if fold.folded(bench, keras_model, ("Dense",)).merged:
+    return qat.train_and_convert(bench, qat.fake_quantized(keras_model, scheme))
+
+
+def _check_norms(bench: Workbench) -> None:
+    """Raises Unsupported, before anything is trained, where a batch norm follows a dense layer."""
+    if fold.folded(bench, bench.float_model(), ("Dense",)).merged:
         raise Unsupported(
             "tfmot leaves a dense layer before a batch norm in float, and a norm folded in gives every column values "
             "of its own, where cluster-preserving QAT keeps one set a dense kernel"
         )
-    return qat.train_and_convert(bench, qat.fake_quantized(keras_model, scheme))
 
 
 CODEBOOK = "float32, {0} shared values a kernel (non-uniform codebook; {0} a channel where a batch norm is folded in)"
