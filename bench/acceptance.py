@@ -59,14 +59,20 @@ class Proposal:
     structure: dict[str, list[str]]
 
 
-def check_report(report: Report, path: Path) -> None:
-    """Raises BadInput unless the report may become a baseline."""
+def check_report(report: Report, path: Path, only: set[str] | None = None) -> None:
+    """Raises BadInput unless the report may become a baseline.
+
+    Args:
+        only: cells that are to be taken; all of them where None.
+    """
     if report.state != "complete":
         raise BadInput(f"{path}: field 'state': the run is {report.state}; only a complete run may become a baseline")
     if report.trained_from_scratch:
         raise BadInput(f"{path}: the run trained its own float weights (--train); baselines belong to the pinned ones")
     for cell in report.cells:
-        if cell.verdict is Verdict.ERROR:
+        # That the tools refuse now what they did before can be accepted, and then is declared; a crash cannot.
+        refused = cell.failure is not None and cell.failure.what == "unsupported"
+        if cell.verdict is Verdict.ERROR and not refused and (only is None or cell.id in only):
             raise BadInput(f"{path}: cell {cell.id} could not be measured; repair it and run again")
 
 
@@ -170,11 +176,12 @@ def _cell(
         if move.moves:
             latency[machine] = value
     agreement = cell.measurements.get("reference_agreement")
+    judged = Kind.STRUCTURE in cell.verdicts
     return BaselineCell(
         measurements=measurements,
         latency=latency,
-        broken_promise=_broken_promise(cell),
-        census=cell.census or old.census,
+        broken_promise=_broken_promise(cell) if judged else old.broken_promise,
+        census=(cell.census if judged else None) or old.census,
         artifact_sha256=cell.artifact_sha256,
         reference_sha256=cell.reference_sha256,
         reference_agreement=agreement.value if agreement else None,

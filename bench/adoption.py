@@ -95,6 +95,8 @@ def adopt_for_good(
     written = [model_dir / f"{name}.py", *baselines.save(baseline_dir, proposal.file, proposal.predictions)]
     for path in written:
         say(f"wrote {path}")
+    for cell, why in proposal.declared.items():
+        say(f"declared: {cell}: {why}")
     red = _red(session)
     for message in red:
         say(f"RED {message}")

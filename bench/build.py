@@ -59,7 +59,17 @@ class Built:
 REFUSING = (RuntimeError, ValueError, NotImplementedError, AssertionError)
 
 
-_CODE = ("build.py", "divergence.py", "floats.py", "reference.py", "training.py", "datasets.py")
+_CODE = (
+    "build.py",
+    "datasets.py",
+    "divergence.py",
+    "floats.py",
+    "metrics.py",
+    "reference.py",
+    "runtimes/litert.py",
+    "structure.py",
+    "training.py",
+)
 
 
 def refusal_words(error: Exception) -> str:
@@ -242,7 +252,7 @@ class StoreWorkbench:
         agreement = self.model.metric.agreement(found, answers[:PARTING_EXAMPLES], ROUNDING)
         if agreement < CONVERSION_AGREEMENT:
             try:
-                words = first_divergent_tensor(keras_model, self.tensorflow(), artifact, few)
+                words = first_divergent_tensor(keras_model, self.tensorflow(), artifact, few, self.model.stateful)
             except Exception as error:  # a diagnosis that fails must not cost the cell
                 words = f"the layers could not be compared ({refusal_words(error)})"
             files[PARTING] = words.encode()

@@ -292,9 +292,9 @@ def _proposals(run: Path, only: str, model_dir: Path, baseline_dir: Path, reason
     from bench.report.folder import read
 
     loaded, folder = read(run)
-    acceptance.check_report(loaded, folder)
     known = load_models(model_dir)
     ids = set(pick(only, {cell.id: cell for cell in loaded.cells}, "--only"))
+    acceptance.check_report(loaded, folder, ids)
     names = sorted({cell.model for cell in loaded.cells if cell.id in ids})
     for name in names:
         if name not in known:

@@ -15,14 +15,17 @@ EXAMPLES = 8
 LIMIT = 0.1
 
 
-def first_divergent_tensor(keras_model: Any, tensorflow: Any, artifact: bytes, inputs: Inputs) -> str:
+def first_divergent_tensor(
+    keras_model: Any, tensorflow: Any, artifact: bytes, inputs: Inputs, stateful: bool = False
+) -> str:
     """One sentence that names the first layer whose output differs, in the order of the Keras model's layers.
 
     Args:
         inputs: prepared examples; the first 8 are looked at.
+        stateful: reset the runtime's recurrent state before each.
     """
     compared = 0
-    for name, error in _errors(keras_model, tensorflow, artifact, rows(inputs, slice(0, EXAMPLES))):
+    for name, error in _errors(keras_model, tensorflow, artifact, rows(inputs, slice(0, EXAMPLES)), stateful):
         compared += 1
         if error > LIMIT:
             return f"first tensor that differs: {name}, by {100 * error:.0f} % of its RMS"
@@ -31,11 +34,11 @@ def first_divergent_tensor(keras_model: Any, tensorflow: Any, artifact: bytes, i
     return f"none of {compared} tensors differs by more than {100 * LIMIT:g} % of its RMS: rounding adds up"
 
 
-def _errors(keras_model: Any, tf: Any, artifact: bytes, few: Inputs) -> Iterator[tuple[str, float]]:
+def _errors(keras_model: Any, tf: Any, artifact: bytes, few: Inputs, stateful: bool) -> Iterator[tuple[str, float]]:
     """(layer, RMS error relative to its output) of every layer whose output is found in the artifact."""
     layers = [layer for layer in keras_model.layers if _has_one_output(layer)]
     outputs = tf.keras.Model(keras_model.inputs, [layer.output for layer in layers])(few, training=False)
-    computed = _activations(artifact, few)
+    computed = _activations(artifact, few, stateful)
     results = {tensor.name for tensor in structure.read(artifact).outputs}
     for layer, output in zip(layers, outputs if isinstance(outputs, list) else [outputs], strict=True):
         expected = np.asarray(output)
@@ -64,9 +67,9 @@ def _has_one_output(layer: Any) -> bool:
         return False
 
 
-def _activations(artifact: bytes, few: Inputs) -> dict[str, Array]:
+def _activations(artifact: bytes, few: Inputs, stateful: bool) -> dict[str, Array]:
     """Real values of every activation, shape (examples, ...), by name."""
-    runner = LiteRT(artifact, runtime="litert-builtin", keep_tensors=True)
+    runner = LiteRT(artifact, runtime="litert-builtin", keep_tensors=True, stateful=stateful)
     graph = structure.read(artifact)
     quantized = {
         t.name: t for t in graph.tensors if t.data is None and t.dtype in ("int8", "int16", "uint8", "float32")

@@ -136,7 +136,7 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     """
     declared = baseline.unsupported if baseline else None
     refused = failure.what == "unsupported"
-    if refused and declared is not None and same_reason(declared, failure.reason):
+    if refused and declared is not None and _same_reason(declared, failure.reason):
         verdict, message, action = Verdict.UNSUPPORTED, f"{subject.id}: unsupported, as declared: {failure.reason}", ""
     elif refused and baseline is None:
         verdict, message = Verdict.MISSING, f"{subject.id}: the tools refuse it: {failure.reason}"
@@ -148,7 +148,7 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     return Judgement(kind=kind, measurement="cell", against="baseline", verdict=verdict, message=message, action=action)
 
 
-def same_reason(declared: str, found: str) -> bool:
+def _same_reason(declared: str, found: str) -> bool:
     """Whether a tool refuses in the words that were declared; numbers and addresses in them may differ."""
     return re.sub(r"[0-9]+", "", declared)[:80] == re.sub(r"[0-9]+", "", found)[:80]
 
@@ -453,7 +453,9 @@ def origin(baseline: BaselineCell | None, artifact_sha256: str | None, reference
         return ""
     if baseline.artifact_sha256 == artifact_sha256:
         return "the artifact is that of the baseline, byte for byte: the runtime changed, or the processor"
-    if baseline.reference_sha256 is not None and baseline.reference_sha256 == reference_sha256:
+    if baseline.reference_sha256 is None or reference_sha256 is None:
+        return "the artifact changed"
+    if baseline.reference_sha256 == reference_sha256:
         return (
             "the artifact changed, and answers as before on the reference kernels: look at the runtime's kernels first"
         )

@@ -10,7 +10,7 @@ from bench.variants.declare import Promise
 
 # Kernels that pruning and clustering work on.
 COMPRESSIBLE = ("CONV_2D", "FULLY_CONNECTED")
-CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 
 
 def broken(promise: Promise, census: Census) -> list[str]:
@@ -36,18 +36,19 @@ def _covered(promise: Promise, census: Census) -> list[Compute]:
 
 def _is_rotation(one: Compute) -> bool:
     square = len(one.shape) == 2 and one.shape[0] == one.shape[1]
-    return one.weights == "float32" and square and (one.distinct or 0) <= 2
+    return one.weights == "float32" and square and one.distinct == 2 and one.zeros == 0
 
 
 def _operators(promise: Promise, census: Census) -> list[str]:
     covered = _covered(promise, census)
-    if promise.covers and not covered:
-        return [f"it has no {' or '.join(promise.covers)}"]
+    if not covered and (promise.covers or promise.weights not in (None, "float32")):
+        return [f"it has no {' or '.join(promise.covers) or 'compute operator with weights to be quantized'}"]
     wrong = [one for one in covered if not _kept(promise, one)]
     in_float = {one.index for one in wrong if one.precision == "float"}
     not_kept = {one.index for one in wrong}
     least, most = promise.in_float
-    if not_kept > in_float or not least <= len(in_float) <= most:
+    nothing_left = most > 0 and len(not_kept) == len({one.index for one in covered})
+    if not_kept > in_float or nothing_left or not least <= len(in_float) <= most:
         expected = " ".join(word for word in (promise.weights, promise.computes) if word)
         allowed = f"; {least} to {most} in float are meant" if most else ""
         total = len({one.index for one in covered})
@@ -61,7 +62,8 @@ def _kept(promise: Promise, one: Compute) -> bool:
     if promise.computes is None:
         return True
     # A product of two activations has no integer weights to be hybrid with.
-    return one.precision == promise.computes or (promise.computes == "hybrid" and one.weights is None)
+    of_activations = one.operator == "BATCH_MATMUL" and one.weights is None
+    return one.precision == promise.computes or (promise.computes == "hybrid" and of_activations)
 
 
 def _counted(found: Iterable[Compute]) -> str:

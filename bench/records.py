@@ -95,6 +95,7 @@ class Compute(Record):
 
     Attributes:
         index: of the operator among the file's operators.
+        again: the same tensor is the weights of an earlier operator too.
         precision: ``integer``, ``hybrid`` (float activations, integer weights) or ``float``.
         weights: dtype as stored; None where both operands are activations.
         granularity: ``per-tensor``, ``per-channel``, ``blockwise`` or ``float``.
@@ -105,6 +106,7 @@ class Compute(Record):
 
     operator: str
     index: int = 0
+    again: bool = False
     precision: str
     weights: str | None = None
     granularity: str | None = None

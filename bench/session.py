@@ -216,10 +216,9 @@ class Session:
         if kind is Kind.ACCURACY:
             return self._judge_accuracy(cell, outcomes)
         if kind is Kind.STRUCTURE:
-            contents = outcomes[0].contents
-            assert contents is not None
-            trained = cell.variant.trained
-            return structure_gate.judge(self._subject(cell), contents.census, cell.variant.promise, baseline, trained)
+            censuses = [outcome.contents.census for outcome in outcomes if outcome.contents is not None]
+            trained = cell.variant.trained or self.options.train
+            return structure_gate.judge(self._subject(cell), censuses, cell.variant.promise, baseline, trained)
         if kind is Kind.SIZE:
             return gate.sizes(self._subject(cell), self._measurements(cell, outcomes), baseline)
         return self._judge_latency(cell, outcomes)
@@ -465,8 +464,9 @@ class Session:
             self._save("complete", status, [f"baselines not updated: {error}"])
             return status or Exit.BAD_INPUT
         moved = sum(move.moves for proposal in proposals for move in proposal.moves)
-        note = f"{moved} baseline values accepted into {self.options.baseline_dir}; run again to be judged by them"
-        self._save("complete", status, [note])
+        notes = [f"{moved} baseline values accepted into {self.options.baseline_dir}; run again to be judged by them"]
+        notes += [f"declared: {cell}: {why}" for proposal in proposals for cell, why in proposal.declared.items()]
+        self._save("complete", status, notes)
         return status
 
     def _save(self, state: str, status: Exit, notes: list[str] | None = None) -> None:

@@ -39,7 +39,7 @@ def explain(cell: Cell, control: Cell | None) -> Explained | None:
     actual, before = cell.measurements["size"].value, control.measurements["size"].value
     width = _usual_width(cell.census)
     weights, float_weights = _weight_bytes(cell.census), _weight_bytes(control.census)
-    ideal = sum(prod(one.shape) for one in control.census.compute if one.weights) * width
+    ideal = sum(prod(one.shape) for one in control.census.compute if one.weights and not one.again) * width
     predicted = before - float_weights + ideal
     scales = SCALE_BYTES * float(cell.census.scales - control.census.scales)
     wider = weights - ideal
@@ -56,7 +56,7 @@ def _usual_width(census: Census) -> float:
 
 
 def _weight_bytes(census: Census) -> float:
-    return sum(prod(one.shape) * BYTES.get(one.weights, 4.0) for one in census.compute if one.weights)
+    return sum(prod(one.shape) * BYTES.get(one.weights, 4.0) for one in census.compute if one.weights and not one.again)
 
 
 def _constant_bytes(census: Census) -> float:

@@ -12,14 +12,22 @@ import numpy as np
 from bench.datasets import Array
 
 # The operators that hold a network's weights and do its arithmetic.
-COMPUTE = (
-    "CONV_2D",
-    "DEPTHWISE_CONV_2D",
-    "FULLY_CONNECTED",
-    "TRANSPOSE_CONV",
-    "BATCH_MATMUL",
-    "UNIDIRECTIONAL_SEQUENCE_LSTM",
-)
+# Which of their inputs are weights, if they are constants (an LSTM has four matrices for its input and four recurrent).
+WEIGHTS = {
+    "CONV_2D": (1,),
+    "DEPTHWISE_CONV_2D": (1,),
+    "FULLY_CONNECTED": (1,),
+    "TRANSPOSE_CONV": (1,),
+    "CONV_3D": (1,),
+    "CONV_3D_TRANSPOSE": (1,),
+    "BATCH_MATMUL": (0, 1),
+    "SVDF": (1, 2),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": (1, 2),
+    "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": tuple(range(1, 9)),
+    "BIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 9), *range(18, 26)),
+}
+COMPUTE = tuple(WEIGHTS)
 CASTS = ("QUANTIZE", "DEQUANTIZE")
 FLOATS = ("float16", "float32", "float64", "bfloat16")
 _NUMPY = {"float32": "<f4", "float16": "<f2", "float64": "<f8"}
@@ -108,10 +116,13 @@ class Operator:
         """``cast``, ``integer``, ``hybrid`` (float activations, integer weights), or ``float``."""
         if self.name in CASTS:
             return "cast"
-        if any(tensor.dtype in FLOATS for tensor in self.outputs):
-            weights = self.inputs[1] if len(self.inputs) > 1 and self.name in COMPUTE else None
-            return "hybrid" if weights is not None and weights.dtype not in FLOATS else "float"
-        return "integer"
+        if self.name not in COMPUTE:
+            touched = [tensor for tensor in (*self.inputs, *self.outputs) if tensor is not None]
+            return "float" if any(tensor.dtype in FLOATS for tensor in touched) else "integer"
+        if not any(tensor.dtype in FLOATS for tensor in self.outputs):
+            return "integer"
+        weights = self.inputs[1] if len(self.inputs) > 1 else None
+        return "hybrid" if weights is not None and weights.dtype not in FLOATS else "float"
 
 
 @dataclass
@@ -125,9 +136,8 @@ class Graph:
 
     def weights_of(self, operator: Operator) -> list[Tensor]:
         """The constants that a compute operator multiplies by, also where a DEQUANTIZE stands between."""
-        # An LSTM has four input and four recurrent matrices; a transposed convolution takes its shape first.
-        last = 9 if "LSTM" in operator.name else 2
-        found = [self._constant_behind(tensor) for tensor in operator.inputs[1:last]]
+        slots = [slot for slot in WEIGHTS[operator.name] if slot < len(operator.inputs)]
+        found = [self._constant_behind(operator.inputs[slot]) for slot in slots]
         return [tensor for tensor in found if tensor is not None]
 
     def _constant_behind(self, tensor: Tensor | None) -> Tensor | None:

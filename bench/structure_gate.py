@@ -1,8 +1,9 @@
 """The judge of structure: (census, promise, baseline) -> judgements. Pure, as :mod:`bench.gate` is."""
 
+import re
 from collections.abc import Mapping
 
-from bench.gate import Subject, missing, same_reason
+from bench.gate import Subject, missing
 from bench.promise import broken
 from bench.records import Amount, BaselineCell, Census, Compute, Judgement, Kind, Port, Verdict
 from bench.variants.declare import Promise
@@ -11,10 +12,17 @@ MOST_CHANGES = 4
 
 
 def judge(
-    subject: Subject, census: Census, promise: Promise, baseline: BaselineCell | None, trained: bool
+    subject: Subject, censuses: list[Census], promise: Promise, baseline: BaselineCell | None, trained: bool
 ) -> list[Judgement]:
-    """Whether the artifact is what its name says, and whether it is still made of what it was."""
-    return [_promise(subject, broken(promise, census), baseline), _census(subject, census, baseline, trained)]
+    """Whether the artifact is what its name says, and whether it is still made of what it was.
+
+    Args:
+        censuses: one a seed; every one has to keep the promise, the first is compared with the baseline's.
+        trained: the weights were trained in this run, so that no two censuses are quite alike.
+    """
+    by_seed = [broken(promise, census) for census in censuses]
+    sentences = list(dict.fromkeys(sentence for found in by_seed for sentence in found))
+    return [_promise(subject, sentences, baseline), _census(subject, censuses[0], baseline, trained)]
 
 
 def _promise(subject: Subject, sentences: list[str], baseline: BaselineCell | None) -> Judgement:
@@ -26,7 +34,7 @@ def _promise(subject: Subject, sentences: list[str], baseline: BaselineCell | No
         if declared:
             verdict, message = Verdict.IMPROVED, f"{message}; it was not so before: {declared}"
             action = subject.action()
-    elif declared is not None and same_reason(declared, reason):
+    elif declared is not None and _without_shares(declared) == _without_shares(reason):
         verdict, message = Verdict.UNSUPPORTED, f"{subject.id}: not what its name says, as declared: {reason}"
     else:
         verdict, message = Verdict.REGRESSED, f"{subject.id}: the artifact is not what its name says: {reason}"
@@ -39,6 +47,11 @@ def _promise(subject: Subject, sentences: list[str], baseline: BaselineCell | No
         message=message,
         action=action,
     )
+
+
+def _without_shares(reason: str) -> str:
+    """The reason without the share of weights, which training moves a little; all else has to be the same."""
+    return re.sub(r"hold \d+ %", "hold", reason)
 
 
 def _census(subject: Subject, census: Census, baseline: BaselineCell | None, trained: bool) -> Judgement:
@@ -68,6 +81,8 @@ def differences(census: Census, accepted: Census, trained: bool) -> list[str]:
     found += _count_changes("operators", census.operators, accepted.operators)
     for what in ("inputs", "outputs"):
         found += _port_changes(what, getattr(census, what), getattr(accepted, what), 0.25 if trained else 0.01)
+    if census.degenerate and not accepted.degenerate:
+        found.append(f"{len(census.degenerate)} activations with an empty range, first {census.degenerate[0]}")
     if len(census.compute) != len(accepted.compute):
         return [*found, f"{len(census.compute)} weight tensors, not {len(accepted.compute)}"]
     share, count = (0.05, 0.2) if trained else (0.01, 0.02)
@@ -94,10 +109,22 @@ def _port_changes(what: str, new: list[Port], old: list[Port], tolerance: float)
         types = [", ".join(f"{port.dtype} {port.shape}" for port in ports) for ports in (new, old)]
         return [f"{what} {types[0]}, not {types[1]}"]
     return [
-        f"{what} {mine.name[:40]} scale {mine.scale:.4g}, not {his.scale:.4g}"
+        f"{what} {mine.name[:40]} {_quantization(mine)}, not {_quantization(his)}"
         for mine, his in zip(new, old, strict=True)
-        if mine.scale is not None and his.scale and abs(mine.scale / his.scale - 1) > tolerance
+        if not _same_quantization(mine, his, tolerance)
     ]
+
+
+def _quantization(port: Port) -> str:
+    return "unscaled" if port.scale is None else f"scale {port.scale:.4g}, zero point {port.zero_point}"
+
+
+def _same_quantization(new: Port, old: Port, tolerance: float) -> bool:
+    if new.scale is None or old.scale is None:
+        return new.scale is old.scale
+    steps = max(1, round(128 * tolerance))  # a range that moves by so much moves its zero point by so many steps
+    moved = abs((new.zero_point or 0) - (old.zero_point or 0))
+    return abs(new.scale - old.scale) <= tolerance * abs(old.scale) and moved <= steps
 
 
 def _compute_changes(new: Compute, old: Compute, share: float, count: float) -> list[str]:

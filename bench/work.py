@@ -80,7 +80,10 @@ def from_store(task: Task) -> Outcome | None:
         task.variant == FLOAT_CONTROL and not accuracy.float_predictions_known(model, task.train_seed, store)
     ):
         return None
-    return _outcome(task, built, found, 0.0, _agreement(task, model, found, store))
+    try:
+        return _outcome(task, built, found, 0.0, _agreement(task, model, found, store))
+    except Exception:  # the worker meets it again, and reports it as this cell's failure
+        return None
 
 
 def compute(task: Task) -> Outcome:

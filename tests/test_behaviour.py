@@ -87,6 +87,7 @@ def test_a_changed_score_is_traced_to_the_artifact_or_the_runtime(artifact: str,
     assert words in gate.origin(accepted, artifact, reference)
     assert gate.origin(None, artifact, reference) == ""
     assert gate.origin(BaselineCell(), artifact, reference) == ""
+    assert gate.origin(BaselineCell(artifact_sha256="x"), artifact, reference) == "the artifact changed"
 
 
 def test_the_first_tensor_that_differs_is_found(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """The judges, with made-up evidence: every gate goes red, and stays green where nothing changed."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from conftest import accepted, baseline_cell
@@ -7,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import acceptance, gate
-from bench.errors import Exit
+from bench.errors import BadInput, Exit
 from bench.metrics import ACCURACY
-from bench.records import BaselineCell, Failure, Judgement, Kind, Measurement, Report, Verdict, worst
+from bench.records import BaselineCell, Cell, Census, Failure, Judgement, Kind, Measurement, Report, Verdict, worst
 from bench.reference import Floor
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
@@ -225,6 +228,50 @@ def test_nothing_absent_is_a_pass(verdicts: list[Verdict]) -> None:
 def test_the_budget_is_shared() -> None:
     assert gate.share(0.01, 20).share == pytest.approx(0.0005)
     assert gate.share(0.01, 0).share == 0.01
+
+
+def test_accepting_a_run_that_did_not_judge_structure_keeps_what_was_declared() -> None:
+    census = Census(constants={}, scales=0, activations={}, operators={}, inputs=[], outputs=[], compute=[])
+    old = BaselineCell(census=census, broken_promise="declared before")
+    stamp = accepted(1.0).accepted
+    fields: dict[str, Any] = {
+        "id": "m/v",
+        "model": "m",
+        "variant": "v",
+        "family": "ptq",
+        "metric": "accuracy",
+        "metric_unit": "pp",
+    }
+    other = census.model_copy(update={"scales": 3})
+    report = Report.model_construct()
+    for verdicts, kept in (({Kind.ACCURACY: Verdict.PASS}, old), ({Kind.STRUCTURE: Verdict.PASS}, None)):
+        cell = Cell.model_validate(fields | {"verdicts": verdicts, "census": other})
+        entry, _ = acceptance._cell(cell, old, stamp, report, 0)
+        assert entry.broken_promise == (kept.broken_promise if kept else None)
+        assert entry.census == (kept.census if kept else other)
+
+
+def test_a_cell_that_the_tools_refuse_now_can_be_accepted_and_a_crash_cannot(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {
+        "id": "m/v",
+        "model": "m",
+        "variant": "v",
+        "family": "ptq",
+        "metric": "accuracy",
+        "metric_unit": "pp",
+    }
+    cells = {
+        what: Cell.model_validate(
+            fields | {"verdict": Verdict.ERROR, "failure": Failure(what=what, reason="r")}  # type: ignore[arg-type]
+        )
+        for what in ("unsupported", "crash")
+    }
+    common: dict[str, Any] = {"state": "complete", "trained_from_scratch": False}
+    acceptance.check_report(Report.model_construct(**common, cells=[cells["unsupported"]]), tmp_path)
+    crashed = Report.model_construct(**common, cells=[cells["crash"]])
+    with pytest.raises(BadInput, match="could not be measured"):
+        acceptance.check_report(crashed, tmp_path)
+    acceptance.check_report(crashed, tmp_path, only={"m/other"})
 
 
 def test_the_tolerance_of_a_trained_cell_is_in_the_unit_of_its_metric() -> None:

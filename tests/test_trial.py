@@ -259,6 +259,7 @@ def test_adopting_what_a_floor_forbids_is_red_at_once(quantbench: Quantbench, us
     done = quantbench("adopt", str(user / "float.tflite"), "--name", "mine", *data, *folders)
     assert done.status == 1, done.output
     assert "RED mine/aeq_dynamic_wi4_afp32" in done.output
+    assert "declared: mine/qat_wi8_ai8: a .tflite cannot be trained" in done.output
     assert quantbench("run", *folders, "--no-latency", "--variants", "aeq_dynamic_wi4_afp32").status == 1
 
 

@@ -96,8 +96,8 @@ def ranges(artifact: bytes) -> list[Range]:
 
 
 def _port(tensor: Tensor) -> Port:
-    scale = tensor.scales[0] if tensor.scales else None
-    zero_point = tensor.zero_points[0] if tensor.scales else None
+    finite = bool(tensor.scales) and math.isfinite(tensor.scales[0])  # where it is not, the tensor is degenerate
+    scale, zero_point = (tensor.scales[0], tensor.zero_points[0]) if finite else (None, None)
     return Port(name=tensor.name, dtype=tensor.dtype, shape=list(tensor.shape), scale=scale, zero_point=zero_point)
 
 
@@ -108,23 +108,27 @@ def _is_degenerate(tensor: Tensor) -> bool:
 
 def _compute(graph: Graph) -> list[Compute]:
     found = []
+    seen: set[int] = set()
     for index, operator in enumerate(graph.operators):
         if operator.name not in COMPUTE:
             continue
         weights = graph.weights_of(operator)
-        found += [_weighted(index, operator, tensor) for tensor in weights]
+        for tensor in weights:
+            found.append(_weighted(index, operator, tensor, again=id(tensor) in seen))
+            seen.add(id(tensor))
         if not weights:
             found.append(Compute(operator=operator.name, index=index, precision=operator.precision))
     return found
 
 
-def _weighted(index: int, operator: Operator, tensor: Tensor) -> Compute:
+def _weighted(index: int, operator: Operator, tensor: Tensor, again: bool) -> Compute:
     values = tensor.values()
     # The stored integer that means 0 is the zero point; weights are symmetric nearly always, and then it is 0 itself.
     zero = tensor.zero_points[0] if len(set(tensor.zero_points)) == 1 else 0
     return Compute(
         operator=operator.name,
         index=index,
+        again=again,
         precision=operator.precision,
         weights=tensor.dtype,
         granularity=tensor.granularity,

@@ -15,7 +15,7 @@ def render(report: Report, proposals: list[Proposal], written: bool) -> str:
     facts = f"From run `{report.run}` ({report.started}), commit {report.environment.git_commit or 'unknown'}."
     declared = {cell: reason for proposal in proposals for cell, reason in proposal.declared.items()}
     if declared:
-        facts += "\n\nDeclared unsupported, in the tools' own words:\n\n"
+        facts += "\n\nDeclared unsupported, or not what its name says:\n\n"
         facts += "\n".join(f"- `{cell}`: {reason}" for cell, reason in declared.items())
     made_of = {cell: changes for proposal in proposals for cell, changes in proposal.structure.items()}
     if made_of:

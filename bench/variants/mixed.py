@@ -77,6 +77,8 @@ def _without(choose: Callable[[Sequence[Layer]], list[Layer]], bench: Workbench)
     debugger = _debugger(bench)
     layers = _layers(debugger)
     chosen = choose(layers)
+    if len(chosen) == len(layers):
+        raise Unsupported(f"the model has {len(layers)} compute layers, and all of them would be left in float")
     for layer in chosen:
         print(f"left in float: {layer.operator} {layer.name}, error {layer.error:.2f} steps, of {len(layers)} layers")
     options = bench.tensorflow().lite.experimental.QuantizationDebugOptions
