@@ -17,9 +17,9 @@ from bench.records import Accepted, BaselineCell, BaselineFile, BaselineValue, C
 from bench.stats import pooled_sd, prediction_tolerance
 
 MINIMUM_SEEDS = 5
-# With so many degrees of freedom from a model's other trained cells, the spread is known well enough for a new cell to
-# be recorded with fewer seeds: its prediction interval is only wider, by sqrt(1 + 1/n).
-ENOUGH_DEGREES = 8
+# One cell with so many seeds tells the spread of a model's trainings as well as it is told at all; others may then be
+# recorded with fewer: their prediction interval is only wider, by sqrt(1 + 1/n).
+ENOUGH_DEGREES = MINIMUM_SEEDS - 1
 LATENCY_TOLERANCE = 0.05
 LATENCY_TOLERANCE_REASON = "policy: less than 5 % is not called red until reruns of this machine class are on record"
 
