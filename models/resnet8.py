@@ -64,6 +64,7 @@ MODEL = ReferenceModel(
             8.0, "never to be shipped: its clipping loses more than min-max does; watched for the day it does not"
         ),
         "*wi4*": Floor(4.0, "int4 weights are for devices that have room for nothing more; the drop is its price"),
+        "pcqat*": Floor(1.0, "half of the weights zero, 16 values a kernel: about half of int8's bytes after deflate"),
         "ptq": Floor(0.5, "the most that this project would ship for a third of the size and a third of the latency"),
         "qat": Floor(0.5, "training with quantization must not be worse than PTQ's limit"),
     },
