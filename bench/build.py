@@ -176,7 +176,7 @@ class StoreWorkbench:
         self.seed = seed
         self.expected: tuple[Any, Array] | None = None
         self._train_seed = train_seed
-        self._store = store
+        self.store = store
 
     def tensorflow(self) -> Any:
         return training.tensorflow()
@@ -185,7 +185,7 @@ class StoreWorkbench:
         if self._train_seed is None:
             return floats.keras2(self.model)
         keras_model = training.untrained(self.model)
-        keras_model.set_weights(_trained_weights(self.model, self._train_seed, self._store))
+        keras_model.set_weights(_trained_weights(self.model, self._train_seed, self.store))
         return keras_model
 
     def saved_float_model(self) -> str:
@@ -225,7 +225,7 @@ class StoreWorkbench:
             **_machine(),
         }
         keras_model = self.float_model()
-        keras_model.set_weights(_shared_weights(self._store, recipe, lambda: make(self).get_weights()))
+        keras_model.set_weights(_shared_weights(self.store, recipe, lambda: make(self).get_weights()))
         return keras_model
 
     def finetune(self, keras_model: Any, callbacks: Sequence[Any] = ()) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -222,6 +223,45 @@ def report(run: Run = LATEST) -> None:
     from bench.report.markdown import render
 
     typer.echo(render(read(run)[0]), nl=False)
+
+
+@app.command()
+def selftest(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="one seed a plant and three null runs, in about a minute")
+    ] = False,
+    model: Annotated[str, typer.Option(help="a reference model that is scored as right or wrong")] = "seed_cnn",
+    model_dir: ModelDir = _DEFAULTS.model_dir,
+    report_dir: Annotated[Path, typer.Option(help="folder that gets selftest.json and selftest.md")] = Path(
+        "reports/selftest"
+    ),
+) -> None:
+    """Plant regressions in real artifacts and see which of them the gate catches.
+
+    Covers accuracy, size and structure of a converted model; latency, memory and training are not planted yet.
+
+    Exit status: 0 all harmful plants caught and no false red, 1 otherwise.
+
+    Example: quantbench selftest --quick
+    """
+    from bench import selftest as own
+    from bench.quiet import output_to
+    from bench.records import write_json
+    from bench.reference import load_models, pick
+    from bench.report.selftest import render
+
+    models = load_models(model_dir)
+    [name] = pick(model, models, "--model")[:1]
+    if models[name].metric.correct is None or models[name].build is None:
+        raise BadInput(f"--model: {name} is not scored as right or wrong, or not given as code; try seed_cnn")
+    report_dir.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.dup(2), "w") as progress, output_to(report_dir / "selftest.log"):
+        found = own.run(models[name], quick, lambda line: print(line, file=progress, flush=True))
+    write_json(report_dir / "selftest.json", found)
+    (report_dir / "selftest.md").write_text(render(found), encoding="utf-8")
+    typer.echo(render(found), nl=False)
+    good = not found.false_reds and all(one.caught for one in found.plants if one.harmful)
+    raise _RunEnded(int(Exit.GREEN if good else Exit.REGRESSED))
 
 
 @app.command("inspect")

@@ -99,6 +99,7 @@ class Compute(Record):
         precision: ``integer``, ``hybrid`` (float activations, integer weights) or ``float``.
         weights: dtype as stored; None where both operands are activations.
         granularity: ``per-tensor``, ``per-channel``, ``blockwise`` or ``float``.
+        scale: of the widest channel.
         zeros: share of weights that are 0.
         distinct: different values in the whole tensor.
         distinct_in_channel: most different values along one output channel.
@@ -111,6 +112,7 @@ class Compute(Record):
     weights: str | None = None
     granularity: str | None = None
     shape: list[int] = Field(default_factory=list)
+    scale: float | None = None
     zeros: float | None = None
     distinct: int | None = None
     distinct_in_channel: int | None = None
@@ -124,6 +126,7 @@ class Census(Record):
         scales: how many scales are stored; each comes with a zero point, 12 bytes together.
         activations: by dtype, how many tensors that are computed at run time.
         operators: name -> precision -> how many.
+        ranges: scale and zero point of each quantized activation, in the file's order.
         degenerate: names of quantized activations whose range is empty (min = max) or not finite.
     """
 
@@ -134,6 +137,7 @@ class Census(Record):
     inputs: list[Port]
     outputs: list[Port]
     compute: list[Compute]
+    ranges: list[tuple[float, int]] = Field(default_factory=list)
     degenerate: list[str] = Field(default_factory=list)
 
 
@@ -333,6 +337,40 @@ class BaselineCell(Record):
     reference_agreement: float | None = Field(
         default=None, description="share of examples on which the default kernels answer as the reference kernels"
     )
+
+
+class Planted(Record):
+    """What the gate did with one planted regression.
+
+    Attributes:
+        drop: of the score, in pp; None where it could not be run.
+        growth: of the file, as a fraction.
+        harmful: whether it has to be caught: see :mod:`bench.selftest`.
+        caught: called red, by any check; ``caught_by`` says which.
+    """
+
+    plant: str
+    where: str
+    strength: str
+    seed: int
+    seen_by: Kind
+    drop: float | None
+    growth: float
+    harmful: bool
+    caught: bool
+    caught_by: list[Kind]
+
+
+class Selftest(Record):
+    """The gate's own error rates, as far as accuracy, size and structure go."""
+
+    schema_version: str = SCHEMA_VERSION
+    kind: Literal["quantbench.selftest"] = "quantbench.selftest"
+    model: str
+    variant: str
+    plants: list[Planted]
+    null_runs: int
+    false_reds: int
 
 
 class BaselineFile(Record):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bench.gate import Subject, missing
 from bench.promise import broken
@@ -79,15 +80,17 @@ def differences(census: Census, accepted: Census, trained: bool) -> list[str]:
     found = _count_changes("constants", census.constants, accepted.constants)
     found += _count_changes("activations", census.activations, accepted.activations)
     found += _count_changes("operators", census.operators, accepted.operators)
+    moved = 0.25 if trained else 0.01
     for what in ("inputs", "outputs"):
-        found += _port_changes(what, getattr(census, what), getattr(accepted, what), 0.25 if trained else 0.01)
+        found += _port_changes(what, getattr(census, what), getattr(accepted, what), moved)
+    found += _range_changes(census.ranges, accepted.ranges, moved)
     if census.degenerate and not accepted.degenerate:
         found.append(f"{len(census.degenerate)} activations with an empty range, first {census.degenerate[0]}")
     if len(census.compute) != len(accepted.compute):
         return [*found, f"{len(census.compute)} weight tensors, not {len(accepted.compute)}"]
-    share, count = (0.05, 0.2) if trained else (0.01, 0.02)
+    limits = _Limits(zeros=0.05, distinct=0.2, scale=moved) if trained else _Limits(0.01, 0.02, moved)
     for position, (new, old) in enumerate(zip(census.compute, accepted.compute, strict=True), 1):
-        found += [f"{position}. {old.operator}: {change}" for change in _compute_changes(new, old, share, count)]
+        found += [f"{position}. {old.operator}: {change}" for change in _compute_changes(new, old, limits)]
     return found
 
 
@@ -122,19 +125,47 @@ def _quantization(port: Port) -> str:
 def _same_quantization(new: Port, old: Port, tolerance: float) -> bool:
     if new.scale is None or old.scale is None:
         return new.scale is old.scale
-    steps = max(1, round(128 * tolerance))  # a range that moves by so much moves its zero point by so many steps
-    moved = abs((new.zero_point or 0) - (old.zero_point or 0))
-    return abs(new.scale - old.scale) <= tolerance * abs(old.scale) and moved <= steps
+    return _same_range(new.scale, new.zero_point or 0, old.scale, old.zero_point or 0, tolerance)
 
 
-def _compute_changes(new: Compute, old: Compute, share: float, count: float) -> list[str]:
+def _same_range(scale: float, zero: int, old_scale: float, old_zero: int, tolerance: float) -> bool:
+    moved = abs(scale - old_scale)
+    # A range that moves by so much moves its zero point by so many steps; one that does not move, by none.
+    steps = max(1, round(128 * tolerance)) if moved > 1e-6 * abs(old_scale) else 0
+    return moved <= tolerance * abs(old_scale) and abs(zero - old_zero) <= steps
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """How much of a weight tensor's facts may move: a share of its weights, a share of the old value twice."""
+
+    zeros: float
+    distinct: float
+    scale: float
+
+
+def _range_changes(new: list[tuple[float, int]], old: list[tuple[float, int]], tolerance: float) -> list[str]:
+    """Activations whose range moved; where their number changed, the counts have said so already."""
+    if len(new) != len(old):
+        return []
+    changed = [
+        f"scale {a:.4g}, zero point {b}, not {c:.4g}, {d}"
+        for (a, b), (c, d) in zip(new, old, strict=True)
+        if not _same_range(a, b, c, d, tolerance)
+    ]
+    return [f"{len(changed)} of {len(new)} activation ranges, first {changed[0]}"] if changed else []
+
+
+def _compute_changes(new: Compute, old: Compute, limits: _Limits) -> list[str]:
     found = [
         f"{field} {getattr(new, field)}, not {getattr(old, field)}"
         for field in ("operator", "precision", "weights", "granularity", "shape")
         if getattr(new, field) != getattr(old, field)
     ]
-    if new.zeros is not None and old.zeros is not None and abs(new.zeros - old.zeros) > share:
+    if new.zeros is not None and old.zeros is not None and abs(new.zeros - old.zeros) > limits.zeros:
         found.append(f"{100 * new.zeros:.1f} % zeros, not {100 * old.zeros:.1f} %")
-    if new.distinct and old.distinct and abs(new.distinct - old.distinct) > max(2, count * old.distinct):
+    if new.distinct and old.distinct and abs(new.distinct - old.distinct) > max(2, limits.distinct * old.distinct):
         found.append(f"{new.distinct} distinct values, not {old.distinct}")
+    if new.scale and old.scale and abs(new.scale / old.scale - 1) > limits.scale:
+        found.append(f"scale {new.scale:.4g}, not {old.scale:.4g}")
     return found

@@ -61,6 +61,11 @@ def census(artifact: bytes) -> Census:
         inputs=[_port(tensor) for tensor in graph.inputs],
         outputs=[_port(tensor) for tensor in graph.outputs],
         compute=_compute(graph),
+        ranges=[
+            (tensor.scales[0], tensor.zero_points[0])
+            for tensor in activations
+            if tensor.scales and math.isfinite(tensor.scales[0])
+        ],
         degenerate=[tensor.name[:80] for tensor in activations if _is_degenerate(tensor)],
     )
 
@@ -133,6 +138,7 @@ def _weighted(index: int, operator: Operator, tensor: Tensor, again: bool) -> Co
         weights=tensor.dtype,
         granularity=tensor.granularity,
         shape=list(tensor.shape),
+        scale=max(tensor.scales) if tensor.scales and all(map(math.isfinite, tensor.scales)) else None,
         zeros=float(np.mean(values == zero)) if values.size else 0.0,
         distinct=len(np.unique(values)),
         distinct_in_channel=_distinct_in_channel(values, operator.name),

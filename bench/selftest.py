@@ -1,0 +1,194 @@
+"""What the gate does with planted regressions: each is made for real, measured for real, and judged by the real judges.
+
+Two figures come out: how many of the plants that do harm were called red, and how often a healthy artifact, made again,
+was. Harm is measured, not claimed: a plant that costs 0.3 pp or more, changes what the artifact is made of, or adds 1 %
+to its size has to be caught; weaker ones are shown beside, where the gate's sight ends.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import gate, structure_gate
+from bench.build import StoreWorkbench
+from bench.datasets import Array
+from bench.measure import accuracy, size, structure
+from bench.plants import HOST, PLANTS, Ground, Plant, repacked
+from bench.records import (
+    Accepted,
+    BaselineCell,
+    BaselineValue,
+    Judgement,
+    Kind,
+    Measurement,
+    Planted,
+    Selftest,
+    Verdict,
+)
+from bench.reference import ReferenceModel
+from bench.store import Store
+from bench.training import seed_everything
+from bench.variants import VARIANTS
+
+HARM_PP = 0.3
+HARM_SIZE = 0.01
+QUICK_SEEDS, FULL_SEEDS = 1, 3
+QUICK_NULLS, FULL_NULLS = 3, 30
+NIGHTLY_JUDGEMENTS = 600  # that share the false-alarm budget in a nightly run of the whole matrix, about
+
+
+class Trial:
+    """A healthy artifact with its baseline, and the judges that hold another one against it.
+
+    Args:
+        model: one that is scored as right or wrong.
+        store: of this trial alone.
+    """
+
+    def __init__(self, model: ReferenceModel, store: Store) -> None:
+        self.model = model
+        self._store = store
+        seed_everything(0)
+        self.bench = StoreWorkbench(model, 0, None, store)
+        self.ground = Ground(self.bench, self.healthy())
+        self._subject = gate.Subject(model.name, HOST, "reports/selftest")
+        self._share = gate.share(gate.DEFAULT_BUDGET, NIGHTLY_JUDGEMENTS).share
+        measured = self._measure(self.ground.artifact)
+        self._stored = measured.predictions
+        self._baseline = _accepted(measured)
+
+    def healthy(self) -> bytes:
+        """The artifact, converted again."""
+        return repacked(VARIANTS[HOST].make(self.bench))
+
+    def judge(self, artifact: bytes) -> tuple[list[Judgement], float, float]:
+        """(judgements, drop in pp, growth as a fraction) of an artifact; one that cannot run is an error judgement."""
+        try:
+            measured = self._measure(artifact)
+        except Exception as error:  # what no runtime loads is seen as such
+            failed = Judgement(
+                kind=Kind.ACCURACY,
+                measurement="cell",
+                against="nothing",
+                verdict=Verdict.ERROR,
+                message=f"cannot be run: {type(error).__name__}: {str(error)[:100]}",
+            )
+            return [failed], float("nan"), 0.0
+        return self._judgements(measured), *self._harm(measured)
+
+    def _harm(self, measured: "_Measured") -> tuple[float, float]:
+        before = self._baseline.measurements
+        drop = self.model.metric.drop(measured.score, before["score"].value)
+        return drop, measured.sizes["size"] / before["size"].value - 1
+
+    def _measure(self, artifact: bytes) -> "_Measured":
+        with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+            path = Path(folder) / "artifact.tflite"
+            path.write_bytes(artifact)
+            sha256 = hashlib.sha256(artifact).hexdigest()
+            found = accuracy.evaluate(path, sha256, self.model, self._store)
+            if found.predictions is None:
+                raise RuntimeError(found.refusal)
+            contents = structure.through_store(path, sha256, self._store)
+            return _Measured(found, contents.census, size.sizes(path), sha256)
+
+    def _judgements(self, measured: "_Measured") -> list[Judgement]:
+        labels = self.model.pack().test.y
+        n = len(labels)
+        score = None
+        if not measured.nonfinite:
+            score = Measurement(value=measured.score, unit="fraction", n=n)
+        answers = gate.Answers(score, measured.predictions, measured.nonfinite)
+        sizes = {name: Measurement(value=value, unit="bytes", n=1) for name, value in measured.sizes.items()}
+        metric, baseline, promise = self.model.metric, self._baseline, VARIANTS[HOST].promise
+        return [
+            gate.accuracy(self._subject, metric, answers, labels, baseline, self._stored, self._share, trained=False),
+            *gate.sizes(self._subject, sizes, baseline),
+            *structure_gate.judge(self._subject, [measured.census], promise, baseline, trained=False),
+        ]
+
+
+class _Measured:
+    def __init__(self, found: accuracy.Evaluation, census: Any, sizes: dict[str, int], sha256: str) -> None:
+        assert found.predictions is not None
+        self.predictions: Array = found.predictions
+        self.score, self.nonfinite = found.score, found.nonfinite
+        self.census, self.sizes, self.sha256 = census, sizes, sha256
+
+
+def _accepted(measured: _Measured) -> BaselineCell:
+    stamp = Accepted(date="", reason="healthy", run="selftest", environment="")
+
+    def value(of: float, unit: str, tolerance: float) -> BaselineValue:
+        return BaselineValue(
+            value=of,
+            unit=unit,
+            n=1,
+            noise=0.0,
+            noise_from="healthy",
+            tolerance=tolerance,
+            tolerance_from="as recorded by an update",
+            accepted=stamp,
+        )
+
+    values = {name: value(measured.sizes[name], "bytes", limit) for name, limit in gate.SIZE_TOLERANCES.items()}
+    values["score"] = value(measured.score, "fraction", 0.0)
+    return BaselineCell(measurements=values, census=measured.census, artifact_sha256=measured.sha256)
+
+
+def planted(trial: Trial, seeds: int, say: Callable[[str], None]) -> Iterator[Planted]:
+    """Every plant at every strength, with as many seeds as its randomness needs."""
+    for plant in PLANTS:
+        for strength in plant.strengths:
+            seen: set[str] = set()
+            for seed in range(seeds):
+                artifact = plant.make(trial.ground, strength, np.random.default_rng(seed))
+                sha256 = hashlib.sha256(artifact).hexdigest()
+                if sha256 in seen:  # nothing random in it
+                    break
+                seen.add(sha256)
+                found = _judged(trial, plant, strength, seed, artifact)
+                drop = "not run" if found.drop is None else f"drop {found.drop:+.2f} pp"
+                say(f"{found.plant} {found.strength}: {'red' if found.caught else 'green'}, {drop}")
+                yield found
+
+
+def _judged(trial: Trial, plant: Plant, strength: float | str, seed: int, artifact: bytes) -> Planted:
+    judgements, drop, growth = trial.judge(artifact)
+    red = [j for j in judgements if j.verdict in (Verdict.REGRESSED, Verdict.ERROR)]
+    harmful = drop >= HARM_PP or growth >= HARM_SIZE or plant.seen_by is Kind.STRUCTURE or not np.isfinite(drop)
+    return Planted(
+        plant=plant.name,
+        where=plant.where,
+        strength=str(strength),
+        seed=seed,
+        seen_by=plant.seen_by,
+        drop=float(drop) if np.isfinite(drop) else None,
+        growth=growth,
+        harmful=harmful,
+        caught=bool(red),
+        caught_by=sorted({j.kind for j in red}),
+    )
+
+
+def null_runs(trial: Trial, count: int) -> list[bool]:
+    """Whether each healthy artifact, converted again, was called red."""
+    reds = []
+    for _ in range(count):
+        seed_everything(0)
+        judgements, _, _ = trial.judge(trial.healthy())
+        reds.append(any(judgement.verdict in (Verdict.REGRESSED, Verdict.ERROR) for judgement in judgements))
+    return reds
+
+
+def run(model: ReferenceModel, quick: bool, say: Callable[[str], None]) -> Selftest:
+    """Plant everything, and make the healthy artifact again and again."""
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        trial = Trial(model, Store(Path(folder)))
+        found = list(planted(trial, QUICK_SEEDS if quick else FULL_SEEDS, say))
+        nulls = null_runs(trial, QUICK_NULLS if quick else FULL_NULLS)
+    return Selftest(model=model.name, variant=HOST, plants=found, null_runs=len(nulls), false_reds=sum(nulls))
