@@ -117,10 +117,12 @@ def chart(points: list[Point], path: Path) -> None:
     base = altair.Chart(altair.InlineData(values=values)).encode(
         x=altair.X("examples:Q", scale=altair.Scale(type="log"), title="calibration examples"),
         color=altair.Color("variant:N", title=None),
-        shape=altair.Shape("variant:N", title=None),
+        shape=altair.Shape("variant:N", legend=None),
     )
     lines = base.mark_line(point=False).encode(
-        y=altair.Y("mean(drop):Q", title="drop from float32, pp (symlog)").scale(type="symlog", constant=0.5)
+        y=altair.Y("mean(drop):Q", title="drop from float32, pp (symlog)").scale(
+            type="symlog", constant=0.5, nice=False
+        )
     )
     dots = base.mark_point(filled=True, size=35).encode(y="drop:Q")
     picture = (lines + dots).properties(width=320, height=220).facet(column=altair.Column("model:N", title=None))
@@ -143,6 +145,7 @@ def main() -> None:
     arguments.report_dir.mkdir(parents=True, exist_ok=True)
     points: list[Point] = []
     parts = ["# Accuracy against calibration", "", f"{arguments.repeats} draws of training examples a point."]
+    parts += ["", "![drop against calibration examples](calibration.svg)"]
     for model in chosen:
         found = measure(model, COUNTS, methods, arguments.repeats)
         points += found
