@@ -102,7 +102,8 @@ def propose(
         entry, moved = _cell(cell, kept.get(cell.variant, BaselineCell()), accepted, report, others)
         kept[cell.variant] = entry
         moves += moved
-        if any(move.moves and move.measurement == "score" for move in moved) and cell.variant in stored:
+        # Those of an equal score may still be others; those of a score that stays where it was stay with it.
+        if cell.variant in stored and any(move.moves or move.new == move.old for move in moved if _is_score(move)):
             predictions[cell.variant] = stored[cell.variant]
     file = BaselineFile(
         model=model,
@@ -119,6 +120,10 @@ def propose(
         if reason_broken and reason_broken != known.get(cell.variant):
             declared[cell.id] = f"not what its name says: {reason_broken}"
     return Proposal(file, predictions, moves, declared, _structure(cells, baseline))
+
+
+def _is_score(move: Move) -> bool:
+    return move.measurement == "score"
 
 
 def _structure(cells: list[Cell], baseline: Baseline) -> dict[str, list[str]]:

@@ -1,5 +1,6 @@
 """The real path: convert, run and gate seed_cnn, through the command line; every gate is made to go red."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -142,6 +143,25 @@ def test_an_update_in_the_run_that_measured_still_ends_red(quantbench: Quantbenc
     assert done.status == 1
     assert "1 baseline values accepted" in done.output
     assert run(quantbench, baselines).status == 0
+
+
+def test_changed_predictions_of_an_equal_score_are_accepted_too(quantbench: Quantbench, baselines: Path) -> None:
+    path, variant = baselines / "seed_cnn.npz", CELL.split("/")[1]
+    arrays = dict(np.load(path))
+    labels = np.load(ROOT / "models" / "data" / "fashion_mnist.npz")["y_test"]
+    right = arrays[variant] == labels
+    one, other = int(np.flatnonzero(right)[0]), int(np.flatnonzero(~right)[0])
+    before = arrays[variant].copy()
+    arrays[variant][one], arrays[variant][other] = (labels[one] + 1) % 10, labels[other]
+    np.savez_compressed(path, **arrays)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    edit(baselines / "seed_cnn.json", lambda data: data.update(predictions_sha256=digest))
+    done = run(quantbench, baselines)
+    assert done.status == 0, done.output
+    assert "all 10000 predictions" not in json.dumps(done.cell(CELL))
+    folders = ["--baseline-dir", str(baselines), "--reason", "test"]
+    assert quantbench("baseline", "update", str(done.reports / "latest"), *folders).status == 0
+    assert (np.load(path)[variant] == before).all()
 
 
 def test_the_first_trained_cell_of_a_model_needs_five_seeds_to_become_a_baseline(
