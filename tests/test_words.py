@@ -1,6 +1,6 @@
 """How reports say things."""
 
-from bench.records import Cell, Measurement
+from bench.records import Cell, Failure, Measurement, Verdict
 from bench.report import words
 
 
@@ -17,6 +17,13 @@ def cell(variant: str, score: float, higher_is_better: bool) -> Cell:
         higher_is_better=higher_is_better,
         measurements={"score": Measurement(value=score, unit="units", n=10)},
     )
+
+
+def test_a_cell_that_runs_and_is_not_what_its_name_says_is_told_from_one_that_does_not_run() -> None:
+    runs = cell("v", 1.0, True).model_copy(update={"verdict": Verdict.UNSUPPORTED})
+    assert words.verdict(runs) == "∅ not what its name says, as declared"
+    refused = runs.model_copy(update={"failure": Failure(what="unsupported", reason="r"), "measurements": {}})
+    assert words.verdict(refused) == "∅ unsupported"
 
 
 def test_a_larger_error_is_a_drop_and_a_smaller_one_a_gain() -> None:

@@ -41,6 +41,8 @@ def headline(report: Report) -> str:
 
 def verdict(cell: Cell) -> str:
     """A cell's verdict; where it is only a measurement without a baseline, what was judged and what was not."""
+    if cell.verdict is Verdict.UNSUPPORTED and cell.failure is None:
+        return "∅ not what its name says, as declared"
     judged = {kind: found for kind, found in cell.verdicts.items() if found is not Verdict.UNJUDGED}
     if cell.verdict is not Verdict.UNJUDGED or not judged:
         return MARKS[cell.verdict]
