@@ -24,14 +24,18 @@ def first_divergent_tensor(
         inputs: prepared examples; the first 8 are looked at.
         stateful: reset the runtime's recurrent state before each.
     """
-    compared = 0
+    compared: dict[str, float] = {}
     for name, error in _errors(keras_model, tensorflow, artifact, rows(inputs, slice(0, EXAMPLES)), stateful):
-        compared += 1
+        compared[name] = error
         if error > LIMIT:
             return f"first tensor that differs: {name}, by {100 * error:.0f} % of its RMS"
     if not compared:
         return "no tensor of the artifact could be matched with a layer"
-    return f"none of {compared} tensors differs by more than {100 * LIMIT:g} % of its RMS: rounding adds up"
+    most = max(compared, key=compared.__getitem__)
+    return (
+        f"none of {len(compared)} tensors differs by more than {100 * LIMIT:g} % of its RMS, {most} most "
+        f"({100 * compared[most]:.1f} %): rounding adds up"
+    )
 
 
 def _errors(keras_model: Any, tf: Any, artifact: bytes, few: Inputs, stateful: bool) -> Iterator[tuple[str, float]]:

@@ -108,6 +108,7 @@ def test_the_first_tensor_that_differs_is_found(tmp_path: Path) -> None:
     x = model.prepare(model.pack().test.x[:8])
     same = divergence.first_divergent_tensor(fake_quantized, tf, artifact, x)
     assert same.startswith("none of ")
+    assert "rounding adds up" in same
     layer = fake_quantized.get_layer("quant_dense")
     layer.set_weights([weights[::-1] if weights.ndim else weights for weights in layer.get_weights()])
     other = divergence.first_divergent_tensor(fake_quantized, tf, artifact, x)
