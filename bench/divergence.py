@@ -40,8 +40,11 @@ def first_divergent_tensor(
 
 def _errors(keras_model: Any, tf: Any, artifact: bytes, few: Inputs, stateful: bool) -> Iterator[tuple[str, float]]:
     """(layer, RMS error relative to its output) of every layer whose output is found in the artifact."""
-    layers = [layer for layer in keras_model.layers if _has_one_output(layer)]
-    outputs = tf.keras.Model(keras_model.inputs, [layer.output for layer in layers])(few, training=False)
+    found_outputs = {layer: _output_within(keras_model, tf, layer) for layer in keras_model.layers}
+    layers = [layer for layer, output in found_outputs.items() if output is not None]
+    if not layers:
+        return
+    outputs = tf.keras.Model(keras_model.inputs, [found_outputs[layer] for layer in layers])(few, training=False)
     computed = _activations(artifact, few, stateful)
     results = {tensor.name for tensor in structure.read(artifact).outputs}
     for layer, output in zip(layers, outputs if isinstance(outputs, list) else [outputs], strict=True):
@@ -62,13 +65,20 @@ def _relative_error(found: Array, expected: Array) -> float:
     return float(np.sqrt(np.mean((found - expected) ** 2))) / scale
 
 
-def _has_one_output(layer: Any) -> bool:
+def _output_within(keras_model: Any, tf: Any, layer: Any) -> Any:
+    """The one tensor that the layer gives in this model; a layer of a cloned model is part of the original too."""
     if type(layer).__name__ == "InputLayer":
-        return False
-    try:
-        return not isinstance(layer.output, list | tuple | dict)
-    except (AttributeError, RuntimeError):  # used more than once, or never
-        return False
+        return None
+    for node in reversed(range(len(layer.inbound_nodes))):
+        output = layer.get_output_at(node)
+        if isinstance(output, list | tuple | dict):
+            continue
+        try:
+            tf.keras.Model(keras_model.inputs, output)
+        except ValueError:  # of another model's graph
+            continue
+        return output
+    return None
 
 
 def _activations(artifact: bytes, few: Inputs, stateful: bool) -> dict[str, Array]:
