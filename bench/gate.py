@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -469,24 +470,33 @@ def agreement(subject: Subject, share_agreeing: Measurement) -> Judgement:
         f"{subject.id}: the float .tflite agrees with the float model on {100 * share_agreeing.value:.2f} % of "
         f"{share_agreeing.n} examples; {100 * KERAS_AGREEMENT:g} % are required"
     )
+    action = "compare the outputs of both on one example: conversion, its state or its inputs are wrong"
+    verdict = Verdict.REGRESSED if red else Verdict.PASS
+    return _agreeing("float_agreement", "float model", verdict, share_agreeing, KERAS_AGREEMENT, message, action)
+
+
+def _agreeing(
+    name: str,
+    against: Literal["float model", "before conversion", "reference kernels"],
+    verdict: Verdict,
+    agreement: Measurement,
+    limit: float,
+    message: str,
+    action: str,
+) -> Judgement:
+    """A share of examples that should be nearly all of them; the action is for where it is not."""
     return Judgement(
         kind=Kind.ACCURACY,
-        measurement="float_agreement",
-        against="float model",
-        verdict=Verdict.REGRESSED if red else Verdict.PASS,
-        value=share_agreeing.value,
+        measurement=name,
+        against=against,
+        verdict=verdict,
+        value=agreement.value,
         reference=1.0,
         unit="fraction",
-        tolerance=1 - KERAS_AGREEMENT,
+        tolerance=1 - limit,
         message=message,
-        action="compare the outputs of both on one example: conversion, its state or its inputs are wrong"
-        if red
-        else "",
+        action="" if verdict is Verdict.PASS else action,
     )
-
-
-def _kernels_action(subject: Subject) -> str:
-    return f"the runtime's kernels disagree with each other: report it with this artifact; {subject.action()}"
 
 
 def conversion(subject: Subject, agreement: Measurement, parting: str) -> Judgement:
@@ -496,17 +506,11 @@ def conversion(subject: Subject, agreement: Measurement, parting: str) -> Judgem
         f"{subject.id}: the artifact answers as the fake-quantized model on {100 * agreement.value:.2f} % of "
         f"{agreement.n} examples; {100 * CONVERSION_AGREEMENT:g} % are expected"
     )
-    return Judgement(
-        kind=Kind.ACCURACY,
-        measurement="conversion_agreement",
-        against="before conversion",
-        verdict=Verdict.WARN if warn else Verdict.PASS,
-        value=agreement.value,
-        reference=1.0,
-        unit="fraction",
-        tolerance=1 - CONVERSION_AGREEMENT,
-        message=f"{message}; {parting}" if warn and parting else message,
-        action="what was trained is not what is shipped: look at that tensor before the training" if warn else "",
+    message = f"{message}; {parting}" if warn and parting else message
+    action = "what was trained is not what is shipped: look at that tensor before the training"
+    verdict = Verdict.WARN if warn else Verdict.PASS
+    return _agreeing(
+        "conversion_agreement", "before conversion", verdict, agreement, CONVERSION_AGREEMENT, message, action
     )
 
 
@@ -515,21 +519,13 @@ def reference_kernels(subject: Subject, agreement: Measurement, baseline: Baseli
     known = baseline.reference_agreement if baseline else None
     limit = REFERENCE_AGREEMENT if known is None else min(REFERENCE_AGREEMENT, known - REFERENCE_SLACK)
     warn = agreement.value < limit
-    return Judgement(
-        kind=Kind.ACCURACY,
-        measurement="reference_agreement",
-        against="reference kernels",
-        verdict=Verdict.WARN if warn else Verdict.PASS,
-        value=agreement.value,
-        reference=1.0,
-        unit="fraction",
-        tolerance=1 - max(0.0, limit),
-        message=(
-            f"{subject.id}: litert-cpu answers as litert-reference on {100 * agreement.value:.1f} % of {agreement.n} "
-            f"examples; {100 * max(0.0, limit):.0f} % are expected"
-        ),
-        action=_kernels_action(subject) if warn else "",
+    message = (
+        f"{subject.id}: litert-cpu answers as litert-reference on {100 * agreement.value:.1f} % of {agreement.n} "
+        f"examples; {100 * max(0.0, limit):.0f} % are expected"
     )
+    action = f"the runtime's kernels disagree with each other: report it with this artifact; {subject.action()}"
+    verdict = Verdict.WARN if warn else Verdict.PASS
+    return _agreeing("reference_agreement", "reference kernels", verdict, agreement, max(0.0, limit), message, action)
 
 
 # ---------------------------------------------------------------- size

@@ -87,6 +87,7 @@ class Session:
         self._executor: Executor | None = None
         self._judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
         self._timed: dict[CellId, latency.Latency] = {}
+        self._behaviours: dict[CellId, dict[str, Measurement]] = {}
         self._start = self._saved = time.perf_counter()
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._environment = environment.collect()
@@ -338,7 +339,11 @@ class Session:
             if good[0].agreement is not None:
                 n = len(cell.model.pack().test)
                 found["float_agreement"] = Measurement(value=good[0].agreement, unit="fraction", n=n)
-            found |= self._behaviour(cell, good)
+            # Asked for at every judgement and every save, over all examples, and the same once all is finished.
+            behaves = self._behaviours.get(cell.id) or self._behaviour(cell, good)
+            if len(good) == len(cell.futures) and self._computed(cell):
+                self._behaviours[cell.id] = behaves
+            found |= behaves
             assert good[0].sizes is not None
             for name, size in good[0].sizes.items():
                 found[name] = Measurement(value=size, unit="bytes", n=1)

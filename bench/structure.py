@@ -107,11 +107,6 @@ class Operator:
     options: Any = field(default=None, repr=False)
 
     @property
-    def in_float(self) -> bool:
-        """Whether it computes on float activations or float weights."""
-        return any(tensor is not None and tensor.dtype in FLOATS for tensor in self.inputs[:2])
-
-    @property
     def precision(self) -> str:
         """``cast``, ``integer``, ``hybrid`` (float activations, integer weights), or ``float``."""
         if self.name in CASTS:
@@ -243,9 +238,3 @@ def _code_name(code: object, builtin: dict[int, str]) -> str:
     name = builtin.get(number, str(number))
     custom = getattr(code, "customCode", None)
     return custom.decode() if name == "CUSTOM" and custom else name
-
-
-def float_compute(artifact: bytes, names: tuple[str, ...] = COMPUTE) -> tuple[int, int]:
-    """(operators of these names that compute in float, all operators of these names)."""
-    concerned = [operator for operator in read(artifact).operators if operator.name in names]
-    return sum(operator.in_float for operator in concerned), len(concerned)

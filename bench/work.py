@@ -81,7 +81,7 @@ def from_store(task: Task) -> Outcome | None:
     ):
         return None
     try:
-        return _outcome(task, built, found, 0.0, _agreement(task, model, found, store))
+        return _outcome(task, model, built, found, 0.0, _agreement(task, model, found, store))
     except Exception:  # the worker meets it again, and reports it as this cell's failure
         return None
 
@@ -97,7 +97,7 @@ def compute(task: Task) -> Outcome:
                 return _refused(task, built, time.perf_counter() - start)
             evaluation = accuracy.evaluate(built.path, built.sha256, model, store)
             agreement = _agreement(task, model, evaluation, store)
-            return _outcome(task, built, evaluation, time.perf_counter() - start, agreement)
+            return _outcome(task, model, built, evaluation, time.perf_counter() - start, agreement)
         except Exception as error:
             import traceback
 
@@ -145,13 +145,18 @@ def _conversion(folder: Path, found: accuracy.Evaluation, model: ReferenceModel)
 
 
 def _outcome(
-    task: Task, built: build.Built, found: accuracy.Evaluation, seconds: float, agreement: float | None
+    task: Task,
+    model: ReferenceModel,
+    built: build.Built,
+    found: accuracy.Evaluation,
+    seconds: float,
+    agreement: float | None,
 ) -> Outcome:
     assert built.path is not None
     if found.refusal is not None:
         refusal = Failure(what="unsupported", reason=found.refusal)
         return Outcome(task.seed, cached=built.cached and found.cached, seconds=seconds, failure=refusal)
-    conversion, parting = _conversion(built.path.parent, found, _model(task))
+    conversion, parting = _conversion(built.path.parent, found, model)
     return Outcome(
         seed=task.seed,
         artifact=built.path,
