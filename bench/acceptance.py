@@ -8,7 +8,7 @@ import datetime
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import gate, structure_gate
+from bench import gate
 from bench.baselines import Baseline
 from bench.datasets import Array, read_npz
 from bench.environment import describe
@@ -134,7 +134,7 @@ def _structure(cells: list[Cell], baseline: Baseline) -> dict[str, list[str]]:
             continue
         if old is None or old.census is None:
             found[cell.id] = ["first census"]
-        elif changes := structure_gate.differences(cell.census, old.census, bool(cell.seeds)):
+        elif changes := gate.differences(cell.census, old.census, bool(cell.seeds)):
             found[cell.id] = changes
     return found
 

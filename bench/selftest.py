@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import gate, structure_gate
+from bench import gate
 from bench.build import StoreWorkbench
 from bench.datasets import Array
 from bench.measure import accuracy, size, structure
@@ -108,7 +108,7 @@ class Trial:
         return [
             gate.accuracy(self._subject, metric, answers, labels, baseline, self._stored, self._share, trained=False),
             *gate.sizes(self._subject, sizes, baseline),
-            *structure_gate.judge(self._subject, [measured.census], promise, baseline, trained=False),
+            *gate.structure(self._subject, [measured.census], promise, baseline, trained=False),
         ]
 
 

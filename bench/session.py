@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench import acceptance, baselines, environment, gate, structure_gate
+from bench import acceptance, baselines, environment, gate, measured
 from bench.datasets import Array
 from bench.errors import BadInput, Exit, NothingSelected
 from bench.executor import Executor, LocalExecutor
 from bench.measure import behaviour, latency
-from bench.metrics import ROUNDING
 from bench.options import RunOptions, flag
 from bench.records import Cell, Evidence, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
 from bench.reference import ReferenceModel, load_models, pick
@@ -219,7 +218,7 @@ class Session:
         if kind is Kind.STRUCTURE:
             censuses = [outcome.contents.census for outcome in outcomes if outcome.contents is not None]
             trained = cell.variant.trained or self.options.train
-            return structure_gate.judge(self._subject(cell), censuses, cell.variant.promise, baseline, trained)
+            return gate.structure(self._subject(cell), censuses, cell.variant.promise, baseline, trained)
         if kind is Kind.SIZE:
             return gate.sizes(self._subject(cell), self._measurements(cell, outcomes), baseline)
         return self._judge_latency(cell, outcomes)
@@ -258,15 +257,15 @@ class Session:
             why = gate.origin(accepted, outcomes[0].artifact_sha256, _reference_sha256(outcomes[0]))
             message = f"{judgements[0].message}; {why}" if why else judgements[0].message
             judgements[0] = judgements[0].model_copy(update={"message": message})
-        measured = self._measurements(cell, outcomes)
-        if "float_agreement" in measured:
-            judgements.append(gate.agreement(subject, measured["float_agreement"]))
-        if "conversion_agreement" in measured:
+        found = self._measurements(cell, outcomes)
+        if "float_agreement" in found:
+            judgements.append(gate.agreement(subject, found["float_agreement"]))
+        if "conversion_agreement" in found:
             parting = next((outcome.parting for outcome in outcomes if outcome.parting), "")
-            judgements.append(gate.conversion(subject, measured["conversion_agreement"], parting))
-        if "reference_agreement" in measured:
+            judgements.append(gate.conversion(subject, found["conversion_agreement"], parting))
+        if "reference_agreement" in found:
             accepted = baseline.cell(cell.variant.name)
-            judgements.append(gate.reference_kernels(subject, measured["reference_agreement"], accepted))
+            judgements.append(gate.reference_kernels(subject, found["reference_agreement"], accepted))
         if cell.variant.control is not None:
             control_id = f"{cell.model.name}/{cell.variant.control}"
             control = self._measurements(self._planned[control_id], self._outcomes(control_id)).get("score")
@@ -303,9 +302,7 @@ class Session:
         name = "control_to_yardstick" if cell.variant.name == FLOAT_CONTROL else "latency_ratio"
         baseline = self.baselines[cell.model.name].cell(cell.variant.name)
         machine = self._environment.machine_class
-        return gate.latency(
-            subject, name, _latency_measurements(timed)[name], baseline, machine, self.false_alarms().share
-        )
+        return gate.latency(subject, name, measured.latency(timed)[name], baseline, machine, self.false_alarms().share)
 
     def latency_blocks(self, cell_id: CellId) -> list[float]:
         """Timed blocks of a cell, seconds a call, for pytest-benchmark; empty where it was not timed."""
@@ -320,56 +317,19 @@ class Session:
             self._executor = None
 
     def _measurements(self, cell: _Planned, outcomes: list[Outcome]) -> dict[str, Measurement]:
-        found: dict[str, Measurement] = {}
-        scores = [outcome.score for outcome in outcomes]
+        """Everything known of a cell so far."""
+        found = measured.scores(cell.model, cell.variant.trained, outcomes)
         good = [outcome for outcome in outcomes if outcome.failure is None]
-        if len(good) == len(outcomes) and np.isfinite(scores).all():
-            found["score"] = Measurement(
-                value=float(np.mean(scores)),
-                unit="fraction" if cell.model.metric.scale == 100 else cell.model.metric.unit,
-                n=len(cell.model.pack().test),
-                spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-                spread_of="seeds" if len(scores) > 1 else None,
-                values=scores if cell.variant.trained else None,
-            )
         if good:
-            found["nonfinite"] = Measurement(
-                value=sum(o.nonfinite for o in good), unit="examples", n=len(cell.model.pack().test)
-            )
-            if good[0].agreement is not None:
-                n = len(cell.model.pack().test)
-                found["float_agreement"] = Measurement(value=good[0].agreement, unit="fraction", n=n)
             # Asked for at every judgement and every save, over all examples, and the same once all is finished.
-            behaves = self._behaviours.get(cell.id) or self._behaviour(cell, good)
+            behaves = self._behaviours.get(cell.id) or measured.behaviour(
+                cell.model.metric, good, self._control_outcome(cell)
+            )
             if len(good) == len(cell.futures) and self._computed(cell):
                 self._behaviours[cell.id] = behaves
-            found |= behaves
-            assert good[0].sizes is not None
-            for name, size in good[0].sizes.items():
-                found[name] = Measurement(value=size, unit="bytes", n=1)
+            found |= behaves | measured.sizes(good[0])
         if cell.id in self._timed:
-            found |= _latency_measurements(self._timed[cell.id])
-        return found
-
-    def _behaviour(self, cell: _Planned, good: list[Outcome]) -> dict[str, Measurement]:
-        """How the artifact answers besides the score; of a trained cell, its first seed, and the worst conversion."""
-        found: dict[str, Measurement] = {}
-        first, metric = good[0], cell.model.metric
-        assert first.predictions is not None
-        control = self._control_outcome(cell)
-        if control is not None and control.predictions is not None:
-            found |= behaviour.against_control(
-                metric, first.predictions, control.predictions, first.outputs, control.outputs
-            )
-        for runtime, predictions in first.others.items():
-            name = f"{runtime.removeprefix('litert-')}_agreement"
-            n = len(predictions)
-            value = metric.agreement(predictions, first.predictions[:n], ROUNDING)
-            found[name] = Measurement(value=value, unit="fraction", n=n)
-        conversions = [outcome.conversion for outcome in good if outcome.conversion is not None]
-        if conversions:
-            n = len(first.predictions)
-            found["conversion_agreement"] = Measurement(value=min(conversions), unit="fraction", n=n)
+            found |= measured.latency(self._timed[cell.id])
         return found
 
     def _control_outcome(self, cell: _Planned) -> Outcome | None:
@@ -551,25 +511,6 @@ def _reference_sha256(outcome: Outcome) -> str | None:
 
 def _seconds(outcomes: list[Outcome]) -> float:
     return sum(outcome.seconds for outcome in outcomes)
-
-
-def _latency_measurements(timed: latency.Latency) -> dict[str, Measurement]:
-    def over_processes(values: list[float], unit: str) -> Measurement:
-        return Measurement(
-            value=float(np.mean(values)),
-            unit=unit,
-            n=len(values),
-            spread=float(np.std(values, ddof=1)),
-            spread_of="fresh processes",
-            values=values,
-        )
-
-    micro = timed.microseconds()
-    return {
-        "latency": over_processes(micro, "µs").model_copy(update={"value": float(np.median(micro))}),
-        "latency_ratio": over_processes(timed.ratios(), "ratio to float32"),
-        "control_to_yardstick": over_processes(timed.control_to_yardstick(), "ratio to yardstick"),
-    }
 
 
 def _controls(variant: Variant) -> set[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, edit
 
-from bench import build, gate, structure_gate
+from bench import build, gate
 from bench.errors import BadInput
 from bench.measure.structure import census, of_file, ranges
 from bench.promise import broken
@@ -155,7 +155,7 @@ def test_a_broken_promise_is_told(artifact: Artifact, variant: str, promise: Pro
 
 
 def _judge(found: Census, baseline: BaselineCell | None, promise: Promise = INT8) -> list[Verdict]:
-    return [judgement.verdict for judgement in structure_gate.judge(SUBJECT, [found], promise, baseline, trained=False)]
+    return [judgement.verdict for judgement in gate.structure(SUBJECT, [found], promise, baseline, trained=False)]
 
 
 def test_a_broken_promise_is_red_however_accurate_and_can_only_be_declared(artifact: Artifact) -> None:
@@ -178,7 +178,7 @@ def test_a_declared_reason_covers_no_other(artifact: Artifact) -> None:
 
 def test_every_seed_has_to_keep_the_promise(artifact: Artifact) -> None:
     good, bad = census(artifact("ptq_static_wi8_ai8")), census(artifact("float32"))
-    first, _ = structure_gate.judge(SUBJECT, [good, bad], INT8, BaselineCell(census=good), trained=True)
+    first, _ = gate.structure(SUBJECT, [good, bad], INT8, BaselineCell(census=good), trained=True)
     assert first.verdict is Verdict.REGRESSED
 
 

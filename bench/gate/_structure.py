@@ -1,10 +1,10 @@
-"""The judge of structure: (census, promise, baseline) -> judgements. Pure, as :mod:`bench.gate` is."""
+"""The judge of structure: (census, promise, baseline) -> judgements. Pure, as all of :mod:`bench.gate` is."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.gate import Subject, missing
+from bench.gate._common import Subject, missing
 from bench.promise import broken
 from bench.records import Amount, BaselineCell, Census, Compute, Judgement, Kind, Port, Verdict
 from bench.variants.declare import Promise
@@ -12,7 +12,7 @@ from bench.variants.declare import Promise
 MOST_CHANGES = 4
 
 
-def judge(
+def structure(
     subject: Subject, censuses: list[Census], promise: Promise, baseline: BaselineCell | None, trained: bool
 ) -> list[Judgement]:
     """Whether the artifact is what its name says, and whether it is still made of what it was.

@@ -1,0 +1,332 @@
+"""The judge of scores: drift against the baseline, and the floor against the float control of this same run."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.datasets import Array
+from bench.gate._common import Subject, beyond, missing
+from bench.metrics import Metric
+from bench.records import (
+    BaselineCell,
+    BaselineValue,
+    Judgement,
+    Kind,
+    Measurement,
+    Verdict,
+)
+from bench.reference import Floor
+from bench.stats import (
+    Paired,
+    bootstrap_drop_sd,
+    normal_p,
+    normal_quantile,
+    pair,
+    prediction_tolerance,
+)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A score with the predictions that it was made from.
+
+    Attributes:
+        score: value, and one value a seed where the cell trains.
+        predictions: of the first seed, shape (n,).
+        nonfinite: examples whose output was NaN or infinite.
+    """
+
+    score: Measurement | None
+    predictions: Array
+    nonfinite: int
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """How far a float model trained again may land from the pinned one.
+
+    Attributes:
+        sd: of the score over seeds, in the metric's unit.
+        n: how many seeds.
+        tolerance: largest drop that chance explains, in the metric's unit.
+    """
+
+    sd: float
+    n: int
+    tolerance: float
+
+
+def retrained(metric: Metric, seed_scores: Sequence[float], allowed: float) -> Retrained:
+    """Tolerance of one new training against one old one, from the recorded scores of several seeds."""
+    sd = metric.scale * float(np.std(seed_scores, ddof=1))
+    n = len(seed_scores)
+    return Retrained(sd, n, prediction_tolerance(sd, 1, n - 1, allowed))
+
+
+def accuracy(
+    subject: Subject,
+    metric: Metric,
+    answers: Answers,
+    labels: Array,
+    baseline: BaselineCell | None,
+    stored: Array | None,
+    allowed: float,
+    trained: bool,
+    retrained: Retrained | None = None,
+) -> Judgement:
+    """Drift of the score against the baseline.
+
+    Args:
+        labels: of the test split, shape (n,).
+        stored: the baseline's predictions, shape (n,).
+        allowed: this judgement's share of the false-alarm budget.
+        trained: training made this cell, so it is judged by its spread over seeds.
+        retrained: the float model itself was trained again, so its spread over seeds counts instead.
+    """
+    if answers.nonfinite or answers.score is None:
+        n = len(answers.predictions)
+        message = f"{subject.id}: {answers.nonfinite} of {n} examples have a NaN or infinite output"
+        return _score_judgement(Verdict.REGRESSED, message, subject.action())
+    accepted = baseline.measurements.get("score") if baseline else None
+    if accepted is None:
+        return missing(subject, Kind.ACCURACY, "score", baseline)
+    consistent = stored is not None and _is_score_of(accepted, metric, stored, labels, trained)
+    if consistent and np.array_equal(answers.predictions, stored) and _same_seeds(answers.score, accepted):  # type: ignore[arg-type]
+        return _identical(subject, metric, answers.score, accepted, len(labels), allowed, trained)
+    if retrained is not None:
+        return _by_seeds(subject, metric, answers.score, accepted, retrained)
+    if trained:
+        return _by_spread(subject, metric, answers.score, accepted)
+    if consistent and metric.correct is not None:
+        assert stored is not None
+        pairs = pair(metric.correct(answers.predictions, labels), metric.correct(stored, labels))
+        return _by_pairs(subject, metric, answers.score, accepted, pairs, allowed)
+    if consistent and metric.correct is None:
+        assert stored is not None
+        return _by_bootstrap(subject, metric, answers, accepted, stored, labels, allowed)
+    return _by_tolerance(subject, metric, answers.score, accepted, consistent)
+
+
+def _same_seeds(score: Measurement, accepted: BaselineValue) -> bool:
+    """Predictions are stored of the first seed alone; the other seeds of this run must repeat their scores too."""
+    if not score.values or not accepted.values:
+        return True
+    return all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(score.values, accepted.values, strict=False))
+
+
+def _is_score_of(accepted: BaselineValue, metric: Metric, stored: Array, labels: Array, trained: bool) -> bool:
+    """Whether the accepted value is the score of the stored predictions; not so where it was edited by hand."""
+    value = accepted.value
+    if trained and accepted.values:
+        if not math.isclose(value, float(np.mean(accepted.values)), abs_tol=1e-6):
+            return False
+        value = accepted.values[0]
+    return math.isclose(value, metric.value(stored, labels), abs_tol=1e-6)
+
+
+def _score_judgement(
+    verdict: Verdict,
+    message: str,
+    action: str = "",
+    metric: Metric | None = None,
+    score: Measurement | None = None,
+    accepted: BaselineValue | None = None,
+    p_value: float | None = None,
+    detectable: float | None = None,
+) -> Judgement:
+    change = None
+    if metric and score and accepted:
+        change = metric.drop(score.value, accepted.value)
+    return Judgement(
+        kind=Kind.ACCURACY,
+        measurement="score",
+        against="baseline",
+        verdict=verdict,
+        value=score.value if score else None,
+        reference=accepted.value if accepted else None,
+        unit=metric.unit if metric else "",
+        change=change,
+        tolerance=accepted.tolerance if accepted else None,
+        p_value=p_value,
+        detectable=detectable,
+        message=message,
+        action=action,
+    )
+
+
+def _versus(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> str:
+    drop = metric.drop(score.value, accepted.value)
+    now, before = show_score(metric, score.value), show_score(metric, accepted.value)
+    return f"{subject.id}: {metric.name} {now}, baseline {before} (drop {drop:+.2f} {metric.unit})"
+
+
+def show_score(metric: Metric, value: float) -> str:
+    """A score as the reports print it."""
+    return f"{100 * value:.2f} %" if metric.scale == 100 else f"{value:.5g}"
+
+
+def _identical(
+    subject: Subject,
+    metric: Metric,
+    score: Measurement,
+    accepted: BaselineValue,
+    n: int,
+    allowed: float,
+    trained: bool,
+) -> Judgement:
+    message = f"{subject.id}: all {n} predictions are those of the baseline"
+    detectable: float | None = accepted.tolerance
+    if not trained:
+        detectable = Paired(n, 0, 0).smallest_detectable(allowed) * metric.scale if metric.correct else None
+    return _score_judgement(
+        Verdict.PASS, message, metric=metric, score=score, accepted=accepted, p_value=1.0, detectable=detectable
+    )
+
+
+def _by_pairs(
+    subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, pairs: Paired, allowed: float
+) -> Judgement:
+    drop = metric.drop(score.value, accepted.value)
+    worse, better = pairs.p_worse(), pairs.p_better()
+    verdict = _by_two_rules(drop > accepted.tolerance, worse <= allowed, better <= allowed)
+    message = (
+        f"{_versus(subject, metric, score, accepted)}; {pairs.lost} examples lost, {pairs.gained} gained, "
+        f"exact McNemar p = {min(worse, better):.2g} (red at {allowed:.2g})"
+    )
+    return _score_judgement(
+        verdict,
+        message,
+        "" if verdict is Verdict.PASS else subject.action(),
+        metric,
+        score,
+        accepted,
+        p_value=worse,
+        detectable=pairs.smallest_detectable(allowed) * metric.scale,
+    )
+
+
+def _by_bootstrap(
+    subject: Subject,
+    metric: Metric,
+    answers: Answers,
+    accepted: BaselineValue,
+    stored: Array,
+    labels: Array,
+    allowed: float,
+) -> Judgement:
+    """For metrics that no count of right and wrong makes: the drop against its paired bootstrap spread."""
+    assert answers.score is not None
+
+    def drop_of(new: Array, old: Array, of: Array) -> float:
+        return metric.drop(metric.value(new, of), metric.value(old, of))
+
+    drop = metric.drop(answers.score.value, accepted.value)
+    sd = bootstrap_drop_sd(answers.predictions, stored, labels, drop_of)
+    worse, better = normal_p(drop, sd), normal_p(-drop, sd)
+    verdict = _by_two_rules(drop > accepted.tolerance, worse <= allowed, better <= allowed)
+    message = (
+        f"{_versus(subject, metric, answers.score, accepted)}; paired bootstrap sd {sd:.3g} {metric.unit}, "
+        f"p = {min(worse, better):.2g} (red at {allowed:.2g})"
+    )
+    detectable = max(accepted.tolerance, normal_quantile(allowed) * sd)
+    action = "" if verdict is Verdict.PASS else subject.action()
+    return _score_judgement(verdict, message, action, metric, answers.score, accepted, worse, detectable)
+
+
+def _by_two_rules(beyond: bool, unlikely: bool, better: bool) -> Verdict:
+    """Red takes both a drop beyond its tolerance and one that chance does not explain; a warning takes one of them."""
+    if beyond and unlikely:
+        return Verdict.REGRESSED
+    if better:
+        return Verdict.IMPROVED
+    return Verdict.WARN if beyond or unlikely else Verdict.PASS
+
+
+def _by_spread(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> Judgement:
+    drop = metric.drop(score.value, accepted.value)
+    verdict = beyond(drop, accepted.tolerance)
+    message = (
+        f"{_versus(subject, metric, score, accepted)}; trained, so judged by its spread over seeds: "
+        f"tolerance {accepted.tolerance:.2f} {metric.unit} ({accepted.tolerance_from})"
+    )
+    action = "" if verdict is Verdict.PASS else subject.action("accept (from a run with --seeds 5)")
+    return _score_judgement(verdict, message, action, metric, score, accepted, detectable=accepted.tolerance)
+
+
+def _by_seeds(
+    subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, retrained: Retrained
+) -> Judgement:
+    drop = metric.drop(score.value, accepted.value)
+    message = (
+        f"{_versus(subject, metric, score, accepted)}; the float model was trained again: "
+        f"{drop / retrained.sd:+.1f} seed standard deviations below the pinned one, tolerance "
+        f"{retrained.tolerance:.2f} {metric.unit} (seed sd {retrained.sd:.2f}, n = {retrained.n})"
+    )
+    verdict = beyond(drop, retrained.tolerance)
+    action = (
+        "" if verdict is Verdict.PASS else "compare the training recipe, TensorFlow version and data with the pinned"
+    )
+    found = _score_judgement(verdict, message, action, metric, score, accepted, detectable=retrained.tolerance)
+    return found.model_copy(update={"tolerance": retrained.tolerance})
+
+
+def _by_tolerance(
+    subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, consistent: bool
+) -> Judgement:
+    """Where no paired test applies: the tolerance alone decides."""
+    verdict = beyond(metric.drop(score.value, accepted.value), accepted.tolerance)
+    why = "" if consistent else "; the baseline's value is not that of its stored predictions, so it was edited"
+    message = f"{_versus(subject, metric, score, accepted)}; tolerance {accepted.tolerance:.2f} {metric.unit}{why}"
+    action = "" if verdict is Verdict.PASS else subject.action()
+    return _score_judgement(verdict, message, action, metric, score, accepted, detectable=accepted.tolerance)
+
+
+def floor(
+    subject: Subject, metric: Metric, score: Measurement | None, control: Measurement | None, limit: Floor | None
+) -> Judgement | None:
+    """The release floor: the drop from the float control of this same run. None where no floor is declared."""
+    if limit is None or score is None:
+        return None
+    if control is None:
+        message = (
+            f"{subject.id}: the floor of {limit.max_drop} {metric.unit} cannot be judged: its control has no score"
+        )
+        return Judgement(
+            kind=Kind.ACCURACY, measurement="score", against="floor", verdict=Verdict.ERROR, message=message
+        )
+    drop = metric.drop(score.value, control.value)
+    red = drop > limit.max_drop + 1e-9
+    message = (
+        f"{subject.id}: {metric.name} {show_score(metric, score.value)} is {drop:+.2f} {metric.unit} below its control "
+        f"({show_score(metric, control.value)}); the floor allows {limit.max_drop:g} {metric.unit}: {limit.reason}"
+    )
+    return Judgement(
+        kind=Kind.ACCURACY,
+        measurement="score",
+        against="floor",
+        verdict=Verdict.REGRESSED if red else Verdict.PASS,
+        value=score.value,
+        reference=control.value,
+        unit=metric.unit,
+        change=drop,
+        tolerance=limit.max_drop,
+        message=message,
+        action="the floor is policy in the model's file; no baseline update moves it" if red else "",
+    )
+
+
+def origin(baseline: BaselineCell | None, artifact_sha256: str | None, reference_sha256: str | None) -> str:
+    """What a changed score goes back to: the artifact, or the runtime that runs it; empty where that is not known."""
+    if baseline is None or baseline.artifact_sha256 is None:
+        return ""
+    if baseline.artifact_sha256 == artifact_sha256:
+        return "the artifact is that of the baseline, byte for byte: the runtime changed, or the processor"
+    if baseline.reference_sha256 is None or reference_sha256 is None:
+        return "the artifact changed"
+    if baseline.reference_sha256 == reference_sha256:
+        return (
+            "the artifact changed, and answers as before on the reference kernels: look at the runtime's kernels first"
+        )
+    return "the artifact changed, and so did its answers on the reference kernels: the model itself is another"

@@ -1,0 +1,132 @@
+"""What every judge says alike: who is judged, what is missing, what failed, and how a run ends."""
+
+import re
+from dataclasses import dataclass
+
+from bench.errors import Exit
+from bench.records import (
+    BaselineCell,
+    Failure,
+    FalseAlarms,
+    Judgement,
+    Kind,
+    Verdict,
+    worst,
+)
+
+DEFAULT_BUDGET = 0.01
+LOOK_CLOSER = "quantbench run --models {model} --variants {variant} --no-cache"
+ACCEPT = 'quantbench baseline update {run} --only {model}/{variant} --reason "why this is right"'
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who is judged; the run's name goes into the command that would accept a change."""
+
+    model: str
+    variant: str
+    run: str
+
+    @property
+    def id(self) -> str:
+        """The cell's key."""
+        return f"{self.model}/{self.variant}"
+
+    def action(self, accept: str = "accept") -> str:
+        """What to do about a change: look closer, or accept."""
+        names = {"model": self.model, "variant": self.variant, "run": self.run}
+        return f"look closer: {LOOK_CLOSER.format(**names)}; {accept}: {ACCEPT.format(**names)}"
+
+
+def share(budget: float, judgements: int) -> FalseAlarms:
+    """Split the run's false-alarm budget evenly (Bonferroni) over the judgements that chance can move."""
+    return FalseAlarms(budget=budget, judgements=judgements, share=budget / max(1, judgements))
+
+
+def missing(subject: Subject, kind: Kind, measurement: str, baseline: BaselineCell | None = None) -> Judgement:
+    """The verdict on a measurement that has no baseline at all."""
+    accept = ACCEPT.format(model=subject.model, variant=subject.variant, run=subject.run)
+    news = "; it was declared unsupported, and works now" if baseline and baseline.unsupported else ""
+    return Judgement(
+        kind=kind,
+        measurement=measurement,
+        against="baseline",
+        verdict=Verdict.MISSING,
+        message=f"{subject.id}: no {measurement} baseline{news}",
+        action=f"record one: {accept}",
+    )
+
+
+def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCell | None) -> Judgement:
+    """The verdict on a cell without a result: ``unsupported`` as declared by the baseline, else an error.
+
+    A cell that used to work and is now refused, or crashes, is an error: it could not be measured.
+    """
+    declared = baseline.unsupported if baseline else None
+    refused = failure.what == "unsupported"
+    if refused and declared is not None and _same_reason(declared, failure.reason):
+        verdict, message, action = Verdict.UNSUPPORTED, f"{subject.id}: unsupported, as declared: {failure.reason}", ""
+    elif refused and baseline is None:
+        verdict, message = Verdict.MISSING, f"{subject.id}: the tools refuse it: {failure.reason}"
+        action = f"declare it: {ACCEPT.format(model=subject.model, variant=subject.variant, run=subject.run)}"
+    else:
+        verdict, message = Verdict.ERROR, f"{subject.id}: {failure.what}: {failure.reason}"
+        message += f" (declared unsupported for another reason: {declared})" if declared else ""
+        action = f"repeat it alone: {LOOK_CLOSER.format(model=subject.model, variant=subject.variant)}"
+    return Judgement(kind=kind, measurement="cell", against="baseline", verdict=verdict, message=message, action=action)
+
+
+def _same_reason(declared: str, found: str) -> bool:
+    """Whether a tool refuses in the words that were declared; numbers and addresses in them may differ."""
+    return re.sub(r"[0-9]+", "", declared)[:80] == re.sub(r"[0-9]+", "", found)[:80]
+
+
+def without_baseline(judgement: Judgement) -> Judgement:
+    """The same judgement where no baseline is expected: what would be missing is merely unjudged or unsupported."""
+    if judgement.verdict is not Verdict.MISSING:
+        return judgement
+    verdict = Verdict.UNSUPPORTED if judgement.measurement == "cell" else Verdict.UNJUDGED
+    return judgement.model_copy(update={"verdict": verdict, "action": ""})
+
+
+def never_judged(subject: Subject, kind: Kind) -> Judgement:
+    """The verdict on what a run was asked for and did not get to."""
+    return Judgement(
+        kind=kind,
+        measurement="cell",
+        against="nothing",
+        verdict=Verdict.ERROR,
+        message=f"{subject.id}: {kind} was never judged: its test failed or did not run; see pytest's own output",
+        action=f"repeat it alone: {LOOK_CLOSER.format(model=subject.model, variant=subject.variant)}",
+    )
+
+
+def not_timed(subject: Subject, reason: str) -> Judgement:
+    """The verdict on a latency that could not be measured."""
+    return Judgement(
+        kind=Kind.LATENCY,
+        measurement="latency_ratio",
+        against="nothing",
+        verdict=Verdict.ERROR,
+        message=f"{subject.id}: latency could not be measured: {reason}",
+        action=f"repeat it alone: {LOOK_CLOSER.format(model=subject.model, variant=subject.variant)}",
+    )
+
+
+def beyond(change: float, tolerance: float) -> Verdict:
+    slack = 1e-9  # of rounding in stored values
+    if change > tolerance + slack:
+        return Verdict.REGRESSED
+    return Verdict.IMPROVED if change < -tolerance - slack else Verdict.PASS
+
+
+def exit_status(verdicts: list[Verdict], interrupted: bool = False) -> Exit:
+    """Exit status of a run: a regression is never hidden by an error, nor by an interruption."""
+    decided = worst(verdicts)
+    if decided is Verdict.REGRESSED:
+        return Exit.REGRESSED
+    if interrupted:
+        return Exit.INTERRUPTED
+    if decided in (Verdict.ERROR, Verdict.MISSING):
+        return Exit.NOT_MEASURED
+    return Exit.GREEN

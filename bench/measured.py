@@ -1,0 +1,79 @@
+"""From what computing a cell gave to its measurements: values with unit, n and spread. Nothing here judges."""
+
+import numpy as np
+
+from bench.measure import behaviour as behaving
+from bench.measure.latency import Latency
+from bench.metrics import ROUNDING, Metric
+from bench.records import Measurement
+from bench.reference import ReferenceModel
+from bench.work import Outcome
+
+
+def scores(model: ReferenceModel, trained: bool, outcomes: list[Outcome]) -> dict[str, Measurement]:
+    """The score over all seeds, how many outputs were no numbers, and whether the float control was converted well."""
+    found: dict[str, Measurement] = {}
+    n = len(model.pack().test)
+    values = [outcome.score for outcome in outcomes]
+    good = [outcome for outcome in outcomes if outcome.failure is None]
+    if len(good) == len(outcomes) and np.isfinite(values).all():
+        found["score"] = Measurement(
+            value=float(np.mean(values)),
+            unit="fraction" if model.metric.scale == 100 else model.metric.unit,
+            n=n,
+            spread=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            spread_of="seeds" if len(values) > 1 else None,
+            values=values if trained else None,
+        )
+    if good:
+        found["nonfinite"] = Measurement(value=sum(outcome.nonfinite for outcome in good), unit="examples", n=n)
+        if good[0].agreement is not None:
+            found["float_agreement"] = Measurement(value=good[0].agreement, unit="fraction", n=n)
+    return found
+
+
+def sizes(outcome: Outcome) -> dict[str, Measurement]:
+    """Bytes, as they are and after deflate."""
+    assert outcome.sizes is not None
+    return {name: Measurement(value=size, unit="bytes", n=1) for name, size in outcome.sizes.items()}
+
+
+def behaviour(metric: Metric, good: list[Outcome], control: Outcome | None) -> dict[str, Measurement]:
+    """How the artifact answers besides the score; of a trained cell, its first seed, and the worst conversion."""
+    found: dict[str, Measurement] = {}
+    first = good[0]
+    assert first.predictions is not None
+    if control is not None and control.predictions is not None:
+        found |= behaving.against_control(
+            metric, first.predictions, control.predictions, first.outputs, control.outputs
+        )
+    for runtime, predictions in first.others.items():
+        n = len(predictions)
+        value = metric.agreement(predictions, first.predictions[:n], ROUNDING)
+        found[f"{runtime.removeprefix('litert-')}_agreement"] = Measurement(value=value, unit="fraction", n=n)
+    conversions = [outcome.conversion for outcome in good if outcome.conversion is not None]
+    if conversions:
+        n = len(first.predictions)
+        found["conversion_agreement"] = Measurement(value=min(conversions), unit="fraction", n=n)
+    return found
+
+
+def latency(timed: Latency) -> dict[str, Measurement]:
+    """Median microseconds a call, the ratio to the float control, and the control's to the yardstick."""
+    micro = timed.microseconds()
+    return {
+        "latency": _over_processes(micro, "µs").model_copy(update={"value": float(np.median(micro))}),
+        "latency_ratio": _over_processes(timed.ratios(), "ratio to float32"),
+        "control_to_yardstick": _over_processes(timed.control_to_yardstick(), "ratio to yardstick"),
+    }
+
+
+def _over_processes(values: list[float], unit: str) -> Measurement:
+    return Measurement(
+        value=float(np.mean(values)),
+        unit=unit,
+        n=len(values),
+        spread=float(np.std(values, ddof=1)),
+        spread_of="fresh processes",
+        values=values,
+    )
