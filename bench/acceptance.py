@@ -14,7 +14,7 @@ from bench.datasets import Array, read_npz
 from bench.environment import describe
 from bench.errors import BadInput
 from bench.records import Accepted, BaselineCell, BaselineFile, BaselineValue, Cell, Kind, Measurement, Report, Verdict
-from bench.stats import pooled_sd, prediction_tolerance
+from bench.stats import pooled_sd
 
 MINIMUM_SEEDS = 5
 # One cell with so many seeds tells the spread of a model's trainings as well as it is told at all; others may then be
@@ -110,7 +110,7 @@ def propose(
         metric=cells[0].metric,
         data_sha256=report.data_sha256[model],
         predictions_sha256="",
-        cells=_with_trained_tolerance(kept, report, cells[0].metric_scale),
+        cells=_with_pooled_noise(kept),
     )
     before = {name for name, entry in (baseline.file.cells if baseline.file else {}).items() if entry.unsupported}
     declared = {cell.id: cell.failure.reason for cell in cells if cell.failure and cell.variant not in before}
@@ -228,7 +228,9 @@ def _value(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
             else "conversion and inference repeat exactly; any change is tested",
             values=measured.values,
             tolerance=0.0,
-            tolerance_from="none needed: changed predictions get an exact McNemar test",
+            tolerance_from="the spread of trainings and the run's false-alarm budget, worked out when it is judged"
+            if cell.seeds
+            else "none needed: changed predictions get a paired test",
             accepted=accepted,
         )
     return BaselineValue(
@@ -257,27 +259,21 @@ def _latency_value(measured: Measurement, accepted: Accepted) -> BaselineValue:
     )
 
 
-def _with_trained_tolerance(cells: dict[str, BaselineCell], report: Report, scale: float) -> dict[str, BaselineCell]:
-    """Tolerances of the cells that train: a prediction interval, its spread pooled over all of them."""
+def _with_pooled_noise(cells: dict[str, BaselineCell]) -> dict[str, BaselineCell]:
+    """A cell that trained once has no spread of its own; the model's other trained cells lend it theirs."""
     scores = {name: cell.measurements["score"] for name, cell in cells.items() if "score" in cell.measurements}
-    trained = {name: score.values for name, score in scores.items() if score.values}
-    samples = [values for values in trained.values() if len(values) > 1]
+    samples = [score.values for score in scores.values() if score.values and len(score.values) > 1]
     if not samples:
         return cells
-    sd, degrees = pooled_sd(samples)
-    share = report.false_alarms.share
+    update = {
+        "noise": pooled_sd(samples)[0],
+        "noise_from": "sd over seeds, pooled over the model's other trained cells",
+    }
     changed = dict(cells)
-    for name, values in trained.items():
-        tolerance = round(scale * prediction_tolerance(sd, len(values), degrees, share), 4)
-        source = (
-            f"one-sided prediction interval at {share:.2g} of false alarms for a mean of {len(values)}; sd "
-            f"{scale * sd:.3f} pooled over {len(samples)} trained cells ({degrees} degrees of freedom)"
-        )
-        update: dict[str, object] = {"tolerance": tolerance, "tolerance_from": source}
-        if len(values) == 1:
-            update |= {"noise": sd, "noise_from": "sd over seeds, pooled over the model's other trained cells"}
-        score = scores[name].model_copy(update=update)
-        changed[name] = cells[name].model_copy(update={"measurements": {**cells[name].measurements, "score": score}})
+    for name, score in scores.items():
+        if score.values and len(score.values) == 1:
+            values = {**cells[name].measurements, "score": score.model_copy(update=update)}
+            changed[name] = cells[name].model_copy(update={"measurements": values})
     return changed
 
 

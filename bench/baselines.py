@@ -30,6 +30,12 @@ class Baseline:
         """A variant's accepted values; None where there are none."""
         return None if self.file is None else self.file.cells.get(variant)
 
+    def seed_scores(self) -> list[list[float]]:
+        """Scores over seeds, a list for each cell that trains."""
+        cells = self.file.cells.values() if self.file else []
+        scores = [cell.measurements["score"].values for cell in cells if "score" in cell.measurements]
+        return [values for values in scores if values]
+
 
 def json_path(folder: Path, model: str) -> Path:
     """The file of a model's accepted values."""

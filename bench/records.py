@@ -259,7 +259,7 @@ class Environment(Record):
 
 
 class FalseAlarms(Record):
-    """The run's false-alarm budget and how it was shared (Bonferroni)."""
+    """The run's false-alarm budget and how many judgements share it, by Holm's method; ``share`` is its first step."""
 
     budget: float
     judgements: int

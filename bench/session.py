@@ -7,7 +7,7 @@ import datetime
 import hashlib
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
@@ -87,6 +87,8 @@ class Session:
         self._judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
         self._timed: dict[CellId, latency.Latency] = {}
         self._behaviours: dict[CellId, dict[str, Measurement]] = {}
+        self._red_at: dict[CellId, float] | None = None
+        self._partial = False
         self._start = self._saved = time.perf_counter()
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._environment = environment.collect()
@@ -190,9 +192,36 @@ class Session:
         return [future.result() for future in cell.futures]
 
     def false_alarms(self) -> FalseAlarms:
-        """The budget, shared over every judgement of this run that chance can move."""
-        movable = sum(len(cell.kinds & {Kind.ACCURACY, Kind.LATENCY}) for cell in self._planned.values())
-        return gate.share(self.options.false_alarms, movable)
+        """The budget, and how many judgements share it: those that chance has moved; until all are known, may move."""
+        return gate.share(self.options.false_alarms, len(self._moved_or_may()) + self._timed_ones())
+
+    def _moved_or_may(self) -> Collection[CellId]:
+        if self._red_at is not None:
+            return self._red_at
+        return [cell.id for cell in self._planned.values() if Kind.ACCURACY in cell.kinds]
+
+    def _timed_ones(self) -> int:
+        """Latency judgements of this run: cells that have a latency baseline of this machine class."""
+        machine = self._environment.machine_class
+        accepted = [
+            self.baselines[cell.model.name].cell(cell.variant.name)
+            for cell in self._planned.values()
+            if Kind.LATENCY in cell.kinds
+        ]
+        return sum(known is not None and machine in known.latency for known in accepted)
+
+    def _holm(self) -> dict[CellId, float]:
+        """What p-value each score that chance has moved is red at; waits for all scores of the run."""
+        if self._red_at is None:
+            cells = [cell for cell in self._planned.values() if Kind.ACCURACY in cell.kinds]
+            if self._partial:
+                cells = [cell for cell in cells if self._computed(cell)]
+            self._wait(cells)
+            found = {cell.id: self._score_judgement(cell, self.options.false_alarms).p_value for cell in cells}
+            moved = {cell_id: p_value for cell_id, p_value in found.items() if p_value is not None}
+            unfinished = len(self._planned) - len(cells) if self._partial else 0
+            self._red_at = gate.holm(moved, self.options.false_alarms, self._timed_ones() + unfinished)
+        return self._red_at
 
     def judge(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
         """The judgements of one kind on one cell; waits for the cell, and is worked out once."""
@@ -237,21 +266,9 @@ class Session:
         subject, metric = self._subject(cell), cell.model.metric
         baseline = self.baselines[cell.model.name]
         score = self._measurements(cell, outcomes).get("score")
-        assert outcomes[0].predictions is not None
-        answers = gate.Answers(score, outcomes[0].predictions, sum(outcome.nonfinite for outcome in outcomes))
-        judgements = [
-            gate.accuracy(
-                subject,
-                metric,
-                answers,
-                cell.model.pack().test.y,
-                baseline.cell(cell.variant.name),
-                baseline.predictions.get(cell.variant.name),
-                self.false_alarms().share,
-                cell.variant.trained,
-                self._retrained(cell),
-            )
-        ]
+        judgements = [self._score_judgement(cell, self.false_alarms().share)]
+        if judgements[0].p_value is not None:
+            judgements = [self._score_judgement(cell, self._holm()[cell.id])]
         if judgements[0].verdict in (Verdict.REGRESSED, Verdict.WARN, Verdict.IMPROVED):
             accepted = baseline.cell(cell.variant.name)
             why = gate.origin(accepted, outcomes[0].artifact_sha256, _reference_sha256(outcomes[0]))
@@ -274,10 +291,39 @@ class Session:
             judgements += [against_floor] if against_floor else []
         return judgements
 
-    def _retrained(self, cell: _Planned) -> gate.Retrained | None:
-        if not self.options.train:
+    def _score_judgement(self, cell: _Planned, allowed: float) -> Judgement:
+        """Drift of a finished cell's score, red at a p-value of ``allowed``."""
+        outcomes = [future.result() for future in cell.futures]
+        baseline = self.baselines[cell.model.name]
+        accepted = baseline.cell(cell.variant.name)
+        failed = next((outcome.failure for outcome in outcomes if outcome.failure), None)
+        if failed is not None:
+            return gate.failed(self._subject(cell), Kind.ACCURACY, failed, accepted)
+        assert outcomes[0].predictions is not None
+        score = self._measurements(cell, outcomes).get("score")
+        answers = gate.Answers(score, outcomes[0].predictions, sum(outcome.nonfinite for outcome in outcomes))
+        return gate.accuracy(
+            self._subject(cell),
+            cell.model.metric,
+            answers,
+            cell.model.pack().test.y,
+            accepted,
+            baseline.predictions.get(cell.variant.name),
+            allowed,
+            cell.variant.trained,
+            self._repeats(cell),
+        )
+
+    def _repeats(self, cell: _Planned) -> gate.Repeats | None:
+        """What is known of how far one more training may land; None where nothing trains."""
+        if self.options.train:
+            return gate.repeats(cell.model.metric, [cell.model.seed_scores], 1, 1, "the float model was trained again")
+        accepted = self.baselines[cell.model.name].cell(cell.variant.name)
+        if not cell.variant.trained or accepted is None or "score" not in accepted.measurements:
             return None
-        return gate.retrained(cell.model.metric, cell.model.seed_scores, self.false_alarms().share)
+        old = len(accepted.measurements["score"].values or [0])
+        samples = self.baselines[cell.model.name].seed_scores()
+        return gate.repeats(cell.model.metric, samples, old, len(cell.seeds), "it trained")
 
     def _judge_latency(self, cell: _Planned, outcomes: list[Outcome]) -> list[Judgement]:
         judgement = self._time(cell, outcomes)
@@ -366,7 +412,7 @@ class Session:
             interrupted: by the user.
             cut_short: by pytest's own -x or --maxfail; partial too, and its status is that of what was judged.
         """
-        partial = interrupted or cut_short
+        partial = self._partial = interrupted or cut_short
         if not partial:
             self._account_for_everything()
         if partial:
@@ -402,9 +448,9 @@ class Session:
             known = [future.result() for future in cell.futures if future.done()]
             score = self._measurements(cell, known).get("score") if known else None
             if self.options.train and cell.variant.name == FLOAT_CONTROL and score is not None:
-                spread = gate.retrained(cell.model.metric, cell.model.seed_scores, 0.5)
+                spread = cell.model.metric.scale * float(np.std(cell.model.seed_scores, ddof=1))
                 pinned = cell.model.seed_scores[0]
-                away = cell.model.metric.drop(pinned, score.value) / spread.sd
+                away = cell.model.metric.drop(pinned, score.value) / spread
                 shown = gate.show_score(cell.model.metric, score.value)
                 notes.append(
                     f"{cell.model.name} trained again: {cell.model.metric.name} {shown}, {away:+.1f} seed standard "

@@ -88,16 +88,6 @@ def bootstrap_drop_sd(
     return float(np.std(known, ddof=1)) if len(known) > rounds // 2 else math.inf
 
 
-def prediction_tolerance(sd: float, n: int, degrees: int, share: float) -> float:
-    """How far below the mean of n repetitions one new repetition may fall, so that chance alone exceeds it with
-    probability ``share``: the one-sided prediction interval of a normal sample.
-
-    Args:
-        sd: standard deviation of one repetition, with ``degrees`` degrees of freedom.
-    """
-    return float(stats.t.ppf(1 - share, degrees)) * sd * math.sqrt(1 + 1 / n)
-
-
 def pooled_sd(samples: list[list[float]]) -> tuple[float, int]:
     """(sd, degrees of freedom) of one repetition, pooled over groups with means of their own."""
     degrees = sum(len(values) - 1 for values in samples)

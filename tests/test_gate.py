@@ -9,7 +9,7 @@ from conftest import accepted, baseline_cell
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import acceptance, gate
+from bench import acceptance, gate, metrics
 from bench.errors import BadInput, Exit
 from bench.metrics import ACCURACY
 from bench.records import BaselineCell, Cell, Census, Failure, Judgement, Kind, Measurement, Report, Verdict, worst
@@ -28,15 +28,20 @@ def answers(wrong: int, nonfinite: int = 0, shift: int = 0) -> gate.Answers:
     return gate.Answers(None if nonfinite else score, predictions, nonfinite)
 
 
+FIVE_SEEDS = [0.9, 0.899, 0.901, 0.9, 0.9]
+
+
 def judge(new: gate.Answers, old: gate.Answers, cell: BaselineCell | None = None, trained: bool = False) -> Judgement:
     assert old.score is not None
     cell = cell or baseline_cell(score=accepted(old.score.value))
-    return gate.accuracy(SUBJECT, ACCURACY, new, LABELS, cell, old.predictions, SHARE, trained)
+    repeats = gate.repeats(ACCURACY, [FIVE_SEEDS], 5, 1, "it trained") if trained else None
+    return gate.accuracy(SUBJECT, ACCURACY, new, LABELS, cell, old.predictions, SHARE, trained, repeats)
 
 
 def test_identical_predictions_pass() -> None:
     found = judge(answers(100), answers(100))
     assert found.verdict is Verdict.PASS
+    assert found.p_value is None  # chance had no say, so it takes no share of the budget
     assert found.detectable == pytest.approx(1.0)  # 10 of 1000 lost in a row: 2^-10 < 1e-3
 
 
@@ -80,19 +85,46 @@ def test_a_value_edited_by_hand_is_judged_and_named() -> None:
 
 @pytest.mark.parametrize(("wrong", "verdict"), [(104, Verdict.PASS), (120, Verdict.REGRESSED), (80, Verdict.IMPROVED)])
 def test_trained_cells_are_judged_by_their_spread(wrong: int, verdict: Verdict) -> None:
-    cell = baseline_cell(score=accepted(0.9, tolerance=1.0, values=[0.9, 0.899, 0.901, 0.9, 0.9], noise=0.0007))
-    assert judge(answers(wrong), answers(100), cell, trained=True).verdict is verdict
+    cell = baseline_cell(score=accepted(0.9, values=FIVE_SEEDS, noise=0.0007))
+    found = judge(answers(wrong), answers(100), cell, trained=True)
+    assert found.verdict is verdict
+    assert found.tolerance == found.detectable == pytest.approx(0.556, abs=0.001)  # t(4 df) 7.17 x .0707 x sqrt(6/5)
+    assert "sd 0.07 pp with 4 degrees of freedom, mean of 1 against mean of 5" in found.message
+
+
+def test_the_spread_of_trainings_holds_its_false_alarm_rate() -> None:
+    random = np.random.default_rng(0)
+    samples = 0.9 + 0.01 * random.standard_normal((5000, 6))
+    reds = 0
+    for *old, new in samples:
+        spread = gate.repeats(ACCURACY, [old], 5, 1, "it trained")
+        assert spread is not None
+        reds += ACCURACY.drop(new, float(np.mean(old))) > spread.tolerance(0.02)
+    assert reds / 5000 == pytest.approx(0.02, abs=0.006)
+
+
+def test_a_loosened_tolerance_may_only_widen_the_spread() -> None:
+    cell = baseline_cell(score=accepted(0.9, tolerance=2.5, values=FIVE_SEEDS, noise=0.0007))
+    assert judge(answers(120), answers(100), cell, trained=True).verdict is Verdict.PASS
+
+
+def test_a_trained_cell_without_repeats_cannot_be_judged() -> None:
+    assert gate.repeats(ACCURACY, [[0.9], [0.8]], 1, 1, "it trained") is None
+    cell = baseline_cell(score=accepted(0.9, values=[0.9]))
+    found = gate.accuracy(SUBJECT, ACCURACY, answers(101), LABELS, cell, answers(100).predictions, SHARE, trained=True)
+    assert found.verdict is Verdict.ERROR
+    assert "too few repeats" in found.message
 
 
 def test_other_seeds_must_repeat_their_scores_too() -> None:
-    cell = baseline_cell(score=accepted(0.9, tolerance=1.0, values=[0.9, 0.9, 0.9, 0.9, 0.9], noise=0.0007))
+    cell = baseline_cell(score=accepted(0.9, values=[0.9, 0.9, 0.9, 0.9, 0.9], noise=0.0007))
     collapsed = Measurement(value=0.26, unit="fraction", n=1000, values=[0.9, 0.1, 0.1, 0.1, 0.1])
     new = gate.Answers(collapsed, answers(100).predictions, 0)
     assert judge(new, answers(100), cell, trained=True).verdict is Verdict.REGRESSED
 
 
 def test_a_model_trained_again_is_judged_by_its_seeds() -> None:
-    spread = gate.retrained(ACCURACY, [0.90, 0.89, 0.91, 0.90, 0.90], SHARE)
+    spread = gate.repeats(ACCURACY, [[0.90, 0.89, 0.91, 0.90, 0.90]], 1, 1, "trained again")
     cell = baseline_cell(score=accepted(0.9))
 
     def verdict(wrong: int) -> Verdict:
@@ -109,6 +141,29 @@ def test_fewer_than_ten_flips_are_never_red(flips: list[int]) -> None:
     score = Measurement(value=1 - len(flips) / 1000, unit="fraction", n=1000)
     found = judge(gate.Answers(score, new.predictions, 0), answers(0))
     assert found.verdict in (Verdict.PASS, Verdict.WARN)
+
+
+def test_holm_gives_each_red_the_share_of_those_before_it() -> None:
+    assert gate.holm({}, 0.01, 3) == {}
+    red_at = gate.holm({"a": 0.5, "b": 1e-6, "c": 0.004}, 0.01, others=1)
+    assert red_at == {"b": pytest.approx(0.01 / 4), "c": pytest.approx(0.01 / 3), "a": pytest.approx(0.01 / 3)}
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_is_never_stricter_than_an_even_share(p_values: list[float]) -> None:
+    named = {str(i): p for i, p in enumerate(p_values)}
+    red_at = gate.holm(named, 0.01, others=2)
+    assert all(0.01 / (len(named) + 2) <= limit <= 0.01 / 3 for limit in red_at.values())
+
+
+def test_holm_holds_the_budget_of_the_whole_run() -> None:
+    random = np.random.default_rng(0)
+    runs = random.random((20_000, 20))
+    reds = sum(
+        any(run[int(k)] <= v for k, v in gate.holm({str(i): p for i, p in enumerate(run)}, 0.05, 0).items())
+        for run in runs[:4000]
+    )
+    assert reds / 4000 == pytest.approx(0.05, abs=0.012)
 
 
 def test_a_cell_that_starts_to_work_is_announced() -> None:
@@ -275,10 +330,9 @@ def test_a_cell_that_the_tools_refuse_now_can_be_accepted_and_a_crash_cannot(tmp
 
 
 def test_the_tolerance_of_a_trained_cell_is_in_the_unit_of_its_metric() -> None:
-    report = Report.model_construct(false_alarms=gate.share(0.01, 10))
-    values = {"a": [1.0, 2.0, 3.0, 2.0, 2.0], "b": [5.0, 6.0, 7.0, 6.0, 6.0]}
-    cells = {name: baseline_cell(score=accepted(2.0, values=scores)) for name, scores in values.items()}
-    in_pp = acceptance._with_trained_tolerance(cells, report, scale=100.0)["a"].measurements["score"].tolerance
-    in_units = acceptance._with_trained_tolerance(cells, report, scale=1.0)["a"].measurements["score"].tolerance
-    assert in_pp == pytest.approx(100 * in_units, rel=1e-3)
-    assert in_units > 2
+    values = [[1.0, 2.0, 3.0, 2.0, 2.0], [5.0, 6.0, 7.0, 6.0, 6.0]]
+    in_own_unit = gate.repeats(metrics.MEAN_ABSOLUTE_ERROR, values, 5, 1, "it trained")
+    in_pp = gate.repeats(ACCURACY, values, 5, 1, "it trained")
+    assert in_own_unit is not None
+    assert in_pp is not None
+    assert in_pp.tolerance(0.001) == pytest.approx(100 * in_own_unit.tolerance(0.001))

@@ -45,15 +45,6 @@ def test_pooled_sd_takes_the_means_out() -> None:
     assert stats.pooled_sd([[1.0]]) == (0.0, 0)
 
 
-def test_prediction_tolerance_holds_its_false_alarm_rate() -> None:
-    random = np.random.default_rng(0)
-    samples = random.standard_normal((20_000, 6))
-    old, new = samples[:, :5], samples[:, 5]
-    tolerances = [stats.prediction_tolerance(float(np.std(row, ddof=1)), 5, 4, 0.02) for row in old]
-    rate = np.mean(old.mean(axis=1) - new > tolerances)
-    assert rate == pytest.approx(0.02, abs=0.003)
-
-
 def test_bootstrap_rounds_without_a_value_say_nothing() -> None:
     labels = np.array([1] + [0] * 19)
 

@@ -4,13 +4,14 @@ A measurement gets two verdicts: drift against the baseline, and, for the score,
 control measured in this same run.
 """
 
-from bench.gate._accuracy import Answers, Retrained, accuracy, floor, origin, retrained, show_score
+from bench.gate._accuracy import Answers, Repeats, accuracy, floor, origin, repeats, show_score
 from bench.gate._agreement import agreement, conversion, reference_kernels
 from bench.gate._common import (
     DEFAULT_BUDGET,
     Subject,
     exit_status,
     failed,
+    holm,
     missing,
     never_judged,
     not_timed,
@@ -26,7 +27,7 @@ __all__ = [
     "SIZE_TOLERANCES",
     "SIZE_TOLERANCE_REASONS",
     "Answers",
-    "Retrained",
+    "Repeats",
     "Subject",
     "accuracy",
     "agreement",
@@ -35,13 +36,14 @@ __all__ = [
     "exit_status",
     "failed",
     "floor",
+    "holm",
     "latency",
     "missing",
     "never_judged",
     "not_timed",
     "origin",
     "reference_kernels",
-    "retrained",
+    "repeats",
     "share",
     "show_score",
     "sizes",

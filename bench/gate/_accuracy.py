@@ -23,8 +23,10 @@ from bench.stats import (
     bootstrap_drop_sd,
     normal_p,
     normal_quantile,
+    p_above,
     pair,
-    prediction_tolerance,
+    pooled_sd,
+    t_quantile,
 )
 
 
@@ -44,25 +46,41 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Retrained:
-    """How far a float model trained again may land from the pinned one.
+class Repeats:
+    """What trainings with other seeds say of how far one more may land.
 
     Attributes:
-        sd: of the score over seeds, in the metric's unit.
-        n: how many seeds.
-        tolerance: largest drop that chance explains, in the metric's unit.
+        sd: of the score of one training, in the metric's unit.
+        degrees: degrees of freedom of ``sd``.
+        old, new: how many trainings the accepted score and the new one are the mean of.
+        of: what was repeated, for the message.
     """
 
     sd: float
-    n: int
-    tolerance: float
+    degrees: int
+    old: int
+    new: int
+    of: str
+
+    @property
+    def error(self) -> float:
+        """Standard error of the difference between the two means."""
+        return self.sd * math.sqrt(1 / self.old + 1 / self.new)
+
+    def tolerance(self, allowed: float) -> float:
+        """The largest drop that chance explains: half a prediction interval (Student's t)."""
+        return t_quantile(allowed, self.degrees) * self.error
 
 
-def retrained(metric: Metric, seed_scores: Sequence[float], allowed: float) -> Retrained:
-    """Tolerance of one new training against one old one, from the recorded scores of several seeds."""
-    sd = metric.scale * float(np.std(seed_scores, ddof=1))
-    n = len(seed_scores)
-    return Retrained(sd, n, prediction_tolerance(sd, 1, n - 1, allowed))
+def repeats(metric: Metric, samples: Sequence[Sequence[float]], old: int, new: int, of: str) -> Repeats | None:
+    """The spread of one training, pooled over ``samples``, each the scores of one cell over its seeds.
+
+    None where no sample has two seeds: then nothing is known of chance.
+    """
+    sd, degrees = pooled_sd([list(values) for values in samples if len(values) > 1])
+    if degrees == 0:
+        return None
+    return Repeats(metric.scale * sd, degrees, old, new, of)
 
 
 def accuracy(
@@ -74,16 +92,16 @@ def accuracy(
     stored: Array | None,
     allowed: float,
     trained: bool,
-    retrained: Retrained | None = None,
+    repeats: Repeats | None = None,
 ) -> Judgement:
-    """Drift of the score against the baseline.
+    """Drift of the score against the baseline. Where chance can move it, the judgement holds a p-value.
 
     Args:
         labels: of the test split, shape (n,).
         stored: the baseline's predictions, shape (n,).
         allowed: this judgement's share of the false-alarm budget.
-        trained: training made this cell, so it is judged by its spread over seeds.
-        retrained: the float model itself was trained again, so its spread over seeds counts instead.
+        trained: training made this cell, so its score is a mean over seeds.
+        repeats: how far one more training may land, where the cell, or the float model itself, was trained.
     """
     if answers.nonfinite or answers.score is None:
         n = len(answers.predictions)
@@ -94,11 +112,11 @@ def accuracy(
         return missing(subject, Kind.ACCURACY, "score", baseline)
     consistent = stored is not None and _is_score_of(accepted, metric, stored, labels, trained)
     if consistent and np.array_equal(answers.predictions, stored) and _same_seeds(answers.score, accepted):  # type: ignore[arg-type]
-        return _identical(subject, metric, answers.score, accepted, len(labels), allowed, trained)
-    if retrained is not None:
-        return _by_seeds(subject, metric, answers.score, accepted, retrained)
+        return _identical(subject, metric, answers.score, accepted, len(labels), allowed, repeats)
+    if repeats is not None:
+        return _by_repeats(subject, metric, answers.score, accepted, repeats, allowed)
     if trained:
-        return _by_spread(subject, metric, answers.score, accepted)
+        return _too_few_repeats(subject, metric, answers.score, accepted)
     if consistent and metric.correct is not None:
         assert stored is not None
         pairs = pair(metric.correct(answers.predictions, labels), metric.correct(stored, labels))
@@ -174,15 +192,16 @@ def _identical(
     accepted: BaselineValue,
     n: int,
     allowed: float,
-    trained: bool,
+    repeats: Repeats | None,
 ) -> Judgement:
+    """Nothing moved, so chance had no say: no p-value, and no share of the false-alarm budget."""
     message = f"{subject.id}: all {n} predictions are those of the baseline"
-    detectable: float | None = accepted.tolerance
-    if not trained:
-        detectable = Paired(n, 0, 0).smallest_detectable(allowed) * metric.scale if metric.correct else None
-    return _score_judgement(
-        Verdict.PASS, message, metric=metric, score=score, accepted=accepted, p_value=1.0, detectable=detectable
-    )
+    detectable: float | None = None
+    if repeats is not None:
+        detectable = max(accepted.tolerance, repeats.tolerance(allowed))
+    elif metric.correct is not None:
+        detectable = max(accepted.tolerance, Paired(n, 0, 0).smallest_detectable(allowed) * metric.scale)
+    return _score_judgement(Verdict.PASS, message, metric=metric, score=score, accepted=accepted, detectable=detectable)
 
 
 def _by_pairs(
@@ -203,7 +222,7 @@ def _by_pairs(
         score,
         accepted,
         p_value=worse,
-        detectable=pairs.smallest_detectable(allowed) * metric.scale,
+        detectable=max(accepted.tolerance, pairs.smallest_detectable(allowed) * metric.scale),
     )
 
 
@@ -244,32 +263,31 @@ def _by_two_rules(beyond: bool, unlikely: bool, better: bool) -> Verdict:
     return Verdict.WARN if beyond or unlikely else Verdict.PASS
 
 
-def _by_spread(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> Judgement:
+def _by_repeats(
+    subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, repeats: Repeats, allowed: float
+) -> Judgement:
+    """What trained is judged by a prediction interval; a tolerance that a maintainer loosened may only widen it."""
     drop = metric.drop(score.value, accepted.value)
-    verdict = beyond(drop, accepted.tolerance)
+    tolerance = max(accepted.tolerance, repeats.tolerance(allowed))
+    verdict = beyond(drop, tolerance)
+    p_value = p_above(drop, repeats.error, repeats.degrees)
     message = (
-        f"{_versus(subject, metric, score, accepted)}; trained, so judged by its spread over seeds: "
-        f"tolerance {accepted.tolerance:.2f} {metric.unit} ({accepted.tolerance_from})"
+        f"{_versus(subject, metric, score, accepted)}; {repeats.of}, so judged by the spread of trainings: tolerance "
+        f"{tolerance:.2f} {metric.unit}, p = {p_value:.2g} (red at {allowed:.2g}; sd {repeats.sd:.2f} {metric.unit} "
+        f"with {repeats.degrees} degrees of freedom, mean of {repeats.new} against mean of {repeats.old})"
     )
     action = "" if verdict is Verdict.PASS else subject.action("accept (from a run with --seeds 5)")
-    return _score_judgement(verdict, message, action, metric, score, accepted, detectable=accepted.tolerance)
+    found = _score_judgement(verdict, message, action, metric, score, accepted, p_value, tolerance)
+    return found.model_copy(update={"tolerance": tolerance})
 
 
-def _by_seeds(
-    subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, retrained: Retrained
-) -> Judgement:
-    drop = metric.drop(score.value, accepted.value)
+def _too_few_repeats(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> Judgement:
     message = (
-        f"{_versus(subject, metric, score, accepted)}; the float model was trained again: "
-        f"{drop / retrained.sd:+.1f} seed standard deviations below the pinned one, tolerance "
-        f"{retrained.tolerance:.2f} {metric.unit} (seed sd {retrained.sd:.2f}, n = {retrained.n})"
+        f"{_versus(subject, metric, score, accepted)}; it trained, and the baseline has too few repeats to tell chance "
+        "from change"
     )
-    verdict = beyond(drop, retrained.tolerance)
-    action = (
-        "" if verdict is Verdict.PASS else "compare the training recipe, TensorFlow version and data with the pinned"
-    )
-    found = _score_judgement(verdict, message, action, metric, score, accepted, detectable=retrained.tolerance)
-    return found.model_copy(update={"tolerance": retrained.tolerance})
+    action = subject.action("record it anew (from a run with --seeds 5)")
+    return _score_judgement(Verdict.ERROR, message, action, metric, score, accepted)
 
 
 def _by_tolerance(

@@ -1,6 +1,7 @@
 """What every judge says alike: who is judged, what is missing, what failed, and how a run ends."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.errors import Exit
@@ -39,8 +40,26 @@ class Subject:
 
 
 def share(budget: float, judgements: int) -> FalseAlarms:
-    """Split the run's false-alarm budget evenly (Bonferroni) over the judgements that chance can move."""
+    """The run's false-alarm budget, shared evenly over so many judgements: the first step of Holm's method."""
     return FalseAlarms(budget=budget, judgements=judgements, share=budget / max(1, judgements))
+
+
+def holm(p_values: Mapping[str, float], budget: float, others: int) -> dict[str, float]:
+    """What p-value each judgement is red at, so that the chance of any false alarm among them all is ``budget``.
+
+    The smallest p-value is held against an even share; once it is red, the next has one rival fewer, and so on
+    (Holm 1979, "A simple sequentially rejective multiple test procedure").
+
+    Args:
+        others: judgements that share the budget too and whose p-values are not known yet.
+    """
+    rivals = len(p_values) + others
+    red_at = {}
+    for key in sorted(p_values, key=lambda key: p_values[key]):
+        red_at[key] = budget / rivals
+        if p_values[key] <= red_at[key]:
+            rivals -= 1
+    return red_at
 
 
 def missing(subject: Subject, kind: Kind, measurement: str, baseline: BaselineCell | None = None) -> Judgement:

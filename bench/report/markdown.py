@@ -160,7 +160,8 @@ def _sensitivity(report: Report) -> str:
             )
     head = (
         f"## What this run could have seen\n\nFalse-alarm budget {100 * budget.budget:g} % for the whole run, "
-        f"shared by {budget.judgements} judgements that chance can move: {budget.share:.2g} each."
+        f"shared (Holm) by {budget.judgements} judgements that chance has moved; what is bit for bit as it was takes "
+        "none of it. Smallest drops hold even if chance had moved every judgement."
     )
     table = tabulate(
         rows, headers=["cell", "smallest drop", "smallest slowdown"], tablefmt="github", disable_numparse=True
