@@ -424,6 +424,7 @@ class Session:
             self._executor.stop()
             self._executor = None
         self._quiet()
+        self._holm()  # so that the report says how many judgements chance has moved, none of them included
         status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
         notes = (notes or []) + self._training_notes()
         self._save("interrupted" if partial else "complete", status, notes)
