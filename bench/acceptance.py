@@ -20,8 +20,6 @@ MINIMUM_SEEDS = 5
 # One cell with so many seeds tells the spread of a model's trainings as well as it is told at all; others may then be
 # recorded with fewer: their prediction interval is only wider, by sqrt(1 + 1/n).
 ENOUGH_DEGREES = MINIMUM_SEEDS - 1
-LATENCY_TOLERANCE = 0.05
-LATENCY_TOLERANCE_REASON = "policy: less than 5 % is not called red until reruns of this machine class are on record"
 
 
 @dataclass(frozen=True)
@@ -253,8 +251,8 @@ def _latency_value(measured: Measurement, accepted: Accepted) -> BaselineValue:
         noise=measured.spread or 0.0,
         noise_from="sd over fresh processes of one run",
         values=measured.values,
-        tolerance=LATENCY_TOLERANCE,
-        tolerance_from=LATENCY_TOLERANCE_REASON,
+        tolerance=gate.LATENCY_TOLERANCE,
+        tolerance_from=gate.LATENCY_TOLERANCE_REASON,
         accepted=accepted,
     )
 

@@ -7,6 +7,7 @@ from bench.measure.latency import Latency
 from bench.metrics import ROUNDING, Metric
 from bench.records import Measurement
 from bench.reference import ReferenceModel
+from bench.stats import trimmed_mean
 from bench.work import Outcome
 
 
@@ -59,18 +60,18 @@ def behaviour(metric: Metric, good: list[Outcome], control: Outcome | None) -> d
 
 
 def latency(timed: Latency) -> dict[str, Measurement]:
-    """Median microseconds a call, the ratio to the float control, and the control's to the yardstick."""
-    micro = timed.microseconds()
+    """Microseconds a call, the ratio to the float control, and the control's to the yardstick."""
     return {
-        "latency": _over_processes(micro, "µs").model_copy(update={"value": float(np.median(micro))}),
+        "latency": _over_processes(timed.microseconds(), "µs"),
         "latency_ratio": _over_processes(timed.ratios(), "ratio to float32"),
         "control_to_yardstick": _over_processes(timed.control_to_yardstick(), "ratio to yardstick"),
+        "disturbed": Measurement(value=timed.disturbed(), unit="fraction", n=len(timed.blocks())),
     }
 
 
 def _over_processes(values: list[float], unit: str) -> Measurement:
     return Measurement(
-        value=float(np.mean(values)),
+        value=trimmed_mean(values).mean,
         unit=unit,
         n=len(values),
         spread=float(np.std(values, ddof=1)),

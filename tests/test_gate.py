@@ -225,13 +225,38 @@ def _ratio(centre: float) -> Measurement:
     return Measurement(value=centre, unit="ratio to float32", n=6, values=values)
 
 
+LATENCY = BaselineCell(latency={"here": accepted(0.8, 0.01, "ratio to float32", n=6, values=_ratio(0.8).values)})
+
+
 @pytest.mark.parametrize(
-    ("ratio", "verdict"),
-    [(0.80, Verdict.PASS), (0.83, Verdict.PASS), (0.88, Verdict.REGRESSED), (0.72, Verdict.IMPROVED)],
+    ("ratio", "again", "verdict"),
+    [
+        (0.80, None, Verdict.PASS),
+        (0.83, None, Verdict.WARN),  # a suspicion, not yet confirmed
+        (0.83, 0.83, Verdict.REGRESSED),
+        (0.83, 0.80, Verdict.PASS),
+        (0.806, None, Verdict.PASS),  # less than anybody would act on
+        (0.72, None, Verdict.IMPROVED),
+    ],
 )
-def test_latency(ratio: float, verdict: Verdict) -> None:
-    cell = BaselineCell(latency={"here": accepted(0.8, 0.05, "ratio to float32", noise=0.002, n=6)})
-    assert gate.latency(SUBJECT, "latency_ratio", _ratio(ratio), cell, "here", SHARE).verdict is verdict
+def test_latency(ratio: float, again: float | None, verdict: Verdict) -> None:
+    second = None if again is None else _ratio(again)
+    found = gate.latency(SUBJECT, "latency_ratio", _ratio(ratio), LATENCY, "here", SHARE, second)
+    assert found.verdict is verdict
+
+
+def test_a_slowdown_says_how_much_and_how_sure() -> None:
+    found = gate.latency(SUBJECT, "latency_ratio", _ratio(0.84), LATENCY, "here", SHARE, _ratio(0.84))
+    assert "latency_ratio 0.840, baseline 0.800 (+5.0 % ± 0.5 % standard error" in found.message
+    assert "measured twice" in found.message
+    assert found.detectable == pytest.approx(0.0256, abs=0.001)
+
+
+def test_one_process_that_was_held_up_does_not_count() -> None:
+    held_up = _ratio(0.80)
+    assert held_up.values is not None
+    held_up.values[3] = 1.7
+    assert gate.latency(SUBJECT, "latency_ratio", held_up, LATENCY, "here", SHARE).verdict is Verdict.PASS
 
 
 def test_latency_of_another_machine_is_unjudged_and_says_so() -> None:

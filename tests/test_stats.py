@@ -56,11 +56,22 @@ def test_bootstrap_rounds_without_a_value_say_nothing() -> None:
     assert stats.bootstrap_drop_sd(values, values, np.zeros(20), drop) == math.inf
 
 
-def test_ratio_change() -> None:
-    change, error, degrees = stats.ratio_change([1.1, 1.1], old_mean=1.0, old_sd=0.02, old_n=4)
-    assert change == pytest.approx(0.1)
-    assert error == pytest.approx(0.01)
-    assert degrees == 4
-    assert stats.p_above(change, error, degrees) < 0.001
+def test_trimmed_mean_is_that_of_scipy_with_yuens_error() -> None:
+    values = [1.0, 1.1, 0.9, 1.05, 0.95, 1.02, 0.98, 1.01, 0.99, 5.0]
+    found = stats.trimmed_mean(values)
+    assert found.mean == pytest.approx(reference.trim_mean(values, 0.2))
+    test = reference.ttest_ind(values, [0.0] * 10, equal_var=False, trim=0.2)
+    assert found.mean / found.error == pytest.approx(test.statistic)
+    assert found.degrees == 5
+
+
+def test_change_of_two_means_holds_its_false_alarm_rate() -> None:
+    random = np.random.default_rng(0)
+    samples = 1 + 0.01 * random.standard_t(4, size=(4000, 24))  # heavier tails than normal
+    below = [
+        stats.change_of(stats.trimmed_mean(row[:12]), stats.trimmed_mean(row[12:]), 0.0).p_above() <= 0.01
+        for row in samples
+    ]
+    assert np.mean(below) == pytest.approx(0.01, abs=0.006)
     assert stats.p_above(0.1, 0.0, 4) == 0.0
     assert math.isclose(stats.p_above(0.0, 0.01, 4), 0.5)

@@ -18,12 +18,14 @@ from bench.gate._common import (
     share,
     without_baseline,
 )
-from bench.gate._latency import latency
+from bench.gate._latency import LATENCY_TOLERANCE, LATENCY_TOLERANCE_REASON, latency, suspicious
 from bench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from bench.gate._structure import differences, structure
 
 __all__ = [
     "DEFAULT_BUDGET",
+    "LATENCY_TOLERANCE",
+    "LATENCY_TOLERANCE_REASON",
     "SIZE_TOLERANCES",
     "SIZE_TOLERANCE_REASONS",
     "Answers",
@@ -48,5 +50,6 @@ __all__ = [
     "show_score",
     "sizes",
     "structure",
+    "suspicious",
     "without_baseline",
 ]

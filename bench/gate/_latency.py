@@ -1,18 +1,18 @@
-"""The judge of latency ratios."""
+"""The judge of latency ratios.
+
+Red takes two measurements. The first raises a suspicion, at a rate that costs little; a second, fresh one has to raise
+it too; and both together have to be beyond what the run's false-alarm budget leaves to chance.
+"""
 
 from bench.gate._common import Subject
-from bench.records import (
-    BaselineCell,
-    Judgement,
-    Kind,
-    Measurement,
-    Verdict,
-)
-from bench.stats import (
-    p_above,
-    ratio_change,
-    t_quantile,
-)
+from bench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
+from bench.stats import Change, change_of, trimmed_mean
+
+SUSPICION = 0.05
+# How far two runs of one machine lie apart besides what the spread of their processes shows: other load, another clock.
+BETWEEN_RUNS = 0.003
+LATENCY_TOLERANCE = 0.01
+LATENCY_TOLERANCE_REASON = "1 %: a change that nobody would act on; beyond it, the spread of fresh processes decides"
 
 
 def latency(
@@ -22,11 +22,13 @@ def latency(
     baseline: BaselineCell | None,
     machine: str,
     allowed: float,
+    again: Measurement | None = None,
 ) -> Judgement:
     """A latency ratio against the baseline of this machine class.
 
     Args:
         name: ``latency_ratio`` (variant to float control) or ``control_to_yardstick`` (the control itself).
+        again: the second, fresh measurement; without it nothing is red, and a suspicion is a warning.
     """
     accepted = baseline.latency.get(machine) if baseline else None
     if accepted is None:
@@ -39,34 +41,67 @@ def latency(
             unit=ratio.unit,
             message=f"{subject.id}: {name} {ratio.value:.3f}; no latency baseline for this machine class ({machine})",
         )
-    values = ratio.values or [ratio.value]
-    change, error, degrees = ratio_change(values, accepted.value, accepted.noise, accepted.n)
-    slower, faster = p_above(change, error, degrees), p_above(-change, error, degrees)
-    verdict = Verdict.PASS
-    if change > accepted.tolerance and slower <= allowed:
-        verdict = Verdict.REGRESSED
-    elif -change > accepted.tolerance and faster <= allowed:
-        verdict = Verdict.IMPROVED
-    elif change > accepted.tolerance:
+    first = _against(ratio, accepted)
+    judged = first
+    if again is not None:
+        second = _against(again, accepted)
+        both = Measurement(value=0.0, unit="", n=1, values=[*(ratio.values or []), *(again.values or [])])
+        judged = _against(both, accepted)
+        verdict = _confirmed(first, second, judged, accepted, allowed)
+    elif suspicious(ratio, accepted):
         verdict = Verdict.WARN
-    detectable = max(accepted.tolerance, t_quantile(allowed, degrees) * error)
+    else:
+        faster = -first.change > accepted.tolerance and first.p_below() <= allowed
+        verdict = Verdict.IMPROVED if faster else Verdict.PASS
+    return _judgement(subject, name, judged, accepted, allowed, verdict, measured=1 if again is None else 2)
+
+
+def suspicious(ratio: Measurement, accepted: BaselineValue) -> bool:
+    """Whether a measurement asks for a second one."""
+    change = _against(ratio, accepted)
+    return change.change > accepted.tolerance and change.p_above() <= SUSPICION
+
+
+def _confirmed(first: Change, second: Change, both: Change, accepted: BaselineValue, allowed: float) -> Verdict:
+    slower = all(one.change > accepted.tolerance and one.p_above() <= SUSPICION for one in (first, second))
+    if slower and both.p_above() <= allowed:
+        return Verdict.REGRESSED
+    return Verdict.WARN if slower else Verdict.PASS
+
+
+def _against(ratio: Measurement, accepted: BaselineValue) -> Change:
+    assert ratio.values is not None
+    assert accepted.values is not None
+    return change_of(trimmed_mean(ratio.values), trimmed_mean(accepted.values), BETWEEN_RUNS)
+
+
+def _judgement(
+    subject: Subject,
+    name: str,
+    change: Change,
+    accepted: BaselineValue,
+    allowed: float,
+    verdict: Verdict,
+    measured: int,
+) -> Judgement:
+    value = accepted.value * (1 + change.change)
     message = (
-        f"{subject.id}: {name} {ratio.value:.3f}, baseline {accepted.value:.3f} ({100 * change:+.1f} % ± "
-        f"{100 * error:.1f} % standard error, p = {min(slower, faster):.2g}, red at {allowed:.2g} and beyond "
-        f"{100 * accepted.tolerance:g} %)"
+        f"{subject.id}: {name} {value:.3f}, baseline {accepted.value:.3f} ({100 * change.change:+.1f} % ± "
+        f"{100 * change.error:.1f} % standard error, p = {min(change.p_above(), change.p_below()):.2g}, red at "
+        f"{allowed:.2g} and beyond {100 * accepted.tolerance:g} %{', measured twice' if measured == 2 else ''})"
     )
     return Judgement(
         kind=Kind.LATENCY,
         measurement=name,
         against="baseline",
         verdict=verdict,
-        value=ratio.value,
+        value=value,
         reference=accepted.value,
         unit="ratio",
-        change=change,
+        change=change.change,
         tolerance=accepted.tolerance,
-        p_value=slower,
-        detectable=detectable,
+        p_value=change.p_above(),
+        detectable=max(accepted.tolerance, change.quantile(allowed)),
         message=message,
         action="" if verdict is Verdict.PASS else subject.action(),
     )

@@ -1,7 +1,9 @@
 """Latency as a ratio to the float control, in the same process, over many short-lived fresh interpreters.
 
 Memory layout differs from one interpreter to the next and moves a latency by about 1 %; starting afresh
-several times averages it out, which one long process cannot.
+several times averages it out, which one long process cannot. Within a process, what others do on the machine only ever
+adds time, and mostly shows: a block during which the thread was not on a core all the time is left out, and of the rest
+the lower quartile counts.
 """
 
 import json
@@ -11,15 +13,22 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.datasets import Array, Inputs, rows
 from bench.reference import ReferenceModel
+from bench.stats import trimmed_mean
 
-PROCESSES = 6
+LEAST_PROCESSES = 6
+PROCESS_SECONDS = 0.25
+NARROW = 0.0025  # standard error of the ratio at which more processes would be wasted
 EXAMPLES = 32
 START_LIMIT_SECONDS = 60
+# A block counts as undisturbed where its wall time is that of its thread, but for the clocks' own time.
+OFF_CORE, CLOCKS_SECONDS = 0.03, 2e-6
+LEAST_UNDISTURBED = 0.25
 
 
 class LatencyFailed(Exception):
@@ -27,52 +36,88 @@ class LatencyFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Latency:
-    """Block means, by process.
+class Blocks:
+    """The blocks of one artifact, or of the yardstick, in one process.
 
     Attributes:
-        control, variant, yardstick: one list a process, of mean seconds a call, one a block; the blocks of one
-            position were timed right after each other.
+        seconds: wall time of a call, shape (blocks,).
+        own: of it, time that the thread spent on a core, shape (blocks,).
+        threads: of the kernels; with several, the time of the calling one says nothing.
     """
 
-    control: list[list[float]]
-    variant: list[list[float]]
-    yardstick: list[list[float]]
+    seconds: Array
+    own: Array
+    threads: int = 1
+
+    def undisturbed(self) -> Array:
+        """Which blocks ran without a break, shape (blocks,)."""
+        if self.threads > 1:
+            return np.ones(len(self.seconds), dtype=bool)
+        return self.seconds <= (1 + OFF_CORE) * self.own + CLOCKS_SECONDS
+
+    def typical(self) -> float:
+        """Seconds of a call: the lower quartile of the undisturbed blocks, or of all where those are few."""
+        calm = self.undisturbed()
+        chosen = self.seconds[calm] if calm.mean() >= LEAST_UNDISTURBED else self.seconds
+        return float(np.quantile(chosen, 0.25))
+
+
+Process = dict[str, Blocks]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What fresh processes have timed: the blocks of ``control``, ``variant`` and ``yardstick`` in each."""
+
+    processes: list[Process]
 
     def microseconds(self) -> list[float]:
-        """The variant's median time of a call, one value a process."""
-        return [1e6 * float(np.median(blocks)) for blocks in self.variant]
+        """The variant's typical time of a call, one value a process."""
+        return [1e6 * process["variant"].typical() for process in self.processes]
 
     def ratios(self) -> list[float]:
-        """Variant / control, median over the blocks, one value a process."""
-        return _ratios(self.variant, self.control)
+        """Variant / control, one value a process."""
+        return [process["variant"].typical() / process["control"].typical() for process in self.processes]
 
     def control_to_yardstick(self) -> list[float]:
         """Control / yardstick, one value a process: moves when the runtime itself is slower."""
-        return _ratios(self.control, self.yardstick)
+        return [process["control"].typical() / process["yardstick"].typical() for process in self.processes]
+
+    def disturbed(self) -> float:
+        """Share of blocks that others interrupted."""
+        calm = [blocks.undisturbed() for process in self.processes for blocks in process.values()]
+        return 1 - float(np.mean(np.concatenate(calm)))
 
     def blocks(self) -> list[float]:
         """All of the variant's block means, in seconds."""
-        return [block for process in self.variant for block in process]
+        return [float(block) for process in self.processes for block in process["variant"].seconds]
 
-
-def _ratios(upper: list[list[float]], lower: list[list[float]]) -> list[float]:
-    return [float(np.median(np.divide(a, b))) for a, b in zip(upper, lower, strict=True)]
+    def narrow(self) -> bool:
+        """Whether the ratio is known well enough."""
+        if len(self.processes) < LEAST_PROCESSES:
+            return False
+        ratio = trimmed_mean(self.ratios())
+        return ratio.error <= NARROW * ratio.mean
 
 
 def measure(
-    variant: Path, control: Path, model: ReferenceModel, seconds: float, threads: int = 1, processes: int = PROCESSES
+    variant: Path, control: Path, model: ReferenceModel, seconds: float, threads: int = 1, **planted: Any
 ) -> Latency:
-    """Time ``variant`` against ``control`` for ``seconds`` in all, on real test examples, batch 1.
+    """Time ``variant`` against ``control`` on real test examples, batch 1.
+
+    Args:
+        seconds: of timing in all; it ends before where the ratio is known well enough.
+        planted: keys of the worker's job that plant a regression.
 
     Raises:
         LatencyFailed: a timing process did not finish.
     """
+    processes = max(LEAST_PROCESSES, round(seconds / PROCESS_SECONDS))
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         inputs = Path(folder) / "inputs.npz"
         examples = model.prepare(rows(model.pack().test.x, slice(0, EXAMPLES)))
         np.savez(inputs, **named_for_npz(examples))  # type: ignore[arg-type]
-        done = []
+        timed = Latency([])
         for seed in range(processes):
             job = {
                 "control": str(control),
@@ -82,8 +127,10 @@ def measure(
                 "threads": threads,
                 "seed": seed,
             }
-            done.append(_run_worker(job, seconds))
-    return Latency(*([one[name] for one in done] for name in ("control", "variant", "yardstick")))
+            timed.processes.append(_run_worker(job | planted, threads, seconds))
+            if timed.narrow():
+                break
+    return timed
 
 
 def named_for_npz(examples: Inputs) -> dict[str, Array]:
@@ -91,7 +138,7 @@ def named_for_npz(examples: Inputs) -> dict[str, Array]:
     return {f"x_{name}": x for name, x in examples.items()} if isinstance(examples, dict) else {"x": examples}
 
 
-def _run_worker(job: dict[str, object], seconds: float) -> dict[str, list[float]]:
+def _run_worker(job: dict[str, Any], threads: int, seconds: float) -> Process:
     # One thread for NumPy too: a yardstick that spreads over the cores would measure their load.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "bench.measure.latency_worker"]
@@ -113,7 +160,9 @@ def _run_worker(job: dict[str, object], seconds: float) -> dict[str, list[float]
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise LatencyFailed(f"the timing process ended with status {done.returncode}: {last}")
     try:
-        result: dict[str, list[float]] = json.loads(done.stdout)
+        result = json.loads(done.stdout)
     except ValueError:
         raise LatencyFailed(f"the timing process wrote no result but {done.stdout[:80]!r}") from None
-    return result
+    return {
+        name: Blocks(np.array(blocks["seconds"]), np.array(blocks["own"]), threads) for name, blocks in result.items()
+    }

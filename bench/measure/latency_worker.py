@@ -2,10 +2,13 @@
 
 Reads a job as JSON from standard input, writes block times as JSON to standard output:
 
-    {"control": FILE, "variant": FILE, "inputs": FILE.npz, "seconds": 0.5, "threads": 1, "seed": 0}
+    {"control": FILE, "variant": FILE, "inputs": FILE.npz, "seconds": 0.25, "threads": 1, "seed": 0}
 
 Blocks of control, variant and yardstick follow each other in random order, so what slows the machine
 for a while slows all three alike. The yardstick is a fixed NumPy kernel that does not depend on the runtime.
+
+Two more keys plant a regression, for the selftest: ``runtime`` (another than ``litert-cpu``) and ``slow`` (the variant
+takes so much longer, as a fraction).
 """
 
 import json
@@ -19,8 +22,13 @@ import numpy as np
 
 from bench.runtimes.litert import LiteRT
 
-BLOCK_SECONDS = 0.004
-MAX_WARMUP_BLOCKS = 40
+# Far below a scheduler's time slice: on a loaded machine most blocks then run without a break, and those that do not
+# show it. Blocks of 4 ms spread eighty times as much under the same load.
+BLOCK_SECONDS = 0.0002
+WARMUP_BLOCKS = 200
+LEAST_TURNS = 5
+
+Blocks = dict[str, list[float]]
 
 
 def _yardstick() -> Callable[[], object]:
@@ -29,48 +37,62 @@ def _yardstick() -> Callable[[], object]:
     return lambda: np.sort(values * values + values).sum()
 
 
-def _block(call: Callable[[], object], calls: int) -> float:
-    """Mean seconds of one call, over ``calls`` calls timed as one."""
-    start = time.perf_counter()
+def _block(call: Callable[[], object], calls: int, slow: float = 0.0) -> tuple[float, float]:
+    """(seconds, seconds of this thread on a core) of one call, over ``calls`` calls timed as one.
+
+    Before a block of several, one call is not timed: it fetches into the caches what other blocks have displaced.
+    """
+    if calls > 1:
+        call()
+    own, start = time.thread_time(), time.perf_counter()
     for _ in range(calls):
         call()
-    return (time.perf_counter() - start) / calls
+    end = time.perf_counter()
+    if slow:
+        until = end + slow * (end - start)
+        while end < until:
+            end = time.perf_counter()
+    return (end - start) / calls, (time.thread_time() - own) / calls
 
 
 def _warm_up(call: Callable[[], object]) -> int:
-    """Call until the time of a block no longer falls by more than 2 %; returns calls that fill a block."""
-    calls = 1
-    best = _block(call, calls)
-    for _ in range(MAX_WARMUP_BLOCKS):
-        calls = max(1, min(100_000, round(BLOCK_SECONDS / max(best, 1e-7))))
-        now = _block(call, calls)
-        if now > 0.98 * best:
+    """Call until ten blocks in a row were none of them the fastest so far; returns calls that fill a block."""
+    calls, best, since = 1, float("inf"), 0
+    for _ in range(WARMUP_BLOCKS):
+        now, _own = _block(call, calls)
+        since = 0 if now < best else since + 1
+        best = min(best, now)
+        calls = max(1, round(BLOCK_SECONDS / max(best, 1e-7)))
+        if since == 10:
             break
-        best = now
     return calls
 
 
-def run(job: dict[str, Any]) -> dict[str, list[float]]:
-    """Block means in seconds a call, by name: ``control``, ``variant``, ``yardstick``."""
+def run(job: dict[str, Any]) -> dict[str, Blocks]:
+    """``seconds`` a call and ``own`` seconds on a core, a value a block, of ``control``, ``variant``, ``yardstick``."""
     with np.load(job["inputs"], allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     inputs = arrays["x"] if list(arrays) == ["x"] else {name.removeprefix("x_"): x for name, x in arrays.items()}
-    runners = {name: LiteRT(Path(job[name]), threads=job["threads"]) for name in ("control", "variant")}
+    runtime = job.get("runtime", "litert-cpu")
+    runners = {name: LiteRT(Path(job[name]), job["threads"], runtime=runtime) for name in ("control", "variant")}
     examples = {name: runner.feeder(inputs) for name, runner in runners.items()}
     calls: dict[str, Callable[[], object]] = {name: runner.invoke for name, runner in runners.items()}
     calls["yardstick"] = _yardstick()
     for feed in examples.values():
         feed(0)
     per_block = {name: _warm_up(call) for name, call in calls.items()}
-    blocks: dict[str, list[float]] = {name: [] for name in calls}
+    slow = {"variant": job.get("slow", 0.0)}
+    blocks: dict[str, Blocks] = {name: {"seconds": [], "own": []} for name in calls}
     order = np.random.default_rng(job["seed"])
     end = time.perf_counter() + job["seconds"]
     turn = 0
-    while time.perf_counter() < end or turn < 3:
+    while time.perf_counter() < end or turn < LEAST_TURNS:
         for name in order.permutation(list(calls)):
             if name in examples:
                 examples[name](turn)
-            blocks[name].append(_block(calls[name], per_block[name]))
+            seconds, own = _block(calls[name], per_block[name], slow.get(name, 0.0))
+            blocks[name]["seconds"].append(seconds)
+            blocks[name]["own"].append(own)
         turn += 1
     return blocks
 
