@@ -361,8 +361,77 @@ class Planted(Record):
     caught_by: list[Kind]
 
 
+class LatencyPlant(Record):
+    """How often a planted slowdown was called red.
+
+    Attributes:
+        measurement: the judgement that has to see it.
+        trials: runs resampled from the recordings.
+        caught: by rule, in how many of them; ``quantbench`` is the gate's own.
+    """
+
+    plant: str
+    strength: str
+    measurement: str
+    trials: int
+    caught: dict[str, int]
+
+
+class LatencyNull(Record):
+    """How often a rule was red where nothing had changed.
+
+    Attributes:
+        where: what the recordings are of.
+        runs: whole runs of so many ``cells``, resampled from the recordings.
+        red_judgements, red_runs: by rule.
+    """
+
+    where: str
+    runs: int
+    cells: int
+    red_judgements: dict[str, int]
+    red_runs: dict[str, int]
+
+
+class LatencySelftest(Record):
+    """The latency gate's error rates, beside those of other tools' rules on the same recordings.
+
+    Attributes:
+        recordings: by condition, how many fresh processes.
+        processes: of one measurement.
+        seconds: of timing in each.
+        share: of the false-alarm budget, what one judgement is red at.
+        spread: by measurement, sd of one process as a fraction.
+        disturbed: share of blocks that others interrupted.
+    """
+
+    recordings: dict[str, int]
+    processes: int
+    seconds: float
+    share: float
+    spread: dict[str, float]
+    disturbed: float
+    plants: list[LatencyPlant]
+    nulls: list[LatencyNull]
+
+
+class FlipRate(Record):
+    """How often rules were red where some of the answers to the test examples were flipped.
+
+    Attributes:
+        net: examples lost beyond those gained; 0: each flip went either way by the toss of a coin.
+        discordant: examples that changed between right and wrong.
+        red: by rule, in how many of the trials.
+    """
+
+    net: int
+    discordant: int
+    trials: int
+    red: dict[str, int]
+
+
 class Selftest(Record):
-    """The gate's own error rates, as far as accuracy, size and structure go."""
+    """The gate's own error rates."""
 
     schema_version: str = SCHEMA_VERSION
     kind: Literal["quantbench.selftest"] = "quantbench.selftest"
@@ -371,6 +440,8 @@ class Selftest(Record):
     plants: list[Planted]
     null_runs: int
     false_reds: int
+    flips: list[FlipRate] = Field(default_factory=list)
+    latency: LatencySelftest | None = None
 
 
 class BaselineFile(Record):

@@ -71,9 +71,7 @@ MODEL = ReferenceModel(
     seed_scores=(0.8587, 0.8562, 0.8532, 0.8505, 0.8538),
     floors={
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
-        "clustered*static*": Floor(
-            2.5, "static int8 on this transformer, as below, with its weights in clusters besides"
-        ),
+        "clustered*static*": Floor(2.5, "static int8 on this transformer, as below, and weights in clusters besides"),
         "*static*": Floor(2.0, STATIC_INT8),
         "*wi4*": Floor(1.0, "int4 weights are for devices that have room for nothing more; the drop is its price"),
         "ptq": Floor(0.5, "dynamic int8 is no larger, is faster and loses 0.04 pp: no reason to ship worse"),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +50,17 @@ class Blocks:
     own: Array
     threads: int = 1
 
+    @cached_property
     def undisturbed(self) -> Array:
         """Which blocks ran without a break, shape (blocks,)."""
         if self.threads > 1:
             return np.ones(len(self.seconds), dtype=bool)
         return self.seconds <= (1 + OFF_CORE) * self.own + CLOCKS_SECONDS
 
+    @cached_property
     def typical(self) -> float:
         """Seconds of a call: the lower quartile of the undisturbed blocks, or of all where those are few."""
-        calm = self.undisturbed()
+        calm = self.undisturbed
         chosen = self.seconds[calm] if calm.mean() >= LEAST_UNDISTURBED else self.seconds
         return float(np.quantile(chosen, 0.25))
 
@@ -73,19 +76,19 @@ class Latency:
 
     def microseconds(self) -> list[float]:
         """The variant's typical time of a call, one value a process."""
-        return [1e6 * process["variant"].typical() for process in self.processes]
+        return [1e6 * process["variant"].typical for process in self.processes]
 
     def ratios(self) -> list[float]:
         """Variant / control, one value a process."""
-        return [process["variant"].typical() / process["control"].typical() for process in self.processes]
+        return [process["variant"].typical / process["control"].typical for process in self.processes]
 
     def control_to_yardstick(self) -> list[float]:
         """Control / yardstick, one value a process: moves when the runtime itself is slower."""
-        return [process["control"].typical() / process["yardstick"].typical() for process in self.processes]
+        return [process["control"].typical / process["yardstick"].typical for process in self.processes]
 
     def disturbed(self) -> float:
         """Share of blocks that others interrupted."""
-        calm = [blocks.undisturbed() for process in self.processes for blocks in process.values()]
+        calm = [blocks.undisturbed for process in self.processes for blocks in process.values()]
         return 1 - float(np.mean(np.concatenate(calm)))
 
     def blocks(self) -> list[float]:
@@ -100,37 +103,48 @@ class Latency:
         return ratio.error <= NARROW * ratio.mean
 
 
-def measure(
-    variant: Path, control: Path, model: ReferenceModel, seconds: float, threads: int = 1, **planted: Any
-) -> Latency:
+def measure(variant: Path, control: Path, model: ReferenceModel, seconds: float, threads: int = 1) -> Latency:
     """Time ``variant`` against ``control`` on real test examples, batch 1.
 
     Args:
         seconds: of timing in all; it ends before where the ratio is known well enough.
-        planted: keys of the worker's job that plant a regression.
 
     Raises:
         LatencyFailed: a timing process did not finish.
     """
     processes = max(LEAST_PROCESSES, round(seconds / PROCESS_SECONDS))
+    timed = Latency([])
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        inputs = Path(folder) / "inputs.npz"
-        examples = model.prepare(rows(model.pack().test.x, slice(0, EXAMPLES)))
-        np.savez(inputs, **named_for_npz(examples))  # type: ignore[arg-type]
-        timed = Latency([])
+        inputs = save_inputs(model, Path(folder))
         for seed in range(processes):
-            job = {
-                "control": str(control),
-                "variant": str(variant),
-                "inputs": str(inputs),
-                "seconds": seconds / processes,
-                "threads": threads,
-                "seed": seed,
-            }
-            timed.processes.append(_run_worker(job | planted, threads, seconds))
+            timed.processes.append(time_once(variant, control, inputs, seconds / processes, threads, seed))
             if timed.narrow():
                 break
     return timed
+
+
+def save_inputs(model: ReferenceModel, folder: Path) -> Path:
+    """The first test examples, prepared, in a file that timing processes read."""
+    path = folder / "inputs.npz"
+    examples = model.prepare(rows(model.pack().test.x, slice(0, EXAMPLES)))
+    np.savez(path, **named_for_npz(examples))  # type: ignore[arg-type]
+    return path
+
+
+def time_once(
+    variant: Path, control: Path, inputs: Path, seconds: float, threads: int, seed: int, **planted: Any
+) -> Process:
+    """One fresh process.
+
+    Args:
+        seed: of the order in which blocks follow each other.
+        planted: keys of the worker's job that plant a regression.
+
+    Raises:
+        LatencyFailed: it did not finish.
+    """
+    job = {"control": str(control), "variant": str(variant), "inputs": str(inputs)}
+    return _run_worker(job | {"seconds": seconds, "threads": threads, "seed": seed} | planted, threads, seconds)
 
 
 def named_for_npz(examples: Inputs) -> dict[str, Array]:

@@ -7,8 +7,8 @@ Reads a job as JSON from standard input, writes block times as JSON to standard 
 Blocks of control, variant and yardstick follow each other in random order, so what slows the machine
 for a while slows all three alike. The yardstick is a fixed NumPy kernel that does not depend on the runtime.
 
-Two more keys plant a regression, for the selftest: ``runtime`` (another than ``litert-cpu``) and ``slow`` (the variant
-takes so much longer, as a fraction).
+Two more keys plant a regression, for the selftest: ``runtime`` (another than ``litert-cpu``) and ``slow`` (which of the
+three takes so much longer, as a fraction).
 """
 
 import json
@@ -81,7 +81,7 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
     for feed in examples.values():
         feed(0)
     per_block = {name: _warm_up(call) for name, call in calls.items()}
-    slow = {"variant": job.get("slow", 0.0)}
+    slow = job.get("slow", {})
     blocks: dict[str, Blocks] = {name: {"seconds": [], "own": []} for name in calls}
     order = np.random.default_rng(job["seed"])
     end = time.perf_counter() + job["seconds"]

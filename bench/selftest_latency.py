@@ -1,0 +1,255 @@
+"""Slowdowns planted in real timing processes under random load, and what the gate and others' rules make of them.
+
+Fresh processes are recorded once, those of all conditions in random turns, on a machine that :mod:`bench.studies.busy`
+loads. Runs are then resampled from the recordings: some healthy processes for the baseline, some of a condition for the
+run, some more for the second measurement that a suspicion asks for; never the same process twice in one trial.
+
+Rules of other tools judge the variant's own times in the same recordings, three times as many of them, since they time
+neither a control nor a yardstick: the wall time is the same.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from bench import gate, measured
+from bench.datasets import Array
+from bench.measure.latency import Latency, Process, save_inputs, time_once
+from bench.records import Accepted, BaselineCell, BaselineValue, LatencyNull, LatencyPlant, LatencySelftest, Verdict
+from bench.reference import ReferenceModel
+from bench.studies.busy import busy
+
+PER_RUN = 12  # processes of one measurement, as a run with the default budget takes them
+SECONDS = 0.25
+# A pull-request gate times so many cells: three variants and the float control of seven models.
+CELLS = 28
+SHARE = gate.share(gate.DEFAULT_BUDGET, CELLS).share
+OURS = "quantbench"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is planted in the timing processes.
+
+    Attributes:
+        measurement: which judgement has to see it.
+        planted: keys of the worker's job.
+        threads: of the kernels.
+    """
+
+    name: str
+    strength: str
+    measurement: str
+    planted: dict[str, Any] = field(hash=False)
+    threads: int = 1
+
+
+HEALTHY = Condition("healthy", "", "latency_ratio", {})
+SLOWER = [
+    Condition("the variant slower by", f"{percent} %", "latency_ratio", {"slow": {"variant": percent / 100}})
+    for percent in (2, 3, 5, 10)
+]
+RUNTIME = [
+    Condition(
+        "the whole runtime slower by",
+        f"{percent} %",
+        "control_to_yardstick",
+        {"slow": {"variant": percent / 100, "control": percent / 100}},
+    )
+    for percent in (3, 5, 10)
+]
+NO_XNNPACK = Condition("XNNPACK off", "", "control_to_yardstick", {"runtime": "litert-builtin"})
+TWO_THREADS = Condition("healthy", "2 threads", "control_to_yardstick", {}, threads=2)
+THREAD_TOO_FEW = Condition("a thread too few", "1 of 2", "control_to_yardstick", {})
+
+
+def record(
+    model: ReferenceModel,
+    control: Path,
+    variant: Path,
+    counts: dict[Condition, int],
+    load: bool,
+    say: Callable[[str], None],
+    seed: int = 0,
+) -> dict[Condition, list[Process]]:
+    """Fresh processes of every condition, in random turns, so that what changes on the machine hits all alike."""
+    turns = [condition for condition, count in counts.items() for _ in range(count)]
+    order = np.random.default_rng(seed).permutation(len(turns))
+    found: dict[Condition, list[Process]] = {condition: [] for condition in counts}
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder, busy(seed) if load else contextlib.nullcontext():
+        inputs = save_inputs(model, Path(folder))
+        for done, which in enumerate(order):
+            condition = turns[int(which)]
+            # The tensor buffers of the recorded process hold its own copy; nothing here is shared with the next.
+            process = time_once(variant, control, inputs, SECONDS, condition.threads, done, **condition.planted)
+            found[condition].append(process)
+            if (done + 1) % 20 == 0:
+                say(f"recorded {done + 1} of {len(turns)} timing processes")
+    return found
+
+
+# ---------------------------------------------------------------- rules
+
+
+def _our_rule(name: str, old: list[Process], new: list[Process], again: list[Process], share: float) -> bool:
+    """Whether the gate's own judge ends red."""
+    accepted = _accepted(measured.latency(Latency(old))[name])
+    ratio = measured.latency(Latency(new))[name]
+    second = measured.latency(Latency(again))[name] if gate.suspicious(ratio, accepted) else None
+    baseline = BaselineCell(latency={"here": accepted})
+    subject = gate.Subject("selftest", "latency", "reports/selftest")
+    return gate.latency(subject, name, ratio, baseline, "here", share, second).verdict is Verdict.REGRESSED
+
+
+def _accepted(ratio: Any) -> BaselineValue:
+    return BaselineValue(
+        value=ratio.value,
+        unit=ratio.unit,
+        n=ratio.n,
+        noise=ratio.spread,
+        noise_from="sd over fresh processes of one run",
+        values=ratio.values,
+        tolerance=gate.LATENCY_TOLERANCE,
+        tolerance_from=gate.LATENCY_TOLERANCE_REASON,
+        accepted=Accepted(date="", reason="healthy", run="selftest", environment=""),
+    )
+
+
+def _slower(of: Callable[[Array], Any], limit: float) -> Callable[[Array, Array], bool]:
+    return lambda old, new: bool(of(new) > (1 + limit) * of(old))
+
+
+def _mann_whitney(old: Array, new: Array) -> bool:
+    slower = float(np.median(new)) > float(np.median(old))
+    return slower and float(stats.mannwhitneyu(new, old).pvalue) < 0.002
+
+
+# The rules of tools in use, on times as they are: (old times, new times) -> red.
+PEERS: dict[str, Callable[[Array, Array], bool]] = {
+    "mean beyond 1 %": _slower(np.mean, 0.01),
+    "mean beyond 5 % (pytest-benchmark)": _slower(np.mean, 0.05),
+    "min beyond 5 % (pytest-benchmark)": _slower(np.min, 0.05),
+    "mean beyond 8.5 % of the last run": _slower(np.mean, 0.085),
+    "Mann-Whitney, p < .002 (asv)": _mann_whitney,
+}
+
+
+def _times(processes: list[Process]) -> Array:
+    return np.concatenate([process["variant"].seconds for process in processes])
+
+
+# ---------------------------------------------------------------- trials
+
+
+def _draw(pool: list[Process], random: np.random.Generator, *counts: int) -> list[list[Process]]:
+    """Disjoint random samples of a pool."""
+    order = random.permutation(len(pool))
+    starts = np.cumsum([0, *counts])
+    return [[pool[i] for i in order[a:b]] for a, b in pairwise(starts)]
+
+
+def _trial(
+    condition: Condition, healthy: list[Process], pool: list[Process], random: np.random.Generator, per_run: int
+) -> dict[str, bool]:
+    """Which rules are red, on one resampled run of a condition against a resampled healthy baseline."""
+    same = pool is healthy
+    if same:
+        old, new, again = _draw(pool, random, per_run, per_run, per_run)
+        theirs_old, theirs_new = _draw(pool, random, len(pool) // 2, len(pool) // 2)
+    else:
+        [old] = _draw(healthy, random, per_run)
+        new, again = _draw(pool, random, per_run, per_run)
+        [theirs_old], [theirs_new] = _draw(healthy, random, 3 * per_run), _draw(pool, random, 3 * per_run)
+    red = {OURS: _our_rule(condition.measurement, old, new, again, SHARE)}
+    times_old, times_new = _times(theirs_old), _times(theirs_new)
+    return red | {name: rule(times_old, times_new) for name, rule in PEERS.items()}
+
+
+def planted(
+    condition: Condition, healthy: list[Process], pool: list[Process], trials: int, per_run: int
+) -> LatencyPlant:
+    """How often each rule catches a condition."""
+    random = np.random.default_rng(0)
+    reds = [_trial(condition, healthy, pool, random, per_run) for _ in range(trials)]
+    caught = {name: sum(red[name] for red in reds) for name in reds[0]}
+    return LatencyPlant(
+        plant=condition.name,
+        strength=condition.strength,
+        measurement=condition.measurement,
+        trials=trials,
+        caught=caught,
+    )
+
+
+def null_runs(
+    healthy: list[Process], runs: int, cells: int, per_run: int, where: str, later: list[Process] | None = None
+) -> LatencyNull:
+    """How often each rule is red where nothing changed: in single judgements, and in whole runs of ``cells`` cells.
+
+    Args:
+        where: what the recordings are of, for the report.
+        later: recordings of the runs where they are others than those of the baselines.
+    """
+    random = np.random.default_rng(1)
+    pool = healthy if later is None else later
+    single: dict[str, int] = {}
+    whole: dict[str, int] = {}
+    for _ in range(runs):
+        reds = [
+            _trial(Condition("", "", name, {}), healthy, pool, random, per_run)
+            for name in ["latency_ratio"] * (3 * cells // 4) + ["control_to_yardstick"] * (cells - 3 * cells // 4)
+        ]
+        for name in reds[0]:
+            single[name] = single.get(name, 0) + sum(red[name] for red in reds)
+            whole[name] = whole.get(name, 0) + any(red[name] for red in reds)
+    return LatencyNull(where=where, runs=runs, cells=cells, red_judgements=single, red_runs=whole)
+
+
+def run(
+    model: ReferenceModel, control: Path, variant: Path, quick: bool, say: Callable[[str], None]
+) -> LatencySelftest:
+    """Record, resample, judge."""
+    per_run = PER_RUN // 2 if quick else PER_RUN
+    least = 3 * per_run
+    if quick:
+        chosen = [SLOWER[-1], NO_XNNPACK]
+        pools = record(model, control, variant, {HEALTHY: least, **dict.fromkeys(chosen, least)}, True, say)
+        nulls = [null_runs(pools[HEALTHY], 20, CELLS, per_run, "loaded")]
+        trials = 20
+    else:
+        chosen = [*SLOWER, *RUNTIME, NO_XNNPACK]
+        counts = {HEALTHY: 6 * per_run, TWO_THREADS: least, THREAD_TOO_FEW: least, **dict.fromkeys(chosen, least)}
+        pools = record(model, control, variant, counts, True, say)
+        idle = record(model, control, variant, {HEALTHY: least}, False, say, seed=1)[HEALTHY]
+        nulls = [
+            null_runs(pools[HEALTHY], 300, CELLS, per_run, "loaded"),
+            null_runs(idle, 100, CELLS, per_run, "baseline recorded idle, run loaded", pools[HEALTHY]),
+            null_runs(pools[HEALTHY], 100, CELLS, per_run, "baseline recorded loaded, run idle", idle),
+        ]
+        trials = 200
+    plants = [planted(one, pools[HEALTHY], pools[one], trials, per_run) for one in chosen]
+    if not quick:
+        plants.append(planted(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], trials, per_run))
+    spreads = {
+        name: float(
+            np.std(getattr(Latency(pools[HEALTHY]), of)(), ddof=1) / np.mean(getattr(Latency(pools[HEALTHY]), of)())
+        )
+        for name, of in (("latency_ratio", "ratios"), ("control_to_yardstick", "control_to_yardstick"))
+    }
+    return LatencySelftest(
+        recordings={f"{one.name} {one.strength}".strip(): len(pool) for one, pool in pools.items()},
+        processes=per_run,
+        seconds=SECONDS,
+        share=SHARE,
+        spread=spreads,
+        disturbed=Latency(pools[HEALTHY]).disturbed(),
+        plants=plants,
+        nulls=nulls,
+    )
