@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.records import Environment
+from bench.records import Accepted, Environment
 
 PACKAGES = (
     "quantbench",
@@ -72,6 +72,14 @@ def results_class(isa: str = "", packages: Mapping[str, str] | None = None) -> s
 def class_of(environment: Environment) -> str:
     """The results class of a recorded environment; reports of before 1.2 hold only what it is made from."""
     return environment.results_class or results_class(environment.isa, environment.packages)
+
+
+def class_accepted(accepted: Accepted) -> str:
+    """The results class in which a value was measured; before 1.2 only the line of :func:`describe` tells; or empty."""
+    told = re.search(r"\(([0-9a-f]{8})\), Python .*\bai-edge-litert ([^,]+)", accepted.environment)
+    if accepted.results_class is not None or told is None:
+        return accepted.results_class or ""
+    return results_class(told[1], {"ai-edge-litert": told[2]})
 
 
 def today() -> datetime.date:

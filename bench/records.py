@@ -11,7 +11,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from bench.errors import BadInput
 
@@ -434,6 +442,12 @@ class BaselineCell(Record):
     )
     overlays: dict[str, Overlay] = Field(default_factory=dict, description="by results class")
     xfail: dict[str, Xfail] = Field(default_factory=dict, description="by measurement, or 'floor' or 'cell'")
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_there(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Few cells have an exception; the others' lines stay as they are, so that a change is easy to review."""
+        found: dict[str, Any] = serialize(self)
+        return {name: value for name, value in found.items() if value or name not in ("overlays", "xfail")}
 
     @model_validator(mode="after")
     def _enough_repeats(self) -> Self:
