@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import gate, overlays
-from bench.baselines import Baseline
+from bench.baselines import Baseline, json_path
 from bench.datasets import Array, read_npz
 from bench.environment import class_accepted, class_of, describe, today
 from bench.errors import BadInput
@@ -26,6 +26,7 @@ from bench.records import (
     Overlay,
     Report,
     Verdict,
+    read_record,
 )
 from bench.reference import ReferenceModel
 from bench.stats import pooled_sd, prediction_tolerance
@@ -71,6 +72,7 @@ class Proposal:
         exceptions: cell -> loosened tolerances and expected failures that stay.
         overlaid: cells that are written as an overlay of the run's results class; their base stays.
         outgrown: cell -> loosened tolerances that go, for the derived ones are as wide by now.
+        dropped: cells that the baseline had, and has no more: it was started afresh from a run without them.
     """
 
     file: BaselineFile
@@ -81,6 +83,7 @@ class Proposal:
     exceptions: dict[str, list[str]] = field(default_factory=dict)
     overlaid: list[str] = field(default_factory=list)
     outgrown: dict[str, list[str]] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
 
 
 def check_report(report: Report, path: Path, only: set[str] | None = None) -> None:
@@ -212,6 +215,15 @@ def propose(
         overlaid,
         {f"{model}/{name}": names for name, names in outgrown.items()},
     )
+
+
+def afresh(proposal: Proposal, folder: Path) -> Proposal:
+    """The proposal, knowing which cells of the old file it leaves behind; a file that cannot be read tells none."""
+    try:
+        old = read_record(json_path(folder, proposal.file.model), BaselineFile, "baseline")
+    except BadInput:
+        return proposal
+    return replace(proposal, dropped=sorted(set(old.cells) - set(proposal.file.cells)))
 
 
 def _commit(report: Report) -> str | None:

@@ -364,7 +364,8 @@ def _proposals(
             raise BadInput(f"{run}: holds model {name!r}, which {model_dir} does not define; give its --model-dir")
         acceptance.check_data(loaded, folder, known[name])
     olds = {name: Baseline() if name in afresh else load(baseline_dir, known[name]) for name in names}
-    return loaded, [acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways) for name in names]
+    found = {name: acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways) for name in names}
+    return loaded, [acceptance.afresh(one, baseline_dir) if name in afresh else one for name, one in found.items()]
 
 
 def main() -> None:

@@ -89,11 +89,11 @@ def differs(value: BaselineValue, base: BaselineValue | None) -> bool:
 
 
 def _first_here(name: str, value: BaselineValue, old: Overlay) -> BaselineValue:
-    """Drift is measured within a class: how far classes are from each other is none."""
+    """Drift is measured within a class, for how far classes are from each other is none; loosening is the base's."""
     if name in old.measurements:
         return value
     first = First(value=value.value, date=value.accepted.date, run=value.accepted.run)
-    return value.model_copy(update={"first": first})
+    return value.model_copy(update={"first": first, "loosened": None})
 
 
 def same(one: Array | None, other: Array | None) -> bool:

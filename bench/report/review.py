@@ -23,6 +23,8 @@ def render(report: Report, proposals: list[Proposal], written: bool) -> str:
     if laid:
         names = ", ".join(f"`{cell}`" for cell in laid)
         facts += f"\n\nWritten as an overlay of `{class_of(report.environment)}`; the base stays: {names}"
+    dropped = {one.file.model: [f"`{name}`" for name in one.dropped] for one in proposals if one.dropped}
+    facts += _listed("Started afresh, without these cells of the old baseline", dropped)
     kept, gone = _all(one.exceptions for one in proposals), _all(one.outgrown for one in proposals)
     facts += _listed(
         "Exceptions that are kept (`baseline loosen` and `baseline xfail`, with `--remove`, end one)", kept
