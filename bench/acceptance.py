@@ -164,7 +164,8 @@ def propose(
     )
     stored = _stored(cells, run_folder, model)
     seen = overlays.seen_by(baseline, here)
-    kept = dict(baseline.file.cells) if baseline.file else {}
+    before = baseline.file.cells if baseline.file else {}
+    kept = dict(before)
     predictions = dict(baseline.predictions)
     moves: list[Move] = []
     overlaid: list[str] = []
@@ -180,8 +181,7 @@ def propose(
         answers = stored.get(cell.variant) if taken else seen.predictions.get(cell.variant)
         if overlay or here in base.overlays:
             _check_base(cell, base, here, overlay)
-            entry = _without_outgrown({cell.variant: entry})[0][cell.variant]
-            own = _overlaid(cell, base, here, entry, accepted, answers, baseline)
+            own = _overlaid(cell, base, here, _without_outgrown(entry), accepted, answers, baseline)
             name = overlays.stored_as(cell.variant, here)
             predictions.pop(name, None)
             if answers is not None and own is not None and "score" in own.measurements:
@@ -196,7 +196,7 @@ def propose(
         if answers is not None and "score" in entry.measurements:
             predictions[cell.variant] = answers
     kept = _with_trained_tolerance(kept, report, cells[0].metric_scale)
-    kept, outgrown = _without_outgrown(kept)
+    kept = {variant: _without_outgrown(entry) for variant, entry in kept.items()}
     file = BaselineFile(
         model=model,
         metric=cells[0].metric,
@@ -213,7 +213,7 @@ def propose(
         _structure(cells, seen),
         _exceptions(cells, kept, report),
         overlaid,
-        {f"{model}/{name}": names for name, names in outgrown.items()},
+        {f"{model}/{name}": gone for name, entry in before.items() if (gone := _outgrown(entry, kept[name]))},
     )
 
 
@@ -294,28 +294,23 @@ def _restarted(entry: BaselineCell) -> BaselineCell:
     return entry.model_copy(update={"measurements": fresh})
 
 
-def _without_outgrown(cells: dict[str, BaselineCell]) -> tuple[dict[str, BaselineCell], dict[str, list[str]]]:
-    """Cells without loosenings that are no looser than the derived tolerance any more; cell -> which those are."""
-    gone = {variant: [*_outgrown(cell.measurements), *_outgrown(cell.latency)] for variant, cell in cells.items()}
-    kept = {
-        variant: cell.model_copy(
-            update={
-                "measurements": cell.measurements | _outgrown(cell.measurements),
-                "latency": cell.latency | _outgrown(cell.latency),
-            }
-        )
-        for variant, cell in cells.items()
-    }
-    return kept, {variant: names for variant, names in gone.items() if names}
+def _without_outgrown(cell: BaselineCell) -> BaselineCell:
+    """The cell without the loosenings that are no looser than the derived tolerance any more."""
+
+    def kept(values: dict[str, BaselineValue]) -> dict[str, BaselineValue]:
+        return {
+            name: value.model_copy(update={"loosened": None}) if _outgrown_by(value, value.tolerance) else value
+            for name, value in values.items()
+        }
+
+    return cell.model_copy(update={"measurements": kept(cell.measurements), "latency": kept(cell.latency)})
 
 
-def _outgrown(values: dict[str, BaselineValue]) -> dict[str, BaselineValue]:
-    """Those values whose loosened tolerance is no wider than the derived one, without it."""
-    return {
-        name: value.model_copy(update={"loosened": None})
-        for name, value in values.items()
-        if value.loosened is not None and value.loosened.tolerance <= value.tolerance
-    }
+def _outgrown(old: BaselineCell, new: BaselineCell) -> list[str]:
+    """What was loosened in the old cell and is not in the new one, which still has it."""
+    pairs = [(name, value, new.measurements.get(name)) for name, value in old.measurements.items()]
+    pairs += [(f"latency of {name}", value, new.latency.get(name)) for name, value in old.latency.items()]
+    return [name for name, before, now in pairs if before.loosened and now is not None and now.loosened is None]
 
 
 def _exceptions(cells: list[Cell], kept: dict[str, BaselineCell], report: Report) -> dict[str, list[str]]:
@@ -411,9 +406,13 @@ def _cell(
 
 
 def _following(value: BaselineValue, old: BaselineValue | None) -> BaselineValue:
-    """A newly accepted value, which keeps what the one before it started from, and its loosened tolerance."""
-    kept = {"first": gate.first_of(old or value), "loosened": old.loosened if old else None}
-    return value.model_copy(update=kept)
+    """A newly accepted value, which keeps what the one before it started from, and its loosened tolerance if wider."""
+    loosened = old.loosened if old and not _outgrown_by(old, value.tolerance) else None
+    return value.model_copy(update={"first": gate.first_of(old or value), "loosened": loosened})
+
+
+def _outgrown_by(value: BaselineValue, derived: float) -> bool:
+    return value.loosened is not None and value.loosened.tolerance <= derived
 
 
 def between(old: Accepted, new: Accepted) -> str:
