@@ -27,8 +27,10 @@ from bench.records import (
     Report,
     Verdict,
     Xfail,
+    write_json,
 )
 from bench.reference import load_models
+from bench.report.folder import read
 from bench.report.markdown import render as report_text
 from bench.report.review import render
 
@@ -253,6 +255,13 @@ def test_a_run_on_other_data_is_refused(tmp_path: Path, change: dict[str, Any], 
     report = Run(tmp_path, answers(100)).report.model_copy(update=change)
     with pytest.raises(BadInput, match=words):
         acceptance.check_data(report, tmp_path, load_models(ROOT / "models")["seed_cnn"])
+
+
+def test_a_report_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path, answers(100))
+    write_json(run.folder / "report.json", run.report.model_copy(update={"schema_version": "1.99"}))
+    with pytest.raises(BadInput, match="'schema_version': 1.99 is newer than this quantbench reads"):
+        read(run.folder)
 
 
 def test_a_report_names_exceptions_overlay_and_drift_from_its_json_alone(tmp_path: Path) -> None:
