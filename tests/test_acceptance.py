@@ -260,7 +260,7 @@ def test_a_run_on_other_data_is_refused(tmp_path: Path, change: dict[str, Any], 
 def test_a_report_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     run = Run(tmp_path, answers(100))
     write_json(run.folder / "report.json", run.report.model_copy(update={"schema_version": "1.99"}))
-    with pytest.raises(BadInput, match="'schema_version': 1.99 is newer than this quantbench reads"):
+    with pytest.raises(BadInput, match=r"'schema_version': 1\.99 is newer than this quantbench reads"):
         read(run.folder)
 
 

@@ -113,7 +113,7 @@ def drifted(value: float, first: float, **more: Any) -> BaselineCell:
         (drifted(0.898, 0.9), False),  # 0.2 pp
         (drifted(0.9, 0.89), False),  # a gain
         (drifted(0.896, 0.896), False),  # nothing accepted since
-        (drifted(0.896, 0.9, tolerance=0.45, values=[0.896] * 5), False),  # seeds explain it
+        (drifted(0.896, 0.9, noise=0.0015, values=[0.896] * 5), False),  # seeds explain it
     ],
 )
 def test_many_small_drops_are_a_warning(cell: BaselineCell, warns: bool) -> None:

@@ -8,6 +8,8 @@ from bench.reference import Floor
 # Policy: half of what the floor allows may be lost in small steps before somebody has to look. The floor alone is too
 # late, and sees only the distance to the control, which may have drifted along.
 DRIFT_SHARE = 0.5
+# Policy: so many standard deviations of one training are no drift of a cell that trains.
+DRIFT_DEVIATIONS = 3.0
 
 
 def first_of(value: BaselineValue) -> First:
@@ -35,14 +37,14 @@ def drift(
     """A warning where the score has lost more than a share of what the floor allows, step by step.
 
     None where it has not, where there is no floor, and where nothing was accepted since the first value: then a drop is
-    no drift, and is judged against the baseline alone. A trained cell has to lose more than its seeds explain, too.
+    no drift, and is judged against the baseline alone. A trained cell has to lose more than its seeds explain.
     """
     accepted = baseline.measurements.get("score") if baseline else None
     if accepted is None or score is None or limit is None:
         return None
     first = first_of(accepted)
     lost, kept = metric.drop(score.value, first.value), metric.drop(accepted.value, first.value)
-    tolerance = max(DRIFT_SHARE * limit.max_drop, accepted.tolerance if accepted.values else 0.0)
+    tolerance = max(DRIFT_SHARE * limit.max_drop, DRIFT_DEVIATIONS * metric.scale * accepted.noise)
     if kept == 0 or lost <= tolerance + 1e-9:
         return None
     return Judgement(
