@@ -4,16 +4,31 @@ A value moves only when it changed by more than a third of its noise, so that ba
 (the rule of PyTorch's compile-time benchmarks). Nothing here measures.
 """
 
-import datetime
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench import gate
-from bench.baselines import Baseline
+import numpy as np
+
+from bench import gate, overlays
+from bench.baselines import Baseline, json_path
 from bench.datasets import Array, read_npz
-from bench.environment import describe
+from bench.environment import class_accepted, class_of, describe, today
 from bench.errors import BadInput
-from bench.records import Accepted, BaselineCell, BaselineFile, BaselineValue, Cell, Kind, Measurement, Report, Verdict
+from bench.records import (
+    Accepted,
+    BaselineCell,
+    BaselineFile,
+    BaselineValue,
+    Cell,
+    Kind,
+    Measurement,
+    Overlay,
+    Report,
+    Verdict,
+    read_record,
+)
+from bench.reference import ReferenceModel
 from bench.stats import pooled_sd
 
 MINIMUM_SEEDS = 5
@@ -30,6 +45,8 @@ class Move:
         old: accepted value; None where there was none.
         noise_units: change in standard deviations of one repetition; None where nothing repeats.
         moves: whether an update would take the new value.
+        first: the first value that was ever accepted; None where this is it.
+        between: what lies between the old and the new measuring: commits, and versions that changed.
     """
 
     cell: str
@@ -39,6 +56,8 @@ class Move:
     new: float
     noise_units: float | None
     moves: bool
+    first: float | None = None
+    between: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +67,10 @@ class Proposal:
     Attributes:
         declared: cell -> the tools' reason, of cells that are declared unsupported by it and were not so before.
         structure: cell -> what its artifact is made of now that it was not made of before.
+        exceptions: cell -> loosened tolerances and expected failures that stay.
+        overlaid: cells that are written as an overlay of the run's results class; their base stays.
+        outgrown: cell -> loosened tolerances that go, for the derived ones are as wide by now.
+        dropped: cells that the baseline had, and has no more: it was started afresh from a run without them.
     """
 
     file: BaselineFile
@@ -55,6 +78,10 @@ class Proposal:
     moves: list[Move]
     declared: dict[str, str]
     structure: dict[str, list[str]]
+    exceptions: dict[str, list[str]] = field(default_factory=dict)
+    overlaid: list[str] = field(default_factory=list)
+    outgrown: dict[str, list[str]] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
 
 
 def check_report(report: Report, path: Path, only: set[str] | None = None) -> None:
@@ -68,56 +95,238 @@ def check_report(report: Report, path: Path, only: set[str] | None = None) -> No
     if report.trained_from_scratch:
         raise BadInput(f"{path}: the run trained its own float weights (--train); baselines belong to the pinned ones")
     for cell in report.cells:
-        # That the tools refuse now what they did before can be accepted, and then is declared; a crash cannot.
-        refused = cell.failure is not None and cell.failure.what == "unsupported"
-        if cell.verdict is Verdict.ERROR and not refused and (only is None or cell.id in only):
+        if _unmeasured(cell) and (only is None or cell.id in only):
             raise BadInput(f"{path}: cell {cell.id} could not be measured; repair it and run again")
 
 
+def _unmeasured(cell: Cell) -> bool:
+    """Whether something of a cell failed, whatever is made of it: a regression or an xfail may hide it.
+
+    That the tools refuse now what they did before can be accepted, and then is declared; a crash cannot.
+    """
+    if cell.failure is not None:
+        return cell.failure.what != "unsupported"
+    return Verdict.ERROR in (cell.verdict, *(judgement.verdict for judgement in cell.judgements))
+
+
+def check_data(report: Report, path: Path, model: ReferenceModel) -> None:
+    """Raises BadInput unless the run was measured on the model's data, and by its metric."""
+    found = report.data_sha256.get(model.name, "none")
+    if found != model.data_sha256:
+        raise BadInput(
+            f"{path}: field 'data_sha256': {model.name} was measured on another data pack ({found[:12]}…) than it uses "
+            f"({model.data_sha256[:12]}…); run it again"
+        )
+    metrics = {cell.metric for cell in report.cells if cell.model == model.name} - {model.metric.name}
+    if metrics:
+        raise BadInput(
+            f"{path}: field 'metric': {model.name} is scored by {model.metric.name}, found {min(metrics)!r}; "
+            "run it again"
+        )
+
+
 def propose(
-    report: Report, run_folder: Path, model: str, baseline: Baseline, reason: str, only: set[str] | None = None
+    report: Report,
+    run_folder: Path,
+    model: str,
+    baseline: Baseline,
+    reason: str,
+    only: set[str] | None = None,
+    overlay: bool = False,
+    restart_drift: bool = False,
 ) -> Proposal:
     """The new baseline of one model.
 
     Args:
+        baseline: as it lies on disk.
         only: cell ids to take; all of the model's where None.
+        overlay: write what differs from the base for the run's results class, and leave the base alone; done without
+            asking where a cell has such an overlay already.
+        restart_drift: the values of these cells count as the first ones from now on.
 
     Raises:
-        BadInput: a trained cell with too few seeds, or predictions that are not those of the report.
+        BadInput: a trained cell with too few seeds, predictions that are not those of the report, or an overlay on no
+            base.
     """
     cells = [cell for cell in report.cells if cell.model == model and (only is None or cell.id in only)]
     if not cells:
         raise BadInput(f"{run_folder}: the run holds no cell of {model} that --only names")
+    here = class_of(report.environment)
     accepted = Accepted(
-        date=datetime.date.today().isoformat(), reason=reason, run=report.run, environment=describe(report.environment)
+        date=today().isoformat(),
+        reason=reason,
+        run=report.run,
+        environment=describe(report.environment),
+        commit=_commit(report),
+        results_class=here,
     )
-    stored = read_npz(run_folder / "predictions" / f"{model}.npz", "predictions of the run")
-    kept = dict(baseline.file.cells) if baseline.file else {}
+    stored = _stored(cells, run_folder, model)
+    seen = overlays.seen_by(baseline, here)
+    before = baseline.file.cells if baseline.file else {}
+    kept = dict(before)
     predictions = dict(baseline.predictions)
     moves: list[Move] = []
+    overlaid: list[str] = []
     for cell in cells:
-        others = _degrees(kept, cell.variant)
-        entry, moved = _cell(cell, kept.get(cell.variant, BaselineCell()), accepted, report, others)
-        kept[cell.variant] = entry
+        base, old = kept.get(cell.variant, BaselineCell()), seen.cell(cell.variant) or BaselineCell()
+        entry, moved = _cell(cell, old, accepted, report, _degrees(kept, cell.variant))
+        entry = _with_pooled_noise({**kept, cell.variant: entry})[cell.variant]
+        if restart_drift:
+            entry = _restarted(entry)
         moves += moved
         # Those of an equal score may still be others; those of a score that stays where it was stay with it.
-        if cell.variant in stored and any(move.moves or move.new == move.old for move in moved if _is_score(move)):
-            predictions[cell.variant] = stored[cell.variant]
+        taken = any(move.moves or move.new == move.old for move in moved if _is_score(move))
+        answers = stored.get(cell.variant) if taken else seen.predictions.get(cell.variant)
+        if overlay or here in base.overlays:
+            _check_base(cell, base, here, overlay)
+            own = _overlaid(cell, base, here, _without_outgrown(entry), accepted, answers, baseline)
+            name = overlays.stored_as(cell.variant, here)
+            predictions.pop(name, None)
+            if answers is not None and own is not None and "score" in own.measurements:
+                predictions[name] = answers
+            others = {key: value for key, value in base.overlays.items() if key != here}
+            lain = others if own is None else {**others, here: own}
+            kept[cell.variant] = base.model_copy(update={"overlays": lain, "latency": entry.latency or base.latency})
+            overlaid += [cell.id] if own is not None else []
+            continue
+        kept[cell.variant] = entry
+        predictions.pop(cell.variant, None)
+        if answers is not None and "score" in entry.measurements:
+            predictions[cell.variant] = answers
+    kept = {variant: _without_outgrown(entry) for variant, entry in _with_pooled_noise(kept).items()}
     file = BaselineFile(
         model=model,
         metric=cells[0].metric,
         data_sha256=report.data_sha256[model],
         predictions_sha256="",
-        cells=_with_pooled_noise(kept),
+        cells=kept,
     )
-    before = {name for name, entry in (baseline.file.cells if baseline.file else {}).items() if entry.unsupported}
-    declared = {cell.id: cell.failure.reason for cell in cells if cell.failure and cell.variant not in before}
-    known = {name: entry.broken_promise for name, entry in (baseline.file.cells if baseline.file else {}).items()}
+    now = overlays.seen_by(Baseline(file, predictions), here)
+    return Proposal(
+        file,
+        predictions,
+        moves,
+        _declared(cells, seen, now),
+        _structure(cells, seen),
+        _exceptions(cells, kept, report),
+        overlaid,
+        {f"{model}/{name}": gone for name, entry in before.items() if (gone := _outgrown(entry, kept[name]))},
+    )
+
+
+def afresh(proposal: Proposal, folder: Path) -> Proposal:
+    """The proposal, knowing which cells of the old file it leaves behind; a file that cannot be read tells none."""
+    try:
+        old = read_record(json_path(folder, proposal.file.model), BaselineFile, "baseline")
+    except BadInput:
+        return proposal
+    return replace(proposal, dropped=sorted(set(old.cells) - set(proposal.file.cells)))
+
+
+def _commit(report: Report) -> str | None:
+    commit = report.environment.git_commit
+    return f"{commit}-dirty" if commit and report.environment.git_dirty else commit
+
+
+def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]:
+    """The run's predictions, which have to be those that its report tells of."""
+    path = run_folder / "predictions" / f"{model}.npz"
+    stored = read_npz(path, "predictions of the run")
     for cell in cells:
-        reason_broken = kept[cell.variant].broken_promise
-        if reason_broken and reason_broken != known.get(cell.variant):
-            declared[cell.id] = f"not what its name says: {reason_broken}"
-    return Proposal(file, predictions, moves, declared, _structure(cells, baseline))
+        if cell.predictions_sha256 is None:
+            continue
+        if cell.variant not in stored or cell.predictions_sha256 not in _hashes(stored[cell.variant]):
+            raise BadInput(
+                f"{path}: array {cell.variant!r}: expected the predictions of the report ('predictions_sha256' "
+                f"{cell.predictions_sha256[:12]}…); fetch the run's whole folder again"
+            )
+        score = cell.measurements.get("score")
+        if score is not None and len(stored[cell.variant]) != score.n:
+            raise BadInput(
+                f"{path}: array {cell.variant!r}: expected {score.n} predictions as in the report, found "
+                f"{len(stored[cell.variant])}; fetch the run's whole folder again"
+            )
+    return stored
+
+
+def _hashes(predictions: Array) -> set[str]:
+    """Of predictions as they were before they were stored in fewer bytes each."""
+    widths = ("u1", "u2", "u4", "u8") if predictions.dtype.kind == "u" else (predictions.dtype.str,)
+    arrays = [predictions.astype(width) for width in widths if np.dtype(width).itemsize >= predictions.dtype.itemsize]
+    return {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in arrays}
+
+
+def _check_base(cell: Cell, base: BaselineCell, here: str, asked: bool) -> None:
+    """Raises BadInput where an overlay makes no sense."""
+    if not base.measurements and base.unsupported is None:
+        raise BadInput(f"--overlay: cell {cell.id} has no base to lie over; record it without --overlay first")
+    score = base.measurements.get("score")
+    if asked and here not in base.overlays and score is not None and class_accepted(score.accepted) == here:
+        raise BadInput(
+            f"--overlay: the base of cell {cell.id} was recorded in this very class ({here}); update it without "
+            "--overlay, or leave the cell out with --only"
+        )
+
+
+def _overlaid(
+    cell: Cell,
+    base: BaselineCell,
+    here: str,
+    entry: BaselineCell,
+    accepted: Accepted,
+    answers: Array | None,
+    baseline: Baseline,
+) -> Overlay | None:
+    of_base = baseline.predictions.get(cell.variant)
+    several = bool(cell.seeds)  # then the score over seeds decides, and one seed's predictions are no news
+    others = answers is not None and not several and not overlays.same(answers, of_base)
+    return overlays.taken_apart(base, base.overlays.get(here, Overlay()), entry, accepted, several, others)
+
+
+def _restarted(entry: BaselineCell) -> BaselineCell:
+    fresh = {
+        name: value.model_copy(update={"first": gate.first_of(value.model_copy(update={"first": None}))})
+        for name, value in entry.measurements.items()
+    }
+    return entry.model_copy(update={"measurements": fresh})
+
+
+def _without_outgrown(cell: BaselineCell) -> BaselineCell:
+    """The cell without the loosenings that are no looser than the derived tolerance any more."""
+
+    def kept(values: dict[str, BaselineValue]) -> dict[str, BaselineValue]:
+        return {
+            name: value.model_copy(update={"loosened": None}) if _outgrown_by(value, value.tolerance) else value
+            for name, value in values.items()
+        }
+
+    return cell.model_copy(update={"measurements": kept(cell.measurements), "latency": kept(cell.latency)})
+
+
+def _outgrown(old: BaselineCell, new: BaselineCell) -> list[str]:
+    """What was loosened in the old cell and is not in the new one, which still has it."""
+    pairs = [(name, value, new.measurements.get(name)) for name, value in old.measurements.items()]
+    pairs += [(f"latency of {name}", value, new.latency.get(name)) for name, value in old.latency.items()]
+    return [name for name, before, now in pairs if before.loosened and now is not None and now.loosened is None]
+
+
+def _exceptions(cells: list[Cell], kept: dict[str, BaselineCell], report: Report) -> dict[str, list[str]]:
+    machine = report.environment.machine_class
+    found = {c.id: gate.exceptions(kept[c.variant], c.metric_unit, today(), machine) for c in cells}
+    return {cell_id: sentences for cell_id, sentences in found.items() if sentences}
+
+
+def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, str]:
+    """What is declared now and was not: that a cell cannot be made, or is not what its name says."""
+    found = {}
+    for cell in cells:
+        old = before.cell(cell.variant) or BaselineCell()
+        new = now.cell(cell.variant) or BaselineCell()
+        if cell.failure and not old.unsupported:
+            found[cell.id] = cell.failure.reason
+        if new.broken_promise and new.broken_promise != old.broken_promise:
+            found[cell.id] = f"not what its name says: {new.broken_promise}"
+    return found
 
 
 def _is_score(move: Move) -> bool:
@@ -149,7 +358,7 @@ def _cell(
     cell: Cell, old: BaselineCell, accepted: Accepted, report: Report, other_degrees: int
 ) -> tuple[BaselineCell, list[Move]]:
     if cell.failure is not None:
-        return BaselineCell(unsupported=cell.failure.reason), []
+        return BaselineCell(unsupported=cell.failure.reason, xfail=old.xfail, overlays=old.overlays), []
     measurements = dict(old.measurements)
     known_seeds = len(measurements["score"].values or []) if "score" in measurements else 0
     too_few = 0 < len(cell.seeds) < MINIMUM_SEEDS and "score" in cell.measurements
@@ -168,7 +377,7 @@ def _cell(
                 move = replace(move, moves=False)  # a mean of more seeds is not replaced by one of fewer
             moves.append(move)
             if move.moves:
-                measurements[name] = value
+                measurements[name] = _following(value, measurements.get(name))
     latency = dict(old.latency)
     name = latency_name(cell)
     if name in cell.measurements and Kind.LATENCY in cell.verdicts:
@@ -177,7 +386,7 @@ def _cell(
         move = _move(cell, name, latency.get(machine), value)
         moves.append(move)
         if move.moves:
-            latency[machine] = value
+            latency[machine] = _following(value, latency.get(machine))
     agreement = cell.measurements.get("reference_agreement")
     judged = Kind.STRUCTURE in cell.verdicts
     return BaselineCell(
@@ -188,7 +397,43 @@ def _cell(
         artifact_sha256=cell.artifact_sha256,
         reference_sha256=cell.reference_sha256,
         reference_agreement=agreement.value if agreement else None,
+        overlays=old.overlays,
+        xfail=old.xfail,
     ), moves
+
+
+def _following(value: BaselineValue, old: BaselineValue | None) -> BaselineValue:
+    """A newly accepted value, which keeps what the one before it started from, and its loosened tolerance if wider."""
+    loosened = old.loosened if old and not _outgrown_by(old, value.tolerance) else None
+    return value.model_copy(update={"first": gate.first_of(old or value), "loosened": loosened})
+
+
+def _outgrown_by(value: BaselineValue, derived: float) -> bool:
+    return value.loosened is not None and value.loosened.tolerance <= derived
+
+
+def between(old: Accepted, new: Accepted) -> str:
+    """What came between two measurings, as far as both recorded it: versions that changed, and the commits."""
+    before, after = _facts(old), _facts(new)
+    changed = [
+        f"{name} {before.get(name, 'absent')} → {after.get(name, 'absent')}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
+    commits = [(accepted.commit or "unknown")[:12] + ("+" if _dirty(accepted) else "") for accepted in (old, new)]
+    changed.append(f"commit {commits[0]}" if commits[0] == commits[1] else f"commits {commits[0]} → {commits[1]}")
+    return ", ".join(changed)
+
+
+def _dirty(accepted: Accepted) -> bool:
+    return bool(accepted.commit and accepted.commit.endswith("-dirty"))
+
+
+def _facts(accepted: Accepted) -> dict[str, str]:
+    """Name -> version, from the line that :func:`bench.environment.describe` makes."""
+    processor, _, rest = accepted.environment.partition(", Python ")
+    packages = [part.rpartition(" ") for part in f"Python {rest}".split(", ")]
+    return {"CPU": processor} | {name: version for name, _, version in packages}
 
 
 def _broken_promise(cell: Cell) -> str | None:
@@ -210,7 +455,9 @@ def _move(cell: Cell, name: str, old: BaselineValue | None, new: BaselineValue) 
     change = new.value - old.value
     units = abs(change) / old.noise if old.noise else None
     moves = change != 0 if units is None else units > 1 / 3
-    return Move(cell.id, name, new.unit, old.value, new.value, units, moves)
+    came = between(old.accepted, new.accepted)
+    first = gate.first_of(old).value
+    return Move(cell.id, name, new.unit, old.value, new.value, units, moves, first, came)
 
 
 def _value(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:

@@ -10,7 +10,7 @@ import numpy as np
 from bench.datasets import Array, read_npz
 from bench.errors import BadInput
 from bench.options import CARRIED
-from bench.records import BaselineCell, BaselineFile, read_record, write_json
+from bench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, read_record, write_json
 from bench.reference import ReferenceModel
 
 
@@ -54,15 +54,41 @@ def load(folder: Path, model: ReferenceModel) -> Baseline:
     file = read_record(path, BaselineFile, "baseline")
     if file.model != model.name:
         raise BadInput(f"{path}: field 'model': expected {model.name!r} as in the file's name, found {file.model!r}")
-    if file.metric != model.metric.name:
-        raise BadInput(f"{path}: field 'metric': {model.name} is scored by {model.metric.name}, found {file.metric!r}")
-    if file.data_sha256 != model.data_sha256:
-        raise BadInput(
-            f"{path}: field 'data_sha256': recorded on another data pack ({file.data_sha256[:12]}…) than the model "
-            f"uses ({model.data_sha256[:12]}…); record the baseline again"
-        )
+    for problem in of_another(file, model) + too_few_repeats(file):
+        raise BadInput(f"{path}: {problem}")
     predictions = _load_predictions(path.with_suffix(".npz"), file.predictions_sha256, len(model.pack().test))
     return Baseline(file, predictions)
+
+
+def of_another(file: BaselineFile, model: ReferenceModel) -> list[str]:
+    """What says that a baseline was recorded of something that the model is not any more, and what to do."""
+    again = (
+        f"record it afresh: quantbench run --models {model.name} --seeds 5 --baseline-dir none, then quantbench "
+        f'baseline update reports/latest --replace {model.name} --reason "why"'
+    )
+    found = []
+    if file.metric != model.metric.name:
+        found.append(f"field 'metric': {model.name} is scored by {model.metric.name}, found {file.metric!r}; {again}")
+    if file.data_sha256 != model.data_sha256:
+        found.append(
+            f"field 'data_sha256': recorded on another data pack ({file.data_sha256[:12]}…) than the model "
+            f"uses ({model.data_sha256[:12]}…); {again}"
+        )
+    return found
+
+
+def too_few_repeats(file: BaselineFile) -> list[str]:
+    """Trained cells that no spread is known of; one cell with several seeds tells that of the others too."""
+    scores = {name: cell.measurements["score"] for name, cell in file.cells.items() if "score" in cell.measurements}
+    trained = {name: score.values for name, score in scores.items() if score.values}
+    if not trained or any(len(values) > 1 for values in trained.values()):
+        return []
+    name = min(trained)
+    return [
+        f"field 'cells.{name}.measurements.score.values': {len(trained)} trained cell(s) with one seed each give no "
+        "interval, expected at least two seeds of one of them; record it again: quantbench run "
+        f"--models {file.model} --variants {name} --seeds 5"
+    ]
 
 
 def _load_predictions(path: Path, sha256: str, examples: int) -> dict[str, Array]:
@@ -80,8 +106,11 @@ def _load_predictions(path: Path, sha256: str, examples: int) -> dict[str, Array
     return predictions
 
 
-def save(folder: Path, file: BaselineFile, predictions: dict[str, Array]) -> list[Path]:
+def save(folder: Path, file: BaselineFile, predictions: dict[str, Array] | None) -> list[Path]:
     """Write a model's baseline; predictions first, so that a broken write is noticed by their hash.
+
+    Args:
+        predictions: None leaves those on disk as they are.
 
     Raises:
         BadInput: the folder is the installed package's own, or cannot be written.
@@ -89,16 +118,19 @@ def save(folder: Path, file: BaselineFile, predictions: dict[str, Array]) -> lis
     if folder.resolve().parent == CARRIED.resolve():
         raise BadInput(f"--baseline-dir: {folder} belongs to the installed package; give a folder of your own")
     path = json_path(folder, file.model)
-    content = packed(predictions)
+    update = {"schema_version": SCHEMA_VERSION}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".npz.tmp")
-        temporary.write_bytes(content)
-        temporary.replace(path.with_suffix(".npz"))
-        write_json(path, file.model_copy(update={"predictions_sha256": hashlib.sha256(content).hexdigest()}))
+        if predictions is not None:
+            content = packed(predictions)
+            update["predictions_sha256"] = hashlib.sha256(content).hexdigest()
+            temporary = path.with_suffix(".npz.tmp")
+            temporary.write_bytes(content)
+            temporary.replace(path.with_suffix(".npz"))
+        write_json(path, file.model_copy(update=update))
     except OSError as error:
         raise BadInput(f"--baseline-dir: cannot write to {folder}: {error.strerror}; give another") from None
-    return [path, path.with_suffix(".npz")]
+    return [path] if predictions is None else [path, path.with_suffix(".npz")]
 
 
 def packed(predictions: dict[str, Array]) -> bytes:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import __version__
+from bench import __version__, cli_amend
 from bench.errors import BadInput, Exit
 from bench.options import PACKAGE, RunOptions, flag
 
@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 baseline_app = typer.Typer(no_args_is_help=True, help="Compare a run with the baselines, or accept it.")
 app.add_typer(baseline_app, name="baseline")
+for _command in (cli_amend.check, cli_amend.loosen, cli_amend.xfail):
+    baseline_app.command()(_command)
 
 _DEFAULTS = RunOptions()
 ModelDir = Annotated[Path, typer.Option(help="folder of model files")]
@@ -285,10 +287,23 @@ def inspect_artifact(
         typer.echo(of_cell(run, cell), nl=False)
 
 
+Only = Annotated[str, typer.Option(help="cells, comma-separated, e.g. seed_cnn/ptq_float16")]
+Overlay = Annotated[
+    bool, typer.Option("--overlay", help="write only what differs in the run's CPU and runtime; the base stays")
+]
+RestartDrift = Annotated[
+    bool, typer.Option("--restart-drift", help="measure drift from the values that are accepted now")
+]
+Replace = Annotated[str, typer.Option(help="models, comma-separated, whose baselines are recorded afresh")]
+
+
 @baseline_app.command()
 def diff(
     run: Run = LATEST,
-    only: Annotated[str, typer.Option(help="cells, comma-separated, e.g. seed_cnn/ptq_float16")] = "",
+    only: Only = "",
+    overlay: Overlay = False,
+    restart_drift: RestartDrift = False,
+    replace: Replace = "",
     model_dir: ModelDir = _DEFAULTS.model_dir,
     baseline_dir: BaselineDir = _DEFAULTS.baseline_dir,
 ) -> None:
@@ -298,7 +313,8 @@ def diff(
     """
     from bench.report.review import render
 
-    loaded, proposals = _proposals(run, only, model_dir, baseline_dir, "(diff)")
+    ways = {"overlay": overlay, "restart_drift": restart_drift}
+    loaded, proposals = _proposals(run, only, model_dir, baseline_dir, "(diff)", replace, ways)
     typer.echo(render(loaded, proposals, written=False), nl=False)
 
 
@@ -306,7 +322,10 @@ def diff(
 def update(
     run: Run = LATEST,
     reason: Annotated[str, typer.Option(help="why the new values are right; kept in the baseline")] = "",
-    only: Annotated[str, typer.Option(help="cells, comma-separated, e.g. seed_cnn/ptq_float16")] = "",
+    only: Only = "",
+    overlay: Overlay = False,
+    restart_drift: RestartDrift = False,
+    replace: Replace = "",
     model_dir: ModelDir = _DEFAULTS.model_dir,
     baseline_dir: BaselineDir = _DEFAULTS.baseline_dir,
 ) -> None:
@@ -319,15 +338,18 @@ def update(
 
     if not reason.strip():
         raise BadInput('--reason: say why the new values are right, e.g. --reason "tensorflow 2.21: new int8 softmax"')
-    loaded, proposals = _proposals(run, only, model_dir, baseline_dir, reason.strip())
+    ways = {"overlay": overlay, "restart_drift": restart_drift}
+    loaded, proposals = _proposals(run, only, model_dir, baseline_dir, reason.strip(), replace, ways)
     for proposal in proposals:
         save(baseline_dir, proposal.file, proposal.predictions)
     typer.echo(render(loaded, proposals, written=True), nl=False)
 
 
-def _proposals(run: Path, only: str, model_dir: Path, baseline_dir: Path, reason: str) -> Any:
+def _proposals(
+    run: Path, only: str, model_dir: Path, baseline_dir: Path, reason: str, replace: str, ways: dict[str, bool]
+) -> Any:
     from bench import acceptance
-    from bench.baselines import load
+    from bench.baselines import Baseline, load
     from bench.reference import load_models, pick
     from bench.report.folder import read
 
@@ -336,12 +358,14 @@ def _proposals(run: Path, only: str, model_dir: Path, baseline_dir: Path, reason
     ids = set(pick(only, {cell.id: cell for cell in loaded.cells}, "--only"))
     acceptance.check_report(loaded, folder, ids)
     names = sorted({cell.model for cell in loaded.cells if cell.id in ids})
+    afresh = pick(replace, dict.fromkeys(names), "--replace") if replace else []
     for name in names:
         if name not in known:
             raise BadInput(f"{run}: holds model {name!r}, which {model_dir} does not define; give its --model-dir")
-    return loaded, [
-        acceptance.propose(loaded, folder, name, load(baseline_dir, known[name]), reason, ids) for name in names
-    ]
+        acceptance.check_data(loaded, folder, known[name])
+    olds = {name: Baseline() if name in afresh else load(baseline_dir, known[name]) for name in names}
+    found = {name: acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways) for name in names}
+    return loaded, [acceptance.afresh(one, baseline_dir) if name in afresh else one for name, one in found.items()]
 
 
 def main() -> None:

@@ -1,17 +1,19 @@
 """What a number depends on: packages, CPU, operating system, commit."""
 
+import datetime
 import hashlib
 import os
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
 import psutil
 
-from bench.records import Environment
+from bench.records import Accepted, Environment
 
 PACKAGES = (
     "quantbench",
@@ -61,6 +63,30 @@ def machine_class(threads: int) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
 
 
+def results_class(isa: str = "", packages: Mapping[str, str] | None = None) -> str:
+    """Key of overlays: in one class, the same artifact gives the same answers. This process's own where not given."""
+    runtime = package_version("ai-edge-litert") if packages is None else packages.get("ai-edge-litert", "absent")
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", f"{isa or cpu()[1]}_litert-{runtime}")
+
+
+def class_of(environment: Environment) -> str:
+    """The results class of a recorded environment; reports of before 1.2 hold only what it is made from."""
+    return environment.results_class or results_class(environment.isa, environment.packages)
+
+
+def class_accepted(accepted: Accepted) -> str:
+    """The results class in which a value was measured; before 1.2 only the line of :func:`describe` tells; or empty."""
+    told = re.search(r"\(([0-9a-f]{8})\), Python .*\bai-edge-litert ([^,]+)", accepted.environment)
+    if accepted.results_class is not None or told is None:
+        return accepted.results_class or ""
+    return results_class(told[1], {"ai-edge-litert": told[2]})
+
+
+def today() -> datetime.date:
+    """By which exceptions expire and values are accepted; the same all over the world, as the names of runs are."""
+    return datetime.datetime.now(datetime.UTC).date()
+
+
 def collect(threads: int = 1) -> Environment:
     """This process's environment."""
     name, isa = cpu()
@@ -77,6 +103,7 @@ def collect(threads: int = 1) -> Environment:
         git_commit=commit,
         git_dirty=None if commit is None else bool(dirty),
         machine_class=machine_class(threads),
+        results_class=results_class(),
     )
 
 

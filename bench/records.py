@@ -4,17 +4,26 @@ Formats carry a semantic version: a reader takes its own and older ones of the s
 refused in words, for unknown keys are refused too.
 """
 
+import datetime
 import json
 import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from bench.errors import BadInput
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 
 class Verdict(StrEnum):
@@ -30,6 +39,8 @@ class Verdict(StrEnum):
     ERROR = "error"
     REGRESSED = "regressed"
 
+
+LEAST_PROCESSES = 2  # of a latency baseline: one has no spread
 
 _ORDER = list(Verdict)
 
@@ -187,7 +198,16 @@ class Judgement(Record):
 
     kind: Kind
     measurement: str
-    against: Literal["baseline", "floor", "float model", "promise", "before conversion", "reference kernels", "nothing"]
+    against: Literal[
+        "baseline",
+        "first baseline",
+        "floor",
+        "float model",
+        "promise",
+        "before conversion",
+        "reference kernels",
+        "nothing",
+    ]
     verdict: Verdict
     value: float | None = None
     reference: float | None = None
@@ -212,6 +232,20 @@ class Failure(Record):
     what: Literal["unsupported", "error", "crash", "timeout"]
     reason: str
     log: str = ""
+
+
+class Drift(Record):
+    """How far a cell has come since the first baseline that was accepted of it, over all updates since.
+
+    Attributes:
+        since: date of that first baseline.
+        score: drop of the score, in the metric's unit; negative is better.
+        size: growth of the file, as a fraction.
+    """
+
+    since: str
+    score: float | None = None
+    size: float | None = None
 
 
 class Cell(Record):
@@ -241,6 +275,13 @@ class Cell(Record):
         default=None, description="of the predictions on the reference kernels, for a fixed few of the examples"
     )
     failure: Failure | None = None
+    overlay: str | None = Field(
+        default=None, description="results class of the overlay that this cell was judged by; None: its base"
+    )
+    exceptions: list[str] = Field(
+        default_factory=list, description="loosened tolerances, expected failures and overlays, one sentence each"
+    )
+    drift: Drift | None = None
 
 
 class Environment(Record):
@@ -256,6 +297,7 @@ class Environment(Record):
     git_commit: str | None = None
     git_dirty: bool | None = None
     machine_class: str = Field(description="key of latency baselines: CPU, ISA, cores, runtime version, threads")
+    results_class: str = Field(default="", description="key of overlays: ISA and runtime version; empty before 1.2")
 
 
 class FalseAlarms(Record):
@@ -293,12 +335,48 @@ class Report(Record):
 
 
 class Accepted(Record):
-    """Who accepted a value, when and why; the run that measured it."""
+    """Who accepted a value, when and why; the run that measured it, on which machine and commit."""
 
     date: str
     reason: str
     run: str
     environment: str
+    commit: str | None = None
+    results_class: str | None = None
+
+
+class First(Record):
+    """The first accepted value: what drift is measured from, whatever was accepted since."""
+
+    value: float
+    date: str
+    run: str
+
+
+class Loosened(Record):
+    """A tolerance that maintainers widened for a while; after the last day the derived one holds again.
+
+    Attributes:
+        tolerance: in the unit of the one that it stands in for.
+        expires: the last day on which it holds.
+    """
+
+    tolerance: float = Field(ge=0)
+    reason: str = Field(min_length=1)
+    expires: datetime.date
+
+
+class Xfail(Record):
+    """A failure that is known and waited for: it must go on, and it must end.
+
+    Attributes:
+        ticket: where it is followed.
+        expires: the last day on which it excuses.
+    """
+
+    ticket: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    expires: datetime.date
 
 
 class BaselineValue(Record):
@@ -320,10 +398,35 @@ class BaselineValue(Record):
     tolerance: float = Field(ge=0)
     tolerance_from: str
     accepted: Accepted
+    first: First | None = Field(
+        default=None, description="None in files of before 1.2: the accepted value is the first"
+    )
+    loosened: Loosened | None = None
+
+    @model_validator(mode="after")
+    def _only_wider(self) -> Self:
+        if self.loosened is not None and self.loosened.tolerance <= self.tolerance:
+            raise ValueError(
+                f"a tolerance may only be loosened: expected 'loosened.tolerance' above the derived "
+                f"{self.tolerance:g}, found {self.loosened.tolerance:g}; give a larger one or remove 'loosened'"
+            )
+        return self
+
+
+class Overlay(Record):
+    """What differs from a cell's base in one class of environments; whatever is not here is as in the base."""
+
+    measurements: dict[str, BaselineValue] = Field(default_factory=dict)
+    unsupported: str | None = None
+    broken_promise: str | None = None
+    census: Census | None = None
+    artifact_sha256: str | None = None
+    reference_sha256: str | None = None
+    reference_agreement: float | None = None
 
 
 class BaselineCell(Record):
-    """Accepted values of a cell; latency by machine class."""
+    """Accepted values of a cell; latency by machine class, and what else differs by results class."""
 
     measurements: dict[str, BaselineValue] = Field(default_factory=dict)
     latency: dict[str, BaselineValue] = Field(default_factory=dict)
@@ -337,6 +440,24 @@ class BaselineCell(Record):
     reference_agreement: float | None = Field(
         default=None, description="share of examples on which the default kernels answer as the reference kernels"
     )
+    overlays: dict[str, Overlay] = Field(default_factory=dict, description="by results class")
+    xfail: dict[str, Xfail] = Field(default_factory=dict, description="by measurement, or 'floor' or 'cell'")
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_there(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Few cells have an exception; the others' lines stay as they are, so that a change is easy to review."""
+        found: dict[str, Any] = serialize(self)
+        return {name: value for name, value in found.items() if value or name not in ("overlays", "xfail")}
+
+    @model_validator(mode="after")
+    def _enough_repeats(self) -> Self:
+        for machine, value in self.latency.items():
+            if value.n < LEAST_PROCESSES or len(value.values or []) == 1:
+                raise ValueError(
+                    f"latency of {machine}: expected at least {LEAST_PROCESSES} processes, for one gives no interval; "
+                    "remove the entry, and time the cell again on that machine"
+                )
+        return self
 
 
 class Planted(Record):
@@ -470,6 +591,28 @@ def read_record(path: Path, record: type[R], what: str) -> R:
     Raises:
         BadInput: one sentence with the file, the field, what was found and what was expected.
     """
+    text = _checked_text(path, record, what)
+    try:
+        return record.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        first, *rest = error.errors()
+        more = f" (and {len(rest)} more)" if rest else ""
+        raise BadInput(f"{path}: {what}: {_told(first)}{more}") from None
+
+
+def problems(path: Path, record: type[R], what: str) -> list[str]:
+    """All that is wrong with a JSON file, where :func:`read_record` stops at the first; no file name in them."""
+    try:
+        record.model_validate_json(_checked_text(path, record, what), strict=True)
+    except ValidationError as error:
+        return [_told(one) for one in error.errors()]
+    except BadInput as error:
+        return [str(error).removeprefix(f"{path}: ")]
+    return []
+
+
+def _checked_text(path: Path, record: type[R], what: str) -> str:
+    """A file's text, once it is known to be JSON of this kind and of a version that is read here."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -477,16 +620,31 @@ def read_record(path: Path, record: type[R], what: str) -> R:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: {what} cannot be read: {error}") from None
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_without_twins)
+    except _Twins as error:
+        raise BadInput(
+            f"{path}: {what}: key {error.args[0]!r} is there twice in one object, and only the last would count; "
+            "remove one of them"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: {what} is not JSON ({error}); restore it from git or make it again") from None
     if not isinstance(data, dict):
         raise BadInput(f"{path}: {what} must be a JSON object, found {type(data).__name__}")
     _check_version(path, data, record, what)
-    try:
-        return record.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        raise BadInput(f"{path}: {what}: {_first_error(error)}") from None
+    return text
+
+
+class _Twins(Exception):
+    """A key that an object holds twice."""
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON takes the last of two equal keys without a word, which a bad merge of two branches leaves behind."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twins(next(name for name in names if names.count(name) > 1))
+    return found
 
 
 def _check_version(path: Path, data: dict[str, Any], record: type[Record], what: str) -> None:
@@ -504,12 +662,12 @@ def _check_version(path: Path, data: dict[str, Any], record: type[Record], what:
         )
 
 
-def _first_error(error: ValidationError) -> str:
-    first, *rest = error.errors()
-    field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
-    found = repr(first.get("input"))
-    more = f" (and {len(rest)} more)" if rest else ""
-    return f"field '{field}': {first['msg']}, found {found[:60]}{more}"
+def _told(error: Any) -> str:
+    """One of pydantic's errors in words; what our own validators say has named what was found already."""
+    field = ".".join(str(part) for part in error["loc"]) or "(whole file)"
+    if error["type"] == "value_error":
+        return f"field '{field}': {error['msg'].removeprefix('Value error, ')}"
+    return f"field '{field}': {error['msg']}, found {repr(error.get('input'))[:60]}"
 
 
 def write_json(path: Path, record: Record) -> None:

@@ -24,6 +24,7 @@ from bench.options import RunOptions, flag
 from bench.records import Cell, Evidence, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
 from bench.reference import ReferenceModel, load_models, pick
 from bench.report.folder import RunFolder
+from bench.standing import Standing, standing
 from bench.store import Store, default_root
 from bench.variants import FLOAT_CONTROL, VARIANTS, Variant
 from bench.work import Outcome, Task, from_store
@@ -82,7 +83,8 @@ class Session:
                 raise BadInput(f"{file}: seed_scores: --train needs scores of at least 2 seeds to judge by")
             self.models[name].pack()
             self.models[name].check_weights()
-        self.baselines = {name: self._load_baseline(name) for name in self.model_names}
+        self._environment = environment.collect()
+        self.baselines = {name: self._standing(name) for name in self.model_names}
         self._planned: dict[CellId, _Planned] = {}
         self._executor: Executor | None = None
         self._judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
@@ -92,11 +94,15 @@ class Session:
         self._partial = False
         self._start = self._saved = time.perf_counter()
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self._environment = environment.collect()
         self.selection = ""
 
     def _load_baseline(self, name: str) -> baselines.Baseline:
         return baselines.load(self.options.baseline_dir, self.models[name]) if self._drift else baselines.Baseline()
+
+    def _standing(self, name: str) -> Standing:
+        """What the judges see of a baseline today and here; an update is made to the one on disk."""
+        unit, here = self.models[name].metric.unit, self._environment
+        return standing(self._load_baseline(name), unit, here.results_class, here.machine_class, environment.today())
 
     # ------------------------------------------------------------ what to do
 
@@ -228,7 +234,9 @@ class Session:
         """The judgements of one kind on one cell; waits for the cell, and is worked out once."""
         known = self._judgements.setdefault(cell_id, {})
         if kind not in known:
-            judged = self._judge(cell_id, kind)
+            planned = self._planned[cell_id]
+            accepted = self.baselines[planned.model.name].cell(planned.variant.name)
+            judged = gate.excused(self._subject(planned), self._judge(cell_id, kind), accepted, environment.today())
             # A control that was brought along is shown, and never called missing.
             expected = self._drift and self._planned[cell_id].selected
             known[kind] = judged if expected else [gate.without_baseline(judgement) for judgement in judged]
@@ -290,7 +298,14 @@ class Session:
             limit = cell.model.floor(cell.variant.name, cell.variant.family)
             against_floor = gate.floor(subject, metric, score, control, limit)
             judgements += [against_floor] if against_floor else []
-        return judgements
+        drifted = gate.drift(
+            subject,
+            metric,
+            None if self.options.train else score,
+            baseline.cell(cell.variant.name),
+            cell.model.floor(cell.variant.name, cell.variant.family),
+        )
+        return judgements + ([drifted] if drifted else [])
 
     def _score_judgement(self, cell: _Planned, allowed: float) -> Judgement:
         """Drift of a finished cell's score, red at a p-value of ``allowed``."""
@@ -472,7 +487,7 @@ class Session:
         names = sorted({cell.model.name for cell in self._planned.values()})
         try:
             acceptance.check_report(self.report, folder)
-            proposals = [acceptance.propose(self.report, folder, n, self.baselines[n], reason) for n in names]
+            proposals = [acceptance.propose(self.report, folder, n, self._load_baseline(n), reason) for n in names]
             for proposal in proposals:
                 baselines.save(self.options.baseline_dir, proposal.file, proposal.predictions)
         except BadInput as error:
@@ -521,6 +536,7 @@ class Session:
         known = self._judgements.get(cell.id, {})
         judgements = [judgement for kind in Kind for judgement in known.get(kind, [])]
         finished = len(outcomes) == len(cell.futures)
+        baseline, found = self.baselines[cell.model.name], self._measurements(cell, outcomes) if finished else {}
         return Cell(
             id=cell.id,
             model=cell.model.name,
@@ -539,11 +555,14 @@ class Session:
             seconds=_seconds(outcomes),
             artifact_sha256=outcomes[0].artifact_sha256 if outcomes else None,
             predictions_sha256=_sha256(outcomes[0].predictions) if outcomes else None,
-            measurements=self._measurements(cell, outcomes) if finished else {},
+            measurements=found,
             judgements=judgements,
             census=outcomes[0].contents.census if outcomes and outcomes[0].contents else None,
             reference_sha256=_reference_sha256(outcomes[0]) if outcomes else None,
             failure=next((outcome.failure for outcome in outcomes if outcome.failure), None),
+            overlay=baseline.overlay.get(cell.variant.name),
+            exceptions=baseline.exceptions.get(cell.variant.name, []),
+            drift=gate.drift_of(cell.model.metric, found, baseline.cell(cell.variant.name)),
         )
 
     def unjudged_controls(self) -> list[tuple[CellId, Kind]]:

@@ -18,12 +18,16 @@ from bench.gate._common import (
     share,
     without_baseline,
 )
+from bench.gate._drift import DRIFT_SHARE, drift, drift_of, first_of
+from bench.gate._exceptions import EXCUSABLE, exceptions, excused, in_force, over, soon_over
 from bench.gate._latency import LATENCY_TOLERANCE, LATENCY_TOLERANCE_REASON, latency, suspicious
 from bench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from bench.gate._structure import differences, structure
 
 __all__ = [
     "DEFAULT_BUDGET",
+    "DRIFT_SHARE",
+    "EXCUSABLE",
     "LATENCY_TOLERANCE",
     "LATENCY_TOLERANCE_REASON",
     "SIZE_TOLERANCES",
@@ -35,20 +39,28 @@ __all__ = [
     "agreement",
     "conversion",
     "differences",
+    "drift",
+    "drift_of",
+    "exceptions",
+    "excused",
     "exit_status",
     "failed",
+    "first_of",
     "floor",
     "holm",
+    "in_force",
     "latency",
     "missing",
     "never_judged",
     "not_timed",
     "origin",
+    "over",
     "reference_kernels",
     "repeats",
     "share",
     "show_score",
     "sizes",
+    "soon_over",
     "structure",
     "suspicious",
     "without_baseline",

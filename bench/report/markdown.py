@@ -12,6 +12,7 @@ HEADERS = [
     "score",
     "drop from control",
     "floor",
+    "since the first baseline",
     "size, KiB",
     "gzip, KiB",
     "smaller",
@@ -22,7 +23,7 @@ HEADERS = [
 
 def render(report: Report) -> str:
     """The whole report as GitHub Markdown."""
-    parts = [f"# quantbench: {words.headline(report)}", _facts(report), _attention(report)]
+    parts = [f"# quantbench: {words.headline(report)}", _facts(report), _attention(report), _exceptions(report)]
     models = sorted({cell.model for cell in report.cells})
     parts += [_model_table(model, [cell for cell in report.cells if cell.model == model]) for model in models]
     parts += [_sensitivity(report), _environment(report)]
@@ -56,6 +57,12 @@ def _attention(report: Report) -> str:
     return "\n".join(lines)
 
 
+def _exceptions(report: Report) -> str:
+    found = words.exceptions(report)
+    lines = [f"- `{cell}`: {_escape(sentence)}" for cell, sentence in found]
+    return "\n".join(["## Exceptions", "", *lines]) if found else ""
+
+
 def _step(action: str) -> str:
     """``accept: COMMAND`` with the command in code marks."""
     what, separator, command = action.partition(": ")
@@ -67,6 +74,8 @@ def _model_table(model: str, cells: list[Cell]) -> str:
     rows = [_row(cell, by_id) for cell in cells]
     table = tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True)
     metric = f"Score: {cells[0].metric} on the whole test split."
+    if any(words.drift(cell) for cell in cells):
+        metric += " Since the first baseline: drop of the score, growth of the file."
     brought = [cell.variant for cell in cells if not cell.selected]
     note = f" Brought along as control: {', '.join(brought)}." if brought else ""
     scores = f"## {_escape(model)}\n\n{table}\n\n{metric} Latency: median, 1 thread, batch 1.{note}"
@@ -136,6 +145,7 @@ def _row(cell: Cell, cells: dict[str, Cell]) -> list[str]:
         words.score(cell),
         words.drop(cell, cells),
         words.floor_of(cell),
+        words.drift(cell),
         words.kib(cell.measurements.get("size")),
         words.kib(cell.measurements.get("gzip_size")),
         words.smaller(cell, cells),
@@ -179,5 +189,6 @@ def _environment(report: Report) -> str:
         *[[name, version] for name, version in sorted(e.packages.items())],
         ["commit", commit],
         ["machine class", f"`{e.machine_class}`"],
+        *([["results class", f"`{e.results_class}`"]] if e.results_class else []),
     ]
     return "## Environment\n\n" + tabulate(rows, headers=["what", "value"], tablefmt="github", disable_numparse=True)

@@ -1,8 +1,11 @@
 """The review document of a baseline update: Markdown, ready for a pull request."""
 
+from collections.abc import Iterable
+
 from tabulate import tabulate
 
 from bench.acceptance import Move, Proposal, distance_to_floor
+from bench.environment import class_of
 from bench.records import Report
 
 
@@ -13,21 +16,56 @@ def render(report: Report, proposals: list[Proposal], written: bool) -> str:
     verb = "moved" if written else "would move"
     title = f"# Baselines: {len(moving)} of {len(moves)} values {verb}"
     facts = f"From run `{report.run}` ({report.started}), commit {report.environment.git_commit or 'unknown'}."
-    declared = {cell: reason for proposal in proposals for cell, reason in proposal.declared.items()}
-    if declared:
-        facts += "\n\nDeclared unsupported, or not what its name says:\n\n"
-        facts += "\n".join(f"- `{cell}`: {reason}" for cell, reason in declared.items())
-    made_of = {cell: changes for proposal in proposals for cell, changes in proposal.structure.items()}
-    if made_of:
-        facts += "\n\nWhat the artifacts are made of:\n\n"
-        facts += "\n".join(f"- `{cell}`: {'; '.join(changes)}" for cell, changes in made_of.items())
+    declared = {cell: [reason] for proposal in proposals for cell, reason in proposal.declared.items()}
+    facts += _listed("Declared unsupported, or not what its name says", declared)
+    facts += _listed("What the artifacts are made of", _all(proposal.structure for proposal in proposals))
+    laid = [cell for proposal in proposals for cell in proposal.overlaid]
+    if laid:
+        names = ", ".join(f"`{cell}`" for cell in laid)
+        facts += f"\n\nWritten as an overlay of `{class_of(report.environment)}`; the base stays: {names}"
+    dropped = {one.file.model: [f"`{name}`" for name in one.dropped] for one in proposals if one.dropped}
+    facts += _listed("Started afresh, without these cells of the old baseline", dropped)
+    kept, gone = _all(one.exceptions for one in proposals), _all(one.outgrown for one in proposals)
+    facts += _listed(
+        "Exceptions that are kept (`baseline loosen` and `baseline xfail`, with `--remove`, end one)", kept
+    )
+    facts += _listed("Loosened tolerances that go, for the derived ones are as wide by now", gone)
     if not moving:
         return f"{title}\n\n{facts}\n"
     left = {cell.id: distance_to_floor(cell) for cell in report.cells}
     rows = [_row(move, left.get(move.cell)) for move in moving]
-    headers = ["cell", "measurement", "old", "new", "change", "in noise units", "left to the floor"]
+    headers = [
+        "cell",
+        "measurement",
+        "old",
+        "new",
+        "change",
+        "in noise units",
+        "since the first baseline",
+        "left to the floor",
+    ]
     table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
-    return f"{title}\n\n{facts}\n\n{table}\n"
+    return f"{title}\n\n{facts}\n\n{table}{_between(moving)}\n"
+
+
+def _all(found: Iterable[dict[str, list[str]]]) -> dict[str, list[str]]:
+    return {cell: sentences for one in found for cell, sentences in one.items()}
+
+
+def _listed(title: str, found: dict[str, list[str]]) -> str:
+    if not found:
+        return ""
+    return f"\n\n{title}:\n\n" + "\n".join(f"- `{cell}`: {'; '.join(told)}" for cell, told in found.items())
+
+
+def _between(moving: list[Move]) -> str:
+    """What came between old and new of each value that moves; values of one history are told together."""
+    told: dict[str, list[str]] = {}
+    for move in moving:
+        if move.between:
+            told.setdefault(move.between, []).append(f"`{move.cell}` {move.measurement}")
+    lines = [f"- {what}: {', '.join(values)}" for what, values in told.items()]
+    return "\n\nWhat came between old and new:\n\n" + "\n".join(lines) if lines else ""
 
 
 def _row(move: Move, left: float | None) -> list[str]:
@@ -41,6 +79,7 @@ def _row(move: Move, left: float | None) -> list[str]:
         _number(move.new, move.unit),
         change,
         units,
+        "" if move.first is None else _change(move, move.first),
         floor,
     ]
 

@@ -33,6 +33,10 @@ def summary(report: Report, folder: Path) -> str:
         lines += [f"    → {action}" for action in actions]
     if len(found) > MOST_LINES:
         lines.append(f"… and {len(found) - MOST_LINES} more cells in the report")
+    excepted = words.exceptions(report)
+    lines += [f"exception: {cell}: {sentence}" for cell, sentence in excepted[:MOST_LINES]]
+    if len(excepted) > MOST_LINES:
+        lines.append(f"… and {len(excepted) - MOST_LINES} more exceptions in the report")
     everything = words.accept_everything(report, folder)
     lines += [everything] if everything else []
     unjudged = words.unjudged_latency(report)

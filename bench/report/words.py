@@ -86,11 +86,29 @@ def drop(cell: Cell, cells: dict[str, Cell]) -> str:
 
 
 def floor_of(cell: Cell) -> str:
-    """The largest drop that the floor allows."""
+    """The largest drop that the floor allows, and how much of it is left."""
     for judgement in cell.judgements:
         if judgement.against == "floor" and judgement.tolerance is not None:
-            return f"{judgement.tolerance:g} {cell.metric_unit}"
+            left = "" if judgement.change is None else f", {judgement.tolerance - judgement.change:.2f} left"
+            return f"{judgement.tolerance:g} {cell.metric_unit}{left}"
     return ""
+
+
+def drift(cell: Cell) -> str:
+    """What was lost and gained since the first accepted baseline, over all updates: drop of the score, growth."""
+    if cell.drift is None:
+        return ""
+    score, size = cell.drift.score, cell.drift.size
+    parts = [
+        "" if score is None else f"{score:+.2f} {cell.metric_unit}",
+        "" if size is None else f"{100 * size:+.1f} %",
+    ]
+    return ", ".join(part.replace("-0.00", "+0.00").replace("-0.0 ", "+0.0 ") for part in parts if part)
+
+
+def exceptions(report: Report) -> list[tuple[str, str]]:
+    """(cell, sentence) of every loosened tolerance, expected failure and overlay."""
+    return [(cell.id, sentence) for cell in report.cells for sentence in cell.exceptions]
 
 
 def kib(measurement: Measurement | None) -> str:

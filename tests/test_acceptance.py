@@ -1,0 +1,346 @@
+"""From a run to a baseline: what is kept of the old one, what goes into an overlay, and which runs are refused."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, THREE_VARIANTS, Quantbench, accepted, edit
+
+from bench import acceptance, gate
+from bench.baselines import Baseline, load, packed
+from bench.datasets import Array
+from bench.environment import class_accepted, class_of
+from bench.errors import BadInput
+from bench.metrics import ACCURACY
+from bench.overlays import seen_by
+from bench.records import (
+    BaselineCell,
+    Cell,
+    Environment,
+    Failure,
+    Judgement,
+    Kind,
+    Loosened,
+    Measurement,
+    Report,
+    Verdict,
+    Xfail,
+    write_json,
+)
+from bench.reference import load_models
+from bench.report.folder import read
+from bench.report.markdown import render as report_text
+from bench.report.review import render
+
+LABELS = np.zeros(1000, dtype=np.uint16)
+FUTURE = "2999-01-01"
+
+
+def environment(isa: str = "aaaaaaaa", litert: str = "2.3.0", commit: str = "1" * 40) -> Environment:
+    fields: dict[str, Any] = {"python": "3.11.7", "os": "Linux", "cpu": "CPU", "cores": 2, "memory_gib": 4.0}
+    packages = {"ai-edge-litert": litert, "numpy": "2.0"}
+    return Environment(**fields, isa=isa, packages=packages, git_commit=commit, machine_class=f"{isa}_machine")
+
+
+def answers(wrong: int, shift: int = 0) -> Array:
+    predictions = LABELS.copy()
+    predictions[shift : shift + wrong] = 1
+    return predictions
+
+
+class Run:
+    """A run of one cell, m/v, on disk."""
+
+    def __init__(self, folder: Path, predictions: Array, size: float = 100.0, name: str = "r1", **of: Any) -> None:
+        self.folder = folder / name
+        (self.folder / "predictions").mkdir(parents=True)
+        (self.folder / "predictions" / "m.npz").write_bytes(packed({"v": predictions}))
+        score = Measurement(value=ACCURACY.value(predictions, LABELS), unit="fraction", n=1000)
+        cell = Cell(
+            id="m/v",
+            model="m",
+            variant="v",
+            family="ptq",
+            metric="accuracy",
+            metric_unit="pp",
+            verdict=Verdict.PASS,
+            verdicts={Kind.ACCURACY: Verdict.PASS},
+            predictions_sha256=hashlib.sha256(predictions.tobytes()).hexdigest(),
+            measurements={"score": score, "size": Measurement(value=size, unit="bytes", n=1)},
+        )
+        self.report = Report(
+            run=name,
+            started="s",
+            seconds=1.0,
+            state="complete",
+            exit_status=0,
+            selection="",
+            environment=environment(**of),
+            false_alarms=gate.share(0.01, 1),
+            data_sha256={"m": "d"},
+            cells=[cell],
+        )
+
+    def accept(self, baseline: Baseline, **ways: bool) -> acceptance.Proposal:
+        return acceptance.propose(self.report, self.folder, "m", baseline, f"reason of {self.report.run}", **ways)
+
+
+def after(proposal: acceptance.Proposal) -> Baseline:
+    return Baseline(proposal.file, proposal.predictions)
+
+
+def cell_of(baseline: Baseline) -> BaselineCell:
+    cell = baseline.cell("v")
+    assert cell is not None
+    return cell
+
+
+def test_the_first_value_stays_through_every_update_until_drift_is_restarted(tmp_path: Path) -> None:
+    baseline = after(Run(tmp_path, answers(100), name="r1").accept(Baseline()))
+    for number, wrong in ((2, 101), (3, 102), (4, 103)):
+        proposal = Run(tmp_path, answers(wrong), size=100.0 + number, name=f"r{number}").accept(baseline)
+        baseline = after(proposal)
+    score = cell_of(baseline).measurements["score"]
+    assert score.first is not None
+    assert (score.value, score.first.value, score.first.run) == (0.897, 0.9, "r1")
+    assert cell_of(baseline).measurements["size"].first.value == 100.0  # type: ignore[union-attr]
+    run = Run(tmp_path, answers(103), name="r5")
+    restarted = cell_of(after(run.accept(baseline, restart_drift=True))).measurements["score"]
+    assert restarted.first is not None
+    assert (restarted.first.value, restarted.first.run) == (0.897, "r4")
+
+
+def test_without_a_recorded_first_value_the_accepted_one_is_it(tmp_path: Path) -> None:
+    baseline = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    cell = cell_of(baseline)
+    old = {name: value.model_copy(update={"first": None}) for name, value in cell.measurements.items()}
+    assert baseline.file is not None
+    baseline.file.cells["v"] = cell.model_copy(update={"measurements": old})
+    score = cell_of(after(Run(tmp_path, answers(110), name="r2").accept(baseline))).measurements["score"]
+    assert score.first is not None
+    assert (score.value, score.first.value, score.first.run) == (0.89, 0.9, "r1")
+
+
+def test_the_review_tells_what_came_between_the_drift_and_the_exceptions_that_stay(tmp_path: Path) -> None:
+    baseline = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    cell = cell_of(baseline)
+    wide = Loosened.model_validate({"tolerance": 0.3, "reason": "why", "expires": FUTURE})
+    loose = {**cell.measurements, "score": cell.measurements["score"].model_copy(update={"loosened": wide})}
+    known = {"floor": Xfail.model_validate({"ticket": "T-1", "reason": "a kernel", "expires": FUTURE})}
+    assert baseline.file is not None
+    baseline.file.cells["v"] = cell.model_copy(update={"measurements": loose, "xfail": known})
+    run = Run(tmp_path, answers(110), name="r2", litert="2.4.0", commit="2" * 40)
+    proposal = run.accept(baseline)
+    text = render(run.report, [proposal], written=True)
+    assert "- ai-edge-litert 2.3.0 → 2.4.0, commits 111111111111 → 222222222222: `m/v` score" in text
+    assert "-1.00 pp" in text
+    assert "score: tolerance loosened from 0 pp to 0.3 pp until 2999-01-01: why" in text
+    assert "floor: xfail until 2999-01-01, T-1: a kernel" in text
+    kept = cell_of(after(proposal))
+    assert kept.measurements["score"].loosened == wide
+    assert kept.xfail == known
+    assert kept.measurements["score"].accepted.commit == "2" * 40
+
+
+def test_a_loosened_tolerance_that_the_derived_one_has_outgrown_goes_and_the_review_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baseline = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    cell = cell_of(baseline)
+    wide = Loosened.model_validate({"tolerance": 0.0015, "reason": "why", "expires": FUTURE})
+    size = cell.measurements["size"].model_copy(update={"loosened": wide})
+    assert baseline.file is not None
+    baseline.file.cells["v"] = cell.model_copy(update={"measurements": {**cell.measurements, "size": size}})
+    monkeypatch.setitem(gate.SIZE_TOLERANCES, "size", 0.002)
+    run = Run(tmp_path, answers(100), size=101.0, name="r2")
+    proposal = run.accept(baseline)
+    assert cell_of(after(proposal)).measurements["size"].loosened is None
+    assert "Loosened tolerances that go" in render(run.report, [proposal], written=True)
+
+
+def test_an_overlay_holds_what_differs_and_never_moves_the_base(tmp_path: Path) -> None:
+    base = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    run = Run(tmp_path, answers(100, shift=3), name="r2", isa="bbbbbbbb")
+    here = class_of(run.report.environment)
+    proposal = run.accept(base, overlay=True)
+    new = after(proposal)
+    cell = cell_of(new)
+    assert here == "bbbbbbbb_litert-2.3.0"
+    assert cell.measurements == cell_of(base).measurements
+    assert list(cell.overlays[here].measurements) == ["score"]  # other predictions of an equal score
+    assert set(new.predictions) == {"v", f"v@{here}"}
+    assert (new.predictions["v"] == answers(100)).all()
+    assert (seen_by(new, here).predictions["v"] == answers(100, shift=3)).all()
+    assert (seen_by(new, "another").predictions["v"] == answers(100)).all()
+    assert proposal.overlaid == ["m/v"]
+    assert f"Written as an overlay of `{here}`; the base stays: `m/v`" in render(run.report, [proposal], written=True)
+
+
+def test_a_cell_with_an_overlay_of_this_class_is_updated_there_until_it_is_as_the_base_again(tmp_path: Path) -> None:
+    base = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    laid = after(Run(tmp_path, answers(90), name="r2", isa="bbbbbbbb").accept(base, overlay=True))
+    moved = after(Run(tmp_path, answers(80), size=105.0, name="r3", isa="bbbbbbbb").accept(laid))
+    assert cell_of(moved).measurements["score"].value == 0.9
+    overlay = cell_of(moved).overlays["bbbbbbbb_litert-2.3.0"]
+    assert {name: value.value for name, value in overlay.measurements.items()} == {"score": 0.92, "size": 105.0}
+    assert overlay.measurements["score"].first.value == 0.91  # type: ignore[union-attr]
+    again = after(Run(tmp_path, answers(100), name="r4", isa="bbbbbbbb").accept(moved))
+    assert cell_of(again).overlays == {}
+    assert set(again.predictions) == {"v"}
+
+
+def test_an_overlay_needs_a_base_and_another_class(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="m/v has no base to lie over"):
+        Run(tmp_path, answers(100)).accept(Baseline(), overlay=True)
+    base = after(Run(tmp_path, answers(100), name="r2").accept(Baseline()))
+    with pytest.raises(BadInput, match="was recorded in this very class"):
+        Run(tmp_path, answers(90), name="r3").accept(base, overlay=True)
+
+
+def test_what_a_runtime_refuses_in_one_class_alone_is_an_overlay_too(tmp_path: Path) -> None:
+    base = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    run = Run(tmp_path, answers(100), name="r2", isa="bbbbbbbb")
+    failure = {"failure": Failure(what="unsupported", reason="no kernel"), "measurements": {}}
+    run.report.cells[0] = run.report.cells[0].model_copy(update=failure | {"predictions_sha256": None})
+    new = after(run.accept(base, overlay=True))
+    assert seen_by(new, "bbbbbbbb_litert-2.3.0").cell("v").unsupported == "no kernel"  # type: ignore[union-attr]
+    assert seen_by(new, "another").cell("v").unsupported is None  # type: ignore[union-attr]
+
+
+def test_the_class_of_a_value_accepted_before_it_was_recorded_is_read_from_its_words() -> None:
+    stamp = accepted(1.0).accepted
+    told = "AMD EPYC (4471762b), Python 3.11.7, ai-edge-litert 2.3.0, numpy 2.4.6"
+    assert class_accepted(stamp.model_copy(update={"environment": told})) == "4471762b_litert-2.3.0"
+    assert class_accepted(stamp) == ""
+
+
+def test_predictions_that_are_not_those_of_the_report_are_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path, answers(100))
+    for other in ({"v": answers(100, shift=1)}, {"another": answers(100)}):
+        (run.folder / "predictions" / "m.npz").write_bytes(packed(other))
+        with pytest.raises(BadInput, match="expected the predictions of the report"):
+            run.accept(Baseline())
+    short = Run(tmp_path, answers(100), name="r2")
+    [cell] = short.report.cells
+    score = cell.measurements["score"].model_copy(update={"n": 2000})
+    short.report.cells[0] = cell.model_copy(update={"measurements": {"score": score}})
+    with pytest.raises(BadInput, match="expected 2000 predictions as in the report, found 1000"):
+        short.accept(Baseline())
+
+
+def test_a_crash_behind_an_xfail_or_a_regression_still_cannot_be_accepted(tmp_path: Path) -> None:
+    run = Run(tmp_path, answers(100))
+    [cell] = run.report.cells
+    crash = Failure(what="crash", reason="r")
+    untimed = Judgement(kind=Kind.LATENCY, measurement="x", against="nothing", verdict=Verdict.ERROR, message="m")
+    for hidden in (
+        {"verdict": Verdict.XFAIL, "failure": crash},
+        {"verdict": Verdict.REGRESSED, "judgements": [untimed]},
+    ):
+        run.report.cells[0] = cell.model_copy(update=hidden)
+        with pytest.raises(BadInput, match="could not be measured"):
+            acceptance.check_report(run.report, run.folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data_sha256": {"seed_cnn": "0" * 64}}, "measured on another data pack"),
+        ({"data_sha256": {}}, "measured on another data pack"),
+    ],
+)
+def test_a_run_on_other_data_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    report = Run(tmp_path, answers(100)).report.model_copy(update=change)
+    with pytest.raises(BadInput, match=words):
+        acceptance.check_data(report, tmp_path, load_models(ROOT / "models")["seed_cnn"])
+
+
+def test_a_report_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path, answers(100))
+    write_json(run.folder / "report.json", run.report.model_copy(update={"schema_version": "1.99"}))
+    with pytest.raises(BadInput, match=r"'schema_version': 1\.99 is newer than this quantbench reads"):
+        read(run.folder)
+
+
+def test_a_report_names_exceptions_overlay_and_drift_from_its_json_alone(tmp_path: Path) -> None:
+    report = Run(tmp_path, answers(100)).report
+    told = ["judged by the overlay of c (score): why", "floor: xfail until 2999-01-01, T|1: r"]
+    drift = {"since": "2026-01-01", "score": 0.1, "size": 0.02}
+    cell = report.cells[0].model_dump(mode="json") | {"exceptions": told, "overlay": "c", "drift": drift}
+    text = report_text(Report.model_validate(report.model_dump(mode="json") | {"cells": [cell]}))
+    assert "## Exceptions\n\n- `m/v`: judged by the overlay of c (score): why" in text
+    assert "T\\|1" in text
+    assert "+0.10 pp, +2.0 %" in text
+
+
+def test_a_baseline_of_other_data_is_refused_and_can_be_recorded_afresh(
+    quantbench: Quantbench, baselines: Path, tmp_path: Path
+) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: data.update(data_sha256="0" * 64))
+    chosen = ["run", "--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency"]
+    refused = quantbench(*chosen, "--baseline-dir", str(baselines))
+    assert refused.status == 4
+    assert "baseline update reports/latest --replace seed_cnn" in refused.output
+    done = quantbench(*chosen, "--baseline-dir", str(tmp_path / "none"))
+    assert done.status == 3
+    update = [
+        "baseline",
+        "update",
+        str(done.reports / "latest"),
+        "--baseline-dir",
+        str(baselines),
+        "--reason",
+        "new data",
+    ]
+    assert quantbench(*update).status == 4
+    afresh = quantbench(*update, "--replace", "seed_cnn")
+    assert afresh.status == 0, afresh.output
+    assert "Started afresh, without these cells of the old baseline" in afresh.output
+    assert quantbench(*chosen, "--baseline-dir", str(baselines)).status == 0
+
+
+def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, baselines: Path) -> None:
+    """The base is of another CPU and scores higher: the overlay holds. Then a loosened size, and an xfail."""
+    model, variant = load_models(ROOT / "models")["seed_cnn"], "ptq_static_wi8_ai8"
+    cell = f"seed_cnn/{variant}"
+
+    def elsewhere(data: dict[str, Any]) -> None:
+        found = data["cells"][variant]["measurements"]
+        found["score"].update(value=0.88)
+        for value in found.values():
+            value["accepted"]["environment"] = value["accepted"]["environment"].replace("(4471762b)", "(00000000)")
+            value["accepted"].pop("results_class", None)
+
+    edit(baselines / "seed_cnn.json", elsewhere)
+    folders = ["--baseline-dir", str(baselines)]
+    chosen = ["run", "--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", *folders]
+    red = quantbench(*chosen)
+    assert red.status == 1
+    update = ["baseline", "update", str(red.reports / "latest"), *folders, "--reason", "rounds otherwise"]
+    laid = quantbench(*update, "--only", cell, "--overlay")
+    assert "the base stays" in laid.output
+    assert load(baselines, model).cell(variant).measurements["score"].value == 0.88  # type: ignore[union-attr]
+    green = quantbench(*chosen)
+    assert green.status == 0, green.output
+    assert green.cell(cell)["overlay"] == green.report()["environment"]["results_class"]
+    assert f"exception: {cell}: judged by the overlay of" in green.output
+
+    edit(baselines / "seed_cnn.json", lambda d: d["cells"][variant]["measurements"]["size"].update(value=58_000))
+    assert quantbench(*chosen).status == 1
+    loosen = ["baseline", "loosen", cell, "size", "--tolerance", "0.02", "--reason", "strings", "--expires", FUTURE]
+    assert quantbench(*loosen, *folders).output.startswith(f"{cell}: size: tolerance loosened from 0.1 % to 2 %")
+    assert quantbench(*chosen).status == 0
+    xfail = ["baseline", "xfail", cell, "size", *folders]
+    assert quantbench(*xfail, "--ticket", "T-1", "--reason", "strings", "--expires", FUTURE).status == 0
+    passes = quantbench(*chosen)
+    assert passes.status == 1
+    assert "size passes, and is expected to fail until 2999-01-01 (T-1: strings)" in passes.output
+    assert quantbench(*loosen[:4], "--remove", *folders).status == 0
+    excused = quantbench(*chosen)
+    assert excused.status == 0
+    assert excused.cell(cell)["verdict"] == "xfail"
+    assert "size: xfail until 2999-01-01, T-1: strings" in (excused.reports / "latest" / "report.md").read_text()
+    assert quantbench(*xfail, "--remove").status == 0
+    assert quantbench(*chosen).status == 1
