@@ -452,10 +452,10 @@ class BaselineCell(Record):
     @model_validator(mode="after")
     def _enough_repeats(self) -> Self:
         for machine, value in self.latency.items():
-            if value.n < LEAST_PROCESSES or len(value.values or []) == 1:
+            if len(value.values or []) < LEAST_PROCESSES:
                 raise ValueError(
-                    f"latency of {machine}: expected at least {LEAST_PROCESSES} processes, for one gives no interval; "
-                    "remove the entry, and time the cell again on that machine"
+                    f"latency of {machine}: expected 'values' of at least {LEAST_PROCESSES} processes, for one gives no "
+                    "interval; remove the entry, and time the cell again on that machine"
                 )
         return self
 

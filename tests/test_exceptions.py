@@ -50,11 +50,11 @@ def test_after_its_last_day_the_derived_tolerance_is_back_and_the_report_says_so
 
 def test_a_loosened_latency_holds_for_its_machine_class() -> None:
     wide = Loosened(tolerance=0.5, reason="r", expires=FUTURE)
-    cell = BaselineCell(latency={"here": accepted(0.8, 0.05, "ratio", noise=0.002, n=6, loosened=wide)})
+    cell = BaselineCell(latency={"here": accepted(0.8, 0.05, "ratio", values=[0.8, 0.802, 0.798, 0.8], loosened=wide)})
     values = [0.88, 0.882, 0.878, 0.88, 0.881, 0.879]
     ratio = Measurement(value=0.88, unit="ratio", n=6, values=values)
     for known, verdict in ((cell, Verdict.REGRESSED), (gate.in_force(cell, TODAY), Verdict.PASS)):
-        assert gate.latency(SUBJECT, "latency_ratio", ratio, known, "here", 1e-3).verdict is verdict
+        assert gate.latency(SUBJECT, "latency_ratio", ratio, known, "here", 1e-3, ratio).verdict is verdict
     assert gate.exceptions(cell, "pp", TODAY, machine="elsewhere") == []
 
 
