@@ -8,10 +8,10 @@ import datetime
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import gate
+from bench import acceptance_memory, gate
 from bench.baselines import Baseline
 from bench.datasets import Array, read_npz
-from bench.environment import describe
+from bench.environment import describe, memory_class
 from bench.errors import BadInput
 from bench.records import Accepted, BaselineCell, BaselineFile, BaselineValue, Cell, Kind, Measurement, Report, Verdict
 from bench.stats import pooled_sd, prediction_tolerance
@@ -180,17 +180,44 @@ def _cell(
         moves.append(move)
         if move.moves:
             latency[machine] = value
+    peak_memory = dict(old.peak_memory)
+    moves += _memory_moves(cell, measurements, peak_memory, accepted, report)
     agreement = cell.measurements.get("reference_agreement")
     judged = Kind.STRUCTURE in cell.verdicts
     return BaselineCell(
         measurements=measurements,
         latency=latency,
+        peak_memory=peak_memory,
         broken_promise=_broken_promise(cell) if judged else old.broken_promise,
         census=(cell.census if judged else None) or old.census,
         artifact_sha256=cell.artifact_sha256,
         reference_sha256=cell.reference_sha256,
         reference_agreement=agreement.value if agreement else None,
     ), moves
+
+
+def _memory_moves(
+    cell: Cell,
+    measurements: dict[str, BaselineValue],
+    peak_memory: dict[str, BaselineValue],
+    accepted: Accepted,
+    report: Report,
+) -> list[Move]:
+    """Moves what of the memory changed, in place; nothing where a run did not judge it."""
+    if Kind.MEMORY not in cell.verdicts:
+        return []
+    found = [(measurements, name, name, value) for name, value in acceptance_memory.values(cell, accepted).items()]
+    peak = acceptance_memory.peak(cell, accepted)
+    if peak is not None:
+        found.append((peak_memory, memory_class(report.environment), "peak_memory", peak))
+    moves = []
+    for kept, key, name, value in found:
+        move = _move(cell, name, kept.get(key), value)
+        move = replace(move, moves=move.moves and not acceptance_memory.stays(kept.get(key), value))
+        moves.append(move)
+        if move.moves:
+            kept[key] = value
+    return moves
 
 
 def _broken_promise(cell: Cell) -> str | None:

@@ -61,6 +61,13 @@ def machine_class(threads: int) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
 
 
+def memory_class(environment: Environment) -> str:
+    """Key of peak-memory baselines: Python and NumPy are part of a process's peak, so they are part of its class."""
+    python = ".".join(environment.python.split(".")[:2])
+    numpy = ".".join(environment.packages.get("numpy", "absent").split(".")[:2])
+    return f"{environment.machine_class}_python-{python}_numpy-{numpy}"
+
+
 def collect(threads: int = 1) -> Environment:
     """This process's environment."""
     name, isa = cpu()

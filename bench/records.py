@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bench.errors import BadInput
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 
 class Verdict(StrEnum):
@@ -45,6 +45,7 @@ class Kind(StrEnum):
     ACCURACY = "accuracy"
     SIZE = "size"
     STRUCTURE = "structure"
+    MEMORY = "memory"
     LATENCY = "latency"
 
 
@@ -323,10 +324,11 @@ class BaselineValue(Record):
 
 
 class BaselineCell(Record):
-    """Accepted values of a cell; latency by machine class."""
+    """Accepted values of a cell; latency, and the float control's own peak memory, by machine class."""
 
     measurements: dict[str, BaselineValue] = Field(default_factory=dict)
     latency: dict[str, BaselineValue] = Field(default_factory=dict)
+    peak_memory: dict[str, BaselineValue] = Field(default_factory=dict)
     unsupported: str | None = Field(default=None, description="the tools' reason, where the cell cannot be made")
     broken_promise: str | None = Field(
         default=None, description="where the artifact is known not to be what it is called"

@@ -18,11 +18,26 @@ from bench.gate._common import (
     without_baseline,
 )
 from bench.gate._latency import latency
+from bench.gate._memory import (
+    ARENA_TOLERANCE,
+    ARENA_TOLERANCE_REASON,
+    PEAK_TOLERANCE,
+    PEAK_TOLERANCE_REASON,
+    RATIO_TOLERANCE,
+    RATIO_TOLERANCE_REASON,
+    memory,
+)
 from bench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from bench.gate._structure import differences, structure
 
 __all__ = [
+    "ARENA_TOLERANCE",
+    "ARENA_TOLERANCE_REASON",
     "DEFAULT_BUDGET",
+    "PEAK_TOLERANCE",
+    "PEAK_TOLERANCE_REASON",
+    "RATIO_TOLERANCE",
+    "RATIO_TOLERANCE_REASON",
     "SIZE_TOLERANCES",
     "SIZE_TOLERANCE_REASONS",
     "Answers",
@@ -36,6 +51,7 @@ __all__ = [
     "failed",
     "floor",
     "latency",
+    "memory",
     "missing",
     "never_judged",
     "not_timed",
