@@ -9,6 +9,7 @@ import numpy as np
 from bench import build
 from bench.datasets import Array
 from bench.measure import accuracy, memory, size, structure
+from bench.measure.memory import Memory
 from bench.metrics import ROUNDING
 from bench.quiet import output_to
 from bench.records import Contents, Failure
@@ -63,7 +64,7 @@ class Outcome:
     others: dict[str, Array] = field(default_factory=dict)
     contents: Contents | None = None
     sizes: dict[str, int] | None = None
-    memory: memory.Memory | None = None
+    memory: Memory | None = None
     cached: bool = False
     seconds: float = 0.0
     failure: Failure | None = None
@@ -159,7 +160,7 @@ def _outcome(
     found: accuracy.Evaluation,
     seconds: float,
     agreement: float | None,
-    taken: memory.Memory | None,
+    taken: Memory | None,
 ) -> Outcome:
     assert built.path is not None
     if found.refusal is not None:
