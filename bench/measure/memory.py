@@ -103,11 +103,11 @@ def through_store(artifact: Path, artifact_sha256: str, model: ReferenceModel, s
     return measured
 
 
-def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, held: float = 0.0) -> Memory:
+def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, held: int = 0) -> Memory:
     """Load and run an artifact in fresh processes, on a few real test examples, with one thread.
 
     Args:
-        held: fraction of its own memory that each process holds on to besides: a planted leak.
+        held: bytes that each process takes and holds on to besides: a planted leak.
 
     Raises:
         MemoryFailed: a process did not finish.

@@ -5,8 +5,8 @@ Reads a job as JSON from standard input, writes bytes and seconds as JSON to sta
 
     {"artifact": FILE, "inputs": [FILE.npy, ...], "threads": 1, "arena": true, "start_up": false, "held": 0}
 
-Imports NumPy and LiteRT and nothing else of weight, for what it imports is part of the peak. ``held`` is a fraction of
-the process's own memory that it holds on to before it loads anything: a planted leak.
+Imports NumPy and LiteRT and nothing else of weight, for what it imports is part of the peak. ``held`` is how many
+bytes it takes and holds on to before it loads anything: a planted leak.
 """
 
 import json
@@ -113,7 +113,7 @@ def covered(spans: list[tuple[int, int]]) -> int:
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """``peak`` and ``empty`` (bytes); ``arena`` (bytes) or ``no_arena`` (why); ``cold`` and ``warm`` (seconds)."""
     found: dict[str, Any] = {"empty": resident("VmRSS")}
-    held = hold(int(job.get("held", 0) * found["empty"]))
+    held = hold(job.get("held", 0))
     inputs = [np.load(path, allow_pickle=False) for path in job["inputs"]]
     if job.get("start_up"):
         return {"cold": start_up(job, inputs), "warm": start_up(job, inputs)}
