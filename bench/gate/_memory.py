@@ -14,13 +14,13 @@ ARENA_TOLERANCE = 64.0
 ARENA_TOLERANCE_REASON = "one step of the memory planner's alignment; the plan itself repeats exactly"
 RATIO_TOLERANCE = 0.01
 RATIO_TOLERANCE_REASON = (
-    "1 % of the ratio: 6 times the sd of the change between two runs (0.16 %, from the sd between fresh processes: "
-    "0.08 % of float32's peak and 0.15 % of an int8 one's, 40 processes each, no larger under load)"
+    "1 % of the ratio: 7 times the sd of its change between two runs (0.14 %, drawn from 40 fresh processes of float32 "
+    "and 40 of an int8 variant, which differ by 0.13 % and 0.15 % at most, no more under load)"
 )
 PEAK_TOLERANCE = 0.02
 PEAK_TOLERANCE_REASON = (
-    "2 % of the peak: 25 times the sd between fresh processes (0.08 %), so that what no key tells, such as a patch of "
-    "the C library, stays below it"
+    "2 % of the peak: 20 times the sd of its change between two runs (0.09 %), to leave room for what the class of "
+    "machine does not tell, such as a patch of the C library"
 )
 
 
