@@ -78,6 +78,7 @@ def memory(taken: Memory, control: Memory | None) -> dict[str, Measurement]:
         return {}
     found = {
         "peak_memory": _median(taken.peaks, "bytes"),
+        "peak_resident": _median(taken.resident, "bytes"),
         "model_memory": _median(taken.own(), "bytes"),
     }
     if taken.arena is not None:

@@ -176,6 +176,7 @@ def _of(recorded: Memory, which: Any) -> Memory:
     """A few of the recorded processes, as if a run had started only them."""
     return Memory(
         peaks=[recorded.peaks[i] for i in which],
+        resident=[recorded.resident[i] for i in which],
         empty=[recorded.empty[i] for i in which],
         arena=recorded.arena,
         no_arena=recorded.no_arena,

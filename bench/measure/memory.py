@@ -1,7 +1,10 @@
 """What an artifact takes to load and run: planned arena, peak memory and start-up, each in fresh interpreters.
 
 A peak is that of a whole process, Python included; the float control's, measured alike, has the same Python in it, so
-that the ratio of both moves only with what the runtime and the artifact take.
+that the ratio of both moves only with what the runtime and the artifact take. Pages of files (libraries, the artifact
+itself, which is mapped) are left out of it where the system tells them apart: how many are resident depends on how they
+came into the page cache. A library that was just installed was seen to take 1 MiB more than after its pages were read
+anew; the rest repeats within some KiB. What the file itself weighs is the size's affair.
 """
 
 import json
@@ -41,8 +44,9 @@ class Memory:
     """What the processes of one artifact took, in bytes.
 
     Attributes:
-        peaks: largest resident set, one a process.
-        empty: what the same process held before it loaded anything.
+        peaks: largest resident set less the pages of files, one a process.
+        resident: largest resident set, all of it.
+        empty: peak, without pages of files, of the same process before it loaded anything.
         arena: what the memory planner of the builtin kernels takes; None where they cannot run the artifact.
         no_arena: their reason.
         failure: why nothing was measured; empty where it was.
@@ -50,6 +54,7 @@ class Memory:
     """
 
     peaks: list[int] = field(default_factory=list)
+    resident: list[int] = field(default_factory=list)
     empty: list[int] = field(default_factory=list)
     arena: int | None = None
     no_arena: str = ""
@@ -57,7 +62,7 @@ class Memory:
     cached: bool = False
 
     def peak(self) -> float:
-        """The median, which one process with a cold page cache does not move."""
+        """The median, which one odd process does not move."""
         return float(np.median(self.peaks))
 
     def own(self) -> list[int]:
@@ -115,11 +120,17 @@ def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, h
     with _job(artifact, model) as job:
         done = [_run_worker(job | {"held": held, "arena": i == 0}) for i in range(processes)]
     return Memory(
-        peaks=[one["peak"] for one in done],
-        empty=[one["empty"] for one in done],
+        peaks=[_without_files(one["peak"]) for one in done],
+        resident=[one["peak"][0] for one in done],
+        empty=[_without_files(one["empty"]) for one in done],
         arena=done[0].get("arena"),
         no_arena=done[0].get("no_arena", ""),
     )
+
+
+def _without_files(told: list[int]) -> int:
+    resident, files = told
+    return resident - files
 
 
 def start_up(artifact: Path, model: ReferenceModel, processes: int = PROCESSES) -> StartUp:

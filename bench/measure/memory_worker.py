@@ -22,18 +22,19 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 ALIGNMENT = 64  # of the memory planner
 
 
-def resident(name: str) -> int:
-    """``VmHWM`` (peak) or ``VmRSS`` (now) of this process in bytes; the peak alone where there is no /proc.
+def resident() -> tuple[int, int]:
+    """(peak resident set, how much of the present one are pages of files), in bytes; no files where there is no /proc.
 
     Linux counts the starting process's own peak into ``ru_maxrss`` of what it starts, so that is the second choice.
     """
     try:
         with open("/proc/self/status", encoding="ascii") as file:
-            line = next(line for line in file if line.startswith(f"{name}:"))
-        return 1024 * int(line.split()[1])
-    except (OSError, StopIteration):
+            lines = dict(line.split(":", 1) for line in file)
+        peak, files = (1024 * int(lines[name].split()[0]) for name in ("VmHWM", "RssFile"))
+    except (OSError, KeyError):
         unit = 1 if sys.platform == "darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0
+    return peak, files
 
 
 def hold(size: int) -> mmap.mmap | None:
@@ -111,8 +112,10 @@ def covered(spans: list[tuple[int, int]]) -> int:
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """``peak`` and ``empty`` (bytes); ``arena`` (bytes) or ``no_arena`` (why); ``cold`` and ``warm`` (seconds)."""
-    found: dict[str, Any] = {"empty": resident("VmRSS")}
+    """Bytes, each time the peak so far and its pages of files: ``empty`` before loading, ``peak`` after running;
+    ``arena`` (bytes) or ``no_arena`` (why); for a start-up ``cold`` and ``warm`` (seconds).
+    """
+    found: dict[str, Any] = {"empty": resident()}
     held = hold(job.get("held", 0))
     inputs = [np.load(path, allow_pickle=False) for path in job["inputs"]]
     if job.get("start_up"):
@@ -120,7 +123,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     interpreter = load(job)
     for example in range(len(inputs[0])):
         invoke(interpreter, inputs, example)
-    found["peak"] = resident("VmHWM")
+    found["peak"] = resident()
     del interpreter, held
     if job.get("arena"):
         try:

@@ -154,6 +154,7 @@ def memory(cell: Cell) -> list[str]:
         shown("peak_memory", "{:.2f}", 2**-20),
         shown("memory_ratio", "{:.4f}"),
         shown("model_memory", "{:.2f}", 2**-20),
+        shown("peak_resident", "{:.2f}", 2**-20),
         shown("start_up_cold", "{:.2f}"),
         shown("start_up_warm", "{:.2f}"),
     ]
