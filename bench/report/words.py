@@ -151,10 +151,10 @@ def memory(cell: Cell) -> list[str]:
 
     return [
         shown("arena", "{:,.1f}", 2**-10),
-        shown("peak_memory", "{:.2f}", 2**-20),
+        shown("peak_memory", "{:,.0f}", 2**-10),
         shown("memory_ratio", "{:.4f}"),
-        shown("model_memory", "{:.2f}", 2**-20),
-        shown("peak_resident", "{:.2f}", 2**-20),
+        shown("model_memory", "{:,.0f}", 2**-10),
+        shown("peak_resident", "{:,.0f}", 2**-10),
         shown("start_up_cold", "{:.2f}"),
         shown("start_up_warm", "{:.2f}"),
     ]
