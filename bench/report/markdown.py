@@ -132,8 +132,8 @@ def _memory_table(cells: list[Cell]) -> str:
         f"\n\n### Memory and start-up\n\n{table}\n\nArena: what the builtin kernels plan for everything that is no "
         "constant. Peak: of a whole fresh process, Python included, without the pages of files; the model: what it "
         "took on top of an empty one. Start-up: from nothing loaded to the first result, timed with latency; cold is "
-        "the first in a process, after the system was asked to drop the file from its page cache. ±: standard deviation "
-        "over fresh processes."
+        "the first in a process, after the system was asked to drop the file from its page cache. ±: standard "
+        "deviation over fresh processes."
     )
 
 
