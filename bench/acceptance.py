@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import gate, overlays
+from bench import acceptance_memory, gate, overlays
 from bench.baselines import Baseline, json_path
 from bench.datasets import Array, read_npz
-from bench.environment import class_accepted, class_of, describe, today
+from bench.environment import class_accepted, class_of, describe, memory_class, today
 from bench.errors import BadInput
 from bench.records import (
     Accepted,
@@ -387,11 +387,14 @@ def _cell(
         moves.append(move)
         if move.moves:
             latency[machine] = _following(value, latency.get(machine))
+    peak_memory = dict(old.peak_memory)
+    moves += _memory_moves(cell, measurements, peak_memory, accepted, report)
     agreement = cell.measurements.get("reference_agreement")
     judged = Kind.STRUCTURE in cell.verdicts
     return BaselineCell(
         measurements=measurements,
         latency=latency,
+        peak_memory=peak_memory,
         broken_promise=_broken_promise(cell) if judged else old.broken_promise,
         census=(cell.census if judged else None) or old.census,
         artifact_sha256=cell.artifact_sha256,
@@ -434,6 +437,30 @@ def _facts(accepted: Accepted) -> dict[str, str]:
     processor, _, rest = accepted.environment.partition(", Python ")
     packages = [part.rpartition(" ") for part in f"Python {rest}".split(", ")]
     return {"CPU": processor} | {name: version for name, _, version in packages}
+
+
+def _memory_moves(
+    cell: Cell,
+    measurements: dict[str, BaselineValue],
+    peak_memory: dict[str, BaselineValue],
+    accepted: Accepted,
+    report: Report,
+) -> list[Move]:
+    """Moves what of the memory changed, in place; nothing where a run did not judge it."""
+    if Kind.MEMORY not in cell.verdicts:
+        return []
+    found = [(measurements, name, name, value) for name, value in acceptance_memory.values(cell, accepted).items()]
+    peak = acceptance_memory.peak(cell, accepted)
+    if peak is not None:
+        found.append((peak_memory, memory_class(report.environment), "peak_memory", peak))
+    moves = []
+    for kept, key, name, value in found:
+        move = _move(cell, name, kept.get(key), value)
+        move = replace(move, moves=move.moves and not acceptance_memory.stays(kept.get(key), value))
+        moves.append(move)
+        if move.moves:
+            kept[key] = _following(value, kept.get(key))
+    return moves
 
 
 def _broken_promise(cell: Cell) -> str | None:

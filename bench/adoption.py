@@ -35,7 +35,7 @@ def try_once(
     for note in understood.notes:
         say(note)
     timed = latency_budget > 0
-    kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE} | ({Kind.LATENCY} if timed else set())
+    kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())
     options = RunOptions(variants=variants, report_dir=report_dir, latency_budget=latency_budget or 1.0)
     session, status = _run(understood, options, kinds, say)
     if status is Exit.INTERRUPTED:
@@ -81,7 +81,7 @@ def adopt_for_good(
         for note in understood.notes:
             say(note)
         options = RunOptions(report_dir=report_dir, seeds=acceptance.MINIMUM_SEEDS)
-        session, status = _run(understood, options, {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE}, say)
+        session, status = _run(understood, options, {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY}, say)
         if status is Exit.INTERRUPTED:
             return status
         acceptance.check_report(session.report, session.folder.path)

@@ -87,6 +87,13 @@ def today() -> datetime.date:
     return datetime.datetime.now(datetime.UTC).date()
 
 
+def memory_class(environment: Environment) -> str:
+    """Key of peak-memory baselines: Python and NumPy are part of a process's peak, so they are part of its class."""
+    python = ".".join(environment.python.split(".")[:2])
+    numpy = ".".join(environment.packages.get("numpy", "absent").split(".")[:2])
+    return f"{environment.machine_class}_python-{python}_numpy-{numpy}"
+
+
 def collect(threads: int = 1) -> Environment:
     """This process's environment."""
     name, isa = cpu()

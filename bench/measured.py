@@ -1,9 +1,13 @@
 """From what computing a cell gave to its measurements: values with unit, n and spread. Nothing here judges."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.measure import behaviour as behaving
 from bench.measure.latency import Latency
+from bench.measure.memory import Memory, StartUp
 from bench.metrics import ROUNDING, Metric
 from bench.records import Measurement
 from bench.reference import ReferenceModel
@@ -67,6 +71,44 @@ def latency(timed: Latency) -> dict[str, Measurement]:
         "control_to_yardstick": _over_processes(timed.control_to_yardstick(), "ratio to yardstick"),
         "disturbed": Measurement(value=timed.disturbed(), unit="fraction", n=len(timed.blocks())),
     }
+
+
+def memory(taken: Memory, control: Memory | None) -> dict[str, Measurement]:
+    """Bytes of the arena and the peak, and the peak's ratio to float32's; no ratio without ``control``."""
+    if taken.failure:
+        return {}
+    found = {
+        "peak_memory": _median(taken.peaks, "bytes"),
+        "peak_resident": _median(taken.resident, "bytes"),
+        "model_memory": _median(taken.own(), "bytes"),
+    }
+    if taken.arena is not None:
+        found["arena"] = Measurement(value=taken.arena, unit="bytes", n=1)
+    if control is not None and not control.failure:
+        ratio = taken.peak() / control.peak()
+        found["memory_ratio"] = Measurement(
+            value=ratio,
+            unit="ratio to float32",
+            n=len(taken.peaks),
+            spread=ratio * math.hypot(*(float(np.std(of.peaks, ddof=1)) / of.peak() for of in (taken, control))),
+            spread_of="fresh processes, one of each",
+        )
+    return found
+
+
+def start_up(timed: StartUp) -> dict[str, Measurement]:
+    """Milliseconds from nothing loaded to the first result; shown, and never judged."""
+    dropped = "file dropped from the page cache" if timed.dropped else "file perhaps in the page cache"
+    return {
+        "start_up_cold": _median(timed.cold, "ms", f"fresh processes, {dropped}"),
+        "start_up_warm": _median(timed.warm, "ms"),
+    }
+
+
+def _median(values: Sequence[float], unit: str, spread_of: str = "fresh processes") -> Measurement:
+    kept = [float(value) for value in values]
+    found = _over_processes(kept, unit)
+    return found.model_copy(update={"value": float(np.median(kept)), "spread_of": spread_of})
 
 
 def _over_processes(values: list[float], unit: str) -> Measurement:

@@ -56,6 +56,7 @@ class Kind(StrEnum):
     ACCURACY = "accuracy"
     SIZE = "size"
     STRUCTURE = "structure"
+    MEMORY = "memory"
     LATENCY = "latency"
 
 
@@ -426,10 +427,11 @@ class Overlay(Record):
 
 
 class BaselineCell(Record):
-    """Accepted values of a cell; latency by machine class, and what else differs by results class."""
+    """Accepted values; latency and the float control's peak memory by machine class, the rest by results class."""
 
     measurements: dict[str, BaselineValue] = Field(default_factory=dict)
     latency: dict[str, BaselineValue] = Field(default_factory=dict)
+    peak_memory: dict[str, BaselineValue] = Field(default_factory=dict)
     unsupported: str | None = Field(default=None, description="the tools' reason, where the cell cannot be made")
     broken_promise: str | None = Field(
         default=None, description="where the artifact is known not to be what it is called"
@@ -454,7 +456,7 @@ class BaselineCell(Record):
         for machine, value in self.latency.items():
             if len(value.values or []) < LEAST_PROCESSES:
                 raise ValueError(
-                    f"latency of {machine}: expected 'values' of at least {LEAST_PROCESSES} processes, for one gives no "
+                    f"latency of {machine}: expected 'values' of {LEAST_PROCESSES} processes at least: one gives no "
                     "interval; remove the entry, and time the cell again on that machine"
                 )
         return self

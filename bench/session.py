@@ -19,7 +19,7 @@ from bench import acceptance, baselines, environment, gate, measured
 from bench.datasets import Array
 from bench.errors import BadInput, Exit, NothingSelected
 from bench.executor import Executor, LocalExecutor
-from bench.measure import behaviour, latency
+from bench.measure import behaviour, latency, memory
 from bench.options import RunOptions, flag
 from bench.records import Cell, Evidence, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
 from bench.reference import ReferenceModel, load_models, pick
@@ -89,6 +89,7 @@ class Session:
         self._executor: Executor | None = None
         self._judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
         self._timed: dict[CellId, latency.Latency] = {}
+        self._started_up: dict[CellId, memory.StartUp] = {}
         self._behaviours: dict[CellId, dict[str, Measurement]] = {}
         self._red_at: dict[CellId, float] | None = None
         self._partial = False
@@ -259,6 +260,8 @@ class Session:
             return gate.structure(self._subject(cell), censuses, cell.variant.promise, baseline, trained)
         if kind is Kind.SIZE:
             return gate.sizes(self._subject(cell), self._measurements(cell, outcomes), baseline)
+        if kind is Kind.MEMORY:
+            return self._judge_memory(cell, outcomes)
         return self._judge_latency(cell, outcomes)
 
     def _subject(self, cell: _Planned) -> gate.Subject:
@@ -341,6 +344,19 @@ class Session:
         samples = self.baselines[cell.model.name].seed_scores()
         return gate.repeats(cell.model.metric, samples, old, len(cell.seeds), "it trained")
 
+    def _judge_memory(self, cell: _Planned, outcomes: list[Outcome]) -> list[Judgement]:
+        self._outcomes(f"{cell.model.name}/{FLOAT_CONTROL}")
+        baseline = self.baselines[cell.model.name].cell(cell.variant.name)
+        taken = outcomes[0].memory or memory.Memory(failure="no process was started")
+        machine = environment.memory_class(self._environment)
+        found = self._measurements(cell, outcomes)
+        return gate.memory(self._subject(cell), found, taken.failure, taken.no_arena, baseline, machine)
+
+    def _float_memory(self, cell: _Planned) -> memory.Memory | None:
+        """That of the float control, where it is finished; None of the float control itself."""
+        first = self._planned[f"{cell.model.name}/{FLOAT_CONTROL}"].futures[0]
+        return first.result().memory if first.done() and cell.variant.name != FLOAT_CONTROL else None
+
     def _judge_latency(self, cell: _Planned, outcomes: list[Outcome]) -> list[Judgement]:
         self._quiet()
         subject = self._subject(cell)
@@ -358,7 +374,9 @@ class Session:
             if known is not None and gate.suspicious(ratio, known):
                 self.say(f"{cell.id}: slower than its baseline; measuring it once more")
                 again = self._time(cell, artifact, control)[name]
-        except latency.LatencyFailed as error:
+            if cell.id not in self._started_up:
+                self._started_up[cell.id] = memory.start_up(artifact, cell.model)
+        except (latency.LatencyFailed, memory.MemoryFailed) as error:
             return [gate.not_timed(subject, str(error))]
         return [gate.latency(subject, name, ratio, baseline, machine, self.false_alarms().share, again)]
 
@@ -392,8 +410,12 @@ class Session:
             if len(good) == len(cell.futures) and self._computed(cell):
                 self._behaviours[cell.id] = behaves
             found |= behaves | measured.sizes(good[0])
+            if good[0].memory is not None:
+                found |= measured.memory(good[0].memory, self._float_memory(cell))
         if cell.id in self._timed:
             found |= measured.latency(self._timed[cell.id])
+        if cell.id in self._started_up:
+            found |= measured.start_up(self._started_up[cell.id])
         return found
 
     def _control_outcome(self, cell: _Planned) -> Outcome | None:
@@ -478,8 +500,8 @@ class Session:
         return notes
 
     def _computed(self, cell: _Planned) -> bool:
-        control = self._planned[f"{cell.model.name}/{cell.variant.control or cell.variant.name}"]
-        return all(future.done() for future in cell.futures + control.futures)
+        controls = [self._planned[f"{cell.model.name}/{name}"] for name in _controls(cell.variant)]
+        return all(future.done() for one in (cell, *controls) for future in one.futures)
 
     def _update_baselines(self, status: Exit) -> Exit:
         """Accept this run's values; the run still ends as it was judged against the old ones."""

@@ -8,7 +8,8 @@ import numpy as np
 
 from bench import build
 from bench.datasets import Array
-from bench.measure import accuracy, size, structure
+from bench.measure import accuracy, memory, size, structure
+from bench.measure.memory import Memory
 from bench.metrics import ROUNDING
 from bench.quiet import output_to
 from bench.records import Contents, Failure
@@ -46,6 +47,7 @@ class Outcome:
         outputs, others: see :class:`bench.measure.accuracy.Evaluation`.
         contents: what the artifact is made of.
         sizes: measurement name -> bytes.
+        memory: of the first seed alone; seeds differ in their weights, which changes no plan.
         seconds: what it took this time; near zero where it came from the store.
     """
 
@@ -62,6 +64,7 @@ class Outcome:
     others: dict[str, Array] = field(default_factory=dict)
     contents: Contents | None = None
     sizes: dict[str, int] | None = None
+    memory: Memory | None = None
     cached: bool = False
     seconds: float = 0.0
     failure: Failure | None = None
@@ -80,8 +83,11 @@ def from_store(task: Task) -> Outcome | None:
         task.variant == FLOAT_CONTROL and not accuracy.float_predictions_known(model, task.train_seed, store)
     ):
         return None
+    taken = memory.find(built.sha256, model, store) if task.seed == 0 else None
+    if taken is None and task.seed == 0 and found.refusal is None:
+        return None
     try:
-        return _outcome(task, model, built, found, 0.0, _agreement(task, model, found, store))
+        return _outcome(task, model, built, found, 0.0, _agreement(task, model, found, store), taken)
     except Exception:  # the worker meets it again, and reports it as this cell's failure
         return None
 
@@ -97,7 +103,10 @@ def compute(task: Task) -> Outcome:
                 return _refused(task, built, time.perf_counter() - start)
             evaluation = accuracy.evaluate(built.path, built.sha256, model, store)
             agreement = _agreement(task, model, evaluation, store)
-            return _outcome(task, model, built, evaluation, time.perf_counter() - start, agreement)
+            taken = None
+            if task.seed == 0 and evaluation.refusal is None:
+                taken = memory.through_store(built.path, built.sha256, model, store)
+            return _outcome(task, model, built, evaluation, time.perf_counter() - start, agreement, taken)
         except Exception as error:
             import traceback
 
@@ -151,6 +160,7 @@ def _outcome(
     found: accuracy.Evaluation,
     seconds: float,
     agreement: float | None,
+    taken: Memory | None,
 ) -> Outcome:
     assert built.path is not None
     if found.refusal is not None:
@@ -171,6 +181,7 @@ def _outcome(
         others=found.others,
         contents=structure.through_store(built.path, built.sha256 or "", Store(task.store)),
         sizes=size.sizes(built.path),
-        cached=built.cached and found.cached,
+        memory=taken,
+        cached=built.cached and found.cached and (taken is None or taken.cached),
         seconds=seconds,
     )

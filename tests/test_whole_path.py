@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -40,7 +41,11 @@ def test_green_with_both_reports(quantbench: Quantbench, baselines: Path) -> Non
     assert report.state == "complete"
     assert report.cells[0].measurements["score"].value == pytest.approx(0.8736, abs=0.003)
     text = (done.reports / "latest" / "report.md").read_text()
-    assert text.startswith("# quantbench: GREEN (3 cells; accuracy: 3 pass; size: 3 pass; structure: 3 pass)")
+    # On a class of machine without a baseline the float control's own peak is unjudged.
+    counts = "accuracy: 3 pass; size: 3 pass; structure: 3 pass; memory: "
+    assert text.startswith(f"# quantbench: GREEN (3 cells; {counts}")
+    assert "### Memory and start-up" in text
+    assert done.cell(CELL)["verdicts"]["memory"] == "pass"
     assert text == render(report)
     assert "GREEN" in done.output
     assert (done.reports / "latest").is_symlink()
@@ -78,6 +83,15 @@ def test_a_larger_baseline_size_is_an_improvement_and_green(quantbench: Quantben
     done = run(quantbench, baselines)
     assert done.status == 0
     assert done.cell(CELL)["verdict"] == "improved"
+
+
+def test_a_smaller_baseline_arena_or_ratio_is_red(quantbench: Quantbench, baselines: Path) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: measurement(data, "arena").update(value=20_000))
+    done = run(quantbench, baselines, "-k", "test_memory")
+    assert done.status == 1
+    assert "bytes, baseline 20,000 bytes" in done.output
+    edit(baselines / "seed_cnn.json", lambda data: measurement(data, "memory_ratio").update(value=0.9))
+    assert "memory ratio 0.9" in run(quantbench, baselines, "-k", "test_memory").output
 
 
 def test_a_missing_baseline_cannot_be_measured(quantbench: Quantbench, baselines: Path) -> None:
@@ -124,13 +138,14 @@ def test_accepting_a_run_and_its_review_document(quantbench: Quantbench, baselin
     latest = str(red.reports / "latest")
     diff = quantbench("baseline", "diff", latest, "--baseline-dir", str(baselines))
     assert diff.status == 0
-    assert "1 of 9 values would move" in diff.output
+    moving = 1 + ("| peak_memory" in diff.output)  # new where this class of machine has no baseline
+    assert f"{moving} of 15 values would move" in diff.output
     assert f"`{CELL}`" in diff.output
     assert (baselines / "seed_cnn.json").read_text() == before
     update = ["baseline", "update", latest, "--baseline-dir", str(baselines)]
     assert quantbench(*update).status == 4  # no reason
     done = quantbench(*update, "--reason", "test of the update")
-    assert "1 of 9 values moved" in done.output
+    assert f"{moving} of 15 values moved" in done.output
     assert run(quantbench, baselines).status == 0
     kept = json.loads((baselines / "seed_cnn.json").read_text())
     assert measurement(kept, "score")["accepted"]["reason"] == "test of the update"
@@ -141,7 +156,7 @@ def test_an_update_in_the_run_that_measured_still_ends_red(quantbench: Quantbenc
     edit(baselines / "seed_cnn.json", lambda data: measurement(data, "score").update(value=0.88))
     done = run(quantbench, baselines, "--update-baselines", "accept what is new")
     assert done.status == 1
-    assert "1 baseline values accepted" in done.output
+    assert re.search(r"\b[12] baseline values accepted", done.output)  # 2 on a new class of machine
     assert run(quantbench, baselines).status == 0
 
 
@@ -225,6 +240,8 @@ def test_latency_is_timed_and_unjudged_where_there_is_no_baseline(quantbench: Qu
     assert cell["verdicts"] == {"latency": "unjudged"}
     assert cell["measurements"]["latency"]["unit"] == "µs"
     assert cell["measurements"]["latency_ratio"]["n"] == 6
+    assert cell["measurements"]["start_up_cold"]["unit"] == cell["measurements"]["start_up_warm"]["unit"] == "ms"
+    assert cell["measurements"]["start_up_cold"]["n"] == 3
     assert "latency is unjudged in 1 cells" in done.output
     [entry] = json.loads((baselines / "benchmark.json").read_text())["benchmarks"]
     median = cell["measurements"]["latency"]["value"]

@@ -21,15 +21,30 @@ from bench.gate._common import (
 from bench.gate._drift import DRIFT_SHARE, drift, drift_of, first_of
 from bench.gate._exceptions import EXCUSABLE, exceptions, excused, in_force, over, soon_over
 from bench.gate._latency import LATENCY_TOLERANCE, LATENCY_TOLERANCE_REASON, latency, suspicious
+from bench.gate._memory import (
+    ARENA_TOLERANCE,
+    ARENA_TOLERANCE_REASON,
+    PEAK_TOLERANCE,
+    PEAK_TOLERANCE_REASON,
+    RATIO_TOLERANCE,
+    RATIO_TOLERANCE_REASON,
+    memory,
+)
 from bench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from bench.gate._structure import differences, structure
 
 __all__ = [
+    "ARENA_TOLERANCE",
+    "ARENA_TOLERANCE_REASON",
     "DEFAULT_BUDGET",
     "DRIFT_SHARE",
     "EXCUSABLE",
     "LATENCY_TOLERANCE",
     "LATENCY_TOLERANCE_REASON",
+    "PEAK_TOLERANCE",
+    "PEAK_TOLERANCE_REASON",
+    "RATIO_TOLERANCE",
+    "RATIO_TOLERANCE_REASON",
     "SIZE_TOLERANCES",
     "SIZE_TOLERANCE_REASONS",
     "Answers",
@@ -50,6 +65,7 @@ __all__ = [
     "holm",
     "in_force",
     "latency",
+    "memory",
     "missing",
     "never_judged",
     "not_timed",

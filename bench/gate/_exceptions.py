@@ -37,6 +37,7 @@ def in_force(cell: BaselineCell, today: datetime.date) -> BaselineCell:
         update={
             "measurements": {name: _in_force(value, today) for name, value in cell.measurements.items()},
             "latency": {machine: _in_force(value, today) for machine, value in cell.latency.items()},
+            "peak_memory": {machine: _in_force(value, today) for machine, value in cell.peak_memory.items()},
         }
     )
 

@@ -79,7 +79,7 @@ def _model_table(model: str, cells: list[Cell]) -> str:
     brought = [cell.variant for cell in cells if not cell.selected]
     note = f" Brought along as control: {', '.join(brought)}." if brought else ""
     scores = f"## {_escape(model)}\n\n{table}\n\n{metric} Latency: median, 1 thread, batch 1.{note}"
-    return f"{scores}{_behaviour_table(cells)}{_contents_table(cells, by_id)}"
+    return f"{scores}{_behaviour_table(cells)}{_contents_table(cells, by_id)}{_memory_table(cells)}"
 
 
 BEHAVIOUR = [
@@ -117,6 +117,32 @@ def _contents_table(cells: list[Cell], by_id: dict[str, Cell]) -> str:
     return (
         f"\n\n### Contents\n\n{table}\n\nPredicted: float32's size with every weight as wide as most of this "
         "artifact's weights are."
+    )
+
+
+MEMORY = [
+    "variant",
+    "arena, KiB",
+    "peak, KiB",
+    "peak / float32",
+    "of it the model, KiB",
+    "peak with files, KiB",
+    "start-up cold, ms",
+    "start-up warm, ms",
+]
+
+
+def _memory_table(cells: list[Cell]) -> str:
+    rows = [[f"`{cell.variant}`", *words.memory(cell)] for cell in cells if any(words.memory(cell))]
+    if not rows:
+        return ""
+    table = tabulate(rows, headers=MEMORY, tablefmt="github", disable_numparse=True)
+    return (
+        f"\n\n### Memory and start-up\n\n{table}\n\nArena: what the builtin kernels plan for everything that is no "
+        "constant. Peak: of a whole fresh process, Python included, without the pages of files; the model: what it "
+        "took on top of an empty one. Start-up: from nothing loaded to the first result, timed with latency; cold is "
+        "the first in a process, after the system was asked to drop the file from its page cache. ±: standard "
+        "deviation over fresh processes."
     )
 
 

@@ -157,6 +157,27 @@ def behaviour(cell: Cell) -> list[str]:
     ]
 
 
+def memory(cell: Cell) -> list[str]:
+    """Arena, peaks and start-up, as the report's table shows them; empty where not measured."""
+
+    def shown(name: str, style: str, factor: float = 1.0) -> str:
+        found = cell.measurements.get(name)
+        if found is None:
+            return ""
+        text = style.format(factor * found.value)
+        return text if found.spread is None else f"{text} ± {style.format(factor * found.spread)}"
+
+    return [
+        shown("arena", "{:,.1f}", 2**-10),
+        shown("peak_memory", "{:,.0f}", 2**-10),
+        shown("memory_ratio", "{:.4f}"),
+        shown("model_memory", "{:,.0f}", 2**-10),
+        shown("peak_resident", "{:,.0f}", 2**-10),
+        shown("start_up_cold", "{:.2f}"),
+        shown("start_up_warm", "{:.2f}"),
+    ]
+
+
 def weights(census: Census) -> str:
     """Weight tensors by dtype and granularity: ``10 int8 per-channel``."""
     counts = Counter(f"{one.weights} {one.granularity}" for one in census.compute if one.weights)

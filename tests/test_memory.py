@@ -1,0 +1,261 @@
+"""Memory: the judge on made-up numbers, and real processes on small artifacts written by hand."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import accepted, baseline_cell
+
+from bench import acceptance, acceptance_memory, environment, gate, measured, plants_memory
+from bench.measure import memory
+from bench.measure.memory import Memory, MemoryFailed
+from bench.measure.memory_worker import arena, covered
+from bench.records import BaselineCell, Cell, Judgement, Kind, Measurement, Report, Verdict
+from bench.store import Store
+
+SUBJECT = gate.Subject("m", "v", "reports/r")
+CONTROL = gate.Subject("m", "float32", "reports/r")
+FLOATS = Memory(peaks=[40_000, 40_100, 39_900], resident=[60_000] * 3, empty=[35_000] * 3, arena=9_000)
+
+
+def _memory(peak: int, arena: int | None) -> Memory:
+    return Memory(peaks=[peak, peak + 10, peak - 10], resident=[3 * peak] * 3, empty=[peak - 6_000] * 3, arena=arena)
+
+
+def found(arena: int | None, peak: int, control: Memory | None = FLOATS) -> dict[str, Measurement]:
+    return measured.memory(_memory(peak, arena), control)
+
+
+def baseline() -> BaselineCell:
+    values = {"arena": accepted(8_000, 64, "bytes"), "memory_ratio": accepted(0.9, 0.01, "ratio to float32")}
+    return BaselineCell(measurements=values, peak_memory={"here": accepted(36_000, 0.02, "bytes")})
+
+
+def verdicts(judged: list[Judgement]) -> list[Verdict]:
+    assert {judgement.kind for judgement in judged} == {Kind.MEMORY}
+    return [judgement.verdict for judgement in judged]
+
+
+@pytest.mark.parametrize(
+    ("arena", "peak", "expected"),
+    [
+        (8_000, 36_000, [Verdict.PASS, Verdict.PASS]),
+        (8_064, 36_300, [Verdict.PASS, Verdict.PASS]),
+        (8_128, 36_000, [Verdict.REGRESSED, Verdict.PASS]),
+        (8_000, 36_400, [Verdict.PASS, Verdict.REGRESSED]),
+        (7_000, 34_000, [Verdict.IMPROVED, Verdict.IMPROVED]),
+    ],
+)
+def test_arena_and_ratio_against_their_baselines(arena: int, peak: int, expected: list[Verdict]) -> None:
+    judged = gate.memory(SUBJECT, found(arena, peak), "", "", baseline(), "here")
+    assert verdicts(judged) == expected
+    for judgement in judged:
+        assert ("baseline update" in judgement.action) == (judgement.verdict is not Verdict.PASS)
+
+
+def test_a_red_sentence_has_both_numbers_and_the_tolerance() -> None:
+    arena_, ratio = gate.memory(SUBJECT, found(16_000, 38_000), "", "", baseline(), "here")
+    assert arena_.message == "m/v: arena 16,000 bytes, baseline 8,000 bytes (+100.00 %; tolerance 64 bytes)"
+    assert ratio.message == "m/v: memory ratio 0.9500, baseline 0.9000 (+5.56 %; tolerance 1 %)"
+
+
+@pytest.mark.parametrize(("peak", "verdict"), [(36_500, Verdict.PASS), (37_800, Verdict.REGRESSED)])
+def test_the_controls_own_peak_is_judged_on_its_class_of_machine_alone(peak: int, verdict: Verdict) -> None:
+    own = found(8_000, peak, control=None)
+    assert verdicts(gate.memory(CONTROL, own, "", "", baseline(), "here")) == [Verdict.PASS, verdict]
+    elsewhere = gate.memory(CONTROL, own, "", "", baseline(), "there")
+    assert verdicts(elsewhere) == [Verdict.PASS, Verdict.UNJUDGED]
+    assert "no baseline of it for this machine class (there)" in elsewhere[1].message
+
+
+def test_no_baseline_is_missing() -> None:
+    assert verdicts(gate.memory(SUBJECT, found(1, 36_000), "", "", None, "here")) == [Verdict.MISSING] * 2
+    assert verdicts(gate.memory(SUBJECT, found(1, 36_000), "", "", baseline_cell(), "here")) == [Verdict.MISSING] * 2
+
+
+def test_what_the_builtin_kernels_refuse_has_no_arena_and_may_not_lose_one() -> None:
+    without = found(None, 36_000)
+    judged = gate.memory(SUBJECT, without, "", "no such kernel", baseline(), "here")
+    assert verdicts(judged) == [Verdict.ERROR, Verdict.PASS]
+    never = BaselineCell(measurements={"memory_ratio": baseline().measurements["memory_ratio"]})
+    judged = gate.memory(SUBJECT, without, "", "no such kernel", never, "here")
+    assert verdicts(judged) == [Verdict.UNJUDGED, Verdict.PASS]
+    assert "no such kernel" in judged[0].message
+
+
+def test_a_failure_is_an_error_that_says_why() -> None:
+    assert measured.memory(Memory(failure="died of SIGSEGV"), FLOATS) == {}
+    [judgement] = gate.memory(SUBJECT, {}, "the measuring process died of SIGSEGV", "", baseline(), "here")
+    assert judgement.verdict is Verdict.ERROR
+    assert "SIGSEGV" in judgement.message
+    no_control = found(8_000, 36_000, control=Memory(failure="died"))
+    assert verdicts(gate.memory(SUBJECT, no_control, "", "", baseline(), "here")) == [Verdict.PASS, Verdict.ERROR]
+
+
+def test_the_median_of_the_peaks_is_not_moved_by_one_process() -> None:
+    odd = Memory(peaks=[40_000, 40_010, 80_000], resident=[60_000] * 3, empty=[35_000] * 3)
+    assert odd.peak() == 40_010
+    ratio = measured.memory(odd, FLOATS)["memory_ratio"]
+    assert ratio.value == pytest.approx(40_010 / 40_000)
+    assert ratio.spread is not None
+
+
+def _cell(variant: str, values: dict[str, Measurement], verdicts: dict[Kind, Verdict]) -> Cell:
+    fields = {"model": "m", "family": "ptq", "metric": "accuracy", "metric_unit": "pp"}
+    return Cell.model_validate(
+        fields | {"id": f"m/{variant}", "variant": variant, "measurements": values, "verdicts": verdicts}
+    )
+
+
+def test_an_update_takes_memory_where_it_was_judged() -> None:
+    report = Report.model_construct(environment=environment.collect())
+    machine = environment.memory_class(report.environment)
+    stamp = accepted(1.0).accepted
+    judged = {Kind.MEMORY: Verdict.MISSING}
+    entry, _ = acceptance._cell(_cell("v", found(8_000, 36_000), judged), BaselineCell(), stamp, report, 0)
+    assert set(entry.measurements) == {"arena", "memory_ratio"}
+    assert not entry.peak_memory
+    assert verdicts(gate.memory(SUBJECT, found(8_000, 36_000), "", "", entry, machine)) == [Verdict.PASS] * 2
+    own = found(8_000, 36_000, control=None)
+    entry, _ = acceptance._cell(_cell("float32", own, judged), BaselineCell(), stamp, report, 0)
+    assert set(entry.measurements) == {"arena"}
+    assert set(entry.peak_memory) == {machine}
+    entry, moves = acceptance._cell(_cell("v", found(8_000, 36_000), {}), baseline(), stamp, report, 0)
+    assert entry == baseline().model_copy(update={"peak_memory": entry.peak_memory})
+    assert not moves
+
+
+def test_what_reruns_give_moves_no_baseline() -> None:
+    old = accepted(1.0, 0.01, noise=0.0015)
+    assert acceptance_memory.stays(old, accepted(1.004))
+    assert not acceptance_memory.stays(old, accepted(1.006))
+    assert not acceptance_memory.stays(accepted(8_000, 64), accepted(8_064))
+    assert not acceptance_memory.stays(None, accepted(1.0))
+
+
+# ---------------------------------------------------------------- real processes
+
+
+def _tflite(size: int) -> bytes:
+    """Float input of ``size`` values -> int8 -> float output."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    def tensor(dtype: int, name: bytes) -> Any:
+        made = schema.TensorT()
+        made.shape, made.type, made.name = [1, size], dtype, name
+        if dtype == schema.TensorType.INT8:
+            made.quantization = schema.QuantizationParametersT()
+            made.quantization.scale, made.quantization.zeroPoint = [0.1], [0]
+        return made
+
+    def operator(code: int, source: int, target: int) -> Any:
+        made = schema.OperatorT()
+        made.opcodeIndex, made.inputs, made.outputs = code, [source], [target]
+        return made
+
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.buffers, model.subgraphs, model.operatorCodes = 3, [schema.BufferT()], [graph], []
+    for builtin in (schema.BuiltinOperator.QUANTIZE, schema.BuiltinOperator.DEQUANTIZE):
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = builtin
+        code.version = 2
+        model.operatorCodes.append(code)
+    kinds = schema.TensorType
+    graph.tensors = [tensor(kinds.FLOAT32, b"x"), tensor(kinds.INT8, b"q"), tensor(kinds.FLOAT32, b"y")]
+    graph.inputs, graph.outputs = [0], [2]
+    graph.operators = [operator(0, 0, 1), operator(1, 1, 2)]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    path = tmp_path / "artifact.tflite"
+    path.write_bytes(_tflite(1000))
+    return path
+
+
+def a_model(size: int = 1000) -> Any:
+    """As much of a reference model as a measurement asks for."""
+    split = SimpleNamespace(x=np.ones((20, size), dtype=np.float32))
+    return SimpleNamespace(name="m", prepare=lambda x: x, pack=lambda: SimpleNamespace(test=split))
+
+
+def test_addresses_are_counted_once() -> None:
+    assert covered([(0, 64), (0, 128), (64, 192), (1000, 1064)]) == 192 + 64
+
+
+def test_the_arena_repeats_and_is_what_lives_together(artifact: Path) -> None:
+    first = memory.measure(artifact, a_model(), processes=2)
+    # Input and int8 live together, then int8 and output, which takes the place of neither; in steps of 64 bytes.
+    assert 4032 + 1024 <= (first.arena or 0) <= 2 * 4032 + 1024
+    assert first.arena == memory.measure(artifact, a_model(), processes=1).arena == arena(str(artifact))
+    for peak, empty, resident in zip(first.peaks, first.empty, first.resident, strict=True):
+        assert 1e6 < empty < peak <= resident
+
+
+@pytest.mark.parametrize("plant", plants_memory.ARTIFACTS, ids=lambda plant: plant.name)
+def test_a_real_artifact_that_needs_more_is_red(plant: plants_memory.MemoryPlant, artifact: Path) -> None:
+    trial = plants_memory.MemoryTrial(a_model(), artifact, artifact, recordings=6)
+    caught = plants_memory._artifact(trial, plant, seed=0)
+    assert caught.growth > 0
+    assert caught.caught_by == ["arena"]
+
+
+def test_held_memory_is_red_and_a_rerun_green(artifact: Path) -> None:
+    trial = plants_memory.MemoryTrial(a_model(), artifact, artifact, recordings=6)
+    assert plants_memory._held(trial, 0.05, "variant", seed=0).caught_by == ["memory_ratio"]
+    assert plants_memory._held(trial, 0.05, "control", seed=0).caught_by == ["peak_memory"]
+    assert plants_memory.null_runs(trial, 50) == [False] * 50
+
+
+def _instead_of_python(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = folder / "python"
+    shell.write_text(f"#!/bin/sh\n{script}\n")
+    shell.chmod(0o755)
+    monkeypatch.setattr(memory, "sys", SimpleNamespace(executable=str(shell)))
+
+
+def test_a_process_that_dies_is_told_with_its_signal_and_not_kept(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_ingredients", lambda *_: {"what": "memory"})
+    store = Store(tmp_path / "store")
+    with monkeypatch.context() as broken:
+        _instead_of_python(tmp_path, "kill -SEGV $$", broken)
+        dead = memory.through_store(artifact, "sha", a_model(), store)
+    assert dead.failure == "the measuring process died of SIGSEGV: no output"
+    again = memory.through_store(artifact, "sha", a_model(), store)
+    assert not again.failure
+    kept = memory.find("sha", a_model(), store)
+    assert kept is not None
+    assert (kept.peaks, kept.arena, kept.cached) == (again.peaks, again.arena, True)
+
+
+def test_a_process_that_hangs_or_talks_nonsense_is_told(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _instead_of_python(tmp_path, "echo hello", monkeypatch)
+    with pytest.raises(MemoryFailed, match="wrote no result but 'hello"):
+        memory.measure(artifact, a_model())
+    _instead_of_python(tmp_path, "exec sleep 30", monkeypatch)
+    monkeypatch.setattr(memory, "LIMIT_SECONDS", 0.2)
+    with pytest.raises(MemoryFailed, match="did not finish within"):
+        memory.start_up(artifact, a_model())
+    _instead_of_python(tmp_path, "echo out of luck >&2; exit 7", monkeypatch)
+    monkeypatch.setattr(memory, "LIMIT_SECONDS", 60)
+    with pytest.raises(MemoryFailed, match="ended with status 7: out of luck"):
+        memory.measure(artifact, a_model())
+
+
+def test_start_up_is_timed_cold_and_warm(artifact: Path) -> None:
+    timed = memory.start_up(artifact, a_model(), processes=2)
+    shown = measured.start_up(timed)
+    assert len(timed.cold) == len(timed.warm) == 2
+    assert all(value > 0 for value in (*timed.cold, *timed.warm))
+    assert shown["start_up_cold"].unit == "ms"
+    assert (shown["start_up_cold"].spread_of or "").startswith("fresh processes, file")
