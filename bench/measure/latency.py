@@ -43,12 +43,19 @@ class Blocks:
     Attributes:
         seconds: wall time of a call, shape (blocks,).
         own: of it, time that the thread spent on a core, shape (blocks,).
+        every: the same of all threads of the process together, shape (blocks,).
         threads: of the kernels; with several, the time of the calling one says nothing.
     """
 
     seconds: Array
     own: Array
+    every: Array
     threads: int = 1
+
+    @cached_property
+    def threads_at_work(self) -> float:
+        """How many threads had a share in it."""
+        return float(self.every.sum() / self.own.sum())
 
     @cached_property
     def undisturbed(self) -> Array:
@@ -178,5 +185,6 @@ def _run_worker(job: dict[str, Any], threads: int, seconds: float) -> Process:
     except ValueError:
         raise LatencyFailed(f"the timing process wrote no result but {done.stdout[:80]!r}") from None
     return {
-        name: Blocks(np.array(blocks["seconds"]), np.array(blocks["own"]), threads) for name, blocks in result.items()
+        name: Blocks(*(np.array(blocks[clock]) for clock in ("seconds", "own", "every")), threads)
+        for name, blocks in result.items()
     }

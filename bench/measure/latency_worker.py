@@ -37,14 +37,14 @@ def _yardstick() -> Callable[[], object]:
     return lambda: np.sort(values * values + values).sum()
 
 
-def _block(call: Callable[[], object], calls: int, slow: float = 0.0) -> tuple[float, float]:
-    """(seconds, seconds of this thread on a core) of one call, over ``calls`` calls timed as one.
+def _block(call: Callable[[], object], calls: int, slow: float = 0.0) -> dict[str, float]:
+    """Seconds of one call, over ``calls`` calls timed as one: on the wall, of this thread on a core, of all threads.
 
     Before a block of several, one call is not timed: it fetches into the caches what other blocks have displaced.
     """
     if calls > 1:
         call()
-    own, start = time.thread_time(), time.perf_counter()
+    every, own, start = time.process_time(), time.thread_time(), time.perf_counter()
     for _ in range(calls):
         call()
     end = time.perf_counter()
@@ -52,14 +52,15 @@ def _block(call: Callable[[], object], calls: int, slow: float = 0.0) -> tuple[f
         until = end + slow * (end - start)
         while end < until:
             end = time.perf_counter()
-    return (end - start) / calls, (time.thread_time() - own) / calls
+    own, every = time.thread_time() - own, time.process_time() - every
+    return {"seconds": (end - start) / calls, "own": own / calls, "every": every / calls}
 
 
 def _warm_up(call: Callable[[], object]) -> int:
     """Call until ten blocks in a row were none of them the fastest so far; returns calls that fill a block."""
     calls, best, since = 1, float("inf"), 0
     for _ in range(WARMUP_BLOCKS):
-        now, _own = _block(call, calls)
+        now = _block(call, calls)["seconds"]
         since = 0 if now < best else since + 1
         best = min(best, now)
         calls = max(1, round(BLOCK_SECONDS / max(best, 1e-7)))
@@ -69,7 +70,7 @@ def _warm_up(call: Callable[[], object]) -> int:
 
 
 def run(job: dict[str, Any]) -> dict[str, Blocks]:
-    """``seconds`` a call and ``own`` seconds on a core, a value a block, of ``control``, ``variant``, ``yardstick``."""
+    """Of ``control``, ``variant`` and ``yardstick``: a call by each clock of :func:`_block`, a value a block."""
     with np.load(job["inputs"], allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     inputs = arrays["x"] if list(arrays) == ["x"] else {name.removeprefix("x_"): x for name, x in arrays.items()}
@@ -82,7 +83,7 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
         feed(0)
     per_block = {name: _warm_up(call) for name, call in calls.items()}
     slow = job.get("slow", {})
-    blocks: dict[str, Blocks] = {name: {"seconds": [], "own": []} for name in calls}
+    blocks: dict[str, Blocks] = {name: {"seconds": [], "own": [], "every": []} for name in calls}
     order = np.random.default_rng(job["seed"])
     end = time.perf_counter() + job["seconds"]
     turn = 0
@@ -90,9 +91,8 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
         for name in order.permutation(list(calls)):
             if name in examples:
                 examples[name](turn)
-            seconds, own = _block(calls[name], per_block[name], slow.get(name, 0.0))
-            blocks[name]["seconds"].append(seconds)
-            blocks[name]["own"].append(own)
+            for clock, value in _block(calls[name], per_block[name], slow.get(name, 0.0)).items():
+                blocks[name][clock].append(value)
         turn += 1
     return blocks
 
