@@ -32,6 +32,12 @@ def scores(model: ReferenceModel, trained: bool, outcomes: list[Outcome]) -> dic
     return found
 
 
+def steps(outcomes: list[Outcome]) -> dict[str, Measurement]:
+    """How long a cell was fine-tuned: of its seeds, the one that trained least."""
+    counted = [outcome.steps for outcome in outcomes if outcome.steps is not None]
+    return {"training_steps": Measurement(value=min(counted), unit="steps", n=len(counted))} if counted else {}
+
+
 def sizes(outcome: Outcome) -> dict[str, Measurement]:
     """Bytes, as they are and after deflate."""
     assert outcome.sizes is not None

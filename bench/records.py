@@ -187,7 +187,9 @@ class Judgement(Record):
 
     kind: Kind
     measurement: str
-    against: Literal["baseline", "floor", "float model", "promise", "before conversion", "reference kernels", "nothing"]
+    against: Literal[
+        "baseline", "floor", "float model", "promise", "before conversion", "reference kernels", "control", "nothing"
+    ]
     verdict: Verdict
     value: float | None = None
     reference: float | None = None
@@ -339,10 +341,17 @@ class BaselineCell(Record):
     )
 
 
+# A kind of check; a refusal of the input (exit status 4); a repair that the run's report names in a note.
+Sight = Kind | Literal["refusal", "note"]
+
+
 class Planted(Record):
     """What the gate did with one planted regression.
 
     Attributes:
+        host: the variant that it was planted in, or ``pipeline``.
+        seen_by: the check that has to see it; ``caught_by``: those that did.
+        checks: the measurements that were called red; ``verdict``: the worst of all.
         drop: of the score, in pp; None where it could not be run.
         growth: of the file, as a fraction.
         harmful: whether it has to be caught: see :mod:`bench.selftest`.
@@ -353,16 +362,24 @@ class Planted(Record):
     where: str
     strength: str
     seed: int
-    seen_by: Kind
+    host: str = "ptq_static_wi8_ai8"
+    seen_by: Sight
     drop: float | None
     growth: float
     harmful: bool
     caught: bool
-    caught_by: list[Kind]
+    caught_by: list[Sight]
+    checks: list[str] = Field(default_factory=list)
+    verdict: Verdict | None = None
 
 
 class Selftest(Record):
-    """The gate's own error rates, as far as accuracy, size and structure go."""
+    """The gate's own error rates, as far as accuracy, size and structure go.
+
+    Attributes:
+        null_runs: healthy artifacts converted again, and ``false_reds`` among them; ``trained_null_runs`` and
+            ``trained_false_reds``: the same of healthy models trained again with other seeds.
+    """
 
     schema_version: str = SCHEMA_VERSION
     kind: Literal["quantbench.selftest"] = "quantbench.selftest"
@@ -371,6 +388,8 @@ class Selftest(Record):
     plants: list[Planted]
     null_runs: int
     false_reds: int
+    trained_null_runs: int = 0
+    trained_false_reds: int = 0
 
 
 class BaselineFile(Record):

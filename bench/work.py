@@ -43,6 +43,7 @@ class Outcome:
         agreement: of the float control alone: fraction of examples on which it answers as the float model itself.
         conversion: of what was fake-quantized: fraction of examples on which its artifact answers as it did before
             conversion; ``parting`` names the first tensor that differs, where that is too little.
+        steps: of fine-tuning, counted while it trained; those of the stages that it starts from are included.
         outputs, others: see :class:`bench.measure.accuracy.Evaluation`.
         contents: what the artifact is made of.
         sizes: measurement name -> bytes.
@@ -58,6 +59,7 @@ class Outcome:
     agreement: float | None = None
     conversion: float | None = None
     parting: str = ""
+    steps: int | None = None
     outputs: Array | None = None
     others: dict[str, Array] = field(default_factory=dict)
     contents: Contents | None = None
@@ -144,6 +146,11 @@ def _conversion(folder: Path, found: accuracy.Evaluation, model: ReferenceModel)
     return agreement, parting.read_text(encoding="utf-8") if parting.exists() else ""
 
 
+def _steps(folder: Path) -> int | None:
+    path = folder / build.STEPS
+    return int(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
 def _outcome(
     task: Task,
     model: ReferenceModel,
@@ -167,6 +174,7 @@ def _outcome(
         agreement=agreement,
         conversion=conversion,
         parting=parting,
+        steps=_steps(built.path.parent),
         outputs=found.outputs,
         others=found.others,
         contents=structure.through_store(built.path, built.sha256 or "", Store(task.store)),

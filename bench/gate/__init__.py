@@ -5,7 +5,7 @@ control measured in this same run.
 """
 
 from bench.gate._accuracy import Answers, Retrained, accuracy, floor, origin, retrained, show_score
-from bench.gate._agreement import agreement, conversion, reference_kernels
+from bench.gate._agreement import agreement, as_long, conversion, reference_kernels
 from bench.gate._common import (
     DEFAULT_BUDGET,
     Subject,
@@ -30,6 +30,7 @@ __all__ = [
     "Subject",
     "accuracy",
     "agreement",
+    "as_long",
     "conversion",
     "differences",
     "exit_status",

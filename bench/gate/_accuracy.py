@@ -93,20 +93,45 @@ def accuracy(
     if accepted is None:
         return missing(subject, Kind.ACCURACY, "score", baseline)
     consistent = stored is not None and _is_score_of(accepted, metric, stored, labels, trained)
-    if consistent and np.array_equal(answers.predictions, stored) and _same_seeds(answers.score, accepted):  # type: ignore[arg-type]
+    judged = _drift(
+        subject, metric, answers, labels, accepted, stored if consistent else None, allowed, trained, retrained
+    )
+    return judged if consistent else _edited(judged)
+
+
+def _edited(judged: Judgement) -> Judgement:
+    """What is judged by a value that its own stored predictions do not give can be red, and never passes."""
+    why = "the baseline's value is not that of its stored predictions, so one of them was edited"
+    verdict = judged.verdict if judged.verdict is Verdict.REGRESSED else Verdict.ERROR
+    action = judged.action or "restore the baseline's two files from git"
+    return judged.model_copy(update={"verdict": verdict, "message": f"{judged.message}; {why}", "action": action})
+
+
+def _drift(
+    subject: Subject,
+    metric: Metric,
+    answers: Answers,
+    labels: Array,
+    accepted: BaselineValue,
+    stored: Array | None,
+    allowed: float,
+    trained: bool,
+    retrained: Retrained | None,
+) -> Judgement:
+    """The judgement by whatever this cell can be judged by; without ``stored`` predictions that is a tolerance."""
+    assert answers.score is not None
+    if stored is not None and np.array_equal(answers.predictions, stored) and _same_seeds(answers.score, accepted):
         return _identical(subject, metric, answers.score, accepted, len(labels), allowed, trained)
     if retrained is not None:
         return _by_seeds(subject, metric, answers.score, accepted, retrained)
     if trained:
         return _by_spread(subject, metric, answers.score, accepted)
-    if consistent and metric.correct is not None:
-        assert stored is not None
+    if stored is not None and metric.correct is not None:
         pairs = pair(metric.correct(answers.predictions, labels), metric.correct(stored, labels))
         return _by_pairs(subject, metric, answers.score, accepted, pairs, allowed)
-    if consistent and metric.correct is None:
-        assert stored is not None
+    if stored is not None:
         return _by_bootstrap(subject, metric, answers, accepted, stored, labels, allowed)
-    return _by_tolerance(subject, metric, answers.score, accepted, consistent)
+    return _by_tolerance(subject, metric, answers.score, accepted)
 
 
 def _same_seeds(score: Measurement, accepted: BaselineValue) -> bool:
@@ -120,10 +145,14 @@ def _is_score_of(accepted: BaselineValue, metric: Metric, stored: Array, labels:
     """Whether the accepted value is the score of the stored predictions; not so where it was edited by hand."""
     value = accepted.value
     if trained and accepted.values:
-        if not math.isclose(value, float(np.mean(accepted.values)), abs_tol=1e-6):
+        if not _equal(value, float(np.mean(accepted.values))):
             return False
         value = accepted.values[0]
-    return math.isclose(value, metric.value(stored, labels), abs_tol=1e-6)
+    return _equal(value, metric.value(stored, labels))
+
+
+def _equal(recorded: float, computed: float) -> bool:
+    return math.isclose(recorded, computed, rel_tol=1e-6, abs_tol=1e-6)  # files keep nine digits
 
 
 def _score_judgement(
@@ -272,13 +301,10 @@ def _by_seeds(
     return found.model_copy(update={"tolerance": retrained.tolerance})
 
 
-def _by_tolerance(
-    subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, consistent: bool
-) -> Judgement:
+def _by_tolerance(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> Judgement:
     """Where no paired test applies: the tolerance alone decides."""
     verdict = beyond(metric.drop(score.value, accepted.value), accepted.tolerance)
-    why = "" if consistent else "; the baseline's value is not that of its stored predictions, so it was edited"
-    message = f"{_versus(subject, metric, score, accepted)}; tolerance {accepted.tolerance:.2f} {metric.unit}{why}"
+    message = f"{_versus(subject, metric, score, accepted)}; tolerance {accepted.tolerance:.2f} {metric.unit}"
     action = "" if verdict is Verdict.PASS else subject.action()
     return _score_judgement(verdict, message, action, metric, score, accepted, detectable=accepted.tolerance)
 
