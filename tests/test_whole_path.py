@@ -74,10 +74,32 @@ def test_a_control_that_a_selection_brought_along_is_never_missing(quantbench: Q
 
 
 def test_a_larger_baseline_size_is_an_improvement_and_green(quantbench: Quantbench, baselines: Path) -> None:
-    edit(baselines / "seed_cnn.json", lambda data: measurement(data, "size").update(value=70_000))
+    def change(data: dict[str, Any]) -> None:
+        measurement(data, "size").update(value=70_000)
+        data["cells"][CELL.split("/")[1]]["artifact_sha256"] = "of another artifact"
+
+    edit(baselines / "seed_cnn.json", change)
     done = run(quantbench, baselines)
     assert done.status == 0
     assert done.cell(CELL)["verdict"] == "improved"
+
+
+def test_a_larger_size_recorded_for_this_very_artifact_is_an_error(quantbench: Quantbench, baselines: Path) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: measurement(data, "size").update(value=70_000))
+    done = run(quantbench, baselines)
+    if (
+        done.cell(CELL)["artifact_sha256"]
+        == json.loads((baselines / "seed_cnn.json").read_text())["cells"][CELL.split("/")[1]]["artifact_sha256"]
+    ):  # another processor may round the weights otherwise
+        assert done.status == 3
+        assert "so the recorded size was edited" in done.output
+
+
+def test_a_baseline_cell_that_no_variant_makes_is_refused(quantbench: Quantbench, baselines: Path) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: data["cells"].update(ptq_gone=data["cells"]["float32"]))
+    done = run(quantbench, baselines)
+    assert done.status == 4
+    assert "field 'cells.ptq_gone': no variant has this name" in done.output
 
 
 def test_a_missing_baseline_cannot_be_measured(quantbench: Quantbench, baselines: Path) -> None:

@@ -27,7 +27,7 @@ def sizes(
     """Size and gzip size, each against its baseline.
 
     Args:
-        artifact_sha256: of what was measured; where the baseline recorded that very file, its size must be recorded too.
+        artifact_sha256: of what was measured; where the baseline recorded that very file, it has its size too.
     """
     found = [_size(subject, name, measured[name], baseline) for name in SIZE_TOLERANCES if name in measured]
     if baseline is None or artifact_sha256 is None or baseline.artifact_sha256 != artifact_sha256:

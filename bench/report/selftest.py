@@ -22,12 +22,12 @@ def render(found: Selftest) -> str:
     lines = [
         f"# Selftest: {len(harmful) - len(missed)} of {len(harmful)} harmful plants caught",
         "",
-        f"- {len(found.plants)} plants of {kinds} kinds in `{found.model}`, each made, measured on the whole test split "
-        "and judged for real.",
+        f"- {len(found.plants)} plants of {kinds} kinds in `{found.model}`, each made, measured and judged for real, "
+        "on the whole test split.",
         "- Harmful in a converted artifact: a drop of 0.3 pp or more, a growth of 1 % or more, another structure, "
         "anything that cannot be run.",
-        "- Harmful in what trains: a drop that the judge says it can resolve, another structure, a control or a shipped "
-        "model that is not the one it is compared as.",
+        "- Harmful in what trains: a drop that the judge says it can resolve, another structure, a control or a "
+        "shipped model that is not the one it is compared as.",
         "- Harmful in the pipeline: everything, for the run judges something else than it says.",
         _by_accuracy(found.plants),
         _nulls("conversions of the healthy model", found.false_reds, found.null_runs),
@@ -72,9 +72,8 @@ def _by_accuracy(plants: list[Planted]) -> str:
     dropped = [one for one in converted if one.drop is not None and one.drop >= 0.3]
     alone = sum("accuracy" in one.caught_by for one in dropped)
     return (
-        f"- In converted artifacts the accuracy test alone called {alone} of the {len(dropped)} drops of 0.3 pp or more "
-        "red; the others "
-        "changed too many answers both ways."
+        f"- In converted artifacts the accuracy test alone called {alone} of the {len(dropped)} drops of 0.3 pp or "
+        "more red; the others changed too many answers both ways."
     )
 
 

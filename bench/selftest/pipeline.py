@@ -1,4 +1,4 @@
-"""Plants in the pipeline around the artifacts: data, store, baselines. Each is judged by a whole run of a real session."""
+"""Plants in the pipeline around the artifacts: data, store, baselines. A whole run of a real session judges each."""
 
 import dataclasses
 import json
