@@ -77,12 +77,12 @@ def from_store(task: Task) -> Outcome | None:
         return None
     if built.path is None or built.sha256 is None:
         return _refused(task, built, 0.0)
-    found = accuracy.find(built.sha256, model, store)
-    if found is None or (
-        task.variant == FLOAT_CONTROL and not accuracy.float_predictions_known(model, task.train_seed, store)
-    ):
-        return None
     try:
+        found = accuracy.find(built.sha256, model, store)
+        if found is None or (
+            task.variant == FLOAT_CONTROL and not accuracy.float_predictions_known(model, task.train_seed, store)
+        ):
+            return None
         return _outcome(task, model, built, found, 0.0, _agreement(task, model, found, store))
     except Exception:  # the worker meets it again, and reports it as this cell's failure
         return None

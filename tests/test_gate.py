@@ -107,10 +107,10 @@ def test_other_seeds_must_repeat_their_scores_too() -> None:
 
 def test_a_model_trained_again_is_judged_by_its_seeds() -> None:
     spread = gate.retrained(ACCURACY, [0.90, 0.89, 0.91, 0.90, 0.90], SHARE)
-    cell = baseline_cell(score=accepted(0.9))
+    cell, old = baseline_cell(score=accepted(0.9)), answers(100).predictions
 
     def verdict(wrong: int) -> Verdict:
-        return gate.accuracy(SUBJECT, ACCURACY, answers(wrong), LABELS, cell, LABELS, SHARE, False, spread).verdict
+        return gate.accuracy(SUBJECT, ACCURACY, answers(wrong), LABELS, cell, old, SHARE, False, spread).verdict
 
     assert verdict(130) is Verdict.PASS
     assert verdict(300) is Verdict.REGRESSED

@@ -101,7 +101,7 @@ def accuracy(
 
 def _edited(judged: Judgement) -> Judgement:
     """What is judged by a value that its own stored predictions do not give can be red, and never passes."""
-    why = "the baseline's value is not that of its stored predictions, so one of them was edited"
+    why = "the baseline's value is not that of its stored predictions, so it was edited"
     verdict = judged.verdict if judged.verdict is Verdict.REGRESSED else Verdict.ERROR
     action = judged.action or "restore the baseline's two files from git"
     return judged.model_copy(update={"verdict": verdict, "message": f"{judged.message}; {why}", "action": action})

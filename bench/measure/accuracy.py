@@ -125,6 +125,8 @@ def _read(folder: Path, model: ReferenceModel, cached: bool) -> Evaluation:
     if "refusal" in facts:
         return Evaluation(None, float("nan"), 0, cached, refusal=str(facts["refusal"]))
     predictions = np.load(folder / PREDICTIONS, allow_pickle=False)
+    if len(predictions) != len(model.pack().test):
+        raise ValueError(f"{folder.name[:12]} holds {len(predictions)} answers to {len(model.pack().test)} examples")
     nonfinite = int(facts["nonfinite"])
     score = float("nan") if nonfinite else model.metric.value(predictions, model.pack().test.y)
     outputs = np.load(folder / _OUTPUTS, allow_pickle=False)
