@@ -85,6 +85,8 @@ class _Bench(StoreWorkbench):
 
     def finetune(self, keras_model: Any, callbacks: Sequence[Any] = ()) -> None:
         """See :class:`bench.variants.declare.Workbench`; what was spoilt is spoilt here."""
+        if not self._recipe.epochs:  # Keras refuses to train for none; whoever lost the call would not notice
+            return
         more = self._callbacks(self.tensorflow().keras, keras_model)
         self.fit(keras_model, self._data, self._recipe, [*callbacks, *more])
 
