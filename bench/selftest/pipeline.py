@@ -86,7 +86,7 @@ def _on_pack(change: Callable[[dict[str, Array]], dict[str, Array]]) -> Callable
         place = dataclasses.replace(place, models=here)
         if strength == EVERYWHERE:
             _edit(place, lambda data: data.update(data_sha256=new))
-            place.compute(next(one for one in load_file(file) if one.name == model.name))
+            place.compute(model=next(one for one in load_file(file) if one.name == model.name))
         return place.run()
 
     return make

@@ -75,9 +75,9 @@ class Place:
         model = model or self.model
         return Task(model.file, model.name, variant, 0, None, self.store.root, self.root / "worker.log")
 
-    def compute(self, model: ReferenceModel | None = None) -> list[Outcome]:
-        """Every cell built and measured here rather than by the session's workers, which would load TensorFlow anew."""
-        return [compute(self.task(variant, model)) for variant in self.variants]
+    def compute(self, variants: Sequence[str] = (), model: ReferenceModel | None = None) -> list[Outcome]:
+        """Cells, all where not told, built and measured here: the session's workers would load TensorFlow anew."""
+        return [compute(self.task(variant, model)) for variant in variants or self.variants]
 
     def copy(self, root: Path, with_baselines: bool = True) -> "Place":
         """The same with a store, and baselines, of its own."""

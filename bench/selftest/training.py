@@ -101,12 +101,14 @@ class Trained:
     """Where training goes wrong.
 
     Attributes:
-        place: healthy cells, already in its store.
-        scratch: store of spoilt stages, which must not be taken for healthy ones.
+        place: healthy cells; the controls are already in its store.
+        scratch: folder of the stores of spoilt stages, which must not be taken for healthy ones.
+        others: healthy QAT with other seeds, as far as it was trained.
     """
 
     place: Place
     scratch: Path
+    others: dict[int, Files] = field(default_factory=dict)
     plants: int = 0
 
     def bench(self, seed: int = 0) -> StoreWorkbench:
@@ -116,11 +118,18 @@ class Trained:
         return StoreWorkbench(self.place.model, seed, None, Store(self.scratch / f"stages{self.plants}"))
 
     def healthy(self, name: str) -> bytes:
-        """A file of the healthy QAT cell."""
+        """A file of the healthy QAT cell, which is trained when it is needed first."""
+        self.place.compute()
         found = build.find(self.place.model, VARIANTS[QAT], 0, None, self.place.store)
         assert found is not None
         assert found.path is not None
         return (found.path.parent / name).read_bytes()
+
+    def of_seed(self, seed: int) -> Files:
+        """Healthy QAT with another seed, trained once."""
+        if seed not in self.others:
+            self.others[seed] = _made(self.bench(seed), QAT)
+        return self.others[seed]
 
 
 def _made(bench: StoreWorkbench, variant: str) -> Files:
@@ -263,8 +272,7 @@ def _weights_of_before(ground: Trained, _strength: Strength, seed: int) -> Files
 
 def _of_another_seed(ground: Trained, other: int, _seed: int) -> Files:
     """An artifact of another training beside the answers of this one."""
-    files = _made(ground.bench(int(other)), QAT)
-    return files | {build.BEFORE_CONVERSION: ground.healthy(build.BEFORE_CONVERSION)}
+    return ground.of_seed(int(other)) | {build.BEFORE_CONVERSION: ground.healthy(build.BEFORE_CONVERSION)}
 
 
 ACCURACY, STRUCTURE = Kind.ACCURACY, Kind.STRUCTURE
@@ -344,6 +352,8 @@ def judged(ground: Trained, plant: TrainedPlant, strength: Strength, seed: int) 
 
 
 def _run_with(ground: Trained, cell: str, files: Files) -> Ended:
+    if cell != QAT:
+        ground.healthy(build.ARTIFACT)
     ground.plants += 1
     place = ground.place.copy(ground.scratch / f"plant{ground.plants}", with_baselines=False)
     place.put(cell, files)
@@ -365,11 +375,11 @@ def _effect(ended: Ended, cell: str) -> tuple[float, float, float]:
 
 def null_runs(ground: Trained, seeds: Sequence[int]) -> list[bool]:
     """Whether healthy QAT with another seed was called red."""
-    return [bool(_run_with(ground, QAT, _made(ground.bench(seed), QAT)).seen()[0]) for seed in seeds]
+    return [bool(_run_with(ground, QAT, ground.of_seed(seed)).seen()[0]) for seed in seeds]
 
 
 def prepare(model: ReferenceModel, baseline_dir: Path, folder: Path) -> Trained:
-    """Healthy cells to plant in: both controls and QAT, trained once."""
+    """Healthy cells to plant in."""
     place = Place(model, folder / "healthy", model.file.parent, baseline_dir, CELLS)
-    place.compute()
+    place.compute((FLOAT_CONTROL, FINETUNED_CONTROL))
     return Trained(place, folder)
