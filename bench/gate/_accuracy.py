@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.datasets import Array
-from bench.gate._common import Subject, beyond, missing
+from bench.gate._common import Subject, beyond, edited, missing
 from bench.metrics import Metric
 from bench.records import (
     BaselineCell,
@@ -96,15 +96,7 @@ def accuracy(
     judged = _drift(
         subject, metric, answers, labels, accepted, stored if consistent else None, allowed, trained, retrained
     )
-    return judged if consistent else _edited(judged)
-
-
-def _edited(judged: Judgement) -> Judgement:
-    """What is judged by a value that its own stored predictions do not give can be red, and never passes."""
-    why = "the baseline's value is not that of its stored predictions, so it was edited"
-    verdict = judged.verdict if judged.verdict is Verdict.REGRESSED else Verdict.ERROR
-    action = judged.action or "restore the baseline's two files from git"
-    return judged.model_copy(update={"verdict": verdict, "message": f"{judged.message}; {why}", "action": action})
+    return judged if consistent else edited(judged, "the baseline's value is not that of its stored predictions")
 
 
 def _drift(

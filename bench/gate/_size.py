@@ -2,7 +2,7 @@
 
 import math
 
-from bench.gate._common import Subject, beyond, missing
+from bench.gate._common import Subject, beyond, edited, missing
 from bench.records import (
     BaselineCell,
     Judgement,
@@ -32,15 +32,8 @@ def sizes(
     found = [_size(subject, name, measured[name], baseline) for name in SIZE_TOLERANCES if name in measured]
     if baseline is None or artifact_sha256 is None or baseline.artifact_sha256 != artifact_sha256:
         return found
-    return [_edited(judged) if judged.measurement == "size" and judged.change else judged for judged in found]
-
-
-def _edited(judged: Judgement) -> Judgement:
-    """The same file has another size than was recorded: the baseline can be red, and never passes."""
-    why = "the artifact is that of the baseline, byte for byte, so the recorded size was edited"
-    verdict = judged.verdict if judged.verdict is Verdict.REGRESSED else Verdict.ERROR
-    action = judged.action or "restore the baseline's two files from git"
-    return judged.model_copy(update={"verdict": verdict, "message": f"{judged.message}; {why}", "action": action})
+    why = "the artifact is that of the baseline, byte for byte, and its recorded size is not"
+    return [edited(judged, why) if judged.measurement == "size" and judged.change else judged for judged in found]
 
 
 def _size(subject: Subject, name: str, size: Measurement, baseline: BaselineCell | None) -> Judgement:
