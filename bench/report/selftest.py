@@ -100,9 +100,10 @@ def _table(plants: list[Planted]) -> str:
                 f"{sum(one.caught for one in harmful)} of {len(harmful)}" if harmful else "–",
                 f"{sum(one.caught for one in members)} of {len(members)}",
                 ", ".join(sorted({kind for one in members for kind in one.caught_by})) or _calm(members),
+                ", ".join(sorted({check for one in members for check in one.checks})),
             ]
         )
-    headers = ["plant", "strength", "where", "mean drop", "size", "harmful caught", "all caught", "by"]
+    headers = ["plant", "strength", "where", "mean drop", "size", "harmful caught", "all caught", "by", "red"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
