@@ -364,7 +364,7 @@ class Planted(Record):
     seed: int
     host: str = "ptq_static_wi8_ai8"
     seen_by: Sight
-    drop: float | None
+    drop: float | None = None
     growth: float
     harmful: bool
     caught: bool

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from bench.cli import main
-from bench.records import Kind, Planted, Selftest, Sight, Verdict
+from bench.records import Kind, Planted, Selftest, Sight, Verdict, write_json
 from bench.reference import load_models
 from bench.report.selftest import render, upper_bound
 from bench.selftest import artifact, pipeline, training, whole
@@ -133,10 +133,17 @@ def one(caught: bool, host: str = HOST) -> Planted:
     )
 
 
-def test_the_report_names_what_was_missed_and_bounds_the_false_reds() -> None:
-    plants = [one(True), one(False), one(True, training.QAT), one(True, pipeline.PIPELINE)]
+def test_the_report_names_what_was_missed_and_bounds_the_false_reds(tmp_path: Path) -> None:
+    plants = [
+        one(True),
+        one(False),
+        one(True, training.QAT),
+        one(True, pipeline.PIPELINE).model_copy(update={"drop": None}),
+    ]
     found = Selftest(model="m", variant="v", plants=plants, null_runs=30, false_reds=0)
     text = render(found)
+    write_json(tmp_path / "selftest.json", found)
+    assert render(Selftest.model_validate_json((tmp_path / "selftest.json").read_text())) == text
     assert text.startswith("# Selftest: 3 of 4 harmful plants caught")
     assert "## Missed\n\n- p 1, seed 0: drop +0.50 pp" in text
     assert "0 in 30 conversions of the healthy model (95 % upper bound 9.5 %)" in text
