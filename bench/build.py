@@ -17,7 +17,7 @@ from bench.divergence import first_divergent_tensor
 from bench.environment import cpu, package_version
 from bench.errors import Unsupported
 from bench.metrics import CONVERSION_AGREEMENT, ROUNDING
-from bench.reference import ReferenceModel
+from bench.reference import Recipe, ReferenceModel
 from bench.runtimes.litert import LiteRT
 from bench.store import Store, digest, source_fingerprint
 from bench.variants import Variant, Workbench
@@ -26,9 +26,11 @@ ARTIFACT = "artifact.tflite"
 REFUSAL = "unsupported.txt"
 BEFORE_CONVERSION = "before_conversion.npy"
 PARTING = "parting.txt"
+STEPS = "steps.txt"
 PARTING_EXAMPLES = 1000
 STAGE_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization")
 _WEIGHTS = "weights.npz"
+_Trained = tuple[list[Array], int]  # weights, and the steps of fine-tuning behind them
 
 
 @lru_cache
@@ -175,6 +177,7 @@ class StoreWorkbench:
         self.model = model
         self.seed = seed
         self.expected: tuple[Any, Array] | None = None
+        self.steps = 0
         self._train_seed = train_seed
         self.store = store
 
@@ -224,12 +227,25 @@ class StoreWorkbench:
             "code": code_sha256(*_CODE),
             **_machine(),
         }
+        before = self.steps
+
+        def train() -> _Trained:
+            weights = make(self).get_weights()
+            return weights, self.steps - before
+
+        weights, steps = _shared_weights(self.store, recipe, train)
+        self.steps = before + steps  # the same whether it was trained now or long ago
         keras_model = self.float_model()
-        keras_model.set_weights(_shared_weights(self.store, recipe, lambda: make(self).get_weights()))
+        keras_model.set_weights(weights)
         return keras_model
 
     def finetune(self, keras_model: Any, callbacks: Sequence[Any] = ()) -> None:
-        training.fit(keras_model, self.model, self.model.finetune, self.seed, list(callbacks))
+        self.fit(keras_model, self.model, self.model.finetune, callbacks)
+
+    def fit(self, keras_model: Any, model: ReferenceModel, recipe: Recipe, callbacks: Sequence[Any]) -> None:
+        """Train by a recipe and count the steps that were really taken."""
+        training.fit(keras_model, model, recipe, self.seed, list(callbacks))
+        self.steps += int(keras_model.optimizer.iterations)
 
     def finetune_steps(self) -> int:
         return training.steps(self.model, self.model.finetune)
@@ -240,13 +256,16 @@ class StoreWorkbench:
         self.expected = keras_model, self.model.metric.predict(outputs, inputs)
 
     def kept(self, artifact: bytes) -> dict[str, bytes]:
-        """Files that lie beside the artifact: the answers before conversion, and where the two part ways if they do."""
+        """Files that lie beside the artifact: how long it was fine-tuned, the answers before conversion, and where the
+        two part ways if they do.
+        """
+        files = {STEPS: str(self.steps).encode()}
         if self.expected is None:
-            return {}
+            return files
         keras_model, answers = self.expected
         buffer = BytesIO()
         np.save(buffer, answers)
-        files = {BEFORE_CONVERSION: buffer.getvalue()}
+        files[BEFORE_CONVERSION] = buffer.getvalue()
         few = rows(self.model.prepare(self.model.pack().test.x), slice(0, PARTING_EXAMPLES))
         found = self.model.metric.predict(LiteRT(artifact, stateful=self.model.stateful).run(few), few)
         agreement = self.model.metric.agreement(found, answers[:PARTING_EXAMPLES], ROUNDING)
@@ -275,10 +294,10 @@ _EXPORTED: dict[tuple[str, str, Path, int | None], str] = {}
 def _trained_weights(model: ReferenceModel, train_seed: int, store: Store) -> list[Array]:
     """Weights trained from scratch."""
     recipe = {"what": "float weights", **_float_ingredients(model, train_seed)}
-    return _shared_weights(store, recipe, lambda: training.train_from_scratch(model, train_seed).get_weights())
+    return _shared_weights(store, recipe, lambda: (training.train_from_scratch(model, train_seed).get_weights(), 0))[0]
 
 
-def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], list[Array]]) -> list[Array]:
+def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _Trained]) -> _Trained:
     """Weights that are trained once for all variants and workers that need them."""
     key = digest(recipe)
     store.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -286,7 +305,8 @@ def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], li
         folder = store.get(key)
         if folder is None:
             buffer = BytesIO()
-            np.savez(buffer, *train())
-            folder = store.put(key, {_WEIGHTS: buffer.getvalue()}, recipe)
+            weights, steps = train()
+            np.savez(buffer, *weights)
+            folder = store.put(key, {_WEIGHTS: buffer.getvalue(), STEPS: str(steps).encode()}, recipe)
     with np.load(folder / _WEIGHTS, allow_pickle=False) as file:
-        return [file[name] for name in file.files]
+        return [file[name] for name in file.files], int((folder / STEPS).read_text(encoding="utf-8"))

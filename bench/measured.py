@@ -37,6 +37,12 @@ def scores(model: ReferenceModel, trained: bool, outcomes: list[Outcome]) -> dic
     return found
 
 
+def steps(outcomes: list[Outcome]) -> dict[str, Measurement]:
+    """How long a cell was fine-tuned: of its seeds, the one that trained least."""
+    counted = [outcome.steps for outcome in outcomes if outcome.steps is not None]
+    return {"training_steps": Measurement(value=min(counted), unit="steps", n=len(counted))} if counted else {}
+
+
 def sizes(outcome: Outcome) -> dict[str, Measurement]:
     """Bytes, as they are and after deflate."""
     assert outcome.sizes is not None
@@ -69,6 +75,7 @@ def latency(timed: Latency) -> dict[str, Measurement]:
         "latency": _over_processes(timed.microseconds(), "µs"),
         "latency_ratio": _over_processes(timed.ratios(), "ratio to float32"),
         "control_to_yardstick": _over_processes(timed.control_to_yardstick(), "ratio to yardstick"),
+        "threads_at_work": _over_processes(timed.threads_at_work(), "threads"),
         "disturbed": Measurement(value=timed.disturbed(), unit="fraction", n=len(timed.blocks())),
     }
 

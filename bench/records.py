@@ -207,6 +207,7 @@ class Judgement(Record):
         "promise",
         "before conversion",
         "reference kernels",
+        "control",
         "nothing",
     ]
     verdict: Verdict
@@ -462,12 +463,19 @@ class BaselineCell(Record):
         return self
 
 
+# A kind of check; a refusal of the input (exit status 4); a repair that the run's report names in a note.
+Sight = Kind | Literal["refusal", "note"]
+
+
 class Planted(Record):
     """What the gate did with one planted regression.
 
     Attributes:
+        host: the variant that it was planted in, ``pipeline`` or ``memory``.
+        seen_by: the check that has to see it; ``caught_by``: those that did.
+        checks: the measurements that were called red; ``verdict``: the worst of all.
         drop: of the score, in pp; None where it could not be run.
-        growth: of the file, as a fraction.
+        growth: of the file, or of the memory, as a fraction.
         harmful: whether it has to be caught: see :mod:`bench.selftest`.
         caught: called red, by any check; ``caught_by`` says which.
     """
@@ -476,12 +484,15 @@ class Planted(Record):
     where: str
     strength: str
     seed: int
-    seen_by: Kind
-    drop: float | None
+    host: str = "ptq_static_wi8_ai8"
+    seen_by: Sight
+    drop: float | None = None
     growth: float
     harmful: bool
     caught: bool
-    caught_by: list[Kind]
+    caught_by: list[Sight]
+    checks: list[str] = Field(default_factory=list)
+    verdict: Verdict | None = None
 
 
 class LatencyPlant(Record):
@@ -554,7 +565,13 @@ class FlipRate(Record):
 
 
 class Selftest(Record):
-    """The gate's own error rates."""
+    """The gate's own error rates.
+
+    Attributes:
+        null_runs: healthy artifacts converted again, and ``false_reds`` among them; ``trained_null_runs`` and
+            ``trained_false_reds``: the same of healthy models trained again with other seeds; ``memory_null_runs`` and
+            ``memory_false_reds``: of memory measured again.
+    """
 
     schema_version: str = SCHEMA_VERSION
     kind: Literal["quantbench.selftest"] = "quantbench.selftest"
@@ -565,6 +582,10 @@ class Selftest(Record):
     false_reds: int
     flips: list[FlipRate] = Field(default_factory=list)
     latency: LatencySelftest | None = None
+    trained_null_runs: int = 0
+    trained_false_reds: int = 0
+    memory_null_runs: int = 0
+    memory_false_reds: int = 0
 
 
 class BaselineFile(Record):

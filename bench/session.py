@@ -98,7 +98,16 @@ class Session:
         self.selection = ""
 
     def _load_baseline(self, name: str) -> baselines.Baseline:
-        return baselines.load(self.options.baseline_dir, self.models[name]) if self._drift else baselines.Baseline()
+        if not self._drift:
+            return baselines.Baseline()
+        found = baselines.load(self.options.baseline_dir, self.models[name])
+        gone = sorted(set(found.file.cells if found.file else ()) - set(VARIANTS))
+        if gone:
+            raise BadInput(
+                f"{baselines.json_path(self.options.baseline_dir, name)}: field 'cells.{gone[0]}': no variant has this "
+                "name, so nothing measures it any more; restore the variant, or take its entry out"
+            )
+        return found
 
     def _standing(self, name: str) -> Standing:
         """What the judges see of a baseline today and here; an update is made to the one on disk."""
@@ -122,6 +131,7 @@ class Session:
             raise NothingSelected("the selection leaves no cell")
         self.folder = RunFolder.create(self.options.report_dir)
         self._store = Store(self.folder.path / "store" if self.options.no_cache else default_root())
+        self._damaged_before = len(self._store.damaged())
         for cell_id, kinds in wanted.items():
             self._add(cell_id, kinds, selected=True)
         for planned in list(self._planned.values()):
@@ -259,7 +269,8 @@ class Session:
             trained = cell.variant.trained or self.options.train
             return gate.structure(self._subject(cell), censuses, cell.variant.promise, baseline, trained)
         if kind is Kind.SIZE:
-            return gate.sizes(self._subject(cell), self._measurements(cell, outcomes), baseline)
+            sizes = self._measurements(cell, outcomes)
+            return gate.sizes(self._subject(cell), sizes, baseline, outcomes[0].artifact_sha256)
         if kind is Kind.MEMORY:
             return self._judge_memory(cell, outcomes)
         return self._judge_latency(cell, outcomes)
@@ -291,16 +302,18 @@ class Session:
             judgements.append(gate.agreement(subject, found["float_agreement"]))
         if "conversion_agreement" in found:
             parting = next((outcome.parting for outcome in outcomes if outcome.parting), "")
-            judgements.append(gate.conversion(subject, found["conversion_agreement"], parting))
+            judgements.append(gate.conversion(subject, found["conversion_agreement"], parting, found.get("agreement")))
         if "reference_agreement" in found:
             accepted = baseline.cell(cell.variant.name)
             judgements.append(gate.reference_kernels(subject, found["reference_agreement"], accepted))
         if cell.variant.control is not None:
             control_id = f"{cell.model.name}/{cell.variant.control}"
-            control = self._measurements(self._planned[control_id], self._outcomes(control_id)).get("score")
+            control = self._measurements(self._planned[control_id], self._outcomes(control_id))
             limit = cell.model.floor(cell.variant.name, cell.variant.family)
-            against_floor = gate.floor(subject, metric, score, control, limit)
+            against_floor = gate.floor(subject, metric, score, control.get("score"), limit)
             judgements += [against_floor] if against_floor else []
+            if "training_steps" in found and "training_steps" in control:
+                judgements.append(gate.as_long(subject, found["training_steps"], control["training_steps"]))
         drifted = gate.drift(
             subject,
             metric,
@@ -412,6 +425,7 @@ class Session:
             found |= behaves | measured.sizes(good[0])
             if good[0].memory is not None:
                 found |= measured.memory(good[0].memory, self._float_memory(cell))
+            found |= measured.steps(good) if cell.variant.trained else {}
         if cell.id in self._timed:
             found |= measured.latency(self._timed[cell.id])
         if cell.id in self._started_up:
@@ -466,7 +480,7 @@ class Session:
         self._quiet()
         self._holm()  # so that the report says how many judgements chance has moved, none of them included
         status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
-        notes = (notes or []) + self._training_notes()
+        notes = (notes or []) + self._training_notes() + self._store_notes()
         self._save("interrupted" if partial else "complete", status, notes)
         if self.options.update_baselines and not partial:
             status = self._update_baselines(status)
@@ -481,6 +495,13 @@ class Session:
             known = self._judgements.setdefault(cell.id, {})
             for kind in cell.kinds - set(known):
                 known[kind] = [gate.never_judged(self._subject(cell), kind)]
+
+    def _store_notes(self) -> list[str]:
+        """What of the store was found damaged since this run began."""
+        new = self._store.damaged()[self._damaged_before :]
+        if not new:
+            return []
+        return [f"{len(new)} damaged entries of the store were removed and made again, first {new[0]}"]
 
     def _training_notes(self) -> list[str]:
         """How far from the pinned weights each model trained again has landed."""

@@ -177,3 +177,8 @@ def normal_quantile(share: float) -> float:
 def t_quantile(share: float, degrees: float) -> float:
     """Upper quantile of Student's t."""
     return float(stats.t.ppf(1 - share, degrees))
+
+
+def upper_bound(reds: int, runs: int) -> float:
+    """Exact one-sided 95 % upper bound of a rate (Clopper & Pearson 1934)."""
+    return 1.0 if reds >= runs else float(stats.beta.ppf(0.95, reds + 1, runs - reds))

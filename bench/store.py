@@ -1,6 +1,7 @@
 """A content-addressed store: a result lies under the hash of everything that decides it.
 
-Entries are folders, written under a temporary name and renamed, and checked by checksum when read.
+Entries are folders, written under a temporary name and renamed, and checked by checksum when read. One that is damaged,
+or lies under a key that is not its own, is removed, so that it is made again, and named in the store's journal.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from typing import Any
 import platformdirs
 
 _INDEX = "entry.json"
+_JOURNAL = "damaged.log"
 
 
 def default_root() -> Path:
@@ -97,18 +99,30 @@ class Store:
         return self.root / key[:2] / key
 
     def get(self, key: str) -> Path | None:
-        """Folder of a whole, undamaged entry; a damaged one is removed, so that it is made again."""
+        """Folder of a whole, undamaged entry of this very key; any other is removed, so that it is made again."""
         folder = self.path(key)
         try:
             index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+            if index["key"] != key:
+                raise ValueError(f"it is the entry of {index['key'][:12]}")
             for name, expected in index["files"].items():
                 if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
                     raise ValueError(f"checksum of {name} differs")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             if folder.exists():
+                self._journal(f"{key[:12]}: {type(error).__name__}: {error}")
                 shutil.rmtree(folder, ignore_errors=True)
             return None
         return folder
+
+    def _journal(self, line: str) -> None:
+        with (self.root / _JOURNAL).open("a", encoding="utf-8") as file:
+            file.write(" ".join(line.split()) + "\n")
+
+    def damaged(self) -> list[str]:
+        """What was found damaged so far and removed, one line each."""
+        journal = self.root / _JOURNAL
+        return journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
 
     def put(self, key: str, files: Mapping[str, bytes], ingredients: Mapping[str, Any]) -> Path:
         """Store an entry atomically and return its folder; another process's identical entry may win."""
@@ -120,6 +134,7 @@ class Store:
             for name, content in files.items():
                 (temporary / name).write_bytes(content)
             index = {
+                "key": key,
                 "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
                 "ingredients": dict(ingredients),
             }

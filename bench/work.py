@@ -44,6 +44,7 @@ class Outcome:
         agreement: of the float control alone: fraction of examples on which it answers as the float model itself.
         conversion: of what was fake-quantized: fraction of examples on which its artifact answers as it did before
             conversion; ``parting`` names the first tensor that differs, where that is too little.
+        steps: of fine-tuning, counted while it trained; those of the stages that it starts from are included.
         outputs, others: see :class:`bench.measure.accuracy.Evaluation`.
         contents: what the artifact is made of.
         sizes: measurement name -> bytes.
@@ -60,6 +61,7 @@ class Outcome:
     agreement: float | None = None
     conversion: float | None = None
     parting: str = ""
+    steps: int | None = None
     outputs: Array | None = None
     others: dict[str, Array] = field(default_factory=dict)
     contents: Contents | None = None
@@ -78,15 +80,15 @@ def from_store(task: Task) -> Outcome | None:
         return None
     if built.path is None or built.sha256 is None:
         return _refused(task, built, 0.0)
-    found = accuracy.find(built.sha256, model, store)
-    if found is None or (
-        task.variant == FLOAT_CONTROL and not accuracy.float_predictions_known(model, task.train_seed, store)
-    ):
-        return None
-    taken = memory.find(built.sha256, model, store) if task.seed == 0 else None
-    if taken is None and task.seed == 0 and found.refusal is None:
-        return None
     try:
+        found = accuracy.find(built.sha256, model, store)
+        if found is None or (
+            task.variant == FLOAT_CONTROL and not accuracy.float_predictions_known(model, task.train_seed, store)
+        ):
+            return None
+        taken = memory.find(built.sha256, model, store) if task.seed == 0 else None
+        if taken is None and task.seed == 0 and found.refusal is None:
+            return None
         return _outcome(task, model, built, found, 0.0, _agreement(task, model, found, store), taken)
     except Exception:  # the worker meets it again, and reports it as this cell's failure
         return None
@@ -153,6 +155,11 @@ def _conversion(folder: Path, found: accuracy.Evaluation, model: ReferenceModel)
     return agreement, parting.read_text(encoding="utf-8") if parting.exists() else ""
 
 
+def _steps(folder: Path) -> int | None:
+    path = folder / build.STEPS
+    return int(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
 def _outcome(
     task: Task,
     model: ReferenceModel,
@@ -177,6 +184,7 @@ def _outcome(
         agreement=agreement,
         conversion=conversion,
         parting=parting,
+        steps=_steps(built.path.parent),
         outputs=found.outputs,
         others=found.others,
         contents=structure.through_store(built.path, built.sha256 or "", Store(task.store)),

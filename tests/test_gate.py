@@ -83,6 +83,20 @@ def test_a_value_edited_by_hand_is_judged_and_named() -> None:
     assert "it was edited" in found.message
 
 
+def test_a_lower_value_edited_by_hand_is_an_error_not_an_improvement() -> None:
+    found = judge(answers(100), answers(100), baseline_cell(score=accepted(0.85)))
+    assert found.verdict is Verdict.ERROR
+    assert "it was edited" in found.message
+    trained = baseline_cell(score=accepted(0.85, tolerance=1.0, values=[0.9, 0.9, 0.9, 0.9, 0.9], noise=0.0007))
+    assert judge(answers(100), answers(100), trained, trained=True).verdict is Verdict.ERROR
+
+
+def test_a_value_without_its_stored_predictions_is_an_error() -> None:
+    cell = baseline_cell(score=accepted(0.9))
+    found = gate.accuracy(SUBJECT, ACCURACY, answers(100), LABELS, cell, None, SHARE, trained=False)
+    assert found.verdict is Verdict.ERROR
+
+
 @pytest.mark.parametrize(("wrong", "verdict"), [(104, Verdict.PASS), (120, Verdict.REGRESSED), (80, Verdict.IMPROVED)])
 def test_trained_cells_are_judged_by_their_spread(wrong: int, verdict: Verdict) -> None:
     cell = baseline_cell(score=accepted(0.9, values=FIVE_SEEDS, noise=0.0007))
@@ -125,10 +139,10 @@ def test_other_seeds_must_repeat_their_scores_too() -> None:
 
 def test_a_model_trained_again_is_judged_by_its_seeds() -> None:
     spread = gate.repeats(ACCURACY, [[0.90, 0.89, 0.91, 0.90, 0.90]], 1, 1, "trained again")
-    cell = baseline_cell(score=accepted(0.9))
+    cell, old = baseline_cell(score=accepted(0.9)), answers(100).predictions
 
     def verdict(wrong: int) -> Verdict:
-        return gate.accuracy(SUBJECT, ACCURACY, answers(wrong), LABELS, cell, LABELS, SHARE, False, spread).verdict
+        return gate.accuracy(SUBJECT, ACCURACY, answers(wrong), LABELS, cell, old, SHARE, False, spread).verdict
 
     assert verdict(130) is Verdict.PASS
     assert verdict(300) is Verdict.REGRESSED
@@ -201,6 +215,27 @@ def test_a_conversion_that_answers_differently_is_red(agreeing: float, verdict: 
     assert gate.agreement(SUBJECT, _score(agreeing)).verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("own", "control", "verdict"),
+    [
+        (0.999, 0.97, Verdict.PASS),
+        (0.98, 0.97, Verdict.WARN),
+        (0.975, 0.97, Verdict.REGRESSED),
+        (0.96, 0.97, Verdict.REGRESSED),
+    ],
+)
+def test_an_artifact_made_from_another_model_is_red(own: float, control: float, verdict: Verdict) -> None:
+    assert gate.conversion(SUBJECT, _score(own), "", _score(control)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("steps", "verdict"), [(1252, Verdict.PASS), (0, Verdict.REGRESSED), (2504, Verdict.REGRESSED)]
+)
+def test_a_cell_trained_longer_or_shorter_than_its_control_is_red(steps: int, verdict: Verdict) -> None:
+    counted = [Measurement(value=n, unit="steps", n=1) for n in (steps, 1252)]
+    assert gate.as_long(SUBJECT, counted[0], counted[1]).verdict is verdict
+
+
 def _sizes(size: float) -> dict[str, Measurement]:
     return {name: Measurement(value=size, unit="bytes", n=1) for name in ("size", "gzip_size")}
 
@@ -214,6 +249,14 @@ def test_size(size: int, verdict: Verdict) -> None:
     found = gate.sizes(SUBJECT, _sizes(size), cell)
     assert found[0].verdict is verdict
     assert [judgement.measurement for judgement in found] == ["size", "gzip_size"]
+
+
+@pytest.mark.parametrize(("recorded", "verdict"), [(100_000, Verdict.PASS), (110_000, Verdict.ERROR)])
+def test_the_very_artifact_of_the_baseline_has_its_size(recorded: int, verdict: Verdict) -> None:
+    cell = baseline_cell(size=accepted(recorded, 0.001, "bytes"), gzip_size=accepted(100_000, 0.01, "bytes"))
+    cell = cell.model_copy(update={"artifact_sha256": "a"})
+    assert gate.sizes(SUBJECT, _sizes(100_000), cell, "a")[0].verdict is verdict
+    assert gate.sizes(SUBJECT, _sizes(100_000), cell, "b")[0].verdict in (Verdict.PASS, Verdict.IMPROVED)
 
 
 def test_size_without_a_baseline_is_missing() -> None:

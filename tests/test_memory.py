@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from conftest import accepted, baseline_cell
 
-from bench import acceptance, acceptance_memory, environment, gate, measured, plants_memory
+from bench import acceptance, acceptance_memory, environment, gate, measured
 from bench.measure import memory
 from bench.measure.memory import Memory, MemoryFailed
 from bench.measure.memory_worker import arena, covered
 from bench.records import BaselineCell, Cell, Judgement, Kind, Measurement, Report, Verdict
+from bench.selftest import memory as plants_memory
 from bench.store import Store
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
@@ -201,15 +202,15 @@ def test_the_arena_repeats_and_is_what_lives_together(artifact: Path) -> None:
 @pytest.mark.parametrize("plant", plants_memory.ARTIFACTS, ids=lambda plant: plant.name)
 def test_a_real_artifact_that_needs_more_is_red(plant: plants_memory.MemoryPlant, artifact: Path) -> None:
     trial = plants_memory.MemoryTrial(a_model(), artifact, artifact, recordings=6)
-    caught = plants_memory._artifact(trial, plant, seed=0)
+    caught = plants_memory.grown(trial, plant, seed=0)
     assert caught.growth > 0
     assert caught.caught_by == ["arena"]
 
 
 def test_held_memory_is_red_and_a_rerun_green(artifact: Path) -> None:
     trial = plants_memory.MemoryTrial(a_model(), artifact, artifact, recordings=6)
-    assert plants_memory._held(trial, 0.05, "variant", seed=0).caught_by == ["memory_ratio"]
-    assert plants_memory._held(trial, 0.05, "control", seed=0).caught_by == ["peak_memory"]
+    assert plants_memory.held(trial, 0.05, "variant", seed=0).checks == ["memory_ratio"]
+    assert plants_memory.held(trial, 0.05, "control", seed=0).checks == ["peak_memory"]
     assert plants_memory.null_runs(trial, 50) == [False] * 50
 
 

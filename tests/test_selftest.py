@@ -1,28 +1,40 @@
 """The selftest: it catches what is planted, says what it missed, and can itself go red."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
-from bench import plants, selftest
 from bench.cli import main
-from bench.plants import Plant
-from bench.records import Kind, Planted, Selftest
+from bench.records import Kind, Planted, Selftest, Sight, Verdict, write_json
 from bench.reference import load_models
-from bench.report.selftest import render, upper_bound
-from bench.selftest import Trial
+from bench.report.selftest import render
+from bench.selftest import artifact, pipeline, training, whole
+from bench.selftest.artifact import Trial
+from bench.selftest.operators import DYNAMIC, INT_IO
+from bench.selftest.plants import HOST, Plant
+from bench.selftest.runs import Place
+from bench.stats import upper_bound
 from bench.store import Store
+
+MODEL = load_models(ROOT / "models")["seed_cnn"]
 
 
 @pytest.fixture(scope="module")
-def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
-    return Trial(load_models(ROOT / "models")["seed_cnn"], Store(tmp_path_factory.mktemp("selftest")))
+def trials(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trial]:
+    store = Store(tmp_path_factory.mktemp("selftest"))
+    return {host: Trial(MODEL, store, host) for host in (HOST, DYNAMIC, INT_IO)}
 
 
-def named(name: str) -> Plant:
-    return next(plant for plant in plants.PLANTS if plant.name == name)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return pipeline.prepare(MODEL, tmp_path_factory.mktemp("pipeline"))
+
+
+def named(plants: list[Any], name: str) -> Any:
+    return next(plant for plant in plants if plant.name == name)
 
 
 @pytest.mark.parametrize(
@@ -34,32 +46,83 @@ def named(name: str) -> Plant:
         ("smallest weights dropped, share", 0.1, Kind.STRUCTURE),
         ("float32 under its name", "float32", Kind.STRUCTURE),
         ("a file grown by", 0.01, Kind.SIZE),
+        ("one more operator", "QUANTIZE", Kind.STRUCTURE),
+        ("softmax left out", "", Kind.STRUCTURE),
+        ("ReLU left out, layer", 0, Kind.ACCURACY),
+        ("classes in another order", 2, Kind.ACCURACY),
+        ("scale of the input times", 1.02, Kind.STRUCTURE),
+        ("bias not a number, classes", 1, Kind.ACCURACY),
     ],
 )
 def test_what_is_planted_is_seen_by_the_check_that_has_to(
-    trial: Trial, name: str, strength: float | str, seen_by: Kind
+    trials: dict[str, Trial], name: str, strength: float | str, seen_by: Kind
 ) -> None:
-    plant = named(name)
-    artifact = plant.make(trial.ground, strength, np.random.default_rng(0))
-    found = selftest._judged(trial, plant, strength, 0, artifact)
+    plant = named(artifact.PLANTS, name)
+    trial = trials[plant.host]
+    broken = plant.make(trial.ground, strength, np.random.default_rng(0))
+    found = artifact.judged(trial, plant, strength, 0, broken)
     assert found.harmful
     assert found.caught
     assert seen_by in found.caught_by
 
 
-def test_a_healthy_artifact_made_again_is_green(trial: Trial) -> None:
-    assert selftest.null_runs(trial, 2) == [False, False]
+@pytest.mark.parametrize(
+    ("name", "strength", "seen_by", "check"),
+    [
+        ("evaluated on the calibration data", pipeline.KEPT, "refusal", ""),
+        ("test labels off by a row", pipeline.EVERYWHERE, Kind.ACCURACY, "score"),
+        ("the wrong file built", "float32", Kind.STRUCTURE, "promise"),
+        ("a cell without a baseline", HOST, Kind.ACCURACY, "score"),
+        ("a cell never judged", HOST, Kind.ACCURACY, "cell"),
+        ("a cell that nothing makes any more", "ptq_gone", "refusal", ""),
+        ("a baseline's file cut, share left", ".json 0.5", "refusal", ""),
+        ("stored predictions of two cells swapped", pipeline.UPDATED, Kind.ACCURACY, "score"),
+        ("a score edited in the baseline, pp", -5, Kind.ACCURACY, "score"),
+        ("a size edited in the baseline, share", 0.5, Kind.SIZE, "size"),
+    ],
+)
+def test_what_is_planted_in_the_pipeline_is_seen(
+    place: Place, tmp_path: Path, name: str, strength: float | str, seen_by: Sight, check: str
+) -> None:
+    found = pipeline.judged(place.copy(tmp_path / "copy"), named(pipeline.PLANTS, name), strength)
+    assert found.caught_by
+    assert seen_by in found.caught_by
+    assert not check or check in found.checks
 
 
-def test_at_least_thirty_kinds_by_distinct_names() -> None:
-    names = [plant.name for plant in plants.PLANTS]
-    assert len(names) == len(set(names)) >= 30
+def test_a_stale_entry_of_the_store_is_made_again_and_named(place: Place, tmp_path: Path) -> None:
+    copy = place.copy(tmp_path / "copy")
+    found = pipeline.judged(copy, named(pipeline.PLANTS, "another cell's entry in the store"), "")
+    assert found.caught_by == ["note"]
+    assert found.verdict is Verdict.PASS  # what was made again is right
+    assert len(copy.store.damaged()) == 1
 
 
-def one(caught: bool) -> Planted:
+def test_a_training_without_a_step_is_red(tmp_path: Path) -> None:
+    ground = training.prepare(MODEL, ROOT / "baselines", tmp_path)
+    found = training.judged(ground, named(training.PLANTS, "QAT trained no step"), 0, 0)
+    assert found.harmful
+    assert "training_steps" in found.checks
+
+
+def test_a_healthy_place_is_green(place: Place, tmp_path: Path) -> None:
+    assert place.copy(tmp_path / "copy").run().seen() == ([], [])
+
+
+def test_a_healthy_artifact_made_again_is_green(trials: dict[str, Trial]) -> None:
+    assert artifact.null_runs(trials[HOST], 2) == [False, False]
+
+
+def test_at_least_forty_eight_kinds_by_distinct_names() -> None:
+    names = [plant.name for plant in [*artifact.PLANTS, *training.PLANTS, *pipeline.PLANTS]]
+    assert len(names) == len(set(names)) >= 48
+
+
+def one(caught: bool, host: str = HOST) -> Planted:
     return Planted(
         plant="p",
         where="weights",
+        host=host,
         strength="1",
         seed=0,
         seen_by=Kind.ACCURACY,
@@ -71,12 +134,22 @@ def one(caught: bool) -> Planted:
     )
 
 
-def test_the_report_names_what_was_missed_and_bounds_the_false_reds() -> None:
-    found = Selftest(model="m", variant="v", plants=[one(True), one(False)], null_runs=30, false_reds=0)
+def test_the_report_names_what_was_missed_and_bounds_the_false_reds(tmp_path: Path) -> None:
+    plants = [
+        one(True),
+        one(False),
+        one(True, training.QAT),
+        one(True, pipeline.PIPELINE).model_copy(update={"drop": None}),
+    ]
+    found = Selftest(model="m", variant="v", plants=plants, null_runs=30, false_reds=0)
     text = render(found)
-    assert text.startswith("# Selftest: 1 of 2 harmful plants caught")
+    write_json(tmp_path / "selftest.json", found)
+    assert render(Selftest.model_validate_json((tmp_path / "selftest.json").read_text())) == text
+    assert text.startswith("# Selftest: 3 of 4 harmful plants caught")
     assert "## Missed\n\n- p 1, seed 0: drop +0.50 pp" in text
     assert "0 in 30 conversions of the healthy model (95 % upper bound 9.5 %)" in text
+    for host in ("converted artifacts", "what trains", "the pipeline"):
+        assert f"## In {host}\n" in text
     assert upper_bound(3, 3) == 1.0
 
 
@@ -84,10 +157,12 @@ def test_a_missed_plant_makes_the_command_red(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nothing = Plant("nothing", "file", Kind.STRUCTURE, ("",), lambda ground, _strength, _random: ground.artifact)
-    grown = named("a file grown by")
+    grown = named(artifact.PLANTS, "a file grown by")
     monkeypatch.setattr("sys.argv", ["quantbench", "selftest", "--quick", "--report-dir", str(tmp_path)])
+    monkeypatch.setattr(whole, "planted_in_pipeline", lambda *_: [])
+    monkeypatch.setattr(whole, "in_a_process_of_its_own", lambda *_: lambda: ([], []))
     for planted, status in (([grown], 0), ([nothing, grown], 1)):
-        monkeypatch.setattr(selftest, "PLANTS", planted)
+        monkeypatch.setattr(artifact, "PLANTS", planted)
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == status

@@ -39,6 +39,14 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path, damage: str) -> None:
     assert store.get("ab12") is not None
 
 
+def test_an_entry_under_a_key_that_is_not_its_own_is_damaged_and_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("ab12", {"x": b"content"}, {}).rename(tmp_path / "ab" / "ab34")
+    assert store.damaged() == []
+    assert store.get("ab34") is None
+    assert store.damaged() == ["ab34: ValueError: it is the entry of ab12"]
+
+
 def test_two_writers_of_one_entry_agree(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = store.put("ab12", {"x": b"content"}, {})

@@ -79,7 +79,11 @@ def test_a_control_that_a_selection_brought_along_is_never_missing(quantbench: Q
 
 
 def test_a_larger_baseline_size_is_an_improvement_and_green(quantbench: Quantbench, baselines: Path) -> None:
-    edit(baselines / "seed_cnn.json", lambda data: measurement(data, "size").update(value=70_000))
+    def change(data: dict[str, Any]) -> None:
+        measurement(data, "size").update(value=70_000)
+        data["cells"][CELL.split("/")[1]]["artifact_sha256"] = "of another artifact"
+
+    edit(baselines / "seed_cnn.json", change)
     done = run(quantbench, baselines)
     assert done.status == 0
     assert done.cell(CELL)["verdict"] == "improved"
@@ -92,6 +96,26 @@ def test_a_smaller_baseline_arena_or_ratio_is_red(quantbench: Quantbench, baseli
     assert "bytes, baseline 20,000 bytes" in done.output
     edit(baselines / "seed_cnn.json", lambda data: measurement(data, "memory_ratio").update(value=0.9))
     assert "memory ratio 0.9" in run(quantbench, baselines, "-k", "test_memory").output
+
+
+def test_a_larger_size_recorded_for_this_very_artifact_is_an_error(quantbench: Quantbench, baselines: Path) -> None:
+    sha256 = run(quantbench, baselines).cell(CELL)["artifact_sha256"]
+
+    def change(data: dict[str, Any]) -> None:
+        measurement(data, "size").update(value=70_000)
+        data["cells"][CELL.split("/")[1]]["artifact_sha256"] = sha256
+
+    edit(baselines / "seed_cnn.json", change)
+    done = run(quantbench, baselines)
+    assert done.status == 3
+    assert "its recorded size is not, so it was edited" in done.output
+
+
+def test_a_baseline_cell_that_no_variant_makes_is_refused(quantbench: Quantbench, baselines: Path) -> None:
+    edit(baselines / "seed_cnn.json", lambda data: data["cells"].update(ptq_gone=data["cells"]["float32"]))
+    done = run(quantbench, baselines)
+    assert done.status == 4
+    assert "field 'cells.ptq_gone': no variant has this name" in done.output
 
 
 def test_a_missing_baseline_cannot_be_measured(quantbench: Quantbench, baselines: Path) -> None:

@@ -5,7 +5,7 @@ control measured in this same run.
 """
 
 from bench.gate._accuracy import Answers, Repeats, accuracy, floor, origin, repeats, show_score
-from bench.gate._agreement import agreement, conversion, reference_kernels
+from bench.gate._agreement import agreement, as_long, conversion, reference_kernels
 from bench.gate._common import (
     DEFAULT_BUDGET,
     Subject,
@@ -20,7 +20,7 @@ from bench.gate._common import (
 )
 from bench.gate._drift import DRIFT_SHARE, drift, drift_of, first_of
 from bench.gate._exceptions import EXCUSABLE, exceptions, excused, in_force, over, soon_over
-from bench.gate._latency import LATENCY_TOLERANCE, LATENCY_TOLERANCE_REASON, latency, suspicious
+from bench.gate._latency import LATENCY_TOLERANCE, LATENCY_TOLERANCE_REASON, latency, suspicious, threads
 from bench.gate._memory import (
     ARENA_TOLERANCE,
     ARENA_TOLERANCE_REASON,
@@ -52,6 +52,7 @@ __all__ = [
     "Subject",
     "accuracy",
     "agreement",
+    "as_long",
     "conversion",
     "differences",
     "drift",
@@ -79,5 +80,6 @@ __all__ = [
     "soon_over",
     "structure",
     "suspicious",
+    "threads",
     "without_baseline",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.datasets import Array
-from bench.gate._common import Subject, beyond, missing
+from bench.gate._common import Subject, beyond, edited, missing
 from bench.metrics import Metric
 from bench.records import (
     BaselineCell,
@@ -111,20 +111,37 @@ def accuracy(
     if accepted is None:
         return missing(subject, Kind.ACCURACY, "score", baseline)
     consistent = stored is not None and _is_score_of(accepted, metric, stored, labels, trained)
-    if consistent and np.array_equal(answers.predictions, stored) and _same_seeds(answers.score, accepted):  # type: ignore[arg-type]
+    judged = _drift(
+        subject, metric, answers, labels, accepted, stored if consistent else None, allowed, trained, repeats
+    )
+    return judged if consistent else edited(judged, "the baseline's value is not that of its stored predictions")
+
+
+def _drift(
+    subject: Subject,
+    metric: Metric,
+    answers: Answers,
+    labels: Array,
+    accepted: BaselineValue,
+    stored: Array | None,
+    allowed: float,
+    trained: bool,
+    repeats: Repeats | None,
+) -> Judgement:
+    """The judgement by whatever this cell can be judged by; without ``stored`` predictions that is a tolerance."""
+    assert answers.score is not None
+    if stored is not None and np.array_equal(answers.predictions, stored) and _same_seeds(answers.score, accepted):
         return _identical(subject, metric, answers.score, accepted, len(labels), allowed, repeats)
     if repeats is not None:
         return _by_repeats(subject, metric, answers.score, accepted, repeats, allowed)
     if trained:
         return _too_few_repeats(subject, metric, answers.score, accepted)
-    if consistent and metric.correct is not None:
-        assert stored is not None
+    if stored is not None and metric.correct is not None:
         pairs = pair(metric.correct(answers.predictions, labels), metric.correct(stored, labels))
         return _by_pairs(subject, metric, answers.score, accepted, pairs, allowed)
-    if consistent and metric.correct is None:
-        assert stored is not None
+    if stored is not None:
         return _by_bootstrap(subject, metric, answers, accepted, stored, labels, allowed)
-    return _by_tolerance(subject, metric, answers.score, accepted, consistent)
+    return _by_tolerance(subject, metric, answers.score, accepted)
 
 
 def _same_seeds(score: Measurement, accepted: BaselineValue) -> bool:
@@ -138,10 +155,14 @@ def _is_score_of(accepted: BaselineValue, metric: Metric, stored: Array, labels:
     """Whether the accepted value is the score of the stored predictions; not so where it was edited by hand."""
     value = accepted.value
     if trained and accepted.values:
-        if not math.isclose(value, float(np.mean(accepted.values)), abs_tol=1e-6):
+        if not _equal(value, float(np.mean(accepted.values))):
             return False
         value = accepted.values[0]
-    return math.isclose(value, metric.value(stored, labels), abs_tol=1e-6)
+    return _equal(value, metric.value(stored, labels))
+
+
+def _equal(recorded: float, computed: float) -> bool:
+    return math.isclose(recorded, computed, rel_tol=1e-6, abs_tol=1e-6)  # files keep nine digits
 
 
 def _score_judgement(
@@ -290,13 +311,10 @@ def _too_few_repeats(subject: Subject, metric: Metric, score: Measurement, accep
     return _score_judgement(Verdict.ERROR, message, action, metric, score, accepted)
 
 
-def _by_tolerance(
-    subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, consistent: bool
-) -> Judgement:
+def _by_tolerance(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> Judgement:
     """Where no paired test applies: the tolerance alone decides."""
     verdict = beyond(metric.drop(score.value, accepted.value), accepted.tolerance)
-    why = "" if consistent else "; the baseline's value is not that of its stored predictions, so it was edited"
-    message = f"{_versus(subject, metric, score, accepted)}; tolerance {accepted.tolerance:.2f} {metric.unit}{why}"
+    message = f"{_versus(subject, metric, score, accepted)}; tolerance {accepted.tolerance:.2f} {metric.unit}"
     action = "" if verdict is Verdict.PASS else subject.action()
     return _score_judgement(verdict, message, action, metric, score, accepted, detectable=accepted.tolerance)
 

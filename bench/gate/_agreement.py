@@ -18,6 +18,9 @@ KERAS_AGREEMENT = 0.999
 # with nothing wrong).
 REFERENCE_AGREEMENT = 0.95
 REFERENCE_SLACK = 0.05
+# Rounding moves an artifact from the model that it was converted from; another training moves it from its control. All
+# cells of the reference models keep the first below two thirds of the second; another model's artifact has them equal.
+OWN_SHARE = 0.8
 
 
 def agreement(subject: Subject, share_agreeing: Measurement) -> Judgement:
@@ -56,18 +59,46 @@ def _agreeing(
     )
 
 
-def conversion(subject: Subject, agreement: Measurement, parting: str) -> Judgement:
-    """Whether a fake-quantized model's artifact answers as the model did before conversion; a warning, never red."""
+def conversion(
+    subject: Subject, agreement: Measurement, parting: str, with_control: Measurement | None = None
+) -> Judgement:
+    """Whether a fake-quantized model's artifact answers as the model did before conversion.
+
+    A warning where it does so too seldom; red where it is about as far from that model as from its control, so that it
+    must have been made from another.
+    """
     warn = agreement.value < CONVERSION_AGREEMENT
+    stranger = warn and with_control is not None and 1 - agreement.value > OWN_SHARE * (1 - with_control.value)
     message = (
         f"{subject.id}: the artifact answers as the fake-quantized model on {100 * agreement.value:.2f} % of "
         f"{agreement.n} examples; {100 * CONVERSION_AGREEMENT:g} % are expected"
     )
     message = f"{message}; {parting}" if warn and parting else message
+    if stranger and with_control is not None:
+        message = (
+            f"{message}; it answers as its control on {100 * with_control.value:.2f} %: it was made from another model"
+        )
     action = "what was trained is not what is shipped: look at that tensor before the training"
-    verdict = Verdict.WARN if warn else Verdict.PASS
+    verdict = Verdict.REGRESSED if stranger else Verdict.WARN if warn else Verdict.PASS
     return _agreeing(
         "conversion_agreement", "before conversion", verdict, agreement, CONVERSION_AGREEMENT, message, action
+    )
+
+
+def as_long(subject: Subject, steps: Measurement, control: Measurement) -> Judgement:
+    """Whether a cell and its control were trained equally long; their scores say nothing of quantization if not."""
+    same = steps.value == control.value
+    message = f"{subject.id}: fine-tuned for {steps.value:,.0f} steps, its control for {control.value:,.0f}"
+    return Judgement(
+        kind=Kind.ACCURACY,
+        measurement="training_steps",
+        against="control",
+        verdict=Verdict.PASS if same else Verdict.REGRESSED,
+        value=steps.value,
+        reference=control.value,
+        unit="steps",
+        message=message,
+        action="" if same else "train both by the model's 'finetune' recipe; no baseline update accepts this",
     )
 
 

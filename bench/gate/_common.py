@@ -139,6 +139,17 @@ def beyond(change: float, tolerance: float) -> Verdict:
     return Verdict.IMPROVED if change < -tolerance - slack else Verdict.PASS
 
 
+def edited(judged: Judgement, why: str) -> Judgement:
+    """A judgement by a baseline that contradicts itself: it can be red, and never passes."""
+    red = judged.verdict is Verdict.REGRESSED
+    update = {
+        "verdict": judged.verdict if red else Verdict.ERROR,
+        "message": f"{judged.message}; {why}, so it was edited",
+        "action": judged.action if red else "restore the baseline's two files from git",
+    }
+    return judged.model_copy(update=update)
+
+
 def exit_status(verdicts: list[Verdict], interrupted: bool = False) -> Exit:
     """Exit status of a run: a regression is never hidden by an error, nor by an interruption."""
     decided = worst(verdicts)

@@ -11,6 +11,8 @@ from bench.stats import Change, change_of, trimmed_mean
 SUSPICION = 0.05
 # How far two runs of one machine lie apart besides what the spread of their processes shows: other load, another clock.
 BETWEEN_RUNS = 0.003
+# Threads at work, as the time of all to that of the calling one: 1.000 ± .005 with one thread, 1.03 and more with two.
+SEVERAL_AT_WORK = 1.02
 LATENCY_TOLERANCE = 0.01
 LATENCY_TOLERANCE_REASON = "1 %: a change that nobody would act on; beyond it, the spread of fresh processes decides"
 
@@ -54,6 +56,23 @@ def latency(
         faster = -first.change > accepted.tolerance and first.p_below() <= allowed
         verdict = Verdict.IMPROVED if faster else Verdict.PASS
     return _judgement(subject, name, judged, accepted, allowed, verdict, measured=1 if again is None else 2)
+
+
+def threads(subject: Subject, asked: int, at_work: Measurement) -> Judgement | None:
+    """An error where several threads were asked for and one did all the work; None where nothing is wrong."""
+    if asked == 1 or at_work.value >= SEVERAL_AT_WORK:
+        return None
+    return Judgement(
+        kind=Kind.LATENCY,
+        measurement="threads_at_work",
+        against="nothing",
+        verdict=Verdict.ERROR,
+        value=at_work.value,
+        reference=float(asked),
+        unit=at_work.unit,
+        message=f"{subject.id}: {asked} threads were asked for, and one did all the work ({at_work.value:.3f} at work)",
+        action="the runtime ignores the number of threads: look at how it was built and started",
+    )
 
 
 def suspicious(ratio: Measurement, accepted: BaselineValue) -> bool:

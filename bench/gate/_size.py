@@ -2,7 +2,7 @@
 
 import math
 
-from bench.gate._common import Subject, beyond, missing
+from bench.gate._common import Subject, beyond, edited, missing
 from bench.records import (
     BaselineCell,
     Judgement,
@@ -18,9 +18,22 @@ SIZE_TOLERANCE_REASONS = {
 }
 
 
-def sizes(subject: Subject, measured: dict[str, Measurement], baseline: BaselineCell | None) -> list[Judgement]:
-    """Size and gzip size, each against its baseline."""
-    return [_size(subject, name, measured[name], baseline) for name in SIZE_TOLERANCES if name in measured]
+def sizes(
+    subject: Subject,
+    measured: dict[str, Measurement],
+    baseline: BaselineCell | None,
+    artifact_sha256: str | None = None,
+) -> list[Judgement]:
+    """Size and gzip size, each against its baseline.
+
+    Args:
+        artifact_sha256: of what was measured; where the baseline recorded that very file, it has its size too.
+    """
+    found = [_size(subject, name, measured[name], baseline) for name in SIZE_TOLERANCES if name in measured]
+    if baseline is None or artifact_sha256 is None or baseline.artifact_sha256 != artifact_sha256:
+        return found
+    why = "the artifact is that of the baseline, byte for byte, and its recorded size is not"
+    return [edited(judged, why) if judged.measurement == "size" and judged.change else judged for judged in found]
 
 
 def _size(subject: Subject, name: str, size: Measurement, baseline: BaselineCell | None) -> Judgement:

@@ -25,7 +25,7 @@ OTHER_RUNTIMES: tuple[Runtime, ...] = ("litert-builtin", "litert-reference")
 OTHER_EXAMPLES = 300  # reference kernels are up to 50 times slower
 KEPT_OUTPUTS = 1000
 KEPT_VALUES = 200_000
-_PREDICTIONS = "predictions.npy"
+PREDICTIONS = "predictions.npy"
 _OUTPUTS = "outputs.npy"
 _FACTS = "facts.json"
 
@@ -55,7 +55,7 @@ class Evaluation:
 
 def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Evaluation | None:
     """The evaluation of an artifact if the store has it."""
-    folder = store.get(digest(_ingredients(artifact_sha256, model)))
+    folder = store.get(digest(recipe(artifact_sha256, model)))
     return None if folder is None else _read(folder, model, cached=True)
 
 
@@ -70,14 +70,14 @@ def evaluate(artifact: Path, artifact_sha256: str, model: ReferenceModel, store:
     try:
         outputs = LiteRT(artifact, stateful=model.stateful).run(inputs)
         facts["nonfinite"] = nonfinite_examples(outputs)
-        files[_PREDICTIONS] = _npy(model.metric.predict(outputs, inputs))
+        files[PREDICTIONS] = _npy(model.metric.predict(outputs, inputs))
         files[_OUTPUTS] = _npy(first_outputs(outputs))
         files |= _on_other_runtimes(artifact, model, inputs, facts)
     except REFUSING as refusal:
         facts["refusal"] = f"LiteRT cannot run it: {refusal_words(refusal)}"
-    recipe = _ingredients(artifact_sha256, model)
+    made_of = recipe(artifact_sha256, model)
     files[_FACTS] = json.dumps(facts).encode()
-    return _read(store.put(digest(recipe), files, recipe), model, cached=False)
+    return _read(store.put(digest(made_of), files, made_of), model, cached=False)
 
 
 def _npy(array: Array) -> bytes:
@@ -106,7 +106,8 @@ def _on_other_runtimes(
     return files
 
 
-def _ingredients(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
+def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
+    """Everything that decides an evaluation."""
     return {
         "what": "evaluation",
         "artifact": artifact_sha256,
@@ -123,7 +124,9 @@ def _read(folder: Path, model: ReferenceModel, cached: bool) -> Evaluation:
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     if "refusal" in facts:
         return Evaluation(None, float("nan"), 0, cached, refusal=str(facts["refusal"]))
-    predictions = np.load(folder / _PREDICTIONS, allow_pickle=False)
+    predictions = np.load(folder / PREDICTIONS, allow_pickle=False)
+    if len(predictions) != len(model.pack().test):
+        raise ValueError(f"{folder.name[:12]} holds {len(predictions)} answers to {len(model.pack().test)} examples")
     nonfinite = int(facts["nonfinite"])
     score = float("nan") if nonfinite else model.metric.value(predictions, model.pack().test.y)
     outputs = np.load(folder / _OUTPUTS, allow_pickle=False)
@@ -151,8 +154,8 @@ def float_predictions(model: ReferenceModel, train_seed: int | None, store: Stor
     if folder is None:
         inputs = model.prepare(model.pack().test.x)
         predictions = model.metric.predict(floats.predict(model, inputs), inputs)
-        folder = store.put(digest(recipe), {_PREDICTIONS: _npy(predictions)}, recipe)
-    return np.asarray(np.load(folder / _PREDICTIONS, allow_pickle=False))
+        folder = store.put(digest(recipe), {PREDICTIONS: _npy(predictions)}, recipe)
+    return np.asarray(np.load(folder / PREDICTIONS, allow_pickle=False))
 
 
 def _has_own(model: ReferenceModel, train_seed: int | None) -> bool:

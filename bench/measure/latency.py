@@ -93,6 +93,10 @@ class Latency:
         """Control / yardstick, one value a process: moves when the runtime itself is slower."""
         return [process["control"].typical / process["yardstick"].typical for process in self.processes]
 
+    def threads_at_work(self) -> list[float]:
+        """Threads that had a share in the control, to those in the yardstick, which is one: one value a process."""
+        return [p["control"].threads_at_work / p["yardstick"].threads_at_work for p in self.processes]
+
     def disturbed(self) -> float:
         """Share of blocks that others interrupted."""
         calm = [blocks.undisturbed for process in self.processes for blocks in process.values()]
@@ -185,6 +189,6 @@ def _run_worker(job: dict[str, Any], threads: int, seconds: float) -> Process:
     except ValueError:
         raise LatencyFailed(f"the timing process wrote no result but {done.stdout[:80]!r}") from None
     return {
-        name: Blocks(*(np.array(blocks[clock]) for clock in ("seconds", "own", "every")), threads)
+        name: Blocks(np.array(blocks["seconds"]), np.array(blocks["own"]), np.array(blocks["every"]), threads)
         for name, blocks in result.items()
     }

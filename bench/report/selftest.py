@@ -1,14 +1,13 @@
-"""The selftest as Markdown: caught and planted by kind, by strength, and the false reds with their bound."""
+"""The selftest as Markdown: caught and planted by host, by kind and strength, and the false reds with their bound."""
 
-from scipy import stats
 from tabulate import tabulate
 
 from bench.records import Planted, Selftest
+from bench.report import selftest_flips, selftest_latency
+from bench.stats import upper_bound
+from bench.variants import VARIANTS
 
-
-def upper_bound(reds: int, runs: int) -> float:
-    """Exact one-sided 95 % upper bound of a rate (Clopper & Pearson 1934)."""
-    return 1.0 if reds >= runs else float(stats.beta.ppf(0.95, reds + 1, runs - reds))
+PLACES = {"pipeline": "the pipeline", "memory": "memory"}
 
 
 def render(found: Selftest) -> str:
@@ -16,31 +15,68 @@ def render(found: Selftest) -> str:
     harmful = [one for one in found.plants if one.harmful]
     missed = [one for one in harmful if not one.caught]
     kinds = len({one.plant for one in found.plants})
-    bound = 100 * upper_bound(found.false_reds, found.null_runs)
     lines = [
         f"# Selftest: {len(harmful) - len(missed)} of {len(harmful)} harmful plants caught",
         "",
-        f"- {len(found.plants)} plants of {kinds} kinds in `{found.model}/{found.variant}`, each made, measured on the "
-        "whole test split and judged for real.",
-        "- Harmful: a drop of 0.3 pp or more, a growth of 1 % or more, anything that changes what the artifact is made "
-        "of, anything that cannot be run.",
+        f"- {len(found.plants)} plants of {kinds} kinds in `{found.model}`, each made, measured and judged for real, "
+        "on the whole test split.",
+        "- Harmful in a converted artifact: a drop of 0.3 pp or more, a growth of 1 % or more, another structure, "
+        "anything that cannot be run.",
+        "- Harmful in what trains: a drop that the judge says it can resolve, another structure, a control or a "
+        "shipped model that is not the one it is compared as.",
+        "- Harmful in the pipeline: everything, for the run judges something else than it says.",
+        "- Harmful in memory: 5 % or more of what the process held, and any larger arena.",
         _by_accuracy(found.plants),
-        f"- False reds: {found.false_reds} in {found.null_runs} conversions of the healthy model "
-        f"(95 % upper bound {bound:.1f} %).",
-        "- Not planted here: latency, memory, and whatever trains.",
+        _nulls("conversions of the healthy model", found.false_reds, found.null_runs),
     ]
+    if found.trained_null_runs:
+        of = "healthy trainings with other seeds"
+        lines.append(_nulls(of, found.trained_false_reds, found.trained_null_runs))
+    if found.memory_null_runs:
+        of = "reruns of memory, drawn from recorded fresh processes"
+        lines.append(_nulls(of, found.memory_false_reds, found.memory_null_runs))
+    lines += ["", _by_host(found.plants)]
     if missed:
         lines += ["", "## Missed", "", *(f"- {_named(one)}" for one in missed)]
-    return "\n".join([*lines, "", "## By kind and strength", "", _table(found.plants)]) + "\n"
+    for host, members in _hosts(found.plants).items():
+        lines += ["", f"## In {host}", "", _table(members)]
+    parts = ["\n".join(lines) + "\n"]
+    parts += [selftest_flips.render(found.flips)] if found.flips else []
+    parts += [selftest_latency.render(found.latency)] if found.latency else []
+    return "\n".join(parts)
+
+
+def _nulls(of: str, reds: int, runs: int) -> str:
+    return f"- False reds: {reds} in {runs} {of} (95 % upper bound {100 * upper_bound(reds, runs):.1f} %)."
+
+
+def _hosts(plants: list[Planted]) -> dict[str, list[Planted]]:
+    """Plants by what they are planted in: converted artifacts, what trains, the pipeline, memory."""
+    groups: dict[str, list[Planted]] = {}
+    for one in plants:
+        variant = VARIANTS.get(one.host)
+        in_variant = "what trains" if variant and variant.trained else "converted artifacts"
+        groups.setdefault(in_variant if variant else PLACES[one.host], []).append(one)
+    return groups
+
+
+def _by_host(plants: list[Planted]) -> str:
+    rows = []
+    for host, members in _hosts(plants).items():
+        harmful = [one for one in members if one.harmful]
+        kinds = len({one.plant for one in members})
+        rows.append([host, kinds, len(members), len(harmful), sum(one.caught for one in harmful)])
+    return tabulate(rows, headers=["planted in", "kinds", "plants", "harmful", "caught"], tablefmt="github")
 
 
 def _by_accuracy(plants: list[Planted]) -> str:
     """How far the paired test alone would have got: it has to tell a drop from as many examples lost as gained."""
-    dropped = [one for one in plants if one.drop is not None and one.drop >= 0.3]
+    converted = _hosts(plants).get("converted artifacts", [])
+    dropped = [one for one in converted if one.drop is not None and one.drop >= 0.3]
     alone = sum("accuracy" in one.caught_by for one in dropped)
     return (
-        f"- The accuracy test alone called {alone} of the {len(dropped)} drops of 0.3 pp or more red; the others "
-        "changed too many answers both ways."
+        f"- In converted artifacts the accuracy test alone called {alone} of the {len(dropped)} drops of 0.3 pp or "
+        "more red; the others changed too many answers both ways."
     )
 
 
@@ -62,12 +98,18 @@ def _table(plants: list[Planted]) -> str:
                 plant,
                 strength,
                 members[0].where,
-                f"{sum(drops) / len(drops):+.2f} pp" if drops else "not run",
-                f"{100 * members[0].growth:+.2f} %",
+                f"{sum(drops) / len(drops):+.2f} pp" if drops else "–",
+                f"{100 * members[0].growth:+.2f} %" if members[0].host != "pipeline" else "–",
                 f"{sum(one.caught for one in harmful)} of {len(harmful)}" if harmful else "–",
                 f"{sum(one.caught for one in members)} of {len(members)}",
-                ", ".join(sorted({kind for one in members for kind in one.caught_by})),
+                ", ".join(sorted({kind for one in members for kind in one.caught_by})) or _calm(members),
+                ", ".join(sorted({check for one in members for check in one.checks})),
             ]
         )
-    headers = ["plant", "strength", "where", "mean drop", "size", "harmful caught", "all caught", "by"]
+    headers = ["plant", "strength", "where", "mean drop", "growth", "harmful caught", "all caught", "by", "red"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def _calm(members: list[Planted]) -> str:
+    """The worst verdict of what was not called red."""
+    return ", ".join(sorted({f"({one.verdict})" for one in members if one.verdict is not None}))

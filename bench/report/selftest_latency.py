@@ -2,15 +2,10 @@
 
 from collections.abc import Iterable
 
-from scipy import stats
 from tabulate import tabulate
 
 from bench.records import LatencyNull, LatencySelftest
-
-
-def upper_bound(reds: int, runs: int) -> float:
-    """Exact one-sided 95 % upper bound of a rate (Clopper & Pearson 1934)."""
-    return 1.0 if reds >= runs else float(stats.beta.ppf(0.95, reds + 1, runs - reds))
+from bench.stats import upper_bound
 
 
 def render(found: LatencySelftest) -> str:
@@ -54,13 +49,19 @@ def _false_reds(found: LatencySelftest) -> str:
     for null in found.nulls:
         judged = null.runs * null.cells
         rows.append(
-            [f"{null.where}: {judged} judgements", *(f"{100 * null.red_judgements[r] / judged:.2f} %" for r in rules)]
+            [f"{null.where}: {judged} judgements", *(_rate(null.red_judgements, rule, judged) for rule in rules)]
         )
         rows.append([f"{null.where}: {null.runs} runs of {null.cells} cells", *(_runs(null, rule) for rule in rules)])
     return tabulate(rows, headers=["", *rules], tablefmt="github", disable_numparse=True)
 
 
+def _rate(reds: dict[str, int], rule: str, judged: int) -> str:
+    return f"{100 * reds[rule] / judged:.2f} %" if rule in reds else ""
+
+
 def _runs(null: LatencyNull, rule: str) -> str:
+    if rule not in null.red_runs:
+        return ""
     reds = null.red_runs[rule]
     return f"{100 * reds / null.runs:.1f} % (≤ {100 * upper_bound(reds, null.runs):.1f} %)"
 

@@ -66,8 +66,8 @@ RUNTIME = [
     for percent in (3, 5, 10)
 ]
 NO_XNNPACK = Condition("XNNPACK off", "", "control_to_yardstick", {"runtime": "litert-builtin"})
-TWO_THREADS = Condition("healthy", "2 threads", "control_to_yardstick", {}, threads=2)
-THREAD_TOO_FEW = Condition("a thread too few", "1 of 2", "control_to_yardstick", {})
+THREAD_TOO_FEW = Condition("a thread too few", "1 of 2", "threads_at_work", {})
+TWO_THREADS = Condition("healthy", "2 threads", "threads_at_work", {}, threads=2)
 
 
 def record(
@@ -98,14 +98,18 @@ def record(
 # ---------------------------------------------------------------- rules
 
 
+SUBJECT = gate.Subject("selftest", "latency", "reports/selftest")
+
+
 def _our_rule(name: str, old: list[Process], new: list[Process], again: list[Process], share: float) -> bool:
     """Whether the gate's own judge ends red."""
+    if name == "threads_at_work":
+        return gate.threads(SUBJECT, 2, measured.latency(Latency(new))[name]) is not None
     accepted = _accepted(measured.latency(Latency(old))[name])
     ratio = measured.latency(Latency(new))[name]
     second = measured.latency(Latency(again))[name] if gate.suspicious(ratio, accepted) else None
     baseline = BaselineCell(latency={"here": accepted})
-    subject = gate.Subject("selftest", "latency", "reports/selftest")
-    return gate.latency(subject, name, ratio, baseline, "here", share, second).verdict is Verdict.REGRESSED
+    return gate.latency(SUBJECT, name, ratio, baseline, "here", share, second).verdict is Verdict.REGRESSED
 
 
 def _accepted(ratio: Any) -> BaselineValue:
@@ -216,40 +220,42 @@ def run(
     model: ReferenceModel, control: Path, variant: Path, quick: bool, say: Callable[[str], None]
 ) -> LatencySelftest:
     """Record, resample, judge."""
-    per_run = PER_RUN // 2 if quick else PER_RUN
+    per_run, trials = (PER_RUN // 2, 20) if quick else (PER_RUN, 200)
     least = 3 * per_run
-    if quick:
-        chosen = [SLOWER[-1], NO_XNNPACK]
-        pools = record(model, control, variant, {HEALTHY: least, **dict.fromkeys(chosen, least)}, True, say)
-        nulls = [null_runs(pools[HEALTHY], 20, CELLS, per_run, "loaded")]
-        trials = 20
-    else:
-        chosen = [*SLOWER, *RUNTIME, NO_XNNPACK]
-        counts = {HEALTHY: 6 * per_run, TWO_THREADS: least, THREAD_TOO_FEW: least, **dict.fromkeys(chosen, least)}
-        pools = record(model, control, variant, counts, True, say)
-        idle = record(model, control, variant, {HEALTHY: least}, False, say, seed=1)[HEALTHY]
-        nulls = [
-            null_runs(pools[HEALTHY], 300, CELLS, per_run, "loaded"),
-            null_runs(idle, 100, CELLS, per_run, "baseline recorded idle, run loaded", pools[HEALTHY]),
-            null_runs(pools[HEALTHY], 100, CELLS, per_run, "baseline recorded loaded, run idle", idle),
-        ]
-        trials = 200
-    plants = [planted(one, pools[HEALTHY], pools[one], trials, per_run) for one in chosen]
+    chosen = [SLOWER[-1], NO_XNNPACK] if quick else [*SLOWER, *RUNTIME, NO_XNNPACK]
+    counts = dict.fromkeys([*chosen, THREAD_TOO_FEW, TWO_THREADS], least)
+    counts[HEALTHY] = least if quick else 2 * least
+    pools = record(model, control, variant, counts, True, say)
+    healthy = pools[HEALTHY]
+    nulls = [null_runs(healthy, 20 if quick else 300, CELLS, per_run, "loaded")]
     if not quick:
-        plants.append(planted(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], trials, per_run))
-    spreads = {
-        name: float(
-            np.std(getattr(Latency(pools[HEALTHY]), of)(), ddof=1) / np.mean(getattr(Latency(pools[HEALTHY]), of)())
-        )
-        for name, of in (("latency_ratio", "ratios"), ("control_to_yardstick", "control_to_yardstick"))
-    }
+        idle = record(model, control, variant, {HEALTHY: least}, False, say, seed=1)[HEALTHY]
+        nulls.append(null_runs(idle, 100, CELLS, per_run, "baseline recorded idle, run loaded", healthy))
+        nulls.append(null_runs(healthy, 100, CELLS, per_run, "baseline recorded loaded, run idle", idle))
+    plants = [planted(one, healthy, pools[one], trials, per_run) for one in chosen]
+    plants.append(planted(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], trials, per_run))
+    nulls.append(_threads_kept(pools[TWO_THREADS], trials, per_run))
     return LatencySelftest(
         recordings={f"{one.name} {one.strength}".strip(): len(pool) for one, pool in pools.items()},
         processes=per_run,
         seconds=SECONDS,
         share=SHARE,
-        spread=spreads,
-        disturbed=Latency(pools[HEALTHY]).disturbed(),
+        spread=_spread(Latency(healthy)),
+        disturbed=Latency(healthy).disturbed(),
         plants=plants,
         nulls=nulls,
     )
+
+
+def _threads_kept(pool: list[Process], trials: int, per_run: int) -> LatencyNull:
+    """How often two threads that both work are called one."""
+    random = np.random.default_rng(2)
+    reds = sum(_our_rule("threads_at_work", [], _draw(pool, random, per_run)[0], [], SHARE) for _ in range(trials))
+    where = "two threads, both at work"
+    return LatencyNull(where=where, runs=trials, cells=1, red_judgements={OURS: reds}, red_runs={OURS: reds})
+
+
+def _spread(timed: Latency) -> dict[str, float]:
+    """By measurement, standard deviation of one process as a fraction."""
+    values = {"latency_ratio": timed.ratios(), "control_to_yardstick": timed.control_to_yardstick()}
+    return {name: float(np.std(one, ddof=1) / np.mean(one)) for name, one in values.items()}

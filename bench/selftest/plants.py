@@ -14,7 +14,7 @@ import numpy as np
 from bench.build import StoreWorkbench
 from bench.datasets import Array, Inputs, length, rows
 from bench.records import Kind
-from bench.structure import COMPUTE
+from bench.selftest.flatbuffer import edited, layers, repacked
 from bench.variants import VARIANTS
 
 HOST = "ptq_static_wi8_ai8"
@@ -39,10 +39,12 @@ class Plant:
     """A kind of regression.
 
     Attributes:
-        where: what is broken: ``weights``, ``bias``, ``ranges``, ``calibration``, ``conversion`` or ``file``.
+        where: what is broken: ``weights``, ``bias``, ``ranges``, ``calibration``, ``conversion``, ``operators`` or
+            ``file``.
         seen_by: kind of the check that has to see it.
         strengths: of which the first is the weakest.
         make: (ground, strength, random generator) -> the broken artifact.
+        host: the variant whose artifact is broken.
     """
 
     name: str
@@ -50,54 +52,7 @@ class Plant:
     seen_by: Kind
     strengths: tuple[Strength, ...]
     make: Callable[[Ground, Any, np.random.Generator], bytes] = field(repr=False)
-
-
-def edited(artifact: bytes, change: Callable[[Any], None]) -> bytes:
-    """The artifact with its flatbuffer's objects changed; aligned anew, so compare with an artifact packed likewise."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(artifact, 0))
-    change(model)
-    builder = flatbuffers.Builder(len(artifact))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def repacked(artifact: bytes) -> bytes:
-    """The same artifact, packed as an edited one is."""
-    return edited(artifact, lambda _: None)
-
-
-# ---------------------------------------------------------------- reaching into the flatbuffer
-
-
-@dataclass
-class _Layer:
-    """A compute operator's weights and bias, to be read and written in place."""
-
-    model: Any
-    operator: Any
-
-    def tensor(self, slot: int) -> Any:
-        return self.model.subgraphs[0].tensors[self.operator.inputs[slot]]
-
-    def read(self, slot: int, dtype: str) -> Array:
-        tensor = self.tensor(slot)
-        stored = np.asarray(self.model.buffers[tensor.buffer].data, dtype=np.uint8)
-        return stored.view(dtype).reshape(tensor.shape).copy()
-
-    def write(self, slot: int, values: Array) -> None:
-        buffer = self.model.buffers[self.tensor(slot).buffer]
-        buffer.data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-
-
-def _layers(model: Any) -> list[_Layer]:
-    from ai_edge_litert import schema_py_generated as schema
-
-    names = {getattr(schema.BuiltinOperator, name) for name in COMPUTE}
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    return [_Layer(model, op) for op in model.subgraphs[0].operators if codes[op.opcodeIndex] in names]
+    host: str = HOST
 
 
 def _on_weights(
@@ -107,7 +62,7 @@ def _on_weights(
 
     def make(ground: Ground, strength: Any, random: np.random.Generator) -> bytes:
         def apply(model: Any) -> None:
-            layer = _layers(model)[which]
+            layer = layers(model)[which]
             layer.write(1, change(layer.read(1, "int8"), strength, random).astype(np.int8))
 
         return edited(ground.artifact, apply)
@@ -124,7 +79,7 @@ def _on_activations(change: Callable[[Any, Any], None]) -> Callable[[Ground, Any
     def make(ground: Ground, strength: Any, _random: np.random.Generator) -> bytes:
         def apply(model: Any) -> None:
             tensors = model.subgraphs[0].tensors
-            first = tensors[_layers(model)[0].operator.outputs[0]].quantization
+            first = tensors[layers(model)[0].operator.outputs[0]].quantization
             scale, zero = float(first.scale[0]), int(first.zeroPoint[0])
             for found in [tensor.quantization for tensor in tensors if tensor.quantization is not None]:
                 one = found.scale is not None and len(found.scale) == 1
@@ -198,7 +153,7 @@ def _truncated(ground: Ground, _strength: Strength, _random: np.random.Generator
         from bench.structure import read
 
         floats = [t for t in read(ground.bench.float_artifact()).tensors if t.data is not None and t.dtype == "float32"]
-        for layer in _layers(model):
+        for layer in layers(model):
             stored = layer.read(1, "int8")
             exact = next(t.values() for t in floats if t.shape == stored.shape)
             scales = np.asarray(layer.tensor(1).quantization.scale)
@@ -210,7 +165,7 @@ def _truncated(ground: Ground, _strength: Strength, _random: np.random.Generator
 
 def _zero_bias(ground: Ground, which: int, _random: np.random.Generator) -> bytes:
     def apply(model: Any) -> None:
-        layer = _layers(model)[which]
+        layer = layers(model)[which]
         layer.write(2, np.zeros_like(layer.read(2, "int32")))
 
     return edited(ground.artifact, apply)
@@ -218,7 +173,7 @@ def _zero_bias(ground: Ground, which: int, _random: np.random.Generator) -> byte
 
 def _no_bias(ground: Ground, which: int, _random: np.random.Generator) -> bytes:
     def apply(model: Any) -> None:
-        layer = _layers(model)[which]
+        layer = layers(model)[which]
         model.buffers[layer.tensor(2).buffer].data = None
         layer.operator.inputs = [*layer.operator.inputs[:2], -1]
 
@@ -230,7 +185,7 @@ def _no_bias(ground: Ground, which: int, _random: np.random.Generator) -> bytes:
 
 def _weight_scale(ground: Ground, factor: float, _random: np.random.Generator) -> bytes:
     def apply(model: Any) -> None:
-        quantization = _layers(model)[0].tensor(1).quantization
+        quantization = layers(model)[0].tensor(1).quantization
         quantization.scale = [scale * factor for scale in quantization.scale]
 
     return edited(ground.artifact, apply)

@@ -15,9 +15,9 @@ import numpy as np
 from bench import acceptance_memory, gate, measured
 from bench.measure import memory
 from bench.measure.memory import Memory
-from bench.plants import edited
-from bench.records import Accepted, BaselineCell, Cell, Judgement, Verdict
+from bench.records import Accepted, BaselineCell, Cell, Judgement, Kind, Planted, Verdict, worst
 from bench.reference import ReferenceModel
+from bench.selftest.flatbuffer import edited
 
 HELD = (0.02, 0.05, 0.10)
 MUST_BE_CAUGHT = 0.05
@@ -36,30 +36,6 @@ class MemoryPlant:
 
     name: str
     make: Callable[[bytes], bytes]
-
-
-@dataclass(frozen=True)
-class Caught:
-    """What the gate did with one planted regression.
-
-    Attributes:
-        strength: fraction of the healthy peak that is held besides; 0 for a broken artifact.
-        growth: of the measurement that has to see it, as a fraction.
-        harmful: whether it has to be caught.
-        caught_by: measurements that were called red.
-    """
-
-    plant: str
-    strength: float
-    seed: int
-    growth: float
-    harmful: bool
-    caught_by: list[str]
-
-    @property
-    def caught(self) -> bool:
-        """Called red, by any measurement."""
-        return bool(self.caught_by)
 
 
 # ---------------------------------------------------------------- artifacts
@@ -219,43 +195,63 @@ def _red(judgements: list[Judgement]) -> list[str]:
 # ---------------------------------------------------------------- what comes out
 
 
-def planted(trial: MemoryTrial, seeds: int, say: Callable[[str], None]) -> Iterator[Caught]:
+def planted(trial: MemoryTrial, seeds: int, say: Callable[[str], None]) -> Iterator[Planted]:
     """Every artifact and every strength of held memory, for several seeds: fresh processes and another baseline."""
     for seed in range(seeds):
         for plant in ARTIFACTS:
-            yield _told(_artifact(trial, plant, seed), say)
+            yield _told(grown(trial, plant, seed), say)
         for strength in HELD:
             for where in ("variant", "control"):
-                yield _told(_held(trial, strength, where, seed), say)
+                yield _told(held(trial, strength, where, seed), say)
 
 
-def _told(found: Caught, say: Callable[[str], None]) -> Caught:
-    verdict = f"red by {', '.join(found.caught_by)}" if found.caught else "green"
-    say(f"{found.plant}: {verdict}, {100 * found.growth:+.1f} %")
+def _told(found: Planted, say: Callable[[str], None]) -> Planted:
+    verdict = f"red by {', '.join(found.checks)}" if found.caught else "green"
+    say(f"{found.plant} {found.strength}: {verdict}, {100 * found.growth:+.1f} %")
     return found
 
 
-def _artifact(trial: MemoryTrial, plant: MemoryPlant, seed: int) -> Caught:
+def _planted(
+    name: str, where: str, strength: str, seed: int, growth: float, harmful: bool, judged: list[Judgement]
+) -> Planted:
+    red = _red(judged)
+    return Planted(
+        plant=name,
+        where=where,
+        strength=strength,
+        seed=seed,
+        host="memory",
+        seen_by=Kind.MEMORY,
+        growth=growth,
+        harmful=harmful,
+        caught=bool(red),
+        caught_by=[Kind.MEMORY] if red else [],
+        checks=red,
+        verdict=worst([judgement.verdict for judgement in judged]),
+    )
+
+
+def grown(trial: MemoryTrial, plant: MemoryPlant, seed: int) -> Planted:
+    """An artifact that needs more."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         path = Path(folder) / "artifact.tflite"
         path.write_bytes(plant.make(trial.variant.read_bytes()))
         taken = memory.measure(path, trial.model)
-    judgements = trial.judge(seed, variant=taken)
+    judged = trial.judge(seed, variant=taken)
     healthy = trial.healthy["variant"].arena
     if not healthy or taken.arena is None:
         raise ValueError(f"{trial.variant}: the builtin kernels plan no arena for it: {taken.no_arena}")
-    growth = taken.arena / healthy - 1
-    return Caught(plant.name, 0.0, seed, growth, harmful=True, caught_by=_red(judgements))
+    return _planted(plant.name, "arena", "", seed, taken.arena / healthy - 1, True, judged)
 
 
-def _held(trial: MemoryTrial, strength: float, where: Where, seed: int) -> Caught:
+def held(trial: MemoryTrial, strength: float, where: Where, seed: int) -> Planted:
+    """A process that holds more."""
     artifact = trial.variant if where == "variant" else trial.control
     taken = memory.measure(artifact, trial.model, held=int(strength * trial.healthy[where].peak()))
-    judgements = trial.judge(seed, **{where: taken})
+    judged = trial.judge(seed, **{where: taken})
     growth = taken.peak() / trial.healthy[where].peak() - 1
-    harmful = strength >= MUST_BE_CAUGHT
-    name = f"{100 * strength:g} % more held by the {where}'s process"
-    return Caught(name, strength, seed, growth, harmful, _red(judgements))
+    name = f"held by the {where}'s process"
+    return _planted(name, "process", f"{100 * strength:g} %", seed, growth, strength >= MUST_BE_CAUGHT, judged)
 
 
 def null_runs(trial: MemoryTrial, count: int) -> list[bool]:

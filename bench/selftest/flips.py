@@ -15,6 +15,7 @@ from bench.reference import ReferenceModel
 
 # (net examples lost, discordant pairs) of 10,000: 30 net flips are 0.3 pp.
 LOSSES = [(10, 20), (20, 30), (25, 40), (30, 40), (50, 80)]
+PROMISED = 30
 CHANCE = [10, 40, 160]
 FIXED_PP = 0.1
 OURS, FIXED = "quantbench", "drop beyond 0.1 pp"
