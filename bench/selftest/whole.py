@@ -20,6 +20,14 @@ Say = Callable[[str], None]
 Found = tuple[list[Planted], list[bool]]
 
 
+@dataclass(frozen=True)
+class Files:
+    """A healthy int8 artifact and its float control, as files for other processes to load."""
+
+    variant: Path
+    control: Path
+
+
 def _silent(_line: str) -> None:
     pass
 
@@ -53,14 +61,6 @@ def planted_in_memory(model: ReferenceModel, files: Files, quick: bool, say: Say
     """Artifacts whose arena grew, and processes that hold more."""
     trial = memory.MemoryTrial(model, files.variant, files.control, 6 if quick else memory.RECORDINGS)
     return list(memory.planted(trial, 1 if quick else FULL_SEEDS, say)), memory.null_runs(trial, 20 if quick else 300)
-
-
-@dataclass(frozen=True)
-class Files:
-    """A healthy int8 artifact and its float control, as files for other processes to load."""
-
-    variant: Path
-    control: Path
 
 
 @contextmanager
