@@ -7,11 +7,24 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from bench import gate, measured
 from bench.cli import main
-from bench.records import Kind, Planted, Selftest, Sight, Verdict, write_json
+from bench.measure.latency import Blocks, Latency
+from bench.records import (
+    FlipRate,
+    Kind,
+    LatencyNull,
+    LatencyPlant,
+    LatencySelftest,
+    Planted,
+    Selftest,
+    Sight,
+    Verdict,
+    write_json,
+)
 from bench.reference import load_models
 from bench.report.selftest import render
-from bench.selftest import artifact, pipeline, training, whole
+from bench.selftest import artifact, as_good_as_promised, latency, pipeline, training, whole
 from bench.selftest.artifact import Trial
 from bench.selftest.operators import DYNAMIC, INT_IO
 from bench.selftest.plants import HOST, Plant
@@ -110,7 +123,8 @@ def test_a_healthy_place_is_green(place: Place, tmp_path: Path) -> None:
 
 
 def test_a_healthy_artifact_made_again_is_green(trials: dict[str, Trial]) -> None:
-    assert artifact.null_runs(trials[HOST], 2) == [False, False]
+    recorded = artifact.record(trials[HOST].model, 2)
+    assert artifact.null_runs(trials[HOST], recorded, 2) == [False, False]
 
 
 def test_at_least_forty_eight_kinds_by_distinct_names() -> None:
@@ -147,7 +161,7 @@ def test_the_report_names_what_was_missed_and_bounds_the_false_reds(tmp_path: Pa
     assert render(Selftest.model_validate_json((tmp_path / "selftest.json").read_text())) == text
     assert text.startswith("# Selftest: 3 of 4 harmful plants caught")
     assert "## Missed\n\n- p 1, seed 0: drop +0.50 pp" in text
-    assert "0 in 30 conversions of the healthy model (95 % upper bound 9.5 %)" in text
+    assert "False reds: 0 in 30 runs drawn from healthy artifacts, each made in a fresh process under load" in text
     for host in ("converted artifacts", "what trains", "the pipeline"):
         assert f"## In {host}\n" in text
     assert upper_bound(3, 3) == 1.0
@@ -161,6 +175,10 @@ def test_a_missed_plant_makes_the_command_red(
     monkeypatch.setattr("sys.argv", ["quantbench", "selftest", "--quick", "--report-dir", str(tmp_path)])
     monkeypatch.setattr(whole, "planted_in_pipeline", lambda *_: [])
     monkeypatch.setattr(whole, "in_a_process_of_its_own", lambda *_: lambda: ([], []))
+    monkeypatch.setattr(whole, "healthy_runs", lambda *_: [False])
+    monkeypatch.setattr(whole, "planted_in_memory", lambda *_: ([], []))
+    monkeypatch.setattr(whole, "flipped", lambda *_: [])
+    monkeypatch.setattr(latency, "run", lambda *_: None)
     for planted, status in (([grown], 0), ([nothing, grown], 1)):
         monkeypatch.setattr(artifact, "PLANTS", planted)
         with pytest.raises(SystemExit) as ended:
@@ -168,3 +186,75 @@ def test_a_missed_plant_makes_the_command_red(
         assert ended.value.code == status
     assert "- nothing , seed 0: drop +0.00 pp" in capsys.readouterr().out
     assert (tmp_path / "selftest.json").is_file()
+
+
+def _processes(slower: float, count: int, seed: int) -> list[dict[str, Blocks]]:
+    """Made-up timing processes: 1 % from one to the next, some blocks interrupted, the variant slower by a fraction."""
+    random = np.random.default_rng(seed)
+
+    def blocks(micro: float) -> Blocks:
+        own = 1e-6 * micro * (1 + 0.01 * random.random(40)) * (1 + 0.005 * random.standard_normal())
+        interrupted = np.where(random.random(40) < 0.2, 1e-3, 0.0)
+        return Blocks(own + interrupted, own, own)
+
+    speeds = {"control": 15.0, "variant": 12.0 * (1 + slower), "yardstick": 48.0}
+    return [{name: blocks(micro) for name, micro in speeds.items()} for _ in range(count)]
+
+
+def test_a_slowdown_is_caught_and_nothing_is_red_for_nothing() -> None:
+    healthy = _processes(0.0, 36, seed=0)
+    slower = latency.planted(latency.SLOWER[1], healthy, _processes(0.03, 36, seed=1), trials=20, per_run=12)
+    assert slower.caught[latency.OURS] == 20
+    null = latency.null_runs(healthy, runs=5, cells=28, per_run=12, where="made up")
+    assert null.red_judgements[latency.OURS] == 0
+    assert null.red_judgements["mean beyond 1 %"] > 0  # its mean takes the interruptions in
+
+
+def test_one_thread_where_two_were_asked_for_is_an_error() -> None:
+    one = measured.latency(Latency(_processes(0.0, 6, seed=0)))["threads_at_work"]
+    subject = gate.Subject("m", "v", "reports/r")
+    found = gate.threads(subject, 2, one)
+    assert found is not None
+    assert found.verdict is Verdict.ERROR
+    assert "2 threads were asked for, and one did all the work" in found.message
+    assert gate.threads(subject, 1, one) is None
+    assert gate.threads(subject, 2, one.model_copy(update={"value": 1.06})) is None
+
+
+def _timed(caught: int, red_runs: int) -> LatencySelftest:
+    ours = latency.OURS
+    return LatencySelftest(
+        recordings={"healthy": 36},
+        processes=12,
+        seconds=0.25,
+        share=1e-3,
+        spread={"latency_ratio": 0.01, "control_to_yardstick": 0.01},
+        disturbed=0.0,
+        plants=[
+            LatencyPlant(plant="p", strength=strength, measurement="m", trials=200, caught={ours: times})
+            for strength, times in (("2 %", 0), ("3 %", caught))
+        ],
+        nulls=[LatencyNull(where="here", runs=300, cells=28, red_judgements={ours: 9}, red_runs={ours: red_runs})],
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "good"),
+    [
+        ({}, True),
+        ({"false_reds": 1}, False),
+        ({"memory_false_reds": 1}, False),
+        ({"plants": [one(False)]}, False),
+        ({"latency": _timed(198, 3)}, True),
+        ({"latency": _timed(197, 3)}, False),
+        ({"latency": _timed(200, 4)}, False),
+        ({"flips": [FlipRate(net=30, discordant=40, trials=100, red={"quantbench": 98})]}, False),
+        ({"flips": [FlipRate(net=0, discordant=40, trials=100, red={"quantbench": 2})]}, False),
+        ({"flips": [FlipRate(net=10, discordant=20, trials=100, red={"quantbench": 0})]}, True),
+    ],
+)
+def test_the_selftest_is_red_where_the_gate_is_not_as_good_as_promised(change: dict[str, Any], good: bool) -> None:
+    found = Selftest(model="m", variant="v", plants=[one(True)], null_runs=300, false_reds=0)
+    found = found.model_copy(update=change)
+    assert as_good_as_promised(found) is good
+    assert render(found).startswith("# Selftest")

@@ -27,7 +27,11 @@ def render(found: Selftest) -> str:
         "- Harmful in the pipeline: everything, for the run judges something else than it says.",
         "- Harmful in memory: 5 % or more of what the process held, and any larger arena.",
         _by_accuracy(found.plants),
-        _nulls("conversions of the healthy model", found.false_reds, found.null_runs),
+        _nulls(
+            "runs drawn from healthy artifacts, each made in a fresh process under load",
+            found.false_reds,
+            found.null_runs,
+        ),
     ]
     if found.trained_null_runs:
         of = "healthy trainings with other seeds"

@@ -1,8 +1,11 @@
 """Plants in a converted artifact: each is made for real, measured for real, and judged by the real judges."""
 
 import hashlib
+import multiprocessing
+import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from bench import gate
 from bench.build import StoreWorkbench
 from bench.datasets import Array
 from bench.measure import accuracy, size, structure
+from bench.quiet import output_to
 from bench.records import (
     Accepted,
     BaselineCell,
@@ -23,11 +27,12 @@ from bench.records import (
     Verdict,
     worst,
 )
-from bench.reference import ReferenceModel
+from bench.reference import ReferenceModel, load_file
 from bench.selftest import operators, plants
 from bench.selftest.flatbuffer import repacked
 from bench.selftest.plants import HOST, Ground, Plant
 from bench.store import Store
+from bench.studies.busy import busy
 from bench.training import seed_everything
 from bench.variants import VARIANTS
 
@@ -60,9 +65,12 @@ class Trial:
         self.ground = Ground(self.bench, self.healthy())
         self._subject = gate.Subject(model.name, host, "reports/selftest")
         self.share = gate.share(gate.DEFAULT_BUDGET, NIGHTLY_JUDGEMENTS).share
-        measured = self._measure(self.ground.artifact)
-        self.answers = measured.predictions
-        self._baseline = _accepted(measured)
+        self.accept(self.measure(self.ground.artifact))
+
+    def accept(self, healthy: "Measured") -> None:
+        """Take what was measured of a healthy artifact for the baseline."""
+        self.answers = healthy.predictions
+        self._baseline = _accepted(healthy)
 
     def healthy(self) -> bytes:
         """The artifact, converted again."""
@@ -71,7 +79,7 @@ class Trial:
     def judge(self, artifact: bytes) -> tuple[list[Judgement], float, float]:
         """(judgements, drop in pp, growth as a fraction) of an artifact; one that cannot run is an error judgement."""
         try:
-            measured = self._measure(artifact)
+            measured = self.measure(artifact)
         except Exception as error:  # what no runtime loads is seen as such
             failed = Judgement(
                 kind=Kind.ACCURACY,
@@ -81,14 +89,15 @@ class Trial:
                 message=f"cannot be run: {type(error).__name__}: {str(error)[:100]}",
             )
             return [failed], float("nan"), 0.0
-        return self._judgements(measured), *self._harm(measured)
+        return self.judgements(measured), *self._harm(measured)
 
-    def _harm(self, measured: "_Measured") -> tuple[float, float]:
+    def _harm(self, measured: "Measured") -> tuple[float, float]:
         before = self._baseline.measurements
         drop = self.model.metric.drop(measured.score, before["score"].value)
         return drop, measured.sizes["size"] / before["size"].value - 1
 
-    def _measure(self, artifact: bytes) -> "_Measured":
+    def measure(self, artifact: bytes) -> "Measured":
+        """Run and read an artifact. Raises RuntimeError where no runtime takes it."""
         with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
             path = Path(folder) / "artifact.tflite"
             path.write_bytes(artifact)
@@ -97,9 +106,10 @@ class Trial:
             if found.predictions is None:
                 raise RuntimeError(found.refusal)
             contents = structure.through_store(path, sha256, self._store)
-            return _Measured(found, contents.census, size.sizes(path), sha256)
+            return Measured(found, contents.census, size.sizes(path), sha256)
 
-    def _judgements(self, measured: "_Measured") -> list[Judgement]:
+    def judgements(self, measured: "Measured") -> list[Judgement]:
+        """What the judges say of what was measured of an artifact."""
         labels = self.model.pack().test.y
         n = len(labels)
         score = None
@@ -115,7 +125,9 @@ class Trial:
         ]
 
 
-class _Measured:
+class Measured:
+    """What is judged of an artifact."""
+
     def __init__(self, found: accuracy.Evaluation, census: Any, sizes: dict[str, int], sha256: str) -> None:
         assert found.predictions is not None
         self.predictions: Array = found.predictions
@@ -123,7 +135,7 @@ class _Measured:
         self.census, self.sizes, self.sha256 = census, sizes, sha256
 
 
-def _accepted(measured: _Measured) -> BaselineCell:
+def _accepted(measured: Measured) -> BaselineCell:
     stamp = Accepted(date="", reason="healthy", run="selftest", environment="")
 
     def value(of: float, unit: str, tolerance: float) -> BaselineValue:
@@ -199,11 +211,29 @@ def judged(trial: Trial, plant: Plant, strength: float | str, seed: int, artifac
     )
 
 
-def null_runs(trial: Trial, count: int) -> list[bool]:
-    """Whether each healthy artifact, converted again, was called red."""
+def record(model: ReferenceModel, count: int) -> list[Measured]:
+    """The healthy artifact, converted and measured in so many fresh processes, with nothing from any store, while
+    :mod:`bench.studies.busy` loads the machine.
+    """
+    fresh = ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), max_tasks_per_child=1)
+    with busy(seed=0), fresh as pool:
+        return list(pool.map(_from_nothing, [model.file] * count, [model.name] * count))
+
+
+def _from_nothing(file: Path, name: str) -> Measured:
+    model = next(one for one in load_file(file) if one.name == name)
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder, output_to(Path(folder) / "log"):
+        trial = Trial(model, Store(Path(folder) / "store"))
+        return trial.measure(trial.ground.artifact)
+
+
+def null_runs(trial: Trial, recorded: list[Measured], runs: int) -> list[bool]:
+    """Whether each run was called red: the baseline and the run are two recordings, drawn at random."""
+    random = np.random.default_rng(0)
     reds = []
-    for _ in range(count):
-        seed_everything(0)
-        judgements, _, _ = trial.judge(trial.healthy())
-        reds.append(any(judgement.verdict in (Verdict.REGRESSED, Verdict.ERROR) for judgement in judgements))
+    for _ in range(runs):
+        before, now = random.permutation(len(recorded))[:2]
+        trial.accept(recorded[before])
+        found = trial.judgements(recorded[now])
+        reds.append(any(judgement.verdict in (Verdict.REGRESSED, Verdict.ERROR) for judgement in found))
     return reds

@@ -15,7 +15,8 @@ from bench.selftest.plants import HOST
 from bench.store import Store
 
 QUICK_SEEDS, FULL_SEEDS = 1, 3
-QUICK_NULLS, FULL_NULLS = 3, 30
+QUICK_RECORDINGS, FULL_RECORDINGS = 2, 30
+QUICK_NULLS, FULL_NULLS = 20, 300
 Say = Callable[[str], None]
 Found = tuple[list[Planted], list[bool]]
 
@@ -49,18 +50,26 @@ def planted_in_pipeline(model: ReferenceModel, quick: bool, say: Say) -> list[Pl
         return list(pipeline.planted(pipeline.prepare(model, Path(folder)), not quick, say))
 
 
-def planted_in_artifacts(model: ReferenceModel, quick: bool, say: Say) -> Found:
-    """(plants, whether each healthy artifact, converted again, was called red)."""
+def planted_in_artifacts(model: ReferenceModel, quick: bool, say: Say) -> list[Planted]:
+    """Artifacts that are converted wrongly, or changed afterwards."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        store = Store(Path(folder))
-        found = list(artifact.planted(model, store, QUICK_SEEDS if quick else FULL_SEEDS, say, quick))
-        return found, artifact.null_runs(artifact.Trial(model, store), QUICK_NULLS if quick else FULL_NULLS)
+        return list(artifact.planted(model, Store(Path(folder)), QUICK_SEEDS if quick else FULL_SEEDS, say, quick))
+
+
+def healthy_runs(model: ReferenceModel, quick: bool) -> list[bool]:
+    """Whether the healthy artifact, made again in fresh processes under load, was called red."""
+    recorded = artifact.record(model, QUICK_RECORDINGS if quick else FULL_RECORDINGS)
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        trial = artifact.Trial(model, Store(Path(folder)))
+        return artifact.null_runs(trial, recorded, QUICK_NULLS if quick else FULL_NULLS)
 
 
 def planted_in_memory(model: ReferenceModel, files: Files, quick: bool, say: Say) -> Found:
     """Artifacts whose arena grew, and processes that hold more."""
     trial = memory.MemoryTrial(model, files.variant, files.control, 6 if quick else memory.RECORDINGS)
-    return list(memory.planted(trial, 1 if quick else FULL_SEEDS, say)), memory.null_runs(trial, 20 if quick else 300)
+    return list(memory.planted(trial, 1 if quick else FULL_SEEDS, say)), memory.null_runs(
+        trial, QUICK_NULLS if quick else FULL_NULLS
+    )
 
 
 @contextmanager
@@ -96,11 +105,12 @@ def in_a_process_of_its_own(model: ReferenceModel, quick: bool, baseline_dir: Pa
 def run(model: ReferenceModel, quick: bool, say: Say, baseline_dir: Path) -> Selftest:
     """Plant everything, and make what is healthy again and again."""
     wait_for_training = in_a_process_of_its_own(model, quick, baseline_dir)
-    in_artifacts, nulls = planted_in_artifacts(model, quick, say)
+    in_artifacts = planted_in_artifacts(model, quick, say)
     in_pipeline = planted_in_pipeline(model, quick, say)
     in_training, trained_nulls = wait_for_training()
     for one in in_training:
         say(artifact.described(one))
+    nulls = healthy_runs(model, quick)
     # From here on nothing else of ours runs: memory and time are measured.
     with healthy_files(model) as files:
         in_memory, memory_nulls = planted_in_memory(model, files, quick, say)
