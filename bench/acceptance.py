@@ -186,7 +186,13 @@ def propose(
                 predictions[name] = answers
             others = {key: value for key, value in base.overlays.items() if key != here}
             lain = others if own is None else {**others, here: own}
-            kept[cell.variant] = base.model_copy(update={"overlays": lain, "latency": entry.latency or base.latency})
+            kept[cell.variant] = base.model_copy(
+                update={
+                    "overlays": lain,
+                    "latency": entry.latency or base.latency,
+                    "peak_memory": entry.peak_memory or base.peak_memory,
+                }
+            )
             overlaid += [cell.id] if own is not None else []
             continue
         kept[cell.variant] = entry
@@ -300,13 +306,19 @@ def _without_outgrown(cell: BaselineCell) -> BaselineCell:
             for name, value in values.items()
         }
 
-    return cell.model_copy(update={"measurements": kept(cell.measurements), "latency": kept(cell.latency)})
+    update = {
+        "measurements": kept(cell.measurements),
+        "latency": kept(cell.latency),
+        "peak_memory": kept(cell.peak_memory),
+    }
+    return cell.model_copy(update=update)
 
 
 def _outgrown(old: BaselineCell, new: BaselineCell) -> list[str]:
     """What was loosened in the old cell and is not in the new one, which still has it."""
     pairs = [(name, value, new.measurements.get(name)) for name, value in old.measurements.items()]
     pairs += [(f"latency of {name}", value, new.latency.get(name)) for name, value in old.latency.items()]
+    pairs += [(f"peak memory of {name}", value, new.peak_memory.get(name)) for name, value in old.peak_memory.items()]
     return [name for name, before, now in pairs if before.loosened and now is not None and now.loosened is None]
 
 
@@ -370,7 +382,8 @@ def _cell(
         )
     moves = []
     for name in ("score", *gate.SIZE_TOLERANCES):
-        if name in cell.measurements:
+        judged = (Kind.ACCURACY if name == "score" else Kind.SIZE) in cell.verdicts
+        if name in cell.measurements and judged:
             value = _value(name, cell, accepted)
             move = _move(cell, name, measurements.get(name), value)
             if name == "score" and len(cell.seeds) < known_seeds:

@@ -112,16 +112,19 @@ def latency_of(variant: str) -> str:
 def excusable(variant: str, cell: BaselineCell) -> list[str]:
     """What can be expected to fail: every measurement with a baseline, and what is judged without one."""
     overlaid = [name for overlay in cell.overlays.values() for name in overlay.measurements]
-    return list(dict.fromkeys([*cell.measurements, *overlaid, latency_of(variant), *gate.EXCUSABLE]))
+    peak = ["peak_memory"] if variant == FLOAT_CONTROL else []
+    return list(dict.fromkeys([*cell.measurements, *overlaid, latency_of(variant), *peak, *gate.EXCUSABLE]))
 
 
 def _value(target: Target, measurement: str, of_class: str) -> tuple[str, str, BaselineValue]:
     """(where it lies, under which key, the value)."""
     cell, timed = target.cell, latency_of(target.variant)
-    if measurement == timed:
-        key = of_class or _only(cell.latency, target, timed)
-        _known(key, cell.latency, "--for", f"machine classes with a {timed} baseline of {target.id}")
-        return "latency", key, cell.latency[key]
+    by_machine = {timed: ("latency", cell.latency), "peak_memory": ("peak_memory", cell.peak_memory)}
+    if measurement in by_machine:
+        where, known = by_machine[measurement]
+        key = of_class or _only(known, target, measurement)
+        _known(key, known, "--for", f"machine classes with a {measurement} baseline of {target.id}")
+        return where, key, known[key]
     if of_class:
         _known(of_class, cell.overlays, "--for", f"overlays of {target.id}")
     held = cell.overlays[of_class].measurements if of_class else cell.measurements
@@ -131,17 +134,17 @@ def _value(target: Target, measurement: str, of_class: str) -> tuple[str, str, B
     return of_class, measurement, held[measurement]
 
 
-def _only(latency: dict[str, BaselineValue], target: Target, timed: str) -> str:
-    if len(latency) != 1:
-        known = ", ".join(latency) or "none"
-        raise BadInput(f"--for: say which machine class's {timed} of {target.id} is meant; known: {known}")
-    return next(iter(latency))
+def _only(values: dict[str, BaselineValue], target: Target, name: str) -> str:
+    if len(values) != 1:
+        known = ", ".join(values) or "none"
+        raise BadInput(f"--for: say which machine class's {name} of {target.id} is meant; known: {known}")
+    return next(iter(values))
 
 
 def _with(cell: BaselineCell, where: str, key: str, value: BaselineValue) -> BaselineCell:
-    """The cell with one value in place of another; ``where`` is empty, ``latency`` or an overlay's class."""
-    if where == "latency":
-        return cell.model_copy(update={"latency": {**cell.latency, key: value}})
+    """The cell with one value in place of another; ``where`` is empty, a machine's dict or an overlay's class."""
+    if where in ("latency", "peak_memory"):
+        return cell.model_copy(update={where: {**getattr(cell, where), key: value}})
     if not where:
         return cell.model_copy(update={"measurements": {**cell.measurements, key: value}})
     overlay = cell.overlays[where]

@@ -161,12 +161,10 @@ class _File:
             yield from self._stale(cell, score, array)
 
     def _stale(self, cell: str, score: BaselineValue, array: Array) -> Iterator[Finding]:
-        """Of several seeds only the first has its predictions stored, and their mean decides."""
         assert self.model is not None
-        if len(score.values or []) > 1:
-            return
-        found = self.model.metric.value(array, self.model.pack().test.y)
-        if abs(found - score.value) > 1e-6:
+        labels = self.model.pack().test.y
+        if not gate.is_score_of(score, self.model.metric, array, labels, bool(score.values)):
+            found = self.model.metric.value(array, labels)
             what = f"the score {score.value:g} is not that of the stored predictions, {found:.6g}: it was edited"
             yield Finding(self.path, cell, what, "accept a run of this cell again")
 
@@ -209,6 +207,8 @@ class _File:
                 )
 
     def _latency(self, variant: str, cell: BaselineCell) -> Iterator[Finding]:
+        for value in cell.peak_memory.values():
+            yield from self._loosened(variant, "peak_memory", value)
         installed = package_version("ai-edge-litert")
         for machine, value in cell.latency.items():
             yield from self._loosened(variant, amend.latency_of(variant), value)

@@ -65,8 +65,17 @@ def behaviour(metric: Metric, good: list[Outcome], control: Outcome | None) -> d
     conversions = [outcome.conversion for outcome in good if outcome.conversion is not None]
     if conversions:
         n = len(first.predictions)
-        found["conversion_agreement"] = Measurement(value=min(conversions), unit="fraction", n=n)
+        found["conversion_agreement"] = Measurement(
+            value=min(conversions), unit="fraction", n=n, values=conversions if len(conversions) > 1 else None
+        )
     return found
+
+
+def control_agreement(metric: Metric, first: Outcome, control: Outcome | None) -> float | None:
+    """Fraction of examples on which the first seed answers as its control, near alike as conversion is judged."""
+    if control is None or control.predictions is None or first.predictions is None:
+        return None
+    return metric.agreement(first.predictions, control.predictions, ROUNDING)
 
 
 def latency(timed: Latency) -> dict[str, Measurement]:

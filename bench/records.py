@@ -460,6 +460,8 @@ class BaselineCell(Record):
                     f"latency of {machine}: expected 'values' of {LEAST_PROCESSES} processes at least: one gives no "
                     "interval; remove the entry, and time the cell again on that machine"
                 )
+            if min(value.values or [0.0]) <= 0:
+                raise ValueError(f"latency of {machine}: expected 'values' above 0, for they are ratios of times")
         return self
 
 
@@ -515,12 +517,13 @@ class LatencyNull(Record):
     """How often a rule was red where nothing had changed.
 
     Attributes:
-        where: what the recordings are of.
+        where: what the recordings are of; ``recordings``: how many there are.
         runs: whole runs of so many ``cells``, resampled from the recordings.
         red_judgements, red_runs: by rule.
     """
 
     where: str
+    recordings: int
     runs: int
     cells: int
     red_judgements: dict[str, int]
@@ -570,7 +573,9 @@ class Selftest(Record):
     Attributes:
         null_runs: healthy artifacts converted again, and ``false_reds`` among them; ``trained_null_runs`` and
             ``trained_false_reds``: the same of healthy models trained again with other seeds; ``memory_null_runs`` and
-            ``memory_false_reds``: of memory measured again.
+            ``memory_false_reds``: of memory measured again. ``recordings`` and ``memory_recordings``: of how many fresh
+            processes the runs were drawn.
+        skipped: what could not be planted, and why.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -584,6 +589,9 @@ class Selftest(Record):
     latency: LatencySelftest | None = None
     trained_null_runs: int = 0
     trained_false_reds: int = 0
+    skipped: list[str] = Field(default_factory=list)
+    recordings: int = 0
+    memory_recordings: int = 0
     memory_null_runs: int = 0
     memory_false_reds: int = 0
 

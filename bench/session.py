@@ -213,6 +213,11 @@ class Session:
         """The budget, and how many judgements share it: those that chance has moved; until all are known, may move."""
         return gate.share(self.options.false_alarms, len(self._moved_or_may()) + self._timed_ones())
 
+    def _even_share(self) -> float:
+        """What every judgement could count on if chance had moved them all."""
+        scores = sum(Kind.ACCURACY in cell.kinds for cell in self._planned.values())
+        return gate.share(self.options.false_alarms, scores + self._timed_ones()).share
+
     def _moved_or_may(self) -> Collection[CellId]:
         if self._red_at is not None:
             return self._red_at
@@ -247,7 +252,13 @@ class Session:
         if kind not in known:
             planned = self._planned[cell_id]
             accepted = self.baselines[planned.model.name].cell(planned.variant.name)
-            judged = gate.excused(self._subject(planned), self._judge(cell_id, kind), accepted, environment.today())
+            judged = gate.excused(
+                self._subject(planned),
+                self._judge(cell_id, kind),
+                accepted,
+                environment.today(),
+                kind is _first(planned.kinds),
+            )
             # A control that was brought along is shown, and never called missing.
             expected = self._drift and self._planned[cell_id].selected
             known[kind] = judged if expected else [gate.without_baseline(judgement) for judgement in judged]
@@ -289,7 +300,7 @@ class Session:
         subject, metric = self._subject(cell), cell.model.metric
         baseline = self.baselines[cell.model.name]
         score = self._measurements(cell, outcomes).get("score")
-        judgements = [self._score_judgement(cell, self.false_alarms().share)]
+        judgements = [self._score_judgement(cell, self._even_share())]
         if judgements[0].p_value is not None:
             judgements = [self._score_judgement(cell, self._holm()[cell.id])]
         if judgements[0].verdict in (Verdict.REGRESSED, Verdict.WARN, Verdict.IMPROVED):
@@ -302,7 +313,8 @@ class Session:
             judgements.append(gate.agreement(subject, found["float_agreement"]))
         if "conversion_agreement" in found:
             parting = next((outcome.parting for outcome in outcomes if outcome.parting), "")
-            judgements.append(gate.conversion(subject, found["conversion_agreement"], parting, found.get("agreement")))
+            with_control = measured.control_agreement(metric, outcomes[0], self._control_outcome(cell))
+            judgements.append(gate.conversion(subject, found["conversion_agreement"], parting, with_control))
         if "reference_agreement" in found:
             accepted = baseline.cell(cell.variant.name)
             judgements.append(gate.reference_kernels(subject, found["reference_agreement"], accepted))
@@ -373,25 +385,31 @@ class Session:
     def _judge_latency(self, cell: _Planned, outcomes: list[Outcome]) -> list[Judgement]:
         self._quiet()
         subject = self._subject(cell)
+        name = "control_to_yardstick" if cell.variant.name == FLOAT_CONTROL else "latency_ratio"
         control = self._outcomes(f"{cell.model.name}/{FLOAT_CONTROL}")[0].artifact
         artifact = outcomes[0].artifact
         assert artifact is not None
         if control is None:
-            return [gate.not_timed(subject, "its float control could not be made")]
+            return [gate.not_timed(subject, name, "its float control could not be made")]
         baseline = self.baselines[cell.model.name].cell(cell.variant.name)
         machine = self._environment.machine_class
         known = baseline.latency.get(machine) if baseline else None
-        name = "control_to_yardstick" if cell.variant.name == FLOAT_CONTROL else "latency_ratio"
         try:
             ratio, again = self._time(cell, artifact, control)[name], None
             if known is not None and gate.suspicious(ratio, known):
                 self.say(f"{cell.id}: slower than its baseline; measuring it once more")
                 again = self._time(cell, artifact, control)[name]
-            if cell.id not in self._started_up:
-                self._started_up[cell.id] = memory.start_up(artifact, cell.model)
-        except (latency.LatencyFailed, memory.MemoryFailed) as error:
-            return [gate.not_timed(subject, str(error))]
+        except latency.LatencyFailed as error:
+            return [gate.not_timed(subject, name, str(error))]
+        self._start_up(cell, artifact)
         return [gate.latency(subject, name, ratio, baseline, machine, self.false_alarms().share, again)]
+
+    def _start_up(self, cell: _Planned, artifact: Path) -> None:
+        """Shown and never judged: where it cannot be measured, its columns stay empty."""
+        try:
+            self._started_up[cell.id] = memory.start_up(artifact, cell.model)
+        except memory.MemoryFailed as error:
+            self.say(f"{cell.id}: no start-up time: {error}")
 
     def _time(self, cell: _Planned, artifact: Path, control: Path) -> dict[str, Measurement]:
         timed = latency.measure(artifact, control, cell.model, self.options.latency_budget)
@@ -611,6 +629,10 @@ class Session:
     def unjudged_controls(self) -> list[tuple[CellId, Kind]]:
         """What a selection brought along and no test asks for; judged too, so that a sick control is seen."""
         return [(cell.id, kind) for cell in self._planned.values() if not cell.selected for kind in cell.kinds]
+
+
+def _first(kinds: set[Kind]) -> Kind:
+    return next(kind for kind in Kind if kind in kinds)
 
 
 def _sha256(predictions: Array | None) -> str | None:

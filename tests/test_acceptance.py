@@ -66,7 +66,7 @@ class Run:
             metric="accuracy",
             metric_unit="pp",
             verdict=Verdict.PASS,
-            verdicts={Kind.ACCURACY: Verdict.PASS},
+            verdicts={Kind.ACCURACY: Verdict.PASS, Kind.SIZE: Verdict.PASS},
             predictions_sha256=hashlib.sha256(predictions.tobytes()).hexdigest(),
             measurements={"score": score, "size": Measurement(value=size, unit="bytes", n=1)},
         )
@@ -327,7 +327,13 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
     assert green.cell(cell)["overlay"] == green.report()["environment"]["results_class"]
     assert f"exception: {cell}: judged by the overlay of" in green.output
 
-    edit(baselines / "seed_cnn.json", lambda d: d["cells"][variant]["measurements"]["size"].update(value=58_000))
+    def of_another_artifact(data: dict[str, Any]) -> None:
+        found = data["cells"][variant]
+        found["measurements"]["size"].update(value=58_000)
+        found["artifact_sha256"] = found["overlays"][results_class]["artifact_sha256"] = "0" * 64
+
+    results_class = green.cell(cell)["overlay"]
+    edit(baselines / "seed_cnn.json", of_another_artifact)
     assert quantbench(*chosen).status == 1
     loosen = ["baseline", "loosen", cell, "size", "--tolerance", "0.02", "--reason", "strings", "--expires", FUTURE]
     assert quantbench(*loosen, *folders).output.startswith(f"{cell}: size: tolerance loosened from 0.1 % to 2 %")

@@ -71,21 +71,21 @@ def judgement(verdict: Verdict, **more: Any) -> Judgement:
     ("verdict", "expires", "becomes"),
     [
         (Verdict.REGRESSED, FUTURE, [Verdict.XFAIL]),
-        (Verdict.ERROR, FUTURE, [Verdict.XFAIL]),
+        (Verdict.ERROR, FUTURE, [Verdict.ERROR]),  # could not be measured: nothing is known of it
         (Verdict.PASS, FUTURE, [Verdict.PASS, Verdict.REGRESSED]),
         (Verdict.IMPROVED, FUTURE, [Verdict.IMPROVED, Verdict.REGRESSED]),
         (Verdict.WARN, FUTURE, [Verdict.WARN]),
         (Verdict.REGRESSED, TODAY, [Verdict.XFAIL]),
         (Verdict.REGRESSED, PAST, [Verdict.REGRESSED, Verdict.REGRESSED]),
         (Verdict.PASS, PAST, [Verdict.PASS, Verdict.REGRESSED]),
-        (Verdict.UNJUDGED, PAST, [Verdict.UNJUDGED]),
+        (Verdict.UNJUDGED, PAST, [Verdict.UNJUDGED, Verdict.REGRESSED]),
         (Verdict.UNJUDGED, FUTURE, [Verdict.UNJUDGED]),
         (Verdict.MISSING, FUTURE, [Verdict.MISSING]),
         (Verdict.UNSUPPORTED, FUTURE, [Verdict.UNSUPPORTED]),
     ],
 )
 def test_what_an_xfail_makes_of_a_verdict(verdict: Verdict, expires: datetime.date, becomes: list[Verdict]) -> None:
-    found = gate.excused(SUBJECT, [judgement(verdict)], expected(expires), TODAY)
+    found = gate.excused(SUBJECT, [judgement(verdict)], expected(expires), TODAY, first=True)
     assert [one.verdict for one in found] == becomes
     if becomes[-1] is Verdict.XFAIL:
         assert "expected to fail until" in found[0].message
@@ -97,9 +97,25 @@ def test_what_an_xfail_makes_of_a_verdict(verdict: Verdict, expires: datetime.da
 def test_an_xfail_excuses_its_measurement_alone() -> None:
     floor = judgement(Verdict.REGRESSED, against="floor")
     size = judgement(Verdict.REGRESSED, kind=Kind.SIZE, measurement="size")
-    found = gate.excused(SUBJECT, [judgement(Verdict.REGRESSED), floor, size], expected(FUTURE, "floor"), TODAY)
+    found = gate.excused(
+        SUBJECT, [judgement(Verdict.REGRESSED), floor, size], expected(FUTURE, "floor"), TODAY, first=True
+    )
     assert [one.verdict for one in found] == [Verdict.REGRESSED, Verdict.XFAIL, Verdict.REGRESSED]
-    assert gate.excused(SUBJECT, [size], None, TODAY) == [size]
+    assert gate.excused(SUBJECT, [size], None, TODAY, first=True) == [size]
+
+
+def test_an_xfail_of_the_cell_ends_where_the_cell_can_be_made_or_its_day_is_over() -> None:
+    crash = judgement(Verdict.ERROR, measurement="cell")
+    assert [one.verdict for one in gate.excused(SUBJECT, [crash], expected(FUTURE, "cell"), TODAY, first=True)] == [
+        Verdict.XFAIL
+    ]
+    made = gate.excused(SUBJECT, [judgement(Verdict.PASS)], expected(FUTURE, "cell"), TODAY, first=True)
+    assert [one.verdict for one in made] == [Verdict.PASS, Verdict.REGRESSED]
+    assert "the cell can be made" in made[1].message
+    over = gate.excused(SUBJECT, [crash], expected(PAST, "cell"), TODAY, first=True)
+    assert [one.verdict for one in over] == [Verdict.ERROR, Verdict.REGRESSED]
+    # Told once a cell, not once a kind.
+    assert gate.excused(SUBJECT, [crash], expected(PAST, "cell"), TODAY, first=False) == [crash]
 
 
 def drifted(value: float, first: float, **more: Any) -> BaselineCell:

@@ -225,7 +225,7 @@ def test_a_conversion_that_answers_differently_is_red(agreeing: float, verdict: 
     ],
 )
 def test_an_artifact_made_from_another_model_is_red(own: float, control: float, verdict: Verdict) -> None:
-    assert gate.conversion(SUBJECT, _score(own), "", _score(control)).verdict is verdict
+    assert gate.conversion(SUBJECT, _score(own), "", control).verdict is verdict
 
 
 @pytest.mark.parametrize(

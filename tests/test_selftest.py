@@ -234,7 +234,11 @@ def _timed(caught: int, red_runs: int) -> LatencySelftest:
             LatencyPlant(plant="p", strength=strength, measurement="m", trials=200, caught={ours: times})
             for strength, times in (("2 %", 0), ("3 %", caught))
         ],
-        nulls=[LatencyNull(where="here", runs=300, cells=28, red_judgements={ours: 9}, red_runs={ours: red_runs})],
+        nulls=[
+            LatencyNull(
+                where="here", recordings=36, runs=300, cells=28, red_judgements={ours: 9}, red_runs={ours: red_runs}
+            )
+        ],
     )
 
 

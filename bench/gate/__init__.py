@@ -4,7 +4,7 @@ A measurement gets two verdicts: drift against the baseline, and, for the score,
 control measured in this same run.
 """
 
-from bench.gate._accuracy import Answers, Repeats, accuracy, floor, origin, repeats, show_score
+from bench.gate._accuracy import Answers, Repeats, accuracy, floor, is_score_of, origin, repeats, show_score
 from bench.gate._agreement import agreement, as_long, conversion, reference_kernels
 from bench.gate._common import (
     DEFAULT_BUDGET,
@@ -65,6 +65,7 @@ __all__ = [
     "floor",
     "holm",
     "in_force",
+    "is_score_of",
     "latency",
     "memory",
     "missing",

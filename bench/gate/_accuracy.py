@@ -110,7 +110,7 @@ def accuracy(
     accepted = baseline.measurements.get("score") if baseline else None
     if accepted is None:
         return missing(subject, Kind.ACCURACY, "score", baseline)
-    consistent = stored is not None and _is_score_of(accepted, metric, stored, labels, trained)
+    consistent = stored is not None and is_score_of(accepted, metric, stored, labels, trained)
     judged = _drift(
         subject, metric, answers, labels, accepted, stored if consistent else None, allowed, trained, repeats
     )
@@ -151,7 +151,7 @@ def _same_seeds(score: Measurement, accepted: BaselineValue) -> bool:
     return all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(score.values, accepted.values, strict=False))
 
 
-def _is_score_of(accepted: BaselineValue, metric: Metric, stored: Array, labels: Array, trained: bool) -> bool:
+def is_score_of(accepted: BaselineValue, metric: Metric, stored: Array, labels: Array, trained: bool) -> bool:
     """Whether the accepted value is the score of the stored predictions; not so where it was edited by hand."""
     value = accepted.value
     if trained and accepted.values:

@@ -59,25 +59,27 @@ def _agreeing(
     )
 
 
-def conversion(
-    subject: Subject, agreement: Measurement, parting: str, with_control: Measurement | None = None
-) -> Judgement:
+def conversion(subject: Subject, agreement: Measurement, parting: str, with_control: float | None = None) -> Judgement:
     """Whether a fake-quantized model's artifact answers as the model did before conversion.
 
     A warning where it does so too seldom; red where it is about as far from that model as from its control, so that it
     must have been made from another.
+
+    Args:
+        agreement: the worst of all seeds, with one value a seed where there are several.
+        with_control: of the first seed, fraction of examples on which it answers as its control.
     """
     warn = agreement.value < CONVERSION_AGREEMENT
-    stranger = warn and with_control is not None and 1 - agreement.value > OWN_SHARE * (1 - with_control.value)
+    own = agreement.values[0] if agreement.values else agreement.value  # of the seed that the control is compared with
+    warned = own < CONVERSION_AGREEMENT
+    stranger = warned and with_control is not None and 1 - own > OWN_SHARE * (1 - with_control)
     message = (
         f"{subject.id}: the artifact answers as the fake-quantized model on {100 * agreement.value:.2f} % of "
         f"{agreement.n} examples; {100 * CONVERSION_AGREEMENT:g} % are expected"
     )
     message = f"{message}; {parting}" if warn and parting else message
     if stranger and with_control is not None:
-        message = (
-            f"{message}; it answers as its control on {100 * with_control.value:.2f} %: it was made from another model"
-        )
+        message = f"{message}; it answers as its control on {100 * with_control:.2f} %: it was made from another model"
     action = "what was trained is not what is shipped: look at that tensor before the training"
     verdict = Verdict.REGRESSED if stranger else Verdict.WARN if warn else Verdict.PASS
     return _agreeing(

@@ -120,11 +120,11 @@ def never_judged(subject: Subject, kind: Kind) -> Judgement:
     )
 
 
-def not_timed(subject: Subject, reason: str) -> Judgement:
+def not_timed(subject: Subject, name: str, reason: str) -> Judgement:
     """The verdict on a latency that could not be measured."""
     return Judgement(
         kind=Kind.LATENCY,
-        measurement="latency_ratio",
+        measurement=name,
         against="nothing",
         verdict=Verdict.ERROR,
         message=f"{subject.id}: latency could not be measured: {reason}",

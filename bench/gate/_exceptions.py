@@ -7,12 +7,13 @@ or its day is over, so that it cannot outlive what it excuses.
 
 import datetime
 import shlex
+from collections.abc import Mapping
 
 from bench.gate._common import Subject
-from bench.records import BaselineCell, BaselineValue, Judgement, Loosened, Verdict, Xfail
+from bench.records import BaselineCell, BaselineValue, Judgement, Kind, Loosened, Verdict, Xfail
 
 # Judgements that are not named by their measurement, and those that no baseline value stands for.
-EXCUSABLE = ("cell", "floor", "promise", "census", "float_agreement")
+EXCUSABLE = ("cell", "floor", "promise", "census", "float_agreement", "conversion_agreement")
 _SOON = datetime.timedelta(days=14)
 
 
@@ -53,42 +54,59 @@ def _in_force(value: BaselineValue, today: datetime.date) -> BaselineValue:
 
 
 def excused(
-    subject: Subject, judgements: list[Judgement], cell: BaselineCell | None, today: datetime.date
+    subject: Subject, judgements: list[Judgement], cell: BaselineCell | None, today: datetime.date, first: bool
 ) -> list[Judgement]:
-    """The judgements with what is expected to fail excused, and a red one for every xfail that has to go.
+    """The judgements of one kind with what is expected to fail excused, and a red one for every xfail that has to go.
 
-    What was not judged stays so: an xfail neither hides nor claims anything about it.
+    What was not judged, or could not be measured, stays so: an xfail neither hides nor claims anything about it. Only
+    ``cell`` excuses a cell that cannot be made.
+
+    Args:
+        first: of the kinds of this cell: there an xfail is told to go that no judgement of any kind answers to.
     """
     known = cell.xfail if cell else {}
     found = []
     for judgement in judgements:
-        xfail = known.get(excuse_name(judgement))
-        found += [judgement] if xfail is None else _excused(subject, judgement, xfail, today)
-    return found
+        name = excuse_name(judgement)
+        live = name in known and not over(known[name].expires, today)
+        found += _excused(subject, judgement, name, known[name]) if live else [judgement]
+    return found + (_outlived(subject, judgements, known, today) if first else [])
 
 
-def _excused(subject: Subject, judgement: Judgement, xfail: Xfail, today: datetime.date) -> list[Judgement]:
-    if judgement.verdict in (Verdict.UNJUDGED, Verdict.MISSING, Verdict.UNSUPPORTED):
-        return [judgement]
-    name = excuse_name(judgement)
-    if over(xfail.expires, today):
-        why = f"the xfail of {name} expired on {xfail.expires} ({xfail.ticket}: {xfail.reason})"
-        return [judgement, _to_remove(subject, judgement, name, why, "renew it with another --expires, or remove it")]
+def _excused(subject: Subject, judgement: Judgement, name: str, xfail: Xfail) -> list[Judgement]:
     if judgement.verdict in (Verdict.PASS, Verdict.IMPROVED):
         why = f"{name} passes, and is expected to fail until {xfail.expires} ({xfail.ticket}: {xfail.reason})"
-        return [judgement, _to_remove(subject, judgement, name, why, "remove it")]
-    if judgement.verdict is Verdict.WARN:  # chance may explain it: neither clearly over, nor red
+        return [judgement, _to_remove(subject, judgement.kind, name, why, "remove it")]
+    # A warning: chance may explain it, so it is neither clearly over nor red.
+    if judgement.verdict is not Verdict.REGRESSED and not (judgement.verdict is Verdict.ERROR and name == "cell"):
         return [judgement]
     message = f"{judgement.message}; expected to fail until {xfail.expires}, {xfail.ticket}: {xfail.reason}"
     return [judgement.model_copy(update={"verdict": Verdict.XFAIL, "message": message, "action": ""})]
 
 
-def _to_remove(subject: Subject, judgement: Judgement, name: str, why: str, action: str) -> Judgement:
+def _outlived(
+    subject: Subject, judgements: list[Judgement], known: Mapping[str, Xfail], today: datetime.date
+) -> list[Judgement]:
+    """A red judgement for each xfail whose day is over, and for one of the cell where the cell can be made."""
+    kind = judgements[0].kind
+    found = []
+    for name, xfail in known.items():
+        why = f"({xfail.ticket}: {xfail.reason})"
+        if over(xfail.expires, today):
+            why = f"the xfail of {name} expired on {xfail.expires} {why}"
+            found.append(_to_remove(subject, kind, name, why, "renew it with another --expires, or remove it"))
+        elif name == "cell" and all(judgement.measurement != "cell" for judgement in judgements):
+            why = f"the cell can be made, and is expected to fail until {xfail.expires} {why}"
+            found.append(_to_remove(subject, kind, name, why, "remove it"))
+    return found
+
+
+def _to_remove(subject: Subject, kind: Kind, name: str, why: str, action: str) -> Judgement:
     """A judgement of its own, so that the measurement's keeps its words: an update reads them."""
     folders = shlex.join(shlex.split(subject.run)[1:])
     command = f"quantbench baseline xfail {subject.id} {name} --remove {folders}".rstrip()
     return Judgement(
-        kind=judgement.kind,
+        kind=kind,
         measurement=f"xfail of {name}",
         against="nothing",
         verdict=Verdict.REGRESSED,
@@ -105,19 +123,25 @@ def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machin
         machine: the machine class whose latency counts; all of them where empty.
     """
     found = [
-        _loosening(name, value, value.loosened, score_unit if name == "score" else "%", today)
+        _loosening(name, value, value.loosened, _units(score_unit).get(name, "%"), today)
         for name, value in cell.measurements.items()
         if value.loosened is not None
     ]
-    found += [
-        _loosening(f"latency of {name}", value, value.loosened, "%", today)
-        for name, value in cell.latency.items()
-        if value.loosened is not None and machine in ("", name)
-    ]
+    for what, values in (("latency", cell.latency), ("peak memory", cell.peak_memory)):
+        found += [
+            _loosening(f"{what} of {name}", value, value.loosened, "%", today)
+            for name, value in values.items()
+            if value.loosened is not None and (not machine or name.startswith(machine))
+        ]
     for name, xfail in cell.xfail.items():
         until = f"expired on {xfail.expires}" if over(xfail.expires, today) else f"until {xfail.expires}"
         found.append(f"{name}: xfail {until}, {xfail.ticket}: {xfail.reason}")
     return found
+
+
+def _units(score_unit: str) -> dict[str, str]:
+    """Units of tolerances; those of everything else are fractions."""
+    return {"score": score_unit, "arena": "bytes"}
 
 
 def _loosening(name: str, value: BaselineValue, loosened: Loosened, unit: str, today: datetime.date) -> str:

@@ -20,11 +20,9 @@ import numpy as np
 
 from bench.datasets import Array, Inputs, rows
 from bench.reference import ReferenceModel
-from bench.stats import trimmed_mean
 
 LEAST_PROCESSES = 6
 PROCESS_SECONDS = 0.25
-NARROW = 0.0025  # standard error of the ratio at which more processes would be wasted
 EXAMPLES = 32
 START_LIMIT_SECONDS = 60
 # A block counts as undisturbed where its wall time is that of its thread, but for the clocks' own time.
@@ -106,19 +104,13 @@ class Latency:
         """All of the variant's block means, in seconds."""
         return [float(block) for process in self.processes for block in process["variant"].seconds]
 
-    def narrow(self) -> bool:
-        """Whether the ratio is known well enough."""
-        if len(self.processes) < LEAST_PROCESSES:
-            return False
-        ratio = trimmed_mean(self.ratios())
-        return ratio.error <= NARROW * ratio.mean
-
 
 def measure(variant: Path, control: Path, model: ReferenceModel, seconds: float, threads: int = 1) -> Latency:
     """Time ``variant`` against ``control`` on real test examples, batch 1.
 
     Args:
-        seconds: of timing in all; it ends before where the ratio is known well enough.
+        seconds: of timing in all. As many processes as fit are run, whatever they show: to stop once the spread looks
+            small is to stop where it is underestimated, and more than doubled the false alarms.
 
     Raises:
         LatencyFailed: a timing process did not finish.
@@ -129,8 +121,6 @@ def measure(variant: Path, control: Path, model: ReferenceModel, seconds: float,
         inputs = save_inputs(model, Path(folder))
         for seed in range(processes):
             timed.processes.append(time_once(variant, control, inputs, seconds / processes, threads, seed))
-            if timed.narrow():
-                break
     return timed
 
 

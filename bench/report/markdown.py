@@ -78,7 +78,7 @@ def _model_table(model: str, cells: list[Cell]) -> str:
         metric += " Since the first baseline: drop of the score, growth of the file."
     brought = [cell.variant for cell in cells if not cell.selected]
     note = f" Brought along as control: {', '.join(brought)}." if brought else ""
-    scores = f"## {_escape(model)}\n\n{table}\n\n{metric} Latency: median, 1 thread, batch 1.{note}"
+    scores = f"## {_escape(model)}\n\n{table}\n\n{metric} Latency: lower quartile, 1 thread, batch 1.{note}"
     return f"{scores}{_behaviour_table(cells)}{_contents_table(cells, by_id)}{_memory_table(cells)}"
 
 

@@ -31,6 +31,7 @@ def render(found: Selftest) -> str:
             "runs drawn from healthy artifacts, each made in a fresh process under load",
             found.false_reds,
             found.null_runs,
+            found.recordings,
         ),
     ]
     if found.trained_null_runs:
@@ -38,7 +39,8 @@ def render(found: Selftest) -> str:
         lines.append(_nulls(of, found.trained_false_reds, found.trained_null_runs))
     if found.memory_null_runs:
         of = "reruns of memory, drawn from recorded fresh processes"
-        lines.append(_nulls(of, found.memory_false_reds, found.memory_null_runs))
+        lines.append(_nulls(of, found.memory_false_reds, found.memory_null_runs, found.memory_recordings))
+    lines += [f"- Skipped: {why}." for why in found.skipped]
     lines += ["", _by_host(found.plants)]
     if missed:
         lines += ["", "## Missed", "", *(f"- {_named(one)}" for one in missed)]
@@ -50,8 +52,12 @@ def render(found: Selftest) -> str:
     return "\n".join(parts)
 
 
-def _nulls(of: str, reds: int, runs: int) -> str:
-    return f"- False reds: {reds} in {runs} {of} (95 % upper bound {100 * upper_bound(reds, runs):.1f} %)."
+def _nulls(of: str, reds: int, runs: int, recordings: int = 0) -> str:
+    bound = f"95 % upper bound {100 * upper_bound(reds, runs):.1f} %"
+    if recordings:
+        alone = 100 * upper_bound(min(reds, recordings), recordings)
+        bound += f" if draws were independent, {alone:.1f} % from the {recordings} recordings alone"
+    return f"- False reds: {reds} in {runs} {of} ({bound})."
 
 
 def _hosts(plants: list[Planted]) -> dict[str, list[Planted]]:

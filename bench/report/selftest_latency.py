@@ -18,7 +18,8 @@ def render(found: LatencySelftest) -> str:
         f" random load on every core where not said otherwise; {100 * found.disturbed:.0f} % of their blocks were"
         " interrupted by others.",
         f"- One process spreads by {ratio:.2f} % (sd; variant to control) and {control:.2f} % (control to yardstick)."
-        f" A run takes {found.processes}; a judgement is red at p = {found.share:.2g}, its share of 1 % for the run.",
+        f" A run takes {found.processes}; a judgement is red at p = {found.share:.2g}, its share of 1 % in a"
+        " pull-request run whose scores have not moved.",
         "- The other rules judge the variant's own times in three times as many of the same recordings: they time no "
         "control, so the wall time is the same.",
         "",
@@ -26,7 +27,8 @@ def render(found: LatencySelftest) -> str:
         "",
         _caught(found),
         "",
-        "Red where nothing had changed; a run is red if any of its cells is:",
+        "Red where nothing had changed; a run is red if any of its cells is (in brackets the 95 % upper bound, if draws"
+        " were independent):",
         "",
         _false_reds(found),
     ]
@@ -51,7 +53,12 @@ def _false_reds(found: LatencySelftest) -> str:
         rows.append(
             [f"{null.where}: {judged} judgements", *(_rate(null.red_judgements, rule, judged) for rule in rules)]
         )
-        rows.append([f"{null.where}: {null.runs} runs of {null.cells} cells", *(_runs(null, rule) for rule in rules)])
+        rows.append(
+            [
+                f"{null.where}: {null.runs} runs of {null.cells} cells, drawn from {null.recordings} recordings",
+                *(_runs(null, rule) for rule in rules),
+            ]
+        )
     return tabulate(rows, headers=["", *rules], tablefmt="github", disable_numparse=True)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.records import Cell, Census, Kind, Measurement, Report, Verdict, worst
 from bench.sizing import Explained
+from bench.stats import trimmed_mean
 
 MARKS = {
     Verdict.PASS: "✓ pass",
@@ -117,17 +118,17 @@ def kib(measurement: Measurement | None) -> str:
 
 
 def microseconds(cell: Cell) -> str:
-    """Median latency."""
+    """Typical latency: see :mod:`bench.measure.latency`."""
     found = cell.measurements.get("latency")
     return "" if found is None else f"{found.value:,.1f}"
 
 
 def ratio(cell: Cell) -> str:
-    """Latency ratio with the standard error of its mean over processes."""
+    """Latency ratio with the standard error that its judge works with."""
     found = cell.measurements.get("latency_ratio")
-    if found is None or found.spread is None:
+    if found is None or not found.values or len(found.values) < 2:
         return ""
-    return f"{found.value:.3f} ± {found.spread / found.n**0.5:.3f}"
+    return f"{found.value:.3f} ± {trimmed_mean(found.values).error:.3f}"
 
 
 def smaller(cell: Cell, cells: dict[str, Cell]) -> str:

@@ -80,7 +80,7 @@ class Trial:
         """(judgements, drop in pp, growth as a fraction) of an artifact; one that cannot run is an error judgement."""
         try:
             measured = self.measure(artifact)
-        except Exception as error:  # what no runtime loads is seen as such
+        except (RuntimeError, ValueError) as error:  # what no runtime loads or runs is seen as such
             failed = Judgement(
                 kind=Kind.ACCURACY,
                 measurement="cell",

@@ -17,6 +17,7 @@ from bench.store import Store
 QUICK_SEEDS, FULL_SEEDS = 1, 3
 QUICK_RECORDINGS, FULL_RECORDINGS = 2, 30
 QUICK_NULLS, FULL_NULLS = 20, 300
+QUICK_MEMORY = 6
 Say = Callable[[str], None]
 Found = tuple[list[Planted], list[bool]]
 
@@ -66,7 +67,7 @@ def healthy_runs(model: ReferenceModel, quick: bool) -> list[bool]:
 
 def planted_in_memory(model: ReferenceModel, files: Files, quick: bool, say: Say) -> Found:
     """Artifacts whose arena grew, and processes that hold more."""
-    trial = memory.MemoryTrial(model, files.variant, files.control, 6 if quick else memory.RECORDINGS)
+    trial = memory.MemoryTrial(model, files.variant, files.control, QUICK_MEMORY if quick else memory.RECORDINGS)
     return list(memory.planted(trial, 1 if quick else FULL_SEEDS, say)), memory.null_runs(
         trial, QUICK_NULLS if quick else FULL_NULLS
     )
@@ -119,6 +120,9 @@ def run(model: ReferenceModel, quick: bool, say: Say, baseline_dir: Path) -> Sel
         model=model.name,
         variant=HOST,
         plants=[*in_artifacts, *in_training, *in_pipeline, *in_memory],
+        skipped=[] if in_training else [f"what trains: no baseline tells how QAT of {model.name} scores over seeds"],
+        recordings=QUICK_RECORDINGS if quick else FULL_RECORDINGS,
+        memory_recordings=QUICK_MEMORY if quick else memory.RECORDINGS,
         null_runs=len(nulls),
         false_reds=sum(nulls),
         trained_null_runs=len(trained_nulls),
@@ -138,7 +142,8 @@ def as_good_as_promised(found: Selftest) -> bool:
     """Whether the gate's error rates are what this project claims: see ``quantbench selftest --help``."""
     harmful = [one.caught for one in found.plants if one.harmful]
     return (
-        sum(harmful) >= CAUGHT * len(harmful)
+        bool(harmful)
+        and sum(harmful) >= CAUGHT * len(harmful)
         and not (found.false_reds + found.trained_false_reds + found.memory_false_reds)
         and all(_flips_as_promised(one) for one in found.flips)
         and (found.latency is None or _latency_as_promised(found.latency))
