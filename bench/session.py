@@ -496,7 +496,7 @@ class Session:
             self._executor.stop()
             self._executor = None
         self._quiet()
-        self._holm()  # so that the report says how many judgements chance has moved, none of them included
+        self._red_at = self._red_at or {}  # the first judgement that chance has moved would have filled it
         status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
         notes = (notes or []) + self._training_notes() + self._store_notes()
         self._save("interrupted" if partial else "complete", status, notes)

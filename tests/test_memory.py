@@ -204,7 +204,7 @@ def test_a_real_artifact_that_needs_more_is_red(plant: plants_memory.MemoryPlant
     trial = plants_memory.MemoryTrial(a_model(), artifact, artifact, recordings=6)
     caught = plants_memory.grown(trial, plant, seed=0)
     assert caught.growth > 0
-    assert caught.caught_by == ["arena"]
+    assert caught.checks == ["arena"]
 
 
 def test_held_memory_is_red_and_a_rerun_green(artifact: Path) -> None:
