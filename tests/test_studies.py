@@ -94,7 +94,7 @@ def test_the_table_beside_litert_s_tool() -> None:
     timed = Timed("m/v", tool=[2.0, 2.0, 2.0], ours=[2.02, 2.02, 2.04], loop=[2.0, 1.9, 2.0])
     text = "\n".join(benchmark_tool.report([timed], "here", 3, 1.0))
     assert "| `m/v`      | 2.000      | 2.020      | 2.000      | 1.010 ± 0.003" in text
-    assert "within 3 % of the tool's median for 1 of 1" in text
+    assert "within 3 % of the tool's median for 1 of the 1 that take 1 ms or more" in text
 
 
 @pytest.mark.slow
