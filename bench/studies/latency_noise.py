@@ -275,7 +275,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--report-dir", type=Path, default=Path("reports/latency_noise"))
     given = parser.parse_args(arguments)
     recording = given.report_dir / _RECORDING
-    kept = _load(recording) if given.more or given.again else {"machine": ground.machine(), "trials": []}
+    kept: dict[str, Any] = {"machine": ground.machine(), "trials": []}
+    if given.more or given.again:
+        kept = _load(recording)
     trials = [Trial(**trial) for trial in kept["trials"]]
     if not given.again:
         model = load_models(RunOptions().model_dir)[MODEL]
