@@ -24,6 +24,16 @@ def test_a_truncating_cast_would_differ() -> None:
     assert list(quantize(np.array([0.6, -0.6, 500.0]), np.int8, 1.0, 0)) == [1, -1, 127]
 
 
+def test_integers_are_what_the_formula_in_one_line_gives_bit_by_bit() -> None:
+    real = (300 * np.random.default_rng(0).standard_normal((50, 40))).astype(np.float32)
+    before, scale, zero_point = real.copy(), 0.7318, -5
+    integers = quantize(real, np.int8, scale, zero_point)
+    assert np.array_equal(integers, np.clip(np.round(real / scale + zero_point), -128, 127).astype(np.int8))
+    back = dequantize(integers, scale, zero_point)
+    assert back.tobytes() == ((integers.astype(np.float32) - zero_point) * np.float32(scale)).tobytes()
+    assert np.array_equal(real, before)  # what came in is left as it was
+
+
 def test_nonfinite_examples_are_counted_over_all_outputs() -> None:
     a = np.array([[0.0, 1.0], [np.nan, 0.0], [0.0, 0.0]])
     b = np.array([[0.0], [0.0], [np.inf]])

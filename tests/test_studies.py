@@ -1,4 +1,4 @@
-"""The studies: what they print of made-up points, and one real point."""
+"""The studies: what they print of made-up points, and one small real measurement each."""
 
 from pathlib import Path
 
@@ -7,8 +7,11 @@ from conftest import ROOT
 
 from bench.reference import load_models
 from bench.store import Store
-from bench.studies import calibration
+from bench.studies import benchmark_tool, calibration, evaluation_cost, ground, latency_noise
+from bench.studies.benchmark_tool import Timed
 from bench.studies.calibration import Point
+from bench.studies.evaluation_cost import Cost
+from bench.studies.latency_noise import Trial
 
 POINTS = [
     Point("m", "ptq_static_wi8_ai8", 1, [3.0, 5.0]),
@@ -30,3 +33,81 @@ def test_fewer_calibration_examples_make_another_artifact(store: Path) -> None:
     one = [calibration.drop(model, "ptq_static_wi8_ai8", count, 0, 0.8736, Store(store)) for count in (1, 1, 30)]
     assert one[0] == one[1]
     assert one[0] != pytest.approx(one[2], abs=1e-6)
+
+
+def _trial(off: float) -> Trial:
+    """Ours is off by a tenth of what pytest-benchmark's means are, and its medians by half of them."""
+    first = {"mean": 1.0, "median": 1.0, "min": 1.0, "rounds": 100.0}
+    second = {"mean": 1 + 10 * off, "median": 1 + 5 * off, "min": 1.0, "rounds": 100.0}
+    return Trial([1 + off] * 12, 0.2, 7.0, 6.0, 1.5, first, second)
+
+
+def test_the_spread_of_ratios_that_should_be_one() -> None:
+    found = latency_noise.spread([1.0, 1.001, 0.999, 1.02])
+    assert found.n == 4
+    assert found.within == pytest.approx(0.75)
+    assert found.worst == pytest.approx(0.02)
+    assert found.robust == pytest.approx(1.4826 * 0.001)
+
+
+def test_longer_timing_pools_trials_that_follow_each_other() -> None:
+    trials = [_trial(off) for off in (0.001, -0.001) * 10]
+    assert len(latency_noise.our_ratios(trials, 1)) == 20
+    assert len(latency_noise.our_ratios(trials, 10 / 3)) == 6
+    assert len(latency_noise.their_ratios(trials, "mean", 10 / 3)) == 5
+    assert latency_noise.their_ratios(trials, "mean", 10) == pytest.approx([1.0, 1.0])
+    text = "\n".join(latency_noise.report(trials, "here"))
+    assert "| 3          | ours                     | 20" in text
+    assert "10.0×" in text
+    assert "5.0×" in text
+
+
+def test_pytest_benchmark_gets_the_same_wall_time_as_ours() -> None:
+    pair = latency_noise.Pair(Path("a"), Path("x"))
+    assert latency_noise.equal_seconds([], pair) == pytest.approx(1.5)
+    assert latency_noise.equal_seconds([_trial(0.0)], pair) == pytest.approx((7.0 - 3.0) / 2)
+
+
+@pytest.mark.slow
+def test_one_trial_of_an_artifact_against_itself_by_both_sides(store: Path, tmp_path: Path) -> None:
+    model = load_models(ROOT / "models")["seed_cnn"]
+    artifact = ground.artifact(model, "float32", Store(store))
+    pair = latency_noise.Pair(artifact, latency_noise.save_inputs(model, tmp_path), 2, 0.05)
+    trial = latency_noise.one_trial(pair, 0, 0.05)
+    assert len(trial.ratios) == 2
+    assert trial.ratios[0] == pytest.approx(1, abs=0.5)
+    assert 1e-6 < trial.first["min"] <= trial.first["median"] < 1e-2
+    assert trial.second["rounds"] >= 5
+
+
+@pytest.mark.slow
+def test_litert_s_own_tool_times_the_same_artifact(store: Path, tmp_path: Path) -> None:
+    model = load_models(ROOT / "models")["seed_cnn"]
+    artifact = ground.artifact(model, "ptq_static_wi8_ai8_int_io", Store(store))
+    subject = benchmark_tool.Subject("seed_cnn", artifact, latency_noise.save_inputs(model, tmp_path))
+    timed = benchmark_tool.compare(subject, 1, 0.05, print)
+    assert min(timed.ours[0], timed.loop[0]) > 0
+    assert timed.tool[0] < 1  # milliseconds; a call takes about 0.01, which is where the tool rounds
+
+
+def test_the_table_beside_litert_s_tool() -> None:
+    timed = Timed("m/v", tool=[2.0, 2.0, 2.0], ours=[2.02, 2.02, 2.04], loop=[2.0, 1.9, 2.0])
+    text = "\n".join(benchmark_tool.report([timed], "here", 3, 1.0))
+    assert "| `m/v`      | 2.000      | 2.020      | 2.000      | 1.010 ± 0.003" in text
+    assert "within 3 % of the tool's median for 1 of the 1 that take 1 ms or more" in text
+
+
+@pytest.mark.slow
+def test_evaluation_beside_a_bare_loop_and_in_two_threads(store: Path) -> None:
+    model = load_models(ROOT / "models")["seed_cnn"]
+    cost = evaluation_cost.measure(model, "float32", ground.artifact(model, "float32", Store(store)), 1, 300)
+    assert cost.equal
+    assert cost.examples == 300
+    assert set(cost.seconds) == {"invoke", "bare", "run", "two threads"}
+
+
+def test_the_table_of_what_evaluation_costs() -> None:
+    seconds = {"invoke": [1.0, 1.0], "bare": [1.0, 2.0], "run": [1.1, 2.2], "two threads": [0.55, 1.1]}
+    text = "\n".join(evaluation_cost.report([Cost("m/v", 10, seconds, seconds, 10, 3.0, 1.2, True)], "here", 2))
+    assert "run / bare is at most 1.15 in 1 of 1 cells; the worst is 1.100 (m/v)" in text
+    assert "2.00×" in text

@@ -1,0 +1,259 @@
+"""What evaluating an artifact on the whole test split costs beside the bare calls of the runtime.
+
+    python -m bench.studies.evaluation_cost --report-dir reports/reference
+
+For each artifact, by turns and several times:
+
+- *invoke*: one call an example on one prepared input that stays where it is; nothing can be faster;
+- *bare*: prepared inputs are set one after the other, each followed by a call, and nothing is read;
+- *run*: :meth:`bench.runtimes.litert.LiteRT.run`, with quantizing the inputs, collecting and dequantizing the outputs;
+- *two threads*: two interpreters, each with one half of the examples, in two threads of one process.
+
+And once *evaluate*: all of :func:`bench.measure.accuracy.evaluate` on the whole test split, which also prepares the
+data, loads the artifact, makes predictions and stores them, and runs 300 examples on each of LiteRT's other kernels
+(*others*, timed once more alone).
+"""
+
+import argparse
+import contextlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.build import REFUSING
+from bench.datasets import Array, Inputs, length, rows
+from bench.errors import BadInput
+from bench.measure import accuracy
+from bench.options import RunOptions
+from bench.reference import ReferenceModel, load_models, pick
+from bench.runtimes.litert import LiteRT
+from bench.store import Store
+from bench.studies import ground
+from bench.variants import VARIANTS
+
+CHOSEN = "float32,ptq_static_wi8_ai8"
+REPEATS = 5
+TARGET = 1.15
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one artifact on all examples.
+
+    Attributes:
+        seconds: what was done -> seconds, one a repeat.
+        own: of it, seconds on a core, of all threads together.
+        whole: examples of the whole test split.
+        evaluate: seconds of one whole evaluation.
+        others: of them, seconds on the other kernels.
+        equal: whether both threads together gave bit by bit what one gives.
+    """
+
+    cell: str
+    examples: int
+    seconds: dict[str, list[float]]
+    own: dict[str, list[float]]
+    whole: int
+    evaluate: float
+    others: float
+    equal: bool
+
+    def ratio(self, what: str, to: str) -> float:
+        """Median over repeats of seconds to seconds of the same repeat."""
+        return _median_ratio(self.seconds[what], self.seconds[to])
+
+    def evaluate_ratio(self) -> float:
+        """A whole evaluation but for the other kernels, to the bare loop over as many examples."""
+        bare = statistics.median(self.seconds["bare"]) * self.whole / self.examples
+        return (self.evaluate - self.others) / bare
+
+    def own_ratio(self, what: str, to: str) -> float:
+        """The same of seconds on a core, which other work on the machine hardly moves."""
+        return _median_ratio(self.own[what], self.own[to])
+
+
+def _median_ratio(first: list[float], second: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(first, second, strict=True))
+
+
+class Bare:
+    """The runtime's own interpreter, with nothing of this project around it."""
+
+    def __init__(self, artifact: Path, prepared: list[Array], stateful: bool) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter: Any = Interpreter(model_path=str(artifact), num_threads=1)
+        self._interpreter.allocate_tensors()
+        indices = [detail["index"] for detail in self._interpreter.get_input_details()]
+        self._inputs = list(zip(indices, prepared, strict=True))
+        self._n = len(prepared[0])
+        self._stateful = stateful
+
+    def invoke(self) -> None:
+        """Calls alone, as many as there are examples."""
+        self._set(0)
+        for _ in range(self._n):
+            self._interpreter.invoke()
+
+    def loop(self) -> None:
+        """Every example set and called; state is reset where there is any, without which answers are wrong."""
+        for i in range(self._n):
+            if self._stateful:
+                self._interpreter.reset_all_variables()
+            self._set(i)
+            self._interpreter.invoke()
+
+    def _set(self, i: int) -> None:
+        for index, values in self._inputs:
+            self._interpreter.set_tensor(index, values[i : i + 1])
+
+
+def in_threads(runners: list[LiteRT], inputs: Inputs) -> Inputs:
+    """Outputs of every example, each runner with its own share of them in a thread of its own."""
+    bounds = np.linspace(0, length(inputs), len(runners) + 1).astype(int)
+    shares = [rows(inputs, slice(a, b)) for a, b in pairwise(bounds)]
+    with ThreadPoolExecutor(len(runners)) as pool:
+        parts = [part if isinstance(part, dict) else {"": part} for part in pool.map(LiteRT.run, runners, shares)]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return joined.get("", joined)
+
+
+def _same(first: Inputs, second: Inputs) -> bool:
+    if isinstance(first, dict) and isinstance(second, dict):
+        return all(first[name].tobytes() == second[name].tobytes() for name in first)
+    return not isinstance(first, dict) and not isinstance(second, dict) and first.tobytes() == second.tobytes()
+
+
+def _timed(call: Callable[[], object]) -> tuple[float, float]:
+    own, start = time.process_time(), time.perf_counter()
+    call()
+    return time.perf_counter() - start, time.process_time() - own
+
+
+def measure(model: ReferenceModel, variant: str, artifact: Path, repeats: int, examples: int | None) -> Cost:
+    """By turns, in an order that changes with every repeat.
+
+    Args:
+        examples: of the test split, the first ones; None for all.
+    """
+    inputs = rows(model.prepare(model.pack().test.x), slice(0, examples))
+    runner = LiteRT(artifact, stateful=model.stateful)
+    pair = [LiteRT(artifact, stateful=model.stateful) for _ in range(2)]
+    bare = Bare(artifact, runner.prepare(inputs), model.stateful)
+    calls: dict[str, Callable[[], object]] = {
+        "invoke": bare.invoke,
+        "bare": bare.loop,
+        "run": lambda: runner.run(inputs),
+        "two threads": lambda: in_threads(pair, inputs),
+    }
+    equal = _same(runner.run(inputs), in_threads(pair, inputs))
+    order = np.random.default_rng(0)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    own: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name in order.permutation(list(calls)):
+            wall, on_core = _timed(calls[name])
+            seconds[name].append(wall)
+            own[name].append(on_core)
+    whole = len(model.pack().test)
+    evaluate, others = _evaluate(model, artifact), _on_other_kernels(model, artifact)
+    return Cost(f"{model.name}/{variant}", length(inputs), seconds, own, whole, evaluate, others, equal)
+
+
+def _evaluate(model: ReferenceModel, artifact: Path) -> float:
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        return _timed(lambda: accuracy.evaluate(artifact, "study", model, Store(Path(folder))))[0]
+
+
+def _on_other_kernels(model: ReferenceModel, artifact: Path) -> float:
+    few = model.prepare(rows(model.pack().test.x, slice(0, accuracy.OTHER_EXAMPLES)))
+
+    def all_of_them() -> None:
+        for runtime in accuracy.OTHER_RUNTIMES:
+            with contextlib.suppress(*REFUSING):
+                LiteRT(artifact, stateful=model.stateful, runtime=runtime).run(few)
+
+    return _timed(all_of_them)[0]
+
+
+def report(costs: list[Cost], machine: str, repeats: int) -> list[str]:
+    """The report's paragraphs and table."""
+    headers = [
+        "cell",
+        "examples",
+        "invoke, s",
+        "bare, s",
+        "run, s",
+        "evaluate, s",
+        "others, s",
+        "run / bare",
+        "on a core",
+    ]
+    headers += ["run / invoke", "(evaluate - others) / bare", "two threads, s", "faster than run", "same answers"]
+    worst = max(costs, key=lambda cost: cost.ratio("run", "bare"))
+    within = sum(cost.ratio("run", "bare") <= TARGET for cost in costs)
+    return [
+        "# What evaluation costs",
+        machine,
+        f"Medians of {repeats} repeats by turns; ratios within a repeat. *invoke*: the runtime's calls alone; *bare*:"
+        " setting prepared inputs and calling; *run*: what evaluation does with each example, on one thread;"
+        " *evaluate*: all of it, once, with the whole test split, loading, predictions, and 300 examples on each of the"
+        " other kernels, which alone take *others*; *on a core*: run / bare in seconds on a core, which other work on"
+        " the machine moves less; *two threads*: two interpreters with one half each, in one process.",
+        ground.table(headers, [_row(cost) for cost in costs]),
+        f"run / bare is at most {TARGET} in {within} of {len(costs)} cells; the worst is"
+        f" {worst.ratio('run', 'bare'):.3f} ({worst.cell}).",
+    ]
+
+
+def _row(cost: Cost) -> list[str]:
+    medians = {name: statistics.median(values) for name, values in cost.seconds.items()}
+    times = [medians["invoke"], medians["bare"], medians["run"], cost.evaluate, cost.others]
+    ratios = [cost.ratio("run", "bare"), cost.own_ratio("run", "bare"), cost.ratio("run", "invoke")]
+    ratios.append(cost.evaluate_ratio())
+    faster = cost.ratio("run", "two threads")
+    return [
+        f"`{cost.cell}`",
+        f"{cost.examples}",
+        *(f"{value:.3f}" for value in times),
+        *(f"{value:.3f}" for value in ratios),
+        f"{medians['two threads']:.3f}",
+        f"{faster:.2f}×",
+        "yes" if cost.equal else "no",
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print, and write ``evaluation_cost.md``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="", help="comma-separated; all where not given")
+    parser.add_argument("--variants", default=CHOSEN, help="comma-separated (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="(default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="500 examples: to see that it works")
+    parser.add_argument("--report-dir", type=Path, default=Path("reports/evaluation_cost"))
+    given = parser.parse_args(arguments)
+    models = load_models(RunOptions().model_dir)
+    machine = ground.machine()
+    costs = []
+    for name in pick(given.models, models, "--models"):
+        for variant in pick(given.variants, VARIANTS, "--variants"):
+            try:
+                artifact = ground.artifact(models[name], variant)
+            except BadInput as refusal:
+                print(refusal, flush=True)
+                continue
+            costs.append(measure(models[name], variant, artifact, given.repeats, 500 if given.quick else None))
+            print(f"{costs[-1].cell}: run / bare {costs[-1].ratio('run', 'bare'):.3f}", flush=True)
+    ground.write(given.report_dir, "evaluation_cost.md", report(costs, machine, given.repeats))
+
+
+if __name__ == "__main__":
+    main()

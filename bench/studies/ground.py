@@ -1,0 +1,40 @@
+"""What several studies need: artifacts from the user's store, and a word on the machine for the report."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench import build, environment
+from bench.errors import BadInput
+from bench.reference import ReferenceModel
+from bench.store import Store, default_root
+from bench.variants import VARIANTS
+
+
+def artifact(model: ReferenceModel, variant: str, store: Store | None = None) -> Path:
+    """The artifact of a cell, from the store or made now. Raises BadInput where the tools refuse it."""
+    built = build.artifact(model, VARIANTS[variant], 0, None, store or Store(default_root()))
+    if built.path is None:
+        raise BadInput(f"{model.name}/{variant}: the tools refuse it: {built.refusal}")
+    return built.path
+
+
+def machine() -> str:
+    """One line: CPU, cores, packages, and how busy the machine is at this moment."""
+    here = environment.collect()
+    return f"{environment.describe(here)}; {here.cores} cores, load average {os.getloadavg()[0]:.1f} at the start."
+
+
+def table(headers: list[str], rows: Iterable[list[str]]) -> str:
+    """A Markdown table of cells that are already words."""
+    return tabulate(list(rows), headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def write(folder: Path, name: str, parts: list[str]) -> None:
+    """Print a report, and write it to ``folder``."""
+    text = "\n\n".join(parts) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    print(text)
