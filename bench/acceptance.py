@@ -5,6 +5,7 @@ A value moves only when it changed by more than a third of its noise, so that ba
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from bench import acceptance_memory, gate, overlays
 from bench.baselines import Baseline, json_path
 from bench.datasets import Array, read_npz
-from bench.environment import class_accepted, class_of, describe, memory_class, today
+from bench.environment import class_accepted, class_of, describe, memory_class, today, with_threads
 from bench.errors import BadInput
 from bench.records import (
     Accepted,
@@ -379,14 +380,7 @@ def _cell(
             if move.moves:
                 measurements[name] = _following(value, measurements.get(name))
     latency = dict(old.latency)
-    name = latency_name(cell)
-    if name in cell.measurements and Kind.LATENCY in cell.verdicts:
-        machine = report.environment.machine_class
-        value = _latency_value(cell.measurements[name], accepted)
-        move = _move(cell, name, latency.get(machine), value)
-        moves.append(move)
-        if move.moves:
-            latency[machine] = _following(value, latency.get(machine))
+    moves += _latency_moves(cell, latency, accepted, report)
     peak_memory = dict(old.peak_memory)
     moves += _memory_moves(cell, measurements, peak_memory, accepted, report)
     agreement = cell.measurements.get("reference_agreement")
@@ -437,6 +431,25 @@ def _facts(accepted: Accepted) -> dict[str, str]:
     processor, _, rest = accepted.environment.partition(", Python ")
     packages = [part.rpartition(" ") for part in f"Python {rest}".split(", ")]
     return {"CPU": processor} | {name: version for name, _, version in packages}
+
+
+def _latency_moves(cell: Cell, latency: dict[str, BaselineValue], accepted: Accepted, report: Report) -> list[Move]:
+    """Moves what of the latency changed, in place, for every number of threads that the run judged."""
+    if Kind.LATENCY not in cell.verdicts:
+        return []
+    pattern = re.compile(rf"{latency_name(cell)}(?:_(\d+)_threads)?")
+    moves = []
+    for name, measured in cell.measurements.items():
+        told = pattern.fullmatch(name)
+        if told is None:
+            continue
+        machine = with_threads(report.environment.machine_class, int(told[1] or 1))
+        value = _latency_value(measured, accepted)
+        move = _move(cell, name, latency.get(machine), value)
+        moves.append(move)
+        if move.moves:
+            latency[machine] = _following(value, latency.get(machine))
+    return moves
 
 
 def _memory_moves(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import gate
 from bench.baselines import json_path, load, save
+from bench.environment import name_at, threads_of
 from bench.errors import BadInput
 from bench.records import BaselineCell, BaselineFile, BaselineValue, Loosened, Xfail
 from bench.reference import load_models, pick
@@ -112,7 +113,8 @@ def latency_of(variant: str) -> str:
 def excusable(variant: str, cell: BaselineCell) -> list[str]:
     """What can be expected to fail: every measurement with a baseline, and what is judged without one."""
     overlaid = [name for overlay in cell.overlays.values() for name in overlay.measurements]
-    return list(dict.fromkeys([*cell.measurements, *overlaid, latency_of(variant), *gate.EXCUSABLE]))
+    timed = [name_at(latency_of(variant), threads_of(machine)) for machine in cell.latency]
+    return list(dict.fromkeys([*cell.measurements, *overlaid, latency_of(variant), *timed, *gate.EXCUSABLE]))
 
 
 def _value(target: Target, measurement: str, of_class: str) -> tuple[str, str, BaselineValue]:

@@ -6,13 +6,14 @@ or its day is over, so that it cannot outlive what it excuses.
 """
 
 import datetime
+import re
 import shlex
 
 from bench.gate._common import Subject
 from bench.records import BaselineCell, BaselineValue, Judgement, Loosened, Verdict, Xfail
 
 # Judgements that are not named by their measurement, and those that no baseline value stands for.
-EXCUSABLE = ("cell", "floor", "promise", "census", "float_agreement")
+EXCUSABLE = ("cell", "floor", "promise", "census", "float_agreement", "threads_at_work")
 _SOON = datetime.timedelta(days=14)
 
 
@@ -102,7 +103,7 @@ def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machin
 
     Args:
         score_unit: of a drop of the score.
-        machine: the machine class whose latency counts; all of them where empty.
+        machine: the machine class whose latency counts, with any number of threads; all of them where empty.
     """
     found = [
         _loosening(name, value, value.loosened, score_unit if name == "score" else "%", today)
@@ -112,12 +113,16 @@ def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machin
     found += [
         _loosening(f"latency of {name}", value, value.loosened, "%", today)
         for name, value in cell.latency.items()
-        if value.loosened is not None and machine in ("", name)
+        if value.loosened is not None and (not machine or _but_threads(name) == _but_threads(machine))
     ]
     for name, xfail in cell.xfail.items():
         until = f"expired on {xfail.expires}" if over(xfail.expires, today) else f"until {xfail.expires}"
         found.append(f"{name}: xfail {until}, {xfail.ticket}: {xfail.reason}")
     return found
+
+
+def _but_threads(machine: str) -> str:
+    return re.sub(r"_\d+-thread$", "", machine)
 
 
 def _loosening(name: str, value: BaselineValue, loosened: Loosened, unit: str, today: datetime.date) -> str:

@@ -60,7 +60,10 @@ def latency(
 
 
 def threads(subject: Subject, asked: int, at_work: Measurement) -> Judgement | None:
-    """An error where several threads were asked for and one did all the work; None where nothing is wrong."""
+    """An error where several threads were asked for and one did all the work; None where nothing is wrong.
+
+    A model of which nothing can be split uses one too: whether the runtime split any other is for the caller to find.
+    """
     if asked == 1 or at_work.value >= SEVERAL_AT_WORK:
         return None
     return Judgement(
@@ -72,7 +75,8 @@ def threads(subject: Subject, asked: int, at_work: Measurement) -> Judgement | N
         reference=float(asked),
         unit=at_work.unit,
         message=f"{subject.id}: {asked} threads were asked for, and one did all the work ({at_work.value:.3f} at work)",
-        action="the runtime ignores the number of threads: look at how it was built and started",
+        action="the runtime ignores the number of threads, for it split no other model of this run either: look at how "
+        "it was built and started, or time a larger model beside this one",
     )
 
 
