@@ -41,6 +41,11 @@ class Verdict(StrEnum):
 
 
 LEAST_PROCESSES = 2  # of a latency baseline: one has no spread
+# Where others interrupted a larger share of the blocks than this, a latency is measured once more, and marked if it
+# stays so. At a load average of 5 on two cores 3 to 6 % were; beyond half, a typical block is one that was held up.
+DISTURBED = 0.5
+# Threads at work, as the time of all to that of the calling one: 1.000 ± .005 with one thread, 1.03 and more with two.
+SEVERAL_AT_WORK = 1.02
 
 _ORDER = list(Verdict)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psutil
 
-from bench import gate, measured, measured_latency
+from bench import measured, measured_latency
 from bench.errors import BadInput
 from bench.measure import batch, keras, latency, memory
 from bench.options import RunOptions
-from bench.records import Load, Measurement
+from bench.records import DISTURBED, SEVERAL_AT_WORK, Load, Measurement
 from bench.reference import ReferenceModel
 from bench.variants import FLOAT_CONTROL
 
@@ -99,7 +99,7 @@ class Timing:
         """
         self._others = self._others or Others()
         timed = latency.measure(artifact, control, model, self._seconds, threads)
-        if timed.disturbed() > latency.DISTURBED:
+        if timed.disturbed() > DISTURBED:
             self._say(f"{cell_id}: others interrupted {100 * timed.disturbed():.0f} % of it; measuring it once more")
             again = latency.measure(artifact, control, model, self._seconds, threads)
             timed = min(timed, again, key=latency.Latency.disturbed)
@@ -154,7 +154,7 @@ class Timing:
 
     def _is_split(self, model: ReferenceModel, control: Path, threads: int) -> bool:
         few = latency.measure(control, control, model, latency.PROCESS_SECONDS, threads)
-        return measured.latency(few)["threads_at_work"].value >= gate.SEVERAL_AT_WORK
+        return measured.latency(few)["threads_at_work"].value >= SEVERAL_AT_WORK
 
     def measurements(self, cell_id: str) -> dict[str, Measurement]:
         """Everything timed of a cell so far, by its names in a report."""

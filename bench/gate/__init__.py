@@ -23,7 +23,6 @@ from bench.gate._exceptions import EXCUSABLE, exceptions, excused, in_force, ove
 from bench.gate._latency import (
     LATENCY_TOLERANCE,
     LATENCY_TOLERANCE_REASON,
-    SEVERAL_AT_WORK,
     latency,
     suspicious,
     threads,
@@ -52,7 +51,6 @@ __all__ = [
     "PEAK_TOLERANCE_REASON",
     "RATIO_TOLERANCE",
     "RATIO_TOLERANCE_REASON",
-    "SEVERAL_AT_WORK",
     "SIZE_TOLERANCES",
     "SIZE_TOLERANCE_REASONS",
     "Answers",

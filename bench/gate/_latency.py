@@ -5,15 +5,13 @@ it too; and both together have to be beyond what the run's false-alarm budget le
 """
 
 from bench.gate._common import Subject
-from bench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
+from bench.records import SEVERAL_AT_WORK, BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
 from bench.stats import Change, change_of, trimmed_mean
 
 SUSPICION = 0.05
 # How far two runs of one machine lie apart besides what the spread of their processes shows: other load, another clock.
 # Measured: series of one artifact, idle and loaded, were 0.13 % apart (sd; the control to the yardstick 0.12 %).
 BETWEEN_RUNS = 0.0015
-# Threads at work, as the time of all to that of the calling one: 1.000 ± .005 with one thread, 1.03 and more with two.
-SEVERAL_AT_WORK = 1.02
 LATENCY_TOLERANCE = 0.01
 LATENCY_TOLERANCE_REASON = "1 %: a change that nobody would act on; beyond it, the spread of fresh processes decides"
 

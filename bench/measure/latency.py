@@ -32,8 +32,6 @@ START_LIMIT_SECONDS = 60
 OFF_CORE, CLOCKS_SECONDS = 0.03, 2e-6
 LEAST_UNDISTURBED = 0.25
 CALLS = 300  # timed one by one in each process, after the blocks
-# Where others interrupted more blocks than this, a measurement is taken once more.
-DISTURBED = 0.5
 
 
 class LatencyFailed(Exception):

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from bench.records import Cell, Census, Kind, Measurement, Report, Verdict, worst
+from bench.records import Cell, Census, Kind, Load, Measurement, Report, Verdict, worst
 from bench.sizing import Explained
 
 MARKS = {
@@ -58,6 +58,11 @@ def unjudged_latency(report: Report) -> str | None:
     return (
         f"latency is unjudged in {count} cells: no baseline for this machine class ({report.environment.machine_class})"
     )
+
+
+def escape(text: str) -> str:
+    """Text of other people's making, safe inside a Markdown table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def score(cell: Cell) -> str:
@@ -117,17 +122,23 @@ def kib(measurement: Measurement | None) -> str:
 
 
 def microseconds(cell: Cell) -> str:
-    """Median latency."""
+    """Typical latency on one thread."""
     found = cell.measurements.get("latency")
     return "" if found is None else f"{found.value:,.1f}"
 
 
-def ratio(cell: Cell) -> str:
+def ratio(cell: Cell, name: str = "latency_ratio") -> str:
     """Latency ratio with the standard error of its mean over processes."""
-    found = cell.measurements.get("latency_ratio")
+    found = cell.measurements.get(name)
     if found is None or found.spread is None:
         return ""
     return f"{found.value:.3f} ± {found.spread / found.n**0.5:.3f}"
+
+
+def load(found: Load) -> str:
+    """What others did while the run timed."""
+    average = "" if found.average is None else f", load average {found.average:.1f}"
+    return f"{100 * found.others:.0f} % of all cores' time{average}"
 
 
 def smaller(cell: Cell, cells: dict[str, Cell]) -> str:
