@@ -1,4 +1,4 @@
-"""The latency table of a model: single calls, several threads, a larger batch, and what conversion from Keras brings."""
+"""The latency table: single calls, several threads, a larger batch, and what conversion from Keras brings."""
 
 import re
 
