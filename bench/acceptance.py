@@ -5,7 +5,6 @@ A value moves only when it changed by more than a third of its noise, so that ba
 """
 
 import hashlib
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 from bench import acceptance_memory, gate, overlays
 from bench.baselines import Baseline, json_path
 from bench.datasets import Array, read_npz
-from bench.environment import class_accepted, class_of, describe, memory_class, today, with_threads
+from bench.environment import class_accepted, class_of, describe, memory_class, name_at, threads_in, today, with_threads
 from bench.errors import BadInput
 from bench.records import (
     Accepted,
@@ -437,13 +436,12 @@ def _latency_moves(cell: Cell, latency: dict[str, BaselineValue], accepted: Acce
     """Moves what of the latency changed, in place, for every number of threads that the run judged."""
     if Kind.LATENCY not in cell.verdicts:
         return []
-    pattern = re.compile(rf"{latency_name(cell)}(?:_(\d+)_threads)?")
     moves = []
     for name, measured in cell.measurements.items():
-        told = pattern.fullmatch(name)
-        if told is None:
+        threads = threads_in(name)
+        if name != name_at(latency_name(cell), threads):
             continue
-        machine = with_threads(report.environment.machine_class, int(told[1] or 1))
+        machine = with_threads(report.environment.machine_class, threads)
         value = _latency_value(measured, accepted)
         move = _move(cell, name, latency.get(machine), value)
         moves.append(move)

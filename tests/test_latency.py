@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from conftest import Quantbench, accepted
 from test_acceptance import environment as machine
 
 from bench import acceptance, measured, measured_latency, timing
-from bench.environment import name_at, threads_of, with_threads
+from bench.environment import name_at, threads_in, threads_of, with_threads
 from bench.errors import BadInput
 from bench.gate import exceptions
 from bench.measure import batch, latency
@@ -103,6 +104,7 @@ def test_machine_classes_differ_by_their_threads_alone() -> None:
     assert with_threads("cpu_2-core_litert-2_1-thread", 16) == "cpu_2-core_litert-2_16-thread"
     assert threads_of("cpu_2-core_litert-2_16-thread") == 16
     assert [name_at("latency", 1), name_at("latency", 2)] == ["latency", "latency_2_threads"]
+    assert [threads_in("latency"), threads_in("latency_16_threads")] == [1, 16]
 
 
 def test_a_timing_process_that_a_signal_killed_is_named_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,6 +279,7 @@ def test_all_that_can_be_timed_of_a_cell(quantbench: Quantbench, tmp_path: Path)
     report = done.report()
     assert 0 <= report["environment"]["load"]["others"] <= 1
     text = (done.reports / "latest" / "report.md").read_text()
+    assert re.search(r"no baseline for this machine class \(\S+_1-thread, \S+_2-thread\)", text)
     assert "### Latency" in text
     assert "Float model in Keras" in text
     assert "| others, while timing" in text

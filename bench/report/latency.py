@@ -4,6 +4,7 @@ import re
 
 from tabulate import tabulate
 
+from bench.environment import threads_in
 from bench.records import DISTURBED, SEVERAL_AT_WORK, Cell, Measurement
 from bench.report import words
 
@@ -75,8 +76,8 @@ def _disturbed(found: dict[str, Measurement]) -> str:
 
 
 def _at(name: str) -> str:
-    told = re.search(r"_(\d+)_threads$", name)
-    return f" (with {told[1]} threads)" if told else ""
+    threads = threads_in(name)
+    return f" (with {threads} threads)" if threads > 1 else ""
 
 
 def _how(cells: list[Cell], threads: list[int]) -> list[str]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from bench.environment import threads_in, with_threads
 from bench.records import Cell, Census, Kind, Load, Measurement, Report, Verdict, worst
 from bench.sizing import Explained
 
@@ -55,9 +56,10 @@ def unjudged_latency(report: Report) -> str | None:
     count = sum(cell.verdicts.get(Kind.LATENCY) is Verdict.UNJUDGED for cell in report.cells)
     if not count:
         return None
-    return (
-        f"latency is unjudged in {count} cells: no baseline for this machine class ({report.environment.machine_class})"
-    )
+    unjudged = [j for cell in report.cells for j in cell.judgements if j.verdict is Verdict.UNJUDGED]
+    threads = sorted({threads_in(j.measurement) for j in unjudged if j.kind is Kind.LATENCY})
+    classes = ", ".join(with_threads(report.environment.machine_class, count) for count in threads)
+    return f"latency is unjudged in {count} cells: no baseline for this machine class ({classes})"
 
 
 def escape(text: str) -> str:
