@@ -401,11 +401,11 @@ class Session:
         if one is not None and not self._timing.splits(threads, self._other_controls(cell.model)):
             return [one]
         again = None
-        if known is not None and gate.suspicious(found[name], known):
+        if known is not None and gate.suspicious(found[name], known, threads):
             self.say(f"{cell.id}: slower than its baseline; measuring it once more")
             again = self._timing.once(cell.id, cell.model, artifact, control, threads)[name]
         share, label = self.false_alarms().share, environment.name_at(name, threads)
-        return [gate.latency(subject, label, found[name], baseline, machine, share, again)]
+        return [gate.latency(subject, label, found[name], baseline, machine, share, again, threads)]
 
     def _other_controls(self, model: ReferenceModel) -> Iterator[tuple[ReferenceModel, Path]]:
         """The float controls of this run's other models."""

@@ -2,6 +2,7 @@
 
 from tabulate import tabulate
 
+from bench.environment import threads_in
 from bench.records import Cell, Kind, Report
 from bench.report import latency, words
 from bench.sizing import explain
@@ -180,7 +181,8 @@ def _sensitivity(report: Report) -> str:
     budget = report.false_alarms
     rows = []
     for cell in report.cells:
-        seen = {j.kind: j.detectable for j in cell.judgements if j.against == "baseline" and j.detectable is not None}
+        judged = [j for j in cell.judgements if j.against == "baseline" and threads_in(j.measurement) == 1]
+        seen = {j.kind: j.detectable for j in judged if j.detectable is not None}
         if seen:
             accuracy, slowdown = seen.get(Kind.ACCURACY), seen.get(Kind.LATENCY)
             rows.append(
