@@ -13,7 +13,7 @@ import numpy as np
 from bench import acceptance_memory, gate, overlays
 from bench.baselines import Baseline, json_path
 from bench.datasets import Array, read_npz
-from bench.environment import class_accepted, class_of, describe, memory_class, today
+from bench.environment import class_accepted, class_of, describe, memory_class, name_at, threads_in, today, with_threads
 from bench.errors import BadInput
 from bench.records import (
     Accepted,
@@ -392,14 +392,7 @@ def _cell(
             if move.moves:
                 measurements[name] = _following(value, measurements.get(name))
     latency = dict(old.latency)
-    name = latency_name(cell)
-    if name in cell.measurements and Kind.LATENCY in cell.verdicts:
-        machine = report.environment.machine_class
-        value = _latency_value(cell.measurements[name], accepted)
-        move = _move(cell, name, latency.get(machine), value)
-        moves.append(move)
-        if move.moves:
-            latency[machine] = _following(value, latency.get(machine))
+    moves += _latency_moves(cell, latency, accepted, report)
     peak_memory = dict(old.peak_memory)
     moves += _memory_moves(cell, measurements, peak_memory, accepted, report)
     agreement = cell.measurements.get("reference_agreement")
@@ -450,6 +443,24 @@ def _facts(accepted: Accepted) -> dict[str, str]:
     processor, _, rest = accepted.environment.partition(", Python ")
     packages = [part.rpartition(" ") for part in f"Python {rest}".split(", ")]
     return {"CPU": processor} | {name: version for name, _, version in packages}
+
+
+def _latency_moves(cell: Cell, latency: dict[str, BaselineValue], accepted: Accepted, report: Report) -> list[Move]:
+    """Moves what of the latency changed, in place, for every number of threads that the run judged."""
+    if Kind.LATENCY not in cell.verdicts:
+        return []
+    moves = []
+    for name, measured in cell.measurements.items():
+        threads = threads_in(name)
+        if name != name_at(latency_name(cell), threads):
+            continue
+        machine = with_threads(report.environment.machine_class, threads)
+        value = _latency_value(measured, accepted)
+        move = _move(cell, name, latency.get(machine), value)
+        moves.append(move)
+        if move.moves:
+            latency[machine] = _following(value, latency.get(machine))
+    return moves
 
 
 def _memory_moves(

@@ -1,5 +1,6 @@
 """Running a model of the user's own: once (``try``), or for good (``adopt``)."""
 
+import math
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def try_once(
     Raises:
         BadInput: see :func:`bench.trial.understand`.
     """
-    if latency_budget < 0:
+    if not 0 <= latency_budget < math.inf:
         raise BadInput(f"--latency-budget: expected seconds, or 0 for none, found {latency_budget}")
     with output_to(folder / "loading.log"):
         understood = trial.understand(given, "model", folder)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import gate
 from bench.baselines import json_path, load, save
+from bench.environment import name_at, threads_of
 from bench.errors import BadInput
 from bench.records import BaselineCell, BaselineFile, BaselineValue, Loosened, Xfail
 from bench.reference import load_models, pick
@@ -113,7 +114,8 @@ def excusable(variant: str, cell: BaselineCell) -> list[str]:
     """What can be expected to fail: every measurement with a baseline, and what is judged without one."""
     overlaid = [name for overlay in cell.overlays.values() for name in overlay.measurements]
     peak = ["peak_memory"] if variant == FLOAT_CONTROL else []
-    return list(dict.fromkeys([*cell.measurements, *overlaid, latency_of(variant), *peak, *gate.EXCUSABLE]))
+    timed = [name_at(latency_of(variant), threads_of(machine)) for machine in cell.latency]
+    return list(dict.fromkeys([*cell.measurements, *overlaid, latency_of(variant), *timed, *peak, *gate.EXCUSABLE]))
 
 
 def _value(target: Target, measurement: str, of_class: str) -> tuple[str, str, BaselineValue]:

@@ -41,6 +41,11 @@ class Verdict(StrEnum):
 
 
 LEAST_PROCESSES = 2  # of a latency baseline: one has no spread
+# Where others interrupted a larger share of the blocks than this, a latency is measured once more, and marked if it
+# stays so. At a load average of 5 on two cores 3 to 6 % were; beyond half, a typical block is one that was held up.
+DISTURBED = 0.5
+# Threads at work, as the time of all to that of the calling one: 1.000 ± .005 with one thread, 1.03 and more with two.
+SEVERAL_AT_WORK = 1.02
 
 _ORDER = list(Verdict)
 
@@ -75,6 +80,7 @@ class Measurement(Record):
         spread: standard deviation of one repetition (a seed, a process), in ``unit``; None where nothing repeats.
         spread_of: what repeats.
         values: one value a repetition.
+        low, high: 95 % interval of a quantile; None on a side where there were too few for one.
     """
 
     value: float
@@ -83,6 +89,8 @@ class Measurement(Record):
     spread: float | None = Field(default=None, ge=0)
     spread_of: str | None = None
     values: list[float] | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 class Amount(Record):
@@ -284,6 +292,21 @@ class Cell(Record):
         default_factory=list, description="loosened tolerances, expected failures and overlays, one sentence each"
     )
     drift: Drift | None = None
+    untimed: dict[str, str] = Field(
+        default_factory=dict, description="what could not be timed, though it was asked for -> why"
+    )
+
+
+class Load(Record):
+    """What others did on the machine while a run timed.
+
+    Attributes:
+        others: share of all cores' time that processes besides this run's took.
+        average: the system's load average of the last minute, at the end; None where it tells none.
+    """
+
+    others: float
+    average: float | None = None
 
 
 class Environment(Record):
@@ -300,6 +323,7 @@ class Environment(Record):
     git_dirty: bool | None = None
     machine_class: str = Field(description="key of latency baselines: CPU, ISA, cores, runtime version, threads")
     results_class: str = Field(default="", description="key of overlays: ISA and runtime version; empty before 1.2")
+    load: Load | None = Field(default=None, description="of others while this run timed; None where it did not")
 
 
 class FalseAlarms(Record):

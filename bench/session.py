@@ -5,9 +5,10 @@ The pytest side asks for a cell's judgements and waits; everything else happens 
 
 import datetime
 import hashlib
+import math
 import shlex
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from bench.reference import ReferenceModel, load_models, pick
 from bench.report.folder import RunFolder
 from bench.standing import Standing, standing
 from bench.store import Store, default_root
+from bench.timing import Timing
 from bench.variants import FLOAT_CONTROL, VARIANTS, Variant
 from bench.work import Outcome, Task, from_store
 
@@ -88,8 +90,7 @@ class Session:
         self._planned: dict[CellId, _Planned] = {}
         self._executor: Executor | None = None
         self._judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
-        self._timed: dict[CellId, latency.Latency] = {}
-        self._started_up: dict[CellId, memory.StartUp] = {}
+        self._timing = Timing(options, say)
         self._behaviours: dict[CellId, dict[str, Measurement]] = {}
         self._red_at: dict[CellId, float] | None = None
         self._partial = False
@@ -224,14 +225,15 @@ class Session:
         return [cell.id for cell in self._planned.values() if Kind.ACCURACY in cell.kinds]
 
     def _timed_ones(self) -> int:
-        """Latency judgements of this run: cells that have a latency baseline of this machine class."""
-        machine = self._environment.machine_class
+        """Latency judgements of this run: of cells that have a latency baseline of its machine classes."""
+        here = self._environment.machine_class
+        machines = [environment.with_threads(here, threads) for threads in self._timing.threads]
         accepted = [
             self.baselines[cell.model.name].cell(cell.variant.name)
             for cell in self._planned.values()
             if Kind.LATENCY in cell.kinds
         ]
-        return sum(known is not None and machine in known.latency for known in accepted)
+        return sum(machine in known.latency for known in accepted if known is not None for machine in machines)
 
     def _holm(self) -> dict[CellId, float]:
         """What p-value each score that chance has moved is red at; waits for all scores of the run."""
@@ -391,36 +393,44 @@ class Session:
         assert artifact is not None
         if control is None:
             return [gate.not_timed(subject, name, "its float control could not be made")]
+        judgements: list[Judgement] = []
+        for threads in self._timing.threads:
+            try:
+                judgements += self._judge_threads(cell, artifact, control, threads)
+            except latency.LatencyFailed as error:
+                judgements.append(gate.not_timed(subject, environment.name_at(name, threads), str(error)))
+        self._timing.besides(cell.id, cell.model, artifact)
+        return judgements
+
+    def _judge_threads(self, cell: _Planned, artifact: Path, control: Path, threads: int) -> list[Judgement]:
+        """Latency with so many threads, by the baselines of the machine class of so many."""
+        subject = self._subject(cell)
         baseline = self.baselines[cell.model.name].cell(cell.variant.name)
-        machine = self._environment.machine_class
+        machine = environment.with_threads(self._environment.machine_class, threads)
         known = baseline.latency.get(machine) if baseline else None
-        try:
-            ratio, again = self._time(cell, artifact, control)[name], None
-            if known is not None and gate.suspicious(ratio, known):
-                self.say(f"{cell.id}: slower than its baseline; measuring it once more")
-                again = self._time(cell, artifact, control)[name]
-        except latency.LatencyFailed as error:
-            return [gate.not_timed(subject, name, str(error))]
-        self._start_up(cell, artifact)
-        return [gate.latency(subject, name, ratio, baseline, machine, self.false_alarms().share, again)]
+        name = "control_to_yardstick" if cell.variant.name == FLOAT_CONTROL else "latency_ratio"
+        found = self._timing.once(cell.id, cell.model, artifact, control, threads)
+        one = gate.threads(subject, threads, found["threads_at_work"])
+        if one is not None and not self._timing.splits(threads, self._other_controls(cell.model)):
+            return [one]
+        again = None
+        if known is not None and gate.suspicious(found[name], known, threads):
+            self.say(f"{cell.id}: slower than its baseline; measuring it once more")
+            again = self._timing.once(cell.id, cell.model, artifact, control, threads)[name]
+        share, label = self.false_alarms().share, environment.name_at(name, threads)
+        return [gate.latency(subject, label, found[name], baseline, machine, share, again, threads)]
 
-    def _start_up(self, cell: _Planned, artifact: Path) -> None:
-        """Shown and never judged: where it cannot be measured, its columns stay empty."""
-        try:
-            self._started_up[cell.id] = memory.start_up(artifact, cell.model)
-        except memory.MemoryFailed as error:
-            self.say(f"{cell.id}: no start-up time: {error}")
-
-    def _time(self, cell: _Planned, artifact: Path, control: Path) -> dict[str, Measurement]:
-        timed = latency.measure(artifact, control, cell.model, self.options.latency_budget)
-        before = self._timed.get(cell.id)
-        self._timed[cell.id] = latency.Latency([*before.processes, *timed.processes]) if before else timed
-        return measured.latency(timed)
+    def _other_controls(self, model: ReferenceModel) -> Iterator[tuple[ReferenceModel, Path]]:
+        """The float controls of this run's other models."""
+        for cell in self._planned.values():
+            if cell.variant.name == FLOAT_CONTROL and cell.model is not model:
+                artifact = cell.futures[0].result().artifact
+                if artifact is not None:
+                    yield cell.model, artifact
 
     def latency_blocks(self, cell_id: CellId) -> list[float]:
         """Timed blocks of a cell, seconds a call, for pytest-benchmark; empty where it was not timed."""
-        timed = self._timed.get(cell_id)
-        return timed.blocks() if timed else []
+        return self._timing.blocks(cell_id)
 
     def _quiet(self) -> None:
         """Nothing else of ours runs while something is timed."""
@@ -444,11 +454,7 @@ class Session:
             if good[0].memory is not None:
                 found |= measured.memory(good[0].memory, self._float_memory(cell))
             found |= measured.steps(good) if cell.variant.trained else {}
-        if cell.id in self._timed:
-            found |= measured.latency(self._timed[cell.id])
-        if cell.id in self._started_up:
-            found |= measured.start_up(self._started_up[cell.id])
-        return found
+        return found | self._timing.measurements(cell.id)
 
     def _control_outcome(self, cell: _Planned) -> Outcome | None:
         """The first seed of the cell's control, where it is finished."""
@@ -498,7 +504,7 @@ class Session:
         self._quiet()
         self._red_at = self._red_at or {}  # the first judgement that chance has moved would have filled it
         status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
-        notes = (notes or []) + self._training_notes() + self._store_notes()
+        notes = (notes or []) + self._training_notes() + self._store_notes() + self._timing.notes()
         self._save("interrupted" if partial else "complete", status, notes)
         if self.options.update_baselines and not partial:
             status = self._update_baselines(status)
@@ -571,7 +577,7 @@ class Session:
                 "exit_status": int(status),
                 "selection": self.selection,
                 "trained_from_scratch": self.options.train,
-                "environment": self._environment,
+                "environment": self._environment.model_copy(update={"load": self._timing.load()}),
                 "false_alarms": self.false_alarms(),
                 "data_sha256": {cell.model.name: cell.model.data_sha256 for cell in self._planned.values()},
                 "notes": notes or [],
@@ -624,6 +630,7 @@ class Session:
             overlay=baseline.overlay.get(cell.variant.name),
             exceptions=baseline.exceptions.get(cell.variant.name, []),
             drift=gate.drift_of(cell.model.metric, found, baseline.cell(cell.variant.name)),
+            untimed=self._timing.untimed.get(cell.id, {}),
         )
 
     def unjudged_controls(self) -> list[tuple[CellId, Kind]]:
@@ -660,7 +667,8 @@ def _check_numbers(options: RunOptions) -> None:
         if getattr(options, name) < least:
             raise BadInput(f"--{name}: expected a whole number of at least {least}, found {getattr(options, name)}")
     for name in ("latency_budget", "cell_timeout", "false_alarms"):
-        if not getattr(options, name) > 0:
-            raise BadInput(f"--{name.replace('_', '-')}: expected a number above 0, found {getattr(options, name)}")
+        if not 0 < getattr(options, name) < math.inf:
+            finite = " that is finite" if getattr(options, name) == math.inf else ""
+            raise BadInput(f"{flag(name)}: expected a number above 0{finite}, found {getattr(options, name)}")
     if options.false_alarms >= 1:
         raise BadInput(f"--false-alarms: expected a probability below 1, found {options.false_alarms}")

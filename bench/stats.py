@@ -155,6 +155,19 @@ def change_of(new: Location, old: Location, between: float) -> Change:
     return Change(new.mean / old.mean - 1, math.sqrt(squares + 2 * between**2), degrees)
 
 
+def quantile_interval(values: Sequence[float], share: float, confidence: float = 0.95) -> tuple[float | None, ...]:
+    """(low, high) between which a quantile lies: order statistics, whatever the distribution is (Hahn & Meeker 1991,
+    section 5.2). None where there are too few values for that side.
+
+    Args:
+        share: of the values that lie below the quantile.
+    """
+    ordered = np.sort(np.asarray(values, dtype=float))
+    n, tail = len(ordered), (1 - confidence) / 2
+    low, high = int(stats.binom.ppf(tail, n, share)), int(stats.binom.ppf(1 - tail, n, share)) + 1
+    return (float(ordered[low - 1]) if low > 0 else None, float(ordered[high - 1]) if high <= n else None)
+
+
 def p_above(value: float, error: float, degrees: float) -> float:
     """One-sided probability that an estimate of zero comes out at ``value`` or more (Student's t)."""
     if error == 0:

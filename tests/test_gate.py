@@ -288,6 +288,15 @@ def test_latency(ratio: float, again: float | None, verdict: Verdict) -> None:
     assert found.verdict is verdict
 
 
+@pytest.mark.parametrize(("ratio", "verdict"), [(0.9, Verdict.PASS), (1.4, Verdict.REGRESSED)])
+def test_with_several_threads_runs_lie_further_apart(ratio: float, verdict: Verdict) -> None:
+    again = _ratio(ratio)
+    found = gate.latency(SUBJECT, "latency_ratio_2_threads", again, LATENCY, "here", SHARE, again, threads=2)
+    assert found.verdict is verdict
+    assert found.detectable is not None
+    assert 0.2 < found.detectable < 0.5
+
+
 def test_a_slowdown_says_how_much_and_how_sure() -> None:
     found = gate.latency(SUBJECT, "latency_ratio", _ratio(0.84), LATENCY, "here", SHARE, _ratio(0.84))
     assert "latency_ratio 0.840, baseline 0.800 (+5.0 % ± 0.3 % standard error" in found.message

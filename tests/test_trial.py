@@ -214,6 +214,7 @@ def test_names_that_clash_and_outputs_by_name(quantbench: Quantbench, user: Path
         (["--max-drop", "nan"], "--max-drop: expected a number of at least 0, found nan"),
         (["--max-drop", "-1"], "--max-drop: expected a number of at least 0, found -1.0"),
         (["--latency-budget", "-1"], "--latency-budget: expected seconds"),
+        (["--latency-budget", "nan"], "--latency-budget: expected seconds"),
     ],
 )
 def test_options_that_do_not_fit(quantbench: Quantbench, user: Path, option: list[str], words: str) -> None:

@@ -20,7 +20,13 @@ from bench.gate._common import (
 )
 from bench.gate._drift import DRIFT_SHARE, drift, drift_of, first_of
 from bench.gate._exceptions import EXCUSABLE, exceptions, excused, in_force, over, soon_over
-from bench.gate._latency import LATENCY_TOLERANCE, LATENCY_TOLERANCE_REASON, latency, suspicious, threads
+from bench.gate._latency import (
+    LATENCY_TOLERANCE,
+    LATENCY_TOLERANCE_REASON,
+    latency,
+    suspicious,
+    threads,
+)
 from bench.gate._memory import (
     ARENA_TOLERANCE,
     ARENA_TOLERANCE_REASON,

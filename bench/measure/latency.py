@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.datasets import Array, Inputs, rows
+from bench.measure.memory import ended
 from bench.reference import ReferenceModel
 
 LEAST_PROCESSES = 6
@@ -28,6 +29,7 @@ START_LIMIT_SECONDS = 60
 # A block counts as undisturbed where its wall time is that of its thread, but for the clocks' own time.
 OFF_CORE, CLOCKS_SECONDS = 0.03, 2e-6
 LEAST_UNDISTURBED = 0.25
+CALLS = 300  # timed one by one in each process, after the blocks
 
 
 class LatencyFailed(Exception):
@@ -43,12 +45,16 @@ class Blocks:
         own: of it, time that the thread spent on a core, shape (blocks,).
         every: the same of all threads of the process together, shape (blocks,).
         threads: of the kernels; with several, the time of the calling one says nothing.
+        calls: wall time of single calls, in seconds, shape (calls,); empty where none was timed.
+        timing_cost: what reading the clock adds to each of those, in seconds.
     """
 
     seconds: Array
     own: Array
     every: Array
     threads: int = 1
+    calls: Array = field(default_factory=lambda: np.zeros(0))
+    timing_cost: float = 0.0
 
     @cached_property
     def threads_at_work(self) -> float:
@@ -96,13 +102,23 @@ class Latency:
         return [p["control"].threads_at_work / p["yardstick"].threads_at_work for p in self.processes]
 
     def disturbed(self) -> float:
-        """Share of blocks that others interrupted."""
-        calm = [blocks.undisturbed for process in self.processes for blocks in process.values()]
+        """Share of blocks that others interrupted; with several threads, of the yardstick's, which is one."""
+        told = [blocks for process in self.processes for blocks in process.values() if blocks.threads == 1]
+        calm = [blocks.undisturbed for blocks in told]
         return 1 - float(np.mean(np.concatenate(calm)))
 
     def blocks(self) -> list[float]:
         """All of the variant's block means, in seconds."""
         return [float(block) for process in self.processes for block in process["variant"].seconds]
+
+    def calls(self) -> list[Array]:
+        """Seconds of the variant's single calls, an array a process; empty where none were timed."""
+        found = [process["variant"].calls for process in self.processes]
+        return [calls for calls in found if len(calls)]
+
+    def timing_cost(self) -> list[float]:
+        """Microseconds that reading the clock adds to a single call, one value a process."""
+        return [1e6 * process["variant"].timing_cost for process in self.processes]
 
 
 def measure(variant: Path, control: Path, model: ReferenceModel, seconds: float, threads: int = 1) -> Latency:
@@ -120,7 +136,8 @@ def measure(variant: Path, control: Path, model: ReferenceModel, seconds: float,
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         inputs = save_inputs(model, Path(folder))
         for seed in range(processes):
-            timed.processes.append(time_once(variant, control, inputs, seconds / processes, threads, seed))
+            more = {"calls": CALLS} if threads == 1 else {}
+            timed.processes.append(time_once(variant, control, inputs, seconds / processes, threads, seed, **more))
     return timed
 
 
@@ -133,19 +150,32 @@ def save_inputs(model: ReferenceModel, folder: Path) -> Path:
 
 
 def time_once(
-    variant: Path, control: Path, inputs: Path, seconds: float, threads: int, seed: int, **planted: Any
+    variant: Path, control: Path, inputs: Path, seconds: float, threads: int, seed: int, **more: Any
 ) -> Process:
     """One fresh process.
 
     Args:
         seed: of the order in which blocks follow each other.
-        planted: keys of the worker's job that plant a regression.
+        more: keys of the worker's job: how many single calls to time, or a regression to plant.
 
     Raises:
         LatencyFailed: it did not finish.
     """
-    job = {"control": str(control), "variant": str(variant), "inputs": str(inputs)}
-    return _run_worker(job | {"seconds": seconds, "threads": threads, "seed": seed} | planted, threads, seconds)
+    job: dict[str, Any] = {"control": str(control), "variant": str(variant), "inputs": str(inputs)}
+    job |= {"seconds": seconds, "threads": threads, "seed": seed, **more}
+    result = run_worker("bench.measure.latency_worker", job, START_LIMIT_SECONDS + 10 * seconds)
+    return {name: _blocks(name, told, threads) for name, told in result.items()}
+
+
+def _blocks(name: str, told: dict[str, Any], threads: int) -> Blocks:
+    return Blocks(
+        np.array(told["seconds"]),
+        np.array(told["own"]),
+        np.array(told["every"]),
+        1 if name == "yardstick" else threads,
+        np.array(told.get("calls", [])),
+        told.get("timing_cost", 0.0),
+    )
 
 
 def named_for_npz(examples: Inputs) -> dict[str, Array]:
@@ -153,32 +183,34 @@ def named_for_npz(examples: Inputs) -> dict[str, Array]:
     return {f"x_{name}": x for name, x in examples.items()} if isinstance(examples, dict) else {"x": examples}
 
 
-def _run_worker(job: dict[str, Any], threads: int, seconds: float) -> Process:
+def run_worker(module: str, job: dict[str, Any], limit: float) -> dict[str, Any]:
+    """What a fresh interpreter that runs ``module`` makes of a job.
+
+    Args:
+        limit: seconds after which it is given up.
+
+    Raises:
+        LatencyFailed: it did not finish, or wrote no result.
+    """
     # One thread for NumPy too: a yardstick that spreads over the cores would measure their load.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "bench.measure.latency_worker"]
     try:
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", module],
             input=json.dumps(job),
             capture_output=True,
             text=True,
-            timeout=START_LIMIT_SECONDS + 10 * seconds,
+            timeout=limit,
             env=environment,
             cwd=Path(__file__).parents[2],
         )
     except subprocess.TimeoutExpired:
-        raise LatencyFailed(
-            f"the timing process did not finish within {START_LIMIT_SECONDS + 10 * seconds:.0f} s"
-        ) from None
+        raise LatencyFailed(f"the timing process did not finish within {limit:.0f} s") from None
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise LatencyFailed(f"the timing process ended with status {done.returncode}: {last}")
+        raise LatencyFailed(f"the timing process {ended(done.returncode)}: {last[:300]}")
     try:
-        result = json.loads(done.stdout)
+        result: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         raise LatencyFailed(f"the timing process wrote no result but {done.stdout[:80]!r}") from None
-    return {
-        name: Blocks(np.array(blocks["seconds"]), np.array(blocks["own"]), np.array(blocks["every"]), threads)
-        for name, blocks in result.items()
-    }
+    return result

@@ -7,6 +7,9 @@ Reads a job as JSON from standard input, writes block times as JSON to standard 
 Blocks of control, variant and yardstick follow each other in random order, so what slows the machine
 for a while slows all three alike. The yardstick is a fixed NumPy kernel that does not depend on the runtime.
 
+With a key ``calls``, as many calls of the variant are timed one by one after the blocks: each on the next example, and
+for a fifth of the seconds at most. What reading the clock twice takes is told beside them.
+
 Two more keys plant a regression, for the selftest: ``runtime`` (another than ``litert-cpu``) and ``slow`` (which of the
 three takes so much longer, as a fraction).
 """
@@ -20,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.datasets import Inputs
 from bench.runtimes.litert import LiteRT
 
 # Far below a scheduler's time slice: on a loaded machine most blocks then run without a break, and those that do not
@@ -27,8 +31,10 @@ from bench.runtimes.litert import LiteRT
 BLOCK_SECONDS = 0.0002
 WARMUP_BLOCKS = 200
 LEAST_TURNS = 5
+LEAST_CALLS, CALLS_SHARE = 10, 0.2
+CLOCK_READINGS = 200
 
-Blocks = dict[str, list[float]]
+Blocks = dict[str, Any]
 
 
 def _yardstick() -> Callable[[], object]:
@@ -69,11 +75,41 @@ def _warm_up(call: Callable[[], object]) -> int:
     return calls
 
 
-def run(job: dict[str, Any]) -> dict[str, Blocks]:
-    """Of ``control``, ``variant`` and ``yardstick``: a call by each clock of :func:`_block`, a value a block."""
-    with np.load(job["inputs"], allow_pickle=False) as file:
+def _one_by_one(call: Callable[[], object], feed: Callable[[int], None], most: int, seconds: float) -> list[float]:
+    """Seconds of single calls, each on the next example; fewer than ``most`` where they take long."""
+    call()
+    found: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(found) < most and (len(found) < LEAST_CALLS or time.perf_counter() < end):
+        feed(len(found))
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+    return found
+
+
+def _timing_cost() -> float:
+    """Seconds that reading the clock before and after nothing takes, as in the time of every single call."""
+    pairs = []
+    for _ in range(CLOCK_READINGS):
+        start = time.perf_counter()
+        pairs.append(time.perf_counter() - start)
+    return float(np.median(pairs))
+
+
+def read_inputs(path: str) -> Inputs:
+    """The examples that :func:`bench.measure.latency.save_inputs` has saved."""
+    with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    inputs = arrays["x"] if list(arrays) == ["x"] else {name.removeprefix("x_"): x for name, x in arrays.items()}
+    return arrays["x"] if list(arrays) == ["x"] else {name.removeprefix("x_"): x for name, x in arrays.items()}
+
+
+def run(job: dict[str, Any]) -> dict[str, Blocks]:
+    """Of ``control``, ``variant`` and ``yardstick``: a call by each clock of :func:`_block`, a value a block.
+
+    The variant has its single calls beside them where they were asked for.
+    """
+    inputs = read_inputs(job["inputs"])
     runtime = job.get("runtime", "litert-cpu")
     runners = {name: LiteRT(Path(job[name]), job["threads"], runtime=runtime) for name in ("control", "variant")}
     examples = {name: runner.feeder(inputs) for name, runner in runners.items()}
@@ -94,6 +130,9 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
             for clock, value in _block(calls[name], per_block[name], slow.get(name, 0.0)).items():
                 blocks[name][clock].append(value)
         turn += 1
+    if job.get("calls"):
+        single = _one_by_one(calls["variant"], examples["variant"], job["calls"], CALLS_SHARE * job["seconds"])
+        blocks["variant"] |= {"calls": single, "timing_cost": _timing_cost()}
     return blocks
 
 

@@ -2,8 +2,9 @@
 
 from tabulate import tabulate
 
+from bench.environment import threads_in
 from bench.records import Cell, Kind, Report
-from bench.report import words
+from bench.report import latency, words
 from bench.sizing import explain
 
 HEADERS = [
@@ -30,11 +31,6 @@ def render(report: Report) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _escape(text: str) -> str:
-    """Text of other people's making, safe inside a Markdown table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
 def _facts(report: Report) -> str:
     lines = [f"Run `{report.run}`, {report.seconds:.0f} s, {report.selection or 'everything selected'}."]
     if report.trained_from_scratch:
@@ -52,14 +48,14 @@ def _attention(report: Report) -> str:
         return ""
     lines = ["## What needs attention", ""]
     for _cell, verdict, messages, actions in found:
-        lines.append(f"- **{words.MARKS[verdict]}** {_escape('; '.join(messages))}")
+        lines.append(f"- **{words.MARKS[verdict]}** {words.escape('; '.join(messages))}")
         lines += [f"  - {_step(action)}" for action in actions]
     return "\n".join(lines)
 
 
 def _exceptions(report: Report) -> str:
     found = words.exceptions(report)
-    lines = [f"- `{cell}`: {_escape(sentence)}" for cell, sentence in found]
+    lines = [f"- `{cell}`: {words.escape(sentence)}" for cell, sentence in found]
     return "\n".join(["## Exceptions", "", *lines]) if found else ""
 
 
@@ -78,8 +74,9 @@ def _model_table(model: str, cells: list[Cell]) -> str:
         metric += " Since the first baseline: drop of the score, growth of the file."
     brought = [cell.variant for cell in cells if not cell.selected]
     note = f" Brought along as control: {', '.join(brought)}." if brought else ""
-    scores = f"## {_escape(model)}\n\n{table}\n\n{metric} Latency: lower quartile, 1 thread, batch 1.{note}"
-    return f"{scores}{_behaviour_table(cells)}{_contents_table(cells, by_id)}{_memory_table(cells)}"
+    scores = f"## {words.escape(model)}\n\n{table}\n\n{metric} Latency: lower quartile, 1 thread, batch 1.{note}"
+    more = (_behaviour_table(cells), _contents_table(cells, by_id), _memory_table(cells), latency.section(cells))
+    return scores + "".join(more)
 
 
 BEHAVIOUR = [
@@ -156,7 +153,7 @@ def _contents(cell: Cell, by_id: dict[str, Cell]) -> list[str]:
         f"`{cell.variant}`",
         words.weights(cell.census),
         words.computing(cell.census),
-        _escape(words.left_in_float(cell.census)),
+        words.escape(words.left_in_float(cell.census)),
         *sizes,
     ]
 
@@ -164,7 +161,7 @@ def _contents(cell: Cell, by_id: dict[str, Cell]) -> list[str]:
 def _row(cell: Cell, cells: dict[str, Cell]) -> list[str]:
     verdict = words.verdict(cell)
     if cell.failure is not None:
-        verdict += f": {_escape(cell.failure.reason[:80])}"
+        verdict += f": {words.escape(cell.failure.reason[:80])}"
     return [
         f"`{cell.variant}`",
         verdict,
@@ -184,14 +181,15 @@ def _sensitivity(report: Report) -> str:
     budget = report.false_alarms
     rows = []
     for cell in report.cells:
-        seen = {j.kind: j.detectable for j in cell.judgements if j.against == "baseline" and j.detectable is not None}
+        judged = [j for j in cell.judgements if j.against == "baseline" and threads_in(j.measurement) == 1]
+        seen = {j.kind: j.detectable for j in judged if j.detectable is not None}
         if seen:
-            accuracy, latency = seen.get(Kind.ACCURACY), seen.get(Kind.LATENCY)
+            accuracy, slowdown = seen.get(Kind.ACCURACY), seen.get(Kind.LATENCY)
             rows.append(
                 [
                     f"`{cell.id}`",
                     "" if accuracy is None else f"{accuracy:.2f} {cell.metric_unit}",
-                    "" if latency is None else f"{100 * latency:.1f} %",
+                    "" if slowdown is None else f"{100 * slowdown:.1f} %",
                 ]
             )
     head = (
@@ -209,12 +207,13 @@ def _environment(report: Report) -> str:
     e = report.environment
     commit = "unknown" if e.git_commit is None else e.git_commit[:12] + (" with local changes" if e.git_dirty else "")
     rows = [
-        ["CPU", f"{_escape(e.cpu)} (ISA {e.isa}), {e.cores} cores, {e.memory_gib} GiB"],
+        ["CPU", f"{words.escape(e.cpu)} (ISA {e.isa}), {e.cores} cores, {e.memory_gib} GiB"],
         ["OS", e.os],
         ["Python", e.python],
         *[[name, version] for name, version in sorted(e.packages.items())],
         ["commit", commit],
         ["machine class", f"`{e.machine_class}`"],
         *([["results class", f"`{e.results_class}`"]] if e.results_class else []),
+        *([["others, while timing", words.load(e.load)]] if e.load else []),
     ]
     return "## Environment\n\n" + tabulate(rows, headers=["what", "value"], tablefmt="github", disable_numparse=True)

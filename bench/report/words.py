@@ -3,7 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from bench.records import Cell, Census, Kind, Measurement, Report, Verdict, worst
+from bench.environment import threads_in, with_threads
+from bench.records import Cell, Census, Kind, Load, Measurement, Report, Verdict, worst
 from bench.sizing import Explained
 from bench.stats import trimmed_mean
 
@@ -56,9 +57,15 @@ def unjudged_latency(report: Report) -> str | None:
     count = sum(cell.verdicts.get(Kind.LATENCY) is Verdict.UNJUDGED for cell in report.cells)
     if not count:
         return None
-    return (
-        f"latency is unjudged in {count} cells: no baseline for this machine class ({report.environment.machine_class})"
-    )
+    unjudged = [j for cell in report.cells for j in cell.judgements if j.verdict is Verdict.UNJUDGED]
+    threads = sorted({threads_in(j.measurement) for j in unjudged if j.kind is Kind.LATENCY})
+    classes = ", ".join(with_threads(report.environment.machine_class, count) for count in threads)
+    return f"latency is unjudged in {count} cells: no baseline for this machine class ({classes})"
+
+
+def escape(text: str) -> str:
+    """Text of other people's making, safe inside a Markdown table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def score(cell: Cell) -> str:
@@ -118,17 +125,23 @@ def kib(measurement: Measurement | None) -> str:
 
 
 def microseconds(cell: Cell) -> str:
-    """Typical latency: see :mod:`bench.measure.latency`."""
+    """Typical latency on one thread: see :mod:`bench.measure.latency`."""
     found = cell.measurements.get("latency")
     return "" if found is None else f"{found.value:,.1f}"
 
 
-def ratio(cell: Cell) -> str:
+def ratio(cell: Cell, name: str = "latency_ratio") -> str:
     """Latency ratio with the standard error that its judge works with."""
-    found = cell.measurements.get("latency_ratio")
+    found = cell.measurements.get(name)
     if found is None or not found.values or len(found.values) < 2:
         return ""
     return f"{found.value:.3f} ± {trimmed_mean(found.values).error:.3f}"
+
+
+def load(found: Load) -> str:
+    """What others did while the run timed."""
+    average = "" if found.average is None else f", load average {found.average:.1f}"
+    return f"{100 * found.others:.0f} % of all cores' time{average}"
 
 
 def smaller(cell: Cell, cells: dict[str, Cell]) -> str:

@@ -1,0 +1,176 @@
+"""What a run times: one cell after another, with nothing else of ours beside it. Nothing here judges.
+
+One thread and a batch of one always; more threads where they are asked for, and with ``--more-latency`` a larger batch
+and the float model in Keras, which are shown only: what of those cannot be timed is told in words.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import psutil
+
+from bench import measured, measured_latency
+from bench.errors import BadInput
+from bench.measure import batch, keras, latency, memory
+from bench.options import RunOptions
+from bench.records import DISTURBED, SEVERAL_AT_WORK, Load, Measurement
+from bench.reference import ReferenceModel
+from bench.variants import FLOAT_CONTROL
+
+ALL_CORES = "all"
+
+
+def thread_counts(text: str) -> list[int]:
+    """``1,all`` -> [1, number of cores]; 1 is always among them, for everything else is compared with it.
+
+    Raises:
+        BadInput: a part that is neither a whole number of at least 1 nor ``all``.
+    """
+    found = {1}
+    for part in text.split(","):
+        word = part.strip()
+        if word != ALL_CORES and not (word.isdecimal() and int(word) > 0):
+            raise BadInput(f"--threads: expected whole numbers of at least 1, or {ALL_CORES!r}, found {text!r}")
+        found.add(cores() if word == ALL_CORES else int(word))
+    return sorted(found)
+
+
+def cores() -> int:
+    """Logical cores of this machine."""
+    return os.cpu_count() or 1
+
+
+class Others:
+    """How much of all cores others take, from when it is made; the run and what it has started do not count."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def load(self) -> Load | None:
+        """So far; None where the system tells nothing."""
+        everything, busy, own = (now - then for now, then in zip(self._now(), self._start, strict=True))
+        if everything <= 0:
+            return None
+        others = min(1.0, max(0.0, (busy - own) / everything))
+        return Load(others=others, average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None)
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        """Seconds of all cores: in all, at work, and at work for this process and its children that have ended."""
+        times, own = psutil.cpu_times(), os.times()
+        fields = times._asdict()
+        # A guest's time is part of ``user`` already.
+        total = sum(seconds for name, seconds in fields.items() if not name.startswith("guest"))
+        idle = fields["idle"] + fields.get("iowait", 0.0)
+        return total, total - idle, own.user + own.system + own.children_user + own.children_system
+
+
+class Timing:
+    """All that one run has timed.
+
+    Args:
+        say: takes one line of progress.
+
+    Raises:
+        BadInput: the number of threads is none.
+    """
+
+    def __init__(self, options: RunOptions, say: Callable[[str], None]) -> None:
+        self.threads = thread_counts(options.threads)
+        self.untimed: dict[str, dict[str, str]] = {}
+        self._seconds = options.latency_budget
+        self._more = options.more_latency
+        self._say = say
+        self._timed: dict[tuple[str, int], latency.Latency] = {}
+        self._besides: dict[str, dict[str, Measurement]] = {}
+        self._split: dict[int, str] = {}
+        self._others: Others | None = None
+
+    def once(
+        self, cell_id: str, model: ReferenceModel, artifact: Path, control: Path, threads: int = 1
+    ) -> dict[str, Measurement]:
+        """One measurement of an artifact against its control, repeated where others interrupted most of it.
+
+        What a cell was timed before stays in its report, together with this.
+
+        Raises:
+            LatencyFailed: a timing process did not finish.
+        """
+        self._others = self._others or Others()
+        timed = latency.measure(artifact, control, model, self._seconds, threads)
+        if timed.disturbed() > DISTURBED:
+            self._say(f"{cell_id}: others interrupted {100 * timed.disturbed():.0f} % of it; measuring it once more")
+            again = latency.measure(artifact, control, model, self._seconds, threads)
+            timed = min(timed, again, key=latency.Latency.disturbed)
+        before = self._timed.get((cell_id, threads))
+        both = latency.Latency([*before.processes, *timed.processes]) if before else timed
+        self._timed[cell_id, threads] = both
+        return measured.latency(timed)
+
+    def besides(self, cell_id: str, model: ReferenceModel, artifact: Path) -> None:
+        """What is timed once for a cell and shown only: start-up, and with ``--more-latency`` the rest."""
+        self._shown(cell_id, "start_up_cold", lambda: measured.start_up(memory.start_up(artifact, model)))
+        if not self._more:
+            return
+        self._shown(
+            cell_id,
+            f"batch_{batch.BATCH}_latency",
+            lambda: measured_latency.batch(batch.measure(artifact, model), batch.BATCH),
+        )
+        control = f"{model.name}/{FLOAT_CONTROL}"
+        self._shown(
+            control, "keras_latency", lambda: measured_latency.keras(keras.measure(model, min(self._seconds, 3.0)))
+        )
+
+    def _shown(self, cell_id: str, name: str, measure: Callable[[], dict[str, Measurement]]) -> None:
+        """Take a measurement once, or its failure in words."""
+        untimed = self.untimed.setdefault(cell_id, {})
+        found = self._besides.setdefault(cell_id, {})
+        if name in found or name in untimed:
+            return
+        try:
+            found |= measure()
+        except (latency.LatencyFailed, memory.MemoryFailed) as error:
+            untimed[name] = str(error)
+
+    def splits(self, threads: int, controls: Iterable[tuple[ReferenceModel, Path]]) -> str:
+        """A model whose float control does use so many threads, so that the runtime heeds their number; or empty.
+
+        Args:
+            controls: (model, its float control), to be timed for a moment until one does; once a run.
+        """
+        if threads not in self._split:
+            self._split[threads] = next(
+                (model.name for model, control in controls if self._is_split(model, control, threads)), ""
+            )
+        return self._split[threads]
+
+    def _is_split(self, model: ReferenceModel, control: Path, threads: int) -> bool:
+        few = latency.measure(control, control, model, latency.PROCESS_SECONDS, threads)
+        return measured.latency(few)["threads_at_work"].value >= SEVERAL_AT_WORK
+
+    def measurements(self, cell_id: str) -> dict[str, Measurement]:
+        """Everything timed of a cell so far, by its names in a report."""
+        found: dict[str, Measurement] = {}
+        for threads in self.threads:
+            timed = self._timed.get((cell_id, threads))
+            if timed is not None:
+                found |= measured_latency.at_threads(measured.latency(timed), threads)
+                found |= measured_latency.calls(timed)
+        return found | self._besides.get(cell_id, {})
+
+    def blocks(self, cell_id: str) -> list[float]:
+        """Timed blocks of a cell on one thread, seconds a call; empty where it was not timed."""
+        timed = self._timed.get((cell_id, 1))
+        return timed.blocks() if timed else []
+
+    def load(self) -> Load | None:
+        """What others did meanwhile; None where nothing was timed."""
+        return self._others.load() if self._others else None
+
+    def notes(self) -> list[str]:
+        """What a reader of the report has to know of how it was timed."""
+        if self.threads[-1] <= cores():
+            return []
+        return [f"--threads {self.threads[-1]} is more than this machine's {cores()} cores: they wait for each other"]

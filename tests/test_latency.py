@@ -1,0 +1,292 @@
+"""Latency besides the gated ratio: single calls, threads, batches, disturbance, and how reports tell them."""
+
+import datetime
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Quantbench, accepted
+from test_acceptance import environment as machine
+
+from bench import acceptance, measured, measured_latency, timing
+from bench.environment import name_at, threads_in, threads_of, with_threads
+from bench.errors import BadInput
+from bench.gate import exceptions
+from bench.measure import batch, latency
+from bench.measure.batch_worker import _differs, _enough
+from bench.measure.latency import Blocks, Latency, LatencyFailed
+from bench.options import RunOptions
+from bench.records import Accepted, BaselineCell, Cell, Kind, Loosened, Measurement, Verdict
+from bench.report.latency import section
+from bench.stats import quantile_interval
+
+MODEL: Any = None  # nothing here looks at it
+
+
+def test_the_interval_of_a_quantile_is_that_of_the_textbook() -> None:
+    ordered = [float(i) for i in range(1, 101)]
+    assert quantile_interval(ordered, 0.5) == (40.0, 61.0)  # Hahn & Meeker 1991, table A.15a: ranks 40 and 61
+    assert quantile_interval(ordered, 0.99)[1] is None  # needs 368 values
+    assert quantile_interval([*ordered] * 4, 0.99)[1] == 100.0
+
+
+def test_the_interval_of_a_quantile_holds_its_confidence() -> None:
+    random = np.random.default_rng(0)
+    inside = 0
+    for values in random.random((400, 300)):
+        low, high = quantile_interval(list(values), 0.9)
+        inside += low is not None and high is not None and low <= 0.9 <= high
+    assert inside / 400 >= 0.93
+
+
+def _process(micro: float, calm: float = 1.0, at_work: float = 1.0, threads: int = 1, calls: int = 0) -> Any:
+    """A made-up process: blocks of 15 µs and the variant's of ``micro``, a share of them undisturbed."""
+
+    def blocks(one: float, several: int = 1, **more: Any) -> Blocks:
+        own = np.full(20, 1e-6 * one)
+        held_up = np.where(np.arange(20) < 20 * calm, 0.0, 1e-3)
+        return Blocks(own + held_up, own, own * (at_work if several > 1 else 1.0), several, **more)
+
+    single = {"calls": 1e-6 * np.linspace(micro, micro + 1, calls), "timing_cost": 5e-8}
+    return {
+        "control": blocks(15.0, threads),
+        "variant": blocks(micro, threads, **single),
+        "yardstick": blocks(48.0),
+    }
+
+
+def test_percentiles_are_those_of_the_calls_of_all_processes() -> None:
+    timed = Latency([_process(10.0, calls=200), _process(11.0, calls=200)])
+    found = measured_latency.calls(timed)
+    assert found["latency_p50"].value == pytest.approx(11.0, abs=0.01)
+    assert found["latency_p99"].value == pytest.approx(11.98, abs=0.01)
+    assert found["latency_p50"].n == 400
+    assert found["latency_p50"].low is not None
+    assert found["latency_p50"].low < 11.0
+    assert found["latency_p50"].spread == pytest.approx(0.5**0.5, abs=0.01)
+    assert found["timing_cost"].value == pytest.approx(0.05)
+    assert found["throughput"].value == pytest.approx(1e6 / 11.0, rel=0.001)
+    assert measured_latency.calls(Latency([_process(10.0)])) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("1", [1]), ("2", [1, 2]), ("4, 1,2", [1, 2, 4]), ("all", sorted({1, timing.cores()}))]
+)
+def test_thread_counts(text: str, found: list[int]) -> None:
+    assert timing.thread_counts(text) == found
+
+
+def test_what_others_take_of_the_machine_is_a_share() -> None:
+    others = timing.Others()
+    time.sleep(0.1)
+    found = others.load()
+    assert found is not None
+    assert 0 <= found.others <= 1
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "many", "1,,2", "nan"])
+def test_numbers_of_threads_that_are_none(text: str) -> None:
+    with pytest.raises(BadInput, match="--threads: expected whole numbers of at least 1"):
+        timing.thread_counts(text)
+
+
+def test_more_threads_than_cores_are_told() -> None:
+    [note] = timing.Timing(RunOptions(threads="512"), print).notes()
+    assert "--threads 512 is more than this machine's" in note
+    assert timing.Timing(RunOptions(threads="all"), print).notes() == []
+
+
+def test_machine_classes_differ_by_their_threads_alone() -> None:
+    assert with_threads("cpu_2-core_litert-2_1-thread", 16) == "cpu_2-core_litert-2_16-thread"
+    assert threads_of("cpu_2-core_litert-2_16-thread") == 16
+    assert [name_at("latency", 1), name_at("latency", 2)] == ["latency", "latency_2_threads"]
+    assert [threads_in("latency"), threads_in("latency_16_threads")] == [1, 16]
+
+
+def test_a_timing_process_that_a_signal_killed_is_named_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o700)
+    monkeypatch.setattr(latency.sys, "executable", str(killed))
+    with pytest.raises(LatencyFailed, match="the timing process died of SIGKILL"):
+        latency.run_worker("any", {}, 10)
+
+
+def _replayed(monkeypatch: pytest.MonkeyPatch, *measurements: Latency) -> None:
+    remaining = iter(measurements)
+    monkeypatch.setattr(timing.latency, "measure", lambda *_: next(remaining))
+
+
+def test_a_measurement_that_others_mostly_interrupted_is_taken_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    timed = timing.Timing(RunOptions(), said.append)
+    _replayed(monkeypatch, Latency([_process(12.0, calm=0.3)] * 6), Latency([_process(10.0)] * 6))
+    found = timed.once("m/v", MODEL, Path("v"), Path("c"))
+    assert found["latency"].value == pytest.approx(10.0)
+    assert timed.measurements("m/v")["disturbed"].value == 0.0
+    assert said == ["m/v: others interrupted 70 % of it; measuring it once more"]
+    assert len(timed.blocks("m/v")) == 6 * 20
+
+
+def test_one_thread_is_no_fault_where_another_models_control_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    controls: Any = [(MODEL, Path("lstm")), (type("Model", (), {"name": "cnn"}), Path("cnn"))]
+    one, two = ([_process(10.0, at_work=share, threads=2)] * 6 for share in (1.0, 1.8))
+    timed = timing.Timing(RunOptions(threads="2"), print)
+    _replayed(monkeypatch, Latency(one), Latency(two))
+    assert timed.splits(2, iter(controls)) == "cnn"
+    assert timed.splits(2, iter([])) == "cnn"  # found once, known for the run
+    timed = timing.Timing(RunOptions(threads="2"), print)
+    _replayed(monkeypatch, Latency(one), Latency(one))
+    assert timed.splits(2, iter(controls)) == ""
+
+
+def test_several_threads_are_told_apart_from_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = timing.Timing(RunOptions(threads="2"), print)
+    _replayed(monkeypatch, Latency([_process(10.0, calls=20)] * 6), Latency([_process(6.0, threads=2)] * 6))
+    timed.once("m/v", MODEL, Path("v"), Path("c"))
+    timed.once("m/v", MODEL, Path("v"), Path("c"), threads=2)
+    found = timed.measurements("m/v")
+    assert found["latency"].value == pytest.approx(10.0)
+    assert found["latency_2_threads"].value == pytest.approx(6.0)
+    assert found["latency_ratio_2_threads"].value == pytest.approx(0.4)
+    assert "latency_p50" in found
+
+
+def test_what_cannot_be_timed_besides_is_told_in_words_and_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def refused(*_: object) -> list[float]:
+        asked.append("once")
+        raise LatencyFailed("a fixed reshape")
+
+    monkeypatch.setattr(timing.memory, "start_up", lambda *_: timing.memory.StartUp([2.0, 2.1], [1.0, 1.1], True))
+    monkeypatch.setattr(timing.batch, "measure", refused)
+    monkeypatch.setattr(timing.keras, "measure", lambda *_: [2e-4, 2.1e-4, 2e-4])
+    timed = timing.Timing(RunOptions(more_latency=True), print)
+    model: Any = type("Model", (), {"name": "m"})
+    for _ in range(2):
+        timed.besides("m/v", model, Path("v"))
+    assert timed.untimed["m/v"] == {"batch_32_latency": "a fixed reshape"}
+    assert asked == ["once"]
+    assert timed.measurements("m/float32")["keras_latency"].value == pytest.approx(203.3, abs=0.1)
+    assert "start_up_cold" in timed.measurements("m/v")
+
+
+def test_a_model_with_state_has_no_batch() -> None:
+    with pytest.raises(LatencyFailed, match="keeps state"):
+        batch.measure(Path("v"), type("Model", (), {"stateful": True}))  # type: ignore[arg-type]
+
+
+def test_a_batch_whose_outputs_are_not_those_of_its_examples_is_seen() -> None:
+    one = np.arange(8, dtype=np.float32).reshape(4, 2)
+    assert _differs(one, one) == ""
+    assert "outputs up to 6 from those of its examples" in _differs(one[::-1], one)
+    assert "outputs of shape [1, 2] where [4, 2] was expected" in _differs(one[:1], one)
+    assert _differs(np.full_like(one, np.nan), one) != ""
+    assert _differs(one.astype(np.int8) + np.int8(1), one.astype(np.int8)) == ""
+    filled = _enough({"a": one}, 6)
+    assert isinstance(filled, dict)
+    assert (filled["a"][4:] == one[:2]).all()
+
+
+# ---------------------------------------------------------------- baselines and reports
+
+
+def _ratio(value: float) -> Measurement:
+    return Measurement(value=value, unit="ratio to float32", n=6, spread=0.002, values=[value] * 6)
+
+
+def _cell(variant: str, **measurements: Measurement) -> Cell:
+    return Cell(
+        id=f"m/{variant}",
+        model="m",
+        variant=variant,
+        family="ptq",
+        control="float32",
+        metric="accuracy",
+        metric_unit="pp",
+        verdicts={Kind.LATENCY: Verdict.PASS},
+        measurements=measurements,
+    )
+
+
+def test_each_number_of_threads_is_accepted_for_its_own_machine_class() -> None:
+    report: Any = type("Report", (), {"environment": machine("isa")})
+    report.environment = report.environment.model_copy(update={"machine_class": "cpu_1-thread"})
+    stamp = Accepted(date="2026-01-01", reason="r", run="r", environment="e")
+    kept = {"cpu_1-thread": accepted(0.8, 0.01, "ratio", values=[0.8] * 6, noise=0.002)}
+    cell = _cell("v", latency_ratio=_ratio(0.8), latency_ratio_2_threads=_ratio(0.7))
+    moves = acceptance._latency_moves(cell, kept, stamp, report)
+    assert [(move.measurement, move.moves) for move in moves] == [
+        ("latency_ratio", False),
+        ("latency_ratio_2_threads", True),
+    ]
+    assert kept["cpu_2-thread"].value == 0.7
+    assert kept["cpu_1-thread"].value == 0.8
+
+
+def test_a_loosened_latency_is_told_whatever_its_threads() -> None:
+    today = datetime.date(2026, 1, 1)
+    wide = Loosened(tolerance=0.2, reason="known", expires=today)
+    value = accepted(0.8, 0.01, "ratio", values=[0.8, 0.8], loosened=wide)
+    cell = BaselineCell(latency={"cpu_2-thread": value, "other_1-thread": value})
+    [told] = exceptions(cell, "pp", today, "cpu_1-thread")
+    assert told.startswith("latency of cpu_2-thread: tolerance loosened from 1 % to 20 %")
+
+
+def test_the_table_of_latency_says_what_a_reader_needs() -> None:
+    timed = measured_latency.calls(Latency([_process(10.0, calls=300)] * 6))
+    both = timed | measured.latency(Latency([_process(10.0, calm=0.3)] * 6))
+    one = measured.latency(Latency([_process(10.0, threads=2)] * 6))
+    both |= measured_latency.at_threads(one, 2) | measured_latency.batch([3.2e-4] * 3, 32)
+    control = _cell("float32", keras_latency=measured_latency.keras([1e-4] * 3)["keras_latency"], **both)
+    refused = _cell("v", **timed).model_copy(update={"untimed": {"batch_32_latency": "node 7 | is fixed"}})
+    text = section([control, refused])
+    head = text.splitlines()[4]
+    for words in ("median, µs", "p99, µs", "examples/s", "2 threads, µs", "batch 32, µs/example (examples/s)", "note"):
+        assert words in head
+    assert "10.00 (100,000)" in text
+    assert "others interrupted 70 % of it: do not rely on it" in text
+    assert "Reading the clock takes 0.05 µs of each." in text
+    assert "One thread did all of float32's work beside `float32` (2 threads)" in text
+    assert "100.0 ± 0.0 µs a call; as float32 on LiteRT" in text
+    assert "No time of a batch of 32 (`v`): node … \\| is fixed." in text
+    assert section([_cell("v")]) == ""
+
+
+# ---------------------------------------------------------------- the real path
+
+
+@pytest.mark.slow
+def test_all_that_can_be_timed_of_a_cell(quantbench: Quantbench, tmp_path: Path) -> None:
+    chosen = ["run", "--models", "seed_cnn", "--variants", "ptq_float16", "-k", "latency", "--latency-budget", "0.3"]
+    saved = [f"--benchmark-storage=file://{tmp_path / 'saved'}", "--benchmark-save=one"]
+    done = quantbench(*chosen, "--threads", "2", "--more-latency", "--benchmark-only", *saved)
+    assert done.status == 0, done.output
+    found = done.cell("seed_cnn/ptq_float16")["measurements"]
+    assert found["latency_p50"]["low"] <= found["latency_p50"]["value"] <= found["latency_p99"]["value"]
+    assert found["latency_p50"]["n"] > 60
+    assert found["latency_ratio_2_threads"]["n"] == 6
+    assert found["threads_at_work_2_threads"]["value"] > 1.02
+    assert 0 < found["batch_32_latency"]["value"] < found["latency"]["value"] * 10
+    keras = done.cell("seed_cnn/float32")["measurements"]["keras_latency"]
+    assert keras["unit"] == "µs"
+    assert keras["value"] > found["latency"]["value"]
+    report = done.report()
+    assert 0 <= report["environment"]["load"]["others"] <= 1
+    text = (done.reports / "latest" / "report.md").read_text()
+    assert re.search(r"no baseline for this machine class \(\S+_1-thread, \S+_2-thread\)", text)
+    assert "### Latency" in text
+    assert "Float model in Keras" in text
+    assert "| others, while timing" in text
+    [kept] = (tmp_path / "saved").rglob("*_one.json")
+    [entry] = json.loads(kept.read_text())["benchmarks"]
+    assert entry["stats"]["rounds"] > 60
+    again = quantbench(*chosen, *saved[:1], "--benchmark-compare")
+    assert again.status == 0, again.output
+    assert "(0001_one)" in again.output
+    assert "(NOW)" in again.output
