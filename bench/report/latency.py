@@ -90,8 +90,8 @@ def _how(cells: list[Cell], threads: list[int]) -> list[str]:
         "Median, p90, p99 and examples/s: single calls (batch 1, one thread) of all processes together, those that "
         "others interrupted too; in brackets 95 % intervals as of independent calls (order statistics), which says "
         f"nothing of how far processes lie apart: that is the spread in `report.json`.{clock}",
-        "Ratios: of undisturbed blocks, in turns with float32; ± standard error over fresh processes. They alone are "
-        "judged.",
+        "Ratios: of undisturbed blocks (with several threads, of all), in turns with float32; ± standard error over "
+        "fresh processes. They alone are judged.",
     ]
     alone = [
         f"`{cell.variant}` ({count} threads)"
