@@ -134,8 +134,13 @@ def _attention(report: Report, by_id: dict[str, Cell]) -> str:
 
 
 def _moved(cell: Cell, one: Judgement) -> bool:
-    """Whether a measurement is not what was accepted; of what repeats, only by more than a part of its noise."""
+    """Whether a measurement is not what was accepted; of what repeats, only by more than a part of its noise.
+
+    A pass without tolerance is bit for bit as it was, though its mean over fewer seeds may be another.
+    """
     if one.against != "baseline" or one.change is None or abs(one.change) <= UNMOVED:
+        return False
+    if one.verdict is Verdict.PASS and one.tolerance == 0:
         return False
     found = cell.measurements.get(one.measurement)
     noisy = found is not None and found.spread is not None
@@ -170,10 +175,10 @@ def _all_cells(report: Report, by_id: dict[str, Cell]) -> str:
 
 def _filters(report: Report) -> str:
     verdicts = {cell.verdict for cell in report.cells}
-    chosen = {
+    chosen: dict[str, list[str]] = {
         "model": sorted({cell.model for cell in report.cells}),
         "family": sorted({cell.family for cell in report.cells}),
-        "verdict": [one for one in reversed(Verdict) if one in verdicts],
+        "verdict": [str(one) for one in reversed(Verdict) if one in verdicts],
     }
     selects = "".join(
         f'<label>{name} <select data-of="{name}"><option value="">all</option>'
@@ -236,7 +241,8 @@ def _charts(report: Report, by_id: dict[str, Cell]) -> str:
     )
     return (
         f"<h3>Drop by variant and model</h3>{html_charts.heat_map(report.cells, by_id)}"
-        f"<h3>Drop against size and latency</h3>{said}{html_charts.legend()}{note}{drawn}"
+        f"<h3>Drop against size and latency</h3>{said}{html_charts.legend()}{note}"
+        f'<div class="charts">{drawn}</div>'
     )
 
 

@@ -67,6 +67,8 @@ def _amount(value: float | None, unit: str) -> str:
     if unit == "fraction":
         return f"{100 * value:.4g} pp"
     rounded = 0.0 if abs(value) < 1e-6 else value
+    if unit.startswith("ratio"):
+        return f"{rounded:.3g}"
     return text(f"{rounded:,.0f} bytes" if unit == "bytes" else f"{rounded:.4g} {unit}")
 
 
@@ -83,7 +85,7 @@ def measurement(cell: Cell, name: str, one: Measurement) -> list[str]:
     spread = "" if one.spread is None else _number(one.spread, one.unit)
     repeats = one.spread_of or ("examples" if ends is not None else "")
     named = text(name.replace("_", " "))
-    return [named, _number(one.value, one.unit), text(unit), str(one.n), spread, interval, text(repeats)]
+    return [named, _number(one.value, one.unit), text(unit), f"{one.n:,}", spread, interval, text(repeats)]
 
 
 def _number(value: float, unit: str) -> str:

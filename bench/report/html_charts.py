@@ -15,10 +15,11 @@ from bench.report import words
 from bench.report.markup import anchor, link, text
 
 WIDTH, HEIGHT = 430, 280
-LEFT, RIGHT, TOP, BOTTOM = 52, 18, 14, 42
+LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 42
 NEAR_ZERO = 0.1  # below this a drop is drawn to a linear scale, above it to a logarithmic one
 STEPS = (1, 2, 5)
-APART = 13  # pixels between two labels of an axis
+FINE_STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8)  # where those are too far apart
+APART = 16  # pixels between two labels of an axis
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the floor allows; each is the end of one colour
 LEGEND = ("no drop", "up to 25 % of its floor", "up to 50 %", "up to 75 %", "up to 100 %", "beyond its floor")
 
@@ -67,9 +68,8 @@ def scatters(model: str, cells: list[Cell], by_id: dict[str, Cell]) -> str:
         ]
 
     unit = cells[0].metric_unit
-    drawn = _figure(model, "size", "KiB", unit, points("size", 2**-10))
-    drawn += _figure(model, "latency", "µs", unit, points("latency", 1.0))
-    return f'<div class="charts">{drawn}</div>' if drawn else ""
+    size, latency = points("size", 2**-10), points("latency", 1.0)
+    return _figure(model, "size", "KiB", unit, size) + _figure(model, "latency", "µs", unit, latency)
 
 
 def _figure(model: str, what: str, x_unit: str, y_unit: str, points: list[Point]) -> str:
@@ -138,7 +138,7 @@ SHAPES = {
 NAMES = {
     "ptq": "quantized after training",
     "qat": "trained quantized, pruned or clustered",
-    "control": "float control",
+    "control": "float: controls, pruned and clustered ones",
 }
 
 
@@ -160,12 +160,14 @@ def _log_axis(values: list[float]) -> tuple[Callable[[float], float], list[tuple
     def place(value: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (math.log(value) - low) / (high - low)
 
-    decades = range(math.floor(low / math.log(10)), math.ceil(high / math.log(10)) + 1)
-    nice = [step * 10.0**decade for decade in decades for step in STEPS]
-    inside = [value for value in nice if low <= math.log(value) <= high]
-    if len(inside) < 3:
-        inside = [math.exp(low + share * (high - low)) for share in (0.1, 0.37, 0.63, 0.9)]
-    return place, [(value, f"{value:,.3g}" if value < 1000 else f"{value:,.0f}") for value in inside]
+    def inside(steps: Sequence[float]) -> list[float]:
+        decades = range(math.floor(low / math.log(10)), math.ceil(high / math.log(10)) + 1)
+        nice = [step * 10.0**decade for decade in decades for step in steps]
+        return [value for value in nice if low <= math.log(value) <= high]
+
+    evenly = [math.exp(low + share * (high - low)) for share in (0.1, 0.37, 0.63, 0.9)]
+    ticks = next((found for found in map(inside, (STEPS, FINE_STEPS)) if len(found) >= 3), evenly)
+    return place, [(value, f"{value:,.3g}" if value < 1000 else f"{value:,.0f}") for value in ticks]
 
 
 def _drop_axis(values: list[float]) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
@@ -196,7 +198,8 @@ def heat_map(cells: list[Cell], by_id: dict[str, Cell]) -> str:
     units = {cell.model: cell.metric_unit for cell in cells}
     head = "".join(f'<th scope="col">{text(model)}<br><small>{text(units[model])}</small>' for model in models)
     rows = "".join(
-        f'<tr><th scope="row">{text(variant)}' + "".join(_heat(placed.get((model, variant)), by_id) for model in models)
+        f'<tr><th scope="row">{text(variant).replace("_", "_<wbr>")}'
+        + "".join(_heat(placed.get((model, variant)), by_id) for model in models)
         for variant in variants
     )
     keys = "".join(f'<span class="key h{i}">{text(label)}</span> ' for i, label in enumerate(LEGEND))
@@ -218,12 +221,13 @@ def _heat(cell: Cell | None, by_id: dict[str, Cell]) -> str:
         return f"<td>{link(cell.id, words.MARKS[cell.verdict])}"
     shade = _shade(cell)
     classes = "" if shade is None else f' class="h{shade}"'
-    return f"<td{classes}>{link(cell.id, f'{drop:+.2f}')}"
+    return f"<td{classes}>{link(cell.id, f'{drop + 0.0:+.2f}')}"
 
 
 def _shade(cell: Cell) -> int | None:
     for one in cell.judgements:
         if one.against == "floor" and one.change is not None and one.tolerance is not None:
-            share = one.change / one.tolerance if one.tolerance else math.copysign(math.inf, one.change or -1)
+            shown = round(one.change, 2)  # so that equal numbers have one colour
+            share = shown / one.tolerance if one.tolerance else math.copysign(math.inf, shown or -1)
             return sum(share > end + 1e-9 for end in SHARES)
     return None
