@@ -160,7 +160,9 @@ def _changed(report: Report) -> str:
 
 
 def _all_cells(report: Report, by_id: dict[str, Cell]) -> str:
-    heads = "".join(f'<th scope="col"><button type="button">{text(name)}</button>' for name in COLUMNS)
+    heads = "".join(
+        f'<th scope="col" data-name="{text(name)}"><button type="button">{text(name)}</button>' for name in COLUMNS
+    )
     rows = "".join(_row(cell, by_id) for cell in report.cells)
     return (
         f"{_filters(report)}"
