@@ -134,6 +134,17 @@ def test_every_cell_has_a_row_and_a_part_that_can_be_linked_to(made_up: Report) 
     assert {one.id for one in made_up.cells} <= targets
 
 
+def test_of_too_many_cells_those_that_need_attention_are_shown_whole(
+    made_up: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html, "MOST_WHOLE", 4)
+    text = html.render(made_up, Behind())
+    assert text.count("Judgements of ") == 4
+    assert "Judgements of m1/b" in text
+    assert "Of 5 cells only the outline is shown" in text
+    assert {one.id for one in made_up.cells} <= {attributes.get("id") for _, attributes in Page(text).tags}
+
+
 def test_no_name_becomes_markup(made_up: Report) -> None:
     page = page_of(made_up)
     assert len(page.of("script")) == len(page.of("style")) == 1

@@ -18,6 +18,7 @@ from bench.report.markup import link, listing, section, step, table, text
 
 HTML = "report.html"
 MOST_LISTED = 50
+MOST_WHOLE = 2000  # cells that are shown from the inside; a browser takes long over more
 UNMOVED = 1e-6  # a change below this is rounding of the report's own numbers
 NOISY = 1 / 3  # of the tolerance: what is measured with noise and moved by less did not change
 COLUMNS = [
@@ -249,12 +250,21 @@ def _charts(report: Report, by_id: dict[str, Cell]) -> str:
 
 
 def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind) -> str:
-    shown = _pictures(report, behind)
-    parts = [html_cells.details(cell, by_id, behind, shown.get(cell.id, [])) for cell in report.cells]
+    urgent = {cell for cell, *_ in words.attention(report)}
+    ordered = sorted(report.cells, key=lambda cell: cell.id not in urgent)  # the room for all is limited
+    whole = {cell.id for cell in ordered[:MOST_WHOLE]}
+    shown = _pictures(ordered[:MOST_WHOLE], urgent, behind)
+    parts = [
+        html_cells.details(cell, by_id, behind, shown.get(cell.id, [])) if cell.id in whole else html_cells.brief(cell)
+        for cell in report.cells
+    ]
     said = (
         "Intervals: 95 %; of what repeats by Student's t, of a share of the examples by Wilson's method. Changes are "
         "positive where they are worse."
     )
+    if len(whole) < len(report.cells):
+        left_out = len(report.cells) - len(whole)
+        said += f" Of {left_out} cells only the outline is shown, to keep the page small; report.json has all of it."
     if behind.evidence and not any(behind.evidence.values()):
         said += " The run's folder holds no evidence, so ranges and flipped examples are left out."
     if behind.left_out:
@@ -264,11 +274,8 @@ def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind) -> str:
     return f"<p>{text(said)}</p>\n" + "\n".join(parts)
 
 
-def _pictures(report: Report, behind: Behind) -> dict[str, list[Picture]]:
-    """Those of cells that need attention are taken first: the room for all is limited."""
-    urgent = {cell for cell, *_ in words.attention(report)}
-    ordered = sorted(report.cells, key=lambda cell: cell.id not in urgent)
-    found = {cell.id: behind.pictures(cell, OF_ATTENTION if cell.id in urgent else OF_OTHERS) for cell in ordered}
+def _pictures(cells: list[Cell], urgent: set[str], behind: Behind) -> dict[str, list[Picture]]:
+    found = {cell.id: behind.pictures(cell, OF_ATTENTION if cell.id in urgent else OF_OTHERS) for cell in cells}
     return {cell: pictures for cell, pictures in found.items() if pictures}
 
 

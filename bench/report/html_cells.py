@@ -22,6 +22,15 @@ def details(cell: Cell, cells: dict[str, Cell], behind: Behind, pictures: list[P
     evidence = behind.of_cell(cell)
     parts = [_facts(cell), _failure(cell), _judgements(cell), _measurements(cell), _contents(cell, cells)]
     parts += [_ranges(evidence), _flipped(cell, evidence, pictures), _versions(cell)]
+    return _folded(cell, parts)
+
+
+def brief(cell: Cell) -> str:
+    """The cell's outline, folded."""
+    return _folded(cell, [_facts(cell), _failure(cell), _versions(cell)])
+
+
+def _folded(cell: Cell, parts: list[str]) -> str:
     return (
         f'<details class="cell"><summary><h3>{text(cell.id)}</h3> <span class="{cell.verdict}">'
         f'{text(words.verdict(cell))}</span></summary><div id="{text(cell.id)}" class="inside">'
