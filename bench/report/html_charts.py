@@ -91,7 +91,7 @@ def _svg(title: str, x_title: str, y_unit: str, points: list[Point], best: list[
     x_of, x_ticks = _log_axis([point.x for point in points])
     y_of, y_ticks = _drop_axis([point.drop for point in points])
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(title)}; the numbers are in the table of '
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="group" aria-label="{text(title)}; the numbers are in the table of '
         f'all cells, the Pareto front is listed below">'
     ]
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
