@@ -28,7 +28,7 @@ from bench.records import (
     Verdict,
 )
 from bench.reference import ReferenceModel
-from bench.report import behind, html, html_charts, words
+from bench.report import behind, html, html_cells, html_charts, words
 from bench.report.behind import Behind
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;' </style>"
@@ -219,6 +219,21 @@ def test_the_front_is_what_nothing_else_beats(made_up: Report) -> None:
     one = made_up.cells[0]
     points = [html_charts.Point(one, x, y) for x, y in [(1, 5), (2, 5), (2, 3), (3, 4), (4, 1), (5, 1)]]
     assert [(point.x, point.drop) for point in html_charts.front(points)] == [(1, 5), (2, 3), (4, 1)]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (0.031, "ratio", "3.1 %"),
+        (0.00919, "ratio to float32", "0.00919"),
+        (0.05, "fraction", "5 pp"),
+        (1234.4, "bytes", "1,234 bytes"),
+        (2.2e-8, "pp", "0 pp"),
+        (None, "pp", ""),
+    ],
+)
+def test_changes_have_the_unit_that_they_are_meant_in(value: float | None, unit: str, shown: str) -> None:
+    assert html_cells._amount(value, unit) == shown
 
 
 @pytest.mark.parametrize(

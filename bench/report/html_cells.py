@@ -76,6 +76,8 @@ def _amount(value: float | None, unit: str) -> str:
     if unit == "fraction":
         return f"{100 * value:.4g} pp"
     rounded = 0.0 if abs(value) < 1e-6 else value
+    if unit == "ratio":  # a latency judgement: changes of the ratio are shares of it
+        return f"{100 * rounded:.3g} %"
     if unit.startswith("ratio"):
         return f"{rounded:.3g}"
     return text(f"{rounded:,.0f} bytes" if unit == "bytes" else f"{rounded:.4g} {unit}")
