@@ -216,15 +216,40 @@ def schema(record: Annotated[str, typer.Argument(help="report or baseline")] = "
 
 
 @app.command()
-def report(run: Run = LATEST) -> None:
-    """Print a run's report as Markdown, made again from its JSON.
+def report(
+    run: Run = LATEST,
+    html: Annotated[Path | None, typer.Option(help="write the page here instead: one file, for a browser")] = None,
+    model_dir: ModelDir = _DEFAULTS.model_dir,
+) -> None:
+    """Print a run's report as Markdown, made again from its JSON, or write it as a page.
 
-    Example: quantbench report reports/latest
+    Example: quantbench report reports/latest --html report.html
     """
     from bench.report.folder import read
     from bench.report.markdown import render
 
+    if html is not None:
+        _page(run, html, model_dir)
+        return
     typer.echo(render(read(run)[0]), nl=False)
+
+
+def _page(run: Path, file: Path, model_dir: Path) -> None:
+    from bench.reference import load_models
+    from bench.report.folder import read
+    from bench.report.html import write
+
+    loaded, folder = read(run)
+    try:
+        models = load_models(model_dir)
+    except BadInput as error:
+        models = {}
+        typer.echo(f"no pictures: {error}", err=True)
+    try:
+        write(file, loaded, folder, models)
+    except OSError as error:
+        raise BadInput(f"--html: cannot write {file}: {error.strerror}; give another file") from None
+    typer.echo(f"page: {file}")
 
 
 @app.command()

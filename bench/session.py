@@ -508,7 +508,8 @@ class Session:
         self._save("interrupted" if partial else "complete", status, notes)
         if self.options.update_baselines and not partial:
             status = self._update_baselines(status)
-        self.folder.finish(self.report, self._evidence())
+        models = {cell.model.name: cell.model for cell in self._planned.values()}
+        self.folder.finish(self.report, self._evidence(), models)
         if self.options.no_cache:
             self.folder.remove_store()
         return status

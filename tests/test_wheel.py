@@ -30,6 +30,7 @@ def test_the_wheel_runs_and_gates_outside_the_checkout(installed: Path, store: P
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"rootdir: {installed}" in done.stdout
     assert (tmp_path / "reports" / "latest" / "report.md").is_file()
+    assert (tmp_path / "reports" / "latest" / "report.html").is_file()  # its style and script are in the wheel
     assert (installed / "bench" / "py.typed").is_file()
 
 

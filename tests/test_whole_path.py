@@ -334,3 +334,7 @@ def test_yesterdays_report_renders_as_it_did(quantbench: Quantbench, baselines: 
     done = run(quantbench, baselines)
     again = quantbench("report", str(done.reports / "latest"))
     assert again.output == (done.reports / "latest" / "report.md").read_text()
+    page = done.reports / "again.html"
+    assert quantbench("report", str(done.reports / "latest"), "--html", str(page)).status == 0
+    assert page.read_text() == (done.reports / "latest" / "report.html").read_text()
+    assert "data:image/png" in page.read_text()

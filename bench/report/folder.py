@@ -1,4 +1,4 @@
-"""A run's own folder: ``report.json``, ``report.md``, predictions and logs; ``latest`` points to the last one."""
+"""A run's own folder: its reports (JSON, Markdown, a page), predictions and logs; ``latest`` points to the last one."""
 
 import datetime
 import json
@@ -12,6 +12,8 @@ from bench.baselines import packed
 from bench.datasets import Array
 from bench.errors import BadInput
 from bench.records import Evidence, Report, json_text, read_record, write_json
+from bench.reference import ReferenceModel
+from bench.report import html
 from bench.report.markdown import render
 
 REPORT = "report.json"
@@ -63,8 +65,10 @@ class RunFolder:
             temporary.replace(folder / f"{model}.npz")
         write_json(self.path / REPORT, report)
 
-    def finish(self, report: Report, evidence: Mapping[str, Mapping[str, Evidence]]) -> None:
-        """Write the evidence and the Markdown, and point ``latest`` here, atomically."""
+    def finish(
+        self, report: Report, evidence: Mapping[str, Mapping[str, Evidence]], models: Mapping[str, ReferenceModel]
+    ) -> None:
+        """Write the evidence, the Markdown and the page, and point ``latest`` here, atomically."""
         folder = self.path / EVIDENCE
         folder.mkdir(exist_ok=True)
         for model, cells in evidence.items():
@@ -73,6 +77,7 @@ class RunFolder:
         text = self.path / f".{MARKDOWN}.tmp"
         text.write_text(render(report), encoding="utf-8")
         text.replace(self.path / MARKDOWN)
+        html.write(self.path / html.HTML, report, self.path, models)
         link = self.path.parent / f".latest-{os.getpid()}"
         link.unlink(missing_ok=True)
         link.symlink_to(self.path.name)

@@ -1,0 +1,310 @@
+"""``report.html``: the whole run as one file that asks the network for nothing.
+
+What regressed comes first, in the words of ``report.md``; then what changed, a table of all cells that sorts and
+filters, charts, and every cell from the inside. Only sorting and filtering need its script.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+from bench.records import Cell, Judgement, Report, Verdict
+from bench.reference import ReferenceModel
+from bench.report import html_cells, html_charts, words
+from bench.report.behind import OF_ATTENTION, OF_OTHERS, Behind, Picture
+from bench.report.markup import link, listing, section, step, table, text
+
+HTML = "report.html"
+MOST_LISTED = 50
+MOST_WHOLE = 2000  # cells that are shown from the inside; a browser takes long over more
+UNMOVED = 1e-6  # a change below this is rounding of the report's own numbers
+NOISY = 1 / 3  # of the tolerance: what is measured with noise and moved by less did not change
+COLUMNS = [
+    "model",
+    "variant",
+    "family",
+    "verdict",
+    "score",
+    "drop from control",
+    "floor left",
+    "since first baseline",
+    "size, KiB",
+    "smaller",
+    "gzip, KiB",
+    "memory / float32",
+    "latency, µs",
+    "latency / float32",
+]
+PARTS = {
+    "attention": "What needs attention",
+    "changed": "What changed",
+    "all": "All cells",
+    "charts": "Charts",
+    "one": "Cell by cell",
+    "exceptions": "Exceptions",
+    "seen": "What this run could have seen",
+    "environment": "Environment",
+}
+
+
+def write(path: Path, report: Report, folder: Path, models: Mapping[str, ReferenceModel]) -> None:
+    """Write the page of a run atomically, with what its folder holds besides the report."""
+    page = render(report, Behind.of(folder, report, models))
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(page, encoding="utf-8", errors="replace")  # a name may hold half a surrogate pair
+    temporary.replace(path)
+
+
+def render(report: Report, behind: Behind) -> str:
+    """The whole page."""
+    by_id = {cell.id: cell for cell in report.cells}
+    content = {
+        "attention": _attention(report, by_id),
+        "changed": _changed(report),
+        "all": _all_cells(report, by_id),
+        "charts": _charts(report, by_id),
+        "one": _one_by_one(report, by_id, behind),
+        "exceptions": _exceptions(report),
+        "seen": _sensitivity(report),
+        "environment": _environment(report),
+    }
+    main = "\n".join(section(name, PARTS[name], content[name]) for name in PARTS)
+    return _frame(report, main)
+
+
+def _file(name: str) -> str:
+    return (resources.files("bench.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def _frame(report: Report, main: str) -> str:
+    style, script = _file("page.css"), _file("page.js")
+    # Nothing is loaded from anywhere, and no other style or script runs, whatever a name may hold.
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    links = "".join(f'<li><a href="#{name}">{text(title)}</a></li>' for name, title in PARTS.items())
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{text(policy)}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">\n'
+        f"<title>{text(_status(report))}: quantbench {text(report.run)}</title>\n<style>{style}</style></head>\n"
+        f'<body><a class="skip" href="#main">Skip to the report</a>\n{_banner(report)}\n'
+        f'<nav aria-label="Parts of the report"><ul>{links}</ul></nav>\n<main id="main">\n{main}\n</main>\n'
+        f"<script>{script}</script></body></html>\n"
+    )
+
+
+def _status(report: Report) -> str:
+    return words.STATUS_WORDS.get(report.exit_status, f"EXIT STATUS {report.exit_status}")
+
+
+def _banner(report: Report) -> str:
+    mark, kind = {0: ("✓", "green"), 1: ("✗", "red")}.get(report.exit_status, ("!", "amber"))
+    counted = words.headline(report).removeprefix(_status(report)).strip()
+    facts = [f"Run {report.run}, {report.seconds:.0f} s, {report.selection or 'everything selected'}."]
+    if report.trained_from_scratch:
+        facts.append("The float models were trained from scratch (--train), not loaded.")
+    unjudged = words.unjudged_latency(report)
+    facts += [f"Note: {note}." for note in [unjudged, *report.notes] if note]
+    lines = "".join(f"<p>{text(fact)}</p>" for fact in facts)
+    return (
+        f'<header class="{kind}"><h1>quantbench: <span aria-hidden="true">{mark}</span> {text(_status(report))}</h1>'
+        f'<p class="counts">{text(counted.strip("()"))}</p>{lines}</header>'
+    )
+
+
+def _attention(report: Report, by_id: dict[str, Cell]) -> str:
+    items = []
+    for cell, verdict, messages, actions in words.attention(report):
+        first = messages[0].removeprefix(f"{by_id[cell].id}: ")
+        said = text("; ".join([first, *messages[1:]]))
+        steps = "".join(f"<li>{step(action)}</li>" for action in actions)
+        items.append(
+            f'<strong class="{verdict}">{text(words.MARKS[verdict])}</strong> {link(cell)}: {said}'
+            + (f"<ul>{steps}</ul>" if steps else "")
+        )
+    return listing(items, MOST_LISTED, "cells need attention") if items else "<p>Nothing.</p>"
+
+
+def _moved(cell: Cell, one: Judgement) -> bool:
+    """Whether a measurement is not what was accepted; of what repeats, only by more than a part of its noise.
+
+    A pass without tolerance is bit for bit as it was, though its mean over fewer seeds may be another.
+    """
+    if one.against != "baseline" or one.change is None or abs(one.change) <= UNMOVED:
+        return False
+    if one.verdict is Verdict.PASS and one.tolerance == 0:
+        return False
+    found = cell.measurements.get(one.measurement)
+    noisy = found is not None and found.spread is not None
+    return not noisy or one.tolerance is None or abs(one.change) > NOISY * one.tolerance
+
+
+def _changed(report: Report) -> str:
+    items = [
+        f'<span class="{one.verdict}">{text(words.MARKS[one.verdict])}</span> {link(cell.id)}: '
+        f"{text(one.message.removeprefix(f'{cell.id}: '))}"
+        for cell in report.cells
+        for one in cell.judgements
+        if _moved(cell, one)
+    ]
+    note = "<p>Against the baseline; noise of less than a third of its tolerance is no change.</p>"
+    return note + listing(items, MOST_LISTED, "changes") if items else "<p>Nothing.</p>"
+
+
+def _all_cells(report: Report, by_id: dict[str, Cell]) -> str:
+    heads = "".join(
+        f'<th scope="col" data-name="{text(name)}"><button type="button">{text(name)}</button>' for name in COLUMNS
+    )
+    rows = "".join(_row(cell, by_id) for cell in report.cells)
+    return (
+        f"{_filters(report)}"
+        '<div class="box tall" tabindex="0" role="region" aria-label="All cells, a table that scrolls">'
+        '<table class="cells"><caption>A row a cell, that is a model and a variant. Press a heading to sort.</caption>'
+        f"<thead><tr>{heads}<tbody>{rows}</table></div>"
+        "<p>Score: of the whole test split, ± standard deviation over seeds. Latency: one thread, batch 1, ratio ± "
+        "standard error. Since first baseline: drop of the score, growth of the file.</p>"
+        "<noscript><p>Sorting and filtering need JavaScript; all else is here without.</p></noscript>"
+    )
+
+
+def _filters(report: Report) -> str:
+    verdicts = {cell.verdict for cell in report.cells}
+    chosen: dict[str, list[str]] = {
+        "model": sorted({cell.model for cell in report.cells}),
+        "family": sorted({cell.family for cell in report.cells}),
+        "verdict": [str(one) for one in reversed(Verdict) if one in verdicts],
+    }
+    selects = "".join(
+        f'<label>{name} <select data-of="{name}"><option value="">all</option>'
+        + "".join(f'<option value="{text(value)}">{text(value)}</option>' for value in values)
+        + "</select></label>"
+        for name, values in chosen.items()
+    )
+    return (
+        '<div class="filters" role="search" aria-label="Filter the cells" hidden><label>text '
+        f'<input type="search" placeholder="part of a name"></label>{selects}'
+        '<button type="button" class="reset">Show all</button> <output aria-live="polite"></output></div>'
+    )
+
+
+def _row(cell: Cell, by_id: dict[str, Cell]) -> str:
+    measured = cell.measurements
+    numbers = [
+        words.score(cell),
+        words.drop(cell, by_id),
+        _floor_left(cell),
+        words.drift(cell),
+        words.kib(measured.get("size")),
+        words.smaller(cell, by_id),
+        words.kib(measured.get("gzip_size")),
+        f"{measured['memory_ratio'].value:.4f}" if "memory_ratio" in measured else "",
+        words.microseconds(cell),
+        words.ratio(cell),
+    ]
+    severity = list(Verdict).index(cell.verdict)
+    why = f' title="{text(cell.failure.reason)}"' if cell.failure else ""
+    return (
+        f'<tr data-model="{text(cell.model)}" data-family="{text(cell.family)}" data-verdict="{cell.verdict}">'
+        f'<td>{text(cell.model)}<th scope="row">{link(cell.id, cell.variant)}<td>{text(cell.family)}'
+        f'<td data-sort="{severity}" class="{cell.verdict}"{why}>{text(words.verdict(cell))}'
+        + "".join(f"<td>{text(number)}" for number in numbers)
+        + "\n"
+    )
+
+
+def _floor_left(cell: Cell) -> str:
+    for one in cell.judgements:
+        if one.against == "floor" and one.tolerance is not None and one.change is not None:
+            return f"{one.tolerance - one.change:.2f} of {one.tolerance:g} {cell.metric_unit}"
+    return ""
+
+
+def _charts(report: Report, by_id: dict[str, Cell]) -> str:
+    if not report.cells:
+        return "<p>No cells.</p>"
+    models = list(dict.fromkeys(cell.model for cell in report.cells))
+    cells_of: dict[str, list[Cell]] = {model: [] for model in models}
+    for cell in report.cells:
+        cells_of[cell.model].append(cell)
+    drawn = "".join(html_charts.scatters(model, cells_of[model], by_id) for model in models)
+    timed = any("latency" in cell.measurements for cell in report.cells)
+    note = "" if timed else "<p>Latency was not measured in this run, so there is no chart of it.</p>"
+    said = (
+        "<p>Each point is a cell; down and left is better. The drop is that from the cell's own control, drawn to a "
+        "logarithmic scale on both sides of zero.</p>"
+    )
+    return (
+        f"<h3>Drop by variant and model</h3>{html_charts.heat_map(report.cells, by_id)}"
+        f"<h3>Drop against size and latency</h3>{said}{html_charts.legend()}{note}"
+        f'<div class="charts">{drawn}</div>'
+    )
+
+
+def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind) -> str:
+    urgent = {cell for cell, *_ in words.attention(report)}
+    ordered = sorted(report.cells, key=lambda cell: cell.id not in urgent)  # the room for all is limited
+    whole = {cell.id for cell in ordered[:MOST_WHOLE]}
+    shown = _pictures(ordered[:MOST_WHOLE], urgent, behind)
+    parts = [
+        html_cells.details(cell, by_id, behind, shown.get(cell.id, [])) if cell.id in whole else html_cells.brief(cell)
+        for cell in report.cells
+    ]
+    said = (
+        "Intervals: 95 %; of what repeats by Student's t, of a share of the examples by Wilson's method. Changes are "
+        "positive where they are worse."
+    )
+    if len(whole) < len(report.cells):
+        left_out = len(report.cells) - len(whole)
+        said += f" Of {left_out} cells only the outline is shown, to keep the page small; report.json has all of it."
+    if behind.evidence and not any(behind.evidence.values()):
+        said += " The run's folder holds no evidence, so ranges and flipped examples are left out."
+    if behind.left_out:
+        said += f" Pictures of {behind.left_out} cells are left out, to keep the page small."
+    if shown:
+        said += f" Pictures: up to {OF_ATTENTION} where a cell needs attention, up to {OF_OTHERS} elsewhere."
+    return f"<p>{text(said)}</p>\n" + "\n".join(parts)
+
+
+def _pictures(cells: list[Cell], urgent: set[str], behind: Behind) -> dict[str, list[Picture]]:
+    found = {cell.id: behind.pictures(cell, OF_ATTENTION if cell.id in urgent else OF_OTHERS) for cell in cells}
+    return {cell: pictures for cell, pictures in found.items() if pictures}
+
+
+def _exceptions(report: Report) -> str:
+    items = [f"{link(cell)}: {text(sentence)}" for cell, sentence in words.exceptions(report)]
+    return listing(items, MOST_LISTED, "exceptions") if items else "<p>None.</p>"
+
+
+def _sensitivity(report: Report) -> str:
+    budget = report.false_alarms
+    return (
+        f"<p>False-alarm budget {100 * budget.budget:g} % for the whole run, shared (Holm) by {budget.judgements} "
+        "judgements that chance has moved; what is bit for bit as it was takes none of it. The smallest change that "
+        "each judgement would have called red is in its cell.</p>"
+    )
+
+
+def _environment(report: Report) -> str:
+    e = report.environment
+    commit = "unknown" if e.git_commit is None else e.git_commit[:12] + (" with local changes" if e.git_dirty else "")
+    rows = {
+        "CPU": f"{e.cpu} (ISA {e.isa}), {e.cores} cores, {e.memory_gib} GiB",
+        "OS": e.os,
+        "Python": e.python,
+        **dict(sorted(e.packages.items())),
+        "commit": commit,
+        "machine class": e.machine_class,
+        "results class": e.results_class,
+        **{f"data of {model}": f"sha256 {value[:16]}…" for model, value in sorted(report.data_sha256.items())},
+    }
+    shown = [[text(name), text(value)] for name, value in rows.items() if value]
+    return table("What the numbers depend on", ["what", "value"], shown, "environment")
