@@ -1,0 +1,44 @@
+"""Commands that look at several runs: ``compare`` and ``history``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.errors import BadInput
+from bench.options import RunOptions
+
+_DEFAULTS = RunOptions()
+_ModelDir = Annotated[Path, typer.Option("--model-dir", help="folder of model files, for the labels")]
+
+
+def compare(
+    old: Annotated[Path, typer.Argument(help="run folder, or its report.json")],
+    new: Annotated[Path, typer.Argument(help="run folder, or its report.json")],
+    html: Annotated[Path | None, typer.Option("--html", help="write the same as one HTML page to this file")] = None,
+    model_dir: _ModelDir = _DEFAULTS.model_dir,
+) -> None:
+    """Compare two runs example by example, process by process and byte by byte, whatever the baselines say.
+
+    Exit status: 0 nothing is worse, 1 something is, 3 nothing could be compared, 4 bad input.
+
+    Example: quantbench compare reports/2026-11-24T13-59-52Z reports/latest
+    """
+    from bench.compare import compare as compared
+    from bench.report.comparison import page, render
+    from bench.sides import read_sides, truths
+
+    sides = read_sides(old, new)
+    found = compared(*sides, truths(model_dir, sides[1].report))
+    if html is not None:
+        write_text(html, page(found), "--html")
+    typer.echo(render(found), nl=False)
+    raise typer.Exit(int(found.exit_status()))
+
+
+def write_text(path: Path, text: str, option: str) -> None:
+    """Write a file that the user named. Raises BadInput where it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{option}: cannot write {path}: {error.strerror}; give another") from None
