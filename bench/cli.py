@@ -23,7 +23,7 @@ baseline_app = typer.Typer(no_args_is_help=True, help="Compare a run with the ba
 app.add_typer(baseline_app, name="baseline")
 for _command in (cli_amend.check, cli_amend.loosen, cli_amend.xfail):
     baseline_app.command()(_command)
-for _command in (cli_compare.compare,):
+for _command in (cli_compare.compare, cli_compare.history):
     app.command()(_command)
 
 _DEFAULTS = RunOptions()

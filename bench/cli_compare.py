@@ -42,3 +42,24 @@ def write_text(path: Path, text: str, option: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{option}: cannot write {path}: {error.strerror}; give another") from None
+
+
+def history(
+    cell: Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8_ai8; all that moved if none")] = "",
+    report_dir: Annotated[Path, typer.Option(help="folder of run folders")] = _DEFAULTS.report_dir,
+    last: Annotated[int, typer.Option(min=0, help="only the newest so many runs; 0: all")] = 0,
+    chart: Annotated[Path | None, typer.Option(help="draw the cell's trend into this SVG file")] = None,
+) -> None:
+    """Show what moved over many runs, since which one, and what else changed there; or the trend of one cell.
+
+    Example: quantbench history seed_cnn/ptq_static_wi8_ai8 --chart trend.svg
+    """
+    from bench.history import read_history
+    from bench.report import history as told
+
+    if chart is not None and not cell:
+        raise BadInput("--chart: it draws one cell; name one, e.g. seed_cnn/ptq_static_wi8_ai8")
+    found = read_history(report_dir, last)
+    if chart is not None:
+        told.chart(found, cell, chart)
+    typer.echo(told.of_cell(found, cell) if cell else told.overview(found), nl=False)

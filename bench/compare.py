@@ -14,11 +14,11 @@ import numpy as np
 from bench import gate
 from bench.baselines import stored_hashes
 from bench.datasets import Array
-from bench.environment import memory_class
+from bench.environment import changed_between, memory_class
 from bench.errors import Exit
 from bench.gate._latency import BETWEEN_RUNS
 from bench.metrics import Metric
-from bench.records import Cell, Environment, FalseAlarms, Measurement, Report
+from bench.records import Cell, FalseAlarms, Measurement, Report
 from bench.stats import (
     Change,
     Location,
@@ -259,7 +259,9 @@ def _lone(name: str, old: Cell, new: Cell, there: tuple[bool, bool]) -> Iterator
 
 
 def _scores(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
-    broken = [int(cell.measurements["nonfinite"].value) if "nonfinite" in cell.measurements else 0 for cell in (old, new)]
+    broken = [
+        int(cell.measurements["nonfinite"].value) if "nonfinite" in cell.measurements else 0 for cell in (old, new)
+    ]
     before, after = old.measurements.get("score"), new.measurements.get("score")
     if any(broken) and (before is None or after is None):
         change = broken[1] - broken[0]
@@ -388,7 +390,9 @@ def _relative(name: str, old: Cell, new: Cell, tolerance: float, why: str = "") 
         yield replace(item, outcome=Outcome.NOT_COMPARABLE, change=None, why=why)
         return
     outcome, moved = _beyond(change, 100 * tolerance), after.value != before.value
-    item = replace(item, outcome=outcome, moved=moved, tolerance=100 * tolerance, why=f"tolerance {100 * tolerance:g} %")
+    item = replace(
+        item, outcome=outcome, moved=moved, tolerance=100 * tolerance, why=f"tolerance {100 * tolerance:g} %"
+    )
     places = [_location(measured) for measured in (after, before)]
     if places[0] and places[1] and (places[0].error or places[1].error):
         item = _with_interval(item, change_of(places[0], places[1], 0.0))
@@ -471,28 +475,6 @@ def _latency(item: Item, before: Measurement, after: Measurement) -> Item:
         why=f"{len(after.values)} processes against {len(before.values)} (Welch, trimmed means)",
     )
     return _with_interval(item, change)
-
-
-def changed_between(old: Environment, new: Environment) -> list[str]:
-    """What is not the same in two environments, one phrase each; the commit last."""
-    before, after = _facts(old), _facts(new)
-    return [
-        f"{name} {before.get(name, 'absent')} → {after.get(name, 'absent')}"
-        for name in dict.fromkeys([*before, *after])
-        if before.get(name) != after.get(name)
-    ]
-
-
-def _facts(environment: Environment) -> dict[str, str]:
-    commit = environment.git_commit[:12] if environment.git_commit else "unknown"
-    return {
-        "Python": environment.python,
-        **dict(sorted(environment.packages.items())),
-        "CPU": f"{environment.cpu} (ISA {environment.isa})",
-        "cores": str(environment.cores),
-        "OS": environment.os,
-        "commit": commit + ("+changes" if environment.git_dirty else ""),
-    }
 
 
 def _notes(old: Report, new: Report) -> list[str]:

@@ -72,7 +72,9 @@ def headline(found: Comparison) -> str:
 
 
 def _facts(found: Comparison, mark: Callable[[str], str]) -> list[str]:
-    lines = [f"{name}: {mark(report.run)}, {_made(report)}" for name, report in (("old", found.old), ("new", found.new))]
+    lines = [
+        f"{name}: {mark(report.run)}, {_made(report)}" for name, report in (("old", found.old), ("new", found.new))
+    ]
     lines.append(f"environment: {', '.join(found.environment) or 'the same'}")
     return [*lines, *found.notes]
 

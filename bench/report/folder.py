@@ -13,6 +13,7 @@ from bench.datasets import Array
 from bench.errors import BadInput
 from bench.records import Evidence, Report, json_text, read_record, write_json
 from bench.report.markdown import render
+from bench.summary import write_summary
 
 REPORT = "report.json"
 MARKDOWN = "report.md"
@@ -73,6 +74,7 @@ class RunFolder:
         text = self.path / f".{MARKDOWN}.tmp"
         text.write_text(render(report), encoding="utf-8")
         text.replace(self.path / MARKDOWN)
+        write_summary(self.path / REPORT)
         link = self.path.parent / f".latest-{os.getpid()}"
         link.unlink(missing_ok=True)
         link.symlink_to(self.path.name)
