@@ -23,8 +23,8 @@ baseline_app = typer.Typer(no_args_is_help=True, help="Compare a run with the ba
 app.add_typer(baseline_app, name="baseline")
 for _command in (cli_amend.check, cli_amend.loosen, cli_amend.xfail):
     baseline_app.command()(_command)
-for _command in (cli_compare.compare, cli_compare.history):
-    app.command()(_command)
+app.command()(cli_compare.compare)
+app.command()(cli_compare.history)
 
 _DEFAULTS = RunOptions()
 ModelDir = Annotated[Path, typer.Option(help="folder of model files")]

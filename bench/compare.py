@@ -251,7 +251,7 @@ def _failures(old: Cell, new: Cell) -> Item:
     return Item(new.id, "cell", Outcome.BETTER, why=f"it works; before {old.failure.what}: {old.failure.reason}")
 
 
-def _lone(name: str, old: Cell, new: Cell, there: tuple[bool, bool]) -> Iterator[Item]:
+def _lone(name: str, new: Cell, there: tuple[bool, bool]) -> Iterator[Item]:
     """An item of what only one of the runs measured."""
     if there[0] != there[1]:
         outcome = Outcome.GONE if there[0] else Outcome.NEW
@@ -268,9 +268,14 @@ def _scores(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
         why = f"{broken[1]} examples with a NaN or infinite output, {broken[0]} before"
         yield Item(new.id, "score", _beyond(change, 0), change=float(change), change_unit="examples", why=why)
     elif before is None or after is None:
-        yield from _lone("score", old, new, (before is not None, after is not None))
+        yield from _lone("score", new, (before is not None, after is not None))
     else:
         yield _score(old, new, before, after, both)
+
+
+def _nonfinite(cell: Cell) -> int:
+    found = cell.measurements.get("nonfinite")
+    return 0 if found is None else int(found.value)
 
 
 def _score(old: Cell, new: Cell, before: Measurement, after: Measurement, both: _Both) -> Item:
@@ -382,7 +387,7 @@ def _relative(name: str, old: Cell, new: Cell, tolerance: float, why: str = "") 
     """A measurement that is judged by a relative tolerance alone; an interval where both sides know their spread."""
     before, after = old.measurements.get(name), new.measurements.get(name)
     if before is None or after is None or not before.value:
-        yield from _lone(name, old, new, (before is not None, after is not None))
+        yield from _lone(name, new, (before is not None, after is not None))
         return
     change = 100 * (after.value / before.value - 1)
     item = Item(new.id, name, Outcome.UNCHANGED, before.value, after.value, before.unit, change, "%")
@@ -416,7 +421,7 @@ def _with_interval(item: Item, change: Change) -> Item:
 def _structures(old: Cell, new: Cell) -> Iterator[Item]:
     """As for the judges, to be made of something else is no better: whoever meant it accepts it."""
     if old.census is None or new.census is None:
-        yield from _lone("census", old, new, (old.census is not None, new.census is not None))
+        yield from _lone("census", new, (old.census is not None, new.census is not None))
         return
     found = gate.differences(new.census, old.census, bool(old.seeds or new.seeds))
     more = f"; and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
@@ -427,7 +432,7 @@ def _structures(old: Cell, new: Cell) -> Iterator[Item]:
 def _memories(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
     before, after = old.measurements.get("arena"), new.measurements.get("arena")
     if before is None or after is None:
-        yield from _lone("arena", old, new, (before is not None, after is not None))
+        yield from _lone("arena", new, (before is not None, after is not None))
     else:
         change = after.value - before.value
         item = Item(new.id, "arena", _beyond(change, gate.ARENA_TOLERANCE), before.value, after.value, before.unit)
@@ -447,7 +452,7 @@ def _latencies(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
     name = "control_to_yardstick" if new.variant == "float32" else "latency_ratio"
     before, after = old.measurements.get(name), new.measurements.get(name)
     if before is None or after is None:
-        yield from _lone(name, old, new, (before is not None, after is not None))
+        yield from _lone(name, new, (before is not None, after is not None))
         return
     item = Item(new.id, name, Outcome.NOT_COMPARABLE, before.value, after.value, before.unit)
     classes = [side.report.environment.machine_class for side in (both.old, both.new)]

@@ -22,7 +22,7 @@ from bench.summary import VALUES, Scoring, Summary, read_summary
 EXACT = ("score", "size", "gzip_size", "arena")
 NOISY = ("memory_ratio", "latency_ratio", "control_to_yardstick")
 MEASUREMENTS = (*EXACT, *NOISY)
-ABSENT = "do not hold this cell"
+ABSENT = "that do not hold this cell"
 _NAMES = list(Verdict)
 _VERDICTS = {verdict: place for place, verdict in enumerate(_NAMES)}
 # Of the squared noise, times the logarithm of the number of runs. Measured on made-up noise (normal, 1,500 to 5,000
@@ -220,7 +220,7 @@ def _leave_out_other_machines(machines: Array, values: dict[str, Array], apart: 
     timed = [values[name] for name in ("latency_ratio", "control_to_yardstick")]
     lost = int(np.count_nonzero(elsewhere & np.isfinite(timed).any(axis=0)))
     if lost:
-        apart["timed on another class of machine; their latency is left out"] = lost
+        apart["timed on another class of machine, whose latency is left out"] = lost
     for column in timed:
         column[elsewhere] = np.nan
 
@@ -282,8 +282,8 @@ def _shifts_at(found: Trend, name: str, places: Array, at: list[int]) -> list[Sh
 
 
 def pace(found: Trend, newest: int = 0) -> Pace | None:
-    """How fast the drop from the control grows, where that is clear: the interval of Theil and Sen's slope leaves out 0,
-    and a line explains the drops better than any one step does.
+    """How fast the drop from the control grows, where that is clear: the interval of Theil and Sen's slope leaves out
+    0, and a line explains the drops better than any one step does.
 
     Sources: Sen 1968; its interval is that of Kendall's tau. It takes runs as independent; what repeats exactly is not.
     """

@@ -4,6 +4,7 @@ It is made from the report and holds nothing else, so it may be deleted at any t
 older than its report, or tells of a report of another size.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
 
@@ -61,7 +62,8 @@ class Summary(Record):
 
     @model_validator(mode="after")
     def _an_entry_a_cell(self) -> Self:
-        if any(len(column) != len(self.cells) for column in (self.verdicts, *self.values.values())):
+        lengths = [len(self.verdicts), *(len(column) for column in self.values.values())]
+        if any(length != len(self.cells) for length in lengths):
             raise ValueError("expected one entry a cell in every list")
         return self
 
@@ -105,17 +107,14 @@ def _columns(rows: list[dict[str, float]]) -> dict[str, list[float | None]]:
     return {name: [row.get(name) for row in rows] for name in VALUES if any(name in row for row in rows)}
 
 
-def write_summary(report: Path) -> Summary:
-    """Make the summary of a ``report.json`` and lay it beside it, where that folder may be written.
+def write_summary(path: Path, report: Report) -> Summary:
+    """Make the summary of the report that lies at ``path``, and lay it beside that, where the folder may be written.
 
-    Raises:
-        BadInput: the report is damaged, or newer than what is read here.
+    An archive that is read only is read all the same, only slower.
     """
-    found = summarize(read_record(report, Report, "report"), report.stat().st_size)
-    try:
-        write_json(report.with_name(SUMMARY), found)
-    except OSError:
-        pass  # an archive that is read only: its runs are read slowly, and are read
+    found = summarize(report, path.stat().st_size)
+    with suppress(OSError):
+        write_json(path.with_name(SUMMARY), found)
     return found
 
 
@@ -123,7 +122,7 @@ def read_summary(report: Path) -> Summary:
     """The summary of a ``report.json``, made first where there is none that belongs to it.
 
     Raises:
-        BadInput: as :func:`write_summary`.
+        BadInput: the report is damaged, or newer than what is read here.
     """
     path = report.with_name(SUMMARY)
     try:
@@ -134,4 +133,4 @@ def read_summary(report: Path) -> Summary:
                 return found
     except (OSError, ValidationError):
         pass  # not there, or not as this version writes it
-    return write_summary(report)
+    return write_summary(report, read_record(report, Report, "report"))

@@ -74,7 +74,7 @@ class RunFolder:
         text = self.path / f".{MARKDOWN}.tmp"
         text.write_text(render(report), encoding="utf-8")
         text.replace(self.path / MARKDOWN)
-        write_summary(self.path / REPORT)
+        write_summary(self.path / REPORT, report)
         link = self.path.parent / f".latest-{os.getpid()}"
         link.unlink(missing_ok=True)
         link.symlink_to(self.path.name)

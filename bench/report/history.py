@@ -41,7 +41,7 @@ def overview(history: History) -> str:
     headers = ["cell", "verdict now", "since run", "what moved last", "drift"]
     parts += [_table(rows, headers)] if rows else []
     apart = Counter(why for one in found for why in one.apart if why != ABSENT)
-    parts += ["\n".join(f"- not comparable with the newest run in {n} cells: {why}" for why, n in apart.items())]
+    parts += ["\n".join(f"- in {n} cells, not comparable with the newest run: runs {why}" for why, n in apart.items())]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -53,9 +53,8 @@ def _moved_row(found: Trend) -> list[str] | None:
     if found.verdict_before is not None:
         verdict += f" (was {found.verdict_before})"
     last = "; ".join(f"{_step(found, shift)} in {shift.since.run}" for shift in told)
-    since = max(
-        [found.since.run] * (found.verdict_before is not None) + [shift.since.run for shift in told], default=""
-    )
+    runs = [shift.since.run for shift in told] + ([] if found.verdict_before is None else [found.since.run])
+    since = max(runs, default="")
     return [f"`{found.cell}`", verdict, since, last, "" if drift is None else _pace(drift)]
 
 
@@ -77,11 +76,8 @@ def of_cell(history: History, cell: str) -> str:
     parts = [f"# {cell}: {MARKS[found.verdict]} since run {found.since.run}", _span(history)]
     if found.verdict_before is not None:
         parts[0] += f", {found.verdict_before} before"
-    parts += [
-        _skipped(history),
-        "\n".join(f"- {count} runs {why}" for why, count in found.apart.items()),
-        _floor(found),
-    ]
+    apart = [f"- {count} of the runs {why}" for why, count in found.apart.items()]
+    parts += [_skipped(history), "\n".join(apart), _floor(found)]
     parts += [_measurement(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -140,8 +136,8 @@ def _shift(found: Trend, shift: Shift) -> str:
     """What moved, where first, and what had changed since the run before it."""
     changed = changed_between(shift.before.environment, shift.since.environment)
     return (
-        f"{_step(found, shift)} in run `{shift.since.run}`, commit {_commit(shift.since)}; changed since the run before "
-        f"it (`{shift.before.run}`): {_safe(', '.join(changed)) or 'nothing that is recorded'}"
+        f"{_step(found, shift)} in run `{shift.since.run}`, commit {_commit(shift.since)}; changed since the run "
+        f"before it (`{shift.before.run}`): {_safe(', '.join(changed)) or 'nothing that is recorded'}"
     )
 
 
