@@ -199,7 +199,7 @@ def test_the_command_compares_run_folders_and_reports(quantbench: Quantbench, tm
     html = tmp_path / "c.html"
     done = quantbench("compare", str(old), str(new / "report.json"), "--html", str(html))
     assert done.status == 1
-    assert "| `m/v` | size          | worse" in done.output
+    assert "| `m/v`  | size          | worse" in done.output
     assert "+100.00 %" in html.read_text()
     assert quantbench("compare", str(new), str(old)).status == 0
 

@@ -102,8 +102,7 @@ def _pace(drift: Pace) -> str:
 def _measurement(found: Trend, name: str) -> str:
     told = shifts(found, name)
     rows = list(_rows(found, name, {shift.since.run for shift in told}))
-    parts = [f"## {name.replace('_', ' ')}"]
-    parts += [f"- {_shift(found, shift)}" for shift in told]
+    parts = [f"## {name.replace('_', ' ')}", "\n".join(f"- {_shift(found, shift)}" for shift in told)]
     if len(rows) > ROWS:
         parts.append(f"The newest {ROWS} of {len(rows)} values.")
         rows = rows[-ROWS:]
@@ -111,12 +110,7 @@ def _measurement(found: Trend, name: str) -> str:
     measured = int(np.isfinite(found.values[name]).sum())
     if measured < LEAST_RUNS and not told and len(rows) > 1:
         parts.append(f"{measured} runs are too few to tell a shift from noise: {LEAST_RUNS} are needed.")
-    return "\n\n".join(["\n".join(parts[:1]), *_listed(parts[1:])])
-
-
-def _listed(parts: list[str]) -> list[str]:
-    """List items in one paragraph, the rest as they are."""
-    return ["\n".join(group) for _, group in groupby(parts, key=lambda part: part.startswith("- "))]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _rows(found: Trend, name: str, at: set[str]) -> Iterator[list[str]]:
@@ -191,14 +185,24 @@ def chart(history: History, cell: str, path: Path) -> None:
 
 
 def _panel(altair, found: Trend, name: str):  # type: ignore[no-untyped-def]
+    percent, style = name == "score" and found.scoring.scale == 100, ",.0f"
+    if name not in ("size", "gzip_size", "arena"):
+        style = ".2f" if percent else ".4g"
     values = [
-        {"run": place, "value": float(value)} for place, value in enumerate(found.values[name], 1) if np.isfinite(value)
+        {"run": place, "value": float(value) * (100 if percent else 1)}
+        for place, value in enumerate(found.values[name], 1)
+        if np.isfinite(value)
     ]
     order = {run.run: place for place, run in enumerate(found.runs, 1)}
     rules = [{"run": order[shift.since.run] - 0.5, "what": shift.since.run} for shift in shifts(found, name)]
     base = altair.Chart(altair.InlineData(values=values)).encode(
         x=altair.X("run:Q", title=f"run, 1 is {found.runs[0].run}"),
-        y=altair.Y("value:Q", title=name.replace("_", " "), scale=altair.Scale(zero=False)),
+        y=altair.Y(
+            "value:Q",
+            title=name.replace("_", " ") + (", %" if percent else ""),
+            scale=altair.Scale(zero=False),
+            axis=altair.Axis(format=style, minExtent=55),
+        ),
     )
     marks = altair.Chart(altair.InlineData(values=rules))
     lines = marks.mark_rule(strokeDash=[4, 3], color="#a40e26").encode(x="run:Q")
