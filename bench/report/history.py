@@ -34,7 +34,7 @@ NEWEST = 100  # runs in which the overview looks for a drift; a cell's own trend
 def overview(history: History) -> str:
     """Every cell whose verdict, values or pace changed; what did not is counted."""
     found = [trend(history, cell) for cell in history.cells]
-    rows = [row for one in found if (row := _moved_row(one))]
+    rows = [row for one in found if (row := _moved_row(history, one))]
     rows.sort(key=lambda row: row[2], reverse=True)
     title = f"# {len(rows)} of {len(found)} cells moved in {len(history.runs)} runs"
     parts = [title, _span(history), _skipped(history)]
@@ -45,13 +45,15 @@ def overview(history: History) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _moved_row(found: Trend) -> list[str] | None:
+def _moved_row(history: History, found: Trend) -> list[str] | None:
     told, drift = moved(found), pace(found, NEWEST)
     if not told and drift is None and found.verdict_before is None:
         return None
     verdict = MARKS[found.verdict]
     if found.verdict_before is not None:
         verdict += f" (was {found.verdict_before})"
+    if found.runs[-1] is not history.runs[-1]:
+        verdict += f", last in {found.runs[-1].run}"
     last = "; ".join(f"{_step(found, shift)} in {shift.since.run}" for shift in told)
     runs = [shift.since.run for shift in told] + ([] if found.verdict_before is None else [found.since.run])
     since = max(runs, default="")
@@ -76,6 +78,8 @@ def of_cell(history: History, cell: str) -> str:
     parts = [f"# {cell}: {MARKS[found.verdict]} since run {found.since.run}", _span(history)]
     if found.verdict_before is not None:
         parts[0] += f", {found.verdict_before} before"
+    if found.runs[-1] is not history.runs[-1]:
+        parts[0] += f"; last in run {found.runs[-1].run}"
     apart = [f"- {count} of the runs {why}" for why, count in found.apart.items()]
     parts += [_skipped(history), "\n".join(apart), _floor(found)]
     parts += [_measurement(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
@@ -188,11 +192,9 @@ def _panel(altair, found: Trend, name: str):  # type: ignore[no-untyped-def]
     percent, style = name == "score" and found.scoring.scale == 100, ",.0f"
     if name not in ("size", "gzip_size", "arena"):
         style = ".2f" if percent else ".4g"
-    values = [
-        {"run": place, "value": float(value) * (100 if percent else 1)}
-        for place, value in enumerate(found.values[name], 1)
-        if np.isfinite(value)
-    ]
+    scale = 100 if percent else 1
+    measured = [(place, float(v)) for place, v in enumerate(found.values[name], 1) if np.isfinite(v)]
+    values = [{"run": place, "value": value * scale} for place, value in measured]
     order = {run.run: place for place, run in enumerate(found.runs, 1)}
     rules = [{"run": order[shift.since.run] - 0.5, "what": shift.since.run} for shift in shifts(found, name)]
     base = altair.Chart(altair.InlineData(values=values)).encode(
