@@ -154,6 +154,15 @@ def test_a_summary_is_made_again_where_it_is_not_its_reports(tmp_path: Path) -> 
     assert read_summary(path).values["size"] == [20000]
 
 
+def test_a_cell_that_is_gone_says_where_it_was_last(tmp_path: Path) -> None:
+    for number, size in enumerate([1000, 1100]):
+        lay(tmp_path, number, cell(measurements={"size": measured(size)}))
+    lay(tmp_path, 2, cell("other"))
+    history = read_history(tmp_path)
+    assert f"– unjudged, last in {day(1)}" in overview(history)
+    assert f"last in run {day(1)}" in of_cell(history, "m/v")
+
+
 def test_only_the_newest_runs(tmp_path: Path) -> None:
     of_values(tmp_path, "size", np.array([1000, 1100, 1100]))
     assert overview(read_history(tmp_path, last=2)).startswith("# 0 of 1 cells moved in 2 runs")

@@ -198,7 +198,7 @@ def _panel(altair, found: Trend, name: str):  # type: ignore[no-untyped-def]
     order = {run.run: place for place, run in enumerate(found.runs, 1)}
     rules = [{"run": order[shift.since.run] - 0.5, "what": shift.since.run} for shift in shifts(found, name)]
     base = altair.Chart(altair.InlineData(values=values)).encode(
-        x=altair.X("run:Q", title=f"run, 1 is {found.runs[0].run}"),
+        x=altair.X("run:Q", title=f"run, 1 is {found.runs[0].run}", axis=altair.Axis(tickMinStep=1, format="d")),
         y=altair.Y(
             "value:Q",
             title=name.replace("_", " ") + (", %" if percent else ""),
