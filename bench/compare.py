@@ -235,7 +235,7 @@ def _cell(old: Cell | None, new: Cell | None, both: _Both) -> list[Item]:
         return [_failures(old, new)]
     found = [*_scores(old, new, both), *_sizes(old, new), *_structures(old, new)]
     found += [*_memories(old, new, both), *_latencies(old, new, both)]
-    return found or [Item(new.id, "cell", Outcome.NOT_COMPARABLE, why="neither run finished it")]
+    return found or [Item(new.id, "cell", Outcome.NOT_COMPARABLE, why="neither run finished it", moved=False)]
 
 
 def _failures(old: Cell, new: Cell) -> Item:
@@ -266,7 +266,15 @@ def _scores(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
     if any(broken) and (before is None or after is None):
         change = broken[1] - broken[0]
         why = f"{broken[1]} examples with a NaN or infinite output, {broken[0]} before"
-        yield Item(new.id, "score", _beyond(change, 0), change=float(change), change_unit="examples", why=why)
+        yield Item(
+            new.id,
+            "score",
+            _beyond(change, 0),
+            change=float(change),
+            change_unit="examples",
+            why=why,
+            moved=bool(change),
+        )
     elif before is None or after is None:
         yield from _lone("score", new, (before is not None, after is not None))
     else:
@@ -458,7 +466,7 @@ def _latencies(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
     classes = [side.report.environment.machine_class for side in (both.old, both.new)]
     if classes[0] != classes[1]:
         yield replace(item, why=f"another class of machine: {classes[0]} before, {classes[1]} now")
-    elif before.values and before.values == after.values:
+    elif before == after:
         yield replace(item, outcome=Outcome.UNCHANGED, why="the same samples", moved=False)
     elif len(before.values or []) < 2 or len(after.values or []) < 2:
         yield replace(item, why="timed in one process only, which tells no spread")

@@ -178,5 +178,5 @@ def _html_table(rows: list[list[str]], headers: list[str]) -> str:
 
 
 def _html_row(row: list[str]) -> str:
-    shade = next((f' class="{text}"' for text in row if text in (Outcome.WORSE, Outcome.BETTER)), "")
+    shade = f' class="{row[2]}"' if row[2] in (Outcome.WORSE, Outcome.BETTER) else ""
     return f"<tr{shade}>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>"
