@@ -34,10 +34,13 @@ def with_score(predictions: Array, **more: Any) -> tuple[Any, Array]:
 
 
 def test_a_run_against_itself_differs_in_nothing() -> None:
-    made = cell(predictions=answers(100), measurements={"size": measured(5000), "arena": measured(64)})
-    found = compared(side([made]), side([made]))
+    measurements = {"size": measured(5000), "arena": measured(64), "latency_ratio": measured(0.9, "ratio", [0.9])}
+    made = cell(predictions=answers(100), measurements=measurements)
+    failed = cell("x", failure=Failure(what="timeout", reason="600 s"))
+    broken = cell("y", measurements={"nonfinite": measured(3, "examples")})
+    found = compared(side([made, failed, broken]), side([made, failed, broken]))
     assert found.exit_status() == Exit.GREEN
-    assert render(found).startswith("# Nothing differs: 1 cells are as they were")
+    assert render(found).startswith("# Nothing differs: 3 cells are as they were")
     assert "## " not in render(found)
 
 
