@@ -4,14 +4,11 @@ A value moves only when it changed by more than a third of its noise, so that ba
 (the rule of PyTorch's compile-time benchmarks). Nothing here measures.
 """
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from bench import acceptance_memory, gate, overlays
-from bench.baselines import Baseline, json_path
+from bench.baselines import Baseline, json_path, stored_hashes
 from bench.datasets import Array, read_npz
 from bench.environment import class_accepted, class_of, describe, memory_class, name_at, threads_in, today, with_threads
 from bench.errors import BadInput
@@ -241,7 +238,7 @@ def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]
     for cell in cells:
         if cell.predictions_sha256 is None:
             continue
-        if cell.variant not in stored or cell.predictions_sha256 not in _hashes(stored[cell.variant]):
+        if cell.variant not in stored or cell.predictions_sha256 not in stored_hashes(stored[cell.variant]):
             raise BadInput(
                 f"{path}: array {cell.variant!r}: expected the predictions of the report ('predictions_sha256' "
                 f"{cell.predictions_sha256[:12]}…); fetch the run's whole folder again"
@@ -253,13 +250,6 @@ def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]
                 f"{len(stored[cell.variant])}; fetch the run's whole folder again"
             )
     return stored
-
-
-def _hashes(predictions: Array) -> set[str]:
-    """Of predictions as they were before they were stored in fewer bytes each."""
-    widths = ("u1", "u2", "u4", "u8") if predictions.dtype.kind == "u" else (predictions.dtype.str,)
-    arrays = [predictions.astype(width) for width in widths if np.dtype(width).itemsize >= predictions.dtype.itemsize]
-    return {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in arrays}
 
 
 def _check_base(cell: Cell, base: BaselineCell, here: str, asked: bool) -> None:

@@ -145,3 +145,10 @@ def _narrow(array: Array) -> Array:
     if array.dtype.kind == "u" and array.size and int(array.max()) < 256:
         return array.astype(np.uint8)
     return array
+
+
+def stored_hashes(predictions: Array) -> set[str]:
+    """Of predictions as they were before they were stored in fewer bytes each."""
+    widths = ("u1", "u2", "u4", "u8") if predictions.dtype.kind == "u" else (predictions.dtype.str,)
+    arrays = [predictions.astype(width) for width in widths if np.dtype(width).itemsize >= predictions.dtype.itemsize]
+    return {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in arrays}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import __version__, cli_amend
+from bench import __version__, cli_amend, cli_compare
 from bench.errors import BadInput, Exit
 from bench.options import PACKAGE, RunOptions, flag
 
@@ -23,6 +23,8 @@ baseline_app = typer.Typer(no_args_is_help=True, help="Compare a run with the ba
 app.add_typer(baseline_app, name="baseline")
 for _command in (cli_amend.check, cli_amend.loosen, cli_amend.xfail):
     baseline_app.command()(_command)
+app.command()(cli_compare.compare)
+app.command()(cli_compare.history)
 
 _DEFAULTS = RunOptions()
 ModelDir = Annotated[Path, typer.Option(help="folder of model files")]

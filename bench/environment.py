@@ -144,3 +144,25 @@ def describe(environment: Environment) -> str:
         if name not in ("pytest", "quantbench")
     )
     return f"{environment.cpu} ({environment.isa}), Python {environment.python}, {', '.join(packages)}"
+
+
+def changed_between(old: Environment, new: Environment) -> list[str]:
+    """What is not the same in two environments, one phrase each; the commit last."""
+    before, after = _facts(old), _facts(new)
+    return [
+        f"{name} {before.get(name, 'absent')} → {after.get(name, 'absent')}"
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _facts(environment: Environment) -> dict[str, str]:
+    commit = environment.git_commit[:12] if environment.git_commit else "unknown"
+    return {
+        "Python": environment.python,
+        **dict(sorted(environment.packages.items())),
+        "CPU": f"{environment.cpu} (ISA {environment.isa})",
+        "cores": str(environment.cores),
+        "OS": environment.os,
+        "commit": commit + ("+changes" if environment.git_dirty else ""),
+    }

@@ -9,7 +9,9 @@ from conftest import ROOT, Quantbench
 HEAVY = ("tensorflow", "scipy", "numpy", "pytest")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["baseline", "update", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["baseline", "update", "--help"], ["history", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     script = (
         f"import sys; sys.argv = ['quantbench', *{arguments!r}]\n"

@@ -15,6 +15,7 @@ from bench.records import Evidence, Report, json_text, read_record, write_json
 from bench.reference import ReferenceModel
 from bench.report import html
 from bench.report.markdown import render
+from bench.summary import write_summary
 
 REPORT = "report.json"
 MARKDOWN = "report.md"
@@ -78,6 +79,7 @@ class RunFolder:
         text.write_text(render(report), encoding="utf-8")
         text.replace(self.path / MARKDOWN)
         html.write(self.path / html.HTML, report, self.path, models)
+        write_summary(self.path / REPORT, report)
         link = self.path.parent / f".latest-{os.getpid()}"
         link.unlink(missing_ok=True)
         link.symlink_to(self.path.name)

@@ -1,0 +1,95 @@
+"""Run folders that nobody measured, for the tests of what looks at several runs."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.baselines import packed
+from bench.compare import Side
+from bench.datasets import Array
+from bench.records import Cell, Environment, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, write_json
+from bench.report.folder import REPORT
+
+LABELS = np.arange(1000) % 10
+
+
+def answers(wrong: int, at: int = 0) -> Array:
+    """Predictions of which so many are wrong, from one place on."""
+    found = LABELS.astype(np.uint16)
+    found[at : at + wrong] = (found[at : at + wrong] + 1) % 10
+    return found
+
+
+def measured(value: float, unit: str = "bytes", values: list[float] | None = None, n: int = 1000) -> Measurement:
+    return Measurement(value=value, unit=unit, n=len(values) if values else n, values=values)
+
+
+def cell(variant: str = "v", predictions: Array | None = None, **more: Any) -> Cell:
+    """A cell of model ``m``; keyword arguments replace fields, ``measurements`` adds to the score."""
+    found = {}
+    if predictions is not None and len(predictions) == len(LABELS):
+        found["score"] = measured(float(np.mean(predictions == LABELS)), "fraction")
+    found |= more.pop("measurements", {})
+    sha = None if predictions is None else hashlib.sha256(predictions.tobytes()).hexdigest()
+    fields: dict[str, Any] = {"family": "ptq", "metric": "accuracy", "metric_unit": "pp", "predictions_sha256": sha}
+    return Cell(id=f"m/{variant}", model="m", variant=variant, measurements=found, **(fields | more))
+
+
+def floor(drop: float, limit: float = 0.5) -> list[Judgement]:
+    return [
+        Judgement(
+            kind=Kind.ACCURACY,
+            measurement="score",
+            against="floor",
+            verdict=Verdict.PASS,
+            change=drop,
+            tolerance=limit,
+            message="",
+        )
+    ]
+
+
+def environment(**more: Any) -> Environment:
+    fields: dict[str, Any] = {
+        "python": "3.12.1",
+        "os": "Linux 6",
+        "cpu": "A",
+        "isa": "12345678",
+        "cores": 2,
+        "memory_gib": 8.0,
+        "packages": {"tensorflow": "2.20.0"},
+        "git_commit": "a" * 40,
+        "git_dirty": False,
+        "machine_class": "A_2-core",
+    }
+    return Environment(**(fields | more))
+
+
+def report(cells: list[Cell], run: str = "2026-01-01T00-00-00Z", **more: Any) -> Report:
+    fields: dict[str, Any] = {
+        "started": run.replace("Z", "+00:00"),
+        "seconds": 1.0,
+        "state": "complete",
+        "exit_status": 0,
+        "selection": "",
+        "environment": environment(),
+        "false_alarms": FalseAlarms(budget=0.01, judgements=0, share=0.01),
+        "data_sha256": {"m": "d" * 64},
+    }
+    return Report(run=run, cells=cells, **(fields | more))
+
+
+def side(cells: list[Cell], predictions: dict[str, Array] | None = None, **more: Any) -> Side:
+    return Side(report(cells, **more), {"m": predictions or {}})
+
+
+def write(folder: Path, found: Report, predictions: dict[str, Array] | None = None) -> Path:
+    """A run folder of that name."""
+    path = folder / found.run
+    (path / "predictions").mkdir(parents=True)
+    write_json(path / REPORT, found)
+    if predictions:
+        (path / "predictions" / "m.npz").write_bytes(packed(predictions))
+    return path

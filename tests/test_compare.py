@@ -1,0 +1,262 @@
+"""Two runs compared: what is worse, what is chance, and what cannot be compared."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, Quantbench
+from made_up_runs import LABELS, answers, cell, environment, measured, report, side, write
+
+from bench.compare import Comparison, Item, Outcome, Side, Truth, compare
+from bench.datasets import Array
+from bench.errors import Exit
+from bench.metrics import ACCURACY, AUC
+from bench.records import SCHEMA_VERSION, Amount, Census, Failure
+from bench.report.comparison import page, render
+
+
+def compared(old: Side, new: Side, truth: Truth | str | None = None) -> Comparison:
+    return compare(old, new, lambda _model: truth or Truth(ACCURACY, LABELS))
+
+
+def one(old: Any, new: Any, name: str = "score") -> Item:
+    """The item of a measurement where both sides hold one cell, given as (cell, predictions)."""
+    found = compared(
+        *(side([made], {made.variant: stored} if stored is not None else {}) for made, stored in (old, new))
+    )
+    return next(item for item in found.items if item.measurement == name)
+
+
+def with_score(predictions: Array, **more: Any) -> tuple[Any, Array]:
+    return cell(predictions=predictions, **more), predictions
+
+
+def test_a_run_against_itself_differs_in_nothing() -> None:
+    measurements = {"size": measured(5000), "arena": measured(64), "latency_ratio": measured(0.9, "ratio", [0.9])}
+    made = cell(predictions=answers(100), measurements=measurements)
+    failed = cell("x", failure=Failure(what="timeout", reason="600 s"))
+    broken = cell("y", measurements={"nonfinite": measured(3, "examples")})
+    found = compared(side([made, failed, broken]), side([made, failed, broken]))
+    assert found.exit_status() == Exit.GREEN
+    assert render(found).startswith("# Nothing differs: 3 cells are as they were")
+    assert "## " not in render(found)
+
+
+@pytest.mark.parametrize(
+    ("new", "outcome"),
+    [
+        (answers(140), Outcome.WORSE),
+        (answers(60), Outcome.BETTER),
+        (answers(104), Outcome.UNCHANGED),
+        (answers(100, at=200), Outcome.UNCHANGED),
+    ],
+)
+def test_scores_are_paired_example_by_example(new: Array, outcome: Outcome) -> None:
+    item = one(with_score(answers(100)), with_score(new))
+    assert item.outcome is outcome
+    assert item.change == pytest.approx((np.count_nonzero(new != LABELS) - 100) / 10)
+    assert item.low is not None
+    assert item.high is not None
+    assert item.low < item.change < item.high
+
+
+def test_one_false_alarm_budget_is_shared_by_all() -> None:
+    """A drop that is red alone (9 lost, 0 gained: p = .004) is chance among many cells that moved."""
+    alone = one(with_score(answers(100)), with_score(answers(109)))
+    assert alone.outcome is Outcome.WORSE
+    names = [f"v{i}" for i in range(10)]
+    old, new = {name: answers(100) for name in names}, {name: answers(109) for name in names}
+    found = compared(*(side([cell(name, p[name]) for name in names], p) for p in (old, new)))
+    assert found.false_alarms.judgements == 10
+    assert {item.outcome for item in found.items} == {Outcome.UNCHANGED}
+    assert "Nothing differs beyond chance and tolerance" in render(found)
+
+
+def test_a_metric_without_right_and_wrong_is_resampled() -> None:
+    labels = np.arange(1000) % 2
+    random = np.random.default_rng(0)
+    good = (labels + random.normal(0, 0.5, 1000)).astype(np.float32)
+    bad = (labels + random.normal(0, 2.0, 1000)).astype(np.float32)
+    cells = [cell(predictions=p, metric="auc", measurements={"score": measured(0.9, "fraction")}) for p in (good, bad)]
+    found = compared(*(side([c], {"v": p}) for c, p in zip(cells, (good, bad), strict=True)), Truth(AUC, labels))
+    assert found.items[0].outcome is Outcome.WORSE
+    assert "paired bootstrap" in found.items[0].why
+
+
+def test_trained_cells_are_judged_by_the_spread_of_trainings() -> None:
+    def trained(values: list[float], predictions: Array) -> tuple[Any, Array]:
+        score = measured(float(np.mean(values)), "fraction", values)
+        return with_score(predictions, seeds=list(range(len(values))), measurements={"score": score})
+
+    few = one(trained([0.90], answers(100)), trained([0.88], answers(120)))
+    assert few.outcome is Outcome.NOT_COMPARABLE
+    assert "--seeds 5" in few.why
+    old = trained([0.900, 0.902, 0.898, 0.901, 0.899], answers(100))
+    assert one(old, trained([0.899, 0.901, 0.897, 0.900, 0.898], answers(101))).outcome is Outcome.UNCHANGED
+    worse = one(old, trained([0.880, 0.882, 0.878, 0.881, 0.879], answers(120)))
+    assert worse.outcome is Outcome.WORSE
+    assert worse.change == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("new", "more", "why"),
+    [
+        ({}, {"data_sha256": {"m": "e" * 64}}, "other data: pack dddddddddddd… before, eeeeeeeeeeee… now"),
+        ({"metric": "top5"}, {}, "another metric: accuracy before, top5 now"),
+        ({"predictions_sha256": "f" * 64}, {}, "the new run's predictions are not those of its report"),
+        ({}, {"trained_from_scratch": True}, "trained again (--train)"),
+    ],
+)
+def test_what_is_not_one_question_is_not_compared(new: dict[str, Any], more: dict[str, Any], why: str) -> None:
+    p = answers(150)
+    before = side([cell(predictions=answers(100))], {"v": answers(100)})
+    found = compared(before, side([cell(predictions=p, **new)], {"v": p}, **more))
+    assert why in found.items[0].why
+    assert found.exit_status() == Exit.NOT_MEASURED
+
+
+def test_predictions_and_labels_that_are_not_there_are_named() -> None:
+    old, new = cell(predictions=answers(100)), cell(predictions=answers(150))
+    assert (
+        "the old run's predictions are missing" in compared(side([old]), side([new], {"v": answers(150)})).items[0].why
+    )
+    sides = side([old], {"v": answers(100)}), side([new], {"v": answers(150)})
+    assert compared(*sides, "no labels").items[0].why == "no labels"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "outcome"),
+    [
+        ("size", 10000, 10009, Outcome.UNCHANGED),
+        ("size", 10000, 10011, Outcome.WORSE),
+        ("gzip_size", 10000, 9890, Outcome.BETTER),
+        ("arena", 6400, 6464, Outcome.UNCHANGED),
+        ("arena", 6400, 6528, Outcome.WORSE),
+        ("memory_ratio", 0.98, 0.989, Outcome.UNCHANGED),
+        ("memory_ratio", 0.98, 0.995, Outcome.WORSE),
+    ],
+)
+def test_what_repeats_has_a_tolerance(name: str, old: float, new: float, outcome: Outcome) -> None:
+    found = one(*((cell(measurements={name: measured(value)}), None) for value in (old, new)), name)
+    assert found.outcome is outcome
+    assert found.moved
+
+
+def test_latency_takes_a_change_beyond_tolerance_and_chance_on_one_class_of_machine() -> None:
+    def timed(shift: float, **more: Any) -> Side:
+        values = [0.85 * shift + 0.001 * i for i in (-2, -1, 0, 1, 2)]
+        made = cell(measurements={"latency_ratio": measured(0.85 * shift, "ratio", values)})
+        return side([made], environment=environment(**more))
+
+    outcomes = [compared(timed(1.0), timed(shift)).items[0].outcome for shift in (1.05, 0.95, 1.005)]
+    assert outcomes == [Outcome.WORSE, Outcome.BETTER, Outcome.UNCHANGED]
+    apart = compared(timed(1.0), timed(1.05, machine_class="B")).items[0]
+    assert apart.outcome is Outcome.NOT_COMPARABLE
+    assert "A_2-core before, B now" in apart.why
+
+
+def test_another_structure_is_worse() -> None:
+    def made_of(count: int) -> Any:
+        constants = {"int8": Amount(count=count, bytes=10 * count)}
+        parts: dict[str, Any] = {"activations": {}, "operators": {}, "inputs": [], "outputs": [], "compute": []}
+        return cell(census=Census(constants=constants, scales=1, **parts)), None
+
+    item = one(made_of(3), made_of(2), "census")
+    assert (item.outcome, item.why) == (Outcome.WORSE, "constants int8 2 of 20 bytes, not 3 of 30 bytes")
+
+
+def test_cells_that_fail_come_and_go() -> None:
+    crash = Failure(what="crash", reason="signal 11")
+    ok, broken = cell("a", answers(1)), cell("a", failure=crash)
+    found = compared(side([ok, cell("b", answers(1))]), side([broken, cell("c", answers(1))]))
+    assert found.cells == {"m/a": Outcome.WORSE, "m/b": Outcome.GONE, "m/c": Outcome.NEW}
+    assert compared(side([broken]), side([ok])).cells == {"m/a": Outcome.BETTER}
+    assert compared(side([broken]), side([broken])).cells == {"m/a": Outcome.UNCHANGED}
+    assert compared(side([cell("a", answers(1))]), side([cell("b", answers(1))])).exit_status() == Exit.NOT_MEASURED
+
+
+def test_a_new_nan_is_worse() -> None:
+    old = with_score(answers(100))
+    item = one(old, (cell(measurements={"nonfinite": measured(7, "examples")}), None))
+    assert item.outcome is Outcome.WORSE
+    assert "7 examples with a NaN" in item.why
+
+
+def test_the_environment_is_compared_and_html_is_escaped() -> None:
+    old = side([cell("a", failure=Failure(what="unsupported", reason="x"))])
+    failure = Failure(what="crash", reason="<script>|pipe")
+    new = side([cell("a", failure=failure)], environment=environment(packages={"tensorflow": "2.21.0"}))
+    found = compared(old, new)
+    assert found.environment == ["tensorflow 2.20.0 → 2.21.0"]
+    assert "&lt;script>\\|pipe" in render(found)
+    assert "<script" not in page(found)
+    assert "&lt;script&gt;" in page(found)
+    assert "tensorflow 2.20.0 → 2.21.0" in page(found)
+
+
+def test_the_command_compares_run_folders_and_reports(quantbench: Quantbench, tmp_path: Path) -> None:
+    old = write(tmp_path, report([cell(measurements={"size": measured(1000)})]))
+    new = write(tmp_path, report([cell(measurements={"size": measured(2000)})], "2026-01-02T00-00-00Z"))
+    html = tmp_path / "c.html"
+    done = quantbench("compare", str(old), str(new / "report.json"), "--html", str(html))
+    assert done.status == 1
+    assert "| `m/v`  | size          | worse" in done.output
+    assert "+100.00 %" in html.read_text()
+    assert quantbench("compare", str(new), str(old)).status == 0
+
+
+def _spoilt(path: Path, how: str) -> None:
+    text = (path / "report.json").read_text()
+    if how == "truncated":
+        (path / "report.json").write_text(text[: len(text) // 2])
+    elif how == "missing":
+        (path / "report.json").unlink()
+    else:
+        (path / "report.json").write_text(json.dumps(json.loads(text) | {"schema_version": how}))
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("truncated", "report is not JSON"),
+        ("missing", "no run there"),
+        ("99.0", f"99.0 is newer than this quantbench reads ({SCHEMA_VERSION})"),
+    ],
+)
+def test_bad_input_is_one_sentence(quantbench: Quantbench, tmp_path: Path, how: str, words: str) -> None:
+    path = write(tmp_path, report([cell()]))
+    _spoilt(path, how)
+    done = quantbench("compare", str(path), str(path))
+    assert done.status == 4
+    assert words in done.output
+    assert len(done.output.splitlines()) == 1
+
+
+def test_older_reports_are_read(quantbench: Quantbench, tmp_path: Path) -> None:
+    path = write(tmp_path, report([cell(measurements={"size": measured(1000)})]))
+    _spoilt(path, "1.0")
+    assert quantbench("compare", str(path), str(path)).status == 0
+
+
+def test_labels_come_from_the_model_folder(quantbench: Quantbench, tmp_path: Path) -> None:
+    """Stored answers of a real model, some of them spoilt."""
+    from bench.reference import load_models
+
+    model = load_models(ROOT / "models")["seed_cnn"]
+    labels = model.pack().test.y
+
+    def run(name: str, wrong: int) -> Path:
+        p = labels.astype(np.uint16)
+        p[:wrong] = (p[:wrong] + 1) % 10
+        made = cell(predictions=p, measurements={"score": measured(float(np.mean(p == labels)), "fraction")})
+        made = made.model_copy(update={"model": "seed_cnn", "id": "seed_cnn/v"})
+        path = write(tmp_path, report([made], name, data_sha256={"seed_cnn": model.data_sha256}), {"v": p})
+        (path / "predictions" / "m.npz").rename(path / "predictions" / "seed_cnn.npz")
+        return path
+
+    old, new = run("2026-01-01T00-00-00Z", 100), run("2026-01-02T00-00-00Z", 200)
+    done = quantbench("compare", str(old), str(new))
+    assert done.status == 1
+    assert "100 examples lost, 0 gained (exact McNemar)" in done.output

@@ -1,0 +1,196 @@
+"""Many runs: what moved, since which one, and what is left out."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Quantbench
+from made_up_runs import cell, environment, floor, measured, report, write
+
+from bench.errors import BadInput
+from bench.history import LEAST_RUNS, History, pace, read_history, shifts, trend
+from bench.records import SCHEMA_VERSION, Cell, Verdict
+from bench.report.history import chart, of_cell, overview
+from bench.studies.long_history import make
+from bench.summary import SUMMARY, read_summary
+
+
+def day(number: int) -> str:
+    return f"2026-{1 + number // 28:02d}-{1 + number % 28:02d}T00-00-00Z"
+
+
+def lay(folder: Path, number: int, made: Cell | None = None, **more: Any) -> Path:
+    return write(folder, report([made or cell(measurements={"size": measured(1000)})], day(number), **more))
+
+
+def of_values(tmp_path: Path, name: str, values: np.ndarray[Any, Any], **more: Any) -> History:
+    """A history of one cell with one measurement, a value a run."""
+    for number, value in enumerate(values):
+        lay(tmp_path, number, cell(measurements={name: measured(float(value))}, **more))
+    return read_history(tmp_path)
+
+
+def test_a_size_that_changed_is_dated_to_its_run(tmp_path: Path) -> None:
+    for number, size in enumerate([1000, 1000, 1100, 1100]):
+        packages = {"tensorflow": "2.20.0" if number < 2 else "2.21.0"}
+        made = cell(measurements={"size": measured(size)}, verdict=Verdict.PASS if number < 2 else Verdict.REGRESSED)
+        lay(tmp_path, number, made, environment=environment(packages=packages, git_commit=f"{number}" * 40))
+    history = read_history(tmp_path)
+    [shift] = shifts(trend(history, "m/v"), "size")
+    assert (shift.before.run, shift.since.run, shift.old, shift.new) == (day(1), day(2), 1000, 1100)
+    told = overview(history)
+    assert told.startswith("# 1 of 1 cells moved in 4 runs")
+    assert f"✗ REGRESSED (was pass) | {day(2)}" in told
+    trended = of_cell(history, "m/v")
+    assert f"size 1,000 bytes → 1,100 bytes (+10.00 %) in run `{day(2)}`, commit 222222222222" in trended
+    assert f"(`{day(1)}`): tensorflow 2.20.0 → 2.21.0, commit 111111111111 → 222222222222" in trended
+
+
+def test_nothing_that_moved_is_said(tmp_path: Path) -> None:
+    assert overview(of_values(tmp_path, "size", np.full(3, 1000))).startswith("# 0 of 1 cells moved in 3 runs")
+
+
+def test_a_shift_in_noise_is_found_and_noise_alone_is_not(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    noise = random.normal(0.85, 0.004, 40)
+    quiet = of_values(tmp_path / "quiet", "latency_ratio", noise)
+    assert shifts(trend(quiet, "m/v"), "latency_ratio") == []
+    moved = of_values(tmp_path / "moved", "latency_ratio", noise * np.where(np.arange(40) < 25, 1, 1.04))
+    for quick in (False, True):
+        [shift] = shifts(trend(moved, "m/v"), "latency_ratio", quick)
+        assert shift.since.run == day(25)
+        assert shift.new / shift.old == pytest.approx(1.04, abs=0.01)
+
+
+def test_few_noisy_runs_tell_no_shift(tmp_path: Path) -> None:
+    history = of_values(tmp_path, "latency_ratio", np.array([0.8, 0.9, 0.8]))
+    assert shifts(trend(history, "m/v"), "latency_ratio") == []
+    assert f"3 runs are too few to tell a shift from noise: {LEAST_RUNS} are needed" in of_cell(history, "m/v")
+
+
+def test_noise_is_called_a_shift_about_as_rarely_as_measured() -> None:
+    """0.4 % of series of 30 runs, as the constant's comment says."""
+    from bench.history import _breaks
+
+    series = np.random.default_rng(2).normal(size=(1000, 30))
+    assert sum(bool(_breaks(x, quick=False)) for x in series) <= 12
+
+
+def _drops(tmp_path: Path, drops: np.ndarray[Any, Any]) -> History:
+    for number, drop in enumerate(drops):
+        lay(tmp_path, number, cell(judgements=floor(float(drop))))
+    return read_history(tmp_path)
+
+
+def test_a_slow_drift_is_told_with_the_runs_until_the_floor(tmp_path: Path) -> None:
+    history = _drops(tmp_path, 0.1 + 0.005 * np.arange(40) + np.random.default_rng(0).normal(0, 0.005, 40))
+    found = pace(trend(history, "m/v"))
+    assert found is not None
+    assert found.slope == pytest.approx(0.15, abs=0.02)
+    assert found.runs_left == pytest.approx(42, abs=6)
+    assert "the floor in" in overview(history)
+    assert "Drift: loses 0.15 pp in 30 runs" in of_cell(history, "m/v")
+
+
+@pytest.mark.parametrize("step", [0.0, 0.3])
+def test_noise_and_a_single_step_are_no_drift(tmp_path: Path, step: float) -> None:
+    drops = np.random.default_rng(0).normal(0.1, 0.005, 40) + step * (np.arange(40) >= 20)
+    assert pace(trend(_drops(tmp_path, drops), "m/v")) is None
+
+
+def test_what_cannot_be_read_is_skipped_and_named(tmp_path: Path) -> None:
+    for number in range(5):
+        lay(tmp_path, number)
+    truncated, newer, older = (tmp_path / day(number) / "report.json" for number in (1, 2, 3))
+    truncated.write_text(truncated.read_text()[:200])
+    newer.write_text(json.dumps(json.loads(newer.read_text()) | {"schema_version": "99.0"}))
+    older.write_text(json.dumps(json.loads(older.read_text()) | {"schema_version": "1.0"}))
+    (tmp_path / day(6)).mkdir()
+    shutil.copytree(tmp_path / day(4), tmp_path / "copy")
+    (tmp_path / "selftest").mkdir()
+    (tmp_path / "latest").symlink_to(day(4))
+    history = read_history(tmp_path)
+    assert [run.run for run in history.runs] == [day(0), day(3), day(4)]
+    told = {one.name: one.why for one in history.skipped}
+    assert set(told) == {day(1), day(2), day(6), "copy"}
+    assert "is not JSON" in told[day(1)]
+    assert f"newer than this quantbench reads ({SCHEMA_VERSION})" in told[day(2)]
+    assert told[day(6)] == "holds no report.json"
+    assert told["copy"] == f"the same run as {day(4)}"
+    assert "4 folders skipped" in overview(history)
+
+
+def test_runs_of_other_data_models_and_machines_are_set_apart(tmp_path: Path) -> None:
+    timed = cell(measurements={"latency_ratio": measured(0.9, "ratio", [0.9, 0.9])})
+    lay(tmp_path, 0, timed, data_sha256={"m": "e" * 64})
+    lay(tmp_path, 1, cell("other"))
+    lay(tmp_path, 2, timed, environment=environment(machine_class="B"))
+    lay(tmp_path, 3, timed)
+    found = trend(read_history(tmp_path), "m/v")
+    assert [run.run for run in found.runs] == [day(2), day(3)]
+    assert found.apart == {
+        "measured on other data": 1,
+        "that do not hold this cell": 1,
+        "timed on another class of machine, whose latency is left out": 1,
+    }
+    assert np.isnan(found.values["latency_ratio"][0])
+    assert "1 of the runs measured on other data" in of_cell(read_history(tmp_path), "m/v")
+
+
+def test_a_summary_is_made_again_where_it_is_not_its_reports(tmp_path: Path) -> None:
+    path = lay(tmp_path, 0) / "report.json"
+    assert read_summary(path).values["size"] == [1000]
+    beside = path.with_name(SUMMARY)
+    first = beside.read_text()
+    beside.write_text("{")
+    assert read_summary(path).values["size"] == [1000]
+    assert beside.read_text() == first
+    path.write_text(path.read_text().replace("1000.0", "20000.0"))
+    os.utime(path, ns=(0, 0))  # older than the summary, as after a copy
+    assert read_summary(path).values["size"] == [20000]
+
+
+def test_a_cell_that_is_gone_says_where_it_was_last(tmp_path: Path) -> None:
+    for number, size in enumerate([1000, 1100]):
+        lay(tmp_path, number, cell(measurements={"size": measured(size)}))
+    lay(tmp_path, 2, cell("other"))
+    history = read_history(tmp_path)
+    assert f"– unjudged, last in {day(1)}" in overview(history)
+    assert f"last in run {day(1)}" in of_cell(history, "m/v")
+
+
+def test_only_the_newest_runs(tmp_path: Path) -> None:
+    of_values(tmp_path, "size", np.array([1000, 1100, 1100]))
+    assert overview(read_history(tmp_path, last=2)).startswith("# 0 of 1 cells moved in 2 runs")
+
+
+def test_a_chart_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("altair")
+    pytest.importorskip("vl_convert")
+    history = of_values(tmp_path, "size", np.array([1000, 1000, 1100]))
+    chart(history, "m/v", tmp_path / "c.svg")
+    drawn = (tmp_path / "c.svg").read_text()
+    assert drawn.startswith("<svg")
+    assert day(2) in drawn
+
+
+def test_bad_input_is_one_sentence(quantbench: Quantbench, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds no run that can be read"):
+        read_history(tmp_path)
+    lay(tmp_path, 0)
+    with pytest.raises(BadInput, match="no run holds cell 'm/w'; they hold m/v"):
+        trend(read_history(tmp_path), "m/w")
+    done = quantbench("history", "--report-dir", str(tmp_path / "nowhere"))
+    assert (done.status, len(done.output.splitlines())) == (4, 1)
+
+
+def test_the_command_answers_from_summaries_alone(quantbench: Quantbench, tmp_path: Path) -> None:
+    make(tmp_path, runs=60, cells=3)
+    done = quantbench("history", "--report-dir", str(tmp_path))
+    assert done.status == 0
+    assert "# 2 of 3 cells moved in 60 runs" in done.output
+    assert "latency ratio 0.8" in done.output
