@@ -391,6 +391,7 @@ def _cell(
     moves += _memory_moves(cell, measurements, peak_memory, accepted, report)
     agreement = cell.measurements.get("reference_agreement")
     judged = Kind.STRUCTURE in cell.verdicts
+    gpu_agreement = _gpu_agreement(cell, old, report)
     return BaselineCell(
         measurements=measurements,
         latency=latency,
@@ -400,9 +401,19 @@ def _cell(
         artifact_sha256=cell.artifact_sha256,
         reference_sha256=cell.reference_sha256,
         reference_agreement=agreement.value if agreement else None,
+        gpu_agreement=gpu_agreement,
         overlays=old.overlays,
         xfail=old.xfail,
     ), moves
+
+
+def _gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, float]:
+    """Agreements by device, as far as they are below the usual limit; a device that was not measured keeps its own."""
+    device, found = report.environment.gpu, cell.measurements.get("gpu_agreement")
+    if device is None or found is None or Kind.GPU not in cell.verdicts:
+        return old.gpu_agreement
+    others = {name: value for name, value in old.gpu_agreement.items() if name != device.name}
+    return others if found.value >= gate.GPU_AGREEMENT else {**others, device.name: found.value}
 
 
 def _following(value: BaselineValue, old: BaselineValue | None) -> BaselineValue:

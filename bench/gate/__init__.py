@@ -20,6 +20,7 @@ from bench.gate._common import (
 )
 from bench.gate._drift import DRIFT_SHARE, drift, drift_of, first_of
 from bench.gate._exceptions import EXCUSABLE, exceptions, excused, in_force, over, soon_over
+from bench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_limit, no_gpu
 from bench.gate._latency import LATENCY_TOLERANCE, LATENCY_TOLERANCE_REASON, latency, suspicious, threads
 from bench.gate._memory import (
     ARENA_TOLERANCE,
@@ -39,6 +40,8 @@ __all__ = [
     "DEFAULT_BUDGET",
     "DRIFT_SHARE",
     "EXCUSABLE",
+    "GPU_AGREEMENT",
+    "GPU_SLACK",
     "LATENCY_TOLERANCE",
     "LATENCY_TOLERANCE_REASON",
     "PEAK_TOLERANCE",
@@ -63,12 +66,15 @@ __all__ = [
     "failed",
     "first_of",
     "floor",
+    "gpu",
+    "gpu_limit",
     "holm",
     "in_force",
     "latency",
     "memory",
     "missing",
     "never_judged",
+    "no_gpu",
     "not_timed",
     "origin",
     "over",
