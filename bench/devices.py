@@ -7,6 +7,7 @@ asked costs the answer, not the run. ``$QUANTBENCH_VULKAN`` chooses the driver o
     python -m bench.devices        # the adapters, as JSON
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -75,6 +76,20 @@ def chosen_driver(environment: Mapping[str, str]) -> str | None:
     return there
 
 
+def driver_sha256() -> str:
+    """Hash of the chosen driver's library, for a software one may tell no version; empty where none was chosen.
+
+    Raises:
+        BadInput: see :func:`chosen_driver`.
+    """
+    chosen = chosen_driver(os.environ)
+    if chosen is None:
+        return ""
+    library = json.loads(Path(chosen).read_text(encoding="utf-8"))["ICD"]["library_path"]
+    file = Path(chosen).parent / library
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+
+
 def child_environment() -> dict[str, str]:
     """The environment of a process that uses the GPU.
 
@@ -126,7 +141,7 @@ def real_first(adapters: list[Mapping[str, str]]) -> list[dict[str, str]]:
         {
             "name": adapter.get("device", "") or "unnamed",
             "kind": _KINDS.get(adapter.get("adapter_type", ""), "unknown"),
-            "driver": " ".join(adapter.get("description", "").split()),
+            "driver": " ".join((adapter.get("description") or adapter.get("vendor", "")).split()),
         }
         for adapter in adapters
         if adapter.get("backend_type") == "Vulkan"

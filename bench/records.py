@@ -286,6 +286,9 @@ class Cell(Record):
         default_factory=list, description="loosened tolerances, expected failures and overlays, one sentence each"
     )
     drift: Drift | None = None
+    gpu_left: list[str] = Field(
+        default_factory=list, description="operators that the GPU left to the CPU, with the accelerator's reason"
+    )
 
 
 class Device(Record):

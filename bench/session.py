@@ -633,6 +633,7 @@ class Session:
             failure=next((outcome.failure for outcome in outcomes if outcome.failure), None),
             overlay=baseline.overlay.get(cell.variant.name),
             exceptions=baseline.exceptions.get(cell.variant.name, []),
+            gpu_left=self._on_gpu[cell.id].left_why if cell.id in self._on_gpu else [],
             drift=gate.drift_of(cell.model.metric, found, baseline.cell(cell.variant.name)),
         )
 

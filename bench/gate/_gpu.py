@@ -3,8 +3,10 @@
 from bench.gate._common import LOOK_CLOSER, Subject
 from bench.records import BaselineCell, Device, Judgement, Kind, Measurement, Verdict
 
-GPU_AGREEMENT = 0.98
-GPU_SLACK = 0.01
+# A GPU rounds otherwise, and computes in float what dynamic range quantization has the CPU compute in integers: 0.96 of
+# 200 examples has been seen with nothing wrong. A wrong kernel was seen at 0.75.
+GPU_AGREEMENT = 0.95
+GPU_SLACK = 0.05
 
 
 def gpu(

@@ -231,7 +231,7 @@ def _ingredients(artifact: Artifact, control: Artifact, model: ReferenceModel, d
         "source": model_source(model),
         "data": model.data_sha256,
         "runtime": f"litert-gpu {package_version('ai-edge-litert')}",
-        "device": device.model_dump(),
+        "device": [device.model_dump(), devices.driver_sha256()],
         "effort": [*usual_effort(device), SECONDS],
         "code": code_sha256(
             "measure/gpu.py", "measure/gpu_worker.py", "runtimes/litert_gpu.py", "runtimes/litert.py", "metrics.py"

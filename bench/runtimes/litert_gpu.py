@@ -16,7 +16,10 @@ from bench.runtimes.litert import LiteRT, dequantize
 # What the accelerator writes to standard error is all that tells of these.
 _SELECTED = re.compile(r"Selected adapter: (.+?), arch=")
 _SHARED = re.compile(r"(\d+) operations will run on the GPU, and the remaining (\d+) operations will run on the CPU")
-_REFUSED = re.compile(r"operations are not supported by GPU delegate:\n((?:[A-Z0-9_]+: .*\n)+)")
+_NONE = re.compile(r"No operations will run on the GPU, and all (\d+) operations will run on the CPU")
+_REFUSED = re.compile(
+    r"operations are not supported by GPU delegate:\n(.*?)\n(?:\d+|No) operations will run", re.DOTALL
+)
 _REFUSED_WHOLE = re.compile(r"ERROR: \[model_load\.cc:\d+\] (.+)")
 _LOST = re.compile(r".*device (?:was|is|has been) lost.*|.*device lost.*|.*VK_ERROR_DEVICE_LOST.*", re.IGNORECASE)
 
@@ -112,11 +115,13 @@ def on_cpu(log: str) -> tuple[int, int, list[str]]:
     Operators in all are 0 where it wrote nothing: then the GPU computes everything. The API's own
     ``is_fully_accelerated`` is true even where operators are left, for it counts the CPU's delegate too.
     """
-    found, refused = _SHARED.search(log), _REFUSED.search(log)
-    if found is None:
+    none, shared, refused = _NONE.search(log), _SHARED.search(log), _REFUSED.search(log)
+    why = refused[1].splitlines() if refused else []
+    if none is not None:
+        return int(none[1]), int(none[1]), why
+    if shared is None:
         return 0, 0, []
-    left = int(found[2])
-    return left, int(found[1]) + left, refused[1].strip().splitlines() if refused else []
+    return int(shared[2]), int(shared[1]) + int(shared[2]), why
 
 
 def refusal(log: str) -> str:
