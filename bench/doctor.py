@@ -175,7 +175,7 @@ def gpu_advice(found: devices.Found) -> list[Advice]:
         return []
     if util.find_spec("wgpu") is None:
         return [Advice("the package that lists GPUs is missing", "pip install 'quantbench[gpu]'")]
-    command = f"{devices.HOW_TO_INSTALL['swiftshader']}; export {devices.CHOICE}=swiftshader"
+    command = f"{devices.INSTALL}; export {devices.CHOICE}=swiftshader"
     return [Advice("no Vulkan driver: install the GPU's own, or one that computes on the CPU", command)]
 
 

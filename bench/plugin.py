@@ -15,11 +15,13 @@ from bench.errors import BadInput, NothingSelected
 from bench.options import RunOptions, flag, from_mapping
 from bench.records import Judgement, Kind, Verdict, worst
 from bench.session import ALONE, Session
-from bench.variants import VARIANTS
+from bench.variants import FLOAT_CONTROL, VARIANTS
 
 SESSION = pytest.StashKey[Session]()
 INTERRUPTED = pytest.StashKey[bool]()
 _PREFIX = "quantbench_"
+# What the pull-request gate runs on a GPU; the other variants are nightly.
+ON_GPU_IN_GATE = (FLOAT_CONTROL, "ptq_float16", "ptq_static_wi8_ai8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,18 +64,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" not in metafunc.fixturenames or SESSION not in metafunc.config.stash:
         return
     run = metafunc.config.stash[SESSION]
-    timed = any(metafunc.definition.get_closest_marker(kind) is not None for kind in ALONE)
-    cells = [pytest.param(name, id=name, marks=_marks(run, name, timed)) for name in run.cell_ids()]
+    kind = next((kind for kind in ALONE if metafunc.definition.get_closest_marker(kind) is not None), None)
+    cells = [pytest.param(name, id=name, marks=_marks(run, name, kind)) for name in run.cell_ids()]
     metafunc.parametrize("cell", cells)
 
 
-def _marks(run: Session, cell_id: str, timed: bool) -> list[pytest.MarkDecorator]:
+def _marks(run: Session, cell_id: str, alone: Kind | None) -> list[pytest.MarkDecorator]:
     model, name = cell_id.split("/")
     variant = VARIANTS[name]
     marks = [getattr(pytest.mark, variant.family)]
     small = run.models[model].trains_in_gate
     in_gate = variant.gate != "nightly" and (small or (variant.gate == "all" and not variant.trained))
-    if not in_gate or (timed and not variant.timed_in_gate):
+    too_long = {Kind.LATENCY: not variant.timed_in_gate, Kind.GPU: name not in ON_GPU_IN_GATE}
+    if not in_gate or (alone is not None and too_long[alone]):
         marks.append(pytest.mark.nightly)
     return marks
 

@@ -28,7 +28,7 @@ from bench.measure.gpu_worker import END_OF_VARIANT
 from bench.measure.memory import ended
 from bench.records import Device
 from bench.reference import ReferenceModel
-from bench.runtimes.litert_gpu import Reader, adapter, lost, on_cpu, refusal
+from bench.runtimes.litert_gpu import Reader, adapter, lost, on_cpu, refusal, trouble
 from bench.store import Store, digest
 
 SECONDS = 0.3  # of timing in each process
@@ -213,8 +213,7 @@ def _run_worker(job: dict[str, Any]) -> _Done:
     if done.returncode != 0:
         if done.returncode > 0 and (words := refusal(done.stderr)):
             raise Refused(words)
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise GpuFailed(f"the GPU process {ended(done.returncode)}: {last[:300]}")
+        raise GpuFailed(f"the GPU process {ended(done.returncode)}: {trouble(done.stderr)[:300]}")
     try:
         seconds: dict[str, list[float]] = json.loads(done.stdout)
     except ValueError:

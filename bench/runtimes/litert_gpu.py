@@ -130,6 +130,13 @@ def refusal(log: str) -> str:
     return found[1] if found else ""
 
 
+def trouble(log: str) -> str:
+    """The lines that tell best what went wrong, or the last one; one line."""
+    lines = log.strip().splitlines() or ["no output"]
+    found = [line.strip() for line in lines if line.startswith(("Warning: Vulkan", "ERROR: ["))]
+    return "; ".join(found[:2]) or lines[-1].strip()
+
+
 def lost(log: str) -> str:
     """The line that tells of a lost device; empty where there is none."""
     found = _LOST.search(log)
