@@ -317,7 +317,7 @@ def _exceptions(cells: list[Cell], kept: dict[str, BaselineCell], report: Report
 
 
 def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, str]:
-    """What is declared now and was not: that a cell cannot be made, or is not what its name says."""
+    """What is declared now and was not: a cell cannot be made, is not what its name says, or differs on a GPU."""
     found = {}
     for cell in cells:
         old = before.cell(cell.variant) or BaselineCell()
@@ -326,6 +326,9 @@ def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, s
             found[cell.id] = cell.failure.reason
         if new.broken_promise and new.broken_promise != old.broken_promise:
             found[cell.id] = f"not what its name says: {new.broken_promise}"
+        for device, share in new.gpu_agreement.items():
+            if share != old.gpu_agreement.get(device):
+                found[cell.id] = f"answers as litert-cpu on {100 * share:.1f} % of the examples on {device}"
     return found
 
 
