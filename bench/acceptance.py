@@ -412,8 +412,9 @@ def _cell(
 
 def _gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, float]:
     """Agreements by device, as far as they are below the usual limit; a device that was not measured keeps its own."""
-    device, found = report.environment.gpu, cell.measurements.get("gpu_agreement")
-    if device is None or found is None or Kind.GPU not in cell.verdicts:
+    found = cell.measurements.get("gpu_agreement")
+    device = report.environment.gpu if found is not None and Kind.GPU in cell.verdicts else None
+    if device is None or found is None:
         return old.gpu_agreement
     others = {name: value for name, value in old.gpu_agreement.items() if name != device.name}
     return others if found.value >= gate.GPU_AGREEMENT else {**others, device.name: found.value}
