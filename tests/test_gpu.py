@@ -268,9 +268,9 @@ def test_every_model_answers_on_the_gpu_as_on_the_cpu(name: str, device: Device,
     model, artifact = MODELS[name], artifact_of(name, "float32", store)
     if model.stateful:
         with pytest.raises(Refused, match="Variable tensors"):
-            gpu.measure(artifact.path, artifact.path, model, device, Effort(20, 1))
+            gpu.measure(artifact.path, artifact.path, model, device, Effort(20, 2))
         return
-    taken = gpu.measure(artifact.path, artifact.path, model, device, Effort(20, 1))
+    taken = gpu.measure(artifact.path, artifact.path, model, device, Effort(20, 2))
     inputs = model.prepare(model.pack().test.x[:20])
     predictions = model.metric.predict(LiteRT(artifact.path).run(inputs), inputs)
     outcome = SimpleNamespace(predictions=predictions)
@@ -285,7 +285,7 @@ def test_every_model_answers_on_the_gpu_as_on_the_cpu(name: str, device: Device,
 def test_a_device_that_litert_did_not_choose_is_told(device: Device, store: Path) -> None:
     artifact = artifact_of("seed_cnn", "float32", store)
     with pytest.raises(GpuFailed, match="not on A GPU"):
-        gpu.measure(artifact.path, artifact.path, MODELS["seed_cnn"], REAL, Effort(2, 1))
+        gpu.measure(artifact.path, artifact.path, MODELS["seed_cnn"], REAL, Effort(2, 2))
 
 
 @pytest.mark.slow
@@ -299,7 +299,7 @@ def test_a_killed_process_costs_its_cell(device: Device, store: Path, monkeypatc
 
     monkeypatch.setattr(gpu.subprocess, "run", killed)
     with pytest.raises(GpuFailed, match=signal.SIGSEGV.name):
-        gpu.measure(artifact.path, artifact.path, MODELS["seed_cnn"], device, Effort(2, 1))
+        gpu.measure(artifact.path, artifact.path, MODELS["seed_cnn"], device, Effort(2, 2))
 
 
 @pytest.mark.slow
