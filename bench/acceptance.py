@@ -319,7 +319,7 @@ def _exceptions(cells: list[Cell], kept: dict[str, BaselineCell], report: Report
 
 
 def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, str]:
-    """What is declared now and was not: that a cell cannot be made, or is not what its name says."""
+    """What is declared now and was not: a cell cannot be made, is not what its name says, or differs on a GPU."""
     found = {}
     for cell in cells:
         old = before.cell(cell.variant) or BaselineCell()
@@ -328,6 +328,9 @@ def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, s
             found[cell.id] = cell.failure.reason
         if new.broken_promise and new.broken_promise != old.broken_promise:
             found[cell.id] = f"not what its name says: {new.broken_promise}"
+        for device, share in new.gpu_agreement.items():
+            if share != old.gpu_agreement.get(device):
+                found[cell.id] = f"answers as litert-cpu on {100 * share:.1f} % of the examples on {device}"
     return found
 
 
@@ -387,6 +390,7 @@ def _cell(
     moves += _memory_moves(cell, measurements, peak_memory, accepted, report)
     agreement = cell.measurements.get("reference_agreement")
     judged = Kind.STRUCTURE in cell.verdicts
+    gpu_agreement = _gpu_agreement(cell, old, report)
     return BaselineCell(
         measurements=measurements,
         latency=latency,
@@ -396,9 +400,20 @@ def _cell(
         artifact_sha256=cell.artifact_sha256,
         reference_sha256=cell.reference_sha256,
         reference_agreement=agreement.value if agreement else None,
+        gpu_agreement=gpu_agreement,
         overlays=old.overlays,
         xfail=old.xfail,
     ), moves
+
+
+def _gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, float]:
+    """Agreements by device, as far as they are below the usual limit; a device that was not measured keeps its own."""
+    found = cell.measurements.get("gpu_agreement")
+    device = report.environment.gpu if found is not None and Kind.GPU in cell.verdicts else None
+    if device is None or found is None:
+        return old.gpu_agreement
+    others = {name: value for name, value in old.gpu_agreement.items() if name != device.name}
+    return others if found.value >= gate.GPU_AGREEMENT else {**others, device.name: found.value}
 
 
 def _following(value: BaselineValue, old: BaselineValue | None) -> BaselineValue:

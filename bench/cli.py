@@ -295,6 +295,22 @@ def selftest(
     raise _RunEnded(int(Exit.GREEN if own.as_good_as_promised(found) else Exit.REGRESSED))
 
 
+@app.command()
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="without the five seconds that measure the noise")] = False,
+    model_dir: ModelDir = _DEFAULTS.model_dir,
+    baseline_dir: BaselineDir = _DEFAULTS.baseline_dir,
+) -> None:
+    """Say what this machine can measure and how well, which baselines apply to it, and what to put right.
+
+    Example: quantbench doctor
+    """
+    from bench.doctor import diagnose
+
+    found = diagnose(model_dir, baseline_dir, quick, lambda line: typer.echo(line, err=True))
+    typer.echo(found.text())
+
+
 @app.command("inspect")
 def inspect_artifact(
     cell: Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8_ai8; or a .tflite file")],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.measure import behaviour as behaving
+from bench.measure.gpu import OnGpu
 from bench.measure.latency import Latency
 from bench.measure.memory import Memory, StartUp
 from bench.metrics import ROUNDING, Metric
@@ -87,6 +88,23 @@ def latency(timed: Latency) -> dict[str, Measurement]:
         "threads_at_work": _over_processes(timed.threads_at_work(), "threads"),
         "disturbed": Measurement(value=timed.disturbed(), unit="fraction", n=len(timed.blocks())),
     }
+
+
+def gpu(metric: Metric, taken: OnGpu, on_cpu: Outcome) -> dict[str, Measurement]:
+    """Agreement with ``litert-cpu``, operators left to the CPU, milliseconds until read-back and their ratio."""
+    if taken.failure or taken.predictions is None or on_cpu.predictions is None:
+        return {}
+    n = len(taken.predictions)
+    value = metric.agreement(taken.predictions, on_cpu.predictions[:n], ROUNDING)
+    found = {
+        "gpu_agreement": Measurement(value=value, unit="fraction", n=n),
+        "gpu_time": _over_processes([1e3 * one for one in taken.seconds], "ms"),
+    }
+    if taken.operators:
+        found["gpu_left"] = Measurement(value=taken.left, unit="operators", n=taken.operators)
+    if taken.ratios:
+        found["gpu_ratio"] = _over_processes(taken.ratios, "ratio to float32 on the device")
+    return found
 
 
 def memory(taken: Memory, control: Memory | None) -> dict[str, Measurement]:

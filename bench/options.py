@@ -29,6 +29,7 @@ class RunOptions:
     train: bool = _option(False, "train the float models from scratch instead of loading pinned weights")
     no_cache: bool = _option(False, "build and evaluate everything again, whatever the store holds")
     no_latency: bool = _option(False, "do not time anything")
+    no_gpu: bool = _option(False, "run nothing on a GPU; without one, nothing is anyway")
     latency_budget: float = _option(3.0, "seconds of timing a cell")
     threads: str = _option(
         "1", "threads to time with besides one, comma-separated, or 'all' for every core, e.g. 1,all"

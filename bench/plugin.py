@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 
+from bench import devices
 from bench.errors import BadInput, NothingSelected
 from bench.options import RunOptions, flag, from_mapping
 from bench.records import Judgement, Kind, Verdict, worst
-from bench.session import Session
-from bench.variants import VARIANTS
+from bench.session import ALONE, Session
+from bench.variants import FLOAT_CONTROL, VARIANTS
 
 SESSION = pytest.StashKey[Session]()
 INTERRUPTED = pytest.StashKey[bool]()
 _PREFIX = "quantbench_"
+# What the pull-request gate runs on a GPU; the other variants are nightly.
+ON_GPU_IN_GATE = (FLOAT_CONTROL, "ptq_float16", "ptq_static_wi8_ai8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,18 +64,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" not in metafunc.fixturenames or SESSION not in metafunc.config.stash:
         return
     run = metafunc.config.stash[SESSION]
-    timed = metafunc.definition.get_closest_marker(Kind.LATENCY) is not None
-    cells = [pytest.param(name, id=name, marks=_marks(run, name, timed)) for name in run.cell_ids()]
+    kind = next((kind for kind in ALONE if metafunc.definition.get_closest_marker(kind) is not None), None)
+    cells = [pytest.param(name, id=name, marks=_marks(run, name, kind)) for name in run.cell_ids()]
     metafunc.parametrize("cell", cells)
 
 
-def _marks(run: Session, cell_id: str, timed: bool) -> list[pytest.MarkDecorator]:
+def _marks(run: Session, cell_id: str, alone: Kind | None) -> list[pytest.MarkDecorator]:
     model, name = cell_id.split("/")
     variant = VARIANTS[name]
     marks = [getattr(pytest.mark, variant.family)]
     small = run.models[model].trains_in_gate
     in_gate = variant.gate != "nightly" and (small or (variant.gate == "all" and not variant.trained))
-    if not in_gate or (timed and not variant.timed_in_gate):
+    too_long = {Kind.LATENCY: not variant.timed_in_gate, Kind.GPU: name not in ON_GPU_IN_GATE}
+    if not in_gate or (alone is not None and too_long[alone]):
         marks.append(pytest.mark.nightly)
     return marks
 
@@ -83,13 +87,30 @@ def _kind_of(item: pytest.Item) -> Kind | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Latency last: it is timed alone, after everything has been computed."""
+    """What is measured alone comes last, after everything has been computed."""
     session = config.stash.get(SESSION, None)
-    if session is not None and session.options.no_latency:
-        gone = [item for item in items if _kind_of(item) is Kind.LATENCY]
-        items[:] = [item for item in items if _kind_of(item) is not Kind.LATENCY]
+    left_out = _left_out(session, config, items) if session is not None else set()
+    gone = [item for item in items if _kind_of(item) in left_out]
+    if gone:
+        items[:] = [item for item in items if _kind_of(item) not in left_out]
         config.hook.pytest_deselected(items=gone)
-    items.sort(key=lambda item: _kind_of(item) is Kind.LATENCY)
+    items.sort(
+        key=lambda item: [None, Kind.GPU, Kind.LATENCY].index(kind if (kind := _kind_of(item)) in ALONE else None)
+    )
+
+
+def _left_out(session: Session, config: pytest.Config, items: list[pytest.Item]) -> set[Kind | None]:
+    """Kinds that are not measured: those that an option turns off, and the GPU where there is none.
+
+    Where it was asked for by name or is required, it stays, and is unjudged or an error with the reason.
+    """
+    options = session.options
+    turned_off = {Kind.LATENCY: options.no_latency, Kind.GPU: options.no_gpu}
+    found: set[Kind | None] = {kind for kind, off in turned_off.items() if off}
+    asked_for = "gpu" in (config.getoption("markexpr", "") or "").split() or devices.required()
+    if Kind.GPU not in found and not asked_for and any(_kind_of(item) is Kind.GPU for item in items):
+        found |= set() if session.look_for_gpu().devices else {Kind.GPU}
+    return found
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

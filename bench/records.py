@@ -62,6 +62,7 @@ class Kind(StrEnum):
     SIZE = "size"
     STRUCTURE = "structure"
     MEMORY = "memory"
+    GPU = "gpu"
     LATENCY = "latency"
 
 
@@ -215,6 +216,7 @@ class Judgement(Record):
         "promise",
         "before conversion",
         "reference kernels",
+        "litert-cpu",
         "control",
         "nothing",
     ]
@@ -295,6 +297,9 @@ class Cell(Record):
     untimed: dict[str, str] = Field(
         default_factory=dict, description="what could not be timed, though it was asked for -> why"
     )
+    gpu_left: list[str] = Field(
+        default_factory=list, description="operators that the GPU left to the CPU, with the accelerator's reason"
+    )
 
 
 class Load(Record):
@@ -307,6 +312,28 @@ class Load(Record):
 
     others: float
     average: float | None = None
+
+
+class Device(Record):
+    """A GPU as its driver tells of it; ``software`` is a driver that computes on the CPU.
+
+    Attributes:
+        driver: its name and version, as far as it tells them.
+    """
+
+    name: str
+    kind: Literal["discrete", "integrated", "virtual", "software", "unknown"]
+    driver: str = ""
+
+    @property
+    def software(self) -> bool:
+        """Whether it is no GPU at all, so that its times say nothing of any."""
+        return self.kind == "software"
+
+    @property
+    def label(self) -> str:
+        """For tables: name, kind and driver."""
+        return f"{self.name} ({', '.join(part for part in (self.kind, self.driver) if part)})"
 
 
 class Environment(Record):
@@ -324,6 +351,10 @@ class Environment(Record):
     machine_class: str = Field(description="key of latency baselines: CPU, ISA, cores, runtime version, threads")
     results_class: str = Field(default="", description="key of overlays: ISA and runtime version; empty before 1.2")
     load: Load | None = Field(default=None, description="of others while this run timed; None where it did not")
+    gpu: Device | None = Field(
+        default=None, description="the GPU that was measured; None: no_gpu says why there is none"
+    )
+    no_gpu: str = ""
 
 
 class FalseAlarms(Record):
@@ -467,6 +498,10 @@ class BaselineCell(Record):
     reference_agreement: float | None = Field(
         default=None, description="share of examples on which the default kernels answer as the reference kernels"
     )
+    gpu_agreement: dict[str, float] = Field(
+        default_factory=dict,
+        description="by device name: accepted share of examples on which it answers as litert-cpu, where that is low",
+    )
     overlays: dict[str, Overlay] = Field(default_factory=dict, description="by results class")
     xfail: dict[str, Xfail] = Field(default_factory=dict, description="by measurement, or 'floor' or 'cell'")
 
@@ -474,7 +509,9 @@ class BaselineCell(Record):
     def _only_what_is_there(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Few cells have an exception; the others' lines stay as they are, so that a change is easy to review."""
         found: dict[str, Any] = serialize(self)
-        return {name: value for name, value in found.items() if value or name not in ("overlays", "xfail")}
+        return {
+            name: value for name, value in found.items() if value or name not in ("overlays", "xfail", "gpu_agreement")
+        }
 
     @model_validator(mode="after")
     def _enough_repeats(self) -> Self:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import acceptance, baselines, environment, gate, measured
+from bench import acceptance, baselines, devices, environment, gate, measured
 from bench.datasets import Array
 from bench.errors import BadInput, Exit, NothingSelected
 from bench.executor import Executor, LocalExecutor
-from bench.measure import behaviour, latency, memory
+from bench.measure import behaviour, gpu, latency, memory
 from bench.options import RunOptions, flag
-from bench.records import Cell, Evidence, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
+from bench.records import Cell, Device, Evidence, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
 from bench.reference import ReferenceModel, load_models, pick
 from bench.report.folder import RunFolder
 from bench.standing import Standing, standing
@@ -34,6 +34,8 @@ from bench.work import Outcome, Task, from_store
 CellId = str
 _TICK_SECONDS = 0.2
 _SAVE_SECONDS = 1.0
+# Measured when nothing else of ours runs, and not begun in a run that was stopped.
+ALONE = frozenset({Kind.GPU, Kind.LATENCY})
 
 
 @dataclass
@@ -91,6 +93,7 @@ class Session:
         self._executor: Executor | None = None
         self._judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
         self._timing = Timing(options, say)
+        self._on_gpu: dict[CellId, gpu.OnGpu] = {}
         self._behaviours: dict[CellId, dict[str, Measurement]] = {}
         self._red_at: dict[CellId, float] | None = None
         self._partial = False
@@ -139,11 +142,19 @@ class Session:
             for control in _controls(planned.variant) - {planned.variant.name}:
                 cell_id = f"{planned.model.name}/{control}"
                 if cell_id not in self._planned:
-                    self._add(cell_id, planned.kinds - {Kind.LATENCY}, selected=False)
+                    self._add(cell_id, planned.kinds - ALONE, selected=False)
+        if any(Kind.GPU in kinds for kinds in wanted.values()):
+            self.look_for_gpu()
         order = {name: i for i, name in enumerate(VARIANTS)}
         by_name = sorted(self._planned.values(), key=lambda cell: (cell.model.name, order[cell.variant.name]))
         self._planned = {cell.id: cell for cell in by_name}
         self._submit()
+
+    def look_for_gpu(self) -> devices.Found:
+        """The GPUs of this machine; the report's environment names the one that is measured, or says why none is."""
+        found = devices.find()
+        self._environment = self._environment.model_copy(update={"gpu": found.first, "no_gpu": found.reason})
+        return found
 
     @property
     def planned(self) -> bool:
@@ -286,6 +297,8 @@ class Session:
             return gate.sizes(self._subject(cell), sizes, baseline, outcomes[0].artifact_sha256)
         if kind is Kind.MEMORY:
             return self._judge_memory(cell, outcomes)
+        if kind is Kind.GPU:
+            return [self._judge_gpu(cell, outcomes)]
         return self._judge_latency(cell, outcomes)
 
     def _subject(self, cell: _Planned) -> gate.Subject:
@@ -384,6 +397,19 @@ class Session:
         first = self._planned[f"{cell.model.name}/{FLOAT_CONTROL}"].futures[0]
         return first.result().memory if first.done() and cell.variant.name != FLOAT_CONTROL else None
 
+    def _judge_gpu(self, cell: _Planned, outcomes: list[Outcome]) -> Judgement:
+        device, reason = self._environment.gpu, self._environment.no_gpu
+        if device is not None:
+            control = self._outcomes(f"{cell.model.name}/{FLOAT_CONTROL}")[0]
+            self._quiet()
+            taken = _on_gpu(outcomes[0], control, cell.model, device, self._store)
+            self._on_gpu[cell.id], reason = taken, taken.failure or taken.refusal
+            if taken.refusal and cell.model.stateful:
+                return gate.no_gpu(self._subject(cell), f"LiteRT's GPU accelerator takes no state: {reason}")
+        baseline = self.baselines[cell.model.name].cell(cell.variant.name)
+        found = self._measurements(cell, outcomes)
+        return gate.gpu(self._subject(cell), found, device, reason, baseline, devices.required())
+
     def _judge_latency(self, cell: _Planned, outcomes: list[Outcome]) -> list[Judgement]:
         self._quiet()
         subject = self._subject(cell)
@@ -454,6 +480,8 @@ class Session:
             if good[0].memory is not None:
                 found |= measured.memory(good[0].memory, self._float_memory(cell))
             found |= measured.steps(good) if cell.variant.trained else {}
+        if cell.id in self._on_gpu and good:
+            found |= measured.gpu(cell.model.metric, self._on_gpu[cell.id], good[0])
         return found | self._timing.measurements(cell.id)
 
     def _control_outcome(self, cell: _Planned) -> Outcome | None:
@@ -496,7 +524,7 @@ class Session:
         if partial:
             for cell in self._planned.values():
                 if self._computed(cell):
-                    for kind in cell.kinds - {Kind.LATENCY}:
+                    for kind in cell.kinds - ALONE:
                         self.judge(cell.id, kind)
         if partial and self._executor is not None:
             self._executor.stop()
@@ -630,6 +658,7 @@ class Session:
             failure=next((outcome.failure for outcome in outcomes if outcome.failure), None),
             overlay=baseline.overlay.get(cell.variant.name),
             exceptions=baseline.exceptions.get(cell.variant.name, []),
+            gpu_left=self._on_gpu[cell.id].left_why if cell.id in self._on_gpu else [],
             drift=gate.drift_of(cell.model.metric, found, baseline.cell(cell.variant.name)),
             untimed=self._timing.untimed.get(cell.id, {}),
         )
@@ -641,6 +670,13 @@ class Session:
 
 def _first(kinds: set[Kind]) -> Kind:
     return next(kind for kind in Kind if kind in kinds)
+
+
+def _on_gpu(outcome: Outcome, control: Outcome, model: ReferenceModel, device: Device, store: Store) -> gpu.OnGpu:
+    if control.artifact is None or outcome.artifact is None:
+        return gpu.OnGpu(failure="its float control could not be made")
+    artifacts = [gpu.Artifact(one.artifact, one.artifact_sha256 or "") for one in (outcome, control) if one.artifact]
+    return gpu.through_store(artifacts[0], artifacts[1], model, device, store)
 
 
 def _sha256(predictions: Array | None) -> str | None:

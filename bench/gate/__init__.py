@@ -20,6 +20,7 @@ from bench.gate._common import (
 )
 from bench.gate._drift import DRIFT_SHARE, drift, drift_of, first_of
 from bench.gate._exceptions import EXCUSABLE, exceptions, excused, in_force, over, soon_over
+from bench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_limit, no_gpu
 from bench.gate._latency import (
     LATENCY_TOLERANCE,
     LATENCY_TOLERANCE_REASON,
@@ -45,6 +46,8 @@ __all__ = [
     "DEFAULT_BUDGET",
     "DRIFT_SHARE",
     "EXCUSABLE",
+    "GPU_AGREEMENT",
+    "GPU_SLACK",
     "LATENCY_TOLERANCE",
     "LATENCY_TOLERANCE_REASON",
     "PEAK_TOLERANCE",
@@ -69,6 +72,8 @@ __all__ = [
     "failed",
     "first_of",
     "floor",
+    "gpu",
+    "gpu_limit",
     "holm",
     "in_force",
     "is_score_of",
@@ -76,6 +81,7 @@ __all__ = [
     "memory",
     "missing",
     "never_judged",
+    "no_gpu",
     "not_timed",
     "origin",
     "over",

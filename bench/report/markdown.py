@@ -3,7 +3,7 @@
 from tabulate import tabulate
 
 from bench.environment import threads_in
-from bench.records import Cell, Kind, Report
+from bench.records import Cell, Device, Kind, Report
 from bench.report import latency, words
 from bench.sizing import explain
 
@@ -26,7 +26,8 @@ def render(report: Report) -> str:
     """The whole report as GitHub Markdown."""
     parts = [f"# quantbench: {words.headline(report)}", _facts(report), _attention(report), _exceptions(report)]
     models = sorted({cell.model for cell in report.cells})
-    parts += [_model_table(model, [cell for cell in report.cells if cell.model == model]) for model in models]
+    device = report.environment.gpu
+    parts += [_model_table(model, [cell for cell in report.cells if cell.model == model], device) for model in models]
     parts += [_sensitivity(report), _environment(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -38,6 +39,9 @@ def _facts(report: Report) -> str:
     unjudged = words.unjudged_latency(report)
     if unjudged:
         lines.append(f"Note: {unjudged}.")
+    on_gpu = words.gpu_note(report)
+    if on_gpu:
+        lines.append(f"Note: {on_gpu}.")
     lines += [f"Note: {note}" for note in report.notes]
     return "\n".join(f"- {line}" for line in lines)
 
@@ -65,7 +69,7 @@ def _step(action: str) -> str:
     return f"{what}: `{command}`" if separator and command.startswith("quantbench") else action
 
 
-def _model_table(model: str, cells: list[Cell]) -> str:
+def _model_table(model: str, cells: list[Cell], device: Device | None) -> str:
     by_id = {cell.id: cell for cell in cells}
     rows = [_row(cell, by_id) for cell in cells]
     table = tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True)
@@ -75,7 +79,8 @@ def _model_table(model: str, cells: list[Cell]) -> str:
     brought = [cell.variant for cell in cells if not cell.selected]
     note = f" Brought along as control: {', '.join(brought)}." if brought else ""
     scores = f"## {words.escape(model)}\n\n{table}\n\n{metric} Latency: lower quartile, 1 thread, batch 1.{note}"
-    more = (_behaviour_table(cells), _contents_table(cells, by_id), _memory_table(cells), latency.section(cells))
+    tables = (_behaviour_table(cells), _contents_table(cells, by_id), _memory_table(cells))
+    more = (*tables, latency.section(cells), _gpu_table(cells, device))
     return scores + "".join(more)
 
 
@@ -140,6 +145,30 @@ def _memory_table(cells: list[Cell]) -> str:
         "took on top of an empty one. Start-up: from nothing loaded to the first result, timed with latency; cold is "
         "the first in a process, after the system was asked to drop the file from its page cache. ±: standard "
         "deviation over fresh processes."
+    )
+
+
+GPU = [
+    "variant",
+    "answers as litert-cpu",
+    "examples",
+    "until read-back, ms",
+    "ratio to float32 there",
+    "operators left to the CPU",
+    "which, or why not",
+]
+
+
+def _gpu_table(cells: list[Cell], device: Device | None) -> str:
+    judged = [cell for cell in cells if Kind.GPU in cell.verdicts and cell.failure is None]
+    if not judged or device is None:
+        return ""
+    rows = [[f"`{cell.variant}`", *words.gpu(cell), words.escape(words.not_on_gpu(cell))] for cell in judged]
+    table = tabulate(rows, headers=GPU, tablefmt="github", disable_numparse=True)
+    software = " It is a software device, which computes on the CPU: its times say nothing of a GPU." * device.software
+    return (
+        f"\n\n### GPU: {words.escape(device.label)}\n\n{table}\n\nBatch 1, from the call until the outputs are read back, "
+        f"median of a process; ±: standard deviation over fresh processes. Times are shown and never judged.{software}"
     )
 
 
@@ -212,6 +241,7 @@ def _environment(report: Report) -> str:
         ["Python", e.python],
         *[[name, version] for name, version in sorted(e.packages.items())],
         ["commit", commit],
+        ["GPU", words.escape(words.gpu_device(report))],
         ["machine class", f"`{e.machine_class}`"],
         *([["results class", f"`{e.results_class}`"]] if e.results_class else []),
         *([["others, while timing", words.load(e.load)]] if e.load else []),

@@ -42,6 +42,9 @@ def summary(report: Report, folder: Path) -> str:
     unjudged = words.unjudged_latency(report)
     if unjudged:
         lines.append(f"note: {unjudged}")
+    on_gpu = words.gpu_note(report)
+    if on_gpu:
+        lines.append(f"note: {on_gpu}")
     lines += [f"note: {note}" for note in report.notes]
     lines += ["", words.headline(report), f"report: {folder / 'report.md'}"]
     return "\n".join(lines)

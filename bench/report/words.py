@@ -192,6 +192,49 @@ def memory(cell: Cell) -> list[str]:
     ]
 
 
+def gpu(cell: Cell) -> list[str]:
+    """Agreement, examples, time, ratio and operators left to the CPU, as the report's table shows them."""
+    found = cell.measurements
+    agreement, left = found.get("gpu_agreement"), found.get("gpu_left")
+
+    def over_processes(name: str, style: str) -> str:
+        measured = found.get(name)
+        return "" if measured is None else f"{style.format(measured.value)} ± {style.format(measured.spread or 0)}"
+
+    return [
+        "" if agreement is None else f"{100 * agreement.value:.2f} %",
+        "" if agreement is None else str(agreement.n),
+        over_processes("gpu_time", "{:.2f}"),
+        over_processes("gpu_ratio", "{:.2f}"),
+        "" if agreement is None else "0" if left is None else f"{left.value:.0f} of {left.n}",
+    ]
+
+
+def not_on_gpu(cell: Cell) -> str:
+    """Why a cell has no result on the GPU, or which operators were left to the CPU; empty where all of it ran there."""
+    told = [j.message for j in cell.judgements if j.kind is Kind.GPU and j.value is None]
+    if told:
+        return told[0].removeprefix(f"{cell.id}: ")
+    counts = Counter(line.partition(":")[0] for line in cell.gpu_left)
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+def gpu_device(report: Report) -> str:
+    """The GPU that was measured, or why none was."""
+    gpu, no_gpu = report.environment.gpu, report.environment.no_gpu
+    return gpu.label if gpu else f"none measured: {no_gpu}" if no_gpu else "none measured"
+
+
+def gpu_note(report: Report) -> str | None:
+    """What to say of the GPU where one was looked for."""
+    gpu = report.environment.gpu
+    if gpu is None:
+        return f"nothing was measured on a GPU: {report.environment.no_gpu}" if report.environment.no_gpu else None
+    if not gpu.software:
+        return f"GPU: {gpu.label}"
+    return f"GPU: {gpu.label}, a software device: its answers are judged, its times say nothing of a GPU"
+
+
 def weights(census: Census) -> str:
     """Weight tensors by dtype and granularity: ``10 int8 per-channel``."""
     counts = Counter(f"{one.weights} {one.granularity}" for one in census.compute if one.weights)

@@ -1,0 +1,335 @@
+"""The GPU: the judge on made-up numbers, processes that die, and the real path on SwiftShader where it is installed."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import ROOT, Quantbench
+
+from bench import acceptance, build, devices, gate, measured
+from bench.errors import BadInput
+from bench.measure import gpu
+from bench.measure.gpu import Artifact, Effort, GpuFailed, OnGpu, Refused
+from bench.records import BaselineCell, Device, Kind, Measurement, Verdict
+from bench.reference import load_models
+from bench.report import words
+from bench.runtimes.litert import LiteRT
+from bench.runtimes.litert_gpu import adapter, lost, on_cpu, refusal, trouble
+from bench.store import Store
+from bench.variants import VARIANTS
+
+SUBJECT = gate.Subject("m", "v", "reports/r")
+REAL = Device(name="A GPU", kind="discrete", driver="d 1")
+SOFTWARE = Device(name="SwiftShader Device (Subzero)", kind="software")
+MODELS = load_models(ROOT / "models")
+
+
+def found(agreement: float, n: int = 200) -> dict[str, Measurement]:
+    return {"gpu_agreement": Measurement(value=agreement, unit="fraction", n=n)}
+
+
+# ---------------------------------------------------------------- the judge
+
+
+@pytest.mark.parametrize(
+    ("agreement", "verdict"), [(1.0, Verdict.PASS), (0.95, Verdict.PASS), (0.9, Verdict.REGRESSED)]
+)
+def test_a_wrong_answer_is_red_on_any_device(agreement: float, verdict: Verdict) -> None:
+    for device in (REAL, SOFTWARE):
+        judged = gate.gpu(SUBJECT, found(agreement), device, "", None)
+        assert (judged.kind, judged.verdict) == (Kind.GPU, verdict)
+        assert device.label in judged.message
+        assert ("baseline update" in judged.action) == (verdict is Verdict.REGRESSED)
+
+
+def test_a_low_agreement_is_accepted_for_its_device_alone() -> None:
+    baseline = BaselineCell(gpu_agreement={SOFTWARE.name: 0.75})
+    assert gate.gpu(SUBJECT, found(0.75), SOFTWARE, "", baseline).verdict is Verdict.PASS
+    assert gate.gpu(SUBJECT, found(0.69), SOFTWARE, "", baseline).verdict is Verdict.REGRESSED
+    assert gate.gpu(SUBJECT, found(0.75), REAL, "", baseline).verdict is Verdict.REGRESSED
+
+
+def test_no_device_is_unjudged_with_the_reason_and_an_error_where_one_is_required() -> None:
+    judged = gate.gpu(SUBJECT, {}, None, "no Vulkan driver", None)
+    assert (judged.verdict, judged.message) == (Verdict.UNJUDGED, "m/v: not measured on a GPU: no Vulkan driver")
+    assert gate.gpu(SUBJECT, {}, None, "no Vulkan driver", None, required=True).verdict is Verdict.ERROR
+
+
+def test_a_failure_is_an_error_and_an_artifact_left_to_the_cpu_is_unjudged() -> None:
+    judged = gate.gpu(SUBJECT, {}, REAL, "the GPU process died of SIGSEGV", None)
+    assert (judged.verdict, "SIGSEGV" in judged.message) == (Verdict.ERROR, True)
+    nothing = found(1.0) | {"gpu_left": Measurement(value=7, unit="operators", n=7)}
+    assert gate.gpu(SUBJECT, nothing, REAL, "", None).verdict is Verdict.UNJUDGED
+
+
+def test_an_update_keeps_what_is_low_by_device() -> None:
+    def accepted(agreement: float, old: dict[str, float]) -> dict[str, float]:
+        cell = SimpleNamespace(measurements=found(agreement), verdicts={Kind.GPU: Verdict.REGRESSED})
+        report = SimpleNamespace(environment=SimpleNamespace(gpu=SOFTWARE))
+        return acceptance._gpu_agreement(cell, BaselineCell(gpu_agreement=old), report)  # type: ignore[arg-type]
+
+    assert accepted(0.7, {"other": 0.8}) == {"other": 0.8, SOFTWARE.name: 0.7}
+    assert accepted(1.0, {"other": 0.8, SOFTWARE.name: 0.7}) == {"other": 0.8}
+    assert "gpu_agreement" not in BaselineCell().model_dump()
+
+
+# ---------------------------------------------------------------- what LiteRT writes
+
+LOG = """\
+I0000 00:00:1.2   26612 environment.cc:532] Selected adapter: SwiftShader Device (Subzero), arch=swiftshader, vendor=g
+ERROR: Following operations are not supported by GPU delegate:
+RESHAPE: Tensor dimensions must be less than 5. permute
+TRANSPOSE: Permutation for transpose is invalid.
+179 operations will run on the GPU, and the remaining 3 operations will run on the CPU.
+"""
+
+
+def test_its_log_tells_the_adapter_and_what_was_left_to_the_cpu() -> None:
+    assert adapter(LOG) == "SwiftShader Device (Subzero)"
+    left, operators, why = on_cpu(LOG)
+    assert (left, operators, [line.partition(":")[0] for line in why]) == (3, 182, ["RESHAPE", "TRANSPOSE"])
+    assert on_cpu(LOG.partition("ERROR")[0]) == (0, 0, [])
+    none = "No operations will run on the GPU, and all 9 operations will run on the CPU."
+    assert on_cpu(none)[:2] == (9, 9)
+
+
+def test_its_log_tells_refusals_and_lost_devices() -> None:
+    assert refusal("x\nERROR: [model_load.cc:316] Variable tensors not yet supported.\n") == (
+        "Variable tensors not yet supported."
+    )
+    assert lost("E0000 Device lost: reset\n") == "E0000 Device lost: reset"
+    assert not lost(LOG)
+    assert trouble("Warning: Vulkan x required.\nERROR: [a.cc:1] No adapters found\nlast") == (
+        "Warning: Vulkan x required.; ERROR: [a.cc:1] No adapters found"
+    )
+    assert trouble("") == "no output"
+
+
+# ---------------------------------------------------------------- devices
+
+
+def test_real_gpus_come_first_and_other_backends_not_at_all() -> None:
+    told = [
+        {"device": "soft", "adapter_type": "CPU", "backend_type": "Vulkan", "vendor": "SwiftShader driver"},
+        {"device": "card", "adapter_type": "DiscreteGPU", "backend_type": "Vulkan", "description": "d  1"},
+        {"device": "gl", "adapter_type": "CPU", "backend_type": "OpenGL"},
+    ]
+    ordered = [Device.model_validate(one) for one in devices.real_first(told)]
+    assert [(one.name, one.kind, one.driver) for one in ordered] == [
+        ("card", "discrete", "d 1"),
+        ("soft", "software", "SwiftShader driver"),
+    ]
+    assert [one.software for one in ordered] == [False, True]
+
+
+def test_a_software_device_is_taken_only_where_its_driver_was_asked_for() -> None:
+    assert devices.usable([REAL, SOFTWARE], asked=False).devices == [REAL]
+    assert devices.usable([SOFTWARE], asked=True).first == SOFTWARE
+    passed_over = devices.usable([SOFTWARE], asked=False)
+    assert passed_over.first is None
+    assert "software" in passed_over.reason
+    assert "no Vulkan driver" in devices.usable([], asked=False).reason
+
+
+def test_a_driver_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "SWIFTSHADER", (str(tmp_path / "none.json"),))
+    with pytest.raises(BadInput, match="apt-get install chromium"):
+        devices.chosen_driver({devices.CHOICE: "swiftshader"})
+    with pytest.raises(BadInput, match="expected swiftshader, or the path of a"):
+        devices.chosen_driver({devices.CHOICE: "nonesuch"})
+    assert devices.chosen_driver({}) is None
+
+
+@pytest.fixture
+def asked_afresh() -> Iterator[None]:
+    """The devices are asked for once in a process; here once in a test."""
+    devices.find.cache_clear()
+    yield
+    devices.find.cache_clear()
+
+
+def _instead_of_python(folder: Path, script: str, module: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = folder / "python"
+    shell.write_text(f"#!/bin/sh\n{script}\n")
+    shell.chmod(0o755)
+    monkeypatch.setattr(module, "sys", SimpleNamespace(executable=str(shell)))
+
+
+@pytest.mark.usefixtures("asked_afresh")
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("kill -SEGV $$", "died of SIGSEGV"),
+        ("echo bad driver >&2; exit 3", "ended with status 3: bad driver"),
+        ("echo []", "no Vulkan driver lists an adapter"),
+        ("exec sleep 30", "did not answer within"),
+    ],
+)
+def test_asking_for_devices_survives_their_drivers(
+    script: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(devices.CHOICE, raising=False)
+    monkeypatch.setattr(devices.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(devices, "LIMIT_SECONDS", 1)
+    _instead_of_python(tmp_path, script, devices, monkeypatch)
+    assert told in devices.find().reason
+
+
+@pytest.mark.usefixtures("asked_afresh")
+def test_without_the_package_the_reason_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices.util, "find_spec", lambda _: None)
+    assert devices.find().reason == "the package wgpu is not installed: pip install 'quantbench[gpu]'"
+
+
+# ---------------------------------------------------------------- processes that do not come to their end
+
+
+def a_job(tmp_path: Path) -> dict[str, object]:
+    return {"artifacts": {"variant": "a"}, "inputs": {}, "answers": str(tmp_path / "y.npz"), "seconds": 0.1, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "told"),
+    [
+        ("kill -SEGV $$", GpuFailed, "the GPU process died of SIGSEGV"),
+        ("echo 'W0000 Device was lost: reset' >&2; exit 1", GpuFailed, "the device was lost: W0000 Device was lost"),
+        ("echo 'VK_ERROR_DEVICE_LOST' >&2; kill -ABRT $$", GpuFailed, "the device was lost: VK_ERROR_DEVICE_LOST"),
+        ("echo hello", GpuFailed, "wrote no result but 'hello"),
+        ("exec sleep 30", GpuFailed, "did not finish within 1 s: the driver hangs"),
+        ("echo 'ERROR: [model_load.cc:3] No such thing.' >&2; exit 1", Refused, "No such thing."),
+    ],
+)
+def test_a_crash_a_lost_device_and_a_hang_are_told(
+    script: str, error: type[Exception], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(devices.CHOICE, raising=False)
+    monkeypatch.setattr(gpu, "LIMIT_SECONDS", 1)
+    _instead_of_python(tmp_path, script, gpu, monkeypatch)
+    with pytest.raises(error, match=told):
+        gpu._run_worker(a_job(tmp_path))
+
+
+def test_a_failure_is_not_kept_and_a_result_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, model, artifact = Store(tmp_path), MODELS["seed_cnn"], Artifact(tmp_path / "a.tflite", "a")
+    monkeypatch.delenv(devices.CHOICE, raising=False)
+    with monkeypatch.context() as broken:
+        broken.setattr(gpu, "measure", lambda *_: (_ for _ in ()).throw(GpuFailed("the GPU process died of SIGSEGV")))
+        assert gpu.through_store(artifact, artifact, model, REAL, store).failure == "the GPU process died of SIGSEGV"
+    answers = OnGpu(predictions=np.arange(3), seconds=[0.001, 0.002], left=1, operators=2, left_why=["X: why"])
+    monkeypatch.setattr(gpu, "measure", lambda *_: answers)
+    assert not gpu.through_store(artifact, artifact, model, REAL, store).cached
+    monkeypatch.delattr(gpu, "measure")
+    kept = gpu.through_store(artifact, artifact, model, REAL, store)
+    assert (kept.cached, kept.seconds, kept.left_why) == (True, [0.001, 0.002], ["X: why"])
+    assert list(kept.predictions) == [0, 1, 2]  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- the real path
+
+
+def _swiftshader() -> str:
+    """Why the real path cannot be tested here; empty where it can."""
+    environment = os.environ | {devices.CHOICE: os.environ.get(devices.CHOICE) or "swiftshader"}
+    try:
+        devices.chosen_driver(environment)
+    except BadInput as error:
+        return str(error)
+    return "" if devices.util.find_spec("wgpu") else "the package wgpu is not installed"
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch, asked_afresh: None) -> Device:
+    """SwiftShader; without it a test is skipped with the reason, and fails where $QUANTBENCH_REQUIRE_GPU is set."""
+    reason = _swiftshader()
+    if reason:
+        (pytest.fail if devices.required() else pytest.skip)(reason)
+    if not os.environ.get(devices.CHOICE):
+        monkeypatch.setenv(devices.CHOICE, "swiftshader")
+    found = devices.find()
+    assert found.first is not None, found.reason
+    return found.first
+
+
+def artifact_of(name: str, variant: str, store: Path) -> Artifact:
+    built = build.artifact(MODELS[name], VARIANTS[variant], 0, None, Store(store))
+    assert built.path is not None
+    assert built.sha256 is not None
+    return Artifact(built.path, built.sha256)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(MODELS))
+def test_every_model_answers_on_the_gpu_as_on_the_cpu(name: str, device: Device, store: Path) -> None:
+    model, artifact = MODELS[name], artifact_of(name, "float32", store)
+    if model.stateful:
+        with pytest.raises(Refused, match="Variable tensors"):
+            gpu.measure(artifact.path, artifact.path, model, device, Effort(20, 2))
+        return
+    taken = gpu.measure(artifact.path, artifact.path, model, device, Effort(20, 2))
+    inputs = model.prepare(model.pack().test.x[:20])
+    predictions = model.metric.predict(LiteRT(artifact.path).run(inputs), inputs)
+    outcome = SimpleNamespace(predictions=predictions)
+    shown = measured.gpu(model.metric, taken, outcome)  # type: ignore[arg-type]
+    assert (shown["gpu_agreement"].value, shown["gpu_agreement"].n, taken.nonfinite) == (1.0, 20, 0)
+    # The call alone returns within 31 µs; a result takes a millisecond and more.
+    assert min(taken.seconds) > 2e-4
+    assert (taken.left > 0) == (name == "vit_tiny")
+
+
+@pytest.mark.slow
+def test_a_device_that_litert_did_not_choose_is_told(device: Device, store: Path) -> None:
+    artifact = artifact_of("seed_cnn", "float32", store)
+    with pytest.raises(GpuFailed, match="not on A GPU"):
+        gpu.measure(artifact.path, artifact.path, MODELS["seed_cnn"], REAL, Effort(2, 2))
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_its_cell(device: Device, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = artifact_of("seed_cnn", "float32", store)
+    real = subprocess.run
+
+    def killed(command: list[str], **more: object) -> object:
+        script = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+        return real([command[0], "-c", script], **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(gpu.subprocess, "run", killed)
+    with pytest.raises(GpuFailed, match=signal.SIGSEGV.name):
+        gpu.measure(artifact.path, artifact.path, MODELS["seed_cnn"], device, Effort(2, 2))
+
+
+@pytest.mark.slow
+def test_a_run_shows_the_software_device_and_judges_its_answers(quantbench: Quantbench, device: Device) -> None:
+    here = {devices.CHOICE: os.environ[devices.CHOICE]}
+    arguments = ("run", "--models", "seed_cnn", "--variants", "float32,ptq_static_wi8_ai8", "-m", "gpu")
+    done = quantbench(*arguments, **here)
+    assert done.status == 0, done.output
+    assert "a software device: its answers are judged, its times say nothing of a GPU" in done.output
+    text = (done.reports / "latest" / "report.md").read_text()
+    assert f"### GPU: {device.label}" in text
+    assert "(software" in text
+    cell = done.cell("seed_cnn/ptq_static_wi8_ai8")
+    assert cell["verdicts"] == {"gpu": "pass"}
+    assert cell["measurements"]["gpu_ratio"]["unit"] == "ratio to float32 on the device"
+
+
+@pytest.mark.slow
+def test_a_run_without_a_device_says_why_and_ends_as_before(quantbench: Quantbench, tmp_path: Path) -> None:
+    nowhere = {devices.CHOICE: str(tmp_path / "none.json"), devices.REQUIRED: ""}
+    arguments = ("run", "--models", "seed_cnn", "--variants", "float32")
+    done = quantbench(*arguments, "-m", "gpu or size", **nowhere)
+    assert done.status == 0, done.output
+    assert "note: nothing was measured on a GPU: $QUANTBENCH_VULKAN: no Vulkan driver" in done.output
+    assert done.cell("seed_cnn/float32")["verdicts"] == {"size": "pass", "gpu": "unjudged"}
+    required = quantbench(*arguments, "-m", "gpu", **nowhere | {devices.REQUIRED: "1"})
+    assert required.status == 3
+
+
+def test_words_of_a_report_without_a_gpu() -> None:
+    report = SimpleNamespace(environment=SimpleNamespace(gpu=None, no_gpu="no driver"))
+    assert words.gpu_note(report) == "nothing was measured on a GPU: no driver"  # type: ignore[arg-type]
+    assert words.gpu_device(report) == "none measured: no driver"  # type: ignore[arg-type]
