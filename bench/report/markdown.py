@@ -167,8 +167,8 @@ def _gpu_table(cells: list[Cell], device: Device | None) -> str:
     table = tabulate(rows, headers=GPU, tablefmt="github", disable_numparse=True)
     software = " It is a software device, which computes on the CPU: its times say nothing of a GPU." * device.software
     return (
-        f"\n\n### GPU: {words.escape(device.label)}\n\n{table}\n\nBatch 1, from the call until the outputs are read back,"
-        f" median of a process; ±: standard deviation over fresh processes. Times are shown and never judged.{software}"
+        f"\n\n### GPU: {words.escape(device.label)}\n\n{table}\n\nBatch 1, from the call until the outputs are read"
+        f" back, median of a process; ±: standard deviation over fresh processes. Times are shown and never judged.{software}"
     )
 
 
