@@ -245,10 +245,13 @@ def _failures(old: Cell, new: Cell) -> Item:
             outcome = Outcome.WORSE if old.failure.what == "unsupported" else Outcome.NOT_COMPARABLE
         why = f"{old.failure.what} before; now {new.failure.what}: {new.failure.reason}"
         return Item(new.id, "cell", outcome, why=why, moved=outcome is not Outcome.UNCHANGED)
+    failure, other = new.failure or old.failure, old if new.failure else new
+    assert failure is not None
+    if not other.measurements:
+        return Item(new.id, "cell", Outcome.NOT_COMPARABLE, why=f"{failure.what} in one run, unfinished in the other")
     if new.failure:
-        return Item(new.id, "cell", Outcome.WORSE, why=f"it worked; now {new.failure.what}: {new.failure.reason}")
-    assert old.failure is not None
-    return Item(new.id, "cell", Outcome.BETTER, why=f"it works; before {old.failure.what}: {old.failure.reason}")
+        return Item(new.id, "cell", Outcome.WORSE, why=f"it worked; now {failure.what}: {failure.reason}")
+    return Item(new.id, "cell", Outcome.BETTER, why=f"it works; before {failure.what}: {failure.reason}")
 
 
 def _lone(name: str, new: Cell, there: tuple[bool, bool]) -> Iterator[Item]:
@@ -259,22 +262,13 @@ def _lone(name: str, new: Cell, there: tuple[bool, bool]) -> Iterator[Item]:
 
 
 def _scores(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
-    broken = [
-        int(cell.measurements["nonfinite"].value) if "nonfinite" in cell.measurements else 0 for cell in (old, new)
-    ]
+    broken = [_nonfinite(old), _nonfinite(new)]
     before, after = old.measurements.get("score"), new.measurements.get("score")
     if any(broken) and (before is None or after is None):
         change = broken[1] - broken[0]
         why = f"{broken[1]} examples with a NaN or infinite output, {broken[0]} before"
-        yield Item(
-            new.id,
-            "score",
-            _beyond(change, 0),
-            change=float(change),
-            change_unit="examples",
-            why=why,
-            moved=bool(change),
-        )
+        item = Item(new.id, "score", _beyond(change, 0), why=why, moved=bool(change))
+        yield replace(item, change=float(change), change_unit="examples")
     elif before is None or after is None:
         yield from _lone("score", new, (before is not None, after is not None))
     else:

@@ -174,6 +174,7 @@ def test_cells_that_fail_come_and_go() -> None:
     assert found.cells == {"m/a": Outcome.WORSE, "m/b": Outcome.GONE, "m/c": Outcome.NEW}
     assert compared(side([broken]), side([ok])).cells == {"m/a": Outcome.BETTER}
     assert compared(side([broken]), side([broken])).cells == {"m/a": Outcome.UNCHANGED}
+    assert compared(side([broken]), side([cell("a")])).cells == {"m/a": Outcome.NOT_COMPARABLE}
     assert compared(side([cell("a", answers(1))]), side([cell("b", answers(1))])).exit_status() == Exit.NOT_MEASURED
 
 
