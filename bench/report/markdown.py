@@ -168,7 +168,8 @@ def _gpu_table(cells: list[Cell], device: Device | None) -> str:
     software = " It is a software device, which computes on the CPU: its times say nothing of a GPU." * device.software
     return (
         f"\n\n### GPU: {words.escape(device.label)}\n\n{table}\n\nBatch 1, from the call until the outputs are read"
-        f" back, median of a process; ±: standard deviation over fresh processes. Times are shown and never judged.{software}"
+        " back, median of a process; ±: standard deviation over fresh processes. Times are shown and never judged."
+        f"{software}"
     )
 
 
