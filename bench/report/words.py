@@ -133,9 +133,11 @@ def microseconds(cell: Cell) -> str:
 def ratio(cell: Cell, name: str = "latency_ratio") -> str:
     """Latency ratio with the standard error that its judge works with."""
     found = cell.measurements.get(name)
-    if found is None or not found.values or len(found.values) < 2:
+    if found is None or found.spread is None:
         return ""
-    return f"{found.value:.3f} ± {trimmed_mean(found.values).error:.3f}"
+    values = found.values or []
+    error = trimmed_mean(values).error if len(values) > 1 else found.spread / found.n**0.5
+    return f"{found.value:.3f} ± {error:.3f}"
 
 
 def load(found: Load) -> str:
