@@ -11,7 +11,6 @@ software device is passed over: its times say nothing of a GPU, and its answers 
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from importlib import util
 from pathlib import Path
 
 from bench.errors import BadInput
-from bench.measure.memory import ended
+from bench.measure import child
 from bench.records import Device
 
 CHOICE = "QUANTBENCH_VULKAN"
@@ -91,7 +90,7 @@ def child_environment() -> dict[str, str]:
     driver = chosen_driver(os.environ)
     # VK_ICD_FILENAMES is what loaders of before 1.3.207 read.
     chosen = {} if driver is None else {"VK_DRIVER_FILES": driver, "VK_ICD_FILENAMES": driver}
-    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **chosen}
+    return {**os.environ, **child.ONE_THREAD, **chosen}
 
 
 def required() -> bool:
@@ -108,22 +107,11 @@ def find() -> Found:
         environment = child_environment()
     except BadInput as error:
         return Found(reason=str(error))
-    command = [sys.executable, "-m", "bench.devices"]
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            env=environment,
-            cwd=Path(__file__).parents[1],
-        )
-    except subprocess.TimeoutExpired:
-        return Found(reason=f"the Vulkan drivers did not answer within {LIMIT_SECONDS:.0f} s")
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        return Found(reason=f"the process that asked the Vulkan drivers {ended(done.returncode)}: {last[:200]}")
-    return usable([Device.model_validate(one) for one in json.loads(done.stdout)], bool(os.environ.get(CHOICE)))
+        told = child.result(child.start("bench.devices", {}, LIMIT_SECONDS, environment))
+    except child.ChildFailed as error:
+        return Found(reason=f"the process that asked the Vulkan drivers {error}")
+    return usable([Device.model_validate(one) for one in told], bool(os.environ.get(CHOICE)))
 
 
 def usable(devices: list[Device], asked: bool) -> Found:

@@ -9,10 +9,10 @@ from bench.measure import behaviour as behaving
 from bench.measure.gpu import OnGpu
 from bench.measure.latency import Latency
 from bench.measure.memory import Memory, StartUp
+from bench.measured_latency import over_processes
 from bench.metrics import ROUNDING, Metric
 from bench.records import Measurement
 from bench.reference import ReferenceModel
-from bench.stats import trimmed_mean
 from bench.work import Outcome
 
 
@@ -82,10 +82,10 @@ def control_agreement(metric: Metric, first: Outcome, control: Outcome | None) -
 def latency(timed: Latency) -> dict[str, Measurement]:
     """Microseconds a call, the ratio to the float control, and the control's to the yardstick."""
     return {
-        "latency": _over_processes(timed.microseconds(), "µs"),
-        "latency_ratio": _over_processes(timed.ratios(), "ratio to float32"),
-        "control_to_yardstick": _over_processes(timed.control_to_yardstick(), "ratio to yardstick"),
-        "threads_at_work": _over_processes(timed.threads_at_work(), "threads"),
+        "latency": over_processes(timed.microseconds(), "µs"),
+        "latency_ratio": over_processes(timed.ratios(), "ratio to float32"),
+        "control_to_yardstick": over_processes(timed.control_to_yardstick(), "ratio to yardstick"),
+        "threads_at_work": over_processes(timed.threads_at_work(), "threads"),
         "disturbed": Measurement(value=timed.disturbed(), unit="fraction", n=len(timed.blocks())),
     }
 
@@ -98,12 +98,12 @@ def gpu(metric: Metric, taken: OnGpu, on_cpu: Outcome) -> dict[str, Measurement]
     value = metric.agreement(taken.predictions, on_cpu.predictions[:n], ROUNDING)
     found = {
         "gpu_agreement": Measurement(value=value, unit="fraction", n=n),
-        "gpu_time": _over_processes([1e3 * one for one in taken.seconds], "ms"),
+        "gpu_time": over_processes([1e3 * one for one in taken.seconds], "ms"),
     }
     if taken.operators:
         found["gpu_left"] = Measurement(value=taken.left, unit="operators", n=taken.operators)
     if taken.ratios:
-        found["gpu_ratio"] = _over_processes(taken.ratios, "ratio to float32 on the device")
+        found["gpu_ratio"] = over_processes(taken.ratios, "ratio to float32 on the device")
     return found
 
 
@@ -141,16 +141,5 @@ def start_up(timed: StartUp) -> dict[str, Measurement]:
 
 def _median(values: Sequence[float], unit: str, spread_of: str = "fresh processes") -> Measurement:
     kept = [float(value) for value in values]
-    found = _over_processes(kept, unit)
+    found = over_processes(kept, unit)
     return found.model_copy(update={"value": float(np.median(kept)), "spread_of": spread_of})
-
-
-def _over_processes(values: list[float], unit: str) -> Measurement:
-    return Measurement(
-        value=trimmed_mean(values).mean,
-        unit=unit,
-        n=len(values),
-        spread=float(np.std(values, ddof=1)),
-        spread_of="fresh processes",
-        values=values,
-    )

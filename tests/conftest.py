@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bench.measure import child
 from bench.records import Accepted, BaselineCell, BaselineValue
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +31,14 @@ def accepted(value: float, tolerance: float = 0.0, unit: str = "fraction", **mor
 def baseline_cell(**values: BaselineValue) -> BaselineCell:
     """A baseline cell of the named measurements."""
     return BaselineCell(measurements=values)
+
+
+def instead_of_python(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever starts a fresh interpreter to measure gets a shell script instead."""
+    shell = folder / "python"
+    shell.write_text(f"#!/bin/sh\n{script}\n")
+    shell.chmod(0o755)
+    monkeypatch.setattr(child, "sys", SimpleNamespace(executable=str(shell)))
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Quantbench, accepted
+from conftest import Quantbench, accepted, instead_of_python
 from test_acceptance import environment as machine
 
 from bench import acceptance, measured, measured_latency, timing
@@ -108,10 +108,7 @@ def test_machine_classes_differ_by_their_threads_alone() -> None:
 
 
 def test_a_timing_process_that_a_signal_killed_is_named_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed = tmp_path / "python"
-    killed.write_text("#!/bin/sh\nkill -9 $$\n")
-    killed.chmod(0o700)
-    monkeypatch.setattr(latency.sys, "executable", str(killed))
+    instead_of_python(tmp_path, "kill -9 $$", monkeypatch)
     with pytest.raises(LatencyFailed, match="the timing process died of SIGKILL"):
         latency.run_worker("any", {}, 10)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import accepted, baseline_cell
+from conftest import accepted, baseline_cell, instead_of_python
 
 from bench import acceptance, acceptance_memory, environment, gate, measured
 from bench.measure import memory
@@ -214,20 +214,13 @@ def test_held_memory_is_red_and_a_rerun_green(artifact: Path) -> None:
     assert plants_memory.null_runs(trial, 50) == [False] * 50
 
 
-def _instead_of_python(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shell = folder / "python"
-    shell.write_text(f"#!/bin/sh\n{script}\n")
-    shell.chmod(0o755)
-    monkeypatch.setattr(memory, "sys", SimpleNamespace(executable=str(shell)))
-
-
 def test_a_process_that_dies_is_told_with_its_signal_and_not_kept(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "_ingredients", lambda *_: {"what": "memory"})
     store = Store(tmp_path / "store")
     with monkeypatch.context() as broken:
-        _instead_of_python(tmp_path, "kill -SEGV $$", broken)
+        instead_of_python(tmp_path, "kill -SEGV $$", broken)
         dead = memory.through_store(artifact, "sha", a_model(), store)
     assert dead.failure == "the measuring process died of SIGSEGV: no output"
     again = memory.through_store(artifact, "sha", a_model(), store)
@@ -240,14 +233,14 @@ def test_a_process_that_dies_is_told_with_its_signal_and_not_kept(
 def test_a_process_that_hangs_or_talks_nonsense_is_told(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _instead_of_python(tmp_path, "echo hello", monkeypatch)
+    instead_of_python(tmp_path, "echo hello", monkeypatch)
     with pytest.raises(MemoryFailed, match="wrote no result but 'hello"):
         memory.measure(artifact, a_model())
-    _instead_of_python(tmp_path, "exec sleep 30", monkeypatch)
+    instead_of_python(tmp_path, "exec sleep 30", monkeypatch)
     monkeypatch.setattr(memory, "LIMIT_SECONDS", 0.2)
     with pytest.raises(MemoryFailed, match="did not finish within"):
         memory.start_up(artifact, a_model())
-    _instead_of_python(tmp_path, "echo out of luck >&2; exit 7", monkeypatch)
+    instead_of_python(tmp_path, "echo out of luck >&2; exit 7", monkeypatch)
     monkeypatch.setattr(memory, "LIMIT_SECONDS", 60)
     with pytest.raises(MemoryFailed, match="ended with status 7: out of luck"):
         memory.measure(artifact, a_model())

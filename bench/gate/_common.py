@@ -120,16 +120,22 @@ def never_judged(subject: Subject, kind: Kind) -> Judgement:
     )
 
 
-def not_timed(subject: Subject, name: str, reason: str) -> Judgement:
-    """The verdict on a latency that could not be measured."""
+def not_measured(subject: Subject, kind: Kind, measurement: str, reason: str) -> Judgement:
+    """The verdict on what could not be measured of a cell that could be made."""
+    what = "latency" if kind is Kind.LATENCY else measurement.replace("_", " ")
     return Judgement(
-        kind=Kind.LATENCY,
-        measurement=name,
+        kind=kind,
+        measurement=measurement,
         against="nothing",
         verdict=Verdict.ERROR,
-        message=f"{subject.id}: latency could not be measured: {reason}",
+        message=f"{subject.id}: {what} could not be measured: {reason}",
         action=f"repeat it alone: {LOOK_CLOSER.format(model=subject.model, variant=subject.variant)}",
     )
+
+
+def not_timed(subject: Subject, name: str, reason: str) -> Judgement:
+    """The verdict on a latency that could not be measured."""
+    return not_measured(subject, Kind.LATENCY, name, reason)
 
 
 def beyond(change: float, tolerance: float) -> Verdict:

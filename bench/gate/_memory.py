@@ -1,6 +1,6 @@
 """The judge of memory: the planned arena exactly, the peak as a ratio to the float control's, and the control's own."""
 
-from bench.gate._common import LOOK_CLOSER, Subject, beyond, missing
+from bench.gate._common import Subject, beyond, missing, not_measured
 from bench.records import (
     BaselineCell,
     BaselineValue,
@@ -41,7 +41,7 @@ def memory(
         machine: class of machine that the control's own peak belongs to.
     """
     if failure:
-        return [_not_measured(subject, "peak_memory", failure)]
+        return [not_measured(subject, Kind.MEMORY, "peak_memory", failure)]
     return [_arena(subject, found.get("arena"), no_arena, baseline), _peak(subject, found, baseline, machine)]
 
 
@@ -49,7 +49,7 @@ def _arena(subject: Subject, arena: Measurement | None, reason: str, baseline: B
     accepted = baseline.measurements.get("arena") if baseline else None
     if arena is None:
         if accepted is not None:
-            return _not_measured(subject, "arena", f"the builtin kernels run it no more: {reason}")
+            return not_measured(subject, Kind.MEMORY, "arena", f"the builtin kernels run it no more: {reason}")
         return _unjudged(subject, "arena", None, f"no arena: the builtin kernels cannot run it: {reason}")
     if accepted is None:
         return missing(subject, Kind.MEMORY, "arena", baseline)
@@ -64,7 +64,7 @@ def _peak(subject: Subject, found: dict[str, Measurement], baseline: BaselineCel
             return missing(subject, Kind.MEMORY, "memory_ratio", baseline)
         return _against(subject, "memory_ratio", ratio, accepted, accepted.tolerance * accepted.value)
     if subject.variant != "float32":
-        return _not_measured(subject, "memory_ratio", "its float control could not be measured")
+        return not_measured(subject, Kind.MEMORY, "memory_ratio", "its float control could not be measured")
     peak = found["peak_memory"]
     accepted = baseline.peak_memory.get(machine) if baseline else None
     if accepted is None:
@@ -114,15 +114,4 @@ def _unjudged(subject: Subject, name: str, measured: Measurement | None, words: 
         value=measured.value if measured else None,
         unit="bytes",
         message=f"{subject.id}: {words}",
-    )
-
-
-def _not_measured(subject: Subject, name: str, reason: str) -> Judgement:
-    return Judgement(
-        kind=Kind.MEMORY,
-        measurement=name,
-        against="nothing",
-        verdict=Verdict.ERROR,
-        message=f"{subject.id}: {name.replace('_', ' ')} could not be measured: {reason}",
-        action=f"repeat it alone: {LOOK_CLOSER.format(model=subject.model, variant=subject.variant)}",
     )

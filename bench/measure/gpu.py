@@ -6,8 +6,6 @@ calls of the artifact and of its float control in turns.
 """
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +21,9 @@ from bench.build import code_sha256, model_source
 from bench.datasets import Array, Inputs, rows
 from bench.environment import cpu, package_version
 from bench.errors import BadInput
+from bench.measure import child
 from bench.measure.accuracy import nonfinite_examples
 from bench.measure.gpu_worker import END_OF_VARIANT
-from bench.measure.memory import ended
 from bench.records import Device
 from bench.reference import ReferenceModel
 from bench.runtimes.litert_gpu import Reader, adapter, lost, on_cpu, refusal, trouble
@@ -195,29 +193,20 @@ def _run_worker(job: dict[str, Any]) -> _Done:
         Refused: LiteRT does not take the artifact.
         GpuFailed: it did not finish, or the device was lost.
     """
-    command = [sys.executable, "-m", "bench.measure.gpu_worker"]
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(job),
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            env=devices.child_environment(),
-            cwd=Path(__file__).parents[2],
-        )
-    except subprocess.TimeoutExpired:
-        raise GpuFailed(f"the GPU process did not finish within {LIMIT_SECONDS:g} s: the driver hangs") from None
+        done = child.start("bench.measure.gpu_worker", job, LIMIT_SECONDS, devices.child_environment())
+    except child.ChildFailed as error:
+        raise GpuFailed(f"the GPU process {error}: the driver hangs") from None
     if gone := lost(done.stderr):
         raise GpuFailed(f"the device was lost: {gone[:300]}")
-    if done.returncode != 0:
-        if done.returncode > 0 and (words := refusal(done.stderr)):
-            raise Refused(words)
-        raise GpuFailed(f"the GPU process {ended(done.returncode)}: {trouble(done.stderr)[:300]}")
+    if done.returncode > 0 and (words := refusal(done.stderr)):
+        raise Refused(words)
+    if done.returncode != 0:  # LiteRT's log ends with what went wrong only if one knows which of its lines to skip
+        raise GpuFailed(f"the GPU process {child.ended(done.returncode)}: {trouble(done.stderr)[:300]}")
     try:
-        seconds: dict[str, list[float]] = json.loads(done.stdout)
-    except ValueError:
-        raise GpuFailed(f"the GPU process wrote no result but {done.stdout[:80]!r}") from None
+        seconds: dict[str, list[float]] = child.result(done)
+    except child.ChildFailed as error:
+        raise GpuFailed(f"the GPU process {error}") from None
     return _Done(seconds, done.stderr.partition(END_OF_VARIANT)[0])
 
 

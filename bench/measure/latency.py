@@ -6,10 +6,6 @@ adds time, and mostly shows: a block during which the thread was not on a core a
 the lower quartile counts.
 """
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bench.datasets import Array, Inputs, rows
-from bench.measure.memory import ended
+from bench.measure import child
 from bench.reference import ReferenceModel
 
 LEAST_PROCESSES = 6
@@ -192,25 +188,8 @@ def run_worker(module: str, job: dict[str, Any], limit: float) -> dict[str, Any]
     Raises:
         LatencyFailed: it did not finish, or wrote no result.
     """
-    # One thread for NumPy too: a yardstick that spreads over the cores would measure their load.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", module],
-            input=json.dumps(job),
-            capture_output=True,
-            text=True,
-            timeout=limit,
-            env=environment,
-            cwd=Path(__file__).parents[2],
-        )
-    except subprocess.TimeoutExpired:
-        raise LatencyFailed(f"the timing process did not finish within {limit:.0f} s") from None
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise LatencyFailed(f"the timing process {ended(done.returncode)}: {last[:300]}")
-    try:
-        result: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        raise LatencyFailed(f"the timing process wrote no result but {done.stdout[:80]!r}") from None
-    return result
+        found: dict[str, Any] = child.result(child.start(module, job, limit, child.ONE_THREAD))
+    except child.ChildFailed as error:
+        raise LatencyFailed(f"the timing process {error}") from None
+    return found

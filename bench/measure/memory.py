@@ -10,9 +10,6 @@ anew; the rest repeats within some KiB. What the file itself weighs is the size'
 import json
 import os
 import platform
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +22,7 @@ import numpy as np
 from bench.build import code_sha256, model_source
 from bench.datasets import rows
 from bench.environment import cpu, package_version
+from bench.measure import child
 from bench.reference import ReferenceModel
 from bench.runtimes.litert import LiteRT
 from bench.store import Store, digest
@@ -171,39 +169,13 @@ def _job(artifact: Path, model: ReferenceModel) -> Iterator[dict[str, Any]]:
 
 
 def _run_worker(job: dict[str, Any]) -> dict[str, Any]:
-    # What differs between processes for no reason of ours is fixed: hashes, and helper threads with their stacks.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-    command = [sys.executable, "-m", "bench.measure.memory_worker"]
+    # What differs between processes for no reason of ours is fixed, so the order of hashes too.
+    same = {**child.ONE_THREAD, "PYTHONHASHSEED": "0"}
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(job),
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            env=environment,
-            cwd=Path(__file__).parents[2],
-        )
-    except subprocess.TimeoutExpired:
-        raise MemoryFailed(f"the measuring process did not finish within {LIMIT_SECONDS:.0f} s") from None
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise MemoryFailed(f"the measuring process {ended(done.returncode)}: {last[:300]}")
-    try:
-        result: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        raise MemoryFailed(f"the measuring process wrote no result but {done.stdout[:80]!r}") from None
-    return result
-
-
-def ended(status: int) -> str:
-    """How a process ended, with the name of the signal where one killed it."""
-    if status >= 0:
-        return f"ended with status {status}"
-    try:
-        return f"died of {signal.Signals(-status).name}"
-    except ValueError:
-        return f"died of signal {-status}"
+        found: dict[str, Any] = child.result(child.start("bench.measure.memory_worker", job, LIMIT_SECONDS, same))
+    except child.ChildFailed as error:
+        raise MemoryFailed(f"the measuring process {error}") from None
+    return found
 
 
 def _ingredients(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
