@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import __version__, cli_amend, cli_compare
+from bench import __version__, cli_ab, cli_amend, cli_compare
 from bench.errors import BadInput, Exit
 from bench.options import PACKAGE, RunOptions, flag
 
@@ -25,6 +25,7 @@ for _command in (cli_amend.check, cli_amend.loosen, cli_amend.xfail):
     baseline_app.command()(_command)
 app.command()(cli_compare.compare)
 app.command()(cli_compare.history)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(cli_ab.ab)
 
 _DEFAULTS = RunOptions()
 ModelDir = Annotated[Path, typer.Option(help="folder of model files")]

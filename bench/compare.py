@@ -65,6 +65,22 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Timed:
+    """Both runs' artifacts of one cell, timed in turns; one value a group of fresh processes.
+
+    Attributes:
+        old, new: seconds of a call.
+    """
+
+    old: list[float]
+    new: list[float]
+
+    def ratios(self) -> list[float]:
+        """New / old, one value a group."""
+        return [b / a for a, b in zip(self.old, self.new, strict=True)]
+
+
+@dataclass(frozen=True)
 class Truth:
     """What predictions of a model are scored by."""
 
@@ -140,7 +156,11 @@ def _share(item: Item) -> float:
 
 
 def compare(
-    old: Side, new: Side, truth_of: Callable[[str], Truth | str], budget: float = gate.DEFAULT_BUDGET
+    old: Side,
+    new: Side,
+    truth_of: Callable[[str], Truth | str],
+    budget: float = gate.DEFAULT_BUDGET,
+    timed: Mapping[str, Timed] | None = None,
 ) -> Comparison:
     """Every cell of both runs.
 
@@ -148,10 +168,11 @@ def compare(
         truth_of: model -> what its predictions are scored by, or why that is not known; asked only where predictions
             differ.
         budget: the chance of any false "worse" or "better" in the whole comparison, were nothing changed.
+        timed: cell -> what was timed in turns; two groups of processes at least.
     """
     before = {cell.id: cell for cell in old.report.cells}
     after = {cell.id: cell for cell in new.report.cells}
-    both = _Both(old, new, truth_of, _spreads(old.report, new.report))
+    both = _Both(old, new, truth_of, _spreads(old.report, new.report), timed or {})
     items: list[Item] = []
     for name in sorted({*before, *after}):
         items += _cell(before.get(name), after.get(name), both)
@@ -179,6 +200,7 @@ class _Both:
     new: Side
     truth_of: Callable[[str], Truth | str]
     spreads: dict[str, tuple[float, int]]
+    timed: Mapping[str, Timed]
 
 
 def _spreads(*reports: Report) -> dict[str, tuple[float, int]]:
@@ -234,7 +256,7 @@ def _cell(old: Cell | None, new: Cell | None, both: _Both) -> list[Item]:
     if old.failure or new.failure:
         return [_failures(old, new)]
     found = [*_scores(old, new, both), *_sizes(old, new), *_structures(old, new)]
-    found += [*_memories(old, new, both), *_latencies(old, new, both)]
+    found += [*_memories(old, new, both), *_latencies(old, new, both), *_turns(new, both)]
     return found or [Item(new.id, "cell", Outcome.NOT_COMPARABLE, why="neither run finished it", moved=False)]
 
 
@@ -482,6 +504,28 @@ def _latency(item: Item, before: Measurement, after: Measurement) -> Item:
         why=f"{len(after.values)} processes against {len(before.values)} (Welch, trimmed means)",
     )
     return _with_interval(item, change)
+
+
+def _turns(new: Cell, both: _Both) -> Iterator[Item]:
+    """Both artifacts timed in turns: the mean of their ratios against 1, with what a run may be off besides."""
+    timed = both.timed.get(new.id)
+    if timed is None:
+        return
+    change = change_of(trimmed_mean(timed.ratios()), Location(1.0, 0.0, 1), BETWEEN_RUNS)
+    item = Item(
+        new.id,
+        "latency",
+        Outcome.UNCHANGED,
+        1e6 * trimmed_mean(timed.old).mean,
+        1e6 * trimmed_mean(timed.new).mean,
+        "µs",
+        100 * change.change,
+        "%",
+        tolerance=100 * gate.LATENCY_TOLERANCE,
+        p_value=min(1.0, 2 * min(change.p_above(), change.p_below())),
+        why=f"{len(timed.new)} pairs of fresh processes in turns (trimmed mean of their ratios)",
+    )
+    yield _with_interval(item, change)
 
 
 def _notes(old: Report, new: Report) -> list[str]:

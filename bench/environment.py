@@ -27,13 +27,25 @@ PACKAGES = (
 )
 
 
+# Distributions that install the same modules: a result depends on whichever is there.
+STAND_INS = {
+    "tensorflow": ("tf-nightly", "tensorflow-cpu", "tf-nightly-cpu"),
+    "tf-keras": ("tf-keras-nightly",),
+    "tensorflow-model-optimization": ("tf-model-optimization-nightly",),
+    "ai-edge-litert": ("ai-edge-litert-nightly",),
+    "ai-edge-quantizer": ("ai-edge-quantizer-nightly",),
+}
+
+
 @lru_cache
 def package_version(name: str) -> str:
-    """Installed version of a distribution, or ``absent``; does not import it."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "absent"
+    """Installed version of a distribution, or of what stands for it, or ``absent``; does not import it."""
+    for one in (name, *STAND_INS.get(name, ())):
+        try:
+            return metadata.version(one)
+        except metadata.PackageNotFoundError:
+            continue
+    return "absent"
 
 
 @lru_cache

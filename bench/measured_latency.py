@@ -6,6 +6,7 @@ import numpy as np
 
 from bench.datasets import Array
 from bench.environment import name_at
+from bench.measure.keras import InKeras
 from bench.measure.latency import Latency
 from bench.records import Measurement
 from bench.stats import quantile_interval, trimmed_mean
@@ -56,9 +57,12 @@ def batch(seconds: Sequence[float], size: int) -> dict[str, Measurement]:
     }
 
 
-def keras(seconds: Sequence[float]) -> dict[str, Measurement]:
-    """Microseconds a call of the float model in Keras."""
-    return {"keras_latency": over_processes([1e6 * one for one in seconds], "µs")}
+def keras(timed: InKeras) -> dict[str, Measurement]:
+    """Microseconds a call of a model in Keras, on the CPU and, where TensorFlow sees one, on a GPU."""
+    found = {"keras_latency": over_processes([1e6 * one for one in timed.cpu], "µs")}
+    if timed.gpu:
+        found["keras_gpu_latency"] = over_processes([1e6 * one for one in timed.gpu], "µs")
+    return found
 
 
 def _percentile(by_process: list[Array], share: float) -> Measurement:

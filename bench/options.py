@@ -34,7 +34,7 @@ class RunOptions:
     threads: str = _option(
         "1", "threads to time with besides one, comma-separated, or 'all' for every core, e.g. 1,all"
     )
-    more_latency: bool = _option(False, "time a larger batch too, and the float model in Keras; shown, not judged")
+    more_latency: bool = _option(False, "time a larger batch too, and Keras before conversion; shown, not judged")
     workers: int = _option(0, "worker processes; 0: one a core")
     cell_timeout: float = _option(1800.0, "seconds after which a cell is given up")
     false_alarms: float = _option(

@@ -16,7 +16,7 @@ from bench.measure import batch, keras, latency, memory
 from bench.options import RunOptions
 from bench.records import DISTURBED, SEVERAL_AT_WORK, Load, Measurement
 from bench.reference import ReferenceModel
-from bench.variants import FLOAT_CONTROL
+from bench.variants import FLOAT_CONTROL, VARIANTS
 
 ALL_CORES = "all"
 
@@ -79,6 +79,7 @@ class Timing:
     def __init__(self, options: RunOptions, say: Callable[[str], None]) -> None:
         self.threads = thread_counts(options.threads)
         self.untimed: dict[str, dict[str, str]] = {}
+        self.keras_gpu = ""
         self._seconds = options.latency_budget
         self._more = options.more_latency
         self._say = say
@@ -118,10 +119,21 @@ class Timing:
             f"batch_{batch.BATCH}_latency",
             lambda: measured_latency.batch(batch.measure(artifact, model), batch.BATCH),
         )
-        control = f"{model.name}/{FLOAT_CONTROL}"
-        self._shown(
-            control, "keras_latency", lambda: measured_latency.keras(keras.measure(model, min(self._seconds, 3.0)))
-        )
+        self._in_keras(f"{model.name}/{FLOAT_CONTROL}", model, "")
+        if VARIANTS[cell_id.partition("/")[2]].family == "qat":
+            self._in_keras(cell_id, model, cell_id.partition("/")[2])
+
+    def _in_keras(self, cell_id: str, model: ReferenceModel, variant: str) -> None:
+        """The float model, or a variant's fake-quantized one, before conversion."""
+
+        def measure() -> dict[str, Measurement]:
+            timed = keras.measure(model, min(self._seconds, 3.0), variant)
+            self.keras_gpu = timed.device
+            if timed.no_gpu:
+                self.untimed.setdefault(cell_id, {})["keras_gpu_latency"] = timed.no_gpu
+            return measured_latency.keras(timed)
+
+        self._shown(cell_id, "keras_latency", measure)
 
     def _shown(self, cell_id: str, name: str, measure: Callable[[], dict[str, Measurement]]) -> None:
         """Take a measurement once, or its failure in words."""
@@ -171,6 +183,9 @@ class Timing:
 
     def notes(self) -> list[str]:
         """What a reader of the report has to know of how it was timed."""
-        if self.threads[-1] <= cores():
-            return []
-        return [f"--threads {self.threads[-1]} is more than this machine's {cores()} cores: they wait for each other"]
+        told = [f"Keras on a GPU ran on {self.keras_gpu}"] if self.keras_gpu else []
+        if self.threads[-1] > cores():
+            told.append(
+                f"--threads {self.threads[-1]} is more than this machine's {cores()} cores: they wait for each other"
+            )
+        return told

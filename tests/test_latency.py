@@ -16,11 +16,13 @@ from bench import acceptance, measured, measured_latency, timing
 from bench.environment import name_at, threads_in, threads_of, with_threads
 from bench.errors import BadInput
 from bench.gate import exceptions
-from bench.measure import batch, latency
+from bench.measure import batch, keras, latency
 from bench.measure.batch_worker import _differs, _enough
+from bench.measure.keras import InKeras
 from bench.measure.latency import Blocks, Latency, LatencyFailed
 from bench.options import RunOptions
 from bench.records import Accepted, BaselineCell, Cell, Kind, Loosened, Measurement, Verdict
+from bench.reference import load_models
 from bench.report.latency import section
 from bench.stats import quantile_interval
 
@@ -124,7 +126,7 @@ def test_a_measurement_that_others_mostly_interrupted_is_taken_once_more(monkeyp
     _replayed(monkeypatch, Latency([_process(12.0, calm=0.3)] * 6), Latency([_process(10.0)] * 6))
     found = timed.once("m/v", MODEL, Path("v"), Path("c"))
     assert found["latency"].value == pytest.approx(10.0)
-    assert timed.measurements("m/v")["disturbed"].value == 0.0
+    assert timed.measurements("m/ptq_float16")["disturbed"].value == 0.0
     assert said == ["m/v: others interrupted 70 % of it; measuring it once more"]
     assert len(timed.blocks("m/v")) == 6 * 20
 
@@ -146,7 +148,7 @@ def test_several_threads_are_told_apart_from_one(monkeypatch: pytest.MonkeyPatch
     _replayed(monkeypatch, Latency([_process(10.0, calls=20)] * 6), Latency([_process(6.0, threads=2)] * 6))
     timed.once("m/v", MODEL, Path("v"), Path("c"))
     timed.once("m/v", MODEL, Path("v"), Path("c"), threads=2)
-    found = timed.measurements("m/v")
+    found = timed.measurements("m/ptq_float16")
     assert found["latency"].value == pytest.approx(10.0)
     assert found["latency_2_threads"].value == pytest.approx(6.0)
     assert found["latency_ratio_2_threads"].value == pytest.approx(0.4)
@@ -162,15 +164,15 @@ def test_what_cannot_be_timed_besides_is_told_in_words_and_tried_once(monkeypatc
 
     monkeypatch.setattr(timing.memory, "start_up", lambda *_: timing.memory.StartUp([2.0, 2.1], [1.0, 1.1], True))
     monkeypatch.setattr(timing.batch, "measure", refused)
-    monkeypatch.setattr(timing.keras, "measure", lambda *_: [2e-4, 2.1e-4, 2e-4])
+    monkeypatch.setattr(timing.keras, "measure", lambda *_: timing.keras.InKeras([2e-4, 2.1e-4, 2e-4]))
     timed = timing.Timing(RunOptions(more_latency=True), print)
     model: Any = type("Model", (), {"name": "m"})
     for _ in range(2):
-        timed.besides("m/v", model, Path("v"))
-    assert timed.untimed["m/v"] == {"batch_32_latency": "a fixed reshape"}
+        timed.besides("m/ptq_float16", model, Path("v"))
+    assert timed.untimed["m/ptq_float16"] == {"batch_32_latency": "a fixed reshape"}
     assert asked == ["once"]
     assert timed.measurements("m/float32")["keras_latency"].value == pytest.approx(203.3, abs=0.1)
-    assert "start_up_cold" in timed.measurements("m/v")
+    assert "start_up_cold" in timed.measurements("m/ptq_float16")
 
 
 def test_a_model_with_state_has_no_batch() -> None:
@@ -240,7 +242,7 @@ def test_the_table_of_latency_says_what_a_reader_needs() -> None:
     both = timed | measured.latency(Latency([_process(10.0, calm=0.3)] * 6))
     one = measured.latency(Latency([_process(10.0, threads=2)] * 6))
     both |= measured_latency.at_threads(one, 2) | measured_latency.batch([3.2e-4] * 3, 32)
-    control = _cell("float32", keras_latency=measured_latency.keras([1e-4] * 3)["keras_latency"], **both)
+    control = _cell("float32", keras_latency=measured_latency.keras(InKeras([1e-4] * 3))["keras_latency"], **both)
     refused = _cell("v", **timed).model_copy(update={"untimed": {"batch_32_latency": "node 7 | is fixed"}})
     text = section([control, refused])
     head = text.splitlines()[4]
@@ -287,3 +289,27 @@ def test_all_that_can_be_timed_of_a_cell(quantbench: Quantbench, tmp_path: Path)
     assert again.status == 0, again.output
     assert "(0001_one)" in again.output
     assert "(NOW)" in again.output
+
+
+@pytest.mark.slow
+def test_the_fake_quantized_model_is_timed_before_its_conversion() -> None:
+    seed_cnn = load_models(RunOptions().model_dir)["seed_cnn"]
+    timed = keras.measure(seed_cnn, 0.3, "qat_wi8_ai8")
+    assert len(timed.cpu) == keras.PROCESSES
+    assert min(timed.cpu) > 0
+    found = measured_latency.keras(timed)
+    assert found["keras_latency"].unit == "µs"
+    with pytest.raises(LatencyFailed, match="no fake-quantized model"):
+        keras.measure(seed_cnn, 0.3, "ptq_float16")
+
+
+def test_what_a_gpu_in_keras_gives_is_told_apart() -> None:
+    both = measured_latency.keras(InKeras([2e-4] * 3, [1e-4] * 3, "a GPU"))
+    assert both["keras_gpu_latency"].value == pytest.approx(100)
+    control = _cell("float32", **measured_latency.calls(Latency([_process(10.0, calls=300)] * 6)), **both)
+    lost = _cell("qat_wi8_ai8", **measured_latency.keras(InKeras([3e-4] * 3)))
+    lost = lost.model_copy(update={"untimed": {"keras_gpu_latency": "the timing process died of SIGABRT"}})
+    text = section([control, lost])
+    assert "on a GPU until the result is read 100.0 ± 0.0 µs" in text
+    assert "Fake-quantized model of `qat_wi8_ai8` in Keras" in text
+    assert "No time of the model in Keras on a GPU (`qat_wi8_ai8`): the timing process died of SIGABRT" in text

@@ -10,18 +10,30 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # One thread for NumPy too: what spreads over the cores depends on their load, and every helper thread has a stack.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 Done = subprocess.CompletedProcess[str]
 
 
+class Interpreter(NamedTuple):
+    """Which Python, and the folder from which it imports this package."""
+
+    executable: Path
+    home: Path
+
+
+HERE = Interpreter(Path(sys.executable), Path(__file__).parents[2])
+
+
 class ChildFailed(Exception):
     """How a child ended without a result; the message goes on from its name: ``did not finish within 60 s``."""
 
 
-def start(module: str, job: Mapping[str, Any], limit: float, environment: Mapping[str, str]) -> Done:
+def start(
+    module: str, job: Mapping[str, Any], limit: float, environment: Mapping[str, str], python: Interpreter = HERE
+) -> Done:
     """Run ``python -m module`` on a job to its end, however it ends.
 
     Args:
@@ -33,13 +45,13 @@ def start(module: str, job: Mapping[str, Any], limit: float, environment: Mappin
     """
     try:
         return subprocess.run(
-            [sys.executable, "-m", module],
+            [str(python.executable), "-m", module],
             input=json.dumps(job),
             capture_output=True,
             text=True,
             timeout=limit,
             env=os.environ | environment,
-            cwd=Path(__file__).parents[2],
+            cwd=python.home,
         )
     except subprocess.TimeoutExpired:
         raise ChildFailed(f"did not finish within {limit:.0f} s") from None

@@ -1,33 +1,83 @@
-"""One short-lived interpreter that times the float model in TensorFlow; started by :mod:`bench.measure.keras`.
+"""One short-lived interpreter that times a model in TensorFlow; started by :mod:`bench.measure.keras`.
 
-Reads a job as JSON from standard input and writes ``{"seconds": seconds a call}`` to standard output:
+Reads a job as JSON from standard input and writes a result to standard output:
 
-    {"file": MODEL.py, "model": NAME, "inputs": FILE.npz, "seconds": 1.0}
+    {"file": MODEL.py, "model": NAME, "variant": "", "inputs": FILE.npz, "seconds": 1.0, "gpu": false}
+    {"seconds": seconds a call, "device": name of TensorFlow's first GPU, or empty}
+    {"refused": why there is nothing to time}
 
-The model is the SavedModel with batch size 1 that the converter gets, so that both sides run the same graph.
+The model is the SavedModel with batch size 1 that the converter gets, so that both sides run the same graph. Of a
+variant, it is the fake-quantized model with the float model's weights: what a call takes does not depend on them, so
+nothing is trained.
 """
 
 import json
 import os
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench import floats, training
+from bench.build import StoreWorkbench
+from bench.errors import Unsupported
 from bench.measure.latency_worker import read_inputs
-from bench.reference import load_file
+from bench.reference import Recipe, ReferenceModel, load_file
+from bench.store import Store
+from bench.variants import VARIANTS, Workbench
 
 LEAST_CALLS, WARMUP_CALLS = 20, 10
 
 
-def run(job: dict[str, Any]) -> dict[str, float]:
+class _Reached(Exception):
+    """Carries the fake-quantized model out of a variant that was about to convert it."""
+
+
+class _Untrained(StoreWorkbench):
+    """A workbench on which nothing is trained, and which stops where the trained model would be converted."""
+
+    def stage(self, make: Callable[[Workbench], Any]) -> Any:
+        """The stage's model as it begins."""
+        return make(self)
+
+    def fit(self, keras_model: Any, model: ReferenceModel, recipe: Recipe, callbacks: Sequence[Any]) -> None:
+        """Train nothing."""
+
+    def expect_answers_of(self, keras_model: Any) -> None:
+        """Stop here."""
+        raise _Reached(keras_model)
+
+
+def fake_quantized(model: ReferenceModel, variant: str) -> Any:
+    """The Keras model that a variant would train and convert.
+
+    Raises:
+        Unsupported: the tools refuse it, or the variant has none.
+    """
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        try:
+            VARIANTS[variant].make(_Untrained(model, 0, None, Store(Path(folder))))
+        except _Reached as reached:
+            return reached.args[0]
+    raise Unsupported("it has no fake-quantized model")
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
     """Seconds of a call: the lower quartile, as of LiteRT's blocks."""
     tf = training.tensorflow()
+    gpus = tf.config.list_physical_devices("GPU")
+    device = tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name) if gpus else ""
+    if not job["gpu"]:
+        tf.config.set_visible_devices([], "GPU")
     model = next(model for model in load_file(Path(job["file"])) if model.name == job["model"])
-    folder = floats.saved_model(model)
+    try:
+        folder = floats.export(fake_quantized(model, job["variant"])) if job["variant"] else floats.saved_model(model)
+    except Unsupported as refusal:
+        return {"refused": str(refusal)}
     loaded = tf.saved_model.load(folder)  # has to live as long as its function
     forward = floats.serving_signature(loaded, folder)
     specs = forward.structured_input_signature[1]
@@ -37,16 +87,21 @@ def run(job: dict[str, Any]) -> dict[str, float]:
     examples = [
         {name: tf.constant(x[i : i + 1], dtype=specs[name].dtype) for name, x in named.items()} for i in range(n)
     ]
+
+    def call(i: int) -> None:
+        # A GPU's call returns before its work is done: time ends when the output has been read.
+        for output in forward(**examples[i % n]).values():
+            output.numpy()
+
     for i in range(WARMUP_CALLS):
-        forward(**examples[i % n])
+        call(i)
     found: list[float] = []
     end = time.perf_counter() + job["seconds"]
     while len(found) < LEAST_CALLS or time.perf_counter() < end:
-        given = examples[len(found) % n]
         start = time.perf_counter()
-        forward(**given)
+        call(len(found))
         found.append(time.perf_counter() - start)
-    return {"seconds": float(np.quantile(found, 0.25))}
+    return {"seconds": float(np.quantile(found, 0.25)), "device": device}
 
 
 if __name__ == "__main__":

@@ -43,12 +43,14 @@ def _yardstick() -> Callable[[], object]:
     return lambda: np.sort(values * values + values).sum()
 
 
-def _block(call: Callable[[], object], calls: int, slow: float = 0.0) -> dict[str, float]:
+def timed_block(call: Callable[[], object], calls: int, slow: float = 0.0, cold: bool = True) -> dict[str, float]:
     """Seconds of one call, over ``calls`` calls timed as one: on the wall, of this thread on a core, of all threads.
 
-    Before a block of several, one call is not timed: it fetches into the caches what other blocks have displaced.
+    Args:
+        cold: other blocks came before it: one call is not timed, which fetches into the caches what they displaced.
+            Without it, models of several MB came out 4 to 9 % slower than in calls one after the other.
     """
-    if calls > 1:
+    if cold:
         call()
     every, own, start = time.process_time(), time.thread_time(), time.perf_counter()
     for _ in range(calls):
@@ -62,11 +64,11 @@ def _block(call: Callable[[], object], calls: int, slow: float = 0.0) -> dict[st
     return {"seconds": (end - start) / calls, "own": own / calls, "every": every / calls}
 
 
-def _warm_up(call: Callable[[], object]) -> int:
+def warm_up(call: Callable[[], object]) -> int:
     """Call until ten blocks in a row were none of them the fastest so far; returns calls that fill a block."""
     calls, best, since = 1, float("inf"), 0
     for _ in range(WARMUP_BLOCKS):
-        now = _block(call, calls)["seconds"]
+        now = timed_block(call, calls, cold=False)["seconds"]
         since = 0 if now < best else since + 1
         best = min(best, now)
         calls = max(1, round(BLOCK_SECONDS / max(best, 1e-7)))
@@ -105,7 +107,7 @@ def read_inputs(path: str) -> Inputs:
 
 
 def run(job: dict[str, Any]) -> dict[str, Blocks]:
-    """Of ``control``, ``variant`` and ``yardstick``: a call by each clock of :func:`_block`, a value a block.
+    """Of ``control``, ``variant`` and ``yardstick``: a call by each clock of :func:`timed_block`, a value a block.
 
     The variant has its single calls beside them where they were asked for.
     """
@@ -117,7 +119,7 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
     calls["yardstick"] = _yardstick()
     for feed in examples.values():
         feed(0)
-    per_block = {name: _warm_up(call) for name, call in calls.items()}
+    per_block = {name: warm_up(call) for name, call in calls.items()}
     slow = job.get("slow", {})
     blocks: dict[str, Blocks] = {name: {"seconds": [], "own": [], "every": []} for name in calls}
     order = np.random.default_rng(job["seed"])
@@ -127,7 +129,7 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
         for name in order.permutation(list(calls)):
             if name in examples:
                 examples[name](turn)
-            for clock, value in _block(calls[name], per_block[name], slow.get(name, 0.0)).items():
+            for clock, value in timed_block(calls[name], per_block[name], slow.get(name, 0.0)).items():
                 blocks[name][clock].append(value)
         turn += 1
     if job.get("calls"):

@@ -1,8 +1,9 @@
 """A comparison of two runs as Markdown and as one HTML page, both from the same rows."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
+from typing import NamedTuple
 
 from tabulate import tabulate
 
@@ -21,12 +22,33 @@ _STYLE = (
 )
 
 
-def render(found: Comparison) -> str:
-    """Markdown: what changed, the worst first; what could not be compared; counts."""
-    parts = [f"# {headline(found)}", "\n".join(f"- {line}" for line in _facts(found, lambda run: f"`{run}`"))]
+class Section(NamedTuple):
+    """More to tell of a comparison: words, and a table where it has rows."""
+
+    title: str
+    words: str
+    headers: list[str]
+    rows: list[list[str]]
+
+
+def render(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str:
+    """Markdown: what changed, the worst first; what could not be compared; counts.
+
+    Args:
+        of: what is compared, before the headline.
+        more: told after what changed.
+    """
+    parts = [
+        f"# {_safe(of)}{headline(found)}",
+        "\n".join(f"- {line}" for line in _facts(found, lambda run: f"`{run}`")),
+    ]
     rows = [[_safe(text) for text in _row(item)] for item in _changed(found)]
     if rows:
         parts += ["## What changed", _table([[f"`{cell}`", *rest] for cell, *rest in rows], HEADERS)]
+    for section in more:
+        parts += [f"## {section.title}", _safe(section.words)]
+        table = [[_safe(text) for text in row] for row in section.rows]
+        parts += [_table(table, section.headers)] if table else []
     lone = [f"- {_safe(line)}" for line in _lone(found)]
     parts += ["## Not comparable, gone or new", "\n".join(lone)] if lone else []
     if not nothing_differs(found):
@@ -34,21 +56,25 @@ def render(found: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def page(found: Comparison) -> str:
+def page(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str:
     """The same as one HTML page that needs nothing else: no script, no other file."""
-    parts = [f"<h1>{escape(headline(found))}</h1>"]
+    title = of + headline(found)
+    parts = [f"<h1>{escape(title)}</h1>"]
     facts = _facts(found, lambda run: run)
     parts.append("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in facts) + "</ul>")
     rows = [_row(item) for item in _changed(found)]
     if rows:
         parts += ["<h2>What changed</h2>", _html_table(rows, HEADERS)]
+    for section in more:
+        parts += [f"<h2>{escape(section.title)}</h2>", f"<p>{escape(section.words)}</p>"]
+        parts += [_html_table(section.rows, section.headers)] if section.rows else []
     lone = _lone(found)
     if lone:
         parts += ["<h2>Not comparable, gone or new</h2>", "<ul>", *(f"<li>{escape(line)}</li>" for line in lone)]
         parts.append("</ul>")
     if not nothing_differs(found):
         parts += ["<h2>Counts</h2>", _html_table(_counts(found), _count_headers()), f"<p>{escape(_budget(found))}</p>"]
-    head = f'<meta charset="utf-8"><title>{escape(headline(found))}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     body = "\n".join(parts)
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
@@ -105,7 +131,7 @@ def _value(value: float | None, unit: str) -> str:
         return ""
     if unit == "bytes":
         return f"{value:,.0f} bytes"
-    return f"{100 * value:.2f} %" if unit == "fraction" else f"{value:.4g}"
+    return f"{100 * value:.2f} %" if unit == "fraction" else f"{value:.4g} {unit if unit == 'µs' else ''}".rstrip()
 
 
 def _change(item: Item) -> str:

@@ -11,6 +11,7 @@ from bench.report import words
 SHORT_MICROSECONDS = 50  # below it, reading the clock is worth a word
 _THREADS = re.compile(r"latency_(\d+)_threads")
 _BATCH = re.compile(r"batch_(\d+)_latency")
+_KERAS = {"keras_latency": "the model in Keras", "keras_gpu_latency": "the model in Keras on a GPU"}
 _PERCENTILES = {"latency_p50": "median, µs", "latency_p90": "p90, µs", "latency_p99": "p99, µs"}
 
 
@@ -105,17 +106,24 @@ def _how(cells: list[Cell], threads: list[int]) -> list[str]:
 
 
 def _keras(cells: list[Cell]) -> list[str]:
-    """What conversion brought, where the float model was timed in Keras."""
-    found = next((c.measurements for c in cells if "keras_latency" in c.measurements), None)
-    if found is None:
-        return []
-    keras = found["keras_latency"]
-    error = (keras.spread or 0.0) / keras.n**0.5
-    text = f"Float model in Keras (`tf.function`, batch 1, one thread): {keras.value:,.1f} ± {error:,.1f} µs a call"
+    """What conversion brought, where models were timed in Keras before it."""
+    return [_in_keras(cell) for cell in cells if "keras_latency" in cell.measurements]
+
+
+def _in_keras(cell: Cell) -> str:
+    found = cell.measurements
+    what = "Float model" if cell.variant == "float32" else f"Fake-quantized model of `{cell.variant}`"
+    text = f"{what} in Keras (`tf.function`, batch 1, one thread): {_with_error(found['keras_latency'])} µs a call"
+    if "keras_gpu_latency" in found:
+        text += f", on a GPU until the result is read {_with_error(found['keras_gpu_latency'])} µs"
     if "latency" not in found:
-        return [f"{text}."]
-    times = keras.value / found["latency"].value
-    return [f"{text}; as float32 on LiteRT: {found['latency'].value:,.1f} µs, {times:.1f} times as fast."]
+        return f"{text}."
+    times = found["keras_latency"].value / found["latency"].value
+    return f"{text}; as {cell.variant} on LiteRT: {found['latency'].value:,.1f} µs, {times:.1f} times as fast."
+
+
+def _with_error(found: Measurement) -> str:
+    return f"{found.value:,.1f} ± {(found.spread or 0.0) / found.n**0.5:,.1f}"
 
 
 def _untimed(cells: list[Cell]) -> list[str]:
@@ -124,7 +132,7 @@ def _untimed(cells: list[Cell]) -> list[str]:
     for cell in cells:
         for name, reason in cell.untimed.items():
             told = _BATCH.fullmatch(name)
-            what = f"a batch of {told[1]}" if told else "the float model in Keras"
+            what = f"a batch of {told[1]}" if told else _KERAS.get(name, name)
             # Node numbers differ from variant to variant.
             by_reason.setdefault((what, re.sub(r"\d+", "…", reason)), []).append(cell.variant)
     return [

@@ -28,8 +28,8 @@ from bench.records import (
     worst,
 )
 from bench.reference import ReferenceModel, load_file
+from bench.repack import repacked
 from bench.selftest import operators, plants
-from bench.selftest.flatbuffer import repacked
 from bench.selftest.plants import HOST, Ground, Plant
 from bench.store import Store
 from bench.studies.busy import busy

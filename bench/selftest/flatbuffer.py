@@ -1,6 +1,5 @@
-"""Reaching into a ``.tflite``: its objects changed, and packed again."""
+"""Reaching into a ``.tflite``: its layers and operators, to be changed in place."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,23 +7,6 @@ import numpy as np
 
 from bench.datasets import Array
 from bench.structure import COMPUTE
-
-
-def edited(artifact: bytes, change: Callable[[Any], None]) -> bytes:
-    """The artifact with its flatbuffer's objects changed; aligned anew, so compare with an artifact packed likewise."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(artifact, 0))
-    change(model)
-    builder = flatbuffers.Builder(len(artifact))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def repacked(artifact: bytes) -> bytes:
-    """The same artifact, packed as an edited one is."""
-    return edited(artifact, lambda _: None)
 
 
 @dataclass

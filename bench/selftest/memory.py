@@ -17,7 +17,7 @@ from bench.measure import memory
 from bench.measure.memory import Memory
 from bench.records import Accepted, BaselineCell, Cell, Judgement, Kind, Planted, Verdict, worst
 from bench.reference import ReferenceModel
-from bench.selftest.flatbuffer import edited
+from bench.repack import edited
 
 HELD = (0.02, 0.05, 0.10)
 MUST_BE_CAUGHT = 0.05

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from bench.records import Kind
-from bench.selftest.flatbuffer import builtin, edited, layers, operators
+from bench.repack import edited
+from bench.selftest.flatbuffer import builtin, layers, operators
 from bench.selftest.plants import Ground, Plant
 
 DYNAMIC, INT_IO = "ptq_dynamic_wi8_afp32", "ptq_static_wi8_ai8_int_io"

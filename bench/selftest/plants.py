@@ -14,7 +14,8 @@ import numpy as np
 from bench.build import StoreWorkbench
 from bench.datasets import Array, Inputs, length, rows
 from bench.records import Kind
-from bench.selftest.flatbuffer import edited, layers, repacked
+from bench.repack import edited, repacked
+from bench.selftest.flatbuffer import layers
 from bench.variants import VARIANTS
 
 HOST = "ptq_static_wi8_ai8"

@@ -230,8 +230,8 @@ def report(timed: list[Timed], machine: str, rounds: int, seconds: float) -> lis
         " finds the signature's buffers by name, binds them and runs the kernels. The input is random and written once,"
         " before; outputs are not read.\n"
         "- *ours*: `invoke` of an `Interpreter` on real examples, which are set between blocks and not timed; blocks of"
-        " the same artifact's second copy and of the yardstick come between, and for calls longer than a block (0.2 ms)"
-        " a block is one call, so that it begins with caches that others have used.\n"
+        " the same artifact's second copy and of the yardstick come between, so that each begins with a call that is"
+        " not timed, which warms the caches again.\n"
         "- *loop*: an `Interpreter` on the tool's kind of input, calls one after the other. Loop / tool is what the two"
         " interfaces of the runtime differ by; ours / loop what our way of timing differs by.",
     ]

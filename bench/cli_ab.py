@@ -1,0 +1,49 @@
+"""The command ``ab``: what another set of packages does to every cell."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.errors import BadInput
+from bench.options import RunOptions
+
+_DEFAULTS = RunOptions()
+_Requirements = list[str]
+
+
+def ab(
+    context: typer.Context,
+    old: Annotated[_Requirements, typer.Option(help="requirement or wheel of one side; repeat it for several")],
+    new: Annotated[_Requirements, typer.Option(help="of the other side, e.g. tf-nightly")],
+    override: Annotated[
+        _Requirements, typer.Option(help="requirement of both sides that replaces what other packages ask for")
+    ] = [],  # noqa: B006 - the command line library copies it
+    model_dir: Annotated[Path, typer.Option(help="folder of model files")] = _DEFAULTS.model_dir,
+    report_dir: Annotated[Path, typer.Option(help="folder that gets a folder ab-TIME")] = _DEFAULTS.report_dir,
+    latency_budget: Annotated[float, typer.Option(help="seconds of timing a cell; 0: time nothing")] = 3.0,
+    time_all: Annotated[
+        bool, typer.Option("--time-all", help="time every cell, not only those that the pull-request gate times")
+    ] = False,
+) -> None:
+    """Build every cell with two sets of packages from the same weights, and compare: what would an upgrade do.
+
+    Makes two throw-away environments with uv (kept, by what they resolved to). Anything not listed goes to both runs:
+    -m, --models, --variants, --seeds, --workers, ... A nightly replaces the release that it stands for, tf-keras too.
+
+    Exit status: 0 nothing is worse, 1 something is, 3 nothing could be compared, 4 bad input.
+
+    Example: quantbench ab --old "tensorflow==2.20.*" --new "tensorflow==2.21.*" -m "not nightly"
+    """
+    from bench.ab.environments import side
+    from bench.ab.whole import Asked, check
+    from bench.report.ab import render
+
+    if not 0 <= latency_budget < float("inf"):
+        raise BadInput(f"--latency-budget: expected a number of at least 0, found {latency_budget}")
+    sides = (side("--old", old, override), side("--new", new, override))
+    asked = Asked(*sides, tuple(context.args), model_dir, report_dir, latency_budget, time_all)
+    found = check(asked, lambda line: typer.echo(line, err=True))
+    typer.echo(render(found), nl=False)
+    typer.echo(f"report: {found.folder}", err=True)
+    raise typer.Exit(int(found.comparison.exit_status()))

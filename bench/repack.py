@@ -1,0 +1,35 @@
+"""A ``.tflite`` unpacked into objects, changed, and packed again."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+def edited(artifact: bytes, change: Callable[[Any], None]) -> bytes:
+    """The artifact with its flatbuffer's objects changed; aligned anew, so compare with an artifact packed likewise."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(artifact, 0))
+    change(model)
+    builder = flatbuffers.Builder(len(artifact))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def repacked(artifact: bytes) -> bytes:
+    """The same artifact, packed as an edited one is."""
+    return edited(artifact, lambda _: None)
+
+
+def without_stamp(artifact: bytes) -> bytes:
+    """The artifact without what its maker says of itself: description, and metadata such as the converter's version.
+
+    No runtime computes with those, so two artifacts that are equal without them give the same answers.
+    """
+
+    def remove(model: Any) -> None:
+        for metadata in model.metadata or []:
+            model.buffers[metadata.buffer].data = None
+        model.metadata, model.metadataBuffer, model.description = None, None, None
+
+    return edited(artifact, remove)
