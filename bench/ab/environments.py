@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,6 +19,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from bench.environment import STAND_INS
 from bench.errors import BadInput
+from bench.options import PACKAGE
 from bench.store import default_root, digest
 
 # A nightly installs the same modules as the release it stands for, so the release must not come along.
@@ -128,7 +130,12 @@ def requirements(one: Side) -> tuple[list[str], list[str]]:
 
 
 def _own() -> list[Requirement]:
-    """What this package needs, without its extras."""
+    """What this package needs, without its extras: in a checkout by its project file, for what was once installed from
+    it may be older.
+    """
+    project = PACKAGE.parent / "pyproject.toml"
+    if project.exists():
+        return [Requirement(line) for line in tomllib.loads(project.read_text("utf-8"))["project"]["dependencies"]]
     found = [Requirement(line) for line in metadata.requires("quantbench") or []]
     return [one for one in found if one.marker is None or one.marker.evaluate({"extra": ""})]
 
