@@ -5,8 +5,10 @@ runtime.
 """
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from bench import floats
 from bench.build import REFUSING, code_sha256, model_source, refusal_words
-from bench.datasets import Array, Inputs, rows
+from bench.datasets import Array, Inputs, length, rows
 from bench.environment import cpu, package_version
 from bench.metrics import flat_outputs
 from bench.reference import ReferenceModel
@@ -59,8 +61,14 @@ def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Evaluatio
     return None if folder is None else _read(folder, model, cached=True)
 
 
-def evaluate(artifact: Path, artifact_sha256: str, model: ReferenceModel, store: Store) -> Evaluation:
-    """Run every test example through the artifact, one at a time, on ``litert-cpu`` with one thread."""
+def evaluate(
+    artifact: Path, artifact_sha256: str, model: ReferenceModel, store: Store, interpreters: int = 1
+) -> Evaluation:
+    """Run every test example through the artifact, one at a time, on ``litert-cpu`` with one thread.
+
+    Args:
+        interpreters: that share the examples, each in a thread of its own; the answers are the same bit by bit.
+    """
     found = find(artifact_sha256, model, store)
     if found is not None:
         return found
@@ -68,7 +76,7 @@ def evaluate(artifact: Path, artifact_sha256: str, model: ReferenceModel, store:
     facts: dict[str, Any] = {}
     files: dict[str, bytes] = {}
     try:
-        outputs = LiteRT(artifact, stateful=model.stateful).run(inputs)
+        outputs = answers(artifact, model.stateful, inputs, interpreters)
         facts["nonfinite"] = nonfinite_examples(outputs)
         files[PREDICTIONS] = _npy(model.metric.predict(outputs, inputs))
         files[_OUTPUTS] = _npy(first_outputs(outputs))
@@ -78,6 +86,23 @@ def evaluate(artifact: Path, artifact_sha256: str, model: ReferenceModel, store:
     made_of = recipe(artifact_sha256, model)
     files[_FACTS] = json.dumps(facts).encode()
     return _read(store.put(digest(made_of), files, made_of), model, cached=False)
+
+
+def answers(artifact: Path, stateful: bool, inputs: Inputs, interpreters: int) -> Inputs:
+    """Outputs of every example, shape (n, ...), by one interpreter or by several with a share each."""
+    return in_threads([LiteRT(artifact, stateful=stateful) for _ in range(interpreters)], inputs)
+
+
+def in_threads(runners: list[LiteRT], inputs: Inputs) -> Inputs:
+    """Outputs of every example, each runner with its own share of them in a thread of its own."""
+    if len(runners) == 1:
+        return runners[0].run(inputs)
+    bounds = np.linspace(0, length(inputs), len(runners) + 1).astype(int)
+    shares = [rows(inputs, slice(a, b)) for a, b in pairwise(bounds)]
+    with ThreadPoolExecutor(len(runners)) as pool:
+        parts = [part if isinstance(part, dict) else {"": part} for part in pool.map(LiteRT.run, runners, shares)]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return joined.get("", joined)
 
 
 def _npy(array: Array) -> bytes:

@@ -20,9 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from bench.build import REFUSING
 from bench.datasets import Array, Inputs, length, rows
 from bench.errors import BadInput
 from bench.measure import accuracy
+from bench.measure.accuracy import in_threads
 from bench.options import RunOptions
 from bench.reference import ReferenceModel, load_models, pick
 from bench.runtimes.litert import LiteRT
@@ -114,16 +113,6 @@ class Bare:
     def _set(self, i: int) -> None:
         for index, values in self._inputs:
             self._interpreter.set_tensor(index, values[i : i + 1])
-
-
-def in_threads(runners: list[LiteRT], inputs: Inputs) -> Inputs:
-    """Outputs of every example, each runner with its own share of them in a thread of its own."""
-    bounds = np.linspace(0, length(inputs), len(runners) + 1).astype(int)
-    shares = [rows(inputs, slice(a, b)) for a, b in pairwise(bounds)]
-    with ThreadPoolExecutor(len(runners)) as pool:
-        parts = [part if isinstance(part, dict) else {"": part} for part in pool.map(LiteRT.run, runners, shares)]
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return joined.get("", joined)
 
 
 def _same(first: Inputs, second: Inputs) -> bool:

@@ -1,0 +1,245 @@
+"""How the cost of a run grows with the number of its cells, and with the size of a model.
+
+    python -m bench.studies.growth --cells 10,100,1000,10000 --parameters 0.1,1,10,50 --report-dir reports/reference
+
+Cells are synthetic: one dense layer and 50 examples, under as many names as it takes. Up to ``--computed`` of them are
+computed from nothing; of more, the store is first filled with the same results under the other names, so that what
+remains is what a run does besides computing: finding, judging, reporting. Models of growing size are two dense layers,
+each made, converted and run in a fresh process.
+"""
+
+import argparse
+import json
+import math
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import floats, training
+from bench.build import model_source
+from bench.datasets import file_sha256
+from bench.errors import BadInput
+from bench.options import PACKAGE
+from bench.reference import load_models
+from bench.runtimes.litert import LiteRT
+from bench.store import Store, digest
+from bench.studies import ground
+from bench.variants import VARIANTS
+
+FAMILY = [name for name, variant in VARIANTS.items() if variant.family == "ptq" and variant.gate == "all"][:9]
+EXAMPLES, INPUTS = 50, 128
+FIRST = "m00000"
+SIZES_EXAMPLES = 200
+STEPS = [f"{what} {name}" for name in ("float32", "dynamic", "static") for what in ("convert", "run")]
+_MODEL = '''"""{name}: one dense layer."""
+
+from bench.reference import Floor, Recipe, ReferenceModel
+
+
+def build(keras):
+    return keras.Sequential([keras.layers.Dense(10, activation="softmax", input_shape=({inputs},))], name="tiny")
+
+
+MODEL = ReferenceModel(
+    name="{name}",
+    description="synthetic",
+    build=build,
+    train=Recipe(epochs=1, batch_size=8, learning_rate=1e-3),
+    finetune=Recipe(epochs=1, batch_size=8, learning_rate=1e-4),
+    weights="weights.npz",
+    weights_sha256="{weights}",
+    data="data.npz",
+    data_sha256="{data}",
+    prepare=lambda x: x.astype("float32"),
+    floors={{"default": Floor(100.0, "synthetic")}},
+)
+'''
+
+
+# ---------------------------------------------------------------- cells
+
+
+def make_models(folder: Path, count: int) -> None:
+    """As many model files with one set of weights and data."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    weights = [random.standard_normal((INPUTS, 10)).astype(np.float32), np.zeros(10, np.float32)]
+    np.savez(folder / "weights.npz", *weights)
+    arrays: dict[str, Any] = {}
+    for split in ("train", "test"):
+        arrays[f"x_{split}"] = random.standard_normal((EXAMPLES, INPUTS)).astype(np.float32)
+        arrays[f"y_{split}"] = (arrays[f"x_{split}"] @ weights[0]).argmax(axis=1).astype(np.uint8)
+    np.savez(folder / "data.npz", **arrays)
+    hashes = {"weights": file_sha256(folder / "weights.npz"), "data": file_sha256(folder / "data.npz")}
+    for i in range(count):
+        name = f"m{i:05d}"
+        (folder / f"{name}.py").write_text(_MODEL.format(name=name, inputs=INPUTS, **hashes), encoding="utf-8")
+
+
+def run(models: Path, folder: Path, chosen: str = "") -> tuple[float, float]:
+    """(seconds, peak MiB of the run's own process) of one run of all models, or of the chosen one."""
+    nothing = folder / "no-baselines"
+    nothing.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "bench", "run", "--no-latency", "--no-gpu", "-q", f"--model-dir={models}"]
+    command += [f"--baseline-dir={nothing}", f"--report-dir={folder / 'reports'}", "--variants", ",".join(FAMILY)]
+    command += [f"--models={chosen}"] if chosen else []
+    environment = os.environ | {"QUANTBENCH_CACHE": str(folder / "store")}
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=PACKAGE.parent, env=environment
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (1, 3):  # there are no baselines, so every cell is missing one, whatever else it is
+        raise BadInput(f"a run of synthetic cells ended with status {process.returncode}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def fill(store: Store, models: Path) -> None:
+    """The first model's entries under the other models' names; files are linked, not copied."""
+    known = load_models(models)
+    first = known.pop(FIRST)
+    entries = [
+        (index.parent, json.loads(index.read_text(encoding="utf-8"))) for index in store.root.glob("*/*/entry.json")
+    ]
+    for name, model in known.items():
+        # A key holds a model's name, and what its file says.
+        other = {FIRST: name, model_source(first): model_source(model)}
+        for folder, told in entries:
+            ingredients = _replaced(told["ingredients"], other)
+            to = store.path(digest(ingredients))
+            if to.exists():
+                continue
+            to.mkdir(parents=True)
+            for file in told["files"]:
+                os.link(folder / file, to / file)
+            entry = told | {"key": to.name, "ingredients": ingredients}
+            (to / "entry.json").write_text(json.dumps(entry), encoding="utf-8")
+
+
+def _replaced(value: Any, other: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _replaced(inner, other) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_replaced(inner, other) for inner in value]
+    return other.get(value, value) if isinstance(value, str) else value
+
+
+def by_cells(counts: list[int], computed: int) -> list[list[str]]:
+    """Rows: cells, from nothing, again from the store, a cell, peak memory of the run's own process."""
+    rows = []
+    per_model = len(FAMILY) + 1  # the float control comes along
+    for count in counts:
+        with tempfile.TemporaryDirectory(prefix="quantbench-") as temporary:
+            folder = Path(temporary)
+            names = max(1, round(count / per_model))
+            make_models(folder / "models", names)
+            first = "—"
+            if count <= computed:
+                first = f"{run(folder / 'models', folder)[0]:.1f} s"
+            else:
+                run(folder / "models", folder, FIRST)
+                fill(Store(folder / "store"), folder / "models")
+            shutil.rmtree(folder / "reports")
+            seconds, peak = run(folder / "models", folder)
+            cells = names * per_model
+            rows.append(
+                [f"{cells:,}", first, f"{seconds:.1f} s", f"{1000 * seconds / cells:.1f} ms", f"{peak:.0f} MiB"]
+            )
+            print(" | ".join(rows[-1]), flush=True)
+    return rows
+
+
+# ---------------------------------------------------------------- model size
+
+
+def one_size(millions: float) -> dict[str, float]:
+    """Seconds to export, convert and run a model of so many parameters, and the process's peak in MiB."""
+    tf = training.tensorflow()
+    width = round((-266 + math.sqrt(266**2 + 4e6 * millions)) / 2)  # w² + 266 w parameters, about
+    layers = tf.keras.layers
+    network = tf.keras.Sequential(
+        [layers.Dense(width, activation="relu", input_shape=(256,)), layers.Dense(width, "relu"), layers.Dense(10)]
+    )
+    found = {"parameters": float(network.count_params())}
+    x = np.random.default_rng(0).standard_normal((SIZES_EXAMPLES, 256)).astype(np.float32)
+    start = time.perf_counter()
+    saved = floats.export(network)
+    found["export"] = time.perf_counter() - start
+    for name in ("float32", "dynamic", "static"):
+        start = time.perf_counter()
+        converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+        if name != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if name == "static":
+            converter.representative_dataset = lambda: ([x[i : i + 1]] for i in range(100))
+        artifact = bytes(converter.convert())
+        found[f"convert {name}"] = time.perf_counter() - start
+        start = time.perf_counter()
+        LiteRT(artifact).run(x)
+        found[f"run {name}"] = time.perf_counter() - start
+    found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return found
+
+
+def by_size(sizes: list[float]) -> list[list[str]]:
+    """Rows: parameters, seconds of each step, peak memory."""
+    rows = []
+    for millions in sizes:
+        command = [sys.executable, "-m", "bench.studies.growth", "--one", str(millions)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent, check=False)
+        if done.returncode != 0:
+            raise BadInput(
+                f"a model of {millions} million parameters ended with {done.returncode}: {done.stderr[-300:]}"
+            )
+        told = json.loads(done.stdout.splitlines()[-1])
+        steps = [
+            f"{told[f'{what} {name}']:.2f} s"
+            for name in ("float32", "dynamic", "static")
+            for what in ("convert", "run")
+        ]
+        rows.append([f"{told['parameters']:,.0f}", f"{told['export']:.2f} s", *steps, f"{told['peak']:.0f} MiB"])
+        print(" | ".join(rows[-1]), flush=True)
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print, and write ``growth.md``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", default="10,100,1000,10000", help="(default: %(default)s)")
+    parser.add_argument("--computed", type=int, default=100, help="most cells to compute from nothing")
+    parser.add_argument("--parameters", default="0.1,1,10,50", help="millions (default: %(default)s)")
+    parser.add_argument("--one", type=float, help="only print one size's figures as JSON")
+    parser.add_argument("--report-dir", type=Path, default=Path("reports/growth"))
+    given = parser.parse_args(arguments)
+    if given.one:
+        told = one_size(given.one)
+        print(json.dumps(told))
+        return
+    machine = ground.machine()
+    cells = by_cells([int(count) for count in given.cells.split(",")], given.computed)
+    sizes = by_size([float(size) for size in given.parameters.split(",")])
+    parts = [
+        "# How cost grows",
+        machine,
+        f"Runs of synthetic cells ({len(FAMILY)} variants and the float control of models with one dense layer and "
+        f"{EXAMPLES} examples), latency off. Up to {given.computed} cells were computed from nothing too.",
+        ground.table(["cells", "from nothing", "again, from the store", "a cell", "peak of the run's process"], cells),
+        "One model of two equal dense layers in a fresh process: export, then converter and LiteRT on "
+        f"{SIZES_EXAMPLES} examples, for float32, dynamic range and static range.",
+        ground.table(["parameters", "export", *STEPS, "peak"], sizes),
+    ]
+    ground.write(given.report_dir, "growth.md", parts)
+
+
+if __name__ == "__main__":
+    main()
