@@ -1,13 +1,17 @@
 """The studies: what they print of made-up points, and one small real measurement each."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+from bench.ab.runs import copy_sources
 from bench.reference import load_models
 from bench.store import Store
-from bench.studies import benchmark_tool, calibration, evaluation_cost, ground, latency_noise
+from bench.studies import bare, benchmark_tool, calibration, evaluation_cost, ground, growth, latency_noise, speed
 from bench.studies.benchmark_tool import Timed
 from bench.studies.calibration import Point
 from bench.studies.evaluation_cost import Cost
@@ -111,3 +115,38 @@ def test_the_table_of_what_evaluation_costs() -> None:
     text = "\n".join(evaluation_cost.report([Cost("m/v", 10, seconds, seconds, 10, 3.0, 1.2, True)], "here", 2))
     assert "run / bare is at most 1.15 in 1 of 1 cells; the worst is 1.100 (m/v)" in text
     assert "2.00×" in text
+
+
+@pytest.mark.slow
+def test_a_bare_script_makes_and_runs_the_same_cells(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare.main(["--cells", "seed_cnn/ptq_float16,lstm/ptq_static_wi8_ai16"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["seconds"] > 0
+    assert told["cells"] == 2
+    [refused] = told["refused"]
+    assert refused.startswith("lstm/ptq_static_wi8_ai16: ")
+
+
+def test_changed_code_of_one_variant_is_another_key_for_it_alone(tmp_path: Path) -> None:
+    keys = (
+        "import json; from bench.store import source_fingerprint; from bench.variants import VARIANTS; "
+        "print(json.dumps({name: source_fingerprint(variant.make) for name, variant in VARIANTS.items()}))"
+    )
+    home = copy_sources(tmp_path)
+
+    def found() -> dict[str, str]:
+        done = subprocess.run([sys.executable, "-c", keys], cwd=home, capture_output=True, text=True, check=True)
+        return dict(json.loads(done.stdout))
+
+    before = found()
+    changed = speed.change_one_variant(home)
+    after = found()
+    assert [name for name in before if before[name] != after[name]] == [changed]
+
+
+@pytest.mark.slow
+def test_synthetic_cells_come_from_a_filled_store() -> None:
+    [row] = growth.by_cells([18], 0)
+    assert row[0] == "18"
+    assert row[1] == "—"
+    assert row[2].endswith(" s")

@@ -151,6 +151,9 @@ def by_cells(counts: list[int], computed: int) -> list[list[str]]:
                 fill(Store(folder / "store"), folder / "models")
             shutil.rmtree(folder / "reports")
             seconds, peak = run(folder / "models", folder)
+            report = json.loads((folder / "reports" / "latest" / "report.json").read_text(encoding="utf-8"))
+            if not all(cell["cached"] for cell in report["cells"]):
+                raise BadInput("the run that should have found everything in the store computed some of it")
             cells = names * per_model
             rows.append(
                 [f"{cells:,}", first, f"{seconds:.1f} s", f"{1000 * seconds / cells:.1f} ms", f"{peak:.0f} MiB"]
