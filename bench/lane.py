@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -22,6 +23,7 @@ from bench.quiet import send_output_to
 from bench.work import Outcome, Task, failure, last_line
 
 _TICK_SECONDS = 0.2
+_ORPHAN_SECONDS = 1.0
 
 
 class Stopped(Exception):
@@ -84,6 +86,8 @@ class Lane:
         return found
 
     def _started(self) -> ProcessPool:
+        if self._pool is not None and not self._pool.active:  # its worker was killed while it had nothing to do
+            self.close()
         if self._pool is None:
             self._logs.mkdir(parents=True, exist_ok=True)
             self._before = self._workers_so_far()
@@ -126,6 +130,14 @@ def _enter(logs: Path) -> None:
     send_output_to(logs / f"{os.getpid()}.log")
     faulthandler.enable(2, all_threads=False)
     faulthandler.register(signal.SIGTERM, 2, all_threads=False, chain=True)
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A run that was killed leaves no worker behind, which would take the cores of the next one."""
+    while os.getppid() == parent:
+        time.sleep(_ORPHAN_SECONDS)
+    os._exit(1)
 
 
 def _ran_short(status: int, task: Task) -> bool:
