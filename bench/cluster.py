@@ -200,10 +200,10 @@ def _check_versions(client: Any, packages: tuple[str, ...]) -> None:
         for where, version in {"the scheduler": _of_scheduler(client, package), **_of_workers(client, package)}.items():
             if version != here:
                 raise BadInput(_differs(where, package, version, here))
-    here = _minor(platform.python_version())
+    ours = platform.python_version()
     for worker, version in client.run(platform.python_version).items():
-        if _minor(version) != here:
-            raise BadInput(_differs(f"the worker at {worker}", "Python", version, platform.python_version()))
+        if _minor(version) != _minor(ours):
+            raise BadInput(_differs(f"the worker at {worker}", "Python", version, ours))
 
 
 def _of_workers(client: Any, package: str) -> dict[str, str]:

@@ -111,20 +111,19 @@ class Bar:
     """
 
     def __init__(self, terminal: TextIO) -> None:
-        file = os.fdopen(os.dup(terminal.fileno()), "w", encoding="utf-8")
+        self._file = os.fdopen(os.dup(terminal.fileno()), "w", encoding="utf-8")
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
         self._bar = RichProgress(
             *columns,
             TimeElapsedColumn(),
             TextColumn("{task.fields[words]}"),
-            # Where output is captured, rich would ask a file for the width of the screen.
-            console=Console(file=file, force_terminal=True, width=os.get_terminal_size(file.fileno()).columns),
+            console=Console(file=self._file, force_terminal=True, width=_width(self._file)),
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._bar.add_task("cells", total=None, words="")
+        self._task = self._bar.add_task("cells", total=0, words="")
         self._drawn: Counts | None = None
         self._at = 0.0
 
@@ -144,16 +143,23 @@ class Bar:
         if counts == self._drawn and now - self._at < 1.0:
             return
         self._drawn, self._at = counts, now
-        if not self._bar.live.is_started:
-            self._bar.start()
         self._bar.update(
             self._task, description=counts.doing, completed=counts.done, total=counts.total, words=counts.words()
         )
+        if not self._bar.live.is_started:
+            self._bar.start()
         self._bar.refresh()
 
     def close(self) -> None:
         """See :class:`Progress`."""
-        self._bar.stop()
+        if not self._file.closed:
+            self._bar.stop()
+            self._file.close()
+
+
+def _width(terminal: TextIO) -> int:
+    """Where output is captured, rich would ask a file for it; some terminals (those of CI) say 0."""
+    return os.get_terminal_size(terminal.fileno()).columns or 80
 
 
 def is_terminal(file: TextIO) -> bool:

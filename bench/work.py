@@ -1,5 +1,6 @@
 """Computing one cell with one seed, in a worker process: build, evaluate, weigh. Nothing here judges."""
 
+import re
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from bench.store import Store
 from bench.variants import FLOAT_CONTROL, VARIANTS
 
 # How the lines begin that say where a process was when it crashed or was ended.
+_CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages|INFO: ")  # what TensorFlow says whenever it is imported
 _DUMP = ("Fatal Python error:", "Current thread 0x", "Stack (most recent call first):")
 
 
@@ -121,7 +123,7 @@ def compute(task: Task) -> Outcome:
             return _outcome(task, model, built, evaluation, time.perf_counter() - start, agreement, taken, store)
         except (Exception, SystemExit) as error:  # sys.exit of somebody's code ends its cell, not the worker
             traceback.print_exc()
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}".removesuffix(": ")
             failed = failure("error", reason, task.log)
             return Outcome(
                 task.seed, seconds=time.perf_counter() - start, failure=failed, exhausted=_out_of_memory(error)
@@ -150,7 +152,8 @@ def last_line(log: Path) -> str:
     """The last thing that was printed before a crash or its end, if it was anything, and not where that was."""
     lines = log_tail(log).splitlines()
     dump = next((i for i, line in enumerate(lines) if line.startswith(_DUMP)), len(lines))
-    return next((line.strip() for line in reversed(lines[:dump]) if line.strip()), "")
+    told = [line.strip() for line in lines[:dump] if line.strip() and not _CHATTER.match(line)]
+    return told[-1] if told else ""
 
 
 def model_of(task: Task) -> ReferenceModel:

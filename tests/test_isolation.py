@@ -52,11 +52,11 @@ def test_each_misfortune_costs_its_own_cell_and_says_how_to_repeat_it(quantbench
     assert "computed once more, alone" in killed["retried"][0]
     for name, why in (("killed_once", "SIGKILL"), ("memory_once", "MemoryError")):
         cell = done.cell(f"seed_cnn/planted_{name}")
-        assert cell["failure"] is None
+        assert "failure" not in cell
         assert why in cell["retried"][0]
         assert f"seed_cnn/planted_{name}: " in " ".join(done.report()["notes"])
     assert done.cell("seed_cnn/ptq_float16")["verdict"] == "pass"
-    assert done.cell("seed_cnn/float32")["failure"] is None
+    assert done.cell("seed_cnn/float32").get("failure") is None
 
     command = "quantbench run --models seed_cnn --variants planted_abort --no-cache --model-dir"
     assert f"{command} {models} --cell-timeout 60.0" in done.output

@@ -3,6 +3,7 @@
 import os
 import pty
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,25 +13,26 @@ from bench import progress
 from bench.progress import Bar, Counts, Durations, Lines, seconds_left
 
 
+def read_all(terminal: int) -> str:
+    """Everything that was sent to a terminal, until nobody holds its other end any more."""
+    shown = b""
+    with suppress(OSError):
+        while part := os.read(terminal, 65536):
+            shown += part
+    os.close(terminal)
+    return shown.decode(errors="replace")
+
+
 def on_a_terminal(arguments: list[str], store: Path, **environment: str) -> tuple[int, str]:
-    """Exit status and everything that a command sent to a terminal of 100 columns."""
+    """Exit status and everything that a command sent to a terminal."""
     ours, theirs = pty.openpty()
     usual = os.environ | {"QUANTBENCH_CACHE": str(store), "PYTHONPATH": str(ROOT), "TERM": "xterm"}
     process = subprocess.Popen(
         command(*arguments), cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env=usual | environment
     )
     os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # nobody holds the other end any more
-            break
-        if not part:
-            break
-        shown += part
-    os.close(ours)
-    return process.wait(timeout=60), shown.decode(errors="replace")
+    shown = read_all(ours)
+    return process.wait(timeout=60), shown
 
 
 def test_a_terminal_gets_a_bar_and_none_of_pytests_letters(tmp_path: Path, store: Path) -> None:
@@ -64,8 +66,7 @@ def test_on_a_bar_only_failures_leave_a_line() -> None:
         bar.finished("m/fine 1.0 s", Counts("cells", 1, 3, 2, 0, 100.0), failed=False)
         bar.finished("m/broken crash", Counts("cells", 2, 3, 1, 1, 40.0), failed=True)
         bar.close()
-        shown = os.read(ours, 65536).decode()
-    os.close(ours)
+    shown = read_all(ours)
     assert "m/fine" not in shown
     assert "m/broken crash" in shown
     assert "2 running, about 2 min left" in shown
