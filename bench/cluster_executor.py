@@ -145,9 +145,8 @@ class ClusterExecutor:
 
     def _kept(self, reply: Any, task: Task) -> Outcome:
         """Put what came back where a local worker would have put it."""
-        if reply.log:
-            task.log.parent.mkdir(parents=True, exist_ok=True)
-            task.log.write_text(reply.log, encoding="utf-8")
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        task.log.write_text(reply.log, encoding="utf-8")
         for entry in reply.entries:
             if digest(entry.ingredients) != entry.key or any(Path(name).name != name for name in entry.files):
                 raise ValueError(f"a worker sent an entry of the store that is not what its key says: {entry.key[:80]}")
