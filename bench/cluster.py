@@ -171,7 +171,11 @@ def _checked(client: Any, address: str, seconds: float) -> Cluster:
     from bench import cluster_worker
 
     _check_versions(client, cluster_worker.PACKAGES)
-    found = client.run(cluster_worker.about, on_error="return")
+    told = client.run(cluster_worker.about, on_error="return")
+    # A worker that is lost at this moment is none that matters.
+    found = {worker: about for worker, about in told.items() if not isinstance(about, OSError)}
+    if not found:
+        raise BadInput(f"--cluster: the scheduler at {address} has lost its workers; start others")
     for worker, about in found.items():
         _check_worker(worker, about, cluster_worker.code())
     first = next(iter(found.values()))
@@ -201,14 +205,18 @@ def _check_versions(client: Any, packages: tuple[str, ...]) -> None:
             if version != here:
                 raise BadInput(_differs(where, package, version, here))
     ours = platform.python_version()
-    for worker, version in client.run(platform.python_version).items():
+    for worker, version in client.run(platform.python_version, on_error="ignore").items():
         if _minor(version) != _minor(ours):
             raise BadInput(_differs(f"the worker at {worker}", "Python", version, ours))
 
 
 def _of_workers(client: Any, package: str) -> dict[str, str]:
     found = client.run(metadata.version, package, on_error="return")
-    return {f"the worker at {at}": version if isinstance(version, str) else "absent" for at, version in found.items()}
+    return {
+        f"the worker at {at}": version if isinstance(version, str) else "absent"
+        for at, version in found.items()
+        if not isinstance(version, OSError)
+    }
 
 
 def _of_scheduler(client: Any, package: str) -> str:

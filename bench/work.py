@@ -19,8 +19,9 @@ from bench.reference import ReferenceModel, load_file
 from bench.store import Store
 from bench.variants import FLOAT_CONTROL, VARIANTS
 
+# What TensorFlow says whenever it is imported.
+_CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages|INFO: |To enable the following instructions")
 # How the lines begin that say where a process was when it crashed or was ended.
-_CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages|INFO: ")  # what TensorFlow says whenever it is imported
 _DUMP = ("Fatal Python error:", "Current thread 0x", "Stack (most recent call first):")
 
 
@@ -150,7 +151,7 @@ def log_tail(log: Path, characters: int = 2000) -> str:
 
 def last_line(log: Path) -> str:
     """The last thing that was printed before a crash or its end, if it was anything, and not where that was."""
-    lines = log_tail(log).splitlines()
+    lines = log_tail(log, 20_000).splitlines()
     dump = next((i for i, line in enumerate(lines) if line.startswith(_DUMP)), len(lines))
     told = [line.strip() for line in lines[:dump] if line.strip() and not _CHATTER.match(line)]
     return told[-1] if told else ""

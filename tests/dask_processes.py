@@ -57,15 +57,6 @@ class DaskProcesses:
         with Client(self.address, set_as_default=False) as client:
             client.wait_for_workers(workers, timeout=60)
 
-    def cells_under_way(self) -> int:
-        """Processes that the workers have started for cells."""
-        found = 0
-        for process in self.processes[1:]:
-            with suppress(psutil.Error):
-                children = psutil.Process(process.pid).children(recursive=True)
-                found += sum("spawn_main" in " ".join(child.cmdline()) for child in children)
-        return found
-
     def stop(self) -> None:
         """End them all."""
         for process in reversed(self.processes):
@@ -76,3 +67,11 @@ class DaskProcesses:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def cells_under_way(worker: "subprocess.Popen[bytes]") -> int:
+    """Processes that a worker has started for cells."""
+    with suppress(psutil.Error):
+        children = psutil.Process(worker.pid).children(recursive=True)
+        return sum("spawn_main" in " ".join(child.cmdline()) for child in children)
+    return 0
