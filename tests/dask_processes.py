@@ -59,9 +59,8 @@ class DaskProcesses:
 
     def stop(self) -> None:
         """End them all."""
-        for process in reversed(self.processes):
+        for process in reversed(self.processes):  # a worker that loses its scheduler while it ends may never end
             process.terminate()
-        for process in self.processes:
             try:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:

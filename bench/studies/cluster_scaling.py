@@ -88,10 +88,13 @@ def workers(number: int, folder: Path) -> Iterator[str]:
                 address = str(client.scheduler.address)
             yield address
         finally:
-            for process in reversed(processes):
+            for process in reversed(processes):  # a worker that loses its scheduler while it ends may never end
                 process.terminate()
-            for process in processes:
-                process.wait()
+                try:
+                    process.wait(timeout=20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
 
 def measure(number: int, cells: list[tuple[Path, str, str]]) -> Run:
