@@ -10,6 +10,7 @@ from bench import acceptance, advice, baselines, trial
 from bench.datasets import read_npz
 from bench.errors import BadInput, Exit
 from bench.options import RunOptions
+from bench.progress import on_terminal
 from bench.quiet import output_to
 from bench.records import Kind, Verdict
 from bench.session import Session
@@ -121,6 +122,7 @@ def _run(understood: trial.Understood, options: RunOptions, kinds: set[Kind], sa
     """Everything asked of one model; an interruption still leaves a partial report."""
     model = understood.model
     session = Session(options, say, models={model.name: model})
+    session.progress = on_terminal(say)
     wanted = {cell_id: set(kinds) for cell_id in session.cell_ids()}
     session.plan(wanted)
     interrupted = False

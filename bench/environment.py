@@ -48,9 +48,23 @@ def package_version(name: str) -> str:
     return "absent"
 
 
-@lru_cache
+_elsewhere: tuple[str, str] | None = None
+
+
+def compute_elsewhere(there: tuple[str, str]) -> None:
+    """From now on results of this process are those of machines with another CPU, as :func:`cpu` tells of it there."""
+    global _elsewhere
+    _elsewhere = there
+
+
 def cpu() -> tuple[str, str]:
-    """(model name, hash of the instruction-set flags)."""
+    """(model name, hash of the instruction-set flags) of the CPU that results are computed on."""
+    return _elsewhere or own_cpu()
+
+
+@lru_cache
+def own_cpu() -> tuple[str, str]:
+    """The same of this machine."""
     import cpuinfo
 
     info = cpuinfo.get_cpu_info()

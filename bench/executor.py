@@ -1,57 +1,93 @@
-"""Where cells are computed: ``submit(task, timeout)``. Here by local worker processes."""
+"""Where cells are computed: ``submit(task, timeout)``. Here by local worker processes; by Dask in :mod:`bench.cluster`.
 
-import multiprocessing
+Whatever a cell does to its process costs that cell alone. Only what is no fault of the cell is tried again: a worker
+that was killed from outside, or ran out of memory, gets one more chance, with nothing else of ours beside it.
+"""
+
 import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Protocol, Self
 
-from pebble import ProcessExpired, ProcessPool
-
+from bench.lane import Lane, Stopped
 from bench.work import Outcome, Task, compute, failure
+
+_Submitted = tuple["Future[Outcome]", Task, float]
 
 
 class Executor(Protocol):
-    """One small interface for local processes and for a cluster."""
+    """One small interface for local processes and for a cluster.
+
+    Attributes:
+        workers: cells that are computed at a time.
+    """
+
+    workers: int
 
     def submit(self, task: Task, timeout: float) -> "Future[Outcome]":
-        """Start computing; the future's result is an outcome, also when the worker crashed or hung."""
+        """Start computing; the future's result is an outcome, also when the worker crashed or hung.
+
+        It is running once a worker is at it, and never done where the run is stopped before it was.
+        """
 
     def close(self) -> None:
         """Release the workers once everything submitted is done."""
 
     def stop(self) -> None:
-        """Give up what is running and release the workers."""
+        """Give up what is running and what is queued, and release the workers."""
 
 
 class LocalExecutor:
     """Worker processes on this machine, kept warm; a crash or a hang costs one cell.
 
-    Workers are spawned, not forked: a forked child of a process with threads can hang in native code.
+    Args:
+        workers: their number; one a core where not given.
+        logs: folder for what they print outside of cells; none is kept where not given.
+        how: what a worker does with a task; :func:`bench.work.compute` where not given.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
-        self._pool = ProcessPool(
-            max_workers=workers or os.cpu_count() or 1, context=multiprocessing.get_context("spawn")
-        )
+    def __init__(
+        self, workers: int | None = None, logs: Path | None = None, how: Callable[[Task], Outcome] | None = None
+    ) -> None:
+        self.workers = workers or os.cpu_count() or 1
+        self._aside = None if logs else tempfile.TemporaryDirectory(prefix="quantbench-workers-")
+        folder = logs or Path(self._aside.name if self._aside else "")
+        self._lanes = [Lane(folder / str(number), how or compute) for number in range(self.workers)]
+        self._queue: SimpleQueue[_Submitted | None] = SimpleQueue()
+        self._free = threading.Semaphore(self.workers)
+        self._turnstile = threading.Lock()
+        # Daemons, so that a process that ends without closing does not wait for its cells.
+        self._threads = [threading.Thread(target=self._serve, args=[lane], daemon=True) for lane in self._lanes]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, task: Task, timeout: float) -> "Future[Outcome]":
         """See :class:`Executor`."""
-        inner = self._pool.schedule(compute, args=[task], timeout=timeout)
-        outer: Future[Outcome] = Future()
-        inner.add_done_callback(lambda done: outer.set_result(_outcome(done, task, timeout)))
-        return outer
+        future: Future[Outcome] = Future()
+        self._queue.put((future, task, timeout))
+        return future
 
     def close(self) -> None:
         """See :class:`Executor`."""
-        self._pool.close()  # type: ignore[no-untyped-call]
-        self._pool.join()
+        for _ in self._threads:
+            self._queue.put(None)  # behind everything that was submitted
+        for thread in self._threads:
+            thread.join()
+        if self._aside is not None:
+            self._aside.cleanup()
 
     def stop(self) -> None:
         """See :class:`Executor`."""
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
+        for lane in self._lanes:
+            lane.stop()
+        self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -61,18 +97,41 @@ class LocalExecutor:
     ) -> None:
         self.stop()
 
+    def _serve(self, lane: Lane) -> None:
+        """One thread a lane: it takes what is next until there is nothing more, or all of it is given up."""
+        while (submitted := self._queue.get()) is not None:
+            future, task, timeout = submitted
+            try:
+                future.set_result(self._computed(lane, future, task, timeout))
+            except Stopped:
+                continue
+            except Exception as error:  # a future that nobody fulfils would be waited for until the end of days
+                reason = f"{type(error).__name__}: {error}"
+                future.set_result(Outcome(task.seed, failure=failure("error", reason, task.log)))
+        lane.close()
 
-def _outcome(done: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
-    if done.cancelled():
-        return Outcome(task.seed, failure=failure("error", "not computed: the run was stopped", task.log))
-    error = done.exception()
-    if error is None:
-        return done.result()
-    if isinstance(error, FutureTimeout):
-        return Outcome(
-            task.seed, failure=failure("timeout", f"no result within {timeout:.0f} s (--cell-timeout)", task.log)
-        )
-    if isinstance(error, ProcessExpired):
-        how = f"signal {-error.exitcode}" if (error.exitcode or 0) < 0 else f"exit status {error.exitcode}"
-        return Outcome(task.seed, failure=failure("crash", f"the worker process died ({how})", task.log))
-    return Outcome(task.seed, failure=failure("error", f"{type(error).__name__}: {error}", task.log))
+    def _computed(self, lane: Lane, future: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
+        with self._places(1):
+            future.set_running_or_notify_cancel()
+            first = lane.run(task, timeout)
+        if not first.exhausted or first.failure is None:
+            return first
+        with self._places(self.workers):
+            second = lane.run(replace(task, log=again(task.log)), timeout)
+        return replace(second, retried=(f"{first.failure.reason}; computed once more, alone",))
+
+    @contextmanager
+    def _places(self, number: int) -> Iterator[None]:
+        """Hold so many of the workers' places; who waits for all of them lets nobody else in meanwhile."""
+        with self._turnstile:
+            for _ in range(number):
+                self._free.acquire()
+        try:
+            yield
+        finally:
+            self._free.release(number)
+
+
+def again(log: Path) -> Path:
+    """The log of a cell's second chance, beside that of the first."""
+    return log.with_suffix(".again.log")

@@ -1,8 +1,12 @@
 """Options of a run, declared once: pytest and the command line both make theirs from this."""
 
+import math
+import shlex
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from bench.errors import BadInput
 
 # ruff: noqa: RUF009 - `_option` is `field`
 
@@ -36,6 +40,9 @@ class RunOptions:
     )
     more_latency: bool = _option(False, "time a larger batch too, and Keras before conversion; shown, not judged")
     workers: int = _option(0, "worker processes; 0: one a core")
+    cluster: str = _option(
+        "", "compute cells on the Dask workers of this scheduler, e.g. tcp://scheduler:8786; needs quantbench[cluster]"
+    )
     cell_timeout: float = _option(1800.0, "seconds after which a cell is given up")
     false_alarms: float = _option(
         0.01, "false-alarm budget of the whole run: the chance of any red where nothing changed"
@@ -58,3 +65,27 @@ def from_mapping(values: dict[str, Any]) -> RunOptions:
         kind = option.type
         converted[option.name] = value if isinstance(kind, str) or isinstance(value, kind) else kind(value)
     return RunOptions(**converted)
+
+
+def given(options: RunOptions, *names: str) -> list[str]:
+    """Those of the named options that are not as usual, as a command takes them."""
+    usual, found = RunOptions(), []
+    for name in names:
+        value = getattr(options, name)
+        if value != getattr(usual, name):
+            found.append(flag(name) if value is True else f"{flag(name)} {shlex.quote(str(value))}")
+    return found
+
+
+def check(options: RunOptions) -> None:
+    """Raises BadInput where a number is none that makes sense."""
+    limits = {"seeds": 1, "workers": 0}
+    for name, least in limits.items():
+        if getattr(options, name) < least:
+            raise BadInput(f"--{name}: expected a whole number of at least {least}, found {getattr(options, name)}")
+    for name in ("latency_budget", "cell_timeout", "false_alarms"):
+        if not 0 < getattr(options, name) < math.inf:
+            finite = " that is finite" if getattr(options, name) == math.inf else ""
+            raise BadInput(f"{flag(name)}: expected a number above 0{finite}, found {getattr(options, name)}")
+    if options.false_alarms >= 1:
+        raise BadInput(f"--false-alarms: expected a probability below 1, found {options.false_alarms}")

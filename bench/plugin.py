@@ -4,13 +4,14 @@ Loaded from ``bench/conftest.py``, so only where the suites of this package are 
 """
 
 import dataclasses
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import devices
+from bench import devices, progress
 from bench.errors import BadInput, NothingSelected
 from bench.options import RunOptions, flag, from_mapping
 from bench.records import Judgement, Kind, Verdict, worst
@@ -58,6 +59,27 @@ def _say(config: pytest.Config, line: str) -> None:
     with capture.global_and_fixture_disabled():
         reporter.ensure_newline()
         reporter.write_line(f"  {line}")
+
+
+def _bar(config: pytest.Config) -> progress.Bar | None:
+    """A bar in place of pytest's own letters, where there is a terminal and nobody asked for more words."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is None or capture is None or config.get_verbosity() > 0:
+        return None
+    with capture.global_and_fixture_disabled():
+        if not progress.is_terminal(sys.stdout):
+            return None
+        bar = progress.Bar(sys.stdout)
+    reporter.showfspath = False
+    return bar
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_teststatus(config: pytest.Config) -> Generator[None, Any, Any]:
+    status = yield
+    drawn = SESSION in config.stash and isinstance(config.stash[SESSION].progress, progress.Bar)
+    return (status[0], "", "") if drawn and status else status
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -124,6 +146,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec") and kind and _will_run(config, kind):
             wanted.setdefault(str(item.callspec.params["cell"]), set()).add(kind)
     run.selection = _selection(config)
+    run.progress = _bar(config) or run.progress
     try:
         run.plan(wanted)
     except NothingSelected:

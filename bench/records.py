@@ -297,6 +297,9 @@ class Cell(Record):
     untimed: dict[str, str] = Field(
         default_factory=dict, description="what could not be timed, though it was asked for -> why"
     )
+    retried: list[str] = Field(
+        default_factory=list, description="why it was computed again, one sentence each time: no fault of the cell"
+    )
     gpu_left: list[str] = Field(
         default_factory=list, description="operators that the GPU left to the CPU, with the accelerator's reason"
     )

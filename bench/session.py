@@ -5,23 +5,23 @@ The pytest side asks for a cell's judgements and waits; everything else happens 
 
 import datetime
 import hashlib
-import math
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from bench import acceptance, baselines, devices, environment, gate, measured
+from bench import acceptance, baselines, cluster, devices, environment, gate, measured
+from bench.cluster_executor import ClusterExecutor
+from bench.computing import CellId, Computing, Planned
 from bench.datasets import Array
 from bench.errors import BadInput, Exit, NothingSelected
 from bench.executor import Executor, LocalExecutor
 from bench.measure import behaviour, gpu, latency, memory
-from bench.options import RunOptions, flag
+from bench.options import RunOptions, check, given
+from bench.progress import Counts, Lines, Progress
+from bench.quiet import native_output_to
 from bench.records import Cell, Device, Evidence, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
 from bench.reference import ReferenceModel, load_models, pick
 from bench.report.folder import RunFolder
@@ -29,10 +29,8 @@ from bench.standing import Standing, standing
 from bench.store import Store, default_root
 from bench.timing import Timing
 from bench.variants import FLOAT_CONTROL, VARIANTS, Variant
-from bench.work import Outcome, Task, from_store
+from bench.work import Outcome
 
-CellId = str
-_TICK_SECONDS = 0.2
 _SAVE_SECONDS = 1.0
 # A save writes all cells, so of many cells it takes long: at most a twentieth of the time goes into saving.
 _SAVE_REST = 19
@@ -40,31 +38,17 @@ _SAVE_REST = 19
 ALONE = frozenset({Kind.GPU, Kind.LATENCY})
 
 
-@dataclass
-class _Planned:
-    """A cell of this run: what is asked of it, and what came of it."""
-
-    model: ReferenceModel
-    variant: Variant
-    kinds: set[Kind]
-    selected: bool
-    seeds: list[int]
-    futures: list["Future[Outcome]"] = field(default_factory=list)
-    announced: bool = False
-
-    @property
-    def id(self) -> CellId:
-        return f"{self.model.name}/{self.variant.name}"
-
-
 class Session:
     """A run of the matrix.
 
     Args:
         options: see :class:`RunOptions`.
-        say: takes one line of progress.
+        say: takes one line of progress; see :attr:`progress` for more than lines.
         models: models to try once, in place of those of ``options.model_dir``; they have no baselines, so that only
             their floors are judged.
+
+    Attributes:
+        progress: where it tells how far it is; may be replaced before :meth:`plan`.
 
     Raises:
         BadInput: anything the user gave is wrong; checked before anything is computed.
@@ -77,28 +61,30 @@ class Session:
         models: dict[str, ReferenceModel] | None = None,
     ) -> None:
         self.options = options
-        self.say = say
+        self.progress: Progress = Lines(say)
         self._drift = models is None
         self.models = load_models(options.model_dir) if models is None else models
         self.model_names = pick(options.models, self.models, "--models")
         self.variant_names = pick(options.variants, VARIANTS, "--variants")
-        _check_numbers(options)
+        check(options)
         for name in self.model_names:
             if options.train and len(self.models[name].seed_scores) < 2:
                 file = self.models[name].file
                 raise BadInput(f"{file}: seed_scores: --train needs scores of at least 2 seeds to judge by")
             self.models[name].pack()
             self.models[name].check_weights()
-        self._environment = environment.collect()
+        self._cluster = cluster.of_run(options)
+        self._environment = environment.collect() if self._cluster is None else self._cluster.environment
         self.baselines = {name: self._standing(name) for name in self.model_names}
-        self._planned: dict[CellId, _Planned] = {}
-        self._executor: Executor | None = None
+        self._planned: dict[CellId, Planned] = {}
+        self._computing: Computing | None = None
         self._judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
-        self._timing = Timing(options, say)
+        self._timing = Timing(options, self.say, self._cluster.call if self._cluster else None)
         self._on_gpu: dict[CellId, gpu.OnGpu] = {}
         self._behaviours: dict[CellId, dict[str, Measurement]] = {}
         self._red_at: dict[CellId, float] | None = None
         self._partial = False
+        self._timing_since: float | None = None
         self._start = self._saved = time.perf_counter()
         self._save_took = 0.0
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -136,6 +122,8 @@ class Session:
         """
         if not wanted:
             raise NothingSelected("the selection leaves no cell")
+        if self._cluster is not None and any(Kind.LATENCY in kinds for kinds in wanted.values()):
+            self._cluster.check_times()
         self.folder = RunFolder.create(self.options.report_dir)
         self._store = Store(self.folder.path / "store" if self.options.no_cache else default_root())
         self._damaged_before = len(self._store.damaged())
@@ -151,11 +139,14 @@ class Session:
         order = {name: i for i, name in enumerate(VARIANTS)}
         by_name = sorted(self._planned.values(), key=lambda cell: (cell.model.name, order[cell.variant.name]))
         self._planned = {cell.id: cell for cell in by_name}
-        self._submit()
+        self._computing = Computing(
+            self.options, list(self._planned.values()), self._store, self._logs, self.progress, self._make_executor
+        )
+        self._computing.submit()
 
     def look_for_gpu(self) -> devices.Found:
         """The GPUs of this machine; the report's environment names the one that is measured, or says why none is."""
-        found = devices.find()
+        found = devices.find() if self._cluster is None else devices.Found([], "on a cluster none is measured")
         self._environment = self._environment.model_copy(update={"gpu": found.first, "no_gpu": found.reason})
         return found
 
@@ -167,62 +158,31 @@ class Session:
     def _add(self, cell_id: CellId, kinds: set[Kind], selected: bool) -> None:
         model, variant = cell_id.split("/")
         seeds = list(range(self.options.seeds)) if VARIANTS[variant].trained else [0]
-        self._planned[cell_id] = _Planned(self.models[model], VARIANTS[variant], set(kinds), selected, seeds)
+        self._planned[cell_id] = Planned(self.models[model], VARIANTS[variant], set(kinds), selected, seeds)
 
-    def _submit(self) -> None:
-        tasks = [(cell, self._task(cell, seed)) for cell in self._planned.values() for seed in cell.seeds]
-        # What trains takes longest, so it starts first and the short cells fill the gaps.
-        for cell, task in sorted(tasks, key=lambda pair: not pair[0].variant.trained):
-            found = from_store(task)
-            if found is not None:
-                future: Future[Outcome] = Future()
-                future.set_result(found)
-            else:
-                if self._executor is None:
-                    self._executor = LocalExecutor(self.options.workers or None)
-                future = self._executor.submit(task, self.options.cell_timeout)
-            cell.futures.append(future)
+    def say(self, line: str) -> None:
+        """Tell one line that stays."""
+        self.progress.say(line)
 
-    def _task(self, cell: _Planned, seed: int) -> Task:
-        name = f"{cell.model.name}.{cell.variant.name}.{seed}.log"
-        train_seed = 0 if self.options.train else None
-        log = self.folder.path.absolute() / "logs" / name
-        return Task(
-            cell.model.file, cell.model.name, cell.variant.name, seed, train_seed, self._store.root.absolute(), log
-        )
+    def _make_executor(self) -> Executor:
+        if self._cluster is not None:
+            run, fresh = self.folder.path.name, self.options.no_cache
+            return ClusterExecutor(self._cluster, self._store, run, fresh, self.say)
+        return LocalExecutor(self.options.workers or None, self._logs / "workers")
+
+    @property
+    def _logs(self) -> Path:
+        return self.folder.path.absolute() / "logs"
 
     # ------------------------------------------------------------ results
 
-    def _wait(self, cells: list[_Planned]) -> None:
-        waiting = [future for cell in cells for future in cell.futures]
-        while True:
-            self._announce()
-            unfinished = [future for future in waiting if not future.done()]
-            if not unfinished:
-                return
-            try:
-                unfinished[0].result(timeout=_TICK_SECONDS)
-            except FutureTimeout:
-                continue
-
-    def _announce(self) -> None:
-        done = [cell for cell in self._planned.values() if all(future.done() for future in cell.futures)]
-        for cell in done:
-            if cell.announced:
-                continue
-            cell.announced = True
-            outcomes = [future.result() for future in cell.futures]
-            how = "from the store" if all(outcome.cached for outcome in outcomes) else f"{_seconds(outcomes):.1f} s"
-            failure = next((outcome.failure for outcome in outcomes if outcome.failure), None)
-            ended = f" {failure.what}: {failure.reason[:120]}" if failure else ""
-            self.say(
-                f"[{sum(c.announced for c in self._planned.values())}/{len(self._planned)}] {cell.id} {how}{ended}"
-            )
+    def _wait(self, cells: list[Planned]) -> None:
+        assert self._computing is not None
+        self._computing.wait(cells)
 
     def _outcomes(self, cell_id: CellId) -> list[Outcome]:
-        cell = self._planned[cell_id]
-        self._wait([cell])
-        return [future.result() for future in cell.futures]
+        assert self._computing is not None
+        return self._computing.outcomes(self._planned[cell_id])
 
     def false_alarms(self) -> FalseAlarms:
         """The budget, and how many judgements share it: those that chance has moved; until all are known, may move."""
@@ -304,17 +264,12 @@ class Session:
             return [self._judge_gpu(cell, outcomes)]
         return self._judge_latency(cell, outcomes)
 
-    def _subject(self, cell: _Planned) -> gate.Subject:
-        return gate.Subject(cell.model.name, cell.variant.name, self._run_argument())
+    def _subject(self, cell: Planned) -> gate.Subject:
+        run = " ".join([shlex.quote(str(self.folder.path)), *given(self.options, "model_dir", "baseline_dir")])
+        again = given(self.options, "model_dir", "baseline_dir", "train", "seeds", "cell_timeout")
+        return gate.Subject(cell.model.name, cell.variant.name, run, " ".join(again))
 
-    def _run_argument(self) -> str:
-        """This run as the commands of a report name it, with the folders that it took from the user."""
-        usual = RunOptions()
-        given = [name for name in ("model_dir", "baseline_dir") if getattr(self.options, name) != getattr(usual, name)]
-        folders = [f"{flag(name)} {shlex.quote(str(getattr(self.options, name)))}" for name in given]
-        return " ".join([shlex.quote(str(self.folder.path)), *folders])
-
-    def _judge_accuracy(self, cell: _Planned, outcomes: list[Outcome]) -> list[Judgement]:
+    def _judge_accuracy(self, cell: Planned, outcomes: list[Outcome]) -> list[Judgement]:
         subject, metric = self._subject(cell), cell.model.metric
         baseline = self.baselines[cell.model.name]
         score = self._measurements(cell, outcomes).get("score")
@@ -353,7 +308,7 @@ class Session:
         )
         return judgements + ([drifted] if drifted else [])
 
-    def _score_judgement(self, cell: _Planned, allowed: float) -> Judgement:
+    def _score_judgement(self, cell: Planned, allowed: float) -> Judgement:
         """Drift of a finished cell's score, red at a p-value of ``allowed``."""
         outcomes = [future.result() for future in cell.futures]
         baseline = self.baselines[cell.model.name]
@@ -376,7 +331,7 @@ class Session:
             self._repeats(cell),
         )
 
-    def _repeats(self, cell: _Planned) -> gate.Repeats | None:
+    def _repeats(self, cell: Planned) -> gate.Repeats | None:
         """What is known of how far one more training may land; None where nothing trains."""
         if self.options.train:
             return gate.repeats(cell.model.metric, [cell.model.seed_scores], 1, 1, "the float model was trained again")
@@ -387,7 +342,7 @@ class Session:
         samples = self.baselines[cell.model.name].seed_scores()
         return gate.repeats(cell.model.metric, samples, old, len(cell.seeds), "it trained")
 
-    def _judge_memory(self, cell: _Planned, outcomes: list[Outcome]) -> list[Judgement]:
+    def _judge_memory(self, cell: Planned, outcomes: list[Outcome]) -> list[Judgement]:
         self._outcomes(f"{cell.model.name}/{FLOAT_CONTROL}")
         baseline = self.baselines[cell.model.name].cell(cell.variant.name)
         taken = outcomes[0].memory or memory.Memory(failure="no process was started")
@@ -395,12 +350,12 @@ class Session:
         found = self._measurements(cell, outcomes)
         return gate.memory(self._subject(cell), found, taken.failure, taken.no_arena, baseline, machine)
 
-    def _float_memory(self, cell: _Planned) -> memory.Memory | None:
+    def _float_memory(self, cell: Planned) -> memory.Memory | None:
         """That of the float control, where it is finished; None of the float control itself."""
         first = self._planned[f"{cell.model.name}/{FLOAT_CONTROL}"].futures[0]
         return first.result().memory if first.done() and cell.variant.name != FLOAT_CONTROL else None
 
-    def _judge_gpu(self, cell: _Planned, outcomes: list[Outcome]) -> Judgement:
+    def _judge_gpu(self, cell: Planned, outcomes: list[Outcome]) -> Judgement:
         device, reason = self._environment.gpu, self._environment.no_gpu
         if device is not None:
             control = self._outcomes(f"{cell.model.name}/{FLOAT_CONTROL}")[0]
@@ -413,8 +368,9 @@ class Session:
         found = self._measurements(cell, outcomes)
         return gate.gpu(self._subject(cell), found, device, reason, baseline, devices.required())
 
-    def _judge_latency(self, cell: _Planned, outcomes: list[Outcome]) -> list[Judgement]:
+    def _judge_latency(self, cell: Planned, outcomes: list[Outcome]) -> list[Judgement]:
         self._quiet()
+        self._show_timing()
         subject = self._subject(cell)
         name = "control_to_yardstick" if cell.variant.name == FLOAT_CONTROL else "latency_ratio"
         control = self._outcomes(f"{cell.model.name}/{FLOAT_CONTROL}")[0].artifact
@@ -423,15 +379,25 @@ class Session:
         if control is None:
             return [gate.not_timed(subject, name, "its float control could not be made")]
         judgements: list[Judgement] = []
-        for threads in self._timing.threads:
-            try:
-                judgements += self._judge_threads(cell, artifact, control, threads)
-            except latency.LatencyFailed as error:
-                judgements.append(gate.not_timed(subject, environment.name_at(name, threads), str(error)))
-        self._timing.besides(cell.id, cell.model, artifact)
+        with native_output_to(self._logs / "timing.log"):
+            for threads in self._timing.threads:
+                try:
+                    judgements += self._judge_threads(cell, artifact, control, threads)
+                except latency.LatencyFailed as error:
+                    judgements.append(gate.not_timed(subject, environment.name_at(name, threads), str(error)))
+            self._timing.besides(cell.id, cell.model, artifact)
         return judgements
 
-    def _judge_threads(self, cell: _Planned, artifact: Path, control: Path, threads: int) -> list[Judgement]:
+    def _show_timing(self) -> None:
+        """How far the timing is, and how long the rest takes if it goes on like that."""
+        cells = [cell.id for cell in self._planned.values() if Kind.LATENCY in cell.kinds]
+        done = sum(Kind.LATENCY in self._judgements.get(cell_id, {}) for cell_id in cells)
+        now = time.perf_counter()
+        self._timing_since = self._timing_since or now
+        rest = (now - self._timing_since) / done * (len(cells) - done) if done else None
+        self.progress.show(Counts("timed", done, len(cells), 1, 0, rest))
+
+    def _judge_threads(self, cell: Planned, artifact: Path, control: Path, threads: int) -> list[Judgement]:
         """Latency with so many threads, by the baselines of the machine class of so many."""
         subject = self._subject(cell)
         baseline = self.baselines[cell.model.name].cell(cell.variant.name)
@@ -463,12 +429,10 @@ class Session:
 
     def _quiet(self) -> None:
         """Nothing else of ours runs while something is timed."""
-        if self._executor is not None:
-            self._wait(list(self._planned.values()))
-            self._executor.close()
-            self._executor = None
+        if self._computing is not None:
+            self._computing.finish()
 
-    def _measurements(self, cell: _Planned, outcomes: list[Outcome]) -> dict[str, Measurement]:
+    def _measurements(self, cell: Planned, outcomes: list[Outcome]) -> dict[str, Measurement]:
         """Everything known of a cell so far."""
         found = measured.scores(cell.model, cell.variant.trained, outcomes)
         good = [outcome for outcome in outcomes if outcome.failure is None]
@@ -487,7 +451,7 @@ class Session:
             found |= measured.gpu(cell.model.metric, self._on_gpu[cell.id], good[0])
         return found | self._timing.measurements(cell.id)
 
-    def _control_outcome(self, cell: _Planned) -> Outcome | None:
+    def _control_outcome(self, cell: Planned) -> Outcome | None:
         """The first seed of the cell's control, where it is finished."""
         if cell.variant.control is None:
             return None
@@ -529,13 +493,17 @@ class Session:
                 if self._computed(cell):
                     for kind in cell.kinds - ALONE:
                         self.judge(cell.id, kind)
-        if partial and self._executor is not None:
-            self._executor.stop()
-            self._executor = None
+        if partial and self._computing is not None:
+            self._computing.stop()
         self._quiet()
+        if self._cluster is not None:
+            self._cluster.close()
+        self.progress.close()
         self._red_at = self._red_at or {}  # the first judgement that chance has moved would have filled it
         status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
         notes = (notes or []) + self._training_notes() + self._store_notes() + self._timing.notes()
+        notes += [self._cluster.note()] if self._cluster else []
+        notes += [f"{cell.id}: {reason}" for cell in self._planned.values() for reason in _retried(cell)]
         self._save("interrupted" if partial else "complete", status, notes)
         if self.options.update_baselines and not partial:
             status = self._update_baselines(status)
@@ -576,7 +544,7 @@ class Session:
                 )
         return notes
 
-    def _computed(self, cell: _Planned) -> bool:
+    def _computed(self, cell: Planned) -> bool:
         controls = [self._planned[f"{cell.model.name}/{name}"] for name in _controls(cell.variant)]
         return all(future.done() for one in (cell, *controls) for future in one.futures)
 
@@ -632,7 +600,7 @@ class Session:
     def _cells(self) -> list[Cell]:
         return [self._cell(cell) for cell in self._planned.values()]
 
-    def _cell(self, cell: _Planned) -> Cell:
+    def _cell(self, cell: Planned) -> Cell:
         outcomes = [future.result() for future in cell.futures if future.done()]
         known = self._judgements.get(cell.id, {})
         judgements = [judgement for kind in Kind for judgement in known.get(kind, [])]
@@ -653,7 +621,7 @@ class Session:
             verdicts={kind: worst([j.verdict for j in found]) for kind, found in known.items()},
             selected=cell.selected,
             cached=finished and all(outcome.cached for outcome in outcomes),
-            seconds=_seconds(outcomes),
+            seconds=sum(outcome.seconds for outcome in outcomes),
             artifact_sha256=outcomes[0].artifact_sha256 if outcomes else None,
             predictions_sha256=_sha256(outcomes[0].predictions) if outcomes else None,
             measurements=found,
@@ -666,6 +634,7 @@ class Session:
             gpu_left=self._on_gpu[cell.id].left_why if cell.id in self._on_gpu else [],
             drift=gate.drift_of(cell.model.metric, found, baseline.cell(cell.variant.name)),
             untimed=self._timing.untimed.get(cell.id, {}),
+            retried=_retried(cell),
         )
 
     def unjudged_controls(self) -> list[tuple[CellId, Kind]]:
@@ -692,8 +661,9 @@ def _reference_sha256(outcome: Outcome) -> str | None:
     return _sha256(outcome.others.get("litert-reference"))
 
 
-def _seconds(outcomes: list[Outcome]) -> float:
-    return sum(outcome.seconds for outcome in outcomes)
+def _retried(cell: Planned) -> list[str]:
+    """Why it was computed again, one sentence each time; empty for nearly every cell."""
+    return [reason for future in cell.futures if future.done() for reason in future.result().retried]
 
 
 def _controls(variant: Variant) -> set[str]:
@@ -701,16 +671,3 @@ def _controls(variant: Variant) -> set[str]:
     if variant.control is None:
         return {FLOAT_CONTROL}
     return {variant.control} | _controls(VARIANTS[variant.control])
-
-
-def _check_numbers(options: RunOptions) -> None:
-    limits = {"seeds": 1, "workers": 0}
-    for name, least in limits.items():
-        if getattr(options, name) < least:
-            raise BadInput(f"--{name}: expected a whole number of at least {least}, found {getattr(options, name)}")
-    for name in ("latency_budget", "cell_timeout", "false_alarms"):
-        if not 0 < getattr(options, name) < math.inf:
-            finite = " that is finite" if getattr(options, name) == math.inf else ""
-            raise BadInput(f"{flag(name)}: expected a number above 0{finite}, found {getattr(options, name)}")
-    if options.false_alarms >= 1:
-        raise BadInput(f"--false-alarms: expected a probability below 1, found {options.false_alarms}")

@@ -7,6 +7,7 @@ and the float model in Keras, which are shown only: what of those cannot be time
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -71,12 +72,15 @@ class Timing:
 
     Args:
         say: takes one line of progress.
+        elsewhere: called with a function and its arguments, to run it on another machine; it runs here where not given.
 
     Raises:
         BadInput: the number of threads is none.
     """
 
-    def __init__(self, options: RunOptions, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, options: RunOptions, say: Callable[[str], None], elsewhere: Callable[..., Any] | None = None
+    ) -> None:
         self.threads = thread_counts(options.threads)
         self.untimed: dict[str, dict[str, str]] = {}
         self.keras_gpu = ""
@@ -87,6 +91,14 @@ class Timing:
         self._besides: dict[str, dict[str, Measurement]] = {}
         self._split: dict[int, str] = {}
         self._others: Others | None = None
+        self._elsewhere = elsewhere
+
+    def _at(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """A measuring function's result, from the machine that is timed."""
+        if self._elsewhere is not None:
+            return self._elsewhere(function, *arguments)
+        self._others = self._others or Others()
+        return function(*arguments)
 
     def once(
         self, cell_id: str, model: ReferenceModel, artifact: Path, control: Path, threads: int = 1
@@ -98,11 +110,10 @@ class Timing:
         Raises:
             LatencyFailed: a timing process did not finish.
         """
-        self._others = self._others or Others()
-        timed = latency.measure(artifact, control, model, self._seconds, threads)
+        timed: latency.Latency = self._at(latency.measure, artifact, control, model, self._seconds, threads)
         if timed.disturbed() > DISTURBED:
             self._say(f"{cell_id}: others interrupted {100 * timed.disturbed():.0f} % of it; measuring it once more")
-            again = latency.measure(artifact, control, model, self._seconds, threads)
+            again = self._at(latency.measure, artifact, control, model, self._seconds, threads)
             timed = min(timed, again, key=latency.Latency.disturbed)
         before = self._timed.get((cell_id, threads))
         both = latency.Latency([*before.processes, *timed.processes]) if before else timed
@@ -111,13 +122,13 @@ class Timing:
 
     def besides(self, cell_id: str, model: ReferenceModel, artifact: Path) -> None:
         """What is timed once for a cell and shown only: start-up, and with ``--more-latency`` the rest."""
-        self._shown(cell_id, "start_up_cold", lambda: measured.start_up(memory.start_up(artifact, model)))
+        self._shown(cell_id, "start_up_cold", lambda: measured.start_up(self._at(memory.start_up, artifact, model)))
         if not self._more:
             return
         self._shown(
             cell_id,
             f"batch_{batch.BATCH}_latency",
-            lambda: measured_latency.batch(batch.measure(artifact, model), batch.BATCH),
+            lambda: measured_latency.batch(self._at(batch.measure, artifact, model), batch.BATCH),
         )
         self._in_keras(f"{model.name}/{FLOAT_CONTROL}", model, "")
         if VARIANTS[cell_id.partition("/")[2]].family == "qat":
@@ -127,7 +138,7 @@ class Timing:
         """The float model, or a variant's fake-quantized one, before conversion."""
 
         def measure() -> dict[str, Measurement]:
-            timed = keras.measure(model, min(self._seconds, 3.0), variant)
+            timed = self._at(keras.measure, model, min(self._seconds, 3.0), variant)
             self.keras_gpu = timed.device
             if timed.no_gpu:
                 self.untimed.setdefault(cell_id, {})["keras_gpu_latency"] = timed.no_gpu
@@ -159,7 +170,7 @@ class Timing:
         return self._split[threads]
 
     def _is_split(self, model: ReferenceModel, control: Path, threads: int) -> bool:
-        few = latency.measure(control, control, model, latency.PROCESS_SECONDS, threads)
+        few = self._at(latency.measure, control, control, model, latency.PROCESS_SECONDS, threads)
         return measured.latency(few)["threads_at_work"].value >= SEVERAL_AT_WORK
 
     def measurements(self, cell_id: str) -> dict[str, Measurement]:

@@ -1,6 +1,8 @@
 """Computing one cell with one seed, in a worker process: build, evaluate, weigh. Nothing here judges."""
 
+import re
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +18,11 @@ from bench.records import Contents, Failure
 from bench.reference import ReferenceModel, load_file
 from bench.store import Store
 from bench.variants import FLOAT_CONTROL, VARIANTS
+
+# What TensorFlow says whenever it is imported.
+_CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages|INFO: |To enable the following instructions")
+# How the lines begin that say where a process was when it crashed or was ended.
+_DUMP = ("Fatal Python error:", "Current thread 0x", "Stack (most recent call first):")
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,9 @@ class Outcome:
         sizes: measurement name -> bytes.
         memory: of the first seed alone; seeds differ in their weights, which changes no plan.
         seconds: what it took this time; near zero where it came from the store.
+    exhausted: it failed because memory ran out, or its process was killed from outside: no fault of the cell.
+    retried: why it was computed again, one sentence each time.
+    entries: keys of the entries of the store that hold it, where it was asked which do.
     """
 
     seed: int
@@ -70,11 +80,14 @@ class Outcome:
     cached: bool = False
     seconds: float = 0.0
     failure: Failure | None = None
+    exhausted: bool = False
+    retried: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
 
 
-def from_store(task: Task) -> Outcome | None:
+def from_store(task: Task, store: Store | None = None) -> Outcome | None:
     """The outcome if the store holds all of it; imports no TensorFlow and runs no model."""
-    model, store = _model(task), Store(task.store)
+    model, store = model_of(task), store or Store(task.store)
     built = build.find(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
     if built is None:
         return None
@@ -89,7 +102,7 @@ def from_store(task: Task) -> Outcome | None:
         taken = memory.find(built.sha256, model, store) if task.seed == 0 else None
         if taken is None and task.seed == 0 and found.refusal is None:
             return None
-        return _outcome(task, model, built, found, 0.0, _agreement(task, model, found, store), taken)
+        return _outcome(task, model, built, found, 0.0, _agreement(task, model, found, store), taken, store)
     except Exception:  # the worker meets it again, and reports it as this cell's failure
         return None
 
@@ -99,7 +112,7 @@ def compute(task: Task) -> Outcome:
     start = time.perf_counter()
     with output_to(task.log):
         try:
-            model, store = _model(task), Store(task.store)
+            model, store = model_of(task), Store(task.store)
             built = build.artifact(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
             if built.path is None or built.sha256 is None:
                 return _refused(task, built, time.perf_counter() - start)
@@ -108,13 +121,18 @@ def compute(task: Task) -> Outcome:
             taken = None
             if task.seed == 0 and evaluation.refusal is None:
                 taken = memory.through_store(built.path, built.sha256, model, store)
-            return _outcome(task, model, built, evaluation, time.perf_counter() - start, agreement, taken)
-        except Exception as error:
-            import traceback
-
+            return _outcome(task, model, built, evaluation, time.perf_counter() - start, agreement, taken, store)
+        except (Exception, SystemExit) as error:  # sys.exit of somebody's code ends its cell, not the worker
             traceback.print_exc()
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-            return Outcome(task.seed, seconds=time.perf_counter() - start, failure=failure("error", reason, task.log))
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}".removesuffix(": ")
+            failed = failure("error", reason, task.log)
+            return Outcome(
+                task.seed, seconds=time.perf_counter() - start, failure=failed, exhausted=_out_of_memory(error)
+            )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
 def failure(what: str, reason: str, log: Path) -> Failure:
@@ -123,14 +141,24 @@ def failure(what: str, reason: str, log: Path) -> Failure:
 
 
 def log_tail(log: Path, characters: int = 2000) -> str:
-    """The last lines of a log."""
+    """The last lines of a log; without the list of extension modules that a crash ends with, which is longer."""
     try:
-        return log.read_text(encoding="utf-8", errors="replace")[-characters:]
+        text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("Extension modules:"))[-characters:]
 
 
-def _model(task: Task) -> ReferenceModel:
+def last_line(log: Path) -> str:
+    """The last thing that was printed before a crash or its end, if it was anything, and not where that was."""
+    lines = log_tail(log, 20_000).splitlines()
+    dump = next((i for i, line in enumerate(lines) if line.startswith(_DUMP)), len(lines))
+    told = [line.strip() for line in lines[:dump] if line.strip() and not _CHATTER.match(line)]
+    return told[-1] if told else ""
+
+
+def model_of(task: Task) -> ReferenceModel:
+    """The model of a task, as its file declares it now. Raises BadInput."""
     return next(model for model in load_file(task.model_file) if model.name == task.model)
 
 
@@ -168,6 +196,7 @@ def _outcome(
     seconds: float,
     agreement: float | None,
     taken: Memory | None,
+    store: Store,
 ) -> Outcome:
     assert built.path is not None
     if found.refusal is not None:
@@ -187,7 +216,7 @@ def _outcome(
         steps=_steps(built.path.parent),
         outputs=found.outputs,
         others=found.others,
-        contents=structure.through_store(built.path, built.sha256 or "", Store(task.store)),
+        contents=structure.through_store(built.path, built.sha256 or "", store),
         sizes=size.sizes(built.path),
         memory=taken,
         cached=built.cached and found.cached and (taken is None or taken.cached),

@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 
 from bench import executor
-from bench.work import Outcome, Task
+from bench.work import Outcome, Task, failure
 
 
 def _task(tmp_path: Path, variant: str) -> Task:
     return Task(tmp_path / "m.py", "m", variant, 0, None, tmp_path, tmp_path / "logs" / f"{variant}.log")
+
+
+def _first(task: Task) -> bool:
+    marker = task.store / "killed once"
+    first = not marker.exists()
+    marker.touch()
+    return first
 
 
 def misbehave(task: Task) -> Outcome:
@@ -21,6 +28,13 @@ def misbehave(task: Task) -> Outcome:
         os.kill(os.getpid(), signal.SIGSEGV)
     if task.variant == "hang":
         time.sleep(60)
+    if task.variant == "leave":
+        os._exit(0)
+    if task.variant == "killed" or (task.variant == "killed once" and _first(task)):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task.variant == "beside":
+        time.sleep(1.0)
+    (task.store / f"{task.variant} ended").touch()
     if task.variant == "raise":
         raise RuntimeError("converter said no")
     return Outcome(task.seed, score=0.5)
@@ -35,8 +49,57 @@ def test_each_misfortune_costs_its_own_cell(tmp_path: Path, monkeypatch: pytest.
     assert outcomes["fine"].score == 0.5
     failures = {name: outcome.failure for name, outcome in outcomes.items() if outcome.failure}
     assert failures["crash"].what == "crash"
-    assert "signal 11" in failures["crash"].reason
+    assert "died of SIGSEGV" in failures["crash"].reason
     assert failures["hang"].what == "timeout"
     assert "no result within 5 s (--cell-timeout)" in failures["hang"].reason
     assert failures["raise"].what == "error"
     assert "converter said no" in failures["raise"].reason
+
+
+def test_who_is_killed_from_outside_gets_one_more_chance_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "compute", misbehave)
+    with executor.LocalExecutor(workers=2) as pool:
+        futures = {name: pool.submit(_task(tmp_path, name), 30.0) for name in ("killed once", "killed", "beside")}
+        outcomes = {name: future.result(timeout=60) for name, future in futures.items()}
+    assert outcomes["killed once"].failure is None
+    assert outcomes["killed once"].retried == (
+        "the worker process died of SIGKILL, as the system does where memory runs out, with no output; computed once "
+        "more, alone",
+    )
+    assert outcomes["killed"].failure is not None
+    assert "died of SIGKILL" in outcomes["killed"].failure.reason
+    assert len(outcomes["killed"].retried) == 1
+    assert outcomes["beside"].failure is None
+    assert outcomes["beside"].retried == ()
+
+
+def test_a_process_that_leaves_without_a_word_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "compute", misbehave)
+    with executor.LocalExecutor(workers=1) as pool:
+        left, fine = pool.submit(_task(tmp_path, "leave"), 600.0), pool.submit(_task(tmp_path, "fine"), 30.0)
+        assert left.result(timeout=60).failure == failure(
+            "crash", "the worker process ended with status 0, with no output", tmp_path / "none"
+        )
+        assert fine.result(timeout=60).failure is None
+
+
+def test_stopping_gives_up_what_runs_and_what_is_queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "compute", misbehave)
+    pool = executor.LocalExecutor(workers=1)
+    running, queued = pool.submit(_task(tmp_path, "hang"), 600.0), pool.submit(_task(tmp_path, "fine"), 600.0)
+    while not running.running():
+        time.sleep(0.05)
+    pool.stop()
+    assert not running.done()
+    assert not queued.done()
+    assert not (tmp_path / "fine ended").exists()
+
+
+def test_a_worker_that_is_killed_while_idle_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "compute", misbehave)
+    with executor.LocalExecutor(workers=1, logs=tmp_path / "workers") as pool:
+        assert pool.submit(_task(tmp_path, "fine"), 30.0).result(timeout=60).failure is None
+        [log] = (tmp_path / "workers" / "0").iterdir()
+        os.kill(int(log.stem), signal.SIGKILL)
+        time.sleep(0.5)  # so that it has been noticed
+        assert pool.submit(_task(tmp_path, "fine"), 30.0).result(timeout=60).failure is None

@@ -22,21 +22,33 @@ ACCEPT = 'quantbench baseline update {run} --only {model}/{variant} --reason "wh
 
 @dataclass(frozen=True)
 class Subject:
-    """Who is judged; the run's name goes into the command that would accept a change."""
+    """Who is judged.
+
+    Attributes:
+        run: its name, and what goes with it in the command that would accept a change.
+        given: options of the run that it takes to repeat a cell of it.
+    """
 
     model: str
     variant: str
     run: str
+    given: str = ""
 
     @property
     def id(self) -> str:
         """The cell's key."""
         return f"{self.model}/{self.variant}"
 
+    def again(self) -> str:
+        """The command that computes and judges this cell alone."""
+        return " ".join(
+            part for part in (LOOK_CLOSER.format(model=self.model, variant=self.variant), self.given) if part
+        )
+
     def action(self, accept: str = "accept") -> str:
         """What to do about a change: look closer, or accept."""
         names = {"model": self.model, "variant": self.variant, "run": self.run}
-        return f"look closer: {LOOK_CLOSER.format(**names)}; {accept}: {ACCEPT.format(**names)}"
+        return f"look closer: {self.again()}; {accept}: {ACCEPT.format(**names)}"
 
 
 def share(budget: float, judgements: int) -> FalseAlarms:
@@ -91,7 +103,7 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     else:
         verdict, message = Verdict.ERROR, f"{subject.id}: {failure.what}: {failure.reason}"
         message += f" (declared unsupported for another reason: {declared})" if declared else ""
-        action = f"repeat it alone: {LOOK_CLOSER.format(model=subject.model, variant=subject.variant)}"
+        action = f"repeat it alone: {subject.again()}"
     return Judgement(kind=kind, measurement="cell", against="baseline", verdict=verdict, message=message, action=action)
 
 
@@ -116,7 +128,7 @@ def never_judged(subject: Subject, kind: Kind) -> Judgement:
         against="nothing",
         verdict=Verdict.ERROR,
         message=f"{subject.id}: {kind} was never judged: its test failed or did not run; see pytest's own output",
-        action=f"repeat it alone: {LOOK_CLOSER.format(model=subject.model, variant=subject.variant)}",
+        action=f"repeat it alone: {subject.again()}",
     )
 
 
@@ -129,7 +141,7 @@ def not_measured(subject: Subject, kind: Kind, measurement: str, reason: str) ->
         against="nothing",
         verdict=Verdict.ERROR,
         message=f"{subject.id}: {what} could not be measured: {reason}",
-        action=f"repeat it alone: {LOOK_CLOSER.format(model=subject.model, variant=subject.variant)}",
+        action=f"repeat it alone: {subject.again()}",
     )
 
 

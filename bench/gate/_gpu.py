@@ -1,6 +1,6 @@
 """The judge of what runs on a GPU: a wrong answer is red, however fast it came. Times are shown and never judged."""
 
-from bench.gate._common import LOOK_CLOSER, Subject
+from bench.gate._common import Subject
 from bench.records import BaselineCell, Device, Judgement, Kind, Measurement, Verdict
 
 # A GPU rounds otherwise, and computes in float what dynamic range quantization has the CPU compute in integers: 0.96 of
@@ -29,7 +29,7 @@ def gpu(
         verdict = Verdict.ERROR if required else Verdict.UNJUDGED
         return _judgement(subject, verdict, f"not measured on a GPU: {reason}")
     if "gpu_agreement" not in found:
-        action = f"repeat it alone: {LOOK_CLOSER.format(model=subject.model, variant=subject.variant)} -m gpu"
+        action = f"repeat it alone: {subject.again()} -m gpu"
         words = f"could not be measured on {device.label}: {reason}"
         return _judgement(subject, Verdict.ERROR, words, action=action)
     left = found.get("gpu_left")

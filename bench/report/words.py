@@ -279,7 +279,9 @@ def attention(report: Report) -> list[tuple[str, Verdict, list[str], list[str]]]
         judged = [j for j in cell.judgements if j.verdict in NEEDS_ATTENTION]
         if judged:
             judged.sort(key=lambda judgement: NEEDS_ATTENTION.index(judgement.verdict))
-            messages = [judged[0].message, *(j.message.removeprefix(f"{cell.id}: ") for j in judged[1:])]
+            # A cell that could not be computed is told alike by every judge; once is enough.
+            others = dict.fromkeys(j.message for j in judged[1:] if j.message != judged[0].message)
+            messages = [judged[0].message, *(message.removeprefix(f"{cell.id}: ") for message in others)]
             actions = list(dict.fromkeys(step for j in judged for step in j.action.split("; ") if step))
             found.append((cell.id, judged[0].verdict, messages, actions))
     found.sort(key=lambda entry: NEEDS_ATTENTION.index(entry[1]))

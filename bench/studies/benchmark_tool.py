@@ -273,4 +273,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ground.quietly(main)

@@ -23,6 +23,7 @@ from bench.options import RunOptions
 from bench.reference import ReferenceModel, load_models, pick
 from bench.runtimes.litert import LiteRT
 from bench.store import Store
+from bench.studies import ground
 from bench.variants import VARIANTS
 
 COUNTS = (1, 3, 10, 30, 100, 300, 1000)
@@ -156,4 +157,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ground.quietly(main)

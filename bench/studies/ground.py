@@ -1,13 +1,14 @@
 """What several studies need: artifacts from the user's store, and a word on the machine for the report."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tabulate import tabulate
 
 from bench import build, environment
 from bench.errors import BadInput
+from bench.quiet import native_output_to
 from bench.reference import ReferenceModel
 from bench.store import Store, default_root
 from bench.variants import VARIANTS
@@ -25,6 +26,14 @@ def machine() -> str:
     """One line: CPU, cores, packages, and how busy the machine is at this moment."""
     here = environment.collect()
     return f"{environment.describe(here)}; {here.cores} cores, load average {os.getloadavg()[0]:.1f} at the start."
+
+
+def quietly(main: Callable[[], None]) -> None:
+    """Run a study's command, with what native libraries print kept out of its own words."""
+    log = default_root() / "studies.log"
+    log.unlink(missing_ok=True)
+    with native_output_to(log):
+        main()
 
 
 def table(headers: list[str], rows: Iterable[list[str]]) -> str:

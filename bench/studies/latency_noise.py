@@ -299,4 +299,4 @@ def _load(recording: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    ground.quietly(main)

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.datasets import file_sha256
 from bench.reference import load_file
+from bench.studies import ground
 from bench.training import score_keras, train_from_scratch
 
 
@@ -48,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ground.quietly(main)

@@ -1,0 +1,181 @@
+"""Cells on a Dask cluster: ``submit(task, timeout)`` once more. See :mod:`bench.cluster_worker` for the workers' side.
+
+What is computed there comes back into this machine's store, so that judging, resuming and reporting know no difference.
+Dask itself computes a cell again where a worker is lost; nothing else is tried twice but what local workers try twice.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bench.cluster import Cluster, model_files, travelling
+from bench.store import Store, digest
+from bench.work import Outcome, Task, failure
+
+NO_WORKER_SECONDS = 60
+_TICK_SECONDS = 0.1
+_LOOK_SECONDS = 5.0
+
+
+@dataclass
+class _Open:
+    """A submitted task that has not come back."""
+
+    task: Task
+    future: "Future[Outcome]"
+    inner: Any
+    at: list[str] = field(default_factory=list)
+
+
+class ClusterExecutor:
+    """See :class:`bench.executor.Executor`.
+
+    Args:
+        store: takes what is computed.
+        run: name of the run.
+        fresh: whether the workers may take nothing from their own stores.
+        say: takes a line that the user should see.
+    """
+
+    def __init__(self, cluster: Cluster, store: Store, run: str, fresh: bool, say: Callable[[str], None]) -> None:
+        self.workers = cluster.workers
+        self._cluster = cluster
+        self._client = cluster.client
+        self._store = store
+        self._run = f"quantbench-{run}-{uuid.uuid4().hex[:8]}"  # two clients may begin in one second
+        self._fresh = fresh
+        self._say = say
+        self._open: dict[str, _Open] = {}
+        self._look_again = 0.0
+        self._alone_since: float | None = None
+        self._over = threading.Event()
+        self._client.subscribe_topic(self._run, self._begun)
+        self._collector = threading.Thread(target=self._collect, daemon=True)
+        self._collector.start()
+
+    def submit(self, task: Task, timeout: float) -> "Future[Outcome]":
+        """See :class:`Executor`. Raises BadInput where the model's files cannot travel."""
+        from bench import cluster_worker
+
+        contents = [self._cluster.carried(*file) for file in model_files(task.model_file, task.model).values()]
+        files = travelling(task.model_file, task.model)
+        key = f"{self._run}-{task.model}-{task.variant}-{task.seed}"
+        job = cluster_worker.Job(task, files, cluster_worker.code(), self._run, self._fresh, key)
+        future: Future[Outcome] = Future()
+        self._open[key] = _Open(task, future, None)
+        # It is Dask's affair to compute it again where a worker is lost, and ours alone where anything else happens.
+        self._open[key].inner = self._client.submit(
+            cluster_worker.compute, job, timeout, *contents, key=key, retries=0, pure=False
+        )
+        return future
+
+    def close(self) -> None:
+        """See :class:`Executor`."""
+        while self._open and self._collector.is_alive():
+            time.sleep(_TICK_SECONDS)
+        self._part()
+
+    def stop(self) -> None:
+        """See :class:`Executor`."""
+        self._over.set()
+        self._collector.join()
+        with suppress(Exception):  # whatever is not there any more needs not be stopped
+            self._client.cancel([one.inner for one in self._open.values()], force=True)
+        self._part()
+
+    def _part(self) -> None:
+        from bench import cluster_worker
+
+        self._over.set()
+        self._collector.join()
+        with suppress(Exception):  # the same
+            self._client.run(cluster_worker.end, self._run, on_error="ignore")
+
+    # ------------------------------------------------------------ what comes back
+
+    def _begun(self, event: tuple[float, Any]) -> None:
+        """A worker has begun with a cell: the first time, or again after another one was lost."""
+        found = self._open.get(event[1]["key"])
+        if found is None:
+            return
+        if not found.at:
+            found.future.set_running_or_notify_cancel()
+        else:
+            self._say(f"{found.task.model}/{found.task.variant}: begun again: {_lost(found.at[-1])}")
+        found.at.append(event[1]["worker"])
+
+    def _collect(self) -> None:
+        """One thread takes in whatever is done, one after the other."""
+        while not self._over.wait(_TICK_SECONDS):
+            for key, one in list(self._open.items()):
+                if one.inner is None or one.inner.status == "pending":
+                    continue
+                outcome = self._outcome(one)
+                if self._over.is_set():
+                    return
+                del self._open[key]
+                one.future.set_result(outcome)
+            self._give_up_without_workers()
+
+    def _outcome(self, one: _Open) -> Outcome:
+        task = one.task
+        try:
+            if one.inner.status == "finished":
+                outcome = self._kept(one.inner.result(), task)
+                return replace(
+                    outcome, retried=outcome.retried + tuple(f"{_lost(at)}; begun again" for at in one.at[:-1])
+                )
+            if one.inner.status == "error":
+                error = one.inner.exception()
+                if type(error).__name__ == "KilledWorker":
+                    reason = f"the cluster lost every worker that computed it: {', '.join(one.at)}"
+                    return Outcome(task.seed, failure=failure("crash", reason, task.log))
+                raise error
+            reason = f"the scheduler at {self._cluster.address} was lost, and this cell with it"
+            return Outcome(task.seed, failure=failure("error", reason, task.log))
+        except Exception as error:  # whatever it is, it is this cell's, and the others still come in
+            words = " ".join(str(error).split())[:500]
+            return Outcome(task.seed, failure=failure("error", f"{type(error).__name__}: {words}", task.log))
+
+    def _kept(self, reply: Any, task: Task) -> Outcome:
+        """Put what came back where a local worker would have put it."""
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        task.log.write_text(reply.log, encoding="utf-8")
+        for entry in reply.entries:
+            if digest(entry.ingredients) != entry.key or any(Path(name).name != name for name in entry.files):
+                raise ValueError(f"a worker sent an entry of the store that is not what its key says: {entry.key[:80]}")
+            if self._store.get(entry.key) is None:
+                self._store.put(entry.key, entry.files, entry.ingredients)
+        outcome: Outcome = reply.outcome
+        return outcome if outcome.artifact is None else replace(outcome, artifact=self._store.root / outcome.artifact)
+
+    def _give_up_without_workers(self) -> None:
+        """Cells that nobody will ever compute are failures, not a wait without end."""
+        now = time.monotonic()
+        if not self._open or now < self._look_again:
+            return
+        self._look_again = now + _LOOK_SECONDS
+        try:
+            found = bool(self._client.nthreads())
+        except (OSError, TimeoutError):  # the scheduler is gone, which each cell's own state tells
+            return
+        if found:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = now
+            self._say(f"the cluster has no worker left; waiting {NO_WORKER_SECONDS} s for one")
+        elif now - self._alone_since > NO_WORKER_SECONDS:
+            reason = f"the cluster has had no worker for {NO_WORKER_SECONDS} s"
+            for key, one in list(self._open.items()):
+                del self._open[key]
+                one.future.set_result(Outcome(one.task.seed, failure=failure("error", reason, one.task.log)))
+
+
+def _lost(worker: str) -> str:
+    return f"the cluster lost the worker at {worker}"

@@ -1,0 +1,189 @@
+"""The cells of one run being computed: taken from the store, or submitted to an executor; and how far that is."""
+
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.executor import Executor
+from bench.options import RunOptions
+from bench.progress import Counts, Durations, Progress, seconds_left
+from bench.records import Kind
+from bench.reference import ReferenceModel
+from bench.store import Store
+from bench.variants import Variant
+from bench.work import Outcome, Task, from_store
+
+CellId = str
+_TICK_SECONDS = 0.2
+_GUESS_SECONDS = 1.0
+
+
+@dataclass
+class Planned:
+    """A cell of a run: what is asked of it, and what came of it."""
+
+    model: ReferenceModel
+    variant: Variant
+    kinds: set[Kind]
+    selected: bool
+    seeds: list[int]
+    futures: list["Future[Outcome]"] = field(default_factory=list)
+    announced: bool = False
+
+    @property
+    def id(self) -> CellId:
+        """The cell's key."""
+        return f"{self.model.name}/{self.variant.name}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether all its seeds are computed."""
+        return all(future.done() for future in self.futures)
+
+
+class Computing:
+    """Submits cells, waits for them, and tells how far it is.
+
+    Args:
+        cells: of the run, in the order of its report.
+        logs: folder that gets a log a cell.
+        make: called for an executor where the store does not hold everything.
+    """
+
+    def __init__(
+        self,
+        options: RunOptions,
+        cells: Collection[Planned],
+        store: Store,
+        logs: Path,
+        progress: Progress,
+        make: Callable[[], Executor],
+    ) -> None:
+        self._options = options
+        self._cells = cells
+        self._store = store
+        self._logs = logs
+        self._progress = progress
+        self._make = make
+        self._executor: Executor | None = None
+        self._durations = Durations(options.report_dir)
+        self._workers = 1
+        self._begun: dict[Future[Outcome], float] = {}
+        self._left: float | None = None
+        self._guessed = -_GUESS_SECONDS
+
+    def submit(self) -> None:
+        """Start computing whatever the store does not hold."""
+        tasks = [(cell, self._task(cell, seed)) for cell in self._cells for seed in cell.seeds]
+        # What trains takes longest, so it starts first and the short cells fill the gaps.
+        for cell, task in sorted(tasks, key=lambda pair: not pair[0].variant.trained):
+            found = from_store(task)
+            if found is not None:
+                future: Future[Outcome] = Future()
+                future.set_result(found)
+            else:
+                if self._executor is None:
+                    self._executor = self._make()
+                    self._workers = self._executor.workers
+                future = self._executor.submit(task, self._options.cell_timeout)
+            cell.futures.append(future)
+
+    def _task(self, cell: Planned, seed: int) -> Task:
+        name = f"{cell.model.name}.{cell.variant.name}.{seed}.log"
+        train_seed = 0 if self._options.train else None
+        root = self._store.root.absolute()
+        return Task(cell.model.file, cell.model.name, cell.variant.name, seed, train_seed, root, self._logs / name)
+
+    def wait(self, cells: Collection[Planned]) -> None:
+        """Until these are computed, announcing whatever is finished meanwhile."""
+        waiting = [future for cell in cells for future in cell.futures]
+        while True:
+            self._announce()
+            unfinished = [future for future in waiting if not future.done()]
+            if not unfinished:
+                return
+            try:
+                unfinished[0].result(timeout=_TICK_SECONDS)
+            except FutureTimeout:
+                continue
+
+    def outcomes(self, cell: Planned) -> list[Outcome]:
+        """One a seed; waits for them."""
+        self.wait([cell])
+        return [future.result() for future in cell.futures]
+
+    def finish(self) -> None:
+        """Wait for everything and release the workers, so that nothing else of ours runs while something is timed."""
+        if self._executor is not None:
+            self.wait(self._cells)
+            self._executor.close()
+            self._executor = None
+            self._durations.save()
+
+    def stop(self) -> None:
+        """Give up what is not finished."""
+        if self._executor is not None:
+            self._executor.stop()
+            self._executor = None
+            self._durations.save()
+
+    # ------------------------------------------------------------ how far it is
+
+    def _announce(self) -> None:
+        for cell in self._cells:
+            if not cell.announced and cell.finished:
+                cell.announced = True
+                outcomes = [future.result() for future in cell.futures]
+                failure = next((outcome.failure for outcome in outcomes if outcome.failure), None)
+                failed = failure is not None and failure.what != "unsupported"
+                if not failed and not all(outcome.cached for outcome in outcomes):
+                    self._durations.note(cell.id, outcomes[-1].seconds)
+                self._progress.finished(_told(cell, outcomes), self._counts(), failed)
+        self._progress.show(self._counts())
+
+    def _counts(self) -> Counts:
+        announced = [cell for cell in self._cells if cell.announced]
+        failed = sum(_failed(cell) for cell in announced)
+        running = [cell for cell in self._cells if not cell.announced and any(f.running() for f in cell.futures)]
+        return Counts("cells", len(announced), len(self._cells), len(running), failed, self._time_left())
+
+    def _time_left(self) -> float | None:
+        """Guessed anew once a second at most: there may be thousands of cells."""
+        now = time.monotonic()
+        if now - self._guessed < _GUESS_SECONDS:
+            return self._left
+        self._guessed = now
+        kinds = {trained: self._usual(trained) for trained in (False, True)}
+        expected: dict[str, float | None] = {}
+        running = {}
+        for cell in self._cells:
+            for seed, future in zip(cell.seeds, cell.futures, strict=True):
+                if future.done():
+                    continue
+                name = f"{cell.id}/{seed}"
+                expected[name] = self._durations.expected(cell.id, kinds[cell.variant.trained])
+                if future.running():
+                    running[name] = now - self._begun.setdefault(future, now)
+        self._left = seconds_left(expected, running, self._workers)
+        return self._left
+
+    def _usual(self, trained: bool) -> float | None:
+        return self._durations.usual(cell.id for cell in self._cells if cell.variant.trained is trained)
+
+
+def _failed(cell: Planned) -> bool:
+    failures = [future.result().failure for future in cell.futures]
+    return any(failure is not None and failure.what != "unsupported" for failure in failures)
+
+
+def _told(cell: Planned, outcomes: list[Outcome]) -> str:
+    """One line on a finished cell."""
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    how = "from the store" if all(outcome.cached for outcome in outcomes) else f"{seconds:.1f} s"
+    failure = next((outcome.failure for outcome in outcomes if outcome.failure), None)
+    ended = f" {failure.what}: {failure.reason[:120]}" if failure else ""
+    again = "".join(f" after {reason}" for outcome in outcomes for reason in outcome.retried)
+    return f"{cell.id} {how}{ended}{again}"

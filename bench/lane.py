@@ -1,0 +1,161 @@
+"""One worker process that computes cells one after another, stays warm, and is replaced when it dies.
+
+A pool of one process each, rather than one of all: where a worker dies before it has said what it works on, pebble
+calls its whole pool broken, and every cell in flight would go with it.
+"""
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
+from pathlib import Path
+
+from pebble import ProcessExpired, ProcessPool
+
+from bench.measure.child import ended
+from bench.quiet import send_output_to
+from bench.work import Outcome, Task, failure, last_line
+
+_TICK_SECONDS = 0.2
+_ORPHAN_SECONDS = 1.0
+
+
+class Stopped(Exception):
+    """The run was stopped while a cell was computed, or before."""
+
+
+class Lane:
+    """A place where one cell at a time is computed.
+
+    Workers are spawned, not forked: a forked child of a process with threads can hang in native code.
+
+    Args:
+        logs: folder of its own, for what its workers print outside of cells, one file a worker.
+        compute: what a worker does with a task.
+    """
+
+    def __init__(self, logs: Path, compute: Callable[[Task], Outcome]) -> None:
+        self._logs = logs
+        self._compute = compute
+        self._lock = threading.Lock()
+        self._pool: ProcessPool | None = None
+        self._before = 0
+        self._running: Future[Outcome] | None = None
+        self._stopped = False
+
+    def run(self, task: Task, timeout: float) -> Outcome:
+        """Compute a cell; an outcome too where the worker crashed, hung or left.
+
+        Raises:
+            Stopped: :meth:`stop` was called.
+        """
+        with self._lock:
+            if self._stopped:
+                raise Stopped
+            task.log.unlink(missing_ok=True)  # what is told of a crash is its own last output
+            try:
+                self._running = self._started().schedule(self._compute, args=[task], timeout=timeout)
+            except (OSError, RuntimeError) as error:  # no process can be started: no memory, no descriptors
+                return self._afresh(_crash(task, f"no worker process could be started ({error})", exhausted=True))
+        found = self._result(self._running, task, timeout)
+        # A process that ran short of memory has lost its health, and one that died is gone.
+        return self._afresh(found) if found.exhausted or _lost(found) else found
+
+    def stop(self) -> None:
+        """Give up what is running, from any thread; the lane is of no use any more."""
+        with self._lock:
+            self._stopped = True
+            if self._running is not None:
+                self._running.cancel()
+
+    def close(self) -> None:
+        """End the worker process."""
+        if self._pool is not None:
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
+            self._pool = None
+
+    def _afresh(self, found: Outcome) -> Outcome:
+        self.close()
+        return found
+
+    def _started(self) -> ProcessPool:
+        if self._pool is not None and not self._pool.active:  # its worker was killed while it had nothing to do
+            self.close()
+        if self._pool is None:
+            self._logs.mkdir(parents=True, exist_ok=True)
+            self._before = self._workers_so_far()
+            spawn = multiprocessing.get_context("spawn")
+            self._pool = ProcessPool(max_workers=1, initializer=_enter, initargs=[self._logs], context=spawn)
+        return self._pool
+
+    def _workers_so_far(self) -> int:
+        return sum(1 for _ in self._logs.iterdir())
+
+    def _result(self, running: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
+        while not running.done():
+            wait([running], timeout=_TICK_SECONDS)
+            # A second worker in a pool of one: pebble replaces one that ended with status 0 without a word.
+            if self._workers_so_far() > self._before + 1 and not running.done():
+                wait([running], timeout=_TICK_SECONDS)
+                return running.result() if running.done() else _crash(task, "the worker process ended with status 0")
+        if running.cancelled():
+            raise Stopped
+        error = running.exception()
+        if error is None:
+            return running.result()
+        if isinstance(error, FutureTimeout):
+            reason = f"no result within {timeout:.0f} s (--cell-timeout)"
+            return Outcome(task.seed, failure=failure("timeout", _with_last_words(reason, task), task.log))
+        if isinstance(error, ProcessExpired):
+            status = error.exitcode or 0
+            return _crash(task, f"the worker process {ended(status)}", exhausted=_ran_short(status, task))
+        if type(error).__name__ == "BrokenProcessPool":
+            return _crash(task, "the worker process died before it began", exhausted=True)
+        return Outcome(task.seed, failure=failure("error", f"{type(error).__name__}: {error}", task.log))
+
+
+def _enter(logs: Path) -> None:
+    """In a worker, before its first cell.
+
+    Outside of cells native code prints too, on its way in and out. Where it dies or is ended, the log gets the line of
+    Python that it was at.
+    """
+    send_output_to(logs / f"{os.getpid()}.log")
+    faulthandler.enable(2, all_threads=False)
+    faulthandler.register(signal.SIGTERM, 2, all_threads=False, chain=True)
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A run that was killed leaves no worker behind, which would take the cores of the next one."""
+    while os.getppid() == parent:
+        time.sleep(_ORPHAN_SECONDS)
+    os._exit(1)
+
+
+def _ran_short(status: int, task: Task) -> bool:
+    """Whether memory ran out: the system kills without a word; C++ says so, and aborts."""
+    return status == -signal.SIGKILL or (status == -signal.SIGABRT and "bad_alloc" in last_line(task.log))
+
+
+def _crash(task: Task, reason: str, exhausted: bool = False) -> Outcome:
+    if exhausted and reason.endswith(signal.SIGKILL.name):
+        reason += ", as the system does where memory runs out"
+    outcome = Outcome(task.seed, failure=failure("crash", _with_last_words(reason, task), task.log))
+    return replace(outcome, exhausted=exhausted)
+
+
+def _with_last_words(reason: str, task: Task) -> str:
+    words = last_line(task.log)
+    return f"{reason}; its last output: {words[:200]}" if words else f"{reason}, with no output"
+
+
+def _lost(outcome: Outcome) -> bool:
+    return outcome.failure is not None and outcome.failure.what in ("crash", "timeout")

@@ -1,0 +1,76 @@
+"""A real Dask scheduler and real workers on this machine, each a process of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+from conftest import ROOT
+
+
+class DaskProcesses:
+    """A scheduler and as many workers as are asked for, with a store of their own.
+
+    Args:
+        folder: for files of theirs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = folder / "store"
+        self._file = folder / "scheduler.json"
+        self.processes = [self._start("scheduler", "--host", "127.0.0.1", "--port", "0")]
+        self.address = self._address()
+
+    def worker(self, *options: str, **environment: str) -> "subprocess.Popen[bytes]":
+        """One more worker."""
+        local = self.folder / f"worker{len(self.processes)}"
+        where = ["--host", "127.0.0.1", "--local-directory", str(local)]
+        process = self._start("worker", *where, "--nthreads", "1", "--no-nanny", *options, **environment)
+        self.processes.append(process)
+        return process
+
+    def _start(self, what: str, *options: str, **environment: str) -> "subprocess.Popen[bytes]":
+        log = (self.folder / f"{what}{time.monotonic_ns()}.log").open("wb")
+        usual = os.environ | {"QUANTBENCH_CACHE": str(self.store), "PYTHONPATH": str(ROOT)}
+        module = f"distributed.cli.dask_{what}"
+        command = [sys.executable, "-m", module, "--scheduler-file", str(self._file), "--no-dashboard", *options]
+        with log:
+            return subprocess.Popen(command, cwd=self.folder, env=usual | environment, stdout=log, stderr=log)
+
+    def _address(self) -> str:
+        import json
+
+        for _ in range(600):
+            with suppress(OSError, ValueError, KeyError):
+                return str(json.loads(self._file.read_text())["address"])
+            time.sleep(0.1)
+        raise AssertionError("the scheduler did not start within 60 s")
+
+    def wait_for(self, workers: int) -> None:
+        """Until so many are there."""
+        from distributed import Client
+
+        with Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(workers, timeout=60)
+
+    def stop(self) -> None:
+        """End them all."""
+        for process in reversed(self.processes):  # a worker that loses its scheduler while it ends may never end
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def cells_under_way(worker: "subprocess.Popen[bytes]") -> int:
+    """Processes that a worker has started for cells."""
+    with suppress(psutil.Error):
+        children = psutil.Process(worker.pid).children(recursive=True)
+        return sum("spawn_main" in " ".join(child.cmdline()) for child in children)
+    return 0

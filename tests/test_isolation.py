@@ -1,0 +1,77 @@
+"""Real processes that crash, hang, leave or are killed: each costs its own cell, and says what to do about it."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Done, Quantbench
+
+PLANTED = ("abort", "segfault", "exit", "leave", "hang", "killed", "killed_once", "memory_once")
+
+
+def planted_models(folder: Path) -> Path:
+    """A model folder with seed_cnn and the planted variants."""
+    for name in ("weights/seed_cnn.npz", "data/fashion_mnist.npz"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / "models" / name, folder / name)
+    model = (ROOT / "models" / "seed_cnn.py").read_text()
+    (folder / "seed_cnn.py").write_text(model + (ROOT / "tests" / "planted_variants.py").read_text())
+    return folder
+
+
+def failure(done: Done, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = done.cell(f"seed_cnn/planted_{name}")["failure"]
+    return found
+
+
+@pytest.mark.slow
+def test_each_misfortune_costs_its_own_cell_and_says_how_to_repeat_it(quantbench: Quantbench, tmp_path: Path) -> None:
+    models = planted_models(tmp_path / "models")
+    variants = ",".join([f"planted_{name}" for name in PLANTED] + ["ptq_float16"])
+    options = ["--models", "seed_cnn", "--variants", variants, "--model-dir", str(models), "--workers", "2"]
+    done = quantbench("run", *options, "--no-latency", "--cell-timeout", "60")
+    assert done.status == 3, done.output
+
+    assert failure(done, "abort")["what"] == "crash"
+    assert "died of SIGABRT; its last output: LLVM ERROR: planted in a converter" in failure(done, "abort")["reason"]
+    assert "planted_variants" not in failure(done, "abort")["log"]
+    assert "in _abort" in failure(done, "abort")["log"]  # where it was, line by line
+    assert "died of SIGSEGV" in failure(done, "segfault")["reason"]
+    assert "in evaluate" in failure(done, "segfault")["log"]
+    assert failure(done, "exit") | {"log": ""} == {"what": "error", "reason": "SystemExit: 3", "log": ""}
+    assert "the worker process ended with status 0" in failure(done, "leave")["reason"]
+    assert failure(done, "hang")["what"] == "timeout"
+    hung = "no result within 60 s (--cell-timeout); its last output: planted: waiting for ever"
+    assert failure(done, "hang")["reason"] == hung
+    assert "in _hang" in failure(done, "hang")["log"]
+
+    killed = done.cell("seed_cnn/planted_killed")
+    assert "died of SIGKILL, as the system does where memory runs out" in killed["failure"]["reason"]
+    assert "computed once more, alone" in killed["retried"][0]
+    for name, why in (("killed_once", "SIGKILL"), ("memory_once", "MemoryError")):
+        cell = done.cell(f"seed_cnn/planted_{name}")
+        assert "failure" not in cell
+        assert why in cell["retried"][0]
+        assert f"seed_cnn/planted_{name}: " in " ".join(done.report()["notes"])
+    assert done.cell("seed_cnn/ptq_float16")["verdict"] == "pass"
+    assert done.cell("seed_cnn/float32").get("failure") is None
+
+    command = "quantbench run --models seed_cnn --variants planted_abort --no-cache --model-dir"
+    assert f"{command} {models} --cell-timeout 60.0" in done.output
+    text = (done.reports / "latest" / "report.md").read_text()
+    assert "died of SIGABRT; its last output: LLVM ERROR: planted in a converter" in text
+
+
+def test_what_native_code_prints_is_in_the_log_of_its_cell(quantbench: Quantbench) -> None:
+    done = quantbench(
+        *["run", "--models", "seed_cnn", "--variants", "ptq_static_wi8_ai8", "--no-latency", "--no-cache", "-s"]
+    )
+    for noise in ("INFO: ", "WARNING: All log messages", "fully_quantize", "TensorFlow Lite", "E0000", "I0000"):
+        assert noise not in done.output
+    logs = done.reports / "latest" / "logs"
+    told = (logs / "seed_cnn.ptq_static_wi8_ai8.0.log").read_text()
+    assert "fully_quantize" in told
+    assert "XNNPACK" in told
+    assert json.loads((done.reports / "latest" / "report.json").read_text())["state"] == "complete"

@@ -1,0 +1,100 @@
+"""How far a run is: a bar on a real (pseudo-)terminal, lines where there is none, and the time left."""
+
+import os
+import pty
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, THREE_VARIANTS, command
+
+from bench import progress
+from bench.progress import Bar, Counts, Durations, Lines, seconds_left
+
+
+def read_all(terminal: int) -> str:
+    """Everything that was sent to a terminal, until nobody holds its other end any more."""
+    shown = b""
+    with suppress(OSError):
+        while part := os.read(terminal, 65536):
+            shown += part
+    os.close(terminal)
+    return shown.decode(errors="replace")
+
+
+def on_a_terminal(arguments: list[str], store: Path, **environment: str) -> tuple[int, str]:
+    """Exit status and everything that a command sent to a terminal."""
+    ours, theirs = pty.openpty()
+    usual = os.environ | {"QUANTBENCH_CACHE": str(store), "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    process = subprocess.Popen(
+        command(*arguments), cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env=usual | environment
+    )
+    os.close(theirs)
+    shown = read_all(ours)
+    return process.wait(timeout=60), shown
+
+
+def test_a_terminal_gets_a_bar_and_none_of_pytests_letters(tmp_path: Path, store: Path) -> None:
+    arguments = ["run", "--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", "--no-cache"]
+    status, shown = on_a_terminal([*arguments, "--report-dir", str(tmp_path)], store)
+    assert status == 0, shown
+    assert "cells" in shown
+    assert "0/3" in shown
+    assert "running" in shown
+    assert "3/3" in shown
+    assert "\x1b[1A" in shown or "\x1b[2K" in shown  # it was drawn over and taken away
+    assert "[1/3]" not in shown  # the line of where there is no terminal
+    assert "test_accuracy.py" not in shown
+    assert "GREEN (3 cells" in shown
+    assert "INFO: " not in shown
+    assert "WARNING: All log messages" not in shown
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(tmp_path: Path, store: Path) -> None:
+    arguments = ["run", "--models", "seed_cnn", "--variants", "float32", "--no-latency", "--report-dir", str(tmp_path)]
+    status, shown = on_a_terminal(arguments, store, TERM="dumb")
+    assert status == 0, shown
+    assert "[1/1] seed_cnn/float32" in shown
+
+
+def test_on_a_bar_only_failures_leave_a_line() -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as file:
+        assert progress.is_terminal(file) is (os.environ.get("TERM", "dumb") != "dumb")
+        bar = Bar(file)
+        bar.finished("m/fine 1.0 s", Counts("cells", 1, 3, 2, 0, 100.0), failed=False)
+        bar.finished("m/broken crash", Counts("cells", 2, 3, 1, 1, 40.0), failed=True)
+        bar.close()
+    shown = read_all(ours)
+    assert "m/fine" not in shown
+    assert "m/broken crash" in shown
+    assert "2 running, about 2 min left" in shown
+    assert "1 running, 1 failed, about 40 s left" in shown
+
+
+def test_lines_say_what_is_left_and_speak_up_after_a_silence() -> None:
+    said: list[str] = []
+    lines = Lines(said.append, quiet=0.0)
+    lines.finished("m/v 3.1 s", Counts("cells", 1, 4, 2, 0, 3 * 60.0), failed=False)
+    lines.show(Counts("cells", 1, 4, 2, 1, 100.0))
+    assert said == ["[1/4] m/v 3.1 s (about 3 min left)", "cells: 1 of 4 done, 2 running, 1 failed, about 2 min left"]
+    patient = Lines(said.append)
+    patient.show(Counts("cells", 1, 4))
+    assert len(said) == 2
+
+
+def test_the_time_left_comes_from_what_cells_took_before(tmp_path: Path) -> None:
+    before = Durations(tmp_path)
+    before.note("m/a", 30.0)
+    before.note("m/b", 10.0)
+    before.save()
+    durations = Durations(tmp_path)
+    assert durations.expected("m/a", None) == 30.0
+    assert durations.usual(["m/a", "m/b", "m/new"]) == 20.0
+    assert durations.expected("m/new", 20.0) == 20.0
+    assert durations.usual(["m/new"]) is None
+    assert seconds_left({"m/a": 30.0, "m/b": 10.0}, {"m/a": 10.0}, workers=2) == pytest.approx(20.0)
+    assert seconds_left({"m/a": 30.0, "m/new": None}, {}, workers=2) is None
+    (tmp_path / ".durations.json").write_text("[1, 2")
+    assert Durations(tmp_path).expected("m/a", None) is None
