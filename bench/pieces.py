@@ -32,7 +32,11 @@ class Piece:
     @cached_property
     def day(self) -> datetime.date:
         """By which exceptions held in it."""
-        return datetime.datetime.fromisoformat(self.report.started).date()
+        started = self.report.started
+        try:
+            return datetime.datetime.fromisoformat(started).date()
+        except ValueError:
+            raise BadInput(f"{self.name}: field 'started': expected a time in ISO 8601, found {started!r}") from None
 
     def arrays(self, model: str) -> dict[str, Array]:
         """Predictions of a model, by variant; empty where there is no file."""
@@ -44,7 +48,7 @@ class Piece:
     def machines(self) -> list[str]:
         """Its machine class with each number of threads that it timed with."""
         here = self.report.environment
-        counts = thread_counts(self.shard.options["threads"], here.cores)
+        counts = thread_counts(self.shard.options.get("threads", "1"), here.cores)
         return [environment.with_threads(here.machine_class, count) for count in counts]
 
 
@@ -85,6 +89,7 @@ def _read(path: Path) -> Piece:
             f"{piece.name}: field 'state': the run is {report.state}; run it again: quantbench run --shard "
             f"{report.shard.index}/{report.shard.of}"
         )
+    _ = piece.day, piece.machines()  # a report that tells neither is refused here, before anything is written
     return piece
 
 

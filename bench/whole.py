@@ -122,7 +122,7 @@ class Whole:
             for judged in cell.judgements
             if _shares_budget(judged) and judged.kind is Kind.ACCURACY and judged.p_value is not None
         }
-        budget = float(self.pieces[0].shard.options["false_alarms"])
+        budget = self.pieces[0].report.false_alarms.budget
         timed = self._timed_ones()
         red_at = gate.holm(moved, budget, timed)
         alarms = gate.share(budget, len(moved) + timed)

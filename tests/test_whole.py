@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import GPU_VARIABLES, ROOT, command, edit
-from made_up_runs import environment
+from made_up_runs import cell, environment, measured, report
 
+from bench import gate
 from bench.errors import BadInput
 from bench.history import read_history
 from bench.options import RunOptions
+from bench.pieces import Piece
+from bench.records import Cell, Judgement, Kind, Shard, Verdict, worst
 from bench.reference import load_models
-from bench.whole import merge, together
+from bench.whole import Whole, merge, together
 
 VARIANTS = "ptq_float16,ptq_static_wi8_ai8,ptq_dynamic_wi8_afp32,aeq_static_wi8_ai8,ptq_static_wi8_ai16"
+STARTED = "2026-01-01T00:00:00+00:00"
 LOST = {"ptq_float16": 9, "ptq_static_wi8_ai8": 8, "aeq_static_wi8_ai8": 5}  # answers that were right
 EVENLY, HOLM = 0.01 / 6, 0.01 / 3  # what the first is red at among six judgements, or among the three that moved
 
@@ -166,6 +170,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         lambda d: d["shard"]["split"].update({"seed_cnn/ptq_float16": 9}),
         "give every shard the same --shard-durations",
     ),
+    "time": (lambda d: d.update(started="yesterday"), "'started': expected a time in ISO 8601, found 'yesterday'"),
     "interrupted": (lambda d: d.update(state="interrupted"), "the run is interrupted; run it again: .*--shard 3/3"),
     "killed": (lambda d: d.update(state="running"), "the run is running; run it again"),
     "a cell less": (_drop_a_cell, "cell seed_cnn/.* is missing"),
@@ -307,16 +312,16 @@ def test_latency_of_shards_is_judged_by_the_share_of_the_whole_run(tmp_path: Pat
     folders = ["--baseline-dir", str(baselines)]
     first = _quantbench(store, "run", *common, *folders, "--report-dir", str(tmp_path / "first"))
     assert first.returncode == 0, first.stdout
-    report = _report(tmp_path / "first" / "latest")
-    machine = report["environment"]["machine_class"]
+    first_report = _report(tmp_path / "first" / "latest")
+    machine = first_report["environment"]["machine_class"]
 
     def faster(data: dict[str, Any]) -> None:
         """A baseline of half the time, so that each of them is now slower, and measured a second time."""
-        for cell in report["cells"]:
-            if cell["variant"] in variants:
-                accepted = data["cells"][cell["variant"]]["measurements"]["score"]["accepted"]
-                values = [0.5 * value for value in cell["measurements"]["latency_ratio"]["values"]]
-                data["cells"][cell["variant"]]["latency"][machine] = {
+        for found in first_report["cells"]:
+            if found["variant"] in variants:
+                accepted = data["cells"][found["variant"]]["measurements"]["score"]["accepted"]
+                values = [0.5 * value for value in found["measurements"]["latency_ratio"]["values"]]
+                data["cells"][found["variant"]]["latency"][machine] = {
                     "value": float(np.mean(values)),
                     "unit": "ratio to float32",
                     "n": len(values),
@@ -340,13 +345,47 @@ def test_latency_of_shards_is_judged_by_the_share_of_the_whole_run(tmp_path: Pat
     merged = _report(tmp_path / "merged" / "latest")
     assert merged["false_alarms"]["judgements"] == 2
     shards = {cell["id"]: cell for path in paths for cell in _report(path)["cells"] if cell["selected"]}
-    for cell in merged["cells"]:
-        if not cell["selected"]:
+    for found in merged["cells"]:
+        if not found["selected"]:
             continue
-        [judged] = cell["judgements"]
-        [before] = shards[cell["id"]]["judgements"]
+        [judged] = found["judgements"]
+        [before] = shards[found["id"]]["judgements"]
         assert judged["verdict"] == "regressed"
         assert "measured twice" in judged["message"]
         for name in ("value", "change", "p_value", "measured", "tolerance"):
             assert judged[name] == pytest.approx(before[name])
-        assert cell["alone_seconds"] > 0
+        assert found["alone_seconds"] > 0
+
+
+def _timed(model: str, at_work: float, *judgements: Judgement) -> Cell:
+    """A float control that was timed with two threads."""
+    found = {
+        "threads_at_work_2_threads": measured(at_work, "threads"),
+        "control_to_yardstick_2_threads": measured(2.0, "ratio to yardstick", [2.0, 2.0, 2.1]),
+    }
+    fields = {"id": f"{model}/float32", "model": model, "variant": "float32", "measurements": found}
+    verdicts = {Kind.LATENCY: worst([one.verdict for one in judgements])}
+    return cell("float32").model_copy(update={**fields, "judgements": list(judgements), "verdicts": verdicts})
+
+
+@pytest.mark.parametrize(("elsewhere", "verdict"), [(1.9, Verdict.UNJUDGED), (1.0, Verdict.ERROR)])
+def test_one_thread_at_work_is_no_fault_where_another_shard_saw_several(elsewhere: float, verdict: Verdict) -> None:
+    subject = gate.Subject("seed_cnn", "float32", "run")
+    error = gate.threads(subject, 2, measured(1.0, "threads"))
+    assert error is not None
+    latency = gate.latency(subject, "control_to_yardstick_2_threads", measured(2.0), None, "A", 0.01, threads=2)
+    split = {"seed_cnn/float32": 1, "ds_cnn/float32": 2}
+    options = {"threads": "1,2"}
+    pieces = []
+    for index, one in enumerate(
+        [_timed("seed_cnn", 1.0, error, latency), _timed("ds_cnn", elsewhere, latency)], start=1
+    ):
+        shard = Shard(index=index, of=2, split=split, options=options, baselines={}, folder="there")
+        pieces.append(Piece(Path(f"shard-{index}"), report([one], shard=shard, data_sha256={}, started=STARTED), shard))
+    chosen = RunOptions()
+    whole = Whole(pieces, load_models(chosen.model_dir), chosen, Path("here")).report()
+    [_, judged] = whole.cells
+    assert (judged.id, judged.verdict) == ("seed_cnn/float32", verdict)
+    kept = ["control_to_yardstick_2_threads"] if verdict is Verdict.UNJUDGED else ["threads_at_work"]
+    assert [found.measurement for found in judged.judgements] == kept
+    assert whole.exit_status == (0 if verdict is Verdict.UNJUDGED else 3)
