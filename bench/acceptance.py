@@ -91,6 +91,12 @@ def check_report(report: Report, path: Path, only: set[str] | None = None) -> No
         raise BadInput(f"{path}: field 'state': the run is {report.state}; only a complete run may become a baseline")
     if report.trained_from_scratch:
         raise BadInput(f"{path}: the run trained its own float weights (--train); baselines belong to the pinned ones")
+    classes = {part.environment.machine_class for part in report.shards}
+    if len(classes) > 1:
+        raise BadInput(
+            f"{path}: field 'shards': they ran on {len(classes)} classes of machine, and a baseline belongs to one; "
+            "accept the shards' own run folders, one after the other"
+        )
     for cell in report.cells:
         if _unmeasured(cell) and (only is None or cell.id in only):
             raise BadInput(f"{path}: cell {cell.id} could not be measured; repair it and run again")

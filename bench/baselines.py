@@ -42,6 +42,12 @@ def json_path(folder: Path, model: str) -> Path:
     return folder / f"{model}.json"
 
 
+def fingerprint(folder: Path, model: str) -> str:
+    """Hash of a model's accepted values, their predictions' included; empty where there are none."""
+    path = json_path(folder, model)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
 def load(folder: Path, model: ReferenceModel) -> Baseline:
     """Read and check a model's baseline; an empty one where there is no file.
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import __version__, cli_ab, cli_amend, cli_compare
+from bench import __version__, cli_ab, cli_amend, cli_compare, cli_report
 from bench.errors import BadInput, Exit
 from bench.options import PACKAGE, RunOptions, flag
 
@@ -26,6 +26,7 @@ for _command in (cli_amend.check, cli_amend.loosen, cli_amend.xfail):
 app.command()(cli_compare.compare)
 app.command()(cli_compare.history)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(cli_ab.ab)
+app.command()(cli_report.report)
 
 _DEFAULTS = RunOptions()
 ModelDir = Annotated[Path, typer.Option(help="folder of model files")]
@@ -216,43 +217,6 @@ def schema(record: Annotated[str, typer.Argument(help="report or baseline")] = "
     if record not in known:
         raise BadInput(f"schema: expected one of {', '.join(known)}, found {record!r}")
     typer.echo(json.dumps(records.schema(known[record]), indent=1, sort_keys=True))
-
-
-@app.command()
-def report(
-    run: Run = LATEST,
-    html: Annotated[Path | None, typer.Option(help="write the page here instead: one file, for a browser")] = None,
-    model_dir: ModelDir = _DEFAULTS.model_dir,
-) -> None:
-    """Print a run's report as Markdown, made again from its JSON, or write it as a page.
-
-    Example: quantbench report reports/latest --html report.html
-    """
-    from bench.report.folder import read
-    from bench.report.markdown import render
-
-    if html is not None:
-        _page(run, html, model_dir)
-        return
-    typer.echo(render(read(run)[0]), nl=False)
-
-
-def _page(run: Path, file: Path, model_dir: Path) -> None:
-    from bench.reference import load_models
-    from bench.report.folder import read
-    from bench.report.html import write
-
-    loaded, folder = read(run)
-    try:
-        models = load_models(model_dir)
-    except BadInput as error:
-        models = {}
-        typer.echo(f"no pictures: {error}", err=True)
-    try:
-        write(file, loaded, folder, models)
-    except OSError as error:
-        raise BadInput(f"--html: cannot write {file}: {error.strerror}; give another file") from None
-    typer.echo(f"page: {file}")
 
 
 @app.command()

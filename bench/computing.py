@@ -13,12 +13,19 @@ from bench.progress import Counts, Durations, Progress, seconds_left
 from bench.records import Kind
 from bench.reference import ReferenceModel
 from bench.store import Store
-from bench.variants import Variant
+from bench.variants import FLOAT_CONTROL, VARIANTS, Variant
 from bench.work import Outcome, Task, from_store
 
 CellId = str
 _TICK_SECONDS = 0.2
 _GUESS_SECONDS = 1.0
+
+
+def controls(variant: Variant) -> set[str]:
+    """What a variant is compared with, what that is compared with, and so on; the float control always."""
+    if variant.control is None:
+        return {FLOAT_CONTROL}
+    return {variant.control} | controls(VARIANTS[variant.control])
 
 
 @dataclass
@@ -37,6 +44,11 @@ class Planned:
     def id(self) -> CellId:
         """The cell's key."""
         return f"{self.model.name}/{self.variant.name}"
+
+    @property
+    def needs(self) -> frozenset[CellId]:
+        """Its controls, besides itself."""
+        return frozenset(f"{self.model.name}/{name}" for name in controls(self.variant) - {self.variant.name})
 
     @property
     def finished(self) -> bool:

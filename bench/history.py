@@ -156,6 +156,10 @@ def read_history(folder: Path, last: int = 0) -> History:
         except BadInput as error:
             skipped.append(Skipped(path.name, str(error).removeprefix(f"{report}: ")))
             continue
+        if runs[-1].shard:
+            skipped.append(Skipped(path.name, f"shard {runs[-1].shard} of a run, not the whole of it"))
+            runs.pop()
+            continue
         key = (runs[-1].run, runs[-1].started)
         if key in seen:
             runs.pop()

@@ -47,6 +47,10 @@ class RunOptions:
     false_alarms: float = _option(
         0.01, "false-alarm budget of the whole run: the chance of any red where nothing changed"
     )
+    shard: str = _option("", "measure one part of the run, e.g. 2/6; quantbench report makes one report of all parts")
+    shard_durations: str = _option(
+        "", "run folder, or its report.json, that tells how long each cell takes; for --shard"
+    )
     update_baselines: str = _option(
         "", "accept this run's values with the reason given here; the run still ends as it was judged"
     )
@@ -55,6 +59,11 @@ class RunOptions:
 def flag(name: str) -> str:
     """``no_cache`` -> ``--no-cache``."""
     return "--" + name.replace("_", "-")
+
+
+def run_argument(folder: Path, options: RunOptions) -> str:
+    """A run as the commands of its report name it, with the folders that it took from the user."""
+    return " ".join([shlex.quote(str(folder)), *given(options, "model_dir", "baseline_dir")])
 
 
 def from_mapping(values: dict[str, Any]) -> RunOptions:

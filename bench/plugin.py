@@ -111,14 +111,46 @@ def _kind_of(item: pytest.Item) -> Kind | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is measured alone comes last, after everything has been computed."""
     session = config.stash.get(SESSION, None)
-    left_out = _left_out(session, config, items) if session is not None else set()
-    gone = [item for item in items if _kind_of(item) in left_out]
-    if gone:
-        items[:] = [item for item in items if _kind_of(item) not in left_out]
-        config.hook.pytest_deselected(items=gone)
+    if session is not None:
+        left_out = _left_out(session, config, items)
+        _leave_out(config, items, [item for item in items if _kind_of(item) in left_out])
+        _leave_out(config, items, _of_other_shards(session, config, items))
     items.sort(
         key=lambda item: [None, Kind.GPU, Kind.LATENCY].index(kind if (kind := _kind_of(item)) in ALONE else None)
     )
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], gone: list[pytest.Item]) -> None:
+    if gone:
+        left = set(gone)
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=gone)
+
+
+def _of_other_shards(session: Session, config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
+    if not session.options.shard:
+        return []
+    try:
+        mine = session.of_this_shard(_wanted(config, items))
+    except BadInput as error:
+        raise pytest.UsageError(str(error)) from None
+    return [item for item in items if (cell := _cell_of(item)) is not None and cell not in mine]
+
+
+def _cell_of(item: pytest.Item) -> str | None:
+    if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "cell" in item.callspec.params:
+        return str(item.callspec.params["cell"])
+    return None
+
+
+def _wanted(config: pytest.Config, items: list[pytest.Item]) -> dict[str, set[Kind]]:
+    """Cell -> what is to be measured of it."""
+    wanted: dict[str, set[Kind]] = {}
+    for item in items:
+        cell, kind = _cell_of(item), _kind_of(item)
+        if cell is not None and kind is not None and _will_run(config, kind):
+            wanted.setdefault(cell, set()).add(kind)
+    return wanted
 
 
 def _left_out(session: Session, config: pytest.Config, items: list[pytest.Item]) -> set[Kind | None]:
@@ -140,15 +172,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     run = config.stash.get(SESSION, None)
     if run is None or config.option.collectonly or not session.items:
         return
-    wanted: dict[str, set[Kind]] = {}
-    for item in session.items:
-        kind = _kind_of(item)
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and kind and _will_run(config, kind):
-            wanted.setdefault(str(item.callspec.params["cell"]), set()).add(kind)
     run.selection = _selection(config)
     run.progress = _bar(config) or run.progress
     try:
-        run.plan(wanted)
+        run.plan(_wanted(config, session.items))
     except NothingSelected:
         session.items.clear()
     except BadInput as error:

@@ -23,7 +23,7 @@ from pydantic import (
 
 from bench.errors import BadInput
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 
 
 class Verdict(StrEnum):
@@ -202,6 +202,7 @@ class Judgement(Record):
         tolerance: the largest change that passes, in ``unit``.
         p_value: probability of so large a change by chance alone, where chance can move it.
         detectable: the smallest change, in ``unit``, that this judgement would have called red.
+        measured: how often it was measured apart, where one measurement does not make it red (latency).
         message: one sentence with both numbers.
         action: what to do next; empty where there is nothing to do.
     """
@@ -228,6 +229,7 @@ class Judgement(Record):
     tolerance: float | None = None
     p_value: float | None = None
     detectable: float | None = None
+    measured: int | None = None
     message: str
     action: str = ""
 
@@ -278,6 +280,9 @@ class Cell(Record):
     selected: bool = Field(default=True, description="False for a control that a selection brought along")
     cached: bool = False
     seconds: float = 0.0
+    alone_seconds: float | None = Field(
+        default=None, description="that nothing else of the run was done in, for this cell was timed or on the GPU"
+    )
     artifact_sha256: str | None = None
     predictions_sha256: str | None = None
     measurements: dict[str, Measurement] = Field(default_factory=dict)
@@ -368,6 +373,35 @@ class FalseAlarms(Record):
     share: float
 
 
+class Shard(Record):
+    """Which part of a run a report is of, and what the parts have to have in common to make one run.
+
+    Attributes:
+        index, of: as in ``--shard index/of``; the first is 1.
+        split: every selected cell of the whole run -> the shard that measures it.
+        options: of the whole run, by name.
+        baselines: model -> hash of the baseline that it is judged by; empty where there is none.
+        folder: the run folder, as the commands in this report name it.
+    """
+
+    index: int = Field(ge=1)
+    of: int = Field(ge=1)
+    split: dict[str, int]
+    options: dict[str, str]
+    baselines: dict[str, str]
+    folder: str
+
+
+class Part(Record):
+    """A shard of a run whose report was made out of several: where and when it ran."""
+
+    index: int
+    run: str
+    started: str
+    seconds: float
+    environment: Environment
+
+
 class Report(Record):
     """A run, whole or partial."""
 
@@ -384,6 +418,8 @@ class Report(Record):
     false_alarms: FalseAlarms
     data_sha256: dict[str, str] = Field(default_factory=dict, description="model -> hash of its data pack")
     notes: list[str] = Field(default_factory=list)
+    shard: Shard | None = Field(default=None, description="where this is a part of a run; its verdicts are provisional")
+    shards: list[Part] = Field(default_factory=list, description="what this was made out of, where it was")
     cells: list[Cell]
 
     @model_validator(mode="after")

@@ -8,27 +8,40 @@ import hashlib
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from bench import acceptance, baselines, cluster, devices, environment, gate, measured
+from bench import acceptance, baselines, cluster, devices, environment, gate, measured, shards
 from bench.cluster_executor import ClusterExecutor
 from bench.computing import CellId, Computing, Planned
 from bench.datasets import Array
 from bench.errors import BadInput, Exit, NothingSelected
 from bench.executor import Executor, LocalExecutor
 from bench.measure import behaviour, gpu, latency, memory
-from bench.options import RunOptions, check, given
+from bench.options import RunOptions, check, given, run_argument
 from bench.progress import Counts, Lines, Progress
 from bench.quiet import native_output_to
-from bench.records import Cell, Device, Evidence, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
+from bench.records import (
+    Cell,
+    Device,
+    Evidence,
+    FalseAlarms,
+    Judgement,
+    Kind,
+    Measurement,
+    Report,
+    Shard,
+    worst,
+)
 from bench.reference import ReferenceModel, load_models, pick
 from bench.report.folder import RunFolder
+from bench.scores import Scored
 from bench.standing import Standing, standing
 from bench.store import Store, default_root
 from bench.timing import Timing
-from bench.variants import FLOAT_CONTROL, VARIANTS, Variant
+from bench.variants import FLOAT_CONTROL, VARIANTS
 from bench.work import Outcome
 
 _SAVE_SECONDS = 1.0
@@ -67,6 +80,10 @@ class Session:
         self.model_names = pick(options.models, self.models, "--models")
         self.variant_names = pick(options.variants, VARIANTS, "--variants")
         check(options)
+        self._shard_of = shards.parse(options.shard) if options.shard else None
+        self._known_durations = shards.recorded(Path(options.shard_durations)) if options.shard_durations else {}
+        if options.shard and options.update_baselines:
+            raise BadInput("--update-baselines: a shard is a part of a run; accept the report that all shards make")
         for name in self.model_names:
             if options.train and len(self.models[name].seed_scores) < 2:
                 file = self.models[name].file
@@ -77,10 +94,13 @@ class Session:
         self._environment = environment.collect() if self._cluster is None else self._cluster.environment
         self.baselines = {name: self._standing(name) for name in self.model_names}
         self._planned: dict[CellId, Planned] = {}
+        self._whole: dict[CellId, Planned] = {}
+        self._split: dict[CellId, int] = {}
         self._computing: Computing | None = None
         self._judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
         self._timing = Timing(options, self.say, self._cluster.call if self._cluster else None)
         self._on_gpu: dict[CellId, gpu.OnGpu] = {}
+        self._alone_seconds: dict[CellId, float] = {}
         self._behaviours: dict[CellId, dict[str, Measurement]] = {}
         self._red_at: dict[CellId, float] | None = None
         self._partial = False
@@ -113,6 +133,28 @@ class Session:
         """Every cell that ``--models`` and ``--variants`` leave, models in order, controls first."""
         return [f"{model}/{variant}" for model in self.model_names for variant in self.variant_names]
 
+    def of_this_shard(self, wanted: dict[CellId, set[Kind]]) -> set[CellId]:
+        """The cells that this machine measures: all that are wanted, or those of ``--shard``.
+
+        Raises:
+            BadInput: more shards than cells.
+        """
+        if self._shard_of is None or not wanted:
+            return set(wanted)
+        index, of = self._shard_of
+        self._whole = self._with_controls(wanted)
+        timed = {cell.id for cell in self._whole.values() if cell.kinds & ALONE}
+        seeds = {cell.id: len(cell.seeds) if cell.variant.trained else 0 for cell in self._whole.values()}
+        expected = shards.durations(seeds, timed, self._known_durations)
+        works = {
+            cell.id: shards.Work((cell.model.name, cell.variant.trained), expected[cell.id], cell.needs)
+            for cell in self._whole.values()
+            if cell.selected
+        }
+        controls = {cell_id: one.made for cell_id, one in expected.items()}
+        self._split = shards.split(works, controls, of)
+        return {cell_id for cell_id, home in self._split.items() if home == index}
+
     def plan(self, wanted: dict[CellId, set[Kind]]) -> None:
         """Fix the cells of this run, with the controls that they need, and start computing.
 
@@ -127,22 +169,28 @@ class Session:
         self.folder = RunFolder.create(self.options.report_dir)
         self._store = Store(self.folder.path / "store" if self.options.no_cache else default_root())
         self._damaged_before = len(self._store.damaged())
-        for cell_id, kinds in wanted.items():
-            self._add(cell_id, kinds, selected=True)
-        for planned in list(self._planned.values()):
-            for control in _controls(planned.variant) - {planned.variant.name}:
-                cell_id = f"{planned.model.name}/{control}"
-                if cell_id not in self._planned:
-                    self._add(cell_id, planned.kinds - ALONE, selected=False)
+        self._planned = self._with_controls(wanted)
+        self._whole = self._whole or self._planned
+        for cell in self._planned.values():
+            if not cell.selected:
+                cell.kinds = self._whole[cell.id].kinds - ALONE  # every shard asks the same of a control
         if any(Kind.GPU in kinds for kinds in wanted.values()):
             self.look_for_gpu()
-        order = {name: i for i, name in enumerate(VARIANTS)}
-        by_name = sorted(self._planned.values(), key=lambda cell: (cell.model.name, order[cell.variant.name]))
-        self._planned = {cell.id: cell for cell in by_name}
         self._computing = Computing(
             self.options, list(self._planned.values()), self._store, self._logs, self.progress, self._make_executor
         )
         self._computing.submit()
+
+    def _with_controls(self, wanted: dict[CellId, set[Kind]]) -> dict[CellId, Planned]:
+        """What is wanted and the controls that it needs, by model and in the order of the variants."""
+        found = {cell_id: self._planned_cell(cell_id, kinds, selected=True) for cell_id, kinds in wanted.items()}
+        for cell in list(found.values()):
+            for cell_id in cell.needs:
+                if cell_id not in found:
+                    found[cell_id] = self._planned_cell(cell_id, cell.kinds - ALONE, selected=False)
+        order = {name: i for i, name in enumerate(VARIANTS)}
+        by_name = sorted(found.values(), key=lambda cell: (cell.model.name, order[cell.variant.name]))
+        return {cell.id: cell for cell in by_name}
 
     def look_for_gpu(self) -> devices.Found:
         """The GPUs of this machine; the report's environment names the one that is measured, or says why none is."""
@@ -155,10 +203,10 @@ class Session:
         """Whether there is anything to run and report."""
         return bool(self._planned)
 
-    def _add(self, cell_id: CellId, kinds: set[Kind], selected: bool) -> None:
+    def _planned_cell(self, cell_id: CellId, kinds: set[Kind], selected: bool) -> Planned:
         model, variant = cell_id.split("/")
         seeds = list(range(self.options.seeds)) if VARIANTS[variant].trained else [0]
-        self._planned[cell_id] = Planned(self.models[model], VARIANTS[variant], set(kinds), selected, seeds)
+        return Planned(self.models[model], VARIANTS[variant], set(kinds), selected, seeds)
 
     def say(self, line: str) -> None:
         """Tell one line that stays."""
@@ -185,13 +233,18 @@ class Session:
         return self._computing.outcomes(self._planned[cell_id])
 
     def false_alarms(self) -> FalseAlarms:
-        """The budget, and how many judgements share it: those that chance has moved; until all are known, may move."""
+        """The budget, and how many judgements share it: those that chance has moved; until all are known, may move.
+
+        A shard knows its own only, so to it all of the whole run may move: what is red there is red in the whole run.
+        """
+        if self._shard_of is not None:
+            return self._even()
         return gate.share(self.options.false_alarms, len(self._moved_or_may()) + self._timed_ones())
 
-    def _even_share(self) -> float:
-        """What every judgement could count on if chance had moved them all."""
-        scores = sum(Kind.ACCURACY in cell.kinds for cell in self._planned.values())
-        return gate.share(self.options.false_alarms, scores + self._timed_ones()).share
+    def _even(self) -> FalseAlarms:
+        """What every judgement of the whole run could count on if chance had moved them all."""
+        scores = sum(Kind.ACCURACY in cell.kinds for cell in self._whole.values())
+        return gate.share(self.options.false_alarms, scores + self._timed_ones())
 
     def _moved_or_may(self) -> Collection[CellId]:
         if self._red_at is not None:
@@ -199,15 +252,15 @@ class Session:
         return [cell.id for cell in self._planned.values() if Kind.ACCURACY in cell.kinds]
 
     def _timed_ones(self) -> int:
-        """Latency judgements of this run: of cells that have a latency baseline of its machine classes."""
-        here = self._environment.machine_class
-        machines = [environment.with_threads(here, threads) for threads in self._timing.threads]
-        accepted = [
-            self.baselines[cell.model.name].cell(cell.variant.name)
-            for cell in self._planned.values()
-            if Kind.LATENCY in cell.kinds
-        ]
-        return sum(machine in known.latency for known in accepted if known is not None for machine in machines)
+        """Latency judgements of the whole run: of cells that have a latency baseline of its machine classes."""
+        return gate.timed_ones(
+            [
+                self.baselines[cell.model.name].cell(cell.variant.name)
+                for cell in self._whole.values()
+                if Kind.LATENCY in cell.kinds
+            ],
+            [environment.with_threads(self._environment.machine_class, count) for count in self._timing.threads],
+        )
 
     def _holm(self) -> dict[CellId, float]:
         """What p-value each score that chance has moved is red at; waits for all scores of the run."""
@@ -219,7 +272,10 @@ class Session:
             found = {cell.id: self._score_judgement(cell, self.options.false_alarms).p_value for cell in cells}
             moved = {cell_id: p_value for cell_id, p_value in found.items() if p_value is not None}
             unfinished = len(self._planned) - len(cells) if self._partial else 0
-            self._red_at = gate.holm(moved, self.options.false_alarms, self._timed_ones() + unfinished)
+            if self._shard_of is not None:
+                self._red_at = dict.fromkeys(moved, self._even().share)
+            else:
+                self._red_at = gate.holm(moved, self.options.false_alarms, self._timed_ones() + unfinished)
         return self._red_at
 
     def judge(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
@@ -265,22 +321,19 @@ class Session:
         return self._judge_latency(cell, outcomes)
 
     def _subject(self, cell: Planned) -> gate.Subject:
-        run = " ".join([shlex.quote(str(self.folder.path)), *given(self.options, "model_dir", "baseline_dir")])
         again = given(self.options, "model_dir", "baseline_dir", "train", "seeds", "cell_timeout")
+        run = run_argument(self.folder.path, self.options)
         return gate.Subject(cell.model.name, cell.variant.name, run, " ".join(again))
 
     def _judge_accuracy(self, cell: Planned, outcomes: list[Outcome]) -> list[Judgement]:
         subject, metric = self._subject(cell), cell.model.metric
         baseline = self.baselines[cell.model.name]
         score = self._measurements(cell, outcomes).get("score")
-        judgements = [self._score_judgement(cell, self._even_share())]
+        scored = self._scored(cell, outcomes)
+        judgements = [scored.judge(self._even().share)]
         if judgements[0].p_value is not None:
-            judgements = [self._score_judgement(cell, self._holm()[cell.id])]
-        if judgements[0].verdict in (Verdict.REGRESSED, Verdict.WARN, Verdict.IMPROVED):
-            accepted = baseline.cell(cell.variant.name)
-            why = gate.origin(accepted, outcomes[0].artifact_sha256, _reference_sha256(outcomes[0]))
-            message = f"{judgements[0].message}; {why}" if why else judgements[0].message
-            judgements[0] = judgements[0].model_copy(update={"message": message})
+            judgements = [scored.judge(self._holm()[cell.id])]
+        judgements[0] = scored.with_origin(judgements[0])
         found = self._measurements(cell, outcomes)
         if "float_agreement" in found:
             judgements.append(gate.agreement(subject, found["float_agreement"]))
@@ -311,36 +364,25 @@ class Session:
     def _score_judgement(self, cell: Planned, allowed: float) -> Judgement:
         """Drift of a finished cell's score, red at a p-value of ``allowed``."""
         outcomes = [future.result() for future in cell.futures]
-        baseline = self.baselines[cell.model.name]
-        accepted = baseline.cell(cell.variant.name)
         failed = next((outcome.failure for outcome in outcomes if outcome.failure), None)
         if failed is not None:
+            accepted = self.baselines[cell.model.name].cell(cell.variant.name)
             return gate.failed(self._subject(cell), Kind.ACCURACY, failed, accepted)
+        return self._scored(cell, outcomes).judge(allowed)
+
+    def _scored(self, cell: Planned, outcomes: list[Outcome]) -> Scored:
         assert outcomes[0].predictions is not None
         score = self._measurements(cell, outcomes).get("score")
-        answers = gate.Answers(score, outcomes[0].predictions, sum(outcome.nonfinite for outcome in outcomes))
-        return gate.accuracy(
+        return Scored(
             self._subject(cell),
-            cell.model.metric,
-            answers,
-            cell.model.pack().test.y,
-            accepted,
-            baseline.predictions.get(cell.variant.name),
-            allowed,
-            cell.variant.trained,
-            self._repeats(cell),
+            cell.model,
+            self.baselines[cell.model.name],
+            gate.Answers(score, outcomes[0].predictions, sum(outcome.nonfinite for outcome in outcomes)),
+            seeds=len(cell.seeds) if cell.variant.trained else 0,
+            retrained=self.options.train,
+            artifact_sha256=outcomes[0].artifact_sha256,
+            reference_sha256=_reference_sha256(outcomes[0]),
         )
-
-    def _repeats(self, cell: Planned) -> gate.Repeats | None:
-        """What is known of how far one more training may land; None where nothing trains."""
-        if self.options.train:
-            return gate.repeats(cell.model.metric, [cell.model.seed_scores], 1, 1, "the float model was trained again")
-        accepted = self.baselines[cell.model.name].cell(cell.variant.name)
-        if not cell.variant.trained or accepted is None or "score" not in accepted.measurements:
-            return None
-        old = len(accepted.measurements["score"].values or [0])
-        samples = self.baselines[cell.model.name].seed_scores()
-        return gate.repeats(cell.model.metric, samples, old, len(cell.seeds), "it trained")
 
     def _judge_memory(self, cell: Planned, outcomes: list[Outcome]) -> list[Judgement]:
         self._outcomes(f"{cell.model.name}/{FLOAT_CONTROL}")
@@ -360,7 +402,8 @@ class Session:
         if device is not None:
             control = self._outcomes(f"{cell.model.name}/{FLOAT_CONTROL}")[0]
             self._quiet()
-            taken = _on_gpu(outcomes[0], control, cell.model, device, self._store)
+            with self._alone(cell.id):
+                taken = _on_gpu(outcomes[0], control, cell.model, device, self._store)
             self._on_gpu[cell.id], reason = taken, taken.failure or taken.refusal
             if taken.refusal and cell.model.stateful:
                 return gate.no_gpu(self._subject(cell), f"LiteRT's GPU accelerator takes no state: {reason}")
@@ -368,9 +411,20 @@ class Session:
         found = self._measurements(cell, outcomes)
         return gate.gpu(self._subject(cell), found, device, reason, baseline, devices.required())
 
+    @contextmanager
+    def _alone(self, cell_id: CellId) -> Iterator[None]:
+        """Count the time in which nothing but this cell is measured."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            before = self._alone_seconds.get(cell_id, 0.0)
+            self._alone_seconds[cell_id] = before + time.perf_counter() - start
+
     def _judge_latency(self, cell: Planned, outcomes: list[Outcome]) -> list[Judgement]:
         self._quiet()
         self._show_timing()
+        self._holm()  # latency shares the budget with the scores that chance has moved, and now all of them are known
         subject = self._subject(cell)
         name = "control_to_yardstick" if cell.variant.name == FLOAT_CONTROL else "latency_ratio"
         control = self._outcomes(f"{cell.model.name}/{FLOAT_CONTROL}")[0].artifact
@@ -379,7 +433,7 @@ class Session:
         if control is None:
             return [gate.not_timed(subject, name, "its float control could not be made")]
         judgements: list[Judgement] = []
-        with native_output_to(self._logs / "timing.log"):
+        with self._alone(cell.id), native_output_to(self._logs / "timing.log"):
             for threads in self._timing.threads:
                 try:
                     judgements += self._judge_threads(cell, artifact, control, threads)
@@ -406,14 +460,18 @@ class Session:
         name = "control_to_yardstick" if cell.variant.name == FLOAT_CONTROL else "latency_ratio"
         found = self._timing.once(cell.id, cell.model, artifact, control, threads)
         one = gate.threads(subject, threads, found["threads_at_work"])
-        if one is not None and not self._timing.splits(threads, self._other_controls(cell.model)):
+        if one is not None and self._timing.splits(threads, self._other_controls(cell.model)):
+            one = None
+        if one is not None and self._shard_of is None:
             return [one]
         again = None
         if known is not None and gate.suspicious(found[name], known, threads):
             self.say(f"{cell.id}: slower than its baseline; measuring it once more")
             again = self._timing.once(cell.id, cell.model, artifact, control, threads)[name]
         share, label = self.false_alarms().share, environment.name_at(name, threads)
-        return [gate.latency(subject, label, found[name], baseline, machine, share, again, threads)]
+        judged = gate.latency(subject, label, found[name], baseline, machine, share, again, threads)
+        # Another shard may hold the model that the runtime does split, so that this error goes when they are merged.
+        return [one, judged] if one is not None else [judged]
 
     def _other_controls(self, model: ReferenceModel) -> Iterator[tuple[ReferenceModel, Path]]:
         """The float controls of this run's other models."""
@@ -545,8 +603,7 @@ class Session:
         return notes
 
     def _computed(self, cell: Planned) -> bool:
-        controls = [self._planned[f"{cell.model.name}/{name}"] for name in _controls(cell.variant)]
-        return all(future.done() for one in (cell, *controls) for future in one.futures)
+        return all(self._planned[name].finished for name in (cell.id, *cell.needs))
 
     def _update_baselines(self, status: Exit) -> Exit:
         """Accept this run's values; the run still ends as it was judged against the old ones."""
@@ -582,12 +639,23 @@ class Session:
                 "false_alarms": self.false_alarms(),
                 "data_sha256": {cell.model.name: cell.model.data_sha256 for cell in self._planned.values()},
                 "notes": notes or [],
+                "shard": self._shard(),
                 "cells": cells,
             }
         )
         self.folder.write(self.report, self._predictions())
         self._saved = time.perf_counter()
         self._save_took = self._saved - begin
+
+    def _shard(self) -> Shard | None:
+        if self._shard_of is None:
+            return None
+        index, of = self._shard_of
+        options = {name: str(getattr(self.options, name)) for name in shards.SAME_IN_ALL}
+        models = sorted({cell.model.name for cell in self._whole.values()})
+        judged_by = {name: baselines.fingerprint(self.options.baseline_dir, name) for name in models}
+        folder = shlex.quote(str(self.folder.path))
+        return Shard(index=index, of=of, split=self._split, options=options, baselines=judged_by, folder=folder)
 
     def _predictions(self) -> dict[str, dict[str, Array]]:
         by_model: dict[str, dict[str, Array]] = {}
@@ -622,6 +690,7 @@ class Session:
             selected=cell.selected,
             cached=finished and all(outcome.cached for outcome in outcomes),
             seconds=sum(outcome.seconds for outcome in outcomes),
+            alone_seconds=self._alone_seconds.get(cell.id),
             artifact_sha256=outcomes[0].artifact_sha256 if outcomes else None,
             predictions_sha256=_sha256(outcomes[0].predictions) if outcomes else None,
             measurements=found,
@@ -664,10 +733,3 @@ def _reference_sha256(outcome: Outcome) -> str | None:
 def _retried(cell: Planned) -> list[str]:
     """Why it was computed again, one sentence each time; empty for nearly every cell."""
     return [reason for future in cell.futures if future.done() for reason in future.result().retried]
-
-
-def _controls(variant: Variant) -> set[str]:
-    """What a variant is compared with, what that is compared with, and so on; the float control always."""
-    if variant.control is None:
-        return {FLOAT_CONTROL}
-    return {variant.control} | _controls(VARIANTS[variant.control])

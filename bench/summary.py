@@ -40,6 +40,7 @@ class Summary(Record):
 
     Attributes:
         report_bytes: size of the report that this was made from.
+        shard: which one of a run, such as ``2/6``; empty where it is a whole run.
         cells: their ids; ``verdicts`` and each list of ``values`` have one entry a cell.
         values: by name, those of ``VALUES`` that any cell has.
         trained: cells whose score is a training's.
@@ -49,6 +50,7 @@ class Summary(Record):
     kind: Literal["quantbench.summary"] = "quantbench.summary"
     report_bytes: int
     run: str
+    shard: str = ""
     started: str
     state: str
     trained_from_scratch: bool
@@ -73,6 +75,7 @@ def summarize(report: Report, report_bytes: int) -> Summary:
     return Summary(
         report_bytes=report_bytes,
         run=report.run,
+        shard=f"{report.shard.index}/{report.shard.of}" if report.shard else "",
         started=report.started,
         state=report.state,
         trained_from_scratch=report.trained_from_scratch,

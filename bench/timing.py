@@ -22,8 +22,11 @@ from bench.variants import FLOAT_CONTROL, VARIANTS
 ALL_CORES = "all"
 
 
-def thread_counts(text: str) -> list[int]:
+def thread_counts(text: str, all_cores: int | None = None) -> list[int]:
     """``1,all`` -> [1, number of cores]; 1 is always among them, for everything else is compared with it.
+
+    Args:
+        all_cores: of the machine; this one's where None.
 
     Raises:
         BadInput: a part that is neither a whole number of at least 1 nor ``all``.
@@ -33,7 +36,7 @@ def thread_counts(text: str) -> list[int]:
         word = part.strip()
         if word != ALL_CORES and not (word.isdecimal() and int(word) > 0):
             raise BadInput(f"--threads: expected whole numbers of at least 1, or {ALL_CORES!r}, found {text!r}")
-        found.add(cores() if word == ALL_CORES else int(word))
+        found.add((all_cores or cores()) if word == ALL_CORES else int(word))
     return sorted(found)
 
 

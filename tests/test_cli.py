@@ -46,6 +46,8 @@ def test_models_and_variants_are_listed_one_a_line(quantbench: Quantbench) -> No
         (["run", "--false-alarms", "2"], 4, "--false-alarms: expected a probability below 1"),
         (["run", "--model-dir", "nowhere"], 4, "--model-dir: nowhere is not a folder"),
         (["run", "-k", "nothing_like_this"], 5, "deselected"),
+        (["run", "--shard", "7/6"], 4, "--shard: expected which shard of how many, such as 2/6"),
+        (["run", "--shard-durations", "nowhere"], 4, "--shard-durations: nowhere: no run there"),
         (["run", "--no-such-option"], 4, "unrecognized arguments: --no-such-option"),
         (["report", "nowhere"], 4, "nowhere: no run there"),
         (["baseline", "update", "nowhere"], 4, "--reason: say why"),

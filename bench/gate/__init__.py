@@ -16,6 +16,7 @@ from bench.gate._common import (
     never_judged,
     not_timed,
     share,
+    timed_ones,
     without_baseline,
 )
 from bench.gate._drift import DRIFT_SHARE, drift, drift_of, first_of
@@ -94,5 +95,6 @@ __all__ = [
     "structure",
     "suspicious",
     "threads",
+    "timed_ones",
     "without_baseline",
 ]

@@ -1,7 +1,7 @@
 """What every judge says alike: who is judged, what is missing, what failed, and how a run ends."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.errors import Exit
@@ -72,6 +72,16 @@ def holm(p_values: Mapping[str, float], budget: float, others: int) -> dict[str,
         if p_values[key] <= red_at[key]:
             rivals -= 1
     return red_at
+
+
+def timed_ones(accepted: Sequence[BaselineCell | None], machines: Sequence[str]) -> int:
+    """Latency judgements that share the budget: of those that are timed, what has a baseline of these machine classes.
+
+    Args:
+        accepted: of each cell that is timed.
+        machines: one class for each number of threads.
+    """
+    return sum(machine in known.latency for known in accepted if known is not None for machine in machines)
 
 
 def missing(subject: Subject, kind: Kind, measurement: str, baseline: BaselineCell | None = None) -> Judgement:

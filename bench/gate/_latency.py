@@ -130,6 +130,7 @@ def _judgement(
         tolerance=accepted.tolerance,
         p_value=change.p_above(),
         detectable=max(accepted.tolerance, change.quantile(allowed)),
+        measured=measured,
         message=message,
         action="" if verdict is Verdict.PASS else subject.action(),
     )

@@ -1,4 +1,4 @@
-"""A run's own folder: its reports (JSON, Markdown, a page), predictions and logs; ``latest`` points to the last one."""
+"""A run's own folder: its report in all its forms, predictions and logs; ``latest`` points to the last one."""
 
 import datetime
 import json
@@ -13,7 +13,7 @@ from bench.datasets import Array
 from bench.errors import BadInput
 from bench.records import Evidence, Report, json_text, read_record, write_json
 from bench.reference import ReferenceModel
-from bench.report import html
+from bench.report import html, junit, rows
 from bench.report.markdown import render
 from bench.summary import write_summary
 
@@ -69,7 +69,7 @@ class RunFolder:
     def finish(
         self, report: Report, evidence: Mapping[str, Mapping[str, Evidence]], models: Mapping[str, ReferenceModel]
     ) -> None:
-        """Write the evidence, the Markdown and the page, and point ``latest`` here, atomically."""
+        """Write the evidence and the report in all its forms, and point ``latest`` here, atomically."""
         folder = self.path / EVIDENCE
         folder.mkdir(exist_ok=True)
         for model, cells in evidence.items():
@@ -79,6 +79,8 @@ class RunFolder:
         text.write_text(render(report), encoding="utf-8")
         text.replace(self.path / MARKDOWN)
         html.write(self.path / html.HTML, report, self.path, models)
+        junit.write(self.path / junit.JUNIT, report)
+        rows.write(self.path / rows.CSV, report)
         write_summary(self.path / REPORT, report)
         link = self.path.parent / f".latest-{os.getpid()}"
         link.unlink(missing_ok=True)

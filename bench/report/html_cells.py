@@ -91,12 +91,12 @@ def _measurements(cell: Cell) -> str:
 def measurement(cell: Cell, name: str, one: Measurement) -> list[str]:
     """Name, value, unit, n, spread, interval, and what repeats."""
     unit = "%" if one.unit == "fraction" else one.unit
-    ends = _interval(cell, name, one)
-    interval = "" if ends is None else f"{_number(ends[0], one.unit)} to {_number(ends[1], one.unit)}"
+    ends = interval(cell, name, one)
+    shown = "" if ends is None else f"{_number(ends[0], one.unit)} to {_number(ends[1], one.unit)}"
     spread = "" if one.spread is None else _number(one.spread, one.unit)
     repeats = one.spread_of or ("examples" if ends is not None else "")
     named = text(name.replace("_", " "))
-    return [named, _number(one.value, one.unit), text(unit), f"{one.n:,}", spread, interval, text(repeats)]
+    return [named, _number(one.value, one.unit), text(unit), f"{one.n:,}", spread, shown, text(repeats)]
 
 
 def _number(value: float, unit: str) -> str:
@@ -105,7 +105,7 @@ def _number(value: float, unit: str) -> str:
     return f"{value:,.0f}" if unit == "bytes" else f"{value:.4g}"
 
 
-def _interval(cell: Cell, name: str, one: Measurement) -> tuple[float, float] | None:
+def interval(cell: Cell, name: str, one: Measurement) -> tuple[float, float] | None:
     """Over repetitions by Student's t; a share of examples by Wilson's score interval."""
     repeats = len(one.values) if one.values and len(one.values) > 1 else one.n
     if one.spread is not None and repeats > 1:

@@ -7,6 +7,9 @@ from bench.records import Cell, Device, Kind, Report
 from bench.report import latency, words
 from bench.sizing import explain
 
+TOP, ATTENTION, EXCEPTIONS = "what it is", "what needs attention", "exceptions"
+OF_MODEL = "tables of "  # and its name
+SEEN, ENVIRONMENT = "what this run could have seen", "environment"
 HEADERS = [
     "variant",
     "verdict",
@@ -24,12 +27,23 @@ HEADERS = [
 
 def render(report: Report) -> str:
     """The whole report as GitHub Markdown."""
-    parts = [f"# quantbench: {words.headline(report)}", _facts(report), _attention(report), _exceptions(report)]
-    models = sorted({cell.model for cell in report.cells})
+    return "\n\n".join(parts(report).values()) + "\n"
+
+
+def parts(report: Report) -> dict[str, str]:
+    """The report's parts in their order, by name."""
     device = report.environment.gpu
-    parts += [_model_table(model, [cell for cell in report.cells if cell.model == model], device) for model in models]
-    parts += [_sensitivity(report), _environment(report)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    models = sorted({cell.model for cell in report.cells})
+    found = {
+        TOP: f"# quantbench: {words.headline(report)}\n\n{_facts(report)}",
+        ATTENTION: _attention(report),
+        EXCEPTIONS: _exceptions(report),
+    }
+    for model in models:
+        cells = [cell for cell in report.cells if cell.model == model]
+        found[f"{OF_MODEL}{model}"] = _model_table(model, cells, device)
+    found |= {SEEN: _sensitivity(report), ENVIRONMENT: _environment(report)}
+    return {name: text for name, text in found.items() if text}
 
 
 def _facts(report: Report) -> str:

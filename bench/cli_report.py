@@ -1,0 +1,84 @@
+"""The command ``report``: a run's report made again, or one report made out of the shards of a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.errors import BadInput
+from bench.options import RunOptions
+
+_DEFAULTS = RunOptions()
+
+
+def report(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="a run folder, or its report.json; or those of all shards of a run")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="write the page here instead: one file, for a browser")] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="no longer than GitHub takes as a job summary, the worst first")
+    ] = False,
+    at_most: Annotated[int, typer.Option(min=8000, help="bytes of a --summary; an issue takes 60000")] = 1_000_000,
+    report_dir: Annotated[Path, typer.Option(help="folder that gets the merged run's folder")] = _DEFAULTS.report_dir,
+    model_dir: Annotated[Path, typer.Option(help="folder of model files")] = _DEFAULTS.model_dir,
+    baseline_dir: Annotated[
+        Path, typer.Option(help="folder of baselines, to judge shards by")
+    ] = _DEFAULTS.baseline_dir,
+) -> None:
+    """Print a run's report as Markdown, made again from its JSON, or write it as a page.
+
+    Given the folders of all shards of a run, make one run folder of them, with the verdicts of an undivided run.
+
+    Exit status: 0; of merged shards that of the whole run: 0 green, 1 a regression, 3 could not measure. 4 bad input,
+    such as a missing shard.
+
+    Example: quantbench report reports/latest --html report.html
+
+    Example: quantbench report shards/*
+    """
+    from bench.report.folder import read
+    from bench.report.job_summary import cut
+    from bench.report.markdown import render
+
+    given = runs or [_DEFAULTS.report_dir / "latest"]
+    if len(given) > 1 or read(given[0])[0].shard is not None:
+        if html is not None or summary:
+            raise BadInput("--html and --summary: make one run of the shards first, then give its folder")
+        _merge(given, RunOptions(report_dir=report_dir, model_dir=model_dir, baseline_dir=baseline_dir))
+    loaded, _ = read(given[0])
+    if html is not None:
+        _page(given[0], html, model_dir)
+    elif summary:
+        typer.echo(cut(loaded, at_most), nl=False)
+    else:
+        typer.echo(render(loaded), nl=False)
+
+
+def _merge(runs: Sequence[Path], options: RunOptions) -> None:
+    from bench.reference import load_models
+    from bench.report.terminal import summary
+    from bench.whole import merge
+
+    whole, folder = merge(runs, load_models(options.model_dir), options)
+    typer.echo(summary(whole, folder))
+    raise typer.Exit(whole.exit_status)
+
+
+def _page(run: Path, file: Path, model_dir: Path) -> None:
+    from bench.reference import load_models
+    from bench.report.folder import read
+    from bench.report.html import write
+
+    loaded, folder = read(run)
+    try:
+        models = load_models(model_dir)
+    except BadInput as error:
+        models = {}
+        typer.echo(f"no pictures: {error}", err=True)
+    try:
+        write(file, loaded, folder, models)
+    except OSError as error:
+        raise BadInput(f"--html: cannot write {file}: {error.strerror}; give another file") from None
+    typer.echo(f"page: {file}")
