@@ -4,7 +4,8 @@ What is judged where: everything that concerns one cell alone is judged by the s
 is: size, structure, memory, floors, agreements, errors, and a score that has not moved. What shares the false-alarm
 budget of the whole run can only be judged here, where all of it is known: scores that chance has moved (Holm's method
 over all shards) and latency. Until then each shard holds them against an even share of the whole run's budget, which is
-stricter than any step of Holm's method: what a shard calls red is red here too, and what it only warns of may turn red.
+stricter than any step of Holm's method: what a shard calls red is red here too, and what it only warns of may turn red
+(where shards ran on several classes of machine, a shard counts the latency baselines of its own).
 
 A control that several shards made counts once, as the shard saw it that was to measure it.
 """
