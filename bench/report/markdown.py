@@ -1,10 +1,13 @@
 """``report.md``: what regressed first, then a table a model, then the environment."""
 
+from collections.abc import Sequence
+
 from tabulate import tabulate
 
 from bench.environment import threads_in
 from bench.records import Cell, Device, Kind, Report
 from bench.report import latency, words
+from bench.report.charts import FOLDER, Chart
 from bench.sizing import explain
 
 HEADERS = [
@@ -22,9 +25,14 @@ HEADERS = [
 ]
 
 
-def render(report: Report) -> str:
-    """The whole report as GitHub Markdown."""
+def render(report: Report, charts: Sequence[Chart] = ()) -> str:
+    """The whole report as GitHub Markdown.
+
+    Args:
+        charts: what was drawn beside it.
+    """
     parts = [f"# quantbench: {words.headline(report)}", _facts(report), _attention(report), _exceptions(report)]
+    parts.append(_charts(charts))
     models = sorted({cell.model for cell in report.cells})
     device = report.environment.gpu
     parts += [_model_table(model, [cell for cell in report.cells if cell.model == model], device) for model in models]
@@ -61,6 +69,16 @@ def _exceptions(report: Report) -> str:
     found = words.exceptions(report)
     lines = [f"- `{cell}`: {words.escape(sentence)}" for cell, sentence in found]
     return "\n".join(["## Exceptions", "", *lines]) if found else ""
+
+
+def _charts(charts: Sequence[Chart]) -> str:
+    """Each picture with its numbers in words, for those who read this on a terminal, or do not see."""
+    parts = ["## Charts"] if charts else []
+    for chart in charts:
+        title = words.escape(chart.title)
+        parts += [f"![{title}]({FOLDER}/{chart.file})", f"{title}:" if len(chart.told) > 1 else ""]
+        parts.append("\n".join(f"- {line}" for line in chart.told) if len(chart.told) > 1 else chart.told[0])
+    return "\n\n".join(part for part in parts if part)
 
 
 def _step(action: str) -> str:
