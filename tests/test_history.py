@@ -11,6 +11,7 @@ import pytest
 from conftest import Quantbench
 from made_up_runs import cell, environment, floor, measured, report, write
 
+from bench import levels
 from bench.errors import BadInput
 from bench.history import LEAST_RUNS, History, pace, read_history, shifts, trend
 from bench.records import SCHEMA_VERSION, Cell, Verdict
@@ -78,6 +79,18 @@ def test_noise_is_called_a_shift_about_as_rarely_as_measured() -> None:
 
     series = np.random.default_rng(2).normal(size=(1000, 30))
     assert sum(bool(_breaks(x, quick=False)) for x in series) <= 12
+
+
+def test_a_process_of_its_own_finds_the_same_and_is_not_missed_where_it_dies() -> None:
+    random = np.random.default_rng(3)
+    x = random.normal(size=60) + 4 * (np.arange(60) >= 35)
+    here = levels.starts(x, 20.0)
+    assert here == [35]
+    with levels.ahead():
+        assert levels.starts(x, 20.0) == here
+        levels._helpers[-1].kill()
+        levels._helpers[-1].wait()
+        assert levels.starts(x, 20.0) == here
 
 
 def _drops(tmp_path: Path, drops: np.ndarray[Any, Any]) -> History:
