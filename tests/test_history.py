@@ -151,7 +151,7 @@ def test_runs_of_other_data_models_and_machines_are_set_apart(tmp_path: Path) ->
         "timed on another class of machine, whose latency is left out": 1,
     }
     assert np.isnan(found.values["latency_ratio"][0])
-    assert "1 of the runs measured on other data" in of_cell(read_history(tmp_path), "m/v")
+    assert "- runs measured on other data: 1" in of_cell(read_history(tmp_path), "m/v")
 
 
 def test_a_summary_is_made_again_where_it_is_not_its_reports(tmp_path: Path) -> None:

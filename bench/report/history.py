@@ -80,7 +80,7 @@ def of_cell(history: History, cell: str) -> str:
         parts[0] += f", {found.verdict_before} before"
     if found.runs[-1] is not history.runs[-1]:
         parts[0] += f"; last in run {found.runs[-1].run}"
-    apart = [f"- {count} of the runs {why}" for why, count in found.apart.items()]
+    apart = [f"- runs {why}: {count}" for why, count in found.apart.items()]
     parts += [_skipped(history), "\n".join(apart), _floor(found)]
     parts += [_measurement(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
     return "\n\n".join(part for part in parts if part) + "\n"

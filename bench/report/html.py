@@ -145,7 +145,9 @@ def _all_cells(report: Report, by_id: dict[str, Cell], later: Later) -> str:
         f'<th scope="col" data-name="{text(name)}"><button type="button">{text(name)}</button>' for name in COLUMNS
     )
     rows = later.first_rows([_row(cell, by_id) for cell in report.cells])
-    absent = f" The table holds {FIRST_ROWS} of {len(report.cells)} cells without it." if later.rows else ""
+    lacking = "Sorting and filtering need JavaScript; all else is here without."
+    if later.large:
+        lacking = f"Without JavaScript, this page holds {FIRST_ROWS} of {len(report.cells)} cells; report.md holds all."
     return (
         f"{_filters(report)}"
         '<div class="box tall" tabindex="0" role="region" aria-label="All cells, a table that scrolls">'
@@ -155,7 +157,7 @@ def _all_cells(report: Report, by_id: dict[str, Cell], later: Later) -> str:
         f'<p><button type="button" class="more" hidden>Show {FIRST_ROWS} more rows</button></p>'
         "<p>Score: of the whole test split, ± standard deviation over seeds. Latency: one thread, batch 1, ratio ± "
         "standard error. Since first baseline: drop of the score, growth of the file.</p>"
-        f"<noscript><p>Sorting, filtering and what is folded need JavaScript.{absent}</p></noscript>"
+        f"<noscript><p>{lacking}</p></noscript>"
     )
 
 
