@@ -63,7 +63,6 @@ class Proposal:
 
     Attributes:
         declared: cell -> the tools' reason, of cells that are declared unsupported by it and were not so before.
-        structure: cell -> what its artifact is made of now that it was not made of before.
         exceptions: cell -> loosened tolerances and expected failures that stay.
         overlaid: cells that are written as an overlay of the run's results class; their base stays.
         outgrown: cell -> loosened tolerances that go, for the derived ones are as wide by now.
@@ -74,7 +73,6 @@ class Proposal:
     predictions: dict[str, Array]
     moves: list[Move]
     declared: dict[str, str]
-    structure: dict[str, list[str]]
     exceptions: dict[str, list[str]] = field(default_factory=dict)
     overlaid: list[str] = field(default_factory=list)
     outgrown: dict[str, list[str]] = field(default_factory=dict)
@@ -216,7 +214,6 @@ def propose(
         predictions,
         moves,
         _declared(cells, seen, now),
-        _structure(cells, seen),
         _exceptions(cells, kept, report),
         overlaid,
         {f"{model}/{name}": gone for name, entry in before.items() if (gone := _outgrown(entry, kept[name]))},
@@ -342,19 +339,6 @@ def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, s
 
 def _is_score(move: Move) -> bool:
     return move.measurement == "score"
-
-
-def _structure(cells: list[Cell], baseline: Baseline) -> dict[str, list[str]]:
-    found = {}
-    for cell in cells:
-        old = baseline.cell(cell.variant)
-        if cell.census is None:
-            continue
-        if old is None or old.census is None:
-            found[cell.id] = ["first census"]
-        elif changes := gate.differences(cell.census, old.census, bool(cell.seeds)):
-            found[cell.id] = changes
-    return found
 
 
 def _degrees(cells: dict[str, BaselineCell], but: str) -> int:

@@ -317,15 +317,15 @@ def diff(
     model_dir: ModelDir = _DEFAULTS.model_dir,
     baseline_dir: BaselineDir = _DEFAULTS.baseline_dir,
 ) -> None:
-    """Show what accepting a run would change.
+    """Compare a run with the baselines, and show what accepting it would change.
 
     Example: quantbench baseline diff reports/latest
     """
     from bench.report.review import render
 
     ways = {"overlay": overlay, "restart_drift": restart_drift}
-    loaded, proposals = _proposals(run, only, model_dir, baseline_dir, "(diff)", replace, ways)
-    typer.echo(render(loaded, proposals, written=False), nl=False)
+    found, proposals = _proposals(run, only, model_dir, baseline_dir, "(diff)", replace, ways)
+    typer.echo(render(found, proposals, written=False), nl=False)
 
 
 @baseline_app.command()
@@ -349,10 +349,10 @@ def update(
     if not reason.strip():
         raise BadInput('--reason: say why the new values are right, e.g. --reason "tensorflow 2.21: new int8 softmax"')
     ways = {"overlay": overlay, "restart_drift": restart_drift}
-    loaded, proposals = _proposals(run, only, model_dir, baseline_dir, reason.strip(), replace, ways)
+    found, proposals = _proposals(run, only, model_dir, baseline_dir, reason.strip(), replace, ways)
     for proposal in proposals:
         save(baseline_dir, proposal.file, proposal.predictions)
-    typer.echo(render(loaded, proposals, written=True), nl=False)
+    typer.echo(render(found, proposals, written=True), nl=False)
 
 
 def _proposals(
@@ -360,8 +360,10 @@ def _proposals(
 ) -> Any:
     from bench import acceptance
     from bench.baselines import Baseline, load
+    from bench.compare import compare
     from bench.reference import load_models, pick
     from bench.report.folder import read
+    from bench.sides import baseline_sides, truths
 
     loaded, folder = read(run)
     known = load_models(model_dir)
@@ -374,8 +376,9 @@ def _proposals(
             raise BadInput(f"{run}: holds model {name!r}, which {model_dir} does not define; give its --model-dir")
         acceptance.check_data(loaded, folder, known[name])
     olds = {name: Baseline() if name in afresh else load(baseline_dir, known[name]) for name in names}
-    found = {name: acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways) for name in names}
-    return loaded, [acceptance.afresh(one, baseline_dir) if name in afresh else one for name, one in found.items()]
+    made = {name: acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways) for name in names}
+    proposals = [acceptance.afresh(one, baseline_dir) if name in afresh else one for name, one in made.items()]
+    return compare(*baseline_sides(loaded, folder, olds, ids), truths(model_dir, loaded)), proposals
 
 
 def main() -> None:

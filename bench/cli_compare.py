@@ -54,6 +54,13 @@ def history(
 
     Example: quantbench history seed_cnn/ptq_static_wi8_ai8 --chart trend.svg
     """
+    from bench import levels
+
+    with levels.ahead():  # before what comes next is loaded
+        _history(cell, report_dir, last, chart)
+
+
+def _history(cell: str, report_dir: Path, last: int, chart: Path | None) -> None:
     from bench.history import read_history
     from bench.report import history as told
 

@@ -17,6 +17,9 @@ def report(
         list[Path] | None, typer.Argument(help="a run folder, or its report.json; or those of all shards of a run")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="write the page here instead: one file, for a browser")] = None,
+    charts: Annotated[
+        bool, typer.Option("--charts", help="draw SVG charts into the run's folder, for its report.md (extra: charts)")
+    ] = False,
     summary: Annotated[
         bool, typer.Option("--summary", help="no longer than GitHub takes as a job summary, the worst first")
     ] = False,
@@ -27,7 +30,7 @@ def report(
         Path, typer.Option(help="folder of baselines, to judge shards by")
     ] = _DEFAULTS.baseline_dir,
 ) -> None:
-    """Print a run's report as Markdown, made again from its JSON, or write it as a page.
+    """Print a run's report as Markdown, made again from its JSON, write it as a page, or draw its charts.
 
     Given the folders of all shards of a run, make one run folder of them, with the verdicts of an undivided run.
 
@@ -44,16 +47,28 @@ def report(
 
     given = runs or [_DEFAULTS.report_dir / "latest"]
     if len(given) > 1 or read(given[0])[0].shard is not None:
-        if html is not None or summary:
-            raise BadInput("--html and --summary: make one run of the shards first, then give its folder")
+        if html is not None or charts or summary:
+            raise BadInput("--html, --charts and --summary: make one run of the shards first, then give its folder")
         _merge(given, RunOptions(report_dir=report_dir, model_dir=model_dir, baseline_dir=baseline_dir))
     loaded, _ = read(given[0])
     if html is not None:
         _page(given[0], html, model_dir)
-    elif summary:
+    if charts:
+        _charts(given[0])
+    if summary:
         typer.echo(cut(loaded, at_most), nl=False)
-    else:
+    elif html is None and not charts:
         typer.echo(render(loaded), nl=False)
+
+
+def _charts(run: Path) -> None:
+    from bench.report import charts
+    from bench.report.folder import read, write_markdown
+
+    loaded, folder = read(run)
+    drawn = charts.write(folder, loaded)
+    write_markdown(folder, loaded, drawn)
+    typer.echo(f"{len(drawn)} charts, shown in {folder / 'report.md'}")
 
 
 def _merge(runs: Sequence[Path], options: RunOptions) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from bench import gate
 from bench.baselines import stored_hashes
 from bench.datasets import Array
-from bench.environment import changed_between, memory_class
+from bench.environment import changed_between, memory_class, name_at, threads_in, with_threads
 from bench.errors import Exit
 from bench.gate._latency import BETWEEN_RUNS
 from bench.metrics import Metric
@@ -54,14 +54,16 @@ COMPARED = (Outcome.WORSE, Outcome.BETTER, Outcome.UNCHANGED)
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two runs.
+    """One of the two runs, or what baselines hold in the form of one.
 
     Attributes:
         predictions: model -> variant -> stored predictions of its first seed; may lack what does not differ.
+        called: by which name reasons speak of it; empty: the old run, or the new one.
     """
 
     report: Report
     predictions: Mapping[str, Mapping[str, Array]]
+    called: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,11 @@ class _Both:
     spreads: dict[str, tuple[float, int]]
     timed: Mapping[str, Timed]
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the two sides are called."""
+        return self.old.called or "the old run", self.new.called or "the new run"
+
 
 def _spreads(*reports: Report) -> dict[str, tuple[float, int]]:
     """A cell that trained with few seeds borrows the spread of the model's others, as the judges let it."""
@@ -250,12 +257,12 @@ def _cell(old: Cell | None, new: Cell | None, both: _Both) -> list[Item]:
     """All items of one cell; at least one."""
     if new is None:
         assert old is not None
-        return [Item(old.id, "cell", Outcome.GONE, why="only the old run holds it")]
+        return [Item(old.id, "cell", Outcome.GONE, why=f"only {both.names[0]} holds it")]
     if old is None:
-        return [Item(new.id, "cell", Outcome.NEW, why="only the new run holds it")]
+        return [Item(new.id, "cell", Outcome.NEW, why=f"only {both.names[1]} holds it")]
     if old.failure or new.failure:
         return [_failures(old, new)]
-    found = [*_scores(old, new, both), *_sizes(old, new), *_structures(old, new)]
+    found = [*_scores(old, new, both), *_sizes(old, new, both), *_structures(old, new, both)]
     found += [*_memories(old, new, both), *_latencies(old, new, both), *_turns(new, both)]
     return found or [Item(new.id, "cell", Outcome.NOT_COMPARABLE, why="neither run finished it", moved=False)]
 
@@ -276,11 +283,12 @@ def _failures(old: Cell, new: Cell) -> Item:
     return Item(new.id, "cell", Outcome.BETTER, why=f"it works; before {failure.what}: {failure.reason}")
 
 
-def _lone(name: str, new: Cell, there: tuple[bool, bool]) -> Iterator[Item]:
-    """An item of what only one of the runs measured."""
-    if there[0] != there[1]:
-        outcome = Outcome.GONE if there[0] else Outcome.NEW
-        yield Item(new.id, name, outcome, why=f"only the {'old' if there[0] else 'new'} run measured it")
+def _lone(name: str, new: Cell, there: tuple[object, object], both: _Both) -> Iterator[Item]:
+    """An item of what only one of the sides measured."""
+    if (there[0] is None) != (there[1] is None):
+        gone = there[1] is None
+        outcome = Outcome.GONE if gone else Outcome.NEW
+        yield Item(new.id, name, outcome, why=f"only {both.names[not gone]} measured it")
 
 
 def _scores(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
@@ -292,7 +300,7 @@ def _scores(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
         item = Item(new.id, "score", _beyond(change, 0), why=why, moved=bool(change))
         yield replace(item, change=float(change), change_unit="examples")
     elif before is None or after is None:
-        yield from _lone("score", new, (before is not None, after is not None))
+        yield from _lone("score", new, (before, after), both)
     else:
         yield _score(old, new, before, after, both)
 
@@ -351,12 +359,12 @@ def _by_seeds(
 def _by_predictions(item: Item, old: Cell, new: Cell, both: _Both) -> Item:
     """The same examples answered twice: exact McNemar, or a paired bootstrap where none is simply right or wrong."""
     answers = []
-    for cell, side, name in ((old, both.old, "old"), (new, both.new, "new")):
+    for cell, side, name in zip((old, new), (both.old, both.new), both.names, strict=True):
         stored = side.predictions.get(cell.model, {}).get(cell.variant)
         if stored is None:
-            return replace(item, why=f"the {name} run's predictions are missing: give its whole folder")
+            return replace(item, why=f"{name}'s predictions are missing: give its whole folder")
         if cell.predictions_sha256 not in stored_hashes(stored):
-            return replace(item, why=f"the {name} run's predictions are not those of its report")
+            return replace(item, why=f"{name}'s predictions are not those of its report")
         answers.append(stored)
     truth = both.truth_of(new.model)
     if isinstance(truth, str):
@@ -402,16 +410,16 @@ def _by_bootstrap(item: Item, truth: Truth, answers: list[Array]) -> Item:
     )
 
 
-def _sizes(old: Cell, new: Cell) -> Iterator[Item]:
+def _sizes(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
     for name, tolerance in gate.SIZE_TOLERANCES.items():
-        yield from _relative(name, old, new, tolerance)
+        yield from _relative(name, old, new, both, tolerance)
 
 
-def _relative(name: str, old: Cell, new: Cell, tolerance: float, why: str = "") -> Iterator[Item]:
+def _relative(name: str, old: Cell, new: Cell, both: _Both, tolerance: float, why: str = "") -> Iterator[Item]:
     """A measurement that is judged by a relative tolerance alone; an interval where both sides know their spread."""
     before, after = old.measurements.get(name), new.measurements.get(name)
     if before is None or after is None or not before.value:
-        yield from _lone(name, new, (before is not None, after is not None))
+        yield from _lone(name, new, (before, after), both)
         return
     change = 100 * (after.value / before.value - 1)
     item = Item(new.id, name, Outcome.UNCHANGED, before.value, after.value, before.unit, change, "%")
@@ -442,10 +450,10 @@ def _with_interval(item: Item, change: Change) -> Item:
     return replace(item, low=middle - half, high=middle + half)
 
 
-def _structures(old: Cell, new: Cell) -> Iterator[Item]:
+def _structures(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
     """As for the judges, to be made of something else is no better: whoever meant it accepts it."""
     if old.census is None or new.census is None:
-        yield from _lone("census", new, (old.census is not None, new.census is not None))
+        yield from _lone("census", new, (old.census, new.census), both)
         return
     found = gate.differences(new.census, old.census, bool(old.seeds or new.seeds))
     more = f"; and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
@@ -456,7 +464,7 @@ def _structures(old: Cell, new: Cell) -> Iterator[Item]:
 def _memories(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
     before, after = old.measurements.get("arena"), new.measurements.get("arena")
     if before is None or after is None:
-        yield from _lone("arena", new, (before is not None, after is not None))
+        yield from _lone("arena", new, (before, after), both)
     else:
         change = after.value - before.value
         item = Item(new.id, "arena", _beyond(change, gate.ARENA_TOLERANCE), before.value, after.value, before.unit)
@@ -464,25 +472,31 @@ def _memories(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
         yield replace(
             item, change=change, change_unit="bytes", tolerance=gate.ARENA_TOLERANCE, why=why, moved=bool(change)
         )
-    yield from _relative("memory_ratio", old, new, gate.RATIO_TOLERANCE)
+    yield from _relative("memory_ratio", old, new, both, gate.RATIO_TOLERANCE)
     if new.variant == "float32":  # the others' peaks are told by their ratio to it
         classes = [memory_class(side.report.environment) for side in (both.old, both.new)]
         why = "" if classes[0] == classes[1] else f"another class of machine: {classes[0]} before, {classes[1]} now"
-        yield from _relative("peak_memory", old, new, gate.PEAK_TOLERANCE, why)
+        yield from _relative("peak_memory", old, new, both, gate.PEAK_TOLERANCE, why)
 
 
 def _latencies(old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
-    """The float control's ratio to the yardstick, and every variant's to its control."""
-    name = "control_to_yardstick" if new.variant == "float32" else "latency_ratio"
+    """The float control's ratio to the yardstick, and every variant's to its control, for each number of threads."""
+    judged = "control_to_yardstick" if new.variant == "float32" else "latency_ratio"
+    for name in sorted({*old.measurements, *new.measurements}):
+        if name == name_at(judged, threads_in(name)):
+            yield from _latency_item(name, old, new, both)
+
+
+def _latency_item(name: str, old: Cell, new: Cell, both: _Both) -> Iterator[Item]:
     before, after = old.measurements.get(name), new.measurements.get(name)
     if before is None or after is None:
-        yield from _lone(name, new, (before is not None, after is not None))
+        yield from _lone(name, new, (before, after), both)
         return
     item = Item(new.id, name, Outcome.NOT_COMPARABLE, before.value, after.value, before.unit)
-    classes = [side.report.environment.machine_class for side in (both.old, both.new)]
+    classes = [with_threads(side.report.environment.machine_class, threads_in(name)) for side in (both.old, both.new)]
     if classes[0] != classes[1]:
         yield replace(item, why=f"another class of machine: {classes[0]} before, {classes[1]} now")
-    elif before == after:
+    elif (before.value, before.values) == (after.value, after.values):
         yield replace(item, outcome=Outcome.UNCHANGED, why="the same samples", moved=False)
     elif len(before.values or []) < 2 or len(after.values or []) < 2:
         yield replace(item, why="timed in one process only, which tells no spread")
@@ -529,7 +543,7 @@ def _turns(new: Cell, both: _Both) -> Iterator[Item]:
 
 
 def _notes(old: Report, new: Report) -> list[str]:
-    found = []
+    found = ["both are one and the same run"] if (old.run, old.started) == (new.run, new.started) else []
     for name, report in (("old", old), ("new", new)):
         if report.state != "complete":
             found.append(f"the {name} run is {report.state}: what it did not finish is missing")

@@ -1,19 +1,20 @@
 """The history of a cell is a folder of run folders, and nothing more: read, put in order, and searched for shifts.
 
-Shifts of what has noise are found by ruptures (Truong, Oudre & Vayatis 2020, "Selective review of offline change point
-detection methods"): the segmentation into means with the least squares under a penalty (PELT: Killick, Fearnhead &
-Eckley 2012). What repeats exactly needs no statistics: each difference is a shift.
+Shifts of what has noise are found by ruptures (:mod:`bench.levels`). What repeats exactly needs no statistics: each
+difference is a shift.
 """
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from math import ceil, log, sqrt
 from pathlib import Path
 
 import numpy as np
 
+from bench import levels
 from bench.datasets import Array
 from bench.errors import BadInput
 from bench.records import Verdict
@@ -60,12 +61,15 @@ class History:
     verdicts: Array
     values: dict[str, Array]
     machines: Array
-    _questions: dict[str, list[tuple[object, ...]]] = field(default_factory=dict)
+    _questions: dict[str, tuple[list[tuple[object, ...]], Array]] = field(default_factory=dict)
 
-    def questions(self, model: str) -> list[tuple[object, ...]]:
-        """What each run asked of a model: equal ones may be compared."""
+    def questions(self, model: str) -> tuple[list[tuple[object, ...]], Array]:
+        """What could be asked of a model, and which of it each run asked, shape (runs,): equal ones may be compared."""
         if model not in self._questions:
-            self._questions[model] = [_question(run, model) for run in self.runs]
+            asked = [_question(run, model) for run in self.runs]
+            known = list(dict.fromkeys(asked))
+            place = {question: number for number, question in enumerate(known)}
+            self._questions[model] = known, np.array([place[question] for question in asked])
         return self._questions[model]
 
 
@@ -143,7 +147,7 @@ def read_history(folder: Path, last: int = 0) -> History:
     runs: list[Summary] = []
     skipped: list[Skipped] = []
     seen: dict[tuple[str, str], str] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=lambda one: one.name):
         if path.is_symlink() or path.name.startswith(".") or not path.is_dir():
             continue
         report = path / "report.json"
@@ -178,12 +182,13 @@ def gathered(runs: list[Summary], skipped: list[Skipped]) -> History:
     place = {cell: i for i, cell in enumerate(cells)}
     verdicts = np.full((len(runs), len(cells)), -1, order="F")
     values = {name: np.full((len(runs), len(cells)), np.nan, order="F") for name in VALUES}
-    for row, run in enumerate(runs):
-        columns = [place[cell] for cell in run.cells]
-        verdicts[row, columns] = [_VERDICTS[verdict] for verdict in run.verdicts]
-        for name, column in run.values.items():
-            if name in values:
-                values[name][row, columns] = np.array(column, dtype=float)
+    for names, alike in groupby(range(len(runs)), key=lambda row: runs[row].cells):  # most runs hold what the last held
+        rows, columns = list(alike), [place[cell] for cell in names]
+        at = np.ix_(rows, columns)
+        verdicts[at] = [[_VERDICTS[verdict] for verdict in runs[row].verdicts] for row in rows]
+        for name, table in values.items():
+            lacking = [None] * len(columns)
+            table[at] = np.array([runs[row].values.get(name, lacking) for row in rows], dtype=float)
     machines = np.array([run.environment.machine_class for run in runs])
     return History(runs, skipped, cells, verdicts, values, machines)
 
@@ -193,16 +198,16 @@ def trend(history: History, cell: str) -> Trend:
     if cell not in history.cells:
         raise BadInput(f"history: no run holds cell {cell!r}; they hold {', '.join(history.cells[:5])}, …")
     column, model = history.cells.index(cell), cell.partition("/")[0]
-    holding = [int(row) for row in np.flatnonzero(history.verdicts[:, column] >= 0)]
-    questions = history.questions(model)
-    newest = holding[-1]
-    rows = np.array([row for row in holding if questions[row] == questions[newest]])
-    others = [row for row in holding if questions[row] != questions[newest]]
-    apart = Counter(_why_apart(questions[row], questions[newest]) for row in others)
+    holding = np.flatnonzero(history.verdicts[:, column] >= 0)
+    questions, asked = history.questions(model)
+    newest = asked[holding[-1]]
+    rows = holding[asked[holding] == newest]
+    others = holding[asked[holding] != newest]
+    apart = Counter(_why_apart(questions[asked[row]], questions[newest]) for row in others)
     if len(holding) < len(history.runs):
         apart[ABSENT] = len(history.runs) - len(holding)
     values = {name: table[:, column][rows] for name, table in history.values.items()}
-    runs = [history.runs[row] for row in rows]
+    runs = history.runs if len(rows) == len(history.runs) else [history.runs[row] for row in rows]
     _leave_out_other_machines(history.machines[rows], values, apart)
     verdicts = history.verdicts[rows, column]
     differing = np.flatnonzero(verdicts != verdicts[-1])
@@ -262,11 +267,7 @@ def _breaks(x: Array, quick: bool) -> list[int]:
     x, penalty = (x - np.median(x)) / noise, PENALTY * log(len(x))
     if quick and float(np.sum((x - x.mean()) ** 2)) - _best_step(x) <= penalty:
         return []
-    import ruptures
-
-    search = ruptures.KernelCPD(kernel="linear", min_size=2)  # one run that stands out is no new level
-    ends = search.fit_predict(x, pen=penalty)
-    return [int(end) for end in ends[:-1]]
+    return levels.starts(x, penalty)
 
 
 def _shifts_at(found: Trend, name: str, places: Array, at: list[int]) -> list[Shift]:

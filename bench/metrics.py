@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from bench.datasets import Array, Inputs, length
 from bench.errors import BadInput
@@ -208,5 +207,7 @@ def area_under_curve(scores: Array, positive: Array) -> float:
     n_negative = len(scores) - n_positive
     if not n_positive or not n_negative:
         return float("nan")
+    from scipy.stats import rankdata  # takes long to load
+
     rank_sum = float(np.sum(rankdata(scores)[positive.astype(bool)]))
     return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)

@@ -1,13 +1,22 @@
-"""Statistics of the judges: pure functions of numbers."""
+"""Statistics of the judges: pure functions of numbers.
+
+``scipy.stats`` takes longer to load than most commands take, so it is imported where a distribution is asked for.
+"""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from bench.datasets import Array
+
+
+def _scipy_stats() -> Any:
+    from scipy import stats
+
+    return stats
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class Paired:
 
 
 def _binomial_tail(k: int, n: int) -> float:
-    return 1.0 if n == 0 else float(stats.binom.sf(k - 1, n, 0.5))
+    return 1.0 if n == 0 else float(_scipy_stats().binom.sf(k - 1, n, 0.5))
 
 
 def paired_interval(pairs: Paired) -> float:
@@ -164,7 +173,7 @@ def quantile_interval(values: Sequence[float], share: float, confidence: float =
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     n, tail = len(ordered), (1 - confidence) / 2
-    low, high = int(stats.binom.ppf(tail, n, share)), int(stats.binom.ppf(1 - tail, n, share)) + 1
+    low, high = int(_scipy_stats().binom.ppf(tail, n, share)), int(_scipy_stats().binom.ppf(1 - tail, n, share)) + 1
     return (float(ordered[low - 1]) if low > 0 else None, float(ordered[high - 1]) if high <= n else None)
 
 
@@ -172,26 +181,26 @@ def p_above(value: float, error: float, degrees: float) -> float:
     """One-sided probability that an estimate of zero comes out at ``value`` or more (Student's t)."""
     if error == 0:
         return 0.0 if value > 0 else 1.0
-    return float(stats.t.sf(value / error, degrees))
+    return float(_scipy_stats().t.sf(value / error, degrees))
 
 
 def normal_p(value: float, sd: float) -> float:
     """One-sided probability that a normal estimate of zero comes out at ``value`` or more."""
     if sd == 0:
         return 0.0 if value > 0 else 1.0
-    return float(stats.norm.sf(value / sd))
+    return float(_scipy_stats().norm.sf(value / sd))
 
 
 def normal_quantile(share: float) -> float:
     """Upper quantile of the normal distribution."""
-    return float(stats.norm.ppf(1 - share))
+    return float(_scipy_stats().norm.ppf(1 - share))
 
 
 def t_quantile(share: float, degrees: float) -> float:
     """Upper quantile of Student's t."""
-    return float(stats.t.ppf(1 - share, degrees))
+    return float(_scipy_stats().t.ppf(1 - share, degrees))
 
 
 def upper_bound(reds: int, runs: int) -> float:
     """Exact one-sided 95 % upper bound of a rate (Clopper & Pearson 1934)."""
-    return 1.0 if reds >= runs else float(stats.beta.ppf(0.95, reds + 1, runs - reds))
+    return 1.0 if reds >= runs else float(_scipy_stats().beta.ppf(0.95, reds + 1, runs - reds))

@@ -10,6 +10,7 @@ from conftest import ROOT, THREE_VARIANTS, Quantbench, accepted, edit
 
 from bench import acceptance, gate
 from bench.baselines import Baseline, load, packed
+from bench.compare import Outcome, Truth, compare
 from bench.datasets import Array
 from bench.environment import class_accepted, class_of
 from bench.errors import BadInput
@@ -33,6 +34,7 @@ from bench.reference import load_models
 from bench.report.folder import read
 from bench.report.markdown import render as report_text
 from bench.report.review import render
+from bench.sides import baseline_sides
 
 LABELS = np.zeros(1000, dtype=np.uint16)
 FUTURE = "2999-01-01"
@@ -87,6 +89,12 @@ class Run:
         return acceptance.propose(self.report, self.folder, "m", baseline, f"reason of {self.report.run}", **ways)
 
 
+def reviewed(run: Run, baseline: Baseline, proposal: acceptance.Proposal, written: bool = True) -> str:
+    """The review document, with the comparison beside which it is told."""
+    sides = baseline_sides(run.report, run.folder, {"m": baseline}, {"m/v"})
+    return render(compare(*sides, lambda _model: Truth(ACCURACY, LABELS)), [proposal], written)
+
+
 def after(proposal: acceptance.Proposal) -> Baseline:
     return Baseline(proposal.file, proposal.predictions)
 
@@ -133,15 +141,57 @@ def test_the_review_tells_what_came_between_the_drift_and_the_exceptions_that_st
     baseline.file.cells["v"] = cell.model_copy(update={"measurements": loose, "xfail": known})
     run = Run(tmp_path, answers(110), name="r2", litert="2.4.0", commit="2" * 40)
     proposal = run.accept(baseline)
-    text = render(run.report, [proposal], written=True)
+    text = reviewed(run, baseline, proposal)
     assert "- ai-edge-litert 2.3.0 → 2.4.0, commits 111111111111 → 222222222222: `m/v` score" in text
-    assert "-1.00 pp" in text
+    assert "+1.00 pp (+0.32 to +1.68)" in text
     assert "score: tolerance loosened from 0 pp to 0.3 pp until 2999-01-01: why" in text
     assert "floor: xfail until 2999-01-01, T-1: a kernel" in text
     kept = cell_of(after(proposal))
     assert kept.measurements["score"].loosened == wide
     assert kept.xfail == known
     assert kept.measurements["score"].accepted.commit == "2" * 40
+
+
+def test_a_run_beside_its_baseline_is_told_by_the_comparer(tmp_path: Path) -> None:
+    """Paired example by example, with interval and p-value, beside what accepting would change."""
+    baseline = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    run = Run(tmp_path, answers(160), size=99.0, name="r2")
+    text = reviewed(run, baseline, run.accept(baseline), written=False)
+    assert text.startswith("# Baselines: 2 of 2 values would move")
+    rows = {
+        row[2].strip(): [one.strip() for one in row] for line in text.splitlines() if len(row := line.split("|")) > 5
+    }
+    assert rows["score"][3:8] == ["worse", "90.00 %", "84.00 %", "+6.00 pp (+4.50 to +7.50)", rows["score"][7]]
+    assert rows["score"][7].startswith("1.7e-18 (")
+    assert rows["size"][3:7] == ["better", "100 bytes", "99 bytes", "-1.00 %"]
+    same = Run(tmp_path, answers(100), name="r3")
+    text = reviewed(same, baseline, same.accept(baseline), written=False)
+    assert text.startswith("# Baselines: 0 of 2 values would move")
+    assert "Nothing differs: 1 cells are as they were." in text
+
+
+def test_what_moves_no_value_is_told_too(tmp_path: Path) -> None:
+    """Other answers of an equal score, another structure, a failure: the comparer sees them."""
+    baseline = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    run = Run(tmp_path, answers(100), name="r2")
+    failure = {"failure": Failure(what="unsupported", reason="no kernel"), "measurements": {}}
+    run.report.cells[0] = run.report.cells[0].model_copy(update=failure | {"predictions_sha256": None})
+    text = reviewed(run, baseline, run.accept(baseline))
+    assert "- worse: `m/v` cell: it worked; now unsupported: no kernel" in text
+    assert "Declared unsupported, or not what its name says:\n\n- `m/v`: no kernel" in text
+    new = Run(tmp_path, answers(100), name="r3")
+    text = reviewed(new, Baseline(), new.accept(Baseline()))
+    assert "- new: cell of m/v: only this run holds it" in text
+    assert "| `m/v`  | score         | new " in text
+
+
+def test_of_a_run_only_what_it_judged_is_compared_with_the_baseline(tmp_path: Path) -> None:
+    baseline = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    run = Run(tmp_path, answers(200), name="r2")
+    run.report.cells[0].verdicts = {Kind.SIZE: Verdict.PASS}
+    sides = baseline_sides(run.report, run.folder, {"m": baseline}, {"m/v"})
+    found = compare(*sides, lambda _model: Truth(ACCURACY, LABELS))
+    assert [(item.measurement, item.outcome) for item in found.items] == [("size", Outcome.UNCHANGED)]
 
 
 def test_a_loosened_tolerance_that_the_derived_one_has_outgrown_goes_and_the_review_says_so(
@@ -157,7 +207,7 @@ def test_a_loosened_tolerance_that_the_derived_one_has_outgrown_goes_and_the_rev
     run = Run(tmp_path, answers(100), size=101.0, name="r2")
     proposal = run.accept(baseline)
     assert cell_of(after(proposal)).measurements["size"].loosened is None
-    assert "Loosened tolerances that go" in render(run.report, [proposal], written=True)
+    assert "Loosened tolerances that go" in reviewed(run, baseline, proposal)
 
 
 def test_an_overlay_holds_what_differs_and_never_moves_the_base(tmp_path: Path) -> None:
@@ -175,7 +225,7 @@ def test_an_overlay_holds_what_differs_and_never_moves_the_base(tmp_path: Path) 
     assert (seen_by(new, here).predictions["v"] == answers(100, shift=3)).all()
     assert (seen_by(new, "another").predictions["v"] == answers(100)).all()
     assert proposal.overlaid == ["m/v"]
-    assert f"Written as an overlay of `{here}`; the base stays: `m/v`" in render(run.report, [proposal], written=True)
+    assert f"Written as an overlay of `{here}`; the base stays: `m/v`" in reviewed(run, base, proposal)
 
 
 def test_a_cell_with_an_overlay_of_this_class_is_updated_there_until_it_is_as_the_base_again(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from conftest import Quantbench
 from made_up_runs import cell, environment, floor, measured, report, write
 
+from bench import levels
 from bench.errors import BadInput
 from bench.history import LEAST_RUNS, History, pace, read_history, shifts, trend
 from bench.records import SCHEMA_VERSION, Cell, Verdict
@@ -80,6 +81,18 @@ def test_noise_is_called_a_shift_about_as_rarely_as_measured() -> None:
     assert sum(bool(_breaks(x, quick=False)) for x in series) <= 12
 
 
+def test_a_process_of_its_own_finds_the_same_and_is_not_missed_where_it_dies() -> None:
+    random = np.random.default_rng(3)
+    x = random.normal(size=60) + 4 * (np.arange(60) >= 35)
+    here = levels.starts(x, 20.0)
+    assert here == [35]
+    with levels.ahead():
+        assert levels.starts(x, 20.0) == here
+        levels._helpers[-1].kill()
+        levels._helpers[-1].wait()
+        assert levels.starts(x, 20.0) == here
+
+
 def _drops(tmp_path: Path, drops: np.ndarray[Any, Any]) -> History:
     for number, drop in enumerate(drops):
         lay(tmp_path, number, cell(judgements=floor(float(drop))))
@@ -138,7 +151,7 @@ def test_runs_of_other_data_models_and_machines_are_set_apart(tmp_path: Path) ->
         "timed on another class of machine, whose latency is left out": 1,
     }
     assert np.isnan(found.values["latency_ratio"][0])
-    assert "1 of the runs measured on other data" in of_cell(read_history(tmp_path), "m/v")
+    assert "- runs measured on other data: 1" in of_cell(read_history(tmp_path), "m/v")
 
 
 def test_a_summary_is_made_again_where_it_is_not_its_reports(tmp_path: Path) -> None:

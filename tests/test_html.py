@@ -1,11 +1,9 @@
-"""The page: everything is there, nothing foreign runs or loads, and a real browser sorts, filters and links."""
+"""The page: everything is there, and nothing foreign runs or loads. What a browser makes of it: test_html_browser."""
 
+import json
 import re
-import shutil
 import struct
 import zlib
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -13,110 +11,31 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from conftest import ROOT, command
+from made_up_pages import HOSTILE, Page, as_large, cell, judgement, lay_run_folder, nine_cells, report, timed
 
-from bench.datasets import Array, Pack, Split
-from bench.records import (
-    Cell,
-    Environment,
-    Evidence,
-    Failure,
-    FalseAlarms,
-    Judgement,
-    Kind,
-    Measurement,
-    Report,
-    Verdict,
-    write_json,
-)
+from bench.datasets import Array
+from bench.records import Report, Verdict, write_json
 from bench.reference import ReferenceModel
-from bench.report import behind, html, html_cells, html_charts, words
+from bench.report import behind, html, html_cells, html_charts, html_latency, points, words
 from bench.report.behind import Behind
-
-HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;' </style>"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-def judgement(cell_id: str, verdict: Verdict, change: float = 0.0, **more: Any) -> Judgement:
-    fields: dict[str, Any] = {"kind": Kind.ACCURACY, "measurement": "score", "against": "baseline", "unit": "pp"} | more
-    message = f"{cell_id}: accuracy moved by {change:+.2f} pp"
-    return Judgement(verdict=verdict, change=change, tolerance=0.5, message=message, **fields)
-
-
-def cell(model: str, variant: str, score: float, size: float, verdict: Verdict = Verdict.PASS, **more: Any) -> Cell:
-    name = f"{model}/{variant}"
-    measured = {
-        "score": Measurement(value=score, unit="fraction", n=1000),
-        "size": Measurement(value=size, unit="bytes", n=1),
-        "gzip_size": Measurement(value=size / 2, unit="bytes", n=1),
-        "latency": Measurement(value=size / 1000, unit="µs", n=5, spread=0.5, spread_of="fresh processes"),
-        "latency_ratio": Measurement(value=0.8, unit="ratio to float32", n=4, spread=0.02, spread_of="fresh processes"),
-    }
-    control = None if variant == "float32" else "float32"
-    found = [judgement(name, verdict, 0.4 if verdict is not Verdict.PASS else 0.0)]
-    if control:
-        found.append(judgement(name, Verdict.PASS, 100 * (0.9 - score), against="floor"))
-    fields: dict[str, Any] = {"family": "ptq" if control else "control", "verdict": verdict, "judgements": found} | more
-    return Cell(
-        id=name, model=model, variant=variant, control=control, metric="accuracy", metric_unit="pp",
-        verdicts={Kind.ACCURACY: verdict}, measurements=measured, **fields,
-    )  # fmt: skip
-
-
-def report(cells: list[Cell], status: int = 0, **more: Any) -> Report:
-    environment = Environment(
-        python="3.11",
-        os="Linux",
-        cpu="CPU",
-        isa="abc",
-        cores=2,
-        memory_gib=8,
-        packages={"numpy": "2"},
-        machine_class="m",
-    )
-    return Report(
-        run="2026-01-01", started="2026-01-01", seconds=1, state="complete", exit_status=status, selection="",
-        environment=environment, false_alarms=FalseAlarms(budget=0.01, judgements=3, share=0.003), cells=cells, **more,
-    )  # fmt: skip
+from bench.report.html_later import Later
 
 
 @pytest.fixture
 def made_up() -> Report:
-    """Nine cells: one red with an action, one that failed, one with names that attack."""
-    action = "look closer: quantbench inspect m1/b; what was trained is not what is shipped"
-    red = cell("m1", "b", 0.87, 90_000, Verdict.REGRESSED)
-    red.judgements[0].action = action
-    failed = Cell(
-        id="m2/failed", model="m2", variant="failed", family="qat", control="float32", metric="accuracy",
-        metric_unit="pp", verdict=Verdict.ERROR, failure=Failure(what="crash", reason="no <b>memory</b>", log=HOSTILE),
-        judgements=[judgement("m2/failed", Verdict.ERROR, change=0.0)],
-    )  # fmt: skip
-    cells = [cell("m1", "float32", 0.9, 400_000), cell("m1", "a", 0.901, 100_000), red]
-    cells += [cell("m2", "float32", 0.8, 300_000), cell("m2", "a", 0.795, 80_000, Verdict.WARN), failed]
-    cells += [cell(HOSTILE, HOSTILE, 0.7, 10_000, Verdict.WARN, exceptions=[HOSTILE], overlay=HOSTILE, family=HOSTILE)]
-    cells += [cell(HOSTILE, "float32", 0.9, 20_000), cell("m3", "1 %2F#?é", 0.9, 20_000)]
-    return report(cells, status=1, notes=[HOSTILE])
+    return nine_cells()
 
 
-class Page(HTMLParser):
-    """What a parser finds in a page."""
+@pytest.fixture
+def run_folder(
+    tmp_path: Path, made_up: Report, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, dict[str, ReferenceModel]]:
+    return lay_run_folder(tmp_path, made_up, monkeypatch)
 
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(page)
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def said(self) -> str:
-        return " ".join(self.text)
+@pytest.fixture
+def large(made_up: Report, monkeypatch: pytest.MonkeyPatch) -> Report:
+    return as_large(made_up, monkeypatch)
 
 
 def page_of(made: Report, known: Behind | None = None) -> Page:
@@ -211,22 +130,22 @@ def test_what_only_rounds_or_is_noise_did_not_change(made_up: Report) -> None:
         judgement("m1/float32", Verdict.PASS, 0.1, measurement="latency"),  # of what repeats, within a third
         judgement("m1/float32", Verdict.PASS, 0.25),
     ]
-    changed = html._changed(made_up)
+    changed = html._changed(made_up, Later(large=False))
     assert changed.count("m1/float32</a>") == 1
     assert "+0.25 pp" in changed
 
 
 def test_the_front_is_what_nothing_else_beats(made_up: Report) -> None:
     one = made_up.cells[0]
-    points = [html_charts.Point(one, x, y) for x, y in [(1, 5), (2, 5), (2, 3), (3, 4), (4, 1), (5, 1)]]
-    assert [(point.x, point.drop) for point in html_charts.front(points)] == [(1, 5), (2, 3), (4, 1)]
+    found = [points.Point(one, x, y) for x, y in [(1, 5), (2, 5), (2, 3), (3, 4), (4, 1), (5, 1)]]
+    assert [(point.x, point.drop) for point in points.front(found)] == [(1, 5), (2, 3), (4, 1)]
 
 
 @pytest.mark.parametrize(
     ("value", "unit", "shown"),
     [
         (0.031, "ratio", "3.1 %"),
-        (0.00919, "ratio to float32", "0.00919"),
+        (0.00919, "ratio to float32", "0.00919×"),
         (0.05, "fraction", "5 pp"),
         (1234.4, "bytes", "1,234 bytes"),
         (2.2e-8, "pp", "0 pp"),
@@ -241,7 +160,7 @@ def test_changes_have_the_unit_that_they_are_meant_in(value: float | None, unit:
     ("shown", "number"), [("-0.04 pp", -0.04), ("1,188.9", 1188.9), ("", None), ("+1e-05 units", 1e-5), ("∅", None)]
 )
 def test_charts_take_their_numbers_from_what_tables_show(shown: str, number: float | None) -> None:
-    assert html_charts.leading_number(shown) == number
+    assert points.leading_number(shown) == number
 
 
 def test_one_example_that_is_equal_everywhere_still_gets_a_chart() -> None:
@@ -249,6 +168,20 @@ def test_one_example_that_is_equal_everywhere_still_gets_a_chart() -> None:
     drawn = html_charts.scatters("m", made.cells, {one.id: one for one in made.cells})
     assert drawn.count("<svg") == 2
     assert not re.search(r"nan|inf\b", drawn)
+
+
+def test_latency_distributions_are_drawn_and_told_where_the_record_holds_them() -> None:
+    inside = html_cells.details(timed(), {}, Behind(), [])
+    assert "median 12.1 µs (95 %: 12.0 to 12.2); p90 13.5 µs" in inside
+    assert "p99 20.0 µs (95 %: 16.0 to ∞); a typical call 11.8 to 12.6 µs in 3 processes" in inside
+    assert inside.count('class="process" d="M') == 2  # the marks of the processes, and their legend
+    assert 'class="p99"' in inside
+    assert html_latency.of_cell(cell("m", "a", 0.9, 1000)) == ""
+    together = html_latency.of_model("m1", [timed(), timed("m1/b"), cell("m1", "c", 0.9, 1000)])
+    assert together.count("<a href=") == 2
+    assert not re.search(r"nan|inf\b", together)
+    assert html_latency.of_model("m1", [timed()]) == ""
+    assert "Latency distributions" in html.render(report([timed(), timed("m1/b")]), Behind())
 
 
 def _pixels(data: bytes) -> tuple[int, int, bytes]:
@@ -269,29 +202,6 @@ def test_a_picture_is_a_png_of_its_pixels(shape: tuple[int, ...]) -> None:
 
 def test_a_large_picture_is_thinned_out() -> None:
     assert _pixels(behind.png(np.zeros((1000, 500), np.uint8)))[:2] == (32, 63)
-
-
-@pytest.fixture
-def run_folder(
-    tmp_path: Path, made_up: Report, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Path, dict[str, ReferenceModel]]:
-    """A run whose cell m1/b flipped examples 3 and 5, and the model with its images."""
-    for name in ("evidence", "predictions"):
-        (tmp_path / name).mkdir()
-    evidence = Evidence(flipped=[3, 5, 10**6], range_method="min-max").model_dump_json()
-    (tmp_path / "evidence" / "m1.json").write_text(f'{{"b": {evidence}}}')
-    (tmp_path / "evidence" / "m2.json").write_text("{")  # damaged: the page is made all the same
-    labels = np.arange(10) % 3
-    new = labels.copy()
-    new[[3, 5]] += 1
-    np.savez(tmp_path / "predictions" / "m1.npz", float32=labels, b=new)
-    made_up.data_sha256 = {"m1": "d"}
-    model = ReferenceModel(
-        name="m1", description="", weights="", weights_sha256="", data="", data_sha256="d", floors={}
-    )
-    pack = Pack(None, None, Split(np.zeros((10, 8, 8), np.uint8), labels), "d")
-    monkeypatch.setattr(ReferenceModel, "pack", lambda self: pack)
-    return tmp_path, {"m1": model}
 
 
 def test_flipped_examples_are_shown_with_both_predictions(
@@ -332,110 +242,22 @@ def test_the_command_writes_the_page_of_a_report_alone(made_up: Report, tmp_path
     assert "holds no evidence" in page
 
 
-# ------------------------------------------------------------ in a browser
+def waiting(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="later">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    loaded: dict[str, Any] = json.loads(found[1])
+    return loaded
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """The system's Chromium, driven through playwright; the tests that need it are skipped where it is not there."""
-    driver = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra: tests)")
-    if CHROMIUM is None:
-        pytest.skip("needs chromium on the path, e.g. Debian's package of that name")
-    with driver.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Watched:
-    """A page opened in a browser, with everything that it said or asked for."""
-
-    def __init__(self, browser: Any, path: Path, **how: Any) -> None:
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page = browser.new_page(**how)
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.said.append(dialog.message))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(path.as_uri())
-
-    def column(self, number: int) -> list[str]:
-        found: list[str] = self.page.eval_on_selector_all(
-            ".cells tbody tr:not([hidden])", f"rows => rows.map(row => row.cells[{number}].textContent.trim())"
-        )
-        return found
-
-
-@pytest.fixture
-def opened(browser: Any, made_up: Report, tmp_path: Path) -> Watched:
-    html.write(tmp_path / "page.html", made_up, tmp_path, {})
-    return Watched(browser, tmp_path / "page.html")
-
-
-@pytest.mark.slow
-def test_in_a_browser_the_table_sorts_by_click_and_by_keyboard(opened: Watched) -> None:
-    page = opened.page
-    size = html.COLUMNS.index("size, KiB")
-    head = page.locator(".cells thead th").nth(size)
-    head.locator("button").click()
-    assert head.get_attribute("aria-sort") == "ascending"
-    values = [float(value.replace(",", "")) for value in opened.column(size) if value]
-    assert values == sorted(values)
-    assert opened.column(size)[-1] == ""  # what failed has no size, and stays last
-    head.locator("button").focus()
-    page.keyboard.press("Enter")
-    assert head.get_attribute("aria-sort") == "descending"
-    values = [float(value.replace(",", "")) for value in opened.column(size) if value]
-    assert values == sorted(values, reverse=True)
-    assert opened.column(size)[-1] == ""
-    verdict = page.locator(".cells thead th").nth(html.COLUMNS.index("verdict"))
-    verdict.locator("button").click()
-    assert opened.column(3)[-1] == "✗ REGRESSED"
-    assert page.locator("th[aria-sort]").count() == 1
-    assert opened.said == []
-
-
-@pytest.mark.slow
-def test_in_a_browser_the_table_filters(opened: Watched) -> None:
-    page = opened.page
-    page.locator(".filters input").fill("M1/ /a")
-    assert opened.column(1) == ["a"]
-    assert page.locator(".filters output").inner_text() == "1 of 9 cells"
-    page.locator(".filters .reset").click()
-    page.locator('select[data-of="model"]').select_option("m2")
-    page.locator('select[data-of="verdict"]').select_option("warn")
-    assert opened.column(1) == ["a"]
-    page.locator('select[data-of="verdict"]').select_option("")
-    page.locator('select[data-of="model"]').select_option(HOSTILE)
-    assert len(opened.column(1)) == 2
-    assert opened.said == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", range(9))
-def test_in_a_browser_a_link_unfolds_its_cell(opened: Watched, made_up: Report, number: int) -> None:
-    page, wanted = opened.page, made_up.cells[number].id
-    page.locator(".cells tbody a").nth(number).click()
-    unfolded = page.eval_on_selector_all("details.cell[open] .inside", "found => found.map(one => one.id)")
-    assert unfolded == [wanted]
-    assert opened.said == []
-    page.reload()  # as somebody opens it who was sent the address
-    assert page.eval_on_selector_all("details.cell[open] .inside", "found => found.map(one => one.id)") == [wanted]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_in_a_browser_nothing_is_asked_of_the_network_and_a_phone_does_not_scroll_sideways(
-    browser: Any, made_up: Report, run_folder: tuple[Path, dict[str, ReferenceModel]], scheme: str
-) -> None:
-    folder, models = run_folder
-    html.write(folder / "page.html", made_up, folder, models)
-    opened = Watched(browser, folder / "page.html", color_scheme=scheme, viewport={"width": 390, "height": 800})
-    opened.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-    opened.page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-    asked = [url for url in opened.asked if not url.startswith("data:")]
-    assert asked == [(folder / "page.html").as_uri()]
-    assert opened.said == []
-    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert opened.page.evaluate("Array.from(document.images).every(one => one.naturalWidth === 8)")
+def test_a_large_page_keeps_most_of_itself_as_data(large: Report) -> None:
+    text = html.render(large, Behind())
+    kept = waiting(text)
+    assert text.partition('id="later"')[0].count("<tr data-model=") == 4
+    assert "".join(kept["rows"]).count("<tr data-model=") == 5
+    here = {attributes.get("id") for _, attributes in Page(text).tags}
+    assert {one.id for one in large.cells} <= here | {*kept["cells"]}
+    assert not here & {*kept["cells"]}
+    assert any("Drop against size" in one for one in kept["folds"])  # the charts of further models
+    page = Page(text)
+    assert len(page.of("script")) == 2
+    assert not page.of("img")  # what waits holds the names that attack, and stays data

@@ -4,7 +4,7 @@ import datetime
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from bench.errors import BadInput
 from bench.records import Evidence, Report, json_text, read_record, write_json
 from bench.reference import ReferenceModel
 from bench.report import html, junit, rows
+from bench.report.charts import Chart
 from bench.report.markdown import render
 from bench.summary import write_summary
 
@@ -75,9 +76,7 @@ class RunFolder:
         for model, cells in evidence.items():
             data = {variant: cell.model_dump(mode="json") for variant, cell in cells.items()}
             (folder / f"{model}.json").write_text(json_text(data) + "\n", encoding="utf-8")
-        text = self.path / f".{MARKDOWN}.tmp"
-        text.write_text(render(report), encoding="utf-8")
-        text.replace(self.path / MARKDOWN)
+        write_markdown(self.path, report)
         html.write(self.path / html.HTML, report, self.path, models)
         junit.write(self.path / junit.JUNIT, report)
         rows.write(self.path / rows.CSV, report)
@@ -90,6 +89,20 @@ class RunFolder:
     def remove_store(self) -> None:
         """Remove the private store of a run that used no cache."""
         shutil.rmtree(self.path / "store", ignore_errors=True)
+
+
+def write_markdown(folder: Path, report: Report, charts: Sequence[Chart] = ()) -> None:
+    """Write ``report.md`` of a run's folder atomically.
+
+    Raises:
+        BadInput: the folder cannot be written.
+    """
+    temporary = folder / f".{MARKDOWN}.tmp"
+    try:
+        temporary.write_text(render(report, charts), encoding="utf-8")
+        temporary.replace(folder / MARKDOWN)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot write {MARKDOWN}: {error.strerror}; make it writable") from None
 
 
 def evidence_of(run: Path, cell_id: str) -> Evidence:

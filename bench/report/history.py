@@ -24,7 +24,7 @@ from bench.history import (
     shifts,
     trend,
 )
-from bench.report.words import MARKS
+from bench.report.words import MARKS, escape
 from bench.summary import Summary
 
 ROWS = 30  # of a trend's table
@@ -68,8 +68,8 @@ def _span(history: History) -> str:
 def _skipped(history: History) -> str:
     if not history.skipped:
         return ""
-    lines = [f"- `{one.name}`: {_safe(one.why)}" for one in history.skipped]
-    return f"{len(lines)} folders skipped:\n\n" + "\n".join(lines)
+    lines = [f"- `{one.name}`: {escape(one.why)}" for one in history.skipped]
+    return f"{len(lines)} folder{'s' * (len(lines) > 1)} skipped:\n\n" + "\n".join(lines)
 
 
 def of_cell(history: History, cell: str) -> str:
@@ -80,7 +80,7 @@ def of_cell(history: History, cell: str) -> str:
         parts[0] += f", {found.verdict_before} before"
     if found.runs[-1] is not history.runs[-1]:
         parts[0] += f"; last in run {found.runs[-1].run}"
-    apart = [f"- {count} of the runs {why}" for why, count in found.apart.items()]
+    apart = [f"- runs {why}: {count}" for why, count in found.apart.items()]
     parts += [_skipped(history), "\n".join(apart), _floor(found)]
     parts += [_measurement(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -135,7 +135,7 @@ def _shift(found: Trend, shift: Shift) -> str:
     changed = changed_between(shift.before.environment, shift.since.environment)
     return (
         f"{_step(found, shift)} in run `{shift.since.run}`, commit {_commit(shift.since)}; changed since the run "
-        f"before it (`{shift.before.run}`): {_safe(', '.join(changed)) or 'nothing that is recorded'}"
+        f"before it (`{shift.before.run}`): {escape(', '.join(changed)) or 'nothing that is recorded'}"
     )
 
 
@@ -160,11 +160,6 @@ def _difference(found: Trend, name: str, old: float, new: float) -> str:
 def _commit(run: Summary) -> str:
     commit = run.environment.git_commit
     return "unknown" if commit is None else commit[:12] + ("+changes" if run.environment.git_dirty else "")
-
-
-def _safe(text: str) -> str:
-    """Text of other people's making, safe inside a Markdown table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def _table(rows: list[list[str]], headers: list[str]) -> str:

@@ -1,23 +1,23 @@
 """``report.html``: the whole run as one file that asks the network for nothing.
 
 What regressed comes first, in the words of ``report.md``; then what changed, a table of all cells that sorts and
-filters, charts, and every cell from the inside. Only sorting and filtering need its script.
+filters, charts, and every cell from the inside. Only sorting and filtering need its script, and what a page of many
+cells keeps for later.
 """
 
-import base64
-import hashlib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
 from bench.records import Cell, Judgement, Report, Verdict
 from bench.reference import ReferenceModel
-from bench.report import html_cells, html_charts, words
+from bench.report import html_cells, html_charts, html_latency, html_later, words
 from bench.report.behind import OF_ATTENTION, OF_OTHERS, Behind, Picture
-from bench.report.markup import link, listing, section, step, table, text
+from bench.report.html_later import FIRST_ROWS, Later
+from bench.report.markup import frame, link, listing, page_file, section, step, table, text
 
 HTML = "report.html"
 MOST_LISTED = 50
+MODELS_AT_ONCE = 24  # whose charts stand together; more are folded away
 MOST_WHOLE = 2000  # cells that are shown from the inside; a browser takes long over more
 UNMOVED = 1e-6  # a change below this is rounding of the report's own numbers
 NOISY = 1 / 3  # of the tolerance: what is measured with noise and moved by less did not change
@@ -60,46 +60,26 @@ def write(path: Path, report: Report, folder: Path, models: Mapping[str, Referen
 def render(report: Report, behind: Behind) -> str:
     """The whole page."""
     by_id = {cell.id: cell for cell in report.cells}
+    later = Later(len(report.cells) > html_later.WHOLE_PAGE)
     content = {
-        "attention": _attention(report, by_id),
-        "changed": _changed(report),
-        "all": _all_cells(report, by_id),
-        "charts": _charts(report, by_id),
-        "one": _one_by_one(report, by_id, behind),
-        "exceptions": _exceptions(report),
+        "attention": _attention(report, by_id, later),
+        "changed": _changed(report, later),
+        "all": _all_cells(report, by_id, later),
+        "charts": _charts(report, by_id, later),
+        "one": _one_by_one(report, by_id, behind, later),
+        "exceptions": _exceptions(report, later),
         "seen": _sensitivity(report),
         "environment": _environment(report),
     }
     main = "\n".join(section(name, PARTS[name], content[name]) for name in PARTS)
-    return _frame(report, main)
+    return _frame(report, main, later)
 
 
-def _file(name: str) -> str:
-    return (resources.files("bench.report") / "page" / name).read_text(encoding="utf-8")
-
-
-def _hash(content: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
-
-
-def _frame(report: Report, main: str) -> str:
-    style, script = _file("page.css"), _file("page.js")
-    # Nothing is loaded from anywhere, and no other style or script runs, whatever a name may hold.
-    policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; base-uri 'none'; "
-        "form-action 'none'"
-    )
+def _frame(report: Report, main: str, later: Later) -> str:
     links = "".join(f'<li><a href="#{name}">{text(title)}</a></li>' for name, title in PARTS.items())
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{text(policy)}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">\n'
-        f"<title>{text(_status(report))}: quantbench {text(report.run)}</title>\n<style>{style}</style></head>\n"
-        f'<body><a class="skip" href="#main">Skip to the report</a>\n{_banner(report)}\n'
-        f'<nav aria-label="Parts of the report"><ul>{links}</ul></nav>\n<main id="main">\n{main}\n</main>\n'
-        f"<script>{script}</script></body></html>\n"
-    )
+    nav = f'<nav aria-label="Parts of the report"><ul>{links}</ul></nav>'
+    title = f"{_status(report)}: quantbench {report.run}"
+    return frame(title, _banner(report), main + later.script(), nav, page_file("page.js"))
 
 
 def _status(report: Report) -> str:
@@ -112,8 +92,8 @@ def _banner(report: Report) -> str:
     facts = [f"Run {report.run}, {report.seconds:.0f} s, {report.selection or 'everything selected'}."]
     if report.trained_from_scratch:
         facts.append("The float models were trained from scratch (--train), not loaded.")
-    unjudged = words.unjudged_latency(report)
-    facts += [f"Note: {note}." for note in [unjudged, *report.notes] if note]
+    told = [words.unjudged_latency(report), words.gpu_note(report), *report.notes]
+    facts += [f"Note: {note}." for note in told if note]
     lines = "".join(f"<p>{text(fact)}</p>" for fact in facts)
     return (
         f'<header class="{kind}"><h1>quantbench: <span aria-hidden="true">{mark}</span> {text(_status(report))}</h1>'
@@ -121,7 +101,7 @@ def _banner(report: Report) -> str:
     )
 
 
-def _attention(report: Report, by_id: dict[str, Cell]) -> str:
+def _attention(report: Report, by_id: dict[str, Cell], later: Later) -> str:
     items = []
     for cell, verdict, messages, actions in words.attention(report):
         first = messages[0].removeprefix(f"{by_id[cell].id}: ")
@@ -131,7 +111,7 @@ def _attention(report: Report, by_id: dict[str, Cell]) -> str:
             f'<strong class="{verdict}">{text(words.MARKS[verdict])}</strong> {link(cell)}: {said}'
             + (f"<ul>{steps}</ul>" if steps else "")
         )
-    return listing(items, MOST_LISTED, "cells need attention") if items else "<p>Nothing.</p>"
+    return listing(items, MOST_LISTED, "cells need attention", later.fold) if items else "<p>Nothing.</p>"
 
 
 def _moved(cell: Cell, one: Judgement) -> bool:
@@ -148,7 +128,7 @@ def _moved(cell: Cell, one: Judgement) -> bool:
     return not noisy or one.tolerance is None or abs(one.change) > NOISY * one.tolerance
 
 
-def _changed(report: Report) -> str:
+def _changed(report: Report, later: Later) -> str:
     items = [
         f'<span class="{one.verdict}">{text(words.MARKS[one.verdict])}</span> {link(cell.id)}: '
         f"{text(one.message.removeprefix(f'{cell.id}: '))}"
@@ -157,22 +137,27 @@ def _changed(report: Report) -> str:
         if _moved(cell, one)
     ]
     note = "<p>Against the baseline; noise of less than a third of its tolerance is no change.</p>"
-    return note + listing(items, MOST_LISTED, "changes") if items else "<p>Nothing.</p>"
+    return note + listing(items, MOST_LISTED, "changes", later.fold) if items else "<p>Nothing.</p>"
 
 
-def _all_cells(report: Report, by_id: dict[str, Cell]) -> str:
+def _all_cells(report: Report, by_id: dict[str, Cell], later: Later) -> str:
     heads = "".join(
         f'<th scope="col" data-name="{text(name)}"><button type="button">{text(name)}</button>' for name in COLUMNS
     )
-    rows = "".join(_row(cell, by_id) for cell in report.cells)
+    rows = later.first_rows([_row(cell, by_id) for cell in report.cells])
+    lacking = "Sorting and filtering need JavaScript; all else is here without."
+    if later.large:
+        lacking = f"Without JavaScript, this page holds {FIRST_ROWS} of {len(report.cells)} cells; report.md holds all."
     return (
         f"{_filters(report)}"
         '<div class="box tall" tabindex="0" role="region" aria-label="All cells, a table that scrolls">'
-        '<table class="cells"><caption>A row a cell, that is a model and a variant. Press a heading to sort.</caption>'
+        f'<table class="cells" data-rows="{len(report.cells)}" data-first="{FIRST_ROWS}">'
+        "<caption>A row a cell, that is a model and a variant. Press a heading to sort.</caption>"
         f"<thead><tr>{heads}<tbody>{rows}</table></div>"
+        f'<p><button type="button" class="more" hidden>Show {FIRST_ROWS} more rows</button></p>'
         "<p>Score: of the whole test split, ± standard deviation over seeds. Latency: one thread, batch 1, ratio ± "
         "standard error. Since first baseline: drop of the score, growth of the file.</p>"
-        "<noscript><p>Sorting and filtering need JavaScript; all else is here without.</p></noscript>"
+        f"<noscript><p>{lacking}</p></noscript>"
     )
 
 
@@ -228,40 +213,63 @@ def _floor_left(cell: Cell) -> str:
     return ""
 
 
-def _charts(report: Report, by_id: dict[str, Cell]) -> str:
+def _charts(report: Report, by_id: dict[str, Cell], later: Later) -> str:
     if not report.cells:
         return "<p>No cells.</p>"
-    models = list(dict.fromkeys(cell.model for cell in report.cells))
-    cells_of: dict[str, list[Cell]] = {model: [] for model in models}
+    cells_of: dict[str, list[Cell]] = {}
     for cell in report.cells:
-        cells_of[cell.model].append(cell)
-    drawn = "".join(html_charts.scatters(model, cells_of[model], by_id) for model in models)
+        cells_of.setdefault(cell.model, []).append(cell)
+    models = list(cells_of)
     timed = any("latency" in cell.measurements for cell in report.cells)
-    note = "" if timed else "<p>Latency was not measured in this run, so there is no chart of it.</p>"
-    said = (
-        "<p>Each point is a cell; down and left is better. The drop is that from the cell's own control, drawn to a "
-        "logarithmic scale on both sides of zero.</p>"
-    )
-    return (
-        f"<h3>Drop by variant and model</h3>{html_charts.heat_map(report.cells, by_id)}"
-        f"<h3>Drop against size and latency</h3>{said}{html_charts.legend()}{note}"
-        f'<div class="charts">{drawn}</div>'
-    )
+    said = [
+        "Each point is a cell; down and left is better. The drop is that from the cell's own control, drawn to a "
+        "logarithmic scale on both sides of zero."
+    ]
+    said += [] if timed else ["Latency was not measured in this run, so there is no chart of it."]
+    parts = ["".join(f"<p>{text(one)}</p>" for one in said)]
+    for start in range(0, len(models), MODELS_AT_ONCE):
+        some = models[start : start + MODELS_AT_ONCE]
+        drawn = _charts_of({model: cells_of[model] for model in some}, by_id)
+        told = f"Models {start + 1} to {start + len(some)} of {len(models)}: {some[0]} to {some[-1]}"
+        parts.append(later.fold(told, drawn) if start else drawn)
+    return "".join(parts)
 
 
-def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind) -> str:
+def _charts_of(cells_of: dict[str, list[Cell]], by_id: dict[str, Cell]) -> str:
+    """All charts of some models."""
+    heat = html_charts.heat_map([cell for cells in cells_of.values() for cell in cells], by_id)
+    scatters = "".join(html_charts.scatters(model, cells, by_id) for model, cells in cells_of.items())
+    latencies = "".join(html_latency.of_model(model, cells) for model, cells in cells_of.items())
+    parts = [f"<h3>Drop by variant and model</h3>{heat}"]
+    parts.append(f'<h3>Drop against size and latency</h3>{html_charts.legend()}<div class="charts">{scatters}</div>')
+    if latencies:
+        told = f"<p>{html_latency.legend()}</p>"
+        parts.append(f'<h3>Latency distributions</h3>{told}<div class="charts">{latencies}</div>')
+    return "".join(parts)
+
+
+def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind, later: Later) -> str:
     urgent = {cell for cell, *_ in words.attention(report)}
     ordered = sorted(report.cells, key=lambda cell: cell.id not in urgent)  # the room for all is limited
     whole = {cell.id for cell in ordered[:MOST_WHOLE]}
     shown = _pictures(ordered[:MOST_WHOLE], urgent, behind)
-    parts = [
-        html_cells.details(cell, by_id, behind, shown.get(cell.id, [])) if cell.id in whole else html_cells.brief(cell)
-        for cell in report.cells
-    ]
+    here = {cell.id for cell in ordered[:MOST_LISTED]} if later.large else {cell.id for cell in ordered}
+    parts = []
+    for cell in report.cells:
+        if cell.id in whole:
+            inside = html_cells.details(cell, by_id, behind, shown.get(cell.id, []))
+        else:
+            inside = html_cells.brief(cell)
+        if cell.id in here:
+            parts.append(inside)
+        else:
+            later.cells[cell.id] = inside
     said = (
         "Intervals: 95 %; of what repeats by Student's t, of a share of the examples by Wilson's method. Changes are "
         "positive where they are worse."
     )
+    if later.cells:
+        said += f" {len(here)} of {len(report.cells)} cells are listed; each other one comes where a link leads to it."
     if len(whole) < len(report.cells):
         left_out = len(report.cells) - len(whole)
         said += f" Of {left_out} cells only the outline is shown, to keep the page small; report.json has all of it."
@@ -271,7 +279,7 @@ def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind) -> str:
         said += f" Pictures of {behind.left_out} cells are left out, to keep the page small."
     if shown:
         said += f" Pictures: up to {OF_ATTENTION} where a cell needs attention, up to {OF_OTHERS} elsewhere."
-    return f"<p>{text(said)}</p>\n" + "\n".join(parts)
+    return f"<p>{text(said)}</p>\n" + "\n".join(parts) + '<div class="added"></div>'
 
 
 def _pictures(cells: list[Cell], urgent: set[str], behind: Behind) -> dict[str, list[Picture]]:
@@ -279,9 +287,9 @@ def _pictures(cells: list[Cell], urgent: set[str], behind: Behind) -> dict[str, 
     return {cell: pictures for cell, pictures in found.items() if pictures}
 
 
-def _exceptions(report: Report) -> str:
+def _exceptions(report: Report, later: Later) -> str:
     items = [f"{link(cell)}: {text(sentence)}" for cell, sentence in words.exceptions(report)]
-    return listing(items, MOST_LISTED, "exceptions") if items else "<p>None.</p>"
+    return listing(items, MOST_LISTED, "exceptions", later.fold) if items else "<p>None.</p>"
 
 
 def _sensitivity(report: Report) -> str:
@@ -302,6 +310,8 @@ def _environment(report: Report) -> str:
         "Python": e.python,
         **dict(sorted(e.packages.items())),
         "commit": commit,
+        "GPU": words.gpu_device(report),
+        "others, while timing": words.load(e.load) if e.load else "",
         "machine class": e.machine_class,
         "results class": e.results_class,
         **{f"data of {model}": f"sha256 {value[:16]}…" for model, value in sorted(report.data_sha256.items())},

@@ -4,7 +4,7 @@ import math
 from functools import lru_cache
 
 from bench.records import Cell, Evidence, Judgement, Measurement
-from bench.report import words
+from bench.report import html_latency, words
 from bench.report.behind import Behind, Picture
 from bench.report.markup import step, table, text
 from bench.sizing import explain
@@ -20,7 +20,8 @@ RANGES = ["tensor", "dtype", "granularity", "from", "to"]
 def details(cell: Cell, cells: dict[str, Cell], behind: Behind, pictures: list[Picture]) -> str:
     """The cell, folded; its id is inside, so that a browser unfolds it when it is linked to."""
     evidence = behind.of_cell(cell)
-    parts = [_facts(cell), _failure(cell), _judgements(cell), _measurements(cell), _contents(cell, cells)]
+    parts = [_facts(cell), _failure(cell), _judgements(cell), _measurements(cell), html_latency.of_cell(cell)]
+    parts.append(_contents(cell, cells))
     parts += [_ranges(evidence), _flipped(cell, evidence, pictures), _versions(cell)]
     return _folded(cell, parts)
 
@@ -79,7 +80,7 @@ def _amount(value: float | None, unit: str) -> str:
     if unit == "ratio":  # a latency judgement: changes of the ratio are shares of it
         return f"{100 * rounded:.3g} %"
     if unit.startswith("ratio"):
-        return f"{rounded:.3g}"
+        return f"{rounded:.3g}×"
     return text(f"{rounded:,.0f} bytes" if unit == "bytes" else f"{rounded:.4g} {unit}")
 
 

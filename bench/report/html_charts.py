@@ -6,70 +6,27 @@ sheet, so that they are right in light and dark, and print.
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from bench.records import Cell, Verdict
 from bench.report import words
 from bench.report.markup import anchor, link, text
+from bench.report.points import FAMILIES, LATENCY, LEGEND, SIZE, Point, front, leading_number, points, shade
 
 WIDTH, HEIGHT = 430, 280
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 42
 NEAR_ZERO = 0.1  # below this a drop is drawn to a linear scale, above it to a logarithmic one
 STEPS = (1, 2, 5)
 FINE_STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8)  # where those are too far apart
+FINEST_STEPS = (1, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9)
 APART = 16  # pixels between two labels of an axis
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the floor allows; each is the end of one colour
-LEGEND = ("no drop", "up to 25 % of its floor", "up to 50 %", "up to 75 %", "up to 100 %", "beyond its floor")
-
-
-def leading_number(shown: str) -> float | None:
-    """The number at the start of what a table shows: charts and tables tell the same."""
-    found = re.match(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?", shown)
-    return float(found.group().replace(",", "")) if found else None
-
-
-@dataclass(frozen=True)
-class Point:
-    """A cell in a chart: right is larger or slower, up is worse."""
-
-    cell: Cell
-    x: float
-    drop: float
-
-
-def drop_of(cell: Cell, cells: dict[str, Cell]) -> float | None:
-    """Drop from the control; a control itself stands at 0."""
-    if cell.control is None:
-        return 0.0 if "score" in cell.measurements else None
-    return leading_number(words.drop(cell, cells))
-
-
-def front(points: Sequence[Point]) -> list[Point]:
-    """The Pareto front: no other point is as good in one and better in the other."""
-    best: list[Point] = []
-    for point in sorted(points, key=lambda one: (one.x, one.drop)):
-        if not best or point.drop < best[-1].drop:
-            best.append(point)
-    return best
 
 
 def scatters(model: str, cells: list[Cell], by_id: dict[str, Cell]) -> str:
     """Drop against size and against latency, of one model."""
-    drops = {cell.id: drop_of(cell, by_id) for cell in cells}
-
-    def points(name: str, factor: float) -> list[Point]:
-        known = [(cell, cell.measurements.get(name), drops[cell.id]) for cell in cells]
-        return [
-            Point(cell, factor * found.value, drop)
-            for cell, found, drop in known
-            if found is not None and drop is not None and found.value > 0
-        ]
-
     unit = cells[0].metric_unit
-    size, latency = points("size", 2**-10), points("latency", 1.0)
-    return _figure(model, "size", "KiB", unit, size) + _figure(model, "latency", "µs", unit, latency)
+    drawn = [(axis, points(axis, cells, by_id)) for axis in (SIZE, LATENCY)]
+    return "".join(_figure(model, axis.what, axis.unit, unit, found) for axis, found in drawn)
 
 
 def _figure(model: str, what: str, x_unit: str, y_unit: str, points: list[Point]) -> str:
@@ -88,7 +45,7 @@ def _figure(model: str, what: str, x_unit: str, y_unit: str, points: list[Point]
 
 
 def _svg(title: str, x_title: str, y_unit: str, points: list[Point], best: list[Point]) -> str:
-    x_of, x_ticks = _log_axis([point.x for point in points])
+    x_of, x_ticks = log_axis([point.x for point in points])
     y_of, y_ticks = _drop_axis([point.drop for point in points])
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="group" aria-label="{text(title)}; the numbers are in the table of '
@@ -122,7 +79,7 @@ def _mark(point: Point, x: float, y: float, rank: int | None) -> str:
     """A shape a family, for colour alone tells nothing in print; what is on the front has its number in the list."""
     told = f"{point.cell.variant}: {point.x:,.1f}, drop {point.drop:+.2f} {point.cell.metric_unit}"
     number = "" if rank is None else f'<text class="rank" x="{x + 6:.1f}" y="{y - 5:.1f}">{rank}</text>'
-    family = point.cell.family if point.cell.family in SHAPES else "ptq"
+    family = point.family
     return (
         f'<a href="{anchor(point.cell.id)}" tabindex="-1"><title>{text(told)}</title>'
         f'<path class="mark {family}{" best" if rank else ""}" transform="translate({x:.1f} {y:.1f})" '
@@ -135,30 +92,28 @@ SHAPES = {
     "qat": "M-4 -4h8v8h-8z",
     "control": "M0 -5.5L5.5 0L0 5.5L-5.5 0z",
 }
-NAMES = {
-    "ptq": "quantized after training",
-    "qat": "trained quantized, pruned or clustered",
-    "control": "float: controls, pruned and clustered ones",
-}
 
 
 def legend() -> str:
     """What the shapes mean."""
     items = "".join(
         f'<span><svg viewBox="-7 -7 14 14" width="14" height="14" aria-hidden="true"><path class="mark {family}" '
-        f'd="{SHAPES[family]}"/></svg> {text(NAMES[family])}</span> '
+        f'd="{SHAPES[family]}"/></svg> {text(FAMILIES[family])}</span> '
         for family in SHAPES
     )
     return f'<p class="legend">{items}<span>line and numbers: Pareto front</span></p>'
 
 
-def _log_axis(values: list[float]) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
+def log_axis(
+    values: Sequence[float], left: float = LEFT, right: float = WIDTH - RIGHT
+) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
+    """Places of values between two edges of a picture, and the ticks with their labels."""
     low, high = math.log(min(values)), math.log(max(values))
     gap = 0.06 * (high - low) or 0.1
     low, high = low - gap, high + gap
 
     def place(value: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * (math.log(value) - low) / (high - low)
+        return left + (right - left) * (math.log(value) - low) / (high - low)
 
     def inside(steps: Sequence[float]) -> list[float]:
         decades = range(math.floor(low / math.log(10)), math.ceil(high / math.log(10)) + 1)
@@ -166,7 +121,7 @@ def _log_axis(values: list[float]) -> tuple[Callable[[float], float], list[tuple
         return [value for value in nice if low <= math.log(value) <= high]
 
     evenly = [math.exp(low + share * (high - low)) for share in (0.1, 0.37, 0.63, 0.9)]
-    ticks = next((found for found in map(inside, (STEPS, FINE_STEPS)) if len(found) >= 3), evenly)
+    ticks = next((found for found in map(inside, (STEPS, FINE_STEPS, FINEST_STEPS)) if len(found) >= 3), evenly)
     return place, [(value, f"{value:,.3g}" if value < 1000 else f"{value:,.0f}") for value in ticks]
 
 
@@ -219,15 +174,6 @@ def _heat(cell: Cell | None, by_id: dict[str, Cell]) -> str:
         if cell.verdict is Verdict.PASS or "score" in cell.measurements:
             return f"<td>{link(cell.id, 'control')}"
         return f"<td>{link(cell.id, words.MARKS[cell.verdict])}"
-    shade = _shade(cell)
-    classes = "" if shade is None else f' class="h{shade}"'
+    step = shade(cell)
+    classes = "" if step is None else f' class="h{step}"'
     return f"<td{classes}>{link(cell.id, f'{drop + 0.0:+.2f}')}"
-
-
-def _shade(cell: Cell) -> int | None:
-    for one in cell.judgements:
-        if one.against == "floor" and one.change is not None and one.tolerance is not None:
-            shown = round(one.change, 2)  # so that equal numbers have one colour
-            share = shown / one.tolerance if one.tolerance else math.copysign(math.inf, shown or -1)
-            return sum(share > end + 1e-9 for end in SHARES)
-    return None

@@ -1,13 +1,16 @@
 """``report.md``: what regressed first, then a table a model, then the environment."""
 
+from collections.abc import Sequence
+
 from tabulate import tabulate
 
 from bench.environment import threads_in
 from bench.records import Cell, Device, Kind, Report
 from bench.report import latency, words
+from bench.report.charts import FOLDER, Chart
 from bench.sizing import explain
 
-TOP, ATTENTION, EXCEPTIONS = "what it is", "what needs attention", "exceptions"
+TOP, ATTENTION, EXCEPTIONS, CHARTS = "what it is", "what needs attention", "exceptions", "charts"
 OF_MODEL = "tables of "  # and its name
 SEEN, ENVIRONMENT = "what this run could have seen", "environment"
 HEADERS = [
@@ -25,12 +28,16 @@ HEADERS = [
 ]
 
 
-def render(report: Report) -> str:
-    """The whole report as GitHub Markdown."""
-    return "\n\n".join(parts(report).values()) + "\n"
+def render(report: Report, charts: Sequence[Chart] = ()) -> str:
+    """The whole report as GitHub Markdown.
+
+    Args:
+        charts: what was drawn beside it.
+    """
+    return "\n\n".join(parts(report, charts).values()) + "\n"
 
 
-def parts(report: Report) -> dict[str, str]:
+def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
     """The report's parts in their order, by name."""
     device = report.environment.gpu
     models = sorted({cell.model for cell in report.cells})
@@ -38,6 +45,7 @@ def parts(report: Report) -> dict[str, str]:
         TOP: f"# quantbench: {words.headline(report)}\n\n{_facts(report)}",
         ATTENTION: _attention(report),
         EXCEPTIONS: _exceptions(report),
+        CHARTS: _charts(charts),
     }
     for model in models:
         cells = [cell for cell in report.cells if cell.model == model]
@@ -75,6 +83,16 @@ def _exceptions(report: Report) -> str:
     found = words.exceptions(report)
     lines = [f"- `{cell}`: {words.escape(sentence)}" for cell, sentence in found]
     return "\n".join(["## Exceptions", "", *lines]) if found else ""
+
+
+def _charts(charts: Sequence[Chart]) -> str:
+    """Each picture with its numbers in words, for those who read this on a terminal, or do not see."""
+    parts = ["## Charts"] if charts else []
+    for chart in charts:
+        title = words.escape(chart.title)
+        parts += [f"![{title}]({FOLDER}/{chart.file})", f"{title}:" if len(chart.told) > 1 else ""]
+        parts.append("\n".join(f"- {line}" for line in chart.told) if len(chart.told) > 1 else chart.told[0])
+    return "\n\n".join(part for part in parts if part)
 
 
 def _step(action: str) -> str:

@@ -1,7 +1,10 @@
 """HTML from strings. Names and messages come from model files and reports, so whatever is not markup is escaped."""
 
-from collections.abc import Iterable, Sequence
+import base64
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from importlib import resources
 from urllib.parse import quote
 
 
@@ -47,12 +50,47 @@ def section(name: str, title: str, content: str) -> str:
     return f'<section aria-labelledby="{name}"><h2 id="{name}">{text(title)}</h2>\n{content}\n</section>'
 
 
-def listing(items: Iterable[str], most: int, what: str) -> str:
+def folded(summary: str, content: str) -> str:
+    """Markup that is folded away."""
+    return f"<details><summary>{text(summary)}</summary>{content}</details>"
+
+
+def listing(items: Iterable[str], most: int, what: str, fold: Callable[[str, str], str] = folded) -> str:
     """A list of markup; whatever is more than ``most`` is folded away."""
     known = list(items)
     first, rest = known[:most], known[most:]
     shown = f"<ul>{''.join(f'<li>{one}</li>' for one in first)}</ul>"
     if rest:
         more = "".join(f"<li>{one}</li>" for one in rest)
-        shown += f"<details><summary>{len(rest)} more {text(what)}</summary><ul>{more}</ul></details>"
+        shown += fold(f"{len(rest)} more {what}", f"<ul>{more}</ul>")
     return shown
+
+
+def frame(title: str, banner: str, main: str, nav: str = "", script: str = "") -> str:
+    """A whole page: one style sheet, one script that runs at most, and nothing from anywhere else."""
+    style = page_file("page.css")
+    # Nothing is loaded from anywhere, and no other style or script runs, whatever a name may hold.
+    scripts = _hash(script) if script else "'none'"
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {scripts}; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    run = f"<script>{script}</script>" if script else ""
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{text(policy)}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">\n'
+        f"<title>{text(title)}</title>\n<style>{style}</style></head>\n"
+        f'<body><a class="skip" href="#main">Skip to the report</a>\n{banner}\n{nav}\n'
+        f'<main id="main">\n{main}\n</main>\n{run}</body></html>\n'
+    )
+
+
+def page_file(name: str) -> str:
+    """A file that lies in ``bench/report/page/``."""
+    return (resources.files("bench.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

@@ -1,51 +1,65 @@
-"""The review document of a baseline update: Markdown, ready for a pull request."""
+"""A run beside the baselines, and what accepting it changes: Markdown, ready for a pull request.
+
+How a measurement compares (outcome, interval, p-value) is the comparer's word, as in ``quantbench compare``; what moves
+is that of :mod:`bench.acceptance`.
+"""
 
 from collections.abc import Iterable
 
 from tabulate import tabulate
 
 from bench.acceptance import Move, Proposal, distance_to_floor
+from bench.compare import Comparison, Item, Outcome
 from bench.environment import class_of
-from bench.records import Report
+from bench.records import Cell
+from bench.report.comparison import budget, headline
+from bench.report.items import LONE, change_text, lone, p_text, value_text
+from bench.report.words import escape
+
+HEADERS = [
+    "cell",
+    "measurement",
+    "outcome",
+    "accepted",
+    "this run",
+    "change for the worse (95 %)",
+    "p (needed)",
+    "in noise units",
+    "since the first baseline",
+    "left to the floor",
+]
 
 
-def render(report: Report, proposals: list[Proposal], written: bool) -> str:
-    """Old and new value of everything that moves, in noise units, with the distance left to the floor."""
+def render(found: Comparison, proposals: list[Proposal], written: bool) -> str:
+    """What moves, the worst first; what else is not as it was accepted; and what goes with it."""
+    report = found.new
     moves = [move for proposal in proposals for move in proposal.moves]
     moving = [move for move in moves if move.moves]
     verb = "moved" if written else "would move"
-    title = f"# Baselines: {len(moving)} of {len(moves)} values {verb}"
-    facts = f"From run `{report.run}` ({report.started}), commit {report.environment.git_commit or 'unknown'}."
+    commit = report.environment.git_commit or "unknown"
+    facts = f"From run `{report.run}` ({report.started}), commit {commit}. {headline(found)}."
+    parts = [f"# Baselines: {len(moving)} of {len(moves)} values {verb}", facts]
+    if moving:
+        parts += [_table(moving, found), budget(found) if found.false_alarms.judgements else "", _between(moving)]
+    parts += [_besides(moving, found), *_with_it(proposals, class_of(report.environment))]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _with_it(proposals: list[Proposal], here: str) -> list[str]:
+    """What an update writes besides values."""
     declared = {cell: [reason] for proposal in proposals for cell, reason in proposal.declared.items()}
-    facts += _listed("Declared unsupported, or not what its name says", declared)
-    facts += _listed("What the artifacts are made of", _all(proposal.structure for proposal in proposals))
+    parts = [_listed("Declared unsupported, or not what its name says", declared)]
     laid = [cell for proposal in proposals for cell in proposal.overlaid]
     if laid:
         names = ", ".join(f"`{cell}`" for cell in laid)
-        facts += f"\n\nWritten as an overlay of `{class_of(report.environment)}`; the base stays: {names}"
+        parts.append(f"Written as an overlay of `{here}`; the base stays: {names}")
     dropped = {one.file.model: [f"`{name}`" for name in one.dropped] for one in proposals if one.dropped}
-    facts += _listed("Started afresh, without these cells of the old baseline", dropped)
+    parts.append(_listed("Started afresh, without these cells of the old baseline", dropped))
     kept, gone = _all(one.exceptions for one in proposals), _all(one.outgrown for one in proposals)
-    facts += _listed(
-        "Exceptions that are kept (`baseline loosen` and `baseline xfail`, with `--remove`, end one)", kept
-    )
-    facts += _listed("Loosened tolerances that go, for the derived ones are as wide by now", gone)
-    if not moving:
-        return f"{title}\n\n{facts}\n"
-    left = {cell.id: distance_to_floor(cell) for cell in report.cells}
-    rows = [_row(move, left.get(move.cell)) for move in moving]
-    headers = [
-        "cell",
-        "measurement",
-        "old",
-        "new",
-        "change",
-        "in noise units",
-        "since the first baseline",
-        "left to the floor",
-    ]
-    table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
-    return f"{title}\n\n{facts}\n\n{table}{_between(moving)}\n"
+    how = "`baseline loosen` and `baseline xfail`, with `--remove`, end one"
+    parts.append(_listed(f"Exceptions that are kept ({how})", kept))
+    parts.append(_listed("Loosened tolerances that go, for the derived ones are as wide by now", gone))
+    return parts
 
 
 def _all(found: Iterable[dict[str, list[str]]]) -> dict[str, list[str]]:
@@ -55,7 +69,7 @@ def _all(found: Iterable[dict[str, list[str]]]) -> dict[str, list[str]]:
 def _listed(title: str, found: dict[str, list[str]]) -> str:
     if not found:
         return ""
-    return f"\n\n{title}:\n\n" + "\n".join(f"- `{cell}`: {'; '.join(told)}" for cell, told in found.items())
+    return f"{title}:\n\n" + "\n".join(f"- `{cell}`: {'; '.join(told)}" for cell, told in found.items())
 
 
 def _between(moving: list[Move]) -> str:
@@ -65,35 +79,53 @@ def _between(moving: list[Move]) -> str:
         if move.between:
             told.setdefault(move.between, []).append(f"`{move.cell}` {move.measurement}")
     lines = [f"- {what}: {', '.join(values)}" for what, values in told.items()]
-    return "\n\nWhat came between old and new:\n\n" + "\n".join(lines) if lines else ""
+    return "What came between old and new:\n\n" + "\n".join(lines) if lines else ""
 
 
-def _row(move: Move, left: float | None) -> list[str]:
-    change = "new" if move.old is None else _change(move, move.old)
-    units = "" if move.noise_units is None else f"{move.noise_units:.1f}"
-    floor = f"{left:.2f}" if left is not None and move.measurement == "score" else ""
+def _besides(moving: list[Move], found: Comparison) -> str:
+    """What is not as it was accepted, and no value that moves: structure, failures, what cannot be compared."""
+    shown = {(move.cell, move.measurement) for move in moving}
+    rest = [item for item in found.told() if (item.cell, item.measurement) not in shown]
+    lines = [
+        f"- {item.outcome}: `{item.cell}` {item.measurement.replace('_', ' ')}: {escape(item.why)}"
+        for item in rest
+        if item.outcome not in LONE
+    ]
+    lines += [f"- {escape(line)}" for line in lone(rest)]
+    return "Besides:\n\n" + "\n".join(lines) if lines else ""
+
+
+def _table(moving: list[Move], found: Comparison) -> str:
+    items = {(item.cell, item.measurement): item for item in found.items}
+    items |= {(item.cell, ""): item for item in found.items if item.measurement == "cell"}  # of a cell that is new
+    cells = {cell.id: cell for cell in found.new.cells}
+    unknown = Item("", "", Outcome.UNCHANGED)
+    known = [(move, items.get((move.cell, move.measurement)) or items.get((move.cell, ""), unknown)) for move in moving]
+    place = {(item.cell, item.measurement): number for number, item in enumerate(found.told())}
+    known.sort(key=lambda pair: place.get((pair[1].cell, pair[1].measurement), len(place)))
+    rows = [_row(move, item, cells[move.cell]) for move, item in known]
+    return tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True)
+
+
+def _row(move: Move, item: Item, cell: Cell) -> list[str]:
+    left = distance_to_floor(cell) if move.measurement == "score" else None
     return [
         f"`{move.cell}`",
         move.measurement,
-        _number(move.old, move.unit),
-        _number(move.new, move.unit),
-        change,
-        units,
-        "" if move.first is None else _change(move, move.first),
-        floor,
+        str(item.outcome),
+        value_text(move.old, move.unit) or "–",
+        value_text(move.new, move.unit),
+        change_text(item),
+        p_text(item),
+        "" if move.noise_units is None else f"{move.noise_units:.1f}",
+        "" if move.first is None else _since(move.first, move, cell),
+        "" if left is None else f"{left:.2f} {cell.metric_unit}",
     ]
 
 
-def _number(value: float | None, unit: str) -> str:
-    if value is None:
-        return "–"
-    if unit == "bytes":
-        return f"{value:,.0f} bytes"
-    return f"{100 * value:.2f} %" if unit == "fraction" else f"{value:.4g} {unit}"
-
-
-def _change(move: Move, old: float) -> str:
-    difference = move.new - old
-    if move.unit == "fraction":
-        return f"{100 * difference:+.2f} pp"
-    return f"{100 * difference / old:+.2f} %" if old else f"{difference:+.4g}"
+def _since(first: float, move: Move, cell: Cell) -> str:
+    """The change since the first baseline, positive for the worse as all changes are."""
+    worse = move.new - first
+    if move.measurement == "score":
+        return f"{(-worse if cell.higher_is_better else worse) * cell.metric_scale:+.2f} {cell.metric_unit}"
+    return f"{100 * worse / first:+.2f} %" if first else f"{worse:+.4g} {move.unit}"

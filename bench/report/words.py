@@ -87,10 +87,15 @@ def drop(cell: Cell, cells: dict[str, Cell]) -> str:
         return ""
     for judgement in cell.judgements:
         if judgement.against == "floor" and judgement.change is not None:
-            return f"{judgement.change:+.2f} {cell.metric_unit}"
+            return f"{_signed(judgement.change)} {cell.metric_unit}"
     difference = control.measurements["score"].value - cell.measurements["score"].value
     worse = difference if cell.higher_is_better else -difference
-    return f"{cell.metric_scale * worse:+.2f} {cell.metric_unit} (no floor)"
+    return f"{_signed(cell.metric_scale * worse)} {cell.metric_unit} (no floor)"
+
+
+def _signed(change: float) -> str:
+    """Two decimals; what rounds to nothing has no minus."""
+    return f"{round(change, 2) + 0.0:+.2f}"
 
 
 def floor_of(cell: Cell) -> str:

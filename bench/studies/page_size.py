@@ -1,18 +1,27 @@
-"""How large ``report.html`` gets and how long it takes to write: of a run as it is, and of one with many cells.
+"""How large ``report.html`` gets, how long it takes to write, and how long a browser takes to open and to use it.
 
-    python -m bench.studies.page_size reports/latest --cells 10000
+    python -m bench.studies.page_size reports/latest --cells 200 10000
 
-The many cells are those of the run again, under the names of more models; their pictures are left out.
+Made of the run's cells, again and again under the names of more models; pictures are those of the run itself. The
+browser is the system's Chromium, headless, through playwright (extra ``tests``); without it those times are left out.
 """
 
 import argparse
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bench.records import Report
 from bench.report.behind import Behind
 from bench.report.folder import read
 from bench.report.html import render
+
+# Two frames after something was done, what it did is on the screen.
+_SHOWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 def many(report: Report, count: int) -> Report:
@@ -25,23 +34,68 @@ def many(report: Report, count: int) -> Report:
     return report.model_copy(update={"cells": cells[:count]})
 
 
-def tell(what: str, report: Report, folder: Path | None) -> None:
-    """Write the page nowhere, and print how large it is."""
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser, or None where there is none."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        found = None
+    if found is None:
+        yield None
+        return
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def used(browser: Any, path: Path, cell: str) -> dict[str, float]:
+    """Seconds until the page is shown, sorted, filtered, and a cell of it unfolded."""
+    page = browser.new_page()
+    seconds = {}
+
+    def timed(what: str, act: Any) -> None:
+        started = time.perf_counter()
+        act()
+        page.evaluate(_SHOWN)
+        seconds[what] = time.perf_counter() - started
+
+    timed("open", lambda: page.goto(path.as_uri(), timeout=120_000))
+    timed("sort", lambda: page.locator(".cells thead button").nth(4).click())
+    timed("filter", lambda: page.locator(".filters input").fill("int8"))
+    timed("link", lambda: page.evaluate("cell => { location.hash = encodeURI(cell) }", cell))
+    page.close()
+    return seconds
+
+
+def tell(what: str, report: Report, behind: Behind, browser: Any) -> None:
+    """Write the page into a temporary file, use it, and print what was measured."""
     started = time.perf_counter()
-    page = render(report, Behind() if folder is None else Behind.of(folder, report, {}))
-    seconds = time.perf_counter() - started
-    print(f"{what}: {len(report.cells)} cells, {len(page.encode()) / 2**20:.1f} MiB, {seconds:.2f} s")
+    page = render(report, behind)
+    line = f"{what}: {len(report.cells)} cells, {len(page.encode()) / 2**20:.1f} MiB, written in "
+    line += f"{time.perf_counter() - started:.2f} s"
+    if browser is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "page.html"
+            path.write_text(page, encoding="utf-8")
+            times = used(browser, path, report.cells[-1].id)
+        line += "; " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in times.items())
+    print(line, flush=True)
 
 
 def main() -> None:
     """Of one run folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--cells", type=int, default=10_000)
+    parser.add_argument("--cells", type=int, nargs="+", default=[200, 10_000])
     arguments = parser.parse_args()
     report, folder = read(arguments.run)
-    tell("the run", report, folder)
-    tell("many", many(report, arguments.cells), None)
+    with chromium() as browser:
+        tell("the run", report, Behind.of(folder, report, {}), browser)
+        for count in arguments.cells:
+            tell("made up", many(report, count), Behind(), browser)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,39 @@
 "use strict";
-// Sorts and filters the table of all cells, and unfolds the cell that the address names.
+// Sorts and filters the table of all cells, and unfolds the cell that the address names. Of a page of many cells, most
+// waits as data: it is put in place here when it is asked for.
 (() => {
   const table = document.querySelector("table.cells");
   const body = table.tBodies[0];
-  const rows = Array.from(body.rows);
   const heads = Array.from(table.tHead.rows[0].cells);
   const filters = document.querySelector(".filters");
   const words = filters.querySelector("input");
   const selects = Array.from(filters.querySelectorAll("select"));
   const told = filters.querySelector("output");
-  const names = new Map(rows.map((row) => [row, (row.dataset.model + "/" + row.cells[1].textContent).toLowerCase()]));
+  const more = document.querySelector("button.more");
+  const data = document.getElementById("later");
+  const total = Number(table.dataset.rows);
+  const atOnce = Number(table.dataset.first);
+  const rows = Array.from(body.rows);
+  const names = new Map();
   const inWords = new Intl.Collator("en", { numeric: true });
+  let limit = data ? atOnce : Infinity; // of rows in the document: a browser takes long over more
+  let waiting = null;
+
+  // What the page keeps for later; a long text, so it is read when something of it is needed.
+  function later() {
+    if (!waiting) waiting = data ? JSON.parse(data.textContent) : { rows: [], cells: {}, folds: [] };
+    return waiting;
+  }
+
+  // All rows, of which some may never have been in the document.
+  function everyRow() {
+    if (rows.length < total) {
+      const box = document.createElement("template");
+      box.innerHTML = later().rows.join("");
+      rows.push(...box.content.children);
+    }
+    return rows;
+  }
 
   // What a column sorts by: its own key, a leading number, or its text.
   function keyOf(row, column) {
@@ -30,30 +53,69 @@
   function sort(column) {
     const head = heads[column];
     const direction = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-    const keys = new Map(rows.map((row) => [row, keyOf(row, column)]));
+    const keys = new Map(everyRow().map((row) => [row, keyOf(row, column)]));
     rows.sort((a, b) => compare(keys.get(a), keys.get(b), direction));
     heads.forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
-    body.append(...rows);
+    show();
   }
 
-  function filter() {
-    const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const row of rows) {
-      const fits =
-        wanted.every((word) => names.get(row).includes(word)) &&
-        selects.every((select) => !select.value || row.dataset[select.dataset.of] === select.value);
-      row.hidden = !fits;
-      shown += fits;
+  function nameOf(row) {
+    let name = names.get(row);
+    if (name === undefined) {
+      name = (row.dataset.model + "/" + row.cells[1].textContent).toLowerCase();
+      names.set(row, name);
     }
-    told.textContent = shown + " of " + rows.length + " cells";
+    return name;
+  }
+
+  // The rows that the filters let through, as many of them as there is room for.
+  function show() {
+    const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const chosen = selects.filter((select) => select.value);
+    const fitting = everyRow().filter(
+      (row) =>
+        chosen.every((select) => row.dataset[select.dataset.of] === select.value) &&
+        wanted.every((word) => nameOf(row).includes(word))
+    );
+    const here = document.createDocumentFragment();
+    here.append(...number(fitting.slice(0, limit)));
+    body.replaceChildren(here);
+    tell(fitting.length);
+  }
+
+  // Where only some rows are in the document, each says which one it is; 1 is the row of headings.
+  function number(some) {
+    if (data) some.forEach((row, place) => row.setAttribute("aria-rowindex", place + 2));
+    return some;
+  }
+
+  function tell(fitting) {
+    const there = Math.min(fitting, limit);
+    told.textContent = fitting + " of " + total + " cells" + (there < fitting ? ", the first " + there + " shown" : "");
+    if (data) table.setAttribute("aria-rowcount", fitting + 1);
+    more.hidden = there === fitting;
+  }
+
+  // A new question is answered from its first row on.
+  function filter() {
+    if (data) limit = atOnce;
+    show();
   }
 
   function reset() {
     words.value = "";
     selects.forEach((select) => (select.value = ""));
     filter();
+  }
+
+  // Further rows; who pressed the key goes on reading at the first of them.
+  function lengthen() {
+    const before = body.rows.length;
+    limit += atOnce;
+    show();
+    const next = body.rows[before] && body.rows[before].querySelector("a");
+    if (next) next.focus();
   }
 
   function unfold() {
@@ -63,7 +125,11 @@
     } catch {
       return; // not an address of ours
     }
-    const found = name ? document.getElementById(name) : null;
+    let found = name ? document.getElementById(name) : null;
+    if (name && !found && Object.hasOwn(later().cells, name)) {
+      document.querySelector(".added").insertAdjacentHTML("beforeend", later().cells[name]);
+      found = document.getElementById(name);
+    }
     const fold = found && found.closest("details.cell");
     if (fold) {
       fold.open = true;
@@ -71,12 +137,33 @@
     }
   }
 
+  // A fold that waits is filled when it is opened.
+  function fill(event) {
+    const fold = event.target;
+    if (!fold.open || fold.dataset.later === undefined) return;
+    fold.insertAdjacentHTML("beforeend", later().folds[Number(fold.dataset.later)]);
+    delete fold.dataset.later;
+  }
+
+  // Paper has room for all of them.
+  function print(whole) {
+    limit = whole ? Infinity : atOnce;
+    show();
+  }
+
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => sort(column)));
   words.addEventListener("input", filter);
   selects.forEach((select) => select.addEventListener("change", filter));
   filters.querySelector(".reset").addEventListener("click", reset);
+  more.addEventListener("click", lengthen);
   window.addEventListener("hashchange", unfold);
+  document.addEventListener("toggle", fill, true);
+  if (data) {
+    window.addEventListener("beforeprint", () => print(true));
+    window.addEventListener("afterprint", () => print(false));
+  }
   filters.hidden = false;
-  filter();
+  number(rows);
+  tell(total);
   unfold();
 })();
