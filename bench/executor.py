@@ -9,7 +9,8 @@ from typing import Protocol, Self
 
 from pebble import ProcessExpired, ProcessPool
 
-from bench.work import Outcome, Task, compute, failure
+from bench.interruption import end_with_parent
+from bench.work import NOT_BEGUN, Outcome, Task, compute, failed, failure
 
 
 class Executor(Protocol):
@@ -33,7 +34,9 @@ class LocalExecutor:
 
     def __init__(self, workers: int | None = None) -> None:
         self._pool = ProcessPool(
-            max_workers=workers or os.cpu_count() or 1, context=multiprocessing.get_context("spawn")
+            max_workers=workers or os.cpu_count() or 1,
+            context=multiprocessing.get_context("spawn"),
+            initializer=end_with_parent,
         )
 
     def submit(self, task: Task, timeout: float) -> "Future[Outcome]":
@@ -64,7 +67,7 @@ class LocalExecutor:
 
 def _outcome(done: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
     if done.cancelled():
-        return Outcome(task.seed, failure=failure("error", "not computed: the run was stopped", task.log))
+        return Outcome(task.seed, failure=failure("error", NOT_BEGUN, task.log))
     error = done.exception()
     if error is None:
         return done.result()
@@ -75,4 +78,4 @@ def _outcome(done: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
     if isinstance(error, ProcessExpired):
         how = f"signal {-error.exitcode}" if (error.exitcode or 0) < 0 else f"exit status {error.exitcode}"
         return Outcome(task.seed, failure=failure("crash", f"the worker process died ({how})", task.log))
-    return Outcome(task.seed, failure=failure("error", f"{type(error).__name__}: {error}", task.log))
+    return failed(task, error)

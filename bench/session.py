@@ -7,6 +7,8 @@ import datetime
 import hashlib
 import math
 import shlex
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
@@ -17,11 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from bench import acceptance, baselines, devices, environment, gate, measured
+from bench.clearing import GB, clear
 from bench.datasets import Array
-from bench.errors import BadInput, Exit, NothingSelected
+from bench.errors import BadInput, DiskFull, Exit, NothingSelected, disk_is_full
 from bench.executor import Executor, LocalExecutor
+from bench.interruption import undisturbed
 from bench.measure import behaviour, gpu, latency, memory
-from bench.options import RunOptions, flag
+from bench.options import RunOptions, check_cache_size, flag
 from bench.records import Cell, Device, Evidence, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, worst
 from bench.reference import ReferenceModel, load_models, pick
 from bench.report.folder import RunFolder
@@ -29,7 +33,7 @@ from bench.standing import Standing, standing
 from bench.store import Store, default_root
 from bench.timing import Timing
 from bench.variants import FLOAT_CONTROL, VARIANTS, Variant
-from bench.work import Outcome, Task, from_store
+from bench.work import NOT_BEGUN, Outcome, Task, failure, from_store
 
 CellId = str
 _TICK_SECONDS = 0.2
@@ -130,12 +134,36 @@ class Session:
         Raises:
             NothingSelected: no cell is wanted.
             BadInput: the report folder cannot be written.
+            DiskFull: there is no room for a report.
         """
         if not wanted:
             raise NothingSelected("the selection leaves no cell")
-        self.folder = RunFolder.create(self.options.report_dir)
+        self._choose(wanted)
+        try:
+            with undisturbed(then_stop=True):
+                self.folder = RunFolder.create(self.options.report_dir)
+                self._open_store()
+            self._submit()
+        except (KeyboardInterrupt, DiskFull):
+            self._abandon()
+            raise
+
+    def _open_store(self) -> None:
         self._store = Store(self.folder.path / "store" if self.options.no_cache else default_root())
+        try:
+            self._store_note = self._store.make_private()
+            self._store.hold()
+        except OSError as error:
+            self.folder.remove()
+            if disk_is_full(error):
+                raise DiskFull(f"no space is left in {self._store.root}; free some and run again") from None
+            raise BadInput(
+                f"{self._store.root}: the store cannot be written: {error.strerror}; set QUANTBENCH_CACHE to a folder "
+                "of your own"
+            ) from None
         self._damaged_before = len(self._store.damaged())
+
+    def _choose(self, wanted: dict[CellId, set[Kind]]) -> None:
         for cell_id, kinds in wanted.items():
             self._add(cell_id, kinds, selected=True)
         for planned in list(self._planned.values()):
@@ -148,7 +176,14 @@ class Session:
         order = {name: i for i, name in enumerate(VARIANTS)}
         by_name = sorted(self._planned.values(), key=lambda cell: (cell.model.name, order[cell.variant.name]))
         self._planned = {cell.id: cell for cell in by_name}
-        self._submit()
+
+    def _abandon(self) -> None:
+        """Give each cell that was not begun an outcome that says so: a run stopped so early has a report too."""
+        for cell in self._planned.values():
+            for seed in cell.seeds[len(cell.futures) :]:
+                future: Future[Outcome] = Future()
+                future.set_result(Outcome(seed, failure=failure("error", NOT_BEGUN, Path())))
+                cell.futures.append(future)
 
     def look_for_gpu(self) -> devices.Found:
         """The GPUs of this machine; the report's environment names the one that is measured, or says why none is."""
@@ -158,8 +193,8 @@ class Session:
 
     @property
     def planned(self) -> bool:
-        """Whether there is anything to run and report."""
-        return bool(self._planned)
+        """Whether there is anything to run and report, and where to."""
+        return bool(self._planned) and hasattr(self, "folder") and self.folder.path.exists()
 
     def _add(self, cell_id: CellId, kinds: set[Kind], selected: bool) -> None:
         model, variant = cell_id.split("/")
@@ -194,6 +229,7 @@ class Session:
         waiting = [future for cell in cells for future in cell.futures]
         while True:
             self._announce()
+            self._check_disk()
             unfinished = [future for future in waiting if not future.done()]
             if not unfinished:
                 return
@@ -201,6 +237,21 @@ class Session:
                 unfinished[0].result(timeout=_TICK_SECONDS)
             except FutureTimeout:
                 continue
+
+    def _check_disk(self) -> None:
+        """Stop a run that has met a full disk; what is judged of it afterwards is what was finished."""
+        if self._partial:
+            return
+        futures = (future for cell in self._planned.values() for future in cell.futures)
+        if any(future.done() and future.result().disk_full for future in futures):
+            raise DiskFull(self._where_full())
+
+    def _where_full(self) -> str:
+        """What to do, with the folder that is shortest of space."""
+        folders = (self._store.root, self.folder.path, Path(tempfile.gettempdir()))
+        free = {folder: shutil.disk_usage(folder).free for folder in folders if folder.exists()}
+        folder = min(free, key=lambda one: free[one])
+        return f"no space is left in {folder}; free some and run again: what was finished is taken from the store"
 
     def _announce(self) -> None:
         done = [cell for cell in self._planned.values() if all(future.done() for future in cell.futures)]
@@ -260,7 +311,19 @@ class Session:
         return self._red_at
 
     def judge(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
-        """The judgements of one kind on one cell; waits for the cell, and is worked out once."""
+        """The judgements of one kind on one cell; waits for the cell, and is worked out once.
+
+        Raises:
+            DiskFull: nothing more can be stored or reported.
+        """
+        try:
+            return self._judged(cell_id, kind)
+        except OSError as error:
+            if disk_is_full(error):
+                raise DiskFull(self._where_full()) from error
+            raise
+
+    def _judged(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
         known = self._judgements.setdefault(cell_id, {})
         if kind not in known:
             planned = self._planned[cell_id]
@@ -509,15 +572,37 @@ class Session:
 
     # ------------------------------------------------------------ the report
 
-    def finish(self, interrupted: bool, notes: list[str] | None = None, cut_short: bool = False) -> Exit:
-        """Write the last report, point ``latest`` at it, and return the exit status.
+    def finish(
+        self, interrupted: bool, notes: list[str] | None = None, cut_short: bool = False, disk_full: bool = False
+    ) -> Exit:
+        """Write the last report, point ``latest`` at it, keep the store within bounds, and return the exit status.
 
         A run that did not get to its end still judges what was computed: a regression seen is a regression reported.
 
         Args:
             interrupted: by the user.
             cut_short: by pytest's own -x or --maxfail; partial too, and its status is that of what was judged.
+            disk_full: nothing more can be written but what was set aside for.
         """
+        with undisturbed():
+            try:
+                if not disk_full:
+                    return self._finished(interrupted, notes or [], cut_short)
+            except (OSError, DiskFull) as error:
+                if not disk_is_full(error):
+                    raise
+            return self._finished_on_full_disk(notes or [])
+
+    def _finished_on_full_disk(self, notes: list[str]) -> Exit:
+        self.folder.give_back_reserve()
+        status = Exit.DISK_FULL
+        try:
+            status = self._finished(True, [*notes, self._where_full()], False, Exit.DISK_FULL)
+        except OSError as error:
+            self.say(f"the report of what was finished could not be written either: {error}")
+        return status
+
+    def _finished(self, interrupted: bool, notes: list[str], cut_short: bool, stopped: Exit = Exit.INTERRUPTED) -> Exit:
         partial = self._partial = interrupted or cut_short
         if not partial:
             self._account_for_everything()
@@ -532,15 +617,26 @@ class Session:
         self._quiet()
         self._red_at = self._red_at or {}  # the first judgement that chance has moved would have filled it
         status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
-        notes = (notes or []) + self._training_notes() + self._store_notes() + self._timing.notes()
+        status = stopped if status is Exit.INTERRUPTED else status
+        notes = notes + self._training_notes() + self._store_notes() + self._timing.notes()
         self._save("interrupted" if partial else "complete", status, notes)
         if self.options.update_baselines and not partial:
             status = self._update_baselines(status)
         models = {cell.model.name: cell.model for cell in self._planned.values()}
         self.folder.finish(self.report, self._evidence(), models)
+        self._tidy()
+        return status
+
+    def _tidy(self) -> None:
+        """What nobody needs any more goes: the reserve, this run's scratch, and of the store what is too much."""
+        self.folder.give_back_reserve()
+        self._store.release()
         if self.options.no_cache:
             self.folder.remove_store()
-        return status
+            return
+        cleared = clear(self._store, self.options.cache_size * GB)
+        if cleared:
+            self.say(f"store {self._store.root}: {cleared}")
 
     def _account_for_everything(self) -> None:
         """In a whole run, what was asked for and never judged (its test failed before) is an error, not an absence."""
@@ -552,9 +648,10 @@ class Session:
     def _store_notes(self) -> list[str]:
         """What of the store was found damaged since this run began."""
         new = self._store.damaged()[self._damaged_before :]
+        told = [self._store_note] if self._store_note else []
         if not new:
-            return []
-        return [f"{len(new)} damaged entries of the store were removed and made again, first {new[0]}"]
+            return told
+        return [*told, f"{len(new)} damaged entries of the store were removed and made again, first {new[0]}"]
 
     def _training_notes(self) -> list[str]:
         """How far from the pinned weights each model trained again has landed."""
@@ -575,7 +672,7 @@ class Session:
 
     def _computed(self, cell: _Planned) -> bool:
         controls = [self._planned[f"{cell.model.name}/{name}"] for name in _controls(cell.variant)]
-        return all(future.done() for one in (cell, *controls) for future in one.futures)
+        return all(future.done() and future.result().begun for one in (cell, *controls) for future in one.futures)
 
     def _update_baselines(self, status: Exit) -> Exit:
         """Accept this run's values; the run still ends as it was judged against the old ones."""
@@ -699,6 +796,7 @@ def _controls(variant: Variant) -> set[str]:
 
 
 def _check_numbers(options: RunOptions) -> None:
+    check_cache_size(options.cache_size)
     limits = {"seeds": 1, "workers": 0}
     for name, least in limits.items():
         if getattr(options, name) < least:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.compare import Side, Truth
-from bench.datasets import read_npz
+from bench.datasets import read_predictions
 from bench.errors import BadInput
 from bench.records import Report
 from bench.reference import load_models
@@ -30,7 +30,7 @@ def _differing(old: Report, new: Report) -> list[str]:
 def _side(report: Report, folder: Path, models: list[str]) -> Side:
     """A file that is not there leaves its cells not comparable; one that is damaged is bad input."""
     paths = {model: folder / "predictions" / f"{model}.npz" for model in models}
-    found = {model: read_npz(path, "predictions of the run") for model, path in paths.items() if path.exists()}
+    found = {model: read_predictions(path, "predictions of the run") for model, path in paths.items() if path.exists()}
     return Side(report, found)
 
 

@@ -1,6 +1,9 @@
 """Computing one cell with one seed, in a worker process: build, evaluate, weigh. Nothing here judges."""
 
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import numpy as np
 
 from bench import build
 from bench.datasets import Array
+from bench.errors import disk_is_full
 from bench.measure import accuracy, memory, size, structure
 from bench.measure.memory import Memory
 from bench.metrics import ROUNDING
@@ -50,6 +54,7 @@ class Outcome:
         sizes: measurement name -> bytes.
         memory: of the first seed alone; seeds differ in their weights, which changes no plan.
         seconds: what it took this time; near zero where it came from the store.
+        disk_full: it failed for want of space, so that no other will fare better.
     """
 
     seed: int
@@ -70,6 +75,12 @@ class Outcome:
     cached: bool = False
     seconds: float = 0.0
     failure: Failure | None = None
+    disk_full: bool = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was computed at all: not where the run was stopped before."""
+        return self.failure is None or self.failure.reason != NOT_BEGUN
 
 
 def from_store(task: Task) -> Outcome | None:
@@ -97,9 +108,10 @@ def from_store(task: Task) -> Outcome | None:
 def compute(task: Task) -> Outcome:
     """Build and evaluate; what goes wrong with this cell comes back as its failure, not as an exception."""
     start = time.perf_counter()
-    with output_to(task.log):
+    store = Store(task.store)
+    with output_to(task.log), _temporary_files_in(store.hold().scratch):
         try:
-            model, store = _model(task), Store(task.store)
+            model = _model(task)
             built = build.artifact(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
             if built.path is None or built.sha256 is None:
                 return _refused(task, built, time.perf_counter() - start)
@@ -113,8 +125,29 @@ def compute(task: Task) -> Outcome:
             import traceback
 
             traceback.print_exc()
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-            return Outcome(task.seed, seconds=time.perf_counter() - start, failure=failure("error", reason, task.log))
+            seconds = time.perf_counter() - start
+            return failed(task, error, seconds)
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """What is left of them when this process is killed goes when the store is next cleared."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def failed(task: Task, error: BaseException, seconds: float = 0.0) -> Outcome:
+    """The outcome of a task that an exception ended."""
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+    return Outcome(
+        task.seed, seconds=seconds, failure=failure("error", reason, task.log), disk_full=disk_is_full(error)
+    )
+
+
+NOT_BEGUN = "not computed: the run was stopped"
 
 
 def failure(what: str, reason: str, log: Path) -> Failure:
