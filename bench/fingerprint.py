@@ -26,7 +26,7 @@ def _neighbours(module: str, other: str) -> bool:
 
 # Finding a function in its file takes far longer than hashing it, and one is part of many keys.
 @cache
-def _source(part: Any) -> str:
+def _source(part: Callable[..., Any]) -> str:
     return inspect.getsource(part)
 
 
