@@ -3,9 +3,9 @@
 import hashlib
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 
 def source_fingerprint(function: Callable[..., Any]) -> dict[str, str]:
@@ -26,7 +26,7 @@ def _neighbours(module: str, other: str) -> bool:
 
 # Finding a function in its file takes far longer than hashing it, and one is part of many keys.
 @cache
-def _source(part: Callable[..., Any]) -> str:
+def _source(part: Any) -> str:
     return inspect.getsource(part)
 
 
@@ -49,7 +49,7 @@ def _collect_source(function: Callable[..., Any], module: str, parts: dict[str, 
         if inspect.isfunction(value) and _neighbours(module, value.__module__):
             _collect_source(value, module, parts)
         elif inspect.isclass(value) and "." in module and _neighbours(module, value.__module__):
-            parts[f"{value.__module__}.{used}"] = _source(value)
+            parts[f"{value.__module__}.{used}"] = _source(cast(Hashable, value))
         elif inspect.ismodule(value) and _neighbours(module, value.__name__):
             for inner, member in sorted(vars(value).items()):
                 if inner in names and inspect.isfunction(member) and member.__module__ == value.__name__:
