@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import acceptance_memory, gate, overlays
 from bench.baselines import Baseline, json_path, stored_hashes
-from bench.datasets import Array, read_npz
+from bench.datasets import Array, read_predictions
 from bench.environment import class_accepted, class_of, describe, memory_class, name_at, threads_in, today, with_threads
 from bench.errors import BadInput
 from bench.records import (
@@ -237,7 +237,7 @@ def _commit(report: Report) -> str | None:
 def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]:
     """The run's predictions, which have to be those that its report tells of."""
     path = run_folder / "predictions" / f"{model}.npz"
-    stored = read_npz(path, "predictions of the run")
+    stored = read_predictions(path, "predictions of the run")
     for cell in cells:
         if cell.predictions_sha256 is None:
             continue

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import acceptance, advice, baselines, trial
-from bench.datasets import read_npz
-from bench.errors import BadInput, Exit
+from bench.datasets import read_predictions
+from bench.errors import BadInput, DiskFull, Exit
 from bench.options import RunOptions
 from bench.progress import on_terminal
 from bench.quiet import output_to
@@ -42,7 +42,7 @@ def try_once(
     session, status = _run(understood, options, kinds, say)
     if status is Exit.INTERRUPTED:
         return status
-    predictions = read_npz(session.folder.path / "predictions" / f"{model.name}.npz", "predictions")
+    predictions = read_predictions(session.folder.path / "predictions" / f"{model.name}.npz", "predictions")
     found = advice.candidates(session.report, model.metric, predictions, model.pack().test.y, given.max_drop)
     say("")
     say(advice.table(found, model.metric.unit, model.metric.name))
@@ -124,9 +124,10 @@ def _run(understood: trial.Understood, options: RunOptions, kinds: set[Kind], sa
     session = Session(options, say, models={model.name: model})
     session.progress = on_terminal(say)
     wanted = {cell_id: set(kinds) for cell_id in session.cell_ids()}
-    session.plan(wanted)
+    full: DiskFull | None = None
     interrupted = False
     try:
+        session.plan(wanted)
         for kind in (kind for kind in Kind if kind in kinds):
             for cell_id in wanted:
                 session.judge(cell_id, kind)
@@ -134,7 +135,13 @@ def _run(understood: trial.Understood, options: RunOptions, kinds: set[Kind], sa
             session.judge(cell_id, kind)
     except KeyboardInterrupt:
         interrupted = True
-    status = session.finish(interrupted=interrupted, notes=understood.notes)
+    except DiskFull as error:
+        full = error
+    if (full or interrupted) and not session.planned:
+        raise full or KeyboardInterrupt
+    status = session.finish(interrupted=interrupted, notes=understood.notes, disk_full=full is not None)
+    if full or status is Exit.DISK_FULL:
+        raise full or DiskFull(f"no space is left for the report in {session.folder.path}; free some and run again")
     if interrupted:
         say(f"interrupted; what was finished is in {session.folder.path / 'report.md'}")
         return session, Exit.INTERRUPTED

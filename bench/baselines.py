@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.datasets import Array, read_npz
+from bench.datasets import Array, read_predictions
 from bench.errors import BadInput
 from bench.options import CARRIED
 from bench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, read_record, write_json
@@ -62,7 +62,7 @@ def load(folder: Path, model: ReferenceModel) -> Baseline:
         raise BadInput(f"{path}: field 'model': expected {model.name!r} as in the file's name, found {file.model!r}")
     for problem in of_another(file, model) + too_few_repeats(file):
         raise BadInput(f"{path}: {problem}")
-    predictions = _load_predictions(path.with_suffix(".npz"), file.predictions_sha256, len(model.pack().test))
+    predictions = _load_predictions(path.with_suffix(".npz"), file.predictions_sha256, model)
     return Baseline(file, predictions)
 
 
@@ -97,7 +97,7 @@ def too_few_repeats(file: BaselineFile) -> list[str]:
     ]
 
 
-def _load_predictions(path: Path, sha256: str, examples: int) -> dict[str, Array]:
+def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[str, Array]:
     if not path.exists():
         raise BadInput(f"{path}: stored predictions not found; restore the file from git")
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
@@ -105,10 +105,14 @@ def _load_predictions(path: Path, sha256: str, examples: int) -> dict[str, Array
             f"{path}: stored predictions do not match 'predictions_sha256' in {path.with_suffix('.json').name}; "
             "restore both from git"
         )
-    predictions = read_npz(path, "stored predictions")
+    predictions = read_predictions(path, "stored predictions")
+    labels = model.pack().test.y
     for name, array in predictions.items():
-        if array.ndim == 0 or len(array) != examples:
-            raise BadInput(f"{path}: array {name!r}: expected {examples} predictions, found shape {array.shape}")
+        if not model.metric.fits(array, labels):
+            raise BadInput(
+                f"{path}: array {name!r}: expected {len(labels)} predictions as {model.metric.name} takes them, found "
+                f"shape {array.shape} ({array.dtype})"
+            )
     return predictions
 
 

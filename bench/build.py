@@ -15,11 +15,12 @@ from bench import floats, training
 from bench.datasets import Array, Inputs, file_sha256, length, rows
 from bench.divergence import first_divergent_tensor
 from bench.environment import cpu, package_version
-from bench.errors import Unsupported
+from bench.errors import DiskFull, Unsupported, disk_is_full
+from bench.fingerprint import source_fingerprint
 from bench.metrics import CONVERSION_AGREEMENT, ROUNDING
 from bench.reference import Recipe, ReferenceModel
 from bench.runtimes.litert import LiteRT
-from bench.store import Store, digest, source_fingerprint
+from bench.store import Store, digest
 from bench.variants import Variant, Workbench
 
 ARTIFACT = "artifact.tflite"
@@ -34,10 +35,10 @@ _Trained = tuple[list[Array], int]  # weights, and the steps of fine-tuning behi
 
 
 @lru_cache
-def code_sha256(*modules: str) -> str:
-    """Hash of the named files of this package."""
+def code_sha256(*modules: str) -> dict[str, str]:
+    """Hashes of the named files of this package."""
     here = Path(__file__).parent
-    return digest({module: file_sha256(here / module) for module in modules})
+    return {module: file_sha256(here / module) for module in modules}
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def _machine() -> dict[str, Any]:
     return {"cpu": cpu(), "numpy": package_version("numpy")}
 
 
-def model_source(model: ReferenceModel) -> str:
-    """Hash of what a model's file says that can decide a result: not its floors, nor its words.
+def model_source(model: ReferenceModel) -> dict[str, Any]:
+    """What a model's file says that can decide a result, functions as hashes: not its floors, nor its words.
 
     A model that is declared by more than functions and plain data is known by the whole file.
     """
@@ -94,10 +95,10 @@ def model_source(model: ReferenceModel) -> str:
         for name in ("build", "prepare", "training", "loss", "train", "finetune", "stateful", "form", "trusted")
     }
     parts |= {f"metric {name}": _declared(getattr(model.metric, name)) for name in ("name", "predict", "value")}
-    return digest(parts) if None not in parts.values() else file_sha256(model.file)
+    return parts if None not in parts.values() else {"file": file_sha256(model.file)}
 
 
-def _declared(value: object) -> str | None:
+def _declared(value: object) -> str | dict[str, str] | None:
     if inspect.isfunction(value):
         return source_fingerprint(value)
     text = repr(value)
@@ -165,6 +166,8 @@ def _make(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | 
     except Unsupported as refusal:
         return {REFUSAL: str(refusal).encode()}
     except Exception as refusal:
+        if disk_is_full(refusal):  # what the tools say of it, in whatever way, is no word on the model
+            raise DiskFull(str(refusal)) from refusal
         if isinstance(refusal, REFUSING) or type(refusal).__name__ == "ConverterError":
             return {REFUSAL: refusal_words(refusal).encode()}
         raise
@@ -300,7 +303,7 @@ def _trained_weights(model: ReferenceModel, train_seed: int, store: Store) -> li
 def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _Trained]) -> _Trained:
     """Weights that are trained once for all variants and workers that need them."""
     key = digest(recipe)
-    store.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store.hold()
     with FileLock(store.root / f"{key}.lock"):
         folder = store.get(key)
         if folder is None:

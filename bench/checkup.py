@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import amend, gate, overlays
 from bench.baselines import of_another, too_few_repeats
-from bench.datasets import Array, read_npz
+from bench.datasets import Array, read_predictions
 from bench.environment import package_version
 from bench.errors import BadInput
 from bench.records import BaselineCell, BaselineFile, BaselineValue, problems, read_record
@@ -121,7 +121,7 @@ class _File:
         if hashlib.sha256(path.read_bytes()).hexdigest() != self.file.predictions_sha256:
             yield Finding(path, "", f"not the predictions that {self.path.name} was written with", _RESTORE)
         try:
-            self.stored = read_npz(path, "stored predictions")
+            self.stored = read_predictions(path, "stored predictions")
         except BadInput as error:
             yield Finding(path, "", str(error).removeprefix(f"{path}: "), _RESTORE)
             return
@@ -132,10 +132,15 @@ class _File:
             if "score" not in (held if results_class else cell.measurements):
                 yield Finding(path, name, "predictions of no cell with a score", _RESTORE)
             if not self._fits(array):
-                yield Finding(path, name, f"not as long as the test split: shape {array.shape}", _RESTORE)
+                yield Finding(
+                    path,
+                    name,
+                    f"no predictions of the test split: shape {array.shape}",
+                    _RESTORE,
+                )
 
     def _fits(self, array: Array) -> bool:
-        return array.ndim > 0 and (self.model is None or len(array) == len(self.model.pack().test))
+        return self.model is None or self.model.metric.fits(array, self.model.pack().test.y)
 
     def _cell(self, variant: str, cell: BaselineCell) -> Iterator[Finding]:
         if variant not in VARIANTS:

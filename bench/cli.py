@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import __version__, cli_ab, cli_amend, cli_compare, cli_report
-from bench.errors import BadInput, Exit
+from bench import __version__, cli_ab, cli_amend, cli_cache, cli_compare, cli_report
+from bench.errors import BadInput, DiskFull, Exit
+from bench.interruption import terminate_as_interrupt
 from bench.options import PACKAGE, RunOptions, flag
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ baseline_app = typer.Typer(no_args_is_help=True, help="Compare a run with the ba
 app.add_typer(baseline_app, name="baseline")
 for _command in (cli_amend.check, cli_amend.loosen, cli_amend.xfail):
     baseline_app.command()(_command)
+app.add_typer(cli_cache.app, name="cache")
 app.command()(cli_compare.compare)
 app.command()(cli_compare.history)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(cli_ab.ab)
@@ -61,7 +63,7 @@ def _run(context: typer.Context, **values: Any) -> None:
     Anything not listed goes to pytest: -k, -m ptq, -x, --benchmark-json FILE, ...
 
     Exit status: 0 green, 1 a regression, 2 interrupted, 3 could not measure (an error, or no baseline),
-    4 bad input, 5 nothing selected.
+    4 bad input, 5 nothing selected, 6 the disk is full.
 
     Example: quantbench run --models seed_cnn --variants ptq_float16 --no-latency
     """
@@ -383,6 +385,7 @@ def _proposals(
 
 def main() -> None:
     """Entry point: bad input becomes one sentence and exit status 4."""
+    terminate_as_interrupt()
     try:
         app()
     except _RunEnded as ended:
@@ -392,6 +395,9 @@ def main() -> None:
     except BadInput as error:
         typer.echo(f"quantbench: {error}", err=True)
         sys.exit(Exit.BAD_INPUT)
+    except DiskFull as error:
+        typer.echo(f"quantbench: {error}", err=True)
+        sys.exit(Exit.DISK_FULL)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
 

@@ -371,6 +371,8 @@ def _by_predictions(item: Item, old: Cell, new: Cell, both: _Both) -> Item:
         return replace(item, why=truth)
     if not len(answers[0]) == len(answers[1]) == len(truth.labels):
         return replace(item, why="not as many predictions as examples")
+    if not all(truth.metric.fits(answer, truth.labels) for answer in answers):
+        return replace(item, why=f"the predictions are not as {truth.metric.name} takes them")
     return _by_pairs(item, truth, answers) if truth.metric.correct else _by_bootstrap(item, truth, answers)
 
 

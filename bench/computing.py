@@ -1,12 +1,15 @@
 """The cells of one run being computed: taken from the store, or submitted to an executor; and how far that is."""
 
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench.errors import DiskFull
 from bench.executor import Executor
 from bench.options import RunOptions
 from bench.progress import Counts, Durations, Progress, seconds_left
@@ -38,7 +41,6 @@ class Planned:
     selected: bool
     seeds: list[int]
     futures: list["Future[Outcome]"] = field(default_factory=list)
-    announced: bool = False
 
     @property
     def id(self) -> CellId:
@@ -53,11 +55,19 @@ class Planned:
     @property
     def finished(self) -> bool:
         """Whether all its seeds are computed."""
-        return all(future.done() for future in self.futures)
+        return len(self.futures) == len(self.seeds) and all(future.done() for future in self.futures)
+
+    @property
+    def first(self) -> Outcome | None:
+        """What its first seed came to, once that is known."""
+        return self.futures[0].result() if self.futures and self.futures[0].done() else None
 
 
 class Computing:
     """Submits cells, waits for them, and tells how far it is.
+
+    Attributes:
+        partial: the run was stopped, and only what is finished counts.
 
     Args:
         cells: of the run, in the order of its report.
@@ -83,6 +93,9 @@ class Computing:
         self._executor: Executor | None = None
         self._durations = Durations(options.report_dir)
         self._workers = 1
+        self.partial = False
+        self._pending = list(cells)
+        self._finished = self._failed = self._running = 0
         self._begun: dict[Future[Outcome], float] = {}
         self._left: float | None = None
         self._guessed = -_GUESS_SECONDS
@@ -91,17 +104,25 @@ class Computing:
         """Start computing whatever the store does not hold."""
         tasks = [(cell, self._task(cell, seed)) for cell in self._cells for seed in cell.seeds]
         # What trains takes longest, so it starts first and the short cells fill the gaps.
-        for cell, task in sorted(tasks, key=lambda pair: not pair[0].variant.trained):
+        tasks.sort(key=lambda pair: not pair[0].variant.trained)
+        missing = []
+        for cell, task in tasks:
+            future: Future[Outcome] = Future()
             found = from_store(task)
             if found is not None:
-                future: Future[Outcome] = Future()
                 future.set_result(found)
             else:
-                if self._executor is None:
-                    self._executor = self._make()
-                    self._workers = self._executor.workers
-                future = self._executor.submit(task, self._options.cell_timeout)
+                missing.append((cell, len(cell.futures), task))
             cell.futures.append(future)
+        if not missing:
+            return
+        self._executor = self._make()
+        self._workers = self._executor.workers
+        # Where there are fewer cells than workers, the idle ones' cores help to evaluate.
+        share = max(1, self._workers // len(missing))
+        for cell, place, task in missing:
+            shared = replace(task, interpreters=share)
+            cell.futures[place] = self._executor.submit(shared, self._options.cell_timeout)
 
     def _task(self, cell: Planned, seed: int) -> Task:
         name = f"{cell.model.name}.{cell.variant.name}.{seed}.log"
@@ -142,25 +163,44 @@ class Computing:
             self._executor = None
             self._durations.save()
 
+    def where_full(self) -> str:
+        """What to do about a full disk, with the folder that is shortest of space."""
+        folders = (self._store.root, self._logs.parent, Path(tempfile.gettempdir()))
+        free = {folder: shutil.disk_usage(folder).free for folder in folders if folder.exists()}
+        folder = min(free, key=lambda one: free[one])
+        return f"no space is left in {folder}; free some and run again: what was finished is taken from the store"
+
     # ------------------------------------------------------------ how far it is
 
     def _announce(self) -> None:
-        for cell in self._cells:
-            if not cell.announced and cell.finished:
-                cell.announced = True
-                outcomes = [future.result() for future in cell.futures]
-                failure = next((outcome.failure for outcome in outcomes if outcome.failure), None)
-                failed = failure is not None and failure.what != "unsupported"
-                if not failed and not all(outcome.cached for outcome in outcomes):
-                    self._durations.note(cell.id, outcomes[-1].seconds)
-                self._progress.finished(_told(cell, outcomes), self._counts(), failed)
+        """Tell what has finished since. A full disk ends the run, for no other cell will fare better.
+
+        Raises:
+            DiskFull: a cell has met one, and the run is not over yet.
+        """
+        if not self._pending:
+            return
+        finished = [cell for cell in self._pending if cell.finished]
+        ids = {cell.id for cell in finished}
+        self._pending = [cell for cell in self._pending if cell.id not in ids]
+        full = False
+        for cell in finished:
+            outcomes = [future.result() for future in cell.futures]
+            failure = next((outcome.failure for outcome in outcomes if outcome.failure), None)
+            failed = failure is not None and failure.what != "unsupported"
+            full = full or any(outcome.disk_full for outcome in outcomes)
+            self._failed += failed
+            if not failed and not all(outcome.cached for outcome in outcomes):
+                self._durations.note(cell.id, outcomes[-1].seconds)
+            self._finished += 1
+            self._progress.finished(_told(cell, outcomes), self._counts(), failed)
+        self._running = sum(any(future.running() for future in cell.futures) for cell in self._pending)
         self._progress.show(self._counts())
+        if full and not self.partial:
+            raise DiskFull(self.where_full())
 
     def _counts(self) -> Counts:
-        announced = [cell for cell in self._cells if cell.announced]
-        failed = sum(_failed(cell) for cell in announced)
-        running = [cell for cell in self._cells if not cell.announced and any(f.running() for f in cell.futures)]
-        return Counts("cells", len(announced), len(self._cells), len(running), failed, self._time_left())
+        return Counts("cells", self._finished, len(self._cells), self._running, self._failed, self._time_left())
 
     def _time_left(self) -> float | None:
         """Guessed anew once a second at most: there may be thousands of cells."""
@@ -184,11 +224,6 @@ class Computing:
 
     def _usual(self, trained: bool) -> float | None:
         return self._durations.usual(cell.id for cell in self._cells if cell.variant.trained is trained)
-
-
-def _failed(cell: Planned) -> bool:
-    failures = [future.result().failure for future in cell.futures]
-    return any(failure is not None and failure.what != "unsupported" for failure in failures)
 
 
 def _told(cell: Planned, outcomes: list[Outcome]) -> str:

@@ -2,13 +2,13 @@
 
 import hashlib
 import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from bench.errors import BadInput
@@ -83,20 +83,53 @@ def checked_bytes_hash(path: Path, expected: str, what: str) -> None:
 
 
 def read_npz(path: Path, what: str) -> dict[str, Array]:
-    """All arrays of an ``.npz`` file; object arrays (pickles) are refused.
+    """All arrays of an ``.npz`` file; object arrays (pickles) are refused, and so is more than this machine can hold.
 
     Raises:
         BadInput: not an npz file, or damaged, or it holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        _check_size(path)
+        with path.open("rb") as opened:  # NumPy leaves a damaged one open
+            file = np.load(opened, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise BadInput(f"{path}: {what} must be an .npz file of named arrays, not a single .npy array")
-            return {name: file[name] for name in file.files}
+            with file:
+                return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise BadInput(f"{path}: {what} not found") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-        raise BadInput(f"{path}: {what} is not a readable .npz file of plain arrays ({error})") from None
+    except BadInput:
+        raise
+    except Exception as error:  # a damaged archive fails in as many ways as it has fields
+        words = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BadInput(f"{path}: {what} is not a readable .npz file of plain arrays ({words})") from None
+
+
+def read_predictions(path: Path, what: str) -> dict[str, Array]:
+    """Stored predictions by variant: numbers, one an example or a row of them, shape (n,) or (n, values).
+
+    Raises:
+        BadInput: see :func:`read_npz`; or an array can be no predictions.
+    """
+    found = read_npz(path, what)
+    for name, array in found.items():
+        if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or not array.size:
+            raise BadInput(
+                f"{path}: array {name!r}: {what} are numbers of shape (n,) or (n, values), found {array.dtype} of "
+                f"shape {array.shape}"
+            )
+    return found
+
+
+def _check_size(path: Path) -> None:
+    """Raises ValueError where an archive unpacks to more than there is memory for: no more is read than it declares."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    memory = psutil.virtual_memory().total
+    if size > memory // 2:
+        raise ValueError(f"it unpacks to {size / 2**30:.1f} GiB, more than half of this machine's memory")
 
 
 @lru_cache(maxsize=4)
@@ -107,28 +140,35 @@ def load_pack(path: Path, sha256: str) -> Pack:
     A model with several inputs has one array an input: ``x_test.image``, ``x_test.age``.
 
     Raises:
-        BadInput: the file is missing, its hash differs, or an array is missing.
+        BadInput: the file is missing, its hash differs, or an array is missing or of another length.
     """
     checked_bytes_hash(path, sha256, "data pack")
     arrays = read_npz(path, "data pack")
-    test, train = _split(arrays, "test"), _split(arrays, "train")
+    test, train = _split(path, arrays, "test"), _split(path, arrays, "train")
     if test is None:
         raise BadInput(f"{path}: data pack lacks the arrays x_test and y_test")
-    calibration = _split(arrays, "calibration")
+    calibration = _split(path, arrays, "calibration")
     if calibration is None and train is not None:
         every = slice(0, None, CALIBRATION_STRIDE)
         calibration = Split(rows(train.x, every), train.y[every])
     return Pack(train, calibration, test, sha256)
 
 
-def _split(arrays: dict[str, Array], name: str) -> Split | None:
+def _split(path: Path, arrays: dict[str, Array], name: str) -> Split | None:
     prefix = f"x_{name}."
     several = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
     x: Inputs | None = several or arrays.get(f"x_{name}")
     if x is None:
         return None
-    count = len(next(iter(x.values())) if isinstance(x, dict) else x)
-    return Split(x, arrays.get(f"y_{name}", np.zeros(count, dtype=np.uint8)))
+    named = x if isinstance(x, dict) else {"": x}
+    lengths = {f"x_{name}.{key}".rstrip("."): array.shape[:1] for key, array in named.items()}
+    count = next(iter(lengths.values()))
+    y = arrays.get(f"y_{name}", np.zeros(count, dtype=np.uint8))
+    lengths[f"y_{name}"] = y.shape[:1]
+    if set(lengths.values()) != {count} or not count or not count[0]:
+        shown = ", ".join(f"{key} {length[0] if length else 'none'}" for key, length in lengths.items())
+        raise BadInput(f"{path}: data pack needs as many examples in each array, and one at least; found {shown}")
+    return Split(x, y)
 
 
 def length(inputs: Inputs) -> int:

@@ -1,5 +1,7 @@
 """Errors that a person can act on, and the exit statuses of a run."""
 
+import errno
+import os
 from enum import IntEnum
 
 
@@ -12,6 +14,7 @@ class Exit(IntEnum):
     NOT_MEASURED = 3
     BAD_INPUT = 4
     NOTHING_SELECTED = 5
+    DISK_FULL = 6
 
 
 class BadInput(Exception):
@@ -26,3 +29,17 @@ class NothingSelected(Exception):
 
 class Unsupported(Exception):
     """The tools cannot make this artifact; the message is the tool's own reason."""
+
+
+class DiskFull(Exception):
+    """No space is left to write to. What was finished is kept; the exit status is 6."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error says so; native code tells the number's words only."""
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    return isinstance(error, DiskFull) or any(os.strerror(number) in str(error) for number in _FULL)

@@ -5,9 +5,8 @@ A ``.py`` model is code that the user trusts.
 """
 
 import json
-import struct
+import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,17 @@ from typing import Any
 import numpy as np
 
 from bench import floats, structure, training
+from bench.datasets import Inputs
 from bench.errors import BadInput
+from bench.measure import child
 from bench.reference import Form, ReferenceModel
-from bench.runtimes.litert import LiteRT
 
 FORMS = "a .keras, an .h5, a SavedModel folder, a float .tflite, or file.py:NAME"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _TFLITE = b"TFL3"
 # Operators that call back into Python: they are registered, and still not part of the model.
+_LARGEST_JSON = 2**26  # bytes; the configuration of a model with thousands of layers takes a tenth
+_LIMIT_SECONDS = 600
 _CODE_OPERATORS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 Specs = dict[str, tuple[tuple[int, ...], Any]]
 
@@ -52,7 +54,7 @@ def detect(path: Path) -> Form:
 
 
 def _keras_form(path: Path, version: Any) -> Form:
-    text = version.decode() if isinstance(version, bytes) else str(version)
+    text = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
     major = text.split(".")[0]
     if major in ("1", "2"):
         return "keras2"
@@ -67,7 +69,7 @@ def _h5_attribute(path: Path, name: str) -> Any:
     try:
         with h5py.File(path, "r") as file:
             return file.attrs.get(name)
-    except (OSError, RuntimeError, KeyError) as error:
+    except Exception as error:  # as many ways as the format has fields
         raise BadInput(f"{path}: is not a whole HDF5 file ({error})") from None
 
 
@@ -79,12 +81,24 @@ def _is_hdf5(path: Path) -> bool:
 def _zip_json(path: Path, member: str) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_members(archive)
             loaded = json.loads(archive.read(member))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadInput(f"{path}: is not a whole .keras file ({error})") from None
+    except Exception as error:  # a damaged archive fails in as many ways as it has fields
+        words = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BadInput(f"{path}: is not a whole .keras file ({words})") from None
     if not isinstance(loaded, dict):
         raise BadInput(f"{path}: {member} is not a JSON object")
     return loaded
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
+    """Raises ValueError where a member would be unpacked outside of its folder, or JSON is no model's."""
+    for member in archive.infolist():
+        parts = member.filename.replace("\\", "/").split("/")
+        if ".." in parts or member.filename.startswith(("/", "\\")) or ":" in parts[0]:
+            raise ValueError(f"member {member.filename!r} would be unpacked outside of its folder")
+        if member.filename.endswith(".json") and member.file_size > _LARGEST_JSON:
+            raise ValueError(f"member {member.filename!r} unpacks to {member.file_size} bytes")
 
 
 def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
@@ -121,21 +135,22 @@ def _keras_config(path: Path) -> Any:
         raise BadInput(f"{path}: holds weights without a model; save the whole model, or give it as file.py:NAME")
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise BadInput(f"{path}: model_config is not JSON ({error})") from None
 
 
 def _lambdas(config: Any) -> Iterator[str]:
     """Names of everything in a Keras configuration that carries code: Lambda layers and serialized lambdas."""
-    if isinstance(config, dict):
-        if config.get("class_name") in ("Lambda", "__lambda__"):
-            inner = config.get("config")
-            yield str(inner.get("name", "?") if isinstance(inner, dict) else config["class_name"])
-        for value in config.values():
-            yield from _lambdas(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _lambdas(value)
+    waiting = [config]
+    while waiting:  # no recursion: how deep it is nested is for others to say
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if part.get("class_name") in ("Lambda", "__lambda__"):
+                inner = part.get("config")
+                yield str(inner.get("name", "?") if isinstance(inner, dict) else part["class_name"])
+            waiting += reversed(part.values())
+        elif isinstance(part, list):
+            waiting += reversed(part)
 
 
 def _foreign_operators(path: Path) -> list[str]:
@@ -162,16 +177,51 @@ def _foreign_operators(path: Path) -> list[str]:
 def _check_float_tflite(path: Path) -> None:
     try:
         graph = structure.read(path.read_bytes())
-        for tensor in graph.inputs:
-            floats.check_shape(path, tensor.name, tensor.declared_shape)
-        LiteRT(path)
-    except (ValueError, RuntimeError, TypeError, struct.error, IndexError) as error:
-        raise BadInput(f"{path}: LiteRT cannot load it: {' '.join(str(error).split())[:300]}") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be read: {' '.join(str(error).split())[:300]}") from None
+    for tensor in graph.inputs:
+        floats.check_shape(path, tensor.name, tensor.declared_shape)
+    _tflite_inputs(path)
     # A float model may well take uint8 pixels; what makes it quantized is a scale, or a narrow constant.
     if any(t.scales or (t.data is not None and t.dtype in ("float16", "int4", "int2")) for t in graph.tensors):
         dtypes = [tensor.dtype for tensor in graph.tensors]
         census = ", ".join(f"{dtypes.count(name)} of {name}" for name in sorted(set(dtypes)))
         raise BadInput(f"{path}: is already quantized (tensors: {census}); give the float model that it was made from")
+
+
+def _tflite_inputs(path: Path) -> Specs:
+    """Inputs of a ``.tflite``, as LiteRT sees them. Raises BadInput where it cannot load the file, or crashes."""
+    told = _in_child({"artifact": str(path.absolute()), "names": None, "inputs": None, "outputs": None}, path)
+    return {name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in told["specs"].items()}
+
+
+def _in_child(job: dict[str, Any], path: Path) -> Any:
+    """What another process says of somebody's ``.tflite``: LiteRT trusts what it loads, and may crash on it."""
+    try:
+        return child.result(child.start("bench.measure.tflite_worker", job, _LIMIT_SECONDS, {}))
+    except child.ChildFailed as error:
+        words = str(error).removeprefix("ended with status 1: ")
+        raise BadInput(f"{path}: LiteRT cannot load and run it: {words}") from None
+
+
+def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
+    """What the float model answers, see :func:`bench.floats.predict`; a ``.tflite`` is run in another process.
+
+    Raises:
+        BadInput: LiteRT cannot run it, or crashes.
+    """
+    if model.form != "tflite":
+        return floats.predict(model, inputs)
+    path = model.file.parent / model.weights
+    names = list(inputs) if isinstance(inputs, dict) else None
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        given, found = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
+        np.savez(given, *(inputs.values() if isinstance(inputs, dict) else [inputs]))
+        job = {"artifact": str(path.absolute()), "names": names, "inputs": str(given), "outputs": str(found)}
+        told = _in_child(job, path)
+        with np.load(found, allow_pickle=False) as file:
+            outputs = {name: file[f"arr_{i}"] for i, name in enumerate(told["outputs"])}
+    return outputs[""] if list(outputs) == [""] else outputs
 
 
 def input_specs(model: ReferenceModel) -> Specs:
@@ -181,7 +231,7 @@ def input_specs(model: ReferenceModel) -> Specs:
         BadInput: the model cannot be loaded, or a dimension is free.
     """
     if model.form == "tflite":
-        return LiteRT(model.file.parent / model.weights).input_specs()
+        return _tflite_inputs(model.file.parent / model.weights)
     if model.form in ("code", "keras2"):
         keras_model = floats.keras2(model)
         if not getattr(keras_model, "inputs", None):

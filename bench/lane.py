@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -18,12 +17,12 @@ from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
+from bench.interruption import end_with_parent
 from bench.measure.child import ended
 from bench.quiet import send_output_to
 from bench.work import Outcome, Task, failure, last_line
 
 _TICK_SECONDS = 0.2
-_ORPHAN_SECONDS = 1.0
 
 
 class Stopped(Exception):
@@ -130,14 +129,7 @@ def _enter(logs: Path) -> None:
     send_output_to(logs / f"{os.getpid()}.log")
     faulthandler.enable(2, all_threads=False)
     faulthandler.register(signal.SIGTERM, 2, all_threads=False, chain=True)
-    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """A run that was killed leaves no worker behind, which would take the cores of the next one."""
-    while os.getppid() == parent:
-        time.sleep(_ORPHAN_SECONDS)
-    os._exit(1)
+    end_with_parent()
 
 
 def _ran_short(status: int, task: Task) -> bool:

@@ -55,6 +55,14 @@ class Metric:
         near = np.abs(predictions - others) <= within * scale
         return float(np.mean(near.reshape(len(near), -1).all(axis=1)))
 
+    def fits(self, predictions: Array, labels: Array) -> bool:
+        """Whether these can be predictions of the examples with these labels, by their shape and dtype."""
+        if predictions.dtype.kind not in "biuf" or predictions.shape[:1] != labels.shape[:1]:
+            return False
+        if self.predict is flat_outputs:
+            return predictions.size == labels.size
+        return predictions.ndim == 1 or (self.kind == "continuous" and predictions.ndim == 2)
+
     def drop(self, value: float, reference: float) -> float:
         """How much worse ``value`` is than ``reference``, in ``unit``; negative means better."""
         difference = reference - value if self.higher_is_better else value - reference

@@ -32,6 +32,9 @@ class RunOptions:
     seeds: int = _option(1, "seeds of every cell that trains; a baseline of such a cell needs 5")
     train: bool = _option(False, "train the float models from scratch instead of loading pinned weights")
     no_cache: bool = _option(False, "build and evaluate everything again, whatever the store holds")
+    cache_size: float = _option(
+        5.0, "GB that the store may take; after a run, what was used least recently goes; 0: any"
+    )
     no_latency: bool = _option(False, "do not time anything")
     no_gpu: bool = _option(False, "run nothing on a GPU; without one, nothing is anyway")
     latency_budget: float = _option(3.0, "seconds of timing a cell")
@@ -64,6 +67,12 @@ def flag(name: str) -> str:
 def run_argument(folder: Path, options: RunOptions) -> str:
     """A run as the commands of its report name it, with the folders that it took from the user."""
     return " ".join([shlex.quote(str(folder)), *given(options, "model_dir", "baseline_dir")])
+
+
+def check_cache_size(found: float) -> None:
+    """Raises BadInput unless a store can be so large."""
+    if not 0 <= found < math.inf:
+        raise BadInput(f"--cache-size: expected GB, or 0 for any size, found {found}")
 
 
 def from_mapping(values: dict[str, Any]) -> RunOptions:

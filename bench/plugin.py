@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from bench import devices, progress
-from bench.errors import BadInput, NothingSelected
+from bench.errors import BadInput, DiskFull, Exit, NothingSelected
+from bench.interruption import terminate_as_interrupt
 from bench.options import RunOptions, flag, from_mapping
 from bench.records import Judgement, Kind, Verdict, worst
 from bench.session import ALONE, Session
@@ -44,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{kind}: tests of the {kind} suite")
     if config.option.help or config.getoption("version", 0):
         return
+    terminate_as_interrupt()
     values = {o.name: config.getoption(f"{_PREFIX}{o.name}") for o in dataclasses.fields(RunOptions)}
     try:
         config.stash[SESSION] = Session(from_mapping(values), lambda line: _say(config, line))
@@ -180,6 +182,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         session.items.clear()
     except BadInput as error:
         raise pytest.UsageError(str(error)) from None
+    except DiskFull as error:
+        pytest.exit(str(error), returncode=int(Exit.DISK_FULL))
 
 
 def _will_run(config: pytest.Config, kind: Kind) -> bool:
@@ -197,6 +201,15 @@ def _selection(config: pytest.Config) -> str:
         "-m": config.getoption("markexpr", ""),
     }
     return " ".join(f"{option} '{value}'" for option, value in given.items() if value)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Iterator[None]:
+    """A full disk ends the run, not the one test that met it."""
+    try:
+        return (yield)
+    except DiskFull as error:
+        pytest.exit(str(error), returncode=int(Exit.DISK_FULL))
 
 
 @pytest.fixture
@@ -228,12 +241,18 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
     if run is None or not run.planned:
         return (yield)
     interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+    disk_full = exitstatus == Exit.DISK_FULL
     crashed = exitstatus == pytest.ExitCode.INTERNAL_ERROR
     cut_short = bool(session.shouldfail or session.shouldstop)
-    if not interrupted and not crashed and not cut_short:
-        for cell_id, kind in run.unjudged_controls():
-            run.judge(cell_id, kind)
-    status = run.finish(interrupted or crashed, cut_short=cut_short)
+    if not interrupted and not crashed and not cut_short and not disk_full:
+        try:
+            for cell_id, kind in run.unjudged_controls():
+                run.judge(cell_id, kind)
+        except KeyboardInterrupt:
+            interrupted = True
+        except DiskFull:
+            disk_full = True
+    status = run.finish(interrupted or crashed, cut_short=cut_short, disk_full=disk_full)
     if not crashed:
         session.exitstatus = int(status)
     return (yield)

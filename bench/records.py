@@ -7,6 +7,8 @@ refused in words, for unknown keys are refused too.
 import datetime
 import json
 import math
+import re
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -48,6 +50,8 @@ DISTURBED = 0.5
 SEVERAL_AT_WORK = 1.02
 
 _ORDER = list(Verdict)
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a model or variant: part of cell ids and of file names
+LONGEST_NUMBER, LARGEST_NUMBER = 18, 1e100  # digits of a whole number; of any other
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
@@ -266,8 +270,8 @@ class Cell(Record):
     """One model x one variant in one run: a row of every report."""
 
     id: str
-    model: str
-    variant: str
+    model: str = Field(pattern=NAME)
+    variant: str = Field(pattern=NAME)
     family: str
     control: str | None = None
     metric: str
@@ -427,6 +431,9 @@ class Report(Record):
         ids = [cell.id for cell in self.cells]
         if len(set(ids)) < len(ids):
             raise ValueError("two cells have the same id")
+        for cell in self.cells:
+            if cell.id != f"{cell.model}/{cell.variant}":
+                raise ValueError(f"expected the id {cell.model}/{cell.variant} as of its model and variant")
         return self
 
 
@@ -751,7 +758,7 @@ def _checked_text(path: Path, record: type[R], what: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: {what} cannot be read: {error}") from None
     try:
-        data = json.loads(text, object_pairs_hook=_without_twins)
+        data = json.loads(text, object_pairs_hook=_without_twins, parse_int=_whole_number, parse_float=_number)
     except _Twins as error:
         raise BadInput(
             f"{path}: {what}: key {error.args[0]!r} is there twice in one object, and only the last would count; "
@@ -773,9 +780,21 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """JSON takes the last of two equal keys without a word, which a bad merge of two branches leaves behind."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Twins(next(name for name in names if names.count(name) > 1))
+        raise _Twins(Counter(name for name, _ in pairs).most_common(1)[0][0])
     return found
+
+
+def _whole_number(digits: str) -> int:
+    """Nothing that is counted here is larger; what is fails only when it is written out or divided."""
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(digits)} digits, {digits[:12]}…")
+    return int(digits)
+
+
+def _number(text: str) -> float:
+    if abs(float(text)) > LARGEST_NUMBER:
+        raise ValueError(f"a number as large as {text[:12]}")
+    return float(text)
 
 
 def _check_version(path: Path, data: dict[str, Any], record: type[Record], what: str) -> None:
@@ -784,7 +803,7 @@ def _check_version(path: Path, data: dict[str, Any], record: type[Record], what:
         raise BadInput(f"{path}: field 'kind': expected {kind!r}, found {data.get('kind')!r}; this is no {what}")
     version = str(data.get("schema_version"))
     parts = version.split(".")
-    if not all(part.isdigit() for part in parts):
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})*", version):
         raise BadInput(f"{path}: field 'schema_version': expected a version like {SCHEMA_VERSION!r}, found {version!r}")
     if [int(part) for part in parts] > [int(part) for part in SCHEMA_VERSION.split(".")]:
         raise BadInput(

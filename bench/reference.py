@@ -19,6 +19,7 @@ import numpy as np
 from bench.datasets import Array, Inputs, Pack, checked_bytes_hash, load_pack, read_npz
 from bench.errors import BadInput
 from bench.metrics import ACCURACY, Metric
+from bench.records import NAME
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def load_file(path: Path) -> list[ReferenceModel]:
     if not found:
         raise BadInput(f"{path}: defines no bench.reference.ReferenceModel; see models/seed_cnn.py for one")
     for model in found:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", model.name):
+        if not re.fullmatch(NAME, model.name):
             raise BadInput(
                 f"{path}: name: expected letters, digits, '_', '.' and '-', found {model.name!r}; it becomes part of "
                 "cell ids and file names"

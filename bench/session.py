@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from bench import acceptance, baselines, cluster, devices, environment, gate, measured, shards
+from bench.clearing import GB, clear
 from bench.cluster_executor import ClusterExecutor
 from bench.computing import CellId, Computing, Planned
 from bench.datasets import Array
-from bench.errors import BadInput, Exit, NothingSelected
+from bench.errors import BadInput, DiskFull, Exit, NothingSelected, disk_is_full
 from bench.executor import Executor, LocalExecutor
+from bench.interruption import undisturbed
 from bench.measure import behaviour, gpu, latency, memory
 from bench.options import RunOptions, check, given, run_argument
 from bench.progress import Counts, Lines, Progress
@@ -161,14 +163,12 @@ class Session:
         Raises:
             NothingSelected: no cell is wanted.
             BadInput: the report folder cannot be written.
+            DiskFull: there is no room for a report.
         """
         if not wanted:
             raise NothingSelected("the selection leaves no cell")
         if self._cluster is not None and any(Kind.LATENCY in kinds for kinds in wanted.values()):
             self._cluster.check_times()
-        self.folder = RunFolder.create(self.options.report_dir)
-        self._store = Store(self.folder.path / "store" if self.options.no_cache else default_root())
-        self._damaged_before = len(self._store.damaged())
         self._planned = self._with_controls(wanted)
         self._whole = self._whole or self._planned
         for cell in self._planned.values():
@@ -176,10 +176,28 @@ class Session:
                 cell.kinds = self._whole[cell.id].kinds - ALONE  # every shard asks the same of a control
         if any(Kind.GPU in kinds for kinds in wanted.values()):
             self.look_for_gpu()
-        self._computing = Computing(
-            self.options, list(self._planned.values()), self._store, self._logs, self.progress, self._make_executor
-        )
+        with undisturbed(then_stop=True):
+            self.folder = RunFolder.create(self.options.report_dir)
+            self._open_store()
+            self._computing = Computing(
+                self.options, list(self._planned.values()), self._store, self._logs, self.progress, self._make_executor
+            )
         self._computing.submit()
+
+    def _open_store(self) -> None:
+        self._store = Store(self.folder.path / "store" if self.options.no_cache else default_root())
+        try:
+            self._store_note = self._store.make_private()
+            self._store.hold()
+        except OSError as error:
+            self.folder.remove()
+            if disk_is_full(error):
+                raise DiskFull(f"no space is left in {self._store.root}; free some and run again") from None
+            raise BadInput(
+                f"{self._store.root}: the store cannot be written: {error.strerror}; set QUANTBENCH_CACHE to a folder "
+                "of your own"
+            ) from None
+        self._damaged_before = len(self._store.damaged())
 
     def _with_controls(self, wanted: dict[CellId, set[Kind]]) -> dict[CellId, Planned]:
         """What is wanted and the controls that it needs, by model and in the order of the variants."""
@@ -200,8 +218,8 @@ class Session:
 
     @property
     def planned(self) -> bool:
-        """Whether there is anything to run and report."""
-        return bool(self._planned)
+        """Whether there is anything to run and report, and where to."""
+        return bool(self._planned) and hasattr(self, "folder") and self.folder.path.exists()
 
     def _planned_cell(self, cell_id: CellId, kinds: set[Kind], selected: bool) -> Planned:
         model, variant = cell_id.split("/")
@@ -279,7 +297,19 @@ class Session:
         return self._red_at
 
     def judge(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
-        """The judgements of one kind on one cell; waits for the cell, and is worked out once."""
+        """The judgements of one kind on one cell; waits for the cell, and is worked out once.
+
+        Raises:
+            DiskFull: nothing more can be stored or reported.
+        """
+        try:
+            return self._judged(cell_id, kind)
+        except OSError as error:
+            if disk_is_full(error):
+                raise DiskFull(self._where_full()) from error
+            raise
+
+    def _judged(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
         known = self._judgements.setdefault(cell_id, {})
         if kind not in known:
             planned = self._planned[cell_id]
@@ -394,8 +424,8 @@ class Session:
 
     def _float_memory(self, cell: Planned) -> memory.Memory | None:
         """That of the float control, where it is finished; None of the float control itself."""
-        first = self._planned[f"{cell.model.name}/{FLOAT_CONTROL}"].futures[0]
-        return first.result().memory if first.done() and cell.variant.name != FLOAT_CONTROL else None
+        first = self._planned[f"{cell.model.name}/{FLOAT_CONTROL}"].first
+        return first.memory if first is not None and cell.variant.name != FLOAT_CONTROL else None
 
     def _judge_gpu(self, cell: Planned, outcomes: list[Outcome]) -> Judgement:
         device, reason = self._environment.gpu, self._environment.no_gpu
@@ -476,10 +506,9 @@ class Session:
     def _other_controls(self, model: ReferenceModel) -> Iterator[tuple[ReferenceModel, Path]]:
         """The float controls of this run's other models."""
         for cell in self._planned.values():
-            if cell.variant.name == FLOAT_CONTROL and cell.model is not model:
-                artifact = cell.futures[0].result().artifact
-                if artifact is not None:
-                    yield cell.model, artifact
+            first = cell.first
+            if cell.variant.name == FLOAT_CONTROL and cell.model is not model and first and first.artifact:
+                yield cell.model, first.artifact
 
     def latency_blocks(self, cell_id: CellId) -> list[float]:
         """Timed blocks of a cell, seconds a call, for pytest-benchmark; empty where it was not timed."""
@@ -499,7 +528,7 @@ class Session:
             behaves = self._behaviours.get(cell.id) or measured.behaviour(
                 cell.model.metric, good, self._control_outcome(cell)
             )
-            if len(good) == len(cell.futures) and self._computed(cell):
+            if len(good) == len(cell.seeds) and self._computed(cell):
                 self._behaviours[cell.id] = behaves
             found |= behaves | measured.sizes(good[0])
             if good[0].memory is not None:
@@ -514,13 +543,13 @@ class Session:
         if cell.variant.control is None:
             return None
         control = self._planned[f"{cell.model.name}/{cell.variant.control}"]
-        return control.futures[0].result() if control.futures and control.futures[0].done() else None
+        return control.first
 
     def _evidence(self) -> dict[str, dict[str, Evidence]]:
         """What lies behind the numbers, by model and variant."""
         found: dict[str, dict[str, Evidence]] = {}
         for cell in self._planned.values():
-            outcome = cell.futures[0].result() if cell.futures[0].done() else None
+            outcome = cell.first
             if outcome is None or outcome.contents is None or outcome.predictions is None:
                 continue
             control = self._control_outcome(cell)
@@ -534,16 +563,43 @@ class Session:
 
     # ------------------------------------------------------------ the report
 
-    def finish(self, interrupted: bool, notes: list[str] | None = None, cut_short: bool = False) -> Exit:
-        """Write the last report, point ``latest`` at it, and return the exit status.
+    def finish(
+        self, interrupted: bool, notes: list[str] | None = None, cut_short: bool = False, disk_full: bool = False
+    ) -> Exit:
+        """Write the last report, point ``latest`` at it, keep the store within bounds, and return the exit status.
 
         A run that did not get to its end still judges what was computed: a regression seen is a regression reported.
 
         Args:
             interrupted: by the user.
             cut_short: by pytest's own -x or --maxfail; partial too, and its status is that of what was judged.
+            disk_full: nothing more can be written but what was set aside for.
         """
-        partial = self._partial = interrupted or cut_short
+        with undisturbed():
+            try:
+                if not disk_full:
+                    return self._finished(interrupted, notes or [], cut_short)
+            except (OSError, DiskFull) as error:
+                if not disk_is_full(error):
+                    raise
+            return self._finished_on_full_disk(notes or [])
+
+    def _finished_on_full_disk(self, notes: list[str]) -> Exit:
+        self.folder.give_back_reserve()
+        status = Exit.DISK_FULL
+        try:
+            status = self._finished(True, [*notes, self._where_full()], False, Exit.DISK_FULL)
+        except OSError as error:
+            self.say(f"the report of what was finished could not be written either: {error}")
+        return status
+
+    def _where_full(self) -> str:
+        assert self._computing is not None
+        return self._computing.where_full()
+
+    def _finished(self, interrupted: bool, notes: list[str], cut_short: bool, stopped: Exit = Exit.INTERRUPTED) -> Exit:
+        assert self._computing is not None
+        partial = self._partial = self._computing.partial = interrupted or cut_short
         if not partial:
             self._account_for_everything()
         if partial:
@@ -551,7 +607,7 @@ class Session:
                 if self._computed(cell):
                     for kind in cell.kinds - ALONE:
                         self.judge(cell.id, kind)
-        if partial and self._computing is not None:
+        if partial:
             self._computing.stop()
         self._quiet()
         if self._cluster is not None:
@@ -559,7 +615,8 @@ class Session:
         self.progress.close()
         self._red_at = self._red_at or {}  # the first judgement that chance has moved would have filled it
         status = gate.exit_status([cell.verdict for cell in self._cells()], interrupted)
-        notes = (notes or []) + self._training_notes() + self._store_notes() + self._timing.notes()
+        status = stopped if status is Exit.INTERRUPTED else status
+        notes = notes + self._training_notes() + self._store_notes() + self._timing.notes()
         notes += [self._cluster.note()] if self._cluster else []
         notes += [f"{cell.id}: {reason}" for cell in self._planned.values() for reason in _retried(cell)]
         self._save("interrupted" if partial else "complete", status, notes)
@@ -567,9 +624,19 @@ class Session:
             status = self._update_baselines(status)
         models = {cell.model.name: cell.model for cell in self._planned.values()}
         self.folder.finish(self.report, self._evidence(), models)
+        self._tidy()
+        return status
+
+    def _tidy(self) -> None:
+        """What nobody needs any more goes: the reserve, this run's scratch, and of the store what is too much."""
+        self.folder.give_back_reserve()
+        self._store.release()
         if self.options.no_cache:
             self.folder.remove_store()
-        return status
+            return
+        cleared = clear(self._store, self.options.cache_size * GB)
+        if cleared:
+            self.say(f"store {self._store.root}: {cleared}")
 
     def _account_for_everything(self) -> None:
         """In a whole run, what was asked for and never judged (its test failed before) is an error, not an absence."""
@@ -581,9 +648,10 @@ class Session:
     def _store_notes(self) -> list[str]:
         """What of the store was found damaged since this run began."""
         new = self._store.damaged()[self._damaged_before :]
+        told = [self._store_note] if self._store_note else []
         if not new:
-            return []
-        return [f"{len(new)} damaged entries of the store were removed and made again, first {new[0]}"]
+            return told
+        return [*told, f"{len(new)} damaged entries of the store were removed and made again, first {new[0]}"]
 
     def _training_notes(self) -> list[str]:
         """How far from the pinned weights each model trained again has landed."""
@@ -660,9 +728,8 @@ class Session:
     def _predictions(self) -> dict[str, dict[str, Array]]:
         by_model: dict[str, dict[str, Array]] = {}
         for cell in self._planned.values():
-            first = cell.futures[0]
-            if first.done() and first.result().predictions is not None:
-                by_model.setdefault(cell.model.name, {})[cell.variant.name] = first.result().predictions  # type: ignore[assignment]
+            if cell.first is not None and cell.first.predictions is not None:
+                by_model.setdefault(cell.model.name, {})[cell.variant.name] = cell.first.predictions
         return by_model
 
     def _cells(self) -> list[Cell]:
@@ -672,7 +739,7 @@ class Session:
         outcomes = [future.result() for future in cell.futures if future.done()]
         known = self._judgements.get(cell.id, {})
         judgements = [judgement for kind in Kind for judgement in known.get(kind, [])]
-        finished = len(outcomes) == len(cell.futures)
+        finished = cell.finished
         baseline, found = self.baselines[cell.model.name], self._measurements(cell, outcomes) if finished else {}
         return Cell(
             id=cell.id,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.baselines import Baseline, stored_hashes
 from bench.compare import Side, Truth
-from bench.datasets import Array, read_npz
+from bench.datasets import Array, read_predictions
 from bench.environment import class_of, memory_class, name_at, threads_in, threads_of, with_threads
 from bench.errors import BadInput
 from bench.overlays import seen_by
@@ -34,7 +34,7 @@ def _differing(old: Report, new: Report) -> list[str]:
 def _side(report: Report, folder: Path, models: list[str]) -> Side:
     """A file that is not there leaves its cells not comparable; one that is damaged is bad input."""
     paths = {model: folder / "predictions" / f"{model}.npz" for model in models}
-    found = {model: read_npz(path, "predictions of the run") for model, path in paths.items() if path.exists()}
+    found = {model: read_predictions(path, "predictions of the run") for model, path in paths.items() if path.exists()}
     return Side(report, found)
 
 

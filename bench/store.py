@@ -2,24 +2,33 @@
 
 Entries are folders, written under a temporary name and renamed, and checked by checksum when read. One that is damaged,
 or lies under a key that is not its own, is removed, so that it is made again, and named in the store's journal.
+
+Two runs at once: each process that works with a store holds it (a locked file, which the system lets go when the
+process dies). What was used since the oldest living hold began is never cleared away; see :mod:`bench.clearing`.
 """
 
 import hashlib
-import inspect
 import json
 import os
 import shutil
+import stat
 import tempfile
-import types
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+from filelock import BaseFileLock, FileLock
 
-_INDEX = "entry.json"
+INDEX = "entry.json"
+UNFINISHED, DISCARDED = ".new-", ".old-"  # prefixes of folders that are no entries
+HELD = ".held"
 _JOURNAL = "damaged.log"
+_LARGEST_INDEX = 2**24
 
 
 def default_root() -> Path:
@@ -32,56 +41,36 @@ def digest(ingredients: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(ingredients, sort_keys=True).encode()).hexdigest()
 
 
-def source_fingerprint(function: Callable[..., Any]) -> str:
-    """Hash of a function's source and of every function and constant of its own package that it uses.
+@dataclass(frozen=True)
+class Hold:
+    """This process's word that it works with a store: ``.held/<name>.lock`` is locked as long as it lives.
 
-    So a change in one variant's code changes that variant's key and no other's.
+    Attributes:
+        folder: ``.held/<name>``, as old as the hold.
+        scratch: a folder in it for what is needed for a while; if we are killed, the next run removes it.
     """
-    parts: dict[str, str] = {}
-    _collect_source(function, function.__module__, parts)
-    return digest(parts)
+
+    folder: Path
+    scratch: Path
+    lock: BaseFileLock
+
+    def end(self) -> None:
+        """Remove what belongs to it; the lock last, for it keeps others from removing the rest meanwhile."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.with_suffix(".lock").unlink()
+        self.lock.release()
 
 
-def _neighbours(module: str, other: str) -> bool:
-    """Whether two modules are one, or lie in one package."""
-    package = module.rpartition(".")[0]
-    return module == other or (bool(package) and other.rpartition(".")[0] == package)
+_HOLDS: dict[Path, Hold] = {}
 
 
-def _collect_source(function: Callable[..., Any], module: str, parts: dict[str, str]) -> None:
-    name = f"{function.__module__}.{function.__qualname__}"
-    if name in parts:
-        return
-    parts[name] = inspect.getsource(function)
-    for captured, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        value = cell.cell_contents
-        if inspect.isfunction(value):  # its address would make another key in each process
-            _collect_source(value, value.__module__, parts)
-            parts[f"{name}: {captured}"] = value.__qualname__
-        else:
-            parts[f"{name}: {captured}"] = repr(value)
-    names = set(_all_names(function.__code__))
-    for used, value in sorted(vars(inspect.getmodule(function)).items()):
-        if used not in names:
-            continue
-        if inspect.isfunction(value) and _neighbours(module, value.__module__):
-            _collect_source(value, module, parts)
-        elif inspect.isclass(value) and "." in module and _neighbours(module, value.__module__):
-            parts[f"{value.__module__}.{used}"] = inspect.getsource(value)
-        elif inspect.ismodule(value) and _neighbours(module, value.__name__):
-            for inner, member in sorted(vars(value).items()):
-                if inner in names and inspect.isfunction(member) and member.__module__ == value.__name__:
-                    _collect_source(member, module, parts)
-        elif isinstance(value, str | int | float | tuple | list | dict | frozenset | bytes):
-            parts[used] = repr(value)
+def _end_all() -> None:
+    for hold in _HOLDS.values():
+        hold.end()
 
 
-def _all_names(code: types.CodeType) -> list[str]:
-    names = list(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names += _all_names(constant)
-    return names
+Finalize(None, _end_all, exitpriority=0)  # unlike atexit, a pool's workers come to this as well
 
 
 @dataclass(frozen=True)
@@ -89,7 +78,7 @@ class Store:
     """A folder of entries.
 
     Attributes:
-        root: made private (0700) when it is created.
+        root: private (0700).
     """
 
     root: Path
@@ -101,35 +90,56 @@ class Store:
     def get(self, key: str) -> Path | None:
         """Folder of a whole, undamaged entry of this very key; any other is removed, so that it is made again."""
         folder = self.path(key)
+        if not os.path.lexists(folder):
+            return None
+        with suppress(OSError), self.changing():
+            os.utime(folder, follow_symlinks=False)  # when it was last used
         try:
-            index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-            if index["key"] != key:
-                raise ValueError(f"it is the entry of {index['key'][:12]}")
-            for name, expected in index["files"].items():
-                if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
-                    raise ValueError(f"checksum of {name} differs")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if folder.exists():
+            check(folder, key)
+        except (OSError, ValueError) as error:
+            if os.path.lexists(folder):
                 self._journal(f"{key[:12]}: {type(error).__name__}: {error}")
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
             return None
         return folder
 
+    def has(self, key: str) -> bool:
+        """Whether there is a whole entry of this key; unlike :meth:`get`, without using or removing it."""
+        try:
+            check(self.path(key), key)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def changing(self) -> AbstractContextManager[Any]:
+        """Held for a moment by whoever marks an entry as used, or clears one away: a run that has just been told that
+        an entry is there still finds it a moment later.
+        """
+        return FileLock(self.root / ".lock", is_singleton=True).acquire(poll_interval=0.002)
+
     def _journal(self, line: str) -> None:
-        with (self.root / _JOURNAL).open("a", encoding="utf-8") as file:
-            file.write(" ".join(line.split()) + "\n")
+        # Never through a link, which could lead to any file of ours.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        with suppress(OSError), os.fdopen(os.open(self.root / _JOURNAL, flags, 0o600), "ab") as file:
+            file.write((" ".join(line.split()) + "\n").encode(errors="replace"))
 
     def damaged(self) -> list[str]:
         """What was found damaged so far and removed, one line each."""
         journal = self.root / _JOURNAL
-        return journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+        return journal.read_text(encoding="utf-8", errors="replace").splitlines() if journal.exists() else []
 
     def put(self, key: str, files: Mapping[str, bytes], ingredients: Mapping[str, Any]) -> Path:
-        """Store an entry atomically and return its folder; another process's identical entry may win."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Store an entry atomically and return its folder; another process's identical entry may win.
+
+        Raises:
+            OSError: it cannot be written; nothing of it is left then.
+        """
+        self.hold()
         folder = self.path(key)
+        if folder.parent.is_symlink():
+            folder.parent.unlink()
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder.parent))
         try:
             for name, content in files.items():
                 (temporary / name).write_bytes(content)
@@ -138,12 +148,119 @@ class Store:
                 "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
                 "ingredients": dict(ingredients),
             }
-            (temporary / _INDEX).write_text(json.dumps(index, indent=1, sort_keys=True), encoding="utf-8")
+            (temporary / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True), encoding="utf-8")
             try:
                 temporary.rename(folder)
-            except OSError:  # somebody else was first; both made the same content
+            except OSError:  # somebody else was first, and made the same content; or what lay there was damaged
                 if self.get(key) is None:
-                    raise
+                    temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return folder
+
+    # ------------------------------------------------------------ who works with it
+
+    def hold(self) -> Hold:
+        """Hold the store until :meth:`release`, or until this process ends; once a process."""
+        if self.root not in _HOLDS:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.root / HELD).mkdir(mode=0o700, exist_ok=True)
+            _HOLDS[self.root] = self._begun()
+        return _HOLDS[self.root]
+
+    def _begun(self) -> Hold:
+        while True:
+            folder = self.root / HELD / uuid.uuid4().hex
+            hold = Hold(folder, folder / "scratch", FileLock(folder.with_suffix(".lock"), thread_local=False))
+            hold.lock.acquire()
+            hold.scratch.mkdir(mode=0o700, parents=True)
+            if folder.with_suffix(".lock").exists():  # nobody took it for that of a dead process in between
+                return hold
+            hold.end()
+
+    def release(self) -> None:
+        """End this process's hold, and remove its scratch folder."""
+        hold = _HOLDS.pop(self.root, None)
+        if hold is not None:
+            hold.end()
+
+    def holds_as(self, folder: Path) -> bool:
+        """Whether a hold's folder is that of this very process."""
+        own = _HOLDS.get(self.root)
+        return own is not None and own.folder == folder
+
+    def make_private(self) -> str:
+        """Take the rights of others on the root away; what was done or could not be, in a sentence, or nothing."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = self.root.stat()
+        if found.st_uid != os.getuid():
+            return f"the store {self.root} belongs to user {found.st_uid}, who can change what it answers"
+        if not stat.S_IMODE(found.st_mode) & 0o077:
+            return ""
+        self.root.chmod(0o700)
+        return f"the store {self.root} was open to other users; it is private now"
+
+
+def check(folder: Path, key: str) -> dict[str, Any]:
+    """The index of an entry that is whole, and the one of this key.
+
+    Raises:
+        OSError: there is none.
+        ValueError: it is damaged, or holds anything that it should not: a link, or a file that it does not list.
+    """
+    index = read_index(folder)
+    if index["key"] != key:
+        raise ValueError(f"it is the entry of {index['key'][:12]}")
+    if {file.name for file in os.scandir(folder)} != {INDEX, *index["files"]}:
+        raise ValueError("its files are not those that it lists")
+    for name, expected in index["files"].items():
+        if _sha256(folder / name) != expected:
+            raise ValueError(f"checksum of {name} differs")
+    return index
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """``entry.json`` of a folder: ``key``, ``files`` (name -> sha256) and ``ingredients``.
+
+    Raises:
+        OSError: there is none.
+        ValueError: it is not one, or the folder is a link.
+    """
+    if folder.is_symlink() or folder.parent.is_symlink():
+        raise ValueError("it is a link")
+    with _opened(folder / INDEX) as file:
+        text = file.read(_LARGEST_INDEX)
+    try:
+        index = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{INDEX} is nested too deeply") from error
+    fields = {"key": str, "files": dict, "ingredients": dict}
+    if not isinstance(index, dict) or not all(isinstance(index.get(name), kind) for name, kind in fields.items()):
+        raise ValueError(f"{INDEX} lacks one of {', '.join(fields)}")
+    for name in index["files"]:
+        if name in (".", "..", INDEX) or name != os.path.basename(name):
+            raise ValueError(f"{name!r} is no name of a file in its folder")
+    return index
+
+
+def _opened(path: Path) -> Any:
+    """A plain file, opened for reading; never through a link, and nothing that would block."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path.name} is no plain file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _sha256(path: Path) -> str:
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove(path: Path) -> None:
+    """A folder with all that is in it, or a link or file alone; what cannot be removed stays."""
+    if path.is_symlink() or path.is_file():
+        with suppress(OSError):
+            path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)

@@ -136,12 +136,14 @@ class Graph:
         return [tensor for tensor in found if tensor is not None]
 
     def _constant_behind(self, tensor: Tensor | None) -> Tensor | None:
-        while tensor is not None and tensor.data is None:
+        for _ in self.operators:  # no chain is longer; in a damaged file one may be a ring
+            if tensor is None or tensor.data is not None:
+                return tensor
             made_by = self._producer.get(id(tensor))
             if made_by is None or made_by.name not in CASTS:
                 return None
             tensor = made_by.inputs[0]
-        return tensor
+        return tensor if tensor is not None and tensor.data is not None else None
 
     @cached_property
     def _producer(self) -> dict[int, Operator]:
@@ -164,19 +166,27 @@ def read(artifact: bytes) -> Graph:
     """The whole file.
 
     Raises:
-        ValueError: it is no ``.tflite``.
+        ValueError: it is no ``.tflite``, or damaged; nothing else, whatever it holds.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     if artifact[4:8] != b"TFL3":
         raise ValueError("not a .tflite file")
+    try:
+        return _read(artifact, schema)
+    except Exception as error:  # a damaged flatbuffer fails in as many ways as it has fields
+        raise ValueError(f"a damaged .tflite file ({type(error).__name__}: {' '.join(str(error).split())})") from error
+
+
+def _read(artifact: bytes, schema: Any) -> Graph:
     builtin = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     dtype = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(artifact, 0))
     codes = [_code_name(code, builtin) for code in model.operatorCodes]
+    buffers = [_content(buffer, artifact) for buffer in model.buffers]
     graph = Graph([], [], [], [])
     for position, part in enumerate(model.subgraphs):
-        tensors = [_tensor(raw, part.tensors, model.buffers, artifact, dtype) for raw in part.tensors]
+        tensors = [_tensor(raw, part.tensors, buffers, dtype) for raw in part.tensors]
         graph.tensors.extend(tensors)
         for raw in part.operators or []:
             inputs = [] if raw.inputs is None else raw.inputs
@@ -195,18 +205,18 @@ def read(artifact: bytes) -> Graph:
     return graph
 
 
-def _tensor(raw: Any, siblings: list[Any], buffers: list[Any], artifact: bytes, dtype: dict[int, str]) -> Tensor:
+def _tensor(raw: Any, siblings: list[Any], buffers: list[bytes | None], dtype: dict[int, str]) -> Tensor:
     shape = () if raw.shape is None else tuple(int(size) for size in raw.shape)
     declared = shape if raw.shapeSignature is None else tuple(int(size) for size in raw.shapeSignature)
     name = raw.name.decode(errors="replace") if raw.name else ""
-    data = _content(buffers[raw.buffer], artifact)
+    data = buffers[raw.buffer]
     found = raw.quantization
     if found is None:
         return Tensor(name, dtype[raw.type], shape, data, declared_shape=declared)
     block = getattr(found.details, "blockSize", 0) if found.details is not None else 0
     if block:
         scales_of = siblings[found.details.scales]
-        stored = _content(buffers[scales_of.buffer], artifact) or b""
+        stored = buffers[scales_of.buffer] or b""
         scales = np.frombuffer(stored, dtype=_NUMPY.get(dtype[scales_of.type], "<f2"))
     else:
         scales = np.asarray([] if found.scale is None else found.scale)

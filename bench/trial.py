@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from bench import floats, foreign
+from bench import foreign
 from bench.datasets import Array, Inputs, file_sha256, length, read_npz, rows
-from bench.errors import BadInput
+from bench.errors import BadInput, DiskFull, disk_is_full
 from bench.metrics import (
     ACCURACY,
     AUC,
@@ -114,10 +114,15 @@ def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -
     suffix = "" if path.is_dir() else {"tflite": ".tflite"}.get(form, path.suffix or ".keras")
     kept = folder / "weights" / f"{name}{suffix}"
     kept.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        shutil.copytree(path, kept, dirs_exist_ok=True)
-    else:
-        shutil.copyfile(path, kept)
+    try:
+        if path.is_dir():
+            shutil.copytree(path, kept, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(path, kept)
+    except (OSError, shutil.Error) as error:
+        if disk_is_full(error):
+            raise DiskFull(f"no space is left for a copy of {path} in {folder}; free some") from None
+        raise BadInput(f"{path}: cannot be copied: {str(error)[:200]}") from None
     return ReferenceModel(
         name=name,
         description=f"adopted from {path.name}",
@@ -253,7 +258,7 @@ def _probe(
 def _float_outputs(bare: ReferenceModel, inputs: Inputs, given: Given) -> Inputs:
     """What the float model answers. Raises BadInput where it cannot be run on such examples."""
     try:
-        return floats.predict(bare, inputs)
+        return foreign.predict(bare, inputs)
     except BadInput:
         raise
     except Exception as error:  # whatever an operator of somebody's model objects to
@@ -368,7 +373,8 @@ def _loss(metric: Metric, outputs: Inputs) -> str:
 
 # ---------------------------------------------------------------- writing it down
 
-_TEMPLATE = '''"""{name}: adopted from {source!r} by quantbench."""
+# Of what others chose, only what repr makes of it: a file's name may hold quotes and code.
+_TEMPLATE = '''"""{name}: adopted by quantbench."""
 
 from bench.metrics import by_name
 from bench.reference import Floor, ReferenceModel, Scaled{logits_import}
@@ -410,7 +416,6 @@ def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -
     logits = model.loss == "logits"
     text = _TEMPLATE.format(
         name=model.name,
-        source=Path(given.model).name,
         logits_import=", logits_loss" if logits else "",
         description=model.description,
         form=model.form,
@@ -431,7 +436,7 @@ def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -
 
 def _own_outputs(model: ReferenceModel, x: Inputs) -> Array:
     """The float model's own outputs, to stand in for labels."""
-    outputs = floats.predict(model, model.prepare(x))
+    outputs = foreign.predict(model, model.prepare(x))
     return RELATIVE_ERROR.predict(outputs, {})
 
 

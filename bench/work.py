@@ -1,8 +1,11 @@
 """Computing one cell with one seed, in a worker process: build, evaluate, weigh. Nothing here judges."""
 
 import re
+import tempfile
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import numpy as np
 
 from bench import build
 from bench.datasets import Array
+from bench.errors import disk_is_full
 from bench.measure import accuracy, memory, size, structure
 from bench.measure.memory import Memory
 from bench.metrics import ROUNDING
@@ -32,6 +36,7 @@ class Task:
     Attributes:
         train_seed: seed of a float model trained from scratch; None for the pinned weights.
         log: file that takes the worker's output.
+        interpreters: that share the test examples, each in a thread of its own.
     """
 
     model_file: Path
@@ -41,6 +46,7 @@ class Task:
     train_seed: int | None
     store: Path
     log: Path
+    interpreters: int = 1
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Outcome:
     exhausted: it failed because memory ran out, or its process was killed from outside: no fault of the cell.
     retried: why it was computed again, one sentence each time.
     entries: keys of the entries of the store that hold it, where it was asked which do.
+        disk_full: it failed for want of space, so that no other will fare better.
     """
 
     seed: int
@@ -83,6 +90,7 @@ class Outcome:
     exhausted: bool = False
     retried: tuple[str, ...] = ()
     entries: tuple[str, ...] = ()
+    disk_full: bool = False
 
 
 def from_store(task: Task, store: Store | None = None) -> Outcome | None:
@@ -110,13 +118,14 @@ def from_store(task: Task, store: Store | None = None) -> Outcome | None:
 def compute(task: Task) -> Outcome:
     """Build and evaluate; what goes wrong with this cell comes back as its failure, not as an exception."""
     start = time.perf_counter()
-    with output_to(task.log):
+    store = Store(task.store)
+    with output_to(task.log), _temporary_files_in(store.hold().scratch):
         try:
-            model, store = model_of(task), Store(task.store)
+            model = model_of(task)
             built = build.artifact(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
             if built.path is None or built.sha256 is None:
                 return _refused(task, built, time.perf_counter() - start)
-            evaluation = accuracy.evaluate(built.path, built.sha256, model, store)
+            evaluation = accuracy.evaluate(built.path, built.sha256, model, store, task.interpreters)
             agreement = _agreement(task, model, evaluation, store)
             taken = None
             if task.seed == 0 and evaluation.refusal is None:
@@ -124,11 +133,29 @@ def compute(task: Task) -> Outcome:
             return _outcome(task, model, built, evaluation, time.perf_counter() - start, agreement, taken, store)
         except (Exception, SystemExit) as error:  # sys.exit of somebody's code ends its cell, not the worker
             traceback.print_exc()
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}".removesuffix(": ")
-            failed = failure("error", reason, task.log)
-            return Outcome(
-                task.seed, seconds=time.perf_counter() - start, failure=failed, exhausted=_out_of_memory(error)
-            )
+            return failed(task, error, time.perf_counter() - start)
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """What is left of them when this process is killed goes when the store is next cleared."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def failed(task: Task, error: BaseException, seconds: float = 0.0) -> Outcome:
+    """The outcome of a task that an exception ended."""
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}".removesuffix(": ")
+    return Outcome(
+        task.seed,
+        seconds=seconds,
+        failure=failure("error", reason, task.log),
+        exhausted=_out_of_memory(error),
+        disk_full=disk_is_full(error),
+    )
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -73,22 +73,29 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
+def run_quantbench(
+    *arguments: str, store: Path, cwd: Path = ROOT, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command line in a process of its own."""
+    # A GPU is there for the tests that ask for one; it is no matter of the others.
+    usual = {name: value for name, value in os.environ.items() if name not in GPU_VARIABLES}
+    return subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        env=usual | {"QUANTBENCH_CACHE": str(store), "PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
 @pytest.fixture
 def quantbench(tmp_path: Path, store: Path) -> Quantbench:
     """Run the command line in a process of its own, with a report folder of its own."""
 
     def call(*arguments: str, cwd: Path = ROOT, **environment: str) -> Done:
         extra = ["--report-dir", str(tmp_path / "reports")] if arguments[0] == "run" else []
-        # A GPU is there for the tests that ask for one; it is no matter of the others.
-        usual = {name: value for name, value in os.environ.items() if name not in GPU_VARIABLES}
-        done = subprocess.run(
-            command(*arguments, *extra),
-            cwd=cwd,
-            env=usual | {"QUANTBENCH_CACHE": str(store), "PYTHONPATH": str(ROOT)} | environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+        done = run_quantbench(*arguments, *extra, store=store, cwd=cwd, **environment)
         return Done(done.returncode, done.stdout + done.stderr, tmp_path / "reports")
 
     return call

@@ -132,7 +132,7 @@ def test_what_expires_soon_is_a_note_and_what_expires_later_is_not_told(
         (lambda a: a.update(gone=a["float32"]), "seed_cnn.npz: gone: predictions of no cell with a score"),
         (lambda a: a.update({"float32@other": a["float32"]}), "float32@other: predictions of no cell with a score"),
         (lambda a: a.pop("float32"), "seed_cnn.json: float32: a score without stored predictions"),
-        (lambda a: a.update(float32=a["float32"][:10]), "float32: not as long as the test split: shape (10,)"),
+        (lambda a: a.update(float32=a["float32"][:10]), "float32: no predictions of the test split: shape (10,)"),
     ],
 )
 def test_what_is_wrong_with_the_predictions_is_found(

@@ -217,7 +217,7 @@ def test_held_memory_is_red_and_a_rerun_green(artifact: Path) -> None:
 def test_a_process_that_dies_is_told_with_its_signal_and_not_kept(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_ingredients", lambda *_: {"what": "memory"})
+    monkeypatch.setattr(memory, "recipe", lambda *_: {"what": "memory"})
     store = Store(tmp_path / "store")
     with monkeypatch.context() as broken:
         instead_of_python(tmp_path, "kill -SEGV $$", broken)

@@ -1,5 +1,7 @@
 """The store: what goes in comes out, damage is noticed, and a key follows the code that decides a result."""
 
+import json
+import os
 import subprocess
 import sys
 import types
@@ -8,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.store import Store, digest, source_fingerprint
+from bench.fingerprint import source_fingerprint
+from bench.store import Store, digest
 
 
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
@@ -75,8 +78,8 @@ def test_a_captured_function_counts_by_its_source_not_its_address() -> None:
         return lambda: function()
 
     assert source_fingerprint(make(_one)) != source_fingerprint(make(_two))
-    code = "from test_store import _one; from bench.store import source_fingerprint\n"
-    code += "def make(f):\n    return lambda: f()\nimport sys; sys.stdout.write(source_fingerprint(make(_one)))"
+    code = "from test_store import _one; from bench.fingerprint import source_fingerprint\n"
+    code += "def make(f):\n    return lambda: f()\nprint(source_fingerprint(make(_one)))"
     script = Path(__file__).parent / "_fingerprint.py"
     script.write_text(code)
     try:
@@ -103,3 +106,95 @@ def test_the_fingerprint_follows_what_a_function_uses_and_nothing_else() -> None
     same = source_fingerprint(_module("1", "1").make)
     assert source_fingerprint(_module("1", "2").make) == same
     assert source_fingerprint(_module("2", "1").make) != same
+
+
+def test_the_fingerprint_says_which_function_changed() -> None:
+    before, now = (source_fingerprint(_module(helper, "1").make) for helper in ("1", "2"))
+    assert {name for name in now if now[name] != before[name]} == {"made_up.helper"}
+
+
+# ---------------------------------------------------------------- files of others are data
+
+
+def outsider(folder: Path, how: str, secret: Path) -> None:
+    """Make an entry reach out of its folder, with an index that fits."""
+    index = json.loads((folder / "entry.json").read_text())
+    if how == "a link to a file":
+        (folder / "x").unlink()
+        (folder / "x").symlink_to(secret)
+    elif how == "a name with a path":
+        index["files"] = {f"../../../{secret.name}": index["files"]["x"]}
+    elif how == "an absolute name":
+        index["files"] = {str(secret): index["files"]["x"]}
+    elif how == "a file that is not listed":
+        (folder / "unsupported.txt").write_text("so it seems")
+    elif how == "a named pipe":
+        (folder / "x").unlink()
+        os.mkfifo(folder / "x")
+    elif how == "a link to a folder":
+        elsewhere = secret.parent / "elsewhere"
+        folder.rename(elsewhere)
+        folder.symlink_to(elsewhere)
+        return
+    elif how == "a link above it":
+        elsewhere = secret.parent / "elsewhere"
+        folder.parent.rename(elsewhere)
+        folder.parent.symlink_to(elsewhere)
+        return
+    (folder / "entry.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "a link to a file",
+        "a name with a path",
+        "an absolute name",
+        "a file that is not listed",
+        "a named pipe",
+        "a link to a folder",
+        "a link above it",
+    ],
+)
+def test_an_entry_that_reaches_out_of_its_folder_is_refused(tmp_path: Path, how: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"content")
+    store = Store(tmp_path / "store")
+    outsider(store.put("ab12", {"x": b"content"}, {}), how, secret)
+    assert not store.has("ab12")
+    assert store.get("ab12") is None
+    assert secret.read_bytes() == b"content"
+    folder = store.put("ab12", {"x": b"content"}, {})
+    assert store.get("ab12") == folder
+    assert not folder.is_symlink()
+    assert len(store.damaged()) == 1
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "null", "[]", '{"key": 1}', '{"key": "ab12", "files": ["x"]}', "\x00"])
+def test_an_index_that_is_none_costs_its_entry_alone(tmp_path: Path, text: str) -> None:
+    store = Store(tmp_path)
+    (store.put("ab12", {"x": b"content"}, {}) / "entry.json").write_text(text)
+    assert store.get("ab12") is None
+
+
+def test_the_journal_is_not_written_through_a_link(tmp_path: Path) -> None:
+    store, other = Store(tmp_path / "store"), tmp_path / "other"
+    other.write_text("mine")
+    (store.put("ab12", {"x": b"content"}, {}) / "x").write_bytes(b"")
+    (store.root / "damaged.log").symlink_to(other)
+    assert store.get("ab12") is None
+    assert other.read_text() == "mine"
+
+
+def test_a_root_that_is_open_to_others_is_made_private_and_said_so(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    root.chmod(0o755)
+    assert "was open to other users; it is private now" in Store(root).make_private()
+    assert root.stat().st_mode & 0o077 == 0
+    assert Store(root).make_private() == ""
+
+
+def test_the_store_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    assert "belongs to user" in Store(tmp_path).make_private()

@@ -5,6 +5,7 @@ runtime.
 """
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -90,7 +91,8 @@ def evaluate(
 
 def answers(artifact: Path, stateful: bool, inputs: Inputs, interpreters: int) -> Inputs:
     """Outputs of every example, shape (n, ...), by one interpreter or by several with a share each."""
-    return in_threads([LiteRT(artifact, stateful=stateful) for _ in range(interpreters)], inputs)
+    count = max(1, min(interpreters, os.cpu_count() or 1, length(inputs)))
+    return in_threads([LiteRT(artifact, stateful=stateful) for _ in range(count)], inputs)
 
 
 def in_threads(runners: list[LiteRT], inputs: Inputs) -> Inputs:
@@ -139,7 +141,8 @@ def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
         "model": model.name,
         "source": model_source(model),
         "data": model.data_sha256,
-        "runtime": f"litert-cpu {package_version('ai-edge-litert')}",
+        "runtime": "litert-cpu",
+        "packages": {"ai-edge-litert": package_version("ai-edge-litert")},
         "code": code_sha256("measure/accuracy.py", "metrics.py", "runtimes/litert.py", "reference.py", "datasets.py"),
         "cpu": cpu(),
     }
@@ -165,36 +168,38 @@ def _read(folder: Path, model: ReferenceModel, cached: bool) -> Evaluation:
 
 def float_predictions_known(model: ReferenceModel, train_seed: int | None, store: Store) -> bool:
     """Whether :func:`float_predictions` would come from the store, or is None anyway."""
-    return not _has_own(model, train_seed) or store.get(digest(_float_ingredients(model))) is not None
+    return not has_own(model, train_seed) or store.get(digest(float_recipe(model))) is not None
 
 
 def float_predictions(model: ReferenceModel, train_seed: int | None, store: Store) -> Array | None:
     """Predictions of the float model itself, before conversion; None where it came as a ``.tflite``, or was trained
     again in this run (then its weights are not those of ``model``).
     """
-    if not _has_own(model, train_seed):
+    if not has_own(model, train_seed):
         return None
-    recipe = _float_ingredients(model)
-    folder = store.get(digest(recipe))
+    made_of = float_recipe(model)
+    folder = store.get(digest(made_of))
     if folder is None:
         inputs = model.prepare(model.pack().test.x)
         predictions = model.metric.predict(floats.predict(model, inputs), inputs)
-        folder = store.put(digest(recipe), {PREDICTIONS: _npy(predictions)}, recipe)
+        folder = store.put(digest(made_of), {PREDICTIONS: _npy(predictions)}, made_of)
     return np.asarray(np.load(folder / PREDICTIONS, allow_pickle=False))
 
 
-def _has_own(model: ReferenceModel, train_seed: int | None) -> bool:
+def has_own(model: ReferenceModel, train_seed: int | None) -> bool:
+    """Whether the float model has predictions of its own, see :func:`float_predictions`."""
     return model.form != "tflite" and train_seed is None
 
 
-def _float_ingredients(model: ReferenceModel) -> dict[str, Any]:
+def float_recipe(model: ReferenceModel) -> dict[str, Any]:
+    """Everything that decides the float model's own predictions."""
     return {
         "what": "float predictions",
         "model": model.name,
         "source": model_source(model),
         "weights": model.weights_sha256,
         "data": model.data_sha256,
-        "packages": [package_version(name) for name in ("tensorflow", "tf-keras", "keras")],
+        "packages": {name: package_version(name) for name in ("tensorflow", "tf-keras", "keras")},
         "code": code_sha256(
             "measure/accuracy.py", "metrics.py", "floats.py", "training.py", "reference.py", "datasets.py"
         ),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench.datasets import Array, Inputs
+from bench.interruption import die_with_parent
 from bench.measure.latency_worker import read_inputs
 from bench.runtimes.litert import LiteRT
 
@@ -107,4 +108,5 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     json.dump(run(json.load(sys.stdin)), sys.stdout)

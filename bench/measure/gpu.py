@@ -218,7 +218,8 @@ def _ingredients(artifact: Artifact, control: Artifact, model: ReferenceModel, d
         "model": model.name,
         "source": model_source(model),
         "data": model.data_sha256,
-        "runtime": f"litert-gpu {package_version('ai-edge-litert')}",
+        "runtime": "litert-gpu",
+        "packages": {"ai-edge-litert": package_version("ai-edge-litert")},
         "device": [device.model_dump(), devices.driver_sha256()],
         "effort": [*usual_effort(device), SECONDS],
         "code": code_sha256(

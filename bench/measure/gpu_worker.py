@@ -20,6 +20,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from bench.datasets import Array
+from bench.interruption import die_with_parent
 from bench.runtimes.litert_gpu import LiteRTGPU
 
 WARMUP_CALLS = 5
@@ -79,5 +80,6 @@ def _own_stdout() -> TextIO:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     with _own_stdout() as out:
         json.dump(run(json.load(sys.stdin)), out)

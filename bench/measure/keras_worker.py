@@ -25,6 +25,7 @@ import numpy as np
 from bench import floats, training
 from bench.build import StoreWorkbench
 from bench.errors import Unsupported
+from bench.interruption import die_with_parent
 from bench.measure.latency_worker import read_inputs
 from bench.reference import Recipe, ReferenceModel, load_file
 from bench.store import Store
@@ -105,6 +106,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     # What TensorFlow and its exporters print must not get into the result.
     result = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from bench.datasets import Inputs
+from bench.interruption import die_with_parent
 from bench.runtimes.litert import LiteRT
 
 # Far below a scheduler's time slice: on a loaded machine most blocks then run without a break, and those that do not
@@ -139,4 +140,5 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     json.dump(run(json.load(sys.stdin)), sys.stdout)

@@ -85,7 +85,7 @@ class StartUp:
 
 def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Memory | None:
     """The memory of an artifact if the store has it."""
-    folder = store.get(digest(_ingredients(artifact_sha256, model)))
+    folder = store.get(digest(recipe(artifact_sha256, model)))
     if folder is None:
         return None
     return Memory(**json.loads((folder / _FACTS).read_text(encoding="utf-8")), cached=True)
@@ -100,9 +100,9 @@ def through_store(artifact: Path, artifact_sha256: str, model: ReferenceModel, s
         measured = measure(artifact, model)
     except MemoryFailed as error:
         return Memory(failure=str(error))
-    recipe = _ingredients(artifact_sha256, model)
+    made_of = recipe(artifact_sha256, model)
     facts = {name: value for name, value in asdict(measured).items() if name not in ("failure", "cached")}
-    store.put(digest(recipe), {_FACTS: json.dumps(facts).encode()}, recipe)
+    store.put(digest(made_of), {_FACTS: json.dumps(facts).encode()}, made_of)
     return measured
 
 
@@ -178,14 +178,15 @@ def _run_worker(job: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _ingredients(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
+def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
+    """Everything that decides what is measured."""
     return {
         "what": "memory",
         "artifact": artifact_sha256,
         "model": model.name,
         "source": model_source(model),
         "data": model.data_sha256,
-        "packages": [package_version(name) for name in ("ai-edge-litert", "numpy")],
+        "packages": {name: package_version(name) for name in ("ai-edge-litert", "numpy")},
         "python": platform.python_version(),
         "system": [platform.system(), platform.release(), *platform.libc_ver()],
         "code": code_sha256("measure/memory.py", "measure/memory_worker.py", "runtimes/litert.py"),

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,19 @@ _BITS = {"int2": 2, "int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32}
 
 def through_store(artifact: Path, sha256: str, store: Store) -> Contents:
     """Census and ranges of a file, read once for all runs."""
-    recipe = {"what": "contents", "artifact": sha256, "code": code_sha256("structure.py", "measure/structure.py")}
-    folder = store.get(digest(recipe))
+    made_of = recipe(sha256)
+    folder = store.get(digest(made_of))
     if folder is None:
         content = artifact.read_bytes()
         contents = Contents(census=census(content), ranges=ranges(content))
         text = contents.model_dump_json(exclude_none=True)
-        folder = store.put(digest(recipe), {_CONTENTS: text.encode()}, recipe)
+        folder = store.put(digest(made_of), {_CONTENTS: text.encode()}, made_of)
     return Contents.model_validate_json((folder / _CONTENTS).read_text(encoding="utf-8"))
+
+
+def recipe(sha256: str) -> dict[str, Any]:
+    """Everything that decides what is read of a file."""
+    return {"what": "contents", "artifact": sha256, "code": code_sha256("structure.py", "measure/structure.py")}
 
 
 def of_file(path: Path) -> Contents:

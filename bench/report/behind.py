@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.datasets import Array, read_npz
+from bench.datasets import Array, read_predictions
 from bench.errors import BadInput
 from bench.records import Cell, Evidence, Report
 from bench.reference import ReferenceModel
@@ -90,7 +90,7 @@ class Behind:
         if self.folder is None or model not in self.models:
             return None
         try:
-            predictions = read_npz(self.folder / "predictions" / f"{model}.npz", "predictions")
+            predictions = read_predictions(self.folder / "predictions" / f"{model}.npz", "predictions")
             test = self.models[model].pack().test
         except BadInput:
             return None

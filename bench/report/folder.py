@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.baselines import packed
 from bench.datasets import Array
-from bench.errors import BadInput
+from bench.errors import BadInput, DiskFull, disk_is_full
 from bench.records import Evidence, Report, json_text, read_record, write_json
 from bench.reference import ReferenceModel
 from bench.report import html, junit, rows
@@ -21,6 +21,10 @@ from bench.summary import write_summary
 REPORT = "report.json"
 MARKDOWN = "report.md"
 EVIDENCE = "evidence"
+# Set aside when a run begins and given back when the disk is full, so that the last report can still be written. The
+# reports of 308 cells take 6 MB.
+_RESERVE = ".reserve"
+_RESERVED_BYTES = 16 * 2**20
 
 
 @dataclass
@@ -36,6 +40,7 @@ class RunFolder:
 
         Raises:
             BadInput: the report folder cannot be written.
+            DiskFull: there is no room for a report.
         """
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
         latest = reports / "latest"
@@ -46,11 +51,14 @@ class RunFolder:
             try:
                 reports.mkdir(parents=True, exist_ok=True)
                 path.mkdir()
+                _set_aside(path / _RESERVE)
                 return RunFolder(path)
             except FileExistsError:
                 if not reports.is_dir():
                     raise BadInput(f"--report-dir: {reports} is not a folder; give another") from None
             except OSError as error:
+                if disk_is_full(error):
+                    raise DiskFull(f"no space is left for a report in {reports}; free some, or give another") from None
                 raise BadInput(f"--report-dir: cannot write to {reports}: {error.strerror}; give another") from None
         raise BadInput(f"--report-dir: {reports} already holds 100 runs of this second")
 
@@ -86,6 +94,14 @@ class RunFolder:
         link.symlink_to(self.path.name)
         link.replace(self.path.parent / "latest")
 
+    def give_back_reserve(self) -> None:
+        """Make room for the last report."""
+        (self.path / _RESERVE).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the folder of a run that was never begun."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def remove_store(self) -> None:
         """Remove the private store of a run that used no cache."""
         shutil.rmtree(self.path / "store", ignore_errors=True)
@@ -102,7 +118,19 @@ def write_markdown(folder: Path, report: Report, charts: Sequence[Chart] = ()) -
         temporary.write_text(render(report, charts), encoding="utf-8")
         temporary.replace(folder / MARKDOWN)
     except OSError as error:
+        if disk_is_full(error):
+            raise
         raise BadInput(f"{folder}: cannot write {MARKDOWN}: {error.strerror}; make it writable") from None
+
+
+def _set_aside(path: Path) -> None:
+    """Room on the disk. Raises OSError where there is not so much, and then takes none."""
+    try:
+        path.write_bytes(bytes(_RESERVED_BYTES))
+    except OSError:
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
+        raise
 
 
 def evidence_of(run: Path, cell_id: str) -> Evidence:
@@ -116,7 +144,7 @@ def evidence_of(run: Path, cell_id: str) -> Evidence:
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))
         return Evidence.model_validate(cells[variant])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise BadInput(f"{path}: holds no evidence of {cell_id}; give a run folder and a cell of it") from None
 
 

@@ -24,6 +24,7 @@ STATUS_WORDS = {
     1: "RED: regressed",
     2: "INTERRUPTED",
     3: "NOT MEASURED: an error, or a baseline is missing",
+    6: "STOPPED: the disk is full",
 }
 NEEDS_ATTENTION = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING, Verdict.WARN, Verdict.IMPROVED)
 

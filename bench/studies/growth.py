@@ -113,7 +113,7 @@ def fill(store: Store, models: Path) -> None:
     ]
     for name, model in known.items():
         # A key holds a model's name, and what its file says.
-        other = {FIRST: name, model_source(first): model_source(model)}
+        other = [(FIRST, name), (model_source(first), model_source(model))]
         for folder, told in entries:
             ingredients = _replaced(told["ingredients"], other)
             to = store.path(digest(ingredients))
@@ -126,12 +126,15 @@ def fill(store: Store, models: Path) -> None:
             (to / "entry.json").write_text(json.dumps(entry), encoding="utf-8")
 
 
-def _replaced(value: Any, other: dict[str, str]) -> Any:
+def _replaced(value: Any, other: list[tuple[Any, Any]]) -> Any:
+    for old, new in other:
+        if value == old:
+            return new
     if isinstance(value, dict):
         return {key: _replaced(inner, other) for key, inner in value.items()}
     if isinstance(value, list):
         return [_replaced(inner, other) for inner in value]
-    return other.get(value, value) if isinstance(value, str) else value
+    return value
 
 
 def by_cells(counts: list[int], computed: int) -> list[list[str]]:

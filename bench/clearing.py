@@ -1,0 +1,174 @@
+"""Keeping a store within bounds: leftovers of killed runs go, and then what was used least recently.
+
+What was used since the oldest living hold began stays, whatever it takes: a run that is not finished may need it.
+"""
+
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bench.store import DISCARDED, HELD, UNFINISHED, Store, remove
+
+GB = 10**9
+_FOREVER = 2**63
+
+
+@dataclass(frozen=True)
+class Lying:
+    """A folder or file of a store.
+
+    Attributes:
+        size: bytes, of everything in it.
+        used: when it was last used, in nanoseconds.
+    """
+
+    path: Path
+    size: int
+    used: int
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """What was removed, or would be.
+
+    Attributes:
+        spared: entries that would have gone too, had no unfinished run needed them.
+        left: entries that stay.
+    """
+
+    entries: list[Lying]
+    leftovers: list[Lying]
+    spared: list[Lying]
+    left: list[Lying]
+    dry_run: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.entries or self.leftovers)
+
+    def __str__(self) -> str:
+        removed = "would be removed" if self.dry_run else "removed"
+        parts = [f"{_many(self.entries, 'entries', 'entry')} used least recently"] if self.entries else []
+        parts += [f"{_many(self.leftovers, 'leftovers', 'leftover')} of killed processes"] if self.leftovers else []
+        told = [f"{' and '.join(parts)} {removed}" if parts else f"nothing {removed}"]
+        if self.spared:
+            told.append(f"{_many(self.spared, 'entries', 'entry')} spared, for a run that is not finished uses them")
+        told.append(f"{_many(self.left, 'entries', 'entry')} left")
+        return "; ".join(told)
+
+
+def _many(found: list[Lying], several: str, one: str) -> str:
+    return f"{len(found)} {one if len(found) == 1 else several} ({show_size(sum(each.size for each in found))})"
+
+
+def show_size(size: int) -> str:
+    """Bytes in the unit that fits: ``12.3 MB``."""
+    for unit, name in ((GB, "GB"), (10**6, "MB"), (1000, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} bytes"
+
+
+def clear(store: Store, limit: float, dry_run: bool = False) -> Cleared:
+    """Remove what killed runs left, and entries until the rest takes no more than the limit.
+
+    Args:
+        limit: bytes; 0 for no limit.
+        dry_run: only tell what would go.
+    """
+    leftovers, began = _dead_holds(store, dry_run)
+    leftovers += _unfinished(store, began, dry_run)
+    if not dry_run:
+        _remove_idle_locks(store)
+    kept = sorted(entries(store), key=lambda entry: entry.used)
+    total, gone, spared = sum(entry.size for entry in kept), [], []
+    for entry in kept if limit else []:
+        if total <= limit:
+            break
+        if entry.used >= began or not (dry_run or _dropped(store, entry)):
+            spared.append(entry)
+            continue
+        gone.append(entry)
+        total -= entry.size
+    taken = {entry.path for entry in gone}
+    return Cleared(gone, leftovers, spared, [entry for entry in kept if entry.path not in taken], dry_run)
+
+
+def entries(store: Store) -> Iterator[Lying]:
+    """Every entry, whole or not."""
+    for path in store.root.glob("[0-9a-f][0-9a-f]/*"):
+        if not path.name.startswith("."):
+            yield from _lying(path)
+
+
+def _lying(path: Path) -> Iterator[Lying]:
+    """Nothing where it has just vanished: two runs may clear at once."""
+    with suppress(OSError):
+        found = path.lstat()
+        inside = path.rglob("*") if stat.S_ISDIR(found.st_mode) else [path]
+        sizes = [file.lstat() for file in inside]
+        yield Lying(path, sum(one.st_size for one in sizes if not stat.S_ISDIR(one.st_mode)), found.st_mtime_ns)
+
+
+def _dead_holds(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
+    """What processes left that died while they worked with the store, and when the oldest living one began."""
+    dead: list[Lying] = []
+    began = _FOREVER
+    for file in (store.root / HELD).glob("*.lock"):
+        folder, lock = file.with_suffix(""), FileLock(file, thread_local=False)
+        try:
+            if store.holds_as(folder):
+                raise Timeout(str(file))
+            lock.acquire(blocking=False)
+        except Timeout:
+            with suppress(OSError):
+                began = min(began, folder.stat().st_mtime_ns)
+            continue
+        dead += _lying(folder)
+        if not dry_run:
+            remove(folder)
+            remove(file)
+        lock.release()
+    return dead, began
+
+
+def _remove_idle_locks(store: Store) -> None:
+    """Locks of trainings that are over."""
+    for file in store.root.glob("?*.lock"):
+        with suppress(Timeout, OSError), FileLock(file, thread_local=False).acquire(blocking=False):
+            file.unlink()
+
+
+def _unfinished(store: Store, began: int, dry_run: bool) -> list[Lying]:
+    """What a killed run was about to store, and what a killed clearing had set aside."""
+    found = [
+        lying
+        for path in store.root.glob("[0-9a-f][0-9a-f]/.*")
+        if path.name.startswith((UNFINISHED, DISCARDED))
+        for lying in _lying(path)
+        if lying.used < began or path.name.startswith(DISCARDED)
+    ]
+    if not dry_run:
+        for lying in found:
+            remove(lying.path)
+    return found
+
+
+def _dropped(store: Store, entry: Lying) -> bool:
+    """Whether the entry is gone; one that was used a moment ago stays."""
+    aside = entry.path.with_name(f"{DISCARDED}{uuid.uuid4().hex}")
+    try:
+        with store.changing():
+            if entry.path.lstat().st_mtime_ns != entry.used:
+                return False
+            entry.path.rename(aside)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    remove(aside)
+    return True

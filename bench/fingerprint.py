@@ -1,0 +1,66 @@
+"""What a function is made of: a hash for each piece of source and each constant that can change what it does."""
+
+import hashlib
+import inspect
+import types
+from collections.abc import Callable, Hashable
+from functools import cache
+from typing import Any, cast
+
+
+def source_fingerprint(function: Callable[..., Any]) -> dict[str, str]:
+    """Name -> hash, of a function's source and of every function and constant of its own package that it uses.
+
+    So a change in one variant's code changes that variant's key and no other's, and can be told by name.
+    """
+    parts: dict[str, str] = {}
+    _collect_source(function, function.__module__, parts)
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in parts.items()}
+
+
+def _neighbours(module: str, other: str) -> bool:
+    """Whether two modules are one, or lie in one package."""
+    package = module.rpartition(".")[0]
+    return module == other or (bool(package) and other.rpartition(".")[0] == package)
+
+
+# Finding a function in its file takes far longer than hashing it, and one is part of many keys.
+@cache
+def _source(part: Any) -> str:
+    return inspect.getsource(part)
+
+
+def _collect_source(function: Callable[..., Any], module: str, parts: dict[str, str]) -> None:
+    name = f"{function.__module__}.{function.__qualname__}"
+    if name in parts:
+        return
+    parts[name] = _source(function)
+    for captured, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        value = cell.cell_contents
+        if inspect.isfunction(value):  # its address would make another key in each process
+            _collect_source(value, value.__module__, parts)
+            parts[f"{name}: {captured}"] = value.__qualname__
+        else:
+            parts[f"{name}: {captured}"] = repr(value)
+    names = set(_all_names(function.__code__))
+    for used, value in sorted(vars(inspect.getmodule(function)).items()):
+        if used not in names:
+            continue
+        if inspect.isfunction(value) and _neighbours(module, value.__module__):
+            _collect_source(value, module, parts)
+        elif inspect.isclass(value) and "." in module and _neighbours(module, value.__module__):
+            parts[f"{value.__module__}.{used}"] = _source(cast(Hashable, value))
+        elif inspect.ismodule(value) and _neighbours(module, value.__name__):
+            for inner, member in sorted(vars(value).items()):
+                if inner in names and inspect.isfunction(member) and member.__module__ == value.__name__:
+                    _collect_source(member, module, parts)
+        elif isinstance(value, str | int | float | tuple | list | dict | frozenset | bytes):
+            parts[used] = repr(value)
+
+
+def _all_names(code: types.CodeType) -> list[str]:
+    names = list(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names += _all_names(constant)
+    return names

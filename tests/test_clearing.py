@@ -1,0 +1,124 @@
+"""A store stays within bounds: least recently used first, nothing that a living run uses, nothing of a dead one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Quantbench
+
+from bench.clearing import GB, clear
+from bench.store import Store, digest
+
+HOUR = 3600
+
+
+def filled(root: Path, ages: dict[str, int]) -> Store:
+    """A store with an entry of 1,000 bytes a name, used so many seconds ago."""
+    store = Store(root)
+    root.mkdir(exist_ok=True)
+    now = root.stat().st_mtime
+    for name, age in ages.items():
+        folder = store.put(digest({"name": name}), {"x": bytes(1000)}, {"what": "test", "name": name})
+        os.utime(folder, (now - age, now - age))
+    store.release()
+    return store
+
+
+def there(store: Store, *names: str) -> list[bool]:
+    return [store.has(digest({"name": name})) for name in names]
+
+
+def one_entry(store: Store) -> int:
+    return sum(file.stat().st_size for file in next(store.root.glob("??/*")).iterdir())
+
+
+def test_what_was_used_least_recently_goes_first(tmp_path: Path) -> None:
+    store = filled(tmp_path, {"old": 3 * HOUR, "older": 4 * HOUR, "new": HOUR})
+    assert store.get(digest({"name": "older"})) is not None  # and so it is the newest now
+    cleared = clear(store, 2.5 * one_entry(store))
+    assert there(store, "old", "older", "new") == [False, True, True]
+    assert str(cleared).startswith("1 entry (1.2 kB) used least recently removed")
+    assert "2 entries" in str(cleared)
+
+
+def test_no_limit_and_a_dry_run_remove_no_entry(tmp_path: Path) -> None:
+    store = filled(tmp_path, {"a": HOUR, "b": HOUR})
+    assert not clear(store, 0)
+    told = clear(store, 1, dry_run=True)
+    assert len(told.entries) == 2
+    assert "2 entries (2.4 kB) used least recently would be removed" in str(told)
+    assert there(store, "a", "b") == [True, True]
+
+
+def in_another_process(root: Path, code: str) -> "subprocess.Popen[str]":
+    """Python that has a ``store``, says a word when it is ready, and waits for one."""
+    script = (
+        f"from bench.store import *\nstore = Store(Path({str(root)!r}))\n{code}\nprint('ready', flush=True)\ninput()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_what_a_living_run_has_used_stays_and_goes_when_it_died(tmp_path: Path) -> None:
+    store = filled(tmp_path, {"used": 3 * HOUR, "unused": HOUR})
+    with in_another_process(tmp_path, "store.hold(); assert store.get(digest({'name': 'used'}))") as other:
+        told = clear(store, 1)
+        assert there(store, "used", "unused") == [True, False]
+        assert "1 entry (1." in str(told)
+        assert "spared, for a run that is not finished uses them" in str(told)
+        other.kill()
+    clear(store, 1)
+    assert there(store, "used") == [False]
+
+
+def test_leftovers_of_a_killed_run_go_and_those_of_a_living_one_stay(tmp_path: Path) -> None:
+    store = filled(tmp_path, {"a": HOUR})
+    code = "hold = store.hold(); (hold.scratch / 'x').write_bytes(b'1')\n"
+    code += "folder = store.path('ff' * 32).parent; folder.mkdir(); tempfile.mkdtemp(prefix=UNFINISHED, dir=folder)"
+    with in_another_process(tmp_path, code) as other:
+        assert not clear(store, 0).leftovers
+        other.kill()
+    told = clear(store, 0)
+    assert len(told.leftovers) == 2
+    assert "2 leftovers (1 bytes) of killed processes removed" in str(told)
+    assert not list(tmp_path.glob("*/.*"))
+    assert not list((tmp_path / ".held").iterdir())
+    assert there(store, "a") == [True]
+
+
+def test_a_process_that_ends_leaves_no_hold(tmp_path: Path) -> None:
+    with in_another_process(tmp_path, "store.hold()") as other:
+        assert len(list((tmp_path / ".held").iterdir())) == 2
+        other.communicate("\n")
+    assert not list((tmp_path / ".held").iterdir())
+
+
+def test_an_entry_used_while_others_are_cleared_away_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = filled(tmp_path, {"a": HOUR})
+    real = Store.changing
+
+    def used_just_before(self: Store) -> object:
+        os.utime(store.path(digest({"name": "a"})))
+        return real(self)
+
+    monkeypatch.setattr(Store, "changing", used_just_before)
+    assert len(clear(store, 1).spared) == 1
+    assert there(store, "a") == [True]
+
+
+def test_the_commands(quantbench: Quantbench, tmp_path: Path) -> None:
+    here = {"QUANTBENCH_CACHE": str(tmp_path / "own")}
+    assert "0 entries, 0 bytes" in quantbench("cache", "ls", **here).output
+    filled(tmp_path / "own", {"a": HOUR, "b": 2 * HOUR})
+    assert "2 entries, 2." in quantbench("cache", "ls", **here).output
+    assert "nothing would be removed" in quantbench("cache", "gc", "--dry-run", **here).output
+    done = quantbench("cache", "gc", "--cache-size", str(2000 / GB), **here)
+    assert "1 entry (1.2 kB) used least recently removed" in done.output
+    wrong = quantbench("cache", "gc", "--cache-size", "-1", **here)
+    assert (wrong.status, "--cache-size: expected GB" in wrong.output) == (4, True)
