@@ -34,7 +34,7 @@ _DEFAULTS = RunOptions()
 ModelDir = Annotated[Path, typer.Option(help="folder of model files")]
 BaselineDir = Annotated[Path, typer.Option(help="folder of baselines")]
 Run = Annotated[Path, typer.Argument(help="run folder, or its report.json")]
-USAGE_ERROR = 2  # what the command line library exits with
+_THEIR_STATUSES: dict[Any, int] = {2: Exit.BAD_INPUT, 130: Exit.INTERRUPTED}  # the command line library's -> ours
 LATEST = Path("reports/latest")
 
 
@@ -391,7 +391,7 @@ def main() -> None:
     except _RunEnded as ended:
         sys.exit(ended.args[0])
     except SystemExit as stop:
-        sys.exit(Exit.BAD_INPUT if stop.code == USAGE_ERROR else stop.code)
+        sys.exit(_THEIR_STATUSES.get(stop.code, stop.code))
     except BadInput as error:
         typer.echo(f"quantbench: {error}", err=True)
         sys.exit(Exit.BAD_INPUT)
