@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from bench import acceptance, baselines, checkup, foreign
 from bench.baselines import packed
-from bench.compare import compare
+from bench.compare import Comparison, compare
 from bench.datasets import file_sha256, read_npz
 from bench.errors import BadInput
 from bench.history import read_history
@@ -32,7 +32,7 @@ from bench.report import comparison, html, inspect, markdown, review, terminal
 from bench.report import history as told_history
 from bench.report.folder import read
 from bench.session import Session
-from bench.sides import read_sides, truths
+from bench.sides import baseline_sides, read_sides, truths
 from bench.store import Store
 from bench.summary import read_summary
 from bench.trial import read_split
@@ -110,7 +110,13 @@ def everything_of_a_report(run: Path, unharmed: Path) -> None:
     acceptance.check_data(report, folder, MODEL)
     baseline = baselines.load(ROOT / "baselines", MODEL)
     proposal = acceptance.propose(report, folder, MODEL.name, baseline, "why")
-    review.render(report, [proposal], written=False)
+    review.render(against(report, folder, baseline), [proposal], written=False)
+
+
+def against(report: Report, folder: Path, baseline: baselines.Baseline) -> Comparison:
+    """A run against a baseline, as ``baseline diff`` compares them."""
+    ids = {cell.id for cell in report.cells}
+    return compare(*baseline_sides(report, folder, {MODEL.name: baseline}, ids), truths(ROOT / "models", report))
 
 
 def copy_of(whole: Path, place: Path) -> Path:
@@ -191,7 +197,7 @@ def everything_of_baselines(folder: Path, whole: Path, reports: Path) -> None:
     for overlay in (False, True):
         one_sentence(
             lambda overlay=overlay: review.render(  # type: ignore[misc]
-                report,
+                against(report, run, baseline),
                 [acceptance.propose(report, run, MODEL.name, baseline, "why", None, overlay, True)],
                 written=False,
             ),
