@@ -229,7 +229,7 @@ def test_one_endless_message_is_cut_too() -> None:
 
 def test_a_shard_by_itself_is_not_shown_as_a_run(tmp_path: Path) -> None:
     part = Shard(index=1, of=2, split={"m/v": 1, "m/w": 2}, options={"threads": "1"}, baselines={}, folder="x")
-    folder = write(tmp_path, report([one(Verdict.PASS)], shard=part))  # type: ignore[list-item]
+    folder = write(tmp_path, report([one(Verdict.PASS)], shard=part, started="2026-01-01T00:00:00Z"))  # type: ignore[list-item]
     with pytest.raises(BadInput, match="shard 2/2 is missing"):
         command([folder], report_dir=tmp_path / "merged")
     with pytest.raises(BadInput, match="make one run of the shards first"):
