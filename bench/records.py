@@ -386,6 +386,7 @@ class Shard(Record):
         options: of the whole run, by name.
         baselines: model -> hash of the baseline that it is judged by; empty where there is none.
         folder: the run folder, as the commands in this report name it.
+        again: the options that repeat one of its cells.
     """
 
     index: int = Field(ge=1)
@@ -394,6 +395,7 @@ class Shard(Record):
     options: dict[str, str]
     baselines: dict[str, str]
     folder: str
+    again: str = ""
 
 
 class Part(Record):

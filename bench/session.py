@@ -351,9 +351,11 @@ class Session:
         return self._judge_latency(cell, outcomes)
 
     def _subject(self, cell: Planned) -> gate.Subject:
-        again = given(self.options, "model_dir", "baseline_dir", "train", "seeds", "cell_timeout")
         run = run_argument(self.folder.path, self.options)
-        return gate.Subject(cell.model.name, cell.variant.name, run, " ".join(again))
+        return gate.Subject(cell.model.name, cell.variant.name, run, self._again())
+
+    def _again(self) -> str:
+        return " ".join(given(self.options, "model_dir", "baseline_dir", "train", "seeds", "cell_timeout"))
 
     def _judge_accuracy(self, cell: Planned, outcomes: list[Outcome]) -> list[Judgement]:
         subject, metric = self._subject(cell), cell.model.metric
@@ -723,7 +725,15 @@ class Session:
         models = sorted({cell.model.name for cell in self._whole.values()})
         judged_by = {name: baselines.fingerprint(self.options.baseline_dir, name) for name in models}
         folder = shlex.quote(str(self.folder.path))
-        return Shard(index=index, of=of, split=self._split, options=options, baselines=judged_by, folder=folder)
+        return Shard(
+            index=index,
+            of=of,
+            split=self._split,
+            options=options,
+            baselines=judged_by,
+            folder=folder,
+            again=self._again(),
+        )
 
     def _predictions(self) -> dict[str, dict[str, Array]]:
         by_model: dict[str, dict[str, Array]] = {}

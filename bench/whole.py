@@ -169,7 +169,7 @@ class Whole:
 
     def _judged(self, cell: Cell, piece: Piece, red_at: float, share: float) -> Cell:
         """The cell with what shares the budget judged again, and with commands that name the merged run."""
-        subject = gate.Subject(cell.model, cell.variant, run_argument(self.folder, self.options))
+        subject = gate.Subject(cell.model, cell.variant, run_argument(self.folder, self.options), piece.shard.again)
         baseline = self._standing(cell.model, piece)
         accepted = baseline.cell(cell.variant)
         judgements: list[Judgement] = []

@@ -1,6 +1,7 @@
 """What a run writes for CI systems, spreadsheets and job summaries; hostile names, and what is too long."""
 
 import csv
+import re
 from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
@@ -120,13 +121,10 @@ def test_a_run_that_did_not_end_is_no_pass_for_ci() -> None:
 
 
 def test_hostile_names_stay_text_in_xml() -> None:
-    found = one(Verdict.ERROR).model_copy(  # type: ignore[attr-defined]
-        update={"id": HOSTILE, "judgements": [judged(Verdict.ERROR, message=HOSTILE)]}
-    )
+    names = {"id": f"{HOSTILE}/v", "model": HOSTILE, "judgements": [judged(Verdict.ERROR, message=HOSTILE)]}
+    found = one(Verdict.ERROR).model_copy(update=names)  # type: ignore[attr-defined]
     [case] = parsed(report([found])).iter("testcase")
-    assert case.attrib["name"] == HOSTILE.replace("\x00", "\ufffd").replace("\x1b", "\ufffd").replace(
-        "\ud800", "\ufffd"
-    )
+    assert case.attrib["name"] == re.sub("[\x00\x1b\ud800]", "\ufffd", f"{HOSTILE}/v")
     assert case.find("b") is None
 
 
@@ -170,14 +168,16 @@ def test_a_cell_without_measurements_is_not_missed() -> None:
 def test_no_text_is_a_formula_to_a_spreadsheet(start: str) -> None:
     hostile = f'{start}cmd|"/c calc",\n;A1'
     found = cell("v", measurements={"score": Measurement(value=-0.5, unit=hostile, n=1)})
-    found = found.model_copy(update={"id": hostile, "model": hostile})
+    found = found.model_copy(update={"id": f"{hostile}/v", "model": hostile})
     [row] = table(report([found]))
-    assert row["cell"] == row["model"] == row["unit"] == f"'{hostile}"
+    assert row["model"] == row["unit"] == f"'{hostile}"
+    assert row["cell"] == f"'{hostile}/v"
     assert row["value"] == "-0.5"  # a number stays one
 
 
 def test_a_run_folder_holds_them(tmp_path: Path) -> None:
-    found = report([one(Verdict.PASS), one(Verdict.PASS, "\ud800")])  # type: ignore[list-item]
+    broken = one(Verdict.PASS).model_copy(update={"id": "m/\ud800", "variant": "\ud800"})  # type: ignore[attr-defined]
+    found = report([one(Verdict.PASS), broken])  # type: ignore[list-item]
     junit.write(tmp_path / junit.JUNIT, found)
     rows.write(tmp_path / rows.CSV, found)
     assert (tmp_path / "junit.xml").read_bytes().startswith(b"<?xml")
@@ -229,7 +229,7 @@ def test_one_endless_message_is_cut_too() -> None:
 
 def test_a_shard_by_itself_is_not_shown_as_a_run(tmp_path: Path) -> None:
     part = Shard(index=1, of=2, split={"m/v": 1, "m/w": 2}, options={"threads": "1"}, baselines={}, folder="x")
-    folder = write(tmp_path, report([one(Verdict.PASS)], shard=part))  # type: ignore[list-item]
+    folder = write(tmp_path, report([one(Verdict.PASS)], shard=part, started="2026-01-01T00:00:00Z"))  # type: ignore[list-item]
     with pytest.raises(BadInput, match="shard 2/2 is missing"):
         command([folder], report_dir=tmp_path / "merged")
     with pytest.raises(BadInput, match="make one run of the shards first"):
