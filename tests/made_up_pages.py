@@ -46,10 +46,12 @@ def cell(model: str, variant: str, score: float, size: float, verdict: Verdict =
     if control:
         found.append(judgement(name, Verdict.PASS, 100 * (0.9 - score), against="floor"))
     fields: dict[str, Any] = {"family": "ptq" if control else "control", "verdict": verdict, "judgements": found} | more
-    return Cell(
-        id=name, model=model, variant=variant, control=control, metric="accuracy", metric_unit="pp",
+    made = Cell(
+        id="m/v", model="m", variant="v", control=control, metric="accuracy", metric_unit="pp",
         verdicts={Kind.ACCURACY: verdict}, measurements=measured, **fields,
     )  # fmt: skip
+    # A reader refuses names that attack; a page escapes them all the same.
+    return made.model_copy(update={"id": name, "model": model, "variant": variant})
 
 
 def report(cells: list[Cell], status: int = 0, **more: Any) -> Report:

@@ -78,6 +78,7 @@ def test_without_the_extra_one_sentence_says_what_to_install(
 
 def test_the_command_draws_and_links_them(quantbench: Quantbench, made: Report, tmp_path: Path) -> None:
     pytest.importorskip("vl_convert", reason="needs the extra charts")
+    made.cells = [one for one in made.cells if one.model == "m1"]  # others are refused when they are read
     write_json(tmp_path / "report.json", made)
     done = quantbench("report", str(tmp_path), "--charts")
     assert done.status == 0, done.output

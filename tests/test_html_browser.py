@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from made_up_pages import HOSTILE, as_large, lay_run_folder, nine_cells
-from made_up_runs import cell, measured, side
+from made_up_runs import answers, cell, measured, side
 
 from bench.compare import compare
-from bench.records import Report
+from bench.records import Failure, Report
 from bench.reference import ReferenceModel
 from bench.report import comparison, html
 
@@ -187,7 +187,7 @@ def test_in_a_browser_a_link_brings_a_cell_that_waited(
 def test_in_a_browser_folds_fill_and_paper_gets_every_row(opened_large: Watched) -> None:
     page = opened_large.page
     page.get_by_text("Models 3 to 4 of 4").click()
-    assert page.get_by_role("table", name="Drop from control").count() == 2
+    page.get_by_role("table", name="Drop from control").nth(1).wait_for()  # a fold tells a moment later that it is open
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert len(opened_large.column(1)) == 9
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
@@ -198,10 +198,12 @@ def test_in_a_browser_folds_fill_and_paper_gets_every_row(opened_large: Watched)
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_in_a_browser_a_comparison_asks_nothing_and_fits_a_phone(browser: Any, tmp_path: Path, scheme: str) -> None:
-    old, new = (side([cell(HOSTILE, measurements={"size": measured(size)})]) for size in (1000, 2000))
+    sizes = [cell(measurements={"size": measured(size)}) for size in (1000, 2000)]
+    refused = cell("refused", failure=Failure(what="crash", reason=HOSTILE))
+    old, new = side([sizes[0], cell("refused", answers(1))]), side([sizes[1], refused])
     (tmp_path / "c.html").write_text(comparison.page(compare(old, new, lambda _model: "unknown")))
     opened = Watched(browser, tmp_path / "c.html", color_scheme=scheme, viewport={"width": 390, "height": 800})
-    assert opened.page.get_by_role("cell", name="✗ worse").count() == 1
+    assert opened.page.get_by_role("cell", name="✗ worse").count() == 2
     assert opened.asked == [(tmp_path / "c.html").as_uri()]
     assert opened.said == []
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
