@@ -89,7 +89,7 @@ def test_crashes_and_time_limits_mean_the_same_there(
     models = planted_models(tmp_path / "models")
     variants = "planted_abort,planted_hang,planted_killed_once"
     options = ["--variants", variants, "--model-dir", str(models), "--cell-timeout", "60", "--cluster", dask.address]
-    done = quantbench("run", *SELECTION, *options)
+    done = quantbench("run", *SELECTION, *options, QUANTBENCH_CACHE=str(tmp_path / "clients"))
     assert done.status == 3, done.output
     aborted, hung, killed = (done.cell(f"seed_cnn/{name}") for name in variants.split(","))
     assert "died of SIGABRT; its last output: LLVM ERROR: planted in a converter" in aborted["failure"]["reason"]

@@ -31,7 +31,9 @@ def test_each_misfortune_costs_its_own_cell_and_says_how_to_repeat_it(quantbench
     models = planted_models(tmp_path / "models")
     variants = ",".join([f"planted_{name}" for name in PLANTED] + ["ptq_float16"])
     options = ["--models", "seed_cnn", "--variants", variants, "--model-dir", str(models), "--workers", "2"]
-    done = quantbench("run", *options, "--no-latency", "--cell-timeout", "60")
+    # A store of its own: what is killed once only is not killed where another test has computed it.
+    own = {"QUANTBENCH_CACHE": str(tmp_path / "store")}
+    done = quantbench("run", *options, "--no-latency", "--cell-timeout", "60", **own)
     assert done.status == 3, done.output
 
     assert failure(done, "abort")["what"] == "crash"
