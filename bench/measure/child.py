@@ -32,17 +32,19 @@ class ChildFailed(Exception):
 
 
 def start(
-    module: str, job: Mapping[str, Any], limit: float, environment: Mapping[str, str], python: Interpreter = HERE
+    module: str, job: Mapping[str, Any], limit: float, environment: Mapping[str, str], python: Interpreter | None = None
 ) -> Done:
     """Run ``python -m module`` on a job to its end, however it ends.
 
     Args:
         limit: seconds after which it is given up.
         environment: variables of it alone, besides those of this process.
+        python: another interpreter than this process's own.
 
     Raises:
         ChildFailed: it did not finish in time.
     """
+    python = python or Interpreter(Path(sys.executable), HERE.home)
     try:
         return subprocess.run(
             [str(python.executable), "-m", module],
