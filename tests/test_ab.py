@@ -238,7 +238,7 @@ def test_one_version_against_itself_shows_nothing(tmp_path: Path, monkeypatch: p
     assert text.startswith("# tensorflow → tensorflow: Nothing differs: 3 cells are as they were")
     assert "Not timed: 3 cells: runtime and artifact are the same on both sides" in text
     assert "Both environments hold the same packages." in text
-    assert (found.folder / "report.html").read_text().startswith("<!doctype html>")
+    assert (found.folder / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert any(line.startswith("new: [3/3]") for line in told)
 
 
