@@ -146,7 +146,7 @@ def connect(address: str, seconds: float = CONNECT_SECONDS) -> Cluster:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "100GiB"})
     try:
-        client = distributed.Client(address, timeout=seconds, set_as_default=False)  # type: ignore[no-untyped-call]
+        client = distributed.Client(address, timeout=seconds, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         words = " ".join(str(error).split())[:200]
         raise BadInput(
@@ -156,7 +156,7 @@ def connect(address: str, seconds: float = CONNECT_SECONDS) -> Cluster:
     try:
         return _checked(client, address, seconds)
     except BaseException:
-        client.close(timeout=2)  # type: ignore[no-untyped-call]
+        client.close(timeout=2)
         raise
 
 

@@ -28,8 +28,9 @@ class _Open:
     """A submitted task that has not come back."""
 
     task: Task
+    timeout: float
     future: "Future[Outcome]"
-    inner: Any
+    inner: Any = None  # Dask's, once it was sent
     at: list[str] = field(default_factory=list)
 
 
@@ -61,19 +62,30 @@ class ClusterExecutor:
 
     def submit(self, task: Task, timeout: float) -> "Future[Outcome]":
         """See :class:`Executor`. Raises BadInput where the model's files cannot travel."""
+        model_files(task.model_file, task.model)
+        future: Future[Outcome] = Future()
+        self._open[f"{self._run}-{task.model}-{task.variant}-{task.seed}"] = _Open(task, timeout, future)
+        return future
+
+    def _send(self) -> None:
+        """Give the cluster as many cells as it has workers.
+
+        The rest waits here: Dask would deal all of them out at once, and more to a worker that has the files already,
+        so that others had nothing to do at the end.
+        """
         from bench import cluster_worker
 
-        contents = [self._cluster.carried(*file) for file in model_files(task.model_file, task.model).values()]
-        files = travelling(task.model_file, task.model)
-        key = f"{self._run}-{task.model}-{task.variant}-{task.seed}"
-        job = cluster_worker.Job(task, files, cluster_worker.code(), self._run, self._fresh, key)
-        future: Future[Outcome] = Future()
-        self._open[key] = _Open(task, future, None)
-        # It is Dask's affair to compute it again where a worker is lost, and ours alone where anything else happens.
-        self._open[key].inner = self._client.submit(
-            cluster_worker.compute, job, timeout, *contents, key=key, retries=0, pure=False
-        )
-        return future
+        waiting = [key for key, one in self._open.items() if one.inner is None]
+        for key in waiting[: max(0, self.workers - len(self._open) + len(waiting))]:
+            one = self._open[key]
+            file, model = one.task.model_file, one.task.model
+            contents = [self._cluster.carried(*found) for found in model_files(file, model).values()]
+            files = travelling(file, model)
+            job = cluster_worker.Job(one.task, files, cluster_worker.code(), self._run, self._fresh, key)
+            # Dask computes it again where a worker is lost, and nowhere else.
+            one.inner = self._client.submit(
+                cluster_worker.compute, job, one.timeout, *contents, key=key, retries=0, pure=False
+            )
 
     def close(self) -> None:
         """See :class:`Executor`."""
@@ -86,7 +98,7 @@ class ClusterExecutor:
         self._over.set()
         self._collector.join()
         with suppress(Exception):  # whatever is not there any more needs not be stopped
-            self._client.cancel([one.inner for one in self._open.values()], force=True)
+            self._client.cancel([one.inner for one in self._open.values() if one.inner is not None], force=True)
         self._part()
 
     def _part(self) -> None:
@@ -111,8 +123,12 @@ class ClusterExecutor:
         found.at.append(event[1]["worker"])
 
     def _collect(self) -> None:
-        """One thread takes in whatever is done, one after the other."""
+        """One thread sends cells, and takes in whatever is done, one after the other."""
         while not self._over.wait(_TICK_SECONDS):
+            try:
+                self._send()
+            except Exception as error:  # the scheduler is gone, or a model's files are
+                self._give_up(f"nothing can be sent to {self._cluster.address} ({type(error).__name__}: {error})")
             for key, one in list(self._open.items()):
                 if one.inner is None or one.inner.status == "pending":
                     continue
@@ -121,7 +137,12 @@ class ClusterExecutor:
                     return
                 del self._open[key]
                 one.future.set_result(outcome)
-            self._give_up_without_workers()
+            self._look_for_workers()
+
+    def _give_up(self, reason: str) -> None:
+        for key, one in list(self._open.items()):
+            del self._open[key]
+            one.future.set_result(Outcome(one.task.seed, failure=failure("error", reason, one.task.log)))
 
     def _outcome(self, one: _Open) -> Outcome:
         task = one.task
@@ -155,26 +176,24 @@ class ClusterExecutor:
         outcome: Outcome = reply.outcome
         return outcome if outcome.artifact is None else replace(outcome, artifact=self._store.root / outcome.artifact)
 
-    def _give_up_without_workers(self) -> None:
-        """Cells that nobody will ever compute are failures, not a wait without end."""
+    def _look_for_workers(self) -> None:
+        """How many there are now; cells that nobody will ever compute are failures, not a wait without end."""
         now = time.monotonic()
         if not self._open or now < self._look_again:
             return
         self._look_again = now + _LOOK_SECONDS
         try:
-            found = bool(self._client.nthreads())
+            found = sum(self._client.nthreads().values())
         except (OSError, TimeoutError):  # the scheduler is gone, which each cell's own state tells
             return
+        self.workers = found or self.workers
         if found:
             self._alone_since = None
         elif self._alone_since is None:
             self._alone_since = now
             self._say(f"the cluster has no worker left; waiting {NO_WORKER_SECONDS} s for one")
         elif now - self._alone_since > NO_WORKER_SECONDS:
-            reason = f"the cluster has had no worker for {NO_WORKER_SECONDS} s"
-            for key, one in list(self._open.items()):
-                del self._open[key]
-                one.future.set_result(Outcome(one.task.seed, failure=failure("error", reason, one.task.log)))
+            self._give_up(f"the cluster has had no worker for {NO_WORKER_SECONDS} s")
 
 
 def _lost(worker: str) -> str:

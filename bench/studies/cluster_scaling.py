@@ -83,7 +83,7 @@ def workers(number: int, folder: Path) -> Iterator[str]:
             processes += [start("worker", *local, *own) for _ in range(number)]
             from distributed import Client
 
-            with Client(scheduler_file=str(file), set_as_default=False) as client:  # type: ignore[no-untyped-call]
+            with Client(scheduler_file=str(file), set_as_default=False) as client:
                 client.wait_for_workers(number, timeout=60)
                 address = str(client.scheduler.address)
             yield address
