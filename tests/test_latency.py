@@ -126,7 +126,7 @@ def test_a_measurement_that_others_mostly_interrupted_is_taken_once_more(monkeyp
     _replayed(monkeypatch, Latency([_process(12.0, calm=0.3)] * 6), Latency([_process(10.0)] * 6))
     found = timed.once("m/v", MODEL, Path("v"), Path("c"))
     assert found["latency"].value == pytest.approx(10.0)
-    assert timed.measurements("m/ptq_float16")["disturbed"].value == 0.0
+    assert timed.measurements("m/v")["disturbed"].value == 0.0
     assert said == ["m/v: others interrupted 70 % of it; measuring it once more"]
     assert len(timed.blocks("m/v")) == 6 * 20
 
@@ -148,7 +148,7 @@ def test_several_threads_are_told_apart_from_one(monkeypatch: pytest.MonkeyPatch
     _replayed(monkeypatch, Latency([_process(10.0, calls=20)] * 6), Latency([_process(6.0, threads=2)] * 6))
     timed.once("m/v", MODEL, Path("v"), Path("c"))
     timed.once("m/v", MODEL, Path("v"), Path("c"), threads=2)
-    found = timed.measurements("m/ptq_float16")
+    found = timed.measurements("m/v")
     assert found["latency"].value == pytest.approx(10.0)
     assert found["latency_2_threads"].value == pytest.approx(6.0)
     assert found["latency_ratio_2_threads"].value == pytest.approx(0.4)
