@@ -27,16 +27,7 @@ from bench.store import Store, default_root, digest
 from bench.work import Outcome, Task, failure
 
 # What has to be the same on both sides, for a result to be the same.
-PACKAGES = (
-    "quantbench",
-    "tensorflow",
-    "tf-keras",
-    "tensorflow-model-optimization",
-    "ai-edge-litert",
-    "ai-edge-quantizer",
-    "numpy",
-    "distributed",
-)
+PACKAGES = (*(name for name in environment.PACKAGES if not name.startswith("pytest")), "distributed")
 _TICK_SECONDS = 0.2
 _MOST_LOG = 1_000_000
 

@@ -21,11 +21,11 @@ PACKAGES = (
     "tf-keras",
     "tensorflow-model-optimization",
     "ai-edge-litert",
+    "ai-edge-quantizer",
     "numpy",
     "pytest",
     "pytest-benchmark",
 )
-
 
 # Distributions that install the same modules: a result depends on whichever is there.
 STAND_INS = {

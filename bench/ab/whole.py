@@ -123,16 +123,16 @@ def check(asked: Asked, say: Say) -> Found:
         home = runs.copy_sources(Path(temporary))
         sides = [_side(name, one, home, folder, say) for name, one in zip(("old", "new"), resolved, strict=True)]
         made = [runs.run(one, asked.model_dir, asked.arguments, say) for one in sides]
-        both = read_sides(*made)
-        known = truths(asked.model_dir, both[1].report)
-        found = Found(asked, folder, resolved[0], resolved[1], compare(*both, known))
+        read = read_sides(*made)
+        known = truths(asked.model_dir, read[1].report)
+        found = Found(asked, folder, resolved[0], resolved[1], compare(*read, known))
         write(found)  # nothing that is done may be lost while the rest is timed
-        artifacts = _artifacts(sides, both[0].report, both[1].report, asked.model_dir)
-        found.alike = cross.alike(*artifacts, (cell.id for cell in both[1].report.cells))
-        inputs = _Inputs(models, Path(temporary))
-        _time(found, sides, artifacts, inputs, say)
-        found.comparison = compare(*both, known, timed=found.timed)
-        _tell_apart(found, sides, artifacts, inputs, say)
+        artifacts = _artifacts(sides, read[0].report, read[1].report, asked.model_dir)
+        found.alike = cross.alike(*artifacts, (cell.id for cell in read[1].report.cells))
+        both = _Both(sides, artifacts, _Inputs(models, Path(temporary)))
+        _time(found, both, say)
+        found.comparison = compare(*read, known, timed=found.timed)
+        _tell_apart(found, both, say)
         write(found)
     return found
 
@@ -179,26 +179,32 @@ class _Inputs:
         return self._saved[name]
 
 
-def _time(
-    found: Found,
-    sides: Sequence[Runner],
-    artifacts: tuple[dict[str, Artifact], dict[str, Artifact]],
-    inputs: _Inputs,
-    say: Say,
-) -> None:
+@dataclass(frozen=True)
+class _Both:
+    """The old and the new side: where each runs, and what each has made."""
+
+    sides: Sequence[Runner]
+    artifacts: tuple[dict[str, Artifact], dict[str, Artifact]]
+    inputs: _Inputs
+
+    def contestant(self, cell: str, converter: int, runtime: int) -> Contestant:
+        """The artifact of one side on the runtime of one; 0 is the old one."""
+        return Contestant(self.sides[runtime].python, self.artifacts[converter][cell].path)
+
+
+def _time(found: Found, both: _Both, say: Say) -> None:
     """Every cell that both sides have and that differs, both artifacts in turns."""
     wanted = []
-    for cell in sorted(set(artifacts[0]) & set(artifacts[1])):
+    for cell in sorted(set(both.artifacts[0]) & set(both.artifacts[1])):
         why = _not_timed(found, cell)
         if why:
             found.untimed[cell] = why
         else:
             wanted.append(cell)
     for place, cell in enumerate(wanted, 1):
-        both = zip(sides, artifacts, strict=True)
-        contestants = {one.name: Contestant(one.python, on[cell].path) for one, on in both}
+        contestants = {one.name: both.contestant(cell, side, side) for side, one in enumerate(both.sides)}
         try:
-            turns = take_turns(contestants, inputs.of(cell), found.asked.seconds)
+            turns = take_turns(contestants, both.inputs.of(cell), found.asked.seconds)
         except LatencyFailed as error:
             found.untimed[cell] = str(error)
             continue
@@ -217,18 +223,13 @@ def _not_timed(found: Found, cell: str) -> str:
     return ""
 
 
-def _tell_apart(
-    found: Found,
-    sides: Sequence[Runner],
-    artifacts: tuple[dict[str, Artifact], dict[str, Artifact]],
-    inputs: _Inputs,
-    say: Say,
-) -> None:
+def _tell_apart(found: Found, both: _Both, say: Say) -> None:
     """Which side changed a score or a latency; where both differ, by running both mixed combinations."""
     changed: dict[str, list[Item]] = {}
     for item in found.comparison.items:
         if item.measurement in ("score", "latency") and item.outcome in (Outcome.WORSE, Outcome.BETTER):
             changed.setdefault(item.cell, []).append(item)
+    sides, artifacts = both.sides, both.artifacts
     mixed = []
     for cell in changed:
         if cell in found.alike:
@@ -252,7 +253,7 @@ def _tell_apart(
     for cell in mixed:
         turns = None
         if any(item.measurement == "latency" for item in changed[cell]):
-            turns = _combinations_in_turns(cell, sides, artifacts, inputs, found.asked.seconds)
+            turns = _combinations_in_turns(cell, both, found.asked.seconds)
         combinations = [
             _combination(crossed[0][cell], base[cell], turns, "new-converter"),
             _combination(crossed[1][cell], base[cell], turns, "new-runtime"),
@@ -260,21 +261,14 @@ def _tell_apart(
         found.causes[cell] = Cause(_words(*combinations), *combinations)
 
 
-def _combinations_in_turns(
-    cell: str,
-    sides: Sequence[Runner],
-    artifacts: tuple[dict[str, Artifact], dict[str, Artifact]],
-    inputs: _Inputs,
-    seconds: float,
-) -> Turns | None:
-    old, new = sides
+def _combinations_in_turns(cell: str, both: _Both, seconds: float) -> Turns | None:
     contestants = {
-        "old": Contestant(old.python, artifacts[0][cell].path),
-        "new-converter": Contestant(old.python, artifacts[1][cell].path),
-        "new-runtime": Contestant(new.python, artifacts[0][cell].path),
+        "old": both.contestant(cell, converter=0, runtime=0),
+        "new-converter": both.contestant(cell, converter=1, runtime=0),
+        "new-runtime": both.contestant(cell, converter=0, runtime=1),
     }
     try:
-        return take_turns(contestants, inputs.of(cell), seconds)
+        return take_turns(contestants, both.inputs.of(cell), seconds)
     except LatencyFailed:  # a combination that cannot be run has said so with its score
         return None
 
