@@ -12,9 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from made_up_pages import as_large, lay_run_folder, nine_cells
 
 from bench.measure import child
-from bench.records import Accepted, BaselineCell, BaselineValue
+from bench.records import Accepted, BaselineCell, BaselineValue, Report
+from bench.reference import ReferenceModel
 
 ROOT = Path(__file__).parents[1]
 GPU_VARIABLES = ("QUANTBENCH_VULKAN", "QUANTBENCH_REQUIRE_GPU")
@@ -114,3 +116,21 @@ def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     data = json.loads(path.read_text())
     change(data)
     path.write_text(json.dumps(data))
+
+
+@pytest.fixture
+def made_up() -> Report:
+    """A report of nine cells, for the tests of its page."""
+    return nine_cells()
+
+
+@pytest.fixture
+def run_folder(
+    tmp_path: Path, made_up: Report, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, dict[str, ReferenceModel]]:
+    return lay_run_folder(tmp_path, made_up, monkeypatch)
+
+
+@pytest.fixture
+def large(made_up: Report, monkeypatch: pytest.MonkeyPatch) -> Report:
+    return as_large(made_up, monkeypatch)

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from conftest import ROOT, command
-from made_up_pages import HOSTILE, Page, as_large, cell, judgement, lay_run_folder, nine_cells, report, timed
+from made_up_pages import HOSTILE, Page, cell, judgement, report, timed
 
 from bench.datasets import Array
 from bench.records import Report, Verdict, write_json
@@ -19,23 +19,6 @@ from bench.reference import ReferenceModel
 from bench.report import behind, html, html_cells, html_charts, html_latency, points, words
 from bench.report.behind import Behind
 from bench.report.html_later import Later
-
-
-@pytest.fixture
-def made_up() -> Report:
-    return nine_cells()
-
-
-@pytest.fixture
-def run_folder(
-    tmp_path: Path, made_up: Report, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Path, dict[str, ReferenceModel]]:
-    return lay_run_folder(tmp_path, made_up, monkeypatch)
-
-
-@pytest.fixture
-def large(made_up: Report, monkeypatch: pytest.MonkeyPatch) -> Report:
-    return as_large(made_up, monkeypatch)
 
 
 def page_of(made: Report, known: Behind | None = None) -> Page:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_pages import HOSTILE, as_large, lay_run_folder, nine_cells
+from made_up_pages import HOSTILE
 from made_up_runs import answers, cell, measured, side
 
 from bench.compare import compare
@@ -15,23 +15,6 @@ from bench.reference import ReferenceModel
 from bench.report import comparison, html
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture
-def made_up() -> Report:
-    return nine_cells()
-
-
-@pytest.fixture
-def run_folder(
-    tmp_path: Path, made_up: Report, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Path, dict[str, ReferenceModel]]:
-    return lay_run_folder(tmp_path, made_up, monkeypatch)
-
-
-@pytest.fixture
-def large(made_up: Report, monkeypatch: pytest.MonkeyPatch) -> Report:
-    return as_large(made_up, monkeypatch)
 
 
 @pytest.fixture(scope="module")
