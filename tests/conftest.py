@@ -75,16 +75,20 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
+def surroundings(**more: str) -> dict[str, str]:
+    """Environment of a command that a test starts. A GPU is there for the tests that ask for one, and for no others."""
+    usual = {name: value for name, value in os.environ.items() if name not in GPU_VARIABLES}
+    return usual | {"PYTHONPATH": str(ROOT)} | more
+
+
 def run_quantbench(
     *arguments: str, store: Path, cwd: Path = ROOT, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run the command line in a process of its own."""
-    # A GPU is there for the tests that ask for one; it is no matter of the others.
-    usual = {name: value for name, value in os.environ.items() if name not in GPU_VARIABLES}
     return subprocess.run(
         command(*arguments),
         cwd=cwd,
-        env=usual | {"QUANTBENCH_CACHE": str(store), "PYTHONPATH": str(ROOT)} | environment,
+        env=surroundings(**({"QUANTBENCH_CACHE": str(store)} | environment)),
         capture_output=True,
         text=True,
         timeout=600,

@@ -1,6 +1,5 @@
 """A real Dask scheduler and real workers on this machine, each a process of its own."""
 
-import os
 import subprocess
 import sys
 import time
@@ -8,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from conftest import ROOT
+from conftest import surroundings
 
 
 class DaskProcesses:
@@ -35,7 +34,7 @@ class DaskProcesses:
 
     def _start(self, what: str, *options: str, **environment: str) -> "subprocess.Popen[bytes]":
         log = (self.folder / f"{what}{time.monotonic_ns()}.log").open("wb")
-        usual = os.environ | {"QUANTBENCH_CACHE": str(self.store), "PYTHONPATH": str(ROOT)}
+        usual = surroundings(QUANTBENCH_CACHE=str(self.store))
         module = f"distributed.cli.dask_{what}"
         command = [sys.executable, "-m", module, "--scheduler-file", str(self._file), "--no-dashboard", *options]
         with log:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, THREE_VARIANTS, Quantbench, command
+from conftest import ROOT, THREE_VARIANTS, Quantbench, command, surroundings
 from dask_processes import DaskProcesses, cells_under_way
 from test_isolation import planted_models
 
@@ -64,7 +64,7 @@ def test_a_worker_that_is_killed_costs_nothing_and_is_told(
     dask.wait_for(3)
     reports = tmp_path / "reports"
     arguments = ["run", *SELECTION, "--variants", VARIANTS, "--no-cache", "--cluster", dask.address]
-    usual = os.environ | {"PYTHONPATH": str(ROOT), "QUANTBENCH_CACHE": str(tmp_path / "clients")}
+    usual = surroundings(QUANTBENCH_CACHE=str(tmp_path / "clients"))
     lines = []
     with subprocess.Popen(
         command(*arguments, "--report-dir", str(reports)), cwd=ROOT, env=usual, stdout=subprocess.PIPE, text=True
@@ -116,7 +116,7 @@ def test_latency_is_timed_by_the_worker_that_offers_it(
 def test_an_interrupted_run_leaves_no_cell_behind_on_the_workers(dask: DaskProcesses, tmp_path: Path) -> None:
     models = planted_models(tmp_path / "models")
     arguments = ["run", *SELECTION, "--variants", "planted_hang", "--model-dir", str(models), "--cluster", dask.address]
-    usual = os.environ | {"PYTHONPATH": str(ROOT), "QUANTBENCH_CACHE": str(tmp_path / "clients")}
+    usual = surroundings(QUANTBENCH_CACHE=str(tmp_path / "clients"))
     process = subprocess.Popen(
         command(*arguments, "--report-dir", str(tmp_path / "reports")),
         cwd=ROOT,
@@ -182,7 +182,7 @@ def test_a_scheduler_without_workers_and_a_worker_that_does_not_fit_are_refused(
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "distributed.py").write_text("raise ImportError('planted')\n")
-    usual = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    usual = surroundings(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     arguments = ["run", "--models", "seed_cnn", "--cluster", "tcp://127.0.0.1:9", "--report-dir", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "bench", *arguments], cwd=ROOT, env=usual, capture_output=True, text=True, timeout=60

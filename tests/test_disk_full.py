@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, THREE_VARIANTS, Quantbench, command
+from conftest import ROOT, THREE_VARIANTS, Quantbench, command, surroundings
 
 from bench.errors import BadInput, DiskFull, Exit, disk_is_full
 from bench.records import Report, read_record
@@ -28,7 +28,7 @@ def on_small_disk(size: str, disk: Path, kept: Path, store: Path, reports: Path)
     done = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "sh", "-c", script],
         cwd=ROOT,
-        env=os.environ | {"QUANTBENCH_CACHE": str(store)},
+        env=surroundings(QUANTBENCH_CACHE=str(store)),
         capture_output=True,
         text=True,
         timeout=300,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, THREE_VARIANTS, command
+from conftest import ROOT, THREE_VARIANTS, command, surroundings
 
 from bench import progress
 from bench.progress import Bar, Counts, Durations, Lines, seconds_left
@@ -26,7 +26,7 @@ def read_all(terminal: int) -> str:
 def on_a_terminal(arguments: list[str], store: Path, **environment: str) -> tuple[int, str]:
     """Exit status and everything that a command sent to a terminal."""
     ours, theirs = pty.openpty()
-    usual = os.environ | {"QUANTBENCH_CACHE": str(store), "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    usual = surroundings(QUANTBENCH_CACHE=str(store), TERM="xterm")
     process = subprocess.Popen(
         command(*arguments), cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env=usual | environment
     )

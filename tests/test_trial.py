@@ -1,7 +1,6 @@
 """Anyone's model, as a new user would try it: what works, what is refused, and in which words."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Quantbench, command
+from conftest import ROOT, Quantbench, command, surroundings
 
 from bench import foreign
 from bench.errors import BadInput
@@ -225,7 +224,7 @@ def test_options_that_do_not_fit(quantbench: Quantbench, user: Path, option: lis
 
 def test_an_interrupted_try_leaves_a_partial_report(user: Path, store: Path, tmp_path: Path) -> None:
     arguments = ["try", str(user / "keras2.h5"), "--data", str(user / "eval.npz"), "--report-dir", str(tmp_path)]
-    environment = os.environ | {"QUANTBENCH_CACHE": str(store), "PYTHONPATH": str(ROOT)}
+    environment = surroundings(QUANTBENCH_CACHE=str(store))
     arguments += ["--latency-budget", "60"]
     with subprocess.Popen(command(*arguments), env=environment, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import GPU_VARIABLES, ROOT, command, edit
+from conftest import ROOT, command, edit, surroundings
 from made_up_runs import cell, environment, measured, report
 
 from bench import gate
@@ -30,11 +29,10 @@ EVENLY, HOLM = 0.01 / 6, 0.01 / 3  # what the first is red at among six judgemen
 
 
 def _quantbench(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    usual = {name: value for name, value in os.environ.items() if name not in GPU_VARIABLES}
     return subprocess.run(
         command(*arguments),
         cwd=ROOT,
-        env=usual | {"QUANTBENCH_CACHE": str(store), "PYTHONPATH": str(ROOT)},
+        env=surroundings(QUANTBENCH_CACHE=str(store)),
         capture_output=True,
         text=True,
         timeout=600,
