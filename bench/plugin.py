@@ -61,6 +61,7 @@ def _say(config: pytest.Config, line: str) -> None:
     with capture.global_and_fixture_disabled():
         reporter.ensure_newline()
         reporter.write_line(f"  {line}")
+        reporter.flush()  # behind a pipe it would be told when much more has been
 
 
 def _bar(config: pytest.Config) -> progress.Bar | None:

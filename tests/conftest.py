@@ -77,7 +77,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def surroundings(**more: str) -> dict[str, str]:
     """Environment of a command that a test starts. A GPU is there for the tests that ask for one, and for no others."""
-    usual = {name: value for name, value in os.environ.items() if name not in GPU_VARIABLES}
+    # Nor is the output of what a user starts unbuffered, whatever that of the tests is.
+    left_out = (*GPU_VARIABLES, "PYTHONUNBUFFERED")
+    usual = {name: value for name, value in os.environ.items() if name not in left_out}
     return usual | {"PYTHONPATH": str(ROOT)} | more
 
 

@@ -2,12 +2,15 @@
 
 import os
 import pty
+import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, THREE_VARIANTS, command, surroundings
+from test_isolation import planted_models
 
 from bench import progress
 from bench.progress import Bar, Counts, Durations, Lines, seconds_left
@@ -98,3 +101,24 @@ def test_the_time_left_comes_from_what_cells_took_before(tmp_path: Path) -> None
     assert seconds_left({"m/a": 30.0, "m/new": None}, {}, workers=2) is None
     (tmp_path / ".durations.json").write_text("[1, 2")
     assert Durations(tmp_path).expected("m/a", None) is None
+
+
+@pytest.mark.slow
+def test_a_line_behind_a_pipe_is_told_when_it_is_said(tmp_path: Path, store: Path) -> None:
+    """Whoever reads a run's output, such as CI's log, sees a cell when it is finished, whatever the next one does."""
+    models = planted_models(tmp_path / "models")
+    arguments = command("run", "--models", "seed_cnn", "--variants", "planted_hang", "--no-latency")
+    with subprocess.Popen(
+        [*arguments, "--model-dir", str(models), "--report-dir", str(tmp_path / "reports"), "--cell-timeout", "60"],
+        cwd=ROOT,
+        env=surroundings(QUANTBENCH_CACHE=str(store)),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdout is not None
+        begun = time.monotonic()
+        first = next(line for line in run.stdout if line.strip().startswith("["))
+        waited = time.monotonic() - begun
+        run.send_signal(signal.SIGINT)
+    assert "[1/2] seed_cnn/float32" in first
+    assert waited < 55, "told only when the hanging cell was given up"
