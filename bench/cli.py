@@ -224,7 +224,7 @@ def schema(record: Annotated[str, typer.Argument(help="report or baseline")] = "
 @app.command()
 def selftest(
     quick: Annotated[
-        bool, typer.Option("--quick", help="few strengths, one seed and few null runs, in about two minutes")
+        bool, typer.Option("--quick", help="few strengths, one seed and few null runs, in about three minutes")
     ] = False,
     model: Annotated[str, typer.Option(help="a reference model that is scored as right or wrong")] = "seed_cnn",
     model_dir: ModelDir = _DEFAULTS.model_dir,
