@@ -95,6 +95,8 @@ class Computing:
         self._workers = 1
         self.partial = False
         self._pending = list(cells)
+        for cell in cells:  # all at once: a run may be stopped while it submits, and reports what is there
+            cell.futures = [Future() for _ in cell.seeds]
         self._finished = self._failed = self._running = 0
         self._begun: dict[Future[Outcome], float] = {}
         self._left: float | None = None
@@ -102,18 +104,16 @@ class Computing:
 
     def submit(self) -> None:
         """Start computing whatever the store does not hold."""
-        tasks = [(cell, self._task(cell, seed)) for cell in self._cells for seed in cell.seeds]
+        tasks = [(cell, i, self._task(cell, seed)) for cell in self._cells for i, seed in enumerate(cell.seeds)]
         # What trains takes longest, so it starts first and the short cells fill the gaps.
-        tasks.sort(key=lambda pair: not pair[0].variant.trained)
+        tasks.sort(key=lambda task: not task[0].variant.trained)
         missing = []
-        for cell, task in tasks:
-            future: Future[Outcome] = Future()
+        for cell, place, task in tasks:
             found = from_store(task)
             if found is not None:
-                future.set_result(found)
+                cell.futures[place].set_result(found)
             else:
-                missing.append((cell, len(cell.futures), task))
-            cell.futures.append(future)
+                missing.append((cell, place, task))
         if not missing:
             return
         self._executor = self._make()

@@ -3,8 +3,15 @@
 from pathlib import Path
 
 import pytest
+from conftest import Quantbench
 
+from bench import computing
+from bench.errors import Exit
+from bench.options import RunOptions
+from bench.records import Kind, Report, read_record
+from bench.session import Session
 from bench.studies import kill_and_resume
+from bench.work import Outcome, Task, from_store
 
 
 @pytest.mark.slow
@@ -15,3 +22,28 @@ def test_killed_runs_end_as_the_unbroken_one(tmp_path: Path) -> None:
     text = kill_and_resume.render(killed, wrong, seconds)
     assert text.startswith("# Killed and resumed\n\n3 kills of real runs of 5 cells of seed_cnn")
     assert "Nothing was wrong." in text
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_run_that_is_stopped_while_it_looks_into_the_store_reports_what_it_found(
+    place: int, quantbench: Quantbench, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = "float32,ptq_float16,ptq_dynamic_wi8_afp32"
+    quantbench("run", "--models", "seed_cnn", "--variants", three, "--no-latency", "--no-gpu")
+    monkeypatch.setenv("QUANTBENCH_CACHE", str(store))
+    looked: list[str] = []
+
+    def interrupted(task: Task) -> Outcome | None:
+        looked.append(task.variant)
+        if len(looked) > place:
+            raise KeyboardInterrupt
+        return from_store(task)
+
+    monkeypatch.setattr(computing, "from_store", interrupted)
+    session = Session(RunOptions(models="seed_cnn", variants=three, report_dir=tmp_path / "reports"), lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        session.plan({cell: {Kind.ACCURACY} for cell in session.cell_ids()})
+    assert session.finish(interrupted=True) is Exit.INTERRUPTED
+    found = read_record(tmp_path / "reports" / "latest" / "report.json", Report, "report")
+    assert found.state == "interrupted"
+    assert [cell.variant for cell in found.cells if cell.cached] == looked[:place]
