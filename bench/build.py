@@ -15,7 +15,7 @@ from bench import floats, training
 from bench.datasets import Array, Inputs, file_sha256, length, rows
 from bench.divergence import first_divergent_tensor
 from bench.environment import cpu, package_version
-from bench.errors import DiskFull, Unsupported, disk_is_full
+from bench.errors import DiskFull, Unsupported, disk_is_full, ran_short
 from bench.fingerprint import source_fingerprint
 from bench.metrics import CONVERSION_AGREEMENT, ROUNDING
 from bench.reference import Recipe, ReferenceModel
@@ -168,6 +168,8 @@ def _make(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | 
     except Exception as refusal:
         if disk_is_full(refusal):  # what the tools say of it, in whatever way, is no word on the model
             raise DiskFull(str(refusal)) from refusal
+        if ran_short(refusal):  # it may be able to another time
+            raise
         if isinstance(refusal, REFUSING) or type(refusal).__name__ == "ConverterError":
             return {REFUSAL: refusal_words(refusal).encode()}
         raise

@@ -43,3 +43,16 @@ def disk_is_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in _FULL
     return isinstance(error, DiskFull) or any(os.strerror(number) in str(error) for number in _FULL)
+
+
+_SHORT = (errno.EAGAIN, errno.ENOMEM)
+
+
+def ran_short(error: BaseException) -> bool:
+    """Whether it was the machine that had too little memory, or too few threads, and not the model that is at fault."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno in _SHORT
+    words = ("can't start new thread", *(os.strerror(number) for number in _SHORT))
+    return any(one in str(error) for one in words)

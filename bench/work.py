@@ -13,7 +13,7 @@ import numpy as np
 
 from bench import build
 from bench.datasets import Array
-from bench.errors import disk_is_full
+from bench.errors import disk_is_full, ran_short
 from bench.measure import accuracy, memory, size, structure
 from bench.measure.memory import Memory
 from bench.metrics import ROUNDING
@@ -153,13 +153,9 @@ def failed(task: Task, error: BaseException, seconds: float = 0.0) -> Outcome:
         task.seed,
         seconds=seconds,
         failure=failure("error", reason, task.log),
-        exhausted=_out_of_memory(error),
+        exhausted=ran_short(error),
         disk_full=disk_is_full(error),
     )
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
 def failure(what: str, reason: str, log: Path) -> Failure:

@@ -65,6 +65,12 @@ def _out_of_memory_once(bench: Workbench) -> bytes:
     return bench.float_artifact()
 
 
+def _no_threads_once(bench: Workbench) -> bytes:
+    if _first("threads"):
+        raise RuntimeError("can't start new thread")  # in Python's own words; a refusing converter raises the same type
+    return bench.float_artifact()
+
+
 def _first(name: str) -> bool:
     marker = HERE / f"{name}.marker"
     first = not marker.exists()
@@ -85,5 +91,6 @@ for _name, _make in {
     "planted_killed": _killed,
     "planted_killed_once": _killed_once,
     "planted_memory_once": _out_of_memory_once,
+    "planted_threads_once": _no_threads_once,
 }.items():
     VARIANTS[_name] = _planted(_name, _make)

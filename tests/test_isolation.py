@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, Done, Quantbench
 
-PLANTED = ("abort", "segfault", "exit", "leave", "hang", "killed", "killed_once", "memory_once")
+PLANTED = ("abort", "segfault", "exit", "leave", "hang", "killed", "killed_once", "memory_once", "threads_once")
 
 
 def planted_models(folder: Path) -> Path:
@@ -52,7 +52,11 @@ def test_each_misfortune_costs_its_own_cell_and_says_how_to_repeat_it(quantbench
     killed = done.cell("seed_cnn/planted_killed")
     assert "died of SIGKILL, as the system does where memory runs out" in killed["failure"]["reason"]
     assert "computed once more, alone" in killed["retried"][0]
-    for name, why in (("killed_once", "SIGKILL"), ("memory_once", "MemoryError")):
+    for name, why in (
+        ("killed_once", "SIGKILL"),
+        ("memory_once", "MemoryError"),
+        ("threads_once", "can't start new thread"),
+    ):
         cell = done.cell(f"seed_cnn/planted_{name}")
         assert "failure" not in cell
         assert why in cell["retried"][0]

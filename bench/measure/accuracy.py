@@ -19,6 +19,7 @@ from bench import floats
 from bench.build import REFUSING, code_sha256, model_source, refusal_words
 from bench.datasets import Array, Inputs, length, rows
 from bench.environment import cpu, package_version
+from bench.errors import ran_short
 from bench.metrics import flat_outputs
 from bench.reference import ReferenceModel
 from bench.runtimes.litert import LiteRT, Runtime
@@ -83,6 +84,8 @@ def evaluate(
         files[_OUTPUTS] = _npy(first_outputs(outputs))
         files |= _on_other_runtimes(artifact, model, inputs, facts)
     except REFUSING as refusal:
+        if ran_short(refusal):
+            raise
         facts["refusal"] = f"LiteRT cannot run it: {refusal_words(refusal)}"
     made_of = recipe(artifact_sha256, model)
     files[_FACTS] = json.dumps(facts).encode()
@@ -129,6 +132,8 @@ def _on_other_runtimes(
             outputs = LiteRT(artifact, stateful=model.stateful, runtime=runtime).run(few)
             files[f"{runtime}.npy"] = _npy(model.metric.predict(outputs, few))
         except REFUSING as refusal:
+            if ran_short(refusal):
+                raise
             facts[runtime] = refusal_words(refusal)
     return files
 
