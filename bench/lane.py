@@ -15,6 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 from pebble import ProcessExpired, ProcessPool
 
 from bench.interruption import end_with_parent
@@ -23,6 +24,8 @@ from bench.quiet import send_output_to
 from bench.work import Outcome, Task, failure, last_line
 
 _TICK_SECONDS = 0.2
+# TensorFlow keeps something of every model that it trained: 7 GB after seventy of them. A fresh worker costs 5 s.
+_MOST_RESIDENT = 1.2 * 2**30
 
 
 class Stopped(Exception):
@@ -44,7 +47,7 @@ class Lane:
         self._compute = compute
         self._lock = threading.Lock()
         self._pool: ProcessPool | None = None
-        self._before = 0
+        self._before: set[Path] = set()
         self._running: Future[Outcome] | None = None
         self._stopped = False
 
@@ -64,7 +67,7 @@ class Lane:
                 return self._afresh(_crash(task, f"no worker process could be started ({error})", exhausted=True))
         found = self._result(self._running, task, timeout)
         # A process that ran short of memory has lost its health, and one that died is gone.
-        return self._afresh(found) if found.exhausted or _lost(found) else found
+        return self._afresh(found) if found.exhausted or _lost(found) or self._grown() else found
 
     def stop(self) -> None:
         """Give up what is running, from any thread; the lane is of no use any more."""
@@ -89,19 +92,27 @@ class Lane:
             self.close()
         if self._pool is None:
             self._logs.mkdir(parents=True, exist_ok=True)
-            self._before = self._workers_so_far()
+            self._before = set(self._logs.iterdir())
             spawn = multiprocessing.get_context("spawn")
             self._pool = ProcessPool(max_workers=1, initializer=_enter, initargs=[self._logs], context=spawn)
         return self._pool
 
-    def _workers_so_far(self) -> int:
-        return sum(1 for _ in self._logs.iterdir())
+    def _workers(self) -> list[int]:
+        """Process ids of those that this pool has had; more than one where pebble replaced one that left."""
+        return [int(log.stem) for log in set(self._logs.iterdir()) - self._before]
+
+    def _grown(self) -> bool:
+        """Whether its worker has come to hold so much memory that a fresh one is due."""
+        try:
+            return any(psutil.Process(pid).memory_info().rss > _MOST_RESIDENT for pid in self._workers())
+        except psutil.Error:  # it is gone
+            return False
 
     def _result(self, running: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
         while not running.done():
             wait([running], timeout=_TICK_SECONDS)
             # A second worker in a pool of one: pebble replaces one that ended with status 0 without a word.
-            if self._workers_so_far() > self._before + 1 and not running.done():
+            if len(self._workers()) > 1 and not running.done():
                 wait([running], timeout=_TICK_SECONDS)
                 return running.result() if running.done() else _crash(task, "the worker process ended with status 0")
         if running.cancelled():

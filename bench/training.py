@@ -75,10 +75,19 @@ def _with_mirrored(x: Inputs, y: Array) -> tuple[Inputs, Array]:
 
 
 def untrained(model: ReferenceModel) -> Any:
-    """A new Keras model of the architecture in the model's file. Raises Unsupported where it has none."""
+    """A new Keras model of the architecture in the model's file, its layers' names always the same.
+
+    Keras numbers them within a process: the second model's would be called lstm_1, and an artifact would tell by its
+    tensors' names, and so by its size, whether a stage had been trained before it or came from the store.
+
+    Raises:
+        Unsupported: the model has no architecture given as code.
+    """
     if model.build is None:
         raise Unsupported("only a model given as code can be trained from scratch")
-    return model.build(tensorflow().keras)
+    keras = tensorflow().keras
+    keras.backend.reset_uids()
+    return model.build(keras)
 
 
 def load_pinned(model: ReferenceModel) -> Any:

@@ -63,9 +63,9 @@ class Outcome:
         sizes: measurement name -> bytes.
         memory: of the first seed alone; seeds differ in their weights, which changes no plan.
         seconds: what it took this time; near zero where it came from the store.
-    exhausted: it failed because memory ran out, or its process was killed from outside: no fault of the cell.
-    retried: why it was computed again, one sentence each time.
-    entries: keys of the entries of the store that hold it, where it was asked which do.
+        exhausted: it failed because memory ran out, or its process was killed from outside: no fault of the cell.
+        retried: why it was computed again, one sentence each time.
+        entries: keys of the entries of the store that hold it, where it was asked which do.
         disk_full: it failed for want of space, so that no other will fare better.
     """
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,16 @@ def test_a_diagnosis_that_fails_does_not_cost_the_cell(
     files = bench.kept(made.path.read_bytes())
     assert files[build.PARTING] == b"the layers could not be compared (ValueError: Graph disconnected)"
     assert len(np.load(io.BytesIO(files[build.BEFORE_CONVERSION]))) == 10_000
+
+
+@pytest.mark.slow
+def test_an_artifact_is_the_same_whether_its_stage_was_trained_now_or_long_ago(
+    model: ReferenceModel, tmp_path: Path
+) -> None:
+    store, variant = Store(tmp_path), VARIANTS["float32_finetuned"]
+    trained = build.artifact(model, variant, 0, None, store)
+    assert trained.path is not None
+    shutil.rmtree(trained.path.parent)
+    from_the_store = build.artifact(model, variant, 0, None, store)
+    assert not from_the_store.cached
+    assert from_the_store.sha256 == trained.sha256

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import executor
+from bench import executor, lane
 from bench.work import Outcome, Task, failure
 
 
@@ -103,3 +103,19 @@ def test_a_worker_that_is_killed_while_idle_is_replaced(tmp_path: Path, monkeypa
         os.kill(int(log.stem), signal.SIGKILL)
         time.sleep(0.5)  # so that it has been noticed
         assert pool.submit(_task(tmp_path, "fine"), 30.0).result(timeout=60).failure is None
+
+
+def whose(task: Task) -> Outcome:
+    """Tells the process that computed it."""
+    return Outcome(task.seed, seconds=os.getpid())
+
+
+@pytest.mark.parametrize(("most", "workers"), [(2**60, 1), (0, 3)])
+def test_a_worker_that_holds_too_much_memory_is_replaced(
+    most: int, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "_MOST_RESIDENT", most)
+    with executor.LocalExecutor(workers=1, how=whose) as pool:
+        tasks = [pool.submit(_task(tmp_path, name), 30.0) for name in ("a", "b", "c")]
+        pids = {task.result(timeout=60).seconds for task in tasks}
+    assert len(pids) == workers
