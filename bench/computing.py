@@ -62,6 +62,16 @@ class Planned:
         """What its first seed came to, once that is known."""
         return self.futures[0].result() if self.futures and self.futures[0].done() else None
 
+    @property
+    def so_far(self) -> list[Outcome]:
+        """Of the seeds that are computed."""
+        return [future.result() for future in self.futures if future.done()]
+
+    @property
+    def retried(self) -> list[str]:
+        """Why it was computed again, one sentence each time; empty for nearly every cell."""
+        return [reason for outcome in self.so_far for reason in outcome.retried]
+
 
 def _turn(variant: Variant) -> tuple[int, int]:
     """The long ones first, so that the short ones fill the gaps at the end.

@@ -23,6 +23,7 @@ from bench.executor import Executor, LocalExecutor
 from bench.interruption import undisturbed
 from bench.measure import behaviour, gpu, latency, memory
 from bench.options import RunOptions, check, given, run_argument
+from bench.planning import ALONE, Plan
 from bench.progress import Counts, Lines, Progress
 from bench.quiet import native_output_to
 from bench.records import (
@@ -49,8 +50,6 @@ from bench.work import Outcome
 _SAVE_SECONDS = 1.0
 # A save writes all cells, so of many cells it takes long: at most a twentieth of the time goes into saving.
 _SAVE_REST = 19
-# Measured when nothing else of ours runs, and not begun in a run that was stopped.
-ALONE = frozenset({Kind.GPU, Kind.LATENCY})
 
 
 class Session:
@@ -82,10 +81,7 @@ class Session:
         self.model_names = pick(options.models, self.models, "--models")
         self.variant_names = pick(options.variants, VARIANTS, "--variants")
         check(options)
-        self._shard_of = shards.parse(options.shard) if options.shard else None
-        self._known_durations = shards.recorded(Path(options.shard_durations)) if options.shard_durations else {}
-        if options.shard and options.update_baselines:
-            raise BadInput("--update-baselines: a shard is a part of a run; accept the report that all shards make")
+        self._plan = Plan(options, self.models)
         for name in self.model_names:
             if options.train and len(self.models[name].seed_scores) < 2:
                 file = self.models[name].file
@@ -95,9 +91,6 @@ class Session:
         self._cluster = cluster.of_run(options)
         self._environment = environment.collect() if self._cluster is None else self._cluster.environment
         self.baselines = {name: self._standing(name) for name in self.model_names}
-        self._planned: dict[CellId, Planned] = {}
-        self._whole: dict[CellId, Planned] = {}
-        self._split: dict[CellId, int] = {}
         self._computing: Computing | None = None
         self._judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
         self._timing = Timing(options, self.say, self._cluster.call if self._cluster else None)
@@ -141,21 +134,7 @@ class Session:
         Raises:
             BadInput: more shards than cells.
         """
-        if self._shard_of is None or not wanted:
-            return set(wanted)
-        index, of = self._shard_of
-        self._whole = self._with_controls(wanted)
-        timed = {cell.id for cell in self._whole.values() if cell.kinds & ALONE}
-        seeds = {cell.id: len(cell.seeds) if cell.variant.trained else 0 for cell in self._whole.values()}
-        expected = shards.durations(seeds, timed, self._known_durations)
-        works = {
-            cell.id: shards.Work((cell.model.name, cell.variant.trained), expected[cell.id], cell.needs)
-            for cell in self._whole.values()
-            if cell.selected
-        }
-        controls = {cell_id: one.made for cell_id, one in expected.items()}
-        self._split = shards.split(works, controls, of)
-        return {cell_id for cell_id, home in self._split.items() if home == index}
+        return self._plan.of_this_shard(wanted)
 
     def plan(self, wanted: dict[CellId, set[Kind]]) -> None:
         """Fix the cells of this run, with the controls that they need, and start computing.
@@ -169,18 +148,19 @@ class Session:
             raise NothingSelected("the selection leaves no cell")
         if self._cluster is not None and any(Kind.LATENCY in kinds for kinds in wanted.values()):
             self._cluster.check_times()
-        self._planned = self._with_controls(wanted)
-        self._whole = self._whole or self._planned
-        for cell in self._planned.values():
-            if not cell.selected:
-                cell.kinds = self._whole[cell.id].kinds - ALONE  # every shard asks the same of a control
+        self._plan.fix(wanted)
         if any(Kind.GPU in kinds for kinds in wanted.values()):
             self.look_for_gpu()
         with undisturbed(then_stop=True):
             self.folder = RunFolder.create(self.options.report_dir)
             self._open_store()
             self._computing = Computing(
-                self.options, list(self._planned.values()), self._store, self._logs, self.progress, self._make_executor
+                self.options,
+                list(self._plan.cells.values()),
+                self._store,
+                self._logs,
+                self.progress,
+                self._make_executor,
             )
         self._computing.submit()
 
@@ -199,17 +179,6 @@ class Session:
             ) from None
         self._damaged_before = len(self._store.damaged())
 
-    def _with_controls(self, wanted: dict[CellId, set[Kind]]) -> dict[CellId, Planned]:
-        """What is wanted and the controls that it needs, by model and in the order of the variants."""
-        found = {cell_id: self._planned_cell(cell_id, kinds, selected=True) for cell_id, kinds in wanted.items()}
-        for cell in list(found.values()):
-            for cell_id in cell.needs:
-                if cell_id not in found:
-                    found[cell_id] = self._planned_cell(cell_id, cell.kinds - ALONE, selected=False)
-        order = {name: i for i, name in enumerate(VARIANTS)}
-        by_name = sorted(found.values(), key=lambda cell: (cell.model.name, order[cell.variant.name]))
-        return {cell.id: cell for cell in by_name}
-
     def look_for_gpu(self) -> devices.Found:
         """The GPUs of this machine; the report's environment names the one that is measured, or says why none is."""
         found = devices.find() if self._cluster is None else devices.Found([], "on a cluster none is measured")
@@ -219,12 +188,7 @@ class Session:
     @property
     def planned(self) -> bool:
         """Whether there is anything to run and report, and where to."""
-        return bool(self._planned) and hasattr(self, "folder") and self.folder.path.exists()
-
-    def _planned_cell(self, cell_id: CellId, kinds: set[Kind], selected: bool) -> Planned:
-        model, variant = cell_id.split("/")
-        seeds = list(range(self.options.seeds)) if VARIANTS[variant].trained else [0]
-        return Planned(self.models[model], VARIANTS[variant], set(kinds), selected, seeds)
+        return bool(self._plan.cells) and hasattr(self, "folder") and self.folder.path.exists()
 
     def say(self, line: str) -> None:
         """Tell one line that stays."""
@@ -248,33 +212,33 @@ class Session:
 
     def _outcomes(self, cell_id: CellId) -> list[Outcome]:
         assert self._computing is not None
-        return self._computing.outcomes(self._planned[cell_id])
+        return self._computing.outcomes(self._plan.cells[cell_id])
 
     def false_alarms(self) -> FalseAlarms:
         """The budget, and how many judgements share it: those that chance has moved; until all are known, may move.
 
         A shard knows its own only, so to it all of the whole run may move: what is red there is red in the whole run.
         """
-        if self._shard_of is not None:
+        if self._plan.shard_of is not None:
             return self._even()
         return gate.share(self.options.false_alarms, len(self._moved_or_may()) + self._timed_ones())
 
     def _even(self) -> FalseAlarms:
         """What every judgement of the whole run could count on if chance had moved them all."""
-        scores = sum(Kind.ACCURACY in cell.kinds for cell in self._whole.values())
+        scores = sum(Kind.ACCURACY in cell.kinds for cell in self._plan.whole.values())
         return gate.share(self.options.false_alarms, scores + self._timed_ones())
 
     def _moved_or_may(self) -> Collection[CellId]:
         if self._red_at is not None:
             return self._red_at
-        return [cell.id for cell in self._planned.values() if Kind.ACCURACY in cell.kinds]
+        return [cell.id for cell in self._plan.asked_for(Kind.ACCURACY)]
 
     def _timed_ones(self) -> int:
         """Latency judgements of the whole run: of cells that have a latency baseline of its machine classes."""
         return gate.timed_ones(
             [
                 self.baselines[cell.model.name].cell(cell.variant.name)
-                for cell in self._whole.values()
+                for cell in self._plan.whole.values()
                 if Kind.LATENCY in cell.kinds
             ],
             [environment.with_threads(self._environment.machine_class, count) for count in self._timing.threads],
@@ -283,14 +247,14 @@ class Session:
     def _holm(self) -> dict[CellId, float]:
         """What p-value each score that chance has moved is red at; waits for all scores of the run."""
         if self._red_at is None:
-            cells = [cell for cell in self._planned.values() if Kind.ACCURACY in cell.kinds]
+            cells = self._plan.asked_for(Kind.ACCURACY)
             if self._partial:
-                cells = [cell for cell in cells if self._computed(cell)]
+                cells = [cell for cell in cells if self._plan.computed(cell)]
             self._wait(cells)
             found = {cell.id: self._score_judgement(cell, self.options.false_alarms).p_value for cell in cells}
             moved = {cell_id: p_value for cell_id, p_value in found.items() if p_value is not None}
-            unfinished = len(self._planned) - len(cells) if self._partial else 0
-            if self._shard_of is not None:
+            unfinished = len(self._plan.cells) - len(cells) if self._partial else 0
+            if self._plan.shard_of is not None:
                 self._red_at = dict.fromkeys(moved, self._even().share)
             else:
                 self._red_at = gate.holm(moved, self.options.false_alarms, self._timed_ones() + unfinished)
@@ -312,7 +276,7 @@ class Session:
     def _judged(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
         known = self._judgements.setdefault(cell_id, {})
         if kind not in known:
-            planned = self._planned[cell_id]
+            planned = self._plan.cells[cell_id]
             accepted = self.baselines[planned.model.name].cell(planned.variant.name)
             judged = gate.excused(
                 self._subject(planned),
@@ -322,14 +286,14 @@ class Session:
                 kind is _first(planned.kinds),
             )
             # A control that was brought along is shown, and never called missing.
-            expected = self._drift and self._planned[cell_id].selected
+            expected = self._drift and self._plan.cells[cell_id].selected
             known[kind] = judged if expected else [gate.without_baseline(judgement) for judgement in judged]
             if time.perf_counter() - self._saved > max(_SAVE_SECONDS, _SAVE_REST * self._save_took):
                 self._save("running", Exit.GREEN)
         return known[kind]
 
     def _judge(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
-        cell = self._planned[cell_id]
+        cell = self._plan.cells[cell_id]
         outcomes = self._outcomes(cell_id)
         baseline = self.baselines[cell.model.name].cell(cell.variant.name)
         failed = next((outcome.failure for outcome in outcomes if outcome.failure), None)
@@ -378,7 +342,7 @@ class Session:
             judgements.append(gate.reference_kernels(subject, found["reference_agreement"], accepted))
         if cell.variant.control is not None:
             control_id = f"{cell.model.name}/{cell.variant.control}"
-            control = self._measurements(self._planned[control_id], self._outcomes(control_id))
+            control = self._measurements(self._plan.cells[control_id], self._outcomes(control_id))
             limit = cell.model.floor(cell.variant.name, cell.variant.family)
             against_floor = gate.floor(subject, metric, score, control.get("score"), limit)
             judgements += [against_floor] if against_floor else []
@@ -426,7 +390,7 @@ class Session:
 
     def _float_memory(self, cell: Planned) -> memory.Memory | None:
         """That of the float control, where it is finished; None of the float control itself."""
-        first = self._planned[f"{cell.model.name}/{FLOAT_CONTROL}"].first
+        first = self._plan.cells[f"{cell.model.name}/{FLOAT_CONTROL}"].first
         return first.memory if first is not None and cell.variant.name != FLOAT_CONTROL else None
 
     def _judge_gpu(self, cell: Planned, outcomes: list[Outcome]) -> Judgement:
@@ -476,7 +440,7 @@ class Session:
 
     def _show_timing(self) -> None:
         """How far the timing is, and how long the rest takes if it goes on like that."""
-        cells = [cell.id for cell in self._planned.values() if Kind.LATENCY in cell.kinds]
+        cells = [cell.id for cell in self._plan.asked_for(Kind.LATENCY)]
         done = sum(Kind.LATENCY in self._judgements.get(cell_id, {}) for cell_id in cells)
         now = time.perf_counter()
         self._timing_since = self._timing_since or now
@@ -494,7 +458,7 @@ class Session:
         one = gate.threads(subject, threads, found["threads_at_work"])
         if one is not None and self._timing.splits(threads, self._other_controls(cell.model)):
             one = None
-        if one is not None and self._shard_of is None:
+        if one is not None and self._plan.shard_of is None:
             return [one]
         again = None
         if known is not None and gate.suspicious(found[name], known, threads):
@@ -507,7 +471,7 @@ class Session:
 
     def _other_controls(self, model: ReferenceModel) -> Iterator[tuple[ReferenceModel, Path]]:
         """The float controls of this run's other models."""
-        for cell in self._planned.values():
+        for cell in self._plan.cells.values():
             first = cell.first
             if cell.variant.name == FLOAT_CONTROL and cell.model is not model and first and first.artifact:
                 yield cell.model, first.artifact
@@ -530,7 +494,7 @@ class Session:
             behaves = self._behaviours.get(cell.id) or measured.behaviour(
                 cell.model.metric, good, self._control_outcome(cell)
             )
-            if len(good) == len(cell.seeds) and self._computed(cell):
+            if len(good) == len(cell.seeds) and self._plan.computed(cell):
                 self._behaviours[cell.id] = behaves
             found |= behaves | measured.sizes(good[0])
             if good[0].memory is not None:
@@ -542,15 +506,13 @@ class Session:
 
     def _control_outcome(self, cell: Planned) -> Outcome | None:
         """The first seed of the cell's control, where it is finished."""
-        if cell.variant.control is None:
-            return None
-        control = self._planned[f"{cell.model.name}/{cell.variant.control}"]
-        return control.first
+        control = self._plan.control_of(cell)
+        return None if control is None else control.first
 
     def _evidence(self) -> dict[str, dict[str, Evidence]]:
         """What lies behind the numbers, by model and variant."""
         found: dict[str, dict[str, Evidence]] = {}
-        for cell in self._planned.values():
+        for cell in self._plan.cells.values():
             outcome = cell.first
             if outcome is None or outcome.contents is None or outcome.predictions is None:
                 continue
@@ -605,8 +567,8 @@ class Session:
         if not partial:
             self._account_for_everything()
         if partial:
-            for cell in self._planned.values():
-                if self._computed(cell):
+            for cell in self._plan.cells.values():
+                if self._plan.computed(cell):
                     for kind in cell.kinds - ALONE:
                         self.judge(cell.id, kind)
         if partial:
@@ -620,11 +582,11 @@ class Session:
         status = stopped if status is Exit.INTERRUPTED else status
         notes = notes + self._training_notes() + self._store_notes() + self._timing.notes()
         notes += [self._cluster.note()] if self._cluster else []
-        notes += [f"{cell.id}: {reason}" for cell in self._planned.values() for reason in _retried(cell)]
+        notes += [f"{cell.id}: {reason}" for cell in self._plan.cells.values() for reason in cell.retried]
         self._save("interrupted" if partial else "complete", status, notes)
         if self.options.update_baselines and not partial:
             status = self._update_baselines(status)
-        models = {cell.model.name: cell.model for cell in self._planned.values()}
+        models = {cell.model.name: cell.model for cell in self._plan.cells.values()}
         self.folder.finish(self.report, self._evidence(), models)
         self._tidy()
         return status
@@ -642,7 +604,7 @@ class Session:
 
     def _account_for_everything(self) -> None:
         """In a whole run, what was asked for and never judged (its test failed before) is an error, not an absence."""
-        for cell in self._planned.values():
+        for cell in self._plan.cells.values():
             known = self._judgements.setdefault(cell.id, {})
             for kind in cell.kinds - set(known):
                 known[kind] = [gate.never_judged(self._subject(cell), kind)]
@@ -658,8 +620,8 @@ class Session:
     def _training_notes(self) -> list[str]:
         """How far from the pinned weights each model trained again has landed."""
         notes = []
-        for cell in self._planned.values():
-            known = [future.result() for future in cell.futures if future.done()]
+        for cell in self._plan.cells.values():
+            known = cell.so_far
             score = self._measurements(cell, known).get("score") if known else None
             if self.options.train and cell.variant.name == FLOAT_CONTROL and score is not None:
                 spread = cell.model.metric.scale * float(np.std(cell.model.seed_scores, ddof=1))
@@ -672,13 +634,10 @@ class Session:
                 )
         return notes
 
-    def _computed(self, cell: Planned) -> bool:
-        return all(self._planned[name].finished for name in (cell.id, *cell.needs))
-
     def _update_baselines(self, status: Exit) -> Exit:
         """Accept this run's values; the run still ends as it was judged against the old ones."""
         reason, folder = self.options.update_baselines, self.folder.path
-        names = sorted({cell.model.name for cell in self._planned.values()})
+        names = sorted({cell.model.name for cell in self._plan.cells.values()})
         try:
             acceptance.check_report(self.report, folder)
             proposals = [acceptance.propose(self.report, folder, n, self._load_baseline(n), reason) for n in names]
@@ -707,7 +666,7 @@ class Session:
                 "trained_from_scratch": self.options.train,
                 "environment": self._environment.model_copy(update={"load": self._timing.load()}),
                 "false_alarms": self.false_alarms(),
-                "data_sha256": {cell.model.name: cell.model.data_sha256 for cell in self._planned.values()},
+                "data_sha256": {cell.model.name: cell.model.data_sha256 for cell in self._plan.cells.values()},
                 "notes": notes or [],
                 "shard": self._shard(),
                 "cells": cells,
@@ -718,17 +677,17 @@ class Session:
         self._save_took = self._saved - begin
 
     def _shard(self) -> Shard | None:
-        if self._shard_of is None:
+        if self._plan.shard_of is None:
             return None
-        index, of = self._shard_of
+        index, of = self._plan.shard_of
         options = {name: str(getattr(self.options, name)) for name in shards.SAME_IN_ALL}
-        models = sorted({cell.model.name for cell in self._whole.values()})
+        models = sorted({cell.model.name for cell in self._plan.whole.values()})
         judged_by = {name: baselines.fingerprint(self.options.baseline_dir, name) for name in models}
         folder = shlex.quote(str(self.folder.path))
         return Shard(
             index=index,
             of=of,
-            split=self._split,
+            split=self._plan.split,
             options=options,
             baselines=judged_by,
             folder=folder,
@@ -737,16 +696,16 @@ class Session:
 
     def _predictions(self) -> dict[str, dict[str, Array]]:
         by_model: dict[str, dict[str, Array]] = {}
-        for cell in self._planned.values():
+        for cell in self._plan.cells.values():
             if cell.first is not None and cell.first.predictions is not None:
                 by_model.setdefault(cell.model.name, {})[cell.variant.name] = cell.first.predictions
         return by_model
 
     def _cells(self) -> list[Cell]:
-        return [self._cell(cell) for cell in self._planned.values()]
+        return [self._cell(cell) for cell in self._plan.cells.values()]
 
     def _cell(self, cell: Planned) -> Cell:
-        outcomes = [future.result() for future in cell.futures if future.done()]
+        outcomes = cell.so_far
         known = self._judgements.get(cell.id, {})
         judgements = [judgement for kind in Kind for judgement in known.get(kind, [])]
         finished = cell.finished
@@ -780,12 +739,12 @@ class Session:
             gpu_left=self._on_gpu[cell.id].left_why if cell.id in self._on_gpu else [],
             drift=gate.drift_of(cell.model.metric, found, baseline.cell(cell.variant.name)),
             untimed=self._timing.untimed.get(cell.id, {}),
-            retried=_retried(cell),
+            retried=cell.retried,
         )
 
     def unjudged_controls(self) -> list[tuple[CellId, Kind]]:
         """What a selection brought along and no test asks for; judged too, so that a sick control is seen."""
-        return [(cell.id, kind) for cell in self._planned.values() if not cell.selected for kind in cell.kinds]
+        return [(cell.id, kind) for cell in self._plan.cells.values() if not cell.selected for kind in cell.kinds]
 
 
 def _first(kinds: set[Kind]) -> Kind:
@@ -805,8 +764,3 @@ def _sha256(predictions: Array | None) -> str | None:
 
 def _reference_sha256(outcome: Outcome) -> str | None:
     return _sha256(outcome.others.get("litert-reference"))
-
-
-def _retried(cell: Planned) -> list[str]:
-    """Why it was computed again, one sentence each time; empty for nearly every cell."""
-    return [reason for future in cell.futures if future.done() for reason in future.result().retried]
