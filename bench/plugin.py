@@ -15,8 +15,9 @@ from bench import devices, progress
 from bench.errors import BadInput, DiskFull, Exit, NothingSelected
 from bench.interruption import terminate_as_interrupt
 from bench.options import RunOptions, flag, from_mapping
+from bench.planning import ALONE
 from bench.records import Judgement, Kind, Verdict, worst
-from bench.session import ALONE, Session
+from bench.session import Session
 from bench.variants import FLOAT_CONTROL, VARIANTS
 
 SESSION = pytest.StashKey[Session]()
