@@ -23,7 +23,7 @@ from bench.datasets import file_sha256
 from bench.executor import LocalExecutor, again
 from bench.options import PACKAGE
 from bench.records import Environment
-from bench.store import Store, default_root, digest
+from bench.store import Store, default_root, digest, temporary_files_in
 from bench.work import Outcome, Task, failure
 
 # What has to be the same on both sides, for a result to be the same.
@@ -211,17 +211,20 @@ def _packed(store: Store, key: str) -> Entry:
 
 def call(function: Callable[..., Any], arguments: Sequence[Any], *contents: bytes) -> Any:
     """Call a measuring function here; :class:`Files` among its arguments become a path, or the model they declare."""
-    root, rest = Path(get_worker().local_directory) / "quantbench" / "files", list(contents)
+    folder, rest = Path(get_worker().local_directory) / "quantbench", list(contents)
+    aside = folder / "temporary"  # Dask removes what a killed worker leaves in its own folder
+    aside.mkdir(parents=True, exist_ok=True)
     given = []
     for argument in arguments:
         if isinstance(argument, Files):
             own, rest = rest[: len(argument.sha256)], rest[len(argument.sha256) :]
-            path = _unpacked(root, argument, own)
+            path = _unpacked(folder / "files", argument, own)
             task = Task(path, argument.model, "", 0, None, Path(), Path())
             given.append(work.model_of(task) if argument.model else path)
         else:
             given.append(argument)
-    return function(*given)
+    with temporary_files_in(aside):
+        return function(*given)
 
 
 # ---------------------------------------------------------------- the processes of a run

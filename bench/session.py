@@ -448,7 +448,8 @@ class Session:
         """Count the time in which nothing but this cell is measured."""
         start = time.perf_counter()
         try:
-            yield
+            with self._store.temporary_files():
+                yield
         finally:
             before = self._alone_seconds.get(cell_id, 0.0)
             self._alone_seconds[cell_id] = before + time.perf_counter() - start

@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Quantbench
+from conftest import ROOT, Quantbench, command, surroundings
 
 from bench.clearing import GB, clear
 from bench.store import Store, digest
@@ -90,6 +91,31 @@ def test_leftovers_of_a_killed_run_go_and_those_of_a_living_one_stay(tmp_path: P
     assert not list(tmp_path.glob("*/.*"))
     assert not list((tmp_path / ".held").iterdir())
     assert there(store, "a") == [True]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_while_it_times_leaves_nothing_for_ever(
+    quantbench: Quantbench, store: Path, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    timed = ["--models", "seed_cnn", "--variants", "float32", "-k", "latency", "--latency-budget", "60"]
+    run = subprocess.Popen(
+        command("run", *timed, "--report-dir", str(tmp_path / "reports")),
+        cwd=ROOT,
+        env=surroundings(QUANTBENCH_CACHE=str(store), TMPDIR=str(temporary)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (begun := list(store.glob(".held/*/scratch/*/inputs.npz"))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    run.kill()
+    run.wait()
+    assert begun
+    assert list(temporary.iterdir()) == []
+    assert "leftover" in quantbench("cache", "gc").output
+    assert list((store / ".held").iterdir()) == []
 
 
 def test_a_process_that_ends_leaves_no_hold(tmp_path: Path) -> None:
