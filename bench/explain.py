@@ -14,7 +14,7 @@ from typing import Any
 from tabulate import tabulate
 
 from bench import build, devices
-from bench.clearing import Lying, entries, show_size
+from bench.clearing import Lying, entries, environments, show_size
 from bench.environment import package_version
 from bench.fingerprint import source_fingerprint
 from bench.measure import accuracy, gpu, memory, structure
@@ -82,7 +82,9 @@ def listing(store: Store, cell: str = "") -> str:
     total = show_size(sum(entry.lying.size for _, entry in shown))
     table = tabulate(rows, headers=["kind", "cell", "size", "made", "last used"], tablefmt="simple") + "\n\n"
     summary = f"{len(shown)} entries, {total} in {store.root}"
-    return (table if rows else "") + summary + (f": {', '.join(parts)}" if parts else "")
+    installed = [] if cell else [one.size for one in environments(store)]
+    more = f"\n{len(installed)} environments of quantbench ab, {show_size(sum(installed))}" if installed else ""
+    return (table if rows else "") + summary + (f": {', '.join(parts)}" if parts else "") + more
 
 
 def _cells_of_artifacts(found: list[Stored]) -> dict[str, list[str]]:

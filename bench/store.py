@@ -27,6 +27,7 @@ from filelock import BaseFileLock, FileLock
 INDEX = "entry.json"
 UNFINISHED, DISCARDED = ".new-", ".old-"  # prefixes of folders that are no entries
 HELD = ".held"
+ENVIRONMENTS, INSTALLED = "environments", "requirements.txt"  # what `ab` installs, and the file of one that is whole
 _JOURNAL = "damaged.log"
 _LARGEST_INDEX = 2**24
 
