@@ -34,7 +34,8 @@ class Alone:
         """Count the time in which nothing but this cell is measured."""
         start = time.perf_counter()
         try:
-            yield
+            with self._running.held.store.temporary_files():
+                yield
         finally:
             before = self._known.alone_seconds.get(cell.id, 0.0)
             self._known.alone_seconds[cell.id] = before + time.perf_counter() - start

@@ -1,18 +1,20 @@
 """Keeping a store within bounds: leftovers of killed runs go, and then what was used least recently.
 
 What was used since the oldest living hold began stays, whatever it takes: a run that is not finished may need it.
+The environments of ``quantbench ab`` get what the entries leave: they are quickly made again, which entries may not be.
 """
 
+import math
 import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bench.store import DISCARDED, HELD, UNFINISHED, Store, remove
+from bench.store import DISCARDED, ENVIRONMENTS, HELD, INSTALLED, UNFINISHED, Store, remove
 
 GB = 10**9
 _FOREVER = 2**63
@@ -39,6 +41,7 @@ class Cleared:
     Attributes:
         spared: entries that would have gone too, had no unfinished run needed them.
         left: entries that stay.
+        nouns: what the entries are, several and one.
     """
 
     entries: list[Lying]
@@ -46,18 +49,19 @@ class Cleared:
     spared: list[Lying]
     left: list[Lying]
     dry_run: bool = False
+    nouns: tuple[str, str] = ("entries", "entry")
 
     def __bool__(self) -> bool:
         return bool(self.entries or self.leftovers)
 
     def __str__(self) -> str:
         removed = "would be removed" if self.dry_run else "removed"
-        parts = [f"{_many(self.entries, 'entries', 'entry')} used least recently"] if self.entries else []
+        parts = [f"{_many(self.entries, *self.nouns)} used least recently"] if self.entries else []
         parts += [f"{_many(self.leftovers, 'leftovers', 'leftover')} of killed processes"] if self.leftovers else []
         told = [f"{' and '.join(parts)} {removed}" if parts else f"nothing {removed}"]
         if self.spared:
-            told.append(f"{_many(self.spared, 'entries', 'entry')} spared, for a run that is not finished uses them")
-        told.append(f"{_many(self.left, 'entries', 'entry')} left")
+            told.append(f"{_many(self.spared, *self.nouns)} spared, for a run that is not finished uses them")
+        told.append(f"{_many(self.left, *self.nouns)} left")
         return "; ".join(told)
 
 
@@ -84,18 +88,51 @@ def clear(store: Store, limit: float, dry_run: bool = False) -> Cleared:
     leftovers += _unfinished(store, began, dry_run)
     if not dry_run:
         _remove_idle_locks(store)
-    kept = sorted(entries(store), key=lambda entry: entry.used)
+    return _cut(store, list(entries(store)), Cleared([], leftovers, [], [], dry_run), limit or math.inf, began)
+
+
+def clear_environments(store: Store, limit: float, dry_run: bool = False) -> Cleared:
+    """The same for the environments of ``quantbench ab``.
+
+    Args:
+        limit: bytes, also none.
+    """
+    _, began = _dead_holds(store, dry_run)
+    found = list(environments(store))
+    leftovers = [one for one in found if one.path.name.startswith(DISCARDED) or _half_made(one, began)]
+    if not dry_run:
+        for lying in leftovers:
+            remove(lying.path)
+    whole = [one for one in found if one not in leftovers]
+    nouns = ("environments of ab", "environment of ab")
+    return _cut(store, whole, Cleared([], leftovers, [], [], dry_run, nouns), limit, began)
+
+
+def clear_all(store: Store, limit: float, dry_run: bool = False) -> list[Cleared]:
+    """Entries, and then environments, until all of them together take no more than the limit.
+
+    Args:
+        limit: bytes; 0 for no limit.
+    """
+    first = clear(store, limit, dry_run)
+    room = limit - sum(entry.size for entry in first.left) if limit else math.inf
+    return [first, clear_environments(store, room, dry_run)]
+
+
+def _cut(store: Store, found: list[Lying], so_far: Cleared, limit: float, began: int) -> Cleared:
+    """Remove of what was found until the rest takes no more than the limit."""
+    kept = sorted(found, key=lambda entry: entry.used)
     total, gone, spared = sum(entry.size for entry in kept), [], []
-    for entry in kept if limit else []:
+    for entry in kept:
         if total <= limit:
             break
-        if entry.used >= began or not (dry_run or _dropped(store, entry)):
+        if entry.used >= began or not (so_far.dry_run or _dropped(store, entry)):
             spared.append(entry)
             continue
         gone.append(entry)
         total -= entry.size
     taken = {entry.path for entry in gone}
-    return Cleared(gone, leftovers, spared, [entry for entry in kept if entry.path not in taken], dry_run)
+    return replace(so_far, entries=gone, spared=spared, left=[entry for entry in kept if entry.path not in taken])
 
 
 def entries(store: Store) -> Iterator[Lying]:
@@ -103,6 +140,18 @@ def entries(store: Store) -> Iterator[Lying]:
     for path in store.root.glob("[0-9a-f][0-9a-f]/*"):
         if not path.name.startswith("."):
             yield from _lying(path)
+
+
+def environments(store: Store) -> Iterator[Lying]:
+    """Everything that ``quantbench ab`` has installed, whole or not."""
+    for path in (store.root / ENVIRONMENTS).glob("*"):
+        if path.is_dir():
+            yield from _lying(path)
+
+
+def _half_made(environment: Lying, began: int) -> bool:
+    """Whether an installation was killed; what was touched since a living hold began may be at it still."""
+    return environment.used < began and not (environment.path / INSTALLED).exists()
 
 
 def _lying(path: Path) -> Iterator[Lying]:
@@ -137,8 +186,8 @@ def _dead_holds(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
 
 
 def _remove_idle_locks(store: Store) -> None:
-    """Locks of trainings that are over."""
-    for file in store.root.glob("?*.lock"):
+    """Locks of trainings and installations that are over."""
+    for file in (*store.root.glob("?*.lock"), *(store.root / ENVIRONMENTS).glob("*.lock")):
         with suppress(Timeout, OSError), FileLock(file, thread_local=False).acquire(blocking=False):
             file.unlink()
 

@@ -25,11 +25,15 @@ def ab(
     time_all: Annotated[
         bool, typer.Option("--time-all", help="time every cell, not only those that the pull-request gate times")
     ] = False,
+    cache_size: Annotated[
+        float, typer.Option(help="GB that stored cells and environments may take together; 0: any")
+    ] = _DEFAULTS.cache_size,
 ) -> None:
     """Build every cell with two sets of packages from the same weights, and compare: what would an upgrade do.
 
-    Makes two throw-away environments with uv (kept, by what they resolved to). Anything not listed goes to both runs:
-    -m, --models, --variants, --seeds, --workers, ... A nightly replaces the release that it stands for, tf-keras too.
+    Makes two throw-away environments with uv (kept by what they resolved to, as long as --cache-size has room).
+    Anything not listed goes to both runs: -m, --models, --variants, --seeds, --workers, ... A nightly replaces the
+    release that it stands for, tf-keras too.
 
     Exit status: 0 nothing is worse, 1 something is, 3 nothing could be compared, 4 bad input.
 
@@ -42,7 +46,8 @@ def ab(
     if not 0 <= latency_budget < float("inf"):
         raise BadInput(f"--latency-budget: expected a number of at least 0, found {latency_budget}")
     sides = (side("--old", old, override), side("--new", new, override))
-    asked = Asked(*sides, tuple(context.args), model_dir, report_dir, latency_budget, time_all)
+    arguments = (*context.args, f"--cache-size={cache_size}")
+    asked = Asked(*sides, arguments, model_dir, report_dir, latency_budget, time_all, cache_size)
     found = check(asked, lambda line: typer.echo(line, err=True))
     typer.echo(render(found), nl=False)
     typer.echo(f"report: {found.folder}", err=True)

@@ -14,7 +14,7 @@ _DEFAULTS = RunOptions()
 
 @app.command()
 def ls(cell: Annotated[str, typer.Argument(help="part of a cell's id; everything where not given")] = "") -> None:
-    """List what is in the store: kind, cell, size, age and last use.
+    """List what is in the store: kind, cell, size, age and last use; and what environments of quantbench ab take.
 
     Example: quantbench cache ls seed_cnn/ptq
     """
@@ -55,19 +55,23 @@ def why(
 @app.command()
 def gc(
     cache_size: Annotated[
-        float, typer.Option(help="GB that the entries may take together; 0: any")
+        float, typer.Option(help="GB that cells and environments may take together; 0: any")
     ] = _DEFAULTS.cache_size,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be removed")] = False,
 ) -> None:
     """Remove what killed runs left, and the entries used least recently until the rest fits.
 
-    What a run that is not finished has used stays.
+    Environments of quantbench ab get the room that entries leave; those used least recently go too. What a run that is
+    not finished has used stays.
 
     Example: quantbench cache gc --cache-size 1 --dry-run
     """
-    from bench.clearing import GB, clear
+    from bench.clearing import GB, clear_all
     from bench.options import check_cache_size
     from bench.store import Store, default_root
 
     check_cache_size(cache_size)
-    typer.echo(str(clear(Store(default_root()), cache_size * GB, dry_run)))
+    cells, environments = clear_all(Store(default_root()), cache_size * GB, dry_run)
+    typer.echo(str(cells))
+    if environments or environments.left:
+        typer.echo(str(environments))

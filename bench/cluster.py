@@ -7,6 +7,7 @@ import logging
 import platform
 import uuid
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -70,7 +71,7 @@ class Cluster:
         from bench import cluster_worker
 
         given: list[Any] = []
-        contents: list[Any] = []
+        wanted: list[tuple[Path, str]] = []
         for argument in arguments:
             if isinstance(argument, Path):
                 files = {argument.name: (argument, file_sha256(argument))}
@@ -81,18 +82,34 @@ class Cluster:
             else:
                 files = {}
                 given.append(argument)
-            contents += [self.carried(path, sha256) for path, sha256 in files.values()]
+            wanted += files.values()
         key = f"quantbench-latency-{uuid.uuid4().hex}"
-        future = self.client.submit(
-            cluster_worker.call, function, given, *contents, key=key, resources=RESOURCE, retries=0, pure=False
-        )
         try:
+            contents = [self.carried(path, sha256) for path, sha256 in wanted]
+            future = self.client.submit(
+                cluster_worker.call, function, given, *contents, key=key, resources=RESOURCE, retries=0, pure=False
+            )
             return future.result(timeout=TIMING_SECONDS)
         except (LatencyFailed, MemoryFailed):
             raise
         except Exception as error:  # a lost worker, a lost scheduler, or none that offers it any more
+            if self.is_lost or isinstance(error, CancelledError):  # we cancel nothing, so Dask did
+                raise LatencyFailed(self.lost) from None
             words = " ".join(str(error).split())[:300]
             raise LatencyFailed(f"the cluster did not time it ({type(error).__name__}: {words})") from error
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the scheduler is gone, or the connection to it."""
+        return bool(self.client.status != "running")
+
+    @property
+    def lost(self) -> str:
+        """What to tell, and to do, where it is."""
+        return (
+            f"the scheduler at {self.address} was lost; start it and its workers again and run again: finished cells "
+            "are taken from the store"
+        )
 
     def check_times(self) -> None:
         """Raises BadInput where no worker is there to time cells."""
@@ -143,7 +160,8 @@ def connect(address: str, seconds: float = CONNECT_SECONDS) -> Cluster:
     except ImportError:
         raise BadInput(f"--cluster: needs the package distributed: {INSTALL}") from None
     # What goes wrong is told in one sentence of ours; and files as tasks are meant, see `cluster_worker.carry`.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):  # the second has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "100GiB"})
     try:
         client = distributed.Client(address, timeout=seconds, set_as_default=False)

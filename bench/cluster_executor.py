@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,12 @@ from bench.work import Outcome, Task, failure
 NO_WORKER_SECONDS = 60
 _TICK_SECONDS = 0.1
 _LOOK_SECONDS = 5.0
+_FETCH_SECONDS = 600
+_END_SECONDS = 10
+
+
+class _SchedulerLost(Exception):
+    """The scheduler is gone, or the connection to it, and all that was sent to it."""
 
 
 @dataclass
@@ -56,7 +62,8 @@ class ClusterExecutor:
         self._look_again = 0.0
         self._alone_since: float | None = None
         self._over = threading.Event()
-        self._client.subscribe_topic(self._run, self._begun)
+        with suppress(Exception):  # a scheduler that is lost already is told by the collector
+            self._client.subscribe_topic(self._run, self._begun)
         self._collector = threading.Thread(target=self._collect, daemon=True)
         self._collector.start()
 
@@ -106,8 +113,11 @@ class ClusterExecutor:
 
         self._over.set()
         self._collector.join()
+        if self._cluster.is_lost:  # its workers end by themselves
+            return
         with suppress(Exception):  # the same
-            self._client.run(cluster_worker.end, self._run, on_error="ignore")
+            client = self._client  # as its `run` does, but for a bounded time
+            client.sync(client._run, cluster_worker.end, self._run, on_error="ignore", callback_timeout=_END_SECONDS)
 
     # ------------------------------------------------------------ what comes back
 
@@ -126,18 +136,30 @@ class ClusterExecutor:
         """One thread sends cells, and takes in whatever is done, one after the other."""
         while not self._over.wait(_TICK_SECONDS):
             try:
+                self._check()
                 self._send()
+                self._take_in()
+                self._look_for_workers()
             except Exception as error:  # the scheduler is gone, or a model's files are
-                self._give_up(f"nothing can be sent to {self._cluster.address} ({type(error).__name__}: {error})")
-            for key, one in list(self._open.items()):
-                if one.inner is None or one.inner.status == "pending":
-                    continue
-                outcome = self._outcome(one)
-                if self._over.is_set():
-                    return
-                del self._open[key]
-                one.future.set_result(outcome)
-            self._look_for_workers()
+                lost = self._cluster.is_lost or isinstance(error, _SchedulerLost)
+                words = f"nothing can be sent to {self._cluster.address} ({type(error).__name__}: {error})"
+                self._give_up(self._cluster.lost if lost else words)
+
+    def _check(self) -> None:
+        """Raises _SchedulerLost also where Dask has found a scheduler again: that one knows nothing of our cells."""
+        sent = (one.inner for one in self._open.values() if one.inner is not None)
+        if self._cluster.is_lost or any(inner.status == "cancelled" for inner in sent):
+            raise _SchedulerLost
+
+    def _take_in(self) -> None:
+        for key, one in list(self._open.items()):
+            if one.inner is None or one.inner.status in ("pending", "lost", "cancelled"):
+                continue  # lost: the worker that had it was, and Dask computes it again
+            outcome = self._outcome(one)
+            if self._over.is_set():
+                return
+            del self._open[key]
+            one.future.set_result(outcome)
 
     def _give_up(self, reason: str) -> None:
         for key, one in list(self._open.items()):
@@ -147,20 +169,17 @@ class ClusterExecutor:
     def _outcome(self, one: _Open) -> Outcome:
         task = one.task
         try:
-            if one.inner.status == "finished":
-                outcome = self._kept(one.inner.result(), task)
-                return replace(
-                    outcome, retried=outcome.retried + tuple(f"{_lost(at)}; begun again" for at in one.at[:-1])
-                )
             if one.inner.status == "error":
                 error = one.inner.exception()
                 if type(error).__name__ == "KilledWorker":
                     reason = f"the cluster lost every worker that computed it: {', '.join(one.at)}"
                     return Outcome(task.seed, failure=failure("crash", reason, task.log))
                 raise error
-            reason = f"the scheduler at {self._cluster.address} was lost, and this cell with it"
-            return Outcome(task.seed, failure=failure("error", reason, task.log))
+            outcome = self._kept(one.inner.result(timeout=_FETCH_SECONDS), task)
+            return replace(outcome, retried=outcome.retried + tuple(f"{_lost(at)}; begun again" for at in one.at[:-1]))
         except Exception as error:  # whatever it is, it is this cell's, and the others still come in
+            if self._cluster.is_lost or isinstance(error, CancelledError):
+                raise _SchedulerLost from None
             words = " ".join(str(error).split())[:500]
             return Outcome(task.seed, failure=failure("error", f"{type(error).__name__}: {words}", task.log))
 
@@ -183,8 +202,11 @@ class ClusterExecutor:
             return
         self._look_again = now + _LOOK_SECONDS
         try:
-            found = sum(self._client.nthreads().values())
-        except (OSError, TimeoutError):  # the scheduler is gone, which each cell's own state tells
+            found = sum(self._client.nthreads(callback_timeout=NO_WORKER_SECONDS).values())
+        except TimeoutError:  # it hangs, or the network does
+            self._cluster.close()
+            raise _SchedulerLost from None
+        except OSError:  # the connection was just lost, or another one could not be made
             return
         self.workers = found or self.workers
         if found:

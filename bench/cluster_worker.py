@@ -16,20 +16,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from distributed import get_worker
+from distributed import Status, get_worker
 
 from bench import environment, work
 from bench.datasets import file_sha256
 from bench.executor import LocalExecutor, again
 from bench.options import PACKAGE
 from bench.records import Environment
-from bench.store import Store, default_root, digest
+from bench.store import Store, default_root, digest, temporary_files_in
 from bench.work import Outcome, Task, failure
 
 # What has to be the same on both sides, for a result to be the same.
 PACKAGES = (*(name for name in environment.PACKAGES if not name.startswith("pytest")), "distributed")
 _TICK_SECONDS = 0.2
 _MOST_LOG = 1_000_000
+_ENDING = (Status.closing, Status.closed)
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def compute(job: Job, timeout: float, *contents: bytes) -> Reply:
     model_file = _unpacked(folder / "files", job.files, contents)
     store = Store(_own_store(folder, job.run) if job.fresh else default_root().absolute())
     task = replace(job.task, model_file=model_file, store=store.root, log=log)
-    outcome = _result(job, task, timeout, worker.state.nthreads)
+    outcome = _result(job, task, timeout, worker)
     entries = [_packed(store, key) for key in outcome.entries]
     if outcome.artifact is not None:
         outcome = replace(outcome, artifact=outcome.artifact.relative_to(store.root))
@@ -210,17 +211,20 @@ def _packed(store: Store, key: str) -> Entry:
 
 def call(function: Callable[..., Any], arguments: Sequence[Any], *contents: bytes) -> Any:
     """Call a measuring function here; :class:`Files` among its arguments become a path, or the model they declare."""
-    root, rest = Path(get_worker().local_directory) / "quantbench" / "files", list(contents)
+    folder, rest = Path(get_worker().local_directory) / "quantbench", list(contents)
+    aside = folder / "temporary"  # Dask removes what a killed worker leaves in its own folder
+    aside.mkdir(parents=True, exist_ok=True)
     given = []
     for argument in arguments:
         if isinstance(argument, Files):
             own, rest = rest[: len(argument.sha256)], rest[len(argument.sha256) :]
-            path = _unpacked(root, argument, own)
+            path = _unpacked(folder / "files", argument, own)
             task = Task(path, argument.model, "", 0, None, Path(), Path())
             given.append(work.model_of(task) if argument.model else path)
         else:
             given.append(argument)
-    return function(*given)
+    with temporary_files_in(aside):
+        return function(*given)
 
 
 # ---------------------------------------------------------------- the processes of a run
@@ -231,14 +235,15 @@ _UNDER_WAY: dict[str, int] = {}
 
 
 class GivenUp(Exception):
-    """The client has stopped its run."""
+    """The client has stopped its run, or this worker is to end, as it does where its scheduler is lost."""
 
 
-def _result(job: Job, task: Task, timeout: float, places: int) -> Outcome:
+def _result(job: Job, task: Task, timeout: float, worker: Any) -> Outcome:
     with _LOCK:
         for run in [run for run in _EXECUTORS if run != job.run and not _UNDER_WAY[run]]:
             _stop(run)  # of a client that went without a word
         if job.run not in _EXECUTORS:
+            places = worker.state.nthreads
             _EXECUTORS[job.run] = LocalExecutor(places, task.log.parent / "workers", compute_and_list)
             _UNDER_WAY[job.run] = 0
         executor = _EXECUTORS[job.run]
@@ -247,6 +252,8 @@ def _result(job: Job, task: Task, timeout: float, places: int) -> Outcome:
         future: Future[Outcome] = executor.submit(task, timeout)
         while not future.done():
             wait([future], timeout=_TICK_SECONDS)
+            if worker.status in _ENDING:
+                end(job.run, worker)
             if _EXECUTORS.get(job.run) is not executor and not future.done():
                 raise GivenUp(job.run)
         return future.result()

@@ -1,20 +1,26 @@
 """What lies in a store, and why a cell does not: which ingredient is another than in the nearest entry of the cell."""
 
+import ast
+import inspect
 import json
 import re
+import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from tabulate import tabulate
 
-from bench import build
-from bench.clearing import Lying, entries, show_size
-from bench.measure import accuracy, memory, structure
+from bench import build, devices
+from bench.clearing import Lying, entries, environments, show_size
+from bench.environment import package_version
+from bench.fingerprint import source_fingerprint
+from bench.measure import accuracy, gpu, memory, structure
 from bench.reference import ReferenceModel
 from bench.store import INDEX, Store, digest, read_index
-from bench.variants import FLOAT_CONTROL, Variant
+from bench.variants import FLOAT_CONTROL, VARIANTS, Variant
 
 DAMAGED = "damaged"
 _NONE = object()
@@ -76,7 +82,9 @@ def listing(store: Store, cell: str = "") -> str:
     total = show_size(sum(entry.lying.size for _, entry in shown))
     table = tabulate(rows, headers=["kind", "cell", "size", "made", "last used"], tablefmt="simple") + "\n\n"
     summary = f"{len(shown)} entries, {total} in {store.root}"
-    return (table if rows else "") + summary + (f": {', '.join(parts)}" if parts else "")
+    installed = [] if cell else [one.size for one in environments(store)]
+    more = f"\n{len(installed)} environments of quantbench ab, {show_size(sum(installed))}" if installed else ""
+    return (table if rows else "") + summary + (f": {', '.join(parts)}" if parts else "") + more
 
 
 def _cells_of_artifacts(found: list[Stored]) -> dict[str, list[str]]:
@@ -124,6 +132,8 @@ def why(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | No
     found = stored(store)
     made_of = build.ingredients(model, variant, seed, train_seed)
     lines = _told("artifact", made_of, store, _of_cell(found, made_of))
+    for what, one in trainings(variant, made_of, seed).items():
+        lines += _told(what, one, store, _of_training(found, one))
     if not store.has(digest(made_of)):
         return [*lines, "what is measured of it: known once the artifact is there"]
     if variant.name == FLOAT_CONTROL and accuracy.has_own(model, train_seed):
@@ -136,7 +146,63 @@ def why(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | No
     parts |= {"memory": memory.recipe(sha256, model)} if seed == 0 else {}
     for what, one in parts.items():
         lines += _told(what, one, store, _of(found, one, "artifact"))
-    return lines
+    return lines + _on_gpu(model, train_seed, sha256, store, found)
+
+
+def trainings(variant: Variant, made_of: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:
+    """What a variant's artifact starts from and is kept by itself: its name -> its ingredients.
+
+    Args:
+        made_of: ingredients of the artifact.
+    """
+    start = made_of["float model"]
+    found = {"float weights": {"what": "float weights", **start}} if "trained with seed" in start else {}
+    common = {name: value for name, value in made_of.items() if not name.startswith("variant")}
+    for make in stages(variant.make):
+        found[f"stage {make.__qualname__.partition('.')[0]}"] = common | {
+            "what": "stage",
+            "stage": make.__name__,
+            "stage code": source_fingerprint(make),
+            "packages": {name: package_version(name) for name in build.STAGE_PACKAGES},
+            "seed": seed,
+        }
+    return found
+
+
+def stages(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """What a function hands to ``stage`` of its workbench, as its source says, and what that hands on; the first first.
+
+    So nothing has to be trained, nor TensorFlow imported, to know it.
+    """
+    try:
+        source = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        known = inspect.getclosurevars(function)
+    except (OSError, SyntaxError, TypeError):  # of a kind that somebody else has declared
+        return
+    for node in ast.walk(source):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "stage":
+            with suppress(NameError):  # a local name
+                make = eval(ast.unparse(node.args[0]), {**known.globals, **known.nonlocals})
+                yield from stages(make)
+                yield make
+
+
+def _on_gpu(model: ReferenceModel, train_seed: int | None, sha256: str, store: Store, found: list[Stored]) -> list[str]:
+    """The same of what the artifact answers on the GPU, where the store has anything of a GPU."""
+    measured = [one for one in found if one.what == "gpu"]
+    if not measured:
+        return []
+    here = devices.find()
+    if here.first is None:
+        return [f"gpu: not measured here: {here.reason}"]
+    control = store.path(digest(build.ingredients(model, VARIANTS[FLOAT_CONTROL], 0, train_seed)))
+    try:
+        of_control = read_index(control)["files"][build.ARTIFACT]
+    except (OSError, ValueError, KeyError):
+        return ["gpu: known once the artifact of the float control is there"]
+    both = gpu.Artifact(control, sha256), gpu.Artifact(control, of_control)
+    recipe = gpu._ingredients(*both, model, here.first)
+    return _told("gpu", recipe, store, _of(measured, recipe, "artifact"))
 
 
 def _of(found: list[Stored], recipe: Mapping[str, Any], same: str) -> list[Stored]:
@@ -146,6 +212,16 @@ def _of(found: list[Stored], recipe: Mapping[str, Any], same: str) -> list[Store
 def _of_cell(found: list[Stored], recipe: Mapping[str, Any]) -> list[Stored]:
     same = _of(found, recipe, "variant")
     return [one for one in same if _cell(one.ingredients).split("/")[0] == recipe["float model"]["model"]]
+
+
+def _of_training(found: list[Stored], recipe: Mapping[str, Any]) -> list[Stored]:
+    return [one for one in found if _training(one.ingredients) == _training(recipe)]
+
+
+def _training(told: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What makes a training another one: such as a number of centroids, which its function has captured."""
+    captured = {name: value for name, value in told.get("stage code", {}).items() if ": " in name}
+    return told.get("what"), _cell(told).partition("/")[0], told.get("stage"), captured
 
 
 def _told(what: str, recipe: Mapping[str, Any], store: Store, others: list[Stored]) -> list[str]:

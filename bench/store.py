@@ -14,8 +14,8 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -27,6 +27,7 @@ from filelock import BaseFileLock, FileLock
 INDEX = "entry.json"
 UNFINISHED, DISCARDED = ".new-", ".old-"  # prefixes of folders that are no entries
 HELD = ".held"
+ENVIRONMENTS, INSTALLED = "environments", "requirements.txt"  # what `ab` installs, and the file of one that is whole
 _JOURNAL = "damaged.log"
 _LARGEST_INDEX = 2**24
 
@@ -60,6 +61,16 @@ class Hold:
         with suppress(OSError):
             self.folder.with_suffix(".lock").unlink()
         self.lock.release()
+
+
+@contextmanager
+def temporary_files_in(folder: Path) -> Iterator[None]:
+    """Whatever this process makes by :mod:`tempfile` meanwhile lies there."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder.absolute())
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 _HOLDS: dict[Path, Hold] = {}
@@ -177,6 +188,10 @@ class Store:
             if folder.with_suffix(".lock").exists():  # nobody took it for that of a dead process in between
                 return hold
             hold.end()
+
+    def temporary_files(self) -> AbstractContextManager[None]:
+        """What is left of them when this process is killed goes when the store is next cleared."""
+        return temporary_files_in(self.hold().scratch)
 
     def release(self) -> None:
         """End this process's hold, and remove its scratch folder."""

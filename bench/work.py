@@ -1,11 +1,8 @@
 """Computing one cell with one seed, in a worker process: build, evaluate, weigh. Nothing here judges."""
 
 import re
-import tempfile
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,7 +116,7 @@ def compute(task: Task) -> Outcome:
     """Build and evaluate; what goes wrong with this cell comes back as its failure, not as an exception."""
     start = time.perf_counter()
     store = Store(task.store)
-    with output_to(task.log), _temporary_files_in(store.hold().scratch):
+    with output_to(task.log), store.temporary_files():
         try:
             model = model_of(task)
             built = build.artifact(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
@@ -134,16 +131,6 @@ def compute(task: Task) -> Outcome:
         except (Exception, SystemExit) as error:  # sys.exit of somebody's code ends its cell, not the worker
             traceback.print_exc()
             return failed(task, error, time.perf_counter() - start)
-
-
-@contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """What is left of them when this process is killed goes when the store is next cleared."""
-    before, tempfile.tempdir = tempfile.tempdir, str(folder)
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
 
 
 def failed(task: Task, error: BaseException, seconds: float = 0.0) -> Outcome:

@@ -88,6 +88,7 @@ for _name, _make in {
     "planted_exit": _exit,
     "planted_leave": _leave,
     "planted_hang": _hang,
+    "planted_hang_too": _hang,
     "planted_killed": _killed,
     "planted_killed_once": _killed_once,
     "planted_memory_once": _out_of_memory_once,

@@ -1,7 +1,9 @@
 """Two sets of packages compared: environments, turns, which side did it, and the whole way."""
 
+import dataclasses
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from bench.ab.environments import Resolved, requirements, resolve, side
 from bench.ab.runs import Runner
 from bench.ab.turns import Contestant, take_turns
 from bench.ab.whole import Combination
+from bench.clearing import clear_environments
 from bench.compare import Outcome, Timed, compare
 from bench.errors import BadInput
 from bench.measure.child import HERE, Interpreter
@@ -124,6 +127,32 @@ def test_a_version_that_is_not_there_is_told_in_the_resolvers_words(monkeypatch:
     monkeypatch.setattr(environments, "_own", list)
     with pytest.raises(BadInput, match=r"uv says:\n(.|\n)*tabulate"):
         resolve(side("--old", ["tabulate==0.0.0.1"]))
+
+
+def test_what_is_used_is_held_and_kept_within_bounds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("QUANTBENCH_CACHE", str(tmp_path / "own"))
+    both = (side("--old", ["tabulate==1"]), side("--new", ["tabulate==2"]))
+
+    def pretend(arguments: list[str], *_: str) -> str:
+        if arguments[0] == "venv":
+            Path(arguments[-1]).mkdir()
+        return ""
+
+    def found(asked: whole.Asked, say: whole.Say) -> Any:
+        for one, pin in ((asked.old, "tabulate==1"), (asked.new, "tabulate==2")):
+            environments.install(Resolved(one, (pin,)))
+        assert len(clear_environments(Store(default_root()), 0).spared) == 2
+        assert Path(tempfile.mkdtemp()).is_relative_to(tmp_path / "own" / ".held")
+
+    monkeypatch.setattr(environments, "_uv", pretend)
+    monkeypatch.setattr(whole, "_found", found)
+    told: list[str] = []
+    asked = whole.Asked(*both, (), ROOT / "models", tmp_path, 0.3)
+    whole.check(asked, told.append)
+    assert (told, len(list((tmp_path / "own" / "environments").glob("*/requirements.txt")))) == ([], 2)
+    whole.check(dataclasses.replace(asked, cache_size=1e-9), told.append)
+    assert "2 environments of ab (" in told[0]
+    assert list((tmp_path / "own" / ".held").iterdir()) == []
 
 
 # ---------------------------------------------------------------- turns

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Quantbench
+from conftest import ROOT, Quantbench, command, surroundings
 
-from bench.clearing import GB, clear
-from bench.store import Store, digest
+from bench.clearing import GB, clear, clear_all, clear_environments
+from bench.store import ENVIRONMENTS, INSTALLED, Store, digest
 
 HOUR = 3600
 
@@ -92,6 +93,31 @@ def test_leftovers_of_a_killed_run_go_and_those_of_a_living_one_stay(tmp_path: P
     assert there(store, "a") == [True]
 
 
+@pytest.mark.slow
+def test_a_run_that_is_killed_while_it_times_leaves_nothing_for_ever(
+    quantbench: Quantbench, store: Path, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    timed = ["--models", "seed_cnn", "--variants", "float32", "-k", "latency", "--latency-budget", "60"]
+    run = subprocess.Popen(
+        command("run", *timed, "--report-dir", str(tmp_path / "reports")),
+        cwd=ROOT,
+        env=surroundings(QUANTBENCH_CACHE=str(store), TMPDIR=str(temporary)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (begun := list(store.glob(".held/*/scratch/*/inputs.npz"))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    run.kill()
+    run.wait()
+    assert begun
+    assert list(temporary.iterdir()) == []
+    assert "leftover" in quantbench("cache", "gc").output
+    assert list((store / ".held").iterdir()) == []
+
+
 def test_a_process_that_ends_leaves_no_hold(tmp_path: Path) -> None:
     with in_another_process(tmp_path, "store.hold()") as other:
         assert len(list((tmp_path / ".held").iterdir())) == 2
@@ -112,6 +138,50 @@ def test_an_entry_used_while_others_are_cleared_away_stays(tmp_path: Path, monke
     assert there(store, "a") == [True]
 
 
+# ---------------------------------------------------------------- environments of `ab`
+
+
+def installed(store: Store, ages: dict[str, int]) -> list[Path]:
+    """Environments of 1,000 bytes, used so many seconds ago."""
+    folders = [store.root / ENVIRONMENTS / name for name in ages]
+    now = store.root.stat().st_mtime
+    for folder, age in zip(folders, ages.values(), strict=True):
+        (folder / "lib").mkdir(parents=True)
+        (folder / "lib" / "x").write_bytes(bytes(990))
+        (folder / INSTALLED).write_text("0123456789")
+        os.utime(folder, (now - age, now - age))
+    return folders
+
+
+def test_environments_get_what_the_entries_leave(tmp_path: Path) -> None:
+    store = filled(tmp_path, {"a": 5 * HOUR})
+    folders = installed(store, {"new": HOUR, "old": 2 * HOUR, "older": 3 * HOUR})
+    limit = one_entry(store) + 2500
+    cells, told = clear_all(store, limit, dry_run=True)
+    assert (bool(cells), len(told.entries), all(folder.exists() for folder in folders)) == (False, 1, True)
+    cells, told = clear_all(store, limit)
+    assert [folder.exists() for folder in folders] == [True, True, False]
+    assert str(told) == ("1 environment of ab (1.0 kB) used least recently removed; 2 environments of ab (2.0 kB) left")
+    assert not any(clear_all(store, 0))
+    cells, told = clear_all(store, one_entry(store) - 1)
+    assert there(store, "a") == [False]
+    assert (len(cells.entries), len(told.entries), list((tmp_path / ENVIRONMENTS).iterdir())) == (1, 1, folders[:1])
+
+
+def test_an_environment_that_is_used_stays_and_one_that_is_half_made_goes_when_its_maker_died(tmp_path: Path) -> None:
+    store = filled(tmp_path, {})
+    used, other, half = installed(store, {"used": HOUR, "other": 0, "half": HOUR})
+    code = f"store.hold(); os.utime({str(used)!r}); (Path({str(half)!r}) / 'requirements.txt').unlink()"
+    os.utime(other, (0, 0))
+    with in_another_process(tmp_path, code) as process:
+        told = clear_environments(store, 0)
+        assert [folder.exists() for folder in (used, other, half)] == [True, False, True]
+        assert (len(told.spared), told.leftovers) == (2, [])
+        process.kill()
+    assert len(clear_environments(store, 10**6).leftovers) == 1
+    assert [folder.exists() for folder in (used, half)] == [True, False]
+
+
 def test_the_commands(quantbench: Quantbench, tmp_path: Path) -> None:
     here = {"QUANTBENCH_CACHE": str(tmp_path / "own")}
     assert "0 entries, 0 bytes" in quantbench("cache", "ls", **here).output
@@ -120,5 +190,10 @@ def test_the_commands(quantbench: Quantbench, tmp_path: Path) -> None:
     assert "nothing would be removed" in quantbench("cache", "gc", "--dry-run", **here).output
     done = quantbench("cache", "gc", "--cache-size", str(2000 / GB), **here)
     assert "1 entry (1.2 kB) used least recently removed" in done.output
+    installed(Store(tmp_path / "own"), {"one": HOUR, "two": 2 * HOUR})
+    assert "2 environments of quantbench ab, 2.0 kB" in quantbench("cache", "ls", **here).output
+    done = quantbench("cache", "gc", "--cache-size", str(2500 / GB), **here)
+    assert "nothing removed; 1 entry" in done.output
+    assert "1 environment of ab (1.0 kB) used least recently removed; 1 environment" in done.output
     wrong = quantbench("cache", "gc", "--cache-size", "-1", **here)
     assert (wrong.status, "--cache-size: expected GB" in wrong.output) == (4, True)

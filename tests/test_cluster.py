@@ -5,14 +5,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from conftest import ROOT, THREE_VARIANTS, Quantbench, command, surroundings
 from dask_processes import DaskProcesses, cells_under_way
 from test_isolation import planted_models
+
+from bench.records import Report, read_record
 
 VARIANTS = f"{THREE_VARIANTS},ptq_dynamic_wi8_afp32,aeq_dynamic_wi8_afp32"
 SELECTION = ["--models", "seed_cnn", "--no-latency"]
@@ -139,6 +142,99 @@ def test_an_interrupted_run_leaves_no_cell_behind_on_the_workers(dask: DaskProce
     while any(cells_under_way(worker) for worker in workers) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not any(cells_under_way(worker) for worker in workers)
+
+
+LOST = "was lost; start it and its workers again and run again: finished cells are taken from the store"
+
+
+def broken_run(*arguments: str, after: str, by: Callable[[], None], store: Path) -> tuple[int, str, float]:
+    """A run that is broken after a line with these words: its status, its output, and the seconds that it took then."""
+    with subprocess.Popen(
+        command("run", *arguments),
+        cwd=ROOT,
+        env=surroundings(QUANTBENCH_CACHE=str(store)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        since = 0.0
+        for line in process.stdout:
+            lines.append(line)
+            if not since and after in line:
+                by()
+                since = time.monotonic()
+        process.wait(timeout=60)
+    return process.returncode, "".join(lines), time.monotonic() - since
+
+
+def all_ended(processes: list[psutil.Process], seconds: float) -> bool:
+    """Whether these are gone by themselves within so many seconds."""
+    return not psutil.wait_procs(processes, timeout=seconds)[1]
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_ends_the_run_with_what_is_finished(quantbench: Quantbench, tmp_path: Path) -> None:
+    models, reports, store = planted_models(tmp_path / "models"), tmp_path / "reports", tmp_path / "clients"
+    finished, unfinished = "float32,ptq_float16", "planted_hang,planted_hang_too,planted_killed"
+    options = [*SELECTION, "--model-dir", str(models), "--report-dir", str(reports)]
+    dask = DaskProcesses(tmp_path)
+    involved: list[psutil.Process] = []
+
+    def die() -> None:
+        time.sleep(2)  # so that both workers are at what hangs
+        for worker in dask.processes[1:]:
+            involved.extend([psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)])
+        dask.processes[0].kill()
+
+    try:
+        dask.worker()
+        dask.worker()
+        dask.wait_for(2)
+        variants = ["--variants", f"{finished},{unfinished}", "--cluster", dask.address]
+        status, output, seconds = broken_run(*options, *variants, after="[2/5]", by=die, store=store)
+        assert (status, "Traceback" in output) == (3, False), output
+        assert seconds < 30
+        assert len(involved) >= 4
+        assert all_ended(involved, 30)
+    finally:
+        dask.stop()
+    found = read_record(reports / "latest" / "report.json", Report, "report")
+    assert (found.state, found.exit_status) == ("complete", 3)
+    cells = {cell.variant: cell for cell in found.cells}
+    assert all(cells[name].failure is None and cells[name].verdicts for name in finished.split(","))
+    told = {cells[name].failure.reason for name in unfinished.split(",")}  # type: ignore[union-attr]
+    assert told == {f"the scheduler at {dask.address} {LOST}"}
+    again = quantbench("run", *options, "--variants", finished, QUANTBENCH_CACHE=str(store))
+    assert all(cell["cached"] for cell in again.report()["cells"])
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_while_a_cell_is_timed_costs_the_timing_alone(tmp_path: Path) -> None:
+    reports = tmp_path / "reports"
+    options = ["--models", "seed_cnn", "--variants", "float32,ptq_float16", "-k", "latency", "--latency-budget", "20"]
+    dask = DaskProcesses(tmp_path)
+
+    def die() -> None:
+        time.sleep(2)  # so that the first one is being timed
+        dask.processes[0].kill()
+
+    try:
+        worker = dask.worker("--resources", "latency=1")
+        dask.wait_for(1)
+        options += ["--report-dir", str(reports), "--cluster", dask.address]
+        status, output, seconds = broken_run(*options, after="[2/2]", by=die, store=tmp_path / "clients")
+        assert (status, "Traceback" in output) == (3, False), output
+        assert seconds < 30
+        assert all_ended([psutil.Process(worker.pid)] if psutil.pid_exists(worker.pid) else [], 40)
+    finally:
+        dask.stop()
+    found = read_record(reports / "latest" / "report.json", Report, "report")
+    assert found.state == "complete"
+    for cell in found.cells:
+        assert cell.failure is None
+        assert f"the scheduler at {dask.address} {LOST}" in cell.judgements[0].message
 
 
 def test_a_scheduler_that_does_not_answer_is_told_in_a_sentence(quantbench: Quantbench) -> None:

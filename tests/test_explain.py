@@ -1,10 +1,15 @@
 """`quantbench cache why`: which ingredient is another than it was."""
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
+import pytest
 from conftest import ROOT, Quantbench
 
-from bench import build, explain
+from bench import build, devices, explain
+from bench.measure import gpu
+from bench.records import Device
 from bench.reference import load_models
 from bench.store import Store, digest
 from bench.variants import VARIANTS
@@ -85,3 +90,82 @@ def test_the_nearest_entry_is_the_one_that_differs_least(tmp_path: Path) -> None
     assert told[0] == "artifact: not in the store; what is another than in the nearest entry of 2:"
     assert told[1] == f"  tensorflow 2.0.0 before, {recipe['packages']['tensorflow']} now"
     assert "known once the artifact is there" in told[2]
+
+
+@pytest.mark.parametrize("train_seed", [None, 0])
+def test_what_is_told_of_a_training_is_what_it_is_kept_under(
+    train_seed: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, kept = load_models(ROOT / "models")["seed_cnn"], list[dict[str, Any]]()
+
+    def note(_: Store, recipe: dict[str, Any], __: object) -> None:
+        kept.append(recipe)
+        raise InterruptedError
+
+    monkeypatch.setattr(build, "_shared_weights", note)
+    named = set()
+    for variant in (one for one in VARIANTS.values() if one.trained):
+        told = explain.trainings(variant, build.ingredients(model, variant, 1, train_seed), 1)
+        assert ("float weights" in told) == (train_seed is not None)
+        named |= set(told) - {"float weights"}
+        for make in explain.stages(variant.make):
+            with pytest.raises(InterruptedError):
+                build.StoreWorkbench(model, 1, train_seed, Store(tmp_path)).stage(make)
+            assert kept[-1] in told.values()
+        if train_seed is not None:
+            with pytest.raises(InterruptedError):
+                build._trained_weights(model, train_seed, Store(tmp_path))
+            assert kept[-1] == told["float weights"]
+    trainings = ("finetuned", "finetuned_twice", "finetuned_thrice", "pruned", "clustered", "pruned_clustered")
+    assert named == {f"stage {name}" for name in trainings}
+
+
+def test_a_stage_is_held_against_one_of_its_own_kind(tmp_path: Path) -> None:
+    store, models = Store(tmp_path), load_models(ROOT / "models")
+
+    def stage_of(model: str, variant: str) -> dict[str, Any]:
+        made_of = build.ingredients(models[model], VARIANTS[variant], 0, None)
+        return explain.trainings(VARIANTS[variant], made_of, 0)["stage clustered"]
+
+    wanted = stage_of("seed_cnn", "clustered32_float32")
+    old = wanted | {"packages": wanted["packages"] | {"tensorflow": "2.0.0", "tf-keras": "2.0.0"}}
+    for other in (stage_of("seed_cnn", "clustered16_float32"), stage_of("lstm", "clustered32_float32"), old):
+        store.put(digest(other), {"x": b""}, other)
+    told = explain.why(models["seed_cnn"], VARIANTS["clustered32_static_wi8_ai8"], 0, None, store)
+    assert told[1] == "stage clustered: not in the store; what is another than in the nearest entry of 1:"
+    assert told[2] == f"  tensorflow 2.0.0 before, {wanted['packages']['tensorflow']} now"
+    store.put(digest(wanted), {"x": b""}, wanted)
+    told = explain.why(models["seed_cnn"], VARIANTS["clustered32_static_wi8_ai8"], 0, None, store)
+    assert told[1].startswith("stage clustered: in the store, ")
+
+
+def test_what_was_measured_on_a_gpu_is_told_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, model = Store(tmp_path), load_models(ROOT / "models")["seed_cnn"]
+    device = Device(name="A GPU", kind="discrete", driver="d 1")
+    monkeypatch.delenv(devices.CHOICE, raising=False)
+
+    def gpu_lines(found: devices.Found) -> list[str]:
+        monkeypatch.setattr(devices, "find", lambda: found)
+        told = explain.why(model, VARIANTS["ptq_float16"], 0, None, store)
+        return told[next((i for i, line in enumerate(told) if line.startswith("gpu")), len(told)) :]
+
+    made = build.ingredients(model, VARIANTS["ptq_float16"], 0, None)
+    artifact = gpu.Artifact(store.put(digest(made), {build.ARTIFACT: b"1"}, made), digest_of(b"1"))
+    assert gpu_lines(devices.Found([device])) == []
+    control = gpu.Artifact(artifact.path, digest_of(b"0"))
+    recipe = gpu._ingredients(artifact, control, model, device)
+    old = recipe | {"packages": {"ai-edge-litert": "1.0"}}
+    store.put(digest(old), {"x": b""}, old)
+    assert gpu_lines(devices.Found(reason="no driver")) == ["gpu: not measured here: no driver"]
+    assert "known once" in gpu_lines(devices.Found([device]))[0]
+    made = build.ingredients(model, VARIANTS["float32"], 0, None)
+    store.put(digest(made), {build.ARTIFACT: b"0"}, made)
+    told = gpu_lines(devices.Found([device]))
+    assert told[0] == "gpu: not in the store; what is another than in the nearest entry of 1:"
+    assert told[1] == f"  ai-edge-litert 1.0 before, {recipe['packages']['ai-edge-litert']} now"
+    store.put(digest(recipe), {"x": b""}, recipe)
+    assert gpu_lines(devices.Found([device]))[0].startswith("gpu: in the store, ")
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""Throw-away Python environments, made with uv: one a set of exact packages, kept until somebody removes them."""
+"""Throw-away Python environments, made with uv: one a set of exact packages, kept while the store has room for it."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from bench.environment import STAND_INS
 from bench.errors import BadInput
 from bench.options import PACKAGE
-from bench.store import default_root, digest
+from bench.store import ENVIRONMENTS, INSTALLED, Store, default_root, digest
 
 # A nightly installs the same modules as the release it stands for, so the release must not come along.
 STANDS_FOR = {stand_in: name for name, stand_ins in STAND_INS.items() for stand_in in stand_ins}
@@ -29,7 +29,6 @@ FOLLOWS = {"tf-keras": "tensorflow"}
 NIGHTLY_OF = {"tf-nightly": "tf-keras-nightly", "tf-nightly-cpu": "tf-keras-nightly"}
 # ai-edge-litert needs it; 1.3 declares Python below 3.11 alone, which pip honours and uv does not.
 CONSTRAINTS = ("backports-strenum<1.3",)
-_READY = "requirements.txt"
 _NEVER = "python_version < '3'"
 
 
@@ -159,25 +158,27 @@ def resolve(one: Side) -> Resolved:
 
 
 def install(found: Resolved) -> Path:
-    """The Python of an environment that holds exactly these packages; made only once.
+    """The Python of an environment that holds exactly these packages; made only once, and used while we hold the store.
 
     Raises:
         BadInput: something cannot be installed; in uv's own words.
     """
-    folder = default_root() / "environments" / found.key
+    store = Store(default_root().absolute())
+    folder = store.root / ENVIRONMENTS / found.key
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     python = folder / ("Scripts/python.exe" if platform.system() == "Windows" else "bin/python")
     with FileLock(f"{folder}.lock"):
-        if (folder / _READY).exists():
-            os.utime(folder)
-            return python
+        with store.changing():
+            if (folder / INSTALLED).exists():
+                os.utime(folder)
+                return python
         shutil.rmtree(folder, ignore_errors=True)
         what = f"{found.side.option} {' '.join(found.side.given)}: cannot be installed"
         _uv(["venv", "--python", sys.executable, str(folder)], str(folder.parent), what)
         pins = folder / "wanted.txt"
         pins.write_text("\n".join([*found.pins, ""]), encoding="utf-8")
         _uv(["pip", "install", "--python", str(python), "--no-deps", "-r", str(pins)], str(folder.parent), what)
-        pins.rename(folder / _READY)
+        pins.rename(folder / INSTALLED)
     return python
 
 

@@ -13,14 +13,17 @@ from bench.ab import cross, environments, runs
 from bench.ab.cross import Artifact, Crossed
 from bench.ab.runs import Runner
 from bench.ab.turns import Contestant, Turns, take_turns
+from bench.clearing import GB, clear_all
 from bench.compare import Comparison, Item, Outcome, Timed, compare
 from bench.errors import BadInput
 from bench.measure.child import ChildFailed, Interpreter
 from bench.measure.latency import LatencyFailed, save_inputs
+from bench.options import RunOptions, check_cache_size
 from bench.records import Report
 from bench.reference import ReferenceModel, load_models
 from bench.sides import read_sides, truths
 from bench.stats import trimmed_mean
+from bench.store import Store, default_root
 from bench.variants import VARIANTS
 
 RUNTIME = "ai-edge-litert"
@@ -35,6 +38,7 @@ class Asked:
         arguments: for both runs, such as ``-m`` or ``--models``.
         seconds: of timing a cell; 0 for none.
         time_all: time every cell, not only those that the pull-request gate times.
+        cache_size: GB that entries and environments may take together afterwards; 0: any.
     """
 
     old: environments.Side
@@ -44,6 +48,7 @@ class Asked:
     report_dir: Path
     seconds: float
     time_all: bool = False
+    cache_size: float = RunOptions().cache_size
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,20 @@ def check(asked: Asked, say: Say) -> Found:
     """
     # Found out before anything is installed.
     runs.check_arguments(asked.arguments)
+    check_cache_size(asked.cache_size)
+    store = Store(default_root())
+    try:
+        with store.temporary_files():  # and so it is held: nobody clears away what is used from now on
+            found = _found(asked, say)
+    finally:
+        store.release()
+    for cleared in clear_all(store, asked.cache_size * GB):
+        if cleared:
+            say(f"store {store.root}: {cleared}")
+    return found
+
+
+def _found(asked: Asked, say: Say) -> Found:
     models = load_models(asked.model_dir)
     resolved = [environments.resolve(side) for side in (asked.old, asked.new)]
     folder = _folder(asked.report_dir)

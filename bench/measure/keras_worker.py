@@ -69,6 +69,7 @@ def fake_quantized(model: ReferenceModel, variant: str) -> Any:
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """Seconds of a call: the lower quartile, as of LiteRT's blocks."""
+    tempfile.tempdir = str(Path(job["inputs"]).parent)  # it goes with them, also where this process is killed
     tf = training.tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
     device = tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name) if gpus else ""
