@@ -87,10 +87,10 @@ class Recording:
         return [self._cell(cell) for cell in self._running.plan.cells.values()]
 
     def _cell(self, cell: Planned) -> Cell:
+        finished = cell.finished  # first: what finishes meanwhile is whole in the next report
         outcomes = cell.so_far
         known = self._known.judgements.get(cell.id, {})
         judgements = [judgement for kind in Kind for judgement in known.get(kind, [])]
-        finished = cell.finished
         measurements = self._known.measurements(cell) if finished else {}
         baseline, on_gpu = self._running.baselines[cell.model.name], self._known.on_gpu.get(cell.id)
         return Cell(
