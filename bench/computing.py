@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from bench.errors import DiskFull
 from bench.executor import Executor
 from bench.options import RunOptions
 from bench.progress import Counts, Durations, Progress, seconds_left
-from bench.records import Kind
+from bench.records import Failure, Kind
 from bench.reference import ReferenceModel
 from bench.store import Store
 from bench.variants import FLOAT_CONTROL, VARIANTS, Variant
@@ -71,6 +71,11 @@ class Planned:
     def retried(self) -> list[str]:
         """Why it was computed again, one sentence each time; empty for nearly every cell."""
         return [reason for outcome in self.so_far for reason in outcome.retried]
+
+
+def failure_of(outcomes: Iterable[Outcome]) -> Failure | None:
+    """Why a cell has no result: what the first of its seeds that failed says."""
+    return next((outcome.failure for outcome in outcomes if outcome.failure), None)
 
 
 def _turn(variant: Variant) -> tuple[int, int]:
@@ -206,7 +211,7 @@ class Computing:
         full = False
         for cell in finished:
             outcomes = [future.result() for future in cell.futures]
-            failure = next((outcome.failure for outcome in outcomes if outcome.failure), None)
+            failure = failure_of(outcomes)
             failed = failure is not None and failure.what != "unsupported"
             full = full or any(outcome.disk_full for outcome in outcomes)
             self._failed += failed
@@ -250,7 +255,7 @@ def _told(cell: Planned, outcomes: list[Outcome]) -> str:
     """One line on a finished cell."""
     seconds = sum(outcome.seconds for outcome in outcomes)
     how = "from the store" if all(outcome.cached for outcome in outcomes) else f"{seconds:.1f} s"
-    failure = next((outcome.failure for outcome in outcomes if outcome.failure), None)
+    failure = failure_of(outcomes)
     ended = f" {failure.what}: {failure.reason[:120]}" if failure else ""
     again = "".join(f" after {reason}" for outcome in outcomes for reason in outcome.retried)
     return f"{cell.id} {how}{ended}{again}"

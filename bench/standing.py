@@ -2,10 +2,14 @@
 
 import datetime
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench import gate, overlays
-from bench.baselines import Baseline
+from bench.baselines import Baseline, json_path, load
+from bench.errors import BadInput
 from bench.records import Overlay
+from bench.reference import ReferenceModel
+from bench.variants import VARIANTS
 
 
 @dataclass
@@ -19,6 +23,22 @@ class Standing(Baseline):
 
     exceptions: dict[str, list[str]] = field(default_factory=dict)
     overlay: dict[str, str] = field(default_factory=dict)
+
+
+def load_current(folder: Path, model: ReferenceModel) -> Baseline:
+    """A model's baseline as it lies on disk, each cell of which can still be measured.
+
+    Raises:
+        BadInput: it is not as it should be, or has cells of variants that are gone.
+    """
+    found = load(folder, model)
+    gone = sorted(set(found.file.cells if found.file else ()) - set(VARIANTS))
+    if gone:
+        raise BadInput(
+            f"{json_path(folder, model.name)}: field 'cells.{gone[0]}': no variant has this name, so nothing measures "
+            "it any more; restore the variant, or take its entry out"
+        )
+    return found
 
 
 def standing(
