@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import acceptance, advice, baselines, trial
+from bench import acceptance, acceptance_cell, advice, baselines, trial
 from bench.datasets import read_predictions
 from bench.errors import BadInput, DiskFull, Exit
 from bench.options import RunOptions
@@ -82,7 +82,7 @@ def adopt_for_good(
             understood = trial.understand(given, name, folder)
         for note in understood.notes:
             say(note)
-        options = RunOptions(report_dir=report_dir, seeds=acceptance.MINIMUM_SEEDS)
+        options = RunOptions(report_dir=report_dir, seeds=acceptance_cell.MINIMUM_SEEDS)
         session, status = _run(understood, options, {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY}, say)
         if status is Exit.INTERRUPTED:
             return status

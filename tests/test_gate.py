@@ -9,7 +9,7 @@ from conftest import accepted, baseline_cell
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import acceptance, gate, metrics
+from bench import acceptance, acceptance_cell, gate, metrics
 from bench.errors import BadInput, Exit
 from bench.metrics import ACCURACY
 from bench.records import BaselineCell, Cell, Census, Failure, Judgement, Kind, Measurement, Report, Verdict, worst
@@ -378,7 +378,7 @@ def test_accepting_a_run_that_did_not_judge_structure_keeps_what_was_declared() 
     report = Report.model_construct()
     for verdicts, kept in (({Kind.ACCURACY: Verdict.PASS}, old), ({Kind.STRUCTURE: Verdict.PASS}, None)):
         cell = Cell.model_validate(fields | {"verdicts": verdicts, "census": other})
-        entry, _ = acceptance._cell(cell, old, stamp, report, 0)
+        entry, _ = acceptance_cell.taken(cell, old, stamp, report, 0)
         assert entry.broken_promise == (kept.broken_promise if kept else None)
         assert entry.census == (kept.census if kept else other)
 

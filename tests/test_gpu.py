@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, instead_of_python
 
-from bench import acceptance, build, devices, gate, measured
+from bench import acceptance_cell, build, devices, gate, measured
 from bench.errors import BadInput
 from bench.measure import child, gpu
 from bench.measure.gpu import Artifact, Effort, GpuFailed, OnGpu, Refused
@@ -71,7 +71,7 @@ def test_an_update_keeps_what_is_low_by_device() -> None:
     def accepted(agreement: float, old: dict[str, float]) -> dict[str, float]:
         cell = SimpleNamespace(measurements=found(agreement), verdicts={Kind.GPU: Verdict.REGRESSED})
         report = SimpleNamespace(environment=SimpleNamespace(gpu=SOFTWARE))
-        return acceptance._gpu_agreement(cell, BaselineCell(gpu_agreement=old), report)  # type: ignore[arg-type]
+        return acceptance_cell.gpu_agreement(cell, BaselineCell(gpu_agreement=old), report)  # type: ignore[arg-type]
 
     assert accepted(0.7, {"other": 0.8}) == {"other": 0.8, SOFTWARE.name: 0.7}
     assert accepted(1.0, {"other": 0.8, SOFTWARE.name: 0.7}) == {"other": 0.8}

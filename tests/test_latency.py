@@ -12,7 +12,7 @@ import pytest
 from conftest import Quantbench, accepted, instead_of_python
 from test_acceptance import environment as machine
 
-from bench import acceptance, measured, measured_latency, timing
+from bench import acceptance_cell, measured, measured_latency, timing
 from bench.environment import name_at, threads_in, threads_of, with_threads
 from bench.errors import BadInput
 from bench.gate import exceptions
@@ -219,7 +219,7 @@ def test_each_number_of_threads_is_accepted_for_its_own_machine_class() -> None:
     stamp = Accepted(date="2026-01-01", reason="r", run="r", environment="e")
     kept = {"cpu_1-thread": accepted(0.8, 0.01, "ratio", values=[0.8] * 6, noise=0.002)}
     cell = _cell("v", latency_ratio=_ratio(0.8), latency_ratio_2_threads=_ratio(0.7))
-    moves = acceptance._latency_moves(cell, kept, stamp, report)
+    moves = acceptance_cell.latency_moves(cell, kept, stamp, report)
     assert [(move.measurement, move.moves) for move in moves] == [
         ("latency_ratio", False),
         ("latency_ratio_2_threads", True),

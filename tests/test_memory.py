@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import accepted, baseline_cell, instead_of_python
 
-from bench import acceptance, acceptance_memory, environment, gate, measured
+from bench import acceptance_cell, acceptance_memory, environment, gate, measured
 from bench.measure import memory
 from bench.measure.memory import Memory, MemoryFailed
 from bench.measure.memory_worker import arena, covered
@@ -115,15 +115,15 @@ def test_an_update_takes_memory_where_it_was_judged() -> None:
     machine = environment.memory_class(report.environment)
     stamp = accepted(1.0).accepted
     judged = {Kind.MEMORY: Verdict.MISSING}
-    entry, _ = acceptance._cell(_cell("v", found(8_000, 36_000), judged), BaselineCell(), stamp, report, 0)
+    entry, _ = acceptance_cell.taken(_cell("v", found(8_000, 36_000), judged), BaselineCell(), stamp, report, 0)
     assert set(entry.measurements) == {"arena", "memory_ratio"}
     assert not entry.peak_memory
     assert verdicts(gate.memory(SUBJECT, found(8_000, 36_000), "", "", entry, machine)) == [Verdict.PASS] * 2
     own = found(8_000, 36_000, control=None)
-    entry, _ = acceptance._cell(_cell("float32", own, judged), BaselineCell(), stamp, report, 0)
+    entry, _ = acceptance_cell.taken(_cell("float32", own, judged), BaselineCell(), stamp, report, 0)
     assert set(entry.measurements) == {"arena"}
     assert set(entry.peak_memory) == {machine}
-    entry, moves = acceptance._cell(_cell("v", found(8_000, 36_000), {}), baseline(), stamp, report, 0)
+    entry, moves = acceptance_cell.taken(_cell("v", found(8_000, 36_000), {}), baseline(), stamp, report, 0)
     assert entry == baseline().model_copy(update={"peak_memory": entry.peak_memory})
     assert not moves
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from tabulate import tabulate
 
-from bench.acceptance import Move, Proposal, distance_to_floor
+from bench.acceptance import Proposal, distance_to_floor
+from bench.acceptance_values import Move
 from bench.compare import Comparison, Item, Outcome
 from bench.environment import class_of
 from bench.records import Cell
