@@ -11,7 +11,7 @@ import typer
 
 from bench import __version__, cli_ab, cli_amend, cli_cache, cli_compare, cli_report
 from bench.errors import BadInput, DiskFull, Exit
-from bench.interruption import terminate_as_interrupt
+from bench.interruption import nothing_left_to_stop, stop_in_order
 from bench.options import PACKAGE, RunOptions, flag
 
 app = typer.Typer(
@@ -385,10 +385,11 @@ def _proposals(
 
 def main() -> None:
     """Entry point: bad input becomes one sentence and exit status 4."""
-    terminate_as_interrupt()
+    stop_in_order()
     try:
         app()
     except _RunEnded as ended:
+        nothing_left_to_stop()
         sys.exit(ended.args[0])
     except SystemExit as stop:
         sys.exit(_THEIR_STATUSES.get(stop.code, stop.code))

@@ -5,14 +5,53 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+_SOON_SECONDS = 0.05
+_PATIENCE = 100  # times; a file that never stops being imported is interrupted after all
 
 
-def terminate_as_interrupt() -> None:
-    """Let SIGTERM do what SIGINT does: end the run with a partial report. Where signals can be set at all."""
+def stop_in_order() -> None:
+    """Let SIGTERM do what SIGINT does, which is to end the run with a partial report. Where signals can be set at all.
+
+    Neither interrupts an import: the module would stay half there, and the report could not be written with it.
+    """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        handler = _Interrupt()
+        signal.signal(signal.SIGTERM, handler)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it otherwise
+            signal.signal(signal.SIGINT, handler)
+
+
+class _Interrupt:
+    def __init__(self) -> None:
+        self._waited = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if _importing(frame) and self._waited < _PATIENCE:
+            self._waited += 1
+            again = threading.Timer(_SOON_SECONDS, os.kill, [os.getpid(), number])
+            again.daemon = True
+            again.start()
+            return
+        self._waited = 0
+        raise KeyboardInterrupt
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def nothing_left_to_stop() -> None:
+    """From now on both signals come too late: what they stop has ended, and its exit status is known."""
+    if threading.current_thread() is threading.main_thread():
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

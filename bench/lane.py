@@ -9,9 +9,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from bench.quiet import send_output_to
 from bench.work import Outcome, Task, failure, last_line
 
 _TICK_SECONDS = 0.2
+_GONE_SECONDS = 10
 # TensorFlow keeps something of every model that it trained: 7 GB after seventy of them. A fresh worker costs 5 s.
 _MOST_RESIDENT = 1.2 * 2**30
 
@@ -77,11 +79,12 @@ class Lane:
                 self._running.cancel()
 
     def close(self) -> None:
-        """End the worker process."""
+        """End the worker process, and return when it is gone: what it held of the store is free then."""
         if self._pool is not None:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
             self._pool = None
+            psutil.wait_procs(list(self._alive()), timeout=_GONE_SECONDS)
 
     def _afresh(self, found: Outcome) -> Outcome:
         self.close()
@@ -101,12 +104,16 @@ class Lane:
         """Process ids of those that this pool has had; more than one where pebble replaced one that left."""
         return [int(log.stem) for log in set(self._logs.iterdir()) - self._before]
 
+    def _alive(self) -> Iterator[psutil.Process]:
+        for pid in self._workers():
+            with suppress(psutil.Error):  # it is gone
+                yield psutil.Process(pid)
+
     def _grown(self) -> bool:
         """Whether its worker has come to hold so much memory that a fresh one is due."""
-        try:
-            return any(psutil.Process(pid).memory_info().rss > _MOST_RESIDENT for pid in self._workers())
-        except psutil.Error:  # it is gone
-            return False
+        with suppress(psutil.Error):
+            return any(worker.memory_info().rss > _MOST_RESIDENT for worker in self._alive())
+        return False
 
     def _result(self, running: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
         while not running.done():

@@ -13,7 +13,7 @@ import pytest
 
 from bench import devices, progress
 from bench.errors import BadInput, DiskFull, Exit, NothingSelected
-from bench.interruption import terminate_as_interrupt
+from bench.interruption import stop_in_order
 from bench.options import RunOptions, flag, from_mapping
 from bench.planning import ALONE
 from bench.records import Judgement, Kind, Verdict, worst
@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{kind}: tests of the {kind} suite")
     if config.option.help or config.getoption("version", 0):
         return
-    terminate_as_interrupt()
+    stop_in_order()
     values = {o.name: config.getoption(f"{_PREFIX}{o.name}") for o in dataclasses.fields(RunOptions)}
     try:
         config.stash[SESSION] = Session(from_mapping(values), lambda line: _say(config, line))

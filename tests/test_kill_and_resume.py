@@ -1,9 +1,12 @@
 """Running again is resuming: real runs killed at random moments end as the unbroken one. The study kills thirty."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import Quantbench
+from conftest import ROOT, Quantbench
 
 from bench import computing
 from bench.errors import Exit
@@ -47,3 +50,28 @@ def test_a_run_that_is_stopped_while_it_looks_into_the_store_reports_what_it_fou
     found = read_record(tmp_path / "reports" / "latest" / "report.json", Report, "report")
     assert found.state == "interrupted"
     assert [cell.variant for cell in found.cells if cell.cached] == looked[:place]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_between_imports_and_never_within_one(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time\nend = time.monotonic() + 0.5\nwhile time.monotonic() < end:\n    pass\nWHOLE = True\n"
+    )
+    script = f"""
+import os, sys, threading, time
+from bench.interruption import nothing_left_to_stop, stop_in_order
+stop_in_order()
+threading.Timer(0.2, os.kill, [os.getpid(), {int(number)}]).start()
+sys.path.insert(0, {str(tmp_path)!r})
+try:
+    import slow
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("whole", sys.modules["slow"].WHOLE)
+nothing_left_to_stop()
+os.kill(os.getpid(), {int(number)})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout) == (0, "whole True\n"), done.stderr

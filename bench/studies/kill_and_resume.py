@@ -36,6 +36,7 @@ CELLS = ("float32", "ptq_float16", "ptq_dynamic_wi8_afp32", "ptq_static_wi8_ai8"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 GONE_SECONDS = 15.0
 RUN_SECONDS = 600
+OUTPUT = "output.txt"
 _MARK = "QUANTBENCH_STUDY"
 
 
@@ -80,8 +81,8 @@ class Round:
             [sys.executable, "-m", "bench", "run", *selection, "--report-dir", str(self.reports)],
             cwd=PACKAGE.parent,
             env=os.environ | environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=(self.folder / OUTPUT).open("wb"),
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         return process, mark
