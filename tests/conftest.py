@@ -1,4 +1,4 @@
-"""What several tests need: made-up cells for the judges, and one real run for the tests of the whole path."""
+"""What several tests need: made-up cells for the judges, and one real run that is only read."""
 
 import json
 import os
@@ -11,7 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import pytest
+from filelock import FileLock
 from made_up_pages import as_large, lay_run_folder, nine_cells
 
 from bench.measure import child
@@ -21,6 +23,24 @@ from bench.reference import ReferenceModel
 ROOT = Path(__file__).parents[1]
 GPU_VARIABLES = ("QUANTBENCH_VULKAN", "QUANTBENCH_REQUIRE_GPU")
 THREE_VARIANTS = "float32,ptq_float16,ptq_static_wi8_ai8"
+THREE_CELLS = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", "--no-gpu"]
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first test that needs it fills, and all others only read."""
+    common = factory.getbasetemp()
+    folder, made = common / name, common / f"{name}.made"
+    with FileLock(common / f"{name}.lock"):
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
 
 
 def accepted(value: float, tolerance: float = 0.0, unit: str = "fraction", **more: Any) -> BaselineValue:
@@ -43,6 +63,12 @@ def instead_of_python(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(child, "sys", SimpleNamespace(executable=str(shell)))
 
 
+def row(report: dict[str, Any], cell_id: str) -> dict[str, Any]:
+    """What a report says of a cell."""
+    found: dict[str, Any] = next(cell for cell in report["cells"] if cell["id"] == cell_id)
+    return found
+
+
 @dataclass
 class Done:
     """A finished command."""
@@ -58,7 +84,7 @@ class Done:
 
     def cell(self, cell_id: str) -> dict[str, Any]:
         """One row of it."""
-        return next(cell for cell in self.report()["cells"] if cell["id"] == cell_id)
+        return row(self.report(), cell_id)
 
 
 Quantbench = Callable[..., Done]
@@ -71,8 +97,43 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all tests, so that an artifact is built once."""
+    """One store for all tests of this process, so that an artifact is built once."""
     return tmp_path_factory.mktemp("store")
+
+
+@dataclass(frozen=True)
+class ThreeCells:
+    """A run that is only read, and a store that holds what it computed and nothing else.
+
+    Attributes:
+        run: its folder.
+    """
+
+    run: Path
+    store: Path
+
+    def cell(self, cell_id: str) -> dict[str, Any]:
+        """One row of its report."""
+        return row(json.loads((self.run / "report.json").read_text()), cell_id)
+
+    def copied_store(self, target: Path) -> Path:
+        """The store, to be filled or broken."""
+        return Path(shutil.copytree(self.store, target, ignore=shutil.ignore_patterns(".*")))
+
+
+@pytest.fixture(scope="session")
+def three_cells(store: Path, tmp_path_factory: pytest.TempPathFactory) -> ThreeCells:
+    """A green run of THREE_CELLS, whose results are in the common store as well."""
+
+    def make(folder: Path) -> None:
+        done = run_quantbench("run", *THREE_CELLS, "--report-dir", str(folder / "reports"), store=folder / "store")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    folder = made_once(tmp_path_factory, "three_cells", make)
+    for entry in (folder / "store").glob("??/*"):
+        if not (store / entry.parent.name / entry.name).exists():
+            shutil.copytree(entry, store / entry.parent.name / entry.name)
+    return ThreeCells((folder / "reports" / "latest").resolve(), folder / "store")
 
 
 def surroundings(**more: str) -> dict[str, str]:

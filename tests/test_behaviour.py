@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Quantbench
+from conftest import ROOT, Quantbench, ThreeCells
 
 from bench import build, divergence, floats, gate, training
 from bench.datasets import file_sha256
@@ -115,13 +115,11 @@ def test_the_first_tensor_that_differs_is_found(tmp_path: Path) -> None:
     assert other.startswith("first tensor that differs: quant_dense, by ")
 
 
-def test_the_evidence_of_a_run_names_the_flipped_examples(quantbench: Quantbench) -> None:
-    done = quantbench("run", "--models", "seed_cnn", "--variants", "ptq_static_wi8_ai8", "--no-latency")
-    assert done.status == 0, done.output
-    evidence = json.loads((done.reports / "latest" / "evidence" / "seed_cnn.json").read_text())["ptq_static_wi8_ai8"]
-    agreement = done.cell("seed_cnn/ptq_static_wi8_ai8")["measurements"]["agreement"]
+def test_the_evidence_of_a_run_names_the_flipped_examples(quantbench: Quantbench, three_cells: ThreeCells) -> None:
+    evidence = json.loads((three_cells.run / "evidence" / "seed_cnn.json").read_text())["ptq_static_wi8_ai8"]
+    agreement = three_cells.cell("seed_cnn/ptq_static_wi8_ai8")["measurements"]["agreement"]
     assert len(evidence["flipped"]) == round((1 - agreement["value"]) * agreement["n"]) > 0
-    shown = quantbench("inspect", "seed_cnn/ptq_static_wi8_ai8", "--run", str(done.reports / "latest"))
+    shown = quantbench("inspect", "seed_cnn/ptq_static_wi8_ai8", "--run", str(three_cells.run))
     assert f"test examples {evidence['flipped'][0]}, " in shown.output
     assert "Chosen by: min-max over the calibration split." in shown.output
 

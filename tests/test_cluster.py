@@ -91,13 +91,13 @@ def test_crashes_and_time_limits_mean_the_same_there(
 ) -> None:
     models = planted_models(tmp_path / "models")
     variants = "planted_abort,planted_hang,planted_killed_once"
-    options = ["--variants", variants, "--model-dir", str(models), "--cell-timeout", "60", "--cluster", dask.address]
+    options = ["--variants", variants, "--model-dir", str(models), "--cell-timeout", "30", "--cluster", dask.address]
     done = quantbench("run", *SELECTION, *options, QUANTBENCH_CACHE=str(tmp_path / "clients"))
     assert done.status == 3, done.output
     aborted, hung, killed = (done.cell(f"seed_cnn/{name}") for name in variants.split(","))
     assert "died of SIGABRT; its last output: LLVM ERROR: planted in a converter" in aborted["failure"]["reason"]
     assert "in _abort" in (done.reports / "latest" / "logs" / "seed_cnn.planted_abort.0.log").read_text()
-    assert "no result within 60 s (--cell-timeout)" in hung["failure"]["reason"]
+    assert "no result within 30 s (--cell-timeout)" in hung["failure"]["reason"]
     assert killed.get("failure") is None
     assert "SIGKILL" in killed["retried"][0]
 

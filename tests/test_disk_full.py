@@ -8,19 +8,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, THREE_VARIANTS, Quantbench, command, surroundings
+from conftest import ROOT, THREE_CELLS, ThreeCells, command, surroundings
 
 from bench.errors import BadInput, DiskFull, Exit, disk_is_full
 from bench.records import Report, read_record
 from bench.report.folder import RunFolder
 from bench.store import Store
 
-SELECTION = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", "--no-gpu"]
-
 
 def on_small_disk(size: str, disk: Path, kept: Path, store: Path, reports: Path) -> "subprocess.CompletedProcess[str]":
     """A run that sees a disk of that size in a folder, which is copied before it vanishes with the run."""
-    run = shlex.join([*command("run", *SELECTION), "--report-dir", str(reports)])
+    run = shlex.join([*command("run", *THREE_CELLS), "--report-dir", str(reports)])
     script = (
         f"mount -t tmpfs -o size={size} none {disk} || exit 99\n"
         f"{run}\nstatus=$?\ndf --output=avail {disk}\ncp -r {disk}/. {kept}\nexit $status"
@@ -68,10 +66,7 @@ def test_no_room_in_the_store(tmp_path: Path, folders: tuple[Path, Path], size: 
 
 
 @pytest.mark.slow
-def test_no_room_for_the_whole_report(
-    tmp_path: Path, folders: tuple[Path, Path], store: Path, quantbench: Quantbench
-) -> None:
-    assert quantbench("run", *SELECTION).status == 0
+def test_no_room_for_the_whole_report(folders: tuple[Path, Path], three_cells: ThreeCells, store: Path) -> None:
     disk, kept = folders
     done = on_small_disk("16460k", disk, kept, store, disk)
     assert done.returncode == Exit.DISK_FULL, done.stdout

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Quantbench
+from conftest import ROOT, Quantbench, ThreeCells
 
 from bench import build, devices, explain
 from bench.measure import gpu
@@ -13,8 +13,6 @@ from bench.records import Device
 from bench.reference import load_models
 from bench.store import Store, digest
 from bench.variants import VARIANTS
-
-SELECTION = ["--models", "seed_cnn", "--variants", "float32,ptq_float16,ptq_static_wi8_ai8", "--no-latency"]
 
 
 def test_what_differs_is_told_by_name() -> None:
@@ -51,21 +49,20 @@ def test_what_differs_is_told_by_name() -> None:
     assert list(explain.differences(new, new)) == []
 
 
-def test_a_cell_before_and_after_a_run(quantbench: Quantbench, store: Path) -> None:
-    done = quantbench("run", *SELECTION)
-    assert done.status == 0, done.output
-    told = quantbench("cache", "why", "seed_cnn/ptq_static_wi8_ai8").output
+def test_a_cell_before_and_after_a_run(quantbench: Quantbench, three_cells: ThreeCells, tmp_path: Path) -> None:
+    own = {"QUANTBENCH_CACHE": str(three_cells.copied_store(tmp_path / "store"))}
+    told = quantbench("cache", "why", "seed_cnn/ptq_static_wi8_ai8", **own).output
     for part in ("artifact", "evaluation", "contents", "memory"):
         assert f"{part}: in the store, " in told
-    assert "float predictions: in the store" in quantbench("cache", "why", "seed_cnn/float32").output
-    listed = quantbench("cache", "ls", "ptq_static_wi8_ai8").output
+    assert "float predictions: in the store" in quantbench("cache", "why", "seed_cnn/float32", **own).output
+    listed = quantbench("cache", "ls", "ptq_static_wi8_ai8", **own).output
     assert "4 entries" in listed
     assert "seed_cnn/ptq_static_wi8_ai8" in listed
-    never = quantbench("cache", "why", "seed_cnn/ptq_static_wi8_ai8", "--train").output
+    never = quantbench("cache", "why", "seed_cnn/ptq_static_wi8_ai8", "--train", **own).output
     assert "artifact: not in the store; what is another" in never
     assert "float model, trained with seed is new" in never
-    assert "and never was" in quantbench("cache", "why", "lstm/ptq_float16").output
-    slip = quantbench("cache", "why", "seed_cnn/ptq_flot16")
+    assert "and never was" in quantbench("cache", "why", "lstm/ptq_float16", **own).output
+    slip = quantbench("cache", "why", "seed_cnn/ptq_flot16", **own)
     assert (slip.status, "did you mean ptq_float16?" in slip.output) == (4, True)
 
 

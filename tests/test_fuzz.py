@@ -14,7 +14,7 @@ from typing import Any
 import damage
 import numpy as np
 import pytest
-from conftest import ROOT, THREE_VARIANTS, Quantbench
+from conftest import ROOT, THREE_VARIANTS, ThreeCells
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -67,16 +67,10 @@ def one_sentence(use: Callable[[], object], *names: str) -> None:
         assert any(name in words for name in names), words
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
+@pytest.fixture
+def whole(three_cells: ThreeCells) -> Path:
     """A real run of three cells."""
-    from conftest import run_quantbench
-
-    reports = tmp_path_factory.mktemp("whole")
-    selection = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", "--no-gpu"]
-    done = run_quantbench("run", *selection, "--report-dir", str(reports), store=store)
-    assert done.returncode == 0, done.stdout
-    return (reports / "latest").resolve()
+    return three_cells.run
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +324,7 @@ def test_damaged_artifacts(whole: Path, place: Path, store: Path) -> None:
     check()
 
 
-def test_damaged_artifacts_in_the_runtime(whole: Path, place: Path, store: Path, quantbench: Quantbench) -> None:
+def test_damaged_artifacts_in_the_runtime(whole: Path, place: Path, store: Path) -> None:
     """LiteRT itself gets them here, and may crash."""
     path = place / "float.tflite"
     content = max(artifacts(whole, store), key=len)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Done, Quantbench
+from conftest import ROOT, Done, Quantbench, ThreeCells
 
 PLANTED = ("abort", "segfault", "exit", "leave", "hang", "killed", "killed_once", "memory_once", "threads_once")
 
@@ -27,13 +27,15 @@ def failure(done: Done, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_each_misfortune_costs_its_own_cell_and_says_how_to_repeat_it(quantbench: Quantbench, tmp_path: Path) -> None:
+def test_each_misfortune_costs_its_own_cell_and_says_how_to_repeat_it(
+    quantbench: Quantbench, three_cells: ThreeCells, tmp_path: Path
+) -> None:
     models = planted_models(tmp_path / "models")
     variants = ",".join([f"planted_{name}" for name in PLANTED] + ["ptq_float16"])
     options = ["--models", "seed_cnn", "--variants", variants, "--model-dir", str(models), "--workers", "2"]
     # A store of its own: what is killed once only is not killed where another test has computed it.
-    own = {"QUANTBENCH_CACHE": str(tmp_path / "store")}
-    done = quantbench("run", *options, "--no-latency", "--cell-timeout", "60", **own)
+    own = {"QUANTBENCH_CACHE": str(three_cells.copied_store(tmp_path / "store"))}
+    done = quantbench("run", *options, "--no-latency", "--cell-timeout", "30", **own)
     assert done.status == 3, done.output
 
     assert failure(done, "abort")["what"] == "crash"
@@ -45,7 +47,7 @@ def test_each_misfortune_costs_its_own_cell_and_says_how_to_repeat_it(quantbench
     assert failure(done, "exit") | {"log": ""} == {"what": "error", "reason": "SystemExit: 3", "log": ""}
     assert "the worker process ended with status 0" in failure(done, "leave")["reason"]
     assert failure(done, "hang")["what"] == "timeout"
-    hung = "no result within 60 s (--cell-timeout); its last output: planted: waiting for ever"
+    hung = "no result within 30 s (--cell-timeout); its last output: planted: waiting for ever"
     assert failure(done, "hang")["reason"] == hung
     assert "in _hang" in failure(done, "hang")["log"]
 
@@ -65,7 +67,7 @@ def test_each_misfortune_costs_its_own_cell_and_says_how_to_repeat_it(quantbench
     assert done.cell("seed_cnn/float32").get("failure") is None
 
     command = "quantbench run --models seed_cnn --variants planted_abort --no-cache --model-dir"
-    assert f"{command} {models} --cell-timeout 60.0" in done.output
+    assert f"{command} {models} --cell-timeout 30.0" in done.output
     text = (done.reports / "latest" / "report.md").read_text()
     assert "died of SIGABRT; its last output: LLVM ERROR: planted in a converter" in text
 

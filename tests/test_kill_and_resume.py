@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Quantbench
+from conftest import ROOT, THREE_VARIANTS, ThreeCells
 
 from bench import computing
 from bench.errors import Exit
@@ -29,11 +29,9 @@ def test_killed_runs_end_as_the_unbroken_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_run_that_is_stopped_while_it_looks_into_the_store_reports_what_it_found(
-    place: int, quantbench: Quantbench, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: int, three_cells: ThreeCells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    three = "float32,ptq_float16,ptq_dynamic_wi8_afp32"
-    quantbench("run", "--models", "seed_cnn", "--variants", three, "--no-latency", "--no-gpu")
-    monkeypatch.setenv("QUANTBENCH_CACHE", str(store))
+    monkeypatch.setenv("QUANTBENCH_CACHE", str(three_cells.copied_store(tmp_path / "store")))
     looked: list[str] = []
 
     def interrupted(task: Task) -> Outcome | None:
@@ -43,7 +41,8 @@ def test_a_run_that_is_stopped_while_it_looks_into_the_store_reports_what_it_fou
         return from_store(task)
 
     monkeypatch.setattr(computing, "from_store", interrupted)
-    session = Session(RunOptions(models="seed_cnn", variants=three, report_dir=tmp_path / "reports"), lambda _: None)
+    options = RunOptions(models="seed_cnn", variants=THREE_VARIANTS, report_dir=tmp_path / "reports")
+    session = Session(options, lambda _: None)
     with pytest.raises(KeyboardInterrupt):
         session.plan({cell: {Kind.ACCURACY} for cell in session.cell_ids()})
     assert session.finish(interrupted=True) is Exit.INTERRUPTED

@@ -1,13 +1,12 @@
 """What is really in an artifact that a converter made, and the judge that holds it to its name."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Quantbench, edit
+from conftest import ROOT, Quantbench, ThreeCells, edit
 
 from bench import build, gate
 from bench.errors import BadInput
@@ -249,11 +248,10 @@ def test_whatever_an_artifact_is_newly_made_of_is_red(artifact: Artifact, what: 
 
 
 def test_a_float_artifact_under_an_int8_name_is_red_in_a_real_run(
-    quantbench: Quantbench, artifact: Artifact, store: Path, tmp_path: Path
+    quantbench: Quantbench, artifact: Artifact, three_cells: ThreeCells, tmp_path: Path
 ) -> None:
     int8, float32 = artifact("ptq_static_wi8_ai8"), artifact("float32")
-    private = tmp_path / "store"
-    shutil.copytree(store, private)
+    private = three_cells.copied_store(tmp_path / "store")
     model, variant = load_models(ROOT / "models")["seed_cnn"], VARIANTS["ptq_static_wi8_ai8"]
     built = build.find(model, variant, 0, None, Store(private))
     assert built is not None

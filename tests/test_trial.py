@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Quantbench, command, surroundings
+from conftest import ROOT, Quantbench, command, made_once, surroundings
 
 from bench import foreign
 from bench.errors import BadInput
@@ -24,11 +24,13 @@ FAST = ["--variants", FAST_VARIANTS, "--latency-budget", "0"]
 @pytest.fixture(scope="session")
 def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models and data as users bring them."""
-    folder = tmp_path_factory.mktemp("user")
-    maker = [sys.executable, str(ROOT / "tests" / "make_user_models.py"), str(folder)]
-    done = subprocess.run(maker, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder
+
+    def make(folder: Path) -> None:
+        maker = [sys.executable, str(ROOT / "tests" / "make_user_models.py"), str(folder)]
+        done = subprocess.run(maker, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    return made_once(tmp_path_factory, "user", make)
 
 
 def attempt(quantbench: Quantbench, user: Path, tmp_path: Path, model: str, data: str, *more: str) -> Any:

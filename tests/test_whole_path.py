@@ -13,11 +13,12 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from conftest import ROOT, THREE_VARIANTS, Done, Quantbench, command, edit
+from conftest import ROOT, THREE_VARIANTS, Done, Quantbench, ThreeCells, command, edit, surroundings
 
 from bench.records import Report, read_record
 from bench.report.markdown import render
 
+pytestmark = pytest.mark.usefixtures("three_cells")
 SELECTION = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency"]
 CELL = "seed_cnn/ptq_static_wi8_ai8"
 
@@ -98,8 +99,10 @@ def test_a_smaller_baseline_arena_or_ratio_is_red(quantbench: Quantbench, baseli
     assert "memory ratio 0.9" in run(quantbench, baselines, "-k", "test_memory").output
 
 
-def test_a_larger_size_recorded_for_this_very_artifact_is_an_error(quantbench: Quantbench, baselines: Path) -> None:
-    sha256 = run(quantbench, baselines).cell(CELL)["artifact_sha256"]
+def test_a_larger_size_recorded_for_this_very_artifact_is_an_error(
+    quantbench: Quantbench, baselines: Path, three_cells: ThreeCells
+) -> None:
+    sha256 = three_cells.cell(CELL)["artifact_sha256"]
 
     def change(data: dict[str, Any]) -> None:
         measurement(data, "size").update(value=70_000)
@@ -240,8 +243,7 @@ def test_without_the_cache_the_result_is_the_same(quantbench: Quantbench, baseli
     assert all(cell["cached"] for cell in cached)
 
 
-def test_a_warm_run_does_not_import_tensorflow(quantbench: Quantbench, baselines: Path, store: Path) -> None:
-    run(quantbench, baselines)
+def test_a_warm_run_does_not_import_tensorflow(baselines: Path, store: Path) -> None:
     script = ROOT / "bench" / "suites"
     code = (
         "import sys, pytest\n"
@@ -249,7 +251,7 @@ def test_a_warm_run_does_not_import_tensorflow(quantbench: Quantbench, baselines
         f"'--variants={THREE_VARIANTS}', '--baseline-dir={baselines}', '--report-dir={baselines.parent / 'warm'}'])\n"
         "assert status == 0\nassert 'tensorflow' not in sys.modules"
     )
-    environment = os.environ | {"QUANTBENCH_CACHE": str(store)}
+    environment = surroundings(QUANTBENCH_CACHE=str(store))
     subprocess.run([command()[0], "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True)
 
 
@@ -327,18 +329,17 @@ def test_a_test_that_breaks_is_an_error_not_a_green(tmp_path: Path, store: Path)
         f"sys.exit(pytest.main([{str(ROOT / 'bench' / 'suites')!r}, '--no-latency', '--models=seed_cnn', "
         f"'--variants=float32', '--report-dir={tmp_path}']))"
     )
-    environment = os.environ | {"QUANTBENCH_CACHE": str(store)}
+    environment = surroundings(QUANTBENCH_CACHE=str(store))
     done = subprocess.run([command()[0], "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 3, done.stdout
     report = json.loads((tmp_path / "latest" / "report.json").read_text())
     assert report["cells"][0]["verdict"] == "error"
 
 
-def test_yesterdays_report_renders_as_it_did(quantbench: Quantbench, baselines: Path) -> None:
-    done = run(quantbench, baselines)
-    again = quantbench("report", str(done.reports / "latest"))
-    assert again.output == (done.reports / "latest" / "report.md").read_text()
-    page = done.reports / "again.html"
-    assert quantbench("report", str(done.reports / "latest"), "--html", str(page)).status == 0
-    assert page.read_text() == (done.reports / "latest" / "report.html").read_text()
+def test_yesterdays_report_renders_as_it_did(quantbench: Quantbench, three_cells: ThreeCells, tmp_path: Path) -> None:
+    again = quantbench("report", str(three_cells.run))
+    assert again.output == (three_cells.run / "report.md").read_text()
+    page = tmp_path / "again.html"
+    assert quantbench("report", str(three_cells.run), "--html", str(page)).status == 0
+    assert page.read_text() == (three_cells.run / "report.html").read_text()
     assert "data:image/png" in page.read_text()
