@@ -94,8 +94,12 @@ class Latency:
         return [process["control"].typical / process["yardstick"].typical for process in self.processes]
 
     def threads_at_work(self) -> list[float]:
-        """Threads that had a share in the control, to those in the yardstick, which is one: one value a process."""
-        return [p["control"].threads_at_work / p["yardstick"].threads_at_work for p in self.processes]
+        """Threads that had a share in the control, one value a process.
+
+        Not to be set against the yardstick's, which is one thread's work: where cores are free, threads of the kernels
+        that wait for their next work are busy waiting beside it.
+        """
+        return [process["control"].threads_at_work for process in self.processes]
 
     def disturbed(self) -> float:
         """Share of blocks that others interrupted; with several threads, of the yardstick's, which is one."""
