@@ -182,9 +182,22 @@ def stages(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     for node in ast.walk(source):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "stage":
             with suppress(NameError):  # a local name
-                make = eval(ast.unparse(node.args[0]), {**known.globals, **known.nonlocals})
+                make = _value(node.args[0], {**known.globals, **known.nonlocals})
                 yield from stages(make)
                 yield make
+
+
+def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    """What an expression of names, attributes, constants and calls stands for; NameError for any other."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name) and node.id in names:
+        return names[node.id]
+    if isinstance(node, ast.Attribute):
+        return getattr(_value(node.value, names), node.attr)
+    if isinstance(node, ast.Call) and not node.keywords:
+        return _value(node.func, names)(*(_value(argument, names) for argument in node.args))
+    raise NameError(ast.unparse(node))
 
 
 def _on_gpu(model: ReferenceModel, train_seed: int | None, sha256: str, store: Store, found: list[Stored]) -> list[str]:

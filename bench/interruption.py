@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)  # the last one is the first or second put off
 _SOON_SECONDS = 0.05
 _PATIENCE = 100  # times; a file that never stops being imported is interrupted after all
 
@@ -20,6 +20,7 @@ def stop_in_order() -> None:
     if threading.current_thread() is threading.main_thread():
         handler = _Interrupt()
         signal.signal(signal.SIGTERM, handler)
+        signal.signal(signal.SIGALRM, handler)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it otherwise
             signal.signal(signal.SIGINT, handler)
 
@@ -28,12 +29,11 @@ class _Interrupt:
     def __init__(self) -> None:
         self._waited = 0
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
+    def __call__(self, _: int, frame: FrameType | None) -> None:
         if _importing(frame) and self._waited < _PATIENCE:
             self._waited += 1
-            again = threading.Timer(_SOON_SECONDS, os.kill, [os.getpid(), number])
-            again.daemon = True
-            again.start()
+            # No thread that waits: what is interrupted may hold the locks that starting one takes.
+            signal.setitimer(signal.ITIMER_REAL, _SOON_SECONDS)
             return
         self._waited = 0
         raise KeyboardInterrupt
@@ -48,7 +48,7 @@ def _importing(frame: FrameType | None) -> bool:
 
 
 def nothing_left_to_stop() -> None:
-    """From now on both signals come too late: what they stop has ended, and its exit status is known."""
+    """From now on they come too late: what they stop has ended, and its exit status is known."""
     if threading.current_thread() is threading.main_thread():
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)

@@ -51,7 +51,7 @@ def _process(micro: float, calm: float = 1.0, at_work: float = 1.0, threads: int
     def blocks(one: float, several: int = 1, **more: Any) -> Blocks:
         own = np.full(20, 1e-6 * one)
         held_up = np.where(np.arange(20) < 20 * calm, 0.0, 1e-3)
-        return Blocks(own + held_up, own, own * (at_work if several > 1 else 1.0), several, **more)
+        return Blocks(own + held_up, own, several, threads_at_work=at_work if several > 1 else 1.0, **more)
 
     single = {"calls": 1e-6 * np.linspace(micro, micro + 1, calls), "timing_cost": 5e-8}
     return {

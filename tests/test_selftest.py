@@ -195,7 +195,7 @@ def _processes(slower: float, count: int, seed: int) -> list[dict[str, Blocks]]:
     def blocks(micro: float) -> Blocks:
         own = 1e-6 * micro * (1 + 0.01 * random.random(40)) * (1 + 0.005 * random.standard_normal())
         interrupted = np.where(random.random(40) < 0.2, 1e-3, 0.0)
-        return Blocks(own + interrupted, own, own)
+        return Blocks(own + interrupted, own)
 
     speeds = {"control": 15.0, "variant": 12.0 * (1 + slower), "yardstick": 48.0}
     return [{name: blocks(micro) for name, micro in speeds.items()} for _ in range(count)]

@@ -142,8 +142,7 @@ class _Player:
 
     def blocks(self) -> Blocks:
         """All of its blocks."""
-        own = np.array(self._own)
-        return Blocks(np.array(self._seconds), own, own)
+        return Blocks(np.array(self._seconds), np.array(self._own))
 
     def _line(self) -> str:
         assert self.process.stdout is not None

@@ -39,23 +39,18 @@ class Blocks:
     Attributes:
         seconds: wall time of a call, shape (blocks,).
         own: of it, time that the thread spent on a core, shape (blocks,).
-        every: the same of all threads of the process together, shape (blocks,).
         threads: of the kernels; with several, the time of the calling one says nothing.
         calls: wall time of single calls, in seconds, shape (calls,); empty where none was timed.
+        threads_at_work: how many threads had a share in it, on average; told of the control alone.
         timing_cost: what reading the clock adds to each of those, in seconds.
     """
 
     seconds: Array
     own: Array
-    every: Array
     threads: int = 1
     calls: Array = field(default_factory=lambda: np.zeros(0))
     timing_cost: float = 0.0
-
-    @cached_property
-    def threads_at_work(self) -> float:
-        """How many threads had a share in it."""
-        return float(self.every.sum() / self.own.sum())
+    threads_at_work: float = 1.0
 
     @cached_property
     def undisturbed(self) -> Array:
@@ -94,11 +89,7 @@ class Latency:
         return [process["control"].typical / process["yardstick"].typical for process in self.processes]
 
     def threads_at_work(self) -> list[float]:
-        """Threads that had a share in the control, one value a process.
-
-        Not to be set against the yardstick's, which is one thread's work: where cores are free, threads of the kernels
-        that wait for their next work are busy waiting beside it.
-        """
+        """Threads that had a share in the control, one value a process."""
         return [process["control"].threads_at_work for process in self.processes]
 
     def disturbed(self) -> float:
@@ -171,10 +162,10 @@ def _blocks(name: str, told: dict[str, Any], threads: int) -> Blocks:
     return Blocks(
         np.array(told["seconds"]),
         np.array(told["own"]),
-        np.array(told["every"]),
         1 if name == "yardstick" else threads,
         np.array(told.get("calls", [])),
         told.get("timing_cost", 0.0),
+        told.get("threads_at_work", 1.0),
     )
 
 

@@ -34,6 +34,7 @@ WARMUP_BLOCKS = 200
 LEAST_TURNS = 5
 LEAST_CALLS, CALLS_SHARE = 10, 0.2
 CLOCK_READINGS = 200
+AT_WORK_SECONDS = 0.05
 
 Blocks = dict[str, Any]
 
@@ -45,7 +46,7 @@ def _yardstick() -> Callable[[], object]:
 
 
 def timed_block(call: Callable[[], object], calls: int, slow: float = 0.0, cold: bool = True) -> dict[str, float]:
-    """Seconds of one call, over ``calls`` calls timed as one: on the wall, of this thread on a core, of all threads.
+    """Seconds of one call, over ``calls`` calls timed as one: on the wall, and of this thread on a core.
 
     Args:
         cold: other blocks came before it: one call is not timed, which fetches into the caches what they displaced.
@@ -53,7 +54,7 @@ def timed_block(call: Callable[[], object], calls: int, slow: float = 0.0, cold:
     """
     if cold:
         call()
-    every, own, start = time.process_time(), time.thread_time(), time.perf_counter()
+    own, start = time.thread_time(), time.perf_counter()
     for _ in range(calls):
         call()
     end = time.perf_counter()
@@ -61,14 +62,22 @@ def timed_block(call: Callable[[], object], calls: int, slow: float = 0.0, cold:
         until = end + slow * (end - start)
         while end < until:
             end = time.perf_counter()
+    own = time.thread_time() - own
+    return {"seconds": (end - start) / calls, "own": own / calls}
+
+
+def threads_at_work(call: Callable[[], object]) -> float:
+    """How many threads have a share in it, on average while this one is on a core.
+
+    In calls one after the other, for long enough: what the threads of the kernels take is booked when the system next
+    looks, a hundred times a second or more, and seldom within the block that it belongs to.
+    """
+    end = time.perf_counter() + AT_WORK_SECONDS
+    every, own = time.process_time(), time.thread_time()
+    while time.perf_counter() < end:
+        call()
     own, every = time.thread_time() - own, time.process_time() - every
-    return {"seconds": (end - start) / calls, "own": own / calls, "every": every / calls}
-
-
-def _clocks_cost() -> float:
-    """Seconds by which the time of all threads comes out longer than that of this one, as its clock is read outside."""
-    nothing = [timed_block(lambda: None, 1, cold=False) for _ in range(CLOCK_READINGS)]
-    return float(np.median([block["every"] - block["own"] for block in nothing]))
+    return every / own
 
 
 def warm_up(call: Callable[[], object]) -> int:
@@ -116,9 +125,8 @@ def read_inputs(path: str) -> Inputs:
 def run(job: dict[str, Any]) -> dict[str, Blocks]:
     """Of ``control``, ``variant`` and ``yardstick``: a call by each clock of :func:`timed_block`, a value a block.
 
-    The variant has its single calls beside them where they were asked for.
+    The control has its threads at work beside them, the variant its single calls where they were asked for.
     """
-    cost = _clocks_cost()  # before there are other threads
     inputs = read_inputs(job["inputs"])
     runtime = job.get("runtime", "litert-cpu")
     runners = {name: LiteRT(Path(job[name]), job["threads"], runtime=runtime) for name in ("control", "variant")}
@@ -129,7 +137,7 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
         feed(0)
     per_block = {name: warm_up(call) for name, call in calls.items()}
     slow = job.get("slow", {})
-    blocks: dict[str, Blocks] = {name: {"seconds": [], "own": [], "every": []} for name in calls}
+    blocks: dict[str, Blocks] = {name: {"seconds": [], "own": []} for name in calls}
     order = np.random.default_rng(job["seed"])
     end = time.perf_counter() + job["seconds"]
     turn = 0
@@ -137,11 +145,10 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
         for name in order.permutation(list(calls)):
             if name in examples:
                 examples[name](turn)
-            block = timed_block(calls[name], per_block[name], slow.get(name, 0.0))
-            block["every"] -= cost / per_block[name]
-            for clock, value in block.items():
+            for clock, value in timed_block(calls[name], per_block[name], slow.get(name, 0.0)).items():
                 blocks[name][clock].append(value)
         turn += 1
+    blocks["control"]["threads_at_work"] = threads_at_work(calls["control"])
     if job.get("calls"):
         single = _one_by_one(calls["variant"], examples["variant"], job["calls"], CALLS_SHARE * job["seconds"])
         blocks["variant"] |= {"calls": single, "timing_cost": _timing_cost()}

@@ -77,14 +77,15 @@ class Round:
         mark = uuid.uuid4().hex
         environment = {_MARK: mark, "QUANTBENCH_CACHE": str(self.store), "TMPDIR": str(self.scratch)}
         selection = ["--models", MODEL, "--variants", ",".join(CELLS), "--no-latency", "--no-gpu"]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench", "run", *selection, "--report-dir", str(self.reports)],
-            cwd=PACKAGE.parent,
-            env=os.environ | environment,
-            stdout=(self.folder / OUTPUT).open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with (self.folder / OUTPUT).open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "bench", "run", *selection, "--report-dir", str(self.reports)],
+                cwd=PACKAGE.parent,
+                env=os.environ | environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         return process, mark
 
     def to_the_end(self) -> Report:
