@@ -1,11 +1,17 @@
-"""What several tests need: made-up cells for the judges, and one real run that is only read."""
+"""What several tests need: made-up cells for the judges, one real run that is only read, and room for those that time.
 
+Several processes of pytest may share the work (pytest-xdist): what takes long is made once for all of them, and a test
+marked ``alone`` has the machine to itself.
+"""
+
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,9 +36,43 @@ hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
 
 
+# ---------------------------------------------------------------- several processes of pytest
+
+
+def pytest_configure() -> None:
+    """What a test starts is a run as a user starts it: it does not know that pytest shares its work."""
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+        del os.environ[name]
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """A folder locked against the other processes, for one (``LOCK_EX``) or for several that share it (``LOCK_SH``)."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process forked meanwhile would keep it
+        os.close(descriptor)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """A test that is to be alone waits until no other runs, and no other begins before it has ended."""
+    alone = item.get_closest_marker("alone") is not None
+    here = Path(__file__).parent
+    with ExitStack() as room:
+        with _locked(here.parent, fcntl.LOCK_EX):  # the door: whoever waits at it keeps later ones behind it
+            room.enter_context(_locked(here, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+        return (yield)
+
+
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that the first test that needs it fills, and all others only read."""
+    """A folder that one process of pytest fills and all others only read."""
     common = factory.getbasetemp()
+    if common.name.startswith("popen-"):  # one of several
+        common = common.parent
     folder, made = common / name, common / f"{name}.made"
     with FileLock(common / f"{name}.lock"):
         if not made.exists():

@@ -78,6 +78,7 @@ def test_the_command_tells_machine_and_baselines(quantbench: Quantbench) -> None
     assert "not measured (--quick)" in done.output
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_an_artifact_against_itself_is_as_fast(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUANTBENCH_CACHE", str(store))

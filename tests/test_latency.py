@@ -260,6 +260,7 @@ def test_the_table_of_latency_says_what_a_reader_needs() -> None:
 # ---------------------------------------------------------------- the real path
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_all_that_can_be_timed_of_a_cell(quantbench: Quantbench, tmp_path: Path) -> None:
     chosen = ["run", "--models", "seed_cnn", "--variants", "ptq_float16", "-k", "latency", "--latency-budget", "0.3"]

@@ -72,6 +72,7 @@ def test_pytest_benchmark_gets_the_same_wall_time_as_ours() -> None:
     assert latency_noise.equal_seconds([_trial(0.0)], pair) == pytest.approx((7.0 - 3.0) / 2)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_one_trial_of_an_artifact_against_itself_by_both_sides(store: Path, tmp_path: Path) -> None:
     model = load_models(ROOT / "models")["seed_cnn"]
@@ -84,6 +85,7 @@ def test_one_trial_of_an_artifact_against_itself_by_both_sides(store: Path, tmp_
     assert trial.second["rounds"] >= 5
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_litert_s_own_tool_times_the_same_artifact(store: Path, tmp_path: Path) -> None:
     model = load_models(ROOT / "models")["seed_cnn"]

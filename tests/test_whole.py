@@ -301,6 +301,7 @@ def test_environments_that_differ_are_named_side_by_side() -> None:
     assert together(gpus).no_gpu.startswith("not the same in all shards")
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_latency_of_shards_is_judged_by_the_share_of_the_whole_run(tmp_path: Path, store: Path) -> None:
     baselines = tmp_path / "baselines"
