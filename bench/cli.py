@@ -1,5 +1,6 @@
 """The ``quantbench`` command. Heavy modules are imported inside the commands, so that ``--help`` is quick."""
 
+import atexit
 import dataclasses
 import inspect
 import os
@@ -389,7 +390,7 @@ def main() -> None:
     try:
         app()
     except _RunEnded as ended:
-        nothing_left_to_stop()
+        atexit.register(nothing_left_to_stop)
         sys.exit(ended.args[0])
     except SystemExit as stop:
         sys.exit(_THEIR_STATUSES.get(stop.code, stop.code))

@@ -48,7 +48,10 @@ def _importing(frame: FrameType | None) -> bool:
 
 
 def nothing_left_to_stop() -> None:
-    """From now on they come too late: what they stop has ended, and its exit status is known."""
+    """From now on they come too late: what they stop has ended, and its exit status is known.
+
+    For a process that ends now: whatever it started afterwards would not hear of them either.
+    """
     if threading.current_thread() is threading.main_thread():
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
