@@ -29,6 +29,7 @@ from bench.options import PACKAGE, RunOptions
 from bench.records import Cell, Report, read_record
 from bench.reference import load_models
 from bench.report.folder import REPORT
+from bench.store import Store
 from bench.work import Task, from_store
 
 MODEL = "seed_cnn"
@@ -145,7 +146,9 @@ class Round:
         model = load_models(RunOptions().model_dir)[MODEL]
         log = self.folder / "log"
         tasks = {name: Task(model.file, MODEL, name, 0, None, self.store, log) for name in CELLS}
-        return frozenset(f"{MODEL}/{name}" for name, task in tasks.items() if from_store(task) is not None)
+        found = frozenset(f"{MODEL}/{name}" for name, task in tasks.items() if from_store(task) is not None)
+        Store(self.store).release()  # looking may write what an artifact contains, and then holds the store
+        return found
 
     def leftovers(self) -> list[str]:
         """What lies about after a whole run that nothing needs."""
