@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Quantbench, command, surroundings
+from conftest import ROOT, Quantbench, ThreeCells, command, surroundings
 
 from bench.clearing import GB, clear, clear_all, clear_environments
 from bench.store import ENVIRONMENTS, INSTALLED, Store, digest
@@ -95,8 +95,9 @@ def test_leftovers_of_a_killed_run_go_and_those_of_a_living_one_stay(tmp_path: P
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_while_it_times_leaves_nothing_for_ever(
-    quantbench: Quantbench, store: Path, tmp_path: Path
+    quantbench: Quantbench, three_cells: ThreeCells, tmp_path: Path
 ) -> None:
+    store = three_cells.copied_store(tmp_path / "store")  # the common one may be held by this very process
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     timed = ["--models", "seed_cnn", "--variants", "float32", "-k", "latency", "--latency-budget", "60"]
@@ -114,7 +115,7 @@ def test_a_run_that_is_killed_while_it_times_leaves_nothing_for_ever(
     run.wait()
     assert begun
     assert list(temporary.iterdir()) == []
-    assert "leftover" in quantbench("cache", "gc").output
+    assert "leftover" in quantbench("cache", "gc", QUANTBENCH_CACHE=str(store)).output
     assert list((store / ".held").iterdir()) == []
 
 
