@@ -214,8 +214,8 @@ def _on_gpu(model: ReferenceModel, train_seed: int | None, sha256: str, store: S
     except (OSError, ValueError, KeyError):
         return ["gpu: known once the artifact of the float control is there"]
     both = gpu.Artifact(control, sha256), gpu.Artifact(control, of_control)
-    recipe = gpu._ingredients(*both, model, here.first)
-    return _told("gpu", recipe, store, _of(measured, recipe, "artifact"))
+    made_of = gpu.recipe(*both, model, here.first)
+    return _told("gpu", made_of, store, _of(measured, made_of, "artifact"))
 
 
 def _of(found: list[Stored], recipe: Mapping[str, Any], same: str) -> list[Stored]:

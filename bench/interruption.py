@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)  # the last one is the first or second put off
+# One of the first two that comes at a bad moment is put off, and comes again as the third.
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 _SOON_SECONDS = 0.05
 _PATIENCE = 100  # times; a file that never stops being imported is interrupted after all
 
@@ -59,7 +60,7 @@ def nothing_left_to_stop() -> None:
 
 @contextmanager
 def undisturbed(then_stop: bool = False) -> Iterator[None]:
-    """Neither signal interrupts what takes a moment only, such as writing the last report.
+    """No signal interrupts what takes a moment only, such as writing the last report.
 
     Args:
         then_stop: one that came meanwhile interrupts afterwards; otherwise it came too late to change anything.

@@ -150,7 +150,7 @@ def test_what_was_measured_on_a_gpu_is_told_where_there_is_one(tmp_path: Path, m
     artifact = gpu.Artifact(store.put(digest(made), {build.ARTIFACT: b"1"}, made), digest_of(b"1"))
     assert gpu_lines(devices.Found([device])) == []
     control = gpu.Artifact(artifact.path, digest_of(b"0"))
-    recipe = gpu._ingredients(artifact, control, model, device)
+    recipe = gpu.recipe(artifact, control, model, device)
     old = recipe | {"packages": {"ai-edge-litert": "1.0"}}
     store.put(digest(old), {"x": b""}, old)
     assert gpu_lines(devices.Found(reason="no driver")) == ["gpu: not measured here: no driver"]

@@ -100,8 +100,8 @@ def through_store(artifact: Artifact, control: Artifact, model: ReferenceModel, 
     Args:
         control: the float control; the artifact itself where that is it.
     """
-    recipe = _ingredients(artifact, control, model, device)
-    folder = store.get(digest(recipe))
+    made_of = recipe(artifact, control, model, device)
+    folder = store.get(digest(made_of))
     if folder is not None:
         predictions = np.load(folder / _PREDICTIONS, allow_pickle=False)
         return OnGpu(predictions, **json.loads((folder / _FACTS).read_text(encoding="utf-8")), cached=True)
@@ -115,7 +115,7 @@ def through_store(artifact: Artifact, control: Artifact, model: ReferenceModel, 
     facts = {name: value for name, value in asdict(measured).items() if name not in told}
     buffer = BytesIO()
     np.save(buffer, measured.predictions)  # type: ignore[arg-type]
-    store.put(digest(recipe), {_FACTS: json.dumps(facts).encode(), _PREDICTIONS: buffer.getvalue()}, recipe)
+    store.put(digest(made_of), {_FACTS: json.dumps(facts).encode(), _PREDICTIONS: buffer.getvalue()}, made_of)
     return measured
 
 
@@ -210,7 +210,8 @@ def _run_worker(job: dict[str, Any]) -> _Done:
     return _Done(seconds, done.stderr.partition(END_OF_VARIANT)[0])
 
 
-def _ingredients(artifact: Artifact, control: Artifact, model: ReferenceModel, device: Device) -> dict[str, Any]:
+def recipe(artifact: Artifact, control: Artifact, model: ReferenceModel, device: Device) -> dict[str, Any]:
+    """Everything that decides what a GPU makes of an artifact."""
     return {
         "what": "gpu",
         "artifact": artifact.sha256,

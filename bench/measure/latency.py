@@ -41,8 +41,8 @@ class Blocks:
         own: of it, time that the thread spent on a core, shape (blocks,).
         threads: of the kernels; with several, the time of the calling one says nothing.
         calls: wall time of single calls, in seconds, shape (calls,); empty where none was timed.
-        threads_at_work: how many threads had a share in it, on average; told of the control alone.
         timing_cost: what reading the clock adds to each of those, in seconds.
+        threads_at_work: how many threads had a share in a call, on average; counted of the control alone.
     """
 
     seconds: Array

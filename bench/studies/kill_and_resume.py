@@ -138,7 +138,8 @@ class Round:
         if number is not signal.SIGKILL and folders:
             expected = {"interrupted": 2, "complete": 0}
             if expected.get(state) != status and not (state == "complete" and status == 2):
-                wrong.append(f"status {status} with a report that says {state or 'nothing'}")
+                said = (self.folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
+                wrong.append(f"status {status} with a report that says {state or 'nothing'}; its last line: {said}")
         return state, wrong
 
     def finished(self) -> frozenset[str]:
