@@ -24,6 +24,7 @@ from bench.store import Store, digest
 from bench.variants import Variant, Workbench
 
 ARTIFACT = "artifact.tflite"
+FLOAT_ARTIFACT = "float.tflite"  # beside the export that it was converted from
 REFUSAL = "unsupported.txt"
 BEFORE_CONVERSION = "before_conversion.npy"
 PARTING = "parting.txt"
@@ -197,7 +198,8 @@ class StoreWorkbench:
         return keras_model
 
     def saved_float_model(self) -> str:
-        # Tracing a model again for each variant costs more than converting it; one export a worker serves them all.
+        # Tracing a model again for each variant costs more than converting it; one export a worker serves them all,
+        # and one float artifact.
         key = (self.model.name, self.model.weights_sha256, self.model.file, self._train_seed)
         if key not in _EXPORTED:
             retrained = self._train_seed is not None
@@ -207,8 +209,11 @@ class StoreWorkbench:
     def float_artifact(self) -> bytes:
         if self.model.form == "tflite":
             return (self.model.file.parent / self.model.weights).read_bytes()
-        converter = self.tensorflow().lite.TFLiteConverter.from_saved_model(self.saved_float_model())
-        return bytes(converter.convert())
+        kept = Path(self.saved_float_model()) / FLOAT_ARTIFACT
+        if not kept.exists():
+            converter = self.tensorflow().lite.TFLiteConverter.from_saved_model(str(kept.parent))
+            kept.write_bytes(converter.convert())
+        return kept.read_bytes()
 
     def export(self, keras_model: Any) -> str:
         return floats.export(keras_model)
@@ -257,7 +262,7 @@ class StoreWorkbench:
 
     def expect_answers_of(self, keras_model: Any) -> None:
         inputs = self.model.prepare(self.model.pack().test.x)
-        outputs = keras_model.predict(inputs, batch_size=floats.BATCH, verbose=0)
+        outputs = training.answers(keras_model, inputs, floats.BATCH)
         self.expected = keras_model, self.model.metric.predict(outputs, inputs)
 
     def kept(self, artifact: bytes) -> dict[str, bytes]:

@@ -58,7 +58,7 @@ MODEL = ReferenceModel(
     description="MLPerf Tiny anomaly detection: a dense autoencoder trained on one class, judged by AUC",
     build=build,
     train=Recipe(epochs=50, batch_size=32, learning_rate=1e-3, schedule="cosine"),
-    finetune=Recipe(epochs=32, batch_size=32, learning_rate=1e-4),
+    finetune=Recipe(epochs=10, batch_size=32, learning_rate=3e-4, schedule="cosine"),
     weights="weights/autoencoder.npz",
     weights_sha256="e18633ec60584bf00a2351cd870115e41d230e7a26184483dddd24c72ee5a417",
     data="data/fashion_mnist.npz",

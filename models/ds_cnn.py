@@ -40,7 +40,7 @@ MODEL = ReferenceModel(
     description="MLPerf Tiny keyword spotting: a convolution and four depthwise-separable blocks of 64",
     build=build,
     train=Recipe(epochs=7, batch_size=64, learning_rate=3e-3, schedule="cosine", flip=True),
-    finetune=Recipe(epochs=3, batch_size=64, learning_rate=1e-4, flip=True),
+    finetune=Recipe(epochs=1, batch_size=16, learning_rate=3e-4, schedule="cosine"),
     weights="weights/ds_cnn.npz",
     weights_sha256="9b87d7c13a59f28b69597470b02b42ab86eca99b93f0111b4573e99ea25c0cb8",
     data="data/fashion_mnist.npz",

@@ -40,7 +40,7 @@ MODEL = ReferenceModel(
     description="LSTM(64) over the rows of the image",
     build=build,
     train=Recipe(epochs=12, batch_size=64, learning_rate=3e-3, schedule="cosine", flip=True),
-    finetune=Recipe(epochs=3, batch_size=64, learning_rate=1e-4, flip=True),
+    finetune=Recipe(epochs=1, batch_size=16, learning_rate=3e-4, schedule="cosine"),
     weights="weights/lstm.npz",
     weights_sha256="cf3c465556cc752ba40204ba5acf2c03d7314b758a185fbc9d282e5504591d9f",
     data="data/fashion_mnist.npz",

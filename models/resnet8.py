@@ -52,7 +52,7 @@ MODEL = ReferenceModel(
     description="MLPerf Tiny image classification: three residual stages with batch norm",
     build=build,
     train=Recipe(epochs=8, batch_size=64, learning_rate=3e-3, schedule="cosine", flip=True),
-    finetune=Recipe(epochs=3, batch_size=64, learning_rate=1e-4, flip=True),
+    finetune=Recipe(epochs=1, batch_size=16, learning_rate=3e-4, schedule="cosine"),
     weights="weights/resnet8.npz",
     weights_sha256="0aed70ffa39cc5b227e4d496c2c1fdb1aeb9b91085902b72b90f521126d78a00",
     data="data/fashion_mnist.npz",

@@ -28,7 +28,7 @@ MODEL = ReferenceModel(
     description="Conv2D(32) - MaxPooling - Dense(10): the smallest useful case",
     build=build,
     train=Recipe(epochs=5, batch_size=32, learning_rate=1e-3),
-    finetune=Recipe(epochs=4, batch_size=32, learning_rate=1e-4),
+    finetune=Recipe(epochs=1, batch_size=16, learning_rate=3e-4, schedule="cosine"),
     weights="weights/seed_cnn.npz",
     weights_sha256="469752e3001dee1a4a52ef1b36398f89bc8e84d09b829b0c78b730ed5bafbc8e",
     data="data/fashion_mnist.npz",

@@ -63,7 +63,7 @@ MODEL = ReferenceModel(
     description="A small vision transformer: four attention blocks over 7x7 patches",
     build=build,
     train=Recipe(epochs=12, batch_size=64, learning_rate=2e-3, schedule="cosine", flip=True),
-    finetune=Recipe(epochs=3, batch_size=64, learning_rate=1e-4, flip=True),
+    finetune=Recipe(epochs=1, batch_size=16, learning_rate=3e-4, schedule="cosine"),
     weights="weights/vit_tiny.npz",
     weights_sha256="51f185531ad8711edfbdcde7101315ddeb21950111a4a9e2f125d7060385312d",
     data="data/fashion_mnist.npz",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from bench import build
+from bench import build, floats, training
 from bench.errors import BadInput
 from bench.reference import ReferenceModel, load_file, load_models, pick
 from bench.store import Store, digest
@@ -108,3 +108,36 @@ def test_an_artifact_is_the_same_whether_its_stage_was_trained_now_or_long_ago(
     from_the_store = build.artifact(model, variant, 0, None, store)
     assert not from_the_store.cached
     assert from_the_store.sha256 == trained.sha256
+
+
+def test_a_table_is_exported_with_its_model_and_only_what_is_used_otherwise() -> None:
+    tf = training.tensorflow()
+    layers = tf.keras.layers
+    looking_up = tf.keras.Sequential(
+        [tf.keras.Input((3,), dtype=tf.int64), layers.IntegerLookup(vocabulary=[7, 8, 9]), layers.Embedding(4, 2)]
+    )
+    example = np.array([[7, 9, 100]], dtype=np.int64)
+    exported = tf.saved_model.load(floats.export(looking_up)).signatures["serving_default"]
+    found = next(iter(exported(tf.constant(example)).values()))
+    np.testing.assert_array_equal(found, looking_up(example))
+
+    read = tf.saved_model.load(floats.export(tf.keras.Sequential([layers.Dense(3, input_shape=(2,)), layers.Dense(4)])))
+    assert not hasattr(read, "owner")
+    assert len(read.variables_used) == 4
+
+
+def test_every_epoch_sees_each_example_once_in_an_order_that_the_seed_decides() -> None:
+    tf = training.tensorflow()
+    numbers = np.arange(50)
+
+    def epochs(seed: int) -> list[list[int]]:
+        data = training.batches(tf, (numbers, -numbers), 50, 8, seed)
+        return [[int(x) for part in data for x in part[0]] for _ in range(2)]
+
+    first, second = epochs(0)
+    assert sorted(first) == sorted(second) == numbers.tolist()
+    assert first != second
+    assert epochs(0) == [first, second]
+    assert epochs(1) != [first, second]
+    in_order = training.batches(tf, {"x": numbers}, 50, 8)
+    assert [int(x) for part in in_order for x in part["x"]] == numbers.tolist()

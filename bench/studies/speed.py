@@ -1,6 +1,7 @@
 """What a run costs: from nothing, again, and after a change of one variant; and a bare script that does the same work.
 
-    python -m bench.studies.speed -m "not nightly" --report-dir reports/reference
+    python -m bench.studies.speed --report-dir reports/reference
+    python -m bench.studies.speed -m "not nightly" --report-dir reports/reference --name speed_gate.md
     python -m bench.studies.speed --models seed_cnn --report-dir reports/speed
 
 All options but ``--report-dir`` and ``--name`` go to ``quantbench run``, which times nothing here. The bare script is
@@ -155,8 +156,8 @@ def report(
     return [
         "# What a run costs",
         machine,
-        f"`quantbench run --no-latency --no-gpu {' '.join(arguments)}`. The bare script makes the same artifacts by the"
-        " same functions and runs the whole test split through each, on all cores, and does nothing else.",
+        f"`{' '.join(['quantbench run --no-latency --no-gpu', *arguments])}`. The bare script makes the same artifacts"
+        " by the same functions and runs the whole test split through each, on all cores, and does nothing else.",
         ground.table(["what", "wall time", ""], rows),
         "Where the time of the run went, by variant (seconds of a worker, summed over models):",
         ground.table(["variant", "cells", "seconds"], _by_variant(first.report)),

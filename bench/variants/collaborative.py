@@ -134,15 +134,11 @@ def _prune_preserving(bench: Workbench) -> bytes:
 
 
 def _cluster_preserving(bench: Workbench) -> bytes:
-    _check_norms(bench)
-    keras_model = _unpenalized(bench, bench.stage(clustered(CENTROIDS)))
-    return _preserving(bench, keras_model, _cluster_scheme(bench, keep_zeros=False))
+    return _preserving(bench, clustered(CENTROIDS), keep_zeros=False)
 
 
 def _prune_cluster_preserving(bench: Workbench) -> bytes:
-    _check_norms(bench)
-    keras_model = _unpenalized(bench, bench.stage(pruned_clustered))
-    return _preserving(bench, keras_model, _cluster_scheme(bench, keep_zeros=True))
+    return _preserving(bench, pruned_clustered, keep_zeros=True)
 
 
 def _unpenalized(bench: Workbench, keras_model: Any) -> Any:
@@ -172,17 +168,21 @@ def _cluster_scheme(bench: Workbench, keep_zeros: bool) -> Any:
     return schemes.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=keep_zeros)
 
 
-def _preserving(bench: Workbench, keras_model: Any, scheme: Any) -> bytes:
+def _preserving(bench: Workbench, stage: Callable[[Workbench], Any], keep_zeros: bool) -> bytes:
+    scheme = _cluster_scheme(bench, keep_zeros)
+    _check(bench, scheme)
+    keras_model = _unpenalized(bench, bench.stage(stage))
     return qat.train_and_convert(bench, qat.fake_quantized(keras_model, scheme))
 
 
-def _check_norms(bench: Workbench) -> None:
-    """Raises Unsupported, before anything is trained, where a batch norm follows a dense layer."""
+def _check(bench: Workbench, scheme: Any) -> None:
+    """Raises Unsupported, before anything is trained, where a batch norm follows a dense layer or tfmot refuses."""
     if fold.folded(bench, bench.float_model(), ("Dense",)).merged:
         raise Unsupported(
             "tfmot leaves a dense layer before a batch norm in float, and a norm folded in gives every column values "
             "of its own, where cluster-preserving QAT keeps one set a dense kernel"
         )
+    qat.fake_quantized(bench.float_model(), scheme)
 
 
 CODEBOOK = "float32, {0} shared values a kernel (non-uniform codebook; {0} a channel where a batch norm is folded in)"
