@@ -134,11 +134,13 @@ def _prune_preserving(bench: Workbench) -> bytes:
 
 
 def _cluster_preserving(bench: Workbench) -> bytes:
-    return _preserving(bench, clustered(CENTROIDS), keep_zeros=False)
+    scheme = _accepted_scheme(bench, keep_zeros=False)
+    return _preserving(bench, bench.stage(clustered(CENTROIDS)), scheme)
 
 
 def _prune_cluster_preserving(bench: Workbench) -> bytes:
-    return _preserving(bench, pruned_clustered, keep_zeros=True)
+    scheme = _accepted_scheme(bench, keep_zeros=True)
+    return _preserving(bench, bench.stage(pruned_clustered), scheme)
 
 
 def _unpenalized(bench: Workbench, keras_model: Any) -> Any:
@@ -159,30 +161,29 @@ def _unpenalized(bench: Workbench, keras_model: Any) -> Any:
     return copy
 
 
-def _cluster_scheme(bench: Workbench, keep_zeros: bool) -> Any:
+def _preserving(bench: Workbench, keras_model: Any, scheme: Any) -> bytes:
+    return qat.train_and_convert(bench, qat.fake_quantized(_unpenalized(bench, keras_model), scheme))
+
+
+def _accepted_scheme(bench: Workbench, keep_zeros: bool) -> Any:
+    """Cluster-preserving QAT for this model.
+
+    Raises:
+        Unsupported: a batch norm follows a dense layer, or tfmot refuses; told before anything is trained.
+    """
     bench.tensorflow()
     from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (
         default_8bit_cluster_preserve_quantize_scheme as schemes,
     )
 
-    return schemes.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=keep_zeros)
-
-
-def _preserving(bench: Workbench, stage: Callable[[Workbench], Any], keep_zeros: bool) -> bytes:
-    scheme = _cluster_scheme(bench, keep_zeros)
-    _check(bench, scheme)
-    keras_model = _unpenalized(bench, bench.stage(stage))
-    return qat.train_and_convert(bench, qat.fake_quantized(keras_model, scheme))
-
-
-def _check(bench: Workbench, scheme: Any) -> None:
-    """Raises Unsupported, before anything is trained, where a batch norm follows a dense layer or tfmot refuses."""
     if fold.folded(bench, bench.float_model(), ("Dense",)).merged:
         raise Unsupported(
             "tfmot leaves a dense layer before a batch norm in float, and a norm folded in gives every column values "
             "of its own, where cluster-preserving QAT keeps one set a dense kernel"
         )
+    scheme = schemes.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=keep_zeros)
     qat.fake_quantized(bench.float_model(), scheme)
+    return scheme
 
 
 CODEBOOK = "float32, {0} shared values a kernel (non-uniform codebook; {0} a channel where a batch norm is folded in)"
