@@ -11,6 +11,7 @@ All options but ``--report-dir`` and ``--name`` go to ``quantbench run``, which 
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -156,7 +157,7 @@ def report(
     return [
         "# What a run costs",
         machine,
-        f"`{' '.join(['quantbench run --no-latency --no-gpu', *arguments])}`. The bare script makes the same artifacts"
+        f"`{shlex.join(['quantbench', 'run', '--no-latency', '--no-gpu', *arguments])}`. The bare script makes the same artifacts"
         " by the same functions and runs the whole test split through each, on all cores, and does nothing else.",
         ground.table(["what", "wall time", ""], rows),
         "Where the time of the run went, by variant (seconds of a worker, summed over models):",
