@@ -158,7 +158,8 @@ def report(
         "# What a run costs",
         machine,
         f"`{shlex.join(['quantbench', 'run', '--no-latency', '--no-gpu', *arguments])}`. The bare script makes the"
-        " same artifacts by the same functions and runs the whole test split through each, on all cores, and does nothing else.",
+        " same artifacts by the same functions and runs the whole test split through each, on all cores, and does"
+        " nothing else.",
         ground.table(["what", "wall time", ""], rows),
         "Where the time of the run went, by variant (seconds of a worker, summed over models):",
         ground.table(["variant", "cells", "seconds"], _by_variant(first.report)),
