@@ -5,6 +5,7 @@ Its workers have to be of one kind and have this machine's versions and code, fo
 
 import logging
 import platform
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -29,6 +30,7 @@ CONNECT_SECONDS = 10
 # A worker that offers it has nothing else to do while it times; keyed by its machine class, as all workers' is.
 RESOURCE = {"latency": 1}
 TIMING_SECONDS = 600
+_TICK_SECONDS = 0.1
 INSTALL = "pip install 'quantbench[cluster]'"
 
 
@@ -84,11 +86,14 @@ class Cluster:
                 given.append(argument)
             wanted += files.values()
         key = f"quantbench-latency-{uuid.uuid4().hex}"
+        if self.is_lost:
+            raise LatencyFailed(self.lost)
         try:
             contents = [self.carried(path, sha256) for path, sha256 in wanted]
             future = self.client.submit(
                 cluster_worker.call, function, given, *contents, key=key, resources=RESOURCE, retries=0, pure=False
             )
+            self._wait(future)
             return future.result(timeout=TIMING_SECONDS)
         except (LatencyFailed, MemoryFailed):
             raise
@@ -97,6 +102,16 @@ class Cluster:
                 raise LatencyFailed(self.lost) from None
             words = " ".join(str(error).split())[:300]
             raise LatencyFailed(f"the cluster did not time it ({type(error).__name__}: {words})") from error
+
+    def _wait(self, future: Any) -> None:
+        """Until it is done, or never will be: Dask forgets what is submitted while a client closes."""
+        deadline = time.monotonic() + TIMING_SECONDS
+        while not future.done():
+            if self.is_lost:
+                raise LatencyFailed(self.lost)
+            if time.monotonic() > deadline:
+                raise LatencyFailed(f"the cluster did not time it within {TIMING_SECONDS} s")
+            time.sleep(_TICK_SECONDS)
 
     @property
     def is_lost(self) -> bool:

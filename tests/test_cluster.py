@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from conftest import ROOT, THREE_VARIANTS, Quantbench, command, surroundings
 from dask_processes import DaskProcesses, cells_under_way
 from test_isolation import planted_models
 
+from bench.cluster import connect
+from bench.measure.latency import LatencyFailed
 from bench.records import Report, read_record
 
 VARIANTS = f"{THREE_VARIANTS},ptq_dynamic_wi8_afp32,aeq_dynamic_wi8_afp32"
@@ -235,6 +238,30 @@ def test_a_scheduler_that_dies_while_a_cell_is_timed_costs_the_timing_alone(tmp_
     for cell in found.cells:
         assert cell.failure is None
         assert f"the scheduler at {dask.address} {LOST}" in cell.judgements[0].message
+
+
+@pytest.mark.slow
+def test_nothing_waits_for_a_scheduler_that_is_gone(tmp_path: Path) -> None:
+    """Whatever state Dask's client is in: it looks for the scheduler again, closes, and is closed."""
+    dask = DaskProcesses(tmp_path)
+    worker = dask.worker("--resources", "latency=1")
+    states, longest = set(), 0.0
+    try:
+        dask.wait_for(1)
+        cluster = connect(dask.address, seconds=3)
+        threading.Timer(1, dask.processes[0].kill).start()
+        while "closed" not in states:
+            since = time.monotonic()
+            with pytest.raises(LatencyFailed, match="was lost; start it"):
+                cluster.call(time.sleep, 60)
+            longest = max(longest, time.monotonic() - since)
+            states.add(cluster.client.status)
+            time.sleep(0.01)
+    finally:
+        worker.kill()  # it would look for the scheduler for a while
+        dask.stop()
+    assert "connecting" in states
+    assert longest < 10  # a second of it before the scheduler dies
 
 
 def test_a_scheduler_that_does_not_answer_is_told_in_a_sentence(quantbench: Quantbench) -> None:
