@@ -130,6 +130,11 @@ def class_accepted(accepted: Accepted) -> str:
     return results_class(told[1], {"ai-edge-litert": told[2]})
 
 
+def isa_accepted(accepted: Accepted) -> str:
+    """The instruction set, as :attr:`Environment.isa`, of the processor on which a value was measured; or empty."""
+    return class_accepted(accepted).partition("_litert-")[0]
+
+
 def today() -> datetime.date:
     """By which exceptions expire and values are accepted; the same all over the world, as the names of runs are."""
     return datetime.datetime.now(datetime.UTC).date()

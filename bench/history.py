@@ -209,6 +209,7 @@ def trend(history: History, cell: str) -> Trend:
     values = {name: table[:, column][rows] for name, table in history.values.items()}
     runs = history.runs if len(rows) == len(history.runs) else [history.runs[row] for row in rows]
     _leave_out_other_machines(history.machines[rows], values, apart)
+    _leave_out_other_kernels(np.array([run.environment.isa for run in runs]), values["memory_ratio"], apart)
     verdicts = history.verdicts[rows, column]
     differing = np.flatnonzero(verdicts != verdicts[-1])
     since = int(differing[-1]) + 1 if len(differing) else 0
@@ -232,6 +233,14 @@ def _leave_out_other_machines(machines: Array, values: dict[str, Array], apart: 
         apart["timed on another class of machine, whose latency is left out"] = lost
     for column in timed:
         column[elsewhere] = np.nan
+
+
+def _leave_out_other_kernels(isas: Array, ratios: Array, apart: Counter[str]) -> None:
+    """Kernels of another instruction set pack weights otherwise: memory compares on the newest run's. In place."""
+    elsewhere = (isas != isas[-1]) & np.isfinite(ratios)
+    if elsewhere.any():
+        apart["measured on a processor with other kernels, whose memory is left out"] = int(np.count_nonzero(elsewhere))
+    ratios[elsewhere] = np.nan
 
 
 def shifts(found: Trend, name: str, quick: bool = False) -> list[Shift]:

@@ -103,8 +103,11 @@ class Judging:
         self._running.float_control(cell)
         taken = first.memory or memory.Memory(failure="no process was started")
         found, accepted = self._known.measurements(cell), self._running.accepted(cell)
-        machine = environment.memory_class(self._running.environment)
-        return gate.memory(self._running.subject(cell), found, taken.failure, taken.no_arena, accepted, machine)
+        here = self._running.environment
+        ratio = accepted.measurements.get("memory_ratio") if accepted else None
+        other_kernels = ratio is not None and environment.isa_accepted(ratio.accepted) not in ("", here.isa)
+        subject, machine = self._running.subject(cell), environment.memory_class(here)
+        return gate.memory(subject, found, taken.failure, taken.no_arena, accepted, machine, other_kernels)
 
     # ------------------------------------------------------------ accuracy
 

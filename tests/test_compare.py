@@ -157,6 +157,14 @@ def test_latency_takes_a_change_beyond_tolerance_and_chance_on_one_class_of_mach
     assert "A_2-core before, B now" in apart.why
 
 
+def test_memory_of_other_kernels_has_more_room() -> None:
+    def took(ratio: float, isa: str) -> Side:
+        return side([cell(measurements={"memory_ratio": measured(ratio, "ratio")})], environment=environment(isa=isa))
+
+    outcomes = [compared(took(0.98, "a"), took(ratio, "b")).items[0].outcome for ratio in (0.98 * 1.02, 0.98 * 1.04)]
+    assert outcomes == [Outcome.UNCHANGED, Outcome.WORSE]
+
+
 def test_another_structure_is_worse() -> None:
     def made_of(count: int) -> Any:
         constants = {"int8": Amount(count=count, bytes=10 * count)}

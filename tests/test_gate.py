@@ -65,6 +65,29 @@ def test_a_gain_beyond_chance_is_improved() -> None:
     assert judge(answers(70), answers(100)).verdict is Verdict.IMPROVED
 
 
+@pytest.mark.parametrize(
+    ("noise", "rounded", "verdict"),
+    [
+        (0.0, 0.0, Verdict.PASS),
+        (0.0, 4e-9, Verdict.PASS),
+        (0.0, -4e-9, Verdict.PASS),
+        (1e-4, 0.0, Verdict.PASS),
+        (0.5, 0.0, Verdict.REGRESSED),
+    ],
+)
+def test_a_score_without_right_and_wrong_is_resampled(noise: float, rounded: float, verdict: Verdict) -> None:
+    """Files keep nine digits of a score: that rounding is no drop, though no spread of examples explains it."""
+    random = np.random.default_rng(0)
+    labels = np.arange(2000) % 2
+    old = labels + random.normal(0, 0.5, 2000)
+    new = old * (1 + 1e-9) + random.normal(0, 1, 2000) * noise  # the same order of examples where there is no noise
+    scores = [float(metrics.AUC.value(values, labels)) for values in (new, old)]
+    score = Measurement(value=scores[0], unit="fraction", n=2000)
+    cell = baseline_cell(score=accepted(scores[1] + rounded))
+    found = gate.accuracy(SUBJECT, metrics.AUC, gate.Answers(score, new, 0), labels, cell, old, SHARE, trained=False)
+    assert (found.verdict, "edited" in found.message) == (verdict, False), found.message
+
+
 def test_nan_output_is_red() -> None:
     found = judge(answers(0, nonfinite=3), answers(0))
     assert found.verdict is Verdict.REGRESSED

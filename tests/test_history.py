@@ -138,10 +138,11 @@ def test_what_cannot_be_read_is_skipped_and_named(tmp_path: Path) -> None:
 
 
 def test_runs_of_other_data_models_and_machines_are_set_apart(tmp_path: Path) -> None:
-    timed = cell(measurements={"latency_ratio": measured(0.9, "ratio", [0.9, 0.9])})
+    costs = {"latency_ratio": measured(0.9, "ratio", [0.9, 0.9]), "memory_ratio": measured(0.98, "ratio")}
+    timed = cell(measurements=costs)
     lay(tmp_path, 0, timed, data_sha256={"m": "e" * 64})
     lay(tmp_path, 1, cell("other"))
-    lay(tmp_path, 2, timed, environment=environment(machine_class="B"))
+    lay(tmp_path, 2, timed, environment=environment(machine_class="B", isa="87654321"))
     lay(tmp_path, 3, timed)
     found = trend(read_history(tmp_path), "m/v")
     assert [run.run for run in found.runs] == [day(2), day(3)]
@@ -149,8 +150,10 @@ def test_runs_of_other_data_models_and_machines_are_set_apart(tmp_path: Path) ->
         "measured on other data": 1,
         "that do not hold this cell": 1,
         "timed on another class of machine, whose latency is left out": 1,
+        "measured on a processor with other kernels, whose memory is left out": 1,
     }
-    assert np.isnan(found.values["latency_ratio"][0])
+    for name in costs:
+        assert list(np.isnan(found.values[name])) == [True, False]
     assert "- runs measured on other data: 1" in of_cell(read_history(tmp_path), "m/v")
 
 

@@ -71,6 +71,23 @@ def test_the_controls_own_peak_is_judged_on_its_class_of_machine_alone(peak: int
     assert "no baseline of it for this machine class (there)" in elsewhere[1].message
 
 
+@pytest.mark.parametrize(
+    ("peak", "other_kernels", "verdict"),
+    [
+        (36_600, False, Verdict.REGRESSED),
+        (36_600, True, Verdict.PASS),
+        (37_200, True, Verdict.REGRESSED),
+        (35_300, True, Verdict.PASS),
+        (34_000, True, Verdict.IMPROVED),
+    ],
+)
+def test_a_ratio_of_another_processors_kernels_has_more_room(peak: int, other_kernels: bool, verdict: Verdict) -> None:
+    judged = gate.memory(SUBJECT, found(8_000, peak), "", "", baseline(), "here", other_kernels)
+    assert verdicts(judged) == [Verdict.PASS, verdict]
+    told = "tolerance 3 %, not 1 %: accepted on another processor, with other kernels"
+    assert (told in judged[1].message) == other_kernels
+
+
 def test_no_baseline_is_missing() -> None:
     assert verdicts(gate.memory(SUBJECT, found(1, 36_000), "", "", None, "here")) == [Verdict.MISSING] * 2
     assert verdicts(gate.memory(SUBJECT, found(1, 36_000), "", "", baseline_cell(), "here")) == [Verdict.MISSING] * 2

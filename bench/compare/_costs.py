@@ -74,7 +74,9 @@ def memories(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
         yield replace(
             item, change=change, change_unit="bytes", tolerance=gate.ARENA_TOLERANCE, why=why, moved=bool(change)
         )
-    yield from _relative("memory_ratio", old, new, both, gate.RATIO_TOLERANCE)
+    same_kernels = both.old.report.environment.isa == both.new.report.environment.isa
+    tolerance = gate.RATIO_TOLERANCE if same_kernels else gate.OTHER_KERNELS_TOLERANCE
+    yield from _relative("memory_ratio", old, new, both, tolerance)
     if new.variant == "float32":  # the others' peaks are told by their ratio to it
         classes = [memory_class(side.report.environment) for side in (both.old, both.new)]
         why = "" if classes[0] == classes[1] else f"another class of machine: {classes[0]} before, {classes[1]} now"

@@ -32,6 +32,7 @@ from bench.gate._latency import (
 from bench.gate._memory import (
     ARENA_TOLERANCE,
     ARENA_TOLERANCE_REASON,
+    OTHER_KERNELS_TOLERANCE,
     PEAK_TOLERANCE,
     PEAK_TOLERANCE_REASON,
     RATIO_TOLERANCE,
@@ -51,6 +52,7 @@ __all__ = [
     "GPU_SLACK",
     "LATENCY_TOLERANCE",
     "LATENCY_TOLERANCE_REASON",
+    "OTHER_KERNELS_TOLERANCE",
     "PEAK_TOLERANCE",
     "PEAK_TOLERANCE_REASON",
     "RATIO_TOLERANCE",

@@ -17,6 +17,8 @@ RATIO_TOLERANCE_REASON = (
     "1 % of the ratio: 25 times the sd of its change between two runs (0.04 %, drawn from 40 fresh processes of "
     "float32 and 40 of an int8 variant), so that another Python, which is in both peaks, stays below it"
 )
+# Kernels differ in how they pack weights: of 75 ratios up to 1.8 % between an EPYC and a Xeon that has AMX.
+OTHER_KERNELS_TOLERANCE = 0.03
 PEAK_TOLERANCE = 0.02
 PEAK_TOLERANCE_REASON = (
     "2 % of the peak: policy, 80 times the sd of its change between two runs (0.025 %), for what the class of machine "
@@ -31,6 +33,7 @@ def memory(
     no_arena: str,
     baseline: BaselineCell | None,
     machine: str,
+    other_kernels: bool = False,
 ) -> list[Judgement]:
     """Arena and peak of a cell.
 
@@ -39,10 +42,13 @@ def memory(
         failure: why nothing could be measured; empty where it was.
         no_arena: why the builtin kernels cannot plan it; empty where they can.
         machine: class of machine that the control's own peak belongs to.
+        other_kernels: the accepted ratio is from a processor of another instruction set, for which the runtime chooses
+            other kernels; it is held to :data:`OTHER_KERNELS_TOLERANCE` then.
     """
     if failure:
         return [not_measured(subject, Kind.MEMORY, "peak_memory", failure)]
-    return [_arena(subject, found.get("arena"), no_arena, baseline), _peak(subject, found, baseline, machine)]
+    arena = _arena(subject, found.get("arena"), no_arena, baseline)
+    return [arena, _peak(subject, found, baseline, machine, other_kernels)]
 
 
 def _arena(subject: Subject, arena: Measurement | None, reason: str, baseline: BaselineCell | None) -> Judgement:
@@ -53,16 +59,18 @@ def _arena(subject: Subject, arena: Measurement | None, reason: str, baseline: B
         return _unjudged(subject, "arena", None, f"no arena: the builtin kernels cannot run it: {reason}")
     if accepted is None:
         return missing(subject, Kind.MEMORY, "arena", baseline)
-    return _against(subject, "arena", arena, accepted, accepted.tolerance)
+    return _against(subject, arena, accepted, "arena", accepted.tolerance, f"{accepted.tolerance:g} bytes")
 
 
-def _peak(subject: Subject, found: dict[str, Measurement], baseline: BaselineCell | None, machine: str) -> Judgement:
+def _peak(
+    subject: Subject, found: dict[str, Measurement], baseline: BaselineCell | None, machine: str, other_kernels: bool
+) -> Judgement:
     ratio = found.get("memory_ratio")
     if ratio is not None:
         accepted = baseline.measurements.get("memory_ratio") if baseline else None
         if accepted is None:
             return missing(subject, Kind.MEMORY, "memory_ratio", baseline)
-        return _against(subject, "memory_ratio", ratio, accepted, accepted.tolerance * accepted.value)
+        return _ratio(subject, ratio, accepted, other_kernels)
     if subject.variant != "float32":
         return not_measured(subject, Kind.MEMORY, "memory_ratio", "its float control could not be measured")
     peak = found["peak_memory"]
@@ -70,16 +78,27 @@ def _peak(subject: Subject, found: dict[str, Measurement], baseline: BaselineCel
     if accepted is None:
         words = f"peak memory {peak.value:,.0f} bytes; no baseline of it for this machine class ({machine})"
         return _unjudged(subject, "peak_memory", peak, words)
-    return _against(subject, "peak_memory", peak, accepted, accepted.tolerance * accepted.value)
+    allowed = accepted.tolerance * accepted.value
+    return _against(subject, peak, accepted, "peak_memory", allowed, f"{100 * accepted.tolerance:g} %")
 
 
-def _against(subject: Subject, name: str, measured: Measurement, accepted: BaselineValue, allowed: float) -> Judgement:
+def _ratio(subject: Subject, ratio: Measurement, accepted: BaselineValue, other_kernels: bool) -> Judgement:
+    tolerance = max(accepted.tolerance, OTHER_KERNELS_TOLERANCE) if other_kernels else accepted.tolerance
+    words = f"{100 * tolerance:g} %"
+    if tolerance != accepted.tolerance:
+        words += f", not {100 * accepted.tolerance:g} %: accepted on another processor, with other kernels"
+    return _against(subject, ratio, accepted, "memory_ratio", tolerance * accepted.value, words)
+
+
+def _against(
+    subject: Subject, measured: Measurement, accepted: BaselineValue, name: str, allowed: float, tolerance: str
+) -> Judgement:
     growth = measured.value - accepted.value
     verdict = beyond(growth, allowed)
     percent = 100 * growth / accepted.value if accepted.value else 0.0
     message = (
         f"{subject.id}: {name.replace('_', ' ')} {_shown(measured.value, measured.unit)}, baseline "
-        f"{_shown(accepted.value, accepted.unit)} ({percent:+.2f} %; tolerance {_tolerance(name, accepted)})"
+        f"{_shown(accepted.value, accepted.unit)} ({percent:+.2f} %; tolerance {tolerance})"
     )
     return Judgement(
         kind=Kind.MEMORY,
@@ -99,10 +118,6 @@ def _against(subject: Subject, name: str, measured: Measurement, accepted: Basel
 
 def _shown(value: float, unit: str) -> str:
     return f"{value:,.0f} bytes" if unit == "bytes" else f"{value:.4f}"
-
-
-def _tolerance(name: str, accepted: BaselineValue) -> str:
-    return f"{accepted.tolerance:g} bytes" if name == "arena" else f"{100 * accepted.tolerance:g} %"
 
 
 def _unjudged(subject: Subject, name: str, measured: Measurement | None, words: str) -> Judgement:
