@@ -212,7 +212,9 @@ class StoreWorkbench:
         kept = Path(self.saved_float_model()) / FLOAT_ARTIFACT
         if not kept.exists():
             converter = self.tensorflow().lite.TFLiteConverter.from_saved_model(str(kept.parent))
-            kept.write_bytes(converter.convert())
+            part = kept.with_suffix(".part")  # of one that a full disk cut short nothing may be taken
+            part.write_bytes(converter.convert())
+            part.replace(kept)
         return kept.read_bytes()
 
     def export(self, keras_model: Any) -> str:

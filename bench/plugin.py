@@ -257,7 +257,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
     status = run.finish(interrupted or crashed, cut_short=cut_short, disk_full=disk_full)
     if not crashed:
         session.exitstatus = int(status)
+    _forget_silent_teardowns(session.config)
     return (yield)
+
+
+def _forget_silent_teardowns(config: pytest.Config) -> None:
+    """For each test that failed pytest looks through these of all tests, which takes minutes where thousands failed."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        quiet = reporter.stats.get("", [])
+        reporter.stats[""] = [report for report in quiet if any("teardown" in name for name, _ in report.sections)]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

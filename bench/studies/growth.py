@@ -91,7 +91,6 @@ def run(models: Path, folder: Path, chosen: str = "") -> tuple[float, float]:
     command = [sys.executable, "-m", "bench", "run", "--no-latency", "--no-gpu", "-q", f"--model-dir={models}"]
     command += [f"--baseline-dir={nothing}", f"--report-dir={folder / 'reports'}", "--variants", ",".join(FAMILY)]
     command += [f"--models={chosen}"] if chosen else []
-    command += ["--tb=no"]  # every cell lacks its baseline, and pytest looks through all results for each that failed
     environment = os.environ | {"QUANTBENCH_CACHE": str(folder / "store")}
     start = time.perf_counter()
     process = subprocess.Popen(
