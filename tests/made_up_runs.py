@@ -9,7 +9,19 @@ import numpy as np
 from bench.baselines import packed
 from bench.compare import Side
 from bench.datasets import Array
-from bench.records import Cell, Environment, FalseAlarms, Judgement, Kind, Measurement, Report, Verdict, write_json
+from bench.records import (
+    Cell,
+    Census,
+    Compute,
+    Environment,
+    FalseAlarms,
+    Judgement,
+    Kind,
+    Measurement,
+    Report,
+    Verdict,
+    write_json,
+)
 from bench.report.folder import REPORT
 
 LABELS = np.arange(1000) % 10
@@ -49,6 +61,16 @@ def floor(drop: float, limit: float = 0.5) -> list[Judgement]:
             message="",
         )
     ]
+
+
+def clustered(**moved: Any) -> Census:
+    """Of an artifact with one kernel of 16 values a channel and one activation; keyword arguments replace facts."""
+    facts: dict[str, Any] = {"zeros": 0.002, "distinct": 30, "distinct_in_channel": 16, "scale": 0.01, "range": 0.02}
+    facts |= moved
+    ranges = [(facts.pop("range"), -128)]
+    kernel = Compute(operator="CONV_2D", precision="integer", weights="int8", shape=[64, 3, 3, 8], **facts)
+    parts: dict[str, Any] = {"constants": {}, "operators": {}, "activations": {}, "inputs": [], "outputs": []}
+    return Census(scales=64, compute=[kernel], ranges=ranges, **parts)
 
 
 def environment(**more: Any) -> Environment:

@@ -3,17 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, ThreeCells, edit
+from made_up_runs import clustered
 
 from bench import build, gate
 from bench.errors import BadInput
 from bench.measure.structure import census, of_file, ranges
 from bench.promise import broken
-from bench.records import BaselineCell, Census, Compute, Verdict
+from bench.records import BaselineCell, Census, Verdict
 from bench.reference import load_models
 from bench.store import Store
 from bench.structure import COMPUTE, read
@@ -248,16 +248,6 @@ def test_whatever_an_artifact_is_newly_made_of_is_red(artifact: Artifact, what: 
     assert by_census is Verdict.REGRESSED
 
 
-def _clustered(**moved: Any) -> Census:
-    """Of an artifact with one kernel of 16 values a channel and one activation."""
-    facts: dict[str, Any] = {"zeros": 0.002, "distinct": 30, "distinct_in_channel": 16, "scale": 0.01, "range": 0.02}
-    facts |= moved
-    ranges = [(facts.pop("range"), -128)]
-    kernel = Compute(operator="CONV_2D", precision="integer", weights="int8", shape=[64, 3, 3, 8], **facts)
-    parts: dict[str, Any] = {"constants": {}, "operators": {}, "activations": {}, "inputs": [], "outputs": []}
-    return Census(scales=64, compute=[kernel], ranges=ranges, **parts)
-
-
 @pytest.mark.parametrize(
     ("moved", "told"),
     [
@@ -274,9 +264,9 @@ def _clustered(**moved: Any) -> Census:
     ],
 )
 def test_another_training_may_move_what_chance_moves(moved: dict[str, float], told: str) -> None:
-    found = gate.differences(_clustered(**moved), _clustered(), trained=True)
+    found = gate.differences(clustered(**moved), clustered(), trained=True)
     assert [told in one for one in found] == [True] * bool(told), found
-    assert gate.differences(_clustered(**{"distinct": 20} | moved), _clustered(), trained=False)
+    assert gate.differences(clustered(**{"distinct": 20} | moved), clustered(), trained=False)
 
 
 def test_a_float_artifact_under_an_int8_name_is_red_in_a_real_run(

@@ -7,11 +7,22 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from made_up_runs import clustered
 
 from bench.ab.runs import copy_sources
 from bench.reference import load_models
 from bench.store import Store
-from bench.studies import bare, benchmark_tool, calibration, evaluation_cost, ground, growth, latency_noise, speed
+from bench.studies import (
+    bare,
+    benchmark_tool,
+    calibration,
+    evaluation_cost,
+    ground,
+    growth,
+    latency_noise,
+    speed,
+    trainings,
+)
 from bench.studies.benchmark_tool import Timed
 from bench.studies.calibration import Point
 from bench.studies.evaluation_cost import Cost
@@ -30,6 +41,18 @@ def test_a_table_and_a_chart_of_drops_against_calibration_examples(tmp_path: Pat
     picture = (tmp_path / "chart.svg").read_text()
     assert picture.startswith("<svg")
     assert "calibration examples" in picture
+
+
+def test_pairs_of_trainings_and_what_of_them_is_red() -> None:
+    pairs = trainings.Pairs("clustered16_static_wi8_ai8")
+    pairs.take("m", clustered(zeros=0.09, distinct=20), clustered())
+    assert not pairs.red
+    pairs.take("m", clustered(range=0.04), clustered())
+    text = "\n".join(trainings.report([pairs], ["m"], 3))
+    assert "1 of 2 pairs are red by their census" in text
+    assert "- m/clustered16_static_wi8_ai8: 1 of 1 activation ranges, first scale 0.04" in text
+    row = next(line for line in text.splitlines() if line.startswith("| `clustered16_static_wi8_ai8` |"))
+    assert [word.strip() for word in row.split("|")[2:-1]] == ["2", "1", "8.8 %", "33.3 %", "0.0 %", "0.0 %", "100.0 %"]
 
 
 def test_fewer_calibration_examples_make_another_artifact(store: Path) -> None:
