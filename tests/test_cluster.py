@@ -216,7 +216,7 @@ def test_a_scheduler_that_dies_ends_the_run_with_what_is_finished(quantbench: Qu
 @pytest.mark.slow
 def test_a_scheduler_that_dies_while_a_cell_is_timed_costs_the_timing_alone(tmp_path: Path) -> None:
     reports = tmp_path / "reports"
-    options = ["--models", "seed_cnn", "--variants", "float32,ptq_float16", "-k", "latency", "--latency-budget", "20"]
+    options = ["--models", "seed_cnn", "--variants", "float32,ptq_float16", "-k", "latency", "--latency-budget", "8"]
     dask = DaskProcesses(tmp_path)
 
     def die() -> None:
