@@ -24,6 +24,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _TFLITE = b"TFL3"
 # Operators that call back into Python: they are registered, and still not part of the model.
 _LARGEST_JSON = 2**26  # bytes; the configuration of a model with thousands of layers takes a tenth
+_DEEPEST_JSON = 1000  # levels; some versions of Python read more, and what walks them later may not
 _LIMIT_SECONDS = 600
 _CODE_OPERATORS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 Specs = dict[str, tuple[tuple[int, ...], Any]]
@@ -110,7 +111,12 @@ def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
         BadInput: a Lambda layer, a custom operator, a quantized ``.tflite``, or a damaged file.
     """
     if form in ("keras2", "keras3") and not allow_code:
-        for name in _lambdas(_keras_config(path)):
+        config = _keras_config(path)
+        if _depth(config) > _DEEPEST_JSON:
+            raise BadInput(
+                f"{path}: its configuration is nested more than {_DEEPEST_JSON} levels deep, which no model is"
+            )
+        for name in _lambdas(config):
             raise BadInput(
                 f"{path}: layer {name!r} is a Lambda, which runs Python code stored in the file when it is loaded; "
                 "if you trust whoever made it, say --allow-code"
@@ -137,6 +143,16 @@ def _keras_config(path: Path) -> Any:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise BadInput(f"{path}: model_config is not JSON ({error})") from None
+
+
+def _depth(config: Any) -> int:
+    """Levels of a nested configuration; counted without recursion."""
+    depth, level = 0, [config]
+    while level:
+        depth += 1
+        inside = (part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list))
+        level = [part for parts in inside for part in parts]
+    return depth
 
 
 def _lambdas(config: Any) -> Iterator[str]:
