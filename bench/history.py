@@ -53,6 +53,7 @@ class History:
         verdicts: shape (runs, cells), places in ``Verdict``; -1 where a run does not hold a cell.
         values: measurement -> shape (runs, cells), NaN where there is none.
         machines: class of machine of each run.
+        isas: instruction set of each run's processor, as a hash.
     """
 
     runs: list[Summary]
@@ -61,6 +62,7 @@ class History:
     verdicts: Array
     values: dict[str, Array]
     machines: Array
+    isas: Array
     _questions: dict[str, tuple[list[tuple[object, ...]], Array]] = field(default_factory=dict)
 
     def questions(self, model: str) -> tuple[list[tuple[object, ...]], Array]:
@@ -190,7 +192,8 @@ def gathered(runs: list[Summary], skipped: list[Skipped]) -> History:
             lacking = [None] * len(columns)
             table[at] = np.array([runs[row].values.get(name, lacking) for row in rows], dtype=float)
     machines = np.array([run.environment.machine_class for run in runs])
-    return History(runs, skipped, cells, verdicts, values, machines)
+    isas = np.array([run.environment.isa for run in runs])
+    return History(runs, skipped, cells, verdicts, values, machines, isas)
 
 
 def trend(history: History, cell: str) -> Trend:
@@ -208,8 +211,13 @@ def trend(history: History, cell: str) -> Trend:
         apart[ABSENT] = len(history.runs) - len(holding)
     values = {name: table[:, column][rows] for name, table in history.values.items()}
     runs = history.runs if len(rows) == len(history.runs) else [history.runs[row] for row in rows]
-    _leave_out_other_machines(history.machines[rows], values, apart)
-    _leave_out_other_kernels(np.array([run.environment.isa for run in runs]), values["memory_ratio"], apart)
+    machines, isas = history.machines[rows], history.isas[rows]
+    timed = [values[name] for name in ("latency_ratio", "control_to_yardstick")]
+    why = "timed on another class of machine, whose latency is left out"
+    _leave_out(machines != machines[-1], timed, why, apart)
+    # Kernels of another instruction set pack weights otherwise.
+    why = "measured on a processor with other kernels, whose memory is left out"
+    _leave_out(isas != isas[-1], [values["memory_ratio"]], why, apart)
     verdicts = history.verdicts[rows, column]
     differing = np.flatnonzero(verdicts != verdicts[-1])
     since = int(differing[-1]) + 1 if len(differing) else 0
@@ -222,25 +230,15 @@ def _why_apart(question: tuple[object, ...], newest: tuple[object, ...]) -> str:
     return next(why for why, one, other in zip(reasons, question, newest, strict=True) if one != other)
 
 
-def _leave_out_other_machines(machines: Array, values: dict[str, Array], apart: Counter[str]) -> None:
-    """Ratios of time compare on one class of machine only: the newest run's. In place."""
-    elsewhere = machines != machines[-1]
+def _leave_out(elsewhere: Array, columns: list[Array], why: str, apart: Counter[str]) -> None:
+    """Values of runs whose machine is not like the newest run's become NaN in place, where they do not compare."""
     if not elsewhere.any():
         return
-    timed = [values[name] for name in ("latency_ratio", "control_to_yardstick")]
-    lost = int(np.count_nonzero(elsewhere & np.isfinite(timed).any(axis=0)))
+    lost = int(np.count_nonzero(elsewhere & np.isfinite(columns).any(axis=0)))
     if lost:
-        apart["timed on another class of machine, whose latency is left out"] = lost
-    for column in timed:
+        apart[why] = lost
+    for column in columns:
         column[elsewhere] = np.nan
-
-
-def _leave_out_other_kernels(isas: Array, ratios: Array, apart: Counter[str]) -> None:
-    """Kernels of another instruction set pack weights otherwise: memory compares on the newest run's. In place."""
-    elsewhere = (isas != isas[-1]) & np.isfinite(ratios)
-    if elsewhere.any():
-        apart["measured on a processor with other kernels, whose memory is left out"] = int(np.count_nonzero(elsewhere))
-    ratios[elsewhere] = np.nan
 
 
 def shifts(found: Trend, name: str, quick: bool = False) -> list[Shift]:
