@@ -13,6 +13,7 @@ from bench.datasets import Inputs, length, rows
 from bench.errors import BadInput, Unsupported
 from bench.reference import ReferenceModel
 from bench.runtimes.litert import LiteRT
+from bench.safety import keras_config
 
 _TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []  # kept until the process ends, then removed
 SIGNATURE = "serving_default"
@@ -73,7 +74,10 @@ def original_saved_model(model: ReferenceModel) -> str:
 
 
 def _load(load: Any, model: ReferenceModel) -> Any:
+    """A Keras file, checked right before: it may lie in a folder that others share, and be loaded days after `try`."""
     path = model.file.parent / model.weights
+    assert model.form in ("keras2", "keras3")
+    keras_config.check(path, model.form, model.trusted)
     try:
         return load(str(path), compile=False, safe_mode=not model.trusted)
     except Exception as error:

@@ -4,10 +4,8 @@ Files are data, not code: what would run code of its own when loaded is refused 
 A ``.py`` model is code that the user trusts.
 """
 
-import json
 import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,11 @@ from bench.datasets import Inputs
 from bench.errors import BadInput
 from bench.measure import child
 from bench.reference import Form, ReferenceModel
+from bench.safety import archive, hdf5, keras_config
 
 FORMS = "a .keras, an .h5, a SavedModel folder, a float .tflite, or file.py:NAME"
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _TFLITE = b"TFL3"
 # Operators that call back into Python: they are registered, and still not part of the model.
-_LARGEST_JSON = 2**26  # bytes; the configuration of a model with thousands of layers takes a tenth
-_DEEPEST_JSON = 1000  # levels; some versions of Python read more, and what walks them later may not
 _LIMIT_SECONDS = 600
 _CODE_OPERATORS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 Specs = dict[str, tuple[tuple[int, ...], Any]]
@@ -47,10 +43,11 @@ def detect(path: Path) -> Form:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); expected {FORMS}") from None
     if head[4:8] == _TFLITE:
         return "tflite"
-    if head == _HDF5:
-        return _keras_form(path, _h5_attribute(path, "keras_version"))
+    if head == hdf5.SIGNATURE:
+        return _keras_form(path, hdf5.attribute(path, "keras_version"))
     if zipfile.is_zipfile(path):
-        return _keras_form(path, _zip_json(path, "metadata.json").get("keras_version"))
+        archive.check(path)
+        return _keras_form(path, keras_config.read_member(path, "metadata.json").get("keras_version"))
     raise BadInput(f"{path}: is none of {FORMS}, or it is truncated")
 
 
@@ -64,63 +61,16 @@ def _keras_form(path: Path, version: Any) -> Form:
     raise BadInput(f"{path}: does not say which Keras saved it (keras_version: {text}); is it a whole model?")
 
 
-def _h5_attribute(path: Path, name: str) -> Any:
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return file.attrs.get(name)
-    except Exception as error:  # as many ways as the format has fields
-        raise BadInput(f"{path}: is not a whole HDF5 file ({error})") from None
-
-
-def _is_hdf5(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(8) == _HDF5
-
-
-def _zip_json(path: Path, member: str) -> dict[str, Any]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_members(archive)
-            loaded = json.loads(archive.read(member))
-    except Exception as error:  # a damaged archive fails in as many ways as it has fields
-        words = " ".join(str(error).split())[:200] or type(error).__name__
-        raise BadInput(f"{path}: is not a whole .keras file ({words})") from None
-    if not isinstance(loaded, dict):
-        raise BadInput(f"{path}: {member} is not a JSON object")
-    return loaded
-
-
-def _check_members(archive: zipfile.ZipFile) -> None:
-    """Raises ValueError where a member would be unpacked outside of its folder, or JSON is no model's."""
-    for member in archive.infolist():
-        parts = member.filename.replace("\\", "/").split("/")
-        if ".." in parts or member.filename.startswith(("/", "\\")) or ":" in parts[0]:
-            raise ValueError(f"member {member.filename!r} would be unpacked outside of its folder")
-        if member.filename.endswith(".json") and member.file_size > _LARGEST_JSON:
-            raise ValueError(f"member {member.filename!r} unpacks to {member.file_size} bytes")
-
-
 def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
     """Refuse, before anything is loaded, what would run code from the file.
 
-    tf-keras honours ``safe_mode`` for ``.keras`` files only, so the configuration of every Keras file is read here.
+    tf-keras honours ``safe_mode`` for ``.keras`` files and Lambdas alone: see :mod:`bench.safety.keras_config`.
 
     Raises:
-        BadInput: a Lambda layer, a custom operator, a quantized ``.tflite``, or a damaged file.
+        BadInput: a Keras file with code or a foreign class, a custom operator, a quantized ``.tflite``, or damage.
     """
-    if form in ("keras2", "keras3") and not allow_code:
-        config = _keras_config(path)
-        if _depth(config) > _DEEPEST_JSON:
-            raise BadInput(
-                f"{path}: its configuration is nested more than {_DEEPEST_JSON} levels deep, which no model is"
-            )
-        for name in _lambdas(config):
-            raise BadInput(
-                f"{path}: layer {name!r} is a Lambda, which runs Python code stored in the file when it is loaded; "
-                "if you trust whoever made it, say --allow-code"
-            )
+    if form == "keras2" or form == "keras3":
+        keras_config.check(path, form, allow_code)
     if form == "saved_model":
         unknown = _foreign_operators(path)
         if unknown:
@@ -130,43 +80,6 @@ def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
             )
     if form == "tflite":
         _check_float_tflite(path)
-
-
-def _keras_config(path: Path) -> Any:
-    # By its first bytes, as `detect` and the loaders choose: an HDF5 file with a zip behind it is an HDF5 file.
-    if not _is_hdf5(path):
-        return _zip_json(path, "config.json")
-    text = _h5_attribute(path, "model_config")
-    if text is None:
-        raise BadInput(f"{path}: holds weights without a model; save the whole model, or give it as file.py:NAME")
-    try:
-        return json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise BadInput(f"{path}: model_config is not JSON ({error})") from None
-
-
-def _depth(config: Any) -> int:
-    """Levels of a nested configuration; counted without recursion."""
-    depth, level = 0, [config]
-    while level:
-        depth += 1
-        inside = (part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list))
-        level = [part for parts in inside for part in parts]
-    return depth
-
-
-def _lambdas(config: Any) -> Iterator[str]:
-    """Names of everything in a Keras configuration that carries code: Lambda layers and serialized lambdas."""
-    waiting = [config]
-    while waiting:  # no recursion: how deep it is nested is for others to say
-        part = waiting.pop()
-        if isinstance(part, dict):
-            if part.get("class_name") in ("Lambda", "__lambda__"):
-                inner = part.get("config")
-                yield str(inner.get("name", "?") if isinstance(inner, dict) else part["class_name"])
-            waiting += reversed(part.values())
-        elif isinstance(part, list):
-            waiting += reversed(part)
 
 
 def _foreign_operators(path: Path) -> list[str]:

@@ -19,6 +19,7 @@ from bench.datasets import read_npz
 from bench.errors import BadInput
 from bench.records import Report, read_record
 from bench.reference import Floor, ReferenceModel, Scaled, load_file
+from bench.safety import archive
 
 SOURCES = sorted((ROOT / "bench").rglob("*.py"))
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve", "yaml", "tarfile", "joblib"}
@@ -103,7 +104,7 @@ def test_a_member_outside_of_its_folder_is_refused(tmp_path: Path, member: str) 
 
 @pytest.mark.parametrize(
     "config",
-    [b"[" * 100_000, b"\xff", b"null", b'{"a":' * 5000 + b"1" + b"}" * 5000, b" " * (foreign._LARGEST_JSON + 1)],
+    [b"[" * 100_000, b"\xff", b"null", b'{"a":' * 5000 + b"1" + b"}" * 5000, b" " * (archive.LARGEST_JSON + 1)],
 )
 def test_a_configuration_that_is_none_is_refused(tmp_path: Path, config: bytes) -> None:
     path = keras_file(tmp_path / "m.keras", {"metadata.json": METADATA, "config.json": config})
