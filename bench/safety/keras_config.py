@@ -226,13 +226,13 @@ def _wrong_class(part: dict[str, Any], lists: _Lists) -> str | None:
         return _wrong_function(part, lists)
     if name in REFUSED:
         return f"is a {name}, which {REFUSED[name]}; {_TRUST}"
-    if name not in lists.classes:
+    if names.REGISTERED.get(name, name) not in lists.classes:
         return f"is of the class {name[:200]!r}, which is not one of {lists.version}'s own; {_OWN}"
     module, registered = part.get("module"), part.get("registered_name")
     of_tensorflow = module in names.INITIALIZER_MODULES and name in names.INITIALIZERS
     if module is not None and _own_module(module) not in lists.modules and not of_tensorflow:
         return f"({name}) is to be imported from {str(module)[:200]!r}, which is no module of {lists.version}; {_OWN}"
-    if registered not in (None, name):
+    if registered not in (None, name) and name != names.REGISTERED.get(str(registered)):
         return f"({name}) is registered as {str(registered)[:200]!r}, which is not {lists.version}'s own; {_OWN}"
     return _wrong_operation(name, part.get("config"))
 

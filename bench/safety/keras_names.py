@@ -20,25 +20,26 @@ CLASSES_2 = _names(
     Concatenate Constant Constraint Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose
     ConvLSTM1D ConvLSTM2D ConvLSTM3D Convolution1D Convolution1DTranspose Convolution2D Convolution2DTranspose
     Convolution3D Convolution3DTranspose CosineDecay CosineDecayRestarts CosineSimilarity Cropping1D Cropping2D
-    Cropping3D CuDNNGRU CuDNNLSTM Dense DepthwiseConv1D DepthwiseConv2D DeviceWrapper Discretization Dot Dropout
-    DropoutWrapper ELU EinsumDense Embedding ExponentialDecay F1Score FBetaScore FalseNegatives FalsePositives
-    Flatten Ftrl Functional GRU GRUCell GRUCellV1 GRUCellV2 GRUV1 GRUV2 GaussianDropout GaussianNoise
-    GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalAvgPool1D GlobalAvgPool2D
-    GlobalAvgPool3D GlobalMaxPool1D GlobalMaxPool2D GlobalMaxPool3D GlobalMaxPooling1D GlobalMaxPooling2D
-    GlobalMaxPooling3D GlorotNormal GlorotUniform GroupNormalization HashedCrossing Hashing HeNormal HeUniform
-    Hinge Huber Identity Initializer InputLayer InstanceMethod InstanceProperty IntegerLookup InverseTimeDecay IoU
-    KLDivergence L1 L1L2 L2 LSTM LSTMCell LSTMCellV1 LSTMCellV2 LSTMV1 LSTMV2 Layer LayerNormalization LayerScale
-    LeakyReLU LearningRateSchedule LecunNormal LecunUniform Lion LocallyConnected1D LocallyConnected2D LogCosh
-    LogCoshError Loss LossScaleOptimizer Masking MaxNorm MaxPool1D MaxPool2D MaxPool3D MaxPooling1D MaxPooling2D
-    MaxPooling3D Maximum Mean MeanAbsoluteError MeanAbsolutePercentageError MeanIoU MeanRelativeError
-    MeanSquaredError MeanSquaredLogarithmicError MeanTensor Metric MinMaxNorm Minimum Model MultiHeadAttention
-    Multiply Nadam NonNeg Normalization OneHotIoU OneHotMeanIoU Ones Optimizer Orthogonal OrthogonalRegularizer
-    PReLU Permute PiecewiseConstantDecay Poisson Policy PolynomialDecay Precision PrecisionAtRecall
-    PreprocessingLayer R2Score RMSprop RNN RadialConstraint RandomBrightness RandomContrast RandomCrop RandomFlip
-    RandomFourierFeatures RandomHeight RandomNormal RandomRotation RandomTranslation RandomUniform RandomWidth
-    RandomZoom ReLU Recall RecallAtPrecision Regularizer RepeatVector Rescaling Reshape ResidualWrapper Resizing
-    RootMeanSquaredError SGD SensitivityAtSpecificity SeparableConv1D SeparableConv2D SeparableConvolution1D
-    SeparableConvolution2D Sequential SimpleRNN SimpleRNNCell SlicingOpLambda Softmax SparseCategoricalAccuracy
+    Cropping3D CuDNNGRU CuDNNLSTM CustomScaleLayer Dense DepthwiseConv1D DepthwiseConv2D DeviceWrapper
+    Discretization Dot Dropout DropoutWrapper ELU EinsumDense Embedding ExponentialDecay F1Score FBetaScore
+    FalseNegatives FalsePositives Flatten Ftrl Functional GRU GRUCell GRUCellV1 GRUCellV2 GRUV1 GRUV2
+    GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D
+    GlobalAvgPool1D GlobalAvgPool2D GlobalAvgPool3D GlobalMaxPool1D GlobalMaxPool2D GlobalMaxPool3D
+    GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GlorotNormal GlorotUniform GroupNormalization
+    HashedCrossing Hashing HeNormal HeUniform Hinge Huber Identity Initializer InputLayer InstanceMethod
+    InstanceProperty IntegerLookup InverseTimeDecay IoU KLDivergence L1 L1L2 L2 LSTM LSTMCell LSTMCellV1
+    LSTMCellV2 LSTMV1 LSTMV2 Layer LayerNormalization LayerScale LeakyReLU LearningRateSchedule LecunNormal
+    LecunUniform Lion LocallyConnected1D LocallyConnected2D LogCosh LogCoshError Loss LossScaleOptimizer Masking
+    MaxNorm MaxPool1D MaxPool2D MaxPool3D MaxPooling1D MaxPooling2D MaxPooling3D Maximum Mean MeanAbsoluteError
+    MeanAbsolutePercentageError MeanIoU MeanRelativeError MeanSquaredError MeanSquaredLogarithmicError MeanTensor
+    Metric MinMaxNorm Minimum Model MultiHeadAttention Multiply Nadam NonNeg Normalization OneHotIoU OneHotMeanIoU
+    Ones Optimizer Orthogonal OrthogonalRegularizer PReLU Permute PiecewiseConstantDecay Poisson Policy
+    PolynomialDecay Precision PrecisionAtRecall PreprocessingLayer R2Score RMSprop RNN RadialConstraint
+    RandomBrightness RandomContrast RandomCrop RandomFlip RandomFourierFeatures RandomHeight RandomNormal
+    RandomRotation RandomTranslation RandomUniform RandomWidth RandomZoom ReLU Recall RecallAtPrecision
+    Regularizer RepeatVector Rescaling Reshape ResidualWrapper Resizing RootMeanSquaredError SGD
+    SensitivityAtSpecificity SeparableConv1D SeparableConv2D SeparableConvolution1D SeparableConvolution2D
+    Sequential SimpleRNN SimpleRNNCell SlicingOpLambda Softmax SparseCategoricalAccuracy
     SparseCategoricalCrossentropy SparseTopKCategoricalAccuracy SpatialDropout1D SpatialDropout2D SpatialDropout3D
     SpecificityAtSensitivity SpectralNormalization SquaredHinge StackedRNNCells StochasticDepth StringLookup
     Subtract Sum SyncBatchNormalization TFOpLambda TensorFlowOpLayer TextVectorization ThresholdedReLU
@@ -67,60 +68,60 @@ CLASSES_3 = _names(
     ContrastLimitedAdaptiveHistogramEqualization Conv Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D
     Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D ConvTranspose ConvertToTensor Copy Corrcoef Correlate Cos
     Cosh CosineDecay CosineDecayRestarts CosineSimilarity CountNonzero CropImages Cropping1D Cropping2D Cropping3D
-    Cross Cumprod Cumsum CutMix DTypePolicy DTypePolicyMap Deg2rad Dense DepthToSpace DepthwiseConv
-    DepthwiseConv1D DepthwiseConv2D Det Diag Diagflat Diagonal Dice Diff Digitize Discretization Divide
-    DivideNoNan Dot DotProductAttention Dropout Dsplit Dstack ELU Eig Eigh Einsum EinsumDense ElasticTransform Elu
-    Embedding EmptyLike Equal Equalization Erf Erfc Erfinv Exp Exp2 ExpandDims Expm1 ExponentialDecay
-    ExtractPatches ExtractSequences F1Score FBetaScore FFT FFT2 Fabs FalseNegatives FalsePositives Flatten Flip
-    Fliplr Flipud Float8QuantizationConfig FloatDTypePolicy Floor FloorDivide Fmax Fmin Fmod Fold Ftrl Full
-    FullLike Functional GPTQDTypePolicy GRU GRUCell GaussianBlur GaussianDropout GaussianNoise Gcd Gelu Geomspace
-    GetItem GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D
-    GlobalMaxPooling2D GlobalMaxPooling3D GlorotNormal GlorotUniform Glu Greater GreaterEqual GroupNormalization
-    GroupQueryAttention GroupedQueryAttention HSVToRGB HardShrink HardSigmoid HardSilu HardTanh HashedCrossing
-    Hashing HeNormal HeUniform Heaviside Hinge Histogram Hsplit Hstack Huber Hypot I0 IFFT2 IRFFT ISTFT Identity
-    Imag InTopK Initializer Inner InputLayer Int4DTypePolicy Int4QuantizationConfig Int8QuantizationConfig
-    IntegerLookup Inv InverseTimeDecay IoU IsIn Isclose Isfinite Isinf Isnan Isneginf Isposinf Isreal KLDivergence
-    Kron L1 L1L2 L2 LSTM LSTMCell Lamb Layer LayerNorm LayerNormalization LayerScale Lcm Ldexp LeakyReLU LeakyRelu
-    LearningRateSchedule LecunNormal LecunUniform LeftShift Less LessEqual Linspace Lion Log Log10 Log1p Log2
-    LogCosh LogCoshError LogSigmoid LogSoftmax Logaddexp Logaddexp2 Logdet LogicalAnd LogicalNot LogicalOr
-    LogicalXor Logspace Logsumexp Loss LossScaleOptimizer Lstsq LuFactor MapCoordinates Masking Matmul MatrixRank
-    Max MaxNorm MaxNumBoundingBoxes MaxPool MaxPooling1D MaxPooling2D MaxPooling3D Maximum Mean MeanAbsoluteError
-    MeanAbsolutePercentageError MeanIoU MeanSquaredError MeanSquaredLogarithmicError Median MelSpectrogram
-    Meshgrid Metric Min MinMaxNorm Minimum MixUp Mod Model Moments Moveaxis MultiHeadAttention MultiHot
-    MultiOptimizer Multiply Muon Nadam NanToNum Nanargmax Nanargmin Nancumprod Nancumsum Nanmax Nanmean Nanmedian
-    Nanmin Nanpercentile Nanprod Nanquantile Nanstd Nansum Nanvar Ndim Negative Nextafter NonNeg Nonzero Norm
-    Normalization Normalize NotEqual OneHot OneHotIoU OneHotMeanIoU Ones OnesLike Optimizer OptimizerMap
-    Orthogonal OrthogonalRegularizer Outer PReLU PSNR Pad PadImages PearsonCorrelation Percentile Permute
-    PerspectiveTransform PiecewiseConstantDecay Pinv Pipeline Poisson Polar PolynomialDecay Power Precision
-    PrecisionAtRecall Prod Ptp Qr Quantile QuantizationConfig QuantizedDTypePolicy QuantizedFloat8DTypePolicy
-    R2Score RFFT RGBToGrayscale RGBToHSV RMSNorm RMSNormalization RMSprop RNN Rad2deg RandAugment RandomBrightness
-    RandomColorDegeneration RandomColorJitter RandomContrast RandomCrop RandomElasticTransform RandomErasing
-    RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert RandomNormal RandomPerspective
-    RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear RandomTranslation
-    RandomUniform RandomZoom Ravel ReLU Real Rearrange Recall RecallAtPrecision Reciprocal Regularizer Relu Relu6
-    Repeat RepeatVector Rescaling Reshape Resize Resizing ReversibleEmbedding RightShift Roll RootMeanSquaredError
-    Rot90 Round Rsqrt SGD SSIM STFT STFTSpectrogram SVD SaturateCast ScaleAndTranslate Scatter ScatterUpdate
-    ScheduleFreeAdamW SearchSorted SeedGenerator SegmentMax SegmentMin SegmentProd SegmentSum Select Selu
-    SensitivityAtSpecificity SeparableConv SeparableConv1D SeparableConv2D Sequential Sigmoid Sign Signbit Silu
-    SimpleRNN SimpleRNNCell Sin Sinc Sinh Size Slice SliceUpdate Slogdet SobelEdges SoftShrink Softmax Softplus
-    Softsign Solarization Solve SolveTriangular Sort SpaceToDepth SparseCategoricalAccuracy
-    SparseCategoricalCrossentropy SparsePlus SparseSigmoid SparseTopKCategoricalAccuracy Sparsemax
-    SpatialDropout1D SpatialDropout2D SpatialDropout3D SpecificityAtSensitivity SpectralNormalization Split Sqrt
-    Square SquaredHinge Squareplus Squeeze Stack StackedRNNCells Std StochasticDepth StopGradient StringLookup
-    Subtract Sum Swapaxes Take TakeAlongAxis Tan Tanh TanhShrink Tensordot TextVectorization Threshold Tile
-    TimeDistributed TopK TopKCategoricalAccuracy Trace Transpose Trapezoid Tril Triu TrueDivide TrueNegatives
-    TruePositives Trunc TruncatedNormal Tversky Unfold Unique UnitNorm UnitNormalization UnravelIndex Unstack
-    UpSampling1D UpSampling2D UpSampling3D Vander Var VarianceScaling Vdot View ViewAsComplex ViewAsReal Vsplit
-    Vstack Where Wrapper ZeroPadding1D ZeroPadding2D ZeroPadding3D Zeros ZerosLike
+    Cross Cumprod Cumsum CustomScaleLayer CutMix DTypePolicy DTypePolicyMap Deg2rad Dense DepthToSpace
+    DepthwiseConv DepthwiseConv1D DepthwiseConv2D Det Diag Diagflat Diagonal Dice Diff Digitize Discretization
+    Divide DivideNoNan Dot DotProductAttention Dropout Dsplit Dstack ELU Eig Eigh Einsum EinsumDense
+    ElasticTransform Elu Embedding EmptyLike Equal Equalization Erf Erfc Erfinv Exp Exp2 ExpandDims Expm1
+    ExponentialDecay ExtractPatches ExtractSequences F1Score FBetaScore FFT FFT2 Fabs FalseNegatives
+    FalsePositives Flatten Flip Fliplr Flipud Float8QuantizationConfig FloatDTypePolicy Floor FloorDivide Fmax
+    Fmin Fmod Fold Ftrl Full FullLike Functional GPTQDTypePolicy GRU GRUCell GaussianBlur GaussianDropout
+    GaussianNoise Gcd Gelu Geomspace GetItem GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D
+    GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GlorotNormal GlorotUniform Glu Greater GreaterEqual
+    GroupNormalization GroupQueryAttention GroupedQueryAttention HSVToRGB HardShrink HardSigmoid HardSilu HardTanh
+    HashedCrossing Hashing HeNormal HeUniform Heaviside Hinge Histogram Hsplit Hstack Huber Hypot I0 IFFT2 IRFFT
+    ISTFT Identity Imag InTopK Initializer Inner InputLayer Int4DTypePolicy Int4QuantizationConfig
+    Int8QuantizationConfig IntegerLookup Inv InverseTimeDecay IoU IsIn Isclose Isfinite Isinf Isnan Isneginf
+    Isposinf Isreal KLDivergence Kron L1 L1L2 L2 LSTM LSTMCell Lamb Layer LayerNorm LayerNormalization LayerScale
+    Lcm Ldexp LeakyReLU LeakyRelu LearningRateSchedule LecunNormal LecunUniform LeftShift Less LessEqual Linspace
+    Lion Log Log10 Log1p Log2 LogCosh LogCoshError LogSigmoid LogSoftmax Logaddexp Logaddexp2 Logdet LogicalAnd
+    LogicalNot LogicalOr LogicalXor Logspace Logsumexp Loss LossScaleOptimizer Lstsq LuFactor MapCoordinates
+    Masking Matmul MatrixRank Max MaxNorm MaxNumBoundingBoxes MaxPool MaxPooling1D MaxPooling2D MaxPooling3D
+    Maximum Mean MeanAbsoluteError MeanAbsolutePercentageError MeanIoU MeanSquaredError
+    MeanSquaredLogarithmicError Median MelSpectrogram Meshgrid Metric Min MinMaxNorm Minimum MixUp Mod Model
+    Moments Moveaxis MultiHeadAttention MultiHot MultiOptimizer Multiply Muon Nadam NanToNum Nanargmax Nanargmin
+    Nancumprod Nancumsum Nanmax Nanmean Nanmedian Nanmin Nanpercentile Nanprod Nanquantile Nanstd Nansum Nanvar
+    Ndim Negative Nextafter NonNeg Nonzero Norm Normalization Normalize NotEqual OneHot OneHotIoU OneHotMeanIoU
+    Ones OnesLike Optimizer OptimizerMap Orthogonal OrthogonalRegularizer Outer PReLU PSNR Pad PadImages
+    PearsonCorrelation Percentile Permute PerspectiveTransform PiecewiseConstantDecay Pinv Pipeline Poisson Polar
+    PolynomialDecay Power Precision PrecisionAtRecall Prod Ptp Qr Quantile QuantizationConfig QuantizedDTypePolicy
+    QuantizedFloat8DTypePolicy R2Score RFFT RGBToGrayscale RGBToHSV RMSNorm RMSNormalization RMSprop RNN Rad2deg
+    RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast RandomCrop
+    RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHue RandomInvert
+    RandomNormal RandomPerspective RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear
+    RandomTranslation RandomUniform RandomZoom Ravel ReLU Real Rearrange Recall RecallAtPrecision Reciprocal
+    Regularizer Relu Relu6 Repeat RepeatVector Rescaling Reshape Resize Resizing ReversibleEmbedding RightShift
+    Roll RootMeanSquaredError Rot90 Round Rsqrt SGD SSIM STFT STFTSpectrogram SVD SaturateCast ScaleAndTranslate
+    Scatter ScatterUpdate ScheduleFreeAdamW SearchSorted SeedGenerator SegmentMax SegmentMin SegmentProd
+    SegmentSum Select Selu SensitivityAtSpecificity SeparableConv SeparableConv1D SeparableConv2D Sequential
+    Sigmoid Sign Signbit Silu SimpleRNN SimpleRNNCell Sin Sinc Sinh Size Slice SliceUpdate Slogdet SobelEdges
+    SoftShrink Softmax Softplus Softsign Solarization Solve SolveTriangular Sort SpaceToDepth
+    SparseCategoricalAccuracy SparseCategoricalCrossentropy SparsePlus SparseSigmoid SparseTopKCategoricalAccuracy
+    Sparsemax SpatialDropout1D SpatialDropout2D SpatialDropout3D SpecificityAtSensitivity SpectralNormalization
+    Split Sqrt Square SquaredHinge Squareplus Squeeze Stack StackedRNNCells Std StochasticDepth StopGradient
+    StringLookup Subtract Sum Swapaxes Take TakeAlongAxis Tan Tanh TanhShrink Tensordot TextVectorization
+    Threshold Tile TimeDistributed TopK TopKCategoricalAccuracy Trace Transpose Trapezoid Tril Triu TrueDivide
+    TrueNegatives TruePositives Trunc TruncatedNormal Tversky Unfold Unique UnitNorm UnitNormalization
+    UnravelIndex Unstack UpSampling1D UpSampling2D UpSampling3D Vander Var VarianceScaling Vdot View ViewAsComplex
+    ViewAsReal Vsplit Vstack Where Wrapper ZeroPadding1D ZeroPadding2D ZeroPadding3D Zeros ZerosLike
     """
 )
 
 # Modules that a configuration of Keras 2 may name, without the `src.` and the `tf_` that some versions write.
 MODULES_2 = _names(
     """
-    keras keras.applications.convnext keras.constraints keras.engine.base_layer
-    keras.engine.base_preprocessing_layer keras.engine.functional keras.engine.input_layer keras.engine.sequential
-    keras.engine.training keras.initializers keras.initializers.initializers keras.layers
+    keras keras.applications.convnext keras.applications.inception_resnet_v2 keras.constraints
+    keras.engine.base_layer keras.engine.base_preprocessing_layer keras.engine.functional keras.engine.input_layer
+    keras.engine.sequential keras.engine.training keras.initializers keras.initializers.initializers keras.layers
     keras.layers.activation.elu keras.layers.activation.leaky_relu keras.layers.activation.prelu
     keras.layers.activation.relu keras.layers.activation.softmax keras.layers.activation.thresholded_relu
     keras.layers.attention.additive_attention keras.layers.attention.attention
@@ -181,35 +182,36 @@ MODULES_2 = _names(
 # The same of Keras 3.
 MODULES_3 = _names(
     """
-    keras keras.applications.convnext keras.constraints keras.constraints.constraints keras.dtype_policies
-    keras.dtype_policies.dtype_policy keras.dtype_policies.dtype_policy_map keras.engine.functional
-    keras.initializers keras.initializers.constant_initializers keras.initializers.initializer
-    keras.initializers.random_initializers keras.layers keras.layers.activations.activation
-    keras.layers.activations.elu keras.layers.activations.leaky_relu keras.layers.activations.prelu
-    keras.layers.activations.relu keras.layers.activations.softmax keras.layers.attention.additive_attention
-    keras.layers.attention.attention keras.layers.attention.grouped_query_attention
-    keras.layers.attention.multi_head_attention keras.layers.convolutional.conv1d
-    keras.layers.convolutional.conv1d_transpose keras.layers.convolutional.conv2d
-    keras.layers.convolutional.conv2d_transpose keras.layers.convolutional.conv3d
-    keras.layers.convolutional.conv3d_transpose keras.layers.convolutional.depthwise_conv1d
-    keras.layers.convolutional.depthwise_conv2d keras.layers.convolutional.separable_conv1d
-    keras.layers.convolutional.separable_conv2d keras.layers.core.dense keras.layers.core.einsum_dense
-    keras.layers.core.embedding keras.layers.core.identity keras.layers.core.input_layer keras.layers.core.masking
-    keras.layers.core.reversible_embedding keras.layers.core.wrapper keras.layers.layer keras.layers.merging.add
-    keras.layers.merging.average keras.layers.merging.concatenate keras.layers.merging.dot
-    keras.layers.merging.maximum keras.layers.merging.minimum keras.layers.merging.multiply
-    keras.layers.merging.subtract keras.layers.normalization.batch_normalization
-    keras.layers.normalization.group_normalization keras.layers.normalization.layer_normalization
-    keras.layers.normalization.rms_normalization keras.layers.normalization.spectral_normalization
-    keras.layers.normalization.unit_normalization keras.layers.pooling.adaptive_average_pooling1d
-    keras.layers.pooling.adaptive_average_pooling2d keras.layers.pooling.adaptive_average_pooling3d
-    keras.layers.pooling.adaptive_max_pooling1d keras.layers.pooling.adaptive_max_pooling2d
-    keras.layers.pooling.adaptive_max_pooling3d keras.layers.pooling.average_pooling1d
-    keras.layers.pooling.average_pooling2d keras.layers.pooling.average_pooling3d
-    keras.layers.pooling.global_average_pooling1d keras.layers.pooling.global_average_pooling2d
-    keras.layers.pooling.global_average_pooling3d keras.layers.pooling.global_max_pooling1d
-    keras.layers.pooling.global_max_pooling2d keras.layers.pooling.global_max_pooling3d
-    keras.layers.pooling.max_pooling1d keras.layers.pooling.max_pooling2d keras.layers.pooling.max_pooling3d
+    keras keras.applications.convnext keras.applications.inception_resnet_v2 keras.constraints
+    keras.constraints.constraints keras.dtype_policies keras.dtype_policies.dtype_policy
+    keras.dtype_policies.dtype_policy_map keras.engine.functional keras.initializers
+    keras.initializers.constant_initializers keras.initializers.initializer keras.initializers.random_initializers
+    keras.layers keras.layers.activations.activation keras.layers.activations.elu
+    keras.layers.activations.leaky_relu keras.layers.activations.prelu keras.layers.activations.relu
+    keras.layers.activations.softmax keras.layers.attention.additive_attention keras.layers.attention.attention
+    keras.layers.attention.grouped_query_attention keras.layers.attention.multi_head_attention
+    keras.layers.convolutional.conv1d keras.layers.convolutional.conv1d_transpose
+    keras.layers.convolutional.conv2d keras.layers.convolutional.conv2d_transpose
+    keras.layers.convolutional.conv3d keras.layers.convolutional.conv3d_transpose
+    keras.layers.convolutional.depthwise_conv1d keras.layers.convolutional.depthwise_conv2d
+    keras.layers.convolutional.separable_conv1d keras.layers.convolutional.separable_conv2d
+    keras.layers.core.dense keras.layers.core.einsum_dense keras.layers.core.embedding keras.layers.core.identity
+    keras.layers.core.input_layer keras.layers.core.masking keras.layers.core.reversible_embedding
+    keras.layers.core.wrapper keras.layers.layer keras.layers.merging.add keras.layers.merging.average
+    keras.layers.merging.concatenate keras.layers.merging.dot keras.layers.merging.maximum
+    keras.layers.merging.minimum keras.layers.merging.multiply keras.layers.merging.subtract
+    keras.layers.normalization.batch_normalization keras.layers.normalization.group_normalization
+    keras.layers.normalization.layer_normalization keras.layers.normalization.rms_normalization
+    keras.layers.normalization.spectral_normalization keras.layers.normalization.unit_normalization
+    keras.layers.pooling.adaptive_average_pooling1d keras.layers.pooling.adaptive_average_pooling2d
+    keras.layers.pooling.adaptive_average_pooling3d keras.layers.pooling.adaptive_max_pooling1d
+    keras.layers.pooling.adaptive_max_pooling2d keras.layers.pooling.adaptive_max_pooling3d
+    keras.layers.pooling.average_pooling1d keras.layers.pooling.average_pooling2d
+    keras.layers.pooling.average_pooling3d keras.layers.pooling.global_average_pooling1d
+    keras.layers.pooling.global_average_pooling2d keras.layers.pooling.global_average_pooling3d
+    keras.layers.pooling.global_max_pooling1d keras.layers.pooling.global_max_pooling2d
+    keras.layers.pooling.global_max_pooling3d keras.layers.pooling.max_pooling1d
+    keras.layers.pooling.max_pooling2d keras.layers.pooling.max_pooling3d
     keras.layers.preprocessing.category_encoding keras.layers.preprocessing.discretization
     keras.layers.preprocessing.hashed_crossing keras.layers.preprocessing.hashing
     keras.layers.preprocessing.image_preprocessing.aug_mix
@@ -302,6 +304,9 @@ GIVEN = _names(
     random_uniform regularizer stft truncated_normal uniform unit_norm unitnorm variance_scaling zero zeros
     """
 )
+
+# Names that Keras 2 itself registers, and what they stand for.
+REGISTERED = {"Custom>CustomScaleLayer": "CustomScaleLayer"}
 
 # TensorFlow's own initializers, which Keras 2 takes as well, and where they are.
 INITIALIZERS = _names(
