@@ -564,17 +564,18 @@ print(json.dumps(out))
 """
 
 
-def in_a_process(script: str, *arguments: object, folder: Path | None = None) -> str:
-    environment = surroundings(PYTHONPATH=f"{folder}:{ROOT}" if folder else str(ROOT))
-    command = [sys.executable, "-c", script, *map(str, arguments)]
+def in_a_process(script: str, folder: Path, *arguments: object) -> str:
+    environment = surroundings(PYTHONPATH=f"{folder}:{ROOT}")
+    (folder / "script.py").write_text(script)
+    command = [sys.executable, str(folder / "script.py"), *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
 @pytest.mark.slow
-def test_the_lists_are_those_of_the_installed_keras() -> None:
-    found = json.loads(in_a_process(EVERY_NAME).splitlines()[-1])
+def test_the_lists_are_those_of_the_installed_keras(tmp_path: Path) -> None:
+    found = json.loads(in_a_process(EVERY_NAME, tmp_path).splitlines()[-1])
     for form in VERSIONS:
         assert found[form]["missing"] == []
         assert found[form]["strange"] == []
@@ -636,7 +637,9 @@ def test_the_ways_in_are_real_and_shut(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
     (tmp_path / "evil_module.py").write_text(f"open({str(marks / 'imported')!r}, 'w').close()")
-    code = base64.b64encode(marshal.dumps(compile(f"open({str(marks / 'lambda')!r}, 'w').close()", "m", "exec")))
+    # Made from text, so that the path is one of its constants: the file brings no closure along.
+    function = eval(f"lambda a, b: (open({str(marks / 'lambda')!r}, 'w').close(), a)[1]")
+    code = base64.b64encode(marshal.dumps(function.__code__))
     files = [
         h5_file(tmp_path / "write.h5", calls("io.write_file", str(marks / "written"), contents="x")),
         h5_file(tmp_path / "gfile.h5", calls("io.gfile.makedirs", str(marks / "made"))),
@@ -673,10 +676,10 @@ def test_the_ways_in_are_real_and_shut(tmp_path: Path) -> None:
         dense.create_dataset("k", shape=(4, 1), dtype="f4", external=[(str(tmp_path / "secret"), 0, 16)])
         dense["b"] = np.zeros(1, np.float32)
 
-    output = in_a_process(WALLED, *files, folder=tmp_path)
+    output = in_a_process(WALLED, tmp_path, *files)
     assert output.count("REFUSED") == len(files), output
     assert list(marks.iterdir()) == []
-    output = in_a_process(LOAD, *files, folder=tmp_path)
+    output = in_a_process(LOAD, tmp_path, *files)
     assert sorted(one.name for one in marks.iterdir()) == ["imported", "lambda", "made", "written"], output
     assert "the secret bytes" in output, output
 
@@ -707,17 +710,19 @@ for form, keras in (("keras2", keras2), ("keras3", keras3)):
     i = keras.Input((8, 8, 3))
     made["large"] = keras.Model(i, {"a": L.Dense(2)(body(i)), "b": L.Softmax()(body(i))})
     made["large"].compile("sgd", lambda a, b: 0)
+    w = L.TimeDistributed(L.Dense(3))(L.GRU(2, return_sequences=True)(L.Reshape((12, 16))(x)))
+    made["plain"] = keras.Model(x, L.Dense(2, activation="tanh")(L.Flatten()(w)))
     lookup = L.StringLookup(vocabulary=["a", "b"])
     s = keras.Input((1,), dtype="string")
     made["words"] = keras.Model(s, lookup(s))
     if form == "keras2":
-        made["words_h5"] = made["words"]
         z = keras.Input((4, 4, 2))
         made["functions"] = keras.Model(z, tf.concat([tf.image.resize(z, (2, 2)), tf.nn.avg_pool2d(z, 2, 2, "SAME"),
             tf.reduce_mean(tf.gather(tf.transpose(z, (0, 2, 1, 3)), [0, 1], axis=1), axis=2, keepdims=True)[:, :, :1] *
             tf.cast(tf.ones((2, 2, 2)), tf.float32)], -1) @ tf.ones((6, 2)) / 3 - tf.squeeze(tf.zeros((1, 1, 2)), 0))
     for name, one in made.items():
-        for suffix in (".keras", ".h5") if "h5" in name or "words" not in name else (".keras",):
+        # Keras 3 cannot read operations from .h5, and no version words.
+        for suffix in (".keras", ".h5") if name == "plain" or (form == "keras2" and name != "words") else (".keras",):
             path = out / f"{name}_{form}{suffix}"
             one.save(path)
             keras_config.check(path, form)
@@ -730,5 +735,5 @@ for form, keras in (("keras2", keras2), ("keras3", keras3)):
 
 @pytest.mark.slow
 def test_healthy_models_are_not_refused(tmp_path: Path) -> None:
-    output = in_a_process(HEALTHY, tmp_path)
-    assert output.count("FINE") == 2 + 1 + 2 + 2 + 2 + 1, output
+    output = in_a_process(HEALTHY, tmp_path, tmp_path)
+    assert output.count("FINE") == 7 + 4, output

@@ -432,8 +432,7 @@ _PURE = {
         yuv_to_rgb
     """,
     "keras.activations": """
-        elu exponential gelu hard_sigmoid leaky_relu linear log_softmax mish relu relu6 selu sigmoid silu
-        softmax softplus softsign swish tanh
+        elu exponential gelu hard_sigmoid linear mish relu selu sigmoid softmax softplus softsign swish tanh
     """,
     "keras.backend": """
         abs all any arange argmax argmin batch_dot batch_flatten bias_add binary_crossentropy cast
