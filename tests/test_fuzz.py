@@ -283,21 +283,30 @@ def test_damaged_weights_and_data(place: Path) -> None:
     check()
 
 
-def test_damaged_keras_files(place: Path) -> None:
+@pytest.mark.parametrize("name", ["m.keras"])
+def test_damaged_keras_files(place: Path, name: str) -> None:
     import io
     import zipfile
 
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("metadata.json", '{"keras_version": "3.0.0"}')
-        archive.writestr("config.json", '{"class_name": "Sequential", "config": {"layers": []}}')
+    import h5py
 
-    @examples(60)
-    @given(damage.damaged_bytes(damage.Content(buffer.getvalue())))
+    config = '{"class_name": "Sequential", "config": {"layers": []}}'
+    weights, buffer = io.BytesIO(), io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        file.attrs.update({"keras_version": "3.0.0", "model_config": config})
+        file.create_dataset("model_weights/a", data=np.zeros((9, 9)), compression="gzip", shuffle=True)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", '{"keras_version": "3.0.0"}')
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", weights.getvalue(), zipfile.ZIP_STORED)
+    whole = buffer if name == "m.keras" else weights
+
+    @examples(100)
+    @given(damage.damaged_bytes(damage.Content(whole.getvalue())))
     def check(damaged: bytes) -> None:
-        path = place / "m.keras"
+        path = place / name
         path.write_bytes(damaged)
-        one_sentence(lambda: foreign.check_safe(path, foreign.detect(path)), "m.keras")
+        one_sentence(lambda: foreign.check_safe(path, foreign.detect(path)), name)
 
     check()
 
