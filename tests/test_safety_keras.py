@@ -365,6 +365,21 @@ def test_hdf5_that_reaches_out_or_unpacks_to_too_much_is_refused(
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("contact", "words"),
+    [("while True: pass", "takes more than 1 s"), ("import os; os.abort()", "crashes HDF5")],
+)
+def test_what_hdf5_itself_fails_on_is_met_in_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contact: str, words: str
+) -> None:
+    path = h5_file(tmp_path / "m.h5", model())
+    monkeypatch.setattr(hdf5, "_CONTACT", contact)
+    monkeypatch.setattr(hdf5, "_CONTACT_SECONDS", 1)
+    for look in (foreign.detect, lambda path: keras_config.check(path, "keras2")):
+        with pytest.raises(BadInput, match=rf"m\.h5: is not a whole HDF5 file \(reading its headers {words}"):
+            look(path)
+
+
 def test_weights_of_any_healthy_kind_are_not_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file.attrs["keras_version"] = "2.15.0"

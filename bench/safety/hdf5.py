@@ -4,6 +4,8 @@ The format can name other files for a dataset's bytes, link to other files, load
 declare what it does not hold. Keras writes none of these. Names and headers are read here, and no dataset's bytes.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +17,28 @@ _MOST_OBJECTS = 100_000  # groups and datasets; a model of 1,000 layers with its
 _DEEPEST = 200  # levels of groups; nested models have one or two each
 # gzip, shuffle, fletcher32, szip, nbit, scale-offset, and h5py's own LZF: those that HDF5 and h5py bring themselves.
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
+
+# HDF5 may turn in circles for ever, or crash, on a damaged file: another process makes the first contact with it.
+_CONTACT = """
+import sys, h5py
+with h5py.File(sys.argv[1], "r") as file:
+    [file.attrs.get(name) for name in ("keras_version", "model_config")]
+    file.visit(lambda name: None)
+"""
+_CONTACT_SECONDS = 8  # a healthy file takes half a second, most of it for the start of the process
+
+
+def _answers(path: Path) -> None:
+    """Raises BadInput where HDF5 crashes on the file or comes to no end; its errors are for those who read it."""
+    command = [sys.executable, "-I", "-c", _CONTACT, str(path.absolute())]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_CONTACT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise BadInput(
+            f"{path}: is not a whole HDF5 file (reading its headers takes more than {_CONTACT_SECONDS} s)"
+        ) from None
+    if done.returncode < 0:
+        raise BadInput(f"{path}: is not a whole HDF5 file (reading its headers crashes HDF5)")
 
 
 def is_hdf5(path: Path) -> bool:
@@ -30,10 +54,12 @@ def is_hdf5(path: Path) -> bool:
     return False
 
 
-def attribute(path: Path, name: str) -> Any:
-    """An attribute of the file itself, or None. Raises BadInput where it is no HDF5 file."""
+def attribute(path: Path, name: str, checked: bool = False) -> Any:
+    """An attribute of the file itself, or None; ``checked`` says that :func:`check` let it pass. Raises BadInput."""
     import h5py
 
+    if not checked:
+        _answers(path)
     try:
         with h5py.File(path, "r") as file:
             return file.attrs.get(name)
@@ -56,6 +82,8 @@ def check(path: Path, file: IO[bytes] | None = None, size: int | None = None) ->
 
     where = f"{path}" if file is None else f"{path}: model.weights.h5"
     packed = path.stat().st_size if size is None else size
+    if file is None:
+        _answers(path)
     try:
         with h5py.File(path if file is None else file, "r") as opened:
             wrong = _wrong(opened.id, packed)

@@ -153,7 +153,7 @@ def read_member(path: Path, member: str) -> dict[str, Any]:
 
 def _of_hdf5(path: Path) -> Any:
     hdf5.check(path)
-    text = hdf5.attribute(path, "model_config")
+    text = hdf5.attribute(path, "model_config", checked=True)
     if text is None:
         raise BadInput(f"{path}: holds weights without a model; save the whole model, or give it as file.py:NAME")
     if not isinstance(text, str | bytes) or len(text) > archive.LARGEST_JSON:
