@@ -25,6 +25,15 @@ Config = dict[str, Any]
 VERSIONS = {"keras2": "2.15.0", "keras3": "3.4.0"}
 
 
+ANSWERS = hdf5._answers
+
+
+@pytest.fixture(autouse=True)
+def no_contact_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that this module writes are whole: no process of its own (half a second) for each of some 200."""
+    monkeypatch.setattr(hdf5, "_answers", lambda path: None)
+
+
 # ---------------------------------------------------------------- files
 
 
@@ -373,6 +382,7 @@ def test_what_hdf5_itself_fails_on_is_met_in_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contact: str, words: str
 ) -> None:
     path = h5_file(tmp_path / "m.h5", model())
+    monkeypatch.setattr(hdf5, "_answers", ANSWERS)
     monkeypatch.setattr(hdf5, "_CONTACT", contact)
     monkeypatch.setattr(hdf5, "_CONTACT_SECONDS", 1)
     for look in (foreign.detect, lambda path: keras_config.check(path, "keras2")):
