@@ -19,6 +19,7 @@ from typing import Any
 from bench import environment
 from bench.datasets import file_sha256
 from bench.errors import BadInput
+from bench.files import in_tree
 from bench.measure.latency import LatencyFailed
 from bench.measure.memory import MemoryFailed
 from bench.options import RunOptions
@@ -319,5 +320,5 @@ def model_files(model_file: Path, name: str) -> dict[str, tuple[Path, str]]:
                 f"{model_file}: {field_name}: --cluster takes files inside the model's own folder, found {given!r}"
             )
         path = folder / given
-        found += sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        found += sorted(in_tree(path)) if path.is_dir() else [path]
     return {file.relative_to(folder).as_posix(): (file, file_sha256(file)) for file in found}

@@ -10,6 +10,8 @@ from typing import Literal, Self
 
 from pydantic import ValidationError, model_validator
 
+from bench import files
+from bench.errors import BadInput
 from bench.records import Cell, Environment, Record, Report, Verdict, read_record, write_json
 
 SUMMARY = "summary.json"
@@ -115,7 +117,7 @@ def write_summary(path: Path, report: Report) -> Summary:
 
     An archive that is read only is read all the same, only slower.
     """
-    found = summarize(report, path.stat().st_size)
+    found = summarize(report, path.lstat().st_size)
     with suppress(OSError):
         write_json(path.with_name(SUMMARY), found)
     return found
@@ -129,11 +131,11 @@ def read_summary(report: Path) -> Summary:
     """
     path = report.with_name(SUMMARY)
     try:
-        whole, own = report.stat(), path.stat()
+        whole, own = report.lstat(), path.lstat()
         if own.st_mtime_ns >= whole.st_mtime_ns:
-            found = Summary.model_validate_json(path.read_bytes())
+            found = Summary.model_validate_json(files.read_bytes(path, "summary", files.LARGEST_RECORD))
             if found.report_bytes == whole.st_size:
                 return found
-    except (OSError, ValidationError):
+    except (OSError, ValidationError, BadInput):
         pass  # not there, or not as this version writes it
     return write_summary(report, read_record(report, Report, "report"))

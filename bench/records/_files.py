@@ -13,12 +13,16 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from bench import files
 from bench.errors import BadInput
 from bench.records._baseline import BaselineFile
 from bench.records._common import SCHEMA_VERSION, Record
 from bench.records._report import Report
 
 LONGEST_NUMBER, LARGEST_NUMBER = 18, 1e100  # digits of a whole number; of any other
+# Of the largest record (see `files`), which has a comma every 20 bytes or more, and a bracket every 75: what holds more
+# takes gigabytes of memory, and a minute, before anything of it is refused.
+_MOST_COMMAS, _MOST_BRACKETS = 7_000_000, 2_000_000
 
 R = TypeVar("R", Report, BaselineFile)
 
@@ -28,13 +32,16 @@ def schema(record: type[Record]) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **record.model_json_schema()}
 
 
-def read_record(path: Path, record: type[R], what: str) -> R:
+def read_record(path: Path, record: type[R], what: str, follow: bool = False) -> R:
     """Read and check a JSON file.
+
+    Args:
+        follow: a person named this very file, which may be a link then.
 
     Raises:
         BadInput: one sentence with the file, the field, what was found and what was expected.
     """
-    text = _checked_text(path, record, what)
+    text = _checked_text(path, record, what, follow)
     try:
         return record.model_validate_json(text, strict=True)
     except ValidationError as error:
@@ -54,14 +61,15 @@ def problems(path: Path, record: type[R], what: str) -> list[str]:
     return []
 
 
-def _checked_text(path: Path, record: type[R], what: str) -> str:
+def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) -> str:
     """A file's text, once it is known to be JSON of this kind and of a version that is read here."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadInput(f"{path}: {what} not found") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: {what} cannot be read: {error}") from None
+    text = files.read_text(path, what, files.LARGEST_RECORD, follow=follow)
+    commas, brackets = text.count(","), text.count("{") + text.count("[")
+    if commas > _MOST_COMMAS or brackets > _MOST_BRACKETS:
+        raise BadInput(
+            f"{path}: {what} holds {commas} commas and {brackets} brackets, expected at most {_MOST_COMMAS} and "
+            f"{_MOST_BRACKETS}; give another"
+        )
     try:
         data = json.loads(text, object_pairs_hook=_without_twins, parse_int=_whole_number, parse_float=_number)
     except _Twins as error:
@@ -127,10 +135,7 @@ def _told(error: Any) -> str:
 
 def write_json(path: Path, record: Record) -> None:
     """Write a record atomically: sorted keys, floats rounded to nine significant digits, a final newline."""
-    text = json_text(_rounded(record.model_dump(mode="json", exclude_none=True))) + "\n"
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    files.replace(path, json_text(_rounded(record.model_dump(mode="json", exclude_none=True))) + "\n")
 
 
 def json_text(value: Any, depth: int = 0) -> str:
