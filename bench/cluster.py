@@ -19,7 +19,7 @@ from typing import Any
 from bench import environment
 from bench.datasets import file_sha256
 from bench.errors import BadInput
-from bench.files import in_tree
+from bench.files import LARGEST_MODEL, in_tree, read_bytes
 from bench.measure.latency import LatencyFailed
 from bench.measure.memory import MemoryFailed
 from bench.options import RunOptions
@@ -61,7 +61,9 @@ class Cluster:
 
         if sha256 not in self._carried:
             key = f"quantbench-file-{sha256}"
-            self._carried[sha256] = self.client.submit(cluster_worker.carry, path.read_bytes(), key=key)
+            self._carried[sha256] = self.client.submit(
+                cluster_worker.carry, read_bytes(path, "file", LARGEST_MODEL), key=key
+            )
         return self._carried[sha256]
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:

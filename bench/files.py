@@ -309,6 +309,7 @@ class _Room:
     """What a copy may still take."""
 
     what: str
+    limit: int
     bytes_left: int
     entries_left: int
 
@@ -316,11 +317,11 @@ class _Room:
         self.bytes_left -= size
         self.entries_left -= 1
         if self.bytes_left < 0:
-            raise BadInput(f"{path}: {self.what} takes more than the {show(LARGEST_MODEL)} that any may")
+            raise BadInput(f"{path}: {self.what} takes more than {show(self.limit)}, which is the most that is read")
         if self.entries_left < 0:
-            raise BadInput(f"{path}: {self.what} holds more than {MOST_ENTRIES} files and folders")
+            raise BadInput(f"{path}: {self.what} holds more than {MOST_ENTRIES} files and folders, which no model does")
         if depth > DEEPEST:
-            raise BadInput(f"{path}: {self.what} is nested more than {DEEPEST} folders deep")
+            raise BadInput(f"{path}: {self.what} is nested more than {DEEPEST} folders deep, which no model is")
 
 
 def _no_names(_: str) -> bool:
@@ -382,7 +383,7 @@ def copy_file(source: Path, target: Path, what: str, *, limit: int = LARGEST_MOD
 
 
 def _through(source: Path, what: str, target: Path | None, limit: int, leave_out: Callable[[str], bool]) -> None:
-    room = _Room(what, limit, MOST_ENTRIES)
+    room = _Room(what, limit, limit, MOST_ENTRIES)
     if not source.is_dir():
         with reading(source, what):
             file = open_regular(source, follow=True)
