@@ -34,6 +34,8 @@ _MADE_UP = ("/proc", "/sys")
 # Largest files, in bytes; each is refused before it is read.
 # A cell takes 4 to 7 kB of report.json, 10,000 cells 40 to 70 MB, so this is a run of some 20,000.
 LARGEST_RECORD = 128 * 2**20
+# Evidence of a model's cells: 38 variants, 5,000 flipped examples and 200 tensors each, take 2 MB.
+LARGEST_EVIDENCE = 32 * 2**20
 # Flatbuffers end at 2 GiB, so no larger float model can be converted; a SavedModel may hold its variables twice.
 LARGEST_MODEL = 8 * 2**30
 MOST_ENTRIES, DEEPEST = 10_000, 32  # files and folders of a saved model, which has some ten in three levels

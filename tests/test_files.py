@@ -1,7 +1,9 @@
 """Nothing outside the folders that are given is read, written or removed through links, and nothing hangs on a pipe."""
 
 import ast
+import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -27,7 +29,7 @@ from bench.datasets import file_sha256, load_pack, read_npz, read_predictions
 from bench.errors import BadInput
 from bench.history import read_history
 from bench.progress import Durations
-from bench.records import BaselineFile, problems, read_record, write_json
+from bench.records import BaselineFile, Report, _files, problems, read_record, write_json
 from bench.report import charts, html, junit, rows
 from bench.report.behind import Behind
 from bench.report.folder import RunFolder, evidence_of, read, write_markdown
@@ -558,6 +560,48 @@ def test_durations_are_read_and_written_as_a_regular_file(tmp_path: Path, canary
     known.save()
     if plant is not folder:
         assert Durations(tmp_path).expected("m/v", None) == 3.0
+
+
+# ---------------------------------------------------------------- records that are made to take memory and time
+
+
+def record_of(path: Path, cells: str) -> Path:
+    path.write_text('{"kind": "quantbench.report", "schema_version": "1.0", "cells": ' + cells + "}")
+    return path
+
+
+def test_a_record_of_more_values_than_any_has_is_not_parsed(tmp_path: Path) -> None:
+    commas = record_of(tmp_path / "a.json", f"[{'1,' * _files._MOST_COMMAS}1]")
+    with pytest.raises(BadInput, match="report holds 5000002 commas and 2 brackets, expected at most 5000000"):
+        read_record(commas, Report, "report")
+    brackets = record_of(tmp_path / "b.json", "[" * _files._MOST_BRACKETS)
+    with pytest.raises(BadInput, match=r"b\.json: report holds 2 commas and 1500001 brackets"):
+        read_record(brackets, Report, "report")
+    with (tmp_path / "c.json").open("wb") as file:
+        file.truncate(2**36)
+    with pytest.raises(BadInput, match=r"c\.json: report is 64\.0 GiB large, expected at most 128\.0 MiB"):
+        read_record(tmp_path / "c.json", Report, "report")
+
+
+def test_of_many_that_are_wrong_the_first_few_are_enough(tmp_path: Path) -> None:
+    """A megabyte of empty cells gives 1.8 million errors, which took a minute and 2.4 GB to make."""
+    path = record_of(tmp_path / "a.json", f"[{'{},' * 300_000}{{}}]")
+    with pytest.raises(BadInput, match=r"a\.json: report: field 'run': Field required, found .* \(and more\)$"):
+        read_record(path, Report, "report")
+    assert len(problems(path, Report, "report")) == 1
+
+
+def test_what_is_wrong_in_a_large_record_is_named_by_its_own_place(tmp_path: Path) -> None:
+    cells = [made_up_runs.cell(f"v{i}") for i in range(2000)]
+    path = made_up_runs.write(tmp_path, made_up_runs.report(cells)) / "report.json"
+    assert len(read_record(path, Report, "report").cells) == 2000
+    data = json.loads(path.read_text())
+    for cell in data["cells"][1000:]:
+        cell["seeds"] = ["no number"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(BadInput, match=r"field 'cells\.(\d+)\.seeds\.0': Input should be a valid integer") as told:
+        read_record(path, Report, "report")
+    assert int(re.search(r"cells\.(\d+)", str(told.value))[1]) >= 1000  # type: ignore[index]
 
 
 # ---------------------------------------------------------------- baselines

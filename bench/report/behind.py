@@ -121,7 +121,7 @@ class _Source:
 def _evidence(folder: Path, model: str) -> dict[str, Evidence]:
     try:
         path = folder / "evidence" / f"{model}.json"
-        cells = json.loads(files.read_text(path, "evidence", files.LARGEST_RECORD, inside=folder))
+        cells = json.loads(files.read_text(path, "evidence", files.LARGEST_EVIDENCE, inside=folder))
         return {variant: Evidence.model_validate(data) for variant, data in cells.items()}
     except (BadInput, ValueError, AttributeError, RecursionError):
         return {}

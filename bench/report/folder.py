@@ -142,7 +142,7 @@ def evidence_of(run: Path, cell_id: str) -> Evidence:
     path = folder / EVIDENCE / f"{model}.json"
     if not os.path.lexists(path):
         raise BadInput(f"{path}: holds no evidence of {cell_id}; give a run folder and a cell of it")
-    text = files.read_text(path, "evidence", files.LARGEST_RECORD, inside=folder)
+    text = files.read_text(path, "evidence", files.LARGEST_EVIDENCE, inside=folder)
     try:
         return Evidence.model_validate(json.loads(text)[variant])
     except (ValueError, KeyError, TypeError, RecursionError):
