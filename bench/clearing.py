@@ -211,7 +211,8 @@ def _dead_holds(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
 
 def _remove_idle_locks(store: Store) -> None:
     """Locks of trainings and installations that are over."""
-    for file in (*store.root.glob("?*.lock"), *_made(store, ENVIRONMENTS, "*.lock")):
+    among_entries = (path for path in _in_shards(store) if path.name.startswith(".") and path.suffix == ".lock")
+    for file in (*store.root.glob("?*.lock"), *among_entries, *_made(store, ENVIRONMENTS, "*.lock")):
         unlink_unless_regular(file)
         with suppress(Timeout, OSError), FileLock(file, thread_local=False).acquire(blocking=False):
             file.unlink()

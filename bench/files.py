@@ -25,6 +25,7 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | _CLOEXEC
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _CLOEXEC
+_ON_THE_WAY = _FOLDER | getattr(os, "O_PATH", 0)  # a folder that may be passed through, if not listed
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _CLOEXEC
 TEMPORARY = ".new-"  # prefix of a file that is being written
 _BLOCK = 2**20
@@ -70,13 +71,13 @@ def _opened_folder(path: Path, inside: Path | None, make: bool = False) -> Itera
     parts = () if inside is None else path.relative_to(inside).parts
     if ".." in parts:
         raise NotRegular(errno.EINVAL, "it is outside of its folder", str(path))
-    here = os.open(path if inside is None else inside, _FOLDER)
+    here = os.open(path if inside is None else inside, _ON_THE_WAY)
     try:
         for part in parts:
             if make:
                 with suppress(FileExistsError):
                     os.mkdir(part, dir_fd=here)
-            below = _folder_in(here, part, path)
+            below = _folder_in(here, part, path, _ON_THE_WAY)
             os.close(here)
             here = below
         yield here
@@ -84,9 +85,9 @@ def _opened_folder(path: Path, inside: Path | None, make: bool = False) -> Itera
         os.close(here)
 
 
-def _folder_in(here: int, name: str, path: Path) -> int:
+def _folder_in(here: int, name: str, path: Path, flags: int = _FOLDER) -> int:
     try:
-        return os.open(name, _FOLDER | _NOFOLLOW, dir_fd=here)
+        return os.open(name, flags | _NOFOLLOW, dir_fd=here)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
             raise

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import files, structure
+from bench import structure
 from bench.build import code_sha256
 from bench.datasets import Array
 from bench.errors import BadInput
@@ -40,10 +40,10 @@ def recipe(sha256: str) -> dict[str, Any]:
 def of_file(path: Path) -> Contents:
     """What is in anybody's ``.tflite``. Raises BadInput where it is none."""
     try:
-        content = files.read_bytes(path, "model", files.LARGEST_MODEL, follow=True)  # a person named it
+        content = path.read_bytes()
         return Contents(census=census(content), ranges=ranges(content))
-    except BadInput:
-        raise
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     except Exception as error:  # a damaged flatbuffer fails in as many ways as it has fields
         raise BadInput(f"{path}: is not a whole .tflite file ({type(error).__name__}: {error})") from None
 
