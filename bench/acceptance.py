@@ -247,7 +247,7 @@ def _commit(report: Report) -> str | None:
 def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]:
     """The run's predictions, which have to be those that its report tells of."""
     path = run_folder / "predictions" / f"{model}.npz"
-    stored = read_predictions(path, "predictions of the run")
+    stored = read_predictions(path, "predictions of the run", inside=run_folder)
     for cell in cells:
         if cell.predictions_sha256 is None:
             continue

@@ -1,12 +1,12 @@
 """Running a model of the user's own: once (``try``), or for good (``adopt``)."""
 
 import math
-import shutil
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import acceptance, acceptance_cell, advice, baselines, trial
+from bench import acceptance, acceptance_cell, advice, baselines, files, trial
 from bench.datasets import read_predictions
 from bench.errors import BadInput, DiskFull, Exit
 from bench.options import RunOptions
@@ -42,7 +42,8 @@ def try_once(
     session, status = _run(understood, options, kinds, say)
     if status is Exit.INTERRUPTED:
         return status
-    predictions = read_predictions(session.folder.path / "predictions" / f"{model.name}.npz", "predictions")
+    path = session.folder.path / "predictions" / f"{model.name}.npz"
+    predictions = read_predictions(path, "predictions", inside=session.folder.path)
     found = advice.candidates(session.report, model.metric, predictions, model.pack().test.y, given.max_drop)
     say("")
     say(advice.table(found, model.metric.unit, model.metric.name))
@@ -69,7 +70,7 @@ def adopt_for_good(
         BadInput: see :func:`bench.trial.understand`; or the name is taken, or a folder cannot be written.
     """
     trial.check_name(name)
-    if (model_dir / f"{name}.py").exists() or baselines.json_path(baseline_dir, name).exists():
+    if os.path.lexists(model_dir / f"{name}.py") or os.path.lexists(baselines.json_path(baseline_dir, name)):
         raise BadInput(
             f"--name: {name} exists already in {model_dir} or {baseline_dir}; give another, or remove it first"
         )
@@ -91,9 +92,9 @@ def adopt_for_good(
             session.report, session.folder.path, name, baselines.Baseline(), f"adopted from {Path(given.model).name}"
         )
         try:
-            shutil.copytree(folder, model_dir, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-        except (OSError, shutil.Error) as error:
-            raise BadInput(f"--model-dir: cannot write to {model_dir}: {error}; give another folder") from None
+            files.copy_tree(folder, model_dir, "the adopted model", leave_out=lambda name: name == "__pycache__")
+        except OSError as error:
+            raise BadInput(f"--model-dir: cannot write to {model_dir}: {error.strerror}; give another folder") from None
     written = [model_dir / f"{name}.py", *baselines.save(baseline_dir, proposal.file, proposal.predictions)]
     for path in written:
         say(f"wrote {path}")

@@ -1,13 +1,15 @@
 """Baselines on disk: ``<model>.json`` and, beside it, ``<model>.npz`` with the stored per-example predictions."""
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
-from bench.datasets import Array, read_predictions
+from bench import files
+from bench.datasets import LARGEST_PREDICTIONS, Array, read_predictions
 from bench.errors import BadInput
 from bench.options import CARRIED
 from bench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, read_record, write_json
@@ -45,7 +47,9 @@ def json_path(folder: Path, model: str) -> Path:
 def fingerprint(folder: Path, model: str) -> str:
     """Hash of a model's accepted values, their predictions' included; empty where there are none."""
     path = json_path(folder, model)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+    if not os.path.lexists(path):
+        return ""
+    return hashlib.sha256(files.read_bytes(path, "baseline", files.LARGEST_RECORD)).hexdigest()
 
 
 def load(folder: Path, model: ReferenceModel) -> Baseline:
@@ -55,7 +59,7 @@ def load(folder: Path, model: ReferenceModel) -> Baseline:
         BadInput: not JSON, wrong type, unknown key, newer schema, NaN, or predictions that do not belong to it.
     """
     path = json_path(folder, model.name)
-    if not path.exists():
+    if not os.path.lexists(path):  # a link that leads nowhere is no baseline that was never there
         return Baseline()
     file = read_record(path, BaselineFile, "baseline")
     if file.model != model.name:
@@ -98,14 +102,15 @@ def too_few_repeats(file: BaselineFile) -> list[str]:
 
 
 def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[str, Array]:
-    if not path.exists():
+    if not os.path.lexists(path):
         raise BadInput(f"{path}: stored predictions not found; restore the file from git")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+    content = files.read_bytes(path, "stored predictions", LARGEST_PREDICTIONS)
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise BadInput(
             f"{path}: stored predictions do not match 'predictions_sha256' in {path.with_suffix('.json').name}; "
             "restore both from git"
         )
-    predictions = read_predictions(path, "stored predictions")
+    predictions = read_predictions(path, "stored predictions", content=content)
     labels = model.pack().test.y
     for name, array in predictions.items():
         if not model.metric.fits(array, labels):
@@ -134,9 +139,7 @@ def save(folder: Path, file: BaselineFile, predictions: dict[str, Array] | None)
         if predictions is not None:
             content = packed(predictions)
             update["predictions_sha256"] = hashlib.sha256(content).hexdigest()
-            temporary = path.with_suffix(".npz.tmp")
-            temporary.write_bytes(content)
-            temporary.replace(path.with_suffix(".npz"))
+            files.replace(path.with_suffix(".npz"), content)
         write_json(path, file.model_copy(update=update))
     except OSError as error:
         raise BadInput(f"--baseline-dir: cannot write to {folder}: {error.strerror}; give another") from None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from bench import floats, training
+from bench import files, floats, training
 from bench.datasets import Array, Inputs, file_sha256, length, rows
 from bench.divergence import first_divergent_tensor
 from bench.environment import cpu, package_version
@@ -39,7 +39,7 @@ _Trained = tuple[list[Array], int]  # weights, and the steps of fine-tuning behi
 def code_sha256(*modules: str) -> dict[str, str]:
     """Hashes of the named files of this package."""
     here = Path(__file__).parent
-    return {module: file_sha256(here / module) for module in modules}
+    return {module: file_sha256(here / module, follow=True) for module in modules}  # an installer may have linked it
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class StoreWorkbench:
 
     def float_artifact(self) -> bytes:
         if self.model.form == "tflite":
-            return (self.model.file.parent / self.model.weights).read_bytes()
+            return files.read_bytes(self.model.file.parent / self.model.weights, "weights", files.LARGEST_MODEL)
         kept = Path(self.saved_float_model()) / FLOAT_ARTIFACT
         if not kept.exists():
             converter = self.tensorflow().lite.TFLiteConverter.from_saved_model(str(kept.parent))

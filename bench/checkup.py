@@ -5,14 +5,15 @@ Where a run stops at the first thing that it cannot read, this goes on through e
 
 import datetime
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import amend, gate, overlays
+from bench import amend, files, gate, overlays
 from bench.baselines import of_another, too_few_repeats
-from bench.datasets import Array, read_predictions
+from bench.datasets import LARGEST_PREDICTIONS, Array, read_predictions
 from bench.environment import package_version
 from bench.errors import BadInput
 from bench.records import BaselineCell, BaselineFile, BaselineValue, problems, read_record
@@ -69,7 +70,7 @@ def _files(models: dict[str, ReferenceModel], folder: Path) -> Iterator[Finding]
 
 
 def _too_large(folder: Path) -> Iterator[Finding]:
-    total = sum(path.stat().st_size for path in folder.glob("*.npz"))
+    total = sum(path.lstat().st_size for path in folder.glob("*.npz"))
     if total > MOST_BYTES:
         what = f"stored predictions take {total / 1e6:.1f} MB together, more than {MOST_BYTES / 1e6:g} MB"
         yield Finding(folder, "", what, "use a smaller test split in the largest, or remove what is gated nowhere")
@@ -116,12 +117,17 @@ class _File:
 
     def _read_predictions(self) -> Iterator[Finding]:
         path = self.path.with_suffix(".npz")
-        if not path.exists():
+        if not os.path.lexists(path):
             return
-        if hashlib.sha256(path.read_bytes()).hexdigest() != self.file.predictions_sha256:
+        try:
+            content = files.read_bytes(path, "stored predictions", LARGEST_PREDICTIONS)
+        except BadInput as error:
+            yield Finding(path, "", str(error).removeprefix(f"{path}: "), _RESTORE)
+            return
+        if hashlib.sha256(content).hexdigest() != self.file.predictions_sha256:
             yield Finding(path, "", f"not the predictions that {self.path.name} was written with", _RESTORE)
         try:
-            self.stored = read_predictions(path, "stored predictions")
+            self.stored = read_predictions(path, "stored predictions", content=content)
         except BadInput as error:
             yield Finding(path, "", str(error).removeprefix(f"{path}: "), _RESTORE)
             return

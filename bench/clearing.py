@@ -14,7 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bench.store import DISCARDED, ENVIRONMENTS, HELD, INSTALLED, UNFINISHED, Store, remove
+from bench.files import is_folder, is_regular, remove, unlink_unless_regular
+from bench.store import DISCARDED, ENVIRONMENTS, HELD, INSTALLED, UNFINISHED, Store, shards
 
 GB = 10**9
 _FOREVER = 2**63
@@ -102,7 +103,7 @@ def clear_environments(store: Store, limit: float, dry_run: bool = False) -> Cle
     leftovers = [one for one in found if one.path.name.startswith(DISCARDED) or _half_made(one, began)]
     if not dry_run:
         for lying in leftovers:
-            remove(lying.path)
+            remove(lying.path, store.root)
     whole = [one for one in found if one not in leftovers]
     nouns = ("environments of ab", "environment of ab")
     return _cut(store, whole, Cleared([], leftovers, [], [], dry_run, nouns), limit, began)
@@ -137,14 +138,33 @@ def _cut(store: Store, found: list[Lying], so_far: Cleared, limit: float, began:
 
 def entries(store: Store) -> Iterator[Lying]:
     """Every entry, whole or not."""
-    for path in store.root.glob("[0-9a-f][0-9a-f]/*"):
+    for path in _in_shards(store):
         if not path.name.startswith("."):
+            yield from _lying(path)
+
+
+def _in_shards(store: Store) -> Iterator[Path]:
+    """All that is in the folders of entries; nothing of what is behind a link in place of one."""
+    for shard in shards(store.root):
+        if is_folder(shard):
+            yield from shard.glob("*")
+
+
+def _made(store: Store, name: str, pattern: str) -> list[Path]:
+    """What is in a folder that the store made; nothing where it is a link."""
+    return list((store.root / name).glob(pattern)) if is_folder(store.root / name) else []
+
+
+def _links(store: Store) -> Iterator[Lying]:
+    """Links in place of the folders that the store makes: they are removed, and what they lead to is not ours."""
+    for path in (*shards(store.root), store.root / HELD, store.root / ENVIRONMENTS):
+        if path.is_symlink():
             yield from _lying(path)
 
 
 def environments(store: Store) -> Iterator[Lying]:
     """Everything that ``quantbench ab`` has installed, whole or not."""
-    for path in (store.root / ENVIRONMENTS).glob("*"):
+    for path in _made(store, ENVIRONMENTS, "*"):
         if path.is_dir():
             yield from _lying(path)
 
@@ -167,7 +187,11 @@ def _dead_holds(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
     """What processes left that died while they worked with the store, and when the oldest living one began."""
     dead: list[Lying] = []
     began = _FOREVER
-    for file in (store.root / HELD).glob("*.lock"):
+    for file in _made(store, HELD, "*.lock"):
+        if not dry_run:
+            unlink_unless_regular(file)
+        if not is_regular(file):
+            continue
         folder, lock = file.with_suffix(""), FileLock(file, thread_local=False)
         try:
             if store.holds_as(folder):
@@ -175,19 +199,21 @@ def _dead_holds(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
             lock.acquire(blocking=False)
         except Timeout:
             with suppress(OSError):
-                began = min(began, folder.stat().st_mtime_ns)
+                began = min(began, folder.lstat().st_mtime_ns)
             continue
         dead += _lying(folder)
         if not dry_run:
-            remove(folder)
-            remove(file)
+            remove(folder, store.root)
+            remove(file, store.root)
         lock.release()
     return dead, began
 
 
 def _remove_idle_locks(store: Store) -> None:
     """Locks of trainings and installations that are over."""
-    for file in (*store.root.glob("?*.lock"), *(store.root / ENVIRONMENTS).glob("*.lock")):
+    among_entries = (path for path in _in_shards(store) if path.name.startswith(".") and path.suffix == ".lock")
+    for file in (*store.root.glob("?*.lock"), *among_entries, *_made(store, ENVIRONMENTS, "*.lock")):
+        unlink_unless_regular(file)
         with suppress(Timeout, OSError), FileLock(file, thread_local=False).acquire(blocking=False):
             file.unlink()
 
@@ -196,14 +222,15 @@ def _unfinished(store: Store, began: int, dry_run: bool) -> list[Lying]:
     """What a killed run was about to store, and what a killed clearing had set aside."""
     found = [
         lying
-        for path in store.root.glob("[0-9a-f][0-9a-f]/.*")
+        for path in _in_shards(store)
         if path.name.startswith((UNFINISHED, DISCARDED))
         for lying in _lying(path)
         if lying.used < began or path.name.startswith(DISCARDED)
     ]
+    found += _links(store)
     if not dry_run:
         for lying in found:
-            remove(lying.path)
+            remove(lying.path, store.root)
     return found
 
 
@@ -219,5 +246,5 @@ def _dropped(store: Store, entry: Lying) -> bool:
         return True
     except OSError:
         return False
-    remove(aside)
+    remove(aside, store.root)
     return True

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import __version__, cli_ab, cli_amend, cli_cache, cli_compare, cli_report
+from bench import __version__, cli_ab, cli_amend, cli_cache, cli_compare, cli_report, files
 from bench.errors import BadInput, DiskFull, Exit
 from bench.interruption import nothing_left_to_stop, stop_in_order
 from bench.options import PACKAGE, RunOptions, flag
@@ -258,7 +258,7 @@ def selftest(
     with os.fdopen(os.dup(2), "w") as progress, output_to(report_dir / "selftest.log"):
         found = own.run(models[name], quick, lambda line: print(line, file=progress, flush=True), baseline_dir)
     write_json(report_dir / "selftest.json", found)
-    (report_dir / "selftest.md").write_text(render(found), encoding="utf-8")
+    files.replace(report_dir / "selftest.md", render(found))
     typer.echo(render(found), nl=False)
     raise _RunEnded(int(Exit.GREEN if own.as_good_as_promised(found) else Exit.REGRESSED))
 

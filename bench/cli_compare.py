@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bench import files
 from bench.errors import BadInput
 from bench.options import RunOptions
 
@@ -31,17 +32,9 @@ def compare(
     sides = read_sides(old, new)
     found = compared(*sides, truths(model_dir, sides[1].report))
     if html is not None:
-        write_text(html, page(found), "--html")
+        files.write_named(html, page(found), "--html")
     typer.echo(render(found), nl=False)
     raise typer.Exit(int(found.exit_status()))
-
-
-def write_text(path: Path, text: str, option: str) -> None:
-    """Write a file that the user named. Raises BadInput where it cannot be written."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{option}: cannot write {path}: {error.strerror}; give another") from None
 
 
 def history(

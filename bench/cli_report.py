@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bench import files
 from bench.errors import BadInput
 from bench.options import RunOptions
 
@@ -87,6 +88,7 @@ def _page(run: Path, file: Path, model_dir: Path) -> None:
     from bench.report.html import write
 
     loaded, folder = read(run)
+    files.check_named(file, "--html")
     try:
         models = load_models(model_dir)
     except BadInput as error:

@@ -19,6 +19,7 @@ from typing import Any
 from bench import environment
 from bench.datasets import file_sha256
 from bench.errors import BadInput
+from bench.files import LARGEST_MODEL, in_tree, read_bytes
 from bench.measure.latency import LatencyFailed
 from bench.measure.memory import MemoryFailed
 from bench.options import RunOptions
@@ -60,7 +61,9 @@ class Cluster:
 
         if sha256 not in self._carried:
             key = f"quantbench-file-{sha256}"
-            self._carried[sha256] = self.client.submit(cluster_worker.carry, path.read_bytes(), key=key)
+            self._carried[sha256] = self.client.submit(
+                cluster_worker.carry, read_bytes(path, "file", LARGEST_MODEL), key=key
+            )
         return self._carried[sha256]
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -319,5 +322,5 @@ def model_files(model_file: Path, name: str) -> dict[str, tuple[Path, str]]:
                 f"{model_file}: {field_name}: --cluster takes files inside the model's own folder, found {given!r}"
             )
         path = folder / given
-        found += sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        found += sorted(in_tree(path)) if path.is_dir() else [path]
     return {file.relative_to(folder).as_posix(): (file, file_sha256(file)) for file in found}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cluster import Cluster, model_files, travelling
+from bench.files import replace as replace_file
 from bench.store import Store, digest
 from bench.work import Outcome, Task, failure
 
@@ -186,7 +187,7 @@ class ClusterExecutor:
     def _kept(self, reply: Any, task: Task) -> Outcome:
         """Put what came back where a local worker would have put it."""
         task.log.parent.mkdir(parents=True, exist_ok=True)
-        task.log.write_text(reply.log, encoding="utf-8")
+        replace_file(task.log, reply.log)
         for entry in reply.entries:
             if digest(entry.ingredients) != entry.key or any(Path(name).name != name for name in entry.files):
                 raise ValueError(f"a worker sent an entry of the store that is not what its key says: {entry.key[:80]}")

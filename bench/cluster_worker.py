@@ -21,6 +21,7 @@ from distributed import Status, get_worker
 from bench import environment, work
 from bench.datasets import file_sha256
 from bench.executor import LocalExecutor, again
+from bench.files import replace as replace_file
 from bench.options import PACKAGE
 from bench.records import Environment
 from bench.store import Store, default_root, digest, temporary_files_in
@@ -118,8 +119,8 @@ def about() -> About:
 @lru_cache
 def code() -> str:
     """Hash of all code of this package: a version number does not tell two checkouts apart."""
-    files = sorted(path for path in PACKAGE.rglob("*.py") if "carried" not in path.parts)
-    return digest({path.relative_to(PACKAGE).as_posix(): file_sha256(path) for path in files})
+    sources = sorted(path for path in PACKAGE.rglob("*.py") if "carried" not in path.parts)
+    return digest({path.relative_to(PACKAGE).as_posix(): file_sha256(path, follow=True) for path in sources})
 
 
 def carry(content: bytes) -> bytes:
@@ -185,12 +186,9 @@ def _unpacked(root: Path, files: Files, contents: Sequence[bytes]) -> Path:
         target = folder / path
         if not inside(path):
             raise ValueError(f"{path} would lie outside of its folder")
-        if target.exists():
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{threading.get_ident()}.{target.name}")
-        temporary.write_bytes(content)
-        temporary.replace(target)
+        if not target.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            replace_file(target, content, inside=folder)
     return folder / files.first
 
 

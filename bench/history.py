@@ -4,6 +4,7 @@ Shifts of what has noise are found by ruptures (:mod:`bench.levels`). What repea
 difference is a shift.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -153,7 +154,7 @@ def read_history(folder: Path, last: int = 0) -> History:
         if path.is_symlink() or path.name.startswith(".") or not path.is_dir():
             continue
         report = path / "report.json"
-        if not report.exists():
+        if not os.path.lexists(report):
             # Other folders lie here too; only what is named as a run is missed.
             skipped += [Skipped(path.name, "holds no report.json")] if _RUN_NAME.match(path.name) else []
             continue

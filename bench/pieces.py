@@ -1,6 +1,7 @@
 """The shards of a run as their folders lie there, read and checked to make one whole run together."""
 
 import datetime
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -42,7 +43,8 @@ class Piece:
         """Predictions of a model, by variant; empty where there is no file."""
         if model not in self._arrays:
             path = self.path / "predictions" / f"{model}.npz"
-            self._arrays[model] = read_npz(path, "predictions") if path.exists() else {}
+            there = os.path.lexists(path)
+            self._arrays[model] = read_npz(path, "predictions", inside=self.path) if there else {}
         return self._arrays[model]
 
     def machines(self) -> list[str]:

@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TextIO
@@ -14,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
+from bench import files
+from bench.errors import BadInput
 from bench.records import json_text
 
 QUIET_SECONDS = 60.0
@@ -190,9 +193,9 @@ class Durations:
         self._file = folder / _DURATIONS
         self._known: dict[str, float] = {}
         try:
-            found = json.loads(self._file.read_text(encoding="utf-8"))
+            found = json.loads(files.read_text(self._file, "durations", files.LARGEST_RECORD))
             self._known = {str(name): float(seconds) for name, seconds in found.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (BadInput, ValueError, TypeError, AttributeError, RecursionError):
             pass  # no more than a guess depends on it
 
     def note(self, cell: str, seconds: float) -> None:
@@ -210,12 +213,8 @@ class Durations:
 
     def save(self) -> None:
         """Write them for the next run; a disk that is full costs the guess alone."""
-        temporary = self._file.with_name(f"{_DURATIONS}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(json_text(dict(sorted(self._known.items()))), encoding="utf-8")
-            temporary.replace(self._file)
-        except OSError:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            files.replace(self._file, json_text(dict(sorted(self._known.items()))))
 
 
 def seconds_left(expected: Mapping[str, float | None], running: Mapping[str, float], workers: int) -> float | None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.datasets import Array, Inputs, Pack, checked_bytes_hash, load_pack, read_npz
+from bench.datasets import Array, Inputs, Pack, checked_bytes_hash, checked_npz, load_pack
 from bench.errors import BadInput
 from bench.metrics import ACCURACY, Metric
 from bench.records import NAME
@@ -154,8 +154,7 @@ class ReferenceModel:
 
     def weight_arrays(self) -> list[Array]:
         """Pinned weights in ``model.get_weights()`` order, hash-checked. Raises BadInput."""
-        self.check_weights()
-        return list(read_npz(self.file.parent / self.weights, "weights").values())
+        return list(checked_npz(self.file.parent / self.weights, self.weights_sha256, "weights").values())
 
     def fit_inputs(self, x: Inputs, y: Array) -> tuple[Inputs, Array]:
         """Inputs and targets to fit on, from raw examples."""

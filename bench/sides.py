@@ -1,5 +1,6 @@
 """What a comparison is made from: two runs, or a run and the baselines; the predictions, and what scores them."""
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,11 @@ def _differing(old: Report, new: Report) -> list[str]:
 def _side(report: Report, folder: Path, models: list[str]) -> Side:
     """A file that is not there leaves its cells not comparable; one that is damaged is bad input."""
     paths = {model: folder / "predictions" / f"{model}.npz" for model in models}
-    found = {model: read_predictions(path, "predictions of the run") for model, path in paths.items() if path.exists()}
+    found = {
+        model: read_predictions(path, "predictions of the run", inside=folder)
+        for model, path in paths.items()
+        if os.path.lexists(path)
+    }
     return Side(report, found)
 
 

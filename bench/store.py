@@ -24,6 +24,10 @@ from typing import Any
 import platformdirs
 from filelock import BaseFileLock, FileLock
 
+from bench import files
+from bench.errors import BadInput
+from bench.files import remove
+
 INDEX = "entry.json"
 UNFINISHED, DISCARDED = ".new-", ".old-"  # prefixes of folders that are no entries
 HELD = ".held"
@@ -57,7 +61,7 @@ class Hold:
 
     def end(self) -> None:
         """Remove what belongs to it; the lock last, for it keeps others from removing the rest meanwhile."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder, self.folder.parent.parent)
         with suppress(OSError):
             self.folder.with_suffix(".lock").unlink()
         self.lock.release()
@@ -101,6 +105,7 @@ class Store:
     def get(self, key: str) -> Path | None:
         """Folder of a whole, undamaged entry of this very key; any other is removed, so that it is made again."""
         folder = self.path(key)
+        self._drop_link(folder.parent)
         if not os.path.lexists(folder):
             return None
         with suppress(OSError), self.changing():
@@ -110,7 +115,7 @@ class Store:
         except (OSError, ValueError) as error:
             if os.path.lexists(folder):
                 self._journal(f"{key[:12]}: {type(error).__name__}: {error}")
-                remove(folder)
+                remove(folder, self.root)
             return None
         return folder
 
@@ -126,20 +131,29 @@ class Store:
         """Held for a moment by whoever marks an entry as used, or clears one away: a run that has just been told that
         an entry is there still finds it a moment later.
         """
+        files.unlink_unless_regular(self.root / ".lock")
         return FileLock(self.root / ".lock", is_singleton=True).acquire(poll_interval=0.002)
 
     def _journal(self, line: str) -> None:
         # Never through a link, which could lead to any file of ours.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-        with suppress(OSError), os.fdopen(os.open(self.root / _JOURNAL, flags, 0o600), "ab") as file:
+        with suppress(OSError), files.appending(self.root / _JOURNAL) as file:
             file.write((" ".join(line.split()) + "\n").encode(errors="replace"))
 
     def damaged(self) -> list[str]:
         """What was found damaged so far and removed, one line each."""
-        journal = self.root / _JOURNAL
-        return journal.read_text(encoding="utf-8", errors="replace").splitlines() if journal.exists() else []
+        try:
+            content = files.read_bytes(self.root / _JOURNAL, "journal", files.LARGEST_RECORD)
+        except BadInput:
+            return []  # there is none, or it is a link, or something else that we did not write
+        return content.decode("utf-8", errors="replace").splitlines()
 
-    def put(self, key: str, files: Mapping[str, bytes], ingredients: Mapping[str, Any]) -> Path:
+    def _drop_link(self, folder: Path) -> None:
+        """Entries are behind folders that the store made. A link in place of one goes; what it leads to is not ours."""
+        if folder.is_symlink():
+            self._journal(f"{folder.name}: it is a link")
+            remove(folder, self.root)
+
+    def put(self, key: str, content: Mapping[str, bytes], ingredients: Mapping[str, Any]) -> Path:
         """Store an entry atomically and return its folder; another process's identical entry may win.
 
         Raises:
@@ -147,16 +161,14 @@ class Store:
         """
         self.hold()
         folder = self.path(key)
-        if folder.parent.is_symlink():
-            folder.parent.unlink()
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        files.own_folder(folder.parent)
         temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder.parent))
         try:
-            for name, content in files.items():
-                (temporary / name).write_bytes(content)
+            for name, data in content.items():
+                (temporary / name).write_bytes(data)
             index = {
                 "key": key,
-                "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+                "files": {name: hashlib.sha256(data).hexdigest() for name, data in content.items()},
                 "ingredients": dict(ingredients),
             }
             (temporary / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True), encoding="utf-8")
@@ -175,7 +187,7 @@ class Store:
         """Hold the store until :meth:`release`, or until this process ends; once a process."""
         if self.root not in _HOLDS:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (self.root / HELD).mkdir(mode=0o700, exist_ok=True)
+            files.own_folder(self.root / HELD, 0o700)
             _HOLDS[self.root] = self._begun()
         return _HOLDS[self.root]
 
@@ -243,7 +255,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     """
     if folder.is_symlink() or folder.parent.is_symlink():
         raise ValueError("it is a link")
-    with _opened(folder / INDEX) as file:
+    with files.open_regular(folder / INDEX, inside=folder.parent.parent) as file:
         text = file.read(_LARGEST_INDEX)
     try:
         index = json.loads(text)
@@ -258,24 +270,11 @@ def read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _opened(path: Path) -> Any:
-    """A plain file, opened for reading; never through a link, and nothing that would block."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError(f"{path.name} is no plain file")
-    return os.fdopen(descriptor, "rb")
-
-
 def _sha256(path: Path) -> str:
-    with _opened(path) as file:
+    with files.open_regular(path, inside=path.parent.parent.parent) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def remove(path: Path) -> None:
-    """A folder with all that is in it, or a link or file alone; what cannot be removed stays."""
-    if path.is_symlink() or path.is_file():
-        with suppress(OSError):
-            path.unlink()
-    else:
-        shutil.rmtree(path, ignore_errors=True)
+def shards(root: Path) -> list[Path]:
+    """Folders that entries are in, by the first two digits of their keys; also what is in place of one."""
+    return sorted(root.glob("[0-9a-f][0-9a-f]"))

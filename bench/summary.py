@@ -10,9 +10,12 @@ from typing import Literal, Self
 
 from pydantic import ValidationError, model_validator
 
+from bench import files
+from bench.errors import BadInput
 from bench.records import Cell, Environment, Record, Report, Verdict, read_record, write_json
 
 SUMMARY = "summary.json"
+_LARGEST = 4 * 2**20  # bytes: 20,000 cells; a larger one is made again, which costs time alone
 VALUES = (
     "score",
     "size",
@@ -115,7 +118,7 @@ def write_summary(path: Path, report: Report) -> Summary:
 
     An archive that is read only is read all the same, only slower.
     """
-    found = summarize(report, path.stat().st_size)
+    found = summarize(report, path.lstat().st_size)
     with suppress(OSError):
         write_json(path.with_name(SUMMARY), found)
     return found
@@ -129,11 +132,11 @@ def read_summary(report: Path) -> Summary:
     """
     path = report.with_name(SUMMARY)
     try:
-        whole, own = report.stat(), path.stat()
+        whole, own = report.lstat(), path.lstat()
         if own.st_mtime_ns >= whole.st_mtime_ns:
-            found = Summary.model_validate_json(path.read_bytes())
+            found = Summary.model_validate_json(files.read_bytes(path, "summary", _LARGEST))
             if found.report_bytes == whole.st_size:
                 return found
-    except (OSError, ValidationError):
+    except (OSError, ValidationError, BadInput):
         pass  # not there, or not as this version writes it
     return write_summary(report, read_record(report, Report, "report"))

@@ -7,7 +7,6 @@ both go the way of the project's own models.
 import hashlib
 import keyword
 import math
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from bench import foreign
+from bench import files, foreign
 from bench.datasets import Array, Inputs, file_sha256, length, read_npz, rows
 from bench.errors import BadInput, DiskFull, disk_is_full
 from bench.metrics import (
@@ -79,6 +78,7 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     path = Path(given.model)
     if not path.exists():
         raise BadInput(f"{path}: no such file; expected {foreign.FORMS}")
+    files.check_tree(path, "the model")  # before anything of it is opened: a pipe or a device would never end
     form = foreign.detect(path)
     foreign.check_safe(path, form, given.allow_code)
     bare = _bare_model(path, name, form, folder, given)
@@ -115,11 +115,8 @@ def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -
     kept = folder / "weights" / f"{name}{suffix}"
     kept.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if path.is_dir():
-            shutil.copytree(path, kept, dirs_exist_ok=True)
-        else:
-            shutil.copyfile(path, kept)
-    except (OSError, shutil.Error) as error:
+        files.copy_tree(path, kept, "the model")
+    except OSError as error:
         if disk_is_full(error):
             raise DiskFull(f"no space is left for a copy of {path} in {folder}; free some") from None
         raise BadInput(f"{path}: cannot be copied: {str(error)[:200]}") from None
@@ -166,7 +163,7 @@ def _read_data(given: Given, specs: foreign.Specs) -> tuple[SplitData, list[str]
 
 def read_split(path: Path, specs: foreign.Specs) -> tuple[Inputs, Array | None]:
     """Inputs that fit the model, and labels where there are any, of one ``.npz``. Raises BadInput."""
-    arrays = read_npz(path, "data")
+    arrays = read_npz(path, "data", follow=True)  # a person named it
     inputs: dict[str, Array] = {}
     for name, (shape, dtype) in specs.items():
         key = f"x_{name}" if f"x_{name}" in arrays else "x"

@@ -17,6 +17,7 @@ from filelock import FileLock
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from bench import files
 from bench.environment import STAND_INS
 from bench.errors import BadInput
 from bench.options import PACKAGE
@@ -165,14 +166,16 @@ def install(found: Resolved) -> Path:
     """
     store = Store(default_root().absolute())
     folder = store.root / ENVIRONMENTS / found.key
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.own_folder(folder.parent, 0o700)
+    files.unlink_unless_regular(Path(f"{folder}.lock"))
     python = folder / ("Scripts/python.exe" if platform.system() == "Windows" else "bin/python")
     with FileLock(f"{folder}.lock"):
         with store.changing():
-            if (folder / INSTALLED).exists():
+            if files.is_folder(folder) and (folder / INSTALLED).exists():
                 os.utime(folder)
                 return python
-        shutil.rmtree(folder, ignore_errors=True)
+        files.remove(folder, store.root)
         what = f"{found.side.option} {' '.join(found.side.given)}: cannot be installed"
         _uv(["venv", "--python", sys.executable, str(folder)], str(folder.parent), what)
         pins = folder / "wanted.txt"

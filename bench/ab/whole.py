@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import files
 from bench.ab import cross, environments, runs
 from bench.ab.cross import Artifact, Crossed
 from bench.ab.runs import Runner
@@ -137,7 +138,7 @@ def _found(asked: Asked, say: Say) -> Found:
     resolved = [environments.resolve(side) for side in (asked.old, asked.new)]
     folder = _folder(asked.report_dir)
     for name, one in zip(("old", "new"), resolved, strict=True):
-        (folder / f"{name}.txt").write_text("\n".join([*one.pins, ""]), encoding="utf-8")
+        files.replace(folder / f"{name}.txt", "\n".join([*one.pins, ""]))
     with tempfile.TemporaryDirectory(prefix="quantbench-ab-") as temporary:
         home = runs.copy_sources(Path(temporary))
         sides = [_side(name, one, home, folder, say) for name, one in zip(("old", "new"), resolved, strict=True)]
@@ -320,8 +321,8 @@ def write(found: Found) -> None:
     """The report as Markdown and as a page, and the timings as JSON."""
     from bench.report.ab import page, render
 
-    (found.folder / "report.md").write_text(render(found), encoding="utf-8")
-    (found.folder / "report.html").write_text(page(found), encoding="utf-8")
+    files.replace(found.folder / "report.md", render(found))
+    files.replace(found.folder / "report.html", page(found))
     seconds = {cell: {"old": timed.old, "new": timed.new} for cell, timed in found.timed.items()}
     told = {"format": "1.0", "unit": "seconds a call, one value a group of processes", "timed": seconds}
-    (found.folder / "timed.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    files.replace(found.folder / "timed.json", json.dumps(told, indent=1) + "\n")

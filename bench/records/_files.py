@@ -6,6 +6,7 @@ refused in words, for unknown keys are refused too.
 
 import json
 import math
+import random
 import re
 from collections import Counter
 from pathlib import Path
@@ -13,12 +14,21 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from bench import files
 from bench.errors import BadInput
 from bench.records._baseline import BaselineFile
 from bench.records._common import SCHEMA_VERSION, Record
 from bench.records._report import Report
 
 LONGEST_NUMBER, LARGEST_NUMBER = 18, 1e100  # digits of a whole number; of any other
+# Reports and baselines have a comma every 20 bytes or more, and a bracket every 75; a report of 10,000 cells has
+# 2.6 million and 0.7 million. What holds more takes gigabytes of memory, and a minute, before any of it is refused.
+_MOST_COMMAS, _MOST_BRACKETS = 5_000_000, 1_500_000
+# Pydantic makes an error of everything that is wrong, at 30 µs and 1 kB each: a megabyte of empty cells took 64 s. So
+# of a file with more commas and brackets than this (a report of 60 cells) some items of each list are checked first,
+# then more: where a large share is wrong, that shows in few.
+_MANY, _SAMPLES = 20_000, (8, 64, 512)
+_MOST_FIELDS = 64  # of an object that is a record; a larger one is a table, of which some entries stand for all
 
 R = TypeVar("R", Report, BaselineFile)
 
@@ -28,13 +38,16 @@ def schema(record: type[Record]) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **record.model_json_schema()}
 
 
-def read_record(path: Path, record: type[R], what: str) -> R:
+def read_record(path: Path, record: type[R], what: str, follow: bool = False) -> R:
     """Read and check a JSON file.
+
+    Args:
+        follow: a person named this very file, which may be a link then.
 
     Raises:
         BadInput: one sentence with the file, the field, what was found and what was expected.
     """
-    text = _checked_text(path, record, what)
+    text = _checked_text(path, record, what, follow)
     try:
         return record.model_validate_json(text, strict=True)
     except ValidationError as error:
@@ -54,14 +67,15 @@ def problems(path: Path, record: type[R], what: str) -> list[str]:
     return []
 
 
-def _checked_text(path: Path, record: type[R], what: str) -> str:
+def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) -> str:
     """A file's text, once it is known to be JSON of this kind and of a version that is read here."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadInput(f"{path}: {what} not found") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: {what} cannot be read: {error}") from None
+    text = files.read_text(path, what, files.LARGEST_RECORD, follow=follow)
+    commas, brackets = text.count(","), text.count("{") + text.count("[")
+    if commas > _MOST_COMMAS or brackets > _MOST_BRACKETS:
+        raise BadInput(
+            f"{path}: {what} holds {commas} commas and {brackets} brackets, expected at most {_MOST_COMMAS} and "
+            f"{_MOST_BRACKETS}; give another"
+        )
     try:
         data = json.loads(text, object_pairs_hook=_without_twins, parse_int=_whole_number, parse_float=_number)
     except _Twins as error:
@@ -74,7 +88,40 @@ def _checked_text(path: Path, record: type[R], what: str) -> str:
     if not isinstance(data, dict):
         raise BadInput(f"{path}: {what} must be a JSON object, found {type(data).__name__}")
     _check_version(path, data, record, what)
+    if commas + brackets > _MANY:
+        for most in _SAMPLES:
+            _check_sample(path, data, record, what, most)
     return text
+
+
+def _check_sample(path: Path, data: dict[str, Any], record: type[R], what: str, most: int) -> None:
+    """Raises BadInput where some items of each list, drawn by chance, already are not what they should be."""
+    kept: dict[tuple[str | int, ...], list[int]] = {}
+    sample = json.dumps(_sampled(data, most, (), kept))
+    try:
+        record.model_validate_json(sample, strict=True)
+    except ValidationError as error:
+        # What our own validators say, and limits of length, may come of what was left out.
+        wrong = [one for one in error.errors() if one["type"] not in ("value_error", "too_short")]
+        if wrong:
+            place = wrong[0]["loc"]
+            indices = [kept[place[:i]][part] if place[:i] in kept else part for i, part in enumerate(place)]  # type: ignore[index]
+            raise BadInput(f"{path}: {what}: {_told({**wrong[0], 'loc': tuple(indices)})} (and more)") from None
+
+
+def _sampled(value: Any, most: int, place: tuple[str | int, ...], kept: dict[tuple[str | int, ...], list[int]]) -> Any:
+    """The same with at most so many items in each list; ``kept``: place of a list -> which of its items."""
+    if isinstance(value, dict):
+        names = list(value)
+        if len(names) > max(most, _MOST_FIELDS):
+            names = random.sample(names, max(most, _MOST_FIELDS))
+        return {name: _sampled(value[name], most, (*place, name), kept) for name in names}
+    if isinstance(value, list):
+        if len(value) <= most:
+            return [_sampled(item, most, (*place, i), kept) for i, item in enumerate(value)]
+        kept[place] = sorted(random.sample(range(len(value)), most))
+        return [_sampled(value[at], most, (*place, i), kept) for i, at in enumerate(kept[place])]
+    return value
 
 
 class _Twins(Exception):
@@ -127,10 +174,7 @@ def _told(error: Any) -> str:
 
 def write_json(path: Path, record: Record) -> None:
     """Write a record atomically: sorted keys, floats rounded to nine significant digits, a final newline."""
-    text = json_text(_rounded(record.model_dump(mode="json", exclude_none=True))) + "\n"
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    files.replace(path, json_text(_rounded(record.model_dump(mode="json", exclude_none=True))) + "\n")
 
 
 def json_text(value: Any, depth: int = 0) -> str:

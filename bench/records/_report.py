@@ -1,8 +1,8 @@
 """A run's report: its cells, and what the judges said of each."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import FailFast, Field, model_validator
 
 from bench.records._artifact import Census, Range
 from bench.records._common import NAME, SCHEMA_VERSION, Kind, Measurement, Record, Verdict
@@ -18,8 +18,9 @@ class Evidence(Record):
         range_method: how they were chosen.
     """
 
-    flipped: list[int] = Field(default_factory=list)
-    ranges: list[Range] = Field(default_factory=list)
+    # An error for each of millions of items would take minutes to make.
+    flipped: Annotated[list[int], FailFast()] = Field(default_factory=list)
+    ranges: Annotated[list[Range], FailFast()] = Field(default_factory=list)
     range_method: str = ""
 
 

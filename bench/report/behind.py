@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import files
 from bench.datasets import Array, read_predictions
 from bench.errors import BadInput
 from bench.records import Cell, Evidence, Report
@@ -90,7 +91,8 @@ class Behind:
         if self.folder is None or model not in self.models:
             return None
         try:
-            predictions = read_predictions(self.folder / "predictions" / f"{model}.npz", "predictions")
+            path = self.folder / "predictions" / f"{model}.npz"
+            predictions = read_predictions(path, "predictions", inside=self.folder)
             test = self.models[model].pack().test
         except BadInput:
             return None
@@ -118,9 +120,10 @@ class _Source:
 
 def _evidence(folder: Path, model: str) -> dict[str, Evidence]:
     try:
-        cells = json.loads((folder / "evidence" / f"{model}.json").read_text(encoding="utf-8"))
+        path = folder / "evidence" / f"{model}.json"
+        cells = json.loads(files.read_text(path, "evidence", files.LARGEST_EVIDENCE, inside=folder))
         return {variant: Evidence.model_validate(data) for variant, data in cells.items()}
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except (BadInput, ValueError, AttributeError, RecursionError):
         return {}
 
 

@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from bench import files
 from bench.errors import BadInput
 from bench.records import Cell, Report
 from bench.report import words
@@ -64,12 +65,9 @@ def write(folder: Path, report: Report) -> list[Chart]:
 
     place = folder / FOLDER
     try:
-        place.mkdir(exist_ok=True)
         for chart, draw in known:
             drawn = vl_convert.vegalite_to_svg(_styled(draw(altair)).to_json())
-            temporary = place / f".{chart.file}.tmp"
-            temporary.write_text(_named(drawn, chart.title), encoding="utf-8", errors="replace")
-            temporary.replace(place / chart.file)
+            files.replace(place / chart.file, _named(drawn, chart.title), inside=folder)
     except OSError as error:
         raise BadInput(f"--charts: cannot write to {place}: {error.strerror}") from None
     return [chart for chart, _ in known]

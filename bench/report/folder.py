@@ -4,10 +4,12 @@ import datetime
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import files
 from bench.baselines import packed
 from bench.datasets import Array
 from bench.errors import BadInput, DiskFull, disk_is_full
@@ -19,6 +21,7 @@ from bench.report.markdown import render
 from bench.summary import write_summary
 
 REPORT = "report.json"
+LATEST = "latest"
 MARKDOWN = "report.md"
 EVIDENCE = "evidence"
 # Set aside when a run begins and given back when the disk is full, so that the last report can still be written. The
@@ -43,7 +46,7 @@ class RunFolder:
             DiskFull: there is no room for a report.
         """
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-        latest = reports / "latest"
+        latest = reports / LATEST
         if latest.exists() and not latest.is_symlink():
             raise BadInput(f"--report-dir: {latest} is not a link to a run; move it away")
         for attempt in range(100):
@@ -70,9 +73,7 @@ class RunFolder:
             if self._written.get(model) == len(arrays):
                 continue
             self._written[model] = len(arrays)
-            temporary = folder / f".{model}.npz.tmp"
-            temporary.write_bytes(packed(arrays))
-            temporary.replace(folder / f"{model}.npz")
+            files.replace(folder / f"{model}.npz", packed(arrays), inside=self.path)
         write_json(self.path / REPORT, report)
 
     def finish(
@@ -83,16 +84,15 @@ class RunFolder:
         folder.mkdir(exist_ok=True)
         for model, cells in evidence.items():
             data = {variant: cell.model_dump(mode="json") for variant, cell in cells.items()}
-            (folder / f"{model}.json").write_text(json_text(data) + "\n", encoding="utf-8")
+            files.replace(folder / f"{model}.json", json_text(data) + "\n", inside=self.path)
         write_markdown(self.path, report)
         html.write(self.path / html.HTML, report, self.path, models)
         junit.write(self.path / junit.JUNIT, report)
         rows.write(self.path / rows.CSV, report)
         write_summary(self.path / REPORT, report)
-        link = self.path.parent / f".latest-{os.getpid()}"
-        link.unlink(missing_ok=True)
+        link = self.path.parent / f".latest-{uuid.uuid4().hex}"
         link.symlink_to(self.path.name)
-        link.replace(self.path.parent / "latest")
+        link.replace(self.path.parent / LATEST)
 
     def give_back_reserve(self) -> None:
         """Make room for the last report."""
@@ -113,10 +113,8 @@ def write_markdown(folder: Path, report: Report, charts: Sequence[Chart] = ()) -
     Raises:
         BadInput: the folder cannot be written.
     """
-    temporary = folder / f".{MARKDOWN}.tmp"
     try:
-        temporary.write_text(render(report, charts), encoding="utf-8")
-        temporary.replace(folder / MARKDOWN)
+        files.replace(folder / MARKDOWN, render(report, charts))
     except OSError as error:
         if disk_is_full(error):
             raise
@@ -140,11 +138,14 @@ def evidence_of(run: Path, cell_id: str) -> Evidence:
         BadInput: no such run, or no such cell in it.
     """
     model, _, variant = cell_id.partition("/")
-    path = (run if run.is_dir() else run.parent) / EVIDENCE / f"{model}.json"
+    folder = run_folder(run)
+    path = folder / EVIDENCE / f"{model}.json"
+    if not os.path.lexists(path):
+        raise BadInput(f"{path}: holds no evidence of {cell_id}; give a run folder and a cell of it")
+    text = files.read_text(path, "evidence", files.LARGEST_EVIDENCE, inside=folder)
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"))
-        return Evidence.model_validate(cells[variant])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return Evidence.model_validate(json.loads(text)[variant])
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise BadInput(f"{path}: holds no evidence of {cell_id}; give a run folder and a cell of it") from None
 
 
@@ -154,7 +155,28 @@ def read(run: Path) -> tuple[Report, Path]:
     Raises:
         BadInput: no such run, or a damaged report.
     """
-    path = run / REPORT if run.is_dir() else run
-    if not path.exists():
+    folder = run_folder(run)
+    named = not run.is_dir()  # and then this very file, which may be a link
+    path = run if named else folder / REPORT
+    if not os.path.lexists(path):
         raise BadInput(f"{run}: no run there; give a run folder such as reports/latest, or its report.json")
-    return read_record(path, Report, "report"), path.parent
+    return read_record(path, Report, "report", follow=named), folder
+
+
+def run_folder(run: Path) -> Path:
+    """The folder of a run that a person named, or that of the ``report.json`` that they named.
+
+    ``latest`` is a link that runs make, and may come with a folder of others: it leads to a folder beside it.
+
+    Raises:
+        BadInput: it leads anywhere else.
+    """
+    folder = run if run.is_dir() else run.parent
+    if folder.name == LATEST and folder.is_symlink():
+        to = os.readlink(folder)
+        if to in ("", ".", "..") or "/" in to or not files.is_folder(folder.parent / to):
+            raise BadInput(
+                f"{folder}: expected a link to a run's folder beside it, found one to {to!r}; remove it, or give that "
+                "folder itself"
+            )
+    return folder

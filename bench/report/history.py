@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
+from bench import files
 from bench.environment import changed_between
 from bench.errors import BadInput
 from bench.history import (
@@ -177,10 +178,7 @@ def chart(history: History, cell: str, path: Path) -> None:
     names = [name for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
     panels = [_panel(altair, found, name) for name in names]
     picture = altair.vconcat(*panels, title=cell)
-    try:
-        path.write_text(vl_convert.vegalite_to_svg(picture.to_json()), encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"--chart: cannot write {path}: {error.strerror}; give another") from None
+    files.write_named(path, vl_convert.vegalite_to_svg(picture.to_json()), "--chart")
 
 
 def _panel(altair, found: Trend, name: str):  # type: ignore[no-untyped-def]

@@ -8,6 +8,7 @@ cells keeps for later.
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench import files
 from bench.records import Cell, Judgement, Report, Verdict
 from bench.reference import ReferenceModel
 from bench.report import html_cells, html_charts, html_latency, html_later, words
@@ -52,9 +53,7 @@ PARTS = {
 def write(path: Path, report: Report, folder: Path, models: Mapping[str, ReferenceModel]) -> None:
     """Write the page of a run atomically, with what its folder holds besides the report."""
     page = render(report, Behind.of(folder, report, models))
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(page, encoding="utf-8", errors="replace")  # a name may hold half a surrogate pair
-    temporary.replace(path)
+    files.replace(path, page)  # which takes a name with half a surrogate pair, too
 
 
 def render(report: Report, behind: Behind) -> str:

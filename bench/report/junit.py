@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from bench import files
 from bench.records import Cell, Judgement, Kind, Report, Verdict
 from bench.report.html_cells import interval
 from bench.report.kinds import kind_of
@@ -29,9 +30,7 @@ _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 
 def write(path: Path, report: Report) -> None:
     """Write the file atomically."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(render(report))
-    temporary.replace(path)
+    files.replace(path, render(report))
 
 
 def render(report: Report) -> bytes:

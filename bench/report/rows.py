@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
+from bench import files
 from bench.records import Cell, Measurement, Report, worst
 from bench.report.html_cells import interval
 from bench.report.kinds import kind_of
@@ -38,9 +39,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 def write(path: Path, report: Report) -> None:
     """Write the file atomically."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(render(report), encoding="utf-8", errors="replace", newline="")
-    temporary.replace(path)
+    files.replace(path, render(report))
 
 
 def render(report: Report) -> str:
