@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
+from bench.echo import line as one_line
 from bench.records import json_text
 
 QUIET_SECONDS = 60.0
@@ -85,7 +86,7 @@ class Lines:
     def say(self, line: str) -> None:
         """See :class:`Progress`."""
         self._last = time.monotonic()
-        self._say(line)
+        self._say(one_line(line))
 
     def finished(self, line: str, counts: Counts, failed: bool) -> None:
         """See :class:`Progress`."""
@@ -129,7 +130,7 @@ class Bar:
 
     def say(self, line: str) -> None:
         """See :class:`Progress`."""
-        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
 
     def finished(self, line: str, counts: Counts, failed: bool) -> None:
         """See :class:`Progress`."""
