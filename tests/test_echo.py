@@ -1,8 +1,10 @@
 """What others wrote is shown and never obeyed: by a terminal, a Markdown viewer, a spreadsheet or an XML reader."""
 
 import csv
+import hashlib
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +14,30 @@ from xml.etree import ElementTree
 import made_up_runs
 import numpy as np
 import pytest
-from conftest import ROOT, Done, Quantbench, run_quantbench
+from conftest import ROOT, Quantbench
 from hypothesis import example, given
 from hypothesis import strategies as st
+from made_up_pages import as_large
 from markdown_it import MarkdownIt
 from pydantic import ValidationError
 
-from bench.datasets import load_pack
+from bench.baselines import packed
 from bench.echo import Guarded, guarded, line, plain
-from bench.records import Cell, Evidence, Failure, GpuDevice, Judgement, Kind, Range, Report, Verdict
+from bench.records import (
+    Cell,
+    Device,
+    Evidence,
+    Failure,
+    Judgement,
+    Kind,
+    Range,
+    Report,
+    Verdict,
+    read_record,
+    write_json,
+)
 from bench.reference import load_models
-from bench.report import html, html_later, junit, rows
+from bench.report import html, junit, markdown, rows, terminal
 from bench.report.behind import Behind
 from bench.report.words import code, escape, table
 
@@ -44,7 +59,9 @@ def test_every_character_that_is_an_order_is_shown() -> None:
     for number in range(0x110000):
         one = chr(number)
         if unicodedata.category(one) in ORDERS and one not in "\n\t":
-            assert plain(one).isascii() and plain(one).isprintable(), hex(number)
+            shown = plain(one)
+            assert shown.isascii(), hex(number)
+            assert shown.isprintable(), hex(number)
 
 
 @given(st.text())
@@ -53,7 +70,8 @@ def test_what_is_shown_is_no_order_and_stays_as_it_is(text: str) -> None:
     shown = plain(text)
     assert not orders(shown)
     assert plain(shown) == shown
-    assert not orders(line(text)) and not set(line(text)) & set("\n\t")
+    assert not orders(line(text))
+    assert not set(line(text)) & set("\n\t")
 
 
 @given(st.text(st.characters(exclude_categories=[*ORDERS, "Cn", "Co"])))
@@ -71,10 +89,22 @@ def test_markdown_shows_text_as_text(text: str) -> None:
     assert escape(shown) == shown
     told = list(tokens(f"- {shown}\n- {code(text)}\n\n" + table([[text, code(text), 5]], ["a", text, "c"])))
     assert not [one for one in told if one in ACTIVE]
-    assert told.count("tr_open") == 2 and told.count("td_open") == 3 and told.count("code_inline") >= 2
+    assert told.count("tr_open") == 2
+    assert told.count("td_open") == 3
+    assert told.count("code_inline") >= 2
 
 
-ACTIVE = ("html_inline", "html_block", "image", "link_open", "heading_open", "blockquote_open", "fence", "hr", "em_open")
+ACTIVE = (
+    "html_inline",
+    "html_block",
+    "image",
+    "link_open",
+    "heading_open",
+    "blockquote_open",
+    "fence",
+    "hr",
+    "em_open",
+)
 
 
 def tokens(markdown: str) -> Iterator[str]:
@@ -98,7 +128,8 @@ class Terminal(io.StringIO):
 def test_a_guarded_stream_shows_orders(kind: type[io.StringIO]) -> None:
     below = kind()
     stream = guarded(below)
-    assert guarded(stream) is stream and isinstance(stream, Guarded)
+    assert guarded(stream) is stream
+    assert isinstance(stream, Guarded)
     print(HOSTILE, file=stream)
     stream.writelines([HOSTILE, HOSTILE])
     assert not orders(below.getvalue())
@@ -121,9 +152,18 @@ def test_nobody_goes_around_a_guarded_stream() -> None:
 
 # ---------------------------------------------------------------- a run whose every word is hostile
 
+KEPT = (
+    "schema_version",
+    "data_sha256",
+    "metric",
+    "metric_unit",
+    "predictions_sha256",
+    "started",
+)  # without which no command would go on
+
 
 def with_hostile_words(found: Report) -> Report:
-    """The report with each text that its reader does not hold to a form replaced."""
+    """The report with each text replaced that its reader does not hold to a form."""
     data = found.model_dump(mode="json", exclude_none=True)
     for holder, key in list(_texts(data)):
         before = holder[key]
@@ -135,9 +175,6 @@ def with_hostile_words(found: Report) -> Report:
     return Report.model_validate_json(json.dumps(data), strict=True)
 
 
-KEPT = ("data_sha256", "metric", "predictions_sha256")  # without which no command would go on
-
-
 def _texts(value: Any) -> Iterator[tuple[Any, Any]]:
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, one in pairs:
@@ -147,70 +184,238 @@ def _texts(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from _texts(one)
 
 
-def judged(verdict: Verdict, kind: Kind = Kind.ACCURACY, **more: Any) -> Judgement:
-    return Judgement(kind=kind, measurement="score", against="baseline", verdict=verdict, message="m", action="a", **more)
+def judged(verdict: Verdict, kind: Kind = Kind.ACCURACY) -> Judgement:
+    return Judgement(kind=kind, measurement="score", against="baseline", verdict=verdict, message="m", action="a")
+
+
+def a_run(number: int, labels: Any, answers: Any, data_sha256: str) -> Report:
+    """Three cells of seed_cnn, one of which failed."""
+    measurements = {
+        "size": made_up_runs.measured(40_000.0 + number, n=1),
+        "latency": made_up_runs.measured(5.0, "µs", [5.0, 5.1]),
+        "latency_p50": made_up_runs.measured(5.0, "µs", [5.0, 5.1]),
+        "latency_ratio": made_up_runs.measured(0.5, "ratio", [0.5, 0.51]).model_copy(update={"spread": 0.01}),
+        "gpu_agreement": made_up_runs.measured(0.5, "fraction"),
+        "agreement": made_up_runs.measured(0.5, "fraction"),
+    }
+    common: dict[str, Any] = {"metric": "accuracy", "metric_unit": "pp", "family": "ptq", "model": "seed_cnn"}
+    cells = []
+    for variant, control, found in (("float32", None, labels), ("v", "float32", answers)):
+        score = made_up_runs.measured(float(np.mean(found == labels)), "fraction", n=len(labels))
+        cells.append(
+            Cell(
+                id=f"seed_cnn/{variant}",
+                variant=variant,
+                control=control,
+                census=made_up_runs.clustered(),
+                verdict=Verdict.WARN,
+                verdicts=dict.fromkeys(Kind, Verdict.PASS),
+                measurements={"score": score, **measurements},
+                predictions_sha256=hashlib.sha256(found.tobytes()).hexdigest(),
+                judgements=[judged(Verdict.WARN), judged(Verdict.UNJUDGED, Kind.LATENCY), *made_up_runs.floor(0.1)],
+                exceptions=["e"],
+                overlay="o",
+                retried=["r"],
+                gpu_left=["CONV_2D: why"],
+                untimed={"keras_latency": "why"},
+                **common,
+            )
+        )
+    failure = Failure(what="error", reason="r", log="l")
+    verdicts = dict.fromkeys(Kind, Verdict.ERROR)
+    found = [judged(Verdict.ERROR)]
+    cells.append(
+        Cell(
+            id="seed_cnn/w", variant="w", failure=failure, verdict=Verdict.ERROR, verdicts=verdicts, judgements=found,
+            **common,
+        )
+    )  # fmt: skip
+    gpu = Device(name="g", kind="software", driver="d")
+    surroundings = made_up_runs.environment(results_class="r", gpu=gpu)
+    name = f"2026-01-0{number}T00-00-00Z"
+    known = {"notes": ["n"], "data_sha256": {"seed_cnn": data_sha256}, "selection": "s"}
+    return made_up_runs.report(cells, run=name, environment=surroundings, **known)
 
 
 @pytest.fixture(scope="module")
-def hostile_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two runs of the model seed_cnn, with its labels for predictions; the second answers some otherwise."""
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two runs in which every word is hostile; the second answers some examples otherwise."""
     folder = tmp_path_factory.mktemp("runs")
     model = load_models(ROOT / "models")["seed_cnn"]
-    labels = load_pack(model.file.parent / model.data, model.data_sha256).test.y
+    labels = model.pack().test.y.astype(np.uint8)
     paths = []
-    for number, wrong in enumerate((0, 50)):
-        answers = labels.astype(np.uint8)
-        answers[:wrong] = (answers[:wrong] + 1) % 10
-        found = with_hostile_words(_run(f"2026-01-0{number + 1}T00-00-00Z", labels, answers))
-        path = made_up_runs.write(folder, found.model_copy(update={"run": f"2026-01-0{number + 1}T00-00-00Z"}))
-        (path / "predictions" / "seed_cnn.npz").write_bytes(made_up_runs.packed({"float32": labels, "v": answers}))
-        found.model_copy(update={"run": HOSTILE})
+    for number in (1, 2):
+        answers = labels.copy()
+        answers[: 50 * number] = (answers[: 50 * number] + 1) % 10
+        plainly = a_run(number, labels, answers, model.data_sha256)
+        made = with_hostile_words(plainly).model_copy(update={"run": f"{HOSTILE}{number}"})
+        path = folder / plainly.run
+        (path / "predictions").mkdir(parents=True)
         (path / "evidence").mkdir()
+        write_json(path / "report.json", made)
+        (path / "predictions" / "seed_cnn.npz").write_bytes(packed({"float32": labels, "v": answers}))
         ranges = [Range(tensor=HOSTILE, dtype=HOSTILE, granularity=HOSTILE, constant=False, low=0.0, high=1.0)]
-        evidence = Evidence(flipped=[1], ranges=ranges, range_method=HOSTILE).model_dump(mode="json")
-        (path / "evidence" / "seed_cnn.json").write_text(json.dumps({"v": evidence}))
+        evidence = Evidence(flipped=[1], ranges=ranges, range_method=HOSTILE)
+        (path / "evidence" / "seed_cnn.json").write_text(json.dumps({"v": evidence.model_dump(mode="json")}))
         paths.append(path)
     return paths
 
 
-def _run(name: str, labels: Any, answers: Any) -> Report:
-    census = made_up_runs.clustered()
-    measurements = {
-        "size": made_up_runs.measured(40_000.0 + answers[0], n=1),
-        "latency": made_up_runs.measured(5.0, "µs", [5.0, 5.1]),
-        "latency_p50": made_up_runs.measured(5.0, "µs", [5.0, 5.1]),
-        "latency_ratio": made_up_runs.measured(0.5, "ratio", [0.5, 0.51]).model_copy(update={"spread": 0.01}),
-        "arena": made_up_runs.measured(5000.0, n=1),
-        "gpu_agreement": made_up_runs.measured(0.5, "fraction"),
-        "agreement": made_up_runs.measured(0.5, "fraction"),
-    }
-    score = made_up_runs.measured(float(np.mean(answers == labels)), "fraction", n=len(labels))
-    verdicts = dict.fromkeys(Kind, Verdict.PASS)
-    common: dict[str, Any] = {"metric": "accuracy", "metric_unit": "pp", "family": "ptq"}
-    good = Cell(
-        id="seed_cnn/v", model="seed_cnn", variant="v", control="float32", census=census, verdicts=verdicts,
-        measurements={"score": score, **measurements}, predictions_sha256=made_up_runs.sha256_of(answers),
-        judgements=[judged(Verdict.WARN), judged(Verdict.UNJUDGED, Kind.LATENCY), *made_up_runs.floor(0.1)],
-        exceptions=["e"], overlay="o", retried=["r"], gpu_left=["CONV_2D: why"], verdict=Verdict.WARN,
-        untimed={"keras_latency": "why"}, **common,
-    )  # fmt: skip
-    control = good.model_copy(
-        update={
-            "id": "seed_cnn/float32",
-            "variant": "float32",
-            "control": None,
-            "measurements": good.measurements | {"score": score.model_copy(update={"value": 1.0})},
-            "predictions_sha256": made_up_runs.sha256_of(labels.astype(np.uint8)),
-        }
-    )
-    failed = Cell(
-        id="seed_cnn/w", model="seed_cnn", variant="w", failure=Failure(what="error", reason="r", log="l"),
-        verdict=Verdict.ERROR, verdicts=dict.fromkeys(Kind, Verdict.ERROR), judgements=[judged(Verdict.ERROR)],
-        **common,
-    )  # fmt: skip
-    gpu = GpuDevice(name="g", driver="d", software=True, label="l") if False else None
-    model = load_models(ROOT / "models")["seed_cnn"]
-    return made_up_runs.report(
-        [control, good, failed], run=name, notes=["n"], data_sha256={"seed_cnn": model.data_sha256}, selection="s",
-        environment=made_up_runs.environment(results_class="r", no_gpu="g", gpu=gpu),
-    )  # fmt: skip
+def check_markdown(text: str) -> None:
+    """No order, and nothing that acts but headings and emphasis of our own."""
+    assert not orders(text)
+    found = list(tokens(text))
+    assert not [one for one in found if one in ("html_inline", "html_block", "image", "link_open", "fence", "hr")]
+    assert "\n# heading" not in text
+    assert all(len(row) == 1 for row in _widths(text)), "a cell that ends early"
+
+
+def _widths(text: str) -> Iterator[set[int]]:
+    """How many cells the rows of each table have."""
+    widths: list[int] = []
+    for one in text.splitlines():
+        if one.startswith("|"):
+            widths.append(len(re.findall(r"(?<!\\)\|", one)))
+        elif widths:
+            yield set(widths)
+            widths = []
+
+
+@pytest.mark.parametrize("test", ["report", "summary", "compare", "history", "trend", "inspect", "diff"])
+def test_no_command_obeys_a_report(quantbench: Quantbench, two_runs: list[Path], test: str) -> None:
+    old, new = map(str, two_runs)
+    arguments = {
+        "report": ["report", new],
+        "summary": ["report", new, "--summary", "--at-most", "8000"],
+        "compare": ["compare", old, new],
+        "history": ["history", "--report-dir", str(two_runs[0].parent)],
+        "trend": ["history", "seed_cnn/v", "--report-dir", str(two_runs[0].parent)],
+        "inspect": ["inspect", "seed_cnn/v", "--run", new],
+        "diff": ["baseline", "diff", new, "--only", "seed_cnn/float32,seed_cnn/v"],
+    }[test]
+    done = quantbench(*arguments)
+    assert done.status in (0, 1), done.output
+    assert "pwned" in done.output or test in ("trend", "diff"), "nothing hostile was shown at all"
+    check_markdown(done.output)
+
+
+def test_no_command_obeys_what_it_fails_of(quantbench: Quantbench, two_runs: list[Path]) -> None:
+    failed = quantbench("inspect", "seed_cnn/w", "--run", str(two_runs[0]))
+    assert failed.status == 4
+    assert "has no artifact: =cmd" in failed.output
+    check_line(failed.output)
+
+
+def check_line(text: str) -> None:
+    assert not orders(text)
+    assert len(text.splitlines()) == 1, text
+
+
+def test_no_file_of_a_report_obeys_it(two_runs: list[Path]) -> None:
+    made = read_record(two_runs[0] / "report.json", Report, "report")
+    check_markdown(markdown.render(made))
+    shown = html.render(made, Behind())
+    assert not orders(shown)
+    assert "<img" not in shown
+    assert 'href="http' not in shown
+    assert shown.count("</script>") == shown.count("<script")
+    ElementTree.fromstring(junit.render(made))
+    assert not orders(junit.render(made).decode())
+    known = list(csv.reader(io.StringIO(rows.render(made))))
+    assert not orders(rows.render(made))
+    for cell in (cell for row in known[1:] for cell in row):
+        assert not re.match(r"\s*[=+@\t\r]", cell), cell
+        if cell.startswith("-"):
+            float(cell)
+    assert terminal.summary(made, two_runs[0])
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", " =1", "\uff1d1", "a;=1", "a; @b", "a|=1"])
+def test_no_text_begins_a_formula_whatever_separates_cells(text: str) -> None:
+    [shown] = {rows._field(text)}
+    for cell in re.split(r"[;|]", shown):
+        assert not re.match(r"\s*[=+@\uff1d-]", cell), shown
+
+
+def test_a_page_of_many_cells_ends_no_script(made_up: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up.notes.append(HOSTILE)
+    for cell in made_up.cells:
+        cell.failure = Failure(what="error", reason=HOSTILE + HOSTILE, log=HOSTILE)
+    shown = html.render(as_large(made_up, monkeypatch), Behind())
+    assert shown.count("</script>") == 2
+    assert not orders(shown)
+
+
+# ---------------------------------------------------------------- names of files, models and tensors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", HOSTILE],
+        ["compare", HOSTILE, HOSTILE],
+        ["inspect", f"{HOSTILE}.tflite"],
+        ["inspect", HOSTILE, "--run", HOSTILE],
+        ["try", HOSTILE],
+        ["try", f"{HOSTILE}.keras", "--data", HOSTILE],
+        ["baseline", "check", "--baseline-dir", HOSTILE],
+        ["baseline", "xfail", HOSTILE, HOSTILE],
+        ["models", "--model-dir", HOSTILE],
+        ["cache", "why", f"{HOSTILE}/v"],
+        ["schema", HOSTILE],
+        ["run", "--models", HOSTILE],
+        ["run", "--model-dir", HOSTILE],
+        ["run", "-k", HOSTILE],
+        ["run", HOSTILE],
+        ["run", "--cluster", HOSTILE],
+        [HOSTILE],
+        ["report", "--at-most", HOSTILE],
+        ["ab", "--old", HOSTILE, "--new", HOSTILE],
+    ],
+)
+def test_no_argument_is_obeyed(quantbench: Quantbench, arguments: list[str]) -> None:
+    done = quantbench(*(one.replace("\x00", "") for one in arguments))
+    assert done.status == 4, done.output
+    assert not orders(done.output)
+    assert "Traceback" not in done.output
+
+
+def test_a_model_file_is_not_obeyed(quantbench: Quantbench, tmp_path: Path) -> None:
+    (tmp_path / "\x1b[2Jm.py").write_text("raise ValueError('\\x1b]0;pwned\\x07\\nsecond line')")
+    done = quantbench("models", "--model-dir", str(tmp_path))
+    assert done.status == 4
+    assert "pwned" in done.output
+    check_line(done.output)
+
+
+def test_names_of_tensors_are_not_obeyed(quantbench: Quantbench, tmp_path: Path) -> None:
+    path = tmp_path / "\x1b[2Jm.tflite"
+    path.write_bytes(made_up_artifact(HOSTILE))
+    done = quantbench("inspect", str(path))
+    assert done.status == 0, done.output
+    check_markdown(done.output)
+    assert "pwned" in done.output
+
+
+def made_up_artifact(name: str) -> bytes:
+    """A float .tflite of one addition, whose tensors are called so."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.description, model.buffers = 3, name, [schema.BufferT()]
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.ADD
+    operator = schema.OperatorT()
+    operator.inputs, operator.outputs = [0, 0], [1]
+    graph.name, graph.inputs, graph.outputs, graph.operators, graph.tensors = name, [0], [1], [operator], []
+    for _ in range(2):
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type = name, [1, 2], schema.TensorType.INT8
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [0.1], [0]
+        graph.tensors.append(tensor)
+    model.operatorCodes, model.subgraphs = [code], [graph]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
