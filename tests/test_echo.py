@@ -365,12 +365,11 @@ def test_a_page_of_many_cells_ends_no_script(made_up: Report, monkeypatch: pytes
         ["schema", HOSTILE],
         ["run", "--models", HOSTILE],
         ["run", "--model-dir", HOSTILE],
-        ["run", "-k", HOSTILE],
-        ["run", HOSTILE],
+        ["run", "--shard", HOSTILE],
+        ["run", "--no-such-option", HOSTILE],
         ["run", "--cluster", HOSTILE],
         [HOSTILE],
         ["report", "--at-most", HOSTILE],
-        ["ab", "--old", HOSTILE, "--new", HOSTILE],
     ],
 )
 def test_no_argument_is_obeyed(quantbench: Quantbench, arguments: list[str]) -> None:
