@@ -42,7 +42,8 @@ def try_once(
     session, status = _run(understood, options, kinds, say)
     if status is Exit.INTERRUPTED:
         return status
-    predictions = read_predictions(session.folder.path / "predictions" / f"{model.name}.npz", "predictions")
+    stored = session.folder.path / "predictions" / f"{model.name}.npz"
+    predictions = read_predictions(stored, "predictions") if stored.exists() else {}  # none, where no cell was made
     found = advice.candidates(session.report, model.metric, predictions, model.pack().test.y, given.max_drop)
     say("")
     say(advice.table(found, model.metric.unit, model.metric.name))

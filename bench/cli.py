@@ -379,6 +379,7 @@ def _proposals(
         if name not in known:
             raise BadInput(f"{run}: holds model {name!r}, which {model_dir} does not define; give its --model-dir")
         acceptance.check_data(loaded, folder, known[name])
+        acceptance.check_scores(loaded, folder, known[name], ids)
     olds = {name: Baseline() if name in afresh else load(baseline_dir, known[name]) for name in names}
     made = {name: acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways) for name in names}
     proposals = [acceptance.afresh(one, baseline_dir) if name in afresh else one for name, one in made.items()]

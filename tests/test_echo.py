@@ -5,6 +5,10 @@ import hashlib
 import io
 import json
 import re
+import shutil
+import socket
+import threading
+import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +18,7 @@ from xml.etree import ElementTree
 import made_up_runs
 import numpy as np
 import pytest
-from conftest import ROOT, Quantbench
+from conftest import ROOT, Quantbench, run_quantbench
 from hypothesis import example, given
 from hypothesis import strategies as st
 from made_up_pages import as_large
@@ -22,7 +26,10 @@ from markdown_it import MarkdownIt
 from pydantic import ValidationError
 
 from bench.baselines import packed
+from bench.cluster import connect
 from bench.echo import Guarded, guarded, line, plain
+from bench.errors import BadInput
+from bench.options import RunOptions, check
 from bench.records import (
     Cell,
     Device,
@@ -40,6 +47,7 @@ from bench.reference import load_models
 from bench.report import html, junit, markdown, rows, terminal
 from bench.report.behind import Behind
 from bench.report.words import code, escape, table
+from bench.timing import thread_counts
 
 ESCAPES = "\x1b]0;pwned\x07\x1b[2J\x9b31m\x7f\x00\x08\r\u202e\u2066\u200b\u2028\x85\ufeff"
 MARKUP = "\n# heading\n| a | `b` ``c`` ![x](http://evil.org/x.png) [l](//evil.org) <img src=x> <!-- \n```\n@org/team "
@@ -418,3 +426,90 @@ def made_up_artifact(name: str) -> bytes:
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+# ---------------------------------------------------------------- what is given
+
+
+@pytest.mark.parametrize("option", ["--cache-size", "--latency-budget", "--cell-timeout", "--false-alarms"])
+@pytest.mark.parametrize("value", ["-5", "nan", "inf", "1e400"])
+def test_a_number_that_makes_no_sense_gets_one_sentence(option: str, value: str) -> None:
+    options = RunOptions(**{option.strip("-").replace("-", "_"): float(value)})
+    with pytest.raises(BadInput, match=rf"^{option}: expected [^\n]+, found {float(value)}"):
+        check(options)
+
+
+@pytest.mark.parametrize("value", ["-1", str(10**30)])
+@pytest.mark.parametrize("option", ["seeds", "workers"])
+def test_a_count_that_makes_no_sense_gets_one_sentence(option: str, value: str) -> None:
+    with pytest.raises(BadInput, match=rf"^--{option}: expected a whole number of at (least|most)"):
+        check(RunOptions(**{option: int(value)}))
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1e3", "99999999999", "\u00b2", ""])
+def test_threads_that_make_no_sense_get_one_sentence(text: str) -> None:
+    with pytest.raises(BadInput, match=r"^--threads: expected whole numbers of at least 1"):
+        thread_counts(text)
+
+
+@pytest.mark.parametrize("address", ["foo://x:1", "tcp://localhost", "tcp://", "tcp://x:", "tcp://x:99999999", "x"])
+def test_what_is_no_address_of_a_cluster_gets_one_sentence(address: str) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(BadInput, match=r"^--cluster: expected an address such as tcp://scheduler:8786"):
+        connect(address)
+
+
+def test_a_closed_port_and_one_that_is_no_dask_get_one_sentence() -> None:
+    pytest.importorskip("distributed")
+    before = threading.active_count()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            for _ in range(2):  # whoever looks whether somebody is there, and who then greets
+                with server.accept()[0] as client:
+                    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9)
+
+        answering = threading.Thread(target=answer, daemon=True)
+        answering.start()
+        since = time.monotonic()
+        with pytest.raises(BadInput, match=r"^--cluster: no scheduler answers at tcp://127.0.0.1:\d+ within 2 s"):
+            connect(f"tcp://127.0.0.1:{port}", 2)
+        assert time.monotonic() - since < 15
+        answering.join(10)
+    with pytest.raises(BadInput, match="Connection refused"):
+        connect(f"tcp://127.0.0.1:{port}", 2)
+    assert threading.active_count() <= before + 1  # asyncio keeps one to look up names
+
+
+def test_a_report_folder_may_be_anywhere(tmp_path: Path) -> None:
+    here = tmp_path / "with space" / "sub"
+    here.mkdir(parents=True)
+    for given_ in ("../x", "../../y/z", "x", str(here / ".." / "w")):
+        done = run_quantbench("run", "--collect-only", "-q", "--models", "seed_cnn", "--variants", "float32",
+                              "--report-dir", given_, store=tmp_path / "store", cwd=here)  # fmt: skip
+        assert done.returncode in (0, 5), done.stdout + done.stderr
+        assert "INTERNALERROR" not in done.stdout + done.stderr
+
+
+def test_a_score_that_is_not_that_of_its_predictions_is_refused(
+    quantbench: Quantbench, two_runs: list[Path], tmp_path: Path
+) -> None:
+    forged = Path(shutil.copytree(two_runs[1], tmp_path / "forged"))
+    made = read_record(forged / "report.json", Report, "report")
+    [cell] = [one for one in made.cells if one.variant == "v"]
+    cell.measurements["score"].value = 0.999
+    write_json(forged / "report.json", made)
+    for command in (["diff"], ["update", "--reason", "r", "--baseline-dir", str(tmp_path / "baselines")]):
+        done = quantbench("baseline", command[0], str(forged), "--only", "seed_cnn/v", *command[1:])
+        assert done.status == 4, done.output
+        assert (
+            "cell seed_cnn/v: the score 0.999 is not that of its stored predictions, 0.99; run it again" in done.output
+        )
+    assert not list((tmp_path / "baselines").glob("*"))
+
+
+def test_a_cell_that_failed_is_told_with_its_own_words(quantbench: Quantbench, two_runs: list[Path]) -> None:
+    done = quantbench("baseline", "diff", str(two_runs[0]), "--only", "seed_cnn/w")
+    assert done.status == 4
+    assert "cell seed_cnn/w could not be measured (error: =cmd" in done.output
