@@ -67,7 +67,8 @@ def check_report(report: Report, path: Path, only: set[str] | None = None) -> No
         )
     for cell in report.cells:
         if _unmeasured(cell) and (only is None or cell.id in only):
-            raise BadInput(f"{path}: cell {cell.id} could not be measured; repair it and run again")
+            why = f" ({cell.failure.what}: {cell.failure.reason})" if cell.failure else ""
+            raise BadInput(f"{path}: cell {cell.id} could not be measured{why}; repair it and run again")
 
 
 def _unmeasured(cell: Cell) -> bool:
@@ -94,6 +95,28 @@ def check_data(report: Report, path: Path, model: ReferenceModel) -> None:
             f"{path}: field 'metric': {model.name} is scored by {model.metric.name}, found {min(metrics)!r}; "
             "run it again"
         )
+
+
+def check_scores(report: Report, path: Path, model: ReferenceModel, only: set[str]) -> None:
+    """Raises BadInput unless each score is that of the predictions that lie beside the report."""
+    cells = [cell for cell in report.cells if cell.model == model.name and cell.id in only]
+    stored = _stored(cells, path, model.name)
+    for cell in cells:
+        score, answers = cell.measurements.get("score"), stored.get(cell.variant)
+        if score is None or answers is None or cell.predictions_sha256 is None:
+            continue
+        labels = model.pack().test.y
+        if not model.metric.fits(answers, labels):
+            raise BadInput(
+                f"{path}: cell {cell.id}: its predictions, of shape {answers.shape}, are none of the {len(labels)} "
+                "test examples; run it again"
+            )
+        if not gate.is_score_of(score, model.metric, answers, labels, bool(cell.seeds)):
+            told = score.values[0] if cell.seeds and score.values else score.value
+            raise BadInput(
+                f"{path}: cell {cell.id}: the score {told:.9g} is not that of its stored predictions, "
+                f"{model.metric.value(answers, labels):.9g}; run it again"
+            )
 
 
 def propose(
@@ -247,6 +270,8 @@ def _commit(report: Report) -> str | None:
 def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]:
     """The run's predictions, which have to be those that its report tells of."""
     path = run_folder / "predictions" / f"{model}.npz"
+    if all(cell.predictions_sha256 is None for cell in cells):
+        return {}  # no cell of it could be made, and none has predictions
     stored = read_predictions(path, "predictions of the run", inside=run_folder)
     for cell in cells:
         if cell.predictions_sha256 is None:

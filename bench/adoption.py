@@ -43,7 +43,8 @@ def try_once(
     if status is Exit.INTERRUPTED:
         return status
     path = session.folder.path / "predictions" / f"{model.name}.npz"
-    predictions = read_predictions(path, "predictions", inside=session.folder.path)
+    made = path.exists()  # not where no cell was made
+    predictions = read_predictions(path, "predictions", inside=session.folder.path) if made else {}
     found = advice.candidates(session.report, model.metric, predictions, model.pack().test.y, given.max_drop)
     say("")
     say(advice.table(found, model.metric.unit, model.metric.name))

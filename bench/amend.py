@@ -5,6 +5,7 @@ Everything is checked before anything is written, and the stored predictions sta
 
 import datetime
 import difflib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def loosen(
     """
     where, key, value = _value(target, measurement, of_class)
     until, why = _day(expires, today), _said(reason)
-    if not tolerance > value.tolerance:
+    if not value.tolerance < tolerance < math.inf:
         raise BadInput(
             f"--tolerance: a tolerance may only be loosened: expected more than the derived {value.tolerance:g} of "
             f"{target.id} {measurement}, found {tolerance:g}"

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import __version__, cli_ab, cli_amend, cli_cache, cli_compare, cli_report, files
+from bench.echo import guard, guarded, line
 from bench.errors import BadInput, DiskFull, Exit
 from bench.interruption import nothing_left_to_stop, stop_in_order
 from bench.options import PACKAGE, RunOptions, flag
@@ -71,7 +72,7 @@ def _run(context: typer.Context, **values: Any) -> None:
     import pytest
 
     arguments = [str(PACKAGE / "suites"), "-c", str(PACKAGE / "pytest.ini"), "--rootdir", str(PACKAGE)]
-    arguments += ["-o", f"cache_dir={Path(values['report_dir']).absolute() / '.pytest_cache'}"]
+    arguments += ["-o", f"cache_dir={Path(values['report_dir']).resolve() / '.pytest_cache'}"]
     for name, value in values.items():
         if isinstance(value, bool):
             arguments += [flag(name)] if value else []
@@ -255,8 +256,8 @@ def selftest(
     if models[name].metric.correct is None or models[name].build is None:
         raise BadInput(f"--model: {name} is not scored as right or wrong, or not given as code; try seed_cnn")
     report_dir.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.dup(2), "w") as progress, output_to(report_dir / "selftest.log"):
-        found = own.run(models[name], quick, lambda line: print(line, file=progress, flush=True), baseline_dir)
+    with os.fdopen(os.dup(2), "w") as told, output_to(report_dir / "selftest.log"):
+        found = own.run(models[name], quick, lambda said: print(said, file=guarded(told), flush=True), baseline_dir)
     write_json(report_dir / "selftest.json", found)
     files.replace(report_dir / "selftest.md", render(found))
     typer.echo(render(found), nl=False)
@@ -275,7 +276,7 @@ def doctor(
     """
     from bench.doctor import diagnose
 
-    found = diagnose(model_dir, baseline_dir, quick, lambda line: typer.echo(line, err=True))
+    found = diagnose(model_dir, baseline_dir, quick, lambda said: typer.echo(said, err=True))
     typer.echo(found.text())
 
 
@@ -378,6 +379,7 @@ def _proposals(
         if name not in known:
             raise BadInput(f"{run}: holds model {name!r}, which {model_dir} does not define; give its --model-dir")
         acceptance.check_data(loaded, folder, known[name])
+        acceptance.check_scores(loaded, folder, known[name], ids)
     olds = {name: Baseline() if name in afresh else load(baseline_dir, known[name]) for name in names}
     made = {name: acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways) for name in names}
     proposals = [acceptance.afresh(one, baseline_dir) if name in afresh else one for name, one in made.items()]
@@ -387,6 +389,7 @@ def _proposals(
 def main() -> None:
     """Entry point: bad input becomes one sentence and exit status 4."""
     stop_in_order()
+    guard()
     try:
         app()
     except _RunEnded as ended:
@@ -395,10 +398,10 @@ def main() -> None:
     except SystemExit as stop:
         sys.exit(_THEIR_STATUSES.get(stop.code, stop.code))
     except BadInput as error:
-        typer.echo(f"quantbench: {error}", err=True)
+        typer.echo(f"quantbench: {line(str(error))}", err=True)
         sys.exit(Exit.BAD_INPUT)
     except DiskFull as error:
-        typer.echo(f"quantbench: {error}", err=True)
+        typer.echo(f"quantbench: {line(str(error))}", err=True)
         sys.exit(Exit.DISK_FULL)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)

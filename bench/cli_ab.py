@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bench.errors import BadInput
-from bench.options import RunOptions
+from bench.options import RunOptions, check_cache_size
 
 _DEFAULTS = RunOptions()
 _Requirements = list[str]
@@ -45,6 +45,7 @@ def ab(
 
     if not 0 <= latency_budget < float("inf"):
         raise BadInput(f"--latency-budget: expected a number of at least 0, found {latency_budget}")
+    check_cache_size(cache_size)
     sides = (side("--old", old, override), side("--new", new, override))
     arguments = (*context.args, f"--cache-size={cache_size}")
     asked = Asked(*sides, arguments, model_dir, report_dir, latency_budget, time_all, cache_size)

@@ -3,8 +3,10 @@
 Its workers have to be of one kind and have this machine's versions and code, for results to be those of one machine.
 """
 
+import asyncio
 import logging
 import platform
+import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -32,6 +34,7 @@ CONNECT_SECONDS = 10
 RESOURCE = {"latency": 1}
 TIMING_SECONDS = 600
 _TICK_SECONDS = 0.1
+SCHEMES = ("tcp", "tls", "ws", "wss", "ucx")
 INSTALL = "pip install 'quantbench[cluster]'"
 
 
@@ -181,19 +184,46 @@ def connect(address: str, seconds: float = CONNECT_SECONDS) -> Cluster:
     for name in ("distributed", "distributed.client"):  # the second has a level of its own
         logging.getLogger(name).setLevel(logging.CRITICAL)
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "100GiB"})
+    _check_address(address, seconds)
     try:
         client = distributed.Client(address, timeout=seconds, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise BadInput(
-            f"--cluster: no scheduler answers at {address} within {seconds:g} s ({words}); start one with: "
-            "dask scheduler"
-        ) from None
+    except Exception as error:  # what greets as a scheduler need not be one
+        raise BadInput(_no_scheduler(address, seconds, error)) from None
     try:
         return _checked(client, address, seconds)
     except BaseException:
         client.close(timeout=2)
         raise
+
+
+def _check_address(address: str, seconds: float) -> None:
+    """Raises BadInput unless a scheduler greets there; a client that fails leaves threads that never end."""
+    from distributed.comm import connect as greeted
+
+    scheme, separator, rest = address.rpartition("://")
+    host, colon, port = rest.rpartition(":")
+    known = scheme in SCHEMES or not separator
+    if not (known and host and colon and port.isdecimal() and 0 < int(port[:6]) < 2**16):
+        raise BadInput(f"--cluster: expected an address such as tcp://scheduler:8786, found {address!r}")
+    if scheme not in ("", "tcp"):
+        return  # these need keys, or libraries, that Dask's client knows of
+
+    async def greet() -> None:
+        comm = await asyncio.wait_for(greeted(f"tcp://{rest}", timeout=seconds / 2), seconds)
+        comm.abort()
+
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=seconds / 2).close()
+        asyncio.run(greet())
+    except Exception as error:  # whatever answers there may send anything
+        raise BadInput(_no_scheduler(address, seconds, error)) from None
+
+
+def _no_scheduler(address: str, seconds: float, error: Exception) -> str:
+    words = " ".join(str(error).split())[:200] or type(error).__name__
+    return (
+        f"--cluster: no scheduler answers at {address} within {seconds:g} s ({words}); start one with: dask scheduler"
+    )
 
 
 def _checked(client: Any, address: str, seconds: float) -> Cluster:

@@ -75,6 +75,15 @@ def check_cache_size(found: float) -> None:
         raise BadInput(f"--cache-size: expected GB, or 0 for any size, found {found}")
 
 
+# Least and most: a seed is trained for minutes, and a worker takes about 300 MB.
+_WHOLE = {"seeds": (1, 10_000), "workers": (0, 10_000)}
+
+
+def _short(found: int) -> str:
+    """A number as it is told; one of many digits is none that was meant."""
+    return str(found) if found < 10**20 else f"a number of about {found.bit_length() * 3 // 10} digits"
+
+
 def from_mapping(values: dict[str, Any]) -> RunOptions:
     """Options from name -> value, converted to their types."""
     converted = {}
@@ -97,10 +106,13 @@ def given(options: RunOptions, *names: str) -> list[str]:
 
 def check(options: RunOptions) -> None:
     """Raises BadInput where a number is none that makes sense."""
-    limits = {"seeds": 1, "workers": 0}
-    for name, least in limits.items():
-        if getattr(options, name) < least:
-            raise BadInput(f"--{name}: expected a whole number of at least {least}, found {getattr(options, name)}")
+    for name, (least, most) in _WHOLE.items():
+        found = getattr(options, name)
+        if found < least:
+            raise BadInput(f"--{name}: expected a whole number of at least {least}, found {found}")
+        if found > most:
+            raise BadInput(f"--{name}: expected a whole number of at most {most}, found {_short(found)}")
+    check_cache_size(options.cache_size)
     for name in ("latency_budget", "cell_timeout", "false_alarms"):
         if not 0 < getattr(options, name) < math.inf:
             finite = " that is finite" if getattr(options, name) == math.inf else ""

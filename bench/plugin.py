@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench import devices, progress
+from bench.echo import guarded, line, plain
 from bench.errors import BadInput, DiskFull, Exit, NothingSelected
 from bench.interruption import stop_in_order
 from bench.options import RunOptions, flag, from_mapping
@@ -47,21 +48,30 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.help or config.getoption("version", 0):
         return
     stop_in_order()
+    _guard(config)
     values = {o.name: config.getoption(f"{_PREFIX}{o.name}") for o in dataclasses.fields(RunOptions)}
     try:
-        config.stash[SESSION] = Session(from_mapping(values), lambda line: _say(config, line))
+        config.stash[SESSION] = Session(from_mapping(values), lambda told: _say(config, told))
     except BadInput as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(line(str(error))) from None
 
 
-def _say(config: pytest.Config, line: str) -> None:
+def _guard(config: pytest.Config) -> None:
+    """Whatever pytest tells of a cell, a traceback or a warning, is shown without escapes but its own colours."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        writer = config.get_terminal_writer()
+        writer._file = guarded(writer._file)
+
+
+def _say(config: pytest.Config, told: str) -> None:
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
     if reporter is None or capture is None:
         return
     with capture.global_and_fixture_disabled():
         reporter.ensure_newline()
-        reporter.write_line(f"  {line}")
+        reporter.write_line(f"  {line(told)}")
         reporter.flush()  # behind a pipe it would be told when much more has been
 
 
@@ -137,7 +147,7 @@ def _of_other_shards(session: Session, config: pytest.Config, items: list[pytest
     try:
         mine = session.of_this_shard(_wanted(config, items))
     except BadInput as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(line(str(error))) from None
     return [item for item in items if (cell := _cell_of(item)) is not None and cell not in mine]
 
 
@@ -183,9 +193,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except NothingSelected:
         session.items.clear()
     except BadInput as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(line(str(error))) from None
     except DiskFull as error:
-        pytest.exit(str(error), returncode=int(Exit.DISK_FULL))
+        pytest.exit(line(str(error)), returncode=int(Exit.DISK_FULL))
 
 
 def _will_run(config: pytest.Config, kind: Kind) -> bool:
@@ -211,7 +221,7 @@ def pytest_pyfunc_call() -> Iterator[None]:
     try:
         return (yield)
     except DiskFull as error:
-        pytest.exit(str(error), returncode=int(Exit.DISK_FULL))
+        pytest.exit(line(str(error)), returncode=int(Exit.DISK_FULL))
 
 
 @pytest.fixture
@@ -233,8 +243,8 @@ def state(judgements: list[Judgement]) -> None:
 
 
 def _sentence(judgement: Judgement) -> str:
-    action = f"\n  → {judgement.action}" if judgement.action else ""
-    return f"{judgement.verdict.upper()} {judgement.message}{action}"
+    action = f"\n  → {line(judgement.action)}" if judgement.action else ""
+    return f"{judgement.verdict.upper()} {line(judgement.message)}{action}"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -276,4 +286,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from bench.report.terminal import summary
 
     terminalreporter.section("quantbench")
-    terminalreporter.write_line(summary(run.report, Path(run.folder.path)))
+    terminalreporter.write_line(plain(summary(run.report, Path(run.folder.path))))

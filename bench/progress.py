@@ -17,6 +17,7 @@ from rich.progress import Progress as RichProgress
 
 from bench import files
 from bench.errors import BadInput
+from bench.echo import line as one_line
 from bench.records import json_text
 
 QUIET_SECONDS = 60.0
@@ -88,7 +89,7 @@ class Lines:
     def say(self, line: str) -> None:
         """See :class:`Progress`."""
         self._last = time.monotonic()
-        self._say(line)
+        self._say(one_line(line))
 
     def finished(self, line: str, counts: Counts, failed: bool) -> None:
         """See :class:`Progress`."""
@@ -132,7 +133,7 @@ class Bar:
 
     def say(self, line: str) -> None:
         """See :class:`Progress`."""
-        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
 
     def finished(self, line: str, counts: Counts, failed: bool) -> None:
         """See :class:`Progress`."""

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from bench.echo import guarded
+
 
 def send_output_to(log: Path) -> None:
     """Send everything that this process prints from now on, native code included, to the end of a file."""
@@ -43,8 +45,8 @@ def native_output_to(log: Path) -> Iterator[None]:
         output_to(log),
     ):
         # Where somebody captures, Python's streams lead elsewhere already.
-        sys.stdout = out if _leads_to(before[0], 1) else before[0]
-        sys.stderr = err if _leads_to(before[1], 2) else before[1]
+        sys.stdout = guarded(out) if _leads_to(before[0], 1) else before[0]
+        sys.stderr = guarded(err) if _leads_to(before[1], 2) else before[1]
         try:
             yield
         finally:

@@ -22,6 +22,10 @@ from bench.variants import FLOAT_CONTROL, VARIANTS
 ALL_CORES = "all"
 
 
+# More than any machine has: LiteRT starts as many as it is told.
+MOST_THREADS = 1024
+
+
 def thread_counts(text: str, all_cores: int | None = None) -> list[int]:
     """``1,all`` -> [1, number of cores]; 1 is always among them, for everything else is compared with it.
 
@@ -34,7 +38,7 @@ def thread_counts(text: str, all_cores: int | None = None) -> list[int]:
     found = {1}
     for part in text.split(","):
         word = part.strip()
-        if word != ALL_CORES and not (word.isdecimal() and int(word) > 0):
+        if word != ALL_CORES and not (word.isdecimal() and 0 < int(word[:5]) <= MOST_THREADS):
             raise BadInput(f"--threads: expected whole numbers of at least 1, or {ALL_CORES!r}, found {text!r}")
         found.add((all_cores or cores()) if word == ALL_CORES else int(word))
     return sorted(found)

@@ -11,6 +11,7 @@ from bench.errors import BadInput
 from bench.records import Report, Verdict, write_json
 from bench.report import charts
 from bench.report.markdown import render
+from bench.report.words import escape
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_of_too_many_models_those_that_need_attention_are_drawn(made: Report, mo
     monkeypatch.setattr(charts, "MOST_MODELS", 1)
     [latency, *_] = [chart for chart, _ in charts.of(made)]
     assert latency.title.endswith("(1 of the models)")
-    assert latency.told[0].startswith(HOSTILE.replace("<", "&lt;"))
+    assert latency.told[0].startswith(escape(HOSTILE))
 
 
 def test_without_the_extra_one_sentence_says_what_to_install(

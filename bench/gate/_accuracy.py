@@ -151,8 +151,10 @@ def _same_seeds(score: Measurement, accepted: BaselineValue) -> bool:
     return all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(score.values, accepted.values, strict=False))
 
 
-def is_score_of(accepted: BaselineValue, metric: Metric, stored: Array, labels: Array, trained: bool) -> bool:
-    """Whether the accepted value is the score of the stored predictions; not so where it was edited by hand."""
+def is_score_of(
+    accepted: BaselineValue | Measurement, metric: Metric, stored: Array, labels: Array, trained: bool
+) -> bool:
+    """Whether a recorded value is the score of the stored predictions; not so where it was edited by hand."""
     value = accepted.value
     if trained and accepted.values:
         if not _equal(value, float(np.mean(accepted.values))):

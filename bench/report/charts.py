@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import files
+from bench.echo import plain
 from bench.errors import BadInput
 from bench.records import Cell, Report
 from bench.report import words
@@ -106,8 +107,9 @@ def _models(report: Report) -> list[str]:
 
 def _front(model: str, axis: Axis, found: list[Point]) -> str:
     """A Pareto front in words, with the numbers that stand in the picture."""
+    unit = words.escape(found[0].cell.metric_unit)
     steps = [
-        f"{rank} `{point.cell.variant}` {point.x:,.1f} {axis.unit} {point.drop:+.2f} {point.cell.metric_unit}"
+        f"{rank} {words.code(point.cell.variant)} {point.x:,.1f} {axis.unit} {point.drop:+.2f} {unit}"
         for rank, point in enumerate(front(found), 1)
     ]
     return f"{words.escape(model)}: {', '.join(steps)}"
@@ -199,4 +201,4 @@ def _named(drawn: str, title: str) -> str:
     told = escape(title)
     start, _, rest = drawn.partition(">")
     start = start.replace("<svg", f'<svg role="img" aria-label="{told}"', 1)
-    return f"{start}><title>{told}</title>{rest}\n"
+    return plain(f"{start}><title>{told}</title>{rest}\n")

@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tabulate import tabulate
-
 from bench.compare import Comparison, Item, Outcome
 from bench.errors import Exit
 from bench.records import Report
 from bench.report.items import LONE, change_text, lone, p_text, value_text
 from bench.report.markup import frame, listing, section, table, text
-from bench.report.words import escape
+from bench.report.words import code, document, escape
+from bench.report.words import table as markdown_table
 
 MOST_LISTED = 50
 HEADERS = ["cell", "measurement", "outcome", "old", "new", "change for the worse (95 %)", "p (needed)", "how"]
@@ -35,19 +34,19 @@ def render(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str
     """
     parts = [
         f"# {escape(of)}{headline(found)}",
-        "\n".join(f"- {line}" for line in _facts(found, lambda run: f"`{run}`")),
+        "\n".join(f"- {line}" for line in _facts(found, code, escape)),
     ]
-    rows = [[escape(one) for one in _row(item)] for item in _changed(found)]
+    rows = [_row(item) for item in _changed(found)]
     if rows:
-        parts += ["## What changed", _table([[f"`{cell}`", *rest] for cell, *rest in rows], HEADERS)]
+        parts += ["## What changed", markdown_table([[code(cell), *rest] for cell, *rest in rows], HEADERS)]
     for title, told_of_it, headers, others in more:
-        parts += [f"## {title}", escape(told_of_it)]
-        parts += [_table([[escape(one) for one in row] for row in others], headers)] if others else []
+        parts += [f"## {escape(title)}", escape(told_of_it)]
+        parts += [markdown_table(others, headers)] if others else []
     told = [f"- {escape(line)}" for line in lone(found.told())]
     parts += ["## Not comparable, gone or new", "\n".join(told)] if told else []
     if not nothing_differs(found):
-        parts += ["## Counts", _table(_counts(found), _count_headers()), budget(found)]
-    return "\n\n".join(parts) + "\n"
+        parts += ["## Counts", markdown_table(_counts(found), _count_headers()), budget(found)]
+    return document(parts)
 
 
 def page(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str:
@@ -69,7 +68,7 @@ def page(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str:
         parts.append(section("counts", "Counts", f"{counted}<p>{text(budget(found))}</p>"))
     signs = {Exit.GREEN: ("✓", "green"), Exit.REGRESSED: ("✗", "red")}
     sign, kind = signs.get(found.exit_status(), ("!", "amber"))
-    facts = "".join(f"<p>{text(line)}</p>" for line in _facts(found, str))
+    facts = "".join(f"<p>{text(line)}</p>" for line in _facts(found, str, str))
     title = of + headline(found)
     banner = f'<header class="{kind}"><h1><span aria-hidden="true">{sign}</span> {text(title)}</h1>{facts}</header>'
     return frame(title, banner, "\n".join(parts))
@@ -101,12 +100,13 @@ def headline(found: Comparison) -> str:
     return f"{', '.join(told)}, of {len(found.cells)} cells"
 
 
-def _facts(found: Comparison, mark: Callable[[str], str]) -> list[str]:
+def _facts(found: Comparison, mark: Callable[[str], str], told: Callable[[str], str]) -> list[str]:
     lines = [
-        f"{name}: {mark(report.run)}, {_made(report)}" for name, report in (("old", found.old), ("new", found.new))
+        f"{name}: {mark(report.run)}, {told(_made(report))}"
+        for name, report in (("old", found.old), ("new", found.new))
     ]
-    lines.append(f"environment: {', '.join(found.environment) or 'the same'}")
-    return [*lines, *found.notes]
+    lines.append(f"environment: {told(', '.join(found.environment) or 'the same')}")
+    return [*lines, *map(told, found.notes)]
 
 
 def _made(report: Report) -> str:
@@ -156,7 +156,3 @@ def budget(found: Comparison) -> str:
         f"False-alarm budget {100 * alarms.budget:g} % for the whole comparison, shared (Holm) by {alarms.judgements} "
         "two-sided tests of what moved; intervals are 95 % each."
     )
-
-
-def _table(rows: list[list[str]], headers: list[str]) -> str:
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)

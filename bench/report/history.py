@@ -6,9 +6,9 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
 from bench import files
+from bench.echo import plain
 from bench.environment import changed_between
 from bench.errors import BadInput
 from bench.history import (
@@ -25,7 +25,7 @@ from bench.history import (
     shifts,
     trend,
 )
-from bench.report.words import MARKS, escape
+from bench.report.words import MARKS, Marked, code, document, escape, table
 from bench.summary import Summary
 
 ROWS = 30  # of a trend's table
@@ -40,10 +40,11 @@ def overview(history: History) -> str:
     title = f"# {len(rows)} of {len(found)} cells moved in {len(history.runs)} runs"
     parts = [title, _span(history), _skipped(history)]
     headers = ["cell", "verdict now", "since run", "what moved last", "drift"]
-    parts += [_table(rows, headers)] if rows else []
+    parts += [table(rows, headers)] if rows else []
     apart = Counter(why for one in found for why in one.apart if why != ABSENT)
-    parts += ["\n".join(f"- in {n} cells, not comparable with the newest run: runs {why}" for why, n in apart.items())]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    told = "not comparable with the newest run: runs"
+    parts += ["\n".join(f"- in {n} cells, {told} {escape(why)}" for why, n in apart.items())]
+    return document(parts)
 
 
 def _moved_row(history: History, found: Trend) -> list[str] | None:
@@ -58,43 +59,43 @@ def _moved_row(history: History, found: Trend) -> list[str] | None:
     last = "; ".join(f"{_step(found, shift)} in {shift.since.run}" for shift in told)
     runs = [shift.since.run for shift in told] + ([] if found.verdict_before is None else [found.since.run])
     since = max(runs, default="")
-    return [f"`{found.cell}`", verdict, since, last, "" if drift is None else _pace(drift)]
+    return [code(found.cell), verdict, since, last, "" if drift is None else _pace(drift)]
 
 
 def _span(history: History) -> str:
     first, newest = history.runs[0], history.runs[-1]
-    return f"Runs `{first.run}` to `{newest.run}`."
+    return f"Runs {code(first.run)} to {code(newest.run)}."
 
 
 def _skipped(history: History) -> str:
     if not history.skipped:
         return ""
-    lines = [f"- `{one.name}`: {escape(one.why)}" for one in history.skipped]
+    lines = [f"- {code(one.name)}: {escape(one.why)}" for one in history.skipped]
     return f"{len(lines)} folder{'s' * (len(lines) > 1)} skipped:\n\n" + "\n".join(lines)
 
 
 def of_cell(history: History, cell: str) -> str:
     """One cell's trend: a table a measurement, its shifts with what changed, and its pace towards the floor."""
     found = trend(history, cell)
-    parts = [f"# {cell}: {MARKS[found.verdict]} since run {found.since.run}", _span(history)]
+    parts = [f"# {escape(cell)}: {MARKS[found.verdict]} since run {escape(found.since.run)}", _span(history)]
     if found.verdict_before is not None:
         parts[0] += f", {found.verdict_before} before"
     if found.runs[-1] is not history.runs[-1]:
-        parts[0] += f"; last in run {found.runs[-1].run}"
-    apart = [f"- runs {why}: {count}" for why, count in found.apart.items()]
+        parts[0] += f"; last in run {escape(found.runs[-1].run)}"
+    apart = [f"- runs {escape(why)}: {count}" for why, count in found.apart.items()]
     parts += [_skipped(history), "\n".join(apart), _floor(found)]
     parts += [_measurement(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return document(parts)
 
 
 def _floor(found: Trend) -> str:
     limits = found.values["floor_limit"]
     if not np.isfinite(limits[-1]):
         return ""
-    drop, unit = found.values["floor_drop"][-1], found.scoring.unit
+    drop, unit = found.values["floor_drop"][-1], escape(found.scoring.unit)
     text = f"Floor: {drop:+.2f} {unit} from the control, {limits[-1]:g} allowed."
     drift = pace(found)
-    return text + (f" Drift: {_pace(drift)}." if drift else " No clear drift.")
+    return text + (f" Drift: {escape(_pace(drift))}." if drift else " No clear drift.")
 
 
 def _pace(drift: Pace) -> str:
@@ -111,7 +112,7 @@ def _measurement(found: Trend, name: str) -> str:
     if len(rows) > ROWS:
         parts.append(f"The newest {ROWS} of {len(rows)} values.")
         rows = rows[-ROWS:]
-    parts.append(_table(rows, ["date", "run", "commit", "value", "change", ""]))
+    parts.append(table(rows, ["date", "run", "commit", "value", "change", ""]))
     measured = int(np.isfinite(found.values[name]).sum())
     if measured < LEAST_RUNS and not told and len(rows) > 1:
         parts.append(f"{measured} runs are too few to tell a shift from noise: {LEAST_RUNS} are needed.")
@@ -127,16 +128,18 @@ def _rows(found: Trend, name: str, at: set[str]) -> Iterator[list[str]]:
         first, change = runs[0], "" if last is None else _difference(found, name, last, value)
         times = f", {len(runs)} runs" if len(runs) > 1 else ""
         mark = "shift" if first.run in at else ""
-        yield [first.started[:10], f"`{first.run}`{times}", _commit(first), _value(found, name, value), change, mark]
+        named, shown = Marked(f"{code(first.run)}{times}"), _value(found, name, value)
+        yield [first.started[:10], named, _commit(first), shown, change, mark]
         last = value
 
 
 def _shift(found: Trend, shift: Shift) -> str:
     """What moved, where first, and what had changed since the run before it."""
     changed = changed_between(shift.before.environment, shift.since.environment)
+    told = escape(", ".join(changed)) or "nothing that is recorded"
     return (
-        f"{_step(found, shift)} in run `{shift.since.run}`, commit {_commit(shift.since)}; changed since the run "
-        f"before it (`{shift.before.run}`): {escape(', '.join(changed)) or 'nothing that is recorded'}"
+        f"{escape(_step(found, shift))} in run {code(shift.since.run)}, commit {escape(_commit(shift.since))}; changed "
+        f"since the run before it ({code(shift.before.run)}): {told}"
     )
 
 
@@ -163,10 +166,6 @@ def _commit(run: Summary) -> str:
     return "unknown" if commit is None else commit[:12] + ("+changes" if run.environment.git_dirty else "")
 
 
-def _table(rows: list[list[str]], headers: list[str]) -> str:
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
-
-
 def chart(history: History, cell: str, path: Path) -> None:
     """A panel a measurement, with its shifts as lines. Raises BadInput where the extra is not installed."""
     try:
@@ -178,7 +177,7 @@ def chart(history: History, cell: str, path: Path) -> None:
     names = [name for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
     panels = [_panel(altair, found, name) for name in names]
     picture = altair.vconcat(*panels, title=cell)
-    files.write_named(path, vl_convert.vegalite_to_svg(picture.to_json()), "--chart")
+    files.write_named(path, plain(vl_convert.vegalite_to_svg(picture.to_json())), "--chart")
 
 
 def _panel(altair, found: Trend, name: str):  # type: ignore[no-untyped-def]

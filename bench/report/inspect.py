@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from tabulate import tabulate
-
 from bench.errors import BadInput
 from bench.records import Census, Evidence, Range
 from bench.report import words
@@ -24,13 +22,13 @@ def of_cell(run: Path, cell_id: str) -> str:
 
 def render(name: str, found: Census, evidence: Evidence) -> str:
     """What an artifact is made of, and what is known of it besides."""
-    parts = [f"# {name}", _facts(found), _weights(found)]
+    parts = [f"# {words.escape(name)}", _facts(found), _weights(found)]
     parts += [_ranges(evidence)] if evidence.ranges else []
     if evidence.flipped:
         shown = ", ".join(str(i) for i in evidence.flipped[:50])
         more = f" and {len(evidence.flipped) - 50} more" if len(evidence.flipped) > 50 else ""
         parts.append(f"## Flipped\n\nAnswered otherwise than by the control: test examples {shown}{more}.")
-    return "\n\n".join(parts) + "\n"
+    return words.document(parts)
 
 
 def _facts(found: Census) -> str:
@@ -47,7 +45,7 @@ def _facts(found: Census) -> str:
     lines = [f"constants: {constants}", f"scales: {found.scales}", f"activations: {activations}"]
     lines += [f"operators: {operators}", *(f"input or output: {port}" for port in ports)]
     lines += [f"left in float: {words.left_in_float(found) or 'nothing'}"]
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {words.escape(line)}" for line in lines)
 
 
 def _weights(found: Census) -> str:
@@ -65,20 +63,17 @@ def _weights(found: Census) -> str:
         for one in found.compute
     ]
     headers = ["operator", "computes in", "weights", "granularity", "shape", "zeros", "distinct", "in one channel"]
-    return "## Weights\n\n" + tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return "## Weights\n\n" + words.table(rows, headers)
 
 
 def _ranges(evidence: Evidence) -> str:
     rows = [_range(one) for one in evidence.ranges]
-    method = f" Chosen by: {evidence.range_method}." if evidence.range_method else ""
-    table = tabulate(
-        rows, headers=["tensor", "kind", "dtype", "granularity", "from", "to"], tablefmt="github", disable_numparse=True
-    )
+    method = f" Chosen by: {words.escape(evidence.range_method)}." if evidence.range_method else ""
+    table = words.table(rows, ["tensor", "kind", "dtype", "granularity", "from", "to"])
     what = "What each tensor can hold, in real values; of its widest channel where it has several."
     return f"## Ranges\n\n{what}{method}\n\n{table}"
 
 
 def _range(one: Range) -> list[str]:
-    name = one.tensor.replace("|", "\\|")
     kind = "constant" if one.constant else "activation"
-    return [name[-70:], kind, one.dtype, one.granularity, f"{one.low:.4g}", f"{one.high:.4g}"]
+    return [one.tensor[-70:], kind, one.dtype, one.granularity, f"{one.low:.4g}", f"{one.high:.4g}"]

@@ -39,7 +39,7 @@ def _note(report: Report, gone: list[str], missed: int) -> str:
     listed = "; ".join(words.escape(one[:80]) for one in told)
     return (
         f"> **Cut**, for GitHub takes no more here: the worst comes first. Left out: {listed}. All of it is in "
-        f"`report.md` and `report.html` of run `{report.run}`, among the artifacts of this workflow run."
+        f"`report.md` and `report.html` of run {words.code(report.run)}, among the artifacts of this workflow run."
     )
 
 

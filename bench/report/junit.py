@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from bench import files
+from bench.echo import plain
 from bench.records import Cell, Judgement, Kind, Report, Verdict
 from bench.report.html_cells import interval
 from bench.report.kinds import kind_of
@@ -54,7 +55,7 @@ def render(report: Report) -> bytes:
 
 
 def _clean(text: str) -> str:
-    return _NOT_IN_XML.sub("\ufffd", text)
+    return _NOT_IN_XML.sub("\ufffd", plain(text))
 
 
 def _of_run(report: Report) -> Iterator[tuple[str, str]]:

@@ -2,8 +2,6 @@
 
 import re
 
-from tabulate import tabulate
-
 from bench.environment import threads_in
 from bench.records import DISTURBED, SEVERAL_AT_WORK, Cell, Measurement
 from bench.report import words
@@ -29,7 +27,7 @@ def section(cells: list[Cell]) -> str:
         headers.append("note")
     else:
         rows = [row[:-1] for row in rows]
-    table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    table = words.table(rows, headers)
     told = "\n".join(f"- {line}" for line in [*_how(timed, threads), *_keras(cells), *_untimed(cells)])
     return f"\n\n### Latency\n\n{table}\n\n{told}"
 
@@ -42,7 +40,7 @@ def _numbers(cells: list[Cell], pattern: re.Pattern[str]) -> list[int]:
 
 def _row(cell: Cell, threads: list[int], batches: list[int]) -> list[str]:
     found = cell.measurements
-    row = [f"`{cell.variant}`", *(_interval(found.get(name)) for name in _PERCENTILES)]
+    row: list[str] = [words.code(cell.variant), *(_interval(found.get(name)) for name in _PERCENTILES)]
     row += [_number(found.get("throughput"), "{:,.0f}"), words.ratio(cell)]
     for count in threads:
         row += [_number(found.get(f"latency_{count}_threads"), "{:,.1f}")]
@@ -136,6 +134,7 @@ def _untimed(cells: list[Cell]) -> list[str]:
             # Node numbers differ from variant to variant.
             by_reason.setdefault((what, re.sub(r"\d+", "…", reason)), []).append(cell.variant)
     return [
-        f"No time of {what} ({', '.join(f'`{one}`' for one in variants)}): {words.escape(reason.rstrip('. '))}."
+        f"No time of {words.escape(what)} ({', '.join(map(words.code, variants))}): "
+        f"{words.escape(reason.rstrip('. '))}."
         for (what, reason), variants in by_reason.items()
     ]

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
 from bench.environment import threads_in
 from bench.records import Cell, Device, Kind, Report
 from bench.report import latency, words
@@ -34,7 +32,7 @@ def render(report: Report, charts: Sequence[Chart] = ()) -> str:
     Args:
         charts: what was drawn beside it.
     """
-    return "\n\n".join(parts(report, charts).values()) + "\n"
+    return words.document(parts(report, charts).values())
 
 
 def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
@@ -55,16 +53,17 @@ def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
 
 
 def _facts(report: Report) -> str:
-    lines = [f"Run `{report.run}`, {report.seconds:.0f} s, {report.selection or 'everything selected'}."]
+    selection = words.escape(report.selection or "everything selected")
+    lines = [f"Run {words.code(report.run)}, {report.seconds:.0f} s, {selection}."]
     if report.trained_from_scratch:
         lines.append("The float models were trained from scratch (`--train`), not loaded.")
     unjudged = words.unjudged_latency(report)
     if unjudged:
-        lines.append(f"Note: {unjudged}.")
+        lines.append(f"Note: {words.escape(unjudged)}.")
     on_gpu = words.gpu_note(report)
     if on_gpu:
-        lines.append(f"Note: {on_gpu}.")
-    lines += [f"Note: {note}" for note in report.notes]
+        lines.append(f"Note: {words.escape(on_gpu)}.")
+    lines += [f"Note: {words.escape(note)}" for note in report.notes]
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -81,7 +80,7 @@ def _attention(report: Report) -> str:
 
 def _exceptions(report: Report) -> str:
     found = words.exceptions(report)
-    lines = [f"- `{cell}`: {words.escape(sentence)}" for cell, sentence in found]
+    lines = [f"- {words.code(cell)}: {words.escape(sentence)}" for cell, sentence in found]
     return "\n".join(["## Exceptions", "", *lines]) if found else ""
 
 
@@ -98,14 +97,16 @@ def _charts(charts: Sequence[Chart]) -> str:
 def _step(action: str) -> str:
     """``accept: COMMAND`` with the command in code marks."""
     what, separator, command = action.partition(": ")
-    return f"{what}: `{command}`" if separator and command.startswith("quantbench") else action
+    if separator and command.startswith("quantbench"):
+        return f"{words.escape(what)}: {words.code(command)}"
+    return words.escape(action)
 
 
 def _model_table(model: str, cells: list[Cell], device: Device | None) -> str:
     by_id = {cell.id: cell for cell in cells}
     rows = [_row(cell, by_id) for cell in cells]
-    table = tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True)
-    metric = f"Score: {cells[0].metric} on the whole test split."
+    table = words.table(rows, HEADERS)
+    metric = f"Score: {words.escape(cells[0].metric)} on the whole test split."
     if any(words.drift(cell) for cell in cells):
         metric += " Since the first baseline: drop of the score, growth of the file."
     brought = [cell.variant for cell in cells if not cell.selected]
@@ -130,10 +131,10 @@ BEHAVIOUR = [
 
 
 def _behaviour_table(cells: list[Cell]) -> str:
-    rows = [[f"`{cell.variant}`", *words.behaviour(cell)] for cell in cells if any(words.behaviour(cell))]
+    rows = [[words.code(cell.variant), *words.behaviour(cell)] for cell in cells if any(words.behaviour(cell))]
     if not rows:
         return ""
-    table = tabulate(rows, headers=BEHAVIOUR, tablefmt="github", disable_numparse=True)
+    table = words.table(rows, BEHAVIOUR)
     return (
         f"\n\n### Behaviour\n\n{table}\n\nErrors: of the outputs, against the control's, on the first examples. Which "
         "examples flipped, and the range of every tensor: `evidence/` beside this report, or `quantbench inspect`."
@@ -147,7 +148,7 @@ def _contents_table(cells: list[Cell], by_id: dict[str, Cell]) -> str:
     rows = [_contents(cell, by_id) for cell in cells if cell.census is not None]
     if not rows:
         return ""
-    table = tabulate(rows, headers=CONTENTS, tablefmt="github", disable_numparse=True)
+    table = words.table(rows, CONTENTS)
     return (
         f"\n\n### Contents\n\n{table}\n\nPredicted: float32's size with every weight as wide as most of this "
         "artifact's weights are."
@@ -167,10 +168,10 @@ MEMORY = [
 
 
 def _memory_table(cells: list[Cell]) -> str:
-    rows = [[f"`{cell.variant}`", *words.memory(cell)] for cell in cells if any(words.memory(cell))]
+    rows = [[words.code(cell.variant), *words.memory(cell)] for cell in cells if any(words.memory(cell))]
     if not rows:
         return ""
-    table = tabulate(rows, headers=MEMORY, tablefmt="github", disable_numparse=True)
+    table = words.table(rows, MEMORY)
     return (
         f"\n\n### Memory and start-up\n\n{table}\n\nArena: what the builtin kernels plan for everything that is no "
         "constant. Peak: of a whole fresh process, Python included, without the pages of files; the model: what it "
@@ -195,8 +196,8 @@ def _gpu_table(cells: list[Cell], device: Device | None) -> str:
     judged = [cell for cell in cells if Kind.GPU in cell.verdicts and cell.failure is None]
     if not judged or device is None:
         return ""
-    rows = [[f"`{cell.variant}`", *words.gpu(cell), words.escape(words.not_on_gpu(cell))] for cell in judged]
-    table = tabulate(rows, headers=GPU, tablefmt="github", disable_numparse=True)
+    rows = [[words.code(cell.variant), *words.gpu(cell), words.not_on_gpu(cell)] for cell in judged]
+    table = words.table(rows, GPU)
     software = " It is a software device, which computes on the CPU: its times say nothing of a GPU." * device.software
     return (
         f"\n\n### GPU: {words.escape(device.label)}\n\n{table}\n\nBatch 1, from the call until the outputs are read"
@@ -212,10 +213,10 @@ def _contents(cell: Cell, by_id: dict[str, Cell]) -> list[str]:
     if found is not None:
         sizes = [f"{found.predicted / 1024:,.1f}", f"{found.actual / 1024:,.1f}", words.difference(found)]
     return [
-        f"`{cell.variant}`",
+        words.code(cell.variant),
         words.weights(cell.census),
         words.computing(cell.census),
-        words.escape(words.left_in_float(cell.census)),
+        words.left_in_float(cell.census),
         *sizes,
     ]
 
@@ -223,9 +224,9 @@ def _contents(cell: Cell, by_id: dict[str, Cell]) -> list[str]:
 def _row(cell: Cell, cells: dict[str, Cell]) -> list[str]:
     verdict = words.verdict(cell)
     if cell.failure is not None:
-        verdict += f": {words.escape(cell.failure.reason[:80])}"
+        verdict += f": {cell.failure.reason[:80]}"
     return [
-        f"`{cell.variant}`",
+        words.code(cell.variant),
         verdict,
         words.score(cell),
         words.drop(cell, cells),
@@ -249,7 +250,7 @@ def _sensitivity(report: Report) -> str:
             accuracy, slowdown = seen.get(Kind.ACCURACY), seen.get(Kind.LATENCY)
             rows.append(
                 [
-                    f"`{cell.id}`",
+                    words.code(cell.id),
                     "" if accuracy is None else f"{accuracy:.2f} {cell.metric_unit}",
                     "" if slowdown is None else f"{100 * slowdown:.1f} %",
                 ]
@@ -259,9 +260,7 @@ def _sensitivity(report: Report) -> str:
         f"shared (Holm) by {budget.judgements} judgements that chance has moved; what is bit for bit as it was takes "
         "none of it. Smallest drops hold even if chance had moved every judgement."
     )
-    table = tabulate(
-        rows, headers=["cell", "smallest drop", "smallest slowdown"], tablefmt="github", disable_numparse=True
-    )
+    table = words.table(rows, ["cell", "smallest drop", "smallest slowdown"])
     return f"{head}\n\n{table}" if rows else head
 
 
@@ -269,14 +268,14 @@ def _environment(report: Report) -> str:
     e = report.environment
     commit = "unknown" if e.git_commit is None else e.git_commit[:12] + (" with local changes" if e.git_dirty else "")
     rows = [
-        ["CPU", f"{words.escape(e.cpu)} (ISA {e.isa}), {e.cores} cores, {e.memory_gib} GiB"],
+        ["CPU", f"{e.cpu} (ISA {e.isa}), {e.cores} cores, {e.memory_gib} GiB"],
         ["OS", e.os],
         ["Python", e.python],
         *[[name, version] for name, version in sorted(e.packages.items())],
         ["commit", commit],
-        ["GPU", words.escape(words.gpu_device(report))],
-        ["machine class", f"`{e.machine_class}`"],
-        *([["results class", f"`{e.results_class}`"]] if e.results_class else []),
+        ["GPU", words.gpu_device(report)],
+        ["machine class", words.code(e.machine_class)],
+        *([["results class", words.code(e.results_class)]] if e.results_class else []),
         *([["others, while timing", words.load(e.load)]] if e.load else []),
     ]
-    return "## Environment\n\n" + tabulate(rows, headers=["what", "value"], tablefmt="github", disable_numparse=True)
+    return "## Environment\n\n" + words.table(rows, ["what", "value"])

@@ -7,15 +7,17 @@ from html import escape
 from importlib import resources
 from urllib.parse import quote
 
+from bench.echo import plain
+
 
 def text(value: object) -> str:
     """Safe as content and as the value of a quoted attribute."""
-    return escape(str(value))
+    return escape(plain(str(value)))
 
 
 def anchor(cell_id: str) -> str:
     """Address of a cell's part of the page; a browser decodes it and finds the element whose id is the cell's."""
-    return "#" + text(quote(cell_id, safe="/", errors="replace"))
+    return "#" + text(quote(plain(cell_id), safe="/", errors="replace"))
 
 
 def link(cell_id: str, shown: str | None = None) -> str:

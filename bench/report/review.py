@@ -4,9 +4,7 @@ How a measurement compares (outcome, interval, p-value) is the comparer's word, 
 is that of :mod:`bench.acceptance`.
 """
 
-from collections.abc import Iterable
-
-from tabulate import tabulate
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.acceptance import Proposal, distance_to_floor
 from bench.acceptance_values import Move
@@ -15,7 +13,7 @@ from bench.environment import class_of
 from bench.records import Cell
 from bench.report.comparison import budget, headline
 from bench.report.items import LONE, change_text, lone, p_text, value_text
-from bench.report.words import escape
+from bench.report.words import code, document, escape, table
 
 HEADERS = [
     "cell",
@@ -38,12 +36,12 @@ def render(found: Comparison, proposals: list[Proposal], written: bool) -> str:
     moving = [move for move in moves if move.moves]
     verb = "moved" if written else "would move"
     commit = report.environment.git_commit or "unknown"
-    facts = f"From run `{report.run}` ({report.started}), commit {commit}. {headline(found)}."
+    facts = f"From run {code(report.run)} ({escape(report.started)}), commit {escape(commit)}. {headline(found)}."
     parts = [f"# Baselines: {len(moving)} of {len(moves)} values {verb}", facts]
     if moving:
         parts += [_table(moving, found), budget(found) if found.false_alarms.judgements else "", _between(moving)]
     parts += [_besides(moving, found), *_with_it(proposals, class_of(report.environment))]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return document(parts)
 
 
 def _with_it(proposals: list[Proposal], here: str) -> list[str]:
@@ -52,9 +50,9 @@ def _with_it(proposals: list[Proposal], here: str) -> list[str]:
     parts = [_listed("Declared unsupported, or not what its name says", declared)]
     laid = [cell for proposal in proposals for cell in proposal.overlaid]
     if laid:
-        names = ", ".join(f"`{cell}`" for cell in laid)
-        parts.append(f"Written as an overlay of `{here}`; the base stays: {names}")
-    dropped = {one.file.model: [f"`{name}`" for name in one.dropped] for one in proposals if one.dropped}
+        names = ", ".join(code(cell) for cell in laid)
+        parts.append(f"Written as an overlay of {code(here)}; the base stays: {names}")
+    dropped = {one.file.model: [code(name) for name in one.dropped] for one in proposals if one.dropped}
     parts.append(_listed("Started afresh, without these cells of the old baseline", dropped))
     kept, gone = _all(one.exceptions for one in proposals), _all(one.outgrown for one in proposals)
     how = "`baseline loosen` and `baseline xfail`, with `--remove`, end one"
@@ -67,10 +65,11 @@ def _all(found: Iterable[dict[str, list[str]]]) -> dict[str, list[str]]:
     return {cell: sentences for one in found for cell, sentences in one.items()}
 
 
-def _listed(title: str, found: dict[str, list[str]]) -> str:
+def _listed(title: str, found: Mapping[str, Sequence[str]]) -> str:
     if not found:
         return ""
-    return f"{title}:\n\n" + "\n".join(f"- `{cell}`: {'; '.join(told)}" for cell, told in found.items())
+    lines = [f"- {code(cell)}: {'; '.join(map(escape, told))}" for cell, told in found.items()]
+    return f"{title}:\n\n" + "\n".join(lines)
 
 
 def _between(moving: list[Move]) -> str:
@@ -78,8 +77,8 @@ def _between(moving: list[Move]) -> str:
     told: dict[str, list[str]] = {}
     for move in moving:
         if move.between:
-            told.setdefault(move.between, []).append(f"`{move.cell}` {move.measurement}")
-    lines = [f"- {what}: {', '.join(values)}" for what, values in told.items()]
+            told.setdefault(move.between, []).append(f"{code(move.cell)} {escape(move.measurement)}")
+    lines = [f"- {escape(what)}: {', '.join(values)}" for what, values in told.items()]
     return "What came between old and new:\n\n" + "\n".join(lines) if lines else ""
 
 
@@ -88,7 +87,7 @@ def _besides(moving: list[Move], found: Comparison) -> str:
     shown = {(move.cell, move.measurement) for move in moving}
     rest = [item for item in found.told() if (item.cell, item.measurement) not in shown]
     lines = [
-        f"- {item.outcome}: `{item.cell}` {item.measurement.replace('_', ' ')}: {escape(item.why)}"
+        f"- {item.outcome}: {code(item.cell)} {escape(item.measurement.replace('_', ' '))}: {escape(item.why)}"
         for item in rest
         if item.outcome not in LONE
     ]
@@ -105,13 +104,13 @@ def _table(moving: list[Move], found: Comparison) -> str:
     place = {(item.cell, item.measurement): number for number, item in enumerate(found.told())}
     known.sort(key=lambda pair: place.get((pair[1].cell, pair[1].measurement), len(place)))
     rows = [_row(move, item, cells[move.cell]) for move, item in known]
-    return tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True)
+    return table(rows, HEADERS)
 
 
 def _row(move: Move, item: Item, cell: Cell) -> list[str]:
     left = distance_to_floor(cell) if move.measurement == "score" else None
     return [
-        f"`{move.cell}`",
+        code(move.cell),
         move.measurement,
         str(item.outcome),
         value_text(move.old, move.unit) or "–",

@@ -1,11 +1,13 @@
 """``cells.csv``: every measurement of a run in a row of its own, for spreadsheets and data frames."""
 
 import csv
+import re
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
 from bench import files
+from bench.echo import plain
 from bench.records import Cell, Measurement, Report, worst
 from bench.report.html_cells import interval
 from bench.report.kinds import kind_of
@@ -34,7 +36,9 @@ COLUMNS = [
     "p_value",
 ]
 # A spreadsheet takes text that begins so as a formula, which may call programs and send what it finds elsewhere.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and their wide forms
+# Where the separator is another than a comma, what follows it begins a cell.
+_AFTER_SEPARATOR = re.compile(rf"([;|]\s*)(?=[{''.join(map(re.escape, FORMULA))}])")
 
 
 def write(path: Path, report: Report) -> None:
@@ -84,5 +88,7 @@ def _field(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.9g}"
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text
+    if not isinstance(value, str):
+        return str(value)
+    text = _AFTER_SEPARATOR.sub(r"\1'", plain(value))
+    return f"'{text}" if text.lstrip().startswith(FORMULA) or value[:1] in ("\t", "\r", "\n") else text

@@ -1,8 +1,13 @@
 """Words and numbers that every report prints the same way."""
 
+import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tabulate import tabulate
+
+from bench.echo import line, plain
 from bench.environment import threads_in, with_threads
 from bench.records import Cell, Census, Kind, Load, Measurement, Report, Verdict, worst
 from bench.sizing import Explained
@@ -64,9 +69,53 @@ def unjudged_latency(report: Report) -> str | None:
     return f"latency is unjudged in {count} cells: no baseline for this machine class ({classes})"
 
 
-def escape(text: str) -> str:
-    """Text of other people's making, safe inside a Markdown table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+class Marked(str):
+    """Markdown: text that is escaped already, or meant as it is."""
+
+    __slots__ = ()
+
+
+# Code, tables, HTML, emphasis, links and pictures; entities; what GitHub makes a link without being asked; strokes.
+_MARKUP = re.compile(r"[\\`|<*]|](?=[(\[:])|&(?=#?\w+;)|:(?=//)|(?<=www)\.|~(?=~)", re.IGNORECASE)
+_AS_TEXT = {"<": "&lt;", "&": "&amp;", ":": ":\\"}
+_BLOCK = re.compile(r"^\s*([#>]|[-+](?=\s)|[0-9]+(?=[.)]\s))")  # a heading, a quotation, or an item of a list
+_MENTION = re.compile(r"(?<![\w`/])@\w[\w/-]*")  # of a person, who would get a message
+
+
+def escape(text: str) -> Marked:
+    """Text of other people's making as Markdown that shows it, one line, in a table or outside."""
+    if isinstance(text, Marked):
+        return text
+    shown = _MARKUP.sub(lambda found: _AS_TEXT.get(found[0], f"\\{found[0]}"), line(text))
+    shown = _BLOCK.sub(lambda found: f"{found[1]}\\" if found[1].isdigit() else f"\\{found[1]}", shown)
+    return Marked(_MENTION.sub(lambda found: f"`{found[0]}`", shown))
+
+
+def code(text: str) -> Marked:
+    """Text of other people's making in code marks, which it cannot end."""
+    shown = line(text)
+    longest = max((len(found) for found in re.findall("`+", shown)), default=0)
+    room = " " if longest else ""
+    marks = "`" * (longest + 1)
+    return Marked(f"{marks}{room}{shown}{room}{marks}")
+
+
+def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Marked:
+    """A table for GitHub; each cell is escaped unless it is Markdown already."""
+    shown = [[_in_table(one) for one in row] for row in rows]
+    heads = [_in_table(one) for one in headers]
+    return Marked(tabulate(shown, headers=heads, tablefmt="github", disable_numparse=True))
+
+
+def _in_table(one: object) -> str:
+    """A pipe ends a cell in code too."""
+    marked = escape(one if isinstance(one, str) else str(one))
+    return re.sub(r"(?<!\\)\|", r"\|", marked)
+
+
+def document(parts: Iterable[str]) -> str:
+    """Parts of a Markdown document, a blank line between them; those that are empty are left out."""
+    return plain("\n\n".join(part for part in parts if part)) + "\n"
 
 
 def score(cell: Cell) -> str:
