@@ -13,20 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from bench import floats, structure, training
+from bench import floats, structure
 from bench.datasets import Inputs
 from bench.errors import BadInput
 from bench.measure import child
 from bench.reference import Form, ReferenceModel
+from bench.safety import saved_model
 
 FORMS = "a .keras, an .h5, a SavedModel folder, a float .tflite, or file.py:NAME"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _TFLITE = b"TFL3"
-# Operators that call back into Python: they are registered, and still not part of the model.
 _LARGEST_JSON = 2**26  # bytes; the configuration of a model with thousands of layers takes a tenth
 _DEEPEST_JSON = 1000  # levels; some versions of Python read more, and what walks them later may not
 _LIMIT_SECONDS = 600
-_CODE_OPERATORS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 Specs = dict[str, tuple[tuple[int, ...], Any]]
 
 
@@ -108,7 +107,7 @@ def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
     tf-keras honours ``safe_mode`` for ``.keras`` files only, so the configuration of every Keras file is read here.
 
     Raises:
-        BadInput: a Lambda layer, a custom operator, a quantized ``.tflite``, or a damaged file.
+        BadInput: a Lambda layer, an operator that may do more than compute, a quantized ``.tflite``, a damaged file.
     """
     if form in ("keras2", "keras3") and not allow_code:
         config = _keras_config(path)
@@ -122,12 +121,7 @@ def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
                 "if you trust whoever made it, say --allow-code"
             )
     if form == "saved_model":
-        unknown = _foreign_operators(path)
-        if unknown:
-            names = ", ".join(unknown)
-            raise BadInput(
-                f"{path}: the SavedModel needs operators that TensorFlow lacks, or that call Python: {names}"
-            )
+        saved_model.check(path)
     if form == "tflite":
         _check_float_tflite(path)
 
@@ -167,27 +161,6 @@ def _lambdas(config: Any) -> Iterator[str]:
             waiting += reversed(part.values())
         elif isinstance(part, list):
             waiting += reversed(part)
-
-
-def _foreign_operators(path: Path) -> list[str]:
-    training.tensorflow()
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-    from tensorflow.python.framework import op_def_registry
-
-    saved = saved_model_pb2.SavedModel()
-    try:
-        saved.ParseFromString((path / "saved_model.pb").read_bytes())
-    except DecodeError as error:
-        raise BadInput(f"{path}: saved_model.pb is damaged ({error})") from None
-    operators, functions = set(), set()
-    for meta in saved.meta_graphs:
-        operators |= {node.op for node in meta.graph_def.node}
-        for function in meta.graph_def.library.function:
-            functions.add(function.signature.name)
-            operators |= {node.op for node in function.node_def}
-    own = operators - functions
-    return sorted(op for op in own if op in _CODE_OPERATORS or op_def_registry.get(op) is None)
 
 
 def _check_float_tflite(path: Path) -> None:
@@ -261,9 +234,8 @@ def input_specs(model: ReferenceModel) -> Specs:
             floats.check_shape(model.file.parent / model.weights, name, tensor.shape)
             specs[name] = ((1, *tensor.shape[1:]), np.dtype(tensor.dtype.as_numpy_dtype))
         return specs
-    tf = training.tensorflow()
     folder = floats.original_saved_model(model)
-    signature = floats.serving_signature(tf.saved_model.load(folder), folder)
+    signature = floats.serving_signature(floats.load_saved_model(folder), folder)
     specs = {}
     for name, spec in sorted(signature.structured_input_signature[1].items()):
         floats.check_shape(model.file.parent / model.weights, name, spec.shape)
