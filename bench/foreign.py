@@ -18,7 +18,7 @@ from bench.datasets import Inputs
 from bench.errors import BadInput
 from bench.measure import child
 from bench.reference import Form, ReferenceModel
-from bench.safety import saved_model
+from bench.safety import saved_model, tflite
 
 FORMS = "a .keras, an .h5, a SavedModel folder, a float .tflite, or file.py:NAME"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -165,9 +165,16 @@ def _lambdas(config: Any) -> Iterator[str]:
 
 def _check_float_tflite(path: Path) -> None:
     try:
-        graph = structure.read(path.read_bytes())
-    except (OSError, ValueError) as error:
+        graph = structure.read(tflite.content(path))
+    except ValueError as error:
         raise BadInput(f"{path}: cannot be read: {' '.join(str(error).split())[:300]}") from None
+    for ports, what in ((graph.inputs, "inputs"), (graph.outputs, "outputs"), (graph.operators, "operators")):
+        if not ports:
+            raise BadInput(f"{path}: the model has no {what}; convert it again from the float model")
+    try:
+        tflite.check_runs((operator.name for operator in graph.operators), structure.builtin_operators())
+    except tflite.Unfit as error:
+        raise BadInput(f"{path}: {error}") from None
     for tensor in graph.inputs:
         floats.check_shape(path, tensor.name, tensor.declared_shape)
     _tflite_inputs(path)
