@@ -166,6 +166,7 @@ def test_models_of_keras_are_not_refused(tf: Any, tmp_path: Path, version: str) 
         keras = tf.keras
     else:
         import keras
+    keras.utils.set_random_seed(0)
     layers = keras.layers
     image = [layers.Conv2D(4, 3), layers.BatchNormalization(), layers.DepthwiseConv2D(3), layers.UpSampling2D()]
     image += [layers.Resizing(8, 8), layers.SeparableConv2D(4, 3), layers.PReLU(), layers.GlobalMaxPooling2D()]
@@ -178,7 +179,6 @@ def test_models_of_keras_are_not_refused(tf: Any, tmp_path: Path, version: str) 
             keras.Sequential([keras.Input((8,)), *time]),
             keras.Model(query, layers.MultiHeadAttention(2, 8)(query, query)),
             keras.applications.MobileNetV2(weights=None),
-            keras.applications.EfficientNetB0(weights=None),
         ]
     ):
         folder = tmp_path / str(number)
@@ -186,9 +186,10 @@ def test_models_of_keras_are_not_refused(tf: Any, tmp_path: Path, version: str) 
             model.export(str(folder), format="tf_saved_model", verbose=False)
         else:
             model.export(folder)
-            whole = tmp_path / f"{number}-whole"
-            model.save(whole, save_format="tf")
-            saved_model.check(whole)
+            if number < 3:  # with every layer's own functions; of MobileNetV2 that takes a minute
+                whole = tmp_path / f"{number}-whole"
+                model.save(whole, save_format="tf")
+                saved_model.check(whole)
         saved_model.check(folder)
 
 

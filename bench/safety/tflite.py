@@ -94,7 +94,8 @@ def check_unpacks(artifact: bytes) -> None:
 
 def _walk(schema: Any, table: Any, count: _Count, artifact: bytes) -> None:
     count.add(1, 0)
-    arrays, lists, tables, words, unions = _fields(type(table))
+    kind_of_table: Any = type(table)
+    arrays, lists, tables, words, unions = _fields(kind_of_table)
     for name in arrays:
         if not getattr(table, f"{name}IsNone")():
             count.add(0, getattr(table, f"{name}AsNumpy")().nbytes)
@@ -126,7 +127,11 @@ def _walk(schema: Any, table: Any, count: _Count, artifact: bytes) -> None:
 @lru_cache
 def _fields(kind: type) -> tuple[list[str], list[str], list[str], list[str], list[str]]:
     """Names of a table's arrays of numbers, lists of other things, tables, texts and unions, from what reads them."""
-    arrays, lists, tables, words, unions = [], [], [], [], []
+    arrays: list[str] = []
+    lists: list[str] = []
+    tables: list[str] = []
+    words: list[str] = []
+    unions: list[str] = []
     for name in dir(kind):
         code = getattr(getattr(kind, name), "__code__", None)
         if code is None or name == "Init" or name.startswith(("_", "GetRootAs")):
