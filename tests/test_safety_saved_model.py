@@ -486,6 +486,33 @@ def test_a_table_from_a_file_that_is_no_asset(tf: Any, place: Place, with_table:
     assert "not one of the model's assets" in refusal(edited(with_table, place.root / "edited", edit))
 
 
+def test_functions_that_call_each_other_in_many_ways_end_soon(with_table: Path, tmp_path: Path) -> None:
+    """Each is called twice by the next: 2^60 ways to follow."""
+
+    def edit(graph: Any) -> None:
+        library = graph.meta_graphs[0].graph_def.library
+        name = next(f.signature.name for f in library.function if any(n.op in TABLE_FROM_FILE for n in f.node_def))
+        for i in range(60):
+            other = library.function.add()
+            other.signature.name = f"other{i}"
+            for argument in "ab":
+                other.signature.input_arg.add(name=argument, type=7)
+            for call in ("one", "two"):
+                node = other.node_def.add(name=call, op="StatefulPartitionedCall", input=["a", "a"])
+                node.attr["f"].func.name = name
+            name = other.signature.name
+
+    saved_model.check(edited(with_table, tmp_path / "edited", edit))  # none of the functions is ever called
+
+
+def test_an_asset_in_a_collection_that_is_damaged(tf: Any, tmp_path: Path) -> None:
+    def edit(graph: Any) -> None:
+        assets = graph.meta_graphs[0].collection_def["saved_model_assets"].any_list
+        assets.value.add(type_url="type.googleapis.com/tensorflow.AssetFileDef", value=b"\xff\xff")
+
+    assert "asset in a form" in refusal(edited(version_1(tf, tmp_path / "v1"), tmp_path / "edited", edit))
+
+
 # ---------------------------------------------------------------- graphs that hide something
 
 

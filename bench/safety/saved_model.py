@@ -242,6 +242,7 @@ def _tensor(tensor: Any, found: _Found) -> None:
 
 def _assets(meta: Any, folder: Path) -> list[Any]:
     """What names the asset files. Raises where one is outside of the folder's ``assets``."""
+    from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import meta_graph_pb2
 
     assets = list(meta.asset_file_def)
@@ -251,7 +252,11 @@ def _assets(meta: Any, folder: Path) -> list[Any]:
         else ()
     ):
         asset = meta_graph_pb2.AssetFileDef()
-        if not packed.Unpack(asset):
+        try:
+            unpacked = packed.Unpack(asset)
+        except DecodeError:
+            unpacked = False
+        if not unpacked:
             raise _Unsafe("the SavedModel names an asset in a form that no SavedModel has")
         assets.append(asset)
     for asset in assets:
@@ -311,11 +316,12 @@ def _saver_is_apart(meta: Any, functions: dict[str, Any], found: _Found) -> None
     """What reads and writes checkpoints is called from the main graph alone, which loading never runs."""
     if _MAIN in found.saving:
         raise _saving(found.saving[_MAIN])
-    apart = set(found.saving)
-    while more := {
-        scope for name in apart for scope, _ in found.called.get(name, ()) if scope not in apart and scope != _MAIN
-    }:
-        apart |= more
+    apart, waiting = set(found.saving), list(found.saving)
+    while waiting:
+        for scope, _ in found.called.get(waiting.pop(), ()):
+            if scope not in apart and scope != _MAIN:
+                apart.add(scope)
+                waiting.append(scope)
     used = set(meta.object_graph_def.concrete_functions) | found.words
     used |= {gradient.function_name for gradient in meta.graph_def.library.gradient}
     used |= {gradient.gradient_func for gradient in meta.graph_def.library.gradient}
@@ -434,6 +440,7 @@ class _Origin:
     functions: dict[str, Any]
     found: _Found
     fed: set[str]
+    seen: set[tuple[str, str]] = field(default_factory=set)
 
     def asset(self, scope: str, node: Any) -> None:
         """Raises where it may be anything but one of the model's assets."""
@@ -445,6 +452,9 @@ class _Origin:
         name = _base(reference)
         if depth > _DEEPEST or reference.startswith("^"):
             return False
+        if (scope, name) in self.seen:  # functions may call each other in more ways than can be followed
+            return True  # one that is no asset has ended the search
+        self.seen.add((scope, name))
         if scope == _MAIN:
             return self._is_main_asset(name, depth)
         function = self.functions[scope]
