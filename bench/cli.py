@@ -280,6 +280,9 @@ def doctor(
     typer.echo(found.text())
 
 
+_FILES = (".tflite", ".keras", ".h5", ".hdf5", ".npz", ".pb", ".onnx")  # no cell's name ends so
+
+
 @app.command("inspect")
 def inspect_artifact(
     cell: Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8_ai8; or a .tflite file")],
@@ -291,7 +294,7 @@ def inspect_artifact(
     """
     from bench.report.inspect import of_cell, render
 
-    if cell.endswith(".tflite"):
+    if Path(cell).suffix.lower() in _FILES or Path(cell).is_file() or (Path(cell) / "saved_model.pb").exists():
         from bench.measure.structure import of_file
         from bench.records import Evidence
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from bench import training
 from bench.datasets import Inputs, length, rows
-from bench.errors import BadInput, Unsupported
+from bench.errors import BadInput, Unsupported, disk_is_full, ran_short
 from bench.reference import ReferenceModel
 from bench.runtimes.litert import LiteRT
-from bench.safety import keras_config
+from bench.safety import keras_config, saved_model as safe_saved_model
 
 _TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []  # kept until the process ends, then removed
 SIGNATURE = "serving_default"
@@ -59,9 +59,14 @@ def saved_model(model: ReferenceModel) -> str:
 
 
 def original_saved_model(model: ReferenceModel) -> str:
-    """The SavedModel as its maker left it, or the one that Keras 3 exports."""
+    """The SavedModel as its maker left it, checked again just before it is loaded, or the one that Keras 3 exports.
+
+    Raises:
+        BadInput: it is not safe to load.
+    """
     path = model.file.parent / model.weights
     if model.form == "saved_model":
+        safe_saved_model.check(path)
         return str(path)
     # Keras 3 keeps its own track of variables: a tf.Module around the model loses its weights without a word
     # (outputs became NaN), so its own exporter has to write the SavedModel.
@@ -119,6 +124,21 @@ def _saved(function: Any, owner: Any) -> str:
     return folder
 
 
+def load_saved_model(folder: str) -> Any:
+    """The SavedModel as TensorFlow's object.
+
+    Raises:
+        BadInput: TensorFlow cannot load it.
+    """
+    try:
+        return training.tensorflow().saved_model.load(folder)
+    except Exception as error:  # a damaged SavedModel fails in as many ways as it has fields
+        if ran_short(error) or disk_is_full(error):
+            raise
+        words = " ".join(str(error).split())
+        raise BadInput(f"{folder}: TensorFlow cannot load it ({type(error).__name__}: {words[:300]})") from error
+
+
 def with_batch_of_one(folder: str) -> str:
     """A SavedModel's serving signature, saved again with its free batch dimension fixed to 1.
 
@@ -126,7 +146,7 @@ def with_batch_of_one(folder: str) -> str:
         BadInput: no serving signature, or another free dimension.
     """
     tf = training.tensorflow()
-    loaded = tf.saved_model.load(folder)
+    loaded = load_saved_model(folder)
     signature = serving_signature(loaded, folder)
     specs = {}
     for name, spec in sorted(signature.structured_input_signature[1].items()):
@@ -136,13 +156,15 @@ def with_batch_of_one(folder: str) -> str:
 
 
 def serving_signature(loaded: Any, folder: str) -> Any:
-    """The signature ``serving_default``, or the only one. Raises BadInput."""
-    signatures = dict(loaded.signatures)
-    if SIGNATURE in signatures:
-        return signatures[SIGNATURE]
-    if len(signatures) == 1:
-        return next(iter(signatures.values()))
-    raise BadInput(f"{folder}: the SavedModel has {len(signatures)} signatures and none is called {SIGNATURE!r}")
+    """The signature ``serving_default``, or the only one. Raises BadInput where there is none, or it has no inputs."""
+    signatures = dict(getattr(loaded, "signatures", {}))
+    if SIGNATURE not in signatures and len(signatures) != 1:
+        raise BadInput(f"{folder}: the SavedModel has {len(signatures)} signatures and none is called {SIGNATURE!r}")
+    name = SIGNATURE if SIGNATURE in signatures else next(iter(signatures))
+    signature = signatures[name]
+    if not signature.structured_input_signature[1] or not signature.structured_outputs:
+        raise BadInput(f"{folder}: the SavedModel's signature {name!r} has no inputs, or no outputs")
+    return signature
 
 
 def check_shape(where: object, name: str, shape: Any) -> None:
@@ -175,7 +197,7 @@ def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
         return next(iter(named.values())) if len(named) == 1 else dict(named)
     tf = training.tensorflow()
     folder = original_saved_model(model)
-    loaded = tf.saved_model.load(folder)
+    loaded = load_saved_model(folder)
     signature = serving_signature(loaded, folder)
     specs = signature.structured_input_signature[1]
     batch = next(iter(specs.values())).shape[0] or BATCH

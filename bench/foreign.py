@@ -11,18 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from bench import floats, structure, training
+from bench import floats, structure
 from bench.datasets import Inputs
 from bench.errors import BadInput
 from bench.measure import child
 from bench.reference import Form, ReferenceModel
-from bench.safety import archive, hdf5, keras_config
+from bench.safety import archive, hdf5, keras_config, saved_model, tflite
 
 FORMS = "a .keras, an .h5, a SavedModel folder, a float .tflite, or file.py:NAME"
 _TFLITE = b"TFL3"
-# Operators that call back into Python: they are registered, and still not part of the model.
 _LIMIT_SECONDS = 600
-_CODE_OPERATORS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 Specs = dict[str, tuple[tuple[int, ...], Any]]
 
 
@@ -67,47 +65,31 @@ def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
     tf-keras honours ``safe_mode`` for ``.keras`` files and Lambdas alone: see :mod:`bench.safety.keras_config`.
 
     Raises:
-        BadInput: a Keras file with code or a foreign class, a custom operator, a quantized ``.tflite``, or damage.
+        BadInput: a Keras file with code or a foreign class, an operator that may do more than compute, a quantized
+            ``.tflite``, or damage.
     """
     if form == "keras2" or form == "keras3":
         keras_config.check(path, form, allow_code)
     if form == "saved_model":
-        unknown = _foreign_operators(path)
-        if unknown:
-            names = ", ".join(unknown)
-            raise BadInput(
-                f"{path}: the SavedModel needs operators that TensorFlow lacks, or that call Python: {names}"
-            )
+        saved_model.check(path)
     if form == "tflite":
         _check_float_tflite(path)
 
 
-def _foreign_operators(path: Path) -> list[str]:
-    training.tensorflow()
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-    from tensorflow.python.framework import op_def_registry
-
-    saved = saved_model_pb2.SavedModel()
-    try:
-        saved.ParseFromString((path / "saved_model.pb").read_bytes())
-    except DecodeError as error:
-        raise BadInput(f"{path}: saved_model.pb is damaged ({error})") from None
-    operators, functions = set(), set()
-    for meta in saved.meta_graphs:
-        operators |= {node.op for node in meta.graph_def.node}
-        for function in meta.graph_def.library.function:
-            functions.add(function.signature.name)
-            operators |= {node.op for node in function.node_def}
-    own = operators - functions
-    return sorted(op for op in own if op in _CODE_OPERATORS or op_def_registry.get(op) is None)
 
 
 def _check_float_tflite(path: Path) -> None:
     try:
-        graph = structure.read(path.read_bytes())
-    except (OSError, ValueError) as error:
+        graph = structure.read(tflite.content(path))
+    except ValueError as error:
         raise BadInput(f"{path}: cannot be read: {' '.join(str(error).split())[:300]}") from None
+    for ports, what in ((graph.inputs, "inputs"), (graph.outputs, "outputs"), (graph.operators, "operators")):
+        if not ports:
+            raise BadInput(f"{path}: the model has no {what}; convert it again from the float model")
+    try:
+        tflite.check_runs((operator.name for operator in graph.operators), structure.builtin_operators())
+    except tflite.Unfit as error:
+        raise BadInput(f"{path}: {error}") from None
     for tensor in graph.inputs:
         floats.check_shape(path, tensor.name, tensor.declared_shape)
     _tflite_inputs(path)
@@ -174,9 +156,8 @@ def input_specs(model: ReferenceModel) -> Specs:
             floats.check_shape(model.file.parent / model.weights, name, tensor.shape)
             specs[name] = ((1, *tensor.shape[1:]), np.dtype(tensor.dtype.as_numpy_dtype))
         return specs
-    tf = training.tensorflow()
     folder = floats.original_saved_model(model)
-    signature = floats.serving_signature(tf.saved_model.load(folder), folder)
+    signature = floats.serving_signature(floats.load_saved_model(folder), folder)
     specs = {}
     for name, spec in sorted(signature.structured_input_signature[1].items()):
         floats.check_shape(model.file.parent / model.weights, name, spec.shape)

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 from bench import files
-from bench.errors import BadInput
 from bench.echo import line as one_line
+from bench.errors import BadInput
 from bench.records import json_text
 
 QUIET_SECONDS = 60.0

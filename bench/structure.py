@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.datasets import Array
+from bench.safety import tflite
 
 # The operators that hold a network's weights and do its arithmetic.
 # Which of their inputs are weights, if they are constants (an LSTM has four matrices for its input and four recurrent).
@@ -29,6 +30,9 @@ WEIGHTS = {
 }
 COMPUTE = tuple(WEIGHTS)
 CASTS = ("QUANTIZE", "DEQUANTIZE")
+# Casts between a constant and its use: converters write one; in a damaged file they may be thousands, or a ring.
+_LONGEST_CHAIN = 16
+_SPARE_SCALES = 2**16
 FLOATS = ("float16", "float32", "float64", "bfloat16")
 _NUMPY = {"float32": "<f4", "float16": "<f2", "float64": "<f8"}
 
@@ -136,7 +140,7 @@ class Graph:
         return [tensor for tensor in found if tensor is not None]
 
     def _constant_behind(self, tensor: Tensor | None) -> Tensor | None:
-        for _ in self.operators:  # no chain is longer; in a damaged file one may be a ring
+        for _ in range(_LONGEST_CHAIN):
             if tensor is None or tensor.data is not None:
                 return tensor
             made_by = self._producer.get(id(tensor))
@@ -162,18 +166,28 @@ def _unpacked(packed: Array, bits: int) -> Array:
     )
 
 
+def builtin_operators() -> set[str]:
+    """Names of the operators that LiteRT has itself."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {name for name in vars(schema.BuiltinOperator) if not name.startswith("_")} - {"CUSTOM"}
+
+
 def read(artifact: bytes) -> Graph:
     """The whole file.
 
     Raises:
-        ValueError: it is no ``.tflite``, or damaged; nothing else, whatever it holds.
+        ValueError: it is no ``.tflite``, damaged, or unpacks to far more than it holds; nothing else, whatever it is.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     if artifact[4:8] != b"TFL3":
         raise ValueError("not a .tflite file")
     try:
+        tflite.check_unpacks(artifact)
         return _read(artifact, schema)
+    except tflite.Unfit:
+        raise
     except Exception as error:  # a damaged flatbuffer fails in as many ways as it has fields
         raise ValueError(f"a damaged .tflite file ({type(error).__name__}: {' '.join(str(error).split())})") from error
 
@@ -182,15 +196,26 @@ def _read(artifact: bytes, schema: Any) -> Graph:
     builtin = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     dtype = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(artifact, 0))
-    codes = [_code_name(code, builtin) for code in model.operatorCodes]
-    buffers = [_content(buffer, artifact) for buffer in model.buffers]
+    if not model.subgraphs:
+        raise tflite.Unfit("it holds no subgraph")
+    codes = [_code_name(code, builtin) for code in model.operatorCodes or []]
+    buffers = [_content(buffer, artifact) for buffer in model.buffers or []]
     graph = Graph([], [], [], [])
+    scales = 0
     for position, part in enumerate(model.subgraphs):
-        tensors = [_tensor(raw, part.tensors, buffers, dtype) for raw in part.tensors]
+        raws = part.tensors or []
+        tensors = []
+        for raw in raws:
+            tensors.append(_tensor(raw, raws, buffers, dtype))
+            scales += len(tensors[-1].scales)
+            if scales > len(artifact) + _SPARE_SCALES:  # blockwise ones are in a buffer, which many may name
+                raise tflite.Unfit(f"it would unpack to more than {scales} scales, which no model of its size has")
         graph.tensors.extend(tensors)
         for raw in part.operators or []:
-            inputs = [] if raw.inputs is None else raw.inputs
-            outputs = [] if raw.outputs is None else raw.outputs
+            if not 0 <= raw.opcodeIndex < len(codes):
+                raise tflite.Unfit(f"an operator has code {raw.opcodeIndex}; the file lists {len(codes)}")
+            inputs = _numbers(raw.inputs, len(tensors), "an operator reads", optional=True)
+            outputs = _numbers(raw.outputs, len(tensors), "an operator writes")
             graph.operators.append(
                 Operator(
                     codes[raw.opcodeIndex],
@@ -200,9 +225,18 @@ def _read(artifact: bytes, schema: Any) -> Graph:
                 )
             )
         if position == 0:
-            graph.inputs.extend(tensors[i] for i in part.inputs)
-            graph.outputs.extend(tensors[i] for i in part.outputs)
+            graph.inputs.extend(tensors[i] for i in _numbers(part.inputs, len(tensors), "the model reads"))
+            graph.outputs.extend(tensors[i] for i in _numbers(part.outputs, len(tensors), "the model writes"))
     return graph
+
+
+def _numbers(found: Any, count: int, what: str, optional: bool = False) -> list[int]:
+    """Numbers of tensors, -1 for an optional one that is left out. Raises Unfit where there is no such tensor."""
+    numbers = [] if found is None else [int(number) for number in found]
+    for number in numbers:
+        if not (0 <= number < count or (optional and number == -1)):
+            raise tflite.Unfit(f"{what} tensor {number}; the file has {count}")
+    return numbers
 
 
 def _tensor(raw: Any, siblings: list[Any], buffers: list[bytes | None], dtype: dict[int, str]) -> Tensor:

@@ -12,11 +12,15 @@ from bench.build import code_sha256
 from bench.datasets import Array
 from bench.errors import BadInput
 from bench.records import Amount, Census, Compute, Contents, Port, Range
+from bench.safety import tflite
 from bench.store import Store, digest
-from bench.structure import COMPUTE, Graph, Operator, Tensor
+from bench.structure import COMPUTE, Graph, Tensor
 
 EMPTY_SPAN = 1e-5  # the converter gives an empty range a span of 2e-6
 _CONTENTS = "contents.json"
+# How often the bytes of constants are looked at as weights: of a shared one again where its shape or dtype differs.
+_COUNTED = 4
+_COUNTED_BYTES = 2**22
 _BITS = {"int2": 2, "int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32}
 
 
@@ -26,7 +30,7 @@ def through_store(artifact: Path, sha256: str, store: Store) -> Contents:
     folder = store.get(digest(made_of))
     if folder is None:
         content = artifact.read_bytes()
-        contents = Contents(census=census(content), ranges=ranges(content))
+        contents = _contents(content)
         text = contents.model_dump_json(exclude_none=True)
         folder = store.put(digest(made_of), {_CONTENTS: text.encode()}, made_of)
     return Contents.model_validate_json((folder / _CONTENTS).read_text(encoding="utf-8"))
@@ -39,18 +43,26 @@ def recipe(sha256: str) -> dict[str, Any]:
 
 def of_file(path: Path) -> Contents:
     """What is in anybody's ``.tflite``. Raises BadInput where it is none."""
+    content = tflite.content(path)
     try:
-        content = path.read_bytes()
-        return Contents(census=census(content), ranges=ranges(content))
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+        return _contents(content)
+    except tflite.Unfit as error:
+        raise BadInput(f"{path}: is no .tflite of a model: {error}") from None
     except Exception as error:  # a damaged flatbuffer fails in as many ways as it has fields
         raise BadInput(f"{path}: is not a whole .tflite file ({type(error).__name__}: {error})") from None
 
 
+def _contents(artifact: bytes) -> Contents:
+    graph = structure.read(artifact)
+    return Contents(census=_census(graph), ranges=_ranges(graph))
+
+
 def census(artifact: bytes) -> Census:
     """Everything that a file's name can be held to. Raises ValueError where it is no ``.tflite``."""
-    graph = structure.read(artifact)
+    return _census(structure.read(artifact))
+
+
+def _census(graph: Graph) -> Census:
     constants: dict[str, list[int]] = {}
     for tensor in graph.tensors:
         if tensor.data is not None:
@@ -78,8 +90,12 @@ def census(artifact: bytes) -> Census:
 
 def ranges(artifact: bytes) -> list[Range]:
     """What every quantized tensor can hold, in real values."""
+    return _ranges(structure.read(artifact))
+
+
+def _ranges(graph: Graph) -> list[Range]:
     found = []
-    for tensor in structure.read(artifact).tensors:
+    for tensor in graph.tensors:
         bits = _BITS.get(tensor.dtype)
         if not tensor.scales or bits is None or bits == 32:  # a bias has the scale of its products, not a range
             continue
@@ -117,38 +133,58 @@ def _is_degenerate(tensor: Tensor) -> bool:
     return any(not math.isfinite(scale) or scale * steps < EMPTY_SPAN for scale in tensor.scales)
 
 
+class _Statistics:
+    """Of weights, each counted once: several operators may use one constant, and a hostile file one for thousands."""
+
+    def __init__(self, graph: Graph) -> None:
+        constants = {id(tensor.data): len(tensor.data) for tensor in graph.tensors if tensor.data is not None}
+        self._left = _COUNTED * sum(constants.values()) + _COUNTED_BYTES
+        self._known: dict[tuple[Any, ...], tuple[float, int, int]] = {}
+
+    def of(self, tensor: Tensor, operator: str) -> tuple[float, int, int]:
+        """Share of zeros, number of values, largest number of values of a channel. Raises Unfit."""
+        # The stored integer that means 0 is the zero point; weights are symmetric nearly always, and then it is 0.
+        zero = tensor.zero_points[0] if len(set(tensor.zero_points)) == 1 else 0
+        key = (id(tensor.data), tensor.dtype, tensor.shape, operator == "DEPTHWISE_CONV_2D", zero)
+        if key not in self._known:
+            self._left -= len(tensor.data or b"")
+            if self._left < 0:
+                raise tflite.Unfit("its constants are weights in more ways than those of any model")
+            values = tensor.values()
+            zeros = float(np.mean(values == zero)) if values.size else 0.0
+            self._known[key] = (zeros, len(np.unique(values)), _distinct_in_channel(values, operator))
+        return self._known[key]
+
+
 def _compute(graph: Graph) -> list[Compute]:
     found = []
     seen: set[int] = set()
+    statistics = _Statistics(graph)
     for index, operator in enumerate(graph.operators):
         if operator.name not in COMPUTE:
             continue
         weights = graph.weights_of(operator)
         for tensor in weights:
-            found.append(_weighted(index, operator, tensor, again=id(tensor) in seen))
+            zeros, distinct, distinct_in_channel = statistics.of(tensor, operator.name)
+            found.append(
+                Compute(
+                    operator=operator.name,
+                    index=index,
+                    again=id(tensor) in seen,
+                    precision=operator.precision,
+                    weights=tensor.dtype,
+                    granularity=tensor.granularity,
+                    shape=list(tensor.shape),
+                    scale=max(tensor.scales) if tensor.scales and all(map(math.isfinite, tensor.scales)) else None,
+                    zeros=zeros,
+                    distinct=distinct,
+                    distinct_in_channel=distinct_in_channel,
+                )
+            )
             seen.add(id(tensor))
         if not weights:
             found.append(Compute(operator=operator.name, index=index, precision=operator.precision))
     return found
-
-
-def _weighted(index: int, operator: Operator, tensor: Tensor, again: bool) -> Compute:
-    values = tensor.values()
-    # The stored integer that means 0 is the zero point; weights are symmetric nearly always, and then it is 0 itself.
-    zero = tensor.zero_points[0] if len(set(tensor.zero_points)) == 1 else 0
-    return Compute(
-        operator=operator.name,
-        index=index,
-        again=again,
-        precision=operator.precision,
-        weights=tensor.dtype,
-        granularity=tensor.granularity,
-        shape=list(tensor.shape),
-        scale=max(tensor.scales) if tensor.scales and all(map(math.isfinite, tensor.scales)) else None,
-        zeros=float(np.mean(values == zero)) if values.size else 0.0,
-        distinct=len(np.unique(values)),
-        distinct_in_channel=_distinct_in_channel(values, operator.name),
-    )
 
 
 def _distinct_in_channel(values: Array, operator: str) -> int:
