@@ -13,7 +13,8 @@ from bench.datasets import Inputs, length, rows
 from bench.errors import BadInput, Unsupported, disk_is_full, ran_short
 from bench.reference import ReferenceModel
 from bench.runtimes.litert import LiteRT
-from bench.safety import keras_config, saved_model as safe_saved_model
+from bench.safety import keras_config
+from bench.safety import saved_model as safe_saved_model
 
 _TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []  # kept until the process ends, then removed
 SIGNATURE = "serving_default"

@@ -76,8 +76,6 @@ def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
         _check_float_tflite(path)
 
 
-
-
 def _check_float_tflite(path: Path) -> None:
     try:
         graph = structure.read(tflite.content(path))
