@@ -187,7 +187,8 @@ def _dead_holds(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
 
 def _remove_idle_locks(store: Store) -> None:
     """Locks of trainings and installations that are over."""
-    for file in (*store.root.glob("?*.lock"), *(store.root / ENVIRONMENTS).glob("*.lock")):
+    patterns = ("[0-9a-f][0-9a-f]/.*.lock", "?*.lock", f"{ENVIRONMENTS}/*.lock")  # earlier versions' are in the root
+    for file in (file for pattern in patterns for file in store.root.glob(pattern)):
         with suppress(Timeout, OSError), FileLock(file, thread_local=False).acquire(blocking=False):
             file.unlink()
 

@@ -18,6 +18,7 @@ from scipy.special import logsumexp
 from bench import foreign
 from bench.datasets import Array, Inputs, file_sha256, length, read_npz, rows
 from bench.errors import BadInput, DiskFull, disk_is_full
+from bench.loading import CannotRun, Loading
 from bench.metrics import (
     ACCURACY,
     AUC,
@@ -82,14 +83,20 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     form = foreign.detect(path)
     foreign.check_safe(path, form, given.allow_code)
     bare = _bare_model(path, name, form, folder, given)
+    with Loading(bare, path) as loaded:
+        specs = _input_specs(loaded, path)
+        data, notes = _read_data(given, specs)
+        probed = _probe(bare, data, specs, given, loaded, notes)
+        y = data["test"][1]
+        labels = _own_outputs(probed, data["test"][0], given, loaded) if y is None else y
+    return Understood(_write(probed, data, labels, folder, given), notes)
+
+
+def _input_specs(loaded: Loading, path: Path) -> foreign.Specs:
     try:
-        specs = foreign.input_specs(bare)
-    except BadInput as error:  # the user knows the file by its own name, not by that of our copy
-        kept = str(bare.file.parent / bare.weights)
-        raise BadInput(str(error).replace(kept, str(path))) from error
-    data, notes = _read_data(given, specs)
-    probed = _probe(bare, data, specs, given, notes)
-    return Understood(_write(probed, data, folder, given), notes)
+        return loaded.input_specs()
+    except CannotRun as error:
+        raise BadInput(f"{path}: cannot be loaded ({error})") from None
 
 
 def is_code(model: str) -> bool:
@@ -227,6 +234,7 @@ def _probe(
     data: SplitData,
     specs: foreign.Specs,
     given: Given,
+    loaded: Loading,
     notes: list[str],
 ) -> ReferenceModel:
     """Run the float model on a few examples to work out the metric, the input range and the loss."""
@@ -239,7 +247,7 @@ def _probe(
     found = {}
     for how in SCALES if images else SCALES[:1]:
         prepare = Scaled(how, dtypes)  # type: ignore[arg-type]
-        found[how] = (prepare, _float_outputs(bare, prepare(few), given))
+        found[how] = (prepare, _float_outputs(loaded, prepare(few), given))
     metric = by_name(given.metric) if given.metric else _metric_for(found["as_given"][1], y, notes)
     if y is None:
         if metric is not RELATIVE_ERROR:
@@ -255,18 +263,14 @@ def _probe(
     return replace(bare, metric=metric, prepare=prepare, loss=_loss(metric, outputs))
 
 
-def _float_outputs(bare: ReferenceModel, inputs: Inputs, given: Given) -> Inputs:
+def _float_outputs(loaded: Loading, inputs: Inputs, given: Given) -> Inputs:
     """What the float model answers. Raises BadInput where it cannot be run on such examples."""
     try:
-        return foreign.predict(bare, inputs)
-    except BadInput:
-        raise
-    except Exception as error:  # whatever an operator of somebody's model objects to
-        words = " ".join(str(error).split())[:300]
+        return loaded.predict(inputs)
+    except CannotRun as error:
         raise BadInput(
-            f"{given.model}: the float model cannot be run on the examples of {given.evaluation} "
-            f"({type(error).__name__}: {words})"
-        ) from error
+            f"{given.model}: the float model cannot be run on the examples of {given.evaluation} ({error})"
+        ) from None
 
 
 def _arrays(inputs: Inputs) -> list[Array]:
@@ -396,21 +400,23 @@ MODEL = ReferenceModel(
 '''
 
 
-def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -> ReferenceModel:
-    """Pack and model file; the model is what loading that file gives."""
+def _write(model: ReferenceModel, data: SplitData, labels: Array, folder: Path, given: Given) -> ReferenceModel:
+    """Pack and model file; the model is what loading that file gives.
+
+    Args:
+        labels: of the evaluation examples, or what stands in for them.
+    """
     pack = folder / model.data
     pack.parent.mkdir(parents=True, exist_ok=True)
-    x, y = data["test"]
-    if y is None:
-        y = _own_outputs(model, x)
-    arrays: dict[str, Array] = {"y_test": y}
-    for split, (inputs, labels) in data.items():
+    arrays: dict[str, Array] = {}
+    for split, (inputs, given_labels) in data.items():
         if isinstance(inputs, dict):
             arrays |= {f"x_{split}.{name}": values for name, values in inputs.items()}
         else:
             arrays[f"x_{split}"] = inputs
-        if labels is not None:
-            arrays[f"y_{split}"] = labels
+        if given_labels is not None:
+            arrays[f"y_{split}"] = given_labels
+    arrays["y_test"] = labels
     np.savez_compressed(pack, **arrays)  # type: ignore[arg-type]
     assert isinstance(model.prepare, Scaled)
     logits = model.loss == "logits"
@@ -434,10 +440,9 @@ def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -
     return load_file(model.file)[0]
 
 
-def _own_outputs(model: ReferenceModel, x: Inputs) -> Array:
+def _own_outputs(model: ReferenceModel, x: Inputs, given: Given, loaded: Loading) -> Array:
     """The float model's own outputs, to stand in for labels."""
-    outputs = foreign.predict(model, model.prepare(x))
-    return RELATIVE_ERROR.predict(outputs, {})
+    return RELATIVE_ERROR.predict(_float_outputs(loaded, model.prepare(x), given), {})
 
 
 def check_name(name: str) -> None:

@@ -1,0 +1,1 @@
+"""Whether a stranger's file may be opened, and the walls around the process that opens it."""
