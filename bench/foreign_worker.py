@@ -1,4 +1,4 @@
-"""One interpreter that loads a stranger's model and answers questions on it; started behind walls by :mod:`bench.loading`.
+"""One interpreter that loads a stranger's model and answers questions on it, behind walls; see :mod:`bench.loading`.
 
 Reads lines of JSON from standard input and writes one each to standard output. The first, which has no answer, is the
 model: ``{"path": FILE, "form": FORM, "trusted": false, "stateful": false}``. Then:

@@ -67,7 +67,8 @@ class Lane:
                 raise Stopped
             task.log.unlink(missing_ok=True)  # what is told of a crash is its own last output
             try:
-                self._running = self._started(_room(task, self._logs)).schedule(self._compute, args=[task], timeout=timeout)
+                pool = self._started(_room(task, self._logs))
+                self._running = pool.schedule(self._compute, args=[task], timeout=timeout)
             except (OSError, RuntimeError) as error:  # no process can be started: no memory, no descriptors
                 return self._afresh(_crash(task, f"no worker process could be started ({error})", exhausted=True))
         found = self._result(self._running, task, timeout)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -78,7 +79,7 @@ class Loading:
                 str(name): (tuple(int(size) for size in shape), np.dtype(str(dtype)))
                 for name, (shape, dtype) in told["specs"].items()
             }
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except Exception:  # as many ways as NumPy has to name a type
             raise self._bad("the process that loaded it gave no inputs of it") from None
 
     def predict(self, inputs: Inputs) -> Inputs:
@@ -171,10 +172,8 @@ class Loading:
         model = self._model
         job = {"path": str(self._kept), "form": model.form, "trusted": model.trusted, "stateful": model.stateful}
         assert process.stdin is not None
-        try:
+        with suppress(OSError):  # what became of it is told where it is asked
             process.stdin.write(json.dumps(job) + "\n")
-        except OSError:  # what became of it is told where it is asked
-            pass
         return process
 
     def _dead(self, process: "subprocess.Popen[str]", late: bool) -> BadInput:

@@ -203,7 +203,8 @@ def _rights(room: Room) -> Iterator[tuple[Path, int]]:
 # Of /etc what the loader, the time zone and a user's name need: keys and passwords are there too.
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "passwd", "group", "nsswitch.conf")
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store", "/proc", "/sys")
-_SYSTEM += ("/etc/os-release", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", *(f"/etc/{one}" for one in _ETC))
+_SYSTEM += ("/etc/os-release", *(f"/etc/{one}" for one in _ETC))
+_SYSTEM += ("/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
 def python_and_system() -> list[Path]:
