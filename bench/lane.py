@@ -152,7 +152,7 @@ def _room(task: Task, logs: Path) -> walls.Room | None:
     if not task.stranger:
         return None
     folder = task.model_file.absolute().parent
-    read = (folder,)
+    read: tuple[Path, ...] = (folder,)
     if folder in (Path.home(), *Path.home().parents):  # all that the user has would be in it
         read = (task.model_file, folder / "weights", folder / "data")
     for place in (logs, task.log.parent):

@@ -132,7 +132,12 @@ class Loading:
         assert process.stdin is not None
         assert process.stdout is not None
         late = threading.Event()
-        timer = threading.Timer(self._limit, lambda: (late.set(), process.kill()))
+
+        def give_up() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(self._limit, give_up)
         timer.daemon = True
         timer.start()
         try:

@@ -87,9 +87,9 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
         specs = _input_specs(loaded, path)
         data, notes = _read_data(given, specs)
         probed = _probe(bare, data, specs, given, loaded, notes)
-        y = data["test"][1]
-        labels = _own_outputs(probed, data["test"][0], given, loaded) if y is None else y
-    return Understood(_write(probed, data, labels, folder, given), notes)
+        x, y = data["test"]
+        data["test"] = x, _own_outputs(probed, x, given, loaded) if y is None else y
+    return Understood(_write(probed, data, folder, given), notes)
 
 
 def _input_specs(loaded: Loading, path: Path) -> foreign.Specs:
@@ -400,23 +400,18 @@ MODEL = ReferenceModel(
 '''
 
 
-def _write(model: ReferenceModel, data: SplitData, labels: Array, folder: Path, given: Given) -> ReferenceModel:
-    """Pack and model file; the model is what loading that file gives.
-
-    Args:
-        labels: of the evaluation examples, or what stands in for them.
-    """
+def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -> ReferenceModel:
+    """Pack and model file; the model is what loading that file gives."""
     pack = folder / model.data
     pack.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Array] = {}
-    for split, (inputs, given_labels) in data.items():
+    for split, (inputs, labels) in data.items():
         if isinstance(inputs, dict):
             arrays |= {f"x_{split}.{name}": values for name, values in inputs.items()}
         else:
             arrays[f"x_{split}"] = inputs
-        if given_labels is not None:
-            arrays[f"y_{split}"] = given_labels
-    arrays["y_test"] = labels
+        if labels is not None:
+            arrays[f"y_{split}"] = labels
     np.savez_compressed(pack, **arrays)  # type: ignore[arg-type]
     assert isinstance(model.prepare, Scaled)
     logits = model.loss == "logits"

@@ -202,9 +202,10 @@ def _rights(room: Room) -> Iterator[tuple[Path, int]]:
 
 # Of /etc what the loader, the time zone and a user's name need: keys and passwords are there too.
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "passwd", "group", "nsswitch.conf")
-_SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store", "/proc", "/sys")
-_SYSTEM += ("/etc/os-release", *(f"/etc/{one}" for one in _ETC))
-_SYSTEM += ("/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_SYSTEM = (
+    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store", "/proc", "/sys"),
+    *("/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/etc/os-release", *(f"/etc/{one}" for one in _ETC)),
+)
 
 
 def python_and_system() -> list[Path]:
@@ -250,8 +251,10 @@ def _imported_from(entry: Path) -> Iterator[Path]:
 # A socket of any kind can leave the machine or talk to a service on it, io_uring opens them past the filter, and the
 # rest reaches into other processes or parts of the kernel that no model needs. Numbers: asm/unistd_64.h of each.
 
-_NAMES = ("socket", "socketpair", "ptrace", "process_vm_readv", "process_vm_writev", "bpf", "perf_event_open")
-_NAMES += ("userfaultfd", "keyctl", "add_key", "request_key", "unshare", "setns")
+_NAMES = (
+    *("socket", "socketpair", "ptrace", "process_vm_readv", "process_vm_writev", "bpf", "perf_event_open"),
+    *("userfaultfd", "keyctl", "add_key", "request_key", "unshare", "setns"),
+)
 _EVERYWHERE = (425, 426, 427, 438)  # io_uring_setup, _enter and _register, pidfd_getfd
 _KERNELS = {  # machine -> (its number in audit.h, that of seccomp, those of _NAMES)
     "x86_64": (0xC000003E, 317, (41, 53, 101, 310, 311, 321, 298, 323, 250, 248, 249, 272, 308)),
