@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bench.build import code_sha256, model_source
-from bench.datasets import rows
+from bench.datasets import Inputs, rows
 from bench.environment import cpu, package_version
 from bench.measure import child
 from bench.reference import ReferenceModel
@@ -163,11 +163,32 @@ def _job(artifact: Path, model: ReferenceModel) -> Iterator[dict[str, Any]]:
     """A job for the worker, with the examples as the artifact's own input tensors take them."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         examples = model.prepare(rows(model.pack().test.x, slice(0, EXAMPLES)))
-        inputs = []
-        for i, values in enumerate(LiteRT(artifact).prepare(examples)):
-            inputs.append(str(Path(folder) / f"{i}.npy"))
-            np.save(inputs[-1], values)
+        save = _save_inputs if model.form == "code" else _save_inputs_walled
+        inputs = save(artifact, examples, Path(folder))
         yield {"artifact": str(artifact), "inputs": inputs, "threads": 1}
+
+
+def _save_inputs(artifact: Path, examples: Inputs, folder: Path) -> list[str]:
+    """A file for each input tensor of the artifact."""
+    files = []
+    for i, values in enumerate(LiteRT(artifact).prepare(examples)):
+        files.append(str(folder / f"{i}.npy"))
+        np.save(files[-1], values)
+    return files
+
+
+def _save_inputs_walled(artifact: Path, examples: Inputs, folder: Path) -> list[str]:
+    """The same by a child, for what was made of a stranger's model is not loaded here."""
+    names = list(examples) if isinstance(examples, dict) else None
+    given = folder / "examples.npz"
+    np.savez(given, *(examples.values() if isinstance(examples, dict) else [examples]))
+    job = {"artifact": str(artifact), "examples": str(given), "names": names, "inputs": str(folder)}
+    room = walls.Room(write=(folder,), read=(artifact,))
+    try:
+        told = child.result(child.start("bench.measure.tflite_worker", job, LIMIT_SECONDS, {}, room=room))
+    except child.ChildFailed as error:
+        raise MemoryFailed(f"the process that loads it {error}") from None
+    return [str(folder / f"{i}.npy") for i in range(len(told["specs"]))]
 
 
 def _room(job: dict[str, Any], model: ReferenceModel) -> walls.Room | None:
