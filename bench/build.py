@@ -313,7 +313,9 @@ def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _T
     """Weights that are trained once for all variants and workers that need them."""
     key = digest(recipe)
     store.hold()
-    with FileLock(store.root / f"{key}.lock"):
+    lock = store.path(key).with_name(f".{key}.lock")  # among the entries, where a stranger's worker may write
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
         folder = store.get(key)
         if folder is None:
             buffer = BytesIO()

@@ -153,7 +153,9 @@ class Computing:
         name = f"{cell.model.name}.{cell.variant.name}.{seed}.log"
         train_seed = 0 if self._options.train else None
         root = self._store.root.absolute()
-        return Task(cell.model.file, cell.model.name, cell.variant.name, seed, train_seed, root, self._logs / name)
+        model, stranger = cell.model, cell.model.form != "code"
+        log = self._logs / name
+        return Task(model.file, model.name, cell.variant.name, seed, train_seed, root, log, stranger=stranger)
 
     def wait(self, cells: Collection[Planned]) -> None:
         """Until these are computed, announcing whatever is finished meanwhile."""

@@ -22,6 +22,7 @@ from bench.measure import latency
 from bench.options import RunOptions
 from bench.records import BaselineFile, Environment, read_record
 from bench.reference import ReferenceModel, load_models
+from bench.safety import walls
 from bench.stats import trimmed_mean
 from bench.store import Store, default_root
 from bench.variants import FLOAT_CONTROL, VARIANTS
@@ -87,7 +88,7 @@ def _runtimes(found: devices.Found) -> list[str]:
         lines += [f"  also there: {other.label}" for other in found.devices[1:]]
     building = "yes" if util.find_spec("tensorflow") else "no: tensorflow is not installed"
     lines.append(f"building and training: {building} (tensorflow {package_version('tensorflow')})")
-    return [*lines, f"CUDA, for training: {_cuda()}"]
+    return [*lines, f"CUDA, for training: {_cuda()}", walls.available().sentence()]
 
 
 def _cuda(root: Path = Path("/")) -> str:

@@ -11,6 +11,7 @@ from bench.judging import Judging
 from bench.known import Known
 from bench.recording import Recording
 from bench.running import Running
+from bench.safety import walls
 from bench.variants import FLOAT_CONTROL
 
 
@@ -100,10 +101,16 @@ class Ending:
         return [
             *self._training_notes(),
             *self._running.held.notes(),
+            *self._walls(),
             *self._running.timing.notes(),
             *([cluster.note()] if cluster else []),
             *(f"{cell.id}: {reason}" for cell in cells for reason in cell.retried),
         ]
+
+    def _walls(self) -> list[str]:
+        """What stands between a stranger's model and this machine, where there is such a model."""
+        strangers = any(cell.model.form != "code" for cell in self._running.plan.cells.values())
+        return [walls.available().sentence()] if strangers and self._running.cluster is None else []
 
     def _training_notes(self) -> list[str]:
         """How far from the pinned weights each model trained again has landed."""

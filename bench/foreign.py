@@ -4,7 +4,6 @@ Files are data, not code: what would run code of its own when loaded is refused 
 A ``.py`` model is code that the user trusts.
 """
 
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from bench import floats, structure
-from bench.datasets import Inputs
 from bench.errors import BadInput
 from bench.measure import child
 from bench.reference import Form, ReferenceModel
-from bench.safety import archive, hdf5, keras_config, saved_model, tflite
+from bench.safety import archive, hdf5, keras_config, saved_model, tflite, walls
+from bench.runtimes.litert import LiteRT
 
 FORMS = "a .keras, an .h5, a SavedModel folder, a float .tflite, or file.py:NAME"
 _TFLITE = b"TFL3"
@@ -100,47 +99,30 @@ def _check_float_tflite(path: Path) -> None:
 
 def _tflite_inputs(path: Path) -> Specs:
     """Inputs of a ``.tflite``, as LiteRT sees them. Raises BadInput where it cannot load the file, or crashes."""
-    told = _in_child({"artifact": str(path.absolute()), "names": None, "inputs": None, "outputs": None}, path)
+    told = _in_child({"artifact": str(path.absolute())}, path)
     return {name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in told["specs"].items()}
 
 
 def _in_child(job: dict[str, Any], path: Path) -> Any:
     """What another process says of somebody's ``.tflite``: LiteRT trusts what it loads, and may crash on it."""
+    room = walls.Room(read=(path.absolute(),))
     try:
-        return child.result(child.start("bench.measure.tflite_worker", job, _LIMIT_SECONDS, {}))
+        return child.result(child.start("bench.measure.tflite_worker", job, _LIMIT_SECONDS, {}, room=room))
     except child.ChildFailed as error:
         words = str(error).removeprefix("ended with status 1: ")
         raise BadInput(f"{path}: LiteRT cannot load and run it: {words}") from None
 
 
-def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
-    """What the float model answers, see :func:`bench.floats.predict`; a ``.tflite`` is run in another process.
-
-    Raises:
-        BadInput: LiteRT cannot run it, or crashes.
-    """
-    if model.form != "tflite":
-        return floats.predict(model, inputs)
-    path = model.file.parent / model.weights
-    names = list(inputs) if isinstance(inputs, dict) else None
-    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        given, found = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
-        np.savez(given, *(inputs.values() if isinstance(inputs, dict) else [inputs]))
-        job = {"artifact": str(path.absolute()), "names": names, "inputs": str(given), "outputs": str(found)}
-        told = _in_child(job, path)
-        with np.load(found, allow_pickle=False) as file:
-            outputs = {name: file[f"arr_{i}"] for i, name in enumerate(told["outputs"])}
-    return outputs[""] if list(outputs) == [""] else outputs
-
-
 def input_specs(model: ReferenceModel) -> Specs:
     """Input name -> (shape with the batch first, dtype), as the float ``.tflite`` of the model will have them.
+
+    It loads the model, so it is asked in a process behind walls, see :mod:`bench.loading`.
 
     Raises:
         BadInput: the model cannot be loaded, or a dimension is free.
     """
     if model.form == "tflite":
-        return _tflite_inputs(model.file.parent / model.weights)
+        return dict(LiteRT(model.file.parent / model.weights).input_specs())
     if model.form in ("code", "keras2"):
         keras_model = floats.keras2(model)
         if not getattr(keras_model, "inputs", None):

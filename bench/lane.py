@@ -22,6 +22,8 @@ from pebble import ProcessExpired, ProcessPool
 from bench.interruption import end_with_parent
 from bench.measure.child import ended
 from bench.quiet import send_output_to
+from bench.safety import pools, walls
+from bench.store import for_strangers
 from bench.work import Outcome, Task, failure, last_line
 
 _TICK_SECONDS = 0.2
@@ -52,6 +54,7 @@ class Lane:
         self._before: set[Path] = set()
         self._running: Future[Outcome] | None = None
         self._stopped = False
+        self._room: walls.Room | None = None  # of its worker; None where that one stands behind no walls
 
     def run(self, task: Task, timeout: float) -> Outcome:
         """Compute a cell; an outcome too where the worker crashed, hung or left.
@@ -64,7 +67,8 @@ class Lane:
                 raise Stopped
             task.log.unlink(missing_ok=True)  # what is told of a crash is its own last output
             try:
-                self._running = self._started().schedule(self._compute, args=[task], timeout=timeout)
+                pool = self._started(_room(task, self._logs))
+                self._running = pool.schedule(self._compute, args=[task], timeout=timeout)
             except (OSError, RuntimeError) as error:  # no process can be started: no memory, no descriptors
                 return self._afresh(_crash(task, f"no worker process could be started ({error})", exhausted=True))
         found = self._result(self._running, task, timeout)
@@ -90,14 +94,17 @@ class Lane:
         self.close()
         return found
 
-    def _started(self) -> ProcessPool:
-        if self._pool is not None and not self._pool.active:  # its worker was killed while it had nothing to do
+    def _started(self, room: walls.Room | None) -> ProcessPool:
+        # Its worker was killed while it had nothing to do; or stands behind other walls, which nobody can take down.
+        if self._pool is not None and (not self._pool.active or room != self._room):
             self.close()
         if self._pool is None:
             self._logs.mkdir(parents=True, exist_ok=True)
             self._before = set(self._logs.iterdir())
-            spawn = multiprocessing.get_context("spawn")
-            self._pool = ProcessPool(max_workers=1, initializer=_enter, initargs=[self._logs], context=spawn)
+            self._room = room
+            spawn = multiprocessing.get_context("spawn") if room is None else pools.Context(room)
+            own = [self._logs, room is not None]
+            self._pool = ProcessPool(max_workers=1, initializer=_enter, initargs=own, context=spawn)
         return self._pool
 
     def _workers(self) -> list[int]:
@@ -133,17 +140,35 @@ class Lane:
         if isinstance(error, ProcessExpired):
             status = error.exitcode or 0
             return _crash(task, f"the worker process {ended(status)}", exhausted=_ran_short(status, task))
+        if pools.refused(error):
+            return _crash(task, "the worker process sent something else than a result, which was not read")
         if type(error).__name__ == "BrokenProcessPool":
             return _crash(task, "the worker process died before it began", exhausted=True)
         return Outcome(task.seed, failure=failure("error", f"{type(error).__name__}: {error}", task.log))
 
 
-def _enter(logs: Path) -> None:
+def _room(task: Task, logs: Path) -> walls.Room | None:
+    """What a worker may reach that computes a stranger's model: the model, the store, and its logs."""
+    if not task.stranger:
+        return None
+    folder = task.model_file.absolute().parent
+    read: tuple[Path, ...] = (folder,)
+    if folder in (Path.home(), *Path.home().parents):  # all that the user has would be in it
+        read = (task.model_file, folder / "weights", folder / "data")
+    for place in (logs, task.log.parent):
+        place.mkdir(parents=True, exist_ok=True)
+    write = (*for_strangers(task.store), logs, task.log.parent)
+    return walls.Room(write, (*read, task.store), locks=True)
+
+
+def _enter(logs: Path, walled: bool) -> None:
     """In a worker, before its first cell.
 
     Outside of cells native code prints too, on its way in and out. Where it dies or is ended, the log gets the line of
     Python that it was at.
     """
+    if walled:
+        walls.forget_environment()
     send_output_to(logs / f"{os.getpid()}.log")
     faulthandler.enable(2, all_threads=False)
     faulthandler.register(signal.SIGTERM, 2, all_threads=False, chain=True)

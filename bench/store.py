@@ -228,6 +228,22 @@ class Store:
         return f"the store {self.root} was open to other users; it is private now"
 
 
+def for_strangers(root: Path) -> tuple[Path, ...]:
+    """What a worker of a stranger's model may change of a store, made where it is not there yet.
+
+    The entries, the holds and the journal: not the root as a whole, which has the environments of ``ab`` in it, and
+    they are code.
+    """
+    folders = [root / f"{number:02x}" for number in range(256)] + [root / HELD]
+    files = [root / ".lock", root / _JOURNAL]
+    for folder in folders:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for file in files:
+        with suppress(OSError):  # it is a link, which gets no rights
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    return tuple(path for path in (*folders, *files) if not path.is_symlink())
+
+
 def check(folder: Path, key: str) -> dict[str, Any]:
     """The index of an entry that is whole, and the one of this key.
 

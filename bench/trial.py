@@ -17,6 +17,7 @@ from scipy.special import logsumexp
 from bench import files, foreign
 from bench.datasets import Array, Inputs, file_sha256, length, read_npz, rows
 from bench.errors import BadInput, DiskFull, disk_is_full
+from bench.loading import CannotRun, Loading
 from bench.metrics import (
     ACCURACY,
     AUC,
@@ -82,14 +83,20 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     form = foreign.detect(path)
     foreign.check_safe(path, form, given.allow_code)
     bare = _bare_model(path, name, form, folder, given)
-    try:
-        specs = foreign.input_specs(bare)
-    except BadInput as error:  # the user knows the file by its own name, not by that of our copy
-        kept = str(bare.file.parent / bare.weights)
-        raise BadInput(str(error).replace(kept, str(path))) from error
-    data, notes = _read_data(given, specs)
-    probed = _probe(bare, data, specs, given, notes)
+    with Loading(bare, path) as loaded:
+        specs = _input_specs(loaded, path)
+        data, notes = _read_data(given, specs)
+        probed = _probe(bare, data, specs, given, loaded, notes)
+        x, y = data["test"]
+        data["test"] = x, _own_outputs(probed, x, given, loaded) if y is None else y
     return Understood(_write(probed, data, folder, given), notes)
+
+
+def _input_specs(loaded: Loading, path: Path) -> foreign.Specs:
+    try:
+        return loaded.input_specs()
+    except CannotRun as error:
+        raise BadInput(f"{path}: cannot be loaded ({error})") from None
 
 
 def is_code(model: str) -> bool:
@@ -224,6 +231,7 @@ def _probe(
     data: SplitData,
     specs: foreign.Specs,
     given: Given,
+    loaded: Loading,
     notes: list[str],
 ) -> ReferenceModel:
     """Run the float model on a few examples to work out the metric, the input range and the loss."""
@@ -236,7 +244,7 @@ def _probe(
     found = {}
     for how in SCALES if images else SCALES[:1]:
         prepare = Scaled(how, dtypes)  # type: ignore[arg-type]
-        found[how] = (prepare, _float_outputs(bare, prepare(few), given))
+        found[how] = (prepare, _float_outputs(loaded, prepare(few), given))
     metric = by_name(given.metric) if given.metric else _metric_for(found["as_given"][1], y, notes)
     if y is None:
         if metric is not RELATIVE_ERROR:
@@ -252,18 +260,14 @@ def _probe(
     return replace(bare, metric=metric, prepare=prepare, loss=_loss(metric, outputs))
 
 
-def _float_outputs(bare: ReferenceModel, inputs: Inputs, given: Given) -> Inputs:
+def _float_outputs(loaded: Loading, inputs: Inputs, given: Given) -> Inputs:
     """What the float model answers. Raises BadInput where it cannot be run on such examples."""
     try:
-        return foreign.predict(bare, inputs)
-    except BadInput:
-        raise
-    except Exception as error:  # whatever an operator of somebody's model objects to
-        words = " ".join(str(error).split())[:300]
+        return loaded.predict(inputs)
+    except CannotRun as error:
         raise BadInput(
-            f"{given.model}: the float model cannot be run on the examples of {given.evaluation} "
-            f"({type(error).__name__}: {words})"
-        ) from error
+            f"{given.model}: the float model cannot be run on the examples of {given.evaluation} ({error})"
+        ) from None
 
 
 def _arrays(inputs: Inputs) -> list[Array]:
@@ -397,10 +401,7 @@ def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -
     """Pack and model file; the model is what loading that file gives."""
     pack = folder / model.data
     pack.parent.mkdir(parents=True, exist_ok=True)
-    x, y = data["test"]
-    if y is None:
-        y = _own_outputs(model, x)
-    arrays: dict[str, Array] = {"y_test": y}
+    arrays: dict[str, Array] = {}
     for split, (inputs, labels) in data.items():
         if isinstance(inputs, dict):
             arrays |= {f"x_{split}.{name}": values for name, values in inputs.items()}
@@ -431,10 +432,9 @@ def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -
     return load_file(model.file)[0]
 
 
-def _own_outputs(model: ReferenceModel, x: Inputs) -> Array:
+def _own_outputs(model: ReferenceModel, x: Inputs, given: Given, loaded: Loading) -> Array:
     """The float model's own outputs, to stand in for labels."""
-    outputs = foreign.predict(model, model.prepare(x))
-    return RELATIVE_ERROR.predict(outputs, {})
+    return RELATIVE_ERROR.predict(_float_outputs(loaded, model.prepare(x), given), {})
 
 
 def check_name(name: str) -> None:

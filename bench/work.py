@@ -34,6 +34,7 @@ class Task:
         train_seed: seed of a float model trained from scratch; None for the pinned weights.
         log: file that takes the worker's output.
         interpreters: that share the test examples, each in a thread of its own.
+        stranger: the model was saved by others, so that whatever opens it is walled.
     """
 
     model_file: Path
@@ -44,6 +45,7 @@ class Task:
     store: Path
     log: Path
     interpreters: int = 1
+    stranger: bool = False
 
 
 @dataclass(frozen=True)

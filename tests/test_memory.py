@@ -200,7 +200,8 @@ def artifact(tmp_path: Path) -> Path:
 def a_model(size: int = 1000) -> Any:
     """As much of a reference model as a measurement asks for."""
     split = SimpleNamespace(x=np.ones((20, size), dtype=np.float32))
-    return SimpleNamespace(name="m", prepare=lambda x: x, pack=lambda: SimpleNamespace(test=split))
+    pack = SimpleNamespace(test=split)
+    return SimpleNamespace(name="m", form="code", prepare=lambda x: x, pack=lambda: pack)
 
 
 def test_addresses_are_counted_once() -> None:

@@ -23,6 +23,8 @@ from bench.safety import archive
 
 SOURCES = sorted((ROOT / "bench").rglob("*.py"))
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve", "yaml", "tarfile", "joblib"}
+# Of pickle, the one that refuses everything in it but listed classes: multiprocessing knows no other way to answer.
+RESTRICTED = {"bench/safety/pools.py": {"pickle"}}
 FORBIDDEN_CALLS = {"eval", "exec", "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
 UNPACKING = {"extractall", "extract", "unpack_archive"}
 
@@ -44,8 +46,9 @@ def test_no_source_can_run_data(path: Path) -> None:
         name.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
     }
     imported |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert not imported & FORBIDDEN_MODULES
+    assert not imported & FORBIDDEN_MODULES - RESTRICTED.get(path.relative_to(ROOT).as_posix(), set())
     for name, call in calls(tree):
+        assert not name.startswith("pickle.l"), ast.unparse(call)
         assert name not in FORBIDDEN_CALLS, ast.unparse(call)
         assert name.rpartition(".")[2] not in UNPACKING, ast.unparse(call)
         assert keyword(call, "shell") in ("", "False"), ast.unparse(call)

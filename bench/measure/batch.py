@@ -7,6 +7,7 @@ fixed reshape inside may run, and mix its examples.
 import tempfile
 from pathlib import Path
 
+from bench.measure import child
 from bench.measure.latency import START_LIMIT_SECONDS, LatencyFailed, run_worker, save_inputs
 from bench.reference import ReferenceModel
 
@@ -30,9 +31,10 @@ def measure(artifact: Path, model: ReferenceModel) -> list[float]:
             "batch": BATCH,
             "seconds": SECONDS,
         }
+        room = child.room(model.form, artifact, Path(folder))
         found = []
         for _ in range(PROCESSES):
-            told = run_worker("bench.measure.batch_worker", job, START_LIMIT_SECONDS)
+            told = run_worker("bench.measure.batch_worker", job, START_LIMIT_SECONDS, room)
             if "refused" in told:
                 raise LatencyFailed(told["refused"])
             found.append(float(told["seconds"]))

@@ -108,5 +108,6 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    die_with_parent()
-    json.dump(run(json.load(sys.stdin)), sys.stdout)
+    job = json.load(sys.stdin)
+    die_with_parent()  # once the job is here, for the thread that starts a walled process is gone by then
+    json.dump(run(job), sys.stdout)

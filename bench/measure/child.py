@@ -8,9 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from bench.safety import walls
 
 # One thread for NumPy too: what spreads over the cores depends on their load, and every helper thread has a stack.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -32,7 +37,12 @@ class ChildFailed(Exception):
 
 
 def start(
-    module: str, job: Mapping[str, Any], limit: float, environment: Mapping[str, str], python: Interpreter | None = None
+    module: str,
+    job: Mapping[str, Any],
+    limit: float,
+    environment: Mapping[str, str],
+    python: Interpreter | None = None,
+    room: walls.Room | None = None,
 ) -> Done:
     """Run ``python -m module`` on a job to its end, however it ends.
 
@@ -40,23 +50,52 @@ def start(
         limit: seconds after which it is given up.
         environment: variables of it alone, besides those of this process.
         python: another interpreter than this process's own.
+        room: what it may reach, where its job concerns a stranger's model; temporary files of its own besides.
 
     Raises:
         ChildFailed: it did not finish in time.
     """
     python = python or Interpreter(Path(sys.executable), HERE.home)
-    try:
-        return subprocess.run(
-            [str(python.executable), "-m", module],
-            input=json.dumps(job),
-            capture_output=True,
-            text=True,
-            timeout=limit,
-            env=os.environ | environment,
-            cwd=python.home,
-        )
-    except subprocess.TimeoutExpired:
-        raise ChildFailed(f"did not finish within {limit:.0f} s") from None
+    command = [str(python.executable), "-m", module]
+    if room is None:
+        return _run(partial(_popen, command, os.environ | environment, python.home), job, limit)
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as scratch:
+        seen = {**walls.environment(), "TMPDIR": scratch, **environment}
+        reached = replace(room, write=(*room.write, Path(scratch)), read=(*room.read, python.executable))
+        return _run(partial(walls.behind, partial(_popen, command, seen, python.home), reached), job, limit, True)
+
+
+def room(form: str, *read: Path) -> walls.Room | None:
+    """What a child may reach whose job concerns a model of that form: all where it is the user's own code.
+
+    Args:
+        read: what it needs, besides Python.
+    """
+    return None if form == "code" else walls.Room(read=read)
+
+
+def _popen(command: list[str], environment: Mapping[str, str], folder: Path) -> "subprocess.Popen[str]":
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=folder, errors="replace"
+    )
+
+
+def _run(
+    start: Callable[[], "subprocess.Popen[str]"], job: Mapping[str, Any], limit: float, walled: bool = False
+) -> Done:
+    with start() as process:
+        try:
+            if walled:
+                walls.bound(process.pid)
+            output, errors = process.communicate(json.dumps(job), timeout=limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise ChildFailed(f"did not finish within {limit:.0f} s") from None
+        except BaseException:
+            process.kill()
+            raise
+    return Done(process.args, process.returncode, output, errors)
 
 
 def result(done: Done) -> Any:

@@ -1,10 +1,11 @@
 """A model in Keras, before conversion: what a call of it takes in fresh interpreters with TensorFlow."""
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.measure import child
 from bench.measure.latency import LatencyFailed, run_worker, save_inputs
 from bench.reference import ReferenceModel
 
@@ -49,9 +50,12 @@ def measure(model: ReferenceModel, seconds: float, variant: str = "") -> InKeras
             "seconds": seconds / PROCESSES,
         }
         limit = LIMIT_SECONDS + 10 * seconds
+        # A stranger's model is timed on the CPU alone: no GPU's device is within the walls.
+        room = child.room(model.form, model.file.parent)
+        room = room and replace(room, write=(Path(folder),))
 
         def one(gpu: bool) -> dict[str, Any]:
-            told = run_worker("bench.measure.keras_worker", job | {"gpu": gpu}, limit)
+            told = run_worker("bench.measure.keras_worker", job | {"gpu": gpu}, limit, room)
             if told.get("refused"):
                 raise LatencyFailed(told["refused"])
             return told

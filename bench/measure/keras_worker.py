@@ -107,9 +107,10 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    die_with_parent()
+    job = json.load(sys.stdin)
+    die_with_parent()  # once the job is here, for the thread that starts a walled process is gone by then
     # What TensorFlow and its exporters print must not get into the result.
     result = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    json.dump(run(json.load(sys.stdin)), result)
+    json.dump(run(job), result)
     result.flush()

@@ -17,6 +17,7 @@ import numpy as np
 from bench.datasets import Array, Inputs, rows
 from bench.measure import child
 from bench.reference import ReferenceModel
+from bench.safety import walls
 
 LEAST_PROCESSES = 6
 PROCESS_SECONDS = 0.25
@@ -126,9 +127,12 @@ def measure(variant: Path, control: Path, model: ReferenceModel, seconds: float,
     timed = Latency([])
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         inputs = save_inputs(model, Path(folder))
+        room = child.room(model.form, variant, control, inputs)
         for seed in range(processes):
             more = {"calls": CALLS} if threads == 1 else {}
-            timed.processes.append(time_once(variant, control, inputs, seconds / processes, threads, seed, **more))
+            timed.processes.append(
+                time_once(variant, control, inputs, seconds / processes, threads, seed, room=room, **more)
+            )
     return timed
 
 
@@ -141,12 +145,20 @@ def save_inputs(model: ReferenceModel, folder: Path) -> Path:
 
 
 def time_once(
-    variant: Path, control: Path, inputs: Path, seconds: float, threads: int, seed: int, **more: Any
+    variant: Path,
+    control: Path,
+    inputs: Path,
+    seconds: float,
+    threads: int,
+    seed: int,
+    room: walls.Room | None = None,
+    **more: Any,
 ) -> Process:
     """One fresh process.
 
     Args:
         seed: of the order in which blocks follow each other.
+        room: what the process may reach, see :func:`bench.measure.child.start`.
         more: keys of the worker's job: how many single calls to time, or a regression to plant.
 
     Raises:
@@ -154,7 +166,7 @@ def time_once(
     """
     job: dict[str, Any] = {"control": str(control), "variant": str(variant), "inputs": str(inputs)}
     job |= {"seconds": seconds, "threads": threads, "seed": seed, **more}
-    result = run_worker("bench.measure.latency_worker", job, START_LIMIT_SECONDS + 10 * seconds)
+    result = run_worker("bench.measure.latency_worker", job, START_LIMIT_SECONDS + 10 * seconds, room)
     return {name: _blocks(name, told, threads) for name, told in result.items()}
 
 
@@ -174,17 +186,18 @@ def named_for_npz(examples: Inputs) -> dict[str, Array]:
     return {f"x_{name}": x for name, x in examples.items()} if isinstance(examples, dict) else {"x": examples}
 
 
-def run_worker(module: str, job: dict[str, Any], limit: float) -> dict[str, Any]:
+def run_worker(module: str, job: dict[str, Any], limit: float, room: walls.Room | None = None) -> dict[str, Any]:
     """What a fresh interpreter that runs ``module`` makes of a job.
 
     Args:
         limit: seconds after which it is given up.
+        room: what it may reach, see :func:`bench.measure.child.start`.
 
     Raises:
         LatencyFailed: it did not finish, or wrote no result.
     """
     try:
-        found: dict[str, Any] = child.result(child.start(module, job, limit, child.ONE_THREAD))
+        found: dict[str, Any] = child.result(child.start(module, job, limit, child.ONE_THREAD, room=room))
     except child.ChildFailed as error:
         raise LatencyFailed(f"the timing process {error}") from None
     return found

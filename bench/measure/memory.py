@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 
 from bench.build import code_sha256, model_source
-from bench.datasets import rows
+from bench.datasets import Inputs, rows
 from bench.environment import cpu, package_version
 from bench.measure import child
 from bench.reference import ReferenceModel
 from bench.runtimes.litert import LiteRT
+from bench.safety import walls
 from bench.store import Store, digest
 
 PROCESSES = 3
@@ -116,7 +117,8 @@ def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, h
         MemoryFailed: a process did not finish.
     """
     with _job(artifact, model) as job:
-        done = [_run_worker(job | {"held": held, "arena": i == 0}) for i in range(processes)]
+        room = _room(job, model)
+        done = [_run_worker(job | {"held": held, "arena": i == 0}, room) for i in range(processes)]
     return Memory(
         peaks=[_without_files(one["peak"]) for one in done],
         resident=[one["peak"][0] for one in done],
@@ -141,7 +143,7 @@ def start_up(artifact: Path, model: ReferenceModel, processes: int = PROCESSES) 
     with _job(artifact, model) as job:
         for _ in range(processes):
             dropped = _drop_from_page_cache(artifact) and dropped
-            done.append(_run_worker(job | {"start_up": True}))
+            done.append(_run_worker(job | {"start_up": True}, _room(job, model)))
     cold, warm = ([1e3 * one[name] for one in done] for name in ("cold", "warm"))
     return StartUp(cold, warm, dropped)
 
@@ -161,18 +163,44 @@ def _job(artifact: Path, model: ReferenceModel) -> Iterator[dict[str, Any]]:
     """A job for the worker, with the examples as the artifact's own input tensors take them."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         examples = model.prepare(rows(model.pack().test.x, slice(0, EXAMPLES)))
-        inputs = []
-        for i, values in enumerate(LiteRT(artifact).prepare(examples)):
-            inputs.append(str(Path(folder) / f"{i}.npy"))
-            np.save(inputs[-1], values)
+        save = _save_inputs if model.form == "code" else _save_inputs_walled
+        inputs = save(artifact, examples, Path(folder))
         yield {"artifact": str(artifact), "inputs": inputs, "threads": 1}
 
 
-def _run_worker(job: dict[str, Any]) -> dict[str, Any]:
+def _save_inputs(artifact: Path, examples: Inputs, folder: Path) -> list[str]:
+    """A file for each input tensor of the artifact."""
+    files = []
+    for i, values in enumerate(LiteRT(artifact).prepare(examples)):
+        files.append(str(folder / f"{i}.npy"))
+        np.save(files[-1], values)
+    return files
+
+
+def _save_inputs_walled(artifact: Path, examples: Inputs, folder: Path) -> list[str]:
+    """The same by a child, for what was made of a stranger's model is not loaded here."""
+    names = list(examples) if isinstance(examples, dict) else None
+    given = folder / "examples.npz"
+    np.savez(given, *(examples.values() if isinstance(examples, dict) else [examples]))
+    job = {"artifact": str(artifact), "examples": str(given), "names": names, "inputs": str(folder)}
+    room = walls.Room(write=(folder,), read=(artifact,))
+    try:
+        told = child.result(child.start("bench.measure.tflite_worker", job, LIMIT_SECONDS, {}, room=room))
+    except child.ChildFailed as error:
+        raise MemoryFailed(f"the process that loads it {error}") from None
+    return [str(folder / f"{i}.npy") for i in range(len(told["specs"]))]
+
+
+def _room(job: dict[str, Any], model: ReferenceModel) -> walls.Room | None:
+    return child.room(model.form, *(Path(file) for file in (job["artifact"], *job["inputs"])))
+
+
+def _run_worker(job: dict[str, Any], room: walls.Room | None) -> dict[str, Any]:
     # What differs between processes for no reason of ours is fixed, so the order of hashes too.
     same = {**child.ONE_THREAD, "PYTHONHASHSEED": "0"}
     try:
-        found: dict[str, Any] = child.result(child.start("bench.measure.memory_worker", job, LIMIT_SECONDS, same))
+        done = child.start("bench.measure.memory_worker", job, LIMIT_SECONDS, same, room=room)
+        found: dict[str, Any] = child.result(done)
     except child.ChildFailed as error:
         raise MemoryFailed(f"the measuring process {error}") from None
     return found

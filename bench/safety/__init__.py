@@ -1,1 +1,1 @@
-"""Whether a stranger's file may be opened: checks of what it holds, before anything loads it."""
+"""Whether a stranger's file may be opened: checks before anything loads it, and the walls around what does."""

@@ -1,0 +1,571 @@
+"""The second wall: what a process that opens a stranger's model can do to the machine, where the first one fails."""
+
+import io
+import json
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import h5py
+import numpy as np
+import psutil
+import pytest
+from conftest import ROOT, Quantbench
+
+from bench import loading, trial
+from bench.errors import BadInput
+from bench.executor import LocalExecutor
+from bench.lane import _room
+from bench.loading import CannotRun, Loading
+from bench.measure import child
+from bench.reference import Floor, Form, ReferenceModel
+from bench.safety import pools, walls
+from bench.store import ENVIRONMENTS, Store, for_strangers
+from bench.work import Outcome, Task
+
+STANDING = walls.available()
+LINUX = sys.platform.startswith("linux")
+needs_files = pytest.mark.skipif(not STANDING.files, reason="no Landlock here; that it is told is tested")
+needs_network = pytest.mark.skipif(not STANDING.network, reason="no seccomp here; that it is told is tested")
+needs_signals = pytest.mark.skipif(not STANDING.signals, reason="Landlock is older; that it is told is tested")
+
+
+def attempts(room: walls.Room, *lines: str) -> list[str]:
+    """What becomes of each line of Python in a process behind walls: ``done``, or the error's type."""
+    code = "import os, signal, socket, subprocess, sys\n"
+    for line in lines:
+        code += f"try:\n    {line}\n    print('done')\n"
+        code += "except BaseException as error:\n    print(type(error).__name__)\n"
+    pipe = subprocess.PIPE
+    start = partial(subprocess.Popen, [sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True)
+    with walls.behind(start, room) as process:
+        walls.bound(process.pid)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    return output.splitlines()
+
+
+# ---------------------------------------------------------------- which walls there are
+
+
+def test_on_a_system_that_has_walls_they_stand() -> None:
+    """The kernel's own list of what is on, where it is mounted; on CI they must stand."""
+    listed = Path("/sys/kernel/security/lsm")
+    if listed.is_file():
+        assert STANDING.files == ("landlock" in listed.read_text(encoding="utf-8").split(","))
+    assert STANDING.limits == LINUX
+    by_default = "files,network,limits" if LINUX and os.environ.get("CI") else ""
+    for wall in filter(None, os.environ.get("QUANTBENCH_REQUIRE_WALLS", by_default).split(",")):
+        assert getattr(STANDING, wall), wall
+
+
+@pytest.mark.parametrize(
+    ("standing", "words"),
+    [
+        (walls.Walls(True, True, True, True), "behind walls: file system, network, signals, memory"),
+        (walls.Walls(True, False, False, True), "memory; not available here: network, signals (Linux 6.12 has all)"),
+        (walls.Walls(), "behind walls: none; not available here: file system, network, signals, memory"),
+    ],
+)
+def test_what_the_system_cannot_do_is_told(standing: walls.Walls, words: str) -> None:
+    assert words in standing.sentence()
+
+
+@pytest.mark.parametrize("version", [0, 1, 3, 4])
+def test_an_older_kernel_costs_walls_and_no_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int) -> None:
+    monkeypatch.setattr(walls, "_landlock_version", lambda: version)
+    monkeypatch.setattr(walls, "_seccomp", lambda: False)
+    told: list[walls.Walls] = []
+    assert walls.behind(lambda: 7, walls.Room(write=(tmp_path,)), told.append) == 7
+    assert told == [walls.Walls(STANDING.files and version > 0, False, False, walls._CAN_BOUND)]
+
+
+def test_another_system_runs_without_walls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    told: list[walls.Walls] = []
+    assert walls.behind(lambda: 7, walls.Room(), told.append) == 7
+    assert not told
+
+
+def test_the_doctor_tells_which_walls_stand(quantbench: Quantbench) -> None:
+    assert walls.available().sentence() in quantbench("doctor", "--quick").output
+
+
+# ---------------------------------------------------------------- what they stop
+
+
+@needs_files
+def test_files_are_written_inside_alone(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "canary").write_text("alive")
+    writes = [f"open('{{}}/{name}', 'w').write('x')" for name in ("new", "canary")]
+    others = [
+        "os.remove('{}/canary')",
+        "os.truncate('{}/canary', 0)",
+        "os.mkdir('{}/folder')",
+        "os.rename('{}/canary', '{}/elsewhere')",
+        "os.chdir('{}') or open('relative', 'w')",
+    ]
+    done = attempts(
+        walls.Room(write=(inside,)),
+        *(line.replace("{}", str(outside)) for line in writes + others),
+        f"open('{inside}/new', 'w').write('x')",
+        f"os.symlink('{outside}', '{inside}/link')",
+        f"os.link('{outside}/canary', '{inside}/hard')",
+        f"os.mkfifo('{inside}/fifo')",
+    )
+    refused = "PermissionError"
+    assert done == [*[refused] * 7, "done", refused, "OSError", refused]  # a link between folders is EXDEV
+    assert (outside / "canary").read_text() == "alive"
+    assert [path.name for path in outside.iterdir()] == ["canary"]
+    assert [path.name for path in inside.iterdir()] == ["new"]
+
+
+@needs_files
+def test_private_files_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "canary").write_text("secret")
+    (tmp_path / "model").write_text("weights")
+    done = attempts(
+        walls.Room(read=(tmp_path / "model",)),
+        f"open('{tmp_path}/canary').read()",
+        f"os.listdir('{tmp_path}')",
+        "open('/etc/shadow').read()",
+        f"open('/proc/{os.getpid()}/environ').read()",
+        f"open('/proc/{os.getpid()}/mem', 'rb').read(1)",
+        f"open('/proc/{os.getpid()}/fd/0')",
+        "open('/dev/mem', 'rb')",
+        f"open('{tmp_path}/model').read()",
+    )
+    assert done[:3] + done[3:6] == ["PermissionError"] * 6
+    assert done[6] in ("PermissionError", "FileNotFoundError")
+    assert done[7] == "done"
+
+
+@needs_network
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_nothing_is_sent(kind: socket.SocketKind, family: socket.AddressFamily, tmp_path: Path) -> None:
+    with socket.socket(family, kind) as listening:
+        listening.bind(("127.0.0.1", 0) if family == socket.AF_INET else str(tmp_path / "socket"))
+        address = listening.getsockname()
+        line = f"socket.socket({int(family)}, {int(kind)}).connect({address!r})"
+        if kind == socket.SOCK_STREAM:
+            listening.listen()
+        assert attempts(walls.Room(read=(tmp_path,), write=(tmp_path,)), line) == ["PermissionError"]
+        with socket.socket(family, kind) as own:  # it is the wall, and not that nobody listens
+            own.connect(address)
+
+
+@needs_network
+def test_no_pair_of_sockets_sends_to_a_service(tmp_path: Path) -> None:
+    assert attempts(walls.Room(), "socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)") == ["PermissionError"]
+
+
+@needs_signals
+def test_no_signal_reaches_others() -> None:
+    done = attempts(
+        walls.Room(),
+        "os.kill(os.getppid(), 0)",
+        "signal.pthread_kill  # there",
+        "one = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=-1); one.kill(); one.wait()",
+        "os.kill(os.getpid(), 0)",
+    )
+    assert done == ["PermissionError", "done", "done", "done"]
+
+
+@needs_files
+@needs_network
+def test_what_it_starts_is_behind_them_too(tmp_path: Path) -> None:
+    (tmp_path / "inner.py").write_text(
+        "import socket\n"
+        f"for tried in (lambda: open({str(tmp_path / 'canary')!r}, 'w'), socket.socket):\n"
+        "    try:\n        tried()\n        print('done')\n"
+        "    except PermissionError:\n        print('refused')\n"
+    )
+    inner = f"[sys.executable, '{tmp_path}/inner.py']"
+    run = f"print(subprocess.run({inner}, capture_output=True, text=True).stdout, end='')"
+    forked = f"os.fork() == 0 and os.execv(sys.executable, {inner}); os.wait()"
+    assert sorted(attempts(walls.Room(read=(tmp_path,)), run, forked)) == ["done"] * 2 + ["refused"] * 4
+    assert not (tmp_path / "canary").exists()
+
+
+@needs_files
+def test_no_rights_are_gained(tmp_path: Path) -> None:
+    lines = [
+        "status = dict(line.split(':', 1) for line in open('/proc/self/status'))",
+        "assert int(status['NoNewPrivs']) == 1",
+        "assert int(status['CapEff'], 16) & ~0b1111 == 0 and int(status['CapPrm'], 16) & ~0b1111 == 0",
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))",
+    ]
+    assert attempts(walls.Room(), *lines) == ["done", "done", "done", "ValueError"]
+
+
+@pytest.mark.skipif(not STANDING.limits, reason="only Linux bounds others; that it is told is tested")
+def test_memory_and_files_are_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(walls, "memory_limit", lambda: 2**29)
+    monkeypatch.setattr(walls, "LARGEST_FILE", 2**20)
+    wait = "import time; time.sleep(0.5)"  # the bounds come right after the start
+    large = f"open('{tmp_path}/large', 'wb').write(bytes(2**21))"
+    assert attempts(walls.Room(write=(tmp_path,)), wait, "bytes(2**30)", large) == ["done", "MemoryError", "OSError"]
+    assert (tmp_path / "large").stat().st_size <= 2**20
+
+
+def test_nothing_of_them_stays_in_our_own_process(tmp_path: Path) -> None:
+    attempts(walls.Room(), "pass")
+    (tmp_path / "file").write_text("x")
+    socket.socket().close()
+    threading.Thread(target=lambda: (tmp_path / "other").write_text("x")).run()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_error_at_the_start_is_told() -> None:
+    with pytest.raises(FileNotFoundError):
+        walls.behind(lambda: subprocess.Popen(["/no/such/program"]), walls.Room())
+
+
+# ---------------------------------------------------------------- environment
+
+
+def test_tokens_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "secret")
+    monkeypatch.setenv("TF_ANY", "known")
+    assert "GITHUB_TOKEN" not in walls.environment()
+    assert walls.environment()["TF_ANY"] == "known"
+    code = (
+        "import os; from bench.safety import walls; walls.forget_environment()\n"
+        "print(os.environ.get('GITHUB_TOKEN'), os.environ['TF_ANY'])\n"
+        "print(b'secret' in open('/proc/self/environ','rb').read(), os.popen('echo $GITHUB_TOKEN').read())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["None", "known", "False"]
+
+
+# ---------------------------------------------------------------- children that measure
+
+
+@needs_files
+def test_a_measuring_child_of_a_stranger_is_walled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "secret")
+    (tmp_path / "walled_probe.py").write_text(
+        "import json, os, sys, tempfile\njob = json.load(sys.stdin)\n"
+        "def tried(path):\n    try:\n        open(path, 'w').close()\n        return True\n"
+        "    except OSError:\n        return False\n"
+        "print(json.dumps([tried(job['canary']), tried(tempfile.gettempdir() + '/x'), 'SOME_TOKEN' in os.environ]))\n"
+    )
+    python = child.Interpreter(Path(sys.executable), tmp_path)
+    job = {"canary": str(tmp_path / "canary")}
+    for form, expected in (("tflite", [False, True, False]), ("code", [True, True, True])):
+        room = child.room(form, tmp_path)
+        assert child.result(child.start("walled_probe", job, 60, {}, python, room)) == expected
+
+
+# ---------------------------------------------------------------- workers of a run
+
+
+def outside(task: Task) -> Outcome:
+    """In a worker: try to write beside the model; what came of it is the score."""
+    try:
+        (task.model_file.parent / "canary").write_text("x")
+    except OSError:
+        return Outcome(task.seed, score=0.0, predictions=np.arange(3))
+    return Outcome(task.seed, score=1.0)
+
+
+class Hostile:
+    """What an unpickler turns into a call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self._path,)
+
+
+def hostile(task: Task) -> Outcome:
+    """In a worker that was taken over: send code for an answer."""
+    return Hostile(task.model_file.parent / "canary")  # type: ignore[return-value]
+
+
+def a_task(folder: Path, stranger: bool) -> Task:
+    (folder / "models").mkdir(exist_ok=True)
+    root = Store(folder / "store").root
+    return Task(folder / "models/m.py", "m", "v", 0, None, root, folder / "logs/v.log", stranger=stranger)
+
+
+@needs_files
+def test_a_worker_is_walled_for_a_stranger_and_fresh_for_the_next(tmp_path: Path) -> None:
+    with LocalExecutor(1, tmp_path / "workers", outside) as executor:
+        for stranger in (True, False, True):
+            (tmp_path / "models/canary").unlink(missing_ok=True)
+            found = executor.submit(a_task(tmp_path, stranger), 60).result()
+            assert found.failure is None, found.failure
+            assert found.score == float(not stranger)
+            assert (tmp_path / "models/canary").exists() == (not stranger)
+    assert len(list((tmp_path / "workers/0").iterdir())) == 3
+
+
+def test_an_answer_that_is_code_is_not_run(tmp_path: Path) -> None:
+    with LocalExecutor(1, tmp_path / "workers", hostile) as executor:
+        found = executor.submit(a_task(tmp_path, True), 60).result()
+    assert found.failure is not None
+    assert "sent something else than a result" in found.failure.reason
+    assert not found.retried
+    assert not (tmp_path / "models/canary").exists()
+
+
+def test_answers_are_plain_data() -> None:
+    sent = Outcome(1, predictions=np.arange(4), others={"x": np.zeros((2, 3), np.float32)}, score=float(np.float64(2)))
+    found = pools.plain(pickle.dumps(sent))
+    assert (found.predictions == sent.predictions).all()
+    assert found.others["x"].shape == (2, 3)
+    for answer in (os.system, subprocess.Popen, eval, io.open, np.load, trial.load_file, partial(print), Path.touch):
+        with pytest.raises(pickle.PicklingError, match="which no answer is made of"):
+            pools.plain(pickle.dumps(answer))
+    with pytest.raises(pickle.PicklingError, match="is damaged"):
+        pools.plain(pickle.dumps(sent)[:-20])
+
+
+@needs_files
+def test_a_worker_reaches_the_entries_of_a_store_and_no_code_in_it(tmp_path: Path) -> None:
+    task = a_task(tmp_path, True)
+    (task.store / ENVIRONMENTS).mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (task.store / "ab").symlink_to(tmp_path / "elsewhere")
+    room = _room(task, tmp_path / "workers")
+    assert room is not None
+    done = attempts(
+        room,
+        f"open('{task.store}/{ENVIRONMENTS}/site.py', 'w')",
+        f"open('{task.store}/ab/x', 'w')",
+        f"open('{task.store}/new', 'w')",
+        f"open('{task.store}/aa/x', 'w')",
+        f"open('{task.store}/.lock', 'w')",
+        f"open('{task.log}', 'w')",
+    )
+    assert done == ["PermissionError"] * 3 + ["done"] * 3
+    assert task.store / "ab" not in for_strangers(task.store)
+
+
+def test_a_model_in_the_home_folder_opens_no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "models"))
+    room = _room(a_task(tmp_path, True), tmp_path / "workers")
+    assert room is not None
+    assert tmp_path / "models" not in room.read
+
+
+# ---------------------------------------------------------------- loading a model
+
+
+def a_model(path: Path, form: Form, trusted: bool = False) -> ReferenceModel:
+    floors = {"default": Floor(0.5, "x")}
+    return ReferenceModel(
+        "m", "", path.name, "", "", "", floors, form=form, trusted=trusted, file=path.parent / "model.py"
+    )
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Keras file that answers with its two inputs."""
+    folder = tmp_path_factory.mktemp("models")
+    code = """
+import sys
+from bench import training
+tf = training.tensorflow()
+x = tf.keras.Input((2,), name="x")
+tf.keras.Model(x, tf.keras.layers.Dense(2, kernel_initializer="identity")(x)).save(sys.argv[1])
+"""
+    path = folder / "good.h5"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True)
+    assert path.exists(), done.stderr
+    return path
+
+
+def hostile_copy(good: Path, folder: Path, symbol: str, first: Any, **others: Any) -> Path:
+    """A copy with a ``TFOpLambda`` layer: tf-keras calls the symbol of TensorFlow that it names while it is loaded."""
+    path = folder / "hostile.h5"
+    shutil.copyfile(good, path)
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        evil = {"name": "evil", "trainable": True, "dtype": "float32", "function": symbol}
+        call = ["_CONSTANT_VALUE", -1, first, others]
+        config["config"]["layers"].append(
+            {"class_name": "TFOpLambda", "name": "evil", "config": evil, "inbound_nodes": [call]}
+        )
+        file.attrs["model_config"] = json.dumps(config)
+    return path
+
+
+@pytest.fixture
+def loaded_once() -> Iterator[None]:
+    """No process is left behind."""
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    after = [one for one in psutil.Process().children(recursive=True) if one not in before]
+    assert not [one for one in after if "foreign_worker" in " ".join(one.cmdline())]
+
+
+@pytest.mark.usefixtures("loaded_once")
+def test_one_process_answers_all_questions_on_a_model(good: Path) -> None:
+    x = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    with Loading(a_model(good, "keras2"), good) as loaded:
+        assert loaded.input_specs() == {"x": ((1, 2), np.dtype("float32"))}
+        process = loaded._process
+        assert (loaded.predict(x) == x).all()
+        assert (loaded.predict(-x) == -x).all()
+        with pytest.raises(CannotRun):
+            loaded.predict(np.zeros((3, 5), np.float32))
+        assert (loaded.predict(x) == x).all()
+        assert loaded._process is process
+        scratch = loaded._scratch
+    assert not scratch.exists()
+
+
+@needs_files
+@pytest.mark.parametrize(
+    ("symbol", "others"),
+    [
+        ("io.write_file", {"contents": "owned"}),
+        ("io.gfile.mkdir", {}),
+        ("io.gfile.copy", {"dst": "{folder}/canary"}),
+        ("io.gfile.rmtree", {}),
+        ("io.gfile.remove", {}),
+    ],
+)
+def test_with_the_first_wall_off_a_hostile_file_does_nothing(
+    good: Path, tmp_path: Path, symbol: str, others: dict[str, str]
+) -> None:
+    """Nothing is checked here: the file goes straight to Keras, in the process behind the walls."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/file").write_text("alive")
+    firsts = {"io.gfile.rmtree": "own", "io.gfile.remove": "own/file", "io.gfile.copy": "own/file"}
+    first = str(tmp_path / firsts.get(symbol, "canary"))
+    arguments = {name: value.replace("{folder}", str(tmp_path)) for name, value in others.items()}
+    (tmp_path / "model").mkdir()
+    path = hostile_copy(good, tmp_path / "model", symbol, first, **arguments)
+    with Loading(a_model(path, "keras2"), path) as loaded, pytest.raises(BadInput, match=r"hostile\.h5: Keras cannot"):
+        loaded.input_specs()
+    assert (tmp_path / "own/file").read_text() == "alive"
+    assert not (tmp_path / "canary").exists()
+
+
+def test_without_walls_the_same_file_does_its_work(good: Path, tmp_path: Path) -> None:
+    """The test above would be empty if the file were not hostile."""
+    path = hostile_copy(good, tmp_path, "io.write_file", str(tmp_path / "canary"), contents="owned")
+    job = json.dumps({"path": str(path), "form": "keras2", "trusted": False, "stateful": False})
+    subprocess.run(
+        [sys.executable, "-m", "bench.foreign_worker"],
+        input=f'{job}\n{{"ask": "inputs"}}\n',
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (tmp_path / "canary").read_text() == "owned"
+
+
+@needs_files
+def test_code_that_the_user_allows_is_walled_too(good: Path, tmp_path: Path) -> None:
+    """--allow-code lets a file compute as it likes, not change the machine."""
+    (tmp_path / "model").mkdir()
+    canary = tmp_path / "canary"
+    path = hostile_copy(good, tmp_path / "model", "io.write_file", str(canary), contents="owned")
+    with Loading(a_model(path, "keras2", trusted=True), path) as loaded, pytest.raises(BadInput):
+        loaded.input_specs()
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import os; os.abort()", "the process that loaded it died of SIGABRT"),
+        ("import os; os.kill(os.getpid(), 9)", "it takes more memory than it may have"),
+        ("raise MemoryError", "it takes more memory than it may have"),
+        ("import time; time.sleep(60)", "it could not be loaded and run within 3 s"),
+        ("import os; os.write(1, b'x' * 2**21); input()", "gave no answer that can be read"),
+        ("import os; os.write(1, b'[' * 10**5 + b'\\n'); input()", "gave no answer that can be read"),
+        ("print('null', flush=True); input()", "gave no answer that can be read"),
+        ('print(\'{"specs": {"x": 3}}\', flush=True); input()', "gave no inputs of it"),
+        ('print(\'{"specs": {"x": [[1], "O,,"]}}\', flush=True); input()', "gave no inputs of it"),
+    ],
+)
+def test_whatever_becomes_of_the_process_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, words: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec '{sys.executable}' -c \"$CODE\"\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(loading, "sys", SimpleNamespace(executable=str(python)))
+    monkeypatch.setattr(walls, "behind", lambda start, room: start())
+    monkeypatch.setattr(walls, "environment", lambda: {**os.environ, "CODE": code})
+    path = tmp_path / "m.h5"
+    with Loading(a_model(path, "keras2"), Path("given.h5"), 3.0) as loaded, pytest.raises(BadInput) as error:
+        loaded.input_specs()
+    assert str(error.value).startswith("given.h5: ")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "pickle", "packed", "none"])
+def test_what_the_process_leaves_for_outputs_is_data(tmp_path: Path, kind: str) -> None:
+    loaded = Loading(a_model(tmp_path / "m.h5", "keras2"), tmp_path / "m.h5")
+    path = loaded._scratch / "outputs.npz"
+    if kind == "link":
+        np.savez(tmp_path / "private.npz", np.arange(3))
+        path.symlink_to(tmp_path / "private.npz")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "pickle":
+        np.savez(path, np.array([Hostile(tmp_path / "canary")], dtype=object))
+    elif kind == "packed":
+        np.savez_compressed(path, np.zeros(10**6))
+    with loaded, pytest.raises(BadInput, match="the outputs that its process wrote cannot be read"):
+        loaded._arrays(path)
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_process_goes_with_its_parent(good: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[2])\n"
+        "from test_walls import Loading, Path, a_model\n"
+        "loaded = Loading(a_model(Path(sys.argv[1]), 'keras2'), Path('x'))\n"
+        "loaded.input_specs(); print(loaded._process.pid, flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(good), str(ROOT / "tests")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        one = psutil.Process(int(parent.stdout.readline()))
+        assert one.is_running()
+        parent.kill()
+    psutil.wait_procs([one], timeout=20)
+    assert not one.is_running() or one.status() == psutil.STATUS_ZOMBIE
+
+
+# ---------------------------------------------------------------- from end to end
+
+
+def test_a_healthy_model_is_tried_behind_walls(quantbench: Quantbench, good: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(40, 2)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=x.argmax(axis=1))
+    np.savez(tmp_path / "more.npz", x=-x, y=(-x).argmax(axis=1))
+    data = ["--data", str(tmp_path / "data.npz"), "--train-data", str(tmp_path / "more.npz")]
+    variants = ["--variants", "ptq_static_wi8_ai8,qat_wi8_ai8", "--latency-budget", "0.3"]
+    done = quantbench("try", str(good), *data, *variants, "--report-dir", str(tmp_path / "reports"))
+    assert done.status == 0, done.output
+    assert "\nShip " in done.output
+    report = json.loads((tmp_path / "reports/latest/report.json").read_text())
+    assert walls.available().sentence() in report["notes"]
+    measured = {cell["variant"]: set(cell["measurements"]) for cell in report["cells"]}
+    assert {"score", "latency", "peak_memory", "start_up_warm"} <= measured["qat_wi8_ai8"]
+    assert [cell.get("failure") for cell in report["cells"]] == [None] * 4
