@@ -14,8 +14,8 @@ from bench import floats, structure
 from bench.errors import BadInput
 from bench.measure import child
 from bench.reference import Form, ReferenceModel
-from bench.safety import archive, hdf5, keras_config, saved_model, tflite, walls
 from bench.runtimes.litert import LiteRT
+from bench.safety import archive, hdf5, keras_config, saved_model, tflite, walls
 
 FORMS = "a .keras, an .h5, a SavedModel folder, a float .tflite, or file.py:NAME"
 _TFLITE = b"TFL3"
