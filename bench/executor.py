@@ -6,6 +6,7 @@ that was killed from outside, or ran out of memory, gets one more chance, with n
 
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -142,11 +143,17 @@ class LocalExecutor:
 
 
 def _start_tracker() -> None:
-    """Start the process that cleans up after workers where SIGHUP does not end it, as it does not heed SIGTERM."""
+    """Start the process that cleans up after workers that were killed.
+
+    SIGHUP does not end it, as SIGTERM does not. And it cleans up without a word: that we kill a worker which does not
+    end in time, or whose run was stopped twice, is no news to anybody.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")  # goes into its command line
     try:
         resource_tracker.ensure_running()
     finally:
+        sys.warnoptions.pop()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

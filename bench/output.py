@@ -58,7 +58,7 @@ def make_lenient() -> None:
     _open_closed()
     sys.stdout = _in_place_of(sys.stdout, 1)
     sys.stderr = _in_place_of(sys.stderr, 2)
-    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr  # type: ignore[misc]
+    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr  # type: ignore[misc, assignment]
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
         sys.__stdin__ = sys.stdin  # type: ignore[misc]
