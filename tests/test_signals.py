@@ -42,14 +42,17 @@ MOMENTS = {
     "submitting": ("bench.computing.from_store", "bench.judging.Judging.judge_computed"),
     "waiting": ("bench.computing.Computing.wait", "bench.recording.Recording.save"),
     "judging": ("bench.gate.structure", "bench.report.folder.RunFolder.finish"),
-    "between": ("_pytest.runner.show_test_item", "_pytest.terminal.TerminalReporter.pytest_keyboard_interrupt"),
+    "between": (
+        "_pytest.runner.pytest_runtest_teardown",
+        "_pytest.terminal.TerminalReporter.pytest_keyboard_interrupt",
+    ),
     "controls": ("bench.session.Session.judge_the_rest", "bench.report.html.write"),
     "parting": ("bench.computing.Computing.finish", "bench.ending.Ending._tidy"),
     "tidying": ("bench.ending.Ending._tidy", "bench.store.Store.release"),
     "telling": ("bench.report.terminal.summary", "bench.report.terminal.summary"),
 }
 INJECTED = """
-import importlib, os, signal, sys
+import functools, importlib, os, signal, sys
 number, moments = getattr(signal, sys.argv[1]), sys.argv[2:4]
 sent = []
 def enter(place, path):
@@ -64,6 +67,7 @@ def enter(place, path):
         owner = getattr(owner, name)
     raw = vars(owner)[parts[-1]]
     original = raw.__func__ if isinstance(raw, staticmethod) else raw
+    @functools.wraps(original)
     def entered(*given, **named):
         if place not in sent and (place == 0 or 0 in sent):
             sent.append(place)
