@@ -6,9 +6,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import acceptance, acceptance_cell, advice, baselines, files, trial
+from bench import acceptance, acceptance_cell, advice, baselines, files, output, trial
 from bench.datasets import read_predictions
 from bench.errors import BadInput, DiskFull, Exit
+from bench.interruption import check, interruptible, settle, stop_asked, undisturbed
 from bench.options import RunOptions
 from bench.progress import on_terminal
 from bench.quiet import output_to
@@ -39,8 +40,8 @@ def try_once(
     timed = latency_budget > 0
     kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())
     options = RunOptions(variants=variants, report_dir=report_dir, latency_budget=latency_budget or 1.0)
-    session, status = _run(understood, options, kinds, say)
-    if status is Exit.INTERRUPTED:
+    session, status, whole = _run(understood, options, kinds, say)
+    if not whole:
         return status
     path = session.folder.path / "predictions" / f"{model.name}.npz"
     made = path.exists()  # not where no cell was made
@@ -85,18 +86,24 @@ def adopt_for_good(
         for note in understood.notes:
             say(note)
         options = RunOptions(report_dir=report_dir, seeds=acceptance_cell.MINIMUM_SEEDS)
-        session, status = _run(understood, options, {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY}, say)
-        if status is Exit.INTERRUPTED:
+        kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY}
+        session, status, whole = _run(understood, options, kinds, say)
+        if not whole:
             return status
         acceptance.check_report(session.report, session.folder.path)
         proposal = acceptance.propose(
             session.report, session.folder.path, name, baselines.Baseline(), f"adopted from {Path(given.model).name}"
         )
-        try:
-            files.copy_tree(folder, model_dir, "the adopted model", leave_out=lambda name: name == "__pycache__")
-        except OSError as error:
-            raise BadInput(f"--model-dir: cannot write to {model_dir}: {error.strerror}; give another folder") from None
-    written = [model_dir / f"{name}.py", *baselines.save(baseline_dir, proposal.file, proposal.predictions)]
+        check()
+        with undisturbed():  # a model without its baseline would be half adopted
+            try:
+                files.copy_tree(folder, model_dir, "the adopted model", leave_out=lambda name: name == "__pycache__")
+            except OSError as error:
+                words = f"cannot write to {model_dir}: {error.strerror}"
+                raise BadInput(f"--model-dir: {words}; give another folder") from None
+            saved = baselines.save(baseline_dir, proposal.file, proposal.predictions)
+            settle()
+    written = [model_dir / f"{name}.py", *saved]
     for path in written:
         say(f"wrote {path}")
     for cell, why in proposal.declared.items():
@@ -120,31 +127,38 @@ def _red(session: Session) -> list[str]:
     ]
 
 
-def _run(understood: trial.Understood, options: RunOptions, kinds: set[Kind], say: Say) -> tuple[Session, Exit]:
-    """Everything asked of one model; an interruption still leaves a partial report."""
+def _run(understood: trial.Understood, options: RunOptions, kinds: set[Kind], say: Say) -> tuple[Session, Exit, bool]:
+    """Everything asked of one model; an interruption still leaves a partial report.
+
+    Returns:
+        The run, its exit status, and whether it came to its end.
+    """
     model = understood.model
     session = Session(options, say, models={model.name: model})
     session.progress = on_terminal(say)
     wanted = {cell_id: set(kinds) for cell_id in session.cell_ids()}
     full: DiskFull | None = None
     interrupted = False
+    settle()
     try:
-        session.plan(wanted)
-        for kind in (kind for kind in Kind if kind in kinds):
-            for cell_id in wanted:
-                session.judge(cell_id, kind)
-        for cell_id, kind in session.unjudged_controls():
-            session.judge(cell_id, kind)
+        with interruptible():
+            session.plan(wanted)
+            for kind in (kind for kind in Kind if kind in kinds):
+                for cell_id in wanted:
+                    session.judge(cell_id, kind)
+            session.judge_the_rest()
     except KeyboardInterrupt:
         interrupted = True
     except DiskFull as error:
         full = error
     if (full or interrupted) and not session.planned:
         raise full or KeyboardInterrupt
+    interrupted = interrupted or stop_asked()
     status = session.finish(interrupted=interrupted, notes=understood.notes, disk_full=full is not None)
     if full or status is Exit.DISK_FULL:
-        raise full or DiskFull(f"no space is left for the report in {session.folder.path}; free some and run again")
+        lost = output.lost_for_want_of_space()
+        where = session.folder.path
+        raise full or DiskFull(lost or f"no space is left for the report in {where}; free some and run again")
     if interrupted:
         say(f"interrupted; what was finished is in {session.folder.path / 'report.md'}")
-        return session, Exit.INTERRUPTED
-    return session, status
+    return session, status, not interrupted

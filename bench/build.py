@@ -314,7 +314,8 @@ def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _T
     key = digest(recipe)
     store.hold()
     lock = store.path(key).with_name(f".{key}.lock")  # among the entries, where a stranger's worker may write
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    files.own_folder(lock.parent)
+    files.unlink_unless_regular(lock)
     with FileLock(lock):
         folder = store.get(key)
         if folder is None:

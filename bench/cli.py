@@ -5,15 +5,17 @@ import dataclasses
 import inspect
 import os
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bench import __version__, cli_ab, cli_amend, cli_cache, cli_compare, cli_report, files
+from bench import __version__, cli_ab, cli_amend, cli_cache, cli_compare, cli_report, files, output
 from bench.echo import guard, guarded, line
 from bench.errors import BadInput, DiskFull, Exit
-from bench.interruption import nothing_left_to_stop, stop_in_order
+from bench.interruption import nothing_left_to_stop, settle, stop_in_order
 from bench.options import PACKAGE, RunOptions, flag
 
 app = typer.Typer(
@@ -78,7 +80,24 @@ def _run(context: typer.Context, **values: Any) -> None:
             arguments += [flag(name)] if value else []
         else:
             arguments.append(f"{flag(name)}={value}")
-    raise _RunEnded(int(pytest.main(arguments + context.args)))
+    raise _RunEnded(_as_reported(lambda: int(pytest.main(arguments + context.args))))
+
+
+def _as_reported(run: Callable[[], int]) -> int:
+    """The exit status of a run: that in its report, where it has written one, whatever fails or comes afterwards."""
+    from bench import ending
+
+    try:
+        status = run()
+    except KeyboardInterrupt:
+        if ending.reported is None:
+            raise
+        status = int(ending.reported)
+    except Exception:
+        if ending.reported is None:
+            raise
+        traceback.print_exc()
+    return status if ending.reported is None else int(ending.reported)
 
 
 def _declare_run() -> None:
@@ -256,7 +275,7 @@ def selftest(
     if models[name].metric.correct is None or models[name].build is None:
         raise BadInput(f"--model: {name} is not scored as right or wrong, or not given as code; try seed_cnn")
     report_dir.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.dup(2), "w") as told, output_to(report_dir / "selftest.log"):
+    with output.lenient(os.dup(2), stands_for=2) as told, output_to(report_dir / "selftest.log"):
         found = own.run(models[name], quick, lambda said: print(said, file=guarded(told), flush=True), baseline_dir)
     write_json(report_dir / "selftest.json", found)
     files.replace(report_dir / "selftest.md", render(found))
@@ -391,23 +410,46 @@ def _proposals(
 
 def main() -> None:
     """Entry point: bad input becomes one sentence and exit status 4."""
+    output.make_lenient()
     stop_in_order()
     guard()
+    status = _status_of(app)
+    atexit.register(nothing_left_to_stop)
+    sys.exit(status)
+
+
+def _status_of(command: Callable[[], Any]) -> Any:
+    """Run a command to its end; no signal changes its exit status any more when this returns."""
     try:
-        app()
-    except _RunEnded as ended:
-        atexit.register(nothing_left_to_stop)
-        sys.exit(ended.args[0])
-    except SystemExit as stop:
-        sys.exit(_THEIR_STATUSES.get(stop.code, stop.code))
+        status = _told(command)
+        settle()
+    except KeyboardInterrupt:
+        settle()
+        return Exit.INTERRUPTED
+    return status
+
+
+def _told(command: Callable[[], Any]) -> Any:
+    """The exit status of a command, with the sentence where it was refused."""
+    try:
+        try:
+            command()
+        except _RunEnded as ended:
+            return ended.args[0]  # the run has taken account of a full output, or it filled up after its report
+        except SystemExit as stop:
+            status = _THEIR_STATUSES.get(stop.code, stop.code)
+        else:
+            status = Exit.GREEN
+        lost = output.lost_for_want_of_space()
+        if lost and status != Exit.REGRESSED:
+            raise DiskFull(lost)
+        return status
     except BadInput as error:
         typer.echo(f"quantbench: {line(str(error))}", err=True)
-        sys.exit(Exit.BAD_INPUT)
+        return Exit.BAD_INPUT
     except DiskFull as error:
         typer.echo(f"quantbench: {line(str(error))}", err=True)
-        sys.exit(Exit.DISK_FULL)
-    except KeyboardInterrupt:
-        sys.exit(Exit.INTERRUPTED)
+        return Exit.DISK_FULL
 
 
 if __name__ == "__main__":

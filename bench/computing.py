@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.errors import DiskFull
 from bench.executor import Executor
+from bench.interruption import check
 from bench.options import RunOptions
 from bench.progress import Counts, Durations, Progress, seconds_left
 from bench.records import Failure, Kind
@@ -158,9 +159,15 @@ class Computing:
         return Task(model.file, model.name, cell.variant.name, seed, train_seed, root, log, stranger=stranger)
 
     def wait(self, cells: Collection[Planned]) -> None:
-        """Until these are computed, announcing whatever is finished meanwhile."""
+        """Until these are computed, announcing whatever is finished meanwhile.
+
+        Raises:
+            KeyboardInterrupt: a signal came.
+            DiskFull: see :meth:`_announce`.
+        """
         waiting = [future for cell in cells for future in cell.futures]
         while True:
+            check()
             self._announce()
             unfinished = [future for future in waiting if not future.done()]
             if not unfinished:

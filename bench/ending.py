@@ -1,18 +1,60 @@
 """How a run ends: whole, stopped or on a full disk, its last report is written and what nobody needs any more goes."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from bench import acceptance, baselines, gate
+from bench import acceptance, baselines, gate, output
 from bench.budget import Budget
 from bench.clearing import GB, clear
 from bench.errors import BadInput, DiskFull, Exit, disk_is_full
-from bench.interruption import undisturbed
+from bench.interruption import in_a_hurry, stop_asked, undisturbed
 from bench.judging import Judging
 from bench.known import Known
 from bench.recording import Recording
 from bench.running import Running
 from bench.safety import walls
 from bench.variants import FLOAT_CONTROL
+
+# The exit status in the last report that this process has written, which is the one to end with; None: it wrote none.
+reported: Exit | None = None
+
+
+@dataclass(frozen=True)
+class HowEnded:
+    """What kept a run from its end, if anything did.
+
+    Attributes:
+        interrupted: by a signal.
+        cut_short: by pytest's own -x or --maxfail.
+        disk_full: nothing more can be written.
+        crashed: pytest itself has failed.
+    """
+
+    interrupted: bool = False
+    cut_short: bool = False
+    disk_full: bool = False
+    crashed: bool = False
+
+    @property
+    def partial(self) -> bool:
+        """Whether only what is finished counts."""
+        return self.interrupted or self.cut_short or self.disk_full or self.crashed
+
+    def status(self, judged: Exit, output_full: bool) -> Exit:
+        """The run's exit status, for its report and its process: a regression is hidden by nothing.
+
+        Args:
+            judged: what its cells come to.
+            output_full: what was printed is lost for want of space.
+        """
+        stops = {
+            Exit.DISK_FULL: self.disk_full,
+            Exit.INTERRUPTED: self.interrupted,
+            Exit.NOT_MEASURED: self.crashed,
+        }
+        after_all = Exit.DISK_FULL if output_full else judged
+        return judged if judged is Exit.REGRESSED else next((one for one, so in stops.items() if so), after_all)
 
 
 class Ending:
@@ -26,39 +68,42 @@ class Ending:
         self._recording = recording
         self._folder = running.folder
 
-    def finish(self, interrupted: bool, notes: list[str], cut_short: bool, disk_full: bool) -> Exit:
-        """Write the last report, and return the exit status; arguments as of :meth:`bench.session.Session.finish`."""
+    def finish(self, how: HowEnded, notes: list[str]) -> Exit:
+        """Write the last report, and return the exit status that it states."""
+        global reported
         with undisturbed():
-            try:
-                if not disk_full:
-                    return self._finished(interrupted, notes, cut_short)
-            except (OSError, DiskFull) as error:
-                if not disk_is_full(error):
-                    raise
-            return self._finished_on_full_disk(notes)
+            how = replace(how, interrupted=how.interrupted or stop_asked())  # one that comes later comes too late
+            reported = self._ended(how, notes)
+            return reported
+
+    def _ended(self, how: HowEnded, notes: list[str]) -> Exit:
+        try:
+            if not how.disk_full:
+                return self._finished(how, notes)
+        except (OSError, DiskFull) as error:
+            if not disk_is_full(error):
+                raise
+        return self._finished_on_full_disk(notes)
 
     def _finished_on_full_disk(self, notes: list[str]) -> Exit:
         self._folder.give_back_reserve()
         status = Exit.DISK_FULL
         try:
             where = self._running.computing.where_full()
-            status = self._finished(True, [*notes, where], False, Exit.DISK_FULL)
+            status = self._finished(HowEnded(disk_full=True), [*notes, where])
         except OSError as error:
             self._running.progress.say(f"the report of what was finished could not be written either: {error}")
         return status
 
-    def _finished(self, interrupted: bool, notes: list[str], cut_short: bool, stopped: Exit = Exit.INTERRUPTED) -> Exit:
-        """Judge what is left, write the last report, and tidy up.
-
-        Args:
-            stopped: the status of a run that was interrupted.
-        """
-        partial = interrupted or cut_short
+    def _finished(self, how: HowEnded, notes: list[str]) -> Exit:
+        """Judge what is left, write the last report, and tidy up."""
+        partial = how.partial
         self._judge_the_rest(partial)
         self._part_from_workers()
         self._budget.settle()
-        status = gate.exit_status([cell.verdict for cell in self._recording.cells()], interrupted)
-        status = stopped if status is Exit.INTERRUPTED else status
+        lost = output.lost_for_want_of_space()
+        status = how.status(gate.exit_status([cell.verdict for cell in self._recording.cells()]), bool(lost))
+        notes = [*notes, lost] if lost else notes
         self._recording.save("interrupted" if partial else "complete", status, notes + self._notes())
         if self._running.options.update_baselines and not partial:
             status = self._update_baselines(status)
@@ -89,6 +134,8 @@ class Ending:
         store.release()
         if options.no_cache:
             self._folder.remove_store()
+            return
+        if in_a_hurry():  # the next run clears the store
             return
         cleared = clear(store, options.cache_size * GB)
         if cleared:

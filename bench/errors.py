@@ -45,7 +45,7 @@ def disk_is_full(error: BaseException) -> bool:
     return isinstance(error, DiskFull) or any(os.strerror(number) in str(error) for number in _FULL)
 
 
-_SHORT = (errno.EAGAIN, errno.ENOMEM)
+SHORT = (errno.EAGAIN, errno.ENOMEM)
 
 
 def ran_short(error: BaseException) -> bool:
@@ -53,6 +53,6 @@ def ran_short(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return True
     if isinstance(error, OSError):
-        return error.errno in _SHORT
-    words = ("can't start new thread", *(os.strerror(number) for number in _SHORT))
+        return error.errno in SHORT
+    words = ("can't start new thread", *(os.strerror(number) for number in SHORT))
     return any(one in str(error) for one in words)

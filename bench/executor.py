@@ -5,17 +5,21 @@ that was killed from outside, or ran out of memory, gets one more chance, with n
 """
 
 import os
+import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Protocol, Self
 
+from bench.interruption import hurried_by
 from bench.lane import Lane, Stopped
 from bench.work import Outcome, Task, compute, failure
 
@@ -63,6 +67,7 @@ class LocalExecutor:
         self._queue: SimpleQueue[_Submitted | None] = SimpleQueue()
         self._free = threading.Semaphore(self.workers)
         self._turnstile = threading.Lock()
+        _start_tracker()
         # Daemons, so that a process that ends without closing does not wait for its cells.
         self._threads = [threading.Thread(target=self._serve, args=[lane], daemon=True) for lane in self._lanes]
         for thread in self._threads:
@@ -87,7 +92,12 @@ class LocalExecutor:
         """See :class:`Executor`."""
         for lane in self._lanes:
             lane.stop()
-        self.close()
+        with hurried_by(self._kill):
+            self.close()
+
+    def _kill(self) -> None:
+        for lane in self._lanes:
+            lane.kill()
 
     def __enter__(self) -> Self:
         return self
@@ -130,6 +140,21 @@ class LocalExecutor:
             yield
         finally:
             self._free.release(number)
+
+
+def _start_tracker() -> None:
+    """Start the process that cleans up after workers that were killed.
+
+    SIGHUP does not end it, as SIGTERM does not. And it cleans up without a word: that we kill a worker which does not
+    end in time, or whose run was stopped twice, is no news to anybody.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")  # goes into its command line
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def again(log: Path) -> Path:

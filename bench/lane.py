@@ -8,28 +8,37 @@ import faulthandler
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing.util import Finalize, _exit_function, is_exiting  # type: ignore[attr-defined]
 from pathlib import Path
+from types import FrameType
 
 import psutil
 from pebble import ProcessExpired, ProcessPool
 
-from bench.interruption import end_with_parent
+from bench.errors import SHORT
+from bench.interruption import end_with_parent, stop_asked
 from bench.measure.child import ended
 from bench.quiet import send_output_to
 from bench.safety import pools, walls
 from bench.store import for_strangers
-from bench.work import Outcome, Task, failure, last_line
+from bench.work import Outcome, Task, failed, failure, last_line, log_tail
 
 _TICK_SECONDS = 0.2
 _GONE_SECONDS = 10
 # TensorFlow keeps something of every model that it trained: 7 GB after seventy of them. A fresh worker costs 5 s.
 _MOST_RESIDENT = 1.2 * 2**30
+_FIRST, _LAST = 10_000, -10_000  # priorities of multiprocessing's finalizers; the highest goes first
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+_CRASHES = (signal.SIGABRT, signal.SIGSEGV)
+# What C++, TensorFlow and OpenBLAS say before they abort, or crash, for want of memory or threads.
+_LACKS = ("bad_alloc", "pthread_create", "can't start new thread", *(os.strerror(one) for one in SHORT))
 
 
 class Stopped(Exception):
@@ -68,10 +77,13 @@ class Lane:
             task.log.unlink(missing_ok=True)  # what is told of a crash is its own last output
             try:
                 pool = self._started(_room(task, self._logs))
-                self._running = pool.schedule(self._compute, args=[task], timeout=timeout)
+                self._running = pool.schedule(self._compute, args=[task])
             except (OSError, RuntimeError) as error:  # no process can be started: no memory, no descriptors
                 return self._afresh(_crash(task, f"no worker process could be started ({error})", exhausted=True))
         found = self._result(self._running, task, timeout)
+        failure = found.failure
+        if failure is not None and failure.what != "unsupported" and _comes_from_the_end_of_the_run():
+            raise Stopped
         # A process that ran short of memory has lost its health, and one that died is gone.
         return self._afresh(found) if found.exhausted or _lost(found) or self._grown() else found
 
@@ -81,6 +93,14 @@ class Lane:
             self._stopped = True
             if self._running is not None:
                 self._running.cancel()
+
+    def kill(self) -> None:
+        """End what runs at once; for a signal's handler, which must not wait. :meth:`stop` has been called, or will."""
+        self._stopped = True
+        for process in multiprocessing.active_children():
+            with suppress(OSError, ValueError):
+                if process.pid is not None and (self._logs / f"{process.pid}.log").exists():
+                    process.kill()
 
     def close(self) -> None:
         """End the worker process, and return when it is gone: what it held of the store is free then."""
@@ -123,8 +143,15 @@ class Lane:
         return False
 
     def _result(self, running: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
+        begun: float | None = None
         while not running.done():
             wait([running], timeout=_TICK_SECONDS)
+            # Counted here, for pebble counts by a clock that may be set while a cell is computed.
+            begun = time.monotonic() if begun is None and running.running() else begun
+            if begun is not None and time.monotonic() - begun > timeout and not running.done():
+                self.close()  # first, for the log gets the line of Python that it was at
+                reason = f"no result within {timeout:.0f} s (--cell-timeout)"
+                return Outcome(task.seed, failure=failure("timeout", _with_last_words(reason, task), task.log))
             # A second worker in a pool of one: pebble replaces one that ended with status 0 without a word.
             if len(self._workers()) > 1 and not running.done():
                 wait([running], timeout=_TICK_SECONDS)
@@ -134,17 +161,23 @@ class Lane:
         error = running.exception()
         if error is None:
             return running.result()
-        if isinstance(error, FutureTimeout):
-            reason = f"no result within {timeout:.0f} s (--cell-timeout)"
-            return Outcome(task.seed, failure=failure("timeout", _with_last_words(reason, task), task.log))
         if isinstance(error, ProcessExpired):
             status = error.exitcode or 0
-            return _crash(task, f"the worker process {ended(status)}", exhausted=_ran_short(status, task))
+            return _crash(task, f"the worker process {ended(status)}", exhausted=_no_fault_of_its_own(status, task))
         if pools.refused(error):
             return _crash(task, "the worker process sent something else than a result, which was not read")
         if type(error).__name__ == "BrokenProcessPool":
             return _crash(task, "the worker process died before it began", exhausted=True)
-        return Outcome(task.seed, failure=failure("error", f"{type(error).__name__}: {error}", task.log))
+        return failed(task, error)
+
+
+def _comes_from_the_end_of_the_run() -> bool:
+    """Whether a signal is ending the run, and with it perhaps what a worker did.
+
+    A terminal sends it to all processes at once, and the worker's end may be seen here before the signal is.
+    """
+    time.sleep(_TICK_SECONDS)
+    return stop_asked()
 
 
 def _room(task: Task, logs: Path) -> walls.Room | None:
@@ -171,13 +204,51 @@ def _enter(logs: Path, walled: bool) -> None:
         walls.forget_environment()
     send_output_to(logs / f"{os.getpid()}.log")
     faulthandler.enable(2, all_threads=False)
+    signal.signal(signal.SIGTERM, _leave)
     faulthandler.register(signal.SIGTERM, 2, all_threads=False, chain=True)
+    # A terminal that is closed sends it to all, and the run's first process decides what becomes of it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Pebble closes a worker's pipe and sends SIGTERM at once, which would end the worker in the midst of removing its
+    # scratch folder and its semaphores.
+    Finalize(None, _leave_undisturbed, exitpriority=_FIRST)
+    Finalize(None, _left, exitpriority=_LAST)
     end_with_parent()
 
 
-def _ran_short(status: int, task: Task) -> bool:
-    """Whether memory ran out: the system kills without a word; C++ says so, and aborts."""
-    return status == -signal.SIGKILL or (status == -signal.SIGABRT and "bad_alloc" in last_line(task.log))
+_ended_by: list[int] = []
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """End by the signal after cleaning up: pebble's own handler ends with a status that says nothing of a signal."""
+    if not is_exiting():
+        _ended_by.append(number)
+        _exit_function()
+
+
+def _leave_undisturbed() -> None:
+    faulthandler.unregister(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _left() -> None:
+    """Everything is cleaned up; what native libraries do at their end takes seconds, and nobody needs it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    for number in _ended_by:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(0)
+
+
+def _no_fault_of_its_own(status: int, task: Task) -> bool:
+    """Whether it was ended from outside, or memory, threads or processes ran out.
+
+    The system kills without a word; native code says what it lacks, and aborts or crashes.
+    """
+    if -status in _FROM_OUTSIDE:
+        return True
+    return -status in _CRASHES and any(words in log_tail(task.log) for words in _LACKS)
 
 
 def _crash(task: Task, reason: str, exhausted: bool = False) -> Outcome:

@@ -14,7 +14,7 @@ import pytest
 from bench import devices, progress
 from bench.echo import guarded, line, plain
 from bench.errors import BadInput, DiskFull, Exit, NothingSelected
-from bench.interruption import stop_in_order
+from bench.interruption import check, interruptible, settle, stop_asked, stop_in_order
 from bench.options import RunOptions, flag, from_mapping
 from bench.planning import ALONE
 from bench.records import Judgement, Kind, Verdict, worst
@@ -22,7 +22,6 @@ from bench.session import Session
 from bench.variants import FLOAT_CONTROL, VARIANTS
 
 SESSION = pytest.StashKey[Session]()
-INTERRUPTED = pytest.StashKey[bool]()
 _PREFIX = "quantbench_"
 # What the pull-request gate runs on a GPU; the other variants are nightly.
 ON_GPU_IN_GATE = (FLOAT_CONTROL, "ptq_float16", "ptq_static_wi8_ai8")
@@ -216,6 +215,31 @@ def _selection(config: pytest.Config) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Once a signal has ended the collection, no other ends what pytest does about it."""
+    try:
+        return (yield)
+    except KeyboardInterrupt:
+        settle()
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop() -> Iterator[None]:
+    """What comes after the last test is ended by no signal, and asks whether one came."""
+    try:
+        return (yield)
+    finally:
+        settle()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol() -> None:
+    """A signal whose exception was lost ends the run before the next test."""
+    check()
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call() -> Iterator[None]:
     """A full disk ends the run, not the one test that met it."""
     try:
@@ -252,21 +276,20 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
     run = session.config.stash.get(SESSION, None)
     if run is None or not run.planned:
         return (yield)
-    interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+    interrupted = exitstatus == pytest.ExitCode.INTERRUPTED or stop_asked()
     disk_full = exitstatus == Exit.DISK_FULL
     crashed = exitstatus == pytest.ExitCode.INTERNAL_ERROR
     cut_short = bool(session.shouldfail or session.shouldstop)
     if not interrupted and not crashed and not cut_short and not disk_full:
         try:
-            for cell_id, kind in run.unjudged_controls():
-                run.judge(cell_id, kind)
+            with interruptible():
+                run.judge_the_rest()
         except KeyboardInterrupt:
             interrupted = True
         except DiskFull:
             disk_full = True
-    status = run.finish(interrupted or crashed, cut_short=cut_short, disk_full=disk_full)
-    if not crashed:
-        session.exitstatus = int(status)
+    status = run.finish(interrupted, cut_short=cut_short, disk_full=disk_full, crashed=crashed)
+    session.exitstatus = int(status)
     _forget_silent_teardowns(session.config)
     return (yield)
 

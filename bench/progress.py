@@ -18,6 +18,7 @@ from rich.progress import Progress as RichProgress
 from bench import files
 from bench.echo import line as one_line
 from bench.errors import BadInput
+from bench.output import lenient
 from bench.records import json_text
 
 QUIET_SECONDS = 60.0
@@ -115,7 +116,7 @@ class Bar:
     """
 
     def __init__(self, terminal: TextIO) -> None:
-        self._file = os.fdopen(os.dup(terminal.fileno()), "w", encoding="utf-8")
+        self._file = lenient(os.dup(terminal.fileno()), stands_for=1)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
         self._bar = RichProgress(
             *columns,
@@ -163,7 +164,10 @@ class Bar:
 
 def _width(terminal: TextIO) -> int:
     """Where output is captured, rich would ask a file for it; some terminals (those of CI) say 0."""
-    return os.get_terminal_size(terminal.fileno()).columns or 80
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns or 80
+    except OSError:  # it has just been closed
+        return 80
 
 
 def is_terminal(file: TextIO) -> bool:

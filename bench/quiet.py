@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from bench.echo import guarded
+from bench.output import lenient
 
 
 def send_output_to(log: Path) -> None:
@@ -40,8 +41,8 @@ def native_output_to(log: Path) -> Iterator[None]:
     """Send what native code prints to the end of a file; what Python prints stays where it was."""
     before = sys.stdout, sys.stderr
     with (
-        os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8") as out,
-        os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8") as err,
+        lenient(os.dup(1), stands_for=1) as out,
+        lenient(os.dup(2), stands_for=2) as err,
         output_to(log),
     ):
         # Where somebody captures, Python's streams lead elsewhere already.

@@ -16,7 +16,7 @@ from bench.baselines import Baseline
 from bench.budget import Budget
 from bench.cluster_executor import ClusterExecutor
 from bench.computing import CellId, Computing
-from bench.ending import Ending
+from bench.ending import Ending, HowEnded
 from bench.errors import BadInput, Exit, NothingSelected
 from bench.executor import Executor, LocalExecutor
 from bench.interruption import undisturbed
@@ -201,23 +201,41 @@ class Session:
         """What a selection brought along and no test asks for; judged too, so that a sick control is seen."""
         return [(cell.id, kind) for cell in self._plan.cells.values() if not cell.selected for kind in cell.kinds]
 
+    def judge_the_rest(self) -> None:
+        """Controls that a selection brought along, and wait for whatever is still computed.
+
+        Raises:
+            KeyboardInterrupt: a signal came.
+            DiskFull: nothing more can be stored or reported.
+        """
+        for cell_id, kind in self.unjudged_controls():
+            self.judge(cell_id, kind)
+        self._planned.running.computing.wait(self._plan.cells.values())
+
     def latency_blocks(self, cell_id: CellId) -> list[float]:
         """Timed blocks of a cell, seconds a call, for pytest-benchmark; empty where it was not timed."""
         return self._timing.blocks(cell_id)
 
     def finish(
-        self, interrupted: bool, notes: list[str] | None = None, cut_short: bool = False, disk_full: bool = False
+        self,
+        interrupted: bool,
+        notes: list[str] | None = None,
+        cut_short: bool = False,
+        disk_full: bool = False,
+        crashed: bool = False,
     ) -> Exit:
         """Write the last report, point ``latest`` at it, keep the store within bounds, and return the exit status.
 
         A run that did not get to its end still judges what was computed: a regression seen is a regression reported.
 
         Args:
-            interrupted: by the user.
+            interrupted: by the user; also where a signal came whose exception was lost.
             cut_short: by pytest's own -x or --maxfail; partial too, and its status is that of what was judged.
             disk_full: nothing more can be written but what was set aside for.
+            crashed: pytest itself has failed; the run ends as one that could not measure.
         """
-        return self._planned.ending.finish(interrupted, notes or [], cut_short, disk_full)
+        how = HowEnded(interrupted, cut_short, disk_full, crashed)
+        return self._planned.ending.finish(how, notes or [])
 
 
 @dataclass(frozen=True)

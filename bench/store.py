@@ -9,6 +9,7 @@ process dies). What was used since the oldest living hold began is never cleared
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import stat
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from filelock import BaseFileLock, FileLock
+from filelock import BaseFileLock, FileLock, Timeout
 
 from bench import files
 from bench.errors import BadInput
@@ -32,6 +33,7 @@ INDEX = "entry.json"
 UNFINISHED, DISCARDED = ".new-", ".old-"  # prefixes of folders that are no entries
 HELD = ".held"
 ENVIRONMENTS, INSTALLED = "environments", "requirements.txt"  # what `ab` installs, and the file of one that is whole
+_OF_WORKER = "-"  # in the name of a hold, after the process id of who started its worker
 _JOURNAL = "damaged.log"
 _LARGEST_INDEX = 2**24
 
@@ -66,6 +68,16 @@ class Hold:
             self.folder.with_suffix(".lock").unlink()
         self.lock.release()
 
+    def end_those_of_ended_workers(self) -> None:
+        """Remove what this process's own workers left, of which those that it had to kill leave something."""
+        for file in self.folder.parent.glob(f"{os.getpid()}{_OF_WORKER}*.lock"):
+            lock = FileLock(file, thread_local=False)
+            with suppress(Timeout, OSError):
+                lock.acquire(blocking=False)
+                shutil.rmtree(file.with_suffix(""), ignore_errors=True)
+                file.unlink()
+                lock.release()
+
 
 @contextmanager
 def temporary_files_in(folder: Path) -> Iterator[None]:
@@ -78,6 +90,12 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
 
 
 _HOLDS: dict[Path, Hold] = {}
+
+
+def _own_prefix() -> str:
+    """What a worker's hold is known by to the process that started it, and may have to kill it."""
+    parent = multiprocessing.parent_process()
+    return f"{parent.pid}{_OF_WORKER}" if parent is not None else ""
 
 
 def _end_all() -> None:
@@ -193,7 +211,7 @@ class Store:
 
     def _begun(self) -> Hold:
         while True:
-            folder = self.root / HELD / uuid.uuid4().hex
+            folder = self.root / HELD / f"{_own_prefix()}{uuid.uuid4().hex}"
             hold = Hold(folder, folder / "scratch", FileLock(folder.with_suffix(".lock"), thread_local=False))
             hold.lock.acquire()
             hold.scratch.mkdir(mode=0o700, parents=True)
@@ -209,6 +227,7 @@ class Store:
         """End this process's hold, and remove its scratch folder."""
         hold = _HOLDS.pop(self.root, None)
         if hold is not None:
+            hold.end_those_of_ended_workers()
             hold.end()
 
     def holds_as(self, folder: Path) -> bool:

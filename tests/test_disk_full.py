@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_no_room_for_the_whole_report(folders: tuple[Path, Path], three_cells: T
     assert report.state == "interrupted"
     assert all(cell.measurements for cell in report.cells)
     assert (kept / "latest" / "report.html").exists()
-    assert not (kept / "latest" / ".reserve").exists()
+    assert not [path for path in (kept / "latest").iterdir() if path.name.startswith(".")]
 
 
 def test_no_room_for_a_report_at_all(folders: tuple[Path, Path], store: Path) -> None:
@@ -101,10 +102,36 @@ def test_an_entry_that_finds_no_room_leaves_nothing(tmp_path: Path, monkeypatch:
 
 
 def test_a_run_folder_without_room_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(DiskFull, match="no space is left for a report"):
         RunFolder.create(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_reserve_has_no_name_and_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    allocate = os.posix_fallocate
+
+    def noted(descriptor: int, offset: int, size: int) -> None:
+        allocate(descriptor, offset, size)
+        opened.append(os.fstat(descriptor).st_ino)
+        assert os.fstat(descriptor).st_nlink == 0
+        assert os.fstat(descriptor).st_blocks * 512 >= 16 * 2**20
+
+    def held() -> list[int]:
+        found = []
+        for link in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                found.append(link.stat().st_ino)
+        return [inode for inode in opened if inode in found]
+
+    monkeypatch.setattr(os, "posix_fallocate", noted)
+    folder = RunFolder.create(tmp_path)
+    assert not list(folder.path.iterdir())  # a process that is killed now leaves nothing
+    assert held() == opened != []
+    folder.give_back_reserve()
+    folder.give_back_reserve()
+    assert held() == []
 
 
 def test_what_says_that_the_disk_is_full() -> None:

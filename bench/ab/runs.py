@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BadInput, Exit
+from bench.interruption import hurried_by, undisturbed
 from bench.measure.child import Interpreter, ended
 from bench.options import PACKAGE
 from bench.report.folder import REPORT
@@ -87,13 +88,27 @@ def _follow(command: list[str], one: Runner, say: Callable[[str], None]) -> str:
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as run,
     ):
         assert run.stdout is not None
-        for line in run.stdout:
-            kept.write(line)
-            last = line.strip() or last
-            if line.strip().startswith("["):
-                say(f"{one.name}: {line.strip()}")
+        try:
+            for line in run.stdout:
+                kept.write(line)
+                last = line.strip() or last
+                if line.strip().startswith("["):
+                    say(f"{one.name}: {line.strip()}")
+        except KeyboardInterrupt:
+            _end_orderly(run)
+            raise
     if run.returncode == Exit.INTERRUPTED:
         raise KeyboardInterrupt
     if run.returncode not in RAN:
         raise BadInput(f"the {one.name} side {ended(run.returncode)}: {last} (all of it: {log})")
     return last
+
+
+def _end_orderly(run: "subprocess.Popen[str]") -> None:
+    """Have a side write what it finished, and wait for it; another signal ends it at once."""
+    run.terminate()
+    assert run.stdout is not None
+    with undisturbed(), hurried_by(run.kill):
+        for _ in run.stdout:  # a full pipe would hold it up
+            pass
+        run.wait()

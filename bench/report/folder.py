@@ -4,8 +4,10 @@ import datetime
 import json
 import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +28,6 @@ MARKDOWN = "report.md"
 EVIDENCE = "evidence"
 # Set aside when a run begins and given back when the disk is full, so that the last report can still be written. The
 # reports of 308 cells take 6 MB.
-_RESERVE = ".reserve"
 _RESERVED_BYTES = 16 * 2**20
 
 
@@ -36,6 +37,7 @@ class RunFolder:
 
     path: Path
     _written: dict[str, int] = field(default_factory=dict)
+    _reserve: Callable[[], object] | None = field(default=None, compare=False)
 
     @staticmethod
     def create(reports: Path) -> "RunFolder":
@@ -54,8 +56,10 @@ class RunFolder:
             try:
                 reports.mkdir(parents=True, exist_ok=True)
                 path.mkdir()
-                _set_aside(path / _RESERVE)
-                return RunFolder(path)
+                reserve = _set_aside(path)
+                folder = RunFolder(path)
+                folder._reserve = weakref.finalize(folder, os.close, reserve)
+                return folder
             except FileExistsError:
                 if not reports.is_dir():
                     raise BadInput(f"--report-dir: {reports} is not a folder; give another") from None
@@ -96,7 +100,8 @@ class RunFolder:
 
     def give_back_reserve(self) -> None:
         """Make room for the last report."""
-        (self.path / _RESERVE).unlink(missing_ok=True)
+        if self._reserve is not None:
+            self._reserve()
 
     def remove(self) -> None:
         """Remove the folder of a run that was never begun."""
@@ -121,13 +126,18 @@ def write_markdown(folder: Path, report: Report, charts: Sequence[Chart] = ()) -
         raise BadInput(f"{folder}: cannot write {MARKDOWN}: {error.strerror}; make it writable") from None
 
 
-def _set_aside(path: Path) -> None:
-    """Room on the disk. Raises OSError where there is not so much, and then takes none."""
+def _set_aside(folder: Path) -> int:
+    """Room on the disk, in an open file without a name: however this process ends, the system gives it back.
+
+    Raises:
+        OSError: there is not so much; then the folder goes too.
+    """
     try:
-        path.write_bytes(bytes(_RESERVED_BYTES))
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, _RESERVED_BYTES)
+            return os.dup(file.fileno())
     except OSError:
-        path.unlink(missing_ok=True)
-        path.parent.rmdir()
+        folder.rmdir()
         raise
 
 

@@ -93,7 +93,7 @@ class Round:
         """The report of a run that nobody disturbs."""
         process, mark = self.start()
         process.wait(RUN_SECONDS)
-        _wait_until_gone(mark)
+        wait_until_gone(mark)
         return read_record(self.reports / "latest" / REPORT, Report, "report")
 
     def kill(self, number: signal.Signals, moment: float) -> Killed | None:
@@ -101,18 +101,18 @@ class Round:
 
         None where it had ended before.
         """
-        known = self._runs()
+        known = self.runs()
         process, mark = self.start()
         time.sleep(moment)
         alive = process.poll() is None
         if alive:
             (os.killpg if number is signal.SIGINT else os.kill)(process.pid, number)
         status = process.wait(RUN_SECONDS)
-        gone, left = _wait_until_gone(mark)
+        gone, left = wait_until_gone(mark)
         if not alive:
             return None
         wrong = [f"{left} processes were still alive"] if left else []
-        state, more = self._report_of(self._runs() - known, number, status)
+        state, more = self._report_of(self.runs() - known, number, status)
         return Killed(number, moment, status, state, self.finished(), gone, (*wrong, *more))
 
     def kill_at_random(self, number: signal.Signals, chance: random.Random, seconds: float) -> Killed | None:
@@ -120,7 +120,8 @@ class Round:
         left = 1 - 0.9 * len(self.finished()) / len(CELLS)
         return self.kill(number, chance.uniform(0.2, left * seconds))
 
-    def _runs(self) -> set[Path]:
+    def runs(self) -> set[Path]:
+        """Folders of the runs so far."""
         return {path for path in self.reports.glob("*") if path.is_dir() and not path.is_symlink()} - {
             self.reports / ".pytest_cache"
         }
@@ -154,11 +155,11 @@ class Round:
     def leftovers(self) -> list[str]:
         """What lies about after a whole run that nothing needs."""
         found = [*self.scratch.glob("quantbench-*"), *self.store.glob("*/.*"), *(self.store / ".held").glob("*")]
-        newest = max(self._runs(), key=lambda path: path.stat().st_mtime, default=self.folder)
+        newest = max(self.runs(), key=lambda path: path.stat().st_mtime, default=self.folder)
         return [str(path.relative_to(self.folder)) for path in (*found, *newest.glob(".*"))]
 
 
-def _wait_until_gone(mark: str) -> tuple[float, int]:
+def wait_until_gone(mark: str) -> tuple[float, int]:
     """Seconds until no process carries the mark, and how many still do when we give up."""
     start = time.perf_counter()
     while (alive := sum(1 for _ in _marked(mark))) and time.perf_counter() - start < GONE_SECONDS:
