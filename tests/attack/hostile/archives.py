@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,13 +14,30 @@ from hostile import keras_parts as parts
 from hostile.room import Hostile, Room
 from hostile.tflites import healthy
 
+BOMB = 2**30  # bytes, more than a file may make a process take
 
-def _deflated(file: zipfile.ZipFile, name: str, count: int) -> None:
+
+def _deflated(file: zipfile.ZipFile, name: str, count: int, head: bytes = b"") -> None:
+    """A member of so many zero bytes, a thousandth of that on the disk: one compressed block, again and again."""
+    block = bytes(2**20)
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    first = compressor.compress(head) + compressor.flush(zlib.Z_FULL_FLUSH)
+    again = compressor.compress(block) + compressor.flush(zlib.Z_FULL_FLUSH)
+    content = first + again * (count // len(block)) + compressor.flush()
+    check = zlib.crc32(head)
+    for _ in range(count // len(block)):
+        check = zlib.crc32(block, check)
     info = zipfile.ZipInfo(name)
-    info.compress_type = zipfile.ZIP_DEFLATED
-    with file.open(info, "w", force_zip64=True) as member:
-        for start in range(0, count, 2**24):
-            member.write(bytes(min(2**24, count - start)))
+    info.compress_type, info.CRC = zipfile.ZIP_DEFLATED, check
+    info.compress_size, info.file_size = len(content), len(head) + count
+    assert file.fp is not None
+    info.header_offset = file.start_dir
+    file.fp.seek(file.start_dir)
+    file.fp.write(info.FileHeader(zip64=False) + content)
+    file.start_dir = file.fp.tell()
+    file.filelist.append(info)
+    file.NameToInfo[name] = info
+    file._didModify = True  # type: ignore[attr-defined]
 
 
 def _metadata(file: zipfile.ZipFile, version: str) -> None:
@@ -31,7 +49,7 @@ def _config(version: str) -> str:
     return json.dumps(parts.sequential3(parts.dense3()) if version[0] == "3" else config)
 
 
-def _bomb(member: str, version: str, count: int = 400 * 2**20) -> Callable[[Room], list[str]]:
+def _bomb(member: str, version: str, count: int = BOMB) -> Callable[[Room], list[str]]:
     def make(room: Room) -> list[str]:
         path = room.given / "m.keras"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
@@ -51,7 +69,7 @@ def _lying(room: Room) -> list[str]:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         _metadata(file, parts.KERAS2)
         file.writestr("config.json", _config(parts.KERAS2))
-        _deflated(file, "model.weights.h5", 400 * 2**20)
+        _deflated(file, "model.weights.h5", BOMB)
     content = bytearray(path.read_bytes())
     for sign, at in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
         place = content.rfind(sign)
@@ -161,8 +179,8 @@ def keras() -> Iterator[Hostile]:
     makers: dict[str, tuple[str, Callable[[Room], list[str]]]] = {
         "bomb_of_weights_keras2": ("memory", _bomb("model.weights.h5", parts.KERAS2)),
         "bomb_of_weights_keras3": ("memory", _bomb("model.weights.h5", parts.KERAS3)),
-        "bomb_of_config": ("memory", _bomb("config.json", parts.KERAS2, 200 * 2**20)),
-        "bomb_of_metadata": ("memory", _bomb("metadata.json", parts.KERAS2, 200 * 2**20)),
+        "bomb_of_config": ("memory", _bomb("config.json", parts.KERAS2, BOMB // 2)),
+        "bomb_of_metadata": ("memory", _bomb("metadata.json", parts.KERAS2, BOMB // 2)),
         "bomb_of_assets": ("memory", _bomb("assets/layer/vocabulary.txt", parts.KERAS3)),
         "size_that_lies": ("memory", _lying),
         "overlapping_members": ("memory", _overlapping),
@@ -188,7 +206,7 @@ def keras() -> Iterator[Hostile]:
         "config_of_nothing": ("time", _not_json("config.json", b"")),
     }
     for name, (aim, make) in makers.items():
-        yield Hostile(f"archive_{name}", kind, make, (aim,))
+        yield Hostile(f"archive_{name}", kind, make, (aim,), forbidden=("cannot load it",))
 
 
 # ---------------------------------------------------------------- arrays
@@ -235,12 +253,7 @@ def npz() -> Iterator[Hostile]:
     labels = _npy("'|u1'", "(20,)", bytes(20))
 
     def bomb(file: zipfile.ZipFile, room: Room) -> None:
-        info = zipfile.ZipInfo("x.npy")
-        info.compress_type = zipfile.ZIP_DEFLATED
-        with file.open(info, "w", force_zip64=True) as member:
-            member.write(_npy("'<f4'", f"({50 * 2**20}, 4)", b""))
-            for _ in range(50):
-                member.write(bytes(2**24))
+        _deflated(file, "x.npy", BOMB, _npy("'<f4'", f"({BOMB // 16}, 4)", b""))
 
     def lying(shape: str, descr: str = "'<f4'", body: bytes = bytes(320)) -> Callable[[zipfile.ZipFile, Room], None]:
         def write(file: zipfile.ZipFile, room: Room) -> None:
