@@ -132,7 +132,6 @@ CHANGES: dict[str, tuple[str, Change]] = {
 IN_ARCHIVE = ("external_storage", "external_link", "virtual_dataset", "bomb_of_fill_values", "endless_dataset")
 
 
-
 def whole() -> Iterator[Hostile]:
     """A whole model of Keras 2 whose weights are elsewhere."""
     for name, (aim, change) in CHANGES.items():
@@ -192,7 +191,10 @@ def attributes() -> Iterator[Hostile]:
         "config_null": ("model_config", h5py.Empty("f4")),
         "config_list": ("model_config", "[]"),
         "config_deep": ("model_config", '{"a":' * 60_000 + "1" + "}" * 60_000),
-        "config_twins": ("model_config", '{"class_name": "Sequential", "class_name": "Lambda", "config": {"name": "x"}}'),
+        "config_twins": (
+            "model_config",
+            '{"class_name": "Sequential", "class_name": "Lambda", "config": {"name": "x"}}',
+        ),
         "version_number": ("keras_version", 2),
         "version_array": ("keras_version", np.array([b"2.1", b"3"])),
         "version_escapes": ("keras_version", "\x1b]0;owned\x07\x1b[2J9"),

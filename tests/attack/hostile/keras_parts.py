@@ -155,7 +155,12 @@ def given3(name: str = "x", shape: tuple[int, ...] = (4,), dtype: str = "float32
 
 def sequential3(*layers: Config, dtype: str = "float32", shape: tuple[int, ...] = (4,)) -> Config:
     """A sequential model of Keras 3."""
-    inner = {"name": "model", "trainable": True, "dtype": policy(), "layers": [given3(shape=shape, dtype=dtype), *layers]}
+    inner = {
+        "name": "model",
+        "trainable": True,
+        "dtype": policy(),
+        "layers": [given3(shape=shape, dtype=dtype), *layers],
+    }
     return called("Sequential", inner | {"build_input_shape": [None, *shape]}, "keras")
 
 

@@ -398,7 +398,9 @@ def model_folders() -> Iterator[Hostile]:
 
     for name in ("seed_cnn.json", "seed_cnn.npz"):
         label = name.rpartition(".")[2]
-        yield Hostile(f"check_private_{label}", kind, changed(name, lambda room: room.outside / "private.json"), ("read",), ANY)
+        yield Hostile(
+            f"check_private_{label}", kind, changed(name, lambda room: room.outside / "private.json"), ("read",), ANY
+        )
         yield Hostile(f"check_zeros_{label}", kind, changed(name, lambda room: "/dev/zero"), ("memory",), ANY)
         yield Hostile(f"check_fifo_{label}", kind, fifo(name), ("time",), ANY)
 
@@ -411,7 +413,10 @@ def model_folders() -> Iterator[Hostile]:
 
         return make
 
-    for folder, names in {"baselines": (".m.json.tmp", ".m.npz.tmp"), "models": ("weights/m.tflite", "data/m.npz")}.items():
+    for folder, names in {
+        "baselines": (".m.json.tmp", ".m.npz.tmp"),
+        "models": ("weights/m.tflite", "data/m.npz"),
+    }.items():
         for name in names:
             label = name.strip(".").replace("/", "_").replace(".", "_")
             yield Hostile(f"adopt_{folder}_{label}", kind, adopted(name, folder), ("write",), ANY)

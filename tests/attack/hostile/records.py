@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-
 from bench.records import Judgement, Kind, Verdict
 from hostile.links import MODELS, READERS, a_run
 from hostile.room import Hostile, Room
@@ -166,7 +165,11 @@ def baselines() -> Iterator[Hostile]:
     }
     for name, change in changes.items():
         yield Hostile(f"check_of_{name}", kind, content(change), ("words", "time"), found)
-    for name, change in {"cut": lambda data: data[:500], "pickle": lambda data: b"\x80\x04N.", "empty": lambda data: b""}.items():
+    for name, change in {
+        "cut": lambda data: data[:500],
+        "pickle": lambda data: b"\x80\x04N.",
+        "empty": lambda data: b"",
+    }.items():
         yield Hostile(f"check_of_predictions_{name}", kind, content(change, "npz"), ("run", "time"), found)
 
 

@@ -72,9 +72,7 @@ def _matching(tf: Any, x: Any, room: Room) -> Any:
 
 
 def _save(tf: Any, x: Any, room: Room) -> Any:
-    save = tf.raw_ops.SaveV2(
-        prefix=str(room.outside / "made"), tensor_names=["x"], shape_and_slices=[""], tensors=[x]
-    )
+    save = tf.raw_ops.SaveV2(prefix=str(room.outside / "made"), tensor_names=["x"], shape_and_slices=[""], tensors=[x])
     with tf.control_dependencies([save]):
         return tf.identity(x)
 

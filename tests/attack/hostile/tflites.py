@@ -28,7 +28,12 @@ def _buffer(values: Any) -> Any:
 
 def _code(builtin: int, custom: str | None = None) -> Any:
     found = schema.OperatorCodeT()
-    found.builtinCode, found.deprecatedBuiltinCode, found.version, found.customCode = builtin, min(builtin, 127), 1, custom
+    found.builtinCode, found.deprecatedBuiltinCode, found.version, found.customCode = (
+        builtin,
+        min(builtin, 127),
+        1,
+        custom,
+    )
     return found
 
 
@@ -275,7 +280,15 @@ FILES: dict[str, tuple[str, Callable[[Room], Path]]] = {
     "root_outside": ("time", _root_outside),
     "table_of_itself": ("time", _table_of_itself),
 }
-INSPECTED = ("no_inputs", "no_subgraphs", "no_codes", "operator_out_of_range", "operand_out_of_range", "cycle", "no_buffers")
+INSPECTED = (
+    "no_inputs",
+    "no_subgraphs",
+    "no_codes",
+    "operator_out_of_range",
+    "operand_out_of_range",
+    "cycle",
+    "no_buffers",
+)
 # A listing of what is in a file may well list odd things.
 LISTED = frozenset({0, 4})
 
