@@ -1,4 +1,4 @@
-"""Every hostile file is refused in one sentence, and nothing outside of what was given is run, read, written or deleted.
+"""Every hostile file gets one sentence, and nothing outside of what was given is run, read, written or deleted.
 
 The files are tried out by `driver.py`, many in a process; a few of each kind by the real command in one of its own.
 """
@@ -232,7 +232,7 @@ def test_the_harness_sees_what_happens(tmp_path: Path) -> None:
     assert {"ran", "victims/kept.txt"} <= set(changes(before, picture(room.outside)))
     assert leaks(room.root, given) == ["reports/copy.txt"]
     tidy = {"status": 4, "output": "quantbench: m.keras: no.\n", "cpu": 0.1, "memory": 0, "written": 0}
-    tidy |= dict.fromkeys(["outside", "leaks", "calls", "mapped", "pages"], [])
+    tidy |= {key: [] for key in ("outside", "leaks", "calls", "mapped", "pages")}
     hostile = ALL[0]
     assert wrong(hostile, tidy) == []
     for change in (

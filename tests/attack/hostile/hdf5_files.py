@@ -157,6 +157,7 @@ def inside() -> Iterator[Hostile]:
                     for key, values in zip((KERNEL, BIAS), parts.VALUES, strict=True):
                         file[key] = values
                     change(file, room)
+                    file.create_group("vars")
                     file.move(KERNEL, "layers/dense/vars/0")
                     file.move(BIAS, "layers/dense/vars/1")
                 config = parts.modern(parts.sequential(parts.dense()))

@@ -54,6 +54,7 @@ def weights(path: Path) -> bytes:
     """The weights of a dense layer, as a ``.keras`` holds them."""
     aside = path.with_suffix(".weights")
     with h5py.File(aside, "w") as file:
+        file.create_group("vars")
         for number, values in enumerate(VALUES):
             file[f"layers/dense/vars/{number}"] = values
     content = aside.read_bytes()

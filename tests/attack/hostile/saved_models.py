@@ -497,8 +497,9 @@ def files() -> Iterator[Hostile]:
         "model_linked": (link, ("read",)), "private_link": (private_link, ("read",)),
         "folder_link": (folder_link, ("read",)), "link_to_zeros": (zeros, ("memory",)),
         "link_to_memory": (memory, ("read",)), "fifo": (fifo, ("time",)), "fifo_as_model": (fifo_as_model, ("time",)),
-        "socket": (socket_inside, ("time",)), "loop": (loop, ("time",)), "variables_linked": (variables_link, ("read",)),
-        "deep_folders": (deep, ("time",)), "noise": (noise, ("time",)), "nested_messages": (nested, ("time",)),
+        "socket": (socket_inside, ("time",)), "loop": (loop, ("time",)),
+        "variables_linked": (variables_link, ("read",)), "deep_folders": (deep, ("time",)), "noise": (noise, ("time",)),
+        "nested_messages": (nested, ("time",)),
     }  # fmt: skip
     for name, (change, aims) in changes.items():
         for command in ("try", "adopt") if "link" in name else ("try",):
