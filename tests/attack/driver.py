@@ -6,7 +6,6 @@ A process a file would take longer over importing TensorFlow than over all of th
 """
 
 import contextlib
-import gc
 import json
 import os
 import resource
@@ -114,7 +113,6 @@ def attempt(hostile: Hostile, root: Path, listener: Listener) -> dict[str, Any]:
     arguments = list(hostile.make(room))
     before, given = picture(room.outside), picture(room.root)
     calls = len(listener.calls)
-    gc.collect()
     used, began, memory = cpu(), time.monotonic(), peak(reset=True)
     output = root / "output.txt"
     try:
