@@ -21,7 +21,7 @@ def a_run(room: Room, name: str = RUN) -> Path:
     """A run folder of two cells that nobody measured."""
     answers = made_up_runs.answers(30)
     cells = [made_up_runs.cell("v", answers), made_up_runs.cell("w", answers)]
-    return made_up_runs.write(room.reports, made_up_runs.report(cells, name), {"m": {"v": answers, "w": answers}})
+    return made_up_runs.write(room.reports, made_up_runs.report(cells, name), {"v": answers, "w": answers})
 
 
 def _linked(name: str, to: str = "victim") -> Callable[[Path, Room], None]:

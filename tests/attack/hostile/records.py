@@ -159,10 +159,17 @@ def baselines() -> Iterator[Hostile]:
         "twins": lambda text: text.rstrip()[:-1] + b', "kind": "baseline"}',
         "escapes": keyed("\x1b]0;owned\x07\x1b[2J"),
         "path": keyed("../../outside/victims"),
-        "huge": lambda text: text + b" " * (2**28 - 1 - len(text)),
         "bytes": lambda text: b"\xff" * 5000,
         "empty": lambda text: b"",
     }
+
+    def huge(room: Room) -> list[str]:
+        arguments = content(lambda text: text)(room)
+        with (room.baselines / "seed_cnn.json").open("r+b") as file:
+            file.truncate(2**28 - 1)  # a hole on the disk
+        return arguments
+
+    yield Hostile("check_of_huge", kind, huge, ("memory",), found)
     for name, change in changes.items():
         yield Hostile(f"check_of_{name}", kind, content(change), ("words", "time"), found)
     for name, change in {
