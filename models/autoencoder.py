@@ -20,10 +20,7 @@ AUC 0.9784 ± 0.0008 (mean ± sd of 5 seeds), pinned seed 0: 0.9781.
 from typing import Any
 
 import numpy as np
-
-from bench.datasets import Array, Inputs
-from bench.metrics import reconstruction_auc
-from bench.reference import Floor, Recipe, ReferenceModel
+from quantbench import Array, Floor, Inputs, Recipe, ReferenceModel, reconstruction_auc
 
 NORMAL = 1  # trouser
 

@@ -15,7 +15,7 @@ Accuracy 0.8864 ± 0.0020 (mean ± sd of 5 seeds), pinned seed 0: 0.8846.
 
 from typing import Any
 
-from bench.reference import Floor, Recipe, ReferenceModel
+from quantbench import Floor, Recipe, ReferenceModel
 
 
 def build(keras: Any) -> Any:

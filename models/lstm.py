@@ -16,9 +16,7 @@ Accuracy 0.8619 ± 0.0016 (mean ± sd of 5 seeds), pinned seed 0: 0.8643.
 from typing import Any
 
 import numpy as np
-
-from bench.datasets import Inputs
-from bench.reference import Floor, Recipe, ReferenceModel
+from quantbench import Floor, Inputs, Recipe, ReferenceModel
 
 
 def build(keras: Any) -> Any:

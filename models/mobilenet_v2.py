@@ -15,7 +15,7 @@ Accuracy 0.8741 ± 0.0056 (mean ± sd of 5 seeds), pinned seed 0: 0.8748.
 
 from typing import Any
 
-from bench.reference import Floor, Recipe, ReferenceModel
+from quantbench import Floor, Recipe, ReferenceModel
 
 WIDTH = 0.35
 # Expansion, output channels before scaling by WIDTH, repeats, stride of the first repeat (table 2 of the paper).

@@ -14,7 +14,7 @@ Accuracy 0.8926 ± 0.0031 (mean ± sd of 5 seeds), pinned seed 0: 0.8955.
 
 from typing import Any
 
-from bench.reference import Floor, Recipe, ReferenceModel
+from quantbench import Floor, Recipe, ReferenceModel
 
 
 def build(keras: Any) -> Any:

@@ -6,7 +6,7 @@ a 2-core AMD EPYC (Zen 4) virtual machine; accuracy 0.870 ± 0.003 (mean ± sd o
 
 from typing import Any
 
-from bench.reference import Floor, Recipe, ReferenceModel
+from quantbench import Floor, Recipe, ReferenceModel
 
 
 def build(keras: Any) -> Any:

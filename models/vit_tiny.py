@@ -16,7 +16,7 @@ Accuracy 0.8545 ± 0.0031 (mean ± sd of 5 seeds), pinned seed 0: 0.8587.
 
 from typing import Any
 
-from bench.reference import Floor, Recipe, ReferenceModel
+from quantbench import Floor, Recipe, ReferenceModel
 
 PATCH = 7
 WIDTH = 64

@@ -21,12 +21,12 @@ import hypothesis
 import pytest
 from filelock import FileLock
 from made_up_pages import as_large, lay_run_folder, nine_cells
-
-from bench.measure import child
-from bench.records import Accepted, BaselineCell, BaselineValue, Report
-from bench.reference import ReferenceModel
+from quantbench.core import child_process
+from quantbench.records import Accepted, BaselineCell, BaselineValue, Report
+from quantbench.reference.model import ReferenceModel
 
 ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "bench"
 GPU_VARIABLES = ("QUANTBENCH_VULKAN", "QUANTBENCH_REQUIRE_GPU")
 THREE_VARIANTS = "float32,ptq_float16,ptq_static_wi8_ai8"
 THREE_CELLS = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", "--no-gpu"]
@@ -100,7 +100,7 @@ def instead_of_python(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch
     shell = folder / "python"
     shell.write_text(f"#!/bin/sh\n{script}\n")
     shell.chmod(0o755)
-    monkeypatch.setattr(child, "sys", SimpleNamespace(executable=str(shell)))
+    monkeypatch.setattr(child_process, "sys", SimpleNamespace(executable=str(shell)))
 
 
 def row(report: dict[str, Any], cell_id: str) -> dict[str, Any]:
@@ -132,7 +132,7 @@ Quantbench = Callable[..., Done]
 
 def command(*arguments: str) -> list[str]:
     """The command line, whatever the PATH says."""
-    return [sys.executable, "-m", "bench", *arguments]
+    return [sys.executable, "-m", "quantbench", *arguments]
 
 
 @pytest.fixture(scope="session")
@@ -181,7 +181,7 @@ def surroundings(**more: str) -> dict[str, str]:
     # Nor is the output of what a user starts unbuffered, whatever that of the tests is.
     left_out = (*GPU_VARIABLES, "PYTHONUNBUFFERED")
     usual = {name: value for name, value in os.environ.items() if name not in left_out}
-    return usual | {"PYTHONPATH": str(ROOT)} | more
+    return usual | {"PYTHONPATH": str(SOURCE)} | more
 
 
 def run_quantbench(

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from bench.datasets import Pack, Split
-from bench.records import (
+from quantbench.records import (
     Cell,
     Environment,
     Evidence,
@@ -20,8 +18,10 @@ from bench.records import (
     Report,
     Verdict,
 )
-from bench.reference import ReferenceModel
-from bench.report import html, html_later
+from quantbench.reference.datasets import Pack, Split
+from quantbench.reference.model import ReferenceModel
+from quantbench.report.html import deferred
+from quantbench.report.html import page as html
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;' </style>"
 
@@ -126,8 +126,8 @@ def lay_run_folder(
 
 def as_large(made_up: Report, monkeypatch: pytest.MonkeyPatch) -> Report:
     """The nine cells, on a page that shows only four of them at once, and two models."""
-    monkeypatch.setattr(html_later, "WHOLE_PAGE", 4)
-    monkeypatch.setattr(html_later, "FIRST_ROWS", 4)
+    monkeypatch.setattr(deferred, "WHOLE_PAGE", 4)
+    monkeypatch.setattr(deferred, "FIRST_ROWS", 4)
     monkeypatch.setattr(html, "FIRST_ROWS", 4)
     monkeypatch.setattr(html, "MODELS_AT_ONCE", 2)
     monkeypatch.setattr(html, "MOST_LISTED", 2)

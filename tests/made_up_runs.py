@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from bench.baselines import packed
-from bench.compare import Side
-from bench.datasets import Array
-from bench.records import (
+from quantbench.baselines.files import packed
+from quantbench.comparison import Side
+from quantbench.core.arrays import Array
+from quantbench.records import (
     Cell,
     Census,
     Compute,
@@ -22,7 +21,7 @@ from bench.records import (
     Verdict,
     write_json,
 )
-from bench.report.folder import REPORT
+from quantbench.records.run_folder import REPORT
 
 LABELS = np.arange(1000) % 10
 

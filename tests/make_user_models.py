@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-
-from bench import floats, training
-from bench.reference import load_models
+from quantbench.core import tensorflow
+from quantbench.reference import float_model, training
+from quantbench.reference.model import load_models
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,7 +28,7 @@ def with_made_up_operator(source: Path, target: Path) -> None:
 
 def main(folder: Path) -> None:
     """Write models and data."""
-    tf = training.tensorflow()
+    tf = tensorflow.tensorflow()
     import keras as keras3
 
     class ToFloat(tf.keras.layers.Layer):  # type: ignore[misc,name-defined]
@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
     ours = training.load_pinned(model)
     ours.save(folder / "keras2.h5")
     ours.save(folder / "keras2.keras")
-    saved = floats.export(ours)
+    saved = float_model.export(ours)
     Path(saved).rename(folder / "saved_model")
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
     (folder / "float.tflite").write_bytes(converter.convert())

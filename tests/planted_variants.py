@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-
-from bench import build as building
-from bench.variants import VARIANTS, Taxonomy, Variant, Workbench
-from bench.variants.declare import Promise
+from quantbench.build import artifact as building
+from quantbench.variants import VARIANTS, Taxonomy, Variant, Workbench
+from quantbench.variants.declare import Promise
 
 HERE = Path(__file__).parent
 

@@ -10,23 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, Quantbench
-
-from bench.ab import cross, environments, runs, whole
-from bench.ab.cross import Artifact
-from bench.ab.environments import Resolved, requirements, resolve, side
-from bench.ab.runs import Runner
-from bench.ab.turns import Contestant, take_turns
-from bench.ab.whole import Combination
-from bench.clearing import clear_environments
-from bench.compare import Outcome, Timed, compare
-from bench.errors import BadInput
-from bench.measure.child import HERE, Interpreter
-from bench.measure.latency import LatencyFailed, save_inputs
-from bench.options import RunOptions
-from bench.reference import load_models
-from bench.repack import without_stamp
-from bench.sides import read_sides, truths
-from bench.store import Store, default_root
+from quantbench.ab import check, environments, mixed, result, runs
+from quantbench.ab.environments import Resolved, requirements, resolve, side
+from quantbench.ab.interleaved import Contestant, take_turns
+from quantbench.ab.mixed import Artifact
+from quantbench.ab.result import Combination
+from quantbench.ab.runs import Runner
+from quantbench.build.eviction import clear_environments
+from quantbench.build.store import Store, default_root
+from quantbench.comparison import Outcome, Timed, compare
+from quantbench.comparison.load import read_sides, truths
+from quantbench.core.child_process import HERE, Interpreter
+from quantbench.core.options import RunOptions
+from quantbench.errors import BadInput
+from quantbench.measure.latency import LatencyFailed, save_inputs
+from quantbench.reference.model import load_models
+from quantbench.tflite.edit import without_stamp
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +115,7 @@ def test_an_environment_holds_exactly_what_was_resolved(monkeypatch: pytest.Monk
     assert found.pins == ("tabulate==0.9.0",)
     python = environments.install(found)
     assert environments.install(found) == python
-    told = cross.child.start("tabulate", {}, 20, {}, Interpreter(python, tmp_path))
+    told = mixed.child.start("tabulate", {}, 20, {}, Interpreter(python, tmp_path))
     assert "'tabulate' is a package" in told.stderr  # which it could not say of one that is not there
     [kept] = (tmp_path / "environments").glob("*/requirements.txt")
     assert kept.read_text() == "tabulate==0.9.0\n"
@@ -138,19 +137,19 @@ def test_what_is_used_is_held_and_kept_within_bounds(monkeypatch: pytest.MonkeyP
             Path(arguments[-1]).mkdir()
         return ""
 
-    def found(asked: whole.Asked, say: whole.Say) -> Any:
+    def found(asked: result.Asked, say: check.Say) -> Any:
         for one, pin in ((asked.old, "tabulate==1"), (asked.new, "tabulate==2")):
             environments.install(Resolved(one, (pin,)))
         assert len(clear_environments(Store(default_root()), 0).spared) == 2
         assert Path(tempfile.mkdtemp()).is_relative_to(tmp_path / "own" / ".held")
 
     monkeypatch.setattr(environments, "_uv", pretend)
-    monkeypatch.setattr(whole, "_found", found)
+    monkeypatch.setattr(check, "_found", found)
     told: list[str] = []
-    asked = whole.Asked(*both, (), ROOT / "models", tmp_path, 0.3)
-    whole.check(asked, told.append)
+    asked = result.Asked(*both, (), ROOT / "models", tmp_path, 0.3)
+    check.check(asked, told.append)
     assert (told, len(list((tmp_path / "own" / "environments").glob("*/requirements.txt")))) == ([], 2)
-    whole.check(dataclasses.replace(asked, cache_size=1e-9), told.append)
+    check.check(dataclasses.replace(asked, cache_size=1e-9), told.append)
     assert "2 environments of ab (" in told[0]
     assert list((tmp_path / "own" / ".held").iterdir()) == []
 
@@ -159,8 +158,8 @@ def test_what_is_used_is_held_and_kept_within_bounds(monkeypatch: pytest.MonkeyP
 
 
 def _artifact(variant: str) -> Path:
-    from bench import build
-    from bench.variants import VARIANTS
+    from quantbench.build import artifact as build
+    from quantbench.variants import VARIANTS
 
     model = load_models(RunOptions().model_dir)["seed_cnn"]
     built = build.artifact(model, VARIANTS[variant], 0, None, Store(default_root()))
@@ -194,7 +193,7 @@ def test_a_runtime_that_dies_or_hangs_costs_its_cell_alone(
     with pytest.raises(LatencyFailed, match="a timing process died of SIGSEGV: it broke"):
         take_turns({"old": good, "new": Contestant(Interpreter(script, HERE.home), good.artifact)}, inputs, 0.3)
     script.write_text("#!/bin/sh\nexec sleep 100\n")
-    monkeypatch.setattr("bench.ab.turns.START_LIMIT_SECONDS", 0.5)
+    monkeypatch.setattr("quantbench.ab.interleaved.START_LIMIT_SECONDS", 0.5)
     with pytest.raises(LatencyFailed, match="died of SIGKILL"):
         take_turns({"old": good, "new": Contestant(Interpreter(script, HERE.home), good.artifact)}, inputs, 0.01)
 
@@ -221,12 +220,12 @@ def _one(score: float | None, changed: int | None, ratio: float = 0.0) -> Combin
 def test_the_mixed_combinations_say_which_side_did_it(
     new_converter: Combination, new_runtime: Combination, words: str
 ) -> None:
-    assert whole._words(new_converter, new_runtime) == words
+    assert check._words(new_converter, new_runtime) == words
 
 
 @pytest.mark.slow
 def test_the_converters_stamp_is_no_difference() -> None:
-    from bench.repack import edited
+    from quantbench.tflite.edit import edited
 
     artifact = _artifact("ptq_static_wi8_ai8").read_bytes()
 
@@ -244,7 +243,7 @@ def test_the_converters_stamp_is_no_difference() -> None:
     assert without_stamp(edited(artifact, shift)) != without_stamp(artifact)
     old, new = Artifact(Path("a"), "1", "same"), Artifact(Path("b"), "2", "same")
     other = Artifact(Path("c"), "3", "other")
-    assert cross.alike({"x": old, "y": old}, {"x": new, "y": other}, ["x", "y", "z"]) == {"x"}
+    assert mixed.alike({"x": old, "y": old}, {"x": new, "y": other}, ["x", "y", "z"]) == {"x"}
 
 
 # ---------------------------------------------------------------- the whole way
@@ -262,7 +261,7 @@ def test_one_version_against_itself_shows_nothing(tmp_path: Path, monkeypatch: p
     told: list[str] = []
     both = (side("--old", ["tensorflow"]), side("--new", ["tensorflow"]))
     chosen = ("--models", "seed_cnn", "--variants", "ptq_float16,ptq_static_wi8_ai8")
-    found = whole.check(whole.Asked(*both, chosen, ROOT / "models", tmp_path, 0.3), told.append)
+    found = check.check(result.Asked(*both, chosen, ROOT / "models", tmp_path, 0.3), told.append)
     assert found.comparison.exit_status() == 0
     text = (found.folder / "report.md").read_text()
     assert text.startswith("# tensorflow → tensorflow: Nothing differs: 3 cells are as they were")
@@ -277,7 +276,7 @@ def test_what_one_side_does_worse_is_found(tmp_path: Path) -> None:
     """The new side's converter refuses float16, and forgets the weights' last bits in its int8 artifact."""
     names = ("old", "new")
     homes = [runs.copy_sources(tmp_path / name) for name in names]
-    broken = homes[1] / "bench" / "variants" / "ptq.py"
+    broken = homes[1] / "quantbench" / "variants" / "ptq.py"
     text = broken.read_text()
     assert "def _float16" in text
     broken.write_text(
@@ -298,7 +297,7 @@ def test_what_one_side_does_worse_is_found(tmp_path: Path) -> None:
     assert found.exit_status() == 1
     same = compare(*both, known, timed={"seed_cnn/float32": Timed([1e-4] * 6, [1.002e-4] * 6)})
     assert ("seed_cnn/float32", "latency") not in {(i.cell, i.measurement) for i in same.told()}
-    shutil.rmtree(homes[1] / "bench" / "suites")
+    shutil.rmtree(homes[1] / "quantbench" / "suites")
     with pytest.raises(BadInput, match="the new side ended with status 4"):
         runs.run(sides[1], ROOT / "models", chosen, print)
 

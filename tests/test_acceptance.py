@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, THREE_VARIANTS, Quantbench, accepted, edit
-
-from bench import acceptance, gate
-from bench.baselines import Baseline, load, packed
-from bench.compare import Outcome, Truth, compare
-from bench.datasets import Array
-from bench.environment import class_accepted, class_of
-from bench.errors import BadInput
-from bench.metrics import ACCURACY
-from bench.overlays import seen_by
-from bench.records import (
+from quantbench import gate
+from quantbench.baselines import update as acceptance
+from quantbench.baselines.files import Baseline, load, packed
+from quantbench.baselines.overlays import seen_by
+from quantbench.comparison import Outcome, Truth, compare
+from quantbench.comparison.load import baseline_sides
+from quantbench.core.arrays import Array
+from quantbench.core.environment import class_accepted, class_of
+from quantbench.errors import BadInput
+from quantbench.records import (
     BaselineCell,
     Cell,
     Environment,
@@ -30,11 +30,11 @@ from bench.records import (
     Xfail,
     write_json,
 )
-from bench.reference import load_models
-from bench.report.folder import read
-from bench.report.markdown import render as report_text
-from bench.report.review import render
-from bench.sides import baseline_sides
+from quantbench.records.run_folder import read
+from quantbench.reference.metrics import ACCURACY
+from quantbench.reference.model import load_models
+from quantbench.report.baseline_review import render
+from quantbench.report.markdown import render as report_text
 
 LABELS = np.zeros(1000, dtype=np.uint16)
 FUTURE = "2999-01-01"

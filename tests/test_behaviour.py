@@ -9,49 +9,51 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, ThreeCells
-
-from bench import build, divergence, floats, gate, training
-from bench.datasets import file_sha256
-from bench.measure import behaviour
-from bench.measure.structure import census
-from bench.metrics import ACCURACY, MEAN_ABSOLUTE_ERROR
-from bench.records import BaselineCell, Measurement, Verdict
-from bench.reference import ReferenceModel, load_models
-from bench.store import Store
-from bench.variants import VARIANTS
+from quantbench import gate
+from quantbench.build import artifact as build
+from quantbench.build import divergence
+from quantbench.build.store import Store
+from quantbench.measure import fidelity
+from quantbench.measure.census import census
+from quantbench.records import BaselineCell, Measurement, Verdict
+from quantbench.reference import float_model, training
+from quantbench.reference.datasets import file_sha256
+from quantbench.reference.metrics import ACCURACY, MEAN_ABSOLUTE_ERROR
+from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.variants import VARIANTS
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 CONTROL = np.array([[0.1, 0.9], [0.7, 0.3], [0.5, 0.5]], dtype=np.float32)
 
 
 def test_an_artifact_that_answers_like_its_control() -> None:
-    found = behaviour.against_control(ACCURACY, np.arange(3), np.arange(3), CONTROL, CONTROL)
+    found = fidelity.against_control(ACCURACY, np.arange(3), np.arange(3), CONTROL, CONTROL)
     assert found["agreement"].value == 1
     assert found["output_error_worst"].value == 0
     assert found["output_kl"].value == 0
     assert "output_snr" not in found  # no noise, no ratio
-    assert behaviour.flipped(ACCURACY, np.arange(3), np.arange(3)) == []
+    assert fidelity.flipped(ACCURACY, np.arange(3), np.arange(3)) == []
 
 
 def test_an_artifact_that_does_not() -> None:
     new = CONTROL.copy()
     new[2] = [0.4, 0.6]
-    found = behaviour.against_control(ACCURACY, np.array([1, 0, 1]), np.array([1, 0, 0]), new, CONTROL)
+    found = fidelity.against_control(ACCURACY, np.array([1, 0, 1]), np.array([1, 0, 0]), new, CONTROL)
     assert found["agreement"].value == pytest.approx(2 / 3)
     assert found["output_error_worst"].value == pytest.approx(0.1)
     assert found["output_error_mean"].value == pytest.approx(0.2 / 6)
     assert found["output_snr"].value == pytest.approx(10 * np.log10(np.mean(CONTROL**2) / (0.02 / 6)), rel=1e-4)
     assert found["output_kl"].value > 0
-    assert behaviour.flipped(ACCURACY, np.array([1, 0, 1]), np.array([1, 0, 0])) == [2]
-    assert behaviour.flipped(MEAN_ABSOLUTE_ERROR, new, CONTROL) == []
+    assert fidelity.flipped(ACCURACY, np.array([1, 0, 1]), np.array([1, 0, 0])) == [2]
+    assert fidelity.flipped(MEAN_ABSOLUTE_ERROR, new, CONTROL) == []
 
 
 def test_examples_that_are_not_finite_are_left_out_of_the_errors() -> None:
     new = CONTROL.copy()
     new[0] = np.nan
-    found = behaviour.against_control(ACCURACY, np.arange(3), np.arange(3), new, CONTROL)
+    found = fidelity.against_control(ACCURACY, np.arange(3), np.arange(3), new, CONTROL)
     assert found["output_error_worst"].n == 2
-    nothing = behaviour.against_control(ACCURACY, np.arange(3), np.arange(3), new * np.nan, CONTROL)
+    nothing = fidelity.against_control(ACCURACY, np.arange(3), np.arange(3), new * np.nan, CONTROL)
     assert set(nothing) == {"agreement"}
 
 
@@ -102,7 +104,7 @@ def test_the_first_tensor_that_differs_is_found(tmp_path: Path) -> None:
     few = {"x_train": train.x[:640], "y_train": train.y[:640], "x_test": train.x[:9], "y_test": train.y[:9]}
     short = dataclasses.replace(model.finetune, epochs=1)
     training.fit(fake_quantized, _with_pack(tmp_path, **few), short, 0)
-    converter = tf.lite.TFLiteConverter.from_saved_model(floats.export(fake_quantized))
+    converter = tf.lite.TFLiteConverter.from_saved_model(float_model.export(fake_quantized))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     artifact = bytes(converter.convert())
     x = model.prepare(model.pack().test.x[:8])
@@ -130,7 +132,7 @@ def test_a_constant_layer_has_an_empty_range() -> None:
     image = tf.keras.Input((8,))
     dead = layers.Dense(6, activation="relu", bias_initializer=tf.keras.initializers.Constant(-1000.0))(image)
     keras_model = tf.keras.Model(image, layers.Dense(3, bias_initializer="ones")(dead))
-    converter = tf.lite.TFLiteConverter.from_saved_model(floats.export(keras_model))
+    converter = tf.lite.TFLiteConverter.from_saved_model(float_model.export(keras_model))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     random = np.random.default_rng(0)
     converter.representative_dataset = lambda: ([random.random((1, 8), dtype=np.float32)] for _ in range(20))

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, THREE_CELLS, ThreeCells, command, surroundings
-
-from bench.errors import Exit
-from bench.records import Report, read_record
+from quantbench.errors import Exit
+from quantbench.records import Report, read_record
 
 FIRST_LINE = f"{shlex.quote(sys.executable)} -c 'import os; os.read(0, 1)'"  # reads a byte, and leaves
 
@@ -102,7 +101,7 @@ def test_a_terminal_that_is_closed_ends_the_run_with_a_report(
     # The controlling terminal of a session of its own, as a window's is.
     start = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(1, termios.TIOCSCTTY, 0); "
     start += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    arguments = ["-m", "bench", "run", *THREE_CELLS[:-2], "--no-gpu", "--latency-budget", "60"]
+    arguments = ["-m", "quantbench", "run", *THREE_CELLS[:-2], "--no-gpu", "--latency-budget", "60"]
     run = subprocess.Popen(
         [sys.executable, "-c", start, *arguments, "--report-dir", str(tmp_path)],
         cwd=ROOT,

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-
-from bench import build, floats, training
-from bench.errors import BadInput
-from bench.reference import ReferenceModel, load_file, load_models, pick
-from bench.store import Store, digest
-from bench.variants import VARIANTS, Workbench
+from quantbench.build import artifact
+from quantbench.build.store import Store, digest
+from quantbench.core import tensorflow
+from quantbench.errors import BadInput
+from quantbench.reference import float_model, training
+from quantbench.reference.model import ReferenceModel, load_file, load_models, pick
+from quantbench.variants import VARIANTS, Workbench
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def model() -> ReferenceModel:
 
 
 def key(model: ReferenceModel) -> str:
-    return digest(build.ingredients(model, VARIANTS["ptq_float16"], 0, None))
+    return digest(artifact.ingredients(model, VARIANTS["ptq_float16"], 0, None))
 
 
 def test_another_keras_3_makes_another_artifact_of_a_model_that_keras_3_loads(
@@ -30,14 +31,14 @@ def test_another_keras_3_makes_another_artifact_of_a_model_that_keras_3_loads(
 ) -> None:
     saved = dataclasses.replace(model, form="keras3", file=model.file)
     before = key(saved), key(model)
-    versions = build.package_version
-    monkeypatch.setattr(build, "package_version", lambda name: "4.0" if name == "keras" else versions(name))
+    versions = artifact.package_version
+    monkeypatch.setattr(artifact, "package_version", lambda name: "4.0" if name == "keras" else versions(name))
     assert key(saved) != before[0]
     assert key(model) == before[1]
 
 
 def test_the_code_that_reads_a_model_is_part_of_the_key() -> None:
-    assert {"floats.py", "reference.py", "datasets.py"} <= set(build._CODE)
+    assert {"floats.py", "reference.py", "datasets.py"} <= set(artifact._CODE)
 
 
 def test_what_a_converter_raises_is_a_refusal_in_its_own_words(model: ReferenceModel, tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_what_a_converter_raises_is_a_refusal_in_its_own_words(model: ReferenceM
         raise ConverterError(f"no kernel for {bench.model.name}")
 
     refusing = dataclasses.replace(VARIANTS["ptq_float16"], make=make)
-    built = build.artifact(model, refusing, 0, None, Store(tmp_path))
+    built = artifact.artifact(model, refusing, 0, None, Store(tmp_path))
     assert built.refusal == "ConverterError: no kernel for seed_cnn"
     assert built.path is None
 
@@ -69,16 +70,16 @@ def _edited(folder: Path, old: str, new: str) -> ReferenceModel:
 
 
 def test_a_floor_or_a_word_rebuilds_nothing_and_another_layer_does(tmp_path: Path) -> None:
-    same = build.model_source(_edited(tmp_path, "seed_cnn", "seed_cnn"))
-    assert build.model_source(_edited(tmp_path, "Floor(0.1,", "Floor(0.2,")) == same
-    assert build.model_source(_edited(tmp_path, "accuracy", "Accuracy")) == same
-    assert build.model_source(_edited(tmp_path, "layers.Dense(10", "layers.Dense(11")) != same
-    assert build.model_source(_edited(tmp_path, "epochs=", "epochs=1")) != same
+    same = artifact.model_source(_edited(tmp_path, "seed_cnn", "seed_cnn"))
+    assert artifact.model_source(_edited(tmp_path, "Floor(0.1,", "Floor(0.2,")) == same
+    assert artifact.model_source(_edited(tmp_path, "accuracy", "Accuracy")) == same
+    assert artifact.model_source(_edited(tmp_path, "layers.Dense(10", "layers.Dense(11")) != same
+    assert artifact.model_source(_edited(tmp_path, "epochs=", "epochs=1")) != same
 
 
 def test_every_model_of_the_project_is_known_by_its_functions() -> None:
     for name, found in load_models(ROOT / "models").items():
-        assert build.model_source(found) != build.file_sha256(found.file), name
+        assert artifact.model_source(found) != artifact.file_sha256(found.file), name
 
 
 def test_a_diagnosis_that_fails_does_not_cost_the_cell(
@@ -87,14 +88,14 @@ def test_a_diagnosis_that_fails_does_not_cost_the_cell(
     def fail(*_: object) -> str:
         raise ValueError("Graph disconnected")
 
-    monkeypatch.setattr(build, "first_divergent_tensor", fail)
-    made = build.artifact(model, VARIANTS["ptq_float16"], 0, None, Store(store))
+    monkeypatch.setattr(artifact, "first_divergent_tensor", fail)
+    made = artifact.artifact(model, VARIANTS["ptq_float16"], 0, None, Store(store))
     assert made.path is not None
-    bench = build.StoreWorkbench(model, 0, None, Store(tmp_path))
+    bench = artifact.StoreWorkbench(model, 0, None, Store(tmp_path))
     bench.expected = None, np.full(len(model.pack().test), 99, dtype=np.uint16)
     files = bench.kept(made.path.read_bytes())
-    assert files[build.PARTING] == b"the layers could not be compared (ValueError: Graph disconnected)"
-    assert len(np.load(io.BytesIO(files[build.BEFORE_CONVERSION]))) == 10_000
+    assert files[artifact.PARTING] == b"the layers could not be compared (ValueError: Graph disconnected)"
+    assert len(np.load(io.BytesIO(files[artifact.BEFORE_CONVERSION]))) == 10_000
 
 
 @pytest.mark.slow
@@ -102,32 +103,34 @@ def test_an_artifact_is_the_same_whether_its_stage_was_trained_now_or_long_ago(
     model: ReferenceModel, tmp_path: Path
 ) -> None:
     store, variant = Store(tmp_path), VARIANTS["float32_finetuned"]
-    trained = build.artifact(model, variant, 0, None, store)
+    trained = artifact.artifact(model, variant, 0, None, store)
     assert trained.path is not None
     shutil.rmtree(trained.path.parent)
-    from_the_store = build.artifact(model, variant, 0, None, store)
+    from_the_store = artifact.artifact(model, variant, 0, None, store)
     assert not from_the_store.cached
     assert from_the_store.sha256 == trained.sha256
 
 
 def test_a_table_is_exported_with_its_model_and_only_what_is_used_otherwise() -> None:
-    tf = training.tensorflow()
+    tf = tensorflow.tensorflow()
     layers = tf.keras.layers
     looking_up = tf.keras.Sequential(
         [tf.keras.Input((3,), dtype=tf.int64), layers.IntegerLookup(vocabulary=[7, 8, 9]), layers.Embedding(4, 2)]
     )
     example = np.array([[7, 9, 100]], dtype=np.int64)
-    exported = tf.saved_model.load(floats.export(looking_up)).signatures["serving_default"]
+    exported = tf.saved_model.load(float_model.export(looking_up)).signatures["serving_default"]
     found = next(iter(exported(tf.constant(example)).values()))
     np.testing.assert_array_equal(found, looking_up(example))
 
-    read = tf.saved_model.load(floats.export(tf.keras.Sequential([layers.Dense(3, input_shape=(2,)), layers.Dense(4)])))
+    read = tf.saved_model.load(
+        float_model.export(tf.keras.Sequential([layers.Dense(3, input_shape=(2,)), layers.Dense(4)]))
+    )
     assert not hasattr(read, "owner")
     assert len(read.variables_used) == 4
 
 
 def test_every_epoch_sees_each_example_once_in_an_order_that_the_seed_decides() -> None:
-    tf = training.tensorflow()
+    tf = tensorflow.tensorflow()
     numbers = np.arange(50)
 
     def epochs(seed: int) -> list[list[int]]:

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 from conftest import Quantbench
 from made_up_pages import HOSTILE, cell, report
-
-from bench.errors import BadInput
-from bench.records import Report, Verdict, write_json
-from bench.report import charts
-from bench.report.markdown import render
-from bench.report.words import escape
+from quantbench.errors import BadInput
+from quantbench.records import Report, Verdict, write_json
+from quantbench.report import charts
+from quantbench.report.formatting import escape
+from quantbench.report.markdown import render
 
 
 @pytest.fixture

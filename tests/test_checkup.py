@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, edit
-
-from bench import checkup
-from bench.reference import ReferenceModel, load_models
+from quantbench.baselines import check
+from quantbench.reference.model import ReferenceModel, load_models
 
 TODAY = datetime.date(2026, 6, 15)
 STAMP = {"date": "d", "reason": "r", "run": "r", "environment": "e"}
@@ -33,7 +32,7 @@ def folder(baselines: Path) -> Path:
 
 
 def found(models: dict[str, ReferenceModel], folder: Path) -> list[str]:
-    return [str(finding).replace(f"{folder}/", "") for finding in checkup.check(models, folder, TODAY)]
+    return [str(finding).replace(f"{folder}/", "") for finding in check.check(models, folder, TODAY)]
 
 
 def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Quantbench, ThreeCells, command, surroundings
-
-from bench.clearing import GB, clear, clear_all, clear_environments
-from bench.store import ENVIRONMENTS, INSTALLED, Store, digest
+from quantbench.build.eviction import GB, clear, clear_all, clear_environments
+from quantbench.build.store import ENVIRONMENTS, INSTALLED, Store, digest
 
 HOUR = 3600
 
@@ -55,9 +54,7 @@ def test_no_limit_and_a_dry_run_remove_no_entry(tmp_path: Path) -> None:
 
 def in_another_process(root: Path, code: str) -> "subprocess.Popen[str]":
     """Python that has a ``store``, says a word when it is ready, and waits for one."""
-    script = (
-        f"from bench.store import *\nstore = Store(Path({str(root)!r}))\n{code}\nprint('ready', flush=True)\ninput()"
-    )
+    script = f"from quantbench.build.store import *\nstore = Store(Path({str(root)!r}))\n{code}\nprint('ready', flush=True)\ninput()"
     process = subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -15,7 +15,7 @@ HEAVY = ("tensorflow", "scipy", "numpy", "pytest")
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     script = (
         f"import sys; sys.argv = ['quantbench', *{arguments!r}]\n"
-        "from bench.cli import main\n"
+        "from quantbench.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit: pass\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )

@@ -14,11 +14,10 @@ import psutil
 import pytest
 from conftest import ROOT, THREE_VARIANTS, Quantbench, command, surroundings
 from dask_processes import DaskProcesses, cells_under_way
+from quantbench.engine.workers.cluster import connect
+from quantbench.measure.latency import LatencyFailed
+from quantbench.records import Report, read_record
 from test_isolation import planted_models
-
-from bench.cluster import connect
-from bench.measure.latency import LatencyFailed
-from bench.records import Report, read_record
 
 VARIANTS = f"{THREE_VARIANTS},ptq_dynamic_wi8_afp32,aeq_dynamic_wi8_afp32"
 SELECTION = ["--models", "seed_cnn", "--no-latency"]
@@ -286,7 +285,7 @@ def test_a_scheduler_without_workers_and_a_worker_that_does_not_fit_are_refused(
         done = quantbench(*run, "--no-latency")
         assert done.status == 4
         assert f"the scheduler at {dask.address} has had no worker for 10 s" in done.output
-        worker = dask.worker(PYTHONPATH=f"{other.parent}{os.pathsep}{ROOT}")
+        worker = dask.worker(PYTHONPATH=f"{other.parent}{os.pathsep}{ROOT / 'bench'}")
         dask.wait_for(1)
         done = quantbench(*run, "--no-latency")
         assert done.status == 4
@@ -305,10 +304,15 @@ def test_a_scheduler_without_workers_and_a_worker_that_does_not_fit_are_refused(
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "distributed.py").write_text("raise ImportError('planted')\n")
-    usual = surroundings(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    usual = surroundings(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT / 'bench'}")
     arguments = ["run", "--models", "seed_cnn", "--cluster", "tcp://127.0.0.1:9", "--report-dir", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, env=usual, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "quantbench", *arguments],
+        cwd=ROOT,
+        env=usual,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 4
     assert "pip install 'quantbench[cluster]'" in done.stdout + done.stderr

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from conftest import ROOT, Quantbench
 from made_up_runs import LABELS, answers, cell, environment, measured, report, side, write
-
-from bench.compare import Comparison, Item, Outcome, Side, Truth, compare
-from bench.datasets import Array
-from bench.errors import Exit
-from bench.metrics import ACCURACY, AUC
-from bench.records import SCHEMA_VERSION, Amount, Census, Failure
-from bench.report.comparison import page, render
+from quantbench.comparison import Comparison, Item, Outcome, Side, Truth, compare
+from quantbench.core.arrays import Array
+from quantbench.errors import Exit
+from quantbench.records import SCHEMA_VERSION, Amount, Census, Failure
+from quantbench.reference.metrics import ACCURACY, AUC
+from quantbench.report.comparison import page, render
 
 
 def compared(old: Side, new: Side, truth: Truth | str | None = None) -> Comparison:
@@ -251,7 +250,7 @@ def test_older_reports_are_read(quantbench: Quantbench, tmp_path: Path) -> None:
 
 def test_labels_come_from_the_model_folder(quantbench: Quantbench, tmp_path: Path) -> None:
     """Stored answers of a real model, some of them spoilt."""
-    from bench.reference import load_models
+    from quantbench.reference.model import load_models
 
     model = load_models(ROOT / "models")["seed_cnn"]
     labels = model.pack().test.y

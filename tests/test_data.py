@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-
-from bench.datasets import load_pack, read_npz
-from bench.errors import BadInput
-from bench.metrics import ACCURACY, area_under_curve, reconstruction_auc
-from bench.reference import load_file, load_models, pick
+from quantbench.errors import BadInput
+from quantbench.reference.datasets import load_pack, read_npz
+from quantbench.reference.metrics import ACCURACY, area_under_curve, reconstruction_auc
+from quantbench.reference.model import load_file, load_models, pick
 
 MODELS = ROOT / "models"
 
@@ -80,7 +79,7 @@ def test_an_npz_is_never_unpickled(tmp_path: Path) -> None:
     [
         ("syntax error", "failed to import: SyntaxError"),
         ("import nothing_of_that_name", "failed to import: ModuleNotFoundError"),
-        ("x = 1", "defines no bench.reference.ReferenceModel"),
+        ("x = 1", "defines no quantbench.reference.model.ReferenceModel"),
     ],
 )
 def test_a_wrong_model_file_gets_one_clear_sentence(tmp_path: Path, source: str, words: str) -> None:

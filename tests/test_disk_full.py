@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, THREE_CELLS, ThreeCells, command, surroundings
-
-from bench.errors import BadInput, DiskFull, Exit, disk_is_full
-from bench.records import Report, read_record
-from bench.report.folder import RunFolder
-from bench.store import Store
+from quantbench.build.store import Store
+from quantbench.errors import BadInput, DiskFull, Exit, disk_is_full
+from quantbench.records import Report, read_record
+from quantbench.report.run_folder import RunFolder
 
 
 def on_small_disk(size: str, disk: Path, kept: Path, store: Path, reports: Path) -> "subprocess.CompletedProcess[str]":

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Quantbench
-
-from bench import doctor
-from bench.devices import Found
-from bench.records import Device
-from bench.reference import load_models
+from quantbench.cli import doctor
+from quantbench.measure.gpu_devices import Found
+from quantbench.records import Device
+from quantbench.reference.model import load_models
 
 
 def machine(root: Path, **files: str) -> Path:

@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 from made_up_pages import as_large
 from markdown_it import MarkdownIt
 from pydantic import ValidationError
-
-from bench.baselines import packed
-from bench.cluster import connect
-from bench.echo import Guarded, guarded, line, plain
-from bench.errors import BadInput
-from bench.options import RunOptions, check
-from bench.records import (
+from quantbench.baselines.files import packed
+from quantbench.core.echo import Guarded, guarded, line, plain
+from quantbench.core.options import RunOptions, check
+from quantbench.core.threads import thread_counts
+from quantbench.engine.workers.cluster import connect
+from quantbench.errors import BadInput
+from quantbench.records import (
     Cell,
     Device,
     Evidence,
@@ -43,11 +43,11 @@ from bench.records import (
     read_record,
     write_json,
 )
-from bench.reference import load_models
-from bench.report import html, junit, markdown, rows, terminal
-from bench.report.behind import Behind
-from bench.report.words import code, escape, table
-from bench.timing import thread_counts
+from quantbench.reference.model import load_models
+from quantbench.report import cells_csv, junit, markdown, terminal
+from quantbench.report.evidence import Behind
+from quantbench.report.formatting import code, escape, table
+from quantbench.report.html import page
 
 ESCAPES = "\x1b]0;pwned\x07\x1b[2J\x9b31m\x7f\x00\x08\r\u202e\u2066\u200b\u2028\x85\ufeff"
 MARKUP = "\n# heading\n| a | `b` ``c`` ![x](http://evil.org/x.png) [l](//evil.org) <img src=x> <!-- \n```\n@org/team "
@@ -322,15 +322,15 @@ def check_line(text: str) -> None:
 def test_no_file_of_a_report_obeys_it(two_runs: list[Path]) -> None:
     made = read_record(two_runs[0] / "report.json", Report, "report")
     check_markdown(markdown.render(made))
-    shown = html.render(made, Behind())
+    shown = page.render(made, Behind())
     assert not orders(shown)
     assert "<img" not in shown
     assert 'href="http' not in shown
     assert shown.count("</script>") == shown.count("<script")
     ElementTree.fromstring(junit.render(made))
     assert not orders(junit.render(made).decode())
-    known = list(csv.reader(io.StringIO(rows.render(made))))
-    assert not orders(rows.render(made))
+    known = list(csv.reader(io.StringIO(cells_csv.render(made))))
+    assert not orders(cells_csv.render(made))
     for cell in (cell for row in known[1:] for cell in row):
         assert not re.match(r"\s*[=+@\t\r]", cell), cell
         if cell.startswith("-"):
@@ -340,7 +340,7 @@ def test_no_file_of_a_report_obeys_it(two_runs: list[Path]) -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", " =1", "\uff1d1", "a;=1", "a; @b", "a|=1"])
 def test_no_text_begins_a_formula_whatever_separates_cells(text: str) -> None:
-    [shown] = {rows._field(text)}
+    [shown] = {cells_csv._field(text)}
     for cell in re.split(r"[;|]", shown):
         assert not re.match(r"\s*[=+@\uff1d-]", cell), shown
 
@@ -349,7 +349,7 @@ def test_a_page_of_many_cells_ends_no_script(made_up: Report, monkeypatch: pytes
     made_up.notes.append(HOSTILE)
     for cell in made_up.cells:
         cell.failure = Failure(what="error", reason=HOSTILE + HOSTILE, log=HOSTILE)
-    shown = html.render(as_large(made_up, monkeypatch), Behind())
+    shown = page.render(as_large(made_up, monkeypatch), Behind())
     assert shown.count("</script>") == 2
     assert not orders(shown)
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, accepted, baseline_cell, edit
-
-from bench import amend, gate
-from bench.baselines import load
-from bench.errors import BadInput
-from bench.metrics import ACCURACY
-from bench.records import BaselineCell, BaselineFile, First, Judgement, Kind, Loosened, Measurement, Verdict, Xfail
-from bench.records import read_record as read
-from bench.reference import Floor, load_models
-from bench.standing import standing
+from quantbench import gate
+from quantbench.baselines import exceptions
+from quantbench.baselines.effective import standing
+from quantbench.baselines.files import load
+from quantbench.errors import BadInput
+from quantbench.records import BaselineCell, BaselineFile, First, Judgement, Kind, Loosened, Measurement, Verdict, Xfail
+from quantbench.records import read_record as read
+from quantbench.reference.metrics import ACCURACY
+from quantbench.reference.model import Floor, load_models
 
 TODAY = datetime.date(2026, 6, 15)
 PAST, FUTURE = datetime.date(2026, 6, 14), datetime.date(2026, 7, 1)
@@ -156,8 +156,8 @@ def test_drift_is_told_from_the_first_value_or_from_the_accepted_one_where_no_fi
     assert gate.drift_of(ACCURACY, measured, None) is None
 
 
-def target(folder: Path, cell: str = CELL) -> amend.Target:
-    return amend.Target(cell, ROOT / "models", folder)
+def target(folder: Path, cell: str = CELL) -> exceptions.Target:
+    return exceptions.Target(cell, ROOT / "models", folder)
 
 
 def stored(folder: Path) -> BaselineCell:
@@ -166,23 +166,23 @@ def stored(folder: Path) -> BaselineCell:
 
 def test_loosening_and_tightening_change_one_value_and_no_prediction(baselines: Path) -> None:
     before, answers = stored(baselines), (baselines / "seed_cnn.npz").read_bytes()
-    told = amend.loosen(target(baselines), "score", 0.3, " a reason ", str(FUTURE), "", TODAY)
+    told = exceptions.loosen(target(baselines), "score", 0.3, " a reason ", str(FUTURE), "", TODAY)
     assert told == f"{CELL}: score: tolerance loosened from 0 pp to 0.3 pp until 2026-07-01: a reason"
     after = stored(baselines)
     assert after.measurements["score"].loosened == Loosened(tolerance=0.3, reason="a reason", expires=FUTURE)
     assert after.measurements["size"] == before.measurements["size"]
     assert (baselines / "seed_cnn.npz").read_bytes() == answers
-    assert amend.tighten(target(baselines), "score", "").endswith("the derived tolerance 0 holds again")
+    assert exceptions.tighten(target(baselines), "score", "").endswith("the derived tolerance 0 holds again")
     assert stored(baselines) == before
     load(baselines, load_models(ROOT / "models")["seed_cnn"])
 
 
 def test_expecting_a_failure_and_a_success_again(baselines: Path) -> None:
     before = stored(baselines)
-    told = amend.expect_failure(target(baselines), "floor", "https://example.org/1", "a kernel", str(TODAY), TODAY)
+    told = exceptions.expect_failure(target(baselines), "floor", "https://example.org/1", "a kernel", str(TODAY), TODAY)
     assert told == f"{CELL}: floor: xfail until 2026-06-15, https://example.org/1: a kernel"
     assert stored(baselines).xfail["floor"].ticket == "https://example.org/1"
-    amend.expect_success(target(baselines), "floor")
+    exceptions.expect_success(target(baselines), "floor")
     assert stored(baselines) == before
 
 
@@ -208,7 +208,7 @@ def test_a_wrong_loosening_is_refused_and_nothing_is_written(
 ) -> None:
     before = (baselines / "seed_cnn.json").read_bytes()
     with pytest.raises(BadInput) as caught:
-        amend.loosen(target(baselines), **(GOOD | wrong), today=TODAY)
+        exceptions.loosen(target(baselines), **(GOOD | wrong), today=TODAY)
     assert words in str(caught.value)
     assert (baselines / "seed_cnn.json").read_bytes() == before
 
@@ -225,12 +225,12 @@ def test_a_wrong_loosening_is_refused_and_nothing_is_written(
 def test_a_wrong_xfail_is_refused(baselines: Path, wrong: dict[str, Any], words: str) -> None:
     good = {"measurement": "floor", "ticket": "T-1", "reason": "r", "expires": str(FUTURE)}
     with pytest.raises(BadInput) as caught:
-        amend.expect_failure(target(baselines), **(good | wrong), today=TODAY)
+        exceptions.expect_failure(target(baselines), **(good | wrong), today=TODAY)
     assert words in str(caught.value)
     with pytest.raises(BadInput, match="has no xfail of 'floor'"):
-        amend.expect_success(target(baselines), "floor")
+        exceptions.expect_success(target(baselines), "floor")
     with pytest.raises(BadInput, match="is not loosened"):
-        amend.tighten(target(baselines), "size", "")
+        exceptions.tighten(target(baselines), "size", "")
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_exceptions_written_by_hand_are_in_force_and_told(baselines: Path) -> No
 
 
 def test_a_cell_without_exceptions_has_no_line_for_them(baselines: Path) -> None:
-    amend.expect_failure(target(baselines), "floor", "T-1", "why", str(FUTURE), TODAY)
+    exceptions.expect_failure(target(baselines), "floor", "T-1", "why", str(FUTURE), TODAY)
     cells = json.loads((baselines / "seed_cnn.json").read_text())["cells"]
     assert [name for name, cell in cells.items() if "xfail" in cell] == ["ptq_static_wi8_ai8"]
     assert not any("overlays" in cell for cell in cells.values())

@@ -6,9 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-
-from bench import executor, lane
-from bench.work import Outcome, Task, failure
+from quantbench.engine.workers import local, process
+from quantbench.engine.workers.task import Outcome, Task, failure
 
 
 def _task(tmp_path: Path, variant: str) -> Task:
@@ -41,8 +40,8 @@ def misbehave(task: Task) -> Outcome:
 
 
 def test_each_misfortune_costs_its_own_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "compute", misbehave)
-    with executor.LocalExecutor(workers=2) as pool:
+    monkeypatch.setattr(local, "compute", misbehave)
+    with local.LocalExecutor(workers=2) as pool:
         futures = {name: pool.submit(_task(tmp_path, name), 5.0) for name in ("crash", "hang", "raise", "fine")}
         outcomes = {name: future.result(timeout=60) for name, future in futures.items()}
     assert outcomes["fine"].failure is None
@@ -57,8 +56,8 @@ def test_each_misfortune_costs_its_own_cell(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_who_is_killed_from_outside_gets_one_more_chance_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "compute", misbehave)
-    with executor.LocalExecutor(workers=2) as pool:
+    monkeypatch.setattr(local, "compute", misbehave)
+    with local.LocalExecutor(workers=2) as pool:
         futures = {name: pool.submit(_task(tmp_path, name), 30.0) for name in ("killed once", "killed", "beside")}
         outcomes = {name: future.result(timeout=60) for name, future in futures.items()}
     assert outcomes["killed once"].failure is None
@@ -74,8 +73,8 @@ def test_who_is_killed_from_outside_gets_one_more_chance_alone(tmp_path: Path, m
 
 
 def test_a_process_that_leaves_without_a_word_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "compute", misbehave)
-    with executor.LocalExecutor(workers=1) as pool:
+    monkeypatch.setattr(local, "compute", misbehave)
+    with local.LocalExecutor(workers=1) as pool:
         left, fine = pool.submit(_task(tmp_path, "leave"), 600.0), pool.submit(_task(tmp_path, "fine"), 30.0)
         assert left.result(timeout=60).failure == failure(
             "crash", "the worker process ended with status 0, with no output", tmp_path / "none"
@@ -84,8 +83,8 @@ def test_a_process_that_leaves_without_a_word_is_noticed(tmp_path: Path, monkeyp
 
 
 def test_stopping_gives_up_what_runs_and_what_is_queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "compute", misbehave)
-    pool = executor.LocalExecutor(workers=1)
+    monkeypatch.setattr(local, "compute", misbehave)
+    pool = local.LocalExecutor(workers=1)
     running, queued = pool.submit(_task(tmp_path, "hang"), 600.0), pool.submit(_task(tmp_path, "fine"), 600.0)
     while not running.running():
         time.sleep(0.05)
@@ -96,8 +95,8 @@ def test_stopping_gives_up_what_runs_and_what_is_queued(tmp_path: Path, monkeypa
 
 
 def test_a_worker_that_is_killed_while_idle_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "compute", misbehave)
-    with executor.LocalExecutor(workers=1, logs=tmp_path / "workers") as pool:
+    monkeypatch.setattr(local, "compute", misbehave)
+    with local.LocalExecutor(workers=1, logs=tmp_path / "workers") as pool:
         assert pool.submit(_task(tmp_path, "fine"), 30.0).result(timeout=60).failure is None
         [log] = (tmp_path / "workers" / "0").iterdir()
         os.kill(int(log.stem), signal.SIGKILL)
@@ -114,8 +113,8 @@ def whose(task: Task) -> Outcome:
 def test_a_worker_that_holds_too_much_memory_is_replaced(
     most: int, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "_MOST_RESIDENT", most)
-    with executor.LocalExecutor(workers=1, how=whose) as pool:
+    monkeypatch.setattr(process, "_MOST_RESIDENT", most)
+    with local.LocalExecutor(workers=1, how=whose) as pool:
         tasks = [pool.submit(_task(tmp_path, name), 30.0) for name in ("a", "b", "c")]
         pids = {task.result(timeout=60).seconds for task in tasks}
     assert len(pids) == workers

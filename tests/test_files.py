@@ -24,22 +24,26 @@ import pytest
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-
-from bench import acceptance, baselines, checkup, files, trial
-from bench.clearing import clear_all
-from bench.cluster import model_files
-from bench.datasets import file_sha256, load_pack, read_npz, read_predictions
-from bench.errors import BadInput
-from bench.history import read_history
-from bench.progress import Durations
-from bench.records import BaselineFile, Report, _files, problems, read_record, write_json
-from bench.reference import load_models
-from bench.report import charts, html, junit, rows
-from bench.report.behind import Behind
-from bench.report.folder import RunFolder, evidence_of, read, write_markdown
-from bench.sides import read_sides
-from bench.store import ENVIRONMENTS, HELD, Store, digest
-from bench.summary import SUMMARY, read_summary
+from quantbench import files
+from quantbench.adopt import understand
+from quantbench.baselines import check, update
+from quantbench.baselines import files as baseline_files
+from quantbench.build.eviction import clear_all
+from quantbench.build.store import ENVIRONMENTS, HELD, Store, digest
+from quantbench.comparison.history import read_history
+from quantbench.comparison.load import read_sides
+from quantbench.comparison.summary import SUMMARY, read_summary
+from quantbench.engine.durations import Durations
+from quantbench.engine.workers.cluster import model_files
+from quantbench.errors import BadInput
+from quantbench.records import BaselineFile, Report, _files, problems, read_record, write_json
+from quantbench.records.run_folder import evidence_of, read
+from quantbench.reference.datasets import file_sha256, load_pack, read_npz, read_predictions
+from quantbench.reference.model import load_models
+from quantbench.report import cells_csv, charts, junit
+from quantbench.report.evidence import Behind
+from quantbench.report.html import page
+from quantbench.report.run_folder import RunFolder, write_markdown
 
 SECRET = "the-secret-of-another-folder"
 LIMIT_SECONDS = 20  # of anything here, which takes a tenth of a second; a pipe without a writer takes for ever
@@ -365,9 +369,9 @@ def test_a_copy_has_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_try_and_adopt_refuse_a_special_file_before_they_open_it(tmp_path: Path, canary: Canary, plant: Plant) -> None:
     plant(canary, tmp_path / "m.tflite")
     np.savez(tmp_path / "data.npz", x=np.zeros(1))
-    asked = trial.Given(str(tmp_path / "m.tflite"), tmp_path / "data.npz")
+    asked = understand.Given(str(tmp_path / "m.tflite"), tmp_path / "data.npz")
     with pytest.raises(BadInput, match=r"m\.tflite: "):
-        trial.understand(asked, "m", tmp_path / "work")
+        understand.understand(asked, "m", tmp_path / "work")
     assert not (tmp_path / "work").exists()
 
 
@@ -377,7 +381,7 @@ def test_adopt_does_not_copy_a_private_file_that_a_saved_model_links_to(tmp_path
     (model / "assets" / "vocabulary.txt").symlink_to(canary.file)
     np.savez(tmp_path / "data.npz", x=np.zeros(1))
     with pytest.raises(BadInput, match=r"assets/vocabulary\.txt: the model: entry cannot be read: it is a link"):
-        trial.understand(trial.Given(str(model), tmp_path / "data.npz"), "m", tmp_path / "work")
+        understand.understand(understand.Given(str(model), tmp_path / "data.npz"), "m", tmp_path / "work")
     assert SECRET not in all_text(tmp_path / "work")
 
 
@@ -415,7 +419,7 @@ def test_a_single_array_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 
 def test_what_a_worker_is_sent_of_a_model_is_no_link(tmp_path: Path, canary: Canary) -> None:
-    text = "from bench.reference import *\nMODEL = ReferenceModel('m', '', 'w', '', 'data.npz', '', {})\n"
+    text = "from quantbench.reference.model import *\nMODEL = ReferenceModel('m', '', 'w', '', 'data.npz', '', {})\n"
     (tmp_path / "m.py").write_text(text)
     (tmp_path / "data.npz").write_bytes(b"data")
     (tmp_path / "w").mkdir()
@@ -517,7 +521,7 @@ def test_what_is_behind_a_report_is_not_read_through_links(
     with pytest.raises(BadInput, match=rf"m\.npz: predictions of the run {SENTENCE}"):
         read_sides(run, second)
     with pytest.raises(BadInput, match=rf"m\.npz: predictions of the run {SENTENCE}"):
-        acceptance._stored(read(run)[0].cells, run, "m")
+        update._stored(read(run)[0].cells, run, "m")
 
 
 def test_folders_of_a_run_that_are_links_are_not_read(run: Path, canary: Canary, tmp_path: Path) -> None:
@@ -531,16 +535,16 @@ def test_folders_of_a_run_that_are_links_are_not_read(run: Path, canary: Canary,
     with pytest.raises(BadInput, match="'evidence' is a link"):
         evidence_of(run, "m/v")
     with pytest.raises(BadInput, match="'predictions' is a link"):
-        acceptance._stored(read(run)[0].cells, run, "m")
+        update._stored(read(run)[0].cells, run, "m")
 
 
 def test_no_report_in_any_form_is_written_through_a_link(run: Path, canary: Canary) -> None:
     report = read(run)[0]
     forms: dict[str, Callable[[Path], object]] = {
         "report.json": lambda path: write_json(path, report),
-        "report.html": lambda path: html.write(path, report, run, {}),
+        "report.html": lambda path: page.write(path, report, run, {}),
         "junit.xml": lambda path: junit.write(path, report),
-        "cells.csv": lambda path: rows.write(path, report),
+        "cells.csv": lambda path: cells_csv.write(path, report),
         "report.md": lambda path: write_markdown(path.parent, report),
     }
     for name, write in forms.items():
@@ -641,16 +645,16 @@ def test_what_is_wrong_in_a_large_record_is_named_by_its_own_place(tmp_path: Pat
 @pytest.mark.parametrize("name", ["seed_cnn.json", "seed_cnn.npz"])
 def test_no_baseline_is_read_through_a_link(baselines_copy: Path, canary: Canary, plant: Plant, name: str) -> None:
     model = load_models(ROOT / "models")["seed_cnn"]
-    assert baselines.load(baselines_copy, model).file is not None
+    assert baseline_files.load(baselines_copy, model).file is not None
     (baselines_copy / name).unlink()
     plant(canary, baselines_copy / name)
     with pytest.raises(BadInput, match=rf"{name}: (baseline|stored predictions) {SENTENCE}"):
-        baselines.load(baselines_copy, model)
+        baseline_files.load(baselines_copy, model)
     if name.endswith(".json"):
         with pytest.raises(BadInput):
-            baselines.fingerprint(baselines_copy, "seed_cnn")
+            baseline_files.fingerprint(baselines_copy, "seed_cnn")
         assert "only regular files are read" in problems(baselines_copy / name, BaselineFile, "baseline")[0]
-    found = checkup.check({"seed_cnn": model}, baselines_copy, datetime.date(2026, 1, 1))
+    found = check.check({"seed_cnn": model}, baselines_copy, datetime.date(2026, 1, 1))
     assert any(one.file.name == name for one in found)
 
 
@@ -668,7 +672,7 @@ def test_no_baseline_is_written_through_a_link(baselines_copy: Path, canary: Can
     for name in ("seed_cnn.json", "seed_cnn.npz", ".seed_cnn.json.tmp", "seed_cnn.npz.tmp"):
         (baselines_copy / name).unlink(missing_ok=True)
         (baselines_copy / name).symlink_to(canary.file)
-    for path in baselines.save(baselines_copy, file, predictions):
+    for path in baseline_files.save(baselines_copy, file, predictions):
         assert files.is_regular(path)
 
 
@@ -784,7 +788,7 @@ def test_nothing_is_removed_through_a_link(tmp_path: Path, canary: Canary) -> No
 
 def command(*arguments: str, store: Path) -> "subprocess.CompletedProcess[str]":
     here = {**os.environ, "QUANTBENCH_CACHE": str(store), "PYTHONPATH": str(ROOT)}
-    called = [sys.executable, "-m", "bench", *arguments]
+    called = [sys.executable, "-m", "quantbench", *arguments]
     return subprocess.run(called, capture_output=True, text=True, env=here, timeout=LIMIT_SECONDS, check=False)
 
 
@@ -887,7 +891,7 @@ def test_what_may_be_anybodys_is_read_and_written_by_files(path: Path) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.JoinedStr | ast.Constant):
             assert not ast.unparse(node).rstrip("'\"").endswith(".tmp"), "a temporary name that can be guessed"
-    reason, most = ALLOWED.get(name, ("use bench.files, or say here why not", {}))
+    reason, most = ALLOWED.get(name, ("use quantbench.files, or say here why not", {}))
     assert following(path) <= Counter(most), f"{dict(following(path))}: {reason}"
 
 

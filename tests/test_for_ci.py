@@ -7,14 +7,13 @@ from xml.etree import ElementTree
 
 import pytest
 from made_up_runs import cell, floor, measured, report, write
-
-from bench.cli_report import report as command
-from bench.echo import plain
-from bench.errors import BadInput
-from bench.records import Judgement, Kind, Measurement, Report, Shard, Verdict
-from bench.report import junit, rows
-from bench.report.job_summary import cut
-from bench.report.markdown import render
+from quantbench.cli.report import report as command
+from quantbench.core.echo import plain
+from quantbench.errors import BadInput
+from quantbench.records import Judgement, Kind, Measurement, Report, Shard, Verdict
+from quantbench.report import cells_csv, junit
+from quantbench.report.github_summary import cut
+from quantbench.report.markdown import render
 
 HOSTILE = "<b>&\"'\x00\x1b]]>\ud800\u2028=1+1"
 
@@ -129,7 +128,7 @@ def test_hostile_names_stay_text_in_xml() -> None:
 
 
 def table(found: Report) -> list[dict[str, str]]:
-    return list(csv.DictReader(StringIO(rows.render(found))))
+    return list(csv.DictReader(StringIO(cells_csv.render(found))))
 
 
 def test_each_measurement_is_a_row_with_unit_interval_and_verdict() -> None:
@@ -179,7 +178,7 @@ def test_a_run_folder_holds_them(tmp_path: Path) -> None:
     broken = one(Verdict.PASS).model_copy(update={"id": "m/\ud800", "variant": "\ud800"})  # type: ignore[attr-defined]
     found = report([one(Verdict.PASS), broken])  # type: ignore[list-item]
     junit.write(tmp_path / junit.JUNIT, found)
-    rows.write(tmp_path / rows.CSV, found)
+    cells_csv.write(tmp_path / cells_csv.CSV, found)
     assert (tmp_path / "junit.xml").read_bytes().startswith(b"<?xml")
     assert (tmp_path / "cells.csv").read_text(encoding="utf-8").startswith("run,cell,model")
     assert not list(tmp_path.glob(".*"))

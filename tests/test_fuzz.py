@@ -17,25 +17,28 @@ import pytest
 from conftest import ROOT, THREE_VARIANTS, ThreeCells
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from bench import acceptance, baselines, checkup, foreign
-from bench.baselines import packed
-from bench.compare import Comparison, compare
-from bench.datasets import file_sha256, read_npz
-from bench.errors import BadInput
-from bench.history import read_history
-from bench.measure.structure import of_file
-from bench.options import RunOptions
-from bench.records import Kind, Report
-from bench.reference import ReferenceModel, load_models
-from bench.report import comparison, html, inspect, markdown, review, terminal
-from bench.report import history as told_history
-from bench.report.folder import read
-from bench.session import Session
-from bench.sides import baseline_sides, read_sides, truths
-from bench.store import Store
-from bench.summary import read_summary
-from bench.trial import read_split
+from quantbench.adopt import formats
+from quantbench.adopt.understand import read_split
+from quantbench.baselines import check as checkup
+from quantbench.baselines import files as baseline_files
+from quantbench.baselines import update
+from quantbench.baselines.files import packed
+from quantbench.build.store import Store
+from quantbench.comparison import Comparison, compare
+from quantbench.comparison.history import read_history
+from quantbench.comparison.load import baseline_sides, read_sides, truths
+from quantbench.comparison.summary import read_summary
+from quantbench.core.options import RunOptions
+from quantbench.engine.session import Session
+from quantbench.errors import BadInput
+from quantbench.measure.census import of_file
+from quantbench.records import Kind, Report
+from quantbench.records.run_folder import read
+from quantbench.reference.datasets import file_sha256, read_npz
+from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.report import baseline_review, comparison, inspect, markdown, terminal
+from quantbench.report import history as told_history
+from quantbench.report.html import page
 
 pytestmark = pytest.mark.slow
 MODEL = load_models(ROOT / "models")["seed_cnn"]
@@ -86,7 +89,7 @@ def everything_of_a_report(run: Path, unharmed: Path) -> None:
     report, folder = read(run)
     markdown.render(report)
     terminal.summary(report, folder)
-    html.write(run / "page.html", report, folder, {MODEL.name: MODEL})
+    page.write(run / "page.html", report, folder, {MODEL.name: MODEL})
     for cell in report.cells:
         one_sentence(lambda cell=cell: inspect.of_cell(run, cell.id), run.name)  # type: ignore[misc]
     for sides in ((run, unharmed), (unharmed, run)):
@@ -100,14 +103,14 @@ def everything_of_a_report(run: Path, unharmed: Path) -> None:
     told_history.overview(history)
     for cell in report.cells:
         told_history.of_cell(history, cell.id)
-    acceptance.check_report(report, folder)
-    acceptance.check_data(report, folder, MODEL)
-    baseline = baselines.load(ROOT / "baselines", MODEL)
-    proposal = acceptance.propose(report, folder, MODEL.name, baseline, "why")
-    review.render(against(report, folder, baseline), [proposal], written=False)
+    update.check_report(report, folder)
+    update.check_data(report, folder, MODEL)
+    baseline = baseline_files.load(ROOT / "baselines", MODEL)
+    proposal = update.propose(report, folder, MODEL.name, baseline, "why")
+    baseline_review.render(against(report, folder, baseline), [proposal], written=False)
 
 
-def against(report: Report, folder: Path, baseline: baselines.Baseline) -> Comparison:
+def against(report: Report, folder: Path, baseline: baseline_files.Baseline) -> Comparison:
     """A run against a baseline, as ``baseline diff`` compares them."""
     ids = {cell.id for cell in report.cells}
     return compare(*baseline_sides(report, folder, {MODEL.name: baseline}, ids), truths(ROOT / "models", report))
@@ -144,7 +147,7 @@ def test_damage_beside_a_report(whole: Path, place: Path, what: str) -> None:
         run = copy_of(whole, place)
         (run / name).write_bytes(content)
         report, folder = read(run)
-        html.write(run / "page.html", report, folder, {MODEL.name: MODEL})
+        page.write(run / "page.html", report, folder, {MODEL.name: MODEL})
         one_sentence(lambda: inspect.of_cell(run, "seed_cnn/ptq_float16"), "seed_cnn.json")
         read_summary(run / "report.json")
 
@@ -186,13 +189,13 @@ def everything_of_baselines(folder: Path, whole: Path, reports: Path) -> None:
     """A check, an update, and a whole run that is judged by them."""
     for finding in checkup.check({MODEL.name: MODEL}, folder, TODAY):
         str(finding)
-    baseline = baselines.load(folder, MODEL)
+    baseline = baseline_files.load(folder, MODEL)
     report, run = read(whole)
     for overlay in (False, True):
         one_sentence(
-            lambda overlay=overlay: review.render(  # type: ignore[misc]
+            lambda overlay=overlay: baseline_review.render(  # type: ignore[misc]
                 against(report, run, baseline),
-                [acceptance.propose(report, run, MODEL.name, baseline, "why", None, overlay, True)],
+                [update.propose(report, run, MODEL.name, baseline, "why", None, overlay, True)],
                 written=False,
             ),
             "overlay",
@@ -306,7 +309,7 @@ def test_damaged_keras_files(place: Path, name: str) -> None:
     def check(damaged: bytes) -> None:
         path = place / name
         path.write_bytes(damaged)
-        one_sentence(lambda: foreign.check_safe(path, foreign.detect(path)), name)
+        one_sentence(lambda: formats.check_safe(path, formats.detect(path)), name)
 
     check()
 
@@ -342,7 +345,7 @@ def test_damaged_artifacts_in_the_runtime(whole: Path, place: Path, store: Path)
     @given(damage.damaged_bytes(content))
     def check(damaged: bytes) -> None:
         path.write_bytes(damaged)
-        one_sentence(lambda: foreign.check_safe(path, foreign.detect(path)), "float.tflite")
+        one_sentence(lambda: formats.check_safe(path, formats.detect(path)), "float.tflite")
 
     check()
 
@@ -357,7 +360,7 @@ def test_damaged_entries_of_the_store(place: Path) -> None:
     def check(content: bytes) -> None:
         folder = store.put("ab" * 32, {"x": b"content"}, {"what": "test"})
         (folder / "entry.json").write_bytes(content)
-        from bench.explain import listing
+        from quantbench.engine.cache_explain import listing
 
         listing(store)
         found = store.get("ab" * 32)

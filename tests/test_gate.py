@@ -8,12 +8,13 @@ import pytest
 from conftest import accepted, baseline_cell
 from hypothesis import given
 from hypothesis import strategies as st
-
-from bench import acceptance, acceptance_cell, gate, metrics
-from bench.errors import BadInput, Exit
-from bench.metrics import ACCURACY
-from bench.records import BaselineCell, Cell, Census, Failure, Judgement, Kind, Measurement, Report, Verdict, worst
-from bench.reference import Floor
+from quantbench import gate
+from quantbench.baselines import update, update_cell
+from quantbench.errors import BadInput, Exit
+from quantbench.records import BaselineCell, Cell, Census, Failure, Judgement, Kind, Measurement, Report, Verdict, worst
+from quantbench.reference import metrics
+from quantbench.reference.metrics import ACCURACY
+from quantbench.reference.model import Floor
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 SHARE = 1e-3
@@ -401,7 +402,7 @@ def test_accepting_a_run_that_did_not_judge_structure_keeps_what_was_declared() 
     report = Report.model_construct()
     for verdicts, kept in (({Kind.ACCURACY: Verdict.PASS}, old), ({Kind.STRUCTURE: Verdict.PASS}, None)):
         cell = Cell.model_validate(fields | {"verdicts": verdicts, "census": other})
-        entry, _ = acceptance_cell.taken(cell, old, stamp, report, 0)
+        entry, _ = update_cell.taken(cell, old, stamp, report, 0)
         assert entry.broken_promise == (kept.broken_promise if kept else None)
         assert entry.census == (kept.census if kept else other)
 
@@ -422,11 +423,11 @@ def test_a_cell_that_the_tools_refuse_now_can_be_accepted_and_a_crash_cannot(tmp
         for what in ("unsupported", "crash")
     }
     common: dict[str, Any] = {"state": "complete", "trained_from_scratch": False}
-    acceptance.check_report(Report.model_construct(**common, cells=[cells["unsupported"]]), tmp_path)
+    update.check_report(Report.model_construct(**common, cells=[cells["unsupported"]]), tmp_path)
     crashed = Report.model_construct(**common, cells=[cells["crash"]])
     with pytest.raises(BadInput, match="could not be measured"):
-        acceptance.check_report(crashed, tmp_path)
-    acceptance.check_report(crashed, tmp_path, only={"m/other"})
+        update.check_report(crashed, tmp_path)
+    update.check_report(crashed, tmp_path, only={"m/other"})
 
 
 def test_the_tolerance_of_a_trained_cell_is_in_the_unit_of_its_metric() -> None:

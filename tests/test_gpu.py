@@ -10,18 +10,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, instead_of_python
-
-from bench import acceptance_cell, build, devices, gate, measured
-from bench.errors import BadInput
-from bench.measure import child, gpu
-from bench.measure.gpu import Artifact, Effort, GpuFailed, OnGpu, Refused
-from bench.records import BaselineCell, Device, Kind, Measurement, Verdict
-from bench.reference import load_models
-from bench.report import words
-from bench.runtimes.litert import LiteRT
-from bench.runtimes.litert_gpu import adapter, lost, on_cpu, refusal, trouble
-from bench.store import Store
-from bench.variants import VARIANTS
+from quantbench import gate
+from quantbench.baselines import update_cell
+from quantbench.build import artifact as build
+from quantbench.build.store import Store
+from quantbench.core import child_process
+from quantbench.engine import measurements
+from quantbench.errors import BadInput
+from quantbench.measure import gpu, gpu_devices
+from quantbench.measure.gpu import Artifact, Effort, GpuFailed, OnGpu, Refused
+from quantbench.records import BaselineCell, Device, Kind, Measurement, Verdict
+from quantbench.reference.model import load_models
+from quantbench.report import formatting
+from quantbench.tflite.litert import LiteRT
+from quantbench.tflite.litert_gpu import adapter, lost, on_cpu, refusal, trouble
+from quantbench.variants import VARIANTS
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 REAL = Device(name="A GPU", kind="discrete", driver="d 1")
@@ -71,7 +74,7 @@ def test_an_update_keeps_what_is_low_by_device() -> None:
     def accepted(agreement: float, old: dict[str, float]) -> dict[str, float]:
         cell = SimpleNamespace(measurements=found(agreement), verdicts={Kind.GPU: Verdict.REGRESSED})
         report = SimpleNamespace(environment=SimpleNamespace(gpu=SOFTWARE))
-        return acceptance_cell.gpu_agreement(cell, BaselineCell(gpu_agreement=old), report)  # type: ignore[arg-type]
+        return update_cell.gpu_agreement(cell, BaselineCell(gpu_agreement=old), report)  # type: ignore[arg-type]
 
     assert accepted(0.7, {"other": 0.8}) == {"other": 0.8, SOFTWARE.name: 0.7}
     assert accepted(1.0, {"other": 0.8, SOFTWARE.name: 0.7}) == {"other": 0.8}
@@ -119,7 +122,7 @@ def test_real_gpus_come_first_and_other_backends_not_at_all() -> None:
         {"device": "card", "adapter_type": "DiscreteGPU", "backend_type": "Vulkan", "description": "d  1"},
         {"device": "gl", "adapter_type": "CPU", "backend_type": "OpenGL"},
     ]
-    ordered = [Device.model_validate(one) for one in devices.real_first(told)]
+    ordered = [Device.model_validate(one) for one in gpu_devices.real_first(told)]
     assert [(one.name, one.kind, one.driver) for one in ordered] == [
         ("card", "discrete", "d 1"),
         ("soft", "software", "SwiftShader driver"),
@@ -128,29 +131,29 @@ def test_real_gpus_come_first_and_other_backends_not_at_all() -> None:
 
 
 def test_a_software_device_is_taken_only_where_its_driver_was_asked_for() -> None:
-    assert devices.usable([REAL, SOFTWARE], asked=False).devices == [REAL]
-    assert devices.usable([SOFTWARE], asked=True).first == SOFTWARE
-    passed_over = devices.usable([SOFTWARE], asked=False)
+    assert gpu_devices.usable([REAL, SOFTWARE], asked=False).devices == [REAL]
+    assert gpu_devices.usable([SOFTWARE], asked=True).first == SOFTWARE
+    passed_over = gpu_devices.usable([SOFTWARE], asked=False)
     assert passed_over.first is None
     assert "software" in passed_over.reason
-    assert "no Vulkan driver" in devices.usable([], asked=False).reason
+    assert "no Vulkan driver" in gpu_devices.usable([], asked=False).reason
 
 
 def test_a_driver_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "SWIFTSHADER", (str(tmp_path / "none.json"),))
+    monkeypatch.setattr(gpu_devices, "SWIFTSHADER", (str(tmp_path / "none.json"),))
     with pytest.raises(BadInput, match="apt-get install chromium"):
-        devices.chosen_driver({devices.CHOICE: "swiftshader"})
+        gpu_devices.chosen_driver({gpu_devices.CHOICE: "swiftshader"})
     with pytest.raises(BadInput, match="expected swiftshader, or the path of a"):
-        devices.chosen_driver({devices.CHOICE: "nonesuch"})
-    assert devices.chosen_driver({}) is None
+        gpu_devices.chosen_driver({gpu_devices.CHOICE: "nonesuch"})
+    assert gpu_devices.chosen_driver({}) is None
 
 
 @pytest.fixture
 def asked_afresh() -> Iterator[None]:
     """The devices are asked for once in a process; here once in a test."""
-    devices.find.cache_clear()
+    gpu_devices.find.cache_clear()
     yield
-    devices.find.cache_clear()
+    gpu_devices.find.cache_clear()
 
 
 @pytest.mark.usefixtures("asked_afresh")
@@ -166,17 +169,17 @@ def asked_afresh() -> Iterator[None]:
 def test_asking_for_devices_survives_their_drivers(
     script: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(devices.CHOICE, raising=False)
-    monkeypatch.setattr(devices.util, "find_spec", lambda _: object())
-    monkeypatch.setattr(devices, "LIMIT_SECONDS", 1)
+    monkeypatch.delenv(gpu_devices.CHOICE, raising=False)
+    monkeypatch.setattr(gpu_devices.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(gpu_devices, "LIMIT_SECONDS", 1)
     instead_of_python(tmp_path, script, monkeypatch)
-    assert told in devices.find().reason
+    assert told in gpu_devices.find().reason
 
 
 @pytest.mark.usefixtures("asked_afresh")
 def test_without_the_package_the_reason_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices.util, "find_spec", lambda _: None)
-    assert devices.find().reason == "the package wgpu is not installed: pip install 'quantbench[gpu]'"
+    monkeypatch.setattr(gpu_devices.util, "find_spec", lambda _: None)
+    assert gpu_devices.find().reason == "the package wgpu is not installed: pip install 'quantbench[gpu]'"
 
 
 # ---------------------------------------------------------------- processes that do not come to their end
@@ -200,7 +203,7 @@ def a_job(tmp_path: Path) -> dict[str, object]:
 def test_a_crash_a_lost_device_and_a_hang_are_told(
     script: str, error: type[Exception], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(devices.CHOICE, raising=False)
+    monkeypatch.delenv(gpu_devices.CHOICE, raising=False)
     monkeypatch.setattr(gpu, "LIMIT_SECONDS", 1)
     instead_of_python(tmp_path, script, monkeypatch)
     with pytest.raises(error, match=told):
@@ -209,7 +212,7 @@ def test_a_crash_a_lost_device_and_a_hang_are_told(
 
 def test_a_failure_is_not_kept_and_a_result_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, model, artifact = Store(tmp_path), MODELS["seed_cnn"], Artifact(tmp_path / "a.tflite", "a")
-    monkeypatch.delenv(devices.CHOICE, raising=False)
+    monkeypatch.delenv(gpu_devices.CHOICE, raising=False)
     with monkeypatch.context() as broken:
         broken.setattr(gpu, "measure", lambda *_: (_ for _ in ()).throw(GpuFailed("the GPU process died of SIGSEGV")))
         assert gpu.through_store(artifact, artifact, model, REAL, store).failure == "the GPU process died of SIGSEGV"
@@ -227,12 +230,12 @@ def test_a_failure_is_not_kept_and_a_result_is(tmp_path: Path, monkeypatch: pyte
 
 def _swiftshader() -> str:
     """Why the real path cannot be tested here; empty where it can."""
-    environment = os.environ | {devices.CHOICE: os.environ.get(devices.CHOICE) or "swiftshader"}
+    environment = os.environ | {gpu_devices.CHOICE: os.environ.get(gpu_devices.CHOICE) or "swiftshader"}
     try:
-        devices.chosen_driver(environment)
+        gpu_devices.chosen_driver(environment)
     except BadInput as error:
         return str(error)
-    return "" if devices.util.find_spec("wgpu") else "the package wgpu is not installed"
+    return "" if gpu_devices.util.find_spec("wgpu") else "the package wgpu is not installed"
 
 
 @pytest.fixture
@@ -240,10 +243,10 @@ def device(monkeypatch: pytest.MonkeyPatch, asked_afresh: None) -> Device:
     """SwiftShader; without it a test is skipped with the reason, and fails where $QUANTBENCH_REQUIRE_GPU is set."""
     reason = _swiftshader()
     if reason:
-        (pytest.fail if devices.required() else pytest.skip)(reason)
-    if not os.environ.get(devices.CHOICE):
-        monkeypatch.setenv(devices.CHOICE, "swiftshader")
-    found = devices.find()
+        (pytest.fail if gpu_devices.required() else pytest.skip)(reason)
+    if not os.environ.get(gpu_devices.CHOICE):
+        monkeypatch.setenv(gpu_devices.CHOICE, "swiftshader")
+    found = gpu_devices.find()
     assert found.first is not None, found.reason
     return found.first
 
@@ -267,7 +270,7 @@ def test_every_model_answers_on_the_gpu_as_on_the_cpu(name: str, device: Device,
     inputs = model.prepare(model.pack().test.x[:20])
     predictions = model.metric.predict(LiteRT(artifact.path).run(inputs), inputs)
     outcome = SimpleNamespace(predictions=predictions)
-    shown = measured.gpu(model.metric, taken, outcome)  # type: ignore[arg-type]
+    shown = measurements.gpu(model.metric, taken, outcome)  # type: ignore[arg-type]
     assert (shown["gpu_agreement"].value, shown["gpu_agreement"].n, taken.nonfinite) == (1.0, 20, 0)
     # The call alone returns within 31 µs; a result takes a millisecond and more.
     assert min(taken.seconds) > 2e-4
@@ -290,14 +293,14 @@ def test_a_killed_process_costs_its_cell(device: Device, store: Path, monkeypatc
         script = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
         return real([command[0], "-c", script], **more)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(child.subprocess, "run", killed)
+    monkeypatch.setattr(child_process.subprocess, "run", killed)
     with pytest.raises(GpuFailed, match=signal.SIGSEGV.name):
         gpu.measure(artifact.path, artifact.path, MODELS["seed_cnn"], device, Effort(2, 2))
 
 
 @pytest.mark.slow
 def test_a_run_shows_the_software_device_and_judges_its_answers(quantbench: Quantbench, device: Device) -> None:
-    here = {devices.CHOICE: os.environ[devices.CHOICE]}
+    here = {gpu_devices.CHOICE: os.environ[gpu_devices.CHOICE]}
     arguments = ("run", "--models", "seed_cnn", "--variants", "float32,ptq_static_wi8_ai8", "-m", "gpu")
     done = quantbench(*arguments, **here)
     assert done.status == 0, done.output
@@ -312,17 +315,17 @@ def test_a_run_shows_the_software_device_and_judges_its_answers(quantbench: Quan
 
 @pytest.mark.slow
 def test_a_run_without_a_device_says_why_and_ends_as_before(quantbench: Quantbench, tmp_path: Path) -> None:
-    nowhere = {devices.CHOICE: str(tmp_path / "none.json"), devices.REQUIRED: ""}
+    nowhere = {gpu_devices.CHOICE: str(tmp_path / "none.json"), gpu_devices.REQUIRED: ""}
     arguments = ("run", "--models", "seed_cnn", "--variants", "float32")
     done = quantbench(*arguments, "-m", "gpu or size", **nowhere)
     assert done.status == 0, done.output
     assert "note: nothing was measured on a GPU: $QUANTBENCH_VULKAN: no Vulkan driver" in done.output
     assert done.cell("seed_cnn/float32")["verdicts"] == {"size": "pass", "gpu": "unjudged"}
-    required = quantbench(*arguments, "-m", "gpu", **nowhere | {devices.REQUIRED: "1"})
+    required = quantbench(*arguments, "-m", "gpu", **nowhere | {gpu_devices.REQUIRED: "1"})
     assert required.status == 3
 
 
 def test_words_of_a_report_without_a_gpu() -> None:
     report = SimpleNamespace(environment=SimpleNamespace(gpu=None, no_gpu="no driver"))
-    assert words.gpu_note(report) == "nothing was measured on a GPU: no driver"  # type: ignore[arg-type]
-    assert words.gpu_device(report) == "none measured: no driver"  # type: ignore[arg-type]
+    assert formatting.gpu_note(report) == "nothing was measured on a GPU: no driver"  # type: ignore[arg-type]
+    assert formatting.gpu_device(report) == "none measured: no driver"  # type: ignore[arg-type]

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from conftest import Quantbench
 from made_up_runs import cell, environment, floor, measured, report, write
-
-from bench import levels
-from bench.errors import BadInput
-from bench.history import LEAST_RUNS, History, pace, read_history, shifts, trend
-from bench.records import SCHEMA_VERSION, Cell, Verdict
-from bench.report.history import chart, of_cell, overview
-from bench.studies.long_history import make
-from bench.summary import SUMMARY, read_summary
+from quantbench.comparison import change_points
+from quantbench.comparison.history import LEAST_RUNS, History, pace, read_history, shifts, trend
+from quantbench.comparison.summary import SUMMARY, read_summary
+from quantbench.errors import BadInput
+from quantbench.records import SCHEMA_VERSION, Cell, Verdict
+from quantbench.report.history import chart, of_cell, overview
+from studies.long_history import make
 
 
 def day(number: int) -> str:
@@ -75,7 +74,7 @@ def test_few_noisy_runs_tell_no_shift(tmp_path: Path) -> None:
 
 def test_noise_is_called_a_shift_about_as_rarely_as_measured() -> None:
     """0.4 % of series of 30 runs, as the constant's comment says."""
-    from bench.history import _breaks
+    from quantbench.comparison.history import _breaks
 
     series = np.random.default_rng(2).normal(size=(1000, 30))
     assert sum(bool(_breaks(x, quick=False)) for x in series) <= 12
@@ -84,13 +83,13 @@ def test_noise_is_called_a_shift_about_as_rarely_as_measured() -> None:
 def test_a_process_of_its_own_finds_the_same_and_is_not_missed_where_it_dies() -> None:
     random = np.random.default_rng(3)
     x = random.normal(size=60) + 4 * (np.arange(60) >= 35)
-    here = levels.starts(x, 20.0)
+    here = change_points.starts(x, 20.0)
     assert here == [35]
-    with levels.ahead():
-        assert levels.starts(x, 20.0) == here
-        levels._helpers[-1].kill()
-        levels._helpers[-1].wait()
-        assert levels.starts(x, 20.0) == here
+    with change_points.ahead():
+        assert change_points.starts(x, 20.0) == here
+        change_points._helpers[-1].kill()
+        change_points._helpers[-1].wait()
+        assert change_points.starts(x, 20.0) == here
 
 
 def _drops(tmp_path: Path, drops: np.ndarray[Any, Any]) -> History:

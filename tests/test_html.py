@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from conftest import ROOT, command
 from made_up_pages import HOSTILE, Page, cell, judgement, report, timed
-
-from bench.datasets import Array
-from bench.records import Report, Verdict, write_json
-from bench.reference import ReferenceModel
-from bench.report import behind, html, html_cells, html_charts, html_latency, points, words
-from bench.report.behind import Behind
-from bench.report.html_later import Later
+from quantbench.core.arrays import Array
+from quantbench.records import Report, Verdict, write_json
+from quantbench.reference.model import ReferenceModel
+from quantbench.report import chart_data, evidence, formatting
+from quantbench.report.evidence import Behind
+from quantbench.report.html import cells, charts, latency
+from quantbench.report.html import page as html
+from quantbench.report.html.deferred import Later
 
 
 def page_of(made: Report, known: Behind | None = None) -> Page:
@@ -73,9 +74,9 @@ def test_nothing_is_loaded_and_no_script_or_style_but_the_pages_own_may_run(made
 
 def test_the_verdict_what_needs_attention_and_units_are_there_in_words(made_up: Report) -> None:
     said = page_of(made_up).said()
-    assert words.STATUS_WORDS[1] in said
-    for _cell, verdict, _messages, _actions in words.attention(made_up):
-        assert words.MARKS[verdict] in said
+    assert formatting.STATUS_WORDS[1] in said
+    for _cell, verdict, _messages, _actions in formatting.attention(made_up):
+        assert formatting.MARKS[verdict] in said
     text = html.render(made_up, Behind())
     assert text.index("What needs attention") < text.index("What changed") < text.index('class="cells"')
     assert "look closer: <code>quantbench inspect m1/b</code>" in text
@@ -120,8 +121,8 @@ def test_what_only_rounds_or_is_noise_did_not_change(made_up: Report) -> None:
 
 def test_the_front_is_what_nothing_else_beats(made_up: Report) -> None:
     one = made_up.cells[0]
-    found = [points.Point(one, x, y) for x, y in [(1, 5), (2, 5), (2, 3), (3, 4), (4, 1), (5, 1)]]
-    assert [(point.x, point.drop) for point in points.front(found)] == [(1, 5), (2, 3), (4, 1)]
+    found = [chart_data.Point(one, x, y) for x, y in [(1, 5), (2, 5), (2, 3), (3, 4), (4, 1), (5, 1)]]
+    assert [(point.x, point.drop) for point in chart_data.front(found)] == [(1, 5), (2, 3), (4, 1)]
 
 
 @pytest.mark.parametrize(
@@ -136,34 +137,34 @@ def test_the_front_is_what_nothing_else_beats(made_up: Report) -> None:
     ],
 )
 def test_changes_have_the_unit_that_they_are_meant_in(value: float | None, unit: str, shown: str) -> None:
-    assert html_cells._amount(value, unit) == shown
+    assert cells._amount(value, unit) == shown
 
 
 @pytest.mark.parametrize(
     ("shown", "number"), [("-0.04 pp", -0.04), ("1,188.9", 1188.9), ("", None), ("+1e-05 units", 1e-5), ("∅", None)]
 )
 def test_charts_take_their_numbers_from_what_tables_show(shown: str, number: float | None) -> None:
-    assert points.leading_number(shown) == number
+    assert chart_data.leading_number(shown) == number
 
 
 def test_one_example_that_is_equal_everywhere_still_gets_a_chart() -> None:
     made = report([cell("m", "float32", 0.9, 1000), cell("m", "a", 0.9, 1000)])
-    drawn = html_charts.scatters("m", made.cells, {one.id: one for one in made.cells})
+    drawn = charts.scatters("m", made.cells, {one.id: one for one in made.cells})
     assert drawn.count("<svg") == 2
     assert not re.search(r"nan|inf\b", drawn)
 
 
 def test_latency_distributions_are_drawn_and_told_where_the_record_holds_them() -> None:
-    inside = html_cells.details(timed(), {}, Behind(), [])
+    inside = cells.details(timed(), {}, Behind(), [])
     assert "median 12.1 µs (95 %: 12.0 to 12.2); p90 13.5 µs" in inside
     assert "p99 20.0 µs (95 %: 16.0 to ∞); a typical call 11.8 to 12.6 µs in 3 processes" in inside
     assert inside.count('class="process" d="M') == 2  # the marks of the processes, and their legend
     assert 'class="p99"' in inside
-    assert html_latency.of_cell(cell("m", "a", 0.9, 1000)) == ""
-    together = html_latency.of_model("m1", [timed(), timed("m1/b"), cell("m1", "c", 0.9, 1000)])
+    assert latency.of_cell(cell("m", "a", 0.9, 1000)) == ""
+    together = latency.of_model("m1", [timed(), timed("m1/b"), cell("m1", "c", 0.9, 1000)])
     assert together.count("<a href=") == 2
     assert not re.search(r"nan|inf\b", together)
-    assert html_latency.of_model("m1", [timed()]) == ""
+    assert latency.of_model("m1", [timed()]) == ""
     assert "Latency distributions" in html.render(report([timed(), timed("m1/b")]), Behind())
 
 
@@ -177,14 +178,14 @@ def _pixels(data: bytes) -> tuple[int, int, bytes]:
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 1), (2, 3, 3)])
 def test_a_picture_is_a_png_of_its_pixels(shape: tuple[int, ...]) -> None:
     image: Array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-    width, height, rows = _pixels(behind.png(image))
+    width, height, rows = _pixels(evidence.png(image))
     assert (width, height) == (3, 2)
     assert rows == b"".join(b"\x00" + row.tobytes() for row in image)
-    assert _pixels(behind.png(image / np.float32(255)))[:2] == (3, 2)
+    assert _pixels(evidence.png(image / np.float32(255)))[:2] == (3, 2)
 
 
 def test_a_large_picture_is_thinned_out() -> None:
-    assert _pixels(behind.png(np.zeros((1000, 500), np.uint8)))[:2] == (32, 63)
+    assert _pixels(evidence.png(np.zeros((1000, 500), np.uint8)))[:2] == (32, 63)
 
 
 def test_flipped_examples_are_shown_with_both_predictions(
@@ -206,7 +207,7 @@ def test_no_pictures_of_other_data_or_beyond_the_room_for_them(
     page = page_of(other, Behind.of(folder, other, models))
     assert not page.of("img")
     assert "1000000" in page.said()  # the examples are still listed
-    monkeypatch.setattr(behind, "MOST_BYTES", 10)
+    monkeypatch.setattr(evidence, "MOST_BYTES", 10)
     page = page_of(made_up, Behind.of(folder, made_up, models))
     assert not page.of("img")
     assert "Pictures of 1 cells are left out" in page.said()

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from made_up_pages import HOSTILE
 from made_up_runs import answers, cell, measured, side
-
-from bench.compare import compare
-from bench.records import Failure, Report
-from bench.reference import ReferenceModel
-from bench.report import comparison, html
+from quantbench.comparison import compare
+from quantbench.records import Failure, Report
+from quantbench.reference.model import ReferenceModel
+from quantbench.report import comparison
+from quantbench.report.html import page as html
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

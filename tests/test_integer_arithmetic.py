@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT
-
-from bench import build
-from bench.datasets import Array
-from bench.reference import load_models
-from bench.runtimes.litert import LiteRT
-from bench.store import Store
-from bench.structure import Operator, Tensor, read
-from bench.variants import VARIANTS
+from quantbench.build import artifact
+from quantbench.build.store import Store
+from quantbench.core.arrays import Array
+from quantbench.reference.model import load_models
+from quantbench.tflite.graph import Operator, Tensor, read
+from quantbench.tflite.litert import LiteRT
+from quantbench.variants import VARIANTS
 
 EXAMPLES = 3
 LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -28,7 +27,7 @@ LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 @pytest.mark.parametrize("variant", ["ptq_static_wi8_ai8", "aeq_static_wi8_ai8"])
 def test_the_reference_kernels_compute_what_the_scales_say(model_name: str, variant: str, store: Path) -> None:
     model = load_models(ROOT / "models")[model_name]
-    built = build.artifact(model, VARIANTS[variant], 0, None, Store(store))
+    built = artifact.artifact(model, VARIANTS[variant], 0, None, Store(store))
     assert built.path is not None
     graph = read(built.path.read_bytes())
     layers = [operator for operator in graph.operators if operator.name in LAYERS]

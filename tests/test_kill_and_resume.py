@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, THREE_VARIANTS, ThreeCells
-
-from bench import computing
-from bench.errors import Exit
-from bench.options import RunOptions
-from bench.records import Kind, Report, read_record
-from bench.session import Session
-from bench.studies import kill_and_resume
-from bench.work import Outcome, Task, from_store
+from quantbench.core.options import RunOptions
+from quantbench.engine import scheduler
+from quantbench.engine.session import Session
+from quantbench.engine.workers.task import Outcome, Task, from_store
+from quantbench.errors import Exit
+from quantbench.records import Kind, Report, read_record
+from studies import kill_and_resume
 
 
 @pytest.mark.slow
@@ -40,7 +39,7 @@ def test_a_run_that_is_stopped_while_it_looks_into_the_store_reports_what_it_fou
             raise KeyboardInterrupt
         return from_store(task)
 
-    monkeypatch.setattr(computing, "from_store", interrupted)
+    monkeypatch.setattr(scheduler, "from_store", interrupted)
     options = RunOptions(models="seed_cnn", variants=THREE_VARIANTS, report_dir=tmp_path / "reports")
     session = Session(options, lambda _: None)
     with pytest.raises(KeyboardInterrupt):
@@ -58,7 +57,7 @@ def test_a_signal_stops_between_imports_and_never_within_one(number: signal.Sign
     )
     script = f"""
 import os, sys, threading, time
-from bench.interruption import nothing_left_to_stop, stop_in_order
+from quantbench.core.signals import nothing_left_to_stop, stop_in_order
 stop_in_order()
 threading.Timer(0.2, os.kill, [os.getpid(), {int(number)}]).start()
 sys.path.insert(0, {str(tmp_path)!r})

@@ -10,21 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Quantbench, accepted, instead_of_python
+from quantbench.baselines import update_cell
+from quantbench.core import threads
+from quantbench.core.environment import name_at, threads_in, threads_of, with_threads
+from quantbench.core.options import RunOptions
+from quantbench.core.stats import quantile_interval
+from quantbench.engine import measured_latency, timing
+from quantbench.engine import measurements as measured
+from quantbench.errors import BadInput
+from quantbench.gate import exceptions
+from quantbench.measure import batch, keras, latency
+from quantbench.measure.batch_worker import _differs, _enough
+from quantbench.measure.keras import InKeras
+from quantbench.measure.latency import Blocks, Latency, LatencyFailed
+from quantbench.records import Accepted, BaselineCell, Cell, Kind, Loosened, Measurement, Verdict
+from quantbench.reference.model import load_models
+from quantbench.report.latency import section
 from test_acceptance import environment as machine
-
-from bench import acceptance_cell, measured, measured_latency, timing
-from bench.environment import name_at, threads_in, threads_of, with_threads
-from bench.errors import BadInput
-from bench.gate import exceptions
-from bench.measure import batch, keras, latency
-from bench.measure.batch_worker import _differs, _enough
-from bench.measure.keras import InKeras
-from bench.measure.latency import Blocks, Latency, LatencyFailed
-from bench.options import RunOptions
-from bench.records import Accepted, BaselineCell, Cell, Kind, Loosened, Measurement, Verdict
-from bench.reference import load_models
-from bench.report.latency import section
-from bench.stats import quantile_interval
 
 MODEL: Any = None  # nothing here looks at it
 
@@ -76,10 +78,10 @@ def test_percentiles_are_those_of_the_calls_of_all_processes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("1", [1]), ("2", [1, 2]), ("4, 1,2", [1, 2, 4]), ("all", sorted({1, timing.cores()}))]
+    ("text", "found"), [("1", [1]), ("2", [1, 2]), ("4, 1,2", [1, 2, 4]), ("all", sorted({1, threads.cores()}))]
 )
 def test_thread_counts(text: str, found: list[int]) -> None:
-    assert timing.thread_counts(text) == found
+    assert threads.thread_counts(text) == found
 
 
 def test_what_others_take_of_the_machine_is_a_share() -> None:
@@ -93,7 +95,7 @@ def test_what_others_take_of_the_machine_is_a_share() -> None:
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "many", "1,,2", "nan"])
 def test_numbers_of_threads_that_are_none(text: str) -> None:
     with pytest.raises(BadInput, match="--threads: expected whole numbers of at least 1"):
-        timing.thread_counts(text)
+        threads.thread_counts(text)
 
 
 def test_more_threads_than_cores_are_told() -> None:
@@ -219,7 +221,7 @@ def test_each_number_of_threads_is_accepted_for_its_own_machine_class() -> None:
     stamp = Accepted(date="2026-01-01", reason="r", run="r", environment="e")
     kept = {"cpu_1-thread": accepted(0.8, 0.01, "ratio", values=[0.8] * 6, noise=0.002)}
     cell = _cell("v", latency_ratio=_ratio(0.8), latency_ratio_2_threads=_ratio(0.7))
-    moves = acceptance_cell.latency_moves(cell, kept, stamp, report)
+    moves = update_cell.latency_moves(cell, kept, stamp, report)
     assert [(move.measurement, move.moves) for move in moves] == [
         ("latency_ratio", False),
         ("latency_ratio_2_threads", True),

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import accepted, baseline_cell, instead_of_python
-
-from bench import acceptance_cell, acceptance_memory, environment, gate, measured
-from bench.measure import memory
-from bench.measure.memory import Memory, MemoryFailed
-from bench.measure.memory_worker import arena, covered
-from bench.records import BaselineCell, Cell, Judgement, Kind, Measurement, Report, Verdict
-from bench.selftest import memory as plants_memory
-from bench.store import Store
+from quantbench import gate
+from quantbench.baselines import update_cell, update_memory
+from quantbench.build.store import Store
+from quantbench.core import environment
+from quantbench.engine import measurements
+from quantbench.measure import memory
+from quantbench.measure.memory import Memory, MemoryFailed
+from quantbench.measure.memory_worker import arena, covered
+from quantbench.records import BaselineCell, Cell, Judgement, Kind, Measurement, Report, Verdict
+from quantbench.selftest import memory as plants_memory
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 CONTROL = gate.Subject("m", "float32", "reports/r")
@@ -26,7 +28,7 @@ def _memory(peak: int, arena: int | None) -> Memory:
 
 
 def found(arena: int | None, peak: int, control: Memory | None = FLOATS) -> dict[str, Measurement]:
-    return measured.memory(_memory(peak, arena), control)
+    return measurements.memory(_memory(peak, arena), control)
 
 
 def baseline() -> BaselineCell:
@@ -104,7 +106,7 @@ def test_what_the_builtin_kernels_refuse_has_no_arena_and_may_not_lose_one() -> 
 
 
 def test_a_failure_is_an_error_that_says_why() -> None:
-    assert measured.memory(Memory(failure="died of SIGSEGV"), FLOATS) == {}
+    assert measurements.memory(Memory(failure="died of SIGSEGV"), FLOATS) == {}
     [judgement] = gate.memory(SUBJECT, {}, "the measuring process died of SIGSEGV", "", baseline(), "here")
     assert judgement.verdict is Verdict.ERROR
     assert "SIGSEGV" in judgement.message
@@ -115,7 +117,7 @@ def test_a_failure_is_an_error_that_says_why() -> None:
 def test_the_median_of_the_peaks_is_not_moved_by_one_process() -> None:
     odd = Memory(peaks=[40_000, 40_010, 80_000], resident=[60_000] * 3, empty=[35_000] * 3)
     assert odd.peak() == 40_010
-    ratio = measured.memory(odd, FLOATS)["memory_ratio"]
+    ratio = measurements.memory(odd, FLOATS)["memory_ratio"]
     assert ratio.value == pytest.approx(40_010 / 40_000)
     assert ratio.spread is not None
 
@@ -132,25 +134,25 @@ def test_an_update_takes_memory_where_it_was_judged() -> None:
     machine = environment.memory_class(report.environment)
     stamp = accepted(1.0).accepted
     judged = {Kind.MEMORY: Verdict.MISSING}
-    entry, _ = acceptance_cell.taken(_cell("v", found(8_000, 36_000), judged), BaselineCell(), stamp, report, 0)
+    entry, _ = update_cell.taken(_cell("v", found(8_000, 36_000), judged), BaselineCell(), stamp, report, 0)
     assert set(entry.measurements) == {"arena", "memory_ratio"}
     assert not entry.peak_memory
     assert verdicts(gate.memory(SUBJECT, found(8_000, 36_000), "", "", entry, machine)) == [Verdict.PASS] * 2
     own = found(8_000, 36_000, control=None)
-    entry, _ = acceptance_cell.taken(_cell("float32", own, judged), BaselineCell(), stamp, report, 0)
+    entry, _ = update_cell.taken(_cell("float32", own, judged), BaselineCell(), stamp, report, 0)
     assert set(entry.measurements) == {"arena"}
     assert set(entry.peak_memory) == {machine}
-    entry, moves = acceptance_cell.taken(_cell("v", found(8_000, 36_000), {}), baseline(), stamp, report, 0)
+    entry, moves = update_cell.taken(_cell("v", found(8_000, 36_000), {}), baseline(), stamp, report, 0)
     assert entry == baseline().model_copy(update={"peak_memory": entry.peak_memory})
     assert not moves
 
 
 def test_what_reruns_give_moves_no_baseline() -> None:
     old = accepted(1.0, 0.01, noise=0.0015)
-    assert acceptance_memory.stays(old, accepted(1.004))
-    assert not acceptance_memory.stays(old, accepted(1.006))
-    assert not acceptance_memory.stays(accepted(8_000, 64), accepted(8_064))
-    assert not acceptance_memory.stays(None, accepted(1.0))
+    assert update_memory.stays(old, accepted(1.004))
+    assert not update_memory.stays(old, accepted(1.006))
+    assert not update_memory.stays(accepted(8_000, 64), accepted(8_064))
+    assert not update_memory.stays(None, accepted(1.0))
 
 
 # ---------------------------------------------------------------- real processes
@@ -266,7 +268,7 @@ def test_a_process_that_hangs_or_talks_nonsense_is_told(
 
 def test_start_up_is_timed_cold_and_warm(artifact: Path) -> None:
     timed = memory.start_up(artifact, a_model(), processes=2)
-    shown = measured.start_up(timed)
+    shown = measurements.start_up(timed)
     assert len(timed.cold) == len(timed.warm) == 2
     assert all(value > 0 for value in (*timed.cold, *timed.warm))
     assert shown["start_up_cold"].unit == "ms"

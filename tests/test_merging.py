@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import accepted, baseline_cell
-
-from bench.baselines import save
-from bench.errors import BadInput
-from bench.records import BaselineFile, read_record
+from quantbench.baselines.files import save
+from quantbench.errors import BadInput
+from quantbench.records import BaselineFile, read_record
 
 
 def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

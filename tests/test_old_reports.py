@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 from made_up_runs import cell, measured, report, write
-
-from bench.compare import compare
-from bench.errors import BadInput
-from bench.history import read_history
-from bench.records import SCHEMA_VERSION
-from bench.report import comparison, html
-from bench.report.behind import Behind
-from bench.report.folder import read
-from bench.report.history import overview
-from bench.report.markdown import render
-from bench.sides import read_sides
+from quantbench.comparison import compare
+from quantbench.comparison.history import read_history
+from quantbench.comparison.load import read_sides
+from quantbench.errors import BadInput
+from quantbench.records import SCHEMA_VERSION
+from quantbench.records.run_folder import read
+from quantbench.report import comparison
+from quantbench.report.evidence import Behind
+from quantbench.report.history import overview
+from quantbench.report.html import page
+from quantbench.report.markdown import render
 
 NEW_IN = {  # what a version wrote first, in a cell and in its environment
     "1.1": ({"census", "reference_sha256"}, set()),
@@ -60,7 +60,7 @@ def test_older_versions_are_read_by_all(tmp_path: Path, version: str) -> None:
     old, new = as_of(run(tmp_path, 1), version), run(tmp_path, 2, size=2000)
     loaded, folder = read(old)
     assert "| `v`" in render(loaded)
-    assert 'id="m/v"' in html.render(loaded, Behind.of(folder, loaded, {}))
+    assert 'id="m/v"' in page.render(loaded, Behind.of(folder, loaded, {}))
     for sides, outcome in ((read_sides(old, new), "worse"), (read_sides(new, old), "better")):
         assert f"| `m/v`  | size          | {outcome}" in comparison.render(compare(*sides, lambda _model: "unknown"))
     told = overview(read_history(tmp_path))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, THREE_VARIANTS, command, surroundings
+from quantbench.engine import progress
+from quantbench.engine.durations import Durations, seconds_left
+from quantbench.engine.progress import Bar, Counts, Lines
 from test_isolation import planted_models
-
-from bench import progress
-from bench.progress import Bar, Counts, Durations, Lines, seconds_left
 
 
 def read_all(terminal: int) -> str:

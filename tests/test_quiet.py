@@ -9,7 +9,7 @@ from conftest import ROOT
 CODE = """
 import os, sys
 from pathlib import Path
-from bench.quiet import native_output_to
+from quantbench.core.output import native_output_to
 with native_output_to(Path(sys.argv[1])):
     os.write(2, b"native noise\\n")
     os.write(1, b"more of it\\n")

@@ -9,17 +9,18 @@ import pytest
 from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from bench.errors import BadInput
-from bench.records import BaselineFile, Report, read_record, schema, write_json
+from quantbench.errors import BadInput
+from quantbench.records import BaselineFile, Report, read_record, schema, write_json
 
 BASELINE = ROOT / "baselines" / "seed_cnn.json"
 
 
 @pytest.mark.parametrize(("name", "record"), [("report", Report), ("baseline", BaselineFile)])
 def test_the_shipped_schema_is_that_of_the_record(name: str, record: type[Report]) -> None:
-    shipped = json.loads((ROOT / "bench" / "schemas" / f"{name}.schema.json").read_text())
-    assert shipped == schema(record), f"run: quantbench schema {name} > bench/schemas/{name}.schema.json"
+    shipped = json.loads((ROOT / "bench" / "quantbench" / "records" / "schemas" / f"{name}.schema.json").read_text())
+    assert shipped == schema(record), (
+        f"run: quantbench schema {name} > bench/quantbench/records/schemas/{name}.schema.json"
+    )
     jsonschema.Draft202012Validator.check_schema(shipped)
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from bench.measure.accuracy import nonfinite_examples
-from bench.runtimes.litert import LiteRT, dequantize, quantize
+from quantbench.measure.accuracy import nonfinite_examples
+from quantbench.tflite.litert import LiteRT, dequantize, quantize
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.floats(1e-3, 10), st.integers(-128, 127))

@@ -16,10 +16,9 @@ import h5py
 import numpy as np
 import pytest
 from conftest import ROOT, surroundings
-
-from bench import foreign
-from bench.errors import BadInput
-from bench.safety import archive, hdf5, keras_config
+from quantbench.adopt import formats
+from quantbench.errors import BadInput
+from quantbench.safety import archive, hdf5, keras_config
 
 Config = dict[str, Any]
 VERSIONS = {"keras2": "2.15.0", "keras3": "3.4.0"}
@@ -72,7 +71,7 @@ def h5_file(path: Path, config: Any, form: str = "keras2") -> Path:
 
 
 def check(path: Path, allow_code: bool = False) -> None:
-    foreign.check_safe(path, foreign.detect(path), allow_code)
+    formats.check_safe(path, formats.detect(path), allow_code)
 
 
 # ---------------------------------------------------------------- configurations
@@ -385,7 +384,7 @@ def test_what_hdf5_itself_fails_on_is_met_in_another_process(
     monkeypatch.setattr(hdf5, "_answers", ANSWERS)
     monkeypatch.setattr(hdf5, "_CONTACT", contact)
     monkeypatch.setattr(hdf5, "_CONTACT_SECONDS", 1)
-    for look in (foreign.detect, lambda path: keras_config.check(path, "keras2")):
+    for look in (formats.detect, lambda path: keras_config.check(path, "keras2")):
         with pytest.raises(BadInput, match=rf"m\.h5: is not a whole HDF5 file \(reading its headers {words}"):
             look(path)
 
@@ -554,7 +553,7 @@ import importlib, inspect, json
 import keras, tf_keras
 from keras.src import api_export
 from tensorflow.python.util import tf_export
-from bench.safety import keras_names as names
+from quantbench.safety import keras_names as names
 exported = {"keras2": tf_export._NAME_TO_SYMBOL_MAPPING, "keras3": api_export.REGISTERED_NAMES_TO_OBJS}
 out = {}
 for form, classes, modules, package in (
@@ -641,8 +640,8 @@ WALLED = """
 import sys
 from pathlib import Path
 from bench import floats, training
-from bench.errors import BadInput
-from bench.reference import ReferenceModel
+from quantbench.errors import BadInput
+from quantbench.reference.model import ReferenceModel
 keras = training.tensorflow().keras
 for path in map(Path, sys.argv[1:]):
     model = object.__new__(ReferenceModel)
@@ -658,7 +657,9 @@ for path in map(Path, sys.argv[1:]):
 
 @pytest.mark.slow
 def test_the_ways_in_are_real_and_shut(tmp_path: Path) -> None:
-    """Each file does what it is refused for where Keras alone loads it; through :mod:`bench.floats`, none does."""
+    """Each file does what it is refused for where Keras alone loads it; through
+    :mod:`quantbench.reference.float_model`, none does.
+    """
     marks = tmp_path / "marks"
     marks.mkdir()
     (tmp_path / "evil_module.py").write_text(f"open({str(marks / 'imported')!r}, 'w').close()")
@@ -714,7 +715,7 @@ import sys
 from pathlib import Path
 import numpy as np
 import keras as keras3, tensorflow as tf, tf_keras as keras2
-from bench.safety import keras_config
+from quantbench.safety import keras_config
 out = Path(sys.argv[1])
 for form, keras in (("keras2", keras2), ("keras3", keras3)):
     L = keras.layers

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from bench import floats, foreign, training
-from bench.errors import BadInput
-from bench.reference import Floor, ReferenceModel
-from bench.safety import saved_model
-from bench.safety.operators import ALLOWED, SAVER, TABLE_FROM_FILE
+from quantbench.adopt import formats
+from quantbench.core import tensorflow
+from quantbench.errors import BadInput
+from quantbench.reference import float_model
+from quantbench.reference.model import Floor, ReferenceModel
+from quantbench.safety import saved_model
+from quantbench.safety.operators import ALLOWED, SAVER, TABLE_FROM_FILE
 
 SECRET = "nobody is to read this"
 
@@ -57,7 +58,7 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture(scope="module")
 def tf() -> Any:
-    return training.tensorflow()
+    return tensorflow.tensorflow()
 
 
 def saved(tf: Any, folder: Path, effect: Callable[[Any], Any], resource: Any = None) -> Path:
@@ -389,10 +390,10 @@ def test_without_the_check_they_have_their_way(tf: Any, place: Place, monkeypatc
     # The whole way of `try`: with the check, the same file is refused.
     model = reference(place.root / "1")
     with pytest.raises(BadInput, match="WriteFile"):
-        floats.original_saved_model(model)
+        float_model.original_saved_model(model)
     assert not place.written.exists()
     monkeypatch.setattr(saved_model, "check", lambda folder: None)
-    floats.saved_model(model)
+    float_model.saved_model(model)
     assert place.written.exists()
 
 
@@ -405,10 +406,10 @@ def reference(folder: Path) -> ReferenceModel:
 def test_a_model_is_checked_again_just_before_each_load(tf: Any, place: Place) -> None:
     model = reference(saved(tf, place.root / "m", nothing, initializer(tf, lambda: EFFECTS["WriteFile"](tf, place))))
     for use in (
-        lambda: floats.saved_model(model),
-        lambda: floats.predict(model, np.zeros((1, 4), np.float32)),
-        lambda: foreign.input_specs(model),
-        lambda: foreign.check_safe(place.root / "m", "saved_model"),
+        lambda: float_model.saved_model(model),
+        lambda: float_model.predict(model, np.zeros((1, 4), np.float32)),
+        lambda: formats.input_specs(model),
+        lambda: formats.check_safe(place.root / "m", "saved_model"),
     ):
         with pytest.raises(BadInput, match="WriteFile"):
             use()
@@ -964,7 +965,7 @@ def test_weights_that_are_damaged_end_in_one_sentence(place: Place, plain: Path)
         shutil.copytree(plain, folder)
         (folder / "variables" / name).write_bytes(b"\xff" * 40)
         with pytest.raises(BadInput, match="TensorFlow cannot load it"):
-            floats.saved_model(reference(folder))
+            float_model.saved_model(reference(folder))
 
 
 # ---------------------------------------------------------------- the list itself

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from conftest import Quantbench
-
-from bench import foreign, structure
-from bench.errors import BadInput
-from bench.measure.structure import of_file
-from bench.safety import tflite
+from quantbench.adopt import formats
+from quantbench.errors import BadInput
+from quantbench.measure.census import of_file
+from quantbench.safety import tflite
+from quantbench.tflite import graph as structure
 
 SECONDS = 10  # the promise; on a busy machine too
 
@@ -71,7 +71,7 @@ def tried(tmp_path: Path, content: bytes) -> str:
     path = tmp_path / "float.tflite"
     path.write_bytes(content)
     with pytest.raises(BadInput) as caught:
-        foreign.check_safe(path, foreign.detect(path))
+        formats.check_safe(path, formats.detect(path))
     words = str(caught.value)
     assert words.startswith(f"{path}: ")
     assert words.isprintable()

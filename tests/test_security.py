@@ -13,18 +13,17 @@ import made_up_runs
 import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, ThreeCells
-
-from bench import foreign, trial
-from bench.datasets import read_npz
-from bench.errors import BadInput
-from bench.records import Report, read_record
-from bench.reference import Floor, ReferenceModel, Scaled, load_file
-from bench.safety import archive
+from quantbench.adopt import formats, understand
+from quantbench.errors import BadInput
+from quantbench.records import Report, read_record
+from quantbench.reference.datasets import read_npz
+from quantbench.reference.model import Floor, ReferenceModel, Scaled, load_file
+from quantbench.safety import archive
 
 SOURCES = sorted((ROOT / "bench").rglob("*.py"))
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve", "yaml", "tarfile", "joblib"}
 # Of pickle, the one that refuses everything in it but listed classes: multiprocessing knows no other way to answer.
-RESTRICTED = {"bench/safety/pools.py": {"pickle"}}
+RESTRICTED = {"bench/quantbench/core/pools.py": {"pickle"}}
 FORBIDDEN_CALLS = {"eval", "exec", "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
 UNPACKING = {"extractall", "extract", "unpack_archive"}
 
@@ -81,9 +80,11 @@ def test_a_file_name_that_holds_code_stays_a_name(tmp_path: Path) -> None:
     object.__setattr__(model, "file", tmp_path / "m.py")
     object.__setattr__(model, "prepare", Scaled("as_given", {"x": "float32"}))
     data = {"test": (np.zeros((2, 1), np.float32), np.zeros(2, np.uint8))}
-    made = trial._write(model, data, tmp_path, trial.Given(name, None))  # type: ignore[arg-type]
+    made = understand._write(model, data, tmp_path, understand.Given(name, None))  # type: ignore[arg-type]
     assert made.description == f"adopted from {name}"
-    subprocess.run([sys.executable, str(tmp_path / "m.py")], cwd=tmp_path, check=True, env={"PYTHONPATH": str(ROOT)})
+    subprocess.run(
+        [sys.executable, str(tmp_path / "m.py")], cwd=tmp_path, check=True, env={"PYTHONPATH": str(ROOT / "bench")}
+    )
     assert not (tmp_path / "ran").exists()
     assert load_file(tmp_path / "m.py")[0].name == "m"
 
@@ -102,7 +103,7 @@ METADATA = b'{"keras_version": "3.0.0"}'
 def test_a_member_outside_of_its_folder_is_refused(tmp_path: Path, member: str) -> None:
     path = keras_file(tmp_path / "m.keras", {"metadata.json": METADATA, member: b""})
     with pytest.raises(BadInput, match="would be unpacked outside of its folder"):
-        foreign.detect(path)
+        formats.detect(path)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_a_member_outside_of_its_folder_is_refused(tmp_path: Path, member: str) 
 def test_a_configuration_that_is_none_is_refused(tmp_path: Path, config: bytes) -> None:
     path = keras_file(tmp_path / "m.keras", {"metadata.json": METADATA, "config.json": config})
     with pytest.raises(BadInput, match=r"m.keras: "):
-        foreign.check_safe(path, foreign.detect(path))
+        formats.check_safe(path, formats.detect(path))
 
 
 def test_a_lambda_is_found_however_deep(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_lambda_is_found_however_deep(tmp_path: Path) -> None:
         file.attrs["keras_version"] = "2.15.0"
         file.attrs["model_config"] = deep
     with pytest.raises(BadInput, match="layer 'evil' is a Lambda"):
-        foreign.check_safe(tmp_path / "m.h5", foreign.detect(tmp_path / "m.h5"))
+        formats.check_safe(tmp_path / "m.h5", formats.detect(tmp_path / "m.h5"))
 
 
 def test_an_archive_that_unpacks_to_more_than_the_memory_is_refused(
@@ -132,7 +133,7 @@ def test_an_archive_that_unpacks_to_more_than_the_memory_is_refused(
     assert path.stat().st_size < 100_000
     assert len(read_npz(path, "data")["x"]) == 10_000_000
     small = type("Memory", (), {"total": 15_000_000})
-    monkeypatch.setattr("bench.datasets.psutil.virtual_memory", small)
+    monkeypatch.setattr("quantbench.reference.datasets.psutil.virtual_memory", small)
     with pytest.raises(BadInput, match=r"it unpacks to 0\.0 GiB, more than half of this machine's memory"):
         read_npz(path, "data")
 

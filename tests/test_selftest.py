@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT
-
-from bench import gate, measured
-from bench.cli import main
-from bench.measure.latency import Blocks, Latency
-from bench.records import (
+from quantbench import gate
+from quantbench.build.store import Store
+from quantbench.cli.app import main
+from quantbench.core.stats import upper_bound
+from quantbench.engine import measurements
+from quantbench.measure.latency import Blocks, Latency
+from quantbench.records import (
     FlipRate,
     Kind,
     LatencyNull,
@@ -22,15 +24,13 @@ from bench.records import (
     Verdict,
     write_json,
 )
-from bench.reference import load_models
-from bench.report.selftest import render
-from bench.selftest import artifact, as_good_as_promised, latency, pipeline, training, whole
-from bench.selftest.artifact import Trial
-from bench.selftest.operators import DYNAMIC, INT_IO
-from bench.selftest.plants import HOST, Plant
-from bench.selftest.runs import Place
-from bench.stats import upper_bound
-from bench.store import Store
+from quantbench.reference.model import load_models
+from quantbench.report.selftest import render
+from quantbench.selftest import artifact, as_good_as_promised, latency, pipeline, suite, training
+from quantbench.selftest.artifact import Trial
+from quantbench.selftest.operators import DYNAMIC, INT_IO
+from quantbench.selftest.plants import HOST, Plant
+from quantbench.selftest.runs import Place
 
 MODEL = load_models(ROOT / "models")["seed_cnn"]
 
@@ -173,11 +173,11 @@ def test_a_missed_plant_makes_the_command_red(
     nothing = Plant("nothing", "file", Kind.STRUCTURE, ("",), lambda ground, _strength, _random: ground.artifact)
     grown = named(artifact.PLANTS, "a file grown by")
     monkeypatch.setattr("sys.argv", ["quantbench", "selftest", "--quick", "--report-dir", str(tmp_path)])
-    monkeypatch.setattr(whole, "planted_in_pipeline", lambda *_: [])
-    monkeypatch.setattr(whole, "in_a_process_of_its_own", lambda *_: lambda: ([], []))
-    monkeypatch.setattr(whole, "healthy_runs", lambda *_: [False])
-    monkeypatch.setattr(whole, "planted_in_memory", lambda *_: ([], []))
-    monkeypatch.setattr(whole, "flipped", lambda *_: [])
+    monkeypatch.setattr(suite, "planted_in_pipeline", lambda *_: [])
+    monkeypatch.setattr(suite, "in_a_process_of_its_own", lambda *_: lambda: ([], []))
+    monkeypatch.setattr(suite, "healthy_runs", lambda *_: [False])
+    monkeypatch.setattr(suite, "planted_in_memory", lambda *_: ([], []))
+    monkeypatch.setattr(suite, "flipped", lambda *_: [])
     monkeypatch.setattr(latency, "run", lambda *_: None)
     for planted, status in (([grown], 0), ([nothing, grown], 1)):
         monkeypatch.setattr(artifact, "PLANTS", planted)
@@ -211,7 +211,7 @@ def test_a_slowdown_is_caught_and_nothing_is_red_for_nothing() -> None:
 
 
 def test_one_thread_where_two_were_asked_for_is_an_error() -> None:
-    one = measured.latency(Latency(_processes(0.0, 6, seed=0)))["threads_at_work"]
+    one = measurements.latency(Latency(_processes(0.0, 6, seed=0)))["threads_at_work"]
     subject = gate.Subject("m", "v", "reports/r")
     found = gate.threads(subject, 2, one)
     assert found is not None

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 from made_up_runs import cell, report, write
-
-from bench import shards
-from bench.errors import BadInput
-from bench.records import Environment
-from bench.shards import Duration, Work
-from bench.variants import VARIANTS
+from quantbench.engine import shards
+from quantbench.engine.shards import Duration, Work
+from quantbench.errors import BadInput
+from quantbench.records import Environment
+from quantbench.variants import VARIANTS
 
 
 @pytest.mark.parametrize("text", ["", "2", "0/6", "7/6", "a/b", "-1/6", "1/6/2", "1/0", "²/6", "1/99999"])

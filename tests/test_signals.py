@@ -12,15 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, THREE_CELLS, THREE_VARIANTS, ThreeCells, command, run_quantbench, surroundings
-
-from bench.ab import runs
-from bench.ending import HowEnded
-from bench.errors import Exit
-from bench.executor import LocalExecutor
-from bench.records import Report, read_record
-from bench.store import HELD, Store
-from bench.studies import doubled_signals
-from bench.work import Outcome, Task
+from quantbench.ab import runs
+from quantbench.build.store import HELD, Store
+from quantbench.engine.finish import HowEnded
+from quantbench.engine.workers.local import LocalExecutor
+from quantbench.engine.workers.task import Outcome, Task
+from quantbench.errors import Exit
+from quantbench.records import Report, read_record
+from studies import doubled_signals
 
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
@@ -38,18 +37,21 @@ def test_several_signals_end_a_run_as_one(three_cells: ThreeCells, tmp_path: Pat
 
 # The first signal comes as a function is entered, the others as another is: what deals with the first.
 MOMENTS = {
-    "planning": ("bench.report.folder.RunFolder.create", "_pytest.terminal.TerminalReporter.pytest_keyboard_interrupt"),
-    "submitting": ("bench.computing.from_store", "bench.judging.Judging.judge_computed"),
-    "waiting": ("bench.computing.Computing.wait", "bench.recording.Recording.save"),
-    "judging": ("bench.gate.structure", "bench.report.folder.RunFolder.finish"),
+    "planning": (
+        "quantbench.report.run_folder.RunFolder.create",
+        "_pytest.terminal.TerminalReporter.pytest_keyboard_interrupt",
+    ),
+    "submitting": ("quantbench.engine.scheduler.from_store", "quantbench.engine.judging.Judging.judge_computed"),
+    "waiting": ("quantbench.engine.scheduler.Computing.wait", "quantbench.engine.interim_report.Recording.save"),
+    "judging": ("quantbench.gate.structure", "quantbench.report.run_folder.RunFolder.finish"),
     "between": (
         "_pytest.runner.pytest_runtest_teardown",
         "_pytest.terminal.TerminalReporter.pytest_keyboard_interrupt",
     ),
-    "controls": ("bench.session.Session.judge_the_rest", "bench.report.html.write"),
-    "parting": ("bench.computing.Computing.finish", "bench.ending.Ending._tidy"),
-    "tidying": ("bench.ending.Ending._tidy", "bench.store.Store.release"),
-    "telling": ("bench.report.terminal.summary", "bench.report.terminal.summary"),
+    "controls": ("quantbench.engine.session.Session.judge_the_rest", "quantbench.report.html.page.write"),
+    "parting": ("quantbench.engine.scheduler.Computing.finish", "quantbench.engine.finish.Ending._tidy"),
+    "tidying": ("quantbench.engine.finish.Ending._tidy", "quantbench.build.store.Store.release"),
+    "telling": ("quantbench.report.terminal.summary", "quantbench.report.terminal.summary"),
 }
 INJECTED = """
 import functools, importlib, os, signal, sys
@@ -127,7 +129,7 @@ def test_a_signal_while_cells_are_collected_begins_no_run(three_cells: ThreeCell
 
 
 def test_try_ends_once_too(three_cells: ThreeCells, store: Path, tmp_path: Path) -> None:
-    moments = ["bench.judging.Judging.judge", "bench.ending.Ending.finish"]
+    moments = ["quantbench.engine.judging.Judging.judge", "quantbench.engine.finish.Ending.finish"]
     model = f"{ROOT / 'models' / 'seed_cnn.py'}:seed_cnn"
     arguments = ["try", model, "--variants", THREE_VARIANTS, "--latency-budget", "0", "--report-dir", str(tmp_path)]
     done = subprocess.run(
@@ -146,7 +148,7 @@ def test_try_ends_once_too(three_cells: ThreeCells, store: Path, tmp_path: Path)
 
 def test_who_ignores_a_closed_terminal_goes_on(three_cells: ThreeCells, store: Path, tmp_path: Path) -> None:
     """As ``nohup`` does."""
-    moments = ["bench.computing.Computing.wait", "bench.judging.Judging.judge"]
+    moments = ["quantbench.engine.scheduler.Computing.wait", "quantbench.engine.judging.Judging.judge"]
     ignore = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     done = subprocess.run(
         [sys.executable, "-c", ignore + INJECTED, "SIGHUP", *moments, "run", *THREE_CELLS, "--report-dir", tmp_path],

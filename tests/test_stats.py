@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from quantbench.core import stats
 from scipy import stats as reference
-
-from bench import stats
 
 COUNTS = st.integers(0, 200)
 

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from bench.fingerprint import source_fingerprint
-from bench.store import Store, digest
+from quantbench.build.fingerprint import source_fingerprint
+from quantbench.build.store import Store, digest
 
 
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
@@ -78,7 +77,7 @@ def test_a_captured_function_counts_by_its_source_not_its_address() -> None:
         return lambda: function()
 
     assert source_fingerprint(make(_one)) != source_fingerprint(make(_two))
-    code = "from test_store import _one; from bench.fingerprint import source_fingerprint\n"
+    code = "from test_store import _one; from quantbench.build.fingerprint import source_fingerprint\n"
     code += "def make(f):\n    return lambda: f()\nprint(source_fingerprint(make(_one)))"
     script = Path(__file__).parent / "_fingerprint.py"
     script.write_text(code)

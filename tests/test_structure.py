@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, ThreeCells, edit
 from made_up_runs import clustered
-
-from bench import build, gate
-from bench.errors import BadInput
-from bench.measure.structure import census, of_file, ranges
-from bench.promise import broken
-from bench.records import BaselineCell, Census, Verdict
-from bench.reference import load_models
-from bench.store import Store
-from bench.structure import COMPUTE, read
-from bench.variants import VARIANTS
-from bench.variants.declare import Promise
+from quantbench import gate
+from quantbench.build import artifact as build
+from quantbench.build.store import Store
+from quantbench.errors import BadInput
+from quantbench.gate._promise import broken
+from quantbench.measure.census import census, of_file, ranges
+from quantbench.records import BaselineCell, Census, Verdict
+from quantbench.reference.model import load_models
+from quantbench.tflite.graph import COMPUTE, read
+from quantbench.variants import VARIANTS
+from quantbench.variants.declare import Promise
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 INT8 = Promise(weights="int8", computes="integer")

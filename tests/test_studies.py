@@ -8,25 +8,14 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from made_up_runs import clustered
-
-from bench.ab.runs import copy_sources
-from bench.reference import load_models
-from bench.store import Store
-from bench.studies import (
-    bare,
-    benchmark_tool,
-    calibration,
-    evaluation_cost,
-    ground,
-    growth,
-    latency_noise,
-    speed,
-    trainings,
-)
-from bench.studies.benchmark_tool import Timed
-from bench.studies.calibration import Point
-from bench.studies.evaluation_cost import Cost
-from bench.studies.latency_noise import Trial
+from quantbench.ab.runs import copy_sources
+from quantbench.build.store import Store
+from quantbench.reference.model import load_models
+from studies import bare, benchmark_tool, calibration, evaluation_cost, ground, growth, latency_noise, speed, trainings
+from studies.benchmark_tool import Timed
+from studies.calibration import Point
+from studies.evaluation_cost import Cost
+from studies.latency_noise import Trial
 
 POINTS = [
     Point("m", "ptq_static_wi8_ai8", 1, [3.0, 5.0]),
@@ -154,7 +143,7 @@ def test_a_bare_script_makes_and_runs_the_same_cells(store: Path, capsys: pytest
 
 def test_changed_code_of_one_variant_is_another_key_for_it_alone(tmp_path: Path) -> None:
     keys = (
-        "import json; from bench.fingerprint import source_fingerprint; from bench.variants import VARIANTS; "
+        "import json; from quantbench.build.fingerprint import source_fingerprint; from quantbench.variants import VARIANTS; "
         "print(json.dumps({name: source_fingerprint(variant.make) for name, variant in VARIANTS.items()}))"
     )
     home = copy_sources(tmp_path)

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, command, made_once, surroundings
-
-from bench import foreign
-from bench.errors import BadInput
-from bench.metrics import by_name
-from bench.trial import read_split
+from quantbench.adopt import formats
+from quantbench.adopt.understand import read_split
+from quantbench.errors import BadInput
+from quantbench.reference.metrics import by_name
 
 FAST_VARIANTS = "ptq_dynamic_wi8_afp32,ptq_static_wi8_ai8,aeq_dynamic_wi8_afp32,qat_wi8_ai8"
 FAST = ["--variants", FAST_VARIANTS, "--latency-budget", "0"]
@@ -179,7 +178,7 @@ def test_a_zip_behind_an_hdf5_file_hides_nothing(user: Path, tmp_path: Path) -> 
     both = tmp_path / "both.h5"
     both.write_bytes((user / "lambda2.h5").read_bytes() + harmless.read_bytes())
     with pytest.raises(BadInput, match="is a Lambda"):
-        foreign.check_safe(both, foreign.detect(both))
+        formats.check_safe(both, formats.detect(both))
 
 
 def test_calibrating_on_the_evaluation_data_is_warned_of(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:

@@ -20,17 +20,15 @@ import numpy as np
 import psutil
 import pytest
 from conftest import ROOT, Quantbench
-
-from bench import loading, trial
-from bench.errors import BadInput
-from bench.executor import LocalExecutor
-from bench.lane import _room
-from bench.loading import CannotRun, Loading
-from bench.measure import child
-from bench.reference import Floor, Form, ReferenceModel
-from bench.safety import pools, walls
-from bench.store import ENVIRONMENTS, Store, for_strangers
-from bench.work import Outcome, Task
+from quantbench.adopt import loading, understand
+from quantbench.adopt.loading import CannotRun, Loading
+from quantbench.build.store import ENVIRONMENTS, Store, for_strangers
+from quantbench.core import child_process, pools, walls
+from quantbench.engine.workers.local import LocalExecutor
+from quantbench.engine.workers.process import _room
+from quantbench.engine.workers.task import Outcome, Task
+from quantbench.errors import BadInput
+from quantbench.reference.model import Floor, Form, ReferenceModel
 
 STANDING = walls.available()
 LINUX = sys.platform.startswith("linux")
@@ -243,7 +241,7 @@ def test_tokens_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GITHUB_TOKEN" not in walls.environment()
     assert walls.environment()["TF_ANY"] == "known"
     code = (
-        "import os; from bench.safety import walls; walls.forget_environment()\n"
+        "import os; from quantbench.safety import walls; walls.forget_environment()\n"
         "print(os.environ.get('GITHUB_TOKEN'), os.environ['TF_ANY'])\n"
         "print(b'secret' in open('/proc/self/environ','rb').read(), os.popen('echo $GITHUB_TOKEN').read())"
     )
@@ -263,11 +261,11 @@ def test_a_measuring_child_of_a_stranger_is_walled(monkeypatch: pytest.MonkeyPat
         "    except OSError:\n        return False\n"
         "print(json.dumps([tried(job['canary']), tried(tempfile.gettempdir() + '/x'), 'SOME_TOKEN' in os.environ]))\n"
     )
-    python = child.Interpreter(Path(sys.executable), tmp_path)
+    python = child_process.Interpreter(Path(sys.executable), tmp_path)
     job = {"canary": str(tmp_path / "canary")}
     for form, expected in (("tflite", [False, True, False]), ("code", [True, True, True])):
-        room = child.room(form, tmp_path)
-        assert child.result(child.start("walled_probe", job, 60, {}, python, room)) == expected
+        room = child_process.room(form, tmp_path)
+        assert child_process.result(child_process.start("walled_probe", job, 60, {}, python, room)) == expected
 
 
 # ---------------------------------------------------------------- workers of a run
@@ -329,7 +327,16 @@ def test_answers_are_plain_data() -> None:
     found = pools.plain(pickle.dumps(sent))
     assert (found.predictions == sent.predictions).all()
     assert found.others["x"].shape == (2, 3)
-    for answer in (os.system, subprocess.Popen, eval, io.open, np.load, trial.load_file, partial(print), Path.touch):
+    for answer in (
+        os.system,
+        subprocess.Popen,
+        eval,
+        io.open,
+        np.load,
+        understand.load_file,
+        partial(print),
+        Path.touch,
+    ):
         with pytest.raises(pickle.PicklingError, match="which no answer is made of"):
             pools.plain(pickle.dumps(answer))
     with pytest.raises(pickle.PicklingError, match="is damaged"):
@@ -464,7 +471,7 @@ def test_without_walls_the_same_file_does_its_work(good: Path, tmp_path: Path) -
     path = hostile_copy(good, tmp_path, "io.write_file", str(tmp_path / "canary"), contents="owned")
     job = json.dumps({"path": str(path), "form": "keras2", "trusted": False, "stateful": False})
     subprocess.run(
-        [sys.executable, "-m", "bench.foreign_worker"],
+        [sys.executable, "-m", "quantbench.adopt.loading_worker"],
         input=f'{job}\n{{"ask": "inputs"}}\n',
         cwd=ROOT,
         capture_output=True,

@@ -25,18 +25,18 @@ def test_the_wheel_runs_and_gates_outside_the_checkout(installed: Path, store: P
     arguments = ["run", "--models=seed_cnn", "--variants=ptq_float16", "--no-latency"]
     environment = {"PYTHONPATH": str(installed), "QUANTBENCH_CACHE": str(store), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
-        [sys.executable, "-m", "bench", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "quantbench", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"rootdir: {installed}" in done.stdout
     assert (tmp_path / "reports" / "latest" / "report.md").is_file()
     assert (tmp_path / "reports" / "latest" / "report.html").is_file()  # its style and script are in the wheel
-    assert (installed / "bench" / "py.typed").is_file()
+    assert (installed / "quantbench" / "py.typed").is_file()
 
 
 def test_the_packages_own_baselines_are_not_written_to(installed: Path, store: Path, tmp_path: Path) -> None:
     environment = {"PYTHONPATH": str(installed), "QUANTBENCH_CACHE": str(store), "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "-m", "bench"]
+    command = [sys.executable, "-m", "quantbench"]
     run = [*command, "run", "--models=seed_cnn", "--variants=float32", "--no-latency"]
     subprocess.run(run, cwd=tmp_path, env=environment, check=True, capture_output=True)
     update = [*command, "baseline", "update", "--reason", "a test"]
@@ -46,4 +46,4 @@ def test_the_packages_own_baselines_are_not_written_to(installed: Path, store: P
 
 
 def test_nothing_of_the_tests_is_in_the_wheel(installed: Path) -> None:
-    assert sorted(path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")) == ["bench"]
+    assert sorted(path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")) == ["quantbench"]

@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 from conftest import ROOT, command, edit, surroundings
 from made_up_runs import cell, environment, measured, report
-
-from bench import gate
-from bench.errors import BadInput
-from bench.history import read_history
-from bench.options import RunOptions
-from bench.pieces import Piece
-from bench.records import Cell, Judgement, Kind, Shard, Verdict, worst
-from bench.reference import load_models
-from bench.whole import Whole, merge, together
+from quantbench import gate
+from quantbench.comparison.history import read_history
+from quantbench.core.options import RunOptions
+from quantbench.engine.merge import Whole, merge, together
+from quantbench.engine.shard_folders import Piece
+from quantbench.errors import BadInput
+from quantbench.records import Cell, Judgement, Kind, Shard, Verdict, worst
+from quantbench.reference.model import load_models
 
 VARIANTS = "ptq_float16,ptq_static_wi8_ai8,ptq_dynamic_wi8_afp32,aeq_static_wi8_ai8,ptq_static_wi8_ai16"
 STARTED = "2026-01-01T00:00:00+00:00"

@@ -14,9 +14,8 @@ import jsonschema
 import numpy as np
 import pytest
 from conftest import ROOT, THREE_VARIANTS, Done, Quantbench, ThreeCells, command, edit, surroundings
-
-from bench.records import Report, read_record
-from bench.report.markdown import render
+from quantbench.records import Report, read_record
+from quantbench.report.markdown import render
 
 pytestmark = pytest.mark.usefixtures("three_cells")
 SELECTION = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency"]
@@ -35,7 +34,7 @@ def measurement(data: dict[str, Any], name: str) -> dict[str, Any]:
 def test_green_with_both_reports(quantbench: Quantbench, baselines: Path) -> None:
     done = run(quantbench, baselines)
     assert done.status == 0, done.output
-    shipped = json.loads((ROOT / "bench" / "schemas" / "report.schema.json").read_text())
+    shipped = json.loads((ROOT / "bench" / "quantbench" / "records" / "schemas" / "report.schema.json").read_text())
     jsonschema.validate(done.report(), shipped)
     report = read_record(done.reports / "latest" / "report.json", Report, "report")
     assert [cell.id for cell in report.cells] == [f"seed_cnn/{name}" for name in THREE_VARIANTS.split(",")]
@@ -265,7 +264,7 @@ def test_without_the_cache_the_result_is_the_same(quantbench: Quantbench, baseli
 
 
 def test_a_warm_run_does_not_import_tensorflow(baselines: Path, store: Path) -> None:
-    script = ROOT / "bench" / "suites"
+    script = ROOT / "bench" / "quantbench" / "suites"
     code = (
         "import sys, pytest\n"
         f"status = pytest.main([{str(script)!r}, '-q', '--no-latency', '--models=seed_cnn', "

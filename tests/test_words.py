@@ -1,7 +1,7 @@
 """How reports say things."""
 
-from bench.records import Cell, Failure, Measurement, Verdict
-from bench.report import words
+from quantbench.records import Cell, Failure, Measurement, Verdict
+from quantbench.report import formatting
 
 
 def cell(variant: str, score: float, higher_is_better: bool) -> Cell:
@@ -21,12 +21,12 @@ def cell(variant: str, score: float, higher_is_better: bool) -> Cell:
 
 def test_a_cell_that_runs_and_is_not_what_its_name_says_is_told_from_one_that_does_not_run() -> None:
     runs = cell("v", 1.0, True).model_copy(update={"verdict": Verdict.UNSUPPORTED})
-    assert words.verdict(runs) == "∅ not what its name says, as declared"
+    assert formatting.verdict(runs) == "∅ not what its name says, as declared"
     refused = runs.model_copy(update={"failure": Failure(what="unsupported", reason="r"), "measurements": {}})
-    assert words.verdict(refused) == "∅ unsupported"
+    assert formatting.verdict(refused) == "∅ unsupported"
 
 
 def test_a_larger_error_is_a_drop_and_a_smaller_one_a_gain() -> None:
     for better, expected in ((False, "+0.50 units (no floor)"), (True, "-0.50 units (no floor)")):
         both = {one.id: one for one in (cell("float32", 1.0, better), cell("v", 1.5, better))}
-        assert words.drop(both["m/v"], both) == expected
+        assert formatting.drop(both["m/v"], both) == expected

@@ -1,6 +1,6 @@
 """What a script without this project around it would do: convert, train, infer; nothing kept, measured or judged.
 
-    python -m bench.studies.bare --cells seed_cnn/float32,seed_cnn/ptq_float16
+    python -m studies.bare --cells seed_cnn/float32,seed_cnn/ptq_float16
 
 The variants' own functions make the artifacts; what several variants train alike is trained once, as a careful script
 would. Inference is the runtime's interpreter in a loop over the whole test split. One process a core. Prints JSON.
@@ -14,16 +14,16 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from bench import training
-from bench.build import REFUSING, StoreWorkbench
-from bench.datasets import Array
-from bench.errors import Unsupported
-from bench.options import RunOptions
-from bench.reference import load_models
-from bench.runtimes.litert import LiteRT
-from bench.store import Store
-from bench.timing import cores
-from bench.variants import VARIANTS
+from quantbench.build.artifact import REFUSING, StoreWorkbench
+from quantbench.build.store import Store
+from quantbench.core.arrays import Array
+from quantbench.core.options import RunOptions
+from quantbench.core.threads import cores
+from quantbench.errors import Unsupported
+from quantbench.reference import training
+from quantbench.reference.model import load_models
+from quantbench.tflite.litert import LiteRT
+from quantbench.variants import VARIANTS
 
 
 def one_cell(cell: str, shared: Path) -> str:

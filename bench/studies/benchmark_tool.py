@@ -1,14 +1,15 @@
 """This project's microseconds beside those of LiteRT's own benchmark tool, on the CPU with one thread.
 
-    python -m bench.studies.benchmark_tool --report-dir reports/reference
+    python -m studies.benchmark_tool --report-dir reports/reference
 
 Of each chosen variant the slowest artifact of the reference models, and a MobileNetV2 of 96x96 pixels with random
 weights, made here, because few of the models take more than 1 ms. Each is timed by turns, in fresh processes:
 
 - *tool*: ``litert-benchmark --use_cpu --num_threads 1``, its ``median_ms``. It runs a ``CompiledModel`` on buffers of
   its own that are filled once with random numbers, and times ``run_by_name`` from Python call by call;
-- *ours*: :mod:`bench.measure.latency`, the artifact in both places, median of the blocks. It runs an ``Interpreter``
-  on real test examples (random numbers for the model made here) and times ``invoke``, between blocks of other work;
+- *ours*: :mod:`quantbench.measure.latency`, the artifact in both places, median of the blocks. It runs an
+  ``Interpreter`` on real test examples (random numbers for the model made here) and times ``invoke``, between blocks of
+  other work;
 - *loop*: an ``Interpreter`` as the tool would use it: one random input, calls one after the other, their median.
 """
 
@@ -25,18 +26,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from quantbench.build.artifact import REFUSING
+from quantbench.core import tensorflow
+from quantbench.core.arrays import Inputs
+from quantbench.core.options import RunOptions
+from quantbench.errors import BadInput
+from quantbench.measure.latency import named_for_npz, save_inputs, time_once
+from quantbench.reference import training
+from quantbench.reference.float_model import export
+from quantbench.reference.model import load_models, pick
+from quantbench.tflite.litert import LiteRT
+from quantbench.variants import VARIANTS
 
-from bench import training
-from bench.build import REFUSING
-from bench.datasets import Inputs
-from bench.errors import BadInput
-from bench.floats import export
-from bench.measure.latency import named_for_npz, save_inputs, time_once
-from bench.options import RunOptions
-from bench.reference import load_models, pick
-from bench.runtimes.litert import LiteRT
-from bench.studies import ground
-from bench.variants import VARIANTS
+from studies import ground
 
 CHOSEN = "float32,ptq_dynamic_wi8_afp32,ptq_static_wi8_ai8,ptq_static_wi8_ai16"
 SLOW_MILLISECONDS = 1.0
@@ -44,7 +46,7 @@ ROUNDS = 15
 SECONDS = 1.0
 TARGET = 0.03
 MADE_HERE = "MobileNetV2, 96x96"
-_MODULE = "bench.studies.benchmark_tool"
+_MODULE = "studies.benchmark_tool"
 _TOOL = "ai_edge_litert.tools.benchmark_litert_model"
 
 
@@ -110,7 +112,7 @@ def calls_one_after_the_other(artifact: Path, seconds: float) -> list[float]:
 
 def made_here(folder: Path) -> list[Subject]:
     """A MobileNetV2 with random weights, float and with int8 weights: what they are decides no time."""
-    tf = training.tensorflow()
+    tf = tensorflow.tensorflow()
     training.seed_everything(0)
     network = tf.keras.applications.MobileNetV2(input_shape=(96, 96, 3), alpha=1.0, weights=None, classes=10)
     saved = export(network)

@@ -1,6 +1,6 @@
 """Accuracy against the number of calibration examples, for each way of choosing a static range: a table and a chart.
 
-    python -m bench.studies.calibration --models seed_cnn,resnet8 --report-dir reports/calibration
+    python -m studies.calibration --models seed_cnn,resnet8 --report-dir reports/calibration
 
 Every point is repeated with other examples, drawn from the training split, so that luck is told from method. The chart
 needs the extra ``charts`` (Altair and vl-convert).
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from quantbench.build.artifact import StoreWorkbench
+from quantbench.build.store import Store
+from quantbench.core.arrays import Inputs, length, rows
+from quantbench.core.options import RunOptions
+from quantbench.errors import BadInput, Unsupported
+from quantbench.reference import training
+from quantbench.reference.model import ReferenceModel, load_models, pick
+from quantbench.tflite.litert import LiteRT
+from quantbench.variants import VARIANTS
 from tabulate import tabulate
 
-from bench import training
-from bench.build import StoreWorkbench
-from bench.datasets import Inputs, length, rows
-from bench.errors import BadInput, Unsupported
-from bench.options import RunOptions
-from bench.reference import ReferenceModel, load_models, pick
-from bench.runtimes.litert import LiteRT
-from bench.store import Store
-from bench.studies import ground
-from bench.variants import VARIANTS
+from studies import ground
 
 COUNTS = (1, 3, 10, 30, 100, 300, 1000)
 METHODS = ("ptq_static_wi8_ai8", "aeq_static_wi8_ai8", "aeq_static_wi8_ai8_octav")

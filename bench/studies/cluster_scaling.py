@@ -1,6 +1,6 @@
 """How much faster two workers of a cluster are than one.
 
-    python -m bench.studies.cluster_scaling --report-dir reports/reference
+    python -m studies.cluster_scaling --report-dir reports/reference
 
 Starts a scheduler and workers on this machine (an address of your own is no use here: the number of workers is what is
 varied), computes the same cells from nothing with one worker and with several, by turns, and compares the times from
@@ -22,14 +22,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import cluster
-from bench.cluster_executor import ClusterExecutor
-from bench.options import RunOptions
-from bench.reference import load_models, pick
-from bench.store import Store
-from bench.studies import ground
-from bench.variants import VARIANTS
-from bench.work import Task
+from quantbench.build.store import Store
+from quantbench.core.options import RunOptions
+from quantbench.engine.workers import cluster
+from quantbench.engine.workers.cluster_executor import ClusterExecutor
+from quantbench.engine.workers.task import Task
+from quantbench.reference.model import load_models, pick
+from quantbench.variants import VARIANTS
+
+from studies import ground
 
 TARGET = 1.7
 CHOSEN = (

@@ -5,7 +5,7 @@ closed sends SIGHUP. Each run here gets two or three of them, with nothing to a 
 life. Each must end with status 2 and a report that says so, with no cell an error, and no process left; the
 next run must go on to what an unbroken one comes to.
 
-    python -m bench.studies.doubled_signals --runs 36
+    python -m studies.doubled_signals --runs 36
 """
 
 import argparse
@@ -21,13 +21,13 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
+from quantbench.errors import BadInput
+from quantbench.records import Report, Verdict, read_record
+from quantbench.records.run_folder import REPORT
+from quantbench.report.junit import JUNIT
 from tabulate import tabulate
 
-from bench.errors import BadInput
-from bench.records import Report, Verdict, read_record
-from bench.report.folder import REPORT
-from bench.report.junit import JUNIT
-from bench.studies.kill_and_resume import OUTPUT, RUN_SECONDS, Round, ends, wait_until_gone
+from studies.kill_and_resume import OUTPUT, RUN_SECONDS, Round, ends, wait_until_gone
 
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 SEQUENCES = ((INT, INT), (TERM, TERM), (HUP, HUP), (INT, TERM), (TERM, INT), (HUP, TERM), (INT, INT, INT), (TERM,) * 3)

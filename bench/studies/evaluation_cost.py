@@ -1,16 +1,17 @@
 """What evaluating an artifact on the whole test split costs beside the bare calls of the runtime.
 
-    python -m bench.studies.evaluation_cost --report-dir reports/reference
+    python -m studies.evaluation_cost --report-dir reports/reference
 
 For each artifact, by turns and several times:
 
 - *invoke*: one call an example on one prepared input that stays where it is; nothing can be faster;
 - *bare*: prepared inputs are set one after the other, each followed by a call, and nothing is read;
-- *run*: :meth:`bench.runtimes.litert.LiteRT.run`, with quantizing the inputs, collecting and dequantizing the outputs;
+- *run*: :meth:`quantbench.tflite.litert.LiteRT.run`, with quantizing the inputs, collecting and dequantizing the
+  outputs;
 - *two threads*: two interpreters, each with one half of the examples, in two threads of one process.
 
-And once *evaluate*: all of :func:`bench.measure.accuracy.evaluate` on the whole test split, which also prepares the
-data, loads the artifact, makes predictions and stores them, and runs 300 examples on each of LiteRT's other kernels
+And once *evaluate*: all of :func:`quantbench.measure.accuracy.evaluate` on the whole test split, which also prepares
+the data, loads the artifact, makes predictions and stores them, and runs 300 examples on each of LiteRT's other kernels
 (*others*, timed once more alone).
 """
 
@@ -25,18 +26,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quantbench.build.artifact import REFUSING
+from quantbench.build.store import Store
+from quantbench.core.arrays import Array, Inputs, length, rows
+from quantbench.core.options import RunOptions
+from quantbench.errors import BadInput
+from quantbench.measure import accuracy
+from quantbench.measure.accuracy import in_threads
+from quantbench.reference.model import ReferenceModel, load_models, pick
+from quantbench.tflite.litert import LiteRT
+from quantbench.variants import VARIANTS
 
-from bench.build import REFUSING
-from bench.datasets import Array, Inputs, length, rows
-from bench.errors import BadInput
-from bench.measure import accuracy
-from bench.measure.accuracy import in_threads
-from bench.options import RunOptions
-from bench.reference import ReferenceModel, load_models, pick
-from bench.runtimes.litert import LiteRT
-from bench.store import Store
-from bench.studies import ground
-from bench.variants import VARIANTS
+from studies import ground
 
 CHOSEN = "float32,ptq_static_wi8_ai8"
 REPEATS = 5

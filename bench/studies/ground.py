@@ -4,14 +4,14 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from quantbench.build import artifact as build
+from quantbench.build.store import Store, default_root
+from quantbench.core import environment
+from quantbench.core.output import native_output_to
+from quantbench.errors import BadInput
+from quantbench.reference.model import ReferenceModel
+from quantbench.variants import VARIANTS
 from tabulate import tabulate
-
-from bench import build, environment
-from bench.errors import BadInput
-from bench.quiet import native_output_to
-from bench.reference import ReferenceModel
-from bench.store import Store, default_root
-from bench.variants import VARIANTS
 
 
 def artifact(model: ReferenceModel, variant: str, store: Store | None = None) -> Path:

@@ -1,6 +1,6 @@
 """How the cost of a run grows with the number of its cells, and with the size of a model.
 
-    python -m bench.studies.growth --cells 10,100,1000,10000 --parameters 0.1,1,10,50 --report-dir reports/reference
+    python -m studies.growth --cells 10,100,1000,10000 --parameters 0.1,1,10,50 --report-dir reports/reference
 
 Cells are synthetic: one dense layer and 50 examples, under as many names as it takes. Up to ``--computed`` of them are
 computed from nothing; of more, the store is first filled with the same results under the other names, so that what
@@ -22,17 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quantbench.build.artifact import model_source
+from quantbench.build.store import Store, digest
+from quantbench.core import tensorflow
+from quantbench.core.options import CHECKOUT
+from quantbench.errors import BadInput
+from quantbench.reference import float_model
+from quantbench.reference.datasets import file_sha256
+from quantbench.reference.model import load_models
+from quantbench.tflite.litert import LiteRT
+from quantbench.variants import VARIANTS
 
-from bench import floats, training
-from bench.build import model_source
-from bench.datasets import file_sha256
-from bench.errors import BadInput
-from bench.options import PACKAGE
-from bench.reference import load_models
-from bench.runtimes.litert import LiteRT
-from bench.store import Store, digest
-from bench.studies import ground
-from bench.variants import VARIANTS
+from studies import ground
 
 FAMILY = [name for name, variant in VARIANTS.items() if variant.family == "ptq" and variant.gate == "all"][:9]
 EXAMPLES, INPUTS = 50, 128
@@ -41,7 +42,7 @@ SIZES_EXAMPLES = 200
 STEPS = [f"{what} {name}" for name in ("float32", "dynamic", "static") for what in ("convert", "run")]
 _MODEL = '''"""{name}: one dense layer."""
 
-from bench.reference import Floor, Recipe, ReferenceModel
+from quantbench.reference.model import Floor, Recipe, ReferenceModel
 
 
 def build(keras):
@@ -88,13 +89,13 @@ def run(models: Path, folder: Path, chosen: str = "") -> tuple[float, float]:
     """(seconds, peak MiB of the run's own process) of one run of all models, or of the chosen one."""
     nothing = folder / "no-baselines"
     nothing.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "bench", "run", "--no-latency", "--no-gpu", "-q", f"--model-dir={models}"]
+    command = [sys.executable, "-m", "quantbench", "run", "--no-latency", "--no-gpu", "-q", f"--model-dir={models}"]
     command += [f"--baseline-dir={nothing}", f"--report-dir={folder / 'reports'}", "--variants", ",".join(FAMILY)]
     command += [f"--models={chosen}"] if chosen else []
     environment = os.environ | {"QUANTBENCH_CACHE": str(folder / "store")}
     start = time.perf_counter()
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=PACKAGE.parent, env=environment
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=CHECKOUT, env=environment
     )
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
@@ -170,7 +171,7 @@ def by_cells(counts: list[int], computed: int) -> list[list[str]]:
 
 def one_size(millions: float) -> dict[str, float]:
     """Seconds to export, convert and run a model of so many parameters, and the process's peak in MiB."""
-    tf = training.tensorflow()
+    tf = tensorflow.tensorflow()
     width = round((-266 + math.sqrt(266**2 + 4e6 * millions)) / 2)  # w² + 266 w parameters, about
     layers = tf.keras.layers
     network = tf.keras.Sequential(
@@ -179,7 +180,7 @@ def one_size(millions: float) -> dict[str, float]:
     found = {"parameters": float(network.count_params())}
     x = np.random.default_rng(0).standard_normal((SIZES_EXAMPLES, 256)).astype(np.float32)
     start = time.perf_counter()
-    saved = floats.export(network)
+    saved = float_model.export(network)
     found["export"] = time.perf_counter() - start
     for name in ("float32", "dynamic", "static"):
         start = time.perf_counter()
@@ -201,8 +202,8 @@ def by_size(sizes: list[float]) -> list[list[str]]:
     """Rows: parameters, seconds of each step, peak memory."""
     rows = []
     for millions in sizes:
-        command = [sys.executable, "-m", "bench.studies.growth", "--one", str(millions)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent, check=False)
+        command = [sys.executable, "-m", "studies.growth", "--one", str(millions)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False)
         if done.returncode != 0:
             raise BadInput(
                 f"a model of {millions} million parameters ended with {done.returncode}: {done.stderr[-300:]}"

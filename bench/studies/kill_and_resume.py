@@ -4,7 +4,7 @@ Each round begins with an empty store: a run is killed three times, by SIGINT, S
 time begun again at once, and then runs to its end. After each kill nothing of it may be alive; every cell that was
 finished by then must come from the store afterwards; and the end must be, cell by cell, that of the unbroken run.
 
-    python -m bench.studies.kill_and_resume --kills 30
+    python -m studies.kill_and_resume --kills 30
 """
 
 import argparse
@@ -22,15 +22,14 @@ from itertools import count
 from pathlib import Path
 
 import psutil
+from quantbench.build.store import Store
+from quantbench.core.options import CHECKOUT, RunOptions
+from quantbench.engine.workers.task import Task, from_store
+from quantbench.errors import BadInput
+from quantbench.records import Cell, Report, read_record
+from quantbench.records.run_folder import REPORT
+from quantbench.reference.model import load_models
 from tabulate import tabulate
-
-from bench.errors import BadInput
-from bench.options import PACKAGE, RunOptions
-from bench.records import Cell, Report, read_record
-from bench.reference import load_models
-from bench.report.folder import REPORT
-from bench.store import Store
-from bench.work import Task, from_store
 
 MODEL = "seed_cnn"
 CELLS = ("float32", "ptq_float16", "ptq_dynamic_wi8_afp32", "ptq_static_wi8_ai8", "aeq_dynamic_wi8_afp32")
@@ -80,8 +79,8 @@ class Round:
         selection = ["--models", MODEL, "--variants", ",".join(CELLS), "--no-latency", "--no-gpu"]
         with (self.folder / OUTPUT).open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "bench", "run", *selection, "--report-dir", str(self.reports)],
-                cwd=PACKAGE.parent,
+                [sys.executable, "-m", "quantbench", "run", *selection, "--report-dir", str(self.reports)],
+                cwd=CHECKOUT,
                 env=os.environ | environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,

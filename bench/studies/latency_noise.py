@@ -1,11 +1,11 @@
 """How far apart two timings of the same artifact lie on a loaded machine: this project's way, and pytest-benchmark's.
 
-    python -m bench.studies.latency_noise --trials 100 --report-dir reports/reference
-    python -m bench.studies.latency_noise --trials 30 --more --report-dir reports/reference    # 30 more
-    python -m bench.studies.latency_noise --again --report-dir reports/reference               # the tables once more
+    python -m studies.latency_noise --trials 100 --report-dir reports/reference
+    python -m studies.latency_noise --trials 30 --more --report-dir reports/reference    # 30 more
+    python -m studies.latency_noise --again --report-dir reports/reference               # the tables once more
 
 Every trial measures an artifact against itself, so the true ratio is 1. While all cores run random bursts of other work
-(:mod:`bench.studies.busy`), each side has its turn, which first is drawn by lot:
+(:mod:`quantbench.selftest.load`), each side has its turn, which first is drawn by lot:
 
 - ours: fresh processes with interleaved blocks, 12 of 0.25 s, and the trimmed mean of their ratios, as a run measures;
 - theirs: two runs of pytest-benchmark one after the other, "A" and "B", and the ratio of their means, medians, minima.
@@ -28,14 +28,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from quantbench.core.options import RunOptions
+from quantbench.core.stats import trimmed_mean
+from quantbench.errors import BadInput
+from quantbench.measure.latency import Latency, save_inputs, time_once
+from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.selftest.load import busy
 
-from bench.errors import BadInput
-from bench.measure.latency import Latency, save_inputs, time_once
-from bench.options import RunOptions
-from bench.reference import ReferenceModel, load_models
-from bench.stats import trimmed_mean
-from bench.studies import ground
-from bench.studies.busy import busy
+from studies import ground
 
 MODEL, VARIANT = "seed_cnn", "ptq_static_wi8_ai8"
 PROCESSES, SECONDS = 12, 0.25
@@ -50,7 +50,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.runtimes.litert import LiteRT
+from quantbench.tflite.litert import LiteRT
 
 
 def test_invoke(benchmark):
@@ -124,7 +124,7 @@ def _pytest_benchmark(pair: Pair, folder: Path, seconds: float) -> dict[str, flo
     out = folder / "out.json"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_peer.py"]
     command += [f"--benchmark-json={out}", f"--benchmark-max-time={seconds:.3f}"]
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[1])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": root}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode != 0:

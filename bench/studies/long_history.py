@@ -2,7 +2,7 @@
 
 The reports beside the summaries are empty: nothing reads a report whose summary belongs to it.
 
-    python -m bench.studies.long_history --runs 1000 --cells 200
+    python -m studies.long_history --runs 1000 --cells 200
 """
 
 import argparse
@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from bench.environment import collect
-from bench.records import Verdict
-from bench.summary import SUMMARY, Scoring, Summary
+from quantbench.comparison.summary import SUMMARY, Scoring, Summary
+from quantbench.core.environment import collect
+from quantbench.records import Verdict
 
 START = datetime.datetime(2023, 1, 1, tzinfo=datetime.UTC)
 _here = lru_cache(collect)  # asks git, and is the same for every run
@@ -74,7 +73,7 @@ def _write(folder: Path, started: datetime.datetime, after: bool, rows: dict[str
 def timed(folder: Path, *cell: str) -> float:
     """Seconds of the command, in a process of its own, start-up included."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "bench", "history", *cell, "--report-dir", str(folder)]
+    command = [sys.executable, "-m", "quantbench", "history", *cell, "--report-dir", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ)
     return time.perf_counter() - start
 

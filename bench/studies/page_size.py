@@ -1,6 +1,6 @@
 """How large ``report.html`` gets, how long it takes to write, and how long a browser takes to open and to use it.
 
-    python -m bench.studies.page_size reports/latest --cells 200 10000
+    python -m studies.page_size reports/latest --cells 200 10000
 
 Made of the run's cells, again and again under the names of more models; pictures are those of the run itself. The
 browser is the system's Chromium, headless, through playwright (extra ``tests``); without it those times are left out.
@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.records import Report
-from bench.report.behind import Behind
-from bench.report.folder import read
-from bench.report.html import render
+from quantbench.records import Report
+from quantbench.records.run_folder import read
+from quantbench.report.evidence import Behind
+from quantbench.report.html.page import render
 
 # Two frames after something was done, what it did is on the screen.
 _SHOWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"

@@ -1,6 +1,6 @@
 """Train a reference model over several seeds, print its score as mean and sd, and pin one seed's weights.
 
-    python -m bench.studies.pin_weights models/seed_cnn.py --seeds 5 [--pin 0]
+    python -m studies.pin_weights models/seed_cnn.py --seeds 5 [--pin 0]
 
 The pinned seed is chosen before training (0), not after looking at the scores. The hash that is printed
 goes into the model's file.
@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+from quantbench.reference.datasets import file_sha256
+from quantbench.reference.model import load_file
+from quantbench.reference.training import score_keras, train_from_scratch
 
-from bench.datasets import file_sha256
-from bench.reference import load_file
-from bench.studies import ground
-from bench.training import score_keras, train_from_scratch
+from studies import ground
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
 """What a run costs: from nothing, again, and after a change of one variant; and a bare script that does the same work.
 
-    python -m bench.studies.speed --report-dir reports/reference
-    python -m bench.studies.speed -m "not nightly" --report-dir reports/reference --name speed_gate.md
-    python -m bench.studies.speed --models seed_cnn --report-dir reports/speed
+    python -m studies.speed --report-dir reports/reference
+    python -m studies.speed -m "not nightly" --report-dir reports/reference --name speed_gate.md
+    python -m studies.speed --models seed_cnn --report-dir reports/speed
 
 All options but ``--report-dir`` and ``--name`` go to ``quantbench run``, which times nothing here. The bare script is
-:mod:`bench.studies.bare`, on the very cells that the run has, and runs right after it.
+:mod:`studies.bare`, on the very cells that the run has, and runs right after it.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from quantbench.ab.runs import copy_sources
+from quantbench.core.options import CHECKOUT, PACKAGE
+from quantbench.errors import BadInput
 
-from bench.ab.runs import copy_sources
-from bench.errors import BadInput
-from bench.options import PACKAGE
-from bench.studies import ground
+from studies import ground
 
 SAMPLE_SECONDS = 0.2
 CHANGED = ("ptq.py", "def _float16(", "ptq_float16")
@@ -80,7 +80,7 @@ class _Watcher:
 
 def run(home: Path, folder: Path, arguments: list[str]) -> Ran:
     """One run of the sources in ``home``, with the store in ``folder``."""
-    command = [sys.executable, "-X", "importtime", "-m", "bench", "run", "--no-latency", "--no-gpu", "-q"]
+    command = [sys.executable, "-X", "importtime", "-m", "quantbench", "run", "--no-latency", "--no-gpu", "-q"]
     command += [f"--report-dir={folder / 'reports'}", *arguments]
     environment = os.environ | {"QUANTBENCH_CACHE": str(folder / "store"), "PYTHONPATH": str(home)}
     start = time.perf_counter()
@@ -102,8 +102,8 @@ def run(home: Path, folder: Path, arguments: list[str]) -> Ran:
 
 def bare(cells: list[str]) -> float:
     """Seconds of the bare script on the same cells."""
-    command = [sys.executable, "-m", "bench.studies.bare", "--cells", ",".join(cells)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent, check=False)
+    command = [sys.executable, "-m", "studies.bare", "--cells", ",".join(cells)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False)
     if done.returncode != 0:
         raise BadInput(f"the bare script ended with status {done.returncode}: {done.stderr[-500:]}")
     return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
@@ -125,7 +125,7 @@ def measure(arguments: list[str], say: Any) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="quantbench-") as temporary:
         folder = Path(temporary)
         home = copy_sources(folder)
-        defaults = ["--model-dir", str(PACKAGE.parent / "models"), "--baseline-dir", str(PACKAGE.parent / "baselines")]
+        defaults = ["--model-dir", str(CHECKOUT / "models"), "--baseline-dir", str(CHECKOUT / "baselines")]
         arguments = [*defaults, *arguments]
         first = run(home, folder, arguments)
         cells = [cell["id"] for cell in first.report["cells"]]

@@ -1,6 +1,6 @@
 """How alike healthy trainings are made, and how often the gate would take one for another artifact by its census.
 
-    python -m bench.studies.trainings --models seed_cnn,autoencoder --seeds 3 --report-dir reports/reference
+    python -m studies.trainings --models seed_cnn,autoencoder --seeds 3 --report-dir reports/reference
 
 Every variant that trains is trained with several seeds, or taken from the user's store; each training is held against
 each other one of its cell, and against the baseline's census, which another machine may have recorded, as if the one
@@ -16,16 +16,18 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
 
-from bench import baselines, gate
-from bench.errors import BadInput
-from bench.options import PACKAGE, RunOptions
-from bench.records import Census
-from bench.reference import ReferenceModel, load_models, pick
-from bench.stats import upper_bound
-from bench.store import default_root
-from bench.studies import ground
-from bench.variants import VARIANTS
-from bench.work import Task, from_store
+from quantbench import gate
+from quantbench.baselines import files as baseline_files
+from quantbench.build.store import default_root
+from quantbench.core.options import CHECKOUT, RunOptions
+from quantbench.core.stats import upper_bound
+from quantbench.engine.workers.task import Task, from_store
+from quantbench.errors import BadInput
+from quantbench.records import Census
+from quantbench.reference.model import ReferenceModel, load_models, pick
+from quantbench.variants import VARIANTS
+
+from studies import ground
 
 TRAINED = [name for name, variant in VARIANTS.items() if variant.trained]
 
@@ -72,10 +74,10 @@ def changes(new: Census, old: Census) -> Iterator[tuple[str, float]]:
 
 def train(models: list[str], seeds: int) -> None:
     """Train whatever the store lacks. Raises BadInput where a run could not measure."""
-    command = [sys.executable, "-m", "bench", "run", "--no-latency", "--no-gpu", "-k", "structure"]
+    command = [sys.executable, "-m", "quantbench", "run", "--no-latency", "--no-gpu", "-k", "structure"]
     command += [f"--models={','.join(models)}", f"--variants={','.join(TRAINED)}", f"--seeds={seeds}"]
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        done = subprocess.run([*command, f"--report-dir={folder}"], cwd=PACKAGE.parent, check=False)
+        done = subprocess.run([*command, f"--report-dir={folder}"], cwd=CHECKOUT, check=False)
     if done.returncode not in (0, 1):  # red is what this study counts
         raise BadInput(f"the run that trains ended with status {done.returncode}; its own words above say why")
 
@@ -84,7 +86,7 @@ def censuses(model: ReferenceModel, variant: str, seeds: int) -> list[Census]:
     """Of each seed, and of the baseline; empty where the tools refuse the cell."""
     tasks = (Task(model.file, model.name, variant, seed, None, default_root(), Path("-")) for seed in range(seeds))
     contents = [outcome.contents for task in tasks if (outcome := from_store(task)) is not None]
-    accepted = baselines.load(RunOptions().baseline_dir, model).cell(variant)
+    accepted = baseline_files.load(RunOptions().baseline_dir, model).cell(variant)
     found = [one.census for one in contents if one is not None]
     return [*found, accepted.census] if found and accepted is not None and accepted.census is not None else found
 

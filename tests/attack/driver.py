@@ -68,7 +68,7 @@ def peak(reset: bool = False) -> int:
 
 def command(arguments: list[str], output: Path) -> int:
     """Run the command line here, its output into a file, and return its exit status."""
-    from bench import cli
+    from quantbench.cli import app
 
     kept = os.dup(1), os.dup(2)
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -79,7 +79,7 @@ def command(arguments: list[str], output: Path) -> int:
     sys.argv = ["quantbench", *arguments]
     sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", encoding="utf-8", errors="replace") for number in (1, 2))
     try:
-        cli.main()
+        app.main()
         return 0
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -169,9 +169,9 @@ def main(folder: Path) -> None:
     del sys.modules["__main__"].__file__  # what the command starts would import this file, which it may not read
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    from bench import training
+    from quantbench.core import tensorflow
 
-    training.tensorflow()  # so that its own time is not counted against the first file
+    tensorflow.tensorflow()  # so that its own time is not counted against the first file
     listener = Listener()
     for number, name in enumerate(line.strip() for line in sys.stdin if line.strip()):
         print(json.dumps({"begun": name}), file=answers, flush=True)

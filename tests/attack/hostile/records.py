@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.records import Judgement, Kind, Verdict
+from quantbench.records import Judgement, Kind, Verdict
+
 from hostile.links import MODELS, READERS, a_run
 from hostile.room import Hostile, Room
 

@@ -1,5 +1,0 @@
-"""``python -m bench`` is ``quantbench``."""
-
-from bench.cli import main
-
-main()

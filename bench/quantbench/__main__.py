@@ -1,0 +1,5 @@
+"""``python -m quantbench`` is ``quantbench``."""
+
+from quantbench.cli.app import main
+
+main()

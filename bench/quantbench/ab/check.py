@@ -1,0 +1,248 @@
+"""The whole check: two sets of packages -> two environments, two runs, one comparison, and a folder that tells."""
+
+import datetime
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from quantbench import files
+from quantbench.ab import environments, runs
+from quantbench.ab import mixed as cross
+from quantbench.ab.interleaved import Contestant, Turns, take_turns
+from quantbench.ab.mixed import Artifact, Crossed
+from quantbench.ab.result import Asked, Cause, Combination, Found
+from quantbench.ab.runs import Runner
+from quantbench.build.eviction import GB, clear_all
+from quantbench.build.store import Store, default_root
+from quantbench.comparison import Item, Outcome, Timed, compare
+from quantbench.comparison.load import read_sides, truths
+from quantbench.core.child_process import ChildFailed, Interpreter
+from quantbench.core.options import check_cache_size
+from quantbench.core.stats import trimmed_mean
+from quantbench.errors import BadInput
+from quantbench.measure.latency import LatencyFailed, save_inputs
+from quantbench.records import Report
+from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.variants import VARIANTS
+
+Say = Callable[[str], None]
+
+
+def check(asked: Asked, say: Say) -> Found:
+    """Make both environments, run both sides, compare.
+
+    Raises:
+        BadInput: a set of packages that cannot be installed, or a run that could not begin.
+    """
+    # Found out before anything is installed.
+    runs.check_arguments(asked.arguments)
+    check_cache_size(asked.cache_size)
+    store = Store(default_root())
+    try:
+        with store.temporary_files():  # and so it is held: nobody clears away what is used from now on
+            found = _found(asked, say)
+    finally:
+        store.release()
+    for cleared in clear_all(store, asked.cache_size * GB):
+        if cleared:
+            say(f"store {store.root}: {cleared}")
+    return found
+
+
+def _found(asked: Asked, say: Say) -> Found:
+    models = load_models(asked.model_dir)
+    resolved = [environments.resolve(side) for side in (asked.old, asked.new)]
+    folder = _folder(asked.report_dir)
+    for name, one in zip(("old", "new"), resolved, strict=True):
+        files.replace(folder / f"{name}.txt", "\n".join([*one.pins, ""]))
+    with tempfile.TemporaryDirectory(prefix="quantbench-ab-") as temporary:
+        home = runs.copy_sources(Path(temporary))
+        sides = [_side(name, one, home, folder, say) for name, one in zip(("old", "new"), resolved, strict=True)]
+        made = [runs.run(one, asked.model_dir, asked.arguments, say) for one in sides]
+        read = read_sides(*made)
+        known = truths(asked.model_dir, read[1].report)
+        found = Found(asked, folder, resolved[0], resolved[1], compare(*read, known))
+        write(found)  # nothing that is done may be lost while the rest is timed
+        artifacts = _artifacts(sides, read[0].report, read[1].report, asked.model_dir)
+        found.alike = cross.alike(*artifacts, (cell.id for cell in read[1].report.cells))
+        both = _Both(sides, artifacts, _Inputs(models, Path(temporary)))
+        _time(found, both, say)
+        found.comparison = compare(*read, known, timed=found.timed)
+        _tell_apart(found, both, say)
+        write(found)
+    return found
+
+
+def _folder(report_dir: Path) -> Path:
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    folder = report_dir / f"ab-{stamp}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise BadInput(f"--report-dir: cannot write to {report_dir}: {error.strerror}; give another") from None
+    return folder
+
+
+def _side(name: str, one: environments.Resolved, home: Path, folder: Path, say: Say) -> Runner:
+    say(f"{name}: {' '.join(one.side.given)}, {len(one.pins)} packages")
+    return Runner(name, Interpreter(environments.install(one), home), folder / name)
+
+
+def _artifacts(
+    sides: Sequence[Runner], old: Report, new: Report, model_dir: Path
+) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
+    wanted = [[cell.id for cell in report.cells if cell.failure is None] for report in (old, new)]
+    try:
+        found = [cross.find(one, cells, model_dir) for one, cells in zip(sides, wanted, strict=True)]
+    except ChildFailed as error:
+        raise BadInput(f"the artifacts cannot be found in the store again: the process {error}") from None
+    return found[0], found[1]
+
+
+class _Inputs:
+    """Prepared examples of each model, saved once for all timing processes."""
+
+    def __init__(self, models: dict[str, ReferenceModel], folder: Path) -> None:
+        self._models, self._folder = models, folder
+        self._saved: dict[str, Path] = {}
+
+    def of(self, cell: str) -> Path:
+        name = cell.partition("/")[0]
+        if name not in self._saved:
+            folder = self._folder / f"inputs-{name}"
+            folder.mkdir()
+            self._saved[name] = save_inputs(self._models[name], folder)
+        return self._saved[name]
+
+
+@dataclass(frozen=True)
+class _Both:
+    """The old and the new side: where each runs, and what each has made."""
+
+    sides: Sequence[Runner]
+    artifacts: tuple[dict[str, Artifact], dict[str, Artifact]]
+    inputs: _Inputs
+
+    def contestant(self, cell: str, converter: int, runtime: int) -> Contestant:
+        """The artifact of one side on the runtime of one; 0 is the old one."""
+        return Contestant(self.sides[runtime].python, self.artifacts[converter][cell].path)
+
+
+def _time(found: Found, both: _Both, say: Say) -> None:
+    """Every cell that both sides have and that differs, both artifacts in turns."""
+    wanted = []
+    for cell in sorted(set(both.artifacts[0]) & set(both.artifacts[1])):
+        why = _not_timed(found, cell)
+        if why:
+            found.untimed[cell] = why
+        else:
+            wanted.append(cell)
+    for place, cell in enumerate(wanted, 1):
+        contestants = {one.name: both.contestant(cell, side, side) for side, one in enumerate(both.sides)}
+        try:
+            turns = take_turns(contestants, both.inputs.of(cell), found.asked.seconds)
+        except LatencyFailed as error:
+            found.untimed[cell] = str(error)
+            continue
+        found.timed[cell] = Timed(turns.seconds["old"], turns.seconds["new"])
+        change = 100 * (trimmed_mean(turns.ratios("new", "old")).mean - 1)
+        say(f"timed {place} of {len(wanted)}: {cell} {change:+.2f} %")
+
+
+def _not_timed(found: Found, cell: str) -> str:
+    if not found.asked.seconds:
+        return "--latency-budget 0"
+    if found.same_runtime and cell in found.alike:
+        return "runtime and artifact are the same on both sides, but for the converter's stamp"
+    if not (found.asked.time_all or VARIANTS[cell.partition("/")[2]].timed_in_gate):
+        return "not among the variants that the pull-request gate times; --time-all times every cell"
+    return ""
+
+
+def _tell_apart(found: Found, both: _Both, say: Say) -> None:
+    """Which side changed a score or a latency; where both differ, by running both mixed combinations."""
+    changed: dict[str, list[Item]] = {}
+    for item in found.comparison.items:
+        if item.measurement in ("score", "latency") and item.outcome in (Outcome.WORSE, Outcome.BETTER):
+            changed.setdefault(item.cell, []).append(item)
+    sides, artifacts = both.sides, both.artifacts
+    mixed = []
+    for cell in changed:
+        if cell in found.alike:
+            found.causes[cell] = Cause("the runtime: the two artifacts are the same")
+        elif found.same_runtime:
+            found.causes[cell] = Cause("the converter: the runtime is the same")
+        elif cell in artifacts[0] and cell in artifacts[1]:
+            mixed.append(cell)
+    if not mixed:
+        return
+    say(f"both converter and runtime differ: running {len(mixed)} changed cells by the other side's runtime too")
+    model_dir, folder = found.asked.model_dir, found.folder / "combinations"
+    crossed = [
+        cross.run_on(on, {cell: made[cell] for cell in mixed}, model_dir, folder / name)
+        for name, on, made in (
+            ("new-converter-old-runtime", sides[0], artifacts[1]),
+            ("old-converter-new-runtime", sides[1], artifacts[0]),
+        )
+    ]
+    base = cross.run_on(sides[0], {cell: artifacts[0][cell] for cell in mixed}, model_dir, folder / "old")
+    for cell in mixed:
+        turns = None
+        if any(item.measurement == "latency" for item in changed[cell]):
+            turns = _combinations_in_turns(cell, both, found.asked.seconds)
+        combinations = [
+            _combination(crossed[0][cell], base[cell], turns, "new-converter"),
+            _combination(crossed[1][cell], base[cell], turns, "new-runtime"),
+        ]
+        found.causes[cell] = Cause(_words(*combinations), *combinations)
+
+
+def _combinations_in_turns(cell: str, both: _Both, seconds: float) -> Turns | None:
+    contestants = {
+        "old": both.contestant(cell, converter=0, runtime=0),
+        "new-converter": both.contestant(cell, converter=1, runtime=0),
+        "new-runtime": both.contestant(cell, converter=0, runtime=1),
+    }
+    try:
+        return take_turns(contestants, both.inputs.of(cell), seconds)
+    except LatencyFailed:  # a combination that cannot be run has said so with its score
+        return None
+
+
+def _combination(crossed: Crossed, base: Crossed, turns: Turns | None, name: str) -> Combination:
+    ratios = [] if turns is None else turns.ratios(name, "old")
+    if crossed.predictions is None or base.predictions is None:
+        return Combination(failure=crossed.failure or base.failure, ratios=ratios)
+    changed = int(np.count_nonzero(crossed.predictions != base.predictions))
+    return Combination(crossed.score, changed, "", ratios)
+
+
+def _words(new_converter: Combination, new_runtime: Combination) -> str:
+    """Which of the two alone changes the answers, or the time by more than 1 %."""
+    parts = []
+    moved = {"the converter": new_converter.changed, "the runtime": new_runtime.changed}
+    did = [name for name, changed in moved.items() if changed]
+    if None not in moved.values():
+        parts.append(f"answers: {' and '.join(did) or 'neither alone'}")
+    else:
+        parts.append(f"answers: not known ({new_converter.failure or new_runtime.failure})")
+    if new_converter.ratios and new_runtime.ratios:
+        both = {"the converter": new_converter.ratios, "the runtime": new_runtime.ratios}
+        slow = [name for name, ratios in both.items() if abs(trimmed_mean(ratios).mean - 1) > 0.01]
+        parts.append(f"time: {' and '.join(slow) or 'neither alone'}")
+    return "; ".join(parts)
+
+
+def write(found: Found) -> None:
+    """The report as Markdown and as a page, and the timings as JSON."""
+    from quantbench.ab.report import page, render
+
+    files.replace(found.folder / "report.md", render(found))
+    files.replace(found.folder / "report.html", page(found))
+    seconds = {cell: {"old": timed.old, "new": timed.new} for cell, timed in found.timed.items()}
+    told = {"format": "1.0", "unit": "seconds a call, one value a group of processes", "timed": seconds}
+    files.replace(found.folder / "timed.json", json.dumps(told, indent=1) + "\n")

@@ -1,0 +1,205 @@
+"""Throw-away Python environments, made with uv: one a set of exact packages, kept while the store has room for it."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from filelock import FileLock
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
+from quantbench import files
+from quantbench.build.store import ENVIRONMENTS, INSTALLED, Store, default_root, digest
+from quantbench.core.environment import STAND_INS
+from quantbench.core.options import CHECKOUT
+from quantbench.errors import BadInput
+
+# A nightly installs the same modules as the release it stands for, so the release must not come along.
+STANDS_FOR = {stand_in: name for name, stand_ins in STAND_INS.items() for stand_in in stand_ins}
+# tf-keras follows TensorFlow's versions: whoever names one leaves the other to the resolver.
+FOLLOWS = {"tf-keras": "tensorflow"}
+NIGHTLY_OF = {"tf-nightly": "tf-keras-nightly", "tf-nightly-cpu": "tf-keras-nightly"}
+# ai-edge-litert needs it; 1.3 declares Python below 3.11 alone, which pip honours and uv does not.
+CONSTRAINTS = ("backports-strenum<1.3",)
+_NEVER = "python_version < '3'"
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one side of the comparison is made with.
+
+    Attributes:
+        option: the option that gave it, for messages.
+        given: requirements as the user wrote them: PEP 508, or the path of a wheel.
+        overrides: requirements that replace what other packages ask for, as uv has them.
+    """
+
+    option: str
+    given: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What the resolver chose: one requirement a package, exact."""
+
+    side: Side
+    pins: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Name of the environment: of its packages, the bytes of local wheels, and the Python."""
+        wheels = {pin: _sha256(Path(pin.partition("file://")[2])) for pin in self.pins if "file://" in pin}
+        return digest({"pins": sorted(self.pins), "wheels": wheels, "python": sys.version})[:16]
+
+    def versions(self) -> dict[str, str]:
+        """Package -> version, or the file it came from."""
+        found = {}
+        for pin in self.pins:
+            name, _, version = pin.partition("==") if "==" in pin else pin.partition(" @ ")
+            found[name.strip()] = version.partition(";")[0].strip()
+        return found
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def side(option: str, given: Sequence[str], overrides: Sequence[str] = ()) -> Side:
+    """One side, its requirements checked.
+
+    Raises:
+        BadInput: nothing given, no requirement, or no such wheel.
+    """
+    if not given:
+        raise BadInput(f'{option}: give at least one requirement, e.g. {option} "tensorflow==2.21.*"')
+    lines = tuple(_line(option, text) for text in given)
+    for text in overrides:
+        _name("--override", text)
+    return Side(option, lines, tuple(overrides))
+
+
+def _line(option: str, text: str) -> str:
+    """A requirement as the resolver takes it from any folder."""
+    if text.endswith(".whl"):
+        wheel = Path(text).absolute()
+        if not wheel.is_file():
+            raise BadInput(f"{option}: {text} is not there; give the path of a wheel, or a requirement")
+        return f"{_name(option, text)} @ {wheel.as_uri()}"
+    _name(option, text)
+    return text
+
+
+def _name(option: str, text: str) -> str:
+    try:
+        if text.endswith(".whl"):
+            return str(parse_wheel_filename(Path(text).name)[0])
+        return canonicalize_name(Requirement(text).name)
+    except (InvalidRequirement, InvalidWheelFilename) as error:
+        why = " ".join(str(error).split())
+        raise BadInput(
+            f'{option}: {text!r} is no requirement ({why}); expected e.g. "tensorflow==2.21.*", or a wheel'
+        ) from None
+
+
+def requirements(one: Side) -> tuple[list[str], list[str]]:
+    """(requirements, overrides) for the resolver: ours, without what the user gave or a nightly stands for."""
+    given = {_name(one.option, line) for line in one.given}
+    wanted = list(one.given)
+    for nightly, companion in NIGHTLY_OF.items():
+        if nightly in given and not {companion, "tf-keras"} & given:
+            wanted.append(companion)
+            given.add(companion)
+    replaced = {STANDS_FOR[name] for name in given if name in STANDS_FOR}
+    for own in _own():
+        name = canonicalize_name(own.name)
+        if name in given | replaced:
+            continue
+        free = FOLLOWS.get(name) in given | replaced
+        wanted.append(name if free else str(own))
+    return wanted, [*one.overrides, *(f"{name} ; {_NEVER}" for name in sorted(replaced))]
+
+
+def _own() -> list[Requirement]:
+    """What this package needs, without its extras: in a checkout by its project file, for what was once installed from
+    it may be older.
+    """
+    project = CHECKOUT / "pyproject.toml"
+    if project.exists():
+        return [Requirement(line) for line in tomllib.loads(project.read_text("utf-8"))["project"]["dependencies"]]
+    found = [Requirement(line) for line in metadata.requires("quantbench") or []]
+    return [one for one in found if one.marker is None or one.marker.evaluate({"extra": ""})]
+
+
+def resolve(one: Side) -> Resolved:
+    """Exact versions for a side.
+
+    Raises:
+        BadInput: uv is not installed, or cannot resolve it; in its own words.
+    """
+    wanted, overrides = requirements(one)
+    with tempfile.TemporaryDirectory(prefix="quantbench-ab-") as folder:
+        for name, lines in (("wanted", wanted), ("overrides", overrides), ("constraints", CONSTRAINTS)):
+            (Path(folder) / f"{name}.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
+        command = ["pip", "compile", "wanted.txt", "--constraint", "constraints.txt"]
+        command += ["--override", "overrides.txt"] if overrides else []
+        command += ["--python", sys.executable, "--no-header", "--no-annotate", "--no-progress"]
+        told = _uv(command, folder, f"{one.option} {' '.join(one.given)}: no such set of packages can be installed")
+    pins = [line.strip() for line in told.splitlines() if line.strip() and not line.lstrip().startswith(("#", "-"))]
+    return Resolved(one, tuple(pins))
+
+
+def install(found: Resolved) -> Path:
+    """The Python of an environment that holds exactly these packages; made only once, and used while we hold the store.
+
+    Raises:
+        BadInput: something cannot be installed; in uv's own words.
+    """
+    store = Store(default_root().absolute())
+    folder = store.root / ENVIRONMENTS / found.key
+    store.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.own_folder(folder.parent, 0o700)
+    files.unlink_unless_regular(Path(f"{folder}.lock"))
+    python = folder / ("Scripts/python.exe" if platform.system() == "Windows" else "bin/python")
+    with FileLock(f"{folder}.lock"):
+        with store.changing():
+            if files.is_folder(folder) and (folder / INSTALLED).exists():
+                os.utime(folder)
+                return python
+        files.remove(folder, store.root)
+        what = f"{found.side.option} {' '.join(found.side.given)}: cannot be installed"
+        _uv(["venv", "--python", sys.executable, str(folder)], str(folder.parent), what)
+        pins = folder / "wanted.txt"
+        pins.write_text("\n".join([*found.pins, ""]), encoding="utf-8")
+        _uv(["pip", "install", "--python", str(python), "--no-deps", "-r", str(pins)], str(folder.parent), what)
+        pins.rename(folder / INSTALLED)
+    return python
+
+
+def _uv(arguments: list[str], folder: str, what: str) -> str:
+    """What uv prints. It runs in a folder without a project, whose settings would be taken for ours."""
+    done = subprocess.run([_uv_binary(), *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BadInput(f"{what}; uv says:\n{done.stderr.strip()}")
+    return done.stdout
+
+
+def _uv_binary() -> str:
+    try:
+        from uv import find_uv_bin
+
+        return str(find_uv_bin())
+    except (ImportError, FileNotFoundError):
+        found = shutil.which("uv")
+    if found is None:
+        raise BadInput("ab needs uv, which makes the environments; install it: pip install 'quantbench[ab]'")
+    return found

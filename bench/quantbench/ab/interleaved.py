@@ -1,0 +1,185 @@
+"""Two runtimes, each in its own environment, timed in turns: their processes live at the same time, on the same core,
+and one waits while the other works, a few milliseconds each, in an order drawn by lot.
+
+As for a run's own latency (:mod:`quantbench.measure.latency`), fresh processes follow each other, for memory layout
+differs from one to the next. What one pair of them gives is one ratio.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from quantbench.core.child_process import ONE_THREAD, Interpreter, ended
+from quantbench.measure.latency import LEAST_PROCESSES, PROCESS_SECONDS, START_LIMIT_SECONDS, Blocks, LatencyFailed
+
+LEAST_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An artifact, and the environment whose runtime runs it."""
+
+    python: Interpreter
+    artifact: Path
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What was timed, one value a group of fresh processes.
+
+    Attributes:
+        seconds: contestant -> typical time of a call.
+        undisturbed: share of all blocks that nothing interrupted.
+    """
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    undisturbed: float = 1.0
+
+    def ratios(self, of: str, to: str) -> list[float]:
+        """Time of one contestant to that of another, in the same group."""
+        return [a / b for a, b in zip(self.seconds[of], self.seconds[to], strict=True)]
+
+
+def take_turns(contestants: Mapping[str, Contestant], inputs: Path, seconds: float) -> Turns:
+    """Time artifacts against each other, batch 1, one thread.
+
+    Args:
+        contestants: name -> what to time; two or more.
+        inputs: prepared examples, see :func:`quantbench.measure.latency.save_inputs`.
+        seconds: of timing for each pair of contestants, in all; half of it each.
+
+    Raises:
+        LatencyFailed: a process did not finish.
+    """
+    groups = max(LEAST_PROCESSES, round(seconds / PROCESS_SECONDS))
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    calm: list[float] = []
+    for group in range(groups):
+        blocks = _one_group(contestants, inputs, len(contestants) * seconds / groups / 2, group)
+        for name, timed in blocks.items():
+            found[name].append(timed.typical)
+            calm.append(float(timed.undisturbed.mean()))
+    return Turns(found, float(np.mean(calm)))
+
+
+def _one_group(contestants: Mapping[str, Contestant], inputs: Path, seconds: float, seed: int) -> dict[str, Blocks]:
+    """One fresh process each, all on one core, which is another for the next group."""
+    with ExitStack() as stack:
+        players = {name: stack.enter_context(_player(one, inputs)) for name, one in contestants.items()}
+        stack.callback(_watch([player.process for player in players.values()], START_LIMIT_SECONDS + 10 * seconds))
+        for player in players.values():
+            player.ready(_core(seed))
+        order = np.random.default_rng(seed)
+        spent, rounds = 0.0, 0
+        while spent < seconds or rounds < LEAST_ROUNDS:
+            for name in order.permutation(list(players)):
+                spent += players[name].turn()
+            rounds += 1
+        return {name: player.blocks() for name, player in players.items()}
+
+
+def _core(group: int) -> int | None:
+    """The core of a group; None where processes cannot be tied to one."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[group % len(cores)]
+
+
+def _watch(processes: list[subprocess.Popen[str]], limit: float) -> Callable[[], None]:
+    """Kill the processes when they hang; call what it returns to stop watching."""
+
+    def kill() -> None:
+        for process in processes:
+            process.kill()
+
+    timer = threading.Timer(limit, kill)
+    timer.daemon = True
+    timer.start()
+    return timer.cancel
+
+
+class _Player:
+    """A timing process, as its turns are taken."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
+        self.process = process
+        self._errors = errors
+        self._seconds: list[float] = []
+        self._own: list[float] = []
+
+    def ready(self, core: int | None) -> None:
+        """Wait until it has warmed up, and tie it to a core."""
+        self._line()
+        if core is not None:
+            with contextlib.suppress(OSError):  # a machine may forbid it; turns are taken all the same
+                os.sched_setaffinity(self.process.pid, {core})
+
+    def turn(self) -> float:
+        """Let it work for a moment; seconds that this took."""
+        assert self.process.stdin is not None
+        start = time.perf_counter()
+        try:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            self._failed()
+        told = json.loads(self._line())
+        self._seconds += told["seconds"]
+        self._own += told["own"]
+        return time.perf_counter() - start
+
+    def blocks(self) -> Blocks:
+        """All of its blocks."""
+        return Blocks(np.array(self._seconds), np.array(self._own))
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self._failed()
+        return line
+
+    def _failed(self) -> None:
+        self.process.kill()
+        status = self.process.wait()
+        self._errors.seek(0)
+        last = (self._errors.read().strip().splitlines() or ["no output"])[-1]
+        raise LatencyFailed(f"a timing process {ended(status)}: {last[:300]}")
+
+
+@contextmanager
+def _player(one: Contestant, inputs: Path) -> Iterator[_Player]:
+    environment = os.environ | ONE_THREAD
+    environment.pop("PYTHONPATH", None)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(
+            [str(one.python.executable), "-m", "quantbench.ab.interleaved_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+            cwd=one.python.home,
+        )
+        try:
+            assert process.stdin is not None
+            job = {"artifact": str(one.artifact), "inputs": str(inputs), "threads": 1}
+            with contextlib.suppress(BrokenPipeError):  # told when its answer does not come
+                process.stdin.write(json.dumps(job) + "\n")
+                process.stdin.flush()
+            yield _Player(process, errors)
+        finally:
+            process.kill()
+            process.communicate()

@@ -1,0 +1,58 @@
+"""Works on stored cells inside one side's environment; started by :mod:`quantbench.ab.mixed`. Reads a job as JSON.
+
+``{"find": ["model/variant", ...], "model_dir": DIR}`` answers where each artifact lies, with its hash and its hash
+without the converter's stamp. ``{"run": FILE, "sha256": HASH, "cell": "model/variant", "model_dir": DIR, "to": FILE}``
+evaluates an artifact of whichever side with this side's runtime, and keeps its predictions.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantbench.build import artifact
+from quantbench.build.store import Store, default_root
+from quantbench.measure import accuracy
+from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.variants import VARIANTS
+
+
+def _find(cells: list[str], models: dict[str, ReferenceModel]) -> dict[str, Any]:
+    import hashlib
+
+    from quantbench.tflite.edit import without_stamp
+
+    store, found = Store(default_root()), {}
+    for cell in cells:
+        model, _, variant = cell.partition("/")
+        built = artifact.find(models[model], VARIANTS[variant], 0, None, store)
+        if built is not None and built.path is not None:
+            plain = hashlib.sha256(without_stamp(built.path.read_bytes())).hexdigest()
+            found[cell] = {"path": str(built.path), "sha256": built.sha256, "plain": plain}
+    return found
+
+
+def _run(job: dict[str, Any], models: dict[str, ReferenceModel]) -> dict[str, Any]:
+    model = models[job["cell"].partition("/")[0]]
+    found = accuracy.evaluate(Path(job["run"]), job["sha256"], model, Store(default_root()))
+    if found.predictions is None:
+        return {"refusal": found.refusal}
+    np.save(job["to"], found.predictions, allow_pickle=False)
+    return {"score": None if found.nonfinite else found.score, "nonfinite": found.nonfinite}
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """See the module."""
+    models = load_models(Path(job["model_dir"]))
+    return _find(job["find"], models) if "find" in job else _run(job, models)
+
+
+if __name__ == "__main__":
+    # What libraries print must not get into the result.
+    result = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    json.dump(run(json.load(sys.stdin)), result)
+    result.flush()

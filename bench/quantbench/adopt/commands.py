@@ -1,0 +1,175 @@
+"""Running a model of the user's own: once (``try``), or for good (``adopt``)."""
+
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from quantbench import files
+from quantbench.adopt import ranking, understand
+from quantbench.baselines import files as baseline_files
+from quantbench.baselines import update, update_cell
+from quantbench.core import streams
+from quantbench.core.options import RunOptions
+from quantbench.core.output import output_to
+from quantbench.core.signals import check, interruptible, settle, stop_asked, undisturbed
+from quantbench.engine.progress import on_terminal
+from quantbench.engine.session import Session
+from quantbench.errors import BadInput, DiskFull, Exit
+from quantbench.records import Kind, Verdict
+from quantbench.reference.datasets import read_predictions
+
+Say = Callable[[str], None]
+
+
+def try_once(
+    given: understand.Given, folder: Path, variants: str, report_dir: Path, latency_budget: float, say: Say
+) -> Exit:
+    """Quantize, measure, rank, advise; the reports are those of a run.
+
+    Returns:
+        GREEN where a variant or float32 can be advised, NOT_MEASURED where even float32 could not be made.
+
+    Raises:
+        BadInput: see :func:`quantbench.adopt.understand.understand`.
+    """
+    if not 0 <= latency_budget < math.inf:
+        raise BadInput(f"--latency-budget: expected seconds, or 0 for none, found {latency_budget}")
+    with output_to(folder / "loading.log"):
+        understood = understand.understand(given, "model", folder)
+    model = understood.model
+    for note in understood.notes:
+        say(note)
+    timed = latency_budget > 0
+    kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())
+    options = RunOptions(variants=variants, report_dir=report_dir, latency_budget=latency_budget or 1.0)
+    session, status, whole = _run(understood, options, kinds, say)
+    if not whole:
+        return status
+    path = session.folder.path / "predictions" / f"{model.name}.npz"
+    made = path.exists()  # not where no cell was made
+    predictions = read_predictions(path, "predictions", inside=session.folder.path) if made else {}
+    found = ranking.candidates(session.report, model.metric, predictions, model.pack().test.y, given.max_drop)
+    say("")
+    say(ranking.table(found, model.metric.unit, model.metric.name))
+    for line in ranking.refused(session.report):
+        say(f"refused: {line}")
+    say("")
+    if not found:
+        say("The float model itself could not be converted or scored, so nothing can be advised.")
+        return Exit.NOT_MEASURED
+    say(ranking.sentence(found, model.metric.unit, given.max_drop))
+    say(f"report: {session.folder.path / 'report.md'}")
+    return Exit.GREEN
+
+
+def adopt_for_good(
+    given: understand.Given, name: str, model_dir: Path, baseline_dir: Path, report_dir: Path, say: Say
+) -> Exit:
+    """Write the model's file, weights and data, measure it once with five seeds, and record that as its baseline.
+
+    Returns:
+        REGRESSED where a floor, or the agreement of the conversion, is red from the start.
+
+    Raises:
+        BadInput: see :func:`quantbench.adopt.understand.understand`; or the name is taken, or a folder cannot be
+            written.
+    """
+    understand.check_name(name)
+    if os.path.lexists(model_dir / f"{name}.py") or os.path.lexists(baseline_files.json_path(baseline_dir, name)):
+        raise BadInput(
+            f"--name: {name} exists already in {model_dir} or {baseline_dir}; give another, or remove it first"
+        )
+    if understand.is_code(given.model):
+        raise BadInput(f"{given.model}: a .py model is a reference model already; copy it into {model_dir}")
+    # Understood and measured aside first, so that a model that is refused leaves nothing in the user's folders.
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as aside:
+        folder = Path(aside) / "model"
+        with output_to(Path(aside) / "loading.log"):
+            understood = understand.understand(given, name, folder)
+        for note in understood.notes:
+            say(note)
+        options = RunOptions(report_dir=report_dir, seeds=update_cell.MINIMUM_SEEDS)
+        kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY}
+        session, status, whole = _run(understood, options, kinds, say)
+        if not whole:
+            return status
+        update.check_report(session.report, session.folder.path)
+        proposal = update.propose(
+            session.report,
+            session.folder.path,
+            name,
+            baseline_files.Baseline(),
+            f"adopted from {Path(given.model).name}",
+        )
+        check()
+        with undisturbed():  # a model without its baseline would be half adopted
+            try:
+                files.copy_tree(folder, model_dir, "the adopted model", leave_out=lambda name: name == "__pycache__")
+            except OSError as error:
+                words = f"cannot write to {model_dir}: {error.strerror}"
+                raise BadInput(f"--model-dir: {words}; give another folder") from None
+            saved = baseline_files.save(baseline_dir, proposal.file, proposal.predictions)
+            settle()
+    written = [model_dir / f"{name}.py", *saved]
+    for path in written:
+        say(f"wrote {path}")
+    for cell, why in proposal.declared.items():
+        say(f"declared: {cell}: {why}")
+    red = _red(session)
+    for message in red:
+        say(f"RED {message}")
+    if red:
+        say(f"These are red in every run until the cause is gone, or a floor in {model_dir / name}.py is loosened.")
+    say(f"gate it with: quantbench run --model-dir {model_dir} --baseline-dir {baseline_dir}")
+    return Exit.REGRESSED if red else Exit.GREEN
+
+
+def _red(session: Session) -> list[str]:
+    """What no baseline can accept: floors, and conversions that do not answer as the model."""
+    judged = [judgement for cell in session.report.cells for judgement in cell.judgements]
+    return [
+        judgement.message
+        for judgement in judged
+        if judgement.verdict is Verdict.REGRESSED and judgement.kind is not Kind.STRUCTURE
+    ]
+
+
+def _run(
+    understood: understand.Understood, options: RunOptions, kinds: set[Kind], say: Say
+) -> tuple[Session, Exit, bool]:
+    """Everything asked of one model; an interruption still leaves a partial report.
+
+    Returns:
+        The run, its exit status, and whether it came to its end.
+    """
+    model = understood.model
+    session = Session(options, say, models={model.name: model})
+    session.progress = on_terminal(say)
+    wanted = {cell_id: set(kinds) for cell_id in session.cell_ids()}
+    full: DiskFull | None = None
+    interrupted = False
+    settle()
+    try:
+        with interruptible():
+            session.plan(wanted)
+            for kind in (kind for kind in Kind if kind in kinds):
+                for cell_id in wanted:
+                    session.judge(cell_id, kind)
+            session.judge_the_rest()
+    except KeyboardInterrupt:
+        interrupted = True
+    except DiskFull as error:
+        full = error
+    if (full or interrupted) and not session.planned:
+        raise full or KeyboardInterrupt
+    interrupted = interrupted or stop_asked()
+    status = session.finish(interrupted=interrupted, notes=understood.notes, disk_full=full is not None)
+    if full or status is Exit.DISK_FULL:
+        lost = streams.lost_for_want_of_space()
+        where = session.folder.path
+        raise full or DiskFull(lost or f"no space is left for the report in {where}; free some and run again")
+    if interrupted:
+        say(f"interrupted; what was finished is in {session.folder.path / 'report.md'}")
+    return session, status, not interrupted

@@ -1,0 +1,148 @@
+"""Models that others saved: which form a file has, whether it is safe to load, what its inputs are.
+
+Files are data, not code: what would run code of its own when loaded is refused before anything is loaded.
+A ``.py`` model is code that the user trusts.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantbench.core import child_process, walls
+from quantbench.errors import BadInput
+from quantbench.reference import float_model
+from quantbench.reference.model import Form, ReferenceModel
+from quantbench.safety import archive, hdf5, keras_config, saved_model, tflite
+from quantbench.tflite import graph as structure
+from quantbench.tflite.litert import LiteRT
+
+FORMS = "a .keras, an .h5, a SavedModel folder, a float .tflite, or file.py:NAME"
+_TFLITE = b"TFL3"
+_LIMIT_SECONDS = 600
+Specs = dict[str, tuple[tuple[int, ...], Any]]
+
+
+def detect(path: Path) -> Form:
+    """The form of a saved model, by its content rather than by its name.
+
+    Raises:
+        BadInput: there is none, or it is damaged.
+    """
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "saved_model"
+        raise BadInput(f"{path}: the folder holds no saved_model.pb; expected {FORMS}")
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); expected {FORMS}") from None
+    if head[4:8] == _TFLITE:
+        return "tflite"
+    if head == hdf5.SIGNATURE:
+        return _keras_form(path, hdf5.attribute(path, "keras_version"))
+    if zipfile.is_zipfile(path):
+        archive.check(path)
+        return _keras_form(path, keras_config.read_member(path, "metadata.json").get("keras_version"))
+    raise BadInput(f"{path}: is none of {FORMS}, or it is truncated")
+
+
+def _keras_form(path: Path, version: Any) -> Form:
+    text = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
+    major = text.split(".")[0]
+    if major in ("1", "2"):
+        return "keras2"
+    if major == "3":
+        return "keras3"
+    raise BadInput(f"{path}: does not say which Keras saved it (keras_version: {text}); is it a whole model?")
+
+
+def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
+    """Refuse, before anything is loaded, what would run code from the file.
+
+    tf-keras honours ``safe_mode`` for ``.keras`` files and Lambdas alone: see :mod:`quantbench.safety.keras_config`.
+
+    Raises:
+        BadInput: a Keras file with code or a foreign class, an operator that may do more than compute, a quantized
+            ``.tflite``, or damage.
+    """
+    if form == "keras2" or form == "keras3":
+        keras_config.check(path, form, allow_code)
+    if form == "saved_model":
+        saved_model.check(path)
+    if form == "tflite":
+        _check_float_tflite(path)
+
+
+def _check_float_tflite(path: Path) -> None:
+    try:
+        graph = structure.read(tflite.content(path))
+    except ValueError as error:
+        raise BadInput(f"{path}: cannot be read: {' '.join(str(error).split())[:300]}") from None
+    for ports, what in ((graph.inputs, "inputs"), (graph.outputs, "outputs"), (graph.operators, "operators")):
+        if not ports:
+            raise BadInput(f"{path}: the model has no {what}; convert it again from the float model")
+    try:
+        tflite.check_runs((operator.name for operator in graph.operators), structure.builtin_operators())
+    except tflite.Unfit as error:
+        raise BadInput(f"{path}: {error}") from None
+    for tensor in graph.inputs:
+        float_model.check_shape(path, tensor.name, tensor.declared_shape)
+    _tflite_inputs(path)
+    # A float model may well take uint8 pixels; what makes it quantized is a scale, or a narrow constant.
+    if any(t.scales or (t.data is not None and t.dtype in ("float16", "int4", "int2")) for t in graph.tensors):
+        dtypes = [tensor.dtype for tensor in graph.tensors]
+        census = ", ".join(f"{dtypes.count(name)} of {name}" for name in sorted(set(dtypes)))
+        raise BadInput(f"{path}: is already quantized (tensors: {census}); give the float model that it was made from")
+
+
+def _tflite_inputs(path: Path) -> Specs:
+    """Inputs of a ``.tflite``, as LiteRT sees them. Raises BadInput where it cannot load the file, or crashes."""
+    told = _in_child({"artifact": str(path.absolute())}, path)
+    return {name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in told["specs"].items()}
+
+
+def _in_child(job: dict[str, Any], path: Path) -> Any:
+    """What another process says of somebody's ``.tflite``: LiteRT trusts what it loads, and may crash on it."""
+    room = walls.Room(read=(path.absolute(),))
+    try:
+        return child_process.result(
+            child_process.start("quantbench.measure.tflite_worker", job, _LIMIT_SECONDS, {}, room=room)
+        )
+    except child_process.ChildFailed as error:
+        words = str(error).removeprefix("ended with status 1: ")
+        raise BadInput(f"{path}: LiteRT cannot load and run it: {words}") from None
+
+
+def input_specs(model: ReferenceModel) -> Specs:
+    """Input name -> (shape with the batch first, dtype), as the float ``.tflite`` of the model will have them.
+
+    It loads the model, so it is asked in a process behind walls, see :mod:`quantbench.adopt.loading`.
+
+    Raises:
+        BadInput: the model cannot be loaded, or a dimension is free.
+    """
+    if model.form == "tflite":
+        return dict(LiteRT(model.file.parent / model.weights).input_specs())
+    if model.form in ("code", "keras2"):
+        keras_model = float_model.keras2(model)
+        if not getattr(keras_model, "inputs", None):
+            raise BadInput(
+                f"{model.file.parent / model.weights}: a subclassed model has no fixed inputs; wrap it into a "
+                "functional one: keras.Model(inputs, model(inputs))"
+            )
+        specs = {}
+        for tensor in keras_model.inputs:
+            name = tensor.name.split(":")[0]
+            float_model.check_shape(model.file.parent / model.weights, name, tensor.shape)
+            specs[name] = ((1, *tensor.shape[1:]), np.dtype(tensor.dtype.as_numpy_dtype))
+        return specs
+    folder = float_model.original_saved_model(model)
+    signature = float_model.serving_signature(float_model.load_saved_model(folder), folder)
+    specs = {}
+    for name, spec in sorted(signature.structured_input_signature[1].items()):
+        float_model.check_shape(model.file.parent / model.weights, name, spec.shape)
+        specs[name] = ((1, *spec.shape[1:]), np.dtype(spec.dtype.as_numpy_dtype))
+    return specs

@@ -1,0 +1,79 @@
+"""One interpreter that loads a stranger's model and answers questions on it, behind walls; see
+:mod:`quantbench.adopt.loading`.
+
+Reads lines of JSON from standard input and writes one each to standard output. The first, which has no answer, is the
+model: ``{"path": FILE, "form": FORM, "trusted": false, "stateful": false}``. Then:
+
+    {"ask": "inputs"}                      -> {"specs": {NAME: [SHAPE, DTYPE]}}
+    {"ask": "answers", "names": [NAME, ...] or null, "inputs": FILE.npz, "outputs": FILE.npz}
+                                           -> {"outputs": [NAME, ...]}
+
+or ``{"refused": WORDS}`` of what is wrong with the model, ``{"failed": WORDS}`` of what it met when it ran.
+"""
+
+import faulthandler
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantbench.adopt import formats
+from quantbench.core.signals import die_with_parent
+from quantbench.errors import BadInput
+from quantbench.reference import float_model
+from quantbench.reference.model import Floor, ReferenceModel
+
+
+def answer(model: ReferenceModel, question: dict[str, Any]) -> dict[str, Any]:
+    """What is to be told."""
+    try:
+        if question["ask"] == "inputs":
+            specs = formats.input_specs(model)
+            return {"specs": {name: [list(shape), np.dtype(dtype).str] for name, (shape, dtype) in specs.items()}}
+        return {"outputs": _answers(model, question)}
+    except BadInput as error:
+        return {"refused": str(error)}
+    except Exception as error:  # whatever an operator of somebody's model objects to
+        return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+
+
+def _answers(model: ReferenceModel, question: dict[str, Any]) -> list[str]:
+    with np.load(question["inputs"], allow_pickle=False) as file:
+        arrays = [file[f"arr_{i}"] for i in range(len(file.files))]
+    names = question["names"]
+    outputs = float_model.predict(model, arrays[0] if names is None else dict(zip(names, arrays, strict=True)))
+    named = outputs if isinstance(outputs, dict) else {"": outputs}
+    np.savez(question["outputs"], *named.values())
+    return list(named)
+
+
+def main() -> None:
+    """Answer until nobody asks any more."""
+    told = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what TensorFlow prints must not get between the answers
+    job = json.loads(sys.stdin.readline())
+    die_with_parent()  # once the job is here, for the thread that started this process is gone by then
+    faulthandler.disable()
+    path = Path(job["path"])
+    model = ReferenceModel(
+        name="model",
+        description="",
+        weights=path.name,
+        weights_sha256="",
+        data="",
+        data_sha256="",
+        floors={"default": Floor(0.0, "")},
+        form=job["form"],
+        trusted=job["trusted"],
+        stateful=job["stateful"],
+        file=path.parent / "model.py",
+    )
+    for line in sys.stdin:
+        print(json.dumps(answer(model, json.loads(line))), file=told, flush=True)
+
+
+if __name__ == "__main__":
+    main()

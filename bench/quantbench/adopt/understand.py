@@ -1,0 +1,445 @@
+"""Anyone's model: from a saved model and ``.npz`` files to a reference model, with all that can be worked out.
+
+``quantbench try`` does it in a throw-away folder, ``quantbench adopt`` in folders that the user keeps; from there on
+both go the way of the project's own models.
+"""
+
+import hashlib
+import keyword
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+
+from quantbench import files
+from quantbench.adopt import formats
+from quantbench.adopt.loading import CannotRun, Loading
+from quantbench.core.arrays import Array, Inputs, length, rows
+from quantbench.errors import BadInput, DiskFull, disk_is_full
+from quantbench.reference.datasets import file_sha256, read_npz
+from quantbench.reference.metrics import (
+    ACCURACY,
+    AUC,
+    BINARY_ACCURACY,
+    MEAN_ABSOLUTE_ERROR,
+    RELATIVE_ERROR,
+    Metric,
+    by_name,
+    first_output,
+)
+from quantbench.reference.model import Floor, Form, ReferenceModel, Scaled, load_file
+
+PROBE_EXAMPLES = 500
+SplitData = dict[str, tuple[Inputs, Array | None]]
+SCALES = ("as_given", "unit", "symmetric")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user gave.
+
+    Attributes:
+        model: a saved model, or ``file.py:NAME``.
+        evaluation, calibration, training: ``.npz`` files.
+        metric: name, or empty to work it out.
+        max_drop: largest drop that may be shipped, in the metric's unit.
+        allow_code: whether a Keras file may run code of its own when it is loaded.
+    """
+
+    model: str
+    evaluation: Path | None
+    calibration: Path | None = None
+    training: Path | None = None
+    metric: str = ""
+    max_drop: float = 0.5
+    allow_code: bool = False
+
+
+@dataclass(frozen=True)
+class Understood:
+    """The reference model made of it, and what was worked out or is worth knowing, one line each."""
+
+    model: ReferenceModel
+    notes: list[str]
+
+
+def understand(given: Given, name: str, folder: Path) -> Understood:
+    """Write a reference model into ``folder``: ``NAME.py``, ``weights/`` and ``data/``.
+
+    Raises:
+        BadInput: model or data are wrong, or unsafe.
+    """
+    if not (math.isfinite(given.max_drop) and given.max_drop >= 0):
+        raise BadInput(f"--max-drop: expected a number of at least 0, found {given.max_drop}")
+    if is_code(given.model):
+        return _code_model(given)
+    if given.evaluation is None:
+        raise BadInput("--data: give the examples to evaluate on, an .npz with x and y")
+    path = Path(given.model)
+    if not path.exists():
+        raise BadInput(f"{path}: no such file; expected {formats.FORMS}")
+    files.check_tree(path, "the model")  # before anything of it is opened: a pipe or a device would never end
+    form = formats.detect(path)
+    formats.check_safe(path, form, given.allow_code)
+    bare = _bare_model(path, name, form, folder, given)
+    with Loading(bare, path) as loaded:
+        specs = _input_specs(loaded, path)
+        data, notes = _read_data(given, specs)
+        probed = _probe(bare, data, specs, given, loaded, notes)
+        x, y = data["test"]
+        data["test"] = x, _own_outputs(probed, x, given, loaded) if y is None else y
+    return Understood(_write(probed, data, folder, given), notes)
+
+
+def _input_specs(loaded: Loading, path: Path) -> formats.Specs:
+    try:
+        return loaded.input_specs()
+    except CannotRun as error:
+        raise BadInput(f"{path}: cannot be loaded ({error})") from None
+
+
+def is_code(model: str) -> bool:
+    """Whether ``--model`` names a Python file."""
+    return ".py:" in model or model.endswith(".py")
+
+
+def _code_model(given: Given) -> Understood:
+    file, _, name = given.model.partition(":")
+    models = {model.name: model for model in load_file(Path(file))}
+    if name and name not in models:
+        raise BadInput(f"{given.model}: {file} defines {', '.join(models)}, not {name}")
+    model = models[name] if name else next(iter(models.values()))
+    ignored = [option for option, value in (("--data", given.evaluation), ("--metric", given.metric)) if value]
+    notes = [f"{', '.join(ignored)} ignored: a .py model brings its own"] if ignored else []
+    limit = Floor(given.max_drop, "the limit given with --max-drop")
+    return Understood(replace(model, floors={"default": limit}), notes)
+
+
+def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -> ReferenceModel:
+    """A reference model of the saved file, its data and metric still to be found out."""
+    suffix = "" if path.is_dir() else {"tflite": ".tflite"}.get(form, path.suffix or ".keras")
+    kept = folder / "weights" / f"{name}{suffix}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        files.copy_tree(path, kept, "the model")
+    except OSError as error:
+        if disk_is_full(error):
+            raise DiskFull(f"no space is left for a copy of {path} in {folder}; free some") from None
+        raise BadInput(f"{path}: cannot be copied: {str(error)[:200]}") from None
+    return ReferenceModel(
+        name=name,
+        description=f"adopted from {path.name}",
+        weights=f"weights/{kept.name}",
+        weights_sha256=file_sha256(kept),
+        data=f"data/{name}.npz",
+        data_sha256="",
+        floors={"default": Floor(given.max_drop, "the limit given with --max-drop")},
+        form=form,
+        trusted=given.allow_code,
+        file=folder / f"{name}.py",
+    )
+
+
+# ---------------------------------------------------------------- data
+
+
+def _read_data(given: Given, specs: formats.Specs) -> tuple[SplitData, list[str]]:
+    """Split -> (inputs that fit the model, labels), and notes."""
+    files = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
+    data = {}
+    for split, path in files.items():
+        if path is not None:
+            data[split] = read_split(path, specs)
+    if "train" in data and data["train"][1] is None:
+        raise BadInput(f"{given.training}: training data needs labels, an array y")
+    notes = []
+    for split in ("calibration", "train"):
+        shared = len(_hashes(data[split][0]) & _hashes(data["test"][0])) if split in data else 0
+        if shared:
+            notes.append(
+                f"warning: {shared} {split} examples are evaluation examples too, so the score of what uses them is "
+                "better than it will be in the field"
+            )
+    if "calibration" not in data and "train" not in data:
+        notes.append("no calibration data: variants with a static range are refused (--calibration c.npz)")
+    if "train" not in data:
+        notes.append("no training data: QAT is refused (--train-data t.npz)")
+    return data, notes
+
+
+def read_split(path: Path, specs: formats.Specs) -> tuple[Inputs, Array | None]:
+    """Inputs that fit the model, and labels where there are any, of one ``.npz``. Raises BadInput."""
+    arrays = read_npz(path, "data", follow=True)  # a person named it
+    inputs: dict[str, Array] = {}
+    for name, (shape, dtype) in specs.items():
+        key = f"x_{name}" if f"x_{name}" in arrays else "x"
+        if key not in arrays or (key == "x" and len(specs) > 1):
+            wanted = ", ".join(f"x_{each}" for each in specs) if len(specs) > 1 else "x"
+            raise BadInput(f"{path}: expected the array(s) {wanted}, found {', '.join(arrays) or 'none'}")
+        inputs[name] = _fitted(path, key, arrays[key], shape, np.dtype(dtype))
+    counts = {name: len(values) for name, values in inputs.items()}
+    if len(set(counts.values())) > 1:
+        raise BadInput(f"{path}: inputs have different numbers of examples: {counts}")
+    count = next(iter(counts.values()))
+    labels = arrays.get("y")
+    if labels is not None and len(np.atleast_1d(labels)) != count:
+        raise BadInput(f"{path}: y has {len(np.atleast_1d(labels))} labels, x has {count} examples")
+    if labels is not None and labels.dtype.kind not in "fiub":
+        raise BadInput(f"{path}: y has dtype {labels.dtype}, expected numbers")
+    if labels is not None and labels.size == count:
+        labels = labels.reshape(-1)  # (n, 1), as some data sets have it, would broadcast against (n,)
+    if labels is not None and labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise BadInput(f"{path}: y holds NaN or infinite values")
+    single = next(iter(inputs.values())) if len(inputs) == 1 else None
+    return (inputs if single is None else single), labels
+
+
+def _fitted(path: Path, key: str, values: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """The array as the model's input takes it, a missing channel axis of one added."""
+    if values.dtype.kind not in "fiub":
+        raise BadInput(f"{path}: array {key} has dtype {values.dtype}, expected numbers")
+    if values.ndim == 0 or len(values) == 0:
+        raise BadInput(f"{path}: array {key} is empty")
+    if values.shape[1:] != shape[1:] and (*values.shape[1:], 1) == shape[1:]:
+        values = values[..., None]
+    if values.shape[1:] != shape[1:]:
+        raise BadInput(
+            f"{path}: array {key} has examples of shape {values.shape[1:]}, the model takes {tuple(shape[1:])}"
+        )
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        bad = int(np.count_nonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1)))
+        raise BadInput(f"{path}: array {key} holds NaN or infinite values in {bad} of {len(values)} examples")
+    if values.dtype.kind == "f" and dtype.kind != "f":
+        raise BadInput(f"{path}: array {key} has dtype {values.dtype}, the model takes {dtype}")
+    return values
+
+
+def _hashes(inputs: Inputs) -> set[bytes]:
+    arrays = [inputs[name] for name in sorted(inputs)] if isinstance(inputs, dict) else [inputs]
+    together = zip(*arrays, strict=True)
+    return {
+        hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in example)).digest() for example in together
+    }
+
+
+# ---------------------------------------------------------------- metric and range
+
+
+def _probe(
+    bare: ReferenceModel,
+    data: SplitData,
+    specs: formats.Specs,
+    given: Given,
+    loaded: Loading,
+    notes: list[str],
+) -> ReferenceModel:
+    """Run the float model on a few examples to work out the metric, the input range and the loss."""
+    x, y = data["test"]
+    few = rows(x, slice(0, PROBE_EXAMPLES))
+    dtypes = {name: np.dtype(dtype).name for name, (_, dtype) in specs.items()}
+    images = all(array.dtype == np.uint8 for array in _arrays(x)) and all(
+        name.startswith("f") for name in dtypes.values()
+    )
+    found = {}
+    for how in SCALES if images else SCALES[:1]:
+        prepare = Scaled(how, dtypes)  # type: ignore[arg-type]
+        found[how] = (prepare, _float_outputs(loaded, prepare(few), given))
+    metric = by_name(given.metric) if given.metric else _metric_for(found["as_given"][1], y, notes)
+    if y is None:
+        if metric is not RELATIVE_ERROR:
+            raise BadInput(f"{given.evaluation}: has no labels y, which the metric {metric.name} needs")
+        how = "as_given"
+    else:
+        _check_labels(given, metric, y, found["as_given"][1])
+        how = _best_range(metric, found, rows(y, slice(0, PROBE_EXAMPLES)))  # type: ignore[arg-type]
+    if images:
+        words = {"as_given": "0 to 255 as given", "unit": "divided by 255", "symmetric": "scaled to -1..1"}
+        notes.append(f"input range: uint8 pixels {words[how]}: the float model scores best so")
+    prepare, outputs = found[how]
+    return replace(bare, metric=metric, prepare=prepare, loss=_loss(metric, outputs))
+
+
+def _float_outputs(loaded: Loading, inputs: Inputs, given: Given) -> Inputs:
+    """What the float model answers. Raises BadInput where it cannot be run on such examples."""
+    try:
+        return loaded.predict(inputs)
+    except CannotRun as error:
+        raise BadInput(
+            f"{given.model}: the float model cannot be run on the examples of {given.evaluation} ({error})"
+        ) from None
+
+
+def _arrays(inputs: Inputs) -> list[Array]:
+    return list(inputs.values()) if isinstance(inputs, dict) else [inputs]
+
+
+def _metric_for(outputs: Inputs, y: Array | None, notes: list[str]) -> Metric:
+    first = first_output(outputs)
+    values = int(np.prod(first.shape[1:]))
+    if y is None:
+        notes.append("no labels y: variants are judged by how far their outputs are from the float model's")
+        return RELATIVE_ERROR
+    whole = y.dtype.kind in "iub" and y.size == len(y)
+    if whole and values > 1:
+        metric = ACCURACY
+    elif whole and set(np.unique(y).tolist()) <= {0, 1}:
+        metric = BINARY_ACCURACY
+    elif y.size == len(y) * values:
+        metric = MEAN_ABSOLUTE_ERROR
+    else:
+        raise BadInput(
+            f"--metric: cannot be worked out from labels of shape {y.shape} ({y.dtype}) "
+            f"and outputs of shape {first.shape}"
+        )
+    notes.append(
+        f"metric: {metric.name}, from labels of shape {y.shape} ({y.dtype}) and outputs of shape {first.shape}"
+    )
+    return metric
+
+
+def _check_labels(given: Given, metric: Metric, y: Array, outputs: Inputs) -> None:
+    """Raises BadInput unless the metric can be worked out from these labels and outputs."""
+    values = int(np.prod(first_output(outputs).shape[1:]))
+    binary = metric in (BINARY_ACCURACY, AUC)
+    if binary and values != 1:
+        raise BadInput(f"--metric: {metric.name} takes a model with one output value, this one has {values}")
+    if not binary and metric.kind == "right_or_wrong" and values < 2:
+        raise BadInput(f"--metric: {metric.name} takes a model with one output value a class; try binary_accuracy")
+    if metric.name.startswith("top") and int(metric.name[3:]) >= values:
+        raise BadInput(f"--metric: {metric.name} says nothing about a model with {values} classes")
+    if binary or metric.kind == "right_or_wrong":
+        _check_classes(given, metric, y, 2 if binary else values)
+        return
+    expected = metric.predict(outputs, {}).shape[1:]
+    if y.size != len(y) * int(np.prod(expected)):
+        raise BadInput(
+            f"{given.evaluation}: y has shape {y.shape}; {metric.name} takes {int(np.prod(expected))} numbers an "
+            "example, as many as the model's outputs have"
+        )
+
+
+def _check_classes(given: Given, metric: Metric, y: Array, classes: int) -> None:
+    if y.dtype.kind not in "iub" or y.size != len(y):
+        raise BadInput(
+            f"{given.evaluation}: y has shape {y.shape} ({y.dtype}); {metric.name} takes one whole number each"
+        )
+    if int(y.min()) < 0 or int(y.max()) >= classes:
+        raise BadInput(
+            f"{given.evaluation}: y ranges from {y.min()} to {y.max()}; the model has classes 0 to {classes - 1}"
+        )
+    if metric is AUC and len(np.unique(y)) < 2:
+        raise BadInput(f"{given.evaluation}: y holds one class only; auc needs examples of both")
+
+
+def _best_range(metric: Metric, found: dict[str, tuple[Scaled, Inputs]], labels: Array) -> str:
+    """The input range that the float model answers best to.
+
+    A classifier is judged by its likelihood, not its accuracy: one fed with values 255 times too large is often as
+    accurate, and sure of everything.
+    """
+
+    def goodness(outputs: Inputs) -> float:
+        if metric.kind == "right_or_wrong":
+            return _mean_log_likelihood(first_output(outputs), labels)
+        value = metric.value(metric.predict(outputs, {}), labels)
+        return float(np.nan_to_num(value if metric.higher_is_better else -value, nan=-np.inf))
+
+    return max(found, key=lambda how: goodness(found[how][1]))
+
+
+def _mean_log_likelihood(outputs: Array, labels: Array) -> float:
+    flat = outputs.reshape(len(outputs), -1).astype(np.float64)
+    if flat.shape[1] == 1:
+        flat = np.concatenate([1 - flat, flat], axis=1)
+    if not _are_probabilities(flat):
+        flat = np.exp(flat - logsumexp(flat, axis=1, keepdims=True))
+    chosen = flat[np.arange(len(flat)), labels.reshape(-1).astype(int)]
+    return float(np.mean(np.log(np.clip(chosen, 1e-7, 1))))
+
+
+def _are_probabilities(flat: Array) -> bool:
+    return bool((flat >= 0).all()) and bool(np.allclose(flat.sum(axis=1), 1, atol=1e-3))
+
+
+def _loss(metric: Metric, outputs: Inputs) -> str:
+    """Keras loss to fine-tune with, as it is written into the model's file."""
+    if metric is BINARY_ACCURACY:
+        return "binary_crossentropy"
+    if metric.kind != "right_or_wrong":
+        return "mean_squared_error"
+    flat = first_output(outputs).reshape(length(outputs), -1)
+    return "sparse_categorical_crossentropy" if _are_probabilities(flat) else "logits"
+
+
+# ---------------------------------------------------------------- writing it down
+
+# Of what others chose, only what repr makes of it: a file's name may hold quotes and code.
+_TEMPLATE = '''"""{name}: adopted by quantbench."""
+
+from quantbench.reference.metrics import by_name
+from quantbench.reference.model import Floor, ReferenceModel, Scaled{logits_import}
+
+MODEL = ReferenceModel(
+    name={name!r},
+    description={description!r},
+    form={form!r},
+    weights={weights!r},
+    weights_sha256={weights_sha256!r},
+    data={data!r},
+    data_sha256={data_sha256!r},
+    metric=by_name({metric!r}),
+    prepare=Scaled({how!r}, {dtypes!r}),
+    loss={loss},
+    trusted={trusted!r},
+    floors={{"default": Floor({max_drop!r}, "the limit given when the model was adopted")}},
+)
+'''
+
+
+def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -> ReferenceModel:
+    """Pack and model file; the model is what loading that file gives."""
+    pack = folder / model.data
+    pack.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Array] = {}
+    for split, (inputs, labels) in data.items():
+        if isinstance(inputs, dict):
+            arrays |= {f"x_{split}.{name}": values for name, values in inputs.items()}
+        else:
+            arrays[f"x_{split}"] = inputs
+        if labels is not None:
+            arrays[f"y_{split}"] = labels
+    np.savez_compressed(pack, **arrays)  # type: ignore[arg-type]
+    assert isinstance(model.prepare, Scaled)
+    logits = model.loss == "logits"
+    text = _TEMPLATE.format(
+        name=model.name,
+        logits_import=", logits_loss" if logits else "",
+        description=model.description,
+        form=model.form,
+        weights=model.weights,
+        weights_sha256=model.weights_sha256,
+        data=model.data,
+        data_sha256=file_sha256(pack),
+        metric=model.metric.name,
+        how=model.prepare.how,
+        dtypes=dict(model.prepare.dtypes),
+        loss="logits_loss" if logits else repr(model.loss),
+        trusted=model.trusted,
+        max_drop=given.max_drop,
+    )
+    model.file.write_text(text, encoding="utf-8")
+    return load_file(model.file)[0]
+
+
+def _own_outputs(model: ReferenceModel, x: Inputs, given: Given, loaded: Loading) -> Array:
+    """The float model's own outputs, to stand in for labels."""
+    return RELATIVE_ERROR.predict(_float_outputs(loaded, model.prepare(x), given), {})
+
+
+def check_name(name: str) -> None:
+    """Raises BadInput unless the name can be a file's and a cell's."""
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+        raise BadInput(f"--name: expected letters, digits and underscores, a letter first, found {name!r}")

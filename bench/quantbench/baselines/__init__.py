@@ -1,0 +1,4 @@
+"""What the maintainers accepted: files, overlays, exceptions, updates and checks.
+
+Baseline files and finished runs come in; accepted values, and files to write, go out.
+"""

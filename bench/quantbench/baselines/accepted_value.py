@@ -1,0 +1,147 @@
+"""One accepted value: made of a measurement of a run, with what it keeps of the one before it."""
+
+from dataclasses import dataclass
+
+from quantbench import gate
+from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Measurement
+
+
+@dataclass(frozen=True)
+class Move:
+    """One measurement of one cell, before and after.
+
+    Attributes:
+        old: accepted value; None where there was none.
+        noise_units: change in standard deviations of one repetition; None where nothing repeats.
+        moves: whether an update would take the new value.
+        first: the first value that was ever accepted; None where this is it.
+        between: what lies between the old and the new measuring: commits, and versions that changed.
+    """
+
+    cell: str
+    measurement: str
+    unit: str
+    old: float | None
+    new: float
+    noise_units: float | None
+    moves: bool
+    first: float | None = None
+    between: str = ""
+
+
+def move_of(cell: Cell, name: str, old: BaselineValue | None, new: BaselineValue) -> Move:
+    """A measurement of a cell before and after; it moves by more than a third of its noise, or at all without any."""
+    if old is None:
+        return Move(cell.id, name, new.unit, None, new.value, None, moves=True)
+    change = new.value - old.value
+    units = abs(change) / old.noise if old.noise else None
+    moves = change != 0 if units is None else units > 1 / 3
+    came = between(old.accepted, new.accepted)
+    first = gate.first_of(old).value
+    return Move(cell.id, name, new.unit, old.value, new.value, units, moves, first, came)
+
+
+def between(old: Accepted, new: Accepted) -> str:
+    """What came between two measurings, as far as both recorded it: versions that changed, and the commits."""
+    before, after = _facts(old), _facts(new)
+    changed = [
+        f"{name} {before.get(name, 'absent')} → {after.get(name, 'absent')}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
+    commits = [(accepted.commit or "unknown")[:12] + ("+" if _dirty(accepted) else "") for accepted in (old, new)]
+    changed.append(f"commit {commits[0]}" if commits[0] == commits[1] else f"commits {commits[0]} → {commits[1]}")
+    return ", ".join(changed)
+
+
+def _dirty(accepted: Accepted) -> bool:
+    return bool(accepted.commit and accepted.commit.endswith("-dirty"))
+
+
+def _facts(accepted: Accepted) -> dict[str, str]:
+    """Name -> version, from the line that :func:`quantbench.core.environment.describe` makes."""
+    processor, _, rest = accepted.environment.partition(", Python ")
+    packages = [part.rpartition(" ") for part in f"Python {rest}".split(", ")]
+    return {"CPU": processor} | {name: version for name, _, version in packages}
+
+
+def value_of(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
+    """Of the score, or of a size."""
+    measured = cell.measurements[name]
+    if name == "score":
+        return BaselineValue(
+            value=measured.value,
+            unit=measured.unit,
+            n=measured.n,
+            noise=measured.spread or 0.0,
+            noise_from="sd over seeds"
+            if cell.seeds
+            else "conversion and inference repeat exactly; any change is tested",
+            values=measured.values,
+            tolerance=0.0,
+            tolerance_from="the spread of trainings and the run's false-alarm budget, worked out when it is judged"
+            if cell.seeds
+            else "none needed: changed predictions get a paired test",
+            accepted=accepted,
+        )
+    return BaselineValue(
+        value=measured.value,
+        unit=measured.unit,
+        n=1,
+        noise=0.0,
+        noise_from="a file has one size",
+        tolerance=gate.SIZE_TOLERANCES[name],
+        tolerance_from=gate.SIZE_TOLERANCE_REASONS[name],
+        accepted=accepted,
+    )
+
+
+def latency_of(measured: Measurement, accepted: Accepted) -> BaselineValue:
+    """Of a latency, from one value a process."""
+    return BaselineValue(
+        value=measured.value,
+        unit=measured.unit,
+        n=measured.n,
+        noise=measured.spread or 0.0,
+        noise_from="sd over fresh processes of one run",
+        values=measured.values,
+        tolerance=gate.LATENCY_TOLERANCE,
+        tolerance_from=gate.LATENCY_TOLERANCE_REASON,
+        accepted=accepted,
+    )
+
+
+def following(value: BaselineValue, old: BaselineValue | None) -> BaselineValue:
+    """A newly accepted value, which keeps what the one before it started from, and its loosened tolerance if wider."""
+    loosened = old.loosened if old and not outgrown_by(old, value.tolerance) else None
+    return value.model_copy(update={"first": gate.first_of(old or value), "loosened": loosened})
+
+
+def outgrown_by(value: BaselineValue, derived: float) -> bool:
+    """Whether a derived tolerance is as wide by now as the one that stands in for it."""
+    return value.loosened is not None and value.loosened.tolerance <= derived
+
+
+def without_outgrown(cell: BaselineCell) -> BaselineCell:
+    """The cell without the loosenings that are no looser than the derived tolerance any more."""
+
+    def kept(values: dict[str, BaselineValue]) -> dict[str, BaselineValue]:
+        return {
+            name: value.model_copy(update={"loosened": None}) if outgrown_by(value, value.tolerance) else value
+            for name, value in values.items()
+        }
+
+    update = {
+        "measurements": kept(cell.measurements),
+        "latency": kept(cell.latency),
+        "peak_memory": kept(cell.peak_memory),
+    }
+    return cell.model_copy(update=update)
+
+
+def outgrown(old: BaselineCell, new: BaselineCell) -> list[str]:
+    """What was loosened in the old cell and is not in the new one, which still has it."""
+    pairs = [(name, value, new.measurements.get(name)) for name, value in old.measurements.items()]
+    pairs += [(f"latency of {name}", value, new.latency.get(name)) for name, value in old.latency.items()]
+    pairs += [(f"peak memory of {name}", value, new.peak_memory.get(name)) for name, value in old.peak_memory.items()]
+    return [name for name, before, now in pairs if before.loosened and now is not None and now.loosened is None]

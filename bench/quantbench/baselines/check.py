@@ -1,0 +1,231 @@
+"""All that is wrong with a folder of baselines, without running anything: what ``quantbench baseline check`` lists.
+
+Where a run stops at the first thing that it cannot read, this goes on through every file.
+"""
+
+import datetime
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from quantbench import files, gate
+from quantbench.baselines import exceptions, overlays
+from quantbench.baselines.files import of_another, too_few_repeats
+from quantbench.core.arrays import Array
+from quantbench.core.environment import package_version
+from quantbench.errors import BadInput
+from quantbench.records import BaselineCell, BaselineFile, BaselineValue, problems, read_record
+from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
+from quantbench.reference.model import ReferenceModel
+from quantbench.variants import VARIANTS
+
+MOST_BYTES = 5_000_000  # of all stored predictions: git keeps every version of them for good
+_RESTORE = "restore both files from git, or accept a run again"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or will be soon.
+
+    Attributes:
+        cell: variant, empty where it is about the file.
+        note: only worth knowing; no reason to fail.
+    """
+
+    file: Path
+    cell: str
+    what: str
+    action: str
+    note: bool = False
+
+    def __str__(self) -> str:
+        where = f"{self.file}: {self.cell}: " if self.cell else f"{self.file}: "
+        return f"{'note: ' if self.note else ''}{where}{self.what}; {self.action}"
+
+
+def check(models: dict[str, ReferenceModel], folder: Path, today: datetime.date) -> list[Finding]:
+    """Every finding, file by file.
+
+    Raises:
+        BadInput: the folder does not exist.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"--baseline-dir: {folder} is not a folder; give a folder of baselines")
+    return [*_files(models, folder), *_too_large(folder), *_contents(models, folder, today)]
+
+
+def _files(models: dict[str, ReferenceModel], folder: Path) -> Iterator[Finding]:
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (".json", ".npz") or path.name.startswith(".") or path.is_dir():
+            yield Finding(path, "", "belongs to no baseline", "remove it")
+        elif path.stem not in models:
+            yield Finding(
+                path, "", f"there is no model {path.stem}", "remove the file, or give the model's --model-dir"
+            )
+        elif path.suffix == ".npz" and not path.with_suffix(".json").exists():
+            yield Finding(path, "", f"predictions without {path.stem}.json", _RESTORE)
+        elif path.suffix == ".json" and not path.with_suffix(".npz").exists():
+            yield Finding(path, "", f"values without {path.stem}.npz", _RESTORE)
+
+
+def _too_large(folder: Path) -> Iterator[Finding]:
+    total = sum(path.lstat().st_size for path in folder.glob("*.npz"))
+    if total > MOST_BYTES:
+        what = f"stored predictions take {total / 1e6:.1f} MB together, more than {MOST_BYTES / 1e6:g} MB"
+        yield Finding(folder, "", what, "use a smaller test split in the largest, or remove what is gated nowhere")
+
+
+def _contents(models: dict[str, ReferenceModel], folder: Path, today: datetime.date) -> Iterator[Finding]:
+    for path in sorted(folder.glob("*.json")):
+        if path.name.startswith("."):
+            continue
+        wrong = problems(path, BaselineFile, "baseline")
+        for problem in wrong:
+            yield Finding(path, "", problem, "correct it, or restore the file from git")
+        if not wrong:
+            file = read_record(path, BaselineFile, "baseline")
+            yield from _File(path, file, models.get(path.stem), today).findings()
+
+
+@dataclass
+class _File:
+    """One readable baseline file; ``model`` is None where its model is gone."""
+
+    path: Path
+    file: BaselineFile
+    model: ReferenceModel | None
+    today: datetime.date
+    stored: dict[str, Array] = field(default_factory=dict)
+
+    def findings(self) -> Iterator[Finding]:
+        if self.file.model != self.path.stem:
+            what = f"field 'model': expected {self.path.stem!r} as in the file's name, found {self.file.model!r}"
+            yield Finding(self.path, "", what, "rename the file or correct the field")
+        if self.model is not None:
+            for problem in of_another(self.file, self.model):
+                yield self._told(problem)
+        for problem in too_few_repeats(self.file):
+            yield self._told(problem)
+        yield from self._read_predictions()
+        for variant, cell in self.file.cells.items():
+            yield from self._cell(variant, cell)
+
+    def _told(self, problem: str) -> Finding:
+        what, _, action = problem.partition("; ")
+        return Finding(self.path, "", what, action)
+
+    def _read_predictions(self) -> Iterator[Finding]:
+        path = self.path.with_suffix(".npz")
+        if not os.path.lexists(path):
+            return
+        try:
+            content = files.read_bytes(path, "stored predictions", LARGEST_PREDICTIONS)
+        except BadInput as error:
+            yield Finding(path, "", str(error).removeprefix(f"{path}: "), _RESTORE)
+            return
+        if hashlib.sha256(content).hexdigest() != self.file.predictions_sha256:
+            yield Finding(path, "", f"not the predictions that {self.path.name} was written with", _RESTORE)
+        try:
+            self.stored = read_predictions(path, "stored predictions", content=content)
+        except BadInput as error:
+            yield Finding(path, "", str(error).removeprefix(f"{path}: "), _RESTORE)
+            return
+        for name, array in self.stored.items():
+            variant, _, results_class = name.partition("@")
+            cell = self.file.cells.get(variant, BaselineCell())
+            held = cell.overlays[results_class].measurements if results_class in cell.overlays else {}
+            if "score" not in (held if results_class else cell.measurements):
+                yield Finding(path, name, "predictions of no cell with a score", _RESTORE)
+            if not self._fits(array):
+                yield Finding(
+                    path,
+                    name,
+                    f"no predictions of the test split: shape {array.shape}",
+                    _RESTORE,
+                )
+
+    def _fits(self, array: Array) -> bool:
+        return self.model is None or self.model.metric.fits(array, self.model.pack().test.y)
+
+    def _cell(self, variant: str, cell: BaselineCell) -> Iterator[Finding]:
+        if variant not in VARIANTS:
+            yield Finding(self.path, variant, "there is no variant of this name", "remove the cell")
+        yield from self._values(variant, cell.measurements, variant)
+        for results_class, overlay in cell.overlays.items():
+            name = overlays.stored_as(variant, results_class)
+            yield from self._values(name, overlay.measurements, name)
+            yield from self._twins(variant, cell, results_class)
+        yield from self._latency(variant, cell)
+        yield from self._xfails(variant, cell)
+
+    def _values(self, cell: str, values: dict[str, BaselineValue], stored_as: str) -> Iterator[Finding]:
+        for name, value in values.items():
+            yield from self._loosened(cell, name, value)
+        score = values.get("score")
+        if score is None or not self.path.with_suffix(".npz").exists():
+            return
+        array = self.stored.get(stored_as)
+        if array is None:
+            yield Finding(self.path, cell, "a score without stored predictions", _RESTORE)
+        elif self.model is not None and self._fits(array) and not of_another(self.file, self.model):
+            yield from self._stale(cell, score, array)
+
+    def _stale(self, cell: str, score: BaselineValue, array: Array) -> Iterator[Finding]:
+        assert self.model is not None
+        labels = self.model.pack().test.y
+        if not gate.is_score_of(score, self.model.metric, array, labels, bool(score.values)):
+            found = self.model.metric.value(array, labels)
+            what = f"the score {score.value:g} is not that of the stored predictions, {found:.6g}: it was edited"
+            yield Finding(self.path, cell, what, "accept a run of this cell again")
+
+    def _loosened(self, cell: str, name: str, value: BaselineValue) -> Iterator[Finding]:
+        if value.loosened is not None:
+            id_ = f"{self.path.stem}/{cell.partition('@')[0]}"
+            action = f"tighten it: quantbench baseline loosen {id_} {name} --remove, or renew it"
+            yield from self._expiry(cell, f"loosened tolerance of {name}", value.loosened.expires, action)
+
+    def _xfails(self, variant: str, cell: BaselineCell) -> Iterator[Finding]:
+        known = exceptions.excusable(variant, cell)
+        for name, xfail in cell.xfail.items():
+            action = f"remove it: quantbench baseline xfail {self.path.stem}/{variant} {name} --remove, or renew it"
+            yield from self._expiry(variant, f"xfail of {name} ({xfail.ticket})", xfail.expires, action)
+            if name not in known:
+                yield Finding(
+                    self.path, variant, f"xfail of {name!r}, which nothing judges", f"known: {', '.join(known)}"
+                )
+
+    def _expiry(self, cell: str, what: str, expires: datetime.date, action: str) -> Iterator[Finding]:
+        if gate.over(expires, self.today):
+            yield Finding(self.path, cell, f"{what} expired on {expires}", action)
+        elif gate.soon_over(expires, self.today):
+            yield Finding(self.path, cell, f"{what} expires on {expires}", action, note=True)
+
+    def _twins(self, variant: str, cell: BaselineCell, results_class: str) -> Iterator[Finding]:
+        overlay, where = cell.overlays[results_class], overlays.stored_as(variant, results_class)
+        other = not overlays.same(self.stored.get(where), self.stored.get(variant))
+        for name, value in overlay.measurements.items():
+            differs = overlays.differs(value, cell.measurements.get(name)) or (name == "score" and other)
+            if not differs:
+                yield Finding(
+                    self.path, where, f"{name} of this overlay is that of the base", "remove it from the overlay"
+                )
+        for name in ("unsupported", "broken_promise", "census", "artifact_sha256", "reference_sha256"):
+            own = getattr(overlay, name)
+            if own is not None and own == getattr(cell, name):
+                yield Finding(
+                    self.path, where, f"{name} of this overlay is that of the base", "remove it from the overlay"
+                )
+
+    def _latency(self, variant: str, cell: BaselineCell) -> Iterator[Finding]:
+        for value in cell.peak_memory.values():
+            yield from self._loosened(variant, "peak_memory", value)
+        installed = package_version("ai-edge-litert")
+        for machine, value in cell.latency.items():
+            yield from self._loosened(variant, exceptions.latency_of(variant), value)
+            told = re.search(r"litert-([^_]+)_", machine)
+            if told is not None and told[1] != installed:
+                what = f"latency of {machine} is of runtime version {told[1]}, and {installed} is installed"
+                yield Finding(self.path, variant, what, "time it again there and accept, or remove the entry")

@@ -1,0 +1,187 @@
+"""What maintainers change in a baseline without a run: loosened tolerances and expected failures.
+
+Everything is checked before anything is written, and the stored predictions stay as they are.
+"""
+
+import datetime
+import difflib
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from quantbench import gate
+from quantbench.baselines.files import json_path, load, save
+from quantbench.core.environment import name_at, threads_of
+from quantbench.errors import BadInput
+from quantbench.records import BaselineCell, BaselineFile, BaselineValue, Loosened, Xfail
+from quantbench.reference.model import load_models, pick
+from quantbench.variants import FLOAT_CONTROL
+
+
+class Target:
+    """A cell of a baseline on disk.
+
+    Raises:
+        BadInput: no such model, no baseline of it, or no such cell in it.
+    """
+
+    def __init__(self, cell: str, model_dir: Path, baseline_dir: Path) -> None:
+        models = load_models(model_dir)
+        model, _, variant = cell.partition("/")
+        [self.model] = pick(_one(model, "CELL", "a cell such as seed_cnn/ptq_float16", cell), models, "CELL")
+        self.id, self.variant, self.folder = cell, variant, baseline_dir
+        file = load(baseline_dir, models[self.model]).file
+        if file is None:
+            raise BadInput(
+                f"{json_path(baseline_dir, self.model)}: baseline not found; record one before its exceptions"
+            )
+        _known(variant, file.cells, "CELL", f"cells of {self.model} with a baseline")
+        self.file: BaselineFile = file
+        self.cell: BaselineCell = file.cells[variant]
+        self.score_unit = models[self.model].metric.unit
+
+    def write(self, cell: BaselineCell) -> None:
+        """Put another cell in its place."""
+        cells = {**self.file.cells, self.variant: cell}
+        save(self.folder, self.file.model_copy(update={"cells": cells}), None)
+
+
+def loosen(
+    target: Target, measurement: str, tolerance: float, reason: str, expires: str, of_class: str, today: datetime.date
+) -> str:
+    """Let a measurement have a wider tolerance for a while; what was done, in one sentence.
+
+    Args:
+        of_class: of a latency, the machine class; of another measurement, the results class whose overlay is meant.
+
+    Raises:
+        BadInput: an unknown measurement, a tolerance that is not wider, an empty reason or a day that is over.
+    """
+    where, key, value = _value(target, measurement, of_class)
+    until, why = _day(expires, today), _said(reason)
+    if not value.tolerance < tolerance < math.inf:
+        raise BadInput(
+            f"--tolerance: a tolerance may only be loosened: expected more than the derived {value.tolerance:g} of "
+            f"{target.id} {measurement}, found {tolerance:g}"
+        )
+    loosened = value.model_copy(update={"loosened": Loosened(tolerance=tolerance, reason=why, expires=until)})
+    target.write(_with(target.cell, where, key, loosened))
+    # Told of one value alone, as every report will tell it.
+    told = gate.exceptions(BaselineCell(measurements={measurement: loosened}), target.score_unit, today)
+    return f"{target.id}: {told[0]}"
+
+
+def tighten(target: Target, measurement: str, of_class: str) -> str:
+    """End a loosening; what was done, in one sentence."""
+    where, key, value = _value(target, measurement, of_class)
+    if value.loosened is None:
+        raise BadInput(f"--remove: the tolerance of {target.id} {measurement} is not loosened")
+    target.write(_with(target.cell, where, key, value.model_copy(update={"loosened": None})))
+    return f"{target.id}: {measurement}: the derived tolerance {value.tolerance:g} holds again"
+
+
+def expect_failure(
+    target: Target, measurement: str, ticket: str, reason: str, expires: str, today: datetime.date
+) -> str:
+    """Expect a measurement to fail for a while; what was done, in one sentence.
+
+    Raises:
+        BadInput: an unknown measurement, an empty ticket or reason, or a day that is over.
+    """
+    _known(measurement, excusable(target.variant, target.cell), "MEASUREMENT", "measurements that can be red")
+    if not ticket.strip():
+        raise BadInput("--ticket: expected where the failure is followed, e.g. --ticket https://example.org/issues/12")
+    xfail = Xfail(ticket=ticket.strip(), reason=_said(reason), expires=_day(expires, today))
+    target.write(target.cell.model_copy(update={"xfail": {**target.cell.xfail, measurement: xfail}}))
+    return f"{target.id}: {gate.exceptions(BaselineCell(xfail={measurement: xfail}), '', today)[0]}"
+
+
+def expect_success(target: Target, measurement: str) -> str:
+    """End an expected failure; what was done, in one sentence."""
+    if measurement not in target.cell.xfail:
+        known = ", ".join(target.cell.xfail) or "none"
+        raise BadInput(f"--remove: {target.id} has no xfail of {measurement!r}; it has: {known}")
+    left = {name: xfail for name, xfail in target.cell.xfail.items() if name != measurement}
+    target.write(target.cell.model_copy(update={"xfail": left}))
+    return f"{target.id}: {measurement}: no longer expected to fail"
+
+
+def latency_of(variant: str) -> str:
+    """The latency measurement that is judged of a variant."""
+    return "control_to_yardstick" if variant == FLOAT_CONTROL else "latency_ratio"
+
+
+def excusable(variant: str, cell: BaselineCell) -> list[str]:
+    """What can be expected to fail: every measurement with a baseline, and what is judged without one."""
+    overlaid = [name for overlay in cell.overlays.values() for name in overlay.measurements]
+    peak = ["peak_memory"] if variant == FLOAT_CONTROL else []
+    timed = [name_at(latency_of(variant), threads_of(machine)) for machine in cell.latency]
+    return list(dict.fromkeys([*cell.measurements, *overlaid, latency_of(variant), *timed, *peak, *gate.EXCUSABLE]))
+
+
+def _value(target: Target, measurement: str, of_class: str) -> tuple[str, str, BaselineValue]:
+    """(where it lies, under which key, the value)."""
+    cell, timed = target.cell, latency_of(target.variant)
+    by_machine = {timed: ("latency", cell.latency), "peak_memory": ("peak_memory", cell.peak_memory)}
+    if measurement in by_machine:
+        where, known = by_machine[measurement]
+        key = of_class or _only(known, target, measurement)
+        _known(key, known, "--for", f"machine classes with a {measurement} baseline of {target.id}")
+        return where, key, known[key]
+    if of_class:
+        _known(of_class, cell.overlays, "--for", f"overlays of {target.id}")
+    held = cell.overlays[of_class].measurements if of_class else cell.measurements
+    _known(
+        measurement, {**held, **({timed: None} if cell.latency else {})}, "MEASUREMENT", "measurements with a tolerance"
+    )
+    return of_class, measurement, held[measurement]
+
+
+def _only(values: dict[str, BaselineValue], target: Target, name: str) -> str:
+    if len(values) != 1:
+        known = ", ".join(values) or "none"
+        raise BadInput(f"--for: say which machine class's {name} of {target.id} is meant; known: {known}")
+    return next(iter(values))
+
+
+def _with(cell: BaselineCell, where: str, key: str, value: BaselineValue) -> BaselineCell:
+    """The cell with one value in place of another; ``where`` is empty, a machine's dict or an overlay's class."""
+    if where in ("latency", "peak_memory"):
+        return cell.model_copy(update={where: {**getattr(cell, where), key: value}})
+    if not where:
+        return cell.model_copy(update={"measurements": {**cell.measurements, key: value}})
+    overlay = cell.overlays[where]
+    changed = overlay.model_copy(update={"measurements": {**overlay.measurements, key: value}})
+    return cell.model_copy(update={"overlays": {**cell.overlays, where: changed}})
+
+
+def _one(name: str, argument: str, expected: str, found: str) -> str:
+    if not name or "," in name or "/" not in found:
+        raise BadInput(f"{argument}: expected {expected}, found {found!r}")
+    return name
+
+
+def _known(name: str, known: Iterable[str], argument: str, what: str) -> None:
+    names = list(known)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"{what}: {', '.join(names) or 'none'}"
+        raise BadInput(f"{argument}: unknown name {name!r}; {hint}")
+
+
+def _said(reason: str) -> str:
+    if not reason.strip():
+        raise BadInput('--reason: say why, e.g. --reason "kernel of litert 2.3 is slower; fixed in 2.4"')
+    return reason.strip()
+
+
+def _day(expires: str, today: datetime.date) -> datetime.date:
+    try:
+        day = datetime.date.fromisoformat(expires)
+    except ValueError:
+        raise BadInput(
+            f"--expires: expected a day such as {today + datetime.timedelta(days=30)}, found {expires!r}"
+        ) from None
+    if day < today:
+        raise BadInput(f"--expires: expected today ({today}) or a later day, found {expires}")
+    return day

@@ -1,0 +1,168 @@
+"""Baselines on disk: ``<model>.json`` and, beside it, ``<model>.npz`` with the stored per-example predictions."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from quantbench import files
+from quantbench.core.arrays import Array
+from quantbench.core.options import CARRIED
+from quantbench.errors import BadInput
+from quantbench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, read_record, write_json
+from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
+from quantbench.reference.model import ReferenceModel
+
+
+@dataclass
+class Baseline:
+    """What the maintainers last accepted for one model.
+
+    Attributes:
+        file: values by variant; None where the model has no baseline yet.
+        predictions: variant -> stored predictions of its first seed, shape (n,).
+    """
+
+    file: BaselineFile | None = None
+    predictions: dict[str, Array] = field(default_factory=dict)
+
+    def cell(self, variant: str) -> BaselineCell | None:
+        """A variant's accepted values; None where there are none."""
+        return None if self.file is None else self.file.cells.get(variant)
+
+    def seed_scores(self) -> list[list[float]]:
+        """Scores over seeds, a list for each cell that trains."""
+        cells = self.file.cells.values() if self.file else []
+        scores = [cell.measurements["score"].values for cell in cells if "score" in cell.measurements]
+        return [values for values in scores if values]
+
+
+def json_path(folder: Path, model: str) -> Path:
+    """The file of a model's accepted values."""
+    return folder / f"{model}.json"
+
+
+def fingerprint(folder: Path, model: str) -> str:
+    """Hash of a model's accepted values, their predictions' included; empty where there are none."""
+    path = json_path(folder, model)
+    if not os.path.lexists(path):
+        return ""
+    return hashlib.sha256(files.read_bytes(path, "baseline", files.LARGEST_RECORD)).hexdigest()
+
+
+def load(folder: Path, model: ReferenceModel) -> Baseline:
+    """Read and check a model's baseline; an empty one where there is no file.
+
+    Raises:
+        BadInput: not JSON, wrong type, unknown key, newer schema, NaN, or predictions that do not belong to it.
+    """
+    path = json_path(folder, model.name)
+    if not os.path.lexists(path):  # a link that leads nowhere is no baseline that was never there
+        return Baseline()
+    file = read_record(path, BaselineFile, "baseline")
+    if file.model != model.name:
+        raise BadInput(f"{path}: field 'model': expected {model.name!r} as in the file's name, found {file.model!r}")
+    for problem in of_another(file, model) + too_few_repeats(file):
+        raise BadInput(f"{path}: {problem}")
+    predictions = _load_predictions(path.with_suffix(".npz"), file.predictions_sha256, model)
+    return Baseline(file, predictions)
+
+
+def of_another(file: BaselineFile, model: ReferenceModel) -> list[str]:
+    """What says that a baseline was recorded of something that the model is not any more, and what to do."""
+    again = (
+        f"record it afresh: quantbench run --models {model.name} --seeds 5 --baseline-dir none, then quantbench "
+        f'baseline update reports/latest --replace {model.name} --reason "why"'
+    )
+    found = []
+    if file.metric != model.metric.name:
+        found.append(f"field 'metric': {model.name} is scored by {model.metric.name}, found {file.metric!r}; {again}")
+    if file.data_sha256 != model.data_sha256:
+        found.append(
+            f"field 'data_sha256': recorded on another data pack ({file.data_sha256[:12]}…) than the model "
+            f"uses ({model.data_sha256[:12]}…); {again}"
+        )
+    return found
+
+
+def too_few_repeats(file: BaselineFile) -> list[str]:
+    """Trained cells that no spread is known of; one cell with several seeds tells that of the others too."""
+    scores = {name: cell.measurements["score"] for name, cell in file.cells.items() if "score" in cell.measurements}
+    trained = {name: score.values for name, score in scores.items() if score.values}
+    if not trained or any(len(values) > 1 for values in trained.values()):
+        return []
+    name = min(trained)
+    return [
+        f"field 'cells.{name}.measurements.score.values': {len(trained)} trained cell(s) with one seed each give no "
+        "interval, expected at least two seeds of one of them; record it again: quantbench run "
+        f"--models {file.model} --variants {name} --seeds 5"
+    ]
+
+
+def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[str, Array]:
+    if not os.path.lexists(path):
+        raise BadInput(f"{path}: stored predictions not found; restore the file from git")
+    content = files.read_bytes(path, "stored predictions", LARGEST_PREDICTIONS)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BadInput(
+            f"{path}: stored predictions do not match 'predictions_sha256' in {path.with_suffix('.json').name}; "
+            "restore both from git"
+        )
+    predictions = read_predictions(path, "stored predictions", content=content)
+    labels = model.pack().test.y
+    for name, array in predictions.items():
+        if not model.metric.fits(array, labels):
+            raise BadInput(
+                f"{path}: array {name!r}: expected {len(labels)} predictions as {model.metric.name} takes them, found "
+                f"shape {array.shape} ({array.dtype})"
+            )
+    return predictions
+
+
+def save(folder: Path, file: BaselineFile, predictions: dict[str, Array] | None) -> list[Path]:
+    """Write a model's baseline; predictions first, so that a broken write is noticed by their hash.
+
+    Args:
+        predictions: None leaves those on disk as they are.
+
+    Raises:
+        BadInput: the folder is the installed package's own, or cannot be written.
+    """
+    if folder.resolve().parent == CARRIED.resolve():
+        raise BadInput(f"--baseline-dir: {folder} belongs to the installed package; give a folder of your own")
+    path = json_path(folder, file.model)
+    update = {"schema_version": SCHEMA_VERSION}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if predictions is not None:
+            content = packed(predictions)
+            update["predictions_sha256"] = hashlib.sha256(content).hexdigest()
+            files.replace(path.with_suffix(".npz"), content)
+        write_json(path, file.model_copy(update=update))
+    except OSError as error:
+        raise BadInput(f"--baseline-dir: cannot write to {folder}: {error.strerror}; give another") from None
+    return [path] if predictions is None else [path, path.with_suffix(".npz")]
+
+
+def packed(predictions: dict[str, Array]) -> bytes:
+    """Predictions as npz bytes, the same bytes for the same content."""
+    buffer = BytesIO()
+    small = {name: _narrow(predictions[name]) for name in sorted(predictions)}
+    np.savez_compressed(buffer, **small)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _narrow(array: Array) -> Array:
+    if array.dtype.kind == "u" and array.size and int(array.max()) < 256:
+        return array.astype(np.uint8)
+    return array
+
+
+def stored_hashes(predictions: Array) -> set[str]:
+    """Of predictions as they were before they were stored in fewer bytes each."""
+    widths = ("u1", "u2", "u4", "u8") if predictions.dtype.kind == "u" else (predictions.dtype.str,)
+    arrays = [predictions.astype(width) for width in widths if np.dtype(width).itemsize >= predictions.dtype.itemsize]
+    return {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in arrays}

@@ -1,0 +1,333 @@
+"""From a run's report to a new baseline: what would move, by how much, and the files with it moved.
+
+A value moves only when it changed by more than a third of its noise, so that baselines stay quiet
+(the rule of PyTorch's compile-time benchmarks). Nothing here measures.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from quantbench import gate
+from quantbench.baselines import overlays
+from quantbench.baselines.accepted_value import Move, outgrown, without_outgrown
+from quantbench.baselines.files import Baseline, json_path, stored_hashes
+from quantbench.baselines.update_cell import degrees, taken, with_pooled_noise
+from quantbench.core.arrays import Array
+from quantbench.core.environment import class_accepted, class_of, describe, today
+from quantbench.errors import BadInput
+from quantbench.records import Accepted, BaselineCell, BaselineFile, Cell, Overlay, Report, Verdict, read_record
+from quantbench.reference.datasets import read_predictions
+from quantbench.reference.model import ReferenceModel
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What an update would write for one model.
+
+    Attributes:
+        declared: cell -> the tools' reason, of cells that are declared unsupported by it and were not so before.
+        exceptions: cell -> loosened tolerances and expected failures that stay.
+        overlaid: cells that are written as an overlay of the run's results class; their base stays.
+        outgrown: cell -> loosened tolerances that go, for the derived ones are as wide by now.
+        dropped: cells that the baseline had, and has no more: it was started afresh from a run without them.
+    """
+
+    file: BaselineFile
+    predictions: dict[str, Array]
+    moves: list[Move]
+    declared: dict[str, str]
+    exceptions: dict[str, list[str]] = field(default_factory=dict)
+    overlaid: list[str] = field(default_factory=list)
+    outgrown: dict[str, list[str]] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
+
+
+def check_report(report: Report, path: Path, only: set[str] | None = None) -> None:
+    """Raises BadInput unless the report may become a baseline.
+
+    Args:
+        only: cells that are to be taken; all of them where None.
+    """
+    if report.state != "complete":
+        raise BadInput(f"{path}: field 'state': the run is {report.state}; only a complete run may become a baseline")
+    if report.trained_from_scratch:
+        raise BadInput(f"{path}: the run trained its own float weights (--train); baselines belong to the pinned ones")
+    classes = {part.environment.machine_class for part in report.shards}
+    if len(classes) > 1:
+        raise BadInput(
+            f"{path}: field 'shards': they ran on {len(classes)} classes of machine, and a baseline belongs to one; "
+            "accept the shards' own run folders, one after the other"
+        )
+    for cell in report.cells:
+        if _unmeasured(cell) and (only is None or cell.id in only):
+            why = f" ({cell.failure.what}: {cell.failure.reason})" if cell.failure else ""
+            raise BadInput(f"{path}: cell {cell.id} could not be measured{why}; repair it and run again")
+
+
+def _unmeasured(cell: Cell) -> bool:
+    """Whether something of a cell failed, whatever is made of it: a regression or an xfail may hide it.
+
+    That the tools refuse now what they did before can be accepted, and then is declared; a crash cannot.
+    """
+    if cell.failure is not None:
+        return cell.failure.what != "unsupported"
+    return Verdict.ERROR in (cell.verdict, *(judgement.verdict for judgement in cell.judgements))
+
+
+def check_data(report: Report, path: Path, model: ReferenceModel) -> None:
+    """Raises BadInput unless the run was measured on the model's data, and by its metric."""
+    found = report.data_sha256.get(model.name, "none")
+    if found != model.data_sha256:
+        raise BadInput(
+            f"{path}: field 'data_sha256': {model.name} was measured on another data pack ({found[:12]}…) than it uses "
+            f"({model.data_sha256[:12]}…); run it again"
+        )
+    metrics = {cell.metric for cell in report.cells if cell.model == model.name} - {model.metric.name}
+    if metrics:
+        raise BadInput(
+            f"{path}: field 'metric': {model.name} is scored by {model.metric.name}, found {min(metrics)!r}; "
+            "run it again"
+        )
+
+
+def check_scores(report: Report, path: Path, model: ReferenceModel, only: set[str]) -> None:
+    """Raises BadInput unless each score is that of the predictions that lie beside the report."""
+    cells = [cell for cell in report.cells if cell.model == model.name and cell.id in only]
+    stored = _stored(cells, path, model.name)
+    for cell in cells:
+        score, answers = cell.measurements.get("score"), stored.get(cell.variant)
+        if score is None or answers is None or cell.predictions_sha256 is None:
+            continue
+        labels = model.pack().test.y
+        if not model.metric.fits(answers, labels):
+            raise BadInput(
+                f"{path}: cell {cell.id}: its predictions, of shape {answers.shape}, are none of the {len(labels)} "
+                "test examples; run it again"
+            )
+        if not gate.is_score_of(score, model.metric, answers, labels, bool(cell.seeds)):
+            told = score.values[0] if cell.seeds and score.values else score.value
+            raise BadInput(
+                f"{path}: cell {cell.id}: the score {told:.9g} is not that of its stored predictions, "
+                f"{model.metric.value(answers, labels):.9g}; run it again"
+            )
+
+
+def propose(
+    report: Report,
+    run_folder: Path,
+    model: str,
+    baseline: Baseline,
+    reason: str,
+    only: set[str] | None = None,
+    overlay: bool = False,
+    restart_drift: bool = False,
+) -> Proposal:
+    """The new baseline of one model.
+
+    Args:
+        baseline: as it lies on disk.
+        only: cell ids to take; all of the model's where None.
+        overlay: write what differs from the base for the run's results class, and leave the base alone; done without
+            asking where a cell has such an overlay already.
+        restart_drift: the values of these cells count as the first ones from now on.
+
+    Raises:
+        BadInput: a trained cell with too few seeds, predictions that are not those of the report, or an overlay on no
+            base.
+    """
+    cells = [cell for cell in report.cells if cell.model == model and (only is None or cell.id in only)]
+    if not cells:
+        raise BadInput(f"{run_folder}: the run holds no cell of {model} that --only names")
+    here = class_of(report.environment)
+    draft = _Draft(baseline, _accepted(report, reason, here), here)
+    stored = _stored(cells, run_folder, model)
+    moves: list[Move] = []
+    for cell in cells:
+        entry, moved = draft.entry(cell, report)
+        moves += moved
+        draft.take(cell, _restarted(entry) if restart_drift else entry, draft.answers(cell, moved, stored), overlay)
+    before = baseline.file.cells if baseline.file else {}
+    kept = {variant: without_outgrown(entry) for variant, entry in with_pooled_noise(draft.kept).items()}
+    file = BaselineFile(
+        model=model,
+        metric=cells[0].metric,
+        data_sha256=report.data_sha256[model],
+        predictions_sha256="",
+        cells=kept,
+    )
+    return Proposal(
+        file,
+        draft.predictions,
+        moves,
+        _declared(cells, draft.seen, overlays.seen_by(Baseline(file, draft.predictions), here)),
+        _exceptions(cells, kept, report),
+        draft.overlaid,
+        {f"{model}/{name}": gone for name, entry in before.items() if (gone := outgrown(entry, kept[name]))},
+    )
+
+
+class _Draft:
+    """A model's baseline while the cells of a run are taken into it.
+
+    Attributes:
+        seen: the old baseline, as an environment of the run's results class sees it.
+        kept, predictions: those of the new baseline so far.
+        overlaid: cells that were taken as an overlay.
+    """
+
+    def __init__(self, old: Baseline, accepted: Accepted, here: str) -> None:
+        self._old = old
+        self._accepted = accepted
+        self._here = here
+        self.seen = overlays.seen_by(old, here)
+        self.kept = dict(old.file.cells) if old.file else {}
+        self.predictions = dict(old.predictions)
+        self.overlaid: list[str] = []
+
+    def entry(self, cell: Cell, report: Report) -> tuple[BaselineCell, list[Move]]:
+        """The cell as a baseline of this class alone would have it, and what moves it."""
+        old = self.seen.cell(cell.variant) or BaselineCell()
+        entry, moved = taken(cell, old, self._accepted, report, degrees(self.kept, cell.variant))
+        return with_pooled_noise({**self.kept, cell.variant: entry})[cell.variant], moved
+
+    def answers(self, cell: Cell, moved: list[Move], stored: dict[str, Array]) -> Array | None:
+        """The predictions that go with an entry.
+
+        Those of an equal score may still be others; those of a score that stays where it was stay with it.
+        """
+        new = any(move.moves or move.new == move.old for move in moved if move.measurement == "score")
+        return (stored if new else self.seen.predictions).get(cell.variant)
+
+    def take(self, cell: Cell, entry: BaselineCell, answers: Array | None, overlay: bool) -> None:
+        """An entry into the base, or into the overlay of its class where it has one or one is asked for."""
+        base = self.kept.get(cell.variant, BaselineCell())
+        if overlay or self._here in base.overlays:
+            _check_base(cell, base, self._here, overlay)
+            self._lay_over(cell, base, entry, answers)
+            return
+        self.kept[cell.variant] = entry
+        self._keep(cell.variant, answers if "score" in entry.measurements else None)
+
+    def _lay_over(self, cell: Cell, base: BaselineCell, entry: BaselineCell, answers: Array | None) -> None:
+        own = self._overlay(cell, base, without_outgrown(entry), answers)
+        others = {name: overlay for name, overlay in base.overlays.items() if name != self._here}
+        self.kept[cell.variant] = base.model_copy(
+            update={
+                "overlays": others if own is None else {**others, self._here: own},
+                "latency": entry.latency or base.latency,
+                "peak_memory": entry.peak_memory or base.peak_memory,
+            }
+        )
+        scored = own is not None and "score" in own.measurements
+        self._keep(overlays.stored_as(cell.variant, self._here), answers if scored else None)
+        self.overlaid += [cell.id] if own is not None else []
+
+    def _overlay(self, cell: Cell, base: BaselineCell, entry: BaselineCell, answers: Array | None) -> Overlay | None:
+        several = bool(cell.seeds)  # then the score over seeds decides, and one seed's predictions are no news
+        of_base = self._old.predictions.get(cell.variant)
+        differ = answers is not None and not several and not overlays.same(answers, of_base)
+        old = base.overlays.get(self._here, Overlay())
+        return overlays.taken_apart(base, old, entry, self._accepted, several, differ)
+
+    def _keep(self, name: str, answers: Array | None) -> None:
+        self.predictions.pop(name, None)
+        if answers is not None:
+            self.predictions[name] = answers
+
+
+def _accepted(report: Report, reason: str, here: str) -> Accepted:
+    return Accepted(
+        date=today().isoformat(),
+        reason=reason,
+        run=report.run,
+        environment=describe(report.environment),
+        commit=_commit(report),
+        results_class=here,
+    )
+
+
+def afresh(proposal: Proposal, folder: Path) -> Proposal:
+    """The proposal, knowing which cells of the old file it leaves behind; a file that cannot be read tells none."""
+    try:
+        old = read_record(json_path(folder, proposal.file.model), BaselineFile, "baseline")
+    except BadInput:
+        return proposal
+    return replace(proposal, dropped=sorted(set(old.cells) - set(proposal.file.cells)))
+
+
+def _commit(report: Report) -> str | None:
+    commit = report.environment.git_commit
+    return f"{commit}-dirty" if commit and report.environment.git_dirty else commit
+
+
+def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]:
+    """The run's predictions, which have to be those that its report tells of."""
+    path = run_folder / "predictions" / f"{model}.npz"
+    if all(cell.predictions_sha256 is None for cell in cells):
+        return {}  # no cell of it could be made, and none has predictions
+    stored = read_predictions(path, "predictions of the run", inside=run_folder)
+    for cell in cells:
+        if cell.predictions_sha256 is None:
+            continue
+        if cell.variant not in stored or cell.predictions_sha256 not in stored_hashes(stored[cell.variant]):
+            raise BadInput(
+                f"{path}: array {cell.variant!r}: expected the predictions of the report ('predictions_sha256' "
+                f"{cell.predictions_sha256[:12]}…); fetch the run's whole folder again"
+            )
+        score = cell.measurements.get("score")
+        if score is not None and len(stored[cell.variant]) != score.n:
+            raise BadInput(
+                f"{path}: array {cell.variant!r}: expected {score.n} predictions as in the report, found "
+                f"{len(stored[cell.variant])}; fetch the run's whole folder again"
+            )
+    return stored
+
+
+def _check_base(cell: Cell, base: BaselineCell, here: str, asked: bool) -> None:
+    """Raises BadInput where an overlay makes no sense."""
+    if not base.measurements and base.unsupported is None:
+        raise BadInput(f"--overlay: cell {cell.id} has no base to lie over; record it without --overlay first")
+    score = base.measurements.get("score")
+    if asked and here not in base.overlays and score is not None and class_accepted(score.accepted) == here:
+        raise BadInput(
+            f"--overlay: the base of cell {cell.id} was recorded in this very class ({here}); update it without "
+            "--overlay, or leave the cell out with --only"
+        )
+
+
+def _restarted(entry: BaselineCell) -> BaselineCell:
+    fresh = {
+        name: value.model_copy(update={"first": gate.first_of(value.model_copy(update={"first": None}))})
+        for name, value in entry.measurements.items()
+    }
+    return entry.model_copy(update={"measurements": fresh})
+
+
+def _exceptions(cells: list[Cell], kept: dict[str, BaselineCell], report: Report) -> dict[str, list[str]]:
+    machine = report.environment.machine_class
+    found = {c.id: gate.exceptions(kept[c.variant], c.metric_unit, today(), machine) for c in cells}
+    return {cell_id: sentences for cell_id, sentences in found.items() if sentences}
+
+
+def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, str]:
+    """What is declared now and was not: a cell cannot be made, is not what its name says, or differs on a GPU."""
+    found = {}
+    for cell in cells:
+        old = before.cell(cell.variant) or BaselineCell()
+        new = now.cell(cell.variant) or BaselineCell()
+        if cell.failure and not old.unsupported:
+            found[cell.id] = cell.failure.reason
+        if new.broken_promise and new.broken_promise != old.broken_promise:
+            found[cell.id] = f"not what its name says: {new.broken_promise}"
+        for device, share in new.gpu_agreement.items():
+            if share != old.gpu_agreement.get(device):
+                found[cell.id] = f"answers as litert-cpu on {100 * share:.1f} % of the examples on {device}"
+    return found
+
+
+def distance_to_floor(cell: Cell) -> float | None:
+    """How much more the score may drop before the floor, in the metric's unit; None where no floor was judged."""
+    for judgement in cell.judgements:
+        if judgement.against == "floor" and judgement.tolerance is not None and judgement.change is not None:
+            return judgement.tolerance - judgement.change
+    return None

@@ -1,0 +1,170 @@
+"""What a baseline takes of one cell of a run: which values move, and the facts that go with them."""
+
+from dataclasses import replace
+
+from quantbench import gate
+from quantbench.baselines import update_memory
+from quantbench.baselines.accepted_value import Move, following, latency_of, move_of, value_of
+from quantbench.core.environment import memory_class, name_at, threads_in, with_threads
+from quantbench.core.stats import pooled_sd
+from quantbench.errors import BadInput
+from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Kind, Report, Verdict
+
+MINIMUM_SEEDS = 5
+# One cell with so many seeds tells the spread of a model's trainings as well as it is told at all; others may then be
+# recorded with fewer: their prediction interval is only wider, by sqrt(1 + 1/n).
+ENOUGH_DEGREES = MINIMUM_SEEDS - 1
+
+
+def taken(
+    cell: Cell, old: BaselineCell, accepted: Accepted, report: Report, other_degrees: int
+) -> tuple[BaselineCell, list[Move]]:
+    """The cell's accepted values after an update, and what moved them.
+
+    Args:
+        other_degrees: of freedom, of the spread over seeds that the model's other trained cells tell.
+
+    Raises:
+        BadInput: a trained cell with too few seeds.
+    """
+    if cell.failure is not None:
+        return BaselineCell(unsupported=cell.failure.reason, xfail=old.xfail, overlays=old.overlays), []
+    measurements, latency, peak_memory = dict(old.measurements), dict(old.latency), dict(old.peak_memory)
+    moves = [
+        *_score_and_size_moves(cell, measurements, accepted, other_degrees),
+        *latency_moves(cell, latency, accepted, report),
+        *_memory_moves(cell, measurements, peak_memory, accepted, report),
+    ]
+    agreement = cell.measurements.get("reference_agreement")
+    judged = Kind.STRUCTURE in cell.verdicts
+    return BaselineCell(
+        measurements=measurements,
+        latency=latency,
+        peak_memory=peak_memory,
+        broken_promise=_broken_promise(cell) if judged else old.broken_promise,
+        census=(cell.census if judged else None) or old.census,
+        artifact_sha256=cell.artifact_sha256,
+        reference_sha256=cell.reference_sha256,
+        reference_agreement=agreement.value if agreement else None,
+        gpu_agreement=gpu_agreement(cell, old, report),
+        overlays=old.overlays,
+        xfail=old.xfail,
+    ), moves
+
+
+def _score_and_size_moves(
+    cell: Cell, measurements: dict[str, BaselineValue], accepted: Accepted, other_degrees: int
+) -> list[Move]:
+    """Moves what of them changed, in place."""
+    known_seeds = len(measurements["score"].values or []) if "score" in measurements else 0
+    too_few = 0 < len(cell.seeds) < MINIMUM_SEEDS and "score" in cell.measurements
+    if too_few and not known_seeds and other_degrees < ENOUGH_DEGREES:
+        raise BadInput(
+            f"cell {cell.id}: trained with {len(cell.seeds)} seed(s), a baseline needs {MINIMUM_SEEDS} as long as the "
+            f"model's other trained cells do not tell the spread; run again with --seeds {MINIMUM_SEEDS}, or leave the "
+            "cell out with --only"
+        )
+    moves = []
+    for name in ("score", *gate.SIZE_TOLERANCES):
+        judged = (Kind.ACCURACY if name == "score" else Kind.SIZE) in cell.verdicts
+        if name not in cell.measurements or not judged:
+            continue
+        value = value_of(name, cell, accepted)
+        move = move_of(cell, name, measurements.get(name), value)
+        if name == "score" and len(cell.seeds) < known_seeds:
+            move = replace(move, moves=False)  # a mean of more seeds is not replaced by one of fewer
+        moves.append(move)
+        if move.moves:
+            measurements[name] = following(value, measurements.get(name))
+    return moves
+
+
+def gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, float]:
+    """Agreements by device, as far as they are below the usual limit; a device that was not measured keeps its own."""
+    found = cell.measurements.get("gpu_agreement")
+    device = report.environment.gpu if found is not None and Kind.GPU in cell.verdicts else None
+    if device is None or found is None:
+        return old.gpu_agreement
+    others = {name: value for name, value in old.gpu_agreement.items() if name != device.name}
+    return others if found.value >= gate.GPU_AGREEMENT else {**others, device.name: found.value}
+
+
+def latency_moves(cell: Cell, latency: dict[str, BaselineValue], accepted: Accepted, report: Report) -> list[Move]:
+    """Moves what of the latency changed, in place, for every number of threads that the run judged."""
+    if Kind.LATENCY not in cell.verdicts:
+        return []
+    moves = []
+    for name, measured in cell.measurements.items():
+        threads = threads_in(name)
+        if name != name_at(_latency_name(cell), threads):
+            continue
+        machine = with_threads(report.environment.machine_class, threads)
+        value = latency_of(measured, accepted)
+        move = move_of(cell, name, latency.get(machine), value)
+        moves.append(move)
+        if move.moves:
+            latency[machine] = following(value, latency.get(machine))
+    return moves
+
+
+def _memory_moves(
+    cell: Cell,
+    measurements: dict[str, BaselineValue],
+    peak_memory: dict[str, BaselineValue],
+    accepted: Accepted,
+    report: Report,
+) -> list[Move]:
+    """Moves what of the memory changed, in place; nothing where a run did not judge it."""
+    if Kind.MEMORY not in cell.verdicts:
+        return []
+    found = [(measurements, name, name, value) for name, value in update_memory.values(cell, accepted).items()]
+    peak = update_memory.peak(cell, accepted)
+    if peak is not None:
+        found.append((peak_memory, memory_class(report.environment), "peak_memory", peak))
+    moves = []
+    for kept, key, name, value in found:
+        move = move_of(cell, name, kept.get(key), value)
+        move = replace(move, moves=move.moves and not update_memory.stays(kept.get(key), value))
+        moves.append(move)
+        if move.moves:
+            kept[key] = following(value, kept.get(key))
+    return moves
+
+
+def _broken_promise(cell: Cell) -> str | None:
+    """Why the artifact is not what its name says; None where it is."""
+    for judgement in cell.judgements:
+        if judgement.measurement == "promise" and judgement.verdict in (Verdict.REGRESSED, Verdict.UNSUPPORTED):
+            return judgement.message.partition(": ")[2].partition(": ")[2]
+    return None
+
+
+def _latency_name(cell: Cell) -> str:
+    """The latency measurement that is judged: the float control's against the yardstick, else the ratio to it."""
+    return "control_to_yardstick" if cell.variant == "float32" else "latency_ratio"
+
+
+def degrees(cells: dict[str, BaselineCell], but: str) -> int:
+    """Degrees of freedom of the spread over seeds, of all trained cells but one."""
+    scores = [
+        cell.measurements["score"] for name, cell in cells.items() if name != but and "score" in cell.measurements
+    ]
+    return sum(len(score.values) - 1 for score in scores if score.values)
+
+
+def with_pooled_noise(cells: dict[str, BaselineCell]) -> dict[str, BaselineCell]:
+    """A cell that trained once has no spread of its own; the model's other trained cells lend it theirs."""
+    scores = {name: cell.measurements["score"] for name, cell in cells.items() if "score" in cell.measurements}
+    samples = [score.values for score in scores.values() if score.values and len(score.values) > 1]
+    if not samples:
+        return cells
+    update = {
+        "noise": pooled_sd(samples)[0],
+        "noise_from": "sd over seeds, pooled over the model's other trained cells",
+    }
+    changed = dict(cells)
+    for name, score in scores.items():
+        if score.values and len(score.values) == 1:
+            values = {**cells[name].measurements, "score": score.model_copy(update=update)}
+            changed[name] = cells[name].model_copy(update={"measurements": values})
+    return changed

@@ -1,0 +1,343 @@
+"""Model x variant -> artifact, through the store. Runs in a worker; TensorFlow is imported on a miss only."""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from quantbench import files
+from quantbench.build.divergence import first_divergent_tensor
+from quantbench.build.fingerprint import source_fingerprint
+from quantbench.build.store import Store, digest
+from quantbench.core import tensorflow
+from quantbench.core.arrays import Array, Inputs, length, rows
+from quantbench.core.environment import cpu, package_version
+from quantbench.errors import DiskFull, Unsupported, disk_is_full, ran_short
+from quantbench.reference import float_model as floats
+from quantbench.reference import training
+from quantbench.reference.datasets import file_sha256
+from quantbench.reference.metrics import CONVERSION_AGREEMENT, ROUNDING
+from quantbench.reference.model import Recipe, ReferenceModel
+from quantbench.tflite.litert import LiteRT
+from quantbench.variants import Variant, Workbench
+
+ARTIFACT = "artifact.tflite"
+FLOAT_ARTIFACT = "float.tflite"  # beside the export that it was converted from
+REFUSAL = "unsupported.txt"
+BEFORE_CONVERSION = "before_conversion.npy"
+PARTING = "parting.txt"
+STEPS = "steps.txt"
+PARTING_EXAMPLES = 1000
+STAGE_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization")
+_WEIGHTS = "weights.npz"
+_Trained = tuple[list[Array], int]  # weights, and the steps of fine-tuning behind them
+
+
+@lru_cache
+def code_sha256(*modules: str) -> dict[str, str]:
+    """Hash the source files of modules, by dotted name; none is imported for it.
+
+    Raises:
+        ModuleNotFoundError: there is no such module, so that a move cannot leave a name behind.
+    """
+    # An installer may have linked them.
+    return {module: file_sha256(_source_file(module), follow=True) for module in modules}
+
+
+def _source_file(module: str) -> Path:
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"no module {module}, whose source is part of a cache key")
+    return Path(spec.origin)
+
+
+@dataclass(frozen=True)
+class Built:
+    """An artifact in the store, or the tools' refusal.
+
+    Attributes:
+        path: the ``.tflite`` file; None where the tools refused.
+        sha256: of its bytes.
+        refusal: the tools' own reason.
+        cached: taken from the store.
+    """
+
+    path: Path | None
+    sha256: str | None
+    refusal: str | None
+    cached: bool
+
+
+# What the converters and LiteRT raise where they cannot do a thing; the same inputs raise it again.
+REFUSING = (RuntimeError, ValueError, NotImplementedError, AssertionError)
+
+
+_CODE = (
+    "quantbench.build.artifact",
+    "quantbench.reference.datasets",
+    "quantbench.build.divergence",
+    "quantbench.reference.float_model",
+    "quantbench.reference.metrics",
+    "quantbench.reference.model",
+    "quantbench.tflite.litert",
+    "quantbench.tflite.graph",
+    "quantbench.reference.training",
+)
+
+
+def refusal_words(error: Exception) -> str:
+    """A tool's reason in one line; its name and its first words, for what follows is often a dump of the model."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _machine() -> dict[str, Any]:
+    # Sums of floats depend on the instruction set, and with them what training and calibration find.
+    return {"cpu": cpu(), "numpy": package_version("numpy")}
+
+
+def model_source(model: ReferenceModel) -> dict[str, Any]:
+    """What a model's file says that can decide a result, functions as hashes: not its floors, nor its words.
+
+    A model that is declared by more than functions and plain data is known by the whole file.
+    """
+    parts = {
+        name: _declared(getattr(model, name))
+        for name in ("build", "prepare", "training", "loss", "train", "finetune", "stateful", "form", "trusted")
+    }
+    parts |= {f"metric {name}": _declared(getattr(model.metric, name)) for name in ("name", "predict", "value")}
+    return parts if None not in parts.values() else {"file": file_sha256(model.file)}
+
+
+def _declared(value: object) -> str | dict[str, str] | None:
+    if inspect.isfunction(value):
+        return source_fingerprint(value)
+    text = repr(value)
+    return None if " at 0x" in text else text  # the address of an object says nothing of it
+
+
+def _float_ingredients(model: ReferenceModel, train_seed: int | None) -> dict[str, Any]:
+    common = {"model": model.name, "source": model_source(model), "data": model.data_sha256}
+    if train_seed is None:
+        loader = package_version("keras") if model.form == "keras3" else None
+        return {**common, "weights": model.weights_sha256, "loaded by Keras": loader}
+    packages = {name: package_version(name) for name in ("tensorflow", "tf-keras")}
+    code = code_sha256(*_CODE)
+    return {**common, "trained with seed": train_seed, "packages": packages, "code": code, **_machine()}
+
+
+def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None) -> dict[str, Any]:
+    """Everything that decides an artifact's bytes."""
+    return {
+        "what": "artifact",
+        "float model": _float_ingredients(model, train_seed),
+        "variant": variant.name,
+        "variant code": source_fingerprint(variant.make),
+        "packages": {name: package_version(name) for name in variant.packages},
+        "seed": seed if variant.trained else None,
+        "code": code_sha256(*_CODE),
+        **_machine(),
+    }
+
+
+def find(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> Built | None:
+    """The artifact of a cell if the store has it; never imports TensorFlow."""
+    folder = store.get(digest(ingredients(model, variant, seed, train_seed)))
+    return None if folder is None else _built(folder, cached=True)
+
+
+def artifact(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> Built:
+    """The artifact of a cell, from the store or made now.
+
+    Raises:
+        BadInput: data or weights are wrong.
+        Exception: whatever the converter raised.
+    """
+    found = find(model, variant, seed, train_seed, store)
+    if found is not None:
+        return found
+    recipe = ingredients(model, variant, seed, train_seed)
+    made = _make(model, variant, seed, train_seed, store)
+    return _built(store.put(digest(recipe), made, recipe), cached=False)
+
+
+def _built(folder: Path, cached: bool) -> Built:
+    if (folder / REFUSAL).exists():
+        return Built(None, None, (folder / REFUSAL).read_text(encoding="utf-8"), cached)
+    path = folder / ARTIFACT
+    return Built(path, file_sha256(path), None, cached)
+
+
+def _make(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> dict[str, bytes]:
+    training.seed_everything(seed)
+    workbench = StoreWorkbench(model, seed, train_seed, store)
+    try:
+        made = variant.make(workbench)
+        return {ARTIFACT: made, **workbench.kept(made)}
+    except Unsupported as refusal:
+        return {REFUSAL: str(refusal).encode()}
+    except Exception as refusal:
+        if disk_is_full(refusal):  # what the tools say of it, in whatever way, is no word on the model
+            raise DiskFull(str(refusal)) from refusal
+        if ran_short(refusal):  # it may be able to another time
+            raise
+        if isinstance(refusal, REFUSING) or type(refusal).__name__ == "ConverterError":
+            return {REFUSAL: refusal_words(refusal).encode()}
+        raise
+
+
+class StoreWorkbench:
+    """See :class:`quantbench.variants.declare.Workbench`."""
+
+    def __init__(self, model: ReferenceModel, seed: int, train_seed: int | None, store: Store) -> None:
+        self.model = model
+        self.seed = seed
+        self.expected: tuple[Any, Array] | None = None
+        self.steps = 0
+        self._train_seed = train_seed
+        self.store = store
+
+    def tensorflow(self) -> Any:
+        return tensorflow.tensorflow()
+
+    def float_model(self) -> Any:
+        if self._train_seed is None:
+            return floats.keras2(self.model)
+        keras_model = training.untrained(self.model)
+        keras_model.set_weights(_trained_weights(self.model, self._train_seed, self.store))
+        return keras_model
+
+    def saved_float_model(self) -> str:
+        # Tracing a model again for each variant costs more than converting it; one export a worker serves them all,
+        # and one float artifact.
+        key = (self.model.name, self.model.weights_sha256, self.model.file, self._train_seed)
+        if key not in _EXPORTED:
+            retrained = self._train_seed is not None
+            _EXPORTED[key] = self.export(self.float_model()) if retrained else floats.saved_model(self.model)
+        return _EXPORTED[key]
+
+    def float_artifact(self) -> bytes:
+        if self.model.form == "tflite":
+            return files.read_bytes(self.model.file.parent / self.model.weights, "weights", files.LARGEST_MODEL)
+        kept = Path(self.saved_float_model()) / FLOAT_ARTIFACT
+        if not kept.exists():
+            converter = self.tensorflow().lite.TFLiteConverter.from_saved_model(str(kept.parent))
+            part = kept.with_suffix(".part")  # of one that a full disk cut short nothing may be taken
+            part.write_bytes(converter.convert())
+            part.replace(kept)
+        return kept.read_bytes()
+
+    def export(self, keras_model: Any) -> str:
+        return floats.export(keras_model)
+
+    def calibration(self) -> Iterator[Inputs]:
+        split = self.model.pack().calibration
+        if split is None:
+            raise Unsupported("it needs calibration data, and there is none (--calibration)")
+        inputs, _ = self.model.fit_inputs(split.x, split.y)
+        _check_calibration(inputs)
+        return (rows(inputs, slice(i, i + 1)) for i in range(length(inputs)))
+
+    def stage(self, make: Callable[[Workbench], Any]) -> Any:
+        recipe = {
+            "what": "stage",
+            "float model": _float_ingredients(self.model, self._train_seed),
+            "stage": make.__name__,
+            "stage code": source_fingerprint(make),
+            "packages": {name: package_version(name) for name in STAGE_PACKAGES},
+            "seed": self.seed,
+            "code": code_sha256(*_CODE),
+            **_machine(),
+        }
+        before = self.steps
+
+        def train() -> _Trained:
+            weights = make(self).get_weights()
+            return weights, self.steps - before
+
+        weights, steps = _shared_weights(self.store, recipe, train)
+        self.steps = before + steps  # the same whether it was trained now or long ago
+        keras_model = self.float_model()
+        keras_model.set_weights(weights)
+        return keras_model
+
+    def finetune(self, keras_model: Any, callbacks: Sequence[Any] = ()) -> None:
+        self.fit(keras_model, self.model, self.model.finetune, callbacks)
+
+    def fit(self, keras_model: Any, model: ReferenceModel, recipe: Recipe, callbacks: Sequence[Any]) -> None:
+        """Train by a recipe and count the steps that were really taken."""
+        training.fit(keras_model, model, recipe, self.seed, list(callbacks))
+        self.steps += int(keras_model.optimizer.iterations)
+
+    def finetune_steps(self) -> int:
+        return training.steps(self.model, self.model.finetune)
+
+    def expect_answers_of(self, keras_model: Any) -> None:
+        inputs = self.model.prepare(self.model.pack().test.x)
+        outputs = training.answers(keras_model, inputs, floats.BATCH)
+        self.expected = keras_model, self.model.metric.predict(outputs, inputs)
+
+    def kept(self, artifact: bytes) -> dict[str, bytes]:
+        """Files that lie beside the artifact: how long it was fine-tuned, the answers before conversion, and where the
+        two part ways if they do.
+        """
+        files = {STEPS: str(self.steps).encode()}
+        if self.expected is None:
+            return files
+        keras_model, answers = self.expected
+        buffer = BytesIO()
+        np.save(buffer, answers)
+        files[BEFORE_CONVERSION] = buffer.getvalue()
+        few = rows(self.model.prepare(self.model.pack().test.x), slice(0, PARTING_EXAMPLES))
+        found = self.model.metric.predict(LiteRT(artifact, stateful=self.model.stateful).run(few), few)
+        agreement = self.model.metric.agreement(found, answers[:PARTING_EXAMPLES], ROUNDING)
+        if agreement < CONVERSION_AGREEMENT:
+            try:
+                words = first_divergent_tensor(keras_model, self.tensorflow(), artifact, few, self.model.stateful)
+            except Exception as error:  # a diagnosis that fails must not cost the cell
+                words = f"the layers could not be compared ({refusal_words(error)})"
+            files[PARTING] = words.encode()
+        return files
+
+
+def _check_calibration(inputs: Inputs) -> None:
+    """Raises Unsupported where a range found on these examples could hold for no others."""
+    if length(inputs) < 2:
+        raise Unsupported(f"it needs calibration data; {length(inputs)} example gives no range that holds for others")
+    named = inputs if isinstance(inputs, dict) else {"x": inputs}
+    for name, values in named.items():
+        if values.dtype.kind == "f" and float(values.min()) == float(values.max()):
+            raise Unsupported(f"the calibration data is {values.flat[0]:g} throughout ({name}): its range is empty")
+
+
+_EXPORTED: dict[tuple[str, str, Path, int | None], str] = {}
+
+
+def _trained_weights(model: ReferenceModel, train_seed: int, store: Store) -> list[Array]:
+    """Weights trained from scratch."""
+    recipe = {"what": "float weights", **_float_ingredients(model, train_seed)}
+    return _shared_weights(store, recipe, lambda: (training.train_from_scratch(model, train_seed).get_weights(), 0))[0]
+
+
+def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _Trained]) -> _Trained:
+    """Weights that are trained once for all variants and workers that need them."""
+    key = digest(recipe)
+    store.hold()
+    lock = store.path(key).with_name(f".{key}.lock")  # among the entries, where a stranger's worker may write
+    files.own_folder(lock.parent)
+    files.unlink_unless_regular(lock)
+    with FileLock(lock):
+        folder = store.get(key)
+        if folder is None:
+            buffer = BytesIO()
+            weights, steps = train()
+            np.savez(buffer, *weights)
+            folder = store.put(key, {_WEIGHTS: buffer.getvalue(), STEPS: str(steps).encode()}, recipe)
+    with np.load(folder / _WEIGHTS, allow_pickle=False) as file:
+        return [file[name] for name in file.files], int((folder / STEPS).read_text(encoding="utf-8"))

@@ -1,0 +1,93 @@
+"""Commands that look after baselines without a run: ``baseline loosen``, ``baseline xfail``, ``baseline check``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quantbench.core.options import RunOptions
+from quantbench.errors import BadInput, Exit
+
+_DEFAULTS = RunOptions()
+_Cell = Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8_ai8")]
+_ModelDir = Annotated[Path, typer.Option("--model-dir", help="folder of model files")]
+_BaselineDir = Annotated[Path, typer.Option("--baseline-dir", help="folder of baselines")]
+_Reason = Annotated[str, typer.Option(help="why; shown in every report")]
+_Expires = Annotated[str, typer.Option(help="last day on which it holds, YYYY-MM-DD")]
+_Remove = Annotated[bool, typer.Option("--remove", help="end it")]
+
+
+def loosen(
+    cell: _Cell,
+    measurement: Annotated[str, typer.Argument(help="score, size, gzip_size, latency_ratio, control_to_yardstick")],
+    tolerance: Annotated[
+        float | None, typer.Option(help="in the metric's unit for a score (pp), else as a fraction: 0.05 is 5 %")
+    ] = None,
+    reason: _Reason = "",
+    expires: _Expires = "",
+    of_class: Annotated[
+        str, typer.Option("--for", help="machine class of a latency, or results class of an overlay")
+    ] = "",
+    remove: _Remove = False,
+    model_dir: _ModelDir = _DEFAULTS.model_dir,
+    baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir,
+) -> None:
+    """Give a measurement a wider tolerance until a day; never a narrower one.
+
+    Example: quantbench baseline loosen seed_cnn/ptq_float16 size --tolerance 0.02 --reason "..." --expires 2027-01-31
+    """
+    from quantbench.baselines import exceptions
+    from quantbench.core.environment import today
+
+    target = exceptions.Target(cell, model_dir, baseline_dir)
+    if remove:
+        typer.echo(exceptions.tighten(target, measurement, of_class))
+        return
+    if tolerance is None:
+        raise BadInput("--tolerance: expected the wider tolerance, e.g. --tolerance 0.05, or --remove")
+    typer.echo(exceptions.loosen(target, measurement, tolerance, reason, expires, of_class, today()))
+
+
+def xfail(
+    cell: _Cell,
+    measurement: Annotated[
+        str, typer.Argument(help="score, floor, size, gzip_size, promise, census, latency_ratio, cell, ...")
+    ],
+    ticket: Annotated[str, typer.Option(help="where the failure is followed")] = "",
+    reason: _Reason = "",
+    expires: _Expires = "",
+    remove: _Remove = False,
+    model_dir: _ModelDir = _DEFAULTS.model_dir,
+    baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir,
+) -> None:
+    """Expect a measurement to fail until a day: green while it does, red once it passes or the day is over.
+
+    Example: quantbench baseline xfail seed_cnn/qat_wi8_ai8 floor --ticket URL --reason "..." --expires 2027-01-31
+    """
+    from quantbench.baselines import exceptions
+    from quantbench.core.environment import today
+
+    target = exceptions.Target(cell, model_dir, baseline_dir)
+    if remove:
+        typer.echo(exceptions.expect_success(target, measurement))
+        return
+    typer.echo(exceptions.expect_failure(target, measurement, ticket, reason, expires, today()))
+
+
+def check(model_dir: _ModelDir = _DEFAULTS.model_dir, baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir) -> None:
+    """List everything that is orphaned, stale, double, expired or unreadable in a folder of baselines.
+
+    Exit status: 0 clean (notes may be listed), 1 findings.
+
+    Example: quantbench baseline check
+    """
+    from quantbench.baselines import check as checkup
+    from quantbench.core.environment import today
+    from quantbench.reference.model import load_models
+
+    found = checkup.check(load_models(model_dir), baseline_dir, today())
+    for finding in found:
+        typer.echo(str(finding))
+    wrong = sum(not finding.note for finding in found)
+    typer.echo(f"{baseline_dir}: {wrong} findings" if wrong else f"{baseline_dir}: clean")
+    raise typer.Exit(int(Exit.REGRESSED if wrong else Exit.GREEN))

@@ -1,0 +1,245 @@
+"""``quantbench doctor``: what this machine can measure, how well, which baselines apply to it, and what to put right.
+
+Everything is read from files that the system keeps; only the noise is measured. Nothing here is judged.
+"""
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import util
+from pathlib import Path
+
+import psutil
+
+from quantbench.baselines.files import json_path
+from quantbench.build.store import Store, default_root
+from quantbench.core import environment, walls
+from quantbench.core.environment import class_accepted, package_version
+from quantbench.core.options import RunOptions
+from quantbench.core.stats import trimmed_mean
+from quantbench.engine.workers.local import LocalExecutor
+from quantbench.engine.workers.task import Outcome, Task, from_store
+from quantbench.errors import BadInput
+from quantbench.gate import LATENCY_TOLERANCE
+from quantbench.measure import gpu_devices, latency
+from quantbench.records import BaselineFile, Environment, read_record
+from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.variants import FLOAT_CONTROL, VARIANTS
+
+TRIAL_SECONDS = 5.0
+BUSY = 0.25  # load a core from which on others are in the way
+STOLEN = 0.02  # share of time that a hypervisor gives to others
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Something to put right, and the command that does it."""
+
+    what: str
+    command: str
+
+
+@dataclass
+class Diagnosis:
+    """Lines by section, in order, and what to put right."""
+
+    sections: dict[str, list[str]] = field(default_factory=dict)
+    advice: list[Advice] = field(default_factory=list)
+
+    def text(self) -> str:
+        """For the terminal."""
+        parts = [f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in self.sections.items()]
+        fixes = [f"  - {one.what}\n      {one.command}" for one in self.advice] or ["  nothing"]
+        return "\n\n".join([*parts, "What to put right\n" + "\n".join(fixes)])
+
+
+def diagnose(model_dir: Path, baseline_dir: Path, quick: bool, say: Callable[[str], None]) -> Diagnosis:
+    """Look at everything.
+
+    Args:
+        quick: without the trial of the noise.
+        say: takes one line of progress.
+
+    Raises:
+        BadInput: the models cannot be read.
+    """
+    here = environment.collect()
+    models = load_models(model_dir)
+    found = gpu_devices.find()
+    diagnosis = Diagnosis()
+    diagnosis.sections["What can be measured"] = _runtimes(found)
+    diagnosis.sections["This machine"] = _machine(here)
+    diagnosis.sections["Baselines that apply to it"] = _baselines(models, baseline_dir, here)
+    diagnosis.sections["Its noise"] = ["not measured (--quick)"] if quick else noise(models, say)
+    diagnosis.advice = [*machine_advice(Path("/")), *_load_advice(), *gpu_advice(found)]
+    return diagnosis
+
+
+def _runtimes(found: gpu_devices.Found) -> list[str]:
+    litert = package_version("ai-edge-litert")
+    lines = [f"litert-cpu, litert-builtin, litert-reference: yes (ai-edge-litert {litert})"]
+    if found.first is None:
+        lines.append(f"litert-gpu: no: {found.reason}")
+    else:
+        note = "; a software device: answers are judged, times say nothing of a GPU" if found.first.software else ""
+        lines.append(f"litert-gpu: yes, on {found.first.label}{note}")
+        lines += [f"  also there: {other.label}" for other in found.devices[1:]]
+    building = "yes" if util.find_spec("tensorflow") else "no: tensorflow is not installed"
+    lines.append(f"building and training: {building} (tensorflow {package_version('tensorflow')})")
+    return [*lines, f"CUDA, for training: {_cuda()}", walls.available().sentence()]
+
+
+def _cuda(root: Path = Path("/")) -> str:
+    driver = root / "proc/driver/nvidia/version"
+    if not driver.is_file():
+        return "no: there is no NVIDIA driver"
+    return f"driver found, untested: {driver.read_text(encoding='utf-8').splitlines()[0].strip()}"
+
+
+def _machine(here: Environment) -> list[str]:
+    return [
+        f"{here.cpu}, {here.cores} cores, {here.memory_gib} GiB, {here.os}, Python {here.python}",
+        f"machine class (latency): {here.machine_class}",
+        f"memory class (float32's own peak): {environment.memory_class(here)}",
+        f"results class (scores): {here.results_class}",
+    ]
+
+
+def _baselines(models: dict[str, ReferenceModel], folder: Path, here: Environment) -> list[str]:
+    files = []
+    for name in models:
+        try:
+            files.append(read_record(json_path(folder, name), BaselineFile, "baseline"))
+        except BadInput as error:
+            return [f"none can be read: {error}"]
+    cells = [cell for file in files for cell in file.cells.values()]
+    timed = sum(here.machine_class in cell.latency for cell in cells)
+    peaks = sum(environment.memory_class(here) in cell.peak_memory for cell in cells)
+    overlaid = sum(here.results_class in cell.overlays for cell in cells)
+    scores = [cell.measurements["score"] for cell in cells if "score" in cell.measurements]
+    own = sum(class_accepted(score.accepted) == here.results_class for score in scores)
+    return [
+        f"score, size, structure, arena, memory ratio: {len(cells)} cells of {len(files)} models, on every machine",
+        f"  scores recorded in this very results class: {own} of {len(scores)}; overlays of it: {overlaid} cells",
+        f"latency: {timed} cells have one of this machine class{'' if timed else '; it is shown, and unjudged'}",
+        f"float32's own peak memory: {peaks} models have one{'' if peaks else '; it is shown, and unjudged'}",
+    ]
+
+
+# ---------------------------------------------------------------- noise
+
+
+def noise(models: dict[str, ReferenceModel], say: Callable[[str], None], seconds: float = TRIAL_SECONDS) -> list[str]:
+    """An artifact timed against itself: whatever differs is noise."""
+    model = models.get("seed_cnn") or next(iter(models.values()))
+    outcome = _float_artifact(model, say)
+    if outcome.artifact is None:
+        return [f"not measured: {outcome.failure.reason if outcome.failure else 'no artifact'}"]
+    say(f"timing {model.name}/{FLOAT_CONTROL} against itself for {seconds:.0f} s at most")
+    try:
+        timed = latency.measure(outcome.artifact, outcome.artifact, model, seconds)
+    except latency.LatencyFailed as error:
+        return [f"not measured: {error}"]
+    ratio = trimmed_mean(timed.ratios())
+    calm = "finer than" if 3 * ratio.error < LATENCY_TOLERANCE else "coarser than"
+    return [
+        f"{model.name}/{FLOAT_CONTROL} against itself: ratio {ratio.mean:.4f} ± {ratio.error:.4f} (standard error), "
+        f"{len(timed.processes)} fresh processes",
+        f"three standard errors are {300 * ratio.error:.2f} %, {calm} the latency tolerance of "
+        f"{100 * LATENCY_TOLERANCE:g} %",
+        f"blocks that others interrupted: {100 * timed.disturbed():.0f} %",
+    ]
+
+
+def _float_artifact(model: ReferenceModel, say: Callable[[str], None]) -> Outcome:
+    """From the store, or built first."""
+    log = default_root() / "doctor.log"
+    task = Task(
+        model.file, model.name, VARIANTS[FLOAT_CONTROL].name, 0, None, Store(default_root()).root.absolute(), log
+    )
+    found = from_store(task)
+    if found is not None:
+        return found
+    say(f"building {model.name}/{FLOAT_CONTROL} first")
+    with LocalExecutor(1) as executor:
+        return executor.submit(task, RunOptions().cell_timeout).result()
+
+
+# ---------------------------------------------------------------- what to put right
+
+
+def gpu_advice(found: gpu_devices.Found) -> list[Advice]:
+    """What it takes to measure on a GPU, or on a software one."""
+    if found.devices:
+        return []
+    if util.find_spec("wgpu") is None:
+        return [Advice("the package that lists GPUs is missing", "pip install 'quantbench[gpu]'")]
+    command = f"{gpu_devices.INSTALL}; export {gpu_devices.CHOICE}=swiftshader"
+    return [Advice("no Vulkan driver: install the GPU's own, or one that computes on the CPU", command)]
+
+
+def machine_advice(root: Path) -> list[Advice]:
+    """What the system's files tell of clocks, threads and limits.
+
+    Args:
+        root: folder that holds ``sys``; another one in tests.
+    """
+    cpus = root / "sys/devices/system/cpu"
+    found = []
+    governors = {_read(path) for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor")} - {"performance", ""}
+    if governors:
+        what = f"the CPU governor is {', '.join(sorted(governors))}: the clock follows the load"
+        found.append(Advice(what, "sudo cpupower frequency-set -g performance"))
+    if _read(cpus / "intel_pstate/no_turbo") == "0":
+        command = f"echo 1 | sudo tee /{(cpus / 'intel_pstate/no_turbo').relative_to(root)}"
+        found.append(Advice("turbo is on: the clock depends on heat and on the other cores", command))
+    if _read(cpus / "cpufreq/boost") == "1":
+        command = "echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost"
+        found.append(Advice("boost is on: the clock depends on heat and on the other cores", command))
+    if _read(cpus / "smt/active") == "1":
+        command = "echo off | sudo tee /sys/devices/system/cpu/smt/control"
+        found.append(Advice("hyperthreads are on: two threads share a core", command))
+    hot = sum(_number(path) for path in cpus.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
+    if hot:
+        found.append(Advice(f"the CPU was slowed down for heat {hot} times since it started", "sensors  # and cool it"))
+    limited = [
+        line.split()[1] for line in _read(root / "sys/fs/cgroup/cpu.stat").splitlines() if "nr_throttled" in line
+    ]
+    if limited and limited[0] != "0":
+        what = f"this container's CPU limit has stopped it {limited[0]} times"
+        found.append(Advice(what, "cat /sys/fs/cgroup/cpu.max  # and start it with a higher limit"))
+    return found
+
+
+def _load_advice() -> list[Advice]:
+    found = []
+    cores = os.cpu_count() or 1
+    load = os.getloadavg()[0] / cores if hasattr(os, "getloadavg") else 0.0
+    if load > BUSY:
+        found.append(
+            Advice(f"others are at work: {load:.2f} processes a core", "ps -eo pcpu,pid,args --sort=-pcpu | head")
+        )
+    times = psutil.cpu_times()
+    stolen = getattr(times, "steal", 0.0) / sum(times)
+    if stolen > STOLEN:
+        what = f"the hypervisor gave {100 * stolen:.0f} % of this machine's time to others"
+        found.append(Advice(what, "vmstat 1 5  # column st; ask for dedicated cores"))
+    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    if battery is not None and not battery.power_plugged:
+        found.append(Advice("it runs on battery", "plug it in"))
+    if platform.system() != "Linux":
+        found.append(Advice("only Linux tells of governors and throttling", "see the system's own power settings"))
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _number(path: Path) -> int:
+    text = _read(path)
+    return int(text) if text.isdigit() else 0

@@ -1,0 +1,102 @@
+"""The command ``report``: a run's report made again, or one report made out of the shards of a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quantbench import files
+from quantbench.core.options import RunOptions
+from quantbench.errors import BadInput
+
+_DEFAULTS = RunOptions()
+
+
+def report(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="a run folder, or its report.json; or those of all shards of a run")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="write the page here instead: one file, for a browser")] = None,
+    charts: Annotated[
+        bool, typer.Option("--charts", help="draw SVG charts into the run's folder, for its report.md (extra: charts)")
+    ] = False,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="no longer than GitHub takes as a job summary, the worst first")
+    ] = False,
+    at_most: Annotated[int, typer.Option(min=8000, help="bytes of a --summary; an issue takes 60000")] = 1_000_000,
+    report_dir: Annotated[Path, typer.Option(help="folder that gets the merged run's folder")] = _DEFAULTS.report_dir,
+    model_dir: Annotated[Path, typer.Option(help="folder of model files")] = _DEFAULTS.model_dir,
+    baseline_dir: Annotated[
+        Path, typer.Option(help="folder of baselines, to judge shards by")
+    ] = _DEFAULTS.baseline_dir,
+) -> None:
+    """Print a run's report as Markdown, made again from its JSON, write it as a page, or draw its charts.
+
+    Given the folders of all shards of a run, make one run folder of them, with the verdicts of an undivided run.
+
+    Exit status: 0; of merged shards that of the whole run: 0 green, 1 a regression, 3 could not measure. 4 bad input,
+    such as a missing shard.
+
+    Example: quantbench report reports/latest --html report.html
+
+    Example: quantbench report shards/*
+    """
+    from quantbench.records.run_folder import read
+    from quantbench.report.github_summary import cut
+    from quantbench.report.markdown import render
+
+    given = runs or [_DEFAULTS.report_dir / "latest"]
+    if len(given) > 1 or read(given[0])[0].shard is not None:
+        if html is not None or charts or summary:
+            raise BadInput("--html, --charts and --summary: make one run of the shards first, then give its folder")
+        _merge(given, RunOptions(report_dir=report_dir, model_dir=model_dir, baseline_dir=baseline_dir))
+    loaded, _ = read(given[0])
+    if html is not None:
+        _page(given[0], html, model_dir)
+    if charts:
+        _charts(given[0])
+    if summary:
+        typer.echo(cut(loaded, at_most), nl=False)
+    elif html is None and not charts:
+        typer.echo(render(loaded), nl=False)
+
+
+def _charts(run: Path) -> None:
+    from quantbench.records.run_folder import read
+    from quantbench.report import charts
+    from quantbench.report.run_folder import write_markdown
+
+    loaded, folder = read(run)
+    drawn = charts.write(folder, loaded)
+    write_markdown(folder, loaded, drawn)
+    typer.echo(f"{len(drawn)} charts, shown in {folder / 'report.md'}")
+
+
+def _merge(runs: Sequence[Path], options: RunOptions) -> None:
+    from quantbench.engine.merge import merge
+    from quantbench.reference.model import load_models
+    from quantbench.report.terminal import summary
+
+    whole, folder = merge(runs, load_models(options.model_dir), options)
+    typer.echo(summary(whole, folder))
+    raise typer.Exit(whole.exit_status)
+
+
+def _page(run: Path, file: Path, model_dir: Path) -> None:
+    from quantbench.records.run_folder import read
+    from quantbench.reference.model import load_models
+    from quantbench.report.html.page import write
+
+    loaded, folder = read(run)
+    files.check_named(file, "--html")
+    try:
+        models = load_models(model_dir)
+    except BadInput as error:
+        models = {}
+        typer.echo(f"no pictures: {error}", err=True)
+    try:
+        write(file, loaded, folder, models)
+    except OSError as error:
+        raise BadInput(f"--html: cannot write {file}: {error.strerror}; give another file") from None
+    typer.echo(f"page: {file}")

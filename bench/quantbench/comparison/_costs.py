@@ -1,0 +1,146 @@
+"""What an artifact is made of and what it costs, in both runs: structure, bytes, memory and time."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import sqrt
+
+from quantbench import gate
+from quantbench.comparison._common import Both, beyond, lone, with_interval
+from quantbench.comparison._types import Item, Outcome
+from quantbench.core.environment import memory_class, name_at, threads_in, with_threads
+from quantbench.core.stats import Location, change_of, trimmed_mean
+from quantbench.gate._latency import BETWEEN_RUNS
+from quantbench.records import Cell, Measurement
+
+MOST_DIFFERENCES = 4
+
+
+def sizes(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
+    """Bytes, as they are and after deflate."""
+    for name, tolerance in gate.SIZE_TOLERANCES.items():
+        yield from _relative(name, old, new, both, tolerance)
+
+
+def _relative(name: str, old: Cell, new: Cell, both: Both, tolerance: float, why: str = "") -> Iterator[Item]:
+    """A measurement that is judged by a relative tolerance alone; an interval where both sides know their spread."""
+    before, after = old.measurements.get(name), new.measurements.get(name)
+    if before is None or after is None or not before.value:
+        yield from lone(name, new, (before, after), both)
+        return
+    change = 100 * (after.value / before.value - 1)
+    item = Item(new.id, name, Outcome.UNCHANGED, before.value, after.value, before.unit, change, "%")
+    if why:
+        yield replace(item, outcome=Outcome.NOT_COMPARABLE, change=None, why=why)
+        return
+    outcome, moved = beyond(change, 100 * tolerance), after.value != before.value
+    item = replace(
+        item, outcome=outcome, moved=moved, tolerance=100 * tolerance, why=f"tolerance {100 * tolerance:g} %"
+    )
+    places = [_location(measured) for measured in (after, before)]
+    if places[0] and places[1] and (places[0].error or places[1].error):
+        item = with_interval(item, change_of(places[0], places[1], 0.0))
+    yield item
+
+
+def _location(measured: Measurement) -> Location | None:
+    """A mean with its error, from one value a process or from their recorded spread; None where nothing repeats."""
+    if measured.values and len(measured.values) > 1:
+        return trimmed_mean(measured.values)
+    if measured.spread is None or measured.n < 2:
+        return None
+    return Location(measured.value, measured.spread / sqrt(measured.n), measured.n - 1)
+
+
+def structures(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
+    """As for the judges, to be made of something else is no better: whoever meant it accepts it."""
+    if old.census is None or new.census is None:
+        yield from lone("census", new, (old.census, new.census), both)
+        return
+    found = gate.differences(new.census, old.census, bool(old.seeds or new.seeds))
+    more = f"; and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
+    outcome = Outcome.WORSE if found else Outcome.UNCHANGED
+    yield Item(new.id, "census", outcome, why="; ".join(found[:MOST_DIFFERENCES]) + more, moved=bool(found))
+
+
+def memories(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
+    """The planned arena, the peak's ratio to the float control's, and that one's own peak."""
+    before, after = old.measurements.get("arena"), new.measurements.get("arena")
+    if before is None or after is None:
+        yield from lone("arena", new, (before, after), both)
+    else:
+        change = after.value - before.value
+        item = Item(new.id, "arena", beyond(change, gate.ARENA_TOLERANCE), before.value, after.value, before.unit)
+        why = f"tolerance {gate.ARENA_TOLERANCE:g} bytes"
+        yield replace(
+            item, change=change, change_unit="bytes", tolerance=gate.ARENA_TOLERANCE, why=why, moved=bool(change)
+        )
+    same_kernels = both.old.report.environment.isa == both.new.report.environment.isa
+    tolerance = gate.RATIO_TOLERANCE if same_kernels else gate.OTHER_KERNELS_TOLERANCE
+    yield from _relative("memory_ratio", old, new, both, tolerance)
+    if new.variant == "float32":  # the others' peaks are told by their ratio to it
+        classes = [memory_class(side.report.environment) for side in (both.old, both.new)]
+        why = "" if classes[0] == classes[1] else f"another class of machine: {classes[0]} before, {classes[1]} now"
+        yield from _relative("peak_memory", old, new, both, gate.PEAK_TOLERANCE, why)
+
+
+def latencies(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
+    """The float control's ratio to the yardstick, and every variant's to its control, for each number of threads."""
+    judged = "control_to_yardstick" if new.variant == "float32" else "latency_ratio"
+    for name in sorted({*old.measurements, *new.measurements}):
+        if name == name_at(judged, threads_in(name)):
+            yield from _latency_item(name, old, new, both)
+
+
+def _latency_item(name: str, old: Cell, new: Cell, both: Both) -> Iterator[Item]:
+    before, after = old.measurements.get(name), new.measurements.get(name)
+    if before is None or after is None:
+        yield from lone(name, new, (before, after), both)
+        return
+    item = Item(new.id, name, Outcome.NOT_COMPARABLE, before.value, after.value, before.unit)
+    classes = [with_threads(side.report.environment.machine_class, threads_in(name)) for side in (both.old, both.new)]
+    if classes[0] != classes[1]:
+        yield replace(item, why=f"another class of machine: {classes[0]} before, {classes[1]} now")
+    elif (before.value, before.values) == (after.value, after.values):
+        yield replace(item, outcome=Outcome.UNCHANGED, why="the same samples", moved=False)
+    elif len(before.values or []) < 2 or len(after.values or []) < 2:
+        yield replace(item, why="timed in one process only, which tells no spread")
+    else:
+        yield _latency(item, before, after)
+
+
+def _latency(item: Item, before: Measurement, after: Measurement) -> Item:
+    assert before.values is not None
+    assert after.values is not None
+    change = change_of(trimmed_mean(after.values), trimmed_mean(before.values), BETWEEN_RUNS)
+    item = replace(
+        item,
+        outcome=Outcome.UNCHANGED,
+        change=100 * change.change,
+        change_unit="%",
+        tolerance=100 * gate.LATENCY_TOLERANCE,
+        p_value=min(1.0, 2 * min(change.p_above(), change.p_below())),
+        why=f"{len(after.values)} processes against {len(before.values)} (Welch, trimmed means)",
+    )
+    return with_interval(item, change)
+
+
+def turns(new: Cell, both: Both) -> Iterator[Item]:
+    """Both artifacts timed in turns: the mean of their ratios against 1, with what a run may be off besides."""
+    timed = both.timed.get(new.id)
+    if timed is None:
+        return
+    change = change_of(trimmed_mean(timed.ratios()), Location(1.0, 0.0, 1), BETWEEN_RUNS)
+    item = Item(
+        new.id,
+        "latency",
+        Outcome.UNCHANGED,
+        1e6 * trimmed_mean(timed.old).mean,
+        1e6 * trimmed_mean(timed.new).mean,
+        "µs",
+        100 * change.change,
+        "%",
+        tolerance=100 * gate.LATENCY_TOLERANCE,
+        p_value=min(1.0, 2 * min(change.p_above(), change.p_below())),
+        why=f"{len(timed.new)} pairs of fresh processes in turns (trimmed mean of their ratios)",
+    )
+    yield with_interval(item, change)

@@ -1,0 +1,145 @@
+"""Scores of both runs: by the spread of trainings, or by the examples that were answered otherwise."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import isfinite
+
+import numpy as np
+
+from quantbench import gate
+from quantbench.baselines.files import stored_hashes
+from quantbench.comparison._common import TAIL, Both, beyond, lone
+from quantbench.comparison._types import Item, Outcome, Truth
+from quantbench.core.arrays import Array
+from quantbench.core.stats import (
+    bootstrap_drop_sd,
+    normal_p,
+    normal_quantile,
+    p_above,
+    pair,
+    paired_interval,
+    t_quantile,
+)
+from quantbench.records import Cell, Measurement
+
+
+def scores(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
+    """The score; where one is missing because outputs are no numbers, how many of them."""
+    broken = [_nonfinite(old), _nonfinite(new)]
+    before, after = old.measurements.get("score"), new.measurements.get("score")
+    if any(broken) and (before is None or after is None):
+        change = broken[1] - broken[0]
+        why = f"{broken[1]} examples with a NaN or infinite output, {broken[0]} before"
+        item = Item(new.id, "score", beyond(change, 0), why=why, moved=bool(change))
+        yield replace(item, change=float(change), change_unit="examples")
+    elif before is None or after is None:
+        yield from lone("score", new, (before, after), both)
+    else:
+        yield _score(old, new, before, after, both)
+
+
+def _nonfinite(cell: Cell) -> int:
+    found = cell.measurements.get("nonfinite")
+    return 0 if found is None else int(found.value)
+
+
+def _score(old: Cell, new: Cell, before: Measurement, after: Measurement, both: Both) -> Item:
+    item = Item(new.id, "score", Outcome.NOT_COMPARABLE, before.value, after.value, before.unit)
+    why = _other_question(old, new, both)
+    if why:
+        return replace(item, why=why)
+    difference = before.value - after.value if new.higher_is_better else after.value - before.value
+    item = replace(item, change=difference * new.metric_scale, change_unit=new.metric_unit)
+    if old.predictions_sha256 and old.predictions_sha256 == new.predictions_sha256 and _same_seeds(before, after):
+        return replace(item, outcome=Outcome.UNCHANGED, why="identical predictions", moved=False)
+    if old.seeds or new.seeds:
+        return _by_seeds(item, before, after, both.spreads.get(new.model), new.metric_scale)
+    if both.old.report.trained_from_scratch or both.new.report.trained_from_scratch:
+        return replace(item, why="the float models were trained again (--train), which moves every score")
+    return _by_predictions(item, old, new, both)
+
+
+def _other_question(old: Cell, new: Cell, both: Both) -> str:
+    """Why two scores are not answers to one question; empty where they are."""
+    if (old.metric, old.higher_is_better) != (new.metric, new.higher_is_better):
+        return f"another metric: {old.metric} before, {new.metric} now"
+    data = [side.report.data_sha256.get(new.model, "unknown")[:12] for side in (both.old, both.new)]
+    return "" if data[0] == data[1] else f"other data: pack {data[0]}… before, {data[1]}… now"
+
+
+def _same_seeds(before: Measurement, after: Measurement) -> bool:
+    """Predictions are those of the first seed alone; the seeds that both runs have must repeat their scores too."""
+    pairs = zip(before.values or [], after.values or [], strict=False)
+    return all(abs(a - b) <= 1e-9 for a, b in pairs)
+
+
+def _by_seeds(
+    item: Item, before: Measurement, after: Measurement, spread: tuple[float, int] | None, scale: float
+) -> Item:
+    """What trained: the difference of two means against the spread of one training (Student's t)."""
+    n_old, n_new = len(before.values or [0.0]), len(after.values or [0.0])
+    if spread is None:
+        why = f"trained with {n_old} and {n_new} seeds, and no cell of the model tells the spread: run with --seeds 5"
+        return replace(item, why=why)
+    repeats = gate.Repeats(scale * spread[0], spread[1], n_old, n_new, "")
+    change = item.change or 0.0
+    p_value = min(1.0, 2 * p_above(abs(change), repeats.error, repeats.degrees))
+    half = t_quantile(TAIL, repeats.degrees) * repeats.error
+    why = f"mean of {n_new} trainings against {n_old}, sd {repeats.sd:.2f} {item.change_unit}"
+    return replace(item, outcome=Outcome.UNCHANGED, p_value=p_value, low=change - half, high=change + half, why=why)
+
+
+def _by_predictions(item: Item, old: Cell, new: Cell, both: Both) -> Item:
+    """The same examples answered twice: exact McNemar, or a paired bootstrap where none is simply right or wrong."""
+    answers = []
+    for cell, side, name in zip((old, new), (both.old, both.new), both.names, strict=True):
+        stored = side.predictions.get(cell.model, {}).get(cell.variant)
+        if stored is None:
+            return replace(item, why=f"{name}'s predictions are missing: give its whole folder")
+        if cell.predictions_sha256 not in stored_hashes(stored):
+            return replace(item, why=f"{name}'s predictions are not those of its report")
+        answers.append(stored)
+    truth = both.truth_of(new.model)
+    if isinstance(truth, str):
+        return replace(item, why=truth)
+    if not len(answers[0]) == len(answers[1]) == len(truth.labels):
+        return replace(item, why="not as many predictions as examples")
+    if not all(truth.metric.fits(answer, truth.labels) for answer in answers):
+        return replace(item, why=f"the predictions are not as {truth.metric.name} takes them")
+    return _by_pairs(item, truth, answers) if truth.metric.correct else _by_bootstrap(item, truth, answers)
+
+
+def _by_pairs(item: Item, truth: Truth, answers: list[Array]) -> Item:
+    assert truth.metric.correct is not None
+    was, now = (truth.metric.correct(answer, truth.labels) for answer in answers)
+    pairs = pair(now, was)
+    half = paired_interval(pairs) * truth.metric.scale
+    change = pairs.drop * truth.metric.scale
+    p_value = min(1.0, 2 * min(pairs.p_worse(), pairs.p_better()))
+    why = f"{pairs.lost} examples lost, {pairs.gained} gained (exact McNemar)"
+    return replace(
+        item, outcome=Outcome.UNCHANGED, change=change, low=change - half, high=change + half, p_value=p_value, why=why
+    )
+
+
+def _by_bootstrap(item: Item, truth: Truth, answers: list[Array]) -> Item:
+    metric = truth.metric
+
+    def drop_of(new: Array, old: Array, of: Array) -> float:
+        return metric.drop(metric.value(new, of), metric.value(old, of))
+
+    change = drop_of(answers[1], answers[0], truth.labels)
+    sd = bootstrap_drop_sd(answers[1], answers[0], truth.labels, drop_of)
+    if not isfinite(sd):
+        return replace(item, why="too few examples of one class to resample")
+    half = normal_quantile(TAIL) * sd
+    moved = int(np.count_nonzero(answers[0] != answers[1]))
+    return replace(
+        item,
+        outcome=Outcome.UNCHANGED,
+        change=change,
+        low=change - half,
+        high=change + half,
+        p_value=min(1.0, 2 * normal_p(abs(change), sd)),
+        why=f"{moved} predictions moved (paired bootstrap)",
+    )

@@ -1,0 +1,330 @@
+"""The history of a cell is a folder of run folders, and nothing more: read, put in order, and searched for shifts.
+
+Shifts of what has noise are found by ruptures (:mod:`quantbench.comparison.change_points`). What repeats exactly needs
+no statistics: each difference is a shift.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from math import ceil, log, sqrt
+from pathlib import Path
+
+import numpy as np
+
+from quantbench.comparison import change_points
+from quantbench.comparison.summary import VALUES, Scoring, Summary, read_summary
+from quantbench.core.arrays import Array
+from quantbench.errors import BadInput
+from quantbench.records import Verdict
+
+EXACT = ("score", "size", "gzip_size", "arena")
+NOISY = ("memory_ratio", "latency_ratio", "control_to_yardstick")
+MEASUREMENTS = (*EXACT, *NOISY)
+ABSENT = "that do not hold this cell"
+_NAMES = list(Verdict)
+_VERDICTS = {verdict: place for place, verdict in enumerate(_NAMES)}
+# Of the squared noise, times the logarithm of the number of runs. Measured on made-up noise (normal, 1,500 to 5,000
+# series each): a shift where there is none in 1.0 % of series of 20 runs, 0.4 % of 30, 0.03 % of 100, in none of 200.
+PENALTY = 5.0
+LEAST_RUNS = 20  # of what has noise: below, one shift in a hundred would be none
+SMALLEST_SHIFT = 0.01  # of what has noise, as a fraction: the judges' tolerance of a ratio
+CLEAR = 0.99  # confidence of a slope
+PACE = 30  # runs that a slope is told for
+_RUN_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A folder that is no part of the history, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class History:
+    """Runs by the time at which they started, oldest first.
+
+    Attributes:
+        cells: every cell of any run.
+        verdicts: shape (runs, cells), places in ``Verdict``; -1 where a run does not hold a cell.
+        values: measurement -> shape (runs, cells), NaN where there is none.
+        machines: class of machine of each run.
+        isas: instruction set of each run's processor, as a hash.
+    """
+
+    runs: list[Summary]
+    skipped: list[Skipped]
+    cells: list[str]
+    verdicts: Array
+    values: dict[str, Array]
+    machines: Array
+    isas: Array
+    _questions: dict[str, tuple[list[tuple[object, ...]], Array]] = field(default_factory=dict)
+
+    def questions(self, model: str) -> tuple[list[tuple[object, ...]], Array]:
+        """What could be asked of a model, and which of it each run asked, shape (runs,): equal ones may be compared."""
+        if model not in self._questions:
+            asked = [_question(run, model) for run in self.runs]
+            known = list(dict.fromkeys(asked))
+            place = {question: number for number, question in enumerate(known)}
+            self._questions[model] = known, np.array([place[question] for question in asked])
+        return self._questions[model]
+
+
+def _question(run: Summary, model: str) -> tuple[object, ...]:
+    scoring = run.scoring.get(model)
+    rule = scoring and (scoring.metric, scoring.unit, scoring.scale, scoring.higher_is_better)
+    return run.data_sha256.get(model), rule, run.trained_from_scratch
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A level that changed for good: from the run ``since`` on, and not in the one ``before``.
+
+    Attributes:
+        old, new: mean of the values from the shift before to this one, and from this one to the next.
+    """
+
+    measurement: str
+    before: Summary
+    since: Summary
+    old: float
+    new: float
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A slow drift towards the floor, or away from it.
+
+    Attributes:
+        slope: of the drop from the control, in ``unit``, per 30 runs; ``low`` and ``high`` its 99 % interval.
+        left: how much more may be lost.
+        runs_left: runs until the floor is reached at this pace; None where it goes away from it.
+    """
+
+    slope: float
+    low: float
+    high: float
+    unit: str
+    left: float
+    runs_left: int | None
+
+
+@dataclass(frozen=True)
+class Trend:
+    """One cell over the runs.
+
+    Attributes:
+        runs: those that hold it and measured the same: newest run's data and metric.
+        values: measurement -> one value a run; NaN where it was not measured, or on another class of machine.
+        verdict, since: of the newest run, and the first run of those that say so without a break.
+        apart: why other runs are not comparable -> how many.
+    """
+
+    cell: str
+    scoring: Scoring
+    runs: list[Summary]
+    values: dict[str, Array]
+    verdict: Verdict
+    since: Summary
+    verdict_before: Verdict | None
+    apart: dict[str, int]
+
+
+def read_history(folder: Path, last: int = 0) -> History:
+    """All runs of a report folder; what cannot be read is skipped, and named.
+
+    Args:
+        last: only the newest so many; all where 0.
+
+    Raises:
+        BadInput: no such folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"--report-dir: {folder} is not a folder; give the one that holds a folder a run")
+    runs: list[Summary] = []
+    skipped: list[Skipped] = []
+    seen: dict[tuple[str, str], str] = {}
+    for path in sorted(folder.iterdir(), key=lambda one: one.name):
+        if path.is_symlink() or path.name.startswith(".") or not path.is_dir():
+            continue
+        report = path / "report.json"
+        if not os.path.lexists(report):
+            # Other folders lie here too; only what is named as a run is missed.
+            skipped += [Skipped(path.name, "holds no report.json")] if _RUN_NAME.match(path.name) else []
+            continue
+        try:
+            runs.append(read_summary(report))
+        except BadInput as error:
+            skipped.append(Skipped(path.name, str(error).removeprefix(f"{report}: ")))
+            continue
+        if runs[-1].shard:
+            skipped.append(Skipped(path.name, f"shard {runs[-1].shard} of a run, not the whole of it"))
+            runs.pop()
+            continue
+        key = (runs[-1].run, runs[-1].started)
+        if key in seen:
+            runs.pop()
+            skipped.append(Skipped(path.name, f"the same run as {seen[key]}"))
+        seen.setdefault(key, path.name)
+    if not runs:
+        found = f"; {skipped[0].name}: {skipped[0].why}" if skipped else ""
+        raise BadInput(f"--report-dir: {folder} holds no run that can be read{found}")
+    runs.sort(key=lambda run: (run.started, run.run))
+    return gathered(runs[-last:] if last else runs, skipped)
+
+
+def gathered(runs: list[Summary], skipped: list[Skipped]) -> History:
+    """Runs, in order, as tables with a column a cell."""
+    cells = sorted({cell for run in runs for cell in run.cells})
+    place = {cell: i for i, cell in enumerate(cells)}
+    verdicts = np.full((len(runs), len(cells)), -1, order="F")
+    values = {name: np.full((len(runs), len(cells)), np.nan, order="F") for name in VALUES}
+    for names, alike in groupby(range(len(runs)), key=lambda row: runs[row].cells):  # most runs hold what the last held
+        rows, columns = list(alike), [place[cell] for cell in names]
+        at = np.ix_(rows, columns)
+        verdicts[at] = [[_VERDICTS[verdict] for verdict in runs[row].verdicts] for row in rows]
+        for name, table in values.items():
+            lacking = [None] * len(columns)
+            table[at] = np.array([runs[row].values.get(name, lacking) for row in rows], dtype=float)
+    machines = np.array([run.environment.machine_class for run in runs])
+    isas = np.array([run.environment.isa for run in runs])
+    return History(runs, skipped, cells, verdicts, values, machines, isas)
+
+
+def trend(history: History, cell: str) -> Trend:
+    """One cell. Raises BadInput where no run holds it."""
+    if cell not in history.cells:
+        raise BadInput(f"history: no run holds cell {cell!r}; they hold {', '.join(history.cells[:5])}, …")
+    column, model = history.cells.index(cell), cell.partition("/")[0]
+    holding = np.flatnonzero(history.verdicts[:, column] >= 0)
+    questions, asked = history.questions(model)
+    newest = asked[holding[-1]]
+    rows = holding[asked[holding] == newest]
+    others = holding[asked[holding] != newest]
+    apart = Counter(_why_apart(questions[asked[row]], questions[newest]) for row in others)
+    if len(holding) < len(history.runs):
+        apart[ABSENT] = len(history.runs) - len(holding)
+    values = {name: table[:, column][rows] for name, table in history.values.items()}
+    runs = history.runs if len(rows) == len(history.runs) else [history.runs[row] for row in rows]
+    machines, isas = history.machines[rows], history.isas[rows]
+    timed = [values[name] for name in ("latency_ratio", "control_to_yardstick")]
+    why = "timed on another class of machine, whose latency is left out"
+    _leave_out(machines != machines[-1], timed, why, apart)
+    # Kernels of another instruction set pack weights otherwise.
+    why = "measured on a processor with other kernels, whose memory is left out"
+    _leave_out(isas != isas[-1], [values["memory_ratio"]], why, apart)
+    verdicts = history.verdicts[rows, column]
+    differing = np.flatnonzero(verdicts != verdicts[-1])
+    since = int(differing[-1]) + 1 if len(differing) else 0
+    before = _NAMES[verdicts[since - 1]] if since else None
+    return Trend(cell, runs[-1].scoring[model], runs, values, _NAMES[verdicts[-1]], runs[since], before, dict(apart))
+
+
+def _why_apart(question: tuple[object, ...], newest: tuple[object, ...]) -> str:
+    reasons = ("measured on other data", "scored by another metric", "made from other float weights (--train)")
+    return next(why for why, one, other in zip(reasons, question, newest, strict=True) if one != other)
+
+
+def _leave_out(elsewhere: Array, columns: list[Array], why: str, apart: Counter[str]) -> None:
+    """Values of runs whose machine is not like the newest run's become NaN in place, where they do not compare."""
+    if not elsewhere.any():
+        return
+    lost = int(np.count_nonzero(elsewhere & np.isfinite(columns).any(axis=0)))
+    if lost:
+        apart[why] = lost
+    for column in columns:
+        column[elsewhere] = np.nan
+
+
+def shifts(found: Trend, name: str, quick: bool = False) -> list[Shift]:
+    """Where a measurement's level changed, oldest first.
+
+    Args:
+        quick: search what has noise only where a single step explains enough of it, which misses a level that came and
+            went, and takes a hundredth of the time.
+    """
+    values = found.values[name]
+    places = np.flatnonzero(np.isfinite(values))
+    x = values[places]
+    if len(x) < 2 or float(x.min()) == float(x.max()):
+        return []
+    if _repeats(name, x, found):
+        return _shifts_at(found, name, places, [int(i) + 1 for i in np.flatnonzero(np.diff(x))])
+    at = _breaks(x, quick) if len(x) >= LEAST_RUNS else []
+    told = _shifts_at(found, name, places, at)
+    return told if name == "score" else [one for one in told if abs(one.new / one.old - 1) > SMALLEST_SHIFT]
+
+
+def _repeats(name: str, x: Array, found: Trend) -> bool:
+    """Whether a series mostly repeats exactly; of a few runs, whether it should: what is not trained, nor timed."""
+    if len(x) < LEAST_RUNS:
+        sure = name in ("size", "gzip_size", "arena") or found.cell not in found.runs[-1].trained
+        return name in EXACT and sure
+    return int(np.count_nonzero(np.diff(x) == 0)) >= len(x) / 2
+
+
+def _breaks(x: Array, quick: bool) -> list[int]:
+    """Where a new level starts; the noise is told by the differences of neighbours (von Neumann 1941)."""
+    noise = sqrt(float(np.mean(np.diff(x) ** 2)) / 2)
+    x, penalty = (x - np.median(x)) / noise, PENALTY * log(len(x))
+    if quick and float(np.sum((x - x.mean()) ** 2)) - _best_step(x) <= penalty:
+        return []
+    return change_points.starts(x, penalty)
+
+
+def _shifts_at(found: Trend, name: str, places: Array, at: list[int]) -> list[Shift]:
+    """The shifts, given where in the measured values a new level starts."""
+    x = found.values[name][places]
+    edges = [0, *at, len(x)]
+    return [
+        Shift(
+            name,
+            found.runs[int(places[start - 1])],
+            found.runs[int(places[start])],
+            float(x[edges[i] : start].mean()),
+            float(x[start : edges[i + 2]].mean()),
+        )
+        for i, start in enumerate(at)
+    ]
+
+
+def pace(found: Trend, newest: int = 0) -> Pace | None:
+    """How fast the drop from the control grows, where that is clear: the interval of Theil and Sen's slope leaves out
+    0, and a line explains the drops better than any one step does.
+
+    Sources: Sen 1968; its interval is that of Kendall's tau. It takes runs as independent; what repeats exactly is not.
+    """
+    limits = found.values["floor_limit"]
+    places = np.flatnonzero(np.isfinite(found.values["floor_drop"]) & np.isfinite(limits))[-newest:]
+    y = found.values["floor_drop"][places]
+    if len(y) < LEAST_RUNS or float(y.min()) == float(y.max()):
+        return None
+    from scipy.stats import theilslopes
+
+    x = np.arange(len(y), dtype=float)
+    slope, intercept, low, high = (float(value) for value in theilslopes(y, x, CLEAR))
+    line = float(np.sum((y - slope * x - intercept) ** 2))
+    if low <= 0 <= high or line >= _best_step(y):
+        return None
+    left = float(limits[places[-1]]) - float(np.median(y[-5:]))
+    runs_left = max(0, ceil(left / slope)) if slope > 0 else None
+    return Pace(PACE * slope, PACE * low, PACE * high, found.scoring.unit, left, runs_left)
+
+
+def _best_step(y: Array) -> float:
+    """What the best single step leaves of the squares."""
+    n = np.arange(1, len(y))
+    sums, squares = np.cumsum(y), float(np.sum(y**2))
+    before, after = sums[:-1], sums[-1] - sums[:-1]
+    return float(np.min(squares - before**2 / n - after**2 / (len(y) - n)))
+
+
+def moved(found: Trend) -> Sequence[Shift]:
+    """The last shift of each measurement, searched quickly."""
+    return [told[-1] for name in MEASUREMENTS if (told := shifts(found, name, quick=True))]

@@ -1,0 +1,142 @@
+"""``summary.json`` of a run folder: the few numbers of ``report.json`` that a history is made from.
+
+It is made from the report and holds nothing else, so it may be deleted at any time: it is made again where it lacks, is
+older than its report, or tells of a report of another size.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import ValidationError, model_validator
+
+from quantbench import files
+from quantbench.errors import BadInput
+from quantbench.records import Cell, Environment, Record, Report, Verdict, read_record, write_json
+
+SUMMARY = "summary.json"
+_LARGEST = 4 * 2**20  # bytes: 20,000 cells; a larger one is made again, which costs time alone
+VALUES = (
+    "score",
+    "size",
+    "gzip_size",
+    "arena",
+    "memory_ratio",
+    "latency_ratio",
+    "control_to_yardstick",
+    "floor_drop",
+    "floor_limit",
+)
+
+
+class Scoring(Record):
+    """How a model is scored: metric, unit of a drop, factor from a score to it, and its direction."""
+
+    metric: str
+    unit: str
+    scale: float
+    higher_is_better: bool
+
+
+class Summary(Record):
+    """One run.
+
+    Attributes:
+        report_bytes: size of the report that this was made from.
+        shard: which one of a run, such as ``2/6``; empty where it is a whole run.
+        cells: their ids; ``verdicts`` and each list of ``values`` have one entry a cell.
+        values: by name, those of ``VALUES`` that any cell has.
+        trained: cells whose score is a training's.
+    """
+
+    schema_version: str = "1.0"
+    kind: Literal["quantbench.summary"] = "quantbench.summary"
+    report_bytes: int
+    run: str
+    shard: str = ""
+    started: str
+    state: str
+    trained_from_scratch: bool
+    environment: Environment
+    data_sha256: dict[str, str]
+    scoring: dict[str, Scoring]
+    trained: list[str]
+    cells: list[str]
+    verdicts: list[Verdict]
+    values: dict[str, list[float | None]]
+
+    @model_validator(mode="after")
+    def _an_entry_a_cell(self) -> Self:
+        lengths = [len(self.verdicts), *(len(column) for column in self.values.values())]
+        if any(length != len(self.cells) for length in lengths):
+            raise ValueError("expected one entry a cell in every list")
+        return self
+
+
+def summarize(report: Report, report_bytes: int) -> Summary:
+    """The numbers of a report that a history needs."""
+    return Summary(
+        report_bytes=report_bytes,
+        run=report.run,
+        shard=f"{report.shard.index}/{report.shard.of}" if report.shard else "",
+        started=report.started,
+        state=report.state,
+        trained_from_scratch=report.trained_from_scratch,
+        environment=report.environment,
+        data_sha256=report.data_sha256,
+        scoring={cell.model: _scoring(cell) for cell in report.cells},
+        trained=[cell.id for cell in report.cells if cell.seeds],
+        cells=[cell.id for cell in report.cells],
+        verdicts=[cell.verdict for cell in report.cells],
+        values=_columns([_values(cell) for cell in report.cells]),
+    )
+
+
+def _scoring(cell: Cell) -> Scoring:
+    return Scoring(
+        metric=cell.metric,
+        unit=cell.metric_unit,
+        scale=cell.metric_scale,
+        higher_is_better=cell.higher_is_better,
+    )
+
+
+def _values(cell: Cell) -> dict[str, float]:
+    known = {name: measured.value for name, measured in cell.measurements.items()}
+    floor = next((judged for judged in cell.judgements if judged.against == "floor"), None)
+    if floor is not None and floor.change is not None and floor.tolerance is not None:
+        known |= {"floor_drop": floor.change, "floor_limit": floor.tolerance}
+    return known
+
+
+def _columns(rows: list[dict[str, float]]) -> dict[str, list[float | None]]:
+    return {name: [row.get(name) for row in rows] for name in VALUES if any(name in row for row in rows)}
+
+
+def write_summary(path: Path, report: Report) -> Summary:
+    """Make the summary of the report that lies at ``path``, and lay it beside that, where the folder may be written.
+
+    An archive that is read only is read all the same, only slower.
+    """
+    found = summarize(report, path.lstat().st_size)
+    with suppress(OSError):
+        write_json(path.with_name(SUMMARY), found)
+    return found
+
+
+def read_summary(report: Path) -> Summary:
+    """The summary of a ``report.json``, made first where there is none that belongs to it.
+
+    Raises:
+        BadInput: the report is damaged, or newer than what is read here.
+    """
+    path = report.with_name(SUMMARY)
+    try:
+        whole, own = report.lstat(), path.lstat()
+        if own.st_mtime_ns >= whole.st_mtime_ns:
+            found = Summary.model_validate_json(files.read_bytes(path, "summary", _LARGEST))
+            if found.report_bytes == whole.st_size:
+                return found
+    except (OSError, ValidationError, BadInput):
+        pass  # not there, or not as this version writes it
+    return write_summary(report, read_record(report, Report, "report"))

@@ -1,0 +1,1 @@
+"""What every room stands on: environment, options, statistics, processes, signals; it knows nothing of models."""

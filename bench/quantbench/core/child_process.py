@@ -1,0 +1,123 @@
+"""A fresh interpreter that does one job: started here, and what becomes of it told in words.
+
+The job goes in as JSON on standard input, the result comes out as JSON on standard output.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from quantbench.core import walls
+
+# One thread for NumPy too: what spreads over the cores depends on their load, and every helper thread has a stack.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+Done = subprocess.CompletedProcess[str]
+
+
+class Interpreter(NamedTuple):
+    """Which Python, and the folder from which it imports this package."""
+
+    executable: Path
+    home: Path
+
+
+HERE = Interpreter(Path(sys.executable), Path(__file__).parents[2])
+
+
+class ChildFailed(Exception):
+    """How a child ended without a result; the message goes on from its name: ``did not finish within 60 s``."""
+
+
+def start(
+    module: str,
+    job: Mapping[str, Any],
+    limit: float,
+    environment: Mapping[str, str],
+    python: Interpreter | None = None,
+    room: walls.Room | None = None,
+) -> Done:
+    """Run ``python -m module`` on a job to its end, however it ends.
+
+    Args:
+        limit: seconds after which it is given up.
+        environment: variables of it alone, besides those of this process.
+        python: another interpreter than this process's own.
+        room: what it may reach, where its job concerns a stranger's model; temporary files of its own besides.
+
+    Raises:
+        ChildFailed: it did not finish in time.
+    """
+    python = python or Interpreter(Path(sys.executable), HERE.home)
+    command = [str(python.executable), "-m", module]
+    if room is None:
+        return _run(partial(_popen, command, os.environ | environment, python.home), job, limit)
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as scratch:
+        seen = {**walls.environment(), "TMPDIR": scratch, **environment}
+        reached = replace(room, write=(*room.write, Path(scratch)), read=(*room.read, python.executable))
+        return _run(partial(walls.behind, partial(_popen, command, seen, python.home), reached), job, limit, True)
+
+
+def room(form: str, *read: Path) -> walls.Room | None:
+    """What a child may reach whose job concerns a model of that form: all where it is the user's own code.
+
+    Args:
+        read: what it needs, besides Python.
+    """
+    return None if form == "code" else walls.Room(read=read)
+
+
+def _popen(command: list[str], environment: Mapping[str, str], folder: Path) -> "subprocess.Popen[str]":
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=folder, errors="replace"
+    )
+
+
+def _run(
+    start: Callable[[], "subprocess.Popen[str]"], job: Mapping[str, Any], limit: float, walled: bool = False
+) -> Done:
+    with start() as process:
+        try:
+            if walled:
+                walls.bound(process.pid)
+            output, errors = process.communicate(json.dumps(job), timeout=limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise ChildFailed(f"did not finish within {limit:.0f} s") from None
+        except BaseException:
+            process.kill()
+            raise
+    return Done(process.args, process.returncode, output, errors)
+
+
+def result(done: Done) -> Any:
+    """What a child wrote.
+
+    Raises:
+        ChildFailed: it crashed, or wrote no JSON.
+    """
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise ChildFailed(f"{ended(done.returncode)}: {last[:300]}")
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        raise ChildFailed(f"wrote no result but {done.stdout[:80]!r}") from None
+
+
+def ended(status: int) -> str:
+    """How a process ended, with the name of the signal where one killed it."""
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"died of {signal.Signals(-status).name}"
+    except ValueError:
+        return f"died of signal {-status}"

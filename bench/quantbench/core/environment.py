@@ -1,0 +1,199 @@
+"""What a number depends on: packages, CPU, operating system, commit."""
+
+import datetime
+import hashlib
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from quantbench.records import Accepted, Environment
+
+PACKAGES = (
+    "quantbench",
+    "tensorflow",
+    "tf-keras",
+    "tensorflow-model-optimization",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "numpy",
+    "pytest",
+    "pytest-benchmark",
+)
+
+# Distributions that install the same modules: a result depends on whichever is there.
+STAND_INS = {
+    "tensorflow": ("tf-nightly", "tensorflow-cpu", "tf-nightly-cpu"),
+    "tf-keras": ("tf-keras-nightly",),
+    "tensorflow-model-optimization": ("tf-model-optimization-nightly",),
+    "ai-edge-litert": ("ai-edge-litert-nightly",),
+    "ai-edge-quantizer": ("ai-edge-quantizer-nightly",),
+}
+
+
+@lru_cache
+def package_version(name: str) -> str:
+    """Installed version of a distribution, or of what stands for it, or ``absent``; does not import it."""
+    for one in (name, *STAND_INS.get(name, ())):
+        try:
+            return metadata.version(one)
+        except metadata.PackageNotFoundError:
+            continue
+    return "absent"
+
+
+_elsewhere: tuple[str, str] | None = None
+
+
+def compute_elsewhere(there: tuple[str, str]) -> None:
+    """From now on results of this process are those of machines with another CPU, as :func:`cpu` tells of it there."""
+    global _elsewhere
+    _elsewhere = there
+
+
+def cpu() -> tuple[str, str]:
+    """(model name, hash of the instruction-set flags) of the CPU that results are computed on."""
+    return _elsewhere or own_cpu()
+
+
+@lru_cache
+def own_cpu() -> tuple[str, str]:
+    """The same of this machine."""
+    import cpuinfo
+
+    info = cpuinfo.get_cpu_info()
+    flags = " ".join(sorted(info.get("flags", [])))
+    return info.get("brand_raw", platform.processor() or "unknown"), hashlib.sha256(flags.encode()).hexdigest()[:8]
+
+
+def _git(*arguments: str) -> str | None:
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def machine_class(threads: int) -> str:
+    """Key of latency baselines: two machines of one class may be compared."""
+    name, isa = cpu()
+    cores = psutil.cpu_count(logical=True)
+    text = f"{name} {isa} {cores}-core litert-{package_version('ai-edge-litert')} {threads}-thread"
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
+
+
+def with_threads(machine: str, threads: int) -> str:
+    """A machine class for another number of threads."""
+    return re.sub(r"\d+-thread$", f"{threads}-thread", machine)
+
+
+def threads_of(machine: str) -> int:
+    """The number of threads in a machine class; 1 where it names none."""
+    told = re.search(r"(\d+)-thread$", machine)
+    return int(told[1]) if told else 1
+
+
+def name_at(name: str, threads: int) -> str:
+    """Of a latency measurement with so many threads; with one, its bare name."""
+    return name if threads == 1 else f"{name}_{threads}_threads"
+
+
+def threads_in(name: str) -> int:
+    """The number of threads in such a name."""
+    told = re.search(r"_(\d+)_threads$", name)
+    return int(told[1]) if told else 1
+
+
+def results_class(isa: str = "", packages: Mapping[str, str] | None = None) -> str:
+    """Key of overlays: in one class, the same artifact gives the same answers. This process's own where not given."""
+    runtime = package_version("ai-edge-litert") if packages is None else packages.get("ai-edge-litert", "absent")
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", f"{isa or cpu()[1]}_litert-{runtime}")
+
+
+def class_of(environment: Environment) -> str:
+    """The results class of a recorded environment; reports of before 1.2 hold only what it is made from."""
+    return environment.results_class or results_class(environment.isa, environment.packages)
+
+
+def class_accepted(accepted: Accepted) -> str:
+    """The results class in which a value was measured; before 1.2 only the line of :func:`describe` tells; or empty."""
+    told = re.search(r"\(([0-9a-f]{8})\), Python .*\bai-edge-litert ([^,]+)", accepted.environment)
+    if accepted.results_class is not None or told is None:
+        return accepted.results_class or ""
+    return results_class(told[1], {"ai-edge-litert": told[2]})
+
+
+def isa_accepted(accepted: Accepted) -> str:
+    """The instruction set, as :attr:`Environment.isa`, of the processor on which a value was measured; or empty."""
+    return class_accepted(accepted).partition("_litert-")[0]
+
+
+def today() -> datetime.date:
+    """By which exceptions expire and values are accepted; the same all over the world, as the names of runs are."""
+    return datetime.datetime.now(datetime.UTC).date()
+
+
+def memory_class(environment: Environment) -> str:
+    """Key of peak-memory baselines: Python and NumPy are part of a process's peak, so they are part of its class."""
+    python = ".".join(environment.python.split(".")[:2])
+    numpy = ".".join(environment.packages.get("numpy", "absent").split(".")[:2])
+    return f"{environment.machine_class}_python-{python}_numpy-{numpy}"
+
+
+def collect(threads: int = 1) -> Environment:
+    """This process's environment."""
+    name, isa = cpu()
+    commit = _git("rev-parse", "HEAD")
+    dirty = _git("status", "--porcelain") if commit else None
+    return Environment(
+        python=platform.python_version(),
+        os=f"{platform.system()} {platform.release()}",
+        cpu=name,
+        isa=isa,
+        cores=os.cpu_count() or 1,
+        memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+        packages={package: package_version(package) for package in PACKAGES},
+        git_commit=commit,
+        git_dirty=None if commit is None else bool(dirty),
+        machine_class=machine_class(threads),
+        results_class=results_class(),
+    )
+
+
+def describe(environment: Environment) -> str:
+    """One line for a baseline: CPU, Python, and the packages that decide its values."""
+    packages = (
+        f"{name} {version}"
+        for name, version in sorted(environment.packages.items())
+        if name not in ("pytest", "quantbench")
+    )
+    return f"{environment.cpu} ({environment.isa}), Python {environment.python}, {', '.join(packages)}"
+
+
+def changed_between(old: Environment, new: Environment) -> list[str]:
+    """What is not the same in two environments, one phrase each; the commit last."""
+    before, after = _facts(old), _facts(new)
+    return [
+        f"{name} {before.get(name, 'absent')} → {after.get(name, 'absent')}"
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _facts(environment: Environment) -> dict[str, str]:
+    commit = environment.git_commit[:12] if environment.git_commit else "unknown"
+    return {
+        "Python": environment.python,
+        **dict(sorted(environment.packages.items())),
+        "CPU": f"{environment.cpu} (ISA {environment.isa})",
+        "cores": str(environment.cores),
+        "OS": environment.os,
+        "commit": commit + ("+changes" if environment.git_dirty else ""),
+    }

@@ -1,0 +1,145 @@
+"""From what computing a cell gave to its measurements: values with unit, n and spread. Nothing here judges."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from quantbench.engine.measured_latency import over_processes
+from quantbench.engine.workers.task import Outcome
+from quantbench.measure import fidelity as behaving
+from quantbench.measure.gpu import OnGpu
+from quantbench.measure.latency import Latency
+from quantbench.measure.memory import Memory, StartUp
+from quantbench.records import Measurement
+from quantbench.reference.metrics import ROUNDING, Metric
+from quantbench.reference.model import ReferenceModel
+
+
+def scores(model: ReferenceModel, trained: bool, outcomes: list[Outcome]) -> dict[str, Measurement]:
+    """The score over all seeds, how many outputs were no numbers, and whether the float control was converted well."""
+    found: dict[str, Measurement] = {}
+    n = len(model.pack().test)
+    values = [outcome.score for outcome in outcomes]
+    good = [outcome for outcome in outcomes if outcome.failure is None]
+    if len(good) == len(outcomes) and np.isfinite(values).all():
+        found["score"] = Measurement(
+            value=float(np.mean(values)),
+            unit="fraction" if model.metric.scale == 100 else model.metric.unit,
+            n=n,
+            spread=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            spread_of="seeds" if len(values) > 1 else None,
+            values=values if trained else None,
+        )
+    if good:
+        found["nonfinite"] = Measurement(value=sum(outcome.nonfinite for outcome in good), unit="examples", n=n)
+        if good[0].agreement is not None:
+            found["float_agreement"] = Measurement(value=good[0].agreement, unit="fraction", n=n)
+    return found
+
+
+def steps(outcomes: list[Outcome]) -> dict[str, Measurement]:
+    """How long a cell was fine-tuned: of its seeds, the one that trained least."""
+    counted = [outcome.steps for outcome in outcomes if outcome.steps is not None]
+    return {"training_steps": Measurement(value=min(counted), unit="steps", n=len(counted))} if counted else {}
+
+
+def sizes(outcome: Outcome) -> dict[str, Measurement]:
+    """Bytes, as they are and after deflate."""
+    assert outcome.sizes is not None
+    return {name: Measurement(value=size, unit="bytes", n=1) for name, size in outcome.sizes.items()}
+
+
+def behaviour(metric: Metric, good: list[Outcome], control: Outcome | None) -> dict[str, Measurement]:
+    """How the artifact answers besides the score; of a trained cell, its first seed, and the worst conversion."""
+    found: dict[str, Measurement] = {}
+    first = good[0]
+    assert first.predictions is not None
+    if control is not None and control.predictions is not None:
+        found |= behaving.against_control(
+            metric, first.predictions, control.predictions, first.outputs, control.outputs
+        )
+    for runtime, predictions in first.others.items():
+        n = len(predictions)
+        value = metric.agreement(predictions, first.predictions[:n], ROUNDING)
+        found[f"{runtime.removeprefix('litert-')}_agreement"] = Measurement(value=value, unit="fraction", n=n)
+    conversions = [outcome.conversion for outcome in good if outcome.conversion is not None]
+    if conversions:
+        n = len(first.predictions)
+        found["conversion_agreement"] = Measurement(
+            value=min(conversions), unit="fraction", n=n, values=conversions if len(conversions) > 1 else None
+        )
+    return found
+
+
+def control_agreement(metric: Metric, first: Outcome, control: Outcome | None) -> float | None:
+    """Fraction of examples on which the first seed answers as its control, near alike as conversion is judged."""
+    if control is None or control.predictions is None or first.predictions is None:
+        return None
+    return metric.agreement(first.predictions, control.predictions, ROUNDING)
+
+
+def latency(timed: Latency) -> dict[str, Measurement]:
+    """Microseconds a call, the ratio to the float control, and the control's to the yardstick."""
+    return {
+        "latency": over_processes(timed.microseconds(), "µs"),
+        "latency_ratio": over_processes(timed.ratios(), "ratio to float32"),
+        "control_to_yardstick": over_processes(timed.control_to_yardstick(), "ratio to yardstick"),
+        "threads_at_work": over_processes(timed.threads_at_work(), "threads"),
+        "disturbed": Measurement(value=timed.disturbed(), unit="fraction", n=len(timed.blocks())),
+    }
+
+
+def gpu(metric: Metric, taken: OnGpu, on_cpu: Outcome) -> dict[str, Measurement]:
+    """Agreement with ``litert-cpu``, operators left to the CPU, milliseconds until read-back and their ratio."""
+    if taken.failure or taken.predictions is None or on_cpu.predictions is None:
+        return {}
+    n = len(taken.predictions)
+    value = metric.agreement(taken.predictions, on_cpu.predictions[:n], ROUNDING)
+    found = {
+        "gpu_agreement": Measurement(value=value, unit="fraction", n=n),
+        "gpu_time": over_processes([1e3 * one for one in taken.seconds], "ms"),
+    }
+    if taken.operators:
+        found["gpu_left"] = Measurement(value=taken.left, unit="operators", n=taken.operators)
+    if taken.ratios:
+        found["gpu_ratio"] = over_processes(taken.ratios, "ratio to float32 on the device")
+    return found
+
+
+def memory(taken: Memory, control: Memory | None) -> dict[str, Measurement]:
+    """Bytes of the arena and the peak, and the peak's ratio to float32's; no ratio without ``control``."""
+    if taken.failure:
+        return {}
+    found = {
+        "peak_memory": _median(taken.peaks, "bytes"),
+        "peak_resident": _median(taken.resident, "bytes"),
+        "model_memory": _median(taken.own(), "bytes"),
+    }
+    if taken.arena is not None:
+        found["arena"] = Measurement(value=taken.arena, unit="bytes", n=1)
+    if control is not None and not control.failure:
+        ratio = taken.peak() / control.peak()
+        found["memory_ratio"] = Measurement(
+            value=ratio,
+            unit="ratio to float32",
+            n=len(taken.peaks),
+            spread=ratio * math.hypot(*(float(np.std(of.peaks, ddof=1)) / of.peak() for of in (taken, control))),
+            spread_of="fresh processes, one of each",
+        )
+    return found
+
+
+def start_up(timed: StartUp) -> dict[str, Measurement]:
+    """Milliseconds from nothing loaded to the first result; shown, and never judged."""
+    dropped = "file dropped from the page cache" if timed.dropped else "file perhaps in the page cache"
+    return {
+        "start_up_cold": _median(timed.cold, "ms", f"fresh processes, {dropped}"),
+        "start_up_warm": _median(timed.warm, "ms"),
+    }
+
+
+def _median(values: Sequence[float], unit: str, spread_of: str = "fresh processes") -> Measurement:
+    kept = [float(value) for value in values]
+    found = over_processes(kept, unit)
+    return found.model_copy(update={"value": float(np.median(kept)), "spread_of": spread_of})

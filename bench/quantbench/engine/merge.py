@@ -1,0 +1,348 @@
+"""One report out of the reports of all shards of a run, with the verdicts of a run that was never divided.
+
+What is judged where: everything that concerns one cell alone is judged by the shard that measured it, and stays as it
+is: size, structure, memory, floors, agreements, errors, and a score that has not moved. What shares the false-alarm
+budget of the whole run can only be judged here, where all of it is known: scores that chance has moved (Holm's method
+over all shards) and latency. Until then each shard holds them against an even share of the whole run's budget, which is
+stricter than any step of Holm's method: what a shard calls red is red here too, and what it only warns of may turn red
+(where shards ran on several classes of machine, a shard counts the latency baselines of its own).
+
+A control that several shards made counts once, as the shard saw it that was to measure it.
+"""
+
+import datetime
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from quantbench import gate
+from quantbench.baselines.effective import Standing, standing
+from quantbench.baselines.files import fingerprint, load, stored_hashes
+from quantbench.core import environment
+from quantbench.core.arrays import Array
+from quantbench.core.options import RunOptions, run_argument
+from quantbench.engine.score import Scored
+from quantbench.engine.shard_folders import Piece, read_pieces
+from quantbench.errors import BadInput
+from quantbench.records import (
+    SEVERAL_AT_WORK,
+    BaselineCell,
+    Cell,
+    Environment,
+    Evidence,
+    Judgement,
+    Kind,
+    Load,
+    Part,
+    Report,
+    Verdict,
+    worst,
+)
+from quantbench.reference.model import ReferenceModel
+from quantbench.report.evidence import Behind
+from quantbench.report.run_folder import RunFolder
+from quantbench.variants import VARIANTS
+
+AT_WORK = "threads_at_work"
+
+
+@dataclass
+class Whole:
+    """All shards of one run, and what they are judged by.
+
+    Args:
+        options: of them, the folders of models and baselines.
+
+    Attributes:
+        folder: of the merged run, as its commands are to name it.
+
+    Raises:
+        BadInput: a model or baselines that are not those of the shards.
+    """
+
+    pieces: list[Piece]
+    models: Mapping[str, ReferenceModel]
+    options: RunOptions
+    folder: Path = Path()
+    _standings: dict[tuple[str, int], Standing] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for model, sha256 in self.pieces[0].shard.baselines.items():
+            known = self.models.get(model)
+            if known is None:
+                raise BadInput(
+                    f"{self.pieces[0].name}: holds model {model!r}, which is not defined; give its --model-dir"
+                )
+            for piece in self.pieces:
+                found = piece.report.data_sha256.get(model, known.data_sha256)
+                if found != known.data_sha256:
+                    raise BadInput(f"{piece.name}: {model} was measured on another data pack than {known.file} uses")
+            if fingerprint(self.options.baseline_dir, model) != sha256:
+                raise BadInput(
+                    f"--baseline-dir: {self.options.baseline_dir} is not what the shards judged {model} by; check out "
+                    f"their commit ({self.pieces[0].report.environment.git_commit}), or give the folder that they had"
+                )
+
+    @cached_property
+    def cells(self) -> list[tuple[Cell, Piece]]:
+        """Every cell once, in the order of an undivided run, with the shard whose measurements count."""
+        kept: dict[str, tuple[Cell, Piece]] = {}
+        for piece in self.pieces:
+            for cell in piece.report.cells:
+                if cell.selected or cell.id not in kept:
+                    kept[cell.id] = cell, piece
+        order = {name: place for place, name in enumerate(VARIANTS)}
+        return sorted(kept.values(), key=lambda pair: (pair[0].model, order.get(pair[0].variant, len(order))))
+
+    @cached_property
+    def predictions(self) -> dict[str, dict[str, Array]]:
+        """Model -> variant -> predictions of the first seed.
+
+        Raises:
+            BadInput: they lack, or are not those of the report.
+        """
+        found: dict[str, dict[str, Array]] = {}
+        for cell, piece in self.cells:
+            if cell.predictions_sha256 is None:
+                continue
+            array = piece.arrays(cell.model).get(cell.variant)
+            if array is None or cell.predictions_sha256 not in stored_hashes(array):
+                raise BadInput(
+                    f"{piece.name}: predictions/{cell.model}.npz does not hold the predictions of {cell.id} that the "
+                    "report tells of; give the whole run folder, as the run left it"
+                )
+            found.setdefault(cell.model, {})[cell.variant] = array
+        return found
+
+    def report(self) -> Report:
+        """The report of the whole run."""
+        moved = {
+            cell.id: judged.p_value
+            for cell, _ in self.cells
+            for judged in cell.judgements
+            if _shares_budget(judged) and judged.kind is Kind.ACCURACY and judged.p_value is not None
+        }
+        budget = self.pieces[0].report.false_alarms.budget
+        timed = self._timed_ones()
+        red_at = gate.holm(moved, budget, timed)
+        alarms = gate.share(budget, len(moved) + timed)
+        cells = [
+            self._judged(cell, piece, red_at.get(cell.id, alarms.share), alarms.share) for cell, piece in self.cells
+        ]
+        first = self.pieces[0].report
+        return first.model_copy(
+            update={
+                "run": self.folder.name,
+                "started": min(piece.report.started for piece in self.pieces),
+                "seconds": max(piece.report.seconds for piece in self.pieces),
+                "exit_status": int(gate.exit_status([cell.verdict for cell in cells])),
+                "environment": together([piece.report.environment for piece in self.pieces]),
+                "false_alarms": alarms,
+                "data_sha256": {k: v for piece in self.pieces for k, v in piece.report.data_sha256.items()},
+                "notes": self._notes(),
+                "shard": None,
+                "shards": [_part(piece) for piece in self.pieces],
+                "cells": cells,
+            }
+        )
+
+    def _timed_ones(self) -> int:
+        """Latency judgements of the whole run that share the budget."""
+        return sum(
+            gate.timed_ones([self._standing(cell.model, piece).cell(cell.variant)], piece.machines())
+            for cell, piece in self.cells
+            if Kind.LATENCY in cell.verdicts
+        )
+
+    def _standing(self, model: str, piece: Piece) -> Standing:
+        key = model, piece.shard.index
+        if key not in self._standings:
+            here, known = piece.report.environment, self.models[model]
+            accepted = load(self.options.baseline_dir, known)
+            self._standings[key] = standing(
+                accepted, known.metric.unit, environment.class_of(here), here.machine_class, piece.day
+            )
+        return self._standings[key]
+
+    # ------------------------------------------------------------ judging again
+
+    def _judged(self, cell: Cell, piece: Piece, red_at: float, share: float) -> Cell:
+        """The cell with what shares the budget judged again, and with commands that name the merged run."""
+        subject = gate.Subject(cell.model, cell.variant, run_argument(self.folder, self.options), piece.shard.again)
+        baseline = self._standing(cell.model, piece)
+        accepted = baseline.cell(cell.variant)
+        judgements: list[Judgement] = []
+        outdated = ""
+        for old in self._settled(cell):
+            if old.measurement == outdated:
+                continue  # told that the judgement before it passes in spite of an xfail; told again if it still does
+            if _shares_budget(old):
+                if old.kind is Kind.LATENCY:
+                    new = _latency(cell, piece, subject, accepted, old, share)
+                else:
+                    new = self._score(cell, piece, subject, baseline, red_at)
+                judgements += gate.excused(subject, [new], accepted, piece.day, first=False)
+                outdated = f"xfail of {old.measurement}" if _live(accepted, old.measurement, piece.day) else ""
+            else:
+                action = old.action.replace(piece.shard.folder, shlex.quote(str(self.folder)))
+                judgements.append(old.model_copy(update={"action": action}))
+        verdicts = {kind: worst([j.verdict for j in judgements if j.kind is kind]) for kind in cell.verdicts}
+        verdict = worst([judgement.verdict for judgement in judgements])
+        return cell.model_copy(update={"judgements": judgements, "verdicts": verdicts, "verdict": verdict})
+
+    def _score(self, cell: Cell, piece: Piece, subject: gate.Subject, baseline: Standing, red_at: float) -> Judgement:
+        nonfinite = cell.measurements.get("nonfinite")
+        answers = gate.Answers(
+            cell.measurements.get("score"),
+            self.predictions[cell.model][cell.variant],
+            0 if nonfinite is None else int(nonfinite.value),
+        )
+        scored = Scored(
+            subject,
+            self.models[cell.model],
+            baseline,
+            answers,
+            seeds=len(cell.seeds),
+            retrained=piece.report.trained_from_scratch,
+            artifact_sha256=cell.artifact_sha256,
+            reference_sha256=cell.reference_sha256,
+        )
+        return scored.with_origin(scored.judge(red_at))
+
+    def _settled(self, cell: Cell) -> list[Judgement]:
+        """What a shard could not settle for want of other models: whether the runtime heeds the number of threads.
+
+        Where no other model of the shard was split, it kept both the error and the latency; one of them goes.
+        """
+        errors = {int(one.reference or 0) for one in cell.judgements if one.measurement == AT_WORK}
+        lifted = {threads for threads in errors if self._splits(threads, cell.model)}
+        kept = []
+        for one in cell.judgements:
+            if one.measurement == AT_WORK:
+                kept += [] if int(one.reference or 0) in lifted else [one]
+            elif one.kind is not Kind.LATENCY or environment.threads_in(one.measurement) not in errors - lifted:
+                kept.append(one)
+        return kept
+
+    def _splits(self, threads: int, but: str) -> bool:
+        """Whether any other model was seen to use several threads."""
+        name = environment.name_at(AT_WORK, threads)
+        found = [cell.measurements.get(name) for cell, _ in self.cells if cell.model != but]
+        return any(one is not None and one.value >= SEVERAL_AT_WORK for one in found)
+
+    # ------------------------------------------------------------ what a reader has to know
+
+    def _notes(self) -> list[str]:
+        count, seconds = len(self.pieces), sum(piece.report.seconds for piece in self.pieces)
+        notes = [f"made of {count} shards, {seconds:.0f} s of machines' time in all"]
+        classes = {piece.report.environment.machine_class for piece in self.pieces}
+        if len(classes) > 1:
+            told = "; ".join(f"shard {p.shard.index}: {p.report.environment.machine_class}" for p in self.pieces)
+            notes.append(
+                f"the shards ran on {len(classes)} classes of machine, each judged by its own baselines: {told}"
+            )
+        notes += self._differing_controls()
+        return notes + [f"shard {piece.shard.index}: {note}" for piece in self.pieces for note in piece.report.notes]
+
+    def _differing_controls(self) -> list[str]:
+        """Controls that another shard saw otherwise than the one that counts."""
+        kept = {cell.id: (cell, piece.shard.index) for cell, piece in self.cells}
+        notes = []
+        for piece in self.pieces:
+            for copy in piece.report.cells:
+                cell, home = kept[copy.id]
+                if piece.shard.index == home:
+                    continue
+                if copy.predictions_sha256 != cell.predictions_sha256:
+                    notes.append(f"{cell.id} answers otherwise in shard {piece.shard.index} than in shard {home}")
+                elif worst([copy.verdict, cell.verdict]) is not cell.verdict and copy.verdict in _TO_TELL:
+                    notes.append(
+                        f"{cell.id} is {copy.verdict} in shard {piece.shard.index}, which made it as a control"
+                    )
+        return notes
+
+
+_TO_TELL = (Verdict.REGRESSED, Verdict.ERROR)
+
+
+def _shares_budget(judged: Judgement) -> bool:
+    """Whether a judgement depends on how many others of the run chance has moved, and can be made again."""
+    if judged.p_value is None or judged.against != "baseline":
+        return False
+    return judged.kind is Kind.LATENCY or (judged.kind is Kind.ACCURACY and judged.measurement == "score")
+
+
+def _live(accepted: BaselineCell | None, name: str, day: datetime.date) -> bool:
+    xfail = accepted.xfail.get(name) if accepted else None
+    return xfail is not None and not gate.over(xfail.expires, day)
+
+
+def _latency(
+    cell: Cell,
+    piece: Piece,
+    subject: gate.Subject,
+    accepted: BaselineCell | None,
+    old: Judgement,
+    share: float,
+) -> Judgement:
+    """Latency from the values that the report keeps of each process; those of a second measurement come last."""
+    found, times = cell.measurements[old.measurement], old.measured or 1
+    values = found.values or []
+    size = len(values) // times
+    parts = [found.model_copy(update={"values": values[size * i : size * (i + 1)]}) for i in range(times)]
+    threads = environment.threads_in(old.measurement)
+    machine = environment.with_threads(piece.report.environment.machine_class, threads)
+    again = parts[1] if times > 1 else None
+    return gate.latency(subject, old.measurement, parts[0], accepted, machine, share, again, threads)
+
+
+def _part(piece: Piece) -> Part:
+    report = piece.report
+    return Part(
+        index=piece.shard.index,
+        run=report.run,
+        started=report.started,
+        seconds=report.seconds,
+        environment=report.environment,
+    )
+
+
+def together(found: Sequence[Environment]) -> Environment:
+    """One environment of several machines: what differs is named side by side, and so is a class of its own."""
+    first = found[0]
+    joined = {
+        name: " + ".join(sorted({getattr(one, name) for one in found}))
+        for name in ("os", "cpu", "isa", "machine_class", "results_class")
+    }
+    loads = [one.load for one in found if one.load is not None]
+    averages = [load.average for load in loads if load.average is not None]
+    load = Load(others=max(one.others for one in loads), average=max(averages, default=None)) if loads else None
+    gpus = {one.gpu.label if one.gpu else one.no_gpu for one in found}
+    several = {"gpu": None, "no_gpu": f"not the same in all shards: {'; '.join(sorted(gpus))}"} if len(gpus) > 1 else {}
+    least = {"cores": min(one.cores for one in found), "memory_gib": min(one.memory_gib for one in found)}
+    return first.model_copy(update={**joined, **least, "load": load, **several})
+
+
+def merge(paths: Sequence[Path], models: Mapping[str, ReferenceModel], options: RunOptions) -> tuple[Report, Path]:
+    """Make one run folder out of the folders of all shards, and return its report and where it lies.
+
+    Raises:
+        BadInput: they do not make one run; see :func:`quantbench.engine.shard_folders.read_pieces`.
+    """
+    pieces = read_pieces(paths)
+    whole = Whole(pieces, models, options)
+    predictions = whole.predictions
+    folder = RunFolder.create(options.report_dir)
+    whole.folder = folder.path
+    report = whole.report()
+    behind = {piece.shard.index: Behind.of(piece.path, piece.report, {}).evidence for piece in pieces}
+    evidence: dict[str, dict[str, Evidence]] = {}
+    for cell, piece in whole.cells:
+        known = behind[piece.shard.index].get(cell.model, {}).get(cell.variant)
+        if known is not None:
+            evidence.setdefault(cell.model, {})[cell.variant] = known
+    folder.write(report, predictions)
+    folder.finish(report, evidence, {cell.model: models[cell.model] for cell in report.cells})
+    return report, folder.path

@@ -1,0 +1,101 @@
+"""Which cells a run computes: what a selection leaves, a shard's part of it, and the controls that both need."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from quantbench.core.options import RunOptions
+from quantbench.engine import shards
+from quantbench.engine.cell import CellId, Planned
+from quantbench.errors import BadInput
+from quantbench.records import Kind
+from quantbench.reference.model import ReferenceModel
+from quantbench.variants import VARIANTS
+
+# Measured when nothing else of ours runs, and not begun in a run that was stopped.
+ALONE = frozenset({Kind.GPU, Kind.LATENCY})
+
+
+class Plan:
+    """The cells of a run; none until they are fixed.
+
+    Args:
+        models: by name, those that cells are made of.
+
+    Attributes:
+        shard_of: which part of the run this is, and of how many; None where it is all of it.
+        cells: what this machine computes, controls among it, in the order of the report.
+        whole: the same of the whole run.
+        split: cell -> its shard; empty where nothing is divided.
+
+    Raises:
+        BadInput: no such shard, or durations that cannot be read.
+    """
+
+    def __init__(self, options: RunOptions, models: Mapping[str, ReferenceModel]) -> None:
+        self._options = options
+        self._models = models
+        self.shard_of = shards.parse(options.shard) if options.shard else None
+        self._durations = shards.recorded(Path(options.shard_durations)) if options.shard_durations else {}
+        if options.shard and options.update_baselines:
+            raise BadInput("--update-baselines: a shard is a part of a run; accept the report that all shards make")
+        self.cells: dict[CellId, Planned] = {}
+        self.whole: dict[CellId, Planned] = {}
+        self.split: dict[CellId, int] = {}
+
+    def of_this_shard(self, wanted: dict[CellId, set[Kind]]) -> set[CellId]:
+        """The cells that this machine measures: all that are wanted, or those of ``--shard``.
+
+        Raises:
+            BadInput: more shards than cells.
+        """
+        if self.shard_of is None or not wanted:
+            return set(wanted)
+        index, of = self.shard_of
+        self.whole = self._with_controls(wanted)
+        timed = {cell.id for cell in self.whole.values() if cell.kinds & ALONE}
+        seeds = {cell.id: len(cell.seeds) if cell.variant.trained else 0 for cell in self.whole.values()}
+        expected = shards.durations(seeds, timed, self._durations)
+        works = {
+            cell.id: shards.Work((cell.model.name, cell.variant.trained), expected[cell.id], cell.needs)
+            for cell in self.whole.values()
+            if cell.selected
+        }
+        controls = {cell_id: one.made for cell_id, one in expected.items()}
+        self.split = shards.split(works, controls, of)
+        return {cell_id for cell_id, home in self.split.items() if home == index}
+
+    def fix(self, wanted: dict[CellId, set[Kind]]) -> None:
+        """These are the cells, with the controls that they need."""
+        self.cells = self._with_controls(wanted)
+        self.whole = self.whole or self.cells
+        for cell in self.cells.values():
+            if not cell.selected:
+                cell.kinds = self.whole[cell.id].kinds - ALONE  # every shard asks the same of a control
+
+    def _with_controls(self, wanted: dict[CellId, set[Kind]]) -> dict[CellId, Planned]:
+        """What is wanted and the controls that it needs, by model and in the order of the variants."""
+        found = {cell_id: self._planned(cell_id, kinds, selected=True) for cell_id, kinds in wanted.items()}
+        for cell in list(found.values()):
+            for cell_id in cell.needs:
+                if cell_id not in found:
+                    found[cell_id] = self._planned(cell_id, cell.kinds - ALONE, selected=False)
+        order = {name: i for i, name in enumerate(VARIANTS)}
+        by_name = sorted(found.values(), key=lambda cell: (cell.model.name, order[cell.variant.name]))
+        return {cell.id: cell for cell in by_name}
+
+    def _planned(self, cell_id: CellId, kinds: set[Kind], selected: bool) -> Planned:
+        model, variant = cell_id.split("/")
+        seeds = list(range(self._options.seeds)) if VARIANTS[variant].trained else [0]
+        return Planned(self._models[model], VARIANTS[variant], set(kinds), selected, seeds)
+
+    def asked_for(self, kind: Kind) -> list[Planned]:
+        """The cells of this machine that something of this kind is asked of."""
+        return [cell for cell in self.cells.values() if kind in cell.kinds]
+
+    def computed(self, cell: Planned) -> bool:
+        """Whether a cell and its controls are."""
+        return all(self.cells[name].finished for name in (cell.id, *cell.needs))
+
+    def control_of(self, cell: Planned) -> Planned | None:
+        """What a cell is compared with; None of the float control."""
+        return self.cells[f"{cell.model.name}/{cell.variant.control}"] if cell.variant.control is not None else None

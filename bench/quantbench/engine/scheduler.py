@@ -1,0 +1,215 @@
+"""The cells of one run being computed: taken from the store, or submitted to an executor; and how far that is."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
+from pathlib import Path
+
+from quantbench.build.store import Store
+from quantbench.core.options import RunOptions
+from quantbench.core.signals import check
+from quantbench.engine.cell import Planned, failure_of
+from quantbench.engine.durations import Durations, seconds_left
+from quantbench.engine.progress import Counts, Progress
+from quantbench.engine.workers.local import Executor
+from quantbench.engine.workers.task import Outcome, Task, from_store
+from quantbench.errors import DiskFull
+from quantbench.variants import VARIANTS, Variant
+
+_TICK_SECONDS = 0.2
+_GUESS_SECONDS = 1.0
+
+
+def _turn(variant: Variant) -> tuple[int, int]:
+    """The long ones first, so that the short ones fill the gaps at the end.
+
+    What trains goes by variant and not by model: neighbours of one model often need the same training, and the second
+    would wait for the first. LiteRT has no fast kernels for int16 activations: what takes 2 s takes 100 s there.
+    """
+    if variant.trained:
+        return 0, list(VARIANTS).index(variant.name)
+    return (1, 0) if variant.taxonomy.activations.startswith("int16") else (2, 0)
+
+
+class Computing:
+    """Submits cells, waits for them, and tells how far it is.
+
+    Attributes:
+        partial: the run was stopped, and only what is finished counts.
+
+    Args:
+        cells: of the run, in the order of its report.
+        logs: folder that gets a log a cell.
+        make: called for an executor where the store does not hold everything.
+    """
+
+    def __init__(
+        self,
+        options: RunOptions,
+        cells: Collection[Planned],
+        store: Store,
+        logs: Path,
+        progress: Progress,
+        make: Callable[[], Executor],
+    ) -> None:
+        self._options = options
+        self._cells = cells
+        self._store = store
+        self._logs = logs
+        self._progress = progress
+        self._make = make
+        self._executor: Executor | None = None
+        self._durations = Durations(options.report_dir)
+        self._workers = 1
+        self.partial = False
+        self._pending = list(cells)
+        for cell in cells:  # all at once: a run may be stopped while it submits, and reports what is there
+            cell.futures = [Future() for _ in cell.seeds]
+        self._finished = self._failed = self._running = 0
+        self._begun: dict[Future[Outcome], float] = {}
+        self._left: float | None = None
+        self._guessed = -_GUESS_SECONDS
+
+    def submit(self) -> None:
+        """Start computing whatever the store does not hold."""
+        tasks = [(cell, i, self._task(cell, seed)) for cell in self._cells for i, seed in enumerate(cell.seeds)]
+        tasks.sort(key=lambda task: _turn(task[0].variant))
+        missing = []
+        for cell, place, task in tasks:
+            found = from_store(task)
+            if found is not None:
+                cell.futures[place].set_result(found)
+            else:
+                missing.append((cell, place, task))
+        if not missing:
+            return
+        self._executor = self._make()
+        self._workers = self._executor.workers
+        # Where there are fewer cells than workers, the idle ones' cores help to evaluate.
+        share = max(1, self._workers // len(missing))
+        for cell, place, task in missing:
+            shared = replace(task, interpreters=share)
+            cell.futures[place] = self._executor.submit(shared, self._options.cell_timeout)
+
+    def _task(self, cell: Planned, seed: int) -> Task:
+        name = f"{cell.model.name}.{cell.variant.name}.{seed}.log"
+        train_seed = 0 if self._options.train else None
+        root = self._store.root.absolute()
+        model, stranger = cell.model, cell.model.form != "code"
+        log = self._logs / name
+        return Task(model.file, model.name, cell.variant.name, seed, train_seed, root, log, stranger=stranger)
+
+    def wait(self, cells: Collection[Planned]) -> None:
+        """Until these are computed, announcing whatever is finished meanwhile.
+
+        Raises:
+            KeyboardInterrupt: a signal came.
+            DiskFull: see :meth:`_announce`.
+        """
+        waiting = [future for cell in cells for future in cell.futures]
+        while True:
+            check()
+            self._announce()
+            unfinished = [future for future in waiting if not future.done()]
+            if not unfinished:
+                return
+            try:
+                unfinished[0].result(timeout=_TICK_SECONDS)
+            except FutureTimeout:
+                continue
+
+    def outcomes(self, cell: Planned) -> list[Outcome]:
+        """One a seed; waits for them."""
+        self.wait([cell])
+        return [future.result() for future in cell.futures]
+
+    def finish(self) -> None:
+        """Wait for everything and release the workers, so that nothing else of ours runs while something is timed."""
+        if self._executor is not None:
+            self.wait(self._cells)
+            self._executor.close()
+            self._executor = None
+            self._durations.save()
+
+    def stop(self) -> None:
+        """Give up what is not finished."""
+        if self._executor is not None:
+            self._executor.stop()
+            self._executor = None
+            self._durations.save()
+
+    def where_full(self) -> str:
+        """What to do about a full disk, with the folder that is shortest of space."""
+        folders = (self._store.root, self._logs.parent, Path(tempfile.gettempdir()))
+        free = {folder: shutil.disk_usage(folder).free for folder in folders if folder.exists()}
+        folder = min(free, key=lambda one: free[one])
+        return f"no space is left in {folder}; free some and run again: what was finished is taken from the store"
+
+    # ------------------------------------------------------------ how far it is
+
+    def _announce(self) -> None:
+        """Tell what has finished since. A full disk ends the run, for no other cell will fare better.
+
+        Raises:
+            DiskFull: a cell has met one, and the run is not over yet.
+        """
+        if not self._pending:
+            return
+        finished = [cell for cell in self._pending if cell.finished]
+        ids = {cell.id for cell in finished}
+        self._pending = [cell for cell in self._pending if cell.id not in ids]
+        full = False
+        for cell in finished:
+            outcomes = [future.result() for future in cell.futures]
+            failure = failure_of(outcomes)
+            failed = failure is not None and failure.what != "unsupported"
+            full = full or any(outcome.disk_full for outcome in outcomes)
+            self._failed += failed
+            if not failed and not all(outcome.cached for outcome in outcomes):
+                self._durations.note(cell.id, outcomes[-1].seconds)
+            self._finished += 1
+            self._progress.finished(_told(cell, outcomes), self._counts(), failed)
+        self._running = sum(any(future.running() for future in cell.futures) for cell in self._pending)
+        self._progress.show(self._counts())
+        if full and not self.partial:
+            raise DiskFull(self.where_full())
+
+    def _counts(self) -> Counts:
+        return Counts("cells", self._finished, len(self._cells), self._running, self._failed, self._time_left())
+
+    def _time_left(self) -> float | None:
+        """Guessed anew once a second at most: there may be thousands of cells."""
+        now = time.monotonic()
+        if now - self._guessed < _GUESS_SECONDS:
+            return self._left
+        self._guessed = now
+        kinds = {trained: self._usual(trained) for trained in (False, True)}
+        expected: dict[str, float | None] = {}
+        running = {}
+        for cell in self._cells:
+            for seed, future in zip(cell.seeds, cell.futures, strict=True):
+                if future.done():
+                    continue
+                name = f"{cell.id}/{seed}"
+                expected[name] = self._durations.expected(cell.id, kinds[cell.variant.trained])
+                if future.running():
+                    running[name] = now - self._begun.setdefault(future, now)
+        self._left = seconds_left(expected, running, self._workers)
+        return self._left
+
+    def _usual(self, trained: bool) -> float | None:
+        return self._durations.usual(cell.id for cell in self._cells if cell.variant.trained is trained)
+
+
+def _told(cell: Planned, outcomes: list[Outcome]) -> str:
+    """One line on a finished cell."""
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    how = "from the store" if all(outcome.cached for outcome in outcomes) else f"{seconds:.1f} s"
+    failure = failure_of(outcomes)
+    ended = f" {failure.what}: {failure.reason[:120]}" if failure else ""
+    again = "".join(f" after {reason}" for outcome in outcomes for reason in outcome.retried)
+    return f"{cell.id} {how}{ended}{again}"

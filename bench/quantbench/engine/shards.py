@@ -1,0 +1,186 @@
+"""Which shard of a run measures which cells: balanced by recorded durations, and worked out alike by every machine.
+
+No machine asks another: the split follows from the selection and the durations alone, so all shards of a run have to be
+given the same of both. Each report carries the split that it was made by, and reports of different ones do not merge.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from quantbench.errors import BadInput
+from quantbench.records.run_folder import read
+
+# Groups of cells that share a control are cut into pieces of at most such a share of what a shard should take: smaller
+# ones balance better, larger ones have fewer controls made twice. What is best depends on the run, so each is tried.
+PIECES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+# Guesses where nothing is recorded, in seconds of all cores; measured on two: 5 (median of converted cells) and 50 (of
+# cells that train), and 7 to time one for the usual 3 s, for every measurement starts fresh processes.
+CONVERTED, TRAINED, TIMED = 5.0, 50.0, 7.0
+# Options that decide what is measured or judged, so that all shards of a run need the same.
+SAME_IN_ALL = ("seeds", "train", "no_latency", "no_gpu", "latency_budget", "threads", "more_latency", "false_alarms")
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Seconds of a machine: ``made`` to build and evaluate with every core, ``alone`` to time."""
+
+    made: float
+    alone: float = 0.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """A cell as the split sees it.
+
+    Attributes:
+        group: cells of one group share most of what they need, in the order in which they are given.
+        needs: controls that its shard has to make as well.
+    """
+
+    group: tuple[str, bool]
+    duration: Duration
+    needs: frozenset[str] = frozenset()
+
+    @property
+    def seconds(self) -> float:
+        """By itself, without what it needs."""
+        return self.duration.made + self.duration.alone
+
+
+@dataclass
+class _Shard:
+    index: int
+    seconds: float = 0.0
+    cells: list[str] = field(default_factory=list)
+    made: set[str] = field(default_factory=set)
+
+
+def parse(text: str) -> tuple[int, int]:
+    """``2/6`` -> (2, 6).
+
+    Raises:
+        BadInput: anything else.
+    """
+    told = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text.strip())
+    index, of = (int(told[1]), int(told[2])) if told else (0, 0)
+    if not 1 <= index <= of:
+        raise BadInput(f"--shard: expected which shard of how many, such as 2/6 (the first is 1/6), found {text!r}")
+    return index, of
+
+
+def recorded(path: Path) -> dict[str, Duration]:
+    """How long each cell of a run took, a seed.
+
+    Raises:
+        BadInput: no such run, or one that did not get to its end.
+    """
+    try:
+        report, _ = read(path)
+    except BadInput as error:
+        raise BadInput(f"--shard-durations: {error}") from None
+    if report.state != "complete":
+        raise BadInput(f"--shard-durations: {path}: the run is {report.state}; give a complete one")
+    cores = report.environment.cores
+    return {
+        cell.id: Duration(cell.seconds / cores / max(1, len(cell.seeds)), cell.alone_seconds or 0.0)
+        for cell in report.cells
+    }
+
+
+def durations(seeds: Mapping[str, int], timed: Collection[str], known: Mapping[str, Duration]) -> dict[str, Duration]:
+    """How long each cell will take: as recorded, or as the median of its like, or by a guess.
+
+    Args:
+        seeds: cell -> how many it is trained with; 0 where nothing trains.
+        timed: cells that are timed or run on a GPU.
+    """
+    usual = _median(one.alone for one in known.values() if one.alone) or TIMED
+    found = {}
+    for cell, count in seeds.items():
+        alike = [other for other in seeds if other in known and (seeds[other] > 0) is (count > 0)]
+        near = [other for other in alike if other.partition("/")[0] == cell.partition("/")[0]] or alike
+        told = known[cell].made if cell in known else _median(known[other].made for other in near)
+        made = (TRAINED if count else CONVERTED) if told is None else told
+        alone = (known[cell].alone if cell in known else 0.0) or usual
+        found[cell] = Duration(made * max(1, count), alone if cell in timed else 0.0)
+    return found
+
+
+def _median(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return median(known) if known else None
+
+
+def split(works: Mapping[str, Work], controls: Mapping[str, float], of: int) -> dict[str, int]:
+    """Cell -> its shard, 1 to ``of``; none is left empty.
+
+    Groups are cut into pieces, and the largest piece left goes where the shard with it is done first (longest
+    processing time first: Graham 1969, "Bounds on multiprocessing timing anomalies"). The controls that a shard has to
+    make for it are counted, so that a piece goes where they are made already unless that shard is full.
+
+    Args:
+        controls: seconds to make each control, whether it is among the cells or not.
+
+    Raises:
+        BadInput: more shards than cells.
+    """
+    if of > len(works):
+        raise BadInput(f"--shard: {of} shards of {len(works)} selected cells; ask for {len(works)} at most")
+    even = sum(work.seconds for work in works.values()) / of
+    tried = [_assigned(_pieces(works, share * even, of), works, controls, of) for share in PIECES]
+    best = min(tried, key=lambda shards: max(shard.seconds for shard in shards))
+    home = {cell: shard.index for shard in best for cell in shard.cells}
+    return {cell: home[cell] for cell in works}
+
+
+def _assigned(
+    pieces: list[list[str]], works: Mapping[str, Work], controls: Mapping[str, float], of: int
+) -> list[_Shard]:
+    """The largest piece that is left goes where it is done first."""
+    left = sorted(pieces, key=lambda piece: (-_seconds(piece, works), piece[0]))
+    shards = [_Shard(index) for index in range(1, of + 1)]
+    while left:
+        empty = [shard for shard in shards if not shard.cells]
+        candidates = empty if len(left) <= len(empty) else shards
+        piece = left.pop(0)
+        best = min(candidates, key=lambda shard: (shard.seconds + _added(shard, piece, works, controls), shard.index))
+        best.seconds += _added(best, piece, works, controls)
+        best.cells += piece
+        best.made |= set(piece).union(*(works[cell].needs for cell in piece))
+    return shards
+
+
+def _pieces(works: Mapping[str, Work], limit: float, least: int) -> list[list[str]]:
+    """Runs of cells of one group of at most ``limit`` seconds, and at least so many of them."""
+    groups: dict[tuple[str, bool], list[str]] = {}
+    for cell, work in works.items():
+        groups.setdefault(work.group, []).append(cell)
+    pieces: list[list[str]] = []
+    for cells in groups.values():
+        pieces.append([])
+        for cell in cells:
+            if pieces[-1] and _seconds([*pieces[-1], cell], works) > limit:
+                pieces.append([])
+            pieces[-1].append(cell)
+    while len(pieces) < least:
+        largest = max((piece for piece in pieces if len(piece) > 1), key=lambda piece: _seconds(piece, works))
+        middle = len(largest) // 2
+        pieces[pieces.index(largest)] = largest[:middle]
+        pieces.append(largest[middle:])
+    return pieces
+
+
+def _seconds(piece: Collection[str], works: Mapping[str, Work]) -> float:
+    return sum(works[cell].seconds for cell in piece)
+
+
+def _added(shard: _Shard, piece: list[str], works: Mapping[str, Work], controls: Mapping[str, float]) -> float:
+    """Seconds that a shard takes longer with a piece: what of it, and of its controls, is not made there already."""
+    alone = sum(works[cell].duration.alone for cell in piece)
+    made = {cell: works[cell].duration.made for cell in piece}
+    needed = set().union(*(works[cell].needs for cell in piece)) - set(piece)
+    made |= {cell: controls[cell] for cell in needed}
+    return alone + sum(seconds for cell, seconds in sorted(made.items()) if cell not in shard.made)

@@ -1,0 +1,181 @@
+"""What a run times: one cell after another, with nothing else of ours beside it. Nothing here judges.
+
+One thread and a batch of one always; more threads where they are asked for, and with ``--more-latency`` a larger batch
+and the float model in Keras, which are shown only: what of those cannot be timed is told in words.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from quantbench.core.options import RunOptions
+from quantbench.core.threads import cores, thread_counts
+from quantbench.engine import measured_latency
+from quantbench.engine import measurements as measured
+from quantbench.measure import batch, keras, latency, memory
+from quantbench.records import DISTURBED, SEVERAL_AT_WORK, Load, Measurement
+from quantbench.reference.model import ReferenceModel
+from quantbench.variants import FLOAT_CONTROL, VARIANTS
+
+
+class Others:
+    """How much of all cores others take, from when it is made; the run and what it has started do not count."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def load(self) -> Load | None:
+        """So far; None where the system tells nothing."""
+        everything, busy, own = (now - then for now, then in zip(self._now(), self._start, strict=True))
+        if everything <= 0:
+            return None
+        others = min(1.0, max(0.0, (busy - own) / everything))
+        return Load(others=others, average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None)
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        """Seconds of all cores: in all, at work, and at work for this process and its children that have ended."""
+        times, own = psutil.cpu_times(), os.times()
+        fields = times._asdict()
+        # A guest's time is part of ``user`` already.
+        total = sum(seconds for name, seconds in fields.items() if not name.startswith("guest"))
+        idle = fields["idle"] + fields.get("iowait", 0.0)
+        return total, total - idle, own.user + own.system + own.children_user + own.children_system
+
+
+class Timing:
+    """All that one run has timed.
+
+    Args:
+        say: takes one line of progress.
+        elsewhere: called with a function and its arguments, to run it on another machine; it runs here where not given.
+
+    Raises:
+        BadInput: the number of threads is none.
+    """
+
+    def __init__(
+        self, options: RunOptions, say: Callable[[str], None], elsewhere: Callable[..., Any] | None = None
+    ) -> None:
+        self.threads = thread_counts(options.threads)
+        self.untimed: dict[str, dict[str, str]] = {}
+        self.keras_gpu = ""
+        self._seconds = options.latency_budget
+        self._more = options.more_latency
+        self._say = say
+        self._timed: dict[tuple[str, int], latency.Latency] = {}
+        self._besides: dict[str, dict[str, Measurement]] = {}
+        self._split: dict[int, str] = {}
+        self._others: Others | None = None
+        self._elsewhere = elsewhere
+
+    def _at(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """A measuring function's result, from the machine that is timed."""
+        if self._elsewhere is not None:
+            return self._elsewhere(function, *arguments)
+        self._others = self._others or Others()
+        return function(*arguments)
+
+    def once(
+        self, cell_id: str, model: ReferenceModel, artifact: Path, control: Path, threads: int = 1
+    ) -> dict[str, Measurement]:
+        """One measurement of an artifact against its control, repeated where others interrupted most of it.
+
+        What a cell was timed before stays in its report, together with this.
+
+        Raises:
+            LatencyFailed: a timing process did not finish.
+        """
+        timed: latency.Latency = self._at(latency.measure, artifact, control, model, self._seconds, threads)
+        if timed.disturbed() > DISTURBED:
+            self._say(f"{cell_id}: others interrupted {100 * timed.disturbed():.0f} % of it; measuring it once more")
+            again = self._at(latency.measure, artifact, control, model, self._seconds, threads)
+            timed = min(timed, again, key=latency.Latency.disturbed)
+        before = self._timed.get((cell_id, threads))
+        both = latency.Latency([*before.processes, *timed.processes]) if before else timed
+        self._timed[cell_id, threads] = both
+        return measured.latency(timed)
+
+    def besides(self, cell_id: str, model: ReferenceModel, artifact: Path) -> None:
+        """What is timed once for a cell and shown only: start-up, and with ``--more-latency`` the rest."""
+        self._shown(cell_id, "start_up_cold", lambda: measured.start_up(self._at(memory.start_up, artifact, model)))
+        if not self._more:
+            return
+        self._shown(
+            cell_id,
+            f"batch_{batch.BATCH}_latency",
+            lambda: measured_latency.batch(self._at(batch.measure, artifact, model), batch.BATCH),
+        )
+        self._in_keras(f"{model.name}/{FLOAT_CONTROL}", model, "")
+        if VARIANTS[cell_id.partition("/")[2]].family == "qat":
+            self._in_keras(cell_id, model, cell_id.partition("/")[2])
+
+    def _in_keras(self, cell_id: str, model: ReferenceModel, variant: str) -> None:
+        """The float model, or a variant's fake-quantized one, before conversion."""
+
+        def measure() -> dict[str, Measurement]:
+            timed = self._at(keras.measure, model, min(self._seconds, 3.0), variant)
+            self.keras_gpu = timed.device
+            if timed.no_gpu:
+                self.untimed.setdefault(cell_id, {})["keras_gpu_latency"] = timed.no_gpu
+            return measured_latency.keras(timed)
+
+        self._shown(cell_id, "keras_latency", measure)
+
+    def _shown(self, cell_id: str, name: str, measure: Callable[[], dict[str, Measurement]]) -> None:
+        """Take a measurement once, or its failure in words."""
+        untimed = self.untimed.setdefault(cell_id, {})
+        found = self._besides.setdefault(cell_id, {})
+        if name in found or name in untimed:
+            return
+        try:
+            found |= measure()
+        except (latency.LatencyFailed, memory.MemoryFailed) as error:
+            untimed[name] = str(error)
+
+    def splits(self, threads: int, controls: Iterable[tuple[ReferenceModel, Path]]) -> str:
+        """A model whose float control does use so many threads, so that the runtime heeds their number; or empty.
+
+        Args:
+            controls: (model, its float control), to be timed for a moment until one does; once a run.
+        """
+        if threads not in self._split:
+            self._split[threads] = next(
+                (model.name for model, control in controls if self._is_split(model, control, threads)), ""
+            )
+        return self._split[threads]
+
+    def _is_split(self, model: ReferenceModel, control: Path, threads: int) -> bool:
+        few = self._at(latency.measure, control, control, model, latency.PROCESS_SECONDS, threads)
+        return measured.latency(few)["threads_at_work"].value >= SEVERAL_AT_WORK
+
+    def measurements(self, cell_id: str) -> dict[str, Measurement]:
+        """Everything timed of a cell so far, by its names in a report."""
+        found: dict[str, Measurement] = {}
+        for threads in self.threads:
+            timed = self._timed.get((cell_id, threads))
+            if timed is not None:
+                found |= measured_latency.at_threads(measured.latency(timed), threads)
+                found |= measured_latency.calls(timed)
+        return found | self._besides.get(cell_id, {})
+
+    def blocks(self, cell_id: str) -> list[float]:
+        """Timed blocks of a cell on one thread, seconds a call; empty where it was not timed."""
+        timed = self._timed.get((cell_id, 1))
+        return timed.blocks() if timed else []
+
+    def load(self) -> Load | None:
+        """What others did meanwhile; None where nothing was timed."""
+        return self._others.load() if self._others else None
+
+    def notes(self) -> list[str]:
+        """What a reader of the report has to know of how it was timed."""
+        told = [f"Keras on a GPU ran on {self.keras_gpu}"] if self.keras_gpu else []
+        if self.threads[-1] > cores():
+            told.append(
+                f"--threads {self.threads[-1]} is more than this machine's {cores()} cores: they wait for each other"
+            )
+        return told

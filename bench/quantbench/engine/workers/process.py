@@ -1,0 +1,267 @@
+"""One worker process that computes cells one after another, stays warm, and is replaced when it dies.
+
+A pool of one process each, rather than one of all: where a worker dies before it has said what it works on, pebble
+calls its whole pool broken, and every cell in flight would go with it.
+"""
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.util import Finalize, _exit_function, is_exiting  # type: ignore[attr-defined]
+from pathlib import Path
+from types import FrameType
+
+import psutil
+from pebble import ProcessExpired, ProcessPool
+
+from quantbench.build.store import for_strangers
+from quantbench.core import pools, walls
+from quantbench.core.child_process import ended
+from quantbench.core.output import send_output_to
+from quantbench.core.signals import end_with_parent, stop_asked
+from quantbench.engine.workers.task import Outcome, Task, failed, failure, last_line, log_tail
+from quantbench.errors import SHORT
+
+_TICK_SECONDS = 0.2
+_GONE_SECONDS = 10
+# TensorFlow keeps something of every model that it trained: 7 GB after seventy of them. A fresh worker costs 5 s.
+_MOST_RESIDENT = 1.2 * 2**30
+_FIRST, _LAST = 10_000, -10_000  # priorities of multiprocessing's finalizers; the highest goes first
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+_CRASHES = (signal.SIGABRT, signal.SIGSEGV)
+# What C++, TensorFlow and OpenBLAS say before they abort, or crash, for want of memory or threads.
+_LACKS = ("bad_alloc", "pthread_create", "can't start new thread", *(os.strerror(one) for one in SHORT))
+
+
+class Stopped(Exception):
+    """The run was stopped while a cell was computed, or before."""
+
+
+class Lane:
+    """A place where one cell at a time is computed.
+
+    Workers are spawned, not forked: a forked child of a process with threads can hang in native code.
+
+    Args:
+        logs: folder of its own, for what its workers print outside of cells, one file a worker.
+        compute: what a worker does with a task.
+    """
+
+    def __init__(self, logs: Path, compute: Callable[[Task], Outcome]) -> None:
+        self._logs = logs
+        self._compute = compute
+        self._lock = threading.Lock()
+        self._pool: ProcessPool | None = None
+        self._before: set[Path] = set()
+        self._running: Future[Outcome] | None = None
+        self._stopped = False
+        self._room: walls.Room | None = None  # of its worker; None where that one stands behind no walls
+
+    def run(self, task: Task, timeout: float) -> Outcome:
+        """Compute a cell; an outcome too where the worker crashed, hung or left.
+
+        Raises:
+            Stopped: :meth:`stop` was called.
+        """
+        with self._lock:
+            if self._stopped:
+                raise Stopped
+            task.log.unlink(missing_ok=True)  # what is told of a crash is its own last output
+            try:
+                pool = self._started(_room(task, self._logs))
+                self._running = pool.schedule(self._compute, args=[task])
+            except (OSError, RuntimeError) as error:  # no process can be started: no memory, no descriptors
+                return self._afresh(_crash(task, f"no worker process could be started ({error})", exhausted=True))
+        found = self._result(self._running, task, timeout)
+        failure = found.failure
+        if failure is not None and failure.what != "unsupported" and _comes_from_the_end_of_the_run():
+            raise Stopped
+        # A process that ran short of memory has lost its health, and one that died is gone.
+        return self._afresh(found) if found.exhausted or _lost(found) or self._grown() else found
+
+    def stop(self) -> None:
+        """Give up what is running, from any thread; the lane is of no use any more."""
+        with self._lock:
+            self._stopped = True
+            if self._running is not None:
+                self._running.cancel()
+
+    def kill(self) -> None:
+        """End what runs at once; for a signal's handler, which must not wait. :meth:`stop` has been called, or will."""
+        self._stopped = True
+        for process in multiprocessing.active_children():
+            with suppress(OSError, ValueError):
+                if process.pid is not None and (self._logs / f"{process.pid}.log").exists():
+                    process.kill()
+
+    def close(self) -> None:
+        """End the worker process, and return when it is gone: what it held of the store is free then."""
+        if self._pool is not None:
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
+            self._pool = None
+            psutil.wait_procs(list(self._alive()), timeout=_GONE_SECONDS)
+
+    def _afresh(self, found: Outcome) -> Outcome:
+        self.close()
+        return found
+
+    def _started(self, room: walls.Room | None) -> ProcessPool:
+        # Its worker was killed while it had nothing to do; or stands behind other walls, which nobody can take down.
+        if self._pool is not None and (not self._pool.active or room != self._room):
+            self.close()
+        if self._pool is None:
+            self._logs.mkdir(parents=True, exist_ok=True)
+            self._before = set(self._logs.iterdir())
+            self._room = room
+            spawn = multiprocessing.get_context("spawn") if room is None else pools.Context(room)
+            own = [self._logs, room is not None]
+            self._pool = ProcessPool(max_workers=1, initializer=_enter, initargs=own, context=spawn)
+        return self._pool
+
+    def _workers(self) -> list[int]:
+        """Process ids of those that this pool has had; more than one where pebble replaced one that left."""
+        return [int(log.stem) for log in set(self._logs.iterdir()) - self._before]
+
+    def _alive(self) -> Iterator[psutil.Process]:
+        for pid in self._workers():
+            with suppress(psutil.Error):  # it is gone
+                yield psutil.Process(pid)
+
+    def _grown(self) -> bool:
+        """Whether its worker has come to hold so much memory that a fresh one is due."""
+        with suppress(psutil.Error):
+            return any(worker.memory_info().rss > _MOST_RESIDENT for worker in self._alive())
+        return False
+
+    def _result(self, running: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
+        begun: float | None = None
+        while not running.done():
+            wait([running], timeout=_TICK_SECONDS)
+            # Counted here, for pebble counts by a clock that may be set while a cell is computed.
+            begun = time.monotonic() if begun is None and running.running() else begun
+            if begun is not None and time.monotonic() - begun > timeout and not running.done():
+                self.close()  # first, for the log gets the line of Python that it was at
+                reason = f"no result within {timeout:.0f} s (--cell-timeout)"
+                return Outcome(task.seed, failure=failure("timeout", _with_last_words(reason, task), task.log))
+            # A second worker in a pool of one: pebble replaces one that ended with status 0 without a word.
+            if len(self._workers()) > 1 and not running.done():
+                wait([running], timeout=_TICK_SECONDS)
+                return running.result() if running.done() else _crash(task, "the worker process ended with status 0")
+        if running.cancelled():
+            raise Stopped
+        error = running.exception()
+        if error is None:
+            return running.result()
+        if isinstance(error, ProcessExpired):
+            status = error.exitcode or 0
+            return _crash(task, f"the worker process {ended(status)}", exhausted=_no_fault_of_its_own(status, task))
+        if pools.refused(error):
+            return _crash(task, "the worker process sent something else than a result, which was not read")
+        if type(error).__name__ == "BrokenProcessPool":
+            return _crash(task, "the worker process died before it began", exhausted=True)
+        return failed(task, error)
+
+
+def _comes_from_the_end_of_the_run() -> bool:
+    """Whether a signal is ending the run, and with it perhaps what a worker did.
+
+    A terminal sends it to all processes at once, and the worker's end may be seen here before the signal is.
+    """
+    time.sleep(_TICK_SECONDS)
+    return stop_asked()
+
+
+def _room(task: Task, logs: Path) -> walls.Room | None:
+    """What a worker may reach that computes a stranger's model: the model, the store, and its logs."""
+    if not task.stranger:
+        return None
+    folder = task.model_file.absolute().parent
+    read: tuple[Path, ...] = (folder,)
+    if folder in (Path.home(), *Path.home().parents):  # all that the user has would be in it
+        read = (task.model_file, folder / "weights", folder / "data")
+    for place in (logs, task.log.parent):
+        place.mkdir(parents=True, exist_ok=True)
+    write = (*for_strangers(task.store), logs, task.log.parent)
+    return walls.Room(write, (*read, task.store), locks=True)
+
+
+def _enter(logs: Path, walled: bool) -> None:
+    """In a worker, before its first cell.
+
+    Outside of cells native code prints too, on its way in and out. Where it dies or is ended, the log gets the line of
+    Python that it was at.
+    """
+    if walled:
+        walls.forget_environment()
+    send_output_to(logs / f"{os.getpid()}.log")
+    faulthandler.enable(2, all_threads=False)
+    signal.signal(signal.SIGTERM, _leave)
+    faulthandler.register(signal.SIGTERM, 2, all_threads=False, chain=True)
+    # A terminal that is closed sends it to all, and the run's first process decides what becomes of it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Pebble closes a worker's pipe and sends SIGTERM at once, which would end the worker in the midst of removing its
+    # scratch folder and its semaphores.
+    Finalize(None, _leave_undisturbed, exitpriority=_FIRST)
+    Finalize(None, _left, exitpriority=_LAST)
+    end_with_parent()
+
+
+_ended_by: list[int] = []
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """End by the signal after cleaning up: pebble's own handler ends with a status that says nothing of a signal."""
+    if not is_exiting():
+        _ended_by.append(number)
+        _exit_function()
+
+
+def _leave_undisturbed() -> None:
+    faulthandler.unregister(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _left() -> None:
+    """Everything is cleaned up; what native libraries do at their end takes seconds, and nobody needs it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    for number in _ended_by:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(0)
+
+
+def _no_fault_of_its_own(status: int, task: Task) -> bool:
+    """Whether it was ended from outside, or memory, threads or processes ran out.
+
+    The system kills without a word; native code says what it lacks, and aborts or crashes.
+    """
+    if -status in _FROM_OUTSIDE:
+        return True
+    return -status in _CRASHES and any(words in log_tail(task.log) for words in _LACKS)
+
+
+def _crash(task: Task, reason: str, exhausted: bool = False) -> Outcome:
+    if exhausted and reason.endswith(signal.SIGKILL.name):
+        reason += ", as the system does where memory runs out"
+    outcome = Outcome(task.seed, failure=failure("crash", _with_last_words(reason, task), task.log))
+    return replace(outcome, exhausted=exhausted)
+
+
+def _with_last_words(reason: str, task: Task) -> str:
+    words = last_line(task.log)
+    return f"{reason}; its last output: {words[:200]}" if words else f"{reason}, with no output"
+
+
+def _lost(outcome: Outcome) -> bool:
+    return outcome.failure is not None and outcome.failure.what in ("crash", "timeout")

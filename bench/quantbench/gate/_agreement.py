@@ -1,0 +1,112 @@
+"""The judges of conversion and of kernels: whether the artifact answers as what it was made from does."""
+
+from typing import Literal
+
+from quantbench.gate._common import Subject
+from quantbench.records import BaselineCell, Judgement, Kind, Measurement, Verdict
+from quantbench.reference.metrics import CONVERSION_AGREEMENT
+
+# Float rounding flips a few near ties; a lost weight or a kept state flips far more than one in a thousand.
+KERAS_AGREEMENT = 0.999
+# XNNPACK and the reference kernels round in different ways, which flips a near tie now and then (0.973 has been seen
+# with nothing wrong).
+REFERENCE_AGREEMENT = 0.95
+REFERENCE_SLACK = 0.05
+# Rounding moves an artifact from the model that it was converted from; another training moves it from its control. All
+# cells of the reference models keep the first below two thirds of the second; another model's artifact has them equal.
+OWN_SHARE = 0.8
+
+
+def agreement(subject: Subject, share_agreeing: Measurement) -> Judgement:
+    """Whether the float ``.tflite`` still answers as the float model itself: conversion is checked too."""
+    red = share_agreeing.value < KERAS_AGREEMENT
+    message = (
+        f"{subject.id}: the float .tflite agrees with the float model on {100 * share_agreeing.value:.2f} % of "
+        f"{share_agreeing.n} examples; {100 * KERAS_AGREEMENT:g} % are required"
+    )
+    action = "compare the outputs of both on one example: conversion, its state or its inputs are wrong"
+    verdict = Verdict.REGRESSED if red else Verdict.PASS
+    return _agreeing("float_agreement", "float model", verdict, share_agreeing, KERAS_AGREEMENT, message, action)
+
+
+def _agreeing(
+    name: str,
+    against: Literal["float model", "before conversion", "reference kernels"],
+    verdict: Verdict,
+    agreement: Measurement,
+    limit: float,
+    message: str,
+    action: str,
+) -> Judgement:
+    """A share of examples that should be nearly all of them; the action is for where it is not."""
+    return Judgement(
+        kind=Kind.ACCURACY,
+        measurement=name,
+        against=against,
+        verdict=verdict,
+        value=agreement.value,
+        reference=1.0,
+        unit="fraction",
+        tolerance=1 - limit,
+        message=message,
+        action="" if verdict is Verdict.PASS else action,
+    )
+
+
+def conversion(subject: Subject, agreement: Measurement, parting: str, with_control: float | None = None) -> Judgement:
+    """Whether a fake-quantized model's artifact answers as the model did before conversion.
+
+    A warning where it does so too seldom; red where it is about as far from that model as from its control, so that it
+    must have been made from another.
+
+    Args:
+        agreement: the worst of all seeds, with one value a seed where there are several.
+        with_control: of the first seed, fraction of examples on which it answers as its control.
+    """
+    warn = agreement.value < CONVERSION_AGREEMENT
+    own = agreement.values[0] if agreement.values else agreement.value  # of the seed that the control is compared with
+    warned = own < CONVERSION_AGREEMENT
+    stranger = warned and with_control is not None and 1 - own > OWN_SHARE * (1 - with_control)
+    message = (
+        f"{subject.id}: the artifact answers as the fake-quantized model on {100 * agreement.value:.2f} % of "
+        f"{agreement.n} examples; {100 * CONVERSION_AGREEMENT:g} % are expected"
+    )
+    message = f"{message}; {parting}" if warn and parting else message
+    if stranger and with_control is not None:
+        message = f"{message}; it answers as its control on {100 * with_control:.2f} %: it was made from another model"
+    action = "what was trained is not what is shipped: look at that tensor before the training"
+    verdict = Verdict.REGRESSED if stranger else Verdict.WARN if warn else Verdict.PASS
+    return _agreeing(
+        "conversion_agreement", "before conversion", verdict, agreement, CONVERSION_AGREEMENT, message, action
+    )
+
+
+def as_long(subject: Subject, steps: Measurement, control: Measurement) -> Judgement:
+    """Whether a cell and its control were trained equally long; their scores say nothing of quantization if not."""
+    same = steps.value == control.value
+    message = f"{subject.id}: fine-tuned for {steps.value:,.0f} steps, its control for {control.value:,.0f}"
+    return Judgement(
+        kind=Kind.ACCURACY,
+        measurement="training_steps",
+        against="control",
+        verdict=Verdict.PASS if same else Verdict.REGRESSED,
+        value=steps.value,
+        reference=control.value,
+        unit="steps",
+        message=message,
+        action="" if same else "train both by the model's 'finetune' recipe; no baseline update accepts this",
+    )
+
+
+def reference_kernels(subject: Subject, agreement: Measurement, baseline: BaselineCell | None) -> Judgement:
+    """Whether the default kernels answer as the reference kernels do; a warning, never red, until it is accepted."""
+    known = baseline.reference_agreement if baseline else None
+    limit = REFERENCE_AGREEMENT if known is None else min(REFERENCE_AGREEMENT, known - REFERENCE_SLACK)
+    warn = agreement.value < limit
+    message = (
+        f"{subject.id}: litert-cpu answers as litert-reference on {100 * agreement.value:.1f} % of {agreement.n} "
+        f"examples; {100 * max(0.0, limit):.0f} % are expected"
+    )
+    action = f"the runtime's kernels disagree with each other: report it with this artifact; {subject.action()}"
+    verdict = Verdict.WARN if warn else Verdict.PASS
+    return _agreeing("reference_agreement", "reference kernels", verdict, agreement, max(0.0, limit), message, action)

@@ -1,0 +1,69 @@
+"""The judge of slow drift: what many small updates have added up to since the first accepted baseline."""
+
+from quantbench.gate._common import Subject
+from quantbench.records import BaselineCell, BaselineValue, Drift, First, Judgement, Kind, Measurement, Verdict
+from quantbench.reference.metrics import Metric
+from quantbench.reference.model import Floor
+
+# Policy: half of what the floor allows may be lost in small steps before somebody has to look. The floor alone is too
+# late, and sees only the distance to the control, which may have drifted along.
+DRIFT_SHARE = 0.5
+# Policy: so many standard deviations of one training are no drift of a cell that trains.
+DRIFT_DEVIATIONS = 3.0
+
+
+def first_of(value: BaselineValue) -> First:
+    """What drift is measured from; the accepted value itself where nothing was recorded before it."""
+    return value.first or First(value=value.value, date=value.accepted.date, run=value.accepted.run)
+
+
+def drift_of(metric: Metric, measured: dict[str, Measurement], baseline: BaselineCell | None) -> Drift | None:
+    """How far this run's values are from the first accepted ones; None where nothing was accepted yet."""
+    known = baseline.measurements if baseline else {}
+    found = {name: first_of(known[name]) for name in ("score", "size") if name in known and name in measured}
+    if not found:
+        return None
+    score, size = found.get("score"), found.get("size")
+    return Drift(
+        since=min(first.date for first in found.values()),
+        score=metric.drop(measured["score"].value, score.value) if score else None,
+        size=measured["size"].value / size.value - 1 if size and size.value else None,
+    )
+
+
+def drift(
+    subject: Subject, metric: Metric, score: Measurement | None, baseline: BaselineCell | None, limit: Floor | None
+) -> Judgement | None:
+    """A warning where the score has lost more than a share of what the floor allows, step by step.
+
+    None where it has not, where there is no floor, and where nothing was accepted since the first value: then a drop is
+    no drift, and is judged against the baseline alone. A trained cell has to lose more than its seeds explain.
+    """
+    accepted = baseline.measurements.get("score") if baseline else None
+    if accepted is None or score is None or limit is None:
+        return None
+    first = first_of(accepted)
+    lost, kept = metric.drop(score.value, first.value), metric.drop(accepted.value, first.value)
+    tolerance = max(DRIFT_SHARE * limit.max_drop, DRIFT_DEVIATIONS * metric.scale * accepted.noise)
+    if kept == 0 or lost <= tolerance + 1e-9:
+        return None
+    return Judgement(
+        kind=Kind.ACCURACY,
+        measurement="drift",
+        against="first baseline",
+        verdict=Verdict.WARN,
+        value=score.value,
+        reference=first.value,
+        unit=metric.unit,
+        change=lost,
+        tolerance=tolerance,
+        message=(
+            f"{subject.id}: {metric.name} has lost {lost:.2f} {metric.unit} since the first baseline of {first.date} "
+            f"(run {first.run}), {kept:+.2f} of it accepted; a warning beyond {tolerance:.2f}, for the floor allows "
+            f"{limit.max_drop:g} from the control"
+        ),
+        action=(
+            "find what was lost in small steps; or measure drift from here: quantbench baseline update "
+            f'{subject.run} --only {subject.id} --restart-drift --reason "why this level is right"'
+        ),
+    )

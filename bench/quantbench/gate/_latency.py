@@ -1,0 +1,136 @@
+"""The judge of latency ratios.
+
+Red takes two measurements. The first raises a suspicion, at a rate that costs little; a second, fresh one has to raise
+it too; and both together have to be beyond what the run's false-alarm budget leaves to chance.
+"""
+
+from quantbench.core.stats import Change, change_of, trimmed_mean
+from quantbench.gate._common import Subject
+from quantbench.records import SEVERAL_AT_WORK, BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
+
+SUSPICION = 0.05
+# How far two runs of one machine lie apart besides what the spread of their processes shows: other load, another clock.
+# Measured: series of one artifact, idle and loaded, were 0.13 % apart (sd; the control to the yardstick 0.12 %).
+BETWEEN_RUNS = 0.0015
+# The same with several threads, where no block tells whether others took a core: four models, three runs each on two
+# loaded cores, were 5.5 % apart (pooled sd; the control to the yardstick too), seed_cnn 0.8 % and mobilenet_v2 10 %.
+BETWEEN_RUNS_SEVERAL = 0.055
+LATENCY_TOLERANCE = 0.01
+LATENCY_TOLERANCE_REASON = "1 %: a change that nobody would act on; beyond it, the spread of fresh processes decides"
+
+
+def latency(
+    subject: Subject,
+    name: str,
+    ratio: Measurement,
+    baseline: BaselineCell | None,
+    machine: str,
+    allowed: float,
+    again: Measurement | None = None,
+    threads: int = 1,
+) -> Judgement:
+    """A latency ratio against the baseline of this machine class.
+
+    Args:
+        name: ``latency_ratio`` (variant to float control) or ``control_to_yardstick`` (the control itself).
+        again: the second, fresh measurement; without it nothing is red, and a suspicion is a warning.
+        threads: of the kernels; with several, runs lie further apart.
+    """
+    accepted = baseline.latency.get(machine) if baseline else None
+    if accepted is None:
+        return Judgement(
+            kind=Kind.LATENCY,
+            measurement=name,
+            against="nothing",
+            verdict=Verdict.UNJUDGED,
+            value=ratio.value,
+            unit=ratio.unit,
+            message=f"{subject.id}: {name} {ratio.value:.3f}; no latency baseline for this machine class ({machine})",
+        )
+    first = _against(ratio, accepted, threads)
+    judged = first
+    if again is not None:
+        second = _against(again, accepted, threads)
+        both = Measurement(value=0.0, unit="", n=1, values=[*(ratio.values or []), *(again.values or [])])
+        judged = _against(both, accepted, threads)
+        verdict = _confirmed(first, second, judged, accepted, allowed)
+    elif suspicious(ratio, accepted, threads):
+        verdict = Verdict.WARN
+    else:
+        faster = -first.change > accepted.tolerance and first.p_below() <= allowed
+        verdict = Verdict.IMPROVED if faster else Verdict.PASS
+    return _judgement(subject, name, judged, accepted, allowed, verdict, measured=1 if again is None else 2)
+
+
+def threads(subject: Subject, asked: int, at_work: Measurement) -> Judgement | None:
+    """An error where several threads were asked for and one did all the work; None where nothing is wrong.
+
+    A model of which nothing can be split uses one too: whether the runtime split any other is for the caller to find.
+    """
+    if asked == 1 or at_work.value >= SEVERAL_AT_WORK:
+        return None
+    return Judgement(
+        kind=Kind.LATENCY,
+        measurement="threads_at_work",
+        against="nothing",
+        verdict=Verdict.ERROR,
+        value=at_work.value,
+        reference=float(asked),
+        unit=at_work.unit,
+        message=f"{subject.id}: {asked} threads were asked for, and one did all the work ({at_work.value:.3f} at work)",
+        action="the runtime ignores the number of threads, for it split no other model of this run either: look at how "
+        "it was built and started, or time a larger model beside this one",
+    )
+
+
+def suspicious(ratio: Measurement, accepted: BaselineValue, threads: int = 1) -> bool:
+    """Whether a measurement asks for a second one."""
+    change = _against(ratio, accepted, threads)
+    return change.change > accepted.tolerance and change.p_above() <= SUSPICION
+
+
+def _confirmed(first: Change, second: Change, both: Change, accepted: BaselineValue, allowed: float) -> Verdict:
+    slower = all(one.change > accepted.tolerance and one.p_above() <= SUSPICION for one in (first, second))
+    if slower and both.p_above() <= allowed:
+        return Verdict.REGRESSED
+    return Verdict.WARN if slower else Verdict.PASS
+
+
+def _against(ratio: Measurement, accepted: BaselineValue, threads: int) -> Change:
+    assert ratio.values is not None
+    assert accepted.values is not None
+    between = BETWEEN_RUNS if threads == 1 else BETWEEN_RUNS_SEVERAL
+    return change_of(trimmed_mean(ratio.values), trimmed_mean(accepted.values), between)
+
+
+def _judgement(
+    subject: Subject,
+    name: str,
+    change: Change,
+    accepted: BaselineValue,
+    allowed: float,
+    verdict: Verdict,
+    measured: int,
+) -> Judgement:
+    value = accepted.value * (1 + change.change)
+    message = (
+        f"{subject.id}: {name} {value:.3f}, baseline {accepted.value:.3f} ({100 * change.change:+.1f} % ± "
+        f"{100 * change.error:.1f} % standard error, p = {min(change.p_above(), change.p_below()):.2g}, red at "
+        f"{allowed:.2g} and beyond {100 * accepted.tolerance:g} %{', measured twice' if measured == 2 else ''})"
+    )
+    return Judgement(
+        kind=Kind.LATENCY,
+        measurement=name,
+        against="baseline",
+        verdict=verdict,
+        value=value,
+        reference=accepted.value,
+        unit="ratio",
+        change=change.change,
+        tolerance=accepted.tolerance,
+        p_value=change.p_above(),
+        detectable=max(accepted.tolerance, change.quantile(allowed)),
+        measured=measured,
+        message=message,
+        action="" if verdict is Verdict.PASS else subject.action(),
+    )

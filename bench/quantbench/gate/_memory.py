@@ -1,0 +1,125 @@
+"""The judge of memory: the planned arena exactly, the peak as a ratio to the float control's, and the control's own."""
+
+from quantbench.gate._common import Subject, beyond, missing, not_measured
+from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
+
+ARENA_TOLERANCE = 64.0
+ARENA_TOLERANCE_REASON = "one step of the memory planner's alignment; the plan itself repeats exactly"
+RATIO_TOLERANCE = 0.01
+RATIO_TOLERANCE_REASON = (
+    "1 % of the ratio: 25 times the sd of its change between two runs (0.04 %, drawn from 40 fresh processes of "
+    "float32 and 40 of an int8 variant), so that another Python, which is in both peaks, stays below it"
+)
+# Kernels differ in how they pack weights: of 75 ratios up to 1.8 % between an EPYC and a Xeon that has AMX.
+OTHER_KERNELS_TOLERANCE = 0.03
+PEAK_TOLERANCE = 0.02
+PEAK_TOLERANCE_REASON = (
+    "2 % of the peak: policy, 80 times the sd of its change between two runs (0.025 %), for what the class of machine "
+    "does not tell, such as a patch of Python or of the C library"
+)
+
+
+def memory(
+    subject: Subject,
+    found: dict[str, Measurement],
+    failure: str,
+    no_arena: str,
+    baseline: BaselineCell | None,
+    machine: str,
+    other_kernels: bool = False,
+) -> list[Judgement]:
+    """Arena and peak of a cell.
+
+    Args:
+        found: ``arena``; ``memory_ratio``, or ``peak_memory`` of the float control itself.
+        failure: why nothing could be measured; empty where it was.
+        no_arena: why the builtin kernels cannot plan it; empty where they can.
+        machine: class of machine that the control's own peak belongs to.
+        other_kernels: the accepted ratio is from a processor of another instruction set, for which the runtime chooses
+            other kernels; it is held to :data:`OTHER_KERNELS_TOLERANCE` then.
+    """
+    if failure:
+        return [not_measured(subject, Kind.MEMORY, "peak_memory", failure)]
+    arena = _arena(subject, found.get("arena"), no_arena, baseline)
+    return [arena, _peak(subject, found, baseline, machine, other_kernels)]
+
+
+def _arena(subject: Subject, arena: Measurement | None, reason: str, baseline: BaselineCell | None) -> Judgement:
+    accepted = baseline.measurements.get("arena") if baseline else None
+    if arena is None:
+        if accepted is not None:
+            return not_measured(subject, Kind.MEMORY, "arena", f"the builtin kernels run it no more: {reason}")
+        return _unjudged(subject, "arena", None, f"no arena: the builtin kernels cannot run it: {reason}")
+    if accepted is None:
+        return missing(subject, Kind.MEMORY, "arena", baseline)
+    return _against(subject, arena, accepted, "arena", accepted.tolerance, f"{accepted.tolerance:g} bytes")
+
+
+def _peak(
+    subject: Subject, found: dict[str, Measurement], baseline: BaselineCell | None, machine: str, other_kernels: bool
+) -> Judgement:
+    ratio = found.get("memory_ratio")
+    if ratio is not None:
+        accepted = baseline.measurements.get("memory_ratio") if baseline else None
+        if accepted is None:
+            return missing(subject, Kind.MEMORY, "memory_ratio", baseline)
+        return _ratio(subject, ratio, accepted, other_kernels)
+    if subject.variant != "float32":
+        return not_measured(subject, Kind.MEMORY, "memory_ratio", "its float control could not be measured")
+    peak = found["peak_memory"]
+    accepted = baseline.peak_memory.get(machine) if baseline else None
+    if accepted is None:
+        words = f"peak memory {peak.value:,.0f} bytes; no baseline of it for this machine class ({machine})"
+        return _unjudged(subject, "peak_memory", peak, words)
+    allowed = accepted.tolerance * accepted.value
+    return _against(subject, peak, accepted, "peak_memory", allowed, f"{100 * accepted.tolerance:g} %")
+
+
+def _ratio(subject: Subject, ratio: Measurement, accepted: BaselineValue, other_kernels: bool) -> Judgement:
+    tolerance = max(accepted.tolerance, OTHER_KERNELS_TOLERANCE) if other_kernels else accepted.tolerance
+    words = f"{100 * tolerance:g} %"
+    if tolerance != accepted.tolerance:
+        words += f", not {100 * accepted.tolerance:g} %: accepted on another processor, with other kernels"
+    return _against(subject, ratio, accepted, "memory_ratio", tolerance * accepted.value, words)
+
+
+def _against(
+    subject: Subject, measured: Measurement, accepted: BaselineValue, name: str, allowed: float, tolerance: str
+) -> Judgement:
+    growth = measured.value - accepted.value
+    verdict = beyond(growth, allowed)
+    percent = 100 * growth / accepted.value if accepted.value else 0.0
+    message = (
+        f"{subject.id}: {name.replace('_', ' ')} {_shown(measured.value, measured.unit)}, baseline "
+        f"{_shown(accepted.value, accepted.unit)} ({percent:+.2f} %; tolerance {tolerance})"
+    )
+    return Judgement(
+        kind=Kind.MEMORY,
+        measurement=name,
+        against="baseline",
+        verdict=verdict,
+        value=measured.value,
+        reference=accepted.value,
+        unit=measured.unit,
+        change=growth,
+        tolerance=allowed,
+        detectable=allowed,
+        message=message,
+        action="" if verdict is Verdict.PASS else subject.action(),
+    )
+
+
+def _shown(value: float, unit: str) -> str:
+    return f"{value:,.0f} bytes" if unit == "bytes" else f"{value:.4f}"
+
+
+def _unjudged(subject: Subject, name: str, measured: Measurement | None, words: str) -> Judgement:
+    return Judgement(
+        kind=Kind.MEMORY,
+        measurement=name,
+        against="nothing",
+        verdict=Verdict.UNJUDGED,
+        value=measured.value if measured else None,
+        unit="bytes",
+        message=f"{subject.id}: {words}",
+    )

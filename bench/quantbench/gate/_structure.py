@@ -1,0 +1,194 @@
+"""The judge of structure: (census, promise, baseline) -> judgements. Pure, as all of :mod:`quantbench.gate` is."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from quantbench.gate._common import Subject, missing
+from quantbench.gate._promise import broken
+from quantbench.records import Amount, BaselineCell, Census, Compute, Judgement, Kind, Port, Verdict
+from quantbench.variants.declare import Promise
+
+MOST_CHANGES = 4
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """How much may move.
+
+    Attributes:
+        zeros: share of all weights.
+        values: so many values that zeros may gain or lose besides, each a share of one by the values of a channel.
+        distinct: values, as a share of the old number, and at least how many; of one channel where ``values`` is given.
+        scale: of weights, as a share of the old one.
+        range: of activations, inputs and outputs, the same.
+    """
+
+    zeros: float
+    distinct: tuple[float, int]
+    scale: float
+    range: float
+    values: int = 0
+
+
+CONVERTED = _Limits(zeros=0.01, distinct=(0.02, 2), scale=0.01, range=0.01)
+# Of 1,200 pairs of trainings with other seeds or on another processor (119 cells of seven models): where a value of a
+# cluster comes to lie within half a step of zero, all its weights become zeros, up to 13 % of a tensor with 15 values a
+# channel, for values near zero are common, and 2 % where weights are not clustered. Distinct values of a channel moved
+# by up to 4 of 16, or by 13 % of more; those of the whole tensor by 370 %, for every channel has a scale of its own.
+# Scales of weights moved by up to 42 %, ranges of activations by 23 % (1 % of them by 12 %, 0.1 % by 18 %).
+TRAINED = _Limits(zeros=0.05, distinct=(0.2, 5), scale=0.75, range=0.35, values=2)
+
+
+def structure(
+    subject: Subject, censuses: list[Census], promise: Promise, baseline: BaselineCell | None, trained: bool
+) -> list[Judgement]:
+    """Whether the artifact is what its name says, and whether it is still made of what it was.
+
+    Args:
+        censuses: one a seed; every one has to keep the promise, the first is compared with the baseline's.
+        trained: the weights were trained in this run, so that no two censuses are quite alike.
+    """
+    by_seed = [broken(promise, census) for census in censuses]
+    sentences = list(dict.fromkeys(sentence for found in by_seed for sentence in found))
+    return [_promise(subject, sentences, baseline), _census(subject, censuses[0], baseline, trained)]
+
+
+def _promise(subject: Subject, sentences: list[str], baseline: BaselineCell | None) -> Judgement:
+    reason = "; ".join(sentences)
+    declared = baseline.broken_promise if baseline else None
+    action = ""
+    if not reason:
+        verdict, message = Verdict.PASS, f"{subject.id}: the artifact is what its name says"
+        if declared:
+            verdict, message = Verdict.IMPROVED, f"{message}; it was not so before: {declared}"
+            action = subject.action()
+    elif declared is not None and _without_shares(declared) == _without_shares(reason):
+        verdict, message = Verdict.UNSUPPORTED, f"{subject.id}: not what its name says, as declared: {reason}"
+    else:
+        verdict, message = Verdict.REGRESSED, f"{subject.id}: the artifact is not what its name says: {reason}"
+        action = subject.action("declare that the tools can do no better")
+    return Judgement(
+        kind=Kind.STRUCTURE,
+        measurement="promise",
+        against="promise",
+        verdict=verdict,
+        message=message,
+        action=action,
+    )
+
+
+def _without_shares(reason: str) -> str:
+    """The reason without the share of weights, which training moves a little; all else has to be the same."""
+    return re.sub(r"hold \d+ %", "hold", reason)
+
+
+def _census(subject: Subject, census: Census, baseline: BaselineCell | None, trained: bool) -> Judgement:
+    if baseline is None or baseline.census is None:
+        return missing(subject, Kind.STRUCTURE, "census", baseline)
+    changes = differences(census, baseline.census, trained)
+    shown = "; ".join(changes[:MOST_CHANGES])
+    more = f"; and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
+    return Judgement(
+        kind=Kind.STRUCTURE,
+        measurement="census",
+        against="baseline",
+        verdict=Verdict.REGRESSED if changes else Verdict.PASS,
+        message=f"{subject.id}: the artifact is made of {'something else: ' + shown + more if changes else 'the same'}",
+        action=subject.action() if changes else "",
+    )
+
+
+def differences(census: Census, accepted: Census, trained: bool) -> list[str]:
+    """What is not as it was, one phrase each.
+
+    Weights that were trained again differ in zeros, distinct values and ranges; what is converted from the same weights
+    does not, save by the rounding of another processor. See :data:`TRAINED` for how much.
+    """
+    limits = TRAINED if trained else CONVERTED
+    found = _count_changes("constants", census.constants, accepted.constants)
+    found += _count_changes("activations", census.activations, accepted.activations)
+    found += _count_changes("operators", census.operators, accepted.operators)
+    for what in ("inputs", "outputs"):
+        found += _port_changes(what, getattr(census, what), getattr(accepted, what), limits.range)
+    found += _range_changes(census.ranges, accepted.ranges, limits.range)
+    if census.degenerate and not accepted.degenerate:
+        found.append(f"{len(census.degenerate)} activations with an empty range, first {census.degenerate[0]}")
+    if len(census.compute) != len(accepted.compute):
+        return [*found, f"{len(census.compute)} weight tensors, not {len(accepted.compute)}"]
+    for position, (new, old) in enumerate(zip(census.compute, accepted.compute, strict=True), 1):
+        found += [f"{position}. {old.operator}: {change}" for change in _compute_changes(new, old, limits)]
+    return found
+
+
+def _count_changes(what: str, new: Mapping[str, object], old: Mapping[str, object]) -> list[str]:
+    changed = [name for name in sorted({*new, *old}) if new.get(name) != old.get(name)]
+    return [f"{what} {name} {_shown(new.get(name))}, not {_shown(old.get(name))}" for name in changed]
+
+
+def _shown(counted: object) -> str:
+    if isinstance(counted, Amount):
+        return f"{counted.count} of {counted.bytes:,} bytes"
+    if isinstance(counted, dict):
+        return " + ".join(f"{count} {name}" for name, count in sorted(counted.items()))
+    return "none" if counted is None else str(counted)
+
+
+def _port_changes(what: str, new: list[Port], old: list[Port], tolerance: float) -> list[str]:
+    if [(port.dtype, port.shape) for port in new] != [(port.dtype, port.shape) for port in old]:
+        types = [", ".join(f"{port.dtype} {port.shape}" for port in ports) for ports in (new, old)]
+        return [f"{what} {types[0]}, not {types[1]}"]
+    return [
+        f"{what} {mine.name[:40]} {_quantization(mine)}, not {_quantization(his)}"
+        for mine, his in zip(new, old, strict=True)
+        if not _same_quantization(mine, his, tolerance)
+    ]
+
+
+def _quantization(port: Port) -> str:
+    return "unscaled" if port.scale is None else f"scale {port.scale:.4g}, zero point {port.zero_point}"
+
+
+def _same_quantization(new: Port, old: Port, tolerance: float) -> bool:
+    if new.scale is None or old.scale is None:
+        return new.scale is old.scale
+    return _same_range(new.scale, new.zero_point or 0, old.scale, old.zero_point or 0, tolerance)
+
+
+def _same_range(scale: float, zero: int, old_scale: float, old_zero: int, tolerance: float) -> bool:
+    moved = abs(scale - old_scale)
+    # A range that moves by so much moves its zero point by so many steps; one that does not move, by none.
+    steps = max(1, round(128 * tolerance)) if moved > 1e-6 * abs(old_scale) else 0
+    return moved <= tolerance * abs(old_scale) and abs(zero - old_zero) <= steps
+
+
+def _range_changes(new: list[tuple[float, int]], old: list[tuple[float, int]], tolerance: float) -> list[str]:
+    """Activations whose range moved; where their number changed, the counts have said so already."""
+    if len(new) != len(old):
+        return []
+    changed = [
+        f"scale {a:.4g}, zero point {b}, not {c:.4g}, {d}"
+        for (a, b), (c, d) in zip(new, old, strict=True)
+        if not _same_range(a, b, c, d, tolerance)
+    ]
+    return [f"{len(changed)} of {len(new)} activation ranges, first {changed[0]}"] if changed else []
+
+
+def _compute_changes(new: Compute, old: Compute, limits: _Limits) -> list[str]:
+    found = [
+        f"{field} {getattr(new, field)}, not {getattr(old, field)}"
+        for field in ("operator", "precision", "weights", "granularity", "shape")
+        if getattr(new, field) != getattr(old, field)
+    ]
+    zeros = limits.zeros + (limits.values / old.distinct_in_channel if old.distinct_in_channel else 0.0)
+    if new.zeros is not None and old.zeros is not None and abs(new.zeros - old.zeros) > zeros:
+        found.append(f"{100 * new.zeros:.1f} % zeros, not {100 * old.zeros:.1f} %")
+    values, where = (new.distinct, old.distinct), ""
+    if limits.values:
+        values, where = (new.distinct_in_channel, old.distinct_in_channel), " in a channel"
+    share, least = limits.distinct
+    if values[0] and values[1] and abs(values[0] - values[1]) > max(least, share * values[1]):
+        found.append(f"{values[0]} distinct values{where}, not {values[1]}")
+    if new.scale and old.scale and abs(new.scale / old.scale - 1) > limits.scale:
+        found.append(f"scale {new.scale:.4g}, not {old.scale:.4g}")
+    return found

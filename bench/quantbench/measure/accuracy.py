@@ -1,0 +1,232 @@
+"""Score and per-example predictions of an artifact on the whole test split, through the store.
+
+A fixed few of the examples are also run on LiteRT's other kernels, to tell a change of the model from one of the
+runtime.
+"""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantbench.build.artifact import REFUSING, code_sha256, model_source, refusal_words
+from quantbench.build.store import Store, digest
+from quantbench.core.arrays import Array, Inputs, length, rows
+from quantbench.core.environment import cpu, package_version
+from quantbench.errors import ran_short
+from quantbench.reference import float_model
+from quantbench.reference.metrics import flat_outputs
+from quantbench.reference.model import ReferenceModel
+from quantbench.tflite.litert import LiteRT, Runtime
+
+OTHER_RUNTIMES: tuple[Runtime, ...] = ("litert-builtin", "litert-reference")
+OTHER_EXAMPLES = 300  # reference kernels are up to 50 times slower
+KEPT_OUTPUTS = 1000
+KEPT_VALUES = 200_000
+PREDICTIONS = "predictions.npy"
+_OUTPUTS = "outputs.npy"
+_FACTS = "facts.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an artifact answers.
+
+    Attributes:
+        predictions: one stored prediction an example, shape (n,), as the model's metric makes them.
+        score: the metric's value; NaN where an output was not finite.
+        nonfinite: examples with a NaN or infinite output.
+        cached: taken from the store.
+        outputs: of the first examples, shape (m, values), all outputs of an example in one row.
+        others: other runtime -> predictions of the first 300 examples; runtimes that cannot run it are left out.
+        refusal: the runtime's own reason, where it cannot run the artifact.
+    """
+
+    predictions: Array | None
+    score: float
+    nonfinite: int
+    cached: bool
+    outputs: Array | None = None
+    others: dict[str, Array] = field(default_factory=dict)
+    refusal: str | None = None
+
+
+def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Evaluation | None:
+    """The evaluation of an artifact if the store has it."""
+    folder = store.get(digest(recipe(artifact_sha256, model)))
+    return None if folder is None else _read(folder, model, cached=True)
+
+
+def evaluate(
+    artifact: Path, artifact_sha256: str, model: ReferenceModel, store: Store, interpreters: int = 1
+) -> Evaluation:
+    """Run every test example through the artifact, one at a time, on ``litert-cpu`` with one thread.
+
+    Args:
+        interpreters: that share the examples, each in a thread of its own; the answers are the same bit by bit.
+    """
+    found = find(artifact_sha256, model, store)
+    if found is not None:
+        return found
+    inputs = model.prepare(model.pack().test.x)
+    facts: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
+    try:
+        outputs = answers(artifact, model.stateful, inputs, interpreters)
+        facts["nonfinite"] = nonfinite_examples(outputs)
+        files[PREDICTIONS] = _npy(model.metric.predict(outputs, inputs))
+        files[_OUTPUTS] = _npy(first_outputs(outputs))
+        files |= _on_other_runtimes(artifact, model, inputs, facts)
+    except REFUSING as refusal:
+        if ran_short(refusal):
+            raise
+        facts["refusal"] = f"LiteRT cannot run it: {refusal_words(refusal)}"
+    made_of = recipe(artifact_sha256, model)
+    files[_FACTS] = json.dumps(facts).encode()
+    return _read(store.put(digest(made_of), files, made_of), model, cached=False)
+
+
+def answers(artifact: Path, stateful: bool, inputs: Inputs, interpreters: int) -> Inputs:
+    """Outputs of every example, shape (n, ...), by one interpreter or by several with a share each."""
+    count = max(1, min(interpreters, os.cpu_count() or 1, length(inputs)))
+    return in_threads([LiteRT(artifact, stateful=stateful) for _ in range(count)], inputs)
+
+
+def in_threads(runners: list[LiteRT], inputs: Inputs) -> Inputs:
+    """Outputs of every example, each runner with its own share of them in a thread of its own."""
+    if len(runners) == 1:
+        return runners[0].run(inputs)
+    bounds = np.linspace(0, length(inputs), len(runners) + 1).astype(int)
+    shares = [rows(inputs, slice(a, b)) for a, b in pairwise(bounds)]
+    with ThreadPoolExecutor(len(runners)) as pool:
+        parts = [part if isinstance(part, dict) else {"": part} for part in pool.map(LiteRT.run, runners, shares)]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return joined.get("", joined)
+
+
+def _npy(array: Array) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def first_outputs(outputs: Inputs) -> Array:
+    """Rows of the first examples, as many as are worth keeping, float32."""
+    flat = flat_outputs(outputs, {})
+    return flat[: max(50, min(KEPT_OUTPUTS, KEPT_VALUES // max(1, flat.shape[1])))]
+
+
+def _on_other_runtimes(
+    artifact: Path, model: ReferenceModel, inputs: Inputs, facts: dict[str, Any]
+) -> dict[str, bytes]:
+    few = rows(inputs, slice(0, OTHER_EXAMPLES))
+    files = {}
+    for runtime in OTHER_RUNTIMES:
+        try:
+            outputs = LiteRT(artifact, stateful=model.stateful, runtime=runtime).run(few)
+            files[f"{runtime}.npy"] = _npy(model.metric.predict(outputs, few))
+        except REFUSING as refusal:
+            if ran_short(refusal):
+                raise
+            facts[runtime] = refusal_words(refusal)
+    return files
+
+
+def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
+    """Everything that decides an evaluation."""
+    return {
+        "what": "evaluation",
+        "artifact": artifact_sha256,
+        "model": model.name,
+        "source": model_source(model),
+        "data": model.data_sha256,
+        "runtime": "litert-cpu",
+        "packages": {"ai-edge-litert": package_version("ai-edge-litert")},
+        "code": code_sha256(
+            "quantbench.measure.accuracy",
+            "quantbench.reference.metrics",
+            "quantbench.tflite.litert",
+            "quantbench.reference.model",
+            "quantbench.reference.datasets",
+        ),
+        "cpu": cpu(),
+    }
+
+
+def _read(folder: Path, model: ReferenceModel, cached: bool) -> Evaluation:
+    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    if "refusal" in facts:
+        return Evaluation(None, float("nan"), 0, cached, refusal=str(facts["refusal"]))
+    predictions = np.load(folder / PREDICTIONS, allow_pickle=False)
+    if len(predictions) != len(model.pack().test):
+        raise ValueError(f"{folder.name[:12]} holds {len(predictions)} answers to {len(model.pack().test)} examples")
+    nonfinite = int(facts["nonfinite"])
+    score = float("nan") if nonfinite else model.metric.value(predictions, model.pack().test.y)
+    outputs = np.load(folder / _OUTPUTS, allow_pickle=False)
+    others: dict[str, Array] = {
+        runtime: np.load(folder / f"{runtime}.npy", allow_pickle=False)
+        for runtime in OTHER_RUNTIMES
+        if runtime not in facts
+    }
+    return Evaluation(predictions, score, nonfinite, cached, outputs, others)
+
+
+def float_predictions_known(model: ReferenceModel, train_seed: int | None, store: Store) -> bool:
+    """Whether :func:`float_predictions` would come from the store, or is None anyway."""
+    return not has_own(model, train_seed) or store.get(digest(float_recipe(model))) is not None
+
+
+def float_predictions(model: ReferenceModel, train_seed: int | None, store: Store) -> Array | None:
+    """Predictions of the float model itself, before conversion; None where it came as a ``.tflite``, or was trained
+    again in this run (then its weights are not those of ``model``).
+    """
+    if not has_own(model, train_seed):
+        return None
+    made_of = float_recipe(model)
+    folder = store.get(digest(made_of))
+    if folder is None:
+        inputs = model.prepare(model.pack().test.x)
+        predictions = model.metric.predict(float_model.predict(model, inputs), inputs)
+        folder = store.put(digest(made_of), {PREDICTIONS: _npy(predictions)}, made_of)
+    return np.asarray(np.load(folder / PREDICTIONS, allow_pickle=False))
+
+
+def has_own(model: ReferenceModel, train_seed: int | None) -> bool:
+    """Whether the float model has predictions of its own, see :func:`float_predictions`."""
+    return model.form != "tflite" and train_seed is None
+
+
+def float_recipe(model: ReferenceModel) -> dict[str, Any]:
+    """Everything that decides the float model's own predictions."""
+    return {
+        "what": "float predictions",
+        "model": model.name,
+        "source": model_source(model),
+        "weights": model.weights_sha256,
+        "data": model.data_sha256,
+        "packages": {name: package_version(name) for name in ("tensorflow", "tf-keras", "keras")},
+        "code": code_sha256(
+            "quantbench.measure.accuracy",
+            "quantbench.reference.metrics",
+            "quantbench.reference.float_model",
+            "quantbench.reference.training",
+            "quantbench.reference.model",
+            "quantbench.reference.datasets",
+        ),
+        "cpu": cpu(),
+    }
+
+
+def nonfinite_examples(outputs: Inputs) -> int:
+    """How many examples have a NaN or infinite value in any output."""
+    arrays = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+    bad = np.zeros(len(arrays[0]), dtype=bool)
+    for array in arrays:
+        bad |= ~np.isfinite(array.reshape(len(array), -1).astype(np.float64)).all(axis=1)
+    return int(np.count_nonzero(bad))

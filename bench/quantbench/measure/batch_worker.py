@@ -1,0 +1,113 @@
+"""One short-lived interpreter that times an artifact with a larger batch; started by :mod:`quantbench.measure.batch`.
+
+Reads a job as JSON from standard input and writes JSON to standard output:
+
+    {"artifact": FILE, "inputs": FILE.npz, "batch": 32, "seconds": 0.2}
+
+    {"seconds": seconds a call}    or    {"refused": why it cannot be run with this batch}
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantbench.core.arrays import Array, Inputs
+from quantbench.core.signals import die_with_parent
+from quantbench.measure.latency_worker import read_inputs
+from quantbench.tflite.litert import LiteRT
+
+LEAST_CALLS, WARMUP_CALLS = 20, 5
+# Sums in another order: kernels choose it by the shape of their operands.
+FLOAT_TOLERANCE, INTEGER_TOLERANCE = 1e-4, 1
+
+
+def _interpreter(artifact: str) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter(model_path=artifact, num_threads=1)
+
+
+def _resized(artifact: str, prepared: list[Array], batch: int) -> Any:
+    """An interpreter whose inputs hold ``batch`` examples. Raises ValueError or RuntimeError where it cannot."""
+    interpreter = _interpreter(artifact)
+    for detail, values in zip(interpreter.get_input_details(), prepared, strict=True):
+        interpreter.resize_tensor_input(detail["index"], [batch, *values.shape[1:]])
+    interpreter.allocate_tensors()
+    for detail, values in zip(interpreter.get_input_details(), prepared, strict=True):
+        interpreter.set_tensor(detail["index"], values)
+    interpreter.invoke()
+    return interpreter
+
+
+def _outputs(interpreter: Any) -> list[Array]:
+    return [np.array(interpreter.get_tensor(detail["index"])) for detail in interpreter.get_output_details()]
+
+
+def _one_by_one(artifact: str, prepared: list[Array], batch: int) -> list[Array]:
+    interpreter = _interpreter(artifact)
+    interpreter.allocate_tensors()
+    found = []
+    for i in range(batch):
+        for detail, values in zip(interpreter.get_input_details(), prepared, strict=True):
+            interpreter.set_tensor(detail["index"], values[i : i + 1])
+        interpreter.invoke()
+        found.append(_outputs(interpreter))
+    return [np.concatenate(rows) for rows in zip(*found, strict=True)]
+
+
+def _differs(together: Array, single: Array) -> str:
+    """How the outputs of a batch differ from those of its examples; empty where they do not."""
+    if together.shape != single.shape:
+        return f"outputs of shape {list(together.shape)} where {list(single.shape)} was expected"
+    tolerance = (
+        INTEGER_TOLERANCE if together.dtype.kind in "iu" else FLOAT_TOLERANCE * (1 + float(np.abs(single).max()))
+    )
+    worst = float(np.abs(together.astype(np.float64) - single.astype(np.float64)).max())
+    return f"outputs up to {worst:.2g} from those of its examples one by one" if not worst <= tolerance else ""
+
+
+def _typical(interpreter: Any, seconds: float) -> float:
+    """Seconds of a call: the lower quartile, as of the blocks of a batch of one."""
+    for _ in range(WARMUP_CALLS):
+        interpreter.invoke()
+    found: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(found) < LEAST_CALLS or time.perf_counter() < end:
+        start = time.perf_counter()
+        interpreter.invoke()
+        found.append(time.perf_counter() - start)
+    return float(np.quantile(found, 0.25))
+
+
+def _enough(inputs: Inputs, batch: int) -> Inputs:
+    """The examples, over and over until they fill a batch."""
+
+    def filled(values: Array) -> Array:
+        return np.resize(values, (batch, *values.shape[1:]))
+
+    return {name: filled(x) for name, x in inputs.items()} if isinstance(inputs, dict) else filled(inputs)
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Seconds a call, or why there is none."""
+    artifact, batch = job["artifact"], job["batch"]
+    prepared = LiteRT(Path(artifact)).prepare(_enough(read_inputs(job["inputs"]), batch))
+    try:
+        interpreter = _resized(artifact, prepared, batch)
+    except (RuntimeError, ValueError) as error:
+        return {"refused": f"it cannot be resized: {' '.join(str(error).split())[:200]}"}
+    pairs = zip(_outputs(interpreter), _one_by_one(artifact, prepared, batch), strict=True)
+    differing = next(filter(None, (_differs(*pair) for pair in pairs)), "")
+    if differing:
+        return {"refused": f"it can be resized, and gives {differing}"}
+    return {"seconds": _typical(interpreter, job["seconds"])}
+
+
+if __name__ == "__main__":
+    job = json.load(sys.stdin)
+    die_with_parent()  # once the job is here, for the thread that starts a walled process is gone by then
+    json.dump(run(job), sys.stdout)

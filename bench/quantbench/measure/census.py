@@ -1,0 +1,201 @@
+"""Census of an artifact: constants and activations by dtype, operators by precision, weights one by one."""
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantbench.build.artifact import code_sha256
+from quantbench.build.store import Store, digest
+from quantbench.core.arrays import Array
+from quantbench.errors import BadInput
+from quantbench.records import Amount, Census, Compute, Contents, Port, Range
+from quantbench.safety import tflite
+from quantbench.tflite import graph as structure
+from quantbench.tflite.graph import COMPUTE, Graph, Tensor
+
+EMPTY_SPAN = 1e-5  # the converter gives an empty range a span of 2e-6
+_CONTENTS = "contents.json"
+# How often the bytes of constants are looked at as weights: of a shared one again where its shape or dtype differs.
+_COUNTED = 4
+_COUNTED_BYTES = 2**22
+_BITS = {"int2": 2, "int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32}
+
+
+def through_store(artifact: Path, sha256: str, store: Store) -> Contents:
+    """Census and ranges of a file, read once for all runs."""
+    made_of = recipe(sha256)
+    folder = store.get(digest(made_of))
+    if folder is None:
+        content = artifact.read_bytes()
+        contents = _contents(content)
+        text = contents.model_dump_json(exclude_none=True)
+        folder = store.put(digest(made_of), {_CONTENTS: text.encode()}, made_of)
+    return Contents.model_validate_json((folder / _CONTENTS).read_text(encoding="utf-8"))
+
+
+def recipe(sha256: str) -> dict[str, Any]:
+    """Everything that decides what is read of a file."""
+    return {
+        "what": "contents",
+        "artifact": sha256,
+        "code": code_sha256("quantbench.tflite.graph", "quantbench.measure.census"),
+    }
+
+
+def of_file(path: Path) -> Contents:
+    """What is in anybody's ``.tflite``. Raises BadInput where it is none."""
+    content = tflite.content(path)
+    try:
+        return _contents(content)
+    except tflite.Unfit as error:
+        raise BadInput(f"{path}: is no .tflite of a model: {error}") from None
+    except Exception as error:  # a damaged flatbuffer fails in as many ways as it has fields
+        raise BadInput(f"{path}: is not a whole .tflite file ({type(error).__name__}: {error})") from None
+
+
+def _contents(artifact: bytes) -> Contents:
+    graph = structure.read(artifact)
+    return Contents(census=_census(graph), ranges=_ranges(graph))
+
+
+def census(artifact: bytes) -> Census:
+    """Everything that a file's name can be held to. Raises ValueError where it is no ``.tflite``."""
+    return _census(structure.read(artifact))
+
+
+def _census(graph: Graph) -> Census:
+    constants: dict[str, list[int]] = {}
+    for tensor in graph.tensors:
+        if tensor.data is not None:
+            constants.setdefault(tensor.dtype, []).append(len(tensor.data))
+    activations = [tensor for tensor in graph.tensors if tensor.data is None]
+    operators: dict[str, Counter[str]] = {}
+    for operator in graph.operators:
+        operators.setdefault(operator.name, Counter())[operator.precision] += 1
+    return Census(
+        constants={name: Amount(count=len(sizes), bytes=sum(sizes)) for name, sizes in constants.items()},
+        scales=sum(len(tensor.scales) for tensor in graph.tensors),
+        activations=dict(Counter(tensor.dtype for tensor in activations)),
+        operators={name: dict(counts) for name, counts in operators.items()},
+        inputs=[_port(tensor) for tensor in graph.inputs],
+        outputs=[_port(tensor) for tensor in graph.outputs],
+        compute=_compute(graph),
+        ranges=[
+            (tensor.scales[0], tensor.zero_points[0])
+            for tensor in activations
+            if tensor.scales and math.isfinite(tensor.scales[0])
+        ],
+        degenerate=[tensor.name[:80] for tensor in activations if _is_degenerate(tensor)],
+    )
+
+
+def ranges(artifact: bytes) -> list[Range]:
+    """What every quantized tensor can hold, in real values."""
+    return _ranges(structure.read(artifact))
+
+
+def _ranges(graph: Graph) -> list[Range]:
+    found = []
+    for tensor in graph.tensors:
+        bits = _BITS.get(tensor.dtype)
+        if not tensor.scales or bits is None or bits == 32:  # a bias has the scale of its products, not a range
+            continue
+        widest = int(np.argmax(tensor.scales))
+        scale, zero_point = (
+            tensor.scales[widest],
+            (tensor.zero_points or (0,))[min(widest, len(tensor.zero_points) - 1)],
+        )
+        least = 0 if tensor.dtype.startswith("u") else -(2 ** (bits - 1))
+        low, high = scale * (least - zero_point), scale * (least + 2**bits - 1 - zero_point)
+        if math.isfinite(low) and math.isfinite(high):
+            name = tensor.name[:120]
+            constant = tensor.data is not None
+            found.append(
+                Range(
+                    tensor=name,
+                    dtype=tensor.dtype,
+                    granularity=tensor.granularity,
+                    constant=constant,
+                    low=low,
+                    high=high,
+                )
+            )
+    return found
+
+
+def _port(tensor: Tensor) -> Port:
+    finite = bool(tensor.scales) and math.isfinite(tensor.scales[0])  # where it is not, the tensor is degenerate
+    scale, zero_point = (tensor.scales[0], tensor.zero_points[0]) if finite else (None, None)
+    return Port(name=tensor.name, dtype=tensor.dtype, shape=list(tensor.shape), scale=scale, zero_point=zero_point)
+
+
+def _is_degenerate(tensor: Tensor) -> bool:
+    steps = 2 ** _BITS.get(tensor.dtype, 32) - 1
+    return any(not math.isfinite(scale) or scale * steps < EMPTY_SPAN for scale in tensor.scales)
+
+
+class _Statistics:
+    """Of weights, each counted once: several operators may use one constant, and a hostile file one for thousands."""
+
+    def __init__(self, graph: Graph) -> None:
+        constants = {id(tensor.data): len(tensor.data) for tensor in graph.tensors if tensor.data is not None}
+        self._left = _COUNTED * sum(constants.values()) + _COUNTED_BYTES
+        self._known: dict[tuple[Any, ...], tuple[float, int, int]] = {}
+
+    def of(self, tensor: Tensor, operator: str) -> tuple[float, int, int]:
+        """Share of zeros, number of values, largest number of values of a channel. Raises Unfit."""
+        # The stored integer that means 0 is the zero point; weights are symmetric nearly always, and then it is 0.
+        zero = tensor.zero_points[0] if len(set(tensor.zero_points)) == 1 else 0
+        key = (id(tensor.data), tensor.dtype, tensor.shape, operator == "DEPTHWISE_CONV_2D", zero)
+        if key not in self._known:
+            self._left -= len(tensor.data or b"")
+            if self._left < 0:
+                raise tflite.Unfit("its constants are weights in more ways than those of any model")
+            values = tensor.values()
+            zeros = float(np.mean(values == zero)) if values.size else 0.0
+            self._known[key] = (zeros, len(np.unique(values)), _distinct_in_channel(values, operator))
+        return self._known[key]
+
+
+def _compute(graph: Graph) -> list[Compute]:
+    found = []
+    seen: set[int] = set()
+    statistics = _Statistics(graph)
+    for index, operator in enumerate(graph.operators):
+        if operator.name not in COMPUTE:
+            continue
+        weights = graph.weights_of(operator)
+        for tensor in weights:
+            zeros, distinct, distinct_in_channel = statistics.of(tensor, operator.name)
+            found.append(
+                Compute(
+                    operator=operator.name,
+                    index=index,
+                    again=id(tensor) in seen,
+                    precision=operator.precision,
+                    weights=tensor.dtype,
+                    granularity=tensor.granularity,
+                    shape=list(tensor.shape),
+                    scale=max(tensor.scales) if tensor.scales and all(map(math.isfinite, tensor.scales)) else None,
+                    zeros=zeros,
+                    distinct=distinct,
+                    distinct_in_channel=distinct_in_channel,
+                )
+            )
+            seen.add(id(tensor))
+        if not weights:
+            found.append(Compute(operator=operator.name, index=index, precision=operator.precision))
+    return found
+
+
+def _distinct_in_channel(values: Array, operator: str) -> int:
+    # Output channels come first, save in a depthwise convolution, where they come last.
+    last = operator == "DEPTHWISE_CONV_2D"
+    rows = np.moveaxis(values, -1, 0) if last else values
+    rows = np.sort(rows.reshape(len(rows), -1) if rows.ndim > 1 else rows.reshape(1, -1), axis=1)
+    if rows.size == 0:
+        return 0
+    return int(1 + (rows[:, 1:] != rows[:, :-1]).sum(axis=1).max()) if rows.shape[1] > 1 else 1

@@ -1,0 +1,85 @@
+"""One short-lived process that runs an artifact on the GPU; started by :mod:`quantbench.measure.gpu`.
+
+Reads a job as JSON from standard input, writes what it found as JSON to standard output; what LiteRT and the driver say
+goes to standard error:
+
+    {"artifacts": {"variant": FILE, "control": FILE}, "inputs": {"variant": FILE.npz, "control": FILE.npz},
+     "answers": FILE.npz or null, "seconds": 0.3, "seed": 0}
+
+A call is timed from its start until its outputs have been read back. Calls of variant and control (which may be left
+out) follow each other in random order.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from quantbench.core.arrays import Array
+from quantbench.core.signals import die_with_parent
+from quantbench.tflite.litert_gpu import LiteRTGPU
+
+WARMUP_CALLS = 5
+LEAST_TURNS = 5
+END_OF_VARIANT = "quantbench: the variant is loaded"
+
+
+def run(job: dict[str, Any]) -> dict[str, list[float]]:
+    """Seconds of each timed call, by artifact; the variant's answers go to a file where they are asked for."""
+    examples = {name: _read(file) for name, file in job["inputs"].items()}
+    # The variant first: what is written about operators up to here is about it.
+    runners = {"variant": LiteRTGPU(Path(job["artifacts"]["variant"]))}
+    print(END_OF_VARIANT, file=sys.stderr, flush=True)
+    if job.get("answers"):
+        outputs = runners["variant"].run(examples["variant"])
+        np.savez(job["answers"], **{f"y_{name}": values for name, values in outputs.items()})  # type: ignore[arg-type]
+    if "control" in job["artifacts"]:
+        runners["control"] = LiteRTGPU(Path(job["artifacts"]["control"]))
+    timed = _timed(runners, examples, job["seconds"], job["seed"])
+    for runner in runners.values():
+        runner.close()
+    return timed
+
+
+def _read(file: str) -> dict[str, Array]:
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name.removeprefix("x_"): arrays[name] for name in arrays.files}
+
+
+def _timed(
+    runners: dict[str, LiteRTGPU], examples: dict[str, dict[str, Array]], seconds: float, seed: int
+) -> dict[str, list[float]]:
+    feeders = {name: runner.feeder(examples[name]) for name, runner in runners.items()}
+    for name, feed in feeders.items():
+        for i in range(WARMUP_CALLS):
+            feed(i)
+            runners[name].invoke()
+    timed: dict[str, list[float]] = {name: [] for name in runners}
+    order = np.random.default_rng(seed)
+    end, turn = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or turn < LEAST_TURNS:
+        for name in order.permutation(list(runners)):
+            feeders[name](turn)
+            start = time.perf_counter()
+            runners[name].invoke()
+            timed[name].append(time.perf_counter() - start)
+        turn += 1
+    return timed
+
+
+def _own_stdout() -> TextIO:
+    """Standard output for the result alone: LiteRT writes its chatter there too, which goes to standard error now."""
+    sys.stdout.flush()
+    own = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return own
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    with _own_stdout() as out:
+        json.dump(run(json.load(sys.stdin)), out)

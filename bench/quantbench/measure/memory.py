@@ -1,0 +1,225 @@
+"""What an artifact takes to load and run: planned arena, peak memory and start-up, each in fresh interpreters.
+
+A peak is that of a whole process, Python included; the float control's, measured alike, has the same Python in it, so
+that the ratio of both moves only with what the runtime and the artifact take. Pages of files (libraries, the artifact
+itself, which is mapped) are left out of it where the system tells them apart: how many are resident depends on how they
+came into the page cache. A library that was just installed was seen to take 1 MiB more than after its pages were read
+anew; the rest repeats within some KiB. What the file itself weighs is the size's affair.
+"""
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantbench.build.artifact import code_sha256, model_source
+from quantbench.build.store import Store, digest
+from quantbench.core import child_process, walls
+from quantbench.core.arrays import Inputs, rows
+from quantbench.core.environment import cpu, package_version
+from quantbench.reference.model import ReferenceModel
+from quantbench.tflite.litert import LiteRT
+
+PROCESSES = 3
+EXAMPLES = 8
+LIMIT_SECONDS = 60
+_FACTS = "memory.json"
+
+
+class MemoryFailed(Exception):
+    """A measuring process crashed, hung or wrote nonsense; the message says which, in one line."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the processes of one artifact took, in bytes.
+
+    Attributes:
+        peaks: largest resident set less the pages of files, one a process.
+        resident: largest resident set, all of it.
+        empty: peak, without pages of files, of the same process before it loaded anything.
+        arena: what the memory planner of the builtin kernels takes; None where they cannot run the artifact.
+        no_arena: their reason.
+        failure: why nothing was measured; empty where it was.
+        cached: taken from the store.
+    """
+
+    peaks: list[int] = field(default_factory=list)
+    resident: list[int] = field(default_factory=list)
+    empty: list[int] = field(default_factory=list)
+    arena: int | None = None
+    no_arena: str = ""
+    failure: str = ""
+    cached: bool = False
+
+    def peak(self) -> float:
+        """The median, which one odd process does not move."""
+        return float(np.median(self.peaks))
+
+    def own(self) -> list[int]:
+        """Peak less what the empty process held: the runtime's and the artifact's part, one a process."""
+        return [peak - empty for peak, empty in zip(self.peaks, self.empty, strict=True)]
+
+
+@dataclass(frozen=True)
+class StartUp:
+    """Milliseconds from nothing loaded to the first result, one value a process; imports are not counted.
+
+    Attributes:
+        cold: the first time in a process.
+        warm: the second time in it, with the file in the page cache.
+        dropped: whether the system was asked to drop the file from its page cache before each process.
+    """
+
+    cold: list[float]
+    warm: list[float]
+    dropped: bool
+
+
+def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Memory | None:
+    """The memory of an artifact if the store has it."""
+    folder = store.get(digest(recipe(artifact_sha256, model)))
+    if folder is None:
+        return None
+    return Memory(**json.loads((folder / _FACTS).read_text(encoding="utf-8")), cached=True)
+
+
+def through_store(artifact: Path, artifact_sha256: str, model: ReferenceModel, store: Store) -> Memory:
+    """Memory of an artifact, measured once; a failure is told and not kept, so that the next run tries again."""
+    found = find(artifact_sha256, model, store)
+    if found is not None:
+        return found
+    try:
+        measured = measure(artifact, model)
+    except MemoryFailed as error:
+        return Memory(failure=str(error))
+    made_of = recipe(artifact_sha256, model)
+    facts = {name: value for name, value in asdict(measured).items() if name not in ("failure", "cached")}
+    store.put(digest(made_of), {_FACTS: json.dumps(facts).encode()}, made_of)
+    return measured
+
+
+def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, held: int = 0) -> Memory:
+    """Load and run an artifact in fresh processes, on a few real test examples, with one thread.
+
+    Args:
+        held: bytes that each process takes and holds on to besides: a planted leak.
+
+    Raises:
+        MemoryFailed: a process did not finish.
+    """
+    with _job(artifact, model) as job:
+        room = _room(job, model)
+        done = [_run_worker(job | {"held": held, "arena": i == 0}, room) for i in range(processes)]
+    return Memory(
+        peaks=[_without_files(one["peak"]) for one in done],
+        resident=[one["peak"][0] for one in done],
+        empty=[_without_files(one["empty"]) for one in done],
+        arena=done[0].get("arena"),
+        no_arena=done[0].get("no_arena", ""),
+    )
+
+
+def _without_files(told: list[int]) -> int:
+    resident, files = told
+    return resident - files
+
+
+def start_up(artifact: Path, model: ReferenceModel, processes: int = PROCESSES) -> StartUp:
+    """Time the first result in fresh processes; meant for when nothing else runs.
+
+    Raises:
+        MemoryFailed: a process did not finish.
+    """
+    done, dropped = [], True
+    with _job(artifact, model) as job:
+        for _ in range(processes):
+            dropped = _drop_from_page_cache(artifact) and dropped
+            done.append(_run_worker(job | {"start_up": True}, _room(job, model)))
+    cold, warm = ([1e3 * one[name] for one in done] for name in ("cold", "warm"))
+    return StartUp(cold, warm, dropped)
+
+
+def _drop_from_page_cache(path: Path) -> bool:
+    """Ask the system to read the file anew next time; False where it cannot be asked."""
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    with path.open("rb") as file:
+        os.fsync(file.fileno())  # pages that are not on the disk yet would stay
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return True
+
+
+@contextmanager
+def _job(artifact: Path, model: ReferenceModel) -> Iterator[dict[str, Any]]:
+    """A job for the worker, with the examples as the artifact's own input tensors take them."""
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        examples = model.prepare(rows(model.pack().test.x, slice(0, EXAMPLES)))
+        save = _save_inputs if model.form == "code" else _save_inputs_walled
+        inputs = save(artifact, examples, Path(folder))
+        yield {"artifact": str(artifact), "inputs": inputs, "threads": 1}
+
+
+def _save_inputs(artifact: Path, examples: Inputs, folder: Path) -> list[str]:
+    """A file for each input tensor of the artifact."""
+    files = []
+    for i, values in enumerate(LiteRT(artifact).prepare(examples)):
+        files.append(str(folder / f"{i}.npy"))
+        np.save(files[-1], values)
+    return files
+
+
+def _save_inputs_walled(artifact: Path, examples: Inputs, folder: Path) -> list[str]:
+    """The same by a child, for what was made of a stranger's model is not loaded here."""
+    names = list(examples) if isinstance(examples, dict) else None
+    given = folder / "examples.npz"
+    np.savez(given, *(examples.values() if isinstance(examples, dict) else [examples]))
+    job = {"artifact": str(artifact), "examples": str(given), "names": names, "inputs": str(folder)}
+    room = walls.Room(write=(folder,), read=(artifact,))
+    try:
+        told = child_process.result(
+            child_process.start("quantbench.measure.tflite_worker", job, LIMIT_SECONDS, {}, room=room)
+        )
+    except child_process.ChildFailed as error:
+        raise MemoryFailed(f"the process that loads it {error}") from None
+    return [str(folder / f"{i}.npy") for i in range(len(told["specs"]))]
+
+
+def _room(job: dict[str, Any], model: ReferenceModel) -> walls.Room | None:
+    return child_process.room(model.form, *(Path(file) for file in (job["artifact"], *job["inputs"])))
+
+
+def _run_worker(job: dict[str, Any], room: walls.Room | None) -> dict[str, Any]:
+    # What differs between processes for no reason of ours is fixed, so the order of hashes too.
+    same = {**child_process.ONE_THREAD, "PYTHONHASHSEED": "0"}
+    try:
+        done = child_process.start("quantbench.measure.memory_worker", job, LIMIT_SECONDS, same, room=room)
+        found: dict[str, Any] = child_process.result(done)
+    except child_process.ChildFailed as error:
+        raise MemoryFailed(f"the measuring process {error}") from None
+    return found
+
+
+def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
+    """Everything that decides what is measured."""
+    return {
+        "what": "memory",
+        "artifact": artifact_sha256,
+        "model": model.name,
+        "source": model_source(model),
+        "data": model.data_sha256,
+        "packages": {name: package_version(name) for name in ("ai-edge-litert", "numpy")},
+        "python": platform.python_version(),
+        "system": [platform.system(), platform.release(), *platform.libc_ver()],
+        "code": code_sha256(
+            "quantbench.measure.memory", "quantbench.measure.memory_worker", "quantbench.tflite.litert"
+        ),
+        "cpu": cpu(),
+    }

@@ -1,0 +1,158 @@
+"""A model's baseline: what maintainers accepted of each cell, and for how long they excuse what."""
+
+import datetime
+from typing import Any, Literal, Self
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from quantbench.records._artifact import Census
+from quantbench.records._common import SCHEMA_VERSION, Record
+
+LEAST_PROCESSES = 2  # of a latency baseline: one has no spread
+
+
+class Accepted(Record):
+    """Who accepted a value, when and why; the run that measured it, on which machine and commit."""
+
+    date: str
+    reason: str
+    run: str
+    environment: str
+    commit: str | None = None
+    results_class: str | None = None
+
+
+class First(Record):
+    """The first accepted value: what drift is measured from, whatever was accepted since."""
+
+    value: float
+    date: str
+    run: str
+
+
+class Loosened(Record):
+    """A tolerance that maintainers widened for a while; after the last day the derived one holds again.
+
+    Attributes:
+        tolerance: in the unit of the one that it stands in for.
+        expires: the last day on which it holds.
+    """
+
+    tolerance: float = Field(ge=0)
+    reason: str = Field(min_length=1)
+    expires: datetime.date
+
+
+class Xfail(Record):
+    """A failure that is known and waited for: it must go on, and it must end.
+
+    Attributes:
+        ticket: where it is followed.
+        expires: the last day on which it excuses.
+    """
+
+    ticket: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    expires: datetime.date
+
+
+class BaselineValue(Record):
+    """What the maintainers last accepted for one measurement.
+
+    Attributes:
+        noise: standard deviation of one repetition, as recorded; 0 where repeating changes nothing.
+        noise_from: where that number comes from.
+        tolerance: the largest change in the bad direction that passes, in ``unit`` (a ``relative`` one: as a fraction).
+        tolerance_from: how it was derived.
+    """
+
+    value: float
+    unit: str
+    n: int = Field(ge=1)
+    noise: float = Field(ge=0)
+    noise_from: str
+    values: list[float] | None = None
+    tolerance: float = Field(ge=0)
+    tolerance_from: str
+    accepted: Accepted
+    first: First | None = Field(
+        default=None, description="None in files of before 1.2: the accepted value is the first"
+    )
+    loosened: Loosened | None = None
+
+    @model_validator(mode="after")
+    def _only_wider(self) -> Self:
+        if self.loosened is not None and self.loosened.tolerance <= self.tolerance:
+            raise ValueError(
+                f"a tolerance may only be loosened: expected 'loosened.tolerance' above the derived "
+                f"{self.tolerance:g}, found {self.loosened.tolerance:g}; give a larger one or remove 'loosened'"
+            )
+        return self
+
+
+class Overlay(Record):
+    """What differs from a cell's base in one class of environments; whatever is not here is as in the base."""
+
+    measurements: dict[str, BaselineValue] = Field(default_factory=dict)
+    unsupported: str | None = None
+    broken_promise: str | None = None
+    census: Census | None = None
+    artifact_sha256: str | None = None
+    reference_sha256: str | None = None
+    reference_agreement: float | None = None
+
+
+class BaselineCell(Record):
+    """Accepted values; latency and the float control's peak memory by machine class, the rest by results class."""
+
+    measurements: dict[str, BaselineValue] = Field(default_factory=dict)
+    latency: dict[str, BaselineValue] = Field(default_factory=dict)
+    peak_memory: dict[str, BaselineValue] = Field(default_factory=dict)
+    unsupported: str | None = Field(default=None, description="the tools' reason, where the cell cannot be made")
+    broken_promise: str | None = Field(
+        default=None, description="where the artifact is known not to be what it is called"
+    )
+    census: Census | None = None
+    artifact_sha256: str | None = None
+    reference_sha256: str | None = None
+    reference_agreement: float | None = Field(
+        default=None, description="share of examples on which the default kernels answer as the reference kernels"
+    )
+    gpu_agreement: dict[str, float] = Field(
+        default_factory=dict,
+        description="by device name: accepted share of examples on which it answers as litert-cpu, where that is low",
+    )
+    overlays: dict[str, Overlay] = Field(default_factory=dict, description="by results class")
+    xfail: dict[str, Xfail] = Field(default_factory=dict, description="by measurement, or 'floor' or 'cell'")
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_there(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Few cells have an exception; the others' lines stay as they are, so that a change is easy to review."""
+        found: dict[str, Any] = serialize(self)
+        return {
+            name: value for name, value in found.items() if value or name not in ("overlays", "xfail", "gpu_agreement")
+        }
+
+    @model_validator(mode="after")
+    def _enough_repeats(self) -> Self:
+        for machine, value in self.latency.items():
+            if len(value.values or []) < LEAST_PROCESSES:
+                raise ValueError(
+                    f"latency of {machine}: expected 'values' of {LEAST_PROCESSES} processes at least: one gives no "
+                    "interval; remove the entry, and time the cell again on that machine"
+                )
+            if min(value.values or [0.0]) <= 0:
+                raise ValueError(f"latency of {machine}: expected 'values' above 0, for they are ratios of times")
+        return self
+
+
+class BaselineFile(Record):
+    """``baselines/<model>.json``."""
+
+    schema_version: str = SCHEMA_VERSION
+    kind: Literal["quantbench.baseline"] = "quantbench.baseline"
+    model: str
+    metric: str
+    data_sha256: str
+    predictions_sha256: str = Field(description="of the .npz of stored per-example predictions beside this file")
+    cells: dict[str, BaselineCell]

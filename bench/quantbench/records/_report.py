@@ -1,0 +1,210 @@
+"""A run's report: its cells, and what the judges said of each."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import FailFast, Field, model_validator
+
+from quantbench.records._artifact import Census, Range
+from quantbench.records._common import NAME, SCHEMA_VERSION, Kind, Measurement, Record, Verdict
+from quantbench.records._environment import Environment
+
+
+class Evidence(Record):
+    """What lies behind a cell's numbers, for whoever wants to look closer: ``evidence/<model>.json`` of a run.
+
+    Attributes:
+        flipped: test examples whose prediction is not the control's.
+        ranges: of every quantized tensor.
+        range_method: how they were chosen.
+    """
+
+    # An error for each of millions of items would take minutes to make.
+    flipped: Annotated[list[int], FailFast()] = Field(default_factory=list)
+    ranges: Annotated[list[Range], FailFast()] = Field(default_factory=list)
+    range_method: str = ""
+
+
+class Judgement(Record):
+    """One judge's word on one measurement.
+
+    Attributes:
+        change: how much worse (positive) or better (negative) than the reference, in ``unit``.
+        tolerance: the largest change that passes, in ``unit``.
+        p_value: probability of so large a change by chance alone, where chance can move it.
+        detectable: the smallest change, in ``unit``, that this judgement would have called red.
+        measured: how often it was measured apart, where one measurement does not make it red (latency).
+        message: one sentence with both numbers.
+        action: what to do next; empty where there is nothing to do.
+    """
+
+    kind: Kind
+    measurement: str
+    against: Literal[
+        "baseline",
+        "first baseline",
+        "floor",
+        "float model",
+        "promise",
+        "before conversion",
+        "reference kernels",
+        "litert-cpu",
+        "control",
+        "nothing",
+    ]
+    verdict: Verdict
+    value: float | None = None
+    reference: float | None = None
+    unit: str = ""
+    change: float | None = None
+    tolerance: float | None = None
+    p_value: float | None = None
+    detectable: float | None = None
+    measured: int | None = None
+    message: str
+    action: str = ""
+
+
+class Failure(Record):
+    """Why a cell has no result.
+
+    Attributes:
+        what: ``unsupported`` (the tools refuse), ``error``, ``crash`` or ``timeout``.
+        reason: the tool's own words, one line.
+        log: end of the worker's output.
+    """
+
+    what: Literal["unsupported", "error", "crash", "timeout"]
+    reason: str
+    log: str = ""
+
+
+class Drift(Record):
+    """How far a cell has come since the first baseline that was accepted of it, over all updates since.
+
+    Attributes:
+        since: date of that first baseline.
+        score: drop of the score, in the metric's unit; negative is better.
+        size: growth of the file, as a fraction.
+    """
+
+    since: str
+    score: float | None = None
+    size: float | None = None
+
+
+class Cell(Record):
+    """One model x one variant in one run: a row of every report."""
+
+    id: str
+    model: str = Field(pattern=NAME)
+    variant: str = Field(pattern=NAME)
+    family: str
+    control: str | None = None
+    metric: str
+    metric_unit: str
+    higher_is_better: bool = True
+    metric_scale: float = Field(default=100.0, description="factor from a score to metric_unit")
+    seeds: list[int] = Field(default_factory=list)
+    verdict: Verdict = Verdict.UNJUDGED
+    verdicts: dict[Kind, Verdict] = Field(default_factory=dict)
+    selected: bool = Field(default=True, description="False for a control that a selection brought along")
+    cached: bool = False
+    seconds: float = 0.0
+    alone_seconds: float | None = Field(
+        default=None, description="that nothing else of the run was done in, for this cell was timed or on the GPU"
+    )
+    artifact_sha256: str | None = None
+    predictions_sha256: str | None = None
+    measurements: dict[str, Measurement] = Field(default_factory=dict)
+    judgements: list[Judgement] = Field(default_factory=list)
+    census: Census | None = None
+    reference_sha256: str | None = Field(
+        default=None, description="of the predictions on the reference kernels, for a fixed few of the examples"
+    )
+    failure: Failure | None = None
+    overlay: str | None = Field(
+        default=None, description="results class of the overlay that this cell was judged by; None: its base"
+    )
+    exceptions: list[str] = Field(
+        default_factory=list, description="loosened tolerances, expected failures and overlays, one sentence each"
+    )
+    drift: Drift | None = None
+    untimed: dict[str, str] = Field(
+        default_factory=dict, description="what could not be timed, though it was asked for -> why"
+    )
+    retried: list[str] = Field(
+        default_factory=list, description="why it was computed again, one sentence each time: no fault of the cell"
+    )
+    gpu_left: list[str] = Field(
+        default_factory=list, description="operators that the GPU left to the CPU, with the accelerator's reason"
+    )
+
+
+class FalseAlarms(Record):
+    """The run's false-alarm budget and how many judgements share it, by Holm's method; ``share`` is its first step."""
+
+    budget: float
+    judgements: int
+    share: float
+
+
+class Shard(Record):
+    """Which part of a run a report is of, and what the parts have to have in common to make one run.
+
+    Attributes:
+        index, of: as in ``--shard index/of``; the first is 1.
+        split: every selected cell of the whole run -> the shard that measures it.
+        options: of the whole run, by name.
+        baselines: model -> hash of the baseline that it is judged by; empty where there is none.
+        folder: the run folder, as the commands in this report name it.
+        again: the options that repeat one of its cells.
+    """
+
+    index: int = Field(ge=1)
+    of: int = Field(ge=1)
+    split: dict[str, int]
+    options: dict[str, str]
+    baselines: dict[str, str]
+    folder: str
+    again: str = ""
+
+
+class Part(Record):
+    """A shard of a run whose report was made out of several: where and when it ran."""
+
+    index: int
+    run: str
+    started: str
+    seconds: float
+    environment: Environment
+
+
+class Report(Record):
+    """A run, whole or partial."""
+
+    schema_version: str = SCHEMA_VERSION
+    kind: Literal["quantbench.report"] = "quantbench.report"
+    run: str
+    started: str
+    seconds: float
+    state: Literal["running", "complete", "interrupted"]
+    exit_status: int
+    selection: str
+    trained_from_scratch: bool = False
+    environment: Environment
+    false_alarms: FalseAlarms
+    data_sha256: dict[str, str] = Field(default_factory=dict, description="model -> hash of its data pack")
+    notes: list[str] = Field(default_factory=list)
+    shard: Shard | None = Field(default=None, description="where this is a part of a run; its verdicts are provisional")
+    shards: list[Part] = Field(default_factory=list, description="what this was made out of, where it was")
+    cells: list[Cell]
+
+    @model_validator(mode="after")
+    def _one_key_everywhere(self) -> Self:
+        ids = [cell.id for cell in self.cells]
+        if len(set(ids)) < len(ids):
+            raise ValueError("two cells have the same id")
+        for cell in self.cells:
+            if cell.id != f"{cell.model}/{cell.variant}":
+                raise ValueError(f"expected the id {cell.model}/{cell.variant} as of its model and variant")
+        return self

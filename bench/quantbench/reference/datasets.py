@@ -1,0 +1,210 @@
+"""Data packs: one ``.npz`` file with fixed splits, checked by its hash, never unpickled."""
+
+import hashlib
+import os
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import psutil
+
+from quantbench import files
+from quantbench.core.arrays import Array, Inputs, rows
+from quantbench.errors import BadInput
+
+CALIBRATION_STRIDE = 20
+# Bytes of stored predictions of one model; `baseline check` finds fault with 5 MB of all models together.
+LARGEST_PREDICTIONS = 2**30
+_NPY = b"\x93NUMPY"  # how a single array begins
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples and their labels.
+
+    Attributes:
+        x: inputs, shape (n, ...), as they lie in the pack.
+        y: labels, shape (n,) or (n, ...).
+    """
+
+    x: Inputs
+    y: Array
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """The fixed splits of a data set. Where a pack brings no calibration split, calibration examples are
+    every 20th of the training examples; they are never test examples.
+
+    Attributes:
+        train: None where there is nothing to train on.
+        calibration: None where there is nothing to calibrate with.
+        sha256: hash of the pack file, which decides what a result may be compared with.
+    """
+
+    train: Split | None
+    calibration: Split | None
+    test: Split
+    sha256: str
+
+
+def file_sha256(path: Path, follow: bool = False) -> str:
+    """Hex sha256 of a file's bytes; of a folder, of its files' names and hashes.
+
+    Args:
+        follow: the file may be a link, as those of an installed package may be.
+
+    Raises:
+        BadInput: it is a link or a special file, or such a thing is in the folder.
+        OSError: it is not there, or cannot be read.
+    """
+    if files.is_folder(path):
+        found = sorted(files.in_tree(path))
+        listing = "".join(f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n" for file in found)
+        return hashlib.sha256(listing.encode()).hexdigest()
+    try:
+        with files.open_regular(path, follow=follow) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except files.NotRegular as error:
+        raise BadInput(
+            f"{path}: {error.strerror}, and only regular files are read; put the file itself there"
+        ) from None
+
+
+def checked_bytes_hash(path: Path, expected: str, what: str) -> None:
+    """Raise BadInput unless the file exists and has the expected sha256."""
+    _check_there(path, what)
+    _check_hash(path, file_sha256(path), expected, what)
+
+
+def checked_npz(path: Path, expected: str, what: str) -> dict[str, Array]:
+    """All arrays of an ``.npz`` file of a known hash, opened once. Raises BadInput."""
+    _check_there(path, what)
+    with files.reading(path, what):
+        opened = files.open_regular(path)
+    with opened:
+        _check_hash(path, hashlib.file_digest(opened, "sha256").hexdigest(), expected, what)
+        opened.seek(0)
+        return _arrays(opened, path, what)
+
+
+def _check_there(path: Path, what: str) -> None:
+    if not os.path.lexists(path):
+        raise BadInput(f"{path}: {what} not found; restore the file or correct the path in the model's file")
+
+
+def _check_hash(path: Path, found: str, expected: str, what: str) -> None:
+    if found != expected:
+        raise BadInput(
+            f"{path}: {what} has sha256 {found[:12]}…, expected {expected[:12]}…; "
+            "restore the file, or record the new hash in the model's file if the change is meant"
+        )
+
+
+def read_npz(
+    path: Path, what: str, *, content: bytes | None = None, inside: Path | None = None, follow: bool = False
+) -> dict[str, Array]:
+    """All arrays of an ``.npz`` file; object arrays (pickles) are refused, and so is more than this machine can hold.
+
+    Args:
+        content: the file's bytes, where they were read already.
+        inside, follow: see :func:`quantbench.files.open_regular`.
+
+    Raises:
+        BadInput: not a regular file, not an npz file, or damaged, or it holds pickled objects.
+    """
+    with files.reading(path, what):
+        opened = BytesIO(content) if content is not None else files.open_regular(path, inside=inside, follow=follow)
+    with opened:  # NumPy leaves a damaged one open
+        return _arrays(opened, path, what)
+
+
+def _arrays(opened: BinaryIO, path: Path, what: str) -> dict[str, Array]:
+    try:
+        _check_size(opened)
+        if opened.read(len(_NPY)) == _NPY:
+            raise BadInput(f"{path}: {what} must be an .npz file of named arrays, not a single .npy array")
+        opened.seek(0)
+        with np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except BadInput:
+        raise
+    except Exception as error:  # a damaged archive fails in as many ways as it has fields
+        words = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BadInput(f"{path}: {what} is not a readable .npz file of plain arrays ({words})") from None
+
+
+def read_predictions(
+    path: Path, what: str, *, content: bytes | None = None, inside: Path | None = None
+) -> dict[str, Array]:
+    """Stored predictions by variant: numbers, one an example or a row of them, shape (n,) or (n, values).
+
+    Raises:
+        BadInput: see :func:`read_npz`; or an array can be no predictions.
+    """
+    found = read_npz(path, what, content=content, inside=inside)
+    for name, array in found.items():
+        if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or not array.size:
+            raise BadInput(
+                f"{path}: array {name!r}: {what} are numbers of shape (n,) or (n, values), found {array.dtype} of "
+                f"shape {array.shape}"
+            )
+    return found
+
+
+def _check_size(opened: BinaryIO) -> None:
+    """Raises ValueError where an archive unpacks to more than there is memory for: no more is read than it declares."""
+    if not zipfile.is_zipfile(opened):
+        opened.seek(0)
+        return
+    with zipfile.ZipFile(opened) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    opened.seek(0)
+    memory = psutil.virtual_memory().total
+    if size > memory // 2:
+        raise ValueError(f"it unpacks to {size / 2**30:.1f} GiB, more than half of this machine's memory")
+
+
+@lru_cache(maxsize=4)
+def load_pack(path: Path, sha256: str) -> Pack:
+    """Read a pack and check its hash.
+
+    Its arrays: ``x_test, y_test``, and where there is such data ``x_train, y_train`` and ``x_calibration``.
+    A model with several inputs has one array an input: ``x_test.image``, ``x_test.age``.
+
+    Raises:
+        BadInput: the file is missing, its hash differs, or an array is missing or of another length.
+    """
+    arrays = checked_npz(path, sha256, "data pack")
+    test, train = _split(path, arrays, "test"), _split(path, arrays, "train")
+    if test is None:
+        raise BadInput(f"{path}: data pack lacks the arrays x_test and y_test")
+    calibration = _split(path, arrays, "calibration")
+    if calibration is None and train is not None:
+        every = slice(0, None, CALIBRATION_STRIDE)
+        calibration = Split(rows(train.x, every), train.y[every])
+    return Pack(train, calibration, test, sha256)
+
+
+def _split(path: Path, arrays: dict[str, Array], name: str) -> Split | None:
+    prefix = f"x_{name}."
+    several = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+    x: Inputs | None = several or arrays.get(f"x_{name}")
+    if x is None:
+        return None
+    named = x if isinstance(x, dict) else {"": x}
+    lengths = {f"x_{name}.{key}".rstrip("."): array.shape[:1] for key, array in named.items()}
+    count = next(iter(lengths.values()))
+    y = arrays.get(f"y_{name}", np.zeros(count, dtype=np.uint8))
+    lengths[f"y_{name}"] = y.shape[:1]
+    if set(lengths.values()) != {count} or not count or not count[0]:
+        shown = ", ".join(f"{key} {length[0] if length else 'none'}" for key, length in lengths.items())
+        raise BadInput(f"{path}: data pack needs as many examples in each array, and one at least; found {shown}")
+    return Split(x, y)

@@ -1,0 +1,214 @@
+"""The float model in whatever form it came: code with weights, a file saved by Keras 2 or 3, a SavedModel, a .tflite.
+
+Everything reaches the converter as a SavedModel with batch size 1, through this one module.
+"""
+
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from quantbench.core import tensorflow
+from quantbench.core.arrays import Inputs, length, rows
+from quantbench.errors import BadInput, Unsupported, disk_is_full, ran_short
+from quantbench.reference import training
+from quantbench.reference.model import ReferenceModel
+from quantbench.safety import keras_config
+from quantbench.safety import saved_model as safe_saved_model
+from quantbench.tflite.litert import LiteRT
+
+_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []  # kept until the process ends, then removed
+SIGNATURE = "serving_default"
+BATCH = 250
+
+
+def temporary_folder() -> str:
+    """A folder that lives as long as this process."""
+    folder = tempfile.TemporaryDirectory(prefix="quantbench-")
+    _TEMPORARY.append(folder)
+    return folder.name
+
+
+def keras2(model: ReferenceModel) -> Any:
+    """The float model as a Keras 2 model, with its pinned weights.
+
+    Raises:
+        Unsupported: the model came in a form that is none.
+    """
+    if model.form == "code":
+        return training.load_pinned(model)
+    if model.form == "keras2":
+        return _load(tensorflow.tensorflow().keras.models.load_model, model)
+    reason = {
+        "keras3": "it was saved by Keras 3, and tfmot trains Keras 2 models only",
+        "saved_model": "a SavedModel is not a Keras model that tfmot can train",
+        "tflite": "a .tflite cannot be trained",
+    }
+    raise Unsupported(reason[model.form])
+
+
+def saved_model(model: ReferenceModel) -> str:
+    """The float model as a SavedModel with batch size 1.
+
+    Raises:
+        Unsupported: it is a ``.tflite``.
+    """
+    if model.form == "tflite":
+        raise Unsupported("the TFLite converter takes Keras models and SavedModels; this is already a .tflite")
+    if model.form in ("code", "keras2"):
+        return export(keras2(model))
+    return with_batch_of_one(original_saved_model(model))
+
+
+def original_saved_model(model: ReferenceModel) -> str:
+    """The SavedModel as its maker left it, checked again just before it is loaded, or the one that Keras 3 exports.
+
+    Raises:
+        BadInput: it is not safe to load.
+    """
+    path = model.file.parent / model.weights
+    if model.form == "saved_model":
+        safe_saved_model.check(path)
+        return str(path)
+    # Keras 3 keeps its own track of variables: a tf.Module around the model loses its weights without a word
+    # (outputs became NaN), so its own exporter has to write the SavedModel.
+    tensorflow.tensorflow()
+    import keras
+
+    folder = temporary_folder()
+    _load(keras.saving.load_model, model).export(folder, format="tf_saved_model", verbose=False)
+    return folder
+
+
+def _load(load: Any, model: ReferenceModel) -> Any:
+    """A Keras file, checked right before: it may lie in a folder that others share, and be loaded days after `try`."""
+    path = model.file.parent / model.weights
+    assert model.form in ("keras2", "keras3")
+    keras_config.check(path, model.form, model.trusted)
+    try:
+        return load(str(path), compile=False, safe_mode=not model.trusted)
+    except Exception as error:
+        words = " ".join(str(error).split())
+        raise BadInput(
+            f"{path}: Keras cannot load it ({type(error).__name__}: {words[:300]}); a model with layers of your own "
+            "can be given as file.py:NAME"
+        ) from error
+
+
+def export(keras_model: Any) -> str:
+    """A Keras 2 model as a SavedModel with batch size 1."""
+    tf = tensorflow.tensorflow()
+    specs = [tf.TensorSpec([1, *t.shape[1:]], t.dtype, name=t.name.split(":")[0]) for t in keras_model.inputs]
+
+    def forward(*tensors: Any) -> Any:
+        return keras_model(list(tensors) if len(tensors) > 1 else tensors[0], training=False)
+
+    return _saved(tf.function(forward).get_concrete_function(*specs), keras_model)
+
+
+def _saved(function: Any, owner: Any) -> str:
+    """One traced function as a SavedModel.
+
+    Args:
+        owner: of what the function uses besides variables, tables for example.
+    """
+    tf = tensorflow.tensorflow()
+    module = tf.Module()
+    module.forward = function
+    # Not the model itself: Keras then saves every layer with several functions of its own, the converter loads all of
+    # them, twice, and needs none. The artifact is the same, and MobileNetV2 converts in a quarter of the time.
+    module.variables_used = list(function.graph.variables)
+    handles = {id(variable.handle) for variable in module.variables_used}
+    if any(held.dtype == tf.resource and id(held) not in handles for held in function.captured_inputs):
+        module.owner = owner
+    folder = temporary_folder()
+    tf.saved_model.save(module, folder, signatures=function)
+    return folder
+
+
+def load_saved_model(folder: str) -> Any:
+    """The SavedModel as TensorFlow's object.
+
+    Raises:
+        BadInput: TensorFlow cannot load it.
+    """
+    try:
+        return tensorflow.tensorflow().saved_model.load(folder)
+    except Exception as error:  # a damaged SavedModel fails in as many ways as it has fields
+        if ran_short(error) or disk_is_full(error):
+            raise
+        words = " ".join(str(error).split())
+        raise BadInput(f"{folder}: TensorFlow cannot load it ({type(error).__name__}: {words[:300]})") from error
+
+
+def with_batch_of_one(folder: str) -> str:
+    """A SavedModel's serving signature, saved again with its free batch dimension fixed to 1.
+
+    Raises:
+        BadInput: no serving signature, or another free dimension.
+    """
+    tf = tensorflow.tensorflow()
+    loaded = load_saved_model(folder)
+    signature = serving_signature(loaded, folder)
+    specs = {}
+    for name, spec in sorted(signature.structured_input_signature[1].items()):
+        check_shape(folder, name, spec.shape)
+        specs[name] = tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name=name)
+    return _saved(tf.function(lambda **inputs: signature(**inputs)).get_concrete_function(**specs), loaded)
+
+
+def serving_signature(loaded: Any, folder: str) -> Any:
+    """The signature ``serving_default``, or the only one. Raises BadInput where there is none, or it has no inputs."""
+    signatures = dict(getattr(loaded, "signatures", {}))
+    if SIGNATURE not in signatures and len(signatures) != 1:
+        raise BadInput(f"{folder}: the SavedModel has {len(signatures)} signatures and none is called {SIGNATURE!r}")
+    name = SIGNATURE if SIGNATURE in signatures else next(iter(signatures))
+    signature = signatures[name]
+    if not signature.structured_input_signature[1] or not signature.structured_outputs:
+        raise BadInput(f"{folder}: the SavedModel's signature {name!r} has no inputs, or no outputs")
+    return signature
+
+
+def check_shape(where: object, name: str, shape: Any) -> None:
+    """Raises BadInput where a dimension besides the batch is free, or the batch is fixed to more than 1."""
+    dimensions = list(shape)
+    if dimensions and dimensions[0] not in (None, 1, -1):
+        raise BadInput(
+            f"{where}: input {name!r} has a fixed batch size of {dimensions[0]}; save the model with a free batch "
+            "dimension, or one of 1"
+        )
+    if any(size in (None, -1) for size in dimensions[1:]):
+        raise BadInput(
+            f"{where}: input {name!r} has shape {tuple(dimensions)}; every dimension but the first must be fixed: "
+            "save the model with the shape that you deploy"
+        )
+
+
+def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
+    """What the float model itself answers, before any conversion; outputs of shape (n, ...)."""
+    if model.form == "tflite":
+        return LiteRT(model.file.parent / model.weights, stateful=model.stateful).run(inputs)
+    if model.form in ("code", "keras2"):
+        keras_model = keras2(model)
+        batch = getattr(keras_model, "inputs", None) and keras_model.inputs[0].shape[0]
+        outputs = training.answers(keras_model, inputs, batch or BATCH)
+        if isinstance(outputs, np.ndarray):
+            return outputs
+        # Named as the exported signature names them, so that both sides sort alike.
+        named = outputs if isinstance(outputs, dict) else {f"output_{i}": one for i, one in enumerate(outputs)}
+        return next(iter(named.values())) if len(named) == 1 else dict(named)
+    tf = tensorflow.tensorflow()
+    folder = original_saved_model(model)
+    loaded = load_saved_model(folder)
+    signature = serving_signature(loaded, folder)
+    specs = signature.structured_input_signature[1]
+    batch = next(iter(specs.values())).shape[0] or BATCH
+    named = inputs if isinstance(inputs, dict) else {next(iter(specs)): inputs}
+    parts = []
+    for start in range(0, length(inputs), batch):
+        part = rows(named, slice(start, start + batch))
+        assert isinstance(part, dict)
+        given = {name: tf.constant(values, dtype=specs[name].dtype) for name, values in part.items()}
+        parts.append({name: value.numpy() for name, value in signature(**given).items()})
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return next(iter(joined.values())) if len(joined) == 1 else joined

@@ -1,0 +1,243 @@
+"""Reference models: what a ``models/*.py`` file declares, and how the files are found and checked.
+
+Nothing here imports TensorFlow: a model's ``build`` gets the Keras module as its argument.
+"""
+
+import difflib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from quantbench.core.arrays import Array, Inputs
+from quantbench.errors import BadInput
+from quantbench.records import NAME
+from quantbench.reference.datasets import Pack, checked_bytes_hash, checked_npz, load_pack
+from quantbench.reference.metrics import ACCURACY, Metric
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A ``prepare`` for data that is not yet what the model takes.
+
+    Attributes:
+        how: ``as_given``; ``unit``: 0 to 255 becomes 0 to 1; ``symmetric``: 0 to 255 becomes -1 to 1.
+        dtypes: input name -> dtype; a single input goes by any name.
+    """
+
+    how: Literal["as_given", "unit", "symmetric"]
+    dtypes: Mapping[str, str]
+
+    def __call__(self, x: Inputs) -> Inputs:
+        """Raw examples -> model inputs."""
+        if isinstance(x, dict):
+            return {name: self._one(values, self.dtypes[name]) for name, values in x.items()}
+        return self._one(x, next(iter(self.dtypes.values())))
+
+    def _one(self, values: Array, dtype: str) -> Array:
+        if self.how == "unit" and np.dtype(dtype).kind == "f":
+            return np.asarray(values / np.float32(255), dtype=dtype)
+        if self.how == "symmetric" and np.dtype(dtype).kind == "f":
+            return np.asarray(values / np.float32(127.5) - 1, dtype=dtype)
+        return np.asarray(values, dtype=dtype)
+
+
+def logits_loss(keras: Any) -> Any:
+    """Cross-entropy for a model that ends without softmax."""
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast to train; data, so that a control can be trained exactly as long.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: examples a step.
+        learning_rate: of Adam, at the first step.
+        schedule: ``constant``, or ``cosine`` decay to zero over all steps.
+        flip: also train on the images mirrored left to right (twice the steps).
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: Literal["constant", "cosine"] = "constant"
+    flip: bool = False
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Policy: the largest drop from the same-run float control that a release may have.
+
+    Attributes:
+        max_drop: in the unit of the model's metric (pp for accuracy).
+        reason: why this much and no more; shown in the report.
+    """
+
+    max_drop: float
+    reason: str
+
+
+def as_unit_floats(x: Inputs) -> Inputs:
+    """uint8 images (n, h, w) -> float32 (n, h, w, 1) in [0, 1]."""
+    assert isinstance(x, np.ndarray)
+    return np.asarray(x[..., None] / np.float32(255), dtype=np.float32)
+
+
+Form = Literal["code", "keras2", "keras3", "saved_model", "tflite"]
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """A float Keras model with its data, training recipe, pinned weights and metric.
+
+    Attributes:
+        name: first half of every cell's key.
+        description: one line.
+        weights: ``.npz`` of plain arrays, relative to the model's file; or the saved model, see ``form``.
+        weights_sha256: of that file or folder.
+        data: data pack, relative to the model's file.
+        data_sha256: of that file.
+        build: Keras module -> untrained model; architecture lives in code only. None where ``form`` is not ``code``.
+        train: recipe from scratch.
+        finetune: recipe of everything that trains further from the float weights (QAT, its control).
+        form: what ``weights`` holds: arrays for ``build``'s model, or a model saved by somebody's tool.
+        trusted: whether a saved Keras model may run code of its own (Lambda layers) when it is loaded.
+        trains_in_gate: small enough that the pull-request gate runs all variants on it, those that train too; otherwise
+            it runs the core ones, and the nightly run the rest.
+        floors: by variant name, a pattern of names (``*wi4*``), ``ptq`` / ``qat`` / ``control`` for a whole family, or
+            ``default``; the first of these that fits holds.
+        loss: Keras loss name, or a function of the Keras module that makes one.
+        metric: how outputs become a score.
+        prepare: raw examples -> model inputs (float32).
+        training: (raw x, y) -> (inputs, targets) to fit on; default: prepared x and y.
+        stateful: the runtime keeps state between calls, which is reset before each example.
+        seed_scores: scores of the recipe over seeds 0, 1, ...; what a model trained again is judged by.
+        file: the model's file, filled in by the loader.
+    """
+
+    name: str
+    description: str
+    weights: str
+    weights_sha256: str
+    data: str
+    data_sha256: str
+    floors: Mapping[str, Floor]
+    build: Callable[[Any], Any] | None = None
+    train: Recipe = Recipe(epochs=5, batch_size=32, learning_rate=1e-3)
+    finetune: Recipe = Recipe(epochs=3, batch_size=32, learning_rate=1e-4)
+    form: Form = "code"
+    trusted: bool = False
+    trains_in_gate: bool = False
+    loss: str | Callable[[Any], Any] = "sparse_categorical_crossentropy"
+    metric: Metric = ACCURACY
+    prepare: Callable[[Inputs], Inputs] = as_unit_floats
+    training: Callable[[Array, Array], tuple[Inputs, Array]] | None = None
+    stateful: bool = False
+    seed_scores: tuple[float, ...] = ()
+    file: Path = field(default=Path(), compare=False)
+
+    def pack(self) -> Pack:
+        """The model's data, hash-checked. Raises BadInput."""
+        return load_pack(self.file.parent / self.data, self.data_sha256)
+
+    def check_weights(self) -> None:
+        """Raises BadInput unless the weights, or the saved model, are those of the recorded hash."""
+        checked_bytes_hash(self.file.parent / self.weights, self.weights_sha256, "weights")
+
+    def weight_arrays(self) -> list[Array]:
+        """Pinned weights in ``model.get_weights()`` order, hash-checked. Raises BadInput."""
+        return list(checked_npz(self.file.parent / self.weights, self.weights_sha256, "weights").values())
+
+    def fit_inputs(self, x: Inputs, y: Array) -> tuple[Inputs, Array]:
+        """Inputs and targets to fit on, from raw examples."""
+        if self.training is not None:
+            assert isinstance(x, np.ndarray)
+            return self.training(x, y)
+        return self.prepare(x), y
+
+    def floor(self, variant: str, family: str) -> Floor | None:
+        """The floor that holds for a variant: its own, else that of the first pattern, its family's, the default."""
+        patterns = [key for key in self.floors if "*" in key and fnmatchcase(variant, key)]
+        for key in (variant, *patterns, family, "default"):
+            if key in self.floors:
+                return self.floors[key]
+        return None
+
+
+def load_file(path: Path) -> list[ReferenceModel]:
+    """Run a model file (code that the user trusts) and return the reference models it defines.
+
+    Raises:
+        BadInput: the file cannot be imported, or defines no ReferenceModel.
+    """
+    path = path.resolve()
+    spec = importlib.util.spec_from_file_location(f"quantbench_models.{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise BadInput(f"{path}: not a Python file; a model file defines a quantbench.reference.model.ReferenceModel")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise BadInput(f"{path}: the model file failed to import: {type(error).__name__}: {error}") from error
+    found = [value for value in vars(module).values() if isinstance(value, ReferenceModel)]
+    if not found:
+        raise BadInput(f"{path}: defines no quantbench.reference.model.ReferenceModel; see models/seed_cnn.py for one")
+    for model in found:
+        if not re.fullmatch(NAME, model.name):
+            raise BadInput(
+                f"{path}: name: expected letters, digits, '_', '.' and '-', found {model.name!r}; it becomes part of "
+                "cell ids and file names"
+            )
+        object.__setattr__(model, "file", path)
+    return found
+
+
+@lru_cache(maxsize=8)
+def load_models(folder: Path) -> dict[str, ReferenceModel]:
+    """Every reference model of a folder by name, sorted; files that start with ``_`` are helpers.
+
+    Raises:
+        BadInput: no such folder, no model in it, or one name twice.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"--model-dir: {folder} is not a folder; give a folder of model files like models/seed_cnn.py")
+    models: dict[str, ReferenceModel] = {}
+    for path in sorted(folder.glob("*.py")):
+        if path.name.startswith("_"):
+            continue
+        for model in load_file(path):
+            if model.name in models:
+                raise BadInput(f"{path}: model {model.name} is already defined in {models[model.name].file}")
+            models[model.name] = model
+    if not models:
+        raise BadInput(f"--model-dir: {folder} holds no model file; expected files like models/seed_cnn.py")
+    return dict(sorted(models.items()))
+
+
+def pick(names: str | None, known: Mapping[str, Any], option: str) -> list[str]:
+    """The named entries of a comma-separated option, in the order of ``known``; all where it is empty.
+
+    Raises:
+        BadInput: an unknown name, with the nearest known one.
+    """
+    if not names:
+        return list(known)
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if not wanted:
+        raise BadInput(f"{option}: names nothing; known: {', '.join(known)}")
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise BadInput(f"{option}: unknown name {name!r}; {hint}")
+    return [name for name in known if name in wanted]

@@ -1,0 +1,86 @@
+"""What charts are made of: drops against size and latency, the Pareto front, and how much of a floor is used."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quantbench.records import Cell
+from quantbench.report import formatting
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the floor allows; each is the end of one colour
+LEGEND = ("no drop", "up to 25 % of its floor", "up to 50 %", "up to 75 %", "up to 100 %", "beyond its floor")
+FAMILIES = {
+    "ptq": "quantized after training",
+    "qat": "trained quantized, pruned or clustered",
+    "control": "float: controls, pruned and clustered ones",
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What a drop is drawn against: a measurement, times a factor to its unit."""
+
+    what: str
+    unit: str
+    factor: float
+
+
+SIZE = Axis("size", "KiB", 2**-10)
+LATENCY = Axis("latency", "µs", 1.0)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A cell in a chart: right is larger or slower, up is worse."""
+
+    cell: Cell
+    x: float
+    drop: float
+
+    @property
+    def family(self) -> str:
+        """One of ``FAMILIES``."""
+        return self.cell.family if self.cell.family in FAMILIES else "ptq"
+
+
+def leading_number(shown: str) -> float | None:
+    """The number at the start of what a table shows: charts and tables tell the same."""
+    found = re.match(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?", shown)
+    return float(found.group().replace(",", "")) if found else None
+
+
+def drop_of(cell: Cell, cells: dict[str, Cell]) -> float | None:
+    """Drop from the control; a control itself stands at 0."""
+    if cell.control is None:
+        return 0.0 if "score" in cell.measurements else None
+    return leading_number(formatting.drop(cell, cells))
+
+
+def points(axis: Axis, cells: Sequence[Cell], by_id: dict[str, Cell]) -> list[Point]:
+    """The cells that have both, in their order."""
+    known = [(cell, cell.measurements.get(axis.what), drop_of(cell, by_id)) for cell in cells]
+    return [
+        Point(cell, axis.factor * found.value, drop)
+        for cell, found, drop in known
+        if found is not None and drop is not None and found.value > 0
+    ]
+
+
+def front(found: Sequence[Point]) -> list[Point]:
+    """The Pareto front: no other point is as good in one and better in the other."""
+    best: list[Point] = []
+    for point in sorted(found, key=lambda one: (one.x, one.drop)):
+        if not best or point.drop < best[-1].drop:
+            best.append(point)
+    return best
+
+
+def shade(cell: Cell) -> int | None:
+    """The place in ``LEGEND`` of how much of its floor a cell uses; None where it has none."""
+    for one in cell.judgements:
+        if one.against == "floor" and one.change is not None and one.tolerance is not None:
+            shown = round(one.change, 2)  # so that equal numbers have one colour
+            share = shown / one.tolerance if one.tolerance else math.copysign(math.inf, shown or -1)
+            return sum(share > end + 1e-9 for end in SHARES)
+    return None

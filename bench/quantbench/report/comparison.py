@@ -1,0 +1,158 @@
+"""A comparison of two runs as Markdown and as one HTML page, both from the same rows."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from quantbench.comparison import Comparison, Item, Outcome
+from quantbench.errors import Exit
+from quantbench.records import Report
+from quantbench.report.comparison_items import LONE, change_text, lone, p_text, value_text
+from quantbench.report.formatting import code, document, escape
+from quantbench.report.formatting import table as markdown_table
+from quantbench.report.html.markup import frame, listing, section, table, text
+
+MOST_LISTED = 50
+HEADERS = ["cell", "measurement", "outcome", "old", "new", "change for the worse (95 %)", "p (needed)", "how"]
+
+
+class Section(NamedTuple):
+    """More to tell of a comparison: words, and a table where it has rows."""
+
+    title: str
+    words: str
+    headers: list[str]
+    rows: list[list[str]]
+
+
+def render(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str:
+    """Markdown: what changed, the worst first; what could not be compared; counts.
+
+    Args:
+        of: what is compared, before the headline.
+        more: told after what changed.
+    """
+    parts = [
+        f"# {escape(of)}{headline(found)}",
+        "\n".join(f"- {line}" for line in _facts(found, code, escape)),
+    ]
+    rows = [_row(item) for item in _changed(found)]
+    if rows:
+        parts += ["## What changed", markdown_table([[code(cell), *rest] for cell, *rest in rows], HEADERS)]
+    for title, told_of_it, headers, others in more:
+        parts += [f"## {escape(title)}", escape(told_of_it)]
+        parts += [markdown_table(others, headers)] if others else []
+    told = [f"- {escape(line)}" for line in lone(found.told())]
+    parts += ["## Not comparable, gone or new", "\n".join(told)] if told else []
+    if not nothing_differs(found):
+        parts += ["## Counts", markdown_table(_counts(found), _count_headers()), budget(found)]
+    return document(parts)
+
+
+def page(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str:
+    """The same as one HTML page that needs nothing else: no script, no other file."""
+    parts = []
+    rows = [_row(item) for item in _changed(found)]
+    if rows:
+        changed = table("The worst first", HEADERS, map(_marked, rows), "compared")
+        parts.append(section("changed", "What changed", changed))
+    for number, (title, told_of_it, headers, others) in enumerate(more):
+        listed = table(title, headers, [[text(one) for one in row] for row in others], "counted") if others else ""
+        parts.append(section(f"more-{number}", title, f"<p>{text(told_of_it)}</p>{listed}"))
+    told = lone(found.told())
+    if told:
+        parts.append(section("lone", "Not comparable, gone or new", listing(map(text, told), MOST_LISTED, "of them")))
+    if not nothing_differs(found):
+        counts = [[text(one) for one in row] for row in _counts(found)]
+        counted = table("How many, by measurement", _count_headers(), counts, "counted")
+        parts.append(section("counts", "Counts", f"{counted}<p>{text(budget(found))}</p>"))
+    signs = {Exit.GREEN: ("✓", "green"), Exit.REGRESSED: ("✗", "red")}
+    sign, kind = signs.get(found.exit_status(), ("!", "amber"))
+    facts = "".join(f"<p>{text(line)}</p>" for line in _facts(found, str, str))
+    title = of + headline(found)
+    banner = f'<header class="{kind}"><h1><span aria-hidden="true">{sign}</span> {text(title)}</h1>{facts}</header>'
+    return frame(title, banner, "\n".join(parts))
+
+
+def _marked(row: list[str]) -> list[str]:
+    """A row as markup: its outcome has a sign and a colour."""
+    outcome = Outcome(row[2])
+    sign, kind = {Outcome.WORSE: ("✗ ", "regressed"), Outcome.BETTER: ("▲ ", "improved")}.get(outcome, ("", ""))
+    shown = [text(one) for one in row]
+    return [*shown[:2], f'<span class="{kind}">{sign}{shown[2]}</span>', *shown[3:]]
+
+
+def nothing_differs(found: Comparison) -> bool:
+    """Whether no value of any cell is another."""
+    return not any(item.moved for item in found.items)
+
+
+def headline(found: Comparison) -> str:
+    """The outcome in one line."""
+    counts = Counter(found.cells.values())
+    if not found.cells:
+        return "Nothing to compare: neither run holds a cell"
+    if nothing_differs(found):
+        return f"Nothing differs: {len(found.cells)} cells are as they were"
+    told = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome]]
+    if set(counts) == {Outcome.UNCHANGED}:
+        return f"Nothing differs beyond chance and tolerance in {len(found.cells)} cells"
+    return f"{', '.join(told)}, of {len(found.cells)} cells"
+
+
+def _facts(found: Comparison, mark: Callable[[str], str], told: Callable[[str], str]) -> list[str]:
+    lines = [
+        f"{name}: {mark(report.run)}, {told(_made(report))}"
+        for name, report in (("old", found.old), ("new", found.new))
+    ]
+    lines.append(f"environment: {told(', '.join(found.environment) or 'the same')}")
+    return [*lines, *map(told, found.notes)]
+
+
+def _made(report: Report) -> str:
+    return f"started {report.started}, {len(report.cells)} cells"
+
+
+def _changed(found: Comparison) -> list[Item]:
+    return [item for item in found.told() if item.outcome not in LONE]
+
+
+def _row(item: Item) -> list[str]:
+    return [
+        item.cell,
+        item.measurement.replace("_", " "),
+        str(item.outcome),
+        value_text(item.old, item.unit),
+        value_text(item.new, item.unit),
+        change_text(item),
+        p_text(item),
+        item.why,
+    ]
+
+
+def _count_headers() -> list[str]:
+    return ["what", *(str(outcome) for outcome in Outcome), "to the last digit"]
+
+
+def _counts(found: Comparison) -> list[list[str]]:
+    """A row a measurement; the last column counts the unchanged ones that are the same to the last digit."""
+    rows = [["cells", *_by_outcome(list(found.cells.values())), ""]]
+    for name in dict.fromkeys(item.measurement for item in found.items):
+        items = [item for item in found.items if item.measurement == name]
+        same = sum(not item.moved for item in items)
+        rows.append([name.replace("_", " "), *_by_outcome([item.outcome for item in items]), str(same)])
+    return rows
+
+
+def _by_outcome(found: list[Outcome]) -> list[str]:
+    counts = Counter(found)
+    return [str(counts[outcome]) if counts[outcome] else "" for outcome in Outcome]
+
+
+def budget(found: Comparison) -> str:
+    """The false-alarm budget, and what shares it."""
+    alarms = found.false_alarms
+    return (
+        f"False-alarm budget {100 * alarms.budget:g} % for the whole comparison, shared (Holm) by {alarms.judgements} "
+        "two-sided tests of what moved; intervals are 95 % each."
+    )

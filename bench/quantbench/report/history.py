@@ -1,0 +1,207 @@
+"""The history as Markdown: a line a cell that moved, or one cell's trend; and its chart."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from quantbench import files
+from quantbench.comparison.history import (
+    ABSENT,
+    LEAST_RUNS,
+    MEASUREMENTS,
+    PACE,
+    History,
+    Pace,
+    Shift,
+    Trend,
+    moved,
+    pace,
+    shifts,
+    trend,
+)
+from quantbench.comparison.summary import Summary
+from quantbench.core.echo import plain
+from quantbench.core.environment import changed_between
+from quantbench.errors import BadInput
+from quantbench.report.formatting import MARKS, Marked, code, document, escape, table
+
+ROWS = 30  # of a trend's table
+NEWEST = 100  # runs in which the overview looks for a drift; a cell's own trend is of all
+
+
+def overview(history: History) -> str:
+    """Every cell whose verdict, values or pace changed; what did not is counted."""
+    found = [trend(history, cell) for cell in history.cells]
+    rows = [row for one in found if (row := _moved_row(history, one))]
+    rows.sort(key=lambda row: row[2], reverse=True)
+    title = f"# {len(rows)} of {len(found)} cells moved in {len(history.runs)} runs"
+    parts = [title, _span(history), _skipped(history)]
+    headers = ["cell", "verdict now", "since run", "what moved last", "drift"]
+    parts += [table(rows, headers)] if rows else []
+    apart = Counter(why for one in found for why in one.apart if why != ABSENT)
+    told = "not comparable with the newest run: runs"
+    parts += ["\n".join(f"- in {n} cells, {told} {escape(why)}" for why, n in apart.items())]
+    return document(parts)
+
+
+def _moved_row(history: History, found: Trend) -> list[str] | None:
+    told, drift = moved(found), pace(found, NEWEST)
+    if not told and drift is None and found.verdict_before is None:
+        return None
+    verdict = MARKS[found.verdict]
+    if found.verdict_before is not None:
+        verdict += f" (was {found.verdict_before})"
+    if found.runs[-1] is not history.runs[-1]:
+        verdict += f", last in {found.runs[-1].run}"
+    last = "; ".join(f"{_step(found, shift)} in {shift.since.run}" for shift in told)
+    runs = [shift.since.run for shift in told] + ([] if found.verdict_before is None else [found.since.run])
+    since = max(runs, default="")
+    return [code(found.cell), verdict, since, last, "" if drift is None else _pace(drift)]
+
+
+def _span(history: History) -> str:
+    first, newest = history.runs[0], history.runs[-1]
+    return f"Runs {code(first.run)} to {code(newest.run)}."
+
+
+def _skipped(history: History) -> str:
+    if not history.skipped:
+        return ""
+    lines = [f"- {code(one.name)}: {escape(one.why)}" for one in history.skipped]
+    return f"{len(lines)} folder{'s' * (len(lines) > 1)} skipped:\n\n" + "\n".join(lines)
+
+
+def of_cell(history: History, cell: str) -> str:
+    """One cell's trend: a table a measurement, its shifts with what changed, and its pace towards the floor."""
+    found = trend(history, cell)
+    parts = [f"# {escape(cell)}: {MARKS[found.verdict]} since run {escape(found.since.run)}", _span(history)]
+    if found.verdict_before is not None:
+        parts[0] += f", {found.verdict_before} before"
+    if found.runs[-1] is not history.runs[-1]:
+        parts[0] += f"; last in run {escape(found.runs[-1].run)}"
+    apart = [f"- runs {escape(why)}: {count}" for why, count in found.apart.items()]
+    parts += [_skipped(history), "\n".join(apart), _floor(found)]
+    parts += [_measurement(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
+    return document(parts)
+
+
+def _floor(found: Trend) -> str:
+    limits = found.values["floor_limit"]
+    if not np.isfinite(limits[-1]):
+        return ""
+    drop, unit = found.values["floor_drop"][-1], escape(found.scoring.unit)
+    text = f"Floor: {drop:+.2f} {unit} from the control, {limits[-1]:g} allowed."
+    drift = pace(found)
+    return text + (f" Drift: {escape(_pace(drift))}." if drift else " No clear drift.")
+
+
+def _pace(drift: Pace) -> str:
+    what = "loses" if drift.slope > 0 else "gains"
+    low, high = sorted((abs(drift.low), abs(drift.high)))
+    text = f"{what} {abs(drift.slope):.2g} {drift.unit} in {PACE} runs ({low:.2g} to {high:.2g})"
+    return text if drift.runs_left is None else f"{text}; the floor in {drift.runs_left} runs at this pace"
+
+
+def _measurement(found: Trend, name: str) -> str:
+    told = shifts(found, name)
+    rows = list(_rows(found, name, {shift.since.run for shift in told}))
+    parts = [f"## {name.replace('_', ' ')}", "\n".join(f"- {_shift(found, shift)}" for shift in told)]
+    if len(rows) > ROWS:
+        parts.append(f"The newest {ROWS} of {len(rows)} values.")
+        rows = rows[-ROWS:]
+    parts.append(table(rows, ["date", "run", "commit", "value", "change", ""]))
+    measured = int(np.isfinite(found.values[name]).sum())
+    if measured < LEAST_RUNS and not told and len(rows) > 1:
+        parts.append(f"{measured} runs are too few to tell a shift from noise: {LEAST_RUNS} are needed.")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _rows(found: Trend, name: str, at: set[str]) -> Iterator[list[str]]:
+    """A row a value; equal values in a row are told once, with the run of the first and how many there are."""
+    measured = [(run, float(v)) for run, v in zip(found.runs, found.values[name], strict=True) if np.isfinite(v)]
+    last = None
+    for value, group in groupby(measured, key=lambda pair: pair[1]):
+        runs = [run for run, _ in group]
+        first, change = runs[0], "" if last is None else _difference(found, name, last, value)
+        times = f", {len(runs)} runs" if len(runs) > 1 else ""
+        mark = "shift" if first.run in at else ""
+        named, shown = Marked(f"{code(first.run)}{times}"), _value(found, name, value)
+        yield [first.started[:10], named, _commit(first), shown, change, mark]
+        last = value
+
+
+def _shift(found: Trend, shift: Shift) -> str:
+    """What moved, where first, and what had changed since the run before it."""
+    changed = changed_between(shift.before.environment, shift.since.environment)
+    told = escape(", ".join(changed)) or "nothing that is recorded"
+    return (
+        f"{escape(_step(found, shift))} in run {code(shift.since.run)}, commit {escape(_commit(shift.since))}; changed "
+        f"since the run before it ({code(shift.before.run)}): {told}"
+    )
+
+
+def _step(found: Trend, shift: Shift) -> str:
+    name = shift.measurement
+    values = f"{_value(found, name, shift.old)} → {_value(found, name, shift.new)}"
+    return f"{name.replace('_', ' ')} {values} ({_difference(found, name, shift.old, shift.new)})"
+
+
+def _value(found: Trend, name: str, value: float) -> str:
+    if name == "score":
+        return f"{100 * value:.2f} %" if found.scoring.scale == 100 else f"{value:.5g}"
+    return f"{value:.4f}" if name.endswith(("ratio", "yardstick")) else f"{value:,.0f} bytes"
+
+
+def _difference(found: Trend, name: str, old: float, new: float) -> str:
+    if name == "score":
+        return f"{found.scoring.scale * (new - old):+.2f} {found.scoring.unit}"
+    return f"{100 * (new / old - 1):+.2f} %" if old else ""
+
+
+def _commit(run: Summary) -> str:
+    commit = run.environment.git_commit
+    return "unknown" if commit is None else commit[:12] + ("+changes" if run.environment.git_dirty else "")
+
+
+def chart(history: History, cell: str, path: Path) -> None:
+    """A panel a measurement, with its shifts as lines. Raises BadInput where the extra is not installed."""
+    try:
+        import altair
+        import vl_convert
+    except ImportError:
+        raise BadInput("--chart: it needs Altair: pip install 'quantbench[charts]'") from None
+    found = trend(history, cell)
+    names = [name for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
+    panels = [_panel(altair, found, name) for name in names]
+    picture = altair.vconcat(*panels, title=cell)
+    files.write_named(path, plain(vl_convert.vegalite_to_svg(picture.to_json())), "--chart")
+
+
+def _panel(altair, found: Trend, name: str):  # type: ignore[no-untyped-def]
+    percent, style = name == "score" and found.scoring.scale == 100, ",.0f"
+    if name not in ("size", "gzip_size", "arena"):
+        style = ".2f" if percent else ".4g"
+    scale = 100 if percent else 1
+    measured = [(place, float(v)) for place, v in enumerate(found.values[name], 1) if np.isfinite(v)]
+    values = [{"run": place, "value": value * scale} for place, value in measured]
+    order = {run.run: place for place, run in enumerate(found.runs, 1)}
+    rules = [{"run": order[shift.since.run] - 0.5, "what": shift.since.run} for shift in shifts(found, name)]
+    base = altair.Chart(altair.InlineData(values=values)).encode(
+        x=altair.X("run:Q", title=f"run, 1 is {found.runs[0].run}", axis=altair.Axis(tickMinStep=1, format="d")),
+        y=altair.Y(
+            "value:Q",
+            title=name.replace("_", " ") + (", %" if percent else ""),
+            scale=altair.Scale(zero=False),
+            axis=altair.Axis(format=style, minExtent=55),
+        ),
+    )
+    marks = altair.Chart(altair.InlineData(values=rules))
+    lines = marks.mark_rule(strokeDash=[4, 3], color="#a40e26").encode(x="run:Q")
+    words = marks.mark_text(align="left", baseline="top", dx=3, fontSize=9).encode(
+        x="run:Q", y=altair.value(0), text="what:N"
+    )
+    drawn = base.mark_line(color="#9db2c9", strokeWidth=1) + base.mark_point(filled=True, size=18)
+    return (drawn + lines + words).properties(width=640, height=110)

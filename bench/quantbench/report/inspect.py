@@ -1,0 +1,79 @@
+"""``quantbench inspect``: one artifact from the inside, as Markdown."""
+
+from pathlib import Path
+
+from quantbench.errors import BadInput
+from quantbench.records import Census, Evidence, Range
+from quantbench.records.run_folder import evidence_of, read
+from quantbench.report import formatting
+
+
+def of_cell(run: Path, cell_id: str) -> str:
+    """Of a cell of a run. Raises BadInput where the run has no such cell, or it was not made."""
+    report, folder = read(run)
+    cell = next((cell for cell in report.cells if cell.id == cell_id), None)
+    if cell is None:
+        raise BadInput(f"{run}: holds no cell {cell_id}; it holds {', '.join(cell.id for cell in report.cells[:5])}, …")
+    if cell.census is None:
+        reason = cell.failure.reason if cell.failure else "it was not finished"
+        raise BadInput(f"{run}: {cell_id} has no artifact: {reason}")
+    return render(cell_id, cell.census, evidence_of(folder, cell_id))
+
+
+def render(name: str, found: Census, evidence: Evidence) -> str:
+    """What an artifact is made of, and what is known of it besides."""
+    parts = [f"# {formatting.escape(name)}", _facts(found), _weights(found)]
+    parts += [_ranges(evidence)] if evidence.ranges else []
+    if evidence.flipped:
+        shown = ", ".join(str(i) for i in evidence.flipped[:50])
+        more = f" and {len(evidence.flipped) - 50} more" if len(evidence.flipped) > 50 else ""
+        parts.append(f"## Flipped\n\nAnswered otherwise than by the control: test examples {shown}{more}.")
+    return formatting.document(parts)
+
+
+def _facts(found: Census) -> str:
+    constants = ", ".join(f"{a.count} {name} ({a.bytes:,} bytes)" for name, a in sorted(found.constants.items()))
+    activations = ", ".join(f"{count} {name}" for name, count in sorted(found.activations.items()))
+    operators = ", ".join(
+        f"{sum(by.values())} {name} ({'/'.join(sorted(by))})" for name, by in sorted(found.operators.items())
+    )
+    ports = [
+        f"{port.name}: {port.dtype} {port.shape}"
+        + ("" if port.scale is None else f", scale {port.scale:.6g}, zero point {port.zero_point}")
+        for port in (*found.inputs, *found.outputs)
+    ]
+    lines = [f"constants: {constants}", f"scales: {found.scales}", f"activations: {activations}"]
+    lines += [f"operators: {operators}", *(f"input or output: {port}" for port in ports)]
+    lines += [f"left in float: {formatting.left_in_float(found) or 'nothing'}"]
+    return "\n".join(f"- {formatting.escape(line)}" for line in lines)
+
+
+def _weights(found: Census) -> str:
+    rows = [
+        [
+            one.operator,
+            one.precision,
+            one.weights or "(activations)",
+            one.granularity or "",
+            "x".join(map(str, one.shape)),
+            "" if one.zeros is None else f"{100 * one.zeros:.1f} %",
+            one.distinct if one.distinct is not None else "",
+            one.distinct_in_channel if one.distinct_in_channel is not None else "",
+        ]
+        for one in found.compute
+    ]
+    headers = ["operator", "computes in", "weights", "granularity", "shape", "zeros", "distinct", "in one channel"]
+    return "## Weights\n\n" + formatting.table(rows, headers)
+
+
+def _ranges(evidence: Evidence) -> str:
+    rows = [_range(one) for one in evidence.ranges]
+    method = f" Chosen by: {formatting.escape(evidence.range_method)}." if evidence.range_method else ""
+    table = formatting.table(rows, ["tensor", "kind", "dtype", "granularity", "from", "to"])
+    what = "What each tensor can hold, in real values; of its widest channel where it has several."
+    return f"## Ranges\n\n{what}{method}\n\n{table}"
+
+
+def _range(one: Range) -> list[str]:
+    kind = "constant" if one.constant else "activation"
+    return [one.tensor[-70:], kind, one.dtype, one.granularity, f"{one.low:.4g}", f"{one.high:.4g}"]

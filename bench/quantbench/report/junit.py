@@ -1,0 +1,146 @@
+"""``junit.xml``: the run as CI systems read test results; a test case is one kind of check of one cell.
+
+Written from the report and not by pytest, so that merged and old reports have it too. Each test case carries what was
+measured as properties, in the form of pytest's ``record_property``.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from quantbench import files
+from quantbench.core.echo import plain
+from quantbench.records import Cell, Judgement, Kind, Report, Verdict
+from quantbench.records.measurements import kind_of
+from quantbench.report.intervals import interval
+
+JUNIT = "junit.xml"
+# What a verdict is to a CI system; the others are passes. Nothing absent passes.
+_RESULTS = {
+    Verdict.REGRESSED: "failure",
+    Verdict.ERROR: "error",
+    Verdict.MISSING: "error",
+    Verdict.UNSUPPORTED: "skipped",
+    Verdict.XFAIL: "skipped",
+    Verdict.UNJUDGED: "skipped",
+}
+_COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
+_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def write(path: Path, report: Report) -> None:
+    """Write the file atomically."""
+    files.replace(path, render(report))
+
+
+def render(report: Report) -> bytes:
+    """The whole file; characters that XML cannot hold are replaced."""
+    cases = [_case(cell, kind) for cell in report.cells for kind in Kind if kind in cell.verdicts]
+    if report.state != "complete":
+        cases.append(_partial(report))
+    suite = Element("testsuite", name="quantbench", timestamp=report.started, time=f"{report.seconds:.3f}")
+    suite.set("tests", str(len(cases)))
+    for attribute, tag in _COUNTED.items():
+        suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))
+    _properties(suite, _of_run(report))
+    suite.extend(cases)
+    whole = Element("testsuites", {name: value for name, value in suite.attrib.items() if name != "timestamp"})
+    whole.append(suite)
+    for element in whole.iter():
+        element.attrib = {name: _clean(value) for name, value in element.attrib.items()}
+        element.text = _clean(element.text) if element.text else None
+    indent(whole, " ")
+    return bytes(tostring(whole, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+def _clean(text: str) -> str:
+    return _NOT_IN_XML.sub("\ufffd", plain(text))
+
+
+def _of_run(report: Report) -> Iterator[tuple[str, str]]:
+    here = report.environment
+    yield from {
+        "run": report.run,
+        "state": report.state,
+        "exit status": str(report.exit_status),
+        "selection": report.selection or "everything",
+        "commit": here.git_commit or "unknown",
+        "local changes": str(bool(here.git_dirty)).lower(),
+        "machine class": here.machine_class,
+        "results class": here.results_class,
+        "CPU": here.cpu,
+        "OS": here.os,
+        "Python": here.python,
+        "GPU": here.gpu.label if here.gpu else here.no_gpu or "none measured",
+        "false-alarm budget": f"{report.false_alarms.budget:g}",
+    }.items()
+    yield from sorted(here.packages.items())
+    if report.shard is not None:
+        yield "shard", f"{report.shard.index}/{report.shard.of}"
+
+
+def _partial(report: Report) -> Element:
+    """A run that did not get to its end is no pass, whatever the tests that it got to say."""
+    case = Element("testcase", classname="quantbench", name="the whole run", time="0")
+    unfinished = sum(not cell.verdicts for cell in report.cells)
+    message = f"the run is {report.state}: {unfinished} of {len(report.cells)} cells have no verdict"
+    SubElement(case, "error", message=message, type=report.state)
+    return case
+
+
+def _case(cell: Cell, kind: Kind) -> Element:
+    verdict = cell.verdicts[kind]
+    judged = [one for one in cell.judgements if one.kind is kind]
+    case = Element("testcase", classname=f"quantbench.{kind}", name=cell.id, time=f"{_seconds(cell, kind):.3f}")
+    _properties(case, _of_case(cell, kind, judged))
+    deciding = [one for one in judged if one.verdict is verdict]
+    tag = _RESULTS.get(verdict)
+    if tag is not None:
+        message = "; ".join(one.message for one in deciding)
+        SubElement(case, tag, message=message, type=str(verdict)).text = "\n".join(_told(one) for one in deciding)
+    rest = [one for one in judged if (tag is None or one not in deciding) and one.verdict is not Verdict.PASS]
+    if rest:
+        SubElement(case, "system-out").text = "\n".join(_told(one) for one in rest)
+    return case
+
+
+def _seconds(cell: Cell, kind: Kind) -> float:
+    """Making and evaluating count for the first check of a cell, and what was done alone for the last."""
+    kinds = [one for one in Kind if one in cell.verdicts]
+    made = cell.seconds if kind is kinds[0] else 0.0
+    return made + ((cell.alone_seconds or 0.0) if kind is kinds[-1] else 0.0)
+
+
+def _of_case(cell: Cell, kind: Kind, judged: list[Judgement]) -> Iterator[tuple[str, str]]:
+    yield from {"cell": cell.id, "kind": str(kind), "verdict": str(cell.verdicts[kind])}.items()
+    if not cell.selected:
+        yield "brought along as control", "true"
+    if cell.artifact_sha256:
+        yield "artifact sha256", cell.artifact_sha256
+    for name, one in sorted(cell.measurements.items()):
+        if kind_of(name) is kind:
+            yield name, f"{one.value:.9g} {one.unit}"
+            yield f"{name}.n", str(one.n)
+            ends = interval(cell, name, one)
+            if ends is not None:
+                yield f"{name}.interval", f"{ends[0]:.9g} to {ends[1]:.9g} {one.unit} (95 %)"
+    for said in judged:
+        prefix = said.measurement if said.against == "baseline" else f"{said.measurement} against {said.against}"
+        if said.reference is not None:
+            yield f"{prefix}.reference", f"{said.reference:.9g}"
+        for name, value in (("change", said.change), ("tolerance", said.tolerance)):
+            if value is not None:
+                yield f"{prefix}.{name}", f"{value:.9g} {said.unit}".strip()
+        if said.p_value is not None:
+            yield f"{prefix}.p_value", f"{said.p_value:.3g}"
+
+
+def _told(one: Judgement) -> str:
+    return f"{one.verdict.upper()} {one.message}" + (f"\n  → {one.action}" if one.action else "")
+
+
+def _properties(parent: Element, values: Iterator[tuple[str, str]]) -> None:
+    found = SubElement(parent, "properties")
+    for name, value in values:
+        SubElement(found, "property", name=name, value=value)

@@ -1,0 +1,140 @@
+"""The latency table: single calls, several threads, a larger batch, and what conversion from Keras brings."""
+
+import re
+
+from quantbench.core.environment import threads_in
+from quantbench.records import DISTURBED, SEVERAL_AT_WORK, Cell, Measurement
+from quantbench.report import formatting
+
+SHORT_MICROSECONDS = 50  # below it, reading the clock is worth a word
+_THREADS = re.compile(r"latency_(\d+)_threads")
+_BATCH = re.compile(r"batch_(\d+)_latency")
+_KERAS = {"keras_latency": "the model in Keras", "keras_gpu_latency": "the model in Keras on a GPU"}
+_PERCENTILES = {"latency_p50": "median, µs", "latency_p90": "p90, µs", "latency_p99": "p99, µs"}
+
+
+def section(cells: list[Cell]) -> str:
+    """Heading, table and what has to be said of it; empty where no single calls were timed."""
+    timed = [cell for cell in cells if "latency_p50" in cell.measurements or cell.untimed]
+    if not any("latency_p50" in cell.measurements for cell in timed):
+        return ""
+    threads, batches = _numbers(timed, _THREADS), _numbers(timed, _BATCH)
+    headers = ["variant", *_PERCENTILES.values(), "examples/s", "ratio to float32"]
+    headers += [text for count in threads for text in (f"{count} threads, µs", f"ratio, {count} threads")]
+    headers += [f"batch {size}, µs/example (examples/s)" for size in batches]
+    rows = [_row(cell, threads, batches) for cell in timed if "latency_p50" in cell.measurements]
+    if any(row[-1] for row in rows):
+        headers.append("note")
+    else:
+        rows = [row[:-1] for row in rows]
+    table = formatting.table(rows, headers)
+    told = "\n".join(f"- {line}" for line in [*_how(timed, threads), *_keras(cells), *_untimed(cells)])
+    return f"\n\n### Latency\n\n{table}\n\n{told}"
+
+
+def _numbers(cells: list[Cell], pattern: re.Pattern[str]) -> list[int]:
+    """The numbers of threads, or of examples in a batch, that something was timed or refused with."""
+    names = {name for cell in cells for name in [*cell.measurements, *cell.untimed]}
+    return sorted({int(told[1]) for name in names if (told := pattern.fullmatch(name))})
+
+
+def _row(cell: Cell, threads: list[int], batches: list[int]) -> list[str]:
+    found = cell.measurements
+    row: list[str] = [formatting.code(cell.variant), *(_interval(found.get(name)) for name in _PERCENTILES)]
+    row += [_number(found.get("throughput"), "{:,.0f}"), formatting.ratio(cell)]
+    for count in threads:
+        row += [_number(found.get(f"latency_{count}_threads"), "{:,.1f}")]
+        row += [formatting.ratio(cell, f"latency_ratio_{count}_threads")]
+    for size in batches:
+        micro, rate = found.get(f"batch_{size}_latency"), found.get(f"batch_{size}_throughput")
+        row.append(f"{micro.value:,.2f} ({rate.value:,.0f})" if micro and rate else "see below")
+    return [*row, _disturbed(found)]
+
+
+def _number(found: Measurement | None, style: str) -> str:
+    return "" if found is None else style.format(found.value)
+
+
+def _interval(found: Measurement | None) -> str:
+    """A percentile with its interval; ``∞`` where there were too few calls for an upper end."""
+    if found is None:
+        return ""
+    low = "0" if found.low is None else f"{found.low:,.1f}"
+    high = "∞" if found.high is None else f"{found.high:,.1f}"
+    return f"{found.value:,.1f} ({low} to {high})"
+
+
+def _disturbed(found: dict[str, Measurement]) -> str:
+    """Which measurements others interrupted for most of the time, twice."""
+    marked = [
+        f"{100 * one.value:.0f} %{_at(name)}"
+        for name, one in found.items()
+        if name.startswith("disturbed") and one.value > DISTURBED
+    ]
+    return f"others interrupted {', '.join(marked)} of it: do not rely on it" if marked else ""
+
+
+def _at(name: str) -> str:
+    threads = threads_in(name)
+    return f" (with {threads} threads)" if threads > 1 else ""
+
+
+def _how(cells: list[Cell], threads: list[int]) -> list[str]:
+    medians = [cell.measurements["latency_p50"].value for cell in cells if "latency_p50" in cell.measurements]
+    costs = [cell.measurements["timing_cost"].value for cell in cells if "timing_cost" in cell.measurements]
+    clock = ""
+    if costs and min(medians) < SHORT_MICROSECONDS:
+        clock = f" Reading the clock takes {max(costs):.2f} µs of each."
+    lines = [
+        "Median, p90, p99 and examples/s: single calls (batch 1, one thread) of all processes together, those that "
+        "others interrupted too; in brackets 95 % intervals as of independent calls (order statistics), which says "
+        f"nothing of how far processes lie apart: that is the spread in `report.json`.{clock}",
+        "Ratios: of undisturbed blocks (with several threads, of all), in turns with float32; ± standard error over "
+        "fresh processes. They alone are judged.",
+    ]
+    alone = [
+        f"`{cell.variant}` ({count} threads)"
+        for cell in cells
+        for count in threads
+        if (at_work := cell.measurements.get(f"threads_at_work_{count}_threads")) and at_work.value < SEVERAL_AT_WORK
+    ]
+    if alone:
+        lines.append(f"One thread did all of float32's work beside {', '.join(alone)}: nothing in it can be split.")
+    return lines
+
+
+def _keras(cells: list[Cell]) -> list[str]:
+    """What conversion brought, where models were timed in Keras before it."""
+    return [_in_keras(cell) for cell in cells if "keras_latency" in cell.measurements]
+
+
+def _in_keras(cell: Cell) -> str:
+    found = cell.measurements
+    what = "Float model" if cell.variant == "float32" else f"Fake-quantized model of `{cell.variant}`"
+    text = f"{what} in Keras (`tf.function`, batch 1, one thread): {_with_error(found['keras_latency'])} µs a call"
+    if "keras_gpu_latency" in found:
+        text += f", on a GPU until the result is read {_with_error(found['keras_gpu_latency'])} µs"
+    if "latency" not in found:
+        return f"{text}."
+    times = found["keras_latency"].value / found["latency"].value
+    return f"{text}; as {cell.variant} on LiteRT: {found['latency'].value:,.1f} µs, {times:.1f} times as fast."
+
+
+def _with_error(found: Measurement) -> str:
+    return f"{found.value:,.1f} ± {(found.spread or 0.0) / found.n**0.5:,.1f}"
+
+
+def _untimed(cells: list[Cell]) -> list[str]:
+    """What could not be timed and why, variants with one reason together."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        for name, reason in cell.untimed.items():
+            told = _BATCH.fullmatch(name)
+            what = f"a batch of {told[1]}" if told else _KERAS.get(name, name)
+            # Node numbers differ from variant to variant.
+            by_reason.setdefault((what, re.sub(r"\d+", "…", reason)), []).append(cell.variant)
+    return [
+        f"No time of {formatting.escape(what)} ({', '.join(map(formatting.code, variants))}): "
+        f"{formatting.escape(reason.rstrip('. '))}."
+        for (what, reason), variants in by_reason.items()
+    ]

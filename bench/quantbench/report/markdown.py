@@ -1,0 +1,285 @@
+"""``report.md``: what regressed first, then a table a model, then the environment."""
+
+from collections.abc import Sequence
+
+from quantbench.core.environment import threads_in
+from quantbench.records import Cell, Device, Kind, Report
+from quantbench.report import formatting, latency
+from quantbench.report.charts import FOLDER, Chart
+from quantbench.report.size_breakdown import explain
+
+TOP, ATTENTION, EXCEPTIONS, CHARTS = "what it is", "what needs attention", "exceptions", "charts"
+OF_MODEL = "tables of "  # and its name
+SEEN, ENVIRONMENT = "what this run could have seen", "environment"
+HEADERS = [
+    "variant",
+    "verdict",
+    "score",
+    "drop from control",
+    "floor",
+    "since the first baseline",
+    "size, KiB",
+    "gzip, KiB",
+    "smaller",
+    "latency, µs",
+    "ratio to float32",
+]
+
+
+def render(report: Report, charts: Sequence[Chart] = ()) -> str:
+    """The whole report as GitHub Markdown.
+
+    Args:
+        charts: what was drawn beside it.
+    """
+    return formatting.document(parts(report, charts).values())
+
+
+def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
+    """The report's parts in their order, by name."""
+    device = report.environment.gpu
+    models = sorted({cell.model for cell in report.cells})
+    found = {
+        TOP: f"# quantbench: {formatting.headline(report)}\n\n{_facts(report)}",
+        ATTENTION: _attention(report),
+        EXCEPTIONS: _exceptions(report),
+        CHARTS: _charts(charts),
+    }
+    for model in models:
+        cells = [cell for cell in report.cells if cell.model == model]
+        found[f"{OF_MODEL}{model}"] = _model_table(model, cells, device)
+    found |= {SEEN: _sensitivity(report), ENVIRONMENT: _environment(report)}
+    return {name: text for name, text in found.items() if text}
+
+
+def _facts(report: Report) -> str:
+    selection = formatting.escape(report.selection or "everything selected")
+    lines = [f"Run {formatting.code(report.run)}, {report.seconds:.0f} s, {selection}."]
+    if report.trained_from_scratch:
+        lines.append("The float models were trained from scratch (`--train`), not loaded.")
+    unjudged = formatting.unjudged_latency(report)
+    if unjudged:
+        lines.append(f"Note: {formatting.escape(unjudged)}.")
+    on_gpu = formatting.gpu_note(report)
+    if on_gpu:
+        lines.append(f"Note: {formatting.escape(on_gpu)}.")
+    lines += [f"Note: {formatting.escape(note)}" for note in report.notes]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _attention(report: Report) -> str:
+    found = formatting.attention(report)
+    if not found:
+        return ""
+    lines = ["## What needs attention", ""]
+    for _cell, verdict, messages, actions in found:
+        lines.append(f"- **{formatting.MARKS[verdict]}** {formatting.escape('; '.join(messages))}")
+        lines += [f"  - {_step(action)}" for action in actions]
+    return "\n".join(lines)
+
+
+def _exceptions(report: Report) -> str:
+    found = formatting.exceptions(report)
+    lines = [f"- {formatting.code(cell)}: {formatting.escape(sentence)}" for cell, sentence in found]
+    return "\n".join(["## Exceptions", "", *lines]) if found else ""
+
+
+def _charts(charts: Sequence[Chart]) -> str:
+    """Each picture with its numbers in words, for those who read this on a terminal, or do not see."""
+    parts = ["## Charts"] if charts else []
+    for chart in charts:
+        title = formatting.escape(chart.title)
+        parts += [f"![{title}]({FOLDER}/{chart.file})", f"{title}:" if len(chart.told) > 1 else ""]
+        parts.append("\n".join(f"- {line}" for line in chart.told) if len(chart.told) > 1 else chart.told[0])
+    return "\n\n".join(part for part in parts if part)
+
+
+def _step(action: str) -> str:
+    """``accept: COMMAND`` with the command in code marks."""
+    what, separator, command = action.partition(": ")
+    if separator and command.startswith("quantbench"):
+        return f"{formatting.escape(what)}: {formatting.code(command)}"
+    return formatting.escape(action)
+
+
+def _model_table(model: str, cells: list[Cell], device: Device | None) -> str:
+    by_id = {cell.id: cell for cell in cells}
+    rows = [_row(cell, by_id) for cell in cells]
+    table = formatting.table(rows, HEADERS)
+    metric = f"Score: {formatting.escape(cells[0].metric)} on the whole test split."
+    if any(formatting.drift(cell) for cell in cells):
+        metric += " Since the first baseline: drop of the score, growth of the file."
+    brought = [cell.variant for cell in cells if not cell.selected]
+    note = f" Brought along as control: {', '.join(brought)}." if brought else ""
+    scores = f"## {formatting.escape(model)}\n\n{table}\n\n{metric} Latency: lower quartile, 1 thread, batch 1.{note}"
+    tables = (_behaviour_table(cells), _contents_table(cells, by_id), _memory_table(cells))
+    more = (*tables, latency.section(cells), _gpu_table(cells, device))
+    return scores + "".join(more)
+
+
+BEHAVIOUR = [
+    "variant",
+    "agrees with control",
+    "mean error",
+    "worst error",
+    "SNR, dB",
+    "KL, nats",
+    "agrees with reference kernels",
+    "with builtin kernels",
+    "with the model before conversion",
+]
+
+
+def _behaviour_table(cells: list[Cell]) -> str:
+    rows = [
+        [formatting.code(cell.variant), *formatting.behaviour(cell)]
+        for cell in cells
+        if any(formatting.behaviour(cell))
+    ]
+    if not rows:
+        return ""
+    table = formatting.table(rows, BEHAVIOUR)
+    return (
+        f"\n\n### Behaviour\n\n{table}\n\nErrors: of the outputs, against the control's, on the first examples. Which "
+        "examples flipped, and the range of every tensor: `evidence/` beside this report, or `quantbench inspect`."
+    )
+
+
+CONTENTS = ["variant", "weights", "operators that compute", "left in float", "KiB predicted", "KiB", "the difference"]
+
+
+def _contents_table(cells: list[Cell], by_id: dict[str, Cell]) -> str:
+    rows = [_contents(cell, by_id) for cell in cells if cell.census is not None]
+    if not rows:
+        return ""
+    table = formatting.table(rows, CONTENTS)
+    return (
+        f"\n\n### Contents\n\n{table}\n\nPredicted: float32's size with every weight as wide as most of this "
+        "artifact's weights are."
+    )
+
+
+MEMORY = [
+    "variant",
+    "arena, KiB",
+    "peak, KiB",
+    "peak / float32",
+    "of it the model, KiB",
+    "peak with files, KiB",
+    "start-up cold, ms",
+    "start-up warm, ms",
+]
+
+
+def _memory_table(cells: list[Cell]) -> str:
+    rows = [[formatting.code(cell.variant), *formatting.memory(cell)] for cell in cells if any(formatting.memory(cell))]
+    if not rows:
+        return ""
+    table = formatting.table(rows, MEMORY)
+    return (
+        f"\n\n### Memory and start-up\n\n{table}\n\nArena: what the builtin kernels plan for everything that is no "
+        "constant. Peak: of a whole fresh process, Python included, without the pages of files; the model: what it "
+        "took on top of an empty one. Start-up: from nothing loaded to the first result, timed with latency; cold is "
+        "the first in a process, after the system was asked to drop the file from its page cache. ±: standard "
+        "deviation over fresh processes."
+    )
+
+
+GPU = [
+    "variant",
+    "answers as litert-cpu",
+    "examples",
+    "until read-back, ms",
+    "ratio to float32 there",
+    "operators left to the CPU",
+    "which, or why not",
+]
+
+
+def _gpu_table(cells: list[Cell], device: Device | None) -> str:
+    judged = [cell for cell in cells if Kind.GPU in cell.verdicts and cell.failure is None]
+    if not judged or device is None:
+        return ""
+    rows = [[formatting.code(cell.variant), *formatting.gpu(cell), formatting.not_on_gpu(cell)] for cell in judged]
+    table = formatting.table(rows, GPU)
+    software = " It is a software device, which computes on the CPU: its times say nothing of a GPU." * device.software
+    return (
+        f"\n\n### GPU: {formatting.escape(device.label)}\n\n{table}\n\nBatch 1, from the call until the outputs are read"
+        " back, median of a process; ±: standard deviation over fresh processes. Times are shown and never judged."
+        f"{software}"
+    )
+
+
+def _contents(cell: Cell, by_id: dict[str, Cell]) -> list[str]:
+    assert cell.census is not None
+    found = explain(cell, by_id.get(f"{cell.model}/float32"))
+    sizes = ["", "", ""]
+    if found is not None:
+        sizes = [f"{found.predicted / 1024:,.1f}", f"{found.actual / 1024:,.1f}", formatting.difference(found)]
+    return [
+        formatting.code(cell.variant),
+        formatting.weights(cell.census),
+        formatting.computing(cell.census),
+        formatting.left_in_float(cell.census),
+        *sizes,
+    ]
+
+
+def _row(cell: Cell, cells: dict[str, Cell]) -> list[str]:
+    verdict = formatting.verdict(cell)
+    if cell.failure is not None:
+        verdict += f": {cell.failure.reason[:80]}"
+    return [
+        formatting.code(cell.variant),
+        verdict,
+        formatting.score(cell),
+        formatting.drop(cell, cells),
+        formatting.floor_of(cell),
+        formatting.drift(cell),
+        formatting.kib(cell.measurements.get("size")),
+        formatting.kib(cell.measurements.get("gzip_size")),
+        formatting.smaller(cell, cells),
+        formatting.microseconds(cell),
+        formatting.ratio(cell),
+    ]
+
+
+def _sensitivity(report: Report) -> str:
+    budget = report.false_alarms
+    rows = []
+    for cell in report.cells:
+        judged = [j for j in cell.judgements if j.against == "baseline" and threads_in(j.measurement) == 1]
+        seen = {j.kind: j.detectable for j in judged if j.detectable is not None}
+        if seen:
+            accuracy, slowdown = seen.get(Kind.ACCURACY), seen.get(Kind.LATENCY)
+            rows.append(
+                [
+                    formatting.code(cell.id),
+                    "" if accuracy is None else f"{accuracy:.2f} {cell.metric_unit}",
+                    "" if slowdown is None else f"{100 * slowdown:.1f} %",
+                ]
+            )
+    head = (
+        f"## What this run could have seen\n\nFalse-alarm budget {100 * budget.budget:g} % for the whole run, "
+        f"shared (Holm) by {budget.judgements} judgements that chance has moved; what is bit for bit as it was takes "
+        "none of it. Smallest drops hold even if chance had moved every judgement."
+    )
+    table = formatting.table(rows, ["cell", "smallest drop", "smallest slowdown"])
+    return f"{head}\n\n{table}" if rows else head
+
+
+def _environment(report: Report) -> str:
+    e = report.environment
+    commit = "unknown" if e.git_commit is None else e.git_commit[:12] + (" with local changes" if e.git_dirty else "")
+    rows = [
+        ["CPU", f"{e.cpu} (ISA {e.isa}), {e.cores} cores, {e.memory_gib} GiB"],
+        ["OS", e.os],
+        ["Python", e.python],
+        *[[name, version] for name, version in sorted(e.packages.items())],
+        ["commit", commit],
+        ["GPU", formatting.gpu_device(report)],
+        ["machine class", formatting.code(e.machine_class)],
+        *([["results class", formatting.code(e.results_class)]] if e.results_class else []),
+        *([["others, while timing", formatting.load(e.load)]] if e.load else []),
+    ]
+    return "## Environment\n\n" + formatting.table(rows, ["what", "value"])

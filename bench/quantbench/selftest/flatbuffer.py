@@ -1,0 +1,56 @@
+"""Reaching into a ``.tflite``: its layers and operators, to be changed in place."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from quantbench.core.arrays import Array
+from quantbench.tflite.graph import COMPUTE
+
+
+@dataclass
+class Layer:
+    """A compute operator's weights and bias, to be read and written in place."""
+
+    model: Any
+    operator: Any
+
+    def tensor(self, slot: int) -> Any:
+        """Its input: 1 are the weights, 2 the bias."""
+        return self.model.subgraphs[0].tensors[self.operator.inputs[slot]]
+
+    def read(self, slot: int, dtype: str) -> Array:
+        """A copy of the stored values, in their shape."""
+        tensor = self.tensor(slot)
+        stored = np.asarray(self.model.buffers[tensor.buffer].data, dtype=np.uint8)
+        return stored.view(dtype).reshape(tensor.shape).copy()
+
+    def write(self, slot: int, values: Array) -> None:
+        """Store other values of the same size."""
+        buffer = self.model.buffers[self.tensor(slot).buffer]
+        buffer.data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+
+
+def builtin(name: str) -> int:
+    """Number of a builtin operator."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return int(getattr(schema.BuiltinOperator, name))
+
+
+def code_of(model: Any, operator: Any) -> int:
+    """The builtin that an operator is."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
+
+
+def operators(model: Any, *names: str) -> list[Any]:
+    """The operators of these names, in the file's order."""
+    wanted = {builtin(name) for name in names}
+    return [operator for operator in model.subgraphs[0].operators if code_of(model, operator) in wanted]
+
+
+def layers(model: Any) -> list[Layer]:
+    """The compute operators."""
+    return [Layer(model, operator) for operator in operators(model, *COMPUTE)]

@@ -1,0 +1,261 @@
+"""Regressions of memory to plant: artifacts whose arena grew, and processes that hold more than they did.
+
+Each is measured in fresh processes and judged by the real judge. Null runs draw their processes from recordings of
+the healthy artifacts, so that hundreds of runs cost some tens of processes.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from quantbench import gate
+from quantbench.baselines import update_memory
+from quantbench.engine import measurements
+from quantbench.measure import memory
+from quantbench.measure.memory import Memory
+from quantbench.records import Accepted, BaselineCell, Cell, Judgement, Kind, Planted, Verdict, worst
+from quantbench.reference.model import ReferenceModel
+from quantbench.tflite.edit import edited
+
+HELD = (0.02, 0.05, 0.10)
+MUST_BE_CAUGHT = 0.05
+RECORDINGS = 30
+_MACHINE = "this machine"
+Where = Literal["variant", "control"]
+
+
+@dataclass(frozen=True)
+class MemoryPlant:
+    """An artifact that takes more memory than it did, and does the same.
+
+    Attributes:
+        make: the healthy artifact -> the broken one.
+    """
+
+    name: str
+    make: Callable[[bytes], bytes]
+
+
+# ---------------------------------------------------------------- artifacts
+
+
+def _computed(model: Any) -> list[int]:
+    """Indices of the tensors that operators write, the largest first."""
+    graph = model.subgraphs[0]
+    found = [int(index) for operator in graph.operators for index in operator.outputs]
+    return sorted(found, key=lambda index: -int(np.prod(graph.tensors[index].shape)))
+
+
+def _with_operator(artifact: bytes, operator: str, version: int, change: Callable[[Any, Any, Any], None]) -> bytes:
+    """The artifact with one operator more, behind the one that writes the largest int8 activation.
+
+    Args:
+        change: (source tensor, new tensor, new operator, whose input is the source once) in place.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    def apply(model: Any) -> None:
+        graph = model.subgraphs[0]
+        source = next(i for i in _computed(model) if graph.tensors[i].type == schema.TensorType.INT8)
+        tensor, code, added = schema.TensorT(), schema.OperatorCodeT(), schema.OperatorT()
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, operator)
+        code.version = version
+        model.operatorCodes.append(code)
+        graph.tensors.append(tensor)
+        added.opcodeIndex = len(model.operatorCodes) - 1
+        added.inputs, added.outputs = [source], [len(graph.tensors) - 1]
+        tensor.name = b"planted"
+        change(graph.tensors[source], tensor, added)
+        producer = next(i for i, one in enumerate(graph.operators) if source in one.outputs)
+        graph.operators.insert(producer + 1, added)
+
+    return edited(artifact, apply)
+
+
+def _doubled(artifact: bytes) -> bytes:
+    """The largest activation is written twice over into one of double its channels."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    def change(source: Any, tensor: Any, operator: Any) -> None:
+        shape = [int(size) for size in source.shape]
+        tensor.shape = [*shape[:-1], 2 * shape[-1]]
+        tensor.type, tensor.quantization = source.type, source.quantization
+        operator.inputs = 2 * list(operator.inputs)
+        operator.builtinOptionsType = schema.BuiltinOptions.ConcatenationOptions
+        operator.builtinOptions = schema.ConcatenationOptionsT()
+        operator.builtinOptions.axis = len(shape) - 1
+
+    return _with_operator(artifact, "CONCATENATION", 2, change)
+
+
+def _as_float(artifact: bytes) -> bytes:
+    """The largest activation is converted to float besides, as a layer that was left in float does."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    def change(source: Any, tensor: Any, _operator: Any) -> None:
+        tensor.shape, tensor.type = source.shape, schema.TensorType.FLOAT32
+
+    return _with_operator(artifact, "DEQUANTIZE", 2, change)
+
+
+ARTIFACTS = (
+    MemoryPlant("an activation doubled", _doubled),
+    MemoryPlant("an operator more, to float", _as_float),
+)
+
+
+# ---------------------------------------------------------------- judging
+
+
+class MemoryTrial:
+    """A healthy int8 artifact and its float control, recorded in many fresh processes, and the real judge.
+
+    Args:
+        variant, control: ``.tflite`` files.
+        recordings: fresh processes of each, of which baselines and null runs draw theirs.
+    """
+
+    def __init__(self, model: ReferenceModel, variant: Path, control: Path, recordings: int = RECORDINGS) -> None:
+        if recordings < 2 * memory.PROCESSES:
+            raise ValueError(f"a run and its baseline need {2 * memory.PROCESSES} recordings, not {recordings}")
+        self.model = model
+        self.variant, self.control = variant, control
+        self.healthy = {
+            "variant": memory.measure(variant, model, recordings),
+            "control": memory.measure(control, model, recordings),
+        }
+
+    def null_run(self, seed: int) -> list[Judgement]:
+        """A rerun against its baseline, each of other processes of the same artifacts."""
+        random = np.random.default_rng(seed)
+        before, after = {}, {}
+        for name, recorded in self.healthy.items():
+            drawn = random.permutation(len(recorded.peaks))
+            before[name] = _of(recorded, drawn[: memory.PROCESSES])
+            after[name] = _of(recorded, drawn[memory.PROCESSES : 2 * memory.PROCESSES])
+        return _judged(before, after)
+
+    def judge(self, seed: int, variant: Memory | None = None, control: Memory | None = None) -> list[Judgement]:
+        """What was measured of a planted one; the other, and the baseline of both, are drawn from the healthy."""
+        random = np.random.default_rng(seed)
+        drawn = {name: random.permutation(len(recorded.peaks)) for name, recorded in self.healthy.items()}
+        n = memory.PROCESSES
+        before = {name: _of(self.healthy[name], order[:n]) for name, order in drawn.items()}
+        after = {name: _of(self.healthy[name], order[n : 2 * n]) for name, order in drawn.items()}
+        planted = {name: of for name, of in (("variant", variant), ("control", control)) if of is not None}
+        return _judged(before, after | planted)
+
+
+def _of(recorded: Memory, which: Any) -> Memory:
+    """A few of the recorded processes, as if a run had started only them."""
+    return Memory(
+        peaks=[recorded.peaks[i] for i in which],
+        resident=[recorded.resident[i] for i in which],
+        empty=[recorded.empty[i] for i in which],
+        arena=recorded.arena,
+        no_arena=recorded.no_arena,
+    )
+
+
+def _cells(taken: dict[str, Memory]) -> list[Cell]:
+    control, variant = taken["control"], taken["variant"]
+    found = {"float32": measurements.memory(control, None), "variant": measurements.memory(variant, control)}
+    common = {"model": "m", "family": "ptq", "metric": "accuracy", "metric_unit": "pp"}
+    return [
+        Cell.model_validate({**common, "id": f"m/{name}", "variant": name, "measurements": values})
+        for name, values in found.items()
+    ]
+
+
+def _accepted(cell: Cell) -> BaselineCell:
+    """The baseline that an update would write of a cell."""
+    stamp = Accepted(date="", reason="healthy", run="selftest", environment="")
+    peak = update_memory.peak(cell, stamp)
+    return BaselineCell(
+        measurements=update_memory.values(cell, stamp), peak_memory={_MACHINE: peak} if peak is not None else {}
+    )
+
+
+def _judged(before: dict[str, Memory], after: dict[str, Memory]) -> list[Judgement]:
+    """Judgements of the float control and of the variant."""
+    judgements = []
+    for old, new in zip(_cells(before), _cells(after), strict=True):
+        subject = gate.Subject(new.model, new.variant, "reports/selftest")
+        no_arena = after["control" if new.variant == "float32" else "variant"].no_arena
+        judgements += gate.memory(subject, new.measurements, "", no_arena, _accepted(old), _MACHINE)
+    return judgements
+
+
+def _red(judgements: list[Judgement]) -> list[str]:
+    return [j.measurement for j in judgements if j.verdict in (Verdict.REGRESSED, Verdict.ERROR)]
+
+
+# ---------------------------------------------------------------- what comes out
+
+
+def planted(trial: MemoryTrial, seeds: int, say: Callable[[str], None]) -> Iterator[Planted]:
+    """Every artifact and every strength of held memory, for several seeds: fresh processes and another baseline."""
+    for seed in range(seeds):
+        for plant in ARTIFACTS:
+            yield _told(grown(trial, plant, seed), say)
+        for strength in HELD:
+            for where in ("variant", "control"):
+                yield _told(held(trial, strength, where, seed), say)
+
+
+def _told(found: Planted, say: Callable[[str], None]) -> Planted:
+    verdict = f"red by {', '.join(found.checks)}" if found.caught else "green"
+    say(f"{found.plant} {found.strength}: {verdict}, {100 * found.growth:+.1f} %")
+    return found
+
+
+def _planted(
+    name: str, where: str, strength: str, seed: int, growth: float, harmful: bool, judged: list[Judgement]
+) -> Planted:
+    red = _red(judged)
+    return Planted(
+        plant=name,
+        where=where,
+        strength=strength,
+        seed=seed,
+        host="memory",
+        seen_by=Kind.MEMORY,
+        growth=growth,
+        harmful=harmful,
+        caught=bool(red),
+        caught_by=[Kind.MEMORY] if red else [],
+        checks=red,
+        verdict=worst([judgement.verdict for judgement in judged]),
+    )
+
+
+def grown(trial: MemoryTrial, plant: MemoryPlant, seed: int) -> Planted:
+    """An artifact that needs more."""
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        path = Path(folder) / "artifact.tflite"
+        path.write_bytes(plant.make(trial.variant.read_bytes()))
+        taken = memory.measure(path, trial.model)
+    judged = trial.judge(seed, variant=taken)
+    healthy = trial.healthy["variant"].arena
+    if not healthy or taken.arena is None:
+        raise ValueError(f"{trial.variant}: the builtin kernels plan no arena for it: {taken.no_arena}")
+    return _planted(plant.name, "arena", "", seed, taken.arena / healthy - 1, True, judged)
+
+
+def held(trial: MemoryTrial, strength: float, where: Where, seed: int) -> Planted:
+    """A process that holds more."""
+    artifact = trial.variant if where == "variant" else trial.control
+    taken = memory.measure(artifact, trial.model, held=int(strength * trial.healthy[where].peak()))
+    judged = trial.judge(seed, **{where: taken})
+    growth = taken.peak() / trial.healthy[where].peak() - 1
+    name = f"held by the {where}'s process"
+    return _planted(name, "process", f"{100 * strength:g} %", seed, growth, strength >= MUST_BE_CAUGHT, judged)
+
+
+def null_runs(trial: MemoryTrial, count: int) -> list[bool]:
+    """Whether each rerun of the healthy artifacts was called red."""
+    return [bool(_red(trial.null_run(seed))) for seed in range(count)]

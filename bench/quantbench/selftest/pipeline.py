@@ -1,0 +1,310 @@
+"""Plants in the pipeline around the artifacts: data, store, baselines. A whole run of a real session judges each."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantbench.baselines.files import json_path, packed
+from quantbench.build import artifact
+from quantbench.build.store import digest
+from quantbench.core.arrays import Array
+from quantbench.measure import accuracy
+from quantbench.records import Kind, Planted, Sight, worst
+from quantbench.reference.datasets import CALIBRATION_STRIDE, read_npz
+from quantbench.reference.model import ReferenceModel, load_file
+from quantbench.selftest.artifact import described
+from quantbench.selftest.runs import Ended, Place, sha256
+from quantbench.variants import FLOAT_CONTROL, VARIANTS
+
+PIPELINE = "pipeline"
+CELL, OTHER = "ptq_static_wi8_ai8", "ptq_dynamic_wi8_afp32"
+CELLS = (FLOAT_CONTROL, OTHER, CELL)
+KEPT, UPDATED, EVERYWHERE = "hash kept", "hash updated", "hash updated in the baseline too"
+Strength = float | str
+
+
+@dataclass(frozen=True)
+class PipelinePlant:
+    """A kind of regression of the pipeline; all of them do harm, for the run judges something else than it says.
+
+    Attributes:
+        make: (a copy of the healthy place, strength) -> how its run ended.
+        quick: the strengths of a quick selftest.
+    """
+
+    name: str
+    where: str
+    seen_by: Sight
+    strengths: tuple[Strength, ...]
+    make: Callable[[Place, Any], Ended] = field(repr=False)
+    quick: tuple[Strength, ...] = ()
+
+
+# ---------------------------------------------------------------- data
+
+
+def _calibration_for_test(arrays: dict[str, Array]) -> dict[str, Array]:
+    every = slice(0, None, CALIBRATION_STRIDE)
+    x = arrays.get("x_calibration", arrays["x_train"][every])
+    return arrays | {"x_test": x, "y_test": arrays["y_train"][every]}
+
+
+def _next_class(arrays: dict[str, Array]) -> dict[str, Array]:
+    y = arrays["y_test"]
+    return arrays | {"y_test": ((y + 1) % (int(y.max()) + 1)).astype(y.dtype)}
+
+
+def _next_row(arrays: dict[str, Array]) -> dict[str, Array]:
+    return arrays | {"y_test": np.roll(arrays["y_test"], 1)}
+
+
+def _other_order(arrays: dict[str, Array]) -> dict[str, Array]:
+    order = np.random.default_rng(0).permutation(len(arrays["y_test"]))
+    return arrays | {"x_test": arrays["x_test"][order], "y_test": arrays["y_test"][order]}
+
+
+def _on_pack(change: Callable[[dict[str, Array]], dict[str, Array]]) -> Callable[[Place, str], Ended]:
+    """Another data pack under the old one's name: alone, with its hash in the model's file, and with it everywhere."""
+
+    def make(place: Place, strength: str) -> Ended:
+        model = place.model
+        here = place.root / "models"
+        pack, weights = here / model.data, here / model.weights
+        for path in (pack, weights):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model.file.parent / model.weights, weights)
+        np.savez(pack, **change(read_npz(model.file.parent / model.data, "data pack")))  # type: ignore[arg-type]
+        new = model.data_sha256 if strength == KEPT else sha256(pack.read_bytes())
+        file = here / model.file.name
+        file.write_text(model.file.read_text(encoding="utf-8").replace(model.data_sha256, new), encoding="utf-8")
+        place = dataclasses.replace(place, models=here)
+        if strength == EVERYWHERE:
+            _edit(place, lambda data: data.update(data_sha256=new))
+            place.compute(model=next(one for one in load_file(file) if one.name == model.name))
+        return place.run()
+
+    return make
+
+
+# ---------------------------------------------------------------- store
+
+
+def _entry(place: Place, variant: str) -> Path:
+    found = artifact.find(place.model, VARIANTS[variant], 0, None, place.store)
+    assert found is not None
+    assert found.path is not None
+    return found.path.parent
+
+
+def _stale_bytes(place: Place, _strength: Strength) -> Ended:
+    """An older artifact's bytes in the entry, whose checksum is that of the right ones."""
+    shutil.copyfile(_entry(place, OTHER) / artifact.ARTIFACT, _entry(place, CELL) / artifact.ARTIFACT)
+    return place.run()
+
+
+def _stale_entry(place: Place, _strength: Strength) -> Ended:
+    """A whole entry under a key that is not its own: every checksum in it holds."""
+    right, other = _entry(place, CELL), _entry(place, OTHER)
+    shutil.rmtree(right)
+    shutil.copytree(other, right)
+    return place.run()
+
+
+def _stale_forged(place: Place, variant: str) -> Ended:
+    """Another variant's bytes with their checksum, as a build that took the wrong file would store them."""
+    other = artifact.artifact(place.model, VARIANTS[variant], 0, None, place.store)
+    assert other.path is not None
+    place.put(CELL, {artifact.ARTIFACT: other.path.read_bytes()})
+    place.compute()
+    return place.run()
+
+
+def _truncated_answers(place: Place, share: float) -> Ended:
+    """The evaluation kept the answers to the first examples only, and their checksum."""
+    found = artifact.find(place.model, VARIANTS[CELL], 0, None, place.store)
+    assert found is not None
+    assert found.sha256 is not None
+    recipe = accuracy.recipe(found.sha256, place.model)
+    key = digest(recipe)
+    folder = place.store.get(key)
+    assert folder is not None
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "entry.json"}
+    answers = np.load(folder / accuracy.PREDICTIONS, allow_pickle=False)
+    buffer = BytesIO()
+    np.save(buffer, answers[: int(share * len(answers)) - 1])
+    shutil.rmtree(folder)
+    place.store.put(key, files | {accuracy.PREDICTIONS: buffer.getvalue()}, recipe)
+    return place.run()
+
+
+# ---------------------------------------------------------------- baselines
+
+
+def _edit(place: Place, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Edit the baseline by hand."""
+    path = json_path(place.baselines, place.model.name)
+    data = json.loads(path.read_text(encoding="utf-8"))
+    change(data)
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def _edited(place: Place, change: Callable[[dict[str, Any]], Any]) -> Ended:
+    _edit(place, change)
+    return place.run()
+
+
+def _no_baseline(place: Place, variant: str) -> Ended:
+    return _edited(place, lambda data: data["cells"].pop(variant))
+
+
+def _never_judged(place: Place, variant: str) -> Ended:
+    """A cell whose suites did not get to run."""
+    return place.run(judged=[name for name in place.variants if name != variant])
+
+
+def _nobody_makes(place: Place, name: str) -> Ended:
+    """A variant that is gone: its cell is in the baseline, and nothing measures it."""
+    return _edited(place, lambda data: data["cells"].update({name: data["cells"][OTHER]}))
+
+
+def _emptied(place: Place, how: str) -> Ended:
+    path = json_path(place.baselines, place.model.name)
+    if how == "no file":
+        path.unlink()
+        return place.run()
+    return _edited(place, lambda data: data["cells"].clear())
+
+
+def _cut(place: Place, what: str) -> Ended:
+    """Only the first half, or nothing, of a file is left."""
+    suffix, share = what.split()
+    path = json_path(place.baselines, place.model.name).with_suffix(suffix)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(float(share) * len(content))])
+    return place.run()
+
+
+def _with_stored(place: Place, change: Callable[[dict[str, Array]], dict[str, Array]], strength: str) -> Ended:
+    path = json_path(place.baselines, place.model.name).with_suffix(".npz")
+    content = packed(change(read_npz(path, "stored predictions")))
+    path.write_bytes(content)
+    if strength != KEPT:
+        _edit(place, lambda data: data.update(predictions_sha256=sha256(content)))
+    return place.run()
+
+
+def _swapped(place: Place, strength: str) -> Ended:
+    def change(stored: dict[str, Array]) -> dict[str, Array]:
+        return stored | {CELL: stored[FLOAT_CONTROL], FLOAT_CONTROL: stored[CELL]}
+
+    return _with_stored(place, change, strength)
+
+
+def _shortened(place: Place, rows: float) -> Ended:
+    return _with_stored(place, lambda stored: stored | {CELL: stored[CELL][: -int(rows)]}, UPDATED)
+
+
+def _score_edited(place: Place, points: float) -> Ended:
+    def change(data: dict[str, Any]) -> None:
+        data["cells"][CELL]["measurements"]["score"]["value"] += points / 100
+
+    return _edited(place, change)
+
+
+def _size_edited(place: Place, share: float) -> Ended:
+    def change(data: dict[str, Any]) -> None:
+        data["cells"][CELL]["measurements"]["size"]["value"] *= 1 + share
+
+    return _edited(place, change)
+
+
+ACCURACY, SIZE, STRUCTURE = Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE
+HASHES = (KEPT, UPDATED, EVERYWHERE)
+PLANTS = [
+    PipelinePlant(
+        "evaluated on the calibration data", "data", "refusal", HASHES, _on_pack(_calibration_for_test), (KEPT,)
+    ),
+    PipelinePlant("test labels off by a class", "data", "refusal", HASHES, _on_pack(_next_class)),
+    PipelinePlant("test labels off by a row", "data", "refusal", HASHES, _on_pack(_next_row), (EVERYWHERE,)),
+    PipelinePlant("test examples in another order", "data", "refusal", HASHES, _on_pack(_other_order), (UPDATED,)),
+    PipelinePlant("stale bytes in the store", "store", "note", ("",), _stale_bytes),
+    PipelinePlant("another cell's entry in the store", "store", "note", ("",), _stale_entry),
+    PipelinePlant("the wrong file built", "store", STRUCTURE, (OTHER, FLOAT_CONTROL), _stale_forged, (FLOAT_CONTROL,)),
+    PipelinePlant("answers cut short, share left", "store", ACCURACY, (0.5, 1.0), _truncated_answers),
+    PipelinePlant("a cell without a baseline", "baseline", ACCURACY, CELLS, _no_baseline, (CELL,)),
+    PipelinePlant("a cell never judged", "run", ACCURACY, (CELL,), _never_judged, (CELL,)),
+    PipelinePlant("a cell that nothing makes any more", "run", "refusal", ("ptq_gone",), _nobody_makes, ("ptq_gone",)),
+    PipelinePlant(
+        "an empty baseline", "baseline", ACCURACY, ("no cells", "no file"), _emptied, ("no cells", "no file")
+    ),
+    PipelinePlant(
+        "a baseline's file cut, share left",
+        "baseline",
+        "refusal",
+        (".json 0", ".json 0.5", ".npz 0", ".npz 0.5"),
+        _cut,
+        (".json 0", ".npz 0.5"),
+    ),
+    PipelinePlant(
+        "stored predictions of two cells swapped", "baseline", ACCURACY, (KEPT, UPDATED), _swapped, (UPDATED,)
+    ),
+    PipelinePlant("stored predictions cut by", "baseline", "refusal", (1, 5000), _shortened, (1,)),
+    PipelinePlant("a score edited in the baseline, pp", "baseline", ACCURACY, (0.1, 5, -0.1, -5), _score_edited, (-5,)),
+    PipelinePlant(
+        "a size edited in the baseline, share", "baseline", SIZE, (0.01, 0.5, -0.01, -0.5), _size_edited, (0.5,)
+    ),
+]
+
+
+def prepare(model: ReferenceModel, folder: Path) -> Place:
+    """A healthy place: cells built and measured, and a baseline accepted from a run of them."""
+    place = Place(model, folder / "healthy", model.file.parent, folder / "healthy" / "baselines", CELLS)
+    place.compute()
+    place.run(accept="healthy cells of a selftest")
+    return place
+
+
+def planted(
+    place: Place, full: bool, say: Callable[[str], None], plants: Sequence[PipelinePlant] | None = None
+) -> Iterator[Planted]:
+    """Every plant at every strength, each in a copy of the healthy place."""
+    count = 0
+    for plant in PLANTS if plants is None else plants:
+        for strength in plant.strengths if full else plant.quick:
+            count += 1
+            found = judged(place.copy(place.root.parent / f"pipeline{count}"), plant, strength)
+            say(described(found))
+            yield found
+
+
+def judged(place: Place, plant: PipelinePlant, strength: Strength) -> Planted:
+    """What a real run makes of it."""
+    ended = plant.make(place, strength)
+    seen, checks = ended.seen()
+    return Planted(
+        plant=plant.name,
+        where=plant.where,
+        host=PIPELINE,
+        strength=str(strength),
+        seed=0,
+        seen_by=plant.seen_by,
+        drop=_drop(ended),
+        growth=0.0,
+        harmful=True,
+        caught=bool(seen),
+        caught_by=seen,
+        checks=checks,
+        verdict=None if ended.refusal else worst([judgement.verdict for judgement in ended.judgements()]),
+    )
+
+
+def _drop(ended: Ended) -> float | None:
+    """Of the score against the baseline, as the run saw it."""
+    return next((j.change for j in ended.judgements(CELL) if (j.measurement, j.against) == ("score", "baseline")), None)

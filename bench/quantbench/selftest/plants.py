@@ -1,0 +1,302 @@
+"""Regressions to plant in real artifacts, so that the gate can be seen to catch them: what is broken, how strongly, and
+which check has to see it.
+
+A plant gets a :class:`Ground` (a real int8 artifact and what it was made from) and returns the bytes of a broken one.
+The strengths were fixed before anything was measured.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from quantbench.build.artifact import StoreWorkbench
+from quantbench.core.arrays import Array, Inputs, length, rows
+from quantbench.records import Kind
+from quantbench.selftest.flatbuffer import layers
+from quantbench.tflite.edit import edited, repacked
+from quantbench.variants import VARIANTS
+
+HOST = "ptq_static_wi8_ai8"
+Strength = float | str
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where plants are planted.
+
+    Attributes:
+        bench: makes artifacts of the model, with its own calibration data.
+        artifact: the healthy one, packed as an edited one would be, so that packing itself changes nothing.
+    """
+
+    bench: StoreWorkbench
+    artifact: bytes
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A kind of regression.
+
+    Attributes:
+        where: what is broken: ``weights``, ``bias``, ``ranges``, ``calibration``, ``conversion``, ``operators`` or
+            ``file``.
+        seen_by: kind of the check that has to see it.
+        strengths: of which the first is the weakest.
+        make: (ground, strength, random generator) -> the broken artifact.
+        host: the variant whose artifact is broken.
+    """
+
+    name: str
+    where: str
+    seen_by: Kind
+    strengths: tuple[Strength, ...]
+    make: Callable[[Ground, Any, np.random.Generator], bytes] = field(repr=False)
+    host: str = HOST
+
+
+def _on_weights(
+    change: Callable[[Array, Any, np.random.Generator], Array], which: int = -1
+) -> Callable[[Ground, Any, np.random.Generator], bytes]:
+    """A plant that changes one layer's int8 weights, shape (channels, ...); the last layer's where not told."""
+
+    def make(ground: Ground, strength: Any, random: np.random.Generator) -> bytes:
+        def apply(model: Any) -> None:
+            layer = layers(model)[which]
+            layer.write(1, change(layer.read(1, "int8"), strength, random).astype(np.int8))
+
+        return edited(ground.artifact, apply)
+
+    return make
+
+
+def _on_activations(change: Callable[[Any, Any], None]) -> Callable[[Ground, Any, np.random.Generator], bytes]:
+    """A plant that changes scale or zero point of the first layer's output, and of what only passes it on.
+
+    Pooling, say, refuses to run where its input and its output differ.
+    """
+
+    def make(ground: Ground, strength: Any, _random: np.random.Generator) -> bytes:
+        def apply(model: Any) -> None:
+            tensors = model.subgraphs[0].tensors
+            first = tensors[layers(model)[0].operator.outputs[0]].quantization
+            scale, zero = float(first.scale[0]), int(first.zeroPoint[0])
+            for found in [tensor.quantization for tensor in tensors if tensor.quantization is not None]:
+                one = found.scale is not None and len(found.scale) == 1
+                if one and (float(found.scale[0]), int(found.zeroPoint[0])) == (scale, zero):
+                    change(found, strength)
+
+        return edited(ground.artifact, apply)
+
+    return make
+
+
+# ---------------------------------------------------------------- weights
+
+
+def _zero_channels(weights: Array, count: float, random: np.random.Generator) -> Array:
+    weights[random.permutation(len(weights))[: int(count)]] = 0
+    return weights
+
+
+def _flip_bits(weights: Array, count: float, random: np.random.Generator) -> Array:
+    flat = weights.reshape(-1).view(np.uint8)
+    chosen = random.permutation(flat.size)[: int(count)]
+    flat[chosen] ^= (1 << random.integers(0, 8, len(chosen))).astype(np.uint8)
+    return weights
+
+
+def _noise(weights: Array, steps: float, random: np.random.Generator) -> Array:
+    return np.clip(np.round(weights + random.normal(0, steps, weights.shape)), -127, 127)
+
+
+def _saturate(weights: Array, limit: float, _random: np.random.Generator) -> Array:
+    return np.clip(weights, -limit, limit)
+
+
+def _coarse(weights: Array, step: float, _random: np.random.Generator) -> Array:
+    return np.clip(np.round(weights / step) * step, -127, 127)
+
+
+def _negate_channel(weights: Array, _strength: Strength, random: np.random.Generator) -> Array:
+    channel = random.integers(len(weights))
+    weights[channel] = -weights[channel]
+    return weights
+
+
+def _swap_channels(weights: Array, _strength: Strength, random: np.random.Generator) -> Array:
+    one, other = random.permutation(len(weights))[:2]
+    weights[[one, other]] = weights[[other, one]]
+    return weights
+
+
+def _mirror(weights: Array, _strength: Strength, _random: np.random.Generator) -> Array:
+    return np.ascontiguousarray(weights[:, :, ::-1])
+
+
+def _drop_smallest(weights: Array, share: float, _random: np.random.Generator) -> Array:
+    weights[np.abs(weights) <= np.quantile(np.abs(weights), share)] = 0
+    return weights
+
+
+def _shuffle(weights: Array, share: float, random: np.random.Generator) -> Array:
+    flat = weights.reshape(-1)
+    chosen = random.permutation(flat.size)[: int(share * flat.size)]
+    flat[chosen] = flat[random.permutation(chosen)]
+    return weights
+
+
+def _truncated(ground: Ground, _strength: Strength, _random: np.random.Generator) -> bytes:
+    """Weights rounded towards minus infinity, as a cast of the wrong kind does."""
+
+    def apply(model: Any) -> None:
+        from quantbench.tflite.graph import read
+
+        floats = [t for t in read(ground.bench.float_artifact()).tensors if t.data is not None and t.dtype == "float32"]
+        for layer in layers(model):
+            stored = layer.read(1, "int8")
+            exact = next(t.values() for t in floats if t.shape == stored.shape)
+            scales = np.asarray(layer.tensor(1).quantization.scale)
+            steps = exact / (scales.reshape(-1, *[1] * (exact.ndim - 1)) if len(scales) > 1 else scales)
+            layer.write(1, np.clip(np.floor(steps), -127, 127).astype(np.int8))
+
+    return edited(ground.artifact, apply)
+
+
+def _zero_bias(ground: Ground, which: int, _random: np.random.Generator) -> bytes:
+    def apply(model: Any) -> None:
+        layer = layers(model)[which]
+        layer.write(2, np.zeros_like(layer.read(2, "int32")))
+
+    return edited(ground.artifact, apply)
+
+
+def _no_bias(ground: Ground, which: int, _random: np.random.Generator) -> bytes:
+    def apply(model: Any) -> None:
+        layer = layers(model)[which]
+        model.buffers[layer.tensor(2).buffer].data = None
+        layer.operator.inputs = [*layer.operator.inputs[:2], -1]
+
+    return edited(ground.artifact, apply)
+
+
+# ---------------------------------------------------------------- ranges and calibration
+
+
+def _weight_scale(ground: Ground, factor: float, _random: np.random.Generator) -> bytes:
+    def apply(model: Any) -> None:
+        quantization = layers(model)[0].tensor(1).quantization
+        quantization.scale = [scale * factor for scale in quantization.scale]
+
+    return edited(ground.artifact, apply)
+
+
+def _scale_range(quantization: Any, factor: float) -> None:
+    quantization.scale = [scale * factor for scale in quantization.scale]
+
+
+def _move_zero(quantization: Any, steps: float) -> None:
+    quantization.zeroPoint = [int(point + steps) for point in quantization.zeroPoint]
+
+
+class _Calibrated(StoreWorkbench):
+    """A workbench whose calibration data somebody got wrong."""
+
+    def __init__(self, healthy: StoreWorkbench, spoil: Callable[[Array], Array]) -> None:
+        super().__init__(healthy.model, healthy.seed, None, healthy.store)
+        self._spoil = spoil
+
+    def calibration(self) -> Iterator[Inputs]:
+        """The model's calibration examples, spoilt together."""
+        split = self.model.pack().calibration
+        assert split is not None
+        inputs, _ = self.model.fit_inputs(split.x, split.y)
+        assert isinstance(inputs, np.ndarray)
+        spoilt = self._spoil(inputs).astype(np.float32)
+        return (rows(spoilt, slice(i, i + 1)) for i in range(length(spoilt)))
+
+
+def _brighter(x: Array, factor: float) -> Array:
+    return np.asarray(x * factor)
+
+
+def _few(x: Array, count: int) -> Array:
+    return x[:count]
+
+
+def _constant(x: Array, value: float) -> Array:
+    return np.full_like(x[:20], value)
+
+
+def _inverted(x: Array, _strength: Strength) -> Array:
+    return np.asarray(1 - x)
+
+
+def _calibrated_on(spoil: Callable[[Array, Any], Array]) -> Callable[[Ground, Any, np.random.Generator], bytes]:
+    def make(ground: Ground, strength: Any, _random: np.random.Generator) -> bytes:
+        bench = _Calibrated(ground.bench, lambda x: spoil(x, strength))
+        return repacked(VARIANTS[HOST].make(bench))
+
+    return make
+
+
+# ---------------------------------------------------------------- conversion and file
+
+
+def _other(ground: Ground, variant: str, _random: np.random.Generator) -> bytes:
+    """Another variant's artifact under this one's name."""
+    return repacked(VARIANTS[variant].make(ground.bench))
+
+
+def _padded(ground: Ground, share: float, random: np.random.Generator) -> bytes:
+    from ai_edge_litert import schema_py_generated as schema
+
+    def apply(model: Any) -> None:
+        buffer = schema.BufferT()
+        buffer.data = random.integers(0, 256, int(share * len(ground.artifact)), dtype=np.uint8)
+        model.buffers.append(buffer)
+
+    return edited(ground.artifact, apply)
+
+
+ACCURACY, SIZE, STRUCTURE = Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE
+UNDER_THIS_NAME = (
+    "float32",
+    "ptq_float16",
+    "ptq_dynamic_wi8_afp32",
+    "ptq_static_wi8_ai16",
+    "ptq_static_wi8_ai8_int_io",
+    "ptq_static_wi8_ai8_uint8_io",
+    "ptq_static_wi8_ai8_per_tensor",
+    "aeq_weight_only_wi8_afp32",
+    "aeq_dynamic_wi4_afp32",
+    "mixed_static_wi8_ai8_worst_float",
+)
+
+PLANTS = [
+    Plant("channels of weights zeroed", "weights", STRUCTURE, (1, 2, 4), _on_weights(_zero_channels)),
+    Plant("bits of weights flipped", "weights", ACCURACY, (10, 100, 1000, 5000), _on_weights(_flip_bits)),
+    Plant("noise on weights, steps", "weights", ACCURACY, (1, 2, 4, 8, 16), _on_weights(_noise)),
+    Plant("weights saturated at", "weights", ACCURACY, (96, 64, 32, 16), _on_weights(_saturate)),
+    Plant("weights in coarser steps", "weights", STRUCTURE, (2, 4, 16), _on_weights(_coarse)),
+    Plant("a channel's sign turned", "weights", ACCURACY, ("",), _on_weights(_negate_channel)),
+    Plant("two channels swapped", "weights", ACCURACY, ("",), _on_weights(_swap_channels)),
+    Plant("kernels mirrored", "weights", ACCURACY, ("",), _on_weights(_mirror, 0)),
+    Plant("smallest weights dropped, share", "weights", STRUCTURE, (0.1, 0.3, 0.5), _on_weights(_drop_smallest)),
+    Plant("weights shuffled, share", "weights", ACCURACY, (0.01, 0.1, 0.5), _on_weights(_shuffle)),
+    Plant("weights truncated, not rounded", "weights", ACCURACY, ("",), _truncated),
+    Plant("a bias of zeros, layer", "bias", ACCURACY, (0, -1), _zero_bias),
+    Plant("a bias left out, layer", "bias", STRUCTURE, (0, -1), _no_bias),
+    Plant("scale of weights times", "ranges", STRUCTURE, (1.02, 1.1, 1.5, 3.0), _weight_scale),
+    Plant("range clipped to", "ranges", STRUCTURE, (0.9, 0.7, 0.5, 0.25), _on_activations(_scale_range)),
+    Plant("range stretched to", "ranges", STRUCTURE, (1.1, 2.0, 8.0, 32.0), _on_activations(_scale_range)),
+    Plant("zero point off by", "ranges", STRUCTURE, (1, 4, 16), _on_activations(_move_zero)),
+    Plant("calibrated on pixels not scaled", "calibration", ACCURACY, (255,), _calibrated_on(_brighter)),
+    Plant("calibrated on images darker by", "calibration", ACCURACY, (0.5, 0.25, 0.1), _calibrated_on(_brighter)),
+    Plant("calibrated on few examples", "calibration", ACCURACY, (1, 3), _calibrated_on(_few)),
+    Plant("calibrated on a constant", "calibration", ACCURACY, (0.0, 0.5), _calibrated_on(_constant)),
+    Plant("calibrated on inverted images", "calibration", ACCURACY, ("",), _calibrated_on(_inverted)),
+    *(Plant(f"{name} under its name", "conversion", STRUCTURE, (name,), _other) for name in UNDER_THIS_NAME),
+    Plant("a file grown by", "file", SIZE, (0.002, 0.01, 0.05), _padded),
+]

@@ -1,0 +1,144 @@
+"""Real runs of a real session on a store and baselines of their own, to be planted in."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from quantbench.build import artifact
+from quantbench.build.store import Store, digest
+from quantbench.core.options import RunOptions
+from quantbench.engine.session import Session
+from quantbench.engine.workers.task import Outcome, Task, compute
+from quantbench.errors import BadInput, Exit
+from quantbench.records import Judgement, Kind, Report, Sight, Verdict
+from quantbench.reference.model import ReferenceModel
+from quantbench.variants import VARIANTS
+
+KINDS = (Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE)
+RED = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended.
+
+    Attributes:
+        report: None where the run was refused; ``refusal`` says why.
+    """
+
+    status: Exit
+    report: Report | None = None
+    refusal: str = ""
+
+    def judgements(self, variant: str = "") -> list[Judgement]:
+        """Of one variant's cell, or of all cells."""
+        cells = self.report.cells if self.report else []
+        return [j for cell in cells if variant in ("", cell.variant) for j in cell.judgements]
+
+    def seen(self, variant: str = "") -> tuple[list[Sight], list[str]]:
+        """(what saw that something is wrong, which measurements were red)."""
+        if self.refusal:
+            return ["refusal"], []
+        red = [j for j in self.judgements(variant) if j.verdict in RED]
+        kinds: set[Sight] = {j.kind for j in red}
+        if self.report and any("damaged" in note for note in self.report.notes):
+            kinds.add("note")
+        return sorted(kinds), sorted({j.measurement for j in red})
+
+
+@dataclass(frozen=True)
+class Place:
+    """Folders of one run.
+
+    Attributes:
+        model: as the file in ``models`` declares it, unless the plant changes that file.
+        root: of this place alone; holds the store and the reports.
+    """
+
+    model: ReferenceModel
+    root: Path
+    models: Path
+    baselines: Path
+    variants: tuple[str, ...]
+
+    @property
+    def store(self) -> Store:
+        """The run's own store."""
+        return Store(self.root / "store")
+
+    def task(self, variant: str, model: ReferenceModel | None = None) -> Task:
+        """A cell of this place with seed 0."""
+        model = model or self.model
+        return Task(model.file, model.name, variant, 0, None, self.store.root, self.root / "worker.log")
+
+    def compute(self, variants: Sequence[str] = (), model: ReferenceModel | None = None) -> list[Outcome]:
+        """Cells, all where not told, built and measured here: the session's workers would load TensorFlow anew."""
+        return [compute(self.task(variant, model)) for variant in variants or self.variants]
+
+    def copy(self, root: Path, with_baselines: bool = True) -> "Place":
+        """The same with a store, and baselines, of its own."""
+        shutil.copytree(self.store.root, root / "store")
+        baselines = self.baselines
+        if with_baselines:
+            baselines = root / "baselines"
+            shutil.copytree(self.baselines, baselines)
+        return Place(self.model, root, self.models, baselines, self.variants)
+
+    def put(self, variant: str, files: dict[str, bytes]) -> None:
+        """Another artifact in a cell's place, as if its variant had made it."""
+        recipe = artifact.ingredients(self.model, VARIANTS[variant], 0, None)
+        key = digest(recipe)
+        shutil.rmtree(self.store.path(key), ignore_errors=True)
+        self.store.put(key, files, recipe)
+
+    def run(self, accept: str = "", judged: Sequence[str] | None = None) -> Ended:
+        """A whole run of a real session.
+
+        Args:
+            accept: reason to accept the run's values with, if they are to be accepted.
+            judged: the variants whose suites get to run; all of them where None.
+        """
+        options = RunOptions(
+            models=self.model.name,
+            model_dir=self.models,
+            baseline_dir=self.baselines,
+            report_dir=self.root / "reports",
+            workers=1,
+            no_latency=True,
+            update_baselines=accept,
+        )
+        with _store_at(self.store.root):
+            try:
+                session = Session(options, say=lambda _: None)
+                session.plan({f"{self.model.name}/{variant}": set(KINDS) for variant in self.variants})
+                for variant in self.variants if judged is None else judged:
+                    for kind in KINDS:
+                        session.judge(f"{self.model.name}/{variant}", kind)
+                for cell, kind in session.unjudged_controls():
+                    session.judge(cell, kind)
+                status = session.finish(interrupted=False)
+            except BadInput as error:
+                return Ended(Exit.BAD_INPUT, refusal=str(error))
+            return Ended(status, session.report)
+
+
+@contextmanager
+def _store_at(root: Path) -> Iterator[None]:
+    before = os.environ.get("QUANTBENCH_CACHE")
+    os.environ["QUANTBENCH_CACHE"] = str(root)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["QUANTBENCH_CACHE"]
+        else:
+            os.environ["QUANTBENCH_CACHE"] = before
+
+
+def sha256(content: bytes) -> str:
+    """Hex sha256."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,161 @@
+"""The whole selftest: what trains is planted in a process of its own, so that two cores are used."""
+
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from quantbench.build.store import Store
+from quantbench.records import FlipRate, LatencySelftest, Planted, Selftest
+from quantbench.reference.model import ReferenceModel, load_file
+from quantbench.selftest import artifact, flips, latency, memory, pipeline, training
+from quantbench.selftest.plants import HOST
+
+QUICK_SEEDS, FULL_SEEDS = 1, 3
+QUICK_RECORDINGS, FULL_RECORDINGS = 2, 30
+QUICK_NULLS, FULL_NULLS = 20, 300
+QUICK_MEMORY = 6
+Say = Callable[[str], None]
+Found = tuple[list[Planted], list[bool]]
+
+
+@dataclass(frozen=True)
+class Files:
+    """A healthy int8 artifact and its float control, as files for other processes to load."""
+
+    variant: Path
+    control: Path
+
+
+def _silent(_line: str) -> None:
+    pass
+
+
+def planted_in_training(file: Path, name: str, baseline_dir: Path, quick: bool) -> Found:
+    """(plants, whether each healthy training was called red); neither where no baseline tells how QAT scores."""
+    model = next(one for one in load_file(file) if one.name == name)
+    if not training.can_train(model, baseline_dir):
+        return [], []
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        ground = training.prepare(model, baseline_dir, Path(folder))
+        nulls = [] if quick else training.null_runs(ground, training.NULL_SEEDS)
+        return list(training.planted(ground, not quick, _silent)), nulls
+
+
+def planted_in_pipeline(model: ReferenceModel, quick: bool, say: Say) -> list[Planted]:
+    """Data, store and baselines."""
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        return list(pipeline.planted(pipeline.prepare(model, Path(folder)), not quick, say))
+
+
+def planted_in_artifacts(model: ReferenceModel, quick: bool, say: Say) -> list[Planted]:
+    """Artifacts that are converted wrongly, or changed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        return list(artifact.planted(model, Store(Path(folder)), QUICK_SEEDS if quick else FULL_SEEDS, say, quick))
+
+
+def healthy_runs(model: ReferenceModel, quick: bool) -> list[bool]:
+    """Whether the healthy artifact, made again in fresh processes under load, was called red."""
+    recorded = artifact.record(model, QUICK_RECORDINGS if quick else FULL_RECORDINGS)
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        trial = artifact.Trial(model, Store(Path(folder)))
+        return artifact.null_runs(trial, recorded, QUICK_NULLS if quick else FULL_NULLS)
+
+
+def planted_in_memory(model: ReferenceModel, files: Files, quick: bool, say: Say) -> Found:
+    """Artifacts whose arena grew, and processes that hold more."""
+    trial = memory.MemoryTrial(model, files.variant, files.control, QUICK_MEMORY if quick else memory.RECORDINGS)
+    return list(memory.planted(trial, 1 if quick else FULL_SEEDS, say)), memory.null_runs(
+        trial, QUICK_NULLS if quick else FULL_NULLS
+    )
+
+
+@contextmanager
+def healthy_files(model: ReferenceModel) -> Iterator[Files]:
+    """The host artifact and float32, converted once more."""
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        ground = artifact.Trial(model, Store(Path(folder) / "store")).ground
+        files = Files(Path(folder) / "variant.tflite", Path(folder) / "control.tflite")
+        files.variant.write_bytes(ground.artifact)
+        files.control.write_bytes(ground.bench.float_artifact())
+        yield files
+
+
+def flipped(model: ReferenceModel, quick: bool) -> list[FlipRate]:
+    """Answers of the healthy artifact, flipped."""
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        trial = artifact.Trial(model, Store(Path(folder)))
+        return flips.run(model, trial.answers, trial.share, 10 if quick else 200)
+
+
+def in_a_process_of_its_own(model: ReferenceModel, quick: bool, baseline_dir: Path) -> Callable[[], Found]:
+    """Start planting in what trains; the function that is returned waits for it."""
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    started = pool.submit(planted_in_training, model.file, model.name, baseline_dir, quick)
+
+    def wait() -> Found:
+        with pool:
+            return started.result()
+
+    return wait
+
+
+def run(model: ReferenceModel, quick: bool, say: Say, baseline_dir: Path) -> Selftest:
+    """Plant everything, and make what is healthy again and again."""
+    wait_for_training = in_a_process_of_its_own(model, quick, baseline_dir)
+    in_artifacts = planted_in_artifacts(model, quick, say)
+    in_pipeline = planted_in_pipeline(model, quick, say)
+    in_training, trained_nulls = wait_for_training()
+    for one in in_training:
+        say(artifact.described(one))
+    nulls = healthy_runs(model, quick)
+    # From here on nothing else of ours runs: memory and time are measured.
+    with healthy_files(model) as files:
+        in_memory, memory_nulls = planted_in_memory(model, files, quick, say)
+        timed = latency.run(model, files.control, files.variant, quick, say)
+    return Selftest(
+        model=model.name,
+        variant=HOST,
+        plants=[*in_artifacts, *in_training, *in_pipeline, *in_memory],
+        skipped=[] if in_training else [f"what trains: no baseline tells how QAT of {model.name} scores over seeds"],
+        recordings=QUICK_RECORDINGS if quick else FULL_RECORDINGS,
+        memory_recordings=QUICK_MEMORY if quick else memory.RECORDINGS,
+        null_runs=len(nulls),
+        false_reds=sum(nulls),
+        trained_null_runs=len(trained_nulls),
+        trained_false_reds=sum(trained_nulls),
+        memory_null_runs=len(memory_nulls),
+        memory_false_reds=sum(memory_nulls),
+        flips=flipped(model, quick),
+        latency=timed,
+    )
+
+
+CAUGHT, FALSE_RED = 0.99, 0.01
+TOO_WEAK = ("2 %",)  # slowdowns that are shown beside the promise
+
+
+def as_good_as_promised(found: Selftest) -> bool:
+    """Whether the gate's error rates are what this project claims: see ``quantbench selftest --help``."""
+    harmful = [one.caught for one in found.plants if one.harmful]
+    return (
+        bool(harmful)
+        and sum(harmful) >= CAUGHT * len(harmful)
+        and not (found.false_reds + found.trained_false_reds + found.memory_false_reds)
+        and all(_flips_as_promised(one) for one in found.flips)
+        and (found.latency is None or _latency_as_promised(found.latency))
+    )
+
+
+def _flips_as_promised(rate: FlipRate) -> bool:
+    red = rate.red[flips.OURS] / rate.trials
+    return red >= CAUGHT if rate.net >= flips.PROMISED else rate.net > 0 or red <= FALSE_RED
+
+
+def _latency_as_promised(found: LatencySelftest) -> bool:
+    caught = [one.caught[latency.OURS] / one.trials for one in found.plants if one.strength not in TOO_WEAK]
+    reds = [one.red_runs[latency.OURS] / one.runs for one in found.nulls]
+    return min(caught) >= CAUGHT and max(reds) <= FALSE_RED

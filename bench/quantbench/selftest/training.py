@@ -1,0 +1,386 @@
+"""Plants in what trains: QAT and its control are really trained wrong, and a real run judges them by the accepted
+baselines, whose noise is that of five seeds.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantbench.baselines import files as baseline_files
+from quantbench.build import artifact as build
+from quantbench.build.artifact import StoreWorkbench
+from quantbench.build.store import Store
+from quantbench.records import Kind, Planted, worst
+from quantbench.reference.datasets import Pack, Split
+from quantbench.reference.model import Recipe, ReferenceModel
+from quantbench.reference.training import seed_everything
+from quantbench.selftest.artifact import HARM_SIZE, described
+from quantbench.selftest.runs import Ended, Place
+from quantbench.variants import FLOAT_CONTROL, VARIANTS, convert, qat
+from quantbench.variants.declare import FINETUNED_CONTROL
+
+QAT = "qat_wi8_ai8"
+CELLS = (FLOAT_CONTROL, FINETUNED_CONTROL, QAT)
+Strength = float | str
+Files = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class TrainedPlant:
+    """A kind of regression of a training.
+
+    Attributes:
+        make: (ground, strength, seed) -> the files of the broken cell.
+        cell: whose training is broken; the QAT cell is judged in any case.
+        always: harmful whatever the score, for it is not what it is compared as.
+        seeds: how many a full selftest trains with.
+        quick: the strengths of a quick selftest.
+    """
+
+    name: str
+    where: str
+    seen_by: Kind
+    strengths: tuple[Strength, ...]
+    make: Callable[["Trained", Any, int], Files] = field(repr=False)
+    cell: str = QAT
+    always: bool = False
+    seeds: int = 1
+    quick: tuple[Strength, ...] = ()
+
+
+@dataclass(frozen=True)
+class _OtherData(ReferenceModel):
+    """A model whose data somebody got wrong."""
+
+    change: Callable[[Pack], Pack] = lambda pack: pack
+
+    def pack(self) -> Pack:
+        """The changed data."""
+        return self.change(super().pack())
+
+
+class _Bench(StoreWorkbench):
+    """A workbench that trains otherwise than the recipe says.
+
+    Args:
+        change: of the data that is trained on.
+        recipe: change of the recipe.
+        callbacks: keras, model -> callbacks of the training.
+    """
+
+    def __init__(
+        self,
+        healthy: StoreWorkbench,
+        change: Callable[[Pack], Pack] | None = None,
+        recipe: Callable[[Recipe], Recipe] = lambda recipe: recipe,
+        callbacks: Callable[[Any, Any], list[Any]] = lambda _keras, _model: [],
+    ) -> None:
+        super().__init__(healthy.model, healthy.seed, None, healthy.store)
+        self._data = self.model if change is None else _on(self.model, change)
+        self._recipe = recipe(self.model.finetune)
+        self._callbacks = callbacks
+
+    def finetune(self, keras_model: Any, callbacks: Sequence[Any] = ()) -> None:
+        """See :class:`quantbench.variants.declare.Workbench`; what was spoilt is spoilt here."""
+        if not self._recipe.epochs:  # Keras refuses to train for none; whoever lost the call would not notice
+            return
+        more = self._callbacks(self.tensorflow().keras, keras_model)
+        self.fit(keras_model, self._data, self._recipe, [*callbacks, *more])
+
+
+def _on(model: ReferenceModel, change: Callable[[Pack], Pack]) -> ReferenceModel:
+    fields = {one.name: getattr(model, one.name) for one in dataclasses.fields(ReferenceModel)}
+    return _OtherData(**fields, change=change)
+
+
+@dataclass
+class Trained:
+    """Where training goes wrong.
+
+    Attributes:
+        place: healthy cells; the controls are already in its store.
+        scratch: folder of the stores of spoilt stages, which must not be taken for healthy ones.
+        others: healthy QAT with other seeds, as far as it was trained.
+    """
+
+    place: Place
+    scratch: Path
+    others: dict[int, Files] = field(default_factory=dict)
+    plants: int = 0
+
+    def bench(self, seed: int = 0) -> StoreWorkbench:
+        """A healthy workbench with every random generator at ``seed``, and an empty store."""
+        seed_everything(seed)
+        self.plants += 1
+        return StoreWorkbench(self.place.model, seed, None, Store(self.scratch / f"stages{self.plants}"))
+
+    def healthy(self, name: str) -> bytes:
+        """A file of the healthy QAT cell, which is trained when it is needed first."""
+        self.place.compute()
+        found = build.find(self.place.model, VARIANTS[QAT], 0, None, self.place.store)
+        assert found is not None
+        assert found.path is not None
+        return (found.path.parent / name).read_bytes()
+
+    def of_seed(self, seed: int) -> Files:
+        """Healthy QAT with another seed, trained once."""
+        if seed not in self.others:
+            self.others[seed] = _made(self.bench(seed), QAT)
+        return self.others[seed]
+
+
+def _made(bench: StoreWorkbench, variant: str) -> Files:
+    artifact = VARIANTS[variant].make(bench)
+    return {build.ARTIFACT: artifact, **bench.kept(artifact)}
+
+
+# ---------------------------------------------------------------- data and recipe
+
+
+def _shuffled(pack: Pack, share: float, seed: int) -> Pack:
+    assert pack.train is not None
+    random = np.random.default_rng(seed)
+    y = pack.train.y.copy()
+    chosen = random.permutation(len(y))[: int(share * len(y))]
+    y[chosen] = y[random.permutation(chosen)]
+    return dataclasses.replace(pack, train=Split(pack.train.x, y))
+
+
+def _on_shuffled_labels(ground: Trained, share: float, seed: int) -> Files:
+    return _made(_Bench(ground.bench(seed), change=lambda pack: _shuffled(pack, share, seed)), QAT)
+
+
+def _on_test_data(ground: Trained, _strength: Strength, seed: int) -> Files:
+    return _made(_Bench(ground.bench(seed), change=lambda pack: dataclasses.replace(pack, train=pack.test)), QAT)
+
+
+def _by_recipe(change: Callable[[Recipe, Any], Recipe], variant: str = QAT) -> Callable[[Trained, Any, int], Files]:
+    def make(ground: Trained, strength: Any, seed: int) -> Files:
+        return _made(_Bench(ground.bench(seed), recipe=lambda recipe: change(recipe, strength)), variant)
+
+    return make
+
+
+def _epochs(recipe: Recipe, times: float) -> Recipe:
+    return dataclasses.replace(recipe, epochs=int(times * recipe.epochs))
+
+
+def _rate(recipe: Recipe, times: float) -> Recipe:
+    return dataclasses.replace(recipe, learning_rate=times * recipe.learning_rate)
+
+
+# ---------------------------------------------------------------- fake quantization
+
+
+def _observers(keras_model: Any) -> list[Any]:
+    """Variables that hold the observed ranges of activations."""
+    names = ("_min", "_max")
+    found = [weight for weight in keras_model.weights if weight.name.split(":")[0].endswith(names)]
+    return [weight for weight in found if "kernel" not in weight.name]
+
+
+def _freezing(after: int) -> Callable[[Any, Any], list[Any]]:
+    """The observed ranges stay what they were after so many steps."""
+
+    def callbacks(keras: Any, keras_model: Any) -> list[Any]:
+        class Freeze(keras.callbacks.Callback):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.kept: list[Any] = []
+                self.seen = 0
+
+            def on_train_batch_begin(self, _batch: int, logs: Any = None) -> None:
+                del logs
+                if self.seen == after:
+                    self.kept = [weight.numpy() for weight in _observers(keras_model)]
+
+            def on_train_batch_end(self, _batch: int, logs: Any = None) -> None:
+                del logs
+                self.seen += 1
+                if self.kept:
+                    for weight, value in zip(_observers(keras_model), self.kept, strict=True):
+                        weight.assign(value)
+
+        return [Freeze()]
+
+    return callbacks
+
+
+def _frozen(ground: Trained, after: int, seed: int) -> Files:
+    return _made(_Bench(ground.bench(seed), callbacks=_freezing(int(after))), QAT)
+
+
+def _without_fake_quantization(ground: Trained, converter: str, seed: int) -> Files:
+    """The fine-tuned float model, converted as QAT's is (so only its weights become int8), or not quantized at all."""
+    bench = ground.bench(seed)
+    keras_model = bench.float_model()
+    bench.finetune(keras_model)
+    bench.expect_answers_of(keras_model)
+    make = convert.optimizing if converter == "optimizing" else convert.converter
+    artifact = bytes(make(bench, bench.export(keras_model)).convert())
+    return {build.ARTIFACT: artifact, **bench.kept(artifact)}
+
+
+def _one_left_out(ground: Trained, which: int, seed: int) -> Files:
+    """Fake quantization of all layers but one of those with weights."""
+    bench = ground.bench(seed)
+    keras = bench.tensorflow().keras
+    import tensorflow_model_optimization as tfmot
+
+    tools = tfmot.quantization.keras
+    float_model = bench.float_model()
+    left_out = [layer.name for layer in float_model.layers if layer.weights][which]
+
+    def annotate(layer: Any) -> Any:
+        return layer if layer.name == left_out else tools.quantize_annotate_layer(layer)
+
+    annotated = keras.models.clone_model(float_model, clone_function=annotate)
+    annotated.set_weights(float_model.get_weights())
+    artifact = qat.train_and_convert(bench, tools.quantize_apply(annotated))
+    return {build.ARTIFACT: artifact, **bench.kept(artifact)}
+
+
+# ---------------------------------------------------------------- the wrong model is shipped
+
+
+class _Untrained(StoreWorkbench):
+    """Trains as it should, and ships the weights of before."""
+
+    def __init__(self, healthy: StoreWorkbench) -> None:
+        super().__init__(healthy.model, healthy.seed, None, healthy.store)
+        self._before: list[Any] = []
+        self._trained: Any = None
+
+    def finetune(self, keras_model: Any, callbacks: Sequence[Any] = ()) -> None:
+        """See :class:`quantbench.variants.declare.Workbench`."""
+        self._before = [(weight, weight.numpy()) for weight in keras_model.trainable_weights]
+        super().finetune(keras_model, callbacks)
+
+    def expect_answers_of(self, keras_model: Any) -> None:
+        """What is evaluated is the trained model; the weights go back only then."""
+        super().expect_answers_of(keras_model)
+        for weight, value in self._before:
+            weight.assign(value)
+
+
+def _weights_of_before(ground: Trained, _strength: Strength, seed: int) -> Files:
+    return _made(_Untrained(ground.bench(seed)), QAT)
+
+
+def _of_another_seed(ground: Trained, other: int, _seed: int) -> Files:
+    """An artifact of another training beside the answers of this one."""
+    return ground.of_seed(int(other)) | {build.BEFORE_CONVERSION: ground.healthy(build.BEFORE_CONVERSION)}
+
+
+ACCURACY, STRUCTURE = Kind.ACCURACY, Kind.STRUCTURE
+PLANTS = [
+    TrainedPlant(
+        "QAT on shuffled labels, share", "training data", ACCURACY, (0.1, 0.3, 1.0), _on_shuffled_labels, seeds=2
+    ),
+    TrainedPlant("QAT trained no step", "recipe", ACCURACY, (0,), _by_recipe(_epochs), always=True, quick=(0,)),
+    TrainedPlant("QAT learning rate times", "recipe", ACCURACY, (30, 100), _by_recipe(_rate), seeds=2),
+    TrainedPlant("QAT observers frozen after steps", "observers", STRUCTURE, (0, 10, 100), _frozen),
+    TrainedPlant(
+        "control trained longer, times",
+        "control",
+        ACCURACY,
+        (2, 3),
+        _by_recipe(_epochs, FINETUNED_CONTROL),
+        cell=FINETUNED_CONTROL,
+        always=True,
+    ),
+    TrainedPlant(
+        "fake quantization lost, converter",
+        "fake quantization",
+        STRUCTURE,
+        ("plain", "optimizing"),
+        _without_fake_quantization,
+        quick=("optimizing",),
+    ),
+    TrainedPlant("QAT left out a layer", "fake quantization", STRUCTURE, (0, -1), _one_left_out),
+    TrainedPlant("QAT trained on the test data", "training data", ACCURACY, ("",), _on_test_data),
+    TrainedPlant("QAT shipped with weights of before", "shipping", ACCURACY, ("",), _weights_of_before, always=True),
+    TrainedPlant("QAT shipped of another seed", "shipping", ACCURACY, (1, 2), _of_another_seed, always=True),
+]
+NULL_SEEDS = (1, 2, 3)
+
+
+def can_train(model: ReferenceModel, baseline_dir: Path) -> bool:
+    """Whether there is a baseline to judge this model's QAT by."""
+    known = baseline_files.load(baseline_dir, model)
+    return all(known.cell(name) is not None and known.predictions.get(name) is not None for name in CELLS)
+
+
+def planted(
+    ground: Trained, full: bool, say: Callable[[str], None], plants: Sequence[TrainedPlant] | None = None
+) -> Iterator[Planted]:
+    """Every plant at every strength; a quick selftest takes few of them, for each trains anew."""
+    for plant in PLANTS if plants is None else plants:
+        for strength in plant.strengths if full else plant.quick:
+            for seed in range(plant.seeds if full else 1):
+                found = judged(ground, plant, strength, seed)
+                say(described(found))
+                yield found
+
+
+def judged(ground: Trained, plant: TrainedPlant, strength: Strength, seed: int) -> Planted:
+    """What a real run makes of a broken cell."""
+    ended = _run_with(ground, plant.cell, plant.make(ground, strength, seed))
+    # A control that went wrong is seen where it is judged itself, and in what is compared with it.
+    seen, checks = ended.seen()
+    drop, resolved, growth = _effect(ended, plant.cell)
+    red = bool(seen)
+    harmful = plant.always or plant.seen_by is STRUCTURE or drop >= resolved or growth >= HARM_SIZE
+    return Planted(
+        plant=plant.name,
+        where=plant.where,
+        host=plant.cell,
+        strength=str(strength),
+        seed=seed,
+        seen_by=plant.seen_by,
+        drop=drop if np.isfinite(drop) else None,
+        growth=growth,
+        harmful=harmful,
+        caught=red,
+        caught_by=seen,
+        checks=checks,
+        verdict=worst([judgement.verdict for judgement in ended.judgements()]),
+    )
+
+
+def _run_with(ground: Trained, cell: str, files: Files) -> Ended:
+    if cell != QAT:
+        ground.healthy(build.ARTIFACT)
+    ground.plants += 1
+    place = ground.place.copy(ground.scratch / f"plant{ground.plants}", with_baselines=False)
+    place.put(cell, files)
+    place.compute()
+    return place.run()
+
+
+def _effect(ended: Ended, cell: str) -> tuple[float, float, float]:
+    """(drop from the baseline, the drop that the judge can resolve, growth as a fraction)."""
+    drop, resolved, growth = float("nan"), float("inf"), 0.0
+    for judgement in ended.judgements(cell):
+        if judgement.measurement == "score" and judgement.against == "baseline":
+            drop = float("nan") if judgement.change is None else judgement.change
+            resolved = resolved if judgement.detectable is None else judgement.detectable
+        if judgement.measurement == "size" and judgement.change is not None and judgement.reference:
+            growth = judgement.change / judgement.reference
+    return drop, resolved, growth
+
+
+def null_runs(ground: Trained, seeds: Sequence[int]) -> list[bool]:
+    """Whether healthy QAT with another seed was called red."""
+    return [bool(_run_with(ground, QAT, ground.of_seed(seed)).seen()[0]) for seed in seeds]
+
+
+def prepare(model: ReferenceModel, baseline_dir: Path, folder: Path) -> Trained:
+    """Healthy cells to plant in."""
+    place = Place(model, folder / "healthy", model.file.parent, baseline_dir, CELLS)
+    place.compute((FLOAT_CONTROL, FINETUNED_CONTROL))
+    return Trained(place, folder)

@@ -1,0 +1,313 @@
+"""The pytest side: options, cells as parameters, and tests that wait for a cell and state its verdict.
+
+Loaded by ``pytest.ini`` of the suites, so only where the suites of this package are collected.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quantbench.core.echo import guarded, line, plain
+from quantbench.core.options import RunOptions, flag, from_mapping
+from quantbench.core.signals import check, interruptible, settle, stop_asked, stop_in_order
+from quantbench.engine import progress
+from quantbench.engine.plan import ALONE
+from quantbench.engine.session import Session
+from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected
+from quantbench.measure import gpu_devices
+from quantbench.records import Judgement, Kind, Verdict, worst
+from quantbench.variants import FLOAT_CONTROL, VARIANTS
+
+SESSION = pytest.StashKey[Session]()
+_PREFIX = "quantbench_"
+# What the pull-request gate runs on a GPU; the other variants are nightly.
+ON_GPU_IN_GATE = (FLOAT_CONTROL, "ptq_float16", "ptq_static_wi8_ai8")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("quantbench")
+    for option in dataclasses.fields(RunOptions):
+        name = f"{_PREFIX}{option.name}"
+        text = f"{option.metadata['help']} (default: {option.default or 'none'})"
+        if isinstance(option.default, bool):
+            group.addoption(flag(option.name), dest=name, action="store_true", help=option.metadata["help"])
+        else:
+            group.addoption(flag(option.name), dest=name, type=type(option.default), default=option.default, help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for family in sorted({variant.family for variant in VARIANTS.values()}):
+        config.addinivalue_line("markers", f"{family}: cells of the {family} family")
+    config.addinivalue_line("markers", "nightly: what takes too long for the pull-request gate")
+    for kind in Kind:
+        config.addinivalue_line("markers", f"{kind}: tests of the {kind} suite")
+    if config.option.help or config.getoption("version", 0):
+        return
+    stop_in_order()
+    _guard(config)
+    values = {o.name: config.getoption(f"{_PREFIX}{o.name}") for o in dataclasses.fields(RunOptions)}
+    try:
+        config.stash[SESSION] = Session(from_mapping(values), lambda told: _say(config, told))
+    except BadInput as error:
+        raise pytest.UsageError(line(str(error))) from None
+
+
+def _guard(config: pytest.Config) -> None:
+    """Whatever pytest tells of a cell, a traceback or a warning, is shown without escapes but its own colours."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        writer = config.get_terminal_writer()
+        writer._file = guarded(writer._file)
+
+
+def _say(config: pytest.Config, told: str) -> None:
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is None or capture is None:
+        return
+    with capture.global_and_fixture_disabled():
+        reporter.ensure_newline()
+        reporter.write_line(f"  {line(told)}")
+        reporter.flush()  # behind a pipe it would be told when much more has been
+
+
+def _bar(config: pytest.Config) -> progress.Bar | None:
+    """A bar in place of pytest's own letters, where there is a terminal and nobody asked for more words."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is None or capture is None or config.get_verbosity() > 0:
+        return None
+    with capture.global_and_fixture_disabled():
+        if not progress.is_terminal(sys.stdout):
+            return None
+        bar = progress.Bar(sys.stdout)
+    reporter.showfspath = False
+    return bar
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_teststatus(config: pytest.Config) -> Generator[None, Any, Any]:
+    status = yield
+    drawn = SESSION in config.stash and isinstance(config.stash[SESSION].progress, progress.Bar)
+    return (status[0], "", "") if drawn and status else status
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cell" not in metafunc.fixturenames or SESSION not in metafunc.config.stash:
+        return
+    run = metafunc.config.stash[SESSION]
+    kind = next((kind for kind in ALONE if metafunc.definition.get_closest_marker(kind) is not None), None)
+    cells = [pytest.param(name, id=name, marks=_marks(run, name, kind)) for name in run.cell_ids()]
+    metafunc.parametrize("cell", cells)
+
+
+def _marks(run: Session, cell_id: str, alone: Kind | None) -> list[pytest.MarkDecorator]:
+    model, name = cell_id.split("/")
+    variant = VARIANTS[name]
+    marks = [getattr(pytest.mark, variant.family)]
+    small = run.models[model].trains_in_gate
+    in_gate = variant.gate != "nightly" and (small or (variant.gate == "all" and not variant.trained))
+    too_long = {Kind.LATENCY: not variant.timed_in_gate, Kind.GPU: name not in ON_GPU_IN_GATE}
+    if not in_gate or (alone is not None and too_long[alone]):
+        marks.append(pytest.mark.nightly)
+    return marks
+
+
+def _kind_of(item: pytest.Item) -> Kind | None:
+    return next((kind for kind in Kind if item.get_closest_marker(kind.value)), None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is measured alone comes last, after everything has been computed."""
+    session = config.stash.get(SESSION, None)
+    if session is not None:
+        left_out = _left_out(session, config, items)
+        _leave_out(config, items, [item for item in items if _kind_of(item) in left_out])
+        _leave_out(config, items, _of_other_shards(session, config, items))
+    items.sort(
+        key=lambda item: [None, Kind.GPU, Kind.LATENCY].index(kind if (kind := _kind_of(item)) in ALONE else None)
+    )
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], gone: list[pytest.Item]) -> None:
+    if gone:
+        left = set(gone)
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=gone)
+
+
+def _of_other_shards(session: Session, config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
+    if not session.options.shard:
+        return []
+    try:
+        mine = session.of_this_shard(_wanted(config, items))
+    except BadInput as error:
+        raise pytest.UsageError(line(str(error))) from None
+    return [item for item in items if (cell := _cell_of(item)) is not None and cell not in mine]
+
+
+def _cell_of(item: pytest.Item) -> str | None:
+    if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "cell" in item.callspec.params:
+        return str(item.callspec.params["cell"])
+    return None
+
+
+def _wanted(config: pytest.Config, items: list[pytest.Item]) -> dict[str, set[Kind]]:
+    """Cell -> what is to be measured of it."""
+    wanted: dict[str, set[Kind]] = {}
+    for item in items:
+        cell, kind = _cell_of(item), _kind_of(item)
+        if cell is not None and kind is not None and _will_run(config, kind):
+            wanted.setdefault(cell, set()).add(kind)
+    return wanted
+
+
+def _left_out(session: Session, config: pytest.Config, items: list[pytest.Item]) -> set[Kind | None]:
+    """Kinds that are not measured: those that an option turns off, and the GPU where there is none.
+
+    Where it was asked for by name or is required, it stays, and is unjudged or an error with the reason.
+    """
+    options = session.options
+    turned_off = {Kind.LATENCY: options.no_latency, Kind.GPU: options.no_gpu}
+    found: set[Kind | None] = {kind for kind, off in turned_off.items() if off}
+    asked_for = "gpu" in (config.getoption("markexpr", "") or "").split() or gpu_devices.required()
+    if Kind.GPU not in found and not asked_for and any(_kind_of(item) is Kind.GPU for item in items):
+        found |= set() if session.look_for_gpu().devices else {Kind.GPU}
+    return found
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    config = session.config
+    run = config.stash.get(SESSION, None)
+    if run is None or config.option.collectonly or not session.items:
+        return
+    run.selection = _selection(config)
+    run.progress = _bar(config) or run.progress
+    try:
+        run.plan(_wanted(config, session.items))
+    except NothingSelected:
+        session.items.clear()
+    except BadInput as error:
+        raise pytest.UsageError(line(str(error))) from None
+    except DiskFull as error:
+        pytest.exit(line(str(error)), returncode=int(Exit.DISK_FULL))
+
+
+def _will_run(config: pytest.Config, kind: Kind) -> bool:
+    """pytest-benchmark's own selection: ``--benchmark-only`` and ``--benchmark-skip``."""
+    if kind is Kind.LATENCY:
+        return not (config.getoption("benchmark_skip", False) or config.getoption("benchmark_disable", False))
+    return not config.getoption("benchmark_only", False)
+
+
+def _selection(config: pytest.Config) -> str:
+    given = {
+        "--models": config.getoption(f"{_PREFIX}models"),
+        "--variants": config.getoption(f"{_PREFIX}variants"),
+        "-k": config.getoption("keyword", ""),
+        "-m": config.getoption("markexpr", ""),
+    }
+    return " ".join(f"{option} '{value}'" for option, value in given.items() if value)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Once a signal has ended the collection, no other ends what pytest does about it."""
+    try:
+        return (yield)
+    except KeyboardInterrupt:
+        settle()
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop() -> Iterator[None]:
+    """What comes after the last test is ended by no signal, and asks whether one came."""
+    try:
+        return (yield)
+    finally:
+        settle()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol() -> None:
+    """A signal whose exception was lost ends the run before the next test."""
+    check()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Iterator[None]:
+    """A full disk ends the run, not the one test that met it."""
+    try:
+        return (yield)
+    except DiskFull as error:
+        pytest.exit(line(str(error)), returncode=int(Exit.DISK_FULL))
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest) -> Session:
+    """The run that this test belongs to."""
+    return request.config.stash[SESSION]
+
+
+def state(judgements: list[Judgement]) -> None:
+    """Pass, fail, xfail or skip by the worst verdict; nothing absent passes."""
+    decided = worst([judgement.verdict for judgement in judgements])
+    words = "\n".join(_sentence(j) for j in judgements if j.verdict is decided)
+    if decided in (Verdict.REGRESSED, Verdict.MISSING, Verdict.ERROR):
+        pytest.fail(words, pytrace=False)
+    if decided in (Verdict.UNSUPPORTED, Verdict.XFAIL):
+        pytest.xfail(words)
+    if decided is Verdict.UNJUDGED:
+        pytest.skip(words)
+
+
+def _sentence(judgement: Judgement) -> str:
+    action = f"\n  → {line(judgement.action)}" if judgement.action else ""
+    return f"{judgement.verdict.upper()} {line(judgement.message)}{action}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
+    run = session.config.stash.get(SESSION, None)
+    if run is None or not run.planned:
+        return (yield)
+    interrupted = exitstatus == pytest.ExitCode.INTERRUPTED or stop_asked()
+    disk_full = exitstatus == Exit.DISK_FULL
+    crashed = exitstatus == pytest.ExitCode.INTERNAL_ERROR
+    cut_short = bool(session.shouldfail or session.shouldstop)
+    if not interrupted and not crashed and not cut_short and not disk_full:
+        try:
+            with interruptible():
+                run.judge_the_rest()
+        except KeyboardInterrupt:
+            interrupted = True
+        except DiskFull:
+            disk_full = True
+    status = run.finish(interrupted, cut_short=cut_short, disk_full=disk_full, crashed=crashed)
+    session.exitstatus = int(status)
+    _forget_silent_teardowns(session.config)
+    return (yield)
+
+
+def _forget_silent_teardowns(config: pytest.Config) -> None:
+    """For each test that failed pytest looks through these of all tests, which takes minutes where thousands failed."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        quiet = reporter.stats.get("", [])
+        reporter.stats[""] = [report for report in quiet if any("teardown" in name for name, _ in report.sections)]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    run = config.stash.get(SESSION, None)
+    if run is None or not run.planned:
+        return
+    from quantbench.report.terminal import summary
+
+    terminalreporter.section("quantbench")
+    terminalreporter.write_line(plain(summary(run.report, Path(run.folder.path))))

@@ -1,0 +1,23 @@
+"""CPU latency of every artifact (1 thread, batch 1) as a ratio to the float control, timed in turns with it.
+
+pytest-benchmark gets the same samples, so its table, JSON and comparisons work as usual.
+"""
+
+from typing import Any
+
+import pytest
+
+from quantbench.engine.session import Session
+from quantbench.measure.pytest_benchmark import replay
+from quantbench.records import Kind
+from quantbench.suites.plugin import state
+
+
+@pytest.mark.latency
+def test_latency(cell: str, run: Session, benchmark: Any) -> None:
+    """The artifact has not become slower than its float control was to it."""
+    judgements = run.judge(cell, Kind.LATENCY)
+    samples = run.latency_blocks(cell)
+    if samples:
+        replay(benchmark, samples)
+    state(judgements)

@@ -1,0 +1,13 @@
+"""Bytes of every artifact, plain and after deflate, against the baseline."""
+
+import pytest
+
+from quantbench.engine.session import Session
+from quantbench.records import Kind
+from quantbench.suites.plugin import state
+
+
+@pytest.mark.size
+def test_size(cell: str, run: Session) -> None:
+    """The artifact has not grown."""
+    state(run.judge(cell, Kind.SIZE))

@@ -1,0 +1,302 @@
+"""Post-training quantization of a float ``.tflite`` with Google's ai-edge-quantizer; needs no Keras model.
+
+Sources: the recipes of ai-edge-quantizer, whose names decode in the same way as ours, and the papers of its algorithms:
+OCTAV (Sakr et al. 2022, arXiv:2206.06501), GPTQ (Frantar et al. 2022, arXiv:2210.17323), Hadamard rotation (QuaRot,
+Ashkboos et al. 2024, arXiv:2404.00456). MSE and OSCAR are described in the package's own ``algorithms`` folder alone.
+"""
+
+import re
+import warnings
+from collections.abc import Callable
+from math import ceil
+from typing import Any, Literal
+
+from quantbench.errors import Unsupported
+from quantbench.tflite.graph import Operator, read
+from quantbench.variants.declare import Promise, Taxonomy, Variant, Workbench
+
+PACKAGES = ("tensorflow", "tf-keras", "ai-edge-quantizer", "ai-edge-litert")
+W_INT8 = "int8 per-channel symmetric uniform"
+W_INT4 = "int4 per-channel symmetric uniform"
+W_INT4_B32 = "int4 symmetric uniform, dense layers in blocks of 32, others per-channel"
+A_FLOAT = "float32"
+A_INT8 = "int8 per-tensor asymmetric uniform"
+PER_CALL = "float32 between operators, int8 inside them"
+AVERAGED = "moving average of min and max over calibration"
+
+MINMAX = "MIN_MAX_UNIFORM_QUANT"  # algorithms go by the names of the tool's enumeration
+OSCAR = "OSCAR"
+GPTQ = "GPTQ"
+GPTQ_EXAMPLES = 128  # as in its paper
+GPTQ_ROW = 2048  # it inverts a matrix of a row's length squared: 200 s for the 5,408 of seed_cnn
+DENSE = ("FULLY_CONNECTED",)
+WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE")
+DENSE_AND_CONV = ("FULLY_CONNECTED", "CONV_2D")  # what the tool gives int4 weights; depthwise is not among them
+
+
+def quantize(bench: Workbench, float_artifact: bytes, recipe: Any) -> bytes:
+    """The float artifact by the recipe of a recipe manager, calibrated where it asks for it."""
+    from ai_edge_quantizer import quantizer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # calibration keeps all tensors, and LiteRT warns of the memory
+        worker = quantizer.Quantizer(float_artifact, recipe.get_quantization_recipe())
+        found = calibrated(bench, float_artifact, recipe) if _calibrates(recipe) else None
+        return bytes(worker.quantize(found).quantized_model)
+
+
+def _algorithms(recipe: Any) -> list[str]:
+    return [part["algorithm_key"] for part in recipe.get_quantization_recipe()]
+
+
+def _calibrates(recipe: Any) -> bool:
+    # The tool's own answer leaves OSCAR out, which then goes by the weights alone and says so in a log line only.
+    return bool(recipe.need_calibration()) or OSCAR in _algorithms(recipe)
+
+
+def calibrated(bench: Workbench, float_artifact: bytes, recipe: Any) -> Any:
+    """What the recipe's algorithms want to know of each tensor, found on the calibration split."""
+    from ai_edge_quantizer import calibrator
+
+    examples = calibration(bench, float_artifact)
+    if GPTQ in _algorithms(recipe):
+        examples = examples[:: ceil(len(examples) / GPTQ_EXAMPLES)]
+    # Not Quantizer.calibrate, which returns nothing for OSCAR.
+    worker = calibrator.Calibrator(float_artifact, num_threads=1)
+    # Recurrent state is reset at the end of a call only.
+    for part in [[x] for x in examples] if bench.model.stateful else [examples]:
+        worker.calibrate({"serving_default": part}, recipe)
+    return worker.get_model_qsvs()
+
+
+def calibration(bench: Workbench, float_artifact: bytes) -> list[dict[str, Any]]:
+    """The calibration split as the tool takes it: each example by the names of the inputs."""
+    from quantbench.tflite.litert import LiteRT
+
+    names = LiteRT(float_artifact).input_names()
+    return [x if isinstance(x, dict) else {names[0]: x} for x in bench.calibration()]
+
+
+def _recipe(add: str, algorithm: str = MINMAX, **options: Any) -> Any:
+    """A recipe for every operator that the tool supports; ``add`` names a recipe manager's method."""
+    from ai_edge_quantizer import algorithm_manager, qtyping, recipe_manager
+
+    manager = recipe_manager.RecipeManager()
+    key = algorithm_manager.AlgorithmName[algorithm]
+    getattr(manager, add)(".*", qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key=key, **options)
+    return manager
+
+
+def _by(manager: Any, add: str, algorithm: str, operators: tuple[str, ...], where: str = ".*", **options: Any) -> Any:
+    """The recipe with another algorithm for some operators; of the entries for one operator, the last rules."""
+    from ai_edge_quantizer import algorithm_manager, qtyping
+
+    key = algorithm_manager.AlgorithmName[algorithm]
+    for operator in operators:
+        getattr(manager, add)(where, qtyping.TFLOperationName[operator], algorithm_key=key, **options)
+    return manager
+
+
+def _only(operator: Operator) -> str:
+    """A recipe's regular expression for this one operator: the tool knows operators by their outputs' names."""
+    return f"^{re.escape(''.join(f'{tensor.name};' for tensor in operator.outputs))}$"
+
+
+def _dense_by_row(float_artifact: bytes, suits: Callable[[int], bool]) -> list[str]:
+    """The dense operators, as regular expressions, whose rows have a length that the algorithm can take.
+
+    Raises:
+        Unsupported: there is none.
+    """
+    dense = [operator for operator in read(float_artifact).operators if operator.name in DENSE]
+    weights = [(operator, operator.inputs[1]) for operator in dense]
+    found = [_only(operator) for operator, w in weights if w is not None and w.data and suits(w.shape[-1])]
+    if not found:
+        raise Unsupported("the model has no dense layer whose rows have a length that the algorithm takes")
+    return found
+
+
+def _dynamic(bits: int) -> Callable[[Workbench], bytes]:
+    def make(bench: Workbench) -> bytes:
+        return quantize(bench, bench.float_artifact(), _recipe("add_dynamic_config", num_bits=bits))
+
+    return make
+
+
+def _int4_by(algorithm: str, operators: tuple[str, ...]) -> Callable[[Workbench], bytes]:
+    def make(bench: Workbench) -> bytes:
+        manager = _recipe("add_dynamic_config", num_bits=4)
+        return quantize(
+            bench, bench.float_artifact(), _by(manager, "add_dynamic_config", algorithm, operators, num_bits=4)
+        )
+
+    return make
+
+
+def _in_blocks(row: int) -> bool:
+    return row % 32 == 0
+
+
+def _even(row: int) -> bool:
+    return row % 2 == 0  # the tool fails on an odd one
+
+
+def _invertible(row: int) -> bool:
+    return row <= GPTQ_ROW
+
+
+def _int4_dense_by(
+    algorithm: str, suits: Callable[[int], bool], granularity: str = "CHANNELWISE"
+) -> Callable[[Workbench], bytes]:
+    def make(bench: Workbench) -> bytes:
+        from ai_edge_quantizer import qtyping
+
+        float_artifact = bench.float_artifact()
+        manager = _recipe("add_dynamic_config", num_bits=4)
+        options: dict[str, Any] = {"num_bits": 4, "granularity": qtyping.QuantGranularity[granularity]}
+        for where in _dense_by_row(float_artifact, suits):
+            _by(manager, "add_dynamic_config", algorithm, DENSE, where, **options)
+        return quantize(bench, float_artifact, manager)
+
+    return make
+
+
+def _weight_only(bits: int, algorithm: str = MINMAX) -> Callable[[Workbench], bytes]:
+    def make(bench: Workbench) -> bytes:
+        return quantize(bench, bench.float_artifact(), _recipe("add_weight_only_config", algorithm, num_bits=bits))
+
+    return make
+
+
+def _static(activation_bits: int, algorithm: str = MINMAX) -> Callable[[Workbench], bytes]:
+    def make(bench: Workbench) -> bytes:
+        options: dict[str, Any] = {"activation_num_bits": activation_bits, "weight_num_bits": 8}
+        manager = _recipe("add_static_config", **options)
+        if algorithm != MINMAX:  # of constants that are added or multiplied by, OCTAV would refuse the zero point
+            _by(manager, "add_static_config", algorithm, WEIGHTED, **options)
+        return quantize(bench, bench.float_artifact(), manager)
+
+    return make
+
+
+def _variant(
+    name: str,
+    description: str,
+    make: Callable[[Workbench], bytes],
+    taxonomy: Taxonomy,
+    promise: Promise,
+    gate: Literal["all", "small"] = "small",
+) -> Variant:
+    described = f"ai-edge-quantizer: {description}"
+    engine = "ai-edge-quantizer"
+    return Variant(f"aeq_{name}", described, "ptq", engine, make, taxonomy, promise, packages=PACKAGES, gate=gate)
+
+
+def _int4_variant(method: str, description: str, make: Callable[[Workbench], bytes], chosen: str, **of: Any) -> Variant:
+    taxonomy = Taxonomy(of.pop("weights", W_INT4), PER_CALL, f"{chosen}; activations per call")
+    promise = Promise(weights="int4", computes="hybrid", **of)
+    described = f"int4 weights, {description}; activations quantized at run time"
+    return _variant(f"dynamic_wi4_{method}_afp32", described, make, taxonomy, promise)
+
+
+VARIANTS = [
+    _variant(
+        "dynamic_wi8_afp32",
+        "int8 weights, activations quantized at run time",
+        _dynamic(8),
+        Taxonomy(W_INT8, PER_CALL, "weights min-max; activations per call"),
+        Promise(weights="int8", computes="hybrid"),
+        gate="all",
+    ),
+    _variant(
+        "dynamic_wi4_afp32",
+        "int4 weights, activations quantized at run time",
+        _dynamic(4),
+        Taxonomy(W_INT4, PER_CALL, "weights min-max; activations per call"),
+        Promise(weights="int4", computes="hybrid"),
+        gate="all",
+    ),
+    _variant(
+        "weight_only_wi8_afp32",
+        "int8 weights, expanded before they are used",
+        _weight_only(8),
+        Taxonomy(W_INT8, A_FLOAT, "weights min-max"),
+        Promise(weights="int8", computes="float"),
+        gate="all",
+    ),
+    _variant(
+        "static_wi8_ai8",
+        "int8 weights and activations",
+        _static(8),
+        Taxonomy(W_INT8, A_INT8, AVERAGED),
+        Promise(weights="int8", computes="integer", io="int8"),
+        gate="all",
+    ),
+    _variant(
+        "weight_only_wi4_afp32",
+        "int4 weights, expanded before they are used",
+        _weight_only(4),
+        Taxonomy(W_INT4, A_FLOAT, "weights min-max"),
+        Promise(weights="int4", computes="float"),
+    ),
+    _variant(
+        "float16",
+        "weights stored as float16, expanded before they are used",
+        _weight_only(16, "FLOAT_CASTING"),
+        Taxonomy("float16", A_FLOAT, "none"),
+        Promise(weights="float16", computes="float"),
+    ),
+    _variant(
+        "static_wi8_ai16",
+        "int8 weights, int16 activations",
+        _static(16),
+        Taxonomy(W_INT8, "int16 per-tensor symmetric uniform", AVERAGED),
+        Promise(weights="int8", computes="integer", io="int16"),
+    ),
+    _variant(
+        "static_wi8_ai8_octav",
+        "int8 weights, clipped by OCTAV, and int8 activations",
+        _static(8, "OCTAV"),
+        Taxonomy(W_INT8, A_INT8, f"weights clipped for least squared error (OCTAV); activations {AVERAGED}"),
+        Promise(weights="int8", computes="integer", io="int8"),
+    ),
+    _int4_variant(
+        "b32",
+        "one scale for each 32 of a dense layer's weights",
+        _int4_dense_by(MINMAX, _in_blocks, "BLOCKWISE_32"),
+        "weights min-max, of dense layers with rows of a multiple of 32 one range per block",
+        weights=W_INT4_B32,
+        granularity="blockwise",
+    ),
+    _int4_variant(
+        "mse",
+        "clipped for least squared error of normally distributed ones",
+        _int4_by("MSE", DENSE_AND_CONV),
+        "weights: scale from their standard deviation, least squared error of a normal distribution",
+    ),
+    _int4_variant(
+        "octav",
+        "clipped for least squared error of their own (OCTAV)",
+        _int4_by("OCTAV", DENSE_AND_CONV),
+        "weights clipped for least squared error (OCTAV)",
+    ),
+    _int4_variant(
+        "gptq",
+        "those of dense layers rounded for least error of the layer's output (GPTQ)",
+        _int4_dense_by(GPTQ, _invertible),
+        "weights min-max, of dense layers with rows up to 2,048 rounded by GPTQ on the calibration split",
+    ),
+    _int4_variant(
+        "hadamard",
+        "those of dense layers rotated first (Hadamard), and their activations with them",
+        _int4_dense_by("DECOMPOSED_HADAMARD_ROTATION", _even),
+        "weights min-max, of dense layers with rows of even length rotated and clipped for least squared error (OCTAV)",
+        rotations=True,
+    ),
+    _int4_variant(
+        "oscar",
+        "those of dense layers scaled by input channel and clipped for least error of the layer's output (OSCAR)",
+        _int4_by(OSCAR, DENSE),
+        "weights min-max, of dense layers clipped for least error on the calibration split (OSCAR)",
+    ),
+]
