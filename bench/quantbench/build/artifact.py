@@ -81,6 +81,7 @@ REFUSING = (RuntimeError, ValueError, NotImplementedError, AssertionError)
 
 _CODE = (
     "quantbench.build.artifact",
+    "quantbench.core.arrays",
     "quantbench.reference.datasets",
     "quantbench.build.divergence",
     "quantbench.reference.float_model",
@@ -88,6 +89,7 @@ _CODE = (
     "quantbench.reference.model",
     "quantbench.tflite.litert",
     "quantbench.tflite.graph",
+    "quantbench.core.tensorflow",
     "quantbench.reference.training",
 )
 

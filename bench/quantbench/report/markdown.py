@@ -204,8 +204,8 @@ def _gpu_table(cells: list[Cell], device: Device | None) -> str:
     table = formatting.table(rows, GPU)
     software = " It is a software device, which computes on the CPU: its times say nothing of a GPU." * device.software
     return (
-        f"\n\n### GPU: {formatting.escape(device.label)}\n\n{table}\n\nBatch 1, from the call until the outputs are read"
-        " back, median of a process; ±: standard deviation over fresh processes. Times are shown and never judged."
+        f"\n\n### GPU: {formatting.escape(device.label)}\n\n{table}\n\nBatch 1, from the call until the outputs are"
+        " read back, median of a process; ±: standard deviation over fresh processes. Times are shown and never judged."
         f"{software}"
     )
 

@@ -5,7 +5,7 @@ until somebody has looked at them. Left out, whatever TensorFlow says of their s
 connections, prints, calls Python or code outside of TensorFlow, reads a path out of an attribute (``ImmutableConst``,
 ``DecodeProtoV2``, ``FixedUnigramCandidateSampler``), unpacks what it is given (``DecodeCompressed``,
 ``ParseTensor``), runs datasets, queues, debuggers, collectives or TPUs, or ends the process (``Abort``).
-``tests/test_safety_saved_model.py`` holds the list to the registry.
+``tests/safety/test_saved_model.py`` holds the list to the registry.
 """
 
 # Without a state of their own: arithmetic, shapes, strings, images in memory, control flow.

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from quantbench import gate
 from quantbench.core.arrays import Array
@@ -142,6 +141,8 @@ def _slower(of: Callable[[Array], Any], limit: float) -> Callable[[Array, Array]
 
 def _mann_whitney(old: Array, new: Array) -> bool:
     slower = float(np.median(new)) > float(np.median(old))
+    from scipy import stats
+
     return slower and float(stats.mannwhitneyu(new, old).pvalue) < 0.002
 
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from distributed import Status, get_worker
+from distributed import Status, get_worker  # noqa: TID253 - loaded on Dask workers only, which have it loaded
 
 from quantbench.build.store import Store, default_root, digest, temporary_files_in
 from quantbench.core import environment

@@ -17,7 +17,7 @@ from dask_processes import DaskProcesses, cells_under_way
 from quantbench.engine.workers.cluster import connect
 from quantbench.measure.latency import LatencyFailed
 from quantbench.records import Report, read_record
-from test_isolation import planted_models
+from system.test_isolation import planted_models
 
 VARIANTS = f"{THREE_VARIANTS},ptq_dynamic_wi8_afp32,aeq_dynamic_wi8_afp32"
 SELECTION = ["--models", "seed_cnn", "--no-latency"]

@@ -544,7 +544,7 @@ def test_what_the_process_leaves_for_outputs_is_data(tmp_path: Path, kind: str) 
 def test_a_process_goes_with_its_parent(good: Path, tmp_path: Path) -> None:
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[2])\n"
-        "from test_walls import Loading, Path, a_model\n"
+        "from core.test_walls import Loading, Path, a_model\n"
         "loaded = Loading(a_model(Path(sys.argv[1]), 'keras2'), Path('x'))\n"
         "loaded.input_specs(); print(loaded._process.pid, flush=True); time.sleep(600)"
     )

@@ -77,9 +77,9 @@ def test_a_captured_function_counts_by_its_source_not_its_address() -> None:
         return lambda: function()
 
     assert source_fingerprint(make(_one)) != source_fingerprint(make(_two))
-    code = "from test_store import _one; from quantbench.build.fingerprint import source_fingerprint\n"
+    code = "from build.test_store import _one; from quantbench.build.fingerprint import source_fingerprint\n"
     code += "def make(f):\n    return lambda: f()\nprint(source_fingerprint(make(_one)))"
-    script = Path(__file__).parent / "_fingerprint.py"
+    script = Path(__file__).parents[1] / "_fingerprint.py"
     script.write_text(code)
     try:
         printed = {subprocess.check_output([sys.executable, str(script)], text=True) for _ in range(2)}

@@ -143,7 +143,8 @@ def test_a_bare_script_makes_and_runs_the_same_cells(store: Path, capsys: pytest
 
 def test_changed_code_of_one_variant_is_another_key_for_it_alone(tmp_path: Path) -> None:
     keys = (
-        "import json; from quantbench.build.fingerprint import source_fingerprint; from quantbench.variants import VARIANTS; "
+        "import json; from quantbench.build.fingerprint import source_fingerprint\n"
+        "from quantbench.variants import VARIANTS\n"
         "print(json.dumps({name: source_fingerprint(variant.make) for name, variant in VARIANTS.items()}))"
     )
     home = copy_sources(tmp_path)

@@ -54,7 +54,8 @@ def test_no_limit_and_a_dry_run_remove_no_entry(tmp_path: Path) -> None:
 
 def in_another_process(root: Path, code: str) -> "subprocess.Popen[str]":
     """Python that has a ``store``, says a word when it is ready, and waits for one."""
-    script = f"from quantbench.build.store import *\nstore = Store(Path({str(root)!r}))\n{code}\nprint('ready', flush=True)\ninput()"
+    store = f"from quantbench.build.store import *\nstore = Store(Path({str(root)!r}))"
+    script = f"{store}\n{code}\nprint('ready', flush=True)\ninput()"
     process = subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -13,7 +13,7 @@ from conftest import ROOT, THREE_VARIANTS, command, surroundings
 from quantbench.engine import progress
 from quantbench.engine.durations import Durations, seconds_left
 from quantbench.engine.progress import Bar, Counts, Lines
-from test_isolation import planted_models
+from system.test_isolation import planted_models
 
 
 def read_all(terminal: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from baselines.test_update import environment as machine
 from conftest import Quantbench, accepted, instead_of_python
 from quantbench.baselines import update_cell
 from quantbench.core import threads
@@ -26,7 +27,6 @@ from quantbench.measure.latency import Blocks, Latency, LatencyFailed
 from quantbench.records import Accepted, BaselineCell, Cell, Kind, Loosened, Measurement, Verdict
 from quantbench.reference.model import load_models
 from quantbench.report.latency import section
-from test_acceptance import environment as machine
 
 MODEL: Any = None  # nothing here looks at it
 
