@@ -44,6 +44,7 @@ def read(run: Path) -> tuple[Report, Path]:
     path = run if named else folder / REPORT
     if not os.path.lexists(path):
         raise BadInput(f"{run}: no run there; give a run folder such as reports/latest, or its report.json")
+<<<<<<< HEAD
     return read_record(path, Report, "report", follow=named), folder
 
 
@@ -64,3 +65,18 @@ def run_folder(run: Path) -> Path:
                 "folder itself"
             )
     return folder
+=======
+    return read_record(path, Report, "report"), path.parent
+
+
+def load_report(run: Path | str) -> Report:
+    """Read the report of a finished run.
+
+    Args:
+        run: its folder, such as ``reports/latest``, or its ``report.json``.
+
+    Raises:
+        BadInput: no such run, or a damaged report; the message says what to do.
+    """
+    return read(Path(run))[0]
+>>>>>>> f09e1af (B: public face)
