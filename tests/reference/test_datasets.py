@@ -79,7 +79,7 @@ def test_an_npz_is_never_unpickled(tmp_path: Path) -> None:
     [
         ("syntax error", "failed to import: SyntaxError"),
         ("import nothing_of_that_name", "failed to import: ModuleNotFoundError"),
-        ("x = 1", "defines no quantbench.reference.model.ReferenceModel"),
+        ("x = 1", "defines no quantbench.ReferenceModel"),
     ],
 )
 def test_a_wrong_model_file_gets_one_clear_sentence(tmp_path: Path, source: str, words: str) -> None:

@@ -379,8 +379,7 @@ def _loss(metric: Metric, outputs: Inputs) -> str:
 # Of what others chose, only what repr makes of it: a file's name may hold quotes and code.
 _TEMPLATE = '''"""{name}: adopted by quantbench."""
 
-from quantbench.reference.metrics import by_name
-from quantbench.reference.model import Floor, ReferenceModel, Scaled{logits_import}
+from quantbench import Floor, ReferenceModel, Scaled, by_name{logits_import}
 
 MODEL = ReferenceModel(
     name={name!r},

@@ -182,16 +182,23 @@ def load_file(path: Path) -> list[ReferenceModel]:
     path = path.resolve()
     spec = importlib.util.spec_from_file_location(f"quantbench_models.{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise BadInput(f"{path}: not a Python file; a model file defines a quantbench.reference.model.ReferenceModel")
+        raise BadInput(f"{path}: not a Python file; a model file defines a quantbench.ReferenceModel")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != "bench":
+            raise BadInput(f"{path}: the model file failed to import: {error}") from error
+        raise BadInput(
+            f"{path}: imports from 'bench', as this package was called before; replace its imports of bench.* by "
+            "'from quantbench import ...'"
+        ) from error
     except Exception as error:
         raise BadInput(f"{path}: the model file failed to import: {type(error).__name__}: {error}") from error
     found = [value for value in vars(module).values() if isinstance(value, ReferenceModel)]
     if not found:
-        raise BadInput(f"{path}: defines no quantbench.reference.model.ReferenceModel; see models/seed_cnn.py for one")
+        raise BadInput(f"{path}: defines no quantbench.ReferenceModel; see models/seed_cnn.py for one")
     for model in found:
         if not re.fullmatch(NAME, model.name):
             raise BadInput(
