@@ -22,8 +22,9 @@ import pytest
 from filelock import FileLock
 from made_up_pages import as_large, lay_run_folder, nine_cells
 from quantbench.core import child_process
-from quantbench.records import Accepted, BaselineCell, BaselineValue, Report
+from quantbench.records import Accepted, BaselineCell, BaselineValue, Judgement, Report
 from quantbench.reference.model import ReferenceModel
+from quantbench.report.formatting import step
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "bench"
@@ -101,6 +102,11 @@ def instead_of_python(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch
     shell.write_text(f"#!/bin/sh\n{script}\n")
     shell.chmod(0o755)
     monkeypatch.setattr(child_process, "sys", SimpleNamespace(executable=str(shell)))
+
+
+def steps(judgement: Judgement) -> str:
+    """What a judgement tells to do next, one line each."""
+    return "\n".join(step(action) for action in judgement.actions)
 
 
 def row(report: dict[str, Any], cell_id: str) -> dict[str, Any]:

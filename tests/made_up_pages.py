@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from quantbench.records import (
+    Action,
     Cell,
     Environment,
     Evidence,
@@ -87,9 +88,10 @@ def timed(name: str = "m1/a") -> Cell:
 
 def nine_cells() -> Report:
     """Nine cells: one red with an action, one that failed, one with names that attack."""
-    action = "look closer: quantbench inspect m1/b; what was trained is not what is shipped"
+    closer = Action(what="look closer", command=["quantbench", "inspect", "m1/b"])
+    actions = [closer, Action(what="what was trained is not what is shipped")]
     red = cell("m1", "b", 0.87, 90_000, Verdict.REGRESSED)
-    red.judgements[0].action = action
+    red.judgements[0].actions = actions
     failed = Cell(
         id="m2/failed", model="m2", variant="failed", family="qat", control="float32", metric="accuracy",
         metric_unit="pp", verdict=Verdict.ERROR, failure=Failure(what="crash", reason="no <b>memory</b>", log=HOSTILE),

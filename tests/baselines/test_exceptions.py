@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, accepted, baseline_cell, edit
+from conftest import ROOT, accepted, baseline_cell, edit, steps
 from quantbench import gate
 from quantbench.baselines import exceptions
 from quantbench.baselines.effective import standing
@@ -91,7 +91,7 @@ def test_what_an_xfail_makes_of_a_verdict(verdict: Verdict, expires: datetime.da
         assert "expected to fail until" in found[0].message
         assert "https://example.org/1: a kernel" in found[0].message
     if len(becomes) == 2:
-        assert "quantbench baseline xfail m/v score --remove --baseline-dir mine" in found[1].action
+        assert "quantbench baseline xfail m/v score --remove --baseline-dir mine" in steps(found[1])
 
 
 def test_an_xfail_excuses_its_measurement_alone() -> None:
@@ -139,7 +139,7 @@ def test_many_small_drops_are_a_warning(cell: BaselineCell, warns: bool) -> None
     if found is not None:
         assert found.verdict is Verdict.WARN
         assert "has lost 0.40 pp since the first baseline of 2026-01-01" in found.message
-        assert "--restart-drift" in found.action
+        assert "--restart-drift" in steps(found)
     assert gate.drift(SUBJECT, ACCURACY, score, cell, None) is None
 
 

@@ -369,7 +369,7 @@ def _timed(model: str, at_work: float, *judgements: Judgement) -> Cell:
 @pytest.mark.parametrize(("elsewhere", "verdict"), [(1.9, Verdict.UNJUDGED), (1.0, Verdict.ERROR)])
 def test_one_thread_at_work_is_no_fault_where_another_shard_saw_several(elsewhere: float, verdict: Verdict) -> None:
     subject = gate.Subject("seed_cnn", "float32", "run")
-    error = gate.threads(subject, 2, measured(1.0, "threads"))
+    error = gate.threads(2, measured(1.0, "threads"))
     assert error is not None
     latency = gate.latency(subject, "control_to_yardstick_2_threads", measured(2.0), None, "A", 0.01, threads=2)
     split = {"seed_cnn/float32": 1, "ds_cnn/float32": 2}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import accepted, baseline_cell
+from conftest import accepted, baseline_cell, steps
 from hypothesis import given
 from hypothesis import strategies as st
 from quantbench import gate
@@ -51,7 +51,7 @@ def test_a_drop_beyond_chance_is_red_and_says_what_to_do() -> None:
     assert found.verdict is Verdict.REGRESSED
     assert "87.00 %, baseline 90.00 % (drop +3.00 pp)" in found.message
     assert "30 examples lost, 0 gained" in found.message
-    assert 'quantbench baseline update reports/r --only m/v --reason "' in found.action
+    assert "quantbench baseline update reports/r --only m/v --reason 'why this is right'" in steps(found)
 
 
 def test_a_drop_that_chance_explains_is_a_warning() -> None:
@@ -98,7 +98,7 @@ def test_nan_output_is_red() -> None:
 def test_no_baseline_is_missing() -> None:
     found = gate.accuracy(SUBJECT, ACCURACY, answers(0), LABELS, None, None, SHARE, trained=False)
     assert found.verdict is Verdict.MISSING
-    assert "quantbench baseline update" in found.action
+    assert "quantbench baseline update" in steps(found)
 
 
 def test_a_value_edited_by_hand_is_judged_and_named() -> None:
@@ -217,26 +217,26 @@ def _score(value: float) -> Measurement:
 
 def test_the_floor_is_a_hard_limit() -> None:
     limit = Floor(0.5, "policy")
-    ok = gate.floor(SUBJECT, ACCURACY, _score(0.895), _score(0.900), limit)
-    red = gate.floor(SUBJECT, ACCURACY, _score(0.894), _score(0.900), limit)
+    ok = gate.floor(ACCURACY, _score(0.895), _score(0.900), limit)
+    red = gate.floor(ACCURACY, _score(0.894), _score(0.900), limit)
     assert ok is not None
     assert ok.verdict is Verdict.PASS
     assert red is not None
     assert red.verdict is Verdict.REGRESSED
     assert "policy" in red.message
-    assert "no baseline update moves it" in red.action
-    assert gate.floor(SUBJECT, ACCURACY, _score(0.5), _score(0.9), None) is None
+    assert "no baseline update moves it" in steps(red)
+    assert gate.floor(ACCURACY, _score(0.5), _score(0.9), None) is None
 
 
 def test_a_floor_without_a_control_is_an_error_not_a_pass() -> None:
-    found = gate.floor(SUBJECT, ACCURACY, _score(0.9), None, Floor(0.5, "policy"))
+    found = gate.floor(ACCURACY, _score(0.9), None, Floor(0.5, "policy"))
     assert found is not None
     assert found.verdict is Verdict.ERROR
 
 
 @pytest.mark.parametrize(("agreeing", "verdict"), [(0.999, Verdict.PASS), (0.998, Verdict.REGRESSED)])
 def test_a_conversion_that_answers_differently_is_red(agreeing: float, verdict: Verdict) -> None:
-    assert gate.agreement(SUBJECT, _score(agreeing)).verdict is verdict
+    assert gate.agreement(_score(agreeing)).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_conversion_that_answers_differently_is_red(agreeing: float, verdict: 
     ],
 )
 def test_an_artifact_made_from_another_model_is_red(own: float, control: float, verdict: Verdict) -> None:
-    assert gate.conversion(SUBJECT, _score(own), "", control).verdict is verdict
+    assert gate.conversion(_score(own), "", control).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_an_artifact_made_from_another_model_is_red(own: float, control: float, 
 )
 def test_a_cell_trained_longer_or_shorter_than_its_control_is_red(steps: int, verdict: Verdict) -> None:
     counted = [Measurement(value=n, unit="steps", n=1) for n in (steps, 1252)]
-    assert gate.as_long(SUBJECT, counted[0], counted[1]).verdict is verdict
+    assert gate.as_long(counted[0], counted[1]).verdict is verdict
 
 
 def _sizes(size: float) -> dict[str, Measurement]:

@@ -62,8 +62,8 @@ def _share(value: float) -> Measurement:
 
 
 def test_a_conversion_that_changes_the_answers_is_a_warning_that_names_the_tensor() -> None:
-    assert gate.conversion(SUBJECT, _share(0.996), "").verdict is Verdict.PASS
-    found = gate.conversion(SUBJECT, _share(0.99), "first tensor that differs: dense")
+    assert gate.conversion(_share(0.996), "").verdict is Verdict.PASS
+    found = gate.conversion(_share(0.99), "first tensor that differs: dense")
     assert found.verdict is Verdict.WARN
     assert "99.00 % of 1000 examples; 99.5 % are expected; first tensor that differs: dense" in found.message
 

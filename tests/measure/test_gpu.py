@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, Quantbench, instead_of_python
+from conftest import ROOT, Quantbench, instead_of_python, steps
 from quantbench import gate
 from quantbench.baselines import update_cell
 from quantbench.build import artifact as build
@@ -47,7 +47,7 @@ def test_a_wrong_answer_is_red_on_any_device(agreement: float, verdict: Verdict)
         judged = gate.gpu(SUBJECT, found(agreement), device, "", None)
         assert (judged.kind, judged.verdict) == (Kind.GPU, verdict)
         assert device.label in judged.message
-        assert ("baseline update" in judged.action) == (verdict is Verdict.REGRESSED)
+        assert ("baseline update" in steps(judged)) == (verdict is Verdict.REGRESSED)
 
 
 def test_a_low_agreement_is_accepted_for_its_device_alone() -> None:
@@ -59,7 +59,7 @@ def test_a_low_agreement_is_accepted_for_its_device_alone() -> None:
 
 def test_no_device_is_unjudged_with_the_reason_and_an_error_where_one_is_required() -> None:
     judged = gate.gpu(SUBJECT, {}, None, "no Vulkan driver", None)
-    assert (judged.verdict, judged.message) == (Verdict.UNJUDGED, "m/v: not measured on a GPU: no Vulkan driver")
+    assert (judged.verdict, judged.message) == (Verdict.UNJUDGED, "not measured on a GPU: no Vulkan driver")
     assert gate.gpu(SUBJECT, {}, None, "no Vulkan driver", None, required=True).verdict is Verdict.ERROR
 
 

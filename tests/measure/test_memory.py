@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import accepted, baseline_cell, instead_of_python
+from conftest import accepted, baseline_cell, instead_of_python, steps
 from quantbench import gate
 from quantbench.baselines import update_cell, update_memory
 from quantbench.build.store import Store
@@ -55,13 +55,13 @@ def test_arena_and_ratio_against_their_baselines(arena: int, peak: int, expected
     judged = gate.memory(SUBJECT, found(arena, peak), "", "", baseline(), "here")
     assert verdicts(judged) == expected
     for judgement in judged:
-        assert ("baseline update" in judgement.action) == (judgement.verdict is not Verdict.PASS)
+        assert ("baseline update" in steps(judgement)) == (judgement.verdict is not Verdict.PASS)
 
 
 def test_a_red_sentence_has_both_numbers_and_the_tolerance() -> None:
     arena_, ratio = gate.memory(SUBJECT, found(16_000, 38_000), "", "", baseline(), "here")
-    assert arena_.message == "m/v: arena 16,000 bytes, baseline 8,000 bytes (+100.00 %; tolerance 64 bytes)"
-    assert ratio.message == "m/v: memory ratio 0.9500, baseline 0.9000 (+5.56 %; tolerance 1 %)"
+    assert arena_.message == "arena 16,000 bytes, baseline 8,000 bytes (+100.00 %; tolerance 64 bytes)"
+    assert ratio.message == "memory ratio 0.9500, baseline 0.9000 (+5.56 %; tolerance 1 %)"
 
 
 @pytest.mark.parametrize(("peak", "verdict"), [(36_500, Verdict.PASS), (37_800, Verdict.REGRESSED)])

@@ -10,7 +10,7 @@ from made_up_runs import cell, floor, measured, report, write
 from quantbench.cli.report import report as command
 from quantbench.core.echo import plain
 from quantbench.errors import BadInput
-from quantbench.records import Judgement, Kind, Measurement, Report, Shard, Verdict
+from quantbench.records import Action, Judgement, Kind, Measurement, Report, Shard, Verdict
 from quantbench.report import cells_csv, junit
 from quantbench.report.github_summary import cut
 from quantbench.report.markdown import render
@@ -33,7 +33,7 @@ def judged(
         tolerance=0.5,
         p_value=0.001,
         message=message,
-        action="look closer: quantbench run",
+        actions=[Action(what="look closer", command=["quantbench", "run"])],
     )
 
 

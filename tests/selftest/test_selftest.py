@@ -212,13 +212,12 @@ def test_a_slowdown_is_caught_and_nothing_is_red_for_nothing() -> None:
 
 def test_one_thread_where_two_were_asked_for_is_an_error() -> None:
     one = measurements.latency(Latency(_processes(0.0, 6, seed=0)))["threads_at_work"]
-    subject = gate.Subject("m", "v", "reports/r")
-    found = gate.threads(subject, 2, one)
+    found = gate.threads(2, one)
     assert found is not None
     assert found.verdict is Verdict.ERROR
     assert "2 threads were asked for, and one did all the work" in found.message
-    assert gate.threads(subject, 1, one) is None
-    assert gate.threads(subject, 2, one.model_copy(update={"value": 1.06})) is None
+    assert gate.threads(1, one) is None
+    assert gate.threads(2, one.model_copy(update={"value": 1.06})) is None
 
 
 def _timed(caught: int, red_runs: int) -> LatencySelftest:

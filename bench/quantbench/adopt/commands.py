@@ -128,10 +128,10 @@ def adopt_for_good(
 
 def _red(session: Session) -> list[str]:
     """What no baseline can accept: floors, and conversions that do not answer as the model."""
-    judged = [judgement for cell in session.report.cells for judgement in cell.judgements]
+    judged = [(cell.id, judgement) for cell in session.report.cells for judgement in cell.judgements]
     return [
-        judgement.message
-        for judgement in judged
+        f"{cell}: {judgement.message}"
+        for cell, judgement in judged
         if judgement.verdict is Verdict.REGRESSED and judgement.kind is not Kind.STRUCTURE
     ]
 

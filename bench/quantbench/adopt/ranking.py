@@ -146,5 +146,5 @@ def refused(report: Report) -> list[str]:
 def _broken(cell: Cell) -> str | None:
     for judgement in cell.judgements:
         if judgement.measurement == "promise" and judgement.verdict is not Verdict.PASS:
-            return judgement.message.partition(": ")[2]
+            return judgement.detail or judgement.message
     return None

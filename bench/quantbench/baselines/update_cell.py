@@ -135,7 +135,7 @@ def _broken_promise(cell: Cell) -> str | None:
     """Why the artifact is not what its name says; None where it is."""
     for judgement in cell.judgements:
         if judgement.measurement == "promise" and judgement.verdict in (Verdict.REGRESSED, Verdict.UNSUPPORTED):
-            return judgement.message.partition(": ")[2].partition(": ")[2]
+            return judgement.detail
     return None
 
 

@@ -54,7 +54,7 @@ class Alone:
                 taken = _on_gpu(outcome, control, cell.model, device, self._running.held.store)
             self._known.on_gpu[cell.id], reason = taken, taken.failure or taken.refusal
             if taken.refusal and cell.model.stateful:
-                return gate.no_gpu(subject, f"LiteRT's GPU accelerator takes no state: {reason}")
+                return gate.no_gpu(f"LiteRT's GPU accelerator takes no state: {reason}")
         found = self._known.measurements(cell)
         return gate.gpu(subject, found, device, reason, self._running.accepted(cell), gpu_devices.required())
 
@@ -97,7 +97,7 @@ class Alone:
         known = baseline.latency.get(machine) if baseline else None
         name = _judged(cell)
         found = timing.once(cell.id, cell.model, artifact, control, threads)
-        one = gate.threads(subject, threads, found["threads_at_work"])
+        one = gate.threads(threads, found["threads_at_work"])
         if one is not None and timing.splits(threads, self._other_controls(cell.model)):
             one = None
         if one is not None and self._running.plan.shard_of is None:

@@ -11,7 +11,7 @@ from quantbench.engine.context import Running
 from quantbench.engine.false_alarms import Budget
 from quantbench.engine.results import Known, predictions_sha256, reference_sha256
 from quantbench.errors import Exit
-from quantbench.records import Cell, Kind, Report, Shard, worst
+from quantbench.records import Cell, Kind, LeftToCpu, Report, Shard, worst
 
 _SAVE_SECONDS = 1.0
 # A save writes all cells, so of many cells it takes long: at most a twentieth of the time goes into saving.
@@ -121,7 +121,7 @@ class Recording:
             failure=failure_of(outcomes),
             overlay=baseline.overlay.get(cell.variant.name),
             exceptions=baseline.exceptions.get(cell.variant.name, []),
-            gpu_left=on_gpu.left_why if on_gpu else [],
+            gpu_left=[LeftToCpu(operator=name, reason=why) for name, why in on_gpu.left_why] if on_gpu else [],
             drift=gate.drift_of(cell.model.metric, measurements, self._running.accepted(cell)),
             untimed=self._running.timing.untimed.get(cell.id, {}),
             retried=cell.retried,

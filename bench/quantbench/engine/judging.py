@@ -137,11 +137,11 @@ class Judging:
         subject, found = self._running.subject(cell), self._known.measurements(cell)
         judgements = []
         if "float_agreement" in found:
-            judgements.append(gate.agreement(subject, found["float_agreement"]))
+            judgements.append(gate.agreement(found["float_agreement"]))
         if "conversion_agreement" in found:
             parting = next((outcome.parting for outcome in outcomes if outcome.parting), "")
             with_control = measurements.control_agreement(cell.model.metric, outcomes[0], self._known.control(cell))
-            judgements.append(gate.conversion(subject, found["conversion_agreement"], parting, with_control))
+            judgements.append(gate.conversion(found["conversion_agreement"], parting, with_control))
         if "reference_agreement" in found:
             accepted = self._running.accepted(cell)
             judgements.append(gate.reference_kernels(subject, found["reference_agreement"], accepted))
@@ -152,14 +152,14 @@ class Judging:
         control = self._running.plan.control_of(cell)
         if control is None:
             return []
-        subject, found = self._running.subject(cell), self._known.measurements(cell)
+        found = self._known.measurements(cell)
         self._running.outcomes(control.id)
         of_control = self._known.measurements(control)
         limit = cell.model.floor(cell.variant.name, cell.variant.family)
-        floor = gate.floor(subject, cell.model.metric, found.get("score"), of_control.get("score"), limit)
+        floor = gate.floor(cell.model.metric, found.get("score"), of_control.get("score"), limit)
         judgements = [floor] if floor else []
         if "training_steps" in found and "training_steps" in of_control:
-            judgements.append(gate.as_long(subject, found["training_steps"], of_control["training_steps"]))
+            judgements.append(gate.as_long(found["training_steps"], of_control["training_steps"]))
         return judgements
 
 

@@ -11,7 +11,6 @@ A control that several shards made counts once, as the shard saw it that was to 
 """
 
 import datetime
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +27,7 @@ from quantbench.engine.shard_folders import Piece, read_pieces
 from quantbench.errors import BadInput
 from quantbench.records import (
     SEVERAL_AT_WORK,
+    Action,
     BaselineCell,
     Cell,
     Environment,
@@ -186,8 +186,8 @@ class Whole:
                 judgements += gate.excused(subject, [new], accepted, piece.day, first=False)
                 outdated = f"xfail of {old.measurement}" if _live(accepted, old.measurement, piece.day) else ""
             else:
-                action = old.action.replace(piece.shard.folder, shlex.quote(str(self.folder)))
-                judgements.append(old.model_copy(update={"action": action}))
+                actions = [_naming(action, piece.shard.folder, str(self.folder)) for action in old.actions]
+                judgements.append(old.model_copy(update={"actions": actions}))
         verdicts = {kind: worst([j.verdict for j in judgements if j.kind is kind]) for kind in cell.verdicts}
         verdict = worst([judgement.verdict for judgement in judgements])
         return cell.model_copy(update={"judgements": judgements, "verdicts": verdicts, "verdict": verdict})
@@ -265,6 +265,11 @@ class Whole:
 
 
 _TO_TELL = (Verdict.REGRESSED, Verdict.ERROR)
+
+
+def _naming(action: Action, old: str, new: str) -> Action:
+    """The action with its command on another run folder."""
+    return action.model_copy(update={"command": [new if word == old else word for word in action.command]})
 
 
 def _shares_budget(judged: Judgement) -> bool:

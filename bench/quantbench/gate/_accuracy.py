@@ -18,7 +18,7 @@ from quantbench.core.stats import (
     t_quantile,
 )
 from quantbench.gate._common import Subject, beyond, edited, missing
-from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
+from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
 from quantbench.reference.metrics import Metric
 from quantbench.reference.model import Floor
 
@@ -98,8 +98,8 @@ def accuracy(
     """
     if answers.nonfinite or answers.score is None:
         n = len(answers.predictions)
-        message = f"{subject.id}: {answers.nonfinite} of {n} examples have a NaN or infinite output"
-        return _score_judgement(Verdict.REGRESSED, message, subject.action())
+        message = f"{answers.nonfinite} of {n} examples have a NaN or infinite output"
+        return _score_judgement(Verdict.REGRESSED, message, subject.choices())
     accepted = baseline.measurements.get("score") if baseline else None
     if accepted is None:
         return missing(subject, Kind.ACCURACY, "score", baseline)
@@ -124,7 +124,7 @@ def _drift(
     """The judgement by whatever this cell can be judged by; without ``stored`` predictions that is a tolerance."""
     assert answers.score is not None
     if stored is not None and np.array_equal(answers.predictions, stored) and _same_seeds(answers.score, accepted):
-        return _identical(subject, metric, answers.score, accepted, len(labels), allowed, repeats)
+        return _identical(metric, answers.score, accepted, len(labels), allowed, repeats)
     if repeats is not None:
         return _by_repeats(subject, metric, answers.score, accepted, repeats, allowed)
     if trained:
@@ -163,7 +163,7 @@ def _equal(recorded: float, computed: float) -> bool:
 def _score_judgement(
     verdict: Verdict,
     message: str,
-    action: str = "",
+    actions: Sequence[Action] = (),
     metric: Metric | None = None,
     score: Measurement | None = None,
     accepted: BaselineValue | None = None,
@@ -186,14 +186,14 @@ def _score_judgement(
         p_value=p_value,
         detectable=detectable,
         message=message,
-        action=action,
+        actions=list(actions),
     )
 
 
-def _versus(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> str:
+def _versus(metric: Metric, score: Measurement, accepted: BaselineValue) -> str:
     drop = metric.drop(score.value, accepted.value)
     now, before = show_score(metric, score.value), show_score(metric, accepted.value)
-    return f"{subject.id}: {metric.name} {now}, baseline {before} (drop {drop:+.2f} {metric.unit})"
+    return f"{metric.name} {now}, baseline {before} (drop {drop:+.2f} {metric.unit})"
 
 
 def show_score(metric: Metric, value: float) -> str:
@@ -202,7 +202,6 @@ def show_score(metric: Metric, value: float) -> str:
 
 
 def _identical(
-    subject: Subject,
     metric: Metric,
     score: Measurement,
     accepted: BaselineValue,
@@ -211,7 +210,7 @@ def _identical(
     repeats: Repeats | None,
 ) -> Judgement:
     """Nothing moved, so chance had no say: no p-value, and no share of the false-alarm budget."""
-    message = f"{subject.id}: all {n} predictions are those of the baseline"
+    message = f"all {n} predictions are those of the baseline"
     detectable: float | None = None
     if repeats is not None:
         detectable = max(accepted.tolerance, repeats.tolerance(allowed))
@@ -227,13 +226,13 @@ def _by_pairs(
     worse, better = pairs.p_worse(), pairs.p_better()
     verdict = _by_two_rules(drop > accepted.tolerance, worse <= allowed, better <= allowed)
     message = (
-        f"{_versus(subject, metric, score, accepted)}; {pairs.lost} examples lost, {pairs.gained} gained, "
+        f"{_versus(metric, score, accepted)}; {pairs.lost} examples lost, {pairs.gained} gained, "
         f"exact McNemar p = {min(worse, better):.2g} (red at {allowed:.2g})"
     )
     return _score_judgement(
         verdict,
         message,
-        "" if verdict is Verdict.PASS else subject.action(),
+        [] if verdict is Verdict.PASS else subject.choices(),
         metric,
         score,
         accepted,
@@ -263,12 +262,12 @@ def _by_bootstrap(
     worse, better = normal_p(drop, sd), normal_p(-drop, sd)
     verdict = _by_two_rules(drop > accepted.tolerance, worse <= allowed, better <= allowed)
     message = (
-        f"{_versus(subject, metric, answers.score, accepted)}; paired bootstrap sd {sd:.3g} {metric.unit}, "
+        f"{_versus(metric, answers.score, accepted)}; paired bootstrap sd {sd:.3g} {metric.unit}, "
         f"p = {min(worse, better):.2g} (red at {allowed:.2g})"
     )
     detectable = max(accepted.tolerance, normal_quantile(allowed) * sd)
-    action = "" if verdict is Verdict.PASS else subject.action()
-    return _score_judgement(verdict, message, action, metric, answers.score, accepted, worse, detectable)
+    actions = [] if verdict is Verdict.PASS else subject.choices()
+    return _score_judgement(verdict, message, actions, metric, answers.score, accepted, worse, detectable)
 
 
 def _by_two_rules(beyond: bool, unlikely: bool, better: bool) -> Verdict:
@@ -289,49 +288,50 @@ def _by_repeats(
     verdict = beyond(drop, tolerance)
     p_value = p_above(drop, repeats.error, repeats.degrees)
     message = (
-        f"{_versus(subject, metric, score, accepted)}; {repeats.of}, so judged by the spread of trainings: tolerance "
+        f"{_versus(metric, score, accepted)}; {repeats.of}, so judged by the spread of trainings: tolerance "
         f"{tolerance:.2f} {metric.unit}, p = {p_value:.2g} (red at {allowed:.2g}; sd {repeats.sd:.2f} {metric.unit} "
         f"with {repeats.degrees} degrees of freedom, mean of {repeats.new} against mean of {repeats.old})"
     )
-    action = "" if verdict is Verdict.PASS else subject.action("accept (from a run with --seeds 5)")
-    found = _score_judgement(verdict, message, action, metric, score, accepted, p_value, tolerance)
+    actions = [] if verdict is Verdict.PASS else subject.choices("accept (from a run with --seeds 5)")
+    found = _score_judgement(verdict, message, actions, metric, score, accepted, p_value, tolerance)
     return found.model_copy(update={"tolerance": tolerance})
 
 
 def _too_few_repeats(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> Judgement:
     message = (
-        f"{_versus(subject, metric, score, accepted)}; it trained, and the baseline has too few repeats to tell chance "
+        f"{_versus(metric, score, accepted)}; it trained, and the baseline has too few repeats to tell chance "
         "from change"
     )
-    action = subject.action("record it anew (from a run with --seeds 5)")
-    return _score_judgement(Verdict.ERROR, message, action, metric, score, accepted)
+    actions = subject.choices("record it anew (from a run with --seeds 5)")
+    return _score_judgement(Verdict.ERROR, message, actions, metric, score, accepted)
 
 
 def _by_tolerance(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> Judgement:
     """Where no paired test applies: the tolerance alone decides."""
     verdict = beyond(metric.drop(score.value, accepted.value), accepted.tolerance)
-    message = f"{_versus(subject, metric, score, accepted)}; tolerance {accepted.tolerance:.2f} {metric.unit}"
-    action = "" if verdict is Verdict.PASS else subject.action()
-    return _score_judgement(verdict, message, action, metric, score, accepted, detectable=accepted.tolerance)
+    message = f"{_versus(metric, score, accepted)}; tolerance {accepted.tolerance:.2f} {metric.unit}"
+    actions = [] if verdict is Verdict.PASS else subject.choices()
+    return _score_judgement(verdict, message, actions, metric, score, accepted, detectable=accepted.tolerance)
+
+
+FLOOR_IS_POLICY = Action(what="the floor is policy in the model's file; no baseline update moves it")
 
 
 def floor(
-    subject: Subject, metric: Metric, score: Measurement | None, control: Measurement | None, limit: Floor | None
+    metric: Metric, score: Measurement | None, control: Measurement | None, limit: Floor | None
 ) -> Judgement | None:
     """The release floor: the drop from the float control of this same run. None where no floor is declared."""
     if limit is None or score is None:
         return None
     if control is None:
-        message = (
-            f"{subject.id}: the floor of {limit.max_drop} {metric.unit} cannot be judged: its control has no score"
-        )
+        message = f"the floor of {limit.max_drop} {metric.unit} cannot be judged: its control has no score"
         return Judgement(
             kind=Kind.ACCURACY, measurement="score", against="floor", verdict=Verdict.ERROR, message=message
         )
     drop = metric.drop(score.value, control.value)
     red = drop > limit.max_drop + 1e-9
     message = (
-        f"{subject.id}: {metric.name} {show_score(metric, score.value)} is {drop:+.2f} {metric.unit} below its control "
+        f"{metric.name} {show_score(metric, score.value)} is {drop:+.2f} {metric.unit} below its control "
         f"({show_score(metric, control.value)}); the floor allows {limit.max_drop:g} {metric.unit}: {limit.reason}"
     )
     return Judgement(
@@ -345,7 +345,7 @@ def floor(
         change=drop,
         tolerance=limit.max_drop,
         message=message,
-        action="the floor is policy in the model's file; no baseline update moves it" if red else "",
+        actions=[FLOOR_IS_POLICY] if red else [],
     )
 
 

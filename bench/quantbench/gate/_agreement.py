@@ -3,7 +3,7 @@
 from typing import Literal
 
 from quantbench.gate._common import Subject
-from quantbench.records import BaselineCell, Judgement, Kind, Measurement, Verdict
+from quantbench.records import Action, BaselineCell, Judgement, Kind, Measurement, Verdict
 from quantbench.reference.metrics import CONVERSION_AGREEMENT
 
 # Float rounding flips a few near ties; a lost weight or a kept state flips far more than one in a thousand.
@@ -15,18 +15,19 @@ REFERENCE_SLACK = 0.05
 # Rounding moves an artifact from the model that it was converted from; another training moves it from its control. All
 # cells of the reference models keep the first below two thirds of the second; another model's artifact has them equal.
 OWN_SHARE = 0.8
+NO_UPDATE = Action(what="no baseline update accepts this")
 
 
-def agreement(subject: Subject, share_agreeing: Measurement) -> Judgement:
+def agreement(share_agreeing: Measurement) -> Judgement:
     """Whether the float ``.tflite`` still answers as the float model itself: conversion is checked too."""
     red = share_agreeing.value < KERAS_AGREEMENT
     message = (
-        f"{subject.id}: the float .tflite agrees with the float model on {100 * share_agreeing.value:.2f} % of "
+        f"the float .tflite agrees with the float model on {100 * share_agreeing.value:.2f} % of "
         f"{share_agreeing.n} examples; {100 * KERAS_AGREEMENT:g} % are required"
     )
-    action = "compare the outputs of both on one example: conversion, its state or its inputs are wrong"
+    actions = [Action(what="compare the outputs of both on one example: conversion, its state or its inputs are wrong")]
     verdict = Verdict.REGRESSED if red else Verdict.PASS
-    return _agreeing("float_agreement", "float model", verdict, share_agreeing, KERAS_AGREEMENT, message, action)
+    return _agreeing("float_agreement", "float model", verdict, share_agreeing, KERAS_AGREEMENT, message, actions)
 
 
 def _agreeing(
@@ -36,9 +37,9 @@ def _agreeing(
     agreement: Measurement,
     limit: float,
     message: str,
-    action: str,
+    actions: list[Action],
 ) -> Judgement:
-    """A share of examples that should be nearly all of them; the action is for where it is not."""
+    """A share of examples that should be nearly all of them; the actions are for where it is not."""
     return Judgement(
         kind=Kind.ACCURACY,
         measurement=name,
@@ -49,11 +50,11 @@ def _agreeing(
         unit="fraction",
         tolerance=1 - limit,
         message=message,
-        action="" if verdict is Verdict.PASS else action,
+        actions=[] if verdict is Verdict.PASS else actions,
     )
 
 
-def conversion(subject: Subject, agreement: Measurement, parting: str, with_control: float | None = None) -> Judgement:
+def conversion(agreement: Measurement, parting: str, with_control: float | None = None) -> Judgement:
     """Whether a fake-quantized model's artifact answers as the model did before conversion.
 
     A warning where it does so too seldom; red where it is about as far from that model as from its control, so that it
@@ -68,23 +69,23 @@ def conversion(subject: Subject, agreement: Measurement, parting: str, with_cont
     warned = own < CONVERSION_AGREEMENT
     stranger = warned and with_control is not None and 1 - own > OWN_SHARE * (1 - with_control)
     message = (
-        f"{subject.id}: the artifact answers as the fake-quantized model on {100 * agreement.value:.2f} % of "
+        f"the artifact answers as the fake-quantized model on {100 * agreement.value:.2f} % of "
         f"{agreement.n} examples; {100 * CONVERSION_AGREEMENT:g} % are expected"
     )
     message = f"{message}; {parting}" if warn and parting else message
     if stranger and with_control is not None:
         message = f"{message}; it answers as its control on {100 * with_control:.2f} %: it was made from another model"
-    action = "what was trained is not what is shipped: look at that tensor before the training"
+    actions = [Action(what="what was trained is not what is shipped: look at that tensor before the training")]
     verdict = Verdict.REGRESSED if stranger else Verdict.WARN if warn else Verdict.PASS
     return _agreeing(
-        "conversion_agreement", "before conversion", verdict, agreement, CONVERSION_AGREEMENT, message, action
+        "conversion_agreement", "before conversion", verdict, agreement, CONVERSION_AGREEMENT, message, actions
     )
 
 
-def as_long(subject: Subject, steps: Measurement, control: Measurement) -> Judgement:
+def as_long(steps: Measurement, control: Measurement) -> Judgement:
     """Whether a cell and its control were trained equally long; their scores say nothing of quantization if not."""
     same = steps.value == control.value
-    message = f"{subject.id}: fine-tuned for {steps.value:,.0f} steps, its control for {control.value:,.0f}"
+    message = f"fine-tuned for {steps.value:,.0f} steps, its control for {control.value:,.0f}"
     return Judgement(
         kind=Kind.ACCURACY,
         measurement="training_steps",
@@ -94,7 +95,7 @@ def as_long(subject: Subject, steps: Measurement, control: Measurement) -> Judge
         reference=control.value,
         unit="steps",
         message=message,
-        action="" if same else "train both by the model's 'finetune' recipe; no baseline update accepts this",
+        actions=[] if same else [Action(what="train both by the model's 'finetune' recipe"), NO_UPDATE],
     )
 
 
@@ -104,9 +105,10 @@ def reference_kernels(subject: Subject, agreement: Measurement, baseline: Baseli
     limit = REFERENCE_AGREEMENT if known is None else min(REFERENCE_AGREEMENT, known - REFERENCE_SLACK)
     warn = agreement.value < limit
     message = (
-        f"{subject.id}: litert-cpu answers as litert-reference on {100 * agreement.value:.1f} % of {agreement.n} "
+        f"litert-cpu answers as litert-reference on {100 * agreement.value:.1f} % of {agreement.n} "
         f"examples; {100 * max(0.0, limit):.0f} % are expected"
     )
-    action = f"the runtime's kernels disagree with each other: report it with this artifact; {subject.action()}"
+    disagree = Action(what="the runtime's kernels disagree with each other: report it with this artifact")
+    actions = [disagree, *subject.choices()]
     verdict = Verdict.WARN if warn else Verdict.PASS
-    return _agreeing("reference_agreement", "reference kernels", verdict, agreement, max(0.0, limit), message, action)
+    return _agreeing("reference_agreement", "reference kernels", verdict, agreement, max(0.0, limit), message, actions)

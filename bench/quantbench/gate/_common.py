@@ -1,15 +1,15 @@
 """What every judge says alike: who is judged, what is missing, what failed, and how a run ends."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from quantbench.errors import Exit
-from quantbench.records import BaselineCell, Failure, FalseAlarms, Judgement, Kind, Verdict, worst
+from quantbench.records import Action, BaselineCell, Failure, FalseAlarms, Judgement, Kind, Verdict, worst
 
 DEFAULT_BUDGET = 0.01
-LOOK_CLOSER = "quantbench run --models {model} --variants {variant} --no-cache"
-ACCEPT = 'quantbench baseline update {run} --only {model}/{variant} --reason "why this is right"'
+WHY = "why this is right"  # stands where a maintainer gives the reason
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,19 @@ class Subject:
         """The cell's key."""
         return f"{self.model}/{self.variant}"
 
-    def again(self) -> str:
-        """The command that computes and judges this cell alone."""
-        return " ".join(
-            part for part in (LOOK_CLOSER.format(model=self.model, variant=self.variant), self.given) if part
-        )
+    def again(self, what: str = "repeat it alone", *more: str) -> Action:
+        """Compute and judge this cell alone."""
+        alone = ["--models", self.model, "--variants", self.variant, "--no-cache"]
+        return Action(what=what, command=["quantbench", "run", *alone, *shlex.split(self.given), *more])
 
-    def action(self, accept: str = "accept") -> str:
-        """What to do about a change: look closer, or accept."""
-        names = {"model": self.model, "variant": self.variant, "run": self.run}
-        return f"look closer: {self.again()}; {accept}: {ACCEPT.format(**names)}"
+    def accept(self, what: str = "accept", *more: str, reason: str = WHY) -> Action:
+        """Make what this run found the baseline of the cell."""
+        update = ["quantbench", "baseline", "update", *shlex.split(self.run), "--only", self.id]
+        return Action(what=what, command=[*update, *more, "--reason", reason])
+
+    def choices(self, accept: str = "accept") -> list[Action]:
+        """What can be done about a change: look closer, or accept it."""
+        return [self.again("look closer"), self.accept(accept)]
 
 
 def share(budget: float, judgements: int) -> FalseAlarms:
@@ -78,15 +81,14 @@ def timed_ones(accepted: Sequence[BaselineCell | None], machines: Sequence[str])
 
 def missing(subject: Subject, kind: Kind, measurement: str, baseline: BaselineCell | None = None) -> Judgement:
     """The verdict on a measurement that has no baseline at all."""
-    accept = ACCEPT.format(model=subject.model, variant=subject.variant, run=subject.run)
     news = "; it was declared unsupported, and works now" if baseline and baseline.unsupported else ""
     return Judgement(
         kind=kind,
         measurement=measurement,
         against="baseline",
         verdict=Verdict.MISSING,
-        message=f"{subject.id}: no {measurement} baseline{news}",
-        action=f"record one: {accept}",
+        message=f"no {measurement} baseline{news}",
+        actions=[subject.accept("record one")],
     )
 
 
@@ -98,15 +100,23 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     declared = baseline.unsupported if baseline else None
     refused = failure.what == "unsupported"
     if refused and declared is not None and _same_reason(declared, failure.reason):
-        verdict, message, action = Verdict.UNSUPPORTED, f"{subject.id}: unsupported, as declared: {failure.reason}", ""
+        verdict, message, actions = Verdict.UNSUPPORTED, f"unsupported, as declared: {failure.reason}", []
     elif refused and baseline is None:
-        verdict, message = Verdict.MISSING, f"{subject.id}: the tools refuse it: {failure.reason}"
-        action = f"declare it: {ACCEPT.format(model=subject.model, variant=subject.variant, run=subject.run)}"
+        verdict, message = Verdict.MISSING, f"the tools refuse it: {failure.reason}"
+        actions = [subject.accept("declare it")]
     else:
-        verdict, message = Verdict.ERROR, f"{subject.id}: {failure.what}: {failure.reason}"
+        verdict, message = Verdict.ERROR, f"{failure.what}: {failure.reason}"
         message += f" (declared unsupported for another reason: {declared})" if declared else ""
-        action = f"repeat it alone: {subject.again()}"
-    return Judgement(kind=kind, measurement="cell", against="baseline", verdict=verdict, message=message, action=action)
+        actions = [subject.again()]
+    return Judgement(
+        kind=kind,
+        measurement="cell",
+        against="baseline",
+        verdict=verdict,
+        message=message,
+        detail=failure.reason,
+        actions=actions,
+    )
 
 
 def _same_reason(declared: str, found: str) -> bool:
@@ -119,7 +129,7 @@ def without_baseline(judgement: Judgement) -> Judgement:
     if judgement.verdict is not Verdict.MISSING:
         return judgement
     verdict = Verdict.UNSUPPORTED if judgement.measurement == "cell" else Verdict.UNJUDGED
-    return judgement.model_copy(update={"verdict": verdict, "action": ""})
+    return judgement.model_copy(update={"verdict": verdict, "actions": []})
 
 
 def never_judged(subject: Subject, kind: Kind) -> Judgement:
@@ -129,8 +139,8 @@ def never_judged(subject: Subject, kind: Kind) -> Judgement:
         measurement="cell",
         against="nothing",
         verdict=Verdict.ERROR,
-        message=f"{subject.id}: {kind} was never judged: its test failed or did not run; see pytest's own output",
-        action=f"repeat it alone: {subject.again()}",
+        message=f"{kind} was never judged: its test failed or did not run; see pytest's own output",
+        actions=[subject.again()],
     )
 
 
@@ -142,8 +152,9 @@ def not_measured(subject: Subject, kind: Kind, measurement: str, reason: str) ->
         measurement=measurement,
         against="nothing",
         verdict=Verdict.ERROR,
-        message=f"{subject.id}: {what} could not be measured: {reason}",
-        action=f"repeat it alone: {subject.again()}",
+        message=f"{what} could not be measured: {reason}",
+        detail=reason,
+        actions=[subject.again()],
     )
 
 
@@ -165,7 +176,7 @@ def edited(judged: Judgement, why: str) -> Judgement:
     update = {
         "verdict": judged.verdict if red else Verdict.ERROR,
         "message": f"{judged.message}; {why}, so it was edited",
-        "action": judged.action if red else "restore the baseline's two files from git",
+        "actions": judged.actions if red else [Action(what="restore the baseline's two files from git")],
     }
     return judged.model_copy(update=update)
 

@@ -1,7 +1,7 @@
 """The judge of slow drift: what many small updates have added up to since the first accepted baseline."""
 
 from quantbench.gate._common import Subject
-from quantbench.records import BaselineCell, BaselineValue, Drift, First, Judgement, Kind, Measurement, Verdict
+from quantbench.records import Action, BaselineCell, BaselineValue, Drift, First, Judgement, Kind, Measurement, Verdict
 from quantbench.reference.metrics import Metric
 from quantbench.reference.model import Floor
 
@@ -58,12 +58,12 @@ def drift(
         change=lost,
         tolerance=tolerance,
         message=(
-            f"{subject.id}: {metric.name} has lost {lost:.2f} {metric.unit} since the first baseline of {first.date} "
+            f"{metric.name} has lost {lost:.2f} {metric.unit} since the first baseline of {first.date} "
             f"(run {first.run}), {kept:+.2f} of it accepted; a warning beyond {tolerance:.2f}, for the floor allows "
             f"{limit.max_drop:g} from the control"
         ),
-        action=(
-            "find what was lost in small steps; or measure drift from here: quantbench baseline update "
-            f'{subject.run} --only {subject.id} --restart-drift --reason "why this level is right"'
-        ),
+        actions=[
+            Action(what="find what was lost in small steps"),
+            subject.accept("or measure drift from here", "--restart-drift", reason="why this level is right"),
+        ],
     )

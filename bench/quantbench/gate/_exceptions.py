@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping
 
 from quantbench.gate._common import Subject
-from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Loosened, Verdict, Xfail
+from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Loosened, Verdict, Xfail
 
 # Judgements that are not named by their measurement, and those that no baseline value stands for.
 EXCUSABLE = (
@@ -90,7 +90,7 @@ def _excused(subject: Subject, judgement: Judgement, name: str, xfail: Xfail) ->
     if judgement.verdict is not Verdict.REGRESSED and not (judgement.verdict is Verdict.ERROR and name == "cell"):
         return [judgement]
     message = f"{judgement.message}; expected to fail until {xfail.expires}, {xfail.ticket}: {xfail.reason}"
-    return [judgement.model_copy(update={"verdict": Verdict.XFAIL, "message": message, "action": ""})]
+    return [judgement.model_copy(update={"verdict": Verdict.XFAIL, "message": message, "actions": []})]
 
 
 def _outlived(
@@ -110,17 +110,17 @@ def _outlived(
     return found
 
 
-def _to_remove(subject: Subject, kind: Kind, name: str, why: str, action: str) -> Judgement:
-    """A judgement of its own, so that the measurement's keeps its words: an update reads them."""
-    folders = shlex.join(shlex.split(subject.run)[1:])
-    command = f"quantbench baseline xfail {subject.id} {name} --remove {folders}".rstrip()
+def _to_remove(subject: Subject, kind: Kind, name: str, why: str, what: str) -> Judgement:
+    """A judgement of its own, beside that of the measurement."""
+    folders = shlex.split(subject.run)[1:]
+    command = ["quantbench", "baseline", "xfail", subject.id, name, "--remove", *folders]
     return Judgement(
         kind=kind,
         measurement=f"xfail of {name}",
         against="nothing",
         verdict=Verdict.REGRESSED,
-        message=f"{subject.id}: {why}",
-        action=f"{action}: {command}",
+        message=why,
+        actions=[Action(what=what, command=command)],
     )
 
 

@@ -1,7 +1,9 @@
 """The judge of what runs on a GPU: a wrong answer is red, however fast it came. Times are shown and never judged."""
 
+from collections.abc import Sequence
+
 from quantbench.gate._common import Subject
-from quantbench.records import BaselineCell, Device, Judgement, Kind, Measurement, Verdict
+from quantbench.records import Action, BaselineCell, Device, Judgement, Kind, Measurement, Verdict
 
 # A GPU rounds otherwise, and computes in float what dynamic range quantization has the CPU compute in integers: 0.96 of
 # 200 examples has been seen with nothing wrong. A wrong kernel was seen at 0.75.
@@ -27,20 +29,20 @@ def gpu(
     """
     if device is None:
         verdict = Verdict.ERROR if required else Verdict.UNJUDGED
-        return _judgement(subject, verdict, f"not measured on a GPU: {reason}")
+        return _judgement(verdict, f"not measured on a GPU: {reason}", detail=reason)
     if "gpu_agreement" not in found:
-        action = f"repeat it alone: {subject.again()} -m gpu"
+        again = subject.again("repeat it alone", "-m", "gpu")
         words = f"could not be measured on {device.label}: {reason}"
-        return _judgement(subject, Verdict.ERROR, words, action=action)
+        return _judgement(Verdict.ERROR, words, detail=reason, actions=[again])
     left = found.get("gpu_left")
     if left is not None and left.value == left.n:
-        return no_gpu(subject, f"{device.name} takes none of its operators")
+        return no_gpu(f"{device.name} takes none of its operators")
     return _agreement(subject, found["gpu_agreement"], device, baseline)
 
 
-def no_gpu(subject: Subject, reason: str) -> Judgement:
+def no_gpu(reason: str) -> Judgement:
     """The verdict on what no GPU computes, for a reason that lies in the runtime."""
-    return _judgement(subject, Verdict.UNJUDGED, reason)
+    return _judgement(Verdict.UNJUDGED, reason, detail=reason)
 
 
 def gpu_limit(baseline: BaselineCell | None, device: Device) -> float:
@@ -56,17 +58,18 @@ def _agreement(subject: Subject, found: Measurement, device: Device, baseline: B
         f"{device.label} answers as litert-cpu on {100 * found.value:.2f} % of {found.n} examples; "
         f"{100 * limit:g} % are required"
     )
-    action = f"a fast wrong answer: do not ship this artifact to such a GPU; {subject.action()}" if red else ""
-    return _judgement(subject, Verdict.REGRESSED if red else Verdict.PASS, message, found, limit, action)
+    warned = Action(what="a fast wrong answer: do not ship this artifact to such a GPU")
+    actions = [warned, *subject.choices()] if red else []
+    return _judgement(Verdict.REGRESSED if red else Verdict.PASS, message, found, limit, actions=actions)
 
 
 def _judgement(
-    subject: Subject,
     verdict: Verdict,
     words: str,
     found: Measurement | None = None,
     limit: float | None = None,
-    action: str = "",
+    detail: str = "",
+    actions: Sequence[Action] = (),
 ) -> Judgement:
     return Judgement(
         kind=Kind.GPU,
@@ -77,6 +80,7 @@ def _judgement(
         reference=1.0 if found else None,
         unit="fraction" if found else "",
         tolerance=None if limit is None else 1 - limit,
-        message=f"{subject.id}: {words}",
-        action=action,
+        message=words,
+        detail=detail,
+        actions=list(actions),
     )

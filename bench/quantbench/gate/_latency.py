@@ -6,7 +6,16 @@ it too; and both together have to be beyond what the run's false-alarm budget le
 
 from quantbench.core.stats import Change, change_of, trimmed_mean
 from quantbench.gate._common import Subject
-from quantbench.records import SEVERAL_AT_WORK, BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
+from quantbench.records import (
+    SEVERAL_AT_WORK,
+    Action,
+    BaselineCell,
+    BaselineValue,
+    Judgement,
+    Kind,
+    Measurement,
+    Verdict,
+)
 
 SUSPICION = 0.05
 # How far two runs of one machine lie apart besides what the spread of their processes shows: other load, another clock.
@@ -45,7 +54,7 @@ def latency(
             verdict=Verdict.UNJUDGED,
             value=ratio.value,
             unit=ratio.unit,
-            message=f"{subject.id}: {name} {ratio.value:.3f}; no latency baseline for this machine class ({machine})",
+            message=f"{name} {ratio.value:.3f}; no latency baseline for this machine class ({machine})",
         )
     first = _against(ratio, accepted, threads)
     judged = first
@@ -62,7 +71,7 @@ def latency(
     return _judgement(subject, name, judged, accepted, allowed, verdict, measured=1 if again is None else 2)
 
 
-def threads(subject: Subject, asked: int, at_work: Measurement) -> Judgement | None:
+def threads(asked: int, at_work: Measurement) -> Judgement | None:
     """An error where several threads were asked for and one did all the work; None where nothing is wrong.
 
     A model of which nothing can be split uses one too: whether the runtime split any other is for the caller to find.
@@ -77,9 +86,13 @@ def threads(subject: Subject, asked: int, at_work: Measurement) -> Judgement | N
         value=at_work.value,
         reference=float(asked),
         unit=at_work.unit,
-        message=f"{subject.id}: {asked} threads were asked for, and one did all the work ({at_work.value:.3f} at work)",
-        action="the runtime ignores the number of threads, for it split no other model of this run either: look at how "
-        "it was built and started, or time a larger model beside this one",
+        message=f"{asked} threads were asked for, and one did all the work ({at_work.value:.3f} at work)",
+        actions=[
+            Action(
+                what="the runtime ignores the number of threads, for it split no other model of this run either: look "
+                "at how it was built and started, or time a larger model beside this one"
+            )
+        ],
     )
 
 
@@ -114,7 +127,7 @@ def _judgement(
 ) -> Judgement:
     value = accepted.value * (1 + change.change)
     message = (
-        f"{subject.id}: {name} {value:.3f}, baseline {accepted.value:.3f} ({100 * change.change:+.1f} % ± "
+        f"{name} {value:.3f}, baseline {accepted.value:.3f} ({100 * change.change:+.1f} % ± "
         f"{100 * change.error:.1f} % standard error, p = {min(change.p_above(), change.p_below()):.2g}, red at "
         f"{allowed:.2g} and beyond {100 * accepted.tolerance:g} %{', measured twice' if measured == 2 else ''})"
     )
@@ -132,5 +145,5 @@ def _judgement(
         detectable=max(accepted.tolerance, change.quantile(allowed)),
         measured=measured,
         message=message,
-        action="" if verdict is Verdict.PASS else subject.action(),
+        actions=[] if verdict is Verdict.PASS else subject.choices(),
     )

@@ -49,7 +49,7 @@ def _arena(subject: Subject, arena: Measurement | None, reason: str, baseline: B
     if arena is None:
         if accepted is not None:
             return not_measured(subject, Kind.MEMORY, "arena", f"the builtin kernels run it no more: {reason}")
-        return _unjudged(subject, "arena", None, f"no arena: the builtin kernels cannot run it: {reason}")
+        return _unjudged("arena", None, f"no arena: the builtin kernels cannot run it: {reason}")
     if accepted is None:
         return missing(subject, Kind.MEMORY, "arena", baseline)
     return _against(subject, arena, accepted, "arena", accepted.tolerance, f"{accepted.tolerance:g} bytes")
@@ -70,7 +70,7 @@ def _peak(
     accepted = baseline.peak_memory.get(machine) if baseline else None
     if accepted is None:
         words = f"peak memory {peak.value:,.0f} bytes; no baseline of it for this machine class ({machine})"
-        return _unjudged(subject, "peak_memory", peak, words)
+        return _unjudged("peak_memory", peak, words)
     allowed = accepted.tolerance * accepted.value
     return _against(subject, peak, accepted, "peak_memory", allowed, f"{100 * accepted.tolerance:g} %")
 
@@ -90,7 +90,7 @@ def _against(
     verdict = beyond(growth, allowed)
     percent = 100 * growth / accepted.value if accepted.value else 0.0
     message = (
-        f"{subject.id}: {name.replace('_', ' ')} {_shown(measured.value, measured.unit)}, baseline "
+        f"{name.replace('_', ' ')} {_shown(measured.value, measured.unit)}, baseline "
         f"{_shown(accepted.value, accepted.unit)} ({percent:+.2f} %; tolerance {tolerance})"
     )
     return Judgement(
@@ -105,7 +105,7 @@ def _against(
         tolerance=allowed,
         detectable=allowed,
         message=message,
-        action="" if verdict is Verdict.PASS else subject.action(),
+        actions=[] if verdict is Verdict.PASS else subject.choices(),
     )
 
 
@@ -113,7 +113,7 @@ def _shown(value: float, unit: str) -> str:
     return f"{value:,.0f} bytes" if unit == "bytes" else f"{value:.4f}"
 
 
-def _unjudged(subject: Subject, name: str, measured: Measurement | None, words: str) -> Judgement:
+def _unjudged(name: str, measured: Measurement | None, words: str) -> Judgement:
     return Judgement(
         kind=Kind.MEMORY,
         measurement=name,
@@ -121,5 +121,5 @@ def _unjudged(subject: Subject, name: str, measured: Measurement | None, words: 
         verdict=Verdict.UNJUDGED,
         value=measured.value if measured else None,
         unit="bytes",
-        message=f"{subject.id}: {words}",
+        message=words,
     )

@@ -39,7 +39,7 @@ def _size(subject: Subject, name: str, size: Measurement, baseline: BaselineCell
     verdict = beyond(growth, allowed)
     percent = 100 * growth / accepted.value if accepted.value else math.inf
     message = (
-        f"{subject.id}: {name.replace('_', ' ')} {size.value:,.0f} bytes, baseline {accepted.value:,.0f} "
+        f"{name.replace('_', ' ')} {size.value:,.0f} bytes, baseline {accepted.value:,.0f} "
         f"({growth:+,.0f} bytes, {percent:+.2f} %; tolerance {100 * accepted.tolerance:g} %)"
     )
     return Judgement(
@@ -54,5 +54,5 @@ def _size(subject: Subject, name: str, size: Measurement, baseline: BaselineCell
         tolerance=allowed,
         detectable=allowed,
         message=message,
-        action="" if verdict is Verdict.PASS else subject.action(),
+        actions=[] if verdict is Verdict.PASS else subject.choices(),
     )

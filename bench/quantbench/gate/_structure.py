@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from quantbench.gate._common import Subject, missing
 from quantbench.gate._promise import broken
-from quantbench.records import Amount, BaselineCell, Census, Compute, Judgement, Kind, Port, Verdict
+from quantbench.records import Action, Amount, BaselineCell, Census, Compute, Judgement, Kind, Port, Verdict
 from quantbench.variants.declare import Promise
 
 MOST_CHANGES = 4
@@ -57,24 +57,25 @@ def structure(
 def _promise(subject: Subject, sentences: list[str], baseline: BaselineCell | None) -> Judgement:
     reason = "; ".join(sentences)
     declared = baseline.broken_promise if baseline else None
-    action = ""
+    actions: list[Action] = []
     if not reason:
-        verdict, message = Verdict.PASS, f"{subject.id}: the artifact is what its name says"
+        verdict, message = Verdict.PASS, "the artifact is what its name says"
         if declared:
             verdict, message = Verdict.IMPROVED, f"{message}; it was not so before: {declared}"
-            action = subject.action()
+            actions = subject.choices()
     elif declared is not None and _without_shares(declared) == _without_shares(reason):
-        verdict, message = Verdict.UNSUPPORTED, f"{subject.id}: not what its name says, as declared: {reason}"
+        verdict, message = Verdict.UNSUPPORTED, f"not what its name says, as declared: {reason}"
     else:
-        verdict, message = Verdict.REGRESSED, f"{subject.id}: the artifact is not what its name says: {reason}"
-        action = subject.action("declare that the tools can do no better")
+        verdict, message = Verdict.REGRESSED, f"the artifact is not what its name says: {reason}"
+        actions = subject.choices("declare that the tools can do no better")
     return Judgement(
         kind=Kind.STRUCTURE,
         measurement="promise",
         against="promise",
         verdict=verdict,
         message=message,
-        action=action,
+        detail=reason,
+        actions=actions,
     )
 
 
@@ -94,8 +95,9 @@ def _census(subject: Subject, census: Census, baseline: BaselineCell | None, tra
         measurement="census",
         against="baseline",
         verdict=Verdict.REGRESSED if changes else Verdict.PASS,
-        message=f"{subject.id}: the artifact is made of {'something else: ' + shown + more if changes else 'the same'}",
-        action=subject.action() if changes else "",
+        message=f"the artifact is made of {'something else: ' + shown + more if changes else 'the same'}",
+        detail="; ".join(changes),
+        actions=subject.choices() if changes else [],
     )
 
 

@@ -69,7 +69,7 @@ class OnGpu:
         predictions: of the first test examples, as the model's metric makes them.
         nonfinite: examples with a NaN or infinite output.
         left: operators that the GPU left to the CPU, of all ``operators``; both 0 where it left none.
-        left_why: the accelerator's own reasons, a line an operator.
+        left_why: operators that it left, each with the accelerator's own reason.
         seconds: median until read-back, one value a process.
         ratios: of it to the float control's, one value a process; empty for the control itself.
         refusal: why LiteRT does not take the artifact at all; empty where it does.
@@ -81,7 +81,7 @@ class OnGpu:
     nonfinite: int = 0
     left: int = 0
     operators: int = 0
-    left_why: list[str] = field(default_factory=list)
+    left_why: list[tuple[str, str]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
     refusal: str = ""

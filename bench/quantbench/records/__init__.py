@@ -28,7 +28,19 @@ from quantbench.records._common import (
 )
 from quantbench.records._environment import Device, Environment, Load
 from quantbench.records._files import json_text, problems, read_record, schema, write_json
-from quantbench.records._report import Cell, Drift, Evidence, Failure, FalseAlarms, Judgement, Part, Report, Shard
+from quantbench.records._report import (
+    Action,
+    Cell,
+    Drift,
+    Evidence,
+    Failure,
+    FalseAlarms,
+    Judgement,
+    LeftToCpu,
+    Part,
+    Report,
+    Shard,
+)
 from quantbench.records._selftest import FlipRate, LatencyNull, LatencyPlant, LatencySelftest, Planted, Selftest, Sight
 
 __all__ = [
@@ -37,6 +49,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SEVERAL_AT_WORK",
     "Accepted",
+    "Action",
     "Amount",
     "BaselineCell",
     "BaselineFile",
@@ -58,6 +71,7 @@ __all__ = [
     "LatencyNull",
     "LatencyPlant",
     "LatencySelftest",
+    "LeftToCpu",
     "Load",
     "Loosened",
     "Measurement",

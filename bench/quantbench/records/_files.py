@@ -18,6 +18,7 @@ from quantbench import files
 from quantbench.errors import BadInput
 from quantbench.records._baseline import BaselineFile
 from quantbench.records._common import SCHEMA_VERSION, Record
+from quantbench.records._older import is_older, upgraded
 from quantbench.records._report import Report
 
 LONGEST_NUMBER, LARGEST_NUMBER = 18, 1e100  # digits of a whole number; of any other
@@ -88,6 +89,9 @@ def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) 
     if not isinstance(data, dict):
         raise BadInput(f"{path}: {what} must be a JSON object, found {type(data).__name__}")
     _check_version(path, data, record, what)
+    if record is Report and is_older(data):
+        data = upgraded(data)
+        text = json.dumps(data)
     if commas + brackets > _MANY:
         for most in _SAMPLES:
             _check_sample(path, data, record, what, most)

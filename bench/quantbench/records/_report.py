@@ -24,6 +24,18 @@ class Evidence(Record):
     range_method: str = ""
 
 
+class Action(Record):
+    """A next step.
+
+    Attributes:
+        what: in words.
+        command: its words, one argument each; empty where no command does it.
+    """
+
+    what: str
+    command: list[str] = Field(default_factory=list)
+
+
 class Judgement(Record):
     """One judge's word on one measurement.
 
@@ -33,8 +45,10 @@ class Judgement(Record):
         p_value: probability of so large a change by chance alone, where chance can move it.
         detectable: the smallest change, in ``unit``, that this judgement would have called red.
         measured: how often it was measured apart, where one measurement does not make it red (latency).
-        message: one sentence with both numbers.
-        action: what to do next; empty where there is nothing to do.
+        message: one sentence with both numbers, without the cell's name.
+        detail: the reason alone, where the verdict has one besides its numbers: how the artifact is not what its name
+            says, or why nothing was measured.
+        actions: what to do next; empty where there is nothing to do.
     """
 
     kind: Kind
@@ -61,7 +75,8 @@ class Judgement(Record):
     detectable: float | None = None
     measured: int | None = None
     message: str
-    action: str = ""
+    detail: str = ""
+    actions: list[Action] = Field(default_factory=list)
 
 
 class Failure(Record):
@@ -90,6 +105,13 @@ class Drift(Record):
     since: str
     score: float | None = None
     size: float | None = None
+
+
+class LeftToCpu(Record):
+    """An operator that the GPU left to the CPU, and the accelerator's reason."""
+
+    operator: str
+    reason: str = ""
 
 
 class Cell(Record):
@@ -135,7 +157,7 @@ class Cell(Record):
     retried: list[str] = Field(
         default_factory=list, description="why it was computed again, one sentence each time: no fault of the cell"
     )
-    gpu_left: list[str] = Field(
+    gpu_left: list[LeftToCpu] = Field(
         default_factory=list, description="operators that the GPU left to the CPU, with the accelerator's reason"
     )
 

@@ -44,7 +44,6 @@ def read(run: Path) -> tuple[Report, Path]:
     path = run if named else folder / REPORT
     if not os.path.lexists(path):
         raise BadInput(f"{run}: no run there; give a run folder such as reports/latest, or its report.json")
-<<<<<<< HEAD
     return read_record(path, Report, "report", follow=named), folder
 
 
@@ -65,8 +64,6 @@ def run_folder(run: Path) -> Path:
                 "folder itself"
             )
     return folder
-=======
-    return read_record(path, Report, "report"), path.parent
 
 
 def load_report(run: Path | str) -> Report:
@@ -79,4 +76,3 @@ def load_report(run: Path | str) -> Report:
         BadInput: no such run, or a damaged report; the message says what to do.
     """
     return read(Path(run))[0]
->>>>>>> f09e1af (B: public face)

@@ -1,6 +1,7 @@
 """Words and numbers that every report prints the same way."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from tabulate import tabulate
 from quantbench.core.echo import line, plain
 from quantbench.core.environment import threads_in, with_threads
 from quantbench.core.stats import trimmed_mean
-from quantbench.records import Cell, Census, Kind, Load, Measurement, Report, Verdict, worst
+from quantbench.records import Action, Cell, Census, Kind, Load, Measurement, Report, Verdict, worst
 from quantbench.report.size_breakdown import Explained
 
 MARKS = {
@@ -269,10 +270,10 @@ def gpu(cell: Cell) -> list[str]:
 
 def not_on_gpu(cell: Cell) -> str:
     """Why a cell has no result on the GPU, or which operators were left to the CPU; empty where all of it ran there."""
-    told = [j.message for j in cell.judgements if j.kind is Kind.GPU and j.value is None]
-    if told:
-        return told[0].removeprefix(f"{cell.id}: ")
-    counts = Counter(line.partition(":")[0] for line in cell.gpu_left)
+    reasons = [j.message for j in cell.judgements if j.kind is Kind.GPU and j.value is None]
+    if reasons:
+        return reasons[0]
+    counts = Counter(left.operator for left in cell.gpu_left)
     return ", ".join(f"{count} {name}" for name, count in counts.most_common())
 
 
@@ -324,10 +325,15 @@ def difference(found: Explained) -> str:
     return ", ".join(shown)
 
 
-def attention(report: Report) -> list[tuple[str, Verdict, list[str], list[str]]]:
+def step(action: Action) -> str:
+    """An action in one line: ``accept: COMMAND``."""
+    return f"{action.what}: {shlex.join(action.command)}" if action.command else action.what
+
+
+def attention(report: Report) -> list[tuple[str, Verdict, list[str], list[Action]]]:
     """(cell, its verdict, messages, actions) of every cell that needs attention, the worst first.
 
-    Messages of one cell share its name and mostly one action, so they are told together.
+    Messages of one cell mostly share their actions, so they come together.
     """
     found = []
     for cell in report.cells:
@@ -335,10 +341,9 @@ def attention(report: Report) -> list[tuple[str, Verdict, list[str], list[str]]]
         if judged:
             judged.sort(key=lambda judgement: NEEDS_ATTENTION.index(judgement.verdict))
             # A cell that could not be computed is told alike by every judge; once is enough.
-            others = dict.fromkeys(j.message for j in judged[1:] if j.message != judged[0].message)
-            messages = [judged[0].message, *(message.removeprefix(f"{cell.id}: ") for message in others)]
-            actions = list(dict.fromkeys(step for j in judged for step in j.action.split("; ") if step))
-            found.append((cell.id, judged[0].verdict, messages, actions))
+            messages = list(dict.fromkeys(j.message for j in judged))
+            actions = {step(action): action for j in judged for action in j.actions}
+            found.append((cell.id, judged[0].verdict, messages, list(actions.values())))
     found.sort(key=lambda entry: NEEDS_ATTENTION.index(entry[1]))
     return found
 

@@ -13,6 +13,7 @@ from quantbench import files
 from quantbench.core.echo import plain
 from quantbench.records import Cell, Judgement, Kind, Report, Verdict
 from quantbench.records.measurements import kind_of
+from quantbench.report.formatting import step
 from quantbench.report.intervals import interval
 
 JUNIT = "junit.xml"
@@ -137,7 +138,7 @@ def _of_case(cell: Cell, kind: Kind, judged: list[Judgement]) -> Iterator[tuple[
 
 
 def _told(one: Judgement) -> str:
-    return f"{one.verdict.upper()} {one.message}" + (f"\n  → {one.action}" if one.action else "")
+    return "\n  → ".join([f"{one.verdict.upper()} {one.message}", *map(step, one.actions)])
 
 
 def _properties(parent: Element, values: Iterator[tuple[str, str]]) -> None:

@@ -1,9 +1,10 @@
 """``report.md``: what regressed first, then a table a model, then the environment."""
 
+import shlex
 from collections.abc import Sequence
 
 from quantbench.core.environment import threads_in
-from quantbench.records import Cell, Device, Kind, Report
+from quantbench.records import Action, Cell, Device, Kind, Report
 from quantbench.report import formatting, latency
 from quantbench.report.charts import FOLDER, Chart
 from quantbench.report.size_breakdown import explain
@@ -72,8 +73,9 @@ def _attention(report: Report) -> str:
     if not found:
         return ""
     lines = ["## What needs attention", ""]
-    for _cell, verdict, messages, actions in found:
-        lines.append(f"- **{formatting.MARKS[verdict]}** {formatting.escape('; '.join(messages))}")
+    for cell, verdict, messages, actions in found:
+        words = f"{cell}: {'; '.join(messages)}"
+        lines.append(f"- **{formatting.MARKS[verdict]}** {formatting.escape(words)}")
         lines += [f"  - {_step(action)}" for action in actions]
     return "\n".join(lines)
 
@@ -94,12 +96,11 @@ def _charts(charts: Sequence[Chart]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _step(action: str) -> str:
+def _step(action: Action) -> str:
     """``accept: COMMAND`` with the command in code marks."""
-    what, separator, command = action.partition(": ")
-    if separator and command.startswith("quantbench"):
-        return f"{formatting.escape(what)}: {formatting.code(command)}"
-    return formatting.escape(action)
+    if action.command:
+        return f"{formatting.escape(action.what)}: {formatting.code(shlex.join(action.command))}"
+    return formatting.escape(action.what)
 
 
 def _model_table(model: str, cells: list[Cell], device: Device | None) -> str:

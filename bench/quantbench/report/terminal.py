@@ -28,9 +28,9 @@ def summary(report: Report, folder: Path) -> str:
     headers = ["cell", "verdict", "score", "drop", "KiB", "µs", "ratio to float32"]
     lines = [tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True), ""]
     found = formatting.attention(report)
-    for _cell, verdict, messages, actions in found[:MOST_LINES]:
-        lines.append(f"{formatting.MARKS[verdict]}  {'; '.join(messages)}")
-        lines += [f"    → {action}" for action in actions]
+    for cell, verdict, messages, actions in found[:MOST_LINES]:
+        lines.append(f"{formatting.MARKS[verdict]}  {cell}: {'; '.join(messages)}")
+        lines += [f"    → {formatting.step(action)}" for action in actions]
     if len(found) > MOST_LINES:
         lines.append(f"… and {len(found) - MOST_LINES} more cells in the report")
     excepted = formatting.exceptions(report)

@@ -113,7 +113,7 @@ SUBJECT = gate.Subject("selftest", "latency", "reports/selftest")
 def _our_rule(name: str, old: list[Process], new: list[Process], again: list[Process], share: float) -> bool:
     """Whether the gate's own judge ends red."""
     if name == "threads_at_work":
-        return gate.threads(SUBJECT, 2, measurements.latency(Latency(new))[name]) is not None
+        return gate.threads(2, measurements.latency(Latency(new))[name]) is not None
     accepted = _accepted(measurements.latency(Latency(old))[name])
     ratio = measurements.latency(Latency(new))[name]
     second = measurements.latency(Latency(again))[name] if gate.suspicious(ratio, accepted) else None

@@ -20,6 +20,7 @@ from quantbench.engine.session import Session
 from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected
 from quantbench.measure import gpu_devices
 from quantbench.records import Judgement, Kind, Verdict, worst
+from quantbench.report.formatting import step
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
 SESSION = pytest.StashKey[Session]()
@@ -268,8 +269,8 @@ def state(judgements: list[Judgement]) -> None:
 
 
 def _sentence(judgement: Judgement) -> str:
-    action = f"\n  → {line(judgement.action)}" if judgement.action else ""
-    return f"{judgement.verdict.upper()} {line(judgement.message)}{action}"
+    steps = (line(step(action)) for action in judgement.actions)
+    return "\n  → ".join([f"{judgement.verdict.upper()} {line(judgement.message)}", *steps])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -109,14 +109,15 @@ def adapter(log: str) -> str:
     return found[1] if found else ""
 
 
-def on_cpu(log: str) -> tuple[int, int, list[str]]:
-    """(operators that the GPU left to the CPU, operators in all, the delegate's reasons), from what LiteRT wrote.
+def on_cpu(log: str) -> tuple[int, int, list[tuple[str, str]]]:
+    """Read from what LiteRT wrote: operators left to the CPU, operators in all, and (operator, reason) each.
 
     Operators in all are 0 where it wrote nothing: then the GPU computes everything. The API's own
     ``is_fully_accelerated`` is true even where operators are left, for it counts the CPU's delegate too.
     """
     none, shared, refused = _NONE.search(log), _SHARED.search(log), _REFUSED.search(log)
-    why = refused[1].splitlines() if refused else []
+    lines = refused[1].splitlines() if refused else []
+    why = [(name.strip(), reason.strip()) for name, _, reason in (line.partition(":") for line in lines)]
     if none is not None:
         return int(none[1]), int(none[1]), why
     if shared is None:

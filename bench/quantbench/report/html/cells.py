@@ -55,13 +55,13 @@ def _failure(cell: Cell) -> str:
 
 
 def _judgements(cell: Cell) -> str:
-    rows = [_judgement(cell, one) for one in cell.judgements]
+    rows = [_judgement(one) for one in cell.judgements]
     return table(f"Judgements of {cell.id}", JUDGED, rows, "judged") if rows else ""
 
 
-def _judgement(cell: Cell, one: Judgement) -> list[str]:
-    message = text(one.message.removeprefix(f"{cell.id}: "))
-    actions = "".join(f"<br>→ {step(action)}" for action in one.action.split("; ") if action)
+def _judgement(one: Judgement) -> list[str]:
+    message = text(one.message)
+    actions = "".join(f"<br>→ {step(action)}" for action in one.actions)
     found = [_amount(value, one.unit) for value in (one.change, one.tolerance, one.detectable)]
     p_value = "" if one.p_value is None else f"{one.p_value:.2g}"
     verdict = f'<span class="{one.verdict}">{text(formatting.MARKS[one.verdict])}</span>'

@@ -2,12 +2,14 @@
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from importlib import resources
 from urllib.parse import quote
 
 from quantbench.core.echo import plain
+from quantbench.records import Action
 
 
 def text(value: object) -> str:
@@ -25,12 +27,11 @@ def link(cell_id: str, shown: str | None = None) -> str:
     return f'<a href="{anchor(cell_id)}">{text(cell_id if shown is None else shown)}</a>'
 
 
-def step(action: str) -> str:
+def step(action: Action) -> str:
     """``accept: COMMAND`` with the command as code."""
-    what, separator, command = action.partition(": ")
-    if separator and command.startswith("quantbench"):
-        return f"{text(what)}: <code>{text(command)}</code>"
-    return text(action)
+    if action.command:
+        return f"{text(action.what)}: <code>{text(shlex.join(action.command))}</code>"
+    return text(action.what)
 
 
 def table(caption: str, headers: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:

@@ -63,7 +63,7 @@ def render(report: Report, behind: Behind) -> str:
     by_id = {cell.id: cell for cell in report.cells}
     later = Later(len(report.cells) > deferred.WHOLE_PAGE)
     content = {
-        "attention": _attention(report, by_id, later),
+        "attention": _attention(report, later),
         "changed": _changed(report, later),
         "all": _all_cells(report, by_id, later),
         "charts": _charts(report, by_id, later),
@@ -102,11 +102,10 @@ def _banner(report: Report) -> str:
     )
 
 
-def _attention(report: Report, by_id: dict[str, Cell], later: Later) -> str:
+def _attention(report: Report, later: Later) -> str:
     items = []
     for cell, verdict, messages, actions in formatting.attention(report):
-        first = messages[0].removeprefix(f"{by_id[cell].id}: ")
-        said = text("; ".join([first, *messages[1:]]))
+        said = text("; ".join(messages))
         steps = "".join(f"<li>{step(action)}</li>" for action in actions)
         items.append(
             f'<strong class="{verdict}">{text(formatting.MARKS[verdict])}</strong> {link(cell)}: {said}'
@@ -131,8 +130,7 @@ def _moved(cell: Cell, one: Judgement) -> bool:
 
 def _changed(report: Report, later: Later) -> str:
     items = [
-        f'<span class="{one.verdict}">{text(formatting.MARKS[one.verdict])}</span> {link(cell.id)}: '
-        f"{text(one.message.removeprefix(f'{cell.id}: '))}"
+        f'<span class="{one.verdict}">{text(formatting.MARKS[one.verdict])}</span> {link(cell.id)}: {text(one.message)}'
         for cell in report.cells
         for one in cell.judgements
         if _moved(cell, one)
