@@ -13,7 +13,7 @@ from baselines.test_update import environment as machine
 from conftest import Quantbench, accepted, instead_of_python
 from quantbench.baselines import update_cell
 from quantbench.core import threads
-from quantbench.core.environment import name_at, threads_in, threads_of, with_threads
+from quantbench.core.environment import threads_of, with_threads
 from quantbench.core.options import RunOptions
 from quantbench.core.stats import quantile_interval
 from quantbench.engine import measured_latency, timing
@@ -25,6 +25,7 @@ from quantbench.measure.batch_worker import _differs, _enough
 from quantbench.measure.keras import InKeras
 from quantbench.measure.latency import Blocks, Latency, LatencyFailed
 from quantbench.records import Accepted, BaselineCell, Cell, Kind, Loosened, Measurement, Verdict
+from quantbench.records.measurements import name_at, threads_in
 from quantbench.reference.model import load_models
 from quantbench.report.latency import section
 

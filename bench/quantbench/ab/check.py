@@ -25,7 +25,7 @@ from quantbench.core.options import check_cache_size
 from quantbench.core.stats import trimmed_mean
 from quantbench.errors import BadInput
 from quantbench.measure.latency import LatencyFailed, save_inputs
-from quantbench.records import Report
+from quantbench.records import Report, parts
 from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.variants import VARIANTS
 
@@ -111,7 +111,7 @@ class _Inputs:
         self._saved: dict[str, Path] = {}
 
     def of(self, cell: str) -> Path:
-        name = cell.partition("/")[0]
+        name = parts(cell)[0]
         if name not in self._saved:
             folder = self._folder / f"inputs-{name}"
             folder.mkdir()
@@ -158,7 +158,7 @@ def _not_timed(found: Found, cell: str) -> str:
         return "--latency-budget 0"
     if found.same_runtime and cell in found.alike:
         return "runtime and artifact are the same on both sides, but for the converter's stamp"
-    if not (found.asked.time_all or VARIANTS[cell.partition("/")[2]].timed_in_gate):
+    if not (found.asked.time_all or VARIANTS[parts(cell)[1]].timed_in_gate):
         return "not among the variants that the pull-request gate times; --time-all times every cell"
     return ""
 

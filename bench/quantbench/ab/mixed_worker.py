@@ -16,6 +16,7 @@ import numpy as np
 from quantbench.build import artifact
 from quantbench.build.store import Store, default_root
 from quantbench.measure import accuracy
+from quantbench.records import parts
 from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.variants import VARIANTS
 
@@ -27,7 +28,7 @@ def _find(cells: list[str], models: dict[str, ReferenceModel]) -> dict[str, Any]
 
     store, found = Store(default_root()), {}
     for cell in cells:
-        model, _, variant = cell.partition("/")
+        model, variant = parts(cell)
         built = artifact.find(models[model], VARIANTS[variant], 0, None, store)
         if built is not None and built.path is not None:
             plain = hashlib.sha256(without_stamp(built.path.read_bytes())).hexdigest()
@@ -36,7 +37,7 @@ def _find(cells: list[str], models: dict[str, ReferenceModel]) -> dict[str, Any]
 
 
 def _run(job: dict[str, Any], models: dict[str, ReferenceModel]) -> dict[str, Any]:
-    model = models[job["cell"].partition("/")[0]]
+    model = models[parts(job["cell"])[0]]
     found = accuracy.evaluate(Path(job["run"]), job["sha256"], model, Store(default_root()))
     if found.predictions is None:
         return {"refusal": found.refusal}

@@ -7,6 +7,7 @@ from tabulate import tabulate
 from quantbench.core.arrays import Array
 from quantbench.core.stats import bootstrap_drop_sd, pair, paired_interval
 from quantbench.records import Cell, Report, Verdict
+from quantbench.records.measurements import RATIO
 from quantbench.reference.metrics import Metric
 from quantbench.variants import FLOAT_CONTROL
 
@@ -65,7 +66,7 @@ def _candidate(
             return metric.drop(metric.value(a, of), metric.value(b, of))
 
         half = 1.96 * bootstrap_drop_sd(new, old, labels, drop_of)
-    ratio = cell.measurements.get("latency_ratio")
+    ratio = cell.measurements.get(RATIO)
     return Candidate(
         variant=cell.variant,
         drop=drop,

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from quantbench import gate
 from quantbench.baselines.files import json_path, load, save
-from quantbench.core.environment import name_at, threads_of
+from quantbench.core.environment import threads_of
 from quantbench.errors import BadInput
-from quantbench.records import BaselineCell, BaselineFile, BaselineValue, Loosened, Xfail
+from quantbench.records import BaselineCell, BaselineFile, BaselineValue, Loosened, Xfail, parts
+from quantbench.records.measurements import judged_latency, name_at
 from quantbench.reference.model import load_models, pick
 from quantbench.variants import FLOAT_CONTROL
 
@@ -27,7 +28,7 @@ class Target:
 
     def __init__(self, cell: str, model_dir: Path, baseline_dir: Path) -> None:
         models = load_models(model_dir)
-        model, _, variant = cell.partition("/")
+        model, variant = parts(cell)
         [self.model] = pick(_one(model, "CELL", "a cell such as seed_cnn/ptq_float16", cell), models, "CELL")
         self.id, self.variant, self.folder = cell, variant, baseline_dir
         file = load(baseline_dir, models[self.model]).file
@@ -106,22 +107,17 @@ def expect_success(target: Target, measurement: str) -> str:
     return f"{target.id}: {measurement}: no longer expected to fail"
 
 
-def latency_of(variant: str) -> str:
-    """The latency measurement that is judged of a variant."""
-    return "control_to_yardstick" if variant == FLOAT_CONTROL else "latency_ratio"
-
-
 def excusable(variant: str, cell: BaselineCell) -> list[str]:
     """What can be expected to fail: every measurement with a baseline, and what is judged without one."""
     overlaid = [name for overlay in cell.overlays.values() for name in overlay.measurements]
     peak = ["peak_memory"] if variant == FLOAT_CONTROL else []
-    timed = [name_at(latency_of(variant), threads_of(machine)) for machine in cell.latency]
-    return list(dict.fromkeys([*cell.measurements, *overlaid, latency_of(variant), *timed, *peak, *gate.EXCUSABLE]))
+    timed = [name_at(judged_latency(variant), threads_of(machine)) for machine in cell.latency]
+    return list(dict.fromkeys([*cell.measurements, *overlaid, judged_latency(variant), *timed, *peak, *gate.EXCUSABLE]))
 
 
 def _value(target: Target, measurement: str, of_class: str) -> tuple[str, str, BaselineValue]:
     """(where it lies, under which key, the value)."""
-    cell, timed = target.cell, latency_of(target.variant)
+    cell, timed = target.cell, judged_latency(target.variant)
     by_machine = {timed: ("latency", cell.latency), "peak_memory": ("peak_memory", cell.peak_memory)}
     if measurement in by_machine:
         where, known = by_machine[measurement]

@@ -5,10 +5,11 @@ from dataclasses import replace
 from quantbench import gate
 from quantbench.baselines import update_memory
 from quantbench.baselines.accepted_value import Move, following, latency_of, move_of, value_of
-from quantbench.core.environment import memory_class, name_at, threads_in, with_threads
+from quantbench.core.environment import memory_class, with_threads
 from quantbench.core.stats import pooled_sd
 from quantbench.errors import BadInput
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Kind, Report, Verdict
+from quantbench.records.measurements import judged_latency, name_at, threads_in
 
 MINIMUM_SEEDS = 5
 # One cell with so many seeds tells the spread of a model's trainings as well as it is told at all; others may then be
@@ -96,7 +97,7 @@ def latency_moves(cell: Cell, latency: dict[str, BaselineValue], accepted: Accep
     moves = []
     for name, measured in cell.measurements.items():
         threads = threads_in(name)
-        if name != name_at(_latency_name(cell), threads):
+        if name != name_at(judged_latency(cell.variant), threads):
             continue
         machine = with_threads(report.environment.machine_class, threads)
         value = latency_of(measured, accepted)
@@ -137,11 +138,6 @@ def _broken_promise(cell: Cell) -> str | None:
         if judgement.measurement == "promise" and judgement.verdict in (Verdict.REGRESSED, Verdict.UNSUPPORTED):
             return judgement.detail
     return None
-
-
-def _latency_name(cell: Cell) -> str:
-    """The latency measurement that is judged: the float control's against the yardstick, else the ratio to it."""
-    return "control_to_yardstick" if cell.variant == "float32" else "latency_ratio"
 
 
 def degrees(cells: dict[str, BaselineCell], but: str) -> int:

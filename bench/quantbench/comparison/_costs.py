@@ -7,10 +7,11 @@ from math import sqrt
 from quantbench import gate
 from quantbench.comparison._common import Both, beyond, lone, with_interval
 from quantbench.comparison._types import Item, Outcome
-from quantbench.core.environment import memory_class, name_at, threads_in, with_threads
+from quantbench.core.environment import memory_class, with_threads
 from quantbench.core.stats import Location, change_of, trimmed_mean
 from quantbench.gate._latency import BETWEEN_RUNS
 from quantbench.records import Cell, Measurement
+from quantbench.records.measurements import judged_latency, name_at, threads_in
 
 MOST_DIFFERENCES = 4
 
@@ -85,7 +86,7 @@ def memories(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
 
 def latencies(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
     """The float control's ratio to the yardstick, and every variant's to its control, for each number of threads."""
-    judged = "control_to_yardstick" if new.variant == "float32" else "latency_ratio"
+    judged = judged_latency(new.variant)
     for name in sorted({*old.measurements, *new.measurements}):
         if name == name_at(judged, threads_in(name)):
             yield from _latency_item(name, old, new, both)

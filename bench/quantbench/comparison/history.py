@@ -16,13 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from quantbench.comparison import change_points
-from quantbench.comparison.summary import VALUES, Scoring, Summary, read_summary
+from quantbench.comparison.summary import EXACT, NOISY, VALUES, Scoring, Summary, read_summary
 from quantbench.core.arrays import Array
 from quantbench.errors import BadInput
-from quantbench.records import Verdict
+from quantbench.records import Verdict, parts
+from quantbench.records.measurements import RATIO, TO_YARDSTICK
 
-EXACT = ("score", "size", "gzip_size", "arena")
-NOISY = ("memory_ratio", "latency_ratio", "control_to_yardstick")
 MEASUREMENTS = (*EXACT, *NOISY)
 ABSENT = "that do not hold this cell"
 _NAMES = list(Verdict)
@@ -201,7 +200,7 @@ def trend(history: History, cell: str) -> Trend:
     """One cell. Raises BadInput where no run holds it."""
     if cell not in history.cells:
         raise BadInput(f"history: no run holds cell {cell!r}; they hold {', '.join(history.cells[:5])}, …")
-    column, model = history.cells.index(cell), cell.partition("/")[0]
+    column, model = history.cells.index(cell), parts(cell)[0]
     holding = np.flatnonzero(history.verdicts[:, column] >= 0)
     questions, asked = history.questions(model)
     newest = asked[holding[-1]]
@@ -213,7 +212,7 @@ def trend(history: History, cell: str) -> Trend:
     values = {name: table[:, column][rows] for name, table in history.values.items()}
     runs = history.runs if len(rows) == len(history.runs) else [history.runs[row] for row in rows]
     machines, isas = history.machines[rows], history.isas[rows]
-    timed = [values[name] for name in ("latency_ratio", "control_to_yardstick")]
+    timed = [values[name] for name in (RATIO, TO_YARDSTICK)]
     why = "timed on another class of machine, whose latency is left out"
     _leave_out(machines != machines[-1], timed, why, apart)
     # Kernels of another instruction set pack weights otherwise.

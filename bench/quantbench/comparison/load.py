@@ -9,9 +9,10 @@ from quantbench.baselines.files import Baseline, stored_hashes
 from quantbench.baselines.overlays import seen_by
 from quantbench.comparison import Side, Truth
 from quantbench.core.arrays import Array
-from quantbench.core.environment import class_of, memory_class, name_at, threads_in, threads_of, with_threads
+from quantbench.core.environment import class_of, memory_class, threads_of, with_threads
 from quantbench.errors import BadInput
 from quantbench.records import BaselineCell, BaselineValue, Cell, Environment, Failure, Kind, Measurement, Report
+from quantbench.records.measurements import entry, judged_latency, kind_of, name_at
 from quantbench.records.run_folder import read
 from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import load_models
@@ -91,7 +92,7 @@ def _accepted(cell: Cell, entry: BaselineCell, predictions: Array | None, enviro
 def _values(cell: Cell, entry: BaselineCell, environment: Environment) -> dict[str, BaselineValue]:
     """Accepted values by the names of a run's measurements, of the classes of machine that the run belongs to."""
     found = dict(entry.measurements)
-    timed = "control_to_yardstick" if cell.variant == "float32" else "latency_ratio"
+    timed = judged_latency(cell.variant)
     for machine, value in entry.latency.items():
         if machine == with_threads(environment.machine_class, threads_of(machine)):
             found[name_at(timed, threads_of(machine))] = value
@@ -111,23 +112,10 @@ def _measurement(value: BaselineValue) -> Measurement:
     )
 
 
-_KINDS = {
-    "score": Kind.ACCURACY,
-    "nonfinite": Kind.ACCURACY,
-    "size": Kind.SIZE,
-    "gzip_size": Kind.SIZE,
-    "arena": Kind.MEMORY,
-    "memory_ratio": Kind.MEMORY,
-    "peak_memory": Kind.MEMORY,
-    "latency_ratio": Kind.LATENCY,
-    "control_to_yardstick": Kind.LATENCY,
-}
-
-
 def _judged(cell: Cell) -> Cell:
     """A cell without what the run measured and did not judge, which accepting leaves alone too."""
-    names = {name: name.removesuffix(f"_{threads_in(name)}_threads") for name in cell.measurements}
-    kept = {name: cell.measurements[name] for name, bare in names.items() if _KINDS.get(bare) in cell.verdicts}
+    judged = (name for name in cell.measurements if entry(name).accepted and kind_of(name) in cell.verdicts)
+    kept = {name: cell.measurements[name] for name in judged}
     census = cell.census if Kind.STRUCTURE in cell.verdicts else None
     return cell.model_copy(update={"measurements": kept, "census": census})
 

@@ -100,17 +100,6 @@ def threads_of(machine: str) -> int:
     return int(told[1]) if told else 1
 
 
-def name_at(name: str, threads: int) -> str:
-    """Of a latency measurement with so many threads; with one, its bare name."""
-    return name if threads == 1 else f"{name}_{threads}_threads"
-
-
-def threads_in(name: str) -> int:
-    """The number of threads in such a name."""
-    told = re.search(r"_(\d+)_threads$", name)
-    return int(told[1]) if told else 1
-
-
 def results_class(isa: str = "", packages: Mapping[str, str] | None = None) -> str:
     """Key of overlays: in one class, the same artifact gives the same answers. This process's own where not given."""
     runtime = package_version("ai-edge-litert") if packages is None else packages.get("ai-edge-litert", "absent")

@@ -19,6 +19,7 @@ from quantbench.build.fingerprint import source_fingerprint
 from quantbench.build.store import INDEX, Store, digest, read_index
 from quantbench.core.environment import package_version
 from quantbench.measure import accuracy, census, gpu, gpu_devices, memory
+from quantbench.records import parts
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL, VARIANTS, Variant
 
@@ -224,7 +225,7 @@ def _of(found: list[Stored], recipe: Mapping[str, Any], same: str) -> list[Store
 
 def _of_cell(found: list[Stored], recipe: Mapping[str, Any]) -> list[Stored]:
     same = _of(found, recipe, "variant")
-    return [one for one in same if _cell(one.ingredients).split("/")[0] == recipe["float model"]["model"]]
+    return [one for one in same if parts(_cell(one.ingredients))[0] == recipe["float model"]["model"]]
 
 
 def _of_training(found: list[Stored], recipe: Mapping[str, Any]) -> list[Stored]:
@@ -234,7 +235,7 @@ def _of_training(found: list[Stored], recipe: Mapping[str, Any]) -> list[Stored]
 def _training(told: Mapping[str, Any]) -> tuple[Any, ...]:
     """What makes a training another one: such as a number of centroids, which its function has captured."""
     captured = {name: value for name, value in told.get("stage code", {}).items() if ": " in name}
-    return told.get("what"), _cell(told).partition("/")[0], told.get("stage"), captured
+    return told.get("what"), parts(_cell(told))[0], told.get("stage"), captured
 
 
 def _told(what: str, recipe: Mapping[str, Any], store: Store, others: list[Stored]) -> list[str]:

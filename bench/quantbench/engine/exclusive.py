@@ -17,6 +17,7 @@ from quantbench.engine.results import Known
 from quantbench.engine.workers.task import Outcome
 from quantbench.measure import gpu, gpu_devices, latency
 from quantbench.records import Device, Judgement, Kind
+from quantbench.records.measurements import judged_latency, name_at
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL
 
@@ -67,7 +68,7 @@ class Alone:
         self._show_timing()
         # Latency shares the budget with the scores that chance has moved, and now all of them are known.
         self._budget.red_at()
-        subject, name = self._running.subject(cell), _judged(cell)
+        subject, name = self._running.subject(cell), judged_latency(cell.variant.name)
         control = self._running.float_control(cell).artifact
         if control is None:
             return [gate.not_timed(subject, name, "its float control could not be made")]
@@ -77,7 +78,7 @@ class Alone:
                 try:
                     judgements += self._with_threads(cell, artifact, control, threads)
                 except latency.LatencyFailed as error:
-                    judgements.append(gate.not_timed(subject, environment.name_at(name, threads), str(error)))
+                    judgements.append(gate.not_timed(subject, name_at(name, threads), str(error)))
             timing.besides(cell.id, cell.model, artifact)
         return judgements
 
@@ -95,7 +96,7 @@ class Alone:
         timing, subject, baseline = self._running.timing, self._running.subject(cell), self._running.accepted(cell)
         machine = environment.with_threads(self._running.environment.machine_class, threads)
         known = baseline.latency.get(machine) if baseline else None
-        name = _judged(cell)
+        name = judged_latency(cell.variant.name)
         found = timing.once(cell.id, cell.model, artifact, control, threads)
         one = gate.threads(threads, found["threads_at_work"])
         if one is not None and timing.splits(threads, self._other_controls(cell.model)):
@@ -106,7 +107,7 @@ class Alone:
         if known is not None and gate.suspicious(found[name], known, threads):
             self._running.progress.say(f"{cell.id}: slower than its baseline; measuring it once more")
             again = timing.once(cell.id, cell.model, artifact, control, threads)[name]
-        share, label = self._budget.false_alarms().share, environment.name_at(name, threads)
+        share, label = self._budget.false_alarms().share, name_at(name, threads)
         judged = gate.latency(subject, label, found[name], baseline, machine, share, again, threads)
         # Another shard may hold the model that the runtime does split, so that this error goes when they are merged.
         return [one, judged] if one is not None else [judged]
@@ -117,11 +118,6 @@ class Alone:
             first = cell.first
             if cell.variant.name == FLOAT_CONTROL and cell.model is not model and first and first.artifact:
                 yield cell.model, first.artifact
-
-
-def _judged(cell: Planned) -> str:
-    """The latency measurement that is judged: the float control's against the yardstick, else the ratio to it."""
-    return "control_to_yardstick" if cell.variant.name == FLOAT_CONTROL else "latency_ratio"
 
 
 def _on_gpu(outcome: Outcome, control: Outcome, model: ReferenceModel, device: Device, store: Store) -> gpu.OnGpu:

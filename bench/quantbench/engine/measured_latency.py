@@ -5,14 +5,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from quantbench.core.arrays import Array
-from quantbench.core.environment import name_at
 from quantbench.core.stats import quantile_interval, trimmed_mean
 from quantbench.measure.keras import InKeras
 from quantbench.measure.latency import Latency
 from quantbench.records import Measurement
+from quantbench.records.measurements import BY_THREADS, name_at
 
 PERCENTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}
-BY_THREADS = ("latency", "latency_ratio", "control_to_yardstick", "threads_at_work", "disturbed")
 
 
 def at_threads(found: dict[str, Measurement], threads: int) -> dict[str, Measurement]:

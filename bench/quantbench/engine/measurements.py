@@ -12,6 +12,7 @@ from quantbench.measure.gpu import OnGpu
 from quantbench.measure.latency import Latency
 from quantbench.measure.memory import Memory, StartUp
 from quantbench.records import Measurement
+from quantbench.records.measurements import RATIO, TO_YARDSTICK
 from quantbench.reference.metrics import ROUNDING, Metric
 from quantbench.reference.model import ReferenceModel
 
@@ -83,8 +84,8 @@ def latency(timed: Latency) -> dict[str, Measurement]:
     """Microseconds a call, the ratio to the float control, and the control's to the yardstick."""
     return {
         "latency": over_processes(timed.microseconds(), "µs"),
-        "latency_ratio": over_processes(timed.ratios(), "ratio to float32"),
-        "control_to_yardstick": over_processes(timed.control_to_yardstick(), "ratio to yardstick"),
+        RATIO: over_processes(timed.ratios(), "ratio to float32"),
+        TO_YARDSTICK: over_processes(timed.control_to_yardstick(), "ratio to yardstick"),
         "threads_at_work": over_processes(timed.threads_at_work(), "threads"),
         "disturbed": Measurement(value=timed.disturbed(), unit="fraction", n=len(timed.blocks())),
     }

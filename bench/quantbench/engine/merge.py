@@ -40,6 +40,7 @@ from quantbench.records import (
     Verdict,
     worst,
 )
+from quantbench.records.measurements import name_at, threads_in
 from quantbench.reference.model import ReferenceModel
 from quantbench.report.evidence import Behind
 from quantbench.report.run_folder import RunFolder
@@ -222,13 +223,13 @@ class Whole:
         for one in cell.judgements:
             if one.measurement == AT_WORK:
                 kept += [] if int(one.reference or 0) in lifted else [one]
-            elif one.kind is not Kind.LATENCY or environment.threads_in(one.measurement) not in errors - lifted:
+            elif one.kind is not Kind.LATENCY or threads_in(one.measurement) not in errors - lifted:
                 kept.append(one)
         return kept
 
     def _splits(self, threads: int, but: str) -> bool:
         """Whether any other model was seen to use several threads."""
-        name = environment.name_at(AT_WORK, threads)
+        name = name_at(AT_WORK, threads)
         found = [cell.measurements.get(name) for cell, _ in self.cells if cell.model != but]
         return any(one is not None and one.value >= SEVERAL_AT_WORK for one in found)
 
@@ -297,7 +298,7 @@ def _latency(
     values = found.values or []
     size = len(values) // times
     parts = [found.model_copy(update={"values": values[size * i : size * (i + 1)]}) for i in range(times)]
-    threads = environment.threads_in(old.measurement)
+    threads = threads_in(old.measurement)
     machine = environment.with_threads(piece.report.environment.machine_class, threads)
     again = parts[1] if times > 1 else None
     return gate.latency(subject, old.measurement, parts[0], accepted, machine, share, again, threads)

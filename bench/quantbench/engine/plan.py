@@ -7,7 +7,7 @@ from quantbench.core.options import RunOptions
 from quantbench.engine import shards
 from quantbench.engine.cell import CellId, Planned
 from quantbench.errors import BadInput
-from quantbench.records import Kind
+from quantbench.records import Kind, parts
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS
 
@@ -84,7 +84,7 @@ class Plan:
         return {cell.id: cell for cell in by_name}
 
     def _planned(self, cell_id: CellId, kinds: set[Kind], selected: bool) -> Planned:
-        model, variant = cell_id.split("/")
+        model, variant = parts(cell_id)
         seeds = list(range(self._options.seeds)) if VARIANTS[variant].trained else [0]
         return Planned(self._models[model], VARIANTS[variant], set(kinds), selected, seeds)
 

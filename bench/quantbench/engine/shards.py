@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from quantbench.errors import BadInput
+from quantbench.records import parts
 from quantbench.records.run_folder import read
 
 # Groups of cells that share a control are cut into pieces of at most such a share of what a shard should take: smaller
@@ -101,7 +102,7 @@ def durations(seeds: Mapping[str, int], timed: Collection[str], known: Mapping[s
     found = {}
     for cell, count in seeds.items():
         alike = [other for other in seeds if other in known and (seeds[other] > 0) is (count > 0)]
-        near = [other for other in alike if other.partition("/")[0] == cell.partition("/")[0]] or alike
+        near = [other for other in alike if parts(other)[0] == parts(cell)[0]] or alike
         told = known[cell].made if cell in known else _median(known[other].made for other in near)
         made = (TRAINED if count else CONVERTED) if told is None else told
         alone = (known[cell].alone if cell in known else 0.0) or usual

@@ -16,7 +16,7 @@ from quantbench.core.threads import cores, thread_counts
 from quantbench.engine import measured_latency
 from quantbench.engine import measurements as measured
 from quantbench.measure import batch, keras, latency, memory
-from quantbench.records import DISTURBED, SEVERAL_AT_WORK, Load, Measurement
+from quantbench.records import DISTURBED, SEVERAL_AT_WORK, Load, Measurement, parts
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
@@ -110,8 +110,8 @@ class Timing:
             lambda: measured_latency.batch(self._at(batch.measure, artifact, model), batch.BATCH),
         )
         self._in_keras(f"{model.name}/{FLOAT_CONTROL}", model, "")
-        if VARIANTS[cell_id.partition("/")[2]].family == "qat":
-            self._in_keras(cell_id, model, cell_id.partition("/")[2])
+        if VARIANTS[parts(cell_id)[1]].family == "qat":
+            self._in_keras(cell_id, model, parts(cell_id)[1])
 
     def _in_keras(self, cell_id: str, model: ReferenceModel, variant: str) -> None:
         """The float model, or a variant's fake-quantized one, before conversion."""

@@ -17,6 +17,7 @@ from quantbench.records._baseline import (
 )
 from quantbench.records._common import (
     DISTURBED,
+    FLOAT_CONTROL,
     NAME,
     SCHEMA_VERSION,
     SEVERAL_AT_WORK,
@@ -24,6 +25,8 @@ from quantbench.records._common import (
     Measurement,
     Record,
     Verdict,
+    cell_key,
+    parts,
     worst,
 )
 from quantbench.records._environment import Device, Environment, Load
@@ -45,6 +48,7 @@ from quantbench.records._selftest import FlipRate, LatencyNull, LatencyPlant, La
 
 __all__ = [
     "DISTURBED",
+    "FLOAT_CONTROL",
     "NAME",
     "SCHEMA_VERSION",
     "SEVERAL_AT_WORK",
@@ -87,7 +91,9 @@ __all__ = [
     "Sight",
     "Verdict",
     "Xfail",
+    "cell_key",
     "json_text",
+    "parts",
     "problems",
     "read_record",
     "schema",

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+FLOAT_CONTROL = "float32"  # the variant that all others of a model are compared with
 SCHEMA_VERSION = "1.4"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a model or variant: part of cell ids and of file names
 # Where others interrupted a larger share of the blocks than this, a latency is measured once more, and marked if it
@@ -72,3 +73,14 @@ class Measurement(Record):
     values: list[float] | None = None
     low: float | None = None
     high: float | None = None
+
+
+def cell_key(model: str, variant: str) -> str:
+    """The key of a cell: pytest id, baseline key, report row and cache name."""
+    return f"{model}/{variant}"
+
+
+def parts(cell: str) -> tuple[str, str]:
+    """Model and variant of a cell's key; the variant is empty where there is no ``/``."""
+    model, _, variant = cell.partition("/")
+    return model, variant

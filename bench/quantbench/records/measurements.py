@@ -1,25 +1,107 @@
-"""Which check a measurement belongs to, by how its name begins; whatever is not here tells of the answers."""
+"""The catalogue of measurements: what each is called, what it belongs to, and how a change of it is read.
 
-from quantbench.records import Kind
+Names of measurements that exist on several threads end in ``_2_threads`` and the like, see :func:`name_at`.
+"""
 
-_BEGINNINGS = {
-    Kind.SIZE: ("size", "gzip_size"),
-    Kind.MEMORY: ("arena", "peak_", "model_memory", "memory_"),
-    Kind.GPU: ("gpu_",),
-    Kind.LATENCY: (
-        "latency",
-        "control_to_yardstick",
-        "threads_at_work",
-        "disturbed",
-        "throughput",
-        "timing_cost",
-        "start_up_",
-        "batch_",
-        "keras_",
-    ),
-}
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from quantbench.records._common import FLOAT_CONTROL, Kind
+
+Direction = Literal["lower is better", "higher is better", "as the metric says", "neither"]
 
 
-def kind_of(measurement: str) -> Kind:
-    """The kind of check that a measurement is shown with."""
-    return next((kind for kind, names in _BEGINNINGS.items() if measurement.startswith(names)), Kind.ACCURACY)
+@dataclass(frozen=True)
+class Entry:
+    """One measurement.
+
+    Attributes:
+        name: as in reports and baselines; with ``*`` at its end, of every name that begins so.
+        kind: of check that it belongs to.
+        label: as people read it.
+        direction: which way is better.
+        accepted: whether a baseline holds a value of it.
+        noisy: whether it differs from run to run where nothing changed; everything else repeats exactly.
+        by_threads: whether it is measured for each number of threads.
+    """
+
+    name: str
+    kind: Kind
+    label: str
+    direction: Direction = "neither"
+    accepted: bool = False
+    noisy: bool = False
+    by_threads: bool = False
+
+
+_LOWER: Direction = "lower is better"
+_HIGHER: Direction = "higher is better"
+RATIO, TO_YARDSTICK = "latency_ratio", "control_to_yardstick"
+
+CATALOGUE = (
+    Entry("score", Kind.ACCURACY, "score", "as the metric says", accepted=True),
+    Entry("nonfinite", Kind.ACCURACY, "NaN or infinite outputs", _LOWER, accepted=True),
+    Entry("float_agreement", Kind.ACCURACY, "agreement of the float .tflite with the float model", _HIGHER),
+    Entry("conversion_agreement", Kind.ACCURACY, "agreement with the fake-quantized model", _HIGHER),
+    Entry("training_steps", Kind.ACCURACY, "steps of fine-tuning"),
+    Entry("size", Kind.SIZE, "size", _LOWER, accepted=True),
+    Entry("gzip_size", Kind.SIZE, "gzip size", _LOWER, accepted=True),
+    Entry("arena", Kind.MEMORY, "tensor arena", _LOWER, accepted=True),
+    Entry("memory_ratio", Kind.MEMORY, "memory ratio", _LOWER, accepted=True, noisy=True),
+    Entry("peak_memory", Kind.MEMORY, "peak memory", _LOWER, accepted=True, noisy=True),
+    Entry("peak_resident", Kind.MEMORY, "peak resident memory", _LOWER, noisy=True),
+    Entry("model_memory", Kind.MEMORY, "memory of the model", _LOWER, noisy=True),
+    Entry("gpu_agreement", Kind.GPU, "agreement of the GPU with the CPU", _HIGHER),
+    Entry("gpu_*", Kind.GPU, "on the GPU", noisy=True),
+    Entry(RATIO, Kind.LATENCY, "latency ratio to float32", _LOWER, accepted=True, noisy=True, by_threads=True),
+    Entry(TO_YARDSTICK, Kind.LATENCY, "float32 to yardstick", _LOWER, accepted=True, noisy=True, by_threads=True),
+    Entry("latency", Kind.LATENCY, "latency", _LOWER, noisy=True, by_threads=True),
+    Entry("threads_at_work", Kind.LATENCY, "threads at work", noisy=True, by_threads=True),
+    Entry("disturbed", Kind.LATENCY, "disturbed blocks", _LOWER, noisy=True, by_threads=True),
+    Entry("latency_p*", Kind.LATENCY, "percentile of single calls", _LOWER, noisy=True),
+    Entry("throughput", Kind.LATENCY, "throughput", _HIGHER, noisy=True),
+    Entry("timing_cost", Kind.LATENCY, "cost of timing", _LOWER, noisy=True),
+    Entry("start_up_*", Kind.LATENCY, "start-up", _LOWER, noisy=True),
+    Entry("batch_*", Kind.LATENCY, "in a batch", noisy=True),
+    Entry("keras_*", Kind.LATENCY, "in Keras", _LOWER, noisy=True),
+)
+_BY_NAME = {entry.name: entry for entry in CATALOGUE if not entry.name.endswith("*")}
+_BY_BEGINNING = {entry.name[:-1]: entry for entry in CATALOGUE if entry.name.endswith("*")}
+BY_THREADS = tuple(entry.name for entry in CATALOGUE if entry.by_threads)
+_THREADS = re.compile(r"_(\d+)_threads$")
+_OTHER = Entry("", Kind.ACCURACY, "")  # whatever is not in the catalogue tells of the answers
+
+
+def entry(name: str) -> Entry:
+    """The catalogue's entry of a measurement, for any number of threads."""
+    bare = _THREADS.sub("", name)
+    if bare in _BY_NAME:
+        return _BY_NAME[bare]
+    return next((known for start, known in _BY_BEGINNING.items() if bare.startswith(start)), _OTHER)
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of check that a measurement belongs to."""
+    return entry(name).kind
+
+
+def shown(name: str) -> str:
+    """A measurement's name with spaces, as tables print it."""
+    return name.replace("_", " ")
+
+
+def judged_latency(variant: str) -> str:
+    """The latency that is judged: float32 against the yardstick, every other variant against float32."""
+    return TO_YARDSTICK if variant == FLOAT_CONTROL else RATIO
+
+
+def name_at(name: str, threads: int) -> str:
+    """Of a latency measurement with so many threads; with one, its bare name."""
+    return name if threads == 1 else f"{name}_{threads}_threads"
+
+
+def threads_in(name: str) -> int:
+    """The number of threads in such a name."""
+    found = _THREADS.search(name)
+    return int(found[1]) if found else 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from quantbench import files
 from quantbench.errors import BadInput
-from quantbench.records import Evidence, Report, read_record
+from quantbench.records import Evidence, Report, parts, read_record
 
 REPORT = "report.json"
 
@@ -21,7 +21,7 @@ def evidence_of(run: Path, cell_id: str) -> Evidence:
     Raises:
         BadInput: no such run, or no such cell in it.
     """
-    model, _, variant = cell_id.partition("/")
+    model, variant = parts(cell_id)
     folder = run_folder(run)
     path = folder / EVIDENCE / f"{model}.json"
     if not os.path.lexists(path):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from quantbench.comparison import Comparison, Item, Outcome
 from quantbench.errors import Exit
 from quantbench.records import Report
+from quantbench.records.measurements import shown
 from quantbench.report.comparison_items import LONE, change_text, lone, p_text, value_text
 from quantbench.report.formatting import code, document, escape
 from quantbench.report.formatting import table as markdown_table
@@ -120,7 +121,7 @@ def _changed(found: Comparison) -> list[Item]:
 def _row(item: Item) -> list[str]:
     return [
         item.cell,
-        item.measurement.replace("_", " "),
+        shown(item.measurement),
         str(item.outcome),
         value_text(item.old, item.unit),
         value_text(item.new, item.unit),
@@ -140,7 +141,7 @@ def _counts(found: Comparison) -> list[list[str]]:
     for name in dict.fromkeys(item.measurement for item in found.items):
         items = [item for item in found.items if item.measurement == name]
         same = sum(not item.moved for item in items)
-        rows.append([name.replace("_", " "), *_by_outcome([item.outcome for item in items]), str(same)])
+        rows.append([shown(name), *_by_outcome([item.outcome for item in items]), str(same)])
     return rows
 
 

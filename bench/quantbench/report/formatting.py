@@ -9,9 +9,10 @@ from pathlib import Path
 from tabulate import tabulate
 
 from quantbench.core.echo import line, plain
-from quantbench.core.environment import threads_in, with_threads
+from quantbench.core.environment import with_threads
 from quantbench.core.stats import trimmed_mean
 from quantbench.records import Action, Cell, Census, Kind, Load, Measurement, Report, Verdict, worst
+from quantbench.records.measurements import RATIO, threads_in
 from quantbench.report.size_breakdown import Explained
 
 MARKS = {
@@ -186,7 +187,7 @@ def microseconds(cell: Cell) -> str:
     return "" if found is None else f"{found.value:,.1f}"
 
 
-def ratio(cell: Cell, name: str = "latency_ratio") -> str:
+def ratio(cell: Cell, name: str = RATIO) -> str:
     """Latency ratio with the standard error that its judge works with."""
     found = cell.measurements.get(name)
     if found is None or found.spread is None:

@@ -27,6 +27,7 @@ from quantbench.core.echo import plain
 from quantbench.core.environment import changed_between
 from quantbench.errors import BadInput
 from quantbench.report.formatting import MARKS, Marked, code, document, escape, table
+from quantbench.records.measurements import shown
 
 ROWS = 30  # of a trend's table
 NEWEST = 100  # runs in which the overview looks for a drift; a cell's own trend is of all
@@ -193,7 +194,7 @@ def _panel(altair, found: Trend, name: str):  # type: ignore[no-untyped-def]
         x=altair.X("run:Q", title=f"run, 1 is {found.runs[0].run}", axis=altair.Axis(tickMinStep=1, format="d")),
         y=altair.Y(
             "value:Q",
-            title=name.replace("_", " ") + (", %" if percent else ""),
+            title=shown(name) + (", %" if percent else ""),
             scale=altair.Scale(zero=False),
             axis=altair.Axis(format=style, minExtent=55),
         ),

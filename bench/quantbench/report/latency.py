@@ -2,8 +2,8 @@
 
 import re
 
-from quantbench.core.environment import threads_in
 from quantbench.records import DISTURBED, SEVERAL_AT_WORK, Cell, Measurement
+from quantbench.records.measurements import RATIO, name_at, threads_in
 from quantbench.report import formatting
 
 SHORT_MICROSECONDS = 50  # below it, reading the clock is worth a word
@@ -44,7 +44,7 @@ def _row(cell: Cell, threads: list[int], batches: list[int]) -> list[str]:
     row += [_number(found.get("throughput"), "{:,.0f}"), formatting.ratio(cell)]
     for count in threads:
         row += [_number(found.get(f"latency_{count}_threads"), "{:,.1f}")]
-        row += [formatting.ratio(cell, f"latency_ratio_{count}_threads")]
+        row += [formatting.ratio(cell, name_at(RATIO, count))]
     for size in batches:
         micro, rate = found.get(f"batch_{size}_latency"), found.get(f"batch_{size}_throughput")
         row.append(f"{micro.value:,.2f} ({rate.value:,.0f})" if micro and rate else "see below")

@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Sequence
 
-from quantbench.core.environment import threads_in
 from quantbench.records import Action, Cell, Device, Kind, Report
+from quantbench.records.measurements import threads_in
 from quantbench.report import formatting, latency
 from quantbench.report.charts import FOLDER, Chart
 from quantbench.report.size_breakdown import explain

@@ -6,11 +6,12 @@ from tabulate import tabulate
 
 from quantbench.core.stats import upper_bound
 from quantbench.records import LatencyNull, LatencySelftest
+from quantbench.records.measurements import RATIO, TO_YARDSTICK
 
 
 def render(found: LatencySelftest) -> str:
     """Two tables: what each rule caught, and how often it was red for nothing."""
-    ratio, control = (100 * found.spread[name] for name in ("latency_ratio", "control_to_yardstick"))
+    ratio, control = (100 * found.spread[name] for name in (RATIO, TO_YARDSTICK))
     lines = [
         "## Latency",
         "",

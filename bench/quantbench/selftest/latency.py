@@ -32,6 +32,7 @@ from quantbench.records import (
     LatencySelftest,
     Verdict,
 )
+from quantbench.records.measurements import RATIO, TO_YARDSTICK
 from quantbench.reference.model import ReferenceModel
 from quantbench.selftest.load import busy
 
@@ -60,21 +61,21 @@ class Condition:
     threads: int = 1
 
 
-HEALTHY = Condition("healthy", "", "latency_ratio", {})
+HEALTHY = Condition("healthy", "", RATIO, {})
 SLOWER = [
-    Condition("the variant slower by", f"{percent} %", "latency_ratio", {"slow": {"variant": percent / 100}})
+    Condition("the variant slower by", f"{percent} %", RATIO, {"slow": {"variant": percent / 100}})
     for percent in (2, 3, 5, 10)
 ]
 RUNTIME = [
     Condition(
         "the whole runtime slower by",
         f"{percent} %",
-        "control_to_yardstick",
+        TO_YARDSTICK,
         {"slow": {"variant": percent / 100, "control": percent / 100}},
     )
     for percent in (3, 5, 10)
 ]
-NO_XNNPACK = Condition("XNNPACK off", "", "control_to_yardstick", {"runtime": "litert-builtin"})
+NO_XNNPACK = Condition("XNNPACK off", "", TO_YARDSTICK, {"runtime": "litert-builtin"})
 THREAD_TOO_FEW = Condition("a thread too few", "1 of 2", "threads_at_work", {})
 TWO_THREADS = Condition("healthy", "2 threads", "threads_at_work", {}, threads=2)
 
@@ -219,7 +220,7 @@ def null_runs(
     for _ in range(runs):
         reds = [
             _trial(Condition("", "", name, {}), healthy, pool, random, per_run)
-            for name in ["latency_ratio"] * (2 * cells // 3) + ["control_to_yardstick"] * (cells - 2 * cells // 3)
+            for name in [RATIO] * (2 * cells // 3) + [TO_YARDSTICK] * (cells - 2 * cells // 3)
         ]
         for name in reds[0]:
             single[name] = single.get(name, 0) + sum(red[name] for red in reds)
@@ -272,5 +273,5 @@ def _threads_kept(pool: list[Process], trials: int, per_run: int) -> LatencyNull
 
 def _spread(timed: Latency) -> dict[str, float]:
     """By measurement, standard deviation of one process as a fraction."""
-    values = {"latency_ratio": timed.ratios(), "control_to_yardstick": timed.control_to_yardstick()}
+    values = {RATIO: timed.ratios(), TO_YARDSTICK: timed.control_to_yardstick()}
     return {name: float(np.std(one, ddof=1) / np.mean(one)) for name, one in values.items()}

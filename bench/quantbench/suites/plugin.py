@@ -19,7 +19,7 @@ from quantbench.engine.plan import ALONE
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected
 from quantbench.measure import gpu_devices
-from quantbench.records import Judgement, Kind, Verdict, worst
+from quantbench.records import Judgement, Kind, Verdict, parts, worst
 from quantbench.report.formatting import step
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
@@ -107,7 +107,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _marks(run: Session, cell_id: str, alone: Kind | None) -> list[pytest.MarkDecorator]:
-    model, name = cell_id.split("/")
+    model, name = parts(cell_id)
     variant = VARIANTS[name]
     marks = [getattr(pytest.mark, variant.family)]
     small = run.models[model].trains_in_gate

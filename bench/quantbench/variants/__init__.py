@@ -1,7 +1,8 @@
 """Variants: each a way of turning a float Keras model into a ``.tflite`` file, declared in its family's file."""
 
+from quantbench.records import FLOAT_CONTROL
 from quantbench.variants import aeq, collaborative, mixed, ptq, qat
-from quantbench.variants.declare import FINETUNED_CONTROL, FLOAT_CONTROL, Taxonomy, Variant, Workbench
+from quantbench.variants.declare import FINETUNED_CONTROL, Taxonomy, Variant, Workbench
 
 __all__ = ["FINETUNED_CONTROL", "FLOAT_CONTROL", "VARIANTS", "Taxonomy", "Variant", "Workbench"]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from quantbench.core.arrays import Inputs
+from quantbench.records import FLOAT_CONTROL
 from quantbench.reference.model import ReferenceModel
 
-FLOAT_CONTROL = "float32"
 FINETUNED_CONTROL = "float32_finetuned"
 
 

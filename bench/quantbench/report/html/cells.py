@@ -1,6 +1,6 @@
 """One cell of ``report.html``: what was judged, what was measured, and what lies behind it."""
 
-from quantbench.records import Cell, Evidence, Judgement, Measurement
+from quantbench.records import Cell, Evidence, Judgement, Measurement, measurements
 from quantbench.report import formatting
 from quantbench.report.evidence import Behind, Picture
 from quantbench.report.html import latency
@@ -65,7 +65,7 @@ def _judgement(one: Judgement) -> list[str]:
     found = [_amount(value, one.unit) for value in (one.change, one.tolerance, one.detectable)]
     p_value = "" if one.p_value is None else f"{one.p_value:.2g}"
     verdict = f'<span class="{one.verdict}">{text(formatting.MARKS[one.verdict])}</span>'
-    named = text(one.measurement.replace("_", " "))
+    named = text(measurements.shown(one.measurement))
     return [named, text(one.against), verdict, message + actions, *found[:2], p_value, found[2]]
 
 
@@ -94,7 +94,7 @@ def measurement(cell: Cell, name: str, one: Measurement) -> list[str]:
     shown = "" if ends is None else f"{_number(ends[0], one.unit)} to {_number(ends[1], one.unit)}"
     spread = "" if one.spread is None else _number(one.spread, one.unit)
     repeats = one.spread_of or ("examples" if ends is not None else "")
-    named = text(name.replace("_", " "))
+    named = text(measurements.shown(name))
     return [named, _number(one.value, one.unit), text(unit), f"{one.n:,}", spread, shown, text(repeats)]
 
 

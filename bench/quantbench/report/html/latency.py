@@ -7,8 +7,8 @@ blocks are not kept. SVG from strings, as the other charts are.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from quantbench.core.environment import name_at
 from quantbench.records import Cell, Measurement
+from quantbench.records.measurements import name_at
 from quantbench.report.html.charts import log_axis
 from quantbench.report.html.markup import anchor, text
 
