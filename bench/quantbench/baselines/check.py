@@ -18,8 +18,8 @@ from quantbench.core.arrays import Array
 from quantbench.core.environment import package_version
 from quantbench.errors import BadInput
 from quantbench.records import BaselineCell, BaselineFile, BaselineValue, problems, read_record
-from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
 from quantbench.records.measurements import judged_latency
+from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS
 

@@ -26,8 +26,8 @@ from quantbench.comparison.summary import Summary
 from quantbench.core.echo import plain
 from quantbench.core.environment import changed_between
 from quantbench.errors import BadInput
-from quantbench.report.formatting import MARKS, Marked, code, document, escape, table
 from quantbench.records.measurements import shown
+from quantbench.report.formatting import MARKS, Marked, code, document, escape, table
 
 ROWS = 30  # of a trend's table
 NEWEST = 100  # runs in which the overview looks for a drift; a cell's own trend is of all

@@ -1,8 +1,8 @@
 """What a Keras file may name: sorted lists, so that nothing heavy is imported to read a stranger's file.
 
-A test (`tests/safety/test_keras_config.py`) holds them to the installed Keras 2 and 3: every name exists there, every public
-layer is on a list or refused for a reason, and no listed module holds anything but Keras' own classes under a listed
-name.
+A test (`tests/safety/test_keras_config.py`) holds them to the installed Keras 2 and 3: every name exists there, every
+public layer is on a list or refused for a reason, and no listed module holds anything but Keras' own classes under a
+listed name.
 """
 
 
