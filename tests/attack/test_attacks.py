@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,19 +89,14 @@ def _try(names: list[str], folder: Path, found: dict[str, dict[str, Any]]) -> No
             else:
                 found[line["name"]] = line
         if process.poll() is None:
-            with _suppressed():
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
         died = process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
         if begun not in found:
             found[begun] = {"name": begun, "died": died}
         waiting = [name for name in waiting if name not in found]
-
-
-class _suppressed:  # noqa: N801
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        return kind is not None and issubclass(kind, ProcessLookupError)
 
 
 @pytest.fixture(scope="session")
@@ -181,9 +177,9 @@ def test_a_hostile_file(hostile: Hostile, results: dict[str, dict[str, Any]]) ->
 FIRSTS = {hostile.kind: hostile.name for hostile in reversed(ALL)}
 
 
-@pytest.mark.parametrize("name", FIRSTS.values())
+@pytest.mark.parametrize("name", [*FIRSTS.values()][::4])  # each takes as long as all of its kind in one process
 def test_the_command_itself(name: str) -> None:
-    """One file of each kind, given to the command as a user does it."""
+    """A file of some of the kinds, given to the command as a user does it."""
     hostile = BY_NAME[name]
     with tempfile.TemporaryDirectory(prefix="qa-") as folder:
         room = Room(Path(folder) / "room", 9)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from hostile import keras_parts as parts
 from hostile.room import Hostile, Room
@@ -78,22 +79,25 @@ def _lying(room: Room) -> list[str]:
     return room.trying(path)
 
 
+def _again(file: zipfile.ZipFile, names: list[str]) -> None:
+    """Further members that share the bytes of the last one."""
+    last = file.filelist[-1]
+    for name in names:
+        copy = zipfile.ZipInfo(name)
+        for field in ("compress_type", "CRC", "compress_size", "file_size", "header_offset", "flag_bits"):
+            setattr(copy, field, getattr(last, field))
+        file.filelist.append(copy)
+        file.NameToInfo[name] = copy
+
+
 def _overlapping(room: Room) -> list[str]:
     """Many members that share the same bytes."""
     path = room.given / "m.keras"
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         _metadata(file, parts.KERAS2)
         file.writestr("config.json", _config(parts.KERAS2))
         _deflated(file, "assets/0", 2**24)
-        last = file.filelist[-1]
-        for number in range(1, 200):
-            copy = zipfile.ZipInfo(f"assets/{number}")
-            for field in ("compress_type", "CRC", "compress_size", "file_size", "header_offset", "flag_bits"):
-                setattr(copy, field, getattr(last, field))
-            file.filelist.append(copy)
-            file.NameToInfo[copy.filename] = copy
-    path.write_bytes(buffer.getvalue())
+        _again(file, [f"assets/{number}" for number in range(1, 200)])
     return room.trying(path)
 
 
@@ -253,7 +257,9 @@ def npz() -> Iterator[Hostile]:
     labels = _npy("'|u1'", "(20,)", bytes(20))
 
     def bomb(file: zipfile.ZipFile, room: Room) -> None:
+        """More than there is memory for, of which the disk holds a megabyte."""
         _deflated(file, "x.npy", BOMB, _npy("'<f4'", f"({BOMB // 16}, 4)", b""))
+        _again(file, [f"x{number}.npy" for number in range(psutil.virtual_memory().total // BOMB + 1)])
 
     def lying(shape: str, descr: str = "'<f4'", body: bytes = bytes(320)) -> Callable[[zipfile.ZipFile, Room], None]:
         def write(file: zipfile.ZipFile, room: Room) -> None:

@@ -310,7 +310,7 @@ def stores() -> Iterator[Hostile]:
 
             yield Hostile(f"store_{fill.__name__}_{name}", kind, make, ("delete", "read", "time"), FINE)
 
-    for fill in (shard, held, lock, journal, index, unfinished_shard):
+    for fill in (shard, held, lock):  # each of them a whole run
 
         def tried(room: Room, fill: Callable[[Room], None] = fill) -> list[str]:
             fill(room)
@@ -403,23 +403,6 @@ def model_folders() -> Iterator[Hostile]:
         )
         yield Hostile(f"check_zeros_{label}", kind, changed(name, lambda room: "/dev/zero"), ("memory",), ANY)
         yield Hostile(f"check_fifo_{label}", kind, fifo(name), ("time",), ANY)
-
-    def adopted(name: str, folder: str) -> Callable[[Room], list[str]]:
-        def make(room: Room) -> list[str]:
-            path = getattr(room, folder) / name
-            path.parent.mkdir(exist_ok=True)
-            path.symlink_to(room.victim)
-            return room.trying(tflites.healthy(room.given / "m.tflite"), "adopt")
-
-        return make
-
-    for folder, names in {
-        "baselines": (".m.json.tmp", ".m.npz.tmp"),
-        "models": ("weights/m.tflite", "data/m.npz"),
-    }.items():
-        for name in names:
-            label = name.strip(".").replace("/", "_").replace(".", "_")
-            yield Hostile(f"adopt_{folder}_{label}", kind, adopted(name, folder), ("write",), ANY)
 
 
 MODELS = Path(__file__).parents[3] / "models"

@@ -11,7 +11,7 @@ from quantbench.records import Judgement, Kind, Verdict
 from hostile.links import MODELS, READERS, a_run
 from hostile.room import Hostile, Room
 
-FINE = frozenset({0, 1, 4})
+FINE = frozenset({0, 1, 3, 4})  # whatever `compare` finds; or refused
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b2J\r"
 IMAGE = "<img src=x onerror=alert(1)>"
 SCRIPT = "</script><script>alert(1)</script>"
