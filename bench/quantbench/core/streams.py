@@ -82,6 +82,8 @@ def _in_place_of(stream: TextIO | None, number: int) -> TextIO:
             stream.flush()
             if stream.fileno() != number:  # somebody captures
                 return stream
+        except io.UnsupportedOperation:  # in memory
+            return stream
         except (OSError, ValueError):
             pass
     raw = _Lenient(number, number, closes=False)
