@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "bench")]
 
 from hostile import BY_NAME  # noqa: E402
 from hostile.room import SECRET, Hostile, Room, changes, leaks, picture, size  # noqa: E402
@@ -104,7 +104,7 @@ def attempt(hostile: Hostile, root: Path, listener: Listener) -> dict[str, Any]:
         "QUANTBENCH_CACHE": str(room.store),
         "CANARY_RAN": str(room.ran),
         "TMPDIR": str(room.tmp),
-        "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(room.outside / "code")]),
+        "PYTHONPATH": os.pathsep.join([str(HERE.parents[1] / "bench"), str(room.outside / "code")]),
     }
     os.chdir(room.work)
     tempfile.tempdir = str(room.tmp)

@@ -103,7 +103,7 @@ def effects() -> dict[str, dict[str, Any]]:
     """What each file does to whoever loads it as the libraries' own documentation says."""
     with tempfile.TemporaryDirectory(prefix="qa-") as folder:
         (Path(folder) / "loader.py").write_text(LOADER)
-        places = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
+        places = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "bench")]
         done = subprocess.run(
             [sys.executable, str(Path(folder) / "loader.py"), folder, *places],
             input=json.dumps([*KERAS, *SAVED, *HDF5]),

@@ -31,6 +31,7 @@ from quantbench.core.threads import thread_counts
 from quantbench.engine.workers.cluster import connect
 from quantbench.errors import BadInput
 from quantbench.records import (
+    Action,
     Cell,
     Device,
     Evidence,
@@ -192,8 +193,13 @@ def _texts(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from _texts(one)
 
 
+ACTION = Action(what="a", command=["quantbench", "b"])
+
+
 def judged(verdict: Verdict, kind: Kind = Kind.ACCURACY) -> Judgement:
-    return Judgement(kind=kind, measurement="score", against="baseline", verdict=verdict, message="m", action="a")
+    return Judgement(
+        kind=kind, measurement="score", against="baseline", verdict=verdict, message="m", detail="d", actions=[ACTION]
+    )
 
 
 def a_run(number: int, labels: Any, answers: Any, data_sha256: str) -> Report:
@@ -224,7 +230,7 @@ def a_run(number: int, labels: Any, answers: Any, data_sha256: str) -> Report:
                 exceptions=["e"],
                 overlay="o",
                 retried=["r"],
-                gpu_left=["CONV_2D: why"],
+                gpu_left=[LeftToCpu(operator="CONV_2D", reason="why")],
                 untimed={"keras_latency": "why"},
                 **common,
             )

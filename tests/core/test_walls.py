@@ -387,8 +387,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     code = """
 import sys
-from bench import training
-tf = training.tensorflow()
+from quantbench.core.tensorflow import tensorflow
+tf = tensorflow()
 x = tf.keras.Input((2,), name="x")
 tf.keras.Model(x, tf.keras.layers.Dense(2, kernel_initializer="identity")(x)).save(sys.argv[1])
 """
