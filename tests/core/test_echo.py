@@ -38,6 +38,7 @@ from quantbench.records import (
     Failure,
     Judgement,
     Kind,
+    LeftToCpu,
     Range,
     Report,
     Verdict,
