@@ -20,6 +20,7 @@ from quantbench.build.eviction import clear_environments
 from quantbench.build.store import Store, default_root
 from quantbench.comparison import Outcome, Timed, compare
 from quantbench.comparison.load import read_sides, truths
+from quantbench.core import child_process
 from quantbench.core.child_process import HERE, Interpreter
 from quantbench.core.options import RunOptions
 from quantbench.errors import BadInput
@@ -115,7 +116,7 @@ def test_an_environment_holds_exactly_what_was_resolved(monkeypatch: pytest.Monk
     assert found.pins == ("tabulate==0.9.0",)
     python = environments.install(found)
     assert environments.install(found) == python
-    told = mixed.child.start("tabulate", {}, 20, {}, Interpreter(python, tmp_path))
+    told = child_process.start("tabulate", {}, 20, {}, Interpreter(python, tmp_path))
     assert "'tabulate' is a package" in told.stderr  # which it could not say of one that is not there
     [kept] = (tmp_path / "environments").glob("*/requirements.txt")
     assert kept.read_text() == "tabulate==0.9.0\n"

@@ -159,9 +159,12 @@ def change_of(new: Location, old: Location, between: float) -> Change:
         between: standard deviation from run to run besides what the two means' errors show, as a fraction.
     """
     parts = [(new.error / old.mean, new.degrees), (old.error / old.mean, old.degrees)]
-    squares = sum(error**2 for error, _ in parts)
-    degrees = squares**2 / sum(error**4 / degrees for error, degrees in parts) if squares else math.inf
-    return Change(new.mean / old.mean - 1, math.sqrt(squares + 2 * between**2), degrees)
+    errors = [abs(error) for error, _ in parts]
+    largest, degrees = max(errors), math.inf
+    if largest and math.isfinite(largest):  # as shares of the largest, for fourth powers of large numbers overflow
+        shares = [(error / largest, freedom) for error, (_, freedom) in zip(errors, parts, strict=True)]
+        degrees = sum(share**2 for share, _ in shares) ** 2 / sum(share**4 / freedom for share, freedom in shares)
+    return Change(new.mean / old.mean - 1, math.hypot(*errors, math.sqrt(2) * between), degrees)
 
 
 def quantile_interval(values: Sequence[float], share: float, confidence: float = 0.95) -> tuple[float | None, ...]:

@@ -189,7 +189,7 @@ def load_file(path: Path) -> list[ReferenceModel]:
         spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
         if error.name != "bench":
-            raise BadInput(f"{path}: the model file failed to import: {error}") from error
+            raise BadInput(f"{path}: the model file failed to import: {type(error).__name__}: {error}") from error
         raise BadInput(
             f"{path}: imports from 'bench', as this package was called before; replace its imports of bench.* by "
             "'from quantbench import ...'"
