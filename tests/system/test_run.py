@@ -347,7 +347,7 @@ def test_a_test_that_breaks_is_an_error_not_a_green(tmp_path: Path, store: Path)
     code = (
         "import sys, pytest\nfrom quantbench import gate\n"
         "def broken(*a, **k): raise KeyError('a bug')\ngate.accuracy = broken\n"
-        f"sys.exit(pytest.main([{str(ROOT / 'bench' / 'suites')!r}, '--no-latency', '--models=seed_cnn', "
+        f"sys.exit(pytest.main([{str(ROOT / 'bench' / 'quantbench' / 'suites')!r}, '--no-latency', '--models=seed_cnn', "
         f"'--variants=float32', '--report-dir={tmp_path}']))"
     )
     environment = surroundings(QUANTBENCH_CACHE=str(store))
