@@ -49,7 +49,7 @@ def find(one: Runner, cells: list[str], model_dir: Path) -> dict[str, Artifact]:
     """Where one side's artifacts lie; cells that it could not build are left out.
 
     Raises:
-        child.ChildFailed: the side's environment does not even start.
+        child_process.ChildFailed: the side's environment does not even start.
     """
     found = _ask(one, {"find": cells, "model_dir": str(model_dir.absolute())}, FIND_LIMIT_SECONDS)
     return {cell: Artifact(Path(told["path"]), told["sha256"], told["plain"]) for cell, told in found.items()}
