@@ -80,7 +80,7 @@ def enter(place, path):
 for place, path in enumerate(moments):
     enter(place, path)
 sys.argv[1:4] = []
-from bench import cli
+from quantbench import cli
 import atexit
 atexit.register(lambda: print("sent", sent, file=sys.stderr))
 cli.main()
