@@ -151,6 +151,7 @@ def _of_other_shards(session: Session, config: pytest.Config, items: list[pytest
     try:
         mine = session.of_this_shard(_wanted(config, items))
     except BadInput as error:
+        items.clear()  # pytest finishes the collection all the same, and there is nothing to plan
         raise pytest.UsageError(line(str(error))) from None
     return [item for item in items if (cell := _cell_of(item)) is not None and cell not in mine]
 
