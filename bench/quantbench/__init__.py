@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quantbench.core.arrays import Array, Inputs
+    from quantbench.engine.whole_run import Finished, run
     from quantbench.errors import BadInput, Exit
     from quantbench.records import Report, Verdict
     from quantbench.records.run_folder import load_report
@@ -21,6 +22,7 @@ __all__ = [
     "Array",
     "BadInput",
     "Exit",
+    "Finished",
     "Floor",
     "Inputs",
     "Metric",
@@ -34,10 +36,12 @@ __all__ = [
     "load_report",
     "logits_loss",
     "reconstruction_auc",
+    "run",
 ]
 
 _DEFINED_IN = {
     "quantbench.core.arrays": ("Array", "Inputs"),
+    "quantbench.engine.whole_run": ("Finished", "run"),
     "quantbench.errors": ("BadInput", "Exit"),
     "quantbench.records": ("Report", "Verdict"),
     "quantbench.records.run_folder": ("load_report",),

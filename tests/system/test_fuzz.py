@@ -207,7 +207,7 @@ def everything_of_baselines(folder: Path, whole: Path, reports: Path) -> None:
     for cell in session.cell_ids():
         for kind in sorted(KINDS):
             session.judge(cell, kind)
-    session.finish(interrupted=False)
+    session.finish()
     shutil.rmtree(session.folder.path)
 
 

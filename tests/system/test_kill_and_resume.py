@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT, THREE_VARIANTS, ThreeCells
 from quantbench.core.options import RunOptions
 from quantbench.engine import scheduler
+from quantbench.engine.finish import HowEnded
 from quantbench.engine.session import Session
 from quantbench.engine.workers.task import Outcome, Task, from_store
 from quantbench.errors import Exit
@@ -44,7 +45,7 @@ def test_a_run_that_is_stopped_while_it_looks_into_the_store_reports_what_it_fou
     session = Session(options, lambda _: None)
     with pytest.raises(KeyboardInterrupt):
         session.plan({cell: {Kind.ACCURACY} for cell in session.cell_ids()})
-    assert session.finish(interrupted=True) is Exit.INTERRUPTED
+    assert session.finish(HowEnded(interrupted=True)) is Exit.INTERRUPTED
     found = read_record(tmp_path / "reports" / "latest" / "report.json", Report, "report")
     assert found.state == "interrupted"
     assert [cell.variant for cell in found.cells if cell.cached] == looked[:place]

@@ -41,7 +41,7 @@ MOMENTS = {
         "quantbench.report.run_folder.RunFolder.create",
         "_pytest.terminal.TerminalReporter.pytest_keyboard_interrupt",
     ),
-    "submitting": ("quantbench.engine.scheduler.from_store", "quantbench.engine.judging.Judging.judge_computed"),
+    "submitting": ("quantbench.engine.scheduler.from_store", "quantbench.engine.drive.Drive.judge_computed"),
     "waiting": ("quantbench.engine.scheduler.Computing.wait", "quantbench.engine.interim_report.Recording.save"),
     "judging": ("quantbench.gate.structure", "quantbench.report.run_folder.RunFolder.finish"),
     "between": (
@@ -49,8 +49,8 @@ MOMENTS = {
         "_pytest.terminal.TerminalReporter.pytest_keyboard_interrupt",
     ),
     "controls": ("quantbench.engine.session.Session.judge_the_rest", "quantbench.report.html.page.write"),
-    "parting": ("quantbench.engine.scheduler.Computing.finish", "quantbench.engine.finish.Ending._tidy"),
-    "tidying": ("quantbench.engine.finish.Ending._tidy", "quantbench.build.store.Store.release"),
+    "parting": ("quantbench.engine.scheduler.Computing.finish", "quantbench.engine.finish.tidy"),
+    "tidying": ("quantbench.engine.finish.tidy", "quantbench.build.store.Store.release"),
     "telling": ("quantbench.report.terminal.summary", "quantbench.report.terminal.summary"),
 }
 INJECTED = """
@@ -129,7 +129,7 @@ def test_a_signal_while_cells_are_collected_begins_no_run(three_cells: ThreeCell
 
 
 def test_try_ends_once_too(three_cells: ThreeCells, store: Path, tmp_path: Path) -> None:
-    moments = ["quantbench.engine.judging.Judging.judge", "quantbench.engine.finish.Ending.finish"]
+    moments = ["quantbench.engine.drive.Drive.judge", "quantbench.engine.finish.Ending.finish"]
     model = f"{ROOT / 'models' / 'seed_cnn.py'}:seed_cnn"
     arguments = ["try", model, "--variants", THREE_VARIANTS, "--latency-budget", "0", "--report-dir", str(tmp_path)]
     done = subprocess.run(
@@ -148,7 +148,7 @@ def test_try_ends_once_too(three_cells: ThreeCells, store: Path, tmp_path: Path)
 
 def test_who_ignores_a_closed_terminal_goes_on(three_cells: ThreeCells, store: Path, tmp_path: Path) -> None:
     """As ``nohup`` does."""
-    moments = ["quantbench.engine.scheduler.Computing.wait", "quantbench.engine.judging.Judging.judge"]
+    moments = ["quantbench.engine.scheduler.Computing.wait", "quantbench.engine.drive.Drive.judge"]
     ignore = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     done = subprocess.run(
         [sys.executable, "-c", ignore + INJECTED, "SIGHUP", *moments, "run", *THREE_CELLS, "--report-dir", tmp_path],

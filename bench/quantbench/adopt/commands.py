@@ -10,13 +10,13 @@ from quantbench import files
 from quantbench.adopt import ranking, understand
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import update, update_cell
-from quantbench.core import streams
 from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
-from quantbench.core.signals import check, interruptible, settle, stop_asked, undisturbed
+from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.progress import on_terminal
 from quantbench.engine.session import Session
-from quantbench.errors import BadInput, DiskFull, Exit
+from quantbench.engine.whole_run import whole_run
+from quantbench.errors import BadInput, Exit
 from quantbench.records import Kind, Verdict
 from quantbench.reference.datasets import read_predictions
 
@@ -147,29 +147,8 @@ def _run(
     model = understood.model
     session = Session(options, say, models={model.name: model})
     session.progress = on_terminal(say)
-    wanted = {cell_id: set(kinds) for cell_id in session.cell_ids()}
-    full: DiskFull | None = None
-    interrupted = False
     settle()
-    try:
-        with interruptible():
-            session.plan(wanted)
-            for kind in (kind for kind in Kind if kind in kinds):
-                for cell_id in wanted:
-                    session.judge(cell_id, kind)
-            session.judge_the_rest()
-    except KeyboardInterrupt:
-        interrupted = True
-    except DiskFull as error:
-        full = error
-    if (full or interrupted) and not session.planned:
-        raise full or KeyboardInterrupt
-    interrupted = interrupted or stop_asked()
-    status = session.finish(interrupted=interrupted, notes=understood.notes, disk_full=full is not None)
-    if full or status is Exit.DISK_FULL:
-        lost = streams.lost_for_want_of_space()
-        where = session.folder.path
-        raise full or DiskFull(lost or f"no space is left for the report in {where}; free some and run again")
-    if interrupted:
+    status, how = whole_run(session, dict.fromkeys(session.cell_ids(), kinds), understood.notes)
+    if how.interrupted:
         say(f"interrupted; what was finished is in {session.folder.path / 'report.md'}")
-    return session, status, not interrupted
+    return session, status, not how.interrupted

@@ -64,6 +64,16 @@ def stop_in_order() -> None:
         signal.signal(signal.SIGHUP, _on_signal)
 
 
+def forget() -> None:
+    """Begin anew in a process that others own: what ended an earlier run here does not end the next.
+
+    Nothing is forgotten where :func:`stop_in_order` has made signals end the process's only run.
+    """
+    global _state
+    if signal.getsignal(signal.SIGTERM) is not _on_signal and not _state.held:
+        _state = _State()
+
+
 def _on_signal(number: int, frame: FrameType | None) -> None:
     state = _state
     if number != signal.SIGALRM:

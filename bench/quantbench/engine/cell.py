@@ -1,11 +1,10 @@
-"""One cell of a run: what is planned, and what came of it so far."""
+"""One cell of a run as it is planned: what is asked of it. What came of it is :mod:`quantbench.engine.results`."""
 
 from collections.abc import Iterable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from quantbench.engine.workers.task import Outcome
-from quantbench.records import Failure, Kind
+from quantbench.records import Failure, Kind, cell_key
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL, VARIANTS, Variant
 
@@ -19,46 +18,39 @@ def controls(variant: Variant) -> set[str]:
     return {variant.control} | controls(VARIANTS[variant.control])
 
 
-@dataclass
+@dataclass(frozen=True)
 class Planned:
-    """A cell of a run: what is asked of it, and what came of it."""
+    """What is asked of a cell.
+
+    Attributes:
+        selected: the user's selection names it; otherwise it is a control of one that is selected.
+    """
 
     model: ReferenceModel
     variant: Variant
-    kinds: set[Kind]
+    kinds: frozenset[Kind]
     selected: bool
-    seeds: list[int]
-    futures: list["Future[Outcome]"] = field(default_factory=list)
+    seeds: tuple[int, ...]
 
     @property
     def id(self) -> CellId:
         """The cell's key."""
-        return f"{self.model.name}/{self.variant.name}"
+        return cell_key(self.model.name, self.variant.name)
+
+    @property
+    def control(self) -> CellId | None:
+        """What it is compared with; None of the float control."""
+        return None if self.variant.control is None else cell_key(self.model.name, self.variant.control)
+
+    @property
+    def float_control(self) -> CellId:
+        """The float control of its model, which may be itself."""
+        return cell_key(self.model.name, FLOAT_CONTROL)
 
     @property
     def needs(self) -> frozenset[CellId]:
         """Its controls, besides itself."""
-        return frozenset(f"{self.model.name}/{name}" for name in controls(self.variant) - {self.variant.name})
-
-    @property
-    def finished(self) -> bool:
-        """Whether all its seeds are computed."""
-        return len(self.futures) == len(self.seeds) and all(future.done() for future in self.futures)
-
-    @property
-    def first(self) -> Outcome | None:
-        """What its first seed came to, once that is known."""
-        return self.futures[0].result() if self.futures and self.futures[0].done() else None
-
-    @property
-    def so_far(self) -> list[Outcome]:
-        """Of the seeds that are computed."""
-        return [future.result() for future in self.futures if future.done()]
-
-    @property
-    def retried(self) -> list[str]:
-        """Why it was computed again, one sentence each time; empty for nearly every cell."""
-        return [reason for outcome in self.so_far for reason in outcome.retried]
+        return frozenset(cell_key(self.model.name, name) for name in controls(self.variant) - {self.variant.name})
 
 
 def failure_of(outcomes: Iterable[Outcome]) -> Failure | None:

@@ -1,26 +1,18 @@
-"""A run that is on its way: what all that works on it is told, and the store and the folder that it has."""
+"""What a run goes by: by what its cells are judged, and the store that it holds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from quantbench import gate
-from quantbench.baselines.effective import Standing, load_current
-from quantbench.baselines.files import Baseline
+from quantbench.baselines.effective import Standing
 from quantbench.build.store import Store, default_root
+from quantbench.core import environment
 from quantbench.core.options import RunOptions, given, run_argument
-from quantbench.engine.cell import CellId, Planned
-from quantbench.engine.plan import Plan
-from quantbench.engine.progress import Progress
-from quantbench.engine.scheduler import Computing
-from quantbench.engine.timing import Timing
-from quantbench.engine.workers.cluster import Cluster
-from quantbench.engine.workers.task import Outcome
+from quantbench.engine.cell import Planned
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.records import BaselineCell, Environment
-from quantbench.reference.model import ReferenceModel
 from quantbench.report.run_folder import RunFolder
-from quantbench.variants import FLOAT_CONTROL
 
 
 @dataclass(frozen=True)
@@ -68,65 +60,44 @@ class HeldStore:
 
 
 @dataclass(frozen=True)
-class Running:
-    """A run whose cells are being computed.
+class Rules:
+    """By what the cells of a run are judged.
 
     Attributes:
-        selection: what the user chose cells by, in words.
-        since, started: when it began, on this process's clock and as a date.
-        environment: of the machine whose results these are.
         baselines: model -> what its cells are judged by.
+        environment: of the machine whose results these are.
+        run: how the commands of its report name this run.
+        again: the options that repeat one of its cells.
+        train: the float models were trained from scratch.
         drift: whether there can be baselines; models that are tried once have none.
     """
 
-    options: RunOptions
-    selection: str
-    since: float
-    started: str
-    plan: Plan
-    environment: Environment
     baselines: Mapping[str, Standing]
-    drift: bool
-    progress: Progress
-    timing: Timing
-    cluster: Cluster | None
-    folder: RunFolder
-    held: HeldStore
-    computing: Computing
+    environment: Environment
+    run: str
+    again: str = ""
+    train: bool = False
+    drift: bool = True
 
-    @property
-    def logs(self) -> Path:
-        """Where every process of the run leaves its output."""
-        return logs(self.folder)
-
-    def outcomes(self, cell_id: CellId) -> list[Outcome]:
-        """One a seed; waits for them."""
-        return self.computing.outcomes(self.plan.cells[cell_id])
-
-    def float_control(self, cell: Planned) -> Outcome:
-        """That of the cell's model; waits for it."""
-        return self.outcomes(f"{cell.model.name}/{FLOAT_CONTROL}")[0]
+    @staticmethod
+    def of(
+        options: RunOptions, folder: Path, baselines: Mapping[str, Standing], environment: Environment, drift: bool
+    ) -> "Rules":
+        """Those of a run that writes to a folder."""
+        again = " ".join(given(options, "model_dir", "baseline_dir", "train", "seeds", "cell_timeout"))
+        return Rules(baselines, environment, run_argument(folder, options), again, options.train, drift)
 
     def accepted(self, cell: Planned) -> BaselineCell | None:
         """What the cell's baseline says of it."""
         return self.baselines[cell.model.name].cell(cell.variant.name)
 
-    def baseline_on_disk(self, model: ReferenceModel) -> Baseline:
-        """A model's accepted values as they lie there, to be updated: no overlay, no exception is applied to them.
-
-        Raises:
-            BadInput: see :func:`quantbench.baselines.effective.load_current`.
-        """
-        return load_current(self.options.baseline_dir, model) if self.drift else Baseline()
-
     def subject(self, cell: Planned) -> gate.Subject:
         """The cell as its judges name it."""
-        run = run_argument(self.folder.path, self.options)
-        return gate.Subject(cell.model.name, cell.variant.name, run, self.again())
+        return gate.Subject(cell.model.name, cell.variant.name, self.run, self.again)
 
-    def again(self) -> str:
-        """The options that repeat one of its cells."""
-        return " ".join(given(self.options, "model_dir", "baseline_dir", "train", "seeds", "cell_timeout"))
+    def machine(self, threads: int) -> str:
+        """The machine class of latencies with so many threads."""
+        return environment.with_threads(self.environment.machine_class, threads)
 
 
 def logs(folder: RunFolder) -> Path:

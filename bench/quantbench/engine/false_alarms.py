@@ -3,93 +3,106 @@
 from collections.abc import Collection
 
 from quantbench import gate
-from quantbench.core import environment
-from quantbench.engine.cell import CellId, Planned, failure_of
-from quantbench.engine.context import Running
-from quantbench.engine.results import Known, reference_sha256
+from quantbench.engine.cell import CellId
+from quantbench.engine.context import Rules
+from quantbench.engine.plan import Plan
+from quantbench.engine.results import CellResult
 from quantbench.engine.score import Scored
 from quantbench.records import FalseAlarms, Judgement, Kind
 
 
 class Budget:
-    """How one run shares its budget, by Holm's method."""
+    """How one run shares its budget, by Holm's method.
 
-    def __init__(self, running: Running, known: Known) -> None:
-        self._running = running
-        self._known = known
+    Args:
+        budget: the chance of any red where nothing changed.
+        threads: numbers of threads that latency is measured with.
+    """
+
+    def __init__(self, plan: Plan, rules: Rules, budget: float, threads: Collection[int]) -> None:
+        self._plan = plan
+        self._rules = rules
+        self._budget = budget
+        self._threads = threads
         self._red_at: dict[CellId, float] | None = None
+        self._at_even_share: dict[CellId, Judgement] = {}
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known which scores chance has moved, and so what each is red at."""
+        return self._red_at is not None
 
     def false_alarms(self) -> FalseAlarms:
         """The budget, and how many judgements share it: those that chance has moved; until all are known, may move.
 
         A shard knows its own only, so to it all of the whole run may move: what is red there is red in the whole run.
         """
-        if self._running.plan.shard_of is not None:
+        if self._plan.shard_of is not None:
             return self.even()
-        return gate.share(self._running.options.false_alarms, len(self._moved_or_may()) + self._timed_ones())
+        scores = self._plan.asked_for(Kind.ACCURACY) if self._red_at is None else self._red_at
+        return gate.share(self._budget, len(scores) + self._timed_ones())
 
     def even(self) -> FalseAlarms:
         """What every judgement of the whole run could count on if chance had moved them all."""
-        scores = sum(Kind.ACCURACY in cell.kinds for cell in self._running.plan.whole.values())
-        return gate.share(self._running.options.false_alarms, scores + self._timed_ones())
-
-    def _moved_or_may(self) -> Collection[CellId]:
-        if self._red_at is not None:
-            return self._red_at
-        return [cell.id for cell in self._running.plan.asked_for(Kind.ACCURACY)]
+        scores = sum(Kind.ACCURACY in cell.kinds for cell in self._plan.whole.values())
+        return gate.share(self._budget, scores + self._timed_ones())
 
     def _timed_ones(self) -> int:
         """Latency judgements of the whole run: of cells that have a latency baseline of its machine classes."""
-        machine, threads = self._running.environment.machine_class, self._running.timing.threads
-        timed = [cell for cell in self._running.plan.whole.values() if Kind.LATENCY in cell.kinds]
-        return gate.timed_ones(
-            [self._running.accepted(cell) for cell in timed],
-            [environment.with_threads(machine, count) for count in threads],
-        )
+        timed = [cell for cell in self._plan.whole.values() if Kind.LATENCY in cell.kinds]
+        machines = [self._rules.machine(count) for count in self._threads]
+        return gate.timed_ones([self._rules.accepted(cell) for cell in timed], machines)
 
-    def red_at(self) -> dict[CellId, float]:
-        """What p-value each score that chance has moved is red at; waits for all scores of the run."""
-        if self._red_at is None:
-            plan, computing, budget = self._running.plan, self._running.computing, self._running.options.false_alarms
-            cells = plan.asked_for(Kind.ACCURACY)
-            if computing.partial:
-                cells = [cell for cell in cells if plan.computed(cell)]
-            computing.wait(cells)
-            found = {cell.id: self._score_judgement(cell, budget).p_value for cell in cells}
-            moved = {cell_id: p_value for cell_id, p_value in found.items() if p_value is not None}
-            unfinished = len(plan.cells) - len(cells) if computing.partial else 0
-            if plan.shard_of is not None:
-                self._red_at = dict.fromkeys(moved, self.even().share)
+    def at_even_share(self, result: CellResult) -> Judgement:
+        """How a score is judged if chance has moved them all; with a p-value where chance has moved this one."""
+        cell = result.cell
+        if cell.id not in self._at_even_share:
+            if result.failure is not None:
+                subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
+                judged = gate.failed(subject, Kind.ACCURACY, result.failure, accepted)
             else:
-                self._red_at = gate.holm(moved, budget, self._timed_ones() + unfinished)
-        return self._red_at
+                judged = self.scored(result).judge(self.even().share)
+            self._at_even_share[cell.id] = judged
+        return self._at_even_share[cell.id]
 
-    def settle(self) -> None:
-        """All is judged: where no score asked what it is red at, chance has moved none."""
+    def settle(self, results: Collection[CellResult], unfinished: int = 0) -> None:
+        """Fix what each score is red at.
+
+        Args:
+            results: of all cells whose score is judged.
+            unfinished: cells of a run that was stopped; each may have been moved by chance.
+        """
+        found = {result.cell.id: self.at_even_share(result).p_value for result in results}
+        moved = {cell_id: p_value for cell_id, p_value in found.items() if p_value is not None}
+        if self._plan.shard_of is not None:
+            self._red_at = dict.fromkeys(moved, self.even().share)
+        else:
+            self._red_at = gate.holm(moved, self._budget, self._timed_ones() + unfinished)
+
+    def close(self) -> None:
+        """All is judged: where nothing had to be settled, chance has moved no score."""
         self._red_at = self._red_at or {}
 
-    def _score_judgement(self, cell: Planned, allowed: float) -> Judgement:
-        """Drift of a finished cell's score, red at a p-value of ``allowed``."""
-        failed = failure_of(cell.so_far)
-        if failed is not None:
-            return gate.failed(self._running.subject(cell), Kind.ACCURACY, failed, self._running.accepted(cell))
-        return self.scored(cell).judge(allowed)
+    def red_at(self, cell_id: CellId) -> float:
+        """The p-value at which a score that chance has moved is red; to be settled first."""
+        assert self._red_at is not None, "the budget is settled before a score that chance has moved is judged"
+        return self._red_at[cell_id]
 
-    def scored(self, cell: Planned) -> Scored:
+    def scored(self, result: CellResult) -> Scored:
         """The score of a finished cell that has one, as it is judged."""
-        first = cell.so_far[0]
+        cell, first = result.cell, result.outcomes[0]
         assert first.predictions is not None
         return Scored(
-            self._running.subject(cell),
+            self._rules.subject(cell),
             cell.model,
-            self._running.baselines[cell.model.name],
+            self._rules.baselines[cell.model.name],
             gate.Answers(
-                self._known.measurements(cell).get("score"),
+                result.measurements.get("score"),
                 first.predictions,
-                sum(outcome.nonfinite for outcome in cell.so_far),
+                sum(outcome.nonfinite for outcome in result.outcomes),
             ),
             seeds=len(cell.seeds) if cell.variant.trained else 0,
-            retrained=self._running.options.train,
+            retrained=self._rules.train,
             artifact_sha256=first.artifact_sha256,
-            reference_sha256=reference_sha256(first),
+            reference_sha256=result.reference_sha256,
         )

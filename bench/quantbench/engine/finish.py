@@ -1,21 +1,27 @@
 """How a run ends: whole, stopped or on a full disk, its last report is written and what nobody needs any more goes."""
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from quantbench import gate
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import update
+from quantbench.baselines.effective import load_current
 from quantbench.build.eviction import GB, clear
 from quantbench.core import streams, walls
+from quantbench.core.options import RunOptions
 from quantbench.core.signals import in_a_hurry, stop_asked, undisturbed
-from quantbench.engine.context import Running
-from quantbench.engine.false_alarms import Budget
+from quantbench.engine.context import HeldStore
 from quantbench.engine.interim_report import Recording
-from quantbench.engine.judging import Judging
-from quantbench.engine.results import Known
+from quantbench.engine.results import CellResult, Results
 from quantbench.errors import BadInput, DiskFull, Exit, disk_is_full
+from quantbench.records import Evidence, Report
+from quantbench.reference.model import ReferenceModel
+from quantbench.report.run_folder import RunFolder
 from quantbench.variants import FLOAT_CONTROL
 
 # The exit status in the last report that this process has written, which is the one to end with; None: it wrote none.
@@ -31,12 +37,14 @@ class HowEnded:
         cut_short: by pytest's own -x or --maxfail.
         disk_full: nothing more can be written.
         crashed: pytest itself has failed.
+        where_full: what to do about the full disk, where somebody knows.
     """
 
     interrupted: bool = False
     cut_short: bool = False
     disk_full: bool = False
     crashed: bool = False
+    where_full: str = ""
 
     @property
     def partial(self) -> bool:
@@ -59,16 +67,55 @@ class HowEnded:
         return judged if judged is Exit.REGRESSED else next((one for one, so in stops.items() if so), after_all)
 
 
-class Ending:
-    """Brings one run to its end."""
+class Writes(Protocol):
+    """The part of :class:`quantbench.report.run_folder.RunFolder` that an ending uses."""
 
-    def __init__(self, running: Running, known: Known, budget: Budget, judging: Judging, recording: Recording) -> None:
-        self._running = running
-        self._known = known
-        self._budget = budget
-        self._judging = judging
+    def finish(
+        self, report: Report, evidence: Mapping[str, Mapping[str, Evidence]], models: Mapping[str, ReferenceModel]
+    ) -> None:
+        """Write the report in all its forms."""
+
+    def give_back_reserve(self) -> None:
+        """Make room for the last report."""
+
+
+class Ending:
+    """Brings one run to its end.
+
+    Args:
+        close: judges what is left and releases the workers; takes whether only what is finished counts.
+        notes: what a reader of the report has to know.
+        accept: makes the run's values the baselines, and returns its exit status with more notes; None where they are
+            not to be accepted.
+        tidy: called last, when the report is written.
+        where_full: what to do about a full disk.
+        say: takes a line.
+    """
+
+    def __init__(
+        self,
+        folder: Writes,
+        recording: Recording,
+        results: Results,
+        models: Mapping[str, ReferenceModel],
+        *,
+        close: Callable[[bool], None],
+        notes: Callable[[], list[str]],
+        accept: Callable[[Report, Exit], tuple[Exit, list[str]]] | None,
+        tidy: Callable[[], None],
+        where_full: Callable[[], str],
+        say: Callable[[str], None],
+    ) -> None:
+        self._folder = folder
         self._recording = recording
-        self._folder = running.folder
+        self._results = results
+        self._models = models
+        self._close = close
+        self._notes = notes
+        self._accept = accept
+        self._tidy = tidy
+        self._where_full = where_full
+        self._say = say
 
     def finish(self, how: HowEnded, notes: list[str]) -> Exit:
         """Write the last report, and return the exit status that it states."""
@@ -91,114 +138,98 @@ class Ending:
         self._folder.give_back_reserve()
         status = Exit.DISK_FULL
         try:
-            where = self._running.computing.where_full()
-            status = self._finished(HowEnded(disk_full=True), [*notes, where])
+            status = self._finished(HowEnded(disk_full=True), [*notes, self._where_full()])
         except OSError as error:
-            self._running.progress.say(f"the report of what was finished could not be written either: {error}")
+            self._say(f"the report of what was finished could not be written either: {error}")
         return status
 
     def _finished(self, how: HowEnded, notes: list[str]) -> Exit:
         """Judge what is left, write the last report, and tidy up."""
-        partial = how.partial
-        self._judge_the_rest(partial)
-        self._part_from_workers()
-        self._budget.settle()
+        self._close(how.partial)
         lost = streams.lost_for_want_of_space()
         status = how.status(gate.exit_status([cell.verdict for cell in self._recording.cells()]), bool(lost))
         notes = [*notes, lost] if lost else notes
-        self._recording.save("interrupted" if partial else "complete", status, notes + self._notes())
-        if self._running.options.update_baselines and not partial:
-            status = self._update_baselines(status)
-        models = {cell.model.name: cell.model for cell in self._running.plan.cells.values()}
-        self._folder.finish(self._recording.report, self._known.evidence(), models)
+        self._recording.save("interrupted" if how.partial else "complete", status, notes + self._notes())
+        if self._accept is not None and not how.partial:
+            status, accepted = self._accept(self._recording.report, status)
+            self._recording.save("complete", status, accepted)
+        self._folder.finish(self._recording.report, self._results.evidence(), self._models)
+        self._folder.give_back_reserve()
         self._tidy()
         return status
 
-    def _judge_the_rest(self, partial: bool) -> None:
-        computing = self._running.computing
-        computing.partial = partial
-        if partial:
-            self._judging.judge_computed()
-            computing.stop()
-        else:
-            self._judging.account_for_everything()
-        computing.finish()
 
-    def _part_from_workers(self) -> None:
-        if self._running.cluster is not None:
-            self._running.cluster.close()
-        self._running.progress.close()
+# ------------------------------------------------------------ what nobody needs any more
 
-    def _tidy(self) -> None:
-        """What nobody needs any more goes: the reserve, this run's scratch, and of the store what is too much."""
-        options, store = self._running.options, self._running.held.store
-        self._folder.give_back_reserve()
-        store.release()
-        if options.no_cache:
-            self._folder.remove_store()
-            return
-        if in_a_hurry():  # the next run clears the store
-            return
-        cleared = clear(store, options.cache_size * GB)
-        if cleared:
-            self._running.progress.say(f"store {store.root}: {cleared}")
 
-    # ------------------------------------------------------------ what a reader has to know
+def tidy(folder: RunFolder, held: HeldStore, options: RunOptions, say: Callable[[str], None]) -> None:
+    """Remove this run's scratch, and of the store what is too much."""
+    held.store.release()
+    if options.no_cache:
+        folder.remove_store()
+        return
+    if in_a_hurry():  # the next run clears the store
+        return
+    cleared = clear(held.store, options.cache_size * GB)
+    if cleared:
+        say(f"store {held.store.root}: {cleared}")
 
-    def _notes(self) -> list[str]:
-        cells, cluster = self._running.plan.cells.values(), self._running.cluster
-        return [
-            *self._training_notes(),
-            *self._running.held.notes(),
-            *self._walls(),
-            *self._running.timing.notes(),
-            *([cluster.note()] if cluster else []),
-            *(f"{cell.id}: {reason}" for cell in cells for reason in cell.retried),
+
+# ------------------------------------------------------------ what a reader has to know
+
+
+def walls_note(models: Iterable[ReferenceModel]) -> list[str]:
+    """What stands between a stranger's model and this machine, where there is such a model."""
+    return [walls.available().sentence()] if any(model.form != "code" for model in models) else []
+
+
+def training_note(control: CellResult) -> list[str]:
+    """How far from the pinned weights a model trained again has landed, by its float control."""
+    model, score = control.cell.model, control.measurements.get("score")
+    if control.cell.variant.name != FLOAT_CONTROL or score is None:
+        return []
+    metric, pinned = model.metric, model.seed_scores[0]
+    away = metric.drop(pinned, score.value) / (metric.scale * float(np.std(model.seed_scores, ddof=1)))
+    return [
+        f"{model.name} trained again: {metric.name} {gate.show_score(metric, score.value)}, "
+        f"{away:+.1f} seed standard deviations from the pinned weights' {gate.show_score(metric, pinned)}"
+    ]
+
+
+# ------------------------------------------------------------ baselines
+
+
+def accept(
+    report: Report, status: Exit, folder: Path, options: RunOptions, models: Mapping[str, ReferenceModel], drift: bool
+) -> tuple[Exit, list[str]]:
+    """Accept a run's values into the baselines; the run still ends as it was judged against the old ones.
+
+    Args:
+        folder: of the run.
+        drift: there can be baselines already.
+
+    Returns:
+        The run's exit status, and what was accepted or why nothing was.
+    """
+    where = options.baseline_dir
+    try:
+        update.check_report(report, folder)
+        proposals = [
+            update.propose(
+                report,
+                folder,
+                name,
+                load_current(where, models[name]) if drift else baseline_files.Baseline(),
+                options.update_baselines,
+            )
+            for name in sorted(models)
         ]
-
-    def _walls(self) -> list[str]:
-        """What stands between a stranger's model and this machine, where there is such a model."""
-        strangers = any(cell.model.form != "code" for cell in self._running.plan.cells.values())
-        return [walls.available().sentence()] if strangers and self._running.cluster is None else []
-
-    def _training_notes(self) -> list[str]:
-        """How far from the pinned weights each model trained again has landed."""
-        if not self._running.options.train:
-            return []
-        notes = []
-        for cell in self._running.plan.cells.values():
-            score = self._known.measurements(cell).get("score") if cell.so_far else None
-            if cell.variant.name == FLOAT_CONTROL and score is not None:
-                metric, pinned = cell.model.metric, cell.model.seed_scores[0]
-                spread = metric.scale * float(np.std(cell.model.seed_scores, ddof=1))
-                away = metric.drop(pinned, score.value) / spread
-                notes.append(
-                    f"{cell.model.name} trained again: {metric.name} {gate.show_score(metric, score.value)}, "
-                    f"{away:+.1f} seed standard deviations from the pinned weights' {gate.show_score(metric, pinned)}"
-                )
-        return notes
-
-    # ------------------------------------------------------------ baselines
-
-    def _update_baselines(self, status: Exit) -> Exit:
-        """Accept this run's values; the run still ends as it was judged against the old ones."""
-        running, save = self._running, self._recording.save
-        reason, folder, report = running.options.update_baselines, running.folder.path, self._recording.report
-        models = {cell.model.name: cell.model for cell in running.plan.cells.values()}
-        try:
-            update.check_report(report, folder)
-            proposals = [
-                update.propose(report, folder, name, running.baseline_on_disk(models[name]), reason)
-                for name in sorted(models)
-            ]
-            for proposal in proposals:
-                baseline_files.save(running.options.baseline_dir, proposal.file, proposal.predictions)
-        except BadInput as error:
-            save("complete", status, [f"baselines not updated: {error}"])
-            return status or Exit.BAD_INPUT
-        moved = sum(move.moves for proposal in proposals for move in proposal.moves)
-        where = running.options.baseline_dir
-        notes = [f"{moved} baseline values accepted into {where}; run again to be judged by them"]
-        notes += [f"declared: {cell}: {why}" for proposal in proposals for cell, why in proposal.declared.items()]
-        save("complete", status, notes)
-        return status
+        for proposal in proposals:
+            baseline_files.save(where, proposal.file, proposal.predictions)
+    except BadInput as error:
+        return status or Exit.BAD_INPUT, [f"baselines not updated: {error}"]
+    moved = sum(move.moves for proposal in proposals for move in proposal.moves)
+    notes = [f"{moved} baseline values accepted into {where}; run again to be judged by them"]
+    return status, notes + [
+        f"declared: {cell}: {why}" for proposal in proposals for cell, why in proposal.declared.items()
+    ]

@@ -1,25 +1,47 @@
-"""A run's report while the run goes on: made of all that is known so far, and written now and then."""
+"""A run's report while the run goes on: made of all that is computed and judged so far, and written now and then."""
 
-import shlex
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from quantbench import gate
-from quantbench.baselines import files as baseline_files
-from quantbench.engine import shards
-from quantbench.engine.cell import Planned, failure_of
-from quantbench.engine.context import Running
+from quantbench.core.arrays import Array
+from quantbench.engine.cell import CellId, Planned
+from quantbench.engine.context import Rules
 from quantbench.engine.false_alarms import Budget
-from quantbench.engine.results import Known, predictions_sha256, reference_sha256
+from quantbench.engine.results import Judgements, Results
 from quantbench.errors import Exit
-from quantbench.records import Cell, Kind, LeftToCpu, Report, Shard, worst
+from quantbench.records import Cell, Kind, LeftToCpu, Load, Report, Shard, worst
 
 _SAVE_SECONDS = 1.0
 # A save writes all cells, so of many cells it takes long: at most a twentieth of the time goes into saving.
 _SAVE_REST = 19
+Write = Callable[[Report, dict[str, dict[str, Array]]], None]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a report says of its run, from its begin to its end.
+
+    Attributes:
+        since, started: when it began, on this process's clock and as a date.
+        selection: what the user chose cells by, in words.
+    """
+
+    run: str
+    since: float
+    started: str
+    selection: str = ""
+    shard: Shard | None = None
 
 
 class Recording:
     """Makes and writes the report of one run.
+
+    Args:
+        cells: of the run, in the order of the report.
+        load: what others do on this machine meanwhile.
+        write: takes the report and the predictions, by model and variant.
 
     Attributes:
         report: as it was last made.
@@ -27,74 +49,72 @@ class Recording:
 
     report: Report
 
-    def __init__(self, running: Running, known: Known, budget: Budget) -> None:
-        self._running = running
-        self._known = known
+    def __init__(
+        self,
+        header: Header,
+        cells: Mapping[CellId, Planned],
+        results: Results,
+        judgements: Judgements,
+        rules: Rules,
+        budget: Budget,
+        load: Callable[[], Load | None],
+        write: Write,
+    ) -> None:
+        self._header = header
+        self._planned = cells
+        self._results = results
+        self._judgements = judgements
+        self._rules = rules
         self._budget = budget
-        self._saved = running.since
+        self._load = load
+        self._write = write
+        self._saved = header.since
         self._save_took = 0.0
 
     def save_now_and_then(self) -> None:
-        """Write what is known so far, unless that was done a moment ago."""
+        """Write the report so far, unless that was done a moment ago."""
         if time.perf_counter() - self._saved > max(_SAVE_SECONDS, _SAVE_REST * self._save_took):
             self.save("running", Exit.GREEN)
 
     def save(self, state: str, status: Exit, notes: list[str] | None = None) -> None:
-        """Make the report of what is known, and write it with the predictions."""
+        """Make the report so far, and write it with the predictions."""
         begin = time.perf_counter()
         self.report = self._report(state, status, notes or [])
-        self._running.folder.write(self.report, self._known.predictions())
+        self._write(self.report, self._results.predictions())
         self._saved = time.perf_counter()
         self._save_took = self._saved - begin
 
     def _report(self, state: str, status: Exit, notes: list[str]) -> Report:
-        running = self._running
-        cells = self.cells()
+        header = self._header
         return Report.model_validate(
             {
-                "run": running.folder.path.name,
-                "started": running.started,
-                "seconds": time.perf_counter() - running.since,
+                "run": header.run,
+                "started": header.started,
+                "seconds": time.perf_counter() - header.since,
                 "state": state,
                 "exit_status": int(status),
-                "selection": running.selection,
-                "trained_from_scratch": running.options.train,
-                "environment": running.environment.model_copy(update={"load": running.timing.load()}),
+                "selection": header.selection,
+                "trained_from_scratch": self._rules.train,
+                "environment": self._rules.environment.model_copy(update={"load": self._load()}),
                 "false_alarms": self._budget.false_alarms(),
-                "data_sha256": {cell.model.name: cell.model.data_sha256 for cell in running.plan.cells.values()},
+                "data_sha256": {cell.model.name: cell.model.data_sha256 for cell in self._planned.values()},
                 "notes": notes,
-                "shard": self._shard(),
-                "cells": cells,
+                "shard": header.shard,
+                "cells": self.cells(),
             }
         )
 
-    def _shard(self) -> Shard | None:
-        plan, options = self._running.plan, self._running.options
-        if plan.shard_of is None:
-            return None
-        index, of = plan.shard_of
-        models = sorted({cell.model.name for cell in plan.whole.values()})
-        return Shard(
-            index=index,
-            of=of,
-            split=plan.split,
-            options={name: str(getattr(options, name)) for name in shards.SAME_IN_ALL},
-            baselines={name: baseline_files.fingerprint(options.baseline_dir, name) for name in models},
-            folder=shlex.quote(str(self._running.folder.path)),
-            again=self._running.again(),
-        )
-
     def cells(self) -> list[Cell]:
-        """All cells of this machine, as far as they are known."""
-        return [self._cell(cell) for cell in self._running.plan.cells.values()]
+        """All cells of this machine, as far as they are computed and judged."""
+        return [self._cell(cell) for cell in self._planned.values()]
 
     def _cell(self, cell: Planned) -> Cell:
-        finished = cell.finished  # first: what finishes meanwhile is whole in the next report
-        outcomes = cell.so_far
-        known = self._known.judgements.get(cell.id, {})
-        judgements = [judgement for kind in Kind for judgement in known.get(kind, [])]
-        measurements = self._known.measurements(cell) if finished else {}
-        baseline, on_gpu = self._running.baselines[cell.model.name], self._known.on_gpu.get(cell.id)
+        result, judged = self._results.of(cell.id), self._judgements.get(cell.id, {})
+        judgements = [judgement for kind in Kind for judgement in judged.get(kind, [])]
+        measurements = dict(result.measurements)
+        baseline, accepted = self._rules.baselines[cell.model.name], self._rules.accepted(cell)
+        first = result.outcomes[0] if result.outcomes else None
+        on_gpu = result.alone.on_gpu
         return Cell(
             id=cell.id,
             model=cell.model.name,
@@ -105,24 +125,24 @@ class Recording:
             metric_unit=cell.model.metric.unit,
             higher_is_better=cell.model.metric.higher_is_better,
             metric_scale=cell.model.metric.scale,
-            seeds=cell.seeds if cell.variant.trained else [],
+            seeds=list(cell.seeds) if cell.variant.trained else [],
             verdict=worst([judgement.verdict for judgement in judgements]),
-            verdicts={kind: worst([j.verdict for j in found]) for kind, found in known.items()},
+            verdicts={kind: worst([j.verdict for j in of_kind]) for kind, of_kind in judged.items()},
             selected=cell.selected,
-            cached=finished and all(outcome.cached for outcome in outcomes),
-            seconds=sum(outcome.seconds for outcome in outcomes),
-            alone_seconds=self._known.alone_seconds.get(cell.id),
-            artifact_sha256=outcomes[0].artifact_sha256 if outcomes else None,
-            predictions_sha256=predictions_sha256(outcomes[0]) if outcomes else None,
+            cached=result.finished and all(outcome.cached for outcome in result.outcomes),
+            seconds=sum(outcome.seconds for outcome in result.outcomes),
+            alone_seconds=result.alone.seconds,
+            artifact_sha256=first.artifact_sha256 if first else None,
+            predictions_sha256=result.predictions_sha256,
             measurements=measurements,
             judgements=judgements,
-            census=outcomes[0].contents.census if outcomes and outcomes[0].contents else None,
-            reference_sha256=reference_sha256(outcomes[0]) if outcomes else None,
-            failure=failure_of(outcomes),
+            census=first.contents.census if first and first.contents else None,
+            reference_sha256=result.reference_sha256,
+            failure=result.failure,
             overlay=baseline.overlay.get(cell.variant.name),
             exceptions=baseline.exceptions.get(cell.variant.name, []),
             gpu_left=[LeftToCpu(operator=name, reason=why) for name, why in on_gpu.left_why] if on_gpu else [],
-            drift=gate.drift_of(cell.model.metric, measurements, self._running.accepted(cell)),
-            untimed=self._running.timing.untimed.get(cell.id, {}),
-            retried=cell.retried,
+            drift=gate.drift_of(cell.model.metric, measurements, accepted),
+            untimed=dict(result.alone.untimed),
+            retried=result.retried,
         )

@@ -17,7 +17,7 @@ from quantbench.reference.metrics import ROUNDING, Metric
 from quantbench.reference.model import ReferenceModel
 
 
-def scores(model: ReferenceModel, trained: bool, outcomes: list[Outcome]) -> dict[str, Measurement]:
+def scores(model: ReferenceModel, trained: bool, outcomes: Sequence[Outcome]) -> dict[str, Measurement]:
     """The score over all seeds, how many outputs were no numbers, and whether the float control was converted well."""
     found: dict[str, Measurement] = {}
     n = len(model.pack().test)

@@ -1,6 +1,7 @@
 """Which cells a run computes: what a selection leaves, a shard's part of it, and the controls that both need."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 
 from quantbench.core.options import RunOptions
@@ -42,7 +43,7 @@ class Plan:
         self.whole: dict[CellId, Planned] = {}
         self.split: dict[CellId, int] = {}
 
-    def of_this_shard(self, wanted: dict[CellId, set[Kind]]) -> set[CellId]:
+    def of_this_shard(self, wanted: Mapping[CellId, Set[Kind]]) -> set[CellId]:
         """The cells that this machine measures: all that are wanted, or those of ``--shard``.
 
         Raises:
@@ -64,15 +65,15 @@ class Plan:
         self.split = shards.split(works, controls, of)
         return {cell_id for cell_id, home in self.split.items() if home == index}
 
-    def fix(self, wanted: dict[CellId, set[Kind]]) -> None:
+    def fix(self, wanted: Mapping[CellId, Set[Kind]]) -> None:
         """These are the cells, with the controls that they need."""
-        self.cells = self._with_controls(wanted)
-        self.whole = self.whole or self.cells
-        for cell in self.cells.values():
-            if not cell.selected:
-                cell.kinds = self.whole[cell.id].kinds - ALONE  # every shard asks the same of a control
+        cells = self._with_controls(wanted)
+        self.whole = self.whole or cells
+        for cell in cells.values():  # every shard asks the same of a control
+            kinds = cell.kinds if cell.selected else self.whole[cell.id].kinds - ALONE
+            self.cells[cell.id] = replace(cell, kinds=kinds)
 
-    def _with_controls(self, wanted: dict[CellId, set[Kind]]) -> dict[CellId, Planned]:
+    def _with_controls(self, wanted: Mapping[CellId, Set[Kind]]) -> dict[CellId, Planned]:
         """What is wanted and the controls that it needs, by model and in the order of the variants."""
         found = {cell_id: self._planned(cell_id, kinds, selected=True) for cell_id, kinds in wanted.items()}
         for cell in list(found.values()):
@@ -83,19 +84,11 @@ class Plan:
         by_name = sorted(found.values(), key=lambda cell: (cell.model.name, order[cell.variant.name]))
         return {cell.id: cell for cell in by_name}
 
-    def _planned(self, cell_id: CellId, kinds: set[Kind], selected: bool) -> Planned:
+    def _planned(self, cell_id: CellId, kinds: Set[Kind], selected: bool) -> Planned:
         model, variant = parts(cell_id)
-        seeds = list(range(self._options.seeds)) if VARIANTS[variant].trained else [0]
-        return Planned(self._models[model], VARIANTS[variant], set(kinds), selected, seeds)
+        seeds = range(self._options.seeds) if VARIANTS[variant].trained else [0]
+        return Planned(self._models[model], VARIANTS[variant], frozenset(kinds), selected, tuple(seeds))
 
     def asked_for(self, kind: Kind) -> list[Planned]:
         """The cells of this machine that something of this kind is asked of."""
         return [cell for cell in self.cells.values() if kind in cell.kinds]
-
-    def computed(self, cell: Planned) -> bool:
-        """Whether a cell and its controls are."""
-        return all(self.cells[name].finished for name in (cell.id, *cell.needs))
-
-    def control_of(self, cell: Planned) -> Planned | None:
-        """What a cell is compared with; None of the float control."""
-        return self.cells[f"{cell.model.name}/{cell.variant.control}"] if cell.variant.control is not None else None

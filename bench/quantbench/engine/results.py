@@ -1,101 +1,189 @@
-"""What is known of each cell of a run so far: what was measured of it, and how it was judged."""
+"""What came of each cell of a run: one frozen value, which its judges read and its row of the report copies."""
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from quantbench.core.arrays import Array
 from quantbench.engine import measurements as measured
-from quantbench.engine.cell import CellId, Planned
-from quantbench.engine.plan import Plan
-from quantbench.engine.timing import Timing
+from quantbench.engine.cell import CellId, Planned, failure_of
 from quantbench.engine.workers.task import Outcome
-from quantbench.measure import fidelity, gpu, memory
-from quantbench.records import Evidence, Judgement, Kind, Measurement
-from quantbench.variants import FLOAT_CONTROL
+from quantbench.measure import fidelity, gpu
+from quantbench.records import Evidence, Failure, Judgement, Kind, Measurement
+
+Judgements = dict[CellId, dict[Kind, list[Judgement]]]
 
 
-class Known:
-    """All that one run knows of its cells.
+@dataclass(frozen=True)
+class MeasuredAlone:
+    """What was measured of a cell while nothing else of ours ran.
 
     Attributes:
-        judgements: cell -> those of each kind that was judged.
-        on_gpu: cell -> what came of it there.
-        alone_seconds: cell -> how long nothing but this cell was measured.
+        untimed: what could not be timed -> why.
+        seconds: that were spent on nothing but this cell; None where none were.
     """
 
-    def __init__(self, plan: Plan, timing: Timing) -> None:
-        self._plan = plan
-        self._timing = timing
-        self.judgements: dict[CellId, dict[Kind, list[Judgement]]] = {}
-        self.on_gpu: dict[CellId, gpu.OnGpu] = {}
-        self.alone_seconds: dict[CellId, float] = {}
-        self._behaviours: dict[CellId, dict[str, Measurement]] = {}
+    on_gpu: gpu.OnGpu | None = None
+    timed: Mapping[str, Measurement] = field(default_factory=dict)
+    untimed: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
 
-    def measurements(self, cell: Planned) -> dict[str, Measurement]:
-        """Everything measured of a cell, by its name in a report."""
-        outcomes = cell.so_far
-        found = measured.scores(cell.model, cell.variant.trained, outcomes)
-        good = [outcome for outcome in outcomes if outcome.failure is None]
-        if good:
-            found |= self._behaviour(cell, good) | measured.sizes(good[0])
-            if good[0].memory is not None:
-                found |= measured.memory(good[0].memory, self._float_memory(cell))
-            found |= measured.steps(good) if cell.variant.trained else {}
-        if cell.id in self.on_gpu and good:
-            found |= measured.gpu(cell.model.metric, self.on_gpu[cell.id], good[0])
-        return found | self._timing.measurements(cell.id)
 
-    def _behaviour(self, cell: Planned, good: list[Outcome]) -> dict[str, Measurement]:
-        """Asked for at every judgement and every save, over all examples, and the same once all is finished."""
-        found = self._behaviours.get(cell.id) or measured.behaviour(cell.model.metric, good, self.control(cell))
-        if len(good) == len(cell.seeds) and self._plan.computed(cell):
-            self._behaviours[cell.id] = found
+@dataclass(frozen=True)
+class CellResult:
+    """What came of a cell.
+
+    Attributes:
+        outcomes: of the seeds that are computed, in the order of the seeds.
+        finished: these are all seeds; until then nothing counts as measured.
+        computed: measurements of the artifact itself, and of its answers beside its control's.
+        evidence: what lies behind the numbers; None where the cell failed or is not computed.
+        predictions_sha256, reference_sha256: of the first seed's answers, and of those on the reference kernels.
+        control_agreement: fraction of examples on which the first seed answers as its control, where both answer.
+    """
+
+    cell: Planned
+    outcomes: tuple[Outcome, ...]
+    finished: bool
+    computed: Mapping[str, Measurement] = field(default_factory=dict)
+    evidence: Evidence | None = None
+    failure: Failure | None = None
+    predictions_sha256: str | None = None
+    reference_sha256: str | None = None
+    control_agreement: float | None = None
+    alone: MeasuredAlone = field(default_factory=MeasuredAlone)
+
+    @property
+    def first(self) -> Outcome | None:
+        """That of the first seed, once it is computed."""
+        return self.outcomes[0] if self.outcomes and self.outcomes[0].seed == self.cell.seeds[0] else None
+
+    @property
+    def retried(self) -> list[str]:
+        """Why it was computed again, one sentence each time; empty for nearly every cell."""
+        return [reason for outcome in self.outcomes for reason in outcome.retried]
+
+    @cached_property
+    def measurements(self) -> Mapping[str, Measurement]:
+        """Everything measured of the cell, by its name in a report."""
+        on_gpu: Mapping[str, Measurement] = {}
+        good = next((outcome for outcome in self.outcomes if outcome.failure is None), None)
+        if self.alone.on_gpu is not None and good is not None:
+            on_gpu = measured.gpu(self.cell.model.metric, self.alone.on_gpu, good)
+        return {**self.computed, **on_gpu, **self.alone.timed}
+
+
+def result_of(
+    cell: Planned, outcomes: Sequence[Outcome], control: Outcome | None, float_control: Outcome | None
+) -> CellResult:
+    """The result of a cell from what its seeds came to.
+
+    Args:
+        outcomes: of the seeds that are computed.
+        control, float_control: the first seeds of what it is compared with; None until they are computed.
+    """
+    finished, metric = len(outcomes) == len(cell.seeds), cell.model.metric
+    result = CellResult(cell, tuple(outcomes), finished, failure=failure_of(outcomes))
+    if outcomes:
+        result = replace(
+            result,
+            evidence=_evidence(result, control),
+            predictions_sha256=_sha256(outcomes[0].predictions),
+            reference_sha256=_sha256(outcomes[0].others.get("litert-reference")),
+        )
+    if not finished:
+        return result
+    return replace(
+        result,
+        computed=_measurements(cell, outcomes, control, float_control),
+        control_agreement=measured.control_agreement(metric, outcomes[0], control),
+    )
+
+
+def _measurements(
+    cell: Planned, outcomes: Sequence[Outcome], control: Outcome | None, float_control: Outcome | None
+) -> dict[str, Measurement]:
+    found = measured.scores(cell.model, cell.variant.trained, outcomes)
+    good = [outcome for outcome in outcomes if outcome.failure is None]
+    if not good:
         return found
+    found |= measured.behaviour(cell.model.metric, good, control) | measured.sizes(good[0])
+    if good[0].memory is not None:
+        of_float = None if float_control is None or cell.id == cell.float_control else float_control.memory
+        found |= measured.memory(good[0].memory, of_float)
+    return found | (measured.steps(good) if cell.variant.trained else {})
 
-    def control(self, cell: Planned) -> Outcome | None:
-        """The first seed of the cell's control, where it is finished."""
-        control = self._plan.control_of(cell)
-        return None if control is None else control.first
 
-    def _float_memory(self, cell: Planned) -> memory.Memory | None:
-        """That of the float control, where it is finished; None of the float control itself."""
-        first = self._plan.cells[f"{cell.model.name}/{FLOAT_CONTROL}"].first
-        return first.memory if first is not None and cell.variant.name != FLOAT_CONTROL else None
+def _evidence(result: CellResult, control: Outcome | None) -> Evidence | None:
+    first, cell = result.first, result.cell
+    if first is None or first.contents is None or first.predictions is None:
+        return None
+    others = None if control is None else control.predictions
+    return Evidence(
+        flipped=[] if others is None else fidelity.flipped(cell.model.metric, first.predictions, others),
+        ranges=first.contents.ranges,
+        range_method=cell.variant.taxonomy.range,
+    )
+
+
+class Results:
+    """The results of one run's cells, each made once its seeds and those of its controls are in.
+
+    Args:
+        cells: of the run; may be filled later.
+        so_far: cell -> one outcome a seed, None where it is not computed.
+    """
+
+    def __init__(self, cells: Mapping[CellId, Planned], so_far: Callable[[CellId], Sequence[Outcome | None]]) -> None:
+        self._cells = cells
+        self._so_far = so_far
+        self._made: dict[CellId, tuple[tuple[bool, bool], CellResult]] = {}
+
+    def of(self, cell_id: CellId) -> CellResult:
+        """What came of a cell, as far as it is computed; always the same value once it and its controls are."""
+        cell = self._cells[cell_id]
+        control, float_control = self._first(cell.control), self._first(cell.float_control)
+        compared = (control is not None, float_control is not None)
+        before = self._made.get(cell_id)
+        if before is not None and before[0] == compared:
+            return before[1]
+        outcomes = [outcome for outcome in self._so_far(cell_id) if outcome is not None]
+        result = result_of(cell, outcomes, control, float_control)
+        if before is not None:
+            result = replace(result, alone=before[1].alone)
+        if result.finished:
+            self._made[cell_id] = (compared, result)
+        return result
+
+    def _first(self, cell_id: CellId | None) -> Outcome | None:
+        return None if cell_id is None else self._so_far(cell_id)[0]
+
+    def join(self, cell_id: CellId, alone: MeasuredAlone) -> CellResult:
+        """The result of a finished cell with what was measured of it alone, in place of the one without."""
+        result = replace(self.of(cell_id), alone=alone)
+        self._made[cell_id] = (self._made[cell_id][0], result)
+        return result
 
     def predictions(self) -> dict[str, dict[str, Array]]:
         """Those of each first seed, by model and variant."""
         by_model: dict[str, dict[str, Array]] = {}
-        for cell in self._plan.cells.values():
-            if cell.first is not None and cell.first.predictions is not None:
-                by_model.setdefault(cell.model.name, {})[cell.variant.name] = cell.first.predictions
+        for cell in self._cells.values():
+            first = self._first(cell.id)
+            if first is not None and first.predictions is not None:
+                by_model.setdefault(cell.model.name, {})[cell.variant.name] = first.predictions
         return by_model
 
     def evidence(self) -> dict[str, dict[str, Evidence]]:
         """What lies behind the numbers, by model and variant."""
-        found: dict[str, dict[str, Evidence]] = {}
-        for cell in self._plan.cells.values():
-            outcome = cell.first
-            if outcome is None or outcome.contents is None or outcome.predictions is None:
-                continue
-            control = self.control(cell)
-            others = None if control is None else control.predictions
-            found.setdefault(cell.model.name, {})[cell.variant.name] = Evidence(
-                flipped=[] if others is None else fidelity.flipped(cell.model.metric, outcome.predictions, others),
-                ranges=outcome.contents.ranges,
-                range_method=cell.variant.taxonomy.range,
-            )
-        return found
-
-
-def predictions_sha256(outcome: Outcome) -> str | None:
-    """Hash of its answers; None where it has none."""
-    return _sha256(outcome.predictions)
-
-
-def reference_sha256(outcome: Outcome) -> str | None:
-    """Hash of its answers on the reference kernels; None where it has none."""
-    return _sha256(outcome.others.get("litert-reference"))
+        by_model: dict[str, dict[str, Evidence]] = {}
+        for cell in self._cells.values():
+            evidence = self.of(cell.id).evidence
+            if evidence is not None:
+                by_model.setdefault(cell.model.name, {})[cell.variant.name] = evidence
+        return by_model
 
 
 def _sha256(predictions: Array | None) -> str | None:

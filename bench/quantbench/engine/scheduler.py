@@ -12,7 +12,7 @@ from pathlib import Path
 from quantbench.build.store import Store
 from quantbench.core.options import RunOptions
 from quantbench.core.signals import check
-from quantbench.engine.cell import Planned, failure_of
+from quantbench.engine.cell import CellId, Planned, failure_of
 from quantbench.engine.durations import Durations, seconds_left
 from quantbench.engine.progress import Counts, Progress
 from quantbench.engine.workers.local import Executor
@@ -67,8 +67,9 @@ class Computing:
         self._workers = 1
         self.partial = False
         self._pending = list(cells)
+        self._futures: dict[CellId, list[Future[Outcome]]] = {}
         for cell in cells:  # all at once: a run may be stopped while it submits, and reports what is there
-            cell.futures = [Future() for _ in cell.seeds]
+            self._futures[cell.id] = [Future() for _ in cell.seeds]
         self._finished = self._failed = self._running = 0
         self._begun: dict[Future[Outcome], float] = {}
         self._left: float | None = None
@@ -82,7 +83,7 @@ class Computing:
         for cell, place, task in tasks:
             found = from_store(task)
             if found is not None:
-                cell.futures[place].set_result(found)
+                self._futures[cell.id][place].set_result(found)
             else:
                 missing.append((cell, place, task))
         if not missing:
@@ -93,7 +94,7 @@ class Computing:
         share = max(1, self._workers // len(missing))
         for cell, place, task in missing:
             shared = replace(task, interpreters=share)
-            cell.futures[place] = self._executor.submit(shared, self._options.cell_timeout)
+            self._futures[cell.id][place] = self._executor.submit(shared, self._options.cell_timeout)
 
     def _task(self, cell: Planned, seed: int) -> Task:
         name = f"{cell.model.name}.{cell.variant.name}.{seed}.log"
@@ -110,7 +111,7 @@ class Computing:
             KeyboardInterrupt: a signal came.
             DiskFull: see :meth:`_announce`.
         """
-        waiting = [future for cell in cells for future in cell.futures]
+        waiting = [future for cell in cells for future in self._futures[cell.id]]
         while True:
             check()
             self._announce()
@@ -122,10 +123,17 @@ class Computing:
             except FutureTimeout:
                 continue
 
-    def outcomes(self, cell: Planned) -> list[Outcome]:
-        """One a seed; waits for them."""
-        self.wait([cell])
-        return [future.result() for future in cell.futures]
+    def so_far(self, cell_id: CellId) -> list[Outcome | None]:
+        """One a seed; None where it is not computed yet."""
+        return [future.result() if future.done() else None for future in self._futures[cell_id]]
+
+    def _is_finished(self, cell: Planned) -> bool:
+        """Whether all its seeds are computed."""
+        return all(future.done() for future in self._futures[cell.id])
+
+    def computed(self, cell: Planned) -> bool:
+        """Whether a cell and its controls are."""
+        return all(future.done() for name in (cell.id, *cell.needs) for future in self._futures[name])
 
     def finish(self) -> None:
         """Wait for everything and release the workers, so that nothing else of ours runs while something is timed."""
@@ -159,12 +167,12 @@ class Computing:
         """
         if not self._pending:
             return
-        finished = [cell for cell in self._pending if cell.finished]
+        finished = [cell for cell in self._pending if self._is_finished(cell)]
         ids = {cell.id for cell in finished}
         self._pending = [cell for cell in self._pending if cell.id not in ids]
         full = False
         for cell in finished:
-            outcomes = [future.result() for future in cell.futures]
+            outcomes = [future.result() for future in self._futures[cell.id]]
             failure = failure_of(outcomes)
             failed = failure is not None and failure.what != "unsupported"
             full = full or any(outcome.disk_full for outcome in outcomes)
@@ -173,7 +181,7 @@ class Computing:
                 self._durations.note(cell.id, outcomes[-1].seconds)
             self._finished += 1
             self._progress.finished(_told(cell, outcomes), self._counts(), failed)
-        self._running = sum(any(future.running() for future in cell.futures) for cell in self._pending)
+        self._running = sum(any(future.running() for future in self._futures[cell.id]) for cell in self._pending)
         self._progress.show(self._counts())
         if full and not self.partial:
             raise DiskFull(self.where_full())
@@ -191,7 +199,7 @@ class Computing:
         expected: dict[str, float | None] = {}
         running = {}
         for cell in self._cells:
-            for seed, future in zip(cell.seeds, cell.futures, strict=True):
+            for seed, future in zip(cell.seeds, self._futures[cell.id], strict=True):
                 if future.done():
                     continue
                 name = f"{cell.id}/{seed}"

@@ -1,31 +1,33 @@
 """One run: which cells, computed where, judged how, written to which folder.
 
-The pytest side asks for a cell's judgements and waits. What the user gave is checked here, and the cells are given to
-those that work on them: they are computed by :mod:`quantbench.engine.scheduler`, judged in
-:mod:`quantbench.engine.judging`, and written into the report by :mod:`quantbench.engine.interim_report`;
-:mod:`quantbench.engine.finish` brings the run to its end.
+What the user gave is checked here, and the parts of the run are put together: :mod:`quantbench.engine.scheduler`
+computes cells, :mod:`quantbench.engine.drive` takes each to its judgements, :mod:`quantbench.engine.interim_report`
+writes the report, and :mod:`quantbench.engine.finish` brings the run to its end.
 """
 
 import datetime
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
 
+from quantbench.baselines import files as baseline_files
 from quantbench.baselines.effective import Standing, load_current, standing
-from quantbench.baselines.files import Baseline
 from quantbench.core import environment
 from quantbench.core.options import RunOptions, check
 from quantbench.core.signals import undisturbed
+from quantbench.engine import finish, shards
 from quantbench.engine.cell import CellId
-from quantbench.engine.context import HeldStore, Running, logs
+from quantbench.engine.context import HeldStore, Rules, logs
+from quantbench.engine.drive import Drive
 from quantbench.engine.exclusive import Alone
 from quantbench.engine.false_alarms import Budget
 from quantbench.engine.finish import Ending, HowEnded
-from quantbench.engine.interim_report import Recording
+from quantbench.engine.interim_report import Header, Recording
 from quantbench.engine.judging import Judging
-from quantbench.engine.plan import Plan
+from quantbench.engine.plan import ALONE, Plan
 from quantbench.engine.progress import Lines, Progress
-from quantbench.engine.results import Known
+from quantbench.engine.results import Judgements, Results
 from quantbench.engine.scheduler import Computing
 from quantbench.engine.timing import Timing
 from quantbench.engine.workers import cluster
@@ -33,7 +35,7 @@ from quantbench.engine.workers.cluster_executor import ClusterExecutor
 from quantbench.engine.workers.local import Executor, LocalExecutor
 from quantbench.errors import BadInput, Exit, NothingSelected
 from quantbench.measure import gpu_devices
-from quantbench.records import Judgement, Kind, Report
+from quantbench.records import Judgement, Kind, Report, Shard
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.report.run_folder import RunFolder
 from quantbench.variants import VARIANTS
@@ -89,7 +91,7 @@ class Session:
 
     def _standing(self, model: ReferenceModel) -> Standing:
         """What the judges see of a baseline today and here; an update is made to the one on disk."""
-        accepted = load_current(self.options.baseline_dir, model) if self._drift else Baseline()
+        accepted = load_current(self.options.baseline_dir, model) if self._drift else baseline_files.Baseline()
         here = self._environment
         return standing(accepted, model.metric.unit, here.results_class, here.machine_class, environment.today())
 
@@ -99,7 +101,7 @@ class Session:
         """Every cell that ``--models`` and ``--variants`` leave, models in order, controls first."""
         return [f"{model}/{variant}" for model in self.model_names for variant in self.variant_names]
 
-    def of_this_shard(self, wanted: dict[CellId, set[Kind]]) -> set[CellId]:
+    def of_this_shard(self, wanted: Mapping[CellId, Set[Kind]]) -> set[CellId]:
         """The cells that this machine measures: all that are wanted, or those of ``--shard``.
 
         Raises:
@@ -113,7 +115,7 @@ class Session:
         self._environment = self._environment.model_copy(update={"gpu": found.first, "no_gpu": found.reason})
         return found
 
-    def plan(self, wanted: dict[CellId, set[Kind]]) -> None:
+    def plan(self, wanted: Mapping[CellId, Set[Kind]]) -> None:
         """Fix the cells of this run, with the controls that they need, and start computing.
 
         Raises:
@@ -129,11 +131,10 @@ class Session:
         if any(Kind.GPU in kinds for kinds in wanted.values()):
             self.look_for_gpu()
         with undisturbed(then_stop=True):
-            running = self._begin()
-            self._parts = _Parts.of(running)
-        running.computing.submit()
+            self._parts = self._begin()
+        self._parts.computing.submit()
 
-    def _begin(self) -> Running:
+    def _begin(self) -> "_Parts":
         """Make the run's folder, and get ready to compute."""
         folder = RunFolder.create(self.options.report_dir)
         held = HeldStore.open(folder, self.options)
@@ -145,22 +146,85 @@ class Session:
             self.progress,
             lambda: self._make_executor(folder, held),
         )
-        return Running(
-            options=self.options,
-            selection=self.selection,
-            since=self._since,
-            started=self._started,
-            plan=self._plan,
-            environment=self._environment,
-            baselines=self.baselines,
-            drift=self._drift,
-            progress=self.progress,
-            timing=self._timing,
-            cluster=self._cluster,
-            folder=folder,
-            held=held,
-            computing=computing,
+        plan, timing, judgements = self._plan, self._timing, Judgements()
+        rules = Rules.of(self.options, folder.path, self.baselines, self._environment, self._drift)
+        budget = Budget(plan, rules, self.options.false_alarms, timing.threads)
+        results = Results(plan.cells, computing.so_far)
+        header = Header(folder.path.name, self._since, self._started, self.selection, self._shard(folder, rules))
+        recording = Recording(header, plan.cells, results, judgements, rules, budget, timing.load, folder.write)
+        drive = Drive(
+            plan,
+            computing,
+            results,
+            budget,
+            Judging(rules, budget, environment.today()),
+            Alone(
+                plan,
+                results,
+                rules,
+                budget,
+                timing,
+                held.store,
+                judgements,
+                self.progress,
+                logs(folder) / "timing.log",
+            ),
+            judgements,
+            has_gpu=self._environment.gpu is not None,
+            saved=recording.save_now_and_then,
         )
+        models = {cell.model.name: cell.model for cell in plan.cells.values()}
+
+        def close(partial: bool) -> None:
+            drive.close(partial)
+            if self._cluster is not None:
+                self._cluster.close()
+            self.progress.close()
+
+        def accept(report: Report, status: Exit) -> tuple[Exit, list[str]]:
+            return finish.accept(report, status, folder.path, self.options, models, self._drift)
+
+        ending = Ending(
+            folder,
+            recording,
+            results,
+            models,
+            close=close,
+            notes=lambda: self._notes(results, held),
+            accept=accept if self.options.update_baselines else None,
+            tidy=lambda: finish.tidy(folder, held, self.options, self.say),
+            where_full=computing.where_full,
+            say=self.say,
+        )
+        return _Parts(folder, computing, drive, recording, ending)
+
+    def _shard(self, folder: RunFolder, rules: Rules) -> Shard | None:
+        if self._plan.shard_of is None:
+            return None
+        index, of = self._plan.shard_of
+        models = sorted({cell.model.name for cell in self._plan.whole.values()})
+        return Shard(
+            index=index,
+            of=of,
+            split=self._plan.split,
+            options={name: str(getattr(self.options, name)) for name in shards.SAME_IN_ALL},
+            baselines={name: baseline_files.fingerprint(self.options.baseline_dir, name) for name in models},
+            folder=shlex.quote(str(folder.path)),
+            again=rules.again,
+        )
+
+    def _notes(self, results: Results, held: HeldStore) -> list[str]:
+        """What a reader of the report has to know."""
+        of_cells = [results.of(cell_id) for cell_id in self._plan.cells]
+        strangers = [] if self._cluster is not None else [result.cell.model for result in of_cells]
+        return [
+            *(note for result in of_cells if self.options.train for note in finish.training_note(result)),
+            *held.notes(),
+            *finish.walls_note(strangers),
+            *self._timing.notes(),
+            *([self._cluster.note()] if self._cluster else []),
+            *(f"{result.cell.id}: {reason}" for result in of_cells for reason in result.retried),
+        ]
 
     def _make_executor(self, folder: RunFolder, held: HeldStore) -> Executor:
         if self._cluster is not None:
@@ -186,24 +250,30 @@ class Session:
     @property
     def folder(self) -> RunFolder:
         """Where the run writes."""
-        return self._planned.running.folder
+        return self._planned.folder
 
     @property
     def report(self) -> Report:
         """As it was last written."""
         return self._planned.recording.report
 
-    def judge(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
-        """The judgements of one kind on one cell; waits for the cell, and is worked out once.
+    def prepare(self, cell_id: CellId, kind: Kind) -> None:
+        """Wait for all that the judgements of one kind on one cell need.
 
         Raises:
+            KeyboardInterrupt: a signal came.
+            DiskFull: nothing more can be stored.
+        """
+        self._planned.drive.prepare(cell_id, kind)
+
+    def judge(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
+        """The judgements of one kind on one cell; waits for what they need, and is worked out once.
+
+        Raises:
+            KeyboardInterrupt: a signal came.
             DiskFull: nothing more can be stored or reported.
         """
-        return self._planned.judging.judge(cell_id, kind)
-
-    def unjudged_controls(self) -> list[tuple[CellId, Kind]]:
-        """What a selection brought along and no test asks for; judged too, so that a sick control is seen."""
-        return [(cell.id, kind) for cell in self._plan.cells.values() if not cell.selected for kind in cell.kinds]
+        return self._planned.drive.judge(cell_id, kind)
 
     def judge_the_rest(self) -> None:
         """Controls that a selection brought along, and wait for whatever is still computed.
@@ -212,50 +282,47 @@ class Session:
             KeyboardInterrupt: a signal came.
             DiskFull: nothing more can be stored or reported.
         """
-        for cell_id, kind in self.unjudged_controls():
-            self.judge(cell_id, kind)
-        self._planned.running.computing.wait(self._plan.cells.values())
+        self._planned.drive.judge_the_rest()
+
+    def judge_all(self, wanted: Mapping[CellId, Set[Kind]], judged: Collection[CellId] | None = None) -> None:
+        """Plan these cells, and take each kind of each to its judgements; what is measured alone comes last.
+
+        Args:
+            judged: those of them that somebody asks for; all of them where None.
+
+        Raises:
+            NothingSelected, BadInput: see :meth:`plan`.
+            KeyboardInterrupt: a signal came.
+            DiskFull: nothing more can be stored or reported.
+        """
+        self.plan(wanted)
+        for kind in sorted(Kind, key=lambda kind: (kind in ALONE, kind is Kind.LATENCY)):
+            for cell_id, kinds in wanted.items():
+                if kind in kinds and (judged is None or cell_id in judged):
+                    self.judge(cell_id, kind)
+        self.judge_the_rest()
 
     def latency_blocks(self, cell_id: CellId) -> list[float]:
         """Timed blocks of a cell, seconds a call, for pytest-benchmark; empty where it was not timed."""
         return self._timing.blocks(cell_id)
 
-    def finish(
-        self,
-        interrupted: bool,
-        notes: list[str] | None = None,
-        cut_short: bool = False,
-        disk_full: bool = False,
-        crashed: bool = False,
-    ) -> Exit:
+    def finish(self, how: HowEnded | None = None, notes: list[str] | None = None) -> Exit:
         """Write the last report, point ``latest`` at it, keep the store within bounds, and return the exit status.
 
         A run that did not get to its end still judges what was computed: a regression seen is a regression reported.
 
         Args:
-            interrupted: by the user; also where a signal came whose exception was lost.
-            cut_short: by pytest's own -x or --maxfail; partial too, and its status is that of what was judged.
-            disk_full: nothing more can be written but what was set aside for.
-            crashed: pytest itself has failed; the run ends as one that could not measure.
+            how: what kept the run from its end; a signal whose exception was lost is known here anyway.
         """
-        how = HowEnded(interrupted, cut_short, disk_full, crashed)
-        return self._planned.ending.finish(how, notes or [])
+        return self._planned.ending.finish(how or HowEnded(), notes or [])
 
 
 @dataclass(frozen=True)
 class _Parts:
     """Those that work on a run once its cells are fixed."""
 
-    running: Running
-    judging: Judging
+    folder: RunFolder
+    computing: Computing
+    drive: Drive
     recording: Recording
     ending: Ending
-
-    @staticmethod
-    def of(running: Running) -> "_Parts":
-        known = Known(running.plan, running.timing)
-        budget = Budget(running, known)
-        recording = Recording(running, known, budget)
-        judging = Judging(running, known, budget, Alone(running, known, budget), recording)
-        ending = Ending(running, known, budget, judging, recording)
-        return _Parts(running, judging, recording, ending)

@@ -18,7 +18,7 @@ from quantbench.records import Judgement, Kind, Report, Sight, Verdict
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS
 
-KINDS = (Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE)
+KINDS = frozenset({Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE})
 RED = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING)
 
 
@@ -114,13 +114,10 @@ class Place:
         with _store_at(self.store.root):
             try:
                 session = Session(options, say=lambda _: None)
-                session.plan({f"{self.model.name}/{variant}": set(KINDS) for variant in self.variants})
-                for variant in self.variants if judged is None else judged:
-                    for kind in KINDS:
-                        session.judge(f"{self.model.name}/{variant}", kind)
-                for cell, kind in session.unjudged_controls():
-                    session.judge(cell, kind)
-                status = session.finish(interrupted=False)
+                wanted = {f"{self.model.name}/{variant}": KINDS for variant in self.variants}
+                asked = None if judged is None else [f"{self.model.name}/{variant}" for variant in judged]
+                session.judge_all(wanted, asked)
+                status = session.finish()
             except BadInput as error:
                 return Ended(Exit.BAD_INPUT, refusal=str(error))
             return Ended(status, session.report)

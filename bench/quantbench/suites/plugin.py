@@ -6,6 +6,7 @@ Loaded by ``pytest.ini`` of the suites, so only where the suites of this package
 import dataclasses
 import sys
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 
 from quantbench.core.echo import guarded, line, plain
 from quantbench.core.options import RunOptions, flag, from_mapping
-from quantbench.core.signals import check, interruptible, settle, stop_asked, stop_in_order
+from quantbench.core.signals import check, settle, stop_asked, stop_in_order
 from quantbench.engine import progress
+from quantbench.engine.drive import until_stopped
+from quantbench.engine.finish import HowEnded
 from quantbench.engine.plan import ALONE
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected
@@ -242,11 +245,26 @@ def pytest_runtest_protocol() -> None:
     check()
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What a test judges is computed before it: no test waits, for its own cell or for those that share its budget."""
+    cell, kind = _cell_of(item), _kind_of(item)
+    if cell is None or kind is None or SESSION not in item.config.stash or not item.config.stash[SESSION].planned:
+        return
+    with _full_disk_ends_the_run():
+        item.config.stash[SESSION].prepare(cell, kind)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call() -> Iterator[None]:
+    with _full_disk_ends_the_run():
+        return (yield)
+
+
+@contextmanager
+def _full_disk_ends_the_run() -> Iterator[None]:
     """A full disk ends the run, not the one test that met it."""
     try:
-        return (yield)
+        yield
     except DiskFull as error:
         pytest.exit(line(str(error)), returncode=int(Exit.DISK_FULL))
 
@@ -279,19 +297,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
     run = session.config.stash.get(SESSION, None)
     if run is None or not run.planned:
         return (yield)
-    interrupted = exitstatus == pytest.ExitCode.INTERRUPTED or stop_asked()
-    disk_full = exitstatus == Exit.DISK_FULL
-    crashed = exitstatus == pytest.ExitCode.INTERNAL_ERROR
-    cut_short = bool(session.shouldfail or session.shouldstop)
-    if not interrupted and not crashed and not cut_short and not disk_full:
-        try:
-            with interruptible():
-                run.judge_the_rest()
-        except KeyboardInterrupt:
-            interrupted = True
-        except DiskFull:
-            disk_full = True
-    status = run.finish(interrupted, cut_short=cut_short, disk_full=disk_full, crashed=crashed)
+    how = HowEnded(
+        interrupted=exitstatus == pytest.ExitCode.INTERRUPTED or stop_asked(),
+        cut_short=bool(session.shouldfail or session.shouldstop),
+        disk_full=exitstatus == Exit.DISK_FULL,
+        crashed=exitstatus == pytest.ExitCode.INTERNAL_ERROR,
+    )
+    status = run.finish(until_stopped(run.judge_the_rest, how))
     session.exitstatus = int(status)
     _forget_silent_teardowns(session.config)
     return (yield)

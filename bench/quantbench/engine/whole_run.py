@@ -1,0 +1,123 @@
+"""A whole run in one call: for those who drive no tests."""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from quantbench.core import streams
+from quantbench.core.options import RunOptions
+from quantbench.core.signals import forget, stop_asked
+from quantbench.engine.cell import CellId
+from quantbench.engine.drive import until_stopped
+from quantbench.engine.finish import HowEnded
+from quantbench.engine.session import Session
+from quantbench.errors import DiskFull, Exit
+from quantbench.records import Kind, Report
+
+
+def whole_run(session: Session, wanted: Mapping[CellId, Set[Kind]], notes: Sequence[str] = ()) -> tuple[Exit, HowEnded]:
+    """Take these cells to the last report; one that is stopped leaves a partial report.
+
+    Returns:
+        The run's exit status, and what kept it from its end.
+
+    Raises:
+        NothingSelected, BadInput: see :meth:`quantbench.engine.session.Session.plan`.
+        KeyboardInterrupt: it was stopped before there was anything to report.
+        DiskFull: there is no room for what it makes; the report of what was finished is written where it can be.
+    """
+    how = until_stopped(lambda: session.judge_all(wanted))
+    if how.partial and not session.planned:
+        raise DiskFull(how.where_full) if how.disk_full else KeyboardInterrupt
+    how = replace(how, interrupted=how.interrupted or stop_asked())
+    status = session.finish(how, list(notes))
+    if how.disk_full or status is Exit.DISK_FULL:
+        lost = streams.lost_for_want_of_space()
+        where = session.folder.path
+        words = how.where_full or lost or f"no space is left for the report in {where}; free some and run again"
+        raise DiskFull(words)
+    return status, how
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended.
+
+    Attributes:
+        status: what the command line's exit status would be; ``Exit.GREEN`` where nothing is red.
+        folder: of the run: its report in all its forms, predictions and logs.
+        report: every cell with its measurements and judgements.
+    """
+
+    status: Exit
+    folder: Path
+    report: Report
+
+
+def run(
+    *,
+    models: str = "",
+    variants: str = "",
+    model_dir: Path | str | None = None,
+    baseline_dir: Path | str | None = None,
+    report_dir: Path | str = "reports",
+    seeds: int = 1,
+    latency: bool = True,
+    latency_budget: float = 3.0,
+    threads: str = "1",
+    gpu: bool = True,
+    cache: bool = True,
+    workers: int = 0,
+    cell_timeout: float = 1800.0,
+    false_alarms: float = 0.01,
+) -> Finished:
+    """Build, measure and judge cells, and write the report of the run; prints nothing and ends no process.
+
+    Workers are started afresh, so a script calls this under ``if __name__ == "__main__":``.
+
+    Args:
+        models, variants: names, comma-separated, such as ``"seed_cnn"`` and ``"float32,ptq_float16"``; all where empty.
+        model_dir, baseline_dir: folders of model files and of baselines; those that come with quantbench where None.
+        report_dir: gets a folder a run, and ``latest``.
+        seeds: of every cell that trains.
+        latency, latency_budget: whether to time cells, and for how many seconds each.
+        threads: to time with besides one, comma-separated, or ``"all"`` for every core.
+        gpu: whether to measure on a GPU, where there is one.
+        cache: whether to take from the store what it holds.
+        workers: processes that compute; 0: one a core.
+        cell_timeout: seconds after which a cell is given up.
+        false_alarms: the chance of any red cell where nothing changed.
+
+    Returns:
+        The run; where a signal stopped it, ``status`` is ``Exit.INTERRUPTED`` and the report is of what was finished.
+
+    Raises:
+        BadInput: an argument, a model or a baseline is wrong.
+        NothingSelected: no cell is left.
+        KeyboardInterrupt: it was stopped before there was anything to report.
+        DiskFull: no space is left to write to.
+    """
+    usual = RunOptions()
+    options = RunOptions(
+        models=models,
+        variants=variants,
+        model_dir=usual.model_dir if model_dir is None else Path(model_dir),
+        baseline_dir=usual.baseline_dir if baseline_dir is None else Path(baseline_dir),
+        report_dir=Path(report_dir),
+        seeds=seeds,
+        no_cache=not cache,
+        no_latency=not latency,
+        no_gpu=not gpu,
+        latency_budget=latency_budget,
+        threads=threads,
+        workers=workers,
+        cell_timeout=cell_timeout,
+        false_alarms=false_alarms,
+    )
+    forget()
+    session = Session(options, lambda _: None)
+    kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if latency else set())
+    if gpu and session.look_for_gpu().devices:
+        kinds.add(Kind.GPU)
+    status, _ = whole_run(session, dict.fromkeys(session.cell_ids(), kinds))
+    return Finished(status, session.folder.path, session.report)

@@ -1,0 +1,157 @@
+"""What is measured alone, with made-up times in place of timing processes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import accepted
+from made_up_cells import FLOAT, HALF, Run, baseline, outcome, run
+from made_up_runs import answers
+from quantbench.build.store import Store
+from quantbench.core.options import RunOptions
+from quantbench.engine import exclusive
+from quantbench.engine.exclusive import Alone
+from quantbench.engine.progress import Lines
+from quantbench.engine.timing import Timing
+from quantbench.measure import gpu, latency, memory
+from quantbench.records import BaselineCell, Device, Judgement, Kind, Verdict
+
+OUTCOMES = {cell: [outcome(artifact=Path(f"/{cell}.tflite"))] for cell in (FLOAT, HALF)}
+
+
+def timed(ratio: float) -> latency.Latency:
+    """Six processes in which the variant takes so many times its control's millisecond."""
+
+    def blocks(seconds: float) -> latency.Blocks:
+        return latency.Blocks(np.full(8, seconds), np.full(8, seconds))
+
+    processes = [
+        {"variant": blocks(1e-3 * ratio * (1 + i / 1e4)), "control": blocks(1e-3), "yardstick": blocks(1e-3)}
+        for i in range(6)
+    ]
+    return latency.Latency(processes)
+
+
+class Machine:
+    """In place of fresh processes: the next ratio for each timing, and no start-up."""
+
+    def __init__(self, *ratios: float) -> None:
+        self.ratios = list(ratios)
+
+    def __call__(self, function: Any, *given: Any) -> Any:
+        if function is memory.start_up:
+            raise memory.MemoryFailed("no process was started")
+        assert function is latency.measure
+        if not self.ratios:
+            raise latency.LatencyFailed("it crashed")
+        return timed(self.ratios.pop(0))
+
+
+def alone(made: Run, machine: Machine, folder: Path, said: list[str] | None = None) -> Alone:
+    timing = Timing(RunOptions(), lambda _: None, machine)
+    progress = Lines((said if said is not None else []).append)
+    store = Store(folder / "store")
+    return Alone(
+        made.plan,
+        made.results,
+        made.rules,
+        made.budget,
+        timing,
+        store,
+        made.judgements,
+        progress,
+        folder / "timing.log",
+    )
+
+
+def ratio_of_half(value: float) -> Any:
+    values = [value * (1 + i / 1e4) for i in range(6)]
+    taken = accepted(value, tolerance=0.05, unit="ratio to float32", values=values, noise=0.001, n=6)
+    return baseline({"float32": answers(100)}, ptq_float16=BaselineCell(measurements={}, latency={"A_2-core": taken}))
+
+
+def latencies(made: Run, machine: Machine, folder: Path, said: list[str] | None = None) -> list[Judgement]:
+    made.budget.close()
+    return alone(made, machine, folder, said).judge(Kind.LATENCY, made.results.of(HALF))
+
+
+def test_a_cell_is_timed_once_and_what_was_measured_joins_its_result(tmp_path: Path) -> None:
+    made, machine = run(OUTCOMES, ratio_of_half(0.5), [Kind.LATENCY]), Machine(0.5, 9.0)
+    before = made.results.of(HALF)
+    assert [judged.verdict for judged in latencies(made, machine, tmp_path)] == [Verdict.PASS]
+    assert machine.ratios == [9.0]
+    after = made.results.of(HALF)
+    assert "latency_ratio" not in before.measurements
+    assert after.measurements["latency_ratio"].value == pytest.approx(0.5, rel=1e-3)
+    assert after.alone.untimed == {"start_up_cold": "no process was started"}
+    assert (after.alone.seconds or 0) > 0
+
+
+def test_what_seems_slower_is_measured_once_more(tmp_path: Path) -> None:
+    said: list[str] = []
+    made, machine = run(OUTCOMES, ratio_of_half(0.5), [Kind.LATENCY]), Machine(0.9, 0.5, 9.0)
+    found = latencies(made, machine, tmp_path, said)
+    assert found[0].verdict is not Verdict.REGRESSED
+    assert machine.ratios == [9.0]
+    assert any("measuring it once more" in line for line in said)
+
+
+def test_what_is_slower_twice_is_red(tmp_path: Path) -> None:
+    made = run(OUTCOMES, ratio_of_half(0.5), [Kind.LATENCY])
+    assert [one.verdict for one in latencies(made, Machine(0.9, 0.9), tmp_path)] == [Verdict.REGRESSED]
+
+
+def test_a_timing_process_that_crashes_is_not_measured(tmp_path: Path) -> None:
+    made = run(OUTCOMES, ratio_of_half(0.5), [Kind.LATENCY])
+    found = latencies(made, Machine(), tmp_path)
+    assert [one.verdict for one in found] == [Verdict.ERROR]
+    assert "it crashed" in found[0].message
+
+
+def test_without_a_float_control_nothing_is_timed(tmp_path: Path) -> None:
+    made, machine = run(OUTCOMES | {FLOAT: [outcome()]}, ratio_of_half(0.5), [Kind.LATENCY]), Machine(0.5)
+    found = latencies(made, machine, tmp_path)
+    assert "its float control could not be made" in found[0].message
+    assert machine.ratios == [0.5]
+
+
+# ---------------------------------------------------------------- GPU
+
+
+def on_gpu(made: Run, folder: Path) -> Judgement:
+    return alone(made, Machine(), folder).judge(Kind.GPU, made.results.of(HALF))[0]
+
+
+def with_gpu(made: Run) -> Run:
+    device = Device(name="G", kind="software")
+    made.rules.environment.gpu = device
+    return made
+
+
+def test_where_there_is_no_gpu_nothing_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QUANTBENCH_REQUIRE_GPU", raising=False)
+    made = run(OUTCOMES, kinds=[Kind.GPU])
+    made.rules.environment.no_gpu = "no Vulkan driver"
+    judged = on_gpu(made, tmp_path)
+    assert judged.verdict is Verdict.UNJUDGED
+    assert "no Vulkan driver" in judged.message
+    assert made.results.of(HALF).alone.seconds is None
+
+
+def test_answers_on_the_gpu_join_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = gpu.OnGpu(answers(100), seconds=[1e-3, 1e-3], ratios=[0.5, 0.5])
+    monkeypatch.setattr(exclusive.gpu, "through_store", lambda *_: taken)
+    made = with_gpu(run(OUTCOMES, kinds=[Kind.GPU]))
+    judged = on_gpu(made, tmp_path)
+    assert (judged.measurement, judged.value) == ("gpu_agreement", 1.0)
+    result = made.results.of(HALF)
+    assert result.measurements["gpu_ratio"].value == 0.5
+    assert result.alone.on_gpu is taken
+
+
+def test_a_gpu_that_fails_costs_that_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exclusive.gpu, "through_store", lambda *_: gpu.OnGpu(failure="the device was lost"))
+    judged = on_gpu(with_gpu(run(OUTCOMES, kinds=[Kind.GPU])), tmp_path)
+    assert judged.verdict is Verdict.ERROR
+    assert "the device was lost" in judged.message

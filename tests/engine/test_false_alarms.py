@@ -1,0 +1,62 @@
+"""How one run shares its false-alarm budget."""
+
+import pytest
+from made_up_cells import FLOAT, FULL, HALF, baseline, outcome, run
+from made_up_runs import answers
+from quantbench.core.options import RunOptions
+from quantbench.engine.workers.task import Outcome
+from quantbench.records import BaselineCell, Failure, Kind
+
+OUTCOMES = {FLOAT: [outcome()], HALF: [outcome(101)], FULL: [outcome(130)]}
+SAME = baseline({"float32": answers(100), "ptq_float16": answers(100), "ptq_static_wi8_ai8": answers(100)})
+
+
+def test_until_it_is_settled_every_score_may_have_been_moved_by_chance() -> None:
+    budget = run(OUTCOMES, SAME).budget
+    assert not budget.settled
+    assert (budget.false_alarms().judgements, budget.false_alarms().share) == (3, pytest.approx(0.01 / 3))
+
+
+def test_scores_that_chance_has_moved_share_it() -> None:
+    made = run(OUTCOMES, SAME)
+    made.budget.settle([made.results.of(cell) for cell in OUTCOMES])
+    assert made.budget.false_alarms().judgements == 2
+    assert made.budget.red_at(FULL) == pytest.approx(0.005)  # the smallest p-value
+    assert made.budget.red_at(HALF) == pytest.approx(0.01)  # that one is red, so its share is free
+    with pytest.raises(KeyError):
+        made.budget.red_at(FLOAT)
+
+
+def test_a_cell_of_a_stopped_run_that_is_not_finished_may_have_been_moved() -> None:
+    made = run(OUTCOMES, SAME)
+    made.budget.settle([made.results.of(HALF)], unfinished=2)
+    assert made.budget.red_at(HALF) == pytest.approx(0.01 / 3)
+
+
+def test_a_cell_that_failed_takes_no_share() -> None:
+    failed = Outcome(0, failure=Failure(what="crash", reason="why"))
+    made = run(OUTCOMES | {HALF: [failed]}, SAME)
+    assert made.budget.at_even_share(made.results.of(HALF)).p_value is None
+
+
+def test_a_shard_judges_by_the_even_share_of_the_whole_run() -> None:
+    made = run(OUTCOMES, SAME, options=RunOptions(shard="1/2"))
+    made.budget.settle([made.results.of(cell) for cell in OUTCOMES])
+    assert made.budget.red_at(FULL) == made.budget.red_at(HALF) == pytest.approx(0.01 / 3)
+
+
+def test_latencies_with_a_baseline_of_this_machine_class_share_it_too() -> None:
+    from conftest import accepted
+
+    timed = BaselineCell(
+        measurements={}, latency={"A_2-core": accepted(0.5, unit="ratio to float32", values=[0.5, 0.5])}
+    )
+    made = run(OUTCOMES, baseline({}, ptq_float16=timed), [Kind.ACCURACY, Kind.LATENCY])
+    assert made.budget.even().judgements == 4
+
+
+def test_where_nothing_had_to_be_settled_no_score_was_moved() -> None:
+    budget = run(OUTCOMES, SAME).budget
+    budget.close()
+    assert budget.settled
+    assert budget.false_alarms().judgements == 0

@@ -1,0 +1,100 @@
+"""What the judges say of a made-up result; nothing is computed, waited for or written."""
+
+import pytest
+from made_up_cells import FLOAT, FULL, HALF, Run, baseline, outcome, run
+from made_up_runs import answers
+from quantbench.engine.workers.task import Outcome
+from quantbench.measure.memory import Memory
+from quantbench.records import Failure, Judgement, Kind, Verdict
+
+SAME = baseline({"float32": answers(100), "ptq_float16": answers(100)})
+
+
+def judged(made: Run, kind: Kind, cell: str = HALF) -> dict[tuple[str, str], Judgement]:
+    """By measurement and by what it is judged against."""
+    found = made.judging.judge(kind, *made.result(cell))
+    return {(judgement.measurement, judgement.against or ""): judgement for judgement in found}
+
+
+def test_a_score_that_is_the_baselines_passes_without_a_share_of_the_budget() -> None:
+    made = run({FLOAT: [outcome()], HALF: [outcome()]}, SAME)
+    score = judged(made, Kind.ACCURACY)["score", "baseline"]
+    assert (score.verdict, score.p_value) == (Verdict.PASS, None)
+    assert not made.budget.settled
+    assert made.computing.waited == []
+
+
+def test_a_score_that_chance_has_moved_is_red_at_what_was_settled() -> None:
+    made = run({FLOAT: [outcome()], HALF: [outcome(140)]}, SAME)
+    with pytest.raises(AssertionError, match="settled before"):
+        judged(made, Kind.ACCURACY)
+    made.budget.settle([made.results.of(cell) for cell in (FLOAT, HALF)])
+    found = judged(made, Kind.ACCURACY)
+    assert found["score", "baseline"].verdict is Verdict.REGRESSED
+    assert "red at 0.01" in found["score", "baseline"].message
+    assert found["score", "floor"].verdict is Verdict.REGRESSED
+    assert made.written == []
+
+
+def test_the_floor_is_from_this_runs_own_control() -> None:
+    made = run({FLOAT: [outcome(140)], HALF: [outcome(140)]}, SAME)
+    made.budget.settle([made.results.of(HALF)])
+    assert judged(made, Kind.ACCURACY)["score", "floor"].verdict is Verdict.PASS
+
+
+def test_the_float_control_has_no_floor() -> None:
+    made = run({FLOAT: [outcome()]}, SAME)
+    assert ("score", "floor") not in judged(made, Kind.ACCURACY, FLOAT)
+
+
+def test_control_and_cell_train_equally_long() -> None:
+    trained = {
+        FLOAT: [outcome()],
+        "m/float32_finetuned": [outcome(steps=9)],
+        "m/qat_wi8_ai8": [outcome(steps=5)],
+    }
+    made = run(trained, SAME)
+    found = made.judging.judge(Kind.ACCURACY, *made.result("m/qat_wi8_ai8", "m/float32_finetuned"))
+    steps = next(judgement for judgement in found if judgement.measurement == "training_steps")
+    assert steps.verdict is not Verdict.PASS
+
+
+def test_a_cell_that_failed_is_judged_so_for_every_kind() -> None:
+    failed = Outcome(0, failure=Failure(what="error", reason="why"))
+    made = run({FLOAT: [outcome()], HALF: [failed]}, SAME)
+    for kind in Kind:
+        assert [judgement.verdict for judgement in made.judging.judge(kind, *made.result(HALF))] == [Verdict.ERROR]
+
+
+@pytest.mark.parametrize("kind", [Kind.GPU, Kind.LATENCY])
+def test_what_is_measured_alone_is_judged_elsewhere(kind: Kind) -> None:
+    made = run({FLOAT: [outcome()]})
+    with pytest.raises(ValueError, match="is judged where it is measured"):
+        made.judging.judge(kind, *made.result(FLOAT))
+
+
+def test_sizes_and_structure_and_memory_of_what_has_no_baseline_are_missing() -> None:
+    made = run({FLOAT: [outcome(memory=Memory([2, 2], [3, 3], [1, 1], 50))]})
+    assert judged(made, Kind.SIZE, FLOAT)["size", "baseline"].verdict is Verdict.MISSING
+    assert any(one.verdict is Verdict.MISSING for one in judged(made, Kind.STRUCTURE, FLOAT).values())
+    assert judged(made, Kind.MEMORY, FLOAT)["arena", "baseline"].verdict is Verdict.MISSING
+
+
+@pytest.mark.parametrize(
+    ("wanted", "drift", "verdict"),
+    [
+        ([FLOAT, HALF], True, Verdict.MISSING),
+        ([HALF], True, Verdict.UNJUDGED),  # float32 is a control that the selection brought along
+        ([FLOAT, HALF], False, Verdict.UNJUDGED),  # a model that is tried once has no baselines
+    ],
+)
+def test_nothing_is_missing_where_nothing_was_to_be_there(wanted: list[str], drift: bool, verdict: Verdict) -> None:
+    made = run({FLOAT: [outcome()], HALF: [outcome()]}, wanted=wanted, drift=drift)
+    cell = made.plan.cells[FLOAT]
+    found = made.judging.judge(Kind.SIZE, *made.result(FLOAT))
+    assert {one.verdict for one in made.judging.with_exceptions(cell, Kind.SIZE, found)} == {verdict}
+
+
+def test_what_was_never_judged_is_an_error() -> None:
+    made = run({FULL: [outcome()], FLOAT: [outcome()]})
+    assert made.judging.never_judged(made.plan.cells[FULL], Kind.SIZE)[0].verdict is Verdict.ERROR
