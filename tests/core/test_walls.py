@@ -241,7 +241,7 @@ def test_tokens_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GITHUB_TOKEN" not in walls.environment()
     assert walls.environment()["TF_ANY"] == "known"
     code = (
-        "import os; from quantbench.safety import walls; walls.forget_environment()\n"
+        "import os; from quantbench.core import walls; walls.forget_environment()\n"
         "print(os.environ.get('GITHUB_TOKEN'), os.environ['TF_ANY'])\n"
         "print(b'secret' in open('/proc/self/environ','rb').read(), os.popen('echo $GITHUB_TOKEN').read())"
     )
@@ -387,8 +387,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     code = """
 import sys
-from bench import training
-tf = training.tensorflow()
+from quantbench.core import tensorflow
+tf = tensorflow.tensorflow()
 x = tf.keras.Input((2,), name="x")
 tf.keras.Model(x, tf.keras.layers.Dense(2, kernel_initializer="identity")(x)).save(sys.argv[1])
 """
@@ -419,7 +419,7 @@ def loaded_once() -> Iterator[None]:
     before = set(psutil.Process().children(recursive=True))
     yield
     after = [one for one in psutil.Process().children(recursive=True) if one not in before]
-    assert not [one for one in after if "foreign_worker" in " ".join(one.cmdline())]
+    assert not [one for one in after if "loading_worker" in " ".join(one.cmdline())]
 
 
 @pytest.mark.usefixtures("loaded_once")

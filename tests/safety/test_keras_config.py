@@ -639,16 +639,17 @@ for path in sys.argv[1:]:
 WALLED = """
 import sys
 from pathlib import Path
-from bench import floats, training
+from quantbench.core import tensorflow
+from quantbench.reference import float_model
 from quantbench.errors import BadInput
 from quantbench.reference.model import ReferenceModel
-keras = training.tensorflow().keras
+keras = tensorflow.tensorflow().keras
 for path in map(Path, sys.argv[1:]):
     model = object.__new__(ReferenceModel)
     for name, value in (("file", path), ("weights", path.name), ("form", "keras2"), ("trusted", False)):
         object.__setattr__(model, name, value)
     try:
-        floats._load(keras.models.load_model, model)
+        float_model._load(keras.models.load_model, model)
         print("LOADED", path.name)
     except BadInput as error:
         print("REFUSED", error)

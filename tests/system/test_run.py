@@ -344,10 +344,11 @@ def test_stopping_at_the_first_failure_leaves_a_partial_report(quantbench: Quant
 
 
 def test_a_test_that_breaks_is_an_error_not_a_green(tmp_path: Path, store: Path) -> None:
+    suites = str(ROOT / "bench" / "quantbench" / "suites")
     code = (
-        "import sys, pytest\nfrom bench import gate\n"
+        "import sys, pytest\nfrom quantbench import gate\n"
         "def broken(*a, **k): raise KeyError('a bug')\ngate.accuracy = broken\n"
-        f"sys.exit(pytest.main([{str(ROOT / 'bench' / 'suites')!r}, '--no-latency', '--models=seed_cnn', "
+        f"sys.exit(pytest.main([{suites!r}, '--no-latency', '--models=seed_cnn', "
         f"'--variants=float32', '--report-dir={tmp_path}']))"
     )
     environment = surroundings(QUANTBENCH_CACHE=str(store))

@@ -80,7 +80,7 @@ def enter(place, path):
 for place, path in enumerate(moments):
     enter(place, path)
 sys.argv[1:4] = []
-from bench import cli
+from quantbench import cli
 import atexit
 atexit.register(lambda: print("sent", sent, file=sys.stderr))
 cli.main()
@@ -213,7 +213,7 @@ def test_what_decides_the_exit_status(how: HowEnded, judged: Exit, full: bool, s
 
 def python(script: str) -> str:
     """What a script prints that may send signals to itself."""
-    begin = "import os, signal, sys, time\nfrom bench import interruption as on\non.stop_in_order()\n"
+    begin = "import os, signal, sys, time\nfrom quantbench.core import signals as on\non.stop_in_order()\n"
     begin += "def send(number=signal.SIGTERM): os.kill(os.getpid(), number)\n"
     done = subprocess.run([sys.executable, "-c", begin + script], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 0, done.stderr
