@@ -24,6 +24,35 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     assert store.root.stat().st_mode & 0o077 == 0
 
 
+def test_what_is_remembered_is_made_once(tmp_path: Path) -> None:
+    store, recipe, made = Store(tmp_path), {"what": "test"}, []
+
+    def make() -> dict[str, bytes]:
+        made.append(1)
+        return {"x": b"content"}
+
+    def read(folder: Path, cached: bool) -> tuple[bytes, bool]:
+        return (folder / "x").read_bytes(), cached
+
+    assert store.recall(recipe, read) is None
+    assert store.remember(recipe, make, read) == (b"content", False)
+    assert store.remember(recipe, make, read) == store.recall(recipe, read) == (b"content", True)
+    (store.path(digest(recipe)) / "x").write_bytes(b"damaged")
+    assert store.remember(recipe, make, read) == (b"content", False)
+    assert len(made) == 2
+
+
+def test_what_cannot_be_made_is_tried_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def make() -> dict[str, bytes]:
+        raise ValueError("it cannot be made")
+
+    with pytest.raises(ValueError, match="cannot be made"):
+        store.remember({"what": "test"}, make, lambda folder, _: folder)
+    assert store.remember({"what": "test"}, lambda: {"x": b""}, lambda _, cached: cached) is False
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "index"])
 def test_a_damaged_entry_is_made_again(tmp_path: Path, damage: str) -> None:
     store = Store(tmp_path)

@@ -80,16 +80,10 @@ def test_noise_is_called_a_shift_about_as_rarely_as_measured() -> None:
     assert sum(bool(_breaks(x, quick=False)) for x in series) <= 12
 
 
-def test_a_process_of_its_own_finds_the_same_and_is_not_missed_where_it_dies() -> None:
+def test_a_new_level_starts_where_it_starts() -> None:
     random = np.random.default_rng(3)
     x = random.normal(size=60) + 4 * (np.arange(60) >= 35)
-    here = change_points.starts(x, 20.0)
-    assert here == [35]
-    with change_points.ahead():
-        assert change_points.starts(x, 20.0) == here
-        change_points._helpers[-1].kill()
-        change_points._helpers[-1].wait()
-        assert change_points.starts(x, 20.0) == here
+    assert change_points.starts(x, 20.0) == [35]
 
 
 def _drops(tmp_path: Path, drops: np.ndarray[Any, Any]) -> History:

@@ -419,7 +419,7 @@ def loaded_once() -> Iterator[None]:
     before = set(psutil.Process().children(recursive=True))
     yield
     after = [one for one in psutil.Process().children(recursive=True) if one not in before]
-    assert not [one for one in after if "foreign_worker" in " ".join(one.cmdline())]
+    assert not [one for one in after if "loading_worker" in " ".join(one.cmdline())]
 
 
 @pytest.mark.usefixtures("loaded_once")

@@ -214,12 +214,12 @@ def test_a_failure_is_not_kept_and_a_result_is(tmp_path: Path, monkeypatch: pyte
     with monkeypatch.context() as broken:
         broken.setattr(gpu, "measure", lambda *_: (_ for _ in ()).throw(GpuFailed("the GPU process died of SIGSEGV")))
         assert gpu.through_store(artifact, artifact, model, REAL, store).failure == "the GPU process died of SIGSEGV"
-    answers = OnGpu(predictions=np.arange(3), seconds=[0.001, 0.002], left=1, operators=2, left_why=["X: why"])
+    answers = OnGpu(predictions=np.arange(3), seconds=[0.001, 0.002], left=1, operators=2, left_why=[("X", "why")])
     monkeypatch.setattr(gpu, "measure", lambda *_: answers)
     assert not gpu.through_store(artifact, artifact, model, REAL, store).cached
     monkeypatch.delattr(gpu, "measure")
     kept = gpu.through_store(artifact, artifact, model, REAL, store)
-    assert (kept.cached, kept.seconds, kept.left_why) == (True, [0.001, 0.002], ["X: why"])
+    assert (kept.cached, kept.seconds, kept.left_why) == (True, [0.001, 0.002], [("X", "why")])
     assert list(kept.predictions) == [0, 1, 2]  # type: ignore[arg-type]
 
 

@@ -16,7 +16,7 @@ from quantbench.core import threads
 from quantbench.core.environment import threads_of, with_threads
 from quantbench.core.options import RunOptions
 from quantbench.core.stats import quantile_interval
-from quantbench.engine import measured_latency, timing
+from quantbench.engine import measurements, timing
 from quantbench.engine import measurements as measured
 from quantbench.errors import BadInput
 from quantbench.gate import exceptions
@@ -66,7 +66,7 @@ def _process(micro: float, calm: float = 1.0, at_work: float = 1.0, threads: int
 
 def test_percentiles_are_those_of_the_calls_of_all_processes() -> None:
     timed = Latency([_process(10.0, calls=200), _process(11.0, calls=200)])
-    found = measured_latency.calls(timed)
+    found = measurements.calls(timed)
     assert found["latency_p50"].value == pytest.approx(11.0, abs=0.01)
     assert found["latency_p99"].value == pytest.approx(11.98, abs=0.01)
     assert found["latency_p50"].n == 400
@@ -75,7 +75,7 @@ def test_percentiles_are_those_of_the_calls_of_all_processes() -> None:
     assert found["latency_p50"].spread == pytest.approx(0.5**0.5, abs=0.01)
     assert found["timing_cost"].value == pytest.approx(0.05)
     assert found["throughput"].value == pytest.approx(1e6 / 11.0, rel=0.001)
-    assert measured_latency.calls(Latency([_process(10.0)])) == {}
+    assert measurements.calls(Latency([_process(10.0)])) == {}
 
 
 @pytest.mark.parametrize(
@@ -241,11 +241,11 @@ def test_a_loosened_latency_is_told_whatever_its_threads() -> None:
 
 
 def test_the_table_of_latency_says_what_a_reader_needs() -> None:
-    timed = measured_latency.calls(Latency([_process(10.0, calls=300)] * 6))
+    timed = measurements.calls(Latency([_process(10.0, calls=300)] * 6))
     both = timed | measured.latency(Latency([_process(10.0, calm=0.3)] * 6))
     one = measured.latency(Latency([_process(10.0, threads=2)] * 6))
-    both |= measured_latency.at_threads(one, 2) | measured_latency.batch([3.2e-4] * 3, 32)
-    control = _cell("float32", keras_latency=measured_latency.keras(InKeras([1e-4] * 3))["keras_latency"], **both)
+    both |= measurements.at_threads(one, 2) | measurements.batch([3.2e-4] * 3, 32)
+    control = _cell("float32", keras_latency=measurements.keras(InKeras([1e-4] * 3))["keras_latency"], **both)
     refused = _cell("v", **timed).model_copy(update={"untimed": {"batch_32_latency": "node 7 | is fixed"}})
     text = section([control, refused])
     head = text.splitlines()[4]
@@ -301,17 +301,17 @@ def test_the_fake_quantized_model_is_timed_before_its_conversion() -> None:
     timed = keras.measure(seed_cnn, 0.3, "qat_wi8_ai8")
     assert len(timed.cpu) == keras.PROCESSES
     assert min(timed.cpu) > 0
-    found = measured_latency.keras(timed)
+    found = measurements.keras(timed)
     assert found["keras_latency"].unit == "µs"
     with pytest.raises(LatencyFailed, match="no fake-quantized model"):
         keras.measure(seed_cnn, 0.3, "ptq_float16")
 
 
 def test_what_a_gpu_in_keras_gives_is_told_apart() -> None:
-    both = measured_latency.keras(InKeras([2e-4] * 3, [1e-4] * 3, "a GPU"))
+    both = measurements.keras(InKeras([2e-4] * 3, [1e-4] * 3, "a GPU"))
     assert both["keras_gpu_latency"].value == pytest.approx(100)
-    control = _cell("float32", **measured_latency.calls(Latency([_process(10.0, calls=300)] * 6)), **both)
-    lost = _cell("qat_wi8_ai8", **measured_latency.keras(InKeras([3e-4] * 3)))
+    control = _cell("float32", **measurements.calls(Latency([_process(10.0, calls=300)] * 6)), **both)
+    lost = _cell("qat_wi8_ai8", **measurements.keras(InKeras([3e-4] * 3)))
     lost = lost.model_copy(update={"untimed": {"keras_gpu_latency": "the timing process died of SIGABRT"}})
     text = section([control, lost])
     assert "on a GPU until the result is read 100.0 ± 0.0 µs" in text

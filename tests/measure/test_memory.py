@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import accepted, baseline_cell, instead_of_python, steps
 from quantbench import gate
-from quantbench.baselines import update_cell, update_memory
+from quantbench.baselines import update_cell
 from quantbench.build.store import Store
 from quantbench.core import environment
 from quantbench.engine import measurements
@@ -149,10 +149,10 @@ def test_an_update_takes_memory_where_it_was_judged() -> None:
 
 def test_what_reruns_give_moves_no_baseline() -> None:
     old = accepted(1.0, 0.01, noise=0.0015)
-    assert update_memory.stays(old, accepted(1.004))
-    assert not update_memory.stays(old, accepted(1.006))
-    assert not update_memory.stays(accepted(8_000, 64), accepted(8_064))
-    assert not update_memory.stays(None, accepted(1.0))
+    assert update_cell.peak_stays(old, accepted(1.004))
+    assert not update_cell.peak_stays(old, accepted(1.006))
+    assert not update_cell.peak_stays(accepted(8_000, 64), accepted(8_064))
+    assert not update_cell.peak_stays(None, accepted(1.0))
 
 
 # ---------------------------------------------------------------- real processes

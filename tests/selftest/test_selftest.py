@@ -168,7 +168,7 @@ def test_the_report_names_what_was_missed_and_bounds_the_false_reds(tmp_path: Pa
 
 
 def test_a_missed_plant_makes_the_command_red(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     nothing = Plant("nothing", "file", Kind.STRUCTURE, ("",), lambda ground, _strength, _random: ground.artifact)
     grown = named(artifact.PLANTS, "a file grown by")
@@ -184,7 +184,7 @@ def test_a_missed_plant_makes_the_command_red(
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == status
-    assert "- nothing , seed 0: drop +0.00 pp" in capsys.readouterr().out
+    assert "- nothing , seed 0: drop +0.00 pp" in capfd.readouterr().out
     assert (tmp_path / "selftest.json").is_file()
 
 

@@ -344,6 +344,7 @@ def test_stopping_at_the_first_failure_leaves_a_partial_report(quantbench: Quant
 
 
 def test_a_test_that_breaks_is_an_error_not_a_green(tmp_path: Path, store: Path) -> None:
+    suites = str(ROOT / "bench" / "quantbench" / "suites")
     code = (
         "import sys, pytest\nfrom quantbench import gate\n"
         "def broken(*a, **k): raise KeyError('a bug')\ngate.accuracy = broken\n"

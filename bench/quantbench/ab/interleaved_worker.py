@@ -8,11 +8,12 @@ core.
     {"artifact": FILE, "inputs": FILE.npz, "threads": 1}
 """
 
-import json
-import sys
 import time
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
+from quantbench.core.worker import Job, answer_lines
 from quantbench.measure.latency_worker import read_inputs, timed_block, warm_up
 from quantbench.tflite.litert import LiteRT
 
@@ -20,24 +21,24 @@ from quantbench.tflite.litert import LiteRT
 TURN_SECONDS = 0.004
 
 
-def main() -> None:
-    """Take turns until the input ends."""
-    job = json.loads(sys.stdin.readline())
+def begin(job: Job) -> Callable[[str], dict[str, list[float]]]:
+    """Load the artifact and warm it up; what it returns takes one turn."""
     runner = LiteRT(Path(job["artifact"]), job["threads"])
     feed = runner.feeder(read_inputs(job["inputs"]))
     feed(0)
     calls = warm_up(runner.invoke)
-    print("ready", flush=True)
-    turn = 0
-    while sys.stdin.readline():
-        feed(turn)
+    turns = count()
+
+    def turn(_line: str) -> dict[str, list[float]]:
+        feed(next(turns))
         end = time.perf_counter() + TURN_SECONDS
         blocks = [timed_block(runner.invoke, calls)]
         while time.perf_counter() < end:
             blocks.append(timed_block(runner.invoke, calls, cold=False))
-        print(json.dumps({clock: [block[clock] for block in blocks] for clock in blocks[0]}), flush=True)
-        turn += 1
+        return {clock: [block[clock] for block in blocks] for clock in blocks[0]}
+
+    return turn
 
 
 if __name__ == "__main__":
-    main()
+    answer_lines(begin, ready="ready")

@@ -5,9 +5,6 @@ without the converter's stamp. ``{"run": FILE, "sha256": HASH, "cell": "model/va
 evaluates an artifact of whichever side with this side's runtime, and keeps its predictions.
 """
 
-import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import numpy as np
 
 from quantbench.build import artifact
 from quantbench.build.store import Store, default_root
+from quantbench.core.worker import worker_main
 from quantbench.measure import accuracy
 from quantbench.records import parts
 from quantbench.reference.model import ReferenceModel, load_models
@@ -52,8 +50,4 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    # What libraries print must not get into the result.
-    result = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    json.dump(run(json.load(sys.stdin)), result)
-    result.flush()
+    worker_main(run)

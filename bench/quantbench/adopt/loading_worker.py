@@ -13,15 +13,14 @@ or ``{"refused": WORDS}`` of what is wrong with the model, ``{"failed": WORDS}``
 
 import faulthandler
 import json
-import os
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from quantbench.adopt import formats
-from quantbench.core.signals import die_with_parent
+from quantbench.core.worker import Job, answer_lines
 from quantbench.errors import BadInput
 from quantbench.reference import float_model
 from quantbench.reference.model import Floor, ReferenceModel
@@ -50,12 +49,8 @@ def _answers(model: ReferenceModel, question: dict[str, Any]) -> list[str]:
     return list(named)
 
 
-def main() -> None:
-    """Answer until nobody asks any more."""
-    told = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what TensorFlow prints must not get between the answers
-    job = json.loads(sys.stdin.readline())
-    die_with_parent()  # once the job is here, for the thread that started this process is gone by then
+def begin(job: Job) -> Callable[[str], dict[str, Any]]:
+    """The model; what it returns answers a question on it, given as a line of JSON."""
     faulthandler.disable()
     path = Path(job["path"])
     model = ReferenceModel(
@@ -71,9 +66,8 @@ def main() -> None:
         stateful=job["stateful"],
         file=path.parent / "model.py",
     )
-    for line in sys.stdin:
-        print(json.dumps(answer(model, json.loads(line))), file=told, flush=True)
+    return lambda line: answer(model, json.loads(line))
 
 
 if __name__ == "__main__":
-    main()
+    answer_lines(begin)

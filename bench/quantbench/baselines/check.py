@@ -107,16 +107,12 @@ class _File:
             yield Finding(self.path, "", what, "rename the file or correct the field")
         if self.model is not None:
             for problem in of_another(self.file, self.model):
-                yield self._told(problem)
+                yield Finding(self.path, "", *problem)
         for problem in too_few_repeats(self.file):
-            yield self._told(problem)
+            yield Finding(self.path, "", *problem)
         yield from self._read_predictions()
         for variant, cell in self.file.cells.items():
             yield from self._cell(variant, cell)
-
-    def _told(self, problem: str) -> Finding:
-        what, _, action = problem.partition("; ")
-        return Finding(self.path, "", what, action)
 
     def _read_predictions(self) -> Iterator[Finding]:
         path = self.path.with_suffix(".npz")

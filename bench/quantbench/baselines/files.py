@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -66,12 +67,19 @@ def load(folder: Path, model: ReferenceModel) -> Baseline:
     if file.model != model.name:
         raise BadInput(f"{path}: field 'model': expected {model.name!r} as in the file's name, found {file.model!r}")
     for problem in of_another(file, model) + too_few_repeats(file):
-        raise BadInput(f"{path}: {problem}")
+        raise BadInput(f"{path}: {problem.what}; {problem.action}")
     predictions = _load_predictions(path.with_suffix(".npz"), file.predictions_sha256, model)
     return Baseline(file, predictions)
 
 
-def of_another(file: BaselineFile, model: ReferenceModel) -> list[str]:
+class Problem(NamedTuple):
+    """What is wrong with a baseline file that can be read, and what to do about it."""
+
+    what: str
+    action: str
+
+
+def of_another(file: BaselineFile, model: ReferenceModel) -> list[Problem]:
     """What says that a baseline was recorded of something that the model is not any more, and what to do."""
     again = (
         f"record it afresh: quantbench run --models {model.name} --seeds 5 --baseline-dir none, then quantbench "
@@ -79,27 +87,26 @@ def of_another(file: BaselineFile, model: ReferenceModel) -> list[str]:
     )
     found = []
     if file.metric != model.metric.name:
-        found.append(f"field 'metric': {model.name} is scored by {model.metric.name}, found {file.metric!r}; {again}")
+        what = f"field 'metric': {model.name} is scored by {model.metric.name}, found {file.metric!r}"
+        found.append(Problem(what, again))
     if file.data_sha256 != model.data_sha256:
-        found.append(
-            f"field 'data_sha256': recorded on another data pack ({file.data_sha256[:12]}…) than the model "
-            f"uses ({model.data_sha256[:12]}…); {again}"
-        )
+        what = f"field 'data_sha256': recorded on another data pack ({file.data_sha256[:12]}…) than the model "
+        found.append(Problem(f"{what}uses ({model.data_sha256[:12]}…)", again))
     return found
 
 
-def too_few_repeats(file: BaselineFile) -> list[str]:
+def too_few_repeats(file: BaselineFile) -> list[Problem]:
     """Trained cells that no spread is known of; one cell with several seeds tells that of the others too."""
     scores = {name: cell.measurements["score"] for name, cell in file.cells.items() if "score" in cell.measurements}
     trained = {name: score.values for name, score in scores.items() if score.values}
     if not trained or any(len(values) > 1 for values in trained.values()):
         return []
     name = min(trained)
-    return [
+    what = (
         f"field 'cells.{name}.measurements.score.values': {len(trained)} trained cell(s) with one seed each give no "
-        "interval, expected at least two seeds of one of them; record it again: quantbench run "
-        f"--models {file.model} --variants {name} --seeds 5"
-    ]
+        "interval, expected at least two seeds of one of them"
+    )
+    return [Problem(what, f"record it again: quantbench run --models {file.model} --variants {name} --seeds 5")]
 
 
 def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[str, Array]:

@@ -1,9 +1,11 @@
-"""What a baseline takes of one cell of a run: which values move, and the facts that go with them."""
+"""What a baseline takes of one cell of a run: which values move, and the facts that go with them.
+
+Of its memory: arena, ratio to float32, and float32's own peak by machine class.
+"""
 
 from dataclasses import replace
 
 from quantbench import gate
-from quantbench.baselines import update_memory
 from quantbench.baselines.accepted_value import Move, following, latency_of, move_of, value_of
 from quantbench.core.environment import memory_class, with_threads
 from quantbench.core.stats import pooled_sd
@@ -15,6 +17,7 @@ MINIMUM_SEEDS = 5
 # One cell with so many seeds tells the spread of a model's trainings as well as it is told at all; others may then be
 # recorded with fewer: their prediction interval is only wider, by sqrt(1 + 1/n).
 ENOUGH_DEGREES = MINIMUM_SEEDS - 1
+FRESH = "sd over fresh processes of one run"
 
 
 def taken(
@@ -118,18 +121,60 @@ def _memory_moves(
     """Moves what of the memory changed, in place; nothing where a run did not judge it."""
     if Kind.MEMORY not in cell.verdicts:
         return []
-    found = [(measurements, name, name, value) for name, value in update_memory.values(cell, accepted).items()]
-    peak = update_memory.peak(cell, accepted)
+    found = [(measurements, name, name, value) for name, value in memory_values(cell, accepted).items()]
+    peak = peak_memory_value(cell, accepted)
     if peak is not None:
         found.append((peak_memory, memory_class(report.environment), "peak_memory", peak))
     moves = []
     for kept, key, name, value in found:
         move = move_of(cell, name, kept.get(key), value)
-        move = replace(move, moves=move.moves and not update_memory.stays(kept.get(key), value))
+        move = replace(move, moves=move.moves and not peak_stays(kept.get(key), value))
         moves.append(move)
         if move.moves:
             kept[key] = following(value, kept.get(key))
     return moves
+
+
+def memory_values(cell: Cell, accepted: Accepted) -> dict[str, BaselineValue]:
+    """``arena`` and ``memory_ratio``, as far as the cell has them."""
+    found = {}
+    if "arena" in cell.measurements:
+        found["arena"] = _memory_value(
+            cell, "arena", gate.ARENA_TOLERANCE, gate.ARENA_TOLERANCE_REASON, "a plan repeats exactly", accepted
+        )
+    if "memory_ratio" in cell.measurements:
+        found["memory_ratio"] = _memory_value(
+            cell, "memory_ratio", gate.RATIO_TOLERANCE, gate.RATIO_TOLERANCE_REASON, FRESH, accepted
+        )
+    return found
+
+
+def peak_memory_value(cell: Cell, accepted: Accepted) -> BaselineValue | None:
+    """The float control's own peak; None of any other cell, or where it was not measured."""
+    if cell.variant != "float32" or "peak_memory" not in cell.measurements:
+        return None
+    return _memory_value(cell, "peak_memory", gate.PEAK_TOLERANCE, gate.PEAK_TOLERANCE_REASON, FRESH, accepted)
+
+
+def peak_stays(old: BaselineValue | None, new: BaselineValue) -> bool:
+    """Whether a peak or ratio moved by less than half its tolerance: three sd at least, so reruns move no baseline."""
+    return old is not None and old.noise > 0 and abs(new.value - old.value) <= old.tolerance * old.value / 2
+
+
+def _memory_value(
+    cell: Cell, name: str, tolerance: float, tolerance_from: str, noise_from: str, accepted: Accepted
+) -> BaselineValue:
+    measured = cell.measurements[name]
+    return BaselineValue(
+        value=measured.value,
+        unit=measured.unit,
+        n=measured.n,
+        noise=measured.spread or 0.0,
+        noise_from=noise_from,
+        tolerance=tolerance,
+        tolerance_from=tolerance_from,
+        accepted=accepted,
+    )
 
 
 def _broken_promise(cell: Cell) -> str | None:

@@ -150,8 +150,7 @@ def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: 
 
 def find(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> Built | None:
     """The artifact of a cell if the store has it; never imports TensorFlow."""
-    folder = store.get(digest(ingredients(model, variant, seed, train_seed)))
-    return None if folder is None else _built(folder, cached=True)
+    return store.recall(ingredients(model, variant, seed, train_seed), _built)
 
 
 def artifact(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> Built:
@@ -161,12 +160,8 @@ def artifact(model: ReferenceModel, variant: Variant, seed: int, train_seed: int
         BadInput: data or weights are wrong.
         Exception: whatever the converter raised.
     """
-    found = find(model, variant, seed, train_seed, store)
-    if found is not None:
-        return found
     recipe = ingredients(model, variant, seed, train_seed)
-    made = _make(model, variant, seed, train_seed, store)
-    return _built(store.put(digest(recipe), made, recipe), cached=False)
+    return store.remember(recipe, lambda: _make(model, variant, seed, train_seed, store), _built)
 
 
 def _built(folder: Path, cached: bool) -> Built:
@@ -334,12 +329,17 @@ def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _T
     lock = store.path(key).with_name(f".{key}.lock")  # among the entries, where a stranger's worker may write
     files.own_folder(lock.parent)
     files.unlink_unless_regular(lock)
+
+    def make() -> dict[str, bytes]:
+        buffer = BytesIO()
+        weights, steps = train()
+        np.savez(buffer, *weights)
+        return {_WEIGHTS: buffer.getvalue(), STEPS: str(steps).encode()}
+
     with FileLock(lock):
-        folder = store.get(key)
-        if folder is None:
-            buffer = BytesIO()
-            weights, steps = train()
-            np.savez(buffer, *weights)
-            folder = store.put(key, {_WEIGHTS: buffer.getvalue(), STEPS: str(steps).encode()}, recipe)
+        return store.remember(recipe, make, _weights)
+
+
+def _weights(folder: Path, _cached: bool) -> _Trained:
     with np.load(folder / _WEIGHTS, allow_pickle=False) as file:
         return [file[name] for name in file.files], int((folder / STEPS).read_text(encoding="utf-8"))

@@ -16,12 +16,12 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 from filelock import BaseFileLock, FileLock, Timeout
@@ -37,6 +37,7 @@ ENVIRONMENTS, INSTALLED = "environments", "requirements.txt"  # what `ab` instal
 _OF_WORKER = "-"  # in the name of a hold, after the process id of who started its worker
 _JOURNAL = "damaged.log"
 _LARGEST_INDEX = 2**24
+T = TypeVar("T")
 
 
 def default_root() -> Path:
@@ -199,6 +200,24 @@ class Store:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return folder
+
+    def recall(self, recipe: Mapping[str, Any], read: Callable[[Path, bool], T]) -> T | None:
+        """What was made by a recipe, if the store has it; see :meth:`remember`."""
+        folder = self.get(digest(recipe))
+        return None if folder is None else read(folder, True)
+
+    def remember(
+        self, recipe: Mapping[str, Any], make: Callable[[], Mapping[str, bytes]], read: Callable[[Path, bool], T]
+    ) -> T:
+        """What is made by a recipe, made now where the store lacks it; nothing is kept where making it raises.
+
+        Args:
+            recipe: everything that decides the result.
+            make: the files of the entry.
+            read: makes the result of the entry's folder, and of whether it came from the store.
+        """
+        found = self.recall(recipe, read)
+        return read(self.put(digest(recipe), make(), recipe), False) if found is None else found
 
     # ------------------------------------------------------------ who works with it
 

@@ -47,13 +47,6 @@ def history(
 
     Example: quantbench history seed_cnn/ptq_static_wi8_ai8 --chart trend.svg
     """
-    from quantbench.comparison import change_points
-
-    with change_points.ahead():  # before what comes next is loaded
-        _history(cell, report_dir, last, chart)
-
-
-def _history(cell: str, report_dir: Path, last: int, chart: Path | None) -> None:
     from quantbench.comparison.history import read_history
     from quantbench.report import history as told
 

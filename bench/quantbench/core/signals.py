@@ -211,16 +211,3 @@ def _end_with_parent() -> None:
         except psutil.NoSuchProcess:
             continue
     os._exit(1)
-
-
-def die_with_parent() -> None:
-    """Call first in a child of :mod:`quantbench.core.child_process`: the kernel kills it when its parent dies (Linux
-    only).
-    """
-    import ctypes
-
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    except (OSError, AttributeError):
-        return

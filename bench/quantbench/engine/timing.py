@@ -13,7 +13,6 @@ import psutil
 
 from quantbench.core.options import RunOptions
 from quantbench.core.threads import cores, thread_counts
-from quantbench.engine import measured_latency
 from quantbench.engine import measurements as measured
 from quantbench.measure import batch, keras, latency, memory
 from quantbench.records import DISTURBED, SEVERAL_AT_WORK, Load, Measurement, parts
@@ -107,7 +106,7 @@ class Timing:
         self._shown(
             cell_id,
             f"batch_{batch.BATCH}_latency",
-            lambda: measured_latency.batch(self._at(batch.measure, artifact, model), batch.BATCH),
+            lambda: measured.batch(self._at(batch.measure, artifact, model), batch.BATCH),
         )
         self._in_keras(f"{model.name}/{FLOAT_CONTROL}", model, "")
         if VARIANTS[parts(cell_id)[1]].family == "qat":
@@ -121,7 +120,7 @@ class Timing:
             self.keras_gpu = timed.device
             if timed.no_gpu:
                 self.untimed.setdefault(cell_id, {})["keras_gpu_latency"] = timed.no_gpu
-            return measured_latency.keras(timed)
+            return measured.keras(timed)
 
         self._shown(cell_id, "keras_latency", measure)
 
@@ -158,8 +157,8 @@ class Timing:
         for threads in self.threads:
             timed = self._timed.get((cell_id, threads))
             if timed is not None:
-                found |= measured_latency.at_threads(measured.latency(timed), threads)
-                found |= measured_latency.calls(timed)
+                found |= measured.at_threads(measured.latency(timed), threads)
+                found |= measured.calls(timed)
         return found | self._besides.get(cell_id, {})
 
     def blocks(self, cell_id: str) -> list[float]:

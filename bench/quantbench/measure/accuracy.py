@@ -8,6 +8,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -59,8 +60,7 @@ class Evaluation:
 
 def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Evaluation | None:
     """The evaluation of an artifact if the store has it."""
-    folder = store.get(digest(recipe(artifact_sha256, model)))
-    return None if folder is None else _read(folder, model, cached=True)
+    return store.recall(recipe(artifact_sha256, model), partial(_read, model))
 
 
 def evaluate(
@@ -71,9 +71,11 @@ def evaluate(
     Args:
         interpreters: that share the examples, each in a thread of its own; the answers are the same bit by bit.
     """
-    found = find(artifact_sha256, model, store)
-    if found is not None:
-        return found
+    make = partial(_evaluated, artifact, model, interpreters)
+    return store.remember(recipe(artifact_sha256, model), make, partial(_read, model))
+
+
+def _evaluated(artifact: Path, model: ReferenceModel, interpreters: int) -> dict[str, bytes]:
     inputs = model.prepare(model.pack().test.x)
     facts: dict[str, Any] = {}
     files: dict[str, bytes] = {}
@@ -87,9 +89,7 @@ def evaluate(
         if ran_short(refusal):
             raise
         facts["refusal"] = f"LiteRT cannot run it: {refusal_words(refusal)}"
-    made_of = recipe(artifact_sha256, model)
-    files[_FACTS] = json.dumps(facts).encode()
-    return _read(store.put(digest(made_of), files, made_of), model, cached=False)
+    return files | {_FACTS: json.dumps(facts).encode()}
 
 
 def answers(artifact: Path, stateful: bool, inputs: Inputs, interpreters: int) -> Inputs:
@@ -160,7 +160,7 @@ def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path, model: ReferenceModel, cached: bool) -> Evaluation:
+def _read(model: ReferenceModel, folder: Path, cached: bool) -> Evaluation:
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     if "refusal" in facts:
         return Evaluation(None, float("nan"), 0, cached, refusal=str(facts["refusal"]))
@@ -189,13 +189,15 @@ def float_predictions(model: ReferenceModel, train_seed: int | None, store: Stor
     """
     if not has_own(model, train_seed):
         return None
-    made_of = float_recipe(model)
-    folder = store.get(digest(made_of))
-    if folder is None:
+
+    def make() -> dict[str, bytes]:
         inputs = model.prepare(model.pack().test.x)
-        predictions = model.metric.predict(float_model.predict(model, inputs), inputs)
-        folder = store.put(digest(made_of), {PREDICTIONS: _npy(predictions)}, made_of)
-    return np.asarray(np.load(folder / PREDICTIONS, allow_pickle=False))
+        return {PREDICTIONS: _npy(model.metric.predict(float_model.predict(model, inputs), inputs))}
+
+    def read(folder: Path, _cached: bool) -> Array:
+        return np.asarray(np.load(folder / PREDICTIONS, allow_pickle=False))
+
+    return store.remember(float_recipe(model), make, read)
 
 
 def has_own(model: ReferenceModel, train_seed: int | None) -> bool:

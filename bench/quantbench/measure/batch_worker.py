@@ -7,8 +7,6 @@ Reads a job as JSON from standard input and writes JSON to standard output:
     {"seconds": seconds a call}    or    {"refused": why it cannot be run with this batch}
 """
 
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from quantbench.core.arrays import Array, Inputs
-from quantbench.core.signals import die_with_parent
+from quantbench.core.worker import worker_main
 from quantbench.measure.latency_worker import read_inputs
 from quantbench.tflite.litert import LiteRT
 
@@ -108,6 +106,4 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    job = json.load(sys.stdin)
-    die_with_parent()  # once the job is here, for the thread that starts a walled process is gone by then
-    json.dump(run(job), sys.stdout)
+    worker_main(run)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from quantbench.build.artifact import code_sha256
-from quantbench.build.store import Store, digest
+from quantbench.build.store import Store
 from quantbench.core.arrays import Array
 from quantbench.errors import BadInput
 from quantbench.records import Amount, Census, Compute, Contents, Port, Range
@@ -26,14 +26,14 @@ _BITS = {"int2": 2, "int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32}
 
 def through_store(artifact: Path, sha256: str, store: Store) -> Contents:
     """Census and ranges of a file, read once for all runs."""
-    made_of = recipe(sha256)
-    folder = store.get(digest(made_of))
-    if folder is None:
-        content = artifact.read_bytes()
-        contents = _contents(content)
-        text = contents.model_dump_json(exclude_none=True)
-        folder = store.put(digest(made_of), {_CONTENTS: text.encode()}, made_of)
-    return Contents.model_validate_json((folder / _CONTENTS).read_text(encoding="utf-8"))
+
+    def make() -> dict[str, bytes]:
+        return {_CONTENTS: _contents(artifact.read_bytes()).model_dump_json(exclude_none=True).encode()}
+
+    def read(folder: Path, _cached: bool) -> Contents:
+        return Contents.model_validate_json((folder / _CONTENTS).read_text(encoding="utf-8"))
+
+    return store.remember(recipe(sha256), make, read)
 
 
 def recipe(sha256: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quantbench.build.artifact import code_sha256, model_source
-from quantbench.build.store import Store, digest
+from quantbench.build.store import Store
 from quantbench.core import child_process
 from quantbench.core.arrays import Array, Inputs, rows
 from quantbench.core.environment import cpu, package_version
@@ -101,22 +101,27 @@ def through_store(artifact: Artifact, control: Artifact, model: ReferenceModel, 
         control: the float control; the artifact itself where that is it.
     """
     made_of = recipe(artifact, control, model, device)
-    folder = store.get(digest(made_of))
-    if folder is not None:
-        predictions = np.load(folder / _PREDICTIONS, allow_pickle=False)
-        return OnGpu(predictions, **json.loads((folder / _FACTS).read_text(encoding="utf-8")), cached=True)
-    try:
+
+    def make() -> dict[str, bytes]:
         measured = measure(artifact.path, control.path, model, device)
+        apart = ("predictions", "refusal", "failure", "cached")
+        facts = {name: value for name, value in asdict(measured).items() if name not in apart}
+        buffer = BytesIO()
+        np.save(buffer, measured.predictions)  # type: ignore[arg-type]
+        return {_FACTS: json.dumps(facts).encode(), _PREDICTIONS: buffer.getvalue()}
+
+    try:
+        return store.remember(made_of, make, _read)
     except Refused as error:
         return OnGpu(refusal=str(error))
     except (GpuFailed, BadInput) as error:
         return OnGpu(failure=str(error))
-    told = ("predictions", "refusal", "failure", "cached")
-    facts = {name: value for name, value in asdict(measured).items() if name not in told}
-    buffer = BytesIO()
-    np.save(buffer, measured.predictions)  # type: ignore[arg-type]
-    store.put(digest(made_of), {_FACTS: json.dumps(facts).encode(), _PREDICTIONS: buffer.getvalue()}, made_of)
-    return measured
+
+
+def _read(folder: Path, cached: bool) -> OnGpu:
+    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    facts["left_why"] = [(name, why) for name, why in facts["left_why"]]
+    return OnGpu(np.load(folder / _PREDICTIONS, allow_pickle=False), **facts, cached=cached)
 
 
 def measure(

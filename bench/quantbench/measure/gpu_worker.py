@@ -10,17 +10,15 @@ A call is timed from its start until its outputs have been read back. Calls of v
 out) follow each other in random order.
 """
 
-import json
-import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from quantbench.core.arrays import Array
-from quantbench.core.signals import die_with_parent
+from quantbench.core.worker import worker_main
 from quantbench.tflite.litert_gpu import LiteRTGPU
 
 WARMUP_CALLS = 5
@@ -71,15 +69,5 @@ def _timed(
     return timed
 
 
-def _own_stdout() -> TextIO:
-    """Standard output for the result alone: LiteRT writes its chatter there too, which goes to standard error now."""
-    sys.stdout.flush()
-    own = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return own
-
-
 if __name__ == "__main__":
-    die_with_parent()
-    with _own_stdout() as out:
-        json.dump(run(json.load(sys.stdin)), out)
+    worker_main(run)

@@ -11,9 +11,6 @@ variant, it is the fake-quantized model with the float model's weights: what a c
 nothing is trained.
 """
 
-import json
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +22,7 @@ import numpy as np
 from quantbench.build.artifact import StoreWorkbench
 from quantbench.build.store import Store
 from quantbench.core import tensorflow
-from quantbench.core.signals import die_with_parent
+from quantbench.core.worker import worker_main
 from quantbench.errors import Unsupported
 from quantbench.measure.latency_worker import read_inputs
 from quantbench.reference import float_model
@@ -112,10 +109,4 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    job = json.load(sys.stdin)
-    die_with_parent()  # once the job is here, for the thread that starts a walled process is gone by then
-    # What TensorFlow and its exporters print must not get into the result.
-    result = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    json.dump(run(job), result)
-    result.flush()
+    worker_main(run)

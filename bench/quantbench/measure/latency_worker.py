@@ -15,8 +15,6 @@ Two more keys plant a regression, for the selftest: ``runtime`` (another than ``
 three takes so much longer, as a fraction).
 """
 
-import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from quantbench.core.arrays import Inputs
-from quantbench.core.signals import die_with_parent
+from quantbench.core.worker import worker_main
 from quantbench.tflite.litert import LiteRT
 
 # Far below a scheduler's time slice: on a loaded machine most blocks then run without a break, and those that do not
@@ -157,6 +155,4 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
 
 
 if __name__ == "__main__":
-    job = json.load(sys.stdin)
-    die_with_parent()  # once the job is here, for the thread that starts a walled process is gone by then
-    json.dump(run(job), sys.stdout)
+    worker_main(run)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from quantbench.build.artifact import code_sha256, model_source
-from quantbench.build.store import Store, digest
+from quantbench.build.store import Store
 from quantbench.core import child_process, walls
 from quantbench.core.arrays import Inputs, rows
 from quantbench.core.environment import cpu, package_version
@@ -85,25 +85,25 @@ class StartUp:
 
 def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Memory | None:
     """The memory of an artifact if the store has it."""
-    folder = store.get(digest(recipe(artifact_sha256, model)))
-    if folder is None:
-        return None
-    return Memory(**json.loads((folder / _FACTS).read_text(encoding="utf-8")), cached=True)
+    return store.recall(recipe(artifact_sha256, model), _read)
+
+
+def _read(folder: Path, cached: bool) -> Memory:
+    return Memory(**json.loads((folder / _FACTS).read_text(encoding="utf-8")), cached=cached)
 
 
 def through_store(artifact: Path, artifact_sha256: str, model: ReferenceModel, store: Store) -> Memory:
     """Memory of an artifact, measured once; a failure is told and not kept, so that the next run tries again."""
-    found = find(artifact_sha256, model, store)
-    if found is not None:
-        return found
+
+    def make() -> dict[str, bytes]:
+        measured = asdict(measure(artifact, model))
+        facts = {name: value for name, value in measured.items() if name not in ("failure", "cached")}
+        return {_FACTS: json.dumps(facts).encode()}
+
     try:
-        measured = measure(artifact, model)
+        return store.remember(recipe(artifact_sha256, model), make, _read)
     except MemoryFailed as error:
         return Memory(failure=str(error))
-    made_of = recipe(artifact_sha256, model)
-    facts = {name: value for name, value in asdict(measured).items() if name not in ("failure", "cached")}
-    store.put(digest(made_of), {_FACTS: json.dumps(facts).encode()}, made_of)
-    return measured
 
 
 def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, held: int = 0) -> Memory:

@@ -10,7 +10,6 @@ bytes it takes and holds on to before it loads anything: a planted leak.
 """
 
 import ctypes
-import json
 import mmap
 import resource
 import sys
@@ -19,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from quantbench.core.worker import worker_main
 
 ALIGNMENT = 64  # of the memory planner
 PR_SET_THP_DISABLE = 41  # of Linux's prctl
@@ -143,4 +144,4 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(run(json.load(sys.stdin)), sys.stdout)
+    worker_main(run)

@@ -7,14 +7,12 @@ JSON from standard input, ``{"artifact": FILE}``, and writes the model's inputs 
 file ``0.npy``, ``1.npy``, ... each.
 """
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from quantbench.core.signals import die_with_parent
+from quantbench.core.worker import worker_main
 from quantbench.tflite.litert import LiteRT
 
 
@@ -32,6 +30,4 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    job = json.load(sys.stdin)
-    die_with_parent()  # once the job is here, for the thread that starts a walled process is gone by then
-    json.dump(run(job), sys.stdout)
+    worker_main(run)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from quantbench import gate
-from quantbench.baselines import update_memory
+from quantbench.baselines import update_cell
 from quantbench.engine import measurements
 from quantbench.measure import memory
 from quantbench.measure.memory import Memory
@@ -174,9 +174,9 @@ def _cells(taken: dict[str, Memory]) -> list[Cell]:
 def _accepted(cell: Cell) -> BaselineCell:
     """The baseline that an update would write of a cell."""
     stamp = Accepted(date="", reason="healthy", run="selftest", environment="")
-    peak = update_memory.peak(cell, stamp)
+    peak = update_cell.peak_memory_value(cell, stamp)
     return BaselineCell(
-        measurements=update_memory.values(cell, stamp), peak_memory={_MACHINE: peak} if peak is not None else {}
+        measurements=update_cell.memory_values(cell, stamp), peak_memory={_MACHINE: peak} if peak is not None else {}
     )
 
 
