@@ -38,7 +38,7 @@ from quantbench.reference.model import load_models, pick
 from quantbench.tflite.litert import LiteRT
 from quantbench.variants import VARIANTS
 
-from studies import ground
+from studies import _common
 
 CHOSEN = "float32,ptq_dynamic_wi8_afp32,ptq_static_wi8_ai8,ptq_static_wi8_ai16"
 SLOW_MILLISECONDS = 1.0
@@ -140,7 +140,7 @@ def slowest(models: str, variants: str, folder: Path, say: Callable[[str], None]
         times: dict[float, Subject] = {}
         for name, examples in inputs.items():
             try:
-                artifact = ground.artifact(known[name], variant)
+                artifact = _common.artifact(known[name], variant)
                 seconds = statistics.median(calls_one_after_the_other(artifact, 0.1))
             except (BadInput, *REFUSING) as refusal:
                 say(f"{name}/{variant}: left out: {' '.join(str(refusal).split())[:100]}")
@@ -225,7 +225,7 @@ def report(timed: list[Timed], machine: str, rounds: int, seconds: float) -> lis
         machine,
         f"Medians of {rounds} rounds by turns, {seconds:g} s of timing each a round and fresh processes all; ratios"
         " within a round, ± half of what the middle half of the rounds spans. The tool rounds its numbers to 0.01 ms.",
-        ground.table(headers, [_row(one) for one in timed]),
+        _common.table(headers, [_row(one) for one in timed]),
         f"Ours is within {100 * TARGET:g} % of the tool's median for {near} of the {len(slow)} that take"
         f" {SLOW_MILLISECONDS:g} ms or more. What each of them times:\n\n"
         "- *tool*: `litert-benchmark` runs a `CompiledModel` on one thread: a call is `run_by_name` from Python, which"
@@ -261,13 +261,13 @@ def main(arguments: list[str] | None = None) -> None:
         print(statistics.median(calls_one_after_the_other(given.loop, given.seconds)))
         return
     rounds, seconds = (2, 0.1) if given.quick else (given.rounds, given.seconds)
-    machine = ground.machine()
+    machine = _common.machine()
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         subjects = slowest(given.models, given.variants, Path(folder), _say)
         if not given.quick:
             subjects += made_here(Path(folder))
         timed = compare_all(subjects, rounds, seconds, _say)
-    ground.write(given.report_dir, "benchmark_tool.md", report(timed, machine, rounds, seconds))
+    _common.write(given.report_dir, "benchmark_tool.md", report(timed, machine, rounds, seconds))
 
 
 def _say(line: str) -> None:
@@ -275,4 +275,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    ground.quietly(main)
+    _common.quietly(main)

@@ -24,7 +24,7 @@ from quantbench.tflite.litert import LiteRT
 from quantbench.variants import VARIANTS
 from tabulate import tabulate
 
-from studies import ground
+from studies import _common
 
 COUNTS = (1, 3, 10, 30, 100, 300, 1000)
 METHODS = ("ptq_static_wi8_ai8", "aeq_static_wi8_ai8", "aeq_static_wi8_ai8_octav")
@@ -157,4 +157,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    ground.quietly(main)
+    _common.quietly(main)

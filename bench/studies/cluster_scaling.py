@@ -30,7 +30,7 @@ from quantbench.engine.workers.task import Task
 from quantbench.reference.model import load_models, pick
 from quantbench.variants import VARIANTS
 
-from studies import ground
+from studies import _common
 
 TARGET = 1.7
 CHOSEN = (
@@ -142,7 +142,7 @@ def report(runs: list[Run], cells: int, machine: str) -> list[str]:
         machine,
         f"{cells} cells from nothing, Dask workers of one thread on this machine, by turns; medians. *computing* is"
         " what the cells' own processes took together: where it grows with the workers, they were in each other's way.",
-        ground.table(["workers", "seconds, each run", "faster", "computing, s", "failed"], rows),
+        _common.table(["workers", "seconds, each run", "faster", "computing, s", "failed"], rows),
         f"{numbers[-1]} workers are {faster:.2f} times as fast as {numbers[0]}; the target for two against one is"
         f" {TARGET}.",
     ]
@@ -160,13 +160,13 @@ def main(arguments: list[str] | None = None) -> None:
     models = load_models(RunOptions().model_dir)
     names, variants = pick(given.models, models, "--models"), pick(given.variants, VARIANTS, "--variants")
     cells = [(models[name].file, name, variant) for variant in variants for name in names]
-    machine, runs = ground.machine(), []
+    machine, runs = _common.machine(), []
     for _ in range(given.repeats):
         for number in (int(word) for word in given.workers.split(",")):
             runs.append(measure(number, cells))
             print(f"{number} workers: {runs[-1].seconds:.1f} s", flush=True)
-    ground.write(given.report_dir, "cluster_scaling.md", report(runs, len(cells), machine))
+    _common.write(given.report_dir, "cluster_scaling.md", report(runs, len(cells), machine))
 
 
 if __name__ == "__main__":
-    ground.quietly(main)
+    _common.quietly(main)

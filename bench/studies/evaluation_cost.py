@@ -37,7 +37,7 @@ from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.tflite.litert import LiteRT
 from quantbench.variants import VARIANTS
 
-from studies import ground
+from studies import _common
 
 CHOSEN = "float32,ptq_static_wi8_ai8"
 REPEATS = 5
@@ -198,7 +198,7 @@ def report(costs: list[Cost], machine: str, repeats: int) -> list[str]:
         " *evaluate*: all of it, once, with the whole test split, loading, predictions, and 300 examples on each of the"
         " other kernels, which alone take *others*; *on a core*: run / bare in seconds on a core, which other work on"
         " the machine moves less; *two threads*: two interpreters with one half each, in one process.",
-        ground.table(headers, [_row(cost) for cost in costs]),
+        _common.table(headers, [_row(cost) for cost in costs]),
         f"run / bare is at most {TARGET} in {within} of {len(costs)} cells; the worst is"
         f" {worst.ratio('run', 'bare'):.3f} ({worst.cell}).",
     ]
@@ -231,19 +231,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--report-dir", type=Path, default=Path("reports/evaluation_cost"))
     given = parser.parse_args(arguments)
     models = load_models(RunOptions().model_dir)
-    machine = ground.machine()
+    machine = _common.machine()
     costs = []
     for name in pick(given.models, models, "--models"):
         for variant in pick(given.variants, VARIANTS, "--variants"):
             try:
-                artifact = ground.artifact(models[name], variant)
+                artifact = _common.artifact(models[name], variant)
             except BadInput as refusal:
                 print(refusal, flush=True)
                 continue
             costs.append(measure(models[name], variant, artifact, given.repeats, 500 if given.quick else None))
             print(f"{costs[-1].cell}: run / bare {costs[-1].ratio('run', 'bare'):.3f}", flush=True)
-    ground.write(given.report_dir, "evaluation_cost.md", report(costs, machine, given.repeats))
+    _common.write(given.report_dir, "evaluation_cost.md", report(costs, machine, given.repeats))
 
 
 if __name__ == "__main__":
-    ground.quietly(main)
+    _common.quietly(main)

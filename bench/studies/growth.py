@@ -33,7 +33,7 @@ from quantbench.reference.model import load_models
 from quantbench.tflite.litert import LiteRT
 from quantbench.variants import VARIANTS
 
-from studies import ground
+from studies import _common
 
 FAMILY = [name for name, variant in VARIANTS.items() if variant.family == "ptq" and variant.gate == "all"][:9]
 EXAMPLES, INPUTS = 50, 128
@@ -232,7 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
         told = one_size(given.one)
         print(json.dumps(told))
         return
-    machine = ground.machine()
+    machine = _common.machine()
     cells = by_cells([int(count) for count in given.cells.split(",")], given.computed)
     sizes = by_size([float(size) for size in given.parameters.split(",")])
     parts = [
@@ -240,12 +240,12 @@ def main(arguments: list[str] | None = None) -> None:
         machine,
         f"Runs of synthetic cells ({len(FAMILY)} variants and the float control of models with one dense layer and "
         f"{EXAMPLES} examples), latency off. Up to {given.computed} cells were computed from nothing too.",
-        ground.table(["cells", "from nothing", "again, from the store", "a cell", "peak of the run's process"], cells),
+        _common.table(["cells", "from nothing", "again, from the store", "a cell", "peak of the run's process"], cells),
         "One model of two equal dense layers in a fresh process: export, then converter and LiteRT on "
         f"{SIZES_EXAMPLES} examples, for float32, dynamic range and static range.",
-        ground.table(["parameters", "export", *STEPS, "peak"], sizes),
+        _common.table(["parameters", "export", *STEPS, "peak"], sizes),
     ]
-    ground.write(given.report_dir, "growth.md", parts)
+    _common.write(given.report_dir, "growth.md", parts)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from quantbench.measure.latency import Latency, save_inputs, time_once
 from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.selftest.load import busy
 
-from studies import ground
+from studies import _common
 
 MODEL, VARIANT = "seed_cnn", "ptq_static_wi8_ai8"
 PROCESSES, SECONDS = 12, 0.25
@@ -248,7 +248,7 @@ def report(trials: list[Trial], machine: str) -> list[str]:
         f" processes a trial, {our_wall:.1f} s with their start (median). pytest-benchmark: two runs one after the"
         f" other that time {asked:.2f} s each (median; {rounds:.0f} rounds), {their_wall:.1f} s with their start: the"
         " same wall time.",
-        ground.table([*headers, "ours is tighter by (sd)", "(robust sd)"], rows),
+        _common.table([*headers, "ours is tighter by (sd)", "(robust sd)"], rows),
         "3 s a pair are single trials. 10 s and 30 s pool what followed each other: of ours, 40 and 120 processes; of"
         " pytest-benchmark, 4 and 10 trials (means of means and medians, minimum of minima), so that its A and B take"
         " turns, which flatters it.",
@@ -275,7 +275,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--report-dir", type=Path, default=Path("reports/latency_noise"))
     given = parser.parse_args(arguments)
     recording = given.report_dir / _RECORDING
-    kept: dict[str, Any] = {"machine": ground.machine(), "trials": []}
+    kept: dict[str, Any] = {"machine": _common.machine(), "trials": []}
     if given.more or given.again:
         kept = _load(recording)
     trials = [Trial(**trial) for trial in kept["trials"]]
@@ -287,8 +287,8 @@ def main(arguments: list[str] | None = None) -> None:
             everything = {"machine": kept["machine"], "trials": [asdict(trial) for trial in trials]}
             recording.write_text(json.dumps(everything) + "\n", encoding="utf-8")
 
-        record(model, ground.artifact(model, VARIANT), trials, given.trials, given.quick, keep)
-    ground.write(given.report_dir, "latency_noise.md", report(trials, kept["machine"]))
+        record(model, _common.artifact(model, VARIANT), trials, given.trials, given.quick, keep)
+    _common.write(given.report_dir, "latency_noise.md", report(trials, kept["machine"]))
 
 
 def _load(recording: Path) -> dict[str, Any]:
@@ -299,4 +299,4 @@ def _load(recording: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    ground.quietly(main)
+    _common.quietly(main)

@@ -27,7 +27,7 @@ from quantbench.ab.runs import copy_sources
 from quantbench.core.options import CHECKOUT, PACKAGE
 from quantbench.errors import BadInput
 
-from studies import ground
+from studies import _common
 
 SAMPLE_SECONDS = 0.2
 CHANGED = ("ptq.py", "def _float16(", "ptq_float16")
@@ -121,7 +121,7 @@ def change_one_variant(home: Path) -> str:
 
 def measure(arguments: list[str], say: Any) -> list[str]:
     """The report's paragraphs."""
-    machine = ground.machine()
+    machine = _common.machine()
     with tempfile.TemporaryDirectory(prefix="quantbench-") as temporary:
         folder = Path(temporary)
         home = copy_sources(folder)
@@ -160,9 +160,9 @@ def report(
         f"`{shlex.join(['quantbench', 'run', '--no-latency', '--no-gpu', *arguments])}`. The bare script makes the"
         " same artifacts by the same functions and runs the whole test split through each, on all cores, and does"
         " nothing else.",
-        ground.table(["what", "wall time", ""], rows),
+        _common.table(["what", "wall time", ""], rows),
         "Where the time of the run went, by variant (seconds of a worker, summed over models):",
-        ground.table(["variant", "cells", "seconds"], _by_variant(first.report)),
+        _common.table(["variant", "cells", "seconds"], _by_variant(first.report)),
     ]
 
 
@@ -186,7 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--report-dir", type=Path, default=Path("reports/speed"))
     parser.add_argument("--name", default="speed.md", help="file in that folder (default: %(default)s)")
     given, rest = parser.parse_known_args(arguments)
-    ground.write(given.report_dir, given.name, measure(rest, lambda line: print(line, flush=True)))
+    _common.write(given.report_dir, given.name, measure(rest, lambda line: print(line, flush=True)))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from quantbench.records import Census
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.variants import VARIANTS
 
-from studies import ground
+from studies import _common
 
 TRAINED = [name for name, variant in VARIANTS.items() if variant.trained]
 
@@ -114,12 +114,12 @@ def report(found: list[Pairs], models: list[str], seeds: int) -> list[str]:
     ]
     parts = [
         "# How alike healthy trainings are made",
-        ground.machine(),
+        _common.machine(),
         f"{seeds} seeds of {', '.join(models)}, and what the baselines hold of them. {len(red)} of {count:,} pairs are "
         f"red by their census (95 % upper bound {100 * bound:.2f} % if pairs were independent, which those of one cell "
         "are not).",
         "The largest change of any pair: of zeros in points of all weights, else of the other's value.",
-        ground.table(["variant", "pairs", "red", *names], rows),
+        _common.table(["variant", "pairs", "red", *names], rows),
     ]
     return parts + (["Red:\n\n" + "\n".join(f"- {told}" for told in red)] if red else [])
 
@@ -135,7 +135,7 @@ def main() -> None:
     names = pick(arguments.models, models, "--models")
     train(names, arguments.seeds)
     found = measure([models[name] for name in names], arguments.seeds)
-    ground.write(arguments.report_dir, "trainings.md", report(found, names, arguments.seeds))
+    _common.write(arguments.report_dir, "trainings.md", report(found, names, arguments.seeds))
 
 
 if __name__ == "__main__":

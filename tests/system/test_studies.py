@@ -11,7 +11,7 @@ from made_up_runs import clustered
 from quantbench.ab.runs import copy_sources
 from quantbench.build.store import Store
 from quantbench.reference.model import load_models
-from studies import bare, benchmark_tool, calibration, evaluation_cost, ground, growth, latency_noise, speed, trainings
+from studies import _common, bare, benchmark_tool, calibration, evaluation_cost, growth, latency_noise, speed, trainings
 from studies.benchmark_tool import Timed
 from studies.calibration import Point
 from studies.evaluation_cost import Cost
@@ -88,7 +88,7 @@ def test_pytest_benchmark_gets_the_same_wall_time_as_ours() -> None:
 @pytest.mark.slow
 def test_one_trial_of_an_artifact_against_itself_by_both_sides(store: Path, tmp_path: Path) -> None:
     model = load_models(ROOT / "models")["seed_cnn"]
-    artifact = ground.artifact(model, "float32", Store(store))
+    artifact = _common.artifact(model, "float32", Store(store))
     pair = latency_noise.Pair(artifact, latency_noise.save_inputs(model, tmp_path), 2, 0.05)
     trial = latency_noise.one_trial(pair, 0, 0.05)
     assert len(trial.ratios) == 2
@@ -101,7 +101,7 @@ def test_one_trial_of_an_artifact_against_itself_by_both_sides(store: Path, tmp_
 @pytest.mark.slow
 def test_litert_s_own_tool_times_the_same_artifact(store: Path, tmp_path: Path) -> None:
     model = load_models(ROOT / "models")["seed_cnn"]
-    artifact = ground.artifact(model, "ptq_static_wi8_ai8_int_io", Store(store))
+    artifact = _common.artifact(model, "ptq_static_wi8_ai8_int_io", Store(store))
     subject = benchmark_tool.Subject("seed_cnn", artifact, latency_noise.save_inputs(model, tmp_path))
     timed = benchmark_tool.compare(subject, 1, 0.05, print)
     assert min(timed.ours[0], timed.loop[0]) > 0
@@ -118,7 +118,7 @@ def test_the_table_beside_litert_s_tool() -> None:
 @pytest.mark.slow
 def test_evaluation_beside_a_bare_loop_and_in_two_threads(store: Path) -> None:
     model = load_models(ROOT / "models")["seed_cnn"]
-    cost = evaluation_cost.measure(model, "float32", ground.artifact(model, "float32", Store(store)), 1, 300)
+    cost = evaluation_cost.measure(model, "float32", _common.artifact(model, "float32", Store(store)), 1, 300)
     assert cost.equal
     assert cost.examples == 300
     assert set(cost.seconds) == {"invoke", "bare", "run", "two threads"}

@@ -1,0 +1,73 @@
+"""Commands that take a model of the user's own: ``try``, ``adopt``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quantbench.cli._common import BaselineDir, ModelDir, RunEnded
+
+ModelArgument = Annotated[str, typer.Argument(help="a .keras, .h5, SavedModel folder, float .tflite, or file.py:NAME")]
+Data = Annotated[Path | None, typer.Option(help=".npz to evaluate on: x (or x_<input name>) and y")]
+Calibration = Annotated[Path | None, typer.Option(help=".npz with x to find ranges with; never evaluation data")]
+TrainData = Annotated[Path | None, typer.Option(help=".npz with x and y to fine-tune on (QAT)")]
+MetricName = Annotated[str, typer.Option(help="accuracy, top5, auc, mean_absolute_error, ...; worked out if not given")]
+MaxDrop = Annotated[
+    float, typer.Option(help="largest drop that may be shipped, in the metric's unit (pp for accuracy)")
+]
+AllowCode = Annotated[bool, typer.Option("--allow-code", help="load Lambda layers, which run code from the file")]
+
+
+def try_model(
+    model: ModelArgument,
+    data: Data = None,
+    calibration: Calibration = None,
+    train_data: TrainData = None,
+    metric: MetricName = "",
+    max_drop: MaxDrop = 0.5,
+    variants: Annotated[str, typer.Option(help="variants, comma-separated; all where not given")] = "",
+    report_dir: Annotated[Path, typer.Option(help="folder that gets a folder a run, and 'latest'")] = Path("reports"),
+    latency_budget: Annotated[float, typer.Option(help="seconds of timing a variant; 0: none")] = 3.0,
+    allow_code: AllowCode = False,
+) -> None:
+    """Quantize a model of your own in every way, and learn which variant to ship.
+
+    A .py model is code that runs as you do: give only files that you trust.
+
+    Example: quantbench try my.keras --data eval.npz --calibration some_training_inputs.npz --max-drop 0.5
+    """
+    import tempfile
+
+    from quantbench.adopt.commands import try_once
+    from quantbench.adopt.understand import Given
+
+    given = Given(model, data, calibration, train_data, metric, max_drop, allow_code)
+    with tempfile.TemporaryDirectory(prefix="quantbench-try-") as folder:
+        status = try_once(given, Path(folder), variants, report_dir, latency_budget, typer.echo)
+    raise RunEnded(int(status))
+
+
+def adopt(
+    model: ModelArgument,
+    name: Annotated[str, typer.Option(help="name of the new reference model")],
+    model_dir: ModelDir,
+    baseline_dir: BaselineDir,
+    data: Data = None,
+    calibration: Calibration = None,
+    train_data: TrainData = None,
+    metric: MetricName = "",
+    max_drop: MaxDrop = 0.5,
+    report_dir: Annotated[Path, typer.Option(help="folder that gets a folder a run, and 'latest'")] = Path("reports"),
+    allow_code: AllowCode = False,
+) -> None:
+    """Turn a model of your own into a gated reference model in folders of your own, with its first baseline.
+
+    Afterwards: quantbench run --model-dir DIR --baseline-dir DIR
+
+    Example: quantbench adopt my.keras --name my --data eval.npz --model-dir models --baseline-dir baselines
+    """
+    from quantbench.adopt.commands import adopt_for_good
+    from quantbench.adopt.understand import Given
+
+    given = Given(model, data, calibration, train_data, metric, max_drop, allow_code)
+    raise RunEnded(int(adopt_for_good(given, name, model_dir, baseline_dir, report_dir, typer.echo)))

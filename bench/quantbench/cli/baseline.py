@@ -1,0 +1,99 @@
+"""Commands of ``baseline``: what accepting a run would change, and accepting it; those without a run besides."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quantbench.cli import baseline_exceptions
+from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir
+from quantbench.errors import BadInput
+
+app = typer.Typer(no_args_is_help=True, help="Compare a run with the baselines, or accept it.")
+for _command in (baseline_exceptions.check, baseline_exceptions.loosen, baseline_exceptions.xfail):
+    app.command()(_command)
+
+Run = Annotated[Path, typer.Argument(help="run folder, or its report.json")]
+Only = Annotated[str, typer.Option(help="cells, comma-separated, e.g. seed_cnn/ptq_float16")]
+Overlay = Annotated[
+    bool, typer.Option("--overlay", help="write only what differs in the run's CPU and runtime; the base stays")
+]
+RestartDrift = Annotated[
+    bool, typer.Option("--restart-drift", help="measure drift from the values that are accepted now")
+]
+Replace = Annotated[str, typer.Option(help="models, comma-separated, whose baselines are recorded afresh")]
+
+
+@app.command()
+def diff(
+    run: Run = LATEST,
+    only: Only = "",
+    overlay: Overlay = False,
+    restart_drift: RestartDrift = False,
+    replace: Replace = "",
+    model_dir: ModelDir = DEFAULTS.model_dir,
+    baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
+) -> None:
+    """Compare a run with the baselines, and show what accepting it would change.
+
+    Example: quantbench baseline diff reports/latest
+    """
+    from quantbench.report.baseline_review import render
+
+    ways = {"overlay": overlay, "restart_drift": restart_drift}
+    found, proposals = _proposals(run, only, model_dir, baseline_dir, "(diff)", replace, ways)
+    typer.echo(render(found, proposals, written=False), nl=False)
+
+
+@app.command()
+def update(
+    run: Run = LATEST,
+    reason: Annotated[str, typer.Option(help="why the new values are right; kept in the baseline")] = "",
+    only: Only = "",
+    overlay: Overlay = False,
+    restart_drift: RestartDrift = False,
+    replace: Replace = "",
+    model_dir: ModelDir = DEFAULTS.model_dir,
+    baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
+) -> None:
+    """Accept a run's values as the new baselines, and print a review document.
+
+    Example: quantbench baseline update reports/latest --reason "tensorflow 2.21: new int8 softmax"
+    """
+    from quantbench.baselines.files import save
+    from quantbench.report.baseline_review import render
+
+    if not reason.strip():
+        raise BadInput('--reason: say why the new values are right, e.g. --reason "tensorflow 2.21: new int8 softmax"')
+    ways = {"overlay": overlay, "restart_drift": restart_drift}
+    found, proposals = _proposals(run, only, model_dir, baseline_dir, reason.strip(), replace, ways)
+    for proposal in proposals:
+        save(baseline_dir, proposal.file, proposal.predictions)
+    typer.echo(render(found, proposals, written=True), nl=False)
+
+
+def _proposals(
+    run: Path, only: str, model_dir: Path, baseline_dir: Path, reason: str, replace: str, ways: dict[str, bool]
+) -> Any:
+    from quantbench.baselines import update as acceptance
+    from quantbench.baselines.files import Baseline, load
+    from quantbench.comparison import compare
+    from quantbench.comparison.load import baseline_sides, truths
+    from quantbench.records.run_folder import read
+    from quantbench.reference.model import load_models, pick
+
+    loaded, folder = read(run)
+    known = load_models(model_dir)
+    ids = set(pick(only, {cell.id: cell for cell in loaded.cells}, "--only"))
+    acceptance.check_report(loaded, folder, ids)
+    names = sorted({cell.model for cell in loaded.cells if cell.id in ids})
+    afresh = pick(replace, dict.fromkeys(names), "--replace") if replace else []
+    for name in names:
+        if name not in known:
+            raise BadInput(f"{run}: holds model {name!r}, which {model_dir} does not define; give its --model-dir")
+        acceptance.check_data(loaded, folder, known[name])
+        acceptance.check_scores(loaded, folder, known[name], ids)
+    olds = {name: Baseline() if name in afresh else load(baseline_dir, known[name]) for name in names}
+    made = {name: acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways) for name in names}
+    proposals = [acceptance.afresh(one, baseline_dir) if name in afresh else one for name, one in made.items()]
+    return compare(*baseline_sides(loaded, folder, olds, ids), truths(model_dir, loaded)), proposals
