@@ -51,7 +51,7 @@ def _operators(promise: Promise, census: Census) -> list[str]:
     if not_kept > in_float or nothing_left or not least <= len(in_float) <= most:
         expected = " ".join(word for word in (promise.weights, promise.computes) if word)
         allowed = f"; {least} to {most} in float are meant" if most else ""
-        total = len({one.index for one in covered})
+        total = len({compute.index for compute in covered})
         return [f"{len(not_kept)} of {total} compute operators are not {expected}: {_counted(wrong)}{allowed}"]
     return []
 
