@@ -348,8 +348,8 @@ def test_a_test_that_breaks_is_an_error_not_a_green(tmp_path: Path, store: Path)
     code = (
         "import sys, pytest\nfrom quantbench import gate\n"
         "def broken(*a, **k): raise KeyError('a bug')\ngate.accuracy = broken\n"
-        f"sys.exit(pytest.main([{str(ROOT / 'bench' / 'quantbench' / 'suites')!r}, '--no-latency', "
-        f"'--models=seed_cnn', '--variants=float32', '--report-dir={tmp_path}']))"
+        f"sys.exit(pytest.main([{suites!r}, '--no-latency', '--models=seed_cnn', "
+        f"'--variants=float32', '--report-dir={tmp_path}']))"
     )
     environment = surroundings(QUANTBENCH_CACHE=str(store))
     done = subprocess.run([command()[0], "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What the maintainers accepted: files, overlays, exceptions, updates and checks.
+"""Keep what the maintainers accepted: baseline files, overlays, exceptions, updates and checks.
 
-Baseline files and finished runs come in; accepted values, and files to write, go out.
+Baseline files and finished runs come in; accepted values and files to write go out.
 """

@@ -1,4 +1,4 @@
-"""One accepted value: made of a measurement of a run, with what it keeps of the one before it."""
+"""Make one accepted value from a run's measurement and the value accepted before it."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Meas
 
 @dataclass(frozen=True)
 class Move:
-    """One measurement of one cell, before and after.
+    """Describe one measurement of one cell before and after.
 
     Attributes:
         old: accepted value; None where there was none.
         noise_units: change in standard deviations of one repetition; None where nothing repeats.
-        moves: whether an update would take the new value.
-        first: the first value that was ever accepted; None where this is it.
-        between: what lies between the old and the new measuring: commits, and versions that changed.
+        moves: whether an update would accept the new value.
+        first: the first value that was ever accepted; None where this is the first.
+        between: what changed between the two measurements: commits and package versions.
     """
 
     cell: str
@@ -30,7 +30,7 @@ class Move:
 
 
 def move_of(cell: Cell, name: str, old: BaselineValue | None, new: BaselineValue) -> Move:
-    """A measurement of a cell before and after; it moves by more than a third of its noise, or at all without any."""
+    """Compare a measurement with its accepted value; it moves if it changed by more than a third of its noise."""
     if old is None:
         return Move(cell.id, name, new.unit, None, new.value, None, moves=True)
     change = new.value - old.value
@@ -42,7 +42,7 @@ def move_of(cell: Cell, name: str, old: BaselineValue | None, new: BaselineValue
 
 
 def between(old: Accepted, new: Accepted) -> str:
-    """What came between two measurings, as far as both recorded it: versions that changed, and the commits."""
+    """List the commits and package versions that changed between two measurements, as far as both recorded them."""
     before, after = _facts(old), _facts(new)
     changed = [
         f"{name} {before.get(name, 'absent')} → {after.get(name, 'absent')}"
@@ -59,14 +59,14 @@ def _dirty(accepted: Accepted) -> bool:
 
 
 def _facts(accepted: Accepted) -> dict[str, str]:
-    """Name -> version, from the line that :func:`quantbench.core.environment.describe` makes."""
+    """Parse name -> version from the line that :func:`quantbench.core.environment.describe` makes."""
     processor, _, rest = accepted.environment.partition(", Python ")
     packages = [part.rpartition(" ") for part in f"Python {rest}".split(", ")]
     return {"CPU": processor} | {name: version for name, _, version in packages}
 
 
 def value_of(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
-    """Of the score, or of a size."""
+    """Make the accepted value of a score or size."""
     measured = cell.measurements[name]
     if name == "score":
         return BaselineValue(
@@ -97,7 +97,7 @@ def value_of(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
 
 
 def latency_of(measured: Measurement, accepted: Accepted) -> BaselineValue:
-    """Of a latency, from one value a process."""
+    """Make the accepted value of a latency from one value per process."""
     return BaselineValue(
         value=measured.value,
         unit=measured.unit,
@@ -112,18 +112,18 @@ def latency_of(measured: Measurement, accepted: Accepted) -> BaselineValue:
 
 
 def following(value: BaselineValue, old: BaselineValue | None) -> BaselineValue:
-    """A newly accepted value, which keeps what the one before it started from, and its loosened tolerance if wider."""
+    """Carry the first accepted value, and a loosened tolerance if still wider, over to a new value."""
     loosened = old.loosened if old and not outgrown_by(old, value.tolerance) else None
     return value.model_copy(update={"first": gate.first_of(old or value), "loosened": loosened})
 
 
 def outgrown_by(value: BaselineValue, derived: float) -> bool:
-    """Whether a derived tolerance is as wide by now as the one that stands in for it."""
+    """Check whether a computed tolerance is now as wide as the loosened one."""
     return value.loosened is not None and value.loosened.tolerance <= derived
 
 
 def without_outgrown(cell: BaselineCell) -> BaselineCell:
-    """The cell without the loosenings that are no looser than the derived tolerance any more."""
+    """Remove loosened tolerances that are no wider than the computed ones."""
 
     def kept(values: dict[str, BaselineValue]) -> dict[str, BaselineValue]:
         return {
@@ -140,7 +140,7 @@ def without_outgrown(cell: BaselineCell) -> BaselineCell:
 
 
 def outgrown(old: BaselineCell, new: BaselineCell) -> list[str]:
-    """What was loosened in the old cell and is not in the new one, which still has it."""
+    """List the tolerances that were loosened in the old cell and are not in the new one, which has the value still."""
     pairs = [(name, value, new.measurements.get(name)) for name, value in old.measurements.items()]
     pairs += [(f"latency of {name}", value, new.latency.get(name)) for name, value in old.latency.items()]
     pairs += [(f"peak memory of {name}", value, new.peak_memory.get(name)) for name, value in old.peak_memory.items()]

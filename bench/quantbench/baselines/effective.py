@@ -1,4 +1,4 @@
-"""How a run stands to a model's baseline: what is in force today and here, and what has to be said of it."""
+"""Resolve a model's baseline for one run: the values in force on this machine and date, with their exceptions."""
 
 import datetime
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ from quantbench.variants import VARIANTS
 
 @dataclass
 class Standing(Baseline):
-    """A baseline as the judges of one run see it.
+    """Hold a baseline as the judges of one run see it.
 
     Attributes:
-        exceptions: variant -> a sentence for each exception and for the overlay.
-        overlay: variant -> results class of the overlay that it is judged by.
+        exceptions: variant -> one sentence for each exception and for the overlay.
+        overlay: variant -> results class of the overlay that applies.
     """
 
     exceptions: dict[str, list[str]] = field(default_factory=dict)
@@ -27,25 +27,25 @@ class Standing(Baseline):
 
 
 def load_current(folder: Path, model: ReferenceModel) -> Baseline:
-    """A model's baseline as it lies on disk, each cell of which can still be measured.
+    """Load a model's baseline from disk, and check that each cell can still be measured.
 
     Raises:
-        BadInput: it is not as it should be, or has cells of variants that are gone.
+        BadInput: the baseline is invalid, or has cells of variants that no longer exist.
     """
-    found = load(folder, model)
-    gone = sorted(set(found.file.cells if found.file else ()) - set(VARIANTS))
+    baseline = load(folder, model)
+    gone = sorted(set(baseline.file.cells if baseline.file else ()) - set(VARIANTS))
     if gone:
         raise BadInput(
             f"{json_path(folder, model.name)}: field 'cells.{gone[0]}': no variant has this name, so nothing measures "
             "it any more; restore the variant, or take its entry out"
         )
-    return found
+    return baseline
 
 
 def standing(
     baseline: Baseline, score_unit: str, results_class: str, machine_class: str, today: datetime.date
 ) -> Standing:
-    """Overlays laid over, loosened tolerances put in place, and a sentence for each."""
+    """Apply the overlays and loosened tolerances, and describe each in one sentence."""
     seen = overlays.seen_by(baseline, results_class)
     if seen.file is None:
         return Standing()

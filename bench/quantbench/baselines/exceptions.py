@@ -1,6 +1,6 @@
-"""What maintainers change in a baseline without a run: loosened tolerances and expected failures.
+"""Change a baseline without a run: loosened tolerances and expected failures.
 
-Everything is checked before anything is written, and the stored predictions stay as they are.
+Everything is checked before anything is written, and the stored predictions are left unchanged.
 """
 
 import datetime
@@ -20,29 +20,29 @@ from quantbench.variants import FLOAT_CONTROL
 
 
 class Target:
-    """A cell of a baseline on disk.
+    """Point to one cell of a baseline on disk.
 
     Raises:
-        BadInput: no such model, no baseline of it, or no such cell in it.
+        BadInput: the model, its baseline or the cell does not exist.
     """
 
     def __init__(self, cell: str, model_dir: Path, baseline_dir: Path) -> None:
         models = load_models(model_dir)
         model, variant = parts(cell)
-        [self.model] = pick(_one(model, "CELL", "a cell such as seed_cnn/ptq_float16", cell), models, "CELL")
+        [self.model] = pick(_checked_name(model, "CELL", "a cell such as seed_cnn/ptq_float16", cell), models, "CELL")
         self.id, self.variant, self.folder = cell, variant, baseline_dir
         file = load(baseline_dir, models[self.model]).file
         if file is None:
             raise BadInput(
                 f"{json_path(baseline_dir, self.model)}: baseline not found; record one before its exceptions"
             )
-        _known(variant, file.cells, "CELL", f"cells of {self.model} with a baseline")
+        _check_name(variant, file.cells, "CELL", f"cells of {self.model} with a baseline")
         self.file: BaselineFile = file
         self.cell: BaselineCell = file.cells[variant]
         self.score_unit = models[self.model].metric.unit
 
     def write(self, cell: BaselineCell) -> None:
-        """Put another cell in its place."""
+        """Replace the cell, and write the file."""
         cells = {**self.file.cells, self.variant: cell}
         save(self.folder, self.file.model_copy(update={"cells": cells}), None)
 
@@ -50,16 +50,16 @@ class Target:
 def loosen(
     target: Target, measurement: str, tolerance: float, reason: str, expires: str, of_class: str, today: datetime.date
 ) -> str:
-    """Let a measurement have a wider tolerance for a while; what was done, in one sentence.
+    """Widen a tolerance until an expiry date; return what was done, in one sentence.
 
     Args:
-        of_class: of a latency, the machine class; of another measurement, the results class whose overlay is meant.
+        of_class: for a latency, the machine class; for other measurements, the results class of the overlay.
 
     Raises:
-        BadInput: an unknown measurement, a tolerance that is not wider, an empty reason or a day that is over.
+        BadInput: an unknown measurement, a tolerance that is not wider, an empty reason or a past date.
     """
     where, key, value = _value(target, measurement, of_class)
-    until, why = _day(expires, today), _said(reason)
+    until, why = _day(expires, today), _checked_reason(reason)
     if not value.tolerance < tolerance < math.inf:
         raise BadInput(
             f"--tolerance: a tolerance may only be loosened: expected more than the derived {value.tolerance:g} of "
@@ -67,13 +67,13 @@ def loosen(
         )
     loosened = value.model_copy(update={"loosened": Loosened(tolerance=tolerance, reason=why, expires=until)})
     target.write(_with(target.cell, where, key, loosened))
-    # Told of one value alone, as every report will tell it.
-    told = gate.exceptions(BaselineCell(measurements={measurement: loosened}), target.score_unit, today)
-    return f"{target.id}: {told[0]}"
+    # Described alone, in the words of every report.
+    sentences = gate.exceptions(BaselineCell(measurements={measurement: loosened}), target.score_unit, today)
+    return f"{target.id}: {sentences[0]}"
 
 
 def tighten(target: Target, measurement: str, of_class: str) -> str:
-    """End a loosening; what was done, in one sentence."""
+    """End a loosening; return what was done, in one sentence."""
     where, key, value = _value(target, measurement, of_class)
     if value.loosened is None:
         raise BadInput(f"--remove: the tolerance of {target.id} {measurement} is not loosened")
@@ -84,31 +84,31 @@ def tighten(target: Target, measurement: str, of_class: str) -> str:
 def expect_failure(
     target: Target, measurement: str, ticket: str, reason: str, expires: str, today: datetime.date
 ) -> str:
-    """Expect a measurement to fail for a while; what was done, in one sentence.
+    """Expect a measurement to fail until an expiry date; return what was done, in one sentence.
 
     Raises:
-        BadInput: an unknown measurement, an empty ticket or reason, or a day that is over.
+        BadInput: an unknown measurement, an empty ticket or reason, or a past date.
     """
-    _known(measurement, excusable(target.variant, target.cell), "MEASUREMENT", "measurements that can be red")
+    _check_name(measurement, excusable(target.variant, target.cell), "MEASUREMENT", "measurements that can be red")
     if not ticket.strip():
         raise BadInput("--ticket: expected where the failure is followed, e.g. --ticket https://example.org/issues/12")
-    xfail = Xfail(ticket=ticket.strip(), reason=_said(reason), expires=_day(expires, today))
+    xfail = Xfail(ticket=ticket.strip(), reason=_checked_reason(reason), expires=_day(expires, today))
     target.write(target.cell.model_copy(update={"xfail": {**target.cell.xfail, measurement: xfail}}))
     return f"{target.id}: {gate.exceptions(BaselineCell(xfail={measurement: xfail}), '', today)[0]}"
 
 
 def expect_success(target: Target, measurement: str) -> str:
-    """End an expected failure; what was done, in one sentence."""
+    """End an expected failure; return what was done, in one sentence."""
     if measurement not in target.cell.xfail:
-        known = ", ".join(target.cell.xfail) or "none"
-        raise BadInput(f"--remove: {target.id} has no xfail of {measurement!r}; it has: {known}")
+        expected = ", ".join(target.cell.xfail) or "none"
+        raise BadInput(f"--remove: {target.id} has no xfail of {measurement!r}; it has: {expected}")
     left = {name: xfail for name, xfail in target.cell.xfail.items() if name != measurement}
     target.write(target.cell.model_copy(update={"xfail": left}))
     return f"{target.id}: {measurement}: no longer expected to fail"
 
 
 def excusable(variant: str, cell: BaselineCell) -> list[str]:
-    """What can be expected to fail: every measurement with a baseline, and what is judged without one."""
+    """List what may be expected to fail: measurements with a baseline, and those judged without one."""
     overlaid = [name for overlay in cell.overlays.values() for name in overlay.measurements]
     peak = ["peak_memory"] if variant == FLOAT_CONTROL else []
     timed = [name_at(judged_latency(variant), threads_of(machine)) for machine in cell.latency]
@@ -116,18 +116,18 @@ def excusable(variant: str, cell: BaselineCell) -> list[str]:
 
 
 def _value(target: Target, measurement: str, of_class: str) -> tuple[str, str, BaselineValue]:
-    """(where it lies, under which key, the value)."""
+    """Return (where the value is stored, its key, the value)."""
     cell, timed = target.cell, judged_latency(target.variant)
     by_machine = {timed: ("latency", cell.latency), "peak_memory": ("peak_memory", cell.peak_memory)}
     if measurement in by_machine:
-        where, known = by_machine[measurement]
-        key = of_class or _only(known, target, measurement)
-        _known(key, known, "--for", f"machine classes with a {measurement} baseline of {target.id}")
-        return where, key, known[key]
+        where, by_class = by_machine[measurement]
+        key = of_class or _only(by_class, target, measurement)
+        _check_name(key, by_class, "--for", f"machine classes with a {measurement} baseline of {target.id}")
+        return where, key, by_class[key]
     if of_class:
-        _known(of_class, cell.overlays, "--for", f"overlays of {target.id}")
+        _check_name(of_class, cell.overlays, "--for", f"overlays of {target.id}")
     held = cell.overlays[of_class].measurements if of_class else cell.measurements
-    _known(
+    _check_name(
         measurement, {**held, **({timed: None} if cell.latency else {})}, "MEASUREMENT", "measurements with a tolerance"
     )
     return of_class, measurement, held[measurement]
@@ -135,13 +135,13 @@ def _value(target: Target, measurement: str, of_class: str) -> tuple[str, str, B
 
 def _only(values: dict[str, BaselineValue], target: Target, name: str) -> str:
     if len(values) != 1:
-        known = ", ".join(values) or "none"
-        raise BadInput(f"--for: say which machine class's {name} of {target.id} is meant; known: {known}")
+        classes = ", ".join(values) or "none"
+        raise BadInput(f"--for: say which machine class's {name} of {target.id} is meant; known: {classes}")
     return next(iter(values))
 
 
 def _with(cell: BaselineCell, where: str, key: str, value: BaselineValue) -> BaselineCell:
-    """The cell with one value in place of another; ``where`` is empty, a machine's dict or an overlay's class."""
+    """Replace one value of the cell; ``where`` is empty, a machine's dict or an overlay's class."""
     if where in ("latency", "peak_memory"):
         return cell.model_copy(update={where: {**getattr(cell, where), key: value}})
     if not where:
@@ -151,21 +151,21 @@ def _with(cell: BaselineCell, where: str, key: str, value: BaselineValue) -> Bas
     return cell.model_copy(update={"overlays": {**cell.overlays, where: changed}})
 
 
-def _one(name: str, argument: str, expected: str, found: str) -> str:
-    if not name or "," in name or "/" not in found:
-        raise BadInput(f"{argument}: expected {expected}, found {found!r}")
+def _checked_name(name: str, argument: str, expected: str, text: str) -> str:
+    if not name or "," in name or "/" not in text:
+        raise BadInput(f"{argument}: expected {expected}, found {text!r}")
     return name
 
 
-def _known(name: str, known: Iterable[str], argument: str, what: str) -> None:
-    names = list(known)
+def _check_name(name: str, allowed_names: Iterable[str], argument: str, what: str) -> None:
+    names = list(allowed_names)
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"{what}: {', '.join(names) or 'none'}"
         raise BadInput(f"{argument}: unknown name {name!r}; {hint}")
 
 
-def _said(reason: str) -> str:
+def _checked_reason(reason: str) -> str:
     if not reason.strip():
         raise BadInput('--reason: say why, e.g. --reason "kernel of litert 2.3 is slower; fixed in 2.4"')
     return reason.strip()

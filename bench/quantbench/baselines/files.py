@@ -1,4 +1,4 @@
-"""Baselines on disk: ``<model>.json`` and, beside it, ``<model>.npz`` with the stored per-example predictions."""
+"""Read and write baselines: ``<model>.json``, and ``<model>.npz`` with the stored per-example predictions."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ from quantbench.reference.model import ReferenceModel
 
 @dataclass
 class Baseline:
-    """What the maintainers last accepted for one model.
+    """Hold what the maintainers last accepted for one model.
 
     Attributes:
         file: values by variant; None where the model has no baseline yet.
@@ -31,23 +31,23 @@ class Baseline:
     predictions: dict[str, Array] = field(default_factory=dict)
 
     def cell(self, variant: str) -> BaselineCell | None:
-        """A variant's accepted values; None where there are none."""
+        """Return a variant's accepted values; None where there are none."""
         return None if self.file is None else self.file.cells.get(variant)
 
     def seed_scores(self) -> list[list[float]]:
-        """Scores over seeds, a list for each cell that trains."""
+        """List the scores over seeds of each trained cell."""
         cells = self.file.cells.values() if self.file else []
         scores = [cell.measurements["score"].values for cell in cells if "score" in cell.measurements]
         return [values for values in scores if values]
 
 
 def json_path(folder: Path, model: str) -> Path:
-    """The file of a model's accepted values."""
+    """Return the path of a model's baseline file."""
     return folder / f"{model}.json"
 
 
 def fingerprint(folder: Path, model: str) -> str:
-    """Hash of a model's accepted values, their predictions' included; empty where there are none."""
+    """Hash a model's accepted values and predictions; empty where there are none."""
     path = json_path(folder, model)
     if not os.path.lexists(path):
         return ""
@@ -55,13 +55,13 @@ def fingerprint(folder: Path, model: str) -> str:
 
 
 def load(folder: Path, model: ReferenceModel) -> Baseline:
-    """Read and check a model's baseline; an empty one where there is no file.
+    """Read and check a model's baseline; return an empty one where there is no file.
 
     Raises:
-        BadInput: not JSON, wrong type, unknown key, newer schema, NaN, or predictions that do not belong to it.
+        BadInput: invalid JSON, wrong type, unknown key, newer schema, NaN, or predictions that do not match.
     """
     path = json_path(folder, model.name)
-    if not os.path.lexists(path):  # a link that leads nowhere is no baseline that was never there
+    if not os.path.lexists(path):  # a broken link is an error, unlike a missing file
         return Baseline()
     file = read_record(path, BaselineFile, "baseline")
     if file.model != model.name:
@@ -80,23 +80,23 @@ class Problem(NamedTuple):
 
 
 def of_another(file: BaselineFile, model: ReferenceModel) -> list[Problem]:
-    """What says that a baseline was recorded of something that the model is not any more, and what to do."""
+    """Describe how the model changed since the baseline was recorded, and what to do."""
     again = (
         f"record it afresh: quantbench run --models {model.name} --seeds 5 --baseline-dir none, then quantbench "
         f'baseline update reports/latest --replace {model.name} --reason "why"'
     )
-    found = []
+    mismatches = []
     if file.metric != model.metric.name:
         what = f"field 'metric': {model.name} is scored by {model.metric.name}, found {file.metric!r}"
-        found.append(Problem(what, again))
+        mismatches.append(Problem(what, again))
     if file.data_sha256 != model.data_sha256:
         what = f"field 'data_sha256': recorded on another data pack ({file.data_sha256[:12]}…) than the model "
-        found.append(Problem(f"{what}uses ({model.data_sha256[:12]}…)", again))
-    return found
+        mismatches.append(Problem(f"{what}uses ({model.data_sha256[:12]}…)", again))
+    return mismatches
 
 
 def too_few_repeats(file: BaselineFile) -> list[Problem]:
-    """Trained cells that no spread is known of; one cell with several seeds tells that of the others too."""
+    """List trained cells without a known spread; one cell with several seeds provides it for the others."""
     scores = {name: cell.measurements["score"] for name, cell in file.cells.items() if "score" in cell.measurements}
     trained = {name: score.values for name, score in scores.items() if score.values}
     if not trained or any(len(values) > 1 for values in trained.values()):
@@ -130,13 +130,13 @@ def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[st
 
 
 def save(folder: Path, file: BaselineFile, predictions: dict[str, Array] | None) -> list[Path]:
-    """Write a model's baseline; predictions first, so that a broken write is noticed by their hash.
+    """Write a model's baseline, predictions first, so that their hash shows an interrupted write.
 
     Args:
-        predictions: None leaves those on disk as they are.
+        predictions: None leaves those on disk unchanged.
 
     Raises:
-        BadInput: the folder is the installed package's own, or cannot be written.
+        BadInput: the folder belongs to the installed package, or cannot be written.
     """
     if folder.resolve().parent == CARRIED.resolve():
         raise BadInput(f"--baseline-dir: {folder} belongs to the installed package; give a folder of your own")
@@ -155,7 +155,7 @@ def save(folder: Path, file: BaselineFile, predictions: dict[str, Array] | None)
 
 
 def packed(predictions: dict[str, Array]) -> bytes:
-    """Predictions as npz bytes, the same bytes for the same content."""
+    """Pack predictions as npz bytes that depend on the content alone."""
     buffer = BytesIO()
     small = {name: _narrow(predictions[name]) for name in sorted(predictions)}
     np.savez_compressed(buffer, **small)  # type: ignore[arg-type]
@@ -169,7 +169,7 @@ def _narrow(array: Array) -> Array:
 
 
 def stored_hashes(predictions: Array) -> set[str]:
-    """Of predictions as they were before they were stored in fewer bytes each."""
+    """Hash predictions in each wider dtype that they may have had before they were stored compactly."""
     widths = ("u1", "u2", "u4", "u8") if predictions.dtype.kind == "u" else (predictions.dtype.str,)
     arrays = [predictions.astype(width) for width in widths if np.dtype(width).itemsize >= predictions.dtype.itemsize]
     return {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in arrays}

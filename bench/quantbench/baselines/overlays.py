@@ -1,8 +1,8 @@
-"""What differs by environment: a cell's base, with the overlay of one results class laid over it.
+"""Merge and split per-environment overlays: a cell's base, with the overlay of one results class applied to it.
 
-A base is what most environments give. Where an instruction set or a runtime version rounds otherwise, the cell carries
-what differs there and nothing else, so that a base is moved in one place. Predictions of an overlay lie beside the
-others, under ``variant@class``.
+A base holds what most environments measure. Where an instruction set or a runtime version rounds differently, the cell
+stores only the differing values, so that a base is updated in one place. Predictions of an overlay are stored beside
+the others, under ``variant@class``.
 """
 
 from quantbench import gate
@@ -14,12 +14,12 @@ _FACTS = ("broken_promise", "census", "artifact_sha256", "reference_sha256", "re
 
 
 def stored_as(variant: str, results_class: str) -> str:
-    """The name of an overlay's predictions."""
+    """Return the name under which an overlay's predictions are stored."""
     return f"{variant}@{results_class}"
 
 
 def merged(cell: BaselineCell, results_class: str) -> BaselineCell:
-    """A cell as an environment of this class sees it; itself where it has no such overlay."""
+    """Apply the overlay of this results class to a cell; the cell itself where it has none."""
     overlay = cell.overlays.get(results_class)
     if overlay is None:
         return cell
@@ -37,7 +37,7 @@ def merged(cell: BaselineCell, results_class: str) -> BaselineCell:
 
 
 def seen_by(baseline: Baseline, results_class: str) -> Baseline:
-    """A whole baseline as an environment of this class sees it."""
+    """Apply the overlays of this results class to a whole baseline."""
     if baseline.file is None:
         return baseline
     cells = {name: merged(cell, results_class) for name, cell in baseline.file.cells.items()}
@@ -52,13 +52,13 @@ def seen_by(baseline: Baseline, results_class: str) -> Baseline:
 def taken_apart(
     base: BaselineCell, old: Overlay, seen: BaselineCell, accepted: Accepted, trained: bool, other_predictions: bool
 ) -> Overlay | None:
-    """The overlay that makes ``seen`` of ``base``; None where nothing that is judged differs.
+    """Compute the overlay that turns ``base`` into ``seen``; None where no judged value differs.
 
-    Hashes alone make no overlay: another artifact that is judged alike needs none.
+    Differing hashes alone need no overlay, as an artifact that is judged alike needs none.
 
     Args:
         old: the overlay of this class so far.
-        other_predictions: the predictions are others than the base's, though the score may be the same.
+        other_predictions: whether the predictions differ from the base's, even if the score is equal.
     """
     if seen.unsupported is not None:
         return None if seen.unsupported == base.unsupported else Overlay(unsupported=seen.unsupported)
@@ -81,7 +81,7 @@ def taken_apart(
 
 
 def differs(value: BaselineValue, base: BaselineValue | None) -> bool:
-    """Whether a value is not that of the base, by the rule that moves a baseline."""
+    """Check whether a value differs from the base by the rule that moves a baseline."""
     if base is None:
         return True
     change = abs(value.value - base.value)
@@ -89,13 +89,18 @@ def differs(value: BaselineValue, base: BaselineValue | None) -> bool:
 
 
 def _first_here(name: str, value: BaselineValue, old: Overlay) -> BaselineValue:
-    """Drift is measured within a class, for how far classes are from each other is none; loosening is the base's."""
+    """Measure drift within a class, as classes differ from each other anyway; a loosening comes from the base."""
     if name in old.measurements:
         return value
     first = First(value=value.value, date=value.accepted.date, run=value.accepted.run)
     return value.model_copy(update={"first": first, "loosened": None})
 
 
-def same(one: Array | None, other: Array | None) -> bool:
-    """Whether two sets of predictions are equal; absent ones are not."""
-    return one is not None and other is not None and one.shape == other.shape and bool((one == other).all())
+def same(predictions: Array | None, others: Array | None) -> bool:
+    """Check whether two sets of predictions are equal; missing ones are not."""
+    return (
+        predictions is not None
+        and others is not None
+        and predictions.shape == others.shape
+        and bool((predictions == others).all())
+    )

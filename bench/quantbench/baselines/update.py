@@ -1,6 +1,6 @@
-"""From a run's report to a new baseline: what would move, by how much, and the files with it moved.
+"""Turn a run's report into a new baseline: what would move, by how much, and the files to write.
 
-A value moves only when it changed by more than a third of its noise, so that baselines stay quiet
+A value moves only when it changed by more than a third of its noise, so that baselines stay stable
 (the rule of PyTorch's compile-time benchmarks). Nothing here measures.
 """
 
@@ -22,14 +22,14 @@ from quantbench.reference.model import ReferenceModel
 
 @dataclass(frozen=True)
 class Proposal:
-    """What an update would write for one model.
+    """Describe what an update would write for one model.
 
     Attributes:
-        declared: cell -> the tools' reason, of cells that are declared unsupported by it and were not so before.
+        declared: cell -> the tools' reason, for cells that this update newly declares unsupported.
         exceptions: cell -> loosened tolerances and expected failures that stay.
         overlaid: cells that are written as an overlay of the run's results class; their base stays.
-        outgrown: cell -> loosened tolerances that go, for the derived ones are as wide by now.
-        dropped: cells that the baseline had, and has no more: it was started afresh from a run without them.
+        outgrown: cell -> loosened tolerances that are removed, as the computed ones are now as wide.
+        dropped: cells that the old baseline had and the new one lacks, recorded afresh from a run without them.
     """
 
     file: BaselineFile
@@ -43,10 +43,10 @@ class Proposal:
 
 
 def check_report(report: Report, path: Path, only: set[str] | None = None) -> None:
-    """Raises BadInput unless the report may become a baseline.
+    """Raise BadInput unless the report may become a baseline.
 
     Args:
-        only: cells that are to be taken; all of them where None.
+        only: ids of the cells to accept; all of them where None.
     """
     if report.state != "complete":
         raise BadInput(f"{path}: field 'state': the run is {report.state}; only a complete run may become a baseline")
@@ -65,9 +65,9 @@ def check_report(report: Report, path: Path, only: set[str] | None = None) -> No
 
 
 def _unmeasured(cell: Cell) -> bool:
-    """Whether something of a cell failed, whatever is made of it: a regression or an xfail may hide it.
+    """Check whether any measurement of a cell failed, even where a regression or an xfail hides it.
 
-    That the tools refuse now what they did before can be accepted, and then is declared; a crash cannot.
+    A new refusal by the tools can be accepted, and is then declared; a crash cannot.
     """
     if cell.failure is not None:
         return cell.failure.what != "unsupported"
@@ -75,12 +75,12 @@ def _unmeasured(cell: Cell) -> bool:
 
 
 def check_data(report: Report, path: Path, model: ReferenceModel) -> None:
-    """Raises BadInput unless the run was measured on the model's data, and by its metric."""
-    found = report.data_sha256.get(model.name, "none")
-    if found != model.data_sha256:
+    """Raise BadInput unless the run used the model's current data and metric."""
+    data_sha256 = report.data_sha256.get(model.name, "none")
+    if data_sha256 != model.data_sha256:
         raise BadInput(
-            f"{path}: field 'data_sha256': {model.name} was measured on another data pack ({found[:12]}…) than it uses "
-            f"({model.data_sha256[:12]}…); run it again"
+            f"{path}: field 'data_sha256': {model.name} was measured on another data pack ({data_sha256[:12]}…) than "
+            f"it uses ({model.data_sha256[:12]}…); run it again"
         )
     metrics = {cell.metric for cell in report.cells if cell.model == model.name} - {model.metric.name}
     if metrics:
@@ -91,7 +91,7 @@ def check_data(report: Report, path: Path, model: ReferenceModel) -> None:
 
 
 def check_scores(report: Report, path: Path, model: ReferenceModel, only: set[str]) -> None:
-    """Raises BadInput unless each score is that of the predictions that lie beside the report."""
+    """Raise BadInput unless each score is that of the predictions stored beside the report."""
     cells = [cell for cell in report.cells if cell.model == model.name and cell.id in only]
     stored = _stored(cells, path, model.name)
     for cell in cells:
@@ -105,9 +105,9 @@ def check_scores(report: Report, path: Path, model: ReferenceModel, only: set[st
                 "test examples; run it again"
             )
         if not gate.is_score_of(score, model.metric, answers, labels, bool(cell.seeds)):
-            told = score.values[0] if cell.seeds and score.values else score.value
+            score_value = score.values[0] if cell.seeds and score.values else score.value
             raise BadInput(
-                f"{path}: cell {cell.id}: the score {told:.9g} is not that of its stored predictions, "
+                f"{path}: cell {cell.id}: the score {score_value:.9g} is not that of its stored predictions, "
                 f"{model.metric.value(answers, labels):.9g}; run it again"
             )
 
@@ -122,18 +122,18 @@ def propose(
     overlay: bool = False,
     restart_drift: bool = False,
 ) -> Proposal:
-    """The new baseline of one model.
+    """Compute the new baseline of one model.
 
     Args:
-        baseline: as it lies on disk.
-        only: cell ids to take; all of the model's where None.
-        overlay: write what differs from the base for the run's results class, and leave the base alone; done without
-            asking where a cell has such an overlay already.
-        restart_drift: the values of these cells count as the first ones from now on.
+        baseline: as stored on disk.
+        only: ids of the cells to accept; all of the model's where None.
+        overlay: write values that differ from the base for the run's results class, and leave the base unchanged;
+            always so where a cell has such an overlay already.
+        restart_drift: whether drift is measured from the values of these cells from now on.
 
     Raises:
-        BadInput: a trained cell with too few seeds, predictions that are not those of the report, or an overlay on no
-            base.
+        BadInput: a trained cell with too few seeds, predictions that do not match the report, or an overlay without
+            a base.
     """
     cells = [cell for cell in report.cells if cell.model == model and (only is None or cell.id in only)]
     if not cells:
@@ -167,12 +167,12 @@ def propose(
 
 
 class _Draft:
-    """A model's baseline while the cells of a run are taken into it.
+    """Collect the cells of a run into a new baseline.
 
     Attributes:
-        seen: the old baseline, as an environment of the run's results class sees it.
+        seen: the old baseline, as resolved for the run's results class.
         kept, predictions: those of the new baseline so far.
-        overlaid: cells that were taken as an overlay.
+        overlaid: cells that were accepted as an overlay.
     """
 
     def __init__(self, old: Baseline, accepted: Accepted, here: str) -> None:
@@ -185,21 +185,21 @@ class _Draft:
         self.overlaid: list[str] = []
 
     def entry(self, cell: Cell, report: Report) -> tuple[BaselineCell, list[Move]]:
-        """The cell as a baseline of this class alone would have it, and what moves it."""
+        """Make the cell's entry as a baseline of this class alone would have it, with its moves."""
         old = self.seen.cell(cell.variant) or BaselineCell()
         entry, moved = taken(cell, old, self._accepted, report, degrees(self.kept, cell.variant))
         return with_pooled_noise({**self.kept, cell.variant: entry})[cell.variant], moved
 
     def answers(self, cell: Cell, moved: list[Move], stored: dict[str, Array]) -> Array | None:
-        """The predictions that go with an entry.
+        """Choose the predictions that belong to an entry.
 
-        Those of an equal score may still be others; those of a score that stays where it was stay with it.
+        An equal score may have different predictions; a score that does not move keeps the old ones.
         """
         new = any(move.moves or move.new == move.old for move in moved if move.measurement == "score")
         return (stored if new else self.seen.predictions).get(cell.variant)
 
     def take(self, cell: Cell, entry: BaselineCell, answers: Array | None, overlay: bool) -> None:
-        """An entry into the base, or into the overlay of its class where it has one or one is asked for."""
+        """Put an entry into the base, or into the overlay of its class where it has or requests one."""
         base = self.kept.get(cell.variant, BaselineCell())
         if overlay or self._here in base.overlays:
             _check_base(cell, base, self._here, overlay)
@@ -247,7 +247,7 @@ def _accepted(report: Report, reason: str, here: str) -> Accepted:
 
 
 def afresh(proposal: Proposal, folder: Path) -> Proposal:
-    """The proposal, knowing which cells of the old file it leaves behind; a file that cannot be read tells none."""
+    """Add the cells of the old file that the proposal drops; none where the file cannot be read."""
     try:
         old = read_record(json_path(folder, proposal.file.model), BaselineFile, "baseline")
     except BadInput:
@@ -261,10 +261,10 @@ def _commit(report: Report) -> str | None:
 
 
 def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]:
-    """The run's predictions, which have to be those that its report tells of."""
+    """Read the run's predictions, and check that they match its report."""
     path = run_folder / "predictions" / f"{model}.npz"
     if all(cell.predictions_sha256 is None for cell in cells):
-        return {}  # no cell of it could be made, and none has predictions
+        return {}  # no cell could be made, so that none has predictions
     stored = read_predictions(path, "predictions of the run", inside=run_folder)
     for cell in cells:
         if cell.predictions_sha256 is None:
@@ -284,7 +284,7 @@ def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]
 
 
 def _check_base(cell: Cell, base: BaselineCell, here: str, asked: bool) -> None:
-    """Raises BadInput where an overlay makes no sense."""
+    """Raise BadInput where an overlay makes no sense."""
     if not base.measurements and base.unsupported is None:
         raise BadInput(f"--overlay: cell {cell.id} has no base to lie over; record it without --overlay first")
     score = base.measurements.get("score")
@@ -305,28 +305,28 @@ def _restarted(entry: BaselineCell) -> BaselineCell:
 
 def _exceptions(cells: list[Cell], kept: dict[str, BaselineCell], report: Report) -> dict[str, list[str]]:
     machine = report.environment.machine_class
-    found = {c.id: gate.exceptions(kept[c.variant], c.metric_unit, today(), machine) for c in cells}
-    return {cell_id: sentences for cell_id, sentences in found.items() if sentences}
+    sentences_of = {c.id: gate.exceptions(kept[c.variant], c.metric_unit, today(), machine) for c in cells}
+    return {cell_id: sentences for cell_id, sentences in sentences_of.items() if sentences}
 
 
 def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, str]:
-    """What is declared now and was not: a cell cannot be made, is not what its name says, or differs on a GPU."""
-    found = {}
+    """List what is newly declared: cells that cannot be made, are only partly quantized, or differ on a GPU."""
+    newly_declared = {}
     for cell in cells:
         old = before.cell(cell.variant) or BaselineCell()
         new = now.cell(cell.variant) or BaselineCell()
         if cell.failure and not old.unsupported:
-            found[cell.id] = cell.failure.reason
+            newly_declared[cell.id] = cell.failure.reason
         if new.broken_promise and new.broken_promise != old.broken_promise:
-            found[cell.id] = f"not what its name says: {new.broken_promise}"
+            newly_declared[cell.id] = f"not what its name says: {new.broken_promise}"
         for device, share in new.gpu_agreement.items():
             if share != old.gpu_agreement.get(device):
-                found[cell.id] = f"answers as litert-cpu on {100 * share:.1f} % of the examples on {device}"
-    return found
+                newly_declared[cell.id] = f"answers as litert-cpu on {100 * share:.1f} % of the examples on {device}"
+    return newly_declared
 
 
 def distance_to_floor(cell: Cell) -> float | None:
-    """How much more the score may drop before the floor, in the metric's unit; None where no floor was judged."""
+    """Compute how much more the score may drop before the floor, in the metric's unit; None where none was judged."""
     for judgement in cell.judgements:
         if judgement.against == "floor" and judgement.tolerance is not None and judgement.change is not None:
             return judgement.tolerance - judgement.change

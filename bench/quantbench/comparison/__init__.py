@@ -1,7 +1,7 @@
-"""Two runs compared, measurement by measurement: (records, stored predictions) of both -> Comparison. Pure.
+"""Compare two runs, measurement by measurement: (records, stored predictions) of both -> Comparison, as pure functions.
 
-Nothing here knows of baselines: the older run is the reference. Rules, tolerances and tests are those of the judges,
-with two sides: what is beyond its tolerance and, where chance can move it, beyond chance, is worse or better.
+Baselines play no part: the older run is the reference. Rules, tolerances and tests are those of the judges, two-sided:
+a change beyond its tolerance and, where chance can move it, beyond chance, is worse or better.
 """
 
 from quantbench.comparison._compare import compare

@@ -1,4 +1,4 @@
-"""What all measurements of a cell are compared by."""
+"""Provide what comparing any measurement of a cell needs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -7,12 +7,12 @@ from quantbench.comparison._types import Item, Outcome, Side, Timed, Truth
 from quantbench.core.stats import Change
 from quantbench.records import Cell
 
-TAIL = 0.025  # of each side of a 95 % interval
+TAIL = 0.025  # on each side of a 95 % interval
 
 
 @dataclass(frozen=True)
 class Both:
-    """What all cells of a comparison share.
+    """Hold what all cells of a comparison share.
 
     Attributes:
         spreads: model -> (sd of one training's score, degrees of freedom), pooled over both runs' trained cells.
@@ -26,12 +26,12 @@ class Both:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What the two sides are called."""
+        """Return the names of the two sides."""
         return self.old.called or "the old run", self.new.called or "the new run"
 
 
 def beyond(change: float, tolerance: float) -> Outcome:
-    """Worse or better where a change is larger than its tolerance."""
+    """Classify a change larger than its tolerance as worse or better."""
     slack = 1e-9  # of rounding in stored values
     if abs(change) <= tolerance + slack:
         return Outcome.UNCHANGED
@@ -39,7 +39,7 @@ def beyond(change: float, tolerance: float) -> Outcome:
 
 
 def lone(name: str, new: Cell, there: tuple[object, object], both: Both) -> Iterator[Item]:
-    """An item of what only one of the sides measured."""
+    """Yield an item for what only one of the sides measured."""
     if (there[0] is None) != (there[1] is None):
         gone = there[1] is None
         outcome = Outcome.GONE if gone else Outcome.NEW
@@ -47,6 +47,6 @@ def lone(name: str, new: Cell, there: tuple[object, object], both: Both) -> Iter
 
 
 def with_interval(item: Item, change: Change) -> Item:
-    """The item of a relative change, in percent, with the ends of its interval."""
+    """Complete the item of a relative change, in percent, with the ends of its interval."""
     middle, half = 100 * change.change, 100 * change.quantile(TAIL)
     return replace(item, low=middle - half, high=middle + half)

@@ -1,4 +1,4 @@
-"""All cells of two runs compared, and what is settled once all of them are known."""
+"""Compare all cells of two runs, then settle what shares the false-alarm budget."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,13 +20,13 @@ def compare(
     budget: float = gate.DEFAULT_BUDGET,
     timed: Mapping[str, Timed] | None = None,
 ) -> Comparison:
-    """Every cell of both runs.
+    """Compare every cell of both runs.
 
     Args:
-        truth_of: model -> what its predictions are scored by, or why that is not known; asked only where predictions
+        truth_of: model -> what its predictions are scored by, or why that is unknown; called only where predictions
             differ.
-        budget: the chance of any false "worse" or "better" in the whole comparison, were nothing changed.
-        timed: cell -> what was timed in turns; two groups of processes at least.
+        budget: probability of any false "worse" or "better" in the whole comparison, if nothing changed.
+        timed: cell -> interleaved timings of both artifacts; at least two groups of processes.
     """
     before = {cell.id: cell for cell in old.report.cells}
     after = {cell.id: cell for cell in new.report.cells}
@@ -47,7 +47,7 @@ def compare(
 
 
 def _spreads(*reports: Report) -> dict[str, tuple[float, int]]:
-    """A cell that trained with few seeds borrows the spread of the model's others, as the judges let it."""
+    """Pool the spread of each model's trainings, which cells with few seeds borrow, as the judges allow it."""
     samples: dict[str, list[list[float]]] = {}
     for cell in (cell for report in reports for cell in report.cells):
         score = cell.measurements.get("score")
@@ -57,15 +57,15 @@ def _spreads(*reports: Report) -> dict[str, tuple[float, int]]:
 
 
 def _cells(items: list[Item]) -> dict[str, Outcome]:
-    found: dict[str, set[Outcome]] = {}
+    outcomes_of: dict[str, set[Outcome]] = {}
     for item in items:
-        found.setdefault(item.cell, set()).add(item.outcome)
+        outcomes_of.setdefault(item.cell, set()).add(item.outcome)
     order = [Outcome.WORSE, Outcome.BETTER, Outcome.NOT_COMPARABLE, Outcome.UNCHANGED, Outcome.GONE, Outcome.NEW]
-    return {cell: min(outcomes, key=order.index) for cell, outcomes in found.items()}
+    return {cell: min(outcomes, key=order.index) for cell, outcomes in outcomes_of.items()}
 
 
 def _settled(items: list[Item], budget: float) -> tuple[list[Item], FalseAlarms]:
-    """The outcome of what had to wait for the others: one false-alarm budget for all, by Holm's method."""
+    """Settle the outcomes that share one false-alarm budget, by Holm's method."""
     p_values = {str(place): item.p_value for place, item in enumerate(items) if item.p_value is not None}
     red_at = gate.holm(p_values, budget, others=0)
     settled = [
@@ -83,7 +83,7 @@ def _by_chance(item: Item, red_at: float) -> Outcome:
 
 
 def _cell(old: Cell | None, new: Cell | None, both: Both) -> list[Item]:
-    """All items of one cell; at least one."""
+    """Compare one cell; at least one item."""
     if new is None:
         assert old is not None
         return [Item(old.id, "cell", Outcome.GONE, why=f"only {both.names[0]} holds it")]
@@ -91,9 +91,9 @@ def _cell(old: Cell | None, new: Cell | None, both: Both) -> list[Item]:
         return [Item(new.id, "cell", Outcome.NEW, why=f"only {both.names[1]} holds it")]
     if old.failure or new.failure:
         return [_failures(old, new)]
-    found = [*scores(old, new, both), *sizes(old, new, both), *structures(old, new, both)]
-    found += [*memories(old, new, both), *latencies(old, new, both), *turns(new, both)]
-    return found or [Item(new.id, "cell", Outcome.NOT_COMPARABLE, why="neither run finished it", moved=False)]
+    items = [*scores(old, new, both), *sizes(old, new, both), *structures(old, new, both)]
+    items += [*memories(old, new, both), *latencies(old, new, both), *turns(new, both)]
+    return items or [Item(new.id, "cell", Outcome.NOT_COMPARABLE, why="neither run finished it", moved=False)]
 
 
 def _failures(old: Cell, new: Cell) -> Item:
@@ -113,12 +113,12 @@ def _failures(old: Cell, new: Cell) -> Item:
 
 
 def _notes(old: Report, new: Report) -> list[str]:
-    found = ["both are one and the same run"] if (old.run, old.started) == (new.run, new.started) else []
+    notes = ["both are one and the same run"] if (old.run, old.started) == (new.run, new.started) else []
     for name, report in (("old", old), ("new", new)):
         if report.state != "complete":
-            found.append(f"the {name} run is {report.state}: what it did not finish is missing")
+            notes.append(f"the {name} run is {report.state}: what it did not finish is missing")
         if report.trained_from_scratch:
-            found.append(f"the {name} run trained its own float models (--train)")
+            notes.append(f"the {name} run trained its own float models (--train)")
     if old.selection != new.selection:
-        found.append(f"other selections: {old.selection or 'everything'} before, {new.selection or 'everything'} now")
-    return found
+        notes.append(f"other selections: {old.selection or 'everything'} before, {new.selection or 'everything'} now")
+    return notes

@@ -1,4 +1,4 @@
-"""What an artifact is made of and what it costs, in both runs: structure, bytes, memory and time."""
+"""Compare what an artifact consists of and costs: structure, bytes, memory and time."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,13 +17,13 @@ MOST_DIFFERENCES = 4
 
 
 def sizes(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
-    """Bytes, as they are and after deflate."""
+    """Compare the file size and the gzip size."""
     for name, tolerance in gate.SIZE_TOLERANCES.items():
         yield from _relative(name, old, new, both, tolerance)
 
 
 def _relative(name: str, old: Cell, new: Cell, both: Both, tolerance: float, why: str = "") -> Iterator[Item]:
-    """A measurement that is judged by a relative tolerance alone; an interval where both sides know their spread."""
+    """Compare by a relative tolerance alone; with an interval where both sides know their spread."""
     before, after = old.measurements.get(name), new.measurements.get(name)
     if before is None or after is None or not before.value:
         yield from lone(name, new, (before, after), both)
@@ -44,7 +44,7 @@ def _relative(name: str, old: Cell, new: Cell, both: Both, tolerance: float, why
 
 
 def _location(measured: Measurement) -> Location | None:
-    """A mean with its error, from one value a process or from their recorded spread; None where nothing repeats."""
+    """Estimate a mean with its error, from one value per process or the recorded spread; None where nothing repeats."""
     if measured.values and len(measured.values) > 1:
         return trimmed_mean(measured.values)
     if measured.spread is None or measured.n < 2:
@@ -53,18 +53,18 @@ def _location(measured: Measurement) -> Location | None:
 
 
 def structures(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
-    """As for the judges, to be made of something else is no better: whoever meant it accepts it."""
+    """Compare the census; a difference counts as worse, as for the judges, until somebody accepts it."""
     if old.census is None or new.census is None:
         yield from lone("census", new, (old.census, new.census), both)
         return
-    found = gate.differences(new.census, old.census, bool(old.seeds or new.seeds))
-    more = f"; and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
-    outcome = Outcome.WORSE if found else Outcome.UNCHANGED
-    yield Item(new.id, "census", outcome, why="; ".join(found[:MOST_DIFFERENCES]) + more, moved=bool(found))
+    differences = gate.differences(new.census, old.census, bool(old.seeds or new.seeds))
+    more = f"; and {len(differences) - MOST_DIFFERENCES} more" if len(differences) > MOST_DIFFERENCES else ""
+    outcome = Outcome.WORSE if differences else Outcome.UNCHANGED
+    yield Item(new.id, "census", outcome, why="; ".join(differences[:MOST_DIFFERENCES]) + more, moved=bool(differences))
 
 
 def memories(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
-    """The planned arena, the peak's ratio to the float control's, and that one's own peak."""
+    """Compare the planned arena, the peak's ratio to the float control's, and the control's own peak."""
     before, after = old.measurements.get("arena"), new.measurements.get("arena")
     if before is None or after is None:
         yield from lone("arena", new, (before, after), both)
@@ -78,14 +78,14 @@ def memories(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
     same_kernels = both.old.report.environment.isa == both.new.report.environment.isa
     tolerance = gate.RATIO_TOLERANCE if same_kernels else gate.OTHER_KERNELS_TOLERANCE
     yield from _relative("memory_ratio", old, new, both, tolerance)
-    if new.variant == "float32":  # the others' peaks are told by their ratio to it
+    if new.variant == "float32":  # the others' peaks are compared by their ratio to it
         classes = [memory_class(side.report.environment) for side in (both.old, both.new)]
         why = "" if classes[0] == classes[1] else f"another class of machine: {classes[0]} before, {classes[1]} now"
         yield from _relative("peak_memory", old, new, both, gate.PEAK_TOLERANCE, why)
 
 
 def latencies(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
-    """The float control's ratio to the yardstick, and every variant's to its control, for each number of threads."""
+    """Compare latency ratios for each number of threads: the control to the yardstick, variants to the control."""
     judged = judged_latency(new.variant)
     for name in sorted({*old.measurements, *new.measurements}):
         if name == name_at(judged, threads_in(name)):
@@ -126,7 +126,7 @@ def _latency(item: Item, before: Measurement, after: Measurement) -> Item:
 
 
 def turns(new: Cell, both: Both) -> Iterator[Item]:
-    """Both artifacts timed in turns: the mean of their ratios against 1, with what a run may be off besides."""
+    """Compare interleaved timings: the mean ratio against 1, allowing for the variation between runs."""
     timed = both.timed.get(new.id)
     if timed is None:
         return

@@ -1,4 +1,4 @@
-"""Scores of both runs: by the spread of trainings, or by the examples that were answered otherwise."""
+"""Compare scores: by the spread of trainings, or by the examples whose prediction changed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +24,7 @@ from quantbench.records import Cell, Measurement
 
 
 def scores(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
-    """The score; where one is missing because outputs are no numbers, how many of them."""
+    """Compare the score; where a run has none, the number of NaN or infinite outputs."""
     broken = [_nonfinite(old), _nonfinite(new)]
     before, after = old.measurements.get("score"), new.measurements.get("score")
     if any(broken) and (before is None or after is None):
@@ -39,8 +39,8 @@ def scores(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
 
 
 def _nonfinite(cell: Cell) -> int:
-    found = cell.measurements.get("nonfinite")
-    return 0 if found is None else int(found.value)
+    nonfinite = cell.measurements.get("nonfinite")
+    return 0 if nonfinite is None else int(nonfinite.value)
 
 
 def _score(old: Cell, new: Cell, before: Measurement, after: Measurement, both: Both) -> Item:
@@ -60,7 +60,7 @@ def _score(old: Cell, new: Cell, before: Measurement, after: Measurement, both: 
 
 
 def _other_question(old: Cell, new: Cell, both: Both) -> str:
-    """Why two scores are not answers to one question; empty where they are."""
+    """Say why two scores are not comparable; empty where they are."""
     if (old.metric, old.higher_is_better) != (new.metric, new.higher_is_better):
         return f"another metric: {old.metric} before, {new.metric} now"
     data = [side.report.data_sha256.get(new.model, "unknown")[:12] for side in (both.old, both.new)]
@@ -68,7 +68,7 @@ def _other_question(old: Cell, new: Cell, both: Both) -> str:
 
 
 def _same_seeds(before: Measurement, after: Measurement) -> bool:
-    """Predictions are those of the first seed alone; the seeds that both runs have must repeat their scores too."""
+    """Check that the seeds of both runs repeat their scores, as predictions are those of the first seed only."""
     pairs = zip(before.values or [], after.values or [], strict=False)
     return all(abs(a - b) <= 1e-9 for a, b in pairs)
 
@@ -76,7 +76,7 @@ def _same_seeds(before: Measurement, after: Measurement) -> bool:
 def _by_seeds(
     item: Item, before: Measurement, after: Measurement, spread: tuple[float, int] | None, scale: float
 ) -> Item:
-    """What trained: the difference of two means against the spread of one training (Student's t)."""
+    """Compare trained cells: the difference of two means against the spread of one training (Student's t)."""
     n_old, n_new = len(before.values or [0.0]), len(after.values or [0.0])
     if spread is None:
         why = f"trained with {n_old} and {n_new} seeds, and no cell of the model tells the spread: run with --seeds 5"
@@ -90,7 +90,7 @@ def _by_seeds(
 
 
 def _by_predictions(item: Item, old: Cell, new: Cell, both: Both) -> Item:
-    """The same examples answered twice: exact McNemar, or a paired bootstrap where none is simply right or wrong."""
+    """Compare predictions of the same examples: exact McNemar, or a paired bootstrap for continuous metrics."""
     answers = []
     for cell, side, name in zip((old, new), (both.old, both.new), both.names, strict=True):
         stored = side.predictions.get(cell.model, {}).get(cell.variant)

@@ -1,4 +1,4 @@
-"""The two sides of a comparison, and what is said of them."""
+"""Define the two sides of a comparison, and its results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from quantbench.reference.metrics import Metric
 
 
 class Outcome(StrEnum):
-    """What became of a measurement, or of a cell. Ordered as they are told."""
+    """Classify the change of a measurement or cell, in the order in which reports list them."""
 
     WORSE = "worse"
     BETTER = "better"
@@ -27,11 +27,11 @@ COMPARED = (Outcome.WORSE, Outcome.BETTER, Outcome.UNCHANGED)
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two runs, or what baselines hold in the form of one.
+    """Hold one of the two runs, or baselines in the form of a run.
 
     Attributes:
-        predictions: model -> variant -> stored predictions of its first seed; may lack what does not differ.
-        called: by which name reasons speak of it; empty: the old run, or the new one.
+        predictions: model -> variant -> stored predictions of its first seed; may lack those that do not differ.
+        called: name in the sentences of a reason; empty: the old run, or the new one.
     """
 
     report: Report
@@ -41,23 +41,23 @@ class Side:
 
 @dataclass(frozen=True)
 class Timed:
-    """Both runs' artifacts of one cell, timed in turns; one value a group of fresh processes.
+    """Hold interleaved timings of both runs' artifacts of one cell, one value per group of fresh processes.
 
     Attributes:
-        old, new: seconds of a call.
+        old, new: seconds per call.
     """
 
     old: list[float]
     new: list[float]
 
     def ratios(self) -> list[float]:
-        """New / old, one value a group."""
+        """Return new / old, one value per group."""
         return [b / a for a, b in zip(self.old, self.new, strict=True)]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What predictions of a model are scored by."""
+    """Hold what the predictions of a model are scored by: labels and metric."""
 
     metric: Metric
     labels: Array
@@ -65,16 +65,15 @@ class Truth:
 
 @dataclass(frozen=True)
 class Item:
-    """One measurement of one cell in both runs.
+    """Hold one measurement of one cell in both runs.
 
     Attributes:
-        change: positive is worse, in ``change_unit``; ``low`` and ``high`` are the ends of its 95 % interval, each
-            item's own.
-        tolerance: the largest change, in ``change_unit``, that is none.
+        change: positive is worse, in ``change_unit``; ``low`` and ``high`` are the ends of its own 95 % interval.
+        tolerance: the largest change, in ``change_unit``, that counts as unchanged.
         p_value: two-sided probability of so large a change by chance, where chance can move it.
-        red_at: the p-value that is needed, by this comparison's false-alarm budget.
+        red_at: threshold of the p-value in this comparison's false-alarm budget.
         why: one phrase.
-        moved: whether the two runs hold different values, whatever is made of it.
+        moved: whether the two runs hold different values, regardless of the outcome.
     """
 
     cell: str
@@ -96,12 +95,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that two runs say of each other.
+    """Hold the result of comparing two runs.
 
     Attributes:
-        cells: cell -> outcome: worse, else better, else not comparable where anything is not, else unchanged.
-        environment: what the two runs were made with that is not the same, one phrase each.
-        notes: what a reader should know of the two runs besides.
+        cells: cell -> outcome: worse, else better, else not comparable where any item is not, else unchanged.
+        environment: differences between the environments of the runs, one phrase each.
+        notes: other facts about the two runs that a reader should know.
     """
 
     old: Report
@@ -113,17 +112,17 @@ class Comparison:
     false_alarms: FalseAlarms = field(default_factory=lambda: gate.share(gate.DEFAULT_BUDGET, 0))
 
     def told(self) -> list[Item]:
-        """What changed, or could not be compared, the worst first."""
+        """List what changed or could not be compared, the worst first."""
         order = list(Outcome)
-        found = [item for item in self.items if item.outcome is not Outcome.UNCHANGED]
-        return sorted(found, key=lambda item: (order.index(item.outcome), item.p_value or 0.0, -_share(item)))
+        changed = [item for item in self.items if item.outcome is not Outcome.UNCHANGED]
+        return sorted(changed, key=lambda item: (order.index(item.outcome), item.p_value or 0.0, -_share(item)))
 
     def exit_status(self) -> Exit:
-        """1 where something is worse, 3 where nothing at all could be compared, else 0."""
-        found = {item.outcome for item in self.items}
-        if Outcome.WORSE in found:
+        """Return 1 where something is worse, 3 where nothing could be compared, else 0."""
+        outcomes = {item.outcome for item in self.items}
+        if Outcome.WORSE in outcomes:
             return Exit.REGRESSED
-        return Exit.GREEN if found & set(COMPARED) else Exit.NOT_MEASURED
+        return Exit.GREEN if outcomes & set(COMPARED) else Exit.NOT_MEASURED
 
 
 def _share(item: Item) -> float:

@@ -1,7 +1,7 @@
-"""The history of a cell is a folder of run folders, and nothing more: read, put in order, and searched for shifts.
+"""Read the history of cells from a folder of run folders, and search it for level shifts.
 
-Shifts of what has noise are found by ruptures (:mod:`quantbench.comparison.change_points`). What repeats exactly needs
-no statistics: each difference is a shift.
+Shifts of noisy measurements are change points found by ruptures (:mod:`quantbench.comparison.change_points`). For
+measurements that repeat exactly, each difference is a shift.
 """
 
 import os
@@ -26,19 +26,19 @@ MEASUREMENTS = (*EXACT, *NOISY)
 ABSENT = "that do not hold this cell"
 _NAMES = list(Verdict)
 _VERDICTS = {verdict: place for place, verdict in enumerate(_NAMES)}
-# Of the squared noise, times the logarithm of the number of runs. Measured on made-up noise (normal, 1,500 to 5,000
-# series each): a shift where there is none in 1.0 % of series of 20 runs, 0.4 % of 30, 0.03 % of 100, in none of 200.
+# Times the squared noise and the logarithm of the number of runs. Measured on simulated noise (normal, 1,500 to 5,000
+# series each): a false shift in 1.0 % of series of 20 runs, 0.4 % of 30, 0.03 % of 100, and in none of 200.
 PENALTY = 5.0
-LEAST_RUNS = 20  # of what has noise: below, one shift in a hundred would be none
-SMALLEST_SHIFT = 0.01  # of what has noise, as a fraction: the judges' tolerance of a ratio
+LEAST_RUNS = 20  # of a noisy measurement: with fewer, more than one series in a hundred would show a false shift
+SMALLEST_SHIFT = 0.01  # of a noisy measurement, as a fraction: the judges' tolerance of a ratio
 CLEAR = 0.99  # confidence of a slope
-PACE = 30  # runs that a slope is told for
+PACE = 30  # runs that a slope is given per
 _RUN_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T")
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A folder that is no part of the history, and why."""
+    """Name a folder that was left out of the history, and why."""
 
     name: str
     why: str
@@ -46,13 +46,13 @@ class Skipped:
 
 @dataclass(frozen=True)
 class History:
-    """Runs by the time at which they started, oldest first.
+    """Hold the runs of a folder by start time, oldest first.
 
     Attributes:
         cells: every cell of any run.
-        verdicts: shape (runs, cells), places in ``Verdict``; -1 where a run does not hold a cell.
-        values: measurement -> shape (runs, cells), NaN where there is none.
-        machines: class of machine of each run.
+        verdicts: shape (runs, cells), places in ``Verdict``; -1 where a run lacks a cell.
+        values: measurement -> shape (runs, cells), NaN where a run lacks it.
+        machines: machine class of each run.
         isas: instruction set of each run's processor, as a hash.
     """
 
@@ -66,12 +66,12 @@ class History:
     _questions: dict[str, tuple[list[tuple[object, ...]], Array]] = field(default_factory=dict)
 
     def questions(self, model: str) -> tuple[list[tuple[object, ...]], Array]:
-        """What could be asked of a model, and which of it each run asked, shape (runs,): equal ones may be compared."""
+        """Return a model's distinct questions (data, metric, weights), and the one of each run, shape (runs,)."""
         if model not in self._questions:
             asked = [_question(run, model) for run in self.runs]
-            known = list(dict.fromkeys(asked))
-            place = {question: number for number, question in enumerate(known)}
-            self._questions[model] = known, np.array([place[question] for question in asked])
+            distinct = list(dict.fromkeys(asked))
+            place = {question: number for number, question in enumerate(distinct)}
+            self._questions[model] = distinct, np.array([place[question] for question in asked])
         return self._questions[model]
 
 
@@ -83,10 +83,10 @@ def _question(run: Summary, model: str) -> tuple[object, ...]:
 
 @dataclass(frozen=True)
 class Shift:
-    """A level that changed for good: from the run ``since`` on, and not in the one ``before``.
+    """Describe a lasting level shift: ``since`` is the first run at the new level, ``before`` the last at the old one.
 
     Attributes:
-        old, new: mean of the values from the shift before to this one, and from this one to the next.
+        old, new: mean from the previous shift to this one, and from this one to the next.
     """
 
     measurement: str
@@ -98,12 +98,12 @@ class Shift:
 
 @dataclass(frozen=True)
 class Pace:
-    """A slow drift towards the floor, or away from it.
+    """Describe a slow drift towards the floor, or away from it.
 
     Attributes:
-        slope: of the drop from the control, in ``unit``, per 30 runs; ``low`` and ``high`` its 99 % interval.
-        left: how much more may be lost.
-        runs_left: runs until the floor is reached at this pace; None where it goes away from it.
+        slope: of the drop from the control, in ``unit`` per 30 runs; ``low`` and ``high`` are its 99 % interval.
+        left: how much more may be lost, in ``unit``.
+        runs_left: runs until the floor is reached at this slope; None where it moves away from the floor.
     """
 
     slope: float
@@ -116,13 +116,13 @@ class Pace:
 
 @dataclass(frozen=True)
 class Trend:
-    """One cell over the runs.
+    """Describe one cell over the runs.
 
     Attributes:
-        runs: those that hold it and measured the same: newest run's data and metric.
-        values: measurement -> one value a run; NaN where it was not measured, or on another class of machine.
-        verdict, since: of the newest run, and the first run of those that say so without a break.
-        apart: why other runs are not comparable -> how many.
+        runs: those with this cell that measured the newest run's data with the same metric.
+        values: measurement -> one value per run; NaN where it was not measured, or on another machine class.
+        verdict, since: of the newest run, and the first run of the unbroken series with this verdict.
+        apart: why other runs are not comparable -> number of runs.
     """
 
     cell: str
@@ -136,25 +136,25 @@ class Trend:
 
 
 def read_history(folder: Path, last: int = 0) -> History:
-    """All runs of a report folder; what cannot be read is skipped, and named.
+    """Read all runs of a report folder; unreadable ones are skipped and listed.
 
     Args:
-        last: only the newest so many; all where 0.
+        last: number of newest runs to read; all where 0.
 
     Raises:
-        BadInput: no such folder, or no run in it.
+        BadInput: the folder does not exist, or has no readable run.
     """
     if not folder.is_dir():
         raise BadInput(f"--report-dir: {folder} is not a folder; give the one that holds a folder a run")
     runs: list[Summary] = []
     skipped: list[Skipped] = []
     seen: dict[tuple[str, str], str] = {}
-    for path in sorted(folder.iterdir(), key=lambda one: one.name):
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.is_symlink() or path.name.startswith(".") or not path.is_dir():
             continue
         report = path / "report.json"
         if not os.path.lexists(report):
-            # Other folders lie here too; only what is named as a run is missed.
+            # Other folders may be here too; only those named like a run are reported.
             skipped += [Skipped(path.name, "holds no report.json")] if _RUN_NAME.match(path.name) else []
             continue
         try:
@@ -172,19 +172,21 @@ def read_history(folder: Path, last: int = 0) -> History:
             skipped.append(Skipped(path.name, f"the same run as {seen[key]}"))
         seen.setdefault(key, path.name)
     if not runs:
-        found = f"; {skipped[0].name}: {skipped[0].why}" if skipped else ""
-        raise BadInput(f"--report-dir: {folder} holds no run that can be read{found}")
+        first_reason = f"; {skipped[0].name}: {skipped[0].why}" if skipped else ""
+        raise BadInput(f"--report-dir: {folder} holds no run that can be read{first_reason}")
     runs.sort(key=lambda run: (run.started, run.run))
     return gathered(runs[-last:] if last else runs, skipped)
 
 
 def gathered(runs: list[Summary], skipped: list[Skipped]) -> History:
-    """Runs, in order, as tables with a column a cell."""
+    """Arrange runs, in order, as tables with one column per cell."""
     cells = sorted({cell for run in runs for cell in run.cells})
     place = {cell: i for i, cell in enumerate(cells)}
     verdicts = np.full((len(runs), len(cells)), -1, order="F")
     values = {name: np.full((len(runs), len(cells)), np.nan, order="F") for name in VALUES}
-    for names, alike in groupby(range(len(runs)), key=lambda row: runs[row].cells):  # most runs hold what the last held
+    for names, alike in groupby(
+        range(len(runs)), key=lambda row: runs[row].cells
+    ):  # most runs have the previous one's cells
         rows, columns = list(alike), [place[cell] for cell in names]
         at = np.ix_(rows, columns)
         verdicts[at] = [[_VERDICTS[verdict] for verdict in runs[row].verdicts] for row in rows]
@@ -197,7 +199,7 @@ def gathered(runs: list[Summary], skipped: list[Skipped]) -> History:
 
 
 def trend(history: History, cell: str) -> Trend:
-    """One cell. Raises BadInput where no run holds it."""
+    """Extract one cell. Raises BadInput where no run has it."""
     if cell not in history.cells:
         raise BadInput(f"history: no run holds cell {cell!r}; they hold {', '.join(history.cells[:5])}, …")
     column, model = history.cells.index(cell), parts(cell)[0]
@@ -215,7 +217,7 @@ def trend(history: History, cell: str) -> Trend:
     timed = [values[name] for name in (RATIO, TO_YARDSTICK)]
     why = "timed on another class of machine, whose latency is left out"
     _leave_out(machines != machines[-1], timed, why, apart)
-    # Kernels of another instruction set pack weights otherwise.
+    # Kernels for a different instruction set pack weights differently.
     why = "measured on a processor with other kernels, whose memory is left out"
     _leave_out(isas != isas[-1], [values["memory_ratio"]], why, apart)
     verdicts = history.verdicts[rows, column]
@@ -227,11 +229,11 @@ def trend(history: History, cell: str) -> Trend:
 
 def _why_apart(question: tuple[object, ...], newest: tuple[object, ...]) -> str:
     reasons = ("measured on other data", "scored by another metric", "made from other float weights (--train)")
-    return next(why for why, one, other in zip(reasons, question, newest, strict=True) if one != other)
+    return next(why for why, before, after in zip(reasons, question, newest, strict=True) if before != after)
 
 
 def _leave_out(elsewhere: Array, columns: list[Array], why: str, apart: Counter[str]) -> None:
-    """Values of runs whose machine is not like the newest run's become NaN in place, where they do not compare."""
+    """Set values of runs on machines unlike the newest run's to NaN in place, where they do not compare."""
     if not elsewhere.any():
         return
     lost = int(np.count_nonzero(elsewhere & np.isfinite(columns).any(axis=0)))
@@ -241,35 +243,39 @@ def _leave_out(elsewhere: Array, columns: list[Array], why: str, apart: Counter[
         column[elsewhere] = np.nan
 
 
-def shifts(found: Trend, name: str, quick: bool = False) -> list[Shift]:
-    """Where a measurement's level changed, oldest first.
+def shifts(trend: Trend, name: str, quick: bool = False) -> list[Shift]:
+    """Find where a measurement's level changed, oldest first.
 
     Args:
-        quick: search what has noise only where a single step explains enough of it, which misses a level that came and
-            went, and takes a hundredth of the time.
+        quick: search noisy measurements only where a single step explains enough of the variance; a hundred times
+            faster, but it misses a temporary shift.
     """
-    values = found.values[name]
+    values = trend.values[name]
     places = np.flatnonzero(np.isfinite(values))
     x = values[places]
     if len(x) < 2 or float(x.min()) == float(x.max()):
         return []
-    if _repeats(name, x, found):
-        return _shifts_at(found, name, places, [int(i) + 1 for i in np.flatnonzero(np.diff(x))])
+    if _repeats(name, x, trend):
+        return _shifts_at(trend, name, places, [int(i) + 1 for i in np.flatnonzero(np.diff(x))])
     at = _breaks(x, quick) if len(x) >= LEAST_RUNS else []
-    told = _shifts_at(found, name, places, at)
-    return told if name == "score" else [one for one in told if abs(one.new / one.old - 1) > SMALLEST_SHIFT]
+    shifts_found = _shifts_at(trend, name, places, at)
+    return (
+        shifts_found
+        if name == "score"
+        else [shift for shift in shifts_found if abs(shift.new / shift.old - 1) > SMALLEST_SHIFT]
+    )
 
 
-def _repeats(name: str, x: Array, found: Trend) -> bool:
-    """Whether a series mostly repeats exactly; of a few runs, whether it should: what is not trained, nor timed."""
+def _repeats(name: str, x: Array, trend: Trend) -> bool:
+    """Check whether a series mostly repeats exactly; for few runs, whether the measurement is exact and untrained."""
     if len(x) < LEAST_RUNS:
-        sure = name in ("size", "gzip_size", "arena") or found.cell not in found.runs[-1].trained
+        sure = name in ("size", "gzip_size", "arena") or trend.cell not in trend.runs[-1].trained
         return name in EXACT and sure
     return int(np.count_nonzero(np.diff(x) == 0)) >= len(x) / 2
 
 
 def _breaks(x: Array, quick: bool) -> list[int]:
-    """Where a new level starts; the noise is told by the differences of neighbours (von Neumann 1941)."""
+    """Find where a new level starts; the noise is estimated from differences of neighbours (von Neumann 1941)."""
     noise = sqrt(float(np.mean(np.diff(x) ** 2)) / 2)
     x, penalty = (x - np.median(x)) / noise, PENALTY * log(len(x))
     if quick and float(np.sum((x - x.mean()) ** 2)) - _best_step(x) <= penalty:
@@ -277,15 +283,15 @@ def _breaks(x: Array, quick: bool) -> list[int]:
     return change_points.starts(x, penalty)
 
 
-def _shifts_at(found: Trend, name: str, places: Array, at: list[int]) -> list[Shift]:
-    """The shifts, given where in the measured values a new level starts."""
-    x = found.values[name][places]
+def _shifts_at(trend: Trend, name: str, places: Array, at: list[int]) -> list[Shift]:
+    """Build the shifts from the positions, among the measured values, where a new level starts."""
+    x = trend.values[name][places]
     edges = [0, *at, len(x)]
     return [
         Shift(
             name,
-            found.runs[int(places[start - 1])],
-            found.runs[int(places[start])],
+            trend.runs[int(places[start - 1])],
+            trend.runs[int(places[start])],
             float(x[edges[i] : start].mean()),
             float(x[start : edges[i + 2]].mean()),
         )
@@ -293,15 +299,15 @@ def _shifts_at(found: Trend, name: str, places: Array, at: list[int]) -> list[Sh
     ]
 
 
-def pace(found: Trend, newest: int = 0) -> Pace | None:
-    """How fast the drop from the control grows, where that is clear: the interval of Theil and Sen's slope leaves out
-    0, and a line explains the drops better than any one step does.
+def pace(trend: Trend, newest: int = 0) -> Pace | None:
+    """Estimate how fast the drop from the control grows; None unless the slope is clear: the interval of the Theil-Sen
+    slope excludes 0, and a line fits the drops better than any single step.
 
-    Sources: Sen 1968; its interval is that of Kendall's tau. It takes runs as independent; what repeats exactly is not.
+    Sources: Sen 1968; the interval is that of Kendall's tau, which assumes independent runs.
     """
-    limits = found.values["floor_limit"]
-    places = np.flatnonzero(np.isfinite(found.values["floor_drop"]) & np.isfinite(limits))[-newest:]
-    y = found.values["floor_drop"][places]
+    limits = trend.values["floor_limit"]
+    places = np.flatnonzero(np.isfinite(trend.values["floor_drop"]) & np.isfinite(limits))[-newest:]
+    y = trend.values["floor_drop"][places]
     if len(y) < LEAST_RUNS or float(y.min()) == float(y.max()):
         return None
     from scipy.stats import theilslopes
@@ -313,17 +319,17 @@ def pace(found: Trend, newest: int = 0) -> Pace | None:
         return None
     left = float(limits[places[-1]]) - float(np.median(y[-5:]))
     runs_left = max(0, ceil(left / slope)) if slope > 0 else None
-    return Pace(PACE * slope, PACE * low, PACE * high, found.scoring.unit, left, runs_left)
+    return Pace(PACE * slope, PACE * low, PACE * high, trend.scoring.unit, left, runs_left)
 
 
 def _best_step(y: Array) -> float:
-    """What the best single step leaves of the squares."""
+    """Compute the residual sum of squares of the best single step."""
     n = np.arange(1, len(y))
     sums, squares = np.cumsum(y), float(np.sum(y**2))
     before, after = sums[:-1], sums[-1] - sums[:-1]
     return float(np.min(squares - before**2 / n - after**2 / (len(y) - n)))
 
 
-def moved(found: Trend) -> Sequence[Shift]:
-    """The last shift of each measurement, searched quickly."""
-    return [told[-1] for name in MEASUREMENTS if (told := shifts(found, name, quick=True))]
+def moved(trend: Trend) -> Sequence[Shift]:
+    """Return the last shift of each measurement, by the quick search."""
+    return [shifts_found[-1] for name in MEASUREMENTS if (shifts_found := shifts(trend, name, quick=True))]

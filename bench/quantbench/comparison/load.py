@@ -1,4 +1,4 @@
-"""What a comparison is made from: two runs, or a run and the baselines; the predictions, and what scores them."""
+"""Load what a comparison needs: two runs, or a run and the baselines, their predictions, labels and metrics."""
 
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -19,10 +19,10 @@ from quantbench.reference.model import load_models
 
 
 def read_sides(old: Path, new: Path) -> tuple[Side, Side]:
-    """Two runs, each a folder or its ``report.json``; predictions are read only where they differ.
+    """Read two runs, each a folder or its ``report.json``; predictions are read only where they differ.
 
     Raises:
-        BadInput: no such run, a damaged or newer report, or damaged predictions.
+        BadInput: a missing run, a damaged or newer report, or damaged predictions.
     """
     reports = [read(path) for path in (old, new)]
     models = _differing(reports[0][0], reports[1][0])
@@ -35,24 +35,24 @@ def _differing(old: Report, new: Report) -> list[str]:
 
 
 def _side(report: Report, folder: Path, models: list[str]) -> Side:
-    """A file that is not there leaves its cells not comparable; one that is damaged is bad input."""
+    """Load a side; a missing predictions file makes its cells not comparable, a damaged one is bad input."""
     paths = {model: folder / "predictions" / f"{model}.npz" for model in models}
-    found = {
+    predictions_of = {
         model: read_predictions(path, "predictions of the run", inside=folder)
         for model, path in paths.items()
         if os.path.lexists(path)
     }
-    return Side(report, found)
+    return Side(report, predictions_of)
 
 
 def baseline_sides(
     report: Report, folder: Path, baselines: Mapping[str, Baseline], only: Collection[str]
 ) -> tuple[Side, Side]:
-    """What was accepted, in the form of a run, and the run; of both, what the run judged.
+    """Build two sides from the accepted values and a run, limited to what the run judged.
 
     Args:
-        baselines: by model, as they lie on disk.
-        only: the cells to compare.
+        baselines: by model, as stored on disk.
+        only: ids of the cells to compare.
 
     Raises:
         BadInput: the run's predictions are damaged.
@@ -61,19 +61,19 @@ def baseline_sides(
     new = replace(_side(report.model_copy(update={"cells": cells}), folder, list(baselines)), called="this run")
     here = class_of(report.environment)
     seen = {model: seen_by(baseline, here) for model, baseline in baselines.items()}
-    known = [(cell, seen[cell.model]) for cell in cells]
+    judged_cells = [(cell, seen[cell.model]) for cell in cells]
     old = [
         _judged(_accepted(cell, entry, baseline.predictions.get(cell.variant), report.environment))
-        for cell, baseline in known
+        for cell, baseline in judged_cells
         if (entry := baseline.cell(cell.variant)) is not None
     ]
-    data = {model: one.file.data_sha256 for model, one in seen.items() if one.file is not None}
+    data = {model: baseline.file.data_sha256 for model, baseline in seen.items() if baseline.file is not None}
     accepted = report.model_copy(update={"run": "baselines", "cells": old, "data_sha256": data})
-    return Side(accepted, {model: one.predictions for model, one in seen.items()}, "the baseline"), new
+    return Side(accepted, {model: baseline.predictions for model, baseline in seen.items()}, "the baseline"), new
 
 
 def _accepted(cell: Cell, entry: BaselineCell, predictions: Array | None, environment: Environment) -> Cell:
-    """A cell as it was accepted; metric and kinds are those of the run's."""
+    """Build a cell from its accepted values, with the metric and kinds of the run's cell."""
     score = entry.measurements.get("score")
     hashes = set() if predictions is None else stored_hashes(predictions)
     same = cell.predictions_sha256 if cell.predictions_sha256 in hashes else min(hashes, default=None)
@@ -90,14 +90,14 @@ def _accepted(cell: Cell, entry: BaselineCell, predictions: Array | None, enviro
 
 
 def _values(cell: Cell, entry: BaselineCell, environment: Environment) -> dict[str, BaselineValue]:
-    """Accepted values by the names of a run's measurements, of the classes of machine that the run belongs to."""
-    found = dict(entry.measurements)
+    """Map accepted values to a run's measurement names, for the machine classes of the run."""
+    values = dict(entry.measurements)
     timed = judged_latency(cell.variant)
     for machine, value in entry.latency.items():
         if machine == with_threads(environment.machine_class, threads_of(machine)):
-            found[name_at(timed, threads_of(machine))] = value
+            values[name_at(timed, threads_of(machine))] = value
     peak = entry.peak_memory.get(memory_class(environment))
-    return found if peak is None else {**found, "peak_memory": peak}
+    return values if peak is None else {**values, "peak_memory": peak}
 
 
 def _measurement(value: BaselineValue) -> Measurement:
@@ -113,7 +113,7 @@ def _measurement(value: BaselineValue) -> Measurement:
 
 
 def _judged(cell: Cell) -> Cell:
-    """A cell without what the run measured and did not judge, which accepting leaves alone too."""
+    """Remove what the run measured without judging it, which accepting leaves unchanged too."""
     judged = (name for name in cell.measurements if entry(name).accepted and kind_of(name) in cell.verdicts)
     kept = {name: cell.measurements[name] for name in judged}
     census = cell.census if Kind.STRUCTURE in cell.verdicts else None
@@ -121,7 +121,7 @@ def _judged(cell: Cell) -> Cell:
 
 
 def truths(model_dir: Path, new: Report) -> Callable[[str], Truth | str]:
-    """Labels and metric of a model as it is defined now, or why they are not those of the run."""
+    """Return a function that loads a model's labels and metric, or says why they differ from the run's."""
 
     def truth_of(name: str) -> Truth | str:
         try:

@@ -1,7 +1,7 @@
-"""``summary.json`` of a run folder: the few numbers of ``report.json`` that a history is made from.
+"""Read and write ``summary.json`` of a run folder: the few numbers of ``report.json`` that a history needs.
 
-It is made from the report and holds nothing else, so it may be deleted at any time: it is made again where it lacks, is
-older than its report, or tells of a report of another size.
+It is derived from the report alone, so it may be deleted at any time; it is made again where it is missing, older than
+its report, or made from a report of a different size.
 """
 
 from contextlib import suppress
@@ -16,15 +16,15 @@ from quantbench.records import Cell, Environment, Record, Report, Verdict, read_
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
 
 SUMMARY = "summary.json"
-_LARGEST = 4 * 2**20  # bytes: 20,000 cells; a larger one is made again, which costs time alone
-# What is judged in every run on any machine: of what repeats, and of what is noisy.
+_LARGEST = 4 * 2**20  # bytes: 20,000 cells; a larger summary is made again, which only costs time
+# Measurements that are judged in every run on any machine: exact ones and noisy ones.
 EXACT = ("score", "size", "gzip_size", "arena")
 NOISY = ("memory_ratio", RATIO, TO_YARDSTICK)
 VALUES = (*EXACT, *NOISY, "floor_drop", "floor_limit")
 
 
 class Scoring(Record):
-    """How a model is scored: metric, unit of a drop, factor from a score to it, and its direction."""
+    """Describe how a model is scored: metric, unit of a drop, factor from a score to it, and direction."""
 
     metric: str
     unit: str
@@ -33,14 +33,14 @@ class Scoring(Record):
 
 
 class Summary(Record):
-    """One run.
+    """Summarize one run.
 
     Attributes:
         report_bytes: size of the report that this was made from.
-        shard: which one of a run, such as ``2/6``; empty where it is a whole run.
-        cells: their ids; ``verdicts`` and each list of ``values`` have one entry a cell.
+        shard: which part of a run, such as ``2/6``; empty for a whole run.
+        cells: their ids; ``verdicts`` and each list of ``values`` have one entry per cell.
         values: by name, those of ``VALUES`` that any cell has.
-        trained: cells whose score is a training's.
+        trained: cells whose score comes from training.
     """
 
     schema_version: str = "1.0"
@@ -68,7 +68,7 @@ class Summary(Record):
 
 
 def summarize(report: Report, report_bytes: int) -> Summary:
-    """The numbers of a report that a history needs."""
+    """Extract the numbers of a report that a history needs."""
     return Summary(
         report_bytes=report_bytes,
         run=report.run,
@@ -96,11 +96,11 @@ def _scoring(cell: Cell) -> Scoring:
 
 
 def _values(cell: Cell) -> dict[str, float]:
-    known = {name: measured.value for name, measured in cell.measurements.items()}
+    values = {name: measured.value for name, measured in cell.measurements.items()}
     floor = next((judged for judged in cell.judgements if judged.against == "floor"), None)
     if floor is not None and floor.change is not None and floor.tolerance is not None:
-        known |= {"floor_drop": floor.change, "floor_limit": floor.tolerance}
-    return known
+        values |= {"floor_drop": floor.change, "floor_limit": floor.tolerance}
+    return values
 
 
 def _columns(rows: list[dict[str, float]]) -> dict[str, list[float | None]]:
@@ -108,29 +108,29 @@ def _columns(rows: list[dict[str, float]]) -> dict[str, list[float | None]]:
 
 
 def write_summary(path: Path, report: Report) -> Summary:
-    """Make the summary of the report that lies at ``path``, and lay it beside that, where the folder may be written.
+    """Summarize the report at ``path``, and store the summary beside it where the folder is writable.
 
-    An archive that is read only is read all the same, only slower.
+    A read-only archive works too, only slower.
     """
-    found = summarize(report, path.lstat().st_size)
+    summary = summarize(report, path.lstat().st_size)
     with suppress(OSError):
-        write_json(path.with_name(SUMMARY), found)
-    return found
+        write_json(path.with_name(SUMMARY), summary)
+    return summary
 
 
 def read_summary(report: Path) -> Summary:
-    """The summary of a ``report.json``, made first where there is none that belongs to it.
+    """Read the summary of a ``report.json``, and make it first where it is missing or outdated.
 
     Raises:
-        BadInput: the report is damaged, or newer than what is read here.
+        BadInput: the report is damaged, or newer than this version can read.
     """
     path = report.with_name(SUMMARY)
     try:
         whole, own = report.lstat(), path.lstat()
         if own.st_mtime_ns >= whole.st_mtime_ns:
-            found = Summary.model_validate_json(files.read_bytes(path, "summary", _LARGEST))
-            if found.report_bytes == whole.st_size:
-                return found
+            summary = Summary.model_validate_json(files.read_bytes(path, "summary", _LARGEST))
+            if summary.report_bytes == whole.st_size:
+                return summary
     except (OSError, ValidationError, BadInput):
         pass  # not there, or not as this version writes it
     return write_summary(report, read_record(report, Report, "report"))

@@ -1,7 +1,7 @@
-"""The judges: (measurement, baseline) -> judgement. Pure functions; they never measure and never print.
+"""Judge measurements: (measurement, baseline) -> judgement, as pure functions that neither measure nor print.
 
-A measurement gets two verdicts: drift against the baseline, and, for the score, the floor against the float
-control measured in this same run.
+Each measurement is judged for drift against the baseline; the score is also judged for its drop from the float
+control of the same run.
 """
 
 from quantbench.gate._accuracy import Answers, Repeats, accuracy, floor, is_score_of, origin, repeats, show_score

@@ -1,4 +1,4 @@
-"""The judge of scores: drift against the baseline, and the floor against the float control of this same run."""
+"""Judge a score: its drift from the baseline, and its drop from the float control of the same run."""
 
 import math
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ from quantbench.reference.model import Floor
 
 @dataclass(frozen=True)
 class Answers:
-    """A score with the predictions that it was made from.
+    """Hold a score with the predictions that it was computed from.
 
     Attributes:
-        score: value, and one value a seed where the cell trains.
+        score: the mean, and one value per seed where the cell trains.
         predictions: of the first seed, shape (n,).
         nonfinite: examples whose output was NaN or infinite.
     """
@@ -40,12 +40,12 @@ class Answers:
 
 @dataclass(frozen=True)
 class Repeats:
-    """What trainings with other seeds say of how far one more may land.
+    """Describe how far the scores of trainings with different seeds lie apart.
 
     Attributes:
-        sd: of the score of one training, in the metric's unit.
+        sd: standard deviation of the score of one training, in the metric's unit.
         degrees: degrees of freedom of ``sd``.
-        old, new: how many trainings the accepted score and the new one are the mean of.
+        old, new: number of trainings that the accepted and the new score are means of.
         of: what was repeated, for the message.
     """
 
@@ -57,18 +57,18 @@ class Repeats:
 
     @property
     def error(self) -> float:
-        """Standard error of the difference between the two means."""
+        """Return the standard error of the difference between the two means."""
         return self.sd * math.sqrt(1 / self.old + 1 / self.new)
 
     def tolerance(self, allowed: float) -> float:
-        """The largest drop that chance explains: half a prediction interval (Student's t)."""
+        """Return the largest drop that chance explains: half a prediction interval (Student's t)."""
         return t_quantile(allowed, self.degrees) * self.error
 
 
 def repeats(metric: Metric, samples: Sequence[Sequence[float]], old: int, new: int, of: str) -> Repeats | None:
-    """The spread of one training, pooled over ``samples``, each the scores of one cell over its seeds.
+    """Pool the spread of one training over ``samples``, each the scores of one cell over its seeds.
 
-    None where no sample has two seeds: then nothing is known of chance.
+    Return None where no sample has two seeds, as the spread is unknown then.
     """
     sd, degrees = pooled_sd([list(values) for values in samples if len(values) > 1])
     if degrees == 0:
@@ -87,14 +87,14 @@ def accuracy(
     trained: bool,
     repeats: Repeats | None = None,
 ) -> Judgement:
-    """Drift of the score against the baseline. Where chance can move it, the judgement holds a p-value.
+    """Judge the drift of the score against the baseline, with a p-value where chance can move it.
 
     Args:
         labels: of the test split, shape (n,).
         stored: the baseline's predictions, shape (n,).
-        allowed: this judgement's share of the false-alarm budget.
-        trained: training made this cell, so its score is a mean over seeds.
-        repeats: how far one more training may land, where the cell, or the float model itself, was trained.
+        allowed: significance level (alpha) of this judgement, its share of the false-alarm budget.
+        trained: whether the cell is trained, so that its score is a mean over seeds.
+        repeats: spread between trainings, where the cell or the float model itself was trained.
     """
     if answers.nonfinite or answers.score is None:
         n = len(answers.predictions)
@@ -121,7 +121,7 @@ def _drift(
     trained: bool,
     repeats: Repeats | None,
 ) -> Judgement:
-    """The judgement by whatever this cell can be judged by; without ``stored`` predictions that is a tolerance."""
+    """Choose the most sensitive test that the data allow; without ``stored`` predictions, only the tolerance."""
     assert answers.score is not None
     if stored is not None and np.array_equal(answers.predictions, stored) and _same_seeds(answers.score, accepted):
         return _identical(metric, answers.score, accepted, len(labels), allowed, repeats)
@@ -138,7 +138,7 @@ def _drift(
 
 
 def _same_seeds(score: Measurement, accepted: BaselineValue) -> bool:
-    """Predictions are stored of the first seed alone; the other seeds of this run must repeat their scores too."""
+    """Check that the other seeds repeat their scores too, as predictions are stored for the first seed only."""
     if not score.values or not accepted.values:
         return True
     return all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(score.values, accepted.values, strict=False))
@@ -147,7 +147,7 @@ def _same_seeds(score: Measurement, accepted: BaselineValue) -> bool:
 def is_score_of(
     accepted: BaselineValue | Measurement, metric: Metric, stored: Array, labels: Array, trained: bool
 ) -> bool:
-    """Whether a recorded value is the score of the stored predictions; not so where it was edited by hand."""
+    """Check that a recorded value is the score of the stored predictions, and was not edited by hand."""
     value = accepted.value
     if trained and accepted.values:
         if not _equal(value, float(np.mean(accepted.values))):
@@ -197,7 +197,7 @@ def _versus(metric: Metric, score: Measurement, accepted: BaselineValue) -> str:
 
 
 def show_score(metric: Metric, value: float) -> str:
-    """A score as the reports print it."""
+    """Format a score for the reports."""
     return f"{100 * value:.2f} %" if metric.scale == 100 else f"{value:.5g}"
 
 
@@ -209,7 +209,7 @@ def _identical(
     allowed: float,
     repeats: Repeats | None,
 ) -> Judgement:
-    """Nothing moved, so chance had no say: no p-value, and no share of the false-alarm budget."""
+    """Pass a score whose predictions are unchanged: no p-value, and no share of the false-alarm budget."""
     message = f"all {n} predictions are those of the baseline"
     detectable: float | None = None
     if repeats is not None:
@@ -250,13 +250,13 @@ def _by_bootstrap(
     labels: Array,
     allowed: float,
 ) -> Judgement:
-    """For metrics that no count of right and wrong makes: the drop against its paired bootstrap spread."""
+    """Compare the drop with its paired bootstrap spread, for metrics that do not count right and wrong examples."""
     assert answers.score is not None
 
     def drop_of(new: Array, old: Array, of: Array) -> float:
         return metric.drop(metric.value(new, of), metric.value(old, of))
 
-    # From the predictions: the file keeps nine digits of the score, and a rounding has no spread that explains it.
+    # Computed from the predictions, as the file rounds the score to nine digits, which no bootstrap spread explains.
     drop = drop_of(answers.predictions, stored, labels)
     sd = bootstrap_drop_sd(answers.predictions, stored, labels, drop_of)
     worse, better = normal_p(drop, sd), normal_p(-drop, sd)
@@ -271,7 +271,7 @@ def _by_bootstrap(
 
 
 def _by_two_rules(beyond: bool, unlikely: bool, better: bool) -> Verdict:
-    """Red takes both a drop beyond its tolerance and one that chance does not explain; a warning takes one of them."""
+    """Combine tolerance and test: both must be exceeded for red, one of them suffices for a warning."""
     if beyond and unlikely:
         return Verdict.REGRESSED
     if better:
@@ -282,7 +282,7 @@ def _by_two_rules(beyond: bool, unlikely: bool, better: bool) -> Verdict:
 def _by_repeats(
     subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, repeats: Repeats, allowed: float
 ) -> Judgement:
-    """What trained is judged by a prediction interval; a tolerance that a maintainer loosened may only widen it."""
+    """Judge a trained cell by a prediction interval, which a loosened tolerance may only widen."""
     drop = metric.drop(score.value, accepted.value)
     tolerance = max(accepted.tolerance, repeats.tolerance(allowed))
     verdict = beyond(drop, tolerance)
@@ -293,8 +293,8 @@ def _by_repeats(
         f"with {repeats.degrees} degrees of freedom, mean of {repeats.new} against mean of {repeats.old})"
     )
     actions = [] if verdict is Verdict.PASS else subject.choices("accept (from a run with --seeds 5)")
-    found = _score_judgement(verdict, message, actions, metric, score, accepted, p_value, tolerance)
-    return found.model_copy(update={"tolerance": tolerance})
+    judgement = _score_judgement(verdict, message, actions, metric, score, accepted, p_value, tolerance)
+    return judgement.model_copy(update={"tolerance": tolerance})
 
 
 def _too_few_repeats(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> Judgement:
@@ -307,7 +307,7 @@ def _too_few_repeats(subject: Subject, metric: Metric, score: Measurement, accep
 
 
 def _by_tolerance(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> Judgement:
-    """Where no paired test applies: the tolerance alone decides."""
+    """Judge by the tolerance alone, where no paired test applies."""
     verdict = beyond(metric.drop(score.value, accepted.value), accepted.tolerance)
     message = f"{_versus(metric, score, accepted)}; tolerance {accepted.tolerance:.2f} {metric.unit}"
     actions = [] if verdict is Verdict.PASS else subject.choices()
@@ -320,7 +320,7 @@ FLOOR_IS_POLICY = Action(what="the floor is policy in the model's file; no basel
 def floor(
     metric: Metric, score: Measurement | None, control: Measurement | None, limit: Floor | None
 ) -> Judgement | None:
-    """The release floor: the drop from the float control of this same run. None where no floor is declared."""
+    """Judge the drop from the float control of the same run against the floor; None where no floor is declared."""
     if limit is None or score is None:
         return None
     if control is None:
@@ -350,7 +350,7 @@ def floor(
 
 
 def origin(baseline: BaselineCell | None, artifact_sha256: str | None, reference_sha256: str | None) -> str:
-    """What a changed score goes back to: the artifact, or the runtime that runs it; empty where that is not known."""
+    """Say whether the artifact or the runtime changed the score; empty where that is unknown."""
     if baseline is None or baseline.artifact_sha256 is None:
         return ""
     if baseline.artifact_sha256 == artifact_sha256:

@@ -1,4 +1,4 @@
-"""The judges of conversion and of kernels: whether the artifact answers as what it was made from does."""
+"""Judge conversion and kernels: whether the artifact's predictions agree with those of the model it came from."""
 
 from typing import Literal
 
@@ -6,20 +6,21 @@ from quantbench.gate._common import Subject
 from quantbench.records import Action, BaselineCell, Judgement, Kind, Measurement, Verdict
 from quantbench.reference.metrics import CONVERSION_AGREEMENT
 
-# Float rounding flips a few near ties; a lost weight or a kept state flips far more than one in a thousand.
+# Float rounding flips a few near ties; a lost weight or stale state flips far more than one in a thousand.
 KERAS_AGREEMENT = 0.999
-# XNNPACK and the reference kernels round in different ways, which flips a near tie now and then (0.973 has been seen
-# with nothing wrong).
+# XNNPACK and the reference kernels round differently, which flips a near tie now and then (0.973 was measured
+# without any defect).
 REFERENCE_AGREEMENT = 0.95
 REFERENCE_SLACK = 0.05
-# Rounding moves an artifact from the model that it was converted from; another training moves it from its control. All
-# cells of the reference models keep the first below two thirds of the second; another model's artifact has them equal.
+# Rounding separates an artifact from the model it was converted from; a different training separates it from its
+# control. All cells of the reference models keep the first below two thirds of the second; the artifact of a wrong
+# model has both equal.
 OWN_SHARE = 0.8
 NO_UPDATE = Action(what="no baseline update accepts this")
 
 
 def agreement(share_agreeing: Measurement) -> Judgement:
-    """Whether the float ``.tflite`` still answers as the float model itself: conversion is checked too."""
+    """Judge whether the float ``.tflite`` agrees with the float Keras model, which tests the conversion itself."""
     red = share_agreeing.value < KERAS_AGREEMENT
     message = (
         f"the float .tflite agrees with the float model on {100 * share_agreeing.value:.2f} % of "
@@ -39,7 +40,7 @@ def _agreeing(
     message: str,
     actions: list[Action],
 ) -> Judgement:
-    """A share of examples that should be nearly all of them; the actions are for where it is not."""
+    """Build a judgement of a share of agreeing examples; the actions apply where the share is too low."""
     return Judgement(
         kind=Kind.ACCURACY,
         measurement=name,
@@ -55,14 +56,14 @@ def _agreeing(
 
 
 def conversion(agreement: Measurement, parting: str, with_control: float | None = None) -> Judgement:
-    """Whether a fake-quantized model's artifact answers as the model did before conversion.
+    """Judge whether an artifact agrees with its fake-quantized model before conversion.
 
-    A warning where it does so too seldom; red where it is about as far from that model as from its control, so that it
-    must have been made from another.
+    Too low an agreement is a warning; it is red where the artifact is about as far from that model as from its control,
+    which means that it was made from a different model.
 
     Args:
-        agreement: the worst of all seeds, with one value a seed where there are several.
-        with_control: of the first seed, fraction of examples on which it answers as its control.
+        agreement: the lowest of all seeds, with one value per seed where there are several.
+        with_control: fraction of examples on which the artifact agrees with its control, of the first seed.
     """
     warn = agreement.value < CONVERSION_AGREEMENT
     own = agreement.values[0] if agreement.values else agreement.value  # of the seed that the control is compared with
@@ -83,7 +84,7 @@ def conversion(agreement: Measurement, parting: str, with_control: float | None 
 
 
 def as_long(steps: Measurement, control: Measurement) -> Judgement:
-    """Whether a cell and its control were trained equally long; their scores say nothing of quantization if not."""
+    """Judge whether a cell and its control trained for equally many steps; otherwise their scores do not compare."""
     same = steps.value == control.value
     message = f"fine-tuned for {steps.value:,.0f} steps, its control for {control.value:,.0f}"
     return Judgement(
@@ -100,9 +101,9 @@ def as_long(steps: Measurement, control: Measurement) -> Judgement:
 
 
 def reference_kernels(subject: Subject, agreement: Measurement, baseline: BaselineCell | None) -> Judgement:
-    """Whether the default kernels answer as the reference kernels do; a warning, never red, until it is accepted."""
-    known = baseline.reference_agreement if baseline else None
-    limit = REFERENCE_AGREEMENT if known is None else min(REFERENCE_AGREEMENT, known - REFERENCE_SLACK)
+    """Judge whether the default kernels agree with the reference kernels; a warning until accepted, never red."""
+    accepted = baseline.reference_agreement if baseline else None
+    limit = REFERENCE_AGREEMENT if accepted is None else min(REFERENCE_AGREEMENT, accepted - REFERENCE_SLACK)
     warn = agreement.value < limit
     message = (
         f"litert-cpu answers as litert-reference on {100 * agreement.value:.1f} % of {agreement.n} "

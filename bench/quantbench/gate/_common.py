@@ -1,4 +1,4 @@
-"""What every judge says alike: who is judged, what is missing, what failed, and how a run ends."""
+"""Provide what all judges share: the judged cell, missing and failed results, and the exit status."""
 
 import re
 import shlex
@@ -9,16 +9,16 @@ from quantbench.errors import Exit
 from quantbench.records import Action, BaselineCell, Failure, FalseAlarms, Judgement, Kind, Verdict, worst
 
 DEFAULT_BUDGET = 0.01
-WHY = "why this is right"  # stands where a maintainer gives the reason
+WHY = "why this is right"  # placeholder for the maintainer's reason
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Who is judged.
+    """Identify the judged cell.
 
     Attributes:
-        run: its name, and what goes with it in the command that would accept a change.
-        given: options of the run that it takes to repeat a cell of it.
+        run: the run's name, with the options that a command accepting a change needs.
+        given: the run's options that repeating a cell of it needs.
     """
 
     model: str
@@ -28,37 +28,37 @@ class Subject:
 
     @property
     def id(self) -> str:
-        """The cell's key."""
+        """Return the cell's key."""
         return f"{self.model}/{self.variant}"
 
     def again(self, what: str = "repeat it alone", *more: str) -> Action:
-        """Compute and judge this cell alone."""
+        """Suggest computing and judging this cell alone."""
         alone = ["--models", self.model, "--variants", self.variant, "--no-cache"]
         return Action(what=what, command=["quantbench", "run", *alone, *shlex.split(self.given), *more])
 
     def accept(self, what: str = "accept", *more: str, reason: str = WHY) -> Action:
-        """Make what this run found the baseline of the cell."""
+        """Suggest accepting this run's values as the cell's baseline."""
         update = ["quantbench", "baseline", "update", *shlex.split(self.run), "--only", self.id]
         return Action(what=what, command=[*update, *more, "--reason", reason])
 
     def choices(self, accept: str = "accept") -> list[Action]:
-        """What can be done about a change: look closer, or accept it."""
+        """Suggest what to do about a change: look closer, or accept it."""
         return [self.again("look closer"), self.accept(accept)]
 
 
 def share(budget: float, judgements: int) -> FalseAlarms:
-    """The run's false-alarm budget, shared evenly over so many judgements: the first step of Holm's method."""
+    """Share the run's false-alarm budget evenly over the judgements, the first step of Holm's method."""
     return FalseAlarms(budget=budget, judgements=judgements, share=budget / max(1, judgements))
 
 
 def holm(p_values: Mapping[str, float], budget: float, others: int) -> dict[str, float]:
-    """What p-value each judgement is red at, so that the chance of any false alarm among them all is ``budget``.
+    """Return the threshold below which each p-value is red, for a family-wise error rate of ``budget``.
 
-    The smallest p-value is held against an even share; once it is red, the next has one rival fewer, and so on
+    The smallest p-value is compared with an even share; each further one shares with one judgement fewer
     (Holm 1979, "A simple sequentially rejective multiple test procedure").
 
     Args:
-        others: judgements that share the budget too and whose p-values are not known yet.
+        others: judgements that share the budget and have no p-value yet.
     """
     rivals = len(p_values) + others
     red_at = {}
@@ -70,17 +70,17 @@ def holm(p_values: Mapping[str, float], budget: float, others: int) -> dict[str,
 
 
 def timed_ones(accepted: Sequence[BaselineCell | None], machines: Sequence[str]) -> int:
-    """Latency judgements that share the budget: of those that are timed, what has a baseline of these machine classes.
+    """Count the latency judgements that share the budget: timed cells with a baseline of these machine classes.
 
     Args:
-        accepted: of each cell that is timed.
-        machines: one class for each number of threads.
+        accepted: baseline of each timed cell.
+        machines: machine class for each number of threads.
     """
-    return sum(machine in known.latency for known in accepted if known is not None for machine in machines)
+    return sum(machine in cell.latency for cell in accepted if cell is not None for machine in machines)
 
 
 def missing(subject: Subject, kind: Kind, measurement: str, baseline: BaselineCell | None = None) -> Judgement:
-    """The verdict on a measurement that has no baseline at all."""
+    """Judge a measurement that has no baseline."""
     news = "; it was declared unsupported, and works now" if baseline and baseline.unsupported else ""
     return Judgement(
         kind=kind,
@@ -93,9 +93,9 @@ def missing(subject: Subject, kind: Kind, measurement: str, baseline: BaselineCe
 
 
 def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCell | None) -> Judgement:
-    """The verdict on a cell without a result: ``unsupported`` as declared by the baseline, else an error.
+    """Judge a cell without a result: ``unsupported`` where the baseline declares the same reason, else an error.
 
-    A cell that used to work and is now refused, or crashes, is an error: it could not be measured.
+    A cell that worked before and is now refused, or crashes, is an error, as it could not be measured.
     """
     declared = baseline.unsupported if baseline else None
     refused = failure.what == "unsupported"
@@ -119,13 +119,13 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     )
 
 
-def _same_reason(declared: str, found: str) -> bool:
-    """Whether a tool refuses in the words that were declared; numbers and addresses in them may differ."""
-    return re.sub(r"[0-9]+", "", declared)[:80] == re.sub(r"[0-9]+", "", found)[:80]
+def _same_reason(declared: str, refusal: str) -> bool:
+    """Compare a tool's refusal with the declared one, ignoring numbers and addresses."""
+    return re.sub(r"[0-9]+", "", declared)[:80] == re.sub(r"[0-9]+", "", refusal)[:80]
 
 
 def without_baseline(judgement: Judgement) -> Judgement:
-    """The same judgement where no baseline is expected: what would be missing is merely unjudged or unsupported."""
+    """Weaken a judgement where no baseline is expected: missing becomes unjudged or unsupported."""
     if judgement.verdict is not Verdict.MISSING:
         return judgement
     verdict = Verdict.UNSUPPORTED if judgement.measurement == "cell" else Verdict.UNJUDGED
@@ -133,7 +133,7 @@ def without_baseline(judgement: Judgement) -> Judgement:
 
 
 def never_judged(subject: Subject, kind: Kind) -> Judgement:
-    """The verdict on what a run was asked for and did not get to."""
+    """Judge a cell that the run was asked for and did not reach."""
     return Judgement(
         kind=kind,
         measurement="cell",
@@ -145,7 +145,7 @@ def never_judged(subject: Subject, kind: Kind) -> Judgement:
 
 
 def not_measured(subject: Subject, kind: Kind, measurement: str, reason: str) -> Judgement:
-    """The verdict on what could not be measured of a cell that could be made."""
+    """Judge a measurement that failed although the artifact could be made."""
     what = "latency" if kind is Kind.LATENCY else measurement.replace("_", " ")
     return Judgement(
         kind=kind,
@@ -159,7 +159,7 @@ def not_measured(subject: Subject, kind: Kind, measurement: str, reason: str) ->
 
 
 def not_timed(subject: Subject, name: str, reason: str) -> Judgement:
-    """The verdict on a latency that could not be measured."""
+    """Judge a latency that could not be measured."""
     return not_measured(subject, Kind.LATENCY, name, reason)
 
 
@@ -171,7 +171,7 @@ def beyond(change: float, tolerance: float) -> Verdict:
 
 
 def edited(judged: Judgement, why: str) -> Judgement:
-    """A judgement by a baseline that contradicts itself: it can be red, and never passes."""
+    """Turn a pass into an error where the baseline contradicts itself; red stays red."""
     red = judged.verdict is Verdict.REGRESSED
     update = {
         "verdict": judged.verdict if red else Verdict.ERROR,
@@ -182,7 +182,7 @@ def edited(judged: Judgement, why: str) -> Judgement:
 
 
 def exit_status(verdicts: list[Verdict], interrupted: bool = False) -> Exit:
-    """Exit status of a run: a regression is never hidden by an error, nor by an interruption."""
+    """Return the run's exit status: a regression outranks errors and interruptions."""
     decided = worst(verdicts)
     if decided is Verdict.REGRESSED:
         return Exit.REGRESSED

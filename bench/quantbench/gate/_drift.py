@@ -1,31 +1,31 @@
-"""The judge of slow drift: what many small updates have added up to since the first accepted baseline."""
+"""Judge slow drift: what small accepted updates have added up to since the first accepted baseline."""
 
 from quantbench.gate._common import Subject
 from quantbench.records import Action, BaselineCell, BaselineValue, Drift, First, Judgement, Kind, Measurement, Verdict
 from quantbench.reference.metrics import Metric
 from quantbench.reference.model import Floor
 
-# Policy: half of what the floor allows may be lost in small steps before somebody has to look. The floor alone is too
-# late, and sees only the distance to the control, which may have drifted along.
+# Policy: half of what the floor allows may be lost in small steps before somebody has to look. The floor alone warns
+# too late, and only measures the distance to the control, which may drift as well.
 DRIFT_SHARE = 0.5
-# Policy: so many standard deviations of one training are no drift of a cell that trains.
+# Policy: a trained cell's drift must exceed this many standard deviations of one training.
 DRIFT_DEVIATIONS = 3.0
 
 
 def first_of(value: BaselineValue) -> First:
-    """What drift is measured from; the accepted value itself where nothing was recorded before it."""
+    """Return the value that drift is measured from: the first accepted value, or the current one."""
     return value.first or First(value=value.value, date=value.accepted.date, run=value.accepted.run)
 
 
 def drift_of(metric: Metric, measured: dict[str, Measurement], baseline: BaselineCell | None) -> Drift | None:
-    """How far this run's values are from the first accepted ones; None where nothing was accepted yet."""
-    known = baseline.measurements if baseline else {}
-    found = {name: first_of(known[name]) for name in ("score", "size") if name in known and name in measured}
-    if not found:
+    """Measure how far this run's values are from the first accepted ones; None where nothing was accepted yet."""
+    accepted = baseline.measurements if baseline else {}
+    firsts = {name: first_of(accepted[name]) for name in ("score", "size") if name in accepted and name in measured}
+    if not firsts:
         return None
-    score, size = found.get("score"), found.get("size")
+    score, size = firsts.get("score"), firsts.get("size")
     return Drift(
-        since=min(first.date for first in found.values()),
+        since=min(first.date for first in firsts.values()),
         score=metric.drop(measured["score"].value, score.value) if score else None,
         size=measured["size"].value / size.value - 1 if size and size.value else None,
     )
@@ -34,10 +34,10 @@ def drift_of(metric: Metric, measured: dict[str, Measurement], baseline: Baselin
 def drift(
     subject: Subject, metric: Metric, score: Measurement | None, baseline: BaselineCell | None, limit: Floor | None
 ) -> Judgement | None:
-    """A warning where the score has lost more than a share of what the floor allows, step by step.
+    """Warn where the score has lost, step by step, more than a share of what the floor allows.
 
-    None where it has not, where there is no floor, and where nothing was accepted since the first value: then a drop is
-    no drift, and is judged against the baseline alone. A trained cell has to lose more than its seeds explain.
+    Return None where it has not, where there is no floor, and where nothing was accepted since the first value, as the
+    baseline alone judges then. A trained cell must lose more than the spread of its seeds explains.
     """
     accepted = baseline.measurements.get("score") if baseline else None
     if accepted is None or score is None or limit is None:

@@ -1,8 +1,8 @@
-"""What maintainers live with for a while: loosened tolerances and expected failures. Pure, as all judges are.
+"""Apply temporary exceptions: loosened tolerances and expected failures (xfail), as pure functions.
 
-Both carry a reason and a last day. A loosened tolerance stands in for the derived one, and is only ever wider. An
-expected failure (xfail) turns a red measurement into a green ``xfail``, and is itself red once the measurement passes
-or its day is over, so that it cannot outlive what it excuses.
+Both carry a reason and an expiry date. A loosened tolerance replaces the computed one and is only ever wider. An
+expected failure turns a red measurement into a green ``xfail``, and is itself red once the measurement passes or the
+date is past, so that it cannot outlive what it excuses.
 """
 
 import datetime
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from quantbench.gate._common import Subject
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Loosened, Verdict, Xfail
 
-# Judgements that are not named by their measurement, and those that no baseline value stands for.
+# Judgements whose name is not that of their measurement, and those without a baseline value.
 EXCUSABLE = (
     "cell",
     "floor",
@@ -27,22 +27,22 @@ _SOON = datetime.timedelta(days=14)
 
 
 def over(expires: datetime.date, today: datetime.date) -> bool:
-    """Whether an exception's last day is behind us."""
+    """Check whether an exception has expired."""
     return today > expires
 
 
 def soon_over(expires: datetime.date, today: datetime.date) -> bool:
-    """Whether it is near, and not behind us."""
+    """Check whether an exception expires soon and has not expired yet."""
     return not over(expires, today) and expires - today <= _SOON
 
 
 def excuse_name(judgement: Judgement) -> str:
-    """By which name an xfail excuses a judgement: its measurement, and ``floor`` for the floor of the score."""
+    """Return the name by which an xfail excuses a judgement: its measurement, or ``floor`` for the score's floor."""
     return "floor" if judgement.against == "floor" else judgement.measurement
 
 
 def in_force(cell: BaselineCell, today: datetime.date) -> BaselineCell:
-    """The cell as the judges have to see it: loosened tolerances stand in, expired loosenings are gone."""
+    """Replace tolerances of the cell by loosened ones that have not expired."""
     return cell.model_copy(
         update={
             "measurements": {name: _in_force(value, today) for name, value in cell.measurements.items()},
@@ -65,28 +65,28 @@ def _in_force(value: BaselineValue, today: datetime.date) -> BaselineValue:
 def excused(
     subject: Subject, judgements: list[Judgement], cell: BaselineCell | None, today: datetime.date, first: bool
 ) -> list[Judgement]:
-    """The judgements of one kind with what is expected to fail excused, and a red one for every xfail that has to go.
+    """Excuse the expected failures of one kind of judgement, and add a red one for every xfail that has to go.
 
-    What was not judged, or could not be measured, stays so: an xfail neither hides nor claims anything about it. Only
-    ``cell`` excuses a cell that cannot be made.
+    What was not judged or could not be measured stays so, as an xfail neither hides nor claims anything about it. Only
+    an xfail of ``cell`` excuses a cell that cannot be made.
 
     Args:
-        first: of the kinds of this cell: there an xfail is told to go that no judgement of any kind answers to.
+        first: whether this is the first kind of the cell, where xfails that match no judgement of any kind are listed.
     """
-    known = cell.xfail if cell else {}
-    found = []
+    xfails = cell.xfail if cell else {}
+    judged = []
     for judgement in judgements:
         name = excuse_name(judgement)
-        live = name in known and not over(known[name].expires, today)
-        found += _excused(subject, judgement, name, known[name]) if live else [judgement]
-    return found + (_outlived(subject, judgements, known, today) if first else [])
+        live = name in xfails and not over(xfails[name].expires, today)
+        judged += _excused(subject, judgement, name, xfails[name]) if live else [judgement]
+    return judged + (_outlived(subject, judgements, xfails, today) if first else [])
 
 
 def _excused(subject: Subject, judgement: Judgement, name: str, xfail: Xfail) -> list[Judgement]:
     if judgement.verdict in (Verdict.PASS, Verdict.IMPROVED):
         why = f"{name} passes, and is expected to fail until {xfail.expires} ({xfail.ticket}: {xfail.reason})"
         return [judgement, _to_remove(subject, judgement.kind, name, why, "remove it")]
-    # A warning: chance may explain it, so it is neither clearly over nor red.
+    # A warning may be due to chance, so the xfail is neither clearly outdated nor needed.
     if judgement.verdict is not Verdict.REGRESSED and not (judgement.verdict is Verdict.ERROR and name == "cell"):
         return [judgement]
     message = f"{judgement.message}; expected to fail until {xfail.expires}, {xfail.ticket}: {xfail.reason}"
@@ -94,24 +94,24 @@ def _excused(subject: Subject, judgement: Judgement, name: str, xfail: Xfail) ->
 
 
 def _outlived(
-    subject: Subject, judgements: list[Judgement], known: Mapping[str, Xfail], today: datetime.date
+    subject: Subject, judgements: list[Judgement], xfails: Mapping[str, Xfail], today: datetime.date
 ) -> list[Judgement]:
-    """A red judgement for each xfail whose day is over, and for one of the cell where the cell can be made."""
+    """Build a red judgement for each expired xfail, and for one of ``cell`` where the cell can be made."""
     kind = judgements[0].kind
-    found = []
-    for name, xfail in known.items():
+    to_remove = []
+    for name, xfail in xfails.items():
         why = f"({xfail.ticket}: {xfail.reason})"
         if over(xfail.expires, today):
             why = f"the xfail of {name} expired on {xfail.expires} {why}"
-            found.append(_to_remove(subject, kind, name, why, "renew it with another --expires, or remove it"))
+            to_remove.append(_to_remove(subject, kind, name, why, "renew it with another --expires, or remove it"))
         elif name == "cell" and all(judgement.measurement != "cell" for judgement in judgements):
             why = f"the cell can be made, and is expected to fail until {xfail.expires} {why}"
-            found.append(_to_remove(subject, kind, name, why, "remove it"))
-    return found
+            to_remove.append(_to_remove(subject, kind, name, why, "remove it"))
+    return to_remove
 
 
 def _to_remove(subject: Subject, kind: Kind, name: str, why: str, what: str) -> Judgement:
-    """A judgement of its own, beside that of the measurement."""
+    """Build a separate judgement, beside that of the measurement."""
     folders = shlex.split(subject.run)[1:]
     command = ["quantbench", "baseline", "xfail", subject.id, name, "--remove", *folders]
     return Judgement(
@@ -125,31 +125,31 @@ def _to_remove(subject: Subject, kind: Kind, name: str, why: str, what: str) -> 
 
 
 def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machine: str = "") -> list[str]:
-    """Every exception of a cell as one sentence, with its last day, for reports and review documents.
+    """Describe every exception of a cell in one sentence with its expiry date, for reports and review documents.
 
     Args:
-        score_unit: of a drop of the score.
-        machine: the machine class whose latency counts, with any number of threads; all of them where empty.
+        score_unit: unit of a drop of the score.
+        machine: machine class whose latency counts, with any number of threads; all classes where empty.
     """
-    found = [
+    sentences = [
         _loosening(name, value, value.loosened, _units(score_unit).get(name, "%"), today)
         for name, value in cell.measurements.items()
         if value.loosened is not None
     ]
     for what, values in (("latency", cell.latency), ("peak memory", cell.peak_memory)):
-        found += [
+        sentences += [
             _loosening(f"{what} of {name}", value, value.loosened, "%", today)
             for name, value in values.items()
             if value.loosened is not None and (not machine or _but_threads(name).startswith(_but_threads(machine)))
         ]
     for name, xfail in cell.xfail.items():
         until = f"expired on {xfail.expires}" if over(xfail.expires, today) else f"until {xfail.expires}"
-        found.append(f"{name}: xfail {until}, {xfail.ticket}: {xfail.reason}")
-    return found
+        sentences.append(f"{name}: xfail {until}, {xfail.ticket}: {xfail.reason}")
+    return sentences
 
 
 def _units(score_unit: str) -> dict[str, str]:
-    """Units of tolerances; those of everything else are fractions."""
+    """Return the units of tolerances that are not fractions."""
     return {"score": score_unit, "arena": "bytes"}
 
 

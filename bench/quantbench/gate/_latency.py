@@ -1,7 +1,7 @@
-"""The judge of latency ratios.
+"""Judge latency ratios.
 
-Red takes two measurements. The first raises a suspicion, at a rate that costs little; a second, fresh one has to raise
-it too; and both together have to be beyond what the run's false-alarm budget leaves to chance.
+Red needs two measurements: a first one raises a suspicion at a lenient level, a fresh second one must raise it too, and
+both pooled must exceed what the run's false-alarm budget leaves to chance.
 """
 
 from quantbench.core.stats import Change, change_of, trimmed_mean
@@ -18,11 +18,12 @@ from quantbench.records import (
 )
 
 SUSPICION = 0.05
-# How far two runs of one machine lie apart besides what the spread of their processes shows: other load, another clock.
+# How far two runs on one machine differ beyond the spread of their processes, due to load and clock rate.
 # Measured: series of one artifact, idle and loaded, were 0.13 % apart (sd; the control to the yardstick 0.12 %).
 BETWEEN_RUNS = 0.0015
-# The same with several threads, where no block tells whether others took a core: four models, three runs each on two
-# loaded cores, were 5.5 % apart (pooled sd; the control to the yardstick too), seed_cnn 0.8 % and mobilenet_v2 10 %.
+# The same with several threads, where no block shows whether other processes took a core: four models, three runs
+# each on two loaded cores, were 5.5 % apart (pooled sd; the control to the yardstick too), seed_cnn 0.8 % and
+# mobilenet_v2 10 %.
 BETWEEN_RUNS_SEVERAL = 0.055
 LATENCY_TOLERANCE = 0.01
 LATENCY_TOLERANCE_REASON = "1 %: a change that nobody would act on; beyond it, the spread of fresh processes decides"
@@ -38,12 +39,12 @@ def latency(
     again: Measurement | None = None,
     threads: int = 1,
 ) -> Judgement:
-    """A latency ratio against the baseline of this machine class.
+    """Judge a latency ratio against the baseline of this machine class.
 
     Args:
         name: ``latency_ratio`` (variant to float control) or ``control_to_yardstick`` (the control itself).
-        again: the second, fresh measurement; without it nothing is red, and a suspicion is a warning.
-        threads: of the kernels; with several, runs lie further apart.
+        again: the second, fresh measurement; without it a suspicion is a warning and nothing is red.
+        threads: number of threads of the kernels; with several, runs differ more.
     """
     accepted = baseline.latency.get(machine) if baseline else None
     if accepted is None:
@@ -72,9 +73,9 @@ def latency(
 
 
 def threads(asked: int, at_work: Measurement) -> Judgement | None:
-    """An error where several threads were asked for and one did all the work; None where nothing is wrong.
+    """Judge as an error where several threads were requested and a single one did all the work; None otherwise.
 
-    A model of which nothing can be split uses one too: whether the runtime split any other is for the caller to find.
+    A model that cannot be split uses one thread too: the caller checks whether the runtime split any other model.
     """
     if asked == 1 or at_work.value >= SEVERAL_AT_WORK:
         return None
@@ -97,13 +98,13 @@ def threads(asked: int, at_work: Measurement) -> Judgement | None:
 
 
 def suspicious(ratio: Measurement, accepted: BaselineValue, threads: int = 1) -> bool:
-    """Whether a measurement asks for a second one."""
+    """Check whether a measurement needs a second one."""
     change = _against(ratio, accepted, threads)
     return change.change > accepted.tolerance and change.p_above() <= SUSPICION
 
 
 def _confirmed(first: Change, second: Change, both: Change, accepted: BaselineValue, allowed: float) -> Verdict:
-    slower = all(one.change > accepted.tolerance and one.p_above() <= SUSPICION for one in (first, second))
+    slower = all(change.change > accepted.tolerance and change.p_above() <= SUSPICION for change in (first, second))
     if slower and both.p_above() <= allowed:
         return Verdict.REGRESSED
     return Verdict.WARN if slower else Verdict.PASS

@@ -1,4 +1,4 @@
-"""The judge of memory: the planned arena exactly, the peak as a ratio to the float control's, and the control's own."""
+"""Judge memory: the planned arena, the peak's ratio to the float control's, and the control's own peak."""
 
 from quantbench.gate._common import Subject, beyond, missing, not_measured
 from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
@@ -10,7 +10,7 @@ RATIO_TOLERANCE_REASON = (
     "1 % of the ratio: 25 times the sd of its change between two runs (0.04 %, drawn from 40 fresh processes of "
     "float32 and 40 of an int8 variant), so that another Python, which is in both peaks, stays below it"
 )
-# Kernels differ in how they pack weights: of 75 ratios up to 1.8 % between an EPYC and a Xeon that has AMX.
+# Kernels pack weights differently: of 75 ratios up to 1.8 % between an EPYC and a Xeon that has AMX.
 OTHER_KERNELS_TOLERANCE = 0.03
 PEAK_TOLERANCE = 0.02
 PEAK_TOLERANCE_REASON = (
@@ -21,27 +21,27 @@ PEAK_TOLERANCE_REASON = (
 
 def memory(
     subject: Subject,
-    found: dict[str, Measurement],
+    measured: dict[str, Measurement],
     failure: str,
     no_arena: str,
     baseline: BaselineCell | None,
     machine: str,
     other_kernels: bool = False,
 ) -> list[Judgement]:
-    """Arena and peak of a cell.
+    """Judge a cell's tensor arena and peak memory.
 
     Args:
-        found: ``arena``; ``memory_ratio``, or ``peak_memory`` of the float control itself.
+        measured: ``arena``; ``memory_ratio``, or ``peak_memory`` of the float control itself.
         failure: why nothing could be measured; empty where it was.
-        no_arena: why the builtin kernels cannot plan it; empty where they can.
-        machine: class of machine that the control's own peak belongs to.
-        other_kernels: the accepted ratio is from a processor of another instruction set, for which the runtime chooses
-            other kernels; it is held to :data:`OTHER_KERNELS_TOLERANCE` then.
+        no_arena: why the builtin kernels cannot plan the arena; empty where they can.
+        machine: machine class that the control's own peak belongs to.
+        other_kernels: whether the accepted ratio comes from a processor with a different instruction set, for which the
+            runtime chooses other kernels; :data:`OTHER_KERNELS_TOLERANCE` applies then.
     """
     if failure:
         return [not_measured(subject, Kind.MEMORY, "peak_memory", failure)]
-    arena = _arena(subject, found.get("arena"), no_arena, baseline)
-    return [arena, _peak(subject, found, baseline, machine, other_kernels)]
+    arena = _arena(subject, measured.get("arena"), no_arena, baseline)
+    return [arena, _peak(subject, measured, baseline, machine, other_kernels)]
 
 
 def _arena(subject: Subject, arena: Measurement | None, reason: str, baseline: BaselineCell | None) -> Judgement:
@@ -56,9 +56,9 @@ def _arena(subject: Subject, arena: Measurement | None, reason: str, baseline: B
 
 
 def _peak(
-    subject: Subject, found: dict[str, Measurement], baseline: BaselineCell | None, machine: str, other_kernels: bool
+    subject: Subject, measured: dict[str, Measurement], baseline: BaselineCell | None, machine: str, other_kernels: bool
 ) -> Judgement:
-    ratio = found.get("memory_ratio")
+    ratio = measured.get("memory_ratio")
     if ratio is not None:
         accepted = baseline.measurements.get("memory_ratio") if baseline else None
         if accepted is None:
@@ -66,7 +66,7 @@ def _peak(
         return _ratio(subject, ratio, accepted, other_kernels)
     if subject.variant != "float32":
         return not_measured(subject, Kind.MEMORY, "memory_ratio", "its float control could not be measured")
-    peak = found["peak_memory"]
+    peak = measured["peak_memory"]
     accepted = baseline.peak_memory.get(machine) if baseline else None
     if accepted is None:
         words = f"peak memory {peak.value:,.0f} bytes; no baseline of it for this machine class ({machine})"

@@ -1,4 +1,4 @@
-"""The judge of file sizes."""
+"""Judge file sizes."""
 
 import math
 
@@ -18,16 +18,16 @@ def sizes(
     baseline: BaselineCell | None,
     artifact_sha256: str | None = None,
 ) -> list[Judgement]:
-    """Size and gzip size, each against its baseline.
+    """Judge size and gzip size, each against its baseline.
 
     Args:
-        artifact_sha256: of what was measured; where the baseline recorded that very file, it has its size too.
+        artifact_sha256: hash of the measured file; where the baseline has the same hash, the sizes must be equal too.
     """
-    found = [_size(subject, name, measured[name], baseline) for name in SIZE_TOLERANCES if name in measured]
+    judgements = [_size(subject, name, measured[name], baseline) for name in SIZE_TOLERANCES if name in measured]
     if baseline is None or artifact_sha256 is None or baseline.artifact_sha256 != artifact_sha256:
-        return found
+        return judgements
     why = "the artifact is that of the baseline, byte for byte, and its recorded size is not"
-    return [edited(judged, why) if judged.measurement == "size" and judged.change else judged for judged in found]
+    return [edited(judged, why) if judged.measurement == "size" and judged.change else judged for judged in judgements]
 
 
 def _size(subject: Subject, name: str, size: Measurement, baseline: BaselineCell | None) -> Judgement:

@@ -1,4 +1,4 @@
-"""The judge of structure: (census, promise, baseline) -> judgements. Pure, as all of :mod:`quantbench.gate` is."""
+"""Judge structure: (census, quantization spec, baseline) -> judgements, as pure functions."""
 
 import re
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ MOST_CHANGES = 4
 
 @dataclass(frozen=True)
 class _Limits:
-    """How much may move.
+    """Limit how much a census may change.
 
     Attributes:
         zeros: share of all weights.
-        values: so many values that zeros may gain or lose besides, each a share of one by the values of a channel.
-        distinct: values, as a share of the old number, and at least how many; of one channel where ``values`` is given.
+        values: number of values that zeros may gain or lose in addition, each a share of 1 / (values of a channel).
+        distinct: distinct values, as (share of the old number, least number); per channel where ``values`` is given.
         scale: of weights, as a share of the old one.
-        range: of activations, inputs and outputs, the same.
+        range: of activations, inputs and outputs, as a share of the old one.
     """
 
     zeros: float
@@ -32,10 +32,10 @@ class _Limits:
 
 
 CONVERTED = _Limits(zeros=0.01, distinct=(0.02, 2), scale=0.01, range=0.01)
-# Of 1,200 pairs of trainings with other seeds or on another processor (119 cells of seven models): where a value of a
-# cluster comes to lie within half a step of zero, all its weights become zeros, up to 13 % of a tensor with 15 values a
-# channel, for values near zero are common, and 2 % where weights are not clustered. Distinct values of a channel moved
-# by up to 4 of 16, or by 13 % of more; those of the whole tensor by 370 %, for every channel has a scale of its own.
+# Of 1,200 pairs of trainings with different seeds or processors (119 cells of seven models): where a cluster's centroid
+# comes to lie within half a step of zero, all its weights become zeros, up to 13 % of a tensor with 15 values per
+# channel, as values near zero are common, and 2 % where weights are not clustered. Distinct values of a channel moved
+# by up to 4 of 16, or by 13 % of more; those of the whole tensor by 370 %, as every channel has a scale of its own.
 # Scales of weights moved by up to 42 %, ranges of activations by 23 % (1 % of them by 12 %, 0.1 % by 18 %).
 TRAINED = _Limits(zeros=0.05, distinct=(0.2, 5), scale=0.75, range=0.35, values=2)
 
@@ -43,14 +43,14 @@ TRAINED = _Limits(zeros=0.05, distinct=(0.2, 5), scale=0.75, range=0.35, values=
 def structure(
     subject: Subject, censuses: list[Census], promise: Promise, baseline: BaselineCell | None, trained: bool
 ) -> list[Judgement]:
-    """Whether the artifact is what its name says, and whether it is still made of what it was.
+    """Judge whether the artifact conforms to its quantization spec, and whether its census is that of the baseline.
 
     Args:
-        censuses: one a seed; every one has to keep the promise, the first is compared with the baseline's.
-        trained: the weights were trained in this run, so that no two censuses are quite alike.
+        censuses: one per seed; each must conform to the spec, the first is compared with the baseline's.
+        trained: whether the weights were trained in this run, so that no two censuses are equal.
     """
     by_seed = [broken(promise, census) for census in censuses]
-    sentences = list(dict.fromkeys(sentence for found in by_seed for sentence in found))
+    sentences = list(dict.fromkeys(sentence for violations in by_seed for sentence in violations))
     return [_promise(subject, sentences, baseline), _census(subject, censuses[0], baseline, trained)]
 
 
@@ -80,7 +80,7 @@ def _promise(subject: Subject, sentences: list[str], baseline: BaselineCell | No
 
 
 def _without_shares(reason: str) -> str:
-    """The reason without the share of weights, which training moves a little; all else has to be the same."""
+    """Remove from the reason the share of weights, which training moves a little; the rest must match."""
     return re.sub(r"hold \d+ %", "hold", reason)
 
 
@@ -102,25 +102,25 @@ def _census(subject: Subject, census: Census, baseline: BaselineCell | None, tra
 
 
 def differences(census: Census, accepted: Census, trained: bool) -> list[str]:
-    """What is not as it was, one phrase each.
+    """Describe each change of the census in one phrase.
 
-    Weights that were trained again differ in zeros, distinct values and ranges; what is converted from the same weights
-    does not, save by the rounding of another processor. See :data:`TRAINED` for how much.
+    Retrained weights differ in zeros, distinct values and ranges, by as much as :data:`TRAINED` allows; converted
+    weights differ only by the rounding of another processor.
     """
     limits = TRAINED if trained else CONVERTED
-    found = _count_changes("constants", census.constants, accepted.constants)
-    found += _count_changes("activations", census.activations, accepted.activations)
-    found += _count_changes("operators", census.operators, accepted.operators)
+    changes = _count_changes("constants", census.constants, accepted.constants)
+    changes += _count_changes("activations", census.activations, accepted.activations)
+    changes += _count_changes("operators", census.operators, accepted.operators)
     for what in ("inputs", "outputs"):
-        found += _port_changes(what, getattr(census, what), getattr(accepted, what), limits.range)
-    found += _range_changes(census.ranges, accepted.ranges, limits.range)
+        changes += _port_changes(what, getattr(census, what), getattr(accepted, what), limits.range)
+    changes += _range_changes(census.ranges, accepted.ranges, limits.range)
     if census.degenerate and not accepted.degenerate:
-        found.append(f"{len(census.degenerate)} activations with an empty range, first {census.degenerate[0]}")
+        changes.append(f"{len(census.degenerate)} activations with an empty range, first {census.degenerate[0]}")
     if len(census.compute) != len(accepted.compute):
-        return [*found, f"{len(census.compute)} weight tensors, not {len(accepted.compute)}"]
+        return [*changes, f"{len(census.compute)} weight tensors, not {len(accepted.compute)}"]
     for position, (new, old) in enumerate(zip(census.compute, accepted.compute, strict=True), 1):
-        found += [f"{position}. {old.operator}: {change}" for change in _compute_changes(new, old, limits)]
-    return found
+        changes += [f"{position}. {old.operator}: {change}" for change in _compute_changes(new, old, limits)]
+    return changes
 
 
 def _count_changes(what: str, new: Mapping[str, object], old: Mapping[str, object]) -> list[str]:
@@ -159,13 +159,13 @@ def _same_quantization(new: Port, old: Port, tolerance: float) -> bool:
 
 def _same_range(scale: float, zero: int, old_scale: float, old_zero: int, tolerance: float) -> bool:
     moved = abs(scale - old_scale)
-    # A range that moves by so much moves its zero point by so many steps; one that does not move, by none.
+    # A changed range moves its zero point by as many steps; an unchanged one by none.
     steps = max(1, round(128 * tolerance)) if moved > 1e-6 * abs(old_scale) else 0
     return moved <= tolerance * abs(old_scale) and abs(zero - old_zero) <= steps
 
 
 def _range_changes(new: list[tuple[float, int]], old: list[tuple[float, int]], tolerance: float) -> list[str]:
-    """Activations whose range moved; where their number changed, the counts have said so already."""
+    """Describe activations whose range moved; where their number changed, the counts already show it."""
     if len(new) != len(old):
         return []
     changed = [
@@ -177,20 +177,20 @@ def _range_changes(new: list[tuple[float, int]], old: list[tuple[float, int]], t
 
 
 def _compute_changes(new: Compute, old: Compute, limits: _Limits) -> list[str]:
-    found = [
+    changes = [
         f"{field} {getattr(new, field)}, not {getattr(old, field)}"
         for field in ("operator", "precision", "weights", "granularity", "shape")
         if getattr(new, field) != getattr(old, field)
     ]
     zeros = limits.zeros + (limits.values / old.distinct_in_channel if old.distinct_in_channel else 0.0)
     if new.zeros is not None and old.zeros is not None and abs(new.zeros - old.zeros) > zeros:
-        found.append(f"{100 * new.zeros:.1f} % zeros, not {100 * old.zeros:.1f} %")
+        changes.append(f"{100 * new.zeros:.1f} % zeros, not {100 * old.zeros:.1f} %")
     values, where = (new.distinct, old.distinct), ""
     if limits.values:
         values, where = (new.distinct_in_channel, old.distinct_in_channel), " in a channel"
     share, least = limits.distinct
     if values[0] and values[1] and abs(values[0] - values[1]) > max(least, share * values[1]):
-        found.append(f"{values[0]} distinct values{where}, not {values[1]}")
+        changes.append(f"{values[0]} distinct values{where}, not {values[1]}")
     if new.scale and old.scale and abs(new.scale / old.scale - 1) > limits.scale:
-        found.append(f"scale {new.scale:.4g}, not {old.scale:.4g}")
-    return found
+        changes.append(f"scale {new.scale:.4g}, not {old.scale:.4g}")
+    return changes

@@ -1,4 +1,4 @@
-"""Data packs: one ``.npz`` file with fixed splits, checked by its hash, never unpickled."""
+"""Read data packs: one ``.npz`` file with fixed splits, checked by its hash and never unpickled."""
 
 import hashlib
 import os
@@ -17,17 +17,17 @@ from quantbench.core.arrays import Array, Inputs, rows
 from quantbench.errors import BadInput
 
 CALIBRATION_STRIDE = 20
-# Bytes of stored predictions of one model; `baseline check` finds fault with 5 MB of all models together.
+# Bytes of stored predictions of one model; `baseline check` allows 5 MB for all models together.
 LARGEST_PREDICTIONS = 2**30
-_NPY = b"\x93NUMPY"  # how a single array begins
+_NPY = b"\x93NUMPY"  # magic bytes of a single array
 
 
 @dataclass(frozen=True)
 class Split:
-    """Examples and their labels.
+    """Hold examples and their labels.
 
     Attributes:
-        x: inputs, shape (n, ...), as they lie in the pack.
+        x: inputs, shape (n, ...), as stored in the pack.
         y: labels, shape (n,) or (n, ...).
     """
 
@@ -40,13 +40,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Pack:
-    """The fixed splits of a data set. Where a pack brings no calibration split, calibration examples are
-    every 20th of the training examples; they are never test examples.
+    """Hold the fixed splits of a data set; calibration examples never come from the test split.
+
+    Where a pack has no calibration split, every 20th training example is used.
 
     Attributes:
         train: None where there is nothing to train on.
         calibration: None where there is nothing to calibrate with.
-        sha256: hash of the pack file, which decides what a result may be compared with.
+        sha256: hash of the pack file; results are only comparable on equal packs.
     """
 
     train: Split | None
@@ -56,18 +57,18 @@ class Pack:
 
 
 def file_sha256(path: Path, follow: bool = False) -> str:
-    """Hex sha256 of a file's bytes; of a folder, of its files' names and hashes.
+    """Hash a file's bytes as hex sha256; for a folder, hash its files' names and hashes.
 
     Args:
-        follow: the file may be a link, as those of an installed package may be.
+        follow: whether the file may be a link, as files of an installed package may be.
 
     Raises:
-        BadInput: it is a link or a special file, or such a thing is in the folder.
-        OSError: it is not there, or cannot be read.
+        BadInput: it is, or the folder contains, a link or a special file.
+        OSError: it does not exist, or cannot be read.
     """
     if files.is_folder(path):
-        found = sorted(files.in_tree(path))
-        listing = "".join(f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n" for file in found)
+        paths = sorted(files.in_tree(path))
+        listing = "".join(f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n" for file in paths)
         return hashlib.sha256(listing.encode()).hexdigest()
     try:
         with files.open_regular(path, follow=follow) as file:
@@ -85,7 +86,7 @@ def checked_bytes_hash(path: Path, expected: str, what: str) -> None:
 
 
 def checked_npz(path: Path, expected: str, what: str) -> dict[str, Array]:
-    """All arrays of an ``.npz`` file of a known hash, opened once. Raises BadInput."""
+    """Read all arrays of an ``.npz`` file of a known hash, opened once. Raises BadInput."""
     _check_there(path, what)
     with files.reading(path, what):
         opened = files.open_regular(path)
@@ -100,10 +101,10 @@ def _check_there(path: Path, what: str) -> None:
         raise BadInput(f"{path}: {what} not found; restore the file or correct the path in the model's file")
 
 
-def _check_hash(path: Path, found: str, expected: str, what: str) -> None:
-    if found != expected:
+def _check_hash(path: Path, actual: str, expected: str, what: str) -> None:
+    if actual != expected:
         raise BadInput(
-            f"{path}: {what} has sha256 {found[:12]}…, expected {expected[:12]}…; "
+            f"{path}: {what} has sha256 {actual[:12]}…, expected {expected[:12]}…; "
             "restore the file, or record the new hash in the model's file if the change is meant"
         )
 
@@ -111,18 +112,18 @@ def _check_hash(path: Path, found: str, expected: str, what: str) -> None:
 def read_npz(
     path: Path, what: str, *, content: bytes | None = None, inside: Path | None = None, follow: bool = False
 ) -> dict[str, Array]:
-    """All arrays of an ``.npz`` file; object arrays (pickles) are refused, and so is more than this machine can hold.
+    """Read all arrays of an ``.npz`` file; object arrays (pickles) and arrays beyond this machine's memory are refused.
 
     Args:
-        content: the file's bytes, where they were read already.
+        content: the file's bytes, where already read.
         inside, follow: see :func:`quantbench.files.open_regular`.
 
     Raises:
-        BadInput: not a regular file, not an npz file, or damaged, or it holds pickled objects.
+        BadInput: not a regular file, not an npz file, damaged, or with pickled objects.
     """
     with files.reading(path, what):
         opened = BytesIO(content) if content is not None else files.open_regular(path, inside=inside, follow=follow)
-    with opened:  # NumPy leaves a damaged one open
+    with opened:  # NumPy does not close a damaged file
         return _arrays(opened, path, what)
 
 
@@ -136,7 +137,7 @@ def _arrays(opened: BinaryIO, path: Path, what: str) -> dict[str, Array]:
             return {name: file[name] for name in file.files}
     except BadInput:
         raise
-    except Exception as error:  # a damaged archive fails in as many ways as it has fields
+    except Exception as error:  # a damaged archive can fail in many ways
         words = " ".join(str(error).split())[:200] or type(error).__name__
         raise BadInput(f"{path}: {what} is not a readable .npz file of plain arrays ({words})") from None
 
@@ -144,23 +145,23 @@ def _arrays(opened: BinaryIO, path: Path, what: str) -> dict[str, Array]:
 def read_predictions(
     path: Path, what: str, *, content: bytes | None = None, inside: Path | None = None
 ) -> dict[str, Array]:
-    """Stored predictions by variant: numbers, one an example or a row of them, shape (n,) or (n, values).
+    """Read stored predictions by variant: one number or row of numbers per example, shape (n,) or (n, values).
 
     Raises:
-        BadInput: see :func:`read_npz`; or an array can be no predictions.
+        BadInput: see :func:`read_npz`; or an array cannot hold predictions.
     """
-    found = read_npz(path, what, content=content, inside=inside)
-    for name, array in found.items():
+    predictions = read_npz(path, what, content=content, inside=inside)
+    for name, array in predictions.items():
         if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or not array.size:
             raise BadInput(
                 f"{path}: array {name!r}: {what} are numbers of shape (n,) or (n, values), found {array.dtype} of "
                 f"shape {array.shape}"
             )
-    return found
+    return predictions
 
 
 def _check_size(opened: BinaryIO) -> None:
-    """Raises ValueError where an archive unpacks to more than there is memory for: no more is read than it declares."""
+    """Raise ValueError where an archive declares more than fits into memory; no more than declared is ever read."""
     if not zipfile.is_zipfile(opened):
         opened.seek(0)
         return
@@ -176,11 +177,11 @@ def _check_size(opened: BinaryIO) -> None:
 def load_pack(path: Path, sha256: str) -> Pack:
     """Read a pack and check its hash.
 
-    Its arrays: ``x_test, y_test``, and where there is such data ``x_train, y_train`` and ``x_calibration``.
-    A model with several inputs has one array an input: ``x_test.image``, ``x_test.age``.
+    Its arrays are ``x_test, y_test``, and optionally ``x_train, y_train`` and ``x_calibration``.
+    A model with several inputs has one array per input: ``x_test.image``, ``x_test.age``.
 
     Raises:
-        BadInput: the file is missing, its hash differs, or an array is missing or of another length.
+        BadInput: the file is missing, its hash differs, or an array is missing or has a different length.
     """
     arrays = checked_npz(path, sha256, "data pack")
     test, train = _split(path, arrays, "test"), _split(path, arrays, "train")

@@ -1,6 +1,6 @@
-"""The float model in whatever form it came: code with weights, a file saved by Keras 2 or 3, a SavedModel, a .tflite.
+"""Load the float model from any form: code with weights, a file saved by Keras 2 or 3, a SavedModel, a .tflite.
 
-Everything reaches the converter as a SavedModel with batch size 1, through this one module.
+This module is the only way to the converter, which always gets a SavedModel with batch size 1.
 """
 
 import tempfile
@@ -23,17 +23,17 @@ BATCH = 250
 
 
 def temporary_folder() -> str:
-    """A folder that lives as long as this process."""
+    """Create a folder that is removed when this process ends."""
     folder = tempfile.TemporaryDirectory(prefix="quantbench-")
     _TEMPORARY.append(folder)
     return folder.name
 
 
 def keras2(model: ReferenceModel) -> Any:
-    """The float model as a Keras 2 model, with its pinned weights.
+    """Load the float model as a Keras 2 model with its pinned weights.
 
     Raises:
-        Unsupported: the model came in a form that is none.
+        Unsupported: the model's form cannot be loaded as Keras 2.
     """
     if model.form == "code":
         return training.load_pinned(model)
@@ -48,10 +48,10 @@ def keras2(model: ReferenceModel) -> Any:
 
 
 def saved_model(model: ReferenceModel) -> str:
-    """The float model as a SavedModel with batch size 1.
+    """Export the float model as a SavedModel with batch size 1.
 
     Raises:
-        Unsupported: it is a ``.tflite``.
+        Unsupported: the model is a ``.tflite``.
     """
     if model.form == "tflite":
         raise Unsupported("the TFLite converter takes Keras models and SavedModels; this is already a .tflite")
@@ -61,7 +61,7 @@ def saved_model(model: ReferenceModel) -> str:
 
 
 def original_saved_model(model: ReferenceModel) -> str:
-    """The SavedModel as its maker left it, checked again just before it is loaded, or the one that Keras 3 exports.
+    """Return the original SavedModel, checked again just before it is loaded, or the one that Keras 3 exports.
 
     Raises:
         BadInput: it is not safe to load.
@@ -70,8 +70,8 @@ def original_saved_model(model: ReferenceModel) -> str:
     if model.form == "saved_model":
         safe_saved_model.check(path)
         return str(path)
-    # Keras 3 keeps its own track of variables: a tf.Module around the model loses its weights without a word
-    # (outputs became NaN), so its own exporter has to write the SavedModel.
+    # Keras 3 tracks variables itself: a tf.Module around the model silently loses its weights (outputs became NaN), so
+    # its own exporter has to write the SavedModel.
     tensorflow.tensorflow()
     import keras
 
@@ -81,7 +81,7 @@ def original_saved_model(model: ReferenceModel) -> str:
 
 
 def _load(load: Any, model: ReferenceModel) -> Any:
-    """A Keras file, checked right before: it may lie in a folder that others share, and be loaded days after `try`."""
+    """Load a Keras file, checked just before, as it may be in a shared folder and be loaded days after `try`."""
     path = model.file.parent / model.weights
     assert model.form in ("keras2", "keras3")
     keras_config.check(path, model.form, model.trusted)
@@ -96,7 +96,7 @@ def _load(load: Any, model: ReferenceModel) -> Any:
 
 
 def export(keras_model: Any) -> str:
-    """A Keras 2 model as a SavedModel with batch size 1."""
+    """Export a Keras 2 model as a SavedModel with batch size 1."""
     tf = tensorflow.tensorflow()
     specs = [tf.TensorSpec([1, *t.shape[1:]], t.dtype, name=t.name.split(":")[0]) for t in keras_model.inputs]
 
@@ -107,16 +107,16 @@ def export(keras_model: Any) -> str:
 
 
 def _saved(function: Any, owner: Any) -> str:
-    """One traced function as a SavedModel.
+    """Save one traced function as a SavedModel.
 
     Args:
-        owner: of what the function uses besides variables, tables for example.
+        owner: of what the function uses besides variables, such as tables.
     """
     tf = tensorflow.tensorflow()
     module = tf.Module()
     module.forward = function
-    # Not the model itself: Keras then saves every layer with several functions of its own, the converter loads all of
-    # them, twice, and needs none. The artifact is the same, and MobileNetV2 converts in a quarter of the time.
+    # Saving the model itself would save every layer with several functions, all of which the converter loads twice
+    # without using them. The artifact is the same, and MobileNetV2 converts in a quarter of the time.
     module.variables_used = list(function.graph.variables)
     handles = {id(variable.handle) for variable in module.variables_used}
     if any(held.dtype == tf.resource and id(held) not in handles for held in function.captured_inputs):
@@ -127,14 +127,14 @@ def _saved(function: Any, owner: Any) -> str:
 
 
 def load_saved_model(folder: str) -> Any:
-    """The SavedModel as TensorFlow's object.
+    """Load a SavedModel as TensorFlow's object.
 
     Raises:
         BadInput: TensorFlow cannot load it.
     """
     try:
         return tensorflow.tensorflow().saved_model.load(folder)
-    except Exception as error:  # a damaged SavedModel fails in as many ways as it has fields
+    except Exception as error:  # a damaged SavedModel can fail in many ways
         if ran_short(error) or disk_is_full(error):
             raise
         words = " ".join(str(error).split())
@@ -142,7 +142,7 @@ def load_saved_model(folder: str) -> Any:
 
 
 def with_batch_of_one(folder: str) -> str:
-    """A SavedModel's serving signature, saved again with its free batch dimension fixed to 1.
+    """Save a SavedModel's serving signature again, with its free batch dimension fixed to 1.
 
     Raises:
         BadInput: no serving signature, or another free dimension.
@@ -158,7 +158,7 @@ def with_batch_of_one(folder: str) -> str:
 
 
 def serving_signature(loaded: Any, folder: str) -> Any:
-    """The signature ``serving_default``, or the only one. Raises BadInput where there is none, or it has no inputs."""
+    """Return the signature ``serving_default``, or the only one. Raises BadInput where there is none with inputs."""
     signatures = dict(getattr(loaded, "signatures", {}))
     if SIGNATURE not in signatures and len(signatures) != 1:
         raise BadInput(f"{folder}: the SavedModel has {len(signatures)} signatures and none is called {SIGNATURE!r}")
@@ -170,7 +170,7 @@ def serving_signature(loaded: Any, folder: str) -> Any:
 
 
 def check_shape(where: object, name: str, shape: Any) -> None:
-    """Raises BadInput where a dimension besides the batch is free, or the batch is fixed to more than 1."""
+    """Raise BadInput where a dimension besides the batch is free, or the batch is fixed to more than 1."""
     dimensions = list(shape)
     if dimensions and dimensions[0] not in (None, 1, -1):
         raise BadInput(
@@ -185,7 +185,7 @@ def check_shape(where: object, name: str, shape: Any) -> None:
 
 
 def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
-    """What the float model itself answers, before any conversion; outputs of shape (n, ...)."""
+    """Compute the float model's outputs before any conversion, shape (n, ...)."""
     if model.form == "tflite":
         return LiteRT(model.file.parent / model.weights, stateful=model.stateful).run(inputs)
     if model.form in ("code", "keras2"):
@@ -194,8 +194,8 @@ def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
         outputs = training.answers(keras_model, inputs, batch or BATCH)
         if isinstance(outputs, np.ndarray):
             return outputs
-        # Named as the exported signature names them, so that both sides sort alike.
-        named = outputs if isinstance(outputs, dict) else {f"output_{i}": one for i, one in enumerate(outputs)}
+        # Named as in the exported signature, so that both are sorted alike.
+        named = outputs if isinstance(outputs, dict) else {f"output_{i}": output for i, output in enumerate(outputs)}
         return next(iter(named.values())) if len(named) == 1 else dict(named)
     tf = tensorflow.tensorflow()
     folder = original_saved_model(model)

@@ -1,7 +1,7 @@
-"""How a model's outputs become one prediction an example, and those one score.
+"""Define metrics: from a model's outputs to one prediction per example, and from those to one score.
 
-A metric is two pure functions, so that a score can be worked out again from stored
-predictions, and two runs can be compared example by example.
+A metric is two pure functions, so that a score can be recomputed from stored predictions, and two runs can be compared
+example by example.
 """
 
 from collections.abc import Callable
@@ -13,26 +13,26 @@ import numpy as np
 from quantbench.core.arrays import Array, Inputs, length
 from quantbench.errors import BadInput
 
-# Of the examples, between a fake-quantized model and its artifact: below this it is not the model that was trained.
+# Share of examples on which a fake-quantized model and its artifact agree; below it, the model was another one.
 CONVERSION_AGREEMENT = 0.995
-# Where kernels round in different ways, a continuous prediction moves by so much of the largest one and still agrees.
+# A continuous prediction agrees within this share of the largest one, as kernels round differently.
 ROUNDING = 0.02
-TOP_K_BASE = 2**12  # more classes than this do not fit five to an integer
+TOP_K_BASE = 2**12  # larger class indices would not fit, five to an integer
 TOP_K_MOST = 5
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A declared metric.
+    """Declare a metric.
 
     Attributes:
         name: as the reports show it.
-        higher_is_better: direction; a drop is always "in the bad direction".
+        higher_is_better: direction; a drop is always in the bad direction.
         unit: unit of a drop, ``pp`` (percentage points) or the score's own.
         scale: factor from score to ``unit``: 100 for a fraction shown in pp, otherwise 1.
         kind: ``right_or_wrong`` where an example is simply right or wrong (McNemar's test applies),
             otherwise ``continuous`` (paired bootstrap).
-        predict: (outputs, inputs) -> one stored prediction an example, shape (n,) or (n, values).
+        predict: (outputs, inputs) -> one stored prediction per example, shape (n,) or (n, values).
             Outputs have shape (n, ...), inputs are the prepared inputs.
         correct: (predictions, labels) -> bool, shape (n,); only for ``right_or_wrong``.
         value: (predictions, labels) -> the score.
@@ -48,7 +48,7 @@ class Metric:
     correct: Callable[[Array, Array], Array] | None = None
 
     def agreement(self, predictions: Array, others: Array, within: float = 1e-3) -> float:
-        """Fraction of examples with the same prediction; continuous ones within a share of their largest magnitude."""
+        """Compute the share of equal predictions; continuous ones agree within a share of their largest magnitude."""
         if self.kind == "right_or_wrong":
             return float(np.mean(predictions == others))
         scale = float(np.max(np.abs(others), initial=0.0))
@@ -56,7 +56,7 @@ class Metric:
         return float(np.mean(near.reshape(len(near), -1).all(axis=1)))
 
     def fits(self, predictions: Array, labels: Array) -> bool:
-        """Whether these can be predictions of the examples with these labels, by their shape and dtype."""
+        """Check by shape and dtype whether these can be predictions for these labels."""
         if predictions.dtype.kind not in "biuf" or predictions.shape[:1] != labels.shape[:1]:
             return False
         if self.predict is flat_outputs:
@@ -64,7 +64,7 @@ class Metric:
         return predictions.ndim == 1 or (self.kind == "continuous" and predictions.ndim == 2)
 
     def drop(self, value: float, reference: float) -> float:
-        """How much worse ``value`` is than ``reference``, in ``unit``; negative means better."""
+        """Compute how much worse ``value`` is than ``reference``, in ``unit``; negative means better."""
         difference = reference - value if self.higher_is_better else value - reference
         return difference * self.scale
 
@@ -87,7 +87,7 @@ ACCURACY = Metric("accuracy", True, "pp", 100.0, "right_or_wrong", _argmax, _mea
 
 
 def top_k(k: int) -> Metric:
-    """Fraction of examples whose label is among the k largest outputs. Stored: those k classes, in one integer."""
+    """Measure how often the label is among the k largest outputs; those k classes are stored in one integer."""
 
     def predict(outputs: Inputs, _inputs: Inputs) -> Array:
         flat = first_output(outputs).reshape(length(outputs), -1)
@@ -98,12 +98,12 @@ def top_k(k: int) -> Metric:
         return np.asarray((best * weights).sum(axis=1, dtype=np.uint64))
 
     def correct(predictions: Array, labels: Array) -> Array:
-        found = np.zeros(len(labels), dtype=bool)
+        right = np.zeros(len(labels), dtype=bool)
         rest = predictions.astype(np.uint64)
         for _ in range(k):
-            found |= rest % np.uint64(TOP_K_BASE) == labels.astype(np.uint64)
+            right |= rest % np.uint64(TOP_K_BASE) == labels.astype(np.uint64)
             rest = rest // np.uint64(TOP_K_BASE)
-        return found
+        return right
 
     def value(predictions: Array, labels: Array) -> float:
         return float(np.mean(correct(predictions, labels)))
@@ -121,7 +121,7 @@ BINARY_ACCURACY = Metric("binary_accuracy", True, "pp", 100.0, "right_or_wrong",
 
 
 def first_output(outputs: Inputs) -> Array:
-    """The output that has labels: the only one, or the first by name."""
+    """Select the output that has labels: the only one, or the first by name."""
     return outputs[min(outputs)] if isinstance(outputs, dict) else outputs
 
 
@@ -137,7 +137,7 @@ AUC = Metric("auc", True, "pp", 100.0, "continuous", _raw_score, _auc_of_labels)
 
 
 def flat_outputs(outputs: Inputs, _inputs: Inputs) -> Array:
-    """All outputs of an example in one row, shape (n, values), several outputs in the order of their names."""
+    """Flatten all outputs of an example into one row, shape (n, values), outputs in the order of their names."""
     arrays = [outputs[name] for name in sorted(outputs)] if isinstance(outputs, dict) else [outputs]
     return np.concatenate([array.reshape(len(array), -1).astype(np.float32) for array in arrays], axis=1)
 
@@ -166,7 +166,7 @@ def _relative_error(predictions: Array, labels: Array) -> float:
     return float(np.sqrt(np.mean((predictions - reference) ** 2)) / scale) if scale else float("nan")
 
 
-# For a model without labels: the float model's own outputs stand in for them.
+# For a model without labels, the float model's own outputs are the labels.
 RELATIVE_ERROR = Metric(
     "output_error", False, "% of the outputs' RMS", 100.0, "continuous", flat_outputs, _relative_error
 )
@@ -178,10 +178,10 @@ BY_NAME = {
 
 
 def by_name(name: str) -> Metric:
-    """A metric by the name that ``--metric`` takes: accuracy, top5, auc, mean_absolute_error, ...
+    """Look up a metric by its ``--metric`` name: accuracy, top5, auc, mean_absolute_error, ...
 
     Raises:
-        BadInput: no such metric.
+        BadInput: unknown metric.
     """
     if name.startswith("top") and name[3:].isdigit():
         return top_k(int(name[3:]))
@@ -191,7 +191,7 @@ def by_name(name: str) -> Metric:
 
 
 def reconstruction_auc(normal: int) -> Metric:
-    """Area under the ROC curve of the reconstruction error as a detector of ``label != normal``.
+    """Measure the ROC area of the reconstruction error as a detector of ``label != normal``.
 
     The area is the Mann-Whitney statistic with ties counted half (Hanley & McNeil 1982).
     """
@@ -210,12 +210,12 @@ def reconstruction_auc(normal: int) -> Metric:
 
 
 def area_under_curve(scores: Array, positive: Array) -> float:
-    """ROC area of ``scores`` (higher means more likely positive); NaN where one class is empty."""
+    """Compute the ROC area of ``scores`` (higher means more likely positive); NaN where a class is empty."""
     n_positive = int(np.count_nonzero(positive))
     n_negative = len(scores) - n_positive
     if not n_positive or not n_negative:
         return float("nan")
-    from scipy.stats import rankdata  # takes long to load
+    from scipy.stats import rankdata  # slow to load
 
     rank_sum = float(np.sum(rankdata(scores)[positive.astype(bool)]))
     return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)

@@ -1,6 +1,6 @@
-"""Reference models: what a ``models/*.py`` file declares, and how the files are found and checked.
+"""Define reference models, which ``models/*.py`` files declare, and find and check these files.
 
-Nothing here imports TensorFlow: a model's ``build`` gets the Keras module as its argument.
+TensorFlow is not imported here: a model's ``build`` gets the Keras module as its argument.
 """
 
 import difflib
@@ -25,18 +25,18 @@ from quantbench.reference.metrics import ACCURACY, Metric
 
 @dataclass(frozen=True)
 class Scaled:
-    """A ``prepare`` for data that is not yet what the model takes.
+    """Scale raw data to what the model takes, as a ``prepare`` function.
 
     Attributes:
         how: ``as_given``; ``unit``: 0 to 255 becomes 0 to 1; ``symmetric``: 0 to 255 becomes -1 to 1.
-        dtypes: input name -> dtype; a single input goes by any name.
+        dtypes: input name -> dtype; for a single input, the name is ignored.
     """
 
     how: Literal["as_given", "unit", "symmetric"]
     dtypes: Mapping[str, str]
 
     def __call__(self, x: Inputs) -> Inputs:
-        """Raw examples -> model inputs."""
+        """Convert raw examples to model inputs."""
         if isinstance(x, dict):
             return {name: self._one(values, self.dtypes[name]) for name, values in x.items()}
         return self._one(x, next(iter(self.dtypes.values())))
@@ -50,20 +50,20 @@ class Scaled:
 
 
 def logits_loss(keras: Any) -> Any:
-    """Cross-entropy for a model that ends without softmax."""
+    """Return cross-entropy for a model that ends without softmax."""
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast to train; data, so that a control can be trained exactly as long.
+    """Specify how long and how fast to train, as data, so that a control can be trained identically.
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: examples a step.
+        batch_size: examples per step.
         learning_rate: of Adam, at the first step.
         schedule: ``constant``, or ``cosine`` decay to zero over all steps.
-        flip: also train on the images mirrored left to right (twice the steps).
+        flip: whether to also train on horizontally mirrored images (twice the steps).
     """
 
     epochs: int
@@ -75,11 +75,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Floor:
-    """Policy: the largest drop from the same-run float control that a release may have.
+    """Limit the drop from the same-run float control that a release may have; this is policy.
 
     Attributes:
         max_drop: in the unit of the model's metric (pp for accuracy).
-        reason: why this much and no more; shown in the report.
+        reason: why this limit; shown in the report.
     """
 
     max_drop: float
@@ -87,7 +87,7 @@ class Floor:
 
 
 def as_unit_floats(x: Inputs) -> Inputs:
-    """uint8 images (n, h, w) -> float32 (n, h, w, 1) in [0, 1]."""
+    """Convert uint8 images (n, h, w) to float32 (n, h, w, 1) in [0, 1]."""
     assert isinstance(x, np.ndarray)
     return np.asarray(x[..., None] / np.float32(255), dtype=np.float32)
 
@@ -97,31 +97,31 @@ Form = Literal["code", "keras2", "keras3", "saved_model", "tflite"]
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """A float Keras model with its data, training recipe, pinned weights and metric.
+    """Describe a float Keras model with its data, training recipe, pinned weights and metric.
 
     Attributes:
         name: first half of every cell's key.
         description: one line.
-        weights: ``.npz`` of plain arrays, relative to the model's file; or the saved model, see ``form``.
+        weights: ``.npz`` of plain arrays, relative to the model's file; or the saved model, depending on ``form``.
         weights_sha256: of that file or folder.
         data: data pack, relative to the model's file.
         data_sha256: of that file.
-        build: Keras module -> untrained model; architecture lives in code only. None where ``form`` is not ``code``.
+        build: Keras module -> untrained model; the architecture is code only. None where ``form`` is not ``code``.
         train: recipe from scratch.
-        finetune: recipe of everything that trains further from the float weights (QAT, its control).
-        form: what ``weights`` holds: arrays for ``build``'s model, or a model saved by somebody's tool.
-        trusted: whether a saved Keras model may run code of its own (Lambda layers) when it is loaded.
-        trains_in_gate: small enough that the pull-request gate runs all variants on it, those that train too; otherwise
-            it runs the core ones, and the nightly run the rest.
-        floors: by variant name, a pattern of names (``*wi4*``), ``ptq`` / ``qat`` / ``control`` for a whole family, or
-            ``default``; the first of these that fits holds.
-        loss: Keras loss name, or a function of the Keras module that makes one.
+        finetune: recipe of all further training from the float weights (QAT, its control).
+        form: kind of ``weights``: arrays for ``build``'s model, or a model saved by some tool.
+        trusted: whether a saved Keras model may run its own code (Lambda layers) when loaded.
+        trains_in_gate: whether it is small enough for the pull-request gate to run all variants, including trained
+            ones; otherwise the gate runs the core variants, and the nightly run the rest.
+        floors: by variant name, pattern of names (``*wi4*``), family (``ptq`` / ``qat`` / ``control``) or ``default``;
+            the first match in this order applies.
+        loss: Keras loss name, or a function from the Keras module to a loss.
         metric: how outputs become a score.
         prepare: raw examples -> model inputs (float32).
         training: (raw x, y) -> (inputs, targets) to fit on; default: prepared x and y.
-        stateful: the runtime keeps state between calls, which is reset before each example.
-        seed_scores: scores of the recipe over seeds 0, 1, ...; what a model trained again is judged by.
-        file: the model's file, filled in by the loader.
+        stateful: whether the runtime keeps state between calls, which is then reset before each example.
+        seed_scores: scores of the recipe with seeds 0, 1, ..., by which a retrained model is judged.
+        file: the model's file, set by the loader.
     """
 
     name: str
@@ -146,26 +146,26 @@ class ReferenceModel:
     file: Path = field(default=Path(), compare=False)
 
     def pack(self) -> Pack:
-        """The model's data, hash-checked. Raises BadInput."""
+        """Load the model's data, hash-checked. Raises BadInput."""
         return load_pack(self.file.parent / self.data, self.data_sha256)
 
     def check_weights(self) -> None:
-        """Raises BadInput unless the weights, or the saved model, are those of the recorded hash."""
+        """Raise BadInput unless the weights, or the saved model, have the recorded hash."""
         checked_bytes_hash(self.file.parent / self.weights, self.weights_sha256, "weights")
 
     def weight_arrays(self) -> list[Array]:
-        """Pinned weights in ``model.get_weights()`` order, hash-checked. Raises BadInput."""
+        """Load pinned weights in ``model.get_weights()`` order, hash-checked. Raises BadInput."""
         return list(checked_npz(self.file.parent / self.weights, self.weights_sha256, "weights").values())
 
     def fit_inputs(self, x: Inputs, y: Array) -> tuple[Inputs, Array]:
-        """Inputs and targets to fit on, from raw examples."""
+        """Return inputs and targets to fit on, from raw examples."""
         if self.training is not None:
             assert isinstance(x, np.ndarray)
             return self.training(x, y)
         return self.prepare(x), y
 
     def floor(self, variant: str, family: str) -> Floor | None:
-        """The floor that holds for a variant: its own, else that of the first pattern, its family's, the default."""
+        """Return the floor of a variant: its own, else the first matching pattern's, its family's, or the default."""
         patterns = [key for key in self.floors if "*" in key and fnmatchcase(variant, key)]
         for key in (variant, *patterns, family, "default"):
             if key in self.floors:
@@ -196,25 +196,25 @@ def load_file(path: Path) -> list[ReferenceModel]:
         ) from error
     except Exception as error:
         raise BadInput(f"{path}: the model file failed to import: {type(error).__name__}: {error}") from error
-    found = [value for value in vars(module).values() if isinstance(value, ReferenceModel)]
-    if not found:
+    models = [value for value in vars(module).values() if isinstance(value, ReferenceModel)]
+    if not models:
         raise BadInput(f"{path}: defines no quantbench.ReferenceModel; see models/seed_cnn.py for one")
-    for model in found:
+    for model in models:
         if not re.fullmatch(NAME, model.name):
             raise BadInput(
                 f"{path}: name: expected letters, digits, '_', '.' and '-', found {model.name!r}; it becomes part of "
                 "cell ids and file names"
             )
         object.__setattr__(model, "file", path)
-    return found
+    return models
 
 
 @lru_cache(maxsize=8)
 def load_models(folder: Path) -> dict[str, ReferenceModel]:
-    """Every reference model of a folder by name, sorted; files that start with ``_`` are helpers.
+    """Load every reference model of a folder by name, sorted; files starting with ``_`` are helpers.
 
     Raises:
-        BadInput: no such folder, no model in it, or one name twice.
+        BadInput: no such folder, no model in it, or a duplicate name.
     """
     if not folder.is_dir():
         raise BadInput(f"--model-dir: {folder} is not a folder; give a folder of model files like models/seed_cnn.py")
@@ -231,20 +231,20 @@ def load_models(folder: Path) -> dict[str, ReferenceModel]:
     return dict(sorted(models.items()))
 
 
-def pick(names: str | None, known: Mapping[str, Any], option: str) -> list[str]:
-    """The named entries of a comma-separated option, in the order of ``known``; all where it is empty.
+def pick(names: str | None, entries: Mapping[str, Any], option: str) -> list[str]:
+    """Select the named entries of a comma-separated option, in the order of ``entries``; all where it is empty.
 
     Raises:
-        BadInput: an unknown name, with the nearest known one.
+        BadInput: an unknown name, with the closest valid one.
     """
     if not names:
-        return list(known)
+        return list(entries)
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if not wanted:
-        raise BadInput(f"{option}: names nothing; known: {', '.join(known)}")
+        raise BadInput(f"{option}: names nothing; known: {', '.join(entries)}")
     for name in wanted:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        if name not in entries:
+            near = difflib.get_close_matches(name, entries, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(entries)}"
             raise BadInput(f"{option}: unknown name {name!r}; {hint}")
-    return [name for name in known if name in wanted]
+    return [name for name in entries if name in wanted]

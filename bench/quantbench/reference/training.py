@@ -1,4 +1,4 @@
-"""Everything that trains or loads a Keras model. TensorFlow is imported here, inside functions."""
+"""Train and load Keras models; TensorFlow is imported inside the functions."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from quantbench.reference.model import Recipe, ReferenceModel
 
 
 def seed_everything(seed: int) -> Any:
-    """TensorFlow with a clean graph and every random generator at ``seed``."""
+    """Return TensorFlow with a clean graph and every random generator seeded with ``seed``."""
     tf = tensorflow()
     tf.keras.backend.clear_session()
     tf.keras.utils.set_random_seed(seed)
@@ -26,8 +26,8 @@ def fit(keras_model: Any, model: ReferenceModel, recipe: Recipe, seed: int, call
     if recipe.schedule == "cosine":
         rate = tf.keras.optimizers.schedules.CosineDecay(rate, steps(model, recipe))
     loss = model.loss(tf.keras) if callable(model.loss) else model.loss
-    # The same algorithm as Keras' newer class, but in one operator a variable instead of a dozen: of MobileNetV2 with
-    # fake quantization, which has 158, tracing a step takes 2 s less and 20 images a tenth less.
+    # The same algorithm as Keras' newer class, with one operator per variable instead of a dozen: for MobileNetV2 with
+    # fake quantization (158 variables), tracing a step takes 2 s less and 20 images a tenth less.
     keras_model.compile(optimizer=tf.keras.optimizers.legacy.Adam(rate), loss=loss)
     tf.keras.utils.set_random_seed(seed)
     data = batches(tf, (x, y), length(y), recipe.batch_size, seed)
@@ -35,19 +35,19 @@ def fit(keras_model: Any, model: ReferenceModel, recipe: Recipe, seed: int, call
 
 
 def answers(keras_model: Any, inputs: Inputs, batch_size: int) -> Any:
-    """Outputs for every example, as Keras returns them."""
+    """Compute the outputs of every example, as Keras returns them."""
     return keras_model.predict(batches(tensorflow(), inputs, length(inputs), batch_size), verbose=0)
 
 
 def batches(tf: Any, arrays: Any, count: int, batch_size: int, seed: int | None = None) -> Any:
-    """The examples as a ``tf.data.Dataset``, in their order, or where there is a seed shuffled anew each epoch.
+    """Return the examples as a ``tf.data.Dataset``, in order, or shuffled anew each epoch where there is a seed.
 
-    Keras would make one of arrays itself, tuned by a thread that looks at it again after 10, 20, 40 ms and so on. With
-    one thread for operators that thread is not always told when an epoch ends, and the epoch then lasts until its next
-    look: a training of 46 s took 82. There is nothing to tune in picking rows, so this one is not tuned.
+    Keras would wrap arrays in an autotuned dataset, whose tuning thread wakes after 10, 20, 40 ms and so on. With a
+    single operator thread it sometimes misses the end of an epoch, which then lasts until it next wakes: a training of
+    46 s took 82 s. Selecting rows needs no tuning, so autotuning is off.
 
     Args:
-        arrays: an array, or a tuple or dict of them, of ``count`` examples each.
+        arrays: an array, or a tuple or dict of arrays, of ``count`` examples each.
     """
     held = tf.nest.map_structure(tf.constant, arrays)
     picked = tf.data.Dataset.range(count)
@@ -63,7 +63,7 @@ def batches(tf: Any, arrays: Any, count: int, batch_size: int, seed: int | None 
 
 
 def steps(model: ReferenceModel, recipe: Recipe) -> int:
-    """Optimizer steps of a training by ``recipe``. Raises Unsupported where there is nothing to train on."""
+    """Count the optimizer steps of a training by ``recipe``. Raises Unsupported where there is no training data."""
     return recipe.epochs * -(-len(_fit_data(model, recipe)[1]) // recipe.batch_size)
 
 
@@ -81,10 +81,10 @@ def _with_mirrored(x: Inputs, y: Array) -> tuple[Inputs, Array]:
 
 
 def untrained(model: ReferenceModel) -> Any:
-    """A new Keras model of the architecture in the model's file, its layers' names always the same.
+    """Build a new Keras model of the architecture in the model's file, with reproducible layer names.
 
-    Keras numbers them within a process: the second model's would be called lstm_1, and an artifact would tell by its
-    tensors' names, and so by its size, whether a stage had been trained before it or came from the store.
+    Keras numbers layer names within a process: a second model's layer would be called lstm_1, and the artifact's tensor
+    names, and thus its size, would depend on whether a stage was trained before it or came from the store.
 
     Raises:
         Unsupported: the model has no architecture given as code.
@@ -97,26 +97,26 @@ def untrained(model: ReferenceModel) -> Any:
 
 
 def load_pinned(model: ReferenceModel) -> Any:
-    """The float Keras model with its pinned weights.
+    """Load the float Keras model with its pinned weights.
 
     Raises:
-        BadInput: the weight file does not fit the architecture.
+        BadInput: the weight file does not match the architecture.
     """
     keras_model = untrained(model)
     arrays = model.weight_arrays()
     expected = [tuple(weight.shape) for weight in keras_model.weights]
-    found = [array.shape for array in arrays]
-    if expected != found:
+    shapes = [array.shape for array in arrays]
+    if expected != shapes:
         raise BadInput(
             f"{model.file.parent / model.weights}: weights do not fit {model.name}: expected {len(expected)} arrays "
-            f"of shapes {expected}, found {len(found)} of shapes {found}"
+            f"of shapes {expected}, found {len(shapes)} of shapes {shapes}"
         )
     keras_model.set_weights(arrays)
     return keras_model
 
 
 def train_from_scratch(model: ReferenceModel, seed: int) -> Any:
-    """The float Keras model trained by its recipe."""
+    """Train the float Keras model by its recipe."""
     seed_everything(seed)
     keras_model = untrained(model)
     fit(keras_model, model, model.train, seed)
@@ -124,7 +124,7 @@ def train_from_scratch(model: ReferenceModel, seed: int) -> Any:
 
 
 def score_keras(keras_model: Any, model: ReferenceModel) -> float:
-    """Score of a Keras model on the test split."""
+    """Score a Keras model on the test split."""
     test = model.pack().test
     x = model.prepare(test.x)
     outputs = answers(keras_model, x, 256)

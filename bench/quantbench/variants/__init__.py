@@ -1,4 +1,4 @@
-"""Variants: each a way of turning a float Keras model into a ``.tflite`` file, declared in its family's file."""
+"""Declare the variants, by family: each turns a float Keras model into a ``.tflite`` file."""
 
 from quantbench.records import FLOAT_CONTROL
 from quantbench.variants import aeq, collaborative, mixed, ptq, qat

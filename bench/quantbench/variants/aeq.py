@@ -1,8 +1,8 @@
-"""Post-training quantization of a float ``.tflite`` with Google's ai-edge-quantizer; needs no Keras model.
+"""Quantize a float ``.tflite`` after training with Google's ai-edge-quantizer, which needs no Keras model.
 
-Sources: the recipes of ai-edge-quantizer, whose names decode in the same way as ours, and the papers of its algorithms:
+Sources: the recipes of ai-edge-quantizer, whose names follow the same scheme as ours, and the papers of its algorithms:
 OCTAV (Sakr et al. 2022, arXiv:2206.06501), GPTQ (Frantar et al. 2022, arXiv:2210.17323), Hadamard rotation (QuaRot,
-Ashkboos et al. 2024, arXiv:2404.00456). MSE and OSCAR are described in the package's own ``algorithms`` folder alone.
+Ashkboos et al. 2024, arXiv:2404.00456). MSE and OSCAR are only described in the package's ``algorithms`` folder.
 """
 
 import re
@@ -28,21 +28,21 @@ MINMAX = "MIN_MAX_UNIFORM_QUANT"  # algorithms go by the names of the tool's enu
 OSCAR = "OSCAR"
 GPTQ = "GPTQ"
 GPTQ_EXAMPLES = 128  # as in its paper
-GPTQ_ROW = 2048  # it inverts a matrix of a row's length squared: 200 s for the 5,408 of seed_cnn
+GPTQ_ROW = 2048  # GPTQ inverts a matrix of the row length squared: 200 s for the 5,408 of seed_cnn
 DENSE = ("FULLY_CONNECTED",)
 WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE")
-DENSE_AND_CONV = ("FULLY_CONNECTED", "CONV_2D")  # what the tool gives int4 weights; depthwise is not among them
+DENSE_AND_CONV = ("FULLY_CONNECTED", "CONV_2D")  # what the tool quantizes to int4, which excludes depthwise
 
 
 def quantize(bench: Workbench, float_artifact: bytes, recipe: Any) -> bytes:
-    """The float artifact by the recipe of a recipe manager, calibrated where it asks for it."""
+    """Quantize the float artifact by a recipe manager's recipe, calibrated where the recipe requires it."""
     from ai_edge_quantizer import quantizer
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # calibration keeps all tensors, and LiteRT warns of the memory
+        warnings.simplefilter("ignore", UserWarning)  # calibration keeps all tensors, and LiteRT warns about the memory
         worker = quantizer.Quantizer(float_artifact, recipe.get_quantization_recipe())
-        found = calibrated(bench, float_artifact, recipe) if _calibrates(recipe) else None
-        return bytes(worker.quantize(found).quantized_model)
+        calibration_result = calibrated(bench, float_artifact, recipe) if _calibrates(recipe) else None
+        return bytes(worker.quantize(calibration_result).quantized_model)
 
 
 def _algorithms(recipe: Any) -> list[str]:
@@ -50,27 +50,27 @@ def _algorithms(recipe: Any) -> list[str]:
 
 
 def _calibrates(recipe: Any) -> bool:
-    # The tool's own answer leaves OSCAR out, which then goes by the weights alone and says so in a log line only.
+    # The tool's own check omits OSCAR, which then uses the weights alone and only logs it.
     return bool(recipe.need_calibration()) or OSCAR in _algorithms(recipe)
 
 
 def calibrated(bench: Workbench, float_artifact: bytes, recipe: Any) -> Any:
-    """What the recipe's algorithms want to know of each tensor, found on the calibration split."""
+    """Collect the tensor statistics that the recipe's algorithms need, on the calibration split."""
     from ai_edge_quantizer import calibrator
 
     examples = calibration(bench, float_artifact)
     if GPTQ in _algorithms(recipe):
         examples = examples[:: ceil(len(examples) / GPTQ_EXAMPLES)]
-    # Not Quantizer.calibrate, which returns nothing for OSCAR.
+    # Quantizer.calibrate returns nothing for OSCAR.
     worker = calibrator.Calibrator(float_artifact, num_threads=1)
-    # Recurrent state is reset at the end of a call only.
+    # Recurrent state is only reset at the end of a call.
     for part in [[x] for x in examples] if bench.model.stateful else [examples]:
         worker.calibrate({"serving_default": part}, recipe)
     return worker.get_model_qsvs()
 
 
 def calibration(bench: Workbench, float_artifact: bytes) -> list[dict[str, Any]]:
-    """The calibration split as the tool takes it: each example by the names of the inputs."""
+    """Return the representative dataset as the tool takes it: each example as a dict by input name."""
     from quantbench.tflite.litert import LiteRT
 
     names = LiteRT(float_artifact).input_names()
@@ -78,7 +78,7 @@ def calibration(bench: Workbench, float_artifact: bytes) -> list[dict[str, Any]]
 
 
 def _recipe(add: str, algorithm: str = MINMAX, **options: Any) -> Any:
-    """A recipe for every operator that the tool supports; ``add`` names a recipe manager's method."""
+    """Build a recipe for every operator that the tool supports; ``add`` names a recipe manager's method."""
     from ai_edge_quantizer import algorithm_manager, qtyping, recipe_manager
 
     manager = recipe_manager.RecipeManager()
@@ -88,7 +88,7 @@ def _recipe(add: str, algorithm: str = MINMAX, **options: Any) -> Any:
 
 
 def _by(manager: Any, add: str, algorithm: str, operators: tuple[str, ...], where: str = ".*", **options: Any) -> Any:
-    """The recipe with another algorithm for some operators; of the entries for one operator, the last rules."""
+    """Add another algorithm for some operators to the recipe; the last entry for an operator applies."""
     from ai_edge_quantizer import algorithm_manager, qtyping
 
     key = algorithm_manager.AlgorithmName[algorithm]
@@ -98,22 +98,22 @@ def _by(manager: Any, add: str, algorithm: str, operators: tuple[str, ...], wher
 
 
 def _only(operator: Operator) -> str:
-    """A recipe's regular expression for this one operator: the tool knows operators by their outputs' names."""
+    """Build a recipe's regular expression for this operator only, by the name of its output."""
     return f"^{re.escape(''.join(f'{tensor.name};' for tensor in operator.outputs))}$"
 
 
 def _dense_by_row(float_artifact: bytes, suits: Callable[[int], bool]) -> list[str]:
-    """The dense operators, as regular expressions, whose rows have a length that the algorithm can take.
+    """Find the dense operators, as regular expressions, whose row length suits the algorithm.
 
     Raises:
-        Unsupported: there is none.
+        Unsupported: no dense operator suits.
     """
     dense = [operator for operator in read(float_artifact).operators if operator.name in DENSE]
     weights = [(operator, operator.inputs[1]) for operator in dense]
-    found = [_only(operator) for operator, w in weights if w is not None and w.data and suits(w.shape[-1])]
-    if not found:
+    expressions = [_only(operator) for operator, w in weights if w is not None and w.data and suits(w.shape[-1])]
+    if not expressions:
         raise Unsupported("the model has no dense layer whose rows have a length that the algorithm takes")
-    return found
+    return expressions
 
 
 def _dynamic(bits: int) -> Callable[[Workbench], bytes]:
@@ -138,7 +138,7 @@ def _in_blocks(row: int) -> bool:
 
 
 def _even(row: int) -> bool:
-    return row % 2 == 0  # the tool fails on an odd one
+    return row % 2 == 0  # the tool fails on an odd length
 
 
 def _invertible(row: int) -> bool:
@@ -172,7 +172,7 @@ def _static(activation_bits: int, algorithm: str = MINMAX) -> Callable[[Workbenc
     def make(bench: Workbench) -> bytes:
         options: dict[str, Any] = {"activation_num_bits": activation_bits, "weight_num_bits": 8}
         manager = _recipe("add_static_config", **options)
-        if algorithm != MINMAX:  # of constants that are added or multiplied by, OCTAV would refuse the zero point
+        if algorithm != MINMAX:  # OCTAV would refuse the zero point of constants that are added or multiplied by
             _by(manager, "add_static_config", algorithm, WEIGHTED, **options)
         return quantize(bench, bench.float_artifact(), manager)
 

@@ -1,8 +1,8 @@
-"""Pruning and weight clustering, quantized after or while they are trained: tfmot's collaborative optimization.
+"""Prune and cluster weights, and quantize after or during that training: tfmot's collaborative optimization.
 
-Both leave int8 kernels that compress better: half of the values zero, or few different ones. Only the kernels of
-convolutions and dense layers are compressed, in every layer of exactly these classes: tfmot excludes depthwise kernels
-as too sensitive, and others it does not know.
+Both produce int8 kernels that compress better: half of the values zero, or few distinct values. Only the kernels of
+convolutions and dense layers of exactly these classes are compressed: tfmot excludes depthwise kernels as too
+sensitive, and does not know other classes.
 
 Sources: Zhu & Gupta, "To prune, or not to prune", 2017 (arXiv:1710.01878), for magnitude pruning with a polynomial
 schedule; Han et al., "Deep Compression", ICLR 2016 (arXiv:1510.00149), for shared weights whose centroids are trained;
@@ -18,15 +18,15 @@ from quantbench.variants import convert, fold, ptq, qat
 from quantbench.variants.declare import FINETUNED_CONTROL, Promise, Taxonomy, Variant, Workbench
 
 SPARSITY = 0.5
-CENTROIDS = 16  # of the variants that combine clustering with other trainings
-PRUNINGS = 20  # steps of the schedule's first half in which more is pruned
+CENTROIDS = 16  # of the variants that combine clustering with other training
+PRUNINGS = 20  # pruning steps in the first half of the schedule
 PACKAGES = qat.PACKAGES
 
 
 def _with_wrapped_kernels(bench: Workbench, keras_model: Any, wrap: Callable[[Any], Any]) -> Any:
-    """The model with its convolutions and dense layers wrapped; it shares all layers with ``keras_model``."""
+    """Wrap the convolutions and dense layers of the model; all layers are shared with ``keras_model``."""
     keras = bench.tensorflow().keras
-    # Of exactly these classes: a depthwise or transposed convolution is a Conv2D to isinstance.
+    # Exactly these classes: for isinstance, a depthwise or transposed convolution is a Conv2D.
     compressible = (keras.layers.Conv2D, keras.layers.Dense)
     return keras.models.clone_model(
         keras_model, clone_function=lambda layer: wrap(layer) if type(layer) in compressible else layer
@@ -34,14 +34,14 @@ def _with_wrapped_kernels(bench: Workbench, keras_model: Any, wrap: Callable[[An
 
 
 def pruned(bench: Workbench) -> Any:
-    """Stage: half of every kernel set to zero, the smallest first, over the first half of a fine-tuning."""
+    """Stage: prune half of every kernel by magnitude over the first half of a fine-tuning."""
     bench.tensorflow()
     import tensorflow_model_optimization as tfmot
 
     sparsity = tfmot.sparsity.keras
     half = max(1, bench.finetune_steps() // 2)
     every = max(1, half // PRUNINGS)
-    # The end is a multiple of the frequency, or the last pruning falls short of the promised sparsity.
+    # The end is a multiple of the frequency; otherwise the last pruning misses the specified sparsity.
     end = every * min(PRUNINGS, half)
     schedule = sparsity.PolynomialDecay(0.0, SPARSITY, begin_step=0, end_step=end, frequency=every)
 
@@ -55,7 +55,7 @@ def pruned(bench: Workbench) -> Any:
 
 
 def _cluster(bench: Workbench, keras_model: Any, centroids: int, keep_zeros: bool) -> Any:
-    """``keras_model`` with every kernel's values drawn from ``centroids`` trained ones, fine-tuned."""
+    """Cluster every kernel of ``keras_model`` to ``centroids`` trained values, and fine-tune it."""
     bench.tensorflow()
     import tensorflow_model_optimization as tfmot
     from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster
@@ -71,7 +71,7 @@ def _cluster(bench: Workbench, keras_model: Any, centroids: int, keep_zeros: boo
 
 
 def clustered(centroids: int) -> Callable[[Workbench], Any]:
-    """Stage: every kernel clustered."""
+    """Stage: cluster every kernel."""
 
     def stage(bench: Workbench) -> Any:
         return _cluster(bench, bench.float_model(), centroids, keep_zeros=False)
@@ -80,7 +80,7 @@ def clustered(centroids: int) -> Callable[[Workbench], Any]:
 
 
 def pruned_clustered(bench: Workbench) -> Any:
-    """Stage: every kernel clustered after it was pruned, zero being one of its values."""
+    """Stage: cluster every kernel after pruning, with zero as one of its values."""
     return _cluster(bench, bench.stage(pruned), CENTROIDS, keep_zeros=True)
 
 
@@ -144,10 +144,10 @@ def _prune_cluster_preserving(bench: Workbench) -> bytes:
 
 
 def _unpenalized(bench: Workbench, keras_model: Any) -> Any:
-    """A copy without penalties on kernels.
+    """Copy the model without penalties on kernels.
 
-    tfmot trains centroids and writes the kernel from them before each step; a penalty's gradient moves the kernel once
-    more after the last one, away from the centroids (resnet8: 18 values along a channel in place of 16).
+    tfmot trains centroids and writes the kernel from them before each step; a penalty's gradient moves the kernel again
+    after the last step, away from the centroids (resnet8: 18 values along a channel instead of 16).
     """
 
     def clone(layer: Any) -> Any:
@@ -166,10 +166,10 @@ def _preserving(bench: Workbench, keras_model: Any, scheme: Any) -> bytes:
 
 
 def _accepted_scheme(bench: Workbench, keep_zeros: bool) -> Any:
-    """Cluster-preserving QAT for this model.
+    """Return a cluster-preserving QAT scheme for this model.
 
     Raises:
-        Unsupported: a batch norm follows a dense layer, or tfmot refuses; told before anything is trained.
+        Unsupported: a batch norm follows a dense layer, or tfmot refuses; raised before any training.
     """
     bench.tensorflow()
     from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (
@@ -219,7 +219,7 @@ def _clustering_variants(centroids: int) -> list[Variant]:
             Taxonomy(
                 CODED.format(centroids, ptq.W_INT8), ptq.A_INT8, f"weights {KMEANS}; activations {ptq.CALIBRATED}"
             ),
-            # One scale's int8 has 255 values, so that 256 centroids cannot be told from none.
+            # int8 with one scale has 255 values, so that 256 centroids restrict nothing.
             Promise(weights="int8", computes="integer", granularity="per-channel", distinct=min(centroids, 255)),
             control=f"{name}_float32",
             trained=True,

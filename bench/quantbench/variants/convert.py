@@ -1,4 +1,4 @@
-"""The TFLite converter as every family uses it: from a SavedModel, with or without calibration.
+"""Set up the TFLite converter for every family: from a SavedModel, with or without calibration.
 
 Source: the converter's own guide, "Post-training quantization", on the LiteRT site.
 """
@@ -9,21 +9,21 @@ from quantbench.variants.declare import Workbench
 
 
 def converter(bench: Workbench, saved: str) -> Any:
-    """A converter that quantizes nothing."""
+    """Create a converter that quantizes nothing."""
     return bench.tensorflow().lite.TFLiteConverter.from_saved_model(saved)
 
 
 def optimizing(bench: Workbench, saved: str) -> Any:
-    """A converter with the default optimizations: dynamic range, unless told more."""
-    found = converter(bench, saved)
-    found.optimizations = [bench.tensorflow().lite.Optimize.DEFAULT]
-    return found
+    """Create a converter with the default optimizations, which is dynamic range unless more is set."""
+    converting = converter(bench, saved)
+    converting.optimizations = [bench.tensorflow().lite.Optimize.DEFAULT]
+    return converting
 
 
 def calibrated(bench: Workbench, saved: str) -> Any:
-    """A converter that finds static ranges on the calibration split."""
-    found = optimizing(bench, saved)
+    """Create a converter that finds static ranges on the representative dataset."""
+    converting = optimizing(bench, saved)
     examples = list(bench.calibration())
-    # Several inputs are told apart by name, one goes by position.
-    found.representative_dataset = lambda: (x if isinstance(x, dict) else [x] for x in examples)
-    return found
+    # Several inputs are passed by name, a single one by position.
+    converting.representative_dataset = lambda: (x if isinstance(x, dict) else [x] for x in examples)
+    return converting

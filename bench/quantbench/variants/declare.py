@@ -1,4 +1,4 @@
-"""How a variant is declared: its name, engine, needs, taxonomy, promise, and the function that makes it."""
+"""Declare a variant: its name, engine, needs, taxonomy, quantization spec, and the function that makes it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,52 +12,52 @@ FINETUNED_CONTROL = "float32_finetuned"
 
 
 class Workbench(Protocol):
-    """What a variant's ``make`` function works with; :mod:`quantbench.build.artifact` implements it."""
+    """Offer what a variant's ``make`` function needs; :mod:`quantbench.build.artifact` implements it."""
 
     model: ReferenceModel
     seed: int
 
     def tensorflow(self) -> Any:
-        """TensorFlow, imported as this project needs it."""
+        """Import TensorFlow with this project's settings."""
 
     def float_model(self) -> Any:
-        """A fresh Keras model with the float weights of this run."""
+        """Build a new Keras model with the float weights of this run."""
 
     def stage(self, make: "Callable[[Workbench], Any]") -> Any:
-        """A fresh float model with the weights of the Keras model that ``make`` trains.
+        """Build a new float model with the weights of the Keras model that ``make`` trains.
 
-        Trained once for a seed and kept in the store, whatever number of variants start from it.
+        Trained once per seed and cached, for all variants that start from it.
         """
 
     def saved_float_model(self) -> str:
-        """Folder of the float model as a SavedModel with batch size 1, exported once."""
+        """Export the float model as a SavedModel with batch size 1, once; return its folder."""
 
     def export(self, keras_model: Any) -> str:
-        """Folder of any Keras model as a SavedModel with batch size 1."""
+        """Export any Keras model as a SavedModel with batch size 1; return its folder."""
 
     def float_artifact(self) -> bytes:
-        """The float model as a ``.tflite``."""
+        """Return the float model as a ``.tflite``."""
 
     def calibration(self) -> Iterator[Inputs]:
-        """Prepared examples of the calibration split, one at a time, batch axis kept."""
+        """Yield prepared examples of the calibration split, one at a time, with the batch axis."""
 
     def finetune(self, keras_model: Any, callbacks: Sequence[Any] = ()) -> None:
         """Train further by the model's ``finetune`` recipe, in place, with this cell's seed."""
 
     def finetune_steps(self) -> int:
-        """Optimizer steps of one ``finetune``, for schedules that need to know."""
+        """Count the optimizer steps of one ``finetune``, for schedules."""
 
     def expect_answers_of(self, keras_model: Any) -> None:
-        """Record what the (fake-quantized) model answers on the test split; its artifact has to answer alike."""
+        """Record the (fake-quantized) model's outputs on the test split, which its artifact must agree with."""
 
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """A variant in the field's own terms.
+    """Describe a variant in the field's own terms.
 
     Attributes:
         weights: dtype, granularity, symmetry, uniformity.
-        activations: the same of activations.
+        activations: the same for activations.
         range: how the range was chosen.
     """
 
@@ -68,7 +68,7 @@ class Taxonomy:
 
 @dataclass(frozen=True)
 class Promise:
-    """What must hold of an artifact for it to be what its variant's name says; see :mod:`quantbench.gate._promise`.
+    """Specify what an artifact of a variant must look like; see :mod:`quantbench.gate._promise`.
 
     *Compute operators* are convolutions, fully connected layers, matrix products and LSTMs.
 
@@ -78,17 +78,17 @@ class Promise:
             integer weights), ``float``; None: any.
         min_elements: weight tensors with fewer elements may stay in float (the converter's dynamic range quantizes none
             below 1,024).
-        covers: names of the compute operators that the two above speak of; empty: all of them.
-        in_float: least and most compute operators that may compute in float in spite of it.
+        covers: names of the compute operators that ``weights`` and ``computes`` apply to; empty: all of them.
+        in_float: least and greatest number of compute operators that may compute in float nevertheless.
         granularity: ``per-tensor``: no weight tensor has more than one scale; ``per-channel``: every convolution has
-            one a channel; ``blockwise``: some weight tensor has one a block; None: any.
-        rotations: rotations of the activations, each a product with a square matrix of +c and -c, may compute in float.
-        io: dtype of inputs and outputs; None: any (a model may take whole numbers).
-        all_integer: no operator but casts computes in float.
+            one per channel; ``blockwise``: some weight tensor has one per block; None: any.
+        rotations: whether rotations of the activations, products with a square matrix of +c and -c, may be in float.
+        io: dtype of inputs and outputs; None: any (a model may take integers).
+        all_integer: whether no operator but casts may compute in float.
         sparsity: least share of zeros in the kernel of a convolution or fully connected layer; None: any.
-        distinct: most distinct values along one channel of such a kernel; None: any.
-        compressed: least share of all kernels' weights that lie in kernels which keep ``sparsity`` and ``distinct``:
-            tfmot does not compress attention, say, which is made of fully connected operators in the end.
+        distinct: greatest number of distinct values along one channel of such a kernel; None: any.
+        compressed: least share of all kernels' weights in kernels that meet ``sparsity`` and ``distinct``: tfmot does
+            not compress attention, for example, which becomes fully connected operators.
     """
 
     weights: str | None = None
@@ -107,22 +107,22 @@ class Promise:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of quantizing a reference model.
+    """Declare one way of quantizing a reference model.
 
     Attributes:
-        name: decodes: ``ptq_static_wi8_ai8`` = PTQ, static range, weights int8, activations int8.
+        name: systematic: ``ptq_static_wi8_ai8`` = PTQ, static range, weights int8, activations int8.
         description: one line.
         family: ``control``, ``ptq`` or ``qat``; also the pytest marker.
         engine: the tool that quantizes.
         make: workbench -> bytes of a ``.tflite`` file.
-        taxonomy: what is quantized, how.
-        promise: what the name says, checked on every artifact.
+        taxonomy: what is quantized, and how.
+        promise: the quantization spec that every artifact is checked against.
         control: the variant that this one is compared with; None for the float control itself.
-        trained: training decides the result, so it has a seed and a spread.
+        trained: whether training decides the result, so that it has a seed and a spread.
         packages: distributions whose version decides the result.
-        gate: on which models the pull-request gate runs it: on ``all``, on those that are ``small`` enough to train in
-            the gate, or on none (``nightly``).
-        timed_in_gate: timed by the pull-request gate too; the others' latency is nightly.
+        gate: models on which the pull-request gate runs it: ``all``, those ``small`` enough to train in the gate, or
+            none (``nightly``).
+        timed_in_gate: whether the pull-request gate times it too; the nightly run times all variants.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Batch norms folded into the layer before them, in Keras, before anything is quantized.
+"""Fold batch norms into the preceding layer, in Keras, before anything is quantized.
 
-The converter folds them itself, but not into weights that are fake-quantized with one scale a tensor: it then leaves
-both in float. Source: Jacob et al., CVPR 2018, section 3.2; here with the moving averages frozen.
+The converter folds them itself, but not into weights that are fake-quantized per tensor: it then leaves both in float.
+Source: Jacob et al., CVPR 2018, section 3.2; here with frozen moving averages.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from quantbench.variants.declare import Workbench
 
 @dataclass(frozen=True)
 class Folded:
-    """A model whose batch norms are folded.
+    """Hold a model with folded batch norms.
 
     Attributes:
-        merged: names of the layers that took a batch norm in.
-        identities: names of linear activations, each where a batch norm was. Were they left out, tfmot would see a
+        merged: names of the layers that a batch norm was folded into.
+        identities: names of linear activations, each in place of a batch norm. Without them, tfmot would see a
             convolution or dense layer right before a ReLU, and not quantize its weights (LayerReLUQuantize).
     """
 
@@ -26,7 +26,7 @@ class Folded:
 
 
 def folded(bench: Workbench, keras_model: Any, behind: tuple[str, ...]) -> Folded:
-    """A copy without the batch norms that directly follow a layer of one of these classes (their exact names)."""
+    """Copy the model without the batch norms that directly follow a layer of exactly one of these classes."""
     keras = bench.tensorflow().keras
     norms = [layer for layer in keras_model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     pairs = {norm.name: before for norm in norms if (before := _only_source(keras_model, norm, behind)) is not None}
@@ -47,7 +47,7 @@ def folded(bench: Workbench, keras_model: Any, behind: tuple[str, ...]) -> Folde
 
 
 def _only_source(keras_model: Any, norm: Any, behind: tuple[str, ...]) -> Any:
-    """The layer whose output the batch norm alone reads, if it is of one of these classes."""
+    """Find the layer whose output only this batch norm reads, if it is of one of these classes."""
     before = norm.inbound_nodes[0].inbound_layers
     if isinstance(before, list) or type(before).__name__ not in behind or before.activation.__name__ != "linear":
         return None

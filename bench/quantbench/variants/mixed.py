@@ -1,4 +1,4 @@
-"""Mixed precision: static int8 with a few layers left in float, chosen by position or by measured error.
+"""Make mixed-precision variants: static int8 with a few layers in float, chosen by position or by measured error.
 
 Source: TensorFlow's guide "Inspecting Quantization Errors with Quantization Debugger": run a model whose layers compute
 in int8 and in float side by side, then leave those with the largest error out (``denylisted_nodes``).
@@ -17,7 +17,7 @@ from quantbench.tflite.litert import LiteRT
 from quantbench.variants import convert
 from quantbench.variants.declare import Promise, Taxonomy, Variant, Workbench
 
-MOST = 5  # layers left in float, so that int8 stays int8 however deep the model
+MOST = 5  # layers left in float, so that even a deep model stays mostly int8
 MEASURED_ON = 100  # examples; every layer's output is read and compared for each
 WEIGHTS = "int8 per-channel symmetric uniform; float32 in the layers left out"
 ACTIVATIONS = "int8 per-tensor asymmetric uniform; float32 around the layers left out"
@@ -25,11 +25,11 @@ ACTIVATIONS = "int8 per-tensor asymmetric uniform; float32 around the layers lef
 
 @dataclass(frozen=True)
 class Layer:
-    """A compute operator of the quantized model.
+    """Describe a compute operator of the quantized model.
 
     Attributes:
-        name: of its output, as the denylist takes it.
-        operator: its builtin's name.
+        name: of its output, as used in the denylist.
+        operator: name of the builtin operator.
         error: root mean square of (int8 - float) on the same quantized inputs, in steps of the output's scale.
     """
 
@@ -43,13 +43,13 @@ def _ends(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def _worst(layers: Sequence[Layer]) -> list[Layer]:
-    """The worst tenth, at least one."""
+    """Select the worst tenth of the layers, at least one."""
     return sorted(layers, key=lambda layer: -layer.error)[: min(MOST, ceil(len(layers) / 10))]
 
 
 def _debugger(bench: Workbench) -> Any:
     examples = [x for _, x in zip(range(MEASURED_ON), bench.calibration(), strict=False)]
-    # Unlike the converter, the debugger tells inputs apart by position only.
+    # Unlike the converter, the debugger only takes inputs by position.
     names = LiteRT(bench.float_artifact()).input_names() if isinstance(examples[0], dict) else []
     return bench.tensorflow().lite.experimental.QuantizationDebugger(
         converter=convert.calibrated(bench, bench.saved_float_model()),
@@ -58,7 +58,7 @@ def _debugger(bench: Workbench) -> Any:
 
 
 def _layers(debugger: Any) -> list[Layer]:
-    """Every compute operator that the converter quantized, in the order of execution, with its measured error."""
+    """List every compute operator that the converter quantized, in execution order, with its measured error."""
     debugger.run()
     table = io.StringIO()
     debugger.layer_statistics_dump(table)
@@ -70,7 +70,7 @@ def _layers(debugger: Any) -> list[Layer]:
 
 def _in_steps(row: Mapping[str, str]) -> float:
     error, step = float(row["mean_squared_error"]) ** 0.5, float(row["scale"])
-    return error / step if step else 0.0  # no step, no range: the layer's output is constant
+    return error / step if step else 0.0  # without a range there is no step: the layer's output is constant
 
 
 def _without(choose: Callable[[Sequence[Layer]], list[Layer]], bench: Workbench) -> bytes:

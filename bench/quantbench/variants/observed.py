@@ -1,6 +1,6 @@
-"""Keras layers that fake-quantize inside themselves, for those that tfmot's wrapper cannot: it sees outputs alone.
+"""Provide Keras layers that fake-quantize internally, where tfmot's wrapper only sees outputs.
 
-Weights and values are quantized as by tfmot's default 8-bit scheme (Jacob et al., CVPR 2018).
+Weights and activations are quantized by tfmot's default 8-bit scheme (Jacob et al., CVPR 2018).
 """
 
 from typing import Any
@@ -9,14 +9,14 @@ from quantbench.variants.declare import Workbench
 
 
 def classes(bench: Workbench) -> dict[str, Any]:
-    """By the name of the Keras class that each stands in for."""
+    """Map the name of each replaced Keras class to its fake-quantizing layer class."""
     tf = bench.tensorflow()
     import tensorflow_model_optimization as tfmot
 
     quantizers = tfmot.quantization.keras.quantizers
 
     class Quantized:
-        """A quantizer with its variables in ``layer``."""
+        """Hold a quantizer and its variables in ``layer``."""
 
         def __init__(self, layer: Any, name: str, is_weight: bool = False) -> None:
             kind = quantizers.LastValueQuantizer if is_weight else quantizers.MovingAverageQuantizer
@@ -27,7 +27,7 @@ def classes(bench: Workbench) -> dict[str, Any]:
             return self._quantizer(values, training, weights=self._range)
 
     class ObservedEinsumDense(tf.keras.layers.EinsumDense):  # type: ignore[misc, name-defined]
-        """Weights, product, bias and sum are each quantized: the converter makes the bias an addition of its own."""
+        """Quantize weights, product, bias and sum each, as the converter makes the bias a separate addition."""
 
         def build(self, shape: Any) -> None:
             super().build(shape)
@@ -44,7 +44,7 @@ def classes(bench: Workbench) -> dict[str, Any]:
             return self.activation(self._sum_range(product + self._bias_range(self.bias, training), training))
 
     class ObservedAttention(tf.keras.layers.MultiHeadAttention):  # type: ignore[misc, name-defined]
-        """Attention of observed projections, with scores and result quantized."""
+        """Compute attention with fake-quantized projections, scores and result."""
 
         def _build_from_signature(self, query: Any, value: Any, key: Any = None) -> None:
             super()._build_from_signature(query, value, key)
@@ -69,7 +69,7 @@ PROJECTIONS = ("_query_dense", "_key_dense", "_value_dense", "_output_dense")
 
 
 def take_over(new: Any, old: Any) -> None:
-    """Give an observed layer the weights of the layer that it stands in for."""
+    """Copy the weights of the replaced layer."""
     for name in PROJECTIONS if hasattr(new, PROJECTIONS[0]) else ():
         take_over(getattr(new, name), getattr(old, name))
     for name in ("kernel", "bias"):

@@ -1,4 +1,4 @@
-"""Post-training quantization through the TFLite converter, and the float control that it starts from."""
+"""Quantize after training with the TFLite converter; also declares the float control."""
 
 from quantbench.variants import convert
 from quantbench.variants.declare import Promise, Taxonomy, Variant, Workbench
@@ -54,7 +54,7 @@ def _static_int_only(bench: Workbench) -> bytes:
 def _static_per_tensor(bench: Workbench) -> bytes:
     converter = convert.calibrated(bench, bench.saved_float_model())
     converter._experimental_disable_per_channel = True
-    # Dense layers have a switch of their own; set, too, lest a later converter let the first one leave them out.
+    # Dense layers have a switch of their own, which is set too in case a later converter honours it alone.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return bytes(converter.convert())
 
@@ -131,7 +131,7 @@ VARIANTS = [
         "TFLite converter",
         _static_ai16,
         Taxonomy(W_INT8, "int16 per-tensor symmetric uniform", CALIBRATED),
-        Promise(weights="int8", computes="integer"),  # its kernels are 10 to 60 times slower: on small models alone
+        Promise(weights="int8", computes="integer"),  # its kernels are 10 to 60 times slower: only for small models
     ),
     Variant(
         "ptq_static_wi8_ai8_uint8_io",

@@ -1,4 +1,4 @@
-"""Quantization-aware training with tensorflow-model-optimization, and the control trained exactly as long.
+"""Quantization-aware training with tensorflow-model-optimization, and a control trained for equally many steps.
 
 Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference", CVPR 2018; tfmot's guide "Quantization aware training comprehensive guide".
@@ -24,15 +24,15 @@ def _tfmot_keras() -> Any:
 
 
 def attempt(what: str, make: Callable[[], Any]) -> Any:
-    """What ``make`` returns; raises Unsupported with tfmot's words where it refuses."""
+    """Call ``make``; raise Unsupported with tfmot's message where it refuses."""
     try:
         return make()
-    except (RuntimeError, ValueError) as error:  # tfmot's own ways to refuse a layer
+    except (RuntimeError, ValueError) as error:  # what tfmot raises for unsupported layers
         raise Unsupported(f"tfmot {what}: {error}") from error
 
 
 def fake_quantized(keras_model: Any, scheme: Any) -> Any:
-    """The whole model with fake quantization by one of tfmot's schemes."""
+    """Apply one of tfmot's fake quantization schemes to the whole model."""
     tfmot_keras = _tfmot_keras()
     return attempt(
         "quantize_apply", lambda: tfmot_keras.quantize_apply(tfmot_keras.quantize_annotate_model(keras_model), scheme)
@@ -40,7 +40,7 @@ def fake_quantized(keras_model: Any, scheme: Any) -> Any:
 
 
 def finetuned(bench: Workbench) -> Any:
-    """Stage: the float model trained further, exactly as long as QAT trains."""
+    """Stage: train the float model further, for as many steps as QAT."""
     keras_model = bench.float_model()
     bench.finetune(keras_model)
     return keras_model
@@ -51,14 +51,14 @@ def _finetuned_float(bench: Workbench) -> bytes:
 
 
 def finetuned_twice(bench: Workbench) -> Any:
-    """Stage: trained further as long as a compression and QAT after it."""
+    """Stage: train further for as many steps as a compression followed by QAT."""
     keras_model = bench.stage(finetuned)
     bench.finetune(keras_model)
     return keras_model
 
 
 def finetuned_thrice(bench: Workbench) -> Any:
-    """Stage: trained further as long as two compressions and QAT after them."""
+    """Stage: train further for as many steps as two compressions followed by QAT."""
     keras_model = bench.stage(finetuned_twice)
     bench.finetune(keras_model)
     return keras_model
@@ -73,7 +73,7 @@ def _finetuned_float_3x(bench: Workbench) -> bytes:
 
 
 def train_and_convert(bench: Workbench, quantized: Any) -> bytes:
-    """Fine-tune a fake-quantized model and convert it; its answers before conversion are kept for comparison."""
+    """Fine-tune a fake-quantized model and convert it; its outputs before conversion are kept for comparison."""
     bench.finetune(quantized)
     bench.expect_answers_of(quantized)
     return bytes(convert.optimizing(bench, bench.export(quantized)).convert())
@@ -98,7 +98,7 @@ def _custom(bench: Workbench) -> bytes:
     bench.tensorflow()
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_scheme
 
-    # tfmot puts fake quantization between a dense layer's batch norm and its ReLU, where no integer operator fits.
+    # tfmot puts fake quantization between a dense layer's batch norm and ReLU, where no integer operator exists.
     folded = fold.folded(bench, bench.float_model(), ("Dense",))
     scheme = default_8bit_quantize_scheme.Default8BitQuantizeScheme()
     return train_and_convert(bench, quantize_folded(bench, folded, scheme, _int8_kernel(), observed.classes(bench)))
@@ -113,11 +113,11 @@ def _int8_kernel() -> Any:
 def quantize_folded(
     bench: Workbench, folded: fold.Folded, scheme: Any, kernel_only: Any, stand_ins: dict[str, Any]
 ) -> Any:
-    """Fake quantization with a QuantizeConfig of ours around folded batch norms, and tfmot's own elsewhere.
+    """Apply fake quantization with our QuantizeConfig around folded batch norms, and tfmot's own elsewhere.
 
     Args:
-        kernel_only: the config of a layer that took a batch norm in.
-        stand_ins: layers that quantize themselves, by the name of the Keras class that each replaces.
+        kernel_only: config of a layer that a batch norm was folded into.
+        stand_ins: layers that fake-quantize internally, by the name of the Keras class that each replaces.
     """
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_configs
 
@@ -142,7 +142,7 @@ def quantize_folded(
         for layer in annotated.layers:
             if type(layer) in stand_ins.values():
                 observed.take_over(layer, folded.keras_model.get_layer(layer.name))
-        ours = {found.__name__: found for found in (type(kernel_only), output_only, *stand_ins.values())}
+        ours = {quantizing.__name__: quantizing for quantizing in (type(kernel_only), output_only, *stand_ins.values())}
         with tfmot_keras.quantize_scope(ours):
             return tfmot_keras.quantize_apply(annotated, scheme)
 
@@ -150,7 +150,7 @@ def quantize_folded(
 
 
 def _feeds_relu(layer: Any) -> bool:
-    """Whether a ReLU alone reads it, so that the converter fuses the two and one range is enough."""
+    """Check whether only a ReLU reads the layer, so that the converter fuses both and one range suffices."""
     readers = [node.outbound_layer for node in layer.outbound_nodes]
     return len(readers) == 1 and type(readers[0]).__name__ == "ReLU"
 
@@ -169,10 +169,10 @@ def _int4_weights(bench: Workbench) -> bytes:
 
 
 def _observed_dense(bench: Workbench, layer: Any) -> Any:
-    """A copy of a dense layer that also observes and fake-quantizes its input.
+    """Copy a dense layer so that it also observes and fake-quantizes its input.
 
-    tfmot quantizes an annotated layer's weights and output, but not an input that comes from a layer left float.
-    The converter then finds no integer operator to make and writes float weights, under an int8 name.
+    tfmot quantizes an annotated layer's weights and output, but not an input from a layer in float. The converter then
+    cannot make an integer operator and writes float weights, under a name that says int8.
     """
     moving_average = _tfmot_keras().quantizers.MovingAverageQuantizer
 
