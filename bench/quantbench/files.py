@@ -379,13 +379,6 @@ def copy_tree(
     _through(source, what, target, limit, leave_out)
 
 
-def copy_file(source: Path, target: Path, what: str, *, limit: int = LARGEST_MODEL) -> None:
-    """Copy a regular file that a person named. Raises as :func:`copy_tree`, also for a folder."""
-    if source.is_dir():
-        raise BadInput(f"{source}: {what} cannot be read: it is a folder; give a file")
-    copy_tree(source, target, what, limit=limit)
-
-
 def _through(source: Path, what: str, target: Path | None, limit: int, leave_out: Callable[[str], bool]) -> None:
     room = _Room(what, limit, limit, MOST_ENTRIES)
     if not source.is_dir():

@@ -32,7 +32,7 @@ _OBJECTS = re.compile(
     r"|_tf_keras_\w+"
 )
 _BYTES = {1: 4, 2: 8, 3: 4, 4: 1, 5: 2, 6: 1, 7: 16, 8: 8, 9: 8, 10: 1, 14: 2, 17: 2, 18: 16, 19: 2, 22: 4, 23: 8}
-_STRING, _RESOURCE, _VARIANT = 7, 20, 21
+_RESOURCE, _VARIANT = 20, 21
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _MAIN = ""  # the scope of nodes outside any function
 _INIT_SIGNATURE = "__saved_model_init_op"

@@ -253,7 +253,6 @@ class _Untrained(StoreWorkbench):
     def __init__(self, healthy: StoreWorkbench) -> None:
         super().__init__(healthy.model, healthy.seed, None, healthy.store)
         self._before: list[Any] = []
-        self._trained: Any = None
 
     def finetune(self, keras_model: Any, callbacks: Sequence[Any] = ()) -> None:
         """See :class:`quantbench.variants.declare.Workbench`."""
