@@ -92,7 +92,7 @@ def _wrong(here: Round, folders: set[Path], status: int) -> tuple[str, list[str]
     """Return the state of the run's report, and everything that is wrong with it."""
     said = (here.folder / OUTPUT).read_text(encoding="utf-8", errors="replace")
     wrong = [f"it said {word!r}" for word in ("INTERNALERROR", "leaked", "killed processes") if word in said]
-    wrong += [f"{path} lies about" for path in here.leftovers()]
+    wrong += [f"{path} is left over" for path in here.leftovers()]
     if not folders:
         return "", wrong + ([] if status in UNHEARD else [f"status {status} without a report"])
     [folder] = folders

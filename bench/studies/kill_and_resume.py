@@ -205,7 +205,7 @@ def study(kills: int, seed: int, folder: Path) -> tuple[list[Killed], list[str],
     start = time.perf_counter()
     unbroken = whole.to_the_end()
     seconds = time.perf_counter() - start
-    wrong = [f"unbroken run: {path} lies about" for path in whole.leftovers()]
+    wrong = [f"unbroken run: {path} is left over" for path in whole.leftovers()]
     killed: list[Killed] = []
     rounds = count()
     while len(killed) < kills:
@@ -216,7 +216,7 @@ def study(kills: int, seed: int, folder: Path) -> tuple[list[Killed], list[str],
         killed += here_killed
         wrong += [f"kill {len(killed)}: {what}" for kill in here_killed for what in kill.wrong]
         wrong += [f"after kill {len(killed)}: {what}" for what in wrong_ends(unbroken, resumed, here_killed)]
-        wrong += [f"after kill {len(killed)}: {path} lies about" for path in here.leftovers()]
+        wrong += [f"after kill {len(killed)}: {path} is left over" for path in here.leftovers()]
     return killed, wrong, seconds
 
 

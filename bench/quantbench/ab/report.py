@@ -48,8 +48,8 @@ def _causes(result: Found) -> Section:
 
 def _combinations(result: Found) -> Section:
     words = (
-        "Score, and examples answered otherwise than by the old converter on the old runtime; time to that of the old "
-        "converter on the old runtime, with its 95 % interval."
+        "Score, and number of predictions that differ from the old converter on the old runtime; time relative to the "
+        "old converter on the old runtime, with its 95 % interval."
     )
     headers = ["cell", "new converter, old runtime", "old converter, new runtime"]
     rows = [

@@ -57,7 +57,7 @@ def try_once(
         say(f"refused: {line}")
     say("")
     if not candidates:
-        say("The float model itself could not be converted or scored, so nothing can be advised.")
+        say("The float model itself could not be converted or scored, so nothing can be recommended.")
         return Exit.NOT_MEASURED
     say(ranking.sentence(candidates, model.metric.unit, given.max_drop))
     say(f"report: {session.folder.path / 'report.md'}")

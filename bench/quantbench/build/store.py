@@ -260,7 +260,7 @@ class Store:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = self.root.stat()
         if status.st_uid != os.getuid():
-            return f"the store {self.root} belongs to user {status.st_uid}, who can change what it answers"
+            return f"the store {self.root} belongs to user {status.st_uid}, who can change its results"
         if not stat.S_IMODE(status.st_mode) & 0o077:
             return ""
         self.root.chmod(0o700)
@@ -321,7 +321,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{INDEX} lacks one of {', '.join(fields)}")
     for name in index["files"]:
         if name in (".", "..", INDEX) or name != os.path.basename(name):
-            raise ValueError(f"{name!r} is no name of a file in its folder")
+            raise ValueError(f"{name!r} is not the name of a file in its folder")
     return index
 
 

@@ -51,7 +51,7 @@ def of_file(path: Path) -> Contents:
     try:
         return _contents(content)
     except tflite.Unfit as error:
-        raise BadInput(f"{path}: is no .tflite of a model: {error}") from None
+        raise BadInput(f"{path}: is not a .tflite of a model: {error}") from None
     except Exception as error:  # a damaged flatbuffer can fail in many ways
         raise BadInput(f"{path}: is not a whole .tflite file ({type(error).__name__}: {error})") from None
 

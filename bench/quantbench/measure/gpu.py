@@ -152,8 +152,8 @@ def measure(
     log = done[0].log
     if adapter(log) != device.name:
         raise GpuFailed(
-            f"LiteRT ran it on {adapter(log) or 'an adapter that it did not name'}, not on {device.name}; name the "
-            f"driver of the one that is meant: {gpu_devices.CHOICE}=FILE.json"
+            f"LiteRT ran it on {adapter(log) or 'an adapter that it did not name'}, not on {device.name}; choose "
+            f"the driver of the intended device: {gpu_devices.CHOICE}=FILE.json"
         )
     left, operators, why = on_cpu(log)
     medians = [{name: float(np.median(times)) for name, times in process.seconds.items()} for process in done]

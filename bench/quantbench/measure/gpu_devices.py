@@ -122,7 +122,7 @@ def usable(devices: list[Device], asked: bool) -> Found:
     if real:
         return Found(real)
     if devices:
-        return Found(reason=f"only {devices[0].label}, which is no GPU; ${CHOICE} names a driver that is meant anyway")
+        return Found(reason=f"only a software driver ({devices[0].label}) was found; set ${CHOICE} to use it anyway")
     return Found(reason="no Vulkan driver lists an adapter")
 
 

@@ -40,7 +40,7 @@ def measure(model: ReferenceModel, seconds: float, variant: str = "") -> InKeras
         LatencyFailed: TensorFlow cannot run the model, or a process did not finish.
     """
     if model.form == "tflite":
-        raise LatencyFailed("the float model came as a .tflite, which Keras does not run")
+        raise LatencyFailed("the float model came as a .tflite, which Keras cannot run")
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         job = {
             "file": str(model.file),

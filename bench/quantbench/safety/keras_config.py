@@ -232,7 +232,7 @@ def _wrong_class(part: dict[str, Any], lists: _Lists) -> str | None:
     module, registered = part.get("module"), part.get("registered_name")
     of_tensorflow = module in names.INITIALIZER_MODULES and name in names.INITIALIZERS
     if module is not None and _own_module(module) not in lists.modules and not of_tensorflow:
-        return f"({name}) is to be imported from {str(module)[:200]!r}, which is no module of {lists.version}; {_OWN}"
+        return f"({name}) is to be imported from {str(module)[:200]!r}, not a module of {lists.version}; {_OWN}"
     if registered not in (None, name) and name != names.REGISTERED.get(str(registered)):
         return f"({name}) is registered as {str(registered)[:200]!r}, which is not {lists.version}'s own; {_OWN}"
     return _wrong_operation(name, part.get("config"))
