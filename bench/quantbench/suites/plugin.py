@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from quantbench.core import streams
 from quantbench.core.echo import guarded, line, plain
 from quantbench.core.options import RunOptions, flag, from_mapping
 from quantbench.core.signals import check, settle, stop_asked, stop_in_order
@@ -33,6 +34,7 @@ ON_GPU_IN_GATE = (FLOAT_CONTROL, "ptq_float16", "ptq_static_wi8_ai8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    streams.make_lenient()  # here, for pytest takes the streams for itself right after this
     group = parser.getgroup("quantbench")
     for option in dataclasses.fields(RunOptions):
         name = f"{_PREFIX}{option.name}"
