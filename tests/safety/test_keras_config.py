@@ -801,3 +801,12 @@ for form, keras in (("keras2", keras2), ("keras3", keras3)):
 def test_healthy_models_are_not_refused(tmp_path: Path) -> None:
     output = in_a_process(HEALTHY, tmp_path, tmp_path)
     assert output.count("FINE") == 7 + 4, output
+
+
+@pytest.mark.parametrize("name", ["CON", "aux.txt", "assets/NUL", "assets/x ", "model.weights.h5.", "lpt1.h5"])
+def test_names_that_windows_takes_for_others_are_refused(tmp_path: Path, name: str) -> None:
+    path = keras_file(tmp_path / "m.keras", model())
+    with zipfile.ZipFile(path, "a") as made:
+        made.writestr(name, b"x")
+    with pytest.raises(BadInput, match="has a name that Windows takes for another"):
+        check(path)
