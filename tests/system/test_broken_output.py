@@ -68,6 +68,30 @@ def test_a_run_whose_output_is_lost_goes_on_and_writes_its_report(
     assert any("standard output is full" in note for note in report.notes) == (status is Exit.DISK_FULL)
 
 
+@pytest.mark.parametrize(
+    ("redirection", "status"),
+    [(f"| {FIRST_LINE}", Exit.GREEN), (">&- 2>&-", Exit.GREEN), (">/dev/full", Exit.DISK_FULL)],
+    ids=["first line", "closed", "full"],
+)
+def test_pytest_itself_goes_on_too(
+    redirection: str, status: Exit, three_cells: ThreeCells, store: Path, tmp_path: Path
+) -> None:
+    """``pytest bench`` is the same run without our command line around it."""
+    words = [sys.executable, "-m", "pytest", "bench", *THREE_CELLS, "--report-dir", str(tmp_path)]
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shlex.join(words)} {redirection}"],
+        cwd=ROOT,
+        env=surroundings(QUANTBENCH_CACHE=str(store)),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert_whole(tmp_path, status)
+
+
 @pytest.mark.parametrize("lost", [f"| {FIRST_LINE}", ">&-", ">/dev/full"], ids=["first line", "closed", "full"])
 @pytest.mark.parametrize(
     "arguments",

@@ -23,7 +23,7 @@ from quantbench.comparison.load import read_sides, truths
 from quantbench.core.child_process import ChildFailed, Interpreter
 from quantbench.core.options import check_cache_size
 from quantbench.core.stats import trimmed_mean
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, full_disk_named
 from quantbench.measure.latency import LatencyFailed, save_inputs
 from quantbench.records import Report, parts
 from quantbench.reference.model import ReferenceModel, load_models
@@ -83,7 +83,8 @@ def _folder(report_dir: Path) -> Path:
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     folder = report_dir / f"ab-{stamp}"
     try:
-        folder.mkdir(parents=True)
+        with full_disk_named(report_dir):
+            folder.mkdir(parents=True)
     except OSError as error:
         raise BadInput(f"--report-dir: cannot write to {report_dir}: {error.strerror}; give another") from None
     return folder

@@ -16,7 +16,7 @@ from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.progress import on_terminal
 from quantbench.engine.session import Session
 from quantbench.engine.whole_run import whole_run
-from quantbench.errors import BadInput, Exit
+from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.records import Kind, Verdict
 from quantbench.reference.datasets import read_predictions
 
@@ -106,7 +106,8 @@ def adopt_for_good(
         check()
         with undisturbed():  # a model without its baseline would be half adopted
             try:
-                files.copy_tree(folder, model_dir, "the adopted model", leave_out=lambda name: name == "__pycache__")
+                with full_disk_named(model_dir):
+                    files.copy_tree(folder, model_dir, "the adopted model", leave_out=_is_cache)
             except OSError as error:
                 words = f"cannot write to {model_dir}: {error.strerror}"
                 raise BadInput(f"--model-dir: {words}; give another folder") from None
@@ -124,6 +125,10 @@ def adopt_for_good(
         say(f"These are red in every run until the cause is gone, or a floor in {model_dir / name}.py is loosened.")
     say(f"gate it with: quantbench run --model-dir {model_dir} --baseline-dir {baseline_dir}")
     return Exit.REGRESSED if red else Exit.GREEN
+
+
+def _is_cache(name: str) -> bool:
+    return name == "__pycache__"
 
 
 def _red(session: Session) -> list[str]:

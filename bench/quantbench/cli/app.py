@@ -15,7 +15,7 @@ from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir, RunE
 from quantbench.core import streams
 from quantbench.core.echo import guard, guarded, line
 from quantbench.core.signals import nothing_left_to_stop, settle, stop_in_order
-from quantbench.errors import BadInput, DiskFull, Exit
+from quantbench.errors import BadInput, DiskFull, Exit, full_disk_named
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -162,7 +162,8 @@ def _told(command: Callable[[], Any]) -> Any:
     """The exit status of a command, with the sentence where it was refused."""
     try:
         try:
-            command()
+            with full_disk_named():
+                command()
         except RunEnded as ended:
             return ended.args[0]  # the run has taken account of a full output, or it filled up after its report
         except SystemExit as stop:

@@ -8,7 +8,7 @@ import typer
 
 from quantbench import files
 from quantbench.core.options import RunOptions
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, full_disk_named
 
 _DEFAULTS = RunOptions()
 
@@ -96,7 +96,8 @@ def _page(run: Path, file: Path, model_dir: Path) -> None:
         models = {}
         typer.echo(f"no pictures: {error}", err=True)
     try:
-        write(file, loaded, folder, models)
+        with full_disk_named(file.parent):
+            write(file, loaded, folder, models)
     except OSError as error:
         raise BadInput(f"--html: cannot write {file}: {error.strerror}; give another file") from None
     typer.echo(f"page: {file}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from quantbench.core import walls
+from quantbench.errors import DiskFull, disk_is_full
 
 # One thread for NumPy too: what spreads over the cores depends on their load, and every helper thread has a stack.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -103,9 +104,12 @@ def result(done: Done) -> Any:
 
     Raises:
         ChildFailed: it crashed, or wrote no JSON.
+        DiskFull: it found no room for what it writes.
     """
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        if disk_is_full(ChildFailed(last)):
+            raise DiskFull(f"no space is left for a process of ours ({last[:200]}); free some and run again")
         raise ChildFailed(f"{ended(done.returncode)}: {last[:300]}")
     try:
         return json.loads(done.stdout)

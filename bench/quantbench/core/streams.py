@@ -53,8 +53,11 @@ def lenient(descriptor: int, stands_for: int | None = None) -> TextIO:
 def make_lenient() -> None:
     """Make standard output and error of this process drop what they cannot write; closed ones lead nowhere.
 
-    Call it first: where one of them is closed, the next file that is opened would get its number.
+    Call it first: where one of them is closed, the next file that is opened would get its number. A second call does
+    nothing, so that what was put around the streams since stays.
     """
+    if _streams:
+        return
     _open_closed()
     sys.stdout = _in_place_of(sys.stdout, 1)
     sys.stderr = _in_place_of(sys.stderr, 2)

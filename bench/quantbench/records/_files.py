@@ -29,6 +29,8 @@ _MOST_COMMAS, _MOST_BRACKETS = 5_000_000, 1_500_000
 # of a file with more commas and brackets than this (a report of 60 cells) some items of each list are checked first,
 # then more: where a large share is wrong, that shows in few.
 _MANY, _SAMPLES = 20_000, (8, 64, 512)
+_LONGEST_KEY = 1000  # characters; those of a tensor have some 100, and an error quotes what it finds wrong
+_MOST_KEYS = 100_000  # of one object; a baseline has one for each variant, a cell one for each measurement
 _MOST_FIELDS = 64  # of an object that is a record; a larger one is a table, of which some entries stand for all
 
 R = TypeVar("R", Report, BaselineFile)
@@ -89,6 +91,8 @@ def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) 
     if not isinstance(data, dict):
         raise BadInput(f"{path}: {what} must be a JSON object, found {type(data).__name__}")
     _check_version(path, data, record, what)
+    if record is Report:
+        _check_ids(path, data.get("cells"), what)
     if record is Report and is_older(data):
         data = upgraded(data)
         text = json.dumps(data)
@@ -128,13 +132,26 @@ def _sampled(value: Any, most: int, place: tuple[str | int, ...], kept: dict[tup
     return value
 
 
+def _check_ids(path: Path, cells: Any, what: str) -> None:
+    """Raises BadInput where a cell is there twice; the record says so too, a minute later where there are thousands."""
+    if isinstance(cells, list):
+        ids = [one["id"] for one in cells if isinstance(one, dict) and isinstance(one.get("id"), str)]
+        if len(set(ids)) < len(ids):
+            raise BadInput(f"{path}: {what}: field '(whole file)': two cells have the same id")
+
+
 class _Twins(Exception):
     """A key that an object holds twice."""
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """JSON takes the last of two equal keys without a word, which a bad merge of two branches leaves behind."""
+    if len(pairs) > _MOST_KEYS:
+        raise ValueError(f"an object of {len(pairs)} keys")
     found = dict(pairs)
+    for name in found:
+        if len(name) > _LONGEST_KEY:
+            raise ValueError(f"a key of {len(name)} characters, {name[:12]!r}…")
     if len(found) < len(pairs):
         raise _Twins(Counter(name for name, _ in pairs).most_common(1)[0][0])
     return found

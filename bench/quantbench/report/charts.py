@@ -13,7 +13,7 @@ from typing import Any
 
 from quantbench import files
 from quantbench.core.echo import plain
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, full_disk_named
 from quantbench.records import Cell, Report
 from quantbench.report import formatting
 from quantbench.report.chart_data import (
@@ -79,7 +79,8 @@ def write(folder: Path, report: Report) -> list[Chart]:
     try:
         for chart, draw in known:
             drawn = vl_convert.vegalite_to_svg(_styled(draw(altair)).to_json())
-            files.replace(place / chart.file, _named(drawn, chart.title), inside=folder)
+            with full_disk_named(place):
+                files.replace(place / chart.file, _named(drawn, chart.title), inside=folder)
     except OSError as error:
         raise BadInput(f"--charts: cannot write to {place}: {error.strerror}") from None
     return [chart for chart, _ in known]

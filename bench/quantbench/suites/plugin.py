@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from quantbench.core import streams
 from quantbench.core.echo import guarded, line, plain
 from quantbench.core.options import RunOptions, flag, from_mapping
 from quantbench.core.signals import check, settle, stop_asked, stop_in_order
@@ -20,7 +21,7 @@ from quantbench.engine.drive import until_stopped
 from quantbench.engine.finish import HowEnded
 from quantbench.engine.plan import ALONE
 from quantbench.engine.session import Session
-from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected
+from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected, full_disk_named
 from quantbench.measure import gpu_devices
 from quantbench.records import Judgement, Kind, Verdict, parts, worst
 from quantbench.report.formatting import step
@@ -33,6 +34,7 @@ ON_GPU_IN_GATE = (FLOAT_CONTROL, "ptq_float16", "ptq_static_wi8_ai8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    streams.make_lenient()  # here, for pytest takes the streams for itself right after this
     group = parser.getgroup("quantbench")
     for option in dataclasses.fields(RunOptions):
         name = f"{_PREFIX}{option.name}"
@@ -194,13 +196,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     run.selection = _selection(config)
     run.progress = _bar(config) or run.progress
     try:
-        run.plan(_wanted(config, session.items))
+        with _full_disk_ends_the_run():
+            run.plan(_wanted(config, session.items))
     except NothingSelected:
         session.items.clear()
     except BadInput as error:
         raise pytest.UsageError(line(str(error))) from None
-    except DiskFull as error:
-        pytest.exit(line(str(error)), returncode=int(Exit.DISK_FULL))
 
 
 def _will_run(config: pytest.Config, kind: Kind) -> bool:
@@ -264,7 +265,8 @@ def pytest_pyfunc_call() -> Iterator[None]:
 def _full_disk_ends_the_run() -> Iterator[None]:
     """A full disk ends the run, not the one test that met it."""
     try:
-        yield
+        with full_disk_named():
+            yield
     except DiskFull as error:
         pytest.exit(line(str(error)), returncode=int(Exit.DISK_FULL))
 
