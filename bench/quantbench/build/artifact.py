@@ -32,7 +32,7 @@ ARTIFACT = "artifact.tflite"
 FLOAT_ARTIFACT = "float.tflite"  # beside the export that it was converted from
 REFUSAL = "unsupported.txt"
 BEFORE_CONVERSION = "before_conversion.npy"
-PARTING = "parting.txt"
+FIRST_DIVERGENT = "parting.txt"
 STEPS = "steps.txt"
 PARTING_EXAMPLES = 1000
 STAGE_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization")
@@ -299,7 +299,7 @@ class StoreWorkbench:
                 words = first_divergent_tensor(keras_model, self.tensorflow(), artifact, few, self.model.stateful)
             except Exception as error:  # a diagnosis that fails must not cost the cell
                 words = f"the layers could not be compared ({refusal_words(error)})"
-            files[PARTING] = words.encode()
+            files[FIRST_DIVERGENT] = words.encode()
         return files
 
 
