@@ -44,7 +44,7 @@ def check(asked: Asked, say: Say) -> Found:
     store = Store(default_root())
     try:
         with store.temporary_files():  # which also holds the store, so that nothing used from now on is evicted
-            result = _found(asked, say)
+            result = _checked(asked, say)
     finally:
         store.release()
     for cleared in clear_all(store, asked.cache_size * GB):
@@ -53,7 +53,7 @@ def check(asked: Asked, say: Say) -> Found:
     return result
 
 
-def _found(asked: Asked, say: Say) -> Found:
+def _checked(asked: Asked, say: Say) -> Found:
     models = load_models(asked.model_dir)
     resolved = [environments.resolve(side) for side in (asked.old, asked.new)]
     folder = _folder(asked.report_dir)

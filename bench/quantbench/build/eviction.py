@@ -106,8 +106,8 @@ def clear_environments(store: Store, limit: float, dry_run: bool = False) -> Cle
         if environment.path.name.startswith(DISCARDED) or _half_made(environment, began)
     ]
     if not dry_run:
-        for lying in leftovers:
-            remove(lying.path, store.root)
+        for item in leftovers:
+            remove(item.path, store.root)
     whole = [environment for environment in installed if environment not in leftovers]
     nouns = ("environments of ab", "environment of ab")
     return _cut(store, whole, Cleared([], leftovers, [], [], dry_run, nouns), limit, began)
@@ -144,7 +144,7 @@ def entries(store: Store) -> Iterator[Lying]:
     """Yield every entry, complete or not."""
     for path in _in_shards(store):
         if not path.name.startswith("."):
-            yield from _lying(path)
+            yield from _item(path)
 
 
 def _in_shards(store: Store) -> Iterator[Path]:
@@ -163,14 +163,14 @@ def _links(store: Store) -> Iterator[Lying]:
     """Yield links in place of the store's own folders; they are removed, and their targets are left alone."""
     for path in (*shards(store.root), store.root / HELD, store.root / ENVIRONMENTS):
         if path.is_symlink():
-            yield from _lying(path)
+            yield from _item(path)
 
 
 def environments(store: Store) -> Iterator[Lying]:
     """Yield every environment that ``quantbench ab`` installed, complete or not."""
     for path in _made(store, ENVIRONMENTS, "*"):
         if path.is_dir():
-            yield from _lying(path)
+            yield from _item(path)
 
 
 def _half_made(environment: Lying, began: int) -> bool:
@@ -178,7 +178,7 @@ def _half_made(environment: Lying, began: int) -> bool:
     return environment.used < began and not (environment.path / INSTALLED).exists()
 
 
-def _lying(path: Path) -> Iterator[Lying]:
+def _item(path: Path) -> Iterator[Lying]:
     """Yield its description; nothing where it has just vanished, as two runs may clear at once."""
     with suppress(OSError):
         status = path.lstat()
@@ -205,7 +205,7 @@ def _dead_holds(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
             with suppress(OSError):
                 began = min(began, folder.lstat().st_mtime_ns)
             continue
-        dead += _lying(folder)
+        dead += _item(folder)
         if not dry_run:
             remove(folder, store.root)
             remove(file, store.root)
@@ -225,16 +225,16 @@ def _remove_idle_locks(store: Store) -> None:
 def _unfinished(store: Store, began: int, dry_run: bool) -> list[Lying]:
     """Remove what a killed run was about to store, and what a killed eviction had set aside."""
     leftovers = [
-        lying
+        item
         for path in _in_shards(store)
         if path.name.startswith((UNFINISHED, DISCARDED))
-        for lying in _lying(path)
-        if lying.used < began or path.name.startswith(DISCARDED)
+        for item in _item(path)
+        if item.used < began or path.name.startswith(DISCARDED)
     ]
     leftovers += _links(store)
     if not dry_run:
-        for lying in leftovers:
-            remove(lying.path, store.root)
+        for item in leftovers:
+            remove(item.path, store.root)
     return leftovers
 
 

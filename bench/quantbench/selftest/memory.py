@@ -201,13 +201,13 @@ def planted(trial: MemoryTrial, seeds: int, say: Callable[[str], None]) -> Itera
     """Inject every artifact fault and every strength of kept memory, each with several seeds, so other processes."""
     for seed in range(seeds):
         for plant in ARTIFACTS:
-            yield _told(grown(trial, plant, seed), say)
+            yield _reported(grown(trial, plant, seed), say)
         for strength in HELD:
             for where in ("variant", "control"):
-                yield _told(held(trial, strength, where, seed), say)
+                yield _reported(held(trial, strength, where, seed), say)
 
 
-def _told(injected: Planted, say: Callable[[str], None]) -> Planted:
+def _reported(injected: Planted, say: Callable[[str], None]) -> Planted:
     verdict = f"red by {', '.join(injected.checks)}" if injected.caught else "green"
     say(f"{injected.plant} {injected.strength}: {verdict}, {100 * injected.growth:+.1f} %")
     return injected
