@@ -1,6 +1,6 @@
-"""What several tests need: made-up cells for the judges, one real run that is only read, and room for those that time.
+"""Share what several tests need: made-up cells for the judges, one real read-only run, and locks for timing tests.
 
-Several processes of pytest may share the work (pytest-xdist): what takes long is made once for all of them, and a test
+Several processes of pytest may share the work (pytest-xdist): slow fixtures are made once for all of them, and a test
 marked ``alone`` has the machine to itself.
 """
 
@@ -32,7 +32,7 @@ GPU_VARIABLES = ("QUANTBENCH_VULKAN", "QUANTBENCH_REQUIRE_GPU")
 THREE_VARIANTS = "float32,ptq_float16,ptq_static_wi8_ai8"
 THREE_CELLS = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", "--no-gpu"]
 
-# How long an example takes says how busy the machine is, and nothing of what is tested.
+# The time of an example depends on the load of the machine, and not on the tested code.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
 
@@ -41,43 +41,43 @@ hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure() -> None:
-    """What a test starts is a run as a user starts it: it does not know that pytest shares its work."""
+    """Hide from the tested commands that pytest shares its work, so that they run as a user starts them."""
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
         del os.environ[name]
 
 
 @contextmanager
 def _locked(folder: Path, how: int) -> Iterator[None]:
-    """A folder locked against the other processes, for one (``LOCK_EX``) or for several that share it (``LOCK_SH``)."""
+    """Lock a folder against other processes, exclusively (``LOCK_EX``) or shared (``LOCK_SH``)."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, how)
         yield
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process forked meanwhile would keep it
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process forked meanwhile would keep it locked
         os.close(descriptor)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
-    """A test that is to be alone waits until no other runs, and no other begins before it has ended."""
+    """Make a test marked ``alone`` wait until no other runs, and hold others back until it has ended."""
     alone = item.get_closest_marker("alone") is not None
     here = Path(__file__).parent
     with ExitStack() as room:
-        with _locked(here.parent, fcntl.LOCK_EX):  # the door: whoever waits at it keeps later ones behind it
+        with _locked(here.parent, fcntl.LOCK_EX):  # a waiting process keeps later ones behind it
             room.enter_context(_locked(here, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
         return (yield)
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that one process of pytest fills and all others only read."""
+    """Make a folder that one process of pytest fills and all others only read."""
     common = factory.getbasetemp()
-    if common.name.startswith("popen-"):  # one of several
+    if common.name.startswith("popen-"):  # one of several processes
         common = common.parent
     folder, made = common / name, common / f"{name}.made"
     with FileLock(common / f"{name}.lock"):
         if not made.exists():
-            shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+            shutil.rmtree(folder, ignore_errors=True)  # left by a failed attempt
             folder.mkdir()
             make(folder)
             made.touch()
@@ -85,19 +85,19 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 
 def accepted(value: float, tolerance: float = 0.0, unit: str = "fraction", **more: Any) -> BaselineValue:
-    """A baseline value with everything that does not matter filled in."""
+    """Make a baseline value, with defaults for everything that does not matter."""
     stamp = Accepted(date="2026-01-01", reason="test", run="r", environment="e")
     fields: dict[str, Any] = {"n": 1000, "noise": 0.0, "noise_from": "test", "tolerance_from": "test"} | more
     return BaselineValue(value=value, unit=unit, tolerance=tolerance, accepted=stamp, **fields)
 
 
 def baseline_cell(**values: BaselineValue) -> BaselineCell:
-    """A baseline cell of the named measurements."""
+    """Make a baseline cell with the named measurements."""
     return BaselineCell(measurements=values)
 
 
 def instead_of_python(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever starts a fresh interpreter to measure gets a shell script instead."""
+    """Replace the fresh Python interpreters of measurements by a shell script."""
     shell = folder / "python"
     shell.write_text(f"#!/bin/sh\n{script}\n")
     shell.chmod(0o755)
@@ -105,31 +105,31 @@ def instead_of_python(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch
 
 
 def steps(judgement: Judgement) -> str:
-    """What a judgement tells to do next, one line each."""
+    """List a judgement's recommended actions, one line each."""
     return "\n".join(step(action) for action in judgement.actions)
 
 
 def row(report: dict[str, Any], cell_id: str) -> dict[str, Any]:
-    """What a report says of a cell."""
-    found: dict[str, Any] = next(cell for cell in report["cells"] if cell["id"] == cell_id)
-    return found
+    """Find a cell in a report."""
+    cell: dict[str, Any] = next(cell for cell in report["cells"] if cell["id"] == cell_id)
+    return cell
 
 
 @dataclass
 class Done:
-    """A finished command."""
+    """Hold a finished command."""
 
     status: int
     output: str
     reports: Path
 
     def report(self) -> dict[str, Any]:
-        """The run's report as plain JSON."""
+        """Read the run's report as plain JSON."""
         loaded: dict[str, Any] = json.loads((self.reports / "latest" / "report.json").read_text())
         return loaded
 
     def cell(self, cell_id: str) -> dict[str, Any]:
-        """One row of it."""
+        """Find one cell of the report."""
         return row(self.report(), cell_id)
 
 
@@ -137,39 +137,39 @@ Quantbench = Callable[..., Done]
 
 
 def command(*arguments: str) -> list[str]:
-    """The command line, whatever the PATH says."""
+    """Return the command line, independent of the PATH."""
     return [sys.executable, "-m", "quantbench", *arguments]
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all tests of this process, so that an artifact is built once."""
+    """Make one store for all tests of this process, so that an artifact is built once."""
     return tmp_path_factory.mktemp("store")
 
 
 @dataclass(frozen=True)
 class ThreeCells:
-    """A run that is only read, and a store that holds what it computed and nothing else.
+    """Hold a read-only run, and a store that only contains its results.
 
     Attributes:
-        run: its folder.
+        run: folder of the run.
     """
 
     run: Path
     store: Path
 
     def cell(self, cell_id: str) -> dict[str, Any]:
-        """One row of its report."""
+        """Find one cell of its report."""
         return row(json.loads((self.run / "report.json").read_text()), cell_id)
 
     def copied_store(self, target: Path) -> Path:
-        """The store, to be filled or broken."""
+        """Copy the store, to fill or damage it."""
         return Path(shutil.copytree(self.store, target, ignore=shutil.ignore_patterns(".*")))
 
 
 @pytest.fixture(scope="session")
 def three_cells(store: Path, tmp_path_factory: pytest.TempPathFactory) -> ThreeCells:
-    """A green run of THREE_CELLS, whose results are in the common store as well."""
+    """Make a green run of THREE_CELLS, whose results are also in the common store."""
 
     def make(folder: Path) -> None:
         done = run_quantbench("run", *THREE_CELLS, "--report-dir", str(folder / "reports"), store=folder / "store")
@@ -183,8 +183,8 @@ def three_cells(store: Path, tmp_path_factory: pytest.TempPathFactory) -> ThreeC
 
 
 def surroundings(**more: str) -> dict[str, str]:
-    """Environment of a command that a test starts. A GPU is there for the tests that ask for one, and for no others."""
-    # Nor is the output of what a user starts unbuffered, whatever that of the tests is.
+    """Make the environment of a command that a test starts; only tests that ask for a GPU see one."""
+    # A user's output is buffered, even if the tests' is not.
     left_out = (*GPU_VARIABLES, "PYTHONUNBUFFERED")
     usual = {name: value for name, value in os.environ.items() if name not in left_out}
     return usual | {"PYTHONPATH": str(SOURCE)} | more
@@ -218,7 +218,7 @@ def quantbench(tmp_path: Path, store: Path) -> Quantbench:
 
 @pytest.fixture
 def baselines(tmp_path: Path) -> Path:
-    """A copy of the project's baselines, to be broken."""
+    """Copy the project's baselines, to damage them."""
     folder = tmp_path / "baselines"
     shutil.copytree(ROOT / "baselines", folder)
     return folder
@@ -233,7 +233,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 @pytest.fixture
 def made_up() -> Report:
-    """A report of nine cells, for the tests of its page."""
+    """Make a report of nine cells, for the tests of its page."""
     return nine_cells()
 
 

@@ -1,4 +1,4 @@
-"""A run that computes nothing: made-up outcomes of cells, and the parts of the engine put together around them."""
+"""Make a run that computes nothing: made-up outcomes of cells, and the parts of the engine around them."""
 
 import datetime
 from collections.abc import Collection, Mapping
@@ -30,7 +30,7 @@ FLOAT, HALF, FULL = "m/float32", "m/ptq_float16", "m/ptq_static_wi8_ai8"
 
 
 class Model(ReferenceModel):
-    """A reference model whose test labels are LABELS, and that has no files."""
+    """Provide a reference model without files, whose test labels are LABELS."""
 
     def pack(self) -> Pack:
         return Pack(None, None, Split(np.zeros((len(LABELS), 1)), LABELS), "d")
@@ -44,7 +44,7 @@ def model(name: str = "m", **more: Any) -> ReferenceModel:
 
 
 def outcome(wrong: int = 100, at: int = 0, **more: Any) -> Outcome:
-    """Of a cell of which so many of 1000 answers are wrong, from one place on."""
+    """Make the outcome of a cell with ``wrong`` of 1000 predictions wrong, from index ``at`` on."""
     predictions = answers(wrong, at)
     fields: dict[str, Any] = {
         "seed": 0,
@@ -59,7 +59,7 @@ def outcome(wrong: int = 100, at: int = 0, **more: Any) -> Outcome:
 
 
 def baseline(cells: Mapping[str, Array], **more: BaselineCell) -> EffectiveBaseline:
-    """Accepted scores: variant -> predictions, which are stored too; ``more`` replaces cells."""
+    """Make accepted scores: variant -> predictions, which are stored too; ``more`` replaces cells."""
     scores = {
         name: BaselineCell(measurements={"score": accepted(float(np.mean(stored == LABELS)))})
         for name, stored in cells.items()
@@ -69,7 +69,7 @@ def baseline(cells: Mapping[str, Array], **more: BaselineCell) -> EffectiveBasel
 
 
 class Computing:
-    """In place of the scheduler: what is waited for is computed at once, and what was waited for is written down."""
+    """Replace the scheduler: compute at once whatever is waited for, and record it."""
 
     def __init__(self, plan: Plan, outcomes: Mapping[str, list[Outcome]], computed: Collection[str]) -> None:
         self.partial = False
@@ -103,7 +103,7 @@ class Computing:
 
 
 class Alone:
-    """In place of what measures alone."""
+    """Replace exclusive measuring."""
 
     def __init__(self) -> None:
         self.measured: list[str] = []
@@ -115,10 +115,10 @@ class Alone:
 
 @dataclass
 class Run:
-    """The parts of a made-up run.
+    """Hold the parts of a made-up run.
 
     Attributes:
-        written: the reports that were written.
+        written: the saved reports.
     """
 
     plan: Plan
@@ -134,7 +134,7 @@ class Run:
     written: list[Report] = field(default_factory=list)
 
     def result(self, cell_id: str, control: str | None = FLOAT) -> tuple[CellResult, CellResult | None]:
-        """What a judge is given."""
+        """Return what a judge gets."""
         return self.results.of(cell_id), self.results.of(control) if control and control != cell_id else None
 
 
@@ -149,13 +149,13 @@ def run(
     of: ReferenceModel | None = None,
     **rules: Any,
 ) -> Run:
-    """A run of these cells.
+    """Make a run of these cells.
 
     Args:
-        outcomes: cell -> one a seed; controls too.
-        effective_baseline: what is accepted; nothing where None.
-        wanted: what the user selected; all where None.
-        computed: what is computed before anything waits; all where None.
+        outcomes: cell -> one outcome per seed; controls too.
+        effective_baseline: the accepted values; None for none.
+        wanted: the cells that the user selected; None for all.
+        computed: the cells that are computed before anything waits; None for all.
     """
     plan = Plan(options or RunOptions(), {"m": of or model()})
     plan.fix({cell: set(kinds) for cell in (outcomes if wanted is None else wanted)})

@@ -1,4 +1,4 @@
-"""Errors that a person can act on, and the exit statuses of a run."""
+"""Define errors that a person can act on, and the exit statuses of a run."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit status of every command. The worst one wins, see :func:`quantbench.gate.exit_status`."""
+    """List the exit statuses of all commands; the worst one wins, see :func:`quantbench.gate.exit_status`."""
 
     GREEN = 0
     REGRESSED = 1
@@ -18,28 +18,30 @@ class Exit(IntEnum):
 
 
 class BadInput(Exception):
-    """Something that the user gave is wrong. The message is one sentence: which file, which field,
-    what was expected, what to do. It is shown without a traceback, and the exit status is 4.
+    """Raised when something that the user gave is wrong.
+
+    The message is one sentence: which file, which field, what was expected, what to do. It is shown without a
+    traceback, and the exit status is 4.
     """
 
 
 class NothingSelected(Exception):
-    """A selection that leaves no cell. The exit status is 5."""
+    """Raised when a selection contains no cell; the exit status is 5."""
 
 
 class Unsupported(Exception):
-    """The tools cannot make this artifact; the message is the tool's own reason."""
+    """Raised when the tools cannot make this artifact; the message is the tool's reason."""
 
 
 class DiskFull(Exception):
-    """No space is left to write to. What was finished is kept; the exit status is 6."""
+    """Raised when the disk is full; finished work is kept, and the exit status is 6."""
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether an error says so; native code tells the number's words only."""
+    """Check whether an error says that the disk is full; native code only gives the error number's text."""
     if isinstance(error, OSError):
         return error.errno in _FULL
     return isinstance(error, DiskFull) or any(os.strerror(number) in str(error) for number in _FULL)
@@ -49,10 +51,10 @@ SHORT = (errno.EAGAIN, errno.ENOMEM)
 
 
 def ran_short(error: BaseException) -> bool:
-    """Whether it was the machine that had too little memory, or too few threads, and not the model that is at fault."""
+    """Check whether the machine ran out of memory or threads, so that the model is not at fault."""
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return True
     if isinstance(error, OSError):
         return error.errno in SHORT
     words = ("can't start new thread", *(os.strerror(number) for number in SHORT))
-    return any(one in str(error) for one in words)
+    return any(text in str(error) for text in words)

@@ -342,7 +342,7 @@ def test_a_model_that_a_person_names_may_be_behind_a_link(tmp_path: Path) -> Non
     files.copy_tree(tmp_path / "link", tmp_path / "copy", "the model")
     assert file_sha256(model) == file_sha256(tmp_path / "copy")
     (tmp_path / "file").symlink_to(model / "saved_model.pb")
-    files.copy_file(tmp_path / "file", tmp_path / "one", "the model")
+    files.copy_tree(tmp_path / "file", tmp_path / "one", "the model")
     assert (tmp_path / "one").read_bytes() == b"graph"
     assert files.is_regular(tmp_path / "one")
 

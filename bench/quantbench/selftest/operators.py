@@ -1,4 +1,4 @@
-"""Plants in an artifact's operators and outputs: what is left out, what is too much, what comes out elsewhere."""
+"""Declare faults in an artifact's operators and outputs: missing, superfluous or reordered ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,12 +15,12 @@ Make = Callable[[Ground, Any, np.random.Generator], bytes]
 
 
 def _change(apply: Callable[[Any, Any], None]) -> Make:
-    """A plant with nothing random in it."""
+    """Make a fault that is not random."""
     return lambda ground, strength, _random: edited(ground.artifact, lambda model: apply(model, strength))
 
 
 def _code_index(model: Any, name: str) -> int:
-    """Position of an operator's code, added where the file has none."""
+    """Return the position of an operator's code, added where the file has none."""
     from ai_edge_litert import schema_py_generated as schema
 
     for index, code in enumerate(model.operatorCodes):
@@ -34,7 +34,7 @@ def _code_index(model: Any, name: str) -> int:
 
 
 def _inserted(model: Any, name: str, before: Any, options: Any = None, options_type: int = 0) -> None:
-    """One more operator, whose output is a new tensor like its input, between ``before`` and what it read."""
+    """Insert an operator between ``before`` and its input; its output is a new tensor like that input."""
     from ai_edge_litert import schema_py_generated as schema
 
     graph = model.subgraphs[0]
@@ -54,7 +54,7 @@ def _inserted(model: Any, name: str, before: Any, options: Any = None, options_t
 
 
 def _reshape(model: Any) -> None:
-    """A reshape to the shape that is there already."""
+    """Insert a reshape to the existing shape."""
     from ai_edge_litert import schema_py_generated as schema
 
     before = operators(model, "SOFTMAX")[0]
@@ -64,7 +64,7 @@ def _reshape(model: Any) -> None:
 
 
 def _requantize(model: Any) -> None:
-    """A quantization from int8 to the same int8."""
+    """Insert a quantization from int8 to the same int8."""
     _inserted(model, "QUANTIZE", operators(model, "SOFTMAX")[0])
 
 
@@ -92,7 +92,7 @@ def _other_pooling(model: Any, _strength: str) -> None:
 
 
 def _permuted(ground: Ground, count: int, random: np.random.Generator) -> bytes:
-    """The last layer's output channels, as many as told, in another order: weights, bias and scales together."""
+    """Permute ``count`` output channels of the last layer: weights, bias and scales together."""
 
     def apply(model: Any) -> None:
         layer = layers(model)[-1]
@@ -116,13 +116,13 @@ def _input_scale(model: Any, factor: float) -> None:
 
 
 def _nan_scale(model: Any, _strength: str) -> None:
-    """Of the last integer tensor before it becomes float: every output is no number."""
+    """Set the scale of the last integer tensor before dequantization to NaN, and so every output."""
     tensor = model.subgraphs[0].tensors[int(operators(model, "DEQUANTIZE")[-1].inputs[0])]
     tensor.quantization.scale = [float("nan")]
 
 
 def _nan_bias(model: Any, classes: int) -> None:
-    """Of the last layer, for so many of its classes; softmax carries it to all the others."""
+    """Set the last layer's bias to NaN for some classes; softmax spreads it to all the others."""
     layer = layers(model)[-1]
     bias = layer.read(2, "float32")
     bias[: int(classes)] = np.nan

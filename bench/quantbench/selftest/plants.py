@@ -1,7 +1,7 @@
-"""Regressions to plant in real artifacts, so that the gate can be seen to catch them: what is broken, how strongly, and
-which check has to see it.
+"""Declare faults to inject into real artifacts, to test that the gate catches them: what breaks, how strongly, and
+which check has to catch it.
 
-A plant gets a :class:`Ground` (a real int8 artifact and what it was made from) and returns the bytes of a broken one.
+A fault gets a :class:`Ground` (a real int8 artifact and what it was made from) and returns the bytes of a broken one.
 The strengths were fixed before anything was measured.
 """
 
@@ -24,10 +24,10 @@ Strength = float | str
 
 @dataclass(frozen=True)
 class Ground:
-    """Where plants are planted.
+    """Hold the artifact that faults are injected into.
 
     Attributes:
-        bench: makes artifacts of the model, with its own calibration data.
+        bench: makes artifacts of the model, with the model's calibration data.
         artifact: the healthy one, packed as an edited one would be, so that packing itself changes nothing.
     """
 
@@ -37,13 +37,13 @@ class Ground:
 
 @dataclass(frozen=True)
 class Plant:
-    """A kind of regression.
+    """Declare a kind of fault.
 
     Attributes:
         where: what is broken: ``weights``, ``bias``, ``ranges``, ``calibration``, ``conversion``, ``operators`` or
             ``file``.
-        seen_by: kind of the check that has to see it.
-        strengths: of which the first is the weakest.
+        seen_by: kind of the check that has to catch it.
+        strengths: the weakest first.
         make: (ground, strength, random generator) -> the broken artifact.
         host: the variant whose artifact is broken.
     """
@@ -59,7 +59,7 @@ class Plant:
 def _on_weights(
     change: Callable[[Array, Any, np.random.Generator], Array], which: int = -1
 ) -> Callable[[Ground, Any, np.random.Generator], bytes]:
-    """A plant that changes one layer's int8 weights, shape (channels, ...); the last layer's where not told."""
+    """Make a fault that changes the int8 weights, shape (channels, ...), of one layer; by default the last one."""
 
     def make(ground: Ground, strength: Any, random: np.random.Generator) -> bytes:
         def apply(model: Any) -> None:
@@ -72,9 +72,9 @@ def _on_weights(
 
 
 def _on_activations(change: Callable[[Any, Any], None]) -> Callable[[Ground, Any, np.random.Generator], bytes]:
-    """A plant that changes scale or zero point of the first layer's output, and of what only passes it on.
+    """Make a fault that changes scale or zero point of the first layer's output, and of tensors that only pass it on.
 
-    Pooling, say, refuses to run where its input and its output differ.
+    Pooling, for example, refuses to run where its input and its output differ.
     """
 
     def make(ground: Ground, strength: Any, _random: np.random.Generator) -> bytes:
@@ -82,10 +82,10 @@ def _on_activations(change: Callable[[Any, Any], None]) -> Callable[[Ground, Any
             tensors = model.subgraphs[0].tensors
             first = tensors[layers(model)[0].operator.outputs[0]].quantization
             scale, zero = float(first.scale[0]), int(first.zeroPoint[0])
-            for found in [tensor.quantization for tensor in tensors if tensor.quantization is not None]:
-                one = found.scale is not None and len(found.scale) == 1
-                if one and (float(found.scale[0]), int(found.zeroPoint[0])) == (scale, zero):
-                    change(found, strength)
+            for quantization in [tensor.quantization for tensor in tensors if tensor.quantization is not None]:
+                per_tensor = quantization.scale is not None and len(quantization.scale) == 1
+                if per_tensor and (float(quantization.scale[0]), int(quantization.zeroPoint[0])) == (scale, zero):
+                    change(quantization, strength)
 
         return edited(ground.artifact, apply)
 
@@ -126,8 +126,8 @@ def _negate_channel(weights: Array, _strength: Strength, random: np.random.Gener
 
 
 def _swap_channels(weights: Array, _strength: Strength, random: np.random.Generator) -> Array:
-    one, other = random.permutation(len(weights))[:2]
-    weights[[one, other]] = weights[[other, one]]
+    first, second = random.permutation(len(weights))[:2]
+    weights[[first, second]] = weights[[second, first]]
     return weights
 
 
@@ -148,7 +148,7 @@ def _shuffle(weights: Array, share: float, random: np.random.Generator) -> Array
 
 
 def _truncated(ground: Ground, _strength: Strength, _random: np.random.Generator) -> bytes:
-    """Weights rounded towards minus infinity, as a cast of the wrong kind does."""
+    """Round weights towards minus infinity, as a wrong cast does."""
 
     def apply(model: Any) -> None:
         from quantbench.tflite.graph import read
@@ -201,14 +201,14 @@ def _move_zero(quantization: Any, steps: float) -> None:
 
 
 class _Calibrated(StoreWorkbench):
-    """A workbench whose calibration data somebody got wrong."""
+    """Provide a workbench with wrong calibration data."""
 
     def __init__(self, healthy: StoreWorkbench, spoil: Callable[[Array], Array]) -> None:
         super().__init__(healthy.model, healthy.seed, None, healthy.store)
         self._spoil = spoil
 
     def calibration(self) -> Iterator[Inputs]:
-        """The model's calibration examples, spoilt together."""
+        """Yield the model's calibration examples, all changed alike."""
         split = self.model.pack().calibration
         assert split is not None
         inputs, _ = self.model.fit_inputs(split.x, split.y)
@@ -245,7 +245,7 @@ def _calibrated_on(spoil: Callable[[Array, Any], Array]) -> Callable[[Ground, An
 
 
 def _other(ground: Ground, variant: str, _random: np.random.Generator) -> bytes:
-    """Another variant's artifact under this one's name."""
+    """Return another variant's artifact in place of this one."""
     return repacked(VARIANTS[variant].make(ground.bench))
 
 
