@@ -46,7 +46,7 @@ def effective_baseline(
     baseline: Baseline, score_unit: str, results_class: str, machine_class: str, today: datetime.date
 ) -> EffectiveBaseline:
     """Apply the overlays and loosened tolerances, and describe each in one sentence."""
-    seen = overlays.seen_by(baseline, results_class)
+    seen = overlays.resolve(baseline, results_class)
     if seen.file is None:
         return EffectiveBaseline()
     used = {name: results_class for name, cell in seen.file.cells.items() if results_class in cell.overlays}

@@ -325,7 +325,7 @@ def _trained_weights(model: ReferenceModel, train_seed: int, store: Store) -> li
 def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _Trained]) -> _Trained:
     """Train weights once for all variants and workers that need them."""
     key = digest(recipe)
-    store.hold()
+    store.lease()
     lock = store.path(key).with_name(f".{key}.lock")  # among the entries, where workers of untrusted models may write
     files.own_folder(lock.parent)
     files.unlink_unless_regular(lock)

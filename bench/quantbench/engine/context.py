@@ -39,7 +39,7 @@ class HeldStore:
         store = Store(folder.path / "store" if options.no_cache else default_root())
         try:
             note = store.make_private()
-            store.hold()
+            store.lease()
         except OSError as error:
             folder.remove()
             if disk_is_full(error):

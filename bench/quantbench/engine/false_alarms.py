@@ -83,7 +83,7 @@ class Budget:
         """Mark the budget as settled: where nothing had to be settled, no predictions changed."""
         self._red_at = self._red_at or {}
 
-    def red_at(self, cell_id: CellId) -> float:
+    def holm_threshold(self, cell_id: CellId) -> float:
         """Return the p-value below which a score with changed predictions is red; call :meth:`settle` first."""
         assert self._red_at is not None, "the budget is settled before a score that chance has moved is judged"
         return self._red_at[cell_id]

@@ -102,7 +102,7 @@ class Judging:
         """Judge the drift of the score from the baseline."""
         scored, judged = self._budget.scored(result), self._budget.at_even_share(result)
         if judged.p_value is not None:  # its predictions changed, so it shares the budget with others
-            judged = scored.judge(self._budget.red_at(result.cell.id))
+            judged = scored.judge(self._budget.holm_threshold(result.cell.id))
         return scored.with_origin(judged)
 
     def _agreements(self, result: CellResult) -> list[Judgement]:

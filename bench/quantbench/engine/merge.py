@@ -129,10 +129,11 @@ class Whole:
         }
         budget = self.pieces[0].report.false_alarms.budget
         timed = self._timed_ones()
-        red_at = gate.holm(moved, budget, timed)
+        holm_threshold = gate.holm(moved, budget, timed)
         alarms = gate.share(budget, len(moved) + timed)
         cells = [
-            self._judged(cell, piece, red_at.get(cell.id, alarms.share), alarms.share) for cell, piece in self.cells
+            self._judged(cell, piece, holm_threshold.get(cell.id, alarms.share), alarms.share)
+            for cell, piece in self.cells
         ]
         first = self.pieces[0].report
         return first.model_copy(
@@ -171,7 +172,7 @@ class Whole:
 
     # ------------------------------------------------------------ judging again
 
-    def _judged(self, cell: Cell, piece: Piece, red_at: float, share: float) -> Cell:
+    def _judged(self, cell: Cell, piece: Piece, holm_threshold: float, alpha: float) -> Cell:
         """Judge again what shares the budget, with commands that name the merged run."""
         subject = gate.Subject(cell.model, cell.variant, run_argument(self.folder, self.options), piece.shard.again)
         baseline = self._effective_baseline(cell.model, piece)
@@ -183,9 +184,9 @@ class Whole:
                 continue  # told that the judgement before it passes in spite of an xfail; told again if it still does
             if _shares_budget(old):
                 if old.kind is Kind.LATENCY:
-                    new = _latency(cell, piece, subject, accepted, old, share)
+                    new = _latency(cell, piece, subject, accepted, old, alpha)
                 else:
-                    new = self._score(cell, piece, subject, baseline, red_at)
+                    new = self._score(cell, piece, subject, baseline, holm_threshold)
                 judgements += gate.excused(subject, [new], accepted, piece.day, first=False)
                 outdated = f"xfail of {old.measurement}" if _live(accepted, old.measurement, piece.day) else ""
             else:
@@ -196,7 +197,7 @@ class Whole:
         return cell.model_copy(update={"judgements": judgements, "verdicts": verdicts, "verdict": verdict})
 
     def _score(
-        self, cell: Cell, piece: Piece, subject: gate.Subject, baseline: EffectiveBaseline, red_at: float
+        self, cell: Cell, piece: Piece, subject: gate.Subject, baseline: EffectiveBaseline, holm_threshold: float
     ) -> Judgement:
         nonfinite = cell.measurements.get("nonfinite")
         answers = gate.Answers(
@@ -214,7 +215,7 @@ class Whole:
             artifact_sha256=cell.artifact_sha256,
             reference_sha256=cell.reference_sha256,
         )
-        return scored.with_origin(scored.judge(red_at))
+        return scored.with_origin(scored.judge(holm_threshold))
 
     def _settled(self, cell: Cell) -> list[Judgement]:
         """Settle what a shard could not without other models: whether the runtime uses the number of threads.
@@ -296,7 +297,7 @@ def _latency(
     subject: gate.Subject,
     accepted: BaselineCell | None,
     old: Judgement,
-    share: float,
+    alpha: float,
 ) -> Judgement:
     """Judge latency from the values of each process in the report; those of a second measurement come last."""
     reported, times = cell.measurements[old.measurement], old.measured or 1
@@ -306,7 +307,7 @@ def _latency(
     threads = threads_in(old.measurement)
     machine = environment.with_threads(piece.report.environment.machine_class, threads)
     again = parts[1] if times > 1 else None
-    return gate.latency(subject, old.measurement, parts[0], accepted, machine, share, again, threads)
+    return gate.latency(subject, old.measurement, parts[0], accepted, machine, alpha, again, threads)
 
 
 def _part(piece: Piece) -> Part:

@@ -44,7 +44,15 @@ from quantbench.records._report import (
     Report,
     Shard,
 )
-from quantbench.records._selftest import FlipRate, LatencyNull, LatencyPlant, LatencySelftest, Planted, Selftest, Sight
+from quantbench.records._selftest import (
+    FlipRate,
+    InjectedFault,
+    LatencyFault,
+    LatencyNull,
+    LatencySelftest,
+    Selftest,
+    Sight,
+)
 
 __all__ = [
     "DISTURBED",
@@ -70,10 +78,11 @@ __all__ = [
     "FalseAlarms",
     "First",
     "FlipRate",
+    "InjectedFault",
     "Judgement",
     "Kind",
+    "LatencyFault",
     "LatencyNull",
-    "LatencyPlant",
     "LatencySelftest",
     "LeftToCpu",
     "Load",
@@ -81,7 +90,6 @@ __all__ = [
     "Measurement",
     "Overlay",
     "Part",
-    "Planted",
     "Port",
     "Range",
     "Record",

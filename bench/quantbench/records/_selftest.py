@@ -10,7 +10,7 @@ from quantbench.records._common import SCHEMA_VERSION, Kind, Record, Verdict
 Sight = Kind | Literal["refusal", "note"]
 
 
-class Planted(Record):
+class InjectedFault(Record):
     """How the gate judged one injected fault.
 
     Attributes:
@@ -38,7 +38,7 @@ class Planted(Record):
     verdict: Verdict | None = None
 
 
-class LatencyPlant(Record):
+class LatencyFault(Record):
     """How often an injected slowdown was called red.
 
     Attributes:
@@ -89,7 +89,7 @@ class LatencySelftest(Record):
     share: float
     spread: dict[str, float]
     disturbed: float
-    plants: list[LatencyPlant]
+    plants: list[LatencyFault]
     nulls: list[LatencyNull]
 
 
@@ -123,7 +123,7 @@ class Selftest(Record):
     kind: Literal["quantbench.selftest"] = "quantbench.selftest"
     model: str
     variant: str
-    plants: list[Planted]
+    plants: list[InjectedFault]
     null_runs: int
     false_reds: int
     flips: list[FlipRate] = Field(default_factory=list)
