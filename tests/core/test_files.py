@@ -760,7 +760,7 @@ def test_a_process_holds_a_store_in_the_store_alone(tmp_path: Path, canary: Cana
     store = Store(tmp_path / "store")
     store.root.mkdir()
     (store.root / HELD).symlink_to(canary.folder)
-    store.hold()
+    store.lease()
     try:
         assert files.is_folder(store.root / HELD)
         assert canary.unchanged()

@@ -12,7 +12,7 @@ import numpy as np
 from quantbench import files
 from quantbench.ab import environments, runs
 from quantbench.ab import mixed as cross
-from quantbench.ab.interleaved import Contestant, Turns, take_turns
+from quantbench.ab.interleaved import Contestant, InterleavedTimes, time_interleaved
 from quantbench.ab.mixed import Artifact, Crossed
 from quantbench.ab.result import Asked, Cause, Combination, Found
 from quantbench.ab.runs import Runner
@@ -147,7 +147,7 @@ def _time(result: Found, both: _Both, say: Say) -> None:
     for place, cell in enumerate(wanted, 1):
         contestants = {runner.name: both.contestant(cell, side, side) for side, runner in enumerate(both.sides)}
         try:
-            turns = take_turns(contestants, both.inputs.of(cell), result.asked.seconds)
+            turns = time_interleaved(contestants, both.inputs.of(cell), result.asked.seconds)
         except LatencyFailed as error:
             result.untimed[cell] = str(error)
             continue
@@ -204,19 +204,19 @@ def _tell_apart(result: Found, both: _Both, say: Say) -> None:
         result.causes[cell] = Cause(_words(*combinations), *combinations)
 
 
-def _combinations_in_turns(cell: str, both: _Both, seconds: float) -> Turns | None:
+def _combinations_in_turns(cell: str, both: _Both, seconds: float) -> InterleavedTimes | None:
     contestants = {
         "old": both.contestant(cell, converter=0, runtime=0),
         "new-converter": both.contestant(cell, converter=1, runtime=0),
         "new-runtime": both.contestant(cell, converter=0, runtime=1),
     }
     try:
-        return take_turns(contestants, both.inputs.of(cell), seconds)
+        return time_interleaved(contestants, both.inputs.of(cell), seconds)
     except LatencyFailed:  # its score already reports that the combination cannot run
         return None
 
 
-def _combination(crossed: Crossed, base: Crossed, turns: Turns | None, name: str) -> Combination:
+def _combination(crossed: Crossed, base: Crossed, turns: InterleavedTimes | None, name: str) -> Combination:
     ratios = [] if turns is None else turns.ratios(name, "old")
     if crossed.predictions is None or base.predictions is None:
         return Combination(failure=crossed.failure or base.failure, ratios=ratios)

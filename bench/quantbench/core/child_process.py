@@ -1,6 +1,6 @@
-"""A fresh interpreter that does one job: started here, and what becomes of it told in words.
+"""Start a fresh interpreter for one job, and describe in words how it ended.
 
-The job goes in as JSON on standard input, the result comes out as JSON on standard output.
+The job is JSON on standard input, the result is JSON on standard output.
 """
 
 import json
@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 from quantbench.core import walls
 from quantbench.errors import DiskFull, disk_is_full
 
-# One thread for NumPy too: what spreads over the cores depends on their load, and every helper thread has a stack.
+# One thread for NumPy too: what uses several cores depends on their load, and every helper thread has a stack.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 Done = subprocess.CompletedProcess[str]
 
 
 class Interpreter(NamedTuple):
-    """Which Python, and the folder from which it imports this package."""
+    """Name a Python interpreter, and the folder from which it imports this package."""
 
     executable: Path
     home: Path
@@ -34,7 +34,7 @@ HERE = Interpreter(Path(sys.executable), Path(__file__).parents[2])
 
 
 class ChildFailed(Exception):
-    """How a child ended without a result; the message goes on from its name: ``did not finish within 60 s``."""
+    """Say how a child ended without a result; the message continues its name: ``did not finish within 60 s``."""
 
 
 def start(
@@ -45,13 +45,13 @@ def start(
     python: Interpreter | None = None,
     room: walls.Room | None = None,
 ) -> Done:
-    """Run ``python -m module`` on a job to its end, however it ends.
+    """Run ``python -m module`` on a job until it ends, in any way.
 
     Args:
-        limit: seconds after which it is given up.
-        environment: variables of it alone, besides those of this process.
-        python: another interpreter than this process's own.
-        room: what it may reach, where its job concerns a stranger's model; temporary files of its own besides.
+        limit: timeout in seconds.
+        environment: variables added to those of this process.
+        python: an interpreter other than this process's own.
+        room: what it may access, where its job concerns an untrusted model; plus its own temporary files.
 
     Raises:
         ChildFailed: it did not finish in time.
@@ -67,10 +67,10 @@ def start(
 
 
 def room(form: str, *read: Path) -> walls.Room | None:
-    """What a child may reach whose job concerns a model of that form: all where it is the user's own code.
+    """Return what a child may access whose job concerns a model of that form; unrestricted for the user's own code.
 
     Args:
-        read: what it needs, besides Python.
+        read: what it needs besides Python.
     """
     return None if form == "code" else walls.Room(read=read)
 
@@ -100,7 +100,7 @@ def _run(
 
 
 def result(done: Done) -> Any:
-    """What a child wrote.
+    """Return what a child wrote.
 
     Raises:
         ChildFailed: it crashed, or wrote no JSON.
@@ -118,7 +118,7 @@ def result(done: Done) -> Any:
 
 
 def ended(status: int) -> str:
-    """How a process ended, with the name of the signal where one killed it."""
+    """Describe how a process ended, with the name of the signal where one killed it."""
     if status >= 0:
         return f"ended with status {status}"
     try:

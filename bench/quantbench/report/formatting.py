@@ -211,7 +211,7 @@ def smaller(cell: Cell, cells: dict[str, Cell]) -> str:
     return f"{control.measurements['size'].value / cell.measurements['size'].value:.2f}×"
 
 
-def behaviour(cell: Cell) -> list[str]:
+def fidelity(cell: Cell) -> list[str]:
     """Agreements in percent and errors of the outputs, as the report's table shows them; empty where not measured."""
 
     def shown(name: str, style: str, factor: float = 1.0) -> str:

@@ -12,14 +12,14 @@ from quantbench.comparison.history import (
     ABSENT,
     LEAST_RUNS,
     MEASUREMENTS,
-    PACE,
+    SLOPE_RUNS,
+    DriftSlope,
     History,
-    Pace,
-    Shift,
+    Step,
     Trend,
+    drift_slope,
     moved,
-    pace,
-    shifts,
+    steps,
     trend,
 )
 from quantbench.comparison.summary import Summary
@@ -49,7 +49,7 @@ def overview(history: History) -> str:
 
 
 def _moved_row(history: History, found: Trend) -> list[str] | None:
-    told, drift = moved(found), pace(found, NEWEST)
+    told, drift = moved(found), drift_slope(found, NEWEST)
     if not told and drift is None and found.verdict_before is None:
         return None
     verdict = MARKS[found.verdict]
@@ -95,19 +95,19 @@ def _floor(found: Trend) -> str:
         return ""
     drop, unit = found.values["floor_drop"][-1], escape(found.scoring.unit)
     text = f"Floor: {drop:+.2f} {unit} from the control, {limits[-1]:g} allowed."
-    drift = pace(found)
+    drift = drift_slope(found)
     return text + (f" Drift: {escape(_pace(drift))}." if drift else " No clear drift.")
 
 
-def _pace(drift: Pace) -> str:
+def _pace(drift: DriftSlope) -> str:
     what = "loses" if drift.slope > 0 else "gains"
     low, high = sorted((abs(drift.low), abs(drift.high)))
-    text = f"{what} {abs(drift.slope):.2g} {drift.unit} in {PACE} runs ({low:.2g} to {high:.2g})"
+    text = f"{what} {abs(drift.slope):.2g} {drift.unit} in {SLOPE_RUNS} runs ({low:.2g} to {high:.2g})"
     return text if drift.runs_left is None else f"{text}; the floor in {drift.runs_left} runs at this pace"
 
 
 def _measurement(found: Trend, name: str) -> str:
-    told = shifts(found, name)
+    told = steps(found, name)
     rows = list(_rows(found, name, {shift.since.run for shift in told}))
     parts = [f"## {name.replace('_', ' ')}", "\n".join(f"- {_shift(found, shift)}" for shift in told)]
     if len(rows) > ROWS:
@@ -134,7 +134,7 @@ def _rows(found: Trend, name: str, at: set[str]) -> Iterator[list[str]]:
         last = value
 
 
-def _shift(found: Trend, shift: Shift) -> str:
+def _shift(found: Trend, shift: Step) -> str:
     """What moved, where first, and what had changed since the run before it."""
     changed = changed_between(shift.before.environment, shift.since.environment)
     told = escape(", ".join(changed)) or "nothing that is recorded"
@@ -144,7 +144,7 @@ def _shift(found: Trend, shift: Shift) -> str:
     )
 
 
-def _step(found: Trend, shift: Shift) -> str:
+def _step(found: Trend, shift: Step) -> str:
     name = shift.measurement
     values = f"{_value(found, name, shift.old)} → {_value(found, name, shift.new)}"
     return f"{name.replace('_', ' ')} {values} ({_difference(found, name, shift.old, shift.new)})"
@@ -189,7 +189,7 @@ def _panel(altair, found: Trend, name: str):  # type: ignore[no-untyped-def]
     measured = [(place, float(v)) for place, v in enumerate(found.values[name], 1) if np.isfinite(v)]
     values = [{"run": place, "value": value * scale} for place, value in measured]
     order = {run.run: place for place, run in enumerate(found.runs, 1)}
-    rules = [{"run": order[shift.since.run] - 0.5, "what": shift.since.run} for shift in shifts(found, name)]
+    rules = [{"run": order[shift.since.run] - 0.5, "what": shift.since.run} for shift in steps(found, name)]
     base = altair.Chart(altair.InlineData(values=values)).encode(
         x=altair.X("run:Q", title=f"run, 1 is {found.runs[0].run}", axis=altair.Axis(tickMinStep=1, format="d")),
         y=altair.Y(

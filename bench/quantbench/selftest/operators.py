@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 
 from quantbench.records import Kind
+from quantbench.selftest.faults import Fault, Subject
 from quantbench.selftest.flatbuffer import builtin, layers, operators
-from quantbench.selftest.plants import Ground, Plant
 from quantbench.tflite.edit import edited
 
 DYNAMIC, INT_IO = "ptq_dynamic_wi8_afp32", "ptq_static_wi8_ai8_int_io"
-Make = Callable[[Ground, Any, np.random.Generator], bytes]
+Make = Callable[[Subject, Any, np.random.Generator], bytes]
 
 
 def _change(apply: Callable[[Any, Any], None]) -> Make:
     """Make a fault that is not random."""
-    return lambda ground, strength, _random: edited(ground.artifact, lambda model: apply(model, strength))
+    return lambda subject, strength, _random: edited(subject.artifact, lambda model: apply(model, strength))
 
 
 def _code_index(model: Any, name: str) -> int:
@@ -91,7 +91,7 @@ def _other_pooling(model: Any, _strength: str) -> None:
         operator.opcodeIndex = _code_index(model, "AVERAGE_POOL_2D")
 
 
-def _permuted(ground: Ground, count: int, random: np.random.Generator) -> bytes:
+def _permuted(subject: Subject, count: int, random: np.random.Generator) -> bytes:
     """Permute ``count`` output channels of the last layer: weights, bias and scales together."""
 
     def apply(model: Any) -> None:
@@ -107,7 +107,7 @@ def _permuted(ground: Ground, count: int, random: np.random.Generator) -> bytes:
             if len(quantization.scale) == len(order):
                 quantization.scale = [float(quantization.scale[i]) for i in order]
 
-    return edited(ground.artifact, apply)
+    return edited(subject.artifact, apply)
 
 
 def _input_scale(model: Any, factor: float) -> None:
@@ -129,13 +129,13 @@ def _nan_bias(model: Any, classes: int) -> None:
     layer.write(2, bias)
 
 
-PLANTS = [
-    Plant("one more operator", "operators", Kind.STRUCTURE, ("RESHAPE", "QUANTIZE"), _change(_one_more)),
-    Plant("softmax left out", "operators", Kind.STRUCTURE, ("",), _change(_without_softmax)),
-    Plant("average pooling for maximum", "operators", Kind.STRUCTURE, ("",), _change(_other_pooling)),
-    Plant("ReLU left out, layer", "operators", Kind.ACCURACY, (0,), _change(_without_activation), DYNAMIC),
-    Plant("classes in another order", "operators", Kind.ACCURACY, (2, 5, 10), _permuted),
-    Plant("scale of the input times", "ranges", Kind.STRUCTURE, (1.02, 1.5, 4.0), _change(_input_scale), INT_IO),
-    Plant("scale of the output not a number", "ranges", Kind.ACCURACY, ("",), _change(_nan_scale)),
-    Plant("bias not a number, classes", "bias", Kind.ACCURACY, (1, 10), _change(_nan_bias), DYNAMIC),
+FAULTS = [
+    Fault("one more operator", "operators", Kind.STRUCTURE, ("RESHAPE", "QUANTIZE"), _change(_one_more)),
+    Fault("softmax left out", "operators", Kind.STRUCTURE, ("",), _change(_without_softmax)),
+    Fault("average pooling for maximum", "operators", Kind.STRUCTURE, ("",), _change(_other_pooling)),
+    Fault("ReLU left out, layer", "operators", Kind.ACCURACY, (0,), _change(_without_activation), DYNAMIC),
+    Fault("classes in another order", "operators", Kind.ACCURACY, (2, 5, 10), _permuted),
+    Fault("scale of the input times", "ranges", Kind.STRUCTURE, (1.02, 1.5, 4.0), _change(_input_scale), INT_IO),
+    Fault("scale of the output not a number", "ranges", Kind.ACCURACY, ("",), _change(_nan_scale)),
+    Fault("bias not a number, classes", "bias", Kind.ACCURACY, (1, 10), _change(_nan_bias), DYNAMIC),
 ]
