@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from quantbench.core.stats import pareto_front
 from quantbench.records import Cell
 from quantbench.report import formatting
 
@@ -69,11 +70,8 @@ def points(axis: Axis, cells: Sequence[Cell], by_id: dict[str, Cell]) -> list[Po
 
 def front(found: Sequence[Point]) -> list[Point]:
     """The Pareto front: no other point is as good in one and better in the other."""
-    best: list[Point] = []
-    for point in sorted(found, key=lambda one: (one.x, one.drop)):
-        if not best or point.drop < best[-1].drop:
-            best.append(point)
-    return best
+    best = pareto_front([(point.x, point.drop) for point in found])
+    return sorted((point for point, on_it in zip(found, best, strict=True) if on_it), key=lambda one: (one.x, one.drop))
 
 
 def shade(cell: Cell) -> int | None:
