@@ -19,7 +19,7 @@ def report(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="write the page here instead: one file, for a browser")] = None,
     charts: Annotated[
-        bool, typer.Option("--charts", help="draw SVG charts into the run's folder, for its report.md (extra: charts)")
+        bool, typer.Option("--charts", help="draw SVG charts into the run's folder, for its report.md")
     ] = False,
     summary: Annotated[
         bool, typer.Option("--summary", help="no longer than GitHub takes as a job summary, the worst first")
