@@ -63,7 +63,7 @@ def environment() -> Environment:
 
 def _visible(value: object) -> object:
     """Text without orders; markup was made of such text."""
-    return value if isinstance(value, Markup) else plain(str(value))
+    return value if type(value) is Markup else plain(str(value))
 
 
 def fragment(template: str, **values: Any) -> Markup:
