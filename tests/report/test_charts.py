@@ -118,6 +118,12 @@ def test_a_linear_axis_has_round_labels_once_each(values: list[float], style: st
     assert all(tick.at == pytest.approx(place(float(tick.label.replace(",", "")))) for tick in ticks)
 
 
+@given(st.floats(80, 100), st.floats(0.05, 20))
+def test_a_low_axis_has_two_labels_at_least(value: float, change: float) -> None:
+    _, ticks = plots.linear_axis([value, value - change], 120, 14, ".2f")
+    assert 2 <= len(ticks) <= 8
+
+
 @given(st.lists(st.floats(1e-3, 1e7), min_size=1), st.lists(st.floats(-1e5, 1e5), min_size=1))
 def test_every_value_has_its_place_between_the_edges(sizes: list[float], drops: list[float]) -> None:
     across, _ = plots.log_axis(sizes, 10, 90)
@@ -126,6 +132,22 @@ def test_every_value_has_its_place_between_the_edges(sizes: list[float], drops: 
     assert all(10 <= up(value) <= 90 for value in drops)
     assert up(max(drops)) <= up(min(drops))
     assert sum(tick.zero for tick in ticks) == 1
+
+
+EXTREME = (0.0, 1.0, 5e-324, 1e-308, 1e-250, 1e17, 123456.789, 1.7e308)
+
+
+@pytest.mark.parametrize("one", EXTREME)
+@pytest.mark.parametrize("other", [*EXTREME, -1.0, -1.7e308])
+def test_no_number_is_too_large_or_too_small_for_an_axis(one: float, other: float) -> None:
+    for style in (",.0f", ".2f", ".4g"):
+        plots.trend("t", [1, 2], [one, other], style, [(2, "shift")])
+    place, _ = plots.drop_axis([one, other], 0, 100)
+    assert all(0 <= place(value) <= 100 for value in (one, other))
+    if one > 0 and other > 0:
+        place, ticks = plots.log_axis([one, other], 0, 100)
+        assert all(0 <= place(value) <= 100 for value in (one, other))
+        assert len(ticks) >= 3
 
 
 def test_the_command_draws_and_links_them(quantbench: Quantbench, made: Report, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ NEAR_ZERO = 0.1  # below this a drop is drawn to a linear scale, above it to a l
 STEPS = (1, 2, 5)
 FINE_STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8)  # where those are too far apart
 FINEST_STEPS = (1, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9)
+LEAST, MOST = 1e-250, 1e250  # numbers beyond these stand at the edge: their steps, squares and sums would overflow
 APART = 16  # pixels between two labels of an axis
 SHAPES = {
     "ptq": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
@@ -130,14 +131,23 @@ def _up(ticks: Sequence[Tick], left: float, right: float) -> list[Item]:
 Place = Callable[[float], float]
 
 
+def _within(value: float) -> float:
+    """The value, or what is left of it within ``LEAST`` and ``MOST``."""
+    return 0.0 if abs(value) < LEAST else math.copysign(min(abs(value), MOST), value)
+
+
+def _log(value: float) -> float:
+    return math.log(_within(value) or LEAST)
+
+
 def log_axis(values: Sequence[float], left: float, right: float) -> tuple[Place, list[Tick]]:
     """Places of positive values between two edges of a picture, and the ticks."""
-    low, high = math.log(min(values)), math.log(max(values))
+    low, high = _log(min(values)), _log(max(values))
     gap = 0.06 * (high - low) or 0.1
     low, high = low - gap, high + gap
 
     def place(value: float) -> float:
-        return left + (right - left) * (math.log(value) - low) / (high - low)
+        return left + (right - left) * (_log(value) - low) / (high - low)
 
     def inside(steps: Sequence[float]) -> list[float]:
         decades = range(math.floor(low / math.log(10)), math.ceil(high / math.log(10)) + 1)
@@ -153,7 +163,7 @@ def drop_axis(values: Sequence[float], top: float, bottom: float) -> tuple[Place
     """The same for drops, upwards: linear near zero, logarithmic beyond it on both sides."""
 
     def squeeze(value: float) -> float:
-        return math.copysign(math.log1p(abs(value) / NEAR_ZERO), value)
+        return math.copysign(math.log1p(abs(_within(value)) / NEAR_ZERO), value)
 
     low, high = squeeze(min(0.0, *values)), squeeze(max(0.0, *values))
     gap = 0.06 * (high - low) or 0.1
@@ -176,14 +186,14 @@ def linear_axis(values: Sequence[float], start: float, end: float, style: str) -
     Args:
         style: format of the labels.
     """
-    low, high = min(values), max(values)
+    low, high = _within(min(values)), _within(max(values))
     gap = 0.08 * (high - low) or abs(high) * 0.01 or 1.0
     low, high = low - gap, high + gap
 
     def place(value: float) -> float:
-        return start + (end - start) * (value - low) / (high - low)
+        return start + (end - start) * (_within(value) - low) / (high - low)
 
-    rough = (high - low) / max(2.0, abs(end - start) / 40)
+    rough = (high - low) / max(5.0, abs(end - start) / 40)  # so that two labels are there at least
     decade = 10.0 ** math.floor(math.log10(rough))
     step = next(step * decade for step in (*STEPS, 10) if step * decade >= rough)
     ticks = [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
