@@ -133,7 +133,9 @@ Place = Callable[[float], float]
 
 def _within(value: float) -> float:
     """The value, or what is left of it within ``LEAST`` and ``MOST``."""
-    return 0.0 if abs(value) < LEAST else math.copysign(min(abs(value), MOST), value)
+    if LEAST <= abs(value) <= MOST:
+        return value
+    return 0.0 if abs(value) < LEAST else math.copysign(MOST, value)
 
 
 def _log(value: float) -> float:
