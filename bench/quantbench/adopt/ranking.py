@@ -1,11 +1,11 @@
 """Rank the variants: a table, the Pareto front, and one recommendation, as pure functions of a run's record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
 from quantbench.core.arrays import Array
-from quantbench.core.stats import bootstrap_drop_sd, pair, paired_interval
+from quantbench.core.stats import bootstrap_drop_sd, pair, paired_interval, pareto_front
 from quantbench.records import Cell, Report, Verdict
 from quantbench.records.measurements import RATIO
 from quantbench.reference.metrics import Metric
@@ -49,7 +49,8 @@ def candidates(
         scored = "score" in cell.measurements and name in predictions
         if name == FLOAT_CONTROL or (scored and cell.family != "control" and _broken(cell) is None):
             found.append(_candidate(cell, control, metric, predictions, labels, max_drop))
-    marked = [_with_front(one, found) for one in found]
+    front = pareto_front([(one.drop, one.size, one.latency) for one in found])
+    marked = [replace(one, front=best) for one, best in zip(found, front, strict=True)]
     return sorted(marked, key=lambda one: (one.drop, one.size))
 
 
@@ -78,18 +79,6 @@ def _candidate(
         bytes=int(cell.measurements["size"].value),
         within=drop <= max_drop + 1e-9,
     )
-
-
-def _axes(one: Candidate) -> tuple[float, ...]:
-    return (one.drop, one.size) if one.latency is None else (one.drop, one.size, one.latency)
-
-
-def _with_front(one: Candidate, others: list[Candidate]) -> Candidate:
-    def beats(other: Candidate) -> bool:
-        pairs = list(zip(_axes(other), _axes(one), strict=False))
-        return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
-
-    return Candidate(**{**vars(one), "front": not any(beats(other) for other in others)})
 
 
 def choice(found: list[Candidate]) -> Candidate | None:
