@@ -1,7 +1,7 @@
 """What several tests need: made-up cells for the judges, one real run that is only read, and room for those that time.
 
 Several processes of pytest may share the work (pytest-xdist): what takes long is made once for all of them, and a test
-marked ``alone`` has the machine to itself.
+marked ``alone`` has the machine to itself. One marked ``nightly`` waits for ``--nightly``.
 """
 
 import fcntl
@@ -35,6 +35,46 @@ THREE_CELLS = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-laten
 # How long an example takes says how busy the machine is, and nothing of what is tested.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
+
+
+# ---------------------------------------------------------------- what waits for the night
+
+_left_out = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The one switch between the default run and all tests."""
+    parser.addoption("--nightly", action="store_true", help="run the tests marked nightly as well")
+
+
+@pytest.hookimpl(trylast=True)  # of those that -k and -m select
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests marked ``nightly``, unless they are asked for."""
+    if config.option.nightly or "nightly" in config.option.markexpr:
+        return
+    waiting = [item for item in items if item.get_closest_marker("nightly")]
+    items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+    config.stash[_left_out] = len(waiting)
+    if waiting:
+        config.hook.pytest_deselected(items=waiting)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes says how many it left out; each collects all tests."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = session.config.stash.get(_left_out, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Several processes leave out the same ones."""
+    node.config.stash[_left_out] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Count what did not run."""
+    if number := config.stash.get(_left_out, 0):
+        terminalreporter.line(f"{number} tests marked nightly were left out; --nightly runs them as well")
 
 
 # ---------------------------------------------------------------- several processes of pytest

@@ -1,13 +1,19 @@
-"""Ways in which files are damaged, as hypothesis strategies: bytes, JSON, and archives of arrays whose headers lie."""
+"""Ways in which files are damaged, as hypothesis strategies: bytes, JSON, and archives of arrays whose headers lie.
+
+QUANTBENCH_MUTATIONS=20 damages twenty times as many files.
+"""
 
 import copy
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -17,6 +23,22 @@ NO_NUMBERS = [float("nan"), float("inf"), float("-inf"), 10**40, "HUGE"]
 WORDS = ["", "x", "../../x", "\x00", "\ud800", "<b>|`*", "9" * 30, "2026-01-01"]
 KNOWN_WORDS = ["float32", "ptq_float16", "regressed", "pass", "accuracy", "size", "baseline", "floor", "complete"]
 OTHERS = [None, True, False, *WORDS, [], {}, [[]], {"": 0}]
+
+
+# Gives a test its argument ``share``, of the damage that it does: the default run makes do with a fifth of it.
+_ALL = pytest.param(1.0, marks=pytest.mark.nightly)
+some_and_all = pytest.mark.parametrize("share", [0.2, _ALL], ids=["some", "all"])
+
+
+def examples(number: float) -> settings:
+    """So many, the same ones each time."""
+    return settings(
+        max_examples=max(1, round(number * float(os.environ.get("QUANTBENCH_MUTATIONS", "1")))),
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 class Content(bytes):

@@ -1,6 +1,7 @@
 """Files of others are damaged in more than a thousand ways: each gives one sentence, or is read; nothing else.
 
 The damage is the same in every run (hypothesis is derandomized), so that a failure here is a change of the code.
+A fifth of it is done in the default run, all of it in the nightly one.
 """
 
 import datetime
@@ -15,7 +16,8 @@ import damage
 import numpy as np
 import pytest
 from conftest import ROOT, THREE_VARIANTS, ThreeCells
-from hypothesis import HealthCheck, given, settings
+from damage import examples, some_and_all
+from hypothesis import given
 from hypothesis import strategies as st
 from quantbench.adopt import formats
 from quantbench.adopt.understand import read_split
@@ -46,17 +48,6 @@ NAMES = THREE_VARIANTS.split(",")
 TODAY = datetime.date(2026, 1, 1)
 FITTING = damage.fitting_npz(NAMES, 10_000)
 KINDS = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY}
-
-
-def examples(number: int) -> Callable[[Any], Any]:
-    """So many, the same ones each time."""
-    return settings(
-        max_examples=number,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 def one_sentence(use: Callable[[], object], *names: str) -> None:
@@ -123,10 +114,11 @@ def copy_of(whole: Path, place: Path) -> Path:
     return run
 
 
-def test_damaged_reports(whole: Path, place: Path) -> None:
+@some_and_all
+def test_damaged_reports(whole: Path, place: Path, share: float) -> None:
     whole_content = damage.Content((whole / "report.json").read_bytes())
 
-    @examples(300)
+    @examples(300 * share)
     @given(damage.damaged_json(whole_content))
     def check(content: bytes) -> None:
         run = copy_of(whole, place)
@@ -136,12 +128,13 @@ def test_damaged_reports(whole: Path, place: Path) -> None:
     check()
 
 
+@some_and_all
 @pytest.mark.parametrize("what", ["evidence", "summary"])
-def test_damage_beside_a_report(whole: Path, place: Path, what: str) -> None:
+def test_damage_beside_a_report(whole: Path, place: Path, what: str, share: float) -> None:
     name = {"evidence": "evidence/seed_cnn.json", "summary": "summary.json"}[what]
     whole_content = damage.Content((whole / name).read_bytes())
 
-    @examples(60)
+    @examples(60 * share)
     @given(damage.damaged_json(whole_content))
     def check(content: bytes) -> None:
         run = copy_of(whole, place)
@@ -154,10 +147,11 @@ def test_damage_beside_a_report(whole: Path, place: Path, what: str) -> None:
     check()
 
 
-def test_damaged_predictions_of_a_run(whole: Path, place: Path) -> None:
+@some_and_all
+def test_damaged_predictions_of_a_run(whole: Path, place: Path, share: float) -> None:
     content = damage.Content((whole / "predictions" / "seed_cnn.npz").read_bytes())
 
-    @examples(150)
+    @examples(150 * share)
     @given(st.one_of(damage.damaged_bytes(content), damage.lying_npz(), FITTING, FITTING))
     def check(damaged: bytes) -> None:
         run = copy_of(whole, place)
@@ -226,15 +220,16 @@ def own_baselines(place: Path) -> Path:
     return folder
 
 
+@some_and_all
 def test_damaged_baselines(
-    whole: Path, place: Path, own_baselines: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, place: Path, own_baselines: Path, store: Path, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     monkeypatch.setenv("QUANTBENCH_CACHE", str(store))
     whole_content = damage.Content((own_baselines / "whole.json").read_bytes())
     folder = place / "damaged_baselines"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
 
-    @examples(250)
+    @examples(250 * share)
     @given(damage.damaged_json(whole_content))
     def check(content: bytes) -> None:
         (folder / "seed_cnn.json").write_bytes(content)
@@ -244,16 +239,17 @@ def test_damaged_baselines(
     check()
 
 
+@some_and_all
 def test_damaged_predictions_of_a_baseline(
-    whole: Path, place: Path, own_baselines: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, place: Path, own_baselines: Path, store: Path, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     monkeypatch.setenv("QUANTBENCH_CACHE", str(store))
     content = damage.Content((own_baselines / "whole.npz").read_bytes())
     data = json.loads((own_baselines / "whole.json").read_text())
     folder = place / "damaged_predictions"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
 
-    @examples(150)
+    @examples(150 * share)
     @given(st.one_of(damage.damaged_bytes(content), damage.lying_npz(), FITTING, FITTING))
     def check(damaged: bytes) -> None:
         (folder / "seed_cnn.npz").write_bytes(damaged)
@@ -267,12 +263,13 @@ def test_damaged_predictions_of_a_baseline(
 # ---------------------------------------------------------------- weights and data
 
 
-def test_damaged_weights_and_data(place: Path) -> None:
+@some_and_all
+def test_damaged_weights_and_data(place: Path, share: float) -> None:
     content = damage.Content((MODEL.file.parent / MODEL.weights).read_bytes())
     specs = {"x": ((1, 28, 28, 1), np.float32)}
     pack = damage.fitting_npz(["x_test", "y_test", "x_train", "y_train", "x", "y"], 784)
 
-    @examples(200)
+    @examples(200 * share)
     @given(st.one_of(damage.damaged_bytes(content), damage.lying_npz(), pack))
     def check(damaged: bytes) -> None:
         path = place / "weights.npz"
@@ -286,8 +283,9 @@ def test_damaged_weights_and_data(place: Path) -> None:
     check()
 
 
+@some_and_all
 @pytest.mark.parametrize("name", ["m.keras"])
-def test_damaged_keras_files(place: Path, name: str) -> None:
+def test_damaged_keras_files(place: Path, name: str, share: float) -> None:
     import io
     import zipfile
 
@@ -304,7 +302,7 @@ def test_damaged_keras_files(place: Path, name: str) -> None:
         archive.writestr("model.weights.h5", weights.getvalue(), zipfile.ZIP_STORED)
     whole = buffer if name == "m.keras" else weights
 
-    @examples(100)
+    @examples(100 * share)
     @given(damage.damaged_bytes(damage.Content(whole.getvalue())))
     def check(damaged: bytes) -> None:
         path = place / name
@@ -324,10 +322,11 @@ def artifacts(whole: Path, store: Path) -> list[damage.Content]:
     return [found[sha256] for sha256 in sorted(wanted) if sha256]
 
 
-def test_damaged_artifacts(whole: Path, place: Path, store: Path) -> None:
+@some_and_all
+def test_damaged_artifacts(whole: Path, place: Path, store: Path, share: float) -> None:
     path = place / "m.tflite"
 
-    @examples(300)
+    @examples(300 * share)
     @given(st.one_of([damage.damaged_bytes(content) for content in artifacts(whole, store)]))
     def check(damaged: bytes) -> None:
         path.write_bytes(damaged)
@@ -336,12 +335,13 @@ def test_damaged_artifacts(whole: Path, place: Path, store: Path) -> None:
     check()
 
 
-def test_damaged_artifacts_in_the_runtime(whole: Path, place: Path, store: Path) -> None:
+@some_and_all
+def test_damaged_artifacts_in_the_runtime(whole: Path, place: Path, store: Path, share: float) -> None:
     """LiteRT itself gets them here, and may crash."""
     path = place / "float.tflite"
     content = max(artifacts(whole, store), key=len)
 
-    @examples(20)
+    @examples(20 * share)
     @given(damage.damaged_bytes(content))
     def check(damaged: bytes) -> None:
         path.write_bytes(damaged)
@@ -350,12 +350,13 @@ def test_damaged_artifacts_in_the_runtime(whole: Path, place: Path, store: Path)
     check()
 
 
-def test_damaged_entries_of_the_store(place: Path) -> None:
+@some_and_all
+def test_damaged_entries_of_the_store(place: Path, share: float) -> None:
     store = Store(place / "store")
     folder = store.put("ab" * 32, {"x": b"content"}, {"what": "test"})
     whole_content = damage.Content((folder / "entry.json").read_bytes())
 
-    @examples(100)
+    @examples(100 * share)
     @given(damage.damaged_json(whole_content))
     def check(content: bytes) -> None:
         folder = store.put("ab" * 32, {"x": b"content"}, {"what": "test"})
