@@ -49,7 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)  # of those that -k and -m select
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests marked ``nightly``, unless they are asked for."""
+    """Deselect the tests marked ``nightly``, unless they are asked for; put the files with slow ones first."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)  # what begins last is quick: no process waits for the other
     if config.option.nightly or "nightly" in config.option.markexpr:
         return
     waiting = [item for item in items if item.get_closest_marker("nightly")]
@@ -183,8 +185,8 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all tests of this process, so that an artifact is built once."""
-    return tmp_path_factory.mktemp("store")
+    """One store for all tests, so that an artifact is built once."""
+    return made_once(tmp_path_factory, "store", lambda folder: None)
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,18 @@ class ThreeCells:
         return Path(shutil.copytree(self.store, target, ignore=shutil.ignore_patterns(".*")))
 
 
+def _put_into(store: Path, other: Path) -> None:
+    """Add the other store's entries, each at once, as another process may build it meanwhile."""
+    for entry in other.glob("??/*"):
+        target = store / entry.parent.name / entry.name
+        aside = target.with_name(f".new-{entry.name}")
+        shutil.copytree(entry, aside)
+        try:
+            aside.rename(target)
+        except OSError:  # it is there already
+            shutil.rmtree(aside)
+
+
 @pytest.fixture(scope="session")
 def three_cells(store: Path, tmp_path_factory: pytest.TempPathFactory) -> ThreeCells:
     """A green run of THREE_CELLS, whose results are in the common store as well."""
@@ -216,9 +230,7 @@ def three_cells(store: Path, tmp_path_factory: pytest.TempPathFactory) -> ThreeC
         assert done.returncode == 0, done.stdout + done.stderr
 
     folder = made_once(tmp_path_factory, "three_cells", make)
-    for entry in (folder / "store").glob("??/*"):
-        if not (store / entry.parent.name / entry.name).exists():
-            shutil.copytree(entry, store / entry.parent.name / entry.name)
+    made_once(tmp_path_factory, "three_cells_stored", lambda _: _put_into(store, folder / "store"))
     return ThreeCells((folder / "reports" / "latest").resolve(), folder / "store")
 
 
