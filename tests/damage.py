@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -25,15 +24,10 @@ KNOWN_WORDS = ["float32", "ptq_float16", "regressed", "pass", "accuracy", "size"
 OTHERS = [None, True, False, *WORDS, [], {}, [[]], {"": 0}]
 
 
-# Gives a test its argument ``share``, of the damage that it does: the default run makes do with a fifth of it.
-_ALL = pytest.param(1.0, marks=pytest.mark.nightly)
-some_and_all = pytest.mark.parametrize("share", [0.2, _ALL], ids=["some", "all"])
-
-
-def examples(number: float) -> settings:
+def examples(number: int) -> settings:
     """So many, the same ones each time."""
     return settings(
-        max_examples=max(1, round(number * float(os.environ.get("QUANTBENCH_MUTATIONS", "1")))),
+        max_examples=max(1, int(number * float(os.environ.get("QUANTBENCH_MUTATIONS", "1")))),
         derandomize=True,
         database=None,
         deadline=None,

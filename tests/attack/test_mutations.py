@@ -1,7 +1,7 @@
 """Models of others, mutated by what they are made of: each is taken, or refused in one sentence; never anything else.
 
 What was put in on purpose, such as a function or an operator that writes, has to be refused wherever it was put.
-A fifth of the mutations is tried in the default run, all of them in the nightly one.
+An HDF5 file is opened in a process of its own, so that the default run tries a fifth of them.
 """
 
 import copy
@@ -16,7 +16,7 @@ import damage
 import h5py
 import numpy as np
 import pytest
-from damage import Content, Draw, examples, one, some_and_all
+from damage import Content, Draw, examples, one
 from hostile import keras_parts as parts
 from hostile import saved_models, tflites
 from hypothesis import given
@@ -129,12 +129,14 @@ def _written(path: Path, version: str, config: Any) -> Path:
     return (parts.h5 if path.suffix == ".h5" else parts.archive)(path, text, version)
 
 
-@some_and_all
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_mutated_configurations(tmp_path: Path, suffix: str, share: float) -> None:
+EACH_FORM = [(".keras", 150), (".h5", 30), pytest.param(".h5", 150, marks=pytest.mark.nightly)]
+
+
+@pytest.mark.parametrize(("suffix", "files"), EACH_FORM)
+def test_mutated_configurations(tmp_path: Path, suffix: str, files: int) -> None:
     path = tmp_path / f"m{suffix}"
 
-    @examples(150 * share)
+    @examples(files)
     @given(mutated_config(False))
     def each(found: tuple[str, Any]) -> None:
         refused(lambda: check(_written(path, *found)), path)
@@ -142,12 +144,11 @@ def test_mutated_configurations(tmp_path: Path, suffix: str, share: float) -> No
     each()
 
 
-@some_and_all
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_what_is_hostile_is_refused_wherever_it_is(tmp_path: Path, suffix: str, share: float) -> None:
+@pytest.mark.parametrize(("suffix", "files"), EACH_FORM)
+def test_what_is_hostile_is_refused_wherever_it_is(tmp_path: Path, suffix: str, files: int) -> None:
     path = tmp_path / f"m{suffix}"
 
-    @examples(150 * share)
+    @examples(files)
     @given(mutated_config(True))
     def each(found: tuple[str, Any]) -> None:
         assert refused(lambda: check(_written(path, *found)), path), found
@@ -232,12 +233,11 @@ def _apply(found: Any, how: str, at: int, value: Any) -> None:
         node.device = "/job:worker/task:9\x1b[2J"
 
 
-@some_and_all
-def test_mutated_graphs(template: Path, share: float) -> None:
+def test_mutated_graphs(template: Path) -> None:
     whole = (template / "saved_model.pb").read_bytes()
     try:
 
-        @examples(220 * share)
+        @examples(220)
         @given(mutation_of_a_graph())
         def each(mutation: tuple[list[tuple[str, int, Any]], bool]) -> None:
             steps, evil = mutation
@@ -250,7 +250,7 @@ def test_mutated_graphs(template: Path, share: float) -> None:
 
         each()
 
-        @examples(120 * share)
+        @examples(120)
         @given(damage.damaged_bytes(Content(whole)))
         def damaged(content: bytes) -> None:
             (template / "saved_model.pb").write_bytes(content)
@@ -317,12 +317,12 @@ def _change_hdf5(file: h5py.File, how: str, name: str, number: int) -> bool:
     return how in ("external link", "external", "virtual")
 
 
-@some_and_all
-def test_mutated_hdf5(tmp_path: Path, share: float) -> None:
+@pytest.mark.parametrize("files", [54, pytest.param(270, marks=pytest.mark.nightly)])
+def test_mutated_hdf5(tmp_path: Path, files: int) -> None:
     path = tmp_path / "m.h5"
     whole = parts.h5(path, parts.sequential(parts.dense())).read_bytes()
 
-    @examples(150 * share)
+    @examples(files * 5 // 9)
     @given(mutation_of_hdf5())
     def each(steps: list[tuple[str, str, Any]]) -> None:
         path.write_bytes(whole)
@@ -340,7 +340,7 @@ def test_mutated_hdf5(tmp_path: Path, share: float) -> None:
 
     each()
 
-    @examples(120 * share)
+    @examples(files * 4 // 9)
     @given(damage.damaged_bytes(Content(whole)))
     def damaged(content: bytes) -> None:
         path.write_bytes(content)
@@ -407,11 +407,10 @@ def mutated_model(draw: Draw) -> Content:
         return Content(tflites.packed(tflites.model()))
 
 
-@some_and_all
-def test_mutated_flatbuffers(tmp_path: Path, share: float) -> None:
+def test_mutated_flatbuffers(tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
 
-    @examples(300 * share)
+    @examples(300)
     @given(st.one_of(mutated_tables(), mutated_model()))
     def each(content: bytes) -> None:
         path.write_bytes(content)

@@ -1,7 +1,6 @@
 """Files of others are damaged in more than a thousand ways: each gives one sentence, or is read; nothing else.
 
 The damage is the same in every run (hypothesis is derandomized), so that a failure here is a change of the code.
-A fifth of it is done in the default run, all of it in the nightly one.
 """
 
 import datetime
@@ -16,7 +15,7 @@ import damage
 import numpy as np
 import pytest
 from conftest import ROOT, THREE_VARIANTS, ThreeCells
-from damage import examples, some_and_all
+from damage import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from quantbench.adopt import formats
@@ -114,11 +113,10 @@ def copy_of(whole: Path, place: Path) -> Path:
     return run
 
 
-@some_and_all
-def test_damaged_reports(whole: Path, place: Path, share: float) -> None:
+def test_damaged_reports(whole: Path, place: Path) -> None:
     whole_content = damage.Content((whole / "report.json").read_bytes())
 
-    @examples(300 * share)
+    @examples(300)
     @given(damage.damaged_json(whole_content))
     def check(content: bytes) -> None:
         run = copy_of(whole, place)
@@ -128,13 +126,12 @@ def test_damaged_reports(whole: Path, place: Path, share: float) -> None:
     check()
 
 
-@some_and_all
 @pytest.mark.parametrize("what", ["evidence", "summary"])
-def test_damage_beside_a_report(whole: Path, place: Path, what: str, share: float) -> None:
+def test_damage_beside_a_report(whole: Path, place: Path, what: str) -> None:
     name = {"evidence": "evidence/seed_cnn.json", "summary": "summary.json"}[what]
     whole_content = damage.Content((whole / name).read_bytes())
 
-    @examples(60 * share)
+    @examples(60)
     @given(damage.damaged_json(whole_content))
     def check(content: bytes) -> None:
         run = copy_of(whole, place)
@@ -147,11 +144,10 @@ def test_damage_beside_a_report(whole: Path, place: Path, what: str, share: floa
     check()
 
 
-@some_and_all
-def test_damaged_predictions_of_a_run(whole: Path, place: Path, share: float) -> None:
+def test_damaged_predictions_of_a_run(whole: Path, place: Path) -> None:
     content = damage.Content((whole / "predictions" / "seed_cnn.npz").read_bytes())
 
-    @examples(150 * share)
+    @examples(150)
     @given(st.one_of(damage.damaged_bytes(content), damage.lying_npz(), FITTING, FITTING))
     def check(damaged: bytes) -> None:
         run = copy_of(whole, place)
@@ -220,16 +216,15 @@ def own_baselines(place: Path) -> Path:
     return folder
 
 
-@some_and_all
 def test_damaged_baselines(
-    whole: Path, place: Path, own_baselines: Path, store: Path, monkeypatch: pytest.MonkeyPatch, share: float
+    whole: Path, place: Path, own_baselines: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUANTBENCH_CACHE", str(store))
     whole_content = damage.Content((own_baselines / "whole.json").read_bytes())
     folder = place / "damaged_baselines"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
 
-    @examples(250 * share)
+    @examples(250)
     @given(damage.damaged_json(whole_content))
     def check(content: bytes) -> None:
         (folder / "seed_cnn.json").write_bytes(content)
@@ -239,17 +234,16 @@ def test_damaged_baselines(
     check()
 
 
-@some_and_all
 def test_damaged_predictions_of_a_baseline(
-    whole: Path, place: Path, own_baselines: Path, store: Path, monkeypatch: pytest.MonkeyPatch, share: float
+    whole: Path, place: Path, own_baselines: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUANTBENCH_CACHE", str(store))
     content = damage.Content((own_baselines / "whole.npz").read_bytes())
     data = json.loads((own_baselines / "whole.json").read_text())
     folder = place / "damaged_predictions"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
 
-    @examples(150 * share)
+    @examples(150)
     @given(st.one_of(damage.damaged_bytes(content), damage.lying_npz(), FITTING, FITTING))
     def check(damaged: bytes) -> None:
         (folder / "seed_cnn.npz").write_bytes(damaged)
@@ -263,13 +257,12 @@ def test_damaged_predictions_of_a_baseline(
 # ---------------------------------------------------------------- weights and data
 
 
-@some_and_all
-def test_damaged_weights_and_data(place: Path, share: float) -> None:
+def test_damaged_weights_and_data(place: Path) -> None:
     content = damage.Content((MODEL.file.parent / MODEL.weights).read_bytes())
     specs = {"x": ((1, 28, 28, 1), np.float32)}
     pack = damage.fitting_npz(["x_test", "y_test", "x_train", "y_train", "x", "y"], 784)
 
-    @examples(200 * share)
+    @examples(200)
     @given(st.one_of(damage.damaged_bytes(content), damage.lying_npz(), pack))
     def check(damaged: bytes) -> None:
         path = place / "weights.npz"
@@ -283,9 +276,8 @@ def test_damaged_weights_and_data(place: Path, share: float) -> None:
     check()
 
 
-@some_and_all
 @pytest.mark.parametrize("name", ["m.keras"])
-def test_damaged_keras_files(place: Path, name: str, share: float) -> None:
+def test_damaged_keras_files(place: Path, name: str) -> None:
     import io
     import zipfile
 
@@ -302,7 +294,7 @@ def test_damaged_keras_files(place: Path, name: str, share: float) -> None:
         archive.writestr("model.weights.h5", weights.getvalue(), zipfile.ZIP_STORED)
     whole = buffer if name == "m.keras" else weights
 
-    @examples(100 * share)
+    @examples(100)
     @given(damage.damaged_bytes(damage.Content(whole.getvalue())))
     def check(damaged: bytes) -> None:
         path = place / name
@@ -322,11 +314,10 @@ def artifacts(whole: Path, store: Path) -> list[damage.Content]:
     return [found[sha256] for sha256 in sorted(wanted) if sha256]
 
 
-@some_and_all
-def test_damaged_artifacts(whole: Path, place: Path, store: Path, share: float) -> None:
+def test_damaged_artifacts(whole: Path, place: Path, store: Path) -> None:
     path = place / "m.tflite"
 
-    @examples(300 * share)
+    @examples(300)
     @given(st.one_of([damage.damaged_bytes(content) for content in artifacts(whole, store)]))
     def check(damaged: bytes) -> None:
         path.write_bytes(damaged)
@@ -335,13 +326,12 @@ def test_damaged_artifacts(whole: Path, place: Path, store: Path, share: float) 
     check()
 
 
-@some_and_all
-def test_damaged_artifacts_in_the_runtime(whole: Path, place: Path, store: Path, share: float) -> None:
+def test_damaged_artifacts_in_the_runtime(whole: Path, place: Path, store: Path) -> None:
     """LiteRT itself gets them here, and may crash."""
     path = place / "float.tflite"
     content = max(artifacts(whole, store), key=len)
 
-    @examples(20 * share)
+    @examples(20)
     @given(damage.damaged_bytes(content))
     def check(damaged: bytes) -> None:
         path.write_bytes(damaged)
@@ -350,13 +340,12 @@ def test_damaged_artifacts_in_the_runtime(whole: Path, place: Path, store: Path,
     check()
 
 
-@some_and_all
-def test_damaged_entries_of_the_store(place: Path, share: float) -> None:
+def test_damaged_entries_of_the_store(place: Path) -> None:
     store = Store(place / "store")
     folder = store.put("ab" * 32, {"x": b"content"}, {"what": "test"})
     whole_content = damage.Content((folder / "entry.json").read_bytes())
 
-    @examples(100 * share)
+    @examples(100)
     @given(damage.damaged_json(whole_content))
     def check(content: bytes) -> None:
         folder = store.put("ab" * 32, {"x": b"content"}, {"what": "test"})
