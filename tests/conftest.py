@@ -258,10 +258,15 @@ def run_quantbench(
 
 @pytest.fixture
 def quantbench(tmp_path: Path, store: Path) -> Quantbench:
-    """Run the command line in a process of its own, with a report folder of its own."""
+    """Run the command line in a process of its own, with a report folder of its own.
+
+    A run has one worker unless it asks for more: each would import TensorFlow, and several runs share the cores anyway.
+    """
 
     def call(*arguments: str, cwd: Path = ROOT, **environment: str) -> Done:
         extra = ["--report-dir", str(tmp_path / "reports")] if arguments[0] == "run" else []
+        if extra and not {"--workers", "--cluster"} & set(arguments):
+            extra += ["--workers", "1"]
         done = run_quantbench(*arguments, *extra, store=store, cwd=cwd, **environment)
         return Done(done.returncode, done.stdout + done.stderr, tmp_path / "reports")
 

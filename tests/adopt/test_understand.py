@@ -16,7 +16,7 @@ from quantbench.adopt.understand import read_split
 from quantbench.errors import BadInput
 from quantbench.reference.metrics import by_name
 
-FAST_VARIANTS = "ptq_dynamic_wi8_afp32,ptq_static_wi8_ai8,aeq_dynamic_wi8_afp32,qat_wi8_ai8"
+FAST_VARIANTS = "ptq_static_wi8_ai8,aeq_dynamic_wi8_afp32,qat_wi8_ai8"
 FAST = ["--variants", FAST_VARIANTS, "--latency-budget", "0"]
 # The command, where these are all the variants there are: `adopt` measures every one, which takes a minute.
 FEW_VARIANTS = ("float32", "ptq_float16", "qat_wi8_ai8", "float32_finetuned")  # the last is the control of QAT
