@@ -70,7 +70,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Several processes leave out the same ones."""
-    node.config.stash[_left_out] = getattr(node, "workeroutput", {}).get("left_out", 0)
+    number = getattr(node, "workeroutput", {}).get("left_out", 0)  # nothing is known of one that died
+    node.config.stash[_left_out] = max(number, node.config.stash.get(_left_out, 0))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
