@@ -91,21 +91,23 @@ def test_two_inputs_and_two_outputs_without_labels_through_keras_3(
     assert by_variant["ptq_static_wi8_ai8"]["measurements"]["score"]["value"] < 0.05
 
 
+@pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.nightly)], ids=["few", "all"])
 def test_adopt_gates_the_model_in_the_users_own_folders(
-    quantbench: Quantbench, user: Path, store: Path, tmp_path: Path
+    quantbench: Quantbench, user: Path, store: Path, tmp_path: Path, few: bool
 ) -> None:
     folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
     data = ["--data", str(user / "eval.npz"), "--calibration", str(user / "calibration.npz")]
     adopt = ["adopt", str(user / "keras2.keras"), "--name", "mine", *data, *folders]
+    start = [sys.executable, "-c", WITH_FEW_VARIANTS] if few else command()
     done = subprocess.run(
-        [sys.executable, "-c", WITH_FEW_VARIANTS, *adopt, "--report-dir", str(tmp_path / "adopted")],
+        [*start, *adopt, "--report-dir", str(tmp_path / "adopted")],
         env=surroundings(QUANTBENCH_CACHE=str(store)),
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gate it with: quantbench run --model-dir" in done.stdout
-    run = ["run", *folders, "--no-latency", "--variants", ",".join(FEW_VARIANTS)]
+    run = ["run", *folders, "--no-latency", *(["--variants", ",".join(FEW_VARIANTS)] if few else [])]
     gated = quantbench(*run, cwd=tmp_path)
     assert gated.status == 0, gated.output
     assert gated.cell("mine/qat_wi8_ai8")["verdict"] == "unsupported"
