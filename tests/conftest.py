@@ -47,10 +47,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--nightly", action="store_true", help="run the tests marked nightly as well")
 
 
+def _is_slow(item: pytest.Item) -> bool:
+    """Whether it is marked so, or starts the command."""
+    starts = {"quantbench", "three_cells"} & set(getattr(item, "fixturenames", ()))
+    return bool(starts) or item.get_closest_marker("slow") is not None
+
+
 @pytest.hookimpl(trylast=True)  # of those that -k and -m select
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests marked ``nightly``, unless they are asked for; put the files with slow ones first."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    slow = {item.path for item in items if _is_slow(item)}
     items.sort(key=lambda item: item.path not in slow)  # what begins last is quick: no process waits for the other
     if config.option.nightly or "nightly" in config.option.markexpr:
         return

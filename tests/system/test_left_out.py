@@ -14,6 +14,7 @@ class Item:
 
     def __init__(self, name: str, *markers: str) -> None:
         self.name, self.path, self._markers = name, Path(name[0]), markers
+        self.fixturenames = ["quantbench"] if name == "c1" else []
 
     def get_closest_marker(self, name: str) -> str | None:
         return name if name in self._markers else None
@@ -25,7 +26,14 @@ def collected(markexpr: str = "", nightly: bool = False) -> tuple[list[str], lis
     hook = SimpleNamespace(pytest_deselected=lambda items: deselected.extend(item.name for item in items))
     option = SimpleNamespace(nightly=nightly, markexpr=markexpr)
     config: Any = SimpleNamespace(option=option, hook=hook, stash=pytest.Stash(), workeroutput={})
-    items: Any = [Item("a1"), Item("a2", "nightly"), Item("b1", "slow"), Item("b2"), Item("b3", "slow", "nightly")]
+    items: Any = [
+        Item("a1"),
+        Item("a2", "nightly"),
+        Item("c1"),
+        Item("b1", "slow"),
+        Item("b2"),
+        Item("b3", "slow", "nightly"),
+    ]
     conftest.pytest_collection_modifyitems(config, items)
     conftest.pytest_sessionfinish(SimpleNamespace(config=config))  # type: ignore[arg-type]
     return [item.name for item in items], deselected, config
@@ -39,7 +47,7 @@ def told(config: Any) -> list[str]:
 
 def test_the_default_run_leaves_out_and_counts_what_is_marked_nightly() -> None:
     run, deselected, config = collected()
-    assert run == ["b1", "b2", "a1"]  # files with slow tests first
+    assert run == ["c1", "b1", "b2", "a1"]  # files with tests that are slow or start the command first
     assert sorted(deselected) == ["a2", "b3"]
     assert told(config) == ["2 tests marked nightly were left out; --nightly runs them as well"]
 
@@ -56,7 +64,7 @@ def test_of_several_processes_the_first_tells_the_number() -> None:
 @pytest.mark.parametrize(("markexpr", "nightly"), [("", True), ("nightly", False), ("slow and not nightly", False)])
 def test_who_asks_for_them_gets_them(markexpr: str, nightly: bool) -> None:
     run, deselected, config = collected(markexpr, nightly)
-    assert len(run) == 5
+    assert len(run) == 6
     assert (deselected, told(config)) == ([], [])
 
 
