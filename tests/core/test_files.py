@@ -847,6 +847,7 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
         {"rmtree": 1, "read_text": 2, "read_bytes": 1, "rglob": 1},
     ),
     "quantbench/reference/datasets.py": ("of a file that is open already", {"load": 1}),
+    "quantbench/reference/pinning.py": ("into memory", {"savez_compressed": 1}),
     "quantbench/measure/gpu_devices.py": (SYSTEM, {"read_text": 1, "read_bytes": 1}),
     "quantbench/cli/doctor.py": (SYSTEM, {"read_text": 2}),
     "quantbench/adopt/formats.py": (

@@ -67,7 +67,7 @@ def test_of_too_many_models_those_that_need_attention_are_drawn(made: Report, mo
     monkeypatch.setattr(charts, "MOST_MODELS", 1)
     [latency, *_] = [chart for chart, _ in charts.of(made)]
     assert latency.title.endswith("(1 of the models)")
-    assert latency.told[0].startswith(escape(HOSTILE))
+    assert latency.description[0].startswith(escape(HOSTILE))
 
 
 def test_they_need_no_other_library(made: Report, tmp_path: Path) -> None:

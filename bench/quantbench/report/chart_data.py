@@ -1,4 +1,4 @@
-"""What charts are made of: drops against size and latency, the Pareto front, and how much of a floor is used."""
+"""Compute what the charts show: drops against size and latency, the Pareto front, and how much of a floor is used."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from quantbench.core.stats import pareto_front
 from quantbench.records import Cell, Verdict
 from quantbench.report import formatting
 
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the floor allows; each is the end of one colour
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # fractions of the drop that the floor allows; upper limits of the colours
 LEGEND = ("no drop", "up to 25 % of its floor", "up to 50 %", "up to 75 %", "up to 100 %", "beyond its floor")
 FAMILIES = {
     "ptq": "quantized after training",
@@ -19,7 +19,7 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Axis:
-    """What a drop is drawn against: a measurement, times a factor to its unit."""
+    """Define the measurement that a drop is plotted against, with the factor to its unit."""
 
     what: str
     unit: str
@@ -32,7 +32,7 @@ LATENCY = Axis("latency", "µs", 1.0)
 
 @dataclass(frozen=True)
 class Point:
-    """A cell in a chart: right is larger or slower, up is worse."""
+    """Place a cell in a chart: further right is larger or slower, further up is worse."""
 
     cell: Cell
     x: float
@@ -45,7 +45,7 @@ class Point:
 
 
 def drop_of(cell: Cell, cells: dict[str, Cell]) -> float | None:
-    """Drop from the control, as exact as tables show it, so that what looks equal is; a control itself stands at 0."""
+    """Return the drop from the control, rounded as in tables so that equal numbers are drawn alike; 0 for a control."""
     if cell.control is None:
         return 0.0 if "score" in cell.measurements else None
     drop = formatting.drop_from_control(cell, cells)
@@ -53,34 +53,36 @@ def drop_of(cell: Cell, cells: dict[str, Cell]) -> float | None:
 
 
 def points(axis: Axis, cells: Sequence[Cell], by_id: dict[str, Cell]) -> list[Point]:
-    """The cells that have both, in their order."""
-    known = [(cell, cell.measurements.get(axis.what), drop_of(cell, by_id)) for cell in cells]
+    """List the cells that have both values, in their order."""
+    candidates = [(cell, cell.measurements.get(axis.what), drop_of(cell, by_id)) for cell in cells]
     return [
-        Point(cell, axis.factor * found.value, drop)
-        for cell, found, drop in known
-        if found is not None and drop is not None and 0 < found.value < math.inf
+        Point(cell, axis.factor * measured.value, drop)
+        for cell, measured, drop in candidates
+        if measured is not None and drop is not None and 0 < measured.value < math.inf
     ]
 
 
-def front(found: Sequence[Point]) -> list[Point]:
-    """The Pareto front: no other point is as good in one and better in the other."""
-    best = pareto_front([(point.x, point.drop) for point in found])
-    return sorted((point for point, on_it in zip(found, best, strict=True) if on_it), key=lambda one: (one.x, one.drop))
+def front(candidates: Sequence[Point]) -> list[Point]:
+    """Return the Pareto front: no other point is as good in one value and better in the other."""
+    best = pareto_front([(point.x, point.drop) for point in candidates])
+    return sorted(
+        (point for point, on_it in zip(candidates, best, strict=True) if on_it), key=lambda point: (point.x, point.drop)
+    )
 
 
 def shade(cell: Cell) -> int | None:
-    """The place in ``LEGEND`` of how much of its floor a cell uses; None where it has none."""
-    for one in cell.judgements:
-        if one.against == "floor" and one.change is not None and one.tolerance is not None:
-            shown = round(one.change, 2)  # so that equal numbers have one colour
-            share = shown / one.tolerance if one.tolerance else math.copysign(math.inf, shown or -1)
+    """Return the index in ``LEGEND`` of how much of its floor a cell uses; None where it has no floor."""
+    for judgement in cell.judgements:
+        if judgement.against == "floor" and judgement.change is not None and judgement.tolerance is not None:
+            shown = round(judgement.change, 2)  # so that equal numbers have one colour
+            share = shown / judgement.tolerance if judgement.tolerance else math.copysign(math.inf, shown or -1)
             return sum(share > end + 1e-9 for end in SHARES)
     return None
 
 
 @dataclass(frozen=True)
 class Drop:
-    """One cell of a heat map: what is written in it, and its place in ``LEGEND``; None has no colour."""
+    """Hold one tile of a heat map: its text, and its index in ``LEGEND`` (None: no colour)."""
 
     cell: str
     shown: str
@@ -89,7 +91,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class Heat:
-    """Drops by (model, variant), of which some may be absent."""
+    """Hold drops by (model, variant); some pairs may be missing."""
 
     models: list[str]
     variants: list[str]
@@ -98,7 +100,7 @@ class Heat:
 
 
 def heat(cells: Sequence[Cell], by_id: dict[str, Cell]) -> Heat:
-    """The drops of cells in the order in which models and variants come."""
+    """Collect the drops of cells, with models and variants in the order of their first cell."""
     return Heat(
         models=list(dict.fromkeys(cell.model for cell in cells)),
         variants=list(dict.fromkeys(cell.variant for cell in cells)),

@@ -1,4 +1,4 @@
-"""SVG charts beside ``report.md``: drops against size and latency with the Pareto fronts, and the heat map."""
+"""Write SVG charts beside ``report.md``: drops against size and latency with the Pareto fronts, and the heat map."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ from quantbench.report.plots import Sheet, sheet
 
 FOLDER = "charts"
 HEAT_MAP = "drop_by_variant_and_model.svg"
-MOST_MODELS = 24  # in one picture; those that need attention first
+MOST_MODELS = 24  # per picture; those that need attention come first
 COLUMNS = 3
 PANEL = (340, 240)  # pixels of a plot
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture in the run's folder.
+    """Describe a picture in the run's folder.
 
     Attributes:
         file: its name in ``charts/``.
-        title: what it shows, in place of the picture too.
-        told: what it shows, in words and numbers.
+        title: what it shows; also the picture's alternative text.
+        description: what it shows, as lines of words and numbers.
     """
 
     file: str
     title: str
-    told: list[str]
+    description: list[str]
 
 
 def write(folder: Path, report: Report) -> list[Chart]:
-    """Draw what the report has numbers for into ``charts/`` of a run's folder; the same report gives the same bytes.
+    """Draw the charts that the report has numbers for into ``charts/`` of a run's folder; the bytes are reproducible.
 
     Raises:
         BadInput: the folder cannot be written.
@@ -54,18 +54,18 @@ def write(folder: Path, report: Report) -> list[Chart]:
 
 
 def of(report: Report) -> Iterator[tuple[Chart, Sheet]]:
-    """Each chart that the report has numbers for, and where everything in it is."""
+    """Yield each chart that the report has numbers for, with its layout."""
     by_id = {cell.id: cell for cell in report.cells}
     models = _models(report)
     some = "" if len(models) == len({cell.model for cell in report.cells}) else f" ({len(models)} of the models)"
     cells = {model: [cell for cell in report.cells if cell.model == model] for model in models}
     for axis in (LATENCY, SIZE):
-        found = {model: points(axis, of_model, by_id) for model, of_model in cells.items()}
-        found = {model: several for model, several in found.items() if len(several) > 1}
-        if found:
+        plotted = {model: points(axis, of_model, by_id) for model, of_model in cells.items()}
+        plotted = {model: several for model, several in plotted.items() if len(several) > 1}
+        if plotted:
             title = f"Drop from control against {axis.what}, and the Pareto front{some}"
-            words = [_front(model, axis, several) for model, several in found.items()]
-            yield Chart(f"drop_against_{axis.what}.svg", title, words), _scatters(title, axis, found)
+            words = [_front(model, axis, several) for model, several in plotted.items()]
+            yield Chart(f"drop_against_{axis.what}.svg", title, words), _scatters(title, axis, plotted)
     shown = [cell for of_model in cells.values() for cell in of_model]
     if any(formatting.drop_from_control(cell, by_id) is not None for cell in shown):
         title = f"Drop from control by variant and model{some}"
@@ -74,7 +74,7 @@ def of(report: Report) -> Iterator[tuple[Chart, Sheet]]:
 
 
 def _models(report: Report) -> list[str]:
-    """In the report's order; of too many, those that need attention first."""
+    """List the models in the report's order; of too many, those that need attention first."""
     models = list(dict.fromkeys(cell.model for cell in report.cells))
     if len(models) <= MOST_MODELS:
         return models
@@ -84,18 +84,18 @@ def _models(report: Report) -> list[str]:
     return [model for model in models if model in chosen]
 
 
-def _front(model: str, axis: Axis, found: list[Point]) -> str:
-    """A Pareto front in words, with the numbers that stand in the picture."""
-    unit = formatting.escape(found[0].cell.metric_unit)
+def _front(model: str, axis: Axis, candidates: list[Point]) -> str:
+    """Describe a Pareto front in words, with the numbers in the picture."""
+    unit = formatting.escape(candidates[0].cell.metric_unit)
     steps = [
         f"{rank} {formatting.code(point.cell.variant)} {point.x:,.1f} {axis.unit} {point.drop:+.2f} {unit}"
-        for rank, point in enumerate(front(found), 1)
+        for rank, point in enumerate(front(candidates), 1)
     ]
     return f"{formatting.escape(model)}: {', '.join(steps)}"
 
 
-def _scatters(title: str, axis: Axis, found: dict[str, list[Point]]) -> Sheet:
-    panels = [plots.scatter(model, axis, several, front(several), *PANEL) for model, several in found.items()]
+def _scatters(title: str, axis: Axis, plotted: dict[str, list[Point]]) -> Sheet:
+    panels = [plots.scatter(model, axis, several, front(several), *PANEL) for model, several in plotted.items()]
     return sheet(title, panels, plots.family_legend(), COLUMNS)
 
 

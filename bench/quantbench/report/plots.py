@@ -1,8 +1,8 @@
-"""Axes, ticks and marks of every chart, placed in pixels; ``html/templates/plot.svg.j2`` writes them as SVG.
+"""Place the axes, ticks and marks of every chart, in pixels; ``html/templates/plot.svg.j2`` writes them as SVG.
 
-The one chart engine. Altair with vl-convert draws the same, but takes 100 MB to install and, for the charts of 308
-cells, 5 s instead of 0.1 s (0.6 s to start, 0.1 s and 32 kB a scatter plot, 8 ms a strip), in colours that do not suit
-dark paper. These take theirs from a style sheet, so that they are right in light and dark, and print.
+This is the only chart engine. Altair with vl-convert draws the same, but takes 100 MB to install and, for the charts of
+308 cells, 5 s instead of 0.1 s (0.6 s to start, 0.1 s and 32 kB per scatter plot, 8 ms per strip), in colours that do
+not suit a dark background. These charts take their colours from a style sheet, so that they suit light, dark and print.
 """
 
 import math
@@ -15,13 +15,13 @@ from quantbench.records.measurements import name_at
 from quantbench.report.chart_data import FAMILIES, LEGEND, Axis, Heat, Point
 
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 42
-CHARACTER = 6.2  # pixels that a letter is wide at most, on average
+CHARACTER = 6.2  # average width of a letter in pixels, at most
 GAP, HEAD = 12, 20  # between the plots of a sheet, and for the title of each
-NEAR_ZERO = 0.1  # below this a drop is drawn to a linear scale, above it to a logarithmic one
+NEAR_ZERO = 0.1  # smaller drops are on a linear scale, larger ones on a logarithmic one
 STEPS = (1, 2, 5)
 FINE_STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8)  # where those are too far apart
 FINEST_STEPS = (1, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9)
-LEAST, MOST = 1e-250, 1e250  # numbers beyond these stand at the edge: their steps, squares and sums would overflow
+LEAST, MOST = 1e-250, 1e250  # numbers beyond these are drawn at the edge: their steps, squares and sums would overflow
 APART = 16  # pixels between two labels of an axis
 SHAPES = {
     "ptq": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
@@ -48,11 +48,11 @@ MOST_LETTERS = 48  # of a label; a longer one is cut
 
 
 class Item(NamedTuple):
-    """A path (``d``) or words, with its classes in the style sheet.
+    """Describe a path (``d``) or text, with its classes in the style sheet.
 
     Attributes:
-        place: where a path is moved to, ``x y``; where words that are read upwards begin.
-        x, y, anchor: of other words, whose ``anchor`` is ``start``, ``middle`` or ``end``.
+        place: offset of a path, ``x y``, or start of vertical text.
+        x, y, anchor: position of other text; ``anchor`` is ``start``, ``middle`` or ``end``.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """What belongs together: with a title for a pointer that rests on it, and the cell that a page links it to."""
+    """Group items with one tooltip (``title``) and the cell that a page links them to."""
 
     items: Sequence[Item]
     title: str = ""
@@ -75,10 +75,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture, in pixels from its upper left corner.
+    """Describe a picture, in pixels from its upper left corner.
 
     Attributes:
-        note: where the numbers are, for who cannot see it.
+        note: where the numbers are, for readers who cannot see it.
     """
 
     title: str
@@ -89,7 +89,7 @@ class Plot:
 
 
 class Tick(NamedTuple):
-    """A place on an axis and its label."""
+    """Hold a position on an axis and its label."""
 
     at: float
     label: str
@@ -113,13 +113,13 @@ def _px(value: float) -> str:
 
 
 def _across(ticks: Sequence[Tick], top: float, bottom: float) -> list[Item]:
-    """Lines and labels of the axis below."""
+    """Draw grid lines and labels of the horizontal axis."""
     grid = Item("grid", "".join(f"M{_px(tick.at)} {_px(top)}V{_px(bottom)}" for tick in ticks))
     return [grid, *(_words("tick", tick.label, tick.at, bottom + 14, "middle") for tick in ticks)]
 
 
 def _up(ticks: Sequence[Tick], left: float, right: float) -> list[Item]:
-    """Lines and labels of the axis on the left."""
+    """Draw grid lines and labels of the vertical axis."""
     lines = {
         kind: "".join(f"M{_px(left)} {_px(tick.at)}H{_px(right)}" for tick in ticks if tick.zero is zero)
         for kind, zero in (("grid", False), ("zero", True))
@@ -132,7 +132,7 @@ Place = Callable[[float], float]
 
 
 def _within(value: float) -> float:
-    """The value, or what is left of it within ``LEAST`` and ``MOST``."""
+    """Clip a value at ``MOST``; a magnitude below ``LEAST`` becomes zero."""
     if LEAST <= abs(value) <= MOST:
         return value
     return 0.0 if abs(value) < LEAST else math.copysign(MOST, value)
@@ -143,7 +143,7 @@ def _log(value: float) -> float:
 
 
 def log_axis(values: Sequence[float], left: float, right: float) -> tuple[Place, list[Tick]]:
-    """Places of positive values between two edges of a picture, and the ticks."""
+    """Place positive values between two edges of a picture on a logarithmic scale; return the mapping and the ticks."""
     low, high = _log(min(values)), _log(max(values))
     gap = 0.06 * (high - low) or 0.1
     low, high = low - gap, high + gap
@@ -157,12 +157,14 @@ def log_axis(values: Sequence[float], left: float, right: float) -> tuple[Place,
         return [value for value in nice if low <= math.log(value) <= high]
 
     evenly = [math.exp(low + share * (high - low)) for share in (0.1, 0.37, 0.63, 0.9)]
-    ticks = next((found for found in map(inside, (STEPS, FINE_STEPS, FINEST_STEPS)) if len(found) >= 3), evenly)
+    ticks = next(
+        (candidate for candidate in map(inside, (STEPS, FINE_STEPS, FINEST_STEPS)) if len(candidate) >= 3), evenly
+    )
     return place, [Tick(place(value), f"{value:,.3g}" if value < 1000 else f"{value:,.0f}") for value in ticks]
 
 
 def drop_axis(values: Sequence[float], top: float, bottom: float) -> tuple[Place, list[Tick]]:
-    """The same for drops, upwards: linear near zero, logarithmic beyond it on both sides."""
+    """Place drops in the same way, upwards: linear near zero, logarithmic beyond it on both sides."""
 
     def squeeze(value: float) -> float:
         return math.copysign(math.log1p(abs(_within(value)) / NEAR_ZERO), value)
@@ -183,7 +185,7 @@ def drop_axis(values: Sequence[float], top: float, bottom: float) -> tuple[Place
 
 
 def linear_axis(values: Sequence[float], start: float, end: float, style: str) -> tuple[Place, list[Tick]]:
-    """The same to a linear scale that need not begin at zero.
+    """Place values in the same way on a linear scale that need not begin at zero.
 
     Args:
         style: format of the labels.
@@ -195,7 +197,7 @@ def linear_axis(values: Sequence[float], start: float, end: float, style: str) -
     def place(value: float) -> float:
         return start + (end - start) * (_within(value) - low) / (high - low)
 
-    rough = (high - low) / max(5.0, abs(end - start) / 40)  # so that two labels are there at least
+    rough = (high - low) / max(5.0, abs(end - start) / 40)  # for at least two labels
     decade = 10.0 ** math.floor(math.log10(rough))
     step = next(step * decade for step in (*STEPS, 10) if step * decade >= rough)
     ticks = [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
@@ -203,17 +205,17 @@ def linear_axis(values: Sequence[float], start: float, end: float, style: str) -
 
 
 def _shows(style: str, value: float, step: float) -> bool:
-    """Whether a label is the value itself, not one that it was rounded to."""
+    """Check whether a label shows the value itself and not a rounded one."""
     return abs(float(format(value, style).replace(",", "")) - value) < step / 100
 
 
 def scatter(
     title: str, axis: Axis, points: Sequence[Point], best: Sequence[Point], width: int = 430, height: int = 280
 ) -> Plot:
-    """Drop against size or latency.
+    """Plot drop against size or latency.
 
     Args:
-        best: the Pareto front; what is on it has the number of its place there.
+        best: the Pareto front; its points are numbered in this order.
     """
     unit = points[0].cell.metric_unit
     right, bottom = width - RIGHT, height - BOTTOM
@@ -233,7 +235,7 @@ def scatter(
 
 
 def _mark(point: Point, x: float, y: float, rank: int | None) -> Group:
-    """A shape a family, for colour alone says nothing in print; what is on the front has its number in the list."""
+    """Draw a shape for each family, as print may lose colours; points of the front have their number in the list."""
     shape = _mark_at(f"mark {point.family}{' best' if rank else ''}", SHAPES[point.family], x, y)
     number = [] if rank is None else [_words("rank", str(rank), x + 6, y - 5)]
     title = f"{point.cell.variant}: {point.x:,.1f}, drop {point.drop:+.2f} {point.cell.metric_unit}"
@@ -242,72 +244,74 @@ def _mark(point: Point, x: float, y: float, rank: int | None) -> Group:
 
 @dataclass(frozen=True)
 class Row:
-    """What is drawn of one cell's latency, in microseconds; an interval's end is None where it has too few calls."""
+    """Hold what is drawn of one cell's latency, in microseconds; an interval's end is None where calls are too few."""
 
     cell: Cell
     processes: Sequence[float]
     percentiles: dict[str, Measurement]
 
     def numbers(self) -> Iterator[float]:
-        """All that has to fit on the axis."""
+        """Yield all values that must fit on the axis."""
         yield from self.processes
-        for one in self.percentiles.values():
-            yield from (value for value in (one.value, one.low, one.high) if value is not None and value > 0)
+        for measured in self.percentiles.values():
+            yield from (
+                value for value in (measured.value, measured.low, measured.high) if value is not None and value > 0
+            )
 
     def words(self) -> str:
-        """The same in words."""
-        parts = [f"{name} {one.value:,.1f} µs{_interval(one)}" for name, one in self.percentiles.items()]
+        """Describe the same in words."""
+        parts = [f"{name} {measured.value:,.1f} µs{_interval(measured)}" for name, measured in self.percentiles.items()]
         if self.processes:
             low, high, count = min(self.processes), max(self.processes), len(self.processes)
             parts.append(f"a typical call {low:,.1f} to {high:,.1f} µs in {count} processes")
         return "; ".join(parts)
 
 
-def _interval(one: Measurement) -> str:
-    if one.low is None and one.high is None:
+def _interval(measured: Measurement) -> str:
+    if measured.low is None and measured.high is None:
         return ""
-    low = "0" if one.low is None else f"{one.low:,.1f}"
-    return f" (95 %: {low} to {'∞' if one.high is None else f'{one.high:,.1f}'})"
+    low = "0" if measured.low is None else f"{measured.low:,.1f}"
+    return f" (95 %: {low} to {'∞' if measured.high is None else f'{measured.high:,.1f}'})"
 
 
 def latency_row(cell: Cell) -> Row | None:
-    """One thread, batch 1; None where the record holds no distribution."""
+    """Collect the latency of one thread, batch 1; None where the record holds no distribution."""
     timed = cell.measurements.get(name_at("latency", 1))
     processes = [value for value in (timed.values or [] if timed else []) if value > 0]
-    found = {short: cell.measurements[name] for name, short in PERCENTILES.items() if name in cell.measurements}
-    return Row(cell, processes, found) if len(processes) > 1 or found else None
+    percentiles = {short: cell.measurements[name] for name, short in PERCENTILES.items() if name in cell.measurements}
+    return Row(cell, processes, percentiles) if len(processes) > 1 or percentiles else None
 
 
 def latencies(title: str, rows: Sequence[Row], width: int = 430) -> Plot:
-    """A row a cell, all to one scale: what each fresh process took, and the percentiles of single calls."""
+    """Plot one row per cell on a common scale: the time of each fresh process, and percentiles of single calls."""
     high, named = (ROW, True) if len(rows) > 1 else (STRIP, False)
     top, right = 6, width - EDGE
     bottom = top + high * len(rows)
-    place, ticks = log_axis([value for one in rows for value in one.numbers()], EDGE, right)
+    place, ticks = log_axis([value for row in rows for value in row.numbers()], EDGE, right)
     axis = [*_across(ticks, top, bottom), _words("axis", "µs a call", width / 2, bottom + 28, "middle")]
     groups = [Group(axis)]
-    for number, one in enumerate(rows):
+    for number, row in enumerate(rows):
         start = top + high * number
-        label = [_words("name", one.cell.variant, EDGE, start + 9)] if named else []
-        marks = [*label, *_latency_marks(one, start + high - 9, right, place)]
-        groups.append(Group(marks, f"{one.cell.variant}: {one.words()}", one.cell.id))
+        label = [_words("name", row.cell.variant, EDGE, start + 9)] if named else []
+        marks = [*label, *_latency_marks(row, start + high - 9, right, place)]
+        groups.append(Group(marks, f"{row.cell.variant}: {row.words()}", row.cell.id))
     return _plot(title, width, bottom + 34, groups, "the numbers are with each cell")
 
 
-def _latency_marks(one: Row, y: float, right: float, place: Place) -> Iterator[Item]:
+def _latency_marks(row: Row, y: float, right: float, place: Place) -> Iterator[Item]:
     ends = [
         (place(measured.low or measured.value), right if measured.high is None else place(measured.high))
-        for measured in one.percentiles.values()
+        for measured in row.percentiles.values()
     ]
     yield Item("interval", "".join(f"M{low:.1f} {y:.1f}H{high:.1f}" for low, high in ends))
-    dots = "".join(f"M{place(value):.1f} {y:.1f}h0" for value in one.processes)  # round ends make dots of them
+    dots = "".join(f"M{place(value):.1f} {y:.1f}h0" for value in row.processes)  # round ends make dots of them
     yield Item("process", dots)
-    for name, measured in one.percentiles.items():
+    for name, measured in row.percentiles.items():
         yield _mark_at(name, LATENCY_MARKS[name], place(measured.value), y)
 
 
 def heat_map(heat: Heat) -> Plot:
-    """Drops, a row a variant and a column a model; the colour says how much of its floor a drop uses."""
+    """Plot drops, one row per variant and one column per model; the colour shows how much of its floor a drop uses."""
     names = [_cut(name) for name in heat.variants]
     left = 12 + CHARACTER * max(map(len, names))
     columns = [max(76.0, 10 + CHARACTER * max(len(_cut(model)), len(heat.units[model]))) for model in heat.models]
@@ -329,10 +333,10 @@ def heat_map(heat: Heat) -> Plot:
 def trend(
     title: str, runs: Sequence[int], values: Sequence[float], style: str, shifts: Sequence[tuple[int, str]]
 ) -> Plot:
-    """One measurement over the runs.
+    """Plot one measurement over the runs.
 
     Args:
-        runs: number of the run that each value is of, from 1.
+        runs: the run number of each value, from 1.
         style: format of the labels.
         shifts: (number of the first run at the new level, its name).
     """
@@ -353,17 +357,17 @@ def trend(
 
 
 def family_legend(names: Sequence[str] = tuple(SHAPES)) -> list[tuple[Item, str]]:
-    """What the shapes mean."""
+    """List the shapes with their meaning."""
     return [(Item(f"mark {family}", SHAPES[family]), FAMILIES[family]) for family in names]
 
 
 def latency_legend() -> list[tuple[Item, str]]:
-    """What the marks of a latency mean."""
+    """List the latency marks with their meaning."""
     return [(Item(name, LATENCY_MARKS[name]), words) for name, words in LATENCY_NAMES.items()]
 
 
 def heat_legend() -> list[tuple[Item, str]]:
-    """What the colours mean."""
+    """List the colours with their meaning."""
     box = "M-6 -6h12v12h-12z"
     return [
         (Item(f"tile {kind}", box), words)
@@ -372,7 +376,7 @@ def heat_legend() -> list[tuple[Item, str]]:
 
 
 class Placed(NamedTuple):
-    """A plot on a sheet; its upper left corner, ``x y``, and its title, if it is to be seen."""
+    """Place a plot on a sheet: its upper left corner, ``x y``, and its title where it is shown."""
 
     plot: Plot
     place: str
@@ -381,7 +385,7 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class Sheet:
-    """Several plots with one legend, as a picture of its own."""
+    """Combine several plots with one legend in one picture."""
 
     title: str
     width: str

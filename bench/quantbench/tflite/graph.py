@@ -136,8 +136,8 @@ class Graph:
     def weights_of(self, operator: Operator) -> list[Tensor]:
         """The constants that a compute operator multiplies by, also where a DEQUANTIZE stands between."""
         slots = [slot for slot in WEIGHTS[operator.name] if slot < len(operator.inputs)]
-        found = [self._constant_behind(operator.inputs[slot]) for slot in slots]
-        return [tensor for tensor in found if tensor is not None]
+        constants = [self._constant_behind(operator.inputs[slot]) for slot in slots]
+        return [tensor for tensor in constants if tensor is not None]
 
     def _constant_behind(self, tensor: Tensor | None) -> Tensor | None:
         for _ in range(_LONGEST_CHAIN):
@@ -230,9 +230,9 @@ def _read(artifact: bytes, tools: Any) -> Graph:
     return graph
 
 
-def _numbers(found: Any, count: int, what: str, optional: bool = False) -> list[int]:
+def _numbers(indices: Any, count: int, what: str, optional: bool = False) -> list[int]:
     """Numbers of tensors, -1 for an optional one that is left out. Raises Unfit where there is no such tensor."""
-    numbers = [] if found is None else [int(number) for number in found]
+    numbers = [] if indices is None else [int(number) for number in indices]
     for number in numbers:
         if not (0 <= number < count or (optional and number == -1)):
             raise tflite.Unfit(f"{what} tensor {number}; the file has {count}")
@@ -245,17 +245,17 @@ def _tensor(raw: Any, siblings: list[Any], buffers: list[bytes | None], tools: A
     declared = shape if raw.shapeSignature is None else tuple(int(size) for size in raw.shapeSignature)
     name = raw.name.decode(errors="replace") if raw.name else ""
     data = buffers[raw.buffer]
-    found = raw.quantization
-    if found is None:
+    quantization = raw.quantization
+    if quantization is None:
         return Tensor(name, dtype, shape, data, declared_shape=declared)
-    block = getattr(found.details, "blockSize", 0) if found.details is not None else 0
+    block = getattr(quantization.details, "blockSize", 0) if quantization.details is not None else 0
     if block:
-        scales_of = siblings[found.details.scales]
+        scales_of = siblings[quantization.details.scales]
         stored = buffers[scales_of.buffer] or b""
         scales = np.frombuffer(stored, dtype=_NUMPY.get(tools.type_to_name(scales_of.type).lower(), "<f2"))
     else:
-        scales = np.asarray([] if found.scale is None else found.scale)
-    zero_points = [] if found.zeroPoint is None else list(found.zeroPoint)
+        scales = np.asarray([] if quantization.scale is None else quantization.scale)
+    zero_points = [] if quantization.zeroPoint is None else list(quantization.zeroPoint)
     zero_points = zero_points or [0] * len(scales)
     return Tensor(
         name,
@@ -264,7 +264,7 @@ def _tensor(raw: Any, siblings: list[Any], buffers: list[bytes | None], tools: A
         data,
         tuple(float(scale) for scale in scales),
         tuple(int(point) for point in zero_points),
-        int(found.quantizedDimension),
+        int(quantization.quantizedDimension),
         int(block),
         declared,
     )

@@ -1,4 +1,4 @@
-"""One cell of ``report.html``: what was judged, what was measured, and what lies behind it."""
+"""Render one cell of ``report.html``: its judgements, its measurements, and the evidence behind them."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +22,7 @@ RANGES = ["tensor", "dtype", "granularity", "from", "to"]
 
 @dataclass(frozen=True)
 class Judged:
-    """A row of the judgements."""
+    """Hold one row of the judgements."""
 
     measurement: str
     against: str
@@ -38,7 +38,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Latency:
-    """A cell's distribution as a picture and in words."""
+    """Show a cell's latency distribution as a picture and in words."""
 
     plot: plots.Plot
     words: str
@@ -46,14 +46,14 @@ class Latency:
 
 @dataclass(frozen=True)
 class Ranges:
-    """The widest ranges of activations, as rows."""
+    """Hold the widest ranges of activations, as rows."""
 
     caption: str
     rows: list[list[str]]
 
 
 class Shown(NamedTuple):
-    """A picture of an example, and what became of it."""
+    """Show a picture of an example with its outcome."""
 
     picture: Picture
     outcome: str
@@ -61,7 +61,7 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Flipped:
-    """Examples that are answered otherwise than by the control."""
+    """List examples whose prediction differs from the control's."""
 
     words: str
     pictures: list[Shown]
@@ -69,7 +69,7 @@ class Flipped:
 
 @dataclass(frozen=True)
 class Inside:
-    """A cell from the inside."""
+    """Hold the details of a cell."""
 
     judgements: list[Judged]
     measurements: list[list[str]]
@@ -80,13 +80,13 @@ class Inside:
 
 
 def details(cell: Cell, cells: dict[str, Cell], behind: Behind, pictures: list[Picture]) -> Markup:
-    """The cell, folded; its id is inside, so that a browser unfolds it when it is linked to."""
+    """Render the cell, folded; its id is inside, so that a browser unfolds it when it is linked to."""
     evidence = behind.of_cell(cell)
     return _folded(
         cell,
         Inside(
-            judgements=[_judged(one) for one in cell.judgements],
-            measurements=[measurement(cell, name, one) for name, one in sorted(cell.measurements.items())],
+            judgements=[_judged(judgement) for judgement in cell.judgements],
+            measurements=[measurement(cell, name, measured) for name, measured in sorted(cell.measurements.items())],
             latency=_latency(cell),
             contents=_contents(cell, cells),
             ranges=_ranges(evidence),
@@ -96,13 +96,13 @@ def details(cell: Cell, cells: dict[str, Cell], behind: Behind, pictures: list[P
 
 
 def brief(cell: Cell) -> Markup:
-    """The cell's outline, folded."""
+    """Render the cell's outline, folded."""
     return _folded(cell, None)
 
 
 @cache
 def latency_marks() -> Markup:
-    """What the marks of a latency mean."""
+    """Render the legend of the latency marks."""
     return fragment("latency_keys.html.j2", entries=plots.latency_legend())
 
 
@@ -129,18 +129,18 @@ def _facts(cell: Cell) -> str:
     return "; ".join([*facts, *cell.exceptions])
 
 
-def _judged(one: Judgement) -> Judged:
+def _judged(judgement: Judgement) -> Judged:
     return Judged(
-        measurement=measurements.shown(one.measurement),
-        against=one.against,
-        verdict=one.verdict,
-        mark=formatting.MARKS[one.verdict],
-        message=one.message,
-        steps=one.actions,
-        change=_amount(one.change, one.unit),
-        tolerance=_amount(one.tolerance, one.unit),
-        p_value="" if one.p_value is None else f"{one.p_value:.2g}",
-        detectable=_amount(one.detectable, one.unit),
+        measurement=measurements.shown(judgement.measurement),
+        against=judgement.against,
+        verdict=judgement.verdict,
+        mark=formatting.MARKS[judgement.verdict],
+        message=judgement.message,
+        steps=judgement.actions,
+        change=_amount(judgement.change, judgement.unit),
+        tolerance=_amount(judgement.tolerance, judgement.unit),
+        p_value="" if judgement.p_value is None else f"{judgement.p_value:.2g}",
+        detectable=_amount(judgement.detectable, judgement.unit),
     )
 
 
@@ -150,22 +150,22 @@ def _amount(value: float | None, unit: str) -> str:
     if unit == "fraction":
         return f"{100 * value:.4g} pp"
     rounded = 0.0 if abs(value) < 1e-6 else value
-    if unit == "ratio":  # a latency judgement: changes of the ratio are shares of it
+    if unit == "ratio":  # a latency judgement: changes are fractions of the ratio
         return f"{100 * rounded:.3g} %"
     if unit.startswith("ratio"):
         return f"{rounded:.3g}×"
     return f"{rounded:,.0f} bytes" if unit == "bytes" else f"{rounded:.4g} {unit}"
 
 
-def measurement(cell: Cell, name: str, one: Measurement) -> list[str]:
-    """Name, value, unit, n, spread, interval, and what repeats."""
-    unit = "%" if one.unit == "fraction" else one.unit
-    ends = interval(cell, name, one)
-    shown = "" if ends is None else f"{_number(ends[0], one.unit)} to {_number(ends[1], one.unit)}"
-    spread = "" if one.spread is None else _number(one.spread, one.unit)
-    repeats = one.spread_of or ("examples" if ends is not None else "")
+def measurement(cell: Cell, name: str, measured: Measurement) -> list[str]:
+    """Format one row: name, value, unit, n, spread, interval, and what repeats."""
+    unit = "%" if measured.unit == "fraction" else measured.unit
+    ends = interval(cell, name, measured)
+    shown = "" if ends is None else f"{_number(ends[0], measured.unit)} to {_number(ends[1], measured.unit)}"
+    spread = "" if measured.spread is None else _number(measured.spread, measured.unit)
+    repeats = measured.spread_of or ("examples" if ends is not None else "")
     named = measurements.shown(name)
-    return [named, _number(one.value, one.unit), unit, f"{one.n:,}", spread, shown, repeats]
+    return [named, _number(measured.value, measured.unit), unit, f"{measured.n:,}", spread, shown, repeats]
 
 
 def _number(value: float, unit: str) -> str:
@@ -185,23 +185,32 @@ def _contents(cell: Cell, cells: dict[str, Cell]) -> list[str]:
     lines = [f"weights: {formatting.weights(cell.census) or 'none'}"]
     lines += [f"operators that compute: {formatting.computing(cell.census) or 'none'}"]
     lines += [f"left in float: {formatting.left_in_float(cell.census) or 'nothing'}"]
-    found = explain(cell, cells.get(f"{cell.model}/float32"))
-    if found is not None:
-        parts = formatting.difference(found)
+    explained = explain(cell, cells.get(f"{cell.model}/float32"))
+    if explained is not None:
+        parts = formatting.difference(explained)
         lines.append(
-            f"size: {found.predicted / 1024:,.1f} KiB predicted from float32's, {found.actual / 1024:,.1f} KiB found"
-            + (f" ({parts})" if parts else "")
+            f"size: {explained.predicted / 1024:,.1f} KiB predicted from float32's, "
+            f"{explained.actual / 1024:,.1f} KiB found" + (f" ({parts})" if parts else "")
         )
     return lines
 
 
 def _ranges(evidence: Evidence | None) -> Ranges | None:
-    ranges = [one for one in evidence.ranges if not one.constant] if evidence else []
+    ranges = [tensor_range for tensor_range in evidence.ranges if not tensor_range.constant] if evidence else []
     if evidence is None or not ranges:
         return None
-    widest = sorted(ranges, key=lambda one: one.low - one.high)[:FEW_RANGES]
+    widest = sorted(ranges, key=lambda tensor_range: tensor_range.low - tensor_range.high)[:FEW_RANGES]
     method = f", chosen by: {evidence.range_method}" if evidence.range_method else ""
-    rows = [[one.tensor[-70:], one.dtype, one.granularity, f"{one.low:.4g}", f"{one.high:.4g}"] for one in widest]
+    rows = [
+        [
+            tensor_range.tensor[-70:],
+            tensor_range.dtype,
+            tensor_range.granularity,
+            f"{tensor_range.low:.4g}",
+            f"{tensor_range.high:.4g}",
+        ]
+        for tensor_range in widest
+    ]
     return Ranges(f"The widest {len(rows)} of {len(ranges)} ranges of activations{method}", rows)
 
 
@@ -213,12 +222,14 @@ def _flipped(cell: Cell, evidence: Evidence | None, pictures: list[Picture]) -> 
     if not pictures:
         examples = ", ".join(map(str, evidence.flipped[:20])) + (", …" if count > 20 else "")
         return Flipped(f"{words}: {examples}.", [])
-    shown = [Shown(one, _outcome(one)) for one in pictures]
+    shown = [Shown(picture, _outcome(picture)) for picture in pictures]
     return Flipped(f"{words}; {len(pictures)} of them, what the control had right first:", shown)
 
 
-def _outcome(one: Picture) -> str:
-    return "lost" if one.control == one.label else "gained" if one.variant == one.label else "both wrong"
+def _outcome(picture: Picture) -> str:
+    return (
+        "lost" if picture.control == picture.label else "gained" if picture.variant == picture.label else "both wrong"
+    )
 
 
 def _versions(cell: Cell) -> str:

@@ -1,8 +1,8 @@
-"""``report.html``: the whole run as one file that asks the network for nothing.
+"""Render ``report.html``: the whole run as one file that makes no network requests.
 
-What regressed comes first, in the words of ``report.md``; then what changed, a table of all cells that sorts and
-filters, charts, and every cell from the inside. Only sorting and filtering need its script, and what a page of many
-cells keeps for later.
+Regressions come first, in the words of ``report.md``; then changes, a table of all cells with sorting and filters,
+charts, and the details of every cell. The script is needed only for sorting, filtering and the deferred parts of a
+large page.
 """
 
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ from quantbench.report.html.templating import Banner, Part, asset, fragment, mac
 
 HTML = "report.html"
 MOST_LISTED = 50
-MODELS_AT_ONCE = 24  # whose charts stand together; more are folded away
-MOST_WHOLE = 2000  # cells that are shown from the inside; a browser takes long over more
+MODELS_AT_ONCE = 24  # whose charts are shown together; the rest are folded away
+MOST_WHOLE = 2000  # cells that are shown with details; a browser is slow with more
 UNMOVED = 1e-6  # a change below this is rounding of the report's own numbers
-NOISY = 1 / 3  # of the tolerance: what is measured with noise and moved by less did not change
+NOISY = 1 / 3  # of the tolerance; a noisy measurement that moved by less counts as unchanged
 COLUMNS = [
     "model",
     "variant",
@@ -59,7 +59,7 @@ PARTS = {
 
 
 class Note(NamedTuple):
-    """What is to be said of a cell."""
+    """Hold a message about a cell."""
 
     cell: str
     verdict: Verdict
@@ -70,7 +70,7 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table of all cells."""
+    """Hold one row of the table of all cells."""
 
     id: str
     model: str
@@ -84,7 +84,7 @@ class Row:
 
 
 class Scatter(NamedTuple):
-    """A plot with its Pareto front, of so many points."""
+    """Hold a plot with its Pareto front and its number of points."""
 
     plot: plots.Plot
     front: list[Point]
@@ -93,12 +93,12 @@ class Scatter(NamedTuple):
 
 
 def write(path: Path, report: Report, folder: Path, models: Mapping[str, ReferenceModel]) -> None:
-    """Write the page of a run atomically, with what its folder holds besides the report."""
+    """Write the page of a run atomically, with the evidence in its folder."""
     files.replace(path, render(report, Behind.of(folder, report, models)))
 
 
 def render(report: Report, behind: Behind) -> str:
-    """The whole page."""
+    """Render the whole page."""
     by_id = {cell.id: cell for cell in report.cells}
     later = Later(len(report.cells) > deferred.WHOLE_PAGE)
     content = {
@@ -145,26 +145,26 @@ def _attention(report: Report, later: Later) -> Markup:
     return later.listing("attention.html.j2", notes, MOST_LISTED, "cells need attention")
 
 
-def _moved(cell: Cell, one: Judgement) -> bool:
-    """Whether a measurement is not what was accepted; of what repeats, only by more than a part of its noise.
+def _moved(cell: Cell, judgement: Judgement) -> bool:
+    """Check whether a measurement differs from the accepted one; a repeated one by more than a part of its noise.
 
-    A pass without tolerance is bit for bit as it was, though its mean over fewer seeds may be another.
+    A pass without tolerance is bit-identical, although its mean over fewer seeds may differ.
     """
-    if one.against != "baseline" or one.change is None or abs(one.change) <= UNMOVED:
+    if judgement.against != "baseline" or judgement.change is None or abs(judgement.change) <= UNMOVED:
         return False
-    if one.verdict is Verdict.PASS and one.tolerance == 0:
+    if judgement.verdict is Verdict.PASS and judgement.tolerance == 0:
         return False
-    found = cell.measurements.get(one.measurement)
-    noisy = found is not None and found.spread is not None
-    return not noisy or one.tolerance is None or abs(one.change) > NOISY * one.tolerance
+    measured = cell.measurements.get(judgement.measurement)
+    noisy = measured is not None and measured.spread is not None
+    return not noisy or judgement.tolerance is None or abs(judgement.change) > NOISY * judgement.tolerance
 
 
 def _changed(report: Report, later: Later) -> Markup:
     notes = [
-        Note(cell.id, one.verdict, formatting.MARKS[one.verdict], one.message, [])
+        Note(cell.id, judgement.verdict, formatting.MARKS[judgement.verdict], judgement.message, [])
         for cell in report.cells
-        for one in cell.judgements
-        if _moved(cell, one)
+        for judgement in cell.judgements
+        if _moved(cell, judgement)
     ]
     if not notes:
         return _lines("Nothing.")
@@ -191,7 +191,7 @@ def _filters(report: Report) -> dict[str, list[str]]:
     return {
         "model": sorted({cell.model for cell in report.cells}),
         "family": sorted({cell.family for cell in report.cells}),
-        "verdict": [str(one) for one in reversed(Verdict) if one in verdicts],
+        "verdict": [str(verdict) for verdict in reversed(Verdict) if verdict in verdicts],
     }
 
 
@@ -223,9 +223,9 @@ def _row(cell: Cell, by_id: dict[str, Cell]) -> Row:
 
 
 def _floor_left(cell: Cell) -> str:
-    for one in cell.judgements:
-        if one.against == "floor" and one.tolerance is not None and one.change is not None:
-            return f"{one.tolerance - one.change:.2f} of {one.tolerance:g} {cell.metric_unit}"
+    for judgement in cell.judgements:
+        if judgement.against == "floor" and judgement.tolerance is not None and judgement.change is not None:
+            return f"{judgement.tolerance - judgement.change:.2f} of {judgement.tolerance:g} {cell.metric_unit}"
     return ""
 
 
@@ -252,20 +252,20 @@ def _charts(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
 
 
 def _charts_of(cells_of: dict[str, list[Cell]], by_id: dict[str, Cell]) -> Markup:
-    """All charts of some models."""
+    """Render all charts of some models."""
     return fragment(
         "charts.html.j2",
         heat=chart_data.heat([cell for cells in cells_of.values() for cell in cells], by_id),
         keys=LEGEND,
         families=plots.family_legend(),
-        scatters=[one for model, cells in cells_of.items() for one in scatters(model, cells, by_id)],
+        scatters=[scatter for model, cells in cells_of.items() for scatter in scatters(model, cells, by_id)],
         latencies=[plot for model, cells in cells_of.items() if (plot := latencies(model, cells))],
         marks=html_cells.latency_marks(),
     )
 
 
 def scatters(model: str, cells: list[Cell], by_id: dict[str, Cell]) -> list[Scatter]:
-    """Drop against size and against latency, of one model, where there are two points at least."""
+    """Plot drop against size and against latency for one model, where there are at least two points."""
     drawn = [(axis, chart_data.points(axis, cells, by_id)) for axis in (SIZE, LATENCY)]
     return [_scatter(model, axis, points) for axis, points in drawn if len(points) > 1]
 
@@ -277,14 +277,14 @@ def _scatter(model: str, axis: Axis, points: list[Point]) -> Scatter:
 
 
 def latencies(model: str, cells: list[Cell]) -> plots.Plot | None:
-    """A row a variant; None where fewer than two were timed."""
+    """Plot one row per variant; None where fewer than two were timed."""
     rows = [row for cell in cells if (row := plots.latency_row(cell))]
     return plots.latencies(f"{model}: latency, one thread, batch 1", rows) if len(rows) > 1 else None
 
 
 def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind, later: Later) -> Markup:
     urgent = {cell for cell, *_ in formatting.attention(report)}
-    ordered = sorted(report.cells, key=lambda cell: cell.id not in urgent)  # the room for all is limited
+    ordered = sorted(report.cells, key=lambda cell: cell.id not in urgent)  # not every cell may fit
     whole = {cell.id for cell in ordered[:MOST_WHOLE]}
     shown = _pictures(ordered[:MOST_WHOLE], urgent, behind)
     here = {cell.id for cell in ordered[:MOST_LISTED]} if later.large else {cell.id for cell in ordered}
@@ -317,8 +317,8 @@ def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind, later: L
 
 
 def _pictures(cells: list[Cell], urgent: set[str], behind: Behind) -> dict[str, list[Picture]]:
-    found = {cell.id: behind.pictures(cell, OF_ATTENTION if cell.id in urgent else OF_OTHERS) for cell in cells}
-    return {cell: pictures for cell, pictures in found.items() if pictures}
+    by_cell = {cell.id: behind.pictures(cell, OF_ATTENTION if cell.id in urgent else OF_OTHERS) for cell in cells}
+    return {cell: pictures for cell, pictures in by_cell.items() if pictures}
 
 
 def _exceptions(report: Report, later: Later) -> Markup:

@@ -1,7 +1,7 @@
-"""Pages and pictures from ``templates/``.
+"""Render pages and pictures from ``templates/``.
 
-Names and messages come from model files and reports, so whatever is not markup of a template is escaped, and characters
-that are orders to whatever shows them are made visible.
+Names and messages come from model files and reports, so everything but a template's own markup is escaped, and control
+characters are made visible.
 """
 
 import base64
@@ -24,7 +24,7 @@ from quantbench.report.plots import Sheet
 
 @dataclass(frozen=True)
 class Banner:
-    """What stands above all else.
+    """Describe the top of a page.
 
     Attributes:
         kind: its colour: ``green``, ``red`` or ``amber``.
@@ -38,7 +38,7 @@ class Banner:
 
 
 class Part(NamedTuple):
-    """A part of the page, with the name by which it is linked to."""
+    """Hold a part of the page, with the name that links use."""
 
     name: str
     title: str
@@ -47,8 +47,8 @@ class Part(NamedTuple):
 
 @cache
 def environment() -> Environment:
-    """Every value is escaped; one that is not there is an error."""
-    found = Environment(
+    """Create the template environment: every value is escaped, and a missing one is an error."""
+    created = Environment(
         loader=PackageLoader("quantbench.report.html"),
         autoescape=True,
         finalize=_visible,
@@ -57,40 +57,40 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    found.filters |= {"anchor": anchor, "breakable": breakable, "shell": shlex.join}
-    return found
+    created.filters |= {"anchor": anchor, "breakable": breakable, "shell": shlex.join}
+    return created
 
 
 def _visible(value: object) -> object:
-    """Text without orders; markup was made of such text."""
+    """Make control characters of text visible; markup has none."""
     return value if type(value) is Markup else plain(str(value))
 
 
 def fragment(template: str, **values: Any) -> Markup:
-    """A template's own markup, which is not escaped again where another one shows it."""
+    """Render a template as markup that is not escaped again inside another one."""
     return Markup(environment().get_template(template).render(values))
 
 
 @cache
 def macro(template: str, name: str) -> Callable[..., Markup]:
-    """A macro of a template: what is shown ten thousand times takes half as long so."""
-    found: Callable[..., Markup] = getattr(environment().get_template(template).module, name)
-    return found
+    """Return a macro of a template: it takes half as long for what is shown ten thousand times."""
+    function: Callable[..., Markup] = getattr(environment().get_template(template).module, name)
+    return function
 
 
 @lru_cache(maxsize=20_000)  # a cell is linked to from five places
 def anchor(cell_id: str) -> str:
-    """Address of a cell's part of the page; a browser decodes it and finds the element whose id is the cell's."""
+    """Return the address of a cell's part of the page; a browser decodes it and finds the element of that id."""
     return "#" + quote(plain(cell_id), safe="/", errors="replace")
 
 
 def breakable(name: str) -> Markup:
-    """A name that a line may end in, after each ``_``."""
+    """Allow a line break in a name after each ``_``."""
     return Markup("_<wbr>").join(plain(name).split("_"))
 
 
 def page_from(template: str, script: str = "", **values: Any) -> str:
-    """A whole page: one style sheet, one script that runs at most, and nothing from anywhere else."""
+    """Render a whole page: one style sheet, at most one script, and nothing from the network."""
     style = asset("colours.css") + asset("page.css") + asset("charts.css")
     # Nothing is loaded from anywhere, and no other style or script runs, whatever a name may hold.
     scripts = _hash(script) if script else "'none'"
@@ -102,18 +102,18 @@ def page_from(template: str, script: str = "", **values: Any) -> str:
 
 
 def picture(sheet: Sheet) -> str:
-    """An SVG file by itself, with its title for those who hear it, on white paper in light and dark."""
+    """Render an SVG file by itself, with its title for screen readers, on a white background in light and dark."""
     return fragment("picture.svg.j2", sheet=sheet, style=Markup(_without_variables())) + "\n"
 
 
 @cache
 def asset(name: str) -> str:
-    """A file of ``assets/``, of our own making."""
+    """Read a file of ``assets/``, which is part of this package."""
     return (resources.files("quantbench.report.html") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _without_variables() -> str:
-    """The style of charts with its colours put in: few programs but browsers know variables in a picture."""
+    """Replace the colour variables in the style of charts: outside browsers, few programs support them in SVG."""
     colours = dict(re.findall(r"--([\w-]+): ([^;]+);", asset("colours.css")))
     return re.sub(r"var\(--([\w-]+)\)", lambda name: colours[name[1]], asset("charts.css"))
 
