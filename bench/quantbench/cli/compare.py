@@ -11,6 +11,9 @@ from quantbench.errors import BadInput
 
 _DEFAULTS = RunOptions()
 _ModelDir = Annotated[Path, typer.Option("--model-dir", help="folder of model files, for the labels")]
+_BaselineDir = Annotated[
+    Path, typer.Option("--baseline-dir", help="folder of baselines, for the spread between trainings")
+]
 
 
 def compare(
@@ -18,19 +21,26 @@ def compare(
     new: Annotated[Path, typer.Argument(help="run folder, or its report.json")],
     html: Annotated[Path | None, typer.Option("--html", help="write the same as one HTML page to this file")] = None,
     model_dir: _ModelDir = _DEFAULTS.model_dir,
+    baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir,
 ) -> None:
-    """Compare two runs example by example, process by process and byte by byte, whatever the baselines say.
+    """Compare two runs example by example, process by process and byte by byte, independent of accepted values.
 
-    Exit status: 0 nothing is worse, 1 something is, 3 nothing could be compared, 4 bad input.
+    Of the baselines, only the spread between trainings is used, so that runs with one seed can be compared. A cell or
+    measurement that only the old run has is worse where both runs were asked for the same.
+
+    Exit status: 0 nothing is worse, 1 something is, 3 nothing could be compared or the new run is not complete, 4 bad
+    input.
 
     Example: quantbench compare reports/2026-11-24T13-59-52Z reports/latest
     """
     from quantbench.comparison import compare as compared
-    from quantbench.comparison.load import read_sides, truths
+    from quantbench.comparison.load import accepted_spreads, read_sides, truths
     from quantbench.report.comparison import page, render
 
     sides = read_sides(old, new)
-    found = compared(*sides, truths(model_dir, sides[1].report))
+    trained = [cell.id for cell in sides[1].report.cells if cell.seeds]
+    spreads = accepted_spreads(baseline_dir, trained)
+    found = compared(*sides, truths(model_dir, sides[1].report), accepted=spreads)
     if html is not None:
         files.write_named(html, page(found), "--html")
     typer.echo(render(found), nl=False)
