@@ -7,7 +7,7 @@ import typer
 
 from quantbench import files
 from quantbench.core.options import RunOptions
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, Exit
 
 _DEFAULTS = RunOptions()
 _ModelDir = Annotated[Path, typer.Option("--model-dir", help="folder of model files, for the labels")]
@@ -52,17 +52,27 @@ def history(
     report_dir: Annotated[Path, typer.Option(help="folder of run folders")] = _DEFAULTS.report_dir,
     last: Annotated[int, typer.Option(min=0, help="only the newest so many runs; 0: all")] = 0,
     chart: Annotated[Path | None, typer.Option(help="draw the cell's trend into this SVG file")] = None,
+    alarm: Annotated[bool, typer.Option("--alarm", help="exit with status 1 where there is an alarm")] = False,
+    baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir,
 ) -> None:
     """Show what moved over many runs, since which one, and what else changed there; or the trend of one cell.
 
+    An alarm is a measurement that got worse beyond noise and tolerance within the newest runs and stayed so for three.
+
+    Exit status: 0, or with --alarm 1 where there is an alarm; 4 bad input.
+
     Example: quantbench history seed_cnn/ptq_static_wi8_ai8 --chart trend.svg
     """
-    from quantbench.comparison.history import read_history
+    from quantbench.comparison.history import read_history, trends, with_accepted
+    from quantbench.comparison.load import accepted_spreads
     from quantbench.report import history as told
 
     if chart is not None and not cell:
         raise BadInput("--chart: it draws one cell; name one, e.g. seed_cnn/ptq_static_wi8_ai8")
     found = read_history(report_dir, last)
+    found = with_accepted(found, accepted_spreads(baseline_dir, {one for run in found.runs for one in run.trained}))
     if chart is not None:
         told.chart(found, cell, chart)
     typer.echo(told.of_cell(found, cell) if cell else told.overview(found), nl=False)
+    if alarm and told.raised(found, trends(found, cell) if cell else ()):
+        raise typer.Exit(int(Exit.REGRESSED))
