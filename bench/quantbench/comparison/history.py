@@ -11,7 +11,7 @@ a shift; of a trained cell's score, each one that is beyond the spread of its tr
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from math import ceil, inf, log, sqrt
@@ -229,7 +229,7 @@ def _samples(runs: list[Summary]) -> dict[str, set[Sample]]:
     return samples
 
 
-def with_accepted(history: History, accepted: Mapping[str, Sequence[Sample]]) -> History:
+def with_accepted(history: History, accepted: Mapping[str, Collection[Sample]]) -> History:
     """Add the spread of trainings that the baselines know: cell -> samples."""
     return replace(history, spreads=Spreads(_samples(history.runs), accepted))
 

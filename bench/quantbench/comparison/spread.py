@@ -1,7 +1,7 @@
 """Estimate how far apart the scores of trainings with different seeds are, from runs and baselines."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from quantbench.core.stats import pooled_sd
@@ -46,7 +46,7 @@ class Spreads:
         samples: any number of mappings from a cell to its samples; one that is repeated counts once.
     """
 
-    def __init__(self, *samples: Mapping[str, Sequence[Sample]]) -> None:
+    def __init__(self, *samples: Mapping[str, Collection[Sample]]) -> None:
         distinct: dict[str, set[Sample]] = {}
         for mapping in samples:
             for cell, found in mapping.items():
