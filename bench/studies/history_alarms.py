@@ -145,7 +145,7 @@ def begun(trend: Trend, first: int) -> list[str]:
     """Return the measurement of each alarm that begins after the first so many runs of a trend."""
     last, found = set[str](), list[str]()
     for runs in range(first, len(trend.runs) + 1):
-        now = {alarm.shift.measurement for alarm in alarms(as_of(trend, runs))}
+        now = {alarm.step.measurement for alarm in alarms(as_of(trend, runs))}
         found += sorted(now - last) if runs > first else []
         last = now
     return found
@@ -166,7 +166,7 @@ def seen(world: World, measurement: str, seed: int = 0) -> float:
     since = world.nights_since
     found = [
         any(
-            alarm.shift.measurement == measurement
+            alarm.step.measurement == measurement
             for runs in range(len(trend.runs) - since + 1, len(trend.runs) + 1)
             for alarm in alarms(as_of(trend, runs))
         )

@@ -9,7 +9,7 @@ from conftest import Quantbench
 from made_up_runs import cell, environment, measured, report, write
 from quantbench.comparison.alarms import NEW, STAYS, alarms, flips
 from quantbench.comparison.history import History, moved, read_history, trend, trends, with_accepted
-from quantbench.comparison.noise import autocorrelation, step
+from quantbench.comparison.noise import autocorrelation, level_change
 from quantbench.report.history import overview, raised
 from studies.history_alarms import World, false_alarms, noise, seen
 
@@ -52,7 +52,7 @@ def test_a_step_is_as_unlikely_as_it_says() -> None:
     """Size at 5 %: noise that remembers, of which little is known, makes a few more than 5 % look unlikely."""
     random = np.random.default_rng(6)
     for memory in (0.0, 0.5, 0.8):
-        p = [step(x[:60], x[60:]).p_above for x in noise(random, memory, (800, 65))]
+        p = [level_change(x[:60], x[60:]).p_above for x in noise(random, memory, (800, 65))]
         assert np.mean(np.array(p) <= 0.05) <= 0.09
 
 
@@ -86,7 +86,7 @@ def test_an_alarm_is_new_and_stays(tmp_path: Path) -> None:
     told = []
     for last in range(5, 16):
         found = trend(history, "m/v", last - 1)
-        told.append([(alarm.shift.since.run, alarm.runs) for alarm in alarms(found)])
+        told.append([(alarm.step.since.run, alarm.runs) for alarm in alarms(found)])
     assert told == [[], [], [], *[[(day(5), runs)] for runs in range(STAYS, NEW + 1)], [], [], []]
     gone = lay(tmp_path / "gone", [(of(size), A) for size in [*[1000.0] * 5, 1100, 1100, *[1000.0] * 3]])
     assert raised(gone) == []
@@ -109,7 +109,7 @@ def test_what_gets_worse_on_the_other_processor_alone_is_an_alarm(tmp_path: Path
     made = [(of(score(number), "score", unit="fraction"), (A, B)[number % 2]) for number in range(27)]
     history = lay(tmp_path, made)
     [(found, alarm)] = raised(history)
-    assert (found.machine, alarm.shift.since.run, alarm.runs) == ("B_2-core", day(21), 3)
+    assert (found.machine, alarm.step.since.run, alarm.runs) == ("B_2-core", day(21), 3)
     assert "## 1 alarm" in overview(history)
     assert "B_2-core" in overview(history)
 
@@ -120,7 +120,7 @@ def test_an_upgrade_of_the_runtime_begins_no_new_series(tmp_path: Path) -> None:
 
     history = lay(tmp_path, [(of(1000 if number < 5 else 1100), on(number)) for number in range(8)])
     [(found, alarm)] = raised(history)
-    assert (found.machine, alarm.shift.since.run) == ("A_2-core_1-thread", day(5))
+    assert (found.machine, alarm.step.since.run) == ("A_2-core_1-thread", day(5))
 
 
 def trained(levels: list[float], seeds: int = 1) -> list[Made]:
@@ -142,7 +142,7 @@ def test_a_trained_cell_may_change_at_an_upgrade_by_what_seeds_do(tmp_path: Path
     assert raised(healthy) == []
     worse = with_accepted(lay(tmp_path / "worse", trained([0.900, 0.902, 0.880])), accepted)
     [(_, alarm)] = raised(worse)
-    assert alarm.shift.old == pytest.approx(0.902)
+    assert alarm.step.old == pytest.approx(0.902)
     assert "sd 0.10 pp" in alarm.how
 
 

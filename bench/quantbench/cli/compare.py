@@ -1,4 +1,4 @@
-"""Commands that look at several runs: ``compare`` and ``history``."""
+"""Define the commands that compare several runs: ``compare`` and ``history``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,9 @@ _BaselineDir = Annotated[
 def compare(
     old: Annotated[Path, typer.Argument(help="run folder, or its report.json")],
     new: Annotated[Path, typer.Argument(help="run folder, or its report.json")],
-    html: Annotated[Path | None, typer.Option("--html", help="write the same as one HTML page to this file")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="also write the comparison as an HTML page to this file")
+    ] = None,
     model_dir: _ModelDir = _DEFAULTS.model_dir,
     baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir,
 ) -> None:
@@ -40,22 +42,24 @@ def compare(
     sides = read_sides(old, new)
     trained = [cell.id for cell in sides[1].report.cells if cell.seeds]
     spreads = accepted_spreads(baseline_dir, trained)
-    found = compared(*sides, truths(model_dir, sides[1].report), accepted=spreads)
+    comparison = compared(*sides, truths(model_dir, sides[1].report), accepted=spreads)
     if html is not None:
-        files.write_named(html, page(found), "--html")
-    typer.echo(render(found), nl=False)
-    raise typer.Exit(int(found.exit_status()))
+        files.write_named(html, page(comparison), "--html")
+    typer.echo(render(comparison), nl=False)
+    raise typer.Exit(int(comparison.exit_status()))
 
 
 def history(
-    cell: Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8_ai8; all that moved if none")] = "",
+    cell: Annotated[
+        str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8_ai8 (default: all that changed)")
+    ] = "",
     report_dir: Annotated[Path, typer.Option(help="folder of run folders")] = _DEFAULTS.report_dir,
-    last: Annotated[int, typer.Option(min=0, help="only the newest so many runs; 0: all")] = 0,
+    last: Annotated[int, typer.Option(min=0, help="number of newest runs to read; 0 = all")] = 0,
     chart: Annotated[Path | None, typer.Option(help="draw the cell's trend into this SVG file")] = None,
     alarm: Annotated[bool, typer.Option("--alarm", help="exit with status 1 where there is an alarm")] = False,
     baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir,
 ) -> None:
-    """Show what moved over many runs, since which one, and what else changed there; or the trend of one cell.
+    """Show what changed over many runs, since which run and together with what; or the trend of one cell.
 
     An alarm is a measurement that got worse beyond noise and tolerance within the newest runs and stayed so for three.
 
@@ -65,14 +69,14 @@ def history(
     """
     from quantbench.comparison.history import read_history, trends, with_accepted
     from quantbench.comparison.load import accepted_spreads
-    from quantbench.report import history as told
+    from quantbench.report import history as show
 
     if chart is not None and not cell:
         raise BadInput("--chart: it draws one cell; name one, e.g. seed_cnn/ptq_static_wi8_ai8")
-    found = read_history(report_dir, last)
-    found = with_accepted(found, accepted_spreads(baseline_dir, {one for run in found.runs for one in run.trained}))
+    runs = read_history(report_dir, last)
+    runs = with_accepted(runs, accepted_spreads(baseline_dir, {one for run in runs.runs for one in run.trained}))
     if chart is not None:
-        told.chart(found, cell, chart)
-    typer.echo(told.of_cell(found, cell) if cell else told.overview(found), nl=False)
-    if alarm and told.raised(found, trends(found, cell) if cell else ()):
+        show.chart(runs, cell, chart)
+    typer.echo(show.of_cell(runs, cell) if cell else show.overview(runs), nl=False)
+    if alarm and show.raised(runs, trends(runs, cell) if cell else ()):
         raise typer.Exit(int(Exit.REGRESSED))

@@ -18,14 +18,14 @@ from quantbench.comparison.history import (
     LEAST_RUNS,
     MEASUREMENTS,
     TRAINED,
-    Shift,
+    Step,
     Trend,
     repeats,
     starts,
     training_tolerance,
     values_of,
 )
-from quantbench.comparison.noise import step
+from quantbench.comparison.noise import level_change
 from quantbench.core.arrays import Array
 
 STAYS = 3  # runs at the new level: one or two that stand out are gone again in most cases
@@ -48,12 +48,12 @@ class Alarm:
     """Describe a measurement that lately got worse and stayed so.
 
     Attributes:
-        shift: ``old`` is the level before, ``new`` the mean of the runs since.
+        step: ``old`` is the level before, ``new`` the mean of the runs since.
         runs: how many runs it has stayed so.
         how: how it was told from chance, one phrase.
     """
 
-    shift: Shift
+    step: Step
     runs: int
     how: str
 
@@ -73,7 +73,7 @@ def alarms(trend: Trend) -> Iterator[Alarm]:
             start, old, how = found
             at = trend.runs[int(places[start - 1])], trend.runs[int(places[start])]
             old = -old if worse is not x else old
-            yield Alarm(Shift(name, *at, old, float(x[start:].mean())), len(x) - start, how)
+            yield Alarm(Step(name, *at, old, float(x[start:].mean())), len(x) - start, how)
 
 
 def _exact(trend: Trend, name: str, x: Array) -> tuple[int, float, str] | None:
@@ -131,7 +131,7 @@ def _noisy(name: str, x: Array) -> tuple[int, float, str] | None:
         after = x[start:]
         if float(after[-STAYS:].min()) <= float(np.median(old)):
             continue
-        found = step(old, after)
+        found = level_change(old, after)
         lasting = bool(np.all(after[-STAYS:] - found.before > found.size / 3))
         if lasting and found.size > relative * abs(found.before) and found.p_above <= ALPHA:
             return start, found.before, f"p = {found.p_above:.1g}, with noise that remembers"

@@ -26,7 +26,7 @@ UNTRIMMED = 0.8  # of the squared differences: every shift adds one large one, o
 
 
 @dataclass(frozen=True)
-class Step:
+class LevelChange:
     """Describe how far the newest values lie from those before them.
 
     Attributes:
@@ -87,7 +87,7 @@ def _bounded(correlation: float) -> float:
     return min(max(correlation, 0.0), LARGEST)
 
 
-def step(before: Array, after: Array) -> Step:
+def level_change(before: Array, after: Array) -> LevelChange:
     """Test the newest values against those before by generalized least squares, the noise estimated before the step.
 
     One standard error is added to the autocorrelation, as it is estimated from few runs.
@@ -109,4 +109,4 @@ def step(before: Array, after: Array) -> Step:
     a, b, c = float(one @ one), float(one @ rise), float(rise @ rise)
     size = float(a * (rise @ y) - b * (one @ y)) / (a * c - b * b)
     error = sqrt(variance * a / (a * c - b * b))
-    return Step(level, size, p_above(size, error, n - 3), p_above(-size, error, n - 3))
+    return LevelChange(level, size, p_above(size, error, n - 3), p_above(-size, error, n - 3))
