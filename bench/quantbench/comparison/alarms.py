@@ -134,7 +134,7 @@ def _noisy(name: str, x: Array) -> tuple[int, float, str] | None:
         found = level_change(old, after)
         lasting = bool(np.all(after[-STAYS:] - found.before > found.size / 3))
         if lasting and found.size > relative * abs(found.before) and found.p_above <= ALPHA:
-            return start, found.before, f"p = {found.p_above:.1g}, with noise that remembers"
+            return start, found.before, f"p = {found.p_above:.1g}, with correlated noise allowed for"
     return None
 
 
