@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ from quantbench.ab.runs import Runner
 from quantbench.build.eviction import GB, clear_all
 from quantbench.build.store import Store, default_root
 from quantbench.comparison import Item, Outcome, Timed, compare
-from quantbench.comparison.load import read_sides, truths
+from quantbench.comparison.load import accepted_spreads, read_sides, truths
 from quantbench.core.child_process import ChildFailed, Interpreter
-from quantbench.core.options import check_cache_size
+from quantbench.core.options import RunOptions, check_cache_size
 from quantbench.core.stats import trimmed_mean
 from quantbench.errors import BadInput, full_disk_named
 from quantbench.measure.latency import LatencyFailed, save_inputs
@@ -67,16 +68,26 @@ def _checked(asked: Asked, say: Say) -> Found:
         made = [runs.run(side, asked.model_dir, asked.arguments, say) for side in sides]
         read = read_sides(*made)
         labels = truths(asked.model_dir, read[1].report)
-        result = Found(asked, folder, resolved[0], resolved[1], compare(*read, labels))
+        trained = [cell.id for cell in read[1].report.cells if cell.seeds]
+        spreads = accepted_spreads(baseline_dir(asked.arguments), trained)
+        result = Found(asked, folder, resolved[0], resolved[1], compare(*read, labels, accepted=spreads))
         write(result)  # so that finished work is kept while the rest is timed
         artifacts = _artifacts(sides, read[0].report, read[1].report, asked.model_dir)
         result.alike = cross.alike(*artifacts, (cell.id for cell in read[1].report.cells))
         both = _Both(sides, artifacts, _Inputs(models, Path(temporary)))
         _time(result, both, say)
-        result.comparison = compare(*read, labels, timed=result.timed)
+        result.comparison = compare(*read, labels, timed=result.timed, accepted=spreads)
         _tell_apart(result, both, say)
         write(result)
     return result
+
+
+def baseline_dir(arguments: Sequence[str]) -> Path:
+    """Return the folder of baselines that the runs are given, for the spread between trainings."""
+    option = "--baseline-dir"
+    given = [value.removeprefix(f"{option}=") for value in arguments if value.startswith(f"{option}=")]
+    given += [value for name, value in pairwise(arguments) if name == option]
+    return Path(given[-1]) if given else RunOptions().baseline_dir
 
 
 def _folder(report_dir: Path) -> Path:

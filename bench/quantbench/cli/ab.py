@@ -35,7 +35,10 @@ def ab(
     Other options are passed to both runs: -m, --models, --variants, --seeds, --workers, ... A nightly replaces the
     matching release, also of tf-keras.
 
-    Exit status: 0 nothing is worse, 1 something is, 3 nothing could be compared, 4 bad input.
+    A cell or measurement that the new side no longer has is worse.
+
+    Exit status: 0 nothing is worse, 1 something is, 3 nothing could be compared or the new run is not complete, 4 bad
+    input.
 
     Example: quantbench ab --old "tensorflow==2.20.*" --new "tensorflow==2.21.*" -m "not nightly"
     """

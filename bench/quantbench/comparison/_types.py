@@ -118,10 +118,12 @@ class Comparison:
         return sorted(changed, key=lambda item: (order.index(item.outcome), item.p_value or 0.0, -_share(item)))
 
     def exit_status(self) -> Exit:
-        """Return 1 where something is worse, 3 where nothing could be compared, else 0."""
+        """Return 1 where something is worse, 3 where nothing was compared or the new run is not complete, else 0."""
         outcomes = {item.outcome for item in self.items}
         if Outcome.WORSE in outcomes:
             return Exit.REGRESSED
+        if Outcome.GONE in outcomes and self.new.state != "complete":
+            return Exit.NOT_MEASURED
         return Exit.GREEN if outcomes & set(COMPARED) else Exit.NOT_MEASURED
 
 

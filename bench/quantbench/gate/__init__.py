@@ -22,7 +22,14 @@ from quantbench.gate._common import (
 from quantbench.gate._drift import DRIFT_SHARE, drift, drift_of, first_of
 from quantbench.gate._exceptions import EXCUSABLE, exceptions, excused, in_force, over, soon_over
 from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_limit, no_gpu
-from quantbench.gate._latency import LATENCY_TOLERANCE, LATENCY_TOLERANCE_REASON, latency, suspicious, threads
+from quantbench.gate._latency import (
+    LATENCY_TOLERANCE,
+    LATENCY_TOLERANCE_REASON,
+    between,
+    latency,
+    suspicious,
+    threads,
+)
 from quantbench.gate._memory import (
     ARENA_TOLERANCE,
     ARENA_TOLERANCE_REASON,
@@ -59,6 +66,7 @@ __all__ = [
     "accuracy",
     "agreement",
     "as_long",
+    "between",
     "conversion",
     "differences",
     "drift",

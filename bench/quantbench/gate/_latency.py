@@ -29,6 +29,14 @@ LATENCY_TOLERANCE = 0.01
 LATENCY_TOLERANCE_REASON = "1 %: a change that nobody would act on; beyond it, the spread of fresh processes decides"
 
 
+def between(threads: int) -> float:
+    """Return how far two runs on one machine differ beyond the spread of their processes (sd, as a fraction).
+
+    The judges and the comparison of two runs share it.
+    """
+    return BETWEEN_RUNS if threads == 1 else BETWEEN_RUNS_SEVERAL
+
+
 def latency(
     subject: Subject,
     name: str,
@@ -113,8 +121,7 @@ def _confirmed(first: Change, second: Change, both: Change, accepted: BaselineVa
 def _against(ratio: Measurement, accepted: BaselineValue, threads: int) -> Change:
     assert ratio.values is not None
     assert accepted.values is not None
-    between = BETWEEN_RUNS if threads == 1 else BETWEEN_RUNS_SEVERAL
-    return change_of(trimmed_mean(ratio.values), trimmed_mean(accepted.values), between)
+    return change_of(trimmed_mean(ratio.values), trimmed_mean(accepted.values), between(threads))
 
 
 def _judgement(

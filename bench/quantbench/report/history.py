@@ -1,13 +1,14 @@
 """The history as Markdown: a line a cell that moved, or one cell's trend; and its chart."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from quantbench import files
+from quantbench.comparison.alarms import NEW, STAYS, Alarm, alarms
 from quantbench.comparison.history import (
     ABSENT,
     LEAST_RUNS,
@@ -19,8 +20,10 @@ from quantbench.comparison.history import (
     Trend,
     drift_slope,
     moved,
+    of_unknown_spread,
     steps,
     trend,
+    trends,
 )
 from quantbench.comparison.summary import Summary
 from quantbench.core.environment import changed_between
@@ -31,22 +34,57 @@ from quantbench.report.plots import Plot, sheet
 from quantbench.report.plots import trend as plot
 
 ROWS = 30  # of a trend's table
+UNKNOWN_SPREAD = (
+    "In {} trained cells the score changed, and neither the runs nor the baselines know how much it changes from seed "
+    "to seed, so these changes are not judged: run with --seeds 5 once."
+)
 NEWEST = 100  # runs in which the overview looks for a drift; a cell's own trend is of all
 
 
 def overview(history: History) -> str:
     """Every cell whose verdict, values or pace changed; what did not is counted."""
-    found = [trend(history, cell) for cell in history.cells]
-    rows = [row for one in found if (row := _moved_row(history, one))]
-    rows.sort(key=lambda row: row[2], reverse=True)
-    title = f"# {len(rows)} of {len(found)} cells moved in {len(history.runs)} runs"
-    parts = [title, _span(history), _skipped(history)]
+    found = [one for cell in history.cells for one in trends(history, cell)]
+    rows = {(one.cell, one.machine): row for one in found if (row := _moved_row(history, one))}
+    cells = len({cell for cell, _ in rows})
+    title = f"# {cells} of {len(history.cells)} cells moved in {len(history.runs)} runs"
+    parts = [title, _span(history), _skipped(history), _alarms(raised(history, found))]
     headers = ["cell", "verdict now", "since run", "what moved last", "drift"]
-    parts += [table(rows, headers)] if rows else []
+    several = len({one.machine for one in found}) > 1
+    listed = [[*row, code(machine)] if several else row for (_, machine), row in rows.items()]
+    listed.sort(key=lambda row: row[2], reverse=True)
+    parts += [table(listed, [*headers, "machine"] if several else headers)] if rows else []
+    unknown = len({one.cell for one in found if of_unknown_spread(one)})
+    parts += [UNKNOWN_SPREAD.format(unknown)] if unknown else []
     apart = Counter(why for one in found for why in one.apart if why != ABSENT)
     told = "not comparable with the newest run: runs"
     parts += ["\n".join(f"- in {n} cells, {told} {escape(why)}" for why, n in apart.items())]
     return document(parts)
+
+
+def raised(history: History, found: Sequence[Trend] = ()) -> list[tuple[Trend, Alarm]]:
+    """List the alarms of all cells, on each kind of machine."""
+    found = found or [one for cell in history.cells for one in trends(history, cell)]
+    return [(one, alarm) for one in found for alarm in alarms(one)]
+
+
+def _alarms(found: list[tuple[Trend, Alarm]]) -> str:
+    if not found:
+        return ""
+    rows = [
+        [code(one.cell), _step(one, alarm.step), code(alarm.step.since.run), str(alarm.runs), alarm.how, _what(alarm)]
+        for one, alarm in found
+    ]
+    headers = ["cell", "worse", "since run", "runs since", "why this is not chance", "changed since the run before"]
+    words = (
+        f"Worse within the newest {NEW} runs of the series, and so for at least {STAYS}. Older changes are below; an "
+        "alarm ends by itself."
+    )
+    return f"## {len(rows)} alarm{'s' * (len(rows) > 1)}\n\n{words}\n\n{table(rows, headers)}"
+
+
+def _what(alarm: Alarm) -> str:
+    changed = changed_between(alarm.step.before.environment, alarm.step.since.environment)
+    return escape(", ".join(changed)) or "nothing that is recorded"
 
 
 def _moved_row(history: History, found: Trend) -> list[str] | None:
@@ -86,8 +124,18 @@ def of_cell(history: History, cell: str) -> str:
         parts[0] += f"; last in run {escape(found.runs[-1].run)}"
     apart = [f"- runs {escape(why)}: {count}" for why, count in found.apart.items()]
     parts += [_skipped(history), "\n".join(apart), _floor(found)]
-    parts += [_measurement(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
+    every = trends(history, cell)
+    parts.append(_alarms(raised(history, every)))
+    parts += [UNKNOWN_SPREAD.format(1)] if any(map(of_unknown_spread, every)) else []
+    parts += _measurements(found)
+    for other in every[1:]:
+        parts += [f"# On {escape(other.machine)}", f"{len(other.runs)} runs, the newest {code(other.runs[-1].run)}."]
+        parts += _measurements(other)
     return document(parts)
+
+
+def _measurements(found: Trend) -> list[str]:
+    return [_measurement(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
 
 
 def _floor(found: Trend) -> str:
