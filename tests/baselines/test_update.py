@@ -343,6 +343,7 @@ def test_a_baseline_of_other_data_is_refused_and_can_be_recorded_afresh(
         str(baselines),
         "--reason",
         "new data",
+        "--allow-dirty",
     ]
     assert quantbench(*update).status == 4
     afresh = quantbench(*update, "--replace", "seed_cnn")
@@ -368,7 +369,15 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
     chosen = ["run", "--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", *folders]
     red = quantbench(*chosen)
     assert red.status == 1
-    update = ["baseline", "update", str(red.reports / "latest"), *folders, "--reason", "rounds otherwise"]
+    update = [
+        "baseline",
+        "update",
+        str(red.reports / "latest"),
+        *folders,
+        "--reason",
+        "rounds otherwise",
+        "--allow-dirty",
+    ]
     laid = quantbench(*update, "--only", cell, "--overlay")
     assert "the base stays" in laid.output
     assert load(baselines, model).cell(variant).measurements["score"].value == 0.88  # type: ignore[union-attr]
@@ -389,7 +398,9 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
     assert quantbench(*loosen, *folders).output.startswith(f"{cell}: size: tolerance loosened from 0.1 % to 2 %")
     assert quantbench(*chosen).status == 0
     xfail = ["baseline", "xfail", cell, "size", *folders]
-    assert quantbench(*xfail, "--ticket", "T-1", "--reason", "strings", "--expires", FUTURE).status == 0
+    assert (
+        quantbench(*xfail, "--ticket", "T-1", "--reason", "strings", "--expires", FUTURE, "--bound", "9e4").status == 0
+    )
     passes = quantbench(*chosen)
     assert passes.status == 1
     assert "size passes, and is expected to fail until 2999-01-01 (T-1: strings)" in passes.output
@@ -397,6 +408,9 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
     excused = quantbench(*chosen)
     assert excused.status == 0
     assert excused.cell(cell)["verdict"] == "xfail"
-    assert "size: xfail until 2999-01-01, T-1: strings" in (excused.reports / "latest" / "report.md").read_text()
+    assert (
+        "size: xfail until 2999-01-01, up to 9e+04, T-1: strings"
+        in (excused.reports / "latest" / "report.md").read_text()
+    )
     assert quantbench(*xfail, "--remove").status == 0
     assert quantbench(*chosen).status == 1

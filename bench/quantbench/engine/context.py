@@ -12,6 +12,7 @@ from quantbench.core.options import RunOptions, given, run_argument
 from quantbench.engine.cell import Planned
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.records import BaselineCell, Environment
+from quantbench.records.measurements import threads_in
 from quantbench.report.run_folder import RunFolder
 
 
@@ -98,6 +99,12 @@ class Rules:
     def machine(self, threads: int) -> str:
         """The machine class of latencies with so many threads."""
         return environment.with_threads(self.environment.machine_class, threads)
+
+    def machine_of(self, measurement: str) -> str:
+        """The machine class that the accepted value of a measurement belongs to."""
+        if measurement == "peak_memory":
+            return environment.memory_class(self.environment)
+        return self.machine(threads_in(measurement))
 
 
 def logs(folder: RunFolder) -> Path:

@@ -113,8 +113,12 @@ def _confirmed(first: Change, second: Change, both: Change, accepted: BaselineVa
 def _against(ratio: Measurement, accepted: BaselineValue, threads: int) -> Change:
     assert ratio.values is not None
     assert accepted.values is not None
-    between = BETWEEN_RUNS if threads == 1 else BETWEEN_RUNS_SEVERAL
-    return change_of(trimmed_mean(ratio.values), trimmed_mean(accepted.values), between)
+    return change_of(trimmed_mean(ratio.values), trimmed_mean(accepted.values), between_runs(threads))
+
+
+def between_runs(threads: int) -> float:
+    """Return the standard deviation from run to run besides what the processes' spread shows, as a fraction."""
+    return BETWEEN_RUNS if threads == 1 else BETWEEN_RUNS_SEVERAL
 
 
 def _judgement(
