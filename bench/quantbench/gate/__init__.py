@@ -19,7 +19,7 @@ from quantbench.gate._common import (
     timed_ones,
     without_baseline,
 )
-from quantbench.gate._drift import DRIFT_ALLOWED, DRIFT_SHARE, drift, drift_of, first_of, growths
+from quantbench.gate._drift import DRIFT_ALLOWED, DRIFT_SHARE, DRIFTING, drift, drift_of, first_of, growths
 from quantbench.gate._exceptions import (
     EXCUSABLE,
     WITHOUT_NUMBER,
@@ -59,6 +59,7 @@ __all__ = [
     "ARENA_TOLERANCE",
     "ARENA_TOLERANCE_REASON",
     "DEFAULT_BUDGET",
+    "DRIFTING",
     "DRIFT_ALLOWED",
     "DRIFT_SHARE",
     "EXCUSABLE",
