@@ -14,7 +14,7 @@ from conftest import ROOT, accepted, edit
 from made_up_cells import FLOAT, HALF, Run, model, outcome, run
 from made_up_runs import LABELS, answers, clustered
 from quantbench.baselines import check, derived, exceptions, sealing, seals
-from quantbench.baselines.effective import standing
+from quantbench.baselines.effective import effective_baseline
 from quantbench.baselines.files import load, save
 from quantbench.baselines.update import propose
 from quantbench.errors import BadInput
@@ -134,7 +134,8 @@ def cell_of(data: Any) -> Any:
 def seal_judgements(folder: Path, outcomes: Any = None) -> tuple[Run, list[Judgement]]:
     """What a run with this baseline says of the baseline itself."""
     made = run(
-        outcomes or {FLOAT: [outcome()], HALF: [outcome()]}, standing(load(folder, model()), "pp", "c", "m", TODAY)
+        outcomes or {FLOAT: [outcome()], HALF: [outcome()]},
+        effective_baseline(load(folder, model()), "pp", "c", "m", TODAY),
     )
     made.budget.settle([made.results.of(cell) for cell in (FLOAT, HALF)])
     cell = made.plan.cells[HALF]
@@ -264,7 +265,7 @@ def test_a_tolerance_without_a_seal_decides_nothing_either(
         cell_of(data)["measurements"][name].update(tolerance=tolerance)
 
     by_hand(folder, unsealed)
-    found = standing(load(folder, model()), "pp", "c", "m", TODAY)
+    found = effective_baseline(load(folder, model()), "pp", "c", "m", TODAY)
     made = run({FLOAT: [outcome()], HALF: [outcome(sizes=sizes)]}, found)
     by_name = {one.measurement: one.verdict for one in made.judging.judge(Kind.SIZE, *made.result(HALF))}
     assert by_name[name] is Verdict.REGRESSED
@@ -318,7 +319,7 @@ def test_a_deliberate_edit_is_sealed_with_its_reason_and_shows_in_every_report(r
     with pytest.raises(BadInput, match=r"was added by hand; restore .* baseline seal seed_cnn/ptq_float16"):
         exceptions.Target("seed_cnn/float32", ROOT / "models", real)
     sealing.seal(real, seed_cnn, "restored from the archive", {VARIANT}, TODAY)
-    found = standing(load(real, seed_cnn), "pp", "c", "m", TODAY)
+    found = effective_baseline(load(real, seed_cnn), "pp", "c", "m", TODAY)
     assert not found.edits
     assert found.exceptions[VARIANT] == [
         "edited by hand on 2026-06-01 and sealed (measurements.size.first): restored from the archive"

@@ -8,7 +8,7 @@ from conftest import accepted, baseline_cell, steps
 from made_up_cells import FLOAT, HALF, model, outcome, run
 from made_up_runs import answers
 from quantbench import gate
-from quantbench.baselines.effective import Standing
+from quantbench.baselines.effective import EffectiveBaseline
 from quantbench.baselines.exceptions import _limits
 from quantbench.errors import BadInput
 from quantbench.records import (
@@ -100,10 +100,10 @@ def test_an_xfail_takes_its_bound_from_a_run_in_which_it_failed() -> None:
         _limits(_Target(), "conversion_agreement", None, report)  # type: ignore[arg-type]
 
 
-def standing_of(cell: BaselineCell) -> Standing:
+def standing_of(cell: BaselineCell) -> EffectiveBaseline:
     cells = {"ptq_float16": cell, "float32": BaselineCell()}
     file = BaselineFile(model="m", metric="accuracy", data_sha256="d", predictions_sha256="p", cells=cells)
-    return Standing(file, {"ptq_float16": answers(100)})
+    return EffectiveBaseline(file, {"ptq_float16": answers(100)})
 
 
 def test_a_loosened_tolerance_is_a_bound() -> None:

@@ -14,7 +14,7 @@ from quantbench.variants import VARIANTS
 
 
 @dataclass
-class Standing(Baseline):
+class EffectiveBaseline(Baseline):
     """Hold a baseline as the judges of one run see it.
 
     Attributes:
@@ -44,16 +44,16 @@ def load_current(folder: Path, model: ReferenceModel) -> Baseline:
     return baseline
 
 
-def standing(
+def effective_baseline(
     baseline: Baseline, score_unit: str, results_class: str, machine_class: str, today: datetime.date
-) -> Standing:
+) -> EffectiveBaseline:
     """Apply the overlays and loosened tolerances, and describe each in one sentence.
 
     Tolerances are no wider than the rule in code makes them, whatever the file says; a loosened one is wider by name.
     """
-    seen = overlays.seen_by(baseline, results_class)
+    seen = overlays.resolve(baseline, results_class)
     if seen.file is None:
-        return Standing()
+        return EffectiveBaseline()
     used = {name: results_class for name, cell in seen.file.cells.items() if results_class in cell.overlays}
     pooled = derived.pooled_noise(seen.file)
     by_rule = {name: derived.by_rule(cell, pooled) for name, cell in seen.file.cells.items()}
@@ -69,7 +69,7 @@ def standing(
     edited: dict[str, list[str]] = {}
     for edit in baseline.edits:
         edited.setdefault(edit.variant, []).append(_told(baseline, edit))
-    return Standing(
+    return EffectiveBaseline(
         seen.file.model_copy(update={"cells": cells}),
         seen.predictions,
         baseline.edits,

@@ -1,4 +1,4 @@
-"""A run's false-alarm budget: which scores share it, which latencies do, and at what p-value each score is red."""
+"""Share a run's false-alarm budget (alpha) over its scores and latencies, and set each score's Holm threshold."""
 
 from collections.abc import Collection
 
@@ -12,10 +12,10 @@ from quantbench.records import FalseAlarms, Judgement, Kind
 
 
 class Budget:
-    """How one run shares its budget, by Holm's method.
+    """Share the budget of one run by Holm's method.
 
     Args:
-        budget: the chance of any red where nothing changed.
+        budget: alpha, the probability of any red judgement where nothing changed.
         threads: numbers of threads that latency is measured with.
     """
 
@@ -29,13 +29,13 @@ class Budget:
 
     @property
     def settled(self) -> bool:
-        """Whether it is known which scores chance has moved, and so what each is red at."""
+        """Return whether it is known which scores' predictions changed, and so the threshold of each."""
         return self._red_at is not None
 
     def false_alarms(self) -> FalseAlarms:
-        """The budget, and how many judgements share it: those that chance has moved; until all are known, may move.
+        """Return the budget and how many judgements share it: those with changed predictions, once all are known.
 
-        A shard knows its own only, so to it all of the whole run may move: what is red there is red in the whole run.
+        A shard sees only its own cells, so it counts all cells of the run: what is red there is red in the whole run.
         """
         if self._plan.shard_of is not None:
             return self.even()
@@ -43,18 +43,18 @@ class Budget:
         return gate.share(self._budget, len(scores) + self._timed_ones())
 
     def even(self) -> FalseAlarms:
-        """What every judgement of the whole run could count on if chance had moved them all."""
+        """Return the per-test alpha if the predictions of every cell of the whole run had changed."""
         scores = sum(Kind.ACCURACY in cell.kinds for cell in self._plan.whole.values())
         return gate.share(self._budget, scores + self._timed_ones())
 
     def _timed_ones(self) -> int:
-        """Latency judgements of the whole run: of cells that have a latency baseline of its machine classes."""
+        """Count latency judgements of the whole run: cells that have a latency baseline of its machine classes."""
         timed = [cell for cell in self._plan.whole.values() if Kind.LATENCY in cell.kinds]
         machines = [self._rules.machine(count) for count in self._threads]
         return gate.timed_ones([self._rules.accepted(cell) for cell in timed], machines)
 
     def at_even_share(self, result: CellResult) -> Judgement:
-        """How a score is judged if chance has moved them all; with a p-value where chance has moved this one."""
+        """Judge a score at the even share; it has a p-value where its predictions changed."""
         cell = result.cell
         if cell.id not in self._at_even_share:
             if result.failure is not None:
@@ -66,30 +66,30 @@ class Budget:
         return self._at_even_share[cell.id]
 
     def settle(self, results: Collection[CellResult], unfinished: int = 0) -> None:
-        """Fix what each score is red at.
+        """Set the p-value below which each score is red.
 
         Args:
             results: of all cells whose score is judged.
-            unfinished: cells of a run that was stopped; each may have been moved by chance.
+            unfinished: number of unfinished cells of a stopped run; each counts as changed.
         """
-        found = {result.cell.id: self.at_even_share(result).p_value for result in results}
-        moved = {cell_id: p_value for cell_id, p_value in found.items() if p_value is not None}
+        p_values = {result.cell.id: self.at_even_share(result).p_value for result in results}
+        moved = {cell_id: p_value for cell_id, p_value in p_values.items() if p_value is not None}
         if self._plan.shard_of is not None:
             self._red_at = dict.fromkeys(moved, self.even().share)
         else:
             self._red_at = gate.holm(moved, self._budget, self._timed_ones() + unfinished)
 
     def close(self) -> None:
-        """All is judged: where nothing had to be settled, chance has moved no score."""
+        """Mark the budget as settled: where nothing had to be settled, no predictions changed."""
         self._red_at = self._red_at or {}
 
-    def red_at(self, cell_id: CellId) -> float:
-        """The p-value at which a score that chance has moved is red; to be settled first."""
+    def holm_threshold(self, cell_id: CellId) -> float:
+        """Return the p-value below which a score with changed predictions is red; call :meth:`settle` first."""
         assert self._red_at is not None, "the budget is settled before a score that chance has moved is judged"
         return self._red_at[cell_id]
 
     def scored(self, result: CellResult) -> Scored:
-        """The score of a finished cell that has one, as it is judged."""
+        """Return the score of a finished cell with everything that its judge needs."""
         cell, first = result.cell, result.outcomes[0]
         assert first.predictions is not None
         return Scored(

@@ -1,7 +1,7 @@
-"""The plain typed records that pass between the rooms, and their JSON Schema. Imports nothing of ours but errors.
+"""Define the typed records passed between rooms, and their JSON Schema; imports nothing of ours but errors.
 
-What an artifact holds, where it ran, what a run's report, a baseline and a selftest say, and how all of it is read from
-and written to JSON files.
+They describe an artifact's content, its environment, a run's report, a baseline and a selftest. JSON files come in and
+go out.
 """
 
 from quantbench.records._artifact import Amount, Census, Compute, Contents, Port, Range
@@ -46,7 +46,15 @@ from quantbench.records._report import (
     Report,
     Shard,
 )
-from quantbench.records._selftest import FlipRate, LatencyNull, LatencyPlant, LatencySelftest, Planted, Selftest, Sight
+from quantbench.records._selftest import (
+    FlipRate,
+    InjectedFault,
+    LatencyFault,
+    LatencyNull,
+    LatencySelftest,
+    Selftest,
+    Sight,
+)
 
 __all__ = [
     "DISTURBED",
@@ -74,10 +82,11 @@ __all__ = [
     "First",
     "FlipRate",
     "HandEdit",
+    "InjectedFault",
     "Judgement",
     "Kind",
+    "LatencyFault",
     "LatencyNull",
-    "LatencyPlant",
     "LatencySelftest",
     "LeftToCpu",
     "Load",
@@ -85,7 +94,6 @@ __all__ = [
     "Measurement",
     "Overlay",
     "Part",
-    "Planted",
     "Port",
     "Range",
     "Record",
