@@ -1,5 +1,6 @@
 """Judge the baseline itself: fields that were edited by hand, and a floor that is not the one it was accepted under."""
 
+import shlex
 from collections.abc import Sequence
 
 from quantbench.gate._common import WHY, Subject
@@ -18,6 +19,7 @@ def seal(subject: Subject, kind: Kind, edited: Sequence[str]) -> list[Judgement]
     """
     if not edited:
         return []
+    folders = shlex.split(subject.run)[1:]
     more = f", and {len(edited) - MOST_NAMED} more" if len(edited) > MOST_NAMED else ""
     return [
         Judgement(
@@ -31,7 +33,7 @@ def seal(subject: Subject, kind: Kind, edited: Sequence[str]) -> list[Judgement]
                 Action(what="restore the baseline's two files from git"),
                 Action(
                     what="or keep the edit, with a reason that every report shows",
-                    command=["quantbench", "baseline", "seal", subject.id, "--reason", WHY],
+                    command=["quantbench", "baseline", "seal", subject.id, *folders, "--reason", WHY],
                 ),
             ],
         )
