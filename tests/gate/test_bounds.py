@@ -135,18 +135,18 @@ def drift(name: str, steps_taken: int, each: float = 0.007) -> list[Verdict]:
 
 
 @pytest.mark.parametrize("name", gate.DRIFTING)
-def test_small_accepted_steps_warn_and_then_are_red(name: str) -> None:
+def test_small_accepted_steps_add_up_to_a_warning(name: str) -> None:
     assert drift(name, 5) == []
     assert drift(name, 6) == [Verdict.WARN]  # the seventh release of 0.7 %
     assert drift(name, 13) == [Verdict.WARN]
-    assert drift(name, 14) == [Verdict.REGRESSED]  # more than 10 % has been accepted, 4 points of them unseen
+    assert drift(name, 24) == [Verdict.WARN]  # never red: each step was accepted with a reason
     assert drift(name, 14, -0.007) == []  # a gain
     cell, judged = stepped(name, 0)
     assert gate.growths(SUBJECT, [judged.model_copy(update={"value": 2.0})], cell, lambda _name: "here") == []
     assert gate.growths(SUBJECT, [judged], cell, lambda _name: "elsewhere") == []
 
 
-def test_red_drift_names_both_values_and_how_it_ends() -> None:
+def test_drift_names_both_values_and_how_it_ends() -> None:
     cell, judged = stepped("latency_ratio", 24)
     [found] = gate.growths(SUBJECT, [judged], cell, lambda _name: "here")
     assert (
@@ -156,7 +156,7 @@ def test_red_drift_names_both_values_and_how_it_ends() -> None:
     assert "--restart-drift" in steps(found)
 
 
-def test_a_score_is_red_where_more_was_accepted_than_the_floor_allows() -> None:
+def test_a_score_warns_at_half_of_what_the_floor_allows() -> None:
     def judged(value: float) -> Verdict | None:
         score = accepted(value, first=First(value=0.9, date="2026-01-01", run="r0"))
         found = gate.drift(
@@ -170,7 +170,7 @@ def test_a_score_is_red_where_more_was_accepted_than_the_floor_allows() -> None:
 
     assert judged(0.898) is None
     assert judged(0.896) is Verdict.WARN
-    assert judged(0.894) is Verdict.REGRESSED
+    assert judged(0.88) is Verdict.WARN
 
 
 def test_float32_itself_drifts_by_the_strictest_floor_of_its_variants() -> None:
