@@ -5,6 +5,7 @@ marked ``alone`` has the machine to itself. One marked ``nightly`` waits for
 ``--nightly``.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -22,8 +23,19 @@ import hypothesis
 import pytest
 from filelock import FileLock
 from made_up_pages import as_large, lay_run_folder, nine_cells
+from quantbench.baselines import seals
 from quantbench.core import child_process
-from quantbench.records import Accepted, BaselineCell, BaselineValue, Judgement, Report
+from quantbench.errors import BadInput
+from quantbench.records import (
+    Accepted,
+    BaselineCell,
+    BaselineFile,
+    BaselineValue,
+    Judgement,
+    Report,
+    read_record,
+    write_json,
+)
 from quantbench.reference.model import ReferenceModel
 from quantbench.report.formatting import step
 
@@ -286,14 +298,25 @@ def baselines(tmp_path: Path) -> Path:
     """Copy the project's baselines, to damage them."""
     folder = tmp_path / "baselines"
     shutil.copytree(ROOT / "baselines", folder)
+    for path in folder.glob("*.json"):
+        if '"seal": ' not in path.read_text():
+            resealed(path)
     return folder
 
 
-def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Edit a JSON file by hand."""
+def edit(path: Path, change: Callable[[dict[str, Any]], None], seal: bool = True) -> None:
+    """Edit a JSON file; a baseline is sealed again, as if the edit had been accepted, unless ``seal`` is False."""
     data = json.loads(path.read_text())
     change(data)
     path.write_text(json.dumps(data))
+    if seal and data.get("kind") == "quantbench.baseline" and data.get("seal"):
+        with contextlib.suppress(BadInput):  # what cannot be read has no seal
+            resealed(path)
+
+
+def resealed(path: Path) -> None:
+    """Seal a baseline as it is."""
+    write_json(path, seals.sealed(read_record(path, BaselineFile, "baseline")))
 
 
 @pytest.fixture

@@ -237,7 +237,7 @@ def test_several_threads_have_the_noise_between_runs_of_the_judges() -> None:
     def rate(shift: float, runs: int = 200) -> float:
         worse = 0
         for _ in range(runs):
-            levels = 0.8 * (1 + random.normal(0, gate.between(2), 2)) * [1.0, shift]
+            levels = 0.8 * (1 + random.normal(0, gate.between_runs(2), 2)) * [1.0, shift]
             old, new = (_several(random.normal(level, 0.004, 5)) for level in levels)
             worse += compared(old, new).exit_status() == Exit.REGRESSED
         return worse / runs

@@ -39,7 +39,7 @@ def test_the_packages_own_baselines_are_not_written_to(installed: Path, store: P
     command = [sys.executable, "-m", "quantbench"]
     run = [*command, "run", "--models=seed_cnn", "--variants=float32", "--no-latency"]
     subprocess.run(run, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    update = [*command, "baseline", "update", "--reason", "a test"]
+    update = [*command, "baseline", "update", "--reason", "a test", "--allow-dirty"]
     done = subprocess.run(update, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 4
     assert "belongs to the installed package; give a folder of your own" in done.stderr

@@ -102,6 +102,7 @@ def adopt_for_good(
             name,
             baseline_files.Baseline(),
             f"adopted from {Path(given.model).name}",
+            floor_of=session.models[name].floor,
         )
         check()
         with undisturbed():  # a model without its baseline would be half adopted

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantbench import files, gate
-from quantbench.baselines import exceptions, overlays
+from quantbench.baselines import derived, exceptions, overlays, seals
 from quantbench.baselines.files import of_another, too_few_repeats
 from quantbench.core.arrays import Array
 from quantbench.core.environment import package_version
@@ -111,8 +111,28 @@ class _File:
         for problem in too_few_repeats(self.file):
             yield Finding(self.path, "", *problem)
         yield from self._read_predictions()
+        yield from self._seals()
         for variant, cell in self.file.cells.items():
             yield from self._cell(variant, cell)
+
+    def _seals(self) -> Iterator[Finding]:
+        """Fields that were edited by hand; without seals, those that do not follow from their rules."""
+        sealed, edited = seals.is_sealed(self.file), seals.edits(self.file)
+        if not sealed:
+            what = "it has no seals, so that an edit by hand of a value, its noise or its first value is not seen"
+            yield Finding(self.path, "", what, f"seal it: quantbench baseline seal {self.file.model}", note=True)
+        for edit in edited:
+            what = f"field '{edit.field}' was {edit.what} by hand"
+            yield Finding(self.path, edit.variant, what, seals.action(self.file.model, edit))
+        pooled, known = derived.pooled_noise(self.file), {(edit.variant, edit.field) for edit in edited}
+        for variant, cell in self.file.cells.items():
+            stored = self.stored.get(variant)
+            for found in derived.mismatches(cell, pooled, None if stored is None else len(stored)):
+                if not sealed or (variant, found.field) in known:
+                    yield Finding(self.path, variant, str(found), "restore it from git; a run judges by the rule")
+                else:
+                    what = f"{found}: it was accepted under an older rule"
+                    yield Finding(self.path, variant, what, "accept a run again", note=True)
 
     def _read_predictions(self) -> Iterator[Finding]:
         path = self.path.with_suffix(".npz")
@@ -189,6 +209,8 @@ class _File:
         for name, xfail in cell.xfail.items():
             action = f"remove it: quantbench baseline xfail {self.path.stem}/{variant} {name} --remove, or renew it"
             yield from self._expiry(variant, f"xfail of {name} ({xfail.ticket})", xfail.expires, action)
+            if not gate.over(xfail.expires, self.today) and xfail.bound is None and xfail.seen is None:
+                yield Finding(self.path, variant, f"xfail of {name} has no bound, so that it excuses nothing", action)
             if name not in excusable:
                 yield Finding(
                     self.path, variant, f"xfail of {name!r}, which nothing judges", f"known: {', '.join(excusable)}"

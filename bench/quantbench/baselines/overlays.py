@@ -5,7 +5,10 @@ stores only the differing values, so that a base is updated in one place. Predic
 the others, under ``variant@class``.
 """
 
+from dataclasses import replace
+
 from quantbench import gate
+from quantbench.baselines.accepted_value import has_moved
 from quantbench.baselines.files import Baseline
 from quantbench.core.arrays import Array
 from quantbench.records import Accepted, BaselineCell, BaselineValue, First, Overlay
@@ -46,7 +49,7 @@ def resolve(baseline: Baseline, results_class: str) -> Baseline:
         own = baseline.predictions.get(stored_as(name, results_class))
         if results_class in cell.overlays and own is not None:
             predictions[name] = own
-    return Baseline(baseline.file.model_copy(update={"cells": cells}), predictions)
+    return replace(baseline, file=baseline.file.model_copy(update={"cells": cells}), predictions=predictions)
 
 
 def split_off(
@@ -82,10 +85,7 @@ def split_off(
 
 def differs(value: BaselineValue, base: BaselineValue | None) -> bool:
     """Check whether a value differs from the base by the rule that moves a baseline."""
-    if base is None:
-        return True
-    change = abs(value.value - base.value)
-    return change > base.noise / 3 if base.noise else change != 0
+    return base is None or has_moved("", base, value)
 
 
 def _first_here(name: str, value: BaselineValue, old: Overlay) -> BaselineValue:

@@ -53,6 +53,8 @@ def taken(
         gpu_agreement=gpu_agreement(cell, old, report),
         overlays=old.overlays,
         xfail=old.xfail,
+        floor=old.floor,
+        hand_edits=old.hand_edits,
     ), moves
 
 

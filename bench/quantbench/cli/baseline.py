@@ -10,7 +10,8 @@ from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir
 from quantbench.errors import BadInput
 
 app = typer.Typer(no_args_is_help=True, help="Compare a run with the baselines, or accept it.")
-for _command in (baseline_exceptions.check, baseline_exceptions.loosen, baseline_exceptions.xfail):
+_COMMANDS = (baseline_exceptions.check, baseline_exceptions.loosen, baseline_exceptions.xfail, baseline_exceptions.seal)
+for _command in _COMMANDS:
     app.command()(_command)
 
 Run = Annotated[Path, typer.Argument(help="run folder, or its report.json")]
@@ -23,6 +24,9 @@ Overlay = Annotated[
 ]
 RestartDrift = Annotated[
     bool, typer.Option("--restart-drift", help="measure drift from the values that are accepted now")
+]
+AllowDirty = Annotated[
+    bool, typer.Option("--allow-dirty", help="accept a run whose code had local changes that are in no commit")
 ]
 Replace = Annotated[str, typer.Option(help="comma-separated models whose baselines are recorded from scratch")]
 
@@ -56,6 +60,7 @@ def update(
     overlay: Overlay = False,
     restart_drift: RestartDrift = False,
     replace: Replace = "",
+    allow_dirty: AllowDirty = False,
     model_dir: ModelDir = DEFAULTS.model_dir,
     baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
 ) -> None:
@@ -69,14 +74,21 @@ def update(
     if not reason.strip():
         raise BadInput('--reason: say why the new values are right, e.g. --reason "tensorflow 2.21: new int8 softmax"')
     ways = {"overlay": overlay, "restart_drift": restart_drift}
-    comparison, proposals = _proposals(run, only, model_dir, baseline_dir, reason.strip(), replace, ways)
+    comparison, proposals = _proposals(run, only, model_dir, baseline_dir, reason.strip(), replace, ways, allow_dirty)
     for proposal in proposals:
         save(baseline_dir, proposal.file, proposal.predictions)
     typer.echo(render(comparison, proposals, written=True), nl=False)
 
 
 def _proposals(
-    run: Path, only: str, model_dir: Path, baseline_dir: Path, reason: str, replace: str, ways: dict[str, bool]
+    run: Path,
+    only: str,
+    model_dir: Path,
+    baseline_dir: Path,
+    reason: str,
+    replace: str,
+    ways: dict[str, bool],
+    allow_dirty: bool = True,
 ) -> Any:
     from quantbench.baselines import update as acceptance
     from quantbench.baselines.files import Baseline, load
@@ -89,6 +101,8 @@ def _proposals(
     models = load_models(model_dir)
     ids = set(pick(only, {cell.id: cell for cell in loaded.cells}, "--only"))
     acceptance.check_report(loaded, folder, ids)
+    if not allow_dirty:
+        acceptance.check_commit(loaded, folder)
     names = sorted({cell.model for cell in loaded.cells if cell.id in ids})
     afresh = pick(replace, dict.fromkeys(names), "--replace") if replace else []
     for name in names:
@@ -97,7 +111,10 @@ def _proposals(
         acceptance.check_data(loaded, folder, models[name])
         acceptance.check_scores(loaded, folder, models[name], ids)
     olds = {name: Baseline() if name in afresh else load(baseline_dir, models[name]) for name in names}
-    made = {name: acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways) for name in names}
+    made = {
+        name: acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways, floor_of=models[name].floor)
+        for name in names
+    }
     proposals = [
         acceptance.afresh(proposal, baseline_dir) if name in afresh else proposal for name, proposal in made.items()
     ]

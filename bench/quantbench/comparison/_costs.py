@@ -112,7 +112,7 @@ def _latency(item: Item, before: Measurement, after: Measurement) -> Item:
     assert before.values is not None
     assert after.values is not None
     change = change_of(
-        trimmed_mean(after.values), trimmed_mean(before.values), gate.between(threads_in(item.measurement))
+        trimmed_mean(after.values), trimmed_mean(before.values), gate.between_runs(threads_in(item.measurement))
     )
     item = replace(
         item,
@@ -131,7 +131,7 @@ def turns(new: Cell, both: Both) -> Iterator[Item]:
     timed = both.timed.get(new.id)
     if timed is None:
         return
-    change = change_of(trimmed_mean(timed.ratios()), Location(1.0, 0.0, 1), gate.between(1))
+    change = change_of(trimmed_mean(timed.ratios()), Location(1.0, 0.0, 1), gate.between_runs(1))
     item = Item(
         new.id,
         "latency",

@@ -12,6 +12,7 @@ from quantbench.core.options import RunOptions, given, run_argument
 from quantbench.engine.cell import Planned
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.records import BaselineCell, Environment
+from quantbench.records.measurements import threads_in
 from quantbench.report.run_folder import RunFolder
 
 
@@ -102,6 +103,12 @@ class Rules:
     def machine(self, threads: int) -> str:
         """Return the machine class of latencies measured with this number of threads."""
         return environment.with_threads(self.environment.machine_class, threads)
+
+    def machine_of(self, measurement: str) -> str:
+        """The machine class that the accepted value of a measurement belongs to."""
+        if measurement == "peak_memory":
+            return environment.memory_class(self.environment)
+        return self.machine(threads_in(measurement))
 
 
 def logs(folder: RunFolder) -> Path:

@@ -178,6 +178,17 @@ def tidy(folder: RunFolder, held: HeldStore, options: RunOptions, say: Callable[
 # ------------------------------------------------------------ notes for the reader
 
 
+def seals_note(folder: Path, baselines: Mapping[str, baseline_files.Baseline]) -> list[str]:
+    """Which baselines carry no seals, so that an edit by hand would not be seen in them."""
+    bare = [name for name, baseline in baselines.items() if baseline.file is not None and not baseline.sealed]
+    if not bare:
+        return []
+    return [
+        f"{folder}: no seals in the baseline of {', '.join(bare)}, so that an edit by hand would pass unseen: "
+        f"quantbench baseline seal {','.join(bare)}"
+    ]
+
+
 def walls_note(models: Iterable[ReferenceModel]) -> list[str]:
     """Return which protections apply to untrusted models, where the run has such a model."""
     return [walls.available().sentence()] if any(model.form != "code" for model in models) else []
@@ -221,6 +232,7 @@ def accept(
                 name,
                 load_current(where, models[name]) if drift else baseline_files.Baseline(),
                 options.update_baselines,
+                floor_of=models[name].floor,
             )
             for name in sorted(models)
         ]
@@ -230,6 +242,8 @@ def accept(
         return status or Exit.BAD_INPUT, [f"baselines not updated: {error}"]
     moved = sum(move.moves for proposal in proposals for move in proposal.moves)
     notes = [f"{moved} baseline values accepted into {where}; run again to be judged by them"]
+    if report.environment.git_dirty:
+        notes.append("they come from code with local changes that are in no commit")
     return status, notes + [
         f"declared: {cell}: {why}" for proposal in proposals for cell, why in proposal.declared.items()
     ]

@@ -9,7 +9,7 @@ from quantbench.engine.context import Rules
 from quantbench.engine.false_alarms import Budget
 from quantbench.engine.results import CellResult
 from quantbench.measure import memory
-from quantbench.records import Judgement, Kind
+from quantbench.records import FLOAT_CONTROL, Judgement, Kind
 
 
 class Judging:
@@ -57,9 +57,12 @@ class Judging:
     def with_exceptions(self, cell: Planned, kind: Kind, judgements: list[Judgement]) -> list[Judgement]:
         """Apply the exceptions to the judgements of one kind; an added control never lacks a baseline."""
         first = next(kind_asked for kind_asked in Kind if kind_asked in cell.kinds)
-        excused = gate.excused(
-            self._rules.subject(cell), judgements, self._rules.accepted(cell), self._today, kind is first
-        )
+        subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
+        judgements = [*judgements, *gate.growths(subject, judgements, accepted, self._rules.machine_of)]
+        excused = gate.excused(subject, judgements, accepted, self._today, kind is first)
+        if kind is first:
+            edited = self._rules.baselines[cell.model.name].edited.get(cell.variant.name, [])
+            excused = [*excused, *gate.seal(subject, kind, edited)]
         # A control that was added to the selection is shown, but a missing baseline of it is no finding.
         expected = self._rules.drift and cell.selected
         return excused if expected else [gate.without_baseline(judgement) for judgement in excused]
@@ -89,14 +92,14 @@ class Judging:
     def _accuracy(self, result: CellResult, control: CellResult | None) -> list[Judgement]:
         cell = result.cell
         judgements = [self._score(result), *self._agreements(result), *self._against_control(result, control)]
-        drifted = gate.drift(
-            self._rules.subject(cell),
-            cell.model.metric,
-            None if self._rules.train else result.measurements.get("score"),
-            self._rules.accepted(cell),
-            cell.model.floor(cell.variant.name, cell.variant.family),
-        )
-        return judgements + ([drifted] if drifted else [])
+        accepted, metric = self._rules.accepted(cell), cell.model.metric
+        limit = cell.model.floor(cell.variant.name, cell.variant.family)
+        score = None if self._rules.train else result.measurements.get("score")
+        # float32 has no control; it may lose no more than the strictest floor leaves to a variant of it.
+        strictest = min(cell.model.floors.values(), key=lambda floor: floor.max_drop, default=None)
+        allowed = strictest if limit is None and cell.variant.name == FLOAT_CONTROL else limit
+        drifted = gate.drift(self._rules.subject(cell), metric, score, accepted, allowed)
+        return [*judgements, *([drifted] if drifted else []), *gate.floor_moved(accepted, limit, metric.unit)]
 
     def _score(self, result: CellResult) -> Judgement:
         """Judge the drift of the score from the baseline."""

@@ -222,6 +222,7 @@ class Session:
         return [
             *(note for result in of_cells if self.options.train for note in finish.training_note(result)),
             *held.notes(),
+            *finish.seals_note(self.options.baseline_dir, self.baselines),
             *finish.walls_note(strangers),
             *self._timing.notes(),
             *([self._cluster.note()] if self._cluster else []),

@@ -19,13 +19,24 @@ from quantbench.gate._common import (
     timed_ones,
     without_baseline,
 )
-from quantbench.gate._drift import DRIFT_SHARE, drift, drift_of, first_of
-from quantbench.gate._exceptions import EXCUSABLE, exceptions, excused, in_force, over, soon_over
+from quantbench.gate._drift import DRIFT_ALLOWED, DRIFT_SHARE, DRIFTING, drift, drift_of, first_of, growths
+from quantbench.gate._exceptions import (
+    EXCUSABLE,
+    WITHOUT_NUMBER,
+    bound_of,
+    exceptions,
+    excuse_name,
+    excused,
+    in_force,
+    over,
+    soon_over,
+    worse_by,
+)
 from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_limit, no_gpu
 from quantbench.gate._latency import (
     LATENCY_TOLERANCE,
     LATENCY_TOLERANCE_REASON,
-    between,
+    between_runs,
     latency,
     suspicious,
     threads,
@@ -40,6 +51,7 @@ from quantbench.gate._memory import (
     RATIO_TOLERANCE_REASON,
     memory,
 )
+from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from quantbench.gate._structure import differences, structure
 
@@ -47,6 +59,8 @@ __all__ = [
     "ARENA_TOLERANCE",
     "ARENA_TOLERANCE_REASON",
     "DEFAULT_BUDGET",
+    "DRIFTING",
+    "DRIFT_ALLOWED",
     "DRIFT_SHARE",
     "EXCUSABLE",
     "GPU_AGREEMENT",
@@ -60,25 +74,31 @@ __all__ = [
     "RATIO_TOLERANCE_REASON",
     "SIZE_TOLERANCES",
     "SIZE_TOLERANCE_REASONS",
+    "WITHOUT_NUMBER",
     "Answers",
     "Repeats",
     "Subject",
     "accuracy",
     "agreement",
     "as_long",
-    "between",
+    "between_runs",
+    "bound_of",
     "conversion",
     "differences",
     "drift",
     "drift_of",
     "exceptions",
+    "excuse_name",
     "excused",
     "exit_status",
     "failed",
     "first_of",
     "floor",
+    "floor_change",
+    "floor_moved",
     "gpu",
     "gpu_limit",
+    "growths",
     "holm",
     "in_force",
     "is_score_of",
@@ -92,6 +112,7 @@ __all__ = [
     "over",
     "reference_kernels",
     "repeats",
+    "seal",
     "share",
     "show_score",
     "sizes",
@@ -101,4 +122,5 @@ __all__ = [
     "threads",
     "timed_ones",
     "without_baseline",
+    "worse_by",
 ]

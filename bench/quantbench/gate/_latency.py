@@ -29,7 +29,7 @@ LATENCY_TOLERANCE = 0.01
 LATENCY_TOLERANCE_REASON = "1 %: a change that nobody would act on; beyond it, the spread of fresh processes decides"
 
 
-def between(threads: int) -> float:
+def between_runs(threads: int) -> float:
     """Return how far two runs on one machine differ beyond the spread of their processes (sd, as a fraction).
 
     The judges and the comparison of two runs share it.
@@ -121,7 +121,7 @@ def _confirmed(first: Change, second: Change, both: Change, accepted: BaselineVa
 def _against(ratio: Measurement, accepted: BaselineValue, threads: int) -> Change:
     assert ratio.values is not None
     assert accepted.values is not None
-    return change_of(trimmed_mean(ratio.values), trimmed_mean(accepted.values), between(threads))
+    return change_of(trimmed_mean(ratio.values), trimmed_mean(accepted.values), between_runs(threads))
 
 
 def _judgement(

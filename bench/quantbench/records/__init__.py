@@ -7,10 +7,12 @@ go out.
 from quantbench.records._artifact import Amount, Census, Compute, Contents, Port, Range
 from quantbench.records._baseline import (
     Accepted,
+    AcceptedFloor,
     BaselineCell,
     BaselineFile,
     BaselineValue,
     First,
+    HandEdit,
     Loosened,
     Overlay,
     Xfail,
@@ -30,7 +32,7 @@ from quantbench.records._common import (
     worst,
 )
 from quantbench.records._environment import Device, Environment, Load
-from quantbench.records._files import json_text, problems, read_record, schema, write_json
+from quantbench.records._files import json_text, problems, read_record, rounded, schema, write_json
 from quantbench.records._report import (
     Action,
     Cell,
@@ -61,6 +63,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SEVERAL_AT_WORK",
     "Accepted",
+    "AcceptedFloor",
     "Action",
     "Amount",
     "BaselineCell",
@@ -78,6 +81,7 @@ __all__ = [
     "FalseAlarms",
     "First",
     "FlipRate",
+    "HandEdit",
     "InjectedFault",
     "Judgement",
     "Kind",
@@ -104,6 +108,7 @@ __all__ = [
     "parts",
     "problems",
     "read_record",
+    "rounded",
     "schema",
     "worst",
     "write_json",

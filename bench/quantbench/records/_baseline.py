@@ -49,11 +49,29 @@ class Xfail(Record):
     Attributes:
         ticket: where it is tracked.
         expires: last day on which the failure is excused.
+        bound: the largest change for the worse that is excused, in the judgement's unit; None where it has no number.
+        seen: the reason that the tools or the judge gave; where there is no number, only this one is excused.
     """
 
     ticket: str = Field(min_length=1)
     reason: str = Field(min_length=1)
     expires: datetime.date
+    bound: float | None = Field(default=None, description="the largest change for the worse that is excused")
+    seen: str | None = Field(default=None, description="the failure that is excused, where it has no number")
+
+
+class AcceptedFloor(Record):
+    """The floor that a model's file declared when the cell was accepted; None: it declared no floor for it."""
+
+    max_drop: float | None = None
+
+
+class HandEdit(Record):
+    """A deliberate change by hand that a maintainer sealed: which fields, when and why."""
+
+    date: str
+    reason: str = Field(min_length=1)
+    fields: list[str]
 
 
 class BaselineValue(Record):
@@ -102,6 +120,9 @@ class Overlay(Record):
     reference_agreement: float | None = None
 
 
+_RARE = ("overlays", "xfail", "gpu_agreement", "hand_edits", "seal")  # fields of a cell that few have
+
+
 class BaselineCell(Record):
     """Accepted values; latency and the float control's peak memory by machine class, the rest by results class."""
 
@@ -124,14 +145,17 @@ class BaselineCell(Record):
     )
     overlays: dict[str, Overlay] = Field(default_factory=dict, description="by results class")
     xfail: dict[str, Xfail] = Field(default_factory=dict, description="by measurement, or 'floor' or 'cell'")
+    floor: AcceptedFloor | None = Field(default=None, description="in force when accepted; None in files before 1.5")
+    hand_edits: list[HandEdit] = Field(default_factory=list, description="made by hand and sealed with a reason")
+    seal: dict[str, str] = Field(
+        default_factory=dict, description="digest of every field, by group; shows edits by hand, is no secret"
+    )
 
     @model_serializer(mode="wrap")
     def _only_what_is_there(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Omit empty exceptions: few cells have one, and unchanged lines keep a change easy to review."""
         fields: dict[str, Any] = serialize(self)
-        return {
-            name: value for name, value in fields.items() if value or name not in ("overlays", "xfail", "gpu_agreement")
-        }
+        return {name: value for name, value in fields.items() if value or name not in _RARE}
 
     @model_validator(mode="after")
     def _enough_repeats(self) -> Self:
@@ -156,3 +180,6 @@ class BaselineFile(Record):
     data_sha256: str
     predictions_sha256: str = Field(description="of the .npz of stored per-example predictions beside this file")
     cells: dict[str, BaselineCell]
+    seal: str | None = Field(
+        default=None, description="digests of the fields above but the cells, which have their own"
+    )

@@ -195,7 +195,7 @@ def _in_words(error: Any) -> str:
 
 def write_json(path: Path, record: Record) -> None:
     """Write a record atomically: sorted keys, floats rounded to nine significant digits, a final newline."""
-    files.replace(path, json_text(_rounded(record.model_dump(mode="json", exclude_none=True))) + "\n")
+    files.replace(path, json_text(rounded(record.model_dump(mode="json", exclude_none=True))) + "\n")
 
 
 def json_text(value: Any, depth: int = 0) -> str:
@@ -219,11 +219,12 @@ def _is_flat(item: Any) -> bool:
     return not isinstance(item, dict) or not any(isinstance(value, dict) for value in item.values())
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """The same with every float at nine significant digits, as files keep them."""
     if isinstance(value, float):
         return value if value == 0 or not math.isfinite(value) else float(f"{value:.9g}")
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     return value

@@ -100,11 +100,17 @@ class Drift(Record):
         since: date of that first baseline.
         score: drop of the score, in the metric's unit; negative is better.
         size: growth of the file, as a fraction.
+        latency: growth of the judged ratio with one thread, as a fraction.
+        memory: growth of the peak's ratio to float32's, as a fraction; of float32 itself, of its peak.
+        arena: growth of the tensor arena, as a fraction.
     """
 
     since: str
     score: float | None = None
     size: float | None = None
+    latency: float | None = None
+    memory: float | None = None
+    arena: float | None = None
 
 
 class LeftToCpu(Record):

@@ -179,6 +179,8 @@ def drift(cell: Cell) -> str:
         "" if score is None else f"{score:+.2f} {cell.metric_unit}",
         "" if size is None else f"{100 * size:+.1f} %",
     ]
+    others = {"latency": cell.drift.latency, "memory": cell.drift.memory, "arena": cell.drift.arena}
+    parts += [f"{name} {100 * grown:+.1f} %" for name, grown in others.items() if grown and abs(grown) >= 0.005]
     return ", ".join(part.replace("-0.00", "+0.00").replace("-0.0 ", "+0.0 ") for part in parts if part)
 
 

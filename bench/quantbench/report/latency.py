@@ -8,6 +8,7 @@ from quantbench.report import formatting
 
 SHORT_MICROSECONDS = 50  # below this, the cost of reading the clock is stated
 _THREADS = re.compile(r"latency_(\d+)_threads")
+_NUMBER = re.compile(r"\d[\d.]*(e[-+]\d+)?")
 _BATCH = re.compile(r"batch_(\d+)_latency")
 _KERAS = {"keras_latency": "the model in Keras", "keras_gpu_latency": "the model in Keras on a GPU"}
 _PERCENTILES = {"latency_p50": "median, µs", "latency_p90": "p90, µs", "latency_p99": "p99, µs"}
@@ -124,17 +125,22 @@ def _with_error(measurement: Measurement) -> str:
     return f"{measurement.value:,.1f} ± {(measurement.spread or 0.0) / measurement.n**0.5:,.1f}"
 
 
+def _vary(found: list[tuple[str, str]]) -> bool:
+    """Whether the reasons of several variants differ in their numbers."""
+    return len({reason for _, reason in found}) > 1
+
+
 def _untimed(cells: list[Cell]) -> list[str]:
     """List what could not be timed and why, with variants of the same reason together."""
-    by_reason: dict[tuple[str, str], list[str]] = {}
+    by_reason: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for cell in cells:
         for name, reason in cell.untimed.items():
             match = _BATCH.fullmatch(name)
             what = f"a batch of {match[1]}" if match else _KERAS.get(name, name)
-            # Node numbers differ from variant to variant.
-            by_reason.setdefault((what, re.sub(r"\d+", "…", reason)), []).append(cell.variant)
+            # Node numbers and sizes of a difference vary from variant to variant; the first one's stand for all.
+            by_reason.setdefault((what, _NUMBER.sub("", reason)), []).append((cell.variant, reason))
     return [
-        f"No time of {formatting.escape(what)} ({', '.join(map(formatting.code, variants))}): "
-        f"{formatting.escape(reason.rstrip('. '))}."
-        for (what, reason), variants in by_reason.items()
+        f"No time of {formatting.escape(what)} ({', '.join(formatting.code(variant) for variant, _ in found)}): "
+        f"{formatting.escape(found[0][1].rstrip('. '))}{' (the numbers of the first)' * _vary(found)}."
+        for (what, _), found in by_reason.items()
     ]
