@@ -4,7 +4,7 @@ Each measurement is judged for drift against the baseline; the score is also jud
 control of the same run.
 """
 
-from quantbench.gate._accuracy import Answers, Repeats, accuracy, floor, is_score_of, origin, repeats, show_score
+from quantbench.gate._accuracy import Answers, Repeats, accuracy, is_score_of, origin, repeats, show_score
 from quantbench.gate._agreement import agreement, as_long, conversion, reference_kernels
 from quantbench.gate._common import (
     DEFAULT_BUDGET,
@@ -23,6 +23,17 @@ from quantbench.gate._drift import DRIFT_SHARE, drift, drift_of, first_of
 from quantbench.gate._exceptions import EXCUSABLE, exceptions, excused, in_force, over, soon_over
 from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_limit, no_gpu
 from quantbench.gate._latency import LATENCY_TOLERANCE, LATENCY_TOLERANCE_REASON, latency, suspicious, threads
+from quantbench.gate._limits import (
+    DropSeen,
+    Spread,
+    beside_limits,
+    drop_seen,
+    floor,
+    limit_alpha,
+    spread_of_drops,
+    wants_more_seeds,
+    with_limits,
+)
 from quantbench.gate._memory import (
     ARENA_TOLERANCE,
     ARENA_TOLERANCE_REASON,
@@ -54,15 +65,19 @@ __all__ = [
     "SIZE_TOLERANCES",
     "SIZE_TOLERANCE_REASONS",
     "Answers",
+    "DropSeen",
     "Repeats",
+    "Spread",
     "Subject",
     "accuracy",
     "agreement",
     "as_long",
+    "beside_limits",
     "conversion",
     "differences",
     "drift",
     "drift_of",
+    "drop_seen",
     "exceptions",
     "excused",
     "exit_status",
@@ -75,6 +90,7 @@ __all__ = [
     "in_force",
     "is_score_of",
     "latency",
+    "limit_alpha",
     "memory",
     "missing",
     "never_judged",
@@ -88,9 +104,12 @@ __all__ = [
     "show_score",
     "sizes",
     "soon_over",
+    "spread_of_drops",
     "structure",
     "suspicious",
     "threads",
     "timed_ones",
+    "wants_more_seeds",
+    "with_limits",
     "without_baseline",
 ]

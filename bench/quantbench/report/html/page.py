@@ -296,7 +296,7 @@ def _sensitivity(report: Report) -> str:
     return (
         f"<p>False-alarm budget {100 * budget.budget:g} % for the whole run, shared (Holm) by {budget.judgements} "
         "judgements that chance has moved; what is bit for bit as it was takes none of it. The smallest change that "
-        "each judgement would have called red is in its cell.</p>"
+        f"each judgement would have called red is in its cell.{formatting.of_limits(report)}</p>"
     )
 
 
