@@ -178,8 +178,6 @@ def test_only_the_newest_runs(tmp_path: Path) -> None:
 
 
 def test_a_chart_is_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("altair")
-    pytest.importorskip("vl_convert")
     history = of_values(tmp_path, "size", np.array([1000, 1000, 1100]))
     chart(history, "m/v", tmp_path / "c.svg")
     drawn = (tmp_path / "c.svg").read_text()

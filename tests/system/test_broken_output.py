@@ -3,6 +3,7 @@
 A full output is a full disk; a reader that left is no error.
 """
 
+import functools
 import json
 import os
 import pty
@@ -92,6 +93,12 @@ def test_pytest_itself_goes_on_too(
     assert_whole(tmp_path, status)
 
 
+@functools.cache
+def whole_output(arguments: tuple[str, ...], store: Path) -> "subprocess.CompletedProcess[str]":
+    """What a command prints where nothing is lost."""
+    return shell("", list(arguments), store)
+
+
 @pytest.mark.parametrize("lost", [f"| {FIRST_LINE}", ">&-", ">/dev/full"], ids=["first line", "closed", "full"])
 @pytest.mark.parametrize(
     "arguments",
@@ -101,7 +108,7 @@ def test_pytest_itself_goes_on_too(
 def test_what_only_prints_ends_quietly(arguments: str, lost: str, three_cells: ThreeCells, store: Path) -> None:
     folder, reports = str(three_cells.run), str(three_cells.run.parent)
     words = [word.replace("REPORTS", reports).replace("RUN", folder) for word in arguments.split()]
-    usual = shell("", words, store)
+    usual = whole_output(tuple(words), store)
     assert usual.returncode == 0, usual.stderr
     done = shell(lost, words, store)
     full = lost == ">/dev/full" and usual.stdout

@@ -28,10 +28,11 @@ INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 @pytest.mark.slow
-def test_several_signals_end_a_run_as_one(three_cells: ThreeCells, tmp_path: Path) -> None:
-    done, wrong = doubled_signals.study(8, 0, tmp_path, three_cells.store)
+@pytest.mark.parametrize("runs", [3, pytest.param(36, marks=pytest.mark.nightly)])
+def test_several_signals_end_a_run_as_one(runs: int, three_cells: ThreeCells, tmp_path: Path) -> None:
+    done, wrong = doubled_signals.study(runs, 0, tmp_path, three_cells.store)
     assert wrong == []
-    assert len(done) == 8
+    assert len(done) == runs
     assert "Nothing was wrong." in doubled_signals.render(done, wrong)
 
 

@@ -1,7 +1,7 @@
 """Rank the variants: a table, the Pareto front, and one recommendation, as pure functions of a run's record."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from quantbench.core.arrays import Array
 from quantbench.core.drops import Drop, FractionDrop, MeanDrop, bootstrap_drop, fraction_drop
-from quantbench.core.stats import Paired
+from quantbench.core.stats import Paired, pareto_front
 from quantbench.records import Cell, Report, Verdict
 from quantbench.records.measurements import RATIO
 from quantbench.reference.metrics import Metric
@@ -75,7 +75,7 @@ def candidates(
     for cell in compared:
         drop = drop_between(metric, predictions[cell.variant], predictions[FLOAT_CONTROL], labels)
         found.append(_candidate(cell, control, metric, predictions, drop, max_drop, alpha))
-    marked = [_with_front(one, found) for one in found]
+    marked = [replace(one, front=best) for one, best in zip(found, _front(found), strict=True)]
     return sorted(marked, key=lambda one: (one.drop, one.size))
 
 
@@ -156,16 +156,8 @@ def _candidate(
     )
 
 
-def _axes(one: Candidate) -> tuple[float, ...]:
-    return (one.drop, one.size) if one.latency is None else (one.drop, one.size, one.latency)
-
-
-def _with_front(one: Candidate, others: list[Candidate]) -> Candidate:
-    def beats(other: Candidate) -> bool:
-        pairs = list(zip(_axes(other), _axes(one), strict=False))
-        return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
-
-    return Candidate(**{**vars(one), "front": not any(beats(other) for other in others)})
+def _front(found: list[Candidate]) -> list[bool]:
+    return pareto_front([(one.drop, one.size, one.latency) for one in found])
 
 
 def choice(found: list[Candidate]) -> Candidate | None:
@@ -174,7 +166,8 @@ def choice(found: list[Candidate]) -> Candidate | None:
     A variant is not passed over for one that is better in all but may break the limit.
     """
     kept = [one for one in found if one.answer is Answer.WITHIN]
-    eligible = [one for one in kept if _with_front(one, kept).front and one.variant != FLOAT_CONTROL]
+    front = zip(kept, _front(kept), strict=True)
+    eligible = [one for one, best in front if best and one.variant != FLOAT_CONTROL]
     better = [one for one in eligible if _product(one) < 1]
     return min(better, key=_product, default=None)
 

@@ -174,8 +174,8 @@ class _File:
         assert self.model is not None
         labels = self.model.pack().test.y
         if not gate.is_score_of(score, self.model.metric, array, labels, bool(score.values)):
-            found = self.model.metric.value(array, labels)
-            what = f"the score {score.value:g} is not that of the stored predictions, {found:.6g}: it was edited"
+            computed = self.model.metric.value(array, labels)
+            what = f"the score {score.value:g} is not that of the stored predictions, {computed:.6g}: it was edited"
             yield Finding(self.path, cell, what, "accept a run of this cell again")
 
     def _loosened(self, cell: str, name: str, value: BaselineValue) -> Iterator[Finding]:
@@ -185,13 +185,13 @@ class _File:
             yield from self._expiry(cell, f"loosened tolerance of {name}", value.loosened.expires, action)
 
     def _xfails(self, variant: str, cell: BaselineCell) -> Iterator[Finding]:
-        known = exceptions.excusable(variant, cell)
+        excusable = exceptions.excusable(variant, cell)
         for name, xfail in cell.xfail.items():
             action = f"remove it: quantbench baseline xfail {self.path.stem}/{variant} {name} --remove, or renew it"
             yield from self._expiry(variant, f"xfail of {name} ({xfail.ticket})", xfail.expires, action)
-            if name not in known:
+            if name not in excusable:
                 yield Finding(
-                    self.path, variant, f"xfail of {name!r}, which nothing judges", f"known: {', '.join(known)}"
+                    self.path, variant, f"xfail of {name!r}, which nothing judges", f"known: {', '.join(excusable)}"
                 )
 
     def _expiry(self, cell: str, what: str, expires: datetime.date, action: str) -> Iterator[Finding]:
@@ -222,7 +222,7 @@ class _File:
         installed = package_version("ai-edge-litert")
         for machine, value in cell.latency.items():
             yield from self._loosened(variant, judged_latency(variant), value)
-            told = re.search(r"litert-([^_]+)_", machine)
-            if told is not None and told[1] != installed:
-                what = f"latency of {machine} is of runtime version {told[1]}, and {installed} is installed"
+            match = re.search(r"litert-([^_]+)_", machine)
+            if match is not None and match[1] != installed:
+                what = f"latency of {machine} is of runtime version {match[1]}, and {installed} is installed"
                 yield Finding(self.path, variant, what, "time it again there and accept, or remove the entry")

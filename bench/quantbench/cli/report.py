@@ -19,7 +19,7 @@ def report(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="write an HTML page to this file instead")] = None,
     charts: Annotated[
-        bool, typer.Option("--charts", help="draw SVG charts into the run's folder, for its report.md (extra: charts)")
+        bool, typer.Option("--charts", help="draw SVG charts into the run's folder, for its report.md")
     ] = False,
     summary: Annotated[
         bool, typer.Option("--summary", help="shorten to the limit of a GitHub job summary, worst cells first")

@@ -24,7 +24,7 @@ _COLOURED = re.compile(rf"(^(?:{_PAINT})*\r|{_PAINT}|\x1b\]9;4;[0-9;]*\x1b\\)|[{
 
 def plain(text: str) -> str:
     """Make every control character visible; newlines and tabs stay."""
-    return _FORBIDDEN.sub(_shown, text)
+    return text if text.isprintable() else _FORBIDDEN.sub(_shown, text)  # none of them counts as printable
 
 
 def line(text: str) -> str:

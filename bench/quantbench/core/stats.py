@@ -1,6 +1,8 @@
 """Compute the statistics of the judges: pure functions of numbers.
 
-``scipy.stats`` takes longer to load than most commands take, so it is imported only where a distribution is needed.
+Tails and quantiles come from ``scipy.special``, with which ``scipy.stats`` computes them too: 0.1 s to load instead of
+0.4 s, and imported only where one is asked for. By hand is what scipy lacks: Yuen's error of a trimmed mean from which
+only summaries are kept, and intervals of paired fractions.
 """
 
 import math
@@ -12,11 +14,13 @@ import numpy as np
 
 from quantbench.core.arrays import Array
 
+_AT_ONCE = 256  # points that are compared with all others at once: a few MB for 10,000 of them
 
-def _scipy_stats() -> Any:
-    from scipy import stats
 
-    return stats
+def _special() -> Any:
+    from scipy import special
+
+    return special
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Paired:
 
 
 def _binomial_tail(k: int, n: int) -> float:
-    return 1.0 if n == 0 else float(_scipy_stats().binom.sf(k - 1, n, 0.5))
+    """Probability of at least k of n, each with probability 1/2: the regularized incomplete beta function."""
+    return 1.0 if k == 0 else float(_special().betainc(k, n - k + 1, 0.5))
 
 
 def paired_interval(pairs: Paired) -> float:
@@ -174,36 +179,53 @@ def quantile_interval(values: Sequence[float], share: float, confidence: float =
     Args:
         share: fraction of values below the quantile.
     """
-    ordered = np.sort(np.asarray(values, dtype=float))
-    n, tail = len(ordered), (1 - confidence) / 2
-    low, high = int(_scipy_stats().binom.ppf(tail, n, share)), int(_scipy_stats().binom.ppf(1 - tail, n, share)) + 1
-    return (float(ordered[low - 1]) if low > 0 else None, float(ordered[high - 1]) if high <= n else None)
+    from scipy.stats import quantile_test
+
+    found = quantile_test(values, p=share).confidence_interval(confidence)
+    return tuple(None if math.isnan(end) else float(end) for end in found)
 
 
 def p_above(value: float, error: float, degrees: float) -> float:
     """Return the one-sided probability that an estimate of zero comes out at ``value`` or more (Student's t)."""
     if error == 0:
         return 0.0 if value > 0 else 1.0
-    return float(_scipy_stats().t.sf(value / error, degrees))
+    return float(_special().stdtr(degrees, -value / error))
 
 
 def normal_p(value: float, sd: float) -> float:
     """Return the one-sided probability that a normal estimate of zero comes out at ``value`` or more."""
     if sd == 0:
         return 0.0 if value > 0 else 1.0
-    return float(_scipy_stats().norm.sf(value / sd))
+    return float(_special().ndtr(-value / sd))
 
 
 def normal_quantile(share: float) -> float:
     """Return the upper quantile of the normal distribution."""
-    return float(_scipy_stats().norm.ppf(1 - share))
+    return float(_special().ndtri(1 - share))
 
 
 def t_quantile(share: float, degrees: float) -> float:
     """Return the upper quantile of Student's t."""
-    return float(_scipy_stats().t.ppf(1 - share, degrees))
+    return float(_special().stdtrit(degrees, 1 - share))
 
 
 def upper_bound(reds: int, runs: int) -> float:
     """Return the exact one-sided 95 % upper bound of a rate (Clopper & Pearson 1934)."""
-    return 1.0 if reds >= runs else float(_scipy_stats().beta.ppf(0.95, reds + 1, runs - reds))
+    return 1.0 if reds >= runs else float(_special().betaincinv(reds + 1, runs - reds, 0.95))
+
+
+def pareto_front(points: Sequence[Sequence[float | None]]) -> list[bool]:
+    """Whether no other point is at least as good (small) in every value and better in one.
+
+    Args:
+        points: of shape (n, values); None is compared with nothing, and a NaN is neither better nor worse.
+    """
+    if not points:
+        return []
+    table, lacking = np.array(points, dtype=float), np.array([[one is None for one in point] for point in points])
+    best: list[bool] = []
+    for start in range(0, len(table), _AT_ONCE):
+        these, left_out = table[start : start + _AT_ONCE, None], lacking[start : start + _AT_ONCE, None] | lacking
+        as_good = ((table <= these) | left_out).all(axis=2)
+        best += (~(as_good & (table < these).any(axis=2)).any(axis=1)).tolist()
+    return best

@@ -23,11 +23,12 @@ from quantbench.comparison.history import (
     trend,
 )
 from quantbench.comparison.summary import Summary
-from quantbench.core.echo import plain
 from quantbench.core.environment import changed_between
-from quantbench.errors import BadInput
 from quantbench.records.measurements import shown
 from quantbench.report.formatting import MARKS, Marked, code, document, escape, table
+from quantbench.report.html.templating import picture
+from quantbench.report.plots import Plot, sheet
+from quantbench.report.plots import trend as plot
 
 ROWS = 30  # of a trend's table
 NEWEST = 100  # runs in which the overview looks for a drift; a cell's own trend is of all
@@ -168,41 +169,23 @@ def _commit(run: Summary) -> str:
 
 
 def chart(history: History, cell: str, path: Path) -> None:
-    """A panel a measurement, with its shifts as lines. Raises BadInput where the extra is not installed."""
-    try:
-        import altair
-        import vl_convert
-    except ImportError:
-        raise BadInput("--chart: it needs Altair: pip install 'quantbench[charts]'") from None
+    """A panel a measurement, with its shifts as lines.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
     found = trend(history, cell)
-    names = [name for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
-    panels = [_panel(altair, found, name) for name in names]
-    picture = altair.vconcat(*panels, title=cell)
-    files.write_named(path, plain(vl_convert.vegalite_to_svg(picture.to_json())), "--chart")
+    panels = [_panel(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
+    files.write_named(path, picture(sheet(cell, panels)), "--chart")
 
 
-def _panel(altair, found: Trend, name: str):  # type: ignore[no-untyped-def]
+def _panel(found: Trend, name: str) -> Plot:
     percent, style = name == "score" and found.scoring.scale == 100, ",.0f"
     if name not in ("size", "gzip_size", "arena"):
         style = ".2f" if percent else ".4g"
     scale = 100 if percent else 1
-    measured = [(place, float(v)) for place, v in enumerate(found.values[name], 1) if np.isfinite(v)]
-    values = [{"run": place, "value": value * scale} for place, value in measured]
+    measured = [(place, scale * float(v)) for place, v in enumerate(found.values[name], 1) if np.isfinite(v)]
     order = {run.run: place for place, run in enumerate(found.runs, 1)}
-    rules = [{"run": order[shift.since.run] - 0.5, "what": shift.since.run} for shift in steps(found, name)]
-    base = altair.Chart(altair.InlineData(values=values)).encode(
-        x=altair.X("run:Q", title=f"run, 1 is {found.runs[0].run}", axis=altair.Axis(tickMinStep=1, format="d")),
-        y=altair.Y(
-            "value:Q",
-            title=shown(name) + (", %" if percent else ""),
-            scale=altair.Scale(zero=False),
-            axis=altair.Axis(format=style, minExtent=55),
-        ),
-    )
-    marks = altair.Chart(altair.InlineData(values=rules))
-    lines = marks.mark_rule(strokeDash=[4, 3], color="#a40e26").encode(x="run:Q")
-    words = marks.mark_text(align="left", baseline="top", dx=3, fontSize=9).encode(
-        x="run:Q", y=altair.value(0), text="what:N"
-    )
-    drawn = base.mark_line(color="#9db2c9", strokeWidth=1) + base.mark_point(filled=True, size=18)
-    return (drawn + lines + words).properties(width=640, height=110)
+    marked = [(order[step.since.run], step.since.run) for step in steps(found, name)]
+    title = f"{found.cell}: {shown(name)}{', %' if percent else ''}, by run, of which 1 is {found.runs[0].run}"
+    return plot(title, [place for place, _ in measured], [value for _, value in measured], style, marked)

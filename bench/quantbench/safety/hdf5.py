@@ -31,7 +31,7 @@ def is_hdf5(path: Path) -> bool:
 
 def attribute(path: Path, name: str) -> str | bytes | None:
     """An attribute of the file itself; where it is no text, a few words of it. Raises BadInput."""
-    value = _told({"path": str(path.absolute()), "attributes": [name]}, path, path)["attributes"][name]
+    value = _answer({"path": str(path.absolute()), "attributes": [name]}, path, path)["attributes"][name]
     return _text(value) if value is None or "other" not in value else str(value["other"])
 
 
@@ -51,12 +51,12 @@ def check(path: Path, member: str | None = None, unpacked: int = 0, text: str = 
     job = {"path": str(path.absolute()), "whole": True, "attributes": [text] if text else []}
     if member is not None:
         job |= {"member": member, "unpacked": unpacked}
-    told = _told(job, path, where)
-    if told["wrong"]:
-        raise BadInput(f"{where}: {told['wrong']}; give the file as Keras saved it")
+    answer = _answer(job, path, where)
+    if answer["wrong"]:
+        raise BadInput(f"{where}: {answer['wrong']}; give the file as Keras saved it")
     if not text:
         return None
-    value = told["attributes"][text]
+    value = answer["attributes"][text]
     if value is not None and "other" in value:
         raise BadInput(f"{where}: {text} is not a text of at most {LARGEST_JSON} bytes")
     return _text(value)
@@ -68,10 +68,10 @@ def _text(value: dict[str, str] | None) -> str | bytes | None:
     return value["text"] if "text" in value else value["bytes"].encode("latin-1")
 
 
-def _told(job: dict[str, Any], path: Path, where: object) -> dict[str, Any]:
+def _answer(job: dict[str, Any], path: Path, where: object) -> dict[str, Any]:
     """What another process says of the file. Raises BadInput where it is damaged, or HDF5 fails on it."""
     try:
-        told = _asked(job, path)
+        answer = _asked(job, path)
     except child_process.ChildFailed as error:
         words = str(error)
         if words.startswith("did not finish"):
@@ -79,9 +79,9 @@ def _told(job: dict[str, Any], path: Path, where: object) -> dict[str, Any]:
         elif words.startswith("died of"):
             words = "crashes HDF5"
         raise BadInput(f"{where}: is not a whole HDF5 file (reading it {words})") from None
-    if "damaged" in told:
-        raise BadInput(f"{where}: is not a whole HDF5 file ({told['damaged']})")
-    return told
+    if "damaged" in answer:
+        raise BadInput(f"{where}: is not a whole HDF5 file ({answer['damaged']})")
+    return answer
 
 
 def _asked(job: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -89,5 +89,5 @@ def _asked(job: dict[str, Any], path: Path) -> dict[str, Any]:
     done = child_process.start(
         "quantbench.safety.hdf5_worker", job, _LIMIT_SECONDS, child_process.ONE_THREAD, room=room
     )
-    found: dict[str, Any] = child_process.result(done)
-    return found
+    result: dict[str, Any] = child_process.result(done)
+    return result

@@ -1,13 +1,14 @@
 """Declare faults in an artifact's operators and outputs: missing, superfluous or reordered ones."""
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
 
 from quantbench.records import Kind
 from quantbench.selftest.faults import Fault, Subject
-from quantbench.selftest.flatbuffer import builtin, layers, operators
+from quantbench.selftest.flatbuffer import layers, operators
 from quantbench.tflite.edit import edited
 
 DYNAMIC, INT_IO = "ptq_dynamic_wi8_afp32", "ptq_static_wi8_ai8_int_io"
@@ -22,12 +23,13 @@ def _change(apply: Callable[[Any, Any], None]) -> Make:
 def _code_index(model: Any, name: str) -> int:
     """Return the position of an operator's code, added where the file has none."""
     from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
 
-    for index, code in enumerate(model.operatorCodes):
-        if max(int(code.builtinCode), int(code.deprecatedBuiltinCode)) == builtin(name):
+    for index in range(len(model.operatorCodes)):
+        if opcode_to_name(model, index) == name:
             return index
     code = schema.OperatorCodeT()
-    code.builtinCode, code.version = builtin(name), 1
+    code.builtinCode, code.version = getattr(schema.BuiltinOperator, name), 1
     code.deprecatedBuiltinCode = min(127, code.builtinCode)
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
@@ -39,11 +41,9 @@ def _inserted(model: Any, name: str, before: Any, options: Any = None, options_t
 
     graph = model.subgraphs[0]
     read = int(before.inputs[0])
-    copy = schema.TensorT()
-    for attribute, value in vars(graph.tensors[read]).items():
-        setattr(copy, attribute, value)
-    copy.name = b"inserted"
-    graph.tensors.append(copy)
+    tensor = copy(graph.tensors[read])
+    tensor.name = b"inserted"
+    graph.tensors.append(tensor)
     added = schema.OperatorT()
     added.opcodeIndex = _code_index(model, name)
     added.inputs, added.outputs = [read], [len(graph.tensors) - 1]
