@@ -18,6 +18,7 @@ from quantbench.reference.metrics import by_name
 
 FAST_VARIANTS = "ptq_static_wi8_ai8,aeq_dynamic_wi8_afp32,qat_wi8_ai8"
 FAST = ["--variants", FAST_VARIANTS, "--latency-budget", "0"]
+WIDE = ["--max-drop", "6"]  # of 400 examples the intervals of several variants together are some 5 pp wide
 # The command, where these are all the variants there are: `adopt` measures every one, which takes a minute.
 FEW_VARIANTS = ("float32", "ptq_float16", "qat_wi8_ai8", "float32_finetuned")  # the last is the control of QAT
 WITH_FEW_VARIANTS = f"""
@@ -58,7 +59,7 @@ def test_a_table_and_one_sentence_of_advice(
     quantbench: Quantbench, user: Path, tmp_path: Path, model: str, reason: str
 ) -> None:
     calibration = ["--calibration", str(user / "calibration.npz")]
-    done = attempt(quantbench, user, tmp_path, model, "eval.npz", *calibration, *FAST)
+    done = attempt(quantbench, user, tmp_path, model, "eval.npz", *calibration, *FAST, *WIDE)
     assert done.status == 0, done.output
     assert "metric: accuracy, from labels of shape (400,)" in done.output
     assert "input range: uint8 pixels divided by 255" in done.output
@@ -208,10 +209,24 @@ def test_calibrating_on_the_evaluation_data_is_warned_of(quantbench: Quantbench,
 
 def test_pixels_as_the_input_of_a_float_model(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
     done = attempt(
-        quantbench, user, tmp_path, "uint8_input.tflite", "eval.npz", "--variants", "aeq_dynamic_wi8_afp32", *FAST[2:]
+        quantbench,
+        user,
+        tmp_path,
+        "uint8_input.tflite",
+        "eval.npz",
+        *["--variants", "aeq_dynamic_wi8_afp32", *FAST[2:], *WIDE],
     )
     assert done.status == 0, done.output
     assert "Ship aeq_dynamic_wi8_afp32" in done.output
+
+
+def test_a_set_too_small_for_the_limit_is_said_once(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
+    more = ["--variants", "aeq_dynamic_wi8_afp32", "--latency-budget", "0"]
+    done = attempt(quantbench, user, tmp_path, "float.tflite", "eval.npz", *more)
+    assert done.status == 0, done.output
+    assert done.output.count("400 examples are too few to show that any variant stays within a drop of 0.5 pp") == 1
+    assert "too few examples (about" in done.output
+    assert "\nShip float32" in done.output
 
 
 @pytest.mark.parametrize("model", ["dict_outputs2.keras", "input_named_file.keras"])

@@ -14,7 +14,6 @@ from quantbench.errors import BadInput, Exit
 from quantbench.records import BaselineCell, Cell, Census, Failure, Judgement, Kind, Measurement, Report, Verdict, worst
 from quantbench.reference import metrics
 from quantbench.reference.metrics import ACCURACY
-from quantbench.reference.model import Floor
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 SHARE = 1e-3
@@ -213,25 +212,6 @@ def test_a_cell_that_starts_to_work_is_announced() -> None:
 
 def _score(value: float) -> Measurement:
     return Measurement(value=value, unit="fraction", n=1000)
-
-
-def test_the_floor_is_a_hard_limit() -> None:
-    limit = Floor(0.5, "policy")
-    ok = gate.floor(ACCURACY, _score(0.895), _score(0.900), limit)
-    red = gate.floor(ACCURACY, _score(0.894), _score(0.900), limit)
-    assert ok is not None
-    assert ok.verdict is Verdict.PASS
-    assert red is not None
-    assert red.verdict is Verdict.REGRESSED
-    assert "policy" in red.message
-    assert "no baseline update moves it" in steps(red)
-    assert gate.floor(ACCURACY, _score(0.5), _score(0.9), None) is None
-
-
-def test_a_floor_without_a_control_is_an_error_not_a_pass() -> None:
-    found = gate.floor(ACCURACY, _score(0.9), None, Floor(0.5, "policy"))
-    assert found is not None
-    assert found.verdict is Verdict.ERROR
 
 
 @pytest.mark.parametrize(("agreeing", "verdict"), [(0.999, Verdict.PASS), (0.998, Verdict.REGRESSED)])

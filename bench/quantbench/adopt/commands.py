@@ -50,7 +50,8 @@ def try_once(
     path = session.folder.path / "predictions" / f"{model.name}.npz"
     made = path.exists()  # it does not exist if no cell was made
     predictions = read_predictions(path, "predictions", inside=session.folder.path) if made else {}
-    candidates = ranking.candidates(session.report, model.metric, predictions, model.pack().test.y, given.max_drop)
+    labels = model.pack().test.y
+    candidates = ranking.candidates(session.report, model.metric, predictions, labels, given.max_drop)
     say("")
     say(ranking.table(candidates, model.metric.unit, model.metric.name))
     for line in ranking.refused(session.report):
@@ -59,6 +60,8 @@ def try_once(
     if not candidates:
         say("The float model itself could not be converted or scored, so nothing can be recommended.")
         return Exit.NOT_MEASURED
+    if told := ranking.too_small(model.metric, predictions, labels, candidates, given.max_drop):
+        say(told)
     say(ranking.sentence(candidates, model.metric.unit, given.max_drop))
     say(f"report: {session.folder.path / 'report.md'}")
     return Exit.GREEN
@@ -119,6 +122,11 @@ def adopt_for_good(
         say(f"wrote {path}")
     for cell, why in proposal.declared.items():
         say(f"declared: {cell}: {why}")
+    if open_limits := _undecided(session):
+        say(
+            f"undecided: {', '.join(open_limits)}: these examples do not tell whether the drop is within the limit "
+            f"of {given.max_drop:g}; a warning in every run until more examples do"
+        )
     red = _red(session)
     for message in red:
         say(f"RED {message}")
@@ -130,6 +138,15 @@ def adopt_for_good(
 
 def _is_cache(name: str) -> bool:
     return name == "__pycache__"
+
+
+def _undecided(session: Session) -> list[str]:
+    """List the cells whose limit lies inside the interval of their drop."""
+    return [
+        cell.id
+        for cell in session.report.cells
+        if any(one.against == "floor" and one.verdict is Verdict.WARN for one in cell.judgements)
+    ]
 
 
 def _red(session: Session) -> list[str]:

@@ -9,6 +9,7 @@ from quantbench.baselines import derived, overlays, seals
 from quantbench.baselines.files import Baseline, json_path, load
 from quantbench.errors import BadInput
 from quantbench.records import Overlay
+from quantbench.reference.metrics import Metric
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS
 
@@ -26,6 +27,20 @@ class EffectiveBaseline(Baseline):
     exceptions: dict[str, list[str]] = field(default_factory=dict)
     overlay: dict[str, str] = field(default_factory=dict)
     edited: dict[str, list[str]] = field(default_factory=dict)
+
+    def spread_of_drops(self, metric: Metric, variant: str) -> gate.Spread | None:
+        """Return how far a variant's drop from its control differs between trainings; where it has one seed, as the
+        model's other variants do; None where nothing was trained twice.
+        """
+        pairs: dict[str, tuple[list[float], list[float]]] = {}
+        for name, cell in (self.file.cells if self.file else {}).items():
+            control = self.cell(VARIANTS[name].control or "")
+            own = cell.measurements.get("score")
+            if control is not None and own is not None and own.values and "score" in control.measurements:
+                reference = control.measurements["score"]
+                pairs[name] = (own.values, reference.values or [reference.value])
+        own_spread = gate.spread_of_drops(metric, [pairs[variant]] if variant in pairs else [])
+        return own_spread or gate.spread_of_drops(metric, list(pairs.values()))
 
 
 def load_current(folder: Path, model: ReferenceModel) -> Baseline:

@@ -22,7 +22,8 @@ class Budget:
     def __init__(self, plan: Plan, rules: Rules, budget: float, threads: Collection[int]) -> None:
         self._plan = plan
         self._rules = rules
-        self._budget = budget
+        self._whole = budget
+        self._budget = gate.beside_limits(budget)
         self._threads = threads
         self._red_at: dict[CellId, float] | None = None
         self._at_even_share: dict[CellId, Judgement] = {}
@@ -40,12 +41,21 @@ class Budget:
         if self._plan.shard_of is not None:
             return self.even()
         scores = self._plan.asked_for(Kind.ACCURACY) if self._red_at is None else self._red_at
-        return gate.share(self._budget, len(scores) + self._timed_ones())
+        return self._shared_by(len(scores) + self._timed_ones())
 
     def even(self) -> FalseAlarms:
         """Return the per-test alpha if the predictions of every cell of the whole run had changed."""
         scores = sum(Kind.ACCURACY in cell.kinds for cell in self._plan.whole.values())
-        return gate.share(self._budget, scores + self._timed_ones())
+        return self._shared_by(scores + self._timed_ones())
+
+    def _shared_by(self, judgements: int) -> FalseAlarms:
+        return gate.with_limits(gate.share(self._budget, judgements), self._whole)
+
+    def limit_alpha(self) -> float:
+        """Return the p-value at which a release limit is red: the same in a shard, in the whole run and when merged."""
+        cells = [cell for cell in self._plan.whole.values() if Kind.ACCURACY in cell.kinds and cell.control]
+        limits = sum(cell.model.floor(cell.variant.name, cell.variant.family) is not None for cell in cells)
+        return gate.limit_alpha(self._whole, limits)
 
     def _timed_ones(self) -> int:
         """Count latency judgements of the whole run: cells that have a latency baseline of its machine classes."""

@@ -125,15 +125,31 @@ class Judging:
             judgements.append(gate.reference_kernels(subject, measurements["reference_agreement"], accepted))
         return judgements
 
-    @staticmethod
-    def _against_control(result: CellResult, control: CellResult | None) -> list[Judgement]:
+    def _against_control(self, result: CellResult, control: CellResult | None) -> list[Judgement]:
         """Judge the floor, and whether both were trained for equally many steps."""
         if control is None:
             return []
         cell, own, other = result.cell, result.measurements, control.measurements
         limit = cell.model.floor(cell.variant.name, cell.variant.family)
-        floor = gate.floor(cell.model.metric, own.get("score"), other.get("score"), limit)
+        floor = gate.floor(
+            self._rules.subject(cell),
+            cell.model.metric,
+            own.get("score"),
+            other.get("score"),
+            limit,
+            self._drop_seen(result, control) if limit else None,
+            self._budget.limit_alpha(),
+        )
         judgements = [floor] if floor else []
         if "training_steps" in own and "training_steps" in other:
             judgements.append(gate.as_long(own["training_steps"], other["training_steps"]))
         return judgements
+
+    def _drop_seen(self, result: CellResult, control: CellResult) -> gate.DropSeen | None:
+        """Compare a cell with its control, seed by seed where both were trained."""
+        model, variant = result.cell.model, result.cell.variant
+        spread = self._rules.baselines[model.name].spread_of_drops(model.metric, variant.name)
+        labels = model.pack().test.y
+        return gate.drop_seen(
+            model.metric, labels, result.predictions(), control.predictions(), variant.trained, spread
+        )

@@ -143,7 +143,7 @@ class Whole:
                 "seconds": max(piece.report.seconds for piece in self.pieces),
                 "exit_status": int(gate.exit_status([cell.verdict for cell in cells])),
                 "environment": together([piece.report.environment for piece in self.pieces]),
-                "false_alarms": alarms,
+                "false_alarms": alarms.model_copy(update={"limits": first.false_alarms.limits}),
                 "data_sha256": {k: v for piece in self.pieces for k, v in piece.report.data_sha256.items()},
                 "notes": self._notes(),
                 "shard": None,

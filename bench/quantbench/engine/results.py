@@ -66,6 +66,10 @@ class CellResult:
         """Return why seeds were computed again, one sentence each time; usually empty."""
         return [reason for outcome in self.outcomes for reason in outcome.retried]
 
+    def predictions(self) -> dict[int, Array]:
+        """Return seed -> predictions of the test split, of every seed that has them."""
+        return {one.seed: one.predictions for one in self.outcomes if one.predictions is not None}
+
     @cached_property
     def measurements(self) -> Mapping[str, Measurement]:
         """Return all measurements of the cell, by name as in a report."""

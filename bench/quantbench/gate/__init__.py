@@ -4,7 +4,7 @@ Each measurement is judged for drift against the baseline; the score is also jud
 control of the same run.
 """
 
-from quantbench.gate._accuracy import Answers, Repeats, accuracy, floor, is_score_of, origin, repeats, show_score
+from quantbench.gate._accuracy import Answers, Repeats, accuracy, is_score_of, origin, repeats, show_score
 from quantbench.gate._agreement import agreement, as_long, conversion, reference_kernels
 from quantbench.gate._common import (
     DEFAULT_BUDGET,
@@ -41,6 +41,17 @@ from quantbench.gate._latency import (
     suspicious,
     threads,
 )
+from quantbench.gate._limits import (
+    DropSeen,
+    Spread,
+    beside_limits,
+    drop_seen,
+    floor,
+    limit_alpha,
+    spread_of_drops,
+    wants_more_seeds,
+    with_limits,
+)
 from quantbench.gate._memory import (
     ARENA_TOLERANCE,
     ARENA_TOLERANCE_REASON,
@@ -76,17 +87,21 @@ __all__ = [
     "SIZE_TOLERANCE_REASONS",
     "WITHOUT_NUMBER",
     "Answers",
+    "DropSeen",
     "Repeats",
+    "Spread",
     "Subject",
     "accuracy",
     "agreement",
     "as_long",
+    "beside_limits",
     "between_runs",
     "bound_of",
     "conversion",
     "differences",
     "drift",
     "drift_of",
+    "drop_seen",
     "exceptions",
     "excuse_name",
     "excused",
@@ -103,6 +118,7 @@ __all__ = [
     "in_force",
     "is_score_of",
     "latency",
+    "limit_alpha",
     "memory",
     "missing",
     "never_judged",
@@ -117,10 +133,13 @@ __all__ = [
     "show_score",
     "sizes",
     "soon_over",
+    "spread_of_drops",
     "structure",
     "suspicious",
     "threads",
     "timed_ones",
+    "wants_more_seeds",
+    "with_limits",
     "without_baseline",
     "worse_by",
 ]

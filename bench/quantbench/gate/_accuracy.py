@@ -20,7 +20,6 @@ from quantbench.core.stats import (
 from quantbench.gate._common import Subject, beyond, edited, missing
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
 from quantbench.reference.metrics import Metric
-from quantbench.reference.model import Floor
 
 
 @dataclass(frozen=True)
@@ -310,41 +309,6 @@ def _by_tolerance(subject: Subject, metric: Metric, score: Measurement, accepted
     message = f"{_versus(metric, score, accepted)}; tolerance {accepted.tolerance:.2f} {metric.unit}"
     actions = [] if verdict is Verdict.PASS else subject.choices()
     return _score_judgement(verdict, message, actions, metric, score, accepted, detectable=accepted.tolerance)
-
-
-FLOOR_IS_POLICY = Action(what="the floor is policy in the model's file; no baseline update moves it")
-
-
-def floor(
-    metric: Metric, score: Measurement | None, control: Measurement | None, limit: Floor | None
-) -> Judgement | None:
-    """Judge the drop from the float control of the same run against the floor; None where no floor is declared."""
-    if limit is None or score is None:
-        return None
-    if control is None:
-        message = f"the floor of {limit.max_drop} {metric.unit} cannot be judged: its control has no score"
-        return Judgement(
-            kind=Kind.ACCURACY, measurement="score", against="floor", verdict=Verdict.ERROR, message=message
-        )
-    drop = metric.drop(score.value, control.value)
-    red = drop > limit.max_drop + 1e-9
-    message = (
-        f"{metric.name} {show_score(metric, score.value)} is {drop:+.2f} {metric.unit} below its control "
-        f"({show_score(metric, control.value)}); the floor allows {limit.max_drop:g} {metric.unit}: {limit.reason}"
-    )
-    return Judgement(
-        kind=Kind.ACCURACY,
-        measurement="score",
-        against="floor",
-        verdict=Verdict.REGRESSED if red else Verdict.PASS,
-        value=score.value,
-        reference=control.value,
-        unit=metric.unit,
-        change=drop,
-        tolerance=limit.max_drop,
-        message=message,
-        actions=[FLOOR_IS_POLICY] if red else [],
-    )
 
 
 def origin(baseline: BaselineCell | None, artifact_sha256: str | None, reference_sha256: str | None) -> str:

@@ -44,6 +44,7 @@ class Judgement(Record):
         tolerance: largest change that passes, in ``unit``.
         p_value: probability of a change this large by chance; None where chance cannot change it.
         detectable: smallest change, in ``unit``, that this judgement would have called red.
+        low, high: 95 % interval of ``change``, where the verdict depends on where a limit lies in it.
         measured: number of separate measurements, where one is not enough for red (latency).
         message: one sentence with both numbers, without the cell's name.
         detail: the reason alone, where the verdict has one besides its numbers: how the artifact violates its
@@ -73,6 +74,8 @@ class Judgement(Record):
     tolerance: float | None = None
     p_value: float | None = None
     detectable: float | None = None
+    low: float | None = None
+    high: float | None = None
     measured: int | None = None
     message: str
     detail: str = ""
@@ -174,6 +177,7 @@ class FalseAlarms(Record):
     budget: float
     judgements: int
     share: float
+    limits: float | None = Field(default=None, description="further budget, of the drops beyond a release limit")
 
 
 class Shard(Record):

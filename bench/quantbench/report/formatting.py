@@ -170,6 +170,12 @@ def floor_of(cell: Cell) -> str:
     return ""
 
 
+def of_limits(report: Report) -> str:
+    """The budget of the drops from the control, where the limits were judged by an interval."""
+    limits = report.false_alarms.limits
+    return "" if limits is None else f" A further {100 * limits:g} % is for drops beyond a release limit."
+
+
 def drift(cell: Cell) -> str:
     """Format the change since the first accepted baseline, over all updates: drop of the score, growth."""
     if cell.drift is None:

@@ -267,7 +267,7 @@ def _sensitivity(report: Report) -> str:
     head = (
         f"## What this run could have seen\n\nFalse-alarm budget {100 * budget.budget:g} % for the whole run, "
         f"shared (Holm) by {budget.judgements} judgements that chance has moved; what is bit for bit as it was takes "
-        "none of it. Smallest drops hold even if chance had moved every judgement."
+        f"none of it. Smallest drops hold even if chance had moved every judgement.{formatting.of_limits(report)}"
     )
     table = formatting.table(rows, ["cell", "smallest drop", "smallest slowdown"])
     return f"{head}\n\n{table}" if rows else head

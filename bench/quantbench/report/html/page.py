@@ -333,7 +333,7 @@ def _sensitivity(report: Report) -> Markup:
     return _lines(
         f"False-alarm budget {100 * budget.budget:g} % for the whole run, shared (Holm) by {budget.judgements} "
         "judgements that chance has moved; what is bit for bit as it was takes none of it. The smallest change that "
-        "each judgement would have called red is in its cell."
+        f"each judgement would have called red is in its cell.{formatting.of_limits(report)}"
     )
 
 
