@@ -204,6 +204,16 @@ def t_quantile(share: float, degrees: float) -> float:
     return float(_scipy_stats().t.ppf(1 - share, degrees))
 
 
+def f_above(ratio: float, new: int, old: int) -> float:
+    """One-sided probability that the ratio of two equal variances comes out at ``ratio`` or more (Fisher's F)."""
+    return float(_scipy_stats().f.sf(ratio, new, old))
+
+
+def chi_squared_quantile(share: float, degrees: float) -> float:
+    """Lower quantile of the chi-squared distribution."""
+    return float(_scipy_stats().chi2.ppf(share, degrees))
+
+
 def upper_bound(reds: int, runs: int) -> float:
     """Exact one-sided 95 % upper bound of a rate (Clopper & Pearson 1934)."""
     return 1.0 if reds >= runs else float(_scipy_stats().beta.ppf(0.95, reds + 1, runs - reds))

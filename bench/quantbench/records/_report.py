@@ -36,6 +36,27 @@ class Action(Record):
     command: list[str] = Field(default_factory=list)
 
 
+class PartChange(Record):
+    """What became of one class, slice or seed of a cell.
+
+    Attributes:
+        name: e.g. ``class 3`` or ``camera 2``.
+        n: examples.
+        lost, gained: newly wrong and newly right examples; of groups, all examples in them.
+        change: drop of the fraction right, in the metric's unit; negative is better.
+        red_at: p-value at which it is red.
+    """
+
+    name: str
+    n: int
+    lost: int
+    gained: int
+    change: float
+    p_value: float
+    red_at: float
+    verdict: Verdict
+
+
 class Judgement(Record):
     """One judge's word on one measurement.
 
@@ -43,7 +64,10 @@ class Judgement(Record):
         change: how much worse (positive) or better (negative) than the reference, in ``unit``.
         tolerance: the largest change that passes, in ``unit``.
         p_value: probability of so large a change by chance alone, where chance can move it.
-        detectable: the smallest change, in ``unit``, that this judgement would have called red.
+        detectable: the smallest change, in ``unit``, that this judgement finds in four of five runs, where as many
+            answers flip in either direction besides as ``churn`` says.
+        churn: examples assumed or seen to flip in each direction, for ``detectable``; None where none do.
+        parts: of a judgement on classes or slices, those that changed most, the worst first.
         measured: how often it was measured apart, where one measurement does not make it red (latency).
         message: one sentence with both numbers, without the cell's name.
         detail: the reason alone, where the verdict has one besides its numbers: how the artifact is not what its name
@@ -73,6 +97,8 @@ class Judgement(Record):
     tolerance: float | None = None
     p_value: float | None = None
     detectable: float | None = None
+    churn: int | None = None
+    parts: list[PartChange] = Field(default_factory=list)
     measured: int | None = None
     message: str
     detail: str = ""
@@ -162,12 +188,45 @@ class Cell(Record):
     )
 
 
+class LatencyAlarms(Record):
+    """Latency's own part of the false-alarm budget: how many judgements share it, and at what p-value each is red."""
+
+    judgements: int
+    share: float
+
+
 class FalseAlarms(Record):
-    """The run's false-alarm budget and how many judgements share it, by Holm's method; ``share`` is its first step."""
+    """The run's false-alarm budget and how many judgements share it, by Holm's method.
+
+    Attributes:
+        budget: of the whole run; where latency is judged, half of it is latency's own.
+        judgements: tests of scores (cells, classes, slices, seeds, pools) that share the budget; in reports of before
+            1.5 latency judgements too.
+        share: the first step of Holm's method.
+        left_out: tests that could not have been red, whatever had flipped in which direction; they take no share.
+    """
 
     budget: float
     judgements: int
     share: float
+    left_out: int = 0
+    latency: LatencyAlarms | None = None
+
+
+class Pooled(Record):
+    """A judgement on several cells together: all of a model, or those of one family, whose answers changed.
+
+    Attributes:
+        id: e.g. ``resnet8: all variants``.
+        family: None for all variants of the model.
+        cells: those whose answers changed.
+    """
+
+    id: str
+    model: str
+    family: str | None = None
+    cells: list[str]
+    judgement: Judgement
 
 
 class Shard(Record):
@@ -219,6 +278,7 @@ class Report(Record):
     notes: list[str] = Field(default_factory=list)
     shard: Shard | None = Field(default=None, description="where this is a part of a run; its verdicts are provisional")
     shards: list[Part] = Field(default_factory=list, description="what this was made out of, where it was")
+    pooled: list[Pooled] = Field(default_factory=list, description="judgements on several cells together")
     cells: list[Cell]
 
     @model_validator(mode="after")
