@@ -58,7 +58,7 @@ def test_controls_that_a_selection_brought_along_are_judged_at_the_end() -> None
 
 
 def test_a_stopped_run_judges_what_is_computed_and_measures_nothing_more() -> None:
-    made = run(THREE | {HALF: [outcome(103)]}, SAME, [Kind.ACCURACY, Kind.LATENCY], computed=[FLOAT, HALF])
+    made = run(THREE | {HALF: [outcome(120)]}, SAME, [Kind.ACCURACY, Kind.LATENCY], computed=[FLOAT, HALF])
     made.drive.close(partial=True)
     assert {cell: set(kinds) for cell, kinds in made.judgements.items()} == {
         FLOAT: {Kind.ACCURACY},

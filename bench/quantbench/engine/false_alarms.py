@@ -1,18 +1,19 @@
-"""A run's false-alarm budget: which scores share it, which latencies do, and at what p-value each score is red."""
+"""A run's false-alarm budget: which tests of scores share it, and at what p-value each is red; latency has its own."""
 
 from collections.abc import Collection
+from functools import cached_property
 
 from quantbench import gate
-from quantbench.engine.cell import CellId
+from quantbench.engine.cell import CellId, Planned
 from quantbench.engine.context import Rules
 from quantbench.engine.plan import Plan
 from quantbench.engine.results import CellResult
-from quantbench.engine.score import Scored
-from quantbench.records import FalseAlarms, Judgement, Kind
+from quantbench.engine.score import Scored, judge_pools, pools_of, potential
+from quantbench.records import FalseAlarms, Judgement, Kind, Pooled
 
 
 class Budget:
-    """How one run shares its budget, by Holm's method.
+    """How one run shares its budget.
 
     Args:
         budget: the chance of any red where nothing changed.
@@ -24,29 +25,52 @@ class Budget:
         self._rules = rules
         self._budget = budget
         self._threads = threads
-        self._red_at: dict[CellId, float] | None = None
+        self._thresholds: gate.Thresholds | None = None
+        self._pooled: list[Pooled] = []
         self._at_even_share: dict[CellId, Judgement] = {}
+        self._scored: dict[CellId, Scored] = {}
 
     @property
     def settled(self) -> bool:
         """Whether it is known which scores chance has moved, and so what each is red at."""
-        return self._red_at is not None
+        return self._thresholds is not None
 
     def false_alarms(self) -> FalseAlarms:
-        """The budget, and how many judgements share it: those that chance has moved; until all are known, may move.
+        """The budget, and how many tests share it: those that chance has moved; until all are known, may move.
 
         A shard knows its own only, so to it all of the whole run may move: what is red there is red in the whole run.
         """
-        if self._plan.shard_of is not None:
+        if self._plan.shard_of is not None or self._thresholds is None:
             return self.even()
-        scores = self._plan.asked_for(Kind.ACCURACY) if self._red_at is None else self._red_at
-        return gate.share(self._budget, len(scores) + self._timed_ones())
+        return gate.alarms(self._budget, self._thresholds, self._timed_ones)
 
     def even(self) -> FalseAlarms:
-        """What every judgement of the whole run could count on if chance had moved them all."""
-        scores = sum(Kind.ACCURACY in cell.kinds for cell in self._plan.whole.values())
-        return gate.share(self._budget, scores + self._timed_ones())
+        """What every test of the whole run could count on if chance had moved them all."""
+        count = self._potential
+        share = self._of_scores / max(1, count)
+        return gate.alarms(self._budget, gate.Thresholds({}, count, 0, share), self._timed_ones)
 
+    def latency_share(self) -> float:
+        """The p-value at which a latency is red, whatever the scores do."""
+        alarms = self.even().latency
+        return self._budget if alarms is None else alarms.share
+
+    @property
+    def _of_scores(self) -> float:
+        return gate.split(self._budget, self._timed_ones)[0]
+
+    @cached_property
+    def _potential(self) -> int:
+        by_model: dict[str, list[Planned]] = {}
+        for cell in self._plan.whole.values():
+            if Kind.ACCURACY in cell.kinds:
+                by_model.setdefault(cell.model.name, []).append(cell)
+        return sum(
+            potential(cells[0].model, [(cell.variant.family, len(cell.seeds)) for cell in cells])
+            for cells in by_model.values()
+        )
+
+    @cached_property
     def _timed_ones(self) -> int:
         """Latency judgements of the whole run: of cells that have a latency baseline of its machine classes."""
         timed = [cell for cell in self._plan.whole.values() if Kind.LATENCY in cell.kinds]
@@ -66,43 +90,62 @@ class Budget:
         return self._at_even_share[cell.id]
 
     def settle(self, results: Collection[CellResult], unfinished: int = 0) -> None:
-        """Fix what each score is red at.
+        """Fix what each score is red at, and judge the cells of each model together.
 
         Args:
             results: of all cells whose score is judged.
             unfinished: cells of a run that was stopped; each may have been moved by chance.
         """
-        found = {result.cell.id: self.at_even_share(result).p_value for result in results}
-        moved = {cell_id: p_value for cell_id, p_value in found.items() if p_value is not None}
+        moved = [result for result in results if self.at_even_share(result).p_value is not None]
+        tested = [
+            hypothesis for result in moved for hypothesis in self.scored(result).hypotheses(self.at_even_share(result))
+        ]
         if self._plan.shard_of is not None:
-            self._red_at = dict.fromkeys(moved, self.even().share)
-        else:
-            self._red_at = gate.holm(moved, self._budget, self._timed_ones() + unfinished)
+            self._thresholds = gate.even_thresholds(tested, self.even().share, self._potential)
+            return
+        pools = pools_of(self.scored(result) for result in moved)
+        together = [pool.hypothesis() for pool, _ in pools]
+        self._thresholds = gate.thresholds([*tested, *together], self._of_scores, unfinished)
+        self._pooled = judge_pools(pools, together, self._thresholds, self._rules.run)
 
     def close(self) -> None:
         """All is judged: where nothing had to be settled, chance has moved no score."""
-        self._red_at = self._red_at or {}
+        self._thresholds = self._thresholds or gate.thresholds([], self._of_scores)
+
+    @property
+    def pooled(self) -> list[Pooled]:
+        """The judgements on several cells together; none in a shard, which knows only some of them."""
+        return self._pooled
+
+    @property
+    def thresholds(self) -> gate.Thresholds:
+        """What each test is red at; to be settled first."""
+        assert self._thresholds is not None, "the budget is settled before a score that chance has moved is judged"
+        return self._thresholds
 
     def red_at(self, cell_id: CellId) -> float:
         """The p-value at which a score that chance has moved is red; to be settled first."""
-        assert self._red_at is not None, "the budget is settled before a score that chance has moved is judged"
-        return self._red_at[cell_id]
+        return self.thresholds.of(cell_id)
 
     def scored(self, result: CellResult) -> Scored:
         """The score of a finished cell that has one, as it is judged."""
         cell, first = result.cell, result.outcomes[0]
-        assert first.predictions is not None
-        return Scored(
-            self._rules.subject(cell),
-            cell.model,
-            self._rules.baselines[cell.model.name],
-            gate.Answers(
-                result.measurements.get("score"),
-                first.predictions,
-                sum(outcome.nonfinite for outcome in result.outcomes),
-            ),
-            seeds=len(cell.seeds) if cell.variant.trained else 0,
-            retrained=self._rules.train,
-            artifact_sha256=first.artifact_sha256,
-            reference_sha256=result.reference_sha256,
-        )
+        if cell.id not in self._scored:
+            assert first.predictions is not None
+            self._scored[cell.id] = Scored(
+                self._rules.subject(cell),
+                cell.model,
+                self._rules.baselines[cell.model.name],
+                gate.Answers(
+                    result.measurements.get("score"),
+                    first.predictions,
+                    sum(outcome.nonfinite for outcome in result.outcomes),
+                ),
+                seeds=len(cell.seeds) if cell.variant.trained else 0,
+                retrained=self._rules.train,
+                artifact_sha256=first.artifact_sha256,
+                reference_sha256=result.reference_sha256,
+                trained_sha256=first.trained_sha256,
+                family=cell.variant.family,
+            )
+        return self._scored[cell.id]

@@ -37,7 +37,7 @@ from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from quantbench.gate._structure import differences, structure
 from quantbench.gate.score.flips import Examples, Flips, divisions_count, flips, right_before_less_now
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds, alarms, even_thresholds, split, thresholds
-from quantbench.gate.score.pairs import too_coarse
+from quantbench.gate.score.notes import of_split
 from quantbench.gate.score.parts import judge_parts, moved_parts
 from quantbench.gate.score.pooled import Moved, Pool, pools
 from quantbench.gate.score.trainings import Repeats, Seeds, judge_seeds, least_sd, repeats, seeds
@@ -103,6 +103,7 @@ __all__ = [
     "never_judged",
     "no_gpu",
     "not_timed",
+    "of_split",
     "origin",
     "over",
     "pools",
@@ -120,6 +121,5 @@ __all__ = [
     "threads",
     "thresholds",
     "timed_ones",
-    "too_coarse",
     "without_baseline",
 ]

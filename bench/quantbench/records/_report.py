@@ -163,6 +163,7 @@ class Cell(Record):
     )
     artifact_sha256: str | None = None
     predictions_sha256: str | None = None
+    trained_sha256: str | None = Field(default=None, description="of the first seed's weights after all training")
     measurements: dict[str, Measurement] = Field(default_factory=dict)
     judgements: list[Judgement] = Field(default_factory=list)
     census: Census | None = None

@@ -65,11 +65,10 @@ class Metric:
             accepted: score that is compared with.
             declared: by the model's file, if it does.
         """
-        if declared is not None:
-            return declared
-        if self.smallest_drop is not None:
-            return self.smallest_drop
-        return LEAST_POINTS if self.scale == 100 else LEAST_SHARE * abs(accepted) * self.scale
+        chosen = self.smallest_drop if declared is None else declared
+        if chosen is None:
+            chosen = LEAST_POINTS if self.scale == 100 else LEAST_SHARE * abs(accepted) * self.scale
+        return chosen * (1 - 1e-9)  # a drop of just that size is one, whatever rounding did to it
 
     def agreement(self, predictions: Array, others: Array, within: float = 1e-3) -> float:
         """Compute the share of equal predictions; continuous ones agree within a share of their largest magnitude."""

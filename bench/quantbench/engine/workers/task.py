@@ -56,6 +56,7 @@ class Outcome:
         agreement: of the float control alone: fraction of examples on which it answers as the float model itself.
         conversion: of what was fake-quantized: fraction of examples on which its artifact answers as it did before
             conversion; ``parting`` names the first tensor that differs, where that is too little.
+        trained_sha256: of the weights after all training; None where nothing trained, or where it was not recorded.
         steps: of fine-tuning, counted while it trained; those of the stages that it starts from are included.
         outputs, others: see :class:`quantbench.measure.accuracy.Evaluation`.
         contents: what the artifact is made of.
@@ -77,6 +78,7 @@ class Outcome:
     agreement: float | None = None
     conversion: float | None = None
     parting: str = ""
+    trained_sha256: str | None = None
     steps: int | None = None
     outputs: Array | None = None
     others: dict[str, Array] = field(default_factory=dict)
@@ -200,6 +202,11 @@ def _steps(folder: Path) -> int | None:
     return int(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+def _trained(folder: Path) -> str | None:
+    path = folder / build.TRAINED
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
 def _outcome(
     task: Task,
     model: ReferenceModel,
@@ -225,6 +232,7 @@ def _outcome(
         agreement=agreement,
         conversion=conversion,
         parting=parting,
+        trained_sha256=_trained(built.path.parent),
         steps=_steps(built.path.parent),
         outputs=found.outputs,
         others=found.others,

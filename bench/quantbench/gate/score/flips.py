@@ -10,9 +10,8 @@ import numpy as np
 from quantbench.core.arrays import Array
 from quantbench.core.randomization import by_group, sign_flip_p, smallest_p
 from quantbench.gate.score.hypotheses import Hypothesis
+from quantbench.reference.datasets import SLICE
 from quantbench.reference.metrics import Metric
-
-SLICE = "slice_"  # how the names of arrays begin that divide the test split
 
 
 @dataclass(frozen=True)

@@ -104,11 +104,13 @@ def _banner(report: Report) -> str:
 
 def _attention(report: Report, later: Later) -> str:
     items = []
+    cells = {cell.id for cell in report.cells}
     for cell, verdict, messages, actions in formatting.attention(report):
+        name = link(cell) if cell in cells else text(cell)
         said = text("; ".join(messages))
         steps = "".join(f"<li>{step(action)}</li>" for action in actions)
         items.append(
-            f'<strong class="{verdict}">{text(formatting.MARKS[verdict])}</strong> {link(cell)}: {said}'
+            f'<strong class="{verdict}">{text(formatting.MARKS[verdict])}</strong> {name}: {said}'
             + (f"<ul>{steps}</ul>" if steps else "")
         )
     return listing(items, MOST_LISTED, "cells need attention", later.fold) if items else "<p>Nothing.</p>"
@@ -292,11 +294,9 @@ def _exceptions(report: Report, later: Later) -> str:
 
 
 def _sensitivity(report: Report) -> str:
-    budget = report.false_alarms
     return (
-        f"<p>False-alarm budget {100 * budget.budget:g} % for the whole run, shared (Holm) by {budget.judgements} "
-        "judgements that chance has moved; what is bit for bit as it was takes none of it. The smallest change that "
-        "each judgement would have called red is in its cell.</p>"
+        f"<p>{text(formatting.budget(report))} The smallest change that each judgement finds in four of five runs is "
+        "in its cell.</p>"
     )
 
 
