@@ -33,6 +33,9 @@ class RunOptions:
     baseline_dir: Path = _option(_HOME / "baselines", "folder of baselines")
     report_dir: Path = _option(Path("reports"), "folder that gets a folder a run, and 'latest'")
     seeds: int = _option(1, "seeds of every cell that trains; a baseline of such a cell needs 5")
+    seeds_on_suspicion: int = _option(
+        5, "seeds of a trained cell whose score looks worse, trained before it is judged; 1: never more"
+    )
     train: bool = _option(False, "train the float models from scratch instead of loading pinned weights")
     no_cache: bool = _option(False, "build and evaluate everything again, whatever the store holds")
     cache_size: float = _option(
@@ -79,7 +82,7 @@ def check_cache_size(found: float) -> None:
 
 
 # Least and most: a seed is trained for minutes, and a worker takes about 300 MB.
-_WHOLE = {"seeds": (1, 10_000), "workers": (0, 10_000)}
+_WHOLE = {"seeds": (1, 10_000), "seeds_on_suspicion": (1, 100), "workers": (0, 10_000)}
 
 
 def _short(found: int) -> str:

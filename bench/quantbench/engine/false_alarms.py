@@ -89,6 +89,18 @@ class Budget:
             self._at_even_share[cell.id] = judged
         return self._at_even_share[cell.id]
 
+    def suspicious(self, result: CellResult) -> bool:
+        """Whether a cell that trained anew looks worse: at an unadjusted p-value of 5 %."""
+        if result.failure is not None or not result.cell.variant.trained or self._rules.train:
+            return False
+        p_value = self.at_even_share(result).p_value
+        return p_value is not None and p_value <= gate.SUSPICIOUS and not self.scored(result).repeated
+
+    def forget(self, cell_id: CellId) -> None:
+        """Judge a cell anew, as its seeds are others."""
+        self._at_even_share.pop(cell_id, None)
+        self._scored.pop(cell_id, None)
+
     def settle(self, results: Collection[CellResult], unfinished: int = 0) -> None:
         """Fix what each score is red at, and judge the cells of each model together.
 

@@ -173,6 +173,7 @@ class Session:
             judgements,
             has_gpu=self._environment.gpu is not None,
             saved=recording.save_now_and_then,
+            seeds_on_suspicion=self.options.seeds_on_suspicion,
         )
         models = {cell.model.name: cell.model for cell in plan.cells.values()}
 
@@ -225,6 +226,7 @@ class Session:
         return [
             *(note for result in of_cells if self.options.train for note in finish.training_note(result)),
             *(note for model in models.values() for note in finish.split_notes(model, share)),
+            *self._planned.drive.notes,
             *held.notes(),
             *finish.walls_note(strangers),
             *self._timing.notes(),

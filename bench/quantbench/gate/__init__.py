@@ -38,7 +38,7 @@ from quantbench.gate._structure import differences, structure
 from quantbench.gate.score.flips import Examples, Flips, divisions_count, flips, right_before_less_now
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds, alarms, even_thresholds, split, thresholds
 from quantbench.gate.score.notes import of_split
-from quantbench.gate.score.parts import judge_parts, moved_parts
+from quantbench.gate.score.parts import SUSPICIOUS, judge_parts, moved_parts
 from quantbench.gate.score.pooled import Moved, Pool, pools
 from quantbench.gate.score.trainings import Repeats, Seeds, judge_seeds, least_sd, repeats, seeds
 from quantbench.gate.score.words import show_score
@@ -60,6 +60,7 @@ __all__ = [
     "RATIO_TOLERANCE_REASON",
     "SIZE_TOLERANCES",
     "SIZE_TOLERANCE_REASONS",
+    "SUSPICIOUS",
     "Answers",
     "Examples",
     "Flips",
