@@ -103,22 +103,23 @@ class Computing:
             self._finished -= 1
             self._pending.append(cell)
         self._pending = [cell if one.id == cell.id else one for one in self._pending]
-        futures = self._futures[cell.id]
-        for future in futures[len(cell.seeds) :]:
-            future.cancel()
-        self._futures[cell.id] = futures[: len(cell.seeds)]
-        for seed in cell.seeds[len(futures) :]:
-            task = self._task(cell, seed)
-            found = from_store(task)
-            if found is not None:
-                future: Future[Outcome] = Future()
-                future.set_result(found)
-            else:
-                if self._executor is None:
-                    self._executor = self._make()
-                    self._workers = self._executor.workers
-                future = self._executor.submit(task, self._options.cell_timeout)
-            self._futures[cell.id].append(future)
+        before = self._futures[cell.id]
+        for unneeded in before[len(cell.seeds) :]:
+            unneeded.cancel()
+        more = [self._submitted(self._task(cell, seed)) for seed in cell.seeds[len(before) :]]
+        self._futures[cell.id] = before[: len(cell.seeds)] + more
+
+    def _submitted(self, task: Task) -> Future[Outcome]:
+        """The outcome of a task, from the store or to be computed."""
+        found = from_store(task)
+        if found is None:
+            if self._executor is None:
+                self._executor = self._make()
+                self._workers = self._executor.workers
+            return self._executor.submit(task, self._options.cell_timeout)
+        known: Future[Outcome] = Future()
+        known.set_result(found)
+        return known
 
     def _task(self, cell: Planned, seed: int) -> Task:
         name = f"{cell.model.name}.{cell.variant.name}.{seed}.log"
