@@ -1,7 +1,8 @@
-"""What several tests need: made-up cells for the judges, one real run that is only read, and room for those that time.
+"""Share what several tests need: made-up cells for the judges, one real read-only run, and locks for timing tests.
 
-Several processes of pytest may share the work (pytest-xdist): what takes long is made once for all of them, and a test
-marked ``alone`` has the machine to itself.
+Several processes of pytest may share the work (pytest-xdist): slow fixtures are made once for all of them, and a test
+marked ``alone`` has the machine to itself. One marked ``nightly`` waits for
+``--nightly``.
 """
 
 import fcntl
@@ -32,52 +33,101 @@ GPU_VARIABLES = ("QUANTBENCH_VULKAN", "QUANTBENCH_REQUIRE_GPU")
 THREE_VARIANTS = "float32,ptq_float16,ptq_static_wi8_ai8"
 THREE_CELLS = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", "--no-gpu"]
 
-# How long an example takes says how busy the machine is, and nothing of what is tested.
+# The time of an example depends on the load of the machine, and not on the tested code.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
+
+
+# ---------------------------------------------------------------- what waits for the night
+
+_left_out = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The one switch between the default run and all tests."""
+    parser.addoption("--nightly", action="store_true", help="run the tests marked nightly as well")
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    """Whether it is marked so, or starts the command."""
+    starts = {"quantbench", "three_cells"} & set(getattr(item, "fixturenames", ()))
+    return bool(starts) or item.get_closest_marker("slow") is not None
+
+
+@pytest.hookimpl(trylast=True)  # of those that -k and -m select
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests marked ``nightly``, unless they are asked for; put the files with slow ones first."""
+    slow = {item.path for item in items if _is_slow(item)}
+    items.sort(key=lambda item: item.path not in slow)  # what begins last is quick: no process waits for the other
+    if config.option.nightly or "nightly" in config.option.markexpr:
+        return
+    waiting = [item for item in items if item.get_closest_marker("nightly")]
+    items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+    config.stash[_left_out] = len(waiting)
+    if waiting:
+        config.hook.pytest_deselected(items=waiting)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes says how many it left out; each collects all tests."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = session.config.stash.get(_left_out, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Several processes leave out the same ones."""
+    number = getattr(node, "workeroutput", {}).get("left_out", 0)  # nothing is known of one that died
+    node.config.stash[_left_out] = max(number, node.config.stash.get(_left_out, 0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Count what did not run."""
+    if number := config.stash.get(_left_out, 0):
+        terminalreporter.line(f"{number} tests marked nightly were left out; --nightly runs them as well")
 
 
 # ---------------------------------------------------------------- several processes of pytest
 
 
 def pytest_configure() -> None:
-    """What a test starts is a run as a user starts it: it does not know that pytest shares its work."""
+    """Hide from the tested commands that pytest shares its work, so that they run as a user starts them."""
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
         del os.environ[name]
 
 
 @contextmanager
 def _locked(folder: Path, how: int) -> Iterator[None]:
-    """A folder locked against the other processes, for one (``LOCK_EX``) or for several that share it (``LOCK_SH``)."""
+    """Lock a folder against other processes, exclusively (``LOCK_EX``) or shared (``LOCK_SH``)."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, how)
         yield
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process forked meanwhile would keep it
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process forked meanwhile would keep it locked
         os.close(descriptor)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
-    """A test that is to be alone waits until no other runs, and no other begins before it has ended."""
+    """Make a test marked ``alone`` wait until no other runs, and hold others back until it has ended."""
     alone = item.get_closest_marker("alone") is not None
     here = Path(__file__).parent
     with ExitStack() as room:
-        with _locked(here.parent, fcntl.LOCK_EX):  # the door: whoever waits at it keeps later ones behind it
+        with _locked(here.parent, fcntl.LOCK_EX):  # a waiting process keeps later ones behind it
             room.enter_context(_locked(here, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
         return (yield)
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that one process of pytest fills and all others only read."""
+    """Make a folder that one process of pytest fills and all others only read."""
     common = factory.getbasetemp()
-    if common.name.startswith("popen-"):  # one of several
+    if common.name.startswith("popen-"):  # one of several processes
         common = common.parent
     folder, made = common / name, common / f"{name}.made"
     with FileLock(common / f"{name}.lock"):
         if not made.exists():
-            shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+            shutil.rmtree(folder, ignore_errors=True)  # left by a failed attempt
             folder.mkdir()
             make(folder)
             made.touch()
@@ -85,19 +135,19 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 
 def accepted(value: float, tolerance: float = 0.0, unit: str = "fraction", **more: Any) -> BaselineValue:
-    """A baseline value with everything that does not matter filled in."""
+    """Make a baseline value, with defaults for everything that does not matter."""
     stamp = Accepted(date="2026-01-01", reason="test", run="r", environment="e")
     fields: dict[str, Any] = {"n": 1000, "noise": 0.0, "noise_from": "test", "tolerance_from": "test"} | more
     return BaselineValue(value=value, unit=unit, tolerance=tolerance, accepted=stamp, **fields)
 
 
 def baseline_cell(**values: BaselineValue) -> BaselineCell:
-    """A baseline cell of the named measurements."""
+    """Make a baseline cell with the named measurements."""
     return BaselineCell(measurements=values)
 
 
 def instead_of_python(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever starts a fresh interpreter to measure gets a shell script instead."""
+    """Replace the fresh Python interpreters of measurements by a shell script."""
     shell = folder / "python"
     shell.write_text(f"#!/bin/sh\n{script}\n")
     shell.chmod(0o755)
@@ -105,31 +155,31 @@ def instead_of_python(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch
 
 
 def steps(judgement: Judgement) -> str:
-    """What a judgement tells to do next, one line each."""
+    """List a judgement's recommended actions, one line each."""
     return "\n".join(step(action) for action in judgement.actions)
 
 
 def row(report: dict[str, Any], cell_id: str) -> dict[str, Any]:
-    """What a report says of a cell."""
-    found: dict[str, Any] = next(cell for cell in report["cells"] if cell["id"] == cell_id)
-    return found
+    """Find a cell in a report."""
+    cell: dict[str, Any] = next(cell for cell in report["cells"] if cell["id"] == cell_id)
+    return cell
 
 
 @dataclass
 class Done:
-    """A finished command."""
+    """Hold a finished command."""
 
     status: int
     output: str
     reports: Path
 
     def report(self) -> dict[str, Any]:
-        """The run's report as plain JSON."""
+        """Read the run's report as plain JSON."""
         loaded: dict[str, Any] = json.loads((self.reports / "latest" / "report.json").read_text())
         return loaded
 
     def cell(self, cell_id: str) -> dict[str, Any]:
-        """One row of it."""
+        """Find one cell of the report."""
         return row(self.report(), cell_id)
 
 
@@ -137,54 +187,64 @@ Quantbench = Callable[..., Done]
 
 
 def command(*arguments: str) -> list[str]:
-    """The command line, whatever the PATH says."""
+    """Return the command line, independent of the PATH."""
     return [sys.executable, "-m", "quantbench", *arguments]
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all tests of this process, so that an artifact is built once."""
-    return tmp_path_factory.mktemp("store")
+    """Make one store for all tests, so that an artifact is built once."""
+    return made_once(tmp_path_factory, "store", lambda folder: None)
 
 
 @dataclass(frozen=True)
 class ThreeCells:
-    """A run that is only read, and a store that holds what it computed and nothing else.
+    """Hold a read-only run, and a store that only contains its results.
 
     Attributes:
-        run: its folder.
+        run: folder of the run.
     """
 
     run: Path
     store: Path
 
     def cell(self, cell_id: str) -> dict[str, Any]:
-        """One row of its report."""
+        """Find one cell of its report."""
         return row(json.loads((self.run / "report.json").read_text()), cell_id)
 
     def copied_store(self, target: Path) -> Path:
-        """The store, to be filled or broken."""
+        """Copy the store, to fill or damage it."""
         return Path(shutil.copytree(self.store, target, ignore=shutil.ignore_patterns(".*")))
+
+
+def _put_into(store: Path, other: Path) -> None:
+    """Add the other store's entries, each at once, as another process may build it meanwhile."""
+    for entry in other.glob("??/*"):
+        target = store / entry.parent.name / entry.name
+        aside = target.with_name(f".new-{entry.name}")
+        shutil.copytree(entry, aside)
+        try:
+            aside.rename(target)
+        except OSError:  # it is there already
+            shutil.rmtree(aside)
 
 
 @pytest.fixture(scope="session")
 def three_cells(store: Path, tmp_path_factory: pytest.TempPathFactory) -> ThreeCells:
-    """A green run of THREE_CELLS, whose results are in the common store as well."""
+    """Make a green run of THREE_CELLS, whose results are also in the common store."""
 
     def make(folder: Path) -> None:
         done = run_quantbench("run", *THREE_CELLS, "--report-dir", str(folder / "reports"), store=folder / "store")
         assert done.returncode == 0, done.stdout + done.stderr
 
     folder = made_once(tmp_path_factory, "three_cells", make)
-    for entry in (folder / "store").glob("??/*"):
-        if not (store / entry.parent.name / entry.name).exists():
-            shutil.copytree(entry, store / entry.parent.name / entry.name)
+    made_once(tmp_path_factory, "three_cells_stored", lambda _: _put_into(store, folder / "store"))
     return ThreeCells((folder / "reports" / "latest").resolve(), folder / "store")
 
 
 def surroundings(**more: str) -> dict[str, str]:
-    """Environment of a command that a test starts. A GPU is there for the tests that ask for one, and for no others."""
-    # Nor is the output of what a user starts unbuffered, whatever that of the tests is.
+    """Make the environment of a command that a test starts; only tests that ask for a GPU see one."""
+    # A user's output is buffered, even if the tests' is not.
     left_out = (*GPU_VARIABLES, "PYTHONUNBUFFERED")
     usual = {name: value for name, value in os.environ.items() if name not in left_out}
     return usual | {"PYTHONPATH": str(SOURCE)} | more
@@ -206,10 +266,15 @@ def run_quantbench(
 
 @pytest.fixture
 def quantbench(tmp_path: Path, store: Path) -> Quantbench:
-    """Run the command line in a process of its own, with a report folder of its own."""
+    """Run the command line in a process of its own, with a report folder of its own.
+
+    A run has one worker unless it asks for more: each would import TensorFlow, and several runs share the cores anyway.
+    """
 
     def call(*arguments: str, cwd: Path = ROOT, **environment: str) -> Done:
         extra = ["--report-dir", str(tmp_path / "reports")] if arguments[0] == "run" else []
+        if extra and not {"--workers", "--cluster"} & set(arguments):
+            extra += ["--workers", "1"]
         done = run_quantbench(*arguments, *extra, store=store, cwd=cwd, **environment)
         return Done(done.returncode, done.stdout + done.stderr, tmp_path / "reports")
 
@@ -218,7 +283,7 @@ def quantbench(tmp_path: Path, store: Path) -> Quantbench:
 
 @pytest.fixture
 def baselines(tmp_path: Path) -> Path:
-    """A copy of the project's baselines, to be broken."""
+    """Copy the project's baselines, to damage them."""
     folder = tmp_path / "baselines"
     shutil.copytree(ROOT / "baselines", folder)
     return folder
@@ -233,7 +298,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 @pytest.fixture
 def made_up() -> Report:
-    """A report of nine cells, for the tests of its page."""
+    """Make a report of nine cells, for the tests of its page."""
     return nine_cells()
 
 

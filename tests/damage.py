@@ -1,13 +1,18 @@
-"""Ways in which files are damaged, as hypothesis strategies: bytes, JSON, and archives of arrays whose headers lie."""
+"""Damage files by hypothesis strategies: bytes, JSON, and archives of arrays with false headers.
+
+QUANTBENCH_MUTATIONS=20 damages twenty times as many files.
+"""
 
 import copy
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -19,53 +24,64 @@ KNOWN_WORDS = ["float32", "ptq_float16", "regressed", "pass", "accuracy", "size"
 OTHERS = [None, True, False, *WORDS, [], {}, [[]], {"": 0}]
 
 
+def examples(number: int) -> settings:
+    """So many, the same ones each time."""
+    return settings(
+        max_examples=max(1, int(number * float(os.environ.get("QUANTBENCH_MUTATIONS", "1")))),
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 class Content(bytes):
-    """A file's content, which nobody wants to see printed: hypothesis describes what it draws from."""
+    """Wrap a file's content, which hypothesis would otherwise print in full."""
 
     def __repr__(self) -> str:
         return f"<{len(self)} bytes, {bytes(self[:20])!r}>"
 
 
 def one(draw: Draw, options: list[Any]) -> Any:
-    """Drawn by its place: hypothesis would write out the options, however long they are."""
+    """Draw an option by its index, as hypothesis would print all options, however long."""
     return options[draw(st.integers(0, len(options) - 1))]
 
 
 @st.composite
 def damaged_bytes(draw: Draw, content: Content) -> Content:
-    """Cut, flipped, overwritten, or with something put in or taken out; up to four times."""
-    found = bytearray(content)
+    """Cut, flip, overwrite, insert or remove bytes, up to four times."""
+    damaged = bytearray(content)
     for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(0, len(found) - 1)))
+        at = draw(st.integers(0, max(0, len(damaged) - 1)))
         how = one(draw, ["cut", "flip", "flip", "flip", "fill", "word", "insert", "remove"])
         if how == "cut":
-            del found[at:]
-        elif how == "flip" and found:
-            found[at] ^= 1 << draw(st.integers(0, 7))
+            del damaged[at:]
+        elif how == "flip" and damaged:
+            damaged[at] ^= 1 << draw(st.integers(0, 7))
         elif how == "fill":
-            end = min(len(found), at + draw(st.integers(1, 64)))
-            found[at:end] = bytes([one(draw, [0, 0x7F, 0x80, 0xFF])]) * (end - at)
+            end = min(len(damaged), at + draw(st.integers(1, 64)))
+            damaged[at:end] = bytes([one(draw, [0, 0x7F, 0x80, 0xFF])]) * (end - at)
         elif how == "word":
             word = one(draw, [0, 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32 - 4])
-            found[at : at + 4] = word.to_bytes(4, "little")
+            damaged[at : at + 4] = word.to_bytes(4, "little")
         elif how == "insert":
-            found[at:at] = draw(st.binary(min_size=1, max_size=16))
+            damaged[at:at] = draw(st.binary(min_size=1, max_size=16))
         else:
-            del found[at : at + draw(st.integers(1, 64))]
-    return Content(found)
+            del damaged[at : at + draw(st.integers(1, 64))]
+    return Content(damaged)
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    found = [path] if path else []
+    paths = [path] if path else []
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            found += _paths(inner, (*path, key))
-    return found
+            paths += _paths(inner, (*path, key))
+    return paths
 
 
 @st.composite
 def damaged_json(draw: Draw, content: Content) -> Content:
-    """A value of another type or size, a key gone, renamed, or there twice; or the text itself damaged."""
+    """Change a value's type or size, remove, rename or duplicate a key, or damage the text itself."""
     how = one(draw, ["same type"] * 5 + ["values"] * 3 + ["bytes", "deep", "twins"])
     if how == "bytes":
         return draw(damaged_bytes(content))  # type: ignore[no-any-return]
@@ -93,13 +109,13 @@ def _with(data: Any, path: tuple[Any, ...], value: Any) -> Any:
         for key in path[:-1]:
             inner = inner[key]
         inner[path[-1]] = value
-    except (KeyError, IndexError, TypeError):  # an earlier change took it away
+    except (KeyError, IndexError, TypeError):  # an earlier change removed it
         pass
     return data
 
 
 def _of_its_type(draw: Draw, data: Any, path: tuple[Any, ...]) -> Any:
-    """What every schema takes, and nobody expects."""
+    """Draw a value that is valid for every schema, but unexpected."""
     old = data
     try:
         for key in path:
@@ -158,7 +174,7 @@ NAMES = ["float32", "ptq_float16", "x", "y", "", "../x", "/x", "x" * 300, "float
 
 @st.composite
 def lying_npz(draw: Draw) -> Content:
-    """An archive of arrays whose headers, sizes and names are what nobody expects."""
+    """Draw an archive of arrays with unexpected headers, sizes and names."""
     buffer = io.BytesIO()
     how = one(draw, [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     with zipfile.ZipFile(buffer, "w", how) as archive:
@@ -174,7 +190,7 @@ def lying_npz(draw: Draw) -> Content:
 
 @st.composite
 def fitting_npz(draw: Draw, names: list[str], n: int) -> Content:
-    """An archive of the right names and lengths, whose values are what nobody expects."""
+    """Draw an archive with the right names and lengths, and unexpected values."""
     arrays = {}
     for name in names:
         values: Any = np.arange(n) % one(draw, [1, 2, 10, 300])

@@ -1,4 +1,4 @@
-"""A real Dask scheduler and real workers on this machine, each a process of its own."""
+"""Run a real Dask scheduler and real workers on this machine, each in its own process."""
 
 import subprocess
 import sys
@@ -11,10 +11,10 @@ from conftest import surroundings
 
 
 class DaskProcesses:
-    """A scheduler and as many workers as are asked for, with a store of their own.
+    """Start a scheduler and workers with a store of their own.
 
     Args:
-        folder: for files of theirs.
+        folder: for their files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -25,7 +25,7 @@ class DaskProcesses:
         self.address = self._address()
 
     def worker(self, *options: str, **environment: str) -> "subprocess.Popen[bytes]":
-        """One more worker."""
+        """Start one more worker."""
         local = self.folder / f"worker{len(self.processes)}"
         where = ["--host", "127.0.0.1", "--local-directory", str(local)]
         process = self._start("worker", *where, "--nthreads", "1", "--no-nanny", *options, **environment)
@@ -50,15 +50,15 @@ class DaskProcesses:
         raise AssertionError("the scheduler did not start within 60 s")
 
     def wait_for(self, workers: int) -> None:
-        """Until so many are there."""
+        """Wait until there are so many workers."""
         from distributed import Client
 
         with Client(self.address, set_as_default=False) as client:
             client.wait_for_workers(workers, timeout=60)
 
     def stop(self) -> None:
-        """End them all."""
-        for process in reversed(self.processes):  # a worker that loses its scheduler while it ends may never end
+        """End all processes."""
+        for process in reversed(self.processes):  # a worker that loses its scheduler while it ends may hang
             process.terminate()
             try:
                 process.wait(timeout=20)
@@ -68,7 +68,7 @@ class DaskProcesses:
 
 
 def cells_under_way(worker: "subprocess.Popen[bytes]") -> int:
-    """Processes that a worker has started for cells."""
+    """Count the processes that a worker has started for cells."""
     with suppress(psutil.Error):
         children = psutil.Process(worker.pid).children(recursive=True)
         return sum("spawn_main" in " ".join(child.cmdline()) for child in children)

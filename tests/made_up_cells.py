@@ -1,4 +1,4 @@
-"""A run that computes nothing: made-up outcomes of cells, and the parts of the engine put together around them."""
+"""Make a run that computes nothing: made-up outcomes of cells, and the parts of the engine around them."""
 
 import datetime
 from collections.abc import Collection, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from conftest import accepted
 from made_up_runs import LABELS, answers, clustered, environment
-from quantbench.baselines.effective import Standing
+from quantbench.baselines.effective import EffectiveBaseline
 from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
 from quantbench.engine.cell import Planned
@@ -30,7 +30,7 @@ FLOAT, HALF, FULL = "m/float32", "m/ptq_float16", "m/ptq_static_wi8_ai8"
 
 
 class Model(ReferenceModel):
-    """A reference model whose test labels are LABELS, and that has no files."""
+    """Provide a reference model without files, whose test labels are LABELS."""
 
     def pack(self) -> Pack:
         return Pack(None, None, Split(np.zeros((len(LABELS), 1)), LABELS), "d")
@@ -44,7 +44,7 @@ def model(name: str = "m", **more: Any) -> ReferenceModel:
 
 
 def outcome(wrong: int = 100, at: int = 0, **more: Any) -> Outcome:
-    """Of a cell of which so many of 1000 answers are wrong, from one place on."""
+    """Make the outcome of a cell with ``wrong`` of 1000 predictions wrong, from index ``at`` on."""
     predictions = answers(wrong, at)
     fields: dict[str, Any] = {
         "seed": 0,
@@ -58,18 +58,18 @@ def outcome(wrong: int = 100, at: int = 0, **more: Any) -> Outcome:
     return Outcome(**(fields | more))
 
 
-def baseline(cells: Mapping[str, Array], **more: BaselineCell) -> Standing:
-    """Accepted scores: variant -> predictions, which are stored too; ``more`` replaces cells."""
+def baseline(cells: Mapping[str, Array], **more: BaselineCell) -> EffectiveBaseline:
+    """Make accepted scores: variant -> predictions, which are stored too; ``more`` replaces cells."""
     scores = {
         name: BaselineCell(measurements={"score": accepted(float(np.mean(stored == LABELS)))})
         for name, stored in cells.items()
     }
     file = BaselineFile(model="m", metric="accuracy", data_sha256="d", predictions_sha256="p", cells=scores | more)
-    return Standing(file, dict(cells))
+    return EffectiveBaseline(file, dict(cells))
 
 
 class Computing:
-    """In place of the scheduler: what is waited for is computed at once, and what was waited for is written down."""
+    """Replace the scheduler: compute at once whatever is waited for, and record it."""
 
     def __init__(self, plan: Plan, outcomes: Mapping[str, list[Outcome]], computed: Collection[str]) -> None:
         self.partial = False
@@ -109,7 +109,7 @@ class Computing:
 
 
 class Alone:
-    """In place of what measures alone."""
+    """Replace exclusive measuring."""
 
     def __init__(self) -> None:
         self.measured: list[str] = []
@@ -121,10 +121,10 @@ class Alone:
 
 @dataclass
 class Run:
-    """The parts of a made-up run.
+    """Hold the parts of a made-up run.
 
     Attributes:
-        written: the reports that were written.
+        written: the saved reports.
     """
 
     plan: Plan
@@ -140,13 +140,13 @@ class Run:
     written: list[Report] = field(default_factory=list)
 
     def result(self, cell_id: str, control: str | None = FLOAT) -> tuple[CellResult, CellResult | None]:
-        """What a judge is given."""
+        """Return what a judge gets."""
         return self.results.of(cell_id), self.results.of(control) if control and control != cell_id else None
 
 
 def run(
     outcomes: Mapping[str, list[Outcome]],
-    standing: Standing | None = None,
+    effective_baseline: EffectiveBaseline | None = None,
     kinds: Collection[Kind] = (Kind.ACCURACY, Kind.SIZE),
     *,
     wanted: Collection[str] | None = None,
@@ -155,18 +155,18 @@ def run(
     of: ReferenceModel | None = None,
     **rules: Any,
 ) -> Run:
-    """A run of these cells.
+    """Make a run of these cells.
 
     Args:
-        outcomes: cell -> one a seed; controls too.
-        standing: what is accepted; nothing where None.
-        wanted: what the user selected; all where None.
-        computed: what is computed before anything waits; all where None.
+        outcomes: cell -> one outcome per seed; controls too.
+        effective_baseline: the accepted values; None for none.
+        wanted: the cells that the user selected; None for all.
+        computed: the cells that are computed before anything waits; None for all.
     """
     plan = Plan(options or RunOptions(), {"m": of or model()})
     plan.fix({cell: set(kinds) for cell in (outcomes if wanted is None else wanted)})
     computing = Computing(plan, outcomes, outcomes if computed is None else computed)
-    by = Rules({"m": standing or Standing()}, environment(), "runs/r", **rules)
+    by = Rules({"m": effective_baseline or EffectiveBaseline()}, environment(), "runs/r", **rules)
     budget, judgements, alone = Budget(plan, by, 0.01, [1]), Judgements(), Alone()
     results = Results(plan.cells, computing.so_far)
     written: list[Report] = []

@@ -1,4 +1,4 @@
-"""Reports that nobody measured, and what a parser finds in their pages, for the tests of ``report.html``."""
+"""Make reports without measuring, and parse their pages, for the tests of ``report.html``."""
 
 from html.parser import HTMLParser
 from pathlib import Path
@@ -43,15 +43,19 @@ def cell(model: str, variant: str, score: float, size: float, verdict: Verdict =
         "latency_ratio": Measurement(value=0.8, unit="ratio to float32", n=4, spread=0.02, spread_of="fresh processes"),
     }
     control = None if variant == "float32" else "float32"
-    found = [judgement(name, verdict, 0.4 if verdict is not Verdict.PASS else 0.0)]
+    judgements = [judgement(name, verdict, 0.4 if verdict is not Verdict.PASS else 0.0)]
     if control:
-        found.append(judgement(name, Verdict.PASS, 100 * (0.9 - score), against="floor"))
-    fields: dict[str, Any] = {"family": "ptq" if control else "control", "verdict": verdict, "judgements": found} | more
+        judgements.append(judgement(name, Verdict.PASS, 100 * (0.9 - score), against="floor"))
+    fields: dict[str, Any] = {
+        "family": "ptq" if control else "control",
+        "verdict": verdict,
+        "judgements": judgements,
+    } | more
     made = Cell(
         id="m/v", model="m", variant="v", control=control, metric="accuracy", metric_unit="pp",
         verdicts={Kind.ACCURACY: verdict}, measurements=measured, **fields,
     )  # fmt: skip
-    # A reader refuses names that attack; a page escapes them all the same.
+    # A reader refuses hostile names, but a page escapes them nevertheless.
     return made.model_copy(update={"id": name, "model": model, "variant": variant})
 
 
@@ -73,7 +77,7 @@ def report(cells: list[Cell], status: int = 0, **more: Any) -> Report:
 
 
 def timed(name: str = "m1/a") -> Cell:
-    """A cell with the percentiles of its calls and a value a process; p99 had too few calls for an upper end."""
+    """Make a cell with percentiles of its calls and a value per process; p99 had too few calls for an upper bound."""
     model, _, variant = name.partition("/")
     made = cell(model, variant, 0.9, 1000)
     percentile = {"unit": "µs", "n": 600, "spread": 0.1, "spread_of": "fresh processes"}
@@ -87,7 +91,7 @@ def timed(name: str = "m1/a") -> Cell:
 
 
 def nine_cells() -> Report:
-    """Nine cells: one red with an action, one that failed, one with names that attack."""
+    """Make nine cells: one red with an action, one that failed, one with hostile names."""
     closer = Action(what="look closer", command=["quantbench", "inspect", "m1/b"])
     actions = [closer, Action(what="what was trained is not what is shipped")]
     red = cell("m1", "b", 0.87, 90_000, Verdict.REGRESSED)
@@ -107,12 +111,12 @@ def nine_cells() -> Report:
 def lay_run_folder(
     tmp_path: Path, made_up: Report, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, dict[str, ReferenceModel]]:
-    """A run whose cell m1/b flipped examples 3 and 5, and the model with its images."""
+    """Write a run whose cell m1/b flipped examples 3 and 5; return it, and the model with its images."""
     for name in ("evidence", "predictions"):
         (tmp_path / name).mkdir()
     evidence = Evidence(flipped=[3, 5, 10**6], range_method="min-max").model_dump_json()
     (tmp_path / "evidence" / "m1.json").write_text(f'{{"b": {evidence}}}')
-    (tmp_path / "evidence" / "m2.json").write_text("{")  # damaged: the page is made all the same
+    (tmp_path / "evidence" / "m2.json").write_text("{")  # damaged, and the page is made nevertheless
     labels = np.arange(10) % 3
     new = labels.copy()
     new[[3, 5]] += 1
@@ -127,7 +131,7 @@ def lay_run_folder(
 
 
 def as_large(made_up: Report, monkeypatch: pytest.MonkeyPatch) -> Report:
-    """The nine cells, on a page that shows only four of them at once, and two models."""
+    """Make the page of the nine cells show only four of them, and two models, at once."""
     monkeypatch.setattr(deferred, "WHOLE_PAGE", 4)
     monkeypatch.setattr(deferred, "FIRST_ROWS", 4)
     monkeypatch.setattr(html, "FIRST_ROWS", 4)
@@ -137,7 +141,7 @@ def as_large(made_up: Report, monkeypatch: pytest.MonkeyPatch) -> Report:
 
 
 class Page(HTMLParser):
-    """What a parser finds in a page."""
+    """Parse a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

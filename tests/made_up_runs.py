@@ -1,4 +1,4 @@
-"""Run folders that nobody measured, for the tests of what looks at several runs."""
+"""Make run folders without measuring, for the tests of comparisons between runs."""
 
 import hashlib
 from pathlib import Path
@@ -27,10 +27,10 @@ LABELS = np.arange(1000) % 10
 
 
 def answers(wrong: int, at: int = 0) -> Array:
-    """Predictions of which so many are wrong, from one place on."""
-    found = LABELS.astype(np.uint16)
-    found[at : at + wrong] = (found[at : at + wrong] + 1) % 10
-    return found
+    """Make predictions of which ``wrong`` are wrong, from index ``at`` on."""
+    predictions = LABELS.astype(np.uint16)
+    predictions[at : at + wrong] = (predictions[at : at + wrong] + 1) % 10
+    return predictions
 
 
 def measured(value: float, unit: str = "bytes", values: list[float] | None = None, n: int = 1000) -> Measurement:
@@ -38,14 +38,14 @@ def measured(value: float, unit: str = "bytes", values: list[float] | None = Non
 
 
 def cell(variant: str = "v", predictions: Array | None = None, **more: Any) -> Cell:
-    """A cell of model ``m``; keyword arguments replace fields, ``measurements`` adds to the score."""
-    found = {}
+    """Make a cell of model ``m``; keyword arguments replace fields, ``measurements`` adds to the score."""
+    measurements = {}
     if predictions is not None and len(predictions) == len(LABELS):
-        found["score"] = measured(float(np.mean(predictions == LABELS)), "fraction")
-    found |= more.pop("measurements", {})
+        measurements["score"] = measured(float(np.mean(predictions == LABELS)), "fraction")
+    measurements |= more.pop("measurements", {})
     sha = None if predictions is None else hashlib.sha256(predictions.tobytes()).hexdigest()
     fields: dict[str, Any] = {"family": "ptq", "metric": "accuracy", "metric_unit": "pp", "predictions_sha256": sha}
-    return Cell(id=f"m/{variant}", model="m", variant=variant, measurements=found, **(fields | more))
+    return Cell(id=f"m/{variant}", model="m", variant=variant, measurements=measurements, **(fields | more))
 
 
 def floor(drop: float, limit: float = 0.5) -> list[Judgement]:
@@ -63,7 +63,11 @@ def floor(drop: float, limit: float = 0.5) -> list[Judgement]:
 
 
 def clustered(**moved: Any) -> Census:
-    """Of an artifact with one kernel of 16 values a channel and one activation; keyword arguments replace facts."""
+    """Take the census of an artifact with one kernel of 16 values per channel and one activation.
+
+    Args:
+        moved: facts that replace the default ones.
+    """
     facts: dict[str, Any] = {"zeros": 0.002, "distinct": 30, "distinct_in_channel": 16, "scale": 0.01, "range": 0.02}
     facts |= moved
     ranges = [(facts.pop("range"), -128)]
@@ -106,11 +110,11 @@ def side(cells: list[Cell], predictions: dict[str, Array] | None = None, **more:
     return Side(report(cells, **more), {"m": predictions or {}})
 
 
-def write(folder: Path, found: Report, predictions: dict[str, Array] | None = None) -> Path:
-    """A run folder of that name."""
-    path = folder / found.run
+def write(folder: Path, report: Report, predictions: dict[str, Array] | None = None) -> Path:
+    """Write a run folder with the name of the run."""
+    path = folder / report.run
     (path / "predictions").mkdir(parents=True)
-    write_json(path / REPORT, found)
+    write_json(path / REPORT, report)
     if predictions:
         (path / "predictions" / "m.npz").write_bytes(packed(predictions))
     return path

@@ -1,4 +1,4 @@
-"""Models as users bring them, saved by both Keras versions; run in a process of its own, with a folder as argument."""
+"""Save models as users have them, with both Keras versions; runs in a process of its own, with a folder as argument."""
 
 import shutil
 import sys
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def with_made_up_operator(source: Path, target: Path) -> None:
-    """A copy of a SavedModel whose convolution is called by a name that no TensorFlow knows."""
+    """Copy a SavedModel, with an unknown name for the operator of its convolution."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     shutil.copytree(source, target)
@@ -32,10 +32,10 @@ def main(folder: Path) -> None:
     import keras as keras3
 
     class ToFloat(tf.keras.layers.Layer):  # type: ignore[misc,name-defined]
-        """Pixels to 0..1, inside the model."""
+        """Scale pixels to 0..1 inside the model."""
 
         def call(self, x: object) -> object:
-            """uint8 -> float32."""
+            """Convert uint8 to float32."""
             return tf.cast(x, tf.float32) / 255.0
 
     keras3.utils.set_random_seed(0)
@@ -75,8 +75,8 @@ def main(folder: Path) -> None:
         free.save(folder / f"free{name}.keras")
 
     several = tf.keras.Input((4,), name="file")
-    ten, one = tf.keras.layers.Dense(10)(several), tf.keras.layers.Dense(1)(tf.keras.layers.Dense(3)(several))
-    tf.keras.Model(several, {"z": ten, "a": one}).save(folder / "dict_outputs2.keras")
+    ten, single = tf.keras.layers.Dense(10)(several), tf.keras.layers.Dense(1)(tf.keras.layers.Dense(3)(several))
+    tf.keras.Model(several, {"z": ten, "a": single}).save(folder / "dict_outputs2.keras")
     other = tf.keras.Input((4,), name="other")
     both = tf.keras.layers.Concatenate()([several, other])
     tf.keras.Model([several, other], tf.keras.layers.Dense(2)(both)).save(folder / "input_named_file.keras")
@@ -91,16 +91,16 @@ def main(folder: Path) -> None:
     with_made_up_operator(folder / "saved_model", folder / "made_up_operator")
 
     class Odd(tf.keras.layers.Layer):  # type: ignore[misc,name-defined]
-        """A layer that nobody else has."""
+        """Provide a layer that only this module has."""
 
     tf.keras.Sequential([tf.keras.layers.Input((4,)), Odd(), tf.keras.layers.Dense(2)]).save(folder / "odd.keras")
 
     class Calls(tf.Module):  # type: ignore[misc,name-defined]
-        """A SavedModel that calls back into Python."""
+        """Provide a SavedModel that calls back into Python."""
 
         @tf.function(input_signature=[tf.TensorSpec([1, 4], tf.float32)])  # type: ignore[untyped-decorator]
         def serve(self, x: object) -> object:
-            """Doubles its input in Python."""
+            """Double the input in Python."""
             return tf.numpy_function(lambda a: a * 2, [x], tf.float32)
 
     calls = Calls()

@@ -1,6 +1,6 @@
-"""Variants that take their process down, each in its way.
+"""Declare variants that crash their process, each in its own way.
 
-The tests put this behind the text of a model's file, so that it is loaded in a run and in its workers as anybody's is.
+The tests append this to the text of a model file, so that a run and its workers load it like any model file.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 from quantbench.build import artifact as building
 from quantbench.variants import VARIANTS, Taxonomy, Variant, Workbench
-from quantbench.variants.declare import Promise
+from quantbench.variants.declare import QuantizationSpec
 
 HERE = Path(__file__).parent
 
@@ -28,7 +28,7 @@ def _abort(bench: Workbench) -> bytes:
 
 def _segfault_in_runtime(bench: Workbench) -> bytes:
     building.LiteRT.run = lambda *_: ctypes.string_at(0)  # the process dies at the first evaluation
-    return bench.float_artifact() + b"planted"  # an artifact that nobody has evaluated yet
+    return bench.float_artifact() + b"planted"  # an artifact that has not been evaluated yet
 
 
 def _exit(bench: Workbench) -> bytes:
@@ -58,7 +58,7 @@ def _killed_once(bench: Workbench) -> bytes:
 
 def _out_of_memory_once(bench: Workbench) -> bytes:
     if _first("memory"):
-        # It stays as it is for whatever else this process would compute.
+        # It must not change for anything else that this process computes.
         resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**26, resource.RLIM_INFINITY))
         bytearray(2**32)
     return bench.float_artifact()
@@ -66,7 +66,7 @@ def _out_of_memory_once(bench: Workbench) -> bytes:
 
 def _no_threads_once(bench: Workbench) -> bytes:
     if _first("threads"):
-        raise RuntimeError("can't start new thread")  # in Python's own words; a refusing converter raises the same type
+        raise RuntimeError("can't start new thread")  # Python's own message; a refusing converter raises the same type
     return bench.float_artifact()
 
 
@@ -78,7 +78,7 @@ def _first(name: str) -> bool:
 
 
 def _planted(name: str, make: Any) -> Variant:
-    return Variant(name, "planted", "ptq", "none", make, Taxonomy("-", "-", "-"), Promise())
+    return Variant(name, "planted", "ptq", "none", make, Taxonomy("-", "-", "-"), QuantizationSpec())
 
 
 for _name, _make in {

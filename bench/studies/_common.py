@@ -1,4 +1,4 @@
-"""What several studies need: artifacts from the user's store, and a word on the machine for the report."""
+"""Share what several studies need: artifacts from the user's store, and a description of the machine."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 
 def artifact(model: ReferenceModel, variant: str, store: Store | None = None) -> Path:
-    """The artifact of a cell, from the store or made now. Raises BadInput where the tools refuse it."""
+    """Return the artifact of a cell, from the store or made now. Raises BadInput where the tools refuse it."""
     built = build.artifact(model, VARIANTS[variant], 0, None, store or Store(default_root()))
     if built.path is None:
         raise BadInput(f"{model.name}/{variant}: the tools refuse it: {built.refusal}")
@@ -23,13 +23,13 @@ def artifact(model: ReferenceModel, variant: str, store: Store | None = None) ->
 
 
 def machine() -> str:
-    """One line: CPU, cores, packages, and how busy the machine is at this moment."""
+    """Describe the machine in one line: CPU, cores, packages, and its current load."""
     here = environment.collect()
     return f"{environment.describe(here)}; {here.cores} cores, load average {os.getloadavg()[0]:.1f} at the start."
 
 
 def quietly(main: Callable[[], None]) -> None:
-    """Run a study's command, with what native libraries print kept out of its own words."""
+    """Run a study's command, without the output of native libraries."""
     log = default_root() / "studies.log"
     log.unlink(missing_ok=True)
     with native_output_to(log):
@@ -37,7 +37,7 @@ def quietly(main: Callable[[], None]) -> None:
 
 
 def table(headers: list[str], rows: Iterable[list[str]]) -> str:
-    """A Markdown table of cells that are already words."""
+    """Format a Markdown table of text cells."""
     return tabulate(list(rows), headers=headers, tablefmt="github", disable_numparse=True)
 
 

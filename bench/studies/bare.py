@@ -1,9 +1,9 @@
-"""What a script without this project around it would do: convert, train, infer; nothing kept, measured or judged.
+"""Do what a plain script would: convert, train and infer, without caching, measuring or judging.
 
     python -m studies.bare --cells seed_cnn/float32,seed_cnn/ptq_float16
 
-The variants' own functions make the artifacts; what several variants train alike is trained once, as a careful script
-would. Inference is the runtime's interpreter in a loop over the whole test split. One process a core. Prints JSON.
+The variants' own functions make the artifacts; training that several variants share runs once, as in a careful script.
+Inference is the runtime's interpreter in a loop over the whole test split. One process per core. Prints JSON.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from quantbench.variants import VARIANTS
 
 
 def one_cell(cell: str, shared: Path) -> str:
-    """Make the artifact and run every test example; returns what a refusal says, or nothing.
+    """Make the artifact and run every test example; return the reason of a refusal, or nothing.
 
     Args:
         shared: folder for the weights that several variants start from.
@@ -44,38 +44,38 @@ def one_cell(cell: str, shared: Path) -> str:
 
 
 def infer(artifact: bytes, inputs: list[Array], stateful: bool) -> list[Array]:
-    """The runtime's own interpreter on one example after the other; outputs as they come."""
+    """Run the runtime's own interpreter on one example after the other; return its raw outputs."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=artifact, num_threads=1)
     interpreter.allocate_tensors()
     indices = [detail["index"] for detail in interpreter.get_input_details()]
     output = interpreter.get_output_details()[0]["index"]
-    found = []
+    outputs = []
     for i in range(len(inputs[0])):
         if stateful:
             interpreter.reset_all_variables()
         for index, values in zip(indices, inputs, strict=True):
             interpreter.set_tensor(index, values[i : i + 1])
         interpreter.invoke()
-        found.append(interpreter.get_tensor(output))
-    return found
+        outputs.append(interpreter.get_tensor(output))
+    return outputs
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do the work and print how long it took."""
+    """Do the work, and print how long it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", required=True, help="comma-separated")
     given = parser.parse_args(arguments)
     cells = given.cells.split(",")
-    # What trains takes longest, so it starts first, as in a run.
+    # Trained variants take longest, so they start first, as in a run.
     cells.sort(key=lambda cell: not VARIANTS[cell.partition("/")[2]].trained)
     start = time.perf_counter()
     with (
         tempfile.TemporaryDirectory(prefix="quantbench-") as folder,
         ProcessPoolExecutor(cores(), mp_context=multiprocessing.get_context("spawn")) as pool,
     ):
-        refused = [told for told in pool.map(one_cell, cells, [Path(folder)] * len(cells)) if told]
+        refused = [refusal for refusal in pool.map(one_cell, cells, [Path(folder)] * len(cells)) if refusal]
     print(json.dumps({"seconds": time.perf_counter() - start, "cells": len(cells), "refused": refused}))
 
 

@@ -1,16 +1,16 @@
-"""This project's microseconds beside those of LiteRT's own benchmark tool, on the CPU with one thread.
+"""Compare this project's latencies with those of LiteRT's own benchmark tool, on the CPU with one thread.
 
     python -m studies.benchmark_tool --report-dir reports/reference
 
-Of each chosen variant the slowest artifact of the reference models, and a MobileNetV2 of 96x96 pixels with random
-weights, made here, because few of the models take more than 1 ms. Each is timed by turns, in fresh processes:
+For each chosen variant, this times the slowest artifact of the reference models; and, as few of the models take more
+than 1 ms, a MobileNetV2 of 96x96 pixels with random weights, made here. Each is timed in fresh processes, interleaved:
 
-- *tool*: ``litert-benchmark --use_cpu --num_threads 1``, its ``median_ms``. It runs a ``CompiledModel`` on buffers of
-  its own that are filled once with random numbers, and times ``run_by_name`` from Python call by call;
-- *ours*: :mod:`quantbench.measure.latency`, the artifact in both places, median of the blocks. It runs an
+- *tool*: ``litert-benchmark --use_cpu --num_threads 1``, its ``median_ms``. It runs a ``CompiledModel`` on its own
+  buffers, which are filled once with random numbers, and times ``run_by_name`` from Python call by call;
+- *ours*: :mod:`quantbench.measure.latency`, with the artifact as variant and control, median of the blocks. It runs an
   ``Interpreter`` on real test examples (random numbers for the model made here) and times ``invoke``, between blocks of
   other work;
-- *loop*: an ``Interpreter`` as the tool would use it: one random input, calls one after the other, their median.
+- *loop*: an ``Interpreter`` as the tool would use it: one random input, consecutive calls, their median.
 """
 
 import argparse
@@ -52,7 +52,7 @@ _TOOL = "ai_edge_litert.tools.benchmark_litert_model"
 
 @dataclass(frozen=True)
 class Subject:
-    """An artifact, and where examples for it lie."""
+    """Pair an artifact with the file of its examples."""
 
     name: str
     artifact: Path
@@ -61,7 +61,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Timed:
-    """Medians of a call in milliseconds, one a round."""
+    """Hold medians of a call in milliseconds, one per round."""
 
     name: str
     tool: list[float]
@@ -69,11 +69,11 @@ class Timed:
     loop: list[float]
 
     def ratio(self, first: str, second: str) -> float:
-        """Median over the rounds of first / second."""
+        """Compute the median of first / second over the rounds."""
         return statistics.median(self._ratios(first, second))
 
     def half_range(self, first: str, second: str) -> float:
-        """Half of what the middle half of the rounds' ratios spans."""
+        """Compute half the interquartile range of the rounds' ratios."""
         low, high = np.quantile(self._ratios(first, second), [0.25, 0.75])
         return float(high - low) / 2
 
@@ -81,24 +81,24 @@ class Timed:
         return [a / b for a, b in zip(getattr(self, first), getattr(self, second), strict=True)]
 
 
-# ---------------------------------------------------------------- what is timed
+# ---------------------------------------------------------------- subjects
 
 
 def random_inputs(runner: LiteRT) -> Inputs:
-    """One example as the tool fills its buffers: uniform in -1 to 1, integers uniform in their range."""
+    """Generate one example as the tool fills its buffers: uniform in -1 to 1, integers uniform in their range."""
     random = np.random.default_rng(0)
-    found = {}
+    arrays = {}
     for name, (shape, dtype) in runner.input_specs().items():
         if np.dtype(dtype).kind == "f":
-            found[name] = random.uniform(-1, 1, shape).astype(dtype)
+            arrays[name] = random.uniform(-1, 1, shape).astype(dtype)
         else:
             limits = np.iinfo(dtype)
-            found[name] = random.integers(max(limits.min, -128), min(limits.max, 127), shape, dtype, endpoint=True)
-    return found if len(found) > 1 else next(iter(found.values()))
+            arrays[name] = random.integers(max(limits.min, -128), min(limits.max, 127), shape, dtype, endpoint=True)
+    return arrays if len(arrays) > 1 else next(iter(arrays.values()))
 
 
 def calls_one_after_the_other(artifact: Path, seconds: float) -> list[float]:
-    """Seconds of every call of an interpreter on one random input, after a tenth of the time to warm up."""
+    """Time every call of an interpreter on one random input in seconds, after a tenth of the time to warm up."""
     runner = LiteRT(artifact)
     runner.feeder(random_inputs(runner))(0)
     times: list[float] = []
@@ -111,12 +111,12 @@ def calls_one_after_the_other(artifact: Path, seconds: float) -> list[float]:
 
 
 def made_here(folder: Path) -> list[Subject]:
-    """A MobileNetV2 with random weights, float and with int8 weights: what they are decides no time."""
+    """Make a MobileNetV2 with random weights, as float and with int8 weights; the values do not affect the times."""
     tf = tensorflow.tensorflow()
     training.seed_everything(0)
     network = tf.keras.applications.MobileNetV2(input_shape=(96, 96, 3), alpha=1.0, weights=None, classes=10)
     saved = export(network)
-    found = []
+    subjects = []
     for name, optimizations in {"float32": [], "dynamic int8": [tf.lite.Optimize.DEFAULT]}.items():
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)
         converter.optimizations = optimizations
@@ -124,38 +124,38 @@ def made_here(folder: Path) -> list[Subject]:
         artifact.write_bytes(converter.convert())
         inputs = folder / f"{name}.npz"
         np.savez(inputs, **named_for_npz(random_inputs(LiteRT(artifact))))  # type: ignore[arg-type]
-        found.append(Subject(f"{MADE_HERE}, {name}", artifact, inputs))
-    return found
+        subjects.append(Subject(f"{MADE_HERE}, {name}", artifact, inputs))
+    return subjects
 
 
 def slowest(models: str, variants: str, folder: Path, say: Callable[[str], None]) -> list[Subject]:
-    """Of each variant, the model whose artifact takes longest: each variant has kernels of its own."""
-    known = load_models(RunOptions().model_dir)
+    """Select, for each variant, the model with the slowest artifact, as each variant has its own kernels."""
+    all_models = load_models(RunOptions().model_dir)
     inputs = {}
-    for name in pick(models, known, "--models"):
+    for name in pick(models, all_models, "--models"):
         (folder / name).mkdir()
-        inputs[name] = save_inputs(known[name], folder / name)
-    found = []
+        inputs[name] = save_inputs(all_models[name], folder / name)
+    subjects = []
     for variant in pick(variants, VARIANTS, "--variants"):
         times: dict[float, Subject] = {}
         for name, examples in inputs.items():
             try:
-                artifact = _common.artifact(known[name], variant)
+                artifact = _common.artifact(all_models[name], variant)
                 seconds = statistics.median(calls_one_after_the_other(artifact, 0.1))
             except (BadInput, *REFUSING) as refusal:
                 say(f"{name}/{variant}: left out: {' '.join(str(refusal).split())[:100]}")
                 continue
             times[seconds] = Subject(f"{name}/{variant}", artifact, examples)
             say(f"{name}/{variant}: {1000 * seconds:.3f} ms a call")
-        found += [times[max(times)]] if times else []
-    return found
+        subjects += [times[max(times)]] if times else []
+    return subjects
 
 
 # ---------------------------------------------------------------- timing
 
 
 def tool_median(artifact: Path, calls: int) -> float:
-    """Milliseconds by LiteRT's benchmark tool, as it rounds them. Raises BadInput where it fails."""
+    """Measure milliseconds by LiteRT's benchmark tool, as it rounds them. Raises BadInput where it fails."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         out = Path(folder) / "out.json"
         arguments = ["--model", str(artifact), "--use_cpu", "--num_threads", "1", "--num_runs", str(calls)]
@@ -164,19 +164,19 @@ def tool_median(artifact: Path, calls: int) -> float:
 
 
 def our_median(subject: Subject, seconds: float, seed: int) -> float:
-    """Milliseconds by a fresh timing process: the median of the variant's blocks that nobody interrupted."""
+    """Measure milliseconds by a fresh timing process: the median of the variant's undisturbed blocks."""
     blocks = time_once(subject.artifact, subject.artifact, subject.inputs, seconds, 1, seed)["variant"]
     calm = blocks.seconds[blocks.undisturbed] if blocks.undisturbed.any() else blocks.seconds
     return 1000 * float(np.median(calm))
 
 
 def loop_median(artifact: Path, seconds: float) -> float:
-    """Milliseconds by calls one after the other in a fresh process."""
+    """Measure milliseconds by consecutive calls in a fresh process."""
     return 1000 * float(_python(["-m", _MODULE, "--loop", str(artifact), "--seconds", str(seconds)]).splitlines()[-1])
 
 
 def _python(arguments: list[str]) -> str:
-    """What a fresh interpreter prints. Raises BadInput where it fails."""
+    """Run a fresh interpreter and return its output. Raises BadInput where it fails."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *arguments], env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[2]
@@ -188,7 +188,7 @@ def _python(arguments: list[str]) -> str:
 
 
 def compare_all(subjects: list[Subject], rounds: int, seconds: float, say: Callable[[str], None]) -> list[Timed]:
-    """Those that the tool can load; it refuses some that an interpreter runs."""
+    """Compare the subjects that the tool can load; it refuses some that an interpreter runs."""
     timed = []
     for subject in subjects:
         try:
@@ -199,33 +199,33 @@ def compare_all(subjects: list[Subject], rounds: int, seconds: float, say: Calla
 
 
 def compare(subject: Subject, rounds: int, seconds: float, say: Callable[[str], None]) -> Timed:
-    """All three by turns, in an order that changes from round to round."""
+    """Time all three interleaved, in a random order for each round."""
     calls = max(20, round(seconds / statistics.median(calls_one_after_the_other(subject.artifact, 0.1))))
     order = np.random.default_rng(0)
-    found = Timed(subject.name, [], [], [])
+    timed = Timed(subject.name, [], [], [])
     for turn in range(rounds):
         for side in order.permutation(["tool", "ours", "loop"]):
             if side == "tool":
-                found.tool.append(tool_median(subject.artifact, calls))
+                timed.tool.append(tool_median(subject.artifact, calls))
             elif side == "ours":
-                found.ours.append(our_median(subject, seconds, turn))
+                timed.ours.append(our_median(subject, seconds, turn))
             else:
-                found.loop.append(loop_median(subject.artifact, seconds))
-    say(f"{subject.name}: ours / tool {found.ratio('ours', 'tool'):.3f} ± {found.half_range('ours', 'tool'):.3f}")
-    return found
+                timed.loop.append(loop_median(subject.artifact, seconds))
+    say(f"{subject.name}: ours / tool {timed.ratio('ours', 'tool'):.3f} ± {timed.half_range('ours', 'tool'):.3f}")
+    return timed
 
 
 def report(timed: list[Timed], machine: str, rounds: int, seconds: float) -> list[str]:
-    """The report's paragraphs and table."""
+    """Write the report's paragraphs and table."""
     headers = ["artifact", "tool, ms", "ours, ms", "loop, ms", "ours / tool", "loop / tool", "ours / loop"]
-    slow = [one for one in timed if statistics.median(one.tool) >= SLOW_MILLISECONDS]
-    near = sum(abs(one.ratio("ours", "tool") - 1) <= TARGET for one in slow)
+    slow = [entry for entry in timed if statistics.median(entry.tool) >= SLOW_MILLISECONDS]
+    near = sum(abs(entry.ratio("ours", "tool") - 1) <= TARGET for entry in slow)
     return [
         "# Beside LiteRT's own benchmark tool",
         machine,
         f"Medians of {rounds} rounds by turns, {seconds:g} s of timing each a round and fresh processes all; ratios"
         " within a round, ± half of what the middle half of the rounds spans. The tool rounds its numbers to 0.01 ms.",
-        _common.table(headers, [_row(one) for one in timed]),
+        _common.table(headers, [_row(entry) for entry in timed]),
         f"Ours is within {100 * TARGET:g} % of the tool's median for {near} of the {len(slow)} that take"
         f" {SLOW_MILLISECONDS:g} ms or more. What each of them times:\n\n"
         "- *tool*: `litert-benchmark` runs a `CompiledModel` on one thread: a call is `run_by_name` from Python, which"
@@ -239,11 +239,11 @@ def report(timed: list[Timed], machine: str, rounds: int, seconds: float) -> lis
     ]
 
 
-def _row(one: Timed) -> list[str]:
-    milliseconds = [f"{statistics.median(values):.3f}" for values in (one.tool, one.ours, one.loop)]
+def _row(timed: Timed) -> list[str]:
+    milliseconds = [f"{statistics.median(values):.3f}" for values in (timed.tool, timed.ours, timed.loop)]
     pairs = (("ours", "tool"), ("loop", "tool"), ("ours", "loop"))
-    ratios = [f"{one.ratio(*pair):.3f} ± {one.half_range(*pair):.3f}" for pair in pairs]
-    return [f"`{one.name}`", *milliseconds, *ratios]
+    ratios = [f"{timed.ratio(*pair):.3f} ± {timed.half_range(*pair):.3f}" for pair in pairs]
+    return [f"`{timed.name}`", *milliseconds, *ratios]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,9 +1,9 @@
-"""Accuracy against the number of calibration examples, for each way of choosing a static range: a table and a chart.
+"""Measure accuracy against the number of calibration examples, for each static range method: a table and a chart.
 
     python -m studies.calibration --models seed_cnn,resnet8 --report-dir reports/calibration
 
-Every point is repeated with other examples, drawn from the training split, so that luck is told from method. The chart
-needs the extra ``charts`` (Altair and vl-convert).
+Every point is repeated with other examples, drawn from the training split, to separate chance from method. The chart
+needs the extra ``studies`` (Altair and vl-convert).
 """
 
 import argparse
@@ -32,14 +32,14 @@ REPEATS = 3
 
 
 class FewExamples(StoreWorkbench):
-    """A workbench that calibrates with a few training examples, drawn by ``draw``."""
+    """Provide a workbench that calibrates with a few training examples, drawn by ``draw``."""
 
     def __init__(self, model: ReferenceModel, store: Store, count: int, draw: int) -> None:
         super().__init__(model, seed=0, train_seed=None, store=store)
         self._count, self._draw = count, draw
 
     def calibration(self) -> Iterator[Inputs]:
-        """``count`` prepared training examples, one at a time."""
+        """Yield ``count`` prepared training examples, one at a time."""
         train = self.model.pack().train
         if train is None:
             raise Unsupported("it needs training data to draw from")
@@ -50,7 +50,7 @@ class FewExamples(StoreWorkbench):
 
 @dataclass(frozen=True)
 class Point:
-    """Drops from float32 in the metric's unit, one a draw."""
+    """Hold the drops from float32 in the metric's unit, one per draw."""
 
     model: str
     method: str
@@ -59,14 +59,14 @@ class Point:
 
 
 def drop(model: ReferenceModel, method: str, count: int, draw: int, float_score: float, store: Store) -> float:
-    """Drop of one artifact, calibrated with ``count`` examples."""
+    """Measure the drop of one artifact, calibrated with ``count`` examples."""
     training.seed_everything(0)
     artifact = VARIANTS[method].make(FewExamples(model, store, count, draw))
     return model.metric.drop(score(model, artifact), float_score)
 
 
 def score(model: ReferenceModel, artifact: bytes) -> float:
-    """Score on the whole test split."""
+    """Compute the score on the whole test split."""
     test = model.pack().test
     x = model.prepare(test.x)
     outputs = LiteRT(artifact, stateful=model.stateful).run(x)
@@ -74,7 +74,7 @@ def score(model: ReferenceModel, artifact: bytes) -> float:
 
 
 def measure(model: ReferenceModel, counts: tuple[int, ...], methods: list[str], repeats: int) -> list[Point]:
-    """All points of one model, told as they come."""
+    """Measure all points of one model, printing each."""
     points = []
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         store = Store(Path(folder))
@@ -88,7 +88,7 @@ def measure(model: ReferenceModel, counts: tuple[int, ...], methods: list[str], 
 
 
 def table(points: list[Point], unit: str) -> str:
-    """Mean drop and its range over the draws, a row a method, a column a count."""
+    """Format the mean drop and its range over the draws, one row per method, one column per count."""
     counts = sorted({point.count for point in points})
     rows_ = []
     for method in dict.fromkeys(point.method for point in points):
@@ -104,16 +104,16 @@ def table(points: list[Point], unit: str) -> str:
 
 
 def chart(points: list[Point], path: Path) -> None:
-    """Drop against count, a line a method, a panel a model. Raises BadInput where the extra is not installed."""
+    """Draw drop against count: a line per method, a panel per model. Raises BadInput where the extra is missing."""
     try:
         import altair
         import vl_convert
     except ImportError:
-        raise BadInput("the chart needs Altair: pip install 'quantbench[charts]'") from None
+        raise BadInput("the chart needs Altair: pip install 'quantbench[studies]'") from None
     values = [
-        {"model": point.model, "variant": point.method, "examples": point.count, "drop": one, "draw": draw}
+        {"model": point.model, "variant": point.method, "examples": point.count, "drop": drop_of_draw, "draw": draw}
         for point in points
-        for draw, one in enumerate(point.drops)
+        for draw, drop_of_draw in enumerate(point.drops)
     ]
     base = altair.Chart(altair.InlineData(values=values)).encode(
         x=altair.X("examples:Q", scale=altair.Scale(type="log"), title="calibration examples"),
@@ -148,9 +148,9 @@ def main() -> None:
     parts = ["# Accuracy against calibration", "", f"{arguments.repeats} draws of training examples a point."]
     parts += ["", "![drop against calibration examples](calibration.svg)"]
     for model in chosen:
-        found = measure(model, COUNTS, methods, arguments.repeats)
-        points += found
-        parts += ["", f"## {model.name}", "", table(found, model.metric.unit)]
+        measured = measure(model, COUNTS, methods, arguments.repeats)
+        points += measured
+        parts += ["", f"## {model.name}", "", table(measured, model.metric.unit)]
         (arguments.report_dir / "calibration.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
     chart(points, arguments.report_dir / "calibration.svg")
     print("\n".join(parts))

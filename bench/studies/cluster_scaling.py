@@ -1,13 +1,13 @@
-"""How much faster two workers of a cluster are than one.
+"""Measure how much faster several workers of a cluster are than one.
 
     python -m studies.cluster_scaling --report-dir reports/reference
 
-Starts a scheduler and workers on this machine (an address of your own is no use here: the number of workers is what is
-varied), computes the same cells from nothing with one worker and with several, by turns, and compares the times from
-the first cell submitted to the last one done. Each run gets new workers with an empty store and new client stores.
+Starts a scheduler and workers on this machine (an existing cluster cannot be used, as the number of workers varies),
+computes the same cells from nothing with one worker and with several, interleaved, and compares the times from the
+first cell submitted to the last one finished. Each run gets new workers with an empty store, and a new client store.
 
-A worker takes a core: the figure means something where the machine has a core a worker and nothing else to do. What a
-worker has to do once, importing TensorFlow, is part of each run, as it is of a run of one's own.
+A worker takes a core: the figure is only meaningful on an idle machine with a core per worker. The one-time work of a
+worker, importing TensorFlow, is part of each run, as it is without a cluster.
 """
 
 import argparse
@@ -43,11 +43,11 @@ LIMIT_SECONDS = 600
 
 @dataclass(frozen=True)
 class Run:
-    """The same cells with so many workers.
+    """Describe a run of the same cells with a given number of workers.
 
     Attributes:
-        seconds: from the first cell submitted to the last one done.
-        computing: seconds that the cells' own processes report, of all cells together.
+        seconds: from the first cell submitted to the last one finished.
+        computing: seconds that the processes of all cells report, in total.
         failed: cells without a result.
     """
 
@@ -59,7 +59,7 @@ class Run:
 
 @contextmanager
 def workers(number: int, folder: Path) -> Iterator[str]:
-    """A scheduler and workers, each a process of its own; its address."""
+    """Start a scheduler and workers, each in its own process, and yield its address."""
     file = folder / "scheduler.json"
     with (folder / "dask.log").open("wb") as log:
 
@@ -89,7 +89,7 @@ def workers(number: int, folder: Path) -> Iterator[str]:
                 address = str(client.scheduler.address)
             yield address
         finally:
-            for process in reversed(processes):  # a worker that loses its scheduler while it ends may never end
+            for process in reversed(processes):  # a worker that loses its scheduler while it ends may hang
                 process.terminate()
                 try:
                     process.wait(timeout=20)
@@ -123,7 +123,7 @@ def measure(number: int, cells: list[tuple[Path, str, str]]) -> Run:
 
 
 def report(runs: list[Run], cells: int, machine: str) -> list[str]:
-    """The report's paragraphs and table."""
+    """Write the report's paragraphs and table."""
     numbers = sorted({run.workers for run in runs})
     usual = {number: statistics.median(run.seconds for run in runs if run.workers == number) for number in numbers}
     rows = [

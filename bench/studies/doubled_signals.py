@@ -1,9 +1,9 @@
-"""Send real runs several signals where one would do, and see that each ends as one that got a single signal.
+"""Send real runs several signals in a row, and check that each ends like a run that gets a single signal.
 
-A person who sees nothing happen presses ^C again; a batch system sends SIGTERM, and SIGTERM again; a terminal that is
-closed sends SIGHUP. Each run here gets two or three of them, with nothing to a second between, at random moments of its
-life. Each must end with status 2 and a report that says so, with no cell an error, and no process left; the
-next run must go on to what an unbroken one comes to.
+A person who sees nothing happen presses ^C again; a batch system sends SIGTERM repeatedly; a closed terminal sends
+SIGHUP. Each run here gets two or three signals, up to a second apart, at random moments of its life. Each must end with
+status 2 and a report that says so, without an error in any cell and without remaining processes; the next run must
+resume it and get the results of an uninterrupted one.
 
     python -m studies.doubled_signals --runs 36
 """
@@ -32,21 +32,21 @@ from studies.kill_and_resume import OUTPUT, RUN_SECONDS, Round, ends, wait_until
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 SEQUENCES = ((INT, INT), (TERM, TERM), (HUP, HUP), (INT, TERM), (TERM, INT), (HUP, TERM), (INT, INT, INT), (TERM,) * 3)
 GAPS = (0.0, 0.01, 0.1, 0.3, 1.0)
-# What may end a run that was signalled before it could hear of it: Python's own end, or the signal itself.
+# The other ways to end for a run that is signalled before it can handle signals: Python's own, or the signal itself.
 UNHEARD = (2, 130, *(-number for number in (INT, TERM, HUP)))
 
 
 @dataclass(frozen=True)
 class Signalled:
-    """What several signals left behind.
+    """Describe the effect of several signals.
 
     Attributes:
-        moment: seconds from the start to the first.
-        gap: seconds between two.
-        status: as the system tells it.
+        moment: seconds from the start to the first signal.
+        gap: seconds between signals.
+        status: as the system reports it.
         state: of the run's report; empty where none was begun.
         seconds: from the first signal to the end.
-        wrong: what should not be, in words.
+        wrong: what went wrong, in words.
     """
 
     signals: tuple[signal.Signals, ...]
@@ -59,8 +59,8 @@ class Signalled:
 
 
 def send(here: Round, signals: tuple[signal.Signals, ...], moment: float, gap: float) -> Signalled:
-    """Start a run and send it these: by SIGINT and SIGHUP all of it, as a terminal does, else its first process."""
-    known = here.runs()
+    """Start a run and signal it: SIGINT and SIGHUP to all its processes, as a terminal does, others to the first."""
+    before = here.runs()
     process, mark = here.start()
     time.sleep(moment)
     begin = time.perf_counter()
@@ -74,7 +74,7 @@ def send(here: Round, signals: tuple[signal.Signals, ...], moment: float, gap: f
         process.kill()
     seconds = time.perf_counter() - begin
     _, left = wait_until_gone(mark)
-    state, wrong = _wrong(here, here.runs() - known, status)
+    state, wrong = _wrong(here, here.runs() - before, status)
     wrong += [f"{left} processes were still alive"] if left else []
     return Signalled(signals, moment, gap, status, state, seconds, tuple(wrong))
 
@@ -89,10 +89,10 @@ def _send(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
 
 
 def _wrong(here: Round, folders: set[Path], status: int) -> tuple[str, list[str]]:
-    """State of the report that the run left, and everything that is wrong with it."""
+    """Return the state of the run's report, and everything that is wrong with it."""
     said = (here.folder / OUTPUT).read_text(encoding="utf-8", errors="replace")
     wrong = [f"it said {word!r}" for word in ("INTERNALERROR", "leaked", "killed processes") if word in said]
-    wrong += [f"{path} lies about" for path in here.leftovers()]
+    wrong += [f"{path} is left over" for path in here.leftovers()]
     if not folders:
         return "", wrong + ([] if status in UNHEARD else [f"status {status} without a report"])
     [folder] = folders
@@ -111,17 +111,19 @@ def _wrong(here: Round, folders: set[Path], status: int) -> tuple[str, list[str]
     ]
     if (here.reports / "latest").resolve() != folder.resolve():
         wrong.append("latest does not lead to it")
-    stated = {one.get("name"): one.get("value") for one in ElementTree.parse(folder / JUNIT).iter("property")}
+    stated = {
+        element.get("name"): element.get("value") for element in ElementTree.parse(folder / JUNIT).iter("property")
+    }
     if stated.get("exit status") != str(status):
         wrong.append(f"its JUnit file says {stated.get('exit status')}")
     return report.state, wrong
 
 
 def study(runs: int, seed: int, folder: Path, warm: Path | None = None) -> tuple[list[Signalled], list[str]]:
-    """Every run, and what was wrong with any of them or with what they came to when they went on.
+    """Signal every run, and list what was wrong with any of them or with their resumed results.
 
     Args:
-        warm: a store that every other run begins with; that of the unbroken run where not given.
+        warm: a store that every other run begins with; by default that of the uninterrupted run.
     """
     chance = random.Random(seed)
     whole = Round(folder / "unbroken")
@@ -144,9 +146,11 @@ def study(runs: int, seed: int, folder: Path, warm: Path | None = None) -> tuple
             if warm is not None:
                 shutil.copytree(warm, here.store, ignore=shutil.ignore_patterns(".*"))
             longest = cold
-        one = send(here, SEQUENCES[number % len(SEQUENCES)], chance.uniform(0.4, longest), chance.choice(GAPS))
-        done.append(one)
-        wrong += [f"run {number}, {_names(one)} after {one.moment:.2f} s: {what}" for what in one.wrong]
+        signalled = send(here, SEQUENCES[number % len(SEQUENCES)], chance.uniform(0.4, longest), chance.choice(GAPS))
+        done.append(signalled)
+        wrong += [
+            f"run {number}, {_names(signalled)} after {signalled.moment:.2f} s: {what}" for what in signalled.wrong
+        ]
         if number % 4 < 2:
             resumed, before = here.to_the_end(), ends(unbroken)
             after = ends(resumed)
@@ -156,27 +160,27 @@ def study(runs: int, seed: int, folder: Path, warm: Path | None = None) -> tuple
                 if before[cell] != after.get(cell)
             ]
             wrong += [f"run {number} went on and left {path}" for path in here.leftovers()]
-        if not one.wrong:
+        if not signalled.wrong:
             shutil.rmtree(here.folder, ignore_errors=True)
     return done, wrong
 
 
-def _names(one: Signalled) -> str:
-    return " ".join(number.name for number in one.signals)
+def _names(signalled: Signalled) -> str:
+    return " ".join(number.name for number in signalled.signals)
 
 
 def render(done: list[Signalled], wrong: list[str]) -> str:
-    """All of it as Markdown."""
+    """Render the result as Markdown."""
     rows = [
         [
-            _names(one),
-            f"{one.moment:.2f}",
-            f"{one.gap:.2f}",
-            one.status,
-            one.state or "(not begun)",
-            f"{one.seconds:.1f}",
+            _names(signalled),
+            f"{signalled.moment:.2f}",
+            f"{signalled.gap:.2f}",
+            signalled.status,
+            signalled.state or "(not begun)",
+            f"{signalled.seconds:.1f}",
         ]
-        for one in done
+        for signalled in done
     ]
     headers = ["signals", "after, s", "between, s", "exit status", "its report", "ended after, s"]
     said = "Nothing was wrong." if not wrong else "\n".join(f"- WRONG: {what}" for what in wrong)
@@ -184,7 +188,7 @@ def render(done: list[Signalled], wrong: list[str]) -> str:
 
 
 def main() -> None:
-    """Run the study; exit status 1 where anything was wrong."""
+    """Run the study; exit with status 1 where anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=36)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,18 +1,18 @@
-"""What evaluating an artifact on the whole test split costs beside the bare calls of the runtime.
+"""Measure what evaluating an artifact on the whole test split costs, compared with the bare calls of the runtime.
 
     python -m studies.evaluation_cost --report-dir reports/reference
 
-For each artifact, by turns and several times:
+For each artifact, interleaved and several times:
 
-- *invoke*: one call an example on one prepared input that stays where it is; nothing can be faster;
-- *bare*: prepared inputs are set one after the other, each followed by a call, and nothing is read;
+- *invoke*: one call per example on one prepared input that stays in place, which is the lower bound;
+- *bare*: prepared inputs are set one after the other, each followed by a call, and no output is read;
 - *run*: :meth:`quantbench.tflite.litert.LiteRT.run`, with quantizing the inputs, collecting and dequantizing the
   outputs;
 - *two threads*: two interpreters, each with one half of the examples, in two threads of one process.
 
 And once *evaluate*: all of :func:`quantbench.measure.accuracy.evaluate` on the whole test split, which also prepares
 the data, loads the artifact, makes predictions and stores them, and runs 300 examples on each of LiteRT's other kernels
-(*others*, timed once more alone).
+(*others*, also timed separately).
 """
 
 import argparse
@@ -46,15 +46,15 @@ TARGET = 1.15
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one artifact on all examples.
+    """Hold seconds of one artifact on all examples.
 
     Attributes:
-        seconds: what was done -> seconds, one a repeat.
-        own: of it, seconds on a core, of all threads together.
-        whole: examples of the whole test split.
+        seconds: step -> seconds, one per repetition.
+        own: the same in CPU seconds, of all threads together.
+        whole: number of examples of the whole test split.
         evaluate: seconds of one whole evaluation.
-        others: of them, seconds on the other kernels.
-        equal: whether both threads together gave bit by bit what one gives.
+        others: its seconds on the other kernels.
+        equal: whether both threads together gave bit-identical outputs to one thread.
     """
 
     cell: str
@@ -67,16 +67,16 @@ class Cost:
     equal: bool
 
     def ratio(self, what: str, to: str) -> float:
-        """Median over repeats of seconds to seconds of the same repeat."""
+        """Compute the median over repetitions of the ratio of seconds."""
         return _median_ratio(self.seconds[what], self.seconds[to])
 
     def evaluate_ratio(self) -> float:
-        """A whole evaluation but for the other kernels, to the bare loop over as many examples."""
+        """Divide a whole evaluation, without the other kernels, by the bare loop over as many examples."""
         bare = statistics.median(self.seconds["bare"]) * self.whole / self.examples
         return (self.evaluate - self.others) / bare
 
     def own_ratio(self, what: str, to: str) -> float:
-        """The same of seconds on a core, which other work on the machine hardly moves."""
+        """Compute the same ratio of CPU seconds, which other work on the machine hardly affects."""
         return _median_ratio(self.own[what], self.own[to])
 
 
@@ -85,7 +85,7 @@ def _median_ratio(first: list[float], second: list[float]) -> float:
 
 
 class Bare:
-    """The runtime's own interpreter, with nothing of this project around it."""
+    """Use the runtime's own interpreter, without any code of this project."""
 
     def __init__(self, artifact: Path, prepared: list[Array], stateful: bool) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -98,13 +98,13 @@ class Bare:
         self._stateful = stateful
 
     def invoke(self) -> None:
-        """Calls alone, as many as there are examples."""
+        """Only call, as often as there are examples."""
         self._set(0)
         for _ in range(self._n):
             self._interpreter.invoke()
 
     def loop(self) -> None:
-        """Every example set and called; state is reset where there is any, without which answers are wrong."""
+        """Set and call every example; state is reset where the model has any, as outputs would be wrong without."""
         for i in range(self._n):
             if self._stateful:
                 self._interpreter.reset_all_variables()
@@ -129,10 +129,10 @@ def _timed(call: Callable[[], object]) -> tuple[float, float]:
 
 
 def measure(model: ReferenceModel, variant: str, artifact: Path, repeats: int, examples: int | None) -> Cost:
-    """By turns, in an order that changes with every repeat.
+    """Measure all steps interleaved, in an order that changes with every repetition.
 
     Args:
-        examples: of the test split, the first ones; None for all.
+        examples: number of test examples, the first ones; None for all.
     """
     inputs = rows(model.prepare(model.pack().test.x), slice(0, examples))
     runner = LiteRT(artifact, stateful=model.stateful)
@@ -175,7 +175,7 @@ def _on_other_kernels(model: ReferenceModel, artifact: Path) -> float:
 
 
 def report(costs: list[Cost], machine: str, repeats: int) -> list[str]:
-    """The report's paragraphs and table."""
+    """Write the report's paragraphs and table."""
     headers = [
         "cell",
         "examples",

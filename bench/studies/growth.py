@@ -1,11 +1,11 @@
-"""How the cost of a run grows with the number of its cells, and with the size of a model.
+"""Measure how the cost of a run grows with the number of its cells, and with the size of a model.
 
     python -m studies.growth --cells 10,100,1000,10000 --parameters 0.1,1,10,50 --report-dir reports/reference
 
-Cells are synthetic: one dense layer and 50 examples, under as many names as it takes. Up to ``--computed`` of them are
-computed from nothing; of more, the store is first filled with the same results under the other names, so that what
-remains is what a run does besides computing: finding, judging, reporting. Models of growing size are two dense layers,
-each made, converted and run in a fresh process.
+Cells are synthetic: one dense layer and 50 examples, under as many names as needed. Up to ``--computed`` of them are
+computed from nothing; for more, the store is first filled with the same results under the other names, which leaves the
+work of a run besides computing: looking up, judging, reporting. Models of growing size are two dense layers, each made,
+converted and run in a fresh process.
 """
 
 import argparse
@@ -69,7 +69,7 @@ MODEL = ReferenceModel(
 
 
 def make_models(folder: Path, count: int) -> None:
-    """As many model files with one set of weights and data."""
+    """Write ``count`` model files with the same weights and data."""
     folder.mkdir()
     random = np.random.default_rng(0)
     weights = [random.standard_normal((INPUTS, 10)).astype(np.float32), np.zeros(10, np.float32)]
@@ -86,7 +86,7 @@ def make_models(folder: Path, count: int) -> None:
 
 
 def run(models: Path, folder: Path, chosen: str = "") -> tuple[float, float]:
-    """(seconds, peak MiB of the run's own process) of one run of all models, or of the chosen one."""
+    """Run all models, or the chosen one; return (seconds, peak MiB of the run's own process)."""
     nothing = folder / "no-baselines"
     nothing.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "quantbench", "run", "--no-latency", "--no-gpu", "-q", f"--model-dir={models}"]
@@ -100,31 +100,31 @@ def run(models: Path, folder: Path, chosen: str = "") -> tuple[float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (1, 3):  # there are no baselines, so every cell is missing one, whatever else it is
+    if process.returncode not in (1, 3):  # without baselines, every cell at least lacks one
         raise BadInput(f"a run of synthetic cells ended with status {process.returncode}")
     return seconds, usage.ru_maxrss / 1024
 
 
 def fill(store: Store, models: Path) -> None:
-    """The first model's entries under the other models' names; files are linked, not copied."""
-    known = load_models(models)
-    first = known.pop(FIRST)
+    """Copy the first model's entries to the other models' names; files are linked, not copied."""
+    models_by_name = load_models(models)
+    first = models_by_name.pop(FIRST)
     entries = [
         (index.parent, json.loads(index.read_text(encoding="utf-8"))) for index in store.root.glob("*/*/entry.json")
     ]
-    for name, model in known.items():
-        # A key holds a model's name, and what its file says.
+    for name, model in models_by_name.items():
+        # A key contains a model's name, and its source.
         other = [(FIRST, name), (model_source(first), model_source(model))]
-        for folder, told in entries:
-            ingredients = _replaced(told["ingredients"], other)
+        for folder, entry in entries:
+            ingredients = _replaced(entry["ingredients"], other)
             to = store.path(digest(ingredients))
             if to.exists():
                 continue
             to.mkdir(parents=True)
-            for file in told["files"]:
+            for file in entry["files"]:
                 os.link(folder / file, to / file)
-            entry = told | {"key": to.name, "ingredients": ingredients}
-            (to / "entry.json").write_text(json.dumps(entry), encoding="utf-8")
+            copied = entry | {"key": to.name, "ingredients": ingredients}
+            (to / "entry.json").write_text(json.dumps(copied), encoding="utf-8")
 
 
 def _replaced(value: Any, other: list[tuple[Any, Any]]) -> Any:
@@ -139,9 +139,9 @@ def _replaced(value: Any, other: list[tuple[Any, Any]]) -> Any:
 
 
 def by_cells(counts: list[int], computed: int) -> list[list[str]]:
-    """Rows: cells, from nothing, again from the store, a cell, peak memory of the run's own process."""
+    """Measure the rows: cells, from nothing, again from the store, a cell, peak memory of the run's own process."""
     rows = []
-    per_model = len(FAMILY) + 1  # the float control comes along
+    per_model = len(FAMILY) + 1  # the float control is added
     for count in counts:
         with tempfile.TemporaryDirectory(prefix="quantbench-") as temporary:
             folder = Path(temporary)
@@ -170,18 +170,18 @@ def by_cells(counts: list[int], computed: int) -> list[list[str]]:
 
 
 def one_size(millions: float) -> dict[str, float]:
-    """Seconds to export, convert and run a model of so many parameters, and the process's peak in MiB."""
+    """Measure seconds to export, convert and run a model of so many parameters, and the process's peak in MiB."""
     tf = tensorflow.tensorflow()
     width = round((-266 + math.sqrt(266**2 + 4e6 * millions)) / 2)  # w² + 266 w parameters, about
     layers = tf.keras.layers
     network = tf.keras.Sequential(
         [layers.Dense(width, activation="relu", input_shape=(256,)), layers.Dense(width, "relu"), layers.Dense(10)]
     )
-    found = {"parameters": float(network.count_params())}
+    figures = {"parameters": float(network.count_params())}
     x = np.random.default_rng(0).standard_normal((SIZES_EXAMPLES, 256)).astype(np.float32)
     start = time.perf_counter()
     saved = float_model.export(network)
-    found["export"] = time.perf_counter() - start
+    figures["export"] = time.perf_counter() - start
     for name in ("float32", "dynamic", "static"):
         start = time.perf_counter()
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)
@@ -190,16 +190,16 @@ def one_size(millions: float) -> dict[str, float]:
         if name == "static":
             converter.representative_dataset = lambda: ([x[i : i + 1]] for i in range(100))
         artifact = bytes(converter.convert())
-        found[f"convert {name}"] = time.perf_counter() - start
+        figures[f"convert {name}"] = time.perf_counter() - start
         start = time.perf_counter()
         LiteRT(artifact).run(x)
-        found[f"run {name}"] = time.perf_counter() - start
-    found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return found
+        figures[f"run {name}"] = time.perf_counter() - start
+    figures["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return figures
 
 
 def by_size(sizes: list[float]) -> list[list[str]]:
-    """Rows: parameters, seconds of each step, peak memory."""
+    """Measure the rows: parameters, seconds of each step, peak memory."""
     rows = []
     for millions in sizes:
         command = [sys.executable, "-m", "studies.growth", "--one", str(millions)]
@@ -208,13 +208,15 @@ def by_size(sizes: list[float]) -> list[list[str]]:
             raise BadInput(
                 f"a model of {millions} million parameters ended with {done.returncode}: {done.stderr[-300:]}"
             )
-        told = json.loads(done.stdout.splitlines()[-1])
+        figures = json.loads(done.stdout.splitlines()[-1])
         steps = [
-            f"{told[f'{what} {name}']:.2f} s"
+            f"{figures[f'{what} {name}']:.2f} s"
             for name in ("float32", "dynamic", "static")
             for what in ("convert", "run")
         ]
-        rows.append([f"{told['parameters']:,.0f}", f"{told['export']:.2f} s", *steps, f"{told['peak']:.0f} MiB"])
+        rows.append(
+            [f"{figures['parameters']:,.0f}", f"{figures['export']:.2f} s", *steps, f"{figures['peak']:.0f} MiB"]
+        )
         print(" | ".join(rows[-1]), flush=True)
     return rows
 
@@ -229,8 +231,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--report-dir", type=Path, default=Path("reports/growth"))
     given = parser.parse_args(arguments)
     if given.one:
-        told = one_size(given.one)
-        print(json.dumps(told))
+        figures = one_size(given.one)
+        print(json.dumps(figures))
         return
     machine = _common.machine()
     cells = by_cells([int(count) for count in given.cells.split(",")], given.computed)

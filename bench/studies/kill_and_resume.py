@@ -1,8 +1,9 @@
-"""Kill real runs at random moments, let them go on, and hold their end against that of an unbroken run.
+"""Kill real runs at random moments, resume them, and compare the results with those of an uninterrupted run.
 
-Each round begins with an empty store: a run is killed three times, by SIGINT, SIGTERM and SIGKILL in random order, each
-time begun again at once, and then runs to its end. After each kill nothing of it may be alive; every cell that was
-finished by then must come from the store afterwards; and the end must be, cell by cell, that of the unbroken run.
+Each round begins with an empty store: a run is killed three times, by SIGINT, SIGTERM and SIGKILL in random order, and
+started again at once each time, and then runs to its end. After each kill none of its processes may be alive; every
+cell that was finished by then must come from the store afterwards; and the results must equal those of the
+uninterrupted run.
 
     python -m studies.kill_and_resume --kills 30
 """
@@ -42,15 +43,15 @@ _MARK = "QUANTBENCH_STUDY"
 
 @dataclass(frozen=True)
 class Killed:
-    """What one kill left behind.
+    """Describe the effect of one kill.
 
     Attributes:
         moment: seconds after the start.
-        status: as the system tells it: negative for the signal itself.
+        status: as the system reports it: negative for the signal itself.
         state: of its report; empty where there is none.
-        finished: cells that the store held whole by then.
+        finished: cells that the store had complete by then.
         gone: seconds until its last process was gone.
-        wrong: what should not be, in words.
+        wrong: what went wrong, in words.
     """
 
     signal: signal.Signals
@@ -63,7 +64,7 @@ class Killed:
 
 
 class Round:
-    """Runs of a few cells with a store and a report folder of their own."""
+    """Run a few cells with a store and a report folder of their own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,7 +74,7 @@ class Round:
         self.scratch.mkdir(parents=True)
 
     def start(self) -> "tuple[subprocess.Popen[bytes], str]":
-        """A run, and the mark that all of its processes carry."""
+        """Start a run; return it, and the mark that all of its processes carry."""
         mark = uuid.uuid4().hex
         environment = {_MARK: mark, "QUANTBENCH_CACHE": str(self.store), "TMPDIR": str(self.scratch)}
         selection = ["--models", MODEL, "--variants", ",".join(CELLS), "--no-latency", "--no-gpu"]
@@ -89,18 +90,18 @@ class Round:
         return process, mark
 
     def to_the_end(self) -> Report:
-        """The report of a run that nobody disturbs."""
+        """Run without interruption, and return the report."""
         process, mark = self.start()
         process.wait(RUN_SECONDS)
         wait_until_gone(mark)
         return read_record(self.reports / "latest" / REPORT, Report, "report")
 
     def kill(self, number: signal.Signals, moment: float) -> Killed | None:
-        """Start a run and kill it after so many seconds: by SIGINT all of it, as a terminal does, else its first.
+        """Start a run and kill it after so many seconds: SIGINT to all processes, as by a terminal.
 
-        None where it had ended before.
+        Other signals go to its first process. Return None where it had ended before.
         """
-        known = self.runs()
+        before = self.runs()
         process, mark = self.start()
         time.sleep(moment)
         alive = process.poll() is None
@@ -111,22 +112,22 @@ class Round:
         if not alive:
             return None
         wrong = [f"{left} processes were still alive"] if left else []
-        state, more = self._report_of(self.runs() - known, number, status)
+        state, more = self._report_of(self.runs() - before, number, status)
         return Killed(number, moment, status, state, self.finished(), gone, (*wrong, *more))
 
     def kill_at_random(self, number: signal.Signals, chance: random.Random, seconds: float) -> Killed | None:
-        """Kill a run somewhere in what it has left of the seconds that an unbroken one takes."""
+        """Kill a run at a random moment of the time that it has left, of the seconds of an uninterrupted one."""
         left = 1 - 0.9 * len(self.finished()) / len(CELLS)
         return self.kill(number, chance.uniform(0.2, left * seconds))
 
     def runs(self) -> set[Path]:
-        """Folders of the runs so far."""
+        """List the folders of the runs so far."""
         return {path for path in self.reports.glob("*") if path.is_dir() and not path.is_symlink()} - {
             self.reports / ".pytest_cache"
         }
 
     def _report_of(self, folders: set[Path], number: signal.Signals, status: int) -> tuple[str, list[str]]:
-        """State of the report that the run left, and what is wrong with it."""
+        """Return the state of the run's report, and what is wrong with it."""
         wrong = []
         state = ""
         for folder in folders:
@@ -143,23 +144,23 @@ class Round:
         return state, wrong
 
     def finished(self) -> frozenset[str]:
-        """Cells that the store holds whole."""
+        """List the cells that the store has complete."""
         model = load_models(RunOptions().model_dir)[MODEL]
         log = self.folder / "log"
         tasks = {name: Task(model.file, MODEL, name, 0, None, self.store, log) for name in CELLS}
-        found = frozenset(f"{MODEL}/{name}" for name, task in tasks.items() if from_store(task) is not None)
-        Store(self.store).release()  # looking may write what an artifact contains, and then holds the store
-        return found
+        finished = frozenset(f"{MODEL}/{name}" for name, task in tasks.items() if from_store(task) is not None)
+        Store(self.store).release()  # reading may write what an artifact contains, and then holds the store
+        return finished
 
     def leftovers(self) -> list[str]:
-        """What lies about after a whole run that nothing needs."""
-        found = [*self.scratch.glob("quantbench-*"), *self.store.glob("*/.*"), *(self.store / ".held").glob("*")]
+        """List the files that remain after a whole run and are not needed."""
+        leftovers = [*self.scratch.glob("quantbench-*"), *self.store.glob("*/.*"), *(self.store / ".held").glob("*")]
         newest = max(self.runs(), key=lambda path: path.stat().st_mtime, default=self.folder)
-        return [str(path.relative_to(self.folder)) for path in (*found, *newest.glob(".*"))]
+        return [str(path.relative_to(self.folder)) for path in (*leftovers, *newest.glob(".*"))]
 
 
 def wait_until_gone(mark: str) -> tuple[float, int]:
-    """Seconds until no process carries the mark, and how many still do when we give up."""
+    """Wait until no process carries the mark; return the seconds, and how many still do at the timeout."""
     start = time.perf_counter()
     while (alive := sum(1 for _ in _marked(mark))) and time.perf_counter() - start < GONE_SECONDS:
         time.sleep(0.1)
@@ -176,7 +177,7 @@ def _marked(mark: str) -> Iterator[psutil.Process]:
 
 
 def ends(report: Report) -> dict[str, object]:
-    """What has to be the same however often a run was broken."""
+    """Collect everything that interruptions must not change."""
     return {cell.id: _end(cell) for cell in report.cells} | {"exit status": report.exit_status}
 
 
@@ -186,51 +187,51 @@ def _end(cell: Cell) -> tuple[object, ...]:
 
 
 def wrong_ends(unbroken: Report, resumed: Report, killed: list[Killed]) -> list[str]:
-    """How a run that was broken ended otherwise than it should."""
+    """List how the results of an interrupted run differ from what they should be."""
     before, after = ends(unbroken), ends(resumed)
     wrong = [
         f"{name}: {after.get(name)} instead of {before[name]}" for name in before if before[name] != after.get(name)
     ]
     wrong += [] if resumed.state == "complete" else [f"it ended {resumed.state}"]
     from_the_store = {cell.id for cell in resumed.cells if cell.cached}
-    lost = frozenset().union(*(one.finished for one in killed)) - from_the_store
+    lost = frozenset().union(*(kill.finished for kill in killed)) - from_the_store
     return wrong + [f"{cell} was finished and was computed again" for cell in sorted(lost)]
 
 
 def study(kills: int, seed: int, folder: Path) -> tuple[list[Killed], list[str], float]:
-    """Every kill, what was wrong at all, and how long the unbroken run took."""
+    """Kill and resume; return every kill, everything that was wrong, and seconds of the uninterrupted run."""
     chance = random.Random(seed)
     whole = Round(folder / "unbroken")
     start = time.perf_counter()
     unbroken = whole.to_the_end()
     seconds = time.perf_counter() - start
-    wrong = [f"unbroken run: {path} lies about" for path in whole.leftovers()]
+    wrong = [f"unbroken run: {path} is left over" for path in whole.leftovers()]
     killed: list[Killed] = []
     rounds = count()
     while len(killed) < kills:
         here = Round(folder / f"round{next(rounds)}")
         numbers = chance.sample(SIGNALS, len(SIGNALS))[: kills - len(killed)]
-        here_killed = [one for number in numbers if (one := here.kill_at_random(number, chance, seconds)) is not None]
+        here_killed = [kill for number in numbers if (kill := here.kill_at_random(number, chance, seconds)) is not None]
         resumed = here.to_the_end()
         killed += here_killed
-        wrong += [f"kill {len(killed)}: {what}" for one in here_killed for what in one.wrong]
+        wrong += [f"kill {len(killed)}: {what}" for kill in here_killed for what in kill.wrong]
         wrong += [f"after kill {len(killed)}: {what}" for what in wrong_ends(unbroken, resumed, here_killed)]
-        wrong += [f"after kill {len(killed)}: {path} lies about" for path in here.leftovers()]
+        wrong += [f"after kill {len(killed)}: {path} is left over" for path in here.leftovers()]
     return killed, wrong, seconds
 
 
 def render(killed: list[Killed], wrong: list[str], seconds: float) -> str:
-    """All of it as Markdown."""
+    """Render the result as Markdown."""
     rows = [
         [
-            one.signal.name,
-            f"{one.moment:.1f}",
-            one.status,
-            one.state or "(not begun)",
-            len(one.finished),
-            f"{one.gone:.1f}",
+            kill.signal.name,
+            f"{kill.moment:.1f}",
+            kill.status,
+            kill.state or "(not begun)",
+            len(kill.finished),
+            f"{kill.gone:.1f}",
         ]
-        for one in killed
+        for kill in killed
     ]
     headers = ["signal", "after, s", "exit status", "its report", "cells finished", "last process gone after, s"]
     said = "Nothing was wrong." if not wrong else "\n".join(f"- WRONG: {what}" for what in wrong)
@@ -244,7 +245,7 @@ def render(killed: list[Killed], wrong: list[str], seconds: float) -> str:
 
 
 def main() -> None:
-    """Run the study; exit status 1 where anything was wrong."""
+    """Run the study; exit with status 1 where anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,17 +1,17 @@
-"""How far apart two timings of the same artifact lie on a loaded machine: this project's way, and pytest-benchmark's.
+"""Compare two timings of the same artifact on a loaded machine, by this project and by pytest-benchmark.
 
     python -m studies.latency_noise --trials 100 --report-dir reports/reference
     python -m studies.latency_noise --trials 30 --more --report-dir reports/reference    # 30 more
     python -m studies.latency_noise --again --report-dir reports/reference               # the tables once more
 
 Every trial measures an artifact against itself, so the true ratio is 1. While all cores run random bursts of other work
-(:mod:`quantbench.selftest.load`), each side has its turn, which first is drawn by lot:
+(:mod:`quantbench.selftest.load`), the two sides take turns in random order:
 
-- ours: fresh processes with interleaved blocks, 12 of 0.25 s, and the trimmed mean of their ratios, as a run measures;
-- theirs: two runs of pytest-benchmark one after the other, "A" and "B", and the ratio of their means, medians, minima.
+- ours: fresh processes with interleaved blocks, 12 of 0.25 s, and the trimmed mean of their ratios, as in a run;
+- theirs: two consecutive runs of pytest-benchmark, "A" and "B", and the ratio of their means, medians and minima.
 
-Both sides take the same wall time, starting of processes included: pytest-benchmark is given as many seconds of timing
-as make its two runs last as long as our processes did so far. What was timed is kept in ``latency_noise.json``.
+Both sides take the same wall time, including the start of processes: the timing seconds of pytest-benchmark are chosen
+so that its two runs last as long as our processes have so far. The times are kept in ``latency_noise.json``.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from studies import _common
 MODEL, VARIANT = "seed_cnn", "ptq_static_wi8_ai8"
 PROCESSES, SECONDS = 12, 0.25
 WITHIN = 0.005
-# Timing a pair at three budgets: 3 s is one trial, the longer ones pool trials that follow each other.
+# Timing a pair at three budgets: 3 s is one trial, the longer ones pool consecutive trials.
 POOLED = {3: 1, 10: 10 / 3, 30: 10}
 STATISTICS = ("mean", "median", "min")
 LEAST_SECONDS = 0.05
@@ -65,14 +65,14 @@ def test_invoke(benchmark):
 
 @dataclass(frozen=True)
 class Trial:
-    """One artifact against itself, once by each side.
+    """Hold the times of one artifact against itself, once by each side.
 
     Attributes:
-        ratios: ours, one a fresh process.
-        interrupted: share of our blocks that others interrupted.
-        our_wall, their_wall: seconds from start to end, starting of processes included.
-        asked: seconds of timing that each of the two runs of pytest-benchmark was asked for.
-        first, second: statistics of the two runs, name -> seconds of a call.
+        ratios: ours, one per fresh process.
+        interrupted: share of our blocks that were disturbed.
+        our_wall, their_wall: seconds from start to end, including the start of processes.
+        asked: seconds of timing for each of the two runs of pytest-benchmark.
+        first, second: statistics of the two runs, name -> seconds per call.
     """
 
     ratios: list[float]
@@ -86,10 +86,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Pair:
-    """The artifact and where its examples lie.
+    """Pair the artifact with the file of its examples.
 
     Attributes:
-        processes, seconds: fresh processes of ours, and seconds of timing in each.
+        processes, seconds: number of our fresh processes, and seconds of timing in each.
     """
 
     artifact: Path
@@ -99,7 +99,7 @@ class Pair:
 
 
 def ours(pair: Pair, seed: int) -> tuple[Latency, float]:
-    """(fresh processes that timed the artifact as variant and as control, seconds that it took)."""
+    """Return (fresh processes that timed the artifact as variant and as control, seconds that it took)."""
     start = time.perf_counter()
     first = seed * pair.processes
     timed = [
@@ -109,7 +109,7 @@ def ours(pair: Pair, seed: int) -> tuple[Latency, float]:
 
 
 def theirs(pair: Pair, seconds: float) -> tuple[list[dict[str, float]], float]:
-    """(statistics of run A and of run B, seconds that both took)."""
+    """Return (statistics of run A and of run B, seconds that both took)."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         runs = [_pytest_benchmark(pair, Path(folder), seconds) for _ in range(2)]
@@ -117,7 +117,7 @@ def theirs(pair: Pair, seconds: float) -> tuple[list[dict[str, float]], float]:
 
 
 def _pytest_benchmark(pair: Pair, folder: Path, seconds: float) -> dict[str, float]:
-    """One run of pytest-benchmark with its own defaults, but for the time. Raises BadInput where it fails."""
+    """Run pytest-benchmark once with its defaults except for the time. Raises BadInput where it fails."""
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     test = _PEER_TEST.format(inputs=str(pair.inputs), artifact=str(pair.artifact))
     (folder / "test_peer.py").write_text(test, encoding="utf-8")
@@ -129,12 +129,12 @@ def _pytest_benchmark(pair: Pair, folder: Path, seconds: float) -> dict[str, flo
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         raise BadInput(f"pytest-benchmark failed: {(done.stdout + done.stderr)[-500:]}")
-    (found,) = json.loads(out.read_text(encoding="utf-8"))["benchmarks"]
-    return {name: float(found["stats"][name]) for name in (*STATISTICS, "rounds")}
+    (result,) = json.loads(out.read_text(encoding="utf-8"))["benchmarks"]
+    return {name: float(result["stats"][name]) for name in (*STATISTICS, "rounds")}
 
 
 def equal_seconds(trials: list[Trial], pair: Pair) -> float:
-    """Seconds of timing for each run of pytest-benchmark that make both sides take the same wall time."""
+    """Compute the seconds of timing of each pytest-benchmark run that give both sides the same wall time."""
     if not trials:
         return pair.processes * pair.seconds / 2
     around = statistics.median(trial.their_wall - 2 * trial.asked for trial in trials)
@@ -142,7 +142,7 @@ def equal_seconds(trials: list[Trial], pair: Pair) -> float:
 
 
 def one_trial(pair: Pair, seed: int, asked: float) -> Trial:
-    """Both sides, in an order drawn by lot."""
+    """Measure both sides, in random order."""
     if np.random.default_rng(seed).integers(2):
         timed, our_wall = ours(pair, seed)
         runs, their_wall = theirs(pair, asked)
@@ -153,37 +153,37 @@ def one_trial(pair: Pair, seed: int, asked: float) -> Trial:
 
 
 def record(
-    model: ReferenceModel, artifact: Path, found: list[Trial], trials: int, quick: bool, keep: Callable[[], None]
+    model: ReferenceModel, artifact: Path, recorded: list[Trial], trials: int, quick: bool, keep: Callable[[], None]
 ) -> None:
-    """Add trials under one random load to ``found``; ``keep`` is called after each."""
-    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder, busy(seed=len(found)):
+    """Add trials under one random load to ``recorded``; ``keep`` is called after each."""
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder, busy(seed=len(recorded)):
         inputs = save_inputs(model, Path(folder))
         pair = Pair(artifact, inputs, 2, 0.05) if quick else Pair(artifact, inputs)
         for done in range(trials):
-            found.append(one_trial(pair, len(found), equal_seconds(found, pair)))
+            recorded.append(one_trial(pair, len(recorded), equal_seconds(recorded, pair)))
             keep()
-            print(f"{done + 1} of {trials}: {described(found[-1])}", flush=True)
+            print(f"{done + 1} of {trials}: {described(recorded[-1])}", flush=True)
 
 
-def described(one: Trial) -> str:
-    """One line: how far each side's ratio is from 1, and how long it took."""
-    mean, median = (100 * (one.second[name] / one.first[name] - 1) for name in ("mean", "median"))
+def described(trial: Trial) -> str:
+    """Describe in one line how far each side's ratio is from 1, and how long it took."""
+    mean, median = (100 * (trial.second[name] / trial.first[name] - 1) for name in ("mean", "median"))
     return (
-        f"ours {100 * (trimmed_mean(one.ratios).mean - 1):+.2f} % in {one.our_wall:.1f} s, pytest-benchmark's means"
-        f" {mean:+.2f} %, medians {median:+.2f} % in {one.their_wall:.1f} s"
+        f"ours {100 * (trimmed_mean(trial.ratios).mean - 1):+.2f} % in {trial.our_wall:.1f} s, pytest-benchmark's means"
+        f" {mean:+.2f} %, medians {median:+.2f} % in {trial.their_wall:.1f} s"
     )
 
 
-# ---------------------------------------------------------------- what it comes to
+# ---------------------------------------------------------------- results
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How far ratios that should be 1 are from it, as fractions.
+    """Measure how far ratios that should be 1 are from it, as fractions.
 
     Attributes:
-        robust: 1.4826 times the median distance from the median: the sd, were there no outliers.
-        within: share of them that is no further than 0.5 % from 1.
+        robust: 1.4826 times the median distance from the median, which is the sd of normal data without outliers.
+        within: share of ratios within 0.5 % of 1.
     """
 
     n: int
@@ -194,7 +194,7 @@ class Spread:
 
 
 def spread(ratios: list[float]) -> Spread:
-    """Of two ratios at least."""
+    """Compute the spread of at least two ratios."""
     off = np.array(ratios) - 1
     robust = 1.4826 * float(np.median(np.abs(off - np.median(off))))
     within = float(np.mean(np.abs(off) <= WITHIN))
@@ -202,7 +202,7 @@ def spread(ratios: list[float]) -> Spread:
 
 
 def our_ratios(trials: list[Trial], pooled: float) -> list[float]:
-    """Trimmed means over ``pooled`` trials' worth of processes that follow each other."""
+    """Compute trimmed means over consecutive processes, for ``pooled`` trials each."""
     processes = [ratio for trial in trials for ratio in trial.ratios]
     size = round(pooled * len(trials[0].ratios))
     groups = [processes[i : i + size] for i in range(0, len(processes) - size + 1, size)]
@@ -210,35 +210,35 @@ def our_ratios(trials: list[Trial], pooled: float) -> list[float]:
 
 
 def their_ratios(trials: list[Trial], statistic: str, pooled: float) -> list[float]:
-    """B over A: the mean of the means or medians of ``pooled`` trials that follow each other (rounded up), or the
+    """Compute B over A from ``pooled`` consecutive trials (rounded up): the means of their means or medians, or the
     minimum of their minima.
     """
     size = int(np.ceil(pooled))
     of = np.min if statistic == "min" else np.mean
     groups = [trials[i : i + size] for i in range(0, len(trials) - size + 1, size)]
     return [
-        float(of([one.second[statistic] for one in group]) / of([one.first[statistic] for one in group]))
+        float(of([trial.second[statistic] for trial in group]) / of([trial.first[statistic] for trial in group]))
         for group in groups
     ]
 
 
 def spreads(trials: list[Trial], pooled: float) -> dict[str, Spread]:
-    """By rule: ours, and the ratio of each statistic of pytest-benchmark; nothing where there are not two pools."""
+    """Compute spreads by rule: ours, and each statistic of pytest-benchmark; empty without at least two pools."""
     ratios = {"ours": our_ratios(trials, pooled)}
     ratios |= {f"pytest-benchmark, {name}": their_ratios(trials, name, pooled) for name in STATISTICS}
     return {name: spread(values) for name, values in ratios.items() if len(values) > 1}
 
 
 def report(trials: list[Trial], machine: str) -> list[str]:
-    """The report's paragraphs and tables."""
+    """Write the report's paragraphs and tables."""
     our_wall, their_wall = (statistics.median(getattr(t, f"{side}_wall") for t in trials) for side in ("our", "their"))
     asked = statistics.median(trial.asked for trial in trials)
     interrupted = statistics.mean(trial.interrupted for trial in trials)
     rounds = statistics.median(trial.first["rounds"] for trial in trials)
     rows = []
     for seconds, pooled in POOLED.items():
-        found = spreads(trials, pooled)
-        rows += [_row(seconds, name, one, found["ours"]) for name, one in found.items()]
+        by_rule = spreads(trials, pooled)
+        rows += [_row(seconds, name, measured, by_rule["ours"]) for name, measured in by_rule.items()]
     headers = ["s a pair", "ratio of", "trials", "sd, %", "robust sd, %", "worst, %", "within ±0.5 %"]
     return [
         "# Timing the same artifact twice on a loaded machine",
@@ -255,10 +255,14 @@ def report(trials: list[Trial], machine: str) -> list[str]:
     ]
 
 
-def _row(seconds: int, name: str, one: Spread, reference: Spread) -> list[str]:
-    times = ["", ""] if one is reference else [_times(one.sd, reference.sd), _times(one.robust, reference.robust)]
-    percents = [f"{100 * value:.3f}" for value in (one.sd, one.robust, one.worst)]
-    return [str(seconds), name, str(one.n), *percents, f"{100 * one.within:.1f} %", *times]
+def _row(seconds: int, name: str, measured: Spread, reference: Spread) -> list[str]:
+    times = (
+        ["", ""]
+        if measured is reference
+        else [_times(measured.sd, reference.sd), _times(measured.robust, reference.robust)]
+    )
+    percents = [f"{100 * value:.3f}" for value in (measured.sd, measured.robust, measured.worst)]
+    return [str(seconds), name, str(measured.n), *percents, f"{100 * measured.within:.1f} %", *times]
 
 
 def _times(wide: float, narrow: float) -> str:

@@ -1,6 +1,6 @@
-"""How long ``quantbench history`` takes over many runs: a made-up folder of summaries, and the command timed on it.
+"""Measure how long ``quantbench history`` takes over many runs: a synthetic folder of summaries, and the command on it.
 
-The reports beside the summaries are empty: nothing reads a report whose summary belongs to it.
+The reports next to the summaries are empty: a report with a matching summary is never read.
 
     python -m studies.long_history --runs 1000 --cells 200
 """
@@ -23,11 +23,11 @@ from quantbench.core.environment import collect
 from quantbench.records import Verdict
 
 START = datetime.datetime(2023, 1, 1, tzinfo=datetime.UTC)
-_here = lru_cache(collect)  # asks git, and is the same for every run
+_here = lru_cache(collect)  # calls git, and is the same for every run
 
 
 def make(folder: Path, runs: int, cells: int) -> None:
-    """So many run folders, a day apart: scores that mostly repeat, ratios with noise, and one upgrade half way."""
+    """Write ``runs`` run folders, a day apart: scores that mostly repeat, noisy ratios, and one upgrade half way."""
     random = np.random.default_rng(0)
     for day in range(runs):
         started = START + datetime.timedelta(days=day)
@@ -37,7 +37,7 @@ def make(folder: Path, runs: int, cells: int) -> None:
 
 
 def _row(random: np.random.Generator, number: int, after: bool) -> dict[str, float]:
-    """A few cells lose some examples by the upgrade, and some become slower; every ratio is noisy."""
+    """Make a row in which a few cells lose some examples by the upgrade, some get slower, and every ratio is noisy."""
     score = 0.87 - (0.01 if after and number % 20 == 0 else 0.0)
     slower = 1.05 if after and number % 20 == 1 else 1.0
     memory, latency = random.normal(0.98, 0.0004), random.normal(0.85, 0.004) * slower
@@ -52,7 +52,7 @@ def _write(folder: Path, started: datetime.datetime, after: bool, rows: dict[str
     (run / "report.json").write_text("{}\n", encoding="utf-8")
     environment = _here()
     packages = environment.packages | {"tensorflow": "2.21.0" if after else "2.20.0"}
-    found = Summary(
+    summary = Summary(
         report_bytes=3,
         run=run.name,
         started=started.isoformat(),
@@ -66,12 +66,12 @@ def _write(folder: Path, started: datetime.datetime, after: bool, rows: dict[str
         verdicts=[Verdict.PASS] * len(rows),
         values={name: [round(row[name], 9) for row in rows.values()] for name in next(iter(rows.values()))},
     )
-    text: dict[str, Any] = found.model_dump(mode="json")
+    text: dict[str, Any] = summary.model_dump(mode="json")
     (run / SUMMARY).write_text(json.dumps(text), encoding="utf-8")
 
 
 def timed(folder: Path, *cell: str) -> float:
-    """Seconds of the command, in a process of its own, start-up included."""
+    """Time the command in seconds, in a process of its own, including its start."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "quantbench", "history", *cell, "--report-dir", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ)
@@ -88,8 +88,8 @@ def main() -> None:
         make(Path(name), arguments.runs, arguments.cells)
         for cell in ([], ["made_up/v001"]):
             seconds = sorted(timed(Path(name), *cell) for _ in range(3))
-            told = " ".join(f"{second:.2f}" for second in seconds)
-            print(f"history {' '.join(cell)}: {told} s ({arguments.runs} runs, {arguments.cells} cells)")
+            times = " ".join(f"{second:.2f}" for second in seconds)
+            print(f"history {' '.join(cell)}: {times} s ({arguments.runs} runs, {arguments.cells} cells)")
 
 
 if __name__ == "__main__":

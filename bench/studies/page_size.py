@@ -1,9 +1,9 @@
-"""How large ``report.html`` gets, how long it takes to write, and how long a browser takes to open and to use it.
+"""Measure the size of ``report.html``, how long it takes to write, and how long a browser takes to open and use it.
 
     python -m studies.page_size reports/latest --cells 200 10000
 
-Made of the run's cells, again and again under the names of more models; pictures are those of the run itself. The
-browser is the system's Chromium, headless, through playwright (extra ``tests``); without it those times are left out.
+The page is made from the run's cells, repeated under the names of more models; its pictures are those of the run. The
+browser is the system's Chromium, headless, through playwright (extra ``tests``); without it those times are omitted.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from quantbench.records.run_folder import read
 from quantbench.report.evidence import Behind
 from quantbench.report.html.page import render
 
-# Two frames after something was done, what it did is on the screen.
+# Two frames after an action, its effect is on the screen.
 _SHOWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 def many(report: Report, count: int) -> Report:
-    """A report with ``count`` cells, made of copies."""
+    """Make a report with ``count`` cells by copying them."""
     cells = [
         cell.model_copy(update={"model": f"{cell.model}_{i}", "id": f"{cell.model}_{i}/{cell.variant}"})
         for i in range(-(-count // len(report.cells)))
@@ -36,23 +36,23 @@ def many(report: Report, count: int) -> Report:
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A browser, or None where there is none."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    """Start a browser; yield None where there is none."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        found = None
-    if found is None:
+        executable = None
+    if executable is None:
         yield None
         return
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield browser
         browser.close()
 
 
 def used(browser: Any, path: Path, cell: str) -> dict[str, float]:
-    """Seconds until the page is shown, sorted, filtered, and a cell of it unfolded."""
+    """Measure seconds until the page is shown, sorted, filtered, and a cell of it unfolded."""
     page = browser.new_page()
     seconds = {}
 
@@ -71,7 +71,7 @@ def used(browser: Any, path: Path, cell: str) -> dict[str, float]:
 
 
 def tell(what: str, report: Report, behind: Behind, browser: Any) -> None:
-    """Write the page into a temporary file, use it, and print what was measured."""
+    """Write the page into a temporary file, use it, and print the times."""
     started = time.perf_counter()
     page = render(report, behind)
     line = f"{what}: {len(report.cells)} cells, {len(page.encode()) / 2**20:.1f} MiB, written in "
@@ -86,7 +86,7 @@ def tell(what: str, report: Report, behind: Behind, browser: Any) -> None:
 
 
 def main() -> None:
-    """Of one run folder."""
+    """Measure the page of one run folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--cells", type=int, nargs="+", default=[200, 10_000])

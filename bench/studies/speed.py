@@ -1,11 +1,11 @@
-"""What a run costs: from nothing, again, and after a change of one variant; and a bare script that does the same work.
+"""Measure what a run costs: from nothing, again, after a change of one variant; and a bare script for the same work.
 
     python -m studies.speed --report-dir reports/reference
     python -m studies.speed -m "not nightly" --report-dir reports/reference --name speed_gate.md
     python -m studies.speed --models seed_cnn --report-dir reports/speed
 
-All options but ``--report-dir`` and ``--name`` go to ``quantbench run``, which times nothing here. The bare script is
-:mod:`studies.bare`, on the very cells that the run has, and runs right after it.
+All options except ``--report-dir`` and ``--name`` go to ``quantbench run``, without any latency. The bare script is
+:mod:`studies.bare`, on the same cells as the run, and runs right after it.
 """
 
 import argparse
@@ -35,11 +35,11 @@ CHANGED = ("ptq.py", "def _float16(", "ptq_float16")
 
 @dataclass(frozen=True)
 class Ran:
-    """One run.
+    """Describe one run.
 
     Attributes:
         wall: seconds from start to end of the command.
-        peak: largest resident set of any one of its processes, bytes.
+        peak: largest resident set of any of its processes, in bytes.
         report: its report.
         tensorflow: whether its own process imported TensorFlow.
     """
@@ -50,12 +50,12 @@ class Ran:
     tensorflow: bool
 
     def computed(self) -> list[str]:
-        """Cells that did not come from the store."""
+        """List the cells that did not come from the store."""
         return [cell["id"] for cell in self.report["cells"] if not cell["cached"]]
 
 
 class _Watcher:
-    """The largest resident set of any descendant of a process."""
+    """Record the largest resident set of any descendant of a process."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.peak = 0
@@ -67,9 +67,9 @@ class _Watcher:
         while not self._ended.wait(SAMPLE_SECONDS):
             try:
                 family = psutil.Process(self._process.pid)
-                for one in (family, *family.children(recursive=True)):
-                    self.peak = max(self.peak, one.memory_info().rss)
-            except psutil.Error:  # one ended meanwhile
+                for process in (family, *family.children(recursive=True)):
+                    self.peak = max(self.peak, process.memory_info().rss)
+            except psutil.Error:  # a process ended meanwhile
                 continue
 
     def stop(self) -> int:
@@ -79,7 +79,7 @@ class _Watcher:
 
 
 def run(home: Path, folder: Path, arguments: list[str]) -> Ran:
-    """One run of the sources in ``home``, with the store in ``folder``."""
+    """Run the sources in ``home`` once, with the store in ``folder``."""
     command = [sys.executable, "-X", "importtime", "-m", "quantbench", "run", "--no-latency", "--no-gpu", "-q"]
     command += [f"--report-dir={folder / 'reports'}", *arguments]
     environment = os.environ | {"QUANTBENCH_CACHE": str(folder / "store"), "PYTHONPATH": str(home)}
@@ -92,16 +92,16 @@ def run(home: Path, folder: Path, arguments: list[str]) -> Ran:
         process.wait()
         wall, peak = time.perf_counter() - start, watcher.stop()
         output.seek(0)
-        told = output.read()
+        output_text = output.read()
     report = folder / "reports" / "latest" / "report.json"
     if process.returncode not in (0, 1, 3) or not report.exists():
-        raise BadInput(f"the run ended with status {process.returncode}: {told[-500:]}")
-    imported = any(line.rstrip().endswith("| tensorflow") for line in told.splitlines())
+        raise BadInput(f"the run ended with status {process.returncode}: {output_text[-500:]}")
+    imported = any(line.rstrip().endswith("| tensorflow") for line in output_text.splitlines())
     return Ran(wall, peak, json.loads(report.read_text(encoding="utf-8")), imported)
 
 
 def bare(cells: list[str]) -> float:
-    """Seconds of the bare script on the same cells."""
+    """Time the bare script on the same cells in seconds."""
     command = [sys.executable, "-m", "studies.bare", "--cells", ",".join(cells)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False)
     if done.returncode != 0:
@@ -110,7 +110,7 @@ def bare(cells: list[str]) -> float:
 
 
 def change_one_variant(home: Path) -> str:
-    """Edit the function of one variant, so that it makes the same artifact by other code; the variant's name."""
+    """Edit the function of one variant, so that other code makes the same artifact; return the variant's name."""
     name, definition, variant = CHANGED
     file = home / PACKAGE.name / "variants" / name
     text = file.read_text(encoding="utf-8")
@@ -120,7 +120,7 @@ def change_one_variant(home: Path) -> str:
 
 
 def measure(arguments: list[str], say: Any) -> list[str]:
-    """The report's paragraphs."""
+    """Measure, and return the report's paragraphs."""
     machine = _common.machine()
     with tempfile.TemporaryDirectory(prefix="quantbench-") as temporary:
         folder = Path(temporary)
@@ -144,7 +144,7 @@ def measure(arguments: list[str], say: Any) -> list[str]:
 def report(
     machine: str, arguments: list[str], first: Ran, alone: float, again: Ran, changed: tuple[str, Ran]
 ) -> list[str]:
-    """Words and tables."""
+    """Write the report's paragraphs and tables."""
     variant, after = changed
     rebuilt = Counter(cell.partition("/")[2] for cell in after.computed())
     rows = [
@@ -171,10 +171,10 @@ def _again(again: Ran) -> str:
     return f"{len(again.computed())} cells computed; TensorFlow {imported}"
 
 
-def _by_variant(found: dict[str, Any]) -> list[list[str]]:
+def _by_variant(report_of_run: dict[str, Any]) -> list[list[str]]:
     seconds: Counter[str] = Counter()
     cells: Counter[str] = Counter()
-    for cell in found["cells"]:
+    for cell in report_of_run["cells"]:
         seconds[cell["variant"]] += cell["seconds"]
         cells[cell["variant"]] += 1
     return [[f"`{name}`", str(cells[name]), f"{total:.1f}"] for name, total in seconds.most_common()]

@@ -1,10 +1,10 @@
-"""How alike healthy trainings are made, and how often the gate would take one for another artifact by its census.
+"""Measure how similar healthy trainings are, and how often the gate would tell them apart by their census.
 
     python -m studies.trainings --models seed_cnn,autoencoder --seeds 3 --report-dir reports/reference
 
-Every variant that trains is trained with several seeds, or taken from the user's store; each training is held against
-each other one of its cell, and against the baseline's census, which another machine may have recorded, as if the one
-were the accepted one. Whatever the judge finds is a false red.
+Every trained variant is trained with several seeds, or taken from the user's store; each training is compared with each
+other one of its cell, and with the baseline's census, which another machine may have recorded, as if that one were the
+accepted one. Every difference that the judge finds is a false alarm.
 """
 
 import argparse
@@ -34,11 +34,11 @@ TRAINED = [name for name, variant in VARIANTS.items() if variant.trained]
 
 @dataclass
 class Pairs:
-    """Pairs of trainings of one variant, of all models.
+    """Count pairs of trainings of one variant, over all models.
 
     Attributes:
-        red: of them, those that the judge tells apart.
-        moved: what -> its largest change: of zeros a share of all weights, else a share of the other's value.
+        red: those that the judge tells apart.
+        moved: measurement -> its largest change: zeros as a share of all weights, others relative to the value.
     """
 
     variant: str
@@ -47,17 +47,17 @@ class Pairs:
     moved: dict[str, float] = field(default_factory=dict)
 
     def take(self, model: str, new: Census, old: Census) -> None:
-        """One pair."""
+        """Add one pair."""
         self.count += 1
-        found = gate.differences(new, old, trained=True)
-        if found:
-            self.red.append(f"{model}/{self.variant}: {found[0]}")
+        differences = gate.differences(new, old, trained=True)
+        if differences:
+            self.red.append(f"{model}/{self.variant}: {differences[0]}")
         for what, change in changes(new, old):
             self.moved[what] = max(self.moved.get(what, 0.0), change)
 
 
 def changes(new: Census, old: Census) -> Iterator[tuple[str, float]]:
-    """What chance moves, of each weight tensor and each activation."""
+    """Yield changes that happen by chance, for each weight tensor and each activation."""
     for a, b in zip(new.compute, old.compute, strict=False):
         if a.zeros is not None and b.zeros is not None:
             yield "zeros", abs(a.zeros - b.zeros)
@@ -78,39 +78,48 @@ def train(models: list[str], seeds: int) -> None:
     command += [f"--models={','.join(models)}", f"--variants={','.join(TRAINED)}", f"--seeds={seeds}"]
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         done = subprocess.run([*command, f"--report-dir={folder}"], cwd=CHECKOUT, check=False)
-    if done.returncode not in (0, 1):  # red is what this study counts
+    if done.returncode not in (0, 1):  # this study counts failures of the gate
         raise BadInput(f"the run that trains ended with status {done.returncode}; its own words above say why")
 
 
 def censuses(model: ReferenceModel, variant: str, seeds: int) -> list[Census]:
-    """Of each seed, and of the baseline; empty where the tools refuse the cell."""
+    """Read the census of each seed, and of the baseline; empty where the tools refuse the cell."""
     tasks = (Task(model.file, model.name, variant, seed, None, default_root(), Path("-")) for seed in range(seeds))
     contents = [outcome.contents for task in tasks if (outcome := from_store(task)) is not None]
     accepted = baseline_files.load(RunOptions().baseline_dir, model).cell(variant)
-    found = [one.census for one in contents if one is not None]
-    return [*found, accepted.census] if found and accepted is not None and accepted.census is not None else found
+    censuses_of_seeds = [content.census for content in contents if content is not None]
+    return (
+        [*censuses_of_seeds, accepted.census]
+        if censuses_of_seeds and accepted is not None and accepted.census is not None
+        else censuses_of_seeds
+    )
 
 
 def measure(models: list[ReferenceModel], seeds: int) -> list[Pairs]:
-    """All pairs, by variant."""
-    found = []
+    """Compare all pairs, by variant."""
+    by_variant = []
     for variant in TRAINED:
         pairs = Pairs(variant)
         for model in models:
             for new, old in permutations(censuses(model, variant, seeds), 2):
                 pairs.take(model.name, new, old)
-        found.append(pairs)
-    return [pairs for pairs in found if pairs.count]
+        by_variant.append(pairs)
+    return [pairs for pairs in by_variant if pairs.count]
 
 
-def report(found: list[Pairs], models: list[str], seeds: int) -> list[str]:
-    """Its parts."""
-    count, red = sum(pairs.count for pairs in found), [told for pairs in found for told in pairs.red]
+def report(by_variant: list[Pairs], models: list[str], seeds: int) -> list[str]:
+    """Write the report's parts."""
+    count, red = sum(pairs.count for pairs in by_variant), [pair for pairs in by_variant for pair in pairs.red]
     bound = upper_bound(len(red), count)
-    names = list(dict.fromkeys(what for pairs in found for what in pairs.moved))
+    names = list(dict.fromkeys(what for pairs in by_variant for what in pairs.moved))
     rows = [
-        [f"`{one.variant}`", str(one.count), str(len(one.red)), *(f"{100 * one.moved.get(n, 0):.1f} %" for n in names)]
-        for one in found
+        [
+            f"`{pairs.variant}`",
+            str(pairs.count),
+            str(len(pairs.red)),
+            *(f"{100 * pairs.moved.get(n, 0):.1f} %" for n in names),
+        ]
+        for pairs in by_variant
     ]
     parts = [
         "# How alike healthy trainings are made",
@@ -121,7 +130,7 @@ def report(found: list[Pairs], models: list[str], seeds: int) -> list[str]:
         "The largest change of any pair: of zeros in points of all weights, else of the other's value.",
         _common.table(["variant", "pairs", "red", *names], rows),
     ]
-    return parts + (["Red:\n\n" + "\n".join(f"- {told}" for told in red)] if red else [])
+    return parts + (["Red:\n\n" + "\n".join(f"- {pair}" for pair in red)] if red else [])
 
 
 def main() -> None:
@@ -134,8 +143,8 @@ def main() -> None:
     models = load_models(RunOptions().model_dir)
     names = pick(arguments.models, models, "--models")
     train(names, arguments.seeds)
-    found = measure([models[name] for name in names], arguments.seeds)
-    _common.write(arguments.report_dir, "trainings.md", report(found, names, arguments.seeds))
+    by_variant = measure([models[name] for name in names], arguments.seeds)
+    _common.write(arguments.report_dir, "trainings.md", report(by_variant, names, arguments.seeds))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, accepted, baseline_cell, edit, steps
 from quantbench import gate
 from quantbench.baselines import exceptions
-from quantbench.baselines.effective import standing
+from quantbench.baselines.effective import effective_baseline
 from quantbench.baselines.files import load
 from quantbench.errors import BadInput
 from quantbench.records import BaselineCell, BaselineFile, First, Judgement, Kind, Loosened, Measurement, Verdict, Xfail
@@ -264,7 +264,7 @@ def test_exceptions_written_by_hand_are_in_force_and_told(baselines: Path) -> No
     edit(path, lambda d: d["cells"]["float32"]["measurements"]["size"].update(loosened=wide))
     edit(path, lambda d: d["cells"]["float32"].update(xfail=known))
     on_disk = load(baselines, load_models(ROOT / "models")["seed_cnn"])
-    found = standing(on_disk, "pp", "some class", "some machine", TODAY)
+    found = effective_baseline(on_disk, "pp", "some class", "some machine", TODAY)
     assert found.cell("float32").measurements["size"].tolerance == 0.5  # type: ignore[union-attr]
     assert found.exceptions["float32"] == [
         "size: tolerance loosened from 0.1 % to 50 % until 2026-07-01: by hand",

@@ -10,7 +10,7 @@ from conftest import ROOT, THREE_VARIANTS, Quantbench, accepted, edit
 from quantbench import gate
 from quantbench.baselines import update as acceptance
 from quantbench.baselines.files import Baseline, load, packed
-from quantbench.baselines.overlays import seen_by
+from quantbench.baselines.overlays import resolve
 from quantbench.comparison import Outcome, Truth, compare
 from quantbench.comparison.load import baseline_sides
 from quantbench.core.arrays import Array
@@ -222,8 +222,8 @@ def test_an_overlay_holds_what_differs_and_never_moves_the_base(tmp_path: Path) 
     assert list(cell.overlays[here].measurements) == ["score"]  # other predictions of an equal score
     assert set(new.predictions) == {"v", f"v@{here}"}
     assert (new.predictions["v"] == answers(100)).all()
-    assert (seen_by(new, here).predictions["v"] == answers(100, shift=3)).all()
-    assert (seen_by(new, "another").predictions["v"] == answers(100)).all()
+    assert (resolve(new, here).predictions["v"] == answers(100, shift=3)).all()
+    assert (resolve(new, "another").predictions["v"] == answers(100)).all()
     assert proposal.overlaid == ["m/v"]
     assert f"Written as an overlay of `{here}`; the base stays: `m/v`" in reviewed(run, base, proposal)
 
@@ -255,8 +255,8 @@ def test_what_a_runtime_refuses_in_one_class_alone_is_an_overlay_too(tmp_path: P
     failure = {"failure": Failure(what="unsupported", reason="no kernel"), "measurements": {}}
     run.report.cells[0] = run.report.cells[0].model_copy(update=failure | {"predictions_sha256": None})
     new = after(run.accept(base, overlay=True))
-    assert seen_by(new, "bbbbbbbb_litert-2.3.0").cell("v").unsupported == "no kernel"  # type: ignore[union-attr]
-    assert seen_by(new, "another").cell("v").unsupported is None  # type: ignore[union-attr]
+    assert resolve(new, "bbbbbbbb_litert-2.3.0").cell("v").unsupported == "no kernel"  # type: ignore[union-attr]
+    assert resolve(new, "another").cell("v").unsupported is None  # type: ignore[union-attr]
 
 
 def test_the_class_of_a_value_accepted_before_it_was_recorded_is_read_from_its_words() -> None:

@@ -11,7 +11,7 @@ import pytest
 from conftest import Quantbench
 from made_up_runs import cell, environment, floor, measured, report, write
 from quantbench.comparison import change_points
-from quantbench.comparison.history import LEAST_RUNS, History, pace, read_history, shifts, trend
+from quantbench.comparison.history import LEAST_RUNS, History, drift_slope, read_history, steps, trend
 from quantbench.comparison.summary import SUMMARY, read_summary
 from quantbench.errors import BadInput
 from quantbench.records import SCHEMA_VERSION, Cell, Verdict
@@ -40,7 +40,7 @@ def test_a_size_that_changed_is_dated_to_its_run(tmp_path: Path) -> None:
         made = cell(measurements={"size": measured(size)}, verdict=Verdict.PASS if number < 2 else Verdict.REGRESSED)
         lay(tmp_path, number, made, environment=environment(packages=packages, git_commit=f"{number}" * 40))
     history = read_history(tmp_path)
-    [shift] = shifts(trend(history, "m/v"), "size")
+    [shift] = steps(trend(history, "m/v"), "size")
     assert (shift.before.run, shift.since.run, shift.old, shift.new) == (day(1), day(2), 1000, 1100)
     told = overview(history)
     assert told.startswith("# 1 of 1 cells moved in 4 runs")
@@ -58,17 +58,17 @@ def test_a_shift_in_noise_is_found_and_noise_alone_is_not(tmp_path: Path) -> Non
     random = np.random.default_rng(1)
     noise = random.normal(0.85, 0.004, 40)
     quiet = of_values(tmp_path / "quiet", "latency_ratio", noise)
-    assert shifts(trend(quiet, "m/v"), "latency_ratio") == []
+    assert steps(trend(quiet, "m/v"), "latency_ratio") == []
     moved = of_values(tmp_path / "moved", "latency_ratio", noise * np.where(np.arange(40) < 25, 1, 1.04))
     for quick in (False, True):
-        [shift] = shifts(trend(moved, "m/v"), "latency_ratio", quick)
+        [shift] = steps(trend(moved, "m/v"), "latency_ratio", quick)
         assert shift.since.run == day(25)
         assert shift.new / shift.old == pytest.approx(1.04, abs=0.01)
 
 
 def test_few_noisy_runs_tell_no_shift(tmp_path: Path) -> None:
     history = of_values(tmp_path, "latency_ratio", np.array([0.8, 0.9, 0.8]))
-    assert shifts(trend(history, "m/v"), "latency_ratio") == []
+    assert steps(trend(history, "m/v"), "latency_ratio") == []
     assert f"3 runs are too few to tell a shift from noise: {LEAST_RUNS} are needed" in of_cell(history, "m/v")
 
 
@@ -94,7 +94,7 @@ def _drops(tmp_path: Path, drops: np.ndarray[Any, Any]) -> History:
 
 def test_a_slow_drift_is_told_with_the_runs_until_the_floor(tmp_path: Path) -> None:
     history = _drops(tmp_path, 0.1 + 0.005 * np.arange(40) + np.random.default_rng(0).normal(0, 0.005, 40))
-    found = pace(trend(history, "m/v"))
+    found = drift_slope(trend(history, "m/v"))
     assert found is not None
     assert found.slope == pytest.approx(0.15, abs=0.02)
     assert found.runs_left == pytest.approx(42, abs=6)
@@ -105,7 +105,7 @@ def test_a_slow_drift_is_told_with_the_runs_until_the_floor(tmp_path: Path) -> N
 @pytest.mark.parametrize("step", [0.0, 0.3])
 def test_noise_and_a_single_step_are_no_drift(tmp_path: Path, step: float) -> None:
     drops = np.random.default_rng(0).normal(0.1, 0.005, 40) + step * (np.arange(40) >= 20)
-    assert pace(trend(_drops(tmp_path, drops), "m/v")) is None
+    assert drift_slope(trend(_drops(tmp_path, drops), "m/v")) is None
 
 
 def test_what_cannot_be_read_is_skipped_and_named(tmp_path: Path) -> None:
@@ -178,8 +178,6 @@ def test_only_the_newest_runs(tmp_path: Path) -> None:
 
 
 def test_a_chart_is_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("altair")
-    pytest.importorskip("vl_convert")
     history = of_values(tmp_path, "size", np.array([1000, 1000, 1100]))
     chart(history, "m/v", tmp_path / "c.svg")
     drawn = (tmp_path / "c.svg").read_text()

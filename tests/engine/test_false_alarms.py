@@ -24,16 +24,18 @@ def test_scores_that_chance_has_moved_share_it() -> None:
     # 30 flips can be red, and those of ten classes, three each, cannot; nor can the one flip of the other cell. What
     # moved in all cells together is a test of its own.
     assert (made.budget.false_alarms().judgements, made.budget.false_alarms().left_out) == (2, 11)
-    assert made.budget.red_at(FULL) == pytest.approx(0.01)  # the smaller p-value is of the pool, whose share is free
-    assert made.budget.red_at(HALF) == pytest.approx(0.005)  # p = .5 is its smallest
+    assert made.budget.holm_threshold(FULL) == pytest.approx(
+        0.01
+    )  # the smaller p-value is of the pool, whose share is free
+    assert made.budget.holm_threshold(HALF) == pytest.approx(0.005)  # p = .5 is its smallest
     with pytest.raises(KeyError):
-        made.budget.red_at(FLOAT)
+        made.budget.holm_threshold(FLOAT)
 
 
 def test_a_cell_of_a_stopped_run_that_is_not_finished_may_have_been_moved() -> None:
     made = run(OUTCOMES, SAME)
     made.budget.settle([made.results.of(FULL)], unfinished=2)
-    assert made.budget.red_at(FULL) == pytest.approx(0.01 / 3)
+    assert made.budget.holm_threshold(FULL) == pytest.approx(0.01 / 3)
 
 
 def test_a_cell_that_failed_takes_no_share() -> None:
@@ -45,7 +47,7 @@ def test_a_cell_that_failed_takes_no_share() -> None:
 def test_a_shard_judges_by_the_even_share_of_the_whole_run() -> None:
     made = run(OUTCOMES, SAME, options=RunOptions(shard="1/2"))
     made.budget.settle([made.results.of(cell) for cell in OUTCOMES])
-    assert made.budget.red_at(FULL) == made.budget.red_at(HALF) == pytest.approx(0.01 / 36)
+    assert made.budget.holm_threshold(FULL) == made.budget.holm_threshold(HALF) == pytest.approx(0.01 / 36)
     assert made.budget.pooled == []
 
 

@@ -200,15 +200,15 @@ def test_fewer_than_ten_flips_are_never_red(flips: list[int]) -> None:
 
 def test_holm_gives_each_red_the_share_of_those_before_it() -> None:
     assert gate.holm({}, 0.01, 3) == {}
-    red_at = gate.holm({"a": 0.5, "b": 1e-6, "c": 0.004}, 0.01, others=1)
-    assert red_at == {"b": pytest.approx(0.01 / 4), "c": pytest.approx(0.01 / 3), "a": pytest.approx(0.01 / 3)}
+    holm_threshold = gate.holm({"a": 0.5, "b": 1e-6, "c": 0.004}, 0.01, others=1)
+    assert holm_threshold == {"b": pytest.approx(0.01 / 4), "c": pytest.approx(0.01 / 3), "a": pytest.approx(0.01 / 3)}
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_holm_is_never_stricter_than_an_even_share(p_values: list[float]) -> None:
     named = {str(i): p for i, p in enumerate(p_values)}
-    red_at = gate.holm(named, 0.01, others=2)
-    assert all(0.01 / (len(named) + 2) <= limit <= 0.01 / 3 for limit in red_at.values())
+    holm_threshold = gate.holm(named, 0.01, others=2)
+    assert all(0.01 / (len(named) + 2) <= limit <= 0.01 / 3 for limit in holm_threshold.values())
 
 
 def test_holm_holds_the_budget_of_the_whole_run() -> None:

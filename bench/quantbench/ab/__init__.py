@@ -1,7 +1,7 @@
-"""The pre-release check: every cell built and run with two sets of packages, and the two compared.
+"""Compare two sets of packages before a release: build and run every cell with both.
 
-Each set gets a throw-away environment (:mod:`quantbench.ab.environments`); each environment makes an ordinary run
-(:mod:`quantbench.ab.runs`); artifacts that differ are timed in turns by both runtimes
-(:mod:`quantbench.ab.interleaved`); what changed is run by the other side's runtime too, so that the converter and the
-runtime can be told apart (:mod:`quantbench.ab.mixed`).
+Each set gets a temporary environment (:mod:`quantbench.ab.environments`), and each environment makes an ordinary run
+(:mod:`quantbench.ab.runs`). Artifacts that differ are timed on both runtimes, interleaved
+(:mod:`quantbench.ab.interleaved`). Changed cells also run on the other side's runtime, to separate the effects of the
+converter and of the runtime (:mod:`quantbench.ab.mixed`).
 """

@@ -1,4 +1,4 @@
-"""The whole check: two sets of packages -> two environments, two runs, one comparison, and a folder that tells."""
+"""Run the whole check: from two sets of packages to two environments, two runs, one comparison, and its report."""
 
 import datetime
 import json
@@ -12,7 +12,7 @@ import numpy as np
 from quantbench import files
 from quantbench.ab import environments, runs
 from quantbench.ab import mixed as cross
-from quantbench.ab.interleaved import Contestant, Turns, take_turns
+from quantbench.ab.interleaved import Contestant, InterleavedTimes, time_interleaved
 from quantbench.ab.mixed import Artifact, Crossed
 from quantbench.ab.result import Asked, Cause, Combination, Found
 from quantbench.ab.runs import Runner
@@ -23,7 +23,7 @@ from quantbench.comparison.load import read_sides, truths
 from quantbench.core.child_process import ChildFailed, Interpreter
 from quantbench.core.options import check_cache_size
 from quantbench.core.stats import trimmed_mean
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, full_disk_named
 from quantbench.measure.latency import LatencyFailed, save_inputs
 from quantbench.records import Report, parts
 from quantbench.reference.model import ReferenceModel, load_models
@@ -36,60 +36,63 @@ def check(asked: Asked, say: Say) -> Found:
     """Make both environments, run both sides, compare.
 
     Raises:
-        BadInput: a set of packages that cannot be installed, or a run that could not begin.
+        BadInput: packages that cannot be installed, or a run that could not begin.
     """
-    # Found out before anything is installed.
+    # Checked before anything is installed.
     runs.check_arguments(asked.arguments)
     check_cache_size(asked.cache_size)
     store = Store(default_root())
     try:
-        with store.temporary_files():  # and so it is held: nobody clears away what is used from now on
-            found = _found(asked, say)
+        with store.temporary_files():  # which also holds the store, so that nothing used from now on is evicted
+            result = _checked(asked, say)
     finally:
         store.release()
     for cleared in clear_all(store, asked.cache_size * GB):
         if cleared:
             say(f"store {store.root}: {cleared}")
-    return found
+    return result
 
 
-def _found(asked: Asked, say: Say) -> Found:
+def _checked(asked: Asked, say: Say) -> Found:
     models = load_models(asked.model_dir)
     resolved = [environments.resolve(side) for side in (asked.old, asked.new)]
     folder = _folder(asked.report_dir)
-    for name, one in zip(("old", "new"), resolved, strict=True):
-        files.replace(folder / f"{name}.txt", "\n".join([*one.pins, ""]))
+    for name, packages in zip(("old", "new"), resolved, strict=True):
+        files.replace(folder / f"{name}.txt", "\n".join([*packages.pins, ""]))
     with tempfile.TemporaryDirectory(prefix="quantbench-ab-") as temporary:
         home = runs.copy_sources(Path(temporary))
-        sides = [_side(name, one, home, folder, say) for name, one in zip(("old", "new"), resolved, strict=True)]
-        made = [runs.run(one, asked.model_dir, asked.arguments, say) for one in sides]
+        sides = [
+            _side(name, packages, home, folder, say) for name, packages in zip(("old", "new"), resolved, strict=True)
+        ]
+        made = [runs.run(side, asked.model_dir, asked.arguments, say) for side in sides]
         read = read_sides(*made)
-        known = truths(asked.model_dir, read[1].report)
-        found = Found(asked, folder, resolved[0], resolved[1], compare(*read, known))
-        write(found)  # nothing that is done may be lost while the rest is timed
+        labels = truths(asked.model_dir, read[1].report)
+        result = Found(asked, folder, resolved[0], resolved[1], compare(*read, labels))
+        write(result)  # so that finished work is kept while the rest is timed
         artifacts = _artifacts(sides, read[0].report, read[1].report, asked.model_dir)
-        found.alike = cross.alike(*artifacts, (cell.id for cell in read[1].report.cells))
+        result.alike = cross.alike(*artifacts, (cell.id for cell in read[1].report.cells))
         both = _Both(sides, artifacts, _Inputs(models, Path(temporary)))
-        _time(found, both, say)
-        found.comparison = compare(*read, known, timed=found.timed)
-        _tell_apart(found, both, say)
-        write(found)
-    return found
+        _time(result, both, say)
+        result.comparison = compare(*read, labels, timed=result.timed)
+        _tell_apart(result, both, say)
+        write(result)
+    return result
 
 
 def _folder(report_dir: Path) -> Path:
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     folder = report_dir / f"ab-{stamp}"
     try:
-        folder.mkdir(parents=True)
+        with full_disk_named(report_dir):
+            folder.mkdir(parents=True)
     except OSError as error:
         raise BadInput(f"--report-dir: cannot write to {report_dir}: {error.strerror}; give another") from None
     return folder
 
 
-def _side(name: str, one: environments.Resolved, home: Path, folder: Path, say: Say) -> Runner:
-    say(f"{name}: {' '.join(one.side.given)}, {len(one.pins)} packages")
-    return Runner(name, Interpreter(environments.install(one), home), folder / name)
+def _side(name: str, packages: environments.Resolved, home: Path, folder: Path, say: Say) -> Runner:
+    say(f"{name}: {' '.join(packages.side.given)}, {len(packages.pins)} packages")
+    return Runner(name, Interpreter(environments.install(packages), home), folder / name)
 
 
 def _artifacts(
@@ -97,14 +100,14 @@ def _artifacts(
 ) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
     wanted = [[cell.id for cell in report.cells if cell.failure is None] for report in (old, new)]
     try:
-        found = [cross.find(one, cells, model_dir) for one, cells in zip(sides, wanted, strict=True)]
+        artifacts = [cross.find(side, cells, model_dir) for side, cells in zip(sides, wanted, strict=True)]
     except ChildFailed as error:
         raise BadInput(f"the artifacts cannot be found in the store again: the process {error}") from None
-    return found[0], found[1]
+    return artifacts[0], artifacts[1]
 
 
 class _Inputs:
-    """Prepared examples of each model, saved once for all timing processes."""
+    """Save the prepared examples of each model once, for all timing processes."""
 
     def __init__(self, models: dict[str, ReferenceModel], folder: Path) -> None:
         self._models, self._folder = models, folder
@@ -121,67 +124,67 @@ class _Inputs:
 
 @dataclass(frozen=True)
 class _Both:
-    """The old and the new side: where each runs, and what each has made."""
+    """Pair the old and the new side: where each runs, and which artifacts it made."""
 
     sides: Sequence[Runner]
     artifacts: tuple[dict[str, Artifact], dict[str, Artifact]]
     inputs: _Inputs
 
     def contestant(self, cell: str, converter: int, runtime: int) -> Contestant:
-        """The artifact of one side on the runtime of one; 0 is the old one."""
+        """Combine the artifact of one side with the runtime of one side; 0 is the old one."""
         return Contestant(self.sides[runtime].python, self.artifacts[converter][cell].path)
 
 
-def _time(found: Found, both: _Both, say: Say) -> None:
-    """Every cell that both sides have and that differs, both artifacts in turns."""
+def _time(result: Found, both: _Both, say: Say) -> None:
+    """Time every differing cell that both sides have, both artifacts interleaved."""
     wanted = []
     for cell in sorted(set(both.artifacts[0]) & set(both.artifacts[1])):
-        why = _not_timed(found, cell)
+        why = _not_timed(result, cell)
         if why:
-            found.untimed[cell] = why
+            result.untimed[cell] = why
         else:
             wanted.append(cell)
     for place, cell in enumerate(wanted, 1):
-        contestants = {one.name: both.contestant(cell, side, side) for side, one in enumerate(both.sides)}
+        contestants = {runner.name: both.contestant(cell, side, side) for side, runner in enumerate(both.sides)}
         try:
-            turns = take_turns(contestants, both.inputs.of(cell), found.asked.seconds)
+            turns = time_interleaved(contestants, both.inputs.of(cell), result.asked.seconds)
         except LatencyFailed as error:
-            found.untimed[cell] = str(error)
+            result.untimed[cell] = str(error)
             continue
-        found.timed[cell] = Timed(turns.seconds["old"], turns.seconds["new"])
+        result.timed[cell] = Timed(turns.seconds["old"], turns.seconds["new"])
         change = 100 * (trimmed_mean(turns.ratios("new", "old")).mean - 1)
         say(f"timed {place} of {len(wanted)}: {cell} {change:+.2f} %")
 
 
-def _not_timed(found: Found, cell: str) -> str:
-    if not found.asked.seconds:
+def _not_timed(result: Found, cell: str) -> str:
+    if not result.asked.seconds:
         return "--latency-budget 0"
-    if found.same_runtime and cell in found.alike:
+    if result.same_runtime and cell in result.alike:
         return "runtime and artifact are the same on both sides, but for the converter's stamp"
-    if not (found.asked.time_all or VARIANTS[parts(cell)[1]].timed_in_gate):
+    if not (result.asked.time_all or VARIANTS[parts(cell)[1]].timed_in_gate):
         return "not among the variants that the pull-request gate times; --time-all times every cell"
     return ""
 
 
-def _tell_apart(found: Found, both: _Both, say: Say) -> None:
-    """Which side changed a score or a latency; where both differ, by running both mixed combinations."""
+def _tell_apart(result: Found, both: _Both, say: Say) -> None:
+    """Find which side changed a score or a latency; where both differ, by running both mixed combinations."""
     changed: dict[str, list[Item]] = {}
-    for item in found.comparison.items:
+    for item in result.comparison.items:
         if item.measurement in ("score", "latency") and item.outcome in (Outcome.WORSE, Outcome.BETTER):
             changed.setdefault(item.cell, []).append(item)
     sides, artifacts = both.sides, both.artifacts
     mixed = []
     for cell in changed:
-        if cell in found.alike:
-            found.causes[cell] = Cause("the runtime: the two artifacts are the same")
-        elif found.same_runtime:
-            found.causes[cell] = Cause("the converter: the runtime is the same")
+        if cell in result.alike:
+            result.causes[cell] = Cause("the runtime: the two artifacts are the same")
+        elif result.same_runtime:
+            result.causes[cell] = Cause("the converter: the runtime is the same")
         elif cell in artifacts[0] and cell in artifacts[1]:
             mixed.append(cell)
     if not mixed:
         return
     say(f"both converter and runtime differ: running {len(mixed)} changed cells by the other side's runtime too")
-    model_dir, folder = found.asked.model_dir, found.folder / "combinations"
+    model_dir, folder = result.asked.model_dir, result.folder / "combinations"
     crossed = [
         cross.run_on(on, {cell: made[cell] for cell in mixed}, model_dir, folder / name)
         for name, on, made in (
@@ -193,27 +196,27 @@ def _tell_apart(found: Found, both: _Both, say: Say) -> None:
     for cell in mixed:
         turns = None
         if any(item.measurement == "latency" for item in changed[cell]):
-            turns = _combinations_in_turns(cell, both, found.asked.seconds)
+            turns = _combinations_in_turns(cell, both, result.asked.seconds)
         combinations = [
             _combination(crossed[0][cell], base[cell], turns, "new-converter"),
             _combination(crossed[1][cell], base[cell], turns, "new-runtime"),
         ]
-        found.causes[cell] = Cause(_words(*combinations), *combinations)
+        result.causes[cell] = Cause(_words(*combinations), *combinations)
 
 
-def _combinations_in_turns(cell: str, both: _Both, seconds: float) -> Turns | None:
+def _combinations_in_turns(cell: str, both: _Both, seconds: float) -> InterleavedTimes | None:
     contestants = {
         "old": both.contestant(cell, converter=0, runtime=0),
         "new-converter": both.contestant(cell, converter=1, runtime=0),
         "new-runtime": both.contestant(cell, converter=0, runtime=1),
     }
     try:
-        return take_turns(contestants, both.inputs.of(cell), seconds)
-    except LatencyFailed:  # a combination that cannot be run has said so with its score
+        return time_interleaved(contestants, both.inputs.of(cell), seconds)
+    except LatencyFailed:  # its score already reports that the combination cannot run
         return None
 
 
-def _combination(crossed: Crossed, base: Crossed, turns: Turns | None, name: str) -> Combination:
+def _combination(crossed: Crossed, base: Crossed, turns: InterleavedTimes | None, name: str) -> Combination:
     ratios = [] if turns is None else turns.ratios(name, "old")
     if crossed.predictions is None or base.predictions is None:
         return Combination(failure=crossed.failure or base.failure, ratios=ratios)
@@ -222,7 +225,7 @@ def _combination(crossed: Crossed, base: Crossed, turns: Turns | None, name: str
 
 
 def _words(new_converter: Combination, new_runtime: Combination) -> str:
-    """Which of the two alone changes the answers, or the time by more than 1 %."""
+    """Name the side that alone changes the predictions, or the time by more than 1 %."""
     parts = []
     moved = {"the converter": new_converter.changed, "the runtime": new_runtime.changed}
     did = [name for name, changed in moved.items() if changed]
@@ -237,12 +240,12 @@ def _words(new_converter: Combination, new_runtime: Combination) -> str:
     return "; ".join(parts)
 
 
-def write(found: Found) -> None:
-    """The report as Markdown and as a page, and the timings as JSON."""
+def write(result: Found) -> None:
+    """Write the report as Markdown and as a page, and the timings as JSON."""
     from quantbench.ab.report import page, render
 
-    files.replace(found.folder / "report.md", render(found))
-    files.replace(found.folder / "report.html", page(found))
-    seconds = {cell: {"old": timed.old, "new": timed.new} for cell, timed in found.timed.items()}
-    told = {"format": "1.0", "unit": "seconds a call, one value a group of processes", "timed": seconds}
-    files.replace(found.folder / "timed.json", json.dumps(told, indent=1) + "\n")
+    files.replace(result.folder / "report.md", render(result))
+    files.replace(result.folder / "report.html", page(result))
+    seconds = {cell: {"old": timed.old, "new": timed.new} for cell, timed in result.timed.items()}
+    timings = {"format": "1.0", "unit": "seconds a call, one value a group of processes", "timed": seconds}
+    files.replace(result.folder / "timed.json", json.dumps(timings, indent=1) + "\n")

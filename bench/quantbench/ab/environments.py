@@ -1,4 +1,4 @@
-"""Throw-away Python environments, made with uv: one a set of exact packages, kept while the store has room for it."""
+"""Make temporary Python environments with uv: one per set of exact packages, kept while the store has room for it."""
 
 import hashlib
 import os
@@ -23,24 +23,24 @@ from quantbench.core.environment import STAND_INS
 from quantbench.core.options import CHECKOUT
 from quantbench.errors import BadInput
 
-# A nightly installs the same modules as the release it stands for, so the release must not come along.
+# A nightly installs the same modules as the corresponding release, so the release must be left out.
 STANDS_FOR = {stand_in: name for name, stand_ins in STAND_INS.items() for stand_in in stand_ins}
-# tf-keras follows TensorFlow's versions: whoever names one leaves the other to the resolver.
+# tf-keras follows TensorFlow's versions: where the user pins one, the resolver chooses the other.
 FOLLOWS = {"tf-keras": "tensorflow"}
 NIGHTLY_OF = {"tf-nightly": "tf-keras-nightly", "tf-nightly-cpu": "tf-keras-nightly"}
-# ai-edge-litert needs it; 1.3 declares Python below 3.11 alone, which pip honours and uv does not.
+# ai-edge-litert needs it; 1.3 only supports Python below 3.11, which pip respects and uv does not.
 CONSTRAINTS = ("backports-strenum<1.3",)
 _NEVER = "python_version < '3'"
 
 
 @dataclass(frozen=True)
 class Side:
-    """What one side of the comparison is made with.
+    """Describe the packages of one side of the comparison.
 
     Attributes:
-        option: the option that gave it, for messages.
+        option: the option that specified it, for messages.
         given: requirements as the user wrote them: PEP 508, or the path of a wheel.
-        overrides: requirements that replace what other packages ask for, as uv has them.
+        overrides: requirements that replace those of other packages, in uv's format.
     """
 
     option: str
@@ -50,24 +50,24 @@ class Side:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What the resolver chose: one requirement a package, exact."""
+    """Hold the packages that the resolver chose, one exact requirement each."""
 
     side: Side
     pins: tuple[str, ...]
 
     @property
     def key(self) -> str:
-        """Name of the environment: of its packages, the bytes of local wheels, and the Python."""
+        """Compute the name of the environment from its packages, the bytes of local wheels, and the Python."""
         wheels = {pin: _sha256(Path(pin.partition("file://")[2])) for pin in self.pins if "file://" in pin}
         return digest({"pins": sorted(self.pins), "wheels": wheels, "python": sys.version})[:16]
 
     def versions(self) -> dict[str, str]:
-        """Package -> version, or the file it came from."""
-        found = {}
+        """Return package -> version, or the file it came from."""
+        versions = {}
         for pin in self.pins:
             name, _, version = pin.partition("==") if "==" in pin else pin.partition(" @ ")
-            found[name.strip()] = version.partition(";")[0].strip()
-        return found
+            versions[name.strip()] = version.partition(";")[0].strip()
+        return versions
 
 
 def _sha256(file: Path) -> str:
@@ -75,10 +75,10 @@ def _sha256(file: Path) -> str:
 
 
 def side(option: str, given: Sequence[str], overrides: Sequence[str] = ()) -> Side:
-    """One side, its requirements checked.
+    """Check the requirements of one side.
 
     Raises:
-        BadInput: nothing given, no requirement, or no such wheel.
+        BadInput: no requirements, an invalid requirement, or a wheel that does not exist.
     """
     if not given:
         raise BadInput(f'{option}: give at least one requirement, e.g. {option} "tensorflow==2.21.*"')
@@ -89,7 +89,7 @@ def side(option: str, given: Sequence[str], overrides: Sequence[str] = ()) -> Si
 
 
 def _line(option: str, text: str) -> str:
-    """A requirement as the resolver takes it from any folder."""
+    """Rewrite a requirement so that the resolver accepts it from any folder."""
     if text.endswith(".whl"):
         wheel = Path(text).absolute()
         if not wheel.is_file():
@@ -111,10 +111,10 @@ def _name(option: str, text: str) -> str:
         ) from None
 
 
-def requirements(one: Side) -> tuple[list[str], list[str]]:
-    """(requirements, overrides) for the resolver: ours, without what the user gave or a nightly stands for."""
-    given = {_name(one.option, line) for line in one.given}
-    wanted = list(one.given)
+def requirements(side: Side) -> tuple[list[str], list[str]]:
+    """Return (requirements, overrides) for the resolver: ours, except those that the user's or a nightly replace."""
+    given = {_name(side.option, line) for line in side.given}
+    wanted = list(side.given)
     for nightly, companion in NIGHTLY_OF.items():
         if nightly in given and not {companion, "tf-keras"} & given:
             wanted.append(companion)
@@ -126,46 +126,52 @@ def requirements(one: Side) -> tuple[list[str], list[str]]:
             continue
         free = FOLLOWS.get(name) in given | replaced
         wanted.append(name if free else str(own))
-    return wanted, [*one.overrides, *(f"{name} ; {_NEVER}" for name in sorted(replaced))]
+    return wanted, [*side.overrides, *(f"{name} ; {_NEVER}" for name in sorted(replaced))]
 
 
 def _own() -> list[Requirement]:
-    """What this package needs, without its extras: in a checkout by its project file, for what was once installed from
-    it may be older.
+    """List what this package requires, without its extras; a checkout's project file has precedence, as the installed
+    metadata may be older.
     """
     project = CHECKOUT / "pyproject.toml"
     if project.exists():
         return [Requirement(line) for line in tomllib.loads(project.read_text("utf-8"))["project"]["dependencies"]]
-    found = [Requirement(line) for line in metadata.requires("quantbench") or []]
-    return [one for one in found if one.marker is None or one.marker.evaluate({"extra": ""})]
+    declared = [Requirement(line) for line in metadata.requires("quantbench") or []]
+    return [
+        requirement
+        for requirement in declared
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    ]
 
 
-def resolve(one: Side) -> Resolved:
-    """Exact versions for a side.
+def resolve(side: Side) -> Resolved:
+    """Resolve the exact versions for a side.
 
     Raises:
-        BadInput: uv is not installed, or cannot resolve it; in its own words.
+        BadInput: uv is not installed, or cannot resolve it; with uv's message.
     """
-    wanted, overrides = requirements(one)
+    wanted, overrides = requirements(side)
     with tempfile.TemporaryDirectory(prefix="quantbench-ab-") as folder:
         for name, lines in (("wanted", wanted), ("overrides", overrides), ("constraints", CONSTRAINTS)):
             (Path(folder) / f"{name}.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
         command = ["pip", "compile", "wanted.txt", "--constraint", "constraints.txt"]
         command += ["--override", "overrides.txt"] if overrides else []
         command += ["--python", sys.executable, "--no-header", "--no-annotate", "--no-progress"]
-        told = _uv(command, folder, f"{one.option} {' '.join(one.given)}: no such set of packages can be installed")
-    pins = [line.strip() for line in told.splitlines() if line.strip() and not line.lstrip().startswith(("#", "-"))]
-    return Resolved(one, tuple(pins))
+        compiled = _uv(
+            command, folder, f"{side.option} {' '.join(side.given)}: no such set of packages can be installed"
+        )
+    pins = [line.strip() for line in compiled.splitlines() if line.strip() and not line.lstrip().startswith(("#", "-"))]
+    return Resolved(side, tuple(pins))
 
 
-def install(found: Resolved) -> Path:
-    """The Python of an environment that holds exactly these packages; made only once, and used while we hold the store.
+def install(resolved: Resolved) -> Path:
+    """Install exactly these packages into an environment, once, and return its Python; requires holding the store.
 
     Raises:
-        BadInput: something cannot be installed; in uv's own words.
+        BadInput: something cannot be installed; with uv's message.
     """
     store = Store(default_root().absolute())
-    folder = store.root / ENVIRONMENTS / found.key
+    folder = store.root / ENVIRONMENTS / resolved.key
     store.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     files.own_folder(folder.parent, 0o700)
     files.unlink_unless_regular(Path(f"{folder}.lock"))
@@ -176,17 +182,17 @@ def install(found: Resolved) -> Path:
                 os.utime(folder)
                 return python
         files.remove(folder, store.root)
-        what = f"{found.side.option} {' '.join(found.side.given)}: cannot be installed"
+        what = f"{resolved.side.option} {' '.join(resolved.side.given)}: cannot be installed"
         _uv(["venv", "--python", sys.executable, str(folder)], str(folder.parent), what)
         pins = folder / "wanted.txt"
-        pins.write_text("\n".join([*found.pins, ""]), encoding="utf-8")
+        pins.write_text("\n".join([*resolved.pins, ""]), encoding="utf-8")
         _uv(["pip", "install", "--python", str(python), "--no-deps", "-r", str(pins)], str(folder.parent), what)
         pins.rename(folder / INSTALLED)
     return python
 
 
 def _uv(arguments: list[str], folder: str, what: str) -> str:
-    """What uv prints. It runs in a folder without a project, whose settings would be taken for ours."""
+    """Run uv and return what it prints, in a folder without a project, whose settings it would apply."""
     done = subprocess.run([_uv_binary(), *arguments], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BadInput(f"{what}; uv says:\n{done.stderr.strip()}")
@@ -199,7 +205,7 @@ def _uv_binary() -> str:
 
         return str(find_uv_bin())
     except (ImportError, FileNotFoundError):
-        found = shutil.which("uv")
-    if found is None:
+        binary = shutil.which("uv")
+    if binary is None:
         raise BadInput("ab needs uv, which makes the environments; install it: pip install 'quantbench[ab]'")
-    return found
+    return binary

@@ -1,8 +1,8 @@
-"""Two runtimes, each in its own environment, timed in turns: their processes live at the same time, on the same core,
-and one waits while the other works, a few milliseconds each, in an order drawn by lot.
+"""Time two runtimes interleaved, each in its own environment: their processes live at the same time, on the same core,
+and one waits while the other works, a few milliseconds each, in random order.
 
-As for a run's own latency (:mod:`quantbench.measure.latency`), fresh processes follow each other, for memory layout
-differs from one to the next. What one pair of them gives is one ratio.
+As for a run's own latency (:mod:`quantbench.measure.latency`), fresh processes follow each other, because memory layout
+differs between them. Each pair of processes gives one ratio.
 """
 
 import contextlib
@@ -28,55 +28,55 @@ LEAST_ROUNDS = 5
 
 @dataclass(frozen=True)
 class Contestant:
-    """An artifact, and the environment whose runtime runs it."""
+    """Pair an artifact with the environment whose runtime runs it."""
 
     python: Interpreter
     artifact: Path
 
 
 @dataclass(frozen=True)
-class Turns:
-    """What was timed, one value a group of fresh processes.
+class InterleavedTimes:
+    """Hold the times, one value per group of fresh processes.
 
     Attributes:
-        seconds: contestant -> typical time of a call.
-        undisturbed: share of all blocks that nothing interrupted.
+        seconds: contestant -> typical time per call.
+        undisturbed: share of all blocks that ran without interruption.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
     undisturbed: float = 1.0
 
     def ratios(self, of: str, to: str) -> list[float]:
-        """Time of one contestant to that of another, in the same group."""
+        """Divide the times of one contestant by those of another in the same group."""
         return [a / b for a, b in zip(self.seconds[of], self.seconds[to], strict=True)]
 
 
-def take_turns(contestants: Mapping[str, Contestant], inputs: Path, seconds: float) -> Turns:
+def time_interleaved(contestants: Mapping[str, Contestant], inputs: Path, seconds: float) -> InterleavedTimes:
     """Time artifacts against each other, batch 1, one thread.
 
     Args:
         contestants: name -> what to time; two or more.
         inputs: prepared examples, see :func:`quantbench.measure.latency.save_inputs`.
-        seconds: of timing for each pair of contestants, in all; half of it each.
+        seconds: total timing for each pair of contestants, half of it for each.
 
     Raises:
         LatencyFailed: a process did not finish.
     """
     groups = max(LEAST_PROCESSES, round(seconds / PROCESS_SECONDS))
-    found: dict[str, list[float]] = {name: [] for name in contestants}
+    times: dict[str, list[float]] = {name: [] for name in contestants}
     calm: list[float] = []
     for group in range(groups):
         blocks = _one_group(contestants, inputs, len(contestants) * seconds / groups / 2, group)
         for name, timed in blocks.items():
-            found[name].append(timed.typical)
+            times[name].append(timed.typical)
             calm.append(float(timed.undisturbed.mean()))
-    return Turns(found, float(np.mean(calm)))
+    return InterleavedTimes(times, float(np.mean(calm)))
 
 
 def _one_group(contestants: Mapping[str, Contestant], inputs: Path, seconds: float, seed: int) -> dict[str, Blocks]:
-    """One fresh process each, all on one core, which is another for the next group."""
+    """Run one fresh process for each contestant, all on one core, which changes with each group."""
     with ExitStack() as stack:
-        players = {name: stack.enter_context(_player(one, inputs)) for name, one in contestants.items()}
+        players = {name: stack.enter_context(_player(contestant, inputs)) for name, contestant in contestants.items()}
         stack.callback(_watch([player.process for player in players.values()], START_LIMIT_SECONDS + 10 * seconds))
         for player in players.values():
             player.ready(_core(seed))
@@ -90,7 +90,7 @@ def _one_group(contestants: Mapping[str, Contestant], inputs: Path, seconds: flo
 
 
 def _core(group: int) -> int | None:
-    """The core of a group; None where processes cannot be tied to one."""
+    """Choose the core of a group; None where processes cannot be pinned to one."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))
@@ -98,7 +98,7 @@ def _core(group: int) -> int | None:
 
 
 def _watch(processes: list[subprocess.Popen[str]], limit: float) -> Callable[[], None]:
-    """Kill the processes when they hang; call what it returns to stop watching."""
+    """Kill the processes when they hang; return a function that ends the watch."""
 
     def kill() -> None:
         for process in processes:
@@ -111,7 +111,7 @@ def _watch(processes: list[subprocess.Popen[str]], limit: float) -> Callable[[],
 
 
 class _Player:
-    """A timing process, as its turns are taken."""
+    """Control a timing process while it takes its turns."""
 
     def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
         self.process = process
@@ -120,14 +120,14 @@ class _Player:
         self._own: list[float] = []
 
     def ready(self, core: int | None) -> None:
-        """Wait until it has warmed up, and tie it to a core."""
+        """Wait until it has warmed up, and pin it to a core."""
         self._line()
         if core is not None:
-            with contextlib.suppress(OSError):  # a machine may forbid it; turns are taken all the same
+            with contextlib.suppress(OSError):  # a machine may forbid it, and the processes still take turns
                 os.sched_setaffinity(self.process.pid, {core})
 
     def turn(self) -> float:
-        """Let it work for a moment; seconds that this took."""
+        """Let it work for a moment; return the seconds that this took."""
         assert self.process.stdin is not None
         start = time.perf_counter()
         try:
@@ -135,13 +135,13 @@ class _Player:
             self.process.stdin.flush()
         except BrokenPipeError:
             self._failed()
-        told = json.loads(self._line())
-        self._seconds += told["seconds"]
-        self._own += told["own"]
+        times = json.loads(self._line())
+        self._seconds += times["seconds"]
+        self._own += times["own"]
         return time.perf_counter() - start
 
     def blocks(self) -> Blocks:
-        """All of its blocks."""
+        """Return all of its blocks."""
         return Blocks(np.array(self._seconds), np.array(self._own))
 
     def _line(self) -> str:
@@ -160,23 +160,23 @@ class _Player:
 
 
 @contextmanager
-def _player(one: Contestant, inputs: Path) -> Iterator[_Player]:
+def _player(contestant: Contestant, inputs: Path) -> Iterator[_Player]:
     environment = os.environ | ONE_THREAD
     environment.pop("PYTHONPATH", None)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(
-            [str(one.python.executable), "-m", "quantbench.ab.interleaved_worker"],
+            [str(contestant.python.executable), "-m", "quantbench.ab.interleaved_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             env=environment,
-            cwd=one.python.home,
+            cwd=contestant.python.home,
         )
         try:
             assert process.stdin is not None
-            job = {"artifact": str(one.artifact), "inputs": str(inputs), "threads": 1}
-            with contextlib.suppress(BrokenPipeError):  # told when its answer does not come
+            job = {"artifact": str(contestant.artifact), "inputs": str(inputs), "threads": 1}
+            with contextlib.suppress(BrokenPipeError):  # reported when its answer is missing
                 process.stdin.write(json.dumps(job) + "\n")
                 process.stdin.flush()
             yield _Player(process, errors)

@@ -1,9 +1,7 @@
-"""One short-lived interpreter that times an artifact whenever it is its turn; started by
-:mod:`quantbench.ab.interleaved`.
+"""Time an artifact in turns, in an interpreter that :mod:`quantbench.ab.interleaved` starts.
 
-Reads a job as one line of JSON, and says ``ready``; then answers each further line with one turn's blocks, as
-:func:`quantbench.measure.latency_worker.timed_block` times them. Between its turns it waits, and takes no time of a
-core.
+Reads a job as one line of JSON and answers ``ready``; then answers each further line with one turn's blocks, as
+:func:`quantbench.measure.latency_worker.timed_block` times them. Between its turns it waits, without using a core.
 
     {"artifact": FILE, "inputs": FILE.npz, "threads": 1}
 """
@@ -17,12 +15,12 @@ from quantbench.core.worker import Job, answer_lines
 from quantbench.measure.latency_worker import read_inputs, timed_block, warm_up
 from quantbench.tflite.litert import LiteRT
 
-# Far longer than handing over takes (0.1 ms), far shorter than what slows a machine for a while.
+# Far longer than switching takes (0.1 ms), far shorter than temporary slowdowns of a machine.
 TURN_SECONDS = 0.004
 
 
 def begin(job: Job) -> Callable[[str], dict[str, list[float]]]:
-    """Load the artifact and warm it up; what it returns takes one turn."""
+    """Load the artifact and warm it up; return a function that takes one turn."""
     runner = LiteRT(Path(job["artifact"]), job["threads"])
     feed = runner.feeder(read_inputs(job["inputs"]))
     feed(0)

@@ -1,4 +1,4 @@
-"""Which side did it: artifacts found in the store, and each side's artifact run by the other side's runtime."""
+"""Find which side changed a cell: find artifacts in the store, and run each side's on the other side's runtime."""
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ FIND_LIMIT_SECONDS, RUN_LIMIT_SECONDS = 600.0, 1800.0
 
 @dataclass(frozen=True)
 class Artifact:
-    """One side's artifact of a cell.
+    """Describe one side's artifact of a cell.
 
     Attributes:
         sha256: of its bytes.
@@ -32,10 +32,10 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Crossed:
-    """What one artifact answers on a runtime that is not its own side's.
+    """Hold the results of an artifact on the other side's runtime.
 
     Attributes:
-        score: the metric's value; None where it could not be had.
+        score: the metric's value; None where it failed.
         predictions: shape (n,).
         failure: why there are none, in one line.
     """
@@ -45,18 +45,18 @@ class Crossed:
     failure: str = ""
 
 
-def find(one: Runner, cells: list[str], model_dir: Path) -> dict[str, Artifact]:
-    """Where one side's artifacts lie; cells that it could not build are left out.
+def find(side: Runner, cells: list[str], model_dir: Path) -> dict[str, Artifact]:
+    """Find one side's artifacts in the store; cells that it could not build are omitted.
 
     Raises:
-        child_process.ChildFailed: the side's environment does not even start.
+        child_process.ChildFailed: the side's environment cannot start.
     """
-    found = _ask(one, {"find": cells, "model_dir": str(model_dir.absolute())}, FIND_LIMIT_SECONDS)
-    return {cell: Artifact(Path(told["path"]), told["sha256"], told["plain"]) for cell, told in found.items()}
+    answer = _ask(side, {"find": cells, "model_dir": str(model_dir.absolute())}, FIND_LIMIT_SECONDS)
+    return {cell: Artifact(Path(fields["path"]), fields["sha256"], fields["plain"]) for cell, fields in answer.items()}
 
 
-def run_on(one: Runner, artifacts: Mapping[str, Artifact], model_dir: Path, folder: Path) -> dict[str, Crossed]:
-    """The other side's artifacts on this side's runtime, each in a process of its own.
+def run_on(side: Runner, artifacts: Mapping[str, Artifact], model_dir: Path, folder: Path) -> dict[str, Crossed]:
+    """Run the other side's artifacts on this side's runtime, each in its own process.
 
     Args:
         artifacts: cell -> artifact.
@@ -69,23 +69,23 @@ def run_on(one: Runner, artifacts: Mapping[str, Artifact], model_dir: Path, fold
         job: dict[str, Any] = {"run": str(artifacts[cell].path), "sha256": artifacts[cell].sha256, "cell": cell}
         job |= {"model_dir": str(model_dir.absolute()), "to": str(to)}
         try:
-            told = _ask(one, job, RUN_LIMIT_SECONDS)
+            answer = _ask(side, job, RUN_LIMIT_SECONDS)
         except child_process.ChildFailed as error:
             return Crossed(failure=f"its process {error}")
-        if "refusal" in told:
-            return Crossed(failure=told["refusal"])
-        return Crossed(told["score"], np.load(to, allow_pickle=False))
+        if "refusal" in answer:
+            return Crossed(failure=answer["refusal"])
+        return Crossed(answer["score"], np.load(to, allow_pickle=False))
 
     with ThreadPoolExecutor(cores()) as pool:
         return dict(zip(artifacts, pool.map(run, artifacts), strict=True))
 
 
-def _ask(one: Runner, job: Mapping[str, Any], limit: float) -> Any:
+def _ask(side: Runner, job: Mapping[str, Any], limit: float) -> Any:
     return child_process.result(
-        child_process.start("quantbench.ab.mixed_worker", job, limit, {"PYTHONPATH": ""}, one.python)
+        child_process.start("quantbench.ab.mixed_worker", job, limit, {"PYTHONPATH": ""}, side.python)
     )
 
 
 def alike(old: Mapping[str, Artifact], new: Mapping[str, Artifact], cells: Iterable[str]) -> set[str]:
-    """Cells whose two artifacts differ in nothing but what the converters say of themselves."""
+    """List the cells whose two artifacts only differ in the converter's stamp."""
     return {cell for cell in cells if cell in old and cell in new and old[cell].plain == new[cell].plain}

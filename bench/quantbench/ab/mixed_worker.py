@@ -1,8 +1,8 @@
-"""Works on stored cells inside one side's environment; started by :mod:`quantbench.ab.mixed`. Reads a job as JSON.
+"""Find and run stored cells in one side's environment, started by :mod:`quantbench.ab.mixed`. Reads a job as JSON.
 
-``{"find": ["model/variant", ...], "model_dir": DIR}`` answers where each artifact lies, with its hash and its hash
+``{"find": ["model/variant", ...], "model_dir": DIR}`` returns the path of each artifact, with its hash and its hash
 without the converter's stamp. ``{"run": FILE, "sha256": HASH, "cell": "model/variant", "model_dir": DIR, "to": FILE}``
-evaluates an artifact of whichever side with this side's runtime, and keeps its predictions.
+evaluates an artifact of either side with this side's runtime, and saves its predictions.
 """
 
 from pathlib import Path
@@ -24,27 +24,27 @@ def _find(cells: list[str], models: dict[str, ReferenceModel]) -> dict[str, Any]
 
     from quantbench.tflite.edit import without_stamp
 
-    store, found = Store(default_root()), {}
+    store, artifacts = Store(default_root()), {}
     for cell in cells:
         model, variant = parts(cell)
         built = artifact.find(models[model], VARIANTS[variant], 0, None, store)
         if built is not None and built.path is not None:
             plain = hashlib.sha256(without_stamp(built.path.read_bytes())).hexdigest()
-            found[cell] = {"path": str(built.path), "sha256": built.sha256, "plain": plain}
-    return found
+            artifacts[cell] = {"path": str(built.path), "sha256": built.sha256, "plain": plain}
+    return artifacts
 
 
 def _run(job: dict[str, Any], models: dict[str, ReferenceModel]) -> dict[str, Any]:
     model = models[parts(job["cell"])[0]]
-    found = accuracy.evaluate(Path(job["run"]), job["sha256"], model, Store(default_root()))
-    if found.predictions is None:
-        return {"refusal": found.refusal}
-    np.save(job["to"], found.predictions, allow_pickle=False)
-    return {"score": None if found.nonfinite else found.score, "nonfinite": found.nonfinite}
+    evaluation = accuracy.evaluate(Path(job["run"]), job["sha256"], model, Store(default_root()))
+    if evaluation.predictions is None:
+        return {"refusal": evaluation.refusal}
+    np.save(job["to"], evaluation.predictions, allow_pickle=False)
+    return {"score": None if evaluation.nonfinite else evaluation.score, "nonfinite": evaluation.nonfinite}
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """See the module."""
+    """Do a job, see the module."""
     models = load_models(Path(job["model_dir"]))
     return _find(job["find"], models) if "find" in job else _run(job, models)
 

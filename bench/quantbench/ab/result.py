@@ -1,4 +1,4 @@
-"""What the pre-release check was asked, and what it found."""
+"""Declare the request and the result of the pre-release check."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +12,13 @@ RUNTIME = "ai-edge-litert"
 
 @dataclass(frozen=True)
 class Asked:
-    """What to compare, and how.
+    """Describe what to compare, and how.
 
     Attributes:
         arguments: for both runs, such as ``-m`` or ``--models``.
-        seconds: of timing a cell; 0 for none.
-        time_all: time every cell, not only those that the pull-request gate times.
-        cache_size: GB that entries and environments may take together afterwards; 0: any.
+        seconds: of timing per cell; 0 for none.
+        time_all: whether to time every cell, beyond those that the pull-request gate times.
+        cache_size: GB that entries and environments may take together afterwards; 0 for unlimited.
     """
 
     old: environments.Side
@@ -33,13 +33,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Combination:
-    """What a cell gives by one of the two mixed combinations, beside the two pure ones.
+    """Hold the results of a cell for one of the two mixed combinations.
 
     Attributes:
-        score: the metric's value; None where it could not be had.
-        changed: examples that are answered otherwise than by the old converter on the old runtime.
-        failure: why it gives nothing.
-        ratios: time of a call to that of the old converter on the old runtime, one value a group of processes.
+        score: the metric's value; None where it failed.
+        changed: number of predictions that differ from the old converter on the old runtime.
+        failure: why there are no results.
+        ratios: time per call relative to the old converter on the old runtime, one value per group of processes.
     """
 
     score: float | None = None
@@ -50,11 +50,11 @@ class Combination:
 
 @dataclass(frozen=True)
 class Cause:
-    """What made a cell change.
+    """Describe what changed a cell.
 
     Attributes:
         words: one phrase.
-        new_converter: the new side's artifact on the old side's runtime; None where one side alone differs.
+        new_converter: the new side's artifact on the old side's runtime; None where only one side differs.
         new_runtime: the old side's artifact on the new side's runtime.
     """
 
@@ -65,13 +65,13 @@ class Cause:
 
 @dataclass
 class Found:
-    """All that the check found; complete once ``timed`` and ``causes`` are.
+    """Hold the results of the check; complete once ``timed`` and ``causes`` are.
 
     Attributes:
-        folder: where it is told.
-        timed: cell -> both artifacts timed in turns.
-        untimed: cell -> why it was not.
-        alike: cells whose two artifacts differ in the converter's stamp alone.
+        folder: of the report.
+        timed: cell -> both artifacts timed, interleaved.
+        untimed: cell -> why it was not timed.
+        alike: cells whose two artifacts only differ in the converter's stamp.
         causes: cell -> what changed it.
     """
 
@@ -87,5 +87,5 @@ class Found:
 
     @property
     def same_runtime(self) -> bool:
-        """Whether both sides run artifacts by the same runtime."""
+        """Check whether both sides run artifacts on the same runtime."""
         return self.old.versions().get(RUNTIME) == self.new.versions().get(RUNTIME)

@@ -1,4 +1,4 @@
-"""One side's run: this package's code, in the side's own environment."""
+"""Run one side: this package's code in the side's own environment."""
 
 import os
 import shutil
@@ -13,22 +13,22 @@ from quantbench.core.signals import hurried_by, undisturbed
 from quantbench.errors import BadInput, Exit
 from quantbench.records.run_folder import REPORT
 
-# Both sides run the same sources, copied: an import from a checkout or from site-packages would bring along what lies
-# beside them, and a long run must not see later edits.
+# Both sides run a copy of the same sources: importing from a checkout or site-packages would also expose its
+# neighbours, and a long run must not see later edits.
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 RAN = (Exit.GREEN, Exit.REGRESSED, Exit.NOT_MEASURED)
-# What would make the two sides' cells another thing than cells of the same pinned weights kept in the store.
+# What would make the cells differ from stored cells of the same pinned weights.
 REFUSED_OPTIONS = ("--train", "--no-cache", "--update-baselines", "--shard", "--cluster")
 
 
 @dataclass(frozen=True)
 class Runner:
-    """Where one side runs.
+    """Describe where one side runs.
 
     Attributes:
         name: ``old`` or ``new``.
         python: its environment's Python, with the copied sources.
-        folder: gets its run folder.
+        folder: receives its run folder.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Runner:
 
 
 def copy_sources(folder: Path) -> Path:
-    """A folder that holds nothing but a copy of this package."""
+    """Create a folder that only contains a copy of this package."""
     home = folder / "sources"
     shutil.copytree(PACKAGE, home / PACKAGE.name, ignore=LEFT_OUT)
     shutil.copy(PYTEST_INI, home / PACKAGE.name)
@@ -45,44 +45,44 @@ def copy_sources(folder: Path) -> Path:
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Raises BadInput for what both sides cannot be given."""
+    """Raise BadInput for arguments that both sides cannot take."""
     for argument in arguments:
         if argument.partition("=")[0] in REFUSED_OPTIONS:
             raise BadInput(f"{argument}: ab compares stored cells of the same pinned weights; leave it out")
 
 
-def run(one: Runner, model_dir: Path, arguments: Sequence[str], say: Callable[[str], None]) -> Path:
-    """Build and evaluate the cells of one side; its run folder.
+def run(side: Runner, model_dir: Path, arguments: Sequence[str], say: Callable[[str], None]) -> Path:
+    """Build and evaluate the cells of one side; return its run folder.
 
-    There are no baselines: each cell is held against the other side's alone, so that its status means nothing here.
+    There are no baselines, as each cell is only compared with the other side's, so that its status means nothing here.
 
     Args:
         arguments: of ``quantbench run``, such as ``-m`` or ``--models``.
 
     Raises:
-        BadInput: the run could not begin, or wrote no report; with its last words.
+        BadInput: the run could not begin, or wrote no report; with its last line.
         KeyboardInterrupt: it was interrupted.
     """
-    one.folder.mkdir(parents=True, exist_ok=True)
-    nothing = one.folder / "no-baselines"
+    side.folder.mkdir(parents=True, exist_ok=True)
+    nothing = side.folder / "no-baselines"
     nothing.mkdir(exist_ok=True)
-    command = [str(one.python.executable), "-P", "-m", "quantbench", "run", "--no-latency", "--no-gpu"]
+    command = [str(side.python.executable), "-P", "-m", "quantbench", "run", "--no-latency", "--no-gpu"]
     command += [f"--model-dir={model_dir.absolute()}", f"--baseline-dir={nothing.absolute()}"]
-    command += [f"--report-dir={one.folder.absolute()}", "-q", "--no-header", "--no-summary", *arguments]
-    last = _follow(command, one, say)
+    command += [f"--report-dir={side.folder.absolute()}", "-q", "--no-header", "--no-summary", *arguments]
+    last = _follow(command, side, say)
     nothing.rmdir()
-    found = one.folder / "latest"
-    if not (found / REPORT).exists():
-        raise BadInput(f"the {one.name} side wrote no report: {last}")
-    return found.resolve()
+    latest = side.folder / "latest"
+    if not (latest / REPORT).exists():
+        raise BadInput(f"the {side.name} side wrote no report: {last}")
+    return latest.resolve()
 
 
-def _follow(command: list[str], one: Runner, say: Callable[[str], None]) -> str:
-    """Run it to its end, telling each finished cell; returns its last line."""
-    log = one.folder / "run.log"
-    # PYTHONPATH of whoever started us is not the side's; its own packages come from its environment.
+def _follow(command: list[str], side: Runner, say: Callable[[str], None]) -> str:
+    """Run it to its end, reporting each finished cell; return its last line."""
+    log = side.folder / "run.log"
+    # The side's packages come from its environment, and from nothing that PYTHONPATH names here.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["PYTHONPATH"] = str(one.python.home)
+    environment["PYTHONPATH"] = str(side.python.home)
     last = "no output"
     with (
         log.open("w", encoding="utf-8") as kept,
@@ -94,22 +94,22 @@ def _follow(command: list[str], one: Runner, say: Callable[[str], None]) -> str:
                 kept.write(line)
                 last = line.strip() or last
                 if line.strip().startswith("["):
-                    say(f"{one.name}: {line.strip()}")
+                    say(f"{side.name}: {line.strip()}")
         except KeyboardInterrupt:
             _end_orderly(run)
             raise
     if run.returncode == Exit.INTERRUPTED:
         raise KeyboardInterrupt
     if run.returncode not in RAN:
-        raise BadInput(f"the {one.name} side {ended(run.returncode)}: {last} (all of it: {log})")
+        raise BadInput(f"the {side.name} side {ended(run.returncode)}: {last} (all of it: {log})")
     return last
 
 
 def _end_orderly(run: "subprocess.Popen[str]") -> None:
-    """Have a side write what it finished, and wait for it; another signal ends it at once."""
+    """Interrupt a side so that it writes what it finished, and wait for it; a second signal would end it at once."""
     run.terminate()
     assert run.stdout is not None
     with undisturbed(), hurried_by(run.kill):
-        for _ in run.stdout:  # a full pipe would hold it up
+        for _ in run.stdout:  # a full pipe would block it
             pass
         run.wait()

@@ -1,4 +1,4 @@
-"""A saved model of the user's own: tried once, or adopted for good.
+"""Try a saved model of the user once, or adopt it permanently.
 
 A model file and ``.npz`` data come in; a reference model, a table of variants and one recommendation go out.
 """

@@ -1,4 +1,4 @@
-"""Running a model of the user's own: once (``try``), or for good (``adopt``)."""
+"""Run a user's own model: once (``try``), or permanently (``adopt``)."""
 
 import math
 import os
@@ -16,7 +16,7 @@ from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.progress import on_terminal
 from quantbench.engine.session import Session
 from quantbench.engine.whole_run import whole_run
-from quantbench.errors import BadInput, Exit
+from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.records import Kind, Verdict
 from quantbench.reference.datasets import read_predictions
 
@@ -26,10 +26,10 @@ Say = Callable[[str], None]
 def try_once(
     given: understand.Given, folder: Path, variants: str, report_dir: Path, latency_budget: float, say: Say
 ) -> Exit:
-    """Quantize, measure, rank, advise; the reports are those of a run.
+    """Quantize, measure, rank and recommend; the reports are those of a run.
 
     Returns:
-        GREEN where a variant or float32 can be advised, NOT_MEASURED where even float32 could not be made.
+        GREEN where a variant or float32 can be recommended, NOT_MEASURED where even float32 could not be made.
 
     Raises:
         BadInput: see :func:`quantbench.adopt.understand.understand`.
@@ -48,18 +48,18 @@ def try_once(
     if not whole:
         return status
     path = session.folder.path / "predictions" / f"{model.name}.npz"
-    made = path.exists()  # not where no cell was made
+    made = path.exists()  # it does not exist if no cell was made
     predictions = read_predictions(path, "predictions", inside=session.folder.path) if made else {}
-    found = ranking.candidates(session.report, model.metric, predictions, model.pack().test.y, given.max_drop)
+    candidates = ranking.candidates(session.report, model.metric, predictions, model.pack().test.y, given.max_drop)
     say("")
-    say(ranking.table(found, model.metric.unit, model.metric.name))
+    say(ranking.table(candidates, model.metric.unit, model.metric.name))
     for line in ranking.refused(session.report):
         say(f"refused: {line}")
     say("")
-    if not found:
-        say("The float model itself could not be converted or scored, so nothing can be advised.")
+    if not candidates:
+        say("The float model itself could not be converted or scored, so nothing can be recommended.")
         return Exit.NOT_MEASURED
-    say(ranking.sentence(found, model.metric.unit, given.max_drop))
+    say(ranking.sentence(candidates, model.metric.unit, given.max_drop))
     say(f"report: {session.folder.path / 'report.md'}")
     return Exit.GREEN
 
@@ -70,7 +70,7 @@ def adopt_for_good(
     """Write the model's file, weights and data, measure it once with five seeds, and record that as its baseline.
 
     Returns:
-        REGRESSED where a floor, or the agreement of the conversion, is red from the start.
+        REGRESSED where a floor, or the agreement of the conversion, fails from the start.
 
     Raises:
         BadInput: see :func:`quantbench.adopt.understand.understand`; or the name is taken, or a folder cannot be
@@ -83,7 +83,7 @@ def adopt_for_good(
         )
     if understand.is_code(given.model):
         raise BadInput(f"{given.model}: a .py model is a reference model already; copy it into {model_dir}")
-    # Understood and measured aside first, so that a model that is refused leaves nothing in the user's folders.
+    # Loaded and measured in a temporary folder first, so that a refused model leaves nothing in the user's folders.
     with tempfile.TemporaryDirectory(prefix="quantbench-") as aside:
         folder = Path(aside) / "model"
         with output_to(Path(aside) / "loading.log"):
@@ -106,7 +106,8 @@ def adopt_for_good(
         check()
         with undisturbed():  # a model without its baseline would be half adopted
             try:
-                files.copy_tree(folder, model_dir, "the adopted model", leave_out=lambda name: name == "__pycache__")
+                with full_disk_named(model_dir):
+                    files.copy_tree(folder, model_dir, "the adopted model", leave_out=_is_cache)
             except OSError as error:
                 words = f"cannot write to {model_dir}: {error.strerror}"
                 raise BadInput(f"--model-dir: {words}; give another folder") from None
@@ -126,8 +127,12 @@ def adopt_for_good(
     return Exit.REGRESSED if red else Exit.GREEN
 
 
+def _is_cache(name: str) -> bool:
+    return name == "__pycache__"
+
+
 def _red(session: Session) -> list[str]:
-    """What no baseline can accept: floors, and conversions that do not answer as the model."""
+    """List failures that no baseline can accept: floors, and conversions that do not agree with the model."""
     judged = [(cell.id, judgement) for cell in session.report.cells for judgement in cell.judgements]
     return [
         f"{cell}: {judgement.message}"
@@ -139,10 +144,10 @@ def _red(session: Session) -> list[str]:
 def _run(
     understood: understand.Understood, options: RunOptions, kinds: set[Kind], say: Say
 ) -> tuple[Session, Exit, bool]:
-    """Everything asked of one model; an interruption still leaves a partial report.
+    """Run everything requested for one model; an interruption still leaves a partial report.
 
     Returns:
-        The run, its exit status, and whether it came to its end.
+        The run, its exit status, and whether it finished.
     """
     model = understood.model
     session = Session(options, say, models={model.name: model})

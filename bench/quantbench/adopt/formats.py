@@ -1,6 +1,6 @@
-"""Models that others saved: which form a file has, whether it is safe to load, what its inputs are.
+"""Recognize and check saved models: the form of a file, whether it is safe to load, and its inputs.
 
-Files are data, not code: what would run code of its own when loaded is refused before anything is loaded.
+Files are data, not code: a file that would run its own code when loaded is refused before anything is loaded.
 A ``.py`` model is code that the user trusts.
 """
 
@@ -25,10 +25,10 @@ Specs = dict[str, tuple[tuple[int, ...], Any]]
 
 
 def detect(path: Path) -> Form:
-    """The form of a saved model, by its content rather than by its name.
+    """Detect the form of a saved model, by its content instead of its name.
 
     Raises:
-        BadInput: there is none, or it is damaged.
+        BadInput: it does not exist, or is damaged.
     """
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
@@ -60,12 +60,12 @@ def _keras_form(path: Path, version: Any) -> Form:
 
 
 def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
-    """Refuse, before anything is loaded, what would run code from the file.
+    """Refuse a file that would run code, before anything is loaded.
 
-    tf-keras honours ``safe_mode`` for ``.keras`` files and Lambdas alone: see :mod:`quantbench.safety.keras_config`.
+    tf-keras only applies ``safe_mode`` to ``.keras`` files and Lambdas: see :mod:`quantbench.safety.keras_config`.
 
     Raises:
-        BadInput: a Keras file with code or a foreign class, an operator that may do more than compute, a quantized
+        BadInput: a Keras file with code or an unknown class, an operator that may do more than compute, a quantized
             ``.tflite``, or damage.
     """
     if form == "keras2" or form == "keras3":
@@ -91,7 +91,7 @@ def _check_float_tflite(path: Path) -> None:
     for tensor in graph.inputs:
         float_model.check_shape(path, tensor.name, tensor.declared_shape)
     _tflite_inputs(path)
-    # A float model may well take uint8 pixels; what makes it quantized is a scale, or a narrow constant.
+    # A float model may well take uint8 pixels; a scale, or a narrow constant, shows that it is quantized.
     if any(t.scales or (t.data is not None and t.dtype in ("float16", "int4", "int2")) for t in graph.tensors):
         dtypes = [tensor.dtype for tensor in graph.tensors]
         census = ", ".join(f"{dtypes.count(name)} of {name}" for name in sorted(set(dtypes)))
@@ -99,13 +99,13 @@ def _check_float_tflite(path: Path) -> None:
 
 
 def _tflite_inputs(path: Path) -> Specs:
-    """Inputs of a ``.tflite``, as LiteRT sees them. Raises BadInput where it cannot load the file, or crashes."""
-    told = _in_child({"artifact": str(path.absolute())}, path)
-    return {name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in told["specs"].items()}
+    """Read the inputs of a ``.tflite`` by LiteRT. Raises BadInput where LiteRT cannot load the file, or crashes."""
+    result = _in_child({"artifact": str(path.absolute())}, path)
+    return {name: (tuple(shape), np.dtype(dtype)) for name, (shape, dtype) in result["specs"].items()}
 
 
 def _in_child(job: dict[str, Any], path: Path) -> Any:
-    """What another process says of somebody's ``.tflite``: LiteRT trusts what it loads, and may crash on it."""
+    """Inspect an untrusted ``.tflite`` in another process, as LiteRT trusts what it loads, and may crash on it."""
     room = walls.Room(read=(path.absolute(),))
     try:
         return child_process.result(
@@ -117,9 +117,9 @@ def _in_child(job: dict[str, Any], path: Path) -> Any:
 
 
 def input_specs(model: ReferenceModel) -> Specs:
-    """Input name -> (shape with the batch first, dtype), as the float ``.tflite`` of the model will have them.
+    """Return input name -> (shape with the batch first, dtype), as in the float ``.tflite`` of the model.
 
-    It loads the model, so it is asked in a process behind walls, see :mod:`quantbench.adopt.loading`.
+    The model is loaded in a process behind walls, see :mod:`quantbench.adopt.loading`.
 
     Raises:
         BadInput: the model cannot be loaded, or a dimension is free.

@@ -1,7 +1,6 @@
-"""A stranger's model, loaded in one process behind walls that is asked several times; see
-:mod:`quantbench.adopt.loading_worker`.
+"""Load an untrusted model in one process behind walls, and query it: see :mod:`quantbench.adopt.loading_worker`.
 
-Loading TensorFlow takes seconds, so one process lives over all questions on a model. Questions and answers are lines of
+Loading TensorFlow takes seconds, so one process answers all queries about a model. Queries and answers are lines of
 JSON; arrays go through ``.npz`` files in a scratch folder, the only place where that process can write.
 """
 
@@ -24,26 +23,26 @@ from quantbench.adopt.formats import Specs
 from quantbench.core import walls
 from quantbench.core.arrays import Inputs, length
 from quantbench.core.child_process import HERE, ended
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, DiskFull, disk_is_full, full_disk_named
 from quantbench.reference.model import ReferenceModel
 
-LIMIT_SECONDS = 600.0  # a question; the first one loads TensorFlow and the model
-_LONGEST_ANSWER = 2**20  # characters; that of a model with ten thousand inputs takes a third
+LIMIT_SECONDS = 600.0  # per query; the first one loads TensorFlow and the model
+_LONGEST_ANSWER = 2**20  # characters; the answer for a model with ten thousand inputs takes a third
 _MOST_WORDS = 300
 _OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "ResourceExhausted", "Cannot allocate memory", "out of memory")
 
 
 class CannotRun(Exception):
-    """The model was loaded and cannot be run on these examples; the message begins with the error's type."""
+    """Raised when a loaded model cannot run on these examples; the message begins with the error's type."""
 
 
 class Loading:
-    """One model in a process of its own, from its first question to the end of the context.
+    """Keep one model loaded in its own process, from the first query to the end of the context.
 
     Args:
         model: in any form but code.
-        shown: the file as the user knows it, for messages.
-        limit: seconds that a question may take.
+        shown: the file as the user named it, for messages.
+        limit: timeout of a query in seconds.
     """
 
     def __init__(self, model: ReferenceModel, shown: Path, limit: float = LIMIT_SECONDS) -> None:
@@ -69,36 +68,38 @@ class Loading:
         self._folder.cleanup()
 
     def input_specs(self) -> Specs:
-        """See :func:`quantbench.adopt.formats.input_specs`.
+        """Return the model's inputs, see :func:`quantbench.adopt.formats.input_specs`.
 
         Raises:
             BadInput: the model cannot be loaded.
         """
-        told = self._ask({"ask": "inputs"})
+        answer = self._ask({"ask": "inputs"})
         try:
             return {
                 str(name): (tuple(int(size) for size in shape), np.dtype(str(dtype)))
-                for name, (shape, dtype) in told["specs"].items()
+                for name, (shape, dtype) in answer["specs"].items()
             }
-        except Exception:  # as many ways as NumPy has to name a type
+        except Exception:  # NumPy has many ways to name a type, and to refuse one
             raise self._bad("the process that loaded it gave no inputs of it") from None
 
     def predict(self, inputs: Inputs) -> Inputs:
-        """What the float model answers, see :func:`quantbench.reference.float_model.predict`.
+        """Compute the float model's outputs, see :func:`quantbench.reference.float_model.predict`.
 
         Raises:
             BadInput: the model cannot be loaded, or its process died.
-            CannotRun: not on these examples.
+            CannotRun: it cannot run on these examples.
+            DiskFull: there is no room for the examples, or for its outputs.
         """
         names = list(inputs) if isinstance(inputs, dict) else None
         self._questions += 1
         given = self._scratch / f"inputs{self._questions}.npz"
-        found = self._scratch / f"outputs{self._questions}.npz"
-        np.savez(given, *(inputs.values() if isinstance(inputs, dict) else [inputs]))
-        told = self._ask({"ask": "answers", "names": names, "inputs": str(given), "outputs": str(found)})
+        results = self._scratch / f"outputs{self._questions}.npz"
+        with full_disk_named():
+            np.savez(given, *(inputs.values() if isinstance(inputs, dict) else [inputs]))
+        answer = self._ask({"ask": "answers", "names": names, "inputs": str(given), "outputs": str(results)})
         given.unlink()
-        arrays = self._arrays(found)
-        outputs = told.get("outputs")
+        arrays = self._arrays(results)
+        outputs = answer.get("outputs")
         if not isinstance(outputs, list) or len(outputs) != len(arrays) or not arrays:
             raise self._bad("the process that ran it gave no outputs of it")
         for array in arrays:
@@ -110,7 +111,7 @@ class Loading:
         return named[""] if list(named) == [""] else dict(named)
 
     def _arrays(self, path: Path) -> list[Any]:
-        """What it wrote; never through a link, nothing that would block, and nothing that unpacks to more."""
+        """Read the arrays that the process wrote; links, blocking files, and files that unpack to more are refused."""
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with os.fdopen(descriptor, "rb") as opened:
@@ -121,7 +122,7 @@ class Loading:
                     if packed:
                         raise ValueError("it is packed")
                     return [file[f"arr_{i}"] for i in range(len(file.files))]
-        except Exception as error:  # as many ways as the format has fields
+        except Exception as error:  # a damaged file can fail in many ways
             raise self._bad(f"the outputs that its process wrote cannot be read ({error})") from None
         finally:
             path.unlink(missing_ok=True)
@@ -152,19 +153,20 @@ class Loading:
         if not line:
             raise self._dead(process, late.is_set())
         try:
-            told = json.loads(line)
+            answer = json.loads(line)
         except (ValueError, RecursionError):
-            told = None
-        if not isinstance(told, dict):
+            answer = None
+        if not isinstance(answer, dict):
             raise self._bad("the process that loaded it gave no answer that can be read")
-        if "refused" in told:
-            raise BadInput(self._in_users_words(str(told["refused"])))
-        if "failed" in told:
-            words = self._in_users_words(str(told["failed"]))
-            if any(one in words for one in _OUT_OF_MEMORY):
+        if "refused" in answer:
+            raise BadInput(self._in_users_words(str(answer["refused"])))
+        if "failed" in answer:
+            words = self._in_users_words(str(answer["failed"]))
+            self._check_room(words)
+            if any(text in words for text in _OUT_OF_MEMORY):
                 raise self._bad(_too_large())
             raise CannotRun(words)
-        return told
+        return answer
 
     def _started(self) -> "subprocess.Popen[str]":
         room = walls.Room(write=(self._scratch,), read=(self._kept,))
@@ -178,7 +180,7 @@ class Loading:
         model = self._model
         job = {"path": str(self._kept), "form": model.form, "trusted": model.trusted, "stateful": model.stateful}
         assert process.stdin is not None
-        with suppress(OSError):  # what became of it is told where it is asked
+        with suppress(OSError):  # a process that died is reported by the query
             process.stdin.write(json.dumps(job) + "\n")
         return process
 
@@ -189,17 +191,23 @@ class Loading:
         with self._errors.open("rb") as file:
             file.seek(max(0, self._errors.stat().st_size - 20_000))
             lines = file.read().decode(errors="replace").strip().splitlines()
-        if any(one in line for line in lines for one in _OUT_OF_MEMORY) or status == -9:
+        if any(text in line for line in lines for text in _OUT_OF_MEMORY) or status == -9:
             return self._bad(_too_large())
         last = f": {lines[-1]}" if lines else ""
+        self._check_room(last)
         return self._bad(f"the process that loaded it {ended(status)}{last}")
+
+    def _check_room(self, words: str) -> None:
+        """Raises DiskFull where the process found no room for what it writes."""
+        if disk_is_full(CannotRun(words)):
+            raise DiskFull(f"no space is left in {self._scratch.parent}, where {self._shown} is tried; free some")
 
     def _bad(self, words: str) -> BadInput:
         who = "LiteRT cannot load and run it: " if self._model.form == "tflite" else ""
         return BadInput(f"{self._shown}: {who}{self._in_users_words(words)}")
 
     def _in_users_words(self, words: str) -> str:
-        """One line, in which the file has the name that the user gave it, and not that of our copy."""
+        """Put a message on one line, with the user's name for the file instead of that of our copy."""
         shown = " ".join(words.split()).replace(str(self._kept), str(self._shown))
         return shown[: _MOST_WORDS + len(str(self._shown))]
 

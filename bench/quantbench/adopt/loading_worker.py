@@ -1,5 +1,4 @@
-"""One interpreter that loads a stranger's model and answers questions on it, behind walls; see
-:mod:`quantbench.adopt.loading`.
+"""Load an untrusted model and answer queries about it, in an interpreter that :mod:`quantbench.adopt.loading` starts.
 
 Reads lines of JSON from standard input and writes one each to standard output. The first, which has no answer, is the
 model: ``{"path": FILE, "form": FORM, "trusted": false, "stateful": false}``. Then:
@@ -8,7 +7,7 @@ model: ``{"path": FILE, "form": FORM, "trusted": false, "stateful": false}``. Th
     {"ask": "answers", "names": [NAME, ...] or null, "inputs": FILE.npz, "outputs": FILE.npz}
                                            -> {"outputs": [NAME, ...]}
 
-or ``{"refused": WORDS}`` of what is wrong with the model, ``{"failed": WORDS}`` of what it met when it ran.
+or ``{"refused": WORDS}`` if the model is invalid, ``{"failed": WORDS}`` if it failed to run.
 """
 
 import faulthandler
@@ -27,7 +26,7 @@ from quantbench.reference.model import Floor, ReferenceModel
 
 
 def answer(model: ReferenceModel, question: dict[str, Any]) -> dict[str, Any]:
-    """What is to be told."""
+    """Answer one query."""
     try:
         if question["ask"] == "inputs":
             specs = formats.input_specs(model)
@@ -35,7 +34,7 @@ def answer(model: ReferenceModel, question: dict[str, Any]) -> dict[str, Any]:
         return {"outputs": _answers(model, question)}
     except BadInput as error:
         return {"refused": str(error)}
-    except Exception as error:  # whatever an operator of somebody's model objects to
+    except Exception as error:  # whatever an operator of an untrusted model raises
         return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
 
 
@@ -50,7 +49,7 @@ def _answers(model: ReferenceModel, question: dict[str, Any]) -> list[str]:
 
 
 def begin(job: Job) -> Callable[[str], dict[str, Any]]:
-    """The model; what it returns answers a question on it, given as a line of JSON."""
+    """Set up the model; return a function that answers a query about it, given as a line of JSON."""
     faulthandler.disable()
     path = Path(job["path"])
     model = ReferenceModel(

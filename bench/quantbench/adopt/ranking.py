@@ -1,11 +1,11 @@
-"""Which variant to ship: a ranked table, the Pareto front, and one sentence. Pure: a run's record in, text out."""
+"""Rank the variants: a table, the Pareto front, and one recommendation, as pure functions of a run's record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tabulate import tabulate
 
 from quantbench.core.arrays import Array
-from quantbench.core.stats import bootstrap_drop_sd, pair, paired_interval
+from quantbench.core.stats import bootstrap_drop_sd, pair, paired_interval, pareto_front
 from quantbench.records import Cell, Report, Verdict
 from quantbench.records.measurements import RATIO
 from quantbench.reference.metrics import Metric
@@ -14,14 +14,14 @@ from quantbench.variants import FLOAT_CONTROL
 
 @dataclass(frozen=True)
 class Candidate:
-    """One variant as a choice.
+    """Describe one variant as a choice.
 
     Attributes:
-        drop: from float32, in the metric's unit, with its 95 % interval.
+        drop: accuracy drop from float32, in the metric's unit, with its 95 % interval.
         size: bytes as a fraction of float32's.
         latency: time as a fraction of float32's; None where nothing was timed.
-        agreement: fraction of examples with float32's own prediction; None where a prediction is no class.
-        front: no other candidate is at least as good in drop, size and latency and better in one.
+        agreement: fraction of examples with float32's own prediction; None for metrics without classes.
+        front: whether no other candidate is at least as good in drop, size and latency, and better in one.
     """
 
     variant: str
@@ -39,7 +39,7 @@ class Candidate:
 def candidates(
     report: Report, metric: Metric, predictions: dict[str, Array], labels: Array, max_drop: float
 ) -> list[Candidate]:
-    """Every variant that was made and scored, the smallest drop first."""
+    """List every variant that was made and scored, the smallest drop first."""
     cells = {cell.variant: cell for cell in report.cells}
     control = cells.get(FLOAT_CONTROL)
     if control is None or "score" not in control.measurements:
@@ -49,7 +49,8 @@ def candidates(
         scored = "score" in cell.measurements and name in predictions
         if name == FLOAT_CONTROL or (scored and cell.family != "control" and _broken(cell) is None):
             found.append(_candidate(cell, control, metric, predictions, labels, max_drop))
-    marked = [_with_front(one, found) for one in found]
+    front = pareto_front([(one.drop, one.size, one.latency) for one in found])
+    marked = [replace(one, front=best) for one, best in zip(found, front, strict=True)]
     return sorted(marked, key=lambda one: (one.drop, one.size))
 
 
@@ -80,28 +81,16 @@ def _candidate(
     )
 
 
-def _axes(one: Candidate) -> tuple[float, ...]:
-    return (one.drop, one.size) if one.latency is None else (one.drop, one.size, one.latency)
-
-
-def _with_front(one: Candidate, others: list[Candidate]) -> Candidate:
-    def beats(other: Candidate) -> bool:
-        pairs = list(zip(_axes(other), _axes(one), strict=False))
-        return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
-
-    return Candidate(**{**vars(one), "front": not any(beats(other) for other in others)})
-
-
 def choice(found: list[Candidate]) -> Candidate | None:
-    """Of what stays within the limit, the one whose size times time is smallest; None where only float32 does."""
+    """Choose, within the limit, the smallest product of size and time; None where only float32 is within it."""
     eligible = [one for one in found if one.within and one.front and one.variant != FLOAT_CONTROL]
     better = [one for one in eligible if one.size * (one.latency or 1.0) < 1]
     return min(better, key=lambda one: one.size * (one.latency or 1.0), default=None)
 
 
-def sentence(found: list[Candidate], unit: str, max_drop: float) -> str:
-    """Which variant to ship under the limit, and why."""
-    best = choice(found)
+def sentence(candidates: list[Candidate], unit: str, max_drop: float) -> str:
+    """Recommend a variant under the limit, with the reason."""
+    best = choice(candidates)
     if best is None:
         return f"Ship float32: no variant is smaller or faster and stays within a drop of {max_drop:g} {unit}."
     speed = "" if best.latency is None else f", {_speed(best.latency)}"
@@ -117,21 +106,21 @@ def _speed(ratio: float) -> str:
     return f"{1 / ratio:.2f} times as fast" if ratio < 1 else f"{ratio:.2f} times its time a call"
 
 
-def table(found: list[Candidate], unit: str, metric: str) -> str:
-    """The ranked table, as Markdown; ``*`` marks the Pareto front."""
-    best = choice(found)
+def table(candidates: list[Candidate], unit: str, metric: str) -> str:
+    """Format the ranked table as Markdown; ``*`` marks the Pareto front."""
+    best = choice(candidates)
     rows = [
         [
-            ("→ " if best and one.variant == best.variant else "") + one.variant,
-            f"{one.drop:+.2f} ({one.low:+.2f} to {one.high:+.2f})",
-            f"{one.bytes / 1024:,.1f}",
-            f"{1 / one.size:.2f}×",
-            "" if one.latency is None else f"{one.latency:.2f}",
-            "" if one.agreement is None else f"{100 * one.agreement:.2f} %",
-            "*" if one.front else "",
-            "yes" if one.within else "no",
+            ("→ " if best and candidate.variant == best.variant else "") + candidate.variant,
+            f"{candidate.drop:+.2f} ({candidate.low:+.2f} to {candidate.high:+.2f})",
+            f"{candidate.bytes / 1024:,.1f}",
+            f"{1 / candidate.size:.2f}×",
+            "" if candidate.latency is None else f"{candidate.latency:.2f}",
+            "" if candidate.agreement is None else f"{100 * candidate.agreement:.2f} %",
+            "*" if candidate.front else "",
+            "yes" if candidate.within else "no",
         ]
-        for one in found
+        for candidate in candidates
     ]
     drop = f"{metric}: worse by, {unit} (95 %)"
     headers = ["variant", drop, "KiB", "smaller", "time / float32", "agrees with float32", "Pareto", "within the limit"]
@@ -139,7 +128,7 @@ def table(found: list[Candidate], unit: str, metric: str) -> str:
 
 
 def refused(report: Report) -> list[str]:
-    """What could not run, or is not what its name says, with the reason."""
+    """List the variants that could not be made, or violate their quantization spec, with the reason."""
     failed = [f"{cell.variant}: {cell.failure.what}: {cell.failure.reason}" for cell in report.cells if cell.failure]
     return failed + [f"{cell.variant}: {reason}" for cell in report.cells if (reason := _broken(cell))]
 

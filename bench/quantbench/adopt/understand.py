@@ -1,7 +1,7 @@
-"""Anyone's model: from a saved model and ``.npz`` files to a reference model, with all that can be worked out.
+"""Derive a reference model from any saved model and ``.npz`` files: metric, input range and loss.
 
-``quantbench try`` does it in a throw-away folder, ``quantbench adopt`` in folders that the user keeps; from there on
-both go the way of the project's own models.
+``quantbench try`` does so in a temporary folder, ``quantbench adopt`` in folders that the user keeps; after that, both
+treat it like the project's own models.
 """
 
 import hashlib
@@ -39,14 +39,14 @@ SCALES = ("as_given", "unit", "symmetric")
 
 @dataclass(frozen=True)
 class Given:
-    """What the user gave.
+    """Hold what the user gave.
 
     Attributes:
         model: a saved model, or ``file.py:NAME``.
         evaluation, calibration, training: ``.npz`` files.
-        metric: name, or empty to work it out.
+        metric: name, or empty to derive it.
         max_drop: largest drop that may be shipped, in the metric's unit.
-        allow_code: whether a Keras file may run code of its own when it is loaded.
+        allow_code: whether a Keras file may run its own code when it is loaded.
     """
 
     model: str
@@ -60,7 +60,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Understood:
-    """The reference model made of it, and what was worked out or is worth knowing, one line each."""
+    """Hold the derived reference model, and notes about it, one line each."""
 
     model: ReferenceModel
     notes: list[str]
@@ -81,7 +81,7 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     path = Path(given.model)
     if not path.exists():
         raise BadInput(f"{path}: no such file; expected {formats.FORMS}")
-    files.check_tree(path, "the model")  # before anything of it is opened: a pipe or a device would never end
+    files.check_tree(path, "the model")  # before anything in it is opened, as a pipe or a device would never end
     form = formats.detect(path)
     formats.check_safe(path, form, given.allow_code)
     bare = _bare_model(path, name, form, folder, given)
@@ -102,7 +102,7 @@ def _input_specs(loaded: Loading, path: Path) -> formats.Specs:
 
 
 def is_code(model: str) -> bool:
-    """Whether ``--model`` names a Python file."""
+    """Check whether ``--model`` names a Python file."""
     return ".py:" in model or model.endswith(".py")
 
 
@@ -119,7 +119,7 @@ def _code_model(given: Given) -> Understood:
 
 
 def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -> ReferenceModel:
-    """A reference model of the saved file, its data and metric still to be found out."""
+    """Create a reference model of the saved file, with its data and metric not yet derived."""
     suffix = "" if path.is_dir() else {"tflite": ".tflite"}.get(form, path.suffix or ".keras")
     kept = folder / "weights" / f"{name}{suffix}"
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -
 
 
 def _read_data(given: Given, specs: formats.Specs) -> tuple[SplitData, list[str]]:
-    """Split -> (inputs that fit the model, labels), and notes."""
+    """Read split -> (inputs that fit the model, labels), and notes."""
     files = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
     data = {}
     for split, path in files.items():
@@ -171,7 +171,7 @@ def _read_data(given: Given, specs: formats.Specs) -> tuple[SplitData, list[str]
 
 
 def read_split(path: Path, specs: formats.Specs) -> tuple[Inputs, Array | None]:
-    """Inputs that fit the model, and labels where there are any, of one ``.npz``. Raises BadInput."""
+    """Read inputs that fit the model, and labels where there are any, from one ``.npz``. Raises BadInput."""
     arrays = read_npz(path, "data", follow=True)  # a person named it
     inputs: dict[str, Array] = {}
     for name, (shape, dtype) in specs.items():
@@ -190,7 +190,7 @@ def read_split(path: Path, specs: formats.Specs) -> tuple[Inputs, Array | None]:
     if labels is not None and labels.dtype.kind not in "fiub":
         raise BadInput(f"{path}: y has dtype {labels.dtype}, expected numbers")
     if labels is not None and labels.size == count:
-        labels = labels.reshape(-1)  # (n, 1), as some data sets have it, would broadcast against (n,)
+        labels = labels.reshape(-1)  # (n, 1), as in some data sets, would broadcast against (n,)
     if labels is not None and labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise BadInput(f"{path}: y holds NaN or infinite values")
     single = next(iter(inputs.values())) if len(inputs) == 1 else None
@@ -198,7 +198,7 @@ def read_split(path: Path, specs: formats.Specs) -> tuple[Inputs, Array | None]:
 
 
 def _fitted(path: Path, key: str, values: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-    """The array as the model's input takes it, a missing channel axis of one added."""
+    """Convert the array to what the model's input takes, adding a missing channel axis of size 1."""
     if values.dtype.kind not in "fiub":
         raise BadInput(f"{path}: array {key} has dtype {values.dtype}, expected numbers")
     if values.ndim == 0 or len(values) == 0:
@@ -236,34 +236,34 @@ def _probe(
     loaded: Loading,
     notes: list[str],
 ) -> ReferenceModel:
-    """Run the float model on a few examples to work out the metric, the input range and the loss."""
+    """Run the float model on a few examples to derive the metric, the input range and the loss."""
     x, y = data["test"]
     few = rows(x, slice(0, PROBE_EXAMPLES))
     dtypes = {name: np.dtype(dtype).name for name, (_, dtype) in specs.items()}
     images = all(array.dtype == np.uint8 for array in _arrays(x)) and all(
         name.startswith("f") for name in dtypes.values()
     )
-    found = {}
+    outputs_by_range = {}
     for how in SCALES if images else SCALES[:1]:
         prepare = Scaled(how, dtypes)  # type: ignore[arg-type]
-        found[how] = (prepare, _float_outputs(loaded, prepare(few), given))
-    metric = by_name(given.metric) if given.metric else _metric_for(found["as_given"][1], y, notes)
+        outputs_by_range[how] = (prepare, _float_outputs(loaded, prepare(few), given))
+    metric = by_name(given.metric) if given.metric else _metric_for(outputs_by_range["as_given"][1], y, notes)
     if y is None:
         if metric is not RELATIVE_ERROR:
             raise BadInput(f"{given.evaluation}: has no labels y, which the metric {metric.name} needs")
         how = "as_given"
     else:
-        _check_labels(given, metric, y, found["as_given"][1])
-        how = _best_range(metric, found, rows(y, slice(0, PROBE_EXAMPLES)))  # type: ignore[arg-type]
+        _check_labels(given, metric, y, outputs_by_range["as_given"][1])
+        how = _best_range(metric, outputs_by_range, rows(y, slice(0, PROBE_EXAMPLES)))  # type: ignore[arg-type]
     if images:
         words = {"as_given": "0 to 255 as given", "unit": "divided by 255", "symmetric": "scaled to -1..1"}
         notes.append(f"input range: uint8 pixels {words[how]}: the float model scores best so")
-    prepare, outputs = found[how]
+    prepare, outputs = outputs_by_range[how]
     return replace(bare, metric=metric, prepare=prepare, loss=_loss(metric, outputs))
 
 
 def _float_outputs(loaded: Loading, inputs: Inputs, given: Given) -> Inputs:
-    """What the float model answers. Raises BadInput where it cannot be run on such examples."""
+    """Compute the float model's outputs. Raises BadInput where it cannot run on such examples."""
     try:
         return loaded.predict(inputs)
     except CannotRun as error:
@@ -301,7 +301,7 @@ def _metric_for(outputs: Inputs, y: Array | None, notes: list[str]) -> Metric:
 
 
 def _check_labels(given: Given, metric: Metric, y: Array, outputs: Inputs) -> None:
-    """Raises BadInput unless the metric can be worked out from these labels and outputs."""
+    """Raise BadInput unless the metric can be computed from these labels and outputs."""
     values = int(np.prod(first_output(outputs).shape[1:]))
     binary = metric in (BINARY_ACCURACY, AUC)
     if binary and values != 1:
@@ -334,11 +334,11 @@ def _check_classes(given: Given, metric: Metric, y: Array, classes: int) -> None
         raise BadInput(f"{given.evaluation}: y holds one class only; auc needs examples of both")
 
 
-def _best_range(metric: Metric, found: dict[str, tuple[Scaled, Inputs]], labels: Array) -> str:
-    """The input range that the float model answers best to.
+def _best_range(metric: Metric, outputs_by_range: dict[str, tuple[Scaled, Inputs]], labels: Array) -> str:
+    """Choose the input range on which the float model is best.
 
-    A classifier is judged by its likelihood, not its accuracy: one fed with values 255 times too large is often as
-    accurate, and sure of everything.
+    A classifier is judged by its likelihood instead of its accuracy: on values 255 times too large it is often as
+    accurate, but sure of everything.
     """
 
     def goodness(outputs: Inputs) -> float:
@@ -347,7 +347,7 @@ def _best_range(metric: Metric, found: dict[str, tuple[Scaled, Inputs]], labels:
         value = metric.value(metric.predict(outputs, {}), labels)
         return float(np.nan_to_num(value if metric.higher_is_better else -value, nan=-np.inf))
 
-    return max(found, key=lambda how: goodness(found[how][1]))
+    return max(outputs_by_range, key=lambda how: goodness(outputs_by_range[how][1]))
 
 
 def _mean_log_likelihood(outputs: Array, labels: Array) -> float:
@@ -365,7 +365,7 @@ def _are_probabilities(flat: Array) -> bool:
 
 
 def _loss(metric: Metric, outputs: Inputs) -> str:
-    """Keras loss to fine-tune with, as it is written into the model's file."""
+    """Choose the Keras loss for fine-tuning, as written into the model's file."""
     if metric is BINARY_ACCURACY:
         return "binary_crossentropy"
     if metric.kind != "right_or_wrong":
@@ -374,9 +374,9 @@ def _loss(metric: Metric, outputs: Inputs) -> str:
     return "sparse_categorical_crossentropy" if _are_probabilities(flat) else "logits"
 
 
-# ---------------------------------------------------------------- writing it down
+# ---------------------------------------------------------------- writing
 
-# Of what others chose, only what repr makes of it: a file's name may hold quotes and code.
+# Text that others chose is only written by repr: a file's name may contain quotes and code.
 _TEMPLATE = '''"""{name}: adopted by quantbench."""
 
 from quantbench import Floor, ReferenceModel, Scaled, by_name{logits_import}
@@ -399,7 +399,7 @@ MODEL = ReferenceModel(
 
 
 def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -> ReferenceModel:
-    """Pack and model file; the model is what loading that file gives."""
+    """Write the data pack and the model file; return the model that the file declares."""
     pack = folder / model.data
     pack.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Array] = {}
@@ -434,11 +434,11 @@ def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -
 
 
 def _own_outputs(model: ReferenceModel, x: Inputs, given: Given, loaded: Loading) -> Array:
-    """The float model's own outputs, to stand in for labels."""
+    """Compute the float model's own outputs, which replace the missing labels."""
     return RELATIVE_ERROR.predict(_float_outputs(loaded, model.prepare(x), given), {})
 
 
 def check_name(name: str) -> None:
-    """Raises BadInput unless the name can be a file's and a cell's."""
+    """Raise BadInput unless the name can be that of a file and of a cell."""
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
         raise BadInput(f"--name: expected letters, digits and underscores, a letter first, found {name!r}")

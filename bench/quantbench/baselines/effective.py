@@ -14,7 +14,7 @@ from quantbench.variants import VARIANTS
 
 
 @dataclass
-class Standing(Baseline):
+class EffectiveBaseline(Baseline):
     """Hold a baseline as the judges of one run see it.
 
     Attributes:
@@ -42,13 +42,13 @@ def load_current(folder: Path, model: ReferenceModel) -> Baseline:
     return baseline
 
 
-def standing(
+def effective_baseline(
     baseline: Baseline, score_unit: str, results_class: str, machine_class: str, today: datetime.date
-) -> Standing:
+) -> EffectiveBaseline:
     """Apply the overlays and loosened tolerances, and describe each in one sentence."""
-    seen = overlays.seen_by(baseline, results_class)
+    seen = overlays.resolve(baseline, results_class)
     if seen.file is None:
-        return Standing()
+        return EffectiveBaseline()
     used = {name: results_class for name, cell in seen.file.cells.items() if results_class in cell.overlays}
     sentences = {
         name: [
@@ -58,7 +58,7 @@ def standing(
         for name, cell in seen.file.cells.items()
     }
     cells = {name: gate.in_force(cell, today) for name, cell in seen.file.cells.items()}
-    return Standing(seen.file.model_copy(update={"cells": cells}), seen.predictions, sentences, used)
+    return EffectiveBaseline(seen.file.model_copy(update={"cells": cells}), seen.predictions, sentences, used)
 
 
 def _overlay(results_class: str, overlay: Overlay) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from quantbench import files
 from quantbench.core.arrays import Array
 from quantbench.core.options import CARRIED
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, full_disk_named
 from quantbench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, read_record, write_json
 from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
 from quantbench.reference.model import ReferenceModel
@@ -143,12 +143,13 @@ def save(folder: Path, file: BaselineFile, predictions: dict[str, Array] | None)
     path = json_path(folder, file.model)
     update = {"schema_version": SCHEMA_VERSION}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if predictions is not None:
-            content = packed(predictions)
-            update["predictions_sha256"] = hashlib.sha256(content).hexdigest()
-            files.replace(path.with_suffix(".npz"), content)
-        write_json(path, file.model_copy(update=update))
+        with full_disk_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if predictions is not None:
+                content = packed(predictions)
+                update["predictions_sha256"] = hashlib.sha256(content).hexdigest()
+                files.replace(path.with_suffix(".npz"), content)
+            write_json(path, file.model_copy(update=update))
     except OSError as error:
         raise BadInput(f"--baseline-dir: cannot write to {folder}: {error.strerror}; give another") from None
     return [path] if predictions is None else [path, path.with_suffix(".npz")]

@@ -36,7 +36,7 @@ def merged(cell: BaselineCell, results_class: str) -> BaselineCell:
     )
 
 
-def seen_by(baseline: Baseline, results_class: str) -> Baseline:
+def resolve(baseline: Baseline, results_class: str) -> Baseline:
     """Apply the overlays of this results class to a whole baseline."""
     if baseline.file is None:
         return baseline
@@ -49,7 +49,7 @@ def seen_by(baseline: Baseline, results_class: str) -> Baseline:
     return Baseline(baseline.file.model_copy(update={"cells": cells}), predictions)
 
 
-def taken_apart(
+def split_off(
     base: BaselineCell, old: Overlay, seen: BaselineCell, accepted: Accepted, trained: bool, other_predictions: bool
 ) -> Overlay | None:
     """Compute the overlay that turns ``base`` into ``seen``; None where no judged value differs.

@@ -159,7 +159,7 @@ def propose(
         file,
         draft.predictions,
         moves,
-        _declared(cells, draft.seen, overlays.seen_by(Baseline(file, draft.predictions), here)),
+        _declared(cells, draft.seen, overlays.resolve(Baseline(file, draft.predictions), here)),
         _exceptions(cells, kept, report),
         draft.overlaid,
         {f"{model}/{name}": gone for name, entry in before.items() if (gone := outgrown(entry, kept[name]))},
@@ -179,7 +179,7 @@ class _Draft:
         self._old = old
         self._accepted = accepted
         self._here = here
-        self.seen = overlays.seen_by(old, here)
+        self.seen = overlays.resolve(old, here)
         self.kept = dict(old.file.cells) if old.file else {}
         self.predictions = dict(old.predictions)
         self.overlaid: list[str] = []
@@ -227,7 +227,7 @@ class _Draft:
         of_base = self._old.predictions.get(cell.variant)
         differ = answers is not None and not several and not overlays.same(answers, of_base)
         old = base.overlays.get(self._here, Overlay())
-        return overlays.taken_apart(base, old, entry, self._accepted, several, differ)
+        return overlays.split_off(base, old, entry, self._accepted, several, differ)
 
     def _keep(self, name: str, answers: Array | None) -> None:
         self.predictions.pop(name, None)

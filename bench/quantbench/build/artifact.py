@@ -1,4 +1,4 @@
-"""Model x variant -> artifact, through the store. Runs in a worker; TensorFlow is imported on a miss only."""
+"""Make artifacts through the store, in a worker; TensorFlow is only imported where the store lacks one."""
 
 import hashlib
 import inspect
@@ -30,26 +30,26 @@ from quantbench.tflite.litert import LiteRT
 from quantbench.variants import Variant, Workbench
 
 ARTIFACT = "artifact.tflite"
-FLOAT_ARTIFACT = "float.tflite"  # beside the export that it was converted from
+FLOAT_ARTIFACT = "float.tflite"  # next to the export that it was converted from
 REFUSAL = "unsupported.txt"
 BEFORE_CONVERSION = "before_conversion.npy"
-PARTING = "parting.txt"
+FIRST_DIVERGENT = "parting.txt"
 STEPS = "steps.txt"
 TRAINED = "trained.txt"
 PARTING_EXAMPLES = 1000
 STAGE_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization")
 _WEIGHTS = "weights.npz"
-_Trained = tuple[list[Array], int]  # weights, and the steps of fine-tuning behind them
+_Trained = tuple[list[Array], int]  # weights, and how many steps they were fine-tuned
 
 
 @lru_cache
 def code_sha256(*modules: str) -> dict[str, str]:
-    """Hash the source files of modules, by dotted name; none is imported for it.
+    """Hash the source files of modules, by dotted name, without importing any.
 
     Raises:
-        ModuleNotFoundError: there is no such module, so that a move cannot leave a name behind.
+        ModuleNotFoundError: there is no such module, for instance because it was moved.
     """
-    # An installer may have linked them.
+    # An installer may have installed them as links.
     return {module: file_sha256(_source_file(module), follow=True) for module in modules}
 
 
@@ -62,13 +62,13 @@ def _source_file(module: str) -> Path:
 
 @dataclass(frozen=True)
 class Built:
-    """An artifact in the store, or the tools' refusal.
+    """Hold an artifact of the store, or the tools' refusal.
 
     Attributes:
         path: the ``.tflite`` file; None where the tools refused.
         sha256: of its bytes.
-        refusal: the tools' own reason.
-        cached: taken from the store.
+        refusal: the tools' reason.
+        cached: whether it came from the store.
     """
 
     path: Path | None
@@ -77,7 +77,7 @@ class Built:
     cached: bool
 
 
-# What the converters and LiteRT raise where they cannot do a thing; the same inputs raise it again.
+# What the converters and LiteRT raise for what they do not support; equal inputs raise it again.
 REFUSING = (RuntimeError, ValueError, NotImplementedError, AssertionError)
 
 
@@ -97,19 +97,19 @@ _CODE = (
 
 
 def refusal_words(error: Exception) -> str:
-    """A tool's reason in one line; its name and its first words, for what follows is often a dump of the model."""
+    """Reduce a tool's reason to one line: its type and its first words, as a dump of the model often follows."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _machine() -> dict[str, Any]:
-    # Sums of floats depend on the instruction set, and with them what training and calibration find.
+    # Sums of floats depend on the instruction set, and so do the results of training and calibration.
     return {"cpu": cpu(), "numpy": package_version("numpy")}
 
 
 def model_source(model: ReferenceModel) -> dict[str, Any]:
-    """What a model's file says that can decide a result, functions as hashes: not its floors, nor its words.
+    """Collect what can affect a result from a model's file, functions as hashes; floors and descriptions cannot.
 
-    A model that is declared by more than functions and plain data is known by the whole file.
+    A model that consists of more than functions and plain data is identified by the whole file.
     """
     parts = {
         name: _declared(getattr(model, name))
@@ -123,7 +123,7 @@ def _declared(value: object) -> str | dict[str, str] | None:
     if inspect.isfunction(value):
         return source_fingerprint(value)
     text = repr(value)
-    return None if " at 0x" in text else text  # the address of an object says nothing of it
+    return None if " at 0x" in text else text  # an object's address does not identify it
 
 
 def _float_ingredients(model: ReferenceModel, train_seed: int | None) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _float_ingredients(model: ReferenceModel, train_seed: int | None) -> dict[st
 
 
 def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None) -> dict[str, Any]:
-    """Everything that decides an artifact's bytes."""
+    """List everything that affects an artifact's bytes."""
     return {
         "what": "artifact",
         "float model": _float_ingredients(model, train_seed),
@@ -151,16 +151,16 @@ def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: 
 
 
 def find(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> Built | None:
-    """The artifact of a cell if the store has it; never imports TensorFlow."""
+    """Return the artifact of a cell, None where the store lacks it; never imports TensorFlow."""
     return store.recall(ingredients(model, variant, seed, train_seed), _built)
 
 
 def artifact(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> Built:
-    """The artifact of a cell, from the store or made now.
+    """Return the artifact of a cell, from the store or made now.
 
     Raises:
         BadInput: data or weights are wrong.
-        Exception: whatever the converter raised.
+        Exception: any error of the converter.
     """
     recipe = ingredients(model, variant, seed, train_seed)
     return store.remember(recipe, lambda: _make(model, variant, seed, train_seed, store), _built)
@@ -182,9 +182,9 @@ def _make(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | 
     except Unsupported as refusal:
         return {REFUSAL: str(refusal).encode()}
     except Exception as refusal:
-        if disk_is_full(refusal):  # what the tools say of it, in whatever way, is no word on the model
+        if disk_is_full(refusal):  # whatever the tools make of it, this says nothing about the model
             raise DiskFull(str(refusal)) from refusal
-        if ran_short(refusal):  # it may be able to another time
+        if ran_short(refusal):  # it may succeed another time
             raise
         if isinstance(refusal, REFUSING) or type(refusal).__name__ == "ConverterError":
             return {REFUSAL: refusal_words(refusal).encode()}
@@ -192,7 +192,7 @@ def _make(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | 
 
 
 class StoreWorkbench:
-    """See :class:`quantbench.variants.declare.Workbench`."""
+    """Implement :class:`quantbench.variants.declare.Workbench` on the store."""
 
     def __init__(self, model: ReferenceModel, seed: int, train_seed: int | None, store: Store) -> None:
         self.model = model
@@ -214,8 +214,8 @@ class StoreWorkbench:
         return keras_model
 
     def saved_float_model(self) -> str:
-        # Tracing a model again for each variant costs more than converting it; one export a worker serves them all,
-        # and one float artifact.
+        # Tracing a model again for each variant costs more than converting it, so all variants of a worker share one
+        # export and one float artifact.
         key = (self.model.name, self.model.weights_sha256, self.model.file, self._train_seed)
         if key not in _EXPORTED:
             retrained = self._train_seed is not None
@@ -228,7 +228,7 @@ class StoreWorkbench:
         kept = Path(self.saved_float_model()) / FLOAT_ARTIFACT
         if not kept.exists():
             converter = self.tensorflow().lite.TFLiteConverter.from_saved_model(str(kept.parent))
-            part = kept.with_suffix(".part")  # of one that a full disk cut short nothing may be taken
+            part = kept.with_suffix(".part")  # so that a file cut short by a full disk is never used
             part.write_bytes(converter.convert())
             part.replace(kept)
         return kept.read_bytes()
@@ -272,7 +272,7 @@ class StoreWorkbench:
         self.fit(keras_model, self.model, self.model.finetune, callbacks)
 
     def fit(self, keras_model: Any, model: ReferenceModel, recipe: Recipe, callbacks: Sequence[Any]) -> None:
-        """Train by a recipe and count the steps that were really taken."""
+        """Train by a recipe, and count the steps actually taken."""
         training.fit(keras_model, model, recipe, self.seed, list(callbacks))
         self.steps += int(keras_model.optimizer.iterations)
         self.trained = _chained(self.trained, keras_model.get_weights())
@@ -286,8 +286,8 @@ class StoreWorkbench:
         self.expected = keras_model, self.model.metric.predict(outputs, inputs)
 
     def kept(self, artifact: bytes) -> dict[str, bytes]:
-        """Files that lie beside the artifact: how long it was fine-tuned, the answers before conversion, and where the
-        two part ways if they do.
+        """Return the files stored with the artifact: its fine-tuning steps, the outputs before conversion, and where
+        the two first diverge if they do.
         """
         files = {STEPS: str(self.steps).encode()}
         if self.trained is not None:
@@ -299,14 +299,14 @@ class StoreWorkbench:
         np.save(buffer, answers)
         files[BEFORE_CONVERSION] = buffer.getvalue()
         few = rows(self.model.prepare(self.model.pack().test.x), slice(0, PARTING_EXAMPLES))
-        found = self.model.metric.predict(LiteRT(artifact, stateful=self.model.stateful).run(few), few)
-        agreement = self.model.metric.agreement(found, answers[:PARTING_EXAMPLES], ROUNDING)
+        predictions = self.model.metric.predict(LiteRT(artifact, stateful=self.model.stateful).run(few), few)
+        agreement = self.model.metric.agreement(predictions, answers[:PARTING_EXAMPLES], ROUNDING)
         if agreement < CONVERSION_AGREEMENT:
             try:
                 words = first_divergent_tensor(keras_model, self.tensorflow(), artifact, few, self.model.stateful)
-            except Exception as error:  # a diagnosis that fails must not cost the cell
+            except Exception as error:  # a failing diagnosis must not fail the cell
                 words = f"the layers could not be compared ({refusal_words(error)})"
-            files[PARTING] = words.encode()
+            files[FIRST_DIVERGENT] = words.encode()
         return files
 
 
@@ -320,7 +320,7 @@ def _chained(before: str | None, weights: Sequence[Array]) -> str:
 
 
 def _check_calibration(inputs: Inputs) -> None:
-    """Raises Unsupported where a range found on these examples could hold for no others."""
+    """Raise Unsupported where ranges found on these examples could not hold for others."""
     if length(inputs) < 2:
         raise Unsupported(f"it needs calibration data; {length(inputs)} example gives no range that holds for others")
     named = inputs if isinstance(inputs, dict) else {"x": inputs}
@@ -333,16 +333,16 @@ _EXPORTED: dict[tuple[str, str, Path, int | None], str] = {}
 
 
 def _trained_weights(model: ReferenceModel, train_seed: int, store: Store) -> list[Array]:
-    """Weights trained from scratch."""
+    """Train weights from scratch."""
     recipe = {"what": "float weights", **_float_ingredients(model, train_seed)}
     return _shared_weights(store, recipe, lambda: (training.train_from_scratch(model, train_seed).get_weights(), 0))[0]
 
 
 def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _Trained]) -> _Trained:
-    """Weights that are trained once for all variants and workers that need them."""
+    """Train weights once for all variants and workers that need them."""
     key = digest(recipe)
-    store.hold()
-    lock = store.path(key).with_name(f".{key}.lock")  # among the entries, where a stranger's worker may write
+    store.lease()
+    lock = store.path(key).with_name(f".{key}.lock")  # among the entries, where workers of untrusted models may write
     files.own_folder(lock.parent)
     files.unlink_unless_regular(lock)
 

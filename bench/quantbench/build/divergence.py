@@ -1,4 +1,4 @@
-"""Where a fake-quantized Keras model and the artifact made of it part ways: the first tensor that differs."""
+"""Find where a fake-quantized Keras model and the artifact made from it diverge: the first tensor that differs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,19 +10,19 @@ from quantbench.tflite import graph as structure
 from quantbench.tflite.litert import LiteRT
 
 EXAMPLES = 8
-# Of the tensor's RMS. An int8 activation in steps of 1/255 of its range differs by 1 % or so where a step is taken
-# another way; beyond this the layer computes something else.
+# Relative to the tensor's RMS. An int8 activation in steps of 1/255 of its range differs by about 1 % where a value is
+# rounded differently; beyond this the layer computes something else.
 LIMIT = 0.1
 
 
 def first_divergent_tensor(
     keras_model: Any, tensorflow: Any, artifact: bytes, inputs: Inputs, stateful: bool = False
 ) -> str:
-    """One sentence that names the first layer whose output differs, in the order of the Keras model's layers.
+    """Name the first layer whose output differs, in the order of the Keras model's layers, in one sentence.
 
     Args:
-        inputs: prepared examples; the first 8 are looked at.
-        stateful: reset the runtime's recurrent state before each.
+        inputs: prepared examples; the first 8 are used.
+        stateful: whether to reset the runtime's recurrent state before each.
     """
     compared: dict[str, float] = {}
     for name, error in _errors(keras_model, tensorflow, artifact, rows(inputs, slice(0, EXAMPLES)), stateful):
@@ -39,34 +39,34 @@ def first_divergent_tensor(
 
 
 def _errors(keras_model: Any, tf: Any, artifact: bytes, few: Inputs, stateful: bool) -> Iterator[tuple[str, float]]:
-    """(layer, RMS error relative to its output) of every layer whose output is found in the artifact."""
-    found_outputs = {layer: _output_within(keras_model, tf, layer) for layer in keras_model.layers}
-    layers = [layer for layer, output in found_outputs.items() if output is not None]
+    """Yield (layer, RMS error relative to its output) for every layer whose output the artifact contains."""
+    output_of = {layer: _output_within(keras_model, tf, layer) for layer in keras_model.layers}
+    layers = [layer for layer, output in output_of.items() if output is not None]
     if not layers:
         return
-    outputs = tf.keras.Model(keras_model.inputs, [found_outputs[layer] for layer in layers])(few, training=False)
+    outputs = tf.keras.Model(keras_model.inputs, [output_of[layer] for layer in layers])(few, training=False)
     computed = _activations(artifact, few, stateful)
     results = {tensor.name for tensor in structure.read(artifact).outputs}
     for layer, output in zip(layers, outputs if isinstance(outputs, list) else [outputs], strict=True):
         expected = np.asarray(output)
-        # The converter names a tensor by all the operators that it fused into it, the last one first; results have
-        # names of their own. A layer with an activation has two tensors, so the nearest is the one to compare.
-        found = [
+        # The converter names a tensor after all the operators that it fused into it, the last one first; results have
+        # names of their own. A layer with an activation has two tensors, so the nearest is compared.
+        errors = [
             _relative_error(values.reshape(expected.shape), expected)
             for name, values in computed.items()
             if (f"/{layer.name}/" in name.split(";")[0] or name in results) and values.size == expected.size
         ]
-        if found:
-            yield layer.name, min(found)
+        if errors:
+            yield layer.name, min(errors)
 
 
-def _relative_error(found: Array, expected: Array) -> float:
+def _relative_error(actual: Array, expected: Array) -> float:
     scale = float(np.sqrt(np.mean(expected**2))) or 1.0
-    return float(np.sqrt(np.mean((found - expected) ** 2))) / scale
+    return float(np.sqrt(np.mean((actual - expected) ** 2))) / scale
 
 
 def _output_within(keras_model: Any, tf: Any, layer: Any) -> Any:
-    """The one tensor that the layer gives in this model; a layer of a cloned model is part of the original too."""
+    """Return the layer's output tensor in this model; a layer of a cloned model also belongs to the original."""
     if type(layer).__name__ == "InputLayer":
         return None
     for node in reversed(range(len(layer.inbound_nodes))):
@@ -75,20 +75,20 @@ def _output_within(keras_model: Any, tf: Any, layer: Any) -> Any:
             continue
         try:
             tf.keras.Model(keras_model.inputs, output)
-        except ValueError:  # of another model's graph
+        except ValueError:  # it belongs to another model's graph
             continue
         return output
     return None
 
 
 def _activations(artifact: bytes, few: Inputs, stateful: bool) -> dict[str, Array]:
-    """Real values of every activation, shape (examples, ...), by name."""
+    """Compute the real values of every activation, shape (examples, ...), by name."""
     runner = LiteRT(artifact, runtime="litert-builtin", keep_tensors=True, stateful=stateful)
     graph = structure.read(artifact)
     quantized = {
         t.name: t for t in graph.tensors if t.data is None and t.dtype in ("int8", "int16", "uint8", "float32")
     }
-    found: dict[str, list[Array]] = {}
+    activations: dict[str, list[Array]] = {}
     count = len(next(iter(few.values())) if isinstance(few, dict) else few)
     for i in range(count):
         runner.run(rows(few, slice(i, i + 1)))
@@ -96,5 +96,5 @@ def _activations(artifact: bytes, few: Inputs, stateful: bool) -> dict[str, Arra
             if name in quantized:
                 tensor = quantized[name]
                 scale, zero = (tensor.scales[0], tensor.zero_points[0]) if tensor.scales else (1.0, 0)
-                found.setdefault(name, []).append((values.astype(np.float64) - zero) * scale)
-    return {name: np.stack(values) for name, values in found.items() if len(values) == count}
+                activations.setdefault(name, []).append((values.astype(np.float64) - zero) * scale)
+    return {name: np.stack(values) for name, values in activations.items() if len(values) == count}

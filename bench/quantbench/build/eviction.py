@@ -1,7 +1,7 @@
-"""Keeping a store within bounds: leftovers of killed runs go, and then what was used least recently.
+"""Keep a store within its limit: evict leftovers of killed runs, and then the least recently used entries.
 
-What was used since the oldest living hold began stays, whatever it takes: a run that is not finished may need it.
-The environments of ``quantbench ab`` get what the entries leave: they are quickly made again, which entries may not be.
+Entries used since the oldest living lease began are kept whatever the limit, as an unfinished run may need them. The
+environments of ``quantbench ab`` get the space that the entries leave, as they are the quicker ones to make again.
 """
 
 import math
@@ -23,11 +23,11 @@ _FOREVER = 2**63
 
 @dataclass(frozen=True)
 class Lying:
-    """A folder or file of a store.
+    """Describe a folder or file of a store.
 
     Attributes:
-        size: bytes, of everything in it.
-        used: when it was last used, in nanoseconds.
+        size: bytes, including everything in it.
+        used: time of its last use, in nanoseconds.
     """
 
     path: Path
@@ -37,12 +37,12 @@ class Lying:
 
 @dataclass(frozen=True)
 class Cleared:
-    """What was removed, or would be.
+    """List what was removed, or would be.
 
     Attributes:
-        spared: entries that would have gone too, had no unfinished run needed them.
-        left: entries that stay.
-        nouns: what the entries are, several and one.
+        spared: entries that would be removed too if no unfinished run needed them.
+        left: entries that remain.
+        nouns: what the entries are called, in plural and singular.
     """
 
     entries: list[Lying]
@@ -59,19 +59,19 @@ class Cleared:
         removed = "would be removed" if self.dry_run else "removed"
         parts = [f"{_many(self.entries, *self.nouns)} used least recently"] if self.entries else []
         parts += [f"{_many(self.leftovers, 'leftovers', 'leftover')} of killed processes"] if self.leftovers else []
-        told = [f"{' and '.join(parts)} {removed}" if parts else f"nothing {removed}"]
+        sentences = [f"{' and '.join(parts)} {removed}" if parts else f"nothing {removed}"]
         if self.spared:
-            told.append(f"{_many(self.spared, *self.nouns)} spared, for a run that is not finished uses them")
-        told.append(f"{_many(self.left, *self.nouns)} left")
-        return "; ".join(told)
+            sentences.append(f"{_many(self.spared, *self.nouns)} spared, for a run that is not finished uses them")
+        sentences.append(f"{_many(self.left, *self.nouns)} left")
+        return "; ".join(sentences)
 
 
-def _many(found: list[Lying], several: str, one: str) -> str:
-    return f"{len(found)} {one if len(found) == 1 else several} ({show_size(sum(each.size for each in found))})"
+def _many(items: list[Lying], plural: str, singular: str) -> str:
+    return f"{len(items)} {singular if len(items) == 1 else plural} ({show_size(sum(each.size for each in items))})"
 
 
 def show_size(size: int) -> str:
-    """Bytes in the unit that fits: ``12.3 MB``."""
+    """Format bytes in a suitable unit: ``12.3 MB``."""
     for unit, name in ((GB, "GB"), (10**6, "MB"), (1000, "kB")):
         if size >= unit:
             return f"{size / unit:.1f} {name}"
@@ -79,13 +79,13 @@ def show_size(size: int) -> str:
 
 
 def clear(store: Store, limit: float, dry_run: bool = False) -> Cleared:
-    """Remove what killed runs left, and entries until the rest takes no more than the limit.
+    """Remove leftovers of killed runs, and entries until the rest is within the limit.
 
     Args:
         limit: bytes; 0 for no limit.
-        dry_run: only tell what would go.
+        dry_run: whether to only report what would be removed.
     """
-    leftovers, began = _dead_holds(store, dry_run)
+    leftovers, began = _dead_leases(store, dry_run)
     leftovers += _unfinished(store, began, dry_run)
     if not dry_run:
         _remove_idle_locks(store)
@@ -93,24 +93,28 @@ def clear(store: Store, limit: float, dry_run: bool = False) -> Cleared:
 
 
 def clear_environments(store: Store, limit: float, dry_run: bool = False) -> Cleared:
-    """The same for the environments of ``quantbench ab``.
+    """Remove environments of ``quantbench ab`` in the same way.
 
     Args:
-        limit: bytes, also none.
+        limit: bytes, which may be 0.
     """
-    _, began = _dead_holds(store, dry_run)
-    found = list(environments(store))
-    leftovers = [one for one in found if one.path.name.startswith(DISCARDED) or _half_made(one, began)]
+    _, began = _dead_leases(store, dry_run)
+    installed = list(environments(store))
+    leftovers = [
+        environment
+        for environment in installed
+        if environment.path.name.startswith(DISCARDED) or _half_made(environment, began)
+    ]
     if not dry_run:
-        for lying in leftovers:
-            remove(lying.path, store.root)
-    whole = [one for one in found if one not in leftovers]
+        for item in leftovers:
+            remove(item.path, store.root)
+    whole = [environment for environment in installed if environment not in leftovers]
     nouns = ("environments of ab", "environment of ab")
     return _cut(store, whole, Cleared([], leftovers, [], [], dry_run, nouns), limit, began)
 
 
 def clear_all(store: Store, limit: float, dry_run: bool = False) -> list[Cleared]:
-    """Entries, and then environments, until all of them together take no more than the limit.
+    """Remove entries, and then environments, until both together are within the limit.
 
     Args:
         limit: bytes; 0 for no limit.
@@ -120,9 +124,9 @@ def clear_all(store: Store, limit: float, dry_run: bool = False) -> list[Cleared
     return [first, clear_environments(store, room, dry_run)]
 
 
-def _cut(store: Store, found: list[Lying], so_far: Cleared, limit: float, began: int) -> Cleared:
-    """Remove of what was found until the rest takes no more than the limit."""
-    kept = sorted(found, key=lambda entry: entry.used)
+def _cut(store: Store, candidates: list[Lying], so_far: Cleared, limit: float, began: int) -> Cleared:
+    """Remove the least recently used candidates until the rest is within the limit."""
+    kept = sorted(candidates, key=lambda entry: entry.used)
     total, gone, spared = sum(entry.size for entry in kept), [], []
     for entry in kept:
         if total <= limit:
@@ -137,54 +141,54 @@ def _cut(store: Store, found: list[Lying], so_far: Cleared, limit: float, began:
 
 
 def entries(store: Store) -> Iterator[Lying]:
-    """Every entry, whole or not."""
+    """Yield every entry, complete or not."""
     for path in _in_shards(store):
         if not path.name.startswith("."):
-            yield from _lying(path)
+            yield from _item(path)
 
 
 def _in_shards(store: Store) -> Iterator[Path]:
-    """All that is in the folders of entries; nothing of what is behind a link in place of one."""
+    """Yield everything in the folders of entries; a link in place of such a folder is skipped."""
     for shard in shards(store.root):
         if is_folder(shard):
             yield from shard.glob("*")
 
 
 def _made(store: Store, name: str, pattern: str) -> list[Path]:
-    """What is in a folder that the store made; nothing where it is a link."""
+    """List a folder that the store made; empty where it is a link."""
     return list((store.root / name).glob(pattern)) if is_folder(store.root / name) else []
 
 
 def _links(store: Store) -> Iterator[Lying]:
-    """Links in place of the folders that the store makes: they are removed, and what they lead to is not ours."""
+    """Yield links in place of the store's own folders; they are removed, and their targets are left alone."""
     for path in (*shards(store.root), store.root / HELD, store.root / ENVIRONMENTS):
         if path.is_symlink():
-            yield from _lying(path)
+            yield from _item(path)
 
 
 def environments(store: Store) -> Iterator[Lying]:
-    """Everything that ``quantbench ab`` has installed, whole or not."""
+    """Yield every environment that ``quantbench ab`` installed, complete or not."""
     for path in _made(store, ENVIRONMENTS, "*"):
         if path.is_dir():
-            yield from _lying(path)
+            yield from _item(path)
 
 
 def _half_made(environment: Lying, began: int) -> bool:
-    """Whether an installation was killed; what was touched since a living hold began may be at it still."""
+    """Check whether an installation was killed; it may still go on if it is newer than the oldest living lease."""
     return environment.used < began and not (environment.path / INSTALLED).exists()
 
 
-def _lying(path: Path) -> Iterator[Lying]:
-    """Nothing where it has just vanished: two runs may clear at once."""
+def _item(path: Path) -> Iterator[Lying]:
+    """Yield its description; nothing where it has just vanished, as two runs may clear at once."""
     with suppress(OSError):
-        found = path.lstat()
-        inside = path.rglob("*") if stat.S_ISDIR(found.st_mode) else [path]
+        status = path.lstat()
+        inside = path.rglob("*") if stat.S_ISDIR(status.st_mode) else [path]
         sizes = [file.lstat() for file in inside]
-        yield Lying(path, sum(one.st_size for one in sizes if not stat.S_ISDIR(one.st_mode)), found.st_mtime_ns)
+        yield Lying(path, sum(inner.st_size for inner in sizes if not stat.S_ISDIR(inner.st_mode)), status.st_mtime_ns)
 
 
-def _dead_holds(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
-    """What processes left that died while they worked with the store, and when the oldest living one began."""
+def _dead_leases(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
+    """Return leftovers of processes that died while they held the store, and when the oldest living lease began."""
     dead: list[Lying] = []
     began = _FOREVER
     for file in _made(store, HELD, "*.lock"):
@@ -201,7 +205,7 @@ def _dead_holds(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
             with suppress(OSError):
                 began = min(began, folder.lstat().st_mtime_ns)
             continue
-        dead += _lying(folder)
+        dead += _item(folder)
         if not dry_run:
             remove(folder, store.root)
             remove(file, store.root)
@@ -210,7 +214,7 @@ def _dead_holds(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
 
 
 def _remove_idle_locks(store: Store) -> None:
-    """Locks of trainings and installations that are over."""
+    """Remove locks of finished trainings and installations."""
     among_entries = (path for path in _in_shards(store) if path.name.startswith(".") and path.suffix == ".lock")
     for file in (*store.root.glob("?*.lock"), *among_entries, *_made(store, ENVIRONMENTS, "*.lock")):
         unlink_unless_regular(file)
@@ -219,23 +223,23 @@ def _remove_idle_locks(store: Store) -> None:
 
 
 def _unfinished(store: Store, began: int, dry_run: bool) -> list[Lying]:
-    """What a killed run was about to store, and what a killed clearing had set aside."""
-    found = [
-        lying
+    """Remove what a killed run was about to store, and what a killed eviction had set aside."""
+    leftovers = [
+        item
         for path in _in_shards(store)
         if path.name.startswith((UNFINISHED, DISCARDED))
-        for lying in _lying(path)
-        if lying.used < began or path.name.startswith(DISCARDED)
+        for item in _item(path)
+        if item.used < began or path.name.startswith(DISCARDED)
     ]
-    found += _links(store)
+    leftovers += _links(store)
     if not dry_run:
-        for lying in found:
-            remove(lying.path, store.root)
-    return found
+        for item in leftovers:
+            remove(item.path, store.root)
+    return leftovers
 
 
 def _dropped(store: Store, entry: Lying) -> bool:
-    """Whether the entry is gone; one that was used a moment ago stays."""
+    """Remove the entry unless it was used a moment ago; return whether it is gone."""
     aside = entry.path.with_name(f"{DISCARDED}{uuid.uuid4().hex}")
     try:
         with store.changing():

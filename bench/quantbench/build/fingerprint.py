@@ -1,4 +1,4 @@
-"""What a function is made of: a hash for each piece of source and each constant that can change what it does."""
+"""Fingerprint a function: a hash for each piece of source and each constant that can change what it does."""
 
 import hashlib
 import inspect
@@ -9,9 +9,9 @@ from typing import Any, cast
 
 
 def source_fingerprint(function: Callable[..., Any]) -> dict[str, str]:
-    """Name -> hash, of a function's source and of every function and constant of its own package that it uses.
+    """Return name -> hash for a function's source, and for every function and constant of its own package that it uses.
 
-    So a change in one variant's code changes that variant's key and no other's, and can be told by name.
+    A change in one variant's code therefore only changes that variant's key, and can be named.
     """
     parts: dict[str, str] = {}
     _collect_source(function, function.__module__, parts)
@@ -19,12 +19,12 @@ def source_fingerprint(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def _neighbours(module: str, other: str) -> bool:
-    """Whether two modules are one, or lie in one package."""
+    """Check whether two modules are the same, or in the same package."""
     package = module.rpartition(".")[0]
     return module == other or (bool(package) and other.rpartition(".")[0] == package)
 
 
-# Finding a function in its file takes far longer than hashing it, and one is part of many keys.
+# Finding a function in its file takes far longer than hashing it, and one function is part of many keys.
 @cache
 def _source(part: Any) -> str:
     return inspect.getsource(part)
@@ -37,7 +37,7 @@ def _collect_source(function: Callable[..., Any], module: str, parts: dict[str, 
     parts[name] = _source(function)
     for captured, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         value = cell.cell_contents
-        if inspect.isfunction(value):  # its address would make another key in each process
+        if inspect.isfunction(value):  # its repr has an address, which differs between processes
             _collect_source(value, value.__module__, parts)
             parts[f"{name}: {captured}"] = value.__qualname__
         else:

@@ -1,10 +1,10 @@
-"""A content-addressed store: a result lies under the hash of everything that decides it.
+"""Store results by content: each under a hash of everything that affects it.
 
-Entries are folders, written under a temporary name and renamed, and checked by checksum when read. One that is damaged,
-or lies under a key that is not its own, is removed, so that it is made again, and named in the store's journal.
+Entries are folders, written under a temporary name and renamed, and verified by checksum when read. A damaged entry, or
+one under a wrong key, is removed, so that it is made again, and is named in the store's journal.
 
-Two runs at once: each process that works with a store holds it (a locked file, which the system lets go when the
-process dies). What was used since the oldest living hold began is never cleared away; see
+For runs at the same time, each process that works with a store holds it (a locked file, which the system releases when
+the process dies). Entries used since the oldest living lease began are never evicted; see
 :mod:`quantbench.build.eviction`.
 """
 
@@ -31,32 +31,32 @@ from quantbench.errors import BadInput
 from quantbench.files import remove
 
 INDEX = "entry.json"
-UNFINISHED, DISCARDED = ".new-", ".old-"  # prefixes of folders that are no entries
+UNFINISHED, DISCARDED = ".new-", ".old-"  # prefixes of folders besides entries
 HELD = ".held"
-ENVIRONMENTS, INSTALLED = "environments", "requirements.txt"  # what `ab` installs, and the file of one that is whole
-_OF_WORKER = "-"  # in the name of a hold, after the process id of who started its worker
+ENVIRONMENTS, INSTALLED = "environments", "requirements.txt"  # what `ab` installs, and the file that marks it complete
+_OF_WORKER = "-"  # in the name of a lease, after the id of the process that started its worker
 _JOURNAL = "damaged.log"
 _LARGEST_INDEX = 2**24
 T = TypeVar("T")
 
 
 def default_root() -> Path:
-    """``$QUANTBENCH_CACHE``, or the user's cache folder."""
+    """Return ``$QUANTBENCH_CACHE``, or the user's cache folder."""
     return Path(os.environ.get("QUANTBENCH_CACHE") or platformdirs.user_cache_dir("quantbench"))
 
 
 def digest(ingredients: Mapping[str, Any]) -> str:
-    """Key of a result: sha256 of its ingredients as canonical JSON."""
+    """Compute the key of a result: sha256 of its ingredients as canonical JSON."""
     return hashlib.sha256(json.dumps(ingredients, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class Hold:
-    """This process's word that it works with a store: ``.held/<name>.lock`` is locked as long as it lives.
+class Lease:
+    """Mark that this process works with a store: ``.held/<name>.lock`` is locked as long as it lives.
 
     Attributes:
-        folder: ``.held/<name>``, as old as the hold.
-        scratch: a folder in it for what is needed for a while; if we are killed, the next run removes it.
+        folder: ``.held/<name>``, as old as the lease.
+        scratch: a folder in it for temporary files; if this process is killed, the next run removes it.
     """
 
     folder: Path
@@ -64,14 +64,14 @@ class Hold:
     lock: BaseFileLock
 
     def end(self) -> None:
-        """Remove what belongs to it; the lock last, for it keeps others from removing the rest meanwhile."""
+        """Remove the files of the lease, and its lock last, which keeps others from removing the rest meanwhile."""
         remove(self.folder, self.folder.parent.parent)
         with suppress(OSError):
             self.folder.with_suffix(".lock").unlink()
         self.lock.release()
 
     def end_those_of_ended_workers(self) -> None:
-        """Remove what this process's own workers left, of which those that it had to kill leave something."""
+        """Remove what this process's own workers left, as those that it had to kill do."""
         for file in self.folder.parent.glob(f"{os.getpid()}{_OF_WORKER}*.lock"):
             lock = FileLock(file, thread_local=False)
             with suppress(Timeout, OSError):
@@ -83,7 +83,7 @@ class Hold:
 
 @contextmanager
 def temporary_files_in(folder: Path) -> Iterator[None]:
-    """Whatever this process makes by :mod:`tempfile` meanwhile lies there."""
+    """Create temporary files of this process (:mod:`tempfile`) in this folder for the while."""
     before, tempfile.tempdir = tempfile.tempdir, str(folder.absolute())
     try:
         yield
@@ -91,26 +91,26 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
         tempfile.tempdir = before
 
 
-_HOLDS: dict[Path, Hold] = {}
+_LEASES: dict[Path, Lease] = {}
 
 
 def _own_prefix() -> str:
-    """What a worker's hold is known by to the process that started it, and may have to kill it."""
+    """Return the prefix by which a process recognizes the leases of its workers, which it may have to kill."""
     parent = multiprocessing.parent_process()
     return f"{parent.pid}{_OF_WORKER}" if parent is not None else ""
 
 
 def _end_all() -> None:
-    for hold in _HOLDS.values():
-        hold.end()
+    for lease in _LEASES.values():
+        lease.end()
 
 
-Finalize(None, _end_all, exitpriority=0)  # unlike atexit, a pool's workers come to this as well
+Finalize(None, _end_all, exitpriority=0)  # unlike atexit, this also runs in a pool's workers
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of entries.
+    """Keep entries in a folder.
 
     Attributes:
         root: private (0700).
@@ -119,17 +119,17 @@ class Store:
     root: Path
 
     def path(self, key: str) -> Path:
-        """Folder of an entry, whether it exists or not."""
+        """Return the folder of an entry, whether it exists or not."""
         return self.root / key[:2] / key
 
     def get(self, key: str) -> Path | None:
-        """Folder of a whole, undamaged entry of this very key; any other is removed, so that it is made again."""
+        """Return the folder of a complete, undamaged entry of this key; any other is removed, to be made again."""
         folder = self.path(key)
         self._drop_link(folder.parent)
         if not os.path.lexists(folder):
             return None
         with suppress(OSError), self.changing():
-            os.utime(folder, follow_symlinks=False)  # when it was last used
+            os.utime(folder, follow_symlinks=False)  # time of its last use
         try:
             check(folder, key)
         except (OSError, ValueError) as error:
@@ -140,7 +140,7 @@ class Store:
         return folder
 
     def has(self, key: str) -> bool:
-        """Whether there is a whole entry of this key; unlike :meth:`get`, without using or removing it."""
+        """Check whether there is a complete entry of this key; unlike :meth:`get`, without using or removing it."""
         try:
             check(self.path(key), key)
         except (OSError, ValueError):
@@ -148,38 +148,38 @@ class Store:
         return True
 
     def changing(self) -> AbstractContextManager[Any]:
-        """Held for a moment by whoever marks an entry as used, or clears one away: a run that has just been told that
-        an entry is there still finds it a moment later.
+        """Lock the store for a moment, to mark an entry as used or to evict one, so that an entry that was just
+        reported to a run still exists a moment later.
         """
         files.unlink_unless_regular(self.root / ".lock")
         return FileLock(self.root / ".lock", is_singleton=True).acquire(poll_interval=0.002)
 
     def _journal(self, line: str) -> None:
-        # Never through a link, which could lead to any file of ours.
+        # Never through a link, which could lead to any file of the user.
         with suppress(OSError), files.appending(self.root / _JOURNAL) as file:
             file.write((" ".join(line.split()) + "\n").encode(errors="replace"))
 
     def damaged(self) -> list[str]:
-        """What was found damaged so far and removed, one line each."""
+        """List what was damaged so far and removed, one line each."""
         try:
             content = files.read_bytes(self.root / _JOURNAL, "journal", files.LARGEST_RECORD)
         except BadInput:
-            return []  # there is none, or it is a link, or something else that we did not write
+            return []  # it does not exist, or is a link or something else that this store did not write
         return content.decode("utf-8", errors="replace").splitlines()
 
     def _drop_link(self, folder: Path) -> None:
-        """Entries are behind folders that the store made. A link in place of one goes; what it leads to is not ours."""
+        """Remove a link in place of a folder that the store made; its target is left alone."""
         if folder.is_symlink():
             self._journal(f"{folder.name}: it is a link")
             remove(folder, self.root)
 
     def put(self, key: str, content: Mapping[str, bytes], ingredients: Mapping[str, Any]) -> Path:
-        """Store an entry atomically and return its folder; another process's identical entry may win.
+        """Store an entry atomically and return its folder; an identical entry of another process may win.
 
         Raises:
-            OSError: it cannot be written; nothing of it is left then.
+            OSError: it cannot be written; nothing of it remains.
         """
-        self.hold()
+        self.lease()
         folder = self.path(key)
         files.own_folder(folder.parent)
         temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder.parent))
@@ -194,7 +194,7 @@ class Store:
             (temporary / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True), encoding="utf-8")
             try:
                 temporary.rename(folder)
-            except OSError:  # somebody else was first, and made the same content; or what lay there was damaged
+            except OSError:  # another process wrote the same content first, or the existing entry was damaged
                 if self.get(key) is None:
                     temporary.rename(folder)
         finally:
@@ -202,76 +202,76 @@ class Store:
         return folder
 
     def recall(self, recipe: Mapping[str, Any], read: Callable[[Path, bool], T]) -> T | None:
-        """What was made by a recipe, if the store has it; see :meth:`remember`."""
+        """Return the stored result of a recipe, None where the store lacks it; see :meth:`remember`."""
         folder = self.get(digest(recipe))
         return None if folder is None else read(folder, True)
 
     def remember(
         self, recipe: Mapping[str, Any], make: Callable[[], Mapping[str, bytes]], read: Callable[[Path, bool], T]
     ) -> T:
-        """What is made by a recipe, made now where the store lacks it; nothing is kept where making it raises.
+        """Return the result of a recipe, made now where the store lacks it; nothing is stored where making it raises.
 
         Args:
-            recipe: everything that decides the result.
-            make: the files of the entry.
-            read: makes the result of the entry's folder, and of whether it came from the store.
+            recipe: everything that affects the result.
+            make: returns the files of the entry.
+            read: makes the result from the entry's folder, and from whether it came from the store.
         """
-        found = self.recall(recipe, read)
-        return read(self.put(digest(recipe), make(), recipe), False) if found is None else found
+        recalled = self.recall(recipe, read)
+        return read(self.put(digest(recipe), make(), recipe), False) if recalled is None else recalled
 
-    # ------------------------------------------------------------ who works with it
+    # ------------------------------------------------------------ holds of processes
 
-    def hold(self) -> Hold:
-        """Hold the store until :meth:`release`, or until this process ends; once a process."""
-        if self.root not in _HOLDS:
+    def lease(self) -> Lease:
+        """Hold the store until :meth:`release`, or until this process ends; once per process."""
+        if self.root not in _LEASES:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             files.own_folder(self.root / HELD, 0o700)
-            _HOLDS[self.root] = self._begun()
-        return _HOLDS[self.root]
+            _LEASES[self.root] = self._begun()
+        return _LEASES[self.root]
 
-    def _begun(self) -> Hold:
+    def _begun(self) -> Lease:
         while True:
             folder = self.root / HELD / f"{_own_prefix()}{uuid.uuid4().hex}"
-            hold = Hold(folder, folder / "scratch", FileLock(folder.with_suffix(".lock"), thread_local=False))
-            hold.lock.acquire()
-            hold.scratch.mkdir(mode=0o700, parents=True)
-            if folder.with_suffix(".lock").exists():  # nobody took it for that of a dead process in between
-                return hold
-            hold.end()
+            lease = Lease(folder, folder / "scratch", FileLock(folder.with_suffix(".lock"), thread_local=False))
+            lease.lock.acquire()
+            lease.scratch.mkdir(mode=0o700, parents=True)
+            if folder.with_suffix(".lock").exists():  # no other process has removed it as that of a dead one
+                return lease
+            lease.end()
 
     def temporary_files(self) -> AbstractContextManager[None]:
-        """What is left of them when this process is killed goes when the store is next cleared."""
-        return temporary_files_in(self.hold().scratch)
+        """Create temporary files in the lease's scratch folder, so that the next eviction removes them after a kill."""
+        return temporary_files_in(self.lease().scratch)
 
     def release(self) -> None:
-        """End this process's hold, and remove its scratch folder."""
-        hold = _HOLDS.pop(self.root, None)
-        if hold is not None:
-            hold.end_those_of_ended_workers()
-            hold.end()
+        """End this process's lease, and remove its scratch folder."""
+        lease = _LEASES.pop(self.root, None)
+        if lease is not None:
+            lease.end_those_of_ended_workers()
+            lease.end()
 
     def holds_as(self, folder: Path) -> bool:
-        """Whether a hold's folder is that of this very process."""
-        own = _HOLDS.get(self.root)
+        """Check whether a lease's folder is that of this process."""
+        own = _LEASES.get(self.root)
         return own is not None and own.folder == folder
 
     def make_private(self) -> str:
-        """Take the rights of others on the root away; what was done or could not be, in a sentence, or nothing."""
+        """Revoke the rights of others on the root; return what was done or could not be, in a sentence, or nothing."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = self.root.stat()
-        if found.st_uid != os.getuid():
-            return f"the store {self.root} belongs to user {found.st_uid}, who can change what it answers"
-        if not stat.S_IMODE(found.st_mode) & 0o077:
+        status = self.root.stat()
+        if status.st_uid != os.getuid():
+            return f"the store {self.root} belongs to user {status.st_uid}, who can change its results"
+        if not stat.S_IMODE(status.st_mode) & 0o077:
             return ""
         self.root.chmod(0o700)
         return f"the store {self.root} was open to other users; it is private now"
 
 
 def for_strangers(root: Path) -> tuple[Path, ...]:
-    """What a worker of a stranger's model may change of a store, made where it is not there yet.
+    """List the folders of a store that a worker of an untrusted model may change, creating those that are missing.
 
-    The entries, the holds and the journal: not the root as a whole, which has the environments of ``ab`` in it, and
-    they are code.
+    These are the entries, the leases and the journal. The root is excluded, as it contains the environments of ``ab``,
+    and they are code.
     """
     folders = [root / f"{number:02x}" for number in range(256)] + [root / HELD]
     files = [root / ".lock", root / _JOURNAL]
@@ -284,11 +284,11 @@ def for_strangers(root: Path) -> tuple[Path, ...]:
 
 
 def check(folder: Path, key: str) -> dict[str, Any]:
-    """The index of an entry that is whole, and the one of this key.
+    """Read the index of an entry, and check that it is complete and of this key.
 
     Raises:
-        OSError: there is none.
-        ValueError: it is damaged, or holds anything that it should not: a link, or a file that it does not list.
+        OSError: there is no such entry.
+        ValueError: it is damaged, or has anything unexpected: a link, or a file that the index does not list.
     """
     index = read_index(folder)
     if index["key"] != key:
@@ -302,11 +302,11 @@ def check(folder: Path, key: str) -> dict[str, Any]:
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """``entry.json`` of a folder: ``key``, ``files`` (name -> sha256) and ``ingredients``.
+    """Read ``entry.json`` of a folder: ``key``, ``files`` (name -> sha256) and ``ingredients``.
 
     Raises:
         OSError: there is none.
-        ValueError: it is not one, or the folder is a link.
+        ValueError: it is invalid, or the folder is a link.
     """
     if folder.is_symlink() or folder.parent.is_symlink():
         raise ValueError("it is a link")
@@ -321,7 +321,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{INDEX} lacks one of {', '.join(fields)}")
     for name in index["files"]:
         if name in (".", "..", INDEX) or name != os.path.basename(name):
-            raise ValueError(f"{name!r} is no name of a file in its folder")
+            raise ValueError(f"{name!r} is not the name of a file in its folder")
     return index
 
 
@@ -331,5 +331,5 @@ def _sha256(path: Path) -> str:
 
 
 def shards(root: Path) -> list[Path]:
-    """Folders that entries are in, by the first two digits of their keys; also what is in place of one."""
+    """List the folders of entries, named by the first two digits of their keys; also anything in place of one."""
     return sorted(root.glob("[0-9a-f][0-9a-f]"))

@@ -1,4 +1,4 @@
-"""Commands that look after baselines without a run: ``baseline loosen``, ``baseline xfail``, ``baseline check``."""
+"""Define ``baseline loosen``, ``baseline xfail`` and ``baseline check``, which need no run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +13,8 @@ _Cell = Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8
 _ModelDir = Annotated[Path, typer.Option("--model-dir", help="folder of model files")]
 _BaselineDir = Annotated[Path, typer.Option("--baseline-dir", help="folder of baselines")]
 _Reason = Annotated[str, typer.Option(help="why; shown in every report")]
-_Expires = Annotated[str, typer.Option(help="last day on which it holds, YYYY-MM-DD")]
-_Remove = Annotated[bool, typer.Option("--remove", help="end it")]
+_Expires = Annotated[str, typer.Option(help="last day on which it applies, YYYY-MM-DD")]
+_Remove = Annotated[bool, typer.Option("--remove", help="remove the exception")]
 
 
 def loosen(
@@ -32,7 +32,7 @@ def loosen(
     model_dir: _ModelDir = _DEFAULTS.model_dir,
     baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir,
 ) -> None:
-    """Give a measurement a wider tolerance until a day; never a narrower one.
+    """Temporarily widen a tolerance, never narrow it (needs a reason and an expiry date).
 
     Example: quantbench baseline loosen seed_cnn/ptq_float16 size --tolerance 0.02 --reason "..." --expires 2027-01-31
     """
@@ -53,14 +53,14 @@ def xfail(
     measurement: Annotated[
         str, typer.Argument(help="score, floor, size, gzip_size, promise, census, latency_ratio, cell, ...")
     ],
-    ticket: Annotated[str, typer.Option(help="where the failure is followed")] = "",
+    ticket: Annotated[str, typer.Option(help="where the failure is tracked")] = "",
     reason: _Reason = "",
     expires: _Expires = "",
     remove: _Remove = False,
     model_dir: _ModelDir = _DEFAULTS.model_dir,
     baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir,
 ) -> None:
-    """Expect a measurement to fail until a day: green while it does, red once it passes or the day is over.
+    """Expect a measurement to fail until an expiry date: green while it fails, red once it passes or has expired.
 
     Example: quantbench baseline xfail seed_cnn/qat_wi8_ai8 floor --ticket URL --reason "..." --expires 2027-01-31
     """
@@ -75,7 +75,7 @@ def xfail(
 
 
 def check(model_dir: _ModelDir = _DEFAULTS.model_dir, baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir) -> None:
-    """List everything that is orphaned, stale, double, expired or unreadable in a folder of baselines.
+    """Check the baseline files: orphaned, stale, duplicate, expired or unreadable entries.
 
     Exit status: 0 clean (notes may be listed), 1 findings.
 
@@ -85,9 +85,9 @@ def check(model_dir: _ModelDir = _DEFAULTS.model_dir, baseline_dir: _BaselineDir
     from quantbench.core.environment import today
     from quantbench.reference.model import load_models
 
-    found = checkup.check(load_models(model_dir), baseline_dir, today())
-    for finding in found:
+    findings = checkup.check(load_models(model_dir), baseline_dir, today())
+    for finding in findings:
         typer.echo(str(finding))
-    wrong = sum(not finding.note for finding in found)
+    wrong = sum(not finding.note for finding in findings)
     typer.echo(f"{baseline_dir}: {wrong} findings" if wrong else f"{baseline_dir}: clean")
     raise typer.Exit(int(Exit.REGRESSED if wrong else Exit.GREEN))

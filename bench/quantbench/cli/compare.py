@@ -1,4 +1,4 @@
-"""Commands that look at several runs: ``compare`` and ``history``."""
+"""Define the commands that compare several runs: ``compare`` and ``history``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +16,12 @@ _ModelDir = Annotated[Path, typer.Option("--model-dir", help="folder of model fi
 def compare(
     old: Annotated[Path, typer.Argument(help="run folder, or its report.json")],
     new: Annotated[Path, typer.Argument(help="run folder, or its report.json")],
-    html: Annotated[Path | None, typer.Option("--html", help="write the same as one HTML page to this file")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="also write the comparison as an HTML page to this file")
+    ] = None,
     model_dir: _ModelDir = _DEFAULTS.model_dir,
 ) -> None:
-    """Compare two runs example by example, process by process and byte by byte, whatever the baselines say.
+    """Compare two runs example by example, process by process and byte by byte, independent of the baselines.
 
     Exit status: 0 nothing is worse, 1 something is, 3 nothing could be compared, 4 bad input.
 
@@ -30,29 +32,31 @@ def compare(
     from quantbench.report.comparison import page, render
 
     sides = read_sides(old, new)
-    found = compared(*sides, truths(model_dir, sides[1].report))
+    comparison = compared(*sides, truths(model_dir, sides[1].report))
     if html is not None:
-        files.write_named(html, page(found), "--html")
-    typer.echo(render(found), nl=False)
-    raise typer.Exit(int(found.exit_status()))
+        files.write_named(html, page(comparison), "--html")
+    typer.echo(render(comparison), nl=False)
+    raise typer.Exit(int(comparison.exit_status()))
 
 
 def history(
-    cell: Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8_ai8; all that moved if none")] = "",
+    cell: Annotated[
+        str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8_ai8 (default: all that changed)")
+    ] = "",
     report_dir: Annotated[Path, typer.Option(help="folder of run folders")] = _DEFAULTS.report_dir,
-    last: Annotated[int, typer.Option(min=0, help="only the newest so many runs; 0: all")] = 0,
+    last: Annotated[int, typer.Option(min=0, help="number of newest runs to read; 0 = all")] = 0,
     chart: Annotated[Path | None, typer.Option(help="draw the cell's trend into this SVG file")] = None,
 ) -> None:
-    """Show what moved over many runs, since which one, and what else changed there; or the trend of one cell.
+    """Show what changed over many runs, since which run and together with what; or the trend of one cell.
 
     Example: quantbench history seed_cnn/ptq_static_wi8_ai8 --chart trend.svg
     """
     from quantbench.comparison.history import read_history
-    from quantbench.report import history as told
+    from quantbench.report import history as show
 
     if chart is not None and not cell:
         raise BadInput("--chart: it draws one cell; name one, e.g. seed_cnn/ptq_static_wi8_ai8")
-    found = read_history(report_dir, last)
+    runs = read_history(report_dir, last)
     if chart is not None:
-        told.chart(found, cell, chart)
-    typer.echo(told.of_cell(found, cell) if cell else told.overview(found), nl=False)
+        show.chart(runs, cell, chart)
+    typer.echo(show.of_cell(runs, cell) if cell else show.overview(runs), nl=False)

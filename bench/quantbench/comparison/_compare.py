@@ -67,18 +67,18 @@ def _cells(items: list[Item]) -> dict[str, Outcome]:
 def _settled(items: list[Item], budget: float) -> tuple[list[Item], FalseAlarms]:
     """Settle the outcomes that share one false-alarm budget, by Holm's method."""
     p_values = {str(place): item.p_value for place, item in enumerate(items) if item.p_value is not None}
-    red_at = gate.holm(p_values, budget, others=0)
+    holm_threshold = gate.holm(p_values, budget, others=0)
     settled = [
-        replace(item, red_at=red_at[str(place)], outcome=_by_chance(item, red_at[str(place)]))
-        if str(place) in red_at
+        replace(item, holm_threshold=holm_threshold[str(place)], outcome=_by_chance(item, holm_threshold[str(place)]))
+        if str(place) in holm_threshold
         else item
         for place, item in enumerate(items)
     ]
     return settled, gate.share(budget, len(p_values))
 
 
-def _by_chance(item: Item, red_at: float) -> Outcome:
-    unlikely = item.p_value is not None and item.p_value <= red_at
+def _by_chance(item: Item, holm_threshold: float) -> Outcome:
+    unlikely = item.p_value is not None and item.p_value <= holm_threshold
     return beyond(item.change or 0.0, item.tolerance) if unlikely else Outcome.UNCHANGED
 
 

@@ -71,7 +71,7 @@ class Item:
         change: positive is worse, in ``change_unit``; ``low`` and ``high`` are the ends of its own 95 % interval.
         tolerance: the largest change, in ``change_unit``, that counts as unchanged.
         p_value: two-sided probability of so large a change by chance, where chance can move it.
-        red_at: threshold of the p-value in this comparison's false-alarm budget.
+        holm_threshold: threshold of the p-value in this comparison's false-alarm budget.
         why: one phrase.
         moved: whether the two runs hold different values, regardless of the outcome.
     """
@@ -88,7 +88,7 @@ class Item:
     high: float | None = None
     tolerance: float = 0.0
     p_value: float | None = None
-    red_at: float | None = None
+    holm_threshold: float | None = None
     why: str = ""
     moved: bool = True
 

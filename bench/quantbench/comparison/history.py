@@ -32,7 +32,7 @@ PENALTY = 5.0
 LEAST_RUNS = 20  # of a noisy measurement: with fewer, more than one series in a hundred would show a false shift
 SMALLEST_SHIFT = 0.01  # of a noisy measurement, as a fraction: the judges' tolerance of a ratio
 CLEAR = 0.99  # confidence of a slope
-PACE = 30  # runs that a slope is given per
+SLOPE_RUNS = 30  # runs that a slope is given per
 _RUN_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T")
 
 
@@ -82,7 +82,7 @@ def _question(run: Summary, model: str) -> tuple[object, ...]:
 
 
 @dataclass(frozen=True)
-class Shift:
+class Step:
     """Describe a lasting level shift: ``since`` is the first run at the new level, ``before`` the last at the old one.
 
     Attributes:
@@ -97,7 +97,7 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class Pace:
+class DriftSlope:
     """Describe a slow drift towards the floor, or away from it.
 
     Attributes:
@@ -243,7 +243,7 @@ def _leave_out(elsewhere: Array, columns: list[Array], why: str, apart: Counter[
         column[elsewhere] = np.nan
 
 
-def shifts(trend: Trend, name: str, quick: bool = False) -> list[Shift]:
+def steps(trend: Trend, name: str, quick: bool = False) -> list[Step]:
     """Find where a measurement's level changed, oldest first.
 
     Args:
@@ -256,13 +256,13 @@ def shifts(trend: Trend, name: str, quick: bool = False) -> list[Shift]:
     if len(x) < 2 or float(x.min()) == float(x.max()):
         return []
     if _repeats(name, x, trend):
-        return _shifts_at(trend, name, places, [int(i) + 1 for i in np.flatnonzero(np.diff(x))])
+        return _steps_at(trend, name, places, [int(i) + 1 for i in np.flatnonzero(np.diff(x))])
     at = _breaks(x, quick) if len(x) >= LEAST_RUNS else []
-    shifts_found = _shifts_at(trend, name, places, at)
+    steps_found = _steps_at(trend, name, places, at)
     return (
-        shifts_found
+        steps_found
         if name == "score"
-        else [shift for shift in shifts_found if abs(shift.new / shift.old - 1) > SMALLEST_SHIFT]
+        else [step for step in steps_found if abs(step.new / step.old - 1) > SMALLEST_SHIFT]
     )
 
 
@@ -283,12 +283,12 @@ def _breaks(x: Array, quick: bool) -> list[int]:
     return change_points.starts(x, penalty)
 
 
-def _shifts_at(trend: Trend, name: str, places: Array, at: list[int]) -> list[Shift]:
+def _steps_at(trend: Trend, name: str, places: Array, at: list[int]) -> list[Step]:
     """Build the shifts from the positions, among the measured values, where a new level starts."""
     x = trend.values[name][places]
     edges = [0, *at, len(x)]
     return [
-        Shift(
+        Step(
             name,
             trend.runs[int(places[start - 1])],
             trend.runs[int(places[start])],
@@ -299,7 +299,7 @@ def _shifts_at(trend: Trend, name: str, places: Array, at: list[int]) -> list[Sh
     ]
 
 
-def pace(trend: Trend, newest: int = 0) -> Pace | None:
+def drift_slope(trend: Trend, newest: int = 0) -> DriftSlope | None:
     """Estimate how fast the drop from the control grows; None unless the slope is clear: the interval of the Theil-Sen
     slope excludes 0, and a line fits the drops better than any single step.
 
@@ -319,7 +319,7 @@ def pace(trend: Trend, newest: int = 0) -> Pace | None:
         return None
     left = float(limits[places[-1]]) - float(np.median(y[-5:]))
     runs_left = max(0, ceil(left / slope)) if slope > 0 else None
-    return Pace(PACE * slope, PACE * low, PACE * high, trend.scoring.unit, left, runs_left)
+    return DriftSlope(SLOPE_RUNS * slope, SLOPE_RUNS * low, SLOPE_RUNS * high, trend.scoring.unit, left, runs_left)
 
 
 def _best_step(y: Array) -> float:
@@ -330,6 +330,6 @@ def _best_step(y: Array) -> float:
     return float(np.min(squares - before**2 / n - after**2 / (len(y) - n)))
 
 
-def moved(trend: Trend) -> Sequence[Shift]:
+def moved(trend: Trend) -> Sequence[Step]:
     """Return the last shift of each measurement, by the quick search."""
-    return [shifts_found[-1] for name in MEASUREMENTS if (shifts_found := shifts(trend, name, quick=True))]
+    return [steps_found[-1] for name in MEASUREMENTS if (steps_found := steps(trend, name, quick=True))]

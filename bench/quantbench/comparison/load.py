@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from quantbench.baselines.files import Baseline, stored_hashes
-from quantbench.baselines.overlays import seen_by
+from quantbench.baselines.overlays import resolve
 from quantbench.comparison import Side, Truth
 from quantbench.core.arrays import Array
 from quantbench.core.environment import class_of, memory_class, threads_of, with_threads
@@ -60,7 +60,7 @@ def baseline_sides(
     cells = [_judged(cell) for cell in report.cells if cell.id in only]
     new = replace(_side(report.model_copy(update={"cells": cells}), folder, list(baselines)), called="this run")
     here = class_of(report.environment)
-    seen = {model: seen_by(baseline, here) for model, baseline in baselines.items()}
+    seen = {model: resolve(baseline, here) for model, baseline in baselines.items()}
     judged_cells = [(cell, seen[cell.model]) for cell in cells]
     old = [
         _judged(_accepted(cell, entry, baseline.predictions.get(cell.variant), report.environment))

@@ -16,7 +16,7 @@ class Budget:
     """How one run shares its budget.
 
     Args:
-        budget: the chance of any red where nothing changed.
+        budget: alpha, the probability of any red judgement where nothing changed.
         threads: numbers of threads that latency is measured with.
     """
 
@@ -38,7 +38,7 @@ class Budget:
     def false_alarms(self) -> FalseAlarms:
         """The budget, and how many tests share it: those that chance has moved; until all are known, may move.
 
-        A shard knows its own only, so to it all of the whole run may move: what is red there is red in the whole run.
+        A shard sees only its own cells, so it counts all cells of the run: what is red there is red in the whole run.
         """
         if self._plan.shard_of is not None or self._thresholds is None:
             return self.even()
@@ -72,13 +72,13 @@ class Budget:
 
     @cached_property
     def _timed_ones(self) -> int:
-        """Latency judgements of the whole run: of cells that have a latency baseline of its machine classes."""
+        """Count latency judgements of the whole run: cells that have a latency baseline of its machine classes."""
         timed = [cell for cell in self._plan.whole.values() if Kind.LATENCY in cell.kinds]
         machines = [self._rules.machine(count) for count in self._threads]
         return gate.timed_ones([self._rules.accepted(cell) for cell in timed], machines)
 
     def at_even_share(self, result: CellResult) -> Judgement:
-        """How a score is judged if chance has moved them all; with a p-value where chance has moved this one."""
+        """Judge a score at the even share; it has a p-value where its predictions changed."""
         cell = result.cell
         if cell.id not in self._at_even_share:
             if result.failure is not None:
@@ -106,7 +106,7 @@ class Budget:
 
         Args:
             results: of all cells whose score is judged.
-            unfinished: cells of a run that was stopped; each may have been moved by chance.
+            unfinished: number of unfinished cells of a stopped run; each counts as changed.
         """
         moved = [result for result in results if self.at_even_share(result).p_value is not None]
         tested = [
@@ -135,12 +135,12 @@ class Budget:
         assert self._thresholds is not None, "the budget is settled before a score that chance has moved is judged"
         return self._thresholds
 
-    def red_at(self, cell_id: CellId) -> float:
+    def holm_threshold(self, cell_id: CellId) -> float:
         """The p-value at which a score that chance has moved is red; to be settled first."""
         return self.thresholds.of(cell_id)
 
     def scored(self, result: CellResult) -> Scored:
-        """The score of a finished cell that has one, as it is judged."""
+        """Return the score of a finished cell with everything that its judge needs."""
         cell, first = result.cell, result.outcomes[0]
         if cell.id not in self._scored:
             assert first.predictions is not None

@@ -1,4 +1,4 @@
-"""What the judges say of a cell's result. Nothing here computes, waits, measures or writes."""
+"""Judge a cell's result. Nothing here computes, waits, measures or writes."""
 
 import datetime
 
@@ -13,10 +13,10 @@ from quantbench.records import Judgement, Kind
 
 
 class Judging:
-    """Judges results by the rules of one run.
+    """Judge results by the rules of one run.
 
     Args:
-        today: exceptions whose last day is before it are over.
+        today: exceptions that expired before this day no longer apply.
     """
 
     def __init__(self, rules: Rules, budget: Budget, today: datetime.date) -> None:
@@ -25,10 +25,10 @@ class Judging:
         self._today = today
 
     def judge(self, kind: Kind, result: CellResult, control: CellResult | None) -> list[Judgement]:
-        """The judgements of one kind on a finished cell, but of what is measured alone.
+        """Return the judgements of one kind for a finished cell, except for what is measured exclusively.
 
         Args:
-            control: what the cell is compared with; None of the float control.
+            control: the cell's reference; None for the float control.
         """
         if result.failure is not None:
             return self.failed(kind, result)
@@ -45,22 +45,22 @@ class Judging:
                 raise ValueError(f"{kind} is judged where it is measured")
 
     def failed(self, kind: Kind, result: CellResult) -> list[Judgement]:
-        """That of a cell that could not be made."""
+        """Return the judgement of a cell that could not be built."""
         assert result.failure is not None
         subject, accepted = self._rules.subject(result.cell), self._rules.accepted(result.cell)
         return [gate.failed(subject, kind, result.failure, accepted)]
 
     def never_judged(self, cell: Planned, kind: Kind) -> list[Judgement]:
-        """That of what was asked for, and whose test never got to ask for it."""
+        """Return the judgement of a requested kind whose test never asked for it."""
         return [gate.never_judged(self._rules.subject(cell), kind)]
 
     def with_exceptions(self, cell: Planned, kind: Kind, judgements: list[Judgement]) -> list[Judgement]:
-        """The judgements of one kind, with what is expected to fail excused, and nothing missing of a control."""
-        first = next(one for one in Kind if one in cell.kinds)
+        """Apply the exceptions to the judgements of one kind; an added control never lacks a baseline."""
+        first = next(kind_asked for kind_asked in Kind if kind_asked in cell.kinds)
         excused = gate.excused(
             self._rules.subject(cell), judgements, self._rules.accepted(cell), self._today, kind is first
         )
-        # A control that was brought along is shown, and never called missing.
+        # A control that was added to the selection is shown, but a missing baseline of it is no finding.
         expected = self._rules.drift and cell.selected
         return excused if expected else [gate.without_baseline(judgement) for judgement in excused]
 
@@ -104,19 +104,21 @@ class Judging:
         if judged.p_value is None:
             return [scored.with_origin(judged)]
         # Chance has moved it, so that it shares the budget with others.
-        judged = scored.judge(self._budget.red_at(result.cell.id))
+        judged = scored.judge(self._budget.holm_threshold(result.cell.id))
         return [scored.with_origin(judged), *scored.judge_parts(self._budget.thresholds)]
 
     def _agreements(self, result: CellResult) -> list[Judgement]:
-        """Whether the artifact answers as the float model, as before its conversion, as on the reference kernels."""
+        """Judge agreement with the float model, the predictions before conversion, and the reference kernels."""
         measurements, subject = result.measurements, self._rules.subject(result.cell)
         judgements = []
         if "float_agreement" in measurements:
             judgements.append(gate.agreement(measurements["float_agreement"]))
         if "conversion_agreement" in measurements:
-            parting = next((outcome.parting for outcome in result.outcomes if outcome.parting), "")
+            first_divergent = next(
+                (outcome.first_divergent for outcome in result.outcomes if outcome.first_divergent), ""
+            )
             conversion = measurements["conversion_agreement"]
-            judgements.append(gate.conversion(conversion, parting, result.control_agreement))
+            judgements.append(gate.conversion(conversion, first_divergent, result.control_agreement))
         if "reference_agreement" in measurements:
             accepted = self._rules.accepted(result.cell)
             judgements.append(gate.reference_kernels(subject, measurements["reference_agreement"], accepted))
@@ -124,7 +126,7 @@ class Judging:
 
     @staticmethod
     def _against_control(result: CellResult, control: CellResult | None) -> list[Judgement]:
-        """The floor, and whether both were trained equally long."""
+        """Judge the floor, and whether both were trained for equally many steps."""
         if control is None:
             return []
         cell, own, other = result.cell, result.measurements, control.measurements

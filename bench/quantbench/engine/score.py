@@ -1,4 +1,4 @@
-"""A score to be judged, whether a run has just computed it or its report tells of it: one way to the one judge."""
+"""Judge a score the same way, whether a run has just computed it or its report contains it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ PARTS = frozenset({"classes", "slices", "seeds"})  # measurements of judgements 
 
 @dataclass(frozen=True)
 class Scored:
-    """A cell's score with all that its judge needs.
+    """Hold a cell's score with everything that its judge needs.
 
     Attributes:
         baseline: of the model, as it stands today and there where the score was measured.
@@ -39,7 +39,7 @@ class Scored:
 
     @property
     def accepted(self) -> BaselineCell | None:
-        """What its baseline says of the cell."""
+        """Return the cell's baseline; None where it has none."""
         return self.baseline.cell(self.subject.variant)
 
     @cached_property
@@ -47,8 +47,8 @@ class Scored:
         """What is known of the test split."""
         return examples_of(self.model)
 
-    def judge(self, allowed: float) -> Judgement:
-        """Drift against the baseline, red at a p-value of ``allowed``."""
+    def judge(self, alpha: float) -> Judgement:
+        """Drift against the baseline, red at a p-value of ``alpha``."""
         return gate.accuracy(
             self.subject,
             self.model.metric,
@@ -56,7 +56,7 @@ class Scored:
             self.examples,
             self.accepted,
             self.baseline.predictions.get(self.subject.variant),
-            allowed,
+            alpha,
             self.seeds > 0,
             self._repeats,
             self.repeated,
@@ -64,7 +64,7 @@ class Scored:
         )
 
     def with_origin(self, judged: Judgement) -> Judgement:
-        """The same judgement; where the score moved, it says what that goes back to."""
+        """Return the same judgement; where the score moved, with the cause that the fingerprints show."""
         if judged.verdict not in (Verdict.REGRESSED, Verdict.WARN, Verdict.IMPROVED):
             return judged
         why = gate.origin(self.accepted, self.artifact_sha256, self.reference_sha256)
@@ -80,7 +80,7 @@ class Scored:
 
     @cached_property
     def _repeats(self) -> gate.Repeats | None:
-        """What is known of how far one more training may land; None where nothing trains."""
+        """Return what is known of the spread over trainings; None where nothing is trained."""
         metric, accepted = self.model.metric, self.accepted
         if self.retrained:
             return gate.repeats(metric, [self.model.seed_scores], 1, 1, "the float model was trained again")

@@ -40,7 +40,7 @@ def accuracy(
     labels: Array | Examples,
     baseline: BaselineCell | None,
     stored: Array | None,
-    allowed: float,
+    alpha: float,
     trained: bool,
     repeats: Repeats | None = None,
     repeated: bool = False,
@@ -51,7 +51,7 @@ def accuracy(
     Args:
         labels: of the test split, shape (n,), or with what else is known of its examples.
         stored: the baseline's predictions, shape (n,).
-        allowed: significance level (alpha) of this judgement, its share of the false-alarm budget.
+        alpha: significance level of this judgement, its share of the false-alarm budget.
         trained: whether the cell is trained, so that its score is a mean over seeds.
         repeats: spread between trainings, where the cell or the float model itself was trained.
         repeated: whether the first seed's training gave the very model that the baseline is of.
@@ -74,7 +74,7 @@ def accuracy(
     usable = stored if consistent else None
     same_training = repeated and usable is not None
     judged = _drift(
-        subject, metric, answers, examples, accepted, usable, allowed, trained, repeats, same_training, matters
+        subject, metric, answers, examples, accepted, usable, alpha, trained, repeats, same_training, matters
     )
     return judged if consistent else edited(judged, "the baseline's value is not that of its stored predictions")
 
@@ -86,7 +86,7 @@ def _drift(
     examples: Examples,
     accepted: BaselineValue,
     stored: Array | None,
-    allowed: float,
+    alpha: float,
     trained: bool,
     repeats: Repeats | None,
     repeated: bool,
@@ -96,12 +96,12 @@ def _drift(
     assert answers.score is not None
     score = answers.score
     if stored is not None and np.array_equal(answers.predictions, stored) and _same_seeds(score, accepted):
-        return _identical(metric, score, accepted, len(examples), allowed, None if repeated else repeats, matters)
+        return _identical(metric, score, accepted, len(examples), alpha, None if repeated else repeats, matters)
     if repeats is not None and not repeated:
         if stored is not None and metric.correct is not None:
             found = flipping.flips(metric, answers.predictions, stored, examples)
             repeats = repeats.at_least(trainings.least_sd(metric, Paired(found.n, found.lost, found.gained)))
-        return trainings.by_repeats(subject, metric, score, accepted, repeats, allowed, matters)
+        return trainings.by_repeats(subject, metric, score, accepted, repeats, alpha, matters)
     if trained and not repeated:
         return trainings.too_few_repeats(subject, metric, score, accepted)
     if stored is None:
@@ -109,10 +109,10 @@ def _drift(
     score, accepted = first_seed(score, accepted)
     if metric.correct is not None:
         found = flipping.flips(metric, answers.predictions, stored, examples)
-        judged = pairs.by_pairs(subject, metric, score, accepted, found, allowed, matters)
+        judged = pairs.by_pairs(subject, metric, score, accepted, found, alpha, matters)
     else:
         judged = losses.by_losses(
-            subject, metric, answers.predictions, score, accepted, stored, examples, allowed, matters
+            subject, metric, answers.predictions, score, accepted, stored, examples, alpha, matters
         )
     return judged.model_copy(update={"message": f"{judged.message}; {_REPEATED}"}) if trained else judged
 
@@ -156,7 +156,7 @@ def _identical(
     score: Measurement,
     accepted: BaselineValue,
     n: int,
-    allowed: float,
+    alpha: float,
     repeats: Repeats | None,
     matters: float,
 ) -> Judgement:
@@ -165,10 +165,10 @@ def _identical(
     detectable: float | None = None
     churn: int | None = None
     if repeats is not None:
-        detectable = trainings.detectable_of(repeats, allowed, accepted.tolerance, matters)
+        detectable = trainings.detectable_of(repeats, alpha, accepted.tolerance, matters)
     elif metric.correct is not None:
         churn = pairs.churn_of(None, n)
-        detectable = max(accepted.tolerance, pairs.detectable(metric, n, churn, allowed, matters))
+        detectable = max(accepted.tolerance, pairs.detectable(metric, n, churn, alpha, matters))
     return score_judgement(
         Verdict.PASS, message, metric=metric, score=score, accepted=accepted, detectable=detectable, churn=churn
     )

@@ -1,1 +1,1 @@
-"""Measuring: artifact + data -> measurements. Nothing here judges."""
+"""Measure artifacts on data; nothing in this room judges."""

@@ -1,7 +1,6 @@
-"""Score and per-example predictions of an artifact on the whole test split, through the store.
+"""Compute the score and per-example predictions of an artifact on the whole test split, through the store.
 
-A fixed few of the examples are also run on LiteRT's other kernels, to tell a change of the model from one of the
-runtime.
+A few fixed examples also run on LiteRT's other kernels, to distinguish a change of the model from one of the runtime.
 """
 
 import json
@@ -27,7 +26,7 @@ from quantbench.reference.model import ReferenceModel
 from quantbench.tflite.litert import LiteRT, Runtime
 
 OTHER_RUNTIMES: tuple[Runtime, ...] = ("litert-builtin", "litert-reference")
-OTHER_EXAMPLES = 300  # reference kernels are up to 50 times slower
+OTHER_EXAMPLES = 300  # the reference kernels are up to 50 times slower
 KEPT_OUTPUTS = 1000
 KEPT_VALUES = 200_000
 PREDICTIONS = "predictions.npy"
@@ -37,16 +36,16 @@ _FACTS = "facts.json"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an artifact answers.
+    """Hold the outputs of an artifact, as far as they are kept.
 
     Attributes:
-        predictions: one stored prediction an example, shape (n,), as the model's metric makes them.
+        predictions: one stored prediction per example, shape (n,), as the model's metric makes them.
         score: the metric's value; NaN where an output was not finite.
-        nonfinite: examples with a NaN or infinite output.
-        cached: taken from the store.
+        nonfinite: number of examples with a NaN or infinite output.
+        cached: whether it came from the store.
         outputs: of the first examples, shape (m, values), all outputs of an example in one row.
-        others: other runtime -> predictions of the first 300 examples; runtimes that cannot run it are left out.
-        refusal: the runtime's own reason, where it cannot run the artifact.
+        others: other runtime -> predictions of the first 300 examples; runtimes that cannot run it are omitted.
+        refusal: the runtime's reason, where it cannot run the artifact.
     """
 
     predictions: Array | None
@@ -59,7 +58,7 @@ class Evaluation:
 
 
 def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Evaluation | None:
-    """The evaluation of an artifact if the store has it."""
+    """Return the evaluation of an artifact; None where the store lacks it."""
     return store.recall(recipe(artifact_sha256, model), partial(_read, model))
 
 
@@ -69,7 +68,7 @@ def evaluate(
     """Run every test example through the artifact, one at a time, on ``litert-cpu`` with one thread.
 
     Args:
-        interpreters: that share the examples, each in a thread of its own; the answers are the same bit by bit.
+        interpreters: how many share the examples, each in its own thread; the outputs are bit-identical.
     """
     make = partial(_evaluated, artifact, model, interpreters)
     return store.remember(recipe(artifact_sha256, model), make, partial(_read, model))
@@ -93,13 +92,13 @@ def _evaluated(artifact: Path, model: ReferenceModel, interpreters: int) -> dict
 
 
 def answers(artifact: Path, stateful: bool, inputs: Inputs, interpreters: int) -> Inputs:
-    """Outputs of every example, shape (n, ...), by one interpreter or by several with a share each."""
+    """Compute the outputs of every example, shape (n, ...), with the examples divided among the interpreters."""
     count = max(1, min(interpreters, os.cpu_count() or 1, length(inputs)))
     return in_threads([LiteRT(artifact, stateful=stateful) for _ in range(count)], inputs)
 
 
 def in_threads(runners: list[LiteRT], inputs: Inputs) -> Inputs:
-    """Outputs of every example, each runner with its own share of them in a thread of its own."""
+    """Compute the outputs of every example; each runner computes its own share in its own thread."""
     if len(runners) == 1:
         return runners[0].run(inputs)
     bounds = np.linspace(0, length(inputs), len(runners) + 1).astype(int)
@@ -117,7 +116,7 @@ def _npy(array: Array) -> bytes:
 
 
 def first_outputs(outputs: Inputs) -> Array:
-    """Rows of the first examples, as many as are worth keeping, float32."""
+    """Return the outputs of the first examples, as many as are kept, as float32 rows."""
     flat = flat_outputs(outputs, {})
     return flat[: max(50, min(KEPT_OUTPUTS, KEPT_VALUES // max(1, flat.shape[1])))]
 
@@ -139,7 +138,7 @@ def _on_other_runtimes(
 
 
 def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
-    """Everything that decides an evaluation."""
+    """List everything that affects an evaluation."""
     return {
         "what": "evaluation",
         "artifact": artifact_sha256,
@@ -179,13 +178,14 @@ def _read(model: ReferenceModel, folder: Path, cached: bool) -> Evaluation:
 
 
 def float_predictions_known(model: ReferenceModel, train_seed: int | None, store: Store) -> bool:
-    """Whether :func:`float_predictions` would come from the store, or is None anyway."""
+    """Check whether :func:`float_predictions` needs no computation: it is stored, or is None anyway."""
     return not has_own(model, train_seed) or store.get(digest(float_recipe(model))) is not None
 
 
 def float_predictions(model: ReferenceModel, train_seed: int | None, store: Store) -> Array | None:
-    """Predictions of the float model itself, before conversion; None where it came as a ``.tflite``, or was trained
-    again in this run (then its weights are not those of ``model``).
+    """Compute the predictions of the float model before conversion.
+
+    None where it came as a ``.tflite``, or was retrained in this run, as its weights then differ from ``model``'s.
     """
     if not has_own(model, train_seed):
         return None
@@ -201,12 +201,12 @@ def float_predictions(model: ReferenceModel, train_seed: int | None, store: Stor
 
 
 def has_own(model: ReferenceModel, train_seed: int | None) -> bool:
-    """Whether the float model has predictions of its own, see :func:`float_predictions`."""
+    """Check whether the float model has predictions of its own, see :func:`float_predictions`."""
     return model.form != "tflite" and train_seed is None
 
 
 def float_recipe(model: ReferenceModel) -> dict[str, Any]:
-    """Everything that decides the float model's own predictions."""
+    """List everything that affects the float model's own predictions."""
     return {
         "what": "float predictions",
         "model": model.name,
@@ -229,7 +229,7 @@ def float_recipe(model: ReferenceModel) -> dict[str, Any]:
 
 
 def nonfinite_examples(outputs: Inputs) -> int:
-    """How many examples have a NaN or infinite value in any output."""
+    """Count the examples that have a NaN or infinite value in any output."""
     arrays = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
     bad = np.zeros(len(arrays[0]), dtype=bool)
     for array in arrays:

@@ -1,7 +1,7 @@
-"""An artifact with a larger batch: its inputs are resized, which not every artifact bears.
+"""Time an artifact with a larger batch, for which its inputs are resized; not every artifact supports that.
 
-Each process checks that the batch answers as its examples do one by one before it times anything: an artifact with a
-fixed reshape inside may run, and mix its examples.
+Before it times anything, each process checks that the batch gives the same outputs as its examples one by one: an
+artifact with a fixed reshape inside may run, and mix its examples.
 """
 
 import tempfile
@@ -17,10 +17,10 @@ SECONDS = 0.2
 
 
 def measure(artifact: Path, model: ReferenceModel) -> list[float]:
-    """Seconds a call with :data:`BATCH` examples on one thread, one value a process.
+    """Measure seconds per call with :data:`BATCH` examples on one thread, one value per process.
 
     Raises:
-        LatencyFailed: it cannot be run so, or a process did not finish; the message says why.
+        LatencyFailed: the artifact cannot run with this batch, or a process did not finish; the message says why.
     """
     if model.stateful:
         raise LatencyFailed("the runtime keeps state from one example to the next, and a batch would share it")
@@ -32,10 +32,10 @@ def measure(artifact: Path, model: ReferenceModel) -> list[float]:
             "seconds": SECONDS,
         }
         room = child_process.room(model.form, artifact, Path(folder))
-        found = []
+        seconds = []
         for _ in range(PROCESSES):
-            told = run_worker("quantbench.measure.batch_worker", job, START_LIMIT_SECONDS, room)
-            if "refused" in told:
-                raise LatencyFailed(told["refused"])
-            found.append(float(told["seconds"]))
-    return found
+            result = run_worker("quantbench.measure.batch_worker", job, START_LIMIT_SECONDS, room)
+            if "refused" in result:
+                raise LatencyFailed(result["refused"])
+            seconds.append(float(result["seconds"]))
+    return seconds

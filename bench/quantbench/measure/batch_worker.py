@@ -1,10 +1,10 @@
-"""One short-lived interpreter that times an artifact with a larger batch; started by :mod:`quantbench.measure.batch`.
+"""Time an artifact with a larger batch, in a short-lived interpreter that :mod:`quantbench.measure.batch` starts.
 
 Reads a job as JSON from standard input and writes JSON to standard output:
 
     {"artifact": FILE, "inputs": FILE.npz, "batch": 32, "seconds": 0.2}
 
-    {"seconds": seconds a call}    or    {"refused": why it cannot be run with this batch}
+    {"seconds": seconds per call}    or    {"refused": why it cannot run with this batch}
 """
 
 import time
@@ -19,7 +19,7 @@ from quantbench.measure.latency_worker import read_inputs
 from quantbench.tflite.litert import LiteRT
 
 LEAST_CALLS, WARMUP_CALLS = 20, 5
-# Sums in another order: kernels choose it by the shape of their operands.
+# Sums are computed in another order: kernels choose it by the shape of their operands.
 FLOAT_TOLERANCE, INTEGER_TOLERANCE = 1e-4, 1
 
 
@@ -30,7 +30,7 @@ def _interpreter(artifact: str) -> Any:
 
 
 def _resized(artifact: str, prepared: list[Array], batch: int) -> Any:
-    """An interpreter whose inputs hold ``batch`` examples. Raises ValueError or RuntimeError where it cannot."""
+    """Create an interpreter whose inputs hold ``batch`` examples. Raises ValueError or RuntimeError where it cannot."""
     interpreter = _interpreter(artifact)
     for detail, values in zip(interpreter.get_input_details(), prepared, strict=True):
         interpreter.resize_tensor_input(detail["index"], [batch, *values.shape[1:]])
@@ -48,17 +48,17 @@ def _outputs(interpreter: Any) -> list[Array]:
 def _one_by_one(artifact: str, prepared: list[Array], batch: int) -> list[Array]:
     interpreter = _interpreter(artifact)
     interpreter.allocate_tensors()
-    found = []
+    outputs = []
     for i in range(batch):
         for detail, values in zip(interpreter.get_input_details(), prepared, strict=True):
             interpreter.set_tensor(detail["index"], values[i : i + 1])
         interpreter.invoke()
-        found.append(_outputs(interpreter))
-    return [np.concatenate(rows) for rows in zip(*found, strict=True)]
+        outputs.append(_outputs(interpreter))
+    return [np.concatenate(rows) for rows in zip(*outputs, strict=True)]
 
 
 def _differs(together: Array, single: Array) -> str:
-    """How the outputs of a batch differ from those of its examples; empty where they do not."""
+    """Describe how the outputs of a batch differ from those of its single examples; empty where they agree."""
     if together.shape != single.shape:
         return f"outputs of shape {list(together.shape)} where {list(single.shape)} was expected"
     tolerance = (
@@ -69,20 +69,20 @@ def _differs(together: Array, single: Array) -> str:
 
 
 def _typical(interpreter: Any, seconds: float) -> float:
-    """Seconds of a call: the lower quartile, as of the blocks of a batch of one."""
+    """Measure seconds per call: the lower quartile, as for the blocks with batch size 1."""
     for _ in range(WARMUP_CALLS):
         interpreter.invoke()
-    found: list[float] = []
+    times: list[float] = []
     end = time.perf_counter() + seconds
-    while len(found) < LEAST_CALLS or time.perf_counter() < end:
+    while len(times) < LEAST_CALLS or time.perf_counter() < end:
         start = time.perf_counter()
         interpreter.invoke()
-        found.append(time.perf_counter() - start)
-    return float(np.quantile(found, 0.25))
+        times.append(time.perf_counter() - start)
+    return float(np.quantile(times, 0.25))
 
 
 def _enough(inputs: Inputs, batch: int) -> Inputs:
-    """The examples, over and over until they fill a batch."""
+    """Repeat the examples until they fill a batch."""
 
     def filled(values: Array) -> Array:
         return np.resize(values, (batch, *values.shape[1:]))
@@ -91,7 +91,7 @@ def _enough(inputs: Inputs, batch: int) -> Inputs:
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Seconds a call, or why there is none."""
+    """Return seconds per call, or the reason why there are none."""
     artifact, batch = job["artifact"], job["batch"]
     prepared = LiteRT(Path(artifact)).prepare(_enough(read_inputs(job["inputs"]), batch))
     try:

@@ -1,4 +1,4 @@
-"""Census of an artifact: constants and activations by dtype, operators by precision, weights one by one."""
+"""Take the census of an artifact: constants and activations by dtype, operators by precision, weights one by one."""
 
 import math
 from collections import Counter
@@ -18,14 +18,14 @@ from quantbench.tflite.graph import COMPUTE, Graph, Tensor
 
 EMPTY_SPAN = 1e-5  # the converter gives an empty range a span of 2e-6
 _CONTENTS = "contents.json"
-# How often the bytes of constants are looked at as weights: of a shared one again where its shape or dtype differs.
+# Limits how often the bytes of constants are read as weights: a shared one is read again for each shape or dtype.
 _COUNTED = 4
 _COUNTED_BYTES = 2**22
 _BITS = {"int2": 2, "int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32}
 
 
 def through_store(artifact: Path, sha256: str, store: Store) -> Contents:
-    """Census and ranges of a file, read once for all runs."""
+    """Read the census and ranges of a file once, for all runs."""
 
     def make() -> dict[str, bytes]:
         return {_CONTENTS: _contents(artifact.read_bytes()).model_dump_json(exclude_none=True).encode()}
@@ -37,7 +37,7 @@ def through_store(artifact: Path, sha256: str, store: Store) -> Contents:
 
 
 def recipe(sha256: str) -> dict[str, Any]:
-    """Everything that decides what is read of a file."""
+    """List everything that affects what is read from a file."""
     return {
         "what": "contents",
         "artifact": sha256,
@@ -46,13 +46,13 @@ def recipe(sha256: str) -> dict[str, Any]:
 
 
 def of_file(path: Path) -> Contents:
-    """What is in anybody's ``.tflite``. Raises BadInput where it is none."""
+    """Read the contents of any ``.tflite``. Raises BadInput where it is invalid."""
     content = tflite.content(path)
     try:
         return _contents(content)
     except tflite.Unfit as error:
-        raise BadInput(f"{path}: is no .tflite of a model: {error}") from None
-    except Exception as error:  # a damaged flatbuffer fails in as many ways as it has fields
+        raise BadInput(f"{path}: is not a .tflite of a model: {error}") from None
+    except Exception as error:  # a damaged flatbuffer can fail in many ways
         raise BadInput(f"{path}: is not a whole .tflite file ({type(error).__name__}: {error})") from None
 
 
@@ -62,7 +62,7 @@ def _contents(artifact: bytes) -> Contents:
 
 
 def census(artifact: bytes) -> Census:
-    """Everything that a file's name can be held to. Raises ValueError where it is no ``.tflite``."""
+    """Collect everything that a variant's quantization spec can check. Raises ValueError for an invalid ``.tflite``."""
     return _census(structure.read(artifact))
 
 
@@ -93,12 +93,12 @@ def _census(graph: Graph) -> Census:
 
 
 def ranges(artifact: bytes) -> list[Range]:
-    """What every quantized tensor can hold, in real values."""
+    """Compute the range of every quantized tensor, in real values."""
     return _ranges(structure.read(artifact))
 
 
 def _ranges(graph: Graph) -> list[Range]:
-    found = []
+    ranges = []
     for tensor in graph.tensors:
         bits = _BITS.get(tensor.dtype)
         if not tensor.scales or bits is None or bits == 32:  # a bias has the scale of its products, not a range
@@ -113,7 +113,7 @@ def _ranges(graph: Graph) -> list[Range]:
         if math.isfinite(low) and math.isfinite(high):
             name = tensor.name[:120]
             constant = tensor.data is not None
-            found.append(
+            ranges.append(
                 Range(
                     tensor=name,
                     dtype=tensor.dtype,
@@ -123,11 +123,11 @@ def _ranges(graph: Graph) -> list[Range]:
                     high=high,
                 )
             )
-    return found
+    return ranges
 
 
 def _port(tensor: Tensor) -> Port:
-    finite = bool(tensor.scales) and math.isfinite(tensor.scales[0])  # where it is not, the tensor is degenerate
+    finite = bool(tensor.scales) and math.isfinite(tensor.scales[0])  # otherwise the tensor is degenerate
     scale, zero_point = (tensor.scales[0], tensor.zero_points[0]) if finite else (None, None)
     return Port(name=tensor.name, dtype=tensor.dtype, shape=list(tensor.shape), scale=scale, zero_point=zero_point)
 
@@ -138,7 +138,7 @@ def _is_degenerate(tensor: Tensor) -> bool:
 
 
 class _Statistics:
-    """Of weights, each counted once: several operators may use one constant, and a hostile file one for thousands."""
+    """Compute statistics of weights, once for each: thousands of operators may share one in a hostile file."""
 
     def __init__(self, graph: Graph) -> None:
         constants = {id(tensor.data): len(tensor.data) for tensor in graph.tensors if tensor.data is not None}
@@ -146,8 +146,8 @@ class _Statistics:
         self._known: dict[tuple[Any, ...], tuple[float, int, int]] = {}
 
     def of(self, tensor: Tensor, operator: str) -> tuple[float, int, int]:
-        """Share of zeros, number of values, largest number of values of a channel. Raises Unfit."""
-        # The stored integer that means 0 is the zero point; weights are symmetric nearly always, and then it is 0.
+        """Return the share of zeros, the number of values, and the largest number in a channel. Raises Unfit."""
+        # The stored integer for 0 is the zero point; weights are nearly always symmetric, and then it is 0.
         zero = tensor.zero_points[0] if len(set(tensor.zero_points)) == 1 else 0
         key = (id(tensor.data), tensor.dtype, tensor.shape, operator == "DEPTHWISE_CONV_2D", zero)
         if key not in self._known:
@@ -161,7 +161,7 @@ class _Statistics:
 
 
 def _compute(graph: Graph) -> list[Compute]:
-    found = []
+    computes = []
     seen: set[int] = set()
     statistics = _Statistics(graph)
     for index, operator in enumerate(graph.operators):
@@ -170,7 +170,7 @@ def _compute(graph: Graph) -> list[Compute]:
         weights = graph.weights_of(operator)
         for tensor in weights:
             zeros, distinct, distinct_in_channel = statistics.of(tensor, operator.name)
-            found.append(
+            computes.append(
                 Compute(
                     operator=operator.name,
                     index=index,
@@ -187,12 +187,12 @@ def _compute(graph: Graph) -> list[Compute]:
             )
             seen.add(id(tensor))
         if not weights:
-            found.append(Compute(operator=operator.name, index=index, precision=operator.precision))
-    return found
+            computes.append(Compute(operator=operator.name, index=index, precision=operator.precision))
+    return computes
 
 
 def _distinct_in_channel(values: Array, operator: str) -> int:
-    # Output channels come first, save in a depthwise convolution, where they come last.
+    # Output channels come first, except in a depthwise convolution, where they come last.
     last = operator == "DEPTHWISE_CONV_2D"
     rows = np.moveaxis(values, -1, 0) if last else values
     rows = np.sort(rows.reshape(len(rows), -1) if rows.ndim > 1 else rows.reshape(1, -1), axis=1)

@@ -1,4 +1,4 @@
-"""How an artifact answers besides how often it is right: against its float control, example by example."""
+"""Measure the output fidelity of an artifact: its agreement with the float control, example by example."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ from quantbench.reference.metrics import Metric
 def against_control(
     metric: Metric, predictions: Array, control: Array, outputs: Array | None, control_outputs: Array | None
 ) -> dict[str, Measurement]:
-    """Agreement on all examples; errors of the outputs on the first ones.
+    """Measure the agreement on all examples, and the errors of the outputs on the first ones.
 
     Args:
-        predictions, control: one prediction an example, shape (n,) or (n, values).
+        predictions, control: one prediction per example, shape (n,) or (n, values).
         outputs, control_outputs: shape (m, values), float32.
 
     Returns:
@@ -21,30 +21,30 @@ def against_control(
         the outputs' own unit), ``output_snr`` (dB: power of the control's outputs over that of the difference), and
         ``output_kl`` (nats, mean Kullback-Leibler divergence from the control) where outputs are probabilities.
     """
-    found = {
+    measurements = {
         "agreement": Measurement(value=metric.agreement(predictions, control), unit="fraction", n=len(predictions))
     }
     if outputs is None or control_outputs is None or outputs.shape != control_outputs.shape:
-        return found
+        return measurements
     new, old = outputs.astype(np.float64), control_outputs.astype(np.float64)
     finite = np.isfinite(new).all(axis=1) & np.isfinite(old).all(axis=1)
     new, old = new[finite], old[finite]
     if not len(new):
-        return found
+        return measurements
     error = np.abs(new - old)
     n = len(new)
-    found["output_error_mean"] = Measurement(value=float(error.mean()), unit="output", n=n)
-    found["output_error_worst"] = Measurement(value=float(error.max()), unit="output", n=n)
+    measurements["output_error_mean"] = Measurement(value=float(error.mean()), unit="output", n=n)
+    measurements["output_error_worst"] = Measurement(value=float(error.max()), unit="output", n=n)
     noise = float(np.mean(error**2))
     if noise > 0 and np.any(old):
-        found["output_snr"] = Measurement(value=float(10 * np.log10(np.mean(old**2) / noise)), unit="dB", n=n)
+        measurements["output_snr"] = Measurement(value=float(10 * np.log10(np.mean(old**2) / noise)), unit="dB", n=n)
     if _are_probabilities(old):
-        found["output_kl"] = Measurement(value=_divergence(old, new), unit="nats", n=n)
-    return found
+        measurements["output_kl"] = Measurement(value=_divergence(old, new), unit="nats", n=n)
+    return measurements
 
 
 def flipped(metric: Metric, predictions: Array, control: Array) -> list[int]:
-    """Test examples that are answered otherwise than by the control; none where a prediction is no class."""
+    """List the test examples that are predicted differently from the control; empty for metrics without classes."""
     if metric.kind != "right_or_wrong" or predictions.shape != control.shape:
         return []
     return [int(i) for i in np.flatnonzero(predictions != control)]
@@ -55,7 +55,7 @@ def _are_probabilities(outputs: Array) -> bool:
 
 
 def _divergence(old: Array, new: Array) -> float:
-    """Mean KL(old || new); an int8 softmax rounds to 0 what is not 0, so both are kept above half its step."""
+    """Compute mean KL(old || new); an int8 softmax rounds small values to 0, so both are kept above half its step."""
     least = 1 / 512
     p, q = np.clip(old, least, None), np.clip(new, least, None)
     p, q = p / p.sum(axis=1, keepdims=True), q / q.sum(axis=1, keepdims=True)

@@ -1,8 +1,8 @@
-"""What an artifact answers on the GPU, and how long that takes until it can be read; through the store.
+"""Compute an artifact's outputs on the GPU, and time calls until the outputs are read back; through the store.
 
-A fresh process an artifact and a repeat: a driver that crashes or hangs, or a device that is lost, costs that cell. The
-first process answers the first test examples, as many as a software device gets through in seconds; each of them times
-calls of the artifact and of its float control in turns.
+Each artifact and repetition gets a fresh process, so that a driver that crashes or hangs, or a lost device, only fails
+that cell. The first process computes the first test examples, as many as a software device can in seconds. Each
+process times calls of the artifact and of its float control, interleaved.
 """
 
 import json
@@ -36,26 +36,26 @@ _PREDICTIONS = "predictions.npy"
 
 
 class Effort(NamedTuple):
-    """How much of a device's time a cell is worth: test examples that are answered, and fresh processes."""
+    """Limit the device time of a cell: the number of test examples with outputs, and of fresh processes."""
 
     examples: int
     processes: int
 
 
-# A software device takes up to 30 ms an example, a GPU (untested here) is expected to take one or two.
+# A software device takes up to 30 ms per example; a GPU (not tested here) is expected to take one or two.
 SOFTWARE, REAL = Effort(200, 2), Effort(1000, 3)
 
 
 class GpuFailed(Exception):
-    """A GPU process crashed, hung, lost its device or wrote nonsense; the message says which, in one line."""
+    """Raised when a GPU process crashed, hung, lost its device or wrote nonsense; the message says which."""
 
 
 class Refused(Exception):
-    """LiteRT's GPU accelerator does not take the artifact; the message is its own."""
+    """Raised when LiteRT's GPU accelerator refuses the artifact; the message is LiteRT's."""
 
 
 class Artifact(NamedTuple):
-    """A file with its hash."""
+    """Pair a file with its hash."""
 
     path: Path
     sha256: str
@@ -63,18 +63,18 @@ class Artifact(NamedTuple):
 
 @dataclass(frozen=True)
 class OnGpu:
-    """What the processes of one artifact found.
+    """Hold what the processes of one artifact measured.
 
     Attributes:
         predictions: of the first test examples, as the model's metric makes them.
-        nonfinite: examples with a NaN or infinite output.
+        nonfinite: number of examples with a NaN or infinite output.
         left: operators that the GPU left to the CPU, of all ``operators``; both 0 where it left none.
-        left_why: operators that it left, each with the accelerator's own reason.
-        seconds: median until read-back, one value a process.
-        ratios: of it to the float control's, one value a process; empty for the control itself.
-        refusal: why LiteRT does not take the artifact at all; empty where it does.
-        failure: why nothing was measured; empty where it was.
-        cached: taken from the store.
+        left_why: operators that it left, each with the accelerator's reason.
+        seconds: median until read-back, one value per process.
+        ratios: ``seconds`` divided by the float control's, one value per process; empty for the control itself.
+        refusal: why LiteRT refuses the artifact; empty where it accepts it.
+        failure: why nothing was measured; empty where something was.
+        cached: whether it came from the store.
     """
 
     predictions: Array | None = None
@@ -90,15 +90,15 @@ class OnGpu:
 
 
 def usual_effort(device: Device) -> Effort:
-    """By whether it is a GPU at all."""
+    """Choose the effort by whether the device is a real GPU."""
     return SOFTWARE if device.software else REAL
 
 
 def through_store(artifact: Artifact, control: Artifact, model: ReferenceModel, device: Device, store: Store) -> OnGpu:
-    """What the GPU makes of an artifact, measured once; a failure is told and not kept: the next run tries again.
+    """Measure an artifact on the GPU once; a failure is returned but not stored, so that the next run tries again.
 
     Args:
-        control: the float control; the artifact itself where that is it.
+        control: the float control; the artifact itself where it is the control.
     """
     made_of = recipe(artifact, control, model, device)
 
@@ -134,13 +134,13 @@ def measure(
     """Run an artifact on the GPU in fresh processes.
 
     Args:
-        device: the one that is meant; LiteRT chooses for itself, so its choice is checked.
-        effort: by default, what the kind of device is worth.
+        device: the intended one; LiteRT chooses by itself, so its choice is checked.
+        effort: by default, what suits the kind of device.
 
     Raises:
-        Refused: LiteRT does not take the artifact.
+        Refused: LiteRT refuses the artifact.
         GpuFailed: a process did not finish, the device was lost, or LiteRT chose another device.
-        BadInput: ``$QUANTBENCH_VULKAN`` asks for a driver that is not there.
+        BadInput: ``$QUANTBENCH_VULKAN`` requests a driver that is not installed.
     """
     examples, processes = effort or usual_effort(device)
     inputs = model.prepare(rows(model.pack().test.x, slice(0, examples)))
@@ -152,25 +152,25 @@ def measure(
     log = done[0].log
     if adapter(log) != device.name:
         raise GpuFailed(
-            f"LiteRT ran it on {adapter(log) or 'an adapter that it did not name'}, not on {device.name}; name the "
-            f"driver of the one that is meant: {gpu_devices.CHOICE}=FILE.json"
+            f"LiteRT ran it on {adapter(log) or 'an adapter that it did not name'}, not on {device.name}; choose "
+            f"the driver of the intended device: {gpu_devices.CHOICE}=FILE.json"
         )
     left, operators, why = on_cpu(log)
-    medians = [{name: float(np.median(times)) for name, times in one.seconds.items()} for one in done]
+    medians = [{name: float(np.median(times)) for name, times in process.seconds.items()} for process in done]
     return OnGpu(
         predictions=model.metric.predict(outputs, inputs),
         nonfinite=nonfinite_examples(outputs),
         left=left,
         operators=operators,
         left_why=why,
-        seconds=[one["variant"] for one in medians],
-        ratios=[] if alone else [one["variant"] / one["control"] for one in medians],
+        seconds=[median["variant"] for median in medians],
+        ratios=[] if alone else [median["variant"] / median["control"] for median in medians],
     )
 
 
 @contextmanager
 def _job(artifact: Path, control: Path | None, inputs: Inputs) -> Iterator[dict[str, Any]]:
-    """A job for the worker, with the examples as each artifact's own input tensors take them."""
+    """Prepare a job for the worker, with the examples as each artifact's input tensors take them."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         files = {"variant": artifact} | ({"control": control} if control else {})
         for name, path in files.items():
@@ -185,18 +185,18 @@ def _job(artifact: Path, control: Path | None, inputs: Inputs) -> Iterator[dict[
 
 
 class _Done(NamedTuple):
-    """What a process wrote: seconds of each call by artifact, and its log up to the variant's loading."""
+    """Hold what a process wrote: seconds of each call by artifact, and its log up to the variant's loading."""
 
     seconds: dict[str, list[float]]
     log: str
 
 
 def _run_worker(job: dict[str, Any]) -> _Done:
-    """One fresh process.
+    """Run one fresh process.
 
     Raises:
-        Refused: LiteRT does not take the artifact.
-        GpuFailed: it did not finish, or the device was lost.
+        Refused: LiteRT refuses the artifact.
+        GpuFailed: the process did not finish, or the device was lost.
     """
     try:
         done = child_process.start("quantbench.measure.gpu_worker", job, LIMIT_SECONDS, gpu_devices.child_environment())
@@ -206,7 +206,7 @@ def _run_worker(job: dict[str, Any]) -> _Done:
         raise GpuFailed(f"the device was lost: {gone[:300]}")
     if done.returncode > 0 and (words := refusal(done.stderr)):
         raise Refused(words)
-    if done.returncode != 0:  # LiteRT's log ends with what went wrong only if one knows which of its lines to skip
+    if done.returncode != 0:  # the cause is near the end of LiteRT's log, after lines that have to be skipped
         raise GpuFailed(f"the GPU process {child_process.ended(done.returncode)}: {trouble(done.stderr)[:300]}")
     try:
         seconds: dict[str, list[float]] = child_process.result(done)
@@ -216,7 +216,7 @@ def _run_worker(job: dict[str, Any]) -> _Done:
 
 
 def recipe(artifact: Artifact, control: Artifact, model: ReferenceModel, device: Device) -> dict[str, Any]:
-    """Everything that decides what a GPU makes of an artifact."""
+    """List everything that affects a measurement on a GPU."""
     return {
         "what": "gpu",
         "artifact": artifact.sha256,

@@ -1,9 +1,9 @@
-"""Which GPUs this machine has, as the Vulkan drivers tell it that LiteRT's GPU accelerator runs on.
+"""List the GPUs of this machine, as seen by the Vulkan drivers that LiteRT's GPU accelerator runs on.
 
-The adapters are listed by the package wgpu (extra ``gpu``) in a process of its own: a driver that crashes while it is
-asked costs the answer, not the run. ``$QUANTBENCH_VULKAN`` chooses the driver of every GPU process:
-``swiftshader`` (which computes on the CPU, and comes with Chromium), or the path of a driver's ``.json``. Without it a
-software device is passed over: its times say nothing of a GPU, and its answers take a minute.
+The package wgpu (extra ``gpu``) lists the adapters in a process of its own, so that a driver that crashes only loses
+the list, and the run goes on. ``$QUANTBENCH_VULKAN`` chooses the driver of every GPU process: ``swiftshader`` (which
+computes on the CPU, and comes with Chromium), or the path of a driver's ``.json``. Without it a software device is
+ignored: its times say nothing about a GPU, and its outputs take a minute.
 
     python -m quantbench.measure.gpu_devices        # the adapters, as JSON
 """
@@ -25,8 +25,8 @@ from quantbench.records import Device
 CHOICE = "QUANTBENCH_VULKAN"
 REQUIRED = "QUANTBENCH_REQUIRE_GPU"
 LIMIT_SECONDS = 60
-# Where distributions and Chrome put it. (Mesa's llvmpipe 22.3 was tried and is no choice: LiteRT finds that it lacks
-# shaderUniformBufferArrayDynamicIndexing and takes no adapter.)
+# Where distributions and Chrome install it. (Mesa's llvmpipe 22.3 was tried and does not work: it lacks
+# shaderUniformBufferArrayDynamicIndexing, so that LiteRT accepts no adapter.)
 SWIFTSHADER = (
     "/usr/lib/chromium/vk_swiftshader_icd.json",
     "/usr/lib64/chromium-browser/vk_swiftshader_icd.json",
@@ -39,22 +39,22 @@ _ORDER = ("discrete", "integrated", "virtual", "unknown", "software")
 
 @dataclass(frozen=True)
 class Found:
-    """The adapters of this machine, the one that is measured first; none, and ``reason`` says why."""
+    """Hold the adapters of this machine, the measured one first; ``reason`` says why there are none."""
 
     devices: list[Device] = field(default_factory=list)
     reason: str = ""
 
     @property
     def first(self) -> Device | None:
-        """The one that is measured."""
+        """Return the adapter that is measured."""
         return self.devices[0] if self.devices else None
 
 
 def chosen_driver(environment: Mapping[str, str]) -> str | None:
-    """The driver's ``.json`` that ``$QUANTBENCH_VULKAN`` asks for; None where it asks for none.
+    """Return the driver's ``.json`` that ``$QUANTBENCH_VULKAN`` requests; None where it is not set.
 
     Raises:
-        BadInput: it asks for a driver that is not installed.
+        BadInput: the requested driver is not installed.
     """
     choice = environment.get(CHOICE, "")
     if not choice:
@@ -68,7 +68,7 @@ def chosen_driver(environment: Mapping[str, str]) -> str | None:
 
 
 def driver_sha256() -> str:
-    """Hash of the chosen driver's library, for a software one may tell no version; empty where none was chosen.
+    """Hash the library of the chosen driver, as a software one may have no version; empty where none was chosen.
 
     Raises:
         BadInput: see :func:`chosen_driver`.
@@ -82,25 +82,25 @@ def driver_sha256() -> str:
 
 
 def child_environment() -> dict[str, str]:
-    """The environment of a process that uses the GPU.
+    """Return the environment of a process that uses the GPU.
 
     Raises:
         BadInput: see :func:`chosen_driver`.
     """
     driver = chosen_driver(os.environ)
-    # VK_ICD_FILENAMES is what loaders of before 1.3.207 read.
+    # VK_ICD_FILENAMES is read by loaders older than 1.3.207.
     chosen = {} if driver is None else {"VK_DRIVER_FILES": driver, "VK_ICD_FILENAMES": driver}
     return {**os.environ, **child_process.ONE_THREAD, **chosen}
 
 
 def required() -> bool:
-    """Whether ``$QUANTBENCH_REQUIRE_GPU`` makes it an error that there is no GPU."""
+    """Check whether ``$QUANTBENCH_REQUIRE_GPU`` makes a missing GPU an error."""
     return os.environ.get(REQUIRED, "") not in ("", "0")
 
 
 @lru_cache
 def find() -> Found:
-    """The adapters of this machine, real ones before software; asked for once in a process."""
+    """List the adapters of this machine, real ones before software, once per process."""
     if util.find_spec("wgpu") is None:
         return Found(reason="the package wgpu is not installed: pip install 'quantbench[gpu]'")
     try:
@@ -108,27 +108,27 @@ def find() -> Found:
     except BadInput as error:
         return Found(reason=str(error))
     try:
-        told = child_process.result(
+        adapters = child_process.result(
             child_process.start("quantbench.measure.gpu_devices", {}, LIMIT_SECONDS, environment)
         )
     except child_process.ChildFailed as error:
         return Found(reason=f"the process that asked the Vulkan drivers {error}")
-    return usable([Device.model_validate(one) for one in told], bool(os.environ.get(CHOICE)))
+    return usable([Device.model_validate(adapter) for adapter in adapters], bool(os.environ.get(CHOICE)))
 
 
 def usable(devices: list[Device], asked: bool) -> Found:
-    """Real GPUs, and software ones where their driver was asked for."""
+    """Select the real GPUs, and software ones where their driver was requested."""
     real = [device for device in devices if asked or not device.software]
     if real:
         return Found(real)
     if devices:
-        return Found(reason=f"only {devices[0].label}, which is no GPU; ${CHOICE} names a driver that is meant anyway")
+        return Found(reason=f"only a software driver ({devices[0].label}) was found; set ${CHOICE} to use it anyway")
     return Found(reason="no Vulkan driver lists an adapter")
 
 
 def real_first(adapters: list[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Wgpu's own words for each Vulkan adapter -> fields of :class:`Device`, software last."""
-    found = [
+    """Convert wgpu's description of each Vulkan adapter to the fields of :class:`Device`, software last."""
+    devices = [
         {
             "name": adapter.get("device", "") or "unnamed",
             "kind": _KINDS.get(adapter.get("adapter_type", ""), "unknown"),
@@ -137,7 +137,7 @@ def real_first(adapters: list[Mapping[str, str]]) -> list[dict[str, str]]:
         for adapter in adapters
         if adapter.get("backend_type") == "Vulkan"
     ]
-    return sorted(found, key=lambda device: _ORDER.index(device["kind"]))
+    return sorted(devices, key=lambda device: _ORDER.index(device["kind"]))
 
 
 def _ask() -> list[dict[str, str]]:

@@ -1,13 +1,13 @@
-"""One short-lived process that runs an artifact on the GPU; started by :mod:`quantbench.measure.gpu`.
+"""Run an artifact on the GPU, in a short-lived process that :mod:`quantbench.measure.gpu` starts.
 
-Reads a job as JSON from standard input, writes what it found as JSON to standard output; what LiteRT and the driver say
-goes to standard error:
+Reads a job as JSON from standard input, writes its measurements as JSON to standard output; output of LiteRT and the
+driver goes to standard error:
 
     {"artifacts": {"variant": FILE, "control": FILE}, "inputs": {"variant": FILE.npz, "control": FILE.npz},
      "answers": FILE.npz or null, "seconds": 0.3, "seed": 0}
 
-A call is timed from its start until its outputs have been read back. Calls of variant and control (which may be left
-out) follow each other in random order.
+A call is timed from its start until its outputs have been read back. Calls of variant and control (which may be
+missing) follow each other in random order.
 """
 
 import sys
@@ -27,9 +27,9 @@ END_OF_VARIANT = "quantbench: the variant is loaded"
 
 
 def run(job: dict[str, Any]) -> dict[str, list[float]]:
-    """Seconds of each timed call, by artifact; the variant's answers go to a file where they are asked for."""
+    """Return seconds of each timed call, by artifact; the variant's outputs go to a file where the job names one."""
     examples = {name: _read(file) for name, file in job["inputs"].items()}
-    # The variant first: what is written about operators up to here is about it.
+    # The variant first, so that everything logged about operators up to here is about the variant.
     runners = {"variant": LiteRTGPU(Path(job["artifacts"]["variant"]))}
     print(END_OF_VARIANT, file=sys.stderr, flush=True)
     if job.get("answers"):

@@ -1,13 +1,13 @@
-"""One short-lived interpreter that times a model in TensorFlow; started by :mod:`quantbench.measure.keras`.
+"""Time a model in TensorFlow, in a short-lived interpreter that :mod:`quantbench.measure.keras` starts.
 
 Reads a job as JSON from standard input and writes a result to standard output:
 
     {"file": MODEL.py, "model": NAME, "variant": "", "inputs": FILE.npz, "seconds": 1.0, "gpu": false}
-    {"seconds": seconds a call, "device": name of TensorFlow's first GPU, or empty}
-    {"refused": why there is nothing to time}
+    {"seconds": seconds per call, "device": name of TensorFlow's first GPU, or empty}
+    {"refused": why nothing can be timed}
 
-The model is the SavedModel with batch size 1 that the converter gets, so that both sides run the same graph. Of a
-variant, it is the fake-quantized model with the float model's weights: what a call takes does not depend on them, so
+The model is the SavedModel with batch size 1 that the converter gets, so that both sides run the same graph. For a
+variant, it is the fake-quantized model with the float model's weights: the time of a call does not depend on them, so
 nothing is trained.
 """
 
@@ -33,14 +33,14 @@ LEAST_CALLS, WARMUP_CALLS = 20, 10
 
 
 class _Reached(Exception):
-    """Carries the fake-quantized model out of a variant that was about to convert it."""
+    """Raised with the fake-quantized model when a variant is about to convert it."""
 
 
 class _Untrained(StoreWorkbench):
-    """A workbench on which nothing is trained, and which stops where the trained model would be converted."""
+    """Provide a workbench that trains nothing, and stops before the trained model would be converted."""
 
     def stage(self, make: Callable[[Workbench], Any]) -> Any:
-        """The stage's model as it begins."""
+        """Return the stage's model before training."""
         return make(self)
 
     def fit(self, keras_model: Any, model: ReferenceModel, recipe: Recipe, callbacks: Sequence[Any]) -> None:
@@ -52,10 +52,10 @@ class _Untrained(StoreWorkbench):
 
 
 def fake_quantized(model: ReferenceModel, variant: str) -> Any:
-    """The Keras model that a variant would train and convert.
+    """Return the Keras model that a variant would train and convert.
 
     Raises:
-        Unsupported: the tools refuse it, or the variant has none.
+        Unsupported: the tools refuse it, or the variant trains none.
     """
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         try:
@@ -66,8 +66,8 @@ def fake_quantized(model: ReferenceModel, variant: str) -> Any:
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of a call: the lower quartile, as of LiteRT's blocks."""
-    tempfile.tempdir = str(Path(job["inputs"]).parent)  # it goes with them, also where this process is killed
+    """Return seconds per call: the lower quartile, as for LiteRT's blocks."""
+    tempfile.tempdir = str(Path(job["inputs"]).parent)  # removed with the inputs, even if this process is killed
     tf = tensorflow.tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
     device = tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name) if gpus else ""
@@ -93,19 +93,19 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     ]
 
     def call(i: int) -> None:
-        # A GPU's call returns before its work is done: time ends when the output has been read.
+        # A GPU's call returns before its work is done, so the output is read before the time ends.
         for output in forward(**examples[i % n]).values():
             output.numpy()
 
     for i in range(WARMUP_CALLS):
         call(i)
-    found: list[float] = []
+    times: list[float] = []
     end = time.perf_counter() + job["seconds"]
-    while len(found) < LEAST_CALLS or time.perf_counter() < end:
+    while len(times) < LEAST_CALLS or time.perf_counter() < end:
         start = time.perf_counter()
-        call(len(found))
-        found.append(time.perf_counter() - start)
-    return {"seconds": float(np.quantile(found, 0.25)), "device": device}
+        call(len(times))
+        times.append(time.perf_counter() - start)
+    return {"seconds": float(np.quantile(times, 0.25)), "device": device}
 
 
 if __name__ == "__main__":

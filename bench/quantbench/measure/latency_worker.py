@@ -1,18 +1,17 @@
-"""One short-lived interpreter that times a variant against the float control; started by
-:mod:`quantbench.measure.latency`.
+"""Time a variant against the float control, in an interpreter that :mod:`quantbench.measure.latency` starts.
 
 Reads a job as JSON from standard input, writes block times as JSON to standard output:
 
     {"control": FILE, "variant": FILE, "inputs": FILE.npz, "seconds": 0.25, "threads": 1, "seed": 0}
 
-Blocks of control, variant and yardstick follow each other in random order, so what slows the machine
-for a while slows all three alike. The yardstick is a fixed NumPy kernel that does not depend on the runtime.
+Blocks of control, variant and yardstick follow each other in random order, so that a temporary slowdown of the machine
+affects all three alike. The yardstick is a fixed NumPy kernel that does not depend on the runtime.
 
-With a key ``calls``, as many calls of the variant are timed one by one after the blocks: each on the next example, and
-for a fifth of the seconds at most. What reading the clock twice takes is told beside them.
+With a key ``calls``, as many calls of the variant are timed one by one after the blocks, each on the next example, for
+at most a fifth of the seconds. The time that reading the clock twice takes is returned with them.
 
-Two more keys plant a regression, for the selftest: ``runtime`` (another than ``litert-cpu``) and ``slow`` (which of the
-three takes so much longer, as a fraction).
+Two more keys inject a regression, for the selftest: ``runtime`` (another than ``litert-cpu``) and ``slow`` (for each of
+the three, its slowdown as a fraction).
 """
 
 import time
@@ -26,8 +25,8 @@ from quantbench.core.arrays import Inputs
 from quantbench.core.worker import worker_main
 from quantbench.tflite.litert import LiteRT
 
-# Far below a scheduler's time slice: on a loaded machine most blocks then run without a break, and those that do not
-# show it. Blocks of 4 ms spread eighty times as much under the same load.
+# Far below a scheduler's time slice, so that most blocks on a loaded machine run without interruption, and the others
+# can be recognized. Blocks of 4 ms spread eighty times as much under the same load.
 BLOCK_SECONDS = 0.0002
 WARMUP_BLOCKS = 200
 LEAST_TURNS = 5
@@ -39,17 +38,17 @@ Blocks = dict[str, Any]
 
 
 def _yardstick() -> Callable[[], object]:
-    # No matrix product: its speed depends on which BLAS NumPy was built with and how that is configured.
+    # A matrix product would depend on which BLAS NumPy was built with, and how it is configured.
     values = np.random.default_rng(0).standard_normal(4096).astype(np.float32)
     return lambda: np.sort(values * values + values).sum()
 
 
 def timed_block(call: Callable[[], object], calls: int, slow: float = 0.0, cold: bool = True) -> dict[str, float]:
-    """Seconds of one call, over ``calls`` calls timed as one: on the wall, and of this thread on a core.
+    """Time ``calls`` calls as one block; return wall time and CPU time of this thread, in seconds per call.
 
     Args:
-        cold: other blocks came before it: one call is not timed, which fetches into the caches what they displaced.
-            Without it, models of several MB came out 4 to 9 % slower than in calls one after the other.
+        cold: whether other blocks came before; if so, one untimed call refills the caches. Without it, models of
+            several MB came out 4 to 9 % slower than in consecutive calls.
     """
     if cold:
         call()
@@ -66,10 +65,10 @@ def timed_block(call: Callable[[], object], calls: int, slow: float = 0.0, cold:
 
 
 def threads_at_work(call: Callable[[], object]) -> float:
-    """How many threads have a share in it, on average while this one is on a core.
+    """Measure how many threads work on a call, on average while this thread is on a core.
 
-    In calls one after the other, for long enough: what the threads of the kernels take is booked when the system next
-    looks, a hundred times a second or more, and seldom within the block that it belongs to.
+    This takes consecutive calls for long enough: the system updates the CPU time of the kernels' threads about a
+    hundred times a second, seldom within the block that it belongs to.
     """
     end = time.perf_counter() + AT_WORK_SECONDS
     every, own = time.process_time(), time.thread_time()
@@ -80,7 +79,7 @@ def threads_at_work(call: Callable[[], object]) -> float:
 
 
 def warm_up(call: Callable[[], object]) -> int:
-    """Call until ten blocks in a row were none of them the fastest so far; returns calls that fill a block."""
+    """Call until none of ten consecutive blocks was the fastest so far; return the calls that fill a block."""
     calls, best, since = 1, float("inf"), 0
     for _ in range(WARMUP_BLOCKS):
         now = timed_block(call, calls, cold=False)["seconds"]
@@ -93,20 +92,20 @@ def warm_up(call: Callable[[], object]) -> int:
 
 
 def _one_by_one(call: Callable[[], object], feed: Callable[[int], None], most: int, seconds: float) -> list[float]:
-    """Seconds of single calls, each on the next example; fewer than ``most`` where they take long."""
+    """Time single calls in seconds, each on the next example; fewer than ``most`` where they take long."""
     call()
-    found: list[float] = []
+    times: list[float] = []
     end = time.perf_counter() + seconds
-    while len(found) < most and (len(found) < LEAST_CALLS or time.perf_counter() < end):
-        feed(len(found))
+    while len(times) < most and (len(times) < LEAST_CALLS or time.perf_counter() < end):
+        feed(len(times))
         start = time.perf_counter()
         call()
-        found.append(time.perf_counter() - start)
-    return found
+        times.append(time.perf_counter() - start)
+    return times
 
 
 def _timing_cost() -> float:
-    """Seconds that reading the clock before and after nothing takes, as in the time of every single call."""
+    """Measure seconds between two readings of the clock, as included in the time of every single call."""
     pairs = []
     for _ in range(CLOCK_READINGS):
         start = time.perf_counter()
@@ -115,16 +114,16 @@ def _timing_cost() -> float:
 
 
 def read_inputs(path: str) -> Inputs:
-    """The examples that :func:`quantbench.measure.latency.save_inputs` has saved."""
+    """Read the examples that :func:`quantbench.measure.latency.save_inputs` saved."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     return arrays["x"] if list(arrays) == ["x"] else {name.removeprefix("x_"): x for name, x in arrays.items()}
 
 
 def run(job: dict[str, Any]) -> dict[str, Blocks]:
-    """Of ``control``, ``variant`` and ``yardstick``: a call by each clock of :func:`timed_block`, a value a block.
+    """Time ``control``, ``variant`` and ``yardstick``: each clock of :func:`timed_block`, one value per block.
 
-    The control has its threads at work beside them, the variant its single calls where they were asked for.
+    The control also gets its threads at work, the variant its single calls where the job requests them.
     """
     inputs = read_inputs(job["inputs"])
     runtime = job.get("runtime", "litert-cpu")

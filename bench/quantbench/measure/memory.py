@@ -1,10 +1,10 @@
-"""What an artifact takes to load and run: planned arena, peak memory and start-up, each in fresh interpreters.
+"""Measure the memory that an artifact needs to load and run: planned arena, peak and start-up, in fresh interpreters.
 
-A peak is that of a whole process, Python included; the float control's, measured alike, has the same Python in it, so
-that the ratio of both moves only with what the runtime and the artifact take. Pages of files (libraries, the artifact
-itself, which is mapped) are left out of it where the system tells them apart: how many are resident depends on how they
-came into the page cache. A library that was just installed was seen to take 1 MiB more than after its pages were read
-anew; the rest repeats within some KiB. What the file itself weighs is the size's affair.
+A peak is that of a whole process, including Python; the float control is measured alike and includes the same Python,
+so that the ratio of both only depends on the runtime and the artifact. File-backed pages (libraries, the artifact
+itself, which is mapped) are excluded where the system counts them separately: how many are resident depends on how they
+came into the page cache. A newly installed library was seen to take 1 MiB more than after its pages were read again;
+the rest repeats within some KiB. The file itself is measured as size.
 """
 
 import json
@@ -34,21 +34,21 @@ _FACTS = "memory.json"
 
 
 class MemoryFailed(Exception):
-    """A measuring process crashed, hung or wrote nonsense; the message says which, in one line."""
+    """Raised when a measuring process crashed, hung or wrote nonsense; the message says which, in one line."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What the processes of one artifact took, in bytes.
+    """Hold the memory of the processes of one artifact, in bytes.
 
     Attributes:
-        peaks: largest resident set less the pages of files, one a process.
-        resident: largest resident set, all of it.
-        empty: peak, without pages of files, of the same process before it loaded anything.
-        arena: what the memory planner of the builtin kernels takes; None where they cannot run the artifact.
+        peaks: peak resident set excluding file-backed pages, one value per process.
+        resident: peak resident set, including them.
+        empty: peak, excluding file-backed pages, of the same process before it loaded anything.
+        arena: planned by the builtin kernels; None where they cannot run the artifact.
         no_arena: their reason.
-        failure: why nothing was measured; empty where it was.
-        cached: taken from the store.
+        failure: why nothing was measured; empty where something was.
+        cached: whether it came from the store.
     """
 
     peaks: list[int] = field(default_factory=list)
@@ -60,17 +60,17 @@ class Memory:
     cached: bool = False
 
     def peak(self) -> float:
-        """The median, which one odd process does not move."""
+        """Return the median, which a single outlier does not move."""
         return float(np.median(self.peaks))
 
     def own(self) -> list[int]:
-        """Peak less what the empty process held: the runtime's and the artifact's part, one a process."""
+        """Subtract the empty process from the peak: the share of runtime and artifact, one value per process."""
         return [peak - empty for peak, empty in zip(self.peaks, self.empty, strict=True)]
 
 
 @dataclass(frozen=True)
 class StartUp:
-    """Milliseconds from nothing loaded to the first result, one value a process; imports are not counted.
+    """Hold milliseconds from nothing loaded to the first result, one value per process; imports are not counted.
 
     Attributes:
         cold: the first time in a process.
@@ -84,7 +84,7 @@ class StartUp:
 
 
 def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Memory | None:
-    """The memory of an artifact if the store has it."""
+    """Return the memory of an artifact; None where the store lacks it."""
     return store.recall(recipe(artifact_sha256, model), _read)
 
 
@@ -93,7 +93,7 @@ def _read(folder: Path, cached: bool) -> Memory:
 
 
 def through_store(artifact: Path, artifact_sha256: str, model: ReferenceModel, store: Store) -> Memory:
-    """Memory of an artifact, measured once; a failure is told and not kept, so that the next run tries again."""
+    """Measure the memory of an artifact once; a failure is returned but not stored, and the next run tries again."""
 
     def make() -> dict[str, bytes]:
         measured = asdict(measure(artifact, model))
@@ -110,7 +110,7 @@ def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, h
     """Load and run an artifact in fresh processes, on a few real test examples, with one thread.
 
     Args:
-        held: bytes that each process takes and holds on to besides: a planted leak.
+        held: bytes that each process additionally allocates and keeps: an injected leak.
 
     Raises:
         MemoryFailed: a process did not finish.
@@ -119,21 +119,21 @@ def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, h
         room = _room(job, model)
         done = [_run_worker(job | {"held": held, "arena": i == 0}, room) for i in range(processes)]
     return Memory(
-        peaks=[_without_files(one["peak"]) for one in done],
-        resident=[one["peak"][0] for one in done],
-        empty=[_without_files(one["empty"]) for one in done],
+        peaks=[_without_files(process["peak"]) for process in done],
+        resident=[process["peak"][0] for process in done],
+        empty=[_without_files(process["empty"]) for process in done],
         arena=done[0].get("arena"),
         no_arena=done[0].get("no_arena", ""),
     )
 
 
-def _without_files(told: list[int]) -> int:
-    resident, files = told
+def _without_files(peak: list[int]) -> int:
+    resident, files = peak
     return resident - files
 
 
 def start_up(artifact: Path, model: ReferenceModel, processes: int = PROCESSES) -> StartUp:
-    """Time the first result in fresh processes; meant for when nothing else runs.
+    """Time the first result in fresh processes, while nothing else runs.
 
     Raises:
         MemoryFailed: a process did not finish.
@@ -143,23 +143,23 @@ def start_up(artifact: Path, model: ReferenceModel, processes: int = PROCESSES) 
         for _ in range(processes):
             dropped = _drop_from_page_cache(artifact) and dropped
             done.append(_run_worker(job | {"start_up": True}, _room(job, model)))
-    cold, warm = ([1e3 * one[name] for one in done] for name in ("cold", "warm"))
+    cold, warm = ([1e3 * process[name] for process in done] for name in ("cold", "warm"))
     return StartUp(cold, warm, dropped)
 
 
 def _drop_from_page_cache(path: Path) -> bool:
-    """Ask the system to read the file anew next time; False where it cannot be asked."""
+    """Ask the system to read the file from disk next time; False where it cannot be asked."""
     if not hasattr(os, "posix_fadvise"):
         return False
     with path.open("rb") as file:
-        os.fsync(file.fileno())  # pages that are not on the disk yet would stay
+        os.fsync(file.fileno())  # pages that are not yet on disk would stay
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return True
 
 
 @contextmanager
 def _job(artifact: Path, model: ReferenceModel) -> Iterator[dict[str, Any]]:
-    """A job for the worker, with the examples as the artifact's own input tensors take them."""
+    """Prepare a job for the worker, with the examples as the artifact's input tensors take them."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         examples = model.prepare(rows(model.pack().test.x, slice(0, EXAMPLES)))
         save = _save_inputs if model.form == "code" else _save_inputs_walled
@@ -168,7 +168,7 @@ def _job(artifact: Path, model: ReferenceModel) -> Iterator[dict[str, Any]]:
 
 
 def _save_inputs(artifact: Path, examples: Inputs, folder: Path) -> list[str]:
-    """A file for each input tensor of the artifact."""
+    """Write a file for each input tensor of the artifact."""
     files = []
     for i, values in enumerate(LiteRT(artifact).prepare(examples)):
         files.append(str(folder / f"{i}.npy"))
@@ -177,19 +177,19 @@ def _save_inputs(artifact: Path, examples: Inputs, folder: Path) -> list[str]:
 
 
 def _save_inputs_walled(artifact: Path, examples: Inputs, folder: Path) -> list[str]:
-    """The same by a child, for what was made of a stranger's model is not loaded here."""
+    """Write the same files in a child behind walls, as artifacts of untrusted models are not loaded here."""
     names = list(examples) if isinstance(examples, dict) else None
     given = folder / "examples.npz"
     np.savez(given, *(examples.values() if isinstance(examples, dict) else [examples]))
     job = {"artifact": str(artifact), "examples": str(given), "names": names, "inputs": str(folder)}
     room = walls.Room(write=(folder,), read=(artifact,))
     try:
-        told = child_process.result(
+        result = child_process.result(
             child_process.start("quantbench.measure.tflite_worker", job, LIMIT_SECONDS, {}, room=room)
         )
     except child_process.ChildFailed as error:
         raise MemoryFailed(f"the process that loads it {error}") from None
-    return [str(folder / f"{i}.npy") for i in range(len(told["specs"]))]
+    return [str(folder / f"{i}.npy") for i in range(len(result["specs"]))]
 
 
 def _room(job: dict[str, Any], model: ReferenceModel) -> walls.Room | None:
@@ -197,18 +197,18 @@ def _room(job: dict[str, Any], model: ReferenceModel) -> walls.Room | None:
 
 
 def _run_worker(job: dict[str, Any], room: walls.Room | None) -> dict[str, Any]:
-    # What differs between processes for no reason of ours is fixed, so the order of hashes too.
+    # The order of hashes is fixed too, as everything that would differ between processes without our doing.
     same = {**child_process.ONE_THREAD, "PYTHONHASHSEED": "0"}
     try:
         done = child_process.start("quantbench.measure.memory_worker", job, LIMIT_SECONDS, same, room=room)
-        found: dict[str, Any] = child_process.result(done)
+        result: dict[str, Any] = child_process.result(done)
     except child_process.ChildFailed as error:
         raise MemoryFailed(f"the measuring process {error}") from None
-    return found
+    return result
 
 
 def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
-    """Everything that decides what is measured."""
+    """List everything that affects the measurement."""
     return {
         "what": "memory",
         "artifact": artifact_sha256,

@@ -1,12 +1,11 @@
-"""One short-lived interpreter that loads and runs an artifact and says what that took; started by
-:mod:`quantbench.measure.memory`.
+"""Load and run an artifact and measure what that takes, in an interpreter that :mod:`quantbench.measure.memory` starts.
 
 Reads a job as JSON from standard input, writes bytes and seconds as JSON to standard output:
 
     {"artifact": FILE, "inputs": [FILE.npy, ...], "threads": 1, "arena": true, "start_up": false, "held": 0}
 
-Imports NumPy and LiteRT and nothing else of weight, for what it imports is part of the peak. ``held`` is how many
-bytes it takes and holds on to before it loads anything: a planted leak.
+Only imports NumPy and LiteRT, as everything imported is part of the peak. ``held`` is the number of bytes that it
+allocates and keeps before it loads anything: an injected leak.
 """
 
 import ctypes
@@ -26,15 +25,15 @@ PR_SET_THP_DISABLE = 41  # of Linux's prctl
 
 
 def small_pages() -> None:
-    """Take memory in small pages whatever the machine is set to: a huge page is 2 MiB, and by luck half empty."""
+    """Allocate small pages only, whatever the machine is set to: a huge page is 2 MiB, and half empty by chance."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
 def resident() -> tuple[int, int]:
-    """(peak resident set, how much of the present one are pages of files), in bytes; no files where there is no /proc.
+    """Return (peak resident set, file-backed part of the current one) in bytes; the latter is 0 without /proc.
 
-    Linux counts the starting process's own peak into ``ru_maxrss`` of what it starts, so that is the second choice.
+    ``ru_maxrss`` is the second choice, as Linux includes the peak of the parent process in it.
     """
     try:
         with open("/proc/self/status", encoding="ascii") as file:
@@ -47,7 +46,7 @@ def resident() -> tuple[int, int]:
 
 
 def hold(size: int) -> mmap.mmap | None:
-    """Memory that stays resident: every page of it is written to."""
+    """Allocate memory that stays resident, by writing to every page."""
     if not size:
         return None
     held = mmap.mmap(-1, size)
@@ -57,7 +56,7 @@ def hold(size: int) -> mmap.mmap | None:
 
 
 def load(job: dict[str, Any]) -> Any:
-    """The interpreter of ``litert-cpu``, with its tensors allocated."""
+    """Create an interpreter of ``litert-cpu``, with allocated tensors."""
     interpreter = Interpreter(
         model_path=job["artifact"],
         num_threads=job["threads"],
@@ -68,7 +67,7 @@ def load(job: dict[str, Any]) -> Any:
 
 
 def invoke(interpreter: Any, inputs: list[Any], example: int) -> None:
-    """Run one example; returns when the result can be read."""
+    """Run one example; return when the result can be read."""
     for detail, values in zip(interpreter.get_input_details(), inputs, strict=True):
         interpreter.set_tensor(detail["index"], values[example : example + 1])
     interpreter.invoke()
@@ -77,18 +76,18 @@ def invoke(interpreter: Any, inputs: list[Any], example: int) -> None:
 
 
 def start_up(job: dict[str, Any], inputs: list[Any]) -> float:
-    """Seconds from nothing loaded to the first result."""
+    """Measure seconds from nothing loaded to the first result."""
     start = time.perf_counter()
     invoke(load(job), inputs, 0)
     return time.perf_counter() - start
 
 
 def arena(artifact: str) -> int:
-    """Bytes that the memory planner of the builtin kernels takes for everything that is no constant of the file.
+    """Compute the bytes that the memory planner of the builtin kernels needs for all non-constant tensors.
 
-    There is no public figure. Tensors share memory where they are not needed at once, so what their addresses cover,
-    each rounded up to the planner's alignment, is what was planned: neither their sum nor a guess from their shapes.
-    Constants lie in the file's own bytes. A delegate keeps its tensors to itself, so there is none here.
+    There is no public figure. Tensors that are not needed at once share memory, so the plan is the union of their
+    addresses, each rounded up to the planner's alignment, instead of their sum or an estimate from their shapes.
+    Constants are in the file's own bytes. A delegate hides its tensors, so that this only works without one.
     """
     with open(artifact, "rb") as file:
         content = file.read()
@@ -103,7 +102,7 @@ def arena(artifact: str) -> int:
     for detail in interpreter.get_tensor_details():
         try:
             view = interpreter.tensor(detail["index"])()
-        except ValueError:  # nothing is allocated for it: its size is known only when it is computed
+        except ValueError:  # it has no memory yet: its size is only known when it is computed
             continue
         address, size = view.__array_interface__["data"][0], view.nbytes
         if size and not first <= address < first + len(content):
@@ -112,7 +111,7 @@ def arena(artifact: str) -> int:
 
 
 def covered(spans: list[tuple[int, int]]) -> int:
-    """How many addresses lie in any of the (start, end) spans."""
+    """Count the addresses in any of the (start, end) spans."""
     total = last = 0
     for start, end in sorted(spans):
         total += max(0, end - max(start, last))
@@ -121,11 +120,12 @@ def covered(spans: list[tuple[int, int]]) -> int:
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Bytes, each time the peak so far and its pages of files: ``empty`` before loading, ``peak`` after running;
-    ``arena`` (bytes) or ``no_arena`` (why); for a start-up ``cold`` and ``warm`` (seconds).
+    """Measure the peak so far and its file-backed pages, in bytes: ``empty`` before loading, ``peak`` after running.
+
+    Adds ``arena`` (bytes) or ``no_arena`` (why); for a start-up returns ``cold`` and ``warm`` (seconds) instead.
     """
     small_pages()
-    found: dict[str, Any] = {"empty": resident()}
+    result: dict[str, Any] = {"empty": resident()}
     held = hold(job.get("held", 0))
     inputs = [np.load(path, allow_pickle=False) for path in job["inputs"]]
     if job.get("start_up"):
@@ -133,14 +133,14 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     interpreter = load(job)
     for example in range(len(inputs[0])):
         invoke(interpreter, inputs, example)
-    found["peak"] = resident()
+    result["peak"] = resident()
     del interpreter, held
     if job.get("arena"):
         try:
-            found["arena"] = arena(job["artifact"])
+            result["arena"] = arena(job["artifact"])
         except (RuntimeError, ValueError) as refusal:
-            found["no_arena"] = f"{type(refusal).__name__}: {' '.join(str(refusal).split())[:300]}"
-    return found
+            result["no_arena"] = f"{type(refusal).__name__}: {' '.join(str(refusal).split())[:300]}"
+    return result
 
 
 if __name__ == "__main__":

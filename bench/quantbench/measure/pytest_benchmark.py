@@ -1,7 +1,7 @@
-"""Hands samples that were taken elsewhere to pytest-benchmark, through its documented interface alone.
+"""Pass samples that were taken elsewhere to pytest-benchmark, through its documented interface alone.
 
-``benchmark.pedantic`` reads its timer once before and once after each round. :func:`timer` answers those two
-readings with a clock that has moved by the next sample; anybody else gets the real clock.
+``benchmark.pedantic`` reads its timer once before and once after each round. :func:`timer` returns a clock that
+has moved by the next sample for those two readings, and the real clock to any other caller.
 """
 
 import time
@@ -12,12 +12,12 @@ _readings: Iterator[float] = iter(())
 
 
 def timer() -> float:
-    """The next replayed reading in seconds, or the real clock where nothing is being replayed."""
+    """Return the next replayed reading in seconds, or the real clock where nothing is being replayed."""
     return next(_readings, time.perf_counter())
 
 
 def replay(benchmark: Any, samples: Sequence[float]) -> None:
-    """Give ``samples`` (seconds a call) to a pytest-benchmark fixture as its rounds."""
+    """Pass ``samples`` (seconds per call) to a pytest-benchmark fixture as its rounds."""
     global _readings
 
     def readings() -> Iterator[float]:

@@ -1,10 +1,9 @@
-"""One short-lived interpreter that loads somebody's ``.tflite``, behind walls; started by
-:mod:`quantbench.adopt.formats`.
+"""Load an untrusted ``.tflite`` behind walls, in an interpreter that :mod:`quantbench.adopt.formats` starts.
 
-LiteRT trusts what it loads: a damaged file may crash the process. So it is this process that crashes. Reads a job as
-JSON from standard input, ``{"artifact": FILE}``, and writes the model's inputs as JSON to standard output. With
-``"examples": FILE.npz, "names": [NAME, ...] or null, "inputs": FOLDER`` it also writes what its input tensors take, a
-file ``0.npy``, ``1.npy``, ... each.
+LiteRT trusts the files that it loads, so that a damaged one may crash the process; here it only crashes this one. Reads
+a job as JSON from standard input, ``{"artifact": FILE}``, and writes the model's inputs as JSON to standard output.
+With ``"examples": FILE.npz, "names": [NAME, ...] or null, "inputs": FOLDER`` it also writes what the input tensors
+take, one file ``0.npy``, ``1.npy``, ... for each.
 """
 
 from pathlib import Path
@@ -17,16 +16,16 @@ from quantbench.tflite.litert import LiteRT
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Load the file."""
+    """Load the file, and return the specs of its inputs."""
     model = LiteRT(Path(job["artifact"]))
-    found = model.input_specs()
+    specs = model.input_specs()
     if "examples" in job:
         with np.load(job["examples"], allow_pickle=False) as file:
             arrays = [file[f"arr_{i}"] for i in range(len(file.files))]
         named = arrays[0] if job["names"] is None else dict(zip(job["names"], arrays, strict=True))
         for i, values in enumerate(model.prepare(named)):
             np.save(Path(job["inputs"]) / f"{i}.npy", values)
-    return {"specs": {name: [list(shape), np.dtype(dtype).str] for name, (shape, dtype) in found.items()}}
+    return {"specs": {name: [list(shape), np.dtype(dtype).str] for name, (shape, dtype) in specs.items()}}
 
 
 if __name__ == "__main__":

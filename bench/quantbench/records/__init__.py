@@ -1,7 +1,7 @@
-"""The plain typed records that pass between the rooms, and their JSON Schema. Imports nothing of ours but errors.
+"""Define the typed records passed between rooms, and their JSON Schema; imports nothing of ours but errors.
 
-What an artifact holds, where it ran, what a run's report, a baseline and a selftest say, and how all of it is read from
-and written to JSON files.
+They describe an artifact's content, its environment, a run's report, a baseline and a selftest. JSON files come in and
+go out.
 """
 
 from quantbench.records._artifact import Amount, Census, Compute, Contents, Port, Range
@@ -47,7 +47,15 @@ from quantbench.records._report import (
     Report,
     Shard,
 )
-from quantbench.records._selftest import FlipRate, LatencyNull, LatencyPlant, LatencySelftest, Planted, Selftest, Sight
+from quantbench.records._selftest import (
+    FlipRate,
+    InjectedFault,
+    LatencyFault,
+    LatencyNull,
+    LatencySelftest,
+    Selftest,
+    Sight,
+)
 
 __all__ = [
     "DISTURBED",
@@ -73,11 +81,12 @@ __all__ = [
     "FalseAlarms",
     "First",
     "FlipRate",
+    "InjectedFault",
     "Judgement",
     "Kind",
     "LatencyAlarms",
+    "LatencyFault",
     "LatencyNull",
-    "LatencyPlant",
     "LatencySelftest",
     "LeftToCpu",
     "Load",
@@ -86,7 +95,6 @@ __all__ = [
     "Overlay",
     "Part",
     "PartChange",
-    "Planted",
     "Pooled",
     "Port",
     "Range",

@@ -1,4 +1,4 @@
-"""A model's baseline: what maintainers accepted of each cell, and for how long they excuse what."""
+"""Describe a model's baseline: values that maintainers accepted for each cell, and temporary exceptions."""
 
 import datetime
 from typing import Any, Literal, Self
@@ -12,7 +12,7 @@ LEAST_PROCESSES = 2  # of a latency baseline: one has no spread
 
 
 class Accepted(Record):
-    """Who accepted a value, when and why; the run that measured it, on which machine and commit."""
+    """Who accepted a value, when and why; and the run, machine and commit that measured it."""
 
     date: str
     reason: str
@@ -23,7 +23,7 @@ class Accepted(Record):
 
 
 class First(Record):
-    """The first accepted value: what drift is measured from, whatever was accepted since."""
+    """First accepted value: drift is measured from it, whatever was accepted since."""
 
     value: float
     date: str
@@ -31,11 +31,11 @@ class First(Record):
 
 
 class Loosened(Record):
-    """A tolerance that maintainers widened for a while; after the last day the derived one holds again.
+    """A tolerance that maintainers widened until an expiry date; afterwards the computed one applies again.
 
     Attributes:
-        tolerance: in the unit of the one that it stands in for.
-        expires: the last day on which it holds.
+        tolerance: in the unit of the one it replaces.
+        expires: last day on which it applies.
     """
 
     tolerance: float = Field(ge=0)
@@ -44,11 +44,11 @@ class Loosened(Record):
 
 
 class Xfail(Record):
-    """A failure that is known and waited for: it must go on, and it must end.
+    """A known failure that is expected to continue until an expiry date.
 
     Attributes:
-        ticket: where it is followed.
-        expires: the last day on which it excuses.
+        ticket: where it is tracked.
+        expires: last day on which the failure is excused.
     """
 
     ticket: str = Field(min_length=1)
@@ -57,12 +57,12 @@ class Xfail(Record):
 
 
 class BaselineValue(Record):
-    """What the maintainers last accepted for one measurement.
+    """Last accepted value of one measurement.
 
     Attributes:
         noise: standard deviation of one repetition, as recorded; 0 where repeating changes nothing.
-        noise_from: where that number comes from.
-        tolerance: the largest change in the bad direction that passes, in ``unit`` (a ``relative`` one: as a fraction).
+        noise_from: source of that number.
+        tolerance: largest change in the bad direction that passes, in ``unit`` (if ``relative``, as a fraction).
         tolerance_from: how it was derived.
     """
 
@@ -91,7 +91,7 @@ class BaselineValue(Record):
 
 
 class Overlay(Record):
-    """What differs from a cell's base in one class of environments; whatever is not here is as in the base."""
+    """Values of a cell that differ from its base in one results class; all others are as in the base."""
 
     measurements: dict[str, BaselineValue] = Field(default_factory=dict)
     unsupported: str | None = None

@@ -1,4 +1,4 @@
-"""A run's report: its cells, and what the judges said of each."""
+"""Describe a run's report: its cells, and the judgements on each."""
 
 from typing import Annotated, Literal, Self
 
@@ -10,15 +10,15 @@ from quantbench.records._environment import Environment
 
 
 class Evidence(Record):
-    """What lies behind a cell's numbers, for whoever wants to look closer: ``evidence/<model>.json`` of a run.
+    """Details behind a cell's numbers: ``evidence/<model>.json`` of a run.
 
     Attributes:
-        flipped: test examples whose prediction is not the control's.
+        flipped: test examples whose prediction differs from the control's.
         ranges: of every quantized tensor.
-        range_method: how they were chosen.
+        range_method: how the ranges were chosen.
     """
 
-    # An error for each of millions of items would take minutes to make.
+    # One error for each of millions of items would take minutes.
     flipped: Annotated[list[int], FailFast()] = Field(default_factory=list)
     ranges: Annotated[list[Range], FailFast()] = Field(default_factory=list)
     range_method: str = ""
@@ -27,8 +27,8 @@ class Evidence(Record):
 class Action(Record):
     """A next step.
 
-    Attributes:
-        what: in words.
+    what: the step in words.
+        command: list of arguments; empty where no command does it.
         command: its words, one argument each; empty where no command does it.
     """
 
@@ -58,21 +58,20 @@ class PartChange(Record):
 
 
 class Judgement(Record):
-    """One judge's word on one measurement.
+    """One judge's verdict on one measurement.
 
     Attributes:
-        change: how much worse (positive) or better (negative) than the reference, in ``unit``.
-        tolerance: the largest change that passes, in ``unit``.
-        p_value: probability of so large a change by chance alone, where chance can move it.
-        detectable: the smallest change, in ``unit``, that this judgement finds in four of five runs, where as many
-            answers flip in either direction besides as ``churn`` says.
-        churn: examples assumed or seen to flip in each direction, for ``detectable``; None where none do.
-        parts: of a judgement on classes or slices, those that changed most, the worst first.
-        measured: how often it was measured apart, where one measurement does not make it red (latency).
+        change: difference from the reference, in ``unit``; positive is worse.
+        tolerance: largest change that passes, in ``unit``.
+        p_value: probability of a change this large by chance; None where chance cannot change it.
+        detectable: smallest change, in ``unit``, that this judgement finds in four of five runs, with ``churn``.
+        churn: examples assumed or seen to flip in each direction besides, for ``detectable``; None where it has none.
+        parts: for a judgement on classes or slices: those that changed most, the worst first.
+        measured: number of separate measurements, where one is not enough for red (latency).
         message: one sentence with both numbers, without the cell's name.
-        detail: the reason alone, where the verdict has one besides its numbers: how the artifact is not what its name
-            says, or why nothing was measured.
-        actions: what to do next; empty where there is nothing to do.
+        detail: the reason alone, where the verdict has one besides its numbers: how the artifact violates its
+                quantization spec, or why nothing was measured.
+        actions: next steps; empty where nothing needs to be done.
     """
 
     kind: Kind
@@ -120,7 +119,7 @@ class Failure(Record):
 
 
 class Drift(Record):
-    """How far a cell has come since the first baseline that was accepted of it, over all updates since.
+    """Change of a cell since its first accepted baseline, over all updates.
 
     Attributes:
         since: date of that first baseline.
@@ -231,13 +230,13 @@ class Pooled(Record):
 
 
 class Shard(Record):
-    """Which part of a run a report is of, and what the parts have to have in common to make one run.
+    """Which part of a run a report covers, and what all parts must have in common.
 
     Attributes:
         index, of: as in ``--shard index/of``; the first is 1.
         split: every selected cell of the whole run -> the shard that measures it.
         options: of the whole run, by name.
-        baselines: model -> hash of the baseline that it is judged by; empty where there is none.
+        baselines: model -> hash of its baseline; empty where there is none.
         folder: the run folder, as the commands in this report name it.
         again: the options that repeat one of its cells.
     """
@@ -252,7 +251,7 @@ class Shard(Record):
 
 
 class Part(Record):
-    """A shard of a run whose report was made out of several: where and when it ran."""
+    """A shard of a run whose report was merged: where and when it ran."""
 
     index: int
     run: str

@@ -1,11 +1,11 @@
 """What charts are made of: drops against size and latency, the Pareto front, and how much of a floor is used."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quantbench.records import Cell
+from quantbench.core.stats import pareto_front
+from quantbench.records import Cell, Verdict
 from quantbench.report import formatting
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the floor allows; each is the end of one colour
@@ -44,17 +44,12 @@ class Point:
         return self.cell.family if self.cell.family in FAMILIES else "ptq"
 
 
-def leading_number(shown: str) -> float | None:
-    """The number at the start of what a table shows: charts and tables tell the same."""
-    found = re.match(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?", shown)
-    return float(found.group().replace(",", "")) if found else None
-
-
 def drop_of(cell: Cell, cells: dict[str, Cell]) -> float | None:
-    """Drop from the control; a control itself stands at 0."""
+    """Drop from the control, as exact as tables show it, so that what looks equal is; a control itself stands at 0."""
     if cell.control is None:
         return 0.0 if "score" in cell.measurements else None
-    return leading_number(formatting.drop(cell, cells))
+    drop = formatting.drop_from_control(cell, cells)
+    return None if drop is None or not math.isfinite(drop) else round(drop, 2) + 0.0
 
 
 def points(axis: Axis, cells: Sequence[Cell], by_id: dict[str, Cell]) -> list[Point]:
@@ -63,17 +58,14 @@ def points(axis: Axis, cells: Sequence[Cell], by_id: dict[str, Cell]) -> list[Po
     return [
         Point(cell, axis.factor * found.value, drop)
         for cell, found, drop in known
-        if found is not None and drop is not None and found.value > 0
+        if found is not None and drop is not None and 0 < found.value < math.inf
     ]
 
 
 def front(found: Sequence[Point]) -> list[Point]:
     """The Pareto front: no other point is as good in one and better in the other."""
-    best: list[Point] = []
-    for point in sorted(found, key=lambda one: (one.x, one.drop)):
-        if not best or point.drop < best[-1].drop:
-            best.append(point)
-    return best
+    best = pareto_front([(point.x, point.drop) for point in found])
+    return sorted((point for point, on_it in zip(found, best, strict=True) if on_it), key=lambda one: (one.x, one.drop))
 
 
 def shade(cell: Cell) -> int | None:
@@ -84,3 +76,40 @@ def shade(cell: Cell) -> int | None:
             share = shown / one.tolerance if one.tolerance else math.copysign(math.inf, shown or -1)
             return sum(share > end + 1e-9 for end in SHARES)
     return None
+
+
+@dataclass(frozen=True)
+class Drop:
+    """One cell of a heat map: what is written in it, and its place in ``LEGEND``; None has no colour."""
+
+    cell: str
+    shown: str
+    shade: int | None
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Drops by (model, variant), of which some may be absent."""
+
+    models: list[str]
+    variants: list[str]
+    units: dict[str, str]
+    drops: dict[tuple[str, str], Drop]
+
+
+def heat(cells: Sequence[Cell], by_id: dict[str, Cell]) -> Heat:
+    """The drops of cells in the order in which models and variants come."""
+    return Heat(
+        models=list(dict.fromkeys(cell.model for cell in cells)),
+        variants=list(dict.fromkeys(cell.variant for cell in cells)),
+        units={cell.model: cell.metric_unit for cell in cells},
+        drops={(cell.model, cell.variant): _drop(cell, by_id) for cell in cells},
+    )
+
+
+def _drop(cell: Cell, by_id: dict[str, Cell]) -> Drop:
+    drop = None if cell.control is None else drop_of(cell, by_id)
+    if drop is not None:
+        return Drop(cell.id, f"{drop:+.2f}", shade(cell))
+    measured = cell.verdict is Verdict.PASS or "score" in cell.measurements
+    return Drop(cell.id, "control" if measured else formatting.MARKS[cell.verdict], None)

@@ -136,17 +136,28 @@ def score(cell: Cell) -> str:
     return text
 
 
-def drop(cell: Cell, cells: dict[str, Cell]) -> str:
-    """Drop from the float control of the same run."""
+def drop_from_control(cell: Cell, cells: dict[str, Cell]) -> float | None:
+    """Drop from the float control of the same run, in the metric's unit: what the floor judged, or else measured."""
     control = cells.get(f"{cell.model}/{cell.control}")
     if control is None or "score" not in cell.measurements or "score" not in control.measurements:
-        return ""
-    for judgement in cell.judgements:
-        if judgement.against == "floor" and judgement.change is not None:
-            return f"{_signed(judgement.change)} {cell.metric_unit}"
+        return None
+    judged = _floor_drop(cell)
+    if judged is not None:
+        return judged
     difference = control.measurements["score"].value - cell.measurements["score"].value
-    worse = difference if cell.higher_is_better else -difference
-    return f"{_signed(cell.metric_scale * worse)} {cell.metric_unit} (no floor)"
+    return cell.metric_scale * (difference if cell.higher_is_better else -difference)
+
+
+def _floor_drop(cell: Cell) -> float | None:
+    return next((j.change for j in cell.judgements if j.against == "floor" and j.change is not None), None)
+
+
+def drop(cell: Cell, cells: dict[str, Cell]) -> str:
+    """The drop from the control as tables show it."""
+    found = drop_from_control(cell, cells)
+    if found is None:
+        return ""
+    return f"{_signed(found)} {cell.metric_unit}" + ("" if _floor_drop(cell) is not None else " (no floor)")
 
 
 def _signed(change: float) -> str:
@@ -215,7 +226,7 @@ def smaller(cell: Cell, cells: dict[str, Cell]) -> str:
     return f"{control.measurements['size'].value / cell.measurements['size'].value:.2f}×"
 
 
-def behaviour(cell: Cell) -> list[str]:
+def fidelity(cell: Cell) -> list[str]:
     """Agreements in percent and errors of the outputs, as the report's table shows them; empty where not measured."""
 
     def shown(name: str, style: str, factor: float = 1.0) -> str:

@@ -12,22 +12,23 @@ from quantbench.comparison.history import (
     ABSENT,
     LEAST_RUNS,
     MEASUREMENTS,
-    PACE,
+    SLOPE_RUNS,
+    DriftSlope,
     History,
-    Pace,
-    Shift,
+    Step,
     Trend,
+    drift_slope,
     moved,
-    pace,
-    shifts,
+    steps,
     trend,
 )
 from quantbench.comparison.summary import Summary
-from quantbench.core.echo import plain
 from quantbench.core.environment import changed_between
-from quantbench.errors import BadInput
 from quantbench.records.measurements import shown
 from quantbench.report.formatting import MARKS, Marked, code, document, escape, table
+from quantbench.report.html.templating import picture
+from quantbench.report.plots import Plot, sheet
+from quantbench.report.plots import trend as plot
 
 ROWS = 30  # of a trend's table
 NEWEST = 100  # runs in which the overview looks for a drift; a cell's own trend is of all
@@ -49,7 +50,7 @@ def overview(history: History) -> str:
 
 
 def _moved_row(history: History, found: Trend) -> list[str] | None:
-    told, drift = moved(found), pace(found, NEWEST)
+    told, drift = moved(found), drift_slope(found, NEWEST)
     if not told and drift is None and found.verdict_before is None:
         return None
     verdict = MARKS[found.verdict]
@@ -95,19 +96,19 @@ def _floor(found: Trend) -> str:
         return ""
     drop, unit = found.values["floor_drop"][-1], escape(found.scoring.unit)
     text = f"Floor: {drop:+.2f} {unit} from the control, {limits[-1]:g} allowed."
-    drift = pace(found)
+    drift = drift_slope(found)
     return text + (f" Drift: {escape(_pace(drift))}." if drift else " No clear drift.")
 
 
-def _pace(drift: Pace) -> str:
+def _pace(drift: DriftSlope) -> str:
     what = "loses" if drift.slope > 0 else "gains"
     low, high = sorted((abs(drift.low), abs(drift.high)))
-    text = f"{what} {abs(drift.slope):.2g} {drift.unit} in {PACE} runs ({low:.2g} to {high:.2g})"
+    text = f"{what} {abs(drift.slope):.2g} {drift.unit} in {SLOPE_RUNS} runs ({low:.2g} to {high:.2g})"
     return text if drift.runs_left is None else f"{text}; the floor in {drift.runs_left} runs at this pace"
 
 
 def _measurement(found: Trend, name: str) -> str:
-    told = shifts(found, name)
+    told = steps(found, name)
     rows = list(_rows(found, name, {shift.since.run for shift in told}))
     parts = [f"## {name.replace('_', ' ')}", "\n".join(f"- {_shift(found, shift)}" for shift in told)]
     if len(rows) > ROWS:
@@ -134,7 +135,7 @@ def _rows(found: Trend, name: str, at: set[str]) -> Iterator[list[str]]:
         last = value
 
 
-def _shift(found: Trend, shift: Shift) -> str:
+def _shift(found: Trend, shift: Step) -> str:
     """What moved, where first, and what had changed since the run before it."""
     changed = changed_between(shift.before.environment, shift.since.environment)
     told = escape(", ".join(changed)) or "nothing that is recorded"
@@ -144,7 +145,7 @@ def _shift(found: Trend, shift: Shift) -> str:
     )
 
 
-def _step(found: Trend, shift: Shift) -> str:
+def _step(found: Trend, shift: Step) -> str:
     name = shift.measurement
     values = f"{_value(found, name, shift.old)} → {_value(found, name, shift.new)}"
     return f"{name.replace('_', ' ')} {values} ({_difference(found, name, shift.old, shift.new)})"
@@ -168,41 +169,23 @@ def _commit(run: Summary) -> str:
 
 
 def chart(history: History, cell: str, path: Path) -> None:
-    """A panel a measurement, with its shifts as lines. Raises BadInput where the extra is not installed."""
-    try:
-        import altair
-        import vl_convert
-    except ImportError:
-        raise BadInput("--chart: it needs Altair: pip install 'quantbench[charts]'") from None
+    """A panel a measurement, with its shifts as lines.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
     found = trend(history, cell)
-    names = [name for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
-    panels = [_panel(altair, found, name) for name in names]
-    picture = altair.vconcat(*panels, title=cell)
-    files.write_named(path, plain(vl_convert.vegalite_to_svg(picture.to_json())), "--chart")
+    panels = [_panel(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
+    files.write_named(path, picture(sheet(cell, panels)), "--chart")
 
 
-def _panel(altair, found: Trend, name: str):  # type: ignore[no-untyped-def]
+def _panel(found: Trend, name: str) -> Plot:
     percent, style = name == "score" and found.scoring.scale == 100, ",.0f"
     if name not in ("size", "gzip_size", "arena"):
         style = ".2f" if percent else ".4g"
     scale = 100 if percent else 1
-    measured = [(place, float(v)) for place, v in enumerate(found.values[name], 1) if np.isfinite(v)]
-    values = [{"run": place, "value": value * scale} for place, value in measured]
+    measured = [(place, scale * float(v)) for place, v in enumerate(found.values[name], 1) if np.isfinite(v)]
     order = {run.run: place for place, run in enumerate(found.runs, 1)}
-    rules = [{"run": order[shift.since.run] - 0.5, "what": shift.since.run} for shift in shifts(found, name)]
-    base = altair.Chart(altair.InlineData(values=values)).encode(
-        x=altair.X("run:Q", title=f"run, 1 is {found.runs[0].run}", axis=altair.Axis(tickMinStep=1, format="d")),
-        y=altair.Y(
-            "value:Q",
-            title=shown(name) + (", %" if percent else ""),
-            scale=altair.Scale(zero=False),
-            axis=altair.Axis(format=style, minExtent=55),
-        ),
-    )
-    marks = altair.Chart(altair.InlineData(values=rules))
-    lines = marks.mark_rule(strokeDash=[4, 3], color="#a40e26").encode(x="run:Q")
-    words = marks.mark_text(align="left", baseline="top", dx=3, fontSize=9).encode(
-        x="run:Q", y=altair.value(0), text="what:N"
-    )
-    drawn = base.mark_line(color="#9db2c9", strokeWidth=1) + base.mark_point(filled=True, size=18)
-    return (drawn + lines + words).properties(width=640, height=110)
+    marked = [(order[step.since.run], step.since.run) for step in steps(found, name)]
+    title = f"{found.cell}: {shown(name)}{', %' if percent else ''}, by run, of which 1 is {found.runs[0].run}"
+    return plot(title, [place for place, _ in measured], [value for _, value in measured], style, marked)

@@ -133,9 +133,7 @@ BEHAVIOUR = [
 
 def _behaviour_table(cells: list[Cell]) -> str:
     rows = [
-        [formatting.code(cell.variant), *formatting.behaviour(cell)]
-        for cell in cells
-        if any(formatting.behaviour(cell))
+        [formatting.code(cell.variant), *formatting.fidelity(cell)] for cell in cells if any(formatting.fidelity(cell))
     ]
     if not rows:
         return ""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tabulate import tabulate
 
 from quantbench.core.stats import upper_bound
-from quantbench.records import FlipRate, LatencyNull, LatencySelftest, Planted, Selftest
+from quantbench.records import FlipRate, InjectedFault, LatencyNull, LatencySelftest, Selftest
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
 from quantbench.variants import VARIANTS
 
@@ -64,28 +64,28 @@ def _nulls(of: str, reds: int, runs: int, recordings: int = 0) -> str:
     return f"- False reds: {reds} in {runs} {of} ({bound})."
 
 
-def _hosts(plants: list[Planted]) -> dict[str, list[Planted]]:
+def _hosts(faults: list[InjectedFault]) -> dict[str, list[InjectedFault]]:
     """Plants by what they are planted in: converted artifacts, what trains, the pipeline, memory."""
-    groups: dict[str, list[Planted]] = {}
-    for one in plants:
+    groups: dict[str, list[InjectedFault]] = {}
+    for one in faults:
         variant = VARIANTS.get(one.host)
         in_variant = "what trains" if variant and variant.trained else "converted artifacts"
         groups.setdefault(in_variant if variant else PLACES[one.host], []).append(one)
     return groups
 
 
-def _by_host(plants: list[Planted]) -> str:
+def _by_host(faults: list[InjectedFault]) -> str:
     rows = []
-    for host, members in _hosts(plants).items():
+    for host, members in _hosts(faults).items():
         harmful = [one for one in members if one.harmful]
         kinds = len({one.plant for one in members})
         rows.append([host, kinds, len(members), len(harmful), sum(one.caught for one in harmful)])
     return tabulate(rows, headers=["planted in", "kinds", "plants", "harmful", "caught"], tablefmt="github")
 
 
-def _by_accuracy(plants: list[Planted]) -> str:
+def _by_accuracy(faults: list[InjectedFault]) -> str:
     """How far the paired test alone would have got: it has to tell a drop from as many examples lost as gained."""
-    converted = _hosts(plants).get("converted artifacts", [])
+    converted = _hosts(faults).get("converted artifacts", [])
     dropped = [one for one in converted if one.drop is not None and one.drop >= 0.3]
     alone = sum("accuracy" in one.caught_by for one in dropped)
     return (
@@ -94,22 +94,22 @@ def _by_accuracy(plants: list[Planted]) -> str:
     )
 
 
-def _named(one: Planted) -> str:
+def _named(one: InjectedFault) -> str:
     drop = "not run" if one.drop is None else f"drop {one.drop:+.2f} pp"
     return f"{one.plant} {one.strength}, seed {one.seed}: {drop}"
 
 
-def _table(plants: list[Planted]) -> str:
-    groups: dict[tuple[str, str], list[Planted]] = {}
-    for one in plants:
+def _table(faults: list[InjectedFault]) -> str:
+    groups: dict[tuple[str, str], list[InjectedFault]] = {}
+    for one in faults:
         groups.setdefault((one.plant, one.strength), []).append(one)
     rows = []
-    for (plant, strength), members in groups.items():
+    for (fault, strength), members in groups.items():
         drops = [one.drop for one in members if one.drop is not None]
         harmful = [one for one in members if one.harmful]
         rows.append(
             [
-                plant,
+                fault,
                 strength,
                 members[0].where,
                 f"{sum(drops) / len(drops):+.2f} pp" if drops else "–",
@@ -124,7 +124,7 @@ def _table(plants: list[Planted]) -> str:
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
-def _calm(members: list[Planted]) -> str:
+def _calm(members: list[InjectedFault]) -> str:
     """The worst verdict of what was not called red."""
     return ", ".join(sorted({f"({one.verdict})" for one in members if one.verdict is not None}))
 
@@ -180,11 +180,11 @@ def _latency(found: LatencySelftest) -> str:
 
 
 def _caught(found: LatencySelftest) -> str:
-    rules = _rules(plant.caught for plant in found.plants)
+    rules = _rules(fault.caught for fault in found.plants)
     rows = [
-        [f"{plant.plant} {plant.strength}".strip(), plant.measurement, str(plant.trials)]
-        + [f"{100 * plant.caught[rule] / plant.trials:.1f} %" for rule in rules]
-        for plant in found.plants
+        [f"{fault.plant} {fault.strength}".strip(), fault.measurement, str(fault.trials)]
+        + [f"{100 * fault.caught[rule] / fault.trials:.1f} %" for rule in rules]
+        for fault in found.plants
     ]
     return tabulate(rows, headers=["planted", "seen by", "trials", *rules], tablefmt="github", disable_numparse=True)
 

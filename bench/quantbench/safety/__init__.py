@@ -1,1 +1,1 @@
-"""Whether a stranger's file may be opened: checks before anything loads it, and the walls around what does."""
+"""Check untrusted files before anything loads them, and isolate the processes that do."""

@@ -1,7 +1,7 @@
-"""Zip archives that others made: nothing in them unpacks to more than it should, or to another place.
+"""Check untrusted zip archives: nothing in them may unpack to more than it should, or to another place.
 
 Keras unpacks a ``.keras`` file by :mod:`zipfile`, which reads the central directory and stops at the sizes given there.
-So the sizes checked here are those that count; what is compressed is read once to the end to see that they are true.
+The sizes checked here are therefore those that count; compressed members are read once to the end to verify them.
 """
 
 import io
@@ -16,25 +16,26 @@ from quantbench.errors import BadInput
 
 LARGEST_JSON = 2**26  # bytes; the configuration of a model with thousands of layers takes a tenth
 _MOST_MEMBERS = 10_000  # a model has four, and a vocabulary for each layer that looks up words
-# Keras stores without compressing; weights that were trained compress by a tenth, pruned ones (90 % zeros) to a tenth.
+# Keras stores without compression; trained weights compress by a tenth, pruned ones (90 % zeros) to a tenth.
 _LARGEST_RATIO = 50
-_ALWAYS_FINE = 2**28  # bytes; whatever the ratio, a quarter of a gigabyte fills no machine
+_ALWAYS_FINE = 2**28  # bytes; whatever the ratio, a quarter of a gigabyte fits into any machine
 _CHUNK = 2**20
 _ENCRYPTED = 0x1
 _LOCAL_HEADER, _NAME_LENGTH, _EXTRA_LENGTH = 30, 26, 28
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10))}
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 def largest_unpacked(packed: int) -> int:
-    """Bytes that ``packed`` bytes of a file may unpack to on this machine."""
+    """Compute how many bytes ``packed`` bytes of a file may unpack to on this machine."""
     return min(max(_ALWAYS_FINE, _LARGEST_RATIO * packed), psutil.virtual_memory().total // 2)
 
 
 def check(path: Path) -> None:
-    """Refuse an archive that unpacks to more than it should, to another place, or that readers would read differently.
+    """Refuse an archive that unpacks to more than it should, to another place, or differently for other readers.
 
     Raises:
-        BadInput: a bomb, a name outside of the folder, a link, two members of one name, an overlap, or damage.
+        BadInput: a bomb, a name outside the folder, a link, two members with one name, an overlap, or damage.
     """
     try:
         size = path.stat().st_size
@@ -43,14 +44,14 @@ def check(path: Path) -> None:
             wrong = _wrong(members, size) or _overlap(archive, members)
             for member in () if wrong else members:
                 wrong = wrong or _false_size(archive, member)
-    except Exception as error:  # a damaged archive fails in as many ways as it has fields
+    except Exception as error:  # a damaged archive can fail in many ways
         raise damaged(path, error) from None
     if wrong:
         raise BadInput(f"{path}: {wrong}; give the file as Keras saved it")
 
 
 def damaged(path: Path, error: Exception) -> BadInput:
-    """The sentence for an archive that cannot be read."""
+    """Create the error for an archive that cannot be read."""
     words = " ".join(str(error).split())[:200] or type(error).__name__
     return BadInput(f"{path}: is not a whole .keras file ({words})")
 
@@ -77,12 +78,18 @@ def _wrong_name(member: zipfile.ZipInfo) -> str | None:
     parts = member.filename.replace("\\", "/").split("/")
     if ".." in parts or member.filename.startswith(("/", "\\")) or ":" in parts[0]:
         return "would be unpacked outside of its folder"
-    # zipfile cuts a name at a zero byte, and tells by `orig_filename`; others may not cut it.
+    # zipfile cuts a name at a zero byte, and shows it in `orig_filename`; other readers may not cut it.
     if member.orig_filename != member.filename and member.orig_filename.replace("\\", "/") != member.filename:
         return "has a zero byte in its name"
+    if any(_is_windows_own(part) for part in parts):
+        return "has a name that Windows takes for another, or for a device"
     if len(member.filename) > 1000 or any(ord(letter) < 32 for letter in member.filename):
         return "has a name that no file should have"
     return None
+
+
+def _is_windows_own(part: str) -> bool:
+    return part.endswith((".", " ")) or part.partition(".")[0].strip().casefold() in _DEVICES
 
 
 def _wrong_kind(member: zipfile.ZipInfo) -> str | None:
@@ -101,9 +108,9 @@ def _wrong_kind(member: zipfile.ZipInfo) -> str | None:
 
 
 def _overlap(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> str | None:
-    """What is wrong where the data of two members share bytes: a little data could be unpacked many times."""
+    """Describe an overlap of two members' data, by which a little data could be unpacked many times."""
     end = 0
-    for member in sorted(members, key=lambda one: one.header_offset):
+    for member in sorted(members, key=lambda member: member.header_offset):
         if member.header_offset < end:
             return f"member {member.filename[:200]!r} overlaps with another"
         end = _data_offset(archive, member) + member.compress_size
@@ -113,7 +120,7 @@ def _overlap(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> str | 
 
 
 def _data_offset(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    """Where a member's bytes begin: behind its local header, whose lengths are its own."""
+    """Find where a member's bytes begin: after its local header, which has lengths of its own."""
     file: Any = archive.fp
     file.seek(member.header_offset)
     header = file.read(_LOCAL_HEADER)
@@ -122,20 +129,20 @@ def _data_offset(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
 
 
 def _false_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str | None:
-    """What is wrong with a compressed member's size; zipfile raises where it is cut off or its checksum is wrong."""
+    """Describe a wrong size of a compressed member; zipfile raises where it is truncated or its checksum is wrong."""
     if member.compress_type == zipfile.ZIP_STORED:
         return None
     with archive.open(member) as file:
-        found = length(file)
-    if found != member.file_size:
-        return f"member {member.filename[:200]!r} unpacks to {found} bytes and is said to be of {member.file_size}"
+        unpacked = length(file)
+    if unpacked != member.file_size:
+        return f"member {member.filename[:200]!r} unpacks to {unpacked} bytes and is said to be of {member.file_size}"
     return None
 
 
 def opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: IO[bytes]) -> IO[bytes]:
-    """A member of a checked archive, to be read in any order; ``file`` is the archive itself, opened once more.
+    """Open a member of a checked archive for random access; ``file`` is the archive itself, opened once more.
 
-    :mod:`zipfile` reads a member again from its start for each step back, which takes minutes where weights are large.
+    :mod:`zipfile` reads a member again from its start for each step back, which takes minutes for large weights.
     """
     if member.compress_type != zipfile.ZIP_STORED:
         return io.BytesIO(archive.read(member))
@@ -143,7 +150,7 @@ def opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: IO[bytes]) -
 
 
 class _Window(io.RawIOBase):
-    """Some bytes of a file, as a file."""
+    """Read a range of a file as a file."""
 
     def __init__(self, file: IO[bytes], start: int, size: int) -> None:
         self._file, self._start, self._size, self._at = file, start, size, 0
@@ -167,7 +174,7 @@ class _Window(io.RawIOBase):
 
 
 def length(file: IO[bytes]) -> int:
-    """Bytes left in a stream, read in pieces."""
+    """Count the bytes left in a stream, reading it in pieces."""
     total = 0
     while piece := file.read(_CHUNK):
         total += len(piece)

@@ -1,12 +1,12 @@
-"""The first wall for Keras files: an allow-list that their whole configuration is held to before anything is loaded.
+"""Check Keras files before anything is loaded: their whole configuration against an allow-list, as the first wall.
 
-A configuration names classes, functions and modules, and Keras looks each of them up while it rebuilds the model. What
-is not on the lists of :mod:`quantbench.safety.keras_names` is refused, whoever would resolve it: a Lambda, a custom
-class, a TensorFlow function with effects, a module that is not Keras' own, a file to read words from.
+A configuration names classes, functions and modules, and Keras looks up each of them while it rebuilds the model. Names
+that are missing on the lists of :mod:`quantbench.safety.keras_names` are refused, whatever would resolve them: a
+Lambda, a custom class, a TensorFlow function with effects, a module outside of Keras, a file to read words from.
 
-``--allow-code`` (a trusted model) skips these lists as a whole, for a file that may run its own Python can do all that
-they keep out: Lambda layers, functions in wrappers, custom classes, imports, any TensorFlow function, files named in
-layers. It skips neither the depth of a configuration nor :mod:`quantbench.safety.archive` and
+``--allow-code`` (a trusted model) skips all of these lists, because a file that may run its own Python can do
+everything that they prevent: Lambda layers, functions in wrappers, custom classes, imports, any TensorFlow function,
+files named in layers. It does not skip the depth of a configuration, :mod:`quantbench.safety.archive` and
 :mod:`quantbench.safety.hdf5`.
 """
 
@@ -23,13 +23,13 @@ from quantbench.safety import archive, hdf5
 from quantbench.safety import keras_names as names
 
 KerasForm = Literal["keras2", "keras3"]
-_DEEPEST = 1000  # levels; some versions of Python read more, and what walks them later may not
+_DEEPEST = 1000  # levels; some versions of Python read more, but later code may not handle them
 _WEIGHTS = "model.weights.h5"
 _CONFIGURATION = "config.json"
 _TRUST = "if you trust whoever made it, say --allow-code"
 _OWN = "a model with layers of your own can be given as file.py:NAME, or, " + _TRUST
 
-# Classes that are Keras' own and still run what the file carries, or reach outside of it; the rest is just unknown.
+# Keras' own classes that still run code of the file, or access other files; all other refused classes are unknown ones.
 REFUSED = {
     "Lambda": "runs Python code stored in the file when it is loaded",
     "__lambda__": "runs Python code stored in the file when it is loaded",
@@ -52,7 +52,7 @@ REFUSED = {
         "calls functions that are given to it",
     ),
 }
-# What JSON cannot say, said by a dictionary: values, rebuilt without a look-up.
+# Values that JSON cannot express, given as a dictionary; they are rebuilt without looking up a name.
 _VALUES = {
     *("__tensor__", "__numpy__", "__bytes__", "__tuple__", "__ellipsis__", "__slice__", "__keras_tensor__"),
     "TensorShape",
@@ -71,7 +71,7 @@ _ATTRIBUTES = {"InstanceProperty": names.RAGGED_VALUES, "InstanceMethod": names.
 
 @dataclass(frozen=True)
 class _Lists:
-    """What one version of Keras may be asked for."""
+    """List what a file may request from one version of Keras."""
 
     version: str
     classes: frozenset[str]
@@ -88,14 +88,14 @@ _LISTS = {
 def check(path: Path, form: KerasForm, allow_code: bool = False) -> None:
     """Refuse a ``.keras`` or ``.h5`` file that could do more than rebuild a model of Keras' own layers and its weights.
 
-    What the file is follows from its content and name as Keras takes them: a ``.keras`` archive, HDF5, or both.
+    Its kind follows from content and name, as for Keras: a ``.keras`` archive, HDF5, or both.
 
     Args:
         form: which Keras will load it.
-        allow_code: whether the user trusts its code; see above for what is then skipped.
+        allow_code: whether the user trusts its code; see above for what this skips.
 
     Raises:
-        BadInput: code, an unknown class, an impure function, a foreign module, a bomb, a link, or damage.
+        BadInput: code, an unknown class, an impure function, a module outside of Keras, a bomb, a link, or damage.
     """
     for config in _configurations(path):
         if _depth(config) > _DEEPEST:
@@ -105,15 +105,15 @@ def check(path: Path, form: KerasForm, allow_code: bool = False) -> None:
 
 
 def check_configuration(path: Path, config: Any, form: KerasForm) -> None:
-    """Hold one parsed configuration to the lists. Raises BadInput."""
-    if isinstance(config, dict):  # models are loaded with compile=False, which drops this of the outermost one alone
+    """Check one parsed configuration against the lists. Raises BadInput."""
+    if isinstance(config, dict):  # models are loaded with compile=False, which only drops this from the outermost one
         config = {key: part for key, part in config.items() if key != "compile_config"}
     for layer, wrong in _findings(config, _LISTS[form]):
         raise BadInput(f"{path}: layer {layer[:200]!r} {wrong}")
 
 
 def _configurations(path: Path) -> Iterator[Any]:
-    """The configuration of a Keras file; of both where it is two files in one, and its name does not decide."""
+    """Yield the configuration of a Keras file; of both parts where it is both kinds at once, whatever its name."""
     try:
         zipped, hdf = zipfile.is_zipfile(path), hdf5.is_hdf5(path)
     except OSError as error:
@@ -130,22 +130,22 @@ def _of_archive(path: Path) -> Any:
     archive.check(path)
     config = read_member(path, _CONFIGURATION)
     try:
-        with zipfile.ZipFile(path) as opened, path.open("rb") as file:
+        with zipfile.ZipFile(path) as opened:
             weights = next((member for member in opened.infolist() if member.filename == _WEIGHTS), None)
-            if weights is None:
-                raise BadInput(f"{path}: holds no {_WEIGHTS}; give the file as Keras saved it")
-            hdf5.check(path, archive.opened(opened, weights, file), weights.file_size)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise archive.damaged(path, error) from None
+    if weights is None:
+        raise BadInput(f"{path}: holds no {_WEIGHTS}; give the file as Keras saved it")
+    hdf5.check(path, _WEIGHTS, weights.file_size if weights.compress_type else 0)
     return config
 
 
 def read_member(path: Path, member: str) -> dict[str, Any]:
-    """A JSON object of a ``.keras`` archive that has been checked. Raises BadInput."""
+    """Read a JSON object of a checked ``.keras`` archive. Raises BadInput."""
     try:
         with zipfile.ZipFile(path) as opened:
             loaded = _parsed(opened.read(member))
-    except Exception as error:  # a damaged archive fails in as many ways as it has fields
+    except Exception as error:  # a damaged archive can fail in many ways
         raise archive.damaged(path, error) from None
     if not isinstance(loaded, dict):
         raise BadInput(f"{path}: {member} is not a JSON object")
@@ -153,12 +153,9 @@ def read_member(path: Path, member: str) -> dict[str, Any]:
 
 
 def _of_hdf5(path: Path) -> Any:
-    hdf5.check(path)
-    text = hdf5.attribute(path, "model_config", checked=True)
+    text = hdf5.check(path, text="model_config")
     if text is None:
         raise BadInput(f"{path}: holds weights without a model; save the whole model, or give it as file.py:NAME")
-    if not isinstance(text, str | bytes) or len(text) > archive.LARGEST_JSON:
-        raise BadInput(f"{path}: model_config is not a text of at most {archive.LARGEST_JSON} bytes")
     try:
         return _parsed(text.decode() if isinstance(text, bytes) else text)  # as Keras decodes it, by UTF-8 alone
     except (ValueError, TypeError, RecursionError) as error:
@@ -170,15 +167,15 @@ def _parsed(text: str | bytes) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A dictionary without a key that is there twice: Keras acts on each value as it reads, on a later one's too."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """Create a dictionary, refusing duplicate keys: Keras acts on each value that it reads, also on a later one."""
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         raise ValueError("a key is there twice")
-    return found
+    return unique
 
 
 def _depth(config: Any) -> int:
-    """Levels of a nested configuration; counted without recursion."""
+    """Count the levels of a nested configuration, without recursion."""
     depth, level = 0, [config]
     while level:
         depth += 1
@@ -187,13 +184,13 @@ def _depth(config: Any) -> int:
     return depth
 
 
-# ---------------------------------------------------------------- what is wrong
+# ---------------------------------------------------------------- findings
 
 
 def _findings(config: Any, lists: _Lists) -> Iterator[tuple[str, str]]:
-    """(name of the layer, what is wrong with it), in the order of the file."""
+    """Yield (name of the layer, what is wrong with it), in the order of the file."""
     waiting: list[tuple[str, Any]] = [("?", config)]
-    while waiting:  # no recursion: how deep it is nested is for others to say
+    while waiting:  # without recursion, as the depth is checked elsewhere
         layer, part = waiting.pop()
         if isinstance(part, dict):
             layer = _layer_name(part, layer)
@@ -207,7 +204,7 @@ def _findings(config: Any, lists: _Lists) -> Iterator[tuple[str, str]]:
 
 
 def _layer_name(part: dict[str, Any], outer: str) -> str:
-    """The name of a layer's own dictionary; what has none, such as an initializer, belongs to the layer around it."""
+    """Return the name of a layer's own dictionary; without one, as in an initializer's, the outer layer's."""
     inner = part.get("config")
     name = inner.get("name", part.get("name")) if isinstance(inner, dict) else part.get("name")
     return name if "class_name" in part and isinstance(name, str) else outer
@@ -232,20 +229,20 @@ def _wrong_class(part: dict[str, Any], lists: _Lists) -> str | None:
     module, registered = part.get("module"), part.get("registered_name")
     of_tensorflow = module in names.INITIALIZER_MODULES and name in names.INITIALIZERS
     if module is not None and _own_module(module) not in lists.modules and not of_tensorflow:
-        return f"({name}) is to be imported from {str(module)[:200]!r}, which is no module of {lists.version}; {_OWN}"
+        return f"({name}) is to be imported from {str(module)[:200]!r}, not a module of {lists.version}; {_OWN}"
     if registered not in (None, name) and name != names.REGISTERED.get(str(registered)):
         return f"({name}) is registered as {str(registered)[:200]!r}, which is not {lists.version}'s own; {_OWN}"
     return _wrong_operation(name, part.get("config"))
 
 
 def _own_module(module: Any) -> str:
-    """A module of Keras without what versions put before it: ``tf_keras.src.layers`` is ``keras.layers``."""
+    """Remove the prefixes of some versions from a module of Keras: ``tf_keras.src.layers`` is ``keras.layers``."""
     text = str(module).removeprefix("tf_")
     return "keras." + text.removeprefix("keras.src.") if text.startswith("keras.src.") else text
 
 
 def _wrong_operation(name: str, config: Any) -> str | None:
-    """What is wrong with a layer that calls a TensorFlow function, which the file names."""
+    """Describe what is wrong with a layer that calls a TensorFlow function named in the file."""
     inner = config if isinstance(config, dict) else {}
     if name in ("TFOpLambda", "SlicingOpLambda"):
         symbol = inner.get("function")
@@ -273,23 +270,23 @@ def _wrong_operation(name: str, config: Any) -> str | None:
 
 
 def _wrong_spec(part: dict[str, Any]) -> str | None:
-    found = part.get("spec_name", part.get("type_spec"))
-    if _is_one(found, _SPECS) and part.get("module") in (None, *_SPEC_MODULES) and part.get("registered_name") is None:
+    spec = part.get("spec_name", part.get("type_spec"))
+    if _is_one(spec, _SPECS) and part.get("module") in (None, *_SPEC_MODULES) and part.get("registered_name") is None:
         return None
-    return f"has an input of the type {str(found)[:200]!r}, which is not a plain tensor; {_TRUST}"
+    return f"has an input of the type {str(spec)[:200]!r}, which is not a plain tensor; {_TRUST}"
 
 
 def _wrong_function(part: dict[str, Any], lists: _Lists) -> str | None:
     name, module, registered = part.get("config"), part.get("module"), part.get("registered_name")
-    known = _is_one(name, lists.activations | names.COMPILED)
-    if known and registered in (None, name) and _own_module(module) in _FUNCTION_MODULES:
+    listed = _is_one(name, lists.activations | names.COMPILED)
+    if listed and registered in (None, name) and _own_module(module) in _FUNCTION_MODULES:
         return None
     shown = f"{module}.{name}" if registered in (None, name) else f"{module}.{registered}"
     return f"calls the function {shown[:200]!r}, which is not one of {lists.version}'s activations; {_OWN}"
 
 
 def _wrong_value(key: str, value: Any, lists: _Lists) -> str | None:
-    """What is wrong with a value that Keras looks up or reads by, whatever layer it is in."""
+    """Describe what is wrong with a value that Keras looks up or opens, in any layer."""
     if key.endswith("_type") and value in _CODE_TYPES:
         return f"has a {key} of {value!r}: a function stored in the file, which runs when it is loaded; {_TRUST}"
     if key in _FUNCTION_ATTRIBUTES and value is not None:

@@ -1,7 +1,7 @@
-"""What a Keras file may name: sorted lists, so that nothing heavy is imported to read a stranger's file.
+"""List what a Keras file may name; sorted lists, so that reading an untrusted file imports nothing heavy.
 
-A test (`tests/safety/test_keras_config.py`) holds them to the installed Keras 2 and 3: every name exists there, every
-public layer is on a list or refused for a reason, and no listed module holds anything but Keras' own classes under a
+A test (`tests/safety/test_keras_config.py`) compares them with the installed Keras 2 and 3: every name exists there,
+every public layer is listed or refused for a reason, and no listed module has anything but Keras' own classes under a
 listed name.
 """
 
@@ -10,7 +10,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Classes of Keras 2 (tf-keras): layers, what is given to them, and what a nested compiled model is compiled with.
+# Classes of Keras 2 (tf-keras): layers, their arguments, and what a nested compiled model is compiled with.
 CLASSES_2 = _names(
     """
     AUC AbstractRNNCell Accuracy Activation ActivityRegularization Adadelta Adafactor Adagrad Adam AdamW Adamax
@@ -180,7 +180,7 @@ MODULES_2 = _names(
     """
 )
 
-# The same of Keras 3.
+# The same for Keras 3.
 MODULES_3 = _names(
     """
     keras keras.applications.convnext keras.applications.inception_resnet_v2 keras.constraints
@@ -276,7 +276,7 @@ MODULES_3 = _names(
     """
 )
 
-# Activations that a name may stand for.
+# Names of activations.
 ACTIVATIONS_2 = _names(
     """
     ELU LeakyReLU PReLU ReLU Softmax ThresholdedReLU elu exponential gelu hard_sigmoid leaky_relu linear
@@ -284,7 +284,7 @@ ACTIVATIONS_2 = _names(
     """
 )
 
-# The same of Keras 3.
+# The same for Keras 3.
 ACTIVATIONS_3 = _names(
     """
     celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear
@@ -293,7 +293,7 @@ ACTIVATIONS_3 = _names(
     """
 )
 
-# Initializers, regularizers and constraints of both that a name may stand for.
+# Names of initializers, regularizers and constraints of both.
 GIVEN = _names(
     """
     Constant Constraint GlorotNormal GlorotUniform HeNormal HeUniform Identity IdentityInitializer Initializer L1
@@ -306,10 +306,10 @@ GIVEN = _names(
     """
 )
 
-# Names that Keras 2 itself registers, and what they stand for.
+# Names that Keras 2 itself registers, and their classes.
 REGISTERED = {"Custom>CustomScaleLayer": "CustomScaleLayer"}
 
-# TensorFlow's own initializers, which Keras 2 takes as well, and where they are.
+# TensorFlow's own initializers, which Keras 2 accepts as well, and their modules.
 INITIALIZERS = _names(
     """
     Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity LecunNormal LecunUniform Ones Orthogonal
@@ -331,7 +331,7 @@ COMPILED = _names(
     """
 )
 
-# Operators of a TensorFlowOpLayer: one tensor in, another out, and nothing else touched.
+# Operators of a TensorFlowOpLayer that turn one tensor into another without any effect.
 NODE_OPERATORS = _names(
     """
     Abs Acos Acosh Add AddN AddV2 All Any ArgMax ArgMin Asin Asinh Atan Atan2 Atanh AvgPool AvgPool3D BatchMatMul
@@ -357,7 +357,7 @@ NODE_OPERATORS = _names(
     """
 )
 
-# What tf-keras makes layers of where a ragged or sparse tensor is asked for it, or made.
+# Functions that tf-keras turns into layers for ragged or sparse tensors.
 RAGGED_VALUES = _names("dense_shape flat_values indices nested_row_splits row_splits values")
 RAGGED_METHODS = _names(
     """
@@ -372,7 +372,7 @@ RAGGED_MAKERS = _names(
     """
 )
 
-# Functions of TensorFlow that a TFOpLambda may call, by namespace: what they answer follows from their tensors (or from
+# Functions of TensorFlow that a TFOpLambda may call, by namespace: their results only depend on their tensors (or on
 # chance), and they take no function, file name or graph. Those of `tf.compat.v1` are listed without that prefix.
 _PURE = {
     "": """

@@ -1,14 +1,14 @@
-"""TensorFlow's operators that a stranger's SavedModel may use: what they do begins and ends in their tensors.
+"""List TensorFlow's operators that an untrusted SavedModel may use: those without effects outside of their tensors.
 
-Frozen by reading the registry of TensorFlow 2.21 (1,910 operators), so that operators of newer versions are refused
-until somebody has looked at them. Left out, whatever TensorFlow says of their state: all that opens files or
-connections, prints, calls Python or code outside of TensorFlow, reads a path out of an attribute (``ImmutableConst``,
-``DecodeProtoV2``, ``FixedUnigramCandidateSampler``), unpacks what it is given (``DecodeCompressed``,
-``ParseTensor``), runs datasets, queues, debuggers, collectives or TPUs, or ends the process (``Abort``).
-``tests/safety/test_saved_model.py`` holds the list to the registry.
+The list was made from the registry of TensorFlow 2.21 (1,910 operators), so that operators of newer versions are
+refused until somebody has reviewed them. Whatever TensorFlow says about their state, it excludes all operators that
+open files or connections, print, call Python or code outside of TensorFlow, read a path from an attribute
+(``ImmutableConst``, ``DecodeProtoV2``, ``FixedUnigramCandidateSampler``), unpack what they are given
+(``DecodeCompressed``, ``ParseTensor``), run datasets, queues, debuggers, collectives or TPUs, or end the process
+(``Abort``). ``tests/safety/test_saved_model.py`` compares the list with the registry.
 """
 
-# Without a state of their own: arithmetic, shapes, strings, images in memory, control flow.
+# Stateless: arithmetic, shapes, strings, images in memory, control flow.
 _PURE = """
     Abs AccumulateNV2 Acos Acosh Add AddN AddV2 AdjustContrast AdjustContrastv2 AdjustHue AdjustSaturation All Angle
     Any ApplyAdaMax ApplyAdadelta ApplyAdagrad ApplyAdagradDA ApplyAdagradV2 ApplyAdam ApplyAddSign
@@ -110,8 +110,8 @@ _PURE = """
     ZerosLike Zeta
 """
 
-# With a state inside of the process: variables, tables, random numbers, stacks and arrays of tensors, calls.
-# ``IteratorGetNext`` is in what Keras 2 saves of layers that were adapted; nothing here can make an iterator for it.
+# With state inside the process: variables, tables, random numbers, stacks and arrays of tensors, calls.
+# ``IteratorGetNext`` is in what Keras 2 saves for adapted layers; nothing here can make an iterator for it.
 _STATEFUL = """
     AnonymousHashTable AnonymousMutableDenseHashTable AnonymousMutableHashTable AnonymousMutableHashTableOfTensors
     Assert AssignAddVariableOp AssignSubVariableOp AssignVariableOp Case CheckNumerics CheckNumericsV2 CudnnRNN
@@ -145,5 +145,5 @@ ALLOWED = frozenset(_PURE.split()) | frozenset(_STATEFUL.split())
 # The functions that ``tf.saved_model.save`` adds for checkpoints consist of these; loading a model calls none of them.
 SAVER = frozenset({"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"})
 
-# Fills a lookup table from a file; only where the file is one of the model's own assets.
+# Fills a lookup table from a file; only allowed where the file is one of the model's assets.
 TABLE_FROM_FILE = frozenset({"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"})

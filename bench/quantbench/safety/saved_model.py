@@ -1,7 +1,7 @@
-"""Whether a stranger's SavedModel may be loaded: its operators, its calls, and the files that it names.
+"""Check whether an untrusted SavedModel may be loaded: its operators, its calls, and the files that it names.
 
-``tf.saved_model.load`` runs what initializes tables and resources, and calling a signature runs the rest, so that
-every function of the file is read here before. Nothing of TensorFlow is loaded but its protocol buffers.
+``tf.saved_model.load`` runs the functions that initialize tables and resources, and calling a signature runs the rest,
+so every function of the file is read here before. Of TensorFlow, this only loads its protocol buffers.
 """
 
 import math
@@ -18,35 +18,35 @@ import psutil
 from quantbench.errors import BadInput
 from quantbench.safety.operators import ALLOWED, SAVER, TABLE_FROM_FILE
 
-_LARGEST_GRAPH = 2**31 - 1  # bytes; no protocol buffer is larger
-_MOST_FILES = 10_000  # a model has one file a shard of its weights, and its assets
-_REPEATED = 2**28  # bytes that constants may fill by repeating a value; a mask of 8192 x 8192 float32 takes as many
+_LARGEST_GRAPH = 2**31 - 1  # bytes; the limit of protocol buffers
+_MOST_FILES = 10_000  # a model has one file per shard of its weights, and its assets
+_REPEATED = 2**28  # bytes that constants may fill by repeating a value, enough for a mask of 8192 x 8192 float32
 _DEEPEST = 100  # levels of functions that call each other, or of attributes in attributes
 _NAMED = 5  # operators named in a sentence
 _SHARD = re.compile(r"variables\.data-\d{5}-of-\d{5}")
 _OTHER_FORMS = ("saved_model.pbtxt", "saved_model.cpb")
-# Objects that TensorFlow itself builds from a saved one: its own two registered classes, and its own containers.
+# Objects that TensorFlow builds from a saved one by itself: its own two registered classes, and its own containers.
 _CLASSES = ("", "tf.StaticHashTable", "tf.TrackableConstant")
 _OBJECTS = re.compile(
     r"_generic_user_object|signature_map|optimizer|tf_keras_optimizer|experimentalOptimizer|trackable_\w+_wrapper"
     r"|_tf_keras_\w+"
 )
 _BYTES = {1: 4, 2: 8, 3: 4, 4: 1, 5: 2, 6: 1, 7: 16, 8: 8, 9: 8, 10: 1, 14: 2, 17: 2, 18: 16, 19: 2, 22: 4, 23: 8}
-_STRING, _RESOURCE, _VARIANT = 7, 20, 21
+_RESOURCE, _VARIANT = 20, 21
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-_MAIN = ""  # the scope of nodes that are in no function
+_MAIN = ""  # the scope of nodes outside any function
 _INIT_SIGNATURE = "__saved_model_init_op"
 
 
 class _Unsafe(Exception):
-    """Says what is wrong, without the name of the folder."""
+    """Raised with what is wrong, without the name of the folder."""
 
 
 def check(folder: Path) -> None:
     """Refuse, before TensorFlow loads it, a SavedModel that could do more than compute.
 
     Raises:
-        BadInput: an operator that is not on the list, a file outside of the folder, or a damaged or oversized file.
+        BadInput: an operator that is not listed, a file outside the folder, or a damaged or oversized file.
     """
     try:
         _files(folder)
@@ -58,7 +58,7 @@ def check(folder: Path) -> None:
 
 
 def _files(folder: Path) -> None:
-    """Regular files only, no links, no more than fits into memory."""
+    """Check that there are only regular files, no links, and no more than fits into memory."""
     total = count = 0
     for path in _below(folder):
         state = path.lstat()
@@ -94,7 +94,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _parsed(folder: Path) -> Any:
-    """The only graph of the file."""
+    """Parse the only graph of the file."""
     from quantbench.core import tensorflow
 
     path = folder / "saved_model.pb"
@@ -115,15 +115,15 @@ def _parsed(folder: Path) -> Any:
 
 
 @dataclass
-class _Found:
-    """What the nodes of a graph say.
+class _Contents:
+    """Collect what the nodes of a graph use.
 
     Attributes:
         refused: operators that are not allowed.
-        called: function -> (scope, node) of each that names it, in an attribute or as its operator.
-        words: every string of a node's attributes within the functions.
-        saving: scopes that hold operators for checkpoints, with them.
-        from_file: (scope, node) of each that fills a table from a file.
+        called: function -> (scope, node) of each call, in an attribute or as the node's operator.
+        words: every string in attributes of nodes within functions.
+        saving: scope -> its operators for checkpoints.
+        from_file: (scope, node) of each node that fills a table from a file.
         repeated: bytes that constants would fill beyond those that are stored.
     """
 
@@ -137,29 +137,29 @@ class _Found:
 
 def _graph(meta: Any, folder: Path) -> None:
     functions = _functions(meta)
-    found = _Found()
+    contents = _Contents()
     for node in meta.graph_def.node:
-        _node(node, _MAIN, functions, found)
+        _node(node, _MAIN, functions, contents)
     for name, function in functions.items():
         for node in function.node_def:
-            _node(node, name, functions, found)
-        _attributes(function.attr, functions, found, (name, None), 0)
+            _node(node, name, functions, contents)
+        _attributes(function.attr, functions, contents, (name, None), 0)
         for definition in function.signature.attr:
-            _attributes({definition.name: definition.default_value}, functions, found, (name, None), 0)
-    if found.refused:
+            _attributes({definition.name: definition.default_value}, functions, contents, (name, None), 0)
+    if contents.refused:
         raise _Unsafe(
-            f"the SavedModel uses operators that a model of others may not use: {_names(found.refused)}; a model that "
-            "computes needs none that reads or writes files, prints, calls Python, or that TensorFlow does not know"
+            f"the SavedModel uses operators that a model of others may not use: {_names(contents.refused)}; a model "
+            "that computes needs none that reads or writes files, prints, calls Python, or is unknown to TensorFlow"
         )
     assets = _assets(meta, folder)
     fed = {_base(asset.tensor_info.name) for asset in assets}
     if meta.HasField("object_graph_def"):
         _objects(meta, len(assets))
-        _saver_is_apart(meta, functions, found)
+        _saver_is_apart(meta, functions, contents)
     else:
-        _old_saver_is_apart(meta, found, fed)
-    for scope, node in found.from_file:
-        _Origin(meta, functions, found, fed).asset(scope, node)
+        _old_saver_is_apart(meta, contents, fed)
+    for scope, node in contents.from_file:
+        _Origin(meta, functions, contents, fed).asset(scope, node)
 
 
 def _functions(meta: Any) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _functions(meta: Any) -> dict[str, Any]:
     functions: dict[str, Any] = {}
     for function in meta.graph_def.library.function:
         name = function.signature.name
-        # TensorFlow looks among the functions first: one that is called as an operator would hide it from us.
+        # TensorFlow looks up functions first: one with an operator's name would be called instead of the operator.
         if name in functions or op_def_registry.get(name) is not None:
             raise _Unsafe(f"the SavedModel has a function that is called as another, or as an operator: {_word(name)}")
         functions[name] = function
@@ -185,63 +185,65 @@ def _known(name: str, functions: dict[str, Any]) -> None:
         raise _Unsafe(f"the SavedModel calls a function that it does not hold: {_word(name)}")
 
 
-def _node(node: Any, scope: str, functions: dict[str, Any], found: _Found) -> None:
+def _node(node: Any, scope: str, functions: dict[str, Any], contents: _Contents) -> None:
     operator = node.op
     if operator in functions:
-        found.called.setdefault(operator, []).append((scope, node))
+        contents.called.setdefault(operator, []).append((scope, node))
     elif operator in SAVER:
-        found.saving.setdefault(scope, set()).add(node.name)
+        contents.saving.setdefault(scope, set()).add(node.name)
     elif operator in TABLE_FROM_FILE:
-        found.from_file.append((scope, node))
+        contents.from_file.append((scope, node))
     elif operator not in ALLOWED:
-        found.refused.add(operator)
-    _attributes(node.attr, functions, found, (scope, node), 0)
+        contents.refused.add(operator)
+    _attributes(node.attr, functions, contents, (scope, node), 0)
 
 
-def _attributes(attributes: Any, functions: dict[str, Any], found: _Found, where: tuple[str, Any], depth: int) -> None:
+def _attributes(
+    attributes: Any, functions: dict[str, Any], contents: _Contents, where: tuple[str, Any], depth: int
+) -> None:
     if depth > _DEEPEST:
         raise _Unsafe(f"the SavedModel has attributes nested more than {_DEEPEST} levels deep")
     for name in attributes:
         value = attributes[name]
         kind = value.WhichOneof("value")
         if kind == "tensor":
-            _tensor(value.tensor, found)
+            _tensor(value.tensor, contents)
         elif kind == "func":
-            _call(value.func, functions, found, where, depth)
+            _call(value.func, functions, contents, where, depth)
         elif kind == "s" and where[0] != _MAIN:
-            found.words.add(value.s.decode(errors="replace"))
+            contents.words.add(value.s.decode(errors="replace"))
         elif kind == "list":
             for tensor in value.list.tensor:
-                _tensor(tensor, found)
+                _tensor(tensor, contents)
             for function in value.list.func:
-                _call(function, functions, found, where, depth)
+                _call(function, functions, contents, where, depth)
             if where[0] != _MAIN:
-                found.words.update(word.decode(errors="replace") for word in value.list.s)
+                contents.words.update(word.decode(errors="replace") for word in value.list.s)
 
 
-def _call(call: Any, functions: dict[str, Any], found: _Found, where: tuple[str, Any], depth: int) -> None:
+def _call(call: Any, functions: dict[str, Any], contents: _Contents, where: tuple[str, Any], depth: int) -> None:
     if call.name:
         _known(call.name, functions)
-        found.called.setdefault(call.name, []).append(where)
-    _attributes(call.attr, functions, found, where, depth + 1)
+        contents.called.setdefault(call.name, []).append(where)
+    _attributes(call.attr, functions, contents, where, depth + 1)
 
 
-def _tensor(tensor: Any, found: _Found) -> None:
-    """Count what a constant fills; one of resources or variants would be an object of TensorFlow's own."""
+def _tensor(tensor: Any, contents: _Contents) -> None:
+    """Count the bytes that a constant fills; resources and variants are refused, as they are objects of TensorFlow."""
     if tensor.dtype in (_RESOURCE, _VARIANT):
         raise _Unsafe("the SavedModel has a constant that is no array of numbers or strings")
-    sizes = [one.size for one in tensor.tensor_shape.dim]
+    sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
     if any(size < 0 for size in sizes) or tensor.tensor_shape.unknown_rank:
         raise _Unsafe("the SavedModel has a constant without a whole shape")
     declared = math.prod(sizes) * _BYTES.get(tensor.dtype % 100, 8)
-    if declared > 4096:  # small ones are most of them, and cannot fill anything
-        found.repeated += max(0, declared - tensor.ByteSize())
-    if found.repeated > _REPEATED:
+    if declared > 4096:  # most constants are smaller, and too small to fill anything
+        contents.repeated += max(0, declared - tensor.ByteSize())
+    if contents.repeated > _REPEATED:
         raise _Unsafe(f"the SavedModel has constants that would unpack to more than {_REPEATED // 2**20} MiB")
 
 
 def _assets(meta: Any, folder: Path) -> list[Any]:
-    """What names the asset files. Raises where one is outside of the folder's ``assets``."""
+    """List the definitions of asset files. Raises where one is outside the folder's ``assets``."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import meta_graph_pb2
 
@@ -273,7 +275,7 @@ def _assets(meta: Any, folder: Path) -> list[Any]:
 
 
 def _objects(meta: Any, assets: int) -> None:
-    """Objects are TensorFlow's own: registered classes would have Python code of somebody's run."""
+    """Check that all objects are TensorFlow's own, as registered classes would run somebody's Python code."""
     for thing in meta.object_graph_def.nodes:
         kind = thing.WhichOneof("kind")
         if thing.registered_name not in _CLASSES or thing.registered_saver:
@@ -292,13 +294,13 @@ def _objects(meta: Any, assets: int) -> None:
 
 
 def _structure(value: Any, depth: int) -> None:
-    """A signature may hold bounds, which are constants too."""
+    """Check a signature, whose bounds are constants too."""
     if depth > _DEEPEST:
         raise _Unsafe(f"the SavedModel has a signature nested more than {_DEEPEST} levels deep")
     kind = value.WhichOneof("kind")
     if kind == "bounded_tensor_spec_value":
         for tensor in (value.bounded_tensor_spec_value.minimum, value.bounded_tensor_spec_value.maximum):
-            _tensor(tensor, _Found())
+            _tensor(tensor, _Contents())
     elif kind in ("list_value", "tuple_value"):
         for inner in getattr(value, kind).values:
             _structure(inner, depth + 1)
@@ -312,17 +314,17 @@ def _structure(value: Any, depth: int) -> None:
         _structure(value.type_spec_value.type_state, depth + 1)
 
 
-def _saver_is_apart(meta: Any, functions: dict[str, Any], found: _Found) -> None:
-    """What reads and writes checkpoints is called from the main graph alone, which loading never runs."""
-    if _MAIN in found.saving:
-        raise _saving(found.saving[_MAIN])
-    apart, waiting = set(found.saving), list(found.saving)
+def _saver_is_apart(meta: Any, functions: dict[str, Any], contents: _Contents) -> None:
+    """Check that only the main graph, which loading never runs, calls functions that read and write checkpoints."""
+    if _MAIN in contents.saving:
+        raise _saving(contents.saving[_MAIN])
+    apart, waiting = set(contents.saving), list(contents.saving)
     while waiting:
-        for scope, _ in found.called.get(waiting.pop(), ()):
+        for scope, _ in contents.called.get(waiting.pop(), ()):
             if scope not in apart and scope != _MAIN:
                 apart.add(scope)
                 waiting.append(scope)
-    used = set(meta.object_graph_def.concrete_functions) | found.words
+    used = set(meta.object_graph_def.concrete_functions) | contents.words
     used |= {gradient.function_name for gradient in meta.graph_def.library.gradient}
     used |= {gradient.gradient_func for gradient in meta.graph_def.library.gradient}
     used |= {gradient.gradient_func for gradient in meta.graph_def.library.registered_gradients}
@@ -330,37 +332,37 @@ def _saver_is_apart(meta: Any, functions: dict[str, Any], found: _Found) -> None
         used.update(thing.function.concrete_functions)
         used |= {thing.bare_concrete_function.concrete_function_name, thing.captured_tensor.concrete_function}
     for name in apart:
-        # TensorFlow may call another function of the same interface instead of the one that is named.
+        # TensorFlow may call another function with the same interface instead of the named one.
         if name in used or {"api_implements", "_implements"} & set(functions[name].attr):
-            raise _saving(found.saving.get(name, {name}))
+            raise _saving(contents.saving.get(name, {name}))
 
 
 def _saving(names: Iterable[str]) -> _Unsafe:
     return _Unsafe(f"the SavedModel reads or writes checkpoints when it is loaded or called: {_names(names)}")
 
 
-def _old_saver_is_apart(meta: Any, found: _Found, fed: set[str]) -> None:
-    """In a graph of TensorFlow 1, all is in the main graph: nothing that loading runs may need what writes or reads."""
-    if any(scope != _MAIN for scope in found.saving) or any(scope != _MAIN for scope, _ in found.from_file):
-        raise _saving(name for scope, names in found.saving.items() if scope != _MAIN for name in names)
+def _old_saver_is_apart(meta: Any, contents: _Contents, fed: set[str]) -> None:
+    """Check a graph of TensorFlow 1, with all in the main graph: nothing that loading runs may need writes or reads."""
+    if any(scope != _MAIN for scope in contents.saving) or any(scope != _MAIN for scope, _ in contents.from_file):
+        raise _saving(name for scope, names in contents.saving.items() if scope != _MAIN for name in names)
     nodes = {node.name: node for node in meta.graph_def.node}
     filename = meta.saver_def.filename_tensor_name.split(":")[0]
-    for name in found.saving.get(_MAIN, ()):
+    for name in contents.saving.get(_MAIN, ()):
         if nodes[name].op == "RestoreV2":
             _restores_itself(nodes, name, filename)
-    restoring = {name for name in found.saving.get(_MAIN, ()) if nodes[name].op == "RestoreV2"}
-    writing = _needing(nodes, found.saving.get(_MAIN, set()) - restoring)
-    tables = _needing(nodes, {node.name for _, node in found.from_file})
+    restoring = {name for name in contents.saving.get(_MAIN, ()) if nodes[name].op == "RestoreV2"}
+    writing = _needing(nodes, contents.saving.get(_MAIN, set()) - restoring)
+    tables = _needing(nodes, {node.name for _, node in contents.from_file})
     restores = _needing(nodes, restoring)
     listed, initial = _mentioned_in_collections(meta)
-    # Fed with assets where it runs as the initializer; elsewhere a table would read whatever path the graph holds.
+    # Fed with assets where it runs as the initializer; elsewhere a table would read any path that the graph contains.
     unfed = _mentioned_in_signatures(meta) | initial | {_base(meta.saver_def.restore_op_name), filename}
     if bad := writing & (unfed | listed | fed) or (tables & unfed) or (restores & _mentioned_in_signatures(meta)):
         raise _saving(bad)
 
 
 def _needing(nodes: dict[str, Any], wanted: set[str]) -> set[str]:
-    """Nodes that cannot run without one of these."""
+    """Find the nodes that cannot run without one of these."""
     users: dict[str, list[str]] = {}
     for node in nodes.values():
         for reference in node.input:
@@ -375,7 +377,7 @@ def _needing(nodes: dict[str, Any], wanted: set[str]) -> set[str]:
 
 
 def _restores_itself(nodes: dict[str, Any], name: str, filename: str) -> None:
-    """The prefix is what the loader feeds; unfed it is ``model``, as TensorFlow writes it."""
+    """Check the prefix that the loader feeds; unfed it is ``model``, as TensorFlow writes it."""
     at = _base(nodes[name].input[0]) if nodes[name].input else ""
     if not filename or at != filename or at not in nodes:
         raise _saving([name])
@@ -394,7 +396,7 @@ def _restores_itself(nodes: dict[str, Any], name: str, filename: str) -> None:
 
 
 def _mentioned_in_collections(meta: Any) -> tuple[set[str], set[str]]:
-    """Nodes that collections list, the initializer among them; and those that variables name for their first values."""
+    """Return the nodes that collections list, including the initializer, and those of variables' first values."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.framework import variable_pb2
 
@@ -404,12 +406,17 @@ def _mentioned_in_collections(meta: Any) -> tuple[set[str], set[str]]:
         collection = meta.collection_def[key]
         listed |= {_base(name) for name in collection.node_list.value}
         for blob in collection.bytes_list.value:
-            one = variable_pb2.VariableDef()
+            definition = variable_pb2.VariableDef()
             try:
-                one.ParseFromString(blob)
+                definition.ParseFromString(blob)
             except DecodeError:
-                continue  # a collection of another kind, which names no node that loading runs
-            names = (one.variable_name, one.initial_value_name, one.initializer_name, one.snapshot_name)
+                continue  # a collection of another kind, without names of nodes that loading runs
+            names = (
+                definition.variable_name,
+                definition.initial_value_name,
+                definition.initializer_name,
+                definition.snapshot_name,
+            )
             initial |= {_base(name) for name in names}
     return listed, initial
 
@@ -424,13 +431,13 @@ def _mentioned_in_signatures(meta: Any) -> set[str]:
             sparse = info.coo_sparse
             parts = [info.name, sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name]
             names |= {_base(name) for name in parts}
-            names |= {_base(one.name) for one in info.composite_tensor.components}
+            names |= {_base(component.name) for component in info.composite_tensor.components}
     return names
 
 
 @dataclass
 class _Origin:
-    """Where the name of a table's file comes from.
+    """Trace where the name of a table's file comes from.
 
     Attributes:
         fed: names of the nodes of the main graph that the loader feeds with the paths of assets.
@@ -438,12 +445,12 @@ class _Origin:
 
     meta: Any
     functions: dict[str, Any]
-    found: _Found
+    contents: _Contents
     fed: set[str]
     seen: set[tuple[str, str]] = field(default_factory=set)
 
     def asset(self, scope: str, node: Any) -> None:
-        """Raises where it may be anything but one of the model's assets."""
+        """Raise where it may be anything but one of the model's assets."""
         at = node.input[1] if len(node.input) > 1 else ""
         if not self._is_asset(scope, at, 0):
             raise _Unsafe(f"{_word(node.name)} fills a table from a file that is not one of the model's assets")
@@ -452,8 +459,8 @@ class _Origin:
         name = _base(reference)
         if depth > _DEEPEST or reference.startswith("^"):
             return False
-        if (scope, name) in self.seen:  # functions may call each other in more ways than can be followed
-            return True  # one that is no asset has ended the search
+        if (scope, name) in self.seen:  # functions may call each other in too many ways to follow each
+            return True  # one that is not an asset would have ended the search
         self.seen.add((scope, name))
         if scope == _MAIN:
             return self._is_main_asset(name, depth)
@@ -475,7 +482,7 @@ class _Origin:
         return passing and self._is_asset(scope, made_by.input[0], depth + 1)
 
     def _is_argument_asset(self, scope: str, index: int, count: int, depth: int) -> bool:
-        """Bound to an asset where the function is one of the model's, and in each call passed one."""
+        """Check that every caller passes an asset, and the model binds one where the function is its own."""
         objects = self.meta.object_graph_def
         if scope in objects.concrete_functions:
             bound = objects.concrete_functions[scope].bound_inputs
@@ -484,9 +491,9 @@ class _Origin:
                 return False
             if objects.nodes[bound[position]].WhichOneof("kind") != "asset":
                 return False
-        for caller, node in self.found.called.get(scope, ()):
+        for caller, node in self.contents.called.get(scope, ()):
             if caller == _MAIN and self.meta.HasField("object_graph_def"):
-                continue  # beside an object graph, nothing of the main graph is run
+                continue  # with an object graph, the main graph is never run
             if node is None or (node.op not in _CALLS and node.op != scope) or index >= len(node.input):
                 return False
             if not self._is_asset(caller, node.input[index], depth + 1):
@@ -505,5 +512,5 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _word(text: object) -> str:
-    """A name of somebody's, short and without anything that a terminal would obey."""
-    return "".join(one if one.isprintable() else "?" for one in str(text))[:100]
+    """Shorten an untrusted name, and replace characters that a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in str(text))[:100]

@@ -1,7 +1,7 @@
-"""Whether a stranger's ``.tflite`` may be read and run: how much it would unpack to, and which operators it asks for.
+"""Check whether an untrusted ``.tflite`` may be read and run: its unpacked size, and the operators that it uses.
 
-A flatbuffer is no tree: a table that many others point to is unpacked once for each. 40 kB can so become minutes of
-work, which is counted here before anything is unpacked. Nothing is loaded but LiteRT's schema.
+In a flatbuffer, many tables may share one part, which is unpacked once for each. 40 kB can thus take minutes, which is
+counted here before anything is unpacked. Only LiteRT's schema is loaded for it.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ import psutil
 
 from quantbench.errors import BadInput
 
-# Operators outside of LiteRT's builtin ones that its interpreter brings along, and that only compute.
+# LiteRT's interpreter has these operators besides its builtin ones, and they only compute.
 CUSTOM = frozenset(
     {
         "AudioSpectrogram",
@@ -27,9 +27,9 @@ CUSTOM = frozenset(
 )
 # A table takes 60 us to count, unpack and describe; the largest language models have some 60,000.
 _MOST_TABLES = 100_000
-_LEAST_TABLE = 8  # bytes: where it is, and where its fields are
+_LEAST_TABLE = 8  # bytes: the offsets to the table and to its fields
 _SPARE_TABLES = 1000
-_TIMES = 4  # bytes unpacked for each byte of the file: converters may share a name, or a scale
+_TIMES = 4  # bytes unpacked for each byte of the file, as converters may share a name, or a scale
 _SPARE_BYTES = 2**20
 _UNIONS = {
     "BuiltinOptions": "BuiltinOptions",
@@ -41,20 +41,20 @@ _UNIONS = {
 
 
 class Unfit(ValueError):
-    """Says in one clause what is wrong with a ``.tflite``."""
+    """Raised with one clause that says what is wrong with a ``.tflite``."""
 
 
 def content(path: Path) -> bytes:
-    """The whole file.
+    """Read the whole file.
 
     Raises:
-        BadInput: it is no regular file, cannot be read, or does not fit into memory.
+        BadInput: it is not a regular file, cannot be read, or does not fit into memory.
     """
     try:
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "no such file"
             raise BadInput(f"{path}: {what}; expected a .tflite file")
-        size, room = path.stat().st_size, psutil.virtual_memory().total // 4  # it is held twice
+        size, room = path.stat().st_size, psutil.virtual_memory().total // 4  # it is in memory twice
         if size > room:
             raise BadInput(f"{path}: has {size} bytes, more than a quarter of this machine's memory ({room} bytes)")
         return path.read_bytes()
@@ -63,7 +63,7 @@ def content(path: Path) -> bytes:
 
 
 class _Count:
-    """How much has been counted, against what may be."""
+    """Count what is unpacked, up to a limit."""
 
     def __init__(self, size: int) -> None:
         self.tables = self.bytes = 0
@@ -71,7 +71,7 @@ class _Count:
         self.most_bytes = size * _TIMES + _SPARE_BYTES
 
     def add(self, tables: int, size: int) -> None:
-        """Raises Unfit where it is more than a model's."""
+        """Raise Unfit where it is more than any model needs."""
         self.tables += tables
         self.bytes += size
         if self.tables > self.most_tables:
@@ -81,11 +81,11 @@ class _Count:
 
 
 def check_unpacks(artifact: bytes) -> None:
-    """Refuse a file that unpacks to far more than it holds.
+    """Refuse a file that unpacks to far more than its own size.
 
     Raises:
         Unfit: its parts are shared too often, or are too many.
-        Exception: whatever reading a damaged flatbuffer raises.
+        Exception: any error of reading a damaged flatbuffer.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -104,29 +104,29 @@ def _walk(schema: Any, table: Any, count: _Count, artifact: bytes) -> None:
     for name in lists:
         part = getattr(table, name)
         for i in range(getattr(table, f"{name}Length")()):
-            one = part(i)
-            if hasattr(one, "_tab"):
-                _walk(schema, one, count, artifact)
+            inner = part(i)
+            if hasattr(inner, "_tab"):
+                _walk(schema, inner, count, artifact)
             else:
-                count.add(1, len(one or b""))
+                count.add(1, len(inner or b""))
     for name in tables:
-        one = getattr(table, name)()
-        if one is not None:
-            _walk(schema, one, count, artifact)
+        inner = getattr(table, name)()
+        if inner is not None:
+            _walk(schema, inner, count, artifact)
     for name in unions:
         kind = _union(schema, _UNIONS.get(name, name), getattr(table, f"{name}Type")())
         held = getattr(table, name)()
         if kind is not None and held is not None:
-            one = kind()
-            one.Init(held.Bytes, held.Pos)
-            _walk(schema, one, count, artifact)
-    if type(table).__name__ == "Buffer" and table.Offset() > 1:  # kept behind the flatbuffer
+            inner = kind()
+            inner.Init(held.Bytes, held.Pos)
+            _walk(schema, inner, count, artifact)
+    if type(table).__name__ == "Buffer" and table.Offset() > 1:  # stored after the flatbuffer
         count.add(0, min(table.Size(), len(artifact)))
 
 
 @lru_cache
 def _fields(kind: type) -> tuple[list[str], list[str], list[str], list[str], list[str]]:
-    """Names of a table's arrays of numbers, lists of other things, tables, texts and unions, from what reads them."""
+    """List the names of a table's arrays of numbers, other lists, tables, texts and unions, from its reader."""
     arrays: list[str] = []
     lists: list[str] = []
     tables: list[str] = []
@@ -155,16 +155,16 @@ def _union(schema: Any, union: str, value: int) -> Any:
 
 
 def check_runs(operators: Iterable[str], builtin: Iterable[str]) -> None:
-    """Refuse operators that are more than LiteRT's own.
+    """Refuse operators besides LiteRT's own.
 
     ``Flex`` operators are TensorFlow's: where a process has loaded TensorFlow, LiteRT runs them, whatever they do.
 
     Raises:
-        Unfit: there is one.
+        Unfit: there is such an operator.
     """
-    known = CUSTOM.union(builtin)
-    for name in sorted(set(operators) - known):
-        word = "".join(one if one.isprintable() else "?" for one in name)[:100]
+    allowed = CUSTOM.union(builtin)
+    for name in sorted(set(operators) - allowed):
+        word = "".join(character if character.isprintable() else "?" for character in name)[:100]
         if name.startswith("Flex"):
             raise Unfit(f"it asks TensorFlow to run {word}; convert the model with LiteRT's builtin operators alone")
         raise Unfit(f"it uses an operator that LiteRT lacks, {word}; convert the model with builtin operators alone")

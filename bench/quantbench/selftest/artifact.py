@@ -1,4 +1,4 @@
-"""Plants in a converted artifact: each is made for real, measured for real, and judged by the real judges."""
+"""Inject faults into a converted artifact: each is really made, really measured, and judged by the real judges."""
 
 import hashlib
 import multiprocessing
@@ -22,66 +22,66 @@ from quantbench.records import (
     Accepted,
     BaselineCell,
     BaselineValue,
+    InjectedFault,
     Judgement,
     Kind,
     Measurement,
-    Planted,
     Verdict,
     worst,
 )
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.reference.training import seed_everything
-from quantbench.selftest import operators, plants
+from quantbench.selftest import faults, operators
+from quantbench.selftest.faults import SUBJECT_VARIANT, Fault, Subject
 from quantbench.selftest.load import busy
-from quantbench.selftest.plants import HOST, Ground, Plant
 from quantbench.tflite.edit import repacked
 from quantbench.variants import VARIANTS
 
 HARM_PP = 0.3
 HARM_SIZE = 0.01
-PLANTS = [*plants.PLANTS, *operators.PLANTS]
-# That share the false-alarm budget where chance moved every cell of a nightly run: the hardest case for each of them.
+FAULTS = [*faults.FAULTS, *operators.FAULTS]
+# The cells that share the false-alarm budget if every cell of a nightly run changed: the hardest case for each.
 NIGHTLY_JUDGEMENTS = 336
 
 
 class Trial:
-    """A healthy artifact with its baseline, and the judges that hold another one against it.
+    """Hold a healthy artifact with its baseline, and judge other artifacts against it.
 
     Args:
-        model: one that is scored as right or wrong.
+        model: one with a right-or-wrong metric.
         store: of this trial alone.
-        host: the variant whose artifact it is.
+        host: the variant that made the artifact.
 
     Attributes:
         answers: predictions of the healthy artifact, shape (n,).
-        share: what p-value is red.
+        share: p-value below which the gate fails.
     """
 
-    def __init__(self, model: ReferenceModel, store: Store, host: str = HOST) -> None:
+    def __init__(self, model: ReferenceModel, store: Store, host: str = SUBJECT_VARIANT) -> None:
         self.model = model
         self._host = VARIANTS[host]
         self._store = store
         seed_everything(0)
         self.bench = StoreWorkbench(model, 0, None, store)
-        self.ground = Ground(self.bench, self.healthy())
+        self.subject = Subject(self.bench, self.healthy())
         self._subject = gate.Subject(model.name, host, "reports/selftest")
         self.share = gate.share(gate.DEFAULT_BUDGET, NIGHTLY_JUDGEMENTS).share
-        self.accept(self.measure(self.ground.artifact))
+        self.accept(self.measure(self.subject.artifact))
 
     def accept(self, healthy: "Measured") -> None:
-        """Take what was measured of a healthy artifact for the baseline."""
+        """Accept the measurements of a healthy artifact as the baseline."""
         self.answers = healthy.predictions
         self._baseline = _accepted(healthy)
 
     def healthy(self) -> bytes:
-        """The artifact, converted again."""
+        """Convert the artifact again."""
         return repacked(self._host.make(self.bench))
 
     def judge(self, artifact: bytes) -> tuple[list[Judgement], float, float]:
-        """(judgements, drop in pp, growth as a fraction) of an artifact; one that cannot run is an error judgement."""
+        """Return (judgements, drop in pp, growth as a fraction); an artifact that cannot run is an error judgement."""
         try:
             measured = self.measure(artifact)
-        except (RuntimeError, ValueError) as error:  # what no runtime loads or runs is seen as such
+        except (RuntimeError, ValueError) as error:  # no runtime loads or runs it, which counts as caught
             failed = Judgement(
                 kind=Kind.ACCURACY,
                 measurement="cell",
@@ -98,19 +98,19 @@ class Trial:
         return drop, measured.sizes["size"] / before["size"].value - 1
 
     def measure(self, artifact: bytes) -> "Measured":
-        """Run and read an artifact. Raises RuntimeError where no runtime takes it."""
+        """Run and read an artifact. Raises RuntimeError where no runtime can run it."""
         with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
             path = Path(folder) / "artifact.tflite"
             path.write_bytes(artifact)
             sha256 = hashlib.sha256(artifact).hexdigest()
-            found = accuracy.evaluate(path, sha256, self.model, self._store)
-            if found.predictions is None:
-                raise RuntimeError(found.refusal)
+            evaluation = accuracy.evaluate(path, sha256, self.model, self._store)
+            if evaluation.predictions is None:
+                raise RuntimeError(evaluation.refusal)
             contents = structure.through_store(path, sha256, self._store)
-            return Measured(found, contents.census, size.sizes(path), sha256)
+            return Measured(evaluation, contents.census, size.sizes(path), sha256)
 
     def judgements(self, measured: "Measured") -> list[Judgement]:
-        """What the judges say of what was measured of an artifact."""
+        """Judge the measurements of an artifact."""
         labels = self.model.pack().test.y
         n = len(labels)
         score = None
@@ -127,12 +127,12 @@ class Trial:
 
 
 class Measured:
-    """What is judged of an artifact."""
+    """Hold the judged measurements of an artifact."""
 
-    def __init__(self, found: accuracy.Evaluation, census: Any, sizes: dict[str, int], sha256: str) -> None:
-        assert found.predictions is not None
-        self.predictions: Array = found.predictions
-        self.score, self.nonfinite = found.score, found.nonfinite
+    def __init__(self, evaluation: accuracy.Evaluation, census: Any, sizes: dict[str, int], sha256: str) -> None:
+        assert evaluation.predictions is not None
+        self.predictions: Array = evaluation.predictions
+        self.score, self.nonfinite = evaluation.score, evaluation.nonfinite
         self.census, self.sizes, self.sha256 = census, sizes, sha256
 
 
@@ -156,52 +156,52 @@ def _accepted(measured: Measured) -> BaselineCell:
     return BaselineCell(measurements=values, census=measured.census, artifact_sha256=measured.sha256)
 
 
-def planted(
+def injected_faults(
     model: ReferenceModel, store: Store, seeds: int, say: Callable[[str], None], quick: bool = False
-) -> Iterator[Planted]:
-    """Every plant at every strength, or at its weakest and strongest; as many seeds as its randomness needs."""
+) -> Iterator[InjectedFault]:
+    """Inject every fault at every strength, or at its weakest and strongest, with as many seeds as it needs."""
     trials: dict[str, Trial] = {}
-    for plant in PLANTS:
-        if plant.host not in trials:
-            trials[plant.host] = Trial(model, store, plant.host)
-        ends = dict.fromkeys((plant.strengths[0], plant.strengths[-1]))
-        for strength in ends if quick else plant.strengths:
-            yield from _repeated(trials[plant.host], plant, strength, seeds, say)
+    for fault in FAULTS:
+        if fault.host not in trials:
+            trials[fault.host] = Trial(model, store, fault.host)
+        ends = dict.fromkeys((fault.strengths[0], fault.strengths[-1]))
+        for strength in ends if quick else fault.strengths:
+            yield from _repeated(trials[fault.host], fault, strength, seeds, say)
 
 
 def _repeated(
-    trial: Trial, plant: Plant, strength: float | str, seeds: int, say: Callable[[str], None]
-) -> Iterator[Planted]:
+    trial: Trial, fault: Fault, strength: float | str, seeds: int, say: Callable[[str], None]
+) -> Iterator[InjectedFault]:
     seen: set[str] = set()
     for seed in range(seeds):
-        artifact = plant.make(trial.ground, strength, np.random.default_rng(seed))
+        artifact = fault.make(trial.subject, strength, np.random.default_rng(seed))
         sha256 = hashlib.sha256(artifact).hexdigest()
-        if sha256 in seen:  # nothing random in it
+        if sha256 in seen:  # the fault is not random
             return
         seen.add(sha256)
-        found = judged(trial, plant, strength, seed, artifact)
-        say(described(found))
-        yield found
+        injected = judged(trial, fault, strength, seed, artifact)
+        say(described(injected))
+        yield injected
 
 
-def described(found: Planted) -> str:
-    """One line of progress."""
-    drop = "" if found.drop is None else f", drop {found.drop:+.2f} pp"
-    return f"{found.plant} {found.strength}: {'red' if found.caught else 'green'}{drop}"
+def described(injected: InjectedFault) -> str:
+    """Describe the result in one line of progress."""
+    drop = "" if injected.drop is None else f", drop {injected.drop:+.2f} pp"
+    return f"{injected.plant} {injected.strength}: {'red' if injected.caught else 'green'}{drop}"
 
 
-def judged(trial: Trial, plant: Plant, strength: float | str, seed: int, artifact: bytes) -> Planted:
-    """What the judges make of a broken artifact."""
+def judged(trial: Trial, fault: Fault, strength: float | str, seed: int, artifact: bytes) -> InjectedFault:
+    """Judge a broken artifact."""
     judgements, drop, growth = trial.judge(artifact)
     red = [j for j in judgements if j.verdict in (Verdict.REGRESSED, Verdict.ERROR)]
-    harmful = drop >= HARM_PP or growth >= HARM_SIZE or plant.seen_by is Kind.STRUCTURE or not np.isfinite(drop)
-    return Planted(
-        plant=plant.name,
-        where=plant.where,
-        host=plant.host,
+    harmful = drop >= HARM_PP or growth >= HARM_SIZE or fault.seen_by is Kind.STRUCTURE or not np.isfinite(drop)
+    return InjectedFault(
+        plant=fault.name,
+        where=fault.where,
+        host=fault.host,
         strength=str(strength),
         seed=seed,
-        seen_by=plant.seen_by,
+        seen_by=fault.seen_by,
         drop=float(drop) if np.isfinite(drop) else None,
         growth=growth,
         harmful=harmful,
@@ -213,7 +213,7 @@ def judged(trial: Trial, plant: Plant, strength: float | str, seed: int, artifac
 
 
 def record(model: ReferenceModel, count: int) -> list[Measured]:
-    """The healthy artifact, converted and measured in so many fresh processes, with nothing from any store, while
+    """Convert and measure the healthy artifact in ``count`` fresh processes, each with an empty store, while
     :mod:`quantbench.selftest.load` loads the machine.
     """
     fresh = ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), max_tasks_per_child=1)
@@ -222,19 +222,19 @@ def record(model: ReferenceModel, count: int) -> list[Measured]:
 
 
 def _from_nothing(file: Path, name: str) -> Measured:
-    model = next(one for one in load_file(file) if one.name == name)
+    model = next(model for model in load_file(file) if model.name == name)
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder, output_to(Path(folder) / "log"):
         trial = Trial(model, Store(Path(folder) / "store"))
-        return trial.measure(trial.ground.artifact)
+        return trial.measure(trial.subject.artifact)
 
 
 def null_runs(trial: Trial, recorded: list[Measured], runs: int) -> list[bool]:
-    """Whether each run was called red: the baseline and the run are two recordings, drawn at random."""
+    """Judge null runs: baseline and run are two recordings, drawn at random; return whether each failed."""
     random = np.random.default_rng(0)
     reds = []
     for _ in range(runs):
         before, now = random.permutation(len(recorded))[:2]
         trial.accept(recorded[before])
-        found = trial.judgements(recorded[now])
-        reds.append(any(judgement.verdict in (Verdict.REGRESSED, Verdict.ERROR) for judgement in found))
+        judgements = trial.judgements(recorded[now])
+        reds.append(any(judgement.verdict in (Verdict.REGRESSED, Verdict.ERROR) for judgement in judgements))
     return reds

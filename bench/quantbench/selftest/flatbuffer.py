@@ -1,4 +1,4 @@
-"""Reaching into a ``.tflite``: its layers and operators, to be changed in place."""
+"""Access the layers and operators of a ``.tflite``, to change them in place."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +11,17 @@ from quantbench.tflite.graph import COMPUTE
 
 @dataclass
 class Layer:
-    """A compute operator's weights and bias, to be read and written in place."""
+    """Read and write a compute operator's weights and bias in place."""
 
     model: Any
     operator: Any
 
     def tensor(self, slot: int) -> Any:
-        """Its input: 1 are the weights, 2 the bias."""
+        """Return one of its input tensors: 1 for the weights, 2 for the bias."""
         return self.model.subgraphs[0].tensors[self.operator.inputs[slot]]
 
     def read(self, slot: int, dtype: str) -> Array:
-        """A copy of the stored values, in their shape."""
+        """Return a copy of the stored values, in their shape."""
         tensor = self.tensor(slot)
         stored = np.asarray(self.model.buffers[tensor.buffer].data, dtype=np.uint8)
         return stored.view(dtype).reshape(tensor.shape).copy()
@@ -32,25 +32,13 @@ class Layer:
         buffer.data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
 
 
-def builtin(name: str) -> int:
-    """Number of a builtin operator."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    return int(getattr(schema.BuiltinOperator, name))
-
-
-def code_of(model: Any, operator: Any) -> int:
-    """The builtin that an operator is."""
-    code = model.operatorCodes[operator.opcodeIndex]
-    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
-
-
 def operators(model: Any, *names: str) -> list[Any]:
     """The operators of these names, in the file's order."""
-    wanted = {builtin(name) for name in names}
-    return [operator for operator in model.subgraphs[0].operators if code_of(model, operator) in wanted]
+    from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
+
+    return [one for one in model.subgraphs[0].operators if opcode_to_name(model, one.opcodeIndex) in names]
 
 
 def layers(model: Any) -> list[Layer]:
-    """The compute operators."""
+    """List the compute operators."""
     return [Layer(model, operator) for operator in operators(model, *COMPUTE)]

@@ -1,7 +1,7 @@
-"""Answers flipped in real predictions, thousands of times over, and what the gate and a fixed tolerance make of them.
+"""Flip predictions thousands of times over, and compare the gate with a fixed tolerance.
 
-Plants in artifacts show what regressions look like; these show where the paired test's sight ends, and how often it is
-red where answers changed by chance alone, as they do when a runtime rounds in another way.
+Faults in artifacts show what regressions look like; flips show the limit of the paired test's sensitivity, and how
+often it fails where predictions only changed by chance, as they do when a runtime rounds differently.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,11 @@ OURS, FIXED = "quantbench", "drop beyond 0.1 pp"
 
 
 class Flipper:
-    """A baseline of real predictions, to be held against predictions with some answers flipped.
+    """Compare a baseline of real predictions with predictions of which some are flipped.
 
     Args:
         predictions: class of each test example, shape (n,).
-        share: what p-value is red.
+        share: p-value below which the gate fails.
     """
 
     def __init__(self, model: ReferenceModel, predictions: Array, share: float) -> None:
@@ -49,7 +49,7 @@ class Flipper:
         self._baseline = BaselineCell(measurements={"score": value})
 
     def reds(self, lost: int, gained: int, random: np.random.Generator) -> dict[str, bool]:
-        """Which rules are red where so many answers are lost and gained, at examples chosen at random."""
+        """Return which rules fail after losing and gaining so many examples, chosen at random."""
         new = self._old.copy()
         right, wrong = np.flatnonzero(self._right), np.flatnonzero(~self._right)
         for i in random.choice(right, lost, replace=False):
@@ -58,7 +58,7 @@ class Flipper:
         new[gains] = self._labels[gains]
         score = self._model.metric.value(new, self._labels)
         answers = gate.Answers(Measurement(value=score, unit="fraction", n=len(new)), new, 0)
-        found = gate.accuracy(
+        judgement = gate.accuracy(
             gate.Subject(self._model.name, "flipped", "reports/selftest"),
             self._model.metric,
             answers,
@@ -69,11 +69,11 @@ class Flipper:
             trained=False,
         )
         drop = self._model.metric.drop(score, self._score)
-        return {OURS: found.verdict is Verdict.REGRESSED, FIXED: drop > FIXED_PP}
+        return {OURS: judgement.verdict is Verdict.REGRESSED, FIXED: drop > FIXED_PP}
 
 
 def run(model: ReferenceModel, predictions: Array, share: float, trials: int) -> list[FlipRate]:
-    """How often each rule is red: of true losses, and of changes that go either way by the toss of a coin."""
+    """Measure how often each rule fails: for true losses, and for changes in random directions."""
     flipper = Flipper(model, predictions, share)
     random = np.random.default_rng(0)
 
@@ -83,5 +83,5 @@ def run(model: ReferenceModel, predictions: Array, share: float, trials: int) ->
         counts = {rule: sum(red[rule] for red in reds) for rule in reds[0]}
         return FlipRate(net=net, discordant=discordant, trials=trials, red=counts)
 
-    found = [rate(net, pairs, lambda net=net, pairs=pairs: (pairs + net) // 2) for net, pairs in LOSSES]  # type: ignore[misc]
-    return found + [rate(0, pairs, lambda pairs=pairs: int(random.binomial(pairs, 0.5))) for pairs in CHANCE]  # type: ignore[misc]
+    losses = [rate(net, pairs, lambda net=net, pairs=pairs: (pairs + net) // 2) for net, pairs in LOSSES]  # type: ignore[misc]
+    return losses + [rate(0, pairs, lambda pairs=pairs: int(random.binomial(pairs, 0.5))) for pairs in CHANCE]  # type: ignore[misc]

@@ -1,12 +1,11 @@
-"""Slowdowns planted in real timing processes under random load, and what the gate and others' rules make of them.
+"""Inject slowdowns into real timing processes under random load, and compare the gate with other tools' rules.
 
-Fresh processes are recorded once, those of all conditions in random turns, on a machine that
-:mod:`quantbench.selftest.load` loads. Runs are then resampled from the recordings: some healthy processes for the
-baseline, some of a condition for the run, some more for the second measurement that a suspicion asks for; never the
-same process twice in one trial.
+Fresh processes are recorded once, for all conditions in random order, while :mod:`quantbench.selftest.load` loads the
+machine. Runs are then resampled from the recordings: some healthy processes for the baseline, some of a condition for
+the run, and some more for the second measurement that confirms a suspicion; no process is used twice in one trial.
 
-Rules of other tools judge the variant's own times in the same recordings, three times as many of them, since they time
-neither a control nor a yardstick: the wall time is the same.
+Rules of other tools judge the variant's own times in the same recordings, from three times as many processes: they time
+neither a control nor a reference load, so that the total time is the same.
 """
 
 import contextlib
@@ -27,8 +26,8 @@ from quantbench.records import (
     Accepted,
     BaselineCell,
     BaselineValue,
+    LatencyFault,
     LatencyNull,
-    LatencyPlant,
     LatencySelftest,
     Verdict,
 )
@@ -36,9 +35,9 @@ from quantbench.records.measurements import RATIO, TO_YARDSTICK
 from quantbench.reference.model import ReferenceModel
 from quantbench.selftest.load import busy
 
-PER_RUN = 12  # processes of one measurement, as a run with the default budget takes them
+PER_RUN = 12  # processes of one measurement, as in a run with the default budget
 SECONDS = 0.25
-# A pull-request gate times so many cells: float32 and two variants of seven models. Its scores have not moved here.
+# The number of cells that a pull-request gate times: float32 and two variants of seven models, with unchanged scores.
 CELLS = 21
 SHARE = gate.share(gate.DEFAULT_BUDGET, CELLS).share
 OURS = "quantbench"
@@ -46,10 +45,10 @@ OURS = "quantbench"
 
 @dataclass(frozen=True)
 class Condition:
-    """What is planted in the timing processes.
+    """Describe what is injected into the timing processes.
 
     Attributes:
-        measurement: which judgement has to see it.
+        measurement: which judgement has to catch it.
         planted: keys of the worker's job.
         threads: of the kernels.
     """
@@ -89,20 +88,20 @@ def record(
     say: Callable[[str], None],
     seed: int = 0,
 ) -> dict[Condition, list[Process]]:
-    """Fresh processes of every condition, in random turns, so that what changes on the machine hits all alike."""
+    """Record fresh processes of every condition in random order, so that changes of the machine affect all alike."""
     turns = [condition for condition, count in counts.items() for _ in range(count)]
     order = np.random.default_rng(seed).permutation(len(turns))
-    found: dict[Condition, list[Process]] = {condition: [] for condition in counts}
+    processes: dict[Condition, list[Process]] = {condition: [] for condition in counts}
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder, busy(seed) if load else contextlib.nullcontext():
         inputs = save_inputs(model, Path(folder))
         for done, which in enumerate(order):
             condition = turns[int(which)]
-            # The tensor buffers of the recorded process hold its own copy; nothing here is shared with the next.
+            # The recorded process copies the tensor buffers, so nothing here is shared with the next one.
             process = time_once(variant, control, inputs, SECONDS, condition.threads, done, **condition.planted)
-            found[condition].append(process)
+            processes[condition].append(process)
             if (done + 1) % 20 == 0:
                 say(f"recorded {done + 1} of {len(turns)} timing processes")
-    return found
+    return processes
 
 
 # ---------------------------------------------------------------- rules
@@ -112,7 +111,7 @@ SUBJECT = gate.Subject("selftest", "latency", "reports/selftest")
 
 
 def _our_rule(name: str, old: list[Process], new: list[Process], again: list[Process], share: float) -> bool:
-    """Whether the gate's own judge ends red."""
+    """Check whether the gate's own judge fails."""
     if name == "threads_at_work":
         return gate.threads(2, measurements.latency(Latency(new))[name]) is not None
     accepted = _accepted(measurements.latency(Latency(old))[name])
@@ -147,7 +146,7 @@ def _mann_whitney(old: Array, new: Array) -> bool:
     return slower and float(stats.mannwhitneyu(new, old).pvalue) < 0.002
 
 
-# The rules of tools in use, on times as they are: (old times, new times) -> red.
+# The rules of existing tools, on raw times: (old times, new times) -> whether it fails.
 PEERS: dict[str, Callable[[Array, Array], bool]] = {
     "mean beyond 1 %": _slower(np.mean, 0.01),
     "mean beyond 5 % (pytest-benchmark)": _slower(np.mean, 0.05),
@@ -165,7 +164,7 @@ def _times(processes: list[Process]) -> Array:
 
 
 def _draw(pool: list[Process], random: np.random.Generator, *counts: int) -> list[list[Process]]:
-    """Disjoint random samples of a pool."""
+    """Draw disjoint random samples from a pool."""
     order = random.permutation(len(pool))
     starts = np.cumsum([0, *counts])
     return [[pool[i] for i in order[a:b]] for a, b in pairwise(starts)]
@@ -174,7 +173,7 @@ def _draw(pool: list[Process], random: np.random.Generator, *counts: int) -> lis
 def _trial(
     condition: Condition, healthy: list[Process], pool: list[Process], random: np.random.Generator, per_run: int
 ) -> dict[str, bool]:
-    """Which rules are red, on one resampled run of a condition against a resampled healthy baseline."""
+    """Return which rules fail, on one resampled run of a condition against a resampled healthy baseline."""
     same = pool is healthy
     if same:
         old, new, again = _draw(pool, random, per_run, per_run, per_run)
@@ -188,14 +187,14 @@ def _trial(
     return red | {name: rule(times_old, times_new) for name, rule in PEERS.items()}
 
 
-def planted(
+def injected_faults(
     condition: Condition, healthy: list[Process], pool: list[Process], trials: int, per_run: int
-) -> LatencyPlant:
-    """How often each rule catches a condition."""
+) -> LatencyFault:
+    """Measure how often each rule catches a condition."""
     random = np.random.default_rng(0)
     reds = [_trial(condition, healthy, pool, random, per_run) for _ in range(trials)]
     caught = {name: sum(red[name] for red in reds) for name in reds[0]}
-    return LatencyPlant(
+    return LatencyFault(
         plant=condition.name,
         strength=condition.strength,
         measurement=condition.measurement,
@@ -207,11 +206,11 @@ def planted(
 def null_runs(
     healthy: list[Process], runs: int, cells: int, per_run: int, where: str, later: list[Process] | None = None
 ) -> LatencyNull:
-    """How often each rule is red where nothing changed: in single judgements, and in whole runs of ``cells`` cells.
+    """Measure how often each rule fails where nothing changed: single judgements, and whole runs of ``cells`` cells.
 
     Args:
-        where: what the recordings are of, for the report.
-        later: recordings of the runs where they are others than those of the baselines.
+        where: description of the recordings, for the report.
+        later: recordings for the runs, where they differ from those for the baselines.
     """
     random = np.random.default_rng(1)
     pool = healthy if later is None else later
@@ -233,7 +232,7 @@ def run(
     model: ReferenceModel, control: Path, variant: Path, quick: bool, say: Callable[[str], None]
 ) -> LatencySelftest:
     """Record, resample, judge."""
-    # Half the processes, as the quick one once took, see 10 % in 95 % of runs only: a real run takes them all.
+    # Half the processes, as the quick selftest once used, only catch 10 % in 95 % of runs; a real run uses all.
     trials = 20 if quick else 200
     least = 3 * PER_RUN
     chosen = [SLOWER[-1], NO_XNNPACK] if quick else [*SLOWER, *RUNTIME, NO_XNNPACK]
@@ -246,23 +245,23 @@ def run(
         idle = record(model, control, variant, {HEALTHY: least}, False, say, seed=1)[HEALTHY]
         nulls.append(null_runs(idle, 100, CELLS, PER_RUN, "baseline recorded idle, run loaded", healthy))
         nulls.append(null_runs(healthy, 100, CELLS, PER_RUN, "baseline recorded loaded, run idle", idle))
-    plants = [planted(one, healthy, pools[one], trials, PER_RUN) for one in chosen]
-    plants.append(planted(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], trials, PER_RUN))
+    faults = [injected_faults(condition, healthy, pools[condition], trials, PER_RUN) for condition in chosen]
+    faults.append(injected_faults(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], trials, PER_RUN))
     nulls.append(_threads_kept(pools[TWO_THREADS], trials, PER_RUN))
     return LatencySelftest(
-        recordings={f"{one.name} {one.strength}".strip(): len(pool) for one, pool in pools.items()},
+        recordings={f"{condition.name} {condition.strength}".strip(): len(pool) for condition, pool in pools.items()},
         processes=PER_RUN,
         seconds=SECONDS,
         share=SHARE,
         spread=_spread(Latency(healthy)),
         disturbed=Latency(healthy).disturbed(),
-        plants=plants,
+        plants=faults,
         nulls=nulls,
     )
 
 
 def _threads_kept(pool: list[Process], trials: int, per_run: int) -> LatencyNull:
-    """How often two threads that both work are called one."""
+    """Measure how often two working threads are mistaken for one."""
     random = np.random.default_rng(2)
     reds = sum(_our_rule("threads_at_work", [], _draw(pool, random, per_run)[0], [], SHARE) for _ in range(trials))
     where = "two threads, both at work"
@@ -272,6 +271,6 @@ def _threads_kept(pool: list[Process], trials: int, per_run: int) -> LatencyNull
 
 
 def _spread(timed: Latency) -> dict[str, float]:
-    """By measurement, standard deviation of one process as a fraction."""
+    """Compute the standard deviation of one process as a fraction, by measurement."""
     values = {RATIO: timed.ratios(), TO_YARDSTICK: timed.control_to_yardstick()}
-    return {name: float(np.std(one, ddof=1) / np.mean(one)) for name, one in values.items()}
+    return {name: float(np.std(per_process, ddof=1) / np.mean(per_process)) for name, per_process in values.items()}

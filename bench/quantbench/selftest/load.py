@@ -1,10 +1,10 @@
-"""Random background load: on every core, bursts of other people's work with pauses between them.
+"""Generate random background load: on every core, bursts of work with pauses between them.
 
     with busy(seed=0):
         ...  # measure
 
-Each process draws its own bursts: sorting, matrix products or copying of memory, for 5 to 500 ms (log-uniform), and
-pauses as long, so that about half of every core is taken and no two seconds are alike.
+Each process draws its own bursts: sorting, matrix products or copying memory, for 5 to 500 ms (log-uniform), with
+pauses of the same distribution, so that about half of every core is busy and no two seconds are alike.
 """
 
 import os
@@ -21,7 +21,7 @@ SHORTEST, LONGEST = 0.005, 0.5
 
 @contextmanager
 def busy(seed: int, processes: int = 0) -> Iterator[None]:
-    """Load the machine as long as the block runs; one process a core where not told."""
+    """Load the machine while the block runs; by default, with one process per core."""
     command = [sys.executable, "-m", "quantbench.selftest.load"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     count = processes or os.cpu_count() or 1
@@ -44,7 +44,7 @@ def _bursts(seed: int) -> None:
     random = np.random.default_rng(seed)
     work = _work(random)
     parent = os.getppid()
-    while os.getppid() == parent:  # no load is left behind where whoever started it was killed
+    while os.getppid() == parent:  # no load remains if the parent is killed
         burst, pause = np.exp(random.uniform(np.log(SHORTEST), np.log(LONGEST), 2))
         chosen = work[random.integers(len(work))]
         end = time.perf_counter() + burst

@@ -1,7 +1,7 @@
-"""Regressions of memory to plant: artifacts whose arena grew, and processes that hold more than they did.
+"""Inject memory regressions: artifacts with a larger arena, and processes that keep more memory.
 
 Each is measured in fresh processes and judged by the real judge. Null runs draw their processes from recordings of
-the healthy artifacts, so that hundreds of runs cost some tens of processes.
+the healthy artifacts, so that hundreds of runs only need a few dozen processes.
 """
 
 import tempfile
@@ -17,7 +17,7 @@ from quantbench.baselines import update_cell
 from quantbench.engine import measurements
 from quantbench.measure import memory
 from quantbench.measure.memory import Memory
-from quantbench.records import Accepted, BaselineCell, Cell, Judgement, Kind, Planted, Verdict, worst
+from quantbench.records import Accepted, BaselineCell, Cell, InjectedFault, Judgement, Kind, Verdict, worst
 from quantbench.reference.model import ReferenceModel
 from quantbench.tflite.edit import edited
 
@@ -29,8 +29,8 @@ Where = Literal["variant", "control"]
 
 
 @dataclass(frozen=True)
-class MemoryPlant:
-    """An artifact that takes more memory than it did, and does the same.
+class MemoryFault:
+    """Declare an artifact that needs more memory for the same outputs.
 
     Attributes:
         make: the healthy artifact -> the broken one.
@@ -44,17 +44,17 @@ class MemoryPlant:
 
 
 def _computed(model: Any) -> list[int]:
-    """Indices of the tensors that operators write, the largest first."""
+    """List the indices of the tensors that operators write, the largest first."""
     graph = model.subgraphs[0]
-    found = [int(index) for operator in graph.operators for index in operator.outputs]
-    return sorted(found, key=lambda index: -int(np.prod(graph.tensors[index].shape)))
+    indices = [int(index) for operator in graph.operators for index in operator.outputs]
+    return sorted(indices, key=lambda index: -int(np.prod(graph.tensors[index].shape)))
 
 
 def _with_operator(artifact: bytes, operator: str, version: int, change: Callable[[Any, Any, Any], None]) -> bytes:
-    """The artifact with one operator more, behind the one that writes the largest int8 activation.
+    """Insert an operator after the one that writes the largest int8 activation.
 
     Args:
-        change: (source tensor, new tensor, new operator, whose input is the source once) in place.
+        change: changes (source tensor, new tensor, new operator, whose only input is the source) in place.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -70,14 +70,14 @@ def _with_operator(artifact: bytes, operator: str, version: int, change: Callabl
         added.inputs, added.outputs = [source], [len(graph.tensors) - 1]
         tensor.name = b"planted"
         change(graph.tensors[source], tensor, added)
-        producer = next(i for i, one in enumerate(graph.operators) if source in one.outputs)
+        producer = next(i for i, other in enumerate(graph.operators) if source in other.outputs)
         graph.operators.insert(producer + 1, added)
 
     return edited(artifact, apply)
 
 
 def _doubled(artifact: bytes) -> bytes:
-    """The largest activation is written twice over into one of double its channels."""
+    """Write the largest activation twice, into a tensor with twice its channels."""
     from ai_edge_litert import schema_py_generated as schema
 
     def change(source: Any, tensor: Any, operator: Any) -> None:
@@ -93,7 +93,7 @@ def _doubled(artifact: bytes) -> bytes:
 
 
 def _as_float(artifact: bytes) -> bytes:
-    """The largest activation is converted to float besides, as a layer that was left in float does."""
+    """Also convert the largest activation to float, as a layer left in float would."""
     from ai_edge_litert import schema_py_generated as schema
 
     def change(source: Any, tensor: Any, _operator: Any) -> None:
@@ -103,8 +103,8 @@ def _as_float(artifact: bytes) -> bytes:
 
 
 ARTIFACTS = (
-    MemoryPlant("an activation doubled", _doubled),
-    MemoryPlant("an operator more, to float", _as_float),
+    MemoryFault("an activation doubled", _doubled),
+    MemoryFault("an operator more, to float", _as_float),
 )
 
 
@@ -112,11 +112,11 @@ ARTIFACTS = (
 
 
 class MemoryTrial:
-    """A healthy int8 artifact and its float control, recorded in many fresh processes, and the real judge.
+    """Record a healthy int8 artifact and its float control in many fresh processes, and judge with the real judge.
 
     Args:
         variant, control: ``.tflite`` files.
-        recordings: fresh processes of each, of which baselines and null runs draw theirs.
+        recordings: number of fresh processes of each, from which baselines and null runs are drawn.
     """
 
     def __init__(self, model: ReferenceModel, variant: Path, control: Path, recordings: int = RECORDINGS) -> None:
@@ -130,7 +130,7 @@ class MemoryTrial:
         }
 
     def null_run(self, seed: int) -> list[Judgement]:
-        """A rerun against its baseline, each of other processes of the same artifacts."""
+        """Judge a rerun against its baseline, each from other processes of the same artifacts."""
         random = np.random.default_rng(seed)
         before, after = {}, {}
         for name, recorded in self.healthy.items():
@@ -140,18 +140,18 @@ class MemoryTrial:
         return _judged(before, after)
 
     def judge(self, seed: int, variant: Memory | None = None, control: Memory | None = None) -> list[Judgement]:
-        """What was measured of a planted one; the other, and the baseline of both, are drawn from the healthy."""
+        """Judge an injected fault; the other artifact, and the baseline of both, are drawn from healthy recordings."""
         random = np.random.default_rng(seed)
         drawn = {name: random.permutation(len(recorded.peaks)) for name, recorded in self.healthy.items()}
         n = memory.PROCESSES
         before = {name: _of(self.healthy[name], order[:n]) for name, order in drawn.items()}
         after = {name: _of(self.healthy[name], order[n : 2 * n]) for name, order in drawn.items()}
-        planted = {name: of for name, of in (("variant", variant), ("control", control)) if of is not None}
-        return _judged(before, after | planted)
+        injected_faults = {name: of for name, of in (("variant", variant), ("control", control)) if of is not None}
+        return _judged(before, after | injected_faults)
 
 
 def _of(recorded: Memory, which: Any) -> Memory:
-    """A few of the recorded processes, as if a run had started only them."""
+    """Select a few of the recorded processes, as if a run had only started those."""
     return Memory(
         peaks=[recorded.peaks[i] for i in which],
         resident=[recorded.resident[i] for i in which],
@@ -163,16 +163,16 @@ def _of(recorded: Memory, which: Any) -> Memory:
 
 def _cells(taken: dict[str, Memory]) -> list[Cell]:
     control, variant = taken["control"], taken["variant"]
-    found = {"float32": measurements.memory(control, None), "variant": measurements.memory(variant, control)}
+    measured = {"float32": measurements.memory(control, None), "variant": measurements.memory(variant, control)}
     common = {"model": "m", "family": "ptq", "metric": "accuracy", "metric_unit": "pp"}
     return [
         Cell.model_validate({**common, "id": f"m/{name}", "variant": name, "measurements": values})
-        for name, values in found.items()
+        for name, values in measured.items()
     ]
 
 
 def _accepted(cell: Cell) -> BaselineCell:
-    """The baseline that an update would write of a cell."""
+    """Return the baseline that an update would write for a cell."""
     stamp = Accepted(date="", reason="healthy", run="selftest", environment="")
     peak = update_cell.peak_memory_value(cell, stamp)
     return BaselineCell(
@@ -181,7 +181,7 @@ def _accepted(cell: Cell) -> BaselineCell:
 
 
 def _judged(before: dict[str, Memory], after: dict[str, Memory]) -> list[Judgement]:
-    """Judgements of the float control and of the variant."""
+    """Judge the float control and the variant."""
     judgements = []
     for old, new in zip(_cells(before), _cells(after), strict=True):
         subject = gate.Subject(new.model, new.variant, "reports/selftest")
@@ -194,30 +194,30 @@ def _red(judgements: list[Judgement]) -> list[str]:
     return [j.measurement for j in judgements if j.verdict in (Verdict.REGRESSED, Verdict.ERROR)]
 
 
-# ---------------------------------------------------------------- what comes out
+# ---------------------------------------------------------------- results
 
 
-def planted(trial: MemoryTrial, seeds: int, say: Callable[[str], None]) -> Iterator[Planted]:
-    """Every artifact and every strength of held memory, for several seeds: fresh processes and another baseline."""
+def injected_faults(trial: MemoryTrial, seeds: int, say: Callable[[str], None]) -> Iterator[InjectedFault]:
+    """Inject every artifact fault and every strength of kept memory, each with several seeds, so other processes."""
     for seed in range(seeds):
-        for plant in ARTIFACTS:
-            yield _told(grown(trial, plant, seed), say)
+        for fault in ARTIFACTS:
+            yield _reported(grown(trial, fault, seed), say)
         for strength in HELD:
             for where in ("variant", "control"):
-                yield _told(held(trial, strength, where, seed), say)
+                yield _reported(held(trial, strength, where, seed), say)
 
 
-def _told(found: Planted, say: Callable[[str], None]) -> Planted:
-    verdict = f"red by {', '.join(found.checks)}" if found.caught else "green"
-    say(f"{found.plant} {found.strength}: {verdict}, {100 * found.growth:+.1f} %")
-    return found
+def _reported(injected: InjectedFault, say: Callable[[str], None]) -> InjectedFault:
+    verdict = f"red by {', '.join(injected.checks)}" if injected.caught else "green"
+    say(f"{injected.plant} {injected.strength}: {verdict}, {100 * injected.growth:+.1f} %")
+    return injected
 
 
-def _planted(
+def _injected(
     name: str, where: str, strength: str, seed: int, growth: float, harmful: bool, judged: list[Judgement]
-) -> Planted:
+) -> InjectedFault:
     red = _red(judged)
-    return Planted(
+    return InjectedFault(
         plant=name,
         where=where,
         strength=strength,
@@ -233,29 +233,29 @@ def _planted(
     )
 
 
-def grown(trial: MemoryTrial, plant: MemoryPlant, seed: int) -> Planted:
-    """An artifact that needs more."""
+def grown(trial: MemoryTrial, fault: MemoryFault, seed: int) -> InjectedFault:
+    """Measure and judge an artifact that needs more memory."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         path = Path(folder) / "artifact.tflite"
-        path.write_bytes(plant.make(trial.variant.read_bytes()))
+        path.write_bytes(fault.make(trial.variant.read_bytes()))
         taken = memory.measure(path, trial.model)
     judged = trial.judge(seed, variant=taken)
     healthy = trial.healthy["variant"].arena
     if not healthy or taken.arena is None:
         raise ValueError(f"{trial.variant}: the builtin kernels plan no arena for it: {taken.no_arena}")
-    return _planted(plant.name, "arena", "", seed, taken.arena / healthy - 1, True, judged)
+    return _injected(fault.name, "arena", "", seed, taken.arena / healthy - 1, True, judged)
 
 
-def held(trial: MemoryTrial, strength: float, where: Where, seed: int) -> Planted:
-    """A process that holds more."""
+def held(trial: MemoryTrial, strength: float, where: Where, seed: int) -> InjectedFault:
+    """Measure and judge a process that keeps more memory."""
     artifact = trial.variant if where == "variant" else trial.control
     taken = memory.measure(artifact, trial.model, held=int(strength * trial.healthy[where].peak()))
     judged = trial.judge(seed, **{where: taken})
     growth = taken.peak() / trial.healthy[where].peak() - 1
     name = f"held by the {where}'s process"
-    return _planted(name, "process", f"{100 * strength:g} %", seed, growth, strength >= MUST_BE_CAUGHT, judged)
+    return _injected(name, "process", f"{100 * strength:g} %", seed, growth, strength >= MUST_BE_CAUGHT, judged)
 
 
 def null_runs(trial: MemoryTrial, count: int) -> list[bool]:
-    """Whether each rerun of the healthy artifacts was called red."""
+    """Return whether each rerun of the healthy artifacts failed."""
     return [bool(_red(trial.null_run(seed))) for seed in range(count)]

@@ -1,4 +1,4 @@
-"""Plants in the pipeline around the artifacts: data, store, baselines. A whole run of a real session judges each."""
+"""Inject faults into the pipeline around the artifacts: data, store, baselines; a whole real run judges each."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from quantbench.build import artifact
 from quantbench.build.store import digest
 from quantbench.core.arrays import Array
 from quantbench.measure import accuracy
-from quantbench.records import Kind, Planted, Sight, worst
+from quantbench.records import InjectedFault, Kind, Sight, worst
 from quantbench.reference.datasets import CALIBRATION_STRIDE, read_npz
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.selftest.artifact import described
@@ -31,12 +31,12 @@ Strength = float | str
 
 
 @dataclass(frozen=True)
-class PipelinePlant:
-    """A kind of regression of the pipeline; all of them do harm, for the run judges something else than it says.
+class PipelineFault:
+    """Declare a fault of the pipeline; all are harmful, as the run judges something else than it reports.
 
     Attributes:
         make: (a copy of the healthy place, strength) -> how its run ended.
-        quick: the strengths of a quick selftest.
+        quick: strengths for a quick selftest.
     """
 
     name: str
@@ -71,7 +71,7 @@ def _other_order(arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def _on_pack(change: Callable[[dict[str, Array]], dict[str, Array]]) -> Callable[[Place, str], Ended]:
-    """Another data pack under the old one's name: alone, with its hash in the model's file, and with it everywhere."""
+    """Replace the data pack under its name: alone, with its hash in the model's file, or with its hash everywhere."""
 
     def make(place: Place, strength: str) -> Ended:
         model = place.model
@@ -87,7 +87,7 @@ def _on_pack(change: Callable[[dict[str, Array]], dict[str, Array]]) -> Callable
         place = dataclasses.replace(place, models=here)
         if strength == EVERYWHERE:
             _edit(place, lambda data: data.update(data_sha256=new))
-            place.compute(model=next(one for one in load_file(file) if one.name == model.name))
+            place.compute(model=next(changed for changed in load_file(file) if changed.name == model.name))
         return place.run()
 
     return make
@@ -97,20 +97,20 @@ def _on_pack(change: Callable[[dict[str, Array]], dict[str, Array]]) -> Callable
 
 
 def _entry(place: Place, variant: str) -> Path:
-    found = artifact.find(place.model, VARIANTS[variant], 0, None, place.store)
-    assert found is not None
-    assert found.path is not None
-    return found.path.parent
+    built = artifact.find(place.model, VARIANTS[variant], 0, None, place.store)
+    assert built is not None
+    assert built.path is not None
+    return built.path.parent
 
 
 def _stale_bytes(place: Place, _strength: Strength) -> Ended:
-    """An older artifact's bytes in the entry, whose checksum is that of the right ones."""
+    """Restore an older artifact's bytes in the entry, whose checksum is that of the right ones."""
     shutil.copyfile(_entry(place, OTHER) / artifact.ARTIFACT, _entry(place, CELL) / artifact.ARTIFACT)
     return place.run()
 
 
 def _stale_entry(place: Place, _strength: Strength) -> Ended:
-    """A whole entry under a key that is not its own: every checksum in it holds."""
+    """Copy a complete entry to another key: every checksum in it is valid."""
     right, other = _entry(place, CELL), _entry(place, OTHER)
     shutil.rmtree(right)
     shutil.copytree(other, right)
@@ -118,7 +118,7 @@ def _stale_entry(place: Place, _strength: Strength) -> Ended:
 
 
 def _stale_forged(place: Place, variant: str) -> Ended:
-    """Another variant's bytes with their checksum, as a build that took the wrong file would store them."""
+    """Store another variant's bytes with their checksum, as a build that took the wrong file would."""
     other = artifact.artifact(place.model, VARIANTS[variant], 0, None, place.store)
     assert other.path is not None
     place.put(CELL, {artifact.ARTIFACT: other.path.read_bytes()})
@@ -127,11 +127,11 @@ def _stale_forged(place: Place, variant: str) -> Ended:
 
 
 def _truncated_answers(place: Place, share: float) -> Ended:
-    """The evaluation kept the answers to the first examples only, and their checksum."""
-    found = artifact.find(place.model, VARIANTS[CELL], 0, None, place.store)
-    assert found is not None
-    assert found.sha256 is not None
-    recipe = accuracy.recipe(found.sha256, place.model)
+    """Keep only the predictions of the first examples in the evaluation, with their checksum."""
+    built = artifact.find(place.model, VARIANTS[CELL], 0, None, place.store)
+    assert built is not None
+    assert built.sha256 is not None
+    recipe = accuracy.recipe(built.sha256, place.model)
     key = digest(recipe)
     folder = place.store.get(key)
     assert folder is not None
@@ -165,12 +165,12 @@ def _no_baseline(place: Place, variant: str) -> Ended:
 
 
 def _never_judged(place: Place, variant: str) -> Ended:
-    """A cell whose suites did not get to run."""
+    """Leave out the suites of a cell."""
     return place.run(judged=[name for name in place.variants if name != variant])
 
 
 def _nobody_makes(place: Place, name: str) -> Ended:
-    """A variant that is gone: its cell is in the baseline, and nothing measures it."""
+    """Add a variant that no longer exists to the baseline, so that nothing measures its cell."""
     return _edited(place, lambda data: data["cells"].update({name: data["cells"][OTHER]}))
 
 
@@ -183,7 +183,7 @@ def _emptied(place: Place, how: str) -> Ended:
 
 
 def _cut(place: Place, what: str) -> Ended:
-    """Only the first half, or nothing, of a file is left."""
+    """Truncate a file to its first half, or to nothing."""
     suffix, share = what.split()
     path = json_path(place.baselines, place.model.name).with_suffix(suffix)
     content = path.read_bytes()
@@ -227,24 +227,24 @@ def _size_edited(place: Place, share: float) -> Ended:
 
 ACCURACY, SIZE, STRUCTURE = Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE
 HASHES = (KEPT, UPDATED, EVERYWHERE)
-PLANTS = [
-    PipelinePlant(
+FAULTS = [
+    PipelineFault(
         "evaluated on the calibration data", "data", "refusal", HASHES, _on_pack(_calibration_for_test), (KEPT,)
     ),
-    PipelinePlant("test labels off by a class", "data", "refusal", HASHES, _on_pack(_next_class)),
-    PipelinePlant("test labels off by a row", "data", "refusal", HASHES, _on_pack(_next_row), (EVERYWHERE,)),
-    PipelinePlant("test examples in another order", "data", "refusal", HASHES, _on_pack(_other_order), (UPDATED,)),
-    PipelinePlant("stale bytes in the store", "store", "note", ("",), _stale_bytes),
-    PipelinePlant("another cell's entry in the store", "store", "note", ("",), _stale_entry),
-    PipelinePlant("the wrong file built", "store", STRUCTURE, (OTHER, FLOAT_CONTROL), _stale_forged, (FLOAT_CONTROL,)),
-    PipelinePlant("answers cut short, share left", "store", ACCURACY, (0.5, 1.0), _truncated_answers),
-    PipelinePlant("a cell without a baseline", "baseline", ACCURACY, CELLS, _no_baseline, (CELL,)),
-    PipelinePlant("a cell never judged", "run", ACCURACY, (CELL,), _never_judged, (CELL,)),
-    PipelinePlant("a cell that nothing makes any more", "run", "refusal", ("ptq_gone",), _nobody_makes, ("ptq_gone",)),
-    PipelinePlant(
+    PipelineFault("test labels off by a class", "data", "refusal", HASHES, _on_pack(_next_class)),
+    PipelineFault("test labels off by a row", "data", "refusal", HASHES, _on_pack(_next_row), (EVERYWHERE,)),
+    PipelineFault("test examples in another order", "data", "refusal", HASHES, _on_pack(_other_order), (UPDATED,)),
+    PipelineFault("stale bytes in the store", "store", "note", ("",), _stale_bytes),
+    PipelineFault("another cell's entry in the store", "store", "note", ("",), _stale_entry),
+    PipelineFault("the wrong file built", "store", STRUCTURE, (OTHER, FLOAT_CONTROL), _stale_forged, (FLOAT_CONTROL,)),
+    PipelineFault("answers cut short, share left", "store", ACCURACY, (0.5, 1.0), _truncated_answers),
+    PipelineFault("a cell without a baseline", "baseline", ACCURACY, CELLS, _no_baseline, (CELL,)),
+    PipelineFault("a cell never judged", "run", ACCURACY, (CELL,), _never_judged, (CELL,)),
+    PipelineFault("a cell that nothing makes any more", "run", "refusal", ("ptq_gone",), _nobody_makes, ("ptq_gone",)),
+    PipelineFault(
         "an empty baseline", "baseline", ACCURACY, ("no cells", "no file"), _emptied, ("no cells", "no file")
     ),
-    PipelinePlant(
+    PipelineFault(
         "a baseline's file cut, share left",
         "baseline",
         "refusal",
@@ -252,49 +252,49 @@ PLANTS = [
         _cut,
         (".json 0", ".npz 0.5"),
     ),
-    PipelinePlant(
+    PipelineFault(
         "stored predictions of two cells swapped", "baseline", ACCURACY, (KEPT, UPDATED), _swapped, (UPDATED,)
     ),
-    PipelinePlant("stored predictions cut by", "baseline", "refusal", (1, 5000), _shortened, (1,)),
-    PipelinePlant("a score edited in the baseline, pp", "baseline", ACCURACY, (0.1, 5, -0.1, -5), _score_edited, (-5,)),
-    PipelinePlant(
+    PipelineFault("stored predictions cut by", "baseline", "refusal", (1, 5000), _shortened, (1,)),
+    PipelineFault("a score edited in the baseline, pp", "baseline", ACCURACY, (0.1, 5, -0.1, -5), _score_edited, (-5,)),
+    PipelineFault(
         "a size edited in the baseline, share", "baseline", SIZE, (0.01, 0.5, -0.01, -0.5), _size_edited, (0.5,)
     ),
 ]
 
 
 def prepare(model: ReferenceModel, folder: Path) -> Place:
-    """A healthy place: cells built and measured, and a baseline accepted from a run of them."""
+    """Prepare a healthy place: cells built and measured, and a baseline accepted from a run of them."""
     place = Place(model, folder / "healthy", model.file.parent, folder / "healthy" / "baselines", CELLS)
     place.compute()
     place.run(accept="healthy cells of a selftest")
     return place
 
 
-def planted(
-    place: Place, full: bool, say: Callable[[str], None], plants: Sequence[PipelinePlant] | None = None
-) -> Iterator[Planted]:
-    """Every plant at every strength, each in a copy of the healthy place."""
+def injected_faults(
+    place: Place, full: bool, say: Callable[[str], None], faults: Sequence[PipelineFault] | None = None
+) -> Iterator[InjectedFault]:
+    """Inject every fault at every strength, each in a copy of the healthy place."""
     count = 0
-    for plant in PLANTS if plants is None else plants:
-        for strength in plant.strengths if full else plant.quick:
+    for fault in FAULTS if faults is None else faults:
+        for strength in fault.strengths if full else fault.quick:
             count += 1
-            found = judged(place.copy(place.root.parent / f"pipeline{count}"), plant, strength)
-            say(described(found))
-            yield found
+            injected = judged(place.copy(place.root.parent / f"pipeline{count}"), fault, strength)
+            say(described(injected))
+            yield injected
 
 
-def judged(place: Place, plant: PipelinePlant, strength: Strength) -> Planted:
-    """What a real run makes of it."""
-    ended = plant.make(place, strength)
+def judged(place: Place, fault: PipelineFault, strength: Strength) -> InjectedFault:
+    """Judge the fault by a real run."""
+    ended = fault.make(place, strength)
     seen, checks = ended.seen()
-    return Planted(
-        plant=plant.name,
-        where=plant.where,
+    return InjectedFault(
+        plant=fault.name,
+        where=fault.where,
         host=PIPELINE,
         strength=str(strength),
         seed=0,
-        seen_by=plant.seen_by,
+        seen_by=fault.seen_by,
         drop=_drop(ended),
         growth=0.0,
         harmful=True,
@@ -306,5 +306,5 @@ def judged(place: Place, plant: PipelinePlant, strength: Strength) -> Planted:
 
 
 def _drop(ended: Ended) -> float | None:
-    """Of the score against the baseline, as the run saw it."""
+    """Return the drop of the score from the baseline, as the run measured it."""
     return next((j.change for j in ended.judgements(CELL) if (j.measurement, j.against) == ("score", "baseline")), None)

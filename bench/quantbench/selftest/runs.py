@@ -1,4 +1,4 @@
-"""Real runs of a real session on a store and baselines of their own, to be planted in."""
+"""Run a real session on a store and baselines of its own, to inject faults into."""
 
 import hashlib
 import os
@@ -24,10 +24,10 @@ RED = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING)
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended.
+    """Describe how a run ended.
 
     Attributes:
-        report: None where the run was refused; ``refusal`` says why.
+        report: None where the run was refused, with the reason in ``refusal``.
     """
 
     status: Exit
@@ -35,12 +35,12 @@ class Ended:
     refusal: str = ""
 
     def judgements(self, variant: str = "") -> list[Judgement]:
-        """Of one variant's cell, or of all cells."""
+        """List the judgements of one variant's cell, or of all cells."""
         cells = self.report.cells if self.report else []
         return [j for cell in cells if variant in ("", cell.variant) for j in cell.judgements]
 
     def seen(self, variant: str = "") -> tuple[list[Sight], list[str]]:
-        """(what saw that something is wrong, which measurements were red)."""
+        """Return (what noticed that something is wrong, which measurements failed)."""
         if self.refusal:
             return ["refusal"], []
         red = [j for j in self.judgements(variant) if j.verdict in RED]
@@ -52,11 +52,11 @@ class Ended:
 
 @dataclass(frozen=True)
 class Place:
-    """Folders of one run.
+    """Hold the folders of one run.
 
     Attributes:
-        model: as the file in ``models`` declares it, unless the plant changes that file.
-        root: of this place alone; holds the store and the reports.
+        model: as declared by the file in ``models``, unless the fault changes that file.
+        root: of this place alone; contains the store and the reports.
     """
 
     model: ReferenceModel
@@ -67,20 +67,20 @@ class Place:
 
     @property
     def store(self) -> Store:
-        """The run's own store."""
+        """Return the run's own store."""
         return Store(self.root / "store")
 
     def task(self, variant: str, model: ReferenceModel | None = None) -> Task:
-        """A cell of this place with seed 0."""
+        """Describe a cell of this place with seed 0."""
         model = model or self.model
         return Task(model.file, model.name, variant, 0, None, self.store.root, self.root / "worker.log")
 
     def compute(self, variants: Sequence[str] = (), model: ReferenceModel | None = None) -> list[Outcome]:
-        """Cells, all where not told, built and measured here: the session's workers would load TensorFlow anew."""
+        """Build and measure cells, by default all, in this process: a worker would load TensorFlow again."""
         return [compute(self.task(variant, model)) for variant in variants or self.variants]
 
     def copy(self, root: Path, with_baselines: bool = True) -> "Place":
-        """The same with a store, and baselines, of its own."""
+        """Copy the place, with its own store and baselines."""
         shutil.copytree(self.store.root, root / "store")
         baselines = self.baselines
         if with_baselines:
@@ -89,18 +89,18 @@ class Place:
         return Place(self.model, root, self.models, baselines, self.variants)
 
     def put(self, variant: str, files: dict[str, bytes]) -> None:
-        """Another artifact in a cell's place, as if its variant had made it."""
+        """Replace a cell's artifact, as if its variant had made another one."""
         recipe = artifact.ingredients(self.model, VARIANTS[variant], 0, None)
         key = digest(recipe)
         shutil.rmtree(self.store.path(key), ignore_errors=True)
         self.store.put(key, files, recipe)
 
     def run(self, accept: str = "", judged: Sequence[str] | None = None) -> Ended:
-        """A whole run of a real session.
+        """Run a whole real session.
 
         Args:
-            accept: reason to accept the run's values with, if they are to be accepted.
-            judged: the variants whose suites get to run; all of them where None.
+            accept: reason to accept the run's values with, or empty to accept nothing.
+            judged: the variants whose suites run; None for all.
         """
         options = RunOptions(
             models=self.model.name,
@@ -137,5 +137,5 @@ def _store_at(root: Path) -> Iterator[None]:
 
 
 def sha256(content: bytes) -> str:
-    """Hex sha256."""
+    """Hash as hex sha256."""
     return hashlib.sha256(content).hexdigest()

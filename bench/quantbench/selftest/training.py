@@ -1,5 +1,5 @@
-"""Plants in what trains: QAT and its control are really trained wrong, and a real run judges them by the accepted
-baselines, whose noise is that of five seeds.
+"""Inject faults into training: QAT and its control are really trained wrong, and a real run judges them by the
+accepted baselines, whose noise comes from five seeds.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from quantbench.baselines import files as baseline_files
 from quantbench.build import artifact as build
 from quantbench.build.artifact import StoreWorkbench
 from quantbench.build.store import Store
-from quantbench.records import Kind, Planted, worst
+from quantbench.records import InjectedFault, Kind, worst
 from quantbench.reference.datasets import Pack, Split
 from quantbench.reference.model import Recipe, ReferenceModel
 from quantbench.reference.training import seed_everything
@@ -30,15 +30,15 @@ Files = dict[str, bytes]
 
 
 @dataclass(frozen=True)
-class TrainedPlant:
-    """A kind of regression of a training.
+class TrainingFault:
+    """Declare a fault of a training.
 
     Attributes:
-        make: (ground, strength, seed) -> the files of the broken cell.
+        make: (subject, strength, seed) -> the files of the broken cell.
         cell: whose training is broken; the QAT cell is judged in any case.
-        always: harmful whatever the score, for it is not what it is compared as.
-        seeds: how many a full selftest trains with.
-        quick: the strengths of a quick selftest.
+        always: whether it is harmful whatever the score, because the comparison is invalid.
+        seeds: number of trainings in a full selftest.
+        quick: strengths for a quick selftest.
     """
 
     name: str
@@ -54,20 +54,20 @@ class TrainedPlant:
 
 @dataclass(frozen=True)
 class _OtherData(ReferenceModel):
-    """A model whose data somebody got wrong."""
+    """Declare a model with wrong data."""
 
     change: Callable[[Pack], Pack] = lambda pack: pack
 
     def pack(self) -> Pack:
-        """The changed data."""
+        """Return the changed data."""
         return self.change(super().pack())
 
 
 class _Bench(StoreWorkbench):
-    """A workbench that trains otherwise than the recipe says.
+    """Provide a workbench that deviates from the recipe.
 
     Args:
-        change: of the data that is trained on.
+        change: change of the training data.
         recipe: change of the recipe.
         callbacks: keras, model -> callbacks of the training.
     """
@@ -85,26 +85,26 @@ class _Bench(StoreWorkbench):
         self._callbacks = callbacks
 
     def finetune(self, keras_model: Any, callbacks: Sequence[Any] = ()) -> None:
-        """See :class:`quantbench.variants.declare.Workbench`; what was spoilt is spoilt here."""
-        if not self._recipe.epochs:  # Keras refuses to train for none; whoever lost the call would not notice
+        """See :class:`quantbench.variants.declare.Workbench`; the deviations apply here."""
+        if not self._recipe.epochs:  # Keras refuses to train for none, but a lost call would raise nothing
             return
         more = self._callbacks(self.tensorflow().keras, keras_model)
         self.fit(keras_model, self._data, self._recipe, [*callbacks, *more])
 
 
 def _on(model: ReferenceModel, change: Callable[[Pack], Pack]) -> ReferenceModel:
-    fields = {one.name: getattr(model, one.name) for one in dataclasses.fields(ReferenceModel)}
+    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(ReferenceModel)}
     return _OtherData(**fields, change=change)
 
 
 @dataclass
 class Trained:
-    """Where training goes wrong.
+    """Hold the cells whose training goes wrong.
 
     Attributes:
         place: healthy cells; the controls are already in its store.
-        scratch: folder of the stores of spoilt stages, which must not be taken for healthy ones.
-        others: healthy QAT with other seeds, as far as it was trained.
+        scratch: folder for the stores of broken stages, which must not be taken for healthy ones.
+        others: healthy QAT with other seeds, as far as trained.
     """
 
     place: Place
@@ -113,21 +113,21 @@ class Trained:
     plants: int = 0
 
     def bench(self, seed: int = 0) -> StoreWorkbench:
-        """A healthy workbench with every random generator at ``seed``, and an empty store."""
+        """Create a healthy workbench with every random generator at ``seed``, and an empty store."""
         seed_everything(seed)
         self.plants += 1
         return StoreWorkbench(self.place.model, seed, None, Store(self.scratch / f"stages{self.plants}"))
 
     def healthy(self, name: str) -> bytes:
-        """A file of the healthy QAT cell, which is trained when it is needed first."""
+        """Read a file of the healthy QAT cell, which is trained when first needed."""
         self.place.compute()
-        found = build.find(self.place.model, VARIANTS[QAT], 0, None, self.place.store)
-        assert found is not None
-        assert found.path is not None
-        return (found.path.parent / name).read_bytes()
+        built = build.find(self.place.model, VARIANTS[QAT], 0, None, self.place.store)
+        assert built is not None
+        assert built.path is not None
+        return (built.path.parent / name).read_bytes()
 
     def of_seed(self, seed: int) -> Files:
-        """Healthy QAT with another seed, trained once."""
+        """Train healthy QAT with another seed, once."""
         if seed not in self.others:
             self.others[seed] = _made(self.bench(seed), QAT)
         return self.others[seed]
@@ -150,17 +150,17 @@ def _shuffled(pack: Pack, share: float, seed: int) -> Pack:
     return dataclasses.replace(pack, train=Split(pack.train.x, y))
 
 
-def _on_shuffled_labels(ground: Trained, share: float, seed: int) -> Files:
-    return _made(_Bench(ground.bench(seed), change=lambda pack: _shuffled(pack, share, seed)), QAT)
+def _on_shuffled_labels(subject: Trained, share: float, seed: int) -> Files:
+    return _made(_Bench(subject.bench(seed), change=lambda pack: _shuffled(pack, share, seed)), QAT)
 
 
-def _on_test_data(ground: Trained, _strength: Strength, seed: int) -> Files:
-    return _made(_Bench(ground.bench(seed), change=lambda pack: dataclasses.replace(pack, train=pack.test)), QAT)
+def _on_test_data(subject: Trained, _strength: Strength, seed: int) -> Files:
+    return _made(_Bench(subject.bench(seed), change=lambda pack: dataclasses.replace(pack, train=pack.test)), QAT)
 
 
 def _by_recipe(change: Callable[[Recipe, Any], Recipe], variant: str = QAT) -> Callable[[Trained, Any, int], Files]:
-    def make(ground: Trained, strength: Any, seed: int) -> Files:
-        return _made(_Bench(ground.bench(seed), recipe=lambda recipe: change(recipe, strength)), variant)
+    def make(subject: Trained, strength: Any, seed: int) -> Files:
+        return _made(_Bench(subject.bench(seed), recipe=lambda recipe: change(recipe, strength)), variant)
 
     return make
 
@@ -177,14 +177,14 @@ def _rate(recipe: Recipe, times: float) -> Recipe:
 
 
 def _observers(keras_model: Any) -> list[Any]:
-    """Variables that hold the observed ranges of activations."""
+    """List the variables that hold the observed ranges of activations."""
     names = ("_min", "_max")
-    found = [weight for weight in keras_model.weights if weight.name.split(":")[0].endswith(names)]
-    return [weight for weight in found if "kernel" not in weight.name]
+    weights = [weight for weight in keras_model.weights if weight.name.split(":")[0].endswith(names)]
+    return [weight for weight in weights if "kernel" not in weight.name]
 
 
 def _freezing(after: int) -> Callable[[Any, Any], list[Any]]:
-    """The observed ranges stay what they were after so many steps."""
+    """Freeze the observed ranges after so many steps."""
 
     def callbacks(keras: Any, keras_model: Any) -> list[Any]:
         class Freeze(keras.callbacks.Callback):  # type: ignore[misc]
@@ -210,13 +210,13 @@ def _freezing(after: int) -> Callable[[Any, Any], list[Any]]:
     return callbacks
 
 
-def _frozen(ground: Trained, after: int, seed: int) -> Files:
-    return _made(_Bench(ground.bench(seed), callbacks=_freezing(int(after))), QAT)
+def _frozen(subject: Trained, after: int, seed: int) -> Files:
+    return _made(_Bench(subject.bench(seed), callbacks=_freezing(int(after))), QAT)
 
 
-def _without_fake_quantization(ground: Trained, converter: str, seed: int) -> Files:
-    """The fine-tuned float model, converted as QAT's is (so only its weights become int8), or not quantized at all."""
-    bench = ground.bench(seed)
+def _without_fake_quantization(subject: Trained, converter: str, seed: int) -> Files:
+    """Convert the fine-tuned float model as QAT's is (so only its weights become int8), or without quantization."""
+    bench = subject.bench(seed)
     keras_model = bench.float_model()
     bench.finetune(keras_model)
     bench.expect_answers_of(keras_model)
@@ -225,9 +225,9 @@ def _without_fake_quantization(ground: Trained, converter: str, seed: int) -> Fi
     return {build.ARTIFACT: artifact, **bench.kept(artifact)}
 
 
-def _one_left_out(ground: Trained, which: int, seed: int) -> Files:
-    """Fake quantization of all layers but one of those with weights."""
-    bench = ground.bench(seed)
+def _one_left_out(subject: Trained, which: int, seed: int) -> Files:
+    """Fake-quantize all layers with weights but one."""
+    bench = subject.bench(seed)
     keras = bench.tensorflow().keras
     import tensorflow_model_optimization as tfmot
 
@@ -248,12 +248,11 @@ def _one_left_out(ground: Trained, which: int, seed: int) -> Files:
 
 
 class _Untrained(StoreWorkbench):
-    """Trains as it should, and ships the weights of before."""
+    """Train as specified, and ship the weights of before."""
 
     def __init__(self, healthy: StoreWorkbench) -> None:
         super().__init__(healthy.model, healthy.seed, None, healthy.store)
         self._before: list[Any] = []
-        self._trained: Any = None
 
     def finetune(self, keras_model: Any, callbacks: Sequence[Any] = ()) -> None:
         """See :class:`quantbench.variants.declare.Workbench`."""
@@ -261,30 +260,30 @@ class _Untrained(StoreWorkbench):
         super().finetune(keras_model, callbacks)
 
     def expect_answers_of(self, keras_model: Any) -> None:
-        """What is evaluated is the trained model; the weights go back only then."""
+        """Record the outputs of the trained model, and only then restore the old weights."""
         super().expect_answers_of(keras_model)
         for weight, value in self._before:
             weight.assign(value)
 
 
-def _weights_of_before(ground: Trained, _strength: Strength, seed: int) -> Files:
-    return _made(_Untrained(ground.bench(seed)), QAT)
+def _weights_of_before(subject: Trained, _strength: Strength, seed: int) -> Files:
+    return _made(_Untrained(subject.bench(seed)), QAT)
 
 
-def _of_another_seed(ground: Trained, other: int, _seed: int) -> Files:
-    """An artifact of another training beside the answers of this one."""
-    return ground.of_seed(int(other)) | {build.BEFORE_CONVERSION: ground.healthy(build.BEFORE_CONVERSION)}
+def _of_another_seed(subject: Trained, other: int, _seed: int) -> Files:
+    """Store an artifact of another training next to the outputs of this one."""
+    return subject.of_seed(int(other)) | {build.BEFORE_CONVERSION: subject.healthy(build.BEFORE_CONVERSION)}
 
 
 ACCURACY, STRUCTURE = Kind.ACCURACY, Kind.STRUCTURE
-PLANTS = [
-    TrainedPlant(
+FAULTS = [
+    TrainingFault(
         "QAT on shuffled labels, share", "training data", ACCURACY, (0.1, 0.3, 1.0), _on_shuffled_labels, seeds=2
     ),
-    TrainedPlant("QAT trained no step", "recipe", ACCURACY, (0,), _by_recipe(_epochs), always=True, quick=(0,)),
-    TrainedPlant("QAT learning rate times", "recipe", ACCURACY, (30, 100), _by_recipe(_rate), seeds=2),
-    TrainedPlant("QAT observers frozen after steps", "observers", STRUCTURE, (0, 10, 100), _frozen),
-    TrainedPlant(
+    TrainingFault("QAT trained no step", "recipe", ACCURACY, (0,), _by_recipe(_epochs), always=True, quick=(0,)),
+    TrainingFault("QAT learning rate times", "recipe", ACCURACY, (30, 100), _by_recipe(_rate), seeds=2),
+    TrainingFault("QAT observers frozen after steps", "observers", STRUCTURE, (0, 10, 100), _frozen),
+    TrainingFault(
         "control trained longer, times",
         "control",
         ACCURACY,
@@ -293,7 +292,7 @@ PLANTS = [
         cell=FINETUNED_CONTROL,
         always=True,
     ),
-    TrainedPlant(
+    TrainingFault(
         "fake quantization lost, converter",
         "fake quantization",
         STRUCTURE,
@@ -301,47 +300,47 @@ PLANTS = [
         _without_fake_quantization,
         quick=("optimizing",),
     ),
-    TrainedPlant("QAT left out a layer", "fake quantization", STRUCTURE, (0, -1), _one_left_out),
-    TrainedPlant("QAT trained on the test data", "training data", ACCURACY, ("",), _on_test_data),
-    TrainedPlant("QAT shipped with weights of before", "shipping", ACCURACY, ("",), _weights_of_before, always=True),
-    TrainedPlant("QAT shipped of another seed", "shipping", ACCURACY, (1, 2), _of_another_seed, always=True),
+    TrainingFault("QAT left out a layer", "fake quantization", STRUCTURE, (0, -1), _one_left_out),
+    TrainingFault("QAT trained on the test data", "training data", ACCURACY, ("",), _on_test_data),
+    TrainingFault("QAT shipped with weights of before", "shipping", ACCURACY, ("",), _weights_of_before, always=True),
+    TrainingFault("QAT shipped of another seed", "shipping", ACCURACY, (1, 2), _of_another_seed, always=True),
 ]
 NULL_SEEDS = (1, 2, 3)
 
 
 def can_train(model: ReferenceModel, baseline_dir: Path) -> bool:
-    """Whether there is a baseline to judge this model's QAT by."""
-    known = baseline_files.load(baseline_dir, model)
-    return all(known.cell(name) is not None and known.predictions.get(name) is not None for name in CELLS)
+    """Check whether there is a baseline to judge this model's QAT by."""
+    baseline = baseline_files.load(baseline_dir, model)
+    return all(baseline.cell(name) is not None and baseline.predictions.get(name) is not None for name in CELLS)
 
 
-def planted(
-    ground: Trained, full: bool, say: Callable[[str], None], plants: Sequence[TrainedPlant] | None = None
-) -> Iterator[Planted]:
-    """Every plant at every strength; a quick selftest takes few of them, for each trains anew."""
-    for plant in PLANTS if plants is None else plants:
-        for strength in plant.strengths if full else plant.quick:
-            for seed in range(plant.seeds if full else 1):
-                found = judged(ground, plant, strength, seed)
-                say(described(found))
-                yield found
+def injected_faults(
+    subject: Trained, full: bool, say: Callable[[str], None], faults: Sequence[TrainingFault] | None = None
+) -> Iterator[InjectedFault]:
+    """Inject every fault at every strength; a quick selftest only injects a few, as each needs a training."""
+    for fault in FAULTS if faults is None else faults:
+        for strength in fault.strengths if full else fault.quick:
+            for seed in range(fault.seeds if full else 1):
+                injected = judged(subject, fault, strength, seed)
+                say(described(injected))
+                yield injected
 
 
-def judged(ground: Trained, plant: TrainedPlant, strength: Strength, seed: int) -> Planted:
-    """What a real run makes of a broken cell."""
-    ended = _run_with(ground, plant.cell, plant.make(ground, strength, seed))
-    # A control that went wrong is seen where it is judged itself, and in what is compared with it.
+def judged(subject: Trained, fault: TrainingFault, strength: Strength, seed: int) -> InjectedFault:
+    """Judge a broken cell by a real run."""
+    ended = _run_with(subject, fault.cell, fault.make(subject, strength, seed))
+    # A wrong control is caught where it is judged itself, and in the cells that are compared with it.
     seen, checks = ended.seen()
-    drop, resolved, growth = _effect(ended, plant.cell)
+    drop, resolved, growth = _effect(ended, fault.cell)
     red = bool(seen)
-    harmful = plant.always or plant.seen_by is STRUCTURE or drop >= resolved or growth >= HARM_SIZE
-    return Planted(
-        plant=plant.name,
-        where=plant.where,
-        host=plant.cell,
+    harmful = fault.always or fault.seen_by is STRUCTURE or drop >= resolved or growth >= HARM_SIZE
+    return InjectedFault(
+        plant=fault.name,
+        where=fault.where,
+        host=fault.cell,
         strength=str(strength),
         seed=seed,
-        seen_by=plant.seen_by,
+        seen_by=fault.seen_by,
         drop=drop if np.isfinite(drop) else None,
         growth=growth,
         harmful=harmful,
@@ -352,18 +351,18 @@ def judged(ground: Trained, plant: TrainedPlant, strength: Strength, seed: int) 
     )
 
 
-def _run_with(ground: Trained, cell: str, files: Files) -> Ended:
+def _run_with(subject: Trained, cell: str, files: Files) -> Ended:
     if cell != QAT:
-        ground.healthy(build.ARTIFACT)
-    ground.plants += 1
-    place = ground.place.copy(ground.scratch / f"plant{ground.plants}", with_baselines=False)
+        subject.healthy(build.ARTIFACT)
+    subject.plants += 1
+    place = subject.place.copy(subject.scratch / f"plant{subject.plants}", with_baselines=False)
     place.put(cell, files)
     place.compute()
     return place.run()
 
 
 def _effect(ended: Ended, cell: str) -> tuple[float, float, float]:
-    """(drop from the baseline, the drop that the judge can resolve, growth as a fraction)."""
+    """Return (drop from the baseline, the drop that the judge can resolve, growth as a fraction)."""
     drop, resolved, growth = float("nan"), float("inf"), 0.0
     for judgement in ended.judgements(cell):
         if judgement.measurement == "score" and judgement.against == "baseline":
@@ -374,13 +373,13 @@ def _effect(ended: Ended, cell: str) -> tuple[float, float, float]:
     return drop, resolved, growth
 
 
-def null_runs(ground: Trained, seeds: Sequence[int]) -> list[bool]:
-    """Whether healthy QAT with another seed was called red."""
-    return [bool(_run_with(ground, QAT, ground.of_seed(seed)).seen()[0]) for seed in seeds]
+def null_runs(subject: Trained, seeds: Sequence[int]) -> list[bool]:
+    """Return whether healthy QAT with another seed failed."""
+    return [bool(_run_with(subject, QAT, subject.of_seed(seed)).seen()[0]) for seed in seeds]
 
 
 def prepare(model: ReferenceModel, baseline_dir: Path, folder: Path) -> Trained:
-    """Healthy cells to plant in."""
+    """Prepare healthy cells to inject faults into."""
     place = Place(model, folder / "healthy", model.file.parent, baseline_dir, CELLS)
     place.compute((FLOAT_CONTROL, FINETUNED_CONTROL))
     return Trained(place, folder)

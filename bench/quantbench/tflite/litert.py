@@ -1,5 +1,5 @@
-"""The LiteRT interpreter on the CPU: ``litert-cpu`` with its default kernels (XNNPACK where they apply),
-``litert-builtin`` with the optimized kernels alone, ``litert-reference`` with the reference kernels.
+"""Run artifacts on LiteRT's CPU interpreter: ``litert-cpu`` with its default kernels (XNNPACK where they apply),
+``litert-builtin`` with only the optimized kernels, ``litert-reference`` with the reference kernels.
 """
 
 from collections.abc import Callable
@@ -19,19 +19,19 @@ _RESOLVERS = {
 
 
 def quantize(values: Array, dtype: Any, scale: float, zero_point: int) -> Array:
-    """Real values -> integers by round and clamp; a plain cast would truncate and wrap around."""
+    """Quantize real values to integers by rounding and clamping; a plain cast would truncate and wrap around."""
     if scale == 0:
         return values.astype(dtype)
     limits = np.iinfo(dtype)
     scaled = values / scale
-    scaled += zero_point  # in place: for 10,000 examples a new array a step costs more than the step itself
+    scaled += zero_point  # in place, as a new array per step costs more than the step itself for 10,000 examples
     np.round(scaled, out=scaled)
     np.clip(scaled, limits.min, limits.max, out=scaled)
     return scaled.astype(dtype)
 
 
 def dequantize(values: Array, scale: float, zero_point: int) -> Array:
-    """Integers -> float32; values of a tensor without scale are returned as they are."""
+    """Dequantize integers to float32; values of a tensor without scale are returned unchanged."""
     if scale == 0:
         return values
     real = values.astype(np.float32)
@@ -41,14 +41,14 @@ def dequantize(values: Array, scale: float, zero_point: int) -> Array:
 
 
 class LiteRT:
-    """One loaded artifact. Examples are run one at a time, as a device would.
+    """Run one loaded artifact on one example at a time, as a device would.
 
     Args:
         artifact: a ``.tflite`` file.
         threads: CPU threads of the kernels.
-        stateful: reset recurrent state before each example (the runtime keeps it between calls).
+        stateful: whether to reset recurrent state before each example (the runtime keeps it between calls).
         runtime: which kernels compute.
-        keep_tensors: whether intermediate tensors can be read after a call; memory is not reused then.
+        keep_tensors: whether intermediate tensors can be read after a call; if so, their memory is not reused.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class LiteRT:
         self._names = self._signature_names()
 
     def _signature_names(self) -> dict[int, str]:
-        """Tensor index -> the name that the signature gives it; tensors' own names are the converter's affair."""
+        """Map tensor index -> name in the signature; the tensors' own names depend on the converter."""
         names = {detail["index"]: detail["name"] for detail in self._inputs + self._outputs}
         if self._interpreter.get_signature_list():
             runner = self._interpreter.get_signature_runner()
@@ -84,15 +84,15 @@ class LiteRT:
         return names
 
     def input_names(self) -> list[str]:
-        """Names of the inputs, in the artifact's order."""
+        """List the names of the inputs, in the artifact's order."""
         return [self._names[detail["index"]] for detail in self._inputs]
 
     def input_specs(self) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """Input name -> (shape, dtype)."""
+        """Return input name -> (shape, dtype)."""
         return {self._names[d["index"]]: (tuple(int(size) for size in d["shape"]), d["dtype"]) for d in self._inputs}
 
     def prepare(self, inputs: Inputs) -> list[Array]:
-        """Examples as the artifact's own input tensors take them: quantized where they are integers."""
+        """Convert examples to what the artifact's input tensors take: quantized where they are integers."""
         ordered = [inputs[name] for name in self.input_names()] if isinstance(inputs, dict) else [inputs]
         prepared = []
         for values, detail in zip(ordered, self._inputs, strict=True):
@@ -103,7 +103,7 @@ class LiteRT:
         return prepared
 
     def feeder(self, inputs: Inputs) -> Callable[[int], None]:
-        """A function that puts example i (modulo their number) into the input tensors."""
+        """Return a function that copies example i (modulo their number) into the input tensors."""
         prepared = self.prepare(inputs)
         n = len(prepared[0])
 
@@ -114,21 +114,21 @@ class LiteRT:
         return feed
 
     def invoke(self) -> None:
-        """Run the loaded example; the call returns when the result is there."""
+        """Run the loaded example; return when the result is ready."""
         self._interpreter.invoke()
 
     def tensors(self) -> dict[str, Array]:
-        """Every tensor of the last example by name, as stored; needs ``keep_tensors``."""
-        found = {}
+        """Return every tensor of the last example by name, as stored; needs ``keep_tensors``."""
+        tensors = {}
         for detail in self._interpreter.get_tensor_details():
             try:
-                found[detail["name"]] = self._interpreter.get_tensor(detail["index"])
-            except ValueError:  # one that no kernel has filled
+                tensors[detail["name"]] = self._interpreter.get_tensor(detail["index"])
+            except ValueError:  # no kernel has filled it
                 continue
-        return found
+        return tensors
 
     def run(self, inputs: Inputs) -> Inputs:
-        """Outputs of every example, float32, shape (n, ...); several outputs as a dict by name."""
+        """Compute the outputs of every example, float32, shape (n, ...); several outputs as a dict by name."""
         prepared = self.prepare(inputs)
         interpreter = self._interpreter
         n = len(prepared[0])
@@ -141,9 +141,9 @@ class LiteRT:
             for index, values in zip(in_indices, prepared, strict=True):
                 interpreter.set_tensor(index, values[i : i + 1])
             interpreter.invoke()
-            if i == 0:  # some outputs' shapes are known after a call only
+            if i == 0:  # some outputs' shapes are only known after a call
                 first = [interpreter.get_tensor(index)[0] for index in out_indices]
-                # Written where they stay: outputs kept one by one and joined at the end cost more than small models.
+                # Outputs are written in place: collecting and joining them would cost more than running a small model.
                 collected = [np.empty((n, *output.shape), output.dtype) for output in first]
             for index, rows in zip(out_indices, collected, strict=True):
                 rows[i] = interpreter.get_tensor(index)[0]

@@ -1,7 +1,7 @@
-"""LiteRT's GPU accelerator (WebGPU over Vulkan), with the CPU for what it does not take: runtime ``litert-gpu``.
+"""Run artifacts on LiteRT's GPU accelerator (WebGPU over Vulkan), with the CPU for the rest: runtime ``litert-gpu``.
 
-A call returns long before its result is there, so nothing here returns before the outputs have been read back. The
-accelerator computes in float16 where the device can, as it does in the field.
+A call returns long before its result is ready, so every function here reads the outputs back before it returns. The
+accelerator computes in float16 where the device can, which is its default.
 """
 
 import re
@@ -13,7 +13,7 @@ import numpy as np
 from quantbench.core.arrays import Array, Inputs
 from quantbench.tflite.litert import LiteRT, dequantize
 
-# What the accelerator writes to standard error is all that tells of these.
+# These facts are only found in what the accelerator writes to standard error.
 _SELECTED = re.compile(r"Selected adapter: (.+?), arch=")
 _SHARED = re.compile(r"(\d+) operations will run on the GPU, and the remaining (\d+) operations will run on the CPU")
 _NONE = re.compile(r"No operations will run on the GPU, and all (\d+) operations will run on the CPU")
@@ -25,13 +25,13 @@ _LOST = re.compile(r".*device (?:was|is|has been) lost.*|.*device lost.*|.*VK_ER
 
 
 class LiteRTGPU:
-    """One loaded artifact. Examples are run one at a time, as the artifact's own tensors hold them.
+    """Run one loaded artifact on one example at a time, given as the artifact's own tensors store it.
 
     Args:
         artifact: a ``.tflite`` file.
 
     Raises:
-        RuntimeError: LiteRT does not take it, or has no device.
+        RuntimeError: LiteRT refuses the artifact, or has no device.
     """
 
     def __init__(self, artifact: Path) -> None:
@@ -48,7 +48,7 @@ class LiteRTGPU:
         self._shapes = [(tuple(int(size) for size in d["shape"]), np.dtype(d["dtype"])) for d in details]
 
     def feeder(self, inputs: Mapping[str, Array]) -> Callable[[int], None]:
-        """A function that writes example i (modulo their number) into the input buffers."""
+        """Return a function that writes example i (modulo their number) into the input buffers."""
         ordered = [inputs[name] for name in self._input_names]
         n = len(ordered[0])
 
@@ -67,7 +67,7 @@ class LiteRTGPU:
         ]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs of every example as the artifact stores them, by name, each of shape (n, ...)."""
+        """Compute the outputs of every example as the artifact stores them, by name, each of shape (n, ...)."""
         feed = self.feeder(inputs)
         collected: list[list[Array]] = [[] for _ in self._outputs]
         for i in range(len(inputs[self._input_names[0]])):
@@ -80,21 +80,21 @@ class LiteRTGPU:
         }
 
     def close(self) -> None:
-        """Give the device's memory back."""
+        """Free the device's memory."""
         for buffer in (*self._inputs, *self._outputs):
             buffer.destroy()
         self._model.close()
 
 
 class Reader(LiteRT):
-    """The CPU's view of an artifact's inputs and outputs, whose scales the GPU's does not tell."""
+    """Read an artifact's inputs and outputs through the CPU's interpreter, as the GPU's lacks their scales."""
 
     def stored(self, inputs: Inputs) -> dict[str, Array]:
-        """Examples as the artifact's own input tensors take them, by name."""
+        """Convert examples to what the artifact's input tensors take, by name."""
         return dict(zip(self.input_names(), self.prepare(inputs), strict=True))
 
     def real(self, stored: Mapping[str, Array]) -> Inputs:
-        """Outputs as the artifact stores them -> float32, as :meth:`LiteRT.run` returns them."""
+        """Convert outputs from how the artifact stores them to float32, as :meth:`LiteRT.run` returns them."""
         outputs = {}
         for detail in self._outputs:
             values = stored[self._names[detail["index"]]]
@@ -104,16 +104,16 @@ class Reader(LiteRT):
 
 
 def adapter(log: str) -> str:
-    """Name of the adapter that LiteRT chose, from what it wrote; empty where it wrote none."""
-    found = _SELECTED.search(log)
-    return found[1] if found else ""
+    """Parse the name of the adapter that LiteRT chose from its log; empty where it logged none."""
+    match = _SELECTED.search(log)
+    return match[1] if match else ""
 
 
 def on_cpu(log: str) -> tuple[int, int, list[tuple[str, str]]]:
-    """Read from what LiteRT wrote: operators left to the CPU, operators in all, and (operator, reason) each.
+    """Parse LiteRT's log: operators left to the CPU, all operators, and (operator, reason) for each.
 
-    Operators in all are 0 where it wrote nothing: then the GPU computes everything. The API's own
-    ``is_fully_accelerated`` is true even where operators are left, for it counts the CPU's delegate too.
+    All operators are 0 where it logged nothing: then the GPU computes everything. The API's own
+    ``is_fully_accelerated`` is true even where operators are left, because it also counts the CPU's delegate.
     """
     none, shared, refused = _NONE.search(log), _SHARED.search(log), _REFUSED.search(log)
     lines = refused[1].splitlines() if refused else []
@@ -126,19 +126,19 @@ def on_cpu(log: str) -> tuple[int, int, list[tuple[str, str]]]:
 
 
 def refusal(log: str) -> str:
-    """Why LiteRT does not take the artifact at all, in its own words; empty where it does."""
-    found = _REFUSED_WHOLE.search(log)
-    return found[1] if found else ""
+    """Parse why LiteRT refuses the whole artifact; empty where it accepts it."""
+    match = _REFUSED_WHOLE.search(log)
+    return match[1] if match else ""
 
 
 def trouble(log: str) -> str:
-    """The lines that tell best what went wrong, or the last one; one line."""
+    """Select the log lines that best describe a failure, or the last one, joined to one line."""
     lines = log.strip().splitlines() or ["no output"]
-    found = [line.strip() for line in lines if line.startswith(("Warning: Vulkan", "ERROR: ["))]
-    return "; ".join(found[:2]) or lines[-1].strip()
+    lines_of_interest = [line.strip() for line in lines if line.startswith(("Warning: Vulkan", "ERROR: ["))]
+    return "; ".join(lines_of_interest[:2]) or lines[-1].strip()
 
 
 def lost(log: str) -> str:
-    """The line that tells of a lost device; empty where there is none."""
-    found = _LOST.search(log)
-    return found[0].strip() if found else ""
+    """Find the log line about a lost device; empty where there is none."""
+    match = _LOST.search(log)
+    return match[0].strip() if match else ""

@@ -280,15 +280,6 @@ FILES: dict[str, tuple[str, Callable[[Room], Path]]] = {
     "root_outside": ("time", _root_outside),
     "table_of_itself": ("time", _table_of_itself),
 }
-INSPECTED = (
-    "no_inputs",
-    "no_subgraphs",
-    "no_codes",
-    "operator_out_of_range",
-    "operand_out_of_range",
-    "cycle",
-    "no_buffers",
-)
 # A listing of what is in a file may well list odd things.
 LISTED = frozenset({0, 4})
 

@@ -65,7 +65,7 @@ def by_losses(
     accepted: BaselineValue,
     stored: Array,
     examples: Examples,
-    allowed: float,
+    alpha: float,
     matters: float,
 ) -> Judgement:
     """Judge a drop by random signs of the paired losses; without losses, by the paired bootstrap."""
@@ -84,7 +84,7 @@ def by_losses(
         differences = by_group(now - before, examples.groups)
         worse, better = sign_flip_p(differences), sign_flip_p(-differences)
         how = "random signs of the paired losses"
-    message = f"{versus(metric, score, accepted)}; {how}, p = {min(worse, better):.2g} (red at {allowed:.2g})"
+    message = f"{versus(metric, score, accepted)}; {how}, p = {min(worse, better):.2g} (red at {alpha:.2g})"
     found = garbage(metric, new, stored, labels)
     verdict = Verdict.PASS
     if found is not None:
@@ -94,12 +94,12 @@ def by_losses(
             f"one (up to {found.worst:.3g} times; first example {found.first})"
         )
     elif drop > accepted.tolerance and drop >= matters and worse <= SUSPICIOUS:
-        verdict = Verdict.REGRESSED if worse <= allowed else Verdict.WARN
-    elif -drop >= matters and better <= allowed:
+        verdict = Verdict.REGRESSED if worse <= alpha else Verdict.WARN
+    elif -drop >= matters and better <= alpha:
         implausible = sd > 0 and -drop > _GAIN_DEVIATIONS * sd and -drop > 10 * matters
         verdict = Verdict.WARN if implausible else Verdict.IMPROVED
         message += f"; {IMPLAUSIBLE}" if implausible else ""
-    power = normal_quantile(allowed) + normal_quantile(0.2)
+    power = normal_quantile(alpha) + normal_quantile(0.2)
     detectable = max(accepted.tolerance, matters, power * sd)
     actions = [] if verdict is Verdict.PASS else subject.choices()
     return score_judgement(verdict, message, actions, metric, score, accepted, worse, detectable)

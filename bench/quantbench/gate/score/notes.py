@@ -14,9 +14,9 @@ _OFTEN = 0.1  # share of neighbours from which the split looks like frames of cl
 _LOOKED_AT = 500
 
 
-def of_split(metric: Metric, examples: Examples, x: Inputs, allowed: float) -> list[str]:
+def of_split(metric: Metric, examples: Examples, x: Inputs, alpha: float) -> list[str]:
     """Say what a test split cannot judge."""
-    found = [too_coarse(metric, examples, allowed), _empty_classes(metric, examples.labels)]
+    found = [too_coarse(metric, examples, alpha), _empty_classes(metric, examples.labels)]
     if examples.groups is None:
         found.append(_neighbours(x))
     return [one for one in found if one]

@@ -26,21 +26,21 @@ def churn_of(found: Flips | None, n: int) -> int:
     return max(seen, math.ceil(ASSUMED_CHURN * n))
 
 
-def detectable(metric: Metric, n: int, churn: int, allowed: float, matters: float) -> float:
+def detectable(metric: Metric, n: int, churn: int, alpha: float, matters: float) -> float:
     """Return the smallest drop that McNemar's test finds in four of five runs, in the metric's unit."""
-    return max(matters, metric.scale * detectable_loss(churn, allowed) / n)
+    return max(matters, metric.scale * detectable_loss(churn, alpha) / n)
 
 
-def too_coarse(metric: Metric, examples: Examples, allowed: float) -> str:
+def too_coarse(metric: Metric, examples: Examples, alpha: float) -> str:
     """Say that a test split cannot judge a score, and how many examples could; empty where it can."""
     n = len(examples)
     if metric.correct is None or metric.scale != 100:
         return ""
-    found = detectable(metric, n, churn_of(None, n), allowed, 0.0)
+    found = detectable(metric, n, churn_of(None, n), alpha, 0.0)
     if found <= COARSEST:
         return ""
     enough = n
-    while detectable(metric, enough, churn_of(None, enough), allowed, 0.0) > COARSEST:
+    while detectable(metric, enough, churn_of(None, enough), alpha, 0.0) > COARSEST:
         enough = math.ceil(1.1 * enough)
     digits = 10 ** max(0, len(str(enough)) - 2)
     needed = math.ceil(enough / digits) * digits
@@ -56,7 +56,7 @@ def by_pairs(
     score: Measurement,
     accepted: BaselineValue,
     found: Flips,
-    allowed: float,
+    alpha: float,
     matters: float,
 ) -> Judgement:
     """Judge by McNemar's exact test, or by random signs of whole groups where examples belong together."""
@@ -66,12 +66,12 @@ def by_pairs(
     test = "random signs by group," if grouped else "exact McNemar"
     message = (
         f"{versus(metric, score, accepted)}; {found.lost} examples lost, {found.gained} gained, "
-        f"{test} p = {min(worse, better):.2g} (red at {allowed:.2g})"
+        f"{test} p = {min(worse, better):.2g} (red at {alpha:.2g})"
     )
     verdict = Verdict.PASS
     if drop > accepted.tolerance and drop >= matters and worse <= SUSPICIOUS:
-        verdict = Verdict.REGRESSED if worse <= allowed else Verdict.WARN
-    elif -drop >= matters and better <= allowed:
+        verdict = Verdict.REGRESSED if worse <= alpha else Verdict.WARN
+    elif -drop >= matters and better <= alpha:
         verdict = Verdict.IMPROVED
         if _implausible(found):
             verdict, message = Verdict.WARN, f"{message}; {IMPLAUSIBLE}"
@@ -84,7 +84,7 @@ def by_pairs(
         score,
         accepted,
         p_value=worse,
-        detectable=max(accepted.tolerance, detectable(metric, found.n, churn, allowed, matters)),
+        detectable=max(accepted.tolerance, detectable(metric, found.n, churn, alpha, matters)),
         churn=churn,
     )
 

@@ -48,9 +48,9 @@ class Repeats:
         """Return the standard error of the difference between the two means."""
         return self.sd * math.sqrt(1 / self.old + 1 / self.new)
 
-    def tolerance(self, allowed: float) -> float:
+    def tolerance(self, alpha: float) -> float:
         """Return the largest drop that chance explains: half a prediction interval (Student's t)."""
-        return t_quantile(allowed, self.degrees) * self.error
+        return t_quantile(alpha, self.degrees) * self.error
 
     def at_least(self, sd: float) -> "Repeats":
         """Return the same with a standard deviation of ``sd`` at least."""
@@ -103,17 +103,17 @@ def by_repeats(
     score: Measurement,
     accepted: BaselineValue,
     repeats: Repeats,
-    allowed: float,
+    alpha: float,
     matters: float,
 ) -> Judgement:
     """Judge a trained cell by a prediction interval, which a loosened tolerance may only widen."""
     drop = metric.drop(score.value, accepted.value)
-    tolerance = max(accepted.tolerance, repeats.tolerance(allowed), matters)
+    tolerance = max(accepted.tolerance, repeats.tolerance(alpha), matters)
     verdict = beyond(drop, tolerance)
     p_value = p_above(drop, repeats.error, repeats.degrees)
     message = (
         f"{versus(metric, score, accepted)}; {repeats.of}, so judged by the spread of trainings: tolerance "
-        f"{tolerance:.2f} {metric.unit}, p = {p_value:.2g} (red at {allowed:.2g}; sd {repeats.sd:.2f} {metric.unit} "
+        f"{tolerance:.2f} {metric.unit}, p = {p_value:.2g} (red at {alpha:.2g}; sd {repeats.sd:.2f} {metric.unit} "
         f"with {repeats.degrees} degrees of freedom, mean of {repeats.new} against mean of {repeats.old})"
     )
     if verdict is Verdict.PASS and p_value <= SUSPICIOUS and drop >= matters and drop > accepted.tolerance:
@@ -121,19 +121,19 @@ def by_repeats(
     if verdict is Verdict.IMPROVED and -drop > IMPLAUSIBLE_DEVIATIONS * repeats.sd:
         verdict, message = Verdict.WARN, f"{message}; {IMPLAUSIBLE}"
     actions = [] if verdict is Verdict.PASS else subject.choices("accept (from a run with --seeds 5)")
-    detectable = max(tolerance, _detectable(repeats, allowed))
+    detectable = max(tolerance, _detectable(repeats, alpha))
     judgement = score_judgement(verdict, message, actions, metric, score, accepted, p_value, detectable)
     return judgement.model_copy(update={"tolerance": tolerance})
 
 
-def _detectable(repeats: Repeats, allowed: float) -> float:
+def _detectable(repeats: Repeats, alpha: float) -> float:
     """Return the drop that is red in four of five runs: the tolerance and the 80 % quantile of the difference."""
-    return (t_quantile(allowed, repeats.degrees) + t_quantile(0.2, repeats.degrees)) * repeats.error
+    return (t_quantile(alpha, repeats.degrees) + t_quantile(0.2, repeats.degrees)) * repeats.error
 
 
-def detectable_of(repeats: Repeats, allowed: float, tolerance: float, matters: float) -> float:
+def detectable_of(repeats: Repeats, alpha: float, tolerance: float, matters: float) -> float:
     """Return the smallest drop that a repeated training would show in four of five runs."""
-    return max(tolerance, matters, _detectable(repeats, allowed))
+    return max(tolerance, matters, _detectable(repeats, alpha))
 
 
 def too_few_repeats(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> Judgement:

@@ -9,8 +9,11 @@ markup, and needs its script for sorting and filtering alone.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from quantbench.report.html.markup import folded, text
+from markupsafe import Markup
+
+from quantbench.report.html.templating import fragment
 
 WHOLE_PAGE = 400  # cells of a page that is all markup
 FIRST_ROWS = 200  # of a larger one's table
@@ -28,27 +31,36 @@ class Later:
     """
 
     large: bool
-    rows: list[str] = field(default_factory=list)
-    cells: dict[str, str] = field(default_factory=dict)
-    folds: list[str] = field(default_factory=list)
+    rows: list[Markup] = field(default_factory=list)
+    cells: dict[str, Markup] = field(default_factory=dict)
+    folds: list[Markup] = field(default_factory=list)
 
-    def first_rows(self, rows: Sequence[str]) -> str:
+    def first_rows(self, rows: Sequence[Markup]) -> Markup:
         """The rows that do not wait."""
         here = FIRST_ROWS if self.large else len(rows)
         self.rows += rows[here:]
-        return "".join(rows[:here])
+        return Markup("").join(rows[:here])
 
-    def fold(self, summary: str, content: str) -> str:
+    def fold(self, summary: str, content: Markup) -> Markup:
         """Something folded away."""
         if not self.large:
-            return folded(summary, content)
+            return fragment("fold.html.j2", summary=summary, content=content, place=None)
         self.folds.append(content)
-        return f'<details data-later="{len(self.folds) - 1}"><summary>{text(summary)}</summary></details>'
+        return fragment("fold.html.j2", summary=summary, content="", place=len(self.folds) - 1)
 
-    def script(self) -> str:
-        """All that waits, as data: nothing in it runs; empty where nothing waits."""
+    def listing(self, template: str, items: Sequence[Any], most: int, what: str) -> Markup:
+        """A list from a template; whatever is more than ``most`` is folded away."""
+        shown = fragment(template, items=items[:most])
+        if len(items) <= most:
+            return shown
+        return shown + self.fold(f"{len(items) - most} more {what}", fragment(template, items=items[most:]))
+
+    def script(self) -> Markup:
+        """All that waits, as data: nothing in it runs; empty where nothing waits.
+
+        Not by Jinja's ``tojson``, which writes six characters for each ``<``.
+        """
         if not self.rows and not self.cells and not self.folds:
-            return ""
-        told = json.dumps({"rows": self.rows, "cells": self.cells, "folds": self.folds}, ensure_ascii=False)
-        told = told.replace("</", "<\\/").replace("<!--", "<\\u0021--")  # so that it cannot end, or hide its end
-        return f'<script type="application/json" id="later">{told}</script>\n'
+            return Markup("")
+        data = json.dumps({"rows": self.rows, "cells": self.cells, "folds": self.folds}, ensure_ascii=False)
+        return Markup(data.replace("</", "<\\/").replace("<!--", "<\\u0021--"))  # it cannot end, or hide its end

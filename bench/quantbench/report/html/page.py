@@ -6,17 +6,23 @@ cells keeps for later.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+from markupsafe import Markup
 
 from quantbench import files
-from quantbench.records import Cell, Judgement, Report, Verdict
+from quantbench.core.echo import plain
+from quantbench.records import Action, Cell, Judgement, Report, Verdict
 from quantbench.reference.model import ReferenceModel
-from quantbench.report import formatting
+from quantbench.report import chart_data, formatting, plots
+from quantbench.report.chart_data import LATENCY, LEGEND, SIZE, Axis, Point
 from quantbench.report.evidence import OF_ATTENTION, OF_OTHERS, Behind, Picture
 from quantbench.report.html import cells as html_cells
-from quantbench.report.html import charts, deferred, latency
+from quantbench.report.html import deferred
 from quantbench.report.html.deferred import FIRST_ROWS, Later
-from quantbench.report.html.markup import frame, link, listing, page_file, section, step, table, text
+from quantbench.report.html.templating import Banner, Part, asset, fragment, macro, page_from
 
 HTML = "report.html"
 MOST_LISTED = 50
@@ -52,10 +58,44 @@ PARTS = {
 }
 
 
+class Note(NamedTuple):
+    """Hold what is said of a cell, or of cells together, which have no part of the page to link to."""
+
+    cell: str
+    verdict: Verdict
+    mark: str
+    message: str
+    steps: list[Action]
+    linked: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table of all cells."""
+
+    id: str
+    model: str
+    variant: str
+    family: str
+    verdict: Verdict
+    judged: str
+    severity: int
+    why: str
+    numbers: list[str]
+
+
+class Scatter(NamedTuple):
+    """A plot with its Pareto front, of so many points."""
+
+    plot: plots.Plot
+    front: list[Point]
+    points: int
+    unit: str
+
+
 def write(path: Path, report: Report, folder: Path, models: Mapping[str, ReferenceModel]) -> None:
     """Write the page of a run atomically, with what its folder holds besides the report."""
-    page = render(report, Behind.of(folder, report, models))
-    files.replace(path, page)  # which takes a name with half a surrogate pair, too
+    files.replace(path, render(report, Behind.of(folder, report, models)))
 
 
 def render(report: Report, behind: Behind) -> str:
@@ -72,48 +112,39 @@ def render(report: Report, behind: Behind) -> str:
         "seen": _sensitivity(report),
         "environment": _environment(report),
     }
-    main = "\n".join(section(name, PARTS[name], content[name]) for name in PARTS)
-    return _frame(report, main, later)
-
-
-def _frame(report: Report, main: str, later: Later) -> str:
-    links = "".join(f'<li><a href="#{name}">{text(title)}</a></li>' for name, title in PARTS.items())
-    nav = f'<nav aria-label="Parts of the report"><ul>{links}</ul></nav>'
-    title = f"{_status(report)}: quantbench {report.run}"
-    return frame(title, _banner(report), main + later.script(), nav, page_file("page.js"))
+    parts = [Part(name, title, content[name]) for name, title in PARTS.items()]
+    banner, script = _banner(report), asset("page.js")
+    return page_from("report.html.j2", script, banner=banner, run=report.run, parts=parts, waiting=later.script())
 
 
 def _status(report: Report) -> str:
     return formatting.STATUS_WORDS.get(report.exit_status, f"EXIT STATUS {report.exit_status}")
 
 
-def _banner(report: Report) -> str:
-    mark, kind = {0: ("✓", "green"), 1: ("✗", "red")}.get(report.exit_status, ("!", "amber"))
+def _banner(report: Report) -> Banner:
+    sign, kind = {0: ("✓", "green"), 1: ("✗", "red")}.get(report.exit_status, ("!", "amber"))
     counted = formatting.headline(report).removeprefix(_status(report)).strip()
     facts = [f"Run {report.run}, {report.seconds:.0f} s, {report.selection or 'everything selected'}."]
     if report.trained_from_scratch:
         facts.append("The float models were trained from scratch (--train), not loaded.")
-    told = [formatting.unjudged_latency(report), formatting.gpu_note(report), *report.notes]
-    facts += [f"Note: {note}." for note in told if note]
-    lines = "".join(f"<p>{text(fact)}</p>" for fact in facts)
-    return (
-        f'<header class="{kind}"><h1>quantbench: <span aria-hidden="true">{mark}</span> {text(_status(report))}</h1>'
-        f'<p class="counts">{text(counted.strip("()"))}</p>{lines}</header>'
-    )
+    notes = [formatting.unjudged_latency(report), formatting.gpu_note(report), *report.notes]
+    facts += [f"Note: {note}." for note in notes if note]
+    return Banner(_status(report), sign, kind, facts, counted.strip("()"))
 
 
-def _attention(report: Report, later: Later) -> str:
-    items = []
+def _lines(*lines: str) -> Markup:
+    return fragment("paragraphs.html.j2", lines=lines)
+
+
+def _attention(report: Report, later: Later) -> Markup:
     cells = {cell.id for cell in report.cells}
-    for cell, verdict, messages, actions in formatting.attention(report):
-        name = link(cell) if cell in cells else text(cell)
-        said = text("; ".join(messages))
-        steps = "".join(f"<li>{step(action)}</li>" for action in actions)
-        items.append(
-            f'<strong class="{verdict}">{text(formatting.MARKS[verdict])}</strong> {name}: {said}'
-            + (f"<ul>{steps}</ul>" if steps else "")
-        )
-    return listing(items, MOST_LISTED, "cells need attention", later.fold) if items else "<p>Nothing.</p>"
+    notes = [
+        Note(cell, verdict, formatting.MARKS[verdict], "; ".join(messages), actions, cell in cells)
+        for cell, verdict, messages, actions in formatting.attention(report)
+    ]
+    if not notes:
+        return _lines("Nothing.")
+    return later.listing("attention.html.j2", notes, MOST_LISTED, "cells need attention")
 
 
 def _moved(cell: Cell, one: Judgement) -> bool:
@@ -130,59 +161,43 @@ def _moved(cell: Cell, one: Judgement) -> bool:
     return not noisy or one.tolerance is None or abs(one.change) > NOISY * one.tolerance
 
 
-def _changed(report: Report, later: Later) -> str:
-    items = [
-        f'<span class="{one.verdict}">{text(formatting.MARKS[one.verdict])}</span> {link(cell.id)}: {text(one.message)}'
+def _changed(report: Report, later: Later) -> Markup:
+    notes = [
+        Note(cell.id, one.verdict, formatting.MARKS[one.verdict], one.message, [])
         for cell in report.cells
         for one in cell.judgements
         if _moved(cell, one)
     ]
-    note = "<p>Against the baseline; noise of less than a third of its tolerance is no change.</p>"
-    return note + listing(items, MOST_LISTED, "changes", later.fold) if items else "<p>Nothing.</p>"
+    if not notes:
+        return _lines("Nothing.")
+    said = _lines("Against the baseline; noise of less than a third of its tolerance is no change.")
+    return said + later.listing("changes.html.j2", notes, MOST_LISTED, "changes")
 
 
-def _all_cells(report: Report, by_id: dict[str, Cell], later: Later) -> str:
-    heads = "".join(
-        f'<th scope="col" data-name="{text(name)}"><button type="button">{text(name)}</button>' for name in COLUMNS
-    )
-    rows = later.first_rows([_row(cell, by_id) for cell in report.cells])
-    lacking = "Sorting and filtering need JavaScript; all else is here without."
-    if later.large:
-        lacking = f"Without JavaScript, this page holds {FIRST_ROWS} of {len(report.cells)} cells; report.md holds all."
-    return (
-        f"{_filters(report)}"
-        '<div class="box tall" tabindex="0" role="region" aria-label="All cells, a table that scrolls">'
-        f'<table class="cells" data-rows="{len(report.cells)}" data-first="{FIRST_ROWS}">'
-        "<caption>A row a cell, that is a model and a variant. Press a heading to sort.</caption>"
-        f"<thead><tr>{heads}<tbody>{rows}</table></div>"
-        f'<p><button type="button" class="more" hidden>Show {FIRST_ROWS} more rows</button></p>'
-        "<p>Score: of the whole test split, ± standard deviation over seeds. Latency: one thread, batch 1, ratio ± "
-        "standard error. Since first baseline: drop of the score, growth of the file.</p>"
-        f"<noscript><p>{lacking}</p></noscript>"
+def _all_cells(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
+    show = macro("row.html.j2", "row")
+    rows = later.first_rows([show(_row(cell, by_id)) for cell in report.cells])
+    return fragment(
+        "all_cells.html.j2",
+        filters=_filters(report),
+        columns=COLUMNS,
+        rows=rows,
+        first=FIRST_ROWS,
+        total=len(report.cells),
+        large=later.large,
     )
 
 
-def _filters(report: Report) -> str:
+def _filters(report: Report) -> dict[str, list[str]]:
     verdicts = {cell.verdict for cell in report.cells}
-    chosen: dict[str, list[str]] = {
+    return {
         "model": sorted({cell.model for cell in report.cells}),
         "family": sorted({cell.family for cell in report.cells}),
         "verdict": [str(one) for one in reversed(Verdict) if one in verdicts],
     }
-    selects = "".join(
-        f'<label>{name} <select data-of="{name}"><option value="">all</option>'
-        + "".join(f'<option value="{text(value)}">{text(value)}</option>' for value in values)
-        + "</select></label>"
-        for name, values in chosen.items()
-    )
-    return (
-        '<div class="filters" role="search" aria-label="Filter the cells" hidden><label>text '
-        f'<input type="search" placeholder="part of a name"></label>{selects}'
-        '<button type="button" class="reset">Show all</button> <output aria-live="polite"></output></div>'
-    )
 
 
-def _row(cell: Cell, by_id: dict[str, Cell]) -> str:
+def _row(cell: Cell, by_id: dict[str, Cell]) -> Row:
     measured = cell.measurements
     numbers = [
         formatting.score(cell),
@@ -196,14 +211,16 @@ def _row(cell: Cell, by_id: dict[str, Cell]) -> str:
         formatting.microseconds(cell),
         formatting.ratio(cell),
     ]
-    severity = list(Verdict).index(cell.verdict)
-    why = f' title="{text(cell.failure.reason)}"' if cell.failure else ""
-    return (
-        f'<tr data-model="{text(cell.model)}" data-family="{text(cell.family)}" data-verdict="{cell.verdict}">'
-        f'<td>{text(cell.model)}<th scope="row">{link(cell.id, cell.variant)}<td>{text(cell.family)}'
-        f'<td data-sort="{severity}" class="{cell.verdict}"{why}>{text(formatting.verdict(cell))}'
-        + "".join(f"<td>{text(number)}" for number in numbers)
-        + "\n"
+    return Row(
+        id=cell.id,
+        model=cell.model,
+        variant=cell.variant,
+        family=cell.family,
+        verdict=cell.verdict,
+        judged=formatting.verdict(cell),
+        severity=list(Verdict).index(cell.verdict),
+        why=cell.failure.reason if cell.failure else "",
+        numbers=numbers,
     )
 
 
@@ -214,9 +231,9 @@ def _floor_left(cell: Cell) -> str:
     return ""
 
 
-def _charts(report: Report, by_id: dict[str, Cell], later: Later) -> str:
+def _charts(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
     if not report.cells:
-        return "<p>No cells.</p>"
+        return _lines("No cells.")
     cells_of: dict[str, list[Cell]] = {}
     for cell in report.cells:
         cells_of.setdefault(cell.model, []).append(cell)
@@ -227,29 +244,47 @@ def _charts(report: Report, by_id: dict[str, Cell], later: Later) -> str:
         "logarithmic scale on both sides of zero."
     ]
     said += [] if timed else ["Latency was not measured in this run, so there is no chart of it."]
-    parts = ["".join(f"<p>{text(one)}</p>" for one in said)]
+    parts = [_lines(*said)]
     for start in range(0, len(models), MODELS_AT_ONCE):
         some = models[start : start + MODELS_AT_ONCE]
         drawn = _charts_of({model: cells_of[model] for model in some}, by_id)
-        told = f"Models {start + 1} to {start + len(some)} of {len(models)}: {some[0]} to {some[-1]}"
-        parts.append(later.fold(told, drawn) if start else drawn)
-    return "".join(parts)
+        summary = f"Models {start + 1} to {start + len(some)} of {len(models)}: {some[0]} to {some[-1]}"
+        parts.append(later.fold(summary, drawn) if start else drawn)
+    return Markup("").join(parts)
 
 
-def _charts_of(cells_of: dict[str, list[Cell]], by_id: dict[str, Cell]) -> str:
+def _charts_of(cells_of: dict[str, list[Cell]], by_id: dict[str, Cell]) -> Markup:
     """All charts of some models."""
-    heat = charts.heat_map([cell for cells in cells_of.values() for cell in cells], by_id)
-    scatters = "".join(charts.scatters(model, cells, by_id) for model, cells in cells_of.items())
-    latencies = "".join(latency.of_model(model, cells) for model, cells in cells_of.items())
-    parts = [f"<h3>Drop by variant and model</h3>{heat}"]
-    parts.append(f'<h3>Drop against size and latency</h3>{charts.legend()}<div class="charts">{scatters}</div>')
-    if latencies:
-        told = f"<p>{latency.legend()}</p>"
-        parts.append(f'<h3>Latency distributions</h3>{told}<div class="charts">{latencies}</div>')
-    return "".join(parts)
+    return fragment(
+        "charts.html.j2",
+        heat=chart_data.heat([cell for cells in cells_of.values() for cell in cells], by_id),
+        keys=LEGEND,
+        families=plots.family_legend(),
+        scatters=[one for model, cells in cells_of.items() for one in scatters(model, cells, by_id)],
+        latencies=[plot for model, cells in cells_of.items() if (plot := latencies(model, cells))],
+        marks=html_cells.latency_marks(),
+    )
 
 
-def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind, later: Later) -> str:
+def scatters(model: str, cells: list[Cell], by_id: dict[str, Cell]) -> list[Scatter]:
+    """Drop against size and against latency, of one model, where there are two points at least."""
+    drawn = [(axis, chart_data.points(axis, cells, by_id)) for axis in (SIZE, LATENCY)]
+    return [_scatter(model, axis, points) for axis, points in drawn if len(points) > 1]
+
+
+def _scatter(model: str, axis: Axis, points: list[Point]) -> Scatter:
+    front = chart_data.front(points)
+    plot = plots.scatter(f"{model}: drop from control against {axis.what}", axis, points, front)
+    return Scatter(plot, front, len(points), axis.unit)
+
+
+def latencies(model: str, cells: list[Cell]) -> plots.Plot | None:
+    """A row a variant; None where fewer than two were timed."""
+    rows = [row for cell in cells if (row := plots.latency_row(cell))]
+    return plots.latencies(f"{model}: latency, one thread, batch 1", rows) if len(rows) > 1 else None
+
+
+def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind, later: Later) -> Markup:
     urgent = {cell for cell, *_ in formatting.attention(report)}
     ordered = sorted(report.cells, key=lambda cell: cell.id not in urgent)  # the room for all is limited
     whole = {cell.id for cell in ordered[:MOST_WHOLE]}
@@ -264,7 +299,7 @@ def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind, later: L
         if cell.id in here:
             parts.append(inside)
         else:
-            later.cells[cell.id] = inside
+            later.cells[plain(cell.id)] = inside  # as the links to it name it
     said = (
         "Intervals: 95 %; of what repeats by Student's t, of a share of the examples by Wilson's method. Changes are "
         "positive where they are worse."
@@ -280,7 +315,7 @@ def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind, later: L
         said += f" Pictures of {behind.left_out} cells are left out, to keep the page small."
     if shown:
         said += f" Pictures: up to {OF_ATTENTION} where a cell needs attention, up to {OF_OTHERS} elsewhere."
-    return f"<p>{text(said)}</p>\n" + "\n".join(parts) + '<div class="added"></div>'
+    return fragment("one_by_one.html.j2", words=said, cells=parts)
 
 
 def _pictures(cells: list[Cell], urgent: set[str], behind: Behind) -> dict[str, list[Picture]]:
@@ -288,19 +323,21 @@ def _pictures(cells: list[Cell], urgent: set[str], behind: Behind) -> dict[str, 
     return {cell: pictures for cell, pictures in found.items() if pictures}
 
 
-def _exceptions(report: Report, later: Later) -> str:
-    items = [f"{link(cell)}: {text(sentence)}" for cell, sentence in formatting.exceptions(report)]
-    return listing(items, MOST_LISTED, "exceptions", later.fold) if items else "<p>None.</p>"
+def _exceptions(report: Report, later: Later) -> Markup:
+    exceptions = formatting.exceptions(report)
+    if not exceptions:
+        return _lines("None.")
+    return later.listing("exceptions.html.j2", exceptions, MOST_LISTED, "exceptions")
 
 
-def _sensitivity(report: Report) -> str:
-    return (
-        f"<p>{text(formatting.budget(report))} The smallest change that each judgement finds in four of five runs is "
-        "in its cell.</p>"
+def _sensitivity(report: Report) -> Markup:
+    return _lines(
+        f"{formatting.budget(report)} The smallest change that each judgement finds in four of five runs is in its "
+        "cell."
     )
 
 
-def _environment(report: Report) -> str:
+def _environment(report: Report) -> Markup:
     e = report.environment
     commit = "unknown" if e.git_commit is None else e.git_commit[:12] + (" with local changes" if e.git_dirty else "")
     rows = {
@@ -315,5 +352,8 @@ def _environment(report: Report) -> str:
         "results class": e.results_class,
         **{f"data of {model}": f"sha256 {value[:16]}…" for model, value in sorted(report.data_sha256.items())},
     }
-    shown = [[text(name), text(value)] for name, value in rows.items() if value]
-    return table("What the numbers depend on", ["what", "value"], shown, "environment")
+    shown = [(name, value) for name, value in rows.items() if value]
+    headers = ["what", "value"]
+    return fragment(
+        "table.html.j2", caption="What the numbers depend on", headers=headers, rows=shown, kind="environment"
+    )
