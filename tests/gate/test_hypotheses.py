@@ -56,6 +56,7 @@ def test_few_flips_in_many_classes_cost_a_collapse_nothing() -> None:
 def test_latency_has_a_budget_of_its_own() -> None:
     assert split(0.01, 0) == (0.01, 0.0)
     assert split(0.01, 21) == (0.005, 0.005)
+    assert split(0.01, 21, scored=False) == (0.0, 0.01)
     found = alarms(0.01, thresholds(_all([0.1] * 350), split(0.01, 21)[0]), 21)
     assert found.latency is not None
     assert found.latency.share == pytest.approx(0.005 / 21)  # whatever the scores do

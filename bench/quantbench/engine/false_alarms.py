@@ -42,13 +42,13 @@ class Budget:
         """
         if self._plan.shard_of is not None or self._thresholds is None:
             return self.even()
-        return gate.alarms(self._budget, self._thresholds, self._timed_ones)
+        return gate.alarms(self._budget, self._thresholds, self._timed_ones, self._potential > 0)
 
     def even(self) -> FalseAlarms:
         """What every test of the whole run could count on if chance had moved them all."""
         count = self._potential
         share = self._of_scores / max(1, count)
-        return gate.alarms(self._budget, gate.Thresholds({}, count, 0, share), self._timed_ones)
+        return gate.alarms(self._budget, gate.Thresholds({}, count, 0, share), self._timed_ones, count > 0)
 
     def latency_share(self) -> float:
         """The p-value at which a latency is red, whatever the scores do."""
@@ -57,7 +57,7 @@ class Budget:
 
     @property
     def _of_scores(self) -> float:
-        return gate.split(self._budget, self._timed_ones)[0]
+        return gate.split(self._budget, self._timed_ones, self._potential > 0)[0]
 
     @cached_property
     def _potential(self) -> int:

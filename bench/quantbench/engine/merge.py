@@ -122,7 +122,8 @@ class Whole:
     def report(self) -> Report:
         """The report of the whole run."""
         budget, timed = self.pieces[0].report.false_alarms.budget, self._timed_ones()
-        of_scores, of_latency = gate.split(budget, timed)
+        any_score = any(Kind.ACCURACY in cell.verdicts for cell, _ in self.cells)
+        of_scores, of_latency = gate.split(budget, timed, any_score)
         scored = {
             cell.id: self._scored(cell, piece)
             for cell, piece in self.cells
@@ -146,7 +147,7 @@ class Whole:
                 "seconds": max(piece.report.seconds for piece in self.pieces),
                 "exit_status": int(gate.exit_status(verdicts)),
                 "environment": together([piece.report.environment for piece in self.pieces]),
-                "false_alarms": gate.alarms(budget, thresholds, timed),
+                "false_alarms": gate.alarms(budget, thresholds, timed, any_score),
                 "data_sha256": {k: v for piece in self.pieces for k, v in piece.report.data_sha256.items()},
                 "notes": self._notes(),
                 "shard": None,

@@ -377,7 +377,10 @@ def budget(report: Report) -> str:
     left_out = f"; {alarms.left_out} tests could not have been red and take no share" if alarms.left_out else ""
     latency = ""
     if alarms.latency is not None:
-        latency = f" Half of it is shared evenly by {alarms.latency.judgements} latencies."
+        latency = (
+            f" {alarms.latency.judgements} latencies share their own part of it evenly: each fails at p = "
+            f"{alarms.latency.share:.2g}."
+        )
     return (
         f"False-alarm budget {100 * alarms.budget:g} % for the whole run, shared (Holm) by {scores}{left_out}; "
         f"unchanged predictions use none of it.{latency}"

@@ -96,20 +96,26 @@ def _tarone(smallest: Sequence[float], budget: float, others: int) -> int:
     return max(1, len(ordered) + others)
 
 
-def split(budget: float, timed: int) -> tuple[float, float]:
-    """Divide a run's budget into that of the scores and that of the latencies, of which there are ``timed``."""
-    latency = LATENCY_PART * budget if timed else 0.0
+def split(budget: float, timed: int, scored: bool = True) -> tuple[float, float]:
+    """Divide a run's budget into that of the scores and that of the latencies.
+
+    Args:
+        timed: latency judgements.
+        scored: whether any score is judged; otherwise the latencies have all of it.
+    """
+    latency = (LATENCY_PART if scored else 1.0) * budget if timed else 0.0
     return budget - latency, latency
 
 
-def alarms(budget: float, scores: Thresholds, timed: int) -> FalseAlarms:
+def alarms(budget: float, scores: Thresholds, timed: int, scored: bool = True) -> FalseAlarms:
     """Describe the budget of a run for its report.
 
     Args:
         budget: of the whole run.
         timed: latency judgements.
+        scored: whether any score is judged.
     """
-    _, latency = split(budget, timed)
+    _, latency = split(budget, timed, scored)
     return FalseAlarms(
         budget=budget,
         judgements=scores.examined,
