@@ -120,7 +120,7 @@ class Overlay(Record):
     reference_agreement: float | None = None
 
 
-_RARE = ("overlays", "xfail", "gpu_agreement", "hand_edits", "seal")  # fields of a cell that few have
+_RARE = ("overlays", "xfail", "gpu_agreement", "trained_sha256", "hand_edits", "seal")  # fields of a cell that few have
 
 
 class BaselineCell(Record):
@@ -136,6 +136,9 @@ class BaselineCell(Record):
     census: Census | None = None
     artifact_sha256: str | None = None
     reference_sha256: str | None = None
+    trained_sha256: str | None = Field(
+        default=None, description="of the first seed's weights after all training; shows whether training repeats"
+    )
     reference_agreement: float | None = Field(
         default=None, description="share of examples on which the default kernels answer as the reference kernels"
     )
