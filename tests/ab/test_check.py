@@ -145,7 +145,7 @@ def test_what_is_used_is_held_and_kept_within_bounds(monkeypatch: pytest.MonkeyP
         assert Path(tempfile.mkdtemp()).is_relative_to(tmp_path / "own" / ".held")
 
     monkeypatch.setattr(environments, "_uv", pretend)
-    monkeypatch.setattr(check, "_found", found)
+    monkeypatch.setattr(check, "_checked", found)
     told: list[str] = []
     asked = result.Asked(*both, (), ROOT / "models", tmp_path, 0.3)
     check.check(asked, told.append)
