@@ -11,7 +11,7 @@ from pathlib import Path
 from quantbench.core.child_process import Interpreter, ended
 from quantbench.core.options import PACKAGE, PYTEST_INI
 from quantbench.core.signals import hurried_by, undisturbed
-from quantbench.errors import BadInput, Exit
+from quantbench.errors import BadInput, DiskFull, Exit
 from quantbench.records.run_folder import REPORT
 
 # Both sides run a copy of the same sources: importing from a checkout or site-packages would also expose its
@@ -63,6 +63,7 @@ def run(side: Runner, model_dir: Path, arguments: Sequence[str], say: Callable[[
 
     Raises:
         BadInput: the run could not begin, or wrote no report; with its last line.
+        DiskFull: it found no space left.
         KeyboardInterrupt: it was interrupted.
     """
     side.folder.mkdir(parents=True, exist_ok=True)
@@ -102,6 +103,8 @@ def _follow(command: list[str], side: Runner, say: Callable[[str], None]) -> str
             raise
     if run.returncode == Exit.INTERRUPTED:
         raise KeyboardInterrupt
+    if run.returncode == Exit.DISK_FULL:
+        raise DiskFull(f"the {side.name} side found no space left: {last} (all of it: {log})")
     if run.returncode not in RAN:
         raise BadInput(f"the {side.name} side {ended(run.returncode)}: {last} (all of it: {log})")
     return last
