@@ -458,6 +458,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_selftest_does_not_wait_for_its_training(tmp_path: Path) -> None:
     """It took 50 s to end, whatever came after the first signal."""
     arguments = ["selftest", "--quick", "--report-dir", str(tmp_path / "reports")]
