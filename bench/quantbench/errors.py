@@ -46,7 +46,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a file may take n
 
 def disk_is_full(error: BaseException) -> bool:
     """Check whether an error says that the disk is full; native code only gives the error number's text."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:  # shutil's, of several files, has none
         return error.errno in _FULL
     return isinstance(error, DiskFull) or any(os.strerror(number) in str(error) for number in _FULL)
 
@@ -66,7 +66,20 @@ def full_disk_named(where: Path | None = None) -> Iterator[None]:
             ) from None
         if not disk_is_full(error):
             raise
+        if error.errno is None:
+            error = _by_words(error)
         raise DiskFull(full_disk_sentence(error, where)) from error
+    except (BadInput, DiskFull):
+        raise
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        raise DiskFull(full_disk_sentence(_by_words(error), where)) from error
+
+
+def _by_words(error: Exception) -> OSError:
+    """The system's error, of one that has its words alone: native code's, and that on several files."""
+    return OSError(errno.EFBIG if os.strerror(errno.EFBIG) in str(error) else errno.ENOSPC, "")
 
 
 def full_disk_sentence(error: OSError, where: Path | None = None) -> str:

@@ -819,7 +819,7 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
     "quantbench/safety/tflite.py": ("a regular file of a size that it has just looked at", {"read_bytes": 1}),
     "quantbench/safety/saved_model.py": ("regular files of a size that it has just looked at", {"read_bytes": 1}),
     "quantbench/safety/hdf5.py": ("what a person named, once files.check_tree has looked through it", {"open": 1}),
-    "quantbench/safety/hdf5_worker.py": ("the same, in a process behind walls", {"open": 1}),
+    "quantbench/safety/hdf5_worker.py": ("the same, in a process behind walls, and objects in it", {"open": 3}),
     "quantbench/safety/archive.py": ("what a person named, once files.check_tree has looked through it", {"open": 1}),
     "quantbench/adopt/loading_worker.py": (TOLD, {"savez": 1, "load": 1}),
     "quantbench/adopt/loading.py": (

@@ -1,5 +1,6 @@
 """The selftest: it catches what is planted, says what it missed, and can itself go red."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def test_a_missed_plant_makes_the_command_red(
     grown = named(artifact.FAULTS, "a file grown by")
     monkeypatch.setattr("sys.argv", ["quantbench", "selftest", "--quick", "--report-dir", str(tmp_path)])
     monkeypatch.setattr(suite, "faults_in_pipeline", lambda *_: [])
-    monkeypatch.setattr(suite, "in_a_process_of_its_own", lambda *_: lambda: ([], []))
+    monkeypatch.setattr(suite, "in_a_process_of_its_own", lambda *_: nullcontext(lambda: ([], [])))
     monkeypatch.setattr(suite, "healthy_runs", lambda *_: [False])
     monkeypatch.setattr(suite, "faults_in_memory", lambda *_: ([], []))
     monkeypatch.setattr(suite, "flipped", lambda *_: [])

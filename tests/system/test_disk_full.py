@@ -22,7 +22,7 @@ from quantbench.baselines import files as baseline_files
 from quantbench.build.store import Store
 from quantbench.cli import report as cli_report
 from quantbench.core import child_process
-from quantbench.errors import BadInput, DiskFull, Exit, disk_is_full
+from quantbench.errors import BadInput, DiskFull, Exit, disk_is_full, full_disk_named
 from quantbench.records import BaselineFile, Report, read_record
 from quantbench.reference.model import Floor, ReferenceModel
 from quantbench.report import charts
@@ -175,6 +175,56 @@ def test_a_model_that_is_tried_without_room(limit: int, words: str, tmp_path: Pa
     assert "Traceback" not in done.stdout + done.stderr
     [sentence] = [line for line in done.stderr.splitlines() if line.startswith("quantbench: ")]
     assert words in sentence
+
+
+AB_HERE = """
+import sys
+from pathlib import Path
+from quantbench.ab import environments
+environments.resolve = lambda side: environments.Resolved(side, ("ai-edge-litert==1",))
+environments.install = lambda resolved: Path(sys.executable)
+from quantbench.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "limit"),
+    [("adopt", 0), ("adopt", 1024), ("adopt", 64 * 1024), ("ab", 0), ("ab", 1024), ("ab", 64 * 1024),
+     ("selftest", 0), ("selftest", 64 * 1024)],
+)  # fmt: skip
+def test_other_commands_without_room(what: str, limit: int, tmp_path: Path) -> None:
+    """By the limit, ab finds none for a temporary file, for its sources, or for the report of a side."""
+    model, examples = tmp_path / "m.h5", tmp_path / "d.npz"
+    tf_keras_file(model)
+    np.savez(examples, x=np.zeros((200, 32), np.float32), y=np.arange(200) % 2)
+    folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
+    commands = {
+        "adopt": [*command("adopt", str(model), "--name", "m", "--data", str(examples)), *folders],
+        "ab": [sys.executable, "-c", AB_HERE, "ab", "--old", "tensorflow", "--new", "tensorflow", *THREE_CELLS[:4]],
+        "selftest": command("selftest", "--quick"),
+    }
+    asked = [*commands[what], "--report-dir", str(tmp_path / "reports")]
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f {limit // 1024} && {shlex.join(asked)}"],
+        cwd=ROOT,
+        env=surroundings(QUANTBENCH_CACHE=str(tmp_path / "store"), PYTHONDONTWRITEBYTECODE="1"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == Exit.DISK_FULL, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("quantbench: ")]) == 1
+    assert not (tmp_path / "models").exists()
+
+
+def test_native_words_of_a_full_disk_are_a_sentence_too() -> None:
+    with pytest.raises(DiskFull, match="ulimit -f"), full_disk_named():
+        raise RuntimeError(f"SaveV2: /x/part-00000; {os.strerror(errno.EFBIG)} [Op:SaveV2]")
+    with pytest.raises(DiskFull, match="no space is left"), full_disk_named():
+        raise shutil.Error([("a", "b", f"[Errno 28] {os.strerror(errno.ENOSPC)}: 'b'")])
 
 
 def tf_keras_file(path: Path) -> None:

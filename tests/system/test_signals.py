@@ -393,7 +393,79 @@ def test_a_clock_that_is_set_ends_no_cell(tmp_path: Path, monkeypatch: pytest.Mo
         assert pool.submit(_task(tmp_path, "a"), 60.0).result(timeout=120).score == 0.5
 
 
-# ---------------------------------------------------------------- ab
+# ---------------------------------------------------------------- ab, selftest
+
+
+def _signalled_twice(script: str, arguments: list[str], after: str, folder: Path) -> tuple[int, str, float]:
+    """Two SIGTERM to a command's first process, once it has printed such a line: status, output, seconds to the end."""
+    (folder / "tmp").mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        env=surroundings(QUANTBENCH_CACHE=str(folder / "store"), TMPDIR=str(folder / "tmp")),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines, since = [], 0.0
+        for line in process.stdout:
+            lines.append(line)
+            if not since and after in line:
+                since = time.monotonic()
+                process.send_signal(TERM)
+                time.sleep(0.2)
+                process.send_signal(TERM)
+        process.wait(timeout=120)
+    output = "".join(lines)
+    assert since, output
+    assert "Traceback" not in output
+    assert list((folder / "tmp").iterdir()) == []
+    assert list((folder / "store").glob(".held/*")) == []
+    return process.returncode, output, time.monotonic() - since
+
+
+AB_HERE = """
+import sys
+from pathlib import Path
+from quantbench.ab import environments
+environments.resolve = lambda side: environments.Resolved(side, ("ai-edge-litert==1",))
+environments.install = lambda resolved: Path(sys.executable)
+from quantbench.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_ab_ends_once_and_keeps_the_report_of_the_side_that_ran(tmp_path: Path) -> None:
+    arguments = ["ab", "--old", "tensorflow", "--new", "tensorflow", "--models", "seed_cnn", "--variants"]
+    arguments += [THREE_VARIANTS, "--latency-budget", "0", "--report-dir", str(tmp_path / "reports")]
+    status, output, _ = _signalled_twice(AB_HERE, arguments, "old: [1/3]", tmp_path)
+    assert status == Exit.INTERRUPTED, output
+    [path] = (tmp_path / "reports").glob("ab-*/old/latest/report.json")
+    report = read_record(path, Report, "report")
+    assert (report.state, report.exit_status) == ("interrupted", Exit.INTERRUPTED)
+
+
+SLOW_PLANTS = """
+import time
+from quantbench.selftest import suite
+def planted(model, quick, say):
+    say("planting")
+    time.sleep(100)
+suite.planted_in_artifacts = planted
+from quantbench.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_selftest_does_not_wait_for_its_training(tmp_path: Path) -> None:
+    """It took 50 s to end, whatever came after the first signal."""
+    arguments = ["selftest", "--quick", "--report-dir", str(tmp_path / "reports")]
+    status, output, seconds = _signalled_twice(SLOW_PLANTS, arguments, "planting", tmp_path)
+    assert status == Exit.INTERRUPTED, output
+    assert seconds < 20
 
 
 def test_a_side_of_ab_is_waited_for_while_it_writes_its_report(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,13 @@ from pathlib import Path
 from quantbench.core.child_process import Interpreter, ended
 from quantbench.core.options import PACKAGE, PYTEST_INI
 from quantbench.core.signals import hurried_by, undisturbed
-from quantbench.errors import BadInput, Exit
+from quantbench.errors import BadInput, DiskFull, Exit
 from quantbench.records.run_folder import REPORT
 
 # Both sides run a copy of the same sources: importing from a checkout or site-packages would also expose its
 # neighbours, and a long run must not see later edits.
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
+_PATIENCE_SECONDS = 30.0  # an interrupted side has ended after 3; one that has not is killed by the next signal
 RAN = (Exit.GREEN, Exit.REGRESSED, Exit.NOT_MEASURED)
 # What would make the cells differ from stored cells of the same pinned weights.
 REFUSED_OPTIONS = ("--train", "--no-cache", "--update-baselines", "--shard", "--cluster")
@@ -61,6 +63,7 @@ def run(side: Runner, model_dir: Path, arguments: Sequence[str], say: Callable[[
 
     Raises:
         BadInput: the run could not begin, or wrote no report; with its last line.
+        DiskFull: it found no space left.
         KeyboardInterrupt: it was interrupted.
     """
     side.folder.mkdir(parents=True, exist_ok=True)
@@ -100,16 +103,29 @@ def _follow(command: list[str], side: Runner, say: Callable[[str], None]) -> str
             raise
     if run.returncode == Exit.INTERRUPTED:
         raise KeyboardInterrupt
+    if run.returncode == Exit.DISK_FULL:
+        raise DiskFull(f"the {side.name} side found no space left: {last} (all of it: {log})")
     if run.returncode not in RAN:
         raise BadInput(f"the {side.name} side {ended(run.returncode)}: {last} (all of it: {log})")
     return last
 
 
 def _end_orderly(run: "subprocess.Popen[str]") -> None:
-    """Interrupt a side so that it writes what it finished, and wait for it; a second signal would end it at once."""
+    """Interrupt a side so that it writes what it finished, and wait for it; each further signal makes it hurry.
+
+    Killed at once, it would leave no report, and its scratch in the store.
+    """
+    begun = time.monotonic()
+
+    def hurry() -> None:
+        if time.monotonic() - begun < _PATIENCE_SECONDS:
+            run.terminate()
+        else:
+            run.kill()
+
     run.terminate()
     assert run.stdout is not None
-    with undisturbed(), hurried_by(run.kill):
+    with undisturbed(), hurried_by(hurry):
         for _ in run.stdout:  # a full pipe would block it
             pass
         run.wait()

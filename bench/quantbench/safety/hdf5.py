@@ -75,7 +75,7 @@ def _answer(job: dict[str, Any], path: Path, where: object) -> dict[str, Any]:
     except child_process.ChildFailed as error:
         words = str(error)
         if words.startswith("did not finish"):
-            words = f"takes more than {_LIMIT_SECONDS:.0f} s"
+            words = f"takes more than {_LIMIT_SECONDS:.0f} s; a healthy model this large can be given as a SavedModel"
         elif words.startswith("died of"):
             words = "crashes HDF5"
         raise BadInput(f"{where}: is not a whole HDF5 file (reading it {words})") from None

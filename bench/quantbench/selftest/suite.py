@@ -1,6 +1,7 @@
 """Run the whole selftest; training runs in a process of its own, so that two cores are used."""
 
 import multiprocessing
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantbench.build.store import Store
+from quantbench.core.signals import end_with_parent
 from quantbench.records import FlipRate, InjectedFault, LatencySelftest, Selftest
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.selftest import artifact, flips, latency, memory, pipeline, training
@@ -34,15 +36,20 @@ def _silent(_line: str) -> None:
     pass
 
 
-def faults_in_training(file: Path, name: str, baseline_dir: Path, quick: bool) -> Found:
-    """Return (injected faults, whether each healthy training failed); both empty without a baseline of QAT."""
+def faults_in_training(file: Path, name: str, baseline_dir: Path, quick: bool, folder: Path) -> Found:
+    """Return (injected faults, whether each healthy training failed); both empty without a baseline of QAT.
+
+    Args:
+        folder: for all temporary files of this process, which may be killed; the caller removes it.
+    """
+    end_with_parent()
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     model = next(model for model in load_file(file) if model.name == name)
     if not training.can_train(model, baseline_dir):
         return [], []
-    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        subject = training.prepare(model, baseline_dir, Path(folder))
-        nulls = [] if quick else training.null_runs(subject, training.NULL_SEEDS)
-        return list(training.injected_faults(subject, not quick, _silent)), nulls
+    subject = training.prepare(model, baseline_dir, folder)
+    nulls = [] if quick else training.null_runs(subject, training.NULL_SEEDS)
+    return list(training.injected_faults(subject, not quick, _silent)), nulls
 
 
 def faults_in_pipeline(model: ReferenceModel, quick: bool, say: Say) -> list[InjectedFault]:
@@ -93,24 +100,32 @@ def flipped(model: ReferenceModel, quick: bool) -> list[FlipRate]:
         return flips.run(model, trial.answers, trial.share, 10 if quick else 200)
 
 
-def in_a_process_of_its_own(model: ReferenceModel, quick: bool, baseline_dir: Path) -> Callable[[], Found]:
-    """Start injecting faults into training; return a function that waits for the result."""
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-    started = pool.submit(faults_in_training, model.file, model.name, baseline_dir, quick)
+@contextmanager
+def in_a_process_of_its_own(model: ReferenceModel, quick: bool, baseline_dir: Path) -> Iterator[Callable[[], Found]]:
+    """Start injecting faults into training; give a function that waits for the result.
 
-    def wait() -> Found:
-        with pool:
-            return started.result()
-
-    return wait
+    A training takes minutes, so it is killed where nobody waits for it any more.
+    """
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        others = set(multiprocessing.active_children())
+        started = pool.submit(faults_in_training, model.file, model.name, baseline_dir, quick, Path(folder))
+        trainers = set(multiprocessing.active_children()) - others
+        try:
+            yield started.result
+        finally:
+            if not started.done():
+                for process in trainers:
+                    process.kill()
+            pool.shutdown(cancel_futures=True)
 
 
 def run(model: ReferenceModel, quick: bool, say: Say, baseline_dir: Path) -> Selftest:
     """Inject every fault, and make healthy artifacts again and again."""
-    wait_for_training = in_a_process_of_its_own(model, quick, baseline_dir)
-    in_artifacts = faults_in_artifacts(model, quick, say)
-    in_pipeline = faults_in_pipeline(model, quick, say)
-    in_training, trained_nulls = wait_for_training()
+    with in_a_process_of_its_own(model, quick, baseline_dir) as wait_for_training:
+        in_artifacts = faults_in_artifacts(model, quick, say)
+        in_pipeline = faults_in_pipeline(model, quick, say)
+        in_training, trained_nulls = wait_for_training()
     for injected in in_training:
         say(artifact.described(injected))
     nulls = healthy_runs(model, quick)
