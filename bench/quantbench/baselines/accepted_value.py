@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from quantbench import gate
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Measurement
+from quantbench.records.measurements import OUTPUT_DISTANCE
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _facts(accepted: Accepted) -> dict[str, str]:
 
 
 def value_of(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
-    """Make the accepted value of a score or size."""
+    """Make the accepted value of a score, a size or the distance of the outputs."""
     measured = cell.measurements[name]
     if name == "score":
         return BaselineValue(
@@ -82,6 +83,19 @@ def value_of(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
             tolerance_from="the spread of trainings and the run's false-alarm budget, worked out when it is judged"
             if cell.seeds
             else "none needed: changed predictions get a paired test",
+            accepted=accepted,
+        )
+    if name == OUTPUT_DISTANCE:
+        of_reference = cell.control is None
+        return BaselineValue(
+            value=measured.value,
+            unit=measured.unit,
+            n=measured.n,
+            noise=measured.spread or 0.0,
+            noise_from="sd over seeds" if cell.seeds else "conversion and inference repeat exactly",
+            values=measured.values,
+            tolerance=gate.FLOAT_EFFECT if of_reference else gate.SMALLEST_EFFECT,
+            tolerance_from=gate.FLOAT_FIDELITY_REASON if of_reference else gate.FIDELITY_REASON,
             accepted=accepted,
         )
     return BaselineValue(

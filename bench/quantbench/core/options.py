@@ -53,6 +53,7 @@ class RunOptions:
     false_alarms: float = _option(
         0.01, "false-alarm budget of the whole run: the chance of any red where nothing changed"
     )
+    strict_change: bool = _option(False, "outputs that changed without getting worse are red, not only told")
     shard: str = _option("", "measure one part of the run, e.g. 2/6; quantbench report makes one report of all parts")
     shard_durations: str = _option(
         "", "run folder, or its report.json, that tells how long each cell takes; for --shard"

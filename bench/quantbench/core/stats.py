@@ -63,6 +63,11 @@ def _binomial_tail(k: int, n: int) -> float:
     return 1.0 if n == 0 else float(_scipy_stats().binom.sf(k - 1, n, 0.5))
 
 
+def binomial_tail(k: int, n: int, share: float) -> float:
+    """Probability of at least ``k`` successes in ``n`` trials that each succeed with probability ``share``."""
+    return float(_scipy_stats().binom.sf(k - 1, n, share))
+
+
 def paired_interval(pairs: Paired) -> float:
     """Half width of the 95 % interval of a paired difference of fractions (Wald; Agresti, Categorical Data Analysis).
 

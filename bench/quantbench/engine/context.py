@@ -70,6 +70,7 @@ class Rules:
         again: the options that repeat one of its cells.
         train: the float models were trained from scratch.
         drift: whether there can be baselines; models that are tried once have none.
+        strict_change: outputs that changed without getting worse are red too.
     """
 
     baselines: Mapping[str, Standing]
@@ -78,14 +79,16 @@ class Rules:
     again: str = ""
     train: bool = False
     drift: bool = True
+    strict_change: bool = False
 
     @staticmethod
     def of(
         options: RunOptions, folder: Path, baselines: Mapping[str, Standing], environment: Environment, drift: bool
     ) -> "Rules":
         """Those of a run that writes to a folder."""
-        again = " ".join(given(options, "model_dir", "baseline_dir", "train", "seeds", "cell_timeout"))
-        return Rules(baselines, environment, run_argument(folder, options), again, options.train, drift)
+        again = " ".join(given(options, "model_dir", "baseline_dir", "train", "seeds", "cell_timeout", "strict_change"))
+        run = run_argument(folder, options)
+        return Rules(baselines, environment, run, again, options.train, drift, options.strict_change)
 
     def accepted(self, cell: Planned) -> BaselineCell | None:
         """What the cell's baseline says of it."""

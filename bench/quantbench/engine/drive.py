@@ -130,7 +130,7 @@ class Drive:
         if kind is Kind.LATENCY or (kind is Kind.GPU and self._has_gpu):
             self._computing.finish()
         # Latency shares the budget with the scores that chance has moved, so by then all of them have to be known.
-        shares = kind is Kind.ACCURACY and self._budget.at_even_share(self._results.of(cell.id)).p_value is not None
+        shares = kind is Kind.ACCURACY and bool(self._budget.shared_by(self._results.of(cell.id)))
         if shares or kind is Kind.LATENCY:
             self._settle()
 

@@ -3,12 +3,19 @@
 from collections.abc import Collection
 
 from quantbench import gate
-from quantbench.engine.cell import CellId
+from quantbench.engine.cell import CellId, Planned
 from quantbench.engine.context import Rules
+from quantbench.engine.outputs import Compared
 from quantbench.engine.plan import Plan
 from quantbench.engine.results import CellResult
 from quantbench.engine.score import Scored
 from quantbench.records import FalseAlarms, Judgement, Kind
+from quantbench.records.measurements import OUTPUT_DISTANCE
+
+
+def of_outputs(cell_id: CellId) -> str:
+    """The name by which the judgement of a cell's outputs shares the budget; that of its score has the cell's id."""
+    return f"{cell_id} {OUTPUT_DISTANCE}"
 
 
 class Budget:
@@ -24,8 +31,9 @@ class Budget:
         self._rules = rules
         self._budget = budget
         self._threads = threads
-        self._red_at: dict[CellId, float] | None = None
+        self._red_at: dict[str, float] | None = None
         self._at_even_share: dict[CellId, Judgement] = {}
+        self._outputs_at_even_share: dict[CellId, Judgement | None] = {}
 
     @property
     def settled(self) -> bool:
@@ -39,13 +47,19 @@ class Budget:
         """
         if self._plan.shard_of is not None:
             return self.even()
-        scores = self._plan.asked_for(Kind.ACCURACY) if self._red_at is None else self._red_at
-        return gate.share(self._budget, len(scores) + self._timed_ones())
+        if self._red_at is not None:
+            return gate.share(self._budget, len(self._red_at) + self._timed_ones())
+        return gate.share(self._budget, self._scores(self._plan.asked_for(Kind.ACCURACY)) + self._timed_ones())
 
     def even(self) -> FalseAlarms:
         """What every judgement of the whole run could count on if chance had moved them all."""
-        scores = sum(Kind.ACCURACY in cell.kinds for cell in self._plan.whole.values())
-        return gate.share(self._budget, scores + self._timed_ones())
+        scored = [cell for cell in self._plan.whole.values() if Kind.ACCURACY in cell.kinds]
+        return gate.share(self._budget, self._scores(scored) + self._timed_ones())
+
+    def _scores(self, cells: Collection[Planned]) -> int:
+        """Judgements of scores, and of outputs where there are accepted ones."""
+        accepted = [self._rules.accepted(cell) for cell in cells]
+        return len(cells) + sum(OUTPUT_DISTANCE in cell.measurements for cell in accepted if cell is not None)
 
     def _timed_ones(self) -> int:
         """Latency judgements of the whole run: of cells that have a latency baseline of its machine classes."""
@@ -65,6 +79,22 @@ class Budget:
             self._at_even_share[cell.id] = judged
         return self._at_even_share[cell.id]
 
+    def outputs_at_even_share(self, result: CellResult) -> Judgement | None:
+        """How a cell's outputs are judged if chance has moved all judgements; its controls have to be computed."""
+        cell = result.cell
+        if cell.id not in self._outputs_at_even_share:
+            compared = self.compared(result)
+            self._outputs_at_even_share[cell.id] = compared.judge(self.even().share) if compared else None
+        return self._outputs_at_even_share[cell.id]
+
+    def shared_by(self, result: CellResult) -> dict[str, float]:
+        """The p-values of a cell that share the budget: of its score and its outputs, where chance has moved them."""
+        found = {result.cell.id: self.at_even_share(result)}
+        outputs = self.outputs_at_even_share(result)
+        if outputs is not None:
+            found[of_outputs(result.cell.id)] = outputs
+        return {name: judged.p_value for name, judged in found.items() if judged.p_value is not None}
+
     def settle(self, results: Collection[CellResult], unfinished: int = 0) -> None:
         """Fix what each score is red at.
 
@@ -72,8 +102,7 @@ class Budget:
             results: of all cells whose score is judged.
             unfinished: cells of a run that was stopped; each may have been moved by chance.
         """
-        found = {result.cell.id: self.at_even_share(result).p_value for result in results}
-        moved = {cell_id: p_value for cell_id, p_value in found.items() if p_value is not None}
+        moved = {name: p_value for result in results for name, p_value in self.shared_by(result).items()}
         if self._plan.shard_of is not None:
             self._red_at = dict.fromkeys(moved, self.even().share)
         else:
@@ -83,10 +112,28 @@ class Budget:
         """All is judged: where nothing had to be settled, chance has moved no score."""
         self._red_at = self._red_at or {}
 
-    def red_at(self, cell_id: CellId) -> float:
-        """The p-value at which a score that chance has moved is red; to be settled first."""
+    def red_at(self, name: str) -> float:
+        """The p-value at which a score, or outputs (:func:`of_outputs`), that chance has moved is red."""
         assert self._red_at is not None, "the budget is settled before a score that chance has moved is judged"
-        return self._red_at[cell_id]
+        return self._red_at[name]
+
+    def compared(self, result: CellResult) -> Compared | None:
+        """The outputs of a finished cell, as they are judged; None where no baseline can tell of them."""
+        cell = result.cell
+        first = result.first
+        lost = result.failure is not None or first is None or any(outcome.nonfinite for outcome in result.outcomes)
+        if lost or first is None or self._rules.train:
+            return None
+        return Compared(
+            self._rules.subject(cell),
+            cell.model.metric,
+            self._rules.baselines[cell.model.name],
+            result.measurements.get(OUTPUT_DISTANCE),
+            first.predictions,
+            result.to_store,
+            cell.variant.trained,
+            self._rules.strict_change,
+        )
 
     def scored(self, result: CellResult) -> Scored:
         """The score of a finished cell that has one, as it is judged."""

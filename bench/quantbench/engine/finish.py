@@ -15,11 +15,12 @@ from quantbench.build.eviction import GB, clear
 from quantbench.core import streams, walls
 from quantbench.core.options import RunOptions
 from quantbench.core.signals import in_a_hurry, stop_asked, undisturbed
-from quantbench.engine.context import HeldStore
+from quantbench.engine.context import HeldStore, Rules
 from quantbench.engine.interim_report import Recording
 from quantbench.engine.results import CellResult, Results
 from quantbench.errors import BadInput, DiskFull, Exit, disk_is_full
-from quantbench.records import Evidence, Report
+from quantbench.records import Evidence, Kind, Report
+from quantbench.records.measurements import OUTPUT_DISTANCE
 from quantbench.reference.model import ReferenceModel
 from quantbench.report.run_folder import RunFolder
 from quantbench.variants import FLOAT_CONTROL
@@ -181,6 +182,19 @@ def tidy(folder: RunFolder, held: HeldStore, options: RunOptions, say: Callable[
 def walls_note(models: Iterable[ReferenceModel]) -> list[str]:
     """What stands between a stranger's model and this machine, where there is such a model."""
     return [walls.available().sentence()] if any(model.form != "code" for model in models) else []
+
+
+def unknown_outputs_note(results: Iterable[CellResult], rules: Rules) -> list[str]:
+    """How to get accepted distances of the outputs, where baselines of before 1.5 have none."""
+    accepted = [rules.accepted(result.cell) for result in results if Kind.ACCURACY in result.cell.kinds]
+    held = [cell.measurements for cell in accepted if cell is not None]
+    count = sum("score" in measured and OUTPUT_DISTANCE not in measured for measured in held)
+    if not count or rules.train:
+        return []
+    return [
+        f"the outputs themselves are not judged in {count} cells, whose baselines hold no distances of outputs; "
+        f'record them: quantbench baseline update {rules.run} --reason "output distances"'
+    ]
 
 
 def training_note(control: CellResult) -> list[str]:

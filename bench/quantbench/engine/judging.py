@@ -6,7 +6,7 @@ from quantbench import gate
 from quantbench.core import environment
 from quantbench.engine.cell import Planned
 from quantbench.engine.context import Rules
-from quantbench.engine.false_alarms import Budget
+from quantbench.engine.false_alarms import Budget, of_outputs
 from quantbench.engine.results import CellResult
 from quantbench.measure import memory
 from quantbench.records import Judgement, Kind
@@ -88,7 +88,12 @@ class Judging:
 
     def _accuracy(self, result: CellResult, control: CellResult | None) -> list[Judgement]:
         cell = result.cell
-        judgements = [self._score(result), *self._agreements(result), *self._against_control(result, control)]
+        judgements = [
+            self._score(result),
+            *self._outputs(result),
+            *self._agreements(result),
+            *self._against_control(result, control),
+        ]
         drifted = gate.drift(
             self._rules.subject(cell),
             cell.model.metric,
@@ -104,6 +109,13 @@ class Judging:
         if judged.p_value is not None:  # chance has moved it, so that it shares the budget with others
             judged = scored.judge(self._budget.red_at(result.cell.id))
         return scored.with_origin(judged)
+
+    def _outputs(self, result: CellResult) -> list[Judgement]:
+        """How far the outputs lie from the control's, against the accepted distance; empty where none was accepted."""
+        judged, compared = self._budget.outputs_at_even_share(result), self._budget.compared(result)
+        if judged is not None and judged.p_value is not None and compared is not None:
+            judged = compared.judge(self._budget.red_at(of_outputs(result.cell.id)))
+        return [judged] if judged is not None else []
 
     def _agreements(self, result: CellResult) -> list[Judgement]:
         """Whether the artifact answers as the float model, as before its conversion, as on the reference kernels."""

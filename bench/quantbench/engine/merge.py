@@ -21,7 +21,10 @@ from quantbench.baselines.effective import Standing, standing
 from quantbench.baselines.files import fingerprint, load, stored_hashes
 from quantbench.core import environment
 from quantbench.core.arrays import Array
+from quantbench.core.distances import stored_as
 from quantbench.core.options import RunOptions, run_argument
+from quantbench.engine.false_alarms import of_outputs
+from quantbench.engine.outputs import Compared
 from quantbench.engine.score import Scored
 from quantbench.engine.shard_folders import Piece, read_pieces
 from quantbench.errors import BadInput
@@ -40,7 +43,7 @@ from quantbench.records import (
     Verdict,
     worst,
 )
-from quantbench.records.measurements import name_at, threads_in
+from quantbench.records.measurements import OUTPUT_DISTANCE, name_at, threads_in
 from quantbench.reference.model import ReferenceModel
 from quantbench.report.evidence import Behind
 from quantbench.report.run_folder import RunFolder
@@ -115,12 +118,15 @@ class Whole:
                     "report tells of; give the whole run folder, as the run left it"
                 )
             found.setdefault(cell.model, {})[cell.variant] = array
+            outputs = piece.arrays(cell.model).get(stored_as(cell.variant))
+            if outputs is not None:
+                found[cell.model][stored_as(cell.variant)] = outputs
         return found
 
     def report(self) -> Report:
         """The report of the whole run."""
         moved = {
-            cell.id: judged.p_value
+            _shared_as(cell, judged): judged.p_value
             for cell, _ in self.cells
             for judged in cell.judgements
             if _shares_budget(judged) and judged.kind is Kind.ACCURACY and judged.p_value is not None
@@ -129,9 +135,7 @@ class Whole:
         timed = self._timed_ones()
         red_at = gate.holm(moved, budget, timed)
         alarms = gate.share(budget, len(moved) + timed)
-        cells = [
-            self._judged(cell, piece, red_at.get(cell.id, alarms.share), alarms.share) for cell, piece in self.cells
-        ]
+        cells = [self._judged(cell, piece, red_at, alarms.share) for cell, piece in self.cells]
         first = self.pieces[0].report
         return first.model_copy(
             update={
@@ -169,7 +173,7 @@ class Whole:
 
     # ------------------------------------------------------------ judging again
 
-    def _judged(self, cell: Cell, piece: Piece, red_at: float, share: float) -> Cell:
+    def _judged(self, cell: Cell, piece: Piece, red_at: Mapping[str, float], share: float) -> Cell:
         """The cell with what shares the budget judged again, and with commands that name the merged run."""
         subject = gate.Subject(cell.model, cell.variant, run_argument(self.folder, self.options), piece.shard.again)
         baseline = self._standing(cell.model, piece)
@@ -182,8 +186,11 @@ class Whole:
             if _shares_budget(old):
                 if old.kind is Kind.LATENCY:
                     new = _latency(cell, piece, subject, accepted, old, share)
+                elif old.measurement == OUTPUT_DISTANCE:
+                    allowed = red_at.get(of_outputs(cell.id), share)
+                    new = self._outputs(cell, piece, subject, baseline, allowed) or old
                 else:
-                    new = self._score(cell, piece, subject, baseline, red_at)
+                    new = self._score(cell, piece, subject, baseline, red_at.get(cell.id, share))
                 judgements += gate.excused(subject, [new], accepted, piece.day, first=False)
                 outdated = f"xfail of {old.measurement}" if _live(accepted, old.measurement, piece.day) else ""
             else:
@@ -211,6 +218,21 @@ class Whole:
             reference_sha256=cell.reference_sha256,
         )
         return scored.with_origin(scored.judge(red_at))
+
+    def _outputs(
+        self, cell: Cell, piece: Piece, subject: gate.Subject, baseline: Standing, allowed: float
+    ) -> Judgement | None:
+        compared = Compared(
+            subject,
+            self.models[cell.model].metric,
+            baseline,
+            cell.measurements.get(OUTPUT_DISTANCE),
+            self.predictions[cell.model][cell.variant],
+            self.predictions[cell.model].get(stored_as(cell.variant)),
+            trained=bool(cell.seeds),
+            strict=piece.shard.options.get("strict_change") == "True",
+        )
+        return compared.judge(allowed)
 
     def _settled(self, cell: Cell) -> list[Judgement]:
         """What a shard could not settle for want of other models: whether the runtime heeds the number of threads.
@@ -277,7 +299,13 @@ def _shares_budget(judged: Judgement) -> bool:
     """Whether a judgement depends on how many others of the run chance has moved, and can be made again."""
     if judged.p_value is None or judged.against != "baseline":
         return False
-    return judged.kind is Kind.LATENCY or (judged.kind is Kind.ACCURACY and judged.measurement == "score")
+    return judged.kind is Kind.LATENCY or (
+        judged.kind is Kind.ACCURACY and judged.measurement in ("score", OUTPUT_DISTANCE)
+    )
+
+
+def _shared_as(cell: Cell, judged: Judgement) -> str:
+    return of_outputs(cell.id) if judged.measurement == OUTPUT_DISTANCE else cell.id
 
 
 def _live(accepted: BaselineCell | None, name: str, day: datetime.date) -> bool:

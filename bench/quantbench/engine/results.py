@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from quantbench.core.arrays import Array
+from quantbench.core.distances import stored_as
 from quantbench.engine import measurements as measured
 from quantbench.engine.cell import CellId, Planned, failure_of
 from quantbench.engine.workers.task import Outcome
@@ -42,6 +43,8 @@ class CellResult:
         computed: measurements of the artifact itself, and of its answers beside its control's.
         evidence: what lies behind the numbers; None where the cell failed or is not computed.
         predictions_sha256, reference_sha256: of the first seed's answers, and of those on the reference kernels.
+        to_store: what later runs compare the first seed's outputs with: distances from its control's, or, of the
+            float control, the outputs themselves; None where there are none.
         control_agreement: fraction of examples on which the first seed answers as its control, where both answer.
     """
 
@@ -53,6 +56,7 @@ class CellResult:
     failure: Failure | None = None
     predictions_sha256: str | None = None
     reference_sha256: str | None = None
+    to_store: Array | None = None
     control_agreement: float | None = None
     alone: MeasuredAlone = field(default_factory=MeasuredAlone)
 
@@ -77,13 +81,18 @@ class CellResult:
 
 
 def result_of(
-    cell: Planned, outcomes: Sequence[Outcome], control: Outcome | None, float_control: Outcome | None
+    cell: Planned,
+    outcomes: Sequence[Outcome],
+    control: Outcome | None,
+    float_control: Outcome | None,
+    controls: Sequence[Outcome] = (),
 ) -> CellResult:
     """The result of a cell from what its seeds came to.
 
     Args:
         outcomes: of the seeds that are computed.
         control, float_control: the first seeds of what it is compared with; None until they are computed.
+        controls: all seeds of the control, as far as they are computed.
     """
     finished, metric = len(outcomes) == len(cell.seeds), cell.model.metric
     result = CellResult(cell, tuple(outcomes), finished, failure=failure_of(outcomes))
@@ -98,19 +107,33 @@ def result_of(
         return result
     return replace(
         result,
-        computed=_measurements(cell, outcomes, control, float_control),
+        computed=_measurements(cell, outcomes, control, float_control, controls),
+        to_store=_to_store(cell, outcomes[0], control),
         control_agreement=measured.control_agreement(metric, outcomes[0], control),
     )
 
 
+def _to_store(cell: Planned, first: Outcome, control: Outcome | None) -> Array | None:
+    if first.failure is not None or first.nonfinite:
+        return None
+    others = None if control is None else control.outputs
+    return fidelity.to_store(first.outputs, others, is_reference=cell.control is None)
+
+
 def _measurements(
-    cell: Planned, outcomes: Sequence[Outcome], control: Outcome | None, float_control: Outcome | None
+    cell: Planned,
+    outcomes: Sequence[Outcome],
+    control: Outcome | None,
+    float_control: Outcome | None,
+    controls: Sequence[Outcome],
 ) -> dict[str, Measurement]:
     found = measured.scores(cell.model, cell.variant.trained, outcomes)
     good = [outcome for outcome in outcomes if outcome.failure is None]
     if not good:
         return found
     found |= measured.behaviour(cell.model.metric, good, control) | measured.sizes(good[0])
+    if controls or cell.control is None:
+        found |= measured.output_distance(good, controls, cell.variant.trained)
     if good[0].memory is not None:
         of_float = None if float_control is None or cell.id == cell.float_control else float_control.memory
         found |= measured.memory(good[0].memory, of_float)
@@ -140,18 +163,19 @@ class Results:
     def __init__(self, cells: Mapping[CellId, Planned], so_far: Callable[[CellId], Sequence[Outcome | None]]) -> None:
         self._cells = cells
         self._so_far = so_far
-        self._made: dict[CellId, tuple[tuple[bool, bool], CellResult]] = {}
+        self._made: dict[CellId, tuple[tuple[int, bool], CellResult]] = {}
 
     def of(self, cell_id: CellId) -> CellResult:
         """What came of a cell, as far as it is computed; always the same value once it and its controls are."""
         cell = self._cells[cell_id]
         control, float_control = self._first(cell.control), self._first(cell.float_control)
-        compared = (control is not None, float_control is not None)
+        controls = [] if cell.control is None else [one for one in self._so_far(cell.control) if one is not None]
+        compared = (len(controls), float_control is not None)
         before = self._made.get(cell_id)
         if before is not None and before[0] == compared:
             return before[1]
         outcomes = [outcome for outcome in self._so_far(cell_id) if outcome is not None]
-        result = result_of(cell, outcomes, control, float_control)
+        result = result_of(cell, outcomes, control, float_control, controls)
         if before is not None:
             result = replace(result, alone=before[1].alone)
         if result.finished:
@@ -168,12 +192,16 @@ class Results:
         return result
 
     def predictions(self) -> dict[str, dict[str, Array]]:
-        """Those of each first seed, by model and variant."""
+        """Those of each first seed, by model and variant, and what later runs compare its outputs with."""
         by_model: dict[str, dict[str, Array]] = {}
         for cell in self._cells.values():
             first = self._first(cell.id)
             if first is not None and first.predictions is not None:
-                by_model.setdefault(cell.model.name, {})[cell.variant.name] = first.predictions
+                arrays = by_model.setdefault(cell.model.name, {})
+                arrays[cell.variant.name] = first.predictions
+                outputs = self._made[cell.id][1].to_store if cell.id in self._made else None
+                if outputs is not None:
+                    arrays[stored_as(cell.variant.name)] = outputs
         return by_model
 
     def evidence(self) -> dict[str, dict[str, Evidence]]:

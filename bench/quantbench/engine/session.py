@@ -190,7 +190,7 @@ class Session:
             results,
             models,
             close=close,
-            notes=lambda: self._notes(results, held),
+            notes=lambda: self._notes(results, held, rules),
             accept=accept if self.options.update_baselines else None,
             tidy=lambda: finish.tidy(folder, held, self.options, self.say),
             where_full=computing.where_full,
@@ -213,13 +213,14 @@ class Session:
             again=rules.again,
         )
 
-    def _notes(self, results: Results, held: HeldStore) -> list[str]:
+    def _notes(self, results: Results, held: HeldStore, rules: Rules) -> list[str]:
         """What a reader of the report has to know."""
         of_cells = [results.of(cell_id) for cell_id in self._plan.cells]
         strangers = [] if self._cluster is not None else [result.cell.model for result in of_cells]
         return [
             *(note for result in of_cells if self.options.train for note in finish.training_note(result)),
             *held.notes(),
+            *(finish.unknown_outputs_note(of_cells, rules) if self._drift else []),
             *finish.walls_note(strangers),
             *self._timing.notes(),
             *([self._cluster.note()] if self._cluster else []),

@@ -21,6 +21,15 @@ from quantbench.gate._common import (
 )
 from quantbench.gate._drift import DRIFT_SHARE, drift, drift_of, first_of
 from quantbench.gate._exceptions import EXCUSABLE, exceptions, excused, in_force, over, soon_over
+from quantbench.gate._fidelity import (
+    FIDELITY_REASON,
+    FLOAT_EFFECT,
+    FLOAT_FIDELITY_REASON,
+    SMALLEST_EFFECT,
+    Outputs,
+    fidelity,
+    is_distance_of,
+)
 from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_limit, no_gpu
 from quantbench.gate._latency import LATENCY_TOLERANCE, LATENCY_TOLERANCE_REASON, latency, suspicious, threads
 from quantbench.gate._memory import (
@@ -42,6 +51,9 @@ __all__ = [
     "DEFAULT_BUDGET",
     "DRIFT_SHARE",
     "EXCUSABLE",
+    "FIDELITY_REASON",
+    "FLOAT_EFFECT",
+    "FLOAT_FIDELITY_REASON",
     "GPU_AGREEMENT",
     "GPU_SLACK",
     "LATENCY_TOLERANCE",
@@ -53,7 +65,9 @@ __all__ = [
     "RATIO_TOLERANCE_REASON",
     "SIZE_TOLERANCES",
     "SIZE_TOLERANCE_REASONS",
+    "SMALLEST_EFFECT",
     "Answers",
+    "Outputs",
     "Repeats",
     "Subject",
     "accuracy",
@@ -67,12 +81,14 @@ __all__ = [
     "excused",
     "exit_status",
     "failed",
+    "fidelity",
     "first_of",
     "floor",
     "gpu",
     "gpu_limit",
     "holm",
     "in_force",
+    "is_distance_of",
     "is_score_of",
     "latency",
     "memory",

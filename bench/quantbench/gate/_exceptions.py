@@ -83,7 +83,7 @@ def excused(
 
 
 def _excused(subject: Subject, judgement: Judgement, name: str, xfail: Xfail) -> list[Judgement]:
-    if judgement.verdict in (Verdict.PASS, Verdict.IMPROVED):
+    if judgement.verdict in (Verdict.PASS, Verdict.IMPROVED, Verdict.CHANGED):
         why = f"{name} passes, and is expected to fail until {xfail.expires} ({xfail.ticket}: {xfail.reason})"
         return [judgement, _to_remove(subject, judgement.kind, name, why, "remove it")]
     # A warning may be due to chance, so the xfail is neither clearly outdated nor needed.

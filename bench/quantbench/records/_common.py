@@ -5,7 +5,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 FLOAT_CONTROL = "float32"  # the variant that all others of a model are compared with
-SCHEMA_VERSION = "1.4"
+SCHEMA_VERSION = "1.5"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a model or variant: part of cell ids and of file names
 # Where others interrupted a larger share of the blocks than this, a latency is measured once more, and marked if it
 # stays so. At a load average of 5 on two cores 3 to 6 % were; beyond half, a typical block is one that was held up.
@@ -19,6 +19,7 @@ class Verdict(StrEnum):
 
     PASS = "pass"
     IMPROVED = "improved"
+    CHANGED = "changed"
     UNJUDGED = "unjudged"
     UNSUPPORTED = "unsupported"
     XFAIL = "xfail"
