@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from quantbench import gate
-from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Measurement
+from quantbench.records import FLOAT_CONTROL, Accepted, BaselineCell, BaselineValue, Cell, Measurement
 from quantbench.records.measurements import OUTPUT_DISTANCE
 
 
@@ -86,7 +86,7 @@ def value_of(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
             accepted=accepted,
         )
     if name == OUTPUT_DISTANCE:
-        of_reference = cell.control is None
+        of_reference = cell.variant == FLOAT_CONTROL
         return BaselineValue(
             value=measured.value,
             unit=measured.unit,

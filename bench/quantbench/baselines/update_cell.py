@@ -75,7 +75,8 @@ def _score_and_size_moves(
             continue
         value = value_of(name, cell, accepted)
         move = move_of(cell, name, measurements.get(name), value)
-        if name in ("score", OUTPUT_DISTANCE) and len(cell.seeds) < known_seeds:
+        held = measurements.get(name)
+        if held is not None and len(cell.seeds) < len(held.values or []):
             move = replace(move, moves=False)  # a mean of more seeds is not replaced by one of fewer
         moves.append(move)
         if move.moves:

@@ -55,17 +55,18 @@ def sizes(outcome: Outcome) -> dict[str, Measurement]:
     return {name: Measurement(value=size, unit="bytes", n=1) for name, size in outcome.sizes.items()}
 
 
-def output_distance(good: Sequence[Outcome], controls: Sequence[Outcome], trained: bool) -> dict[str, Measurement]:
+def output_distance(good: Sequence[Outcome], references: Sequence[Outcome], trained: bool) -> dict[str, Measurement]:
     """How far the outputs lie from the control's, each seed's from that of the control's same seed where it has one.
 
     Args:
-        controls: the control's outcomes, one a seed; empty of the float control, whose distance from itself is 0.
+        references: outcomes of the control, or of the float control where there is none, one a seed; empty of the float
+            control itself, whose distance from itself is 0.
     """
-    by_seed = {outcome.seed: outcome.outputs for outcome in controls}
-    first = controls[0].outputs if controls else None
+    by_seed = {outcome.seed: outcome.outputs for outcome in references}
+    first = references[0].outputs if references else None
     pairs = []
     for outcome in good:
-        reference = by_seed.get(outcome.seed, first) if controls else outcome.outputs
+        reference = by_seed.get(outcome.seed, first) if references else outcome.outputs
         if outcome.outputs is None or reference is None:
             return {}
         pairs.append((outcome.outputs, reference))

@@ -85,14 +85,14 @@ def result_of(
     outcomes: Sequence[Outcome],
     control: Outcome | None,
     float_control: Outcome | None,
-    controls: Sequence[Outcome] = (),
+    references: Sequence[Outcome] = (),
 ) -> CellResult:
     """The result of a cell from what its seeds came to.
 
     Args:
         outcomes: of the seeds that are computed.
         control, float_control: the first seeds of what it is compared with; None until they are computed.
-        controls: all seeds of the control, as far as they are computed.
+        references: all seeds of what its outputs are measured from, as far as they are computed.
     """
     finished, metric = len(outcomes) == len(cell.seeds), cell.model.metric
     result = CellResult(cell, tuple(outcomes), finished, failure=failure_of(outcomes))
@@ -107,17 +107,17 @@ def result_of(
         return result
     return replace(
         result,
-        computed=_measurements(cell, outcomes, control, float_control, controls),
-        to_store=_to_store(cell, outcomes[0], control),
+        computed=_measurements(cell, outcomes, control, float_control, references),
+        to_store=_to_store(cell, outcomes[0], references),
         control_agreement=measured.control_agreement(metric, outcomes[0], control),
     )
 
 
-def _to_store(cell: Planned, first: Outcome, control: Outcome | None) -> Array | None:
+def _to_store(cell: Planned, first: Outcome, references: Sequence[Outcome]) -> Array | None:
     if first.failure is not None or first.nonfinite:
         return None
-    others = None if control is None else control.outputs
-    return fidelity.to_store(first.outputs, others, is_reference=cell.control is None)
+    others = references[0].outputs if references else None
+    return fidelity.to_store(first.outputs, others, is_reference=cell.reference is None)
 
 
 def _measurements(
@@ -125,15 +125,15 @@ def _measurements(
     outcomes: Sequence[Outcome],
     control: Outcome | None,
     float_control: Outcome | None,
-    controls: Sequence[Outcome],
+    references: Sequence[Outcome],
 ) -> dict[str, Measurement]:
     found = measured.scores(cell.model, cell.variant.trained, outcomes)
     good = [outcome for outcome in outcomes if outcome.failure is None]
     if not good:
         return found
     found |= measured.behaviour(cell.model.metric, good, control) | measured.sizes(good[0])
-    if controls or cell.control is None:
-        found |= measured.output_distance(good, controls, cell.variant.trained)
+    if references or cell.reference is None:
+        found |= measured.output_distance(good, references, cell.variant.trained)
     if good[0].memory is not None:
         of_float = None if float_control is None or cell.id == cell.float_control else float_control.memory
         found |= measured.memory(good[0].memory, of_float)
@@ -163,19 +163,19 @@ class Results:
     def __init__(self, cells: Mapping[CellId, Planned], so_far: Callable[[CellId], Sequence[Outcome | None]]) -> None:
         self._cells = cells
         self._so_far = so_far
-        self._made: dict[CellId, tuple[tuple[int, bool], CellResult]] = {}
+        self._made: dict[CellId, tuple[tuple[bool, bool, int], CellResult]] = {}
 
     def of(self, cell_id: CellId) -> CellResult:
         """What came of a cell, as far as it is computed; always the same value once it and its controls are."""
         cell = self._cells[cell_id]
         control, float_control = self._first(cell.control), self._first(cell.float_control)
-        controls = [] if cell.control is None else [one for one in self._so_far(cell.control) if one is not None]
-        compared = (len(controls), float_control is not None)
+        references = [] if cell.reference is None else [one for one in self._so_far(cell.reference) if one is not None]
+        compared = (control is not None, float_control is not None, len(references))
         before = self._made.get(cell_id)
         if before is not None and before[0] == compared:
             return before[1]
         outcomes = [outcome for outcome in self._so_far(cell_id) if outcome is not None]
-        result = result_of(cell, outcomes, control, float_control, controls)
+        result = result_of(cell, outcomes, control, float_control, references)
         if before is not None:
             result = replace(result, alone=before[1].alone)
         if result.finished:
