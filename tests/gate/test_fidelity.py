@@ -148,7 +148,7 @@ def test_outputs_that_moved_as_far_to_both_sides_have_changed_and_strictness_mak
     another = softmax(logits(0.6, seed=9))
     found = judge(another, INT4)
     assert found.verdict is Verdict.CHANGED, found.message
-    assert "predictions are others" in found.message
+    assert "predictions changed" in found.message
     assert found.p_value is None
     strict = judge(another, INT4, strict=True)
     assert strict.verdict is Verdict.REGRESSED
@@ -277,7 +277,9 @@ def test_a_training_that_did_not_repeat_is_judged_by_the_spread_of_trainings() -
     assert trained([1.2], five, SPREAD).verdict is Verdict.PASS
     worse = trained([500 * value for value in five], five, SPREAD)
     assert worse.verdict is Verdict.REGRESSED, worse.message
-    assert trained([1.0], [1.0], []).verdict is not Verdict.REGRESSED
+    assert trained([1.3], [1.0], []).verdict is Verdict.PASS
+    assert "spread of this model's trainings is unknown" in trained([1.3], [1.0], []).message
+    assert trained([300.0], [1.0], []).verdict is Verdict.REGRESSED
 
 
 def test_new_trainings_are_red_no_more_often_than_their_share() -> None:

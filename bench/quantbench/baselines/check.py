@@ -15,7 +15,7 @@ from quantbench import files, gate
 from quantbench.baselines import exceptions, overlays
 from quantbench.baselines.files import of_another, too_few_repeats
 from quantbench.core.arrays import Array
-from quantbench.core.distances import owner
+from quantbench.core.distances import are_stored_outputs, owner
 from quantbench.core.distances import stored_as as of_name
 from quantbench.core.environment import package_version
 from quantbench.errors import BadInput
@@ -140,7 +140,9 @@ class _File:
             measured = held if results_class else cell.measurements
             if of_outputs is not None:
                 if OUTPUT_DISTANCE not in measured:
-                    yield Finding(path, name, "output distances of no cell that has an accepted one", _RESTORE)
+                    yield Finding(path, name, "distances of outputs, of a cell that has no accepted one", _RESTORE)
+                if self.model is not None and not are_stored_outputs(array, len(self.model.pack().test)):
+                    yield Finding(path, name, f"no distances of outputs: shape {array.shape} ({array.dtype})", _RESTORE)
                 continue
             if "score" not in measured:
                 yield Finding(path, name, "predictions of no cell with a score", _RESTORE)

@@ -1,4 +1,4 @@
-"""Measure how far the outputs of each example lie from a reference's, and store that in one byte an example.
+"""Measure how far the outputs of each example are from a reference's, and store that in one byte an example.
 
 Two distances, both from 0 to 2. Where the reference's outputs are probabilities: the squared Hellinger distance, the
 sum of (sqrt(p) - sqrt(q))^2 (Hellinger 1909). It is taken of the outputs as they are, so that halved probabilities or a
@@ -15,7 +15,7 @@ from quantbench.core.arrays import Array
 Distance = Literal["squared Hellinger distance", "squared relative error"]
 MOST = 2.0  # two distributions without a common class; anything farther, and what is not finite, counts as this
 # One byte an example: 0 is anything below _LEAST, and each further step is 8 % larger. Steps round both ways alike, so
-# that the mean of 1,000 examples is off by 0.1 %. Float kernels that add in another order lie 1e-13 apart.
+# that the mean of 1,000 examples is off by 0.1 %. Float kernels that add in another order differ by 1e-13.
 _LEAST, _STEPS = 1e-8, 254
 _GROWTH = (MOST / _LEAST) ** (1 / _STEPS)
 # A reference's own outputs are kept with 12 of 24 bits, which is off by 1e-4 at most, so by 1e-9 squared.

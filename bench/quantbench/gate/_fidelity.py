@@ -1,4 +1,4 @@
-"""Judge the outputs themselves: whether they lie further from float32's than accepted, or merely changed.
+"""Judge the outputs themselves: whether they are further from float32's than accepted, or merely changed.
 
 A score counts right answers, so that it cannot see a lost softmax, a wrong temperature or noise that keeps the largest
 output the largest. Here each example's distance from the control's outputs (:mod:`quantbench.core.distances`) is
@@ -28,12 +28,15 @@ from quantbench.records.measurements import OUTPUT_DISTANCE
 SMALLEST_EFFECT = 0.002
 CHANGED_DISTANCE = 0.008
 CHANGED_FLIPS = 0.02
-# Float kernels lie 1e-13 from each other; nothing but rounding should separate float32 from its accepted outputs. A
+# Float kernels differ by 1e-13; nothing but rounding should separate float32 from its accepted outputs. A
 # hundredth of the amplitude is 1e-4, and a thousandth (float16 arithmetic inside) 1e-6.
 FLOAT_EFFECT = 1e-4
 FLOAT_CHANGED = 1e-6
 FIDELITY_REASON = "eight times what other kernels of the runtime add at most"
 FLOAT_FIDELITY_REASON = "1 % of the outputs' amplitude; other kernels move them by less than a millionth"
+# Four trainings of seed_cnn's qat_wi8_ai8_dense_only, seeds 0 to 3: they differ by 1.7 %. With three degrees of freedom
+# an outcome is red where it is about four times the accepted one.
+_KNOWN_TRAININGS = (0.0013247, 0.0013615, 0.0013123, 0.0013132)
 _WARN = 0.05
 _FLIP_ALARM = 0.01
 _POWER = 0.84  # quantile of the normal distribution for 80 % power
@@ -90,7 +93,7 @@ def fidelity(
         return _judgement(Verdict.ERROR, message, accepted, actions=subject.choices())
     same = np.array_equal(outputs.now, outputs.stored) and not outputs.flips
     if same and _same_seeds(outputs.distance, accepted):
-        message = f"the outputs lie as far from {_of(outputs.stored)} as accepted ({accepted.value:.2g})"
+        message = f"the outputs are as far from {_of(outputs.stored)} as accepted ({accepted.value:.2g})"
         return _judgement(Verdict.PASS, message, accepted, value=outputs.distance.value)
     if trained:
         return _by_trainings(subject, outputs.distance, accepted, allowed, samples)
@@ -150,8 +153,8 @@ def _by_examples(
     warn = p_value is not None and p_value <= _WARN
     verdict = Verdict.REGRESSED if red else Verdict.WARN if warn else Verdict.CHANGED if changed else Verdict.PASS
     message = (
-        f"the outputs lie {np.mean(after):.2g} from {_of(outputs.stored)} ({accepted.unit}, mean of {n} examples), "
-        f"accepted {accepted.value:.2g}; each example moved by {moved:.2g}{_flips(outputs)}"
+        f"the outputs are {np.mean(after):.2g} away from {_of(outputs.stored)} ({accepted.unit}, mean of {n} examples; "
+        f"accepted: {accepted.value:.2g}); each example moved by {moved:.2g}{_flips(outputs)}"
     )
     if p_value is not None:
         message += f"; {accepted.tolerance:.2g} more is allowed, paired p = {p_value:.2g} (red at {allowed:.2g})"
@@ -167,7 +170,7 @@ def _by_examples(
 
 
 def _flips(outputs: Outputs) -> str:
-    return f", {outputs.flips} of {outputs.n} predictions are others" if outputs.flips else ""
+    return f", {outputs.flips} of {outputs.n} predictions changed" if outputs.flips else ""
 
 
 def _too_many_flips(outputs: Outputs) -> bool:
@@ -184,19 +187,21 @@ def _by_trainings(
 ) -> Judgement:
     """Judge a cell whose training did not repeat by the spread of mean distances between trainings.
 
-    Spreads are pooled as logarithms, as cells differ in how far they lie from their control. The interval is that of a
+    Spreads are pooled as logarithms, as cells differ in their distance from the control. The interval is that of a
     difference of two means (Student's t).
     """
     logs = [[_log(value) for value in values] for values in samples if len(values) > 1]
     sd, degrees = pooled_sd(logs)
     now, before = distance.values or [distance.value], accepted.values or [accepted.value]
     message = (
-        f"the outputs lie {distance.value:.2g} from the control's ({accepted.unit}), accepted {accepted.value:.2g}; "
-        "the training did not repeat"
+        f"the outputs are {distance.value:.2g} away from the control's ({accepted.unit}; accepted: "
+        f"{accepted.value:.2g}); the training did not repeat"
     )
     if not degrees:
-        message = f"{message}, and how far trainings differ is unknown: not judged (run with --seeds 5)"
-        return _judgement(Verdict.UNJUDGED, message, accepted, distance.value)
+        sd, degrees = pooled_sd([[_log(value) for value in _KNOWN_TRAININGS]])
+        message += (
+            ", and the spread of this model's trainings is unknown (record --seeds 5), so that of another is taken"
+        )
     margin = math.log1p(accepted.tolerance / max(accepted.value, math.exp(_log(0.0))))
     grown = float(np.mean([_log(value) for value in now]) - np.mean([_log(value) for value in before]))
     error = sd * math.sqrt(1 / len(now) + 1 / len(before))

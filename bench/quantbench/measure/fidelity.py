@@ -63,7 +63,7 @@ def to_store(outputs: Array | None, control_outputs: Array | None, is_reference:
 
 
 def output_distance(pairs: Sequence[tuple[Array, Array]], trained: bool) -> Measurement | None:
-    """Measure how far the outputs lie from the control's: the mean over examples, one value a seed where it trains.
+    """Measure how far the outputs are from the control's: the mean over examples, one value a seed where it trains.
 
     Args:
         pairs: (outputs, the control's outputs), shapes (m, values), one pair a seed; none of the float control itself.
