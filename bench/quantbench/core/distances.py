@@ -70,14 +70,14 @@ def encode(values: Array) -> Array:
 
 def decode(codes: Array) -> Array:
     """Return the distances that :func:`encode` rounded."""
-    return np.where(codes == 0, 0.0, _LEAST * _GROWTH ** (codes.astype(np.float64) - 1))
+    return np.asarray(np.where(codes == 0, 0.0, _LEAST * _GROWTH ** (codes.astype(np.float64) - 1)))
 
 
 def kept(outputs: Array) -> Array:
     """Return the outputs of the first examples, rounded, as a reference stores them; float32, shape (m, values)."""
     few = outputs[: max(KEPT_EXAMPLES, KEPT_VALUES // max(1, outputs.shape[1]))].astype(np.float32)
     mantissa, exponent = np.frexp(few)
-    return np.ldexp(np.round(mantissa * 2**_KEPT_BITS) / 2**_KEPT_BITS, exponent).astype(np.float32)
+    return np.asarray(np.ldexp(np.round(mantissa * 2**_KEPT_BITS) / 2**_KEPT_BITS, exponent), dtype=np.float32)
 
 
 def are_stored_outputs(array: Array, n: int) -> bool:
