@@ -1,9 +1,11 @@
 """Share what several tests need: made-up cells for the judges, one real read-only run, and locks for timing tests.
 
 Several processes of pytest may share the work (pytest-xdist): slow fixtures are made once for all of them, and a test
-marked ``alone`` has the machine to itself.
+marked ``alone`` has the machine to itself. One marked ``nightly`` waits for
+``--nightly``.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -21,8 +23,19 @@ import hypothesis
 import pytest
 from filelock import FileLock
 from made_up_pages import as_large, lay_run_folder, nine_cells
+from quantbench.baselines import seals
 from quantbench.core import child_process
-from quantbench.records import Accepted, BaselineCell, BaselineValue, Judgement, Report
+from quantbench.errors import BadInput
+from quantbench.records import (
+    Accepted,
+    BaselineCell,
+    BaselineFile,
+    BaselineValue,
+    Judgement,
+    Report,
+    read_record,
+    write_json,
+)
 from quantbench.reference.model import ReferenceModel
 from quantbench.report.formatting import step
 
@@ -35,6 +48,55 @@ THREE_CELLS = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-laten
 # The time of an example depends on the load of the machine, and not on the tested code.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
+
+
+# ---------------------------------------------------------------- what waits for the night
+
+_left_out = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The one switch between the default run and all tests."""
+    parser.addoption("--nightly", action="store_true", help="run the tests marked nightly as well")
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    """Whether it is marked so, or starts the command."""
+    starts = {"quantbench", "three_cells"} & set(getattr(item, "fixturenames", ()))
+    return bool(starts) or item.get_closest_marker("slow") is not None
+
+
+@pytest.hookimpl(trylast=True)  # of those that -k and -m select
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests marked ``nightly``, unless they are asked for; put the files with slow ones first."""
+    slow = {item.path for item in items if _is_slow(item)}
+    items.sort(key=lambda item: item.path not in slow)  # what begins last is quick: no process waits for the other
+    if config.option.nightly or "nightly" in config.option.markexpr:
+        return
+    waiting = [item for item in items if item.get_closest_marker("nightly")]
+    items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+    config.stash[_left_out] = len(waiting)
+    if waiting:
+        config.hook.pytest_deselected(items=waiting)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes says how many it left out; each collects all tests."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = session.config.stash.get(_left_out, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Several processes leave out the same ones."""
+    number = getattr(node, "workeroutput", {}).get("left_out", 0)  # nothing is known of one that died
+    node.config.stash[_left_out] = max(number, node.config.stash.get(_left_out, 0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Count what did not run."""
+    if number := config.stash.get(_left_out, 0):
+        terminalreporter.line(f"{number} tests marked nightly were left out; --nightly runs them as well")
 
 
 # ---------------------------------------------------------------- several processes of pytest
@@ -143,8 +205,8 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make one store for all tests of this process, so that an artifact is built once."""
-    return tmp_path_factory.mktemp("store")
+    """Make one store for all tests, so that an artifact is built once."""
+    return made_once(tmp_path_factory, "store", lambda folder: None)
 
 
 @dataclass(frozen=True)
@@ -167,6 +229,18 @@ class ThreeCells:
         return Path(shutil.copytree(self.store, target, ignore=shutil.ignore_patterns(".*")))
 
 
+def _put_into(store: Path, other: Path) -> None:
+    """Add the other store's entries, each at once, as another process may build it meanwhile."""
+    for entry in other.glob("??/*"):
+        target = store / entry.parent.name / entry.name
+        aside = target.with_name(f".new-{entry.name}")
+        shutil.copytree(entry, aside)
+        try:
+            aside.rename(target)
+        except OSError:  # it is there already
+            shutil.rmtree(aside)
+
+
 @pytest.fixture(scope="session")
 def three_cells(store: Path, tmp_path_factory: pytest.TempPathFactory) -> ThreeCells:
     """Make a green run of THREE_CELLS, whose results are also in the common store."""
@@ -176,9 +250,7 @@ def three_cells(store: Path, tmp_path_factory: pytest.TempPathFactory) -> ThreeC
         assert done.returncode == 0, done.stdout + done.stderr
 
     folder = made_once(tmp_path_factory, "three_cells", make)
-    for entry in (folder / "store").glob("??/*"):
-        if not (store / entry.parent.name / entry.name).exists():
-            shutil.copytree(entry, store / entry.parent.name / entry.name)
+    made_once(tmp_path_factory, "three_cells_stored", lambda _: _put_into(store, folder / "store"))
     return ThreeCells((folder / "reports" / "latest").resolve(), folder / "store")
 
 
@@ -206,10 +278,15 @@ def run_quantbench(
 
 @pytest.fixture
 def quantbench(tmp_path: Path, store: Path) -> Quantbench:
-    """Run the command line in a process of its own, with a report folder of its own."""
+    """Run the command line in a process of its own, with a report folder of its own.
+
+    A run has one worker unless it asks for more: each would import TensorFlow, and several runs share the cores anyway.
+    """
 
     def call(*arguments: str, cwd: Path = ROOT, **environment: str) -> Done:
         extra = ["--report-dir", str(tmp_path / "reports")] if arguments[0] == "run" else []
+        if extra and not {"--workers", "--cluster"} & set(arguments):
+            extra += ["--workers", "1"]
         done = run_quantbench(*arguments, *extra, store=store, cwd=cwd, **environment)
         return Done(done.returncode, done.stdout + done.stderr, tmp_path / "reports")
 
@@ -221,14 +298,25 @@ def baselines(tmp_path: Path) -> Path:
     """Copy the project's baselines, to damage them."""
     folder = tmp_path / "baselines"
     shutil.copytree(ROOT / "baselines", folder)
+    for path in folder.glob("*.json"):
+        if '"seal": ' not in path.read_text():
+            resealed(path)
     return folder
 
 
-def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Edit a JSON file by hand."""
+def edit(path: Path, change: Callable[[dict[str, Any]], None], seal: bool = True) -> None:
+    """Edit a JSON file; a baseline is sealed again, as if the edit had been accepted, unless ``seal`` is False."""
     data = json.loads(path.read_text())
     change(data)
     path.write_text(json.dumps(data))
+    if seal and data.get("kind") == "quantbench.baseline" and data.get("seal"):
+        with contextlib.suppress(BadInput):  # what cannot be read has no seal
+            resealed(path)
+
+
+def resealed(path: Path) -> None:
+    """Seal a baseline as it is."""
+    write_json(path, seals.sealed(read_record(path, BaselineFile, "baseline")))
 
 
 @pytest.fixture

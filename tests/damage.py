@@ -1,13 +1,18 @@
-"""Damage files by hypothesis strategies: bytes, JSON, and archives of arrays with false headers."""
+"""Damage files by hypothesis strategies: bytes, JSON, and archives of arrays with false headers.
+
+QUANTBENCH_MUTATIONS=20 damages twenty times as many files.
+"""
 
 import copy
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -17,6 +22,17 @@ NO_NUMBERS = [float("nan"), float("inf"), float("-inf"), 10**40, "HUGE"]
 WORDS = ["", "x", "../../x", "\x00", "\ud800", "<b>|`*", "9" * 30, "2026-01-01"]
 KNOWN_WORDS = ["float32", "ptq_float16", "regressed", "pass", "accuracy", "size", "baseline", "floor", "complete"]
 OTHERS = [None, True, False, *WORDS, [], {}, [[]], {"": 0}]
+
+
+def examples(number: int) -> settings:
+    """So many, the same ones each time."""
+    return settings(
+        max_examples=max(1, int(number * float(os.environ.get("QUANTBENCH_MUTATIONS", "1")))),
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 class Content(bytes):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from conftest import accepted
 from made_up_runs import LABELS, answers, clustered, environment
-from quantbench.baselines.effective import Standing
+from quantbench.baselines.effective import EffectiveBaseline
 from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
 from quantbench.engine.cell import Planned
@@ -58,14 +58,14 @@ def outcome(wrong: int = 100, at: int = 0, **more: Any) -> Outcome:
     return Outcome(**(fields | more))
 
 
-def baseline(cells: Mapping[str, Array], **more: BaselineCell) -> Standing:
+def baseline(cells: Mapping[str, Array], **more: BaselineCell) -> EffectiveBaseline:
     """Make accepted scores: variant -> predictions, which are stored too; ``more`` replaces cells."""
     scores = {
         name: BaselineCell(measurements={"score": accepted(float(np.mean(stored == LABELS)))})
         for name, stored in cells.items()
     }
     file = BaselineFile(model="m", metric="accuracy", data_sha256="d", predictions_sha256="p", cells=scores | more)
-    return Standing(file, dict(cells))
+    return EffectiveBaseline(file, dict(cells))
 
 
 class Computing:
@@ -140,7 +140,7 @@ class Run:
 
 def run(
     outcomes: Mapping[str, list[Outcome]],
-    standing: Standing | None = None,
+    effective_baseline: EffectiveBaseline | None = None,
     kinds: Collection[Kind] = (Kind.ACCURACY, Kind.SIZE),
     *,
     wanted: Collection[str] | None = None,
@@ -153,14 +153,14 @@ def run(
 
     Args:
         outcomes: cell -> one outcome per seed; controls too.
-        standing: the accepted values; None for none.
+        effective_baseline: the accepted values; None for none.
         wanted: the cells that the user selected; None for all.
         computed: the cells that are computed before anything waits; None for all.
     """
     plan = Plan(options or RunOptions(), {"m": of or model()})
     plan.fix({cell: set(kinds) for cell in (outcomes if wanted is None else wanted)})
     computing = Computing(plan, outcomes, outcomes if computed is None else computed)
-    by = Rules({"m": standing or Standing()}, environment(), "runs/r", **rules)
+    by = Rules({"m": effective_baseline or EffectiveBaseline()}, environment(), "runs/r", **rules)
     budget, judgements, alone = Budget(plan, by, 0.01, [1]), Judgements(), Alone()
     results = Results(plan.cells, computing.so_far)
     written: list[Report] = []

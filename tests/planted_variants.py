@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 from quantbench.build import artifact as building
 from quantbench.variants import VARIANTS, Taxonomy, Variant, Workbench
-from quantbench.variants.declare import Promise
+from quantbench.variants.declare import QuantizationSpec
 
 HERE = Path(__file__).parent
 
@@ -78,7 +78,7 @@ def _first(name: str) -> bool:
 
 
 def _planted(name: str, make: Any) -> Variant:
-    return Variant(name, "planted", "ptq", "none", make, Taxonomy("-", "-", "-"), Promise())
+    return Variant(name, "planted", "ptq", "none", make, Taxonomy("-", "-", "-"), QuantizationSpec())
 
 
 for _name, _make in {

@@ -2,7 +2,11 @@
 
 import errno
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 
 
 class Exit(IntEnum):
@@ -37,7 +41,7 @@ class DiskFull(Exception):
     """Raised when the disk is full; finished work is kept, and the exit status is 6."""
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: a file may take no more, by a limit or the file system
 
 
 def disk_is_full(error: BaseException) -> bool:
@@ -45,6 +49,37 @@ def disk_is_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in _FULL
     return isinstance(error, DiskFull) or any(os.strerror(number) in str(error) for number in _FULL)
+
+
+_NO_TEMPORARY = "No usable temporary directory"  # what :mod:`tempfile` says, also where each of them is full
+
+
+@contextmanager
+def full_disk_named(where: Path | None = None) -> Iterator[None]:
+    """Let an error that says the disk is full become DiskFull, with where that is, or else the file that it names."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and _NO_TEMPORARY in str(error):
+            raise DiskFull(
+                "there is no folder for temporary files with room in it; free some space in it, or name one in TMPDIR"
+            ) from None
+        if not disk_is_full(error):
+            raise
+        raise DiskFull(full_disk_sentence(error, where)) from error
+
+
+def full_disk_sentence(error: OSError, where: Path | None = None) -> str:
+    """One sentence on what is full; many a write does not name its file."""
+    at = f" in {where}" if where else _at(error)
+    if error.errno == errno.EFBIG:
+        return f"a file would be larger than it may be here{at}; raise the limit (ulimit -f), or use another disk"
+    at = at or f" in {tempfile.gettempdir()}, or in a folder that the command writes to"
+    return f"no space is left{at}; free some and run again"
+
+
+def _at(error: OSError) -> str:
+    return f" at {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
 
 
 SHORT = (errno.EAGAIN, errno.ENOMEM)

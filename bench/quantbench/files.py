@@ -18,7 +18,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, full_disk_named
 
 # A platform without one of these has nothing to protect from.
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -281,10 +281,12 @@ def write_named(path: Path, content: bytes | str, option: str) -> None:
 
     Raises:
         BadInput: see :func:`check_named`; or it cannot be written.
+        DiskFull: there is no room for it.
     """
     check_named(path, option)
     try:
-        replace(path, content)
+        with full_disk_named(path.parent):
+            replace(path, content)
     except OSError as error:
         raise BadInput(f"{option}: cannot write {path}: {error.strerror}; give another file") from None
 

@@ -3,7 +3,7 @@
     python -m studies.calibration --models seed_cnn,resnet8 --report-dir reports/calibration
 
 Every point is repeated with other examples, drawn from the training split, to separate chance from method. The chart
-needs the extra ``charts`` (Altair and vl-convert).
+needs the extra ``studies`` (Altair and vl-convert).
 """
 
 import argparse
@@ -109,7 +109,7 @@ def chart(points: list[Point], path: Path) -> None:
         import altair
         import vl_convert
     except ImportError:
-        raise BadInput("the chart needs Altair: pip install 'quantbench[charts]'") from None
+        raise BadInput("the chart needs Altair: pip install 'quantbench[studies]'") from None
     values = [
         {"model": point.model, "variant": point.method, "examples": point.count, "drop": drop_of_draw, "draw": draw}
         for point in points

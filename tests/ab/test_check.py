@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, Quantbench
 from quantbench.ab import check, environments, mixed, result, runs
 from quantbench.ab.environments import Resolved, requirements, resolve, side
-from quantbench.ab.interleaved import Contestant, take_turns
+from quantbench.ab.interleaved import Contestant, time_interleaved
 from quantbench.ab.mixed import Artifact
 from quantbench.ab.result import Combination
 from quantbench.ab.runs import Runner
@@ -145,7 +145,7 @@ def test_what_is_used_is_held_and_kept_within_bounds(monkeypatch: pytest.MonkeyP
         assert Path(tempfile.mkdtemp()).is_relative_to(tmp_path / "own" / ".held")
 
     monkeypatch.setattr(environments, "_uv", pretend)
-    monkeypatch.setattr(check, "_found", found)
+    monkeypatch.setattr(check, "_checked", found)
     told: list[str] = []
     asked = result.Asked(*both, (), ROOT / "models", tmp_path, 0.3)
     check.check(asked, told.append)
@@ -177,7 +177,7 @@ def inputs(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_two_artifacts_take_turns(inputs: Path) -> None:
     slow, quick = (Contestant(HERE, _artifact(name)) for name in ("float32", "ptq_static_wi8_ai16"))
-    found = take_turns({"old": slow, "new": quick, "again": slow}, inputs, 0.3)
+    found = time_interleaved({"old": slow, "new": quick, "again": slow}, inputs, 0.3)
     assert all(len(seconds) == 6 for seconds in found.seconds.values())
     assert min(found.ratios("new", "old")) > 1.2  # int16 activations run on slow kernels
     assert 0 < found.undisturbed <= 1
@@ -192,11 +192,11 @@ def test_a_runtime_that_dies_or_hangs_costs_its_cell_alone(
     script.write_text("#!/bin/sh\necho it broke >&2\nkill -SEGV $$\n")
     script.chmod(0o755)
     with pytest.raises(LatencyFailed, match="a timing process died of SIGSEGV: it broke"):
-        take_turns({"old": good, "new": Contestant(Interpreter(script, HERE.home), good.artifact)}, inputs, 0.3)
+        time_interleaved({"old": good, "new": Contestant(Interpreter(script, HERE.home), good.artifact)}, inputs, 0.3)
     script.write_text("#!/bin/sh\nexec sleep 100\n")
     monkeypatch.setattr("quantbench.ab.interleaved.START_LIMIT_SECONDS", 0.5)
     with pytest.raises(LatencyFailed, match="died of SIGKILL"):
-        take_turns({"old": good, "new": Contestant(Interpreter(script, HERE.home), good.artifact)}, inputs, 0.01)
+        time_interleaved({"old": good, "new": Contestant(Interpreter(script, HERE.home), good.artifact)}, inputs, 0.01)
 
 
 # ---------------------------------------------------------------- which side did it

@@ -16,8 +16,18 @@ from quantbench.adopt.understand import read_split
 from quantbench.errors import BadInput
 from quantbench.reference.metrics import by_name
 
-FAST_VARIANTS = "ptq_dynamic_wi8_afp32,ptq_static_wi8_ai8,aeq_dynamic_wi8_afp32,qat_wi8_ai8"
+FAST_VARIANTS = "ptq_static_wi8_ai8,aeq_dynamic_wi8_afp32,qat_wi8_ai8"
 FAST = ["--variants", FAST_VARIANTS, "--latency-budget", "0"]
+WIDE = ["--max-drop", "6"]  # of 400 examples the intervals of several variants together are some 5 pp wide
+# The command, where these are all the variants there are: `adopt` measures every one, which takes a minute.
+FEW_VARIANTS = ("float32", "ptq_float16", "qat_wi8_ai8", "float32_finetuned")  # the last is the control of QAT
+WITH_FEW_VARIANTS = f"""
+from quantbench.variants import VARIANTS
+for name in VARIANTS.keys() - set({FEW_VARIANTS}):
+    del VARIANTS[name]
+from quantbench.cli import main
+main()
+"""
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +59,7 @@ def test_a_table_and_one_sentence_of_advice(
     quantbench: Quantbench, user: Path, tmp_path: Path, model: str, reason: str
 ) -> None:
     calibration = ["--calibration", str(user / "calibration.npz")]
-    done = attempt(quantbench, user, tmp_path, model, "eval.npz", *calibration, *FAST)
+    done = attempt(quantbench, user, tmp_path, model, "eval.npz", *calibration, *FAST, *WIDE)
     assert done.status == 0, done.output
     assert "metric: accuracy, from labels of shape (400,)" in done.output
     assert "input range: uint8 pixels divided by 255" in done.output
@@ -82,14 +92,24 @@ def test_two_inputs_and_two_outputs_without_labels_through_keras_3(
     assert by_variant["ptq_static_wi8_ai8"]["measurements"]["score"]["value"] < 0.05
 
 
-def test_adopt_gates_the_model_in_the_users_own_folders(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.nightly)], ids=["few", "all"])
+def test_adopt_gates_the_model_in_the_users_own_folders(
+    quantbench: Quantbench, user: Path, store: Path, tmp_path: Path, few: bool
+) -> None:
     folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
     data = ["--data", str(user / "eval.npz"), "--calibration", str(user / "calibration.npz")]
     adopt = ["adopt", str(user / "keras2.keras"), "--name", "mine", *data, *folders]
-    done = quantbench(*adopt, "--report-dir", str(tmp_path / "adopted"))
-    assert done.status == 0, done.output
-    assert "gate it with: quantbench run --model-dir" in done.output
-    gated = quantbench("run", *folders, "--no-latency", cwd=tmp_path)
+    start = [sys.executable, "-c", WITH_FEW_VARIANTS] if few else command()
+    done = subprocess.run(
+        [*start, *adopt, "--report-dir", str(tmp_path / "adopted")],
+        env=surroundings(QUANTBENCH_CACHE=str(store)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "gate it with: quantbench run --model-dir" in done.stdout
+    run = ["run", *folders, "--no-latency", *(["--variants", ",".join(FEW_VARIANTS)] if few else [])]
+    gated = quantbench(*run, cwd=tmp_path)
     assert gated.status == 0, gated.output
     assert gated.cell("mine/qat_wi8_ai8")["verdict"] == "unsupported"
     assert gated.cell("mine/ptq_float16")["verdict"] == "pass"
@@ -97,7 +117,7 @@ def test_adopt_gates_the_model_in_the_users_own_folders(quantbench: Quantbench, 
     assert again.status == 4
     assert "mine exists already" in again.output
     (tmp_path / "models" / "weights" / "mine.keras").write_bytes(b"something else")
-    assert quantbench("run", *folders, "--no-latency").status == 4
+    assert quantbench(*run).status == 4
 
 
 @pytest.mark.parametrize(
@@ -189,10 +209,24 @@ def test_calibrating_on_the_evaluation_data_is_warned_of(quantbench: Quantbench,
 
 def test_pixels_as_the_input_of_a_float_model(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
     done = attempt(
-        quantbench, user, tmp_path, "uint8_input.tflite", "eval.npz", "--variants", "aeq_dynamic_wi8_afp32", *FAST[2:]
+        quantbench,
+        user,
+        tmp_path,
+        "uint8_input.tflite",
+        "eval.npz",
+        *["--variants", "aeq_dynamic_wi8_afp32", *FAST[2:], *WIDE],
     )
     assert done.status == 0, done.output
     assert "Ship aeq_dynamic_wi8_afp32" in done.output
+
+
+def test_a_set_too_small_for_the_limit_is_said_once(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
+    more = ["--variants", "aeq_dynamic_wi8_afp32", "--latency-budget", "0"]
+    done = attempt(quantbench, user, tmp_path, "float.tflite", "eval.npz", *more)
+    assert done.status == 0, done.output
+    assert done.output.count("400 examples are too few to show that any variant stays within a drop of 0.5 pp") == 1
+    assert "too few examples (about" in done.output
+    assert "\nShip float32" in done.output
 
 
 @pytest.mark.parametrize("model", ["dict_outputs2.keras", "input_named_file.keras"])
@@ -239,25 +273,32 @@ def test_an_interrupted_try_leaves_a_partial_report(user: Path, store: Path, tmp
     assert json.loads((tmp_path / "latest" / "report.json").read_text())["state"] == "interrupted"
 
 
-def test_adopting_into_a_folder_that_cannot_be_written(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def unlabelled(user: Path, tmp_path: Path) -> list[str]:
+    """Options by which the float model's own outputs are right, so that any error counts; the cells are shared."""
+    np.savez(tmp_path / "eval.npz", x=np.load(user / "eval.npz")["x"])
+    return ["--data", str(tmp_path / "eval.npz"), "--report-dir", str(tmp_path / "reports"), "--max-drop", "0"]
+
+
+def test_adopting_into_a_folder_that_cannot_be_written(
+    quantbench: Quantbench, user: Path, tmp_path: Path, unlabelled: list[str]
+) -> None:
     (tmp_path / "models").write_text("a file, not a folder")
     folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
-    reports = ["--report-dir", str(tmp_path / "reports")]
-    model = [str(user / "float.tflite"), "--name", "mine", "--data", str(user / "eval.npz")]
-    done = quantbench("adopt", *model, *folders, *reports)
+    model = str(user / "float.tflite")
+    done = quantbench("adopt", model, "--name", "mine", *unlabelled, *folders)
     assert done.status == 4, done.output
     assert "--model-dir: cannot write to" in done.output
     assert not (tmp_path / "baselines").exists()
     for name in ("_x", "class", "a/b"):
-        assert "--name: expected letters" in quantbench("adopt", *model[:1], "--name", name, *folders).output
+        assert "--name: expected letters" in quantbench("adopt", model, "--name", name, *folders).output
 
 
-def test_adopting_what_a_floor_forbids_is_red_at_once(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:
+def test_adopting_what_a_floor_forbids_is_red_at_once(
+    quantbench: Quantbench, user: Path, tmp_path: Path, unlabelled: list[str]
+) -> None:
     folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
-    data = ["--data", str(tmp_path / "eval.npz"), "--report-dir", str(tmp_path / "reports"), "--max-drop", "0"]
-    arrays = dict(np.load(user / "eval.npz"))
-    np.savez(tmp_path / "eval.npz", x=arrays["x"])  # judged by the float model's own outputs, so that any error counts
-    done = quantbench("adopt", str(user / "float.tflite"), "--name", "mine", *data, *folders)
+    done = quantbench("adopt", str(user / "float.tflite"), "--name", "mine", *unlabelled, *folders)
     assert done.status == 1, done.output
     assert "RED mine/aeq_dynamic_wi4_afp32" in done.output
     assert "declared: mine/qat_wi8_ai8: a .tflite cannot be trained" in done.output

@@ -1,13 +1,12 @@
 """Models of others, mutated by what they are made of: each is taken, or refused in one sentence; never anything else.
 
 What was put in on purpose, such as a function or an operator that writes, has to be refused wherever it was put.
-QUANTBENCH_MUTATIONS=20 tries twenty times as many.
+An HDF5 file is opened in a process of its own, so that the default run tries a fifth of them.
 """
 
 import copy
 import functools
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,29 +16,17 @@ import damage
 import h5py
 import numpy as np
 import pytest
-from damage import Content, Draw, one
+from damage import Content, Draw, examples, one
 from hostile import keras_parts as parts
 from hostile import saved_models, tflites
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from quantbench.adopt import formats
 from quantbench.errors import BadInput
 from quantbench.measure.census import of_file
 
 pytestmark = pytest.mark.slow
-TIMES = float(os.environ.get("QUANTBENCH_MUTATIONS", "1"))
 SECONDS = 10.0  # of the processor, that a file may take
-
-
-def examples(number: int) -> Callable[[Any], Any]:
-    """So many, the same ones each time."""
-    return settings(
-        max_examples=max(1, int(number * TIMES)),
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 def refused(use: Callable[[], object], path: Path) -> bool:
@@ -142,11 +129,14 @@ def _written(path: Path, version: str, config: Any) -> Path:
     return (parts.h5 if path.suffix == ".h5" else parts.archive)(path, text, version)
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_mutated_configurations(tmp_path: Path, suffix: str) -> None:
+EACH_FORM = [(".keras", 150), (".h5", 30), pytest.param(".h5", 150, marks=pytest.mark.nightly)]
+
+
+@pytest.mark.parametrize(("suffix", "files"), EACH_FORM)
+def test_mutated_configurations(tmp_path: Path, suffix: str, files: int) -> None:
     path = tmp_path / f"m{suffix}"
 
-    @examples(150)
+    @examples(files)
     @given(mutated_config(False))
     def each(found: tuple[str, Any]) -> None:
         refused(lambda: check(_written(path, *found)), path)
@@ -154,11 +144,11 @@ def test_mutated_configurations(tmp_path: Path, suffix: str) -> None:
     each()
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_what_is_hostile_is_refused_wherever_it_is(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(("suffix", "files"), EACH_FORM)
+def test_what_is_hostile_is_refused_wherever_it_is(tmp_path: Path, suffix: str, files: int) -> None:
     path = tmp_path / f"m{suffix}"
 
-    @examples(150)
+    @examples(files)
     @given(mutated_config(True))
     def each(found: tuple[str, Any]) -> None:
         assert refused(lambda: check(_written(path, *found)), path), found
@@ -327,11 +317,12 @@ def _change_hdf5(file: h5py.File, how: str, name: str, number: int) -> bool:
     return how in ("external link", "external", "virtual")
 
 
-def test_mutated_hdf5(tmp_path: Path) -> None:
+@pytest.mark.parametrize("files", [54, pytest.param(270, marks=pytest.mark.nightly)])
+def test_mutated_hdf5(tmp_path: Path, files: int) -> None:
     path = tmp_path / "m.h5"
     whole = parts.h5(path, parts.sequential(parts.dense())).read_bytes()
 
-    @examples(150)
+    @examples(files * 5 // 9)
     @given(mutation_of_hdf5())
     def each(steps: list[tuple[str, str, Any]]) -> None:
         path.write_bytes(whole)
@@ -349,7 +340,7 @@ def test_mutated_hdf5(tmp_path: Path) -> None:
 
     each()
 
-    @examples(120)
+    @examples(files * 4 // 9)
     @given(damage.damaged_bytes(Content(whole)))
     def damaged(content: bytes) -> None:
         path.write_bytes(content)

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, accepted, baseline_cell, edit, steps
 from quantbench import gate
 from quantbench.baselines import exceptions
-from quantbench.baselines.effective import standing
+from quantbench.baselines.effective import effective_baseline
 from quantbench.baselines.files import load
 from quantbench.errors import BadInput
 from quantbench.records import BaselineCell, BaselineFile, First, Judgement, Kind, Loosened, Measurement, Verdict, Xfail
@@ -59,11 +59,13 @@ def test_a_loosened_latency_holds_for_its_machine_class() -> None:
 
 
 def expected(expires: datetime.date, name: str = "score") -> BaselineCell:
-    return BaselineCell(xfail={name: Xfail(ticket="https://example.org/1", reason="a kernel", expires=expires)})
+    limits: dict[str, Any] = {"seen": "m/v: it"} if name in gate.WITHOUT_NUMBER else {"bound": 1.0}
+    xfail = Xfail(ticket="https://example.org/1", reason="a kernel", expires=expires, **limits)
+    return BaselineCell(xfail={name: xfail})
 
 
 def judgement(verdict: Verdict, **more: Any) -> Judgement:
-    fields: dict[str, Any] = {"kind": Kind.ACCURACY, "measurement": "score", "against": "baseline"}
+    fields: dict[str, Any] = {"kind": Kind.ACCURACY, "measurement": "score", "against": "baseline", "change": 0.8}
     return Judgement(verdict=verdict, message="m/v: it", **(fields | more))
 
 
@@ -105,7 +107,7 @@ def test_an_xfail_excuses_its_measurement_alone() -> None:
 
 
 def test_an_xfail_of_the_cell_ends_where_the_cell_can_be_made_or_its_day_is_over() -> None:
-    crash = judgement(Verdict.ERROR, measurement="cell")
+    crash = judgement(Verdict.ERROR, measurement="cell", change=None)
     assert [one.verdict for one in gate.excused(SUBJECT, [crash], expected(FUTURE, "cell"), TODAY, first=True)] == [
         Verdict.XFAIL
     ]
@@ -179,8 +181,10 @@ def test_loosening_and_tightening_change_one_value_and_no_prediction(baselines: 
 
 def test_expecting_a_failure_and_a_success_again(baselines: Path) -> None:
     before = stored(baselines)
-    told = exceptions.expect_failure(target(baselines), "floor", "https://example.org/1", "a kernel", str(TODAY), TODAY)
-    assert told == f"{CELL}: floor: xfail until 2026-06-15, https://example.org/1: a kernel"
+    told = exceptions.expect_failure(
+        target(baselines), "floor", "https://example.org/1", "a kernel", str(TODAY), TODAY, 0.7
+    )
+    assert told == f"{CELL}: floor: xfail until 2026-06-15, up to 0.7, https://example.org/1: a kernel"
     assert stored(baselines).xfail["floor"].ticket == "https://example.org/1"
     exceptions.expect_success(target(baselines), "floor")
     assert stored(baselines) == before
@@ -220,10 +224,13 @@ def test_a_wrong_loosening_is_refused_and_nothing_is_written(
         ({"ticket": ""}, "--ticket: expected where the failure is followed"),
         ({"reason": ""}, "--reason: say why"),
         ({"expires": str(PAST)}, "--expires: expected today"),
+        ({"bound": None}, "--run: expected a run in which it failed"),
+        ({"bound": float("inf")}, "--run: expected a run in which it failed"),
+        ({"measurement": "cell"}, "--run: expected a run in which cell failed"),
     ],
 )
 def test_a_wrong_xfail_is_refused(baselines: Path, wrong: dict[str, Any], words: str) -> None:
-    good = {"measurement": "floor", "ticket": "T-1", "reason": "r", "expires": str(FUTURE)}
+    good = {"measurement": "floor", "ticket": "T-1", "reason": "r", "expires": str(FUTURE), "bound": 0.5}
     with pytest.raises(BadInput) as caught:
         exceptions.expect_failure(target(baselines), **(good | wrong), today=TODAY)
     assert words in str(caught.value)
@@ -264,7 +271,7 @@ def test_exceptions_written_by_hand_are_in_force_and_told(baselines: Path) -> No
     edit(path, lambda d: d["cells"]["float32"]["measurements"]["size"].update(loosened=wide))
     edit(path, lambda d: d["cells"]["float32"].update(xfail=known))
     on_disk = load(baselines, load_models(ROOT / "models")["seed_cnn"])
-    found = standing(on_disk, "pp", "some class", "some machine", TODAY)
+    found = effective_baseline(on_disk, "pp", "some class", "some machine", TODAY)
     assert found.cell("float32").measurements["size"].tolerance == 0.5  # type: ignore[union-attr]
     assert found.exceptions["float32"] == [
         "size: tolerance loosened from 0.1 % to 50 % until 2026-07-01: by hand",
@@ -274,7 +281,7 @@ def test_exceptions_written_by_hand_are_in_force_and_told(baselines: Path) -> No
 
 
 def test_a_cell_without_exceptions_has_no_line_for_them(baselines: Path) -> None:
-    exceptions.expect_failure(target(baselines), "floor", "T-1", "why", str(FUTURE), TODAY)
+    exceptions.expect_failure(target(baselines), "floor", "T-1", "why", str(FUTURE), TODAY, 0.5)
     cells = json.loads((baselines / "seed_cnn.json").read_text())["cells"]
     assert [name for name, cell in cells.items() if "xfail" in cell] == ["ptq_static_wi8_ai8"]
     assert not any("overlays" in cell for cell in cells.values())

@@ -10,7 +10,7 @@ from conftest import ROOT, edit
 from quantbench import gate
 from quantbench.baselines import update as acceptance
 from quantbench.baselines.files import Baseline, load, packed
-from quantbench.baselines.overlays import seen_by
+from quantbench.baselines.overlays import resolve
 from quantbench.core import distances
 from quantbench.core.arrays import Array
 from quantbench.core.environment import class_of
@@ -81,7 +81,7 @@ def test_an_overlay_has_distances_of_its_own(tmp_path: Path) -> None:
     other = run(tmp_path, CODES + 5, name="r2", isa="bbbbbbbb")
     laid = after(other.accept(baseline, overlay=True))
     assert np.array_equal(laid.predictions[KEY], CODES)
-    here = seen_by(laid, class_of(other.report.environment))
+    here = resolve(laid, class_of(other.report.environment))
     assert np.array_equal(here.predictions[KEY], CODES + 5)
     assert distance(here) > distance(laid)
     back = after(run(tmp_path, name="r3", isa="bbbbbbbb").accept(laid))

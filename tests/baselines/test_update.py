@@ -10,13 +10,14 @@ from conftest import ROOT, THREE_VARIANTS, Quantbench, accepted, edit
 from quantbench import gate
 from quantbench.baselines import update as acceptance
 from quantbench.baselines.files import Baseline, load, packed
-from quantbench.baselines.overlays import seen_by
+from quantbench.baselines.overlays import resolve
 from quantbench.comparison import Outcome, Truth, compare
 from quantbench.comparison.load import baseline_sides
 from quantbench.core.arrays import Array
 from quantbench.core.environment import class_accepted, class_of
 from quantbench.errors import BadInput
 from quantbench.records import (
+    AcceptedFloor,
     BaselineCell,
     Cell,
     Environment,
@@ -32,7 +33,7 @@ from quantbench.records import (
 )
 from quantbench.records.run_folder import read
 from quantbench.reference.metrics import ACCURACY
-from quantbench.reference.model import load_models
+from quantbench.reference.model import Floor, load_models
 from quantbench.report.baseline_review import render
 from quantbench.report.markdown import render as report_text
 
@@ -222,8 +223,8 @@ def test_an_overlay_holds_what_differs_and_never_moves_the_base(tmp_path: Path) 
     assert list(cell.overlays[here].measurements) == ["score"]  # other predictions of an equal score
     assert set(new.predictions) == {"v", f"v@{here}"}
     assert (new.predictions["v"] == answers(100)).all()
-    assert (seen_by(new, here).predictions["v"] == answers(100, shift=3)).all()
-    assert (seen_by(new, "another").predictions["v"] == answers(100)).all()
+    assert (resolve(new, here).predictions["v"] == answers(100, shift=3)).all()
+    assert (resolve(new, "another").predictions["v"] == answers(100)).all()
     assert proposal.overlaid == ["m/v"]
     assert f"Written as an overlay of `{here}`; the base stays: `m/v`" in reviewed(run, base, proposal)
 
@@ -255,8 +256,8 @@ def test_what_a_runtime_refuses_in_one_class_alone_is_an_overlay_too(tmp_path: P
     failure = {"failure": Failure(what="unsupported", reason="no kernel"), "measurements": {}}
     run.report.cells[0] = run.report.cells[0].model_copy(update=failure | {"predictions_sha256": None})
     new = after(run.accept(base, overlay=True))
-    assert seen_by(new, "bbbbbbbb_litert-2.3.0").cell("v").unsupported == "no kernel"  # type: ignore[union-attr]
-    assert seen_by(new, "another").cell("v").unsupported is None  # type: ignore[union-attr]
+    assert resolve(new, "bbbbbbbb_litert-2.3.0").cell("v").unsupported == "no kernel"  # type: ignore[union-attr]
+    assert resolve(new, "another").cell("v").unsupported is None  # type: ignore[union-attr]
 
 
 def test_the_class_of_a_value_accepted_before_it_was_recorded_is_read_from_its_words() -> None:
@@ -343,6 +344,7 @@ def test_a_baseline_of_other_data_is_refused_and_can_be_recorded_afresh(
         str(baselines),
         "--reason",
         "new data",
+        "--allow-dirty",
     ]
     assert quantbench(*update).status == 4
     afresh = quantbench(*update, "--replace", "seed_cnn")
@@ -368,7 +370,15 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
     chosen = ["run", "--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", *folders]
     red = quantbench(*chosen)
     assert red.status == 1
-    update = ["baseline", "update", str(red.reports / "latest"), *folders, "--reason", "rounds otherwise"]
+    update = [
+        "baseline",
+        "update",
+        str(red.reports / "latest"),
+        *folders,
+        "--reason",
+        "rounds otherwise",
+        "--allow-dirty",
+    ]
     laid = quantbench(*update, "--only", cell, "--overlay")
     assert "the base stays" in laid.output
     assert load(baselines, model).cell(variant).measurements["score"].value == 0.88  # type: ignore[union-attr]
@@ -389,7 +399,9 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
     assert quantbench(*loosen, *folders).output.startswith(f"{cell}: size: tolerance loosened from 0.1 % to 2 %")
     assert quantbench(*chosen).status == 0
     xfail = ["baseline", "xfail", cell, "size", *folders]
-    assert quantbench(*xfail, "--ticket", "T-1", "--reason", "strings", "--expires", FUTURE).status == 0
+    assert (
+        quantbench(*xfail, "--ticket", "T-1", "--reason", "strings", "--expires", FUTURE, "--bound", "9e4").status == 0
+    )
     passes = quantbench(*chosen)
     assert passes.status == 1
     assert "size passes, and is expected to fail until 2999-01-01 (T-1: strings)" in passes.output
@@ -397,6 +409,37 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
     excused = quantbench(*chosen)
     assert excused.status == 0
     assert excused.cell(cell)["verdict"] == "xfail"
-    assert "size: xfail until 2999-01-01, T-1: strings" in (excused.reports / "latest" / "report.md").read_text()
+    assert (
+        "size: xfail until 2999-01-01, up to 9e+04, T-1: strings"
+        in (excused.reports / "latest" / "report.md").read_text()
+    )
     assert quantbench(*xfail, "--remove").status == 0
     assert quantbench(*chosen).status == 1
+
+
+def test_a_run_of_code_with_local_changes_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path, answers(100))
+    acceptance.check_commit(run.report, run.folder)
+    run.report.environment.git_dirty = True
+    with pytest.raises(BadInput, match=r"local changes that are in no commit; commit them .*allow-dirty"):
+        acceptance.check_commit(run.report, run.folder)
+
+
+def test_a_floor_that_changed_since_it_was_accepted_is_in_the_review(tmp_path: Path) -> None:
+    def accept(run: Run, old: Any, drop: float | None) -> Any:
+        floor = None if drop is None else Floor(drop, "policy")
+        return acceptance.propose(run.report, run.folder, "m", old, "r", floor_of=lambda _variant, _family: floor)
+
+    run = Run(tmp_path, answers(100), name="r1")
+    first = accept(run, Baseline(), 0.5)
+    assert first.floors == {}
+    again = Run(tmp_path, answers(100), name="r2")
+    looser = accept(again, after(first), 40.0)
+    words = "the floor was 0.5 pp when this cell was accepted, and is 40 pp"
+    assert looser.floors == {"m/v": words}
+    for written in (True, False):
+        text = reviewed(again, after(first), looser, written)
+        assert "Floors that changed in a model's file since these cells were accepted" in text
+        assert words in text
+    assert cell_of(after(looser)).floor == AcceptedFloor(max_drop=40.0)
+    assert accept(Run(tmp_path, answers(100), name="r3"), after(looser), 40.0).floors == {}

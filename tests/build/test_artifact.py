@@ -94,7 +94,7 @@ def test_a_diagnosis_that_fails_does_not_cost_the_cell(
     bench = artifact.StoreWorkbench(model, 0, None, Store(tmp_path))
     bench.expected = None, np.full(len(model.pack().test), 99, dtype=np.uint16)
     files = bench.kept(made.path.read_bytes())
-    assert files[artifact.PARTING] == b"the layers could not be compared (ValueError: Graph disconnected)"
+    assert files[artifact.FIRST_DIVERGENT] == b"the layers could not be compared (ValueError: Graph disconnected)"
     assert len(np.load(io.BytesIO(files[artifact.BEFORE_CONVERSION]))) == 10_000
 
 

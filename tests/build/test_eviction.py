@@ -66,7 +66,7 @@ def in_another_process(root: Path, code: str) -> "subprocess.Popen[str]":
 
 def test_what_a_living_run_has_used_stays_and_goes_when_it_died(tmp_path: Path) -> None:
     store = filled(tmp_path, {"used": 3 * HOUR, "unused": HOUR})
-    with in_another_process(tmp_path, "store.hold(); assert store.get(digest({'name': 'used'}))") as other:
+    with in_another_process(tmp_path, "store.lease(); assert store.get(digest({'name': 'used'}))") as other:
         told = clear(store, 1)
         assert there(store, "used", "unused") == [True, False]
         assert "1 entry (1." in str(told)
@@ -78,7 +78,7 @@ def test_what_a_living_run_has_used_stays_and_goes_when_it_died(tmp_path: Path) 
 
 def test_leftovers_of_a_killed_run_go_and_those_of_a_living_one_stay(tmp_path: Path) -> None:
     store = filled(tmp_path, {"a": HOUR})
-    code = "hold = store.hold(); (hold.scratch / 'x').write_bytes(b'1')\n"
+    code = "lease = store.lease(); (lease.scratch / 'x').write_bytes(b'1')\n"
     code += "folder = store.path('ff' * 32).parent; folder.mkdir(); tempfile.mkdtemp(prefix=UNFINISHED, dir=folder)"
     with in_another_process(tmp_path, code) as other:
         assert not clear(store, 0).leftovers
@@ -118,7 +118,7 @@ def test_a_run_that_is_killed_while_it_times_leaves_nothing_for_ever(
 
 
 def test_a_process_that_ends_leaves_no_hold(tmp_path: Path) -> None:
-    with in_another_process(tmp_path, "store.hold()") as other:
+    with in_another_process(tmp_path, "store.lease()") as other:
         assert len(list((tmp_path / ".held").iterdir())) == 2
         other.communicate("\n")
     assert not list((tmp_path / ".held").iterdir())
@@ -170,7 +170,7 @@ def test_environments_get_what_the_entries_leave(tmp_path: Path) -> None:
 def test_an_environment_that_is_used_stays_and_one_that_is_half_made_goes_when_its_maker_died(tmp_path: Path) -> None:
     store = filled(tmp_path, {})
     used, other, half = installed(store, {"used": HOUR, "other": 0, "half": HOUR})
-    code = f"store.hold(); os.utime({str(used)!r}); (Path({str(half)!r}) / 'requirements.txt').unlink()"
+    code = f"store.lease(); os.utime({str(used)!r}); (Path({str(half)!r}) / 'requirements.txt').unlink()"
     os.utime(other, (0, 0))
     with in_another_process(tmp_path, code) as process:
         told = clear_environments(store, 0)

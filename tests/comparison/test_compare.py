@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, Quantbench
 from made_up_runs import LABELS, answers, cell, environment, measured, report, side, write
+from quantbench import gate
 from quantbench.comparison import Comparison, Item, Outcome, Side, Truth, compare
+from quantbench.comparison.spread import Spreads, sample
 from quantbench.core.arrays import Array
 from quantbench.errors import Exit
 from quantbench.records import SCHEMA_VERSION, Amount, Census, Failure
@@ -178,11 +180,113 @@ def test_cells_that_fail_come_and_go() -> None:
     crash = Failure(what="crash", reason="signal 11")
     ok, broken = cell("a", answers(1)), cell("a", failure=crash)
     found = compared(side([ok, cell("b", answers(1))]), side([broken, cell("c", answers(1))]))
-    assert found.cells == {"m/a": Outcome.WORSE, "m/b": Outcome.GONE, "m/c": Outcome.NEW}
+    assert found.cells == {"m/a": Outcome.WORSE, "m/b": Outcome.WORSE, "m/c": Outcome.NEW}
     assert compared(side([broken]), side([ok])).cells == {"m/a": Outcome.BETTER}
     assert compared(side([broken]), side([broken])).cells == {"m/a": Outcome.UNCHANGED}
     assert compared(side([broken]), side([cell("a")])).cells == {"m/a": Outcome.NOT_COMPARABLE}
-    assert compared(side([cell("a", answers(1))]), side([cell("b", answers(1))])).exit_status() == Exit.NOT_MEASURED
+    assert compared(side([broken]), side([cell("b", answers(1))])).cells["m/a"] is Outcome.GONE
+
+
+def test_a_cell_that_is_gone_is_worse_where_it_was_asked_for() -> None:
+    """Of 300 cells one is left: red under one selection, not red under another, not green where a run broke off."""
+    old = side([cell(f"v{i}", answers(1)) for i in range(300)])
+    kept = [cell("v0", answers(1))]
+    found = compared(old, side(kept))
+    assert found.exit_status() == Exit.REGRESSED
+    assert sum(outcome is Outcome.WORSE for outcome in found.cells.values()) == 299
+    assert "gone: only the old run holds it; the new run was asked for the same" in render(found)
+    assert compared(old, side(kept, selection="--variants 'v0'")).exit_status() == Exit.GREEN
+    assert compared(old, side(kept, state="interrupted")).exit_status() == Exit.NOT_MEASURED
+
+
+@pytest.mark.parametrize("name", ["score", "size", "gzip_size", "arena", "memory_ratio", "latency_ratio", "census"])
+def test_a_measurement_that_is_gone_is_worse(name: str) -> None:
+    parts: dict[str, Any] = {"constants": {}, "activations": {}, "operators": {}, "inputs": [], "outputs": []}
+    values = {"size": 1.0, "gzip_size": 1.0, "arena": 64.0, "memory_ratio": 1.0, "latency_ratio": 0.9, "score": 0.9}
+    measurements = {other: measured(value, values=[value, value]) for other, value in values.items()}
+    census = Census(scales=1, compute=[], **parts)
+    whole = [cell(v, measurements=measurements, census=census) for v in ("a", "b")]
+    less = whole[0].model_copy(
+        update={
+            "census": None if name == "census" else census,
+            "measurements": {other: value for other, value in measurements.items() if other != name},
+        }
+    )
+    found = compared(side(whole), side([less, whole[1]]))
+    [worse] = [item for item in found.items if item.outcome is Outcome.WORSE]
+    assert (worse.cell, worse.measurement) == ("m/a", name)
+    assert compared(side(whole), side([less, whole[1]], selection="-k other")).exit_status() == Exit.GREEN
+
+
+def test_latency_that_the_whole_run_left_out_is_gone_and_not_worse() -> None:
+    timed = cell(predictions=answers(1), measurements={"latency_ratio": measured(0.9, "ratio", [0.9, 0.9])})
+    found = compared(side([timed]), side([cell(predictions=answers(1))]))
+    assert [item.outcome for item in found.items if item.measurement == "latency_ratio"] == [Outcome.GONE]
+    assert found.exit_status() == Exit.GREEN
+
+
+def _several(values: Array) -> Side:
+    measurements = {"latency_ratio_2_threads": measured(float(values.mean()), "ratio", list(map(float, values)))}
+    return side([cell(measurements=measurements)])
+
+
+def test_several_threads_have_the_noise_between_runs_of_the_judges() -> None:
+    """Nothing changed, and runs are as far apart as they were measured: at most one false "worse" in a hundred."""
+    random = np.random.default_rng(17)
+
+    def rate(shift: float, runs: int = 200) -> float:
+        worse = 0
+        for _ in range(runs):
+            levels = 0.8 * (1 + random.normal(0, gate.between_runs(2), 2)) * [1.0, shift]
+            old, new = (_several(random.normal(level, 0.004, 5)) for level in levels)
+            worse += compared(old, new).exit_status() == Exit.REGRESSED
+        return worse / runs
+
+    assert rate(1.0) <= 0.02
+    assert rate(2.0) >= 0.95
+
+
+def _trained(variant: str, score: float) -> Any:
+    return cell(variant, answers(1), seeds=[0], measurements={"score": measured(score, "fraction", [score])})
+
+
+def test_one_seed_is_compared_with_one_by_the_baselines_spread() -> None:
+    """Cells of one model differ in their spread. False alarms keep to the budget, and a drop of 2 pp is found: 20 times
+    the typical spread, for what is borrowed is the widest cell's, with its 4 degrees of freedom.
+    """
+    random = np.random.default_rng(16)
+    reds, caught, runs = 0, 0, 400
+    for _ in range(runs):
+        sds = 0.001 * random.lognormal(0, 0.4, 4)  # the last cell has no spread of its own
+        accepted = {f"m/v{i}": [sample(random.normal(0.87, sd, 5))] for i, sd in enumerate(sds[:3])}
+        old, new = (side([_trained("v3", random.normal(0.87, sds[3]))]) for _ in range(2))
+        lost = side([_trained("v3", random.normal(0.85, sds[3]))])
+        reds += compare(old, new, lambda _: "", accepted=accepted).exit_status() == Exit.REGRESSED
+        caught += compare(old, lost, lambda _: "", accepted=accepted).exit_status() == Exit.REGRESSED
+        assert compare(old, new, lambda _: "").exit_status() == Exit.NOT_MEASURED
+    assert reds <= 0.01 * runs
+    assert caught >= 0.9 * runs
+
+
+def test_a_cells_own_spread_counts_before_what_it_borrows() -> None:
+    found = Spreads({"m/a": [(0.001, 4)], "m/b": [(0.003, 4)], "m/c": [(0.002, 1)]}, {"m/a": [(0.001, 4)]})
+    own, borrowed = found.of("m/a"), found.of("m/c")
+    assert (own and own.sd, own and own.degrees) == (0.001, 4)
+    assert (borrowed and borrowed.sd, borrowed and borrowed.degrees) == (0.003, 4)
+    assert found.of("other/a") is None
+
+
+def test_the_command_takes_the_spread_from_the_baselines(quantbench: Quantbench, tmp_path: Path) -> None:
+    old = report([_trained("qat_wi8_ai8", 0.87).model_copy(update={"model": "resnet8", "id": "resnet8/qat_wi8_ai8"})])
+    lower = {"score": measured(0.82, "fraction", [0.82])}
+    cells = [old.cells[0].model_copy(update={"measurements": lower, "predictions_sha256": "f" * 64})]
+    paths = [write(tmp_path, old), write(tmp_path, old.model_copy(update={"cells": cells, "run": "2026-01-02"}))]
+    done = quantbench("compare", *map(str, paths))
+    assert done.status == 1
+    assert "sd 0.14 pp from its own seeds" in done.output
+    done = quantbench("compare", *map(str, paths), "--baseline-dir", str(tmp_path / "none"))
+    assert done.status == 3
+    assert "or give --baseline-dir" in done.output
 
 
 def test_a_new_nan_is_worse() -> None:

@@ -1,6 +1,8 @@
 """The statistics against what scipy says, and against themselves."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -74,3 +76,44 @@ def test_change_of_two_means_holds_its_false_alarm_rate() -> None:
     assert np.mean(below) == pytest.approx(0.01, abs=0.006)
     assert stats.p_above(0.1, 0.0, 4) == 0.0
     assert math.isclose(stats.p_above(0.0, 0.01, 4), 0.5)
+
+
+@given(lost=COUNTS, gained=COUNTS, degrees=st.floats(1, 1e6) | st.just(math.inf), share=st.floats(1e-9, 0.999))
+def test_tails_and_quantiles_are_those_of_scipy_to_the_last_digit(
+    lost: int, gained: int, degrees: float, share: float
+) -> None:
+    n = lost + gained
+    tail = reference.binom.sf(lost - 1, n, 0.5) if n else 1.0
+    assert stats.Paired(10_000, lost, gained).p_worse() == tail
+    assert stats.t_quantile(share, degrees) == reference.t.ppf(1 - share, degrees)
+    assert stats.p_above(share, 0.1, degrees) == reference.t.sf(share / 0.1, degrees)
+    assert stats.normal_quantile(share) == reference.norm.ppf(1 - share)
+    assert stats.normal_p(share, 0.1) == reference.norm.sf(share / 0.1)
+    if lost < n:
+        exact = reference.binomtest(lost, n, alternative="less").proportion_ci(0.95, "exact").high
+        assert stats.upper_bound(lost, n) == pytest.approx(exact, rel=1e-12)
+
+
+def test_tails_and_quantiles_load_no_more_than_they_need() -> None:
+    script = (
+        "import sys; from quantbench.core import stats\n"
+        "stats.t_quantile(0.025, 4), stats.normal_quantile(0.025), stats.Paired(9, 3, 1).p_worse()\n"
+        "print('scipy.special' in sys.modules, 'scipy.stats' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=40))
+def test_the_front_is_what_nothing_else_beats(points: list[tuple[int, int]]) -> None:
+    def beaten(x: int, y: int) -> bool:
+        return any(a <= x and b <= y and (a, b) != (x, y) for a, b in points)
+
+    assert stats.pareto_front(points) == [not beaten(*point) for point in points]
+
+
+def test_a_front_leaves_out_what_is_not_known_and_is_not_led_by_nan() -> None:
+    assert stats.pareto_front([(1, 5, None), (2, 6, 1.0), (0, 9, 3.0)]) == [True, False, True]
+    assert stats.pareto_front([(math.nan, 1), (2.0, 2)]) == [True, True]
+    many = [(float(i), float(i % 7)) for i in range(600)]
+    assert [point for point, best in zip(many, stats.pareto_front(many), strict=True) if best] == [(0.0, 0.0)]

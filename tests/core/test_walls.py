@@ -469,6 +469,113 @@ def test_with_the_first_wall_off_a_hostile_file_does_nothing(
     assert not (tmp_path / "canary").exists()
 
 
+class Caller:
+    """A server on this machine that remembers whether anybody called."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/x"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._socket.accept()
+            self.calls += 1
+            connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            connection.close()
+
+
+def unwalled(path: Path) -> str:
+    """What the loading process says of a file without walls around it."""
+    job = json.dumps({"path": str(path), "form": "keras2", "trusted": True, "stateful": False})
+    command = [sys.executable, "-m", "quantbench.adopt.loading_worker"]
+    asked = f'{job}\n{{"ask": "inputs"}}\n'
+    return subprocess.run(command, input=asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@needs_network
+def test_with_the_first_wall_off_nothing_is_fetched(good: Path, tmp_path: Path) -> None:
+    caller = Caller()
+    (tmp_path / "model").mkdir()
+    others = {"origin": caller.url, "cache_dir": str(tmp_path / "cache")}
+    path = hostile_copy(good, tmp_path / "model", "keras.utils.get_file", "f", **others)
+    with (
+        Loading(a_model(path, "keras2", trusted=True), path) as loaded,
+        pytest.raises(BadInput, match=r"hostile\.h5: Keras cannot"),
+    ):
+        loaded.input_specs()
+    # Into a folder where it may write, so that it is the network that stops it.
+    scratch = {"origin": caller.url, "cache_dir": "."}
+    inside = hostile_copy(good, tmp_path / "model", "keras.utils.get_file", "f", **scratch)
+    (tmp_path / "room").mkdir()
+    with walls.behind(
+        partial(
+            subprocess.Popen,
+            [sys.executable, "-m", "quantbench.adopt.loading_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path / "room",
+        ),
+        walls.Room(write=(tmp_path / "room",), read=(inside,)),
+    ) as process:
+        job = json.dumps({"path": str(inside), "form": "keras2", "trusted": True, "stateful": False})
+        output, _ = process.communicate(f'{job}\n{{"ask": "inputs"}}\n', timeout=120)
+    assert "refused" in output
+    assert "ermission denied" in output
+    assert caller.calls == 0
+    assert not (tmp_path / "cache").exists()
+    unwalled(path)
+    assert caller.calls > 0
+
+
+NATIVE = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+__attribute__((constructor)) static void ran(void) {{
+    FILE *out = fopen("{canary}", "w");
+    fprintf(stderr, "native code ran; file %s, socket %s\\n",
+            out ? "opened" : "refused", socket(AF_INET, SOCK_STREAM, 0) < 0 ? "refused" : "opened");
+    if (out) fclose(out);
+    fflush(stderr);
+    abort();
+}}
+"""
+
+
+@needs_files
+@needs_network
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler to build the hostile library")
+@pytest.mark.parametrize("where", ["elsewhere", "the model itself"])
+def test_with_the_first_wall_off_native_code_stays_behind_the_second(good: Path, tmp_path: Path, where: str) -> None:
+    """A library that is not the model cannot even be read. The model's own file can: what is in it runs, walled."""
+    (tmp_path / "model").mkdir()
+    canary = tmp_path / "canary"
+    (tmp_path / "x.c").write_text(NATIVE.format(canary=canary))
+    library = tmp_path / "x.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "x.c"], check=True)
+    path = tmp_path / "model" / "hostile.h5"
+    if where == "elsewhere":
+        hostile_copy(good, tmp_path / "model", "load_op_library", str(library))
+    else:
+        hostile_copy(good, tmp_path, "load_op_library", str(path))
+        with h5py.File(tmp_path / "hostile.h5") as given, h5py.File(path, "w", userblock_size=2**17) as made:
+            made.attrs.update(given.attrs)
+            for name in given:
+                given.copy(name, made)
+        with path.open("r+b") as file:
+            file.write(library.read_bytes())
+    with Loading(a_model(path, "keras2", trusted=True), path) as loaded, pytest.raises(BadInput) as caught:
+        loaded.input_specs()
+    words = str(caught.value)
+    assert ("native code ran" in words) == (where == "the model itself"), words
+    assert "native code ran" not in words or "file refused, socket refused" in words
+    assert not canary.exists()
+
+
 def test_without_walls_the_same_file_does_its_work(good: Path, tmp_path: Path) -> None:
     """The test above would be empty if the file were not hostile."""
     path = hostile_copy(good, tmp_path, "io.write_file", str(tmp_path / "canary"), contents="owned")

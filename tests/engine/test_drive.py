@@ -66,7 +66,7 @@ def test_a_stopped_run_judges_what_is_computed_and_measures_nothing_more() -> No
     }
     assert made.computing.calls == ["stop", "finish"]
     assert FULL not in made.computing.waited
-    assert made.budget.red_at(HALF) == pytest.approx(0.01 / 2)  # itself, and the one that is not finished
+    assert made.budget.holm_threshold(HALF) == pytest.approx(0.009 / 2)  # itself, and the one that is not finished
 
 
 def test_in_a_whole_run_what_no_test_asked_for_is_an_error() -> None:

@@ -14,23 +14,23 @@ SAME = baseline({"float32": answers(100), "ptq_float16": answers(100), "ptq_stat
 def test_until_it_is_settled_every_score_may_have_been_moved_by_chance() -> None:
     budget = run(OUTCOMES, SAME).budget
     assert not budget.settled
-    assert (budget.false_alarms().judgements, budget.false_alarms().share) == (3, pytest.approx(0.01 / 3))
+    assert (budget.false_alarms().judgements, budget.false_alarms().share) == (3, pytest.approx(0.009 / 3))
 
 
 def test_scores_that_chance_has_moved_share_it() -> None:
     made = run(OUTCOMES, SAME)
     made.budget.settle([made.results.of(cell) for cell in OUTCOMES])
     assert made.budget.false_alarms().judgements == 2
-    assert made.budget.red_at(FULL) == pytest.approx(0.005)  # the smallest p-value
-    assert made.budget.red_at(HALF) == pytest.approx(0.01)  # that one is red, so its share is free
+    assert made.budget.holm_threshold(FULL) == pytest.approx(0.0045)  # the smallest p-value
+    assert made.budget.holm_threshold(HALF) == pytest.approx(0.009)  # that one is red, so its share is free
     with pytest.raises(KeyError):
-        made.budget.red_at(FLOAT)
+        made.budget.holm_threshold(FLOAT)
 
 
 def test_a_cell_of_a_stopped_run_that_is_not_finished_may_have_been_moved() -> None:
     made = run(OUTCOMES, SAME)
     made.budget.settle([made.results.of(HALF)], unfinished=2)
-    assert made.budget.red_at(HALF) == pytest.approx(0.01 / 3)
+    assert made.budget.holm_threshold(HALF) == pytest.approx(0.009 / 3)
 
 
 def test_a_cell_that_failed_takes_no_share() -> None:
@@ -42,7 +42,7 @@ def test_a_cell_that_failed_takes_no_share() -> None:
 def test_a_shard_judges_by_the_even_share_of_the_whole_run() -> None:
     made = run(OUTCOMES, SAME, options=RunOptions(shard="1/2"))
     made.budget.settle([made.results.of(cell) for cell in OUTCOMES])
-    assert made.budget.red_at(FULL) == made.budget.red_at(HALF) == pytest.approx(0.01 / 3)
+    assert made.budget.holm_threshold(FULL) == made.budget.holm_threshold(HALF) == pytest.approx(0.009 / 3)
 
 
 def test_latencies_with_a_baseline_of_this_machine_class_share_it_too() -> None:

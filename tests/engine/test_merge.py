@@ -270,7 +270,7 @@ def test_a_merged_run_can_be_accepted(runs: Runs, tmp_path: Path) -> None:
     shutil.copytree(runs.baselines, baselines)
     runs.merge(tmp_path / "merged", *(path for _, path in runs.shards))
     folders = ["--baseline-dir", str(baselines)]
-    update = ["baseline", "update", str(tmp_path / "merged" / "latest"), *folders, "--reason", "test"]
+    update = ["baseline", "update", str(tmp_path / "merged" / "latest"), *folders, "--reason", "test", "--allow-dirty"]
     done = _quantbench(runs.store, *update)
     assert done.returncode == 0, done.stderr
     chosen = ["--models", "seed_cnn", "--variants", VARIANTS, "--no-latency", "--report-dir", str(tmp_path / "again")]

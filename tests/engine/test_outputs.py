@@ -8,7 +8,7 @@ from conftest import accepted, baseline_cell
 from made_up_cells import FLOAT, HALF, Run, baseline, outcome, run
 from made_up_runs import LABELS, answers
 from quantbench import gate
-from quantbench.baselines.effective import Standing
+from quantbench.baselines.effective import EffectiveBaseline
 from quantbench.core import distances
 from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
@@ -33,11 +33,11 @@ MOVED = softmax(LOGITS + np.random.default_rng(3).normal(0, 0.5, LOGITS.shape))
 ELSEWHERE = softmax(LOGITS + np.random.default_rng(4).normal(0, 0.5, LOGITS.shape))
 
 
-def made(floats: Array = FLOATS, half: Array = NEAR, standing: Standing | None = None, **rules: bool) -> Run:
+def made(floats: Array = FLOATS, half: Array = NEAR, standing: EffectiveBaseline | None = None, **rules: bool) -> Run:
     return run({FLOAT: [outcome(outputs=floats)], HALF: [outcome(outputs=half)]}, standing, **rules)
 
 
-def standing(floats: Array = FLOATS, half: Array = NEAR) -> Standing:
+def standing(floats: Array = FLOATS, half: Array = NEAR) -> EffectiveBaseline:
     """What an update takes of a run with these outputs."""
     of = made(floats, half)
     of.recording.save("complete", Exit.GREEN)
@@ -45,9 +45,10 @@ def standing(floats: Array = FLOATS, half: Array = NEAR) -> Standing:
     cells = {}
     for name in ("float32", "ptq_float16"):
         distance = of.results.of(f"m/{name}").measurements["output_distance"]
-        tolerance = gate.FLOAT_EFFECT if name == "float32" else gate.SMALLEST_EFFECT
         score = accepted(float(np.mean(stored[name] == LABELS)))
-        cells[name] = baseline_cell(score=score, output_distance=accepted(distance.value, tolerance, distance.unit))
+        cells[name] = baseline_cell(
+            score=score, output_distance=accepted(distance.value, gate.SMALLEST_EFFECT, distance.unit)
+        )
     of_predictions = baseline({name: stored[name] for name in cells}, **cells)
     return replace(of_predictions, predictions=stored)
 
@@ -76,7 +77,7 @@ def test_a_lost_softmax_is_red_where_every_answer_is_as_it_was() -> None:
     assert judged(of).verdict is Verdict.REGRESSED
     assert of.budget.settled  # by the p-value of the outputs alone
     assert of.budget.false_alarms().judgements == 1
-    assert of.budget.red_at(of_outputs(HALF)) == pytest.approx(0.01)
+    assert of.budget.holm_threshold(of_outputs(HALF)) == pytest.approx(gate.beside_limits(0.01))
     score = next(one for one in of.drive.judge(HALF, Kind.ACCURACY) if one.measurement == "score")
     assert score.verdict is Verdict.PASS
     everywhere = made(LOGITS.astype(np.float32), LOGITS.astype(np.float32), standing())
@@ -134,7 +135,7 @@ def test_outputs_of_another_shape_are_stored_nowhere() -> None:
 
 
 def test_a_cell_without_a_baseline_is_told_missing_once() -> None:
-    found = made(standing=Standing()).drive.judge(HALF, Kind.ACCURACY)
+    found = made(standing=EffectiveBaseline()).drive.judge(HALF, Kind.ACCURACY)
     assert [one.measurement for one in found if one.verdict is Verdict.MISSING] == ["score"]
     assert BaselineCell().measurements == {}
     assert distances.owner("v#outputs") == "v"

@@ -36,9 +36,8 @@ def measured(outputs: Array, reference: Array | None, trained: bool = False) -> 
     return found
 
 
-def value_of(measured: Measurement, of_reference: bool) -> BaselineValue:
-    tolerance = gate.FLOAT_EFFECT if of_reference else gate.SMALLEST_EFFECT
-    update = {"unit": measured.unit, "values": measured.values, "tolerance": tolerance, "n": measured.n}
+def value_of(measured: Measurement) -> BaselineValue:
+    update = {"unit": measured.unit, "values": measured.values, "tolerance": gate.SMALLEST_EFFECT, "n": measured.n}
     return accepted(measured.value).model_copy(update=update)
 
 
@@ -46,7 +45,7 @@ def judge(
     now: Array, before: Array, control: Array | None = FLOAT, *, allowed: float = SHARE, **more: object
 ) -> Judgement:
     """Judge outputs against accepted ones, both with the same control; without one they are the float control's."""
-    value = value_of(measured(before, control), control is None)
+    value = value_of(measured(before, control))
     outputs = gate.Outputs(
         measured(now, control),
         fidelity.to_store(now, control, control is None),
@@ -111,7 +110,7 @@ def test_a_softmax_gone_everywhere_is_red_in_float32_and_an_error_elsewhere() ->
         fidelity.to_store(logits(0.1), LOGITS, False),
         fidelity.to_store(INT8, FLOAT, False),
     )
-    cell = BaselineCell(measurements={"output_distance": value_of(measured(INT8, FLOAT), False)})
+    cell = BaselineCell(measurements={"output_distance": value_of(measured(INT8, FLOAT))})
     found = gate.fidelity(SUBJECT, now, cell, SHARE, False)
     assert found is not None
     assert found.verdict is Verdict.ERROR  # what they were measured from is another thing
@@ -194,7 +193,7 @@ def test_an_edited_distance_is_an_error() -> None:
 
 
 def test_another_number_of_outputs_is_an_error() -> None:
-    cell = BaselineCell(measurements={"output_distance": value_of(measured(INT8, FLOAT), False)})
+    cell = BaselineCell(measurements={"output_distance": value_of(measured(INT8, FLOAT))})
     stored = fidelity.to_store(INT8, FLOAT, False)
     found = gate.fidelity(SUBJECT, gate.Outputs(None, None, stored), cell, SHARE, False)
     assert found is not None
@@ -261,7 +260,7 @@ def trained(now: list[float], before: list[float], samples: list[list[float]], a
     codes = np.full(N, 150, dtype=np.uint8)
     first = float(distances.decode(codes).mean())
     scaled = [first * value / before[0] for value in before]
-    cell = BaselineCell(measurements={"output_distance": value_of(found(scaled), False)})
+    cell = BaselineCell(measurements={"output_distance": value_of(found(scaled))})
     outputs = gate.Outputs(found([first * value / before[0] for value in now]), codes + 1, codes)
     judged = gate.fidelity(SUBJECT, outputs, cell, allowed, True, samples)
     assert judged is not None

@@ -14,7 +14,6 @@ from quantbench.errors import BadInput, Exit
 from quantbench.records import BaselineCell, Cell, Census, Failure, Judgement, Kind, Measurement, Report, Verdict, worst
 from quantbench.reference import metrics
 from quantbench.reference.metrics import ACCURACY
-from quantbench.reference.model import Floor
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 SHARE = 1e-3
@@ -183,15 +182,15 @@ def test_fewer_than_ten_flips_are_never_red(flips: list[int]) -> None:
 
 def test_holm_gives_each_red_the_share_of_those_before_it() -> None:
     assert gate.holm({}, 0.01, 3) == {}
-    red_at = gate.holm({"a": 0.5, "b": 1e-6, "c": 0.004}, 0.01, others=1)
-    assert red_at == {"b": pytest.approx(0.01 / 4), "c": pytest.approx(0.01 / 3), "a": pytest.approx(0.01 / 3)}
+    holm_threshold = gate.holm({"a": 0.5, "b": 1e-6, "c": 0.004}, 0.01, others=1)
+    assert holm_threshold == {"b": pytest.approx(0.01 / 4), "c": pytest.approx(0.01 / 3), "a": pytest.approx(0.01 / 3)}
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_holm_is_never_stricter_than_an_even_share(p_values: list[float]) -> None:
     named = {str(i): p for i, p in enumerate(p_values)}
-    red_at = gate.holm(named, 0.01, others=2)
-    assert all(0.01 / (len(named) + 2) <= limit <= 0.01 / 3 for limit in red_at.values())
+    holm_threshold = gate.holm(named, 0.01, others=2)
+    assert all(0.01 / (len(named) + 2) <= limit <= 0.01 / 3 for limit in holm_threshold.values())
 
 
 def test_holm_holds_the_budget_of_the_whole_run() -> None:
@@ -213,25 +212,6 @@ def test_a_cell_that_starts_to_work_is_announced() -> None:
 
 def _score(value: float) -> Measurement:
     return Measurement(value=value, unit="fraction", n=1000)
-
-
-def test_the_floor_is_a_hard_limit() -> None:
-    limit = Floor(0.5, "policy")
-    ok = gate.floor(ACCURACY, _score(0.895), _score(0.900), limit)
-    red = gate.floor(ACCURACY, _score(0.894), _score(0.900), limit)
-    assert ok is not None
-    assert ok.verdict is Verdict.PASS
-    assert red is not None
-    assert red.verdict is Verdict.REGRESSED
-    assert "policy" in red.message
-    assert "no baseline update moves it" in steps(red)
-    assert gate.floor(ACCURACY, _score(0.5), _score(0.9), None) is None
-
-
-def test_a_floor_without_a_control_is_an_error_not_a_pass() -> None:
-    found = gate.floor(ACCURACY, _score(0.9), None, Floor(0.5, "policy"))
-    assert found is not None
-    assert found.verdict is Verdict.ERROR
 
 
 @pytest.mark.parametrize(("agreeing", "verdict"), [(0.999, Verdict.PASS), (0.998, Verdict.REGRESSED)])

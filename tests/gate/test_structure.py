@@ -12,16 +12,16 @@ from quantbench import gate
 from quantbench.build import artifact as build
 from quantbench.build.store import Store
 from quantbench.errors import BadInput
-from quantbench.gate._promise import broken
+from quantbench.gate._quantization_spec import violations
 from quantbench.measure.census import census, of_file, ranges
 from quantbench.records import BaselineCell, Census, Verdict
 from quantbench.reference.model import load_models
 from quantbench.tflite.graph import COMPUTE, read
 from quantbench.variants import VARIANTS
-from quantbench.variants.declare import Promise
+from quantbench.variants.declare import QuantizationSpec
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
-INT8 = Promise(weights="int8", computes="integer")
+INT8 = QuantizationSpec(weights="int8", computes="integer")
 Artifact = Callable[[str], bytes]
 
 
@@ -49,7 +49,7 @@ UNTRAINED = [name for name, variant in VARIANTS.items() if not variant.trained a
 
 @pytest.mark.parametrize("variant", UNTRAINED)
 def test_every_artifact_of_seed_cnn_is_what_its_name_says(artifact: Artifact, variant: str) -> None:
-    assert broken(VARIANTS[variant].promise, census(artifact(variant))) == []
+    assert violations(VARIANTS[variant].promise, census(artifact(variant))) == []
 
 
 @pytest.mark.parametrize("variant", REFUSED)
@@ -90,8 +90,8 @@ def _kernels(*shares: tuple[int, float, int]) -> Census:
     ],
 )
 def test_a_promise_of_zeros_and_few_values(kernels: list[tuple[int, float, int]], kept: bool) -> None:
-    promise = Promise(sparsity=0.5, distinct=16)
-    assert (broken(promise, _kernels(*kernels)) == []) is kept
+    promise = QuantizationSpec(sparsity=0.5, distinct=16)
+    assert (violations(promise, _kernels(*kernels)) == []) is kept
 
 
 def test_what_a_census_counts(artifact: Artifact) -> None:
@@ -132,29 +132,37 @@ def test_ranges_are_those_of_the_data(artifact: Artifact) -> None:
         ("ptq_dynamic_wi8_afp32", INT8, "1 CONV_2D float32 float, 1 FULLY_CONNECTED int8 hybrid"),
         (
             "ptq_static_wi8_ai8",
-            Promise(weights="int4", computes="integer"),
+            QuantizationSpec(weights="int4", computes="integer"),
             "2 of 2 compute operators are not int4 integer",
         ),
-        ("ptq_static_wi8_ai8", Promise(granularity="per-tensor"), "2 of 2 weight tensors are not per-tensor"),
-        ("ptq_static_wi8_ai8", Promise(granularity="blockwise"), "2 of 2 weight tensors are not blockwise"),
+        ("ptq_static_wi8_ai8", QuantizationSpec(granularity="per-tensor"), "2 of 2 weight tensors are not per-tensor"),
+        ("ptq_static_wi8_ai8", QuantizationSpec(granularity="blockwise"), "2 of 2 weight tensors are not blockwise"),
         ("qat_wi8_ai8_dense_only", INT8, "1 of 2 compute operators are not int8 integer"),
         ("ptq_static_wi8_ai8_int_io", INT8, "is int8, not float32"),
-        ("float32", Promise(all_integer=True), "operators left in float: 1 CONV_2D"),
+        ("float32", QuantizationSpec(all_integer=True), "operators left in float: 1 CONV_2D"),
         (
             "ptq_static_wi8_ai8",
-            Promise(sparsity=0.5),
+            QuantizationSpec(sparsity=0.5),
             "kernels with 50 % zeros hold 0 % of the weights, 45 % are promised",
         ),
-        ("ptq_static_wi8_ai8", Promise(distinct=16), "at most 16 distinct values in a channel hold 1 % of the weights"),
-        ("ptq_static_wi8_ai8", Promise(covers=("BATCH_MATMUL",), computes="integer"), "it has no BATCH_MATMUL"),
-        ("ptq_static_wi8_ai8", Promise(computes="integer", in_float=(1, 1)), "1 to 1 in float are meant"),
+        (
+            "ptq_static_wi8_ai8",
+            QuantizationSpec(distinct=16),
+            "at most 16 distinct values in a channel hold 1 % of the weights",
+        ),
+        (
+            "ptq_static_wi8_ai8",
+            QuantizationSpec(covers=("BATCH_MATMUL",), computes="integer"),
+            "it has no BATCH_MATMUL",
+        ),
+        ("ptq_static_wi8_ai8", QuantizationSpec(computes="integer", in_float=(1, 1)), "1 to 1 in float are meant"),
     ],
 )
-def test_a_broken_promise_is_told(artifact: Artifact, variant: str, promise: Promise, words: str) -> None:
-    assert words in "; ".join(broken(promise, census(artifact(variant))))
+def test_a_broken_promise_is_told(artifact: Artifact, variant: str, promise: QuantizationSpec, words: str) -> None:
+    assert words in "; ".join(violations(promise, census(artifact(variant))))
 
 
-def _judge(found: Census, baseline: BaselineCell | None, promise: Promise = INT8) -> list[Verdict]:
+def _judge(found: Census, baseline: BaselineCell | None, promise: QuantizationSpec = INT8) -> list[Verdict]:
     return [judgement.verdict for judgement in gate.structure(SUBJECT, [found], promise, baseline, trained=False)]
 
 
@@ -162,7 +170,7 @@ def test_a_broken_promise_is_red_however_accurate_and_can_only_be_declared(artif
     found = census(artifact("float32"))
     accepted = BaselineCell(census=found)
     assert _judge(found, accepted) == [Verdict.REGRESSED, Verdict.PASS]
-    declared = accepted.model_copy(update={"broken_promise": "; ".join(broken(INT8, found))})
+    declared = accepted.model_copy(update={"broken_promise": "; ".join(violations(INT8, found))})
     assert _judge(found, declared) == [Verdict.UNSUPPORTED, Verdict.PASS]
     whole = census(artifact("ptq_static_wi8_ai8"))
     assert _judge(whole, declared.model_copy(update={"census": whole})) == [Verdict.IMPROVED, Verdict.PASS]
@@ -171,7 +179,7 @@ def test_a_broken_promise_is_red_however_accurate_and_can_only_be_declared(artif
 
 def test_a_declared_reason_covers_no_other(artifact: Artifact) -> None:
     float32, dynamic = census(artifact("float32")), census(artifact("ptq_dynamic_wi8_afp32"))
-    declared = BaselineCell(census=dynamic, broken_promise="; ".join(broken(INT8, dynamic)))
+    declared = BaselineCell(census=dynamic, broken_promise="; ".join(violations(INT8, dynamic)))
     assert _judge(dynamic, declared)[0] is Verdict.UNSUPPORTED
     assert _judge(float32, declared)[0] is Verdict.REGRESSED
 
@@ -183,9 +191,9 @@ def test_every_seed_has_to_keep_the_promise(artifact: Artifact) -> None:
 
 
 def test_a_model_without_anything_to_quantize_keeps_no_promise_to_quantize() -> None:
-    assert broken(INT8, _kernels()) == ["it has no compute operator with weights to be quantized"]
-    assert broken(Promise(weights="int8", min_elements=1024), _kernels((100, 0.0, 9))) != []
-    assert broken(Promise(weights="float32", computes="float"), _kernels()) == []
+    assert violations(INT8, _kernels()) == ["it has no compute operator with weights to be quantized"]
+    assert violations(QuantizationSpec(weights="int8", min_elements=1024), _kernels((100, 0.0, 9))) != []
+    assert violations(QuantizationSpec(weights="float32", computes="float"), _kernels()) == []
 
 
 def test_a_scale_that_is_no_number_is_told_and_crashes_nothing(artifact: Artifact) -> None:
@@ -195,7 +203,7 @@ def test_a_scale_that_is_no_number_is_told_and_crashes_nothing(artifact: Artifac
     assert stored in content
     found = census(content.replace(stored, np.float32(np.nan).tobytes()))
     assert found.degenerate
-    assert any("empty range" in sentence for sentence in broken(Promise(io=None), found))
+    assert any("empty range" in sentence for sentence in violations(QuantizationSpec(io=None), found))
 
 
 def _damaged(found: Census, what: str) -> Census:

@@ -1,9 +1,13 @@
 """The page: everything is there, and nothing foreign runs or loads. What a browser makes of it: test_html_browser."""
 
+import base64
+import hashlib
 import json
 import re
 import struct
+import xml.etree.ElementTree as ElementTree
 import zlib
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -11,13 +15,15 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from conftest import ROOT, command
+from jinja2 import UndefinedError
 from made_up_pages import HOSTILE, Page, cell, judgement, report, timed
+from pydantic import BaseModel
 from quantbench.core.arrays import Array
-from quantbench.records import Report, Verdict, write_json
+from quantbench.records import Action, Census, Evidence, Report, Verdict, write_json
 from quantbench.reference.model import ReferenceModel
-from quantbench.report import chart_data, evidence, formatting
+from quantbench.report import chart_data, evidence, formatting, plots
 from quantbench.report.evidence import Behind
-from quantbench.report.html import cells, charts, latency
+from quantbench.report.html import cells, templating
 from quantbench.report.html import page as html
 from quantbench.report.html.deferred import Later
 
@@ -66,6 +72,10 @@ def test_nothing_is_loaded_and_no_script_or_style_but_the_pages_own_may_run(made
     assert policy is not None
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        [content] = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
     for tag in ("link", "iframe", "object", "base", "form"):
         assert not page.of(tag)
     sources = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "srcset")]
@@ -140,17 +150,29 @@ def test_changes_have_the_unit_that_they_are_meant_in(value: float | None, unit:
     assert cells._amount(value, unit) == shown
 
 
-@pytest.mark.parametrize(
-    ("shown", "number"), [("-0.04 pp", -0.04), ("1,188.9", 1188.9), ("", None), ("+1e-05 units", 1e-5), ("∅", None)]
-)
-def test_charts_take_their_numbers_from_what_tables_show(shown: str, number: float | None) -> None:
-    assert chart_data.leading_number(shown) == number
+def test_charts_draw_from_numbers_as_exact_as_tables_show_them(made_up: Report) -> None:
+    by_id = {one.id: one for one in made_up.cells}
+    red = by_id["m1/b"]
+    red.judgements[1].change = 3.00499
+    assert chart_data.drop_of(red, by_id) == 3.0
+    red.judgements.clear()  # without a floor, what was measured
+    assert chart_data.drop_of(red, by_id) == pytest.approx(3.0)
+    assert formatting.drop(red, by_id) == "+3.00 pp (no floor)"
+    red.measurements["score"].value = float("nan")
+    assert chart_data.drop_of(red, by_id) is None
+    assert chart_data.drop_of(by_id["m1/float32"], by_id) == 0.0
+
+
+def test_a_drop_is_not_read_out_of_words(made_up: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = html.scatters("m1", made_up.cells[:3], {one.id: one for one in made_up.cells})
+    monkeypatch.setattr(formatting, "drop", lambda cell, cells: "no number")
+    assert html.scatters("m1", made_up.cells[:3], {one.id: one for one in made_up.cells}) == before
 
 
 def test_one_example_that_is_equal_everywhere_still_gets_a_chart() -> None:
     made = report([cell("m", "float32", 0.9, 1000), cell("m", "a", 0.9, 1000)])
-    drawn = charts.scatters("m", made.cells, {one.id: one for one in made.cells})
-    assert drawn.count("<svg") == 2
+    drawn = html._charts_of({"m": made.cells}, {one.id: one for one in made.cells})
+    assert drawn.count("<svg viewBox") == 2 + 3  # and the shapes of the legend
     assert not re.search(r"nan|inf\b", drawn)
 
 
@@ -160,11 +182,12 @@ def test_latency_distributions_are_drawn_and_told_where_the_record_holds_them() 
     assert "p99 20.0 µs (95 %: 16.0 to ∞); a typical call 11.8 to 12.6 µs in 3 processes" in inside
     assert inside.count('class="process" d="M') == 2  # the marks of the processes, and their legend
     assert 'class="p99"' in inside
-    assert latency.of_cell(cell("m", "a", 0.9, 1000)) == ""
-    together = latency.of_model("m1", [timed(), timed("m1/b"), cell("m1", "c", 0.9, 1000)])
-    assert together.count("<a href=") == 2
-    assert not re.search(r"nan|inf\b", together)
-    assert latency.of_model("m1", [timed()]) == ""
+    assert "<h4>Latency</h4>" not in cells.details(cell("m", "a", 0.9, 1000), {}, Behind(), [])
+    together = html.latencies("m1", [timed(), timed("m1/b"), cell("m1", "c", 0.9, 1000)])
+    assert together is not None
+    assert [group.cell for group in together.groups if group.cell] == ["m1/a", "m1/b"]
+    assert not re.search(r"nan|inf\b", repr(together.groups))
+    assert html.latencies("m1", [timed()]) is None
     assert "Latency distributions" in html.render(report([timed(), timed("m1/b")]), Behind())
 
 
@@ -246,3 +269,90 @@ def test_a_large_page_keeps_most_of_itself_as_data(large: Report) -> None:
     page = Page(text)
     assert len(page.of("script")) == 2
     assert not page.of("img")  # what waits holds the names that attack, and stays data
+
+
+def _attacked(record: Any) -> Any:
+    """The record with words that attack in each of its free texts; None where it has none."""
+    if isinstance(record, str) and not isinstance(record, StrEnum):
+        return HOSTILE
+    if isinstance(record, list):
+        return [_attacked(one) for one in record]
+    if isinstance(record, dict):
+        return {name: _attacked(one) for name, one in record.items()}
+    if isinstance(record, BaseModel):
+        fields = {name: _attacked(getattr(record, name)) for name in type(record).model_fields}
+        return record.model_copy(update=fields)  # unchecked: a reader would refuse them
+    return record
+
+
+def test_words_that_attack_are_escaped_in_every_field_that_a_page_shows(made_up: Report) -> None:
+    one, red, failed = timed("m1/a"), made_up.cells[2], made_up.cells[5]
+    made_of: dict[str, Any] = {
+        "constants": {},
+        "scales": 0,
+        "activations": {},
+        "inputs": [],
+        "outputs": [],
+        "compute": [],
+    }
+    one.census = Census.model_validate(made_of | {"operators": {HOSTILE: {"float": 1}}})
+    ranged = {"tensor": "t", "dtype": "int8", "granularity": "per-tensor", "low": -1, "high": 1, "constant": False}
+    kept = {"flipped": [1], "range_method": "m", "ranges": [ranged]}
+    whole = report([one, timed("m1/c"), cell("m1", "float32", 0.9, 4000), red, failed], notes=["n"])
+    attacked = _attacked(whole)
+    for place, each in enumerate(attacked.cells):  # what names a measurement decides what is drawn
+        each.measurements = {HOSTILE: each.measurements["size"]} | each.measurements if each.measurements else {}
+        each.control = whole.cells[place].control and f"{place}"
+    evidence = {HOSTILE: {HOSTILE: _attacked(Evidence.model_validate(kept))}}
+    page = page_of(attacked, Behind(evidence=evidence))
+    assert len(page.of("script")) == len(page.of("style")) == 1
+    assert not page.of("img")
+    assert all(not name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert page.said().count(HOSTILE) > 100
+    assert {attributes["class"] for _, attributes in page.tags if "class" in attributes} >= {
+        "strip",
+        "judged",
+        "mark ptq",
+    }
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_characters_that_are_orders_are_shown_on_every_part_of_a_page(
+    large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = "a\x1b[2J\u202eb\ud800\x00"
+    if large:
+        monkeypatch.setattr(html.deferred, "WHOLE_PAGE", 0)
+        monkeypatch.setattr(html, "MOST_LISTED", 0)
+    one = cell(orders, orders, 0.8, 4000, Verdict.REGRESSED, family=orders, exceptions=[orders])
+    one.judgements[0].actions = [Action(what=orders, command=["quantbench", orders])]
+    float32 = cell(orders, "float32", 0.9, 9000)
+    latencies = [timed(f"{orders}/{name}") for name in ("c", "d")]
+    text = html.render(report([one, float32, *latencies], notes=[orders]), Behind())
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e\ud800-\udfff]", text)
+    assert text.count("a\\x1b[2J") > 10
+    if large:
+        known = waiting(text)["cells"]
+        links = {unquote(link["href"] or "").removeprefix("#") for link in Page(text).of("a")}
+        assert known and {name for name in links if "/" in name} <= known.keys()  # noqa: PT018
+        assert not re.search("[\x00-\x08\x0b-\x1f\u202e\ud800-\udfff]", "".join(known))
+
+
+def test_a_picture_of_its_own_escapes_too() -> None:
+    title = templating.picture(plots.sheet(HOSTILE, [plots.trend(HOSTILE, [1, 2], [1.0, 2.0], ".2f", [(2, HOSTILE)])]))
+    root = ElementTree.fromstring(title)
+    assert root.get("aria-label") == HOSTILE
+    assert not [one for one in root.iter() if one.tag.endswith(("script", "img"))]
+    assert "var(" not in title  # few programs but browsers know variables in a picture
+
+
+def test_a_template_asks_for_nothing_that_it_is_not_given_and_trusts_nothing() -> None:
+    with pytest.raises(UndefinedError):
+        templating.fragment("lines.html.j2")
+    assert templating.environment().autoescape is True
+    folder = Path(templating.__file__).parent / "templates"
+    for path in folder.iterdir():
+        assert "safe" not in re.findall(r"\|\s*(\w+)", path.read_text()), path
+        if path.name != "plot.svg.j2":  # whose numbers are our own, and whose words are escaped by name
+            assert "autoescape" not in path.read_text(), path
+    assert re.findall(r"{{ text.*?}}", (folder / "plot.svg.j2").read_text()) == ["{{ text|e }}"]

@@ -5,6 +5,7 @@ import io
 import json
 import marshal
 import stat
+import struct
 import subprocess
 import sys
 import zipfile
@@ -18,19 +19,19 @@ import pytest
 from conftest import ROOT, surroundings
 from quantbench.adopt import formats
 from quantbench.errors import BadInput
-from quantbench.safety import archive, hdf5, keras_config
+from quantbench.safety import archive, hdf5, hdf5_worker, keras_config
 
 Config = dict[str, Any]
 VERSIONS = {"keras2": "2.15.0", "keras3": "3.4.0"}
 
 
-ANSWERS = hdf5._answers
+ASKED = hdf5._asked
 
 
 @pytest.fixture(autouse=True)
-def no_contact_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that this module writes are whole: no process of its own (half a second) for each of some 200."""
-    monkeypatch.setattr(hdf5, "_answers", lambda path: None)
+    monkeypatch.setattr(hdf5, "_asked", lambda job, path: hdf5_worker.run(job))
 
 
 # ---------------------------------------------------------------- files
@@ -328,12 +329,33 @@ def references(file: h5py.File, outside: Path) -> None:
 
 
 def too_deep(file: h5py.File, outside: Path) -> None:
-    file.create_group("/".join("a" * (hdf5._DEEPEST + 2)))
+    file.create_group("/".join("a" * (hdf5_worker._DEEPEST + 2)))
 
 
 def too_many(file: h5py.File, outside: Path) -> None:
     for index in range(12):
         file.create_group(str(index))
+
+
+def endless_names(content: bytes) -> bytes:
+    """The free space of each group's names, a list in the file, begins again at its end: HDF5 turns in circles."""
+    found, at = bytearray(content), -1
+    while (at := content.find(b"HEAP", at + 1)) >= 0:
+        size, free, begin = struct.unpack_from("<QQQ", content, at + 8)
+        if free < size:
+            struct.pack_into("<Q", found, begin + free, free)
+    assert bytes(found) != content
+    return bytes(found)
+
+
+def endless_tree(content: bytes) -> bytes:
+    """The tree of each group's members is its own branch: HDF5 goes down until its stack ends."""
+    found, at = bytearray(content), -1
+    while (at := content.find(b"TREE", at + 1)) >= 0:
+        found[at + 5] = 1  # level
+        struct.pack_into("<Q", found, at + 32, at)
+    assert bytes(found) != content
+    return bytes(found)
 
 
 REACHING: list[tuple[Callable[[h5py.File, Path], None], str]] = [
@@ -358,7 +380,7 @@ def test_hdf5_that_reaches_out_or_unpacks_to_too_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[h5py.File, Path], None], words: str
 ) -> None:
     if make is too_many:
-        monkeypatch.setattr(hdf5, "_MOST_OBJECTS", 10)
+        monkeypatch.setattr(hdf5_worker, "_MOST_OBJECTS", 10)
     with h5py.File(tmp_path / "m.h5", "w") as file:
         make(file, tmp_path / "outside")
         file.attrs["keras_version"] = "2.15.0"
@@ -373,20 +395,35 @@ def test_hdf5_that_reaches_out_or_unpacks_to_too_much_is_refused(
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("contact", "words"),
-    [("while True: pass", "takes more than 1 s"), ("import os; os.abort()", "crashes HDF5")],
-)
+@pytest.mark.parametrize(("change", "words"), [(endless_names, "takes more than 3 s"), (endless_tree, "crashes HDF5")])
+@pytest.mark.parametrize("container", ["m.h5", "keras2", "keras3"])
 def test_what_hdf5_itself_fails_on_is_met_in_another_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contact: str, words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str, change: Callable[[bytes], bytes], words: str
 ) -> None:
+    monkeypatch.setattr(hdf5, "_asked", ASKED)
+    monkeypatch.setattr(hdf5, "_LIMIT_SECONDS", 3.0)
+    if container == "m.h5":
+        path = h5_file(tmp_path / "m.h5", model())
+        path.write_bytes(change(path.read_bytes()))
+    else:
+        path = keras_file(tmp_path / "m.keras", model(), container, change(weights()))
+    with pytest.raises(
+        BadInput, match=rf"{path.name}: (model.weights.h5: )?is not a whole HDF5 file \(reading it {words}"
+    ):
+        check(path)
+
+
+def test_memory_that_an_attribute_claims_is_not_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its text is said to be of two GiB, far more than the file."""
+    monkeypatch.setattr(hdf5, "_asked", ASKED)
     path = h5_file(tmp_path / "m.h5", model())
-    monkeypatch.setattr(hdf5, "_answers", ANSWERS)
-    monkeypatch.setattr(hdf5, "_CONTACT", contact)
-    monkeypatch.setattr(hdf5, "_CONTACT_SECONDS", 1)
-    for look in (formats.detect, lambda path: keras_config.check(path, "keras2")):
-        with pytest.raises(BadInput, match=rf"m\.h5: is not a whole HDF5 file \(reading its headers {words}"):
-            look(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["text"] = "seven 7"
+    content = path.read_bytes()
+    at = content.index((7).to_bytes(4, "little"), content.index(b"text\0"))
+    path.write_bytes(content[:at] + (2**31 - 1).to_bytes(4, "little") + content[at + 4 :])
+    with pytest.raises(BadInput, match="is not a whole HDF5 file"):
+        check(path)
 
 
 def test_weights_of_any_healthy_kind_are_not_refused(tmp_path: Path) -> None:
@@ -764,3 +801,12 @@ for form, keras in (("keras2", keras2), ("keras3", keras3)):
 def test_healthy_models_are_not_refused(tmp_path: Path) -> None:
     output = in_a_process(HEALTHY, tmp_path, tmp_path)
     assert output.count("FINE") == 7 + 4, output
+
+
+@pytest.mark.parametrize("name", ["CON", "aux.txt", "assets/NUL", "assets/x ", "model.weights.h5.", "lpt1.h5"])
+def test_names_that_windows_takes_for_others_are_refused(tmp_path: Path, name: str) -> None:
+    path = keras_file(tmp_path / "m.keras", model())
+    with zipfile.ZipFile(path, "a") as made:
+        made.writestr(name, b"x")
+    with pytest.raises(BadInput, match="has a name that Windows takes for another"):
+        check(path)

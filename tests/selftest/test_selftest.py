@@ -14,11 +14,11 @@ from quantbench.engine import measurements
 from quantbench.measure.latency import Blocks, Latency
 from quantbench.records import (
     FlipRate,
+    InjectedFault,
     Kind,
+    LatencyFault,
     LatencyNull,
-    LatencyPlant,
     LatencySelftest,
-    Planted,
     Selftest,
     Sight,
     Verdict,
@@ -28,8 +28,8 @@ from quantbench.reference.model import load_models
 from quantbench.report.selftest import render
 from quantbench.selftest import artifact, as_good_as_promised, latency, pipeline, suite, training
 from quantbench.selftest.artifact import Trial
+from quantbench.selftest.faults import SUBJECT_VARIANT, Fault
 from quantbench.selftest.operators import DYNAMIC, INT_IO
-from quantbench.selftest.plants import HOST, Plant
 from quantbench.selftest.runs import Place
 
 MODEL = load_models(ROOT / "models")["seed_cnn"]
@@ -38,7 +38,7 @@ MODEL = load_models(ROOT / "models")["seed_cnn"]
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trial]:
     store = Store(tmp_path_factory.mktemp("selftest"))
-    return {host: Trial(MODEL, store, host) for host in (HOST, DYNAMIC, INT_IO)}
+    return {host: Trial(MODEL, store, host) for host in (SUBJECT_VARIANT, DYNAMIC, INT_IO)}
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return pipeline.prepare(MODEL, tmp_path_factory.mktemp("pipeline"))
 
 
-def named(plants: list[Any], name: str) -> Any:
-    return next(plant for plant in plants if plant.name == name)
+def named(faults: list[Any], name: str) -> Any:
+    return next(fault for fault in faults if fault.name == name)
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def named(plants: list[Any], name: str) -> Any:
 def test_what_is_planted_is_seen_by_the_check_that_has_to(
     trials: dict[str, Trial], name: str, strength: float | str, seen_by: Kind
 ) -> None:
-    plant = named(artifact.PLANTS, name)
-    trial = trials[plant.host]
-    broken = plant.make(trial.ground, strength, np.random.default_rng(0))
-    found = artifact.judged(trial, plant, strength, 0, broken)
+    fault = named(artifact.FAULTS, name)
+    trial = trials[fault.host]
+    broken = fault.make(trial.subject, strength, np.random.default_rng(0))
+    found = artifact.judged(trial, fault, strength, 0, broken)
     assert found.harmful
     assert found.caught
     assert seen_by in found.caught_by
@@ -85,8 +85,8 @@ def test_what_is_planted_is_seen_by_the_check_that_has_to(
         ("evaluated on the calibration data", pipeline.KEPT, "refusal", ""),
         ("test labels off by a row", pipeline.EVERYWHERE, Kind.ACCURACY, "score"),
         ("the wrong file built", "float32", Kind.STRUCTURE, "promise"),
-        ("a cell without a baseline", HOST, Kind.ACCURACY, "score"),
-        ("a cell never judged", HOST, Kind.ACCURACY, "cell"),
+        ("a cell without a baseline", SUBJECT_VARIANT, Kind.ACCURACY, "score"),
+        ("a cell never judged", SUBJECT_VARIANT, Kind.ACCURACY, "cell"),
         ("a cell that nothing makes any more", "ptq_gone", "refusal", ""),
         ("a baseline's file cut, share left", ".json 0.5", "refusal", ""),
         ("stored predictions of two cells swapped", pipeline.UPDATED, Kind.ACCURACY, "score"),
@@ -97,7 +97,7 @@ def test_what_is_planted_is_seen_by_the_check_that_has_to(
 def test_what_is_planted_in_the_pipeline_is_seen(
     place: Place, tmp_path: Path, name: str, strength: float | str, seen_by: Sight, check: str
 ) -> None:
-    found = pipeline.judged(place.copy(tmp_path / "copy"), named(pipeline.PLANTS, name), strength)
+    found = pipeline.judged(place.copy(tmp_path / "copy"), named(pipeline.FAULTS, name), strength)
     assert found.caught_by
     assert seen_by in found.caught_by
     assert not check or check in found.checks
@@ -105,15 +105,15 @@ def test_what_is_planted_in_the_pipeline_is_seen(
 
 def test_a_stale_entry_of_the_store_is_made_again_and_named(place: Place, tmp_path: Path) -> None:
     copy = place.copy(tmp_path / "copy")
-    found = pipeline.judged(copy, named(pipeline.PLANTS, "another cell's entry in the store"), "")
+    found = pipeline.judged(copy, named(pipeline.FAULTS, "another cell's entry in the store"), "")
     assert found.caught_by == ["note"]
     assert found.verdict is Verdict.PASS  # what was made again is right
     assert len(copy.store.damaged()) == 1
 
 
 def test_a_training_without_a_step_is_red(tmp_path: Path) -> None:
-    ground = training.prepare(MODEL, ROOT / "baselines", tmp_path)
-    found = training.judged(ground, named(training.PLANTS, "QAT trained no step"), 0, 0)
+    subject = training.prepare(MODEL, ROOT / "baselines", tmp_path)
+    found = training.judged(subject, named(training.FAULTS, "QAT trained no step"), 0, 0)
     assert found.harmful
     assert "training_steps" in found.checks
 
@@ -123,17 +123,17 @@ def test_a_healthy_place_is_green(place: Place, tmp_path: Path) -> None:
 
 
 def test_a_healthy_artifact_made_again_is_green(trials: dict[str, Trial]) -> None:
-    recorded = artifact.record(trials[HOST].model, 2)
-    assert artifact.null_runs(trials[HOST], recorded, 2) == [False, False]
+    recorded = artifact.record(trials[SUBJECT_VARIANT].model, 2)
+    assert artifact.null_runs(trials[SUBJECT_VARIANT], recorded, 2) == [False, False]
 
 
 def test_at_least_forty_eight_kinds_by_distinct_names() -> None:
-    names = [plant.name for plant in [*artifact.PLANTS, *training.PLANTS, *pipeline.PLANTS]]
+    names = [fault.name for fault in [*artifact.FAULTS, *training.FAULTS, *pipeline.FAULTS]]
     assert len(names) == len(set(names)) >= 48
 
 
-def one(caught: bool, host: str = HOST) -> Planted:
-    return Planted(
+def one(caught: bool, host: str = SUBJECT_VARIANT) -> InjectedFault:
+    return InjectedFault(
         plant="p",
         where="weights",
         host=host,
@@ -149,13 +149,13 @@ def one(caught: bool, host: str = HOST) -> Planted:
 
 
 def test_the_report_names_what_was_missed_and_bounds_the_false_reds(tmp_path: Path) -> None:
-    plants = [
+    faults = [
         one(True),
         one(False),
         one(True, training.QAT),
         one(True, pipeline.PIPELINE).model_copy(update={"drop": None}),
     ]
-    found = Selftest(model="m", variant="v", plants=plants, null_runs=30, false_reds=0)
+    found = Selftest(model="m", variant="v", plants=faults, null_runs=30, false_reds=0)
     text = render(found)
     write_json(tmp_path / "selftest.json", found)
     assert render(Selftest.model_validate_json((tmp_path / "selftest.json").read_text())) == text
@@ -170,17 +170,17 @@ def test_the_report_names_what_was_missed_and_bounds_the_false_reds(tmp_path: Pa
 def test_a_missed_plant_makes_the_command_red(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    nothing = Plant("nothing", "file", Kind.STRUCTURE, ("",), lambda ground, _strength, _random: ground.artifact)
-    grown = named(artifact.PLANTS, "a file grown by")
+    nothing = Fault("nothing", "file", Kind.STRUCTURE, ("",), lambda subject, _strength, _random: subject.artifact)
+    grown = named(artifact.FAULTS, "a file grown by")
     monkeypatch.setattr("sys.argv", ["quantbench", "selftest", "--quick", "--report-dir", str(tmp_path)])
-    monkeypatch.setattr(suite, "planted_in_pipeline", lambda *_: [])
+    monkeypatch.setattr(suite, "faults_in_pipeline", lambda *_: [])
     monkeypatch.setattr(suite, "in_a_process_of_its_own", lambda *_: lambda: ([], []))
     monkeypatch.setattr(suite, "healthy_runs", lambda *_: [False])
-    monkeypatch.setattr(suite, "planted_in_memory", lambda *_: ([], []))
+    monkeypatch.setattr(suite, "faults_in_memory", lambda *_: ([], []))
     monkeypatch.setattr(suite, "flipped", lambda *_: [])
     monkeypatch.setattr(latency, "run", lambda *_: None)
-    for planted, status in (([grown], 0), ([nothing, grown], 1)):
-        monkeypatch.setattr(artifact, "PLANTS", planted)
+    for injected_faults, status in (([grown], 0), ([nothing, grown], 1)):
+        monkeypatch.setattr(artifact, "FAULTS", injected_faults)
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == status
@@ -203,7 +203,7 @@ def _processes(slower: float, count: int, seed: int) -> list[dict[str, Blocks]]:
 
 def test_a_slowdown_is_caught_and_nothing_is_red_for_nothing() -> None:
     healthy = _processes(0.0, 36, seed=0)
-    slower = latency.planted(latency.SLOWER[1], healthy, _processes(0.03, 36, seed=1), trials=20, per_run=12)
+    slower = latency.injected_faults(latency.SLOWER[1], healthy, _processes(0.03, 36, seed=1), trials=20, per_run=12)
     assert slower.caught[latency.OURS] == 20
     null = latency.null_runs(healthy, runs=5, cells=28, per_run=12, where="made up")
     assert null.red_judgements[latency.OURS] == 0
@@ -230,7 +230,7 @@ def _timed(caught: int, red_runs: int) -> LatencySelftest:
         spread={"latency_ratio": 0.01, "control_to_yardstick": 0.01},
         disturbed=0.0,
         plants=[
-            LatencyPlant(plant="p", strength=strength, measurement="m", trials=200, caught={ours: times})
+            LatencyFault(plant="p", strength=strength, measurement="m", trials=200, caught={ours: times})
             for strength, times in (("2 %", 0), ("3 %", caught))
         ],
         nulls=[

@@ -3,6 +3,7 @@
 A full output is a full disk; a reader that left is no error.
 """
 
+import functools
 import json
 import os
 import pty
@@ -68,6 +69,36 @@ def test_a_run_whose_output_is_lost_goes_on_and_writes_its_report(
     assert any("standard output is full" in note for note in report.notes) == (status is Exit.DISK_FULL)
 
 
+@pytest.mark.parametrize(
+    ("redirection", "status"),
+    [(f"| {FIRST_LINE}", Exit.GREEN), (">&- 2>&-", Exit.GREEN), (">/dev/full", Exit.DISK_FULL)],
+    ids=["first line", "closed", "full"],
+)
+def test_pytest_itself_goes_on_too(
+    redirection: str, status: Exit, three_cells: ThreeCells, store: Path, tmp_path: Path
+) -> None:
+    """``pytest bench`` is the same run without our command line around it."""
+    words = [sys.executable, "-m", "pytest", "bench", *THREE_CELLS, "--report-dir", str(tmp_path)]
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shlex.join(words)} {redirection}"],
+        cwd=ROOT,
+        env=surroundings(QUANTBENCH_CACHE=str(store)),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert_whole(tmp_path, status)
+
+
+@functools.cache
+def whole_output(arguments: tuple[str, ...], store: Path) -> "subprocess.CompletedProcess[str]":
+    """What a command prints where nothing is lost."""
+    return shell("", list(arguments), store)
+
+
 @pytest.mark.parametrize("lost", [f"| {FIRST_LINE}", ">&-", ">/dev/full"], ids=["first line", "closed", "full"])
 @pytest.mark.parametrize(
     "arguments",
@@ -77,7 +108,7 @@ def test_a_run_whose_output_is_lost_goes_on_and_writes_its_report(
 def test_what_only_prints_ends_quietly(arguments: str, lost: str, three_cells: ThreeCells, store: Path) -> None:
     folder, reports = str(three_cells.run), str(three_cells.run.parent)
     words = [word.replace("REPORTS", reports).replace("RUN", folder) for word in arguments.split()]
-    usual = shell("", words, store)
+    usual = whole_output(tuple(words), store)
     assert usual.returncode == 0, usual.stderr
     done = shell(lost, words, store)
     full = lost == ">/dev/full" and usual.stdout

@@ -1,18 +1,31 @@
 """A full disk stops the run with a sentence, a status of its own and a valid partial report, and loses nothing else."""
 
 import errno
+import json
 import os
 import shlex
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from conftest import ROOT, THREE_CELLS, ThreeCells, command, surroundings
+from quantbench import files
+from quantbench.ab import check
+from quantbench.adopt.loading import Loading
+from quantbench.baselines import files as baseline_files
 from quantbench.build.store import Store
+from quantbench.cli import report as cli_report
+from quantbench.core import child_process
 from quantbench.errors import BadInput, DiskFull, Exit, disk_is_full
-from quantbench.records import Report, read_record
+from quantbench.records import BaselineFile, Report, read_record
+from quantbench.reference.model import Floor, ReferenceModel
+from quantbench.report import charts
 from quantbench.report.run_folder import RunFolder
 
 
@@ -133,9 +146,129 @@ def test_the_reserve_has_no_name_and_is_given_back(tmp_path: Path, monkeypatch: 
     assert held() == []
 
 
+# ---------------------------------------------------------------- what is written outside of a run
+
+
+def under_a_limit(bytes_a_file: int, *arguments: str, store: Path) -> "subprocess.CompletedProcess[str]":
+    """A command whose files, and those of all that it starts, may grow no larger."""
+    return subprocess.run(
+        ["bash", "-c", f"ulimit -f {bytes_a_file // 1024} && {shlex.join(command(*arguments))}"],
+        cwd=ROOT,
+        env=surroundings(QUANTBENCH_CACHE=str(store), PYTHONDONTWRITEBYTECODE="1"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"), [(0, "for temporary files"), (1024, "a copy of"), (20 * 1024, "ulimit -f")]
+)
+def test_a_model_that_is_tried_without_room(limit: int, words: str, tmp_path: Path) -> None:
+    """A copy of the model takes 14 kB, the examples that its process is given 64 kB."""
+    model, examples = tmp_path / "m.h5", tmp_path / "d.npz"
+    tf_keras_file(model)
+    np.savez(examples, x=np.zeros((2000, 32), np.float32), y=np.arange(2000) % 2)
+    where = ["--data", str(examples), "--report-dir", str(tmp_path / "reports")]
+    done = under_a_limit(limit, "try", str(model), *where, "--variants", "float32", store=tmp_path / "store")
+    assert done.returncode == Exit.DISK_FULL, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    [sentence] = [line for line in done.stderr.splitlines() if line.startswith("quantbench: ")]
+    assert words in sentence
+
+
+def tf_keras_file(path: Path) -> None:
+    """A model of one dense layer, written by hand."""
+    inner = {"name": "dense", "trainable": True, "dtype": "float32", "units": 2, "activation": "linear"}
+    given = {"batch_input_shape": [None, 32], "dtype": "float32", "sparse": False, "ragged": False, "name": "x"}
+    layers = [{"class_name": "InputLayer", "config": given}, {"class_name": "Dense", "config": inner}]
+    with h5py.File(path, "w") as file:
+        config = {"class_name": "Sequential", "config": {"name": "m", "layers": layers}}
+        file.attrs.update({"keras_version": "2.21.0", "backend": "tensorflow", "model_config": json.dumps(config)})
+        dense = file.create_group("model_weights/dense")
+        file["model_weights"].attrs.update({"layer_names": [b"dense"], "keras_version": "2.21.0"})
+        dense.attrs["weight_names"] = [b"dense/kernel:0", b"dense/bias:0"]
+        dense["dense/kernel:0"], dense["dense/bias:0"] = np.eye(32, 2, dtype=np.float32), np.zeros(2, np.float32)
+
+
+def test_examples_that_find_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Loading(_model(tmp_path), tmp_path / "m.h5") as loaded:
+        monkeypatch.setattr(np, "savez", full)
+        with pytest.raises(DiskFull, match="no space is left"):
+            loaded.predict(np.zeros((3, 4), np.float32))
+
+
+@pytest.mark.parametrize("how", ["answers", "dies"])
+def test_a_process_that_finds_no_room_for_its_outputs(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"failed": f"OSError: [Errno 28] {os.strerror(errno.ENOSPC)}"}
+    lines = {"answers": f"print({json.dumps(told)!r})", "dies": f"raise OSError(28, {os.strerror(errno.ENOSPC)!r})"}
+    script = f"import sys; sys.stdin.readline(); sys.stdin.readline(); {lines[how]}"
+
+    def start(self: Loading) -> "subprocess.Popen[str]":
+        pipe = subprocess.PIPE
+        with self._errors.open("wb") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-c", script], stdin=pipe, stdout=pipe, stderr=errors, text=True
+            )
+        assert process.stdin is not None
+        process.stdin.write("{}\n")
+        self._process = process
+        return process
+
+    monkeypatch.setattr(Loading, "_started", start)
+    with Loading(_model(tmp_path), tmp_path / "m.h5") as loaded, pytest.raises(DiskFull, match="no space is left"):
+        loaded.predict(np.zeros((3, 4), np.float32))
+
+
+def _model(folder: Path) -> ReferenceModel:
+    return ReferenceModel(
+        name="m",
+        description="",
+        weights="m.h5",
+        weights_sha256="",
+        data="",
+        data_sha256="",
+        floors={"default": Floor(0.0, "")},
+        form="keras2",
+        file=folder / "m.py",
+    )
+
+
+def test_a_child_that_finds_no_room_is_no_fault_of_the_file() -> None:
+    done = subprocess.CompletedProcess[str]([], 1, "", f"OSError: [Errno 28] {os.strerror(errno.ENOSPC)}\n")
+    with pytest.raises(DiskFull, match="no space is left"):
+        child_process.result(done)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("what", ["baseline", "page", "charts", "named", "ab"])
+def test_what_is_written_without_room_ends_with_the_status_of_a_full_disk(
+    number: int, what: str, three_cells: ThreeCells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    report = read_record(three_cells.run / "report.json", Report, "report")
+    baseline = read_record(ROOT / "baselines" / "seed_cnn.json", BaselineFile, "baseline")
+    writes: dict[str, Callable[[], object]] = {
+        "baseline": lambda: baseline_files.save(tmp_path, baseline, None),
+        "page": lambda: cli_report._page(three_cells.run, tmp_path / "x.html", ROOT / "models"),
+        "charts": lambda: charts.write(tmp_path, report),
+        "named": lambda: files.write_named(tmp_path / "x", "x", "--summary"),
+        "ab": lambda: check._folder(tmp_path / "reports"),
+    }
+    monkeypatch.setattr(files, "replace", short)
+    monkeypatch.setattr(Path, "mkdir", short)
+    with pytest.raises(DiskFull, match=f"{tmp_path}.*; (free some and run again|raise the limit)"):
+        writes[what]()
+
+
 def test_what_says_that_the_disk_is_full() -> None:
     assert disk_is_full(OSError(errno.ENOSPC, "x"))
     assert disk_is_full(OSError(errno.EDQUOT, "x"))
+    assert disk_is_full(OSError(errno.EFBIG, "x"))
     assert disk_is_full(RuntimeError("save_op.cc:20 : RESOURCE_EXHAUSTED: x; No space left on device"))
     assert not disk_is_full(OSError(errno.EACCES, "x"))
     assert not disk_is_full(BadInput("x"))

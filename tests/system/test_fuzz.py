@@ -15,7 +15,8 @@ import damage
 import numpy as np
 import pytest
 from conftest import ROOT, THREE_VARIANTS, ThreeCells
-from hypothesis import HealthCheck, given, settings
+from damage import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from quantbench.adopt import formats
 from quantbench.adopt.understand import read_split
@@ -46,17 +47,6 @@ NAMES = THREE_VARIANTS.split(",")
 TODAY = datetime.date(2026, 1, 1)
 FITTING = damage.fitting_npz(NAMES, 10_000)
 KINDS = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY}
-
-
-def examples(number: int) -> Callable[[Any], Any]:
-    """So many, the same ones each time."""
-    return settings(
-        max_examples=number,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 def one_sentence(use: Callable[[], object], *names: str) -> None:
@@ -286,7 +276,7 @@ def test_damaged_weights_and_data(place: Path) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", ["m.keras"])
+@pytest.mark.parametrize("name", ["m.keras", "m.h5"])
 def test_damaged_keras_files(place: Path, name: str) -> None:
     import io
     import zipfile
@@ -304,7 +294,7 @@ def test_damaged_keras_files(place: Path, name: str) -> None:
         archive.writestr("model.weights.h5", weights.getvalue(), zipfile.ZIP_STORED)
     whole = buffer if name == "m.keras" else weights
 
-    @examples(100)
+    @examples(50)  # each that gets as far as HDF5 takes a process
     @given(damage.damaged_bytes(damage.Content(whole.getvalue())))
     def check(damaged: bytes) -> None:
         path = place / name

@@ -189,7 +189,7 @@ def test_accepting_a_run_and_its_review_document(quantbench: Quantbench, baselin
     assert f"{moving} of 15 values would move" in diff.output
     assert f"`{CELL}`" in diff.output
     assert (baselines / "seed_cnn.json").read_text() == before
-    update = ["baseline", "update", latest, "--baseline-dir", str(baselines)]
+    update = ["baseline", "update", latest, "--baseline-dir", str(baselines), "--allow-dirty"]
     assert quantbench(*update).status == 4  # no reason
     done = quantbench(*update, "--reason", "test of the update")
     assert f"{moving} of 15 values moved" in done.output
@@ -222,7 +222,7 @@ def test_changed_predictions_of_an_equal_score_are_accepted_too(quantbench: Quan
     assert done.status == 0, done.output
     assert "all 10000 predictions" not in json.dumps(done.cell(CELL))
     folders = ["--baseline-dir", str(baselines), "--reason", "test"]
-    assert quantbench("baseline", "update", str(done.reports / "latest"), *folders).status == 0
+    assert quantbench("baseline", "update", str(done.reports / "latest"), *folders, "--allow-dirty").status == 0
     assert (np.load(path)[variant] == before).all()
 
 

@@ -28,10 +28,11 @@ INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 @pytest.mark.slow
-def test_several_signals_end_a_run_as_one(three_cells: ThreeCells, tmp_path: Path) -> None:
-    done, wrong = doubled_signals.study(8, 0, tmp_path, three_cells.store)
+@pytest.mark.parametrize("runs", [3, pytest.param(36, marks=pytest.mark.nightly)])
+def test_several_signals_end_a_run_as_one(runs: int, three_cells: ThreeCells, tmp_path: Path) -> None:
+    done, wrong = doubled_signals.study(runs, 0, tmp_path, three_cells.store)
     assert wrong == []
-    assert len(done) == 8
+    assert len(done) == runs
     assert "Nothing was wrong." in doubled_signals.render(done, wrong)
 
 
@@ -342,7 +343,7 @@ def test_a_crash_of_its_own_is_not_computed_again(tmp_path: Path) -> None:
 
 def fills_its_scratch(task: Task) -> Outcome:
     """Leaves so much in the scratch folder that removing it takes a moment."""
-    scratch = Store(task.store).hold().scratch
+    scratch = Store(task.store).lease().scratch
     for number in range(5_000):
         (scratch / str(number)).touch()
     return Outcome(task.seed)
@@ -351,7 +352,7 @@ def fills_its_scratch(task: Task) -> Outcome:
 def hangs_with_a_scratch(task: Task) -> Outcome:
     """Heeds no SIGTERM, as native code does."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    Store(task.store).hold()
+    Store(task.store).lease()
     time.sleep(60)
     return Outcome(task.seed)
 
@@ -366,7 +367,7 @@ def test_a_normal_end_leaves_nothing_of_its_workers(tmp_path: Path) -> None:
 
 def test_who_has_to_kill_a_worker_removes_what_it_left(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.hold()
+    store.lease()
     pool = LocalExecutor(workers=1, logs=tmp_path / "logs", how=hangs_with_a_scratch)
     assert pool.submit(_task(tmp_path, "a"), 8.0).result(timeout=120).failure is not None
     pool.close()

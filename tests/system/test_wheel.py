@@ -39,10 +39,28 @@ def test_the_packages_own_baselines_are_not_written_to(installed: Path, store: P
     command = [sys.executable, "-m", "quantbench"]
     run = [*command, "run", "--models=seed_cnn", "--variants=float32", "--no-latency"]
     subprocess.run(run, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    update = [*command, "baseline", "update", "--reason", "a test"]
+    update = [*command, "baseline", "update", "--reason", "a test", "--allow-dirty"]
     done = subprocess.run(update, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 4
     assert "belongs to the installed package; give a folder of your own" in done.stderr
+
+
+def test_pages_and_pictures_are_drawn_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
+    script = (
+        "import quantbench; from quantbench.report.html.templating import environment, picture\n"
+        "from quantbench.report.plots import sheet, trend\n"
+        "print(quantbench.__file__)\n"
+        "print(*environment().list_templates())\n"
+        "print(picture(sheet('size', [trend('size', [1, 2], [1.0, 2.0], '.0f', [])]))[:4])\n"
+    )
+    call = [sys.executable, "-c", script]
+    done = subprocess.run(call, cwd=tmp_path, env={"PYTHONPATH": str(installed)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    where, templates, drawn = done.stdout.splitlines()
+    assert where.startswith(str(installed))
+    here = ROOT / "bench" / "quantbench" / "report" / "html" / "templates"
+    assert sorted(templates.split()) == sorted(path.name for path in here.iterdir())
+    assert drawn == "<svg"
 
 
 def test_nothing_of_the_tests_is_in_the_wheel(installed: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,18 @@ import numpy as np
 from quantbench import files
 from quantbench.ab import environments, runs
 from quantbench.ab import mixed as cross
-from quantbench.ab.interleaved import Contestant, Turns, take_turns
+from quantbench.ab.interleaved import Contestant, InterleavedTimes, time_interleaved
 from quantbench.ab.mixed import Artifact, Crossed
 from quantbench.ab.result import Asked, Cause, Combination, Found
 from quantbench.ab.runs import Runner
 from quantbench.build.eviction import GB, clear_all
 from quantbench.build.store import Store, default_root
 from quantbench.comparison import Item, Outcome, Timed, compare
-from quantbench.comparison.load import read_sides, truths
+from quantbench.comparison.load import accepted_spreads, read_sides, truths
 from quantbench.core.child_process import ChildFailed, Interpreter
-from quantbench.core.options import check_cache_size
+from quantbench.core.options import RunOptions, check_cache_size
 from quantbench.core.stats import trimmed_mean
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, full_disk_named
 from quantbench.measure.latency import LatencyFailed, save_inputs
 from quantbench.records import Report, parts
 from quantbench.reference.model import ReferenceModel, load_models
@@ -67,23 +68,34 @@ def _checked(asked: Asked, say: Say) -> Found:
         made = [runs.run(side, asked.model_dir, asked.arguments, say) for side in sides]
         read = read_sides(*made)
         labels = truths(asked.model_dir, read[1].report)
-        result = Found(asked, folder, resolved[0], resolved[1], compare(*read, labels))
+        trained = [cell.id for cell in read[1].report.cells if cell.seeds]
+        spreads = accepted_spreads(baseline_dir(asked.arguments), trained)
+        result = Found(asked, folder, resolved[0], resolved[1], compare(*read, labels, accepted=spreads))
         write(result)  # so that finished work is kept while the rest is timed
         artifacts = _artifacts(sides, read[0].report, read[1].report, asked.model_dir)
         result.alike = cross.alike(*artifacts, (cell.id for cell in read[1].report.cells))
         both = _Both(sides, artifacts, _Inputs(models, Path(temporary)))
         _time(result, both, say)
-        result.comparison = compare(*read, labels, timed=result.timed)
+        result.comparison = compare(*read, labels, timed=result.timed, accepted=spreads)
         _tell_apart(result, both, say)
         write(result)
     return result
+
+
+def baseline_dir(arguments: Sequence[str]) -> Path:
+    """Return the folder of baselines that the runs are given, for the spread between trainings."""
+    option = "--baseline-dir"
+    given = [value.removeprefix(f"{option}=") for value in arguments if value.startswith(f"{option}=")]
+    given += [value for name, value in pairwise(arguments) if name == option]
+    return Path(given[-1]) if given else RunOptions().baseline_dir
 
 
 def _folder(report_dir: Path) -> Path:
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     folder = report_dir / f"ab-{stamp}"
     try:
-        folder.mkdir(parents=True)
+        with full_disk_named(report_dir):
+            folder.mkdir(parents=True)
     except OSError as error:
         raise BadInput(f"--report-dir: cannot write to {report_dir}: {error.strerror}; give another") from None
     return folder
@@ -146,7 +158,7 @@ def _time(result: Found, both: _Both, say: Say) -> None:
     for place, cell in enumerate(wanted, 1):
         contestants = {runner.name: both.contestant(cell, side, side) for side, runner in enumerate(both.sides)}
         try:
-            turns = take_turns(contestants, both.inputs.of(cell), result.asked.seconds)
+            turns = time_interleaved(contestants, both.inputs.of(cell), result.asked.seconds)
         except LatencyFailed as error:
             result.untimed[cell] = str(error)
             continue
@@ -203,19 +215,19 @@ def _tell_apart(result: Found, both: _Both, say: Say) -> None:
         result.causes[cell] = Cause(_words(*combinations), *combinations)
 
 
-def _combinations_in_turns(cell: str, both: _Both, seconds: float) -> Turns | None:
+def _combinations_in_turns(cell: str, both: _Both, seconds: float) -> InterleavedTimes | None:
     contestants = {
         "old": both.contestant(cell, converter=0, runtime=0),
         "new-converter": both.contestant(cell, converter=1, runtime=0),
         "new-runtime": both.contestant(cell, converter=0, runtime=1),
     }
     try:
-        return take_turns(contestants, both.inputs.of(cell), seconds)
+        return time_interleaved(contestants, both.inputs.of(cell), seconds)
     except LatencyFailed:  # its score already reports that the combination cannot run
         return None
 
 
-def _combination(crossed: Crossed, base: Crossed, turns: Turns | None, name: str) -> Combination:
+def _combination(crossed: Crossed, base: Crossed, turns: InterleavedTimes | None, name: str) -> Combination:
     ratios = [] if turns is None else turns.ratios(name, "old")
     if crossed.predictions is None or base.predictions is None:
         return Combination(failure=crossed.failure or base.failure, ratios=ratios)

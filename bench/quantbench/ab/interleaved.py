@@ -35,7 +35,7 @@ class Contestant:
 
 
 @dataclass(frozen=True)
-class Turns:
+class InterleavedTimes:
     """Hold the times, one value per group of fresh processes.
 
     Attributes:
@@ -51,7 +51,7 @@ class Turns:
         return [a / b for a, b in zip(self.seconds[of], self.seconds[to], strict=True)]
 
 
-def take_turns(contestants: Mapping[str, Contestant], inputs: Path, seconds: float) -> Turns:
+def time_interleaved(contestants: Mapping[str, Contestant], inputs: Path, seconds: float) -> InterleavedTimes:
     """Time artifacts against each other, batch 1, one thread.
 
     Args:
@@ -70,7 +70,7 @@ def take_turns(contestants: Mapping[str, Contestant], inputs: Path, seconds: flo
         for name, timed in blocks.items():
             times[name].append(timed.typical)
             calm.append(float(timed.undisturbed.mean()))
-    return Turns(times, float(np.mean(calm)))
+    return InterleavedTimes(times, float(np.mean(calm)))
 
 
 def _one_group(contestants: Mapping[str, Contestant], inputs: Path, seconds: float, seed: int) -> dict[str, Blocks]:

@@ -16,7 +16,7 @@ from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.progress import on_terminal
 from quantbench.engine.session import Session
 from quantbench.engine.whole_run import whole_run
-from quantbench.errors import BadInput, Exit
+from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.records import Kind, Verdict
 from quantbench.reference.datasets import read_predictions
 
@@ -50,7 +50,8 @@ def try_once(
     path = session.folder.path / "predictions" / f"{model.name}.npz"
     made = path.exists()  # it does not exist if no cell was made
     predictions = read_predictions(path, "predictions", inside=session.folder.path) if made else {}
-    candidates = ranking.candidates(session.report, model.metric, predictions, model.pack().test.y, given.max_drop)
+    labels = model.pack().test.y
+    candidates = ranking.candidates(session.report, model.metric, predictions, labels, given.max_drop)
     say("")
     say(ranking.table(candidates, model.metric.unit, model.metric.name))
     for line in ranking.refused(session.report):
@@ -59,6 +60,8 @@ def try_once(
     if not candidates:
         say("The float model itself could not be converted or scored, so nothing can be recommended.")
         return Exit.NOT_MEASURED
+    if told := ranking.too_small(model.metric, predictions, labels, candidates, given.max_drop):
+        say(told)
     say(ranking.sentence(candidates, model.metric.unit, given.max_drop))
     say(f"report: {session.folder.path / 'report.md'}")
     return Exit.GREEN
@@ -102,11 +105,13 @@ def adopt_for_good(
             name,
             baseline_files.Baseline(),
             f"adopted from {Path(given.model).name}",
+            floor_of=session.models[name].floor,
         )
         check()
         with undisturbed():  # a model without its baseline would be half adopted
             try:
-                files.copy_tree(folder, model_dir, "the adopted model", leave_out=lambda name: name == "__pycache__")
+                with full_disk_named(model_dir):
+                    files.copy_tree(folder, model_dir, "the adopted model", leave_out=_is_cache)
             except OSError as error:
                 words = f"cannot write to {model_dir}: {error.strerror}"
                 raise BadInput(f"--model-dir: {words}; give another folder") from None
@@ -117,6 +122,11 @@ def adopt_for_good(
         say(f"wrote {path}")
     for cell, why in proposal.declared.items():
         say(f"declared: {cell}: {why}")
+    if open_limits := _undecided(session):
+        say(
+            f"undecided: {', '.join(open_limits)}: these examples do not tell whether the drop is within the limit "
+            f"of {given.max_drop:g}; a warning in every run until more examples do"
+        )
     red = _red(session)
     for message in red:
         say(f"RED {message}")
@@ -124,6 +134,19 @@ def adopt_for_good(
         say(f"These are red in every run until the cause is gone, or a floor in {model_dir / name}.py is loosened.")
     say(f"gate it with: quantbench run --model-dir {model_dir} --baseline-dir {baseline_dir}")
     return Exit.REGRESSED if red else Exit.GREEN
+
+
+def _is_cache(name: str) -> bool:
+    return name == "__pycache__"
+
+
+def _undecided(session: Session) -> list[str]:
+    """List the cells whose limit lies inside the interval of their drop."""
+    return [
+        cell.id
+        for cell in session.report.cells
+        if any(one.against == "floor" and one.verdict is Verdict.WARN for one in cell.judgements)
+    ]
 
 
 def _red(session: Session) -> list[str]:

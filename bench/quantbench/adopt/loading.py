@@ -23,7 +23,7 @@ from quantbench.adopt.formats import Specs
 from quantbench.core import walls
 from quantbench.core.arrays import Inputs, length
 from quantbench.core.child_process import HERE, ended
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, DiskFull, disk_is_full, full_disk_named
 from quantbench.reference.model import ReferenceModel
 
 LIMIT_SECONDS = 600.0  # per query; the first one loads TensorFlow and the model
@@ -88,12 +88,14 @@ class Loading:
         Raises:
             BadInput: the model cannot be loaded, or its process died.
             CannotRun: it cannot run on these examples.
+            DiskFull: there is no room for the examples, or for its outputs.
         """
         names = list(inputs) if isinstance(inputs, dict) else None
         self._questions += 1
         given = self._scratch / f"inputs{self._questions}.npz"
         results = self._scratch / f"outputs{self._questions}.npz"
-        np.savez(given, *(inputs.values() if isinstance(inputs, dict) else [inputs]))
+        with full_disk_named():
+            np.savez(given, *(inputs.values() if isinstance(inputs, dict) else [inputs]))
         answer = self._ask({"ask": "answers", "names": names, "inputs": str(given), "outputs": str(results)})
         given.unlink()
         arrays = self._arrays(results)
@@ -160,6 +162,7 @@ class Loading:
             raise BadInput(self._in_users_words(str(answer["refused"])))
         if "failed" in answer:
             words = self._in_users_words(str(answer["failed"]))
+            self._check_room(words)
             if any(text in words for text in _OUT_OF_MEMORY):
                 raise self._bad(_too_large())
             raise CannotRun(words)
@@ -191,7 +194,13 @@ class Loading:
         if any(text in line for line in lines for text in _OUT_OF_MEMORY) or status == -9:
             return self._bad(_too_large())
         last = f": {lines[-1]}" if lines else ""
+        self._check_room(last)
         return self._bad(f"the process that loaded it {ended(status)}{last}")
+
+    def _check_room(self, words: str) -> None:
+        """Raises DiskFull where the process found no room for what it writes."""
+        if disk_is_full(CannotRun(words)):
+            raise DiskFull(f"no space is left in {self._scratch.parent}, where {self._shown} is tried; free some")
 
     def _bad(self, words: str) -> BadInput:
         who = "LiteRT cannot load and run it: " if self._model.form == "tflite" else ""

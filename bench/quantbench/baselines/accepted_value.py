@@ -1,10 +1,27 @@
 """Make one accepted value from a run's measurement and the value accepted before it."""
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from quantbench import gate
-from quantbench.records import FLOAT_CONTROL, Accepted, BaselineCell, BaselineValue, Cell, Measurement
-from quantbench.records.measurements import OUTPUT_DISTANCE
+from quantbench.core.stats import Change, change_of, t_quantile, trimmed_mean
+from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Measurement
+from quantbench.records.measurements import OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, threads_in
+
+# An update moves a value that changed by more than chance does in 1 of 20 comparisons of nothing with nothing: two
+# standard errors of the difference, as far as the degrees of freedom are many.
+MOVED_BY_CHANCE = 0.05
+LEAST_DEGREES = (
+    4  # of a noise that other cells lend: those of one cell with five seeds, the fewest that an update takes
+)
+
+
+class Distance(NamedTuple):
+    """How far two values are apart, in standard errors of their difference, and how far chance takes them."""
+
+    errors: float
+    chance: float
 
 
 @dataclass(frozen=True)
@@ -13,7 +30,7 @@ class Move:
 
     Attributes:
         old: accepted value; None where there was none.
-        noise_units: change in standard deviations of one repetition; None where nothing repeats.
+        errors: change in standard errors of the difference of the two values; None where repeating changes nothing.
         moves: whether an update would accept the new value.
         first: the first value that was ever accepted; None where this is the first.
         between: what changed between the two measurements: commits and package versions.
@@ -24,22 +41,67 @@ class Move:
     unit: str
     old: float | None
     new: float
-    noise_units: float | None
+    errors: float | None
     moves: bool
     first: float | None = None
     between: str = ""
 
 
 def move_of(cell: Cell, name: str, old: BaselineValue | None, new: BaselineValue) -> Move:
-    """Compare a measurement with its accepted value; it moves if it changed by more than a third of its noise."""
+    """Compare a measurement with its accepted value; it moves by the rule of :func:`has_moved`."""
     if old is None:
         return Move(cell.id, name, new.unit, None, new.value, None, moves=True)
-    change = new.value - old.value
-    units = abs(change) / old.noise if old.noise else None
-    moves = change != 0 if units is None else units > 1 / 3
+    far = distance(name, old, new)
     came = between(old.accepted, new.accepted)
     first = gate.first_of(old).value
-    return Move(cell.id, name, new.unit, old.value, new.value, units, moves, first, came)
+    errors = None if far is None else far.errors
+    return Move(cell.id, name, new.unit, old.value, new.value, errors, has_moved(name, old, new), first, came)
+
+
+def has_moved(name: str, old: BaselineValue, new: BaselineValue) -> bool:
+    """Check whether a value changed by more than the standard error of the difference leaves to chance.
+
+    What repeats exactly has moved if it changed at all.
+    """
+    far = distance(name, old, new)
+    return new.value != old.value if far is None else far.errors > far.chance
+
+
+def distance(name: str, old: BaselineValue, new: BaselineValue) -> Distance | None:
+    """Measure how far two values are apart, each a mean of its own repetitions (Student 1908; Welch 1947).
+
+    Ratios of latencies are compared as their judge does (:func:`quantbench.core.stats.change_of`, with the noise
+    between runs). None where repeating changes nothing.
+    """
+    bare = name.removesuffix(f"_{threads_in(name)}_threads")
+    if bare in (RATIO, TO_YARDSTICK) and _repeated(old) and _repeated(new):
+        return _latency_distance(old, new, threads_in(name))
+    noises = [value.noise for value in (old, new) if value.noise]
+    if not noises:
+        return None
+    n_old, n_new = _repetitions(old), _repetitions(new)
+    sd = math.sqrt(sum(noise**2 for noise in noises) / len(noises))
+    error = sd * math.sqrt(1 / n_old + 1 / n_new)
+    degrees = max(LEAST_DEGREES, n_old + n_new - 2)
+    return Distance(abs(new.value - old.value) / error, t_quantile(MOVED_BY_CHANCE / 2, degrees))
+
+
+def _latency_distance(old: BaselineValue, new: BaselineValue, threads: int) -> Distance:
+    assert old.values is not None
+    assert new.values is not None
+    change: Change = change_of(trimmed_mean(new.values), trimmed_mean(old.values), gate.between_runs(threads))
+    return Distance(abs(change.change) / change.error, t_quantile(MOVED_BY_CHANCE / 2, change.degrees))
+
+
+def _repeated(value: BaselineValue) -> bool:
+    return value.values is not None and len(value.values) > 1
+
+
+def _repetitions(value: BaselineValue) -> int:
+    """Count what a value is a mean of: seeds or processes; n of a score counts examples."""
+    if value.values:
+        return len(value.values)
+    return value.n if value.noise_from.startswith("sd over fresh processes") else 1
 
 
 def between(old: Accepted, new: Accepted) -> str:
@@ -86,7 +148,6 @@ def value_of(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
             accepted=accepted,
         )
     if name == OUTPUT_DISTANCE:
-        of_reference = cell.variant == FLOAT_CONTROL
         return BaselineValue(
             value=measured.value,
             unit=measured.unit,
@@ -94,8 +155,8 @@ def value_of(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
             noise=measured.spread or 0.0,
             noise_from="sd over seeds" if cell.seeds else "conversion and inference repeat exactly",
             values=measured.values,
-            tolerance=gate.FLOAT_EFFECT if of_reference else gate.SMALLEST_EFFECT,
-            tolerance_from=gate.FLOAT_FIDELITY_REASON if of_reference else gate.FIDELITY_REASON,
+            tolerance=gate.SMALLEST_EFFECT,
+            tolerance_from=gate.FIDELITY_REASON,
             accepted=accepted,
         )
     return BaselineValue(

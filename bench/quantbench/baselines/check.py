@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantbench import files, gate
-from quantbench.baselines import exceptions, overlays
+from quantbench.baselines import derived, exceptions, overlays, seals
 from quantbench.baselines.files import of_another, too_few_repeats
 from quantbench.core.arrays import Array
 from quantbench.core.distances import are_stored_outputs, owner
@@ -113,8 +113,28 @@ class _File:
         for problem in too_few_repeats(self.file):
             yield Finding(self.path, "", *problem)
         yield from self._read_predictions()
+        yield from self._seals()
         for variant, cell in self.file.cells.items():
             yield from self._cell(variant, cell)
+
+    def _seals(self) -> Iterator[Finding]:
+        """Fields that were edited by hand; without seals, those that do not follow from their rules."""
+        sealed, edited = seals.is_sealed(self.file), seals.edits(self.file)
+        if not sealed:
+            what = "it has no seals, so that an edit by hand of a value, its noise or its first value is not seen"
+            yield Finding(self.path, "", what, f"seal it: quantbench baseline seal {self.file.model}", note=True)
+        for edit in edited:
+            what = f"field '{edit.field}' was {edit.what} by hand"
+            yield Finding(self.path, edit.variant, what, seals.action(self.file.model, edit))
+        pooled, known = derived.pooled_noise(self.file), {(edit.variant, edit.field) for edit in edited}
+        for variant, cell in self.file.cells.items():
+            stored = self.stored.get(variant)
+            for found in derived.mismatches(cell, pooled, None if stored is None else len(stored)):
+                if not sealed or (variant, found.field) in known:
+                    yield Finding(self.path, variant, str(found), "restore it from git; a run judges by the rule")
+                else:
+                    what = f"{found}: it was accepted under an older rule"
+                    yield Finding(self.path, variant, what, "accept a run again", note=True)
 
     def _read_predictions(self) -> Iterator[Finding]:
         path = self.path.with_suffix(".npz")
@@ -192,8 +212,8 @@ class _File:
         assert self.model is not None
         labels = self.model.pack().test.y
         if not gate.is_score_of(score, self.model.metric, array, labels, bool(score.values)):
-            found = self.model.metric.value(array, labels)
-            what = f"the score {score.value:g} is not that of the stored predictions, {found:.6g}: it was edited"
+            computed = self.model.metric.value(array, labels)
+            what = f"the score {score.value:g} is not that of the stored predictions, {computed:.6g}: it was edited"
             yield Finding(self.path, cell, what, "accept a run of this cell again")
 
     def _loosened(self, cell: str, name: str, value: BaselineValue) -> Iterator[Finding]:
@@ -203,13 +223,15 @@ class _File:
             yield from self._expiry(cell, f"loosened tolerance of {name}", value.loosened.expires, action)
 
     def _xfails(self, variant: str, cell: BaselineCell) -> Iterator[Finding]:
-        known = exceptions.excusable(variant, cell)
+        excusable = exceptions.excusable(variant, cell)
         for name, xfail in cell.xfail.items():
             action = f"remove it: quantbench baseline xfail {self.path.stem}/{variant} {name} --remove, or renew it"
             yield from self._expiry(variant, f"xfail of {name} ({xfail.ticket})", xfail.expires, action)
-            if name not in known:
+            if not gate.over(xfail.expires, self.today) and xfail.bound is None and xfail.seen is None:
+                yield Finding(self.path, variant, f"xfail of {name} has no bound, so that it excuses nothing", action)
+            if name not in excusable:
                 yield Finding(
-                    self.path, variant, f"xfail of {name!r}, which nothing judges", f"known: {', '.join(known)}"
+                    self.path, variant, f"xfail of {name!r}, which nothing judges", f"known: {', '.join(excusable)}"
                 )
 
     def _expiry(self, cell: str, what: str, expires: datetime.date, action: str) -> Iterator[Finding]:
@@ -240,7 +262,7 @@ class _File:
         installed = package_version("ai-edge-litert")
         for machine, value in cell.latency.items():
             yield from self._loosened(variant, judged_latency(variant), value)
-            told = re.search(r"litert-([^_]+)_", machine)
-            if told is not None and told[1] != installed:
-                what = f"latency of {machine} is of runtime version {told[1]}, and {installed} is installed"
+            match = re.search(r"litert-([^_]+)_", machine)
+            if match is not None and match[1] != installed:
+                what = f"latency of {machine} is of runtime version {match[1]}, and {installed} is installed"
                 yield Finding(self.path, variant, what, "time it again there and accept, or remove the entry")

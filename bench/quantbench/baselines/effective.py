@@ -5,25 +5,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantbench import gate
-from quantbench.baselines import overlays
+from quantbench.baselines import derived, overlays, seals
 from quantbench.baselines.files import Baseline, json_path, load
 from quantbench.errors import BadInput
 from quantbench.records import Overlay
+from quantbench.reference.metrics import Metric
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS
 
 
 @dataclass
-class Standing(Baseline):
+class EffectiveBaseline(Baseline):
     """Hold a baseline as the judges of one run see it.
 
     Attributes:
         exceptions: variant -> one sentence for each exception and for the overlay.
         overlay: variant -> results class of the overlay that applies.
+        edited: variant -> fields that were edited by hand since they were sealed, one phrase each.
     """
 
     exceptions: dict[str, list[str]] = field(default_factory=dict)
     overlay: dict[str, str] = field(default_factory=dict)
+    edited: dict[str, list[str]] = field(default_factory=dict)
+
+    def spread_of_drops(self, metric: Metric, variant: str) -> gate.Spread | None:
+        """Return how far a variant's drop from its control differs between trainings; where it has one seed, as the
+        model's other variants do; None where nothing was trained twice.
+        """
+        pairs: dict[str, tuple[list[float], list[float]]] = {}
+        for name, cell in (self.file.cells if self.file else {}).items():
+            control = self.cell(VARIANTS[name].control or "")
+            own = cell.measurements.get("score")
+            if control is not None and own is not None and own.values and "score" in control.measurements:
+                reference = control.measurements["score"]
+                pairs[name] = (own.values, reference.values or [reference.value])
+        own_spread = gate.spread_of_drops(metric, [pairs[variant]] if variant in pairs else [])
+        return own_spread or gate.spread_of_drops(metric, list(pairs.values()))
 
 
 def load_current(folder: Path, model: ReferenceModel) -> Baseline:
@@ -42,23 +59,61 @@ def load_current(folder: Path, model: ReferenceModel) -> Baseline:
     return baseline
 
 
-def standing(
+def effective_baseline(
     baseline: Baseline, score_unit: str, results_class: str, machine_class: str, today: datetime.date
-) -> Standing:
-    """Apply the overlays and loosened tolerances, and describe each in one sentence."""
-    seen = overlays.seen_by(baseline, results_class)
+) -> EffectiveBaseline:
+    """Apply the overlays and loosened tolerances, and describe each in one sentence.
+
+    Tolerances are no wider than the rule in code makes them, whatever the file says; a loosened one is wider by name.
+    """
+    seen = overlays.resolve(baseline, results_class)
     if seen.file is None:
-        return Standing()
+        return EffectiveBaseline()
     used = {name: results_class for name, cell in seen.file.cells.items() if results_class in cell.overlays}
+    pooled = derived.pooled_noise(seen.file)
+    by_rule = {name: derived.by_rule(cell, pooled) for name, cell in seen.file.cells.items()}
     sentences = {
         name: [
             *([_overlay(results_class, cell.overlays[results_class])] if name in used else []),
             *gate.exceptions(cell, score_unit, today, machine_class),
+            *([] if baseline.sealed else _by_hand(seen, name, pooled)),
         ]
         for name, cell in seen.file.cells.items()
     }
-    cells = {name: gate.in_force(cell, today) for name, cell in seen.file.cells.items()}
-    return Standing(seen.file.model_copy(update={"cells": cells}), seen.predictions, sentences, used)
+    cells = {name: gate.in_force(cell, today) for name, cell in by_rule.items()}
+    edited: dict[str, list[str]] = {}
+    for edit in baseline.edits:
+        edited.setdefault(edit.variant, []).append(_told(baseline, edit))
+    return EffectiveBaseline(
+        seen.file.model_copy(update={"cells": cells}),
+        seen.predictions,
+        baseline.edits,
+        baseline.sealed,
+        sentences,
+        used,
+        edited,
+    )
+
+
+def _told(baseline: Baseline, edit: seals.Edit) -> str:
+    """Name an edited field, with the value that follows from its rule where there is one."""
+    assert baseline.file is not None
+    cell = baseline.file.cells[edit.variant]
+    known = derived.mismatches(cell, derived.pooled_noise(baseline.file), _examples(baseline, edit.variant))
+    expected = [f" (found {one.found:.6g}, by its rule {one.expected:.6g})" for one in known if one.field == edit.field]
+    return f"'{edit.field}' was {edit.what}{''.join(expected)}"
+
+
+def _by_hand(baseline: Baseline, variant: str, pooled: float | None) -> list[str]:
+    """Tell which fields of a cell without a seal do not follow from their rules."""
+    assert baseline.file is not None
+    found = derived.mismatches(baseline.file.cells[variant], pooled, _examples(baseline, variant))
+    return [f"{one}, which is what decides: the file has no seals" for one in found]
+
+
+def _examples(baseline: Baseline, variant: str) -> int | None:
+    stored = baseline.predictions.get(variant)
+    return None if stored is None else len(stored)
 
 
 def _overlay(results_class: str, overlay: Overlay) -> str:

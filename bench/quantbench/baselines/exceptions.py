@@ -8,12 +8,24 @@ import difflib
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from quantbench import gate
+from quantbench.baselines import seals
 from quantbench.baselines.files import json_path, load, save
 from quantbench.core.environment import threads_of
 from quantbench.errors import BadInput
-from quantbench.records import BaselineCell, BaselineFile, BaselineValue, Loosened, Xfail, parts
+from quantbench.records import (
+    BaselineCell,
+    BaselineFile,
+    BaselineValue,
+    Judgement,
+    Loosened,
+    Report,
+    Verdict,
+    Xfail,
+    parts,
+)
 from quantbench.records.measurements import judged_latency, name_at
 from quantbench.reference.model import load_models, pick
 from quantbench.variants import FLOAT_CONTROL
@@ -23,7 +35,7 @@ class Target:
     """Point to one cell of a baseline on disk.
 
     Raises:
-        BadInput: the model, its baseline or the cell does not exist.
+        BadInput: the model, its baseline or the cell does not exist, or the baseline was edited by hand.
     """
 
     def __init__(self, cell: str, model_dir: Path, baseline_dir: Path) -> None:
@@ -32,6 +44,8 @@ class Target:
         [self.model] = pick(_checked_name(model, "CELL", "a cell such as seed_cnn/ptq_float16", cell), models, "CELL")
         self.id, self.variant, self.folder = cell, variant, baseline_dir
         file = load(baseline_dir, models[self.model]).file
+        if file is not None:
+            seals.refuse_edited(file, json_path(baseline_dir, self.model))
         if file is None:
             raise BadInput(
                 f"{json_path(baseline_dir, self.model)}: baseline not found; record one before its exceptions"
@@ -82,19 +96,62 @@ def tighten(target: Target, measurement: str, of_class: str) -> str:
 
 
 def expect_failure(
-    target: Target, measurement: str, ticket: str, reason: str, expires: str, today: datetime.date
+    target: Target,
+    measurement: str,
+    ticket: str,
+    reason: str,
+    expires: str,
+    today: datetime.date,
+    bound: float | None = None,
+    seen: Report | None = None,
 ) -> str:
     """Expect a measurement to fail until an expiry date; return what was done, in one sentence.
 
+    Args:
+        bound: the largest change for the worse that is excused, in the unit that the report gives it in.
+        seen: a run in which it failed; the bound is derived from what was seen there, unless it is given.
+
     Raises:
-        BadInput: an unknown measurement, an empty ticket or reason, or a past date.
+        BadInput: an unknown measurement, an empty ticket or reason, a past date, or nothing that bounds the excuse.
     """
     _check_name(measurement, excusable(target.variant, target.cell), "MEASUREMENT", "measurements that can be red")
     if not ticket.strip():
         raise BadInput("--ticket: expected where the failure is followed, e.g. --ticket https://example.org/issues/12")
-    xfail = Xfail(ticket=ticket.strip(), reason=_checked_reason(reason), expires=_day(expires, today))
+    limits = _limits(target, measurement, bound, seen)
+    xfail = Xfail(ticket=ticket.strip(), reason=_checked_reason(reason), expires=_day(expires, today), **limits)
     target.write(target.cell.model_copy(update={"xfail": {**target.cell.xfail, measurement: xfail}}))
     return f"{target.id}: {gate.exceptions(BaselineCell(xfail={measurement: xfail}), '', today)[0]}"
+
+
+def _limits(target: Target, measurement: str, bound: float | None, seen: Report | None) -> dict[str, Any]:
+    """Bound what is excused: by a number, or by the reason of a failure that has no number."""
+    failed = [] if seen is None else _failures(seen, target.id, measurement)
+    if seen is not None and not failed:
+        raise BadInput(f"--run: {target.id} {measurement} did not fail in run {seen.run}; give a run in which it did")
+    words = next((judged for judged in failed if gate.worse_by(judged) is None), None)
+    if words is not None:
+        return {"seen": words.detail or words.message}
+    if failed:
+        worst = max(failed, key=lambda judged: gate.worse_by(judged) or 0.0)
+        least, derived = gate.worse_by(worst) or 0.0, gate.bound_of(worst)
+        if bound is not None and bound < least:
+            raise BadInput(f"--bound: expected at least the {least:.4g} that was seen, found {bound:g}")
+        return {"bound": derived if bound is None else bound}
+    if measurement in gate.WITHOUT_NUMBER:
+        raise BadInput(f"--run: expected a run in which {measurement} failed, as only that failure is excused")
+    if bound is None or not math.isfinite(bound):
+        raise BadInput(
+            "--run: expected a run in which it failed, e.g. --run reports/latest, or the largest change to excuse, "
+            "e.g. --bound 0.5"
+        )
+    return {"bound": bound}
+
+
+def _failures(report: Report, cell_id: str, measurement: str) -> list[Judgement]:
+    """List a run's failing judgements that an xfail of this name is about; an excused one counts."""
+    failing = (Verdict.REGRESSED, Verdict.XFAIL, Verdict.ERROR)
+    judgements = [judged for cell in report.cells if cell.id == cell_id for judged in cell.judgements]
+    return [judged for judged in judgements if gate.excuse_name(judged) == measurement and judged.verdict in failing]
 
 
 def expect_success(target: Target, measurement: str) -> str:

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from quantbench import files
+from quantbench.baselines import seals
 from quantbench.core.arrays import Array
 from quantbench.core.distances import are_stored_outputs, owner
 from quantbench.core.options import CARRIED
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, full_disk_named
 from quantbench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, read_record, write_json
 from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
 from quantbench.reference.model import ReferenceModel
@@ -27,10 +28,14 @@ class Baseline:
         file: values by variant; None where the model has no baseline yet.
         predictions: variant -> stored predictions of its first seed, shape (n,); under the names of
             :func:`quantbench.core.distances.stored_as`, distances of its outputs from its control's.
+        edits: fields of its cells that are not as they were sealed on disk.
+        sealed: whether the file on disk carries seals.
     """
 
     file: BaselineFile | None = None
     predictions: dict[str, Array] = field(default_factory=dict)
+    edits: list[seals.Edit] = field(default_factory=list)
+    sealed: bool = True
 
     def cell(self, variant: str) -> BaselineCell | None:
         """Return a variant's accepted values; None where there are none."""
@@ -60,7 +65,8 @@ def load(folder: Path, model: ReferenceModel) -> Baseline:
     """Read and check a model's baseline; return an empty one where there is no file.
 
     Raises:
-        BadInput: invalid JSON, wrong type, unknown key, newer schema, NaN, or predictions that do not match.
+        BadInput: invalid JSON, wrong type, unknown key, newer schema, NaN, predictions that do not match, or a hash or
+            metric that was edited by hand.
     """
     path = json_path(folder, model.name)
     if not os.path.lexists(path):  # a broken link is an error, unlike a missing file
@@ -68,10 +74,14 @@ def load(folder: Path, model: ReferenceModel) -> Baseline:
     file = read_record(path, BaselineFile, "baseline")
     if file.model != model.name:
         raise BadInput(f"{path}: field 'model': expected {model.name!r} as in the file's name, found {file.model!r}")
+    edits = seals.edits(file)
+    for edit in edits:
+        if not edit.variant:  # of what all cells rest on: the data, the predictions, the metric
+            raise BadInput(f"{path}: {edit}; {seals.action(file.model, edit)}")
     for problem in of_another(file, model) + too_few_repeats(file):
         raise BadInput(f"{path}: {problem.what}; {problem.action}")
     predictions = _load_predictions(path.with_suffix(".npz"), file.predictions_sha256, model)
-    return Baseline(file, predictions)
+    return Baseline(file, predictions, edits, seals.is_sealed(file))
 
 
 class Problem(NamedTuple):
@@ -138,7 +148,9 @@ def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[st
 
 
 def save(folder: Path, file: BaselineFile, predictions: dict[str, Array] | None) -> list[Path]:
-    """Write a model's baseline, predictions first, so that their hash shows an interrupted write.
+    """Write and seal a model's baseline, predictions first, so that their hash shows an interrupted write.
+
+    The caller has made sure that no field was edited by hand, or that a maintainer wants the edit.
 
     Args:
         predictions: None leaves those on disk unchanged.
@@ -151,12 +163,13 @@ def save(folder: Path, file: BaselineFile, predictions: dict[str, Array] | None)
     path = json_path(folder, file.model)
     update = {"schema_version": SCHEMA_VERSION}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if predictions is not None:
-            content = packed(predictions)
-            update["predictions_sha256"] = hashlib.sha256(content).hexdigest()
-            files.replace(path.with_suffix(".npz"), content)
-        write_json(path, file.model_copy(update=update))
+        with full_disk_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if predictions is not None:
+                content = packed(predictions)
+                update["predictions_sha256"] = hashlib.sha256(content).hexdigest()
+                files.replace(path.with_suffix(".npz"), content)
+            write_json(path, seals.sealed(file.model_copy(update=update)))
     except OSError as error:
         raise BadInput(f"--baseline-dir: cannot write to {folder}: {error.strerror}; give another") from None
     return [path] if predictions is None else [path, path.with_suffix(".npz")]

@@ -5,7 +5,10 @@ stores only the differing values, so that a base is updated in one place. Predic
 the others, under ``variant@class``.
 """
 
+from dataclasses import replace
+
 from quantbench import gate
+from quantbench.baselines.accepted_value import has_moved
 from quantbench.baselines.files import Baseline
 from quantbench.core.arrays import Array
 from quantbench.core.distances import stored_as as of_base
@@ -42,7 +45,7 @@ def merged(cell: BaselineCell, results_class: str) -> BaselineCell:
     )
 
 
-def seen_by(baseline: Baseline, results_class: str) -> Baseline:
+def resolve(baseline: Baseline, results_class: str) -> Baseline:
     """Apply the overlays of this results class to a whole baseline."""
     if baseline.file is None:
         return baseline
@@ -53,10 +56,10 @@ def seen_by(baseline: Baseline, results_class: str) -> Baseline:
             own = baseline.predictions.get(here)
             if results_class in cell.overlays and own is not None:
                 predictions[base] = own
-    return Baseline(baseline.file.model_copy(update={"cells": cells}), predictions)
+    return replace(baseline, file=baseline.file.model_copy(update={"cells": cells}), predictions=predictions)
 
 
-def taken_apart(
+def split_off(
     base: BaselineCell, old: Overlay, seen: BaselineCell, accepted: Accepted, trained: bool, other_predictions: bool
 ) -> Overlay | None:
     """Compute the overlay that turns ``base`` into ``seen``; None where no judged value differs.
@@ -89,10 +92,7 @@ def taken_apart(
 
 def differs(value: BaselineValue, base: BaselineValue | None) -> bool:
     """Check whether a value differs from the base by the rule that moves a baseline."""
-    if base is None:
-        return True
-    change = abs(value.value - base.value)
-    return change > base.noise / 3 if base.noise else change != 0
+    return base is None or has_moved("", base, value)
 
 
 def _first_here(name: str, value: BaselineValue, old: Overlay) -> BaselineValue:

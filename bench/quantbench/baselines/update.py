@@ -1,14 +1,15 @@
 """Turn a run's report into a new baseline: what would move, by how much, and the files to write.
 
-A value moves only when it changed by more than a third of its noise, so that baselines stay stable
-(the rule of PyTorch's compile-time benchmarks). Nothing here measures.
+A value moves only when it changed by more than the standard error of the difference leaves to chance, so that
+baselines stay stable. Nothing here measures.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from quantbench import gate
-from quantbench.baselines import overlays
+from quantbench.baselines import overlays, seals
 from quantbench.baselines.accepted_value import Move, outgrown, without_outgrown
 from quantbench.baselines.files import Baseline, json_path, stored_hashes
 from quantbench.baselines.update_cell import degrees, taken, with_pooled_noise
@@ -16,10 +17,22 @@ from quantbench.core.arrays import Array
 from quantbench.core.distances import stored_as as outputs_name
 from quantbench.core.environment import class_accepted, class_of, describe, today
 from quantbench.errors import BadInput
-from quantbench.records import Accepted, BaselineCell, BaselineFile, Cell, Overlay, Report, Verdict, read_record
+from quantbench.records import (
+    Accepted,
+    AcceptedFloor,
+    BaselineCell,
+    BaselineFile,
+    Cell,
+    Overlay,
+    Report,
+    Verdict,
+    read_record,
+)
 from quantbench.records.measurements import OUTPUT_DISTANCE
 from quantbench.reference.datasets import read_predictions
-from quantbench.reference.model import ReferenceModel
+from quantbench.reference.model import Floor, ReferenceModel
+
+FloorOf = Callable[[str, str], Floor | None]  # (variant, family) -> the floor in a model's file
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class Proposal:
         overlaid: cells that are written as an overlay of the run's results class; their base stays.
         outgrown: cell -> loosened tolerances that are removed, as the computed ones are now as wide.
         dropped: cells that the old baseline had and the new one lacks, recorded afresh from a run without them.
+        floors: cell -> how the floor in the model's file differs from that under which the cell was accepted.
     """
 
     file: BaselineFile
@@ -42,6 +56,16 @@ class Proposal:
     overlaid: list[str] = field(default_factory=list)
     outgrown: dict[str, list[str]] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
+    floors: dict[str, str] = field(default_factory=dict)
+
+
+def check_commit(report: Report, path: Path) -> None:
+    """Raise BadInput where the run's code had local changes, so that nobody can look up what was accepted."""
+    if report.environment.git_dirty:
+        raise BadInput(
+            f"{path}: the run was made by commit {_commit(report)}, with local changes that are in no commit; commit "
+            "them and run again, or accept it all the same with --allow-dirty"
+        )
 
 
 def check_report(report: Report, path: Path, only: set[str] | None = None) -> None:
@@ -123,6 +147,7 @@ def propose(
     only: set[str] | None = None,
     overlay: bool = False,
     restart_drift: bool = False,
+    floor_of: FloorOf | None = None,
 ) -> Proposal:
     """Compute the new baseline of one model.
 
@@ -132,11 +157,16 @@ def propose(
         overlay: write values that differ from the base for the run's results class, and leave the base unchanged;
             always so where a cell has such an overlay already.
         restart_drift: whether drift is measured from the values of these cells from now on.
+        floor_of: (variant, family) -> floor in the model's file; None keeps the accepted floors.
 
     Raises:
-        BadInput: a trained cell with too few seeds, predictions that do not match the report, or an overlay without
-            a base.
+        BadInput: a trained cell with too few seeds, predictions that do not match the report, an overlay without a
+            base, or a baseline that was edited by hand.
     """
+    if baseline.edits:
+        found = baseline.edits
+        more = f" (and {len(found) - 1} more: quantbench baseline check)" if len(found) > 1 else ""
+        raise BadInput(f"baseline of {model}: {found[0]}{more}; {seals.action(model, found[0])}")
     cells = [cell for cell in report.cells if cell.model == model and (only is None or cell.id in only)]
     if not cells:
         raise BadInput(f"{run_folder}: the run holds no cell of {model} that --only names")
@@ -151,6 +181,7 @@ def propose(
         outputs = draft.outputs(cell, moved, stored)
         draft.take(cell, entry, draft.answers(cell, moved, stored), outputs, overlay)
     before = baseline.file.cells if baseline.file else {}
+    floors = {} if floor_of is None else draft.take_floors(cells, before, floor_of)
     kept = {variant: without_outgrown(entry) for variant, entry in with_pooled_noise(draft.kept).items()}
     file = BaselineFile(
         model=model,
@@ -163,10 +194,11 @@ def propose(
         file,
         draft.predictions,
         moves,
-        _declared(cells, draft.seen, overlays.seen_by(Baseline(file, draft.predictions), here)),
+        _declared(cells, draft.seen, overlays.resolve(Baseline(file, draft.predictions), here)),
         _exceptions(cells, kept, report),
         draft.overlaid,
         {f"{model}/{name}": gone for name, entry in before.items() if (gone := outgrown(entry, kept[name]))},
+        floors=floors,
     )
 
 
@@ -183,7 +215,7 @@ class _Draft:
         self._old = old
         self._accepted = accepted
         self._here = here
-        self.seen = overlays.seen_by(old, here)
+        self.seen = overlays.resolve(old, here)
         self.kept = dict(old.file.cells) if old.file else {}
         self.predictions = dict(old.predictions)
         self.overlaid: list[str] = []
@@ -205,6 +237,18 @@ class _Draft:
         """Choose the distances of the outputs that belong to an entry, or the float control's outputs."""
         anew = _taken_anew(moved, OUTPUT_DISTANCE)
         return (stored if anew else self.seen.predictions).get(outputs_name(cell.variant))
+
+    def take_floors(self, cells: list[Cell], before: Mapping[str, BaselineCell], floor_of: FloorOf) -> dict[str, str]:
+        """Put the model's floors into the entries; return cell -> how its floor changed since it was accepted."""
+        changes = {}
+        for cell in cells:
+            limit = floor_of(cell.variant, cell.family)
+            change = gate.floor_change(before.get(cell.variant), limit, cell.metric_unit)
+            if change:
+                changes[cell.id] = change
+            accepted = AcceptedFloor(max_drop=None if limit is None else limit.max_drop)
+            self.kept[cell.variant] = self.kept[cell.variant].model_copy(update={"floor": accepted})
+        return changes
 
     def take(
         self, cell: Cell, entry: BaselineCell, answers: Array | None, outputs: Array | None, overlay: bool
@@ -242,7 +286,7 @@ class _Draft:
         of_base = self._old.predictions.get(cell.variant)
         differ = answers is not None and not several and not overlays.same(answers, of_base)
         old = base.overlays.get(self._here, Overlay())
-        return overlays.taken_apart(base, old, entry, self._accepted, several, differ)
+        return overlays.split_off(base, old, entry, self._accepted, several, differ)
 
     def _keep(self, name: str, answers: Array | None) -> None:
         self.predictions.pop(name, None)

@@ -53,6 +53,8 @@ def taken(
         gpu_agreement=gpu_agreement(cell, old, report),
         overlays=old.overlays,
         xfail=old.xfail,
+        floor=old.floor,
+        hand_edits=old.hand_edits,
     ), moves
 
 
@@ -86,12 +88,12 @@ def _score_and_size_moves(
 
 def gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, float]:
     """Agreements by device, as far as they are below the usual limit; a device that was not measured keeps its own."""
-    found = cell.measurements.get("gpu_agreement")
-    device = report.environment.gpu if found is not None and Kind.GPU in cell.verdicts else None
-    if device is None or found is None:
+    measured = cell.measurements.get("gpu_agreement")
+    device = report.environment.gpu if measured is not None and Kind.GPU in cell.verdicts else None
+    if device is None or measured is None:
         return old.gpu_agreement
     others = {name: value for name, value in old.gpu_agreement.items() if name != device.name}
-    return others if found.value >= gate.GPU_AGREEMENT else {**others, device.name: found.value}
+    return others if measured.value >= gate.GPU_AGREEMENT else {**others, device.name: measured.value}
 
 
 def latency_moves(cell: Cell, latency: dict[str, BaselineValue], accepted: Accepted, report: Report) -> list[Move]:
@@ -122,12 +124,12 @@ def _memory_moves(
     """Moves what of the memory changed, in place; nothing where a run did not judge it."""
     if Kind.MEMORY not in cell.verdicts:
         return []
-    found = [(measurements, name, name, value) for name, value in memory_values(cell, accepted).items()]
+    candidates = [(measurements, name, name, value) for name, value in memory_values(cell, accepted).items()]
     peak = peak_memory_value(cell, accepted)
     if peak is not None:
-        found.append((peak_memory, memory_class(report.environment), "peak_memory", peak))
+        candidates.append((peak_memory, memory_class(report.environment), "peak_memory", peak))
     moves = []
-    for kept, key, name, value in found:
+    for kept, key, name, value in candidates:
         move = move_of(cell, name, kept.get(key), value)
         move = replace(move, moves=move.moves and not peak_stays(kept.get(key), value))
         moves.append(move)
@@ -138,16 +140,16 @@ def _memory_moves(
 
 def memory_values(cell: Cell, accepted: Accepted) -> dict[str, BaselineValue]:
     """``arena`` and ``memory_ratio``, as far as the cell has them."""
-    found = {}
+    values = {}
     if "arena" in cell.measurements:
-        found["arena"] = _memory_value(
+        values["arena"] = _memory_value(
             cell, "arena", gate.ARENA_TOLERANCE, gate.ARENA_TOLERANCE_REASON, "a plan repeats exactly", accepted
         )
     if "memory_ratio" in cell.measurements:
-        found["memory_ratio"] = _memory_value(
+        values["memory_ratio"] = _memory_value(
             cell, "memory_ratio", gate.RATIO_TOLERANCE, gate.RATIO_TOLERANCE_REASON, FRESH, accepted
         )
-    return found
+    return values
 
 
 def peak_memory_value(cell: Cell, accepted: Accepted) -> BaselineValue | None:

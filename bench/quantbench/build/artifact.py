@@ -32,7 +32,7 @@ ARTIFACT = "artifact.tflite"
 FLOAT_ARTIFACT = "float.tflite"  # next to the export that it was converted from
 REFUSAL = "unsupported.txt"
 BEFORE_CONVERSION = "before_conversion.npy"
-PARTING = "parting.txt"
+FIRST_DIVERGENT = "parting.txt"
 STEPS = "steps.txt"
 PARTING_EXAMPLES = 1000
 STAGE_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization")
@@ -299,7 +299,7 @@ class StoreWorkbench:
                 words = first_divergent_tensor(keras_model, self.tensorflow(), artifact, few, self.model.stateful)
             except Exception as error:  # a failing diagnosis must not fail the cell
                 words = f"the layers could not be compared ({refusal_words(error)})"
-            files[PARTING] = words.encode()
+            files[FIRST_DIVERGENT] = words.encode()
         return files
 
 
@@ -325,7 +325,7 @@ def _trained_weights(model: ReferenceModel, train_seed: int, store: Store) -> li
 def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _Trained]) -> _Trained:
     """Train weights once for all variants and workers that need them."""
     key = digest(recipe)
-    store.hold()
+    store.lease()
     lock = store.path(key).with_name(f".{key}.lock")  # among the entries, where workers of untrusted models may write
     files.own_folder(lock.parent)
     files.unlink_unless_regular(lock)

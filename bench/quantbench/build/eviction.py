@@ -1,6 +1,6 @@
 """Keep a store within its limit: evict leftovers of killed runs, and then the least recently used entries.
 
-Entries used since the oldest living hold began are kept whatever the limit, as an unfinished run may need them. The
+Entries used since the oldest living lease began are kept whatever the limit, as an unfinished run may need them. The
 environments of ``quantbench ab`` get the space that the entries leave, as they are the quicker ones to make again.
 """
 
@@ -85,7 +85,7 @@ def clear(store: Store, limit: float, dry_run: bool = False) -> Cleared:
         limit: bytes; 0 for no limit.
         dry_run: whether to only report what would be removed.
     """
-    leftovers, began = _dead_holds(store, dry_run)
+    leftovers, began = _dead_leases(store, dry_run)
     leftovers += _unfinished(store, began, dry_run)
     if not dry_run:
         _remove_idle_locks(store)
@@ -98,7 +98,7 @@ def clear_environments(store: Store, limit: float, dry_run: bool = False) -> Cle
     Args:
         limit: bytes, which may be 0.
     """
-    _, began = _dead_holds(store, dry_run)
+    _, began = _dead_leases(store, dry_run)
     installed = list(environments(store))
     leftovers = [
         environment
@@ -174,7 +174,7 @@ def environments(store: Store) -> Iterator[Lying]:
 
 
 def _half_made(environment: Lying, began: int) -> bool:
-    """Check whether an installation was killed; it may still go on if it is newer than the oldest living hold."""
+    """Check whether an installation was killed; it may still go on if it is newer than the oldest living lease."""
     return environment.used < began and not (environment.path / INSTALLED).exists()
 
 
@@ -187,8 +187,8 @@ def _item(path: Path) -> Iterator[Lying]:
         yield Lying(path, sum(inner.st_size for inner in sizes if not stat.S_ISDIR(inner.st_mode)), status.st_mtime_ns)
 
 
-def _dead_holds(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
-    """Return leftovers of processes that died while they held the store, and when the oldest living hold began."""
+def _dead_leases(store: Store, dry_run: bool) -> tuple[list[Lying], int]:
+    """Return leftovers of processes that died while they held the store, and when the oldest living lease began."""
     dead: list[Lying] = []
     began = _FOREVER
     for file in _made(store, HELD, "*.lock"):

@@ -4,7 +4,7 @@ Entries are folders, written under a temporary name and renamed, and verified by
 one under a wrong key, is removed, so that it is made again, and is named in the store's journal.
 
 For runs at the same time, each process that works with a store holds it (a locked file, which the system releases when
-the process dies). Entries used since the oldest living hold began are never evicted; see
+the process dies). Entries used since the oldest living lease began are never evicted; see
 :mod:`quantbench.build.eviction`.
 """
 
@@ -34,7 +34,7 @@ INDEX = "entry.json"
 UNFINISHED, DISCARDED = ".new-", ".old-"  # prefixes of folders besides entries
 HELD = ".held"
 ENVIRONMENTS, INSTALLED = "environments", "requirements.txt"  # what `ab` installs, and the file that marks it complete
-_OF_WORKER = "-"  # in the name of a hold, after the id of the process that started its worker
+_OF_WORKER = "-"  # in the name of a lease, after the id of the process that started its worker
 _JOURNAL = "damaged.log"
 _LARGEST_INDEX = 2**24
 T = TypeVar("T")
@@ -51,11 +51,11 @@ def digest(ingredients: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Hold:
+class Lease:
     """Mark that this process works with a store: ``.held/<name>.lock`` is locked as long as it lives.
 
     Attributes:
-        folder: ``.held/<name>``, as old as the hold.
+        folder: ``.held/<name>``, as old as the lease.
         scratch: a folder in it for temporary files; if this process is killed, the next run removes it.
     """
 
@@ -64,7 +64,7 @@ class Hold:
     lock: BaseFileLock
 
     def end(self) -> None:
-        """Remove the files of the hold, and its lock last, which keeps others from removing the rest meanwhile."""
+        """Remove the files of the lease, and its lock last, which keeps others from removing the rest meanwhile."""
         remove(self.folder, self.folder.parent.parent)
         with suppress(OSError):
             self.folder.with_suffix(".lock").unlink()
@@ -91,18 +91,18 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
         tempfile.tempdir = before
 
 
-_HOLDS: dict[Path, Hold] = {}
+_LEASES: dict[Path, Lease] = {}
 
 
 def _own_prefix() -> str:
-    """Return the prefix by which a process recognizes the holds of its workers, which it may have to kill."""
+    """Return the prefix by which a process recognizes the leases of its workers, which it may have to kill."""
     parent = multiprocessing.parent_process()
     return f"{parent.pid}{_OF_WORKER}" if parent is not None else ""
 
 
 def _end_all() -> None:
-    for hold in _HOLDS.values():
-        hold.end()
+    for lease in _LEASES.values():
+        lease.end()
 
 
 Finalize(None, _end_all, exitpriority=0)  # unlike atexit, this also runs in a pool's workers
@@ -179,7 +179,7 @@ class Store:
         Raises:
             OSError: it cannot be written; nothing of it remains.
         """
-        self.hold()
+        self.lease()
         folder = self.path(key)
         files.own_folder(folder.parent)
         temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder.parent))
@@ -221,38 +221,38 @@ class Store:
 
     # ------------------------------------------------------------ holds of processes
 
-    def hold(self) -> Hold:
+    def lease(self) -> Lease:
         """Hold the store until :meth:`release`, or until this process ends; once per process."""
-        if self.root not in _HOLDS:
+        if self.root not in _LEASES:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             files.own_folder(self.root / HELD, 0o700)
-            _HOLDS[self.root] = self._begun()
-        return _HOLDS[self.root]
+            _LEASES[self.root] = self._begun()
+        return _LEASES[self.root]
 
-    def _begun(self) -> Hold:
+    def _begun(self) -> Lease:
         while True:
             folder = self.root / HELD / f"{_own_prefix()}{uuid.uuid4().hex}"
-            hold = Hold(folder, folder / "scratch", FileLock(folder.with_suffix(".lock"), thread_local=False))
-            hold.lock.acquire()
-            hold.scratch.mkdir(mode=0o700, parents=True)
+            lease = Lease(folder, folder / "scratch", FileLock(folder.with_suffix(".lock"), thread_local=False))
+            lease.lock.acquire()
+            lease.scratch.mkdir(mode=0o700, parents=True)
             if folder.with_suffix(".lock").exists():  # no other process has removed it as that of a dead one
-                return hold
-            hold.end()
+                return lease
+            lease.end()
 
     def temporary_files(self) -> AbstractContextManager[None]:
-        """Create temporary files in the hold's scratch folder, so that the next eviction removes them after a kill."""
-        return temporary_files_in(self.hold().scratch)
+        """Create temporary files in the lease's scratch folder, so that the next eviction removes them after a kill."""
+        return temporary_files_in(self.lease().scratch)
 
     def release(self) -> None:
-        """End this process's hold, and remove its scratch folder."""
-        hold = _HOLDS.pop(self.root, None)
-        if hold is not None:
-            hold.end_those_of_ended_workers()
-            hold.end()
+        """End this process's lease, and remove its scratch folder."""
+        lease = _LEASES.pop(self.root, None)
+        if lease is not None:
+            lease.end_those_of_ended_workers()
+            lease.end()
 
     def holds_as(self, folder: Path) -> bool:
-        """Check whether a hold's folder is that of this process."""
-        own = _HOLDS.get(self.root)
+        """Check whether a lease's folder is that of this process."""
+        own = _LEASES.get(self.root)
         return own is not None and own.folder == folder
 
     def make_private(self) -> str:
@@ -270,7 +270,7 @@ class Store:
 def for_strangers(root: Path) -> tuple[Path, ...]:
     """List the folders of a store that a worker of an untrusted model may change, creating those that are missing.
 
-    These are the entries, the holds and the journal. The root is excluded, as it contains the environments of ``ab``,
+    These are the entries, the leases and the journal. The root is excluded, as it contains the environments of ``ab``,
     and they are code.
     """
     folders = [root / f"{number:02x}" for number in range(256)] + [root / HELD]

@@ -1,6 +1,6 @@
-"""What people touch: the ``quantbench`` command.
+"""Provide the ``quantbench`` command.
 
-Arguments come in; a job below is started, and its result is printed. Nothing is measured or judged here.
+Arguments come in; a job is started in another room, and its result is printed. Nothing is measured or judged here.
 """
 
 from quantbench.cli.app import main

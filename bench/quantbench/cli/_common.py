@@ -1,4 +1,4 @@
-"""What several commands share: options with their defaults, and how a command ends with a run's status."""
+"""Share options with their defaults among commands, and end a command with a run's status."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,4 +14,4 @@ BaselineDir = Annotated[Path, typer.Option(help="folder of baselines")]
 
 
 class RunEnded(Exception):
-    """Carries a run's exit status past the command line library, which means something else by 2."""
+    """Carry a run's exit status past the command line library, in which 2 has another meaning."""

@@ -1,4 +1,4 @@
-"""The command ``ab``: what another set of packages does to every cell."""
+"""Define the command ``ab``: preview an upgrade."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,28 +14,31 @@ _Requirements = list[str]
 
 def ab(
     context: typer.Context,
-    old: Annotated[_Requirements, typer.Option(help="requirement or wheel of one side; repeat it for several")],
-    new: Annotated[_Requirements, typer.Option(help="of the other side, e.g. tf-nightly")],
+    old: Annotated[_Requirements, typer.Option(help="requirement or wheel for the old side; repeatable")],
+    new: Annotated[_Requirements, typer.Option(help="requirement or wheel for the new side, e.g. tf-nightly")],
     override: Annotated[
-        _Requirements, typer.Option(help="requirement of both sides that replaces what other packages ask for")
+        _Requirements, typer.Option(help="requirement for both sides that overrides those of other packages")
     ] = [],  # noqa: B006 - the command line library copies it
     model_dir: Annotated[Path, typer.Option(help="folder of model files")] = _DEFAULTS.model_dir,
-    report_dir: Annotated[Path, typer.Option(help="folder that gets a folder ab-TIME")] = _DEFAULTS.report_dir,
-    latency_budget: Annotated[float, typer.Option(help="seconds of timing a cell; 0: time nothing")] = 3.0,
+    report_dir: Annotated[Path, typer.Option(help="output folder; gets a subfolder ab-TIME")] = _DEFAULTS.report_dir,
+    latency_budget: Annotated[float, typer.Option(help="seconds of timing per cell; 0 = no timing")] = 3.0,
     time_all: Annotated[
         bool, typer.Option("--time-all", help="time every cell, not only those that the pull-request gate times")
     ] = False,
     cache_size: Annotated[
-        float, typer.Option(help="GB that stored cells and environments may take together; 0: any")
+        float, typer.Option(help="maximum size of cached cells and environments in GB; 0 = unlimited")
     ] = _DEFAULTS.cache_size,
 ) -> None:
-    """Build every cell with two sets of packages from the same weights, and compare: what would an upgrade do.
+    """Preview an upgrade: build everything with two package sets from the same weights, and compare.
 
-    Makes two throw-away environments with uv (kept by what they resolved to, as long as --cache-size has room).
-    Anything not listed goes to both runs: -m, --models, --variants, --seeds, --workers, ... A nightly replaces the
-    release that it stands for, tf-keras too.
+    Creates two temporary environments with uv, cached by their resolved packages within --cache-size.
+    Other options are passed to both runs: -m, --models, --variants, --seeds, --workers, ... A nightly replaces the
+    matching release, also of tf-keras.
 
-    Exit status: 0 nothing is worse, 1 something is, 3 nothing could be compared, 4 bad input.
+    A cell or measurement that the new side no longer has is worse.
+
+    Exit status: 0 nothing is worse, 1 something is, 3 nothing could be compared or the new run is not complete, 4 bad
+    input.
 
     Example: quantbench ab --old "tensorflow==2.20.*" --new "tensorflow==2.21.*" -m "not nightly"
     """
@@ -50,7 +53,7 @@ def ab(
     sides = (side("--old", old, override), side("--new", new, override))
     arguments = (*context.args, f"--cache-size={cache_size}")
     asked = Asked(*sides, arguments, model_dir, report_dir, latency_budget, time_all, cache_size)
-    found = check(asked, lambda line: typer.echo(line, err=True))
-    typer.echo(render(found), nl=False)
-    typer.echo(f"report: {found.folder}", err=True)
-    raise typer.Exit(int(found.comparison.exit_status()))
+    result = check(asked, lambda line: typer.echo(line, err=True))
+    typer.echo(render(result), nl=False)
+    typer.echo(f"report: {result.folder}", err=True)
+    raise typer.Exit(int(result.comparison.exit_status()))

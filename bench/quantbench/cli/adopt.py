@@ -1,4 +1,4 @@
-"""Commands that take a model of the user's own: ``try``, ``adopt``."""
+"""Define the commands for a model of the user's own: ``try``, ``adopt``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,12 +25,14 @@ def try_model(
     train_data: TrainData = None,
     metric: MetricName = "",
     max_drop: MaxDrop = 0.5,
-    variants: Annotated[str, typer.Option(help="variants, comma-separated; all where not given")] = "",
-    report_dir: Annotated[Path, typer.Option(help="folder that gets a folder a run, and 'latest'")] = Path("reports"),
-    latency_budget: Annotated[float, typer.Option(help="seconds of timing a variant; 0: none")] = 3.0,
+    variants: Annotated[str, typer.Option(help="comma-separated variants (default: all)")] = "",
+    report_dir: Annotated[
+        Path, typer.Option(help="output folder; each run gets a subfolder, `latest` links to the newest")
+    ] = Path("reports"),
+    latency_budget: Annotated[float, typer.Option(help="seconds of timing per variant; 0 = no timing")] = 3.0,
     allow_code: AllowCode = False,
 ) -> None:
-    """Quantize a model of your own in every way, and learn which variant to ship.
+    """Quantize your own model with every scheme, and recommend a variant to ship.
 
     A .py model is code that runs as you do: give only files that you trust.
 
@@ -57,7 +59,9 @@ def adopt(
     train_data: TrainData = None,
     metric: MetricName = "",
     max_drop: MaxDrop = 0.5,
-    report_dir: Annotated[Path, typer.Option(help="folder that gets a folder a run, and 'latest'")] = Path("reports"),
+    report_dir: Annotated[
+        Path, typer.Option(help="output folder; each run gets a subfolder, `latest` links to the newest")
+    ] = Path("reports"),
     allow_code: AllowCode = False,
 ) -> None:
     """Turn a model of your own into a gated reference model in folders of your own, with its first baseline.

@@ -1,4 +1,4 @@
-"""The ``quantbench`` command. Heavy modules are imported inside the commands, so that ``--help`` is quick."""
+"""Define the ``quantbench`` command. Heavy modules are imported inside the commands, so that ``--help`` is fast."""
 
 import atexit
 import os
@@ -15,7 +15,7 @@ from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir, RunE
 from quantbench.core import streams
 from quantbench.core.echo import guard, guarded, line
 from quantbench.core.signals import nothing_left_to_stop, settle, stop_in_order
-from quantbench.errors import BadInput, DiskFull, Exit
+from quantbench.errors import BadInput, DiskFull, Exit, full_disk_named
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,20 +61,20 @@ def selftest(
     quick: Annotated[
         bool, typer.Option("--quick", help="few strengths, one seed and few null runs, in about three minutes")
     ] = False,
-    model: Annotated[str, typer.Option(help="a reference model that is scored as right or wrong")] = "seed_cnn",
+    model: Annotated[str, typer.Option(help="a reference model whose predictions are right or wrong")] = "seed_cnn",
     model_dir: ModelDir = DEFAULTS.model_dir,
     baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
-    report_dir: Annotated[Path, typer.Option(help="folder that gets selftest.json and selftest.md")] = Path(
+    report_dir: Annotated[Path, typer.Option(help="output folder for selftest.json and selftest.md")] = Path(
         "reports/selftest"
     ),
 ) -> None:
-    """Plant regressions in artifacts, trainings, the pipeline, memory and latency, and see which the gate catches.
+    """Inject regressions into artifacts, trainings, the pipeline, memory and latency; report which the gate catches.
 
-    What trains is planted where the model's baseline has QAT, for its noise is needed to judge it. Latency is recorded
-    under random load that the command makes itself, on every core.
+    Regressions in training are injected only for models with QAT baselines, because their noise must be known. Latency
+    is recorded under random load that the command itself puts on every core.
 
-    Exit status: 0 at least 99 % of the harmful plants caught, and of the slowdowns of 3 % or more, and at most 1 % of
-    the null runs red; 1 otherwise.
+    Exit status: 0 at least 99 % of the harmful regressions caught, and of the slowdowns of 3 % or more, and at most 1 %
+    of the null runs red; 1 otherwise.
 
     Example: quantbench selftest --quick
     """
@@ -89,31 +89,33 @@ def selftest(
     if models[name].metric.correct is None or models[name].build is None:
         raise BadInput(f"--model: {name} is not scored as right or wrong, or not given as code; try seed_cnn")
     report_dir.mkdir(parents=True, exist_ok=True)
-    with streams.lenient(os.dup(2), stands_for=2) as told, output_to(report_dir / "selftest.log"):
-        found = own.run(models[name], quick, lambda said: print(said, file=guarded(told), flush=True), baseline_dir)
-    write_json(report_dir / "selftest.json", found)
-    files.replace(report_dir / "selftest.md", render(found))
-    typer.echo(render(found), nl=False)
-    raise RunEnded(int(Exit.GREEN if own.as_good_as_promised(found) else Exit.REGRESSED))
+    with streams.lenient(os.dup(2), stands_for=2) as terminal, output_to(report_dir / "selftest.log"):
+        outcome = own.run(
+            models[name], quick, lambda said: print(said, file=guarded(terminal), flush=True), baseline_dir
+        )
+    write_json(report_dir / "selftest.json", outcome)
+    files.replace(report_dir / "selftest.md", render(outcome))
+    typer.echo(render(outcome), nl=False)
+    raise RunEnded(int(Exit.GREEN if own.as_good_as_promised(outcome) else Exit.REGRESSED))
 
 
 @app.command()
 def doctor(
-    quick: Annotated[bool, typer.Option("--quick", help="without the five seconds that measure the noise")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="skip the five seconds of noise measurement")] = False,
     model_dir: ModelDir = DEFAULTS.model_dir,
     baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
 ) -> None:
-    """Say what this machine can measure and how well, which baselines apply to it, and what to put right.
+    """Check this machine: runtimes and devices, applicable baselines, timing noise, and suggested fixes.
 
     Example: quantbench doctor
     """
     from quantbench.cli.doctor import diagnose
 
-    found = diagnose(model_dir, baseline_dir, quick, lambda said: typer.echo(said, err=True))
-    typer.echo(found.text())
+    diagnosis = diagnose(model_dir, baseline_dir, quick, lambda said: typer.echo(said, err=True))
+    typer.echo(diagnosis.text())
 
 
-_FILES = (".tflite", ".keras", ".h5", ".hdf5", ".npz", ".pb", ".onnx")  # no cell's name ends so
+_FILES = (".tflite", ".keras", ".h5", ".hdf5", ".npz", ".pb", ".onnx")  # endings that no cell's name has
 
 
 @app.command("inspect")
@@ -121,7 +123,7 @@ def inspect_artifact(
     cell: Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8_ai8; or a .tflite file")],
     run: Annotated[Path, typer.Option(help="run folder, or its report.json")] = LATEST,
 ) -> None:
-    """Show what is in an artifact: its weights one by one, the range of every tensor, which examples flipped.
+    """Show an artifact's weights, the range of every tensor, and the examples whose prediction flipped.
 
     Example: quantbench inspect seed_cnn/ptq_static_wi8_ai8 --run reports/latest
     """
@@ -138,7 +140,7 @@ def inspect_artifact(
 
 
 def main() -> None:
-    """Entry point: bad input becomes one sentence and exit status 4."""
+    """Run the command line; bad input becomes one sentence and exit status 4."""
     streams.make_lenient()
     stop_in_order()
     guard()
@@ -148,9 +150,9 @@ def main() -> None:
 
 
 def _status_of(command: Callable[[], Any]) -> Any:
-    """Run a command to its end; no signal changes its exit status any more when this returns."""
+    """Run a command to its end; no signal changes its exit status after this returns."""
     try:
-        status = _told(command)
+        status = _exit_status(command)
         settle()
     except KeyboardInterrupt:
         settle()
@@ -158,13 +160,14 @@ def _status_of(command: Callable[[], Any]) -> Any:
     return status
 
 
-def _told(command: Callable[[], Any]) -> Any:
-    """The exit status of a command, with the sentence where it was refused."""
+def _exit_status(command: Callable[[], Any]) -> Any:
+    """Return the exit status of a command, printing the message where its input was refused."""
     try:
         try:
-            command()
+            with full_disk_named():
+                command()
         except RunEnded as ended:
-            return ended.args[0]  # the run has taken account of a full output, or it filled up after its report
+            return ended.args[0]  # the run considered full output already, or the disk filled up after its report
         except SystemExit as stop:
             status = _THEIR_STATUSES.get(stop.code, stop.code)
         else:

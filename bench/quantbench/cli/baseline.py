@@ -1,4 +1,4 @@
-"""Commands of ``baseline``: what accepting a run would change, and accepting it; those without a run besides."""
+"""Define ``baseline diff`` and ``baseline update``: show what accepting a run would change, and accept it."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,18 +10,25 @@ from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir
 from quantbench.errors import BadInput
 
 app = typer.Typer(no_args_is_help=True, help="Compare a run with the baselines, or accept it.")
-for _command in (baseline_exceptions.check, baseline_exceptions.loosen, baseline_exceptions.xfail):
+_COMMANDS = (baseline_exceptions.check, baseline_exceptions.loosen, baseline_exceptions.xfail, baseline_exceptions.seal)
+for _command in _COMMANDS:
     app.command()(_command)
 
 Run = Annotated[Path, typer.Argument(help="run folder, or its report.json")]
-Only = Annotated[str, typer.Option(help="cells, comma-separated, e.g. seed_cnn/ptq_float16")]
+Only = Annotated[str, typer.Option(help="comma-separated cells, e.g. seed_cnn/ptq_float16 (default: all)")]
 Overlay = Annotated[
-    bool, typer.Option("--overlay", help="write only what differs in the run's CPU and runtime; the base stays")
+    bool,
+    typer.Option(
+        "--overlay", help="write only values that differ for the run's CPU and runtime; the base is unchanged"
+    ),
 ]
 RestartDrift = Annotated[
     bool, typer.Option("--restart-drift", help="measure drift from the values that are accepted now")
 ]
-Replace = Annotated[str, typer.Option(help="models, comma-separated, whose baselines are recorded afresh")]
+AllowDirty = Annotated[
+    bool, typer.Option("--allow-dirty", help="accept a run whose code had local changes that are in no commit")
+]
+Replace = Annotated[str, typer.Option(help="comma-separated models whose baselines are recorded from scratch")]
 
 
 @app.command()
@@ -41,8 +48,8 @@ def diff(
     from quantbench.report.baseline_review import render
 
     ways = {"overlay": overlay, "restart_drift": restart_drift}
-    found, proposals = _proposals(run, only, model_dir, baseline_dir, "(diff)", replace, ways)
-    typer.echo(render(found, proposals, written=False), nl=False)
+    comparison, proposals = _proposals(run, only, model_dir, baseline_dir, "(diff)", replace, ways)
+    typer.echo(render(comparison, proposals, written=False), nl=False)
 
 
 @app.command()
@@ -53,6 +60,7 @@ def update(
     overlay: Overlay = False,
     restart_drift: RestartDrift = False,
     replace: Replace = "",
+    allow_dirty: AllowDirty = False,
     model_dir: ModelDir = DEFAULTS.model_dir,
     baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
 ) -> None:
@@ -66,14 +74,21 @@ def update(
     if not reason.strip():
         raise BadInput('--reason: say why the new values are right, e.g. --reason "tensorflow 2.21: new int8 softmax"')
     ways = {"overlay": overlay, "restart_drift": restart_drift}
-    found, proposals = _proposals(run, only, model_dir, baseline_dir, reason.strip(), replace, ways)
+    comparison, proposals = _proposals(run, only, model_dir, baseline_dir, reason.strip(), replace, ways, allow_dirty)
     for proposal in proposals:
         save(baseline_dir, proposal.file, proposal.predictions)
-    typer.echo(render(found, proposals, written=True), nl=False)
+    typer.echo(render(comparison, proposals, written=True), nl=False)
 
 
 def _proposals(
-    run: Path, only: str, model_dir: Path, baseline_dir: Path, reason: str, replace: str, ways: dict[str, bool]
+    run: Path,
+    only: str,
+    model_dir: Path,
+    baseline_dir: Path,
+    reason: str,
+    replace: str,
+    ways: dict[str, bool],
+    allow_dirty: bool = True,
 ) -> Any:
     from quantbench.baselines import update as acceptance
     from quantbench.baselines.files import Baseline, load
@@ -83,17 +98,24 @@ def _proposals(
     from quantbench.reference.model import load_models, pick
 
     loaded, folder = read(run)
-    known = load_models(model_dir)
+    models = load_models(model_dir)
     ids = set(pick(only, {cell.id: cell for cell in loaded.cells}, "--only"))
     acceptance.check_report(loaded, folder, ids)
+    if not allow_dirty:
+        acceptance.check_commit(loaded, folder)
     names = sorted({cell.model for cell in loaded.cells if cell.id in ids})
     afresh = pick(replace, dict.fromkeys(names), "--replace") if replace else []
     for name in names:
-        if name not in known:
+        if name not in models:
             raise BadInput(f"{run}: holds model {name!r}, which {model_dir} does not define; give its --model-dir")
-        acceptance.check_data(loaded, folder, known[name])
-        acceptance.check_scores(loaded, folder, known[name], ids)
-    olds = {name: Baseline() if name in afresh else load(baseline_dir, known[name]) for name in names}
-    made = {name: acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways) for name in names}
-    proposals = [acceptance.afresh(one, baseline_dir) if name in afresh else one for name, one in made.items()]
+        acceptance.check_data(loaded, folder, models[name])
+        acceptance.check_scores(loaded, folder, models[name], ids)
+    olds = {name: Baseline() if name in afresh else load(baseline_dir, models[name]) for name in names}
+    made = {
+        name: acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways, floor_of=models[name].floor)
+        for name in names
+    }
+    proposals = [
+        acceptance.afresh(proposal, baseline_dir) if name in afresh else proposal for name, proposal in made.items()
+    ]
     return compare(*baseline_sides(loaded, folder, olds, ids), truths(model_dir, loaded)), proposals

@@ -1,4 +1,4 @@
-"""``quantbench cache``: what lies in the store, why a cell does not, and room for more."""
+"""Define ``quantbench cache``: list the cache, explain a missing cell, and free space."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,13 +8,13 @@ import typer
 from quantbench.core.options import RunOptions
 from quantbench.errors import BadInput
 
-app = typer.Typer(no_args_is_help=True, help="Look into the store of finished cells, and keep it small.")
+app = typer.Typer(no_args_is_help=True, help="Inspect the cache of finished cells, and limit its size.")
 _DEFAULTS = RunOptions()
 
 
 @app.command()
-def ls(cell: Annotated[str, typer.Argument(help="part of a cell's id; everything where not given")] = "") -> None:
-    """List what is in the store: kind, cell, size, age and last use; and what environments of quantbench ab take.
+def ls(cell: Annotated[str, typer.Argument(help="part of a cell's id (default: all)")] = "") -> None:
+    """List the cached entries with kind, cell, size, age and last use, and the environments of quantbench ab.
 
     Example: quantbench cache ls seed_cnn/ptq
     """
@@ -31,7 +31,7 @@ def why(
     train: Annotated[bool, typer.Option("--train", help="of a run that trains the float models from scratch")] = False,
     model_dir: Annotated[Path, typer.Option(help="folder of model files")] = _DEFAULTS.model_dir,
 ) -> None:
-    """Say whether a run would take a cell from the store and, if not, what has changed since it was stored.
+    """Explain whether a cell is cached and, if not, what has changed since the closest entry.
 
     Example: quantbench cache why seed_cnn/ptq_static_wi8_ai8
     """
@@ -46,23 +46,22 @@ def why(
     models = load_models(model_dir)
     pick(name, models, "CELL")
     pick(variant, VARIANTS, "CELL")
-    found = VARIANTS[variant]
+    selected = VARIANTS[variant]
     store = Store(default_root())
-    for line in cache_explain.why(models[name], found, seed if found.trained else 0, 0 if train else None, store):
+    for line in cache_explain.why(models[name], selected, seed if selected.trained else 0, 0 if train else None, store):
         typer.echo(line)
 
 
 @app.command()
 def gc(
     cache_size: Annotated[
-        float, typer.Option(help="GB that cells and environments may take together; 0: any")
+        float, typer.Option(help="maximum size of cells and environments in GB; 0 = unlimited")
     ] = _DEFAULTS.cache_size,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be removed")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only show what would be removed")] = False,
 ) -> None:
-    """Remove what killed runs left, and the entries used least recently until the rest fits.
+    """Remove leftovers of killed runs, then the least recently used entries until the rest fits.
 
-    Environments of quantbench ab get the room that entries leave; those used least recently go too. What a run that is
-    not finished has used stays.
+    Environments of quantbench ab get the space that entries leave. Entries used by unfinished runs are kept.
 
     Example: quantbench cache gc --cache-size 1 --dry-run
     """

@@ -1,6 +1,6 @@
-"""``quantbench doctor``: what this machine can measure, how well, which baselines apply to it, and what to put right.
+"""Check this machine: available runtimes and devices, applicable baselines, timing noise, and suggested fixes.
 
-Everything is read from files that the system keeps; only the noise is measured. Nothing here is judged.
+Everything is read from system files; only the noise is measured. Nothing is judged.
 """
 
 import os
@@ -28,13 +28,13 @@ from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
 TRIAL_SECONDS = 5.0
-BUSY = 0.25  # load a core from which on others are in the way
-STOLEN = 0.02  # share of time that a hypervisor gives to others
+BUSY = 0.25  # load per core above which other processes disturb timing
+STOLEN = 0.02  # fraction of time that a hypervisor may give to others
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Something to put right, and the command that does it."""
+    """Suggest a fix, with the command for it."""
 
     what: str
     command: str
@@ -42,49 +42,49 @@ class Advice:
 
 @dataclass
 class Diagnosis:
-    """Lines by section, in order, and what to put right."""
+    """Hold lines by section, in order, and suggested fixes."""
 
     sections: dict[str, list[str]] = field(default_factory=dict)
     advice: list[Advice] = field(default_factory=list)
 
     def text(self) -> str:
-        """For the terminal."""
+        """Return the text for the terminal."""
         parts = [f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in self.sections.items()]
-        fixes = [f"  - {one.what}\n      {one.command}" for one in self.advice] or ["  nothing"]
+        fixes = [f"  - {advice.what}\n      {advice.command}" for advice in self.advice] or ["  nothing"]
         return "\n\n".join([*parts, "What to put right\n" + "\n".join(fixes)])
 
 
 def diagnose(model_dir: Path, baseline_dir: Path, quick: bool, say: Callable[[str], None]) -> Diagnosis:
-    """Look at everything.
+    """Run all checks.
 
     Args:
-        quick: without the trial of the noise.
-        say: takes one line of progress.
+        quick: whether to skip measuring the noise.
+        say: prints one line of progress.
 
     Raises:
         BadInput: the models cannot be read.
     """
     here = environment.collect()
     models = load_models(model_dir)
-    found = gpu_devices.find()
+    gpus = gpu_devices.find()
     diagnosis = Diagnosis()
-    diagnosis.sections["What can be measured"] = _runtimes(found)
+    diagnosis.sections["What can be measured"] = _runtimes(gpus)
     diagnosis.sections["This machine"] = _machine(here)
     diagnosis.sections["Baselines that apply to it"] = _baselines(models, baseline_dir, here)
     diagnosis.sections["Its noise"] = ["not measured (--quick)"] if quick else noise(models, say)
-    diagnosis.advice = [*machine_advice(Path("/")), *_load_advice(), *gpu_advice(found)]
+    diagnosis.advice = [*machine_advice(Path("/")), *_load_advice(), *gpu_advice(gpus)]
     return diagnosis
 
 
-def _runtimes(found: gpu_devices.Found) -> list[str]:
+def _runtimes(gpus: gpu_devices.Found) -> list[str]:
     litert = package_version("ai-edge-litert")
     lines = [f"litert-cpu, litert-builtin, litert-reference: yes (ai-edge-litert {litert})"]
-    if found.first is None:
-        lines.append(f"litert-gpu: no: {found.reason}")
+    if gpus.first is None:
+        lines.append(f"litert-gpu: no: {gpus.reason}")
     else:
-        note = "; a software device: answers are judged, times say nothing of a GPU" if found.first.software else ""
-        lines.append(f"litert-gpu: yes, on {found.first.label}{note}")
-        lines += [f"  also there: {other.label}" for other in found.devices[1:]]
+        note = "; a software device: answers are judged, times say nothing of a GPU" if gpus.first.software else ""
+        lines.append(f"litert-gpu: yes, on {gpus.first.label}{note}")
+        lines += [f"  also there: {other.label}" for other in gpus.devices[1:]]
     building = "yes" if util.find_spec("tensorflow") else "no: tensorflow is not installed"
     lines.append(f"building and training: {building} (tensorflow {package_version('tensorflow')})")
     return [*lines, f"CUDA, for training: {_cuda()}", walls.available().sentence()]
@@ -131,7 +131,7 @@ def _baselines(models: dict[str, ReferenceModel], folder: Path, here: Environmen
 
 
 def noise(models: dict[str, ReferenceModel], say: Callable[[str], None], seconds: float = TRIAL_SECONDS) -> list[str]:
-    """An artifact timed against itself: whatever differs is noise."""
+    """Time an artifact against itself: any difference is noise."""
     model = models.get("seed_cnn") or next(iter(models.values()))
     outcome = _float_artifact(model, say)
     if outcome.artifact is None:
@@ -153,14 +153,14 @@ def noise(models: dict[str, ReferenceModel], say: Callable[[str], None], seconds
 
 
 def _float_artifact(model: ReferenceModel, say: Callable[[str], None]) -> Outcome:
-    """From the store, or built first."""
+    """Return the float control's outcome from the store, or build it first."""
     log = default_root() / "doctor.log"
     task = Task(
         model.file, model.name, VARIANTS[FLOAT_CONTROL].name, 0, None, Store(default_root()).root.absolute(), log
     )
-    found = from_store(task)
-    if found is not None:
-        return found
+    stored = from_store(task)
+    if stored is not None:
+        return stored
     say(f"building {model.name}/{FLOAT_CONTROL} first")
     with LocalExecutor(1) as executor:
         return executor.submit(task, RunOptions().cell_timeout).result()
@@ -169,9 +169,9 @@ def _float_artifact(model: ReferenceModel, say: Callable[[str], None]) -> Outcom
 # ---------------------------------------------------------------- what to put right
 
 
-def gpu_advice(found: gpu_devices.Found) -> list[Advice]:
-    """What it takes to measure on a GPU, or on a software one."""
-    if found.devices:
+def gpu_advice(gpus: gpu_devices.Found) -> list[Advice]:
+    """Return what is needed to measure on a GPU, or on a software device."""
+    if gpus.devices:
         return []
     if util.find_spec("wgpu") is None:
         return [Advice("the package that lists GPUs is missing", "pip install 'quantbench[gpu]'")]
@@ -180,57 +180,59 @@ def gpu_advice(found: gpu_devices.Found) -> list[Advice]:
 
 
 def machine_advice(root: Path) -> list[Advice]:
-    """What the system's files tell of clocks, threads and limits.
+    """Return advice on clocks, threads and limits, from system files.
 
     Args:
-        root: folder that holds ``sys``; another one in tests.
+        root: folder that contains ``sys``; another one in tests.
     """
     cpus = root / "sys/devices/system/cpu"
-    found = []
+    advice = []
     governors = {_read(path) for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor")} - {"performance", ""}
     if governors:
         what = f"the CPU governor is {', '.join(sorted(governors))}: the clock follows the load"
-        found.append(Advice(what, "sudo cpupower frequency-set -g performance"))
+        advice.append(Advice(what, "sudo cpupower frequency-set -g performance"))
     if _read(cpus / "intel_pstate/no_turbo") == "0":
         command = f"echo 1 | sudo tee /{(cpus / 'intel_pstate/no_turbo').relative_to(root)}"
-        found.append(Advice("turbo is on: the clock depends on heat and on the other cores", command))
+        advice.append(Advice("turbo is on: the clock depends on heat and on the other cores", command))
     if _read(cpus / "cpufreq/boost") == "1":
         command = "echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost"
-        found.append(Advice("boost is on: the clock depends on heat and on the other cores", command))
+        advice.append(Advice("boost is on: the clock depends on heat and on the other cores", command))
     if _read(cpus / "smt/active") == "1":
         command = "echo off | sudo tee /sys/devices/system/cpu/smt/control"
-        found.append(Advice("hyperthreads are on: two threads share a core", command))
+        advice.append(Advice("hyperthreads are on: two threads share a core", command))
     hot = sum(_number(path) for path in cpus.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
     if hot:
-        found.append(Advice(f"the CPU was slowed down for heat {hot} times since it started", "sensors  # and cool it"))
+        advice.append(
+            Advice(f"the CPU was slowed down for heat {hot} times since it started", "sensors  # and cool it")
+        )
     limited = [
         line.split()[1] for line in _read(root / "sys/fs/cgroup/cpu.stat").splitlines() if "nr_throttled" in line
     ]
     if limited and limited[0] != "0":
         what = f"this container's CPU limit has stopped it {limited[0]} times"
-        found.append(Advice(what, "cat /sys/fs/cgroup/cpu.max  # and start it with a higher limit"))
-    return found
+        advice.append(Advice(what, "cat /sys/fs/cgroup/cpu.max  # and start it with a higher limit"))
+    return advice
 
 
 def _load_advice() -> list[Advice]:
-    found = []
+    advice = []
     cores = os.cpu_count() or 1
     load = os.getloadavg()[0] / cores if hasattr(os, "getloadavg") else 0.0
     if load > BUSY:
-        found.append(
+        advice.append(
             Advice(f"others are at work: {load:.2f} processes a core", "ps -eo pcpu,pid,args --sort=-pcpu | head")
         )
     times = psutil.cpu_times()
     stolen = getattr(times, "steal", 0.0) / sum(times)
     if stolen > STOLEN:
         what = f"the hypervisor gave {100 * stolen:.0f} % of this machine's time to others"
-        found.append(Advice(what, "vmstat 1 5  # column st; ask for dedicated cores"))
+        advice.append(Advice(what, "vmstat 1 5  # column st; ask for dedicated cores"))
     battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
     if battery is not None and not battery.power_plugged:
-        found.append(Advice("it runs on battery", "plug it in"))
+        advice.append(Advice("it runs on battery", "plug it in"))
     if platform.system() != "Linux":
-        found.append(Advice("only Linux tells of governors and throttling", "see the system's own power settings"))
-    return found
+        advice.append(Advice("only Linux tells of governors and throttling", "see the system's own power settings"))
+    return advice
 
 
 def _read(path: Path) -> str:

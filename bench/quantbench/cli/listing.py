@@ -1,4 +1,4 @@
-"""Commands that list what there is: ``models``, ``variants``, ``schema``."""
+"""Define the listing commands: ``models``, ``variants``, ``schema``."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from quantbench.errors import BadInput
 
 
 def models(model_dir: ModelDir = DEFAULTS.model_dir) -> None:
-    """List the reference models, one a line.
+    """List the reference models.
 
     Example: quantbench models
     """
@@ -23,7 +23,7 @@ def variants(
         bool, typer.Option("--taxonomy", help="what is quantized, how, and by which range; Markdown")
     ] = False,
 ) -> None:
-    """List the variants, one a line.
+    """List the variants.
 
     Example: quantbench variants --taxonomy
     """
@@ -57,7 +57,7 @@ def schema(record: Annotated[str, typer.Argument(help="report or baseline")] = "
 
     from quantbench import records
 
-    known: dict[str, type[records.Record]] = {"report": records.Report, "baseline": records.BaselineFile}
-    if record not in known:
-        raise BadInput(f"schema: expected one of {', '.join(known)}, found {record!r}")
-    typer.echo(json.dumps(records.schema(known[record]), indent=1, sort_keys=True))
+    formats: dict[str, type[records.Record]] = {"report": records.Report, "baseline": records.BaselineFile}
+    if record not in formats:
+        raise BadInput(f"schema: expected one of {', '.join(formats)}, found {record!r}")
+    typer.echo(json.dumps(records.schema(formats[record]), indent=1, sort_keys=True))

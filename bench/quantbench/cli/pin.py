@@ -1,4 +1,4 @@
-"""The command ``pin``, for who maintains reference models."""
+"""Define the command ``pin``, for maintainers of reference models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +11,13 @@ def pin(
     seeds: Annotated[int, typer.Option(help="trainings, with the seeds 0, 1, ...")] = 5,
     seed: Annotated[
         int | None,
-        typer.Option("--pin", help="write this seed's weights to the model's weight file; none if not given"),
+        typer.Option("--pin", help="write this seed's weights to the model's weight file (default: none)"),
     ] = None,
 ) -> None:
     """Train a reference model over several seeds, print its score as mean and sd, and pin one seed's weights.
 
-    Choose the seed before training (0), not after looking at the scores. The hash that is printed goes into the
-    model's file. The file is code that runs as you do: give only files that you trust.
+    Choose the seed before training (0), not after looking at the scores. Put the printed hash into the model's
+    file. The file is code that runs with your rights: give only files that you trust.
 
     Example: quantbench pin models/seed_cnn.py --seeds 5 --pin 0
     """
@@ -26,6 +26,6 @@ def pin(
     from quantbench.reference.pinning import check_seeds, only_model, train_and_pin
 
     check_seeds(seeds, seed)
-    found = only_model(model)
+    reference_model = only_model(model)
     with native_output_to(default_root() / "pin.log"):
-        train_and_pin(found, seeds, seed, lambda said: typer.echo(said))
+        train_and_pin(reference_model, seeds, seed, lambda said: typer.echo(said))

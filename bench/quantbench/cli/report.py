@@ -1,4 +1,4 @@
-"""The command ``report``: a run's report made again, or one report made out of the shards of a run."""
+"""Define the command ``report``: render a run's report, or merge the shards of one run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from quantbench import files
 from quantbench.core.options import RunOptions
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, full_disk_named
 
 _DEFAULTS = RunOptions()
 
@@ -17,23 +17,25 @@ def report(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="a run folder, or its report.json; or those of all shards of a run")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="write the page here instead: one file, for a browser")] = None,
+    html: Annotated[Path | None, typer.Option(help="write an HTML page to this file instead")] = None,
     charts: Annotated[
-        bool, typer.Option("--charts", help="draw SVG charts into the run's folder, for its report.md (extra: charts)")
+        bool, typer.Option("--charts", help="draw SVG charts into the run's folder, for its report.md")
     ] = False,
     summary: Annotated[
-        bool, typer.Option("--summary", help="no longer than GitHub takes as a job summary, the worst first")
+        bool, typer.Option("--summary", help="shorten to the limit of a GitHub job summary, worst cells first")
     ] = False,
-    at_most: Annotated[int, typer.Option(min=8000, help="bytes of a --summary; an issue takes 60000")] = 1_000_000,
-    report_dir: Annotated[Path, typer.Option(help="folder that gets the merged run's folder")] = _DEFAULTS.report_dir,
+    at_most: Annotated[
+        int, typer.Option(min=8000, help="maximum bytes of a --summary; a GitHub issue takes 60000")
+    ] = 1_000_000,
+    report_dir: Annotated[Path, typer.Option(help="output folder for the merged run")] = _DEFAULTS.report_dir,
     model_dir: Annotated[Path, typer.Option(help="folder of model files")] = _DEFAULTS.model_dir,
     baseline_dir: Annotated[
         Path, typer.Option(help="folder of baselines, to judge shards by")
     ] = _DEFAULTS.baseline_dir,
 ) -> None:
-    """Print a run's report as Markdown, made again from its JSON, write it as a page, or draw its charts.
+    """Render a run's report (Markdown, HTML or charts), or merge the shards of one run.
 
-    Given the folders of all shards of a run, make one run folder of them, with the verdicts of an undivided run.
+    Given the folders of all shards of a run, merge them into one run folder, with the verdicts of an undivided run.
 
     Exit status: 0; of merged shards that of the whole run: 0 green, 1 a regression, 3 could not measure. 4 bad input,
     such as a missing shard.
@@ -96,7 +98,8 @@ def _page(run: Path, file: Path, model_dir: Path) -> None:
         models = {}
         typer.echo(f"no pictures: {error}", err=True)
     try:
-        write(file, loaded, folder, models)
+        with full_disk_named(file.parent):
+            write(file, loaded, folder, models)
     except OSError as error:
         raise BadInput(f"--html: cannot write {file}: {error.strerror}; give another file") from None
     typer.echo(f"page: {file}")

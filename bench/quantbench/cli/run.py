@@ -1,4 +1,4 @@
-"""The command ``run``."""
+"""Define the command ``run``."""
 
 import dataclasses
 import inspect
@@ -36,7 +36,7 @@ def run(context: typer.Context, **values: Any) -> None:
 
 
 def _as_reported(started: Callable[[], int]) -> int:
-    """The exit status of a run: that in its report, where it has written one, whatever fails or comes afterwards."""
+    """Return a run's exit status: the one in its report, if written, whatever fails afterwards."""
     from quantbench.engine import finish
 
     try:

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from quantbench.comparison._types import Item, Outcome, Side, Timed, Truth
+from quantbench.comparison.spread import Spreads
 from quantbench.core.stats import Change
 from quantbench.records import Cell
+from quantbench.records.measurements import entry
 
 TAIL = 0.025  # on each side of a 95 % interval
 
@@ -15,19 +17,30 @@ class Both:
     """Hold what all cells of a comparison share.
 
     Attributes:
-        spreads: model -> (sd of one training's score, degrees of freedom), pooled over both runs' trained cells.
+        spreads: how far apart the scores of trainings with different seeds are.
+        lost_is_worse: whether what only the old run has is worse: the new run was asked for the same, and is complete.
     """
 
     old: Side
     new: Side
     truth_of: Callable[[str], Truth | str]
-    spreads: dict[str, tuple[float, int]]
+    spreads: Spreads
     timed: Mapping[str, Timed]
+    lost_is_worse: bool = False
 
     @property
     def names(self) -> tuple[str, str]:
         """Return the names of the two sides."""
         return self.old.called or "the old run", self.new.called or "the new run"
+
+    def lost(self, measurement: str) -> bool:
+        """Return whether a measurement that a cell of the new run lacks is worse.
+
+        A noisy one that no cell of the new run has was switched off, as latency is by ``--benchmark-skip``.
+        """
+        if not self.lost_is_worse:
+            return False
+        return not entry(measurement).noisy or any(measurement in cell.measurements for cell in self.new.report.cells)
 
 
 def beyond(change: float, tolerance: float) -> Outcome:
@@ -42,8 +55,12 @@ def lone(name: str, new: Cell, there: tuple[object, object], both: Both) -> Iter
     """Yield an item for what only one of the sides measured."""
     if (there[0] is None) != (there[1] is None):
         gone = there[1] is None
-        outcome = Outcome.GONE if gone else Outcome.NEW
-        yield Item(new.id, name, outcome, why=f"only {both.names[not gone]} measured it")
+        why = f"only {both.names[not gone]} measured it"
+        if gone and both.lost(name):
+            more = new.untimed.get(name, "the new run was asked for the same")
+            yield Item(new.id, name, Outcome.WORSE, why=f"gone: {why}; {more}")
+        else:
+            yield Item(new.id, name, Outcome.GONE if gone else Outcome.NEW, why=why)
 
 
 def with_interval(item: Item, change: Change) -> Item:

@@ -1,6 +1,6 @@
 """Compare all cells of two runs, then settle what shares the false-alarm budget."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from quantbench import gate
@@ -8,8 +8,8 @@ from quantbench.comparison._common import Both, beyond
 from quantbench.comparison._costs import latencies, memories, sizes, structures, turns
 from quantbench.comparison._scores import scores
 from quantbench.comparison._types import Comparison, Item, Outcome, Side, Timed, Truth
+from quantbench.comparison.spread import Sample, Spreads, sample
 from quantbench.core.environment import changed_between
-from quantbench.core.stats import pooled_sd
 from quantbench.records import Cell, FalseAlarms, Report
 
 
@@ -19,6 +19,7 @@ def compare(
     truth_of: Callable[[str], Truth | str],
     budget: float = gate.DEFAULT_BUDGET,
     timed: Mapping[str, Timed] | None = None,
+    accepted: Mapping[str, Sequence[Sample]] | None = None,
 ) -> Comparison:
     """Compare every cell of both runs.
 
@@ -27,10 +28,12 @@ def compare(
             differ.
         budget: probability of any false "worse" or "better" in the whole comparison, if nothing changed.
         timed: cell -> interleaved timings of both artifacts; at least two groups of processes.
+        accepted: cell -> spread of its trainings in the baseline, for runs with one seed.
     """
     before = {cell.id: cell for cell in old.report.cells}
     after = {cell.id: cell for cell in new.report.cells}
-    both = Both(old, new, truth_of, _spreads(old.report, new.report), timed or {})
+    spreads = Spreads(_samples(old.report, new.report), accepted or {})
+    both = Both(old, new, truth_of, spreads, timed or {}, _same_question(old, new))
     items: list[Item] = []
     for name in sorted({*before, *after}):
         items += _cell(before.get(name), after.get(name), both)
@@ -46,14 +49,19 @@ def compare(
     )
 
 
-def _spreads(*reports: Report) -> dict[str, tuple[float, int]]:
-    """Pool the spread of each model's trainings, which cells with few seeds borrow, as the judges allow it."""
-    samples: dict[str, list[list[float]]] = {}
+def _samples(*reports: Report) -> dict[str, list[Sample]]:
+    """Collect the spread of each trained cell over its seeds."""
+    samples: dict[str, list[Sample]] = {}
     for cell in (cell for report in reports for cell in report.cells):
         score = cell.measurements.get("score")
         if score is not None and score.values and len(score.values) > 1:
-            samples.setdefault(cell.model, []).append(score.values)
-    return {model: pooled_sd(values) for model, values in samples.items()}
+            samples.setdefault(cell.id, []).append(sample(score.values))
+    return samples
+
+
+def _same_question(old: Side, new: Side) -> bool:
+    """Return whether the new run should hold all that the old one holds; a baseline holds more than any run asks."""
+    return not old.called and old.report.selection == new.report.selection and new.report.state == "complete"
 
 
 def _cells(items: list[Item]) -> dict[str, Outcome]:
@@ -67,18 +75,18 @@ def _cells(items: list[Item]) -> dict[str, Outcome]:
 def _settled(items: list[Item], budget: float) -> tuple[list[Item], FalseAlarms]:
     """Settle the outcomes that share one false-alarm budget, by Holm's method."""
     p_values = {str(place): item.p_value for place, item in enumerate(items) if item.p_value is not None}
-    red_at = gate.holm(p_values, budget, others=0)
+    holm_threshold = gate.holm(p_values, budget, others=0)
     settled = [
-        replace(item, red_at=red_at[str(place)], outcome=_by_chance(item, red_at[str(place)]))
-        if str(place) in red_at
+        replace(item, holm_threshold=holm_threshold[str(place)], outcome=_by_chance(item, holm_threshold[str(place)]))
+        if str(place) in holm_threshold
         else item
         for place, item in enumerate(items)
     ]
     return settled, gate.share(budget, len(p_values))
 
 
-def _by_chance(item: Item, red_at: float) -> Outcome:
-    unlikely = item.p_value is not None and item.p_value <= red_at
+def _by_chance(item: Item, holm_threshold: float) -> Outcome:
+    unlikely = item.p_value is not None and item.p_value <= holm_threshold
     return beyond(item.change or 0.0, item.tolerance) if unlikely else Outcome.UNCHANGED
 
 
@@ -86,6 +94,9 @@ def _cell(old: Cell | None, new: Cell | None, both: Both) -> list[Item]:
     """Compare one cell; at least one item."""
     if new is None:
         assert old is not None
+        if both.lost_is_worse and old.failure is None:
+            why = f"gone: only {both.names[0]} holds it; the new run was asked for the same"
+            return [Item(old.id, "cell", Outcome.WORSE, why=why)]
         return [Item(old.id, "cell", Outcome.GONE, why=f"only {both.names[0]} holds it")]
     if old is None:
         return [Item(new.id, "cell", Outcome.NEW, why=f"only {both.names[1]} holds it")]

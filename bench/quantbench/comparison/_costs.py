@@ -9,7 +9,6 @@ from quantbench.comparison._common import Both, beyond, lone, with_interval
 from quantbench.comparison._types import Item, Outcome
 from quantbench.core.environment import memory_class, with_threads
 from quantbench.core.stats import Location, change_of, trimmed_mean
-from quantbench.gate._latency import BETWEEN_RUNS
 from quantbench.records import Cell, Measurement
 from quantbench.records.measurements import judged_latency, name_at, threads_in
 
@@ -112,7 +111,9 @@ def _latency_item(name: str, old: Cell, new: Cell, both: Both) -> Iterator[Item]
 def _latency(item: Item, before: Measurement, after: Measurement) -> Item:
     assert before.values is not None
     assert after.values is not None
-    change = change_of(trimmed_mean(after.values), trimmed_mean(before.values), BETWEEN_RUNS)
+    change = change_of(
+        trimmed_mean(after.values), trimmed_mean(before.values), gate.between_runs(threads_in(item.measurement))
+    )
     item = replace(
         item,
         outcome=Outcome.UNCHANGED,
@@ -130,7 +131,7 @@ def turns(new: Cell, both: Both) -> Iterator[Item]:
     timed = both.timed.get(new.id)
     if timed is None:
         return
-    change = change_of(trimmed_mean(timed.ratios()), Location(1.0, 0.0, 1), BETWEEN_RUNS)
+    change = change_of(trimmed_mean(timed.ratios()), Location(1.0, 0.0, 1), gate.between_runs(1))
     item = Item(
         new.id,
         "latency",

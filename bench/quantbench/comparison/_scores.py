@@ -6,10 +6,10 @@ from math import isfinite
 
 import numpy as np
 
-from quantbench import gate
 from quantbench.baselines.files import stored_hashes
 from quantbench.comparison._common import TAIL, Both, beyond, lone
 from quantbench.comparison._types import Item, Outcome, Truth
+from quantbench.comparison.spread import Spread
 from quantbench.core.arrays import Array
 from quantbench.core.stats import (
     bootstrap_drop_sd,
@@ -53,7 +53,7 @@ def _score(old: Cell, new: Cell, before: Measurement, after: Measurement, both: 
     if old.predictions_sha256 and old.predictions_sha256 == new.predictions_sha256 and _same_seeds(before, after):
         return replace(item, outcome=Outcome.UNCHANGED, why="identical predictions", moved=False)
     if old.seeds or new.seeds:
-        return _by_seeds(item, before, after, both.spreads.get(new.model), new.metric_scale)
+        return _by_seeds(item, before, after, both.spreads.of(new.id), new.metric_scale)
     if both.old.report.trained_from_scratch or both.new.report.trained_from_scratch:
         return replace(item, why="the float models were trained again (--train), which moves every score")
     return _by_predictions(item, old, new, both)
@@ -73,19 +73,21 @@ def _same_seeds(before: Measurement, after: Measurement) -> bool:
     return all(abs(a - b) <= 1e-9 for a, b in pairs)
 
 
-def _by_seeds(
-    item: Item, before: Measurement, after: Measurement, spread: tuple[float, int] | None, scale: float
-) -> Item:
+def _by_seeds(item: Item, before: Measurement, after: Measurement, spread: Spread | None, scale: float) -> Item:
     """Compare trained cells: the difference of two means against the spread of one training (Student's t)."""
     n_old, n_new = len(before.values or [0.0]), len(after.values or [0.0])
     if spread is None:
-        why = f"trained with {n_old} and {n_new} seeds, and no cell of the model tells the spread: run with --seeds 5"
+        why = (
+            f"trained with {n_old} and {n_new} seeds, and neither the runs nor the baseline know the spread of the "
+            "model's trainings: run with --seeds 5, or give --baseline-dir"
+        )
         return replace(item, why=why)
-    repeats = gate.Repeats(scale * spread[0], spread[1], n_old, n_new, "")
-    change = item.change or 0.0
-    p_value = min(1.0, 2 * p_above(abs(change), repeats.error, repeats.degrees))
-    half = t_quantile(TAIL, repeats.degrees) * repeats.error
-    why = f"mean of {n_new} trainings against {n_old}, sd {repeats.sd:.2f} {item.change_unit}"
+    change, error = item.change or 0.0, scale * spread.error(n_old, n_new)
+    p_value = min(1.0, 2 * p_above(abs(change), error, spread.degrees))
+    half = t_quantile(TAIL, spread.degrees) * error
+    why = (
+        f"mean of {n_new} trainings against {n_old}, sd {scale * spread.sd:.2f} {item.change_unit} from {spread.source}"
+    )
     return replace(item, outcome=Outcome.UNCHANGED, p_value=p_value, low=change - half, high=change + half, why=why)
 
 

@@ -71,7 +71,7 @@ class Item:
         change: positive is worse, in ``change_unit``; ``low`` and ``high`` are the ends of its own 95 % interval.
         tolerance: the largest change, in ``change_unit``, that counts as unchanged.
         p_value: two-sided probability of so large a change by chance, where chance can move it.
-        red_at: threshold of the p-value in this comparison's false-alarm budget.
+        holm_threshold: threshold of the p-value in this comparison's false-alarm budget.
         why: one phrase.
         moved: whether the two runs hold different values, regardless of the outcome.
     """
@@ -88,7 +88,7 @@ class Item:
     high: float | None = None
     tolerance: float = 0.0
     p_value: float | None = None
-    red_at: float | None = None
+    holm_threshold: float | None = None
     why: str = ""
     moved: bool = True
 
@@ -118,10 +118,12 @@ class Comparison:
         return sorted(changed, key=lambda item: (order.index(item.outcome), item.p_value or 0.0, -_share(item)))
 
     def exit_status(self) -> Exit:
-        """Return 1 where something is worse, 3 where nothing could be compared, else 0."""
+        """Return 1 where something is worse, 3 where nothing was compared or the new run is not complete, else 0."""
         outcomes = {item.outcome for item in self.items}
         if Outcome.WORSE in outcomes:
             return Exit.REGRESSED
+        if Outcome.GONE in outcomes and self.new.state != "complete":
+            return Exit.NOT_MEASURED
         return Exit.GREEN if outcomes & set(COMPARED) else Exit.NOT_MEASURED
 
 

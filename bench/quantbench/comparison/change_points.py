@@ -15,5 +15,5 @@ def starts(x: Array, penalty: float) -> list[int]:
     """
     import ruptures
 
-    found = ruptures.KernelCPD(kernel="linear", min_size=2)  # one run that stands out is no new level
-    return [int(end) for end in found.fit_predict(x, pen=penalty)[:-1]]
+    search = ruptures.KernelCPD(kernel="linear", min_size=3)  # one or two runs that stand out are no new level
+    return [int(end) for end in search.fit_predict(x, pen=penalty)[:-1]]

@@ -1,39 +1,51 @@
 """Read the history of cells from a folder of run folders, and search it for level shifts.
 
-Shifts of noisy measurements are change points found by ruptures (:mod:`quantbench.comparison.change_points`). For
-measurements that repeat exactly, each difference is a shift.
+Each kind of machine has a series of its own, because another processor rounds differently. An upgrade of the runtime
+does not begin a new series: it is what a history is to date.
+
+Shifts of noisy measurements are change points found by ruptures (:mod:`quantbench.comparison.change_points`), with the
+noise's long-run variance (:mod:`quantbench.comparison.noise`). For measurements that repeat exactly, each difference is
+a shift; of a trained cell's score, each one that is beyond the spread of its trainings, as an upgrade trains anew.
 """
 
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
-from math import ceil, log, sqrt
+from math import ceil, inf, log, sqrt
 from pathlib import Path
 
 import numpy as np
 
 from quantbench.comparison import change_points
+from quantbench.comparison.noise import across_shifts, autocorrelation, long_run_variance, within_levels
+from quantbench.comparison.spread import Sample, Spread, Spreads
 from quantbench.comparison.summary import EXACT, NOISY, VALUES, Scoring, Summary, read_summary
 from quantbench.core.arrays import Array
+from quantbench.core.stats import t_quantile
 from quantbench.errors import BadInput
 from quantbench.records import Verdict, parts
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
 
 MEASUREMENTS = (*EXACT, *NOISY)
 ABSENT = "that do not hold this cell"
+OTHER_PROCESSOR = "on another kind of processor, which has a series of its own"
 _NAMES = list(Verdict)
 _VERDICTS = {verdict: place for place, verdict in enumerate(_NAMES)}
-# Times the squared noise and the logarithm of the number of runs. Measured on simulated noise (normal, 1,500 to 5,000
-# series each): a false shift in 1.0 % of series of 20 runs, 0.4 % of 30, 0.03 % of 100, and in none of 200.
-PENALTY = 5.0
-LEAST_RUNS = 20  # of a noisy measurement: with fewer, more than one series in a hundred would show a false shift
+# Times the long-run variance and the logarithm of the number of runs. Measured on 1,500 simulated series each, a false
+# shift in at most 0.1 % of series of 20 to 200 independent runs. Where neighbours are correlated by .5: in 1.5 % of
+# 20 runs, 0.5 % of 30, 0.1 % of 100; by .8: in 3 % of 20, 1.8 % of 30, 0.2 % of 100.
+PENALTY = 4.0
+LEAST_RUNS = 20  # of a noisy measurement: with fewer, the noise is not known well enough
+TRAINED = 5e-4  # one-sided probability that two trainings lie so far apart by chance, for a shift
+RECENT = 30  # newest runs in which a kind of machine must have run, to be shown
 SMALLEST_SHIFT = 0.01  # of a noisy measurement, as a fraction: the judges' tolerance of a ratio
 CLEAR = 0.99  # confidence of a slope
-PACE = 30  # runs that a slope is given per
+SLOPE_RUNS = 30  # runs that a slope is given per
 _RUN_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T")
+_RUNTIME = re.compile(r"_litert-[^_]+")
 
 
 @dataclass(frozen=True)
@@ -52,8 +64,9 @@ class History:
         cells: every cell of any run.
         verdicts: shape (runs, cells), places in ``Verdict``; -1 where a run lacks a cell.
         values: measurement -> shape (runs, cells), NaN where a run lacks it.
-        machines: machine class of each run.
+        machines: machine class of each run, without the version of its runtime.
         isas: instruction set of each run's processor, as a hash.
+        spreads: of the trained cells' scores over seeds, as the runs have them.
     """
 
     runs: list[Summary]
@@ -63,6 +76,7 @@ class History:
     values: dict[str, Array]
     machines: Array
     isas: Array
+    spreads: Spreads = field(default_factory=Spreads)
     _questions: dict[str, tuple[list[tuple[object, ...]], Array]] = field(default_factory=dict)
 
     def questions(self, model: str) -> tuple[list[tuple[object, ...]], Array]:
@@ -82,7 +96,7 @@ def _question(run: Summary, model: str) -> tuple[object, ...]:
 
 
 @dataclass(frozen=True)
-class Shift:
+class Step:
     """Describe a lasting level shift: ``since`` is the first run at the new level, ``before`` the last at the old one.
 
     Attributes:
@@ -97,7 +111,7 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class Pace:
+class DriftSlope:
     """Describe a slow drift towards the floor, or away from it.
 
     Attributes:
@@ -121,6 +135,8 @@ class Trend:
     Attributes:
         runs: those with this cell that measured the newest run's data with the same metric.
         values: measurement -> one value per run; NaN where it was not measured, or on another machine class.
+        machine: on which these runs were made.
+        spread: of a trained cell's score over seeds; None where that is not known.
         verdict, since: of the newest run, and the first run of the unbroken series with this verdict.
         apart: why other runs are not comparable -> number of runs.
     """
@@ -133,6 +149,13 @@ class Trend:
     since: Summary
     verdict_before: Verdict | None
     apart: dict[str, int]
+    machine: str = ""
+    spread: Spread | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Return whether the cell's score comes from training."""
+        return self.cell in self.runs[-1].trained
 
 
 def read_history(folder: Path, last: int = 0) -> History:
@@ -193,38 +216,91 @@ def gathered(runs: list[Summary], skipped: list[Skipped]) -> History:
         for name, table in values.items():
             lacking = [None] * len(columns)
             table[at] = np.array([runs[row].values.get(name, lacking) for row in rows], dtype=float)
-    machines = np.array([run.environment.machine_class for run in runs])
+    machines = np.array([_RUNTIME.sub("", run.environment.machine_class) for run in runs])
     isas = np.array([run.environment.isa for run in runs])
-    return History(runs, skipped, cells, verdicts, values, machines, isas)
+    return History(runs, skipped, cells, verdicts, values, machines, isas, Spreads(_samples(runs)))
 
 
-def trend(history: History, cell: str) -> Trend:
-    """Extract one cell. Raises BadInput where no run has it."""
+def _samples(runs: list[Summary]) -> dict[str, set[Sample]]:
+    samples: dict[str, set[Sample]] = {}
+    for run in runs:
+        for cell, sd in run.spread.items():
+            samples.setdefault(cell, set()).add((sd, run.seeds[cell] - 1))
+    return samples
+
+
+def with_accepted(history: History, accepted: Mapping[str, Collection[Sample]]) -> History:
+    """Add the spread of trainings that the baselines know: cell -> samples."""
+    return replace(history, spreads=Spreads(_samples(history.runs), accepted))
+
+
+def trends(history: History, cell: str) -> list[Trend]:
+    """Extract one cell on each kind of machine of the newest runs, the newest run's first.
+
+    Machines with one kind of processor share all but latency, which is then in the first one alone.
+
+    Raises:
+        BadInput: no run has the cell.
+    """
+    first = trend(history, cell)
+    column = history.cells.index(cell)
+    holding = np.flatnonzero(history.verdicts[:, column] >= 0)
+    recent = [place for place in holding if place >= len(history.runs) - RECENT] or [holding[-1]]
+    found, seen = [first], {(str(history.isas[holding[-1]]), first.machine)}
+    for place in reversed(recent):
+        isa, machine = str(history.isas[place]), str(history.machines[place])
+        if (isa, machine) in seen or history.questions(parts(cell)[0])[1][place] != history.questions(parts(cell)[0])[
+            1
+        ][holding[-1]]:
+            continue
+        more = trend(history, cell, int(place))
+        if any(isa == other for other, _ in seen):
+            for name in set(more.values) - {RATIO, TO_YARDSTICK}:
+                more.values[name][:] = np.nan
+        found.append(more)
+        seen.add((isa, machine))
+    return found
+
+
+def trend(history: History, cell: str, newest_run: int | None = None) -> Trend:
+    """Extract one cell as of its newest run, on that run's kind of machine.
+
+    Args:
+        newest_run: place of another run to take for the newest.
+
+    Raises:
+        BadInput: no run has the cell.
+    """
     if cell not in history.cells:
         raise BadInput(f"history: no run holds cell {cell!r}; they hold {', '.join(history.cells[:5])}, …")
     column, model = history.cells.index(cell), parts(cell)[0]
     holding = np.flatnonzero(history.verdicts[:, column] >= 0)
+    if newest_run is not None:
+        holding = holding[holding <= newest_run]
     questions, asked = history.questions(model)
     newest = asked[holding[-1]]
     rows = holding[asked[holding] == newest]
     others = holding[asked[holding] != newest]
     apart = Counter(_why_apart(questions[asked[row]], questions[newest]) for row in others)
-    if len(holding) < len(history.runs):
+    here = rows[history.isas[rows] == history.isas[rows[-1]]]
+    if len(here) < len(rows):
+        apart[OTHER_PROCESSOR] = len(rows) - len(here)
+    rows = here
+    if newest_run is None and len(holding) < len(history.runs):
         apart[ABSENT] = len(history.runs) - len(holding)
     values = {name: table[:, column][rows] for name, table in history.values.items()}
     runs = history.runs if len(rows) == len(history.runs) else [history.runs[row] for row in rows]
-    machines, isas = history.machines[rows], history.isas[rows]
+    machines = history.machines[rows]
     timed = [values[name] for name in (RATIO, TO_YARDSTICK)]
     why = "timed on another class of machine, whose latency is left out"
     _leave_out(machines != machines[-1], timed, why, apart)
-    # Kernels for a different instruction set pack weights differently.
-    why = "measured on a processor with other kernels, whose memory is left out"
-    _leave_out(isas != isas[-1], [values["memory_ratio"]], why, apart)
     verdicts = history.verdicts[rows, column]
     differing = np.flatnonzero(verdicts != verdicts[-1])
     since = int(differing[-1]) + 1 if len(differing) else 0
     before = _NAMES[verdicts[since - 1]] if since else None
-    return Trend(cell, runs[-1].scoring[model], runs, values, _NAMES[verdicts[-1]], runs[since], before, dict(apart))
+    scoring, verdict = runs[-1].scoring[model], _NAMES[verdicts[-1]]
+    machine, spread = str(machines[-1]), history.spreads.of(cell)
+    return Trend(cell, scoring, runs, values, verdict, runs[since], before, dict(apart), machine, spread)
 
 
 def _why_apart(question: tuple[object, ...], newest: tuple[object, ...]) -> str:
@@ -243,52 +319,89 @@ def _leave_out(elsewhere: Array, columns: list[Array], why: str, apart: Counter[
         column[elsewhere] = np.nan
 
 
-def shifts(trend: Trend, name: str, quick: bool = False) -> list[Shift]:
+def steps(trend: Trend, name: str, quick: bool = False) -> list[Step]:
     """Find where a measurement's level changed, oldest first.
 
     Args:
         quick: search noisy measurements only where a single step explains enough of the variance; a hundred times
             faster, but it misses a temporary shift.
     """
-    values = trend.values[name]
-    places = np.flatnonzero(np.isfinite(values))
-    x = values[places]
+    places, x = values_of(trend, name)
     if len(x) < 2 or float(x.min()) == float(x.max()):
         return []
-    if _repeats(name, x, trend):
-        return _shifts_at(trend, name, places, [int(i) + 1 for i in np.flatnonzero(np.diff(x))])
-    at = _breaks(x, quick) if len(x) >= LEAST_RUNS else []
-    shifts_found = _shifts_at(trend, name, places, at)
+    if repeats(name, x, trend):
+        at = [int(i) + 1 for i in np.flatnonzero(np.diff(x))]
+        if name == "score" and trend.trained:
+            at = [start for start in at if abs(x[start] - x[start - 1]) > training_tolerance(trend, places, start)]
+        return _steps_at(trend, name, places, at)
+    at = starts(x, quick) if len(x) >= LEAST_RUNS else []
+    steps_found = _steps_at(trend, name, places, at)
     return (
-        shifts_found
+        steps_found
         if name == "score"
-        else [shift for shift in shifts_found if abs(shift.new / shift.old - 1) > SMALLEST_SHIFT]
+        else [step for step in steps_found if abs(step.new / step.old - 1) > SMALLEST_SHIFT]
     )
 
 
-def _repeats(name: str, x: Array, trend: Trend) -> bool:
+def values_of(trend: Trend, name: str) -> tuple[Array, Array]:
+    """Return the places, among the runs of a trend, where a measurement has a value, and these values."""
+    places = np.flatnonzero(np.isfinite(trend.values[name]))
+    return places, trend.values[name][places]
+
+
+def training_tolerance(trend: Trend, places: Array, start: int) -> float:
+    """Return how far the scores of two trainings lie apart by chance; infinite where their spread is not known.
+
+    Args:
+        places: of the measured runs; ``start`` is the place among them of the later training.
+    """
+    if trend.spread is None:
+        return inf
+    seeds = [trend.runs[int(places[at])].seeds.get(trend.cell, 1) for at in (start - 1, start)]
+    return t_quantile(TRAINED, trend.spread.degrees) * trend.spread.error(*seeds)
+
+
+def of_unknown_spread(trend: Trend) -> bool:
+    """Return whether a trained cell's score changed, and nothing says how much chance does to it."""
+    _, x = values_of(trend, "score")
+    return trend.trained and trend.spread is None and len(x) > 1 and float(x.min()) < float(x.max())
+
+
+def repeats(name: str, x: Array, trend: Trend) -> bool:
     """Check whether a series mostly repeats exactly; for few runs, whether the measurement is exact and untrained."""
-    if len(x) < LEAST_RUNS:
-        sure = name in ("size", "gzip_size", "arena") or trend.cell not in trend.runs[-1].trained
-        return name in EXACT and sure
-    return int(np.count_nonzero(np.diff(x) == 0)) >= len(x) / 2
+    if len(x) < LEAST_RUNS and name in EXACT and (name != "score" or not trend.trained):
+        return True
+    return int(np.count_nonzero(np.diff(x) == 0)) >= (len(x) - 1) / 2
 
 
-def _breaks(x: Array, quick: bool) -> list[int]:
-    """Find where a new level starts; the noise is estimated from differences of neighbours (von Neumann 1941)."""
-    noise = sqrt(float(np.mean(np.diff(x) ** 2)) / 2)
-    x, penalty = (x - np.median(x)) / noise, PENALTY * log(len(x))
-    if quick and float(np.sum((x - x.mean()) ** 2)) - _best_step(x) <= penalty:
-        return []
-    return change_points.starts(x, penalty)
+def starts(x: Array, quick: bool) -> list[int]:
+    """Find where a new level starts in noisy values of shape (n,), whose neighbours may resemble each other.
+
+    The noise is first estimated across all shifts, then within the levels that were found. Where that makes the noise
+    larger, the search is repeated.
+    """
+    correlation, found = across_shifts(x), list[int]()
+    for _ in range(3):  # a second repetition changed nothing in nearly all simulated series
+        noise, penalty = sqrt(long_run_variance(x, correlation)), PENALTY * log(len(x))
+        if not noise:
+            return []
+        scaled = (x - np.median(x)) / noise
+        if quick and float(np.sum((scaled - scaled.mean()) ** 2)) - _best_step(scaled) <= penalty:
+            return []
+        found = change_points.starts(scaled, penalty)
+        again = within_levels(x, found)
+        if not found or again <= correlation:
+            break
+        correlation = again
+    return found
 
 
-def _shifts_at(trend: Trend, name: str, places: Array, at: list[int]) -> list[Shift]:
+def _steps_at(trend: Trend, name: str, places: Array, at: list[int]) -> list[Step]:
     """Build the shifts from the positions, among the measured values, where a new level starts."""
     x = trend.values[name][places]
     edges = [0, *at, len(x)]
     return [
-        Shift(
+        Step(
             name,
             trend.runs[int(places[start - 1])],
             trend.runs[int(places[start])],
@@ -299,11 +412,12 @@ def _shifts_at(trend: Trend, name: str, places: Array, at: list[int]) -> list[Sh
     ]
 
 
-def pace(trend: Trend, newest: int = 0) -> Pace | None:
+def drift_slope(trend: Trend, newest: int = 0) -> DriftSlope | None:
     """Estimate how fast the drop from the control grows; None unless the slope is clear: the interval of the Theil-Sen
     slope excludes 0, and a line fits the drops better than any single step.
 
-    Sources: Sen 1968; the interval is that of Kendall's tau, which assumes independent runs.
+    Sources: Sen 1968; the interval is that of Kendall's tau for independent runs, widened for noise that remembers as
+    by Hamed & Rao 1998, "A modified Mann-Kendall trend test for autocorrelated data", with an AR(1).
     """
     limits = trend.values["floor_limit"]
     places = np.flatnonzero(np.isfinite(trend.values["floor_drop"]) & np.isfinite(limits))[-newest:]
@@ -314,12 +428,16 @@ def pace(trend: Trend, newest: int = 0) -> Pace | None:
 
     x = np.arange(len(y), dtype=float)
     slope, intercept, low, high = (float(value) for value in theilslopes(y, x, CLEAR))
-    line = float(np.sum((y - slope * x - intercept) ** 2))
+    residuals = y - slope * x - intercept
+    correlation = autocorrelation(residuals)
+    wider = sqrt((1 + correlation) / (1 - correlation))
+    low, high = slope - wider * (slope - low), slope + wider * (high - slope)
+    line = float(np.sum(residuals**2))
     if low <= 0 <= high or line >= _best_step(y):
         return None
     left = float(limits[places[-1]]) - float(np.median(y[-5:]))
     runs_left = max(0, ceil(left / slope)) if slope > 0 else None
-    return Pace(PACE * slope, PACE * low, PACE * high, trend.scoring.unit, left, runs_left)
+    return DriftSlope(SLOPE_RUNS * slope, SLOPE_RUNS * low, SLOPE_RUNS * high, trend.scoring.unit, left, runs_left)
 
 
 def _best_step(y: Array) -> float:
@@ -330,6 +448,6 @@ def _best_step(y: Array) -> float:
     return float(np.min(squares - before**2 / n - after**2 / (len(y) - n)))
 
 
-def moved(trend: Trend) -> Sequence[Shift]:
+def moved(trend: Trend) -> Sequence[Step]:
     """Return the last shift of each measurement, by the quick search."""
-    return [shifts_found[-1] for name in MEASUREMENTS if (shifts_found := shifts(trend, name, quick=True))]
+    return [steps_found[-1] for name in MEASUREMENTS if (steps_found := steps(trend, name, quick=True))]

@@ -5,13 +5,26 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from quantbench.baselines.files import Baseline, stored_hashes
-from quantbench.baselines.overlays import seen_by
+from quantbench.baselines.files import Baseline, json_path, stored_hashes
+from quantbench.baselines.overlays import resolve
 from quantbench.comparison import Side, Truth
+from quantbench.comparison.spread import Sample, sample
 from quantbench.core.arrays import Array
 from quantbench.core.environment import class_of, memory_class, threads_of, with_threads
 from quantbench.errors import BadInput
-from quantbench.records import BaselineCell, BaselineValue, Cell, Environment, Failure, Kind, Measurement, Report
+from quantbench.records import (
+    BaselineCell,
+    BaselineFile,
+    BaselineValue,
+    Cell,
+    Environment,
+    Failure,
+    Kind,
+    Measurement,
+    Report,
+    parts,
+    read_record,
+)
 from quantbench.records.measurements import entry, judged_latency, kind_of, name_at
 from quantbench.records.run_folder import read
 from quantbench.reference.datasets import read_predictions
@@ -60,7 +73,7 @@ def baseline_sides(
     cells = [_judged(cell) for cell in report.cells if cell.id in only]
     new = replace(_side(report.model_copy(update={"cells": cells}), folder, list(baselines)), called="this run")
     here = class_of(report.environment)
-    seen = {model: seen_by(baseline, here) for model, baseline in baselines.items()}
+    seen = {model: resolve(baseline, here) for model, baseline in baselines.items()}
     judged_cells = [(cell, seen[cell.model]) for cell in cells]
     old = [
         _judged(_accepted(cell, entry, baseline.predictions.get(cell.variant), report.environment))
@@ -137,3 +150,27 @@ def truths(model_dir: Path, new: Report) -> Callable[[str], Truth | str]:
         return Truth(model.metric, model.pack().test.y)
 
     return truth_of
+
+
+def accepted_spreads(folder: Path, cells: Collection[str]) -> dict[str, list[Sample]]:
+    """Read the spread of trainings from the baselines of these cells' models; a model without a baseline has none.
+
+    Raises:
+        BadInput: a baseline file is damaged or newer than this version can read.
+    """
+    paths = {model: json_path(folder, model) for model in sorted({parts(cell)[0] for cell in cells})}
+    baselines = {
+        model: read_record(path, BaselineFile, "baseline") for model, path in paths.items() if os.path.lexists(path)
+    }
+    values = {
+        f"{model}/{variant}": [value.values for value in _scores(cell) if value.values and len(value.values) > 1]
+        for model, baseline in baselines.items()
+        for variant, cell in baseline.cells.items()
+    }
+    return {cell: [sample(scores) for scores in found] for cell, found in values.items() if found}
+
+
+def _scores(cell: BaselineCell) -> list[BaselineValue]:
+    """List the accepted scores of a cell: its base's, and those of its overlays."""
+    measured = [cell.measurements, *(overlay.measurements for overlay in cell.overlays.values())]
+    return [values["score"] for values in measured if "score" in values]

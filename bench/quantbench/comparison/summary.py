@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from quantbench import files
 from quantbench.errors import BadInput
@@ -20,7 +20,8 @@ _LARGEST = 4 * 2**20  # bytes: 20,000 cells; a larger summary is made again, whi
 # Measurements that are judged in every run on any machine: exact ones and noisy ones.
 EXACT = ("score", "size", "gzip_size", "arena")
 NOISY = ("memory_ratio", RATIO, TO_YARDSTICK)
-VALUES = (*EXACT, *NOISY, "floor_drop", "floor_limit")
+VALUES = (*EXACT, *NOISY, "floor_drop", "floor_limit", "examples")
+VERSION = "1.1"  # a summary of another version is made again
 
 
 class Scoring(Record):
@@ -41,9 +42,11 @@ class Summary(Record):
         cells: their ids; ``verdicts`` and each list of ``values`` have one entry per cell.
         values: by name, those of ``VALUES`` that any cell has.
         trained: cells whose score comes from training.
+        seeds: trained cell -> number of trainings that its score is the mean of.
+        spread: trained cell -> sd over its seeds, where there are two at least.
     """
 
-    schema_version: str = "1.0"
+    schema_version: str = VERSION
     kind: Literal["quantbench.summary"] = "quantbench.summary"
     report_bytes: int
     run: str
@@ -55,6 +58,8 @@ class Summary(Record):
     data_sha256: dict[str, str]
     scoring: dict[str, Scoring]
     trained: list[str]
+    seeds: dict[str, int] = Field(default_factory=dict)
+    spread: dict[str, float] = Field(default_factory=dict)
     cells: list[str]
     verdicts: list[Verdict]
     values: dict[str, list[float | None]]
@@ -80,6 +85,8 @@ def summarize(report: Report, report_bytes: int) -> Summary:
         data_sha256=report.data_sha256,
         scoring={cell.model: _scoring(cell) for cell in report.cells},
         trained=[cell.id for cell in report.cells if cell.seeds],
+        seeds={cell.id: len(cell.seeds) for cell in report.cells if cell.seeds},
+        spread={cell.id: spread for cell in report.cells if cell.seeds and (spread := _spread(cell)) is not None},
         cells=[cell.id for cell in report.cells],
         verdicts=[cell.verdict for cell in report.cells],
         values=_columns([_values(cell) for cell in report.cells]),
@@ -95,8 +102,15 @@ def _scoring(cell: Cell) -> Scoring:
     )
 
 
+def _spread(cell: Cell) -> float | None:
+    score = cell.measurements.get("score")
+    return None if score is None or len(score.values or []) < 2 else score.spread
+
+
 def _values(cell: Cell) -> dict[str, float]:
     values = {name: measured.value for name, measured in cell.measurements.items()}
+    if "score" in cell.measurements:
+        values["examples"] = cell.measurements["score"].n
     floor = next((judged for judged in cell.judgements if judged.against == "floor"), None)
     if floor is not None and floor.change is not None and floor.tolerance is not None:
         values |= {"floor_drop": floor.change, "floor_limit": floor.tolerance}
@@ -129,7 +143,7 @@ def read_summary(report: Path) -> Summary:
         whole, own = report.lstat(), path.lstat()
         if own.st_mtime_ns >= whole.st_mtime_ns:
             summary = Summary.model_validate_json(files.read_bytes(path, "summary", _LARGEST))
-            if summary.report_bytes == whole.st_size:
+            if summary.report_bytes == whole.st_size and summary.schema_version == VERSION:
                 return summary
     except (OSError, ValidationError, BadInput):
         pass  # not there, or not as this version writes it

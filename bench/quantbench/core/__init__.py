@@ -1,1 +1,1 @@
-"""What every room stands on: environment, options, statistics, processes, signals; it knows nothing of models."""
+"""Provide what every room builds on: environment, options, statistics, processes and signals; knows no models."""

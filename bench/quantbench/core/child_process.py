@@ -1,6 +1,6 @@
-"""A fresh interpreter that does one job: started here, and what becomes of it told in words.
+"""Start a fresh interpreter for one job, and describe in words how it ended.
 
-The job goes in as JSON on standard input, the result comes out as JSON on standard output.
+The job is JSON on standard input, the result is JSON on standard output.
 """
 
 import json
@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from quantbench.core import walls
+from quantbench.errors import DiskFull, disk_is_full
 
-# One thread for NumPy too: what spreads over the cores depends on their load, and every helper thread has a stack.
+# One thread for NumPy too: what uses several cores depends on their load, and every helper thread has a stack.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 Done = subprocess.CompletedProcess[str]
 
 
 class Interpreter(NamedTuple):
-    """Which Python, and the folder from which it imports this package."""
+    """Name a Python interpreter, and the folder from which it imports this package."""
 
     executable: Path
     home: Path
@@ -33,7 +34,7 @@ HERE = Interpreter(Path(sys.executable), Path(__file__).parents[2])
 
 
 class ChildFailed(Exception):
-    """How a child ended without a result; the message goes on from its name: ``did not finish within 60 s``."""
+    """Say how a child ended without a result; the message continues its name: ``did not finish within 60 s``."""
 
 
 def start(
@@ -44,13 +45,13 @@ def start(
     python: Interpreter | None = None,
     room: walls.Room | None = None,
 ) -> Done:
-    """Run ``python -m module`` on a job to its end, however it ends.
+    """Run ``python -m module`` on a job until it ends, in any way.
 
     Args:
-        limit: seconds after which it is given up.
-        environment: variables of it alone, besides those of this process.
-        python: another interpreter than this process's own.
-        room: what it may reach, where its job concerns a stranger's model; temporary files of its own besides.
+        limit: timeout in seconds.
+        environment: variables added to those of this process.
+        python: an interpreter other than this process's own.
+        room: what it may access, where its job concerns an untrusted model; plus its own temporary files.
 
     Raises:
         ChildFailed: it did not finish in time.
@@ -66,10 +67,10 @@ def start(
 
 
 def room(form: str, *read: Path) -> walls.Room | None:
-    """What a child may reach whose job concerns a model of that form: all where it is the user's own code.
+    """Return what a child may access whose job concerns a model of that form; unrestricted for the user's own code.
 
     Args:
-        read: what it needs, besides Python.
+        read: what it needs besides Python.
     """
     return None if form == "code" else walls.Room(read=read)
 
@@ -99,13 +100,16 @@ def _run(
 
 
 def result(done: Done) -> Any:
-    """What a child wrote.
+    """Return what a child wrote.
 
     Raises:
         ChildFailed: it crashed, or wrote no JSON.
+        DiskFull: it found no room for what it writes.
     """
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        if disk_is_full(ChildFailed(last)):
+            raise DiskFull(f"no space is left for a process of ours ({last[:200]}); free some and run again")
         raise ChildFailed(f"{ended(done.returncode)}: {last[:300]}")
     try:
         return json.loads(done.stdout)
@@ -114,7 +118,7 @@ def result(done: Done) -> Any:
 
 
 def ended(status: int) -> str:
-    """How a process ended, with the name of the signal where one killed it."""
+    """Describe how a process ended, with the name of the signal where one killed it."""
     if status >= 0:
         return f"ended with status {status}"
     try:

@@ -1,4 +1,4 @@
-"""What a number depends on: packages, CPU, operating system, commit."""
+"""Record what results depend on: packages, CPU, operating system, commit."""
 
 import datetime
 import hashlib
@@ -27,7 +27,7 @@ PACKAGES = (
     "pytest-benchmark",
 )
 
-# Distributions that install the same modules: a result depends on whichever is there.
+# Distributions that install the same modules: a result depends on the installed one.
 STAND_INS = {
     "tensorflow": ("tf-nightly", "tensorflow-cpu", "tf-nightly-cpu"),
     "tf-keras": ("tf-keras-nightly",),
@@ -39,10 +39,10 @@ STAND_INS = {
 
 @lru_cache
 def package_version(name: str) -> str:
-    """Installed version of a distribution, or of what stands for it, or ``absent``; does not import it."""
-    for one in (name, *STAND_INS.get(name, ())):
+    """Return the installed version of a distribution or its stand-in, or ``absent``; does not import it."""
+    for distribution in (name, *STAND_INS.get(name, ())):
         try:
-            return metadata.version(one)
+            return metadata.version(distribution)
         except metadata.PackageNotFoundError:
             continue
     return "absent"
@@ -52,19 +52,19 @@ _elsewhere: tuple[str, str] | None = None
 
 
 def compute_elsewhere(there: tuple[str, str]) -> None:
-    """From now on results of this process are those of machines with another CPU, as :func:`cpu` tells of it there."""
+    """Assign this process's results to machines with another CPU, as :func:`cpu` returns it there."""
     global _elsewhere
     _elsewhere = there
 
 
 def cpu() -> tuple[str, str]:
-    """(model name, hash of the instruction-set flags) of the CPU that results are computed on."""
+    """Return (model name, hash of the instruction-set flags) of the CPU that results are computed on."""
     return _elsewhere or own_cpu()
 
 
 @lru_cache
 def own_cpu() -> tuple[str, str]:
-    """The same of this machine."""
+    """Return the same for this machine."""
     import cpuinfo
 
     info = cpuinfo.get_cpu_info()
@@ -82,7 +82,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def machine_class(threads: int) -> str:
-    """Key of latency baselines: two machines of one class may be compared."""
+    """Return the key of latency baselines: machines of one class are comparable."""
     name, isa = cpu()
     cores = psutil.cpu_count(logical=True)
     text = f"{name} {isa} {cores}-core litert-{package_version('ai-edge-litert')} {threads}-thread"
@@ -90,54 +90,54 @@ def machine_class(threads: int) -> str:
 
 
 def with_threads(machine: str, threads: int) -> str:
-    """A machine class for another number of threads."""
+    """Return a machine class for another number of threads."""
     return re.sub(r"\d+-thread$", f"{threads}-thread", machine)
 
 
 def threads_of(machine: str) -> int:
-    """The number of threads in a machine class; 1 where it names none."""
-    told = re.search(r"(\d+)-thread$", machine)
-    return int(told[1]) if told else 1
+    """Return the number of threads in a machine class; 1 where it contains none."""
+    match = re.search(r"(\d+)-thread$", machine)
+    return int(match[1]) if match else 1
 
 
 def results_class(isa: str = "", packages: Mapping[str, str] | None = None) -> str:
-    """Key of overlays: in one class, the same artifact gives the same answers. This process's own where not given."""
+    """Return the key of overlays: within one class, the same artifact gives the same outputs. Default: this process."""
     runtime = package_version("ai-edge-litert") if packages is None else packages.get("ai-edge-litert", "absent")
     return re.sub(r"[^A-Za-z0-9._-]+", "_", f"{isa or cpu()[1]}_litert-{runtime}")
 
 
 def class_of(environment: Environment) -> str:
-    """The results class of a recorded environment; reports of before 1.2 hold only what it is made from."""
+    """Return the results class of a recorded environment; reports before 1.2 hold only its ingredients."""
     return environment.results_class or results_class(environment.isa, environment.packages)
 
 
 def class_accepted(accepted: Accepted) -> str:
-    """The results class in which a value was measured; before 1.2 only the line of :func:`describe` tells; or empty."""
-    told = re.search(r"\(([0-9a-f]{8})\), Python .*\bai-edge-litert ([^,]+)", accepted.environment)
-    if accepted.results_class is not None or told is None:
+    """Return the results class in which a value was measured; from :func:`describe` before 1.2; or empty."""
+    match = re.search(r"\(([0-9a-f]{8})\), Python .*\bai-edge-litert ([^,]+)", accepted.environment)
+    if accepted.results_class is not None or match is None:
         return accepted.results_class or ""
-    return results_class(told[1], {"ai-edge-litert": told[2]})
+    return results_class(match[1], {"ai-edge-litert": match[2]})
 
 
 def isa_accepted(accepted: Accepted) -> str:
-    """The instruction set, as :attr:`Environment.isa`, of the processor on which a value was measured; or empty."""
+    """Return the instruction set, as :attr:`Environment.isa`, of the CPU on which a value was measured; or empty."""
     return class_accepted(accepted).partition("_litert-")[0]
 
 
 def today() -> datetime.date:
-    """By which exceptions expire and values are accepted; the same all over the world, as the names of runs are."""
+    """Return the date by which exceptions expire and values are accepted; in UTC, as the names of runs."""
     return datetime.datetime.now(datetime.UTC).date()
 
 
 def memory_class(environment: Environment) -> str:
-    """Key of peak-memory baselines: Python and NumPy are part of a process's peak, so they are part of its class."""
+    """Return the key of peak-memory baselines: it includes Python and NumPy, which are part of a process's peak."""
     python = ".".join(environment.python.split(".")[:2])
     numpy = ".".join(environment.packages.get("numpy", "absent").split(".")[:2])
     return f"{environment.machine_class}_python-{python}_numpy-{numpy}"
 
 
 def collect(threads: int = 1) -> Environment:
-    """This process's environment."""
+    """Return this process's environment."""
     name, isa = cpu()
     commit = _git("rev-parse", "HEAD")
     dirty = _git("status", "--porcelain") if commit else None
@@ -157,7 +157,7 @@ def collect(threads: int = 1) -> Environment:
 
 
 def describe(environment: Environment) -> str:
-    """One line for a baseline: CPU, Python, and the packages that decide its values."""
+    """Return one line for a baseline: CPU, Python, and the packages that decide its values."""
     packages = (
         f"{name} {version}"
         for name, version in sorted(environment.packages.items())
@@ -167,7 +167,7 @@ def describe(environment: Environment) -> str:
 
 
 def changed_between(old: Environment, new: Environment) -> list[str]:
-    """What is not the same in two environments, one phrase each; the commit last."""
+    """Return what differs between two environments, one phrase each; the commit last."""
     before, after = _facts(old), _facts(new)
     return [
         f"{name} {before.get(name, 'absent')} → {after.get(name, 'absent')}"

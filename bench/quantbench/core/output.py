@@ -1,4 +1,4 @@
-"""Keeping native libraries' chatter out of the way, and in a log."""
+"""Redirect the output of native libraries to a log."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from quantbench.core.streams import lenient
 
 
 def send_output_to(log: Path) -> None:
-    """Send everything that this process prints from now on, native code included, to the end of a file."""
+    """Append everything that this process prints from now on, including native code, to a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -23,7 +23,7 @@ def send_output_to(log: Path) -> None:
 
 @contextmanager
 def output_to(log: Path) -> Iterator[None]:
-    """Send everything this process prints, native code included, to the end of a file."""
+    """Append everything that this process prints within the block, including native code, to a file."""
     saved = os.dup(1), os.dup(2)
     send_output_to(log)
     try:
@@ -38,14 +38,14 @@ def output_to(log: Path) -> Iterator[None]:
 
 @contextmanager
 def native_output_to(log: Path) -> Iterator[None]:
-    """Send what native code prints to the end of a file; what Python prints stays where it was."""
+    """Append what native code prints to a file; Python's output is not redirected."""
     before = sys.stdout, sys.stderr
     with (
         lenient(os.dup(1), stands_for=1) as out,
         lenient(os.dup(2), stands_for=2) as err,
         output_to(log),
     ):
-        # Where somebody captures, Python's streams lead elsewhere already.
+        # Where output is captured, Python's streams are redirected already.
         sys.stdout = guarded(out) if _leads_to(before[0], 1) else before[0]
         sys.stderr = guarded(err) if _leads_to(before[1], 2) else before[1]
         try:

@@ -1,7 +1,7 @@
-"""Pools of workers behind walls, which answer with plain data.
+"""Run pools of confined workers whose answers are plain data.
 
-A worker that a stranger's model has taken over may send whatever it likes to the process that reads its answers, where
-an ordinary unpickler would run it. So answers may be made of listed classes alone.
+A worker under the control of a malicious model may send anything to the process that reads its answers, and an ordinary
+unpickler would execute it. So answers may consist of listed classes only.
 """
 
 import io
@@ -13,7 +13,7 @@ from typing import Any
 
 from quantbench.core import walls
 
-# What a worker's answers are made of: pebble's envelopes, ours, arrays, and plain values.
+# Allowed content of a worker's answers: pebble's envelopes, ours, arrays, and plain values.
 PLAIN = {
     *(("pebble.common.types", name) for name in ("Result", "ResultStatus", "rebuild_exception")),
     *(("pebble.pool.base_pool", name) for name in ("Acknowledgement", "TaskResult", "TaskProblem", "NoMessage")),
@@ -32,50 +32,50 @@ _ERRORS = ("builtins", "quantbench.errors")
 
 class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """Of the modules that answers come from, the listed classes; of errors, any that is one."""
+        """Return the class if it is listed, one of our records, or an exception of a listed module."""
         if (module, name) in PLAIN or (module == "quantbench.records" or module.startswith("quantbench.records.")):
-            found = super().find_class(module, name)
-            if (module, name) in PLAIN or _is_record(found):
-                return found
+            candidate = super().find_class(module, name)
+            if (module, name) in PLAIN or _is_record(candidate):
+                return candidate
         elif module in _ERRORS and "." not in name:
-            found = super().find_class(module, name)
-            if isinstance(found, type) and issubclass(found, Exception):
-                return found
+            candidate = super().find_class(module, name)
+            if isinstance(candidate, type) and issubclass(candidate, Exception):
+                return candidate
         raise pickle.PicklingError(f"a worker's answer holds {module}.{name}, which no answer is made of")
 
 
-def _is_record(found: Any) -> bool:
+def _is_record(candidate: Any) -> bool:
     from pydantic import BaseModel
 
-    return isinstance(found, type) and issubclass(found, BaseModel)
+    return isinstance(candidate, type) and issubclass(candidate, BaseModel)
 
 
 def plain(pickled: bytes) -> Any:
-    """What a worker's answer holds.
+    """Unpickle a worker's answer.
 
     Raises:
-        PicklingError: anything but plain data, or it is damaged. Nothing of it was run.
+        PicklingError: it is damaged, or holds anything but plain data. None of it was executed.
     """
     try:
         return _Plain(io.BytesIO(pickled)).load()
     except pickle.PicklingError:
         raise
-    except Exception as error:  # a damaged one fails in as many ways as it has bytes
+    except Exception as error:  # damaged data can fail in any way
         raise pickle.PicklingError(f"a worker's answer is damaged ({type(error).__name__}: {error})") from None
 
 
 def refused(error: BaseException) -> bool:
-    """Whether a pool ended because of an answer that was not read."""
+    """Return whether a pool ended because an answer was refused."""
     return isinstance(error.__cause__, pickle.PicklingError)
 
 
 class _Reader(connection.Connection):
     def recv(self) -> Any:
-        """The next answer. Raises PicklingError, which pebble takes for the end of its pool."""
+        """Return the next answer. Raise PicklingError, which ends pebble's pool."""
         return plain(self.recv_bytes())
 
 
-# In a worker it is an ordinary one: what our own process asks of it, it may trust.
+# In a worker the queue is an ordinary one: it may trust requests of our own process.
 reduction.register(_Reader, connection.reduce_connection)  # type: ignore[attr-defined]
 
 
@@ -83,18 +83,18 @@ class _Process(SpawnProcess):
     room: walls.Room
 
     def start(self) -> None:
-        """Start behind the walls."""
-        resource_tracker.ensure_running()  # not by the thread behind the walls: it serves our own process as well
+        """Start the process confined."""
+        resource_tracker.ensure_running()  # not by the confined thread: it serves our own process as well
         walls.behind(super().start, self.room)
         if self.pid is not None:
             walls.bound(self.pid)
 
 
 class Context(SpawnContext):
-    """How processes are started and spoken to, as :mod:`multiprocessing` has it; for a pool.
+    """Start processes and open pipes for a pool, in the interface of :mod:`multiprocessing`.
 
     Args:
-        room: what its workers may reach.
+        room: what its workers may access.
     """
 
     def __init__(self, room: walls.Room) -> None:
@@ -102,13 +102,13 @@ class Context(SpawnContext):
         self._room = room
 
     def Process(self, *arguments: Any, **named: Any) -> _Process:  # type: ignore[override]  # noqa: N802
-        """One that is not started yet."""
+        """Return a process that is not started yet."""
         process = _Process(*arguments, **named)
         process.room = self._room
         return process
 
     def Pipe(self, duplex: bool = True) -> Any:  # noqa: N802
-        """A pipe whose reader takes plain data alone."""
+        """Return a pipe whose reader accepts plain data only."""
         reader, writer = super().Pipe(duplex)
         if duplex:
             return reader, writer

@@ -1,8 +1,8 @@
-"""How a run is stopped from outside, and how nothing of it outlives it.
+"""Stop a run on a signal, and end everything that belongs to it.
 
-A signal is recorded in its handler, and whoever decides anything later asks :func:`stop_asked`: what the exception that
-the first one raises is caught by, or on which way it is lost, changes nothing. Those that follow raise nothing, so that
-what ends the run is never ended itself; they only make it faster, see :func:`hurried_by`.
+A signal is recorded in its handler, and later decisions ask :func:`stop_asked`: it does not matter where the exception
+raised by the first signal is caught or lost. Later signals raise nothing, so that the code that ends the run is never
+interrupted itself; they only make it faster, see :func:`hurried_by`.
 """
 
 import os
@@ -14,23 +14,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-# What comes at a bad moment is put off, and comes again as the last of these.
+# A signal at a bad moment is postponed, and raised again as the last of these.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 _SOON_SECONDS = 0.05
-_PATIENCE = 100  # times; a file that never stops being imported is interrupted after all
-# What was raised and is not heeded for so long was lost, as in a destructor; then the next signal raises again.
+_PATIENCE = 100  # times; an import that never ends is interrupted after all
+# An exception ignored for this long was lost, as in a destructor; then the next signal raises again.
 _LOST_SECONDS = 2.0
 
 
 @dataclass
 class _State:
-    """What this process knows of the signals that came.
+    """Hold what this process knows of received signals.
 
     Attributes:
-        came: how many.
-        raised: when the last exception was raised for one, on this process's clock; None: for none yet.
-        held: how deep in what no exception may interrupt.
-        settled: somebody ends the run because of it, or it is over: nothing is raised any more.
+        came: number of signals received.
+        raised: when the last exception was raised for one, on this process's clock; None where none was.
+        held: nesting depth of code that no exception may interrupt.
+        settled: the run is being ended because of it, or is over: nothing is raised any more.
         faster: called for each signal after the first.
     """
 
@@ -46,10 +46,10 @@ _state = _State()
 
 
 def stop_in_order() -> None:
-    """Let SIGTERM and SIGHUP do what SIGINT does, which is to end the run with a partial report.
+    """Make SIGTERM and SIGHUP act like SIGINT, which ends the run with a partial report.
 
-    None of them interrupts an import: the module would stay half there, and the report could not be written with it.
-    Where signals can be set at all; what is ignored already (``nohup``) or handled by others stays so.
+    None of them interrupts an import: the module would stay half imported, and the report could not be written with it.
+    Does nothing where signals cannot be set; what is already ignored (``nohup``) or handled by others stays so.
     """
     global _state
     if threading.current_thread() is not threading.main_thread():
@@ -65,9 +65,9 @@ def stop_in_order() -> None:
 
 
 def forget() -> None:
-    """Begin anew in a process that others own: what ended an earlier run here does not end the next.
+    """Reset for another run in a process owned by others: what ended an earlier run here does not end the next.
 
-    Nothing is forgotten where :func:`stop_in_order` has made signals end the process's only run.
+    Has no effect where :func:`stop_in_order` has made signals end the process's only run.
     """
     global _state
     if signal.getsignal(signal.SIGTERM) is not _on_signal and not _state.held:
@@ -85,7 +85,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         return
     if _importing(frame) and state.put_off < _PATIENCE:
         state.put_off += 1
-        # No thread that waits: what is interrupted may hold the locks that starting one takes.
+        # Does not start a waiting thread: the interrupted code may hold the locks needed to start one.
         signal.setitimer(signal.ITIMER_REAL, _SOON_SECONDS)
         return
     if state.raised is not None and time.monotonic() - state.raised < _LOST_SECONDS:
@@ -103,27 +103,27 @@ def _importing(frame: FrameType | None) -> bool:
 
 
 def stop_asked() -> bool:
-    """Whether a signal has come, whatever became of the exception that it raised."""
+    """Return whether a signal was received, even if its exception was lost."""
     return _state.came > 0
 
 
 def in_a_hurry() -> bool:
-    """Whether several have come: what can be left out of an ending is left out."""
+    """Return whether several signals were received, so that optional steps of an ending are skipped."""
     return _state.came > 1
 
 
 def check() -> None:
-    """Stop here if a signal has come; for what waits, so that none is lost.
+    """Stop here if a signal was received; called in waiting loops, so that none is lost.
 
     Raises:
-        KeyboardInterrupt: one has come, and nothing undisturbed is under way.
+        KeyboardInterrupt: a signal was received, and no undisturbed code is running.
     """
     if _state.came and not _state.held and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
 
 
 def settle() -> None:
-    """From now on signals raise nothing: somebody has begun to end the run, and reads :func:`stop_asked`."""
+    """Raise nothing for signals from now on: the run is being ended by code that reads :func:`stop_asked`."""
     _state.settled = True
 
 
@@ -141,7 +141,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def hurried_by(call: Callable[[], None]) -> Iterator[None]:
-    """Call this for each signal after the first; in the handler, so it must take a moment only and raise nothing."""
+    """Call this for each signal after the first; from the handler, so it must be quick and raise nothing."""
     _state.faster.append(call)
     try:
         if _state.came > 1:
@@ -152,9 +152,9 @@ def hurried_by(call: Callable[[], None]) -> Iterator[None]:
 
 
 def nothing_left_to_stop() -> None:
-    """From now on they come too late: what they stop has ended, and its exit status is known.
+    """Ignore signals from now on: the run has ended, and its exit status is known.
 
-    For a process that ends now: whatever it started afterwards would not hear of them either.
+    For a process that ends now: what it starts afterwards would ignore them too.
     """
     if threading.current_thread() is threading.main_thread():
         for number in STOPPING:
@@ -163,20 +163,22 @@ def nothing_left_to_stop() -> None:
 
 @contextmanager
 def undisturbed(then_stop: bool = False) -> Iterator[None]:
-    """No signal interrupts what takes a moment only, such as writing the last report.
+    """Let no signal interrupt what is quick, such as writing the last report.
 
     Args:
-        then_stop: one that came meanwhile interrupts afterwards; otherwise it is only recorded.
+        then_stop: a signal received meanwhile interrupts afterwards; otherwise it is only recorded.
     """
     state = _state
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     others = {number: signal.getsignal(number) for number in STOPPING}
-    theirs = {number: one for number, one in others.items() if one not in (_on_signal, signal.SIG_IGN, None)}
+    theirs = {
+        number: handler for number, handler in others.items() if handler not in (_on_signal, signal.SIG_IGN, None)
+    }
     before = state.came
     state.held += 1
-    for number in theirs:  # whoever uses this package as a library has not called stop_in_order
+    for number in theirs:  # a program that uses this package as a library has not called stop_in_order
         signal.signal(number, _on_signal)
     try:
         yield
@@ -189,7 +191,7 @@ def undisturbed(then_stop: bool = False) -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Call once in a worker process: when the process that started it dies, however it dies, so does this one.
+    """Make this worker process die with the process that started it; called once.
 
     A pool's workers notice by themselves only when they ask for the next task, which may be half an hour later.
     """

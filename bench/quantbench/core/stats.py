@@ -1,6 +1,8 @@
-"""Statistics of the judges: pure functions of numbers.
+"""Compute the statistics of the judges: pure functions of numbers.
 
-``scipy.stats`` takes longer to load than most commands take, so it is imported where a distribution is asked for.
+Tails and quantiles come from ``scipy.special``, with which ``scipy.stats`` computes them too: 0.1 s to load instead of
+0.4 s, and imported only where one is asked for. By hand is what scipy lacks: Yuen's error of a trimmed mean from which
+only summaries are kept, and intervals of paired fractions.
 """
 
 import math
@@ -12,20 +14,22 @@ import numpy as np
 
 from quantbench.core.arrays import Array
 
+_AT_ONCE = 256  # points that are compared with all others at once: a few MB for 10,000 of them
 
-def _scipy_stats() -> Any:
-    from scipy import stats
 
-    return stats
+def _special() -> Any:
+    from scipy import special
+
+    return special
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Two answers to the same n examples, where each is right or wrong.
+    """Count two models' predictions of the same n examples by right and wrong.
 
     Attributes:
-        lost: examples that only the reference has right.
-        gained: examples that only the new one has right.
+        lost: examples that only the reference predicts correctly (newly wrong).
+        gained: examples that only the new model predicts correctly (newly right).
     """
 
     n: int
@@ -34,22 +38,22 @@ class Paired:
 
     @property
     def drop(self) -> float:
-        """Drop of the fraction right; negative means better."""
+        """Return the drop of the fraction right; negative means better."""
         return (self.lost - self.gained) / self.n
 
     def p_worse(self) -> float:
-        """Exact McNemar test, one-sided: probability of at least ``lost`` among the discordant, were both equal.
+        """Return the one-sided exact McNemar p-value: at least ``lost`` of the discordant pairs, if both were equal.
 
         Source: McNemar 1947; the exact form is the binomial test of the discordant pairs.
         """
         return _binomial_tail(self.lost, self.lost + self.gained)
 
     def p_better(self) -> float:
-        """The same in the other direction."""
+        """Return the p-value in the other direction."""
         return _binomial_tail(self.gained, self.lost + self.gained)
 
     def smallest_detectable(self, share: float) -> float:
-        """Smallest further drop (a fraction) that the test calls significant at ``share``, where all of it is lost
+        """Return the smallest further drop (a fraction) that is significant at ``share``, where all of it is lost
         examples on top of the discordant pairs seen now.
         """
         discordant_each_way = min(self.lost, self.gained)
@@ -60,18 +64,18 @@ class Paired:
 
 
 def _binomial_tail(k: int, n: int) -> float:
-    return 1.0 if n == 0 else float(_scipy_stats().binom.sf(k - 1, n, 0.5))
+    return binomial_tail(k, n, 0.5)
 
 
 def binomial_tail(k: int, n: int, share: float) -> float:
-    """Probability of at least ``k`` successes in ``n`` trials that each succeed with probability ``share``."""
-    return float(_scipy_stats().binom.sf(k - 1, n, share))
+    """Compute the probability of at least k of n, each with probability ``share``: the incomplete beta function."""
+    return 1.0 if k == 0 else float(_special().betainc(k, n - k + 1, share))
 
 
 def paired_interval(pairs: Paired) -> float:
-    """Half width of the 95 % interval of a paired difference of fractions (Wald; Agresti, Categorical Data Analysis).
+    """Return the half width of the 95 % interval of a paired difference (Wald; Agresti, Categorical Data Analysis).
 
-    One discordant pair is added to each side, so that no discordant pairs do not mean no uncertainty.
+    One discordant pair is added to each side, so that zero discordant pairs do not give zero width.
     """
     lost, gained = pairs.lost + 1, pairs.gained + 1
     return 1.96 * math.sqrt(lost + gained - (lost - gained) ** 2 / pairs.n) / pairs.n
@@ -85,8 +89,8 @@ def pair(new: Array, old: Array) -> Paired:
 def bootstrap_drop_sd(
     new: Array, old: Array, labels: Array, drop: Callable[[Array, Array, Array], float], rounds: int = 200
 ) -> float:
-    """Standard deviation of the drop between two sets of predictions over resampled examples, always the same examples
-    for both: the paired bootstrap (Efron & Tibshirani 1993, chapter 10).
+    """Return the standard deviation of the drop between two sets of predictions, by the paired bootstrap: examples are
+    resampled, the same for both (Efron & Tibshirani 1993, chapter 10).
 
     Args:
         drop: (new predictions, old predictions, labels) -> drop, in any unit.
@@ -97,13 +101,13 @@ def bootstrap_drop_sd(
     for _ in range(rounds):
         chosen = random.integers(0, n, n)
         drops.append(drop(new[chosen], old[chosen], labels[chosen]))
-    # A sample without one of the classes has no area under the curve; such rounds say nothing.
-    known = [drop for drop in drops if math.isfinite(drop)]
-    return float(np.std(known, ddof=1)) if len(known) > rounds // 2 else math.inf
+    # A sample without one of the classes has no area under the curve; such rounds are ignored.
+    finite = [drop for drop in drops if math.isfinite(drop)]
+    return float(np.std(finite, ddof=1)) if len(finite) > rounds // 2 else math.inf
 
 
 def pooled_sd(samples: list[list[float]]) -> tuple[float, int]:
-    """(sd, degrees of freedom) of one repetition, pooled over groups with means of their own."""
+    """Return (sd, degrees of freedom) of one repetition, pooled over groups with different means."""
     degrees = sum(len(values) - 1 for values in samples)
     if degrees == 0:
         return 0.0, 0
@@ -113,7 +117,7 @@ def pooled_sd(samples: list[list[float]]) -> tuple[float, int]:
 
 @dataclass(frozen=True)
 class Location:
-    """A robust mean with its standard error and degrees of freedom."""
+    """Hold a robust mean with its standard error and degrees of freedom."""
 
     mean: float
     error: float
@@ -121,11 +125,11 @@ class Location:
 
 
 def trimmed_mean(values: Sequence[float]) -> Location:
-    """The 20 % trimmed mean, its error from the winsorized variance (Yuen 1974; Wilcox, Introduction to Robust
-    Estimation, section 5.3). A process that something held up for its whole life does not count, nor does it widen.
+    """Return the 20 % trimmed mean, its error from the winsorized variance (Yuen 1974; Wilcox, Introduction to Robust
+    Estimation, section 5.3). A process that was slow throughout neither counts nor widens the error.
 
     Args:
-        values: two at least.
+        values: at least two.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     n = len(ordered)
@@ -138,77 +142,94 @@ def trimmed_mean(values: Sequence[float]) -> Location:
 
 @dataclass(frozen=True)
 class Change:
-    """A relative change with its standard error and degrees of freedom."""
+    """Hold a relative change with its standard error and degrees of freedom."""
 
     change: float
     error: float
     degrees: float
 
     def p_above(self) -> float:
-        """Probability of so large a change by chance."""
+        """Return the probability of a change this large by chance."""
         return p_above(self.change, self.error, self.degrees)
 
     def p_below(self) -> float:
-        """Probability of so small a change by chance."""
+        """Return the probability of a change this small by chance."""
         return p_above(-self.change, self.error, self.degrees)
 
     def quantile(self, share: float) -> float:
-        """The change that chance exceeds with probability ``share``."""
+        """Return the change that chance exceeds with probability ``share``."""
         return t_quantile(share, self.degrees) * self.error
 
 
 def change_of(new: Location, old: Location, between: float) -> Change:
-    """A robust mean against a recorded one (Welch's test of trimmed means; Yuen 1974).
+    """Compare a robust mean with a recorded one (Welch's test of trimmed means; Yuen 1974).
 
     Args:
-        between: standard deviation from run to run besides what the two means' errors show, as a fraction.
+        between: standard deviation between runs beyond the two means' errors, as a fraction.
     """
     parts = [(new.error / old.mean, new.degrees), (old.error / old.mean, old.degrees)]
     errors = [abs(error) for error, _ in parts]
     largest, degrees = max(errors), math.inf
-    if largest and math.isfinite(largest):  # as shares of the largest, for fourth powers of large numbers overflow
+    if largest and math.isfinite(largest):  # relative to the largest, because fourth powers of large numbers overflow
         shares = [(error / largest, freedom) for error, (_, freedom) in zip(errors, parts, strict=True)]
         degrees = sum(share**2 for share, _ in shares) ** 2 / sum(share**4 / freedom for share, freedom in shares)
     return Change(new.mean / old.mean - 1, math.hypot(*errors, math.sqrt(2) * between), degrees)
 
 
 def quantile_interval(values: Sequence[float], share: float, confidence: float = 0.95) -> tuple[float | None, ...]:
-    """(low, high) between which a quantile lies: order statistics, whatever the distribution is (Hahn & Meeker 1991,
-    section 5.2). None where there are too few values for that side.
+    """Return (low, high) for a quantile from order statistics, for any distribution (Hahn & Meeker 1991, section 5.2).
+    None on a side with too few values.
 
     Args:
-        share: of the values that lie below the quantile.
+        share: fraction of values below the quantile.
     """
-    ordered = np.sort(np.asarray(values, dtype=float))
-    n, tail = len(ordered), (1 - confidence) / 2
-    low, high = int(_scipy_stats().binom.ppf(tail, n, share)), int(_scipy_stats().binom.ppf(1 - tail, n, share)) + 1
-    return (float(ordered[low - 1]) if low > 0 else None, float(ordered[high - 1]) if high <= n else None)
+    from scipy.stats import quantile_test
+
+    found = quantile_test(values, p=share).confidence_interval(confidence)
+    return tuple(None if math.isnan(end) else float(end) for end in found)
 
 
 def p_above(value: float, error: float, degrees: float) -> float:
-    """One-sided probability that an estimate of zero comes out at ``value`` or more (Student's t)."""
+    """Return the one-sided probability that an estimate of zero comes out at ``value`` or more (Student's t)."""
     if error == 0:
         return 0.0 if value > 0 else 1.0
-    return float(_scipy_stats().t.sf(value / error, degrees))
+    return float(_special().stdtr(degrees, -value / error))
 
 
 def normal_p(value: float, sd: float) -> float:
-    """One-sided probability that a normal estimate of zero comes out at ``value`` or more."""
+    """Return the one-sided probability that a normal estimate of zero comes out at ``value`` or more."""
     if sd == 0:
         return 0.0 if value > 0 else 1.0
-    return float(_scipy_stats().norm.sf(value / sd))
+    return float(_special().ndtr(-value / sd))
 
 
 def normal_quantile(share: float) -> float:
-    """Upper quantile of the normal distribution."""
-    return float(_scipy_stats().norm.ppf(1 - share))
+    """Return the upper quantile of the normal distribution."""
+    return float(_special().ndtri(1 - share))
 
 
 def t_quantile(share: float, degrees: float) -> float:
-    """Upper quantile of Student's t."""
-    return float(_scipy_stats().t.ppf(1 - share, degrees))
+    """Return the upper quantile of Student's t."""
+    return float(_special().stdtrit(degrees, 1 - share))
 
 
 def upper_bound(reds: int, runs: int) -> float:
-    """Exact one-sided 95 % upper bound of a rate (Clopper & Pearson 1934)."""
-    return 1.0 if reds >= runs else float(_scipy_stats().beta.ppf(0.95, reds + 1, runs - reds))
+    """Return the exact one-sided 95 % upper bound of a rate (Clopper & Pearson 1934)."""
+    return 1.0 if reds >= runs else float(_special().betaincinv(reds + 1, runs - reds, 0.95))
+
+
+def pareto_front(points: Sequence[Sequence[float | None]]) -> list[bool]:
+    """Whether no other point is at least as good (small) in every value and better in one.
+
+    Args:
+        points: of shape (n, values); None is compared with nothing, and a NaN is neither better nor worse.
+    """
+    if not points:
+        return []
+    table, lacking = np.array(points, dtype=float), np.array([[one is None for one in point] for point in points])
+    best: list[bool] = []
+    for start in range(0, len(table), _AT_ONCE):
+        these, left_out = table[start : start + _AT_ONCE, None], lacking[start : start + _AT_ONCE, None] | lacking
+        as_good = ((table <= these) | left_out).all(axis=2)
+        best += (~(as_good & (table < these).any(axis=2)).any(axis=1)).tolist()
+    return best

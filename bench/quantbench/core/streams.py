@@ -1,7 +1,7 @@
-"""What is printed where nobody can take it any more: a reader that left, a terminal that was closed, a full disk.
+"""Drop output that cannot be written: a reader that left, a closed terminal, a full disk.
 
-Nobody's work depends on whether its words are read. So what cannot be written is dropped, and that it was for want of
-space is kept in mind, for a full output is a full disk.
+Nothing depends on whether output is read. So what cannot be written is dropped; that a disk was full is remembered,
+because it changes the exit status.
 """
 
 import errno
@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from quantbench.errors import disk_is_full
 
-# A reader that left; a terminal that hung up; a descriptor that was closed, or never open for writing.
+# A reader that left; a terminal that hung up; a descriptor that was closed, or not open for writing.
 _GONE = (errno.EPIPE, errno.EIO, errno.ENXIO, errno.EBADF, errno.ECONNRESET, errno.ESHUTDOWN)
 _NAMES = {1: "standard output", 2: "standard error"}
 _full: set[int] = set()
@@ -20,7 +20,7 @@ _streams: list[TextIO] = []
 
 
 class _Lenient(io.FileIO):
-    """A descriptor that takes whatever is written, and drops what cannot be."""
+    """Write to a descriptor, and drop what cannot be written."""
 
     def __init__(self, descriptor: int, stands_for: int, closes: bool) -> None:
         super().__init__(descriptor, "w", closefd=closes)
@@ -41,20 +41,23 @@ class _Lenient(io.FileIO):
 
 
 def lenient(descriptor: int, stands_for: int | None = None) -> TextIO:
-    """A stream to a descriptor, which it closes when it is closed itself; it drops what cannot be written.
+    """Return a stream that writes to a descriptor, drops what cannot be written, and closes the descriptor with itself.
 
     Args:
-        stands_for: 1 or 2, where it is a copy of that one.
+        stands_for: 1 or 2, where the descriptor is a copy of that one.
     """
     raw = _Lenient(descriptor, descriptor if stands_for is None else stands_for, closes=True)
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="replace", line_buffering=True)
 
 
 def make_lenient() -> None:
-    """Make standard output and error of this process drop what they cannot write; closed ones lead nowhere.
+    """Make standard output and error of this process drop what they cannot write; closed ones are discarded.
 
-    Call it first: where one of them is closed, the next file that is opened would get its number.
+    Call it first: where one of them is closed, the next file that is opened would get its number. A second call does
+    nothing, so that what was put around the streams since stays.
     """
+    if _streams:
+        return
     _open_closed()
     sys.stdout = _in_place_of(sys.stdout, 1)
     sys.stderr = _in_place_of(sys.stderr, 2)
@@ -80,7 +83,7 @@ def _in_place_of(stream: TextIO | None, number: int) -> TextIO:
     if stream is not None:
         try:
             stream.flush()
-            if stream.fileno() != number:  # somebody captures
+            if stream.fileno() != number:  # output is captured
                 return stream
         except io.UnsupportedOperation:  # in memory
             return stream
@@ -96,7 +99,7 @@ def _in_place_of(stream: TextIO | None, number: int) -> TextIO:
 
 
 def flush() -> None:
-    """Write what is buffered, so that it is known whether there was room for it."""
+    """Write what is buffered, to find out whether there is space for it."""
     for stream in _streams:
         try:
             stream.flush()
@@ -105,7 +108,7 @@ def flush() -> None:
 
 
 def lost_for_want_of_space() -> str:
-    """One sentence where something printed on standard output was lost because the disk is full; else empty."""
+    """Return one sentence where standard output was lost because the disk is full; else empty."""
     flush()
     if 1 not in _full:
         return ""

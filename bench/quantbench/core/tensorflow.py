@@ -1,18 +1,18 @@
-"""The one place that imports TensorFlow, once its Keras is chosen."""
+"""Import TensorFlow in one place, after choosing its Keras."""
 
 import os
 import warnings
 from typing import Any
 
-# Sums of floats depend on how many threads share them, so training always uses the same number:
+# Sums of floats depend on the number of threads, so training always uses the same number:
 # a result must not change with the machine's core count.
 TRAINING_THREADS = 1
 
 
 def tensorflow() -> Any:
-    """Import TensorFlow as this project needs it: Keras 2 (tfmot knows no other), quiet, deterministic.
+    """Import TensorFlow as this project needs it: Keras 2 (the only one tfmot supports), quiet, deterministic.
 
-    The one place where the environment for it is set.
+    This is the only place where its environment variables are set.
     """
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

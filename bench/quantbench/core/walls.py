@@ -1,12 +1,12 @@
-"""Walls around a process that opens a stranger's model: what it can do to the machine, whatever the model makes of it.
+"""Confine a process that opens an untrusted model: limit what it can do to the machine.
 
-Landlock (Linux 5.13) keeps it to folders, seccomp from sockets and from other processes; both need no rights, and hold
-for all that the process starts. They go up in a thread of ours that lives only to start the process, for they hold for
-one thread and what it starts: so the process is behind them from its first instruction on, before any library has made
-threads in it, and nothing of them stays in ours.
+Landlock (Linux 5.13) restricts file access, seccomp blocks sockets and access to other processes; both need no
+privileges, and are inherited by child processes. They are applied in a thread that exists only to start the process,
+because they hold for one thread and what it starts: so the process is confined from its first instruction on, before
+any library has started threads in it, and our own process is not restricted.
 
-Both are called here directly. Of the packages on PyPI, ``landlock`` 1.0.0.dev5 knows neither network nor signals and
-takes a stale errno for its own; ``pyseccomp`` 0.1.2 is of 2021 and needs a system library.
+Both are called here directly. Of the packages on PyPI, ``landlock`` 1.0.0.dev5 supports neither network nor signals and
+misreads a stale errno as its own; ``pyseccomp`` 0.1.2 is from 2021 and needs a system library.
 """
 
 import ctypes
@@ -27,17 +27,17 @@ import psutil
 
 T = TypeVar("T")
 
-# ---------------------------------------------------------------- what a process may do
+# ---------------------------------------------------------------- what a process may access
 
 
 @dataclass(frozen=True)
 class Room:
-    """What a walled process may reach besides Python and the system's libraries.
+    """List what a confined process may access besides Python and the system's libraries.
 
     Attributes:
         write: folders, and existing files, that it may change.
         read: folders and files.
-        locks: whether it takes part in locks of :mod:`multiprocessing`, which lie in shared memory.
+        locks: whether it uses locks of :mod:`multiprocessing`, which are in shared memory.
     """
 
     write: tuple[Path, ...] = ()
@@ -47,13 +47,13 @@ class Room:
 
 @dataclass(frozen=True)
 class Walls:
-    """What stands between a process and the rest of the machine.
+    """Describe which restrictions apply to a confined process.
 
     Attributes:
-        files: it writes only where it may, and reads only what it needs.
-        network: it can open no socket.
-        signals: it can send none to processes that it did not start.
-        limits: its memory and its files are bounded.
+        files: it writes only where allowed, and reads only what it needs.
+        network: it cannot open sockets.
+        signals: it cannot signal processes that it did not start.
+        limits: its memory and its file sizes are limited.
     """
 
     files: bool = False
@@ -62,27 +62,27 @@ class Walls:
     limits: bool = False
 
     def sentence(self) -> str:
-        """Which stand and which do not, for a report."""
+        """Return which restrictions apply and which do not, for a report."""
         words = {"file system": self.files, "network": self.network, "signals": self.signals, "memory": self.limits}
         there = ", ".join(word for word, stands in words.items() if stands) or "none"
         lacking = ", ".join(word for word, stands in words.items() if not stands)
-        told = f"saved models of others are loaded and run behind walls: {there}"
-        return f"{told}; not available here: {lacking} (Linux 6.12 has all)" if lacking else told
+        behind_walls = f"saved models of others are loaded and run behind walls: {there}"
+        return f"{behind_walls}; not available here: {lacking} (Linux 6.12 has all)" if lacking else behind_walls
 
 
 @lru_cache
 def available() -> Walls:
-    """What stands on this system, by trying it in a thread of its own."""
-    found: list[Walls] = []
-    behind(lambda: None, Room(), found.append)
-    return found[0] if found else Walls()
+    """Return the restrictions available on this system, by trying them in a thread."""
+    standing: list[Walls] = []
+    behind(lambda: None, Room(), standing.append)
+    return standing[0] if standing else Walls()
 
 
 def behind(start: Callable[[], T], room: Room, tell: Callable[[Walls], object] = lambda _: None) -> T:
-    """Start a process behind walls; what stands is told, and what the system cannot do is left out.
+    """Start a process confined; report the restrictions applied, leaving out what the system does not support.
 
     Args:
-        start: starts it and returns at once; what it raises is raised here.
+        start: starts it and returns at once; its exceptions are raised here.
     """
     if not sys.platform.startswith("linux"):
         return start()
@@ -105,7 +105,7 @@ def behind(start: Callable[[], T], room: Room, tell: Callable[[Walls], object] =
 
 
 def _confine(room: Room) -> Walls:
-    """Put up the walls around the calling thread, for good. Raises nothing."""
+    """Confine the calling thread permanently. Raises nothing."""
     _drop_capabilities()
     private = _libc().prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
     version = _landlock_version() if private else 0
@@ -115,16 +115,16 @@ def _confine(room: Room) -> Walls:
 
 
 # ---------------------------------------------------------------- Landlock
-# Numbers: include/uapi/linux/landlock.h. The system calls have one number on every architecture.
+# Numbers: include/uapi/linux/landlock.h. The system calls have the same number on every architecture.
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _NO_NEW_PRIVS = 38
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_FIRST = (1 << 13) - 1  # every right on files that version 1 knows
+_FIRST = (1 << 13) - 1  # every right on files in version 1
 _REFER, _TRUNCATE, _DEVICES = 1 << 13, 1 << 14, 1 << 15  # moving between folders: 2; truncating: 3; ioctl: 5
 _TCP, _TCP_SINCE = 0b11, 4  # bind and connect
 _SCOPE, _SIGNALS_SINCE = 0b11, 6  # abstract UNIX sockets and signals
-# Devices, sockets, fifos and links: nobody needs to make one, and whoever reads the folder afterwards would meet it.
+# Devices, sockets, fifos and links: not needed, and dangerous to whoever reads the folder afterwards.
 _SPECIAL = (1 << 6) | (1 << 9) | (1 << 10) | (1 << 11) | (1 << 12) | _DEVICES
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 
@@ -151,7 +151,7 @@ def _call(number: int, *arguments: Any) -> int:
 
 
 def _landlock_version() -> int:
-    """Of the interface; 0 where there is none, or where it was left out at boot."""
+    """Return the version of the interface; 0 where it is missing, or disabled at boot."""
     return max(0, _call(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
 
 
@@ -161,7 +161,7 @@ def _landlock(room: Room, version: int) -> bool:
         handled |= right if version >= since else 0
     rules = _Ruleset(
         handled, _TCP if version >= _TCP_SINCE else 0, _SCOPE if version >= _SIGNALS_SINCE else 0
-    )  # a kernel that is older than a field wants to see it 0
+    )  # a kernel older than a field expects 0 there
     ruleset = _call(_CREATE, ctypes.byref(rules), ctypes.c_size_t(ctypes.sizeof(rules)), ctypes.c_uint32(0))
     if ruleset < 0:
         return False
@@ -174,7 +174,7 @@ def _landlock(room: Room, version: int) -> bool:
 
 
 def _allow(ruleset: int, path: Path, rights: int) -> None:
-    """One that is not there, or that we may not open ourselves, needs no rule."""
+    """Allow access to a path; one that does not exist, or that we may not open ourselves, needs no rule."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -195,37 +195,37 @@ def _rights(room: Room) -> Iterator[tuple[Path, int]]:
     for path in room.write:
         yield path, (_FIRST | _REFER | _TRUNCATE) & ~_SPECIAL
     yield Path(os.devnull), _READ_FILE | _WRITE_FILE
-    if room.locks:  # those that are there, and no others: a process behind walls makes none
-        for found in glob.glob("/dev/shm/sem.mp-*"):
-            yield Path(found), _READ_FILE | _WRITE_FILE
+    if room.locks:  # existing ones only: a confined process creates none
+        for semaphore in glob.glob("/dev/shm/sem.mp-*"):
+            yield Path(semaphore), _READ_FILE | _WRITE_FILE
 
 
-# Of /etc what the loader, the time zone and a user's name need: keys and passwords are there too.
+# Of /etc what the loader, the time zone and a user's name need: it holds keys and passwords too.
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "passwd", "group", "nsswitch.conf")
 _SYSTEM = (
     *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store", "/proc", "/sys"),
-    *("/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/etc/os-release", *(f"/etc/{one}" for one in _ETC)),
+    *("/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/etc/os-release", *(f"/etc/{file}" for file in _ETC)),
 )
 
 
 def python_and_system() -> list[Path]:
-    """What every interpreter of ours reads: itself, the installed packages, this one, and the system's libraries.
+    """Return what every interpreter reads: itself, the installed packages, this one, and the system's libraries.
 
-    ``/proc`` shows of other processes their names and command lines, and no more: Landlock and seccomp keep their
-    memory and their environment shut.
+    ``/proc`` shows names and command lines of other processes, and no more: Landlock and seccomp protect their memory
+    and their environment.
     """
     paths = [Path(path) for path in _SYSTEM]
     paths += [Path(path) for path in {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}]
     executable = Path(sys.executable)
     paths += [executable, executable.resolve(), Path(__file__).parents[1]]
     paths += [Path(part) for part in os.environ.get("LD_LIBRARY_PATH", "").split(":") if part]
-    paths += [one for entry in sys.path for one in _importable(Path(entry or "."))]
+    paths += [path for entry in sys.path for path in _importable(Path(entry or "."))]
     keras = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    return [*paths, keras / "keras.json"]  # Keras does not start where it is there and cannot be read
+    return [*paths, keras / "keras.json"]  # Keras does not start where it exists but cannot be read
 
 
 def _importable(entry: Path) -> Iterator[Path]:
-    """All of a folder where packages are installed; of any other, which may be somebody's home, what was imported."""
+    """Yield all of a folder of installed packages; of any other, which may be a home folder, what was imported."""
     if entry.is_file() or any(entry.glob("*.dist-info")) or (entry / "encodings").is_dir():
         yield entry
     else:
@@ -233,7 +233,7 @@ def _importable(entry: Path) -> Iterator[Path]:
 
 
 def _looked_through() -> list[Path]:
-    """Folders whose names Python has to see to find what was imported from them before, and this package."""
+    """Return folders that Python has to list to find what was imported from them before, and this package."""
     entries = [Path(entry or ".").absolute() for entry in sys.path]
     return [Path(__file__).parents[2], *(entry for entry in entries if any(_imported_from(entry)))]
 
@@ -248,8 +248,8 @@ def _imported_from(entry: Path) -> Iterator[Path]:
 
 
 # ---------------------------------------------------------------- seccomp
-# A socket of any kind can leave the machine or talk to a service on it, io_uring opens them past the filter, and the
-# rest reaches into other processes or parts of the kernel that no model needs. Numbers: asm/unistd_64.h of each.
+# A socket of any kind can reach the network or a local service, io_uring opens them past the filter, and the rest
+# accesses other processes or parts of the kernel that no model needs. Numbers: asm/unistd_64.h of each.
 
 _NAMES = (
     *("socket", "socketpair", "ptrace", "process_vm_readv", "process_vm_writev", "bpf", "perf_event_open"),
@@ -262,8 +262,8 @@ _KERNELS = {  # machine -> (its number in audit.h, that of seccomp, those of _NA
 }
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000  # the second with an errno
-_X32 = 0x40000000  # from here on the numbers of another interface to the same calls
-_SET_FILTER, _AS_FAST = 1, 4  # the second: without slowing the process down for the sake of Spectre
+_X32 = 0x40000000  # from here on numbers of another interface to the same calls
+_SET_FILTER, _AS_FAST = 1, 4  # the second: without the slow-down of Spectre mitigations
 
 
 class _Program(ctypes.Structure):
@@ -271,7 +271,7 @@ class _Program(ctypes.Structure):
 
 
 def _filter(architecture: int, numbers: Iterable[int]) -> bytes:
-    """The program: another architecture's calls and x32 are refused, then each of the numbers, and the rest allowed."""
+    """Return the program: refuse calls of other architectures and x32, and each of the numbers; allow the rest."""
     refused = sorted(numbers)
     steps = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _REFUSE | errno.ENOSYS)]
     steps += [(_LOAD, 0, 0, 0), (_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _REFUSE | errno.ENOSYS)]
@@ -282,10 +282,10 @@ def _filter(architecture: int, numbers: Iterable[int]) -> bytes:
 
 
 def _seccomp() -> bool:
-    known = _KERNELS.get(platform.machine())
-    if known is None or ctypes.sizeof(ctypes.c_void_p) != 8:
+    kernel = _KERNELS.get(platform.machine())
+    if kernel is None or ctypes.sizeof(ctypes.c_void_p) != 8:
         return False
-    architecture, seccomp, numbers = known
+    architecture, seccomp, numbers = kernel
     steps = _filter(architecture, (*numbers, *_EVERYWHERE))
     held = ctypes.create_string_buffer(steps, len(steps))
     program = _Program(len(steps) // 8, ctypes.cast(held, ctypes.c_void_p))
@@ -294,7 +294,7 @@ def _seccomp() -> bool:
 
 # ---------------------------------------------------------------- rights of root, limits, environment
 
-_OWN_FILES = 0b1111  # chown, dac_override, dac_read_search, fowner: a container's root reads the user's files by them
+_OWN_FILES = 0b1111  # chown, dac_override, dac_read_search, fowner: a container's root needs them for the user's files
 
 
 class _CapabilityHeader(ctypes.Structure):
@@ -302,7 +302,7 @@ class _CapabilityHeader(ctypes.Structure):
 
 
 def _drop_capabilities() -> None:
-    """Of root's rights those on files stay, behind Landlock; no new program gets others back (no_new_privs)."""
+    """Keep only root's rights on files, limited by Landlock; no new program regains others (no_new_privs)."""
     header, held = _CapabilityHeader(0x20080522, 0), (ctypes.c_uint32 * 6)()
     if _libc().capget(ctypes.byref(header), ctypes.byref(held)) != 0:
         return
@@ -311,17 +311,17 @@ def _drop_capabilities() -> None:
 
 
 _CAN_BOUND = sys.platform.startswith("linux")
-LARGEST_FILE = 8 * 2**30  # bytes; a .tflite has at most two GiB, and what is written beside it no more than that
+LARGEST_FILE = 8 * 2**30  # bytes; a .tflite has at most two GiB, and other files no more than that
 _LEAST_MEMORY = 4 * 2**30  # bytes; TensorFlow itself takes one GiB, and a machine with less swaps
 
 
 def memory_limit() -> int:
-    """Bytes that a walled process may hold: three quarters of the machine's memory."""
+    """Return the bytes that a confined process may use: three quarters of the machine's memory."""
     return max(_LEAST_MEMORY, psutil.virtual_memory().total * 3 // 4)
 
 
 def bound(pid: int) -> None:
-    """Bound the memory and the files of a process that was just started, and of all that it starts; no core dumps."""
+    """Limit memory and file sizes of a process just started, and of all that it starts; disable core dumps."""
     if not _CAN_BOUND:
         return
     import resource
@@ -336,28 +336,28 @@ def bound(pid: int) -> None:
             _, hard = resource.prlimit(pid, which)
             most = most if hard == resource.RLIM_INFINITY else min(most, hard)
             resource.prlimit(pid, which, (most, most))
-        except (OSError, ValueError):  # it is gone already
+        except (OSError, ValueError):  # it has already ended
             return
 
 
-# Variables that Python, TensorFlow, a GPU's driver or we read; all others may be tokens.
+# Variables read by Python, TensorFlow, a GPU's driver or us; all others may be tokens.
 _KNOWN = {"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME", "VIRTUAL_ENV", "CONDA_PREFIX"}
 _KNOWN |= {"LD_LIBRARY_PATH", "XDG_CACHE_HOME", "QUANTBENCH_CACHE", "QUANTBENCH_VULKAN", "NO_COLOR", "COLUMNS", "TERM"}
 _FAMILIES = ("LC_", "PYTHON", "TF_", "KERAS_", "CUDA_", "NVIDIA_", "OMP_", "OPENBLAS_", "MKL_", "MALLOC_", "COVERAGE_")
 
 
 def harmless(name: str) -> bool:
-    """Whether an environment variable is one that a walled process may see."""
+    """Return whether a confined process may see an environment variable."""
     return name in _KNOWN or name.startswith(_FAMILIES)
 
 
 def environment() -> dict[str, str]:
-    """This process's environment as a walled process may see it."""
+    """Return this process's environment as a confined process may see it."""
     return {name: value for name, value in os.environ.items() if harmless(name)}
 
 
 def forget_environment() -> None:
-    """The same for the calling process, in ``/proc/self/environ`` too. For a process that was just started."""
+    """Remove all other variables from the calling process, also from ``/proc/self/environ``; for one just started."""
     secret = {name: value for name, value in os.environ.items() if not harmless(name)}
     if not secret:
         return

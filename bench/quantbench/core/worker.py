@@ -1,8 +1,8 @@
-"""What every ``*_worker.py`` does around its work: it reads a job, dies with the process that started it, and keeps
-standard output for its result.
+"""Run what every ``*_worker.py`` does around its work: read a job, die with the parent process, and reserve standard
+output for the result.
 
-Imports nothing that NumPy does not, for what :mod:`quantbench.measure.memory_worker` imports is part of the peak that
-it measures: :mod:`quantbench.core.signals` alone would add 0.9 MiB to 13.7.
+Imports nothing that NumPy does not, because what :mod:`quantbench.measure.memory_worker` imports is part of the peak
+that it measures: :mod:`quantbench.core.signals` alone would add 0.9 MiB to 13.7.
 """
 
 import json
@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-PR_SET_PDEATHSIG, SIGKILL = 1, 9  # Linux's numbers; the module ``signal`` is not imported for one of them
+PR_SET_PDEATHSIG, SIGKILL = 1, 9  # Linux's numbers; importing ``signal`` for them would add to the peak
 
 Job = dict[str, Any]
 
 
 def worker_main(run: Callable[[Job], Any]) -> None:
-    """Do the one job that comes as JSON on standard input, and write its result as JSON to standard output."""
+    """Do the one job given as JSON on standard input, and write its result as JSON to standard output."""
     parent = os.getppid()
     own = _own_stdout()
     job = json.load(sys.stdin)
@@ -28,11 +28,11 @@ def worker_main(run: Callable[[Job], Any]) -> None:
 
 
 def answer_lines(begin: Callable[[Job], Callable[[str], Any]], ready: str = "") -> None:
-    """Answer each line of standard input with a line of JSON until there are no more; the first is the job.
+    """Answer each line of standard input with a line of JSON until the input ends; the first line is the job.
 
     Args:
-        begin: makes of the job what answers the lines after it.
-        ready: what is written when that is made.
+        begin: takes the job, and returns the function that answers the following lines.
+        ready: written when that function is ready.
     """
     parent = os.getppid()
     with os.fdopen(_own_stdout(), "w") as out:
@@ -48,8 +48,8 @@ def answer_lines(begin: Callable[[Job], Callable[[str], Any]], ready: str = "") 
 def _bind_to(parent: int) -> None:
     """Let the kernel kill this process when its parent dies (Linux only).
 
-    Called once the job is here: the kernel binds a process to the thread that started it, and the one that starts a
-    walled process is gone by then.
+    Called once the job is read: the kernel binds a process to the thread that started it, and the thread that starts a
+    confined process has ended by then.
     """
     import ctypes
 
@@ -57,12 +57,12 @@ def _bind_to(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
     except (OSError, AttributeError):
         return
-    if os.getppid() != parent:  # it died before the kernel knew of it
+    if os.getppid() != parent:  # it died before the kernel was asked
         os._exit(1)
 
 
 def _own_stdout() -> int:
-    """A descriptor for the result alone: what libraries print to standard output goes to standard error from now on."""
+    """Return a descriptor for the result alone; what libraries print to standard output goes to standard error."""
     sys.stdout.flush()
     own = os.dup(1)
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""One run, or one shard of it: plan, compute, judge, report, merge.
+"""Run the matrix, or one shard of it: plan, compute, judge, report and merge.
 
-Options and a selection come in; a run folder and an exit status go out.
+Options and a selection of cells come in; a run folder and an exit status go out.
 """

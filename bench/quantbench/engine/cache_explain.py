@@ -1,4 +1,4 @@
-"""What lies in a store, and why a cell does not: which ingredient is another than in the nearest entry of the cell."""
+"""Explain what a store holds, and which ingredients of a missing entry differ from the closest one that exists."""
 
 import ast
 import inspect
@@ -31,7 +31,7 @@ _LONGEST = 100
 
 @dataclass(frozen=True)
 class Stored:
-    """An entry as it lies in the store; its content is not checked.
+    """Describe an entry of the store, without checking its content.
 
     Attributes:
         what: kind of entry: ``artifact``, ``evaluation``, ...
@@ -46,31 +46,33 @@ class Stored:
 
 
 def stored(store: Store) -> list[Stored]:
-    """Every entry; one that cannot be read is of the kind ``damaged``."""
-    found = []
+    """Return every entry; one that cannot be read has the kind ``damaged``."""
+    listed = []
     for lying in entries(store):
         try:
             index = read_index(lying.path)
             made = (lying.path / INDEX).stat().st_mtime_ns
         except (OSError, ValueError):
-            found.append(Stored(lying, DAMAGED, lying.used, {}, {}))
+            listed.append(Stored(lying, DAMAGED, lying.used, {}, {}))
             continue
-        found.append(Stored(lying, str(index["ingredients"].get("what")), made, index["files"], index["ingredients"]))
-    return found
+        listed.append(Stored(lying, str(index["ingredients"].get("what")), made, index["files"], index["ingredients"]))
+    return listed
 
 
 # ---------------------------------------------------------------- ls
 
 
 def listing(store: Store, cell: str = "") -> str:
-    """A row an entry, and what they take together.
+    """Return a table with one row per entry, and the total sizes.
 
     Args:
         cell: part of a cell's id; all entries where empty.
     """
-    found = stored(store)
-    names = _cells_of_artifacts(found)
-    labelled = sorted(((_label(entry, names), entry) for entry in found), key=lambda pair: (pair[0], pair[1].what))
+    all_entries = stored(store)
+    names = _cells_of_artifacts(all_entries)
+    labelled = sorted(
+        ((_label(entry, names), entry) for entry in all_entries), key=lambda pair: (pair[0], pair[1].what)
+    )
     shown = [(label, entry) for label, entry in labelled if cell in label]
     rows = [
         [entry.what, label, show_size(entry.lying.size), _ago(entry.made), _ago(entry.lying.used)]
@@ -83,15 +85,15 @@ def listing(store: Store, cell: str = "") -> str:
     total = show_size(sum(entry.lying.size for _, entry in shown))
     table = tabulate(rows, headers=["kind", "cell", "size", "made", "last used"], tablefmt="simple") + "\n\n"
     summary = f"{len(shown)} entries, {total} in {store.root}"
-    installed = [] if cell else [one.size for one in environments(store)]
+    installed = [] if cell else [environment.size for environment in environments(store)]
     more = f"\n{len(installed)} environments of quantbench ab, {show_size(sum(installed))}" if installed else ""
     return (table if rows else "") + summary + (f": {', '.join(parts)}" if parts else "") + more
 
 
-def _cells_of_artifacts(found: list[Stored]) -> dict[str, list[str]]:
-    """sha256 of an artifact -> the cells that have it: several variants may well be the same bytes."""
+def _cells_of_artifacts(all_entries: list[Stored]) -> dict[str, list[str]]:
+    """Map the sha256 of each artifact to its cells; several variants may produce the same bytes."""
     names: dict[str, list[str]] = {}
-    for entry in found:
+    for entry in all_entries:
         if artifact.ARTIFACT in entry.files:
             names.setdefault(entry.files[artifact.ARTIFACT], []).append(_cell(entry.ingredients))
     return names
@@ -105,16 +107,16 @@ def _cell(ingredients: Mapping[str, Any]) -> str:
 
 
 def _label(entry: Stored, names: dict[str, list[str]]) -> str:
-    told = entry.ingredients
+    ingredients = entry.ingredients
     if entry.what == DAMAGED:
         return entry.lying.path.name[:12]
-    if "variant" in told:
-        return _cell(told)
-    if "artifact" in told:
-        cells = sorted(names.get(str(told["artifact"]), []))
+    if "variant" in ingredients:
+        return _cell(ingredients)
+    if "artifact" in ingredients:
+        cells = sorted(names.get(str(ingredients["artifact"]), []))
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        return cells[0] + more if cells else f"{told.get('model', '?')}/(an artifact that is gone)"
-    return _cell({**told, "variant": f"({told.get('stage', entry.what)})"})
+        return cells[0] + more if cells else f"{ingredients.get('model', '?')}/(an artifact that is gone)"
+    return _cell({**ingredients, "variant": f"({ingredients.get('stage', entry.what)})"})
 
 
 def _ago(then: int) -> str:
@@ -129,67 +131,67 @@ def _ago(then: int) -> str:
 
 
 def why(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | None, store: Store) -> list[str]:
-    """A line for each part of a cell that a run takes from the store, and under it what is another than it was."""
-    found = stored(store)
+    """Return a line for each part of a cell, and under it the ingredients that differ from the closest entry."""
+    all_entries = stored(store)
     made_of = artifact.ingredients(model, variant, seed, train_seed)
-    lines = _told("artifact", made_of, store, _of_cell(found, made_of))
-    for what, one in trainings(variant, made_of, seed).items():
-        lines += _told(what, one, store, _of_training(found, one))
+    lines = _explained("artifact", made_of, store, _of_cell(all_entries, made_of))
+    for what, recipe in trainings(variant, made_of, seed).items():
+        lines += _explained(what, recipe, store, _of_training(all_entries, recipe))
     if not store.has(digest(made_of)):
         return [*lines, "what is measured of it: known once the artifact is there"]
     if variant.name == FLOAT_CONTROL and accuracy.has_own(model, train_seed):
         own = accuracy.float_recipe(model)
-        lines += _told("float predictions", own, store, _of(found, own, "model"))
+        lines += _explained("float predictions", own, store, _of(all_entries, own, "model"))
     sha256 = read_index(store.path(digest(made_of)))["files"].get(artifact.ARTIFACT)
     if sha256 is None:
         return [*lines, "the tools refuse it, so nothing is measured of it"]
     parts = {"evaluation": accuracy.recipe(sha256, model), "contents": census.recipe(sha256)}
     parts |= {"memory": memory.recipe(sha256, model)} if seed == 0 else {}
-    for what, one in parts.items():
-        lines += _told(what, one, store, _of(found, one, "artifact"))
-    return lines + _on_gpu(model, train_seed, sha256, store, found)
+    for what, recipe in parts.items():
+        lines += _explained(what, recipe, store, _of(all_entries, recipe, "artifact"))
+    return lines + _on_gpu(model, train_seed, sha256, store, all_entries)
 
 
 def trainings(variant: Variant, made_of: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:
-    """What a variant's artifact starts from and is kept by itself: its name -> its ingredients.
+    """Return what a variant's artifact starts from and is stored separately: name -> ingredients.
 
     Args:
         made_of: ingredients of the artifact.
     """
     start = made_of["float model"]
-    found = {"float weights": {"what": "float weights", **start}} if "trained with seed" in start else {}
+    recipes = {"float weights": {"what": "float weights", **start}} if "trained with seed" in start else {}
     common = {name: value for name, value in made_of.items() if not name.startswith("variant")}
     for make in stages(variant.make):
-        found[f"stage {make.__qualname__.partition('.')[0]}"] = common | {
+        recipes[f"stage {make.__qualname__.partition('.')[0]}"] = common | {
             "what": "stage",
             "stage": make.__name__,
             "stage code": source_fingerprint(make),
             "packages": {name: package_version(name) for name in artifact.STAGE_PACKAGES},
             "seed": seed,
         }
-    return found
+    return recipes
 
 
 def stages(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """What a function hands to ``stage`` of its workbench, as its source says, and what that hands on; the first first.
+    """Yield the functions passed to ``stage`` of a function's workbench, earliest first, found by parsing its source.
 
-    So nothing has to be trained, nor TensorFlow imported, to know it.
+    Nothing is trained and TensorFlow is not imported for it.
     """
     try:
         source = ast.parse(textwrap.dedent(inspect.getsource(function)))
-        known = inspect.getclosurevars(function)
+        closure = inspect.getclosurevars(function)
     except (OSError, SyntaxError, TypeError):  # of a kind that somebody else has declared
         return
     for node in ast.walk(source):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "stage":
             with suppress(NameError):  # a local name
-                make = _value(node.args[0], {**known.globals, **known.nonlocals})
+                make = _value(node.args[0], {**closure.globals, **closure.nonlocals})
                 yield from stages(make)
                 yield make
 
 
 def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
-    """What an expression of names, attributes, constants and calls stands for; NameError for any other."""
+    """Return the value of an expression of names, attributes, constants and calls; NameError for any other."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name) and node.id in names:
@@ -201,9 +203,11 @@ def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
     raise NameError(ast.unparse(node))
 
 
-def _on_gpu(model: ReferenceModel, train_seed: int | None, sha256: str, store: Store, found: list[Stored]) -> list[str]:
-    """The same of what the artifact answers on the GPU, where the store has anything of a GPU."""
-    measured = [one for one in found if one.what == "gpu"]
+def _on_gpu(
+    model: ReferenceModel, train_seed: int | None, sha256: str, store: Store, all_entries: list[Stored]
+) -> list[str]:
+    """Explain the GPU measurement of the artifact, where the store has any GPU measurement."""
+    measured = [entry for entry in all_entries if entry.what == "gpu"]
     if not measured:
         return []
     here = gpu_devices.find()
@@ -216,31 +220,33 @@ def _on_gpu(model: ReferenceModel, train_seed: int | None, sha256: str, store: S
         return ["gpu: known once the artifact of the float control is there"]
     both = gpu.Artifact(control, sha256), gpu.Artifact(control, of_control)
     made_of = gpu.recipe(*both, model, here.first)
-    return _told("gpu", made_of, store, _of(measured, made_of, "artifact"))
+    return _explained("gpu", made_of, store, _of(measured, made_of, "artifact"))
 
 
-def _of(found: list[Stored], recipe: Mapping[str, Any], same: str) -> list[Stored]:
-    return [one for one in found if one.what == recipe["what"] and one.ingredients.get(same) == recipe[same]]
+def _of(all_entries: list[Stored], recipe: Mapping[str, Any], same: str) -> list[Stored]:
+    return [
+        entry for entry in all_entries if entry.what == recipe["what"] and entry.ingredients.get(same) == recipe[same]
+    ]
 
 
-def _of_cell(found: list[Stored], recipe: Mapping[str, Any]) -> list[Stored]:
-    same = _of(found, recipe, "variant")
-    return [one for one in same if parts(_cell(one.ingredients))[0] == recipe["float model"]["model"]]
+def _of_cell(all_entries: list[Stored], recipe: Mapping[str, Any]) -> list[Stored]:
+    same = _of(all_entries, recipe, "variant")
+    return [entry for entry in same if parts(_cell(entry.ingredients))[0] == recipe["float model"]["model"]]
 
 
-def _of_training(found: list[Stored], recipe: Mapping[str, Any]) -> list[Stored]:
-    return [one for one in found if _training(one.ingredients) == _training(recipe)]
+def _of_training(all_entries: list[Stored], recipe: Mapping[str, Any]) -> list[Stored]:
+    return [entry for entry in all_entries if _training(entry.ingredients) == _training(recipe)]
 
 
-def _training(told: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What makes a training another one: such as a number of centroids, which its function has captured."""
-    captured = {name: value for name, value in told.get("stage code", {}).items() if ": " in name}
-    return told.get("what"), parts(_cell(told))[0], told.get("stage"), captured
+def _training(ingredients: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what identifies a training, including values that its function has captured (a number of centroids)."""
+    captured = {name: value for name, value in ingredients.get("stage code", {}).items() if ": " in name}
+    return ingredients.get("what"), parts(_cell(ingredients))[0], ingredients.get("stage"), captured
 
 
-def _told(what: str, recipe: Mapping[str, Any], store: Store, others: list[Stored]) -> list[str]:
+def _explained(what: str, recipe: Mapping[str, Any], store: Store, others: list[Stored]) -> list[str]:
     key = digest(recipe)
-    own = next((one for one in others if one.lying.path.name == key), None)
+    own = next((entry for entry in others if entry.lying.path.name == key), None)
     if store.has(key) and own is not None:
         size = show_size(own.lying.size)
         return [f"{what}: in the store, {size}, made {_ago(own.made)}, last used {_ago(own.lying.used)}"]
@@ -248,19 +254,19 @@ def _told(what: str, recipe: Mapping[str, Any], store: Store, others: list[Store
         return [f"{what}: in the store, but damaged; the next run makes it again"]
     if not others:
         return [f"{what}: not in the store, and never was, or was cleared away"]
-    told = {one.lying.path: list(differences(one.ingredients, recipe)) for one in others}
-    nearest = min(others, key=lambda one: (len(told[one.lying.path]), -one.made))
+    changes = {entry.lying.path: list(differences(entry.ingredients, recipe)) for entry in others}
+    nearest = min(others, key=lambda entry: (len(changes[entry.lying.path]), -entry.made))
     lines = [f"{what}: not in the store; what is another than in the nearest entry of {len(others)}:"]
-    return [*lines, *(f"  {line}" for line in told[nearest.lying.path])]
+    return [*lines, *(f"  {line}" for line in changes[nearest.lying.path])]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """What differs between two sets of ingredients, one sentence each: ``tensorflow 2.20.0 before, 2.21.0 now``."""
+    """Yield one sentence for each ingredient that differs: ``tensorflow 2.20.0 before, 2.21.0 now``."""
     before, now = (dict(_leaves(json.loads(json.dumps(each)))) for each in (old, new))  # as an entry keeps them
     for path in sorted({*before, *now}):
-        one, other = before.get(path, _NONE), now.get(path, _NONE)
-        if one != other:
-            yield _difference(path, one, other)
+        old_value, new_value = before.get(path, _NONE), now.get(path, _NONE)
+        if old_value != new_value:
+            yield _difference(path, old_value, new_value)
 
 
 def _leaves(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -1,4 +1,4 @@
-"""One cell of a run as it is planned: what is asked of it. What came of it is :mod:`quantbench.engine.results`."""
+"""Describe one planned cell of a run; its result is in :mod:`quantbench.engine.results`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ CellId = str
 
 
 def controls(variant: Variant) -> set[str]:
-    """What a variant is compared with, what that is compared with, and so on; the float control always."""
+    """Return what a variant is compared with, directly or through another one; always includes the float control."""
     if variant.control is None:
         return {FLOAT_CONTROL}
     return {variant.control} | controls(VARIANTS[variant.control])
@@ -20,10 +20,10 @@ def controls(variant: Variant) -> set[str]:
 
 @dataclass(frozen=True)
 class Planned:
-    """What is asked of a cell.
+    """Describe a planned cell: what is to be computed and judged.
 
     Attributes:
-        selected: the user's selection names it; otherwise it is a control of one that is selected.
+        selected: whether the user's selection includes it; otherwise it is a control of a selected cell.
     """
 
     model: ReferenceModel
@@ -34,17 +34,17 @@ class Planned:
 
     @property
     def id(self) -> CellId:
-        """The cell's key."""
+        """Return the cell's key."""
         return cell_key(self.model.name, self.variant.name)
 
     @property
     def control(self) -> CellId | None:
-        """What it is compared with; None of the float control."""
+        """Return the cell that it is compared with; None for the float control."""
         return None if self.variant.control is None else cell_key(self.model.name, self.variant.control)
 
     @property
     def float_control(self) -> CellId:
-        """The float control of its model, which may be itself."""
+        """Return the float control of its model, which may be the cell itself."""
         return cell_key(self.model.name, FLOAT_CONTROL)
 
     @property
@@ -54,10 +54,10 @@ class Planned:
 
     @property
     def needs(self) -> frozenset[CellId]:
-        """Its controls, besides itself."""
+        """Return its controls, without itself."""
         return frozenset(cell_key(self.model.name, name) for name in controls(self.variant) - {self.variant.name})
 
 
 def failure_of(outcomes: Iterable[Outcome]) -> Failure | None:
-    """Why a cell has no result: what the first of its seeds that failed says."""
+    """Return the failure of the first failed seed; None where all seeds succeeded."""
     return next((outcome.failure for outcome in outcomes if outcome.failure), None)

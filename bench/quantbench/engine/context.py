@@ -1,27 +1,28 @@
-"""What a run goes by: by what its cells are judged, and the store that it holds."""
+"""Hold what a run depends on: the rules that judge its cells, and its leased store."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from quantbench import gate
-from quantbench.baselines.effective import Standing
+from quantbench.baselines.effective import EffectiveBaseline
 from quantbench.build.store import Store, default_root
 from quantbench.core import environment
 from quantbench.core.options import RunOptions, given, run_argument
 from quantbench.engine.cell import Planned
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.records import BaselineCell, Environment
+from quantbench.records.measurements import threads_in
 from quantbench.report.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
 class HeldStore:
-    """The store of one run, which holds it.
+    """Hold the lease on one run's store.
 
     Attributes:
-        note: what was done about the rights of others, or could not be; mostly empty.
-        damaged_before: how many entries had been found damaged when the run began.
+        note: what was changed about access rights, or could not be; usually empty.
+        damaged_before: number of damaged entries already recorded when the run began.
     """
 
     store: Store
@@ -30,16 +31,16 @@ class HeldStore:
 
     @staticmethod
     def open(folder: RunFolder, options: RunOptions) -> "HeldStore":
-        """The user's store, or a new one in the run's folder; where it cannot be used, that folder goes again.
+        """Open the user's store, or one in the run's folder; that folder is removed where the store cannot be used.
 
         Raises:
-            BadInput: it cannot be written.
-            DiskFull: there is no room in it.
+            BadInput: it is not writable.
+            DiskFull: it has no space left.
         """
         store = Store(folder.path / "store" if options.no_cache else default_root())
         try:
             note = store.make_private()
-            store.hold()
+            store.lease()
         except OSError as error:
             folder.remove()
             if disk_is_full(error):
@@ -51,29 +52,29 @@ class HeldStore:
         return HeldStore(store, note, len(store.damaged()))
 
     def notes(self) -> list[str]:
-        """What of the store was found damaged since this run began."""
+        """Return notes on entries found damaged since the run began."""
         new = self.store.damaged()[self.damaged_before :]
-        told = [self.note] if self.note else []
+        notes = [self.note] if self.note else []
         if not new:
-            return told
-        return [*told, f"{len(new)} damaged entries of the store were removed and made again, first {new[0]}"]
+            return notes
+        return [*notes, f"{len(new)} damaged entries of the store were removed and made again, first {new[0]}"]
 
 
 @dataclass(frozen=True)
 class Rules:
-    """By what the cells of a run are judged.
+    """Hold what the cells of a run are judged by.
 
     Attributes:
-        baselines: model -> what its cells are judged by.
-        environment: of the machine whose results these are.
-        run: how the commands of its report name this run.
-        again: the options that repeat one of its cells.
-        train: the float models were trained from scratch.
-        drift: whether there can be baselines; models that are tried once have none.
-        strict_change: outputs that changed without getting worse are red too.
+        baselines: model -> effective baseline of its cells.
+        environment: of the machine that produces the results.
+        run: name of this run in the commands of its report.
+        again: options that repeat one of its cells.
+        train: whether the float models are trained from scratch.
+        drift: whether baselines can exist; a model that is tried once has none.
+        strict_change: whether outputs that changed without getting worse are red too.
     """
 
-    baselines: Mapping[str, Standing]
+    baselines: Mapping[str, EffectiveBaseline]
     environment: Environment
     run: str
     again: str = ""
@@ -83,26 +84,36 @@ class Rules:
 
     @staticmethod
     def of(
-        options: RunOptions, folder: Path, baselines: Mapping[str, Standing], environment: Environment, drift: bool
+        options: RunOptions,
+        folder: Path,
+        baselines: Mapping[str, EffectiveBaseline],
+        environment: Environment,
+        drift: bool,
     ) -> "Rules":
-        """Those of a run that writes to a folder."""
+        """Return the rules of a run that writes to ``folder``."""
         again = " ".join(given(options, "model_dir", "baseline_dir", "train", "seeds", "cell_timeout", "strict_change"))
         run = run_argument(folder, options)
         return Rules(baselines, environment, run, again, options.train, drift, options.strict_change)
 
     def accepted(self, cell: Planned) -> BaselineCell | None:
-        """What the cell's baseline says of it."""
+        """Return the cell's baseline; None where it has none."""
         return self.baselines[cell.model.name].cell(cell.variant.name)
 
     def subject(self, cell: Planned) -> gate.Subject:
-        """The cell as its judges name it."""
+        """Return the cell's name as judgements use it."""
         return gate.Subject(cell.model.name, cell.variant.name, self.run, self.again)
 
     def machine(self, threads: int) -> str:
-        """The machine class of latencies with so many threads."""
+        """Return the machine class of latencies measured with this number of threads."""
         return environment.with_threads(self.environment.machine_class, threads)
+
+    def machine_of(self, measurement: str) -> str:
+        """The machine class that the accepted value of a measurement belongs to."""
+        if measurement == "peak_memory":
+            return environment.memory_class(self.environment)
+        return self.machine(threads_in(measurement))
 
 
 def logs(folder: RunFolder) -> Path:
-    """The logs of a run, in its folder."""
+    """Return the log folder of a run."""
     return folder.path.absolute() / "logs"

@@ -1,7 +1,7 @@
-"""The one loop of a run: compute what a judgement needs, settle what shares the budget, judge, save.
+"""Drive one run: compute what a judgement needs, settle scores that share the budget, judge, save.
 
-Whoever drives it, pytest's hooks or :meth:`quantbench.engine.session.Session.judge_all`, asks for one kind of one cell
-at a time; what keeps a run from its end is met in :func:`until_stopped` alone.
+The caller (pytest's hooks or :meth:`quantbench.engine.session.Session.judge_all`) asks for one kind of one cell at a
+time; everything that stops a run early is handled in :func:`until_stopped` alone.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -19,48 +19,48 @@ from quantbench.engine.results import CellResult, Judgements, Results
 from quantbench.errors import DiskFull, disk_is_full
 from quantbench.records import Judgement, Kind
 
-# Judged by the artifact alone: nothing waits for a control.
+# Judged from the artifact alone: these need no control.
 _BY_ITSELF = frozenset({Kind.SIZE, Kind.STRUCTURE})
 
 
 class Computes(Protocol):
-    """The part of :class:`quantbench.engine.scheduler.Computing` that the loop uses.
+    """Declare the part of :class:`quantbench.engine.scheduler.Computing` that the loop uses.
 
     Attributes:
-        partial: the run was stopped, and only what is finished counts.
+        partial: whether the run was stopped, so that only finished cells count.
     """
 
     partial: bool
 
     def wait(self, cells: Collection[Planned]) -> None:
-        """Until these are computed."""
+        """Wait until these cells are computed."""
 
     def computed(self, cell: Planned) -> bool:
-        """Whether a cell and its controls are."""
+        """Return whether a cell and its controls are computed."""
 
     def finish(self) -> None:
-        """Wait for everything and release the workers."""
+        """Wait for all cells and release the workers."""
 
     def stop(self) -> None:
-        """Give up what is not finished."""
+        """Cancel everything unfinished."""
 
     def where_full(self) -> str:
-        """What to do about a full disk."""
+        """Return what to do about a full disk."""
 
 
 class MeasuresAlone(Protocol):
-    """The part of :class:`quantbench.engine.exclusive.Alone` that the loop uses."""
+    """Declare the part of :class:`quantbench.engine.exclusive.Alone` that the loop uses."""
 
     def judge(self, kind: Kind, result: CellResult) -> list[Judgement]:
-        """Measure a cell while nothing else of ours runs, and judge what came of it."""
+        """Measure a cell while none of our other processes run, and judge the measurements."""
 
 
 class Drive:
-    """Takes one run from step to step.
+    """Drive one run step by step.
 
     Args:
-        judgements: takes what is judged.
-        has_gpu: this run measures on a GPU.
+        judgements: collects the judgements.
+        has_gpu: whether this run measures on a GPU.
         saved: called after each step.
     """
 
@@ -87,11 +87,11 @@ class Drive:
         self._saved = saved
 
     def judge(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
-        """The judgements of one kind on one cell; worked out once.
+        """Return the judgements of one kind for one cell; computed once.
 
         Raises:
-            KeyboardInterrupt: a signal came.
-            DiskFull: nothing more can be stored or reported.
+            KeyboardInterrupt: a signal was received.
+            DiskFull: no space is left for the store or the report.
         """
         judged = self._judgements.setdefault(cell_id, {})
         if kind not in judged:
@@ -111,11 +111,11 @@ class Drive:
         return self._judging.judge(kind, result, self._results.of(cell.control) if cell.control else None)
 
     def prepare(self, cell_id: CellId, kind: Kind) -> None:
-        """Wait for all that one judgement needs, so that judging waits for nothing.
+        """Wait for everything that one judgement needs, so that judging itself does not wait.
 
         Raises:
-            KeyboardInterrupt: a signal came.
-            DiskFull: nothing more can be stored.
+            KeyboardInterrupt: a signal was received.
+            DiskFull: no space is left for the store.
         """
         if kind in self._judgements.get(cell_id, {}):
             return
@@ -129,13 +129,13 @@ class Drive:
         self._computing.wait([self._plan.cells[name] for name in sorted(cell.needs)])
         if kind is Kind.LATENCY or (kind is Kind.GPU and self._has_gpu):
             self._computing.finish()
-        # Latency shares the budget with the scores that chance has moved, so by then all of them have to be known.
-        shares = kind is Kind.ACCURACY and bool(self._budget.shared_by(self._results.of(cell.id)))
+        # Latency shares the budget with the scores whose predictions changed: all of those have to be computed first.
+        shares = kind is Kind.ACCURACY and bool(self._budget.p_values(self._results.of(cell.id)))
         if shares or kind is Kind.LATENCY:
             self._settle()
 
     def _settle(self) -> None:
-        """Fix what each score that chance has moved is red at, which takes all scores of the run."""
+        """Set the Holm threshold of each score whose predictions changed; needs all scores of the run."""
         if self._budget.settled:
             return
         cells, unfinished = self._plan.asked_for(Kind.ACCURACY), 0
@@ -146,11 +146,11 @@ class Drive:
         self._budget.settle([self._results.of(cell.id) for cell in cells], unfinished)
 
     def judge_the_rest(self) -> None:
-        """Controls that a selection brought along, so that a sick one is seen; and wait for all that is computed.
+        """Judge controls that were added to the selection, so that a broken one is noticed; wait for all computation.
 
         Raises:
-            KeyboardInterrupt: a signal came.
-            DiskFull: nothing more can be stored or reported.
+            KeyboardInterrupt: a signal was received.
+            DiskFull: no space is left for the store or the report.
         """
         for cell in self._plan.cells.values():
             if not cell.selected:
@@ -159,24 +159,24 @@ class Drive:
         self._computing.wait(self._plan.cells.values())
 
     def judge_computed(self) -> None:
-        """What of a run that was stopped can be judged without computing or measuring more."""
+        """Judge what can be judged in a stopped run without computing or measuring more."""
         for cell in self._plan.cells.values():
             if self._computing.computed(cell):
                 for kind in cell.kinds - ALONE:
                     self.judge(cell.id, kind)
 
     def account_for_everything(self) -> None:
-        """In a whole run, what was asked for and never judged (its test failed before) is an error, not an absence."""
+        """Report an error for each requested judgement of a whole run that was never made (its test failed earlier)."""
         for cell in self._plan.cells.values():
             judged = self._judgements.setdefault(cell.id, {})
             for kind in cell.kinds - set(judged):
                 judged[kind] = self._judging.never_judged(cell, kind)
 
     def close(self, partial: bool) -> None:
-        """Judge what is left to judge, and release the workers.
+        """Judge what remains, and release the workers.
 
         Args:
-            partial: only what is finished counts.
+            partial: whether only finished cells count.
         """
         self._computing.partial = partial
         if partial:
@@ -190,7 +190,7 @@ class Drive:
 
 @contextmanager
 def _full_disk_named(computing: Computes) -> Iterator[None]:
-    """A full disk ends the run with the folder that is short of space, whoever has met it."""
+    """Turn any full disk into the error that names the folder short of space."""
     try:
         yield
     except OSError as error:
@@ -200,10 +200,10 @@ def _full_disk_named(computing: Computes) -> Iterator[None]:
 
 
 def until_stopped(work: Callable[[], None], how: HowEnded | None = None) -> HowEnded:
-    """Do the work of a run unless something has kept it from its end, and return what did.
+    """Do the work of a run unless it has been stopped already, and return what stopped it, if anything.
 
     Args:
-        how: what has kept it from its end already.
+        how: what stopped it already.
     """
     how = how or HowEnded()
     if how.partial:

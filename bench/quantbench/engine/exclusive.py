@@ -1,4 +1,4 @@
-"""What is measured while nothing else of ours runs, and how it is judged: latency, and answers on the GPU."""
+"""Measure latency and GPU predictions while none of our other processes run, and judge them."""
 
 import time
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ from quantbench.variants import FLOAT_CONTROL
 
 
 class Alone:
-    """Measures cells of one run, one after the other; all of them, and the workers, are finished by then.
+    """Measure cells of one run, one after the other, once all cells are computed and the workers have ended.
 
     Args:
-        judgements: what is judged so far.
-        log: file that takes the output of timing processes.
+        judgements: those made so far.
+        log: file that receives the output of timing processes.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class Alone:
         self._timing_since: float | None = None
 
     def judge(self, kind: Kind, result: CellResult) -> list[Judgement]:
-        """Measure a cell that has an artifact, and judge what came of it."""
+        """Measure a cell that has an artifact, and judge the measurements."""
         return self._latency(result) if kind is Kind.LATENCY else [self._gpu(result)]
 
     @contextmanager
     def _alone(self, cell_id: CellId) -> Iterator[None]:
-        """Count the time in which nothing but this cell is measured."""
+        """Count the time during which only this cell is measured."""
         start = time.perf_counter()
         try:
             with self._store.temporary_files():
@@ -77,7 +77,7 @@ class Alone:
     # ------------------------------------------------------------ GPU
 
     def _gpu(self, result: CellResult) -> Judgement:
-        """Run a cell's artifact on the GPU, where there is one, and judge how it answers there."""
+        """Run a cell's artifact on the GPU, where there is one, and judge its predictions."""
         cell, here = result.cell, self._rules.environment
         device, reason = here.gpu, here.no_gpu
         if device is not None:
@@ -93,7 +93,7 @@ class Alone:
     # ------------------------------------------------------------ latency
 
     def _latency(self, result: CellResult) -> list[Judgement]:
-        """Time a cell's artifact in turns with its float control, and judge it; for each number of threads."""
+        """Time a cell's artifact interleaved with its float control, and judge it, for each number of threads."""
         cell, artifact = result.cell, result.outcomes[0].artifact
         assert artifact is not None
         self._show_timing()
@@ -122,7 +122,7 @@ class Alone:
             self._results.join(cell_id, alone)
 
     def _show_timing(self) -> None:
-        """How far the timing is, and how long the rest takes if it goes on like that."""
+        """Show the timing progress and the estimated remaining time."""
         cells = self._plan.asked_for(Kind.LATENCY)
         done = sum(Kind.LATENCY in self._judgements.get(cell.id, {}) for cell in cells)
         now = time.perf_counter()
@@ -131,7 +131,7 @@ class Alone:
         self._progress.show(Counts("timed", done, len(cells), 1, 0, rest))
 
     def _with_threads(self, result: CellResult, artifact: Path, control: Path, threads: int) -> list[Judgement]:
-        """Latency with so many threads, by the baselines of the machine class of so many."""
+        """Judge latency with this number of threads, by the baselines of the machine class for it."""
         cell, timing = result.cell, self._timing
         subject, baseline, machine = self._rules.subject(cell), self._rules.accepted(cell), self._rules.machine(threads)
         accepted = baseline.latency.get(machine) if baseline else None
@@ -148,11 +148,11 @@ class Alone:
             again = timing.once(cell.id, cell.model, artifact, control, threads)[name]
         share, label = self._budget.false_alarms().share, name_at(name, threads)
         judged = gate.latency(subject, label, measured[name], baseline, machine, share, again, threads)
-        # Another shard may hold the model that the runtime does split, so that this error goes when they are merged.
+        # Another shard may hold a model that the runtime splits: the error then goes away when the shards are merged.
         return [too_few, judged] if too_few is not None else [judged]
 
     def _other_controls(self, model: ReferenceModel) -> Iterator[tuple[ReferenceModel, Path]]:
-        """The float controls of this run's other models."""
+        """Yield the float controls of this run's other models."""
         for cell in self._plan.cells.values():
             if cell.variant.name == FLOAT_CONTROL and cell.model is not model:
                 first = self._results.of(cell.id).first
@@ -163,5 +163,7 @@ class Alone:
 def _on_gpu(outcome: Outcome, control: Outcome, model: ReferenceModel, device: Device, store: Store) -> gpu.OnGpu:
     if control.artifact is None or outcome.artifact is None:
         return gpu.OnGpu(failure="its float control could not be made")
-    artifacts = [gpu.Artifact(one.artifact, one.artifact_sha256 or "") for one in (outcome, control) if one.artifact]
+    artifacts = [
+        gpu.Artifact(each.artifact, each.artifact_sha256 or "") for each in (outcome, control) if each.artifact
+    ]
     return gpu.through_store(artifacts[0], artifacts[1], model, device, store)

@@ -1,4 +1,4 @@
-"""A run's false-alarm budget: which scores share it, which latencies do, and at what p-value each score is red."""
+"""Share a run's false-alarm budget (alpha) over its scores and latencies, and set each score's Holm threshold."""
 
 from collections.abc import Collection
 
@@ -19,17 +19,18 @@ def of_outputs(cell_id: CellId) -> str:
 
 
 class Budget:
-    """How one run shares its budget, by Holm's method.
+    """Share the budget of one run by Holm's method.
 
     Args:
-        budget: the chance of any red where nothing changed.
+        budget: alpha, the probability of any red judgement where nothing changed.
         threads: numbers of threads that latency is measured with.
     """
 
     def __init__(self, plan: Plan, rules: Rules, budget: float, threads: Collection[int]) -> None:
         self._plan = plan
         self._rules = rules
-        self._budget = budget
+        self._whole = budget
+        self._budget = gate.beside_limits(budget)
         self._threads = threads
         self._red_at: dict[str, float] | None = None
         self._at_even_share: dict[CellId, Judgement] = {}
@@ -37,38 +38,47 @@ class Budget:
 
     @property
     def settled(self) -> bool:
-        """Whether it is known which scores chance has moved, and so what each is red at."""
+        """Return whether it is known which scores' predictions changed, and so the threshold of each."""
         return self._red_at is not None
 
     def false_alarms(self) -> FalseAlarms:
-        """The budget, and how many judgements share it: those that chance has moved; until all are known, may move.
+        """Return the budget and how many judgements share it: those with changed predictions, once all are known.
 
-        A shard knows its own only, so to it all of the whole run may move: what is red there is red in the whole run.
+        A shard sees only its own cells, so it counts all cells of the run: what is red there is red in the whole run.
         """
         if self._plan.shard_of is not None:
             return self.even()
         if self._red_at is not None:
-            return gate.share(self._budget, len(self._red_at) + self._timed_ones())
-        return gate.share(self._budget, self._scores(self._plan.asked_for(Kind.ACCURACY)) + self._timed_ones())
+            return self._shared_by(len(self._red_at) + self._timed_ones())
+        return self._shared_by(self._scores(self._plan.asked_for(Kind.ACCURACY)) + self._timed_ones())
 
     def even(self) -> FalseAlarms:
-        """What every judgement of the whole run could count on if chance had moved them all."""
+        """Return the per-test alpha if the predictions of every cell of the whole run had changed."""
         scored = [cell for cell in self._plan.whole.values() if Kind.ACCURACY in cell.kinds]
-        return gate.share(self._budget, self._scores(scored) + self._timed_ones())
+        return self._shared_by(self._scores(scored) + self._timed_ones())
 
     def _scores(self, cells: Collection[Planned]) -> int:
-        """Judgements of scores, and of outputs where there are accepted ones."""
+        """Count the judgements of scores, and of outputs where the baseline has their distances."""
         accepted = [self._rules.accepted(cell) for cell in cells]
         return len(cells) + sum(OUTPUT_DISTANCE in cell.measurements for cell in accepted if cell is not None)
 
+    def _shared_by(self, judgements: int) -> FalseAlarms:
+        return gate.with_limits(gate.share(self._budget, judgements), self._whole)
+
+    def limit_alpha(self) -> float:
+        """Return the p-value at which a release limit is red: the same in a shard, in the whole run and when merged."""
+        cells = [cell for cell in self._plan.whole.values() if Kind.ACCURACY in cell.kinds and cell.control]
+        limits = sum(cell.model.floor(cell.variant.name, cell.variant.family) is not None for cell in cells)
+        return gate.limit_alpha(self._whole, limits)
+
     def _timed_ones(self) -> int:
-        """Latency judgements of the whole run: of cells that have a latency baseline of its machine classes."""
+        """Count latency judgements of the whole run: cells that have a latency baseline of its machine classes."""
         timed = [cell for cell in self._plan.whole.values() if Kind.LATENCY in cell.kinds]
         machines = [self._rules.machine(count) for count in self._threads]
         return gate.timed_ones([self._rules.accepted(cell) for cell in timed], machines)
 
     def at_even_share(self, result: CellResult) -> Judgement:
-        """How a score is judged if chance has moved them all; with a p-value where chance has moved this one."""
+        """Judge a score at the even share; it has a p-value where its predictions changed."""
         cell = result.cell
         if cell.id not in self._at_even_share:
             if result.failure is not None:
@@ -87,7 +97,7 @@ class Budget:
             self._outputs_at_even_share[cell.id] = compared.judge(self.even().share) if compared else None
         return self._outputs_at_even_share[cell.id]
 
-    def shared_by(self, result: CellResult) -> dict[str, float]:
+    def p_values(self, result: CellResult) -> dict[str, float]:
         """The p-values of a cell that share the budget: of its score and its outputs, where chance has moved them."""
         found = {result.cell.id: self.at_even_share(result)}
         outputs = self.outputs_at_even_share(result)
@@ -96,24 +106,27 @@ class Budget:
         return {name: judged.p_value for name, judged in found.items() if judged.p_value is not None}
 
     def settle(self, results: Collection[CellResult], unfinished: int = 0) -> None:
-        """Fix what each score is red at.
+        """Set the p-value below which each score is red.
 
         Args:
             results: of all cells whose score is judged.
-            unfinished: cells of a run that was stopped; each may have been moved by chance.
+            unfinished: number of unfinished cells of a stopped run; each counts as changed.
         """
-        moved = {name: p_value for result in results for name, p_value in self.shared_by(result).items()}
+        moved = {name: p_value for result in results for name, p_value in self.p_values(result).items()}
         if self._plan.shard_of is not None:
             self._red_at = dict.fromkeys(moved, self.even().share)
         else:
             self._red_at = gate.holm(moved, self._budget, self._timed_ones() + unfinished)
 
     def close(self) -> None:
-        """All is judged: where nothing had to be settled, chance has moved no score."""
+        """Mark the budget as settled: where nothing had to be settled, no predictions changed."""
         self._red_at = self._red_at or {}
 
-    def red_at(self, name: str) -> float:
-        """The p-value at which a score, or outputs (:func:`of_outputs`), that chance has moved is red."""
+    def holm_threshold(self, name: str) -> float:
+        """Return the p-value below which changed predictions, or outputs (:func:`of_outputs`), are red.
+
+        Call :meth:`settle` first.
+        """
         assert self._red_at is not None, "the budget is settled before a score that chance has moved is judged"
         return self._red_at[name]
 
@@ -136,7 +149,7 @@ class Budget:
         )
 
     def scored(self, result: CellResult) -> Scored:
-        """The score of a finished cell that has one, as it is judged."""
+        """Return the score of a finished cell with everything that its judge needs."""
         cell, first = result.cell, result.outcomes[0]
         assert first.predictions is not None
         return Scored(

@@ -1,4 +1,4 @@
-"""How a run ends: whole, stopped or on a full disk, its last report is written and what nobody needs any more goes."""
+"""End a run, whether whole, stopped or on a full disk: write its last report and remove what is no longer needed."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -25,20 +25,20 @@ from quantbench.reference.model import ReferenceModel
 from quantbench.report.run_folder import RunFolder
 from quantbench.variants import FLOAT_CONTROL
 
-# The exit status in the last report that this process has written, which is the one to end with; None: it wrote none.
+# The exit status in the last report written by this process, with which the process ends; None before any report.
 reported: Exit | None = None
 
 
 @dataclass(frozen=True)
 class HowEnded:
-    """What kept a run from its end, if anything did.
+    """Describe what stopped a run early, if anything.
 
     Attributes:
         interrupted: by a signal.
-        cut_short: by pytest's own -x or --maxfail.
-        disk_full: nothing more can be written.
-        crashed: pytest itself has failed.
-        where_full: what to do about the full disk, where somebody knows.
+        cut_short: by pytest's -x or --maxfail.
+        disk_full: there is no space left.
+        crashed: pytest itself failed.
+        where_full: what to do about the full disk, where known.
     """
 
     interrupted: bool = False
@@ -49,15 +49,15 @@ class HowEnded:
 
     @property
     def partial(self) -> bool:
-        """Whether only what is finished counts."""
+        """Return whether only finished cells count."""
         return self.interrupted or self.cut_short or self.disk_full or self.crashed
 
     def status(self, judged: Exit, output_full: bool) -> Exit:
-        """The run's exit status, for its report and its process: a regression is hidden by nothing.
+        """Return the run's exit status, for its report and its process; a regression always takes precedence.
 
         Args:
-            judged: what its cells come to.
-            output_full: what was printed is lost for want of space.
+            judged: the status that follows from its cells.
+            output_full: whether printed output was lost because the disk is full.
         """
         stops = {
             Exit.DISK_FULL: self.disk_full,
@@ -65,32 +65,32 @@ class HowEnded:
             Exit.NOT_MEASURED: self.crashed,
         }
         after_all = Exit.DISK_FULL if output_full else judged
-        return judged if judged is Exit.REGRESSED else next((one for one, so in stops.items() if so), after_all)
+        return judged if judged is Exit.REGRESSED else next((stop for stop, so in stops.items() if so), after_all)
 
 
 class Writes(Protocol):
-    """The part of :class:`quantbench.report.run_folder.RunFolder` that an ending uses."""
+    """Declare the part of :class:`quantbench.report.run_folder.RunFolder` that ending a run uses."""
 
     def finish(
         self, report: Report, evidence: Mapping[str, Mapping[str, Evidence]], models: Mapping[str, ReferenceModel]
     ) -> None:
-        """Write the report in all its forms."""
+        """Write the report in all its formats."""
 
     def give_back_reserve(self) -> None:
-        """Make room for the last report."""
+        """Free the reserved space for the last report."""
 
 
 class Ending:
-    """Brings one run to its end.
+    """End one run.
 
     Args:
-        close: judges what is left and releases the workers; takes whether only what is finished counts.
-        notes: what a reader of the report has to know.
-        accept: makes the run's values the baselines, and returns its exit status with more notes; None where they are
-            not to be accepted.
+        close: judges what remains and releases the workers; its argument is whether only finished cells count.
+        notes: what a reader of the report should know.
+        accept: makes the run's values the baselines, and returns its exit status with more notes; None where they
+                should not be accepted.
         tidy: called last, when the report is written.
         where_full: what to do about a full disk.
-        say: takes a line.
+        say: prints a line.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Ending:
         self._say = say
 
     def finish(self, how: HowEnded, notes: list[str]) -> Exit:
-        """Write the last report, and return the exit status that it states."""
+        """Write the last report, and return the exit status it contains."""
         global reported
         with undisturbed():
             how = replace(how, interrupted=how.interrupted or stop_asked())  # one that comes later comes too late
@@ -145,7 +145,7 @@ class Ending:
         return status
 
     def _finished(self, how: HowEnded, notes: list[str]) -> Exit:
-        """Judge what is left, write the last report, and tidy up."""
+        """Judge what remains, write the last report, and tidy up."""
         self._close(how.partial)
         lost = streams.lost_for_want_of_space()
         status = how.status(gate.exit_status([cell.verdict for cell in self._recording.cells()]), bool(lost))
@@ -160,11 +160,11 @@ class Ending:
         return status
 
 
-# ------------------------------------------------------------ what nobody needs any more
+# ------------------------------------------------------------ cleaning up
 
 
 def tidy(folder: RunFolder, held: HeldStore, options: RunOptions, say: Callable[[str], None]) -> None:
-    """Remove this run's scratch, and of the store what is too much."""
+    """Remove this run's scratch files, and trim its store to the maximum size."""
     held.store.release()
     if options.no_cache:
         folder.remove_store()
@@ -176,11 +176,22 @@ def tidy(folder: RunFolder, held: HeldStore, options: RunOptions, say: Callable[
         say(f"store {held.store.root}: {cleared}")
 
 
-# ------------------------------------------------------------ what a reader has to know
+# ------------------------------------------------------------ notes for the reader
+
+
+def seals_note(folder: Path, baselines: Mapping[str, baseline_files.Baseline]) -> list[str]:
+    """Which baselines carry no seals, so that an edit by hand would not be seen in them."""
+    bare = [name for name, baseline in baselines.items() if baseline.file is not None and not baseline.sealed]
+    if not bare:
+        return []
+    return [
+        f"{folder}: no seals in the baseline of {', '.join(bare)}, so that an edit by hand would pass unseen: "
+        f"quantbench baseline seal {','.join(bare)}"
+    ]
 
 
 def walls_note(models: Iterable[ReferenceModel]) -> list[str]:
-    """What stands between a stranger's model and this machine, where there is such a model."""
+    """Return which protections apply to untrusted models, where the run has such a model."""
     return [walls.available().sentence()] if any(model.form != "code" for model in models) else []
 
 
@@ -198,7 +209,7 @@ def unknown_outputs_note(results: Iterable[CellResult], rules: Rules) -> list[st
 
 
 def training_note(control: CellResult) -> list[str]:
-    """How far from the pinned weights a model trained again has landed, by its float control."""
+    """Return how far the score of a retrained model is from that of the pinned weights, by its float control."""
     model, score = control.cell.model, control.measurements.get("score")
     if control.cell.variant.name != FLOAT_CONTROL or score is None:
         return []
@@ -216,13 +227,13 @@ def training_note(control: CellResult) -> list[str]:
 def accept(
     report: Report, status: Exit, folder: Path, options: RunOptions, models: Mapping[str, ReferenceModel], drift: bool
 ) -> tuple[Exit, list[str]]:
-    """Accept a run's values into the baselines; the run still ends as it was judged against the old ones.
+    """Accept a run's values into the baselines; its status still results from comparing with the old ones.
 
-    Args:
-        folder: of the run.
+    folder: the run's folder.
+        drift: whether baselines may exist already.
         drift: there can be baselines already.
 
-    Returns:
+    The run's exit status, and notes on what was accepted or why nothing was.
         The run's exit status, and what was accepted or why nothing was.
     """
     where = options.baseline_dir
@@ -235,6 +246,7 @@ def accept(
                 name,
                 load_current(where, models[name]) if drift else baseline_files.Baseline(),
                 options.update_baselines,
+                floor_of=models[name].floor,
             )
             for name in sorted(models)
         ]
@@ -244,6 +256,8 @@ def accept(
         return status or Exit.BAD_INPUT, [f"baselines not updated: {error}"]
     moved = sum(move.moves for proposal in proposals for move in proposal.moves)
     notes = [f"{moved} baseline values accepted into {where}; run again to be judged by them"]
+    if report.environment.git_dirty:
+        notes.append("they come from code with local changes that are in no commit")
     return status, notes + [
         f"declared: {cell}: {why}" for proposal in proposals for cell, why in proposal.declared.items()
     ]

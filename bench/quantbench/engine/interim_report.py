@@ -1,4 +1,4 @@
-"""A run's report while the run goes on: made of all that is computed and judged so far, and written now and then."""
+"""Write a run's report while the run continues, from everything computed and judged so far."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -21,10 +21,10 @@ Write = Callable[[Report, dict[str, dict[str, Array]]], None]
 
 @dataclass(frozen=True)
 class Header:
-    """What a report says of its run, from its begin to its end.
+    """Hold what a report states about its run from beginning to end.
 
     Attributes:
-        since, started: when it began, on this process's clock and as a date.
+        since, started: start time, on this process's clock and as a date.
         selection: what the user chose cells by, in words.
     """
 
@@ -36,15 +36,15 @@ class Header:
 
 
 class Recording:
-    """Makes and writes the report of one run.
+    """Make and write the report of one run.
 
     Args:
         cells: of the run, in the order of the report.
-        load: what others do on this machine meanwhile.
-        write: takes the report and the predictions, by model and variant.
+        load: load by other processes on this machine during the run.
+        write: writes the report and the predictions, by model and variant.
 
     Attributes:
-        report: as it was last made.
+        report: the last report made.
     """
 
     report: Report
@@ -72,7 +72,7 @@ class Recording:
         self._save_took = 0.0
 
     def save_now_and_then(self) -> None:
-        """Write the report so far, unless that was done a moment ago."""
+        """Write the report so far, unless one was written a moment ago."""
         if time.perf_counter() - self._saved > max(_SAVE_SECONDS, _SAVE_REST * self._save_took):
             self.save("running", Exit.GREEN)
 
@@ -105,7 +105,7 @@ class Recording:
         )
 
     def cells(self) -> list[Cell]:
-        """All cells of this machine, as far as they are computed and judged."""
+        """Return all cells of this machine, as far as they are computed and judged."""
         return [self._cell(cell) for cell in self._planned.values()]
 
     def _cell(self, cell: Planned) -> Cell:
@@ -142,7 +142,7 @@ class Recording:
             overlay=baseline.overlay.get(cell.variant.name),
             exceptions=baseline.exceptions.get(cell.variant.name, []),
             gpu_left=[LeftToCpu(operator=name, reason=why) for name, why in on_gpu.left_why] if on_gpu else [],
-            drift=gate.drift_of(cell.model.metric, measurements, accepted),
+            drift=gate.drift_of(cell.model.metric, measurements, accepted, self._rules.machine_of),
             untimed=dict(result.alone.untimed),
             retried=result.retried,
         )

@@ -1,4 +1,4 @@
-"""What the judges say of a cell's result. Nothing here computes, waits, measures or writes."""
+"""Judge a cell's result. Nothing here computes, waits, measures or writes."""
 
 import datetime
 
@@ -9,14 +9,14 @@ from quantbench.engine.context import Rules
 from quantbench.engine.false_alarms import Budget, of_outputs
 from quantbench.engine.results import CellResult
 from quantbench.measure import memory
-from quantbench.records import Judgement, Kind
+from quantbench.records import FLOAT_CONTROL, Judgement, Kind
 
 
 class Judging:
-    """Judges results by the rules of one run.
+    """Judge results by the rules of one run.
 
     Args:
-        today: exceptions whose last day is before it are over.
+        today: exceptions that expired before this day no longer apply.
     """
 
     def __init__(self, rules: Rules, budget: Budget, today: datetime.date) -> None:
@@ -25,10 +25,10 @@ class Judging:
         self._today = today
 
     def judge(self, kind: Kind, result: CellResult, control: CellResult | None) -> list[Judgement]:
-        """The judgements of one kind on a finished cell, but of what is measured alone.
+        """Return the judgements of one kind for a finished cell, except for what is measured exclusively.
 
         Args:
-            control: what the cell is compared with; None of the float control.
+            control: the cell's reference; None for the float control.
         """
         if result.failure is not None:
             return self.failed(kind, result)
@@ -45,22 +45,25 @@ class Judging:
                 raise ValueError(f"{kind} is judged where it is measured")
 
     def failed(self, kind: Kind, result: CellResult) -> list[Judgement]:
-        """That of a cell that could not be made."""
+        """Return the judgement of a cell that could not be built."""
         assert result.failure is not None
         subject, accepted = self._rules.subject(result.cell), self._rules.accepted(result.cell)
         return [gate.failed(subject, kind, result.failure, accepted)]
 
     def never_judged(self, cell: Planned, kind: Kind) -> list[Judgement]:
-        """That of what was asked for, and whose test never got to ask for it."""
+        """Return the judgement of a requested kind whose test never asked for it."""
         return [gate.never_judged(self._rules.subject(cell), kind)]
 
     def with_exceptions(self, cell: Planned, kind: Kind, judgements: list[Judgement]) -> list[Judgement]:
-        """The judgements of one kind, with what is expected to fail excused, and nothing missing of a control."""
-        first = next(one for one in Kind if one in cell.kinds)
-        excused = gate.excused(
-            self._rules.subject(cell), judgements, self._rules.accepted(cell), self._today, kind is first
-        )
-        # A control that was brought along is shown, and never called missing.
+        """Apply the exceptions to the judgements of one kind; an added control never lacks a baseline."""
+        first = next(kind_asked for kind_asked in Kind if kind_asked in cell.kinds)
+        subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
+        judgements = [*judgements, *gate.growths(subject, judgements, accepted, self._rules.machine_of)]
+        excused = gate.excused(subject, judgements, accepted, self._today, kind is first)
+        if kind is first:
+            edited = self._rules.baselines[cell.model.name].edited.get(cell.variant.name, [])
+            excused = [*excused, *gate.seal(subject, kind, edited)]
+        # A control that was added to the selection is shown, but a missing baseline of it is no finding.
         expected = self._rules.drift and cell.selected
         return excused if expected else [gate.without_baseline(judgement) for judgement in excused]
 
@@ -94,53 +97,71 @@ class Judging:
             *self._agreements(result),
             *self._against_control(result, control),
         ]
-        drifted = gate.drift(
-            self._rules.subject(cell),
-            cell.model.metric,
-            None if self._rules.train else result.measurements.get("score"),
-            self._rules.accepted(cell),
-            cell.model.floor(cell.variant.name, cell.variant.family),
-        )
-        return judgements + ([drifted] if drifted else [])
+        accepted, metric = self._rules.accepted(cell), cell.model.metric
+        limit = cell.model.floor(cell.variant.name, cell.variant.family)
+        score = None if self._rules.train else result.measurements.get("score")
+        # float32 has no control; it may lose no more than the strictest floor leaves to a variant of it.
+        strictest = min(cell.model.floors.values(), key=lambda floor: floor.max_drop, default=None)
+        allowed = strictest if limit is None and cell.variant.name == FLOAT_CONTROL else limit
+        drifted = gate.drift(self._rules.subject(cell), metric, score, accepted, allowed)
+        return [*judgements, *([drifted] if drifted else []), *gate.floor_moved(accepted, limit, metric.unit)]
 
     def _score(self, result: CellResult) -> Judgement:
-        """Drift of the score against the baseline."""
+        """Judge the drift of the score from the baseline."""
         scored, judged = self._budget.scored(result), self._budget.at_even_share(result)
-        if judged.p_value is not None:  # chance has moved it, so that it shares the budget with others
-            judged = scored.judge(self._budget.red_at(result.cell.id))
+        if judged.p_value is not None:  # its predictions changed, so it shares the budget with others
+            judged = scored.judge(self._budget.holm_threshold(result.cell.id))
         return scored.with_origin(judged)
 
     def _outputs(self, result: CellResult) -> list[Judgement]:
-        """How far the outputs lie from the control's, against the accepted distance; empty where none was accepted."""
+        """Judge the distance of the outputs from the control's; empty where the baseline has none."""
         judged, compared = self._budget.outputs_at_even_share(result), self._budget.compared(result)
         if judged is not None and judged.p_value is not None and compared is not None:
-            judged = compared.judge(self._budget.red_at(of_outputs(result.cell.id)))
+            judged = compared.judge(self._budget.holm_threshold(of_outputs(result.cell.id)))
         return [judged] if judged is not None else []
 
     def _agreements(self, result: CellResult) -> list[Judgement]:
-        """Whether the artifact answers as the float model, as before its conversion, as on the reference kernels."""
+        """Judge agreement with the float model, the predictions before conversion, and the reference kernels."""
         measurements, subject = result.measurements, self._rules.subject(result.cell)
         judgements = []
         if "float_agreement" in measurements:
             judgements.append(gate.agreement(measurements["float_agreement"]))
         if "conversion_agreement" in measurements:
-            parting = next((outcome.parting for outcome in result.outcomes if outcome.parting), "")
+            first_divergent = next(
+                (outcome.first_divergent for outcome in result.outcomes if outcome.first_divergent), ""
+            )
             conversion = measurements["conversion_agreement"]
-            judgements.append(gate.conversion(conversion, parting, result.control_agreement))
+            judgements.append(gate.conversion(conversion, first_divergent, result.control_agreement))
         if "reference_agreement" in measurements:
             accepted = self._rules.accepted(result.cell)
             judgements.append(gate.reference_kernels(subject, measurements["reference_agreement"], accepted))
         return judgements
 
-    @staticmethod
-    def _against_control(result: CellResult, control: CellResult | None) -> list[Judgement]:
-        """The floor, and whether both were trained equally long."""
+    def _against_control(self, result: CellResult, control: CellResult | None) -> list[Judgement]:
+        """Judge the floor, and whether both were trained for equally many steps."""
         if control is None:
             return []
         cell, own, other = result.cell, result.measurements, control.measurements
         limit = cell.model.floor(cell.variant.name, cell.variant.family)
-        floor = gate.floor(cell.model.metric, own.get("score"), other.get("score"), limit)
+        floor = gate.floor(
+            self._rules.subject(cell),
+            cell.model.metric,
+            own.get("score"),
+            other.get("score"),
+            limit,
+            self._drop_seen(result, control) if limit else None,
+            self._budget.limit_alpha(),
+        )
         judgements = [floor] if floor else []
         if "training_steps" in own and "training_steps" in other:
             judgements.append(gate.as_long(own["training_steps"], other["training_steps"]))
         return judgements
+
+    def _drop_seen(self, result: CellResult, control: CellResult) -> gate.DropSeen | None:
+        """Compare a cell with its control, seed by seed where both were trained."""
+        model, variant = result.cell.model, result.cell.variant
+        spread = self._rules.baselines[model.name].spread_of_drops(model.metric, variant.name)
+        labels = model.pack().test.y
+        return gate.drop_seen(
+            model.metric, labels, result.predictions(), control.predictions(), variant.trained, spread
+        )

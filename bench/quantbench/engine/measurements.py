@@ -1,4 +1,4 @@
-"""From what computing a cell gave to its measurements: values with unit, n and spread. Nothing here judges."""
+"""Turn the outcome of computing a cell into measurements: values with unit, n and spread. Nothing here judges."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,13 +22,13 @@ PERCENTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}
 
 
 def scores(model: ReferenceModel, trained: bool, outcomes: Sequence[Outcome]) -> dict[str, Measurement]:
-    """The score over all seeds, how many outputs were no numbers, and whether the float control was converted well."""
-    found: dict[str, Measurement] = {}
+    """Return the score over all seeds, the number of non-finite outputs, and the agreement of the float control."""
+    measurements: dict[str, Measurement] = {}
     n = len(model.pack().test)
     values = [outcome.score for outcome in outcomes]
     good = [outcome for outcome in outcomes if outcome.failure is None]
     if len(good) == len(outcomes) and np.isfinite(values).all():
-        found["score"] = Measurement(
+        measurements["score"] = Measurement(
             value=float(np.mean(values)),
             unit="fraction" if model.metric.scale == 100 else model.metric.unit,
             n=n,
@@ -37,30 +37,30 @@ def scores(model: ReferenceModel, trained: bool, outcomes: Sequence[Outcome]) ->
             values=values if trained else None,
         )
     if good:
-        found["nonfinite"] = Measurement(value=sum(outcome.nonfinite for outcome in good), unit="examples", n=n)
+        measurements["nonfinite"] = Measurement(value=sum(outcome.nonfinite for outcome in good), unit="examples", n=n)
         if good[0].agreement is not None:
-            found["float_agreement"] = Measurement(value=good[0].agreement, unit="fraction", n=n)
-    return found
+            measurements["float_agreement"] = Measurement(value=good[0].agreement, unit="fraction", n=n)
+    return measurements
 
 
 def steps(outcomes: list[Outcome]) -> dict[str, Measurement]:
-    """How long a cell was fine-tuned: of its seeds, the one that trained least."""
+    """Return the fine-tuning steps of a cell: the smallest number over its seeds."""
     counted = [outcome.steps for outcome in outcomes if outcome.steps is not None]
     return {"training_steps": Measurement(value=min(counted), unit="steps", n=len(counted))} if counted else {}
 
 
 def sizes(outcome: Outcome) -> dict[str, Measurement]:
-    """Bytes, as they are and after deflate."""
+    """Return bytes of the artifact, plain and deflated."""
     assert outcome.sizes is not None
     return {name: Measurement(value=size, unit="bytes", n=1) for name, size in outcome.sizes.items()}
 
 
 def output_distance(good: Sequence[Outcome], references: Sequence[Outcome], trained: bool) -> dict[str, Measurement]:
-    """How far the outputs lie from the control's, each seed's from that of the control's same seed where it has one.
+    """Return the distance of the outputs from the control's, each seed's from that of the same seed where it has one.
 
     Args:
-        references: outcomes of the control, or of the float control where there is none, one a seed; empty of the float
-            control itself, whose distance from itself is 0.
+        references: outcomes of the control, or of the float control where there is none, one per seed; empty for the
+            float control itself, whose distance from itself is 0.
     """
     by_seed = {outcome.seed: outcome.outputs for outcome in references}
     first = references[0].outputs if references else None
@@ -74,37 +74,37 @@ def output_distance(good: Sequence[Outcome], references: Sequence[Outcome], trai
     return {} if found is None else {OUTPUT_DISTANCE: found}
 
 
-def behaviour(metric: Metric, good: list[Outcome], control: Outcome | None) -> dict[str, Measurement]:
-    """How the artifact answers besides the score; of a trained cell, its first seed, and the worst conversion."""
-    found: dict[str, Measurement] = {}
+def output_fidelity(metric: Metric, good: list[Outcome], control: Outcome | None) -> dict[str, Measurement]:
+    """Return output fidelity besides the score: of the first seed, and the worst conversion over all seeds."""
+    measurements: dict[str, Measurement] = {}
     first = good[0]
     assert first.predictions is not None
     if control is not None and control.predictions is not None:
-        found |= behaving.against_control(
+        measurements |= behaving.against_control(
             metric, first.predictions, control.predictions, first.outputs, control.outputs
         )
     for runtime, predictions in first.others.items():
         n = len(predictions)
         value = metric.agreement(predictions, first.predictions[:n], ROUNDING)
-        found[f"{runtime.removeprefix('litert-')}_agreement"] = Measurement(value=value, unit="fraction", n=n)
+        measurements[f"{runtime.removeprefix('litert-')}_agreement"] = Measurement(value=value, unit="fraction", n=n)
     conversions = [outcome.conversion for outcome in good if outcome.conversion is not None]
     if conversions:
         n = len(first.predictions)
-        found["conversion_agreement"] = Measurement(
+        measurements["conversion_agreement"] = Measurement(
             value=min(conversions), unit="fraction", n=n, values=conversions if len(conversions) > 1 else None
         )
-    return found
+    return measurements
 
 
 def control_agreement(metric: Metric, first: Outcome, control: Outcome | None) -> float | None:
-    """Fraction of examples on which the first seed answers as its control, near alike as conversion is judged."""
+    """Return the fraction of examples on which the first seed agrees with its control, within rounding."""
     if control is None or control.predictions is None or first.predictions is None:
         return None
     return metric.agreement(first.predictions, control.predictions, ROUNDING)
 
 
 def latency(timed: Latency) -> dict[str, Measurement]:
-    """Microseconds a call, the ratio to the float control, and the control's to the yardstick."""
+    """Return microseconds per call, the ratio to the float control, and the control's ratio to the yardstick."""
     return {
         "latency": over_processes(timed.microseconds(), "µs"),
         RATIO: over_processes(timed.ratios(), "ratio to float32"),
@@ -114,29 +114,29 @@ def latency(timed: Latency) -> dict[str, Measurement]:
     }
 
 
-def at_threads(found: dict[str, Measurement], threads: int) -> dict[str, Measurement]:
-    """What was measured at so many threads, by its names in a report."""
-    return {name_at(name, threads): found[name] for name in BY_THREADS if name in found}
+def at_threads(measurements: dict[str, Measurement], threads: int) -> dict[str, Measurement]:
+    """Return what was measured with this number of threads, by its names in a report."""
+    return {name_at(name, threads): measurements[name] for name in BY_THREADS if name in measurements}
 
 
 def calls(timed: Latency) -> dict[str, Measurement]:
-    """Percentiles of single calls in microseconds, and examples a second; empty where no single calls were timed.
+    """Return percentiles of single calls in microseconds, and examples/s; empty where no single calls were timed.
 
-    The intervals are those of the calls of all processes together. Calls of one process resemble each other: how far
-    processes lie apart is the spread.
+    The intervals pool the calls of all processes. Calls of one process are correlated: the spread is that between
+    processes.
     """
     by_process = timed.calls()
     if not by_process:
         return {}
-    found = {name: _percentile(by_process, share) for name, share in PERCENTILES.items()}
-    found["throughput"] = _pooled(by_process, lambda seconds: len(seconds) / float(seconds.sum()), "examples/s")
+    measurements = {name: _percentile(by_process, share) for name, share in PERCENTILES.items()}
+    measurements["throughput"] = _pooled(by_process, lambda seconds: len(seconds) / float(seconds.sum()), "examples/s")
     costs = timed.timing_cost()
-    found["timing_cost"] = Measurement(value=float(np.median(costs)), unit="µs", n=len(costs))
-    return found
+    measurements["timing_cost"] = Measurement(value=float(np.median(costs)), unit="µs", n=len(costs))
+    return measurements
 
 
 def over_processes(values: Sequence[float], unit: str) -> Measurement:
-    """The trimmed mean of a value a process."""
+    """Return the trimmed mean of one value per process."""
     kept = [float(value) for value in values]
     return Measurement(
         value=trimmed_mean(kept).mean,
@@ -149,25 +149,25 @@ def over_processes(values: Sequence[float], unit: str) -> Measurement:
 
 
 def batch(seconds: Sequence[float], size: int) -> dict[str, Measurement]:
-    """Microseconds an example and examples a second, from seconds a call of ``size`` examples, one value a process."""
+    """Return microseconds per example and examples/s, from the seconds per call of each process."""
     return {
-        f"batch_{size}_latency": over_processes([1e6 * one / size for one in seconds], "µs/example"),
-        f"batch_{size}_throughput": over_processes([size / one for one in seconds], "examples/s"),
+        f"batch_{size}_latency": over_processes([1e6 * each / size for each in seconds], "µs/example"),
+        f"batch_{size}_throughput": over_processes([size / each for each in seconds], "examples/s"),
     }
 
 
 def keras(timed: InKeras) -> dict[str, Measurement]:
-    """Microseconds a call of a model in Keras, on the CPU and, where TensorFlow sees one, on a GPU."""
-    found = {"keras_latency": over_processes([1e6 * one for one in timed.cpu], "µs")}
+    """Return microseconds per call of a Keras model, on the CPU and, where TensorFlow finds one, on a GPU."""
+    measurements = {"keras_latency": over_processes([1e6 * each for each in timed.cpu], "µs")}
     if timed.gpu:
-        found["keras_gpu_latency"] = over_processes([1e6 * one for one in timed.gpu], "µs")
-    return found
+        measurements["keras_gpu_latency"] = over_processes([1e6 * each for each in timed.gpu], "µs")
+    return measurements
 
 
 def _percentile(by_process: list[Array], share: float) -> Measurement:
-    found = _pooled(by_process, lambda seconds: 1e6 * float(np.quantile(seconds, share)), "µs")
+    percentile = _pooled(by_process, lambda seconds: 1e6 * float(np.quantile(seconds, share)), "µs")
     low, high = quantile_interval([1e6 * seconds for calls in by_process for seconds in calls], share)
-    return found.model_copy(update={"low": low, "high": high})
+    return percentile.model_copy(update={"low": low, "high": high})
 
 
 def _pooled(by_process: list[Array], of: Callable[[Array], float], unit: str) -> Measurement:
@@ -182,47 +182,47 @@ def _pooled(by_process: list[Array], of: Callable[[Array], float], unit: str) ->
 
 
 def gpu(metric: Metric, taken: OnGpu, on_cpu: Outcome) -> dict[str, Measurement]:
-    """Agreement with ``litert-cpu``, operators left to the CPU, milliseconds until read-back and their ratio."""
+    """Return agreement with ``litert-cpu``, operators left on the CPU, milliseconds until read-back and their ratio."""
     if taken.failure or taken.predictions is None or on_cpu.predictions is None:
         return {}
     n = len(taken.predictions)
     value = metric.agreement(taken.predictions, on_cpu.predictions[:n], ROUNDING)
-    found = {
+    measurements = {
         "gpu_agreement": Measurement(value=value, unit="fraction", n=n),
-        "gpu_time": over_processes([1e3 * one for one in taken.seconds], "ms"),
+        "gpu_time": over_processes([1e3 * each for each in taken.seconds], "ms"),
     }
     if taken.operators:
-        found["gpu_left"] = Measurement(value=taken.left, unit="operators", n=taken.operators)
+        measurements["gpu_left"] = Measurement(value=taken.left, unit="operators", n=taken.operators)
     if taken.ratios:
-        found["gpu_ratio"] = over_processes(taken.ratios, "ratio to float32 on the device")
-    return found
+        measurements["gpu_ratio"] = over_processes(taken.ratios, "ratio to float32 on the device")
+    return measurements
 
 
 def memory(taken: Memory, control: Memory | None) -> dict[str, Measurement]:
-    """Bytes of the arena and the peak, and the peak's ratio to float32's; no ratio without ``control``."""
+    """Return bytes of the arena and the peak, and the peak's ratio to float32's; no ratio without ``control``."""
     if taken.failure:
         return {}
-    found = {
+    measurements = {
         "peak_memory": _median(taken.peaks, "bytes"),
         "peak_resident": _median(taken.resident, "bytes"),
         "model_memory": _median(taken.own(), "bytes"),
     }
     if taken.arena is not None:
-        found["arena"] = Measurement(value=taken.arena, unit="bytes", n=1)
+        measurements["arena"] = Measurement(value=taken.arena, unit="bytes", n=1)
     if control is not None and not control.failure:
         ratio = taken.peak() / control.peak()
-        found["memory_ratio"] = Measurement(
+        measurements["memory_ratio"] = Measurement(
             value=ratio,
             unit="ratio to float32",
             n=len(taken.peaks),
             spread=ratio * math.hypot(*(float(np.std(of.peaks, ddof=1)) / of.peak() for of in (taken, control))),
             spread_of="fresh processes, one of each",
         )
-    return found
+    return measurements
 
 
 def start_up(timed: StartUp) -> dict[str, Measurement]:
-    """Milliseconds from nothing loaded to the first result; shown, and never judged."""
+    """Return milliseconds from start to the first result; shown, never judged."""
     dropped = "file dropped from the page cache" if timed.dropped else "file perhaps in the page cache"
     return {
         "start_up_cold": _median(timed.cold, "ms", f"fresh processes, {dropped}"),
@@ -232,5 +232,5 @@ def start_up(timed: StartUp) -> dict[str, Measurement]:
 
 def _median(values: Sequence[float], unit: str, spread_of: str = "fresh processes") -> Measurement:
     kept = [float(value) for value in values]
-    found = over_processes(kept, unit)
-    return found.model_copy(update={"value": float(np.median(kept)), "spread_of": spread_of})
+    average = over_processes(kept, unit)
+    return average.model_copy(update={"value": float(np.median(kept)), "spread_of": spread_of})

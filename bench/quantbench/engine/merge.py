@@ -1,13 +1,13 @@
-"""One report out of the reports of all shards of a run, with the verdicts of a run that was never divided.
+"""Merge the reports of all shards of a run into one, with the verdicts of an undivided run.
 
-What is judged where: everything that concerns one cell alone is judged by the shard that measured it, and stays as it
-is: size, structure, memory, floors, agreements, errors, and a score that has not moved. What shares the false-alarm
-budget of the whole run can only be judged here, where all of it is known: scores that chance has moved (Holm's method
-over all shards) and latency. Until then each shard holds them against an even share of the whole run's budget, which is
-stricter than any step of Holm's method: what a shard calls red is red here too, and what it only warns of may turn red
-(where shards ran on several classes of machine, a shard counts the latency baselines of its own).
+Everything that concerns one cell alone is judged by the shard that measured it and stays as it is: size, structure,
+memory, floors, agreements, errors, and a score whose predictions did not change. What shares the false-alarm budget of
+the whole run is judged here, where all of it is known: scores whose predictions changed (Holm's method over all shards)
+and latency. Until then each shard judges them by an even share of the whole run's budget, which is stricter than any
+step of Holm's method: what a shard calls red is red here too, and what it only warns of may turn red (where shards ran
+on several machine classes, a shard counts the latency baselines of its own).
 
-A control that several shards made counts once, as the shard saw it that was to measure it.
+A control built by several shards counts once, as reported by the shard assigned to measure it.
 """
 
 import datetime
@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from quantbench import gate
-from quantbench.baselines.effective import Standing, standing
+from quantbench.baselines.effective import EffectiveBaseline, effective_baseline
 from quantbench.baselines.files import fingerprint, load, stored_hashes
 from quantbench.core import environment
 from quantbench.core.arrays import Array
@@ -54,35 +54,37 @@ AT_WORK = "threads_at_work"
 
 @dataclass
 class Whole:
-    """All shards of one run, and what they are judged by.
+    """Hold all shards of one run, and what they are judged by.
 
     Args:
-        options: of them, the folders of models and baselines.
+        options: those with the folders of models and baselines.
 
     Attributes:
-        folder: of the merged run, as its commands are to name it.
+        folder: the merged run's folder, as its commands name it.
 
     Raises:
-        BadInput: a model or baselines that are not those of the shards.
+        BadInput: a model or a baseline differs from the shards'.
     """
 
     pieces: list[Piece]
     models: Mapping[str, ReferenceModel]
     options: RunOptions
     folder: Path = Path()
-    _standings: dict[tuple[str, int], Standing] = field(default_factory=dict)
+    _effective: dict[tuple[str, int], EffectiveBaseline] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for model, sha256 in self.pieces[0].shard.baselines.items():
-            known = self.models.get(model)
-            if known is None:
+            reference_model = self.models.get(model)
+            if reference_model is None:
                 raise BadInput(
                     f"{self.pieces[0].name}: holds model {model!r}, which is not defined; give its --model-dir"
                 )
             for piece in self.pieces:
-                found = piece.report.data_sha256.get(model, known.data_sha256)
-                if found != known.data_sha256:
-                    raise BadInput(f"{piece.name}: {model} was measured on another data pack than {known.file} uses")
+                data_sha256 = piece.report.data_sha256.get(model, reference_model.data_sha256)
+                if data_sha256 != reference_model.data_sha256:
+                    raise BadInput(
+                        f"{piece.name}: {model} was measured on another data pack than {reference_model.file} uses"
+                    )
             if fingerprint(self.options.baseline_dir, model) != sha256:
                 raise BadInput(
                     f"--baseline-dir: {self.options.baseline_dir} is not what the shards judged {model} by; check out "
@@ -91,7 +93,7 @@ class Whole:
 
     @cached_property
     def cells(self) -> list[tuple[Cell, Piece]]:
-        """Every cell once, in the order of an undivided run, with the shard whose measurements count."""
+        """Return every cell once, in the order of an undivided run, with the shard whose measurements count."""
         kept: dict[str, tuple[Cell, Piece]] = {}
         for piece in self.pieces:
             for cell in piece.report.cells:
@@ -102,12 +104,12 @@ class Whole:
 
     @cached_property
     def predictions(self) -> dict[str, dict[str, Array]]:
-        """Model -> variant -> predictions of the first seed.
+        """Map model -> variant -> predictions of the first seed.
 
         Raises:
-            BadInput: they lack, or are not those of the report.
+            BadInput: they are missing, or differ from those of the report.
         """
-        found: dict[str, dict[str, Array]] = {}
+        predictions: dict[str, dict[str, Array]] = {}
         for cell, piece in self.cells:
             if cell.predictions_sha256 is None:
                 continue
@@ -117,14 +119,14 @@ class Whole:
                     f"{piece.name}: predictions/{cell.model}.npz does not hold the predictions of {cell.id} that the "
                     "report tells of; give the whole run folder, as the run left it"
                 )
-            found.setdefault(cell.model, {})[cell.variant] = array
+            predictions.setdefault(cell.model, {})[cell.variant] = array
             outputs = piece.arrays(cell.model).get(stored_as(cell.variant))
             if outputs is not None:
-                found[cell.model][stored_as(cell.variant)] = outputs
-        return found
+                predictions[cell.model][stored_as(cell.variant)] = outputs
+        return predictions
 
     def report(self) -> Report:
-        """The report of the whole run."""
+        """Return the report of the whole run."""
         moved = {
             _shared_as(cell, judged): judged.p_value
             for cell, _ in self.cells
@@ -133,9 +135,9 @@ class Whole:
         }
         budget = self.pieces[0].report.false_alarms.budget
         timed = self._timed_ones()
-        red_at = gate.holm(moved, budget, timed)
+        holm_threshold = gate.holm(moved, budget, timed)
         alarms = gate.share(budget, len(moved) + timed)
-        cells = [self._judged(cell, piece, red_at, alarms.share) for cell, piece in self.cells]
+        cells = [self._judged(cell, piece, holm_threshold, alarms.share) for cell, piece in self.cells]
         first = self.pieces[0].report
         return first.model_copy(
             update={
@@ -144,7 +146,7 @@ class Whole:
                 "seconds": max(piece.report.seconds for piece in self.pieces),
                 "exit_status": int(gate.exit_status([cell.verdict for cell in cells])),
                 "environment": together([piece.report.environment for piece in self.pieces]),
-                "false_alarms": alarms,
+                "false_alarms": alarms.model_copy(update={"limits": first.false_alarms.limits}),
                 "data_sha256": {k: v for piece in self.pieces for k, v in piece.report.data_sha256.items()},
                 "notes": self._notes(),
                 "shard": None,
@@ -154,29 +156,29 @@ class Whole:
         )
 
     def _timed_ones(self) -> int:
-        """Latency judgements of the whole run that share the budget."""
+        """Count latency judgements of the whole run that share the budget."""
         return sum(
-            gate.timed_ones([self._standing(cell.model, piece).cell(cell.variant)], piece.machines())
+            gate.timed_ones([self._effective_baseline(cell.model, piece).cell(cell.variant)], piece.machines())
             for cell, piece in self.cells
             if Kind.LATENCY in cell.verdicts
         )
 
-    def _standing(self, model: str, piece: Piece) -> Standing:
+    def _effective_baseline(self, model: str, piece: Piece) -> EffectiveBaseline:
         key = model, piece.shard.index
-        if key not in self._standings:
-            here, known = piece.report.environment, self.models[model]
-            accepted = load(self.options.baseline_dir, known)
-            self._standings[key] = standing(
-                accepted, known.metric.unit, environment.class_of(here), here.machine_class, piece.day
+        if key not in self._effective:
+            here, reference_model = piece.report.environment, self.models[model]
+            accepted = load(self.options.baseline_dir, reference_model)
+            self._effective[key] = effective_baseline(
+                accepted, reference_model.metric.unit, environment.class_of(here), here.machine_class, piece.day
             )
-        return self._standings[key]
+        return self._effective[key]
 
     # ------------------------------------------------------------ judging again
 
-    def _judged(self, cell: Cell, piece: Piece, red_at: Mapping[str, float], share: float) -> Cell:
-        """The cell with what shares the budget judged again, and with commands that name the merged run."""
+    def _judged(self, cell: Cell, piece: Piece, holm_threshold: Mapping[str, float], alpha: float) -> Cell:
+        """Judge again what shares the budget, with commands that name the merged run."""
         subject = gate.Subject(cell.model, cell.variant, run_argument(self.folder, self.options), piece.shard.again)
-        baseline = self._standing(cell.model, piece)
+        baseline = self._effective_baseline(cell.model, piece)
         accepted = baseline.cell(cell.variant)
         judgements: list[Judgement] = []
         outdated = ""
@@ -185,12 +187,12 @@ class Whole:
                 continue  # told that the judgement before it passes in spite of an xfail; told again if it still does
             if _shares_budget(old):
                 if old.kind is Kind.LATENCY:
-                    new = _latency(cell, piece, subject, accepted, old, share)
+                    new = _latency(cell, piece, subject, accepted, old, alpha)
                 elif old.measurement == OUTPUT_DISTANCE:
-                    allowed = red_at.get(of_outputs(cell.id), share)
+                    allowed = holm_threshold.get(of_outputs(cell.id), alpha)
                     new = self._outputs(cell, piece, subject, baseline, allowed) or old
                 else:
-                    new = self._score(cell, piece, subject, baseline, red_at.get(cell.id, share))
+                    new = self._score(cell, piece, subject, baseline, holm_threshold.get(cell.id, alpha))
                 judgements += gate.excused(subject, [new], accepted, piece.day, first=False)
                 outdated = f"xfail of {old.measurement}" if _live(accepted, old.measurement, piece.day) else ""
             else:
@@ -200,7 +202,9 @@ class Whole:
         verdict = worst([judgement.verdict for judgement in judgements])
         return cell.model_copy(update={"judgements": judgements, "verdicts": verdicts, "verdict": verdict})
 
-    def _score(self, cell: Cell, piece: Piece, subject: gate.Subject, baseline: Standing, red_at: float) -> Judgement:
+    def _score(
+        self, cell: Cell, piece: Piece, subject: gate.Subject, baseline: EffectiveBaseline, holm_threshold: float
+    ) -> Judgement:
         nonfinite = cell.measurements.get("nonfinite")
         answers = gate.Answers(
             cell.measurements.get("score"),
@@ -217,10 +221,10 @@ class Whole:
             artifact_sha256=cell.artifact_sha256,
             reference_sha256=cell.reference_sha256,
         )
-        return scored.with_origin(scored.judge(red_at))
+        return scored.with_origin(scored.judge(holm_threshold))
 
     def _outputs(
-        self, cell: Cell, piece: Piece, subject: gate.Subject, baseline: Standing, allowed: float
+        self, cell: Cell, piece: Piece, subject: gate.Subject, baseline: EffectiveBaseline, allowed: float
     ) -> Judgement | None:
         compared = Compared(
             subject,
@@ -235,42 +239,43 @@ class Whole:
         return compared.judge(allowed)
 
     def _settled(self, cell: Cell) -> list[Judgement]:
-        """What a shard could not settle for want of other models: whether the runtime heeds the number of threads.
+        """Settle what a shard could not without other models: whether the runtime uses the number of threads.
 
-        Where no other model of the shard was split, it kept both the error and the latency; one of them goes.
+        Where no other model of the shard was split over threads, the shard kept both the error and the latency: drop
+        one.
         """
-        errors = {int(one.reference or 0) for one in cell.judgements if one.measurement == AT_WORK}
+        errors = {int(judgement.reference or 0) for judgement in cell.judgements if judgement.measurement == AT_WORK}
         lifted = {threads for threads in errors if self._splits(threads, cell.model)}
         kept = []
-        for one in cell.judgements:
-            if one.measurement == AT_WORK:
-                kept += [] if int(one.reference or 0) in lifted else [one]
-            elif one.kind is not Kind.LATENCY or threads_in(one.measurement) not in errors - lifted:
-                kept.append(one)
+        for judgement in cell.judgements:
+            if judgement.measurement == AT_WORK:
+                kept += [] if int(judgement.reference or 0) in lifted else [judgement]
+            elif judgement.kind is not Kind.LATENCY or threads_in(judgement.measurement) not in errors - lifted:
+                kept.append(judgement)
         return kept
 
     def _splits(self, threads: int, but: str) -> bool:
-        """Whether any other model was seen to use several threads."""
+        """Return whether any other model was seen to use several threads."""
         name = name_at(AT_WORK, threads)
-        found = [cell.measurements.get(name) for cell, _ in self.cells if cell.model != but]
-        return any(one is not None and one.value >= SEVERAL_AT_WORK for one in found)
+        counts = [cell.measurements.get(name) for cell, _ in self.cells if cell.model != but]
+        return any(count is not None and count.value >= SEVERAL_AT_WORK for count in counts)
 
-    # ------------------------------------------------------------ what a reader has to know
+    # ------------------------------------------------------------ notes for the reader
 
     def _notes(self) -> list[str]:
         count, seconds = len(self.pieces), sum(piece.report.seconds for piece in self.pieces)
         notes = [f"made of {count} shards, {seconds:.0f} s of machines' time in all"]
         classes = {piece.report.environment.machine_class for piece in self.pieces}
         if len(classes) > 1:
-            told = "; ".join(f"shard {p.shard.index}: {p.report.environment.machine_class}" for p in self.pieces)
+            names = "; ".join(f"shard {p.shard.index}: {p.report.environment.machine_class}" for p in self.pieces)
             notes.append(
-                f"the shards ran on {len(classes)} classes of machine, each judged by its own baselines: {told}"
+                f"the shards ran on {len(classes)} classes of machine, each judged by its own baselines: {names}"
             )
         notes += self._differing_controls()
         return notes + [f"shard {piece.shard.index}: {note}" for piece in self.pieces for note in piece.report.notes]
 
     def _differing_controls(self) -> list[str]:
-        """Controls that another shard saw otherwise than the one that counts."""
+        """Return notes on controls for which another shard has different results than the one that counts."""
         kept = {cell.id: (cell, piece.shard.index) for cell, piece in self.cells}
         notes = []
         for piece in self.pieces:
@@ -291,12 +296,12 @@ _TO_TELL = (Verdict.REGRESSED, Verdict.ERROR)
 
 
 def _naming(action: Action, old: str, new: str) -> Action:
-    """The action with its command on another run folder."""
+    """Return the action with its command on another run folder."""
     return action.model_copy(update={"command": [new if word == old else word for word in action.command]})
 
 
 def _shares_budget(judged: Judgement) -> bool:
-    """Whether a judgement depends on how many others of the run chance has moved, and can be made again."""
+    """Return whether a judgement depends on the number of changed scores of the run, and can be repeated."""
     if judged.p_value is None or judged.against != "baseline":
         return False
     return judged.kind is Kind.LATENCY or (
@@ -319,17 +324,17 @@ def _latency(
     subject: gate.Subject,
     accepted: BaselineCell | None,
     old: Judgement,
-    share: float,
+    alpha: float,
 ) -> Judgement:
-    """Latency from the values that the report keeps of each process; those of a second measurement come last."""
-    found, times = cell.measurements[old.measurement], old.measured or 1
-    values = found.values or []
+    """Judge latency from the values of each process in the report; those of a second measurement come last."""
+    reported, times = cell.measurements[old.measurement], old.measured or 1
+    values = reported.values or []
     size = len(values) // times
-    parts = [found.model_copy(update={"values": values[size * i : size * (i + 1)]}) for i in range(times)]
+    parts = [reported.model_copy(update={"values": values[size * i : size * (i + 1)]}) for i in range(times)]
     threads = threads_in(old.measurement)
     machine = environment.with_threads(piece.report.environment.machine_class, threads)
     again = parts[1] if times > 1 else None
-    return gate.latency(subject, old.measurement, parts[0], accepted, machine, share, again, threads)
+    return gate.latency(subject, old.measurement, parts[0], accepted, machine, alpha, again, threads)
 
 
 def _part(piece: Piece) -> Part:
@@ -343,27 +348,30 @@ def _part(piece: Piece) -> Part:
     )
 
 
-def together(found: Sequence[Environment]) -> Environment:
-    """One environment of several machines: what differs is named side by side, and so is a class of its own."""
-    first = found[0]
+def together(environments: Sequence[Environment]) -> Environment:
+    """Combine the environments of several machines; differing values are joined, also those of the machine class."""
+    first = environments[0]
     joined = {
-        name: " + ".join(sorted({getattr(one, name) for one in found}))
+        name: " + ".join(sorted({getattr(each, name) for each in environments}))
         for name in ("os", "cpu", "isa", "machine_class", "results_class")
     }
-    loads = [one.load for one in found if one.load is not None]
+    loads = [each.load for each in environments if each.load is not None]
     averages = [load.average for load in loads if load.average is not None]
-    load = Load(others=max(one.others for one in loads), average=max(averages, default=None)) if loads else None
-    gpus = {one.gpu.label if one.gpu else one.no_gpu for one in found}
+    load = Load(others=max(each.others for each in loads), average=max(averages, default=None)) if loads else None
+    gpus = {each.gpu.label if each.gpu else each.no_gpu for each in environments}
     several = {"gpu": None, "no_gpu": f"not the same in all shards: {'; '.join(sorted(gpus))}"} if len(gpus) > 1 else {}
-    least = {"cores": min(one.cores for one in found), "memory_gib": min(one.memory_gib for one in found)}
+    least = {
+        "cores": min(each.cores for each in environments),
+        "memory_gib": min(each.memory_gib for each in environments),
+    }
     return first.model_copy(update={**joined, **least, "load": load, **several})
 
 
 def merge(paths: Sequence[Path], models: Mapping[str, ReferenceModel], options: RunOptions) -> tuple[Report, Path]:
-    """Make one run folder out of the folders of all shards, and return its report and where it lies.
+    """Merge the folders of all shards into one run folder, and return its report and path.
 
     Raises:
-        BadInput: they do not make one run; see :func:`quantbench.engine.shard_folders.read_pieces`.
+        BadInput: they are not the shards of one run; see :func:`quantbench.engine.shard_folders.read_pieces`.
     """
     pieces = read_pieces(paths)
     whole = Whole(pieces, models, options)
@@ -374,9 +382,9 @@ def merge(paths: Sequence[Path], models: Mapping[str, ReferenceModel], options: 
     behind = {piece.shard.index: Behind.of(piece.path, piece.report, {}).evidence for piece in pieces}
     evidence: dict[str, dict[str, Evidence]] = {}
     for cell, piece in whole.cells:
-        known = behind[piece.shard.index].get(cell.model, {}).get(cell.variant)
-        if known is not None:
-            evidence.setdefault(cell.model, {})[cell.variant] = known
+        cell_evidence = behind[piece.shard.index].get(cell.model, {}).get(cell.variant)
+        if cell_evidence is not None:
+            evidence.setdefault(cell.model, {})[cell.variant] = cell_evidence
     folder.write(report, predictions)
     folder.finish(report, evidence, {cell.model: models[cell.model] for cell in report.cells})
     return report, folder.path

@@ -1,4 +1,4 @@
-"""Which cells a run computes: what a selection leaves, a shard's part of it, and the controls that both need."""
+"""Plan which cells a run computes: the selection, a shard's part of it, and the controls that both need."""
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
@@ -12,24 +12,24 @@ from quantbench.records import Kind, parts
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS
 
-# Measured when nothing else of ours runs, and not begun in a run that was stopped.
+# Measured while none of our other processes run, and not started in a run that was stopped.
 ALONE = frozenset({Kind.GPU, Kind.LATENCY})
 
 
 class Plan:
-    """The cells of a run; none until they are fixed.
+    """Hold the cells of a run; none until they are fixed.
 
     Args:
-        models: by name, those that cells are made of.
+        models: reference models by name.
 
     Attributes:
-        shard_of: which part of the run this is, and of how many; None where it is all of it.
-        cells: what this machine computes, controls among it, in the order of the report.
-        whole: the same of the whole run.
-        split: cell -> its shard; empty where nothing is divided.
+        shard_of: index of this shard and number of shards; None for an undivided run.
+        cells: what this machine computes, including controls, in the order of the report.
+        whole: the same for the whole run.
+        split: cell -> its shard; empty for an undivided run.
 
     Raises:
-        BadInput: no such shard, or durations that cannot be read.
+        BadInput: the shard does not exist, or the durations cannot be read.
     """
 
     def __init__(self, options: RunOptions, models: Mapping[str, ReferenceModel]) -> None:
@@ -44,10 +44,10 @@ class Plan:
         self.split: dict[CellId, int] = {}
 
     def of_this_shard(self, wanted: Mapping[CellId, Set[Kind]]) -> set[CellId]:
-        """The cells that this machine measures: all that are wanted, or those of ``--shard``.
+        """Return the cells that this machine measures: all wanted ones, or those of ``--shard``.
 
         Raises:
-            BadInput: more shards than cells.
+            BadInput: there are more shards than cells.
         """
         if self.shard_of is None or not wanted:
             return set(wanted)
@@ -61,12 +61,12 @@ class Plan:
             for cell in self.whole.values()
             if cell.selected
         }
-        controls = {cell_id: one.made for cell_id, one in expected.items()}
+        controls = {cell_id: duration.made for cell_id, duration in expected.items()}
         self.split = shards.split(works, controls, of)
         return {cell_id for cell_id, home in self.split.items() if home == index}
 
     def fix(self, wanted: Mapping[CellId, Set[Kind]]) -> None:
-        """These are the cells, with the controls that they need."""
+        """Fix the cells of the run, with the controls that they need."""
         cells = self._with_controls(wanted)
         self.whole = self.whole or cells
         for cell in cells.values():  # every shard asks the same of a control
@@ -74,14 +74,14 @@ class Plan:
             self.cells[cell.id] = replace(cell, kinds=kinds)
 
     def _with_controls(self, wanted: Mapping[CellId, Set[Kind]]) -> dict[CellId, Planned]:
-        """What is wanted and the controls that it needs, by model and in the order of the variants."""
-        found = {cell_id: self._planned(cell_id, kinds, selected=True) for cell_id, kinds in wanted.items()}
-        for cell in list(found.values()):
+        """Return the wanted cells and the controls that they need, by model and in the order of the variants."""
+        planned = {cell_id: self._planned(cell_id, kinds, selected=True) for cell_id, kinds in wanted.items()}
+        for cell in list(planned.values()):
             for cell_id in cell.needs:
-                if cell_id not in found:
-                    found[cell_id] = self._planned(cell_id, cell.kinds - ALONE, selected=False)
+                if cell_id not in planned:
+                    planned[cell_id] = self._planned(cell_id, cell.kinds - ALONE, selected=False)
         order = {name: i for i, name in enumerate(VARIANTS)}
-        by_name = sorted(found.values(), key=lambda cell: (cell.model.name, order[cell.variant.name]))
+        by_name = sorted(planned.values(), key=lambda cell: (cell.model.name, order[cell.variant.name]))
         return {cell.id: cell for cell in by_name}
 
     def _planned(self, cell_id: CellId, kinds: Set[Kind], selected: bool) -> Planned:
@@ -90,5 +90,5 @@ class Plan:
         return Planned(self._models[model], VARIANTS[variant], frozenset(kinds), selected, tuple(seeds))
 
     def asked_for(self, kind: Kind) -> list[Planned]:
-        """The cells of this machine that something of this kind is asked of."""
+        """Return the cells of this machine for which this kind is requested."""
         return [cell for cell in self.cells.values() if kind in cell.kinds]

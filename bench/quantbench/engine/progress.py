@@ -1,4 +1,4 @@
-"""How far a run is: one line that redraws itself on a terminal, plain lines where there is none."""
+"""Show the progress of a run: one line redrawn on a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -19,11 +19,11 @@ QUIET_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Counts:
-    """How far a run is.
+    """Hold the progress of a run.
 
     Attributes:
         doing: what is counted, in one word: ``cells`` while they are computed, ``timed`` while they are timed.
-        seconds_left: None where nothing is known of it yet.
+        seconds_left: None while unknown.
     """
 
     doing: str
@@ -34,7 +34,7 @@ class Counts:
     seconds_left: float | None = None
 
     def words(self) -> str:
-        """Behind the bar, and in a line of its own where nothing was finished for long."""
+        """Return the text beside the bar, also printed as a line where nothing has finished for a while."""
         parts = [f"{self.running} running"] if self.running else []
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [left(self.seconds_left)] if self.seconds_left is not None else []
@@ -42,7 +42,7 @@ class Counts:
 
 
 def left(seconds: float) -> str:
-    """Time left in words, no more precise than it is known."""
+    """Return the remaining time in words, rounded to its accuracy."""
     if seconds < 90:
         return f"about {max(5, 5 * round(seconds / 5))} s left"
     if seconds < 90 * 60:
@@ -51,27 +51,27 @@ def left(seconds: float) -> str:
 
 
 class Progress(Protocol):
-    """Where a run tells how far it is."""
+    """Declare how a run shows its progress."""
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
 
     def finished(self, line: str, counts: Counts, failed: bool) -> None:
-        """A cell is finished; the line says which, and how it went."""
+        """Report a finished cell; the line names it and its result."""
 
     def show(self, counts: Counts) -> None:
-        """How far it is now; called some times a second while there is nothing else to do."""
+        """Show the current progress; called several times a second while waiting."""
 
     def close(self) -> None:
-        """Nothing more comes, and others may print again."""
+        """End the display, so that others may print again."""
 
 
 class Lines:
-    """Plain lines, one a cell, and one a minute while nothing is finished.
+    """Print plain lines: one per cell, and one per minute while nothing finishes.
 
     Args:
-        say: takes a line.
-        quiet: seconds without a line after which one says how far it is.
+        say: prints a line.
+        quiet: seconds without a line before the progress is printed.
     """
 
     def __init__(self, say: Callable[[str], None], quiet: float = QUIET_SECONDS) -> None:
@@ -101,10 +101,10 @@ class Lines:
 
 
 class Bar:
-    """A bar at the end of the screen, gone when the run is over; only cells that failed leave a line.
+    """Draw a bar at the bottom of the screen, removed when the run is over; only failed cells leave a line.
 
-    It draws when it is told to and has no thread of its own, which would disturb what is timed. It keeps a descriptor
-    of its own, for the usual one leads elsewhere while output is captured or native code is silenced.
+    It draws only when called and starts no thread, which would disturb timing. It keeps its own file descriptor,
+    because the usual one is redirected while output is captured or native code is silenced.
     """
 
     def __init__(self, terminal: TextIO) -> None:
@@ -155,7 +155,7 @@ class Bar:
 
 
 def _width(terminal: TextIO) -> int:
-    """Where output is captured, rich would ask a file for it; some terminals (those of CI) say 0."""
+    """Return the terminal's width in columns; where it is unknown, or 0 as in CI, 80."""
     try:
         return os.get_terminal_size(terminal.fileno()).columns or 80
     except OSError:  # it has just been closed
@@ -163,7 +163,7 @@ def _width(terminal: TextIO) -> int:
 
 
 def is_terminal(file: TextIO) -> bool:
-    """Whether a bar can be drawn there: a terminal that moves its cursor."""
+    """Return whether a bar can be drawn there: a terminal that can move its cursor."""
     try:
         return os.isatty(file.fileno()) and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
     except (OSError, ValueError):
@@ -171,9 +171,9 @@ def is_terminal(file: TextIO) -> bool:
 
 
 def on_terminal(say: Callable[[str], None]) -> Progress:
-    """A bar where standard output is a terminal, else lines.
+    """Return a bar where standard output is a terminal, else lines.
 
     Args:
-        say: takes a line.
+        say: prints a line.
     """
     return Bar(sys.stdout) if is_terminal(sys.stdout) else Lines(say)

@@ -1,4 +1,4 @@
-"""What came of each cell of a run: one frozen value, which its judges read and its row of the report copies."""
+"""Collect the result of each cell of a run: one frozen value, read by its judges and copied into the report."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +20,11 @@ Judgements = dict[CellId, dict[Kind, list[Judgement]]]
 
 @dataclass(frozen=True)
 class MeasuredAlone:
-    """What was measured of a cell while nothing else of ours ran.
+    """Hold what was measured of a cell while none of our other processes ran.
 
     Attributes:
-        untimed: what could not be timed -> why.
-        seconds: that were spent on nothing but this cell; None where none were.
+        untimed: measurement that could not be timed -> reason.
+        seconds: time spent on this cell exclusively; None where none was.
     """
 
     on_gpu: gpu.OnGpu | None = None
@@ -35,17 +35,17 @@ class MeasuredAlone:
 
 @dataclass(frozen=True)
 class CellResult:
-    """What came of a cell.
+    """Hold the result of a cell.
 
     Attributes:
-        outcomes: of the seeds that are computed, in the order of the seeds.
-        finished: these are all seeds; until then nothing counts as measured.
-        computed: measurements of the artifact itself, and of its answers beside its control's.
-        evidence: what lies behind the numbers; None where the cell failed or is not computed.
-        predictions_sha256, reference_sha256: of the first seed's answers, and of those on the reference kernels.
-        to_store: what later runs compare the first seed's outputs with: distances from its control's, or, of the
-            float control, the outputs themselves; None where there are none.
-        control_agreement: fraction of examples on which the first seed answers as its control, where both answer.
+        outcomes: of the computed seeds, in order.
+        finished: whether all seeds are computed; until then nothing counts as measured.
+        computed: measurements of the artifact itself, and of its fidelity to its control.
+        evidence: details behind the numbers; None where the cell failed or is not computed.
+        predictions_sha256, reference_sha256: of the first seed's predictions, and of those on the reference kernels.
+        to_store: what later runs compare the first seed's outputs with: distances from its control's, or the float
+            control's own outputs; None where there are none.
+        control_agreement: fraction of examples on which the first seed agrees with its control, where known.
     """
 
     cell: Planned
@@ -62,17 +62,21 @@ class CellResult:
 
     @property
     def first(self) -> Outcome | None:
-        """That of the first seed, once it is computed."""
+        """Return the first seed's outcome, once it is computed."""
         return self.outcomes[0] if self.outcomes and self.outcomes[0].seed == self.cell.seeds[0] else None
 
     @property
     def retried(self) -> list[str]:
-        """Why it was computed again, one sentence each time; empty for nearly every cell."""
+        """Return why seeds were computed again, one sentence each time; usually empty."""
         return [reason for outcome in self.outcomes for reason in outcome.retried]
+
+    def predictions(self) -> dict[int, Array]:
+        """Return seed -> predictions of the test split, of every seed that has them."""
+        return {one.seed: one.predictions for one in self.outcomes if one.predictions is not None}
 
     @cached_property
     def measurements(self) -> Mapping[str, Measurement]:
-        """Everything measured of the cell, by its name in a report."""
+        """Return all measurements of the cell, by name as in a report."""
         on_gpu: Mapping[str, Measurement] = {}
         good = next((outcome for outcome in self.outcomes if outcome.failure is None), None)
         if self.alone.on_gpu is not None and good is not None:
@@ -87,12 +91,12 @@ def result_of(
     float_control: Outcome | None,
     references: Sequence[Outcome] = (),
 ) -> CellResult:
-    """The result of a cell from what its seeds came to.
+    """Return the result of a cell from the outcomes of its seeds.
 
     Args:
-        outcomes: of the seeds that are computed.
-        control, float_control: the first seeds of what it is compared with; None until they are computed.
-        references: all seeds of what its outputs are measured from, as far as they are computed.
+        outcomes: of the computed seeds.
+        control, float_control: first-seed outcomes of the cells it is compared with; None until computed.
+        references: outcomes of all computed seeds of the cell that its outputs are measured from.
     """
     finished, metric = len(outcomes) == len(cell.seeds), cell.model.metric
     result = CellResult(cell, tuple(outcomes), finished, failure=failure_of(outcomes))
@@ -127,17 +131,17 @@ def _measurements(
     float_control: Outcome | None,
     references: Sequence[Outcome],
 ) -> dict[str, Measurement]:
-    found = measured.scores(cell.model, cell.variant.trained, outcomes)
+    measurements = measured.scores(cell.model, cell.variant.trained, outcomes)
     good = [outcome for outcome in outcomes if outcome.failure is None]
     if not good:
-        return found
-    found |= measured.behaviour(cell.model.metric, good, control) | measured.sizes(good[0])
+        return measurements
+    measurements |= measured.output_fidelity(cell.model.metric, good, control) | measured.sizes(good[0])
     if references or cell.reference is None:
-        found |= measured.output_distance(good, references, cell.variant.trained)
+        measurements |= measured.output_distance(good, references, cell.variant.trained)
     if good[0].memory is not None:
         of_float = None if float_control is None or cell.id == cell.float_control else float_control.memory
-        found |= measured.memory(good[0].memory, of_float)
-    return found | (measured.steps(good) if cell.variant.trained else {})
+        measurements |= measured.memory(good[0].memory, of_float)
+    return measurements | (measured.steps(good) if cell.variant.trained else {})
 
 
 def _evidence(result: CellResult, control: Outcome | None) -> Evidence | None:
@@ -153,11 +157,11 @@ def _evidence(result: CellResult, control: Outcome | None) -> Evidence | None:
 
 
 class Results:
-    """The results of one run's cells, each made once its seeds and those of its controls are in.
+    """Hold the results of one run's cells, each made once its seeds and those of its controls are computed.
 
     Args:
         cells: of the run; may be filled later.
-        so_far: cell -> one outcome a seed, None where it is not computed.
+        so_far: cell -> one outcome per seed, None where it is not computed.
     """
 
     def __init__(self, cells: Mapping[CellId, Planned], so_far: Callable[[CellId], Sequence[Outcome | None]]) -> None:
@@ -166,7 +170,7 @@ class Results:
         self._made: dict[CellId, tuple[tuple[bool, bool, int], CellResult]] = {}
 
     def of(self, cell_id: CellId) -> CellResult:
-        """What came of a cell, as far as it is computed; always the same value once it and its controls are."""
+        """Return a cell's result as far as it is computed; the same object once it and its controls are finished."""
         cell = self._cells[cell_id]
         control, float_control = self._first(cell.control), self._first(cell.float_control)
         references = [] if cell.reference is None else [one for one in self._so_far(cell.reference) if one is not None]
@@ -186,13 +190,13 @@ class Results:
         return None if cell_id is None else self._so_far(cell_id)[0]
 
     def join(self, cell_id: CellId, alone: MeasuredAlone) -> CellResult:
-        """The result of a finished cell with what was measured of it alone, in place of the one without."""
+        """Return a finished cell's result with its exclusive measurements, which replaces the previous result."""
         result = replace(self.of(cell_id), alone=alone)
         self._made[cell_id] = (self._made[cell_id][0], result)
         return result
 
     def predictions(self) -> dict[str, dict[str, Array]]:
-        """Those of each first seed, by model and variant, and what later runs compare its outputs with."""
+        """Return the predictions of each first seed, and what later runs compare its outputs with, by model."""
         by_model: dict[str, dict[str, Array]] = {}
         for cell in self._cells.values():
             first = self._first(cell.id)
@@ -205,7 +209,7 @@ class Results:
         return by_model
 
     def evidence(self) -> dict[str, dict[str, Evidence]]:
-        """What lies behind the numbers, by model and variant."""
+        """Return the details behind the numbers, by model and variant."""
         by_model: dict[str, dict[str, Evidence]] = {}
         for cell in self._cells.values():
             evidence = self.of(cell.id).evidence

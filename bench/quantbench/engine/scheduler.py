@@ -1,4 +1,4 @@
-"""The cells of one run being computed: taken from the store, or submitted to an executor; and how far that is."""
+"""Compute the cells of one run: take them from the store or submit them to an executor; and report progress."""
 
 import shutil
 import tempfile
@@ -25,10 +25,10 @@ _GUESS_SECONDS = 1.0
 
 
 def _turn(variant: Variant) -> tuple[int, int]:
-    """The long ones first, so that the short ones fill the gaps at the end.
+    """Order cells so that the long ones start first and the short ones fill the gaps at the end.
 
-    What trains goes by variant and not by model: neighbours of one model often need the same training, and the second
-    would wait for the first. LiteRT has no fast kernels for int16 activations: what takes 2 s takes 100 s there.
+    Cells that train are ordered by variant, not by model: neighbours of one model often need the same training, and the
+    second would wait for the first. LiteRT has no fast kernels for int16 activations: what takes 2 s takes 100 s there.
     """
     if variant.trained:
         return 0, list(VARIANTS).index(variant.name)
@@ -36,14 +36,14 @@ def _turn(variant: Variant) -> tuple[int, int]:
 
 
 class Computing:
-    """Submits cells, waits for them, and tells how far it is.
+    """Submit cells, wait for them, and report progress.
 
     Attributes:
-        partial: the run was stopped, and only what is finished counts.
+        partial: whether the run was stopped, so that only finished cells count.
 
     Args:
         cells: of the run, in the order of its report.
-        logs: folder that gets a log a cell.
+        logs: folder for one log per cell.
         make: called for an executor where the store does not hold everything.
     """
 
@@ -76,14 +76,14 @@ class Computing:
         self._guessed = -_GUESS_SECONDS
 
     def submit(self) -> None:
-        """Start computing whatever the store does not hold."""
+        """Start computing whatever is not in the store."""
         tasks = [(cell, i, self._task(cell, seed)) for cell in self._cells for i, seed in enumerate(cell.seeds)]
         tasks.sort(key=lambda task: _turn(task[0].variant))
         missing = []
         for cell, place, task in tasks:
-            found = from_store(task)
-            if found is not None:
-                self._futures[cell.id][place].set_result(found)
+            stored_outcome = from_store(task)
+            if stored_outcome is not None:
+                self._futures[cell.id][place].set_result(stored_outcome)
             else:
                 missing.append((cell, place, task))
         if not missing:
@@ -105,10 +105,10 @@ class Computing:
         return Task(model.file, model.name, cell.variant.name, seed, train_seed, root, log, stranger=stranger)
 
     def wait(self, cells: Collection[Planned]) -> None:
-        """Until these are computed, announcing whatever is finished meanwhile.
+        """Wait until these cells are computed, announcing each cell that finishes.
 
         Raises:
-            KeyboardInterrupt: a signal came.
+            KeyboardInterrupt: a signal was received.
             DiskFull: see :meth:`_announce`.
         """
         waiting = [future for cell in cells for future in self._futures[cell.id]]
@@ -124,19 +124,19 @@ class Computing:
                 continue
 
     def so_far(self, cell_id: CellId) -> list[Outcome | None]:
-        """One a seed; None where it is not computed yet."""
+        """Return one outcome per seed; None where it is not computed yet."""
         return [future.result() if future.done() else None for future in self._futures[cell_id]]
 
     def _is_finished(self, cell: Planned) -> bool:
-        """Whether all its seeds are computed."""
+        """Return whether all its seeds are computed."""
         return all(future.done() for future in self._futures[cell.id])
 
     def computed(self, cell: Planned) -> bool:
-        """Whether a cell and its controls are."""
+        """Return whether a cell and its controls are computed."""
         return all(future.done() for name in (cell.id, *cell.needs) for future in self._futures[name])
 
     def finish(self) -> None:
-        """Wait for everything and release the workers, so that nothing else of ours runs while something is timed."""
+        """Wait for all cells and release the workers, so that none of our other processes run during timing."""
         if self._executor is not None:
             self.wait(self._cells)
             self._executor.close()
@@ -144,26 +144,26 @@ class Computing:
             self._durations.save()
 
     def stop(self) -> None:
-        """Give up what is not finished."""
+        """Cancel everything unfinished."""
         if self._executor is not None:
             self._executor.stop()
             self._executor = None
             self._durations.save()
 
     def where_full(self) -> str:
-        """What to do about a full disk, with the folder that is shortest of space."""
+        """Return what to do about a full disk, naming the folder with the least free space."""
         folders = (self._store.root, self._logs.parent, Path(tempfile.gettempdir()))
         free = {folder: shutil.disk_usage(folder).free for folder in folders if folder.exists()}
-        folder = min(free, key=lambda one: free[one])
+        folder = min(free, key=lambda folder_of: free[folder_of])
         return f"no space is left in {folder}; free some and run again: what was finished is taken from the store"
 
-    # ------------------------------------------------------------ how far it is
+    # ------------------------------------------------------------ progress
 
     def _announce(self) -> None:
-        """Tell what has finished since. A full disk ends the run, for no other cell will fare better.
+        """Announce cells that have finished. A full disk ends the run, because no other cell would succeed.
 
         Raises:
-            DiskFull: a cell has met one, and the run is not over yet.
+            DiskFull: a cell has met a full disk, and the run is not over yet.
         """
         if not self._pending:
             return
@@ -180,7 +180,7 @@ class Computing:
             if not failed and not all(outcome.cached for outcome in outcomes):
                 self._durations.note(cell.id, outcomes[-1].seconds)
             self._finished += 1
-            self._progress.finished(_told(cell, outcomes), self._counts(), failed)
+            self._progress.finished(_result_line(cell, outcomes), self._counts(), failed)
         self._running = sum(any(future.running() for future in self._futures[cell.id]) for cell in self._pending)
         self._progress.show(self._counts())
         if full and not self.partial:
@@ -190,7 +190,7 @@ class Computing:
         return Counts("cells", self._finished, len(self._cells), self._running, self._failed, self._time_left())
 
     def _time_left(self) -> float | None:
-        """Guessed anew once a second at most: there may be thousands of cells."""
+        """Return the estimated remaining time, updated at most once a second: there may be thousands of cells."""
         now = time.monotonic()
         if now - self._guessed < _GUESS_SECONDS:
             return self._left
@@ -213,8 +213,8 @@ class Computing:
         return self._durations.usual(cell.id for cell in self._cells if cell.variant.trained is trained)
 
 
-def _told(cell: Planned, outcomes: list[Outcome]) -> str:
-    """One line on a finished cell."""
+def _result_line(cell: Planned, outcomes: list[Outcome]) -> str:
+    """Return one line on a finished cell."""
     seconds = sum(outcome.seconds for outcome in outcomes)
     how = "from the store" if all(outcome.cached for outcome in outcomes) else f"{seconds:.1f} s"
     failure = failure_of(outcomes)

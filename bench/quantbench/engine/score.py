@@ -1,4 +1,4 @@
-"""A score to be judged, whether a run has just computed it or its report tells of it: one way to the one judge."""
+"""Judge a score the same way, whether a run has just computed it or its report contains it."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from quantbench.reference.model import ReferenceModel
 
 @dataclass(frozen=True)
 class Scored:
-    """A cell's score with all that its judge needs.
+    """Hold a cell's score with everything that its judge needs.
 
     Attributes:
-        baseline: of the model, as it stands today and there where the score was measured.
-        seeds: that it was trained with; 0 where nothing trains.
-        retrained: the float model itself was trained again (``--train``).
-        reference_sha256: of the answers on the reference kernels.
+        baseline: effective baseline of the model, on the day and the machine where the score was measured.
+        seeds: number of training seeds; 0 where nothing is trained.
+        retrained: whether the float model itself was trained again (``--train``).
+        reference_sha256: of the predictions on the reference kernels.
     """
 
     subject: gate.Subject
@@ -30,11 +30,11 @@ class Scored:
 
     @property
     def accepted(self) -> BaselineCell | None:
-        """What its baseline says of the cell."""
+        """Return the cell's baseline; None where it has none."""
         return self.baseline.cell(self.subject.variant)
 
-    def judge(self, allowed: float) -> Judgement:
-        """Drift against the baseline, red at a p-value of ``allowed``."""
+    def judge(self, alpha: float) -> Judgement:
+        """Judge drift from the baseline at the per-test ``alpha``."""
         return gate.accuracy(
             self.subject,
             self.model.metric,
@@ -42,20 +42,20 @@ class Scored:
             self.model.pack().test.y,
             self.accepted,
             self.baseline.predictions.get(self.subject.variant),
-            allowed,
+            alpha,
             self.seeds > 0,
             self._repeats(),
         )
 
     def with_origin(self, judged: Judgement) -> Judgement:
-        """The same judgement; where the score moved, it says what that goes back to."""
+        """Return the same judgement; where the score moved, with the cause that the fingerprints show."""
         if judged.verdict not in (Verdict.REGRESSED, Verdict.WARN, Verdict.IMPROVED):
             return judged
         why = gate.origin(self.accepted, self.artifact_sha256, self.reference_sha256)
         return judged.model_copy(update={"message": f"{judged.message}; {why}"}) if why else judged
 
     def _repeats(self) -> gate.Repeats | None:
-        """What is known of how far one more training may land; None where nothing trains."""
+        """Return what is known of the spread over trainings; None where nothing is trained."""
         metric, accepted = self.model.metric, self.accepted
         if self.retrained:
             return gate.repeats(metric, [self.model.seed_scores], 1, 1, "the float model was trained again")

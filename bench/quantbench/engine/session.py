@@ -1,8 +1,8 @@
-"""One run: which cells, computed where, judged how, written to which folder.
+"""Prepare one run: which cells, computed where, judged how, written to which folder.
 
-What the user gave is checked here, and the parts of the run are put together: :mod:`quantbench.engine.scheduler`
-computes cells, :mod:`quantbench.engine.drive` takes each to its judgements, :mod:`quantbench.engine.interim_report`
-writes the report, and :mod:`quantbench.engine.finish` brings the run to its end.
+The user's input is checked here, and the parts of the run are put together: :mod:`quantbench.engine.scheduler`
+computes cells, :mod:`quantbench.engine.drive` judges each, :mod:`quantbench.engine.interim_report` writes the report,
+and :mod:`quantbench.engine.finish` ends the run.
 """
 
 import datetime
@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
 
 from quantbench.baselines import files as baseline_files
-from quantbench.baselines.effective import Standing, load_current, standing
+from quantbench.baselines.effective import EffectiveBaseline, effective_baseline, load_current
 from quantbench.core import environment
 from quantbench.core.options import RunOptions, check
 from quantbench.core.signals import undisturbed
@@ -42,20 +42,20 @@ from quantbench.variants import VARIANTS
 
 
 class Session:
-    """A run of the matrix.
+    """Run the matrix.
 
     Args:
         options: see :class:`RunOptions`.
-        say: takes one line of progress; see :attr:`progress` for more than lines.
-        models: models to try once, in place of those of ``options.model_dir``; they have no baselines, so that only
-            their floors are judged.
+        say: prints one line of progress; see :attr:`progress` for more than lines.
+        models: models to try once, instead of those of ``options.model_dir``; they have no baselines, so that only
+                their floors are judged.
 
     Attributes:
-        progress: where it tells how far it is; may be replaced before :meth:`plan`.
-        selection: what the user chose cells by, in words; may be told before :meth:`plan`.
+        progress: where progress is shown; may be replaced before :meth:`plan`.
+        selection: the user's selection of cells, in words; may be set before :meth:`plan`.
 
     Raises:
-        BadInput: anything the user gave is wrong; checked before anything is computed.
+        BadInput: some input is wrong; checked before anything is computed.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Session:
             self._check_model(self.models[name])
         self._cluster = cluster.of_run(options)
         self._environment = environment.collect() if self._cluster is None else self._cluster.environment
-        self.baselines = {name: self._standing(self.models[name]) for name in self.model_names}
+        self.baselines = {name: self._effective_baseline(self.models[name]) for name in self.model_names}
         self._timing = Timing(options, self.say, self._cluster.call if self._cluster else None)
         self._parts: _Parts | None = None
         self._since = time.perf_counter()
@@ -89,39 +89,41 @@ class Session:
         model.pack()
         model.check_weights()
 
-    def _standing(self, model: ReferenceModel) -> Standing:
-        """What the judges see of a baseline today and here; an update is made to the one on disk."""
+    def _effective_baseline(self, model: ReferenceModel) -> EffectiveBaseline:
+        """Return the effective baseline, for today and this machine; updates are applied to the one on disk."""
         accepted = load_current(self.options.baseline_dir, model) if self._drift else baseline_files.Baseline()
         here = self._environment
-        return standing(accepted, model.metric.unit, here.results_class, here.machine_class, environment.today())
+        return effective_baseline(
+            accepted, model.metric.unit, here.results_class, here.machine_class, environment.today()
+        )
 
     # ------------------------------------------------------------ what to do
 
     def cell_ids(self) -> list[CellId]:
-        """Every cell that ``--models`` and ``--variants`` leave, models in order, controls first."""
+        """Return every cell within ``--models`` and ``--variants``, models in order, controls first."""
         return [f"{model}/{variant}" for model in self.model_names for variant in self.variant_names]
 
     def of_this_shard(self, wanted: Mapping[CellId, Set[Kind]]) -> set[CellId]:
-        """The cells that this machine measures: all that are wanted, or those of ``--shard``.
+        """Return the cells that this machine measures: all wanted ones, or those of ``--shard``.
 
         Raises:
-            BadInput: more shards than cells.
+            BadInput: there are more shards than cells.
         """
         return self._plan.of_this_shard(wanted)
 
     def look_for_gpu(self) -> gpu_devices.Found:
-        """The GPUs of this machine; the report's environment names the one that is measured, or says why none is."""
-        found = gpu_devices.find() if self._cluster is None else gpu_devices.Found([], "on a cluster none is measured")
-        self._environment = self._environment.model_copy(update={"gpu": found.first, "no_gpu": found.reason})
-        return found
+        """Find this machine's GPUs, and record the one to measure, or why none is, in the environment."""
+        gpus = gpu_devices.find() if self._cluster is None else gpu_devices.Found([], "on a cluster none is measured")
+        self._environment = self._environment.model_copy(update={"gpu": gpus.first, "no_gpu": gpus.reason})
+        return gpus
 
     def plan(self, wanted: Mapping[CellId, Set[Kind]]) -> None:
         """Fix the cells of this run, with the controls that they need, and start computing.
 
         Raises:
             NothingSelected: no cell is wanted.
-            BadInput: the report folder cannot be written.
-            DiskFull: there is no room for a report.
+            BadInput: the report folder is not writable.
+            DiskFull: there is no space for a report.
         """
         if not wanted:
             raise NothingSelected("the selection leaves no cell")
@@ -135,7 +137,7 @@ class Session:
         self._parts.computing.submit()
 
     def _begin(self) -> "_Parts":
-        """Make the run's folder, and get ready to compute."""
+        """Make the run's folder, and prepare to compute."""
         folder = RunFolder.create(self.options.report_dir)
         held = HeldStore.open(folder, self.options)
         computing = Computing(
@@ -214,13 +216,14 @@ class Session:
         )
 
     def _notes(self, results: Results, held: HeldStore, rules: Rules) -> list[str]:
-        """What a reader of the report has to know."""
+        """Return the notes for the reader of the report."""
         of_cells = [results.of(cell_id) for cell_id in self._plan.cells]
         strangers = [] if self._cluster is not None else [result.cell.model for result in of_cells]
         return [
             *(note for result in of_cells if self.options.train for note in finish.training_note(result)),
             *held.notes(),
             *(finish.unknown_outputs_note(of_cells, rules) if self._drift else []),
+            *finish.seals_note(self.options.baseline_dir, self.baselines),
             *finish.walls_note(strangers),
             *self._timing.notes(),
             *([self._cluster.note()] if self._cluster else []),
@@ -233,14 +236,14 @@ class Session:
         return LocalExecutor(self.options.workers or None, logs(folder) / "workers")
 
     def say(self, line: str) -> None:
-        """Tell one line that stays."""
+        """Print a line that stays."""
         self.progress.say(line)
 
-    # ------------------------------------------------------------ what came of it
+    # ------------------------------------------------------------ results
 
     @property
     def planned(self) -> bool:
-        """Whether there is anything to run and report, and where to."""
+        """Return whether there is anything to run and report, and a folder for it."""
         return self._parts is not None and self.folder.path.exists()
 
     @property
@@ -250,51 +253,51 @@ class Session:
 
     @property
     def folder(self) -> RunFolder:
-        """Where the run writes."""
+        """Return the folder that the run writes to."""
         return self._planned.folder
 
     @property
     def report(self) -> Report:
-        """As it was last written."""
+        """Return the report as last written."""
         return self._planned.recording.report
 
     def prepare(self, cell_id: CellId, kind: Kind) -> None:
-        """Wait for all that the judgements of one kind on one cell need.
+        """Wait for everything that the judgements of one kind for one cell need.
 
         Raises:
-            KeyboardInterrupt: a signal came.
-            DiskFull: nothing more can be stored.
+            KeyboardInterrupt: a signal was received.
+            DiskFull: no space is left for the store.
         """
         self._planned.drive.prepare(cell_id, kind)
 
     def judge(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
-        """The judgements of one kind on one cell; waits for what they need, and is worked out once.
+        """Return the judgements of one kind for one cell, made once; waits for what they need.
 
         Raises:
-            KeyboardInterrupt: a signal came.
-            DiskFull: nothing more can be stored or reported.
+            KeyboardInterrupt: a signal was received.
+            DiskFull: no space is left for the store or the report.
         """
         return self._planned.drive.judge(cell_id, kind)
 
     def judge_the_rest(self) -> None:
-        """Controls that a selection brought along, and wait for whatever is still computed.
+        """Judge controls that were added to the selection, and wait for all computation.
 
         Raises:
-            KeyboardInterrupt: a signal came.
-            DiskFull: nothing more can be stored or reported.
+            KeyboardInterrupt: a signal was received.
+            DiskFull: no space is left for the store or the report.
         """
         self._planned.drive.judge_the_rest()
 
     def judge_all(self, wanted: Mapping[CellId, Set[Kind]], judged: Collection[CellId] | None = None) -> None:
-        """Plan these cells, and take each kind of each to its judgements; what is measured alone comes last.
+        """Plan these cells, and judge each kind of each; what is measured exclusively comes last.
 
         Args:
-            judged: those of them that somebody asks for; all of them where None.
+            judged: those of them to judge; all where None.
 
         Raises:
             NothingSelected, BadInput: see :meth:`plan`.
-            KeyboardInterrupt: a signal came.
-            DiskFull: nothing more can be stored or reported.
+            KeyboardInterrupt: a signal was received.
+            DiskFull: no space is left for the store or the report.
         """
         self.plan(wanted)
         for kind in sorted(Kind, key=lambda kind: (kind in ALONE, kind is Kind.LATENCY)):
@@ -304,23 +307,23 @@ class Session:
         self.judge_the_rest()
 
     def latency_blocks(self, cell_id: CellId) -> list[float]:
-        """Timed blocks of a cell, seconds a call, for pytest-benchmark; empty where it was not timed."""
+        """Return the timed blocks of a cell, seconds per call, for pytest-benchmark; empty where it was not timed."""
         return self._timing.blocks(cell_id)
 
     def finish(self, how: HowEnded | None = None, notes: list[str] | None = None) -> Exit:
-        """Write the last report, point ``latest`` at it, keep the store within bounds, and return the exit status.
+        """Write the last report, point ``latest`` at it, trim the store to its size limit, and return the exit status.
 
-        A run that did not get to its end still judges what was computed: a regression seen is a regression reported.
+        A run that was stopped still judges what was computed: no regression seen goes unreported.
 
         Args:
-            how: what kept the run from its end; a signal whose exception was lost is known here anyway.
+            how: what stopped the run; a signal whose exception was lost is noticed here.
         """
         return self._planned.ending.finish(how or HowEnded(), notes or [])
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """Those that work on a run once its cells are fixed."""
+    """Hold the parts that work on a run once its cells are fixed."""
 
     folder: RunFolder
     computing: Computing

@@ -1,7 +1,7 @@
-"""Which shard of a run measures which cells: balanced by recorded durations, and worked out alike by every machine.
+"""Split a run into shards: balanced by recorded durations, and computed identically on every machine.
 
-No machine asks another: the split follows from the selection and the durations alone, so all shards of a run have to be
-given the same of both. Each report carries the split that it was made by, and reports of different ones do not merge.
+Machines do not communicate: the split depends on the selection and the durations alone, so all shards of a run must be
+given the same of both. Each report contains the split it was made with, and reports of different splits do not merge.
 """
 
 import re
@@ -14,13 +14,13 @@ from quantbench.errors import BadInput
 from quantbench.records import parts
 from quantbench.records.run_folder import read
 
-# Groups of cells that share a control are cut into pieces of at most such a share of what a shard should take: smaller
-# ones balance better, larger ones have fewer controls made twice. What is best depends on the run, so each is tried.
+# Groups of cells that share a control are cut into pieces of at most this fraction of a shard's target time: smaller
+# ones balance better, larger ones have fewer controls built twice. The best value depends on the run: each is tried.
 PIECES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 # Guesses where nothing is recorded, in seconds of all cores; measured on two: 5 (median of converted cells) and 50 (of
 # cells that train), and 7 to time one for the usual 3 s, for every measurement starts fresh processes.
 CONVERTED, TRAINED, TIMED = 5.0, 50.0, 7.0
-# Options that decide what is measured or judged, so that all shards of a run need the same.
+# Options that decide what is measured or judged, which all shards of a run must share.
 SAME_IN_ALL = (
     "seeds",
     "train",
@@ -36,7 +36,7 @@ SAME_IN_ALL = (
 
 @dataclass(frozen=True)
 class Duration:
-    """Seconds of a machine: ``made`` to build and evaluate with every core, ``alone`` to time."""
+    """Hold seconds of machine time: ``made`` to build and evaluate with every core, ``alone`` to time."""
 
     made: float
     alone: float = 0.0
@@ -44,11 +44,11 @@ class Duration:
 
 @dataclass(frozen=True)
 class Work:
-    """A cell as the split sees it.
+    """Describe a cell for the split.
 
     Attributes:
-        group: cells of one group share most of what they need, in the order in which they are given.
-        needs: controls that its shard has to make as well.
+        group: cells of one group share most of their controls; kept in the order given.
+        needs: controls that its shard has to build as well.
     """
 
     group: tuple[str, bool]
@@ -57,7 +57,7 @@ class Work:
 
     @property
     def seconds(self) -> float:
-        """By itself, without what it needs."""
+        """Return its own seconds, without its controls."""
         return self.duration.made + self.duration.alone
 
 
@@ -70,23 +70,23 @@ class _Shard:
 
 
 def parse(text: str) -> tuple[int, int]:
-    """``2/6`` -> (2, 6).
+    """Parse ``2/6`` as (2, 6).
 
     Raises:
         BadInput: anything else.
     """
-    told = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text.strip())
-    index, of = (int(told[1]), int(told[2])) if told else (0, 0)
+    match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text.strip())
+    index, of = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= index <= of:
         raise BadInput(f"--shard: expected which shard of how many, such as 2/6 (the first is 1/6), found {text!r}")
     return index, of
 
 
 def recorded(path: Path) -> dict[str, Duration]:
-    """How long each cell of a run took, a seed.
+    """Return how long each cell of a run took, per seed.
 
     Raises:
-        BadInput: no such run, or one that did not get to its end.
+        BadInput: there is no such run, or it was stopped early.
     """
     try:
         report, _ = read(path)
@@ -101,42 +101,48 @@ def recorded(path: Path) -> dict[str, Duration]:
     }
 
 
-def durations(seeds: Mapping[str, int], timed: Collection[str], known: Mapping[str, Duration]) -> dict[str, Duration]:
-    """How long each cell will take: as recorded, or as the median of its like, or by a guess.
+def durations(
+    seeds: Mapping[str, int], timed: Collection[str], recorded_durations: Mapping[str, Duration]
+) -> dict[str, Duration]:
+    """Return how long each cell will take: as recorded, else the median of similar cells, else a guess.
 
     Args:
-        seeds: cell -> how many it is trained with; 0 where nothing trains.
+        seeds: cell -> number of training seeds; 0 where nothing is trained.
         timed: cells that are timed or run on a GPU.
     """
-    usual = _median(one.alone for one in known.values() if one.alone) or TIMED
-    found = {}
+    usual = _median(duration.alone for duration in recorded_durations.values() if duration.alone) or TIMED
+    estimated = {}
     for cell, count in seeds.items():
-        alike = [other for other in seeds if other in known and (seeds[other] > 0) is (count > 0)]
+        alike = [other for other in seeds if other in recorded_durations and (seeds[other] > 0) is (count > 0)]
         near = [other for other in alike if parts(other)[0] == parts(cell)[0]] or alike
-        told = known[cell].made if cell in known else _median(known[other].made for other in near)
-        made = (TRAINED if count else CONVERTED) if told is None else told
-        alone = (known[cell].alone if cell in known else 0.0) or usual
-        found[cell] = Duration(made * max(1, count), alone if cell in timed else 0.0)
-    return found
+        from_record = (
+            recorded_durations[cell].made
+            if cell in recorded_durations
+            else _median(recorded_durations[other].made for other in near)
+        )
+        made = (TRAINED if count else CONVERTED) if from_record is None else from_record
+        alone = (recorded_durations[cell].alone if cell in recorded_durations else 0.0) or usual
+        estimated[cell] = Duration(made * max(1, count), alone if cell in timed else 0.0)
+    return estimated
 
 
 def _median(values: Iterable[float]) -> float | None:
-    known = list(values)
-    return median(known) if known else None
+    numbers = list(values)
+    return median(numbers) if numbers else None
 
 
 def split(works: Mapping[str, Work], controls: Mapping[str, float], of: int) -> dict[str, int]:
-    """Cell -> its shard, 1 to ``of``; none is left empty.
+    """Map each cell to its shard, 1 to ``of``; no shard is left empty.
 
-    Groups are cut into pieces, and the largest piece left goes where the shard with it is done first (longest
-    processing time first: Graham 1969, "Bounds on multiprocessing timing anomalies"). The controls that a shard has to
-    make for it are counted, so that a piece goes where they are made already unless that shard is full.
+    Groups are cut into pieces, and the largest remaining piece goes to the shard that would finish it first (longest
+    processing time first: Graham 1969, "Bounds on multiprocessing timing anomalies"). The time of controls that a shard
+    has to build for it is included, so that a piece goes where they are built already unless that shard is full.
 
     Args:
-        controls: seconds to make each control, whether it is among the cells or not.
+        controls: seconds to build each control, including those that are not among the cells.
 
     Raises:
-        BadInput: more shards than cells.
+        BadInput: there are more shards than cells.
     """
     if of > len(works):
         raise BadInput(f"--shard: {of} shards of {len(works)} selected cells; ask for {len(works)} at most")
@@ -150,7 +156,7 @@ def split(works: Mapping[str, Work], controls: Mapping[str, float], of: int) -> 
 def _assigned(
     pieces: list[list[str]], works: Mapping[str, Work], controls: Mapping[str, float], of: int
 ) -> list[_Shard]:
-    """The largest piece that is left goes where it is done first."""
+    """Assign the largest remaining piece to the shard that would finish it first."""
     left = sorted(pieces, key=lambda piece: (-_seconds(piece, works), piece[0]))
     shards = [_Shard(index) for index in range(1, of + 1)]
     while left:
@@ -165,7 +171,7 @@ def _assigned(
 
 
 def _pieces(works: Mapping[str, Work], limit: float, least: int) -> list[list[str]]:
-    """Runs of cells of one group of at most ``limit`` seconds, and at least so many of them."""
+    """Cut the cells of each group into pieces of at most ``limit`` seconds, and at least ``least`` pieces in all."""
     groups: dict[tuple[str, bool], list[str]] = {}
     for cell, work in works.items():
         groups.setdefault(work.group, []).append(cell)
@@ -189,7 +195,7 @@ def _seconds(piece: Collection[str], works: Mapping[str, Work]) -> float:
 
 
 def _added(shard: _Shard, piece: list[str], works: Mapping[str, Work], controls: Mapping[str, float]) -> float:
-    """Seconds that a shard takes longer with a piece: what of it, and of its controls, is not made there already."""
+    """Return the seconds that a piece adds to a shard: those of its cells and controls not yet built there."""
     alone = sum(works[cell].duration.alone for cell in piece)
     made = {cell: works[cell].duration.made for cell in piece}
     needed = set().union(*(works[cell].needs for cell in piece)) - set(piece)

@@ -1,7 +1,7 @@
-"""What a run times: one cell after another, with nothing else of ours beside it. Nothing here judges.
+"""Time cells one after another, while none of our other processes run. Nothing here judges.
 
-One thread and a batch of one always; more threads where they are asked for, and with ``--more-latency`` a larger batch
-and the float model in Keras, which are shown only: what of those cannot be timed is told in words.
+One thread and a batch of one are always timed; more threads on request, and with ``--more-latency`` a larger batch and
+the float model in Keras, which are shown only: for what could not be timed, the reason is shown.
 """
 
 import os
@@ -21,13 +21,13 @@ from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
 
 class Others:
-    """How much of all cores others take, from when it is made; the run and what it has started do not count."""
+    """Measure the load by other processes, as a fraction of all cores, since creation; this run's do not count."""
 
     def __init__(self) -> None:
         self._start = self._now()
 
     def load(self) -> Load | None:
-        """So far; None where the system tells nothing."""
+        """Return the load so far; None where the system does not report it."""
         everything, busy, own = (now - then for now, then in zip(self._now(), self._start, strict=True))
         if everything <= 0:
             return None
@@ -36,24 +36,24 @@ class Others:
 
     @staticmethod
     def _now() -> tuple[float, float, float]:
-        """Seconds of all cores: in all, at work, and at work for this process and its children that have ended."""
+        """Return seconds of all cores: total, busy, and busy for this process and its finished children."""
         times, own = psutil.cpu_times(), os.times()
         fields = times._asdict()
-        # A guest's time is part of ``user`` already.
+        # A guest's time is already included in ``user``.
         total = sum(seconds for name, seconds in fields.items() if not name.startswith("guest"))
         idle = fields["idle"] + fields.get("iowait", 0.0)
         return total, total - idle, own.user + own.system + own.children_user + own.children_system
 
 
 class Timing:
-    """All that one run has timed.
+    """Hold everything that one run has timed.
 
     Args:
-        say: takes one line of progress.
-        elsewhere: called with a function and its arguments, to run it on another machine; it runs here where not given.
+        say: prints one line of progress.
+        elsewhere: runs a function with its arguments on another machine; without it, everything runs here.
 
     Raises:
-        BadInput: the number of threads is none.
+        BadInput: the number of threads is invalid.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Timing:
         self._elsewhere = elsewhere
 
     def _at(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """A measuring function's result, from the machine that is timed."""
+        """Return a measuring function's result, from the machine that is timed."""
         if self._elsewhere is not None:
             return self._elsewhere(function, *arguments)
         self._others = self._others or Others()
@@ -81,12 +81,12 @@ class Timing:
     def once(
         self, cell_id: str, model: ReferenceModel, artifact: Path, control: Path, threads: int = 1
     ) -> dict[str, Measurement]:
-        """One measurement of an artifact against its control, repeated where others interrupted most of it.
+        """Time an artifact against its control once, repeating where other processes interrupted most of it.
 
-        What a cell was timed before stays in its report, together with this.
+        Earlier timings of the cell stay in its report, together with this one.
 
         Raises:
-            LatencyFailed: a timing process did not finish.
+            LatencyFailed: a timing process failed.
         """
         timed: latency.Latency = self._at(latency.measure, artifact, control, model, self._seconds, threads)
         if timed.disturbed() > DISTURBED:
@@ -99,7 +99,7 @@ class Timing:
         return measured.latency(timed)
 
     def besides(self, cell_id: str, model: ReferenceModel, artifact: Path) -> None:
-        """What is timed once for a cell and shown only: start-up, and with ``--more-latency`` the rest."""
+        """Measure what is timed once per cell and only shown: start-up, and with ``--more-latency`` the rest."""
         self._shown(cell_id, "start_up_cold", lambda: measured.start_up(self._at(memory.start_up, artifact, model)))
         if not self._more:
             return
@@ -113,7 +113,7 @@ class Timing:
             self._in_keras(cell_id, model, parts(cell_id)[1])
 
     def _in_keras(self, cell_id: str, model: ReferenceModel, variant: str) -> None:
-        """The float model, or a variant's fake-quantized one, before conversion."""
+        """Time the float model, or a variant's fake-quantized one, before conversion."""
 
         def measure() -> dict[str, Measurement]:
             timed = self._at(keras.measure, model, min(self._seconds, 3.0), variant)
@@ -125,21 +125,21 @@ class Timing:
         self._shown(cell_id, "keras_latency", measure)
 
     def _shown(self, cell_id: str, name: str, measure: Callable[[], dict[str, Measurement]]) -> None:
-        """Take a measurement once, or its failure in words."""
+        """Make a measurement once, or record why it failed."""
         untimed = self.untimed.setdefault(cell_id, {})
-        found = self._besides.setdefault(cell_id, {})
-        if name in found or name in untimed:
+        taken = self._besides.setdefault(cell_id, {})
+        if name in taken or name in untimed:
             return
         try:
-            found |= measure()
+            taken |= measure()
         except (latency.LatencyFailed, memory.MemoryFailed) as error:
             untimed[name] = str(error)
 
     def splits(self, threads: int, controls: Iterable[tuple[ReferenceModel, Path]]) -> str:
-        """A model whose float control does use so many threads, so that the runtime heeds their number; or empty.
+        """Return the name of a model whose float control uses this many threads; empty where there is none.
 
         Args:
-            controls: (model, its float control), to be timed for a moment until one does; once a run.
+            controls: (model, its float control), each timed briefly until one does; once per run.
         """
         if threads not in self._split:
             self._split[threads] = next(
@@ -152,29 +152,29 @@ class Timing:
         return measured.latency(few)["threads_at_work"].value >= SEVERAL_AT_WORK
 
     def measurements(self, cell_id: str) -> dict[str, Measurement]:
-        """Everything timed of a cell so far, by its names in a report."""
-        found: dict[str, Measurement] = {}
+        """Return everything timed of a cell so far, by its names in a report."""
+        measurements: dict[str, Measurement] = {}
         for threads in self.threads:
             timed = self._timed.get((cell_id, threads))
             if timed is not None:
-                found |= measured.at_threads(measured.latency(timed), threads)
-                found |= measured.calls(timed)
-        return found | self._besides.get(cell_id, {})
+                measurements |= measured.at_threads(measured.latency(timed), threads)
+                measurements |= measured.calls(timed)
+        return measurements | self._besides.get(cell_id, {})
 
     def blocks(self, cell_id: str) -> list[float]:
-        """Timed blocks of a cell on one thread, seconds a call; empty where it was not timed."""
+        """Return the timed blocks of a cell on one thread, seconds per call; empty where it was not timed."""
         timed = self._timed.get((cell_id, 1))
         return timed.blocks() if timed else []
 
     def load(self) -> Load | None:
-        """What others did meanwhile; None where nothing was timed."""
+        """Return the load by other processes during timing; None where nothing was timed."""
         return self._others.load() if self._others else None
 
     def notes(self) -> list[str]:
-        """What a reader of the report has to know of how it was timed."""
-        told = [f"Keras on a GPU ran on {self.keras_gpu}"] if self.keras_gpu else []
+        """Return notes for the reader of the report on how the run was timed."""
+        notes = [f"Keras on a GPU ran on {self.keras_gpu}"] if self.keras_gpu else []
         if self.threads[-1] > cores():
-            told.append(
+            notes.append(
                 f"--threads {self.threads[-1]} is more than this machine's {cores()} cores: they wait for each other"
             )
-        return told
+        return notes

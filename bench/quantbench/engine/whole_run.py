@@ -1,4 +1,4 @@
-"""A whole run in one call: for those who drive no tests."""
+"""Run the matrix in one call, without pytest."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ from quantbench.records import Kind, Report
 
 
 def whole_run(session: Session, wanted: Mapping[CellId, Set[Kind]], notes: Sequence[str] = ()) -> tuple[Exit, HowEnded]:
-    """Take these cells to the last report; one that is stopped leaves a partial report.
+    """Run these cells up to the last report; a run that is stopped leaves a partial report.
 
     Returns:
-        The run's exit status, and what kept it from its end.
+        The run's exit status, and what stopped it early, if anything.
 
     Raises:
         NothingSelected, BadInput: see :meth:`quantbench.engine.session.Session.plan`.
         KeyboardInterrupt: it was stopped before there was anything to report.
-        DiskFull: there is no room for what it makes; the report of what was finished is written where it can be.
+        DiskFull: there is no space left; the report of what was finished is written where possible.
     """
     how = until_stopped(lambda: session.judge_all(wanted))
     if how.partial and not session.planned:
@@ -41,11 +41,11 @@ def whole_run(session: Session, wanted: Mapping[CellId, Set[Kind]], notes: Seque
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has ended.
+    """Hold a run that has ended.
 
     Attributes:
-        status: what the command line's exit status would be; ``Exit.GREEN`` where nothing is red.
-        folder: of the run: its report in all its forms, predictions and logs.
+        status: the command line's exit status; ``Exit.GREEN`` where nothing is red.
+        folder: the run's folder: its report in all formats, predictions and logs.
         report: every cell with its measurements and judgements.
     """
 
@@ -73,29 +73,29 @@ def run(
 ) -> Finished:
     """Build, measure and judge cells, and write the report of the run; prints nothing and ends no process.
 
-    Workers are started afresh, so a script calls this under ``if __name__ == "__main__":``.
+    Worker processes are spawned, so a script calls this under ``if __name__ == "__main__":``.
 
     Args:
         models, variants: names, comma-separated, such as ``"seed_cnn"`` and ``"float32,ptq_float16"``; all where empty.
-        model_dir, baseline_dir: folders of model files and of baselines; those that come with quantbench where None.
-        report_dir: gets a folder a run, and ``latest``.
-        seeds: of every cell that trains.
+        model_dir, baseline_dir: folders of model files and of baselines; those shipped with quantbench where None.
+        report_dir: output folder; each run gets a subfolder, ``latest`` links to the newest.
+        seeds: training seeds of every cell that trains.
         latency, latency_budget: whether to time cells, and for how many seconds each.
-        threads: to time with besides one, comma-separated, or ``"all"`` for every core.
+        threads: numbers of threads to time besides one, comma-separated, or ``"all"`` for every core.
         gpu: whether to measure on a GPU, where there is one.
-        cache: whether to take from the store what it holds.
-        workers: processes that compute; 0: one a core.
-        cell_timeout: seconds after which a cell is given up.
-        false_alarms: the chance of any red cell where nothing changed.
+        cache: whether to use cached results.
+        workers: number of worker processes; 0 = one per core.
+        cell_timeout: per-cell timeout in seconds.
+        false_alarms: probability of any red cell where nothing changed.
 
     Returns:
-        The run; where a signal stopped it, ``status`` is ``Exit.INTERRUPTED`` and the report is of what was finished.
+        The run; where a signal stopped it, ``status`` is ``Exit.INTERRUPTED`` and the report holds the finished cells.
 
     Raises:
         BadInput: an argument, a model or a baseline is wrong.
-        NothingSelected: no cell is left.
+        NothingSelected: no cell is selected.
         KeyboardInterrupt: it was stopped before there was anything to report.
-        DiskFull: no space is left to write to.
+        DiskFull: no space is left.
     """
     usual = RunOptions()
     options = RunOptions(

@@ -4,7 +4,7 @@ Each measurement is judged for drift against the baseline; the score is also jud
 control of the same run.
 """
 
-from quantbench.gate._accuracy import Answers, Repeats, accuracy, floor, is_score_of, origin, repeats, show_score
+from quantbench.gate._accuracy import Answers, Repeats, accuracy, is_score_of, origin, repeats, show_score
 from quantbench.gate._agreement import agreement, as_long, conversion, reference_kernels
 from quantbench.gate._common import (
     DEFAULT_BUDGET,
@@ -19,19 +19,46 @@ from quantbench.gate._common import (
     timed_ones,
     without_baseline,
 )
-from quantbench.gate._drift import DRIFT_SHARE, drift, drift_of, first_of
-from quantbench.gate._exceptions import EXCUSABLE, exceptions, excused, in_force, over, soon_over
+from quantbench.gate._drift import DRIFT_ALLOWED, DRIFT_SHARE, DRIFTING, drift, drift_of, first_of, growths
+from quantbench.gate._exceptions import (
+    EXCUSABLE,
+    WITHOUT_NUMBER,
+    bound_of,
+    exceptions,
+    excuse_name,
+    excused,
+    in_force,
+    over,
+    soon_over,
+    worse_by,
+)
 from quantbench.gate._fidelity import (
     FIDELITY_REASON,
-    FLOAT_EFFECT,
-    FLOAT_FIDELITY_REASON,
     SMALLEST_EFFECT,
     Outputs,
     fidelity,
     is_distance_of,
 )
 from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_limit, no_gpu
-from quantbench.gate._latency import LATENCY_TOLERANCE, LATENCY_TOLERANCE_REASON, latency, suspicious, threads
+from quantbench.gate._latency import (
+    LATENCY_TOLERANCE,
+    LATENCY_TOLERANCE_REASON,
+    between_runs,
+    latency,
+    suspicious,
+    threads,
+)
+from quantbench.gate._limits import (
+    DropSeen,
+    Spread,
+    beside_limits,
+    drop_seen,
+    floor,
+    limit_alpha,
+    spread_of_drops,
+    wants_more_seeds,
+    with_limits,
+)
 from quantbench.gate._memory import (
     ARENA_TOLERANCE,
     ARENA_TOLERANCE_REASON,
@@ -42,6 +69,7 @@ from quantbench.gate._memory import (
     RATIO_TOLERANCE_REASON,
     memory,
 )
+from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from quantbench.gate._structure import differences, structure
 
@@ -49,11 +77,11 @@ __all__ = [
     "ARENA_TOLERANCE",
     "ARENA_TOLERANCE_REASON",
     "DEFAULT_BUDGET",
+    "DRIFTING",
+    "DRIFT_ALLOWED",
     "DRIFT_SHARE",
     "EXCUSABLE",
     "FIDELITY_REASON",
-    "FLOAT_EFFECT",
-    "FLOAT_FIDELITY_REASON",
     "GPU_AGREEMENT",
     "GPU_SLACK",
     "LATENCY_TOLERANCE",
@@ -66,31 +94,43 @@ __all__ = [
     "SIZE_TOLERANCES",
     "SIZE_TOLERANCE_REASONS",
     "SMALLEST_EFFECT",
+    "WITHOUT_NUMBER",
     "Answers",
+    "DropSeen",
     "Outputs",
     "Repeats",
+    "Spread",
     "Subject",
     "accuracy",
     "agreement",
     "as_long",
+    "beside_limits",
+    "between_runs",
+    "bound_of",
     "conversion",
     "differences",
     "drift",
     "drift_of",
+    "drop_seen",
     "exceptions",
+    "excuse_name",
     "excused",
     "exit_status",
     "failed",
     "fidelity",
     "first_of",
     "floor",
+    "floor_change",
+    "floor_moved",
     "gpu",
     "gpu_limit",
+    "growths",
     "holm",
     "in_force",
     "is_distance_of",
     "is_score_of",
     "latency",
+    "limit_alpha",
     "memory",
     "missing",
     "never_judged",
@@ -100,13 +140,18 @@ __all__ = [
     "over",
     "reference_kernels",
     "repeats",
+    "seal",
     "share",
     "show_score",
     "sizes",
     "soon_over",
+    "spread_of_drops",
     "structure",
     "suspicious",
     "threads",
     "timed_ones",
+    "wants_more_seeds",
+    "with_limits",
     "without_baseline",
+    "worse_by",
 ]

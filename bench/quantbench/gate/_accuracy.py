@@ -20,7 +20,6 @@ from quantbench.core.stats import (
 from quantbench.gate._common import Subject, beyond, edited, missing
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
 from quantbench.reference.metrics import Metric
-from quantbench.reference.model import Floor
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ class Repeats:
         """Return the standard error of the difference between the two means."""
         return self.sd * math.sqrt(1 / self.old + 1 / self.new)
 
-    def tolerance(self, allowed: float) -> float:
+    def tolerance(self, alpha: float) -> float:
         """Return the largest drop that chance explains: half a prediction interval (Student's t)."""
-        return t_quantile(allowed, self.degrees) * self.error
+        return t_quantile(alpha, self.degrees) * self.error
 
 
 def repeats(metric: Metric, samples: Sequence[Sequence[float]], old: int, new: int, of: str) -> Repeats | None:
@@ -83,7 +82,7 @@ def accuracy(
     labels: Array,
     baseline: BaselineCell | None,
     stored: Array | None,
-    allowed: float,
+    alpha: float,
     trained: bool,
     repeats: Repeats | None = None,
 ) -> Judgement:
@@ -92,7 +91,7 @@ def accuracy(
     Args:
         labels: of the test split, shape (n,).
         stored: the baseline's predictions, shape (n,).
-        allowed: significance level (alpha) of this judgement, its share of the false-alarm budget.
+        alpha: significance level of this judgement, its share of the false-alarm budget.
         trained: whether the cell is trained, so that its score is a mean over seeds.
         repeats: spread between trainings, where the cell or the float model itself was trained.
     """
@@ -104,9 +103,7 @@ def accuracy(
     if accepted is None:
         return missing(subject, Kind.ACCURACY, "score", baseline)
     consistent = stored is not None and is_score_of(accepted, metric, stored, labels, trained)
-    judged = _drift(
-        subject, metric, answers, labels, accepted, stored if consistent else None, allowed, trained, repeats
-    )
+    judged = _drift(subject, metric, answers, labels, accepted, stored if consistent else None, alpha, trained, repeats)
     return judged if consistent else edited(judged, "the baseline's value is not that of its stored predictions")
 
 
@@ -117,23 +114,23 @@ def _drift(
     labels: Array,
     accepted: BaselineValue,
     stored: Array | None,
-    allowed: float,
+    alpha: float,
     trained: bool,
     repeats: Repeats | None,
 ) -> Judgement:
     """Choose the most sensitive test that the data allow; without ``stored`` predictions, only the tolerance."""
     assert answers.score is not None
     if stored is not None and np.array_equal(answers.predictions, stored) and _same_seeds(answers.score, accepted):
-        return _identical(metric, answers.score, accepted, len(labels), allowed, repeats)
+        return _identical(metric, answers.score, accepted, len(labels), alpha, repeats)
     if repeats is not None:
-        return _by_repeats(subject, metric, answers.score, accepted, repeats, allowed)
+        return _by_repeats(subject, metric, answers.score, accepted, repeats, alpha)
     if trained:
         return _too_few_repeats(subject, metric, answers.score, accepted)
     if stored is not None and metric.correct is not None:
         pairs = pair(metric.correct(answers.predictions, labels), metric.correct(stored, labels))
-        return _by_pairs(subject, metric, answers.score, accepted, pairs, allowed)
+        return _by_pairs(subject, metric, answers.score, accepted, pairs, alpha)
     if stored is not None:
-        return _by_bootstrap(subject, metric, answers, accepted, stored, labels, allowed)
+        return _by_bootstrap(subject, metric, answers, accepted, stored, labels, alpha)
     return _by_tolerance(subject, metric, answers.score, accepted)
 
 
@@ -206,28 +203,28 @@ def _identical(
     score: Measurement,
     accepted: BaselineValue,
     n: int,
-    allowed: float,
+    alpha: float,
     repeats: Repeats | None,
 ) -> Judgement:
     """Pass a score whose predictions are unchanged: no p-value, and no share of the false-alarm budget."""
     message = f"all {n} predictions are those of the baseline"
     detectable: float | None = None
     if repeats is not None:
-        detectable = max(accepted.tolerance, repeats.tolerance(allowed))
+        detectable = max(accepted.tolerance, repeats.tolerance(alpha))
     elif metric.correct is not None:
-        detectable = max(accepted.tolerance, Paired(n, 0, 0).smallest_detectable(allowed) * metric.scale)
+        detectable = max(accepted.tolerance, Paired(n, 0, 0).smallest_detectable(alpha) * metric.scale)
     return _score_judgement(Verdict.PASS, message, metric=metric, score=score, accepted=accepted, detectable=detectable)
 
 
 def _by_pairs(
-    subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, pairs: Paired, allowed: float
+    subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, pairs: Paired, alpha: float
 ) -> Judgement:
     drop = metric.drop(score.value, accepted.value)
     worse, better = pairs.p_worse(), pairs.p_better()
-    verdict = _by_two_rules(drop > accepted.tolerance, worse <= allowed, better <= allowed)
+    verdict = _by_two_rules(drop > accepted.tolerance, worse <= alpha, better <= alpha)
     message = (
         f"{_versus(metric, score, accepted)}; {pairs.lost} examples lost, {pairs.gained} gained, "
-        f"exact McNemar p = {min(worse, better):.2g} (red at {allowed:.2g})"
+        f"exact McNemar p = {min(worse, better):.2g} (red at {alpha:.2g})"
     )
     return _score_judgement(
         verdict,
@@ -237,7 +234,7 @@ def _by_pairs(
         score,
         accepted,
         p_value=worse,
-        detectable=max(accepted.tolerance, pairs.smallest_detectable(allowed) * metric.scale),
+        detectable=max(accepted.tolerance, pairs.smallest_detectable(alpha) * metric.scale),
     )
 
 
@@ -248,7 +245,7 @@ def _by_bootstrap(
     accepted: BaselineValue,
     stored: Array,
     labels: Array,
-    allowed: float,
+    alpha: float,
 ) -> Judgement:
     """Compare the drop with its paired bootstrap spread, for metrics that do not count right and wrong examples."""
     assert answers.score is not None
@@ -260,12 +257,12 @@ def _by_bootstrap(
     drop = drop_of(answers.predictions, stored, labels)
     sd = bootstrap_drop_sd(answers.predictions, stored, labels, drop_of)
     worse, better = normal_p(drop, sd), normal_p(-drop, sd)
-    verdict = _by_two_rules(drop > accepted.tolerance, worse <= allowed, better <= allowed)
+    verdict = _by_two_rules(drop > accepted.tolerance, worse <= alpha, better <= alpha)
     message = (
         f"{_versus(metric, answers.score, accepted)}; paired bootstrap sd {sd:.3g} {metric.unit}, "
-        f"p = {min(worse, better):.2g} (red at {allowed:.2g})"
+        f"p = {min(worse, better):.2g} (red at {alpha:.2g})"
     )
-    detectable = max(accepted.tolerance, normal_quantile(allowed) * sd)
+    detectable = max(accepted.tolerance, normal_quantile(alpha) * sd)
     actions = [] if verdict is Verdict.PASS else subject.choices()
     return _score_judgement(verdict, message, actions, metric, answers.score, accepted, worse, detectable)
 
@@ -280,16 +277,16 @@ def _by_two_rules(beyond: bool, unlikely: bool, better: bool) -> Verdict:
 
 
 def _by_repeats(
-    subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, repeats: Repeats, allowed: float
+    subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue, repeats: Repeats, alpha: float
 ) -> Judgement:
     """Judge a trained cell by a prediction interval, which a loosened tolerance may only widen."""
     drop = metric.drop(score.value, accepted.value)
-    tolerance = max(accepted.tolerance, repeats.tolerance(allowed))
+    tolerance = max(accepted.tolerance, repeats.tolerance(alpha))
     verdict = beyond(drop, tolerance)
     p_value = p_above(drop, repeats.error, repeats.degrees)
     message = (
         f"{_versus(metric, score, accepted)}; {repeats.of}, so judged by the spread of trainings: tolerance "
-        f"{tolerance:.2f} {metric.unit}, p = {p_value:.2g} (red at {allowed:.2g}; sd {repeats.sd:.2f} {metric.unit} "
+        f"{tolerance:.2f} {metric.unit}, p = {p_value:.2g} (red at {alpha:.2g}; sd {repeats.sd:.2f} {metric.unit} "
         f"with {repeats.degrees} degrees of freedom, mean of {repeats.new} against mean of {repeats.old})"
     )
     actions = [] if verdict is Verdict.PASS else subject.choices("accept (from a run with --seeds 5)")
@@ -312,41 +309,6 @@ def _by_tolerance(subject: Subject, metric: Metric, score: Measurement, accepted
     message = f"{_versus(metric, score, accepted)}; tolerance {accepted.tolerance:.2f} {metric.unit}"
     actions = [] if verdict is Verdict.PASS else subject.choices()
     return _score_judgement(verdict, message, actions, metric, score, accepted, detectable=accepted.tolerance)
-
-
-FLOOR_IS_POLICY = Action(what="the floor is policy in the model's file; no baseline update moves it")
-
-
-def floor(
-    metric: Metric, score: Measurement | None, control: Measurement | None, limit: Floor | None
-) -> Judgement | None:
-    """Judge the drop from the float control of the same run against the floor; None where no floor is declared."""
-    if limit is None or score is None:
-        return None
-    if control is None:
-        message = f"the floor of {limit.max_drop} {metric.unit} cannot be judged: its control has no score"
-        return Judgement(
-            kind=Kind.ACCURACY, measurement="score", against="floor", verdict=Verdict.ERROR, message=message
-        )
-    drop = metric.drop(score.value, control.value)
-    red = drop > limit.max_drop + 1e-9
-    message = (
-        f"{metric.name} {show_score(metric, score.value)} is {drop:+.2f} {metric.unit} below its control "
-        f"({show_score(metric, control.value)}); the floor allows {limit.max_drop:g} {metric.unit}: {limit.reason}"
-    )
-    return Judgement(
-        kind=Kind.ACCURACY,
-        measurement="score",
-        against="floor",
-        verdict=Verdict.REGRESSED if red else Verdict.PASS,
-        value=score.value,
-        reference=control.value,
-        unit=metric.unit,
-        change=drop,
-        tolerance=limit.max_drop,
-        message=message,
-        actions=[FLOOR_IS_POLICY] if red else [],
-    )
 
 
 def origin(baseline: BaselineCell | None, artifact_sha256: str | None, reference_sha256: str | None) -> str:

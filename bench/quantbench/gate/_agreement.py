@@ -55,7 +55,7 @@ def _agreeing(
     )
 
 
-def conversion(agreement: Measurement, parting: str, with_control: float | None = None) -> Judgement:
+def conversion(agreement: Measurement, first_divergent: str, with_control: float | None = None) -> Judgement:
     """Judge whether an artifact agrees with its fake-quantized model before conversion.
 
     Too low an agreement is a warning; it is red where the artifact is about as far from that model as from its control,
@@ -73,7 +73,7 @@ def conversion(agreement: Measurement, parting: str, with_control: float | None 
         f"the artifact answers as the fake-quantized model on {100 * agreement.value:.2f} % of "
         f"{agreement.n} examples; {100 * CONVERSION_AGREEMENT:g} % are expected"
     )
-    message = f"{message}; {parting}" if warn and parting else message
+    message = f"{message}; {first_divergent}" if warn and first_divergent else message
     if stranger and with_control is not None:
         message = f"{message}; it answers as its control on {100 * with_control:.2f} %: it was made from another model"
     actions = [Action(what="what was trained is not what is shipped: look at that tensor before the training")]

@@ -61,12 +61,12 @@ def holm(p_values: Mapping[str, float], budget: float, others: int) -> dict[str,
         others: judgements that share the budget and have no p-value yet.
     """
     rivals = len(p_values) + others
-    red_at = {}
+    holm_threshold = {}
     for key in sorted(p_values, key=lambda key: p_values[key]):
-        red_at[key] = budget / rivals
-        if p_values[key] <= red_at[key]:
+        holm_threshold[key] = budget / rivals
+        if p_values[key] <= holm_threshold[key]:
             rivals -= 1
-    return red_at
+    return holm_threshold
 
 
 def timed_ones(accepted: Sequence[BaselineCell | None], machines: Sequence[str]) -> int:

@@ -1,8 +1,9 @@
 """Apply temporary exceptions: loosened tolerances and expected failures (xfail), as pure functions.
 
-Both carry a reason and an expiry date. A loosened tolerance replaces the computed one and is only ever wider. An
-expected failure turns a red measurement into a green ``xfail``, and is itself red once the measurement passes or the
-date is past, so that it cannot outlive what it excuses.
+Both carry a reason and an expiry date. A loosened tolerance replaces the computed one and is only ever wider; beyond it
+the measurement is red again. An expected failure turns a red measurement into a green ``xfail`` as far as its bound,
+which comes from what was seen: a larger drop, or a failure for another reason, stays red. It is itself red once the
+measurement passes or the date is past, so that it cannot outlive what it excuses.
 """
 
 import datetime
@@ -23,6 +24,10 @@ EXCUSABLE = (
     "conversion_agreement",
     "threads_at_work",
 )
+# Failures that are words and not numbers: an xfail of one excuses the reason that was seen.
+WITHOUT_NUMBER = ("cell", "promise", "census")
+# Policy, where a judge does not tell what it could have seen: how much worse than what was seen is excused, as a share.
+FURTHER = 0.25
 _SOON = datetime.timedelta(days=14)
 
 
@@ -89,8 +94,51 @@ def _excused(subject: Subject, judgement: Judgement, name: str, xfail: Xfail) ->
     # A warning may be due to chance, so the xfail is neither clearly outdated nor needed.
     if judgement.verdict is not Verdict.REGRESSED and not (judgement.verdict is Verdict.ERROR and name == "cell"):
         return [judgement]
+    beyond = _beyond(judgement, name, xfail)
+    if beyond:
+        return [judgement.model_copy(update={"message": f"{judgement.message}; {beyond}"})]
     message = f"{judgement.message}; expected to fail until {xfail.expires}, {xfail.ticket}: {xfail.reason}"
     return [judgement.model_copy(update={"verdict": Verdict.XFAIL, "message": message, "actions": []})]
+
+
+def _beyond(judgement: Judgement, name: str, xfail: Xfail) -> str:
+    """Say why an xfail does not excuse a failure: it is larger than its bound, or another one; empty where it does."""
+    change = worse_by(judgement)
+    if change is None:
+        if xfail.seen is None:
+            return f"the xfail of {name} ({xfail.ticket}) does not tell which failure it excuses: renew it with --run"
+        same = _without_numbers(xfail.seen) == _without_numbers(judgement.detail or judgement.message)
+        return "" if same else f"the xfail of {name} ({xfail.ticket}) excuses another failure: {xfail.seen}"
+    if xfail.bound is None:
+        return f"the xfail of {name} ({xfail.ticket}) has no bound, so that it excuses nothing: renew it with --run"
+    if change <= xfail.bound + 1e-9:
+        return ""
+    return f"the xfail of {name} ({xfail.ticket}) excuses up to {xfail.bound:.4g}, and this is {change:.4g}"
+
+
+def worse_by(judgement: Judgement) -> float | None:
+    """Return how much worse a judgement's value is than its reference, in its unit; None where it has no number."""
+    if judgement.change is not None:
+        return judgement.change
+    if judgement.measurement.endswith("_agreement") and judgement.value is not None:
+        return (judgement.reference or 1.0) - judgement.value
+    return None
+
+
+def bound_of(judgement: Judgement) -> float | None:
+    """Derive an xfail's bound from the failure that was seen: a further change that the judge itself would call red.
+
+    Where the judge does not tell what it could have seen, a quarter of the change (:data:`FURTHER`). None where the
+    failure has no number.
+    """
+    change = worse_by(judgement)
+    if change is None:
+        return None
+    return change + (abs(change) * FURTHER if judgement.detectable is None else judgement.detectable)
+
+
+def _without_numbers(reason: str) -> str:
+    return re.sub(r"[0-9][0-9.,]*", "", reason)
 
 
 def _outlived(
@@ -144,7 +192,10 @@ def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machin
         ]
     for name, xfail in cell.xfail.items():
         until = f"expired on {xfail.expires}" if over(xfail.expires, today) else f"until {xfail.expires}"
-        sentences.append(f"{name}: xfail {until}, {xfail.ticket}: {xfail.reason}")
+        bound = "" if xfail.bound is None else f", up to {xfail.bound:.4g}"
+        sentences.append(f"{name}: xfail {until}{bound}, {xfail.ticket}: {xfail.reason}")
+    for edit in cell.hand_edits:
+        sentences.append(f"edited by hand on {edit.date} and sealed ({', '.join(edit.fields)}): {edit.reason}")
     return sentences
 
 

@@ -29,13 +29,21 @@ LATENCY_TOLERANCE = 0.01
 LATENCY_TOLERANCE_REASON = "1 %: a change that nobody would act on; beyond it, the spread of fresh processes decides"
 
 
+def between_runs(threads: int) -> float:
+    """Return how far two runs on one machine differ beyond the spread of their processes (sd, as a fraction).
+
+    The judges and the comparison of two runs share it.
+    """
+    return BETWEEN_RUNS if threads == 1 else BETWEEN_RUNS_SEVERAL
+
+
 def latency(
     subject: Subject,
     name: str,
     ratio: Measurement,
     baseline: BaselineCell | None,
     machine: str,
-    allowed: float,
+    alpha: float,
     again: Measurement | None = None,
     threads: int = 1,
 ) -> Judgement:
@@ -63,13 +71,13 @@ def latency(
         second = _against(again, accepted, threads)
         both = Measurement(value=0.0, unit="", n=1, values=[*(ratio.values or []), *(again.values or [])])
         judged = _against(both, accepted, threads)
-        verdict = _confirmed(first, second, judged, accepted, allowed)
+        verdict = _confirmed(first, second, judged, accepted, alpha)
     elif suspicious(ratio, accepted, threads):
         verdict = Verdict.WARN
     else:
-        faster = -first.change > accepted.tolerance and first.p_below() <= allowed
+        faster = -first.change > accepted.tolerance and first.p_below() <= alpha
         verdict = Verdict.IMPROVED if faster else Verdict.PASS
-    return _judgement(subject, name, judged, accepted, allowed, verdict, measured=1 if again is None else 2)
+    return _judgement(subject, name, judged, accepted, alpha, verdict, measured=1 if again is None else 2)
 
 
 def threads(asked: int, at_work: Measurement) -> Judgement | None:
@@ -103,9 +111,9 @@ def suspicious(ratio: Measurement, accepted: BaselineValue, threads: int = 1) ->
     return change.change > accepted.tolerance and change.p_above() <= SUSPICION
 
 
-def _confirmed(first: Change, second: Change, both: Change, accepted: BaselineValue, allowed: float) -> Verdict:
+def _confirmed(first: Change, second: Change, both: Change, accepted: BaselineValue, alpha: float) -> Verdict:
     slower = all(change.change > accepted.tolerance and change.p_above() <= SUSPICION for change in (first, second))
-    if slower and both.p_above() <= allowed:
+    if slower and both.p_above() <= alpha:
         return Verdict.REGRESSED
     return Verdict.WARN if slower else Verdict.PASS
 
@@ -113,8 +121,7 @@ def _confirmed(first: Change, second: Change, both: Change, accepted: BaselineVa
 def _against(ratio: Measurement, accepted: BaselineValue, threads: int) -> Change:
     assert ratio.values is not None
     assert accepted.values is not None
-    between = BETWEEN_RUNS if threads == 1 else BETWEEN_RUNS_SEVERAL
-    return change_of(trimmed_mean(ratio.values), trimmed_mean(accepted.values), between)
+    return change_of(trimmed_mean(ratio.values), trimmed_mean(accepted.values), between_runs(threads))
 
 
 def _judgement(
@@ -122,7 +129,7 @@ def _judgement(
     name: str,
     change: Change,
     accepted: BaselineValue,
-    allowed: float,
+    alpha: float,
     verdict: Verdict,
     measured: int,
 ) -> Judgement:
@@ -130,7 +137,7 @@ def _judgement(
     message = (
         f"{name} {value:.3f}, baseline {accepted.value:.3f} ({100 * change.change:+.1f} % ± "
         f"{100 * change.error:.1f} % standard error, p = {min(change.p_above(), change.p_below()):.2g}, red at "
-        f"{allowed:.2g} and beyond {100 * accepted.tolerance:g} %{', measured twice' if measured == 2 else ''})"
+        f"{alpha:.2g} and beyond {100 * accepted.tolerance:g} %{', measured twice' if measured == 2 else ''})"
     )
     return Judgement(
         kind=Kind.LATENCY,
@@ -143,7 +150,7 @@ def _judgement(
         change=change.change,
         tolerance=accepted.tolerance,
         p_value=change.p_above(),
-        detectable=max(accepted.tolerance, change.quantile(allowed)),
+        detectable=max(accepted.tolerance, change.quantile(alpha)),
         measured=measured,
         message=message,
         actions=[] if verdict is Verdict.PASS else subject.choices(),

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quantbench.gate._common import Subject, missing
-from quantbench.gate._promise import broken
+from quantbench.gate._quantization_spec import violations
 from quantbench.records import Action, Amount, BaselineCell, Census, Compute, Judgement, Kind, Port, Verdict
-from quantbench.variants.declare import Promise
+from quantbench.variants.declare import QuantizationSpec
 
 MOST_CHANGES = 4
 
@@ -41,7 +41,7 @@ TRAINED = _Limits(zeros=0.05, distinct=(0.2, 5), scale=0.75, range=0.35, values=
 
 
 def structure(
-    subject: Subject, censuses: list[Census], promise: Promise, baseline: BaselineCell | None, trained: bool
+    subject: Subject, censuses: list[Census], promise: QuantizationSpec, baseline: BaselineCell | None, trained: bool
 ) -> list[Judgement]:
     """Judge whether the artifact conforms to its quantization spec, and whether its census is that of the baseline.
 
@@ -49,12 +49,12 @@ def structure(
         censuses: one per seed; each must conform to the spec, the first is compared with the baseline's.
         trained: whether the weights were trained in this run, so that no two censuses are equal.
     """
-    by_seed = [broken(promise, census) for census in censuses]
+    by_seed = [violations(promise, census) for census in censuses]
     sentences = list(dict.fromkeys(sentence for violations in by_seed for sentence in violations))
-    return [_promise(subject, sentences, baseline), _census(subject, censuses[0], baseline, trained)]
+    return [_quantization_spec(subject, sentences, baseline), _census(subject, censuses[0], baseline, trained)]
 
 
-def _promise(subject: Subject, sentences: list[str], baseline: BaselineCell | None) -> Judgement:
+def _quantization_spec(subject: Subject, sentences: list[str], baseline: BaselineCell | None) -> Judgement:
     reason = "; ".join(sentences)
     declared = baseline.broken_promise if baseline else None
     actions: list[Action] = []

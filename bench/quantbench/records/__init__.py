@@ -1,16 +1,18 @@
-"""The plain typed records that pass between the rooms, and their JSON Schema. Imports nothing of ours but errors.
+"""Define the typed records passed between rooms, and their JSON Schema; imports nothing of ours but errors.
 
-What an artifact holds, where it ran, what a run's report, a baseline and a selftest say, and how all of it is read from
-and written to JSON files.
+They describe an artifact's content, its environment, a run's report, a baseline and a selftest. JSON files come in and
+go out.
 """
 
 from quantbench.records._artifact import Amount, Census, Compute, Contents, Port, Range
 from quantbench.records._baseline import (
     Accepted,
+    AcceptedFloor,
     BaselineCell,
     BaselineFile,
     BaselineValue,
     First,
+    HandEdit,
     Loosened,
     Overlay,
     Xfail,
@@ -30,7 +32,7 @@ from quantbench.records._common import (
     worst,
 )
 from quantbench.records._environment import Device, Environment, Load
-from quantbench.records._files import json_text, problems, read_record, schema, write_json
+from quantbench.records._files import json_text, problems, read_record, rounded, schema, write_json
 from quantbench.records._report import (
     Action,
     Cell,
@@ -44,7 +46,15 @@ from quantbench.records._report import (
     Report,
     Shard,
 )
-from quantbench.records._selftest import FlipRate, LatencyNull, LatencyPlant, LatencySelftest, Planted, Selftest, Sight
+from quantbench.records._selftest import (
+    FlipRate,
+    InjectedFault,
+    LatencyFault,
+    LatencyNull,
+    LatencySelftest,
+    Selftest,
+    Sight,
+)
 
 __all__ = [
     "DISTURBED",
@@ -53,6 +63,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SEVERAL_AT_WORK",
     "Accepted",
+    "AcceptedFloor",
     "Action",
     "Amount",
     "BaselineCell",
@@ -70,10 +81,12 @@ __all__ = [
     "FalseAlarms",
     "First",
     "FlipRate",
+    "HandEdit",
+    "InjectedFault",
     "Judgement",
     "Kind",
+    "LatencyFault",
     "LatencyNull",
-    "LatencyPlant",
     "LatencySelftest",
     "LeftToCpu",
     "Load",
@@ -81,7 +94,6 @@ __all__ = [
     "Measurement",
     "Overlay",
     "Part",
-    "Planted",
     "Port",
     "Range",
     "Record",
@@ -96,6 +108,7 @@ __all__ = [
     "parts",
     "problems",
     "read_record",
+    "rounded",
     "schema",
     "worst",
     "write_json",

@@ -1,4 +1,4 @@
-"""What is in an artifact: its tensors, its operators, and the ranges that they can hold."""
+"""Describe the content of an artifact: its tensors, its operators, and the ranges that they can hold."""
 
 from pydantic import Field
 
@@ -6,14 +6,14 @@ from quantbench.records._common import Record
 
 
 class Amount(Record):
-    """How many tensors, and how many bytes they take together."""
+    """Number of tensors, and their bytes in total."""
 
     count: int
     bytes: int
 
 
 class Port(Record):
-    """An input or output of an artifact. Where it is quantized: real value = scale x (stored - zero_point)."""
+    """An input or output of an artifact. Where quantized: real value = scale x (stored - zero_point)."""
 
     name: str
     dtype: str
@@ -23,18 +23,18 @@ class Port(Record):
 
 
 class Compute(Record):
-    """A compute operator with one of its weight tensors (an LSTM has several); in the file's order.
+    """A compute operator with one of its weight tensors (an LSTM has several), in file order.
 
     Attributes:
-        index: of the operator among the file's operators.
-        again: the same tensor is the weights of an earlier operator too.
+        index: of the operator in the file.
+        again: whether an earlier operator uses the same weight tensor.
         precision: ``integer``, ``hybrid`` (float activations, integer weights) or ``float``.
         weights: dtype as stored; None where both operands are activations.
         granularity: ``per-tensor``, ``per-channel``, ``blockwise`` or ``float``.
-        scale: of the widest channel.
-        zeros: share of weights that are 0.
-        distinct: different values in the whole tensor.
-        distinct_in_channel: most different values along one output channel.
+        scale: of the channel with the widest range.
+        zeros: fraction of weights that are 0.
+        distinct: number of distinct values in the whole tensor.
+        distinct_in_channel: largest number of distinct values in one output channel.
     """
 
     operator: str
@@ -51,14 +51,14 @@ class Compute(Record):
 
 
 class Census(Record):
-    """What an artifact is made of.
+    """Structure snapshot of an artifact.
 
     Attributes:
-        constants: by dtype, of everything stored: weights, biases, shapes.
-        scales: how many scales are stored; each comes with a zero point, 12 bytes together.
-        activations: by dtype, how many tensors that are computed at run time.
-        operators: name -> precision -> how many.
-        ranges: scale and zero point of each quantized activation, in the file's order.
+        constants: by dtype, all stored tensors: weights, biases, shapes.
+        scales: number of stored scales; each has a zero point, 12 bytes together.
+        activations: dtype -> number of tensors computed at run time.
+        operators: name -> precision -> count.
+        ranges: scale and zero point of each quantized activation, in file order.
         degenerate: names of quantized activations whose range is empty (min = max) or not finite.
     """
 
@@ -74,7 +74,7 @@ class Census(Record):
 
 
 class Range(Record):
-    """The range that a quantized tensor can hold, in real values; per-channel ones from the widest channel."""
+    """Range that a quantized tensor can hold, in real values; per-channel ones from the widest channel."""
 
     tensor: str
     dtype: str
@@ -85,7 +85,7 @@ class Range(Record):
 
 
 class Contents(Record):
-    """What is in an artifact, as it lies in the store."""
+    """Content of an artifact, as kept in the store."""
 
     census: Census
     ranges: list[Range]

@@ -1,4 +1,4 @@
-"""A model's baseline: what maintainers accepted of each cell, and for how long they excuse what."""
+"""Describe a model's baseline: values that maintainers accepted for each cell, and temporary exceptions."""
 
 import datetime
 from typing import Any, Literal, Self
@@ -12,7 +12,7 @@ LEAST_PROCESSES = 2  # of a latency baseline: one has no spread
 
 
 class Accepted(Record):
-    """Who accepted a value, when and why; the run that measured it, on which machine and commit."""
+    """Who accepted a value, when and why; and the run, machine and commit that measured it."""
 
     date: str
     reason: str
@@ -23,7 +23,7 @@ class Accepted(Record):
 
 
 class First(Record):
-    """The first accepted value: what drift is measured from, whatever was accepted since."""
+    """First accepted value: drift is measured from it, whatever was accepted since."""
 
     value: float
     date: str
@@ -31,11 +31,11 @@ class First(Record):
 
 
 class Loosened(Record):
-    """A tolerance that maintainers widened for a while; after the last day the derived one holds again.
+    """A tolerance that maintainers widened until an expiry date; afterwards the computed one applies again.
 
     Attributes:
-        tolerance: in the unit of the one that it stands in for.
-        expires: the last day on which it holds.
+        tolerance: in the unit of the one it replaces.
+        expires: last day on which it applies.
     """
 
     tolerance: float = Field(ge=0)
@@ -44,25 +44,43 @@ class Loosened(Record):
 
 
 class Xfail(Record):
-    """A failure that is known and waited for: it must go on, and it must end.
+    """A known failure that is expected to continue until an expiry date.
 
     Attributes:
-        ticket: where it is followed.
-        expires: the last day on which it excuses.
+        ticket: where it is tracked.
+        expires: last day on which the failure is excused.
+        bound: the largest change for the worse that is excused, in the judgement's unit; None where it has no number.
+        seen: the reason that the tools or the judge gave; where there is no number, only this one is excused.
     """
 
     ticket: str = Field(min_length=1)
     reason: str = Field(min_length=1)
     expires: datetime.date
+    bound: float | None = Field(default=None, description="the largest change for the worse that is excused")
+    seen: str | None = Field(default=None, description="the failure that is excused, where it has no number")
+
+
+class AcceptedFloor(Record):
+    """The floor that a model's file declared when the cell was accepted; None: it declared no floor for it."""
+
+    max_drop: float | None = None
+
+
+class HandEdit(Record):
+    """A deliberate change by hand that a maintainer sealed: which fields, when and why."""
+
+    date: str
+    reason: str = Field(min_length=1)
+    fields: list[str]
 
 
 class BaselineValue(Record):
-    """What the maintainers last accepted for one measurement.
+    """Last accepted value of one measurement.
 
     Attributes:
         noise: standard deviation of one repetition, as recorded; 0 where repeating changes nothing.
-        noise_from: where that number comes from.
-        tolerance: the largest change in the bad direction that passes, in ``unit`` (a ``relative`` one: as a fraction).
+        noise_from: source of that number.
+        tolerance: largest change in the bad direction that passes, in ``unit`` (if ``relative``, as a fraction).
         tolerance_from: how it was derived.
     """
 
@@ -91,7 +109,7 @@ class BaselineValue(Record):
 
 
 class Overlay(Record):
-    """What differs from a cell's base in one class of environments; whatever is not here is as in the base."""
+    """Values of a cell that differ from its base in one results class; all others are as in the base."""
 
     measurements: dict[str, BaselineValue] = Field(default_factory=dict)
     unsupported: str | None = None
@@ -100,6 +118,9 @@ class Overlay(Record):
     artifact_sha256: str | None = None
     reference_sha256: str | None = None
     reference_agreement: float | None = None
+
+
+_RARE = ("overlays", "xfail", "gpu_agreement", "hand_edits", "seal")  # fields of a cell that few have
 
 
 class BaselineCell(Record):
@@ -124,14 +145,17 @@ class BaselineCell(Record):
     )
     overlays: dict[str, Overlay] = Field(default_factory=dict, description="by results class")
     xfail: dict[str, Xfail] = Field(default_factory=dict, description="by measurement, or 'floor' or 'cell'")
+    floor: AcceptedFloor | None = Field(default=None, description="in force when accepted; None in files before 1.5")
+    hand_edits: list[HandEdit] = Field(default_factory=list, description="made by hand and sealed with a reason")
+    seal: dict[str, str] = Field(
+        default_factory=dict, description="digest of every field, by group; shows edits by hand, is no secret"
+    )
 
     @model_serializer(mode="wrap")
     def _only_what_is_there(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Few cells have an exception; the others' lines stay as they are, so that a change is easy to review."""
-        found: dict[str, Any] = serialize(self)
-        return {
-            name: value for name, value in found.items() if value or name not in ("overlays", "xfail", "gpu_agreement")
-        }
+        """Omit empty exceptions: few cells have one, and unchanged lines keep a change easy to review."""
+        fields: dict[str, Any] = serialize(self)
+        return {name: value for name, value in fields.items() if value or name not in _RARE}
 
     @model_validator(mode="after")
     def _enough_repeats(self) -> Self:
@@ -156,3 +180,6 @@ class BaselineFile(Record):
     data_sha256: str
     predictions_sha256: str = Field(description="of the .npz of stored per-example predictions beside this file")
     cells: dict[str, BaselineCell]
+    seal: str | None = Field(
+        default=None, description="digests of the fields above but the cells, which have their own"
+    )

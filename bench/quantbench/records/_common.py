@@ -1,4 +1,4 @@
-"""What every record is made of, and the words that all of them use."""
+"""Define the base of all records, and the terms that they share."""
 
 from enum import StrEnum
 
@@ -7,15 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field
 FLOAT_CONTROL = "float32"  # the variant that all others of a model are compared with
 SCHEMA_VERSION = "1.5"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a model or variant: part of cell ids and of file names
-# Where others interrupted a larger share of the blocks than this, a latency is measured once more, and marked if it
-# stays so. At a load average of 5 on two cores 3 to 6 % were; beyond half, a typical block is one that was held up.
+# Where other processes interrupted a larger fraction of the blocks than this, a latency is measured again, and marked
+# if that does not help. At a load average of 5 on two cores 3 to 6 % were; above half, the typical block is disturbed.
 DISTURBED = 0.5
-# Threads at work, as the time of all to that of the calling one: 1.000 ± .005 with one thread, 1.03 and more with two.
+# Threads in use: CPU time of all threads by that of the calling one; 1.000 ± .005 with one thread, 1.03 or more with
+# two.
 SEVERAL_AT_WORK = 1.02
 
 
 class Verdict(StrEnum):
-    """What a judge says. Ordered from best to worst: the worst decides a cell, and nothing absent is a pass."""
+    """Verdict of a judge, ordered from best to worst: the worst decides a cell, and missing data never passes."""
 
     PASS = "pass"
     IMPROVED = "improved"
@@ -33,12 +34,12 @@ _ORDER = list(Verdict)
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
-    """The worst verdict; ``unjudged`` where there is none."""
+    """Return the worst verdict; ``unjudged`` where there is none."""
     return max(verdicts, key=_ORDER.index, default=Verdict.UNJUDGED)
 
 
 class Kind(StrEnum):
-    """What a suite measures; one suite a kind."""
+    """What a suite measures; there is one suite per kind."""
 
     ACCURACY = "accuracy"
     SIZE = "size"
@@ -49,7 +50,7 @@ class Kind(StrEnum):
 
 
 class Record(BaseModel):
-    """Unknown keys, NaN and infinity are refused: a typing slip in a hand-edited file must not pass unseen."""
+    """Base of all records; refuses unknown keys, NaN and infinity, so that a typo in a hand-edited file is noticed."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -59,11 +60,11 @@ class Measurement(Record):
 
     Attributes:
         value: the estimate, in ``unit``.
-        n: how many examples, processes or files it is made from.
-        spread: standard deviation of one repetition (a seed, a process), in ``unit``; None where nothing repeats.
-        spread_of: what repeats.
-        values: one value a repetition.
-        low, high: 95 % interval of a quantile; None on a side where there were too few for one.
+        n: number of examples, processes or files it is computed from.
+        spread: standard deviation of one repetition (a seed, a process), in ``unit``; None without repetitions.
+        spread_of: what is repeated.
+        values: one value per repetition.
+        low, high: 95 % interval of a quantile; None on a side with too few values.
     """
 
     value: float
@@ -77,11 +78,11 @@ class Measurement(Record):
 
 
 def cell_key(model: str, variant: str) -> str:
-    """The key of a cell: pytest id, baseline key, report row and cache name."""
+    """Return the key of a cell: pytest id, baseline key, report row and cache name."""
     return f"{model}/{variant}"
 
 
 def parts(cell: str) -> tuple[str, str]:
-    """Model and variant of a cell's key; the variant is empty where there is no ``/``."""
+    """Return model and variant of a cell's key; the variant is empty where there is no ``/``."""
     model, _, variant = cell.partition("/")
     return model, variant

@@ -1,4 +1,4 @@
-"""Where a run was measured: the machine, its GPU, and what others did on it meanwhile."""
+"""Describe where a run was measured: the machine, its GPU, and the load by other processes."""
 
 from typing import Literal
 
@@ -8,11 +8,11 @@ from quantbench.records._common import Record
 
 
 class Load(Record):
-    """What others did on the machine while a run timed.
+    """Load by other processes while a run timed.
 
     Attributes:
-        others: share of all cores' time that processes besides this run's took.
-        average: the system's load average of the last minute, at the end; None where it tells none.
+        others: fraction of all cores' time used by processes other than this run's.
+        average: the system's load average of the last minute, at the end; None where the system reports none.
     """
 
     others: float
@@ -20,10 +20,10 @@ class Load(Record):
 
 
 class Device(Record):
-    """A GPU as its driver tells of it; ``software`` is a driver that computes on the CPU.
+    """A GPU as described by its driver; ``software`` is a driver that computes on the CPU.
 
     Attributes:
-        driver: its name and version, as far as it tells them.
+        driver: its name and version, where reported.
     """
 
     name: str
@@ -32,17 +32,17 @@ class Device(Record):
 
     @property
     def software(self) -> bool:
-        """Whether it is no GPU at all, so that its times say nothing of any."""
+        """Whether the driver computes on the CPU, so that its times do not apply to any GPU."""
         return self.kind == "software"
 
     @property
     def label(self) -> str:
-        """For tables: name, kind and driver."""
+        """Name, kind and driver, for tables."""
         return f"{self.name} ({', '.join(part for part in (self.kind, self.driver) if part)})"
 
 
 class Environment(Record):
-    """What a number depends on."""
+    """Everything that a measured number depends on."""
 
     python: str
     os: str

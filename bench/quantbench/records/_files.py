@@ -1,7 +1,7 @@
-"""Records as JSON files: read with one sentence for every way of being wrong, and written so that git merges them.
+"""Read records from JSON files, with one sentence for every error, and write them so that git merges them.
 
-Formats carry a semantic version: a reader takes its own and older ones of the same major version. Newer ones are
-refused in words, for unknown keys are refused too.
+Formats have a semantic version: a reader accepts its own and older ones of the same major version. Newer ones are
+refused with a message, because unknown keys are refused too.
 """
 
 import json
@@ -21,21 +21,23 @@ from quantbench.records._common import SCHEMA_VERSION, Record
 from quantbench.records._older import is_older, upgraded
 from quantbench.records._report import Report
 
-LONGEST_NUMBER, LARGEST_NUMBER = 18, 1e100  # digits of a whole number; of any other
+LONGEST_NUMBER, LARGEST_NUMBER = 18, 1e100  # digits of an integer; absolute value of any other number
 # Reports and baselines have a comma every 20 bytes or more, and a bracket every 75; a report of 10,000 cells has
 # 2.6 million and 0.7 million. What holds more takes gigabytes of memory, and a minute, before any of it is refused.
 _MOST_COMMAS, _MOST_BRACKETS = 5_000_000, 1_500_000
-# Pydantic makes an error of everything that is wrong, at 30 µs and 1 kB each: a megabyte of empty cells took 64 s. So
+# Pydantic makes an error for every problem, at 30 µs and 1 kB each: a megabyte of empty cells took 64 s. So
 # of a file with more commas and brackets than this (a report of 60 cells) some items of each list are checked first,
 # then more: where a large share is wrong, that shows in few.
 _MANY, _SAMPLES = 20_000, (8, 64, 512)
-_MOST_FIELDS = 64  # of an object that is a record; a larger one is a table, of which some entries stand for all
+_LONGEST_KEY = 1000  # characters; those of a tensor have some 100, and an error quotes what it finds wrong
+_MOST_KEYS = 100_000  # of one object; a baseline has one for each variant, a cell one for each measurement
+_MOST_FIELDS = 64  # of an object that is a record; a larger one is a table, of which a sample of entries is checked
 
 R = TypeVar("R", Report, BaselineFile)
 
 
 def schema(record: type[Record]) -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a record."""
+    """Return the JSON Schema (draft 2020-12) of a record."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **record.model_json_schema()}
 
 
@@ -43,10 +45,10 @@ def read_record(path: Path, record: type[R], what: str, follow: bool = False) ->
     """Read and check a JSON file.
 
     Args:
-        follow: a person named this very file, which may be a link then.
+        follow: whether a person named this very file, which may then be a link.
 
     Raises:
-        BadInput: one sentence with the file, the field, what was found and what was expected.
+        BadInput: one sentence with the file, the field, the value found and the expected one.
     """
     text = _checked_text(path, record, what, follow)
     try:
@@ -54,22 +56,22 @@ def read_record(path: Path, record: type[R], what: str, follow: bool = False) ->
     except ValidationError as error:
         first, *rest = error.errors()
         more = f" (and {len(rest)} more)" if rest else ""
-        raise BadInput(f"{path}: {what}: {_told(first)}{more}") from None
+        raise BadInput(f"{path}: {what}: {_in_words(first)}{more}") from None
 
 
 def problems(path: Path, record: type[R], what: str) -> list[str]:
-    """All that is wrong with a JSON file, where :func:`read_record` stops at the first; no file name in them."""
+    """Return all problems of a JSON file, without its name; :func:`read_record` stops at the first."""
     try:
         record.model_validate_json(_checked_text(path, record, what), strict=True)
     except ValidationError as error:
-        return [_told(one) for one in error.errors()]
+        return [_in_words(problem) for problem in error.errors()]
     except BadInput as error:
         return [str(error).removeprefix(f"{path}: ")]
     return []
 
 
 def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) -> str:
-    """A file's text, once it is known to be JSON of this kind and of a version that is read here."""
+    """Return a file's text, once it is known to be JSON of this kind and of a supported version."""
     text = files.read_text(path, what, files.LARGEST_RECORD, follow=follow)
     commas, brackets = text.count(","), text.count("{") + text.count("[")
     if commas > _MOST_COMMAS or brackets > _MOST_BRACKETS:
@@ -89,6 +91,8 @@ def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) 
     if not isinstance(data, dict):
         raise BadInput(f"{path}: {what} must be a JSON object, found {type(data).__name__}")
     _check_version(path, data, record, what)
+    if record is Report:
+        _check_ids(path, data.get("cells"), what)
     if record is Report and is_older(data):
         data = upgraded(data)
         text = json.dumps(data)
@@ -99,22 +103,22 @@ def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) 
 
 
 def _check_sample(path: Path, data: dict[str, Any], record: type[R], what: str, most: int) -> None:
-    """Raises BadInput where some items of each list, drawn by chance, already are not what they should be."""
+    """Raise BadInput where a random sample of each list's items is already invalid."""
     kept: dict[tuple[str | int, ...], list[int]] = {}
     sample = json.dumps(_sampled(data, most, (), kept))
     try:
         record.model_validate_json(sample, strict=True)
     except ValidationError as error:
-        # What our own validators say, and limits of length, may come of what was left out.
-        wrong = [one for one in error.errors() if one["type"] not in ("value_error", "too_short")]
+        # Errors of our own validators, and limits of length, may result from what was left out.
+        wrong = [problem for problem in error.errors() if problem["type"] not in ("value_error", "too_short")]
         if wrong:
             place = wrong[0]["loc"]
             indices = [kept[place[:i]][part] if place[:i] in kept else part for i, part in enumerate(place)]  # type: ignore[index]
-            raise BadInput(f"{path}: {what}: {_told({**wrong[0], 'loc': tuple(indices)})} (and more)") from None
+            raise BadInput(f"{path}: {what}: {_in_words({**wrong[0], 'loc': tuple(indices)})} (and more)") from None
 
 
 def _sampled(value: Any, most: int, place: tuple[str | int, ...], kept: dict[tuple[str | int, ...], list[int]]) -> Any:
-    """The same with at most so many items in each list; ``kept``: place of a list -> which of its items."""
+    """Return the value with at most ``most`` items per list; ``kept`` maps each list's place to the kept indices."""
     if isinstance(value, dict):
         names = list(value)
         if len(names) > max(most, _MOST_FIELDS):
@@ -128,20 +132,33 @@ def _sampled(value: Any, most: int, place: tuple[str | int, ...], kept: dict[tup
     return value
 
 
+def _check_ids(path: Path, cells: Any, what: str) -> None:
+    """Raises BadInput where a cell is there twice; the record says so too, a minute later where there are thousands."""
+    if isinstance(cells, list):
+        ids = [one["id"] for one in cells if isinstance(one, dict) and isinstance(one.get("id"), str)]
+        if len(set(ids)) < len(ids):
+            raise BadInput(f"{path}: {what}: field '(whole file)': two cells have the same id")
+
+
 class _Twins(Exception):
-    """A key that an object holds twice."""
+    """Raised for a key that an object holds twice."""
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON takes the last of two equal keys without a word, which a bad merge of two branches leaves behind."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """Refuse duplicate keys, which a bad merge of two branches leaves behind; JSON silently uses the last one."""
+    if len(pairs) > _MOST_KEYS:
+        raise ValueError(f"an object of {len(pairs)} keys")
+    unique = dict(pairs)
+    for name in unique:
+        if len(name) > _LONGEST_KEY:
+            raise ValueError(f"a key of {len(name)} characters, {name[:12]!r}…")
+    if len(unique) < len(pairs):
         raise _Twins(Counter(name for name, _ in pairs).most_common(1)[0][0])
-    return found
+    return unique
 
 
 def _whole_number(digits: str) -> int:
-    """Nothing that is counted here is larger; what is fails only when it is written out or divided."""
+    """Parse an integer; refuse large ones, which nothing here counts to and which fail when printed or divided."""
     if len(digits) > LONGEST_NUMBER:
         raise ValueError(f"a number of {len(digits)} digits, {digits[:12]}…")
     return int(digits)
@@ -168,8 +185,8 @@ def _check_version(path: Path, data: dict[str, Any], record: type[Record], what:
         )
 
 
-def _told(error: Any) -> str:
-    """One of pydantic's errors in words; what our own validators say has named what was found already."""
+def _in_words(error: Any) -> str:
+    """Describe one of pydantic's errors; messages of our own validators name the value found already."""
     field = ".".join(str(part) for part in error["loc"]) or "(whole file)"
     if error["type"] == "value_error":
         return f"field '{field}': {error['msg'].removeprefix('Value error, ')}"
@@ -178,11 +195,11 @@ def _told(error: Any) -> str:
 
 def write_json(path: Path, record: Record) -> None:
     """Write a record atomically: sorted keys, floats rounded to nine significant digits, a final newline."""
-    files.replace(path, json_text(_rounded(record.model_dump(mode="json", exclude_none=True))) + "\n")
+    files.replace(path, json_text(rounded(record.model_dump(mode="json", exclude_none=True))) + "\n")
 
 
 def json_text(value: Any, depth: int = 0) -> str:
-    """JSON with sorted keys, a key a line, and a line for each item of a list: short to read, and easy to merge."""
+    """Return JSON with sorted keys, one key per line, and one line per item of a list: short, and easy to merge."""
     if isinstance(value, dict) and value:
         inner = " " * (depth + 1)
         lines = [f"{inner}{_flat(key)}: {json_text(value[key], depth + 1)}" for key in sorted(value)]
@@ -202,11 +219,12 @@ def _is_flat(item: Any) -> bool:
     return not isinstance(item, dict) or not any(isinstance(value, dict) for value in item.values())
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """The same with every float at nine significant digits, as files keep them."""
     if isinstance(value, float):
         return value if value == 0 or not math.isfinite(value) else float(f"{value:.9g}")
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     return value

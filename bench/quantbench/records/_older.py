@@ -1,4 +1,4 @@
-"""Reports of older formats, brought to today's: the one place where a fact is read out of their sentences.
+"""Upgrade reports of older formats: the one place that parses facts out of their sentences.
 
 Until 1.3 a judgement's message began with the cell's name, its steps were one string (``what: command; what``), and an
 operator that the GPU left to the CPU was one line (``NAME: reason``).
@@ -11,12 +11,12 @@ _FACTS_SINCE = (1, 4)
 
 
 def is_older(data: dict[str, Any]) -> bool:
-    """Whether a report's steps and reasons are still sentences. The version has been checked to be one."""
+    """Return whether a report's steps and reasons are still sentences. The version has been validated."""
     return tuple(int(part) for part in str(data["schema_version"]).split(".")) < _FACTS_SINCE
 
 
 def upgraded(data: dict[str, Any]) -> dict[str, Any]:
-    """The same report with fields for what were sentences; what is not as it should be is left for the schema."""
+    """Return the report with fields in place of sentences; invalid parts are left for the schema to refuse."""
     for cell in _dicts(data.get("cells")):
         if isinstance(left := cell.get("gpu_left"), list) and all(isinstance(line, str) for line in left):
             named = [line.partition(":") for line in left]
@@ -44,6 +44,6 @@ def _action(step: str) -> dict[str, Any]:
     what, _, command = step.partition(": ")
     try:
         words = shlex.split(command)
-    except ValueError:  # a quotation mark without its twin
+    except ValueError:  # an unmatched quotation mark
         words = []
     return {"what": what, "command": words} if words[:1] == ["quantbench"] else {"what": step}

@@ -1,4 +1,4 @@
-"""A run's report: its cells, and what the judges said of each."""
+"""Describe a run's report: its cells, and the judgements on each."""
 
 from typing import Annotated, Literal, Self
 
@@ -10,15 +10,15 @@ from quantbench.records._environment import Environment
 
 
 class Evidence(Record):
-    """What lies behind a cell's numbers, for whoever wants to look closer: ``evidence/<model>.json`` of a run.
+    """Details behind a cell's numbers: ``evidence/<model>.json`` of a run.
 
     Attributes:
-        flipped: test examples whose prediction is not the control's.
+        flipped: test examples whose prediction differs from the control's.
         ranges: of every quantized tensor.
-        range_method: how they were chosen.
+        range_method: how the ranges were chosen.
     """
 
-    # An error for each of millions of items would take minutes to make.
+    # One error for each of millions of items would take minutes.
     flipped: Annotated[list[int], FailFast()] = Field(default_factory=list)
     ranges: Annotated[list[Range], FailFast()] = Field(default_factory=list)
     range_method: str = ""
@@ -27,8 +27,8 @@ class Evidence(Record):
 class Action(Record):
     """A next step.
 
-    Attributes:
-        what: in words.
+    what: the step in words.
+        command: list of arguments; empty where no command does it.
         command: its words, one argument each; empty where no command does it.
     """
 
@@ -37,18 +37,19 @@ class Action(Record):
 
 
 class Judgement(Record):
-    """One judge's word on one measurement.
+    """One judge's verdict on one measurement.
 
     Attributes:
-        change: how much worse (positive) or better (negative) than the reference, in ``unit``.
-        tolerance: the largest change that passes, in ``unit``.
-        p_value: probability of so large a change by chance alone, where chance can move it.
-        detectable: the smallest change, in ``unit``, that this judgement would have called red.
-        measured: how often it was measured apart, where one measurement does not make it red (latency).
+        change: difference from the reference, in ``unit``; positive is worse.
+        tolerance: largest change that passes, in ``unit``.
+        p_value: probability of a change this large by chance; None where chance cannot change it.
+        detectable: smallest change, in ``unit``, that this judgement would have called red.
+        low, high: 95 % interval of ``change``, where the verdict depends on where a limit lies in it.
+        measured: number of separate measurements, where one is not enough for red (latency).
         message: one sentence with both numbers, without the cell's name.
-        detail: the reason alone, where the verdict has one besides its numbers: how the artifact is not what its name
-            says, or why nothing was measured.
-        actions: what to do next; empty where there is nothing to do.
+        detail: the reason alone, where the verdict has one besides its numbers: how the artifact violates its
+                quantization spec, or why nothing was measured.
+        actions: next steps; empty where nothing needs to be done.
     """
 
     kind: Kind
@@ -73,6 +74,8 @@ class Judgement(Record):
     tolerance: float | None = None
     p_value: float | None = None
     detectable: float | None = None
+    low: float | None = None
+    high: float | None = None
     measured: int | None = None
     message: str
     detail: str = ""
@@ -94,17 +97,23 @@ class Failure(Record):
 
 
 class Drift(Record):
-    """How far a cell has come since the first baseline that was accepted of it, over all updates since.
+    """Change of a cell since its first accepted baseline, over all updates.
 
     Attributes:
         since: date of that first baseline.
         score: drop of the score, in the metric's unit; negative is better.
         size: growth of the file, as a fraction.
+        latency: growth of the judged ratio with one thread, as a fraction.
+        memory: growth of the peak's ratio to float32's, as a fraction; of float32 itself, of its peak.
+        arena: growth of the tensor arena, as a fraction.
     """
 
     since: str
     score: float | None = None
     size: float | None = None
+    latency: float | None = None
+    memory: float | None = None
+    arena: float | None = None
 
 
 class LeftToCpu(Record):
@@ -168,16 +177,17 @@ class FalseAlarms(Record):
     budget: float
     judgements: int
     share: float
+    limits: float | None = Field(default=None, description="further budget, of the drops beyond a release limit")
 
 
 class Shard(Record):
-    """Which part of a run a report is of, and what the parts have to have in common to make one run.
+    """Which part of a run a report covers, and what all parts must have in common.
 
     Attributes:
         index, of: as in ``--shard index/of``; the first is 1.
         split: every selected cell of the whole run -> the shard that measures it.
         options: of the whole run, by name.
-        baselines: model -> hash of the baseline that it is judged by; empty where there is none.
+        baselines: model -> hash of its baseline; empty where there is none.
         folder: the run folder, as the commands in this report name it.
         again: the options that repeat one of its cells.
     """
@@ -192,7 +202,7 @@ class Shard(Record):
 
 
 class Part(Record):
-    """A shard of a run whose report was made out of several: where and when it ran."""
+    """A shard of a run whose report was merged: where and when it ran."""
 
     index: int
     run: str

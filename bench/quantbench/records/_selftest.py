@@ -1,4 +1,4 @@
-"""What the gate made of regressions that were planted, and of runs in which nothing had changed."""
+"""Describe how the gate judged injected faults, and runs in which nothing had changed."""
 
 from typing import Literal
 
@@ -10,17 +10,17 @@ from quantbench.records._common import SCHEMA_VERSION, Kind, Record, Verdict
 Sight = Kind | Literal["refusal", "note"]
 
 
-class Planted(Record):
-    """What the gate did with one planted regression.
+class InjectedFault(Record):
+    """How the gate judged one injected fault.
 
     Attributes:
-        host: the variant that it was planted in, ``pipeline`` or ``memory``.
-        seen_by: the check that has to see it; ``caught_by``: those that did.
+        host: the variant that it was injected into, ``pipeline`` or ``memory``.
+        seen_by: the check that should detect it; ``caught_by``: those that did.
         checks: the measurements that were called red; ``verdict``: the worst of all.
         drop: of the score, in pp; None where it could not be run.
         growth: of the file, or of the memory, as a fraction.
-        harmful: whether it has to be caught: see :mod:`quantbench.selftest`.
-        caught: called red, by any check; ``caught_by`` says which.
+        harmful: whether it must be caught: see :mod:`quantbench.selftest`.
+        caught: whether any check called it red; ``caught_by`` says which.
     """
 
     plant: str
@@ -38,13 +38,13 @@ class Planted(Record):
     verdict: Verdict | None = None
 
 
-class LatencyPlant(Record):
-    """How often a planted slowdown was called red.
+class LatencyFault(Record):
+    """How often an injected slowdown was called red.
 
     Attributes:
-        measurement: the judgement that has to see it.
-        trials: runs resampled from the recordings.
-        caught: by rule, in how many of them; ``quantbench`` is the gate's own.
+        measurement: the judgement that should detect it.
+        trials: number of runs resampled from the recordings.
+        caught: rule -> number of trials in which it was red; ``quantbench`` is the gate's own.
     """
 
     plant: str
@@ -55,11 +55,11 @@ class LatencyPlant(Record):
 
 
 class LatencyNull(Record):
-    """How often a rule was red where nothing had changed.
+    """How often each rule was red where nothing had changed.
 
     Attributes:
-        where: what the recordings are of; ``recordings``: how many there are.
-        runs: whole runs of so many ``cells``, resampled from the recordings.
+        where: what was recorded; ``recordings``: their number.
+        runs: number of whole runs with ``cells`` cells each, resampled from the recordings.
         red_judgements, red_runs: by rule.
     """
 
@@ -72,15 +72,15 @@ class LatencyNull(Record):
 
 
 class LatencySelftest(Record):
-    """The latency gate's error rates, beside those of other tools' rules on the same recordings.
+    """Error rates of the latency gate, and of other tools' rules on the same recordings.
 
     Attributes:
-        recordings: by condition, how many fresh processes.
+        recordings: condition -> number of fresh processes.
         processes: of one measurement.
         seconds: of timing in each.
-        share: of the false-alarm budget, what one judgement is red at.
+        share: per-test alpha of one judgement.
         spread: by measurement, sd of one process as a fraction.
-        disturbed: share of blocks that others interrupted.
+        disturbed: fraction of blocks interrupted by other processes.
     """
 
     recordings: dict[str, int]
@@ -89,17 +89,17 @@ class LatencySelftest(Record):
     share: float
     spread: dict[str, float]
     disturbed: float
-    plants: list[LatencyPlant]
+    plants: list[LatencyFault]
     nulls: list[LatencyNull]
 
 
 class FlipRate(Record):
-    """How often rules were red where some of the answers to the test examples were flipped.
+    """How often rules were red where some predictions of the test examples were flipped.
 
     Attributes:
-        net: examples lost beyond those gained; 0: each flip went either way by the toss of a coin.
-        discordant: examples that changed between right and wrong.
-        red: by rule, in how many of the trials.
+        net: newly wrong minus newly right examples; 0: each flip went either way at random.
+        discordant: number of examples that changed between right and wrong.
+        red: rule -> number of trials in which it was red.
     """
 
     net: int
@@ -109,21 +109,21 @@ class FlipRate(Record):
 
 
 class Selftest(Record):
-    """The gate's own error rates.
+    """Error rates of the gate itself.
 
     Attributes:
         null_runs: healthy artifacts converted again, and ``false_reds`` among them; ``trained_null_runs`` and
             ``trained_false_reds``: the same of healthy models trained again with other seeds; ``memory_null_runs`` and
             ``memory_false_reds``: of memory measured again. ``recordings`` and ``memory_recordings``: of how many fresh
             processes the runs were drawn.
-        skipped: what could not be planted, and why.
+        skipped: what could not be injected, and why.
     """
 
     schema_version: str = SCHEMA_VERSION
     kind: Literal["quantbench.selftest"] = "quantbench.selftest"
     model: str
     variant: str
-    plants: list[Planted]
+    plants: list[InjectedFault]
     null_runs: int
     false_reds: int
     flips: list[FlipRate] = Field(default_factory=list)

@@ -1,6 +1,6 @@
-"""The catalogue of measurements: what each is called, what it belongs to, and how a change of it is read.
+"""List all measurements: name, kind of check, and how a change is interpreted.
 
-Names of measurements that exist on several threads end in ``_2_threads`` and the like, see :func:`name_at`.
+Names of measurements on several threads end in ``_2_threads`` and the like, see :func:`name_at`.
 """
 
 import re
@@ -14,15 +14,15 @@ Direction = Literal["lower is better", "higher is better", "as the metric says",
 
 @dataclass(frozen=True)
 class Entry:
-    """One measurement.
+    """Describe one measurement.
 
     Attributes:
-        name: as in reports and baselines; with ``*`` at its end, of every name that begins so.
-        kind: of check that it belongs to.
-        label: as people read it.
+        name: as in reports and baselines; a final ``*`` stands for any ending.
+        kind: of the check it belongs to.
+        label: as shown to people.
         direction: which way is better.
         accepted: whether a baseline holds a value of it.
-        noisy: whether it differs from run to run where nothing changed; everything else repeats exactly.
+        noisy: whether it differs between runs where nothing changed; everything else repeats exactly.
         by_threads: whether it is measured for each number of threads.
     """
 
@@ -72,38 +72,38 @@ _BY_NAME = {entry.name: entry for entry in CATALOGUE if not entry.name.endswith(
 _BY_BEGINNING = {entry.name[:-1]: entry for entry in CATALOGUE if entry.name.endswith("*")}
 BY_THREADS = tuple(entry.name for entry in CATALOGUE if entry.by_threads)
 _THREADS = re.compile(r"_(\d+)_threads$")
-_OTHER = Entry("", Kind.ACCURACY, "")  # whatever is not in the catalogue tells of the answers
+_OTHER = Entry("", Kind.ACCURACY, "")  # whatever is not in the catalogue describes predictions
 
 
 def entry(name: str) -> Entry:
-    """The catalogue's entry of a measurement, for any number of threads."""
+    """Return the catalogue's entry of a measurement, for any number of threads."""
     bare = _THREADS.sub("", name)
     if bare in _BY_NAME:
         return _BY_NAME[bare]
-    return next((known for start, known in _BY_BEGINNING.items() if bare.startswith(start)), _OTHER)
+    return next((catalogued for start, catalogued in _BY_BEGINNING.items() if bare.startswith(start)), _OTHER)
 
 
 def kind_of(name: str) -> Kind:
-    """The kind of check that a measurement belongs to."""
+    """Return the kind of check that a measurement belongs to."""
     return entry(name).kind
 
 
 def shown(name: str) -> str:
-    """A measurement's name with spaces, as tables print it."""
+    """Return a measurement's name with spaces, as tables print it."""
     return name.replace("_", " ")
 
 
 def judged_latency(variant: str) -> str:
-    """The latency that is judged: float32 against the yardstick, every other variant against float32."""
+    """Return the latency that is judged: float32 against the yardstick, every other variant against float32."""
     return TO_YARDSTICK if variant == FLOAT_CONTROL else RATIO
 
 
 def name_at(name: str, threads: int) -> str:
-    """Of a latency measurement with so many threads; with one, its bare name."""
+    """Return the name of a latency measurement with this number of threads; its bare name with one."""
     return name if threads == 1 else f"{name}_{threads}_threads"
 
 
 def threads_in(name: str) -> int:
-    """The number of threads in such a name."""
-    found = _THREADS.search(name)
-    return int(found[1]) if found else 1
+    """Return the number of threads in a measurement's name."""
+    match = _THREADS.search(name)
+    return int(match[1]) if match else 1

@@ -1,4 +1,4 @@
-"""Read what a run's folder holds."""
+"""Read the files of a run folder."""
 
 import json
 import os
@@ -16,10 +16,10 @@ EVIDENCE = "evidence"
 
 
 def evidence_of(run: Path, cell_id: str) -> Evidence:
-    """What lies behind a cell of a run.
+    """Return the evidence of a cell of a run.
 
     Raises:
-        BadInput: no such run, or no such cell in it.
+        BadInput: there is no such run, or it has no such cell.
     """
     model, variant = parts(cell_id)
     folder = run_folder(run)
@@ -34,13 +34,13 @@ def evidence_of(run: Path, cell_id: str) -> Evidence:
 
 
 def read(run: Path) -> tuple[Report, Path]:
-    """The report of a run folder, or of a ``report.json``, and its folder.
+    """Return the report and the folder of a run, given as its folder or its ``report.json``.
 
     Raises:
-        BadInput: no such run, or a damaged report.
+        BadInput: there is no such run, or its report is damaged.
     """
     folder = run_folder(run)
-    named = not run.is_dir()  # and then this very file, which may be a link
+    named = not run.is_dir()  # then a person named this very file, which may be a link
     path = run if named else folder / REPORT
     if not os.path.lexists(path):
         raise BadInput(f"{run}: no run there; give a run folder such as reports/latest, or its report.json")
@@ -48,9 +48,9 @@ def read(run: Path) -> tuple[Report, Path]:
 
 
 def run_folder(run: Path) -> Path:
-    """The folder of a run that a person named, or that of the ``report.json`` that they named.
+    """Return the folder of a run given by a person, as a folder or a ``report.json``.
 
-    ``latest`` is a link that runs make, and may come with a folder of others: it leads to a folder beside it.
+    ``latest`` is a link made by runs, and may come with a folder of others: it must lead to a folder beside it.
 
     Raises:
         BadInput: it leads anywhere else.
@@ -73,6 +73,6 @@ def load_report(run: Path | str) -> Report:
         run: its folder, such as ``reports/latest``, or its ``report.json``.
 
     Raises:
-        BadInput: no such run, or a damaged report; the message says what to do.
+        BadInput: there is no such run, or its report is damaged; the message says what to do.
     """
     return read(Path(run))[0]

@@ -1,4 +1,5 @@
-"""Reporters: a run record -> text. They see the record and nothing else, so yesterday's JSON renders as today's.
+"""Render reports: a run's record comes in; Markdown, HTML, SVG, CSV, JUnit XML or text for a terminal goes out.
 
-``report.html`` also shows what the run's folder holds besides; where it holds nothing, the page is made all the same.
+Reporters read the record alone, so that yesterday's JSON renders like today's. ``report.html`` also shows the evidence
+in the run's folder, and is made without it where there is none.
 """

@@ -23,7 +23,7 @@ HEADERS = [
     "this run",
     "change for the worse (95 %)",
     "p (needed)",
-    "in noise units",
+    "in standard errors",
     "since the first baseline",
     "left to the floor",
 ]
@@ -36,7 +36,10 @@ def render(found: Comparison, proposals: list[Proposal], written: bool) -> str:
     moving = [move for move in moves if move.moves]
     verb = "moved" if written else "would move"
     commit = report.environment.git_commit or "unknown"
-    facts = f"From run {code(report.run)} ({escape(report.started)}), commit {escape(commit)}. {headline(found)}."
+    dirty = " with local changes that are in no commit" if report.environment.git_dirty else ""
+    facts = (
+        f"From run {code(report.run)} ({escape(report.started)}), commit {escape(commit)}{dirty}. {headline(found)}."
+    )
     parts = [f"# Baselines: {len(moving)} of {len(moves)} values {verb}", facts]
     if moving:
         parts += [_table(moving, found), budget(found) if found.false_alarms.judgements else "", _between(moving)]
@@ -54,6 +57,8 @@ def _with_it(proposals: list[Proposal], here: str) -> list[str]:
         parts.append(f"Written as an overlay of {code(here)}; the base stays: {names}")
     dropped = {one.file.model: [code(name) for name in one.dropped] for one in proposals if one.dropped}
     parts.append(_listed("Started afresh, without these cells of the old baseline", dropped))
+    floors = {cell: [change] for proposal in proposals for cell, change in proposal.floors.items()}
+    parts.append(_listed("Floors that changed in a model's file since these cells were accepted", floors))
     kept, gone = _all(one.exceptions for one in proposals), _all(one.outgrown for one in proposals)
     how = "`baseline loosen` and `baseline xfail`, with `--remove`, end one"
     parts.append(_listed(f"Exceptions that are kept ({how})", kept))
@@ -124,7 +129,7 @@ def _row(move: Move, item: Item, cell: Cell) -> list[str]:
         value_text(move.new, move.unit),
         change_text(item),
         p_text(item),
-        "" if move.noise_units is None else f"{move.noise_units:.1f}",
+        "" if move.errors is None else f"{move.errors:.1f}",
         "" if move.first is None else _since(move.first, move, cell),
         "" if left is None else f"{left:.2f} {cell.metric_unit}",
     ]

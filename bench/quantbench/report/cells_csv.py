@@ -1,4 +1,4 @@
-"""``cells.csv``: every measurement of a run in a row of its own, for spreadsheets and data frames."""
+"""Write ``cells.csv``: one row per measurement of a run, for spreadsheets and data frames."""
 
 import csv
 import re
@@ -35,9 +35,9 @@ COLUMNS = [
     "tolerance",
     "p_value",
 ]
-# A spreadsheet takes text that begins so as a formula, which may call programs and send what it finds elsewhere.
-FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and their wide forms
-# Where the separator is another than a comma, what follows it begins a cell.
+# A spreadsheet treats text that begins with these as a formula, which may start programs or send data elsewhere.
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and their full-width forms
+# Where the separator is not a comma, the text after it starts a new cell.
 _AFTER_SEPARATOR = re.compile(rf"([;|]\s*)(?=[{''.join(map(re.escape, FORMULA))}])")
 
 
@@ -47,10 +47,10 @@ def write(path: Path, report: Report) -> None:
 
 
 def render(report: Report) -> str:
-    """The whole file, a header first.
+    """Render the whole file, header first.
 
-    ``low`` and ``high`` are ends of a 95 % interval. A cell of which nothing could be measured has one row without a
-    value, so that it is missed. Text that a spreadsheet would take as a formula begins with an apostrophe.
+    ``low`` and ``high`` are the ends of a 95 % interval. A cell without measurements has one row without a value, so
+    that it is not overlooked. Text that a spreadsheet would treat as a formula is prefixed with an apostrophe.
     """
     buffer = StringIO(newline="")
     rows = csv.writer(buffer, lineterminator="\n")
@@ -65,22 +65,33 @@ def render(report: Report) -> str:
 def _rows(cell: Cell) -> Iterator[list[object]]:
     if not cell.measurements:
         yield ["", "", *[""] * 7, str(cell.verdict), *[""] * 4]
-    for name, one in sorted(cell.measurements.items()):
-        judged = [said for said in cell.judgements if said.measurement == name]
-        against = next((said for said in judged if said.against == "baseline"), None)
+    for name, measurement in sorted(cell.measurements.items()):
+        judged = [judgement for judgement in cell.judgements if judgement.measurement == name]
+        against = next((judgement for judgement in judged if judgement.against == "baseline"), None)
         numbers: list[object] = [""] * 4
         if against is not None:
             numbers = [against.reference, against.change, against.tolerance, against.p_value]
-        verdict = str(worst([said.verdict for said in judged])) if judged else ""
-        low, high = _ends(cell, name, one)
-        spread = [one.spread, one.spread_of]
-        yield [str(kind_of(name)), name, one.value, one.unit, one.n, low, high, *spread, verdict, *numbers]
+        verdict = str(worst([judgement.verdict for judgement in judged])) if judged else ""
+        low, high = _ends(cell, name, measurement)
+        spread = [measurement.spread, measurement.spread_of]
+        yield [
+            str(kind_of(name)),
+            name,
+            measurement.value,
+            measurement.unit,
+            measurement.n,
+            low,
+            high,
+            *spread,
+            verdict,
+            *numbers,
+        ]
 
 
-def _ends(cell: Cell, name: str, one: Measurement) -> tuple[float | None, float | None]:
-    if one.low is not None or one.high is not None:
-        return one.low, one.high
-    return interval(cell, name, one) or (None, None)
+def _ends(cell: Cell, name: str, measurement: Measurement) -> tuple[float | None, float | None]:
+    if measurement.low is not None or measurement.high is not None:
+        return measurement.low, measurement.high
+    return interval(cell, name, measurement) or (None, None)
 
 
 def _field(value: object) -> str:

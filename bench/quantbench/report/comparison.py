@@ -9,11 +9,12 @@ from quantbench.errors import Exit
 from quantbench.records import Report
 from quantbench.records.measurements import shown
 from quantbench.report.comparison_items import LONE, change_text, lone, p_text, value_text
-from quantbench.report.formatting import code, document, escape
-from quantbench.report.formatting import table as markdown_table
-from quantbench.report.html.markup import frame, listing, section, table, text
+from quantbench.report.formatting import code, document, escape, table
+from quantbench.report.html.deferred import Later
+from quantbench.report.html.templating import Banner, Part, fragment, page_from
 
 MOST_LISTED = 50
+SIGNS = {Outcome.WORSE: ("✗ ", "regressed"), Outcome.BETTER: ("▲ ", "improved")}  # and colours, of outcomes
 HEADERS = ["cell", "measurement", "outcome", "old", "new", "change for the worse (95 %)", "p (needed)", "how"]
 
 
@@ -39,14 +40,14 @@ def render(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str
     ]
     rows = [_row(item) for item in _changed(found)]
     if rows:
-        parts += ["## What changed", markdown_table([[code(cell), *rest] for cell, *rest in rows], HEADERS)]
+        parts += ["## What changed", table([[code(cell), *rest] for cell, *rest in rows], HEADERS)]
     for title, told_of_it, headers, others in more:
         parts += [f"## {escape(title)}", escape(told_of_it)]
-        parts += [markdown_table(others, headers)] if others else []
+        parts += [table(others, headers)] if others else []
     told = [f"- {escape(line)}" for line in lone(found.told())]
     parts += ["## Not comparable, gone or new", "\n".join(told)] if told else []
     if not nothing_differs(found):
-        parts += ["## Counts", markdown_table(_counts(found), _count_headers()), budget(found)]
+        parts += ["## Counts", table(_counts(found), _count_headers()), budget(found)]
     return document(parts)
 
 
@@ -55,32 +56,28 @@ def page(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str:
     parts = []
     rows = [_row(item) for item in _changed(found)]
     if rows:
-        changed = table("The worst first", HEADERS, map(_marked, rows), "compared")
-        parts.append(section("changed", "What changed", changed))
-    for number, (title, told_of_it, headers, others) in enumerate(more):
-        listed = table(title, headers, [[text(one) for one in row] for row in others], "counted") if others else ""
-        parts.append(section(f"more-{number}", title, f"<p>{text(told_of_it)}</p>{listed}"))
-    told = lone(found.told())
-    if told:
-        parts.append(section("lone", "Not comparable, gone or new", listing(map(text, told), MOST_LISTED, "of them")))
+        changed = fragment("compared.html.j2", headers=HEADERS, rows=rows, signs=SIGNS)
+        parts.append(Part("changed", "What changed", changed))
+    for number, (title, words, headers, others) in enumerate(more):
+        told = fragment("words.html.j2", words_first=True, words=words, caption=title, headers=headers, rows=others)
+        parts.append(Part(f"more-{number}", title, told))
+    alone = lone(found.told())
+    if alone:
+        listed = Later(large=False).listing("lines.html.j2", alone, MOST_LISTED, "of them")
+        parts.append(Part("lone", "Not comparable, gone or new", listed))
     if not nothing_differs(found):
-        counts = [[text(one) for one in row] for row in _counts(found)]
-        counted = table("How many, by measurement", _count_headers(), counts, "counted")
-        parts.append(section("counts", "Counts", f"{counted}<p>{text(budget(found))}</p>"))
-    signs = {Exit.GREEN: ("✓", "green"), Exit.REGRESSED: ("✗", "red")}
-    sign, kind = signs.get(found.exit_status(), ("!", "amber"))
-    facts = "".join(f"<p>{text(line)}</p>" for line in _facts(found, str, str))
-    title = of + headline(found)
-    banner = f'<header class="{kind}"><h1><span aria-hidden="true">{sign}</span> {text(title)}</h1>{facts}</header>'
-    return frame(title, banner, "\n".join(parts))
-
-
-def _marked(row: list[str]) -> list[str]:
-    """A row as markup: its outcome has a sign and a colour."""
-    outcome = Outcome(row[2])
-    sign, kind = {Outcome.WORSE: ("✗ ", "regressed"), Outcome.BETTER: ("▲ ", "improved")}.get(outcome, ("", ""))
-    shown = [text(one) for one in row]
-    return [*shown[:2], f'<span class="{kind}">{sign}{shown[2]}</span>', *shown[3:]]
+        counted = fragment(
+            "words.html.j2",
+            words_first=False,
+            words=budget(found),
+            caption="How many, by measurement",
+            headers=_count_headers(),
+            rows=_counts(found),
+        )
+        parts.append(Part("counts", "Counts", counted))
+    sign, kind = {Exit.GREEN: ("✓", "green"), Exit.REGRESSED: ("✗", "red")}.get(found.exit_status(), ("!", "amber"))
+    banner = Banner(of + headline(found), sign, kind, _facts(found, str, str))
+    return page_from("comparison.html.j2", banner=banner, parts=parts)
 
 
 def nothing_differs(found: Comparison) -> bool:

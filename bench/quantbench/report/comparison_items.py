@@ -32,7 +32,9 @@ def change_text(item: Item) -> str:
 
 def p_text(item: Item) -> str:
     """The p-value, and the one that is needed."""
-    return "" if item.p_value is None or item.red_at is None else f"{item.p_value:.2g} ({item.red_at:.2g})"
+    return (
+        "" if item.p_value is None or item.holm_threshold is None else f"{item.p_value:.2g} ({item.holm_threshold:.2g})"
+    )
 
 
 def lone(items: Iterable[Item]) -> list[str]:

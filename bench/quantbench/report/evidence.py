@@ -1,6 +1,6 @@
-"""What lies in a run's folder besides the report, for the page: evidence, and pictures of what flipped.
+"""Read the evidence beside a report in a run's folder, and make pictures of examples whose prediction flipped.
 
-Whatever is missing or damaged is left out: the page of a report alone is made in the same way.
+Missing or damaged evidence is left out: the page of a report alone is made in the same way.
 """
 
 import base64
@@ -20,16 +20,16 @@ from quantbench.records import Cell, Evidence, Report
 from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import ReferenceModel
 
-MOST_BYTES = 2 * 2**20  # of all pictures together, as they stand in the page
-OF_ATTENTION, OF_OTHERS = 12, 4  # pictures a cell
-LARGEST_SIDE = 64  # of a picture; larger ones are thinned out
+MOST_BYTES = 2 * 2**20  # of all pictures together, as encoded in the page
+OF_ATTENTION, OF_OTHERS = 12, 4  # pictures per cell
+LARGEST_SIDE = 64  # pixels; larger pictures are subsampled
 SMALLEST_SIDE = 8  # below this, an array with three axes is hardly an image
 CLASSES = ("accuracy", "binary_accuracy")  # metrics whose prediction is the class itself
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An example that the variant answers otherwise than its control."""
+    """Show an example whose prediction differs between the variant and its control."""
 
     example: int
     label: str
@@ -40,7 +40,7 @@ class Picture:
 
 @dataclass
 class Behind:
-    """Evidence by model and variant, and where pictures can be taken from.
+    """Hold evidence by model and variant, and make pictures of examples where their data is available.
 
     Attributes:
         spent: bytes of the pictures so far.
@@ -52,11 +52,11 @@ class Behind:
     models: Mapping[str, ReferenceModel] = field(default_factory=dict)
     spent: int = 0
     left_out: int = 0
-    _known: dict[str, "_Source | None"] = field(default_factory=dict)
+    _sources: dict[str, "_Source | None"] = field(default_factory=dict)
 
     @staticmethod
     def of(folder: Path, report: Report, models: Mapping[str, ReferenceModel]) -> "Behind":
-        """What the folder of a run holds."""
+        """Read what a run's folder holds besides the report."""
         names = sorted({cell.model for cell in report.cells})
         same = {
             name: models[name]
@@ -66,27 +66,27 @@ class Behind:
         return Behind({name: _evidence(folder, name) for name in names}, folder, same)
 
     def of_cell(self, cell: Cell) -> Evidence | None:
-        """Evidence of a cell, where there is any."""
+        """Return the evidence of a cell; None where there is none."""
         return self.evidence.get(cell.model, {}).get(cell.variant)
 
     def pictures(self, cell: Cell, most: int) -> list[Picture]:
-        """Of the examples that flipped, those that the control had right first."""
+        """Make pictures of the flipped examples, those that the control predicted correctly first."""
         evidence = self.of_cell(cell)
         if evidence is None or not evidence.flipped or cell.metric not in CLASSES or cell.control is None:
             return []
         source = self._source(cell.model)
-        found = [] if source is None else source.pictures(evidence.flipped, cell.variant, cell.control, most)
-        size = sum(len(picture.source) for picture in found)
+        pictures = [] if source is None else source.pictures(evidence.flipped, cell.variant, cell.control, most)
+        size = sum(len(picture.source) for picture in pictures)
         if self.spent + size > MOST_BYTES:
             self.left_out += 1
             return []
         self.spent += size
-        return found
+        return pictures
 
     def _source(self, model: str) -> "_Source | None":
-        if model not in self._known:
-            self._known[model] = self._open(model)
-        return self._known[model]
+        if model not in self._sources:
+            self._sources[model] = self._open(model)
+        return self._sources[model]
 
     def _open(self, model: str) -> "_Source | None":
         if self.folder is None or model not in self.models:
@@ -129,7 +129,7 @@ def _evidence(folder: Path, model: str) -> dict[str, Evidence]:
 
 
 def _are_images(x: Array) -> bool:
-    """Grey or colour, of bytes, or of floats from 0 to 1."""
+    """Check whether an array holds grey or colour images, of bytes or of floats from 0 to 1."""
     shaped = x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3))
     if not shaped or min(x.shape[1:3]) < SMALLEST_SIDE or not len(x):
         return False
@@ -142,14 +142,14 @@ def _data_uri(image: Array) -> str:
 
 
 def png(image: Array) -> bytes:
-    """An image of shape (h, w), (h, w, 1) or (h, w, 3), of bytes or of floats from 0 to 1, as a PNG file."""
+    """Encode an image of shape (h, w), (h, w, 1) or (h, w, 3), of bytes or of floats from 0 to 1, as a PNG file."""
     every = -(-max(image.shape[:2]) // LARGEST_SIDE)
     small = image[::every, ::every]
     pixels = small if small.dtype == np.uint8 else np.clip(255 * np.nan_to_num(small), 0, 255).astype(np.uint8)
     height, width = pixels.shape[:2]
     rows = pixels.reshape(height, -1)
     colour = 2 if rows.shape[1] == 3 * width else 0
-    lines = np.hstack([np.zeros((height, 1), np.uint8), rows])  # each line says that it is not filtered
+    lines = np.hstack([np.zeros((height, 1), np.uint8), rows])  # filter type 0 (none) before each row
     header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
     parts = [(b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in parts)

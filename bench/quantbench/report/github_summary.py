@@ -1,4 +1,4 @@
-"""A report as a GitHub job summary: whole where it fits, else the worst first, and a line on what is left out."""
+"""Fit a report into a GitHub job summary: whole where it fits, else the worst first, with a line on what was cut."""
 
 from quantbench.records import Cell, Report, Verdict, worst
 from quantbench.report import formatting
@@ -9,11 +9,11 @@ _MOST_NAMED = 10
 
 
 def cut(report: Report, limit: int) -> str:
-    """The report as Markdown of at most so many bytes.
+    """Render the report as Markdown of at most ``limit`` bytes.
 
     Args:
-        limit: bytes of UTF-8, some thousands at least. GitHub takes 1 MiB (1,048,576) of a step and nothing at all of
-            one with more, and 65,536 characters in an issue.
+        limit: bytes of UTF-8, at least a few thousand. GitHub accepts 1 MiB (1,048,576) per step and drops a longer
+            summary as a whole; an issue accepts 65,536 characters.
     """
     whole = render(report)
     if _bytes(whole) <= limit:
@@ -34,9 +34,9 @@ def cut(report: Report, limit: int) -> str:
 
 
 def _note(report: Report, gone: list[str], missed: int) -> str:
-    told = [f"{missed} of the cells that need attention"] if missed else []
-    told += gone[:_MOST_NAMED] + ([f"{len(gone) - _MOST_NAMED} more parts"] if len(gone) > _MOST_NAMED else [])
-    listed = "; ".join(formatting.escape(one[:80]) for one in told)
+    omitted = [f"{missed} of the cells that need attention"] if missed else []
+    omitted += gone[:_MOST_NAMED] + ([f"{len(gone) - _MOST_NAMED} more parts"] if len(gone) > _MOST_NAMED else [])
+    listed = "; ".join(formatting.escape(part[:80]) for part in omitted)
     return (
         f"> **Cut**, for GitHub takes no more here: the worst comes first. Left out: {listed}. All of it is in "
         f"`report.md` and `report.html` of run {formatting.code(report.run)}, among the artifacts of this workflow run."
@@ -44,15 +44,15 @@ def _note(report: Report, gone: list[str], missed: int) -> str:
 
 
 def _worst_first(report: Report, names: list[str]) -> list[str]:
-    """Models by their worst verdict, and by how many cells have it; what is no model after them."""
+    """Sort models by their worst verdict and by how many cells have it; parts that concern no model come last."""
     cells: dict[str, list[Cell]] = {}
     for cell in report.cells:
         cells.setdefault(cell.model, []).append(cell)
     severity = list(Verdict)
 
     def place(name: str) -> tuple[int, int, int]:
-        known = cells.get(name.removeprefix(OF_MODEL), []) if name.startswith(OF_MODEL) else []
-        verdicts = [cell.verdict for cell in known]
+        members = cells.get(name.removeprefix(OF_MODEL), []) if name.startswith(OF_MODEL) else []
+        verdicts = [cell.verdict for cell in members]
         decided = worst(verdicts)
         return (0 if verdicts else 1, -severity.index(decided), -verdicts.count(decided))
 
@@ -60,7 +60,7 @@ def _worst_first(report: Report, names: list[str]) -> list[str]:
 
 
 def _fitting(text: str, separator: str, room: int) -> tuple[str, int]:
-    """The first pieces of a text that fit into so many bytes, and how many do not."""
+    """Return the first pieces of a text that fit into ``room`` bytes, and how many do not."""
     pieces = text.split(separator)
     used, count = 0, 0
     for piece in pieces:

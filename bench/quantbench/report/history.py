@@ -1,55 +1,94 @@
 """The history as Markdown: a line a cell that moved, or one cell's trend; and its chart."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from quantbench import files
+from quantbench.comparison.alarms import NEW, STAYS, Alarm, alarms
 from quantbench.comparison.history import (
     ABSENT,
     LEAST_RUNS,
     MEASUREMENTS,
-    PACE,
+    SLOPE_RUNS,
+    DriftSlope,
     History,
-    Pace,
-    Shift,
+    Step,
     Trend,
+    drift_slope,
     moved,
-    pace,
-    shifts,
+    of_unknown_spread,
+    steps,
     trend,
+    trends,
 )
 from quantbench.comparison.summary import Summary
-from quantbench.core.echo import plain
 from quantbench.core.environment import changed_between
-from quantbench.errors import BadInput
 from quantbench.records.measurements import shown
 from quantbench.report.formatting import MARKS, Marked, code, document, escape, table
+from quantbench.report.html.templating import picture
+from quantbench.report.plots import Plot, sheet
+from quantbench.report.plots import trend as plot
 
 ROWS = 30  # of a trend's table
+UNKNOWN_SPREAD = (
+    "In {} trained cells the score changed, and neither the runs nor the baselines know how much it changes from seed "
+    "to seed, so these changes are not judged: run with --seeds 5 once."
+)
 NEWEST = 100  # runs in which the overview looks for a drift; a cell's own trend is of all
 
 
 def overview(history: History) -> str:
     """Every cell whose verdict, values or pace changed; what did not is counted."""
-    found = [trend(history, cell) for cell in history.cells]
-    rows = [row for one in found if (row := _moved_row(history, one))]
-    rows.sort(key=lambda row: row[2], reverse=True)
-    title = f"# {len(rows)} of {len(found)} cells moved in {len(history.runs)} runs"
-    parts = [title, _span(history), _skipped(history)]
+    found = [one for cell in history.cells for one in trends(history, cell)]
+    rows = {(one.cell, one.machine): row for one in found if (row := _moved_row(history, one))}
+    cells = len({cell for cell, _ in rows})
+    title = f"# {cells} of {len(history.cells)} cells moved in {len(history.runs)} runs"
+    parts = [title, _span(history), _skipped(history), _alarms(raised(history, found))]
     headers = ["cell", "verdict now", "since run", "what moved last", "drift"]
-    parts += [table(rows, headers)] if rows else []
+    several = len({one.machine for one in found}) > 1
+    listed = [[*row, code(machine)] if several else row for (_, machine), row in rows.items()]
+    listed.sort(key=lambda row: row[2], reverse=True)
+    parts += [table(listed, [*headers, "machine"] if several else headers)] if rows else []
+    unknown = len({one.cell for one in found if of_unknown_spread(one)})
+    parts += [UNKNOWN_SPREAD.format(unknown)] if unknown else []
     apart = Counter(why for one in found for why in one.apart if why != ABSENT)
     told = "not comparable with the newest run: runs"
     parts += ["\n".join(f"- in {n} cells, {told} {escape(why)}" for why, n in apart.items())]
     return document(parts)
 
 
+def raised(history: History, found: Sequence[Trend] = ()) -> list[tuple[Trend, Alarm]]:
+    """List the alarms of all cells, on each kind of machine."""
+    found = found or [one for cell in history.cells for one in trends(history, cell)]
+    return [(one, alarm) for one in found for alarm in alarms(one)]
+
+
+def _alarms(found: list[tuple[Trend, Alarm]]) -> str:
+    if not found:
+        return ""
+    rows = [
+        [code(one.cell), _step(one, alarm.step), code(alarm.step.since.run), str(alarm.runs), alarm.how, _what(alarm)]
+        for one, alarm in found
+    ]
+    headers = ["cell", "worse", "since run", "runs since", "why this is not chance", "changed since the run before"]
+    words = (
+        f"Worse within the newest {NEW} runs of the series, and so for at least {STAYS}. Older changes are below; an "
+        "alarm ends by itself."
+    )
+    return f"## {len(rows)} alarm{'s' * (len(rows) > 1)}\n\n{words}\n\n{table(rows, headers)}"
+
+
+def _what(alarm: Alarm) -> str:
+    changed = changed_between(alarm.step.before.environment, alarm.step.since.environment)
+    return escape(", ".join(changed)) or "nothing that is recorded"
+
+
 def _moved_row(history: History, found: Trend) -> list[str] | None:
-    told, drift = moved(found), pace(found, NEWEST)
+    told, drift = moved(found), drift_slope(found, NEWEST)
     if not told and drift is None and found.verdict_before is None:
         return None
     verdict = MARKS[found.verdict]
@@ -85,8 +124,18 @@ def of_cell(history: History, cell: str) -> str:
         parts[0] += f"; last in run {escape(found.runs[-1].run)}"
     apart = [f"- runs {escape(why)}: {count}" for why, count in found.apart.items()]
     parts += [_skipped(history), "\n".join(apart), _floor(found)]
-    parts += [_measurement(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
+    every = trends(history, cell)
+    parts.append(_alarms(raised(history, every)))
+    parts += [UNKNOWN_SPREAD.format(1)] if any(map(of_unknown_spread, every)) else []
+    parts += _measurements(found)
+    for other in every[1:]:
+        parts += [f"# On {escape(other.machine)}", f"{len(other.runs)} runs, the newest {code(other.runs[-1].run)}."]
+        parts += _measurements(other)
     return document(parts)
+
+
+def _measurements(found: Trend) -> list[str]:
+    return [_measurement(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
 
 
 def _floor(found: Trend) -> str:
@@ -95,19 +144,19 @@ def _floor(found: Trend) -> str:
         return ""
     drop, unit = found.values["floor_drop"][-1], escape(found.scoring.unit)
     text = f"Floor: {drop:+.2f} {unit} from the control, {limits[-1]:g} allowed."
-    drift = pace(found)
+    drift = drift_slope(found)
     return text + (f" Drift: {escape(_pace(drift))}." if drift else " No clear drift.")
 
 
-def _pace(drift: Pace) -> str:
+def _pace(drift: DriftSlope) -> str:
     what = "loses" if drift.slope > 0 else "gains"
     low, high = sorted((abs(drift.low), abs(drift.high)))
-    text = f"{what} {abs(drift.slope):.2g} {drift.unit} in {PACE} runs ({low:.2g} to {high:.2g})"
+    text = f"{what} {abs(drift.slope):.2g} {drift.unit} in {SLOPE_RUNS} runs ({low:.2g} to {high:.2g})"
     return text if drift.runs_left is None else f"{text}; the floor in {drift.runs_left} runs at this pace"
 
 
 def _measurement(found: Trend, name: str) -> str:
-    told = shifts(found, name)
+    told = steps(found, name)
     rows = list(_rows(found, name, {shift.since.run for shift in told}))
     parts = [f"## {name.replace('_', ' ')}", "\n".join(f"- {_shift(found, shift)}" for shift in told)]
     if len(rows) > ROWS:
@@ -134,7 +183,7 @@ def _rows(found: Trend, name: str, at: set[str]) -> Iterator[list[str]]:
         last = value
 
 
-def _shift(found: Trend, shift: Shift) -> str:
+def _shift(found: Trend, shift: Step) -> str:
     """What moved, where first, and what had changed since the run before it."""
     changed = changed_between(shift.before.environment, shift.since.environment)
     told = escape(", ".join(changed)) or "nothing that is recorded"
@@ -144,7 +193,7 @@ def _shift(found: Trend, shift: Shift) -> str:
     )
 
 
-def _step(found: Trend, shift: Shift) -> str:
+def _step(found: Trend, shift: Step) -> str:
     name = shift.measurement
     values = f"{_value(found, name, shift.old)} → {_value(found, name, shift.new)}"
     return f"{name.replace('_', ' ')} {values} ({_difference(found, name, shift.old, shift.new)})"
@@ -168,41 +217,23 @@ def _commit(run: Summary) -> str:
 
 
 def chart(history: History, cell: str, path: Path) -> None:
-    """A panel a measurement, with its shifts as lines. Raises BadInput where the extra is not installed."""
-    try:
-        import altair
-        import vl_convert
-    except ImportError:
-        raise BadInput("--chart: it needs Altair: pip install 'quantbench[charts]'") from None
+    """A panel a measurement, with its shifts as lines.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
     found = trend(history, cell)
-    names = [name for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
-    panels = [_panel(altair, found, name) for name in names]
-    picture = altair.vconcat(*panels, title=cell)
-    files.write_named(path, plain(vl_convert.vegalite_to_svg(picture.to_json())), "--chart")
+    panels = [_panel(found, name) for name in MEASUREMENTS if np.isfinite(found.values[name]).any()]
+    files.write_named(path, picture(sheet(cell, panels)), "--chart")
 
 
-def _panel(altair, found: Trend, name: str):  # type: ignore[no-untyped-def]
+def _panel(found: Trend, name: str) -> Plot:
     percent, style = name == "score" and found.scoring.scale == 100, ",.0f"
     if name not in ("size", "gzip_size", "arena"):
         style = ".2f" if percent else ".4g"
     scale = 100 if percent else 1
-    measured = [(place, float(v)) for place, v in enumerate(found.values[name], 1) if np.isfinite(v)]
-    values = [{"run": place, "value": value * scale} for place, value in measured]
+    measured = [(place, scale * float(v)) for place, v in enumerate(found.values[name], 1) if np.isfinite(v)]
     order = {run.run: place for place, run in enumerate(found.runs, 1)}
-    rules = [{"run": order[shift.since.run] - 0.5, "what": shift.since.run} for shift in shifts(found, name)]
-    base = altair.Chart(altair.InlineData(values=values)).encode(
-        x=altair.X("run:Q", title=f"run, 1 is {found.runs[0].run}", axis=altair.Axis(tickMinStep=1, format="d")),
-        y=altair.Y(
-            "value:Q",
-            title=shown(name) + (", %" if percent else ""),
-            scale=altair.Scale(zero=False),
-            axis=altair.Axis(format=style, minExtent=55),
-        ),
-    )
-    marks = altair.Chart(altair.InlineData(values=rules))
-    lines = marks.mark_rule(strokeDash=[4, 3], color="#a40e26").encode(x="run:Q")
-    words = marks.mark_text(align="left", baseline="top", dx=3, fontSize=9).encode(
-        x="run:Q", y=altair.value(0), text="what:N"
-    )
-    drawn = base.mark_line(color="#9db2c9", strokeWidth=1) + base.mark_point(filled=True, size=18)
-    return (drawn + lines + words).properties(width=640, height=110)
+    marked = [(order[step.since.run], step.since.run) for step in steps(found, name)]
+    title = f"{found.cell}: {shown(name)}{', %' if percent else ''}, by run, of which 1 is {found.runs[0].run}"
+    return plot(title, [place for place, _ in measured], [value for _, value in measured], style, marked)

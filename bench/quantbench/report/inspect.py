@@ -1,4 +1,4 @@
-"""``quantbench inspect``: one artifact from the inside, as Markdown."""
+"""Show one artifact from the inside, as Markdown: ``quantbench inspect``."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from quantbench.report import formatting
 
 
 def of_cell(run: Path, cell_id: str) -> str:
-    """Of a cell of a run. Raises BadInput where the run has no such cell, or it was not made."""
+    """Describe the artifact of a cell. Raises BadInput where the run has no such cell, or it was not made."""
     report, folder = read(run)
     cell = next((cell for cell in report.cells if cell.id == cell_id), None)
     if cell is None:
@@ -20,9 +20,9 @@ def of_cell(run: Path, cell_id: str) -> str:
     return render(cell_id, cell.census, evidence_of(folder, cell_id))
 
 
-def render(name: str, found: Census, evidence: Evidence) -> str:
-    """What an artifact is made of, and what is known of it besides."""
-    parts = [f"# {formatting.escape(name)}", _facts(found), _weights(found)]
+def render(name: str, census: Census, evidence: Evidence) -> str:
+    """Describe an artifact's structure, and the evidence on it."""
+    parts = [f"# {formatting.escape(name)}", _facts(census), _weights(census)]
     parts += [_ranges(evidence)] if evidence.ranges else []
     if evidence.flipped:
         shown = ", ".join(str(i) for i in evidence.flipped[:50])
@@ -31,49 +31,56 @@ def render(name: str, found: Census, evidence: Evidence) -> str:
     return formatting.document(parts)
 
 
-def _facts(found: Census) -> str:
-    constants = ", ".join(f"{a.count} {name} ({a.bytes:,} bytes)" for name, a in sorted(found.constants.items()))
-    activations = ", ".join(f"{count} {name}" for name, count in sorted(found.activations.items()))
+def _facts(census: Census) -> str:
+    constants = ", ".join(f"{a.count} {name} ({a.bytes:,} bytes)" for name, a in sorted(census.constants.items()))
+    activations = ", ".join(f"{count} {name}" for name, count in sorted(census.activations.items()))
     operators = ", ".join(
-        f"{sum(by.values())} {name} ({'/'.join(sorted(by))})" for name, by in sorted(found.operators.items())
+        f"{sum(by.values())} {name} ({'/'.join(sorted(by))})" for name, by in sorted(census.operators.items())
     )
     ports = [
         f"{port.name}: {port.dtype} {port.shape}"
         + ("" if port.scale is None else f", scale {port.scale:.6g}, zero point {port.zero_point}")
-        for port in (*found.inputs, *found.outputs)
+        for port in (*census.inputs, *census.outputs)
     ]
-    lines = [f"constants: {constants}", f"scales: {found.scales}", f"activations: {activations}"]
+    lines = [f"constants: {constants}", f"scales: {census.scales}", f"activations: {activations}"]
     lines += [f"operators: {operators}", *(f"input or output: {port}" for port in ports)]
-    lines += [f"left in float: {formatting.left_in_float(found) or 'nothing'}"]
+    lines += [f"left in float: {formatting.left_in_float(census) or 'nothing'}"]
     return "\n".join(f"- {formatting.escape(line)}" for line in lines)
 
 
-def _weights(found: Census) -> str:
+def _weights(census: Census) -> str:
     rows = [
         [
-            one.operator,
-            one.precision,
-            one.weights or "(activations)",
-            one.granularity or "",
-            "x".join(map(str, one.shape)),
-            "" if one.zeros is None else f"{100 * one.zeros:.1f} %",
-            one.distinct if one.distinct is not None else "",
-            one.distinct_in_channel if one.distinct_in_channel is not None else "",
+            operator.operator,
+            operator.precision,
+            operator.weights or "(activations)",
+            operator.granularity or "",
+            "x".join(map(str, operator.shape)),
+            "" if operator.zeros is None else f"{100 * operator.zeros:.1f} %",
+            operator.distinct if operator.distinct is not None else "",
+            operator.distinct_in_channel if operator.distinct_in_channel is not None else "",
         ]
-        for one in found.compute
+        for operator in census.compute
     ]
     headers = ["operator", "computes in", "weights", "granularity", "shape", "zeros", "distinct", "in one channel"]
     return "## Weights\n\n" + formatting.table(rows, headers)
 
 
 def _ranges(evidence: Evidence) -> str:
-    rows = [_range(one) for one in evidence.ranges]
+    rows = [_range(tensor_range) for tensor_range in evidence.ranges]
     method = f" Chosen by: {formatting.escape(evidence.range_method)}." if evidence.range_method else ""
     table = formatting.table(rows, ["tensor", "kind", "dtype", "granularity", "from", "to"])
     what = "What each tensor can hold, in real values; of its widest channel where it has several."
     return f"## Ranges\n\n{what}{method}\n\n{table}"
 
 
-def _range(one: Range) -> list[str]:
-    kind = "constant" if one.constant else "activation"
-    return [one.tensor[-70:], kind, one.dtype, one.granularity, f"{one.low:.4g}", f"{one.high:.4g}"]
+def _range(tensor_range: Range) -> list[str]:
+    kind = "constant" if tensor_range.constant else "activation"
+    return [
+        tensor_range.tensor[-70:],
+        kind,
+        tensor_range.dtype,
+        tensor_range.granularity,
+        f"{tensor_range.low:.4g}",
+        f"{tensor_range.high:.4g}",
+    ]

@@ -1,7 +1,7 @@
-"""``junit.xml``: the run as CI systems read test results; a test case is one kind of check of one cell.
+"""Write ``junit.xml``, the run as CI systems read test results: one test case per cell and kind of check.
 
-Written from the report and not by pytest, so that merged and old reports have it too. Each test case carries what was
-measured as properties, in the form of pytest's ``record_property``.
+It is written from the report and not by pytest, so that merged and old reports have it too. Each test case carries its
+measurements as properties, in the form of pytest's ``record_property``.
 """
 
 import re
@@ -17,7 +17,7 @@ from quantbench.report.formatting import step
 from quantbench.report.intervals import interval
 
 JUNIT = "junit.xml"
-# What a verdict is to a CI system; the others are passes. Nothing absent passes.
+# How a CI system reads a verdict; the others pass. Missing data never passes.
 _RESULTS = {
     Verdict.REGRESSED: "failure",
     Verdict.ERROR: "error",
@@ -36,7 +36,7 @@ def write(path: Path, report: Report) -> None:
 
 
 def render(report: Report) -> bytes:
-    """The whole file; characters that XML cannot hold are replaced."""
+    """Render the whole file; characters that XML does not allow are replaced."""
     cases = [_case(cell, kind) for cell in report.cells for kind in Kind if kind in cell.verdicts]
     if report.state != "complete":
         cases.append(_partial(report))
@@ -82,7 +82,7 @@ def _of_run(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _partial(report: Report) -> Element:
-    """A run that did not get to its end is no pass, whatever the tests that it got to say."""
+    """Make an error of a run that did not finish, whatever its finished tests say."""
     case = Element("testcase", classname="quantbench", name="the whole run", time="0")
     unfinished = sum(not cell.verdicts for cell in report.cells)
     message = f"the run is {report.state}: {unfinished} of {len(report.cells)} cells have no verdict"
@@ -92,23 +92,29 @@ def _partial(report: Report) -> Element:
 
 def _case(cell: Cell, kind: Kind) -> Element:
     verdict = cell.verdicts[kind]
-    judged = [one for one in cell.judgements if one.kind is kind]
+    judged = [judgement for judgement in cell.judgements if judgement.kind is kind]
     case = Element("testcase", classname=f"quantbench.{kind}", name=cell.id, time=f"{_seconds(cell, kind):.3f}")
     _properties(case, _of_case(cell, kind, judged))
-    deciding = [one for one in judged if one.verdict is verdict]
+    deciding = [judgement for judgement in judged if judgement.verdict is verdict]
     tag = _RESULTS.get(verdict)
     if tag is not None:
-        message = "; ".join(one.message for one in deciding)
-        SubElement(case, tag, message=message, type=str(verdict)).text = "\n".join(_told(one) for one in deciding)
-    rest = [one for one in judged if (tag is None or one not in deciding) and one.verdict is not Verdict.PASS]
+        message = "; ".join(judgement.message for judgement in deciding)
+        SubElement(case, tag, message=message, type=str(verdict)).text = "\n".join(
+            _described(judgement) for judgement in deciding
+        )
+    rest = [
+        judgement
+        for judgement in judged
+        if (tag is None or judgement not in deciding) and judgement.verdict is not Verdict.PASS
+    ]
     if rest:
-        SubElement(case, "system-out").text = "\n".join(_told(one) for one in rest)
+        SubElement(case, "system-out").text = "\n".join(_described(judgement) for judgement in rest)
     return case
 
 
 def _seconds(cell: Cell, kind: Kind) -> float:
-    """Making and evaluating count for the first check of a cell, and what was done alone for the last."""
-    kinds = [one for one in Kind if one in cell.verdicts]
+    """Return the seconds of a check: the first of a cell includes building and evaluating, the last what ran alone."""
+    kinds = [other for other in Kind if other in cell.verdicts]
     made = cell.seconds if kind is kinds[0] else 0.0
     return made + ((cell.alone_seconds or 0.0) if kind is kinds[-1] else 0.0)
 
@@ -119,29 +125,33 @@ def _of_case(cell: Cell, kind: Kind, judged: list[Judgement]) -> Iterator[tuple[
         yield "brought along as control", "true"
     if cell.artifact_sha256:
         yield "artifact sha256", cell.artifact_sha256
-    for name, one in sorted(cell.measurements.items()):
+    for name, measured in sorted(cell.measurements.items()):
         if kind_of(name) is kind:
-            yield name, f"{one.value:.9g} {one.unit}"
-            yield f"{name}.n", str(one.n)
-            ends = interval(cell, name, one)
+            yield name, f"{measured.value:.9g} {measured.unit}"
+            yield f"{name}.n", str(measured.n)
+            ends = interval(cell, name, measured)
             if ends is not None:
-                yield f"{name}.interval", f"{ends[0]:.9g} to {ends[1]:.9g} {one.unit} (95 %)"
-    for said in judged:
-        prefix = said.measurement if said.against == "baseline" else f"{said.measurement} against {said.against}"
-        if said.reference is not None:
-            yield f"{prefix}.reference", f"{said.reference:.9g}"
-        for name, value in (("change", said.change), ("tolerance", said.tolerance)):
+                yield f"{name}.interval", f"{ends[0]:.9g} to {ends[1]:.9g} {measured.unit} (95 %)"
+    for judgement in judged:
+        prefix = (
+            judgement.measurement
+            if judgement.against == "baseline"
+            else f"{judgement.measurement} against {judgement.against}"
+        )
+        if judgement.reference is not None:
+            yield f"{prefix}.reference", f"{judgement.reference:.9g}"
+        for name, value in (("change", judgement.change), ("tolerance", judgement.tolerance)):
             if value is not None:
-                yield f"{prefix}.{name}", f"{value:.9g} {said.unit}".strip()
-        if said.p_value is not None:
-            yield f"{prefix}.p_value", f"{said.p_value:.3g}"
+                yield f"{prefix}.{name}", f"{value:.9g} {judgement.unit}".strip()
+        if judgement.p_value is not None:
+            yield f"{prefix}.p_value", f"{judgement.p_value:.3g}"
 
 
-def _told(one: Judgement) -> str:
-    return "\n  → ".join([f"{one.verdict.upper()} {one.message}", *map(step, one.actions)])
+def _described(judgement: Judgement) -> str:
+    return "\n  → ".join([f"{judgement.verdict.upper()} {judgement.message}", *map(step, judgement.actions)])
 
 
 def _properties(parent: Element, values: Iterator[tuple[str, str]]) -> None:
-    found = SubElement(parent, "properties")
+    element = SubElement(parent, "properties")
     for name, value in values:
-        SubElement(found, "property", name=name, value=value)
+        SubElement(element, "property", name=name, value=value)

@@ -1,4 +1,4 @@
-"""The latency table: single calls, several threads, a larger batch, and what conversion from Keras brings."""
+"""Render the latency table: single calls, several threads, a larger batch, and the comparison with Keras."""
 
 import re
 
@@ -6,15 +6,16 @@ from quantbench.records import DISTURBED, SEVERAL_AT_WORK, Cell, Measurement
 from quantbench.records.measurements import RATIO, name_at, threads_in
 from quantbench.report import formatting
 
-SHORT_MICROSECONDS = 50  # below it, reading the clock is worth a word
+SHORT_MICROSECONDS = 50  # below this, the cost of reading the clock is stated
 _THREADS = re.compile(r"latency_(\d+)_threads")
+_NUMBER = re.compile(r"\d[\d.]*(e[-+]\d+)?")
 _BATCH = re.compile(r"batch_(\d+)_latency")
 _KERAS = {"keras_latency": "the model in Keras", "keras_gpu_latency": "the model in Keras on a GPU"}
 _PERCENTILES = {"latency_p50": "median, µs", "latency_p90": "p90, µs", "latency_p99": "p99, µs"}
 
 
 def section(cells: list[Cell]) -> str:
-    """Heading, table and what has to be said of it; empty where no single calls were timed."""
+    """Render the heading, the table and its remarks; empty where no single calls were timed."""
     timed = [cell for cell in cells if "latency_p50" in cell.measurements or cell.untimed]
     if not any("latency_p50" in cell.measurements for cell in timed):
         return ""
@@ -28,48 +29,48 @@ def section(cells: list[Cell]) -> str:
     else:
         rows = [row[:-1] for row in rows]
     table = formatting.table(rows, headers)
-    told = "\n".join(f"- {line}" for line in [*_how(timed, threads), *_keras(cells), *_untimed(cells)])
-    return f"\n\n### Latency\n\n{table}\n\n{told}"
+    remarks = "\n".join(f"- {line}" for line in [*_how(timed, threads), *_keras(cells), *_untimed(cells)])
+    return f"\n\n### Latency\n\n{table}\n\n{remarks}"
 
 
 def _numbers(cells: list[Cell], pattern: re.Pattern[str]) -> list[int]:
-    """The numbers of threads, or of examples in a batch, that something was timed or refused with."""
+    """List the numbers of threads, or of examples in a batch, that something was timed or refused with."""
     names = {name for cell in cells for name in [*cell.measurements, *cell.untimed]}
-    return sorted({int(told[1]) for name in names if (told := pattern.fullmatch(name))})
+    return sorted({int(match[1]) for name in names if (match := pattern.fullmatch(name))})
 
 
 def _row(cell: Cell, threads: list[int], batches: list[int]) -> list[str]:
-    found = cell.measurements
-    row: list[str] = [formatting.code(cell.variant), *(_interval(found.get(name)) for name in _PERCENTILES)]
-    row += [_number(found.get("throughput"), "{:,.0f}"), formatting.ratio(cell)]
+    measured = cell.measurements
+    row: list[str] = [formatting.code(cell.variant), *(_interval(measured.get(name)) for name in _PERCENTILES)]
+    row += [_number(measured.get("throughput"), "{:,.0f}"), formatting.ratio(cell)]
     for count in threads:
-        row += [_number(found.get(f"latency_{count}_threads"), "{:,.1f}")]
+        row += [_number(measured.get(f"latency_{count}_threads"), "{:,.1f}")]
         row += [formatting.ratio(cell, name_at(RATIO, count))]
     for size in batches:
-        micro, rate = found.get(f"batch_{size}_latency"), found.get(f"batch_{size}_throughput")
+        micro, rate = measured.get(f"batch_{size}_latency"), measured.get(f"batch_{size}_throughput")
         row.append(f"{micro.value:,.2f} ({rate.value:,.0f})" if micro and rate else "see below")
-    return [*row, _disturbed(found)]
+    return [*row, _disturbed(measured)]
 
 
-def _number(found: Measurement | None, style: str) -> str:
-    return "" if found is None else style.format(found.value)
+def _number(measurement: Measurement | None, style: str) -> str:
+    return "" if measurement is None else style.format(measurement.value)
 
 
-def _interval(found: Measurement | None) -> str:
-    """A percentile with its interval; ``∞`` where there were too few calls for an upper end."""
-    if found is None:
+def _interval(measurement: Measurement | None) -> str:
+    """Format a percentile with its interval; ``∞`` where there were too few calls for an upper end."""
+    if measurement is None:
         return ""
-    low = "0" if found.low is None else f"{found.low:,.1f}"
-    high = "∞" if found.high is None else f"{found.high:,.1f}"
-    return f"{found.value:,.1f} ({low} to {high})"
+    low = "0" if measurement.low is None else f"{measurement.low:,.1f}"
+    high = "∞" if measurement.high is None else f"{measurement.high:,.1f}"
+    return f"{measurement.value:,.1f} ({low} to {high})"
 
 
-def _disturbed(found: dict[str, Measurement]) -> str:
-    """Which measurements others interrupted for most of the time, twice."""
+def _disturbed(measurements: dict[str, Measurement]) -> str:
+    """Name the measurements that other processes interrupted for most of the time, on both tries."""
     marked = [
-        f"{100 * one.value:.0f} %{_at(name)}"
-        for name, one in found.items()
-        if name.startswith("disturbed") and one.value > DISTURBED
+        f"{100 * measurement.value:.0f} %{_at(name)}"
+        for name, measurement in measurements.items()
+        if name.startswith("disturbed") and measurement.value > DISTURBED
     ]
     return f"others interrupted {', '.join(marked)} of it: do not rely on it" if marked else ""
 
@@ -104,37 +105,42 @@ def _how(cells: list[Cell], threads: list[int]) -> list[str]:
 
 
 def _keras(cells: list[Cell]) -> list[str]:
-    """What conversion brought, where models were timed in Keras before it."""
+    """Compare with Keras, where models were timed in it before conversion."""
     return [_in_keras(cell) for cell in cells if "keras_latency" in cell.measurements]
 
 
 def _in_keras(cell: Cell) -> str:
-    found = cell.measurements
+    measured = cell.measurements
     what = "Float model" if cell.variant == "float32" else f"Fake-quantized model of `{cell.variant}`"
-    text = f"{what} in Keras (`tf.function`, batch 1, one thread): {_with_error(found['keras_latency'])} µs a call"
-    if "keras_gpu_latency" in found:
-        text += f", on a GPU until the result is read {_with_error(found['keras_gpu_latency'])} µs"
-    if "latency" not in found:
+    text = f"{what} in Keras (`tf.function`, batch 1, one thread): {_with_error(measured['keras_latency'])} µs a call"
+    if "keras_gpu_latency" in measured:
+        text += f", on a GPU until the result is read {_with_error(measured['keras_gpu_latency'])} µs"
+    if "latency" not in measured:
         return f"{text}."
-    times = found["keras_latency"].value / found["latency"].value
-    return f"{text}; as {cell.variant} on LiteRT: {found['latency'].value:,.1f} µs, {times:.1f} times as fast."
+    times = measured["keras_latency"].value / measured["latency"].value
+    return f"{text}; as {cell.variant} on LiteRT: {measured['latency'].value:,.1f} µs, {times:.1f} times as fast."
 
 
-def _with_error(found: Measurement) -> str:
-    return f"{found.value:,.1f} ± {(found.spread or 0.0) / found.n**0.5:,.1f}"
+def _with_error(measurement: Measurement) -> str:
+    return f"{measurement.value:,.1f} ± {(measurement.spread or 0.0) / measurement.n**0.5:,.1f}"
+
+
+def _vary(found: list[tuple[str, str]]) -> bool:
+    """Whether the reasons of several variants differ in their numbers."""
+    return len({reason for _, reason in found}) > 1
 
 
 def _untimed(cells: list[Cell]) -> list[str]:
-    """What could not be timed and why, variants with one reason together."""
-    by_reason: dict[tuple[str, str], list[str]] = {}
+    """List what could not be timed and why, with variants of the same reason together."""
+    by_reason: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for cell in cells:
         for name, reason in cell.untimed.items():
-            told = _BATCH.fullmatch(name)
-            what = f"a batch of {told[1]}" if told else _KERAS.get(name, name)
-            # Node numbers differ from variant to variant.
-            by_reason.setdefault((what, re.sub(r"\d+", "…", reason)), []).append(cell.variant)
+            match = _BATCH.fullmatch(name)
+            what = f"a batch of {match[1]}" if match else _KERAS.get(name, name)
+            # Node numbers and sizes of a difference vary from variant to variant; the first one's stand for all.
+            by_reason.setdefault((what, _NUMBER.sub("", reason)), []).append((cell.variant, reason))
     return [
-        f"No time of {formatting.escape(what)} ({', '.join(map(formatting.code, variants))}): "
-        f"{formatting.escape(reason.rstrip('. '))}."
-        for (what, reason), variants in by_reason.items()
+        f"No time of {formatting.escape(what)} ({', '.join(formatting.code(variant) for variant, _ in found)}): "
+        f"{formatting.escape(found[0][1].rstrip('. '))}{' (the numbers of the first)' * _vary(found)}."
+        for (what, _), found in by_reason.items()
     ]

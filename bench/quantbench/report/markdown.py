@@ -1,4 +1,4 @@
-"""``report.md``: what regressed first, then a table a model, then the environment."""
+"""Render ``report.md``: regressions first, then one table per model, then the environment."""
 
 import shlex
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from quantbench.report.charts import FOLDER, Chart
 from quantbench.report.size_breakdown import explain
 
 TOP, ATTENTION, EXCEPTIONS, CHARTS = "what it is", "what needs attention", "exceptions", "charts"
-OF_MODEL = "tables of "  # and its name
+OF_MODEL = "tables of "  # followed by its name
 SEEN, ENVIRONMENT = "what this run could have seen", "environment"
 HEADERS = [
     "variant",
@@ -28,19 +28,19 @@ HEADERS = [
 
 
 def render(report: Report, charts: Sequence[Chart] = ()) -> str:
-    """The whole report as GitHub Markdown.
+    """Render the whole report as GitHub Markdown.
 
     Args:
-        charts: what was drawn beside it.
+        charts: the pictures beside it.
     """
     return formatting.document(parts(report, charts).values())
 
 
 def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
-    """The report's parts in their order, by name."""
+    """Render the report's parts in their order, by name."""
     device = report.environment.gpu
     models = sorted({cell.model for cell in report.cells})
-    found = {
+    sections = {
         TOP: f"# quantbench: {formatting.headline(report)}\n\n{_facts(report)}",
         ATTENTION: _attention(report),
         EXCEPTIONS: _exceptions(report),
@@ -48,9 +48,9 @@ def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
     }
     for model in models:
         cells = [cell for cell in report.cells if cell.model == model]
-        found[f"{OF_MODEL}{model}"] = _model_table(model, cells, device)
-    found |= {SEEN: _sensitivity(report), ENVIRONMENT: _environment(report)}
-    return {name: text for name, text in found.items() if text}
+        sections[f"{OF_MODEL}{model}"] = _model_table(model, cells, device)
+    sections |= {SEEN: _sensitivity(report), ENVIRONMENT: _environment(report)}
+    return {name: text for name, text in sections.items() if text}
 
 
 def _facts(report: Report) -> str:
@@ -69,11 +69,11 @@ def _facts(report: Report) -> str:
 
 
 def _attention(report: Report) -> str:
-    found = formatting.attention(report)
-    if not found:
+    entries = formatting.attention(report)
+    if not entries:
         return ""
     lines = ["## What needs attention", ""]
-    for cell, verdict, messages, actions in found:
+    for cell, verdict, messages, actions in entries:
         words = f"{cell}: {'; '.join(messages)}"
         lines.append(f"- **{formatting.MARKS[verdict]}** {formatting.escape(words)}")
         lines += [f"  - {_step(action)}" for action in actions]
@@ -81,23 +81,25 @@ def _attention(report: Report) -> str:
 
 
 def _exceptions(report: Report) -> str:
-    found = formatting.exceptions(report)
-    lines = [f"- {formatting.code(cell)}: {formatting.escape(sentence)}" for cell, sentence in found]
-    return "\n".join(["## Exceptions", "", *lines]) if found else ""
+    entries = formatting.exceptions(report)
+    lines = [f"- {formatting.code(cell)}: {formatting.escape(sentence)}" for cell, sentence in entries]
+    return "\n".join(["## Exceptions", "", *lines]) if entries else ""
 
 
 def _charts(charts: Sequence[Chart]) -> str:
-    """Each picture with its numbers in words, for those who read this on a terminal, or do not see."""
+    """Render each picture with its numbers in words, for terminals and screen readers."""
     parts = ["## Charts"] if charts else []
     for chart in charts:
         title = formatting.escape(chart.title)
-        parts += [f"![{title}]({FOLDER}/{chart.file})", f"{title}:" if len(chart.told) > 1 else ""]
-        parts.append("\n".join(f"- {line}" for line in chart.told) if len(chart.told) > 1 else chart.told[0])
+        parts += [f"![{title}]({FOLDER}/{chart.file})", f"{title}:" if len(chart.description) > 1 else ""]
+        parts.append(
+            "\n".join(f"- {line}" for line in chart.description) if len(chart.description) > 1 else chart.description[0]
+        )
     return "\n\n".join(part for part in parts if part)
 
 
 def _step(action: Action) -> str:
-    """``accept: COMMAND`` with the command in code marks."""
+    """Format ``accept: COMMAND`` with the command in code marks."""
     if action.command:
         return f"{formatting.escape(action.what)}: {formatting.code(shlex.join(action.command))}"
     return formatting.escape(action.what)
@@ -133,9 +135,7 @@ BEHAVIOUR = [
 
 def _behaviour_table(cells: list[Cell]) -> str:
     rows = [
-        [formatting.code(cell.variant), *formatting.behaviour(cell)]
-        for cell in cells
-        if any(formatting.behaviour(cell))
+        [formatting.code(cell.variant), *formatting.fidelity(cell)] for cell in cells if any(formatting.fidelity(cell))
     ]
     if not rows:
         return ""
@@ -213,10 +213,14 @@ def _gpu_table(cells: list[Cell], device: Device | None) -> str:
 
 def _contents(cell: Cell, by_id: dict[str, Cell]) -> list[str]:
     assert cell.census is not None
-    found = explain(cell, by_id.get(f"{cell.model}/float32"))
+    explained = explain(cell, by_id.get(f"{cell.model}/float32"))
     sizes = ["", "", ""]
-    if found is not None:
-        sizes = [f"{found.predicted / 1024:,.1f}", f"{found.actual / 1024:,.1f}", formatting.difference(found)]
+    if explained is not None:
+        sizes = [
+            f"{explained.predicted / 1024:,.1f}",
+            f"{explained.actual / 1024:,.1f}",
+            formatting.difference(explained),
+        ]
     return [
         formatting.code(cell.variant),
         formatting.weights(cell.census),
@@ -263,7 +267,7 @@ def _sensitivity(report: Report) -> str:
     head = (
         f"## What this run could have seen\n\nFalse-alarm budget {100 * budget.budget:g} % for the whole run, "
         f"shared (Holm) by {budget.judgements} judgements that chance has moved; what is bit for bit as it was takes "
-        "none of it. Smallest drops hold even if chance had moved every judgement."
+        f"none of it. Smallest drops hold even if chance had moved every judgement.{formatting.of_limits(report)}"
     )
     table = formatting.table(rows, ["cell", "smallest drop", "smallest slowdown"])
     return f"{head}\n\n{table}" if rows else head

@@ -1,4 +1,4 @@
-"""A run's own folder: its report in all its forms, predictions and logs; ``latest`` points to the last one."""
+"""Manage a run's folder: its report in all its forms, predictions and logs; ``latest`` links to the newest."""
 
 import datetime
 import os
@@ -24,14 +24,14 @@ from quantbench.report.html import page
 from quantbench.report.markdown import render
 
 MARKDOWN = "report.md"
-# Set aside when a run begins and given back when the disk is full, so that the last report can still be written. The
+# Reserved when a run begins and released when the disk is full, so that the last report can still be written. The
 # reports of 308 cells take 6 MB.
 _RESERVED_BYTES = 16 * 2**20
 
 
 @dataclass
 class RunFolder:
-    """Where a run writes; everything is written under a temporary name and renamed."""
+    """Write a run's files, each under a temporary name that is then renamed."""
 
     path: Path
     _written: dict[str, int] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class RunFolder:
 
     @staticmethod
     def create(reports: Path) -> "RunFolder":
-        """A new folder named by the time (UTC).
+        """Create a folder named by the time (UTC).
 
         Raises:
             BadInput: the report folder cannot be written.
@@ -68,7 +68,7 @@ class RunFolder:
         raise BadInput(f"--report-dir: {reports} already holds 100 runs of this second")
 
     def write(self, report: Report, predictions: dict[str, dict[str, Array]]) -> None:
-        """Write what is known so far; a killed run leaves the last whole file."""
+        """Write the results so far; a killed run leaves the last complete file."""
         folder = self.path / "predictions"
         folder.mkdir(exist_ok=True)
         for model, arrays in predictions.items():
@@ -97,12 +97,12 @@ class RunFolder:
         link.replace(self.path.parent / LATEST)
 
     def give_back_reserve(self) -> None:
-        """Make room for the last report."""
+        """Release the reserved space for the last report."""
         if self._reserve is not None:
             self._reserve()
 
     def remove(self) -> None:
-        """Remove the folder of a run that was never begun."""
+        """Remove the folder of a run that never began."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def remove_store(self) -> None:
@@ -125,10 +125,10 @@ def write_markdown(folder: Path, report: Report, charts: Sequence[Chart] = ()) -
 
 
 def _set_aside(folder: Path) -> int:
-    """Room on the disk, in an open file without a name: however this process ends, the system gives it back.
+    """Reserve disk space in an open file without a name; the system frees it however this process ends.
 
     Raises:
-        OSError: there is not so much; then the folder goes too.
+        OSError: there is not enough; the folder is then removed too.
     """
     try:
         with tempfile.TemporaryFile(dir=folder) as file:

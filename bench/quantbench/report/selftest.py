@@ -1,5 +1,7 @@
-"""The selftest as Markdown: caught and planted by host, by kind and strength, and the false reds with their
-bound; the paired test's error rates; caught and false alarms of every rule that judges latency, side by side.
+"""Render the selftest as Markdown.
+
+It lists injected faults that were caught, by subject, kind and strength, and false reds with their upper bound; the
+paired test's error rates; and detections and false alarms of every latency rule, side by side.
 """
 
 from collections.abc import Iterable
@@ -7,52 +9,52 @@ from collections.abc import Iterable
 from tabulate import tabulate
 
 from quantbench.core.stats import upper_bound
-from quantbench.records import FlipRate, LatencyNull, LatencySelftest, Planted, Selftest
+from quantbench.records import FlipRate, InjectedFault, LatencyNull, LatencySelftest, Selftest
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
 from quantbench.variants import VARIANTS
 
 PLACES = {"pipeline": "the pipeline", "memory": "memory"}
 
 
-def render(found: Selftest) -> str:
-    """What was planted and what became of it."""
-    harmful = [one for one in found.plants if one.harmful]
-    missed = [one for one in harmful if not one.caught]
-    kinds = len({one.plant for one in found.plants})
+def render(selftest: Selftest) -> str:
+    """Render which faults were injected and which were caught."""
+    harmful = [fault for fault in selftest.plants if fault.harmful]
+    missed = [fault for fault in harmful if not fault.caught]
+    kinds = len({fault.plant for fault in selftest.plants})
     lines = [
         f"# Selftest: {len(harmful) - len(missed)} of {len(harmful)} harmful plants caught",
         "",
-        f"- {len(found.plants)} plants of {kinds} kinds in `{found.model}`, each made, measured and judged for real, "
-        "on the whole test split.",
+        f"- {len(selftest.plants)} plants of {kinds} kinds in `{selftest.model}`, each made, measured and judged for "
+        "real, on the whole test split.",
         "- Harmful in a converted artifact: a drop of 0.3 pp or more, a growth of 1 % or more, another structure, "
         "anything that cannot be run.",
         "- Harmful in what trains: a drop that the judge says it can resolve, another structure, a control or a "
         "shipped model that is not the one it is compared as.",
         "- Harmful in the pipeline: everything, for the run judges something else than it says.",
         "- Harmful in memory: 5 % or more of what the process held, and any larger arena.",
-        _by_accuracy(found.plants),
+        _by_accuracy(selftest.plants),
         _nulls(
             "runs drawn from healthy artifacts, each made in a fresh process under load",
-            found.false_reds,
-            found.null_runs,
-            found.recordings,
+            selftest.false_reds,
+            selftest.null_runs,
+            selftest.recordings,
         ),
     ]
-    if found.trained_null_runs:
+    if selftest.trained_null_runs:
         of = "healthy trainings with other seeds"
-        lines.append(_nulls(of, found.trained_false_reds, found.trained_null_runs))
-    if found.memory_null_runs:
+        lines.append(_nulls(of, selftest.trained_false_reds, selftest.trained_null_runs))
+    if selftest.memory_null_runs:
         of = "reruns of memory, drawn from recorded fresh processes"
-        lines.append(_nulls(of, found.memory_false_reds, found.memory_null_runs, found.memory_recordings))
-    lines += [f"- Skipped: {why}." for why in found.skipped]
-    lines += ["", _by_host(found.plants)]
+        lines.append(_nulls(of, selftest.memory_false_reds, selftest.memory_null_runs, selftest.memory_recordings))
+    lines += [f"- Skipped: {why}." for why in selftest.skipped]
+    lines += ["", _by_host(selftest.plants)]
     if missed:
-        lines += ["", "## Missed", "", *(f"- {_named(one)}" for one in missed)]
-    for host, members in _hosts(found.plants).items():
+        lines += ["", "## Missed", "", *(f"- {_named(fault)}" for fault in missed)]
+    for host, members in _hosts(selftest.plants).items():
         lines += ["", f"## In {host}", "", _table(members)]
     parts = ["\n".join(lines) + "\n"]
-    parts += [_flips(found.flips)] if found.flips else []
-    parts += [_latency(found.latency)] if found.latency else []
+    parts += [_flips(selftest.flips)] if selftest.flips else []
+    parts += [_latency(selftest.latency)] if selftest.latency else []
     return "\n".join(parts)
 
 
@@ -64,85 +66,85 @@ def _nulls(of: str, reds: int, runs: int, recordings: int = 0) -> str:
     return f"- False reds: {reds} in {runs} {of} ({bound})."
 
 
-def _hosts(plants: list[Planted]) -> dict[str, list[Planted]]:
-    """Plants by what they are planted in: converted artifacts, what trains, the pipeline, memory."""
-    groups: dict[str, list[Planted]] = {}
-    for one in plants:
-        variant = VARIANTS.get(one.host)
+def _hosts(faults: list[InjectedFault]) -> dict[str, list[InjectedFault]]:
+    """Group faults by what they are injected into: converted artifacts, what trains, the pipeline, memory."""
+    groups: dict[str, list[InjectedFault]] = {}
+    for fault in faults:
+        variant = VARIANTS.get(fault.host)
         in_variant = "what trains" if variant and variant.trained else "converted artifacts"
-        groups.setdefault(in_variant if variant else PLACES[one.host], []).append(one)
+        groups.setdefault(in_variant if variant else PLACES[fault.host], []).append(fault)
     return groups
 
 
-def _by_host(plants: list[Planted]) -> str:
+def _by_host(faults: list[InjectedFault]) -> str:
     rows = []
-    for host, members in _hosts(plants).items():
-        harmful = [one for one in members if one.harmful]
-        kinds = len({one.plant for one in members})
-        rows.append([host, kinds, len(members), len(harmful), sum(one.caught for one in harmful)])
+    for host, members in _hosts(faults).items():
+        harmful = [fault for fault in members if fault.harmful]
+        kinds = len({fault.plant for fault in members})
+        rows.append([host, kinds, len(members), len(harmful), sum(fault.caught for fault in harmful)])
     return tabulate(rows, headers=["planted in", "kinds", "plants", "harmful", "caught"], tablefmt="github")
 
 
-def _by_accuracy(plants: list[Planted]) -> str:
-    """How far the paired test alone would have got: it has to tell a drop from as many examples lost as gained."""
-    converted = _hosts(plants).get("converted artifacts", [])
-    dropped = [one for one in converted if one.drop is not None and one.drop >= 0.3]
-    alone = sum("accuracy" in one.caught_by for one in dropped)
+def _by_accuracy(faults: list[InjectedFault]) -> str:
+    """Count what the paired test alone would catch: a drop, against as many newly wrong as newly right examples."""
+    converted = _hosts(faults).get("converted artifacts", [])
+    dropped = [fault for fault in converted if fault.drop is not None and fault.drop >= 0.3]
+    alone = sum("accuracy" in fault.caught_by for fault in dropped)
     return (
         f"- In converted artifacts the accuracy test alone called {alone} of the {len(dropped)} drops of 0.3 pp or "
         "more red; the others changed too many answers both ways."
     )
 
 
-def _named(one: Planted) -> str:
-    drop = "not run" if one.drop is None else f"drop {one.drop:+.2f} pp"
-    return f"{one.plant} {one.strength}, seed {one.seed}: {drop}"
+def _named(fault: InjectedFault) -> str:
+    drop = "not run" if fault.drop is None else f"drop {fault.drop:+.2f} pp"
+    return f"{fault.plant} {fault.strength}, seed {fault.seed}: {drop}"
 
 
-def _table(plants: list[Planted]) -> str:
-    groups: dict[tuple[str, str], list[Planted]] = {}
-    for one in plants:
-        groups.setdefault((one.plant, one.strength), []).append(one)
+def _table(faults: list[InjectedFault]) -> str:
+    groups: dict[tuple[str, str], list[InjectedFault]] = {}
+    for member in faults:
+        groups.setdefault((member.plant, member.strength), []).append(member)
     rows = []
-    for (plant, strength), members in groups.items():
-        drops = [one.drop for one in members if one.drop is not None]
-        harmful = [one for one in members if one.harmful]
+    for (fault, strength), members in groups.items():
+        drops = [member.drop for member in members if member.drop is not None]
+        harmful = [member for member in members if member.harmful]
         rows.append(
             [
-                plant,
+                fault,
                 strength,
                 members[0].where,
                 f"{sum(drops) / len(drops):+.2f} pp" if drops else "–",
                 f"{100 * members[0].growth:+.2f} %" if members[0].host != "pipeline" else "–",
-                f"{sum(one.caught for one in harmful)} of {len(harmful)}" if harmful else "–",
-                f"{sum(one.caught for one in members)} of {len(members)}",
-                ", ".join(sorted({kind for one in members for kind in one.caught_by})) or _calm(members),
-                ", ".join(sorted({check for one in members for check in one.checks})),
+                f"{sum(member.caught for member in harmful)} of {len(harmful)}" if harmful else "–",
+                f"{sum(member.caught for member in members)} of {len(members)}",
+                ", ".join(sorted({kind for member in members for kind in member.caught_by})) or _calm(members),
+                ", ".join(sorted({check for member in members for check in member.checks})),
             ]
         )
     headers = ["plant", "strength", "where", "mean drop", "growth", "harmful caught", "all caught", "by", "red"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
-def _calm(members: list[Planted]) -> str:
-    """The worst verdict of what was not called red."""
-    return ", ".join(sorted({f"({one.verdict})" for one in members if one.verdict is not None}))
+def _calm(members: list[InjectedFault]) -> str:
+    """List the verdicts of faults that were not called red."""
+    return ", ".join(sorted({f"({fault.verdict})" for fault in members if fault.verdict is not None}))
 
 
 # ---------------------------------------------------------------- flipped answers
 
 
-def _flips(found: list[FlipRate]) -> str:
-    """One table: how often a rule is red, of true losses and of changes that are none."""
-    rules = list(found[0].red)
+def _flips(rates: list[FlipRate]) -> str:
+    """Tabulate how often each rule is red, for true losses and for changes without a loss."""
+    rules = list(rates[0].red)
     rows = [
         [
-            f"{one.net} net" if one.net else "none, by the toss of a coin",
-            str(one.discordant),
-            str(one.trials),
-            *(f"{100 * one.red[rule] / one.trials:.1f} %" for rule in rules),
+            f"{rate.net} net" if rate.net else "none, by the toss of a coin",
+            str(rate.discordant),
+            str(rate.trials),
+            *(f"{100 * rate.red[rule] / rate.trials:.1f} %" for rule in rules),
         ]
-        for one in found
+        for rate in rates
     ]
     headers = ["examples lost", "changed in all", "trials", *(f"red: {rule}" for rule in rules)]
     table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
@@ -152,47 +154,47 @@ def _flips(found: list[FlipRate]) -> str:
 # ---------------------------------------------------------------- latency
 
 
-def _latency(found: LatencySelftest) -> str:
-    """Two tables: what each rule caught, and how often it was red for nothing."""
-    ratio, control = (100 * found.spread[name] for name in (RATIO, TO_YARDSTICK))
+def _latency(results: LatencySelftest) -> str:
+    """Render two tables: what each rule caught, and how often it was red without a cause."""
+    ratio, control = (100 * results.spread[name] for name in (RATIO, TO_YARDSTICK))
     lines = [
         "## Latency",
         "",
-        f"- {sum(found.recordings.values())} fresh processes of {found.seconds:g} s were recorded in random turns, with"
-        f" random load on every core where not said otherwise; {100 * found.disturbed:.0f} % of their blocks were"
-        " interrupted by others.",
+        f"- {sum(results.recordings.values())} fresh processes of {results.seconds:g} s were recorded in random turns, "
+        "with random load on every core where not said otherwise; "
+        f"{100 * results.disturbed:.0f} % of their blocks were interrupted by others.",
         f"- One process spreads by {ratio:.2f} % (sd; variant to control) and {control:.2f} % (control to yardstick)."
-        f" A run takes {found.processes}; a judgement is red at p = {found.share:.2g}, its share of 1 % in a"
+        f" A run takes {results.processes}; a judgement is red at p = {results.share:.2g}, its share of 1 % in a"
         " pull-request run whose scores have not moved.",
         "- The other rules judge the variant's own times in three times as many of the same recordings: they time no "
         "control, so the wall time is the same.",
         "",
         "Caught, of so many trials resampled from the recordings:",
         "",
-        _caught(found),
+        _caught(results),
         "",
         "Red where nothing had changed; a run is red if any of its cells is (in brackets the 95 % upper bound, if draws"
         " were independent):",
         "",
-        _false_reds(found),
+        _false_reds(results),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _caught(found: LatencySelftest) -> str:
-    rules = _rules(plant.caught for plant in found.plants)
+def _caught(results: LatencySelftest) -> str:
+    rules = _rules(fault.caught for fault in results.plants)
     rows = [
-        [f"{plant.plant} {plant.strength}".strip(), plant.measurement, str(plant.trials)]
-        + [f"{100 * plant.caught[rule] / plant.trials:.1f} %" for rule in rules]
-        for plant in found.plants
+        [f"{fault.plant} {fault.strength}".strip(), fault.measurement, str(fault.trials)]
+        + [f"{100 * fault.caught[rule] / fault.trials:.1f} %" for rule in rules]
+        for fault in results.plants
     ]
     return tabulate(rows, headers=["planted", "seen by", "trials", *rules], tablefmt="github", disable_numparse=True)
 
 
-def _false_reds(found: LatencySelftest) -> str:
-    rules = _rules(null.red_runs for null in found.nulls)
+def _false_reds(results: LatencySelftest) -> str:
+    rules = _rules(null.red_runs for null in results.nulls)
     rows = []
-    for null in found.nulls:
+    for null in results.nulls:
         judged = null.runs * null.cells
         rows.append(
             [f"{null.where}: {judged} judgements", *(_rate(null.red_judgements, rule, judged) for rule in rules)]

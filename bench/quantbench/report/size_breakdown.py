@@ -1,4 +1,4 @@
-"""Why an artifact has the size it has: predicted from its float control and the width of its weights. Pure."""
+"""Explain an artifact's size from that of its float control and the width of its weights."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ SCALE_BYTES = 12  # a float32 scale and an int64 zero point
 
 @dataclass(frozen=True)
 class Explained:
-    """Bytes of an artifact.
+    """Break down the bytes of an artifact.
 
     Attributes:
         predicted: the float control's size with every weight in the width that most weights of this artifact have.
         scales: stored scales and zero points.
-        wider: weights that are not in that width.
-        constants: all other constants, against those of the control (biases of int64, say).
-        graph: what is left: operators, names, metadata.
+        wider: weights of any other width.
+        constants: all other constants, minus those of the control (int64 biases, for example).
+        graph: the rest: operators, names, metadata.
     """
 
     predicted: float
@@ -31,7 +31,7 @@ class Explained:
 
 
 def explain(cell: Cell, control: Cell | None) -> Explained | None:
-    """Prediction and difference; None where one of the two has no census."""
+    """Predict the size and explain the difference; None where one of the two has no census."""
     if control is None or cell.census is None or control.census is None:
         return None
     if "size" not in cell.measurements or "size" not in control.measurements:
@@ -39,7 +39,10 @@ def explain(cell: Cell, control: Cell | None) -> Explained | None:
     actual, before = cell.measurements["size"].value, control.measurements["size"].value
     width = _usual_width(cell.census)
     weights, float_weights = _weight_bytes(cell.census), _weight_bytes(control.census)
-    ideal = sum(prod(one.shape) for one in control.census.compute if one.weights and not one.again) * width
+    ideal = (
+        sum(prod(operator.shape) for operator in control.census.compute if operator.weights and not operator.again)
+        * width
+    )
     predicted = before - float_weights + ideal
     scales = SCALE_BYTES * float(cell.census.scales - control.census.scales)
     wider = weights - ideal
@@ -49,14 +52,18 @@ def explain(cell: Cell, control: Cell | None) -> Explained | None:
 
 def _usual_width(census: Census) -> float:
     widths: Counter[float] = Counter()
-    for one in census.compute:
-        if one.weights:
-            widths[BYTES.get(one.weights, 4.0)] += prod(one.shape)
+    for operator in census.compute:
+        if operator.weights:
+            widths[BYTES.get(operator.weights, 4.0)] += prod(operator.shape)
     return widths.most_common(1)[0][0] if widths else 4.0
 
 
 def _weight_bytes(census: Census) -> float:
-    return sum(prod(one.shape) * BYTES.get(one.weights, 4.0) for one in census.compute if one.weights and not one.again)
+    return sum(
+        prod(operator.shape) * BYTES.get(operator.weights, 4.0)
+        for operator in census.compute
+        if operator.weights and not operator.again
+    )
 
 
 def _constant_bytes(census: Census) -> float:

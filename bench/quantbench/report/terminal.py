@@ -1,4 +1,4 @@
-"""The one-screen summary after a run."""
+"""Render the one-screen summary after a run."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ MOST_LINES = 10
 
 
 def summary(report: Report, folder: Path) -> str:
-    """Verdict, a compact table, what needs attention, and where the report is."""
+    """Summarize a run: verdict, a compact table, what needs attention, and where the report is."""
     by_id = {cell.id: cell for cell in report.cells}
     rows = [
         [
@@ -27,12 +27,12 @@ def summary(report: Report, folder: Path) -> str:
     ]
     headers = ["cell", "verdict", "score", "drop", "KiB", "µs", "ratio to float32"]
     lines = [tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True), ""]
-    found = formatting.attention(report)
-    for cell, verdict, messages, actions in found[:MOST_LINES]:
+    entries = formatting.attention(report)
+    for cell, verdict, messages, actions in entries[:MOST_LINES]:
         lines.append(f"{formatting.MARKS[verdict]}  {cell}: {'; '.join(messages)}")
         lines += [f"    → {formatting.step(action)}" for action in actions]
-    if len(found) > MOST_LINES:
-        lines.append(f"… and {len(found) - MOST_LINES} more cells in the report")
+    if len(entries) > MOST_LINES:
+        lines.append(f"… and {len(entries) - MOST_LINES} more cells in the report")
     excepted = formatting.exceptions(report)
     lines += [f"exception: {cell}: {sentence}" for cell, sentence in excepted[:MOST_LINES]]
     if len(excepted) > MOST_LINES:

@@ -22,6 +22,7 @@ _ALWAYS_FINE = 2**28  # bytes; whatever the ratio, a quarter of a gigabyte fits 
 _CHUNK = 2**20
 _ENCRYPTED = 0x1
 _LOCAL_HEADER, _NAME_LENGTH, _EXTRA_LENGTH = 30, 26, 28
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10))}
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
@@ -80,9 +81,15 @@ def _wrong_name(member: zipfile.ZipInfo) -> str | None:
     # zipfile cuts a name at a zero byte, and shows it in `orig_filename`; other readers may not cut it.
     if member.orig_filename != member.filename and member.orig_filename.replace("\\", "/") != member.filename:
         return "has a zero byte in its name"
+    if any(_is_windows_own(part) for part in parts):
+        return "has a name that Windows takes for another, or for a device"
     if len(member.filename) > 1000 or any(ord(letter) < 32 for letter in member.filename):
         return "has a name that no file should have"
     return None
+
+
+def _is_windows_own(part: str) -> bool:
+    return part.endswith((".", " ")) or part.partition(".")[0].strip().casefold() in _DEVICES
 
 
 def _wrong_kind(member: zipfile.ZipInfo) -> str | None:

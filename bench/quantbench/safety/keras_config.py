@@ -130,13 +130,13 @@ def _of_archive(path: Path) -> Any:
     archive.check(path)
     config = read_member(path, _CONFIGURATION)
     try:
-        with zipfile.ZipFile(path) as opened, path.open("rb") as file:
+        with zipfile.ZipFile(path) as opened:
             weights = next((member for member in opened.infolist() if member.filename == _WEIGHTS), None)
-            if weights is None:
-                raise BadInput(f"{path}: holds no {_WEIGHTS}; give the file as Keras saved it")
-            hdf5.check(path, archive.opened(opened, weights, file), weights.file_size)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise archive.damaged(path, error) from None
+    if weights is None:
+        raise BadInput(f"{path}: holds no {_WEIGHTS}; give the file as Keras saved it")
+    hdf5.check(path, _WEIGHTS, weights.file_size if weights.compress_type else 0)
     return config
 
 
@@ -153,12 +153,9 @@ def read_member(path: Path, member: str) -> dict[str, Any]:
 
 
 def _of_hdf5(path: Path) -> Any:
-    hdf5.check(path)
-    text = hdf5.attribute(path, "model_config", checked=True)
+    text = hdf5.check(path, text="model_config")
     if text is None:
         raise BadInput(f"{path}: holds weights without a model; save the whole model, or give it as file.py:NAME")
-    if not isinstance(text, str | bytes) or len(text) > archive.LARGEST_JSON:
-        raise BadInput(f"{path}: model_config is not a text of at most {archive.LARGEST_JSON} bytes")
     try:
         return _parsed(text.decode() if isinstance(text, bytes) else text)  # as Keras decodes it, by UTF-8 alone
     except (ValueError, TypeError, RecursionError) as error:

@@ -22,24 +22,24 @@ from quantbench.records import (
     Accepted,
     BaselineCell,
     BaselineValue,
+    InjectedFault,
     Judgement,
     Kind,
     Measurement,
-    Planted,
     Verdict,
     worst,
 )
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.reference.training import seed_everything
-from quantbench.selftest import operators, plants
+from quantbench.selftest import faults, operators
+from quantbench.selftest.faults import SUBJECT_VARIANT, Fault, Subject
 from quantbench.selftest.load import busy
-from quantbench.selftest.plants import HOST, Ground, Plant
 from quantbench.tflite.edit import repacked
 from quantbench.variants import VARIANTS
 
 HARM_PP = 0.3
 HARM_SIZE = 0.01
-PLANTS = [*plants.PLANTS, *operators.PLANTS]
+FAULTS = [*faults.FAULTS, *operators.FAULTS]
 # The cells that share the false-alarm budget if every cell of a nightly run changed: the hardest case for each.
 NIGHTLY_JUDGEMENTS = 336
 
@@ -57,16 +57,16 @@ class Trial:
         share: p-value below which the gate fails.
     """
 
-    def __init__(self, model: ReferenceModel, store: Store, host: str = HOST) -> None:
+    def __init__(self, model: ReferenceModel, store: Store, host: str = SUBJECT_VARIANT) -> None:
         self.model = model
         self._host = VARIANTS[host]
         self._store = store
         seed_everything(0)
         self.bench = StoreWorkbench(model, 0, None, store)
-        self.ground = Ground(self.bench, self.healthy())
+        self.subject = Subject(self.bench, self.healthy())
         self._subject = gate.Subject(model.name, host, "reports/selftest")
         self.share = gate.share(gate.DEFAULT_BUDGET, NIGHTLY_JUDGEMENTS).share
-        self.accept(self.measure(self.ground.artifact))
+        self.accept(self.measure(self.subject.artifact))
 
     def accept(self, healthy: "Measured") -> None:
         """Accept the measurements of a healthy artifact as the baseline."""
@@ -156,52 +156,52 @@ def _accepted(measured: Measured) -> BaselineCell:
     return BaselineCell(measurements=values, census=measured.census, artifact_sha256=measured.sha256)
 
 
-def planted(
+def injected_faults(
     model: ReferenceModel, store: Store, seeds: int, say: Callable[[str], None], quick: bool = False
-) -> Iterator[Planted]:
+) -> Iterator[InjectedFault]:
     """Inject every fault at every strength, or at its weakest and strongest, with as many seeds as it needs."""
     trials: dict[str, Trial] = {}
-    for plant in PLANTS:
-        if plant.host not in trials:
-            trials[plant.host] = Trial(model, store, plant.host)
-        ends = dict.fromkeys((plant.strengths[0], plant.strengths[-1]))
-        for strength in ends if quick else plant.strengths:
-            yield from _repeated(trials[plant.host], plant, strength, seeds, say)
+    for fault in FAULTS:
+        if fault.host not in trials:
+            trials[fault.host] = Trial(model, store, fault.host)
+        ends = dict.fromkeys((fault.strengths[0], fault.strengths[-1]))
+        for strength in ends if quick else fault.strengths:
+            yield from _repeated(trials[fault.host], fault, strength, seeds, say)
 
 
 def _repeated(
-    trial: Trial, plant: Plant, strength: float | str, seeds: int, say: Callable[[str], None]
-) -> Iterator[Planted]:
+    trial: Trial, fault: Fault, strength: float | str, seeds: int, say: Callable[[str], None]
+) -> Iterator[InjectedFault]:
     seen: set[str] = set()
     for seed in range(seeds):
-        artifact = plant.make(trial.ground, strength, np.random.default_rng(seed))
+        artifact = fault.make(trial.subject, strength, np.random.default_rng(seed))
         sha256 = hashlib.sha256(artifact).hexdigest()
         if sha256 in seen:  # the fault is not random
             return
         seen.add(sha256)
-        injected = judged(trial, plant, strength, seed, artifact)
+        injected = judged(trial, fault, strength, seed, artifact)
         say(described(injected))
         yield injected
 
 
-def described(injected: Planted) -> str:
+def described(injected: InjectedFault) -> str:
     """Describe the result in one line of progress."""
     drop = "" if injected.drop is None else f", drop {injected.drop:+.2f} pp"
     return f"{injected.plant} {injected.strength}: {'red' if injected.caught else 'green'}{drop}"
 
 
-def judged(trial: Trial, plant: Plant, strength: float | str, seed: int, artifact: bytes) -> Planted:
+def judged(trial: Trial, fault: Fault, strength: float | str, seed: int, artifact: bytes) -> InjectedFault:
     """Judge a broken artifact."""
     judgements, drop, growth = trial.judge(artifact)
     red = [j for j in judgements if j.verdict in (Verdict.REGRESSED, Verdict.ERROR)]
-    harmful = drop >= HARM_PP or growth >= HARM_SIZE or plant.seen_by is Kind.STRUCTURE or not np.isfinite(drop)
-    return Planted(
-        plant=plant.name,
-        where=plant.where,
-        host=plant.host,
+    harmful = drop >= HARM_PP or growth >= HARM_SIZE or fault.seen_by is Kind.STRUCTURE or not np.isfinite(drop)
+    return InjectedFault(
+        plant=fault.name,
+        where=fault.where,
+        host=fault.host,
         strength=str(strength),
         seed=seed,
-        seen_by=plant.seen_by,
+        seen_by=fault.seen_by,
         drop=float(drop) if np.isfinite(drop) else None,
         growth=growth,
         harmful=harmful,
@@ -225,7 +225,7 @@ def _from_nothing(file: Path, name: str) -> Measured:
     model = next(model for model in load_file(file) if model.name == name)
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder, output_to(Path(folder) / "log"):
         trial = Trial(model, Store(Path(folder) / "store"))
-        return trial.measure(trial.ground.artifact)
+        return trial.measure(trial.subject.artifact)
 
 
 def null_runs(trial: Trial, recorded: list[Measured], runs: int) -> list[bool]:

@@ -32,23 +32,11 @@ class Layer:
         buffer.data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
 
 
-def builtin(name: str) -> int:
-    """Number of a builtin operator."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    return int(getattr(schema.BuiltinOperator, name))
-
-
-def code_of(model: Any, operator: Any) -> int:
-    """The builtin that an operator is."""
-    code = model.operatorCodes[operator.opcodeIndex]
-    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
-
-
 def operators(model: Any, *names: str) -> list[Any]:
     """The operators of these names, in the file's order."""
-    wanted = {builtin(name) for name in names}
-    return [operator for operator in model.subgraphs[0].operators if code_of(model, operator) in wanted]
+    from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
+
+    return [one for one in model.subgraphs[0].operators if opcode_to_name(model, one.opcodeIndex) in names]
 
 
 def layers(model: Any) -> list[Layer]:

@@ -26,8 +26,8 @@ from quantbench.records import (
     Accepted,
     BaselineCell,
     BaselineValue,
+    LatencyFault,
     LatencyNull,
-    LatencyPlant,
     LatencySelftest,
     Verdict,
 )
@@ -187,14 +187,14 @@ def _trial(
     return red | {name: rule(times_old, times_new) for name, rule in PEERS.items()}
 
 
-def planted(
+def injected_faults(
     condition: Condition, healthy: list[Process], pool: list[Process], trials: int, per_run: int
-) -> LatencyPlant:
+) -> LatencyFault:
     """Measure how often each rule catches a condition."""
     random = np.random.default_rng(0)
     reds = [_trial(condition, healthy, pool, random, per_run) for _ in range(trials)]
     caught = {name: sum(red[name] for red in reds) for name in reds[0]}
-    return LatencyPlant(
+    return LatencyFault(
         plant=condition.name,
         strength=condition.strength,
         measurement=condition.measurement,
@@ -245,8 +245,8 @@ def run(
         idle = record(model, control, variant, {HEALTHY: least}, False, say, seed=1)[HEALTHY]
         nulls.append(null_runs(idle, 100, CELLS, PER_RUN, "baseline recorded idle, run loaded", healthy))
         nulls.append(null_runs(healthy, 100, CELLS, PER_RUN, "baseline recorded loaded, run idle", idle))
-    plants = [planted(condition, healthy, pools[condition], trials, PER_RUN) for condition in chosen]
-    plants.append(planted(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], trials, PER_RUN))
+    faults = [injected_faults(condition, healthy, pools[condition], trials, PER_RUN) for condition in chosen]
+    faults.append(injected_faults(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], trials, PER_RUN))
     nulls.append(_threads_kept(pools[TWO_THREADS], trials, PER_RUN))
     return LatencySelftest(
         recordings={f"{condition.name} {condition.strength}".strip(): len(pool) for condition, pool in pools.items()},
@@ -255,7 +255,7 @@ def run(
         share=SHARE,
         spread=_spread(Latency(healthy)),
         disturbed=Latency(healthy).disturbed(),
-        plants=plants,
+        plants=faults,
         nulls=nulls,
     )
 

@@ -17,7 +17,7 @@ from quantbench.baselines import update_cell
 from quantbench.engine import measurements
 from quantbench.measure import memory
 from quantbench.measure.memory import Memory
-from quantbench.records import Accepted, BaselineCell, Cell, Judgement, Kind, Planted, Verdict, worst
+from quantbench.records import Accepted, BaselineCell, Cell, InjectedFault, Judgement, Kind, Verdict, worst
 from quantbench.reference.model import ReferenceModel
 from quantbench.tflite.edit import edited
 
@@ -29,7 +29,7 @@ Where = Literal["variant", "control"]
 
 
 @dataclass(frozen=True)
-class MemoryPlant:
+class MemoryFault:
     """Declare an artifact that needs more memory for the same outputs.
 
     Attributes:
@@ -103,8 +103,8 @@ def _as_float(artifact: bytes) -> bytes:
 
 
 ARTIFACTS = (
-    MemoryPlant("an activation doubled", _doubled),
-    MemoryPlant("an operator more, to float", _as_float),
+    MemoryFault("an activation doubled", _doubled),
+    MemoryFault("an operator more, to float", _as_float),
 )
 
 
@@ -146,8 +146,8 @@ class MemoryTrial:
         n = memory.PROCESSES
         before = {name: _of(self.healthy[name], order[:n]) for name, order in drawn.items()}
         after = {name: _of(self.healthy[name], order[n : 2 * n]) for name, order in drawn.items()}
-        planted = {name: of for name, of in (("variant", variant), ("control", control)) if of is not None}
-        return _judged(before, after | planted)
+        injected_faults = {name: of for name, of in (("variant", variant), ("control", control)) if of is not None}
+        return _judged(before, after | injected_faults)
 
 
 def _of(recorded: Memory, which: Any) -> Memory:
@@ -197,27 +197,27 @@ def _red(judgements: list[Judgement]) -> list[str]:
 # ---------------------------------------------------------------- results
 
 
-def planted(trial: MemoryTrial, seeds: int, say: Callable[[str], None]) -> Iterator[Planted]:
+def injected_faults(trial: MemoryTrial, seeds: int, say: Callable[[str], None]) -> Iterator[InjectedFault]:
     """Inject every artifact fault and every strength of kept memory, each with several seeds, so other processes."""
     for seed in range(seeds):
-        for plant in ARTIFACTS:
-            yield _reported(grown(trial, plant, seed), say)
+        for fault in ARTIFACTS:
+            yield _reported(grown(trial, fault, seed), say)
         for strength in HELD:
             for where in ("variant", "control"):
                 yield _reported(held(trial, strength, where, seed), say)
 
 
-def _reported(injected: Planted, say: Callable[[str], None]) -> Planted:
+def _reported(injected: InjectedFault, say: Callable[[str], None]) -> InjectedFault:
     verdict = f"red by {', '.join(injected.checks)}" if injected.caught else "green"
     say(f"{injected.plant} {injected.strength}: {verdict}, {100 * injected.growth:+.1f} %")
     return injected
 
 
-def _planted(
+def _injected(
     name: str, where: str, strength: str, seed: int, growth: float, harmful: bool, judged: list[Judgement]
-) -> Planted:
+) -> InjectedFault:
     red = _red(judged)
-    return Planted(
+    return InjectedFault(
         plant=name,
         where=where,
         strength=strength,
@@ -233,27 +233,27 @@ def _planted(
     )
 
 
-def grown(trial: MemoryTrial, plant: MemoryPlant, seed: int) -> Planted:
+def grown(trial: MemoryTrial, fault: MemoryFault, seed: int) -> InjectedFault:
     """Measure and judge an artifact that needs more memory."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         path = Path(folder) / "artifact.tflite"
-        path.write_bytes(plant.make(trial.variant.read_bytes()))
+        path.write_bytes(fault.make(trial.variant.read_bytes()))
         taken = memory.measure(path, trial.model)
     judged = trial.judge(seed, variant=taken)
     healthy = trial.healthy["variant"].arena
     if not healthy or taken.arena is None:
         raise ValueError(f"{trial.variant}: the builtin kernels plan no arena for it: {taken.no_arena}")
-    return _planted(plant.name, "arena", "", seed, taken.arena / healthy - 1, True, judged)
+    return _injected(fault.name, "arena", "", seed, taken.arena / healthy - 1, True, judged)
 
 
-def held(trial: MemoryTrial, strength: float, where: Where, seed: int) -> Planted:
+def held(trial: MemoryTrial, strength: float, where: Where, seed: int) -> InjectedFault:
     """Measure and judge a process that keeps more memory."""
     artifact = trial.variant if where == "variant" else trial.control
     taken = memory.measure(artifact, trial.model, held=int(strength * trial.healthy[where].peak()))
     judged = trial.judge(seed, **{where: taken})
     growth = taken.peak() / trial.healthy[where].peak() - 1
     name = f"held by the {where}'s process"
-    return _planted(name, "process", f"{100 * strength:g} %", seed, growth, strength >= MUST_BE_CAUGHT, judged)
+    return _injected(name, "process", f"{100 * strength:g} %", seed, growth, strength >= MUST_BE_CAUGHT, judged)
 
 
 def null_runs(trial: MemoryTrial, count: int) -> list[bool]:

@@ -1,33 +1,35 @@
 """Declare faults in an artifact's operators and outputs: missing, superfluous or reordered ones."""
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
 
 from quantbench.records import Kind
-from quantbench.selftest.flatbuffer import builtin, layers, operators
-from quantbench.selftest.plants import Ground, Plant
+from quantbench.selftest.faults import Fault, Subject
+from quantbench.selftest.flatbuffer import layers, operators
 from quantbench.tflite.edit import edited
 
 DYNAMIC, INT_IO = "ptq_dynamic_wi8_afp32", "ptq_static_wi8_ai8_int_io"
-Make = Callable[[Ground, Any, np.random.Generator], bytes]
+Make = Callable[[Subject, Any, np.random.Generator], bytes]
 
 
 def _change(apply: Callable[[Any, Any], None]) -> Make:
     """Make a fault that is not random."""
-    return lambda ground, strength, _random: edited(ground.artifact, lambda model: apply(model, strength))
+    return lambda subject, strength, _random: edited(subject.artifact, lambda model: apply(model, strength))
 
 
 def _code_index(model: Any, name: str) -> int:
     """Return the position of an operator's code, added where the file has none."""
     from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
 
-    for index, code in enumerate(model.operatorCodes):
-        if max(int(code.builtinCode), int(code.deprecatedBuiltinCode)) == builtin(name):
+    for index in range(len(model.operatorCodes)):
+        if opcode_to_name(model, index) == name:
             return index
     code = schema.OperatorCodeT()
-    code.builtinCode, code.version = builtin(name), 1
+    code.builtinCode, code.version = getattr(schema.BuiltinOperator, name), 1
     code.deprecatedBuiltinCode = min(127, code.builtinCode)
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
@@ -39,11 +41,9 @@ def _inserted(model: Any, name: str, before: Any, options: Any = None, options_t
 
     graph = model.subgraphs[0]
     read = int(before.inputs[0])
-    copy = schema.TensorT()
-    for attribute, value in vars(graph.tensors[read]).items():
-        setattr(copy, attribute, value)
-    copy.name = b"inserted"
-    graph.tensors.append(copy)
+    tensor = copy(graph.tensors[read])
+    tensor.name = b"inserted"
+    graph.tensors.append(tensor)
     added = schema.OperatorT()
     added.opcodeIndex = _code_index(model, name)
     added.inputs, added.outputs = [read], [len(graph.tensors) - 1]
@@ -91,7 +91,7 @@ def _other_pooling(model: Any, _strength: str) -> None:
         operator.opcodeIndex = _code_index(model, "AVERAGE_POOL_2D")
 
 
-def _permuted(ground: Ground, count: int, random: np.random.Generator) -> bytes:
+def _permuted(subject: Subject, count: int, random: np.random.Generator) -> bytes:
     """Permute ``count`` output channels of the last layer: weights, bias and scales together."""
 
     def apply(model: Any) -> None:
@@ -107,7 +107,7 @@ def _permuted(ground: Ground, count: int, random: np.random.Generator) -> bytes:
             if len(quantization.scale) == len(order):
                 quantization.scale = [float(quantization.scale[i]) for i in order]
 
-    return edited(ground.artifact, apply)
+    return edited(subject.artifact, apply)
 
 
 def _input_scale(model: Any, factor: float) -> None:
@@ -129,13 +129,13 @@ def _nan_bias(model: Any, classes: int) -> None:
     layer.write(2, bias)
 
 
-PLANTS = [
-    Plant("one more operator", "operators", Kind.STRUCTURE, ("RESHAPE", "QUANTIZE"), _change(_one_more)),
-    Plant("softmax left out", "operators", Kind.STRUCTURE, ("",), _change(_without_softmax)),
-    Plant("average pooling for maximum", "operators", Kind.STRUCTURE, ("",), _change(_other_pooling)),
-    Plant("ReLU left out, layer", "operators", Kind.ACCURACY, (0,), _change(_without_activation), DYNAMIC),
-    Plant("classes in another order", "operators", Kind.ACCURACY, (2, 5, 10), _permuted),
-    Plant("scale of the input times", "ranges", Kind.STRUCTURE, (1.02, 1.5, 4.0), _change(_input_scale), INT_IO),
-    Plant("scale of the output not a number", "ranges", Kind.ACCURACY, ("",), _change(_nan_scale)),
-    Plant("bias not a number, classes", "bias", Kind.ACCURACY, (1, 10), _change(_nan_bias), DYNAMIC),
+FAULTS = [
+    Fault("one more operator", "operators", Kind.STRUCTURE, ("RESHAPE", "QUANTIZE"), _change(_one_more)),
+    Fault("softmax left out", "operators", Kind.STRUCTURE, ("",), _change(_without_softmax)),
+    Fault("average pooling for maximum", "operators", Kind.STRUCTURE, ("",), _change(_other_pooling)),
+    Fault("ReLU left out, layer", "operators", Kind.ACCURACY, (0,), _change(_without_activation), DYNAMIC),
+    Fault("classes in another order", "operators", Kind.ACCURACY, (2, 5, 10), _permuted),
+    Fault("scale of the input times", "ranges", Kind.STRUCTURE, (1.02, 1.5, 4.0), _change(_input_scale), INT_IO),
+    Fault("scale of the output not a number", "ranges", Kind.ACCURACY, ("",), _change(_nan_scale)),
+    Fault("bias not a number, classes", "bias", Kind.ACCURACY, (1, 10), _change(_nan_bias), DYNAMIC),
 ]

@@ -16,7 +16,7 @@ from quantbench.build import artifact
 from quantbench.build.store import digest
 from quantbench.core.arrays import Array
 from quantbench.measure import accuracy
-from quantbench.records import Kind, Planted, Sight, worst
+from quantbench.records import InjectedFault, Kind, Sight, worst
 from quantbench.reference.datasets import CALIBRATION_STRIDE, read_npz
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.selftest.artifact import described
@@ -31,7 +31,7 @@ Strength = float | str
 
 
 @dataclass(frozen=True)
-class PipelinePlant:
+class PipelineFault:
     """Declare a fault of the pipeline; all are harmful, as the run judges something else than it reports.
 
     Attributes:
@@ -227,24 +227,24 @@ def _size_edited(place: Place, share: float) -> Ended:
 
 ACCURACY, SIZE, STRUCTURE = Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE
 HASHES = (KEPT, UPDATED, EVERYWHERE)
-PLANTS = [
-    PipelinePlant(
+FAULTS = [
+    PipelineFault(
         "evaluated on the calibration data", "data", "refusal", HASHES, _on_pack(_calibration_for_test), (KEPT,)
     ),
-    PipelinePlant("test labels off by a class", "data", "refusal", HASHES, _on_pack(_next_class)),
-    PipelinePlant("test labels off by a row", "data", "refusal", HASHES, _on_pack(_next_row), (EVERYWHERE,)),
-    PipelinePlant("test examples in another order", "data", "refusal", HASHES, _on_pack(_other_order), (UPDATED,)),
-    PipelinePlant("stale bytes in the store", "store", "note", ("",), _stale_bytes),
-    PipelinePlant("another cell's entry in the store", "store", "note", ("",), _stale_entry),
-    PipelinePlant("the wrong file built", "store", STRUCTURE, (OTHER, FLOAT_CONTROL), _stale_forged, (FLOAT_CONTROL,)),
-    PipelinePlant("answers cut short, share left", "store", ACCURACY, (0.5, 1.0), _truncated_answers),
-    PipelinePlant("a cell without a baseline", "baseline", ACCURACY, CELLS, _no_baseline, (CELL,)),
-    PipelinePlant("a cell never judged", "run", ACCURACY, (CELL,), _never_judged, (CELL,)),
-    PipelinePlant("a cell that nothing makes any more", "run", "refusal", ("ptq_gone",), _nobody_makes, ("ptq_gone",)),
-    PipelinePlant(
+    PipelineFault("test labels off by a class", "data", "refusal", HASHES, _on_pack(_next_class)),
+    PipelineFault("test labels off by a row", "data", "refusal", HASHES, _on_pack(_next_row), (EVERYWHERE,)),
+    PipelineFault("test examples in another order", "data", "refusal", HASHES, _on_pack(_other_order), (UPDATED,)),
+    PipelineFault("stale bytes in the store", "store", "note", ("",), _stale_bytes),
+    PipelineFault("another cell's entry in the store", "store", "note", ("",), _stale_entry),
+    PipelineFault("the wrong file built", "store", STRUCTURE, (OTHER, FLOAT_CONTROL), _stale_forged, (FLOAT_CONTROL,)),
+    PipelineFault("answers cut short, share left", "store", ACCURACY, (0.5, 1.0), _truncated_answers),
+    PipelineFault("a cell without a baseline", "baseline", ACCURACY, CELLS, _no_baseline, (CELL,)),
+    PipelineFault("a cell never judged", "run", ACCURACY, (CELL,), _never_judged, (CELL,)),
+    PipelineFault("a cell that nothing makes any more", "run", "refusal", ("ptq_gone",), _nobody_makes, ("ptq_gone",)),
+    PipelineFault(
         "an empty baseline", "baseline", ACCURACY, ("no cells", "no file"), _emptied, ("no cells", "no file")
     ),
-    PipelinePlant(
+    PipelineFault(
         "a baseline's file cut, share left",
         "baseline",
         "refusal",
@@ -252,12 +252,12 @@ PLANTS = [
         _cut,
         (".json 0", ".npz 0.5"),
     ),
-    PipelinePlant(
+    PipelineFault(
         "stored predictions of two cells swapped", "baseline", ACCURACY, (KEPT, UPDATED), _swapped, (UPDATED,)
     ),
-    PipelinePlant("stored predictions cut by", "baseline", "refusal", (1, 5000), _shortened, (1,)),
-    PipelinePlant("a score edited in the baseline, pp", "baseline", ACCURACY, (0.1, 5, -0.1, -5), _score_edited, (-5,)),
-    PipelinePlant(
+    PipelineFault("stored predictions cut by", "baseline", "refusal", (1, 5000), _shortened, (1,)),
+    PipelineFault("a score edited in the baseline, pp", "baseline", ACCURACY, (0.1, 5, -0.1, -5), _score_edited, (-5,)),
+    PipelineFault(
         "a size edited in the baseline, share", "baseline", SIZE, (0.01, 0.5, -0.01, -0.5), _size_edited, (0.5,)
     ),
 ]
@@ -271,30 +271,30 @@ def prepare(model: ReferenceModel, folder: Path) -> Place:
     return place
 
 
-def planted(
-    place: Place, full: bool, say: Callable[[str], None], plants: Sequence[PipelinePlant] | None = None
-) -> Iterator[Planted]:
+def injected_faults(
+    place: Place, full: bool, say: Callable[[str], None], faults: Sequence[PipelineFault] | None = None
+) -> Iterator[InjectedFault]:
     """Inject every fault at every strength, each in a copy of the healthy place."""
     count = 0
-    for plant in PLANTS if plants is None else plants:
-        for strength in plant.strengths if full else plant.quick:
+    for fault in FAULTS if faults is None else faults:
+        for strength in fault.strengths if full else fault.quick:
             count += 1
-            injected = judged(place.copy(place.root.parent / f"pipeline{count}"), plant, strength)
+            injected = judged(place.copy(place.root.parent / f"pipeline{count}"), fault, strength)
             say(described(injected))
             yield injected
 
 
-def judged(place: Place, plant: PipelinePlant, strength: Strength) -> Planted:
+def judged(place: Place, fault: PipelineFault, strength: Strength) -> InjectedFault:
     """Judge the fault by a real run."""
-    ended = plant.make(place, strength)
+    ended = fault.make(place, strength)
     seen, checks = ended.seen()
-    return Planted(
-        plant=plant.name,
-        where=plant.where,
+    return InjectedFault(
+        plant=fault.name,
+        where=fault.where,
         host=PIPELINE,
         strength=str(strength),
         seed=0,
-        seen_by=plant.seen_by,
+        seen_by=fault.seen_by,
         drop=_drop(ended),
         growth=0.0,
         harmful=True,

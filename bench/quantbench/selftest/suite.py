@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantbench.build.store import Store
-from quantbench.records import FlipRate, LatencySelftest, Planted, Selftest
+from quantbench.records import FlipRate, InjectedFault, LatencySelftest, Selftest
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.selftest import artifact, flips, latency, memory, pipeline, training
-from quantbench.selftest.plants import HOST
+from quantbench.selftest.faults import SUBJECT_VARIANT
 
 QUICK_SEEDS, FULL_SEEDS = 1, 3
 QUICK_RECORDINGS, FULL_RECORDINGS = 2, 30
 QUICK_NULLS, FULL_NULLS = 20, 300
 QUICK_MEMORY = 6
 Say = Callable[[str], None]
-Found = tuple[list[Planted], list[bool]]
+Found = tuple[list[InjectedFault], list[bool]]
 
 
 @dataclass(frozen=True)
@@ -34,27 +34,29 @@ def _silent(_line: str) -> None:
     pass
 
 
-def planted_in_training(file: Path, name: str, baseline_dir: Path, quick: bool) -> Found:
+def faults_in_training(file: Path, name: str, baseline_dir: Path, quick: bool) -> Found:
     """Return (injected faults, whether each healthy training failed); both empty without a baseline of QAT."""
     model = next(model for model in load_file(file) if model.name == name)
     if not training.can_train(model, baseline_dir):
         return [], []
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        ground = training.prepare(model, baseline_dir, Path(folder))
-        nulls = [] if quick else training.null_runs(ground, training.NULL_SEEDS)
-        return list(training.planted(ground, not quick, _silent)), nulls
+        subject = training.prepare(model, baseline_dir, Path(folder))
+        nulls = [] if quick else training.null_runs(subject, training.NULL_SEEDS)
+        return list(training.injected_faults(subject, not quick, _silent)), nulls
 
 
-def planted_in_pipeline(model: ReferenceModel, quick: bool, say: Say) -> list[Planted]:
+def faults_in_pipeline(model: ReferenceModel, quick: bool, say: Say) -> list[InjectedFault]:
     """Inject faults into data, store and baselines."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        return list(pipeline.planted(pipeline.prepare(model, Path(folder)), not quick, say))
+        return list(pipeline.injected_faults(pipeline.prepare(model, Path(folder)), not quick, say))
 
 
-def planted_in_artifacts(model: ReferenceModel, quick: bool, say: Say) -> list[Planted]:
+def faults_in_artifacts(model: ReferenceModel, quick: bool, say: Say) -> list[InjectedFault]:
     """Inject faults into artifacts: wrong conversions, and later changes."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        return list(artifact.planted(model, Store(Path(folder)), QUICK_SEEDS if quick else FULL_SEEDS, say, quick))
+        return list(
+            artifact.injected_faults(model, Store(Path(folder)), QUICK_SEEDS if quick else FULL_SEEDS, say, quick)
+        )
 
 
 def healthy_runs(model: ReferenceModel, quick: bool) -> list[bool]:
@@ -65,10 +67,10 @@ def healthy_runs(model: ReferenceModel, quick: bool) -> list[bool]:
         return artifact.null_runs(trial, recorded, QUICK_NULLS if quick else FULL_NULLS)
 
 
-def planted_in_memory(model: ReferenceModel, files: Files, quick: bool, say: Say) -> Found:
+def faults_in_memory(model: ReferenceModel, files: Files, quick: bool, say: Say) -> Found:
     """Inject memory faults: artifacts with a larger arena, and processes that keep more memory."""
     trial = memory.MemoryTrial(model, files.variant, files.control, QUICK_MEMORY if quick else memory.RECORDINGS)
-    return list(memory.planted(trial, 1 if quick else FULL_SEEDS, say)), memory.null_runs(
+    return list(memory.injected_faults(trial, 1 if quick else FULL_SEEDS, say)), memory.null_runs(
         trial, QUICK_NULLS if quick else FULL_NULLS
     )
 
@@ -77,10 +79,10 @@ def planted_in_memory(model: ReferenceModel, files: Files, quick: bool, say: Say
 def healthy_files(model: ReferenceModel) -> Iterator[Files]:
     """Convert the host artifact and float32 once more."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        ground = artifact.Trial(model, Store(Path(folder) / "store")).ground
+        subject = artifact.Trial(model, Store(Path(folder) / "store")).subject
         files = Files(Path(folder) / "variant.tflite", Path(folder) / "control.tflite")
-        files.variant.write_bytes(ground.artifact)
-        files.control.write_bytes(ground.bench.float_artifact())
+        files.variant.write_bytes(subject.artifact)
+        files.control.write_bytes(subject.bench.float_artifact())
         yield files
 
 
@@ -94,7 +96,7 @@ def flipped(model: ReferenceModel, quick: bool) -> list[FlipRate]:
 def in_a_process_of_its_own(model: ReferenceModel, quick: bool, baseline_dir: Path) -> Callable[[], Found]:
     """Start injecting faults into training; return a function that waits for the result."""
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-    started = pool.submit(planted_in_training, model.file, model.name, baseline_dir, quick)
+    started = pool.submit(faults_in_training, model.file, model.name, baseline_dir, quick)
 
     def wait() -> Found:
         with pool:
@@ -106,19 +108,19 @@ def in_a_process_of_its_own(model: ReferenceModel, quick: bool, baseline_dir: Pa
 def run(model: ReferenceModel, quick: bool, say: Say, baseline_dir: Path) -> Selftest:
     """Inject every fault, and make healthy artifacts again and again."""
     wait_for_training = in_a_process_of_its_own(model, quick, baseline_dir)
-    in_artifacts = planted_in_artifacts(model, quick, say)
-    in_pipeline = planted_in_pipeline(model, quick, say)
+    in_artifacts = faults_in_artifacts(model, quick, say)
+    in_pipeline = faults_in_pipeline(model, quick, say)
     in_training, trained_nulls = wait_for_training()
     for injected in in_training:
         say(artifact.described(injected))
     nulls = healthy_runs(model, quick)
     # From here on, memory and time are measured, so nothing else of this process runs.
     with healthy_files(model) as files:
-        in_memory, memory_nulls = planted_in_memory(model, files, quick, say)
+        in_memory, memory_nulls = faults_in_memory(model, files, quick, say)
         timed = latency.run(model, files.control, files.variant, quick, say)
     return Selftest(
         model=model.name,
-        variant=HOST,
+        variant=SUBJECT_VARIANT,
         plants=[*in_artifacts, *in_training, *in_pipeline, *in_memory],
         skipped=[] if in_training else [f"what trains: no baseline tells how QAT of {model.name} scores over seeds"],
         recordings=QUICK_RECORDINGS if quick else FULL_RECORDINGS,

@@ -14,7 +14,7 @@ from quantbench.baselines import files as baseline_files
 from quantbench.build import artifact as build
 from quantbench.build.artifact import StoreWorkbench
 from quantbench.build.store import Store
-from quantbench.records import Kind, Planted, worst
+from quantbench.records import InjectedFault, Kind, worst
 from quantbench.reference.datasets import Pack, Split
 from quantbench.reference.model import Recipe, ReferenceModel
 from quantbench.reference.training import seed_everything
@@ -30,11 +30,11 @@ Files = dict[str, bytes]
 
 
 @dataclass(frozen=True)
-class TrainedPlant:
+class TrainingFault:
     """Declare a fault of a training.
 
     Attributes:
-        make: (ground, strength, seed) -> the files of the broken cell.
+        make: (subject, strength, seed) -> the files of the broken cell.
         cell: whose training is broken; the QAT cell is judged in any case.
         always: whether it is harmful whatever the score, because the comparison is invalid.
         seeds: number of trainings in a full selftest.
@@ -150,17 +150,17 @@ def _shuffled(pack: Pack, share: float, seed: int) -> Pack:
     return dataclasses.replace(pack, train=Split(pack.train.x, y))
 
 
-def _on_shuffled_labels(ground: Trained, share: float, seed: int) -> Files:
-    return _made(_Bench(ground.bench(seed), change=lambda pack: _shuffled(pack, share, seed)), QAT)
+def _on_shuffled_labels(subject: Trained, share: float, seed: int) -> Files:
+    return _made(_Bench(subject.bench(seed), change=lambda pack: _shuffled(pack, share, seed)), QAT)
 
 
-def _on_test_data(ground: Trained, _strength: Strength, seed: int) -> Files:
-    return _made(_Bench(ground.bench(seed), change=lambda pack: dataclasses.replace(pack, train=pack.test)), QAT)
+def _on_test_data(subject: Trained, _strength: Strength, seed: int) -> Files:
+    return _made(_Bench(subject.bench(seed), change=lambda pack: dataclasses.replace(pack, train=pack.test)), QAT)
 
 
 def _by_recipe(change: Callable[[Recipe, Any], Recipe], variant: str = QAT) -> Callable[[Trained, Any, int], Files]:
-    def make(ground: Trained, strength: Any, seed: int) -> Files:
-        return _made(_Bench(ground.bench(seed), recipe=lambda recipe: change(recipe, strength)), variant)
+    def make(subject: Trained, strength: Any, seed: int) -> Files:
+        return _made(_Bench(subject.bench(seed), recipe=lambda recipe: change(recipe, strength)), variant)
 
     return make
 
@@ -210,13 +210,13 @@ def _freezing(after: int) -> Callable[[Any, Any], list[Any]]:
     return callbacks
 
 
-def _frozen(ground: Trained, after: int, seed: int) -> Files:
-    return _made(_Bench(ground.bench(seed), callbacks=_freezing(int(after))), QAT)
+def _frozen(subject: Trained, after: int, seed: int) -> Files:
+    return _made(_Bench(subject.bench(seed), callbacks=_freezing(int(after))), QAT)
 
 
-def _without_fake_quantization(ground: Trained, converter: str, seed: int) -> Files:
+def _without_fake_quantization(subject: Trained, converter: str, seed: int) -> Files:
     """Convert the fine-tuned float model as QAT's is (so only its weights become int8), or without quantization."""
-    bench = ground.bench(seed)
+    bench = subject.bench(seed)
     keras_model = bench.float_model()
     bench.finetune(keras_model)
     bench.expect_answers_of(keras_model)
@@ -225,9 +225,9 @@ def _without_fake_quantization(ground: Trained, converter: str, seed: int) -> Fi
     return {build.ARTIFACT: artifact, **bench.kept(artifact)}
 
 
-def _one_left_out(ground: Trained, which: int, seed: int) -> Files:
+def _one_left_out(subject: Trained, which: int, seed: int) -> Files:
     """Fake-quantize all layers with weights but one."""
-    bench = ground.bench(seed)
+    bench = subject.bench(seed)
     keras = bench.tensorflow().keras
     import tensorflow_model_optimization as tfmot
 
@@ -266,24 +266,24 @@ class _Untrained(StoreWorkbench):
             weight.assign(value)
 
 
-def _weights_of_before(ground: Trained, _strength: Strength, seed: int) -> Files:
-    return _made(_Untrained(ground.bench(seed)), QAT)
+def _weights_of_before(subject: Trained, _strength: Strength, seed: int) -> Files:
+    return _made(_Untrained(subject.bench(seed)), QAT)
 
 
-def _of_another_seed(ground: Trained, other: int, _seed: int) -> Files:
+def _of_another_seed(subject: Trained, other: int, _seed: int) -> Files:
     """Store an artifact of another training next to the outputs of this one."""
-    return ground.of_seed(int(other)) | {build.BEFORE_CONVERSION: ground.healthy(build.BEFORE_CONVERSION)}
+    return subject.of_seed(int(other)) | {build.BEFORE_CONVERSION: subject.healthy(build.BEFORE_CONVERSION)}
 
 
 ACCURACY, STRUCTURE = Kind.ACCURACY, Kind.STRUCTURE
-PLANTS = [
-    TrainedPlant(
+FAULTS = [
+    TrainingFault(
         "QAT on shuffled labels, share", "training data", ACCURACY, (0.1, 0.3, 1.0), _on_shuffled_labels, seeds=2
     ),
-    TrainedPlant("QAT trained no step", "recipe", ACCURACY, (0,), _by_recipe(_epochs), always=True, quick=(0,)),
-    TrainedPlant("QAT learning rate times", "recipe", ACCURACY, (30, 100), _by_recipe(_rate), seeds=2),
-    TrainedPlant("QAT observers frozen after steps", "observers", STRUCTURE, (0, 10, 100), _frozen),
-    TrainedPlant(
+    TrainingFault("QAT trained no step", "recipe", ACCURACY, (0,), _by_recipe(_epochs), always=True, quick=(0,)),
+    TrainingFault("QAT learning rate times", "recipe", ACCURACY, (30, 100), _by_recipe(_rate), seeds=2),
+    TrainingFault("QAT observers frozen after steps", "observers", STRUCTURE, (0, 10, 100), _frozen),
+    TrainingFault(
         "control trained longer, times",
         "control",
         ACCURACY,
@@ -292,7 +292,7 @@ PLANTS = [
         cell=FINETUNED_CONTROL,
         always=True,
     ),
-    TrainedPlant(
+    TrainingFault(
         "fake quantization lost, converter",
         "fake quantization",
         STRUCTURE,
@@ -300,10 +300,10 @@ PLANTS = [
         _without_fake_quantization,
         quick=("optimizing",),
     ),
-    TrainedPlant("QAT left out a layer", "fake quantization", STRUCTURE, (0, -1), _one_left_out),
-    TrainedPlant("QAT trained on the test data", "training data", ACCURACY, ("",), _on_test_data),
-    TrainedPlant("QAT shipped with weights of before", "shipping", ACCURACY, ("",), _weights_of_before, always=True),
-    TrainedPlant("QAT shipped of another seed", "shipping", ACCURACY, (1, 2), _of_another_seed, always=True),
+    TrainingFault("QAT left out a layer", "fake quantization", STRUCTURE, (0, -1), _one_left_out),
+    TrainingFault("QAT trained on the test data", "training data", ACCURACY, ("",), _on_test_data),
+    TrainingFault("QAT shipped with weights of before", "shipping", ACCURACY, ("",), _weights_of_before, always=True),
+    TrainingFault("QAT shipped of another seed", "shipping", ACCURACY, (1, 2), _of_another_seed, always=True),
 ]
 NULL_SEEDS = (1, 2, 3)
 
@@ -314,33 +314,33 @@ def can_train(model: ReferenceModel, baseline_dir: Path) -> bool:
     return all(baseline.cell(name) is not None and baseline.predictions.get(name) is not None for name in CELLS)
 
 
-def planted(
-    ground: Trained, full: bool, say: Callable[[str], None], plants: Sequence[TrainedPlant] | None = None
-) -> Iterator[Planted]:
+def injected_faults(
+    subject: Trained, full: bool, say: Callable[[str], None], faults: Sequence[TrainingFault] | None = None
+) -> Iterator[InjectedFault]:
     """Inject every fault at every strength; a quick selftest only injects a few, as each needs a training."""
-    for plant in PLANTS if plants is None else plants:
-        for strength in plant.strengths if full else plant.quick:
-            for seed in range(plant.seeds if full else 1):
-                injected = judged(ground, plant, strength, seed)
+    for fault in FAULTS if faults is None else faults:
+        for strength in fault.strengths if full else fault.quick:
+            for seed in range(fault.seeds if full else 1):
+                injected = judged(subject, fault, strength, seed)
                 say(described(injected))
                 yield injected
 
 
-def judged(ground: Trained, plant: TrainedPlant, strength: Strength, seed: int) -> Planted:
+def judged(subject: Trained, fault: TrainingFault, strength: Strength, seed: int) -> InjectedFault:
     """Judge a broken cell by a real run."""
-    ended = _run_with(ground, plant.cell, plant.make(ground, strength, seed))
+    ended = _run_with(subject, fault.cell, fault.make(subject, strength, seed))
     # A wrong control is caught where it is judged itself, and in the cells that are compared with it.
     seen, checks = ended.seen()
-    drop, resolved, growth = _effect(ended, plant.cell)
+    drop, resolved, growth = _effect(ended, fault.cell)
     red = bool(seen)
-    harmful = plant.always or plant.seen_by is STRUCTURE or drop >= resolved or growth >= HARM_SIZE
-    return Planted(
-        plant=plant.name,
-        where=plant.where,
-        host=plant.cell,
+    harmful = fault.always or fault.seen_by is STRUCTURE or drop >= resolved or growth >= HARM_SIZE
+    return InjectedFault(
+        plant=fault.name,
+        where=fault.where,
+        host=fault.cell,
         strength=str(strength),
         seed=seed,
-        seen_by=plant.seen_by,
+        seen_by=fault.seen_by,
         drop=drop if np.isfinite(drop) else None,
         growth=growth,
         harmful=harmful,
@@ -351,11 +351,11 @@ def judged(ground: Trained, plant: TrainedPlant, strength: Strength, seed: int) 
     )
 
 
-def _run_with(ground: Trained, cell: str, files: Files) -> Ended:
+def _run_with(subject: Trained, cell: str, files: Files) -> Ended:
     if cell != QAT:
-        ground.healthy(build.ARTIFACT)
-    ground.plants += 1
-    place = ground.place.copy(ground.scratch / f"plant{ground.plants}", with_baselines=False)
+        subject.healthy(build.ARTIFACT)
+    subject.plants += 1
+    place = subject.place.copy(subject.scratch / f"plant{subject.plants}", with_baselines=False)
     place.put(cell, files)
     place.compute()
     return place.run()
@@ -373,9 +373,9 @@ def _effect(ended: Ended, cell: str) -> tuple[float, float, float]:
     return drop, resolved, growth
 
 
-def null_runs(ground: Trained, seeds: Sequence[int]) -> list[bool]:
+def null_runs(subject: Trained, seeds: Sequence[int]) -> list[bool]:
     """Return whether healthy QAT with another seed failed."""
-    return [bool(_run_with(ground, QAT, ground.of_seed(seed)).seen()[0]) for seed in seeds]
+    return [bool(_run_with(subject, QAT, subject.of_seed(seed)).seen()[0]) for seed in seeds]
 
 
 def prepare(model: ReferenceModel, baseline_dir: Path, folder: Path) -> Trained:

@@ -1,4 +1,4 @@
-"""The suites that pytest collects, and the plugin that makes a cell a test.
+"""Collect cells as pytest tests: the suites, and the plugin that makes each cell a test.
 
-A selection comes in (``-k``, ``-m``, options); the verdict of each cell and kind goes out as the outcome of a test.
+A selection comes in (``-k``, ``-m``, options); each cell's verdict by kind goes out as the outcome of a test.
 """

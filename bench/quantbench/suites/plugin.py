@@ -1,6 +1,6 @@
-"""The pytest side: options, cells as parameters, and tests that wait for a cell and state its verdict.
+"""Connect a run to pytest: options, cells as parameters, and tests that wait for a cell and state its verdict.
 
-Loaded by ``pytest.ini`` of the suites, so only where the suites of this package are collected.
+Loaded by ``pytest.ini`` of the suites, so only where this package's suites are collected.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from quantbench.core import streams
 from quantbench.core.echo import guarded, line, plain
 from quantbench.core.options import RunOptions, flag, from_mapping
 from quantbench.core.signals import check, settle, stop_asked, stop_in_order
@@ -20,7 +21,7 @@ from quantbench.engine.drive import until_stopped
 from quantbench.engine.finish import HowEnded
 from quantbench.engine.plan import ALONE
 from quantbench.engine.session import Session
-from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected
+from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected, full_disk_named
 from quantbench.measure import gpu_devices
 from quantbench.records import Judgement, Kind, Verdict, parts, worst
 from quantbench.report.formatting import step
@@ -28,11 +29,12 @@ from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
 SESSION = pytest.StashKey[Session]()
 _PREFIX = "quantbench_"
-# What the pull-request gate runs on a GPU; the other variants are nightly.
+# Variants that the pull-request gate runs on a GPU; the others are nightly.
 ON_GPU_IN_GATE = (FLOAT_CONTROL, "ptq_float16", "ptq_static_wi8_ai8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    streams.make_lenient()  # here, for pytest takes the streams for itself right after this
     group = parser.getgroup("quantbench")
     for option in dataclasses.fields(RunOptions):
         name = f"{_PREFIX}{option.name}"
@@ -55,32 +57,32 @@ def pytest_configure(config: pytest.Config) -> None:
     _guard(config)
     values = {o.name: config.getoption(f"{_PREFIX}{o.name}") for o in dataclasses.fields(RunOptions)}
     try:
-        config.stash[SESSION] = Session(from_mapping(values), lambda told: _say(config, told))
+        config.stash[SESSION] = Session(from_mapping(values), lambda text: _say(config, text))
     except BadInput as error:
         raise pytest.UsageError(line(str(error))) from None
 
 
 def _guard(config: pytest.Config) -> None:
-    """Whatever pytest tells of a cell, a traceback or a warning, is shown without escapes but its own colours."""
+    """Escape whatever pytest prints about a cell, tracebacks and warnings, except for its own colours."""
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         writer = config.get_terminal_writer()
         writer._file = guarded(writer._file)
 
 
-def _say(config: pytest.Config, told: str) -> None:
+def _say(config: pytest.Config, text: str) -> None:
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
     if reporter is None or capture is None:
         return
     with capture.global_and_fixture_disabled():
         reporter.ensure_newline()
-        reporter.write_line(f"  {line(told)}")
-        reporter.flush()  # behind a pipe it would be told when much more has been
+        reporter.write_line(f"  {line(text)}")
+        reporter.flush()  # otherwise a pipe would show it only much later
 
 
 def _bar(config: pytest.Config) -> progress.Bar | None:
-    """A bar in place of pytest's own letters, where there is a terminal and nobody asked for more words."""
+    """Return a bar in place of pytest's own letters, on a terminal without ``-v``."""
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
     if reporter is None or capture is None or config.get_verbosity() > 0:
@@ -127,7 +129,7 @@ def _kind_of(item: pytest.Item) -> Kind | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is measured alone comes last, after everything has been computed."""
+    """Move what is measured exclusively to the end, after everything has been computed."""
     session = config.stash.get(SESSION, None)
     if session is not None:
         left_out = _left_out(session, config, items)
@@ -151,7 +153,7 @@ def _of_other_shards(session: Session, config: pytest.Config, items: list[pytest
     try:
         mine = session.of_this_shard(_wanted(config, items))
     except BadInput as error:
-        items.clear()  # pytest ends the collection all the same, and nothing of it is to be computed
+        items.clear()  # pytest still ends the collection, and none of it is to be computed
         raise pytest.UsageError(line(str(error))) from None
     return [item for item in items if (cell := _cell_of(item)) is not None and cell not in mine]
 
@@ -173,17 +175,17 @@ def _wanted(config: pytest.Config, items: list[pytest.Item]) -> dict[str, set[Ki
 
 
 def _left_out(session: Session, config: pytest.Config, items: list[pytest.Item]) -> set[Kind | None]:
-    """Kinds that are not measured: those that an option turns off, and the GPU where there is none.
+    """Return the kinds that are not measured: those turned off by an option, and the GPU where there is none.
 
-    Where it was asked for by name or is required, it stays, and is unjudged or an error with the reason.
+    A GPU requested by name, or required, is kept, and becomes unjudged or an error with the reason.
     """
     options = session.options
     turned_off = {Kind.LATENCY: options.no_latency, Kind.GPU: options.no_gpu}
-    found: set[Kind | None] = {kind for kind, off in turned_off.items() if off}
+    left_out: set[Kind | None] = {kind for kind, off in turned_off.items() if off}
     asked_for = "gpu" in (config.getoption("markexpr", "") or "").split() or gpu_devices.required()
-    if Kind.GPU not in found and not asked_for and any(_kind_of(item) is Kind.GPU for item in items):
-        found |= set() if session.look_for_gpu().devices else {Kind.GPU}
-    return found
+    if Kind.GPU not in left_out and not asked_for and any(_kind_of(item) is Kind.GPU for item in items):
+        left_out |= set() if session.look_for_gpu().devices else {Kind.GPU}
+    return left_out
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -194,17 +196,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     run.selection = _selection(config)
     run.progress = _bar(config) or run.progress
     try:
-        run.plan(_wanted(config, session.items))
+        with _full_disk_ends_the_run():
+            run.plan(_wanted(config, session.items))
     except NothingSelected:
         session.items.clear()
     except BadInput as error:
         raise pytest.UsageError(line(str(error))) from None
-    except DiskFull as error:
-        pytest.exit(line(str(error)), returncode=int(Exit.DISK_FULL))
 
 
 def _will_run(config: pytest.Config, kind: Kind) -> bool:
-    """pytest-benchmark's own selection: ``--benchmark-only`` and ``--benchmark-skip``."""
+    """Apply pytest-benchmark's own selection: ``--benchmark-only`` and ``--benchmark-skip``."""
     if kind is Kind.LATENCY:
         return not (config.getoption("benchmark_skip", False) or config.getoption("benchmark_disable", False))
     return not config.getoption("benchmark_only", False)
@@ -222,7 +223,7 @@ def _selection(config: pytest.Config) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Once a signal has ended the collection, no other ends what pytest does about it."""
+    """Let no later signal interrupt how pytest handles a signal that ended the collection."""
     try:
         return (yield)
     except KeyboardInterrupt:
@@ -232,7 +233,7 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop() -> Iterator[None]:
-    """What comes after the last test is ended by no signal, and asks whether one came."""
+    """Let no signal interrupt what follows the last test, which asks whether one was received."""
     try:
         return (yield)
     finally:
@@ -241,12 +242,12 @@ def pytest_runtestloop() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol() -> None:
-    """A signal whose exception was lost ends the run before the next test."""
+    """End the run before the next test where a signal's exception was lost."""
     check()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What a test judges is computed before it: no test waits, for its own cell or for those that share its budget."""
+    """Compute what a test judges before it starts, so that no test waits for its own or other cells."""
     cell, kind = _cell_of(item), _kind_of(item)
     if cell is None or kind is None or SESSION not in item.config.stash or not item.config.stash[SESSION].planned:
         return
@@ -262,21 +263,22 @@ def pytest_pyfunc_call() -> Iterator[None]:
 
 @contextmanager
 def _full_disk_ends_the_run() -> Iterator[None]:
-    """A full disk ends the run, not the one test that met it."""
+    """End the run on a full disk, not only the test that met it."""
     try:
-        yield
+        with full_disk_named():
+            yield
     except DiskFull as error:
         pytest.exit(line(str(error)), returncode=int(Exit.DISK_FULL))
 
 
 @pytest.fixture
 def run(request: pytest.FixtureRequest) -> Session:
-    """The run that this test belongs to."""
+    """Return the run that this test belongs to."""
     return request.config.stash[SESSION]
 
 
 def state(judgements: list[Judgement]) -> None:
-    """Pass, fail, xfail or skip by the worst verdict; nothing absent passes."""
+    """Pass, fail, xfail or skip by the worst verdict; missing data never passes."""
     decided = worst([judgement.verdict for judgement in judgements])
     words = "\n".join(_sentence(j) for j in judgements if j.verdict is decided)
     if decided in (Verdict.REGRESSED, Verdict.MISSING, Verdict.ERROR):
@@ -310,7 +312,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
 
 
 def _forget_silent_teardowns(config: pytest.Config) -> None:
-    """For each test that failed pytest looks through these of all tests, which takes minutes where thousands failed."""
+    """Drop silent teardowns: pytest searches them all for each failed test, minutes for thousands of failures."""
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         quiet = reporter.stats.get("", [])

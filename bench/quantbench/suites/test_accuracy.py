@@ -1,4 +1,4 @@
-"""Score of every cell against its baseline, and its drop from the float control against the floor."""
+"""Test the score of every cell against its baseline, and its drop from the float control against the floor."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from quantbench.suites.plugin import state
 
 @pytest.mark.accuracy
 def test_accuracy(cell: str, run: Session) -> None:
-    """The score has not dropped from the baseline, nor below the floor."""
+    """Check that the score has not dropped from the baseline, nor below the floor."""
     state(run.judge(cell, Kind.ACCURACY))

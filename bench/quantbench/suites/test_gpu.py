@@ -1,4 +1,4 @@
-"""Whether every artifact answers on the GPU as it does on the CPU; how long it takes there is shown."""
+"""Test whether every artifact agrees with the CPU on the GPU; its time there is only shown."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from quantbench.suites.plugin import state
 
 @pytest.mark.gpu
 def test_gpu(cell: str, run: Session) -> None:
-    """The GPU gives no fast wrong answers."""
+    """Check that the GPU's predictions agree with the CPU's."""
     state(run.judge(cell, Kind.GPU))

@@ -1,4 +1,4 @@
-"""CPU latency of every artifact (1 thread, batch 1) as a ratio to the float control, timed in turns with it.
+"""Test CPU latency of every artifact (1 thread, batch 1) as a ratio to the float control, timed interleaved with it.
 
 pytest-benchmark gets the same samples, so its table, JSON and comparisons work as usual.
 """
@@ -15,7 +15,7 @@ from quantbench.suites.plugin import state
 
 @pytest.mark.latency
 def test_latency(cell: str, run: Session, benchmark: Any) -> None:
-    """The artifact has not become slower than its float control was to it."""
+    """Check that the artifact has not become slower relative to its float control."""
     judgements = run.judge(cell, Kind.LATENCY)
     samples = run.latency_blocks(cell)
     if samples:

@@ -1,4 +1,4 @@
-"""Memory of every artifact: the planned arena, and the peak of a fresh process against the float control's."""
+"""Test memory of every artifact: the tensor arena, and the peak of a fresh process relative to the float control's."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from quantbench.suites.plugin import state
 
 @pytest.mark.memory
 def test_memory(cell: str, run: Session) -> None:
-    """The artifact does not take more memory than it did."""
+    """Check that the artifact does not need more memory than its baseline."""
     state(run.judge(cell, Kind.MEMORY))

@@ -1,4 +1,4 @@
-"""Bytes of every artifact, plain and after deflate, against the baseline."""
+"""Test bytes of every artifact, plain and deflated, against the baseline."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from quantbench.suites.plugin import state
 
 @pytest.mark.size
 def test_size(cell: str, run: Session) -> None:
-    """The artifact has not grown."""
+    """Check that the artifact has not grown."""
     state(run.judge(cell, Kind.SIZE))

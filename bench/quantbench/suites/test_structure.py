@@ -1,4 +1,4 @@
-"""What every artifact is made of: what its variant's name promises, and what the baseline says."""
+"""Test the structure of every artifact against its variant's quantization spec and the baseline."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from quantbench.suites.plugin import state
 
 @pytest.mark.structure
 def test_structure(cell: str, run: Session) -> None:
-    """The artifact is what its name says, and is still made of what it was."""
+    """Check that the artifact is quantized as its name says, and has the structure of its baseline."""
     state(run.judge(cell, Kind.STRUCTURE))

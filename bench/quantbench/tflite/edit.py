@@ -1,4 +1,4 @@
-"""A ``.tflite`` unpacked into objects, changed, and packed again."""
+"""A ``.tflite`` unpacked into objects, changed, and packed again, by LiteRT's own tools."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,14 +6,11 @@ from typing import Any
 
 def edited(artifact: bytes, change: Callable[[Any], None]) -> bytes:
     """The artifact with its flatbuffer's objects changed; aligned anew, so compare with an artifact packed likewise."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(artifact, 0))
+    model = flatbuffer_utils.convert_bytearray_to_object(artifact)
     change(model)
-    builder = flatbuffers.Builder(len(artifact))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def repacked(artifact: bytes) -> bytes:

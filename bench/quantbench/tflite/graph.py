@@ -1,6 +1,6 @@
 """What is really in an artifact: its tensors, and its operators with the dtypes that they compute in.
 
-Read with LiteRT's own schema of the ``.tflite`` flatbuffer; no interpreter is started.
+Read with LiteRT's own tools for the ``.tflite`` flatbuffer; no interpreter is started.
 """
 
 from dataclasses import dataclass, field
@@ -136,8 +136,8 @@ class Graph:
     def weights_of(self, operator: Operator) -> list[Tensor]:
         """The constants that a compute operator multiplies by, also where a DEQUANTIZE stands between."""
         slots = [slot for slot in WEIGHTS[operator.name] if slot < len(operator.inputs)]
-        found = [self._constant_behind(operator.inputs[slot]) for slot in slots]
-        return [tensor for tensor in found if tensor is not None]
+        constants = [self._constant_behind(operator.inputs[slot]) for slot in slots]
+        return [tensor for tensor in constants if tensor is not None]
 
     def _constant_behind(self, tensor: Tensor | None) -> Tensor | None:
         for _ in range(_LONGEST_CHAIN):
@@ -179,26 +179,26 @@ def read(artifact: bytes) -> Graph:
     Raises:
         ValueError: it is no ``.tflite``, damaged, or unpacks to far more than it holds; nothing else, whatever it is.
     """
-    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
 
     if artifact[4:8] != b"TFL3":
         raise ValueError("not a .tflite file")
     try:
         tflite.check_unpacks(artifact)
-        return _read(artifact, schema)
+        return _read(artifact, flatbuffer_utils)
     except tflite.Unfit:
         raise
     except Exception as error:  # a damaged flatbuffer fails in as many ways as it has fields
         raise ValueError(f"a damaged .tflite file ({type(error).__name__}: {' '.join(str(error).split())})") from error
 
 
-def _read(artifact: bytes, schema: Any) -> Graph:
-    builtin = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-    dtype = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(artifact, 0))
+def _read(artifact: bytes, tools: Any) -> Graph:
+    model = tools.convert_bytearray_to_object(artifact)
     if not model.subgraphs:
         raise tflite.Unfit("it holds no subgraph")
-    codes = [_code_name(code, builtin) for code in model.operatorCodes or []]
+    codes = [
+        _code_name(tools.opcode_to_name(model, place), code) for place, code in enumerate(model.operatorCodes or [])
+    ]
     buffers = [_content(buffer, artifact) for buffer in model.buffers or []]
     graph = Graph([], [], [], [])
     scales = 0
@@ -206,7 +206,7 @@ def _read(artifact: bytes, schema: Any) -> Graph:
         raws = part.tensors or []
         tensors = []
         for raw in raws:
-            tensors.append(_tensor(raw, raws, buffers, dtype))
+            tensors.append(_tensor(raw, raws, buffers, tools))
             scales += len(tensors[-1].scales)
             if scales > len(artifact) + _SPARE_SCALES:  # blockwise ones are in a buffer, which many may name
                 raise tflite.Unfit(f"it would unpack to more than {scales} scales, which no model of its size has")
@@ -230,40 +230,41 @@ def _read(artifact: bytes, schema: Any) -> Graph:
     return graph
 
 
-def _numbers(found: Any, count: int, what: str, optional: bool = False) -> list[int]:
+def _numbers(indices: Any, count: int, what: str, optional: bool = False) -> list[int]:
     """Numbers of tensors, -1 for an optional one that is left out. Raises Unfit where there is no such tensor."""
-    numbers = [] if found is None else [int(number) for number in found]
+    numbers = [] if indices is None else [int(number) for number in indices]
     for number in numbers:
         if not (0 <= number < count or (optional and number == -1)):
             raise tflite.Unfit(f"{what} tensor {number}; the file has {count}")
     return numbers
 
 
-def _tensor(raw: Any, siblings: list[Any], buffers: list[bytes | None], dtype: dict[int, str]) -> Tensor:
+def _tensor(raw: Any, siblings: list[Any], buffers: list[bytes | None], tools: Any) -> Tensor:
+    dtype = tools.type_to_name(raw.type).lower()
     shape = () if raw.shape is None else tuple(int(size) for size in raw.shape)
     declared = shape if raw.shapeSignature is None else tuple(int(size) for size in raw.shapeSignature)
     name = raw.name.decode(errors="replace") if raw.name else ""
     data = buffers[raw.buffer]
-    found = raw.quantization
-    if found is None:
-        return Tensor(name, dtype[raw.type], shape, data, declared_shape=declared)
-    block = getattr(found.details, "blockSize", 0) if found.details is not None else 0
+    quantization = raw.quantization
+    if quantization is None:
+        return Tensor(name, dtype, shape, data, declared_shape=declared)
+    block = getattr(quantization.details, "blockSize", 0) if quantization.details is not None else 0
     if block:
-        scales_of = siblings[found.details.scales]
+        scales_of = siblings[quantization.details.scales]
         stored = buffers[scales_of.buffer] or b""
-        scales = np.frombuffer(stored, dtype=_NUMPY.get(dtype[scales_of.type], "<f2"))
+        scales = np.frombuffer(stored, dtype=_NUMPY.get(tools.type_to_name(scales_of.type).lower(), "<f2"))
     else:
-        scales = np.asarray([] if found.scale is None else found.scale)
-    zero_points = [] if found.zeroPoint is None else list(found.zeroPoint)
+        scales = np.asarray([] if quantization.scale is None else quantization.scale)
+    zero_points = [] if quantization.zeroPoint is None else list(quantization.zeroPoint)
     zero_points = zero_points or [0] * len(scales)
     return Tensor(
         name,
-        dtype[raw.type],
+        dtype,
         shape,
         data,
         tuple(float(scale) for scale in scales),
         tuple(int(point) for point in zero_points),
-        int(found.quantizedDimension),
+        int(quantization.quantizedDimension),
         int(block),
         declared,
     )
@@ -272,13 +273,13 @@ def _tensor(raw: Any, siblings: list[Any], buffers: list[bytes | None], dtype: d
 def _content(buffer: Any, artifact: bytes) -> bytes | None:
     if buffer.data is not None and len(buffer.data):
         return bytes(np.asarray(buffer.data, dtype=np.uint8).tobytes())
-    if buffer.offset > 1:  # a large model keeps its buffers behind the flatbuffer
+    # A large model keeps its buffers behind the flatbuffer. By hand, for the tools' reader numbers the buffers anew.
+    if buffer.offset > 1:
         return artifact[buffer.offset : buffer.offset + buffer.size]
     return None
 
 
-def _code_name(code: object, builtin: dict[int, str]) -> str:
-    number = max(getattr(code, "builtinCode", 0), getattr(code, "deprecatedBuiltinCode", 0))
-    name = builtin.get(number, str(number))
-    custom = getattr(code, "customCode", None)
-    return custom.decode() if name == "CUSTOM" and custom else name
+def _code_name(name: str | None, code: Any) -> str:
+    if name is None:  # newer than the tools
+        return str(max(code.builtinCode, code.deprecatedBuiltinCode))
+    return code.customCode.decode() if name == "CUSTOM" and code.customCode else name

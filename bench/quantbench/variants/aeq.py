@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from quantbench.errors import Unsupported
 from quantbench.tflite.graph import Operator, read
-from quantbench.variants.declare import Promise, Taxonomy, Variant, Workbench
+from quantbench.variants.declare import QuantizationSpec, Taxonomy, Variant, Workbench
 
 PACKAGES = ("tensorflow", "tf-keras", "ai-edge-quantizer", "ai-edge-litert")
 W_INT8 = "int8 per-channel symmetric uniform"
@@ -184,7 +184,7 @@ def _variant(
     description: str,
     make: Callable[[Workbench], bytes],
     taxonomy: Taxonomy,
-    promise: Promise,
+    promise: QuantizationSpec,
     gate: Literal["all", "small"] = "small",
 ) -> Variant:
     described = f"ai-edge-quantizer: {description}"
@@ -194,7 +194,7 @@ def _variant(
 
 def _int4_variant(method: str, description: str, make: Callable[[Workbench], bytes], chosen: str, **of: Any) -> Variant:
     taxonomy = Taxonomy(of.pop("weights", W_INT4), PER_CALL, f"{chosen}; activations per call")
-    promise = Promise(weights="int4", computes="hybrid", **of)
+    promise = QuantizationSpec(weights="int4", computes="hybrid", **of)
     described = f"int4 weights, {description}; activations quantized at run time"
     return _variant(f"dynamic_wi4_{method}_afp32", described, make, taxonomy, promise)
 
@@ -205,7 +205,7 @@ VARIANTS = [
         "int8 weights, activations quantized at run time",
         _dynamic(8),
         Taxonomy(W_INT8, PER_CALL, "weights min-max; activations per call"),
-        Promise(weights="int8", computes="hybrid"),
+        QuantizationSpec(weights="int8", computes="hybrid"),
         gate="all",
     ),
     _variant(
@@ -213,7 +213,7 @@ VARIANTS = [
         "int4 weights, activations quantized at run time",
         _dynamic(4),
         Taxonomy(W_INT4, PER_CALL, "weights min-max; activations per call"),
-        Promise(weights="int4", computes="hybrid"),
+        QuantizationSpec(weights="int4", computes="hybrid"),
         gate="all",
     ),
     _variant(
@@ -221,7 +221,7 @@ VARIANTS = [
         "int8 weights, expanded before they are used",
         _weight_only(8),
         Taxonomy(W_INT8, A_FLOAT, "weights min-max"),
-        Promise(weights="int8", computes="float"),
+        QuantizationSpec(weights="int8", computes="float"),
         gate="all",
     ),
     _variant(
@@ -229,7 +229,7 @@ VARIANTS = [
         "int8 weights and activations",
         _static(8),
         Taxonomy(W_INT8, A_INT8, AVERAGED),
-        Promise(weights="int8", computes="integer", io="int8"),
+        QuantizationSpec(weights="int8", computes="integer", io="int8"),
         gate="all",
     ),
     _variant(
@@ -237,28 +237,28 @@ VARIANTS = [
         "int4 weights, expanded before they are used",
         _weight_only(4),
         Taxonomy(W_INT4, A_FLOAT, "weights min-max"),
-        Promise(weights="int4", computes="float"),
+        QuantizationSpec(weights="int4", computes="float"),
     ),
     _variant(
         "float16",
         "weights stored as float16, expanded before they are used",
         _weight_only(16, "FLOAT_CASTING"),
         Taxonomy("float16", A_FLOAT, "none"),
-        Promise(weights="float16", computes="float"),
+        QuantizationSpec(weights="float16", computes="float"),
     ),
     _variant(
         "static_wi8_ai16",
         "int8 weights, int16 activations",
         _static(16),
         Taxonomy(W_INT8, "int16 per-tensor symmetric uniform", AVERAGED),
-        Promise(weights="int8", computes="integer", io="int16"),
+        QuantizationSpec(weights="int8", computes="integer", io="int16"),
     ),
     _variant(
         "static_wi8_ai8_octav",
         "int8 weights, clipped by OCTAV, and int8 activations",
         _static(8, "OCTAV"),
         Taxonomy(W_INT8, A_INT8, f"weights clipped for least squared error (OCTAV); activations {AVERAGED}"),
-        Promise(weights="int8", computes="integer", io="int8"),
+        QuantizationSpec(weights="int8", computes="integer", io="int8"),
     ),
     _int4_variant(
         "b32",

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from quantbench.errors import Unsupported
 from quantbench.variants import convert, fold, ptq, qat
-from quantbench.variants.declare import FINETUNED_CONTROL, Promise, Taxonomy, Variant, Workbench
+from quantbench.variants.declare import FINETUNED_CONTROL, QuantizationSpec, Taxonomy, Variant, Workbench
 
 SPARSITY = 0.5
 CENTROIDS = 16  # of the variants that combine clustering with other training
@@ -204,7 +204,7 @@ def _clustering_variants(centroids: int) -> list[Variant]:
             "tfmot",
             _clustered_float(centroids),
             Taxonomy(CODEBOOK.format(centroids), FLOAT, KMEANS),
-            Promise(weights="float32", computes="float", distinct=centroids),
+            QuantizationSpec(weights="float32", computes="float", distinct=centroids),
             control=FINETUNED_CONTROL,
             trained=True,
             packages=PACKAGES,
@@ -220,7 +220,9 @@ def _clustering_variants(centroids: int) -> list[Variant]:
                 CODED.format(centroids, ptq.W_INT8), ptq.A_INT8, f"weights {KMEANS}; activations {ptq.CALIBRATED}"
             ),
             # int8 with one scale has 255 values, so that 256 centroids restrict nothing.
-            Promise(weights="int8", computes="integer", granularity="per-channel", distinct=min(centroids, 255)),
+            QuantizationSpec(
+                weights="int8", computes="integer", granularity="per-channel", distinct=min(centroids, 255)
+            ),
             control=f"{name}_float32",
             trained=True,
             packages=PACKAGES,
@@ -237,7 +239,7 @@ VARIANTS = [
         "tfmot",
         _pruned_float,
         Taxonomy(f"float32, {SPARSE}", FLOAT, "none"),
-        Promise(weights="float32", computes="float", sparsity=SPARSITY),
+        QuantizationSpec(weights="float32", computes="float", sparsity=SPARSITY),
         control=FINETUNED_CONTROL,
         trained=True,
         packages=PACKAGES,
@@ -249,7 +251,7 @@ VARIANTS = [
         "tfmot and TFLite converter",
         _pruned_static,
         Taxonomy(f"{ptq.W_INT8}, {SPARSE}", ptq.A_INT8, ptq.CALIBRATED),
-        Promise(weights="int8", computes="integer", granularity="per-channel", sparsity=SPARSITY),
+        QuantizationSpec(weights="int8", computes="integer", granularity="per-channel", sparsity=SPARSITY),
         control="pruned_float32",
         trained=True,
         packages=PACKAGES,
@@ -262,7 +264,7 @@ VARIANTS = [
         "tfmot",
         _prune_preserving,
         Taxonomy(f"{qat.W_INT8}, {SPARSE}", qat.A_INT8, qat.OBSERVED),
-        Promise(weights="int8", computes="integer", sparsity=SPARSITY),
+        QuantizationSpec(weights="int8", computes="integer", sparsity=SPARSITY),
         control="float32_finetuned_2x",
         trained=True,
         packages=PACKAGES,
@@ -274,7 +276,7 @@ VARIANTS = [
         "tfmot",
         _cluster_preserving,
         Taxonomy(CODED.format(CENTROIDS, qat.W_INT8), qat.A_INT8, qat.OBSERVED),
-        Promise(weights="int8", computes="integer", distinct=CENTROIDS),
+        QuantizationSpec(weights="int8", computes="integer", distinct=CENTROIDS),
         control="float32_finetuned_2x",
         trained=True,
         packages=PACKAGES,
@@ -286,7 +288,7 @@ VARIANTS = [
         "tfmot",
         _prune_cluster_preserving,
         Taxonomy(f"{CODED.format(CENTROIDS, qat.W_INT8)}, {SPARSE}", qat.A_INT8, qat.OBSERVED),
-        Promise(weights="int8", computes="integer", sparsity=SPARSITY, distinct=CENTROIDS),
+        QuantizationSpec(weights="int8", computes="integer", sparsity=SPARSITY, distinct=CENTROIDS),
         control="float32_finetuned_3x",
         trained=True,
         packages=PACKAGES,

@@ -67,8 +67,8 @@ class Taxonomy:
 
 
 @dataclass(frozen=True)
-class Promise:
-    """Specify what an artifact of a variant must look like; see :mod:`quantbench.gate._promise`.
+class QuantizationSpec:
+    """Specify what an artifact of a variant must look like; see :mod:`quantbench.gate._quantization_spec`.
 
     *Compute operators* are convolutions, fully connected layers, matrix products and LSTMs.
 
@@ -131,7 +131,7 @@ class Variant:
     engine: str
     make: Callable[[Workbench], bytes]
     taxonomy: Taxonomy
-    promise: Promise
+    promise: QuantizationSpec
     control: str | None = FLOAT_CONTROL
     trained: bool = False
     packages: tuple[str, ...] = ("tensorflow", "tf-keras")

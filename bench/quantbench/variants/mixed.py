@@ -15,7 +15,7 @@ from quantbench.errors import Unsupported
 from quantbench.tflite.graph import COMPUTE
 from quantbench.tflite.litert import LiteRT
 from quantbench.variants import convert
-from quantbench.variants.declare import Promise, Taxonomy, Variant, Workbench
+from quantbench.variants.declare import QuantizationSpec, Taxonomy, Variant, Workbench
 
 MOST = 5  # layers left in float, so that even a deep model stays mostly int8
 MEASURED_ON = 100  # examples; every layer's output is read and compared for each
@@ -102,7 +102,7 @@ VARIANTS = [
         "TFLite converter",
         _ends_float,
         Taxonomy(WEIGHTS, ACTIVATIONS, "min-max over the calibration split"),
-        Promise(weights="int8", computes="integer", in_float=(1, 2)),
+        QuantizationSpec(weights="int8", computes="integer", in_float=(1, 2)),
     ),
     Variant(
         "mixed_static_wi8_ai8_worst_float",
@@ -111,6 +111,6 @@ VARIANTS = [
         "TFLite converter",
         _worst_float,
         Taxonomy(WEIGHTS, ACTIVATIONS, "min-max over the calibration split"),
-        Promise(weights="int8", computes="integer", in_float=(1, MOST)),
+        QuantizationSpec(weights="int8", computes="integer", in_float=(1, MOST)),
     ),
 ]

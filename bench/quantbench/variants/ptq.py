@@ -1,7 +1,7 @@
 """Quantize after training with the TFLite converter; also declares the float control."""
 
 from quantbench.variants import convert
-from quantbench.variants.declare import Promise, Taxonomy, Variant, Workbench
+from quantbench.variants.declare import QuantizationSpec, Taxonomy, Variant, Workbench
 
 FLOAT = "float32"
 W_INT8 = "int8 per-channel symmetric uniform"
@@ -77,7 +77,7 @@ VARIANTS = [
         "TFLite converter",
         _float32,
         Taxonomy(FLOAT, FLOAT, "none"),
-        Promise(weights="float32", computes="float"),
+        QuantizationSpec(weights="float32", computes="float"),
         control=None,
         gate="all",
         timed_in_gate=True,
@@ -89,7 +89,7 @@ VARIANTS = [
         "TFLite converter",
         _float16,
         Taxonomy("float16", FLOAT, "none"),
-        Promise(weights="float16", computes="float"),
+        QuantizationSpec(weights="float16", computes="float"),
         gate="all",
     ),
     Variant(
@@ -99,7 +99,7 @@ VARIANTS = [
         "TFLite converter",
         _dynamic,
         Taxonomy(W_INT8, "float32 between operators, int8 inside them", "weights min-max; activations per call"),
-        Promise(weights="int8", computes="hybrid", min_elements=1024),
+        QuantizationSpec(weights="int8", computes="hybrid", min_elements=1024),
         gate="all",
         timed_in_gate=True,
     ),
@@ -110,7 +110,7 @@ VARIANTS = [
         "TFLite converter",
         _static,
         Taxonomy(W_INT8, A_INT8, CALIBRATED),
-        Promise(weights="int8", computes="integer", granularity="per-channel"),
+        QuantizationSpec(weights="int8", computes="integer", granularity="per-channel"),
         gate="all",
         timed_in_gate=True,
     ),
@@ -121,7 +121,7 @@ VARIANTS = [
         "TFLite converter",
         _static_int_io,
         Taxonomy(W_INT8, A_INT8, CALIBRATED),
-        Promise(weights="int8", computes="integer", granularity="per-channel", io="int8", all_integer=True),
+        QuantizationSpec(weights="int8", computes="integer", granularity="per-channel", io="int8", all_integer=True),
         gate="all",
     ),
     Variant(
@@ -131,7 +131,9 @@ VARIANTS = [
         "TFLite converter",
         _static_ai16,
         Taxonomy(W_INT8, "int16 per-tensor symmetric uniform", CALIBRATED),
-        Promise(weights="int8", computes="integer"),  # its kernels are 10 to 60 times slower: only for small models
+        QuantizationSpec(
+            weights="int8", computes="integer"
+        ),  # its kernels are 10 to 60 times slower: only for small models
     ),
     Variant(
         "ptq_static_wi8_ai8_uint8_io",
@@ -140,7 +142,7 @@ VARIANTS = [
         "TFLite converter",
         _static_uint8_io,
         Taxonomy(W_INT8, A_INT8, CALIBRATED),
-        Promise(weights="int8", computes="integer", granularity="per-channel", io="uint8", all_integer=True),
+        QuantizationSpec(weights="int8", computes="integer", granularity="per-channel", io="uint8", all_integer=True),
     ),
     Variant(
         "ptq_static_wi8_ai8_int_only",
@@ -149,7 +151,7 @@ VARIANTS = [
         "TFLite converter",
         _static_int_only,
         Taxonomy(W_INT8, A_INT8, CALIBRATED),
-        Promise(weights="int8", computes="integer", granularity="per-channel", all_integer=True),
+        QuantizationSpec(weights="int8", computes="integer", granularity="per-channel", all_integer=True),
     ),
     Variant(
         "ptq_static_wi8_ai8_per_tensor",
@@ -158,6 +160,6 @@ VARIANTS = [
         "TFLite converter",
         _static_per_tensor,
         Taxonomy("int8 per-tensor symmetric uniform", A_INT8, CALIBRATED),
-        Promise(weights="int8", computes="integer", granularity="per-tensor"),
+        QuantizationSpec(weights="int8", computes="integer", granularity="per-tensor"),
     ),
 ]

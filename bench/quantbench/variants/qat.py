@@ -9,7 +9,7 @@ from typing import Any
 
 from quantbench.errors import Unsupported
 from quantbench.variants import convert, fold, observed
-from quantbench.variants.declare import FINETUNED_CONTROL, Promise, Taxonomy, Variant, Workbench
+from quantbench.variants.declare import FINETUNED_CONTROL, QuantizationSpec, Taxonomy, Variant, Workbench
 
 W_INT8 = "int8 per-channel symmetric uniform for convolutions, per-tensor for dense layers"
 A_INT8 = "int8 per-tensor asymmetric uniform"
@@ -226,7 +226,7 @@ VARIANTS = [
         "Keras",
         _finetuned_float,
         Taxonomy("float32", "float32", "none"),
-        Promise(weights="float32", computes="float"),
+        QuantizationSpec(weights="float32", computes="float"),
         control=None,
         trained=True,
         gate="all",
@@ -238,7 +238,7 @@ VARIANTS = [
         "tfmot",
         _whole_model,
         Taxonomy(W_INT8, A_INT8, OBSERVED),
-        Promise(weights="int8", computes="integer"),
+        QuantizationSpec(weights="int8", computes="integer"),
         control=FINETUNED_CONTROL,
         trained=True,
         gate="all",
@@ -253,7 +253,7 @@ VARIANTS = [
         Taxonomy(
             "int8 per-tensor symmetric uniform, dense layers; others float32", "int8 around dense layers", OBSERVED
         ),
-        Promise(weights="int8", computes="integer", covers=("FULLY_CONNECTED",)),
+        QuantizationSpec(weights="int8", computes="integer", covers=("FULLY_CONNECTED",)),
         control=FINETUNED_CONTROL,
         trained=True,
         gate="all",
@@ -266,7 +266,7 @@ VARIANTS = [
         "Keras",
         _finetuned_float_2x,
         Taxonomy("float32", "float32", "none"),
-        Promise(weights="float32", computes="float"),
+        QuantizationSpec(weights="float32", computes="float"),
         control=None,
         trained=True,
     ),
@@ -277,7 +277,7 @@ VARIANTS = [
         "Keras",
         _finetuned_float_3x,
         Taxonomy("float32", "float32", "none"),
-        Promise(weights="float32", computes="float"),
+        QuantizationSpec(weights="float32", computes="float"),
         control=None,
         trained=True,
     ),
@@ -288,7 +288,7 @@ VARIANTS = [
         "tfmot",
         _per_tensor,
         Taxonomy("int8 per-tensor symmetric uniform", A_INT8, OBSERVED),
-        Promise(weights="int8", computes="integer", granularity="per-tensor"),
+        QuantizationSpec(weights="int8", computes="integer", granularity="per-tensor"),
         control=FINETUNED_CONTROL,
         trained=True,
         packages=PACKAGES,
@@ -301,7 +301,7 @@ VARIANTS = [
         "tfmot",
         _custom,
         Taxonomy(W_INT8, A_INT8, OBSERVED),
-        Promise(weights="int8", computes="integer"),
+        QuantizationSpec(weights="int8", computes="integer"),
         control=FINETUNED_CONTROL,
         trained=True,
         packages=PACKAGES,
@@ -313,7 +313,7 @@ VARIANTS = [
         "tfmot",
         _int4_weights,
         Taxonomy(W_INT8.replace("int8", "int4"), A_INT8, OBSERVED),
-        Promise(weights="int4", computes="integer", distinct=15),
+        QuantizationSpec(weights="int4", computes="integer", distinct=15),
         control=FINETUNED_CONTROL,
         trained=True,
         packages=PACKAGES,

@@ -1,6 +1,7 @@
 """HDF5 files that read other files, never end, or unpack to more than there is."""
 
 import io
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -272,10 +273,80 @@ def damaged() -> Iterator[Hostile]:
         yield Hostile(f"hdf5_{make.__name__}", kind, make, ("time",))
 
 
+def _heaps(content: bytes) -> Iterator[tuple[int, int, int]]:
+    """Size, first free block and place of the names of each group."""
+    at = -1
+    while (at := content.find(b"HEAP", at + 1)) >= 0:
+        yield struct.unpack_from("<QQQ", content, at + 8)
+
+
+def _endless_names(content: bytes) -> bytes:
+    """The list of free blocks among the names of a group begins again at its end."""
+    found = bytearray(content)
+    for size, free, begin in _heaps(content):
+        if free < size:
+            struct.pack_into("<Q", found, begin + free, free)
+    return bytes(found)
+
+
+def _endless_tree(content: bytes) -> bytes:
+    """Each node of a group's tree is its own neighbour on both sides."""
+    found, at = bytearray(content), -1
+    while (at := content.find(b"TREE", at + 1)) >= 0:
+        struct.pack_into("<QQ", found, at + 8, at, at)
+    return bytes(found)
+
+
+def _deep_tree(content: bytes) -> bytes:
+    """Each node of a group's tree is its own branch."""
+    found, at = bytearray(content), -1
+    while (at := content.find(b"TREE", at + 1)) >= 0:
+        found[at + 5] = 1
+        struct.pack_into("<Q", found, at + 32, at)
+    return bytes(found)
+
+
+def _endless_texts(content: bytes) -> bytes:
+    """The first text of a collection, which attributes point into, takes no place, so that the next one is the same."""
+    found, at = bytearray(content), content.find(b"GCOL")
+    struct.pack_into("<Q", found, at + 24, 0)
+    return bytes(found)
+
+
+def endless() -> Iterator[Hostile]:
+    """Files on which HDF5 turns in circles or crashes, alone and as the weights of a ``.keras``."""
+    kind = "endless HDF5"
+    for change in (_endless_names, _endless_tree, _deep_tree, _endless_texts):
+
+        def alone(room: Room, change: Callable[[bytes], bytes] = change) -> list[str]:
+            path = parts.h5(room.given / "m.h5", parts.sequential(parts.dense()))
+            with h5py.File(path, "a") as file:
+                file["model_weights"].attrs["words"] = np.array(["a", "b"], h5py.string_dtype())
+            path.write_bytes(change(path.read_bytes()))
+            return room.trying(path)
+
+        yield Hostile(f"hdf5{change.__name__}", kind, alone, ("time",))
+        for version in (parts.KERAS2, parts.KERAS3):
+
+            def held(room: Room, change: Callable[[bytes], bytes] = change, version: str = version) -> list[str]:
+                aside = room.tmp / "weights.h5"
+                aside.write_bytes(parts.weights(aside))
+                with h5py.File(aside, "a") as file:
+                    file["layers/dense"].attrs["words"] = np.array(["a", "b"], h5py.string_dtype())
+                content = change(aside.read_bytes())
+                aside.unlink()
+                config = parts.modern(parts.sequential(parts.dense()))
+                if version == parts.KERAS3:
+                    config = parts.sequential3(parts.dense3())
+                return room.trying(parts.archive(room.given / "m.keras", config, version, weights=content))
+
+            yield Hostile(f"hdf5{change.__name__}_in_keras{version[0]}", kind, held, ("time",))
+
+
 # A loader that fails has already read: what leads elsewhere is refused before.
 _NAMES = ("hdf5_long_names", "hdf5_names_outside")  # of groups in the same file, which are not there
 _REFUSED = [
     one if one.name in _NAMES else replace(one, forbidden=("cannot load it",))
     for one in (*whole(), *inside(), *adopted())
 ]
-ALL = [*_REFUSED, *attributes(), *damaged()]
+ALL = [*_REFUSED, *attributes(), *endless(), *damaged()]

@@ -88,7 +88,15 @@ READERS: dict[str, Callable[[Path, Room], list[str]]] = {
     "compare": lambda run, room: ["compare", str(run), str(run)],
     "history": lambda run, room: ["history", "--report-dir", str(room.reports)],
     "diff": lambda run, room: ["baseline", "diff", str(run), *room.baselines_given],
-    "update": lambda run, room: ["baseline", "update", str(run), "--reason", "x", *room.baselines_given],
+    "update": lambda run, room: [
+        "baseline",
+        "update",
+        str(run),
+        "--reason",
+        "x",
+        "--allow-dirty",
+        *room.baselines_given,
+    ],
     "inspect": lambda run, room: ["inspect", "m/v", "--run", str(run)],
 }
 
@@ -174,7 +182,7 @@ def reports_written() -> Iterator[Hostile]:
         run = a_run(room)
         for name in (".m.json.tmp", ".m.npz.tmp", "m.json", "m.npz"):
             (room.baselines / name).symlink_to(room.victim)
-        return ["baseline", "update", str(run), "--reason", "x", *room.baselines_given]
+        return ["baseline", "update", str(run), "--reason", "x", "--allow-dirty", *room.baselines_given]
 
     for make in (chart, charts, update):
         yield Hostile(f"{make.__name__}_linked", kind, make, ("write",), FINE)

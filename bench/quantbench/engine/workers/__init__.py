@@ -1,4 +1,4 @@
-"""Where cells are computed: worker processes of this machine, or a Dask cluster.
+"""Compute cells in worker processes of this machine, or on a Dask cluster.
 
-Tasks come in; an outcome for each goes out, also where the worker crashed or ran out of time.
+Tasks come in; an outcome for each goes out, including when the worker crashes or exceeds its time limit.
 """

@@ -1,6 +1,6 @@
-"""A Dask cluster that computes, and times, the cells of a run: the connection, and what travels over it.
+"""Connect to a Dask cluster that computes, and times, the cells of a run, and send models to it.
 
-Its workers have to be of one kind and have this machine's versions and code, for results to be those of one machine.
+Its workers must be identical machines with this machine's package versions and code, so that results are comparable.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from quantbench.reference.datasets import file_sha256
 from quantbench.reference.model import ReferenceModel
 
 CONNECT_SECONDS = 10
-# A worker that offers it has nothing else to do while it times; keyed by its machine class, as all workers' is.
+# A worker that offers it does nothing else while it times; the machine class is that of all workers.
 RESOURCE = {"latency": 1}
 TIMING_SECONDS = 600
 _TICK_SECONDS = 0.1
@@ -40,13 +40,13 @@ INSTALL = "pip install 'quantbench[cluster]'"
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connection to a scheduler whose workers have been found fit.
+    """Hold a connection to a scheduler whose workers have been checked.
 
     Attributes:
-        client: Dask's own.
+        client: Dask's client.
         cpu: of the workers, see :func:`quantbench.core.environment.cpu`.
         environment: of the workers, which are all of one kind.
-        workers: cells that they compute at a time.
+        workers: number of cells that they compute at a time.
         times: whether one of them offers the resource ``latency``.
     """
 
@@ -59,7 +59,7 @@ class Cluster:
     _carried: dict[str, Any] = field(default_factory=dict)
 
     def carried(self, path: Path, sha256: str) -> Any:
-        """A file's content, on the cluster; sent once, whatever number of cells and models needs it."""
+        """Return a handle to a file's content on the cluster; each file is sent once."""
         from quantbench.engine.workers import cluster_worker
 
         if sha256 not in self._carried:
@@ -70,11 +70,11 @@ class Cluster:
         return self._carried[sha256]
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a measuring function on a worker that offers ``latency``; paths and models among its arguments travel.
+        """Call a measuring function on a worker that offers ``latency``; paths and models among its arguments are sent.
 
         Raises:
-            LatencyFailed: it was not measured there, with the reason.
-            MemoryFailed: the same, where it is the function's own word for it.
+            LatencyFailed: the measurement failed, with the reason.
+            MemoryFailed: the same, where the function itself raises it.
         """
         from quantbench.engine.workers import cluster_worker
 
@@ -103,14 +103,14 @@ class Cluster:
             return future.result(timeout=TIMING_SECONDS)
         except (LatencyFailed, MemoryFailed):
             raise
-        except Exception as error:  # a lost worker, a lost scheduler, or none that offers it any more
+        except Exception as error:  # a lost worker, a lost scheduler, or no worker that offers ``latency`` any more
             if self.is_lost or isinstance(error, CancelledError):  # we cancel nothing, so Dask did
                 raise LatencyFailed(self.lost) from None
             words = " ".join(str(error).split())[:300]
             raise LatencyFailed(f"the cluster did not time it ({type(error).__name__}: {words})") from error
 
     def _wait(self, future: Any) -> None:
-        """Until it is done, or never will be: Dask forgets what is submitted while a client closes."""
+        """Wait until the future is done or lost: Dask forgets what is submitted while a client closes."""
         deadline = time.monotonic() + TIMING_SECONDS
         while not future.done():
             if self.is_lost:
@@ -121,19 +121,19 @@ class Cluster:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the scheduler is gone, or the connection to it."""
+        """Return whether the scheduler, or the connection to it, is gone."""
         return bool(self.client.status != "running")
 
     @property
     def lost(self) -> str:
-        """What to tell, and to do, where it is."""
+        """Return the message for a lost scheduler, with what to do."""
         return (
             f"the scheduler at {self.address} was lost; start it and its workers again and run again: finished cells "
             "are taken from the store"
         )
 
     def check_times(self) -> None:
-        """Raises BadInput where no worker is there to time cells."""
+        """Raise BadInput where no worker offers ``latency``."""
         if not self.times:
             raise BadInput(
                 f"--cluster: no worker of {self.address} offers the resource latency; start one with: dask worker "
@@ -141,18 +141,18 @@ class Cluster:
             )
 
     def note(self) -> str:
-        """For the report."""
+        """Return the note for the report."""
         return f"computed by the workers of {self.address}; the environment is theirs"
 
     def close(self) -> None:
-        """Part from the scheduler."""
+        """Disconnect from the scheduler."""
         self._carried.clear()
         with suppress(OSError, TimeoutError):
             self.client.close(timeout=2)
 
 
 def of_run(options: RunOptions) -> Cluster | None:
-    """The cluster that computes a run, if one does; from now on results are those of its workers' CPU.
+    """Return the cluster of a run, if it uses one; from then on results belong to its workers' CPU.
 
     Raises:
         BadInput: see :func:`connect`.
@@ -161,33 +161,33 @@ def of_run(options: RunOptions) -> Cluster | None:
         return None
     if options.workers:
         raise BadInput("--workers: counts processes of this machine; --cluster has workers of its own, so give one")
-    found = connect(options.cluster)
-    environment.compute_elsewhere(found.cpu)
-    return found
+    cluster = connect(options.cluster)
+    environment.compute_elsewhere(cluster.cpu)
+    return cluster
 
 
 def connect(address: str, seconds: float = CONNECT_SECONDS) -> Cluster:
-    """Connect to a scheduler, and see that its workers would compute what this machine would.
+    """Connect to a scheduler, and check that its workers would compute the same as this machine.
 
     Args:
-        seconds: to wait for the scheduler, and then for a first worker.
+        seconds: to wait for the scheduler, and again for the first worker.
 
     Raises:
-        BadInput: Dask is not installed, nobody answers, there are no workers, or one does not fit.
+        BadInput: Dask is not installed, nothing answers, there are no workers, or a worker does not match.
     """
     try:
         import dask
         import distributed
     except ImportError:
         raise BadInput(f"--cluster: needs the package distributed: {INSTALL}") from None
-    # What goes wrong is told in one sentence of ours; and files as tasks are meant, see `cluster_worker.carry`.
+    # Errors are reported in one sentence of ours; files as tasks are intended, see `cluster_worker.carry`.
     for name in ("distributed", "distributed.client"):  # the second has a level of its own
         logging.getLogger(name).setLevel(logging.CRITICAL)
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "100GiB"})
     _check_address(address, seconds)
     try:
         client = distributed.Client(address, timeout=seconds, set_as_default=False)
-    except Exception as error:  # what greets as a scheduler need not be one
+    except Exception as error:  # what answers need not be a scheduler
         raise BadInput(_no_scheduler(address, seconds, error)) from None
     try:
         return _checked(client, address, seconds)
@@ -197,13 +197,13 @@ def connect(address: str, seconds: float = CONNECT_SECONDS) -> Cluster:
 
 
 def _check_address(address: str, seconds: float) -> None:
-    """Raises BadInput unless a scheduler greets there; a client that fails leaves threads that never end."""
+    """Raise BadInput unless a scheduler answers there; a client that fails leaves threads that never end."""
     from distributed.comm import connect as greeted
 
     scheme, separator, rest = address.rpartition("://")
     host, colon, port = rest.rpartition(":")
-    known = scheme in SCHEMES or not separator
-    if not (known and host and colon and port.isdecimal() and 0 < int(port[:6]) < 2**16):
+    known_scheme = scheme in SCHEMES or not separator
+    if not (known_scheme and host and colon and port.isdecimal() and 0 < int(port[:6]) < 2**16):
         raise BadInput(f"--cluster: expected an address such as tcp://scheduler:8786, found {address!r}")
     if scheme not in ("", "tcp"):
         return  # these need keys, or libraries, that Dask's client knows of
@@ -237,16 +237,16 @@ def _checked(client: Any, address: str, seconds: float) -> Cluster:
     from quantbench.engine.workers import cluster_worker
 
     _check_versions(client, cluster_worker.PACKAGES)
-    told = client.run(cluster_worker.about, on_error="return")
-    # A worker that is lost at this moment is none that matters.
-    found = {worker: about for worker, about in told.items() if not isinstance(about, OSError)}
-    if not found:
+    replies = client.run(cluster_worker.about, on_error="return")
+    # A worker that was just lost does not matter.
+    workers = {worker: about for worker, about in replies.items() if not isinstance(about, OSError)}
+    if not workers:
         raise BadInput(f"--cluster: the scheduler at {address} has lost its workers; start others")
-    for worker, about in found.items():
+    for worker, about in workers.items():
         _check_worker(worker, about, cluster_worker.code())
-    first = next(iter(found.values()))
+    first = next(iter(workers.values()))
     kind = first.environment.machine_class
-    for worker, about in found.items():
+    for worker, about in workers.items():
         if about.environment.machine_class != kind or about.cpu != first.cpu:
             raise BadInput(
                 f"--cluster: the workers are of more than one kind: {kind} and, at {worker}, "
@@ -259,12 +259,12 @@ def _checked(client: Any, address: str, seconds: float) -> Cluster:
 
 
 def _resources(dask_scheduler: Any) -> list[str]:
-    """Names of what the workers offer."""
+    """Return the names of the resources that workers offer."""
     return sorted({name for worker in dask_scheduler.workers.values() for name in worker.resources})
 
 
 def _check_versions(client: Any, packages: tuple[str, ...]) -> None:
-    """Raises BadInput unless scheduler and workers have this machine's versions; needs no code of ours there."""
+    """Raise BadInput unless scheduler and workers have this machine's versions; needs none of our code there."""
     for package in packages:
         here = _version(package)
         for where, version in {"the scheduler": _of_scheduler(client, package), **_of_workers(client, package)}.items():
@@ -277,10 +277,10 @@ def _check_versions(client: Any, packages: tuple[str, ...]) -> None:
 
 
 def _of_workers(client: Any, package: str) -> dict[str, str]:
-    found = client.run(metadata.version, package, on_error="return")
+    versions = client.run(metadata.version, package, on_error="return")
     return {
         f"the worker at {at}": version if isinstance(version, str) else "absent"
-        for at, version in found.items()
+        for at, version in versions.items()
         if not isinstance(version, OSError)
     }
 
@@ -323,34 +323,34 @@ def _check_worker(worker: str, about: Any, code: str) -> None:
         )
 
 
-# ---------------------------------------------------------------- what travels
+# ---------------------------------------------------------------- sending models
 
 
 def travelling(model_file: Path, name: str) -> Any:
-    """A model as it travels: everything but the contents of its files."""
+    """Return a model as it is sent, without the contents of its files."""
     from quantbench.engine.workers.cluster_worker import Files
 
-    sha256 = {path: known for path, (_, known) in model_files(model_file, name).items()}
-    return Files(sha256, model_file.name, name)
+    hashes = {path: sha256_of for path, (_, sha256_of) in model_files(model_file, name).items()}
+    return Files(hashes, model_file.name, name)
 
 
 @lru_cache(maxsize=64)
 def model_files(model_file: Path, name: str) -> dict[str, tuple[Path, str]]:
-    """Path relative to the model's folder -> (file, its sha256), of everything that a worker needs of a model.
+    """Map path relative to the model's folder -> (file, its sha256), for every file that a worker needs of a model.
 
     Raises:
-        BadInput: a path of the model's file leaves the folder, where a worker could not put it.
+        BadInput: a path of the model's file is outside the folder, where a worker could not put it.
     """
     from quantbench.engine.workers.cluster_worker import inside
 
     model = model_of(Task(model_file, name, "", 0, None, Path(), Path()))
     folder = model_file.parent
-    found = [model_file, *sorted(folder.glob("_*.py"))]
+    model_parts = [model_file, *sorted(folder.glob("_*.py"))]
     for given, field_name in ((model.weights, "weights"), (model.data, "data")):
         if not inside(given):
             raise BadInput(
                 f"{model_file}: {field_name}: --cluster takes files inside the model's own folder, found {given!r}"
             )
         path = folder / given
-        found += sorted(in_tree(path)) if path.is_dir() else [path]
-    return {file.relative_to(folder).as_posix(): (file, file_sha256(file)) for file in found}
+        model_parts += sorted(in_tree(path)) if path.is_dir() else [path]
+    return {file.relative_to(folder).as_posix(): (file, file_sha256(file)) for file in model_parts}

@@ -1,8 +1,8 @@
-"""Cells on a Dask cluster: ``submit(task, timeout)`` once more. See :mod:`quantbench.engine.workers.cluster_worker` for
-the workers' side.
+"""Compute cells on a Dask cluster: ``submit(task, timeout)`` as for local workers. The workers' side is in
+:mod:`quantbench.engine.workers.cluster_worker`.
 
-What is computed there comes back into this machine's store, so that judging, resuming and reporting know no difference.
-Dask itself computes a cell again where a worker is lost; nothing else is tried twice but what local workers try twice.
+What is computed there is copied into this machine's store, so that judging, resuming and reporting work as usual.
+Dask itself computes a cell again where a worker is lost; otherwise only what local workers retry is retried.
 """
 
 import threading
@@ -28,28 +28,28 @@ _END_SECONDS = 10
 
 
 class _SchedulerLost(Exception):
-    """The scheduler is gone, or the connection to it, and all that was sent to it."""
+    """Raised when the scheduler or the connection to it is gone, and with it all that was sent."""
 
 
 @dataclass
 class _Open:
-    """A submitted task that has not come back."""
+    """Hold a submitted task that has not come back."""
 
     task: Task
     timeout: float
     future: "Future[Outcome]"
-    inner: Any = None  # Dask's, once it was sent
+    inner: Any = None  # Dask's future, once it was sent
     at: list[str] = field(default_factory=list)
 
 
 class ClusterExecutor:
-    """See :class:`quantbench.engine.workers.local.Executor`.
+    """Compute cells on a cluster; see :class:`quantbench.engine.workers.local.Executor`.
 
     Args:
-        store: takes what is computed.
+        store: receives what is computed.
         run: name of the run.
-        fresh: whether the workers may take nothing from their own stores.
-        say: takes a line that the user should see.
+        fresh: whether the workers may not use their own stores.
+        say: prints a line for the user.
     """
 
     def __init__(self, cluster: Cluster, store: Store, run: str, fresh: bool, say: Callable[[str], None]) -> None:
@@ -57,20 +57,20 @@ class ClusterExecutor:
         self._cluster = cluster
         self._client = cluster.client
         self._store = store
-        self._run = f"quantbench-{run}-{uuid.uuid4().hex[:8]}"  # two clients may begin in one second
+        self._run = f"quantbench-{run}-{uuid.uuid4().hex[:8]}"  # two clients may start in one second
         self._fresh = fresh
         self._say = say
         self._open: dict[str, _Open] = {}
         self._look_again = 0.0
         self._alone_since: float | None = None
         self._over = threading.Event()
-        with suppress(Exception):  # a scheduler that is lost already is told by the collector
+        with suppress(Exception):  # the collector reports a scheduler that is already lost
             self._client.subscribe_topic(self._run, self._begun)
         self._collector = threading.Thread(target=self._collect, daemon=True)
         self._collector.start()
 
     def submit(self, task: Task, timeout: float) -> "Future[Outcome]":
-        """See :class:`Executor`. Raises BadInput where the model's files cannot travel."""
+        """Submit a task; see :class:`Executor`. Raise BadInput where the model's files cannot be sent."""
         model_files(task.model_file, task.model)
         future: Future[Outcome] = Future()
         self._open[f"{self._run}-{task.model}-{task.variant}-{task.seed}"] = _Open(task, timeout, future)
@@ -79,21 +79,21 @@ class ClusterExecutor:
     def _send(self) -> None:
         """Give the cluster as many cells as it has workers.
 
-        The rest waits here: Dask would deal all of them out at once, and more to a worker that has the files already,
-        so that others had nothing to do at the end.
+        The rest waits here: Dask would assign all at once, more of them to workers that have the files already, so that
+        others would be idle at the end.
         """
         from quantbench.engine.workers import cluster_worker
 
-        waiting = [key for key, one in self._open.items() if one.inner is None]
+        waiting = [key for key, job_state in self._open.items() if job_state.inner is None]
         for key in waiting[: max(0, self.workers - len(self._open) + len(waiting))]:
-            one = self._open[key]
-            file, model = one.task.model_file, one.task.model
-            contents = [self._cluster.carried(*found) for found in model_files(file, model).values()]
+            job_state = self._open[key]
+            file, model = job_state.task.model_file, job_state.task.model
+            contents = [self._cluster.carried(*model_part) for model_part in model_files(file, model).values()]
             files = travelling(file, model)
-            job = cluster_worker.Job(one.task, files, cluster_worker.code(), self._run, self._fresh, key)
-            # Dask computes it again where a worker is lost, and nowhere else.
-            one.inner = self._client.submit(
-                cluster_worker.compute, job, one.timeout, *contents, key=key, retries=0, pure=False
+            job = cluster_worker.Job(job_state.task, files, cluster_worker.code(), self._run, self._fresh, key)
+            # Dask computes it again only where a worker is lost.
+            job_state.inner = self._client.submit(
+                cluster_worker.compute, job, job_state.timeout, *contents, key=key, retries=0, pure=False
             )
 
     def close(self) -> None:
@@ -106,8 +106,10 @@ class ClusterExecutor:
         """See :class:`Executor`."""
         self._over.set()
         self._collector.join()
-        with suppress(Exception):  # whatever is not there any more needs not be stopped
-            self._client.cancel([one.inner for one in self._open.values() if one.inner is not None], force=True)
+        with suppress(Exception):  # what is already gone need not be stopped
+            self._client.cancel(
+                [submitted.inner for submitted in self._open.values() if submitted.inner is not None], force=True
+            )
         self._part()
 
     def _part(self) -> None:
@@ -118,24 +120,24 @@ class ClusterExecutor:
         if self._cluster.is_lost:  # its workers end by themselves
             return
         with suppress(Exception):  # the same
-            client = self._client  # as its `run` does, but for a bounded time
+            client = self._client  # as its `run` does, but with a time limit
             client.sync(client._run, cluster_worker.end, self._run, on_error="ignore", callback_timeout=_END_SECONDS)
 
-    # ------------------------------------------------------------ what comes back
+    # ------------------------------------------------------------ results
 
     def _begun(self, event: tuple[float, Any]) -> None:
-        """A worker has begun with a cell: the first time, or again after another one was lost."""
-        found = self._open.get(event[1]["key"])
-        if found is None:
+        """Note that a worker has started a cell: for the first time, or again after another worker was lost."""
+        submitted = self._open.get(event[1]["key"])
+        if submitted is None:
             return
-        if not found.at:
-            found.future.set_running_or_notify_cancel()
+        if not submitted.at:
+            submitted.future.set_running_or_notify_cancel()
         else:
-            self._say(f"{found.task.model}/{found.task.variant}: begun again: {_lost(found.at[-1])}")
-        found.at.append(event[1]["worker"])
+            self._say(f"{submitted.task.model}/{submitted.task.variant}: begun again: {_lost(submitted.at[-1])}")
+        submitted.at.append(event[1]["worker"])
 
     def _collect(self) -> None:
-        """One thread sends cells, and takes in whatever is done, one after the other."""
+        """Send cells and collect results one after the other; runs in one thread."""
         while not self._over.wait(_TICK_SECONDS):
             try:
                 self._check()
@@ -148,45 +150,49 @@ class ClusterExecutor:
                 self._give_up(self._cluster.lost if lost else words)
 
     def _check(self) -> None:
-        """Raises _SchedulerLost also where Dask has found a scheduler again: that one knows nothing of our cells."""
-        sent = (one.inner for one in self._open.values() if one.inner is not None)
+        """Raise _SchedulerLost also where Dask has found a new scheduler, which does not know our cells."""
+        sent = (submitted.inner for submitted in self._open.values() if submitted.inner is not None)
         if self._cluster.is_lost or any(inner.status == "cancelled" for inner in sent):
             raise _SchedulerLost
 
     def _take_in(self) -> None:
-        for key, one in list(self._open.items()):
-            if one.inner is None or one.inner.status in ("pending", "lost", "cancelled"):
-                continue  # lost: the worker that had it was, and Dask computes it again
-            outcome = self._outcome(one)
+        for key, submitted in list(self._open.items()):
+            if submitted.inner is None or submitted.inner.status in ("pending", "lost", "cancelled"):
+                continue  # lost: its worker was lost, and Dask computes it again
+            outcome = self._outcome(submitted)
             if self._over.is_set():
                 return
             del self._open[key]
-            one.future.set_result(outcome)
+            submitted.future.set_result(outcome)
 
     def _give_up(self, reason: str) -> None:
-        for key, one in list(self._open.items()):
+        for key, submitted in list(self._open.items()):
             del self._open[key]
-            one.future.set_result(Outcome(one.task.seed, failure=failure("error", reason, one.task.log)))
+            submitted.future.set_result(
+                Outcome(submitted.task.seed, failure=failure("error", reason, submitted.task.log))
+            )
 
-    def _outcome(self, one: _Open) -> Outcome:
-        task = one.task
+    def _outcome(self, submitted: _Open) -> Outcome:
+        task = submitted.task
         try:
-            if one.inner.status == "error":
-                error = one.inner.exception()
+            if submitted.inner.status == "error":
+                error = submitted.inner.exception()
                 if type(error).__name__ == "KilledWorker":
-                    reason = f"the cluster lost every worker that computed it: {', '.join(one.at)}"
+                    reason = f"the cluster lost every worker that computed it: {', '.join(submitted.at)}"
                     return Outcome(task.seed, failure=failure("crash", reason, task.log))
                 raise error
-            outcome = self._kept(one.inner.result(timeout=_FETCH_SECONDS), task)
-            return replace(outcome, retried=outcome.retried + tuple(f"{_lost(at)}; begun again" for at in one.at[:-1]))
-        except Exception as error:  # whatever it is, it is this cell's, and the others still come in
+            outcome = self._kept(submitted.inner.result(timeout=_FETCH_SECONDS), task)
+            return replace(
+                outcome, retried=outcome.retried + tuple(f"{_lost(at)}; begun again" for at in submitted.at[:-1])
+            )
+        except Exception as error:  # it is this cell's, and results of others still come in
             if self._cluster.is_lost or isinstance(error, CancelledError):
                 raise _SchedulerLost from None
             words = " ".join(str(error).split())[:500]
             return Outcome(task.seed, failure=failure("error", f"{type(error).__name__}: {words}", task.log))
 
     def _kept(self, reply: Any, task: Task) -> Outcome:
-        """Put what came back where a local worker would have put it."""
+        """Put the result where a local worker would have put it."""
         task.log.parent.mkdir(parents=True, exist_ok=True)
         replace_file(task.log, reply.log)
         for entry in reply.entries:
@@ -198,20 +204,20 @@ class ClusterExecutor:
         return outcome if outcome.artifact is None else replace(outcome, artifact=self._store.root / outcome.artifact)
 
     def _look_for_workers(self) -> None:
-        """How many there are now; cells that nobody will ever compute are failures, not a wait without end."""
+        """Update the number of workers; where none appears for long, the cells fail instead of waiting forever."""
         now = time.monotonic()
         if not self._open or now < self._look_again:
             return
         self._look_again = now + _LOOK_SECONDS
         try:
-            found = sum(self._client.nthreads(callback_timeout=NO_WORKER_SECONDS).values())
-        except TimeoutError:  # it hangs, or the network does
+            workers = sum(self._client.nthreads(callback_timeout=NO_WORKER_SECONDS).values())
+        except TimeoutError:  # the scheduler or the network hangs
             self._cluster.close()
             raise _SchedulerLost from None
         except OSError:  # the connection was just lost, or another one could not be made
             return
-        self.workers = found or self.workers
-        if found:
+        self.workers = workers or self.workers
+        if workers:
             self._alone_since = None
         elif self._alone_since is None:
             self._alone_since = now

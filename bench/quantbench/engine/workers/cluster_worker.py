@@ -1,8 +1,8 @@
-"""Cells on a Dask cluster: the workers' side. Each cell runs in a process of its own, as it does locally.
+"""Compute cells on a worker of a Dask cluster. Each cell runs in its own process, as it does locally.
 
-So a crash, a hang or a time limit costs the cell and not the Dask worker, and a Dask worker that is lost is never the
-cell's fault. A worker has nothing of the client's disk: the model's files come with the job, and what is computed goes
-back as entries of the store.
+So a crash, a hang or a time limit fails the cell and not the Dask worker, and a lost Dask worker never counts as the
+cell's failure. A worker cannot access the client's disk: the model's files are sent with the job, and results return
+as entries of the store.
 """
 
 import json
@@ -28,7 +28,7 @@ from quantbench.files import replace as replace_file
 from quantbench.records import Environment
 from quantbench.reference.datasets import file_sha256
 
-# What has to be the same on both sides, for a result to be the same.
+# What must be identical on both sides for results to be identical.
 PACKAGES = (*(name for name in environment.PACKAGES if not name.startswith("pytest")), "distributed")
 _TICK_SECONDS = 0.2
 _MOST_LOG = 1_000_000
@@ -37,12 +37,12 @@ _ENDING = (Status.closing, Status.closed)
 
 @dataclass(frozen=True)
 class Files:
-    """Files that lie in one folder, as they travel; their contents come beside, in this order.
+    """Describe files of one folder as they are sent; their contents are sent separately, in this order.
 
     Attributes:
         sha256: path relative to the folder -> hash.
-        first: the path that stands for all of them: a model's own file.
-        model: name of the model that it declares; empty where it is no model.
+        first: the main path: a model's own file.
+        model: name of the model that it declares; empty where it is not a model.
     """
 
     sha256: Mapping[str, str]
@@ -52,15 +52,15 @@ class Files:
 
 @dataclass(frozen=True)
 class Job:
-    """A task as it travels.
+    """Hold a task as it is sent.
 
     Attributes:
-        task: its paths are the client's, and mean nothing here.
+        task: its paths are those of the client, and invalid here.
         files: everything that the model needs.
         code: hash of the client's code of this package.
-        run: name of the run; events of it bear this name too.
-        fresh: compute into a store that this run alone uses, which is removed after it.
-        key: of the job, for its events.
+        run: name of the run, also used for its events.
+        fresh: compute into a store used by this run alone, which is removed after it.
+        key: of the job, used for its events.
     """
 
     task: Task
@@ -73,7 +73,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a store, as it travels."""
+    """Hold one entry of a store as it is sent."""
 
     key: str
     files: dict[str, bytes]
@@ -82,11 +82,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of a job.
+    """Hold the result of a job.
 
     Attributes:
         outcome: its artifact's path is relative to the store.
-        entries: everything that the client's store needs to find this outcome again.
+        entries: all entries that the client's store needs to find this outcome again.
         log: the cell's own.
     """
 
@@ -97,12 +97,12 @@ class Reply:
 
 @dataclass(frozen=True)
 class About:
-    """A worker, as far as results depend on it.
+    """Describe a worker, as far as results depend on it.
 
     Attributes:
         code: hash of its code of this package.
         cpu: see :func:`quantbench.core.environment.cpu`.
-        daemon: whether its process may start none of its own.
+        daemon: whether its process may not start child processes.
     """
 
     code: str
@@ -112,20 +112,20 @@ class About:
 
 
 def about() -> About:
-    """This worker."""
+    """Describe this worker."""
     daemon = multiprocessing.current_process().daemon
     return About(code(), environment.cpu(), daemon, environment.collect())
 
 
 @lru_cache
 def code() -> str:
-    """Hash of all code of this package: a version number does not tell two checkouts apart."""
+    """Return a hash of all code of this package: a version number does not distinguish two checkouts."""
     sources = sorted(path for path in PACKAGE.rglob("*.py") if "carried" not in path.parts)
     return digest({path.relative_to(PACKAGE).as_posix(): file_sha256(path, follow=True) for path in sources})
 
 
 def carry(content: bytes) -> bytes:
-    """A file, as a task of the cluster: it travels once to each worker that needs it, and is never lost with one."""
+    """Return a file's content as a task of the cluster, so that it is sent once per worker and never lost with one."""
     return content
 
 
@@ -134,19 +134,19 @@ def carry(content: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class _Remembering(Store):
-    """A store that keeps in mind which entries were read."""
+    """Record which entries of a store were read."""
 
     keys: list[str] = field(default_factory=list)
 
     def get(self, key: str) -> Path | None:
-        found = super().get(key)
-        if found is not None and key not in self.keys:
+        path = super().get(key)
+        if path is not None and key not in self.keys:
             self.keys.append(key)
-        return found
+        return path
 
 
 def compute_and_list(task: Task) -> Outcome:
-    """In the cell's process: compute it, and name the entries of the store that hold the outcome."""
+    """Compute a cell in its own process, and list the store entries that hold its outcome."""
     outcome = work.compute(task)
     store = _Remembering(task.store)
     work.from_store(task, store)
@@ -154,7 +154,7 @@ def compute_and_list(task: Task) -> Outcome:
 
 
 def compute(job: Job, timeout: float, *contents: bytes) -> Reply:
-    """Compute a cell in a process of its own, and pack what came of it."""
+    """Compute a cell in its own process, and pack the result."""
     worker = get_worker()
     worker.log_event(job.run, {"key": job.key, "worker": worker.address})
     folder = Path(worker.local_directory) / "quantbench"
@@ -169,18 +169,18 @@ def compute(job: Job, timeout: float, *contents: bytes) -> Reply:
     entries = [_packed(store, key) for key in outcome.entries]
     if outcome.artifact is not None:
         outcome = replace(outcome, artifact=outcome.artifact.relative_to(store.root))
-    return Reply(replace(outcome, entries=()), entries, _told(log) + _told(again(log)))
+    return Reply(replace(outcome, entries=()), entries, _log_text(log) + _log_text(again(log)))
 
 
-def _told(log: Path) -> str:
+def _log_text(log: Path) -> str:
     return log.read_text(encoding="utf-8", errors="replace")[-_MOST_LOG:] if log.exists() else ""
 
 
 def _unpacked(root: Path, files: Files, contents: Sequence[bytes]) -> Path:
-    """Files in a folder of their own; the path of the first.
+    """Write files into their own folder; return the path of the first.
 
     Raises:
-        ValueError: a path would leave the folder.
+        ValueError: a path is outside the folder.
     """
     folder = root / digest(files.sha256)
     for path, content in zip(files.sha256, contents, strict=True):
@@ -194,7 +194,7 @@ def _unpacked(root: Path, files: Files, contents: Sequence[bytes]) -> Path:
 
 
 def inside(path: str) -> bool:
-    """Whether a relative path stays in its folder."""
+    """Return whether a relative path stays within its folder."""
     parts = Path(path).parts
     return bool(parts) and not Path(path).is_absolute() and ".." not in parts
 
@@ -209,7 +209,7 @@ def _packed(store: Store, key: str) -> Entry:
 
 
 def call(function: Callable[..., Any], arguments: Sequence[Any], *contents: bytes) -> Any:
-    """Call a measuring function here; :class:`Files` among its arguments become a path, or the model they declare."""
+    """Call a measuring function here; :class:`Files` in its arguments become a path, or the model they declare."""
     folder, rest = Path(get_worker().local_directory) / "quantbench", list(contents)
     aside = folder / "temporary"  # Dask removes what a killed worker leaves in its own folder
     aside.mkdir(parents=True, exist_ok=True)
@@ -234,13 +234,13 @@ _UNDER_WAY: dict[str, int] = {}
 
 
 class GivenUp(Exception):
-    """The client has stopped its run, or this worker is to end, as it does where its scheduler is lost."""
+    """Raised when the client has stopped its run, or this worker is to end, as it is where its scheduler is lost."""
 
 
 def _result(job: Job, task: Task, timeout: float, worker: Any) -> Outcome:
     with _LOCK:
         for run in [run for run in _EXECUTORS if run != job.run and not _UNDER_WAY[run]]:
-            _stop(run)  # of a client that went without a word
+            _stop(run)  # of a client that disappeared
         if job.run not in _EXECUTORS:
             places = worker.state.nthreads
             _EXECUTORS[job.run] = LocalExecutor(places, task.log.parent / "workers", compute_and_list)
@@ -263,7 +263,7 @@ def _result(job: Job, task: Task, timeout: float, worker: Any) -> Outcome:
 
 
 def _stop(run: str) -> None:
-    """Aside, for it takes some seconds, in which a worker has to answer the scheduler."""
+    """Stop a run's processes in a thread: it takes seconds, during which a worker must answer the scheduler."""
     threading.Thread(target=_EXECUTORS.pop(run).stop, daemon=True).start()
     _UNDER_WAY.pop(run, None)
 
@@ -273,7 +273,7 @@ def _own_store(folder: Path, run: str) -> Path:
 
 
 def end(run: str, dask_worker: Any = None) -> None:
-    """The run is over, or given up: end its processes, and remove the store that it alone used."""
+    """End the processes of a run that is over or stopped, and remove the store that only it used."""
     with _LOCK:
         if run in _EXECUTORS:
             _stop(run)

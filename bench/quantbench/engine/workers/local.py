@@ -1,8 +1,8 @@
-"""Where cells are computed: ``submit(task, timeout)``. Here by local worker processes; by Dask in
+"""Compute cells in local worker processes: ``submit(task, timeout)``. For Dask see
 :mod:`quantbench.engine.workers.cluster`.
 
-Whatever a cell does to its process costs that cell alone. Only what is no fault of the cell is tried again: a worker
-that was killed from outside, or ran out of memory, gets one more chance, with nothing else of ours beside it.
+A crash, hang or timeout only fails the cell that caused it. A cell is retried once, alone, only where its worker was
+killed from outside or ran out of memory.
 """
 
 import os
@@ -21,41 +21,41 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from quantbench.core.signals import hurried_by
-from quantbench.engine.workers.process import Lane, Stopped
+from quantbench.engine.workers.process import Stopped, WorkerSlot
 from quantbench.engine.workers.task import Outcome, Task, compute, failure
 
 _Submitted = tuple["Future[Outcome]", Task, float]
 
 
 class Executor(Protocol):
-    """One small interface for local processes and for a cluster.
+    """Declare the interface shared by local processes and a cluster.
 
     Attributes:
-        workers: cells that are computed at a time.
+        workers: number of cells computed at a time.
     """
 
     workers: int
 
     def submit(self, task: Task, timeout: float) -> "Future[Outcome]":
-        """Start computing; the future's result is an outcome, also when the worker crashed or hung.
+        """Start computing; the future's result is an outcome, including when the worker crashed or hung.
 
-        It is running once a worker is at it, and never done where the run is stopped before it was.
+        The future runs once a worker has started it, and is never done where the run is stopped before that.
         """
 
     def close(self) -> None:
         """Release the workers once everything submitted is done."""
 
     def stop(self) -> None:
-        """Give up what is running and what is queued, and release the workers."""
+        """Cancel everything running or queued, and release the workers."""
 
 
 class LocalExecutor:
-    """Worker processes on this machine, kept warm; a crash or a hang costs one cell.
+    """Compute in warm worker processes on this machine; a crash or a hang fails one cell.
 
     Args:
-        workers: their number; one a core where not given.
-        logs: folder for what they print outside of cells; none is kept where not given.
-        how: what a worker does with a task; :func:`quantbench.engine.workers.task.compute` where not given.
+        workers: number of processes; one per core where not given.
+        logs: folder for output outside of cells; discarded where not given.
+        how: computes a task in a worker; :func:`quantbench.engine.workers.task.compute` where not given.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class LocalExecutor:
         self.workers = workers or os.cpu_count() or 1
         self._aside = None if logs else tempfile.TemporaryDirectory(prefix="quantbench-workers-")
         folder = logs or Path(self._aside.name if self._aside else "")
-        self._lanes = [Lane(folder / str(number), how or compute) for number in range(self.workers)]
+        self._lanes = [WorkerSlot(folder / str(number), how or compute) for number in range(self.workers)]
         self._queue: SimpleQueue[_Submitted | None] = SimpleQueue()
         self._free = threading.Semaphore(self.workers)
         self._turnstile = threading.Lock()
         _start_tracker()
         # Daemons, so that a process that ends without closing does not wait for its cells.
-        self._threads = [threading.Thread(target=self._serve, args=[lane], daemon=True) for lane in self._lanes]
+        self._threads = [threading.Thread(target=self._serve, args=[slot], daemon=True) for slot in self._lanes]
         for thread in self._threads:
             thread.start()
 
@@ -91,14 +91,14 @@ class LocalExecutor:
 
     def stop(self) -> None:
         """See :class:`Executor`."""
-        for lane in self._lanes:
-            lane.stop()
+        for slot in self._lanes:
+            slot.stop()
         with hurried_by(self._kill):
             self.close()
 
     def _kill(self) -> None:
-        for lane in self._lanes:
-            lane.kill()
+        for slot in self._lanes:
+            slot.kill()
 
     def __enter__(self) -> Self:
         return self
@@ -108,32 +108,32 @@ class LocalExecutor:
     ) -> None:
         self.stop()
 
-    def _serve(self, lane: Lane) -> None:
-        """One thread a lane: it takes what is next until there is nothing more, or all of it is given up."""
+    def _serve(self, slot: WorkerSlot) -> None:
+        """Serve one slot in a thread: take the next task until there is none, or all are cancelled."""
         while (submitted := self._queue.get()) is not None:
             future, task, timeout = submitted
             try:
-                future.set_result(self._computed(lane, future, task, timeout))
+                future.set_result(self._computed(slot, future, task, timeout))
             except Stopped:
                 continue
-            except Exception as error:  # a future that nobody fulfils would be waited for until the end of days
+            except Exception as error:  # a future without a result would be waited for forever
                 reason = f"{type(error).__name__}: {error}"
                 future.set_result(Outcome(task.seed, failure=failure("error", reason, task.log)))
-        lane.close()
+        slot.close()
 
-    def _computed(self, lane: Lane, future: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
+    def _computed(self, slot: WorkerSlot, future: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
         with self._places(1):
             future.set_running_or_notify_cancel()
-            first = lane.run(task, timeout)
+            first = slot.run(task, timeout)
         if not first.exhausted or first.failure is None:
             return first
         with self._places(self.workers):
-            second = lane.run(replace(task, log=again(task.log)), timeout)
+            second = slot.run(replace(task, log=again(task.log)), timeout)
         return replace(second, retried=(f"{first.failure.reason}; computed once more, alone",))
 
     @contextmanager
     def _places(self, number: int) -> Iterator[None]:
-        """Hold so many of the workers' places; who waits for all of them lets nobody else in meanwhile."""
+        """Hold this many of the workers' places; a thread waiting for all of them blocks others meanwhile."""
         with self._turnstile:
             for _ in range(number):
                 self._free.acquire()
@@ -146,11 +146,11 @@ class LocalExecutor:
 def _start_tracker() -> None:
     """Start the process that cleans up after workers that were killed.
 
-    SIGHUP does not end it, as SIGTERM does not. And it cleans up without a word: that we kill a worker which does not
-    end in time, or whose run was stopped twice, is no news to anybody.
+    Neither SIGHUP nor SIGTERM ends it. And it prints nothing: that we kill a worker which does not end in time, or
+    whose run was stopped twice, is not worth a warning.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    sys.warnoptions.append("ignore:resource_tracker:UserWarning")  # goes into its command line
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")  # passed on to its command line
     try:
         resource_tracker.ensure_running()
     finally:
@@ -159,5 +159,5 @@ def _start_tracker() -> None:
 
 
 def again(log: Path) -> Path:
-    """The log of a cell's second chance, beside that of the first."""
+    """Return the log of a cell's retry, beside that of the first attempt."""
     return log.with_suffix(".again.log")

@@ -1,7 +1,7 @@
-"""One worker process that computes cells one after another, stays warm, and is replaced when it dies.
+"""Run one worker process that computes cells one after another, stays warm, and is replaced when it dies.
 
-A pool of one process each, rather than one of all: where a worker dies before it has said what it works on, pebble
-calls its whole pool broken, and every cell in flight would go with it.
+There is a pool per process, rather than one for all: where a worker dies before it reports its task, pebble marks its
+whole pool as broken, and every running cell would be lost.
 """
 
 import faulthandler
@@ -32,27 +32,27 @@ from quantbench.errors import SHORT
 
 _TICK_SECONDS = 0.2
 _GONE_SECONDS = 10
-# TensorFlow keeps something of every model that it trained: 7 GB after seventy of them. A fresh worker costs 5 s.
+# TensorFlow keeps memory of every model it trained: 7 GB after seventy of them. A fresh worker costs 5 s.
 _MOST_RESIDENT = 1.2 * 2**30
-_FIRST, _LAST = 10_000, -10_000  # priorities of multiprocessing's finalizers; the highest goes first
+_FIRST, _LAST = 10_000, -10_000  # priorities of multiprocessing's finalizers; the highest runs first
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 _CRASHES = (signal.SIGABRT, signal.SIGSEGV)
-# What C++, TensorFlow and OpenBLAS say before they abort, or crash, for want of memory or threads.
-_LACKS = ("bad_alloc", "pthread_create", "can't start new thread", *(os.strerror(one) for one in SHORT))
+# What C++, TensorFlow and OpenBLAS print before they abort or crash because memory or threads run out.
+_LACKS = ("bad_alloc", "pthread_create", "can't start new thread", *(os.strerror(number) for number in SHORT))
 
 
 class Stopped(Exception):
-    """The run was stopped while a cell was computed, or before."""
+    """Raised when the run was stopped before or while a cell was computed."""
 
 
-class Lane:
-    """A place where one cell at a time is computed.
+class WorkerSlot:
+    """Compute one cell at a time.
 
     Workers are spawned, not forked: a forked child of a process with threads can hang in native code.
 
     Args:
-        logs: folder of its own, for what its workers print outside of cells, one file a worker.
-        compute: what a worker does with a task.
+        logs: its own folder, for what its workers print outside of cells, one file per worker.
+        compute: computes a task in a worker.
     """
 
     def __init__(self, logs: Path, compute: Callable[[Task], Outcome]) -> None:
@@ -63,10 +63,10 @@ class Lane:
         self._before: set[Path] = set()
         self._running: Future[Outcome] | None = None
         self._stopped = False
-        self._room: walls.Room | None = None  # of its worker; None where that one stands behind no walls
+        self._room: walls.Room | None = None  # of its worker; None where that worker is not confined
 
     def run(self, task: Task, timeout: float) -> Outcome:
-        """Compute a cell; an outcome too where the worker crashed, hung or left.
+        """Compute a cell; return an outcome also where the worker crashed, hung or exited.
 
         Raises:
             Stopped: :meth:`stop` was called.
@@ -74,28 +74,28 @@ class Lane:
         with self._lock:
             if self._stopped:
                 raise Stopped
-            task.log.unlink(missing_ok=True)  # what is told of a crash is its own last output
+            task.log.unlink(missing_ok=True)  # a crash is described by its own last output
             try:
                 pool = self._started(_room(task, self._logs))
                 self._running = pool.schedule(self._compute, args=[task])
-            except (OSError, RuntimeError) as error:  # no process can be started: no memory, no descriptors
+            except (OSError, RuntimeError) as error:  # no process can be started: no memory, no file descriptors
                 return self._afresh(_crash(task, f"no worker process could be started ({error})", exhausted=True))
-        found = self._result(self._running, task, timeout)
-        failure = found.failure
+        outcome = self._result(self._running, task, timeout)
+        failure = outcome.failure
         if failure is not None and failure.what != "unsupported" and _comes_from_the_end_of_the_run():
             raise Stopped
-        # A process that ran short of memory has lost its health, and one that died is gone.
-        return self._afresh(found) if found.exhausted or _lost(found) or self._grown() else found
+        # A process that ran short of memory is unreliable, and one that died is gone.
+        return self._afresh(outcome) if outcome.exhausted or _lost(outcome) or self._grown() else outcome
 
     def stop(self) -> None:
-        """Give up what is running, from any thread; the lane is of no use any more."""
+        """Cancel what is running, from any thread; the slot cannot be used again."""
         with self._lock:
             self._stopped = True
             if self._running is not None:
                 self._running.cancel()
 
     def kill(self) -> None:
-        """End what runs at once; for a signal's handler, which must not wait. :meth:`stop` has been called, or will."""
+        """Kill what is running at once; for a signal's handler, which must not wait. :meth:`stop` is called too."""
         self._stopped = True
         for process in multiprocessing.active_children():
             with suppress(OSError, ValueError):
@@ -103,19 +103,19 @@ class Lane:
                     process.kill()
 
     def close(self) -> None:
-        """End the worker process, and return when it is gone: what it held of the store is free then."""
+        """End the worker process, and return when it is gone and its leases on the store are free."""
         if self._pool is not None:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
             self._pool = None
             psutil.wait_procs(list(self._alive()), timeout=_GONE_SECONDS)
 
-    def _afresh(self, found: Outcome) -> Outcome:
+    def _afresh(self, outcome: Outcome) -> Outcome:
         self.close()
-        return found
+        return outcome
 
     def _started(self, room: walls.Room | None) -> ProcessPool:
-        # Its worker was killed while it had nothing to do; or stands behind other walls, which nobody can take down.
+        # Its worker was killed while idle; or is confined to another room, which cannot be changed.
         if self._pool is not None and (not self._pool.active or room != self._room):
             self.close()
         if self._pool is None:
@@ -128,7 +128,7 @@ class Lane:
         return self._pool
 
     def _workers(self) -> list[int]:
-        """Process ids of those that this pool has had; more than one where pebble replaced one that left."""
+        """Return the process ids that this pool has had; several where pebble replaced one that exited."""
         return [int(log.stem) for log in set(self._logs.iterdir()) - self._before]
 
     def _alive(self) -> Iterator[psutil.Process]:
@@ -137,7 +137,7 @@ class Lane:
                 yield psutil.Process(pid)
 
     def _grown(self) -> bool:
-        """Whether its worker has come to hold so much memory that a fresh one is due."""
+        """Return whether its worker uses so much memory that it should be replaced."""
         with suppress(psutil.Error):
             return any(worker.memory_info().rss > _MOST_RESIDENT for worker in self._alive())
         return False
@@ -146,13 +146,13 @@ class Lane:
         begun: float | None = None
         while not running.done():
             wait([running], timeout=_TICK_SECONDS)
-            # Counted here, for pebble counts by a clock that may be set while a cell is computed.
+            # Counted here, because pebble uses a clock that may be set while a cell is computed.
             begun = time.monotonic() if begun is None and running.running() else begun
             if begun is not None and time.monotonic() - begun > timeout and not running.done():
-                self.close()  # first, for the log gets the line of Python that it was at
+                self.close()  # first, because that writes the running line of Python to the log
                 reason = f"no result within {timeout:.0f} s (--cell-timeout)"
                 return Outcome(task.seed, failure=failure("timeout", _with_last_words(reason, task), task.log))
-            # A second worker in a pool of one: pebble replaces one that ended with status 0 without a word.
+            # A second worker in a pool of one: pebble replaces one that exited with status 0 without notice.
             if len(self._workers()) > 1 and not running.done():
                 wait([running], timeout=_TICK_SECONDS)
                 return running.result() if running.done() else _crash(task, "the worker process ended with status 0")
@@ -172,21 +172,21 @@ class Lane:
 
 
 def _comes_from_the_end_of_the_run() -> bool:
-    """Whether a signal is ending the run, and with it perhaps what a worker did.
+    """Return whether a signal is ending the run, and perhaps caused what a worker did.
 
-    A terminal sends it to all processes at once, and the worker's end may be seen here before the signal is.
+    A terminal sends it to all processes at once, and the worker's end may be noticed here before the signal.
     """
     time.sleep(_TICK_SECONDS)
     return stop_asked()
 
 
 def _room(task: Task, logs: Path) -> walls.Room | None:
-    """What a worker may reach that computes a stranger's model: the model, the store, and its logs."""
+    """Return what a worker may access that computes an untrusted model: the model, the store, and its logs."""
     if not task.stranger:
         return None
     folder = task.model_file.absolute().parent
     read: tuple[Path, ...] = (folder,)
-    if folder in (Path.home(), *Path.home().parents):  # all that the user has would be in it
+    if folder in (Path.home(), *Path.home().parents):  # it would include all of the user's files
         read = (task.model_file, folder / "weights", folder / "data")
     for place in (logs, task.log.parent):
         place.mkdir(parents=True, exist_ok=True)
@@ -195,10 +195,10 @@ def _room(task: Task, logs: Path) -> walls.Room | None:
 
 
 def _enter(logs: Path, walled: bool) -> None:
-    """In a worker, before its first cell.
+    """Prepare a worker before its first cell.
 
-    Outside of cells native code prints too, on its way in and out. Where it dies or is ended, the log gets the line of
-    Python that it was at.
+    Native code also prints outside of cells, when it starts and ends. When the worker dies or is ended, the log gets
+    the line of Python that was running.
     """
     if walled:
         walls.forget_environment()
@@ -206,10 +206,10 @@ def _enter(logs: Path, walled: bool) -> None:
     faulthandler.enable(2, all_threads=False)
     signal.signal(signal.SIGTERM, _leave)
     faulthandler.register(signal.SIGTERM, 2, all_threads=False, chain=True)
-    # A terminal that is closed sends it to all, and the run's first process decides what becomes of it.
+    # A closing terminal sends it to all, and the run's first process decides what to do.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # Pebble closes a worker's pipe and sends SIGTERM at once, which would end the worker in the midst of removing its
-    # scratch folder and its semaphores.
+    # Pebble closes a worker's pipe and sends SIGTERM at once, which would end the worker while it removes its scratch
+    # folder and its semaphores.
     Finalize(None, _leave_undisturbed, exitpriority=_FIRST)
     Finalize(None, _left, exitpriority=_LAST)
     end_with_parent()
@@ -219,7 +219,7 @@ _ended_by: list[int] = []
 
 
 def _leave(number: int, _: FrameType | None) -> None:
-    """End by the signal after cleaning up: pebble's own handler ends with a status that says nothing of a signal."""
+    """End by the signal after cleaning up: pebble's own handler ends with a status that does not name a signal."""
     if not is_exiting():
         _ended_by.append(number)
         _exit_function()
@@ -231,7 +231,7 @@ def _leave_undisturbed() -> None:
 
 
 def _left() -> None:
-    """Everything is cleaned up; what native libraries do at their end takes seconds, and nobody needs it."""
+    """Exit at once when cleaned up; what native libraries do at exit takes seconds and is unnecessary."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
@@ -242,9 +242,9 @@ def _left() -> None:
 
 
 def _no_fault_of_its_own(status: int, task: Task) -> bool:
-    """Whether it was ended from outside, or memory, threads or processes ran out.
+    """Return whether the worker was killed from outside, or memory, threads or processes ran out.
 
-    The system kills without a word; native code says what it lacks, and aborts or crashes.
+    The system kills silently; native code prints what it lacks, and aborts or crashes.
     """
     if -status in _FROM_OUTSIDE:
         return True

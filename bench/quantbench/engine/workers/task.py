@@ -1,4 +1,4 @@
-"""Computing one cell with one seed, in a worker process: build, evaluate, weigh. Nothing here judges."""
+"""Compute one cell with one seed in a worker process: build, evaluate, weigh. Nothing here judges."""
 
 import re
 import time
@@ -20,21 +20,21 @@ from quantbench.reference.metrics import ROUNDING
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
-# What TensorFlow says whenever it is imported.
+# What TensorFlow prints whenever it is imported.
 _CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages|INFO: |To enable the following instructions")
-# How the lines begin that say where a process was when it crashed or was ended.
+# First words of the lines that state where a process was when it crashed or was ended.
 _DUMP = ("Fatal Python error:", "Current thread 0x", "Stack (most recent call first):")
 
 
 @dataclass(frozen=True)
 class Task:
-    """One cell with one seed.
+    """Describe one cell with one seed.
 
     Attributes:
         train_seed: seed of a float model trained from scratch; None for the pinned weights.
-        log: file that takes the worker's output.
-        interpreters: that share the test examples, each in a thread of its own.
-        stranger: the model was saved by others, so that whatever opens it is walled.
+        log: file for the worker's output.
+        interpreters: number that share the test examples, each in its own thread.
+        stranger: whether the model was saved by others, so that whatever opens it is confined.
     """
 
     model_file: Path
@@ -50,22 +50,22 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What computing a task gave: an artifact with its evaluation and sizes, or a failure.
+    """Hold the result of a task: an artifact with its evaluation and sizes, or a failure.
 
     Attributes:
-        agreement: of the float control alone: fraction of examples on which it answers as the float model itself.
-        conversion: of what was fake-quantized: fraction of examples on which its artifact answers as it did before
-            conversion; ``parting`` names the first tensor that differs, where that is too little.
-        steps: of fine-tuning, counted while it trained; those of the stages that it starts from are included.
+        agreement: for the float control only: fraction of examples on which it agrees with the float model itself.
+        conversion: for fake-quantized models: fraction of examples on which the artifact agrees with its model before
+                conversion; ``first_divergent`` names the first tensor that differs, where that fraction is too small.
+        steps: fine-tuning steps counted during training, including those of the stages that it starts from.
         outputs, others: see :class:`quantbench.measure.accuracy.Evaluation`.
-        contents: what the artifact is made of.
+        contents: structure of the artifact.
         sizes: measurement name -> bytes.
-        memory: of the first seed alone; seeds differ in their weights, which changes no plan.
-        seconds: what it took this time; near zero where it came from the store.
-        exhausted: it failed because memory ran out, or its process was killed from outside: no fault of the cell.
+        memory: of the first seed alone; seeds differ in their weights, which does not change the arena.
+        seconds: time taken now; near zero where it was cached.
+        exhausted: whether it failed because memory ran out or its process was killed from outside.
         retried: why it was computed again, one sentence each time.
-        entries: keys of the entries of the store that hold it, where it was asked which do.
-        disk_full: it failed for want of space, so that no other will fare better.
+        entries: keys of the store entries that hold it, where requested.
+        disk_full: whether it failed because the disk is full, so that no other cell can succeed.
     """
 
     seed: int
@@ -76,7 +76,7 @@ class Outcome:
     nonfinite: int = 0
     agreement: float | None = None
     conversion: float | None = None
-    parting: str = ""
+    first_divergent: str = ""
     steps: int | None = None
     outputs: Array | None = None
     others: dict[str, Array] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Outcome:
 
 
 def from_store(task: Task, store: Store | None = None) -> Outcome | None:
-    """The outcome if the store holds all of it; imports no TensorFlow and runs no model."""
+    """Return the outcome if the store holds all of it; imports no TensorFlow and runs no model."""
     model, store = model_of(task), store or Store(task.store)
     built = build.find(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
     if built is None:
@@ -101,21 +101,21 @@ def from_store(task: Task, store: Store | None = None) -> Outcome | None:
     if built.path is None or built.sha256 is None:
         return _refused(task, built, 0.0)
     try:
-        found = accuracy.find(built.sha256, model, store)
-        if found is None or (
+        evaluation = accuracy.find(built.sha256, model, store)
+        if evaluation is None or (
             task.variant == FLOAT_CONTROL and not accuracy.float_predictions_known(model, task.train_seed, store)
         ):
             return None
         taken = memory.find(built.sha256, model, store) if task.seed == 0 else None
-        if taken is None and task.seed == 0 and found.refusal is None:
+        if taken is None and task.seed == 0 and evaluation.refusal is None:
             return None
-        return _outcome(task, model, built, found, 0.0, _agreement(task, model, found, store), taken, store)
+        return _outcome(task, model, built, evaluation, 0.0, _agreement(task, model, evaluation, store), taken, store)
     except Exception:  # the worker meets it again, and reports it as this cell's failure
         return None
 
 
 def compute(task: Task) -> Outcome:
-    """Build and evaluate; what goes wrong with this cell comes back as its failure, not as an exception."""
+    """Build and evaluate; errors of this cell are returned as its failure, not raised."""
     start = time.perf_counter()
     store = Store(task.store)
     with output_to(task.log), store.temporary_files():
@@ -130,13 +130,13 @@ def compute(task: Task) -> Outcome:
             if task.seed == 0 and evaluation.refusal is None:
                 taken = memory.through_store(built.path, built.sha256, model, store)
             return _outcome(task, model, built, evaluation, time.perf_counter() - start, agreement, taken, store)
-        except (Exception, SystemExit) as error:  # sys.exit of somebody's code ends its cell, not the worker
+        except (Exception, SystemExit) as error:  # sys.exit in somebody's code ends its cell, not the worker
             traceback.print_exc()
             return failed(task, error, time.perf_counter() - start)
 
 
 def failed(task: Task, error: BaseException, seconds: float = 0.0) -> Outcome:
-    """The outcome of a task that an exception ended."""
+    """Return the outcome of a task that an exception ended."""
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}".removesuffix(": ")
     return Outcome(
         task.seed,
@@ -148,12 +148,12 @@ def failed(task: Task, error: BaseException, seconds: float = 0.0) -> Outcome:
 
 
 def failure(what: str, reason: str, log: Path) -> Failure:
-    """A failure with the end of its log."""
+    """Return a failure with the end of its log."""
     return Failure.model_validate({"what": what, "reason": reason, "log": log_tail(log)})
 
 
 def log_tail(log: Path, characters: int = 2000) -> str:
-    """The last lines of a log; without the list of extension modules that a crash ends with, which is longer."""
+    """Return the last lines of a log, without the list of extension modules after a crash, which is longer."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -162,15 +162,15 @@ def log_tail(log: Path, characters: int = 2000) -> str:
 
 
 def last_line(log: Path) -> str:
-    """The last thing that was printed before a crash or its end, if it was anything, and not where that was."""
+    """Return the last line printed before a crash or exit; empty where there is none. Skips the stack dump."""
     lines = log_tail(log, 20_000).splitlines()
     dump = next((i for i, line in enumerate(lines) if line.startswith(_DUMP)), len(lines))
-    told = [line.strip() for line in lines[:dump] if line.strip() and not _CHATTER.match(line)]
-    return told[-1] if told else ""
+    printed = [line.strip() for line in lines[:dump] if line.strip() and not _CHATTER.match(line)]
+    return printed[-1] if printed else ""
 
 
 def model_of(task: Task) -> ReferenceModel:
-    """The model of a task, as its file declares it now. Raises BadInput."""
+    """Return the model of a task, as its file declares it now. Raise BadInput."""
     return next(model for model in load_file(task.model_file) if model.name == task.model)
 
 
@@ -179,20 +179,20 @@ def _refused(task: Task, built: build.Built, seconds: float) -> Outcome:
     return Outcome(task.seed, cached=built.cached, seconds=seconds, failure=refusal)
 
 
-def _agreement(task: Task, model: ReferenceModel, found: accuracy.Evaluation, store: Store) -> float | None:
-    if task.variant != FLOAT_CONTROL or found.predictions is None:
+def _agreement(task: Task, model: ReferenceModel, evaluation: accuracy.Evaluation, store: Store) -> float | None:
+    if task.variant != FLOAT_CONTROL or evaluation.predictions is None:
         return None
     own = accuracy.float_predictions(model, task.train_seed, store)
-    return None if own is None else model.metric.agreement(found.predictions, own)
+    return None if own is None else model.metric.agreement(evaluation.predictions, own)
 
 
-def _conversion(folder: Path, found: accuracy.Evaluation, model: ReferenceModel) -> tuple[float | None, str]:
+def _conversion(folder: Path, evaluation: accuracy.Evaluation, model: ReferenceModel) -> tuple[float | None, str]:
     before = folder / build.BEFORE_CONVERSION
-    if not before.exists() or found.predictions is None:
+    if not before.exists() or evaluation.predictions is None:
         return None, ""
-    agreement = model.metric.agreement(found.predictions, np.load(before, allow_pickle=False), ROUNDING)
-    parting = folder / build.PARTING
-    return agreement, parting.read_text(encoding="utf-8") if parting.exists() else ""
+    agreement = model.metric.agreement(evaluation.predictions, np.load(before, allow_pickle=False), ROUNDING)
+    first_divergent = folder / build.FIRST_DIVERGENT
+    return agreement, first_divergent.read_text(encoding="utf-8") if first_divergent.exists() else ""
 
 
 def _steps(folder: Path) -> int | None:
@@ -204,33 +204,33 @@ def _outcome(
     task: Task,
     model: ReferenceModel,
     built: build.Built,
-    found: accuracy.Evaluation,
+    evaluation: accuracy.Evaluation,
     seconds: float,
     agreement: float | None,
     taken: Memory | None,
     store: Store,
 ) -> Outcome:
     assert built.path is not None
-    if found.refusal is not None:
-        refusal = Failure(what="unsupported", reason=found.refusal)
-        return Outcome(task.seed, cached=built.cached and found.cached, seconds=seconds, failure=refusal)
-    conversion, parting = _conversion(built.path.parent, found, model)
+    if evaluation.refusal is not None:
+        refusal = Failure(what="unsupported", reason=evaluation.refusal)
+        return Outcome(task.seed, cached=built.cached and evaluation.cached, seconds=seconds, failure=refusal)
+    conversion, first_divergent = _conversion(built.path.parent, evaluation, model)
     return Outcome(
         seed=task.seed,
         artifact=built.path,
         artifact_sha256=built.sha256,
-        predictions=found.predictions,
-        score=found.score,
-        nonfinite=found.nonfinite,
+        predictions=evaluation.predictions,
+        score=evaluation.score,
+        nonfinite=evaluation.nonfinite,
         agreement=agreement,
         conversion=conversion,
-        parting=parting,
+        first_divergent=first_divergent,
         steps=_steps(built.path.parent),
-        outputs=found.outputs,
-        others=found.others,
+        outputs=evaluation.outputs,
+        others=evaluation.others,
         contents=census.through_store(built.path, built.sha256 or "", store),
         sizes=size.sizes(built.path),
         memory=taken,
-        cached=built.cached and found.cached and (taken is None or taken.cached),
+        cached=built.cached and evaluation.cached and (taken is None or taken.cached),
         seconds=seconds,
     )

@@ -1,10 +1,15 @@
-"""One cell of ``report.html``: what was judged, what was measured, and what lies behind it."""
+"""Render one cell of ``report.html``: its judgements, its measurements, and the evidence behind them."""
 
-from quantbench.records import Cell, Evidence, Judgement, Measurement, measurements
-from quantbench.report import formatting
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from quantbench.records import Action, Cell, Evidence, Judgement, Measurement, measurements
+from quantbench.report import formatting, plots
 from quantbench.report.evidence import Behind, Picture
-from quantbench.report.html import latency
-from quantbench.report.html.markup import step, table, text
+from quantbench.report.html.templating import fragment, macro
 from quantbench.report.intervals import interval
 from quantbench.report.size_breakdown import explain
 
@@ -15,58 +20,128 @@ MEASURED = ["measurement", "value", "unit", "n", "spread", "95 % interval", "wha
 RANGES = ["tensor", "dtype", "granularity", "from", "to"]
 
 
-def details(cell: Cell, cells: dict[str, Cell], behind: Behind, pictures: list[Picture]) -> str:
-    """The cell, folded; its id is inside, so that a browser unfolds it when it is linked to."""
+@dataclass(frozen=True)
+class Judged:
+    """Hold one row of the judgements."""
+
+    measurement: str
+    against: str
+    verdict: str
+    mark: str
+    message: str
+    steps: list[Action]
+    change: str
+    tolerance: str
+    p_value: str
+    detectable: str
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Show a cell's latency distribution as a picture and in words."""
+
+    plot: plots.Plot
+    words: str
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Hold the widest ranges of activations, as rows."""
+
+    caption: str
+    rows: list[list[str]]
+
+
+class Shown(NamedTuple):
+    """Show a picture of an example with its outcome."""
+
+    picture: Picture
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """List examples whose prediction differs from the control's."""
+
+    words: str
+    pictures: list[Shown]
+
+
+@dataclass(frozen=True)
+class Inside:
+    """Hold the details of a cell."""
+
+    judgements: list[Judged]
+    measurements: list[list[str]]
+    latency: Latency | None
+    contents: list[str]
+    ranges: Ranges | None
+    flipped: Flipped | None
+
+
+def details(cell: Cell, cells: dict[str, Cell], behind: Behind, pictures: list[Picture]) -> Markup:
+    """Render the cell, folded; its id is inside, so that a browser unfolds it when it is linked to."""
     evidence = behind.of_cell(cell)
-    parts = [_facts(cell), _failure(cell), _judgements(cell), _measurements(cell), latency.of_cell(cell)]
-    parts.append(_contents(cell, cells))
-    parts += [_ranges(evidence), _flipped(cell, evidence, pictures), _versions(cell)]
-    return _folded(cell, parts)
+    return _folded(
+        cell,
+        Inside(
+            judgements=[_judged(judgement) for judgement in cell.judgements],
+            measurements=[measurement(cell, name, measured) for name, measured in sorted(cell.measurements.items())],
+            latency=_latency(cell),
+            contents=_contents(cell, cells),
+            ranges=_ranges(evidence),
+            flipped=_flipped(cell, evidence, pictures),
+        ),
+    )
 
 
-def brief(cell: Cell) -> str:
-    """The cell's outline, folded."""
-    return _folded(cell, [_facts(cell), _failure(cell), _versions(cell)])
+def brief(cell: Cell) -> Markup:
+    """Render the cell's outline, folded."""
+    return _folded(cell, None)
 
 
-def _folded(cell: Cell, parts: list[str]) -> str:
-    return (
-        f'<details class="cell"><summary><h3>{text(cell.id)}</h3> <span class="{cell.verdict}">'
-        f'{text(formatting.verdict(cell))}</span></summary><div id="{text(cell.id)}" class="inside">'
-        f"{''.join(parts)}</div></details>"
+@cache
+def latency_marks() -> Markup:
+    """Render the legend of the latency marks."""
+    return fragment("latency_keys.html.j2", entries=plots.latency_legend())
+
+
+def _folded(cell: Cell, inside: Inside | None) -> Markup:
+    return macro("cell.html.j2", "folded")(
+        cell=cell,
+        judged=formatting.verdict(cell),
+        facts=_facts(cell),
+        inside=inside,
+        versions=_versions(cell),
+        judged_headers=JUDGED,
+        measured_headers=MEASURED,
+        range_headers=RANGES,
+        marks=latency_marks(),
     )
 
 
 def _facts(cell: Cell) -> str:
-    told = [f"family {cell.family}", f"control {cell.control}" if cell.control else "no control", cell.metric]
-    told += [f"seeds {', '.join(map(str, cell.seeds))}"] if cell.seeds else []
-    told += [] if cell.selected else ["brought along as control"]
-    told += [f"judged by the overlay of {cell.overlay}"] if cell.overlay else []
-    told += [f"first baseline of {cell.drift.since}"] if cell.drift else []
-    told += cell.exceptions
-    return f"<p>{text('; '.join(told))}.</p>"
+    facts = [f"family {cell.family}", f"control {cell.control}" if cell.control else "no control", cell.metric]
+    facts += [f"seeds {', '.join(map(str, cell.seeds))}"] if cell.seeds else []
+    facts += [] if cell.selected else ["brought along as control"]
+    facts += [f"judged by the overlay of {cell.overlay}"] if cell.overlay else []
+    facts += [f"first baseline of {cell.drift.since}"] if cell.drift else []
+    return "; ".join([*facts, *cell.exceptions])
 
 
-def _failure(cell: Cell) -> str:
-    if cell.failure is None:
-        return ""
-    log = f"<pre>{text(cell.failure.log)}</pre>" if cell.failure.log else ""
-    return f"<p><strong>{text(cell.failure.what)}</strong>: {text(cell.failure.reason)}</p>{log}"
-
-
-def _judgements(cell: Cell) -> str:
-    rows = [_judgement(one) for one in cell.judgements]
-    return table(f"Judgements of {cell.id}", JUDGED, rows, "judged") if rows else ""
-
-
-def _judgement(one: Judgement) -> list[str]:
-    message = text(one.message)
-    actions = "".join(f"<br>→ {step(action)}" for action in one.actions)
-    found = [_amount(value, one.unit) for value in (one.change, one.tolerance, one.detectable)]
-    p_value = "" if one.p_value is None else f"{one.p_value:.2g}"
-    verdict = f'<span class="{one.verdict}">{text(formatting.MARKS[one.verdict])}</span>'
-    named = text(measurements.shown(one.measurement))
-    return [named, text(one.against), verdict, message + actions, *found[:2], p_value, found[2]]
+def _judged(judgement: Judgement) -> Judged:
+    return Judged(
+        measurement=measurements.shown(judgement.measurement),
+        against=judgement.against,
+        verdict=judgement.verdict,
+        mark=formatting.MARKS[judgement.verdict],
+        message=judgement.message,
+        steps=judgement.actions,
+        change=_amount(judgement.change, judgement.unit),
+        tolerance=_amount(judgement.tolerance, judgement.unit),
+        p_value="" if judgement.p_value is None else f"{judgement.p_value:.2g}",
+        detectable=_amount(judgement.detectable, judgement.unit),
+    )
 
 
 def _amount(value: float | None, unit: str) -> str:
@@ -75,27 +150,22 @@ def _amount(value: float | None, unit: str) -> str:
     if unit == "fraction":
         return f"{100 * value:.4g} pp"
     rounded = 0.0 if abs(value) < 1e-6 else value
-    if unit == "ratio":  # a latency judgement: changes of the ratio are shares of it
+    if unit == "ratio":  # a latency judgement: changes are fractions of the ratio
         return f"{100 * rounded:.3g} %"
     if unit.startswith("ratio"):
         return f"{rounded:.3g}×"
-    return text(f"{rounded:,.0f} bytes" if unit == "bytes" else f"{rounded:.4g} {unit}")
+    return f"{rounded:,.0f} bytes" if unit == "bytes" else f"{rounded:.4g} {unit}"
 
 
-def _measurements(cell: Cell) -> str:
-    rows = [measurement(cell, name, one) for name, one in sorted(cell.measurements.items())]
-    return table(f"Measurements of {cell.id}", MEASURED, rows, "measured") if rows else ""
-
-
-def measurement(cell: Cell, name: str, one: Measurement) -> list[str]:
-    """Name, value, unit, n, spread, interval, and what repeats."""
-    unit = "%" if one.unit == "fraction" else one.unit
-    ends = interval(cell, name, one)
-    shown = "" if ends is None else f"{_number(ends[0], one.unit)} to {_number(ends[1], one.unit)}"
-    spread = "" if one.spread is None else _number(one.spread, one.unit)
-    repeats = one.spread_of or ("examples" if ends is not None else "")
-    named = text(measurements.shown(name))
-    return [named, _number(one.value, one.unit), text(unit), f"{one.n:,}", spread, shown, text(repeats)]
+def measurement(cell: Cell, name: str, measured: Measurement) -> list[str]:
+    """Format one row: name, value, unit, n, spread, interval, and what repeats."""
+    unit = "%" if measured.unit == "fraction" else measured.unit
+    ends = interval(cell, name, measured)
+    shown = "" if ends is None else f"{_number(ends[0], measured.unit)} to {_number(ends[1], measured.unit)}"
+    spread = "" if measured.spread is None else _number(measured.spread, measured.unit)
+    repeats = measured.spread_of or ("examples" if ends is not None else "")
+    named = measurements.shown(name)
+    return [named, _number(measured.value, measured.unit), unit, f"{measured.n:,}", spread, shown, repeats]
 
 
 def _number(value: float, unit: str) -> str:
@@ -104,59 +174,66 @@ def _number(value: float, unit: str) -> str:
     return f"{value:,.0f}" if unit == "bytes" else f"{value:.4g}"
 
 
-def _contents(cell: Cell, cells: dict[str, Cell]) -> str:
+def _latency(cell: Cell) -> Latency | None:
+    row = plots.latency_row(cell)
+    return None if row is None else Latency(plots.latencies(f"Latency of {cell.id}", [row]), row.words())
+
+
+def _contents(cell: Cell, cells: dict[str, Cell]) -> list[str]:
     if cell.census is None:
-        return ""
+        return []
     lines = [f"weights: {formatting.weights(cell.census) or 'none'}"]
     lines += [f"operators that compute: {formatting.computing(cell.census) or 'none'}"]
     lines += [f"left in float: {formatting.left_in_float(cell.census) or 'nothing'}"]
-    found = explain(cell, cells.get(f"{cell.model}/float32"))
-    if found is not None:
-        parts = formatting.difference(found)
+    explained = explain(cell, cells.get(f"{cell.model}/float32"))
+    if explained is not None:
+        parts = formatting.difference(explained)
         lines.append(
-            f"size: {found.predicted / 1024:,.1f} KiB predicted from float32's, {found.actual / 1024:,.1f} KiB found"
-            + (f" ({parts})" if parts else "")
+            f"size: {explained.predicted / 1024:,.1f} KiB predicted from float32's, "
+            f"{explained.actual / 1024:,.1f} KiB found" + (f" ({parts})" if parts else "")
         )
-    return f"<h4>Contents</h4><ul>{''.join(f'<li>{text(line)}</li>' for line in lines)}</ul>"
+    return lines
 
 
-def _ranges(evidence: Evidence | None) -> str:
-    known = [one for one in evidence.ranges if not one.constant] if evidence else []
-    if evidence is None or not known:
-        return ""
-    widest = sorted(known, key=lambda one: one.low - one.high)[:FEW_RANGES]
+def _ranges(evidence: Evidence | None) -> Ranges | None:
+    ranges = [tensor_range for tensor_range in evidence.ranges if not tensor_range.constant] if evidence else []
+    if evidence is None or not ranges:
+        return None
+    widest = sorted(ranges, key=lambda tensor_range: tensor_range.low - tensor_range.high)[:FEW_RANGES]
     method = f", chosen by: {evidence.range_method}" if evidence.range_method else ""
     rows = [
-        [text(one.tensor[-70:]), text(one.dtype), text(one.granularity), f"{one.low:.4g}", f"{one.high:.4g}"]
-        for one in widest
+        [
+            tensor_range.tensor[-70:],
+            tensor_range.dtype,
+            tensor_range.granularity,
+            f"{tensor_range.low:.4g}",
+            f"{tensor_range.high:.4g}",
+        ]
+        for tensor_range in widest
     ]
-    return table(f"The widest {len(rows)} of {len(known)} ranges of activations{method}", RANGES, rows)
+    return Ranges(f"The widest {len(rows)} of {len(ranges)} ranges of activations{method}", rows)
 
 
-def _flipped(cell: Cell, evidence: Evidence | None, pictures: list[Picture]) -> str:
+def _flipped(cell: Cell, evidence: Evidence | None, pictures: list[Picture]) -> Flipped | None:
     if evidence is None or not evidence.flipped:
-        return ""
+        return None
     count = len(evidence.flipped)
-    told = f"{count} test examples are answered otherwise than by {cell.control}"
+    words = f"{count} test examples are answered otherwise than by {cell.control}"
     if not pictures:
-        shown = ", ".join(map(str, evidence.flipped[:20])) + (", …" if count > 20 else "")
-        return f"<h4>Flipped</h4><p>{text(told)}: {shown}.</p>"
-    figures = "".join(_picture(one) for one in pictures)
-    said = f"{told}; {len(pictures)} of them, what the control had right first:"
-    return f'<h4>Flipped</h4><p>{text(said)}</p><div class="pictures">{figures}</div>'
+        examples = ", ".join(map(str, evidence.flipped[:20])) + (", …" if count > 20 else "")
+        return Flipped(f"{words}: {examples}.", [])
+    shown = [Shown(picture, _outcome(picture)) for picture in pictures]
+    return Flipped(f"{words}; {len(pictures)} of them, what the control had right first:", shown)
 
 
-def _picture(one: Picture) -> str:
-    outcome = "lost" if one.control == one.label else "gained" if one.variant == one.label else "both wrong"
+def _outcome(picture: Picture) -> str:
     return (
-        f'<figure><img src="{one.source}" alt="Test example {one.example}" width="56" height="56">'
-        f"<figcaption>#{one.example}: {text(one.control)} → {text(one.variant)}<br>label {text(one.label)}, "
-        f"{outcome}</figcaption></figure>"
+        "lost" if picture.control == picture.label else "gained" if picture.variant == picture.label else "both wrong"
     )
 
 
 def _versions(cell: Cell) -> str:
     hashes = {"artifact": cell.artifact_sha256, "predictions": cell.predictions_sha256}
-    known = [f"{name} sha256 {value[:SHORT_HASH]}…" for name, value in hashes.items() if value]
-    known.append("from the store" if cell.cached else f"made in {cell.seconds:.1f} s")
-    return f'<p class="small">{text("; ".join(known))}. Versions: <a href="#environment">environment</a>.</p>'
+    facts = [f"{name} sha256 {value[:SHORT_HASH]}…" for name, value in hashes.items() if value]
+    facts.append("from the store" if cell.cached else f"made in {cell.seconds:.1f} s")
+    return "; ".join(facts)

@@ -1,54 +1,68 @@
-"""What a large page builds only when it is asked for.
+"""Defer what a large page builds only on demand.
 
-A browser takes long over a hundred thousand table cells, and next to nothing over a text that it does not read. A page
-of many cells keeps most of itself as such a text (JSON), and its script puts parts in place: rows when the table is
-sorted, filtered or lengthened, a cell when it is linked to, a fold when it is opened. A page of few cells is all
-markup, and needs its script for sorting and filtering alone.
+A browser is slow with a hundred thousand table cells, and fast with a text that it does not parse. A page of many cells
+keeps most of its content as such a text (JSON), and its script inserts parts on demand: rows when the table is sorted,
+filtered or extended, a cell when it is linked to, a fold when it is opened. A page of few cells is all markup, and
+needs its script for sorting and filtering alone.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from quantbench.report.html.markup import folded, text
+from markupsafe import Markup
 
-WHOLE_PAGE = 400  # cells of a page that is all markup
-FIRST_ROWS = 200  # of a larger one's table
+from quantbench.report.html.templating import fragment
+
+WHOLE_PAGE = 400  # most cells of a page that is all markup
+FIRST_ROWS = 200  # of a larger page's table, which are not deferred
 
 
 @dataclass
 class Later:
-    """Markup that waits.
+    """Collect deferred markup.
 
     Attributes:
-        large: whether anything waits.
-        rows: of the table of all cells, what follows its first ones.
-        cells: by id, those from the inside.
-        folds: what is in each fold.
+        large: whether anything is deferred.
+        rows: those of the table of all cells after the first ones.
+        cells: the details of cells, by id.
+        folds: the content of each fold.
     """
 
     large: bool
-    rows: list[str] = field(default_factory=list)
-    cells: dict[str, str] = field(default_factory=dict)
-    folds: list[str] = field(default_factory=list)
+    rows: list[Markup] = field(default_factory=list)
+    cells: dict[str, Markup] = field(default_factory=dict)
+    folds: list[Markup] = field(default_factory=list)
 
-    def first_rows(self, rows: Sequence[str]) -> str:
-        """The rows that do not wait."""
+    def first_rows(self, rows: Sequence[Markup]) -> Markup:
+        """Return the rows that are not deferred."""
         here = FIRST_ROWS if self.large else len(rows)
         self.rows += rows[here:]
-        return "".join(rows[:here])
+        return Markup("").join(rows[:here])
 
-    def fold(self, summary: str, content: str) -> str:
-        """Something folded away."""
+    def fold(self, summary: str, content: Markup) -> Markup:
+        """Fold content away under a summary."""
         if not self.large:
-            return folded(summary, content)
+            return fragment("fold.html.j2", summary=summary, content=content, place=None)
         self.folds.append(content)
-        return f'<details data-later="{len(self.folds) - 1}"><summary>{text(summary)}</summary></details>'
+        return fragment("fold.html.j2", summary=summary, content="", place=len(self.folds) - 1)
 
-    def script(self) -> str:
-        """All that waits, as data: nothing in it runs; empty where nothing waits."""
+    def listing(self, template: str, items: Sequence[Any], most: int, what: str) -> Markup:
+        """Render a list from a template; items beyond ``most`` are folded away."""
+        shown = fragment(template, items=items[:most])
+        if len(items) <= most:
+            return shown
+        return shown + self.fold(f"{len(items) - most} more {what}", fragment(template, items=items[most:]))
+
+    def script(self) -> Markup:
+        """Serialize all deferred markup, as data that does not run; empty where nothing is deferred.
+
+        Jinja's ``tojson`` would write six characters for each ``<``.
+        """
         if not self.rows and not self.cells and not self.folds:
-            return ""
-        told = json.dumps({"rows": self.rows, "cells": self.cells, "folds": self.folds}, ensure_ascii=False)
-        told = told.replace("</", "<\\/").replace("<!--", "<\\u0021--")  # so that it cannot end, or hide its end
-        return f'<script type="application/json" id="later">{told}</script>\n'
+            return Markup("")
+        data = json.dumps({"rows": self.rows, "cells": self.cells, "folds": self.folds}, ensure_ascii=False)
+        return Markup(
+            data.replace("</", "<\\/").replace("<!--", "<\\u0021--")
+        )  # the data can neither close the element nor hide its end

@@ -1,29 +1,35 @@
-"""``report.html``: the whole run as one file that asks the network for nothing.
+"""Render ``report.html``: the whole run as one file that makes no network requests.
 
-What regressed comes first, in the words of ``report.md``; then what changed, a table of all cells that sorts and
-filters, charts, and every cell from the inside. Only sorting and filtering need its script, and what a page of many
-cells keeps for later.
+Regressions come first, in the words of ``report.md``; then changes, a table of all cells with sorting and filters,
+charts, and the details of every cell. The script is needed only for sorting, filtering and the deferred parts of a
+large page.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+from markupsafe import Markup
 
 from quantbench import files
-from quantbench.records import Cell, Judgement, Report, Verdict
+from quantbench.core.echo import plain
+from quantbench.records import Action, Cell, Judgement, Report, Verdict
 from quantbench.reference.model import ReferenceModel
-from quantbench.report import formatting
+from quantbench.report import chart_data, formatting, plots
+from quantbench.report.chart_data import LATENCY, LEGEND, SIZE, Axis, Point
 from quantbench.report.evidence import OF_ATTENTION, OF_OTHERS, Behind, Picture
 from quantbench.report.html import cells as html_cells
-from quantbench.report.html import charts, deferred, latency
+from quantbench.report.html import deferred
 from quantbench.report.html.deferred import FIRST_ROWS, Later
-from quantbench.report.html.markup import frame, link, listing, page_file, section, step, table, text
+from quantbench.report.html.templating import Banner, Part, asset, fragment, macro, page_from
 
 HTML = "report.html"
 MOST_LISTED = 50
-MODELS_AT_ONCE = 24  # whose charts stand together; more are folded away
-MOST_WHOLE = 2000  # cells that are shown from the inside; a browser takes long over more
+MODELS_AT_ONCE = 24  # whose charts are shown together; the rest are folded away
+MOST_WHOLE = 2000  # cells that are shown with details; a browser is slow with more
 UNMOVED = 1e-6  # a change below this is rounding of the report's own numbers
-NOISY = 1 / 3  # of the tolerance: what is measured with noise and moved by less did not change
+NOISY = 1 / 3  # of the tolerance; a noisy measurement that moved by less counts as unchanged
 COLUMNS = [
     "model",
     "variant",
@@ -52,14 +58,47 @@ PARTS = {
 }
 
 
+class Note(NamedTuple):
+    """Hold a message about a cell."""
+
+    cell: str
+    verdict: Verdict
+    mark: str
+    message: str
+    steps: list[Action]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Hold one row of the table of all cells."""
+
+    id: str
+    model: str
+    variant: str
+    family: str
+    verdict: Verdict
+    judged: str
+    severity: int
+    why: str
+    numbers: list[str]
+
+
+class Scatter(NamedTuple):
+    """Hold a plot with its Pareto front and its number of points."""
+
+    plot: plots.Plot
+    front: list[Point]
+    points: int
+    unit: str
+
+
 def write(path: Path, report: Report, folder: Path, models: Mapping[str, ReferenceModel]) -> None:
-    """Write the page of a run atomically, with what its folder holds besides the report."""
-    page = render(report, Behind.of(folder, report, models))
-    files.replace(path, page)  # which takes a name with half a surrogate pair, too
+    """Write the page of a run atomically, with the evidence in its folder."""
+    files.replace(path, render(report, Behind.of(folder, report, models)))
 
 
 def render(report: Report, behind: Behind) -> str:
-    """The whole page."""
+    """Render the whole page."""
     by_id = {cell.id: cell for cell in report.cells}
     later = Later(len(report.cells) > deferred.WHOLE_PAGE)
     content = {
@@ -72,115 +111,91 @@ def render(report: Report, behind: Behind) -> str:
         "seen": _sensitivity(report),
         "environment": _environment(report),
     }
-    main = "\n".join(section(name, PARTS[name], content[name]) for name in PARTS)
-    return _frame(report, main, later)
-
-
-def _frame(report: Report, main: str, later: Later) -> str:
-    links = "".join(f'<li><a href="#{name}">{text(title)}</a></li>' for name, title in PARTS.items())
-    nav = f'<nav aria-label="Parts of the report"><ul>{links}</ul></nav>'
-    title = f"{_status(report)}: quantbench {report.run}"
-    return frame(title, _banner(report), main + later.script(), nav, page_file("page.js"))
+    parts = [Part(name, title, content[name]) for name, title in PARTS.items()]
+    banner, script = _banner(report), asset("page.js")
+    return page_from("report.html.j2", script, banner=banner, run=report.run, parts=parts, waiting=later.script())
 
 
 def _status(report: Report) -> str:
     return formatting.STATUS_WORDS.get(report.exit_status, f"EXIT STATUS {report.exit_status}")
 
 
-def _banner(report: Report) -> str:
-    mark, kind = {0: ("✓", "green"), 1: ("✗", "red")}.get(report.exit_status, ("!", "amber"))
+def _banner(report: Report) -> Banner:
+    sign, kind = {0: ("✓", "green"), 1: ("✗", "red")}.get(report.exit_status, ("!", "amber"))
     counted = formatting.headline(report).removeprefix(_status(report)).strip()
     facts = [f"Run {report.run}, {report.seconds:.0f} s, {report.selection or 'everything selected'}."]
     if report.trained_from_scratch:
         facts.append("The float models were trained from scratch (--train), not loaded.")
-    told = [formatting.unjudged_latency(report), formatting.gpu_note(report), *report.notes]
-    facts += [f"Note: {note}." for note in told if note]
-    lines = "".join(f"<p>{text(fact)}</p>" for fact in facts)
-    return (
-        f'<header class="{kind}"><h1>quantbench: <span aria-hidden="true">{mark}</span> {text(_status(report))}</h1>'
-        f'<p class="counts">{text(counted.strip("()"))}</p>{lines}</header>'
-    )
+    notes = [formatting.unjudged_latency(report), formatting.gpu_note(report), *report.notes]
+    facts += [f"Note: {note}." for note in notes if note]
+    return Banner(_status(report), sign, kind, facts, counted.strip("()"))
 
 
-def _attention(report: Report, later: Later) -> str:
-    items = []
-    for cell, verdict, messages, actions in formatting.attention(report):
-        said = text("; ".join(messages))
-        steps = "".join(f"<li>{step(action)}</li>" for action in actions)
-        items.append(
-            f'<strong class="{verdict}">{text(formatting.MARKS[verdict])}</strong> {link(cell)}: {said}'
-            + (f"<ul>{steps}</ul>" if steps else "")
-        )
-    return listing(items, MOST_LISTED, "cells need attention", later.fold) if items else "<p>Nothing.</p>"
+def _lines(*lines: str) -> Markup:
+    return fragment("paragraphs.html.j2", lines=lines)
 
 
-def _moved(cell: Cell, one: Judgement) -> bool:
-    """Whether a measurement is not what was accepted; of what repeats, only by more than a part of its noise.
-
-    A pass without tolerance is bit for bit as it was, though its mean over fewer seeds may be another.
-    """
-    if one.against != "baseline" or one.change is None or abs(one.change) <= UNMOVED:
-        return False
-    if one.verdict is Verdict.PASS and one.tolerance == 0:
-        return False
-    found = cell.measurements.get(one.measurement)
-    noisy = found is not None and found.spread is not None
-    return not noisy or one.tolerance is None or abs(one.change) > NOISY * one.tolerance
-
-
-def _changed(report: Report, later: Later) -> str:
-    items = [
-        f'<span class="{one.verdict}">{text(formatting.MARKS[one.verdict])}</span> {link(cell.id)}: {text(one.message)}'
-        for cell in report.cells
-        for one in cell.judgements
-        if _moved(cell, one)
+def _attention(report: Report, later: Later) -> Markup:
+    notes = [
+        Note(cell, verdict, formatting.MARKS[verdict], "; ".join(messages), actions)
+        for cell, verdict, messages, actions in formatting.attention(report)
     ]
-    note = "<p>Against the baseline; noise of less than a third of its tolerance is no change.</p>"
-    return note + listing(items, MOST_LISTED, "changes", later.fold) if items else "<p>Nothing.</p>"
+    if not notes:
+        return _lines("Nothing.")
+    return later.listing("attention.html.j2", notes, MOST_LISTED, "cells need attention")
 
 
-def _all_cells(report: Report, by_id: dict[str, Cell], later: Later) -> str:
-    heads = "".join(
-        f'<th scope="col" data-name="{text(name)}"><button type="button">{text(name)}</button>' for name in COLUMNS
+def _moved(cell: Cell, judgement: Judgement) -> bool:
+    """Check whether a measurement differs from the accepted one; a repeated one by more than a part of its noise.
+
+    A pass without tolerance is bit-identical, although its mean over fewer seeds may differ.
+    """
+    if judgement.against != "baseline" or judgement.change is None or abs(judgement.change) <= UNMOVED:
+        return False
+    if judgement.verdict is Verdict.PASS and judgement.tolerance == 0:
+        return False
+    measured = cell.measurements.get(judgement.measurement)
+    noisy = measured is not None and measured.spread is not None
+    return not noisy or judgement.tolerance is None or abs(judgement.change) > NOISY * judgement.tolerance
+
+
+def _changed(report: Report, later: Later) -> Markup:
+    notes = [
+        Note(cell.id, judgement.verdict, formatting.MARKS[judgement.verdict], judgement.message, [])
+        for cell in report.cells
+        for judgement in cell.judgements
+        if _moved(cell, judgement)
+    ]
+    if not notes:
+        return _lines("Nothing.")
+    said = _lines("Against the baseline; noise of less than a third of its tolerance is no change.")
+    return said + later.listing("changes.html.j2", notes, MOST_LISTED, "changes")
+
+
+def _all_cells(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
+    show = macro("row.html.j2", "row")
+    rows = later.first_rows([show(_row(cell, by_id)) for cell in report.cells])
+    return fragment(
+        "all_cells.html.j2",
+        filters=_filters(report),
+        columns=COLUMNS,
+        rows=rows,
+        first=FIRST_ROWS,
+        total=len(report.cells),
+        large=later.large,
     )
-    rows = later.first_rows([_row(cell, by_id) for cell in report.cells])
-    lacking = "Sorting and filtering need JavaScript; all else is here without."
-    if later.large:
-        lacking = f"Without JavaScript, this page holds {FIRST_ROWS} of {len(report.cells)} cells; report.md holds all."
-    return (
-        f"{_filters(report)}"
-        '<div class="box tall" tabindex="0" role="region" aria-label="All cells, a table that scrolls">'
-        f'<table class="cells" data-rows="{len(report.cells)}" data-first="{FIRST_ROWS}">'
-        "<caption>A row a cell, that is a model and a variant. Press a heading to sort.</caption>"
-        f"<thead><tr>{heads}<tbody>{rows}</table></div>"
-        f'<p><button type="button" class="more" hidden>Show {FIRST_ROWS} more rows</button></p>'
-        "<p>Score: of the whole test split, ± standard deviation over seeds. Latency: one thread, batch 1, ratio ± "
-        "standard error. Since first baseline: drop of the score, growth of the file.</p>"
-        f"<noscript><p>{lacking}</p></noscript>"
-    )
 
 
-def _filters(report: Report) -> str:
+def _filters(report: Report) -> dict[str, list[str]]:
     verdicts = {cell.verdict for cell in report.cells}
-    chosen: dict[str, list[str]] = {
+    return {
         "model": sorted({cell.model for cell in report.cells}),
         "family": sorted({cell.family for cell in report.cells}),
-        "verdict": [str(one) for one in reversed(Verdict) if one in verdicts],
+        "verdict": [str(verdict) for verdict in reversed(Verdict) if verdict in verdicts],
     }
-    selects = "".join(
-        f'<label>{name} <select data-of="{name}"><option value="">all</option>'
-        + "".join(f'<option value="{text(value)}">{text(value)}</option>' for value in values)
-        + "</select></label>"
-        for name, values in chosen.items()
-    )
-    return (
-        '<div class="filters" role="search" aria-label="Filter the cells" hidden><label>text '
-        f'<input type="search" placeholder="part of a name"></label>{selects}'
-        '<button type="button" class="reset">Show all</button> <output aria-live="polite"></output></div>'
-    )
 
 
-def _row(cell: Cell, by_id: dict[str, Cell]) -> str:
+def _row(cell: Cell, by_id: dict[str, Cell]) -> Row:
     measured = cell.measurements
     numbers = [
         formatting.score(cell),
@@ -194,27 +209,29 @@ def _row(cell: Cell, by_id: dict[str, Cell]) -> str:
         formatting.microseconds(cell),
         formatting.ratio(cell),
     ]
-    severity = list(Verdict).index(cell.verdict)
-    why = f' title="{text(cell.failure.reason)}"' if cell.failure else ""
-    return (
-        f'<tr data-model="{text(cell.model)}" data-family="{text(cell.family)}" data-verdict="{cell.verdict}">'
-        f'<td>{text(cell.model)}<th scope="row">{link(cell.id, cell.variant)}<td>{text(cell.family)}'
-        f'<td data-sort="{severity}" class="{cell.verdict}"{why}>{text(formatting.verdict(cell))}'
-        + "".join(f"<td>{text(number)}" for number in numbers)
-        + "\n"
+    return Row(
+        id=cell.id,
+        model=cell.model,
+        variant=cell.variant,
+        family=cell.family,
+        verdict=cell.verdict,
+        judged=formatting.verdict(cell),
+        severity=list(Verdict).index(cell.verdict),
+        why=cell.failure.reason if cell.failure else "",
+        numbers=numbers,
     )
 
 
 def _floor_left(cell: Cell) -> str:
-    for one in cell.judgements:
-        if one.against == "floor" and one.tolerance is not None and one.change is not None:
-            return f"{one.tolerance - one.change:.2f} of {one.tolerance:g} {cell.metric_unit}"
+    for judgement in cell.judgements:
+        if judgement.against == "floor" and judgement.tolerance is not None and judgement.change is not None:
+            return f"{judgement.tolerance - judgement.change:.2f} of {judgement.tolerance:g} {cell.metric_unit}"
     return ""
 
 
-def _charts(report: Report, by_id: dict[str, Cell], later: Later) -> str:
+def _charts(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
     if not report.cells:
-        return "<p>No cells.</p>"
+        return _lines("No cells.")
     cells_of: dict[str, list[Cell]] = {}
     for cell in report.cells:
         cells_of.setdefault(cell.model, []).append(cell)
@@ -225,31 +242,49 @@ def _charts(report: Report, by_id: dict[str, Cell], later: Later) -> str:
         "logarithmic scale on both sides of zero."
     ]
     said += [] if timed else ["Latency was not measured in this run, so there is no chart of it."]
-    parts = ["".join(f"<p>{text(one)}</p>" for one in said)]
+    parts = [_lines(*said)]
     for start in range(0, len(models), MODELS_AT_ONCE):
         some = models[start : start + MODELS_AT_ONCE]
         drawn = _charts_of({model: cells_of[model] for model in some}, by_id)
-        told = f"Models {start + 1} to {start + len(some)} of {len(models)}: {some[0]} to {some[-1]}"
-        parts.append(later.fold(told, drawn) if start else drawn)
-    return "".join(parts)
+        summary = f"Models {start + 1} to {start + len(some)} of {len(models)}: {some[0]} to {some[-1]}"
+        parts.append(later.fold(summary, drawn) if start else drawn)
+    return Markup("").join(parts)
 
 
-def _charts_of(cells_of: dict[str, list[Cell]], by_id: dict[str, Cell]) -> str:
-    """All charts of some models."""
-    heat = charts.heat_map([cell for cells in cells_of.values() for cell in cells], by_id)
-    scatters = "".join(charts.scatters(model, cells, by_id) for model, cells in cells_of.items())
-    latencies = "".join(latency.of_model(model, cells) for model, cells in cells_of.items())
-    parts = [f"<h3>Drop by variant and model</h3>{heat}"]
-    parts.append(f'<h3>Drop against size and latency</h3>{charts.legend()}<div class="charts">{scatters}</div>')
-    if latencies:
-        told = f"<p>{latency.legend()}</p>"
-        parts.append(f'<h3>Latency distributions</h3>{told}<div class="charts">{latencies}</div>')
-    return "".join(parts)
+def _charts_of(cells_of: dict[str, list[Cell]], by_id: dict[str, Cell]) -> Markup:
+    """Render all charts of some models."""
+    return fragment(
+        "charts.html.j2",
+        heat=chart_data.heat([cell for cells in cells_of.values() for cell in cells], by_id),
+        keys=LEGEND,
+        families=plots.family_legend(),
+        scatters=[scatter for model, cells in cells_of.items() for scatter in scatters(model, cells, by_id)],
+        latencies=[plot for model, cells in cells_of.items() if (plot := latencies(model, cells))],
+        marks=html_cells.latency_marks(),
+    )
 
 
-def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind, later: Later) -> str:
+def scatters(model: str, cells: list[Cell], by_id: dict[str, Cell]) -> list[Scatter]:
+    """Plot drop against size and against latency for one model, where there are at least two points."""
+    drawn = [(axis, chart_data.points(axis, cells, by_id)) for axis in (SIZE, LATENCY)]
+    return [_scatter(model, axis, points) for axis, points in drawn if len(points) > 1]
+
+
+def _scatter(model: str, axis: Axis, points: list[Point]) -> Scatter:
+    front = chart_data.front(points)
+    plot = plots.scatter(f"{model}: drop from control against {axis.what}", axis, points, front)
+    return Scatter(plot, front, len(points), axis.unit)
+
+
+def latencies(model: str, cells: list[Cell]) -> plots.Plot | None:
+    """Plot one row per variant; None where fewer than two were timed."""
+    rows = [row for cell in cells if (row := plots.latency_row(cell))]
+    return plots.latencies(f"{model}: latency, one thread, batch 1", rows) if len(rows) > 1 else None
+
+
+def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind, later: Later) -> Markup:
     urgent = {cell for cell, *_ in formatting.attention(report)}
-    ordered = sorted(report.cells, key=lambda cell: cell.id not in urgent)  # the room for all is limited
+    ordered = sorted(report.cells, key=lambda cell: cell.id not in urgent)  # not every cell may fit
     whole = {cell.id for cell in ordered[:MOST_WHOLE]}
     shown = _pictures(ordered[:MOST_WHOLE], urgent, behind)
     here = {cell.id for cell in ordered[:MOST_LISTED]} if later.large else {cell.id for cell in ordered}
@@ -262,7 +297,7 @@ def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind, later: L
         if cell.id in here:
             parts.append(inside)
         else:
-            later.cells[cell.id] = inside
+            later.cells[plain(cell.id)] = inside  # as the links to it name it
     said = (
         "Intervals: 95 %; of what repeats by Student's t, of a share of the examples by Wilson's method. Changes are "
         "positive where they are worse."
@@ -278,29 +313,31 @@ def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind, later: L
         said += f" Pictures of {behind.left_out} cells are left out, to keep the page small."
     if shown:
         said += f" Pictures: up to {OF_ATTENTION} where a cell needs attention, up to {OF_OTHERS} elsewhere."
-    return f"<p>{text(said)}</p>\n" + "\n".join(parts) + '<div class="added"></div>'
+    return fragment("one_by_one.html.j2", words=said, cells=parts)
 
 
 def _pictures(cells: list[Cell], urgent: set[str], behind: Behind) -> dict[str, list[Picture]]:
-    found = {cell.id: behind.pictures(cell, OF_ATTENTION if cell.id in urgent else OF_OTHERS) for cell in cells}
-    return {cell: pictures for cell, pictures in found.items() if pictures}
+    by_cell = {cell.id: behind.pictures(cell, OF_ATTENTION if cell.id in urgent else OF_OTHERS) for cell in cells}
+    return {cell: pictures for cell, pictures in by_cell.items() if pictures}
 
 
-def _exceptions(report: Report, later: Later) -> str:
-    items = [f"{link(cell)}: {text(sentence)}" for cell, sentence in formatting.exceptions(report)]
-    return listing(items, MOST_LISTED, "exceptions", later.fold) if items else "<p>None.</p>"
+def _exceptions(report: Report, later: Later) -> Markup:
+    exceptions = formatting.exceptions(report)
+    if not exceptions:
+        return _lines("None.")
+    return later.listing("exceptions.html.j2", exceptions, MOST_LISTED, "exceptions")
 
 
-def _sensitivity(report: Report) -> str:
+def _sensitivity(report: Report) -> Markup:
     budget = report.false_alarms
-    return (
-        f"<p>False-alarm budget {100 * budget.budget:g} % for the whole run, shared (Holm) by {budget.judgements} "
+    return _lines(
+        f"False-alarm budget {100 * budget.budget:g} % for the whole run, shared (Holm) by {budget.judgements} "
         "judgements that chance has moved; what is bit for bit as it was takes none of it. The smallest change that "
-        "each judgement would have called red is in its cell.</p>"
+        f"each judgement would have called red is in its cell.{formatting.of_limits(report)}"
     )
 
 
-def _environment(report: Report) -> str:
+def _environment(report: Report) -> Markup:
     e = report.environment
     commit = "unknown" if e.git_commit is None else e.git_commit[:12] + (" with local changes" if e.git_dirty else "")
     rows = {
@@ -315,5 +352,8 @@ def _environment(report: Report) -> str:
         "results class": e.results_class,
         **{f"data of {model}": f"sha256 {value[:16]}…" for model, value in sorted(report.data_sha256.items())},
     }
-    shown = [[text(name), text(value)] for name, value in rows.items() if value]
-    return table("What the numbers depend on", ["what", "value"], shown, "environment")
+    shown = [(name, value) for name, value in rows.items() if value]
+    headers = ["what", "value"]
+    return fragment(
+        "table.html.j2", caption="What the numbers depend on", headers=headers, rows=shown, kind="environment"
+    )

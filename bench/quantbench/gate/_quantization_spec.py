@@ -6,14 +6,14 @@ from math import prod
 
 from quantbench.records import Census, Compute
 from quantbench.tflite.graph import CASTS
-from quantbench.variants.declare import Promise
+from quantbench.variants.declare import QuantizationSpec
 
 # Kernels that pruning and clustering compress.
 COMPRESSIBLE = ("CONV_2D", "FULLY_CONNECTED")
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 
 
-def broken(promise: Promise, census: Census) -> list[str]:
+def violations(promise: QuantizationSpec, census: Census) -> list[str]:
     """Describe each violation of the quantization spec in one sentence; empty where the artifact conforms."""
     violations = [*_operators(promise, census), *_granularity(promise, census), *_io(promise, census)]
     violations += _rest_in_float(promise, census) + _compression(promise, census)
@@ -24,7 +24,7 @@ def broken(promise: Promise, census: Census) -> list[str]:
     return violations
 
 
-def _covered(promise: Promise, census: Census) -> list[Compute]:
+def _covered(promise: QuantizationSpec, census: Census) -> list[Compute]:
     return [
         compute
         for compute in census.compute
@@ -39,7 +39,7 @@ def _is_rotation(compute: Compute) -> bool:
     return compute.weights == "float32" and square and compute.distinct == 2 and compute.zeros == 0
 
 
-def _operators(promise: Promise, census: Census) -> list[str]:
+def _operators(promise: QuantizationSpec, census: Census) -> list[str]:
     covered = _covered(promise, census)
     if not covered and (promise.covers or promise.weights not in (None, "float32")):
         return [f"it has no {' or '.join(promise.covers) or 'compute operator with weights to be quantized'}"]
@@ -56,7 +56,7 @@ def _operators(promise: Promise, census: Census) -> list[str]:
     return []
 
 
-def _kept(promise: Promise, compute: Compute) -> bool:
+def _kept(promise: QuantizationSpec, compute: Compute) -> bool:
     if promise.weights and compute.weights is not None and compute.weights != promise.weights:
         return False
     if promise.computes is None:
@@ -75,7 +75,7 @@ def _counted(computes: Iterable[Compute]) -> str:
     return ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "none"
 
 
-def _granularity(promise: Promise, census: Census) -> list[str]:
+def _granularity(promise: QuantizationSpec, census: Census) -> list[str]:
     covered = [
         compute for compute in _covered(promise, census) if compute.weights == (promise.weights or compute.weights)
     ]
@@ -97,14 +97,14 @@ def _channels(compute: Compute) -> int:
     return compute.shape[-1] if compute.operator == "DEPTHWISE_CONV_2D" else compute.shape[0]
 
 
-def _io(promise: Promise, census: Census) -> list[str]:
+def _io(promise: QuantizationSpec, census: Census) -> list[str]:
     """Check the dtype of inputs and outputs, except integers without a scale (an index, a token)."""
     ports = [*census.inputs, *census.outputs]
     wrong = [port for port in ports if port.dtype != promise.io and (port.scale or port.dtype.startswith("float"))]
     return [f"{port.name[:60]} is {port.dtype}, not {promise.io}" for port in wrong] if promise.io else []
 
 
-def _rest_in_float(promise: Promise, census: Census) -> list[str]:
+def _rest_in_float(promise: QuantizationSpec, census: Census) -> list[str]:
     if not promise.all_integer:
         return []
     in_float = {name: counts.get("float", 0) for name, counts in census.operators.items() if name not in CASTS}
@@ -112,7 +112,7 @@ def _rest_in_float(promise: Promise, census: Census) -> list[str]:
     return [f"operators left in float: {left}"] if left else []
 
 
-def _compression(promise: Promise, census: Census) -> list[str]:
+def _compression(promise: QuantizationSpec, census: Census) -> list[str]:
     if promise.sparsity is None and promise.distinct is None:
         return []
     kernels = [kernel for kernel in census.compute if kernel.operator in COMPRESSIBLE and kernel.weights is not None]
@@ -128,7 +128,7 @@ def _compression(promise: Promise, census: Census) -> list[str]:
     ]
 
 
-def _is_compressed(promise: Promise, kernel: Compute) -> bool:
+def _is_compressed(promise: QuantizationSpec, kernel: Compute) -> bool:
     # tfmot rounds the number of weights that it keeps, so half a weight is tolerated.
     forgiven = 0.5 / max(1, prod(kernel.shape))
     if promise.sparsity is not None and (kernel.zeros or 0.0) < promise.sparsity - forgiven - 1e-6:

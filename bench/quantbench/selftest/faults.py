@@ -18,12 +18,12 @@ from quantbench.selftest.flatbuffer import layers
 from quantbench.tflite.edit import edited, repacked
 from quantbench.variants import VARIANTS
 
-HOST = "ptq_static_wi8_ai8"
+SUBJECT_VARIANT = "ptq_static_wi8_ai8"
 Strength = float | str
 
 
 @dataclass(frozen=True)
-class Ground:
+class Subject:
     """Hold the artifact that faults are injected into.
 
     Attributes:
@@ -36,7 +36,7 @@ class Ground:
 
 
 @dataclass(frozen=True)
-class Plant:
+class Fault:
     """Declare a kind of fault.
 
     Attributes:
@@ -44,7 +44,7 @@ class Plant:
             ``file``.
         seen_by: kind of the check that has to catch it.
         strengths: the weakest first.
-        make: (ground, strength, random generator) -> the broken artifact.
+        make: (subject, strength, random generator) -> the broken artifact.
         host: the variant whose artifact is broken.
     """
 
@@ -52,32 +52,32 @@ class Plant:
     where: str
     seen_by: Kind
     strengths: tuple[Strength, ...]
-    make: Callable[[Ground, Any, np.random.Generator], bytes] = field(repr=False)
-    host: str = HOST
+    make: Callable[[Subject, Any, np.random.Generator], bytes] = field(repr=False)
+    host: str = SUBJECT_VARIANT
 
 
 def _on_weights(
     change: Callable[[Array, Any, np.random.Generator], Array], which: int = -1
-) -> Callable[[Ground, Any, np.random.Generator], bytes]:
+) -> Callable[[Subject, Any, np.random.Generator], bytes]:
     """Make a fault that changes the int8 weights, shape (channels, ...), of one layer; by default the last one."""
 
-    def make(ground: Ground, strength: Any, random: np.random.Generator) -> bytes:
+    def make(subject: Subject, strength: Any, random: np.random.Generator) -> bytes:
         def apply(model: Any) -> None:
             layer = layers(model)[which]
             layer.write(1, change(layer.read(1, "int8"), strength, random).astype(np.int8))
 
-        return edited(ground.artifact, apply)
+        return edited(subject.artifact, apply)
 
     return make
 
 
-def _on_activations(change: Callable[[Any, Any], None]) -> Callable[[Ground, Any, np.random.Generator], bytes]:
+def _on_activations(change: Callable[[Any, Any], None]) -> Callable[[Subject, Any, np.random.Generator], bytes]:
     """Make a fault that changes scale or zero point of the first layer's output, and of tensors that only pass it on.
 
     Pooling, for example, refuses to run where its input and its output differ.
     """
 
-    def make(ground: Ground, strength: Any, _random: np.random.Generator) -> bytes:
+    def make(subject: Subject, strength: Any, _random: np.random.Generator) -> bytes:
         def apply(model: Any) -> None:
             tensors = model.subgraphs[0].tensors
             first = tensors[layers(model)[0].operator.outputs[0]].quantization
@@ -87,7 +87,7 @@ def _on_activations(change: Callable[[Any, Any], None]) -> Callable[[Ground, Any
                 if per_tensor and (float(quantization.scale[0]), int(quantization.zeroPoint[0])) == (scale, zero):
                     change(quantization, strength)
 
-        return edited(ground.artifact, apply)
+        return edited(subject.artifact, apply)
 
     return make
 
@@ -147,13 +147,15 @@ def _shuffle(weights: Array, share: float, random: np.random.Generator) -> Array
     return weights
 
 
-def _truncated(ground: Ground, _strength: Strength, _random: np.random.Generator) -> bytes:
+def _truncated(subject: Subject, _strength: Strength, _random: np.random.Generator) -> bytes:
     """Round weights towards minus infinity, as a wrong cast does."""
 
     def apply(model: Any) -> None:
         from quantbench.tflite.graph import read
 
-        floats = [t for t in read(ground.bench.float_artifact()).tensors if t.data is not None and t.dtype == "float32"]
+        floats = [
+            t for t in read(subject.bench.float_artifact()).tensors if t.data is not None and t.dtype == "float32"
+        ]
         for layer in layers(model):
             stored = layer.read(1, "int8")
             exact = next(t.values() for t in floats if t.shape == stored.shape)
@@ -161,35 +163,35 @@ def _truncated(ground: Ground, _strength: Strength, _random: np.random.Generator
             steps = exact / (scales.reshape(-1, *[1] * (exact.ndim - 1)) if len(scales) > 1 else scales)
             layer.write(1, np.clip(np.floor(steps), -127, 127).astype(np.int8))
 
-    return edited(ground.artifact, apply)
+    return edited(subject.artifact, apply)
 
 
-def _zero_bias(ground: Ground, which: int, _random: np.random.Generator) -> bytes:
+def _zero_bias(subject: Subject, which: int, _random: np.random.Generator) -> bytes:
     def apply(model: Any) -> None:
         layer = layers(model)[which]
         layer.write(2, np.zeros_like(layer.read(2, "int32")))
 
-    return edited(ground.artifact, apply)
+    return edited(subject.artifact, apply)
 
 
-def _no_bias(ground: Ground, which: int, _random: np.random.Generator) -> bytes:
+def _no_bias(subject: Subject, which: int, _random: np.random.Generator) -> bytes:
     def apply(model: Any) -> None:
         layer = layers(model)[which]
         model.buffers[layer.tensor(2).buffer].data = None
         layer.operator.inputs = [*layer.operator.inputs[:2], -1]
 
-    return edited(ground.artifact, apply)
+    return edited(subject.artifact, apply)
 
 
 # ---------------------------------------------------------------- ranges and calibration
 
 
-def _weight_scale(ground: Ground, factor: float, _random: np.random.Generator) -> bytes:
+def _weight_scale(subject: Subject, factor: float, _random: np.random.Generator) -> bytes:
     def apply(model: Any) -> None:
         quantization = layers(model)[0].tensor(1).quantization
         quantization.scale = [scale * factor for scale in quantization.scale]
 
-    return edited(ground.artifact, apply)
+    return edited(subject.artifact, apply)
 
 
 def _scale_range(quantization: Any, factor: float) -> None:
@@ -233,10 +235,10 @@ def _inverted(x: Array, _strength: Strength) -> Array:
     return np.asarray(1 - x)
 
 
-def _calibrated_on(spoil: Callable[[Array, Any], Array]) -> Callable[[Ground, Any, np.random.Generator], bytes]:
-    def make(ground: Ground, strength: Any, _random: np.random.Generator) -> bytes:
-        bench = _Calibrated(ground.bench, lambda x: spoil(x, strength))
-        return repacked(VARIANTS[HOST].make(bench))
+def _calibrated_on(spoil: Callable[[Array, Any], Array]) -> Callable[[Subject, Any, np.random.Generator], bytes]:
+    def make(subject: Subject, strength: Any, _random: np.random.Generator) -> bytes:
+        bench = _Calibrated(subject.bench, lambda x: spoil(x, strength))
+        return repacked(VARIANTS[SUBJECT_VARIANT].make(bench))
 
     return make
 
@@ -244,20 +246,20 @@ def _calibrated_on(spoil: Callable[[Array, Any], Array]) -> Callable[[Ground, An
 # ---------------------------------------------------------------- conversion and file
 
 
-def _other(ground: Ground, variant: str, _random: np.random.Generator) -> bytes:
+def _other(subject: Subject, variant: str, _random: np.random.Generator) -> bytes:
     """Return another variant's artifact in place of this one."""
-    return repacked(VARIANTS[variant].make(ground.bench))
+    return repacked(VARIANTS[variant].make(subject.bench))
 
 
-def _padded(ground: Ground, share: float, random: np.random.Generator) -> bytes:
+def _padded(subject: Subject, share: float, random: np.random.Generator) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
     def apply(model: Any) -> None:
         buffer = schema.BufferT()
-        buffer.data = random.integers(0, 256, int(share * len(ground.artifact)), dtype=np.uint8)
+        buffer.data = random.integers(0, 256, int(share * len(subject.artifact)), dtype=np.uint8)
         model.buffers.append(buffer)
 
-    return edited(ground.artifact, apply)
+    return edited(subject.artifact, apply)
 
 
 ACCURACY, SIZE, STRUCTURE = Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE
@@ -274,29 +276,29 @@ UNDER_THIS_NAME = (
     "mixed_static_wi8_ai8_worst_float",
 )
 
-PLANTS = [
-    Plant("channels of weights zeroed", "weights", STRUCTURE, (1, 2, 4), _on_weights(_zero_channels)),
-    Plant("bits of weights flipped", "weights", ACCURACY, (10, 100, 1000, 5000), _on_weights(_flip_bits)),
-    Plant("noise on weights, steps", "weights", ACCURACY, (1, 2, 4, 8, 16), _on_weights(_noise)),
-    Plant("weights saturated at", "weights", ACCURACY, (96, 64, 32, 16), _on_weights(_saturate)),
-    Plant("weights in coarser steps", "weights", STRUCTURE, (2, 4, 16), _on_weights(_coarse)),
-    Plant("a channel's sign turned", "weights", ACCURACY, ("",), _on_weights(_negate_channel)),
-    Plant("two channels swapped", "weights", ACCURACY, ("",), _on_weights(_swap_channels)),
-    Plant("kernels mirrored", "weights", ACCURACY, ("",), _on_weights(_mirror, 0)),
-    Plant("smallest weights dropped, share", "weights", STRUCTURE, (0.1, 0.3, 0.5), _on_weights(_drop_smallest)),
-    Plant("weights shuffled, share", "weights", ACCURACY, (0.01, 0.1, 0.5), _on_weights(_shuffle)),
-    Plant("weights truncated, not rounded", "weights", ACCURACY, ("",), _truncated),
-    Plant("a bias of zeros, layer", "bias", ACCURACY, (0, -1), _zero_bias),
-    Plant("a bias left out, layer", "bias", STRUCTURE, (0, -1), _no_bias),
-    Plant("scale of weights times", "ranges", STRUCTURE, (1.02, 1.1, 1.5, 3.0), _weight_scale),
-    Plant("range clipped to", "ranges", STRUCTURE, (0.9, 0.7, 0.5, 0.25), _on_activations(_scale_range)),
-    Plant("range stretched to", "ranges", STRUCTURE, (1.1, 2.0, 8.0, 32.0), _on_activations(_scale_range)),
-    Plant("zero point off by", "ranges", STRUCTURE, (1, 4, 16), _on_activations(_move_zero)),
-    Plant("calibrated on pixels not scaled", "calibration", ACCURACY, (255,), _calibrated_on(_brighter)),
-    Plant("calibrated on images darker by", "calibration", ACCURACY, (0.5, 0.25, 0.1), _calibrated_on(_brighter)),
-    Plant("calibrated on few examples", "calibration", ACCURACY, (1, 3), _calibrated_on(_few)),
-    Plant("calibrated on a constant", "calibration", ACCURACY, (0.0, 0.5), _calibrated_on(_constant)),
-    Plant("calibrated on inverted images", "calibration", ACCURACY, ("",), _calibrated_on(_inverted)),
-    *(Plant(f"{name} under its name", "conversion", STRUCTURE, (name,), _other) for name in UNDER_THIS_NAME),
-    Plant("a file grown by", "file", SIZE, (0.002, 0.01, 0.05), _padded),
+FAULTS = [
+    Fault("channels of weights zeroed", "weights", STRUCTURE, (1, 2, 4), _on_weights(_zero_channels)),
+    Fault("bits of weights flipped", "weights", ACCURACY, (10, 100, 1000, 5000), _on_weights(_flip_bits)),
+    Fault("noise on weights, steps", "weights", ACCURACY, (1, 2, 4, 8, 16), _on_weights(_noise)),
+    Fault("weights saturated at", "weights", ACCURACY, (96, 64, 32, 16), _on_weights(_saturate)),
+    Fault("weights in coarser steps", "weights", STRUCTURE, (2, 4, 16), _on_weights(_coarse)),
+    Fault("a channel's sign turned", "weights", ACCURACY, ("",), _on_weights(_negate_channel)),
+    Fault("two channels swapped", "weights", ACCURACY, ("",), _on_weights(_swap_channels)),
+    Fault("kernels mirrored", "weights", ACCURACY, ("",), _on_weights(_mirror, 0)),
+    Fault("smallest weights dropped, share", "weights", STRUCTURE, (0.1, 0.3, 0.5), _on_weights(_drop_smallest)),
+    Fault("weights shuffled, share", "weights", ACCURACY, (0.01, 0.1, 0.5), _on_weights(_shuffle)),
+    Fault("weights truncated, not rounded", "weights", ACCURACY, ("",), _truncated),
+    Fault("a bias of zeros, layer", "bias", ACCURACY, (0, -1), _zero_bias),
+    Fault("a bias left out, layer", "bias", STRUCTURE, (0, -1), _no_bias),
+    Fault("scale of weights times", "ranges", STRUCTURE, (1.02, 1.1, 1.5, 3.0), _weight_scale),
+    Fault("range clipped to", "ranges", STRUCTURE, (0.9, 0.7, 0.5, 0.25), _on_activations(_scale_range)),
+    Fault("range stretched to", "ranges", STRUCTURE, (1.1, 2.0, 8.0, 32.0), _on_activations(_scale_range)),
+    Fault("zero point off by", "ranges", STRUCTURE, (1, 4, 16), _on_activations(_move_zero)),
+    Fault("calibrated on pixels not scaled", "calibration", ACCURACY, (255,), _calibrated_on(_brighter)),
+    Fault("calibrated on images darker by", "calibration", ACCURACY, (0.5, 0.25, 0.1), _calibrated_on(_brighter)),
+    Fault("calibrated on few examples", "calibration", ACCURACY, (1, 3), _calibrated_on(_few)),
+    Fault("calibrated on a constant", "calibration", ACCURACY, (0.0, 0.5), _calibrated_on(_constant)),
+    Fault("calibrated on inverted images", "calibration", ACCURACY, ("",), _calibrated_on(_inverted)),
+    *(Fault(f"{name} under its name", "conversion", STRUCTURE, (name,), _other) for name in UNDER_THIS_NAME),
+    Fault("a file grown by", "file", SIZE, (0.002, 0.01, 0.05), _padded),
 ]

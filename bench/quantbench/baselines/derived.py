@@ -1,0 +1,117 @@
+"""Recompute what an accepted value follows from: its tolerance by the rule in code, its spread from its repetitions.
+
+What a file says of these fields decides nothing alone: a run judges by the narrower of the file's tolerance and the
+rule's, and by the recomputed noise.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from quantbench import gate
+from quantbench.core.stats import pooled_sd, trimmed_mean
+from quantbench.records import BaselineCell, BaselineFile, BaselineValue
+from quantbench.records.measurements import OUTPUT_DISTANCE
+
+LATENCY, PEAK = "latency", "peak_memory"
+# The tolerance of each measurement: the rule by which an update writes it.
+TOLERANCES: Mapping[str, float] = {
+    "score": 0.0,
+    OUTPUT_DISTANCE: gate.SMALLEST_EFFECT,
+    **gate.SIZE_TOLERANCES,
+    "arena": gate.ARENA_TOLERANCE,
+    "memory_ratio": gate.RATIO_TOLERANCE,
+    PEAK: gate.PEAK_TOLERANCE,
+    LATENCY: gate.LATENCY_TOLERANCE,
+}
+_CLOSE = 1e-6  # files keep nine digits
+
+
+class Mismatch(NamedTuple):
+    """A field that does not follow from what it is derived from."""
+
+    field: str
+    found: float
+    expected: float
+
+    def __str__(self) -> str:
+        return f"field '{self.field}' is {self.found:.6g}, and {self.expected:.6g} follows from its rule"
+
+
+def by_rule(cell: BaselineCell, pooled: float | None = None) -> BaselineCell:
+    """Return the cell with tolerances no wider than their rules', and with recomputed noise.
+
+    Args:
+        pooled: spread of one training of the model, for a trained cell with one seed; None where unknown.
+    """
+
+    def bounded(what: str, value: BaselineValue) -> BaselineValue:
+        update: dict[str, float] = {"tolerance": min(value.tolerance, TOLERANCES.get(what, value.tolerance))}
+        noise = _noise(what, value, pooled)
+        if noise is not None and not _equal(noise, value.noise):
+            update["noise"] = noise
+        return value.model_copy(update=update)
+
+    return cell.model_copy(
+        update={
+            "measurements": {name: bounded(name, value) for name, value in cell.measurements.items()},
+            "latency": {machine: bounded(LATENCY, value) for machine, value in cell.latency.items()},
+            "peak_memory": {machine: bounded(PEAK, value) for machine, value in cell.peak_memory.items()},
+        }
+    )
+
+
+def pooled_noise(file: BaselineFile) -> float | None:
+    """Pool the spread over seeds of the model's trained cells; None where no cell has several seeds."""
+    scores = [cell.measurements["score"].values for cell in file.cells.values() if "score" in cell.measurements]
+    sd, degrees = pooled_sd([values for values in scores if values and len(values) > 1])
+    return sd if degrees else None
+
+
+def mismatches(cell: BaselineCell, pooled: float | None, examples: int | None = None) -> Iterator[Mismatch]:
+    """List the fields of a cell that do not follow from their rule.
+
+    Args:
+        examples: number of stored predictions; None where there are none.
+    """
+    values = [("measurements", name, name, value) for name, value in cell.measurements.items()]
+    values += [("latency", machine, LATENCY, value) for machine, value in cell.latency.items()]
+    values += [("peak_memory", machine, PEAK, value) for machine, value in cell.peak_memory.items()]
+    for overlay_class, overlay in cell.overlays.items():
+        where = f"overlays.{overlay_class}.measurements"
+        values += [(where, name, name, value) for name, value in overlay.measurements.items()]
+    for where, key, what, value in values:
+        for field, found, expected in _expected(what, value, pooled, examples):
+            if expected is not None and not _equal(found, expected):
+                yield Mismatch(f"{where}.{key}.{field}", found, expected)
+
+
+def _expected(
+    what: str, value: BaselineValue, pooled: float | None, examples: int | None
+) -> Iterator[tuple[str, float, float | None]]:
+    yield "tolerance", value.tolerance, TOLERANCES.get(what)
+    yield "noise", value.noise, _noise(what, value, pooled)
+    if what in ("score", OUTPUT_DISTANCE) and value.values:
+        yield "value", value.value, float(np.mean(value.values))
+    if what == "score":
+        yield "n", value.n, examples
+    if what == LATENCY and value.values and len(value.values) > 1:
+        yield "value", value.value, trimmed_mean(value.values).mean
+        yield "n", value.n, len(value.values)
+    if what in gate.SIZE_TOLERANCES or what == "arena":
+        yield "n", value.n, 1
+
+
+def _noise(what: str, value: BaselineValue, pooled: float | None) -> float | None:
+    """Return the noise that a value's repetitions show; None where only its seal protects it."""
+    if what in gate.SIZE_TOLERANCES or what == "arena" or (what in ("score", OUTPUT_DISTANCE) and not value.values):
+        return 0.0
+    if value.values and len(value.values) > 1:
+        return float(np.std(value.values, ddof=1))
+    return pooled if what == "score" else None
+
+
+def _equal(found: float, expected: float) -> bool:
+    return math.isclose(found, expected, rel_tol=_CLOSE, abs_tol=1e-9)
