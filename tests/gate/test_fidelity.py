@@ -1,5 +1,6 @@
 """The judge of the outputs: every fault that keeps the score is red, other kernels never are, and a change is named."""
 
+import datetime
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +11,7 @@ from quantbench.core import distances
 from quantbench.core.arrays import Array
 from quantbench.gate._fidelity import SMALLEST_EFFECT
 from quantbench.measure import fidelity
-from quantbench.records import BaselineCell, BaselineValue, Judgement, Measurement, Verdict
+from quantbench.records import BaselineCell, BaselineValue, Judgement, Loosened, Measurement, Verdict
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 SHARE = 0.01 / 308  # of the budget, if chance had moved every cell of all reference models
@@ -198,6 +199,25 @@ def test_another_number_of_outputs_is_an_error() -> None:
     found = gate.fidelity(SUBJECT, gate.Outputs(None, None, stored), cell, SHARE, False)
     assert found is not None
     assert found.verdict is Verdict.ERROR
+
+
+def test_a_loosened_tolerance_is_told_in_its_own_unit_and_holds() -> None:
+    value = value_of(measured(INT8, FLOAT))
+    until = datetime.date(2999, 1, 1)
+    loosened = value.model_copy(update={"loosened": Loosened(tolerance=0.5, reason="why", expires=until)})
+    cell = BaselineCell(measurements={"output_distance": loosened})
+    [sentence] = gate.exceptions(cell, "pp", datetime.date(2026, 1, 1))
+    assert "loosened from 0.002 of distance to 0.5 of distance" in sentence
+    now = softmax(logits(0.1), 4)
+    outputs = gate.Outputs(
+        measured(now, FLOAT), fidelity.to_store(now, FLOAT, False), fidelity.to_store(INT8, FLOAT, False)
+    )
+    found = gate.fidelity(SUBJECT, outputs, gate.in_force(cell, datetime.date(2026, 1, 1)), SHARE, False)
+    assert found is not None
+    assert found.verdict is Verdict.CHANGED
+    over = gate.fidelity(SUBJECT, outputs, gate.in_force(cell, datetime.date(3000, 1, 1)), SHARE, False)
+    assert over is not None
+    assert over.verdict is Verdict.REGRESSED
 
 
 # ------------------------------------------------------------ size and power

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from quantbench.gate._common import Subject
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Loosened, Verdict, Xfail
+from quantbench.records.measurements import OUTPUT_DISTANCE
 
 # Judgements whose name is not that of their measurement, and those without a baseline value.
 EXCUSABLE = (
@@ -201,7 +202,7 @@ def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machin
 
 def _units(score_unit: str) -> dict[str, str]:
     """Return the units of tolerances that are not fractions."""
-    return {"score": score_unit, "arena": "bytes"}
+    return {"score": score_unit, "arena": "bytes", OUTPUT_DISTANCE: "of distance"}
 
 
 def _but_threads(machine: str) -> str:
