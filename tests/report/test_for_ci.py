@@ -59,6 +59,7 @@ def properties(element: ElementTree.Element) -> dict[str, str]:
 RESULTS = {
     Verdict.PASS: None,
     Verdict.IMPROVED: None,
+    Verdict.CHANGED: None,
     Verdict.WARN: None,
     Verdict.REGRESSED: "failure",
     Verdict.ERROR: "error",
@@ -79,7 +80,7 @@ def test_every_verdict_is_a_result_that_ci_knows(verdict: Verdict) -> None:
     for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         assert suite.attrib[attribute] == whole.attrib[attribute] == str(tags.count(tag))
     assert suite.attrib["tests"] == "1"
-    if verdict in (Verdict.WARN, Verdict.IMPROVED):
+    if verdict in (Verdict.WARN, Verdict.IMPROVED, Verdict.CHANGED):
         assert "said" in (case.findtext("system-out") or "")
     if tags:
         [told] = [child for child in case if child.tag == tags[0]]

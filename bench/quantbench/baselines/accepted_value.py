@@ -7,7 +7,7 @@ from typing import NamedTuple
 from quantbench import gate
 from quantbench.core.stats import Change, change_of, t_quantile, trimmed_mean
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Measurement
-from quantbench.records.measurements import RATIO, TO_YARDSTICK, threads_in
+from quantbench.records.measurements import OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, threads_in
 
 # An update moves a value that changed by more than chance does in 1 of 20 comparisons of nothing with nothing: two
 # standard errors of the difference, as far as the degrees of freedom are many.
@@ -129,7 +129,7 @@ def _facts(accepted: Accepted) -> dict[str, str]:
 
 
 def value_of(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
-    """Make the accepted value of a score or size."""
+    """Make the accepted value of a score, a size or the distance of the outputs."""
     measured = cell.measurements[name]
     if name == "score":
         return BaselineValue(
@@ -145,6 +145,18 @@ def value_of(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
             tolerance_from="the spread of trainings and the run's false-alarm budget, worked out when it is judged"
             if cell.seeds
             else "none needed: changed predictions get a paired test",
+            accepted=accepted,
+        )
+    if name == OUTPUT_DISTANCE:
+        return BaselineValue(
+            value=measured.value,
+            unit=measured.unit,
+            n=measured.n,
+            noise=measured.spread or 0.0,
+            noise_from="sd over seeds" if cell.seeds else "conversion and inference repeat exactly",
+            values=measured.values,
+            tolerance=gate.SMALLEST_EFFECT,
+            tolerance_from=gate.FIDELITY_REASON,
             accepted=accepted,
         )
     return BaselineValue(

@@ -15,10 +15,12 @@ from quantbench import files, gate
 from quantbench.baselines import derived, exceptions, overlays, seals
 from quantbench.baselines.files import of_another, too_few_repeats
 from quantbench.core.arrays import Array
+from quantbench.core.distances import are_stored_outputs, owner
+from quantbench.core.distances import stored_as as of_name
 from quantbench.core.environment import package_version
 from quantbench.errors import BadInput
 from quantbench.records import BaselineCell, BaselineFile, BaselineValue, problems, read_record
-from quantbench.records.measurements import judged_latency
+from quantbench.records.measurements import OUTPUT_DISTANCE, judged_latency
 from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS
@@ -151,10 +153,18 @@ class _File:
             yield Finding(path, "", str(error).removeprefix(f"{path}: "), _RESTORE)
             return
         for name, array in self.stored.items():
-            variant, _, results_class = name.partition("@")
+            of_outputs = owner(name)
+            variant, _, results_class = (of_outputs or name).partition("@")
             cell = self.file.cells.get(variant, BaselineCell())
             held = cell.overlays[results_class].measurements if results_class in cell.overlays else {}
-            if "score" not in (held if results_class else cell.measurements):
+            measured = held if results_class else cell.measurements
+            if of_outputs is not None:
+                if OUTPUT_DISTANCE not in measured:
+                    yield Finding(path, name, "distances of outputs, of a cell that has no accepted one", _RESTORE)
+                if self.model is not None and not are_stored_outputs(array, len(self.model.pack().test)):
+                    yield Finding(path, name, f"no distances of outputs: shape {array.shape} ({array.dtype})", _RESTORE)
+                continue
+            if "score" not in measured:
                 yield Finding(path, name, "predictions of no cell with a score", _RESTORE)
             if not self._fits(array):
                 yield Finding(
@@ -181,6 +191,14 @@ class _File:
     def _values(self, cell: str, values: dict[str, BaselineValue], stored_as: str) -> Iterator[Finding]:
         for name, value in values.items():
             yield from self._loosened(cell, name, value)
+        distance = values.get(OUTPUT_DISTANCE)
+        if (
+            distance is not None
+            and self.stored
+            and not gate.is_distance_of(distance, self.stored.get(of_name(stored_as)))
+        ):
+            what = f"the output distance {distance.value:g} is not that of the stored outputs: it was edited"
+            yield Finding(self.path, cell, what, _RESTORE)
         score = values.get("score")
         if score is None or not self.path.with_suffix(".npz").exists():
             return

@@ -13,11 +13,13 @@ import numpy as np
 from quantbench import gate
 from quantbench.core.stats import pooled_sd, trimmed_mean
 from quantbench.records import BaselineCell, BaselineFile, BaselineValue
+from quantbench.records.measurements import OUTPUT_DISTANCE
 
 LATENCY, PEAK = "latency", "peak_memory"
 # The tolerance of each measurement: the rule by which an update writes it.
 TOLERANCES: Mapping[str, float] = {
     "score": 0.0,
+    OUTPUT_DISTANCE: gate.SMALLEST_EFFECT,
     **gate.SIZE_TOLERANCES,
     "arena": gate.ARENA_TOLERANCE,
     "memory_ratio": gate.RATIO_TOLERANCE,
@@ -91,7 +93,7 @@ def _expected(
 ) -> Iterator[tuple[str, float, float | None]]:
     yield "tolerance", value.tolerance, TOLERANCES.get(what)
     yield "noise", value.noise, _noise(what, value, pooled)
-    if what == "score" and value.values:
+    if what in ("score", OUTPUT_DISTANCE) and value.values:
         yield "value", value.value, float(np.mean(value.values))
     if what == "score":
         yield "n", value.n, examples
@@ -104,7 +106,7 @@ def _expected(
 
 def _noise(what: str, value: BaselineValue, pooled: float | None) -> float | None:
     """Return the noise that a value's repetitions show; None where only its seal protects it."""
-    if what in gate.SIZE_TOLERANCES or what == "arena" or (what == "score" and not value.values):
+    if what in gate.SIZE_TOLERANCES or what == "arena" or (what in ("score", OUTPUT_DISTANCE) and not value.values):
         return 0.0
     if value.values and len(value.values) > 1:
         return float(np.std(value.values, ddof=1))

@@ -12,6 +12,7 @@ import numpy as np
 from quantbench import files
 from quantbench.baselines import seals
 from quantbench.core.arrays import Array
+from quantbench.core.distances import are_stored_outputs, owner
 from quantbench.core.options import CARRIED
 from quantbench.errors import BadInput, full_disk_named
 from quantbench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, read_record, write_json
@@ -25,7 +26,8 @@ class Baseline:
 
     Attributes:
         file: values by variant; None where the model has no baseline yet.
-        predictions: variant -> stored predictions of its first seed, shape (n,).
+        predictions: variant -> stored predictions of its first seed, shape (n,); under the names of
+            :func:`quantbench.core.distances.stored_as`, distances of its outputs from its control's.
         edits: fields of its cells that are not as they were sealed on disk.
         sealed: whether the file on disk carries seals.
     """
@@ -131,7 +133,13 @@ def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[st
     predictions = read_predictions(path, "stored predictions", content=content)
     labels = model.pack().test.y
     for name, array in predictions.items():
-        if not model.metric.fits(array, labels):
+        if owner(name) is not None:
+            if not are_stored_outputs(array, len(labels)):
+                raise BadInput(
+                    f"{path}: array {name!r}: expected a byte or a row of float32 for each of at most {len(labels)} "
+                    f"examples, found shape {array.shape} ({array.dtype}); restore the file from git"
+                )
+        elif not model.metric.fits(array, labels):
             raise BadInput(
                 f"{path}: array {name!r}: expected {len(labels)} predictions as {model.metric.name} takes them, found "
                 f"shape {array.shape} ({array.dtype})"

@@ -11,6 +11,7 @@ from quantbench import gate
 from quantbench.baselines.accepted_value import has_moved
 from quantbench.baselines.files import Baseline
 from quantbench.core.arrays import Array
+from quantbench.core.distances import stored_as as of_base
 from quantbench.records import Accepted, BaselineCell, BaselineValue, First, Overlay
 
 _FACTS = ("broken_promise", "census", "artifact_sha256", "reference_sha256", "reference_agreement")
@@ -19,6 +20,11 @@ _FACTS = ("broken_promise", "census", "artifact_sha256", "reference_sha256", "re
 def stored_as(variant: str, results_class: str) -> str:
     """Return the name under which an overlay's predictions are stored."""
     return f"{variant}@{results_class}"
+
+
+def outputs_of(variant: str, results_class: str) -> str:
+    """Return the name under which the distances or outputs of an overlay are stored."""
+    return of_base(stored_as(variant, results_class))
 
 
 def merged(cell: BaselineCell, results_class: str) -> BaselineCell:
@@ -46,9 +52,10 @@ def resolve(baseline: Baseline, results_class: str) -> Baseline:
     cells = {name: merged(cell, results_class) for name, cell in baseline.file.cells.items()}
     predictions = dict(baseline.predictions)
     for name, cell in baseline.file.cells.items():
-        own = baseline.predictions.get(stored_as(name, results_class))
-        if results_class in cell.overlays and own is not None:
-            predictions[name] = own
+        for here, base in ((stored_as(name, results_class), name), (outputs_of(name, results_class), of_base(name))):
+            own = baseline.predictions.get(here)
+            if results_class in cell.overlays and own is not None:
+                predictions[base] = own
     return replace(baseline, file=baseline.file.model_copy(update={"cells": cells}), predictions=predictions)
 
 

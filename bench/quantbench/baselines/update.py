@@ -14,6 +14,7 @@ from quantbench.baselines.accepted_value import Move, outgrown, without_outgrown
 from quantbench.baselines.files import Baseline, json_path, stored_hashes
 from quantbench.baselines.update_cell import degrees, taken, with_pooled_noise
 from quantbench.core.arrays import Array
+from quantbench.core.distances import stored_as as outputs_name
 from quantbench.core.environment import class_accepted, class_of, describe, today
 from quantbench.errors import BadInput
 from quantbench.records import (
@@ -27,6 +28,7 @@ from quantbench.records import (
     Verdict,
     read_record,
 )
+from quantbench.records.measurements import OUTPUT_DISTANCE
 from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import Floor, ReferenceModel
 
@@ -175,7 +177,9 @@ def propose(
     for cell in cells:
         entry, moved = draft.entry(cell, report)
         moves += moved
-        draft.take(cell, _restarted(entry) if restart_drift else entry, draft.answers(cell, moved, stored), overlay)
+        entry = _restarted(entry) if restart_drift else entry
+        outputs = draft.outputs(cell, moved, stored)
+        draft.take(cell, entry, draft.answers(cell, moved, stored), outputs, overlay)
     before = baseline.file.cells if baseline.file else {}
     floors = {} if floor_of is None else draft.take_floors(cells, before, floor_of)
     kept = {variant: without_outgrown(entry) for variant, entry in with_pooled_noise(draft.kept).items()}
@@ -227,8 +231,12 @@ class _Draft:
 
         An equal score may have different predictions; a score that does not move keeps the old ones.
         """
-        new = any(move.moves or move.new == move.old for move in moved if move.measurement == "score")
-        return (stored if new else self.seen.predictions).get(cell.variant)
+        return (stored if _taken_anew(moved, "score") else self.seen.predictions).get(cell.variant)
+
+    def outputs(self, cell: Cell, moved: list[Move], stored: dict[str, Array]) -> Array | None:
+        """Choose the distances of the outputs that belong to an entry, or the float control's outputs."""
+        anew = _taken_anew(moved, OUTPUT_DISTANCE)
+        return (stored if anew else self.seen.predictions).get(outputs_name(cell.variant))
 
     def take_floors(self, cells: list[Cell], before: Mapping[str, BaselineCell], floor_of: FloorOf) -> dict[str, str]:
         """Put the model's floors into the entries; return cell -> how its floor changed since it was accepted."""
@@ -242,17 +250,22 @@ class _Draft:
             self.kept[cell.variant] = self.kept[cell.variant].model_copy(update={"floor": accepted})
         return changes
 
-    def take(self, cell: Cell, entry: BaselineCell, answers: Array | None, overlay: bool) -> None:
+    def take(
+        self, cell: Cell, entry: BaselineCell, answers: Array | None, outputs: Array | None, overlay: bool
+    ) -> None:
         """Put an entry into the base, or into the overlay of its class where it has or requests one."""
         base = self.kept.get(cell.variant, BaselineCell())
         if overlay or self._here in base.overlays:
             _check_base(cell, base, self._here, overlay)
-            self._lay_over(cell, base, entry, answers)
+            self._lay_over(cell, base, entry, answers, outputs)
             return
         self.kept[cell.variant] = entry
         self._keep(cell.variant, answers if "score" in entry.measurements else None)
+        self._keep(outputs_name(cell.variant), outputs if OUTPUT_DISTANCE in entry.measurements else None)
 
-    def _lay_over(self, cell: Cell, base: BaselineCell, entry: BaselineCell, answers: Array | None) -> None:
+    def _lay_over(
+        self, cell: Cell, base: BaselineCell, entry: BaselineCell, answers: Array | None, outputs: Array | None
+    ) -> None:
         own = self._overlay(cell, base, without_outgrown(entry), answers)
         others = {name: overlay for name, overlay in base.overlays.items() if name != self._here}
         self.kept[cell.variant] = base.model_copy(
@@ -264,6 +277,8 @@ class _Draft:
         )
         scored = own is not None and "score" in own.measurements
         self._keep(overlays.stored_as(cell.variant, self._here), answers if scored else None)
+        compared = own is not None and OUTPUT_DISTANCE in own.measurements
+        self._keep(overlays.outputs_of(cell.variant, self._here), outputs if compared else None)
         self.overlaid += [cell.id] if own is not None else []
 
     def _overlay(self, cell: Cell, base: BaselineCell, entry: BaselineCell, answers: Array | None) -> Overlay | None:
@@ -277,6 +292,11 @@ class _Draft:
         self.predictions.pop(name, None)
         if answers is not None:
             self.predictions[name] = answers
+
+
+def _taken_anew(moved: list[Move], name: str) -> bool:
+    """Check whether a measurement's per-example values are the run's; those of an equal value may differ."""
+    return any(move.moves or move.new == move.old for move in moved if move.measurement == name)
 
 
 def _accepted(report: Report, reason: str, here: str) -> Accepted:
@@ -323,6 +343,12 @@ def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]
             raise BadInput(
                 f"{path}: array {cell.variant!r}: expected {score.n} predictions as in the report, found "
                 f"{len(stored[cell.variant])}; fetch the run's whole folder again"
+            )
+        distance = cell.measurements.get(OUTPUT_DISTANCE)
+        if distance is not None and not gate.is_distance_of(distance, stored.get(outputs_name(cell.variant))):
+            raise BadInput(
+                f"{path}: array {outputs_name(cell.variant)!r}: expected the distances whose mean is the report's "
+                f"{distance.value:.9g}; fetch the run's whole folder again"
             )
     return stored
 

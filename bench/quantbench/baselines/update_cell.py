@@ -11,7 +11,7 @@ from quantbench.core.environment import memory_class, with_threads
 from quantbench.core.stats import pooled_sd
 from quantbench.errors import BadInput
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Kind, Report, Verdict
-from quantbench.records.measurements import judged_latency, name_at, threads_in
+from quantbench.records.measurements import OUTPUT_DISTANCE, judged_latency, kind_of, name_at, threads_in
 
 MINIMUM_SEEDS = 5
 # One cell with so many seeds tells the spread of a model's trainings as well as it is told at all; others may then be
@@ -77,13 +77,14 @@ def _score_and_size_moves(
             "cell out with --only"
         )
     moves = []
-    for name in ("score", *gate.SIZE_TOLERANCES):
-        judged = (Kind.ACCURACY if name == "score" else Kind.SIZE) in cell.verdicts
+    for name in ("score", OUTPUT_DISTANCE, *gate.SIZE_TOLERANCES):
+        judged = kind_of(name) in cell.verdicts
         if name not in cell.measurements or not judged:
             continue
         value = value_of(name, cell, accepted)
         move = move_of(cell, name, measurements.get(name), value)
-        if name == "score" and len(cell.seeds) < known_seeds:
+        held = measurements.get(name)
+        if held is not None and len(cell.seeds) < len(held.values or []):
             move = replace(move, moves=False)  # a mean of more seeds is not replaced by one of fewer
         moves.append(move)
         if move.moves:

@@ -58,6 +58,7 @@ class RunOptions:
     false_alarms: float = _option(
         0.01, "false-alarm budget of the whole run: the probability of any red where nothing changed"
     )
+    strict_change: bool = _option(False, "outputs that changed without getting worse are red, not only reported")
     shard: str = _option("", "measure one part of the run, e.g. 2/6; quantbench report merges all parts")
     shard_durations: str = _option("", "run folder, or its report.json, with the durations of its cells; for --shard")
     update_baselines: str = _option(

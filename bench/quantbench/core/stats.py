@@ -64,8 +64,12 @@ class Paired:
 
 
 def _binomial_tail(k: int, n: int) -> float:
-    """Probability of at least k of n, each with probability 1/2: the regularized incomplete beta function."""
-    return 1.0 if k == 0 else float(_special().betainc(k, n - k + 1, 0.5))
+    return binomial_tail(k, n, 0.5)
+
+
+def binomial_tail(k: int, n: int, share: float) -> float:
+    """Compute the probability of at least k of n, each with probability ``share``: the incomplete beta function."""
+    return 1.0 if k == 0 else float(_special().betainc(k, n - k + 1, share))
 
 
 def paired_interval(pairs: Paired) -> float:

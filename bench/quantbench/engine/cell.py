@@ -48,6 +48,11 @@ class Planned:
         return cell_key(self.model.name, FLOAT_CONTROL)
 
     @property
+    def reference(self) -> CellId | None:
+        """Whose outputs its own are measured from: its control, or the float control; None of that one itself."""
+        return None if self.id == self.float_control else self.control or self.float_control
+
+    @property
     def needs(self) -> frozenset[CellId]:
         """Return its controls, without itself."""
         return frozenset(cell_key(self.model.name, name) for name in controls(self.variant) - {self.variant.name})

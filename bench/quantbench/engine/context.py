@@ -71,6 +71,7 @@ class Rules:
         again: options that repeat one of its cells.
         train: whether the float models are trained from scratch.
         drift: whether baselines can exist; a model that is tried once has none.
+        strict_change: whether outputs that changed without getting worse are red too.
     """
 
     baselines: Mapping[str, EffectiveBaseline]
@@ -79,6 +80,7 @@ class Rules:
     again: str = ""
     train: bool = False
     drift: bool = True
+    strict_change: bool = False
 
     @staticmethod
     def of(
@@ -89,8 +91,9 @@ class Rules:
         drift: bool,
     ) -> "Rules":
         """Return the rules of a run that writes to ``folder``."""
-        again = " ".join(given(options, "model_dir", "baseline_dir", "train", "seeds", "cell_timeout"))
-        return Rules(baselines, environment, run_argument(folder, options), again, options.train, drift)
+        again = " ".join(given(options, "model_dir", "baseline_dir", "train", "seeds", "cell_timeout", "strict_change"))
+        run = run_argument(folder, options)
+        return Rules(baselines, environment, run, again, options.train, drift, options.strict_change)
 
     def accepted(self, cell: Planned) -> BaselineCell | None:
         """Return the cell's baseline; None where it has none."""

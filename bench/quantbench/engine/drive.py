@@ -139,7 +139,7 @@ class Drive:
             return
         self._computing.wait([self._plan.cells[name] for name in sorted(cell.needs)])
         # What is measured alone comes after all seeds, and settling may ask for more of them.
-        shares = kind is Kind.ACCURACY and self._budget.at_even_share(self._results.of(cell.id)).p_value is not None
+        shares = kind is Kind.ACCURACY and bool(self._budget.p_values(self._results.of(cell.id)))
         if shares or kind is Kind.LATENCY:
             self._settle()
         if kind is Kind.LATENCY or (kind is Kind.GPU and self._has_gpu):

@@ -6,10 +6,17 @@ from functools import cached_property
 from quantbench import gate
 from quantbench.engine.cell import CellId, Planned
 from quantbench.engine.context import Rules
+from quantbench.engine.outputs import Compared
 from quantbench.engine.plan import Plan
 from quantbench.engine.results import CellResult
 from quantbench.engine.score import Scored, judge_pools, pools_of, potential
 from quantbench.records import FalseAlarms, Judgement, Kind, Pooled
+from quantbench.records.measurements import OUTPUT_DISTANCE
+
+
+def of_outputs(cell_id: CellId) -> str:
+    """Return the name by which the judgement of a cell's outputs shares the budget; its score has the cell's id."""
+    return f"{cell_id} {OUTPUT_DISTANCE}"
 
 
 class Budget:
@@ -30,6 +37,7 @@ class Budget:
         self._pooled: list[Pooled] = []
         self._at_even_share: dict[CellId, Judgement] = {}
         self._scored: dict[CellId, Scored] = {}
+        self._outputs_at_even_share: dict[CellId, Judgement | None] = {}
 
     @property
     def settled(self) -> bool:
@@ -76,10 +84,12 @@ class Budget:
         for cell in self._plan.whole.values():
             if Kind.ACCURACY in cell.kinds:
                 by_model.setdefault(cell.model.name, []).append(cell)
-        return sum(
+        of_scores = sum(
             potential(cells[0].model, [(cell.variant.family, len(cell.seeds)) for cell in cells])
             for cells in by_model.values()
         )
+        accepted = [self._rules.accepted(cell) for cells in by_model.values() for cell in cells]
+        return of_scores + sum(OUTPUT_DISTANCE in cell.measurements for cell in accepted if cell is not None)
 
     @cached_property
     def _timed_ones(self) -> int:
@@ -110,7 +120,24 @@ class Budget:
     def forget(self, cell_id: CellId) -> None:
         """Judge a cell anew, as its seeds are others."""
         self._at_even_share.pop(cell_id, None)
+        self._outputs_at_even_share.pop(cell_id, None)
         self._scored.pop(cell_id, None)
+
+    def outputs_at_even_share(self, result: CellResult) -> Judgement | None:
+        """How a cell's outputs are judged if chance has moved all judgements; its controls have to be computed."""
+        cell = result.cell
+        if cell.id not in self._outputs_at_even_share:
+            compared = self.compared(result)
+            self._outputs_at_even_share[cell.id] = compared.judge(self.even().share) if compared else None
+        return self._outputs_at_even_share[cell.id]
+
+    def p_values(self, result: CellResult) -> dict[str, float]:
+        """The p-values of a cell that share the budget: of its score and its outputs, where chance has moved them."""
+        judged_at = {result.cell.id: self.at_even_share(result)}
+        outputs = self.outputs_at_even_share(result)
+        if outputs is not None:
+            judged_at[of_outputs(result.cell.id)] = outputs
+        return {name: judged.p_value for name, judged in judged_at.items() if judged.p_value is not None}
 
     def settle(self, results: Collection[CellResult], unfinished: int = 0) -> None:
         """Fix what each score is red at, and judge the cells of each model together.
@@ -122,6 +149,12 @@ class Budget:
         moved = [result for result in results if self.at_even_share(result).p_value is not None]
         tested = [
             hypothesis for result in moved for hypothesis in self.scored(result).hypotheses(self.at_even_share(result))
+        ]
+        tested += [
+            gate.Hypothesis(name, p_value)
+            for result in results
+            for name, p_value in self.p_values(result).items()
+            if name == of_outputs(result.cell.id)
         ]
         if self._plan.shard_of is not None:
             self._thresholds = gate.even_thresholds(tested, self.even().share, self._potential)
@@ -146,9 +179,30 @@ class Budget:
         assert self._thresholds is not None, "the budget is settled before a score that chance has moved is judged"
         return self._thresholds
 
-    def holm_threshold(self, cell_id: CellId) -> float:
-        """The p-value at which a score that chance has moved is red; to be settled first."""
-        return self.thresholds.of(cell_id)
+    def holm_threshold(self, name: str) -> float:
+        """Return the p-value below which changed predictions, or outputs (:func:`of_outputs`), are red.
+
+        Call :meth:`settle` first.
+        """
+        return self.thresholds.of(name)
+
+    def compared(self, result: CellResult) -> Compared | None:
+        """The outputs of a finished cell, as they are judged; None where no baseline can tell of them."""
+        cell = result.cell
+        first = result.first
+        lost = result.failure is not None or first is None or any(outcome.nonfinite for outcome in result.outcomes)
+        if lost or first is None or self._rules.train:
+            return None
+        return Compared(
+            self._rules.subject(cell),
+            cell.model.metric,
+            self._rules.baselines[cell.model.name],
+            result.measurements.get(OUTPUT_DISTANCE),
+            first.predictions,
+            result.to_store,
+            cell.variant.trained,
+            self._rules.strict_change,
+        )
 
     def scored(self, result: CellResult) -> Scored:
         """Return the score of a finished cell with everything that its judge needs."""

@@ -15,12 +15,13 @@ from quantbench.build.eviction import GB, clear
 from quantbench.core import streams, walls
 from quantbench.core.options import RunOptions
 from quantbench.core.signals import in_a_hurry, stop_asked, undisturbed
-from quantbench.engine.context import HeldStore
+from quantbench.engine.context import HeldStore, Rules
 from quantbench.engine.interim_report import Recording
 from quantbench.engine.results import CellResult, Results
 from quantbench.engine.score import examples_of
 from quantbench.errors import BadInput, DiskFull, Exit, disk_is_full
-from quantbench.records import Evidence, Report
+from quantbench.records import Evidence, Kind, Report
+from quantbench.records.measurements import OUTPUT_DISTANCE
 from quantbench.reference.model import ReferenceModel
 from quantbench.report.run_folder import RunFolder
 from quantbench.variants import FLOAT_CONTROL
@@ -199,6 +200,19 @@ def split_notes(model: ReferenceModel, share: float) -> list[str]:
     """What a model's test split cannot judge at a p-value of ``share``."""
     found = gate.of_split(model.metric, examples_of(model), model.pack().test.x, share)
     return [f"{model.name}: {note}" for note in found]
+
+
+def unknown_outputs_note(results: Iterable[CellResult], rules: Rules) -> list[str]:
+    """How to get accepted distances of the outputs, where baselines of before 1.5 have none."""
+    accepted = [rules.accepted(result.cell) for result in results if Kind.ACCURACY in result.cell.kinds]
+    held = [cell.measurements for cell in accepted if cell is not None]
+    count = sum("score" in measured and OUTPUT_DISTANCE not in measured for measured in held)
+    if not count or rules.train:
+        return []
+    return [
+        f"the outputs themselves are not judged in {count} cells, whose baselines hold no distances of outputs; "
+        f'record them: quantbench baseline update {rules.run} --reason "output distances"'
+    ]
 
 
 def training_note(control: CellResult) -> list[str]:

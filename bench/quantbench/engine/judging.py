@@ -6,7 +6,7 @@ from quantbench import gate
 from quantbench.core import environment
 from quantbench.engine.cell import Planned
 from quantbench.engine.context import Rules
-from quantbench.engine.false_alarms import Budget
+from quantbench.engine.false_alarms import Budget, of_outputs
 from quantbench.engine.results import CellResult
 from quantbench.measure import memory
 from quantbench.records import FLOAT_CONTROL, Judgement, Kind
@@ -91,7 +91,12 @@ class Judging:
 
     def _accuracy(self, result: CellResult, control: CellResult | None) -> list[Judgement]:
         cell = result.cell
-        judgements = [*self._score(result), *self._agreements(result), *self._against_control(result, control)]
+        judgements = [
+            *self._score(result),
+            *self._outputs(result),
+            *self._agreements(result),
+            *self._against_control(result, control),
+        ]
         accepted, metric = self._rules.accepted(cell), cell.model.metric
         limit = cell.model.floor(cell.variant.name, cell.variant.family)
         score = None if self._rules.train else result.measurements.get("score")
@@ -109,6 +114,13 @@ class Judging:
         # Chance has moved it, so that it shares the budget with others.
         judged = scored.judge(self._budget.holm_threshold(result.cell.id))
         return [scored.with_origin(judged), *scored.judge_parts(self._budget.thresholds)]
+
+    def _outputs(self, result: CellResult) -> list[Judgement]:
+        """Judge the distance of the outputs from the control's; empty where the baseline has none."""
+        judged, compared = self._budget.outputs_at_even_share(result), self._budget.compared(result)
+        if judged is not None and judged.p_value is not None and compared is not None:
+            judged = compared.judge(self._budget.holm_threshold(of_outputs(result.cell.id)))
+        return [judged] if judged is not None else []
 
     def _agreements(self, result: CellResult) -> list[Judgement]:
         """Judge agreement with the float model, the predictions before conversion, and the reference kernels."""

@@ -14,7 +14,7 @@ from quantbench.measure.keras import InKeras
 from quantbench.measure.latency import Latency
 from quantbench.measure.memory import Memory, StartUp
 from quantbench.records import Measurement
-from quantbench.records.measurements import BY_THREADS, RATIO, TO_YARDSTICK, name_at
+from quantbench.records.measurements import BY_THREADS, OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, name_at
 from quantbench.reference.metrics import ROUNDING, Metric
 from quantbench.reference.model import ReferenceModel
 
@@ -53,6 +53,25 @@ def sizes(outcome: Outcome) -> dict[str, Measurement]:
     """Return bytes of the artifact, plain and deflated."""
     assert outcome.sizes is not None
     return {name: Measurement(value=size, unit="bytes", n=1) for name, size in outcome.sizes.items()}
+
+
+def output_distance(good: Sequence[Outcome], references: Sequence[Outcome], trained: bool) -> dict[str, Measurement]:
+    """Return the distance of the outputs from the control's, each seed's from that of the same seed where it has one.
+
+    Args:
+        references: outcomes of the control, or of the float control where there is none, one per seed; empty for the
+            float control itself, whose distance from itself is 0.
+    """
+    by_seed = {outcome.seed: outcome.outputs for outcome in references}
+    first = references[0].outputs if references else None
+    pairs = []
+    for outcome in good:
+        reference = by_seed.get(outcome.seed, first) if references else outcome.outputs
+        if outcome.outputs is None or reference is None:
+            return {}
+        pairs.append((outcome.outputs, reference))
+    found = behaving.output_distance(pairs, trained)
+    return {} if found is None else {OUTPUT_DISTANCE: found}
 
 
 def output_fidelity(metric: Metric, good: list[Outcome], control: Outcome | None) -> dict[str, Measurement]:

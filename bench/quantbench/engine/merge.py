@@ -21,7 +21,10 @@ from quantbench.baselines.effective import EffectiveBaseline, effective_baseline
 from quantbench.baselines.files import fingerprint, load, stored_hashes
 from quantbench.core import environment
 from quantbench.core.arrays import Array
+from quantbench.core.distances import stored_as
 from quantbench.core.options import RunOptions, run_argument
+from quantbench.engine.false_alarms import of_outputs
+from quantbench.engine.outputs import Compared
 from quantbench.engine.score import PARTS, Scored, judge_pools, pools_of
 from quantbench.engine.shard_folders import Piece, read_pieces
 from quantbench.errors import BadInput
@@ -40,7 +43,7 @@ from quantbench.records import (
     Verdict,
     worst,
 )
-from quantbench.records.measurements import name_at, threads_in
+from quantbench.records.measurements import OUTPUT_DISTANCE, name_at, threads_in
 from quantbench.reference.model import ReferenceModel
 from quantbench.report.evidence import Behind
 from quantbench.report.run_folder import RunFolder
@@ -117,6 +120,9 @@ class Whole:
                     "report tells of; give the whole run folder, as the run left it"
                 )
             predictions.setdefault(cell.model, {})[cell.variant] = array
+            outputs = piece.arrays(cell.model).get(stored_as(cell.variant))
+            if outputs is not None:
+                predictions[cell.model][stored_as(cell.variant)] = outputs
         return predictions
 
     def report(self) -> Report:
@@ -127,9 +133,15 @@ class Whole:
         scored = {
             cell.id: self._scored(cell, piece)
             for cell, piece in self.cells
-            if any(_shares_budget(judged) and judged.kind is Kind.ACCURACY for judged in cell.judgements)
+            if any(_shares_budget(judged) and judged.measurement == "score" for judged in cell.judgements)
         }
         tested = [test for one in scored.values() for test in one.hypotheses(one.judge(of_scores))]
+        tested += [
+            gate.Hypothesis(of_outputs(cell.id), judged.p_value)
+            for cell, _ in self.cells
+            for judged in cell.judgements
+            if judged.measurement == OUTPUT_DISTANCE and _shares_budget(judged) and judged.p_value is not None
+        ]
         pools = pools_of(scored.values())
         of_pools = [pool.hypothesis() for pool, _ in pools]
         thresholds = gate.thresholds([*tested, *of_pools], of_scores)
@@ -192,14 +204,18 @@ class Whole:
             share: p-value at which a latency is red.
         """
         subject = self._subject(cell, piece)
-        accepted = self._effective_baseline(cell.model, piece).cell(cell.variant)
+        baseline = self._effective_baseline(cell.model, piece)
+        accepted = baseline.cell(cell.variant)
         judgements: list[Judgement] = []
         outdated: set[str] = set()
         for old in self._settled(cell):
             if old.measurement in outdated:
                 continue  # told that the judgement before it passes in spite of an xfail; told again if it still does
             if _shares_budget(old):
-                if old.kind is Kind.LATENCY or scored is None:
+                if old.measurement == OUTPUT_DISTANCE:
+                    allowed = thresholds.of(of_outputs(cell.id))
+                    new = [self._outputs(cell, piece, subject, baseline, allowed) or old]
+                elif old.kind is Kind.LATENCY or scored is None:
                     new = [_latency(cell, piece, subject, accepted, old, share)]
                 else:
                     score = scored.with_origin(scored.judge(thresholds.of(cell.id)))
@@ -235,6 +251,21 @@ class Whole:
             trained_sha256=cell.trained_sha256,
             family=cell.family,
         )
+
+    def _outputs(
+        self, cell: Cell, piece: Piece, subject: gate.Subject, baseline: EffectiveBaseline, allowed: float
+    ) -> Judgement | None:
+        compared = Compared(
+            subject,
+            self.models[cell.model].metric,
+            baseline,
+            cell.measurements.get(OUTPUT_DISTANCE),
+            self.predictions[cell.model][cell.variant],
+            self.predictions[cell.model].get(stored_as(cell.variant)),
+            trained=bool(cell.seeds),
+            strict=piece.shard.options.get("strict_change") == "True",
+        )
+        return compared.judge(allowed)
 
     def _settled(self, cell: Cell) -> list[Judgement]:
         """Settle what a shard could not without other models: whether the runtime uses the number of threads.
@@ -304,7 +335,9 @@ def _shares_budget(judged: Judgement) -> bool:
     """Return whether a judgement depends on the number of changed scores of the run, and can be repeated."""
     if judged.p_value is None or judged.against != "baseline":
         return False
-    return judged.kind is Kind.LATENCY or (judged.kind is Kind.ACCURACY and judged.measurement == "score")
+    return judged.kind is Kind.LATENCY or (
+        judged.kind is Kind.ACCURACY and judged.measurement in ("score", OUTPUT_DISTANCE)
+    )
 
 
 def _live(accepted: BaselineCell | None, name: str, day: datetime.date) -> bool:

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from quantbench.core.arrays import Array
+from quantbench.core.distances import stored_as
 from quantbench.engine import measurements as measured
 from quantbench.engine.cell import CellId, Planned, failure_of
 from quantbench.engine.workers.task import Outcome
@@ -42,6 +43,8 @@ class CellResult:
         computed: measurements of the artifact itself, and of its fidelity to its control.
         evidence: details behind the numbers; None where the cell failed or is not computed.
         predictions_sha256, reference_sha256: of the first seed's predictions, and of those on the reference kernels.
+        to_store: what later runs compare the first seed's outputs with: distances from its control's, or the float
+            control's own outputs; None where there are none.
         control_agreement: fraction of examples on which the first seed agrees with its control, where known.
     """
 
@@ -53,6 +56,7 @@ class CellResult:
     failure: Failure | None = None
     predictions_sha256: str | None = None
     reference_sha256: str | None = None
+    to_store: Array | None = None
     control_agreement: float | None = None
     alone: MeasuredAlone = field(default_factory=MeasuredAlone)
 
@@ -81,13 +85,18 @@ class CellResult:
 
 
 def result_of(
-    cell: Planned, outcomes: Sequence[Outcome], control: Outcome | None, float_control: Outcome | None
+    cell: Planned,
+    outcomes: Sequence[Outcome],
+    control: Outcome | None,
+    float_control: Outcome | None,
+    references: Sequence[Outcome] = (),
 ) -> CellResult:
     """Return the result of a cell from the outcomes of its seeds.
 
     Args:
         outcomes: of the computed seeds.
         control, float_control: first-seed outcomes of the cells it is compared with; None until computed.
+        references: outcomes of all computed seeds of the cell that its outputs are measured from.
     """
     finished, metric = len(outcomes) == len(cell.seeds), cell.model.metric
     result = CellResult(cell, tuple(outcomes), finished, failure=failure_of(outcomes))
@@ -102,19 +111,33 @@ def result_of(
         return result
     return replace(
         result,
-        computed=_measurements(cell, outcomes, control, float_control),
+        computed=_measurements(cell, outcomes, control, float_control, references),
+        to_store=_to_store(cell, outcomes[0], references),
         control_agreement=measured.control_agreement(metric, outcomes[0], control),
     )
 
 
+def _to_store(cell: Planned, first: Outcome, references: Sequence[Outcome]) -> Array | None:
+    if first.failure is not None or first.nonfinite:
+        return None
+    others = references[0].outputs if references else None
+    return fidelity.to_store(first.outputs, others, is_reference=cell.reference is None)
+
+
 def _measurements(
-    cell: Planned, outcomes: Sequence[Outcome], control: Outcome | None, float_control: Outcome | None
+    cell: Planned,
+    outcomes: Sequence[Outcome],
+    control: Outcome | None,
+    float_control: Outcome | None,
+    references: Sequence[Outcome],
 ) -> dict[str, Measurement]:
     measurements = measured.scores(cell.model, cell.variant.trained, outcomes)
     good = [outcome for outcome in outcomes if outcome.failure is None]
     if not good:
         return measurements
     measurements |= measured.output_fidelity(cell.model.metric, good, control) | measured.sizes(good[0])
+    if references or cell.reference is None:
+        measurements |= measured.output_distance(good, references, cell.variant.trained)
     if good[0].memory is not None:
         of_float = None if float_control is None or cell.id == cell.float_control else float_control.memory
         measurements |= measured.memory(good[0].memory, of_float)
@@ -144,18 +167,19 @@ class Results:
     def __init__(self, cells: Mapping[CellId, Planned], so_far: Callable[[CellId], Sequence[Outcome | None]]) -> None:
         self._cells = cells
         self._so_far = so_far
-        self._made: dict[CellId, tuple[tuple[bool, bool], CellResult]] = {}
+        self._made: dict[CellId, tuple[tuple[bool, bool, int], CellResult]] = {}
 
     def of(self, cell_id: CellId) -> CellResult:
         """Return a cell's result as far as it is computed; the same object once it and its controls are finished."""
         cell = self._cells[cell_id]
         control, float_control = self._first(cell.control), self._first(cell.float_control)
-        compared = (control is not None, float_control is not None)
+        references = [] if cell.reference is None else [one for one in self._so_far(cell.reference) if one is not None]
+        compared = (control is not None, float_control is not None, len(references))
         before = self._made.get(cell_id)
         if before is not None and before[0] == compared:
             return before[1]
         outcomes = [outcome for outcome in self._so_far(cell_id) if outcome is not None]
-        result = result_of(cell, outcomes, control, float_control)
+        result = result_of(cell, outcomes, control, float_control, references)
         if before is not None:
             result = replace(result, alone=before[1].alone)
         if result.finished:
@@ -176,12 +200,16 @@ class Results:
         return result
 
     def predictions(self) -> dict[str, dict[str, Array]]:
-        """Return the predictions of each first seed, by model and variant."""
+        """Return the predictions of each first seed, and what later runs compare its outputs with, by model."""
         by_model: dict[str, dict[str, Array]] = {}
         for cell in self._cells.values():
             first = self._first(cell.id)
             if first is not None and first.predictions is not None:
-                by_model.setdefault(cell.model.name, {})[cell.variant.name] = first.predictions
+                arrays = by_model.setdefault(cell.model.name, {})
+                arrays[cell.variant.name] = first.predictions
+                outputs = self._made[cell.id][1].to_store if cell.id in self._made else None
+                if outputs is not None:
+                    arrays[stored_as(cell.variant.name)] = outputs
         return by_model
 
     def evidence(self) -> dict[str, dict[str, Evidence]]:

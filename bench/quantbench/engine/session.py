@@ -194,7 +194,7 @@ class Session:
             results,
             models,
             close=close,
-            notes=lambda: self._notes(results, held),
+            notes=lambda: self._notes(results, held, rules),
             accept=accept if self.options.update_baselines else None,
             tidy=lambda: finish.tidy(folder, held, self.options, self.say),
             where_full=computing.where_full,
@@ -217,7 +217,7 @@ class Session:
             again=rules.again,
         )
 
-    def _notes(self, results: Results, held: HeldStore) -> list[str]:
+    def _notes(self, results: Results, held: HeldStore, rules: Rules) -> list[str]:
         """Return the notes for the reader of the report."""
         of_cells = [results.of(cell_id) for cell_id in self._plan.cells]
         models = {
@@ -230,6 +230,7 @@ class Session:
             *(note for model in models.values() for note in finish.split_notes(model, share)),
             *self._planned.drive.notes,
             *held.notes(),
+            *(finish.unknown_outputs_note(of_cells, rules) if self._drift else []),
             *finish.seals_note(self.options.baseline_dir, self.baselines),
             *finish.walls_note(strangers),
             *self._timing.notes(),

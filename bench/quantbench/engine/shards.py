@@ -31,6 +31,7 @@ SAME_IN_ALL = (
     "threads",
     "more_latency",
     "false_alarms",
+    "strict_change",
 )
 
 

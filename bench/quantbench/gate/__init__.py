@@ -32,6 +32,13 @@ from quantbench.gate._exceptions import (
     soon_over,
     worse_by,
 )
+from quantbench.gate._fidelity import (
+    FIDELITY_REASON,
+    SMALLEST_EFFECT,
+    Outputs,
+    fidelity,
+    is_distance_of,
+)
 from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_limit, no_gpu
 from quantbench.gate._latency import (
     LATENCY_TOLERANCE,
@@ -81,6 +88,7 @@ __all__ = [
     "DRIFT_ALLOWED",
     "DRIFT_SHARE",
     "EXCUSABLE",
+    "FIDELITY_REASON",
     "GPU_AGREEMENT",
     "GPU_SLACK",
     "LATENCY_TOLERANCE",
@@ -92,6 +100,7 @@ __all__ = [
     "RATIO_TOLERANCE_REASON",
     "SIZE_TOLERANCES",
     "SIZE_TOLERANCE_REASONS",
+    "SMALLEST_EFFECT",
     "SUSPICIOUS",
     "WITHOUT_NUMBER",
     "Answers",
@@ -100,6 +109,7 @@ __all__ = [
     "Flips",
     "Hypothesis",
     "Moved",
+    "Outputs",
     "Pool",
     "Repeats",
     "Seeds",
@@ -125,6 +135,7 @@ __all__ = [
     "excused",
     "exit_status",
     "failed",
+    "fidelity",
     "first_of",
     "first_seed",
     "flips",
@@ -136,6 +147,7 @@ __all__ = [
     "growths",
     "holm",
     "in_force",
+    "is_distance_of",
     "is_score_of",
     "judge_parts",
     "judge_seeds",

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from quantbench.gate._common import Subject
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Loosened, Verdict, Xfail
+from quantbench.records.measurements import OUTPUT_DISTANCE
 
 # Judgements whose name is not that of their measurement, and those without a baseline value.
 EXCUSABLE = (
@@ -91,7 +92,7 @@ def excused(
 
 
 def _excused(subject: Subject, judgement: Judgement, name: str, xfail: Xfail) -> list[Judgement]:
-    if judgement.verdict in (Verdict.PASS, Verdict.IMPROVED):
+    if judgement.verdict in (Verdict.PASS, Verdict.IMPROVED, Verdict.CHANGED):
         why = f"{name} passes, and is expected to fail until {xfail.expires} ({xfail.ticket}: {xfail.reason})"
         return [judgement, _to_remove(subject, judgement.kind, name, why, "remove it")]
     # A warning may be due to chance, so the xfail is neither clearly outdated nor needed.
@@ -204,7 +205,7 @@ def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machin
 
 def _units(score_unit: str) -> dict[str, str]:
     """Return the units of tolerances that are not fractions."""
-    return {"score": score_unit, "arena": "bytes"}
+    return {"score": score_unit, "arena": "bytes", OUTPUT_DISTANCE: "of distance"}
 
 
 def _but_threads(machine: str) -> str:

@@ -1,8 +1,11 @@
 """Measure the output fidelity of an artifact: its agreement with the float control, example by example."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from quantbench.core.arrays import Array
+from quantbench.core.distances import are_probabilities, decode, distance_from, distances, encode, kept
 from quantbench.records import Measurement
 from quantbench.reference.metrics import Metric
 
@@ -38,9 +41,44 @@ def against_control(
     noise = float(np.mean(error**2))
     if noise > 0 and np.any(old):
         measurements["output_snr"] = Measurement(value=float(10 * np.log10(np.mean(old**2) / noise)), unit="dB", n=n)
-    if _are_probabilities(old):
+    if are_probabilities(old):
         measurements["output_kl"] = Measurement(value=_divergence(old, new), unit="nats", n=n)
     return measurements
+
+
+def to_store(outputs: Array | None, control_outputs: Array | None, is_reference: bool) -> Array | None:
+    """Return what later runs compare an artifact's outputs with; None where there are none to compare.
+
+    Args:
+        is_reference: it is the float control itself, whose own outputs are stored; of all others, the distances from
+            their control's, one byte an example.
+    """
+    if outputs is None:
+        return None
+    if is_reference:
+        return kept(outputs)
+    if control_outputs is None or outputs.shape != control_outputs.shape:
+        return None
+    return encode(distances(outputs, control_outputs))
+
+
+def output_distance(pairs: Sequence[tuple[Array, Array]], trained: bool) -> Measurement | None:
+    """Measure how far the outputs are from the control's: the mean over examples, one value a seed where it trains.
+
+    Args:
+        pairs: (outputs, the control's outputs), shapes (m, values), one pair a seed; none of the float control itself.
+    """
+    if not pairs or any(new.shape != old.shape for new, old in pairs):
+        return None
+    values = [float(np.mean(decode(encode(distances(new, old))))) for new, old in pairs]
+    return Measurement(
+        value=float(np.mean(values)),
+        unit=distance_from(pairs[0][1]),
+        n=len(pairs[0][0]),
+        spread=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        spread_of="seeds" if len(values) > 1 else None,
+        values=values if trained else None,
+    )
 
 
 def flipped(metric: Metric, predictions: Array, control: Array) -> list[int]:
@@ -48,10 +86,6 @@ def flipped(metric: Metric, predictions: Array, control: Array) -> list[int]:
     if metric.kind != "right_or_wrong" or predictions.shape != control.shape:
         return []
     return [int(i) for i in np.flatnonzero(predictions != control)]
-
-
-def _are_probabilities(outputs: Array) -> bool:
-    return bool(outputs.shape[1] > 1 and (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-2))
 
 
 def _divergence(old: Array, new: Array) -> float:

@@ -20,6 +20,7 @@ class Verdict(StrEnum):
 
     PASS = "pass"
     IMPROVED = "improved"
+    CHANGED = "changed"
     UNJUDGED = "unjudged"
     UNSUPPORTED = "unsupported"
     XFAIL = "xfail"

@@ -38,12 +38,14 @@ class Entry:
 _LOWER: Direction = "lower is better"
 _HIGHER: Direction = "higher is better"
 RATIO, TO_YARDSTICK = "latency_ratio", "control_to_yardstick"
+OUTPUT_DISTANCE = "output_distance"
 
 CATALOGUE = (
     Entry("score", Kind.ACCURACY, "score", "as the metric says", accepted=True),
     Entry("nonfinite", Kind.ACCURACY, "NaN or infinite outputs", _LOWER, accepted=True),
     Entry("float_agreement", Kind.ACCURACY, "agreement of the float .tflite with the float model", _HIGHER),
     Entry("conversion_agreement", Kind.ACCURACY, "agreement with the fake-quantized model", _HIGHER),
+    Entry(OUTPUT_DISTANCE, Kind.ACCURACY, "distance of the outputs", _LOWER, accepted=True),
     Entry("training_steps", Kind.ACCURACY, "steps of fine-tuning"),
     Entry("size", Kind.SIZE, "size", _LOWER, accepted=True),
     Entry("gzip_size", Kind.SIZE, "gzip size", _LOWER, accepted=True),

@@ -104,12 +104,19 @@ def _table(moving: list[Move], found: Comparison) -> str:
     items = {(item.cell, item.measurement): item for item in found.items}
     items |= {(item.cell, ""): item for item in found.items if item.measurement == "cell"}  # of a cell that is new
     cells = {cell.id: cell for cell in found.new.cells}
-    unknown = Item("", "", Outcome.UNCHANGED)
-    known = [(move, items.get((move.cell, move.measurement)) or items.get((move.cell, ""), unknown)) for move in moving]
+    known = [
+        (move, items.get((move.cell, move.measurement)) or items.get((move.cell, "")) or _uncompared(move))
+        for move in moving
+    ]
     place = {(item.cell, item.measurement): number for number, item in enumerate(found.told())}
     known.sort(key=lambda pair: place.get((pair[1].cell, pair[1].measurement), len(place)))
     rows = [_row(move, item, cells[move.cell]) for move, item in known]
     return table(rows, HEADERS)
+
+
+def _uncompared(move: Move) -> Item:
+    """What is to be said of a value that the comparer does not know, such as the distance of the outputs."""
+    return Item("", "", Outcome.NEW if move.old is None else Outcome.UNCHANGED)
 
 
 def _row(move: Move, item: Item, cell: Cell) -> list[str]:

@@ -18,6 +18,7 @@ from quantbench.report.size_breakdown import Explained
 MARKS = {
     Verdict.PASS: "✓ pass",
     Verdict.IMPROVED: "▲ improved",
+    Verdict.CHANGED: "≠ changed",
     Verdict.UNJUDGED: "– unjudged",
     Verdict.UNSUPPORTED: "∅ unsupported",
     Verdict.XFAIL: "x xfail",
@@ -33,7 +34,7 @@ STATUS_WORDS = {
     3: "NOT MEASURED: an error, or a baseline is missing",
     6: "STOPPED: the disk is full",
 }
-NEEDS_ATTENTION = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING, Verdict.WARN, Verdict.IMPROVED)
+NEEDS_ATTENTION = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING, Verdict.WARN, Verdict.CHANGED, Verdict.IMPROVED)
 
 
 def headline(report: Report) -> str:
