@@ -12,6 +12,7 @@ from quantbench.records.measurements import RATIO
 from quantbench.reference.metrics import ACCURACY, AUC
 
 VARIANTS, LIMIT = 20, 0.5
+EACH = ranking.alpha_each([np.array([place]) for place in range(VARIANTS)])
 
 
 # ------------------------------------------------------------ how often it is wrong
@@ -31,9 +32,8 @@ def studies(n: int, drop: float, trials: int, churn: float = 0.02) -> Array:
 
 def shipped(n: int, counts: Array) -> float:
     """Return the fraction of trials in which at least one variant is said to be within the limit."""
-    alpha = ranking.ALPHA / 2 / VARIANTS
     answers = [
-        [ranking.answer(FractionDrop(Paired(n, int(a), int(b)), 100), LIMIT, alpha) is Answer.WITHIN for a, b in trial]
+        [ranking.answer(FractionDrop(Paired(n, int(a), int(b)), 100), LIMIT, EACH) is Answer.WITHIN for a, b in trial]
         for trial in counts
     ]
     return float(np.mean(np.any(answers, axis=1)))
@@ -61,14 +61,13 @@ def test_what_keeps_the_limit_is_shipped_where_the_examples_suffice() -> None:
 def test_the_interval_of_the_best_of_many_holds_the_truth() -> None:
     """Of the variant that looks best, where a 95 % interval of its own does in fewer than 90 % of trials."""
     n, drop = 2000, 1.0
-    alpha = ranking.ALPHA / 2 / VARIANTS
     together = alone = 0
     trials = studies(n, drop, 150)
     for trial in trials:
         lost, gained = trial[np.argmin(trial[:, 0] - trial[:, 1])]
         pairs = Paired(n, int(lost), int(gained))
         best = FractionDrop(pairs, 100)
-        together += best.lower(alpha) <= drop <= best.upper(alpha)
+        together += best.lower(EACH) <= drop <= best.upper(EACH)
         alone += abs(best.estimate - drop) <= 100 * paired_interval(pairs)
     assert together / len(trials) >= 0.95
     assert alone / len(trials) < 0.9

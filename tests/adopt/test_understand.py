@@ -300,9 +300,10 @@ def test_adopting_what_a_floor_forbids_is_red_at_once(
     folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
     done = quantbench("adopt", str(user / "float.tflite"), "--name", "mine", *unlabelled, *folders)
     assert done.status == 1, done.output
-    assert "RED mine/aeq_dynamic_wi4_afp32" in done.output
+    assert "RED mine/aeq_dynamic_wi4_mse_afp32" in done.output  # a fifth of the outputs' size, over many examples
+    assert "undecided: mine/aeq_dynamic_wi8_afp32" in done.output  # two of 400 examples have all of its error
     assert "declared: mine/qat_wi8_ai8: a .tflite cannot be trained" in done.output
-    assert quantbench("run", *folders, "--no-latency", "--variants", "aeq_dynamic_wi4_afp32").status == 1
+    assert quantbench("run", *folders, "--no-latency", "--variants", "aeq_dynamic_wi4_mse_afp32").status == 1
 
 
 def test_labels_out_of_range(quantbench: Quantbench, user: Path, tmp_path: Path) -> None:

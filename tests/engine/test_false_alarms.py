@@ -60,8 +60,12 @@ def test_latencies_with_a_baseline_of_this_machine_class_have_half_of_it() -> No
     made = run(OUTCOMES, baseline({}, ptq_float16=timed), [Kind.ACCURACY, Kind.LATENCY])
     latency = made.budget.even().latency
     assert latency is not None
-    assert (latency.judgements, latency.share, made.budget.latency_share()) == (1, 0.005, 0.005)
-    assert made.budget.even().share == pytest.approx(0.005 / made.budget.even().judgements)
+    assert (latency.judgements, latency.share, made.budget.latency_share()) == (
+        1,
+        pytest.approx(0.0045),
+        pytest.approx(0.0045),
+    )
+    assert made.budget.even().share == pytest.approx(0.0045 / made.budget.even().judgements)
 
 
 def test_where_nothing_had_to_be_settled_no_score_was_moved() -> None:
@@ -69,3 +73,12 @@ def test_where_nothing_had_to_be_settled_no_score_was_moved() -> None:
     budget.close()
     assert budget.settled
     assert budget.false_alarms().judgements == 0
+
+
+def test_a_limit_is_red_at_the_same_in_a_shard_as_in_the_whole_run() -> None:
+    """Every cell but the control has a limit, whether its predictions changed or not; their part is told beside."""
+    whole, shard = run(OUTCOMES, SAME), run(OUTCOMES, SAME, options=RunOptions(shard="1/2"))
+    assert whole.budget.limit_alpha() == shard.budget.limit_alpha() == pytest.approx(0.001 / 2)
+    told = whole.budget.even()
+    assert told.limits == pytest.approx(0.001)
+    assert told.budget + (told.limits or 0) == pytest.approx(0.01)

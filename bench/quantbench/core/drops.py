@@ -127,19 +127,26 @@ class MeanDrop:
 
     Attributes:
         estimate: in any unit.
-        error: its standard error, in the same unit.
+        error: its standard error, in the same unit; upwards, where it is another downwards.
         degrees: degrees of freedom of ``error``.
         n: number of examples.
+        error_below: standard error downwards; None where it is the same.
     """
 
     estimate: float
     error: float
     degrees: float
     n: int
+    error_below: float | None = None
+
+    @property
+    def below(self) -> float:
+        """Return the standard error downwards, on which lower bounds depend."""
+        return self.error if self.error_below is None else self.error_below
 
     def p_above(self, limit: float) -> float:
         """Return the p-value of "the true drop is at most ``limit``"."""
-        return p_above(self.estimate - limit, self.error, self.degrees)
+        return p_above(self.estimate - limit, self.below, self.degrees)
 
     def p_below(self, limit: float) -> float:
         """Return the p-value of "the true drop is at least ``limit``"."""
@@ -147,20 +154,21 @@ class MeanDrop:
 
     def lower(self, alpha: float) -> float:
         """Return the one-sided lower bound."""
-        return self.estimate - self._half(alpha)
+        return self.estimate - self._half(alpha, self.below)
 
     def upper(self, alpha: float) -> float:
         """Return the one-sided upper bound."""
-        return self.estimate + self._half(alpha)
+        return self.estimate + self._half(alpha, self.error)
 
     def needed(self, limit: float, alpha: float) -> int | None:
         """Return how many examples would tell, if the error falls with the root of their number."""
-        if not self.error or not math.isfinite(self.error):
+        error = self.below if self.estimate > limit else self.error
+        if not error or not math.isfinite(error):
             return None
-        return _needed(self.n, (self.estimate - limit) / self.error, t_quantile(alpha, self.degrees))
+        return _needed(self.n, (self.estimate - limit) / error, t_quantile(alpha, self.degrees))
 
-    def _half(self, alpha: float) -> float:
-        return t_quantile(alpha, self.degrees) * self.error if self.error else 0.0
+    def _half(self, alpha: float, error: float) -> float:
+        return t_quantile(alpha, self.degrees) * error if error else 0.0
 
 
 def _normal_tail(z: float) -> float:
@@ -205,6 +213,9 @@ def bootstrap_drop(drop: Callable[[Array], float], n: int) -> MeanDrop:
     """Estimate a drop of any metric, with its error by the paired bootstrap of m out of n examples (Efron & Tibshirani
     1993, chapter 10; Bickel, Goetze & van Zwet 1997, Statistica Sinica 7), for scores that are smooth in the examples.
 
+    The spread is taken upwards and downwards apart, as percentile intervals do (chapter 13): an error of which a few
+    examples have most may easily be larger, and not much smaller.
+
     Args:
         drop: indices of examples, some of them repeated -> drop on these, the same for both models.
         n: number of examples.
@@ -212,12 +223,16 @@ def bootstrap_drop(drop: Callable[[Array], float], n: int) -> MeanDrop:
     random, drawn = np.random.default_rng(0), min(n, BOOTSTRAP_EXAMPLES)
     drops = [drop(random.integers(0, n, drawn)) for _ in range(BOOTSTRAP_ROUNDS)] if n > 1 else []
     # A sample without one of the classes has no area under the curve; such rounds are ignored.
-    finite = [one for one in drops if math.isfinite(one)]
-    known = len(finite) > BOOTSTRAP_ROUNDS // 2
+    finite = np.array([one for one in drops if math.isfinite(one)])
+    estimate = drop(np.arange(n))
+    if len(finite) <= BOOTSTRAP_ROUNDS // 2 or not math.isfinite(estimate):
+        return MeanDrop(estimate, math.inf, 1, n)
     # Resampling n examples spreads as if the variance were divided by n, not n - 1.
-    error = float(np.std(finite, ddof=1)) * math.sqrt(drawn / (n - 1)) if known else math.inf
-    # The error is itself estimated, from n examples and from so many rounds.
-    return MeanDrop(drop(np.arange(n)), error, max(1, min(n, len(finite)) - 1), n)
+    scale = math.sqrt(drawn / (n - 1))
+    off = finite - np.median(finite)
+    above, below = (scale * math.sqrt(float(np.mean(half**2))) for half in (off[off >= 0], off[off <= 0]))
+    # Each half of the spread is itself estimated, from half of the rounds.
+    return MeanDrop(estimate, above, max(1, min(n, len(finite) // 2) - 1), n, below)
 
 
 def crossed_mean(differences: Array, scale: float = 1.0) -> MeanDrop:
@@ -253,17 +268,18 @@ def with_trainings(drop: Drop, sd: float, degrees: float, trainings: int, n: int
         n: number of examples.
     """
     of_trainings = sd**2 / trainings
-    of_examples = standard_error(drop) ** 2
-    spread = satterthwaite([(of_trainings, degrees), (of_examples, max(1, n - 1))])
-    return MeanDrop(drop.estimate, math.sqrt(of_trainings + of_examples), spread, n)
+    above, below = standard_errors(drop)
+    spread = satterthwaite([(of_trainings, degrees), (max(above, below) ** 2, max(1, n - 1))])
+    errors = [math.sqrt(of_trainings + error**2) for error in (above, below)]
+    return MeanDrop(drop.estimate, errors[0], spread, n, errors[1])
 
 
-def standard_error(drop: Drop) -> float:
-    """Return the standard error of a drop; of fractions, half the width that one normal deviation has."""
+def standard_errors(drop: Drop) -> tuple[float, float]:
+    """Return the standard errors of a drop upwards and downwards; of fractions, as far as one normal deviation goes."""
     if isinstance(drop, MeanDrop):
-        return drop.error
+        return drop.error, drop.below
     one_deviation = _normal_tail(1.0)
-    return (drop.upper(one_deviation) - drop.lower(one_deviation)) / 2
+    return drop.upper(one_deviation) - drop.estimate, drop.estimate - drop.lower(one_deviation)
 
 
 def satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
