@@ -80,7 +80,7 @@ class Computing:
         self._computed = set(computed)
 
     def so_far(self, cell_id: str) -> list[Outcome | None]:
-        outcomes = self._outcomes[cell_id]
+        outcomes = self._outcomes[cell_id][: len(self._plan.cells[cell_id].seeds)]
         return [*outcomes] if cell_id in self._computed else [None] * len(outcomes)
 
     def wait(self, cells: Collection[Planned]) -> None:
@@ -94,6 +94,12 @@ class Computing:
         self.calls.append("finish")
         if not self.partial:
             self.wait(self._plan.cells.values())
+
+    def reseed(self, cell: Planned) -> None:
+        self.calls.append(f"reseed {cell.id} {len(cell.seeds)}")
+        self._computed.discard(cell.id)
+        if len(cell.seeds) == 1:  # that one is computed
+            self._computed.add(cell.id)
 
     def stop(self) -> None:
         self.calls.append("stop")
@@ -184,6 +190,7 @@ def run(
         alone,
         judgements,
         has_gpu=False,
+        seeds_on_suspicion=plan.options.seeds_on_suspicion,
         saved=lambda: recording.save("running", Exit.GREEN),
     )
     return Run(plan, computing, results, by, budget, judging, judgements, alone, recording, drive, written)

@@ -1,15 +1,22 @@
 """The one loop of a run: compute what a judgement needs, settle, judge, save."""
 
+import dataclasses
 import errno
+from collections.abc import Collection
 
+import numpy as np
 import pytest
-from made_up_cells import FLOAT, FULL, HALF, baseline, outcome, run
+from conftest import accepted
+from made_up_cells import FLOAT, FULL, HALF, Run, baseline, outcome, run
 from made_up_runs import answers
 from quantbench.core import signals
+from quantbench.core.options import RunOptions
+from quantbench.engine.cell import Planned
 from quantbench.engine.drive import until_stopped
 from quantbench.engine.finish import HowEnded
+from quantbench.engine.workers.task import Outcome
 from quantbench.errors import DiskFull
-from quantbench.records import Kind, Verdict
+from quantbench.records import BaselineCell, Failure, Judgement, Kind, Verdict
 
 SAME = baseline({"float32": answers(100), "ptq_float16": answers(100), "ptq_static_wi8_ai8": answers(100)})
 THREE = {FLOAT: [outcome()], HALF: [outcome()], FULL: [outcome()]}
@@ -58,7 +65,7 @@ def test_controls_that_a_selection_brought_along_are_judged_at_the_end() -> None
 
 
 def test_a_stopped_run_judges_what_is_computed_and_measures_nothing_more() -> None:
-    made = run(THREE | {HALF: [outcome(103)]}, SAME, [Kind.ACCURACY, Kind.LATENCY], computed=[FLOAT, HALF])
+    made = run(THREE | {HALF: [outcome(120)]}, SAME, [Kind.ACCURACY, Kind.LATENCY], computed=[FLOAT, HALF])
     made.drive.close(partial=True)
     assert {cell: set(kinds) for cell, kinds in made.judgements.items()} == {
         FLOAT: {Kind.ACCURACY},
@@ -129,3 +136,74 @@ def test_nothing_more_is_done_where_something_has_kept_it_from_its_end() -> None
 def test_an_error_is_an_error() -> None:
     with pytest.raises(RuntimeError):
         until_stopped(lambda: raising(RuntimeError()))
+
+
+# ------------------------------------------------------------ more seeds on suspicion
+
+QAT, TUNED = "m/qat_wi8_ai8", "m/float32_finetuned"
+SEEDS = [0.900, 0.897, 0.902, 0.9015, 0.8995]
+
+
+def _trained(wrong: list[int], **options: int) -> Run:
+    """A QAT cell with five accepted seeds of sd .2 pp, and outcomes of which so many of 1000 are wrong, one a seed."""
+    value = accepted(float(np.mean(SEEDS)), values=SEEDS)
+    finetuned, qat = (BaselineCell(measurements={"score": value}) for _ in range(2))
+    names = ["float32", "float32_finetuned", "qat_wi8_ai8"]
+    standing = baseline(dict.fromkeys(names, answers(100)), float32_finetuned=finetuned, qat_wi8_ai8=qat)
+    seeds = [dataclasses.replace(outcome(count), seed=seed) for seed, count in enumerate(wrong)]
+    outcomes = {FLOAT: [outcome()], TUNED: [outcome()], QAT: seeds}
+    return run(outcomes, standing, [Kind.ACCURACY], wanted=[QAT], options=RunOptions(**options))
+
+
+def _against_baseline(made: Run) -> dict[str, Judgement]:
+    return {one.measurement: one for one in made.drive.judge(QAT, Kind.ACCURACY) if one.against == "baseline"}
+
+
+def test_a_trained_cell_that_looks_worse_trains_four_more_seeds_before_it_is_judged() -> None:
+    made = _trained([105, 100, 101, 99, 100])
+    judged = _against_baseline(made)
+    assert made.computing.calls == [f"reseed {QAT} 5"]
+    assert "mean of 5 against mean of 5" in judged["score"].message
+    assert judged["score"].verdict is Verdict.PASS
+    assert judged["seeds"].verdict in (Verdict.PASS, Verdict.WARN)
+    assert made.drive.notes[0].startswith(f"{QAT}: its score looked worse (p = 0.0")
+    made.drive.close(partial=False)
+    assert made.recording.cells()[-1].seeds == [0, 1, 2, 3, 4]
+
+
+def test_half_a_point_is_red_by_five_seeds_that_one_would_not_show() -> None:
+    lost = [105, 104, 106, 105, 105]
+    by_one, by_five = _against_baseline(_trained(lost, seeds_on_suspicion=1)), _against_baseline(_trained(lost))
+    assert by_one["score"].verdict is Verdict.WARN
+    assert by_five["score"].verdict is Verdict.REGRESSED
+
+
+def test_a_trained_cell_that_does_not_look_worse_trains_no_more() -> None:
+    made = _trained([100, 200, 200, 200, 200])
+    made.drive.judge(QAT, Kind.ACCURACY)
+    assert made.computing.calls == []
+
+
+def test_seeds_that_cannot_be_trained_here_leave_the_one_that_was_asked_for() -> None:
+    made = _trained([105, 104, 106, 105, 105])
+    broken = Outcome(3, failure=Failure(what="crash", reason="out of memory"))
+    made.computing._outcomes[QAT][3] = broken  # type: ignore[index]
+    judged = _against_baseline(made)
+    assert judged["score"].verdict is Verdict.WARN
+    assert made.drive.notes[-1] == f"{QAT}: further seeds could not be trained here: out of memory"
+    assert made.plan.cells[QAT].seeds == (0,)
+
+
+def test_a_run_that_is_stopped_meanwhile_judges_the_seed_that_was_asked_for() -> None:
+    made = _trained([105, 104, 106, 105, 105])
+
+    def stopped(cells: Collection[Planned]) -> None:
+        if any(len(cell.seeds) > 1 for cell in cells):
+            raise KeyboardInterrupt
+
+    made.computing.wait = stopped  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        made.drive.prepare(QAT, Kind.ACCURACY)
+    made.drive.close(partial=True)
+    assert made.plan.cells[QAT].seeds == (0,)
+    assert {one.measurement for one in made.judgements[QAT][Kind.ACCURACY]} >= {"score"}

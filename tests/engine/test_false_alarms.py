@@ -14,23 +14,28 @@ SAME = baseline({"float32": answers(100), "ptq_float16": answers(100), "ptq_stat
 def test_until_it_is_settled_every_score_may_have_been_moved_by_chance() -> None:
     budget = run(OUTCOMES, SAME).budget
     assert not budget.settled
-    assert (budget.false_alarms().judgements, budget.false_alarms().share) == (3, pytest.approx(0.009 / 3))
+    # Three cells with ten classes each, one pool of the model and two of families.
+    assert (budget.false_alarms().judgements, budget.false_alarms().share) == (36, pytest.approx(0.009 / 36))
 
 
 def test_scores_that_chance_has_moved_share_it() -> None:
     made = run(OUTCOMES, SAME)
     made.budget.settle([made.results.of(cell) for cell in OUTCOMES])
-    assert made.budget.false_alarms().judgements == 2
-    assert made.budget.holm_threshold(FULL) == pytest.approx(0.0045)  # the smallest p-value
-    assert made.budget.holm_threshold(HALF) == pytest.approx(0.009)  # that one is red, so its share is free
+    # 30 flips can be red, and those of ten classes, three each, cannot; nor can the one flip of the other cell. What
+    # moved in all cells together is a test of its own.
+    assert (made.budget.false_alarms().judgements, made.budget.false_alarms().left_out) == (2, 11)
+    assert made.budget.holm_threshold(FULL) == pytest.approx(
+        0.009
+    )  # the smaller p-value is of the pool, whose share is free
+    assert made.budget.holm_threshold(HALF) == pytest.approx(0.0045)  # p = .5 is its smallest
     with pytest.raises(KeyError):
         made.budget.holm_threshold(FLOAT)
 
 
 def test_a_cell_of_a_stopped_run_that_is_not_finished_may_have_been_moved() -> None:
     made = run(OUTCOMES, SAME)
-    made.budget.settle([made.results.of(HALF)], unfinished=2)
-    assert made.budget.holm_threshold(HALF) == pytest.approx(0.009 / 3)
+    made.budget.settle([made.results.of(FULL)], unfinished=2)
+    assert made.budget.holm_threshold(FULL) == pytest.approx(0.009 / 3)
 
 
 def test_a_cell_that_failed_takes_no_share() -> None:
@@ -42,17 +47,25 @@ def test_a_cell_that_failed_takes_no_share() -> None:
 def test_a_shard_judges_by_the_even_share_of_the_whole_run() -> None:
     made = run(OUTCOMES, SAME, options=RunOptions(shard="1/2"))
     made.budget.settle([made.results.of(cell) for cell in OUTCOMES])
-    assert made.budget.holm_threshold(FULL) == made.budget.holm_threshold(HALF) == pytest.approx(0.009 / 3)
+    assert made.budget.holm_threshold(FULL) == made.budget.holm_threshold(HALF) == pytest.approx(0.009 / 36)
+    assert made.budget.pooled == []
 
 
-def test_latencies_with_a_baseline_of_this_machine_class_share_it_too() -> None:
+def test_latencies_with_a_baseline_of_this_machine_class_have_half_of_it() -> None:
     from conftest import accepted
 
     timed = BaselineCell(
         measurements={}, latency={"A_2-core": accepted(0.5, unit="ratio to float32", values=[0.5, 0.5])}
     )
     made = run(OUTCOMES, baseline({}, ptq_float16=timed), [Kind.ACCURACY, Kind.LATENCY])
-    assert made.budget.even().judgements == 4
+    latency = made.budget.even().latency
+    assert latency is not None
+    assert (latency.judgements, latency.share, made.budget.latency_share()) == (
+        1,
+        pytest.approx(0.0045),
+        pytest.approx(0.0045),
+    )
+    assert made.budget.even().share == pytest.approx(0.0045 / made.budget.even().judgements)
 
 
 def test_where_nothing_had_to_be_settled_no_score_was_moved() -> None:

@@ -49,7 +49,7 @@ def test_a_report_says_how_the_run_stands() -> None:
     made.recording.save("running", Exit.GREEN, ["a note"])
     report = made.written[-1]
     assert report is made.recording.report
-    assert (report.state, report.notes, report.false_alarms.judgements) == ("running", ["a note"], 2)
+    assert (report.state, report.notes, report.false_alarms.judgements) == ("running", ["a note"], 25)
     assert report.data_sha256 == {"m": "d"}
 
 

@@ -49,11 +49,17 @@ def taken(
         census=(cell.census if judged else None) or old.census,
         artifact_sha256=cell.artifact_sha256,
         reference_sha256=cell.reference_sha256,
+        trained_sha256=cell.trained_sha256 if _takes_answers(moves) else old.trained_sha256,
         reference_agreement=agreement.value if agreement else None,
         gpu_agreement=gpu_agreement(cell, old, report),
         overlays=old.overlays,
         xfail=old.xfail,
     ), moves
+
+
+def _takes_answers(moves: list[Move]) -> bool:
+    """Whether this run's predictions become the stored ones, so that the weights behind them do too."""
+    return any(move.measurement == "score" and (move.moves or move.new == move.old) for move in moves)
 
 
 def _score_and_size_moves(

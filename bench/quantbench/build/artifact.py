@@ -1,5 +1,6 @@
 """Make artifacts through the store, in a worker; TensorFlow is only imported where the store lacks one."""
 
+import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ REFUSAL = "unsupported.txt"
 BEFORE_CONVERSION = "before_conversion.npy"
 FIRST_DIVERGENT = "parting.txt"
 STEPS = "steps.txt"
+TRAINED = "trained.txt"
 PARTING_EXAMPLES = 1000
 STAGE_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization")
 _WEIGHTS = "weights.npz"
@@ -197,6 +199,7 @@ class StoreWorkbench:
         self.seed = seed
         self.expected: tuple[Any, Array] | None = None
         self.steps = 0
+        self.trained: str | None = None  # hash of all weights that training has left, one stage after the other
         self._train_seed = train_seed
         self.store = store
 
@@ -252,14 +255,15 @@ class StoreWorkbench:
             "code": code_sha256(*_CODE),
             **_machine(),
         }
-        before = self.steps
+        before, trained_before = self.steps, self.trained
 
         def train() -> _Trained:
             weights = make(self).get_weights()
             return weights, self.steps - before
 
         weights, steps = _shared_weights(self.store, recipe, train)
-        self.steps = before + steps  # whether trained now or taken from the store
+        self.steps = before + steps  # the same whether it was trained now or long ago
+        self.trained = _chained(trained_before, weights)
         keras_model = self.float_model()
         keras_model.set_weights(weights)
         return keras_model
@@ -271,6 +275,7 @@ class StoreWorkbench:
         """Train by a recipe, and count the steps actually taken."""
         training.fit(keras_model, model, recipe, self.seed, list(callbacks))
         self.steps += int(keras_model.optimizer.iterations)
+        self.trained = _chained(self.trained, keras_model.get_weights())
 
     def finetune_steps(self) -> int:
         return training.steps(self.model, self.model.finetune)
@@ -285,6 +290,8 @@ class StoreWorkbench:
         the two first diverge if they do.
         """
         files = {STEPS: str(self.steps).encode()}
+        if self.trained is not None:
+            files[TRAINED] = self.trained.encode()
         if self.expected is None:
             return files
         keras_model, answers = self.expected
@@ -301,6 +308,15 @@ class StoreWorkbench:
                 words = f"the layers could not be compared ({refusal_words(error)})"
             files[FIRST_DIVERGENT] = words.encode()
         return files
+
+
+def _chained(before: str | None, weights: Sequence[Array]) -> str:
+    """Hash weights and what was trained before them."""
+    found = hashlib.sha256((before or "").encode())
+    for array in weights:
+        found.update(f"{array.dtype.str} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 def _check_calibration(inputs: Inputs) -> None:

@@ -35,6 +35,9 @@ class RunOptions:
         Path("reports"), "output folder; each run gets a subfolder, `latest` links to the newest"
     )
     seeds: int = _option(1, "seeds of every cell that trains; a baseline of such a cell needs 5")
+    seeds_on_suspicion: int = _option(
+        5, "seeds of a trained cell whose score looks worse, trained before it is judged; 1: never more"
+    )
     train: bool = _option(False, "train the float models from scratch instead of loading pinned weights")
     no_cache: bool = _option(False, "build and evaluate everything again, ignoring the cache")
     cache_size: float = _option(
@@ -78,8 +81,8 @@ def check_cache_size(gigabytes: float) -> None:
         raise BadInput(f"--cache-size: expected GB, or 0 for any size, found {gigabytes}")
 
 
-# Minimum and maximum: a seed trains for minutes, and a worker takes about 300 MB.
-_WHOLE = {"seeds": (1, 10_000), "workers": (0, 10_000)}
+# Least and most: a seed is trained for minutes, and a worker takes about 300 MB.
+_WHOLE = {"seeds": (1, 10_000), "seeds_on_suspicion": (1, 100), "workers": (0, 10_000)}
 
 
 def _short(number: int) -> str:

@@ -209,6 +209,16 @@ def t_quantile(share: float, degrees: float) -> float:
     return float(_special().stdtrit(degrees, 1 - share))
 
 
+def f_above(ratio: float, new: int, old: int) -> float:
+    """One-sided probability that the ratio of two equal variances comes out at ``ratio`` or more (Fisher's F)."""
+    return float(_special().fdtrc(new, old, ratio))
+
+
+def chi_squared_quantile(share: float, degrees: float) -> float:
+    """Lower quantile of the chi-squared distribution."""
+    return float(_special().chdtri(degrees, 1 - share))
+
+
 def upper_bound(reds: int, runs: int) -> float:
     """Return the exact one-sided 95 % upper bound of a rate (Clopper & Pearson 1934)."""
     return 1.0 if reds >= runs else float(_special().betaincinv(reds + 1, runs - reds, 0.95))

@@ -41,6 +41,9 @@ class Computes(Protocol):
     def finish(self) -> None:
         """Wait for all cells and release the workers."""
 
+    def reseed(self, cell: Planned) -> None:
+        """Compute a cell with the seeds that it is planned with now."""
+
     def stop(self) -> None:
         """Cancel everything unfinished."""
 
@@ -62,6 +65,10 @@ class Drive:
         judgements: collects the judgements.
         has_gpu: whether this run measures on a GPU.
         saved: called after each step.
+        seeds_on_suspicion: of a trained cell whose score looks worse.
+
+    Attributes:
+        notes: which cells were trained with more seeds than was asked for, and why.
     """
 
     def __init__(
@@ -75,7 +82,11 @@ class Drive:
         judgements: Judgements,
         has_gpu: bool,
         saved: Callable[[], None],
+        seeds_on_suspicion: int = 1,
     ) -> None:
+        self.notes: list[str] = []
+        self._seeds_on_suspicion = seeds_on_suspicion
+        self._reseeded: dict[CellId, int] = {}
         self._plan = plan
         self._computing = computing
         self._results = results
@@ -127,12 +138,12 @@ class Drive:
         if kind in _BY_ITSELF or self._results.of(cell.id).failure is not None:
             return
         self._computing.wait([self._plan.cells[name] for name in sorted(cell.needs)])
-        if kind is Kind.LATENCY or (kind is Kind.GPU and self._has_gpu):
-            self._computing.finish()
-        # Latency shares the budget with the scores whose predictions changed: all of those have to be computed first.
+        # What is measured alone comes after all seeds, and settling may ask for more of them.
         shares = kind is Kind.ACCURACY and self._budget.at_even_share(self._results.of(cell.id)).p_value is not None
         if shares or kind is Kind.LATENCY:
             self._settle()
+        if kind is Kind.LATENCY or (kind is Kind.GPU and self._has_gpu):
+            self._computing.finish()
 
     def _settle(self) -> None:
         """Set the Holm threshold of each score whose predictions changed; needs all scores of the run."""
@@ -143,7 +154,43 @@ class Drive:
             cells = [cell for cell in cells if self._computing.computed(cell)]
             unfinished = len(self._plan.cells) - len(cells)
         self._computing.wait(cells)
+        if not self._computing.partial:
+            self._train_more(cells)
         self._budget.settle([self._results.of(cell.id) for cell in cells], unfinished)
+
+    def _train_more(self, cells: Collection[Planned]) -> None:
+        """Train more seeds of each cell that looks worse, before any of them is judged.
+
+        A cell is then red by the mean of all its seeds alone, so looking twice adds no false alarm.
+        """
+        suspects = [cell for cell in cells if len(cell.seeds) < self._seeds_on_suspicion]
+        suspects = [cell for cell in suspects if self._budget.suspicious(self._results.of(cell.id))]
+        for cell in suspects:
+            p_value = self._budget.at_even_share(self._results.of(cell.id)).p_value
+            self.notes.append(
+                f"{cell.id}: its score looked worse (p = {p_value:.2g}), so it was trained with "
+                f"{self._seeds_on_suspicion} seeds instead of {len(cell.seeds)}"
+            )
+            self._reseeded[cell.id] = len(cell.seeds)
+            self._reseed(cell.id, self._seeds_on_suspicion)
+        self._computing.wait([self._plan.cells[cell.id] for cell in suspects])
+        for cell in suspects:
+            failure = self._results.of(cell.id).failure
+            if failure is not None:  # the seed that was asked for is there
+                self._reseed(cell.id, len(cell.seeds))
+                self.notes.append(f"{cell.id}: further seeds could not be trained here: {failure.reason}")
+
+    def _reseed(self, cell_id: CellId, seeds: int) -> None:
+        self._computing.reseed(self._plan.reseed(cell_id, seeds))
+        self._results.forget(cell_id)
+        self._budget.forget(cell_id)
+
+    def _without_unfinished_seeds(self) -> None:
+        """In a run that was stopped, what was asked for counts."""
+        for cell_id, seeds in self._reseeded.items():
+            cell = self._plan.cells[cell_id]
+            if len(cell.seeds) > seeds and not self._computing.computed(cell):
+                self._reseed(cell_id, seeds)
 
     def judge_the_rest(self) -> None:
         """Judge controls that were added to the selection, so that a broken one is noticed; wait for all computation.
@@ -180,6 +227,7 @@ class Drive:
         """
         self._computing.partial = partial
         if partial:
+            self._without_unfinished_seeds()
             self.judge_computed()
             self._computing.stop()
         else:

@@ -146,7 +146,7 @@ class Alone:
         if accepted is not None and gate.suspicious(measured[name], accepted, threads):
             self._progress.say(f"{cell.id}: slower than its baseline; measuring it once more")
             again = timing.once(cell.id, cell.model, artifact, control, threads)[name]
-        share, label = self._budget.false_alarms().share, name_at(name, threads)
+        share, label = self._budget.latency_share(), name_at(name, threads)
         judged = gate.latency(subject, label, measured[name], baseline, machine, share, again, threads)
         # Another shard may hold a model that the runtime splits: the error then goes away when the shards are merged.
         return [too_few, judged] if too_few is not None else [judged]

@@ -18,6 +18,7 @@ from quantbench.core.signals import in_a_hurry, stop_asked, undisturbed
 from quantbench.engine.context import HeldStore
 from quantbench.engine.interim_report import Recording
 from quantbench.engine.results import CellResult, Results
+from quantbench.engine.score import examples_of
 from quantbench.errors import BadInput, DiskFull, Exit, disk_is_full
 from quantbench.records import Evidence, Report
 from quantbench.reference.model import ReferenceModel
@@ -147,7 +148,7 @@ class Ending:
         """Judge what remains, write the last report, and tidy up."""
         self._close(how.partial)
         lost = streams.lost_for_want_of_space()
-        status = how.status(gate.exit_status([cell.verdict for cell in self._recording.cells()]), bool(lost))
+        status = how.status(gate.exit_status(self._recording.verdicts()), bool(lost))
         notes = [*notes, lost] if lost else notes
         self._recording.save("interrupted" if how.partial else "complete", status, notes + self._notes())
         if self._accept is not None and not how.partial:
@@ -181,6 +182,12 @@ def tidy(folder: RunFolder, held: HeldStore, options: RunOptions, say: Callable[
 def walls_note(models: Iterable[ReferenceModel]) -> list[str]:
     """Return which protections apply to untrusted models, where the run has such a model."""
     return [walls.available().sentence()] if any(model.form != "code" for model in models) else []
+
+
+def split_notes(model: ReferenceModel, share: float) -> list[str]:
+    """What a model's test split cannot judge at a p-value of ``share``."""
+    found = gate.of_split(model.metric, examples_of(model), model.pack().test.x, share)
+    return [f"{model.name}: {note}" for note in found]
 
 
 def training_note(control: CellResult) -> list[str]:

@@ -11,7 +11,7 @@ from quantbench.engine.context import Rules
 from quantbench.engine.false_alarms import Budget
 from quantbench.engine.results import Judgements, Results
 from quantbench.errors import Exit
-from quantbench.records import Cell, Kind, LeftToCpu, Load, Report, Shard, worst
+from quantbench.records import Cell, Kind, LeftToCpu, Load, Report, Shard, Verdict, worst
 
 _SAVE_SECONDS = 1.0
 # A save writes all cells, so of many cells it takes long: at most a twentieth of the time goes into saving.
@@ -100,9 +100,14 @@ class Recording:
                 "data_sha256": {cell.model.name: cell.model.data_sha256 for cell in self._planned.values()},
                 "notes": notes,
                 "shard": header.shard,
+                "pooled": self._budget.pooled,
                 "cells": self.cells(),
             }
         )
+
+    def verdicts(self) -> list[Verdict]:
+        """What decides the exit status: the verdict of each cell, and of cells together."""
+        return [cell.verdict for cell in self.cells()] + [one.judgement.verdict for one in self._budget.pooled]
 
     def cells(self) -> list[Cell]:
         """Return all cells of this machine, as far as they are computed and judged."""
@@ -134,6 +139,7 @@ class Recording:
             alone_seconds=result.alone.seconds,
             artifact_sha256=first.artifact_sha256 if first else None,
             predictions_sha256=result.predictions_sha256,
+            trained_sha256=first.trained_sha256 if first else None,
             measurements=measurements,
             judgements=judgements,
             census=first.contents.census if first and first.contents else None,

@@ -88,7 +88,7 @@ class Judging:
 
     def _accuracy(self, result: CellResult, control: CellResult | None) -> list[Judgement]:
         cell = result.cell
-        judgements = [self._score(result), *self._agreements(result), *self._against_control(result, control)]
+        judgements = [*self._score(result), *self._agreements(result), *self._against_control(result, control)]
         drifted = gate.drift(
             self._rules.subject(cell),
             cell.model.metric,
@@ -98,12 +98,14 @@ class Judging:
         )
         return judgements + ([drifted] if drifted else [])
 
-    def _score(self, result: CellResult) -> Judgement:
-        """Judge the drift of the score from the baseline."""
+    def _score(self, result: CellResult) -> list[Judgement]:
+        """Drift of the score against the baseline, and of its classes, slices and seeds where any of them moved."""
         scored, judged = self._budget.scored(result), self._budget.at_even_share(result)
-        if judged.p_value is not None:  # its predictions changed, so it shares the budget with others
-            judged = scored.judge(self._budget.holm_threshold(result.cell.id))
-        return scored.with_origin(judged)
+        if judged.p_value is None:
+            return [scored.with_origin(judged)]
+        # Chance has moved it, so that it shares the budget with others.
+        judged = scored.judge(self._budget.holm_threshold(result.cell.id))
+        return [scored.with_origin(judged), *scored.judge_parts(self._budget.thresholds)]
 
     def _agreements(self, result: CellResult) -> list[Judgement]:
         """Judge agreement with the float model, the predictions before conversion, and the reference kernels."""

@@ -22,7 +22,7 @@ from quantbench.baselines.files import fingerprint, load, stored_hashes
 from quantbench.core import environment
 from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions, run_argument
-from quantbench.engine.score import Scored
+from quantbench.engine.score import PARTS, Scored, judge_pools, pools_of
 from quantbench.engine.shard_folders import Piece, read_pieces
 from quantbench.errors import BadInput
 from quantbench.records import (
@@ -120,34 +120,41 @@ class Whole:
         return predictions
 
     def report(self) -> Report:
-        """Return the report of the whole run."""
-        moved = {
-            cell.id: judged.p_value
-            for cell, _ in self.cells
-            for judged in cell.judgements
-            if _shares_budget(judged) and judged.kind is Kind.ACCURACY and judged.p_value is not None
+        """The report of the whole run."""
+        budget, timed = self.pieces[0].report.false_alarms.budget, self._timed_ones()
+        any_score = any(Kind.ACCURACY in cell.verdicts for cell, _ in self.cells)
+        of_scores, of_latency = gate.split(budget, timed, any_score)
+        scored = {
+            cell.id: self._scored(cell, piece)
+            for cell, piece in self.cells
+            if any(_shares_budget(judged) and judged.kind is Kind.ACCURACY for judged in cell.judgements)
         }
-        budget = self.pieces[0].report.false_alarms.budget
-        timed = self._timed_ones()
-        holm_threshold = gate.holm(moved, budget, timed)
-        alarms = gate.share(budget, len(moved) + timed)
+        tested = [test for one in scored.values() for test in one.hypotheses(one.judge(of_scores))]
+        pools = pools_of(scored.values())
+        of_pools = [pool.hypothesis() for pool, _ in pools]
+        thresholds = gate.thresholds([*tested, *of_pools], of_scores)
+        pooled = judge_pools(pools, of_pools, thresholds, run_argument(self.folder, self.options))
         cells = [
-            self._judged(cell, piece, holm_threshold.get(cell.id, alarms.share), alarms.share)
+            self._judged(cell, piece, scored.get(cell.id), thresholds, of_latency / max(1, timed))
             for cell, piece in self.cells
         ]
+        verdicts = [cell.verdict for cell in cells] + [one.judgement.verdict for one in pooled]
         first = self.pieces[0].report
         return first.model_copy(
             update={
                 "run": self.folder.name,
                 "started": min(piece.report.started for piece in self.pieces),
                 "seconds": max(piece.report.seconds for piece in self.pieces),
-                "exit_status": int(gate.exit_status([cell.verdict for cell in cells])),
+                "exit_status": int(gate.exit_status(verdicts)),
                 "environment": together([piece.report.environment for piece in self.pieces]),
-                "false_alarms": alarms.model_copy(update={"limits": first.false_alarms.limits}),
+                "false_alarms": gate.alarms(budget, thresholds, timed, any_score).model_copy(
+                    update={"limits": first.false_alarms.limits}
+                ),
                 "data_sha256": {k: v for piece in self.pieces for k, v in piece.report.data_sha256.items()},
                 "notes": self._notes(),
                 "shard": None,
                 "shards": [_part(piece) for piece in self.pieces],
+                "pooled": pooled,
                 "cells": cells,
             }
         )
@@ -172,23 +179,35 @@ class Whole:
 
     # ------------------------------------------------------------ judging again
 
-    def _judged(self, cell: Cell, piece: Piece, holm_threshold: float, alpha: float) -> Cell:
-        """Judge again what shares the budget, with commands that name the merged run."""
-        subject = gate.Subject(cell.model, cell.variant, run_argument(self.folder, self.options), piece.shard.again)
-        baseline = self._effective_baseline(cell.model, piece)
-        accepted = baseline.cell(cell.variant)
+    def _subject(self, cell: Cell, piece: Piece) -> gate.Subject:
+        return gate.Subject(cell.model, cell.variant, run_argument(self.folder, self.options), piece.shard.again)
+
+    def _judged(
+        self, cell: Cell, piece: Piece, scored: Scored | None, thresholds: gate.Thresholds, share: float
+    ) -> Cell:
+        """The cell with what shares the budget judged again, and with commands that name the merged run.
+
+        Args:
+            scored: its score, where chance has moved it.
+            share: p-value at which a latency is red.
+        """
+        subject = self._subject(cell, piece)
+        accepted = self._effective_baseline(cell.model, piece).cell(cell.variant)
         judgements: list[Judgement] = []
-        outdated = ""
+        outdated: set[str] = set()
         for old in self._settled(cell):
-            if old.measurement == outdated:
+            if old.measurement in outdated:
                 continue  # told that the judgement before it passes in spite of an xfail; told again if it still does
             if _shares_budget(old):
-                if old.kind is Kind.LATENCY:
-                    new = _latency(cell, piece, subject, accepted, old, alpha)
+                if old.kind is Kind.LATENCY or scored is None:
+                    new = [_latency(cell, piece, subject, accepted, old, share)]
                 else:
-                    new = self._score(cell, piece, subject, baseline, holm_threshold)
-                judgements += gate.excused(subject, [new], accepted, piece.day, first=False)
-                outdated = f"xfail of {old.measurement}" if _live(accepted, old.measurement, piece.day) else ""
+                    score = scored.with_origin(scored.judge(thresholds.of(cell.id)))
+                    new = [score, *scored.judge_parts(thresholds)]
+                judgements += gate.excused(subject, new, accepted, piece.day, first=False)
+                outdated |= {
+                    f"xfail of {one.measurement}" for one in new if _live(accepted, one.measurement, piece.day)
+                }
             else:
                 actions = [_naming(action, piece.shard.folder, str(self.folder)) for action in old.actions]
                 judgements.append(old.model_copy(update={"actions": actions}))
@@ -196,26 +215,26 @@ class Whole:
         verdict = worst([judgement.verdict for judgement in judgements])
         return cell.model_copy(update={"judgements": judgements, "verdicts": verdicts, "verdict": verdict})
 
-    def _score(
-        self, cell: Cell, piece: Piece, subject: gate.Subject, baseline: EffectiveBaseline, holm_threshold: float
-    ) -> Judgement:
+    def _scored(self, cell: Cell, piece: Piece) -> Scored:
+        """The cell's score as its judge sees it."""
         nonfinite = cell.measurements.get("nonfinite")
         answers = gate.Answers(
             cell.measurements.get("score"),
             self.predictions[cell.model][cell.variant],
             0 if nonfinite is None else int(nonfinite.value),
         )
-        scored = Scored(
-            subject,
+        return Scored(
+            self._subject(cell, piece),
             self.models[cell.model],
-            baseline,
+            self._effective_baseline(cell.model, piece),
             answers,
             seeds=len(cell.seeds),
             retrained=piece.report.trained_from_scratch,
             artifact_sha256=cell.artifact_sha256,
             reference_sha256=cell.reference_sha256,
+            trained_sha256=cell.trained_sha256,
+            family=cell.family,
         )
-        return scored.with_origin(scored.judge(holm_threshold))
 
     def _settled(self, cell: Cell) -> list[Judgement]:
         """Settle what a shard could not without other models: whether the runtime uses the number of threads.
@@ -226,11 +245,13 @@ class Whole:
         errors = {int(judgement.reference or 0) for judgement in cell.judgements if judgement.measurement == AT_WORK}
         lifted = {threads for threads in errors if self._splits(threads, cell.model)}
         kept = []
-        for judgement in cell.judgements:
-            if judgement.measurement == AT_WORK:
-                kept += [] if int(judgement.reference or 0) in lifted else [judgement]
-            elif judgement.kind is not Kind.LATENCY or threads_in(judgement.measurement) not in errors - lifted:
-                kept.append(judgement)
+        for one in cell.judgements:
+            if one.kind is Kind.ACCURACY and one.measurement in PARTS:
+                continue  # judged again with the score
+            if one.measurement == AT_WORK:
+                kept += [] if int(one.reference or 0) in lifted else [one]
+            elif one.kind is not Kind.LATENCY or threads_in(one.measurement) not in errors - lifted:
+                kept.append(one)
         return kept
 
     def _splits(self, threads: int, but: str) -> bool:

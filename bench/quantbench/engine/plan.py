@@ -23,17 +23,18 @@ class Plan:
         models: reference models by name.
 
     Attributes:
-        shard_of: index of this shard and number of shards; None for an undivided run.
-        cells: what this machine computes, including controls, in the order of the report.
-        whole: the same for the whole run.
-        split: cell -> its shard; empty for an undivided run.
+        options: of the run.
+        shard_of: which part of the run this is, and of how many; None where it is all of it.
+        cells: what this machine computes, controls among it, in the order of the report.
+        whole: the same of the whole run.
+        split: cell -> its shard; empty where nothing is divided.
 
     Raises:
         BadInput: the shard does not exist, or the durations cannot be read.
     """
 
     def __init__(self, options: RunOptions, models: Mapping[str, ReferenceModel]) -> None:
-        self._options = options
+        self.options = options
         self._models = models
         self.shard_of = shards.parse(options.shard) if options.shard else None
         self._durations = shards.recorded(Path(options.shard_durations)) if options.shard_durations else {}
@@ -86,8 +87,14 @@ class Plan:
 
     def _planned(self, cell_id: CellId, kinds: Set[Kind], selected: bool) -> Planned:
         model, variant = parts(cell_id)
-        seeds = range(self._options.seeds) if VARIANTS[variant].trained else [0]
+        seeds = range(self.options.seeds) if VARIANTS[variant].trained else [0]
         return Planned(self._models[model], VARIANTS[variant], frozenset(kinds), selected, tuple(seeds))
+
+    def reseed(self, cell_id: CellId, seeds: int) -> Planned:
+        """Ask for another number of seeds of a cell, and return it as it is planned now."""
+        changed = replace(self.cells[cell_id], seeds=tuple(range(seeds)))
+        self.cells[cell_id] = changed
+        return changed
 
     def asked_for(self, kind: Kind) -> list[Planned]:
         """Return the cells of this machine for which this kind is requested."""

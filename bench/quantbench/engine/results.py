@@ -162,6 +162,10 @@ class Results:
             self._made[cell_id] = (compared, result)
         return result
 
+    def forget(self, cell_id: CellId) -> None:
+        """Make the result of a cell anew, as its seeds are others."""
+        self._made.pop(cell_id, None)
+
     def _first(self, cell_id: CellId | None) -> Outcome | None:
         return None if cell_id is None else self._so_far(cell_id)[0]
 

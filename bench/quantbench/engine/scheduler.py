@@ -57,7 +57,7 @@ class Computing:
         make: Callable[[], Executor],
     ) -> None:
         self._options = options
-        self._cells = cells
+        self._cells = list(cells)
         self._store = store
         self._logs = logs
         self._progress = progress
@@ -95,6 +95,31 @@ class Computing:
         for cell, place, task in missing:
             shared = replace(task, interpreters=share)
             self._futures[cell.id][place] = self._executor.submit(shared, self._options.cell_timeout)
+
+    def reseed(self, cell: Planned) -> None:
+        """Compute a cell with the seeds that it is planned with now; those that are computed stay, others go."""
+        self._cells = [cell if one.id == cell.id else one for one in self._cells]
+        if all(one.id != cell.id for one in self._pending):
+            self._finished -= 1
+            self._pending.append(cell)
+        self._pending = [cell if one.id == cell.id else one for one in self._pending]
+        before = self._futures[cell.id]
+        for unneeded in before[len(cell.seeds) :]:
+            unneeded.cancel()
+        more = [self._submitted(self._task(cell, seed)) for seed in cell.seeds[len(before) :]]
+        self._futures[cell.id] = before[: len(cell.seeds)] + more
+
+    def _submitted(self, task: Task) -> Future[Outcome]:
+        """The outcome of a task, from the store or to be computed."""
+        found = from_store(task)
+        if found is None:
+            if self._executor is None:
+                self._executor = self._make()
+                self._workers = self._executor.workers
+            return self._executor.submit(task, self._options.cell_timeout)
+        known: Future[Outcome] = Future()
+        known.set_result(found)
+        return known
 
     def _task(self, cell: Planned, seed: int) -> Task:
         name = f"{cell.model.name}.{cell.variant.name}.{seed}.log"

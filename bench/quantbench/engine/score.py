@@ -1,11 +1,17 @@
 """Judge a score the same way, whether a run has just computed it or its report contains it."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from quantbench import gate
 from quantbench.baselines.files import Baseline
-from quantbench.records import BaselineCell, Judgement, Verdict
+from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Pooled, Verdict
 from quantbench.reference.model import ReferenceModel
+
+PARTS = frozenset({"classes", "slices", "seeds"})  # measurements of judgements that go with that of the score
 
 
 @dataclass(frozen=True)
@@ -13,10 +19,11 @@ class Scored:
     """Hold a cell's score with everything that its judge needs.
 
     Attributes:
-        baseline: effective baseline of the model, on the day and the machine where the score was measured.
-        seeds: number of training seeds; 0 where nothing is trained.
-        retrained: whether the float model itself was trained again (``--train``).
-        reference_sha256: of the predictions on the reference kernels.
+        baseline: of the model, as it stands today and there where the score was measured.
+        seeds: that it was trained with; 0 where nothing trains.
+        retrained: the float model itself was trained again (``--train``).
+        reference_sha256: of the answers on the reference kernels.
+        trained_sha256: of the first seed's weights after all training.
     """
 
     subject: gate.Subject
@@ -27,24 +34,33 @@ class Scored:
     retrained: bool
     artifact_sha256: str | None
     reference_sha256: str | None
+    trained_sha256: str | None = None
+    family: str = ""
 
     @property
     def accepted(self) -> BaselineCell | None:
         """Return the cell's baseline; None where it has none."""
         return self.baseline.cell(self.subject.variant)
 
+    @cached_property
+    def examples(self) -> gate.Examples:
+        """What is known of the test split."""
+        return examples_of(self.model)
+
     def judge(self, alpha: float) -> Judgement:
-        """Judge drift from the baseline at the per-test ``alpha``."""
+        """Drift against the baseline, red at a p-value of ``alpha``."""
         return gate.accuracy(
             self.subject,
             self.model.metric,
             self.answers,
-            self.model.pack().test.y,
+            self.examples,
             self.accepted,
             self.baseline.predictions.get(self.subject.variant),
             alpha,
             self.seeds > 0,
-            self._repeats(),
+            self._repeats,
+            self.repeated,
+            self.model.smallest_drop,
         )
 
     def with_origin(self, judged: Judgement) -> Judgement:
@@ -54,6 +70,15 @@ class Scored:
         why = gate.origin(self.accepted, self.artifact_sha256, self.reference_sha256)
         return judged.model_copy(update={"message": f"{judged.message}; {why}"}) if why else judged
 
+    @property
+    def repeated(self) -> bool:
+        """Whether the first seed's training gave the very weights that the accepted predictions come from."""
+        if not self.seeds or self.retrained or self.accepted is None:
+            return False
+        weights = self.accepted.trained_sha256
+        return weights is not None and weights == self.trained_sha256
+
+    @cached_property
     def _repeats(self) -> gate.Repeats | None:
         """Return what is known of the spread over trainings; None where nothing is trained."""
         metric, accepted = self.model.metric, self.accepted
@@ -61,5 +86,145 @@ class Scored:
             return gate.repeats(metric, [self.model.seed_scores], 1, 1, "the float model was trained again")
         if not self.seeds or accepted is None or "score" not in accepted.measurements:
             return None
-        old = len(accepted.measurements["score"].values or [0])
-        return gate.repeats(metric, self.baseline.seed_scores(), old, self.seeds, "it trained")
+        own = accepted.measurements["score"].values or [0.0]
+        return gate.repeats(metric, self.baseline.seed_scores(), len(own), self.seeds, "it trained", own)
+
+    # ------------------------------------------------------------ what shares the budget
+
+    def hypotheses(self, judged: Judgement) -> list[gate.Hypothesis]:
+        """The tests that chance may have moved: of the score, and of its classes, slices and seeds.
+
+        Args:
+            judged: the score, at any threshold.
+        """
+        if judged.p_value is None:
+            return []
+        found = [gate.Hypothesis(self.subject.id, judged.p_value)]
+        if self._whole is not None:
+            found = [one.hypothesis(self.subject.id, self.model.name) for one in [self._whole, *self._parts]]
+        if self._seeds is not None:
+            found.append(self._seeds.hypothesis(self.subject.id))
+        return found
+
+    def judge_parts(self, thresholds: gate.Thresholds) -> list[Judgement]:
+        """The judgements on classes, slices and seeds, as far as any of them moved."""
+        accepted = self._value
+        if accepted is None:
+            return []
+        metric, matters = self.model.metric, self.model.metric.matters(accepted.value, self.model.smallest_drop)
+        judged = gate.judge_parts(
+            self.subject, metric, self._parts, self.examples, thresholds, matters, accepted.tolerance
+        )
+        score, repeats = self.answers.score, self._repeats
+        if self._seeds is not None and score is not None and repeats is not None:
+            of_seeds = gate.judge_seeds(
+                self.subject, metric, self._seeds, score, accepted, repeats, thresholds, matters
+            )
+            judged.append(of_seeds)
+        return judged
+
+    @property
+    def moved(self) -> gate.Moved | None:
+        """How it moved, for the pool of its model; None where it did not, or where that is excused."""
+        accepted, stored = self.accepted, self.baseline.predictions.get(self.subject.variant)
+        if self._whole is None or not len(self._whole.differences) or accepted is None or stored is None:
+            return None
+        if "score" in accepted.xfail or accepted.measurements["score"].tolerance > 0:
+            return None
+        differences = gate.right_before_less_now(
+            self.model.metric, self.answers.predictions, stored, self.examples.labels
+        )
+        return gate.Moved(self.subject.id, self.family, differences)
+
+    @property
+    def _value(self) -> BaselineValue | None:
+        return self.accepted.measurements.get("score") if self.accepted else None
+
+    @cached_property
+    def _whole(self) -> gate.Flips | None:
+        """What turned right or wrong, where one artifact's answers are compared with another's of the same model."""
+        metric, stored = self.model.metric, self.baseline.predictions.get(self.subject.variant)
+        if self.retrained or (self.seeds and not self.repeated) or metric.correct is None:
+            return None
+        if self._value is None or stored is None or self.answers.nonfinite or self.answers.score is None:
+            return None
+        if not gate.is_score_of(self._value, metric, stored, self.examples.labels, self.seeds > 0):
+            return None
+        if np.array_equal(self.answers.predictions, stored):
+            return None
+        return gate.flips(metric, self.answers.predictions, stored, self.examples)
+
+    @cached_property
+    def _parts(self) -> list[gate.Flips]:
+        stored = self.baseline.predictions.get(self.subject.variant)
+        if self._whole is None or stored is None:
+            return []
+        return gate.moved_parts(self.model.metric, self.answers.predictions, stored, self.examples)
+
+    @cached_property
+    def _seeds(self) -> gate.Seeds | None:
+        score, accepted = self.answers.score, self._value
+        if not self.seeds or self.retrained or score is None or accepted is None or self._repeats is None:
+            return None
+        return gate.seeds(self.model.metric, score, accepted, self._repeats)
+
+
+def examples_of(model: ReferenceModel) -> gate.Examples:
+    """What is known of a model's test split."""
+    pack = model.pack()
+    return gate.Examples(pack.test.y, pack.groups, pack.slices)
+
+
+# ------------------------------------------------------------ several cells together
+
+
+def pools_of(scored: Iterable[Scored]) -> list[tuple[gate.Pool, ReferenceModel]]:
+    """The pools that the cells of a run make, model by model."""
+    by_model: dict[str, list[Scored]] = {}
+    for one in scored:
+        by_model.setdefault(one.model.name, []).append(one)
+    found = []
+    for name, cells in sorted(by_model.items()):
+        moved = [one.moved for one in cells]
+        known = [one for one in moved if one is not None]
+        if known:
+            found += [(pool, cells[0].model) for pool in gate.pools(name, known, cells[0].examples.groups)]
+    return found
+
+
+def judge_pools(
+    pools: Sequence[tuple[gate.Pool, ReferenceModel]],
+    tested: Sequence[gate.Hypothesis],
+    thresholds: gate.Thresholds,
+    run: str,
+) -> list[Pooled]:
+    """Judge pools.
+
+    Args:
+        tested: the hypothesis of each pool.
+        run: how commands name the run.
+    """
+    return [
+        pool.judge(
+            model.metric, hypothesis, thresholds, model.metric.matters(1.0, model.smallest_drop), _accept(pool, run)
+        )
+        for (pool, model), hypothesis in zip(pools, tested, strict=True)
+    ]
+
+
+def _accept(pool: gate.Pool, run: str) -> Action:
+    return gate.Subject(pool.model, "", run).accept_all(pool.cells)
+
+
+def potential(model: ReferenceModel, cells: Sequence[tuple[str, int]]) -> int:
+    """How many tests the scores of a model's cells can take in a run.
+
+    Args:
+        cells: family and number of seeds of each.
+    """
+    parts = 0
+    if model.metric.correct is not None:
+        parts = sum(gate.divisions_count(examples_of(model)).values())
+    of_seeds = sum(seeds > 1 for _, seeds in cells)
+    pools = 1 + len({family for family, _ in cells}) if parts and len(cells) > 1 else 0
+    return len(cells) * (1 + parts) + of_seeds + pools

@@ -87,6 +87,7 @@ class Session:
         if self.options.train and len(model.seed_scores) < 2:
             raise BadInput(f"{model.file}: seed_scores: --train needs scores of at least 2 seeds to judge by")
         model.pack()
+        model.check_metric()
         model.check_weights()
 
     def _effective_baseline(self, model: ReferenceModel) -> EffectiveBaseline:
@@ -174,6 +175,7 @@ class Session:
             judgements,
             has_gpu=self._environment.gpu is not None,
             saved=recording.save_now_and_then,
+            seeds_on_suspicion=self.options.seeds_on_suspicion,
         )
         models = {cell.model.name: cell.model for cell in plan.cells.values()}
 
@@ -198,7 +200,7 @@ class Session:
             where_full=computing.where_full,
             say=self.say,
         )
-        return _Parts(folder, computing, drive, recording, ending)
+        return _Parts(folder, computing, drive, recording, ending, budget)
 
     def _shard(self, folder: RunFolder, rules: Rules) -> Shard | None:
         if self._plan.shard_of is None:
@@ -218,9 +220,15 @@ class Session:
     def _notes(self, results: Results, held: HeldStore) -> list[str]:
         """Return the notes for the reader of the report."""
         of_cells = [results.of(cell_id) for cell_id in self._plan.cells]
+        models = {
+            result.cell.model.name: result.cell.model for result in of_cells if Kind.ACCURACY in result.cell.kinds
+        }
+        share = self._planned.share_of_scores()
         strangers = [] if self._cluster is not None else [result.cell.model for result in of_cells]
         return [
             *(note for result in of_cells if self.options.train for note in finish.training_note(result)),
+            *(note for model in models.values() for note in finish.split_notes(model, share)),
+            *self._planned.drive.notes,
             *held.notes(),
             *finish.walls_note(strangers),
             *self._timing.notes(),
@@ -328,3 +336,8 @@ class _Parts:
     drive: Drive
     recording: Recording
     ending: Ending
+    budget: Budget
+
+    def share_of_scores(self) -> float:
+        """What a score could count on if chance had moved all of them."""
+        return self.budget.even().share

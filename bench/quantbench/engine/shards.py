@@ -20,8 +20,18 @@ PIECES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 # Guesses where nothing is recorded, in seconds of all cores; measured on two: 5 (median of converted cells) and 50 (of
 # cells that train), and 7 to time one for the usual 3 s, for every measurement starts fresh processes.
 CONVERTED, TRAINED, TIMED = 5.0, 50.0, 7.0
-# Options that decide what is measured or judged, which all shards of a run must share.
-SAME_IN_ALL = ("seeds", "train", "no_latency", "no_gpu", "latency_budget", "threads", "more_latency", "false_alarms")
+# Options that decide what is measured or judged, so that all shards of a run need the same.
+SAME_IN_ALL = (
+    "seeds",
+    "seeds_on_suspicion",
+    "train",
+    "no_latency",
+    "no_gpu",
+    "latency_budget",
+    "threads",
+    "more_latency",
+    "false_alarms",
+)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,11 @@ class Subject:
         update = ["quantbench", "baseline", "update", *shlex.split(self.run), "--only", self.id]
         return Action(what=what, command=[*update, *more, "--reason", reason])
 
+    def accept_all(self, cells: Sequence[str]) -> Action:
+        """Suggest accepting this run's values of several cells."""
+        only = ["--only", ",".join(cells), "--reason", WHY]
+        return Action(what="accept", command=["quantbench", "baseline", "update", *shlex.split(self.run), *only])
+
     def choices(self, accept: str = "accept") -> list[Action]:
         """Suggest what to do about a change: look closer, or accept it."""
         return [self.again("look closer"), self.accept(accept)]

@@ -19,8 +19,8 @@ from quantbench.core.drops import (
     with_trainings,
 )
 from quantbench.core.stats import pooled_sd
-from quantbench.gate._accuracy import show_score
 from quantbench.gate._common import Subject
+from quantbench.gate.score.words import show_score
 from quantbench.records import Action, FalseAlarms, Judgement, Kind, Measurement, Verdict
 from quantbench.reference.metrics import Metric
 from quantbench.reference.model import Floor

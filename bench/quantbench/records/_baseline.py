@@ -115,6 +115,9 @@ class BaselineCell(Record):
     census: Census | None = None
     artifact_sha256: str | None = None
     reference_sha256: str | None = None
+    trained_sha256: str | None = Field(
+        default=None, description="of the first seed's weights after all training; shows whether training repeats"
+    )
     reference_agreement: float | None = Field(
         default=None, description="share of examples on which the default kernels answer as the reference kernels"
     )
@@ -127,11 +130,10 @@ class BaselineCell(Record):
 
     @model_serializer(mode="wrap")
     def _only_what_is_there(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit empty exceptions: few cells have one, and unchanged lines keep a change easy to review."""
-        fields: dict[str, Any] = serialize(self)
-        return {
-            name: value for name, value in fields.items() if value or name not in ("overlays", "xfail", "gpu_agreement")
-        }
+        """Few cells have an exception; the others' lines stay as they are, so that a change is easy to review."""
+        found: dict[str, Any] = serialize(self)
+        optional = ("overlays", "xfail", "gpu_agreement", "trained_sha256")
+        return {name: value for name, value in found.items() if value or name not in optional}
 
     @model_validator(mode="after")
     def _enough_repeats(self) -> Self:

@@ -36,6 +36,27 @@ class Action(Record):
     command: list[str] = Field(default_factory=list)
 
 
+class PartChange(Record):
+    """What became of one class, slice or seed of a cell.
+
+    Attributes:
+        name: e.g. ``class 3`` or ``camera 2``.
+        n: examples.
+        lost, gained: newly wrong and newly right examples; of groups, all examples in them.
+        change: drop of the fraction right, in the metric's unit; negative is better.
+        red_at: p-value at which it is red.
+    """
+
+    name: str
+    n: int
+    lost: int
+    gained: int
+    change: float
+    p_value: float
+    red_at: float
+    verdict: Verdict
+
+
 class Judgement(Record):
     """One judge's verdict on one measurement.
 
@@ -43,7 +64,9 @@ class Judgement(Record):
         change: difference from the reference, in ``unit``; positive is worse.
         tolerance: largest change that passes, in ``unit``.
         p_value: probability of a change this large by chance; None where chance cannot change it.
-        detectable: smallest change, in ``unit``, that this judgement would have called red.
+        detectable: smallest change, in ``unit``, that this judgement finds in four of five runs, with ``churn``.
+        churn: examples assumed or seen to flip in each direction besides, for ``detectable``; None where it has none.
+        parts: for a judgement on classes or slices: those that changed most, the worst first.
         low, high: 95 % interval of ``change``, where the verdict depends on where a limit lies in it.
         measured: number of separate measurements, where one is not enough for red (latency).
         message: one sentence with both numbers, without the cell's name.
@@ -76,6 +99,8 @@ class Judgement(Record):
     detectable: float | None = None
     low: float | None = None
     high: float | None = None
+    churn: int | None = None
+    parts: list[PartChange] = Field(default_factory=list)
     measured: int | None = None
     message: str
     detail: str = ""
@@ -140,6 +165,7 @@ class Cell(Record):
     )
     artifact_sha256: str | None = None
     predictions_sha256: str | None = None
+    trained_sha256: str | None = Field(default=None, description="of the first seed's weights after all training")
     measurements: dict[str, Measurement] = Field(default_factory=dict)
     judgements: list[Judgement] = Field(default_factory=list)
     census: Census | None = None
@@ -165,13 +191,46 @@ class Cell(Record):
     )
 
 
+class LatencyAlarms(Record):
+    """Latency's own part of the false-alarm budget: how many judgements share it, and at what p-value each is red."""
+
+    judgements: int
+    share: float
+
+
 class FalseAlarms(Record):
-    """The run's false-alarm budget and how many judgements share it, by Holm's method; ``share`` is its first step."""
+    """The run's false-alarm budget and how many judgements share it, by Holm's method.
+
+    Attributes:
+        budget: of the whole run; where latency is judged, half of it is latency's own.
+        judgements: tests of scores (cells, classes, slices, seeds, pools) that share the budget; in reports of before
+            1.5 latency judgements too.
+        share: the first step of Holm's method.
+        left_out: tests that could not have been red, whatever had flipped in which direction; they take no share.
+    """
 
     budget: float
     judgements: int
     share: float
     limits: float | None = Field(default=None, description="further budget, of the drops beyond a release limit")
+    left_out: int = 0
+    latency: LatencyAlarms | None = None
+
+
+class Pooled(Record):
+    """A judgement on several cells together: all of a model, or those of one family, whose answers changed.
+
+    Attributes:
+        id: e.g. ``resnet8: all variants``.
+        family: None for all variants of the model.
+        cells: those whose answers changed.
+    """
+
+    id: str
+    model: str
+    family: str | None = None
+    cells: list[str]
+    judgement: Judgement
 
 
 class Shard(Record):
@@ -223,6 +282,7 @@ class Report(Record):
     notes: list[str] = Field(default_factory=list)
     shard: Shard | None = Field(default=None, description="where this is a part of a run; its verdicts are provisional")
     shards: list[Part] = Field(default_factory=list, description="what this was made out of, where it was")
+    pooled: list[Pooled] = Field(default_factory=list, description="judgements on several cells together")
     cells: list[Cell]
 
     @model_validator(mode="after")

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +20,8 @@ from quantbench.errors import BadInput
 CALIBRATION_STRIDE = 20
 # Bytes of stored predictions of one model; `baseline check` allows 5 MB for all models together.
 LARGEST_PREDICTIONS = 2**30
+SLICE = "slice_"  # begins the names of arrays that divide the test split
+GROUPS = "groups"
 _NPY = b"\x93NUMPY"  # magic bytes of a single array
 
 
@@ -48,12 +51,17 @@ class Pack:
         train: None where there is nothing to train on.
         calibration: None where there is nothing to calibrate with.
         sha256: hash of the pack file; results are only comparable on equal packs.
+        groups: of the test examples: equal integers belong together (frames of a clip), shape (n,); None where each
+            stands alone.
+        slices: name -> integers that divide the test examples, shape (n,); each part is judged by itself.
     """
 
     train: Split | None
     calibration: Split | None
     test: Split
     sha256: str
+    groups: Array | None = None
+    slices: Mapping[str, Array] = field(default_factory=dict)
 
 
 def file_sha256(path: Path, follow: bool = False) -> str:
@@ -177,7 +185,8 @@ def _check_size(opened: BinaryIO) -> None:
 def load_pack(path: Path, sha256: str) -> Pack:
     """Read a pack and check its hash.
 
-    Its arrays are ``x_test, y_test``, and optionally ``x_train, y_train`` and ``x_calibration``.
+    Its arrays are ``x_test, y_test``, and optionally ``x_train, y_train`` and ``x_calibration``; of the test examples
+    also ``groups``, and ``slice_NAME`` for any number of names.
     A model with several inputs has one array per input: ``x_test.image``, ``x_test.age``.
 
     Raises:
@@ -191,7 +200,24 @@ def load_pack(path: Path, sha256: str) -> Pack:
     if calibration is None and train is not None:
         every = slice(0, None, CALIBRATION_STRIDE)
         calibration = Split(rows(train.x, every), train.y[every])
-    return Pack(train, calibration, test, sha256)
+    slices = {name: _divides(path, arrays, name, test) for name in sorted(arrays) if name.startswith(SLICE)}
+    groups = _divides(path, arrays, GROUPS, test) if GROUPS in arrays else None
+    return Pack(train, calibration, test, sha256, groups, slices)
+
+
+def _divides(path: Path, arrays: dict[str, Array], name: str, test: Split) -> Array:
+    """Read an array of integers that divides the test split. Raises BadInput."""
+    found = arrays[name]
+    if found.dtype.kind not in "biu" or found.shape != (len(test),):
+        raise BadInput(
+            f"{path}: array {name!r}: expected {len(test)} integers, one for each test example, found "
+            f"{found.dtype} of shape {found.shape}; number the groups or slices from 0"
+        )
+    if name != GROUPS and len(np.unique(found)) < 2:
+        raise BadInput(
+            f"{path}: array {name!r}: all test examples have the value {found[0]}, which divides nothing; remove it"
+        )
+    return found
 
 
 def _split(path: Path, arrays: dict[str, Array], name: str) -> Split | None:

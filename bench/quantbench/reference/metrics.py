@@ -17,6 +17,10 @@ from quantbench.errors import BadInput
 CONVERSION_AGREEMENT = 0.995
 # A continuous prediction agrees within this share of the largest one, as kernels round differently.
 ROUNDING = 0.02
+# The smallest drop that matters, where neither the metric nor the model's file names another: a twentieth of a point of
+# metrics in points, and this share of the accepted value of others.
+LEAST_POINTS = 0.05
+LEAST_SHARE = 0.005
 TOP_K_BASE = 2**12  # larger class indices would not fit, five to an integer
 TOP_K_MOST = 5
 
@@ -36,6 +40,10 @@ class Metric:
             Outputs have shape (n, ...), inputs are the prepared inputs.
         correct: (predictions, labels) -> bool, shape (n,); only for ``right_or_wrong``.
         value: (predictions, labels) -> the score.
+        losses: (predictions, labels) -> loss of each example, shape (n,), whose mean gets larger as the score gets
+            worse; only for ``continuous``. Without it (an area under a curve is no mean), the bootstrap judges.
+        smallest_drop: smallest drop that matters, in ``unit``; None: see :meth:`matters`.
+        undefined: labels -> why the metric has no value on them, empty where it has one.
     """
 
     name: str
@@ -46,6 +54,21 @@ class Metric:
     predict: Callable[[Inputs, Inputs], Array]
     value: Callable[[Array, Array], float]
     correct: Callable[[Array, Array], Array] | None = None
+    losses: Callable[[Array, Array], Array] | None = None
+    smallest_drop: float | None = None
+    undefined: Callable[[Array], str] | None = None
+
+    def matters(self, accepted: float, declared: float | None = None) -> float:
+        """Return the smallest drop that matters, in ``unit``.
+
+        Args:
+            accepted: score that is compared with.
+            declared: by the model's file, if it does.
+        """
+        chosen = self.smallest_drop if declared is None else declared
+        if chosen is None:
+            chosen = LEAST_POINTS if self.scale == 100 else LEAST_SHARE * abs(accepted) * self.scale
+        return chosen * (1 - 1e-9)  # a drop of just that size is one, whatever rounding did to it
 
     def agreement(self, predictions: Array, others: Array, within: float = 1e-3) -> float:
         """Compute the share of equal predictions; continuous ones agree within a share of their largest magnitude."""
@@ -133,7 +156,28 @@ def _auc_of_labels(predictions: Array, labels: Array) -> float:
     return area_under_curve(predictions, labels == 1)
 
 
-AUC = Metric("auc", True, "pp", 100.0, "continuous", _raw_score, _auc_of_labels)
+def _two_classes(labels: Array, is_positive: Callable[[Array], Array]) -> str:
+    positive = int(np.count_nonzero(is_positive(labels)))
+    if 0 < positive < len(labels):
+        return ""
+    found = "positive" if positive else "negative"
+    return f"auc needs positive and negative examples, and all {len(labels)} test examples are {found}"
+
+
+def _is_one(labels: Array) -> Array:
+    return np.equal(labels, 1)
+
+
+AUC = Metric(
+    "auc",
+    True,
+    "pp",
+    100.0,
+    "continuous",
+    _raw_score,
+    _auc_of_labels,
+    undefined=lambda labels: _two_classes(labels, _is_one),
+)
 
 
 def flat_outputs(outputs: Inputs, _inputs: Inputs) -> Array:
@@ -146,8 +190,25 @@ def _mean_absolute_error(predictions: Array, labels: Array) -> float:
     return float(np.mean(np.abs(predictions - labels.reshape(predictions.shape))))
 
 
+def _absolute_errors(predictions: Array, labels: Array) -> Array:
+    errors = np.abs(predictions.astype(np.float64) - labels.reshape(predictions.shape))
+    return np.asarray(errors.reshape(len(errors), -1).mean(axis=1))
+
+
+def _squared_errors(predictions: Array, labels: Array) -> Array:
+    errors = (predictions.astype(np.float64) - labels.reshape(predictions.shape)) ** 2
+    return np.asarray(errors.reshape(len(errors), -1).mean(axis=1))
+
+
 MEAN_ABSOLUTE_ERROR = Metric(
-    "mean_absolute_error", False, "units", 1.0, "continuous", flat_outputs, _mean_absolute_error
+    "mean_absolute_error",
+    False,
+    "units",
+    1.0,
+    "continuous",
+    flat_outputs,
+    _mean_absolute_error,
+    losses=_absolute_errors,
 )
 
 
@@ -156,7 +217,14 @@ def _mean_squared_error(predictions: Array, labels: Array) -> float:
 
 
 MEAN_SQUARED_ERROR = Metric(
-    "mean_squared_error", False, "squared units", 1.0, "continuous", flat_outputs, _mean_squared_error
+    "mean_squared_error",
+    False,
+    "squared units",
+    1.0,
+    "continuous",
+    flat_outputs,
+    _mean_squared_error,
+    losses=_squared_errors,
 )
 
 
@@ -166,9 +234,21 @@ def _relative_error(predictions: Array, labels: Array) -> float:
     return float(np.sqrt(np.mean((predictions - reference) ** 2)) / scale) if scale else float("nan")
 
 
+def _all_zero(labels: Array) -> str:
+    return "" if np.any(labels) else "output_error is relative to the labels' RMS, and all of them are 0"
+
+
 # For a model without labels, the float model's own outputs are the labels.
 RELATIVE_ERROR = Metric(
-    "output_error", False, "% of the outputs' RMS", 100.0, "continuous", flat_outputs, _relative_error
+    "output_error",
+    False,
+    "% of the outputs' RMS",
+    100.0,
+    "continuous",
+    flat_outputs,
+    _relative_error,
+    losses=_squared_errors,
+    undefined=_all_zero,
 )
 
 BY_NAME = {
@@ -203,10 +283,16 @@ def reconstruction_auc(normal: int) -> Metric:
         error = outputs.reshape(flat).astype(np.float64) - inputs.reshape(flat)
         return np.asarray(np.mean(error**2, axis=1).astype(np.float32))
 
-    def value(predictions: Array, labels: Array) -> float:
-        return area_under_curve(predictions, labels != normal)
+    def unusual(labels: Array) -> Array:
+        return np.not_equal(labels, normal)
 
-    return Metric("auc", True, "pp", 100.0, "continuous", predict, value)
+    def value(predictions: Array, labels: Array) -> float:
+        return area_under_curve(predictions, unusual(labels))
+
+    def undefined(labels: Array) -> str:
+        return _two_classes(labels, unusual)
+
+    return Metric("auc", True, "pp", 100.0, "continuous", predict, value, undefined=undefined)
 
 
 def area_under_curve(scores: Array, positive: Array) -> float:

@@ -5,6 +5,7 @@ TensorFlow is not imported here: a model's ``build`` gets the Keras module as it
 
 import difflib
 import importlib.util
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -120,6 +121,7 @@ class ReferenceModel:
         prepare: raw examples -> model inputs (float32).
         training: (raw x, y) -> (inputs, targets) to fit on; default: prepared x and y.
         stateful: whether the runtime keeps state between calls, which is then reset before each example.
+        smallest_drop: smallest drop of the score that matters, in the metric's unit; None: the metric's own.
         seed_scores: scores of the recipe with seeds 0, 1, ..., by which a retrained model is judged.
         file: the model's file, set by the loader.
     """
@@ -142,12 +144,24 @@ class ReferenceModel:
     prepare: Callable[[Inputs], Inputs] = as_unit_floats
     training: Callable[[Array, Array], tuple[Inputs, Array]] | None = None
     stateful: bool = False
+    smallest_drop: float | None = None
     seed_scores: tuple[float, ...] = ()
     file: Path = field(default=Path(), compare=False)
 
     def pack(self) -> Pack:
         """Load the model's data, hash-checked. Raises BadInput."""
         return load_pack(self.file.parent / self.data, self.data_sha256)
+
+    def check_metric(self) -> None:
+        """Raise BadInput where the metric has no value on the test labels, or the smallest drop is no size."""
+        why = self.metric.undefined(self.pack().test.y) if self.metric.undefined else ""
+        if why:
+            raise BadInput(f"{self.file}: metric: {why}; add such examples to {self.data}, or choose another metric")
+        if self.smallest_drop is not None and not 0 <= self.smallest_drop < math.inf:
+            raise BadInput(
+                f"{self.file}: smallest_drop: expected a number of {self.metric.unit}, 0 or more, found "
+                f"{self.smallest_drop!r}"
+            )
 
     def check_weights(self) -> None:
         """Raise BadInput unless the weights, or the saved model, have the recorded hash."""

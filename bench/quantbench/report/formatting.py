@@ -44,6 +44,10 @@ def headline(report: Report) -> str:
         counts = {verdict: verdicts.count(verdict) for verdict in reversed(Verdict)}
         if verdicts:
             parts.append(f"{kind}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
+    together = [pooled.judgement.verdict for pooled in report.pooled]
+    if together:
+        counts = {verdict: together.count(verdict) for verdict in reversed(Verdict)}
+        parts.append("cells together: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
     if report.state != "complete":
         parts.append(f"PARTIAL, the run is {report.state}")
     return f"{STATUS_WORDS.get(report.exit_status, report.exit_status)} ({'; '.join(parts)})"
@@ -362,8 +366,31 @@ def attention(report: Report) -> list[tuple[str, Verdict, list[str], list[Action
             messages = list(dict.fromkeys(j.message for j in judged))
             actions = {step(action): action for j in judged for action in j.actions}
             entries.append((cell.id, judged[0].verdict, messages, list(actions.values())))
+    for pooled in report.pooled:
+        judged_together = pooled.judgement
+        if judged_together.verdict in NEEDS_ATTENTION:
+            entries.append((pooled.id, judged_together.verdict, [judged_together.message], judged_together.actions))
     entries.sort(key=lambda entry: NEEDS_ATTENTION.index(entry[1]))
     return entries
+
+
+def budget(report: Report) -> str:
+    """How the false-alarm budget is shared."""
+    alarms = report.false_alarms
+    scores = (
+        f"{alarms.judgements} tests of scores that chance has moved (cells, classes, slices, seeds, and cells together)"
+    )
+    left_out = f"; {alarms.left_out} tests could not have been red and take no share" if alarms.left_out else ""
+    latency = ""
+    if alarms.latency is not None:
+        latency = (
+            f" {alarms.latency.judgements} latencies share their own part of it evenly: each fails at p = "
+            f"{alarms.latency.share:.2g}."
+        )
+    return (
+        f"False-alarm budget {100 * alarms.budget:g} % for the whole run, shared (Holm) by {scores}{left_out}; "
+        f"unchanged predictions use none of it.{latency}{of_limits(report)}"
+    )
 
 
 def accept_everything(report: Report, folder: Path) -> str | None:

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from quantbench import files
 from quantbench.core.echo import plain
-from quantbench.records import Cell, Judgement, Kind, Report, Verdict
+from quantbench.records import Cell, Judgement, Kind, Pooled, Report, Verdict
 from quantbench.records.measurements import kind_of
 from quantbench.report.formatting import step
 from quantbench.report.intervals import interval
@@ -38,6 +38,7 @@ def write(path: Path, report: Report) -> None:
 def render(report: Report) -> bytes:
     """Render the whole file; characters that XML does not allow are replaced."""
     cases = [_case(cell, kind) for cell in report.cells for kind in Kind if kind in cell.verdicts]
+    cases += [_together(pooled) for pooled in report.pooled]
     if report.state != "complete":
         cases.append(_partial(report))
     suite = Element("testsuite", name="quantbench", timestamp=report.started, time=f"{report.seconds:.3f}")
@@ -109,6 +110,22 @@ def _case(cell: Cell, kind: Kind) -> Element:
     ]
     if rest:
         SubElement(case, "system-out").text = "\n".join(_described(judgement) for judgement in rest)
+    return case
+
+
+def _together(pooled: Pooled) -> Element:
+    """Several cells of one model, judged together."""
+    said = pooled.judgement
+    case = Element("testcase", classname="quantbench.accuracy", name=pooled.id, time="0")
+    values = {"cells": ", ".join(pooled.cells), "verdict": str(said.verdict)}
+    values |= {} if said.p_value is None else {"p_value": f"{said.p_value:.3g}"}
+    values |= {} if said.change is None else {"change": f"{said.change:.9g} {said.unit}"}
+    _properties(case, iter(values.items()))
+    tag = _RESULTS.get(said.verdict)
+    if tag is not None:
+        SubElement(case, tag, message=said.message, type=str(said.verdict)).text = _described(said)
+    elif said.verdict is not Verdict.PASS:
+        SubElement(case, "system-out").text = _described(said)
     return case
 
 

@@ -250,26 +250,26 @@ def _row(cell: Cell, cells: dict[str, Cell]) -> list[str]:
 
 
 def _sensitivity(report: Report) -> str:
-    budget = report.false_alarms
     rows = []
     for cell in report.cells:
         judged = [j for j in cell.judgements if j.against == "baseline" and threads_in(j.measurement) == 1]
         seen = {j.kind: j.detectable for j in judged if j.detectable is not None}
+        churn = {j.kind: f"{j.churn:,}" for j in judged if j.churn is not None}
         if seen:
             accuracy, slowdown = seen.get(Kind.ACCURACY), seen.get(Kind.LATENCY)
             rows.append(
                 [
                     formatting.code(cell.id),
                     "" if accuracy is None else f"{accuracy:.2f} {cell.metric_unit}",
+                    churn.get(Kind.ACCURACY, ""),
                     "" if slowdown is None else f"{100 * slowdown:.1f} %",
                 ]
             )
     head = (
-        f"## What this run could have seen\n\nFalse-alarm budget {100 * budget.budget:g} % for the whole run, "
-        f"shared (Holm) by {budget.judgements} judgements that chance has moved; what is bit for bit as it was takes "
-        f"none of it. Smallest drops hold even if chance had moved every judgement.{formatting.of_limits(report)}"
+        f"## What this run could have seen\n\n{formatting.budget(report)} A drop of the stated size is found in "
+        "four of five runs, where as many answers as stated flip in each direction besides."
     )
-    table = formatting.table(rows, ["cell", "smallest drop", "smallest slowdown"])
+    table = formatting.table(rows, ["cell", "smallest drop", "flips each way", "smallest slowdown"])
     return f"{head}\n\n{table}" if rows else head
 
 

@@ -56,6 +56,7 @@ class Outcome:
         agreement: for the float control only: fraction of examples on which it agrees with the float model itself.
         conversion: for fake-quantized models: fraction of examples on which the artifact agrees with its model before
                 conversion; ``first_divergent`` names the first tensor that differs, where that fraction is too small.
+        trained_sha256: hash of the weights after all training; None where nothing was trained.
         steps: fine-tuning steps counted during training, including those of the stages that it starts from.
         outputs, others: see :class:`quantbench.measure.accuracy.Evaluation`.
         contents: structure of the artifact.
@@ -77,6 +78,7 @@ class Outcome:
     agreement: float | None = None
     conversion: float | None = None
     first_divergent: str = ""
+    trained_sha256: str | None = None
     steps: int | None = None
     outputs: Array | None = None
     others: dict[str, Array] = field(default_factory=dict)
@@ -200,6 +202,11 @@ def _steps(folder: Path) -> int | None:
     return int(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+def _trained(folder: Path) -> str | None:
+    path = folder / build.TRAINED
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
 def _outcome(
     task: Task,
     model: ReferenceModel,
@@ -225,6 +232,7 @@ def _outcome(
         agreement=agreement,
         conversion=conversion,
         first_divergent=first_divergent,
+        trained_sha256=_trained(built.path.parent),
         steps=_steps(built.path.parent),
         outputs=evaluation.outputs,
         others=evaluation.others,

@@ -59,13 +59,14 @@ PARTS = {
 
 
 class Note(NamedTuple):
-    """Hold a message about a cell."""
+    """Hold what is said of a cell, or of cells together, which have no part of the page to link to."""
 
     cell: str
     verdict: Verdict
     mark: str
     message: str
     steps: list[Action]
+    linked: bool = True
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,9 @@ def _lines(*lines: str) -> Markup:
 
 
 def _attention(report: Report, later: Later) -> Markup:
+    cells = {cell.id for cell in report.cells}
     notes = [
-        Note(cell, verdict, formatting.MARKS[verdict], "; ".join(messages), actions)
+        Note(cell, verdict, formatting.MARKS[verdict], "; ".join(messages), actions, cell in cells)
         for cell, verdict, messages, actions in formatting.attention(report)
     ]
     if not notes:
@@ -329,11 +331,9 @@ def _exceptions(report: Report, later: Later) -> Markup:
 
 
 def _sensitivity(report: Report) -> Markup:
-    budget = report.false_alarms
     return _lines(
-        f"False-alarm budget {100 * budget.budget:g} % for the whole run, shared (Holm) by {budget.judgements} "
-        "judgements that chance has moved; what is bit for bit as it was takes none of it. The smallest change that "
-        f"each judgement would have called red is in its cell.{formatting.of_limits(report)}"
+        f"{formatting.budget(report)} The smallest change that each judgement finds in four of five runs is in its "
+        "cell."
     )
 
 
