@@ -253,7 +253,7 @@ FAULTS = [
         (".json 0", ".npz 0.5"),
     ),
     PipelineFault(
-        "stored predictions of two cells swapped", "baseline", ACCURACY, (KEPT, UPDATED), _swapped, (UPDATED,)
+        "stored predictions of two cells swapped", "baseline", "refusal", (KEPT, UPDATED), _swapped, (UPDATED,)
     ),
     PipelineFault("stored predictions cut by", "baseline", "refusal", (1, 5000), _shortened, (1,)),
     PipelineFault("a score edited in the baseline, pp", "baseline", ACCURACY, (0.1, 5, -0.1, -5), _score_edited, (-5,)),
