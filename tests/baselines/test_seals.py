@@ -67,6 +67,7 @@ OF_A_CELL: dict[str, Any] = OF_AN_OVERLAY | {
     "latency": {},
     "peak_memory": {},
     "gpu_agreement": {"gpu": 0.1},
+    "trained_sha256": "x",
     "overlays": {},
     "xfail": {"score": XFAIL},
     "floor": {"max_drop": 40.0},
@@ -246,7 +247,7 @@ def test_a_tolerance_of_5_written_by_hand_leaves_a_real_drop_of_2_points_red(fol
     by_hand(folder, lambda data: cell_of(data)["measurements"]["score"].update(tolerance=5.0))
     _, judged = seal_judgements(folder, {FLOAT: [outcome()], HALF: [outcome(120)]})
     verdicts = {judgement.measurement: judgement.verdict for judgement in judged if judgement.against == "baseline"}
-    assert verdicts == {"score": Verdict.REGRESSED, "seal": Verdict.ERROR}
+    assert verdicts == {"score": Verdict.REGRESSED, "classes": Verdict.PASS, "seal": Verdict.ERROR}
     [told] = [judgement for judgement in judged if judgement.measurement == "seal"]
     assert "'measurements.score.tolerance' was changed (found 5, by its rule 0)" in told.message
 
