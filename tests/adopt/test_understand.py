@@ -112,7 +112,8 @@ def test_adopt_gates_the_model_in_the_users_own_folders(
     gated = quantbench(*run, cwd=tmp_path)
     assert gated.status == 0, gated.output
     assert gated.cell("mine/qat_wi8_ai8")["verdict"] == "unsupported"
-    assert gated.cell("mine/ptq_float16")["verdict"] == "pass"
+    # 400 examples leave the limit inside the interval of any drop, even of none.
+    assert gated.cell("mine/ptq_float16")["verdict"] == "warn"
     again = quantbench(*adopt)
     assert again.status == 4
     assert "mine exists already" in again.output
