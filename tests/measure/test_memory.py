@@ -16,7 +16,7 @@ from quantbench.measure import memory
 from quantbench.measure.memory import Memory, MemoryFailed
 from quantbench.measure.memory_worker import arena, covered
 from quantbench.records import BaselineCell, Cell, Judgement, Kind, Measurement, Report, Verdict
-from quantbench.selftest import memory as plants_memory
+from quantbench.selftest import memory as faults_memory
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 CONTROL = gate.Subject("m", "float32", "reports/r")
@@ -219,19 +219,19 @@ def test_the_arena_repeats_and_is_what_lives_together(artifact: Path) -> None:
         assert 1e6 < empty < peak <= resident
 
 
-@pytest.mark.parametrize("plant", plants_memory.ARTIFACTS, ids=lambda plant: plant.name)
-def test_a_real_artifact_that_needs_more_is_red(plant: plants_memory.MemoryPlant, artifact: Path) -> None:
-    trial = plants_memory.MemoryTrial(a_model(), artifact, artifact, recordings=6)
-    caught = plants_memory.grown(trial, plant, seed=0)
+@pytest.mark.parametrize("plant", faults_memory.ARTIFACTS, ids=lambda plant: plant.name)
+def test_a_real_artifact_that_needs_more_is_red(plant: faults_memory.MemoryFault, artifact: Path) -> None:
+    trial = faults_memory.MemoryTrial(a_model(), artifact, artifact, recordings=6)
+    caught = faults_memory.grown(trial, plant, seed=0)
     assert caught.growth > 0
     assert caught.checks == ["arena"]
 
 
 def test_held_memory_is_red_and_a_rerun_green(artifact: Path) -> None:
-    trial = plants_memory.MemoryTrial(a_model(), artifact, artifact, recordings=6)
-    assert plants_memory.held(trial, 0.05, "variant", seed=0).checks == ["memory_ratio"]
-    assert plants_memory.held(trial, 0.05, "control", seed=0).checks == ["peak_memory"]
-    assert plants_memory.null_runs(trial, 50) == [False] * 50
+    trial = faults_memory.MemoryTrial(a_model(), artifact, artifact, recordings=6)
+    assert faults_memory.held(trial, 0.05, "variant", seed=0).checks == ["memory_ratio"]
+    assert faults_memory.held(trial, 0.05, "control", seed=0).checks == ["peak_memory"]
+    assert faults_memory.null_runs(trial, 50) == [False] * 50
 
 
 def test_a_process_that_dies_is_told_with_its_signal_and_not_kept(

@@ -453,7 +453,7 @@ from quantbench.selftest import suite
 def planted(model, quick, say):
     say("planting")
     time.sleep(100)
-suite.planted_in_artifacts = planted
+suite.faults_in_artifacts = planted
 from quantbench.cli import main
 main()
 """

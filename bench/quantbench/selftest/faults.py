@@ -1,7 +1,7 @@
 """Declare faults to inject into real artifacts, to test that the gate catches them: what breaks, how strongly, and
 which check has to catch it.
 
-A fault gets a :class:`Ground` (a real int8 artifact and what it was made from) and returns the bytes of a broken one.
+A fault gets a :class:`Subject` (a real int8 artifact and what it was made from) and returns the bytes of a broken one.
 The strengths were fixed before anything was measured.
 """
 
