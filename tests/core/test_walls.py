@@ -511,7 +511,7 @@ def unwalled(path: Path) -> str:
     job = json.dumps({"path": str(path), "form": "keras2", "trusted": True, "stateful": False})
     command = [sys.executable, "-m", "quantbench.adopt.loading_worker"]
     asked = f'{job}\n{{"ask": "inputs"}}\n'
-    return subprocess.run(command, input=asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, input=asked, cwd=path.parent, capture_output=True, text=True, check=True).stdout
 
 
 @needs_network
