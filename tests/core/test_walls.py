@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 import pytest
 from conftest import ROOT, Quantbench
+from pebble.common.types import ResultStatus
 from quantbench.adopt import loading, understand
 from quantbench.adopt.loading import CannotRun, Loading
 from quantbench.build.store import ENVIRONMENTS, Store, for_strangers
@@ -27,7 +28,7 @@ from quantbench.core import child_process, pools, walls
 from quantbench.engine.workers.local import LocalExecutor
 from quantbench.engine.workers.process import _room
 from quantbench.engine.workers.task import Outcome, Task
-from quantbench.errors import BadInput
+from quantbench.errors import BadInput, Exit
 from quantbench.reference.model import Floor, Form, ReferenceModel
 
 STANDING = walls.available()
@@ -343,6 +344,25 @@ def test_answers_are_plain_data() -> None:
         pools.plain(pickle.dumps(sent)[:-20])
 
 
+class _Attribute:
+    """Pickles as ``getattr(owner, name)``, as Python 3.11.0 to 3.11.3 pickle the members of enumerations."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self._of = (owner, name)
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, str]]:
+        return getattr, self._of
+
+
+def test_an_attribute_is_a_member_of_a_listed_enumeration() -> None:
+    assert pools.plain(pickle.dumps(_Attribute(ResultStatus, "SUCCESS"))) is ResultStatus.SUCCESS
+    for owner, name in ((Outcome, "__init__"), (ResultStatus, "__class__"), (ResultStatus, "mro"), ("", "format")):
+        with pytest.raises(pickle.PicklingError, match="which no answer is made of"):
+            pools.plain(pickle.dumps(_Attribute(owner, name)))
+    with pytest.raises(pickle.PicklingError, match="which no answer is made of"):
+        pools.plain(pickle.dumps(_Attribute(Exit, "GREEN")))  # an enumeration that no answer holds
+
+
 @needs_files
 def test_a_worker_reaches_the_entries_of_a_store_and_no_code_in_it(tmp_path: Path) -> None:
     task = a_task(tmp_path, True)
@@ -491,7 +511,7 @@ def unwalled(path: Path) -> str:
     job = json.dumps({"path": str(path), "form": "keras2", "trusted": True, "stateful": False})
     command = [sys.executable, "-m", "quantbench.adopt.loading_worker"]
     asked = f'{job}\n{{"ask": "inputs"}}\n'
-    return subprocess.run(command, input=asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, input=asked, cwd=path.parent, capture_output=True, text=True, check=True).stdout
 
 
 @needs_network
