@@ -50,9 +50,9 @@ class Judging:
         subject, accepted = self._rules.subject(result.cell), self._rules.accepted(result.cell)
         return [gate.failed(subject, kind, result.failure, accepted)]
 
-    def never_judged(self, cell: Planned, kind: Kind) -> list[Judgement]:
-        """Return the judgement of a requested kind whose test never asked for it."""
-        return [gate.never_judged(self._rules.subject(cell), kind)]
+    def never_judged(self, cell: Planned, kind: Kind, has_test: bool = True) -> list[Judgement]:
+        """Return the judgement of a requested kind whose test never asked for it, or was not even collected."""
+        return [(gate.never_judged if has_test else gate.not_collected)(self._rules.subject(cell), kind)]
 
     def with_exceptions(self, cell: Planned, kind: Kind, judgements: list[Judgement]) -> list[Judgement]:
         """Apply the exceptions to the judgements of one kind; an added control never lacks a baseline."""
