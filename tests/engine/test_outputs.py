@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import accepted, baseline_cell
 from made_up_cells import FLOAT, HALF, Run, baseline, outcome, run
-from made_up_runs import LABELS, answers
+from made_up_runs import LABELS, answers, clustered
 from quantbench import gate
 from quantbench.baselines.effective import EffectiveBaseline
 from quantbench.core import distances
@@ -141,3 +141,11 @@ def test_a_cell_without_a_baseline_is_told_missing_once() -> None:
     assert BaselineCell().measurements == {}
     assert distances.owner("v#outputs") == "v"
     assert distances.owner("v") is None
+
+
+def test_a_baseline_without_an_interface_is_a_note() -> None:
+    for census, count in ((clustered(), 1), (clustered().model_copy(update={"signatures": {}}), 0)):
+        before = baseline({"float32": answers(100)}, ptq_float16=BaselineCell(census=census))
+        of = run({FLOAT: [outcome()], HALF: [outcome()]}, before, [Kind.STRUCTURE])
+        notes = finish.unknown_interface_note([of.results.of(cell) for cell in (FLOAT, HALF)], of.rules)
+        assert ["not judged in 1 cells" in note for note in notes] == [True] * count

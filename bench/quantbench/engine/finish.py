@@ -215,6 +215,18 @@ def unknown_outputs_note(results: Iterable[CellResult], rules: Rules) -> list[st
     ]
 
 
+def unknown_interface_note(results: Iterable[CellResult], rules: Rules) -> list[str]:
+    """How to get an accepted interface, where baselines of before 1.5 have none."""
+    accepted = [rules.accepted(result.cell) for result in results if Kind.STRUCTURE in result.cell.kinds]
+    count = sum(cell is not None and cell.census is not None and cell.census.signatures is None for cell in accepted)
+    if not count or rules.train:
+        return []
+    return [
+        f"signatures, options of operators and ranges of weights are not judged in {count} cells, whose baselines hold "
+        f'none; record them: quantbench baseline update {rules.run} --reason "interfaces"'
+    ]
+
+
 def training_note(control: CellResult) -> list[str]:
     """Return how far the score of a retrained model is from that of the pinned weights, by its float control."""
     model, score = control.cell.model, control.measurements.get("score")

@@ -76,7 +76,10 @@ class Judging:
 
     def _size(self, result: CellResult) -> list[Judgement]:
         subject, accepted = self._rules.subject(result.cell), self._rules.accepted(result.cell)
-        return gate.sizes(subject, dict(result.measurements), accepted, result.outcomes[0].artifact_sha256)
+        first = result.outcomes[0]
+        old, new = accepted.census if accepted else None, first.contents.census if first.contents else None
+        gone = gate.disappeared(new, old) if new is not None and old is not None else []
+        return gate.sizes(subject, dict(result.measurements), accepted, first.artifact_sha256, gone)
 
     def _memory(self, result: CellResult) -> list[Judgement]:
         taken = result.outcomes[0].memory or memory.Memory(failure="no process was started")

@@ -72,7 +72,7 @@ from quantbench.gate._memory import (
 )
 from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
-from quantbench.gate._structure import differences, structure
+from quantbench.gate._structure import differences, disappeared, structure
 from quantbench.gate.score.flips import Examples, Flips, divisions_count, flips, right_before_less_now
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds, alarms, even_thresholds, split, thresholds
 from quantbench.gate.score.notes import of_split
@@ -126,6 +126,7 @@ __all__ = [
     "bound_of",
     "conversion",
     "differences",
+    "disappeared",
     "divisions_count",
     "drift",
     "drift_of",

@@ -184,8 +184,8 @@ def _of_other_shards(session: Session, expected: dict[str, set[Kind]], items: li
     except BadInput as error:
         items.clear()  # pytest still ends the collection, and none of it is to be computed
         raise pytest.UsageError(line(str(error))) from None
-    for cell in set(expected) - mine:
-        del expected[cell]
+    for other in set(expected) - mine:
+        del expected[other]
     return [item for item in items if (cell := _cell_of(item)) is not None and cell not in mine]
 
 
