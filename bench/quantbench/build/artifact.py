@@ -16,10 +16,11 @@ from filelock import FileLock
 from quantbench import files
 from quantbench.build.divergence import first_divergent_tensor
 from quantbench.build.fingerprint import source_fingerprint
+from quantbench.build.package_contents import package_contents
 from quantbench.build.store import Store, digest
 from quantbench.core import tensorflow
 from quantbench.core.arrays import Array, Inputs, length, rows
-from quantbench.core.environment import cpu, package_version
+from quantbench.core.environment import cpu
 from quantbench.errors import DiskFull, Unsupported, disk_is_full, ran_short
 from quantbench.reference import float_model as floats
 from quantbench.reference import training
@@ -103,7 +104,7 @@ def refusal_words(error: Exception) -> str:
 
 def _machine() -> dict[str, Any]:
     # Sums of floats depend on the instruction set, and so do the results of training and calibration.
-    return {"cpu": cpu(), "numpy": package_version("numpy")}
+    return {"cpu": cpu(), "numpy": package_contents("numpy")}
 
 
 def model_source(model: ReferenceModel) -> dict[str, Any]:
@@ -129,9 +130,9 @@ def _declared(value: object) -> str | dict[str, str] | None:
 def _float_ingredients(model: ReferenceModel, train_seed: int | None) -> dict[str, Any]:
     common = {"model": model.name, "source": model_source(model), "data": model.data_sha256}
     if train_seed is None:
-        loader = package_version("keras") if model.form == "keras3" else None
+        loader = package_contents("keras") if model.form == "keras3" else None
         return {**common, "weights": model.weights_sha256, "loaded by Keras": loader}
-    packages = {name: package_version(name) for name in ("tensorflow", "tf-keras")}
+    packages = {name: package_contents(name) for name in ("tensorflow", "tf-keras")}
     code = code_sha256(*_CODE)
     return {**common, "trained with seed": train_seed, "packages": packages, "code": code, **_machine()}
 
@@ -143,7 +144,7 @@ def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: 
         "float model": _float_ingredients(model, train_seed),
         "variant": variant.name,
         "variant code": source_fingerprint(variant.make),
-        "packages": {name: package_version(name) for name in variant.packages},
+        "packages": {name: package_contents(name) for name in variant.packages},
         "seed": seed if variant.trained else None,
         "code": code_sha256(*_CODE),
         **_machine(),
@@ -250,7 +251,7 @@ class StoreWorkbench:
             "float model": _float_ingredients(self.model, self._train_seed),
             "stage": make.__name__,
             "stage code": source_fingerprint(make),
-            "packages": {name: package_version(name) for name in STAGE_PACKAGES},
+            "packages": {name: package_contents(name) for name in STAGE_PACKAGES},
             "seed": self.seed,
             "code": code_sha256(*_CODE),
             **_machine(),

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from quantbench.build.artifact import REFUSING, code_sha256, model_source, refusal_words
+from quantbench.build.package_contents import package_contents
 from quantbench.build.store import Store, digest
 from quantbench.core.arrays import Array, Inputs, length, rows
-from quantbench.core.environment import cpu, package_version
+from quantbench.core.environment import cpu
 from quantbench.errors import ran_short
 from quantbench.reference import float_model
 from quantbench.reference.metrics import flat_outputs
@@ -146,7 +147,7 @@ def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
         "source": model_source(model),
         "data": model.data_sha256,
         "runtime": "litert-cpu",
-        "packages": {"ai-edge-litert": package_version("ai-edge-litert")},
+        "packages": {"ai-edge-litert": package_contents("ai-edge-litert")},
         "code": code_sha256(
             "quantbench.measure.accuracy",
             "quantbench.reference.metrics",
@@ -213,7 +214,7 @@ def float_recipe(model: ReferenceModel) -> dict[str, Any]:
         "source": model_source(model),
         "weights": model.weights_sha256,
         "data": model.data_sha256,
-        "packages": {name: package_version(name) for name in ("tensorflow", "tf-keras", "keras")},
+        "packages": {name: package_contents(name) for name in ("tensorflow", "tf-keras", "keras")},
         "code": code_sha256(
             "quantbench.measure.accuracy",
             "quantbench.reference.metrics",
