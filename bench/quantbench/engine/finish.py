@@ -197,8 +197,13 @@ def walls_note(models: Iterable[ReferenceModel]) -> list[str]:
 
 
 def split_notes(model: ReferenceModel, share: float) -> list[str]:
-    """What a model's test split cannot judge at a p-value of ``share``."""
-    found = gate.of_split(model.metric, examples_of(model), model.pack().test.x, share)
+    """What a model's test split cannot judge at a p-value of ``share``, and what it shares with other splits."""
+    pack = model.pack()
+    found = gate.of_split(model.metric, examples_of(model), pack.test.x, share)
+    found += [
+        f"{count:,} of {len(pack.test):,} test examples are in the {split} split too"
+        for split, count in pack.shared.items()
+    ]
     return [f"{model.name}: {note}" for note in found]
 
 
