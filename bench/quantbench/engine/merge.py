@@ -248,6 +248,7 @@ class Whole:
             retrained=piece.report.trained_from_scratch,
             artifact_sha256=cell.artifact_sha256,
             reference_sha256=cell.reference_sha256,
+            sources=cell.sources,
             trained_sha256=cell.trained_sha256,
             family=cell.family,
         )

@@ -4,7 +4,7 @@ Each measurement is judged for drift against the baseline; the score is also jud
 control of the same run.
 """
 
-from quantbench.gate._accuracy import Answers, accuracy, first_seed, is_score_of, origin
+from quantbench.gate._accuracy import Answers, accuracy, first_seed, is_score_of
 from quantbench.gate._agreement import agreement, as_long, conversion, reference_kernels
 from quantbench.gate._common import (
     DEFAULT_BUDGET,
@@ -70,6 +70,7 @@ from quantbench.gate._memory import (
     RATIO_TOLERANCE_REASON,
     memory,
 )
+from quantbench.gate._origin import origin
 from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from quantbench.gate._structure import differences, disappeared, structure

@@ -178,6 +178,9 @@ class Cell(Record):
     reference_sha256: str | None = Field(
         default=None, description="of the predictions on the reference kernels, for a fixed few of the examples"
     )
+    sources: dict[str, str] = Field(
+        default_factory=dict, description="what the answers come from besides the artifact -> its hash or version"
+    )
     failure: Failure | None = None
     overlay: str | None = Field(
         default=None, description="results class of the overlay that this cell was judged by; None: its base"

@@ -58,7 +58,7 @@ class Outcome:
                 conversion; ``first_divergent`` names the first tensor that differs, where that fraction is too small.
         trained_sha256: hash of the weights after all training; None where nothing was trained.
         steps: fine-tuning steps counted during training, including those of the stages that it starts from.
-        outputs, others: see :class:`quantbench.measure.accuracy.Evaluation`.
+        outputs, others, sources: see :class:`quantbench.measure.accuracy.Evaluation`.
         contents: structure of the artifact.
         sizes: measurement name -> bytes.
         memory: of the first seed alone; seeds differ in their weights, which does not change the arena.
@@ -82,6 +82,7 @@ class Outcome:
     steps: int | None = None
     outputs: Array | None = None
     others: dict[str, Array] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     contents: Contents | None = None
     sizes: dict[str, int] | None = None
     memory: Memory | None = None
@@ -236,6 +237,7 @@ def _outcome(
         steps=_steps(built.path.parent),
         outputs=evaluation.outputs,
         others=evaluation.others,
+        sources=evaluation.sources,
         contents=census.through_store(built.path, built.sha256 or "", store),
         sizes=size.sizes(built.path),
         memory=taken,
