@@ -68,6 +68,7 @@ OF_A_CELL: dict[str, Any] = OF_AN_OVERLAY | {
     "peak_memory": {},
     "gpu_agreement": {"gpu": 0.1},
     "sources": {"prepare": "another"},
+    "training": [{"steps": "1"}],
     "overlays": {},
     "xfail": {"score": XFAIL},
     "floor": {"max_drop": 40.0},

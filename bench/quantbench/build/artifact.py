@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,11 +37,13 @@ REFUSAL = "unsupported.txt"
 BEFORE_CONVERSION = "before_conversion.npy"
 FIRST_DIVERGENT = "parting.txt"
 STEPS = "steps.txt"
+FACTS = "training.json"
 TRAINED = "trained.txt"
 PARTING_EXAMPLES = 1000
 STAGE_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization")
 _WEIGHTS = "weights.npz"
-_Trained = tuple[list[Array], int]  # weights, and how many steps they were fine-tuned
+Facts = list[dict[str, str]]  # of each training, in order
+_Trained = tuple[list[Array], int, Facts]  # weights, how many steps they were fine-tuned, and how
 
 
 @lru_cache
@@ -94,6 +97,7 @@ _CODE = (
     "quantbench.tflite.graph",
     "quantbench.core.tensorflow",
     "quantbench.reference.training",
+    "quantbench.reference.training_facts",
 )
 
 
@@ -200,6 +204,7 @@ class StoreWorkbench:
         self.seed = seed
         self.expected: tuple[Any, Array] | None = None
         self.steps = 0
+        self.facts: Facts = []
         self.trained: str | None = None  # hash of all weights that training has left, one stage after the other
         self._train_seed = train_seed
         self.store = store
@@ -256,14 +261,15 @@ class StoreWorkbench:
             "code": code_sha256(*_CODE),
             **_machine(),
         }
-        before, trained_before = self.steps, self.trained
+        before, trained_before, facts_before = self.steps, self.trained, list(self.facts)
 
         def train() -> _Trained:
             weights = make(self).get_weights()
-            return weights, self.steps - before
+            return weights, self.steps - before, self.facts[len(facts_before) :]
 
-        weights, steps = _shared_weights(self.store, recipe, train)
+        weights, steps, facts = _shared_weights(self.store, recipe, train)
         self.steps = before + steps  # the same whether it was trained now or long ago
+        self.facts = [*facts_before, *facts]
         self.trained = _chained(trained_before, weights)
         keras_model = self.float_model()
         keras_model.set_weights(weights)
@@ -273,8 +279,8 @@ class StoreWorkbench:
         self.fit(keras_model, self.model, self.model.finetune, callbacks)
 
     def fit(self, keras_model: Any, model: ReferenceModel, recipe: Recipe, callbacks: Sequence[Any]) -> None:
-        """Train by a recipe, and count the steps actually taken."""
-        training.fit(keras_model, model, recipe, self.seed, list(callbacks))
+        """Train by a recipe, count the steps actually taken, and keep the facts of the training."""
+        self.facts.append(training.fit(keras_model, model, recipe, self.seed, list(callbacks)))
         self.steps += int(keras_model.optimizer.iterations)
         self.trained = _chained(self.trained, keras_model.get_weights())
 
@@ -287,10 +293,10 @@ class StoreWorkbench:
         self.expected = keras_model, self.model.metric.predict(outputs, inputs)
 
     def kept(self, artifact: bytes) -> dict[str, bytes]:
-        """Return the files stored with the artifact: its fine-tuning steps, the outputs before conversion, and where
-        the two first diverge if they do.
+        """Return the files stored with the artifact: fine-tuning steps and facts, the outputs before conversion, and
+        where the two first diverge if they do.
         """
-        files = {STEPS: str(self.steps).encode()}
+        files = {STEPS: str(self.steps).encode(), FACTS: json.dumps(self.facts).encode()}
         if self.trained is not None:
             files[TRAINED] = self.trained.encode()
         if self.expected is None:
@@ -336,7 +342,9 @@ _EXPORTED: dict[tuple[str, str, Path, int | None], str] = {}
 def _trained_weights(model: ReferenceModel, train_seed: int, store: Store) -> list[Array]:
     """Train weights from scratch."""
     recipe = {"what": "float weights", **_float_ingredients(model, train_seed)}
-    return _shared_weights(store, recipe, lambda: (training.train_from_scratch(model, train_seed).get_weights(), 0))[0]
+    return _shared_weights(
+        store, recipe, lambda: (training.train_from_scratch(model, train_seed).get_weights(), 0, [])
+    )[0]
 
 
 def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _Trained]) -> _Trained:
@@ -349,9 +357,9 @@ def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _T
 
     def make() -> dict[str, bytes]:
         buffer = BytesIO()
-        weights, steps = train()
+        weights, steps, facts = train()
         np.savez(buffer, *weights)
-        return {_WEIGHTS: buffer.getvalue(), STEPS: str(steps).encode()}
+        return {_WEIGHTS: buffer.getvalue(), STEPS: str(steps).encode(), FACTS: json.dumps(facts).encode()}
 
     with FileLock(lock):
         return store.remember(recipe, make, _weights)
@@ -359,4 +367,6 @@ def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _T
 
 def _weights(folder: Path, _cached: bool) -> _Trained:
     with np.load(folder / _WEIGHTS, allow_pickle=False) as file:
-        return [file[name] for name in file.files], int((folder / STEPS).read_text(encoding="utf-8"))
+        weights = [file[name] for name in file.files]
+    facts: Facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return weights, int((folder / STEPS).read_text(encoding="utf-8")), facts

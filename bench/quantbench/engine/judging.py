@@ -101,6 +101,8 @@ class Judging:
             *self._against_control(result, control),
         ]
         accepted, metric = self._rules.accepted(cell), cell.model.metric
+        if accepted is not None and not self._rules.train:
+            judgements += gate.training(self._rules.subject(cell), result.outcomes[0].training, accepted.training)
         limit = cell.model.floor(cell.variant.name, cell.variant.family)
         score = None if self._rules.train else result.measurements.get("score")
         # float32 has no control; it may lose no more than the strictest floor leaves to a variant of it.

@@ -74,6 +74,7 @@ from quantbench.gate._origin import origin
 from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from quantbench.gate._structure import differences, disappeared, structure
+from quantbench.gate._training import training
 from quantbench.gate.score.flips import Examples, Flips, divisions_count, flips, right_before_less_now
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds, alarms, even_thresholds, split, thresholds
 from quantbench.gate.score.notes import of_split
@@ -184,6 +185,7 @@ __all__ = [
     "threads",
     "thresholds",
     "timed_ones",
+    "training",
     "wants_more_seeds",
     "with_limits",
     "without_baseline",

@@ -126,6 +126,7 @@ _RARE = (
     "gpu_agreement",
     "trained_sha256",
     "sources",
+    "training",
     "hand_edits",
     "seal",
 )  # fields of a cell that few have
@@ -146,6 +147,9 @@ class BaselineCell(Record):
     reference_sha256: str | None = None
     trained_sha256: str | None = Field(
         default=None, description="of the first seed's weights after all training; shows whether training repeats"
+    )
+    training: list[dict[str, str]] = Field(
+        default_factory=list, description="facts of each training of the first seed, in order: steps, loss, rate, ..."
     )
     sources: dict[str, str] = Field(
         default_factory=dict, description="what the answers come from besides the artifact -> its hash or version"

@@ -178,6 +178,9 @@ class Cell(Record):
     reference_sha256: str | None = Field(
         default=None, description="of the predictions on the reference kernels, for a fixed few of the examples"
     )
+    training: list[dict[str, str]] = Field(
+        default_factory=list, description="facts of each training of the first seed, in order: steps, loss, rate, ..."
+    )
     sources: dict[str, str] = Field(
         default_factory=dict, description="what the answers come from besides the artifact -> its hash or version"
     )

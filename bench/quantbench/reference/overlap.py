@@ -73,4 +73,6 @@ def _key(inputs: Inputs, row: int) -> int:
 
 def _constant(inputs: Inputs, row: int) -> bool:
     """Whether an example holds one value alone: an empty image, silence, padding."""
-    return all(array[row].size == 0 or (array[row] == array[row].flat[0]).all() for array in _named(inputs).values())
+    return all(
+        array[row].size == 0 or bool((array[row] == array[row].flat[0]).all()) for array in _named(inputs).values()
+    )
