@@ -143,9 +143,17 @@ def test_a_cell_without_a_baseline_is_told_missing_once() -> None:
     assert distances.owner("v") is None
 
 
-def test_a_baseline_without_an_interface_is_a_note() -> None:
-    for census, count in ((clustered(), 1), (clustered().model_copy(update={"signatures": {}}), 0)):
-        before = baseline({"float32": answers(100)}, ptq_float16=BaselineCell(census=census))
-        of = run({FLOAT: [outcome()], HALF: [outcome()]}, before, [Kind.STRUCTURE])
-        notes = finish.unknown_interface_note([of.results.of(cell) for cell in (FLOAT, HALF)], of.rules)
-        assert ["not judged in 1 cells" in note for note in notes] == [True] * count
+def test_a_baseline_without_an_interface_or_facts_of_the_training_is_a_note() -> None:
+    whole = clustered().model_copy(update={"signatures": {}})
+    facts = [{"steps": "1"}]
+    for census, training, words in (
+        (clustered(), facts, "ranges of weights are not judged in 1 cells, whose"),
+        (whole, [], "facts of the training are not judged in 1 cells, whose"),
+        (clustered(), [], "not judged in 1 cells and facts of the training are not judged in 1 cells"),
+        (whole, facts, ""),
+    ):
+        before = baseline({"float32": answers(100)}, ptq_float16=BaselineCell(census=census, training=training))
+        kinds = [Kind.STRUCTURE, Kind.ACCURACY]
+        of = run({FLOAT: [outcome()], HALF: [outcome(training=facts)]}, before, kinds)
+        notes = finish.unknown_facts_note([of.results.of(cell) for cell in (FLOAT, HALF)], of.rules)
+        assert [words in note for note in notes] == [True] * bool(words), notes

@@ -220,15 +220,26 @@ def unknown_outputs_note(results: Iterable[CellResult], rules: Rules) -> list[st
     ]
 
 
-def unknown_interface_note(results: Iterable[CellResult], rules: Rules) -> list[str]:
-    """How to get an accepted interface, where baselines of before 1.5 have none."""
-    accepted = [rules.accepted(result.cell) for result in results if Kind.STRUCTURE in result.cell.kinds]
-    count = sum(cell is not None and cell.census is not None and cell.census.signatures is None for cell in accepted)
-    if not count or rules.train:
+def unknown_facts_note(results: Iterable[CellResult], rules: Rules) -> list[str]:
+    """How to get accepted interfaces and facts of trainings, where baselines of before 1.5 have none."""
+    if rules.train:
+        return []
+    counts = {"signatures, options of operators and ranges of weights": 0, "facts of the training": 0}
+    interfaces, trainings = counts
+    for result in results:
+        accepted = rules.accepted(result.cell)
+        if accepted is None:
+            continue
+        census = accepted.census if Kind.STRUCTURE in result.cell.kinds else None
+        counts[interfaces] += census is not None and census.signatures is None
+        trained = Kind.ACCURACY in result.cell.kinds and any(one.training for one in result.outcomes)
+        counts[trainings] += trained and not accepted.training
+    told = " and ".join(f"{what} are not judged in {count} cells" for what, count in counts.items() if count)
+    if not told:
         return []
     return [
-        f"signatures, options of operators and ranges of weights are not judged in {count} cells, whose baselines hold "
-        f'none; record them: quantbench baseline update {rules.run} --reason "interfaces"'
+        f"{told}, whose baselines hold none; record them: quantbench baseline update {rules.run} --reason "
+        '"interfaces and trainings"'
     ]
 
 

@@ -234,7 +234,7 @@ class Session:
             *self._planned.drive.notes,
             *held.notes(),
             *(finish.unknown_outputs_note(of_cells, rules) if self._drift else []),
-            *(finish.unknown_interface_note(of_cells, rules) if self._drift else []),
+            *(finish.unknown_facts_note(of_cells, rules) if self._drift else []),
             *finish.seals_note(self.options.baseline_dir, self.baselines),
             *finish.walls_note(strangers),
             *self._timing.notes(),

@@ -64,7 +64,7 @@ def _keys(inputs: Inputs, most: int | None) -> Iterator[int]:
 
 
 def _width(array: Array) -> int:
-    return max(1, array.shape[1] * array.dtype.itemsize)
+    return max(1, int(array.shape[1]) * array.dtype.itemsize)
 
 
 def _key(inputs: Inputs, row: int) -> int:
