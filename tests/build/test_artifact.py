@@ -31,8 +31,8 @@ def test_another_keras_3_makes_another_artifact_of_a_model_that_keras_3_loads(
 ) -> None:
     saved = dataclasses.replace(model, form="keras3", file=model.file)
     before = key(saved), key(model)
-    versions = artifact.package_version
-    monkeypatch.setattr(artifact, "package_version", lambda name: "4.0" if name == "keras" else versions(name))
+    versions = artifact.package_contents
+    monkeypatch.setattr(artifact, "package_contents", lambda name: "4.0" if name == "keras" else versions(name))
     assert key(saved) != before[0]
     assert key(model) == before[1]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import accepted, baseline_cell
 from made_up_cells import FLOAT, HALF, Run, baseline, outcome, run
-from made_up_runs import LABELS, answers
+from made_up_runs import LABELS, answers, clustered
 from quantbench import gate
 from quantbench.baselines.effective import EffectiveBaseline
 from quantbench.core import distances
@@ -141,3 +141,19 @@ def test_a_cell_without_a_baseline_is_told_missing_once() -> None:
     assert BaselineCell().measurements == {}
     assert distances.owner("v#outputs") == "v"
     assert distances.owner("v") is None
+
+
+def test_a_baseline_without_an_interface_or_facts_of_the_training_is_a_note() -> None:
+    whole = clustered().model_copy(update={"signatures": {}})
+    facts = [{"steps": "1"}]
+    for census, training, words in (
+        (clustered(), facts, "ranges of weights are not judged in 1 cells, whose"),
+        (whole, [], "facts of the training are not judged in 1 cells, whose"),
+        (clustered(), [], "not judged in 1 cells and facts of the training are not judged in 1 cells"),
+        (whole, facts, ""),
+    ):
+        before = baseline({"float32": answers(100)}, ptq_float16=BaselineCell(census=census, training=training))
+        kinds = [Kind.STRUCTURE, Kind.ACCURACY]
+        of = run({FLOAT: [outcome()], HALF: [outcome(training=facts)]}, before, kinds)
+        notes = finish.unknown_facts_note([of.results.of(cell) for cell in (FLOAT, HALF)], of.rules)
+        assert [words in note for note in notes] == [True] * bool(words), notes

@@ -108,8 +108,8 @@ def standing_of(cell: BaselineCell) -> EffectiveBaseline:
 
 def test_a_loosened_tolerance_is_a_bound() -> None:
     wide = {"tolerance": 0.05, "reason": "r", "expires": TODAY}
-    cell = baseline_cell(size=accepted(1000, 0.001, "bytes", loosened=wide), gzip_size=accepted(9, 0.01, "bytes"))
-    for size, verdict in ((1049, Verdict.PASS), (1060, Verdict.REGRESSED)):
+    cell = baseline_cell(size=accepted(100_000, 0.001, "bytes", loosened=wide), gzip_size=accepted(9, 0.01, "bytes"))
+    for size, verdict in ((104_900, Verdict.PASS), (106_000, Verdict.REGRESSED)):
         sizes = {"size": Measurement(value=size, unit="bytes", n=1)}
         assert gate.sizes(SUBJECT, sizes, gate.in_force(cell, TODAY))[0].verdict is verdict
 

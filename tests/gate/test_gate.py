@@ -263,13 +263,31 @@ def _sizes(size: float) -> dict[str, Measurement]:
 
 @pytest.mark.parametrize(
     ("size", "verdict"),
-    [(100_000, Verdict.PASS), (100_100, Verdict.PASS), (100_101, Verdict.REGRESSED), (99_000, Verdict.IMPROVED)],
+    [(1_000_000, Verdict.PASS), (1_001_000, Verdict.PASS), (1_001_001, Verdict.REGRESSED), (990_000, Verdict.IMPROVED)],
 )
 def test_size(size: int, verdict: Verdict) -> None:
-    cell = baseline_cell(size=accepted(100_000, 0.001, "bytes"), gzip_size=accepted(100_000, 0.01, "bytes"))
+    cell = baseline_cell(size=accepted(1_000_000, 0.001, "bytes"), gzip_size=accepted(1_000_000, 0.01, "bytes"))
     found = gate.sizes(SUBJECT, _sizes(size), cell)
     assert found[0].verdict is verdict
     assert [judgement.measurement for judgement in found] == ["size", "gzip_size"]
+
+
+@pytest.mark.parametrize(
+    ("size", "verdict"), [(57_480, Verdict.PASS), (57_656, Verdict.PASS), (57_657, Verdict.REGRESSED)]
+)
+def test_a_stamp_of_80_bytes_is_no_finding_in_a_small_file(size: int, verdict: Verdict) -> None:
+    cell = baseline_cell(size=accepted(57_400, 0.001, "bytes"))
+    found = gate.sizes(SUBJECT, _sizes(size), cell)[0]
+    assert found.verdict is verdict
+    assert "tolerance 256 bytes" in found.message
+
+
+def test_a_file_is_never_improved_by_what_disappeared_from_it() -> None:
+    cell = baseline_cell(size=accepted(100_000, 0.001, "bytes"))
+    assert gate.sizes(SUBJECT, _sizes(99_000), cell)[0].verdict is Verdict.IMPROVED
+    found = gate.sizes(SUBJECT, _sizes(99_000), cell, gone=["no signature 'serving_default'"])[0]
+    assert found.verdict is Verdict.WARN
+    assert "no signature 'serving_default'" in found.message
 
 
 @pytest.mark.parametrize(("recorded", "verdict"), [(100_000, Verdict.PASS), (110_000, Verdict.ERROR)])

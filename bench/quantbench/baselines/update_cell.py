@@ -50,6 +50,8 @@ def taken(
         artifact_sha256=cell.artifact_sha256,
         reference_sha256=cell.reference_sha256,
         trained_sha256=cell.trained_sha256 if _takes_answers(moves) else old.trained_sha256,
+        training=(cell.training if _takes_answers(moves) else None) or old.training,
+        sources=cell.sources or old.sources,
         reference_agreement=agreement.value if agreement else None,
         gpu_agreement=gpu_agreement(cell, old, report),
         overlays=old.overlays,

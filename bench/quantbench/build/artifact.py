@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,10 +17,11 @@ from filelock import FileLock
 from quantbench import files
 from quantbench.build.divergence import first_divergent_tensor
 from quantbench.build.fingerprint import source_fingerprint
+from quantbench.build.package_contents import package_contents
 from quantbench.build.store import Store, digest
 from quantbench.core import tensorflow
 from quantbench.core.arrays import Array, Inputs, length, rows
-from quantbench.core.environment import cpu, package_version
+from quantbench.core.environment import cpu
 from quantbench.errors import DiskFull, Unsupported, disk_is_full, ran_short
 from quantbench.reference import float_model as floats
 from quantbench.reference import training
@@ -35,11 +37,13 @@ REFUSAL = "unsupported.txt"
 BEFORE_CONVERSION = "before_conversion.npy"
 FIRST_DIVERGENT = "parting.txt"
 STEPS = "steps.txt"
+FACTS = "training.json"
 TRAINED = "trained.txt"
 PARTING_EXAMPLES = 1000
 STAGE_PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization")
 _WEIGHTS = "weights.npz"
-_Trained = tuple[list[Array], int]  # weights, and how many steps they were fine-tuned
+Facts = list[dict[str, str]]  # of each training, in order
+_Trained = tuple[list[Array], int, Facts]  # weights, how many steps they were fine-tuned, and how
 
 
 @lru_cache
@@ -93,6 +97,7 @@ _CODE = (
     "quantbench.tflite.graph",
     "quantbench.core.tensorflow",
     "quantbench.reference.training",
+    "quantbench.reference.training_facts",
 )
 
 
@@ -103,7 +108,7 @@ def refusal_words(error: Exception) -> str:
 
 def _machine() -> dict[str, Any]:
     # Sums of floats depend on the instruction set, and so do the results of training and calibration.
-    return {"cpu": cpu(), "numpy": package_version("numpy")}
+    return {"cpu": cpu(), "numpy": package_contents("numpy")}
 
 
 def model_source(model: ReferenceModel) -> dict[str, Any]:
@@ -129,9 +134,9 @@ def _declared(value: object) -> str | dict[str, str] | None:
 def _float_ingredients(model: ReferenceModel, train_seed: int | None) -> dict[str, Any]:
     common = {"model": model.name, "source": model_source(model), "data": model.data_sha256}
     if train_seed is None:
-        loader = package_version("keras") if model.form == "keras3" else None
+        loader = package_contents("keras") if model.form == "keras3" else None
         return {**common, "weights": model.weights_sha256, "loaded by Keras": loader}
-    packages = {name: package_version(name) for name in ("tensorflow", "tf-keras")}
+    packages = {name: package_contents(name) for name in ("tensorflow", "tf-keras")}
     code = code_sha256(*_CODE)
     return {**common, "trained with seed": train_seed, "packages": packages, "code": code, **_machine()}
 
@@ -143,7 +148,7 @@ def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: 
         "float model": _float_ingredients(model, train_seed),
         "variant": variant.name,
         "variant code": source_fingerprint(variant.make),
-        "packages": {name: package_version(name) for name in variant.packages},
+        "packages": {name: package_contents(name) for name in variant.packages},
         "seed": seed if variant.trained else None,
         "code": code_sha256(*_CODE),
         **_machine(),
@@ -199,6 +204,7 @@ class StoreWorkbench:
         self.seed = seed
         self.expected: tuple[Any, Array] | None = None
         self.steps = 0
+        self.facts: Facts = []
         self.trained: str | None = None  # hash of all weights that training has left, one stage after the other
         self._train_seed = train_seed
         self.store = store
@@ -250,19 +256,20 @@ class StoreWorkbench:
             "float model": _float_ingredients(self.model, self._train_seed),
             "stage": make.__name__,
             "stage code": source_fingerprint(make),
-            "packages": {name: package_version(name) for name in STAGE_PACKAGES},
+            "packages": {name: package_contents(name) for name in STAGE_PACKAGES},
             "seed": self.seed,
             "code": code_sha256(*_CODE),
             **_machine(),
         }
-        before, trained_before = self.steps, self.trained
+        before, trained_before, facts_before = self.steps, self.trained, list(self.facts)
 
         def train() -> _Trained:
             weights = make(self).get_weights()
-            return weights, self.steps - before
+            return weights, self.steps - before, self.facts[len(facts_before) :]
 
-        weights, steps = _shared_weights(self.store, recipe, train)
+        weights, steps, facts = _shared_weights(self.store, recipe, train)
         self.steps = before + steps  # the same whether it was trained now or long ago
+        self.facts = [*facts_before, *facts]
         self.trained = _chained(trained_before, weights)
         keras_model = self.float_model()
         keras_model.set_weights(weights)
@@ -272,8 +279,8 @@ class StoreWorkbench:
         self.fit(keras_model, self.model, self.model.finetune, callbacks)
 
     def fit(self, keras_model: Any, model: ReferenceModel, recipe: Recipe, callbacks: Sequence[Any]) -> None:
-        """Train by a recipe, and count the steps actually taken."""
-        training.fit(keras_model, model, recipe, self.seed, list(callbacks))
+        """Train by a recipe, count the steps actually taken, and keep the facts of the training."""
+        self.facts.append(training.fit(keras_model, model, recipe, self.seed, list(callbacks)))
         self.steps += int(keras_model.optimizer.iterations)
         self.trained = _chained(self.trained, keras_model.get_weights())
 
@@ -286,10 +293,10 @@ class StoreWorkbench:
         self.expected = keras_model, self.model.metric.predict(outputs, inputs)
 
     def kept(self, artifact: bytes) -> dict[str, bytes]:
-        """Return the files stored with the artifact: its fine-tuning steps, the outputs before conversion, and where
-        the two first diverge if they do.
+        """Return the files stored with the artifact: fine-tuning steps and facts, the outputs before conversion, and
+        where the two first diverge if they do.
         """
-        files = {STEPS: str(self.steps).encode()}
+        files = {STEPS: str(self.steps).encode(), FACTS: json.dumps(self.facts).encode()}
         if self.trained is not None:
             files[TRAINED] = self.trained.encode()
         if self.expected is None:
@@ -335,7 +342,9 @@ _EXPORTED: dict[tuple[str, str, Path, int | None], str] = {}
 def _trained_weights(model: ReferenceModel, train_seed: int, store: Store) -> list[Array]:
     """Train weights from scratch."""
     recipe = {"what": "float weights", **_float_ingredients(model, train_seed)}
-    return _shared_weights(store, recipe, lambda: (training.train_from_scratch(model, train_seed).get_weights(), 0))[0]
+    return _shared_weights(
+        store, recipe, lambda: (training.train_from_scratch(model, train_seed).get_weights(), 0, [])
+    )[0]
 
 
 def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _Trained]) -> _Trained:
@@ -348,9 +357,9 @@ def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _T
 
     def make() -> dict[str, bytes]:
         buffer = BytesIO()
-        weights, steps = train()
+        weights, steps, facts = train()
         np.savez(buffer, *weights)
-        return {_WEIGHTS: buffer.getvalue(), STEPS: str(steps).encode()}
+        return {_WEIGHTS: buffer.getvalue(), STEPS: str(steps).encode(), FACTS: json.dumps(facts).encode()}
 
     with FileLock(lock):
         return store.remember(recipe, make, _weights)
@@ -358,4 +367,6 @@ def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _T
 
 def _weights(folder: Path, _cached: bool) -> _Trained:
     with np.load(folder / _WEIGHTS, allow_pickle=False) as file:
-        return [file[name] for name in file.files], int((folder / STEPS).read_text(encoding="utf-8"))
+        weights = [file[name] for name in file.files]
+    facts: Facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return weights, int((folder / STEPS).read_text(encoding="utf-8")), facts

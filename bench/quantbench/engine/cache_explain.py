@@ -16,8 +16,8 @@ from tabulate import tabulate
 from quantbench.build import artifact
 from quantbench.build.eviction import Lying, entries, environments, show_size
 from quantbench.build.fingerprint import source_fingerprint
+from quantbench.build.package_contents import package_contents
 from quantbench.build.store import INDEX, Store, digest, read_index
-from quantbench.core.environment import package_version
 from quantbench.measure import accuracy, census, gpu, gpu_devices, memory
 from quantbench.records import parts
 from quantbench.reference.model import ReferenceModel
@@ -166,7 +166,7 @@ def trainings(variant: Variant, made_of: Mapping[str, Any], seed: int) -> dict[s
             "what": "stage",
             "stage": make.__name__,
             "stage code": source_fingerprint(make),
-            "packages": {name: package_version(name) for name in artifact.STAGE_PACKAGES},
+            "packages": {name: package_contents(name) for name in artifact.STAGE_PACKAGES},
             "seed": seed,
         }
     return recipes

@@ -213,11 +213,11 @@ class Drive:
                     self.judge(cell.id, kind)
 
     def account_for_everything(self) -> None:
-        """Report an error for each requested judgement of a whole run that was never made (its test failed earlier)."""
+        """Report each expected judgement of a whole run that was never made: its test failed, or is not there."""
         for cell in self._plan.cells.values():
             judged = self._judgements.setdefault(cell.id, {})
             for kind in cell.kinds - set(judged):
-                judged[kind] = self._judging.never_judged(cell, kind)
+                judged[kind] = self._judging.never_judged(cell, kind, self._plan.has_test(cell, kind))
 
     def close(self, partial: bool) -> None:
         """Judge what remains, and release the workers.

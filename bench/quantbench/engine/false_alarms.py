@@ -1,7 +1,7 @@
 """A run's false-alarm budget: which tests of scores share it, and at what p-value each is red; latency has its own."""
 
 from collections.abc import Collection
-from functools import cached_property
+from functools import cached_property, partial
 
 from quantbench import gate
 from quantbench.engine.cell import CellId, Planned
@@ -10,6 +10,7 @@ from quantbench.engine.outputs import Compared
 from quantbench.engine.plan import Plan
 from quantbench.engine.results import CellResult
 from quantbench.engine.score import Scored, judge_pools, pools_of, potential
+from quantbench.measure import flipped
 from quantbench.records import FalseAlarms, Judgement, Kind, Pooled
 from quantbench.records.measurements import OUTPUT_DISTANCE
 
@@ -222,6 +223,8 @@ class Budget:
                 retrained=self._rules.train,
                 artifact_sha256=first.artifact_sha256,
                 reference_sha256=result.reference_sha256,
+                sources=first.sources,
+                ask=partial(flipped.on_reference_kernels, first.artifact, cell.model) if first.artifact else None,
                 trained_sha256=first.trained_sha256,
                 family=cell.variant.family,
             )

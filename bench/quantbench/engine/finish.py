@@ -197,8 +197,13 @@ def walls_note(models: Iterable[ReferenceModel]) -> list[str]:
 
 
 def split_notes(model: ReferenceModel, share: float) -> list[str]:
-    """What a model's test split cannot judge at a p-value of ``share``."""
-    found = gate.of_split(model.metric, examples_of(model), model.pack().test.x, share)
+    """What a model's test split cannot judge at a p-value of ``share``, and what it shares with other splits."""
+    pack = model.pack()
+    found = gate.of_split(model.metric, examples_of(model), pack.test.x, share)
+    found += [
+        f"{count:,} of {len(pack.test):,} test examples are in the {split} split too"
+        for split, count in pack.shared.items()
+    ]
     return [f"{model.name}: {note}" for note in found]
 
 
@@ -212,6 +217,29 @@ def unknown_outputs_note(results: Iterable[CellResult], rules: Rules) -> list[st
     return [
         f"the outputs themselves are not judged in {count} cells, whose baselines hold no distances of outputs; "
         f'record them: quantbench baseline update {rules.run} --reason "output distances"'
+    ]
+
+
+def unknown_facts_note(results: Iterable[CellResult], rules: Rules) -> list[str]:
+    """How to get accepted interfaces and facts of trainings, where baselines of before 1.5 have none."""
+    if rules.train:
+        return []
+    counts = {"signatures, options of operators and ranges of weights": 0, "facts of the training": 0}
+    interfaces, trainings = counts
+    for result in results:
+        accepted = rules.accepted(result.cell)
+        if accepted is None:
+            continue
+        census = accepted.census if Kind.STRUCTURE in result.cell.kinds else None
+        counts[interfaces] += census is not None and census.signatures is None
+        trained = Kind.ACCURACY in result.cell.kinds and any(one.training for one in result.outcomes)
+        counts[trainings] += trained and not accepted.training
+    told = " and ".join(f"{what} are not judged in {count} cells" for what, count in counts.items() if count)
+    if not told:
+        return []
+    return [
+        f"{told}, whose baselines hold none; record them: quantbench baseline update {rules.run} --reason "
+        '"interfaces and trainings"'
     ]
 
 

@@ -144,6 +144,8 @@ class Recording:
             judgements=judgements,
             census=first.contents.census if first and first.contents else None,
             reference_sha256=result.reference_sha256,
+            training=list(first.training) if first else [],
+            sources=dict(first.sources) if first else {},
             failure=result.failure,
             overlay=baseline.overlay.get(cell.variant.name),
             exceptions=baseline.exceptions.get(cell.variant.name, []),

@@ -50,9 +50,9 @@ class Judging:
         subject, accepted = self._rules.subject(result.cell), self._rules.accepted(result.cell)
         return [gate.failed(subject, kind, result.failure, accepted)]
 
-    def never_judged(self, cell: Planned, kind: Kind) -> list[Judgement]:
-        """Return the judgement of a requested kind whose test never asked for it."""
-        return [gate.never_judged(self._rules.subject(cell), kind)]
+    def never_judged(self, cell: Planned, kind: Kind, has_test: bool = True) -> list[Judgement]:
+        """Return the judgement of a requested kind whose test never asked for it, or was not even collected."""
+        return [(gate.never_judged if has_test else gate.not_collected)(self._rules.subject(cell), kind)]
 
     def with_exceptions(self, cell: Planned, kind: Kind, judgements: list[Judgement]) -> list[Judgement]:
         """Apply the exceptions to the judgements of one kind; an added control never lacks a baseline."""
@@ -76,7 +76,10 @@ class Judging:
 
     def _size(self, result: CellResult) -> list[Judgement]:
         subject, accepted = self._rules.subject(result.cell), self._rules.accepted(result.cell)
-        return gate.sizes(subject, dict(result.measurements), accepted, result.outcomes[0].artifact_sha256)
+        first = result.outcomes[0]
+        old, new = accepted.census if accepted else None, first.contents.census if first.contents else None
+        gone = gate.disappeared(new, old) if new is not None and old is not None else []
+        return gate.sizes(subject, dict(result.measurements), accepted, first.artifact_sha256, gone)
 
     def _memory(self, result: CellResult) -> list[Judgement]:
         taken = result.outcomes[0].memory or memory.Memory(failure="no process was started")
@@ -98,6 +101,8 @@ class Judging:
             *self._against_control(result, control),
         ]
         accepted, metric = self._rules.accepted(cell), cell.model.metric
+        if accepted is not None and not self._rules.train:
+            judgements += gate.training(self._rules.subject(cell), result.outcomes[0].training, accepted.training)
         limit = cell.model.floor(cell.variant.name, cell.variant.family)
         score = None if self._rules.train else result.measurements.get("score")
         # float32 has no control; it may lose no more than the strictest floor leaves to a variant of it.

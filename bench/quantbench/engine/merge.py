@@ -195,7 +195,7 @@ class Whole:
         return gate.Subject(cell.model, cell.variant, run_argument(self.folder, self.options), piece.shard.again)
 
     def _judged(
-        self, cell: Cell, piece: Piece, scored: Scored | None, thresholds: gate.Thresholds, share: float
+        self, cell: Cell, piece: Piece, scored: Scored | None, thresholds: gate.Thresholds, alpha: float
     ) -> Cell:
         """The cell with what shares the budget judged again, and with commands that name the merged run.
 
@@ -216,7 +216,7 @@ class Whole:
                     allowed = thresholds.of(of_outputs(cell.id))
                     new = [self._outputs(cell, piece, subject, baseline, allowed) or old]
                 elif old.kind is Kind.LATENCY or scored is None:
-                    new = [_latency(cell, piece, subject, accepted, old, share)]
+                    new = [_latency(cell, piece, subject, accepted, old, alpha)]
                 else:
                     score = scored.with_origin(scored.judge(thresholds.of(cell.id)))
                     new = [score, *scored.judge_parts(thresholds)]
@@ -248,6 +248,7 @@ class Whole:
             retrained=piece.report.trained_from_scratch,
             artifact_sha256=cell.artifact_sha256,
             reference_sha256=cell.reference_sha256,
+            sources=cell.sources,
             trained_sha256=cell.trained_sha256,
             family=cell.family,
         )

@@ -28,6 +28,7 @@ class Plan:
         cells: what this machine computes, controls among it, in the order of the report.
         whole: the same of the whole run.
         split: cell -> its shard; empty where nothing is divided.
+        collected: cell -> what of it has a test; None where everything has.
 
     Raises:
         BadInput: the shard does not exist, or the durations cannot be read.
@@ -43,6 +44,7 @@ class Plan:
         self.cells: dict[CellId, Planned] = {}
         self.whole: dict[CellId, Planned] = {}
         self.split: dict[CellId, int] = {}
+        self.collected: Mapping[CellId, Set[Kind]] | None = None
 
     def of_this_shard(self, wanted: Mapping[CellId, Set[Kind]]) -> set[CellId]:
         """Return the cells that this machine measures: all wanted ones, or those of ``--shard``.
@@ -66,8 +68,13 @@ class Plan:
         self.split = shards.split(works, controls, of)
         return {cell_id for cell_id, home in self.split.items() if home == index}
 
-    def fix(self, wanted: Mapping[CellId, Set[Kind]]) -> None:
-        """Fix the cells of the run, with the controls that they need."""
+    def fix(self, wanted: Mapping[CellId, Set[Kind]], collected: Mapping[CellId, Set[Kind]] | None = None) -> None:
+        """Fix the cells of the run, with the controls that they need.
+
+        Args:
+            collected: what of it has a test; everything where None.
+        """
+        self.collected = collected
         cells = self._with_controls(wanted)
         self.whole = self.whole or cells
         for cell in cells.values():  # every shard asks the same of a control
@@ -89,6 +96,10 @@ class Plan:
         model, variant = parts(cell_id)
         seeds = range(self.options.seeds) if VARIANTS[variant].trained else [0]
         return Planned(self._models[model], VARIANTS[variant], frozenset(kinds), selected, tuple(seeds))
+
+    def has_test(self, cell: Planned, kind: Kind) -> bool:
+        """Return whether a test asks for this judgement; those of an added control need none."""
+        return self.collected is None or not cell.selected or kind in self.collected.get(cell.id, frozenset())
 
     def reseed(self, cell_id: CellId, seeds: int) -> Planned:
         """Ask for another number of seeds of a cell, and return it as it is planned now."""

@@ -1,13 +1,14 @@
 """Judge a score the same way, whether a run has just computed it or its report contains it."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from quantbench import gate
 from quantbench.baselines.files import Baseline
+from quantbench.measure import flipped
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Pooled, Verdict
 from quantbench.reference.model import ReferenceModel
 
@@ -23,6 +24,8 @@ class Scored:
         seeds: that it was trained with; 0 where nothing trains.
         retrained: the float model itself was trained again (``--train``).
         reference_sha256: of the answers on the reference kernels.
+        sources: hashes of what the answers come from besides the artifact.
+        ask: gives the reference kernels' answers; None where the artifact is not at hand.
         trained_sha256: of the first seed's weights after all training.
     """
 
@@ -34,6 +37,8 @@ class Scored:
     retrained: bool
     artifact_sha256: str | None
     reference_sha256: str | None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    ask: flipped.Ask | None = None
     trained_sha256: str | None = None
     family: str = ""
 
@@ -67,7 +72,11 @@ class Scored:
         """Return the same judgement; where the score moved, with the cause that the fingerprints show."""
         if judged.verdict not in (Verdict.REGRESSED, Verdict.WARN, Verdict.IMPROVED):
             return judged
-        why = gate.origin(self.accepted, self.artifact_sha256, self.reference_sha256)
+        stored, now = self.baseline.predictions.get(self.subject.variant), self.answers.predictions
+        witness = None
+        if self.ask is not None and stored is not None and now is not None:
+            witness = flipped.origin_of(stored, now, self.ask)
+        why = gate.origin(self.accepted, self.artifact_sha256, self.reference_sha256, self.sources, witness)
         return judged.model_copy(update={"message": f"{judged.message}; {why}"}) if why else judged
 
     @property

@@ -118,8 +118,11 @@ class Session:
         self._environment = self._environment.model_copy(update={"gpu": gpus.first, "no_gpu": gpus.reason})
         return gpus
 
-    def plan(self, wanted: Mapping[CellId, Set[Kind]]) -> None:
+    def plan(self, wanted: Mapping[CellId, Set[Kind]], collected: Mapping[CellId, Set[Kind]] | None = None) -> None:
         """Fix the cells of this run, with the controls that they need, and start computing.
+
+        Args:
+            collected: what of it has a test; all of it where None. The rest is missing in the report.
 
         Raises:
             NothingSelected: no cell is wanted.
@@ -130,7 +133,7 @@ class Session:
             raise NothingSelected("the selection leaves no cell")
         if self._cluster is not None and any(Kind.LATENCY in kinds for kinds in wanted.values()):
             self._cluster.check_times()
-        self._plan.fix(wanted)
+        self._plan.fix(wanted, collected)
         if any(Kind.GPU in kinds for kinds in wanted.values()):
             self.look_for_gpu()
         with undisturbed(then_stop=True):
@@ -231,6 +234,7 @@ class Session:
             *self._planned.drive.notes,
             *held.notes(),
             *(finish.unknown_outputs_note(of_cells, rules) if self._drift else []),
+            *(finish.unknown_facts_note(of_cells, rules) if self._drift else []),
             *finish.seals_note(self.options.baseline_dir, self.baselines),
             *finish.walls_note(strangers),
             *self._timing.notes(),

@@ -4,7 +4,7 @@ Each measurement is judged for drift against the baseline; the score is also jud
 control of the same run.
 """
 
-from quantbench.gate._accuracy import Answers, accuracy, first_seed, is_score_of, origin
+from quantbench.gate._accuracy import Answers, accuracy, first_seed, is_score_of
 from quantbench.gate._agreement import agreement, as_long, conversion, reference_kernels
 from quantbench.gate._common import (
     DEFAULT_BUDGET,
@@ -14,6 +14,7 @@ from quantbench.gate._common import (
     holm,
     missing,
     never_judged,
+    not_collected,
     not_timed,
     share,
     timed_ones,
@@ -69,9 +70,11 @@ from quantbench.gate._memory import (
     RATIO_TOLERANCE_REASON,
     memory,
 )
+from quantbench.gate._origin import origin
 from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
-from quantbench.gate._structure import differences, structure
+from quantbench.gate._structure import differences, disappeared, structure
+from quantbench.gate._training import training
 from quantbench.gate.score.flips import Examples, Flips, divisions_count, flips, right_before_less_now
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds, alarms, even_thresholds, split, thresholds
 from quantbench.gate.score.notes import of_split
@@ -125,6 +128,7 @@ __all__ = [
     "bound_of",
     "conversion",
     "differences",
+    "disappeared",
     "divisions_count",
     "drift",
     "drift_of",
@@ -159,6 +163,7 @@ __all__ = [
     "moved_parts",
     "never_judged",
     "no_gpu",
+    "not_collected",
     "not_timed",
     "of_split",
     "origin",
@@ -180,6 +185,7 @@ __all__ = [
     "threads",
     "thresholds",
     "timed_ones",
+    "training",
     "wants_more_seeds",
     "with_limits",
     "without_baseline",

@@ -179,18 +179,3 @@ def _by_tolerance(subject: Subject, metric: Metric, score: Measurement, accepted
     message = f"{versus(metric, score, accepted)}; tolerance {accepted.tolerance:.2f} {metric.unit}"
     actions = [] if verdict is Verdict.PASS else subject.choices()
     return score_judgement(verdict, message, actions, metric, score, accepted, detectable=accepted.tolerance)
-
-
-def origin(baseline: BaselineCell | None, artifact_sha256: str | None, reference_sha256: str | None) -> str:
-    """Say whether the artifact or the runtime changed the score; empty where that is unknown."""
-    if baseline is None or baseline.artifact_sha256 is None:
-        return ""
-    if baseline.artifact_sha256 == artifact_sha256:
-        return "the artifact is that of the baseline, byte for byte: the runtime changed, or the processor"
-    if baseline.reference_sha256 is None or reference_sha256 is None:
-        return "the artifact changed"
-    if baseline.reference_sha256 == reference_sha256:
-        return (
-            "the artifact changed, and answers as before on the reference kernels: look at the runtime's kernels first"
-        )
-    return "the artifact changed, and so did its answers on the reference kernels: the model itself is another"

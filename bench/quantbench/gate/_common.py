@@ -149,6 +149,19 @@ def never_judged(subject: Subject, kind: Kind) -> Judgement:
     )
 
 
+def not_collected(subject: Subject, kind: Kind) -> Judgement:
+    """Judge a cell that the command line asks for and whose test is not there."""
+    return Judgement(
+        kind=kind,
+        measurement="cell",
+        against="nothing",
+        verdict=Verdict.MISSING,
+        message=f"{kind} was not judged: its test was not collected, although the command line asks for it; look for "
+        "-k, -m or python_files in an ini file or PYTEST_ADDOPTS, a conftest, or a suite that is gone",
+        actions=[subject.again()],
+    )
+
+
 def not_measured(subject: Subject, kind: Kind, measurement: str, reason: str) -> Judgement:
     """Judge a measurement that failed although the artifact could be made."""
     what = "latency" if kind is Kind.LATENCY else measurement.replace("_", " ")

@@ -1,9 +1,14 @@
 """Judge file sizes."""
 
 import math
+from collections.abc import Sequence
 
 from quantbench.gate._common import Subject, beyond, edited, missing
 from quantbench.records import BaselineCell, Judgement, Kind, Measurement, Verdict
+
+# Bytes that a file may always gain: a stamp of the converter's version or a description is metadata of 80 bytes or so,
+# more than 0.1 % of a small file; the smallest layer of any model is larger.
+SLACK = 256.0
 
 SIZE_TOLERANCES = {"size": 0.001, "gzip_size": 0.01}
 SIZE_TOLERANCE_REASONS = {
@@ -17,31 +22,39 @@ def sizes(
     measured: dict[str, Measurement],
     baseline: BaselineCell | None,
     artifact_sha256: str | None = None,
+    gone: Sequence[str] = (),
 ) -> list[Judgement]:
     """Judge size and gzip size, each against its baseline.
 
     Args:
         artifact_sha256: hash of the measured file; where the baseline has the same hash, the sizes must be equal too.
+        gone: what the accepted artifact has and this one lacks.
     """
-    judgements = [_size(subject, name, measured[name], baseline) for name in SIZE_TOLERANCES if name in measured]
+    judgements = [_size(subject, name, measured[name], baseline, gone) for name in SIZE_TOLERANCES if name in measured]
     if baseline is None or artifact_sha256 is None or baseline.artifact_sha256 != artifact_sha256:
         return judgements
     why = "the artifact is that of the baseline, byte for byte, and its recorded size is not"
     return [edited(judged, why) if judged.measurement == "size" and judged.change else judged for judged in judgements]
 
 
-def _size(subject: Subject, name: str, size: Measurement, baseline: BaselineCell | None) -> Judgement:
+def _size(
+    subject: Subject, name: str, size: Measurement, baseline: BaselineCell | None, gone: Sequence[str]
+) -> Judgement:
     accepted = baseline.measurements.get(name) if baseline else None
     if accepted is None:
         return missing(subject, Kind.SIZE, name, baseline)
     growth = size.value - accepted.value
-    allowed = accepted.tolerance * accepted.value
+    share = accepted.tolerance * accepted.value
+    allowed = max(share, SLACK)
+    tolerance = f"{100 * accepted.tolerance:g} %" if share >= SLACK else f"{SLACK:.0f} bytes"
     verdict = beyond(growth, allowed)
     percent = 100 * growth / accepted.value if accepted.value else math.inf
     message = (
         f"{name.replace('_', ' ')} {size.value:,.0f} bytes, baseline {accepted.value:,.0f} "
-        f"({growth:+,.0f} bytes, {percent:+.2f} %; tolerance {100 * accepted.tolerance:g} %)"
+        f"({growth:+,.0f} bytes, {percent:+.2f} %; tolerance {tolerance})"
     )
+    if verdict is Verdict.IMPROVED and gone:
+        verdict, message = Verdict.WARN, f"{message}; smaller, for something is gone: {'; '.join(gone[:4])}"
     return Judgement(
         kind=Kind.SIZE,
         measurement=name,

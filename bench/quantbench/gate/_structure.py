@@ -1,6 +1,7 @@
 """Judge structure: (census, quantization spec, baseline) -> judgements, as pure functions."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from quantbench.records import Action, Amount, BaselineCell, Census, Compute, Ju
 from quantbench.variants.declare import QuantizationSpec
 
 MOST_CHANGES = 4
+_CASTS = ("QUANTIZE", "DEQUANTIZE")
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class _Limits:
         zeros: share of all weights.
         values: number of values that zeros may gain or lose in addition, each a share of 1 / (values of a channel).
         distinct: distinct values, as (share of the old number, least number); per channel where ``values`` is given.
-        scale: of weights, as a share of the old one.
+        scale: of weights, as a share of the old one: of their largest real value where both files say it, which is
+            the same however a channel is divided into scale and weights.
         range: of activations, inputs and outputs, as a share of the old one.
     """
 
@@ -29,6 +32,11 @@ class _Limits:
     scale: float
     range: float
     values: int = 0
+
+
+# Bits of the weights that symmetric quantization keeps one value short of: -128 has no counterpart, and kernels that
+# multiply pairs of weights overflow on it. No artifact of ours holds it; int4 weights reach -8 in four variants.
+_NARROW = {"int8": 8, "int16": 16}
 
 
 CONVERTED = _Limits(zeros=0.01, distinct=(0.02, 2), scale=0.01, range=0.01)
@@ -111,6 +119,8 @@ def differences(census: Census, accepted: Census, trained: bool) -> list[str]:
     changes = _count_changes("constants", census.constants, accepted.constants)
     changes += _count_changes("activations", census.activations, accepted.activations)
     changes += _count_changes("operators", census.operators, accepted.operators)
+    changes += _signature_changes(census, accepted)
+    changes += _option_changes(census, accepted)
     for what in ("inputs", "outputs"):
         changes += _port_changes(what, getattr(census, what), getattr(accepted, what), limits.range)
     changes += _range_changes(census.ranges, accepted.ranges, limits.range)
@@ -140,11 +150,73 @@ def _port_changes(what: str, new: list[Port], old: list[Port], tolerance: float)
     if [(port.dtype, port.shape) for port in new] != [(port.dtype, port.shape) for port in old]:
         types = [", ".join(f"{port.dtype} {port.shape}" for port in ports) for ports in (new, old)]
         return [f"{what} {types[0]}, not {types[1]}"]
+    if [port.name for port in new] != [port.name for port in old]:
+        names = [", ".join(port.name[:40] for port in ports) for ports in (new, old)]
+        return [f"{what} named {names[0]}, not {names[1]}"]
     return [
         f"{what} {mine.name[:40]} {_quantization(mine)}, not {_quantization(his)}"
         for mine, his in zip(new, old, strict=True)
         if not _same_quantization(mine, his, tolerance)
     ]
+
+
+def _signature_changes(new: Census, old: Census) -> list[str]:
+    """Describe how callers would no longer find the model's inputs and outputs by name."""
+    if new.signatures is None or old.signatures is None:
+        return []
+    changes = [f"no signature {key[:40]!r}" for key in sorted({*old.signatures} - {*new.signatures})]
+    changes += [f"a new signature {key[:40]!r}" for key in sorted({*new.signatures} - {*old.signatures})]
+    for key in sorted({*old.signatures} & {*new.signatures}):
+        for what in ("inputs", "outputs"):
+            mine, his = getattr(new.signatures[key], what), getattr(old.signatures[key], what)
+            if mine != his:
+                changes.append(f"signature {key[:40]!r}: {what} {_named(mine)}, not {_named(his)}")
+    return changes
+
+
+def _named(places: Mapping[str, int]) -> str:
+    shown = sorted(places, key=lambda name: (places[name], name))
+    return ", ".join(f"{places[name]}: {name[:40]}" for name in shown) or "none"
+
+
+def _option_changes(new: Census, old: Census) -> list[str]:
+    """Describe operators whose options changed: strides, padding, fused activations, softmax's beta.
+
+    Where operators came or went, the counts already show it.
+    """
+    mine, his = _described(new), _described(old)
+    if mine is None or his is None or new.operators != old.operators:
+        return []
+    if [one.split(" ")[0] for one in mine] == [one.split(" ")[0] for one in his]:  # position by position
+        changed = [(a, b) for a, b in zip(mine, his, strict=True) if a != b]
+    else:  # the same operators in another order
+        gone, come = Counter(his) - Counter(mine), Counter(mine) - Counter(his)
+        changed = list(zip(sorted(come.elements()), sorted(gone.elements()), strict=True))
+    if not changed:
+        return []
+    return [f"options of {len(changed)} operators, first {changed[0][0]}, not {changed[0][1]}"]
+
+
+def _described(census: Census) -> list[str] | None:
+    """Return every operator with its options, in file order."""
+    if census.options is None or census.order is None or max(census.order, default=0) >= len(census.options):
+        return None
+    return [census.options[place] for place in census.order]
+
+
+def disappeared(census: Census, accepted: Census) -> list[str]:
+    """Name what the accepted artifact has and this one lacks, so that a smaller file is no improvement."""
+    signatures = {*(accepted.signatures or {})} if census.signatures is not None else set()
+    gone = [f"no signature {key[:40]!r}" for key in sorted(signatures - {*(census.signatures or {})})]
+    for what in ("inputs", "outputs", "compute"):
+        count, before = len(getattr(census, what)), len(getattr(accepted, what))
+        words = "weight tensors" if what == "compute" else what
+        gone += [f"{count} {words}, not {before}"] if count < before else []
+    for name, by in sorted(accepted.operators.items()):
+        count, before = sum(census.operators.get(name, {}).values()), sum(by.values())
+        # Casts are no part of the function; to do with fewer of them is what a converter improves.
+        gone += [f"{count} {name}, not {before}"] if count < before and name not in _CASTS else []
+    return gone
 
 
 def _quantization(port: Port) -> str:
@@ -191,6 +263,17 @@ def _compute_changes(new: Compute, old: Compute, limits: _Limits) -> list[str]:
     share, least = limits.distinct
     if values[0] and values[1] and abs(values[0] - values[1]) > max(least, share * values[1]):
         changes.append(f"{values[0]} distinct values{where}, not {values[1]}")
-    if new.scale and old.scale and abs(new.scale / old.scale - 1) > limits.scale:
+    if new.reach and old.reach:
+        if abs(new.reach / old.reach - 1) > limits.scale:
+            changes.append(f"weights up to {new.reach:.4g}, not {old.reach:.4g}")
+    elif new.scale and old.scale and abs(new.scale / old.scale - 1) > limits.scale:
         changes.append(f"scale {new.scale:.4g}, not {old.scale:.4g}")
-    return changes
+    return [*changes, *_range_of_weights(new, old)]
+
+
+def _range_of_weights(new: Compute, old: Compute) -> list[str]:
+    """Describe stored weights that use a value which symmetric quantization leaves out, and did not before."""
+    least = -(2 ** (_NARROW[new.weights] - 1)) if new.weights in _NARROW else None
+    if new.lowest is None or old.lowest is None or new.lowest != least or old.lowest == least:
+        return []
+    return [f"weights from {new.lowest}, not {old.lowest}"]

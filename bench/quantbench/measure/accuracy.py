@@ -3,6 +3,7 @@
 A few fixed examples also run on LiteRT's other kernels, to distinguish a change of the model from one of the runtime.
 """
 
+import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from quantbench.build.artifact import REFUSING, code_sha256, model_source, refusal_words
+from quantbench.build.package_contents import package_contents
 from quantbench.build.store import Store, digest
 from quantbench.core.arrays import Array, Inputs, length, rows
-from quantbench.core.environment import cpu, package_version
+from quantbench.core.environment import cpu
 from quantbench.errors import ran_short
+from quantbench.records.origins import DATA, HARNESS, INPUTS, METRIC, PREPARE, RUNTIME
 from quantbench.reference import float_model
 from quantbench.reference.metrics import flat_outputs
 from quantbench.reference.model import ReferenceModel
@@ -32,6 +35,7 @@ KEPT_VALUES = 200_000
 PREDICTIONS = "predictions.npy"
 _OUTPUTS = "outputs.npy"
 _FACTS = "facts.json"
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Evaluation:
         cached: whether it came from the store.
         outputs: of the first examples, shape (m, values), all outputs of an example in one row.
         others: other runtime -> predictions of the first 300 examples; runtimes that cannot run it are omitted.
+        sources: what the answers come from besides the artifact -> its hash or version.
         refusal: the runtime's reason, where it cannot run the artifact.
     """
 
@@ -54,6 +59,7 @@ class Evaluation:
     cached: bool
     outputs: Array | None = None
     others: dict[str, Array] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     refusal: str | None = None
 
 
@@ -76,7 +82,7 @@ def evaluate(
 
 def _evaluated(artifact: Path, model: ReferenceModel, interpreters: int) -> dict[str, bytes]:
     inputs = model.prepare(model.pack().test.x)
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {"sources": _sources(model, inputs)}
     files: dict[str, bytes] = {}
     try:
         outputs = answers(artifact, model.stateful, inputs, interpreters)
@@ -107,6 +113,30 @@ def in_threads(runners: list[LiteRT], inputs: Inputs) -> Inputs:
         parts = [part if isinstance(part, dict) else {"": part} for part in pool.map(LiteRT.run, runners, shares)]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return joined.get("", joined)
+
+
+def _sources(model: ReferenceModel, inputs: Inputs) -> dict[str, str]:
+    """Hash what the answers come from besides the artifact, each by itself, so that a change can be named."""
+    made_of, declared = recipe("", model), model_source(model)
+    metric = {name: value for name, value in declared.items() if name.startswith("metric ")}
+    return {
+        INPUTS: _inputs_digest(inputs),
+        DATA: model.data_sha256[:_DIGITS],
+        PREPARE: digest({"prepare": declared.get("prepare", declared)})[:_DIGITS],
+        METRIC: digest({"metric": metric or declared})[:_DIGITS],
+        HARNESS: digest(made_of["code"])[:_DIGITS],
+        RUNTIME: made_of["packages"]["ai-edge-litert"],
+    }
+
+
+def _inputs_digest(inputs: Inputs) -> str:
+    """Hash the inputs that the artifact is given, after the model's ``prepare``."""
+    named = inputs if isinstance(inputs, dict) else {"": inputs}
+    hashed = hashlib.sha256()
+    for name, array in sorted(named.items()):
+        hashed.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        hashed.update(np.ascontiguousarray(array).data)
+    return hashed.hexdigest()[:_DIGITS]
 
 
 def _npy(array: Array) -> bytes:
@@ -146,7 +176,7 @@ def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
         "source": model_source(model),
         "data": model.data_sha256,
         "runtime": "litert-cpu",
-        "packages": {"ai-edge-litert": package_version("ai-edge-litert")},
+        "packages": {"ai-edge-litert": package_contents("ai-edge-litert")},
         "code": code_sha256(
             "quantbench.measure.accuracy",
             "quantbench.reference.metrics",
@@ -174,7 +204,7 @@ def _read(model: ReferenceModel, folder: Path, cached: bool) -> Evaluation:
         for runtime in OTHER_RUNTIMES
         if runtime not in facts
     }
-    return Evaluation(predictions, score, nonfinite, cached, outputs, others)
+    return Evaluation(predictions, score, nonfinite, cached, outputs, others, facts["sources"])
 
 
 def float_predictions_known(model: ReferenceModel, train_seed: int | None, store: Store) -> bool:
@@ -213,7 +243,7 @@ def float_recipe(model: ReferenceModel) -> dict[str, Any]:
         "source": model_source(model),
         "weights": model.weights_sha256,
         "data": model.data_sha256,
-        "packages": {name: package_version(name) for name in ("tensorflow", "tf-keras", "keras")},
+        "packages": {name: package_contents(name) for name in ("tensorflow", "tf-keras", "keras")},
         "code": code_sha256(
             "quantbench.measure.accuracy",
             "quantbench.reference.metrics",

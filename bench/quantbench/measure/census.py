@@ -11,13 +11,15 @@ from quantbench.build.artifact import code_sha256
 from quantbench.build.store import Store
 from quantbench.core.arrays import Array
 from quantbench.errors import BadInput
-from quantbench.records import Amount, Census, Compute, Contents, Port, Range
+from quantbench.measure.operator_options import in_order
+from quantbench.records import Amount, Census, Compute, Contents, Port, Range, Signature
 from quantbench.safety import tflite
 from quantbench.tflite import graph as structure
 from quantbench.tflite.graph import COMPUTE, Graph, Tensor
 
 EMPTY_SPAN = 1e-5  # the converter gives an empty range a span of 2e-6
 _CONTENTS = "contents.json"
+_LONGEST_NAME = 200
 # Limits how often the bytes of constants are read as weights: a shared one is read again for each shape or dtype.
 _COUNTED = 4
 _COUNTED_BYTES = 2**22
@@ -41,7 +43,9 @@ def recipe(sha256: str) -> dict[str, Any]:
     return {
         "what": "contents",
         "artifact": sha256,
-        "code": code_sha256("quantbench.tflite.graph", "quantbench.measure.census"),
+        "code": code_sha256(
+            "quantbench.tflite.graph", "quantbench.measure.census", "quantbench.measure.operator_options"
+        ),
     }
 
 
@@ -75,6 +79,7 @@ def _census(graph: Graph) -> Census:
     operators: dict[str, Counter[str]] = {}
     for operator in graph.operators:
         operators.setdefault(operator.name, Counter())[operator.precision] += 1
+    options, order = in_order(graph.operators)
     return Census(
         constants={name: Amount(count=len(sizes), bytes=sum(sizes)) for name, sizes in constants.items()},
         scales=sum(len(tensor.scales) for tensor in graph.tensors),
@@ -89,6 +94,12 @@ def _census(graph: Graph) -> Census:
             if tensor.scales and math.isfinite(tensor.scales[0])
         ],
         degenerate=[tensor.name[:80] for tensor in activations if _is_degenerate(tensor)],
+        signatures={
+            key[:_LONGEST_NAME]: Signature(inputs=entrance.inputs, outputs=entrance.outputs)
+            for key, entrance in graph.signatures.items()
+        },
+        options=options,
+        order=order,
     )
 
 
@@ -143,20 +154,26 @@ class _Statistics:
     def __init__(self, graph: Graph) -> None:
         constants = {id(tensor.data): len(tensor.data) for tensor in graph.tensors if tensor.data is not None}
         self._left = _COUNTED * sum(constants.values()) + _COUNTED_BYTES
-        self._known: dict[tuple[Any, ...], tuple[float, int, int]] = {}
+        self._known: dict[tuple[Any, ...], dict[str, Any]] = {}
 
-    def of(self, tensor: Tensor, operator: str) -> tuple[float, int, int]:
-        """Return the share of zeros, the number of values, and the largest number in a channel. Raises Unfit."""
+    def of(self, tensor: Tensor, operator: str) -> dict[str, Any]:
+        """Return the fields of :class:`Compute` that are computed from the weights themselves. Raises Unfit."""
         # The stored integer for 0 is the zero point; weights are nearly always symmetric, and then it is 0.
         zero = tensor.zero_points[0] if len(set(tensor.zero_points)) == 1 else 0
-        key = (id(tensor.data), tensor.dtype, tensor.shape, operator == "DEPTHWISE_CONV_2D", zero)
+        scaled = (tensor.scales, tensor.zero_points, tensor.axis)
+        key = (id(tensor.data), tensor.dtype, tensor.shape, operator == "DEPTHWISE_CONV_2D", zero, scaled)
         if key not in self._known:
             self._left -= len(tensor.data or b"")
             if self._left < 0:
                 raise tflite.Unfit("its constants are weights in more ways than those of any model")
             values = tensor.values()
-            zeros = float(np.mean(values == zero)) if values.size else 0.0
-            self._known[key] = (zeros, len(np.unique(values)), _distinct_in_channel(values, operator))
+            self._known[key] = {
+                "zeros": float(np.mean(values == zero)) if values.size else 0.0,
+                "distinct": len(np.unique(values)),
+                "distinct_in_channel": _distinct_in_channel(values, operator),
+                **_extremes(values),
+                "reach": _reach(tensor),
+            }
         return self._known[key]
 
 
@@ -169,7 +186,6 @@ def _compute(graph: Graph) -> list[Compute]:
             continue
         weights = graph.weights_of(operator)
         for tensor in weights:
-            zeros, distinct, distinct_in_channel = statistics.of(tensor, operator.name)
             computes.append(
                 Compute(
                     operator=operator.name,
@@ -180,15 +196,28 @@ def _compute(graph: Graph) -> list[Compute]:
                     granularity=tensor.granularity,
                     shape=list(tensor.shape),
                     scale=max(tensor.scales) if tensor.scales and all(map(math.isfinite, tensor.scales)) else None,
-                    zeros=zeros,
-                    distinct=distinct,
-                    distinct_in_channel=distinct_in_channel,
+                    **statistics.of(tensor, operator.name),
                 )
             )
             seen.add(id(tensor))
         if not weights:
             computes.append(Compute(operator=operator.name, index=index, precision=operator.precision))
     return computes
+
+
+def _extremes(values: Array) -> dict[str, int | None]:
+    if values.dtype.kind not in "iu" or not values.size:
+        return {"lowest": None, "highest": None}
+    return {"lowest": int(values.min()), "highest": int(values.max())}
+
+
+def _reach(tensor: Tensor) -> float | None:
+    """Largest magnitude of a constant's real values; None where it is blockwise or not finite."""
+    if tensor.block_size:
+        return None
+    real = tensor.real_values()
+    reach = float(np.max(np.abs(real))) if real.size else 0.0
+    return reach if math.isfinite(reach) else None
 
 
 def _distinct_in_channel(values: Array, operator: str) -> int:

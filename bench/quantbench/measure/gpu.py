@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quantbench.build.artifact import code_sha256, model_source
+from quantbench.build.package_contents import package_contents
 from quantbench.build.store import Store
 from quantbench.core import child_process
 from quantbench.core.arrays import Array, Inputs, rows
-from quantbench.core.environment import cpu, package_version
+from quantbench.core.environment import cpu
 from quantbench.errors import BadInput
 from quantbench.measure import gpu_devices
 from quantbench.measure.accuracy import nonfinite_examples
@@ -225,7 +226,7 @@ def recipe(artifact: Artifact, control: Artifact, model: ReferenceModel, device:
         "source": model_source(model),
         "data": model.data_sha256,
         "runtime": "litert-gpu",
-        "packages": {"ai-edge-litert": package_version("ai-edge-litert")},
+        "packages": {"ai-edge-litert": package_contents("ai-edge-litert")},
         "device": [device.model_dump(), gpu_devices.driver_sha256()],
         "effort": [*usual_effort(device), SECONDS],
         "code": code_sha256(

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from quantbench.build.artifact import code_sha256, model_source
+from quantbench.build.package_contents import package_contents
 from quantbench.build.store import Store
 from quantbench.core import child_process, walls
 from quantbench.core.arrays import Inputs, rows
-from quantbench.core.environment import cpu, package_version
+from quantbench.core.environment import cpu
 from quantbench.reference.model import ReferenceModel
 from quantbench.tflite.litert import LiteRT
 
@@ -215,7 +216,7 @@ def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
         "model": model.name,
         "source": model_source(model),
         "data": model.data_sha256,
-        "packages": {name: package_version(name) for name in ("ai-edge-litert", "numpy")},
+        "packages": {name: package_contents(name) for name in ("ai-edge-litert", "numpy")},
         "python": platform.python_version(),
         "system": [platform.system(), platform.release(), *platform.libc_ver()],
         "code": code_sha256(

@@ -4,7 +4,7 @@ They describe an artifact's content, its environment, a run's report, a baseline
 go out.
 """
 
-from quantbench.records._artifact import Amount, Census, Compute, Contents, Port, Range
+from quantbench.records._artifact import Amount, Census, Compute, Contents, Port, Range, Signature
 from quantbench.records._baseline import (
     Accepted,
     AcceptedFloor,
@@ -107,6 +107,7 @@ __all__ = [
     "Selftest",
     "Shard",
     "Sight",
+    "Signature",
     "Verdict",
     "Xfail",
     "cell_key",

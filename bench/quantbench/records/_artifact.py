@@ -35,6 +35,8 @@ class Compute(Record):
         zeros: fraction of weights that are 0.
         distinct: number of distinct values in the whole tensor.
         distinct_in_channel: largest number of distinct values in one output channel.
+        lowest, highest: of the stored values; None for floats.
+        reach: largest magnitude of the real values, the same however a channel is divided into scale and weights.
     """
 
     operator: str
@@ -48,6 +50,20 @@ class Compute(Record):
     zeros: float | None = None
     distinct: int | None = None
     distinct_in_channel: int | None = None
+    lowest: int | None = None
+    highest: int | None = None
+    reach: float | None = None
+
+
+class Signature(Record):
+    """What callers name to run a model.
+
+    Attributes:
+        inputs, outputs: name -> position of its tensor among those of the subgraph.
+    """
+
+    inputs: dict[str, int]
+    outputs: dict[str, int]
 
 
 class Census(Record):
@@ -60,6 +76,9 @@ class Census(Record):
         operators: name -> precision -> count.
         ranges: scale and zero point of each quantized activation, in file order.
         degenerate: names of quantized activations whose range is empty (min = max) or not finite.
+        signatures: by their keys; None in files of before 1.5, as the next two.
+        options: each operator with options of its own, once: ``CONV_2D RELU padding=1 strideH=2``.
+        order: of all operators in file order, the position in ``options``.
     """
 
     constants: dict[str, Amount]
@@ -71,6 +90,9 @@ class Census(Record):
     compute: list[Compute]
     ranges: list[tuple[float, int]] = Field(default_factory=list)
     degenerate: list[str] = Field(default_factory=list)
+    signatures: dict[str, Signature] | None = None
+    options: list[str] | None = None
+    order: list[int] | None = None
 
 
 class Range(Record):

@@ -120,7 +120,16 @@ class Overlay(Record):
     reference_agreement: float | None = None
 
 
-_RARE = ("overlays", "xfail", "gpu_agreement", "trained_sha256", "hand_edits", "seal")  # fields of a cell that few have
+_RARE = (
+    "overlays",
+    "xfail",
+    "gpu_agreement",
+    "trained_sha256",
+    "sources",
+    "training",
+    "hand_edits",
+    "seal",
+)  # fields of a cell that few have
 
 
 class BaselineCell(Record):
@@ -138,6 +147,12 @@ class BaselineCell(Record):
     reference_sha256: str | None = None
     trained_sha256: str | None = Field(
         default=None, description="of the first seed's weights after all training; shows whether training repeats"
+    )
+    training: list[dict[str, str]] = Field(
+        default_factory=list, description="facts of each training of the first seed, in order: steps, loss, rate, ..."
+    )
+    sources: dict[str, str] = Field(
+        default_factory=dict, description="what the answers come from besides the artifact -> its hash or version"
     )
     reference_agreement: float | None = Field(
         default=None, description="share of examples on which the default kernels answer as the reference kernels"

@@ -44,7 +44,7 @@ class PartChange(Record):
         n: examples.
         lost, gained: newly wrong and newly right examples; of groups, all examples in them.
         change: drop of the fraction right, in the metric's unit; negative is better.
-        red_at: p-value at which it is red.
+        holm_threshold: p-value at which it is red.
     """
 
     name: str
@@ -53,7 +53,7 @@ class PartChange(Record):
     gained: int
     change: float
     p_value: float
-    red_at: float
+    holm_threshold: float
     verdict: Verdict
 
 
@@ -177,6 +177,12 @@ class Cell(Record):
     census: Census | None = None
     reference_sha256: str | None = Field(
         default=None, description="of the predictions on the reference kernels, for a fixed few of the examples"
+    )
+    training: list[dict[str, str]] = Field(
+        default_factory=list, description="facts of each training of the first seed, in order: steps, loss, rate, ..."
+    )
+    sources: dict[str, str] = Field(
+        default_factory=dict, description="what the answers come from besides the artifact -> its hash or version"
     )
     failure: Failure | None = None
     overlay: str | None = Field(

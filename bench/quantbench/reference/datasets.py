@@ -16,6 +16,7 @@ import psutil
 from quantbench import files
 from quantbench.core.arrays import Array, Inputs, rows
 from quantbench.errors import BadInput
+from quantbench.reference import overlap
 
 CALIBRATION_STRIDE = 20
 # Bytes of stored predictions of one model; `baseline check` allows 5 MB for all models together.
@@ -54,6 +55,7 @@ class Pack:
         groups: of the test examples: equal integers belong together (frames of a clip), shape (n,); None where each
             stands alone.
         slices: name -> integers that divide the test examples, shape (n,); each part is judged by itself.
+        shared: split -> how many test examples are in it too; splits that share none are left out.
     """
 
     train: Split | None
@@ -62,6 +64,7 @@ class Pack:
     sha256: str
     groups: Array | None = None
     slices: Mapping[str, Array] = field(default_factory=dict)
+    shared: Mapping[str, int] = field(default_factory=dict)
 
 
 def file_sha256(path: Path, follow: bool = False) -> str:
@@ -190,19 +193,33 @@ def load_pack(path: Path, sha256: str) -> Pack:
     A model with several inputs has one array per input: ``x_test.image``, ``x_test.age``.
 
     Raises:
-        BadInput: the file is missing, its hash differs, or an array is missing or has a different length.
+        BadInput: the file is missing, its hash differs, an array is missing or has a different length, or the training
+            split holds more test examples than chance brings.
     """
     arrays = checked_npz(path, sha256, "data pack")
     test, train = _split(path, arrays, "test"), _split(path, arrays, "train")
     if test is None:
         raise BadInput(f"{path}: data pack lacks the arrays x_test and y_test")
     calibration = _split(path, arrays, "calibration")
+    shared = _shared(path, test, {"train": train, "calibration": calibration})
     if calibration is None and train is not None:
         every = slice(0, None, CALIBRATION_STRIDE)
         calibration = Split(rows(train.x, every), train.y[every])
     slices = {name: _divides(path, arrays, name, test) for name in sorted(arrays) if name.startswith(SLICE)}
     groups = _divides(path, arrays, GROUPS, test) if GROUPS in arrays else None
-    return Pack(train, calibration, test, sha256, groups, slices)
+    return Pack(train, calibration, test, sha256, groups, slices, shared)
+
+
+def _shared(path: Path, test: Split, others: Mapping[str, Split | None]) -> dict[str, int]:
+    """Count the test examples that are in another split too. Raises BadInput where they leaked into training."""
+    counts = {name: overlap.shared(test.x, other.x) for name, other in others.items() if other is not None}
+    leaked, train = counts.get("train", 0), others["train"]
+    if leaked and train is not None and leaked > (natural := overlap.most_by_chance(test.x, train.x)):
+        raise BadInput(
+            f"{path}: data pack: {leaked:,} of {len(test):,} examples of x_test are in x_train too, and chance brings "
+            f"at most {natural:,}, so that a score would count what was learnt by heart; take them out of x_train"
+        )
+    return {name: count for name, count in counts.items() if count}
 
 
 def _divides(path: Path, arrays: dict[str, Array], name: str, test: Split) -> Array:

@@ -7,6 +7,7 @@ import numpy as np
 from quantbench.core.arrays import Array, Inputs, length
 from quantbench.core.tensorflow import tensorflow
 from quantbench.errors import BadInput, Unsupported
+from quantbench.reference import training_facts
 from quantbench.reference.model import Recipe, ReferenceModel
 
 
@@ -18,8 +19,13 @@ def seed_everything(seed: int) -> Any:
     return tf
 
 
-def fit(keras_model: Any, model: ReferenceModel, recipe: Recipe, seed: int, callbacks: list[Any] | None = None) -> None:
-    """Train ``keras_model`` in place on the model's training split, reproducibly."""
+def fit(
+    keras_model: Any, model: ReferenceModel, recipe: Recipe, seed: int, callbacks: list[Any] | None = None
+) -> dict[str, str]:
+    """Train ``keras_model`` in place on the model's training split, reproducibly, and return the facts of the training.
+
+    See :func:`quantbench.reference.training_facts.facts`.
+    """
     tf = tensorflow()
     x, y = _fit_data(model, recipe)
     rate: Any = recipe.learning_rate
@@ -32,6 +38,8 @@ def fit(keras_model: Any, model: ReferenceModel, recipe: Recipe, seed: int, call
     tf.keras.utils.set_random_seed(seed)
     data = batches(tf, (x, y), length(y), recipe.batch_size, seed)
     keras_model.fit(data, epochs=recipe.epochs, verbose=0, callbacks=callbacks or [])
+    order = _positions(tf, length(y), recipe.batch_size, seed)
+    return training_facts.facts(keras_model, order, y, recipe.batch_size)
 
 
 def answers(keras_model: Any, inputs: Inputs, batch_size: int) -> Any:
@@ -50,16 +58,21 @@ def batches(tf: Any, arrays: Any, count: int, batch_size: int, seed: int | None 
         arrays: an array, or a tuple or dict of arrays, of ``count`` examples each.
     """
     held = tf.nest.map_structure(tf.constant, arrays)
-    picked = tf.data.Dataset.range(count)
-    if seed is not None:
-        picked = picked.shuffle(count, seed=seed, reshuffle_each_iteration=True)
     options = tf.data.Options()
     options.autotune.enabled = False
     return (
-        picked.batch(batch_size)
+        _positions(tf, count, batch_size, seed)
         .map(lambda indices: tf.nest.map_structure(lambda values: tf.gather(values, indices), held))
         .with_options(options)
     )
+
+
+def _positions(tf: Any, count: int, batch_size: int, seed: int | None) -> Any:
+    """Return the positions of the examples in batches, as a ``tf.data.Dataset``."""
+    picked = tf.data.Dataset.range(count)
+    if seed is not None:
+        picked = picked.shuffle(count, seed=seed, reshuffle_each_iteration=True)
+    return picked.batch(batch_size)
 
 
 def steps(model: ReferenceModel, recipe: Recipe) -> int:

@@ -25,10 +25,13 @@ from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected, full_di
 from quantbench.measure import gpu_devices
 from quantbench.records import Judgement, Kind, Verdict, parts, worst
 from quantbench.report.formatting import step
+from quantbench.suites.expected import OPTION, CommandLine
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
 SESSION = pytest.StashKey[Session]()
-_PREFIX = "quantbench_"
+COMMAND_LINE = pytest.StashKey[CommandLine]()
+# Cell -> what is to be judged of it, whether or not its tests were collected.
+EXPECTED = pytest.StashKey[dict[str, set[Kind]]]()
 # Variants that the pull-request gate runs on a GPU; the others are nightly.
 ON_GPU_IN_GATE = (FLOAT_CONTROL, "ptq_float16", "ptq_static_wi8_ai8")
 
@@ -37,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     streams.make_lenient()  # here, for pytest takes the streams for itself right after this
     group = parser.getgroup("quantbench")
     for option in dataclasses.fields(RunOptions):
-        name = f"{_PREFIX}{option.name}"
+        name = f"{OPTION}{option.name}"
         text = f"{option.metadata['help']} (default: {option.default or 'none'})"
         if isinstance(option.default, bool):
             group.addoption(flag(option.name), dest=name, action="store_true", help=option.metadata["help"])
@@ -55,7 +58,12 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     stop_in_order()
     _guard(config)
-    values = {o.name: config.getoption(f"{_PREFIX}{o.name}") for o in dataclasses.fields(RunOptions)}
+    values = {o.name: config.getoption(f"{OPTION}{o.name}") for o in dataclasses.fields(RunOptions)}
+    command_line = config.stash[COMMAND_LINE] = CommandLine.of(config)
+    for option in command_line.elsewhere(values):
+        raise pytest.UsageError(
+            f"{option}: an ini file or PYTEST_ADDOPTS gives it; cells are chosen on the command line alone"
+        )
     try:
         config.stash[SESSION] = Session(from_mapping(values), lambda text: _say(config, text))
     except BadInput as error:
@@ -132,9 +140,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Move what is measured exclusively to the end, after everything has been computed."""
     session = config.stash.get(SESSION, None)
     if session is not None:
-        left_out = _left_out(session, config, items)
+        expected = _expected(session, config, items)
+        left_out = _left_out(session, config, expected)
         _leave_out(config, items, [item for item in items if _kind_of(item) in left_out])
-        _leave_out(config, items, _of_other_shards(session, config, items))
+        expected = {cell: kinds for cell, asked in expected.items() if (kinds := asked - _asked_off(config, left_out))}
+        _leave_out(config, items, _of_other_shards(session, expected, items))
+        config.stash[EXPECTED] = expected
     items.sort(
         key=lambda item: [None, Kind.GPU, Kind.LATENCY].index(kind if (kind := _kind_of(item)) in ALONE else None)
     )
@@ -147,14 +158,34 @@ def _leave_out(config: pytest.Config, items: list[pytest.Item], gone: list[pytes
         config.hook.pytest_deselected(items=gone)
 
 
-def _of_other_shards(session: Session, config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
+def _expected(session: Session, config: pytest.Config, items: list[pytest.Item]) -> dict[str, set[Kind]]:
+    """Return what models, variants and the command line ask for, cell -> kinds, whether or not there is a test for it.
+
+    Where the user selects in a way that only pytest can follow, it is what pytest collected.
+    """
+    command_line = config.stash[COMMAND_LINE]
+    if command_line.only_pytest_knows:
+        return _wanted(config, items)
+    expected: dict[str, set[Kind]] = {}
+    for kind in Kind:
+        for cell in session.cell_ids():
+            marks = [mark.name for mark in _marks(session, cell, kind if kind in ALONE else None)]
+            if command_line.selects(kind, cell, marks):
+                expected.setdefault(cell, set()).add(kind)
+    return expected
+
+
+def _of_other_shards(session: Session, expected: dict[str, set[Kind]], items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests of other shards, and take their cells out of what is expected."""
     if not session.options.shard:
         return []
     try:
-        mine = session.of_this_shard(_wanted(config, items))
+        mine = session.of_this_shard(expected)
     except BadInput as error:
         items.clear()  # pytest still ends the collection, and none of it is to be computed
         raise pytest.UsageError(line(str(error))) from None
+    for other in set(expected) - mine:
+        del expected[other]
     return [item for item in items if (cell := _cell_of(item)) is not None and cell not in mine]
 
 
@@ -174,30 +205,52 @@ def _wanted(config: pytest.Config, items: list[pytest.Item]) -> dict[str, set[Ki
     return wanted
 
 
-def _left_out(session: Session, config: pytest.Config, items: list[pytest.Item]) -> set[Kind | None]:
+def _left_out(session: Session, config: pytest.Config, expected: dict[str, set[Kind]]) -> set[Kind]:
     """Return the kinds that are not measured: those turned off by an option, and the GPU where there is none.
 
     A GPU requested by name, or required, is kept, and becomes unjudged or an error with the reason.
     """
     options = session.options
     turned_off = {Kind.LATENCY: options.no_latency, Kind.GPU: options.no_gpu}
-    left_out: set[Kind | None] = {kind for kind, off in turned_off.items() if off}
-    asked_for = "gpu" in (config.getoption("markexpr", "") or "").split() or gpu_devices.required()
-    if Kind.GPU not in left_out and not asked_for and any(_kind_of(item) is Kind.GPU for item in items):
+    left_out = {kind for kind, off in turned_off.items() if off}
+    asked_for = "gpu" in config.stash[COMMAND_LINE].markers.split() or gpu_devices.required()
+    if Kind.GPU not in left_out and not asked_for and any(Kind.GPU in kinds for kinds in expected.values()):
         left_out |= set() if session.look_for_gpu().devices else {Kind.GPU}
     return left_out
 
 
+def _asked_off(config: pytest.Config, left_out: set[Kind]) -> set[Kind]:
+    """Return which of the kinds that are not measured are not expected either: all but those that only an ini file,
+    or PYTEST_ADDOPTS, turns off.
+    """
+    command_line = config.stash[COMMAND_LINE]
+    by_ini = {
+        kind
+        for kind, name in ((Kind.LATENCY, "no_latency"), (Kind.GPU, "no_gpu"))
+        if config.getoption(f"{OPTION}{name}") and not command_line.option(name)
+    }
+    return left_out - by_ini
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.items:
+        _plan(session)
+
+
+def _plan(session: pytest.Session) -> None:
+    """Fix what is computed and judged: what was collected, and what should have been."""
     config = session.config
     run = config.stash.get(SESSION, None)
-    if run is None or config.option.collectonly or not session.items:
+    if run is None or config.option.collectonly or EXPECTED not in config.stash or run.planned:
         return
-    run.selection = _selection(config)
+    run.selection = config.stash[COMMAND_LINE].in_words()
     run.progress = _bar(config) or run.progress
+    collected = _wanted(config, session.items)
+    expected = config.stash[EXPECTED]
+    everything = {cell: expected.get(cell, set()) | collected.get(cell, set()) for cell in [*expected, *collected]}
     try:
         with _full_disk_ends_the_run():
-            run.plan(_wanted(config, session.items))
+            run.plan(everything, collected)
     except NothingSelected:
         session.items.clear()
     except BadInput as error:
@@ -211,16 +264,6 @@ def _will_run(config: pytest.Config, kind: Kind) -> bool:
     return not config.getoption("benchmark_only", False)
 
 
-def _selection(config: pytest.Config) -> str:
-    given = {
-        "--models": config.getoption(f"{_PREFIX}models"),
-        "--variants": config.getoption(f"{_PREFIX}variants"),
-        "-k": config.getoption("keyword", ""),
-        "-m": config.getoption("markexpr", ""),
-    }
-    return " ".join(f"{option} '{value}'" for option, value in given.items() if value)
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Let no later signal interrupt how pytest handles a signal that ended the collection."""
@@ -232,9 +275,10 @@ def pytest_collection() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtestloop() -> Iterator[None]:
-    """Let no signal interrupt what follows the last test, which asks whether one was received."""
+def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
+    """Plan what was expected where nothing was collected, and let no signal interrupt what follows the last test."""
     try:
+        _plan(session)
         return (yield)
     finally:
         settle()

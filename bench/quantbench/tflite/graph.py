@@ -103,12 +103,14 @@ class Operator:
         name: of the builtin, or of the custom operator.
         inputs: activations first, then weights; None where an optional one is left out.
         options: the builtin's own options, such as strides and padding.
+        more_options: options of the newer kind, and the bytes of those of a custom operator.
     """
 
     name: str
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
     options: Any = field(default=None, repr=False)
+    more_options: tuple[Any, bytes] = field(default=(None, b""), repr=False)
 
     @property
     def precision(self) -> str:
@@ -124,14 +126,31 @@ class Operator:
         return "hybrid" if weights is not None and weights.dtype not in FLOATS else "float"
 
 
+@dataclass(frozen=True)
+class Entrance:
+    """A signature: what callers name to run the model.
+
+    Attributes:
+        inputs, outputs: name -> the position of its tensor among those of its subgraph; -1 for one that is not there.
+    """
+
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+
+
 @dataclass
 class Graph:
-    """Everything of a file; the tensors of all its subgraphs together."""
+    """Everything of a file; the tensors of all its subgraphs together.
+
+    Attributes:
+        signatures: by their keys.
+    """
 
     tensors: list[Tensor]
     operators: list[Operator]
     inputs: list[Tensor]
     outputs: list[Tensor]
+    signatures: dict[str, Entrance] = field(default_factory=dict)
 
     def weights_of(self, operator: Operator) -> list[Tensor]:
         """The constants that a compute operator multiplies by, also where a DEQUANTIZE stands between."""
@@ -222,12 +241,31 @@ def _read(artifact: bytes, tools: Any) -> Graph:
                     tuple(None if i < 0 else tensors[i] for i in inputs),
                     tuple(tensors[i] for i in outputs),
                     raw.builtinOptions,
+                    (raw.builtinOptions2, _bytes(raw.customOptions)),
                 )
             )
         if position == 0:
             graph.inputs.extend(tensors[i] for i in _numbers(part.inputs, len(tensors), "the model reads"))
             graph.outputs.extend(tensors[i] for i in _numbers(part.outputs, len(tensors), "the model writes"))
+    for raw in model.signatureDefs or []:
+        part = model.subgraphs[raw.subgraphIndex]
+        key = raw.signatureKey.decode(errors="replace") if raw.signatureKey else ""
+        graph.signatures[key] = Entrance(_places(raw.inputs, part.inputs), _places(raw.outputs, part.outputs))
     return graph
+
+
+def _places(named: Any, ports: Any) -> dict[str, int]:
+    """Name of a signature's tensor -> its position among the ports of the subgraph."""
+    order = [] if ports is None else [int(number) for number in ports]
+    places = {}
+    for one in named or []:
+        name = one.name.decode(errors="replace") if one.name else ""
+        places[name] = order.index(one.tensorIndex) if one.tensorIndex in order else -1
+    return places
+
+
+def _bytes(content: Any) -> bytes:
+    return b"" if content is None else bytes(np.asarray(content, dtype=np.uint8).tobytes())
 
 
 def _numbers(indices: Any, count: int, what: str, optional: bool = False) -> list[int]:

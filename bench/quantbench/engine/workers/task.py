@@ -1,5 +1,6 @@
 """Compute one cell with one seed in a worker process: build, evaluate, weigh. Nothing here judges."""
 
+import json
 import re
 import time
 import traceback
@@ -58,7 +59,8 @@ class Outcome:
                 conversion; ``first_divergent`` names the first tensor that differs, where that fraction is too small.
         trained_sha256: hash of the weights after all training; None where nothing was trained.
         steps: fine-tuning steps counted during training, including those of the stages that it starts from.
-        outputs, others: see :class:`quantbench.measure.accuracy.Evaluation`.
+        training: facts of each training, in order, see :mod:`quantbench.reference.training_facts`.
+        outputs, others, sources: see :class:`quantbench.measure.accuracy.Evaluation`.
         contents: structure of the artifact.
         sizes: measurement name -> bytes.
         memory: of the first seed alone; seeds differ in their weights, which does not change the arena.
@@ -80,8 +82,10 @@ class Outcome:
     first_divergent: str = ""
     trained_sha256: str | None = None
     steps: int | None = None
+    training: list[dict[str, str]] = field(default_factory=list)
     outputs: Array | None = None
     others: dict[str, Array] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     contents: Contents | None = None
     sizes: dict[str, int] | None = None
     memory: Memory | None = None
@@ -202,6 +206,11 @@ def _steps(folder: Path) -> int | None:
     return int(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+def _training(folder: Path) -> list[dict[str, str]]:
+    path = folder / build.FACTS
+    return [dict(one) for one in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+
+
 def _trained(folder: Path) -> str | None:
     path = folder / build.TRAINED
     return path.read_text(encoding="utf-8") if path.exists() else None
@@ -234,8 +243,10 @@ def _outcome(
         first_divergent=first_divergent,
         trained_sha256=_trained(built.path.parent),
         steps=_steps(built.path.parent),
+        training=_training(built.path.parent),
         outputs=evaluation.outputs,
         others=evaluation.others,
+        sources=evaluation.sources,
         contents=census.through_store(built.path, built.sha256 or "", store),
         sizes=size.sizes(built.path),
         memory=taken,

@@ -1,0 +1,25 @@
+"""Name what a cell's answers come from besides its artifact, and what the reference kernels say to changed ones."""
+
+from dataclasses import dataclass
+
+INPUTS = "prepared inputs"
+DATA = "data"
+PREPARE = "prepare"
+METRIC = "metric"
+HARNESS = "harness"
+RUNTIME = "runtime"
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """Count the examples whose answers changed, as far as the reference kernels were asked about them.
+
+    Attributes:
+        asked: how many the reference kernels answered.
+        as_accepted: of them, those that they answer as the baseline does, or nearer to that.
+        as_now: those that they answer as this run does, or nearer to that.
+    """
+
+    asked: int
+    as_accepted: int
+    as_now: int
