@@ -210,6 +210,7 @@ def without_outgrown(cell: BaselineCell) -> BaselineCell:
         "measurements": kept(cell.measurements),
         "latency": kept(cell.latency),
         "peak_memory": kept(cell.peak_memory),
+        "by_machine": {name: kept(values) for name, values in cell.by_machine.items()},
     }
     return cell.model_copy(update=update)
 
@@ -219,4 +220,7 @@ def outgrown(old: BaselineCell, new: BaselineCell) -> list[str]:
     pairs = [(name, value, new.measurements.get(name)) for name, value in old.measurements.items()]
     pairs += [(f"latency of {name}", value, new.latency.get(name)) for name, value in old.latency.items()]
     pairs += [(f"peak memory of {name}", value, new.peak_memory.get(name)) for name, value in old.peak_memory.items()]
+    for name, values in old.by_machine.items():
+        now = new.by_machine.get(name, {})
+        pairs += [(f"{name} of {machine}", value, now.get(machine)) for machine, value in values.items()]
     return [name for name, before, now in pairs if before.loosened and now is not None and now.loosened is None]

@@ -205,8 +205,9 @@ def memory(taken: Memory, control: Memory | None) -> dict[str, Measurement]:
     measurements = {
         "peak_memory": _median(taken.peaks, "bytes"),
         "peak_resident": _median(taken.resident, "bytes"),
-        "model_memory": _median(taken.own(), "bytes"),
     }
+    if taken.reset:
+        measurements["model_memory"] = _median(taken.own(), "bytes")
     if taken.arena is not None:
         measurements["arena"] = Measurement(value=taken.arena, unit="bytes", n=1)
     if control is not None and not control.failure:

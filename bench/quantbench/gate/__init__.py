@@ -62,12 +62,15 @@ from quantbench.gate._limits import (
 from quantbench.gate._memory import (
     ARENA_TOLERANCE,
     ARENA_TOLERANCE_REASON,
+    MODEL_TOLERANCE,
+    MODEL_TOLERANCE_REASON,
     OTHER_KERNELS_TOLERANCE,
     PEAK_TOLERANCE,
     PEAK_TOLERANCE_REASON,
     RATIO_TOLERANCE,
     RATIO_TOLERANCE_REASON,
     memory,
+    unrecorded,
 )
 from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
@@ -93,6 +96,8 @@ __all__ = [
     "GPU_SLACK",
     "LATENCY_TOLERANCE",
     "LATENCY_TOLERANCE_REASON",
+    "MODEL_TOLERANCE",
+    "MODEL_TOLERANCE_REASON",
     "OTHER_KERNELS_TOLERANCE",
     "PEAK_TOLERANCE",
     "PEAK_TOLERANCE_REASON",
@@ -180,6 +185,7 @@ __all__ = [
     "threads",
     "thresholds",
     "timed_ones",
+    "unrecorded",
     "wants_more_seeds",
     "with_limits",
     "without_baseline",

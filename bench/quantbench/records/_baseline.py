@@ -120,7 +120,8 @@ class Overlay(Record):
     reference_agreement: float | None = None
 
 
-_RARE = ("overlays", "xfail", "gpu_agreement", "trained_sha256", "hand_edits", "seal")  # fields of a cell that few have
+# Fields of a cell that few have.
+_RARE = ("by_machine", "overlays", "xfail", "gpu_agreement", "trained_sha256", "hand_edits", "seal")
 
 
 class BaselineCell(Record):
@@ -129,6 +130,10 @@ class BaselineCell(Record):
     measurements: dict[str, BaselineValue] = Field(default_factory=dict)
     latency: dict[str, BaselineValue] = Field(default_factory=dict)
     peak_memory: dict[str, BaselineValue] = Field(default_factory=dict)
+    by_machine: dict[str, dict[str, BaselineValue]] = Field(
+        default_factory=dict,
+        description="measurement -> machine class -> value, of latency and memory beside the two fields above",
+    )
     unsupported: str | None = Field(default=None, description="the tools' reason, where the cell cannot be made")
     broken_promise: str | None = Field(
         default=None, description="where the artifact is known not to be what it is called"

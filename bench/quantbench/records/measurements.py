@@ -53,7 +53,7 @@ CATALOGUE = (
     Entry("memory_ratio", Kind.MEMORY, "memory ratio", _LOWER, accepted=True, noisy=True),
     Entry("peak_memory", Kind.MEMORY, "peak memory", _LOWER, accepted=True, noisy=True),
     Entry("peak_resident", Kind.MEMORY, "peak resident memory", _LOWER, noisy=True),
-    Entry("model_memory", Kind.MEMORY, "memory of the model", _LOWER, noisy=True),
+    Entry("model_memory", Kind.MEMORY, "memory of the model", _LOWER, accepted=True, noisy=True),
     Entry("gpu_agreement", Kind.GPU, "agreement of the GPU with the CPU", _HIGHER),
     Entry("gpu_*", Kind.GPU, "on the GPU", noisy=True),
     Entry(RATIO, Kind.LATENCY, "latency ratio to float32", _LOWER, accepted=True, noisy=True, by_threads=True),

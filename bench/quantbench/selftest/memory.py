@@ -158,6 +158,7 @@ def _of(recorded: Memory, which: Any) -> Memory:
         empty=[recorded.empty[i] for i in which],
         arena=recorded.arena,
         no_arena=recorded.no_arena,
+        reset=recorded.reset,
     )
 
 
@@ -175,8 +176,11 @@ def _accepted(cell: Cell) -> BaselineCell:
     """Return the baseline that an update would write for a cell."""
     stamp = Accepted(date="", reason="healthy", run="selftest", environment="")
     peak = update_cell.peak_memory_value(cell, stamp)
+    model = update_cell.model_memory_value(cell, stamp)
     return BaselineCell(
-        measurements=update_cell.memory_values(cell, stamp), peak_memory={_MACHINE: peak} if peak is not None else {}
+        measurements=update_cell.memory_values(cell, stamp),
+        peak_memory={_MACHINE: peak} if peak is not None else {},
+        by_machine={"model_memory": {_MACHINE: model}} if model is not None else {},
     )
 
 
