@@ -1,5 +1,6 @@
 """Memory: the judge on made-up numbers, and real processes on small artifacts written by hand."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from quantbench.build.store import Store
 from quantbench.core import environment
 from quantbench.engine import measurements
 from quantbench.measure import memory
+from quantbench.measure.many_calls import batched, many_calls
 from quantbench.measure.memory import Memory, MemoryFailed
 from quantbench.measure.memory_worker import arena, covered
 from quantbench.records import BaselineCell, Cell, Judgement, Kind, Measurement, Report, Verdict
@@ -171,6 +173,82 @@ def test_a_rerun_moves_no_baseline_of_the_memory_of_a_model() -> None:
     assert not update_cell.model_stays(old, accepted(513_000.0))
 
 
+def of_calls(**facts: Any) -> Memory:
+    """Three processes that answered two examples, one of which was called 5,000 times."""
+    calls = {"answers": [[11, 22]] * 3, "calls": 5000, "by_call": grown_by(0.0)} | facts
+    return Memory(peaks=[36_000] * 3, resident=[60_000] * 3, empty=[30_000] * 3, arena=8_000, **calls)
+
+
+def grown_by(per_call: float, steps: tuple[int, ...] = ()) -> list[tuple[int, int]]:
+    """Bytes held, in pages, at every 80th call: a buffer while warming up, a leak, and 64 KiB more at ``steps``."""
+    grown = [
+        (call, 10**6 + 10**5 * (call > 40) + int(per_call * call) + sum(65_536 for step in steps if call > step))
+        for call in range(1, 5001, 80)
+    ]
+    return [(call, held // 4096 * 4096) for call, held in grown]
+
+
+def red(taken: Memory) -> list[str]:
+    judged = gate.memory(SUBJECT, measurements.memory(taken, FLOATS), "", "", baseline(), "here")
+    return [judgement.measurement for judgement in judged if judgement.verdict is Verdict.REGRESSED]
+
+
+@pytest.mark.parametrize(
+    ("by_call", "found"),
+    [
+        (grown_by(0.0), []),
+        (grown_by(4096.0), ["leak"]),
+        (grown_by(40.0), ["leak"]),
+        (grown_by(4.0), []),
+        (grown_by(0.0, steps=(700,)), []),
+        (grown_by(0.0, steps=(700, 3000)), []),
+    ],
+)
+def test_memory_that_every_call_keeps_is_red_and_a_larger_buffer_is_not(
+    by_call: list[tuple[int, int]], found: list[str]
+) -> None:
+    assert red(of_calls(by_call=by_call)) == found
+
+
+def test_a_leak_is_told_with_its_size() -> None:
+    taken = measurements.memory(of_calls(by_call=grown_by(4096.0)), FLOATS)
+    assert taken["leak"].value == pytest.approx(4096, rel=0.03)
+    leak = gate.memory(SUBJECT, taken, "", "", baseline(), "here")[-1]
+    assert re.match(r"each call keeps 4,\d\d\d bytes, seen over 5,000 calls of one process", leak.message)
+    assert "leak" not in measurements.memory(of_calls(by_call=[(1, 0), (5000, 0)]), FLOATS)  # not known without /proc
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ({}, []),
+        ({"wrong": 1}, ["wrong_answers"]),
+        ({"answers": [[11, 22], [11, 23], [11, 22]]}, ["wrong_answers"]),
+        ({"batch": "permuted"}, ["permuted_batch"]),
+        ({"batch": "same"}, []),
+        ({"batch": "other"}, []),
+    ],
+)
+def test_answers_repeat_in_a_process_in_a_fresh_one_and_in_a_batch(facts: dict[str, Any], found: list[str]) -> None:
+    assert red(of_calls(**facts)) == found
+
+
+def test_one_corrupted_call_of_two_thousand_and_a_wrong_first_call_are_counted() -> None:
+    corrupted = iter(range(10_000))
+    facts = many_calls(lambda example: example + (next(corrupted) == 1999), [0, 1, 2, 3], lambda: 1, 5000, 60.0)
+    assert (facts["calls"], facts["wrong"]) == (5000, 1)
+    first = many_calls(lambda example: example, [99, 1, 2, 3], lambda: 1, 40, 60.0)
+    assert first["wrong"] == 10
+
+
+def test_a_batch_is_compared_example_by_example() -> None:
+    single = [np.random.default_rng(0).random((6, 3)).astype(np.float32)]
+    assert batched([single[0] + 1e-6], single) == "same"
+    assert batched([single[0][[1, 0, 2, 3, 4, 5]]], single) == "permuted"
+    assert batched([single[0] + 0.1], single) == "other"
+    assert batched([single[0][:1]], single) == "other"
+
+
 def test_the_median_of_the_peaks_is_not_moved_by_one_process() -> None:
     odd = Memory(peaks=[40_000, 40_010, 80_000], resident=[60_000] * 3, empty=[35_000] * 3)
     assert odd.peak() == 40_010
@@ -262,7 +340,7 @@ def a_model(size: int = 1000) -> Any:
     """As much of a reference model as a measurement asks for."""
     split = SimpleNamespace(x=np.ones((20, size), dtype=np.float32))
     pack = SimpleNamespace(test=split)
-    return SimpleNamespace(name="m", form="code", prepare=lambda x: x, pack=lambda: pack)
+    return SimpleNamespace(name="m", form="code", stateful=False, prepare=lambda x: x, pack=lambda: pack)
 
 
 def test_addresses_are_counted_once() -> None:
@@ -284,6 +362,15 @@ def test_a_real_artifact_that_needs_more_is_red(plant: plants_memory.MemoryFault
     caught = plants_memory.grown(trial, plant, seed=0)
     assert caught.growth > 0
     assert caught.checks == ["arena"]
+
+
+def test_a_process_that_keeps_memory_at_each_call_is_red_and_a_healthy_one_answers_alike(artifact: Path) -> None:
+    healthy = memory.measure(artifact, a_model())
+    assert (healthy.wrong_answers(), healthy.batch) == (0, "same")
+    assert healthy.calls > memory.EXAMPLES
+    assert not {"leak", "wrong_answers", "permuted_batch"} & set(red(healthy))
+    leaking = memory.measure(artifact, a_model(), processes=2, leak=4096)
+    assert "leak" in red(leaking)
 
 
 def test_held_memory_is_red_and_a_rerun_green(artifact: Path) -> None:

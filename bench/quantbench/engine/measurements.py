@@ -208,6 +208,16 @@ def memory(taken: Memory, control: Memory | None) -> dict[str, Measurement]:
     }
     if taken.reset:
         measurements["model_memory"] = _median(taken.own(), "bytes")
+    if taken.calls:
+        in_all = taken.calls + sum(len(of_process) for of_process in taken.answers)
+        measurements["wrong_answers"] = Measurement(value=taken.wrong_answers(), unit="calls", n=in_all)
+        kept = taken.kept()
+        if kept:
+            leak = sorted(kept)[1]  # three of four quarters grew by as much: one larger buffer is no leak
+            measurements["leak"] = Measurement(value=leak, unit="bytes/call", n=taken.calls, values=kept)
+    if taken.batch:
+        permuted = float(taken.batch == "permuted")
+        measurements["permuted_batch"] = Measurement(value=permuted, unit="batches", n=1)
     if taken.arena is not None:
         measurements["arena"] = Measurement(value=taken.arena, unit="bytes", n=1)
     if control is not None and not control.failure:

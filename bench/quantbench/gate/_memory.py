@@ -32,6 +32,8 @@ MODEL_TOLERANCE_REASON = (
 # The part of a model that holds less than this share of its own arena was not measured: int16 kernels and those that
 # read weights as they are stored held 0.42 of it or more, and a part that hid in memory of the imports 0.01.
 LEAST_OF_ARENA = 0.2
+# Memory that many calls may keep in all: what an allocator keeps for later comes in steps of up to 16 pages.
+LEAK_BYTES = 65536
 
 
 def memory(
@@ -57,7 +59,41 @@ def memory(
         return [not_measured(subject, Kind.MEMORY, "peak_memory", failure)]
     arena = _arena(subject, measured.get("arena"), no_arena, baseline)
     model = _model(subject, measured, baseline, machine)
-    return [arena, model or _peak(subject, measured, baseline, machine, other_kernels)]
+    judged = [arena, model or _peak(subject, measured, baseline, machine, other_kernels)]
+    return [*judged, *_of_calls(subject, measured)]
+
+
+def _of_calls(subject: Subject, measured: dict[str, Measurement]) -> list[Judgement]:
+    """Judge what needs no baseline: memory that calls keep, and answers that are not those of another call."""
+    found: list[tuple[str, Measurement, float, str]] = []
+    leak, wrong, batch = (measured.get(name) for name in ("leak", "wrong_answers", "permuted_batch"))
+    if leak is not None and leak.value * leak.n > LEAK_BYTES:
+        words = f"each call keeps {leak.value:,.0f} bytes, seen over {leak.n:,} calls of one process"
+        found.append(("leak", leak, LEAK_BYTES / leak.n, words))
+    if wrong is not None and wrong.value:
+        words = (
+            f"{wrong.value:,.0f} of {wrong.n:,} calls gave other outputs than an earlier call with the same example, "
+            "in the same process or a fresh one"
+        )
+        found.append(("wrong_answers", wrong, 0.0, words))
+    if batch is not None and batch.value:
+        found.append(("permuted_batch", batch, 0.0, "run as one batch, examples get the outputs of other examples"))
+    return [
+        Judgement(
+            kind=Kind.MEMORY,
+            measurement=name,
+            against="nothing",
+            verdict=Verdict.REGRESSED,
+            value=taken.value,
+            unit=taken.unit,
+            change=taken.value,
+            tolerance=tolerance,
+            detectable=tolerance,
+            message=words,
+            actions=[subject.again("look closer")],
+        )
+        for name, taken, tolerance, words in found
+    ]
 
 
 def unrecorded(baseline: BaselineCell | None, measured: Collection[str], machine: str) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from quantbench.tflite.litert import LiteRT
 PROCESSES = 3
 EXAMPLES = 8
 LIMIT_SECONDS = 60
+CALLS, CALLS_SECONDS = 5000, 1.0
+WARM_UP_CALLS, WARM_UP_SHARE = 100, 0.2  # after which the memory may not grow, or this share of fewer calls
 _FACTS = "memory.json"
 _WORKER = "quantbench.measure.memory_worker"
 # Modules that the worker imports, one of each installed package: its folder is compiled, or not, as a whole.
@@ -60,6 +63,11 @@ class Memory:
         failure: why nothing was measured; empty where something was.
         cached: whether it came from the store.
         reset: whether the peaks began after the imports; if not, the memory of the model is not known.
+        answers: digest of the outputs of each example, one list per process; each process starts with another example.
+        calls, wrong: made after these in one process, and how many of them gave other outputs than the first time.
+        by_call: (calls so far, bytes held) of these calls.
+        batch: how the examples as one batch compare with each alone: ``same``, ``permuted`` or ``other``; empty where
+            the artifact cannot be resized.
     """
 
     peaks: list[int] = field(default_factory=list)
@@ -70,10 +78,27 @@ class Memory:
     failure: str = ""
     cached: bool = False
     reset: bool = True
+    answers: list[list[int]] = field(default_factory=list)
+    calls: int = 0
+    wrong: int = 0
+    by_call: list[tuple[int, int]] = field(default_factory=list)
+    batch: str = ""
 
     def peak(self) -> float:
         """Return the median, which a single outlier does not move."""
         return float(np.median(self.peaks))
+
+    def wrong_answers(self) -> int:
+        """Count calls that gave other outputs than another call with the same example, in whatever process."""
+        return self.wrong + sum(len(set(of_example)) - 1 for of_example in zip(*self.answers, strict=True))
+
+    def kept(self) -> list[float]:
+        """Return bytes kept per call in each quarter of the calls after the warm-up; empty where that is not known."""
+        pairs = [pair for pair in self.by_call if pair[0] >= min(WARM_UP_CALLS, WARM_UP_SHARE * self.calls)]
+        if len(pairs) < 5 or not pairs[0][1]:
+            return []
+        ends = [pairs[round(i * (len(pairs) - 1) / 4)] for i in range(5)]
+        return [(after[1] - before[1]) / (after[0] - before[0]) for before, after in pairwise(ends)]
 
     def own(self) -> list[int]:
         """Subtract the empty process from the peak: the share of runtime and artifact, one value per process."""
@@ -118,18 +143,22 @@ def through_store(artifact: Path, artifact_sha256: str, model: ReferenceModel, s
         return Memory(failure=str(error))
 
 
-def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, held: int = 0) -> Memory:
+def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, held: int = 0, leak: int = 0) -> Memory:
     """Load and run an artifact in fresh processes, on a few real test examples, with one thread.
 
     Args:
-        held: bytes that each process additionally allocates and keeps: an injected leak.
+        held: bytes that each process additionally allocates and keeps.
+        leak: bytes that each call after the first ones additionally allocates and keeps.
 
     Raises:
         MemoryFailed: a process did not finish.
     """
     with _job(artifact, model) as job:
         room = _room(job, model)
-        done = [_run_worker(job | {"held": held, "arena": i == 0}, room) for i in range(processes)]
+        more = {"arena": True, "calls": CALLS, "seconds": CALLS_SECONDS, "leak": leak}
+        turns = [{"held": held, "start": i, **({} if i else more)} for i in range(processes)]
+        done = [_run_worker(job | turn, room) for turn in turns]
+        batch = "" if model.stateful else _in_a_batch(job, room)
     return Memory(
         peaks=[_without_files(process["peak"]) for process in done],
         resident=[process["peak"][0] for process in done],
@@ -137,7 +166,20 @@ def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, h
         arena=done[0].get("arena"),
         no_arena=done[0].get("no_arena", ""),
         reset=all(process["reset"] for process in done),
+        answers=[process["answers"] for process in done],
+        calls=done[0]["calls"],
+        wrong=done[0]["wrong"],
+        by_call=[tuple(pair) for pair in done[0]["resident"]],
+        batch=batch,
     )
+
+
+def _in_a_batch(job: dict[str, Any], room: walls.Room | None) -> str:
+    """Compare a batch with its examples; in a process of its own, as kernels that expect one example may crash."""
+    try:
+        return str(_run_worker(job | {"batch": True}, room)["batch"])
+    except MemoryFailed:
+        return ""
 
 
 def _without_files(peak: list[int]) -> int:
@@ -177,7 +219,7 @@ def _job(artifact: Path, model: ReferenceModel) -> Iterator[dict[str, Any]]:
         examples = model.prepare(rows(model.pack().test.x, slice(0, EXAMPLES)))
         save = _save_inputs if model.form == "code" else _save_inputs_walled
         inputs = save(artifact, examples, Path(folder))
-        yield {"artifact": str(artifact), "inputs": inputs, "threads": 1}
+        yield {"artifact": str(artifact), "inputs": inputs, "threads": 1, "stateful": model.stateful}
 
 
 def _save_inputs(artifact: Path, examples: Inputs, folder: Path) -> list[str]:
@@ -265,7 +307,7 @@ def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": [platform.system(), platform.release(), *platform.libc_ver()],
         "code": code_sha256(
-            "quantbench.measure.memory", "quantbench.measure.memory_worker", "quantbench.tflite.litert"
+            "quantbench.measure.memory", _WORKER, "quantbench.measure.many_calls", "quantbench.tflite.litert"
         ),
         "cpu": cpu(),
     }

@@ -2,10 +2,15 @@
 
 Reads a job as JSON from standard input, writes bytes and seconds as JSON to standard output:
 
-    {"artifact": FILE, "inputs": [FILE.npy, ...], "threads": 1, "arena": true, "start_up": false, "held": 0}
+    {"artifact": FILE, "inputs": [FILE.npy, ...], "threads": 1, "stateful": false, "arena": true, "start_up": false,
+     "held": 0}
 
 Only imports NumPy and LiteRT, as everything imported is part of the peak. ``held`` is the number of bytes that it
 allocates and keeps before it loads anything: injected memory.
+
+The examples are called in turn, from number ``start`` on. With ``calls``, as many more calls follow for at most
+``seconds`` (:mod:`quantbench.measure.many_calls`); ``leak`` bytes are kept at each of them: another injected fault.
+With ``batch``, nothing is measured but how the examples as one batch compare with each alone.
 """
 
 import _thread
@@ -116,13 +121,63 @@ def load(job: dict[str, Any]) -> Any:
     return interpreter
 
 
-def invoke(interpreter: Any, inputs: list[Any], example: int) -> None:
-    """Run one example; return when the result can be read."""
+def invoke(interpreter: Any, inputs: list[Any], example: int, stateful: bool = False) -> list[Any]:
+    """Run one example, and return its outputs."""
+    if stateful:
+        interpreter.reset_all_variables()
     for detail, values in zip(interpreter.get_input_details(), inputs, strict=True):
         interpreter.set_tensor(detail["index"], values[example : example + 1])
     interpreter.invoke()
-    for detail in interpreter.get_output_details():
-        interpreter.get_tensor(detail["index"])
+    return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+
+
+def anonymous() -> int:
+    """Return the bytes that the process holds now, without file-backed pages; 0 without /proc."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return 1024 * int(lines["RssAnon"].split()[0])
+    except (OSError, KeyError):
+        return 0
+
+
+def in_a_batch(job: dict[str, Any], inputs: list[Any]) -> str:
+    """Run all examples one by one and as one batch, and compare; empty where the artifact cannot be resized."""
+    from quantbench.measure.many_calls import batched
+
+    alone = load(job)
+    single = [invoke(alone, inputs, example) for example in range(len(inputs[0]))]
+    interpreter = Interpreter(model_path=job["artifact"], num_threads=job["threads"])
+    try:
+        for detail, values in zip(interpreter.get_input_details(), inputs, strict=True):
+            interpreter.resize_tensor_input(detail["index"], values.shape)
+        interpreter.allocate_tensors()
+        for detail, values in zip(interpreter.get_input_details(), inputs, strict=True):
+            interpreter.set_tensor(detail["index"], values)
+        interpreter.invoke()
+    except (RuntimeError, ValueError):
+        return ""
+    together = [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+    return batched(together, [np.concatenate(rows) for rows in zip(*single, strict=True)])
+
+
+def more_calls(job: dict[str, Any], interpreter: Any, inputs: list[Any], known: list[int]) -> dict[str, Any]:
+    """Call on, and return the facts that :mod:`quantbench.measure.many_calls` lists."""
+    from quantbench.measure.many_calls import many_calls
+
+    kept: list[bytes] = []
+
+    def answer(example: int) -> int:
+        if job.get("leak"):
+            kept.append(bytes(job["leak"]))
+        return digest(invoke(interpreter, inputs, example, job["stateful"]))
+
+    return many_calls(answer, known, anonymous, job["calls"], job["seconds"])
+
+
+def digest(outputs: list[Any]) -> int:
+    """Hash the outputs; equal in all processes, as these share their seed of hashes."""
+    return hash(b"".join(output.tobytes() for output in outputs))
 
 
 def start_up(job: dict[str, Any], inputs: list[Any]) -> float:
@@ -180,17 +235,25 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     inputs = [np.load(path, allow_pickle=False) for path in job["inputs"]]
     if job.get("start_up"):
         return {"cold": start_up(job, inputs), "warm": start_up(job, inputs)}
+    if job.get("batch"):
+        return {"batch": in_a_batch(job, inputs)}
     result: dict[str, Any] = {"reset": forget_peak(), "empty": resident()}
     held = hold(job.get("held", 0))
 
+    known = [0] * len(inputs[0])
+
     def work() -> Any:
         interpreter = load(job)
-        for example in range(len(inputs[0])):
-            invoke(interpreter, inputs, example)
+        for turn in range(len(known)):
+            example = (job.get("start", 0) + turn) % len(known)
+            known[example] = digest(invoke(interpreter, inputs, example, job["stateful"]))
         return interpreter
 
     interpreter = in_fresh_heap(work)
     result["peak"] = resident()
+    result["answers"] = known
+    if job.get("calls"):
+        result |= more_calls(job, interpreter, inputs, known)
     del interpreter, held
     if job.get("arena"):
         try:

@@ -159,6 +159,11 @@ def _of(recorded: Memory, which: Any) -> Memory:
         arena=recorded.arena,
         no_arena=recorded.no_arena,
         reset=recorded.reset,
+        answers=[recorded.answers[i] for i in which],
+        calls=recorded.calls,
+        wrong=recorded.wrong,
+        by_call=recorded.by_call,
+        batch=recorded.batch,
     )
 
 
