@@ -7,7 +7,7 @@ from typing import NamedTuple
 from quantbench import gate
 from quantbench.core.stats import Change, change_of, t_quantile, trimmed_mean
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Measurement
-from quantbench.records.measurements import OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, threads_in
+from quantbench.records.measurements import OF_YARDSTICK, OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, threads_in
 
 # An update moves a value that changed by more than chance does in 1 of 20 comparisons of nothing with nothing: two
 # standard errors of the difference, as far as the degrees of freedom are many.
@@ -74,8 +74,10 @@ def distance(name: str, old: BaselineValue, new: BaselineValue) -> Distance | No
     between runs). None where repeating changes nothing.
     """
     bare = name.removesuffix(f"_{threads_in(name)}_threads")
-    if bare in (RATIO, TO_YARDSTICK) and _repeated(old) and _repeated(new):
-        return _latency_distance(old, new, threads_in(name))
+    if bare in (RATIO, TO_YARDSTICK, OF_YARDSTICK, *gate.RULES) and _repeated(old) and _repeated(new):
+        rule = gate.RULES.get(bare)
+        between_runs = rule.between if rule is not None else gate.between_runs(threads_in(name))
+        return _latency_distance(old, new, between_runs)
     noises = [value.noise for value in (old, new) if value.noise]
     if not noises:
         return None
@@ -86,10 +88,10 @@ def distance(name: str, old: BaselineValue, new: BaselineValue) -> Distance | No
     return Distance(abs(new.value - old.value) / error, t_quantile(MOVED_BY_CHANCE / 2, degrees))
 
 
-def _latency_distance(old: BaselineValue, new: BaselineValue, threads: int) -> Distance:
+def _latency_distance(old: BaselineValue, new: BaselineValue, between_runs: float) -> Distance:
     assert old.values is not None
     assert new.values is not None
-    change: Change = change_of(trimmed_mean(new.values), trimmed_mean(old.values), gate.between_runs(threads))
+    change: Change = change_of(trimmed_mean(new.values), trimmed_mean(old.values), between_runs)
     return Distance(abs(change.change) / change.error, t_quantile(MOVED_BY_CHANCE / 2, change.degrees))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from quantbench import gate
 from quantbench.core.stats import pooled_sd, trimmed_mean
 from quantbench.records import BaselineCell, BaselineFile, BaselineValue
-from quantbench.records.measurements import OUTPUT_DISTANCE
+from quantbench.records.measurements import OF_YARDSTICK, OUTPUT_DISTANCE
 
 LATENCY, PEAK = "latency", "peak_memory"
 # The tolerance of each measurement: the rule by which an update writes it.
@@ -25,6 +25,8 @@ TOLERANCES: Mapping[str, float] = {
     "memory_ratio": gate.RATIO_TOLERANCE,
     PEAK: gate.PEAK_TOLERANCE,
     "model_memory": gate.MODEL_TOLERANCE,
+    OF_YARDSTICK: gate.LATENCY_TOLERANCE,
+    **{name: rule.tolerance for name, rule in gate.RULES.items()},
     LATENCY: gate.LATENCY_TOLERANCE,
 }
 _CLOSE = 1e-6  # files keep nine digits

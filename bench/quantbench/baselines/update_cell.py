@@ -11,7 +11,7 @@ from quantbench.core.environment import memory_class, with_threads
 from quantbench.core.stats import pooled_sd
 from quantbench.errors import BadInput
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Kind, Report, Verdict
-from quantbench.records.measurements import OUTPUT_DISTANCE, judged_latency, kind_of, name_at, threads_in
+from quantbench.records.measurements import OF_YARDSTICK, OUTPUT_DISTANCE, judged_latency, kind_of, name_at, threads_in
 
 MINIMUM_SEEDS = 5
 # One cell with so many seeds tells the spread of a model's trainings as well as it is told at all; others may then be
@@ -38,6 +38,7 @@ def taken(
     moves = [
         *_score_and_size_moves(cell, measurements, accepted, other_degrees),
         *latency_moves(cell, latency, accepted, report),
+        *_moves_beside(cell, by_machine, accepted, report),
         *_memory_moves(cell, measurements, peak_memory, by_machine, accepted, report),
     ]
     agreement = cell.measurements.get("reference_agreement")
@@ -119,6 +120,28 @@ def latency_moves(cell: Cell, latency: dict[str, BaselineValue], accepted: Accep
         moves.append(move)
         if move.moves:
             latency[machine] = following(value, latency.get(machine))
+    return moves
+
+
+def _moves_beside(
+    cell: Cell, by_machine: dict[str, dict[str, BaselineValue]], accepted: Accepted, report: Report
+) -> list[Move]:
+    """Moves what of the latency beside the typical call changed, in place; one thread's alone is judged."""
+    if Kind.LATENCY not in cell.verdicts:
+        return []
+    machine, moves = with_threads(report.environment.machine_class, 1), []
+    for name in (*gate.RULES, OF_YARDSTICK):
+        if name not in cell.measurements:
+            continue
+        value = latency_of(cell.measurements[name], accepted)
+        rule = gate.RULES.get(name)
+        if rule is not None:
+            value = value.model_copy(update={"tolerance": rule.tolerance, "tolerance_from": rule.reason})
+        values = by_machine.setdefault(name, {})
+        move = move_of(cell, name, values.get(machine), value)
+        moves.append(move)
+        if move.moves:
+            values[machine] = following(value, values.get(machine))
     return moves
 
 

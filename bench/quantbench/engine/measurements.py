@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -14,9 +15,18 @@ from quantbench.measure.keras import InKeras
 from quantbench.measure.latency import Latency
 from quantbench.measure.memory import Memory, StartUp
 from quantbench.records import Measurement
-from quantbench.records.measurements import BY_THREADS, OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, name_at
+from quantbench.records.measurements import (
+    BY_THREADS,
+    OF_YARDSTICK,
+    OFF_CORE,
+    OUTPUT_DISTANCE,
+    RATIO,
+    TO_YARDSTICK,
+    name_at,
+)
 from quantbench.reference.metrics import ROUNDING, Metric
 from quantbench.reference.model import ReferenceModel
+from quantbench.variants import FLOAT_CONTROL
 
 PERCENTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}
 
@@ -112,6 +122,14 @@ def latency(timed: Latency) -> dict[str, Measurement]:
         "threads_at_work": over_processes(timed.threads_at_work(), "threads"),
         "disturbed": Measurement(value=timed.disturbed(), unit="fraction", n=len(timed.blocks())),
     }
+
+
+def beside(timed: Latency, variant: str) -> dict[str, Measurement]:
+    """Return what is judged beside the typical call, as ratios to the float control, or its own to the yardstick."""
+    base: Literal["control", "yardstick"] = "yardstick" if variant == FLOAT_CONTROL else "control"
+    unit = {"control": "ratio to float32", "yardstick": "ratio to yardstick"}[base]
+    units = {OFF_CORE: "fraction", OF_YARDSTICK: "ratio to yardstick"}
+    return {name: over_processes(values, units.get(name, unit)) for name, values in timed.beside(base).items()}
 
 
 def at_threads(measurements: dict[str, Measurement], threads: int) -> dict[str, Measurement]:

@@ -4,7 +4,7 @@ Red needs two measurements: a first one raises a suspicion at a lenient level, a
 both pooled must exceed what the run's false-alarm budget leaves to chance.
 """
 
-from quantbench.core.stats import Change, change_of, trimmed_mean
+from quantbench.core.stats import Change, change_of, p_above, trimmed_mean
 from quantbench.gate._common import Subject
 from quantbench.records import (
     SEVERAL_AT_WORK,
@@ -75,7 +75,7 @@ def latency(
     elif suspicious(ratio, accepted, threads):
         verdict = Verdict.WARN
     else:
-        faster = -first.change > accepted.tolerance and first.p_below() <= alpha
+        faster = _beyond(first, accepted, better=True) <= alpha
         verdict = Verdict.IMPROVED if faster else Verdict.PASS
     return _judgement(subject, name, judged, accepted, alpha, verdict, measured=1 if again is None else 2)
 
@@ -113,9 +113,19 @@ def suspicious(ratio: Measurement, accepted: BaselineValue, threads: int = 1) ->
 
 def _confirmed(first: Change, second: Change, both: Change, accepted: BaselineValue, alpha: float) -> Verdict:
     slower = all(change.change > accepted.tolerance and change.p_above() <= SUSPICION for change in (first, second))
-    if slower and both.p_above() <= alpha:
+    if slower and _beyond(both, accepted) <= alpha:
         return Verdict.REGRESSED
     return Verdict.WARN if slower else Verdict.PASS
+
+
+def _beyond(change: Change, accepted: BaselineValue, better: bool = False) -> float:
+    """Return the p-value of a change beyond the tolerance, which is the smallest effect that matters.
+
+    The hypothesis is a change of just the tolerance, not of none: a true one below it is seldom red, however well it is
+    measured (Wellek 2010, Testing Statistical Hypotheses of Equivalence and Noninferiority, section 1.5).
+    """
+    worse = -change.change if better else change.change
+    return p_above(worse - accepted.tolerance, change.error, change.degrees)
 
 
 def _against(ratio: Measurement, accepted: BaselineValue, threads: int) -> Change:
@@ -136,8 +146,8 @@ def _judgement(
     value = accepted.value * (1 + change.change)
     message = (
         f"{name} {value:.3f}, baseline {accepted.value:.3f} ({100 * change.change:+.1f} % ± "
-        f"{100 * change.error:.1f} % standard error, p = {min(change.p_above(), change.p_below()):.2g}, red at "
-        f"{alpha:.2g} and beyond {100 * accepted.tolerance:g} %{', measured twice' if measured == 2 else ''})"
+        f"{100 * change.error:.1f} % standard error, p = {_beyond(change, accepted):.2g} beyond "
+        f"{100 * accepted.tolerance:g} %, red at {alpha:.2g}{', measured twice' if measured == 2 else ''})"
     )
     return Judgement(
         kind=Kind.LATENCY,
@@ -149,8 +159,8 @@ def _judgement(
         unit="ratio",
         change=change.change,
         tolerance=accepted.tolerance,
-        p_value=change.p_above(),
-        detectable=max(accepted.tolerance, change.quantile(alpha)),
+        p_value=_beyond(change, accepted),
+        detectable=accepted.tolerance + change.quantile(alpha),
         measured=measured,
         message=message,
         actions=[] if verdict is Verdict.PASS else subject.choices(),
