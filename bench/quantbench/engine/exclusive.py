@@ -138,7 +138,7 @@ class Alone:
         name = judged_latency(cell.variant.name)
         measured = timing.once(cell.id, cell.model, artifact, control, threads)
         too_few = gate.threads(threads, measured["threads_at_work"])
-        if too_few is not None and timing.splits(threads, self._other_controls(cell.model)):
+        if too_few is not None and threads > 1 and timing.splits(threads, self._other_controls(cell.model)):
             too_few = None
         if too_few is not None and self._plan.shard_of is None:
             return [too_few]

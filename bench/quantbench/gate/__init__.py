@@ -50,6 +50,7 @@ from quantbench.gate._latency import (
 )
 from quantbench.gate._latency_beside import (
     RULES,
+    AcceptedLatency,
     accepted_beside,
     beside_share,
     latency_beside,
@@ -117,6 +118,7 @@ __all__ = [
     "SMALLEST_EFFECT",
     "SUSPICIOUS",
     "WITHOUT_NUMBER",
+    "AcceptedLatency",
     "Answers",
     "DropSeen",
     "Examples",

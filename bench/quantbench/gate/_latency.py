@@ -25,6 +25,8 @@ BETWEEN_RUNS = 0.0015
 # each on two loaded cores, were 5.5 % apart (pooled sd; the control to the yardstick too), seed_cnn 0.8 % and
 # mobilenet_v2 10 %.
 BETWEEN_RUNS_SEVERAL = 0.055
+# Threads at work with one thread: 1.000 ± .005; one more that spins makes it 2, or 1.5 where a core is shared.
+SPINNING = 1.25
 LATENCY_TOLERANCE = 0.01
 LATENCY_TOLERANCE_REASON = "1 %: a change that nobody would act on; beyond it, the spread of fresh processes decides"
 
@@ -81,10 +83,23 @@ def latency(
 
 
 def threads(asked: int, at_work: Measurement) -> Judgement | None:
-    """Judge as an error where several threads were requested and a single one did all the work; None otherwise.
+    """Judge as an error where several threads were requested and a single one did all the work, and as red where one
+    was requested and more were at work; None otherwise.
 
     A model that cannot be split uses one thread too: the caller checks whether the runtime split any other model.
     """
+    if asked == 1 and at_work.value >= SPINNING:
+        return Judgement(
+            kind=Kind.LATENCY,
+            measurement="threads_at_work",
+            against="nothing",
+            verdict=Verdict.REGRESSED,
+            value=at_work.value,
+            reference=1.0,
+            unit=at_work.unit,
+            message=f"one thread was asked for, and {at_work.value:.2f} were at work on float32: another one spins",
+            actions=[Action(what="look for a thread of the runtime that works or waits actively between calls")],
+        )
     if asked == 1 or at_work.value >= SEVERAL_AT_WORK:
         return None
     return Judgement(

@@ -71,7 +71,7 @@ class _Test(NamedTuple):
     any: float
 
 
-class Accepted(NamedTuple):
+class AcceptedLatency(NamedTuple):
     """What latencies are compared with on one machine class.
 
     Attributes:
@@ -83,15 +83,15 @@ class Accepted(NamedTuple):
     beside: Mapping[str, BaselineValue]
 
 
-def accepted_beside(baseline: BaselineCell | None, machine: str) -> Accepted:
+def accepted_beside(baseline: BaselineCell | None, machine: str) -> AcceptedLatency:
     """Return the accepted latencies of one machine class."""
     if baseline is None:
-        return Accepted(None, {})
+        return AcceptedLatency(None, {})
     values = {name: values[machine] for name, values in baseline.by_machine.items() if machine in values}
-    return Accepted(baseline.latency.get(machine), values)
+    return AcceptedLatency(baseline.latency.get(machine), values)
 
 
-def suspicious_beside(measured: Mapping[str, Measurement], ratio: str, accepted: Accepted) -> bool:
+def suspicious_beside(measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> bool:
     """Whether any of the measurements beside the typical call needs a second one.
 
     Args:
@@ -106,14 +106,14 @@ def latency_beside(
     measured: Mapping[str, Measurement],
     again: Mapping[str, Measurement] | None,
     ratio: str,
-    accepted: Accepted,
+    accepted: AcceptedLatency,
     alpha: float,
     typical_is_red: bool = False,
 ) -> list[Judgement]:
     """Judge everything beside the typical call; only what is worse, or cannot be judged, gets a judgement.
 
     Red needs two measurements, each beyond the tolerance, and both pooled beyond it at ``alpha``, as for the typical
-    call (:func:`quantbench.gate.latency`).
+    call (:func:`quantbench.gate.latency`); a warning, both pooled at 5 % shared by all that is judged here.
 
     Args:
         again: the second, fresh measurement; None where nothing was suspicious.
@@ -135,7 +135,7 @@ def slower_than_yardstick(
     judged: list[Judgement],
     measured: Mapping[str, Measurement],
     again: Mapping[str, Measurement] | None,
-    accepted: Accepted,
+    accepted: AcceptedLatency,
 ) -> list[Judgement]:
     """Weaken a red ratio to float32 to a warning where the variant is no slower than accepted against the yardstick.
 
@@ -167,7 +167,7 @@ def _pooled(first: Mapping[str, Measurement], second: Mapping[str, Measurement])
     return pooled
 
 
-def _test(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: Accepted) -> _Test | None:
+def _test(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> _Test | None:
     """Compare one measurement; None where it was not measured, or is judged by a baseline that holds none."""
     if name == SLOW_PROCESSES:
         return _slow(measured.get(ratio), accepted.typical)
@@ -225,7 +225,7 @@ def _judged(
     again: Mapping[str, Measurement] | None,
     both: Mapping[str, Measurement],
     ratio: str,
-    accepted: Accepted,
+    accepted: AcceptedLatency,
     alpha: float,
 ) -> Judgement | None:
     first = _test(name, measured, ratio, accepted)
@@ -235,6 +235,8 @@ def _judged(
     if again is not None:
         second, pooled = _test(name, again, ratio, accepted), _test(name, both, ratio, accepted)
         if second is None or pooled is None or not _suspect(name, second):
+            return None
+        if pooled.beyond > alpha and (pooled.any > SUSPICION / len(JUDGED) or not _suspect(name, pooled)):
             return None
         test = pooled
         verdict = Verdict.REGRESSED if pooled.beyond <= alpha else Verdict.WARN
