@@ -64,4 +64,4 @@ def test_latency_has_a_budget_of_its_own() -> None:
 
 
 def test_a_shard_gives_all_the_same() -> None:
-    assert set(even_thresholds(_all([0.1, 0.2]), 1e-5, 1000).red_at.values()) == {1e-5}
+    assert set(even_thresholds(_all([0.1, 0.2]), 1e-5, 1000).holm_threshold.values()) == {1e-5}

@@ -90,7 +90,7 @@ def test_new_seeds_that_five_seeds_did_not_tell_of_are_no_regression() -> None:
     assert by_seeds_alone > 10
 
 
-def _seeds(values: list[float], red_at: float = 1e-4) -> Judgement | None:
+def _seeds(values: list[float], holm_threshold: float = 1e-4) -> Judgement | None:
     spread = gate.repeats(ACCURACY, RESNET8, 5, 5, "it trained", own=RESNET8[1])
     assert spread is not None
     cell = accepted(float(np.mean(RESNET8[1])), values=RESNET8[1])
@@ -98,7 +98,7 @@ def _seeds(values: list[float], red_at: float = 1e-4) -> Judgement | None:
     found = gate.seeds(ACCURACY, score, cell, spread)
     if found is None:
         return None
-    thresholds = gate.even_thresholds([found.hypothesis("m/v")], red_at, 100)
+    thresholds = gate.even_thresholds([found.hypothesis("m/v")], holm_threshold, 100)
     return gate.judge_seeds(SUBJECT, ACCURACY, found, score, cell, spread, thresholds, 0.05)
 
 

@@ -195,7 +195,7 @@ class Whole:
         return gate.Subject(cell.model, cell.variant, run_argument(self.folder, self.options), piece.shard.again)
 
     def _judged(
-        self, cell: Cell, piece: Piece, scored: Scored | None, thresholds: gate.Thresholds, share: float
+        self, cell: Cell, piece: Piece, scored: Scored | None, thresholds: gate.Thresholds, alpha: float
     ) -> Cell:
         """The cell with what shares the budget judged again, and with commands that name the merged run.
 
@@ -216,7 +216,7 @@ class Whole:
                     allowed = thresholds.of(of_outputs(cell.id))
                     new = [self._outputs(cell, piece, subject, baseline, allowed) or old]
                 elif old.kind is Kind.LATENCY or scored is None:
-                    new = [_latency(cell, piece, subject, accepted, old, share)]
+                    new = [_latency(cell, piece, subject, accepted, old, alpha)]
                 else:
                     score = scored.with_origin(scored.judge(thresholds.of(cell.id)))
                     new = [score, *scored.judge_parts(thresholds)]
@@ -274,7 +274,7 @@ class Whole:
         one.
         """
         errors = {int(judgement.reference or 0) for judgement in cell.judgements if judgement.measurement == AT_WORK}
-        lifted = {threads for threads in errors if self._splits(threads, cell.model)}
+        lifted = {threads for threads in errors if threads > 1 and self._splits(threads, cell.model)}
         kept = []
         for one in cell.judgements:
             if one.kind is Kind.ACCURACY and one.measurement in PARTS:

@@ -44,7 +44,7 @@ class PartChange(Record):
         n: examples.
         lost, gained: newly wrong and newly right examples; of groups, all examples in them.
         change: drop of the fraction right, in the metric's unit; negative is better.
-        red_at: p-value at which it is red.
+        holm_threshold: p-value at which it is red.
     """
 
     name: str
@@ -53,7 +53,7 @@ class PartChange(Record):
     gained: int
     change: float
     p_value: float
-    red_at: float
+    holm_threshold: float
     verdict: Verdict
 
 

@@ -35,14 +35,14 @@ class Thresholds:
         share: the smallest threshold, which is the first step of Holm's method.
     """
 
-    red_at: Mapping[str, float]
+    holm_threshold: Mapping[str, float]
     examined: int
     left_out: int
     share: float
 
     def of(self, key: str) -> float:
         """Return the threshold of a hypothesis."""
-        return self.red_at[key]
+        return self.holm_threshold[key]
 
 
 def thresholds(hypotheses: Sequence[Hypothesis], budget: float, others: int = 0) -> Thresholds:
@@ -63,14 +63,14 @@ def thresholds(hypotheses: Sequence[Hypothesis], budget: float, others: int = 0)
     limit = budget / count
     kept = {name: one for name, one in unique.items() if one.smallest <= limit}
     rivals = max(1, len(kept) + others)
-    red_at: dict[str, float] = {}
+    holm_threshold: dict[str, float] = {}
     for name in sorted(kept, key=lambda name: kept[name].p_value):
-        red_at[name] = budget / rivals
-        if kept[name].p_value <= red_at[name]:
+        holm_threshold[name] = budget / rivals
+        if kept[name].p_value <= holm_threshold[name]:
             rivals = max(1, rivals - 1)
     out_of_reach = min(limit, budget / max(1, len(kept) + others))
     return Thresholds(
-        {one.key: red_at.get(_identity(one), out_of_reach) for one in hypotheses},
+        {one.key: holm_threshold.get(_identity(one), out_of_reach) for one in hypotheses},
         len(kept) + others,
         len(unique) - len(kept),
         budget / max(1, len(kept) + others),

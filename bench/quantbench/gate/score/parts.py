@@ -81,10 +81,10 @@ def _judged(
 def _change(
     subject: Subject, metric: Metric, one: Flips, count: int, thresholds: Thresholds, least: float
 ) -> PartChange:
-    p_value, red_at, drop = one.p_worse(), thresholds.of(key_of(subject.id, one.name)), metric.scale * one.drop
+    p_value, holm_threshold, drop = one.p_worse(), thresholds.of(key_of(subject.id, one.name)), metric.scale * one.drop
     verdict = Verdict.PASS
     if drop >= least:
-        if p_value <= red_at:
+        if p_value <= holm_threshold:
             verdict = Verdict.REGRESSED
         elif p_value * count <= SUSPICIOUS:  # a warning for the whole division, not for each of its parts
             verdict = Verdict.WARN
@@ -95,7 +95,7 @@ def _change(
         gained=one.gained,
         change=drop,
         p_value=p_value,
-        red_at=red_at,
+        holm_threshold=holm_threshold,
         verdict=verdict,
     )
 
@@ -105,7 +105,7 @@ def _sentence(one: PartChange, flipped: Flips) -> str:
     now = 100 * (flipped.right - flipped.lost + flipped.gained) / flipped.n
     return (
         f"{one.name}: {before:.1f} % right became {now:.1f} % ({one.lost} newly wrong and {one.gained} newly right of "
-        f"{one.n:,}; p = {one.p_value:.2g}, red at {one.red_at:.2g})"
+        f"{one.n:,}; p = {one.p_value:.2g}, red at {one.holm_threshold:.2g})"
     )
 
 

@@ -72,14 +72,14 @@ class Pool:
     ) -> Pooled:
         """Judge the mean drop of the counted cells."""
         drop = metric.scale * (self.lost - self.gained) / self.n / self.counted
-        p_value, red_at = hypothesis.p_value, thresholds.of(hypothesis.key)
+        p_value, holm_threshold = hypothesis.p_value, thresholds.of(hypothesis.key)
         verdict = Verdict.PASS
         if drop >= matters and p_value <= SUSPICIOUS:
-            verdict = Verdict.REGRESSED if p_value <= red_at else Verdict.WARN
+            verdict = Verdict.REGRESSED if p_value <= holm_threshold else Verdict.WARN
         message = (
             f"the answers of {len(self.cells)} cells changed: together {self.lost} newly wrong and {self.gained} newly "
             f"right, {drop:+.3f} {metric.unit} lost on average; random signs by example give so much with p = "
-            f"{p_value:.2g} (red at {red_at:.2g})"
+            f"{p_value:.2g} (red at {holm_threshold:.2g})"
         )
         judgement = Judgement(
             kind=Kind.ACCURACY,

@@ -202,15 +202,15 @@ def judge_seeds(
     matters: float,
 ) -> Judgement:
     """Judge the worst seed and the spread of the seeds (an F test); a mean can hide one seed that collapsed."""
-    red_at = thresholds.of(seeds_key(subject.id))
+    holm_threshold = thresholds.of(seeds_key(subject.id))
     beyond_effect = found.worst >= max(matters, accepted.tolerance)
     verdict = Verdict.PASS
     if beyond_effect and found.p_value <= SUSPICIOUS:
-        verdict = Verdict.REGRESSED if found.p_value <= red_at else Verdict.WARN
+        verdict = Verdict.REGRESSED if found.p_value <= holm_threshold else Verdict.WARN
     message = (
         f"worst of {len(score.values or [])} seeds: {show_score(metric, found.value)}, {found.worst:+.2f} "
         f"{metric.unit} below the accepted mean; the seeds have sd {found.sd:.2f} {metric.unit}, those of the baseline "
-        f"{repeats.sd:.2f}; p = {found.p_value:.2g} (red at {red_at:.2g})"
+        f"{repeats.sd:.2f}; p = {found.p_value:.2g} (red at {holm_threshold:.2g})"
     )
     return Judgement(
         kind=Kind.ACCURACY,
