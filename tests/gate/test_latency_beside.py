@@ -119,7 +119,7 @@ def judged(random: np.random.Generator, fault: Fault, load: float, before: float
     if slower or gate.suspicious_beside(first, RATIO, known):
         again = measured(simulated(random, fault, load))
     typical, others = gate.beside_share(ALPHA)
-    second = again[RATIO] if again is not None and slower else None
+    second = again[RATIO] if again is not None else None
     found = [gate.latency(SUBJECT, RATIO, first[RATIO], cell, MACHINE, typical, second)]
     red = found[0].verdict is Verdict.REGRESSED
     return [*found, *gate.latency_beside(SUBJECT, first, again, RATIO, known, others, red)]

@@ -150,7 +150,7 @@ class Alone:
             again = timing.once(cell.id, cell.model, artifact, control, threads)
         share, label = self._budget.latency_share(), name_at(name, threads)
         of_typical, of_others = gate.beside_share(share) if threads == 1 else (share, 0.0)
-        second = again[name] if again is not None and slower else None
+        second = again[name] if again is not None else None
         judged = [gate.latency(subject, label, measured[name], baseline, machine, of_typical, second, threads)]
         if threads == 1:
             judged = gate.slower_than_yardstick(judged, measured, again, known)

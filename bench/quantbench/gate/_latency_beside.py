@@ -169,6 +169,8 @@ def _pooled(first: Mapping[str, Measurement], second: Mapping[str, Measurement])
 
 def _test(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> _Test | None:
     """Compare one measurement; None where it was not measured, or is judged by a baseline that holds none."""
+    if accepted.typical is None:
+        return None  # the cell has no share of the budget here
     if name == SLOW_PROCESSES:
         return _slow(measured.get(ratio), accepted.typical)
     taken = measured.get(name)
