@@ -376,7 +376,8 @@ def test_a_process_that_keeps_memory_at_each_call_is_red_and_a_healthy_one_answe
 def test_held_memory_is_red_and_a_rerun_green(artifact: Path) -> None:
     trial = plants_memory.MemoryTrial(a_model(), artifact, artifact, recordings=6)
     for where in ("variant", "control"):
-        assert plants_memory.held(trial, 0.02, where, seed=0).checks == ["model_memory"]
+        assert plants_memory.held(trial, plants_memory.MUST_BE_CAUGHT, where, seed=0).checks == ["model_memory"]
+    assert plants_memory.leaking(trial, seed=0).checks == ["leak"]
     assert plants_memory.null_runs(trial, 50) == [False] * 50
 
 
