@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from baselines.test_update import environment as machine
 from conftest import Quantbench, accepted, instead_of_python
+from quantbench import gate
 from quantbench.baselines import update_cell
+from quantbench.baselines.derived import TOLERANCES, mismatches
 from quantbench.core import threads
 from quantbench.core.environment import threads_of, with_threads
 from quantbench.core.options import RunOptions
@@ -24,7 +26,7 @@ from quantbench.measure import batch, keras, latency
 from quantbench.measure.batch_worker import _differs, _enough
 from quantbench.measure.keras import InKeras
 from quantbench.measure.latency import Blocks, Latency, LatencyFailed
-from quantbench.records import Accepted, BaselineCell, Cell, Kind, Loosened, Measurement, Verdict
+from quantbench.records import Accepted, BaselineCell, Cell, Kind, Loosened, Measurement, Report, Verdict
 from quantbench.records.measurements import name_at, threads_in
 from quantbench.reference.model import load_models
 from quantbench.report.latency import section
@@ -317,3 +319,38 @@ def test_what_a_gpu_in_keras_gives_is_told_apart() -> None:
     assert "on a GPU until the result is read 100.0 ± 0.0 µs" in text
     assert "Fake-quantized model of `qat_wi8_ai8` in Keras" in text
     assert "No time of the model in Keras on a GPU (`qat_wi8_ai8`): the timing process died of SIGABRT" in text
+
+
+def test_planted_waits_and_first_calls_are_seen_in_real_processes(tmp_path: Path) -> None:
+    from measure.test_memory import _tflite
+
+    artifact, inputs = tmp_path / "a.tflite", tmp_path / "inputs.npz"
+    artifact.write_bytes(_tflite(1000))
+    np.savez(inputs, x=np.ones((4, 1000), dtype=np.float32))
+    planted = {"wait": 1e-3, "first": 0.2, "calls": 10}
+    process = latency.time_once(artifact, artifact, inputs, 0.02, 1, 0, **planted)
+    assert process["variant"].off_core > process["control"].off_core
+    assert process["variant"].first > 0.2 > 0.0 < process["control"].first
+    assert len(process["control"].calls) == len(process["variant"].calls) == 10
+    found = measurements.beside(Latency([process, process]), "v")
+    assert found["off_core_excess"].value > 0.2
+    assert set(found) == {*gate.RULES, "off_core_excess", "latency_to_yardstick"}
+    own = measurements.beside(Latency([process, process]), "float32")
+    assert own["latency_mean_ratio"].unit == "ratio to yardstick"
+
+
+def test_an_update_takes_the_latency_beside_the_typical_call() -> None:
+    timed = Latency([_process(10.0 + i / 100, calls=50) for i in range(6)])
+    values = measurements.latency(timed) | measurements.beside(timed, "v")
+    common: dict[str, Any] = {"model": "m", "family": "ptq", "metric": "accuracy", "metric_unit": "pp"}
+    cell = Cell(**common, id="m/v", variant="v", measurements=values, verdicts={Kind.LATENCY: Verdict.UNJUDGED})
+    report = Report.model_construct(environment=machine())
+    entry, _ = update_cell.taken(cell, BaselineCell(), accepted(1.0).accepted, report, 0)
+    assert {"latency_mean_ratio", "latency_cpu_ratio", "latency_to_yardstick"} <= set(entry.by_machine)
+    for name, by_class in entry.by_machine.items():
+        [value] = by_class.values()
+        assert value.tolerance == TOLERANCES[name]
+    assert not list(mismatches(entry, None))
+    again, moves = update_cell.taken(cell, entry, accepted(1.0).accepted, report, 0)
+    assert again.by_machine == entry.by_machine
+    assert not any(move.moves for move in moves)

@@ -1,5 +1,6 @@
 """Memory: the judge on made-up numbers, and real processes on small artifacts written by hand."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from quantbench.build.store import Store
 from quantbench.core import environment
 from quantbench.engine import measurements
 from quantbench.measure import memory
+from quantbench.measure.many_calls import batched, many_calls
 from quantbench.measure.memory import Memory, MemoryFailed
 from quantbench.measure.memory_worker import arena, covered
 from quantbench.records import BaselineCell, Cell, Judgement, Kind, Measurement, Report, Verdict
@@ -114,6 +116,139 @@ def test_a_failure_is_an_error_that_says_why() -> None:
     assert verdicts(gate.memory(SUBJECT, no_control, "", "", baseline(), "here")) == [Verdict.PASS, Verdict.ERROR]
 
 
+KIB = 1024
+
+
+def of_model(value: float) -> BaselineCell:
+    """A baseline that holds the memory of the model too."""
+    model = accepted(value, gate.MODEL_TOLERANCE, "bytes")
+    return baseline().model_copy(update={"by_machine": {"model_memory": {"here": model}}})
+
+
+@pytest.mark.parametrize(
+    ("own", "verdict"),
+    [(500, Verdict.PASS), (520, Verdict.PASS), (530, Verdict.REGRESSED), (470, Verdict.IMPROVED)],
+)
+def test_the_memory_of_the_model_is_judged_and_that_of_python_is_not(own: int, verdict: Verdict) -> None:
+    """30 KiB more are 6 % of the model and 0.2 % of a process."""
+    processes = [14_000 * KIB + own * KIB + noise for noise in (0, 4_096, -4_096)]
+    taken = Memory(peaks=processes, resident=[0] * 3, empty=[14_000 * KIB] * 3, arena=8_000)
+    judged = gate.memory(SUBJECT, measurements.memory(taken, FLOATS), "", "", of_model(500 * KIB), "here")
+    assert [judgement.measurement for judgement in judged] == ["arena", "model_memory"]
+    assert verdicts(judged) == [Verdict.PASS, verdict]
+    another_python = Memory([p + 400_000 for p in taken.peaks], [0] * 3, [14_000 * KIB + 400_000] * 3, arena=8_000)
+    again = gate.memory(SUBJECT, measurements.memory(another_python, FLOATS), "", "", of_model(500 * KIB), "here")
+    assert verdicts(again) == [Verdict.PASS, verdict]
+
+
+def test_a_baseline_without_the_memory_of_the_model_is_judged_by_the_process() -> None:
+    taken = found(8_000, 36_400)
+    assert gate.unrecorded(baseline(), taken, "here")
+    judged = gate.memory(SUBJECT, taken, "", "", baseline(), "here")
+    assert [judgement.measurement for judgement in judged] == ["arena", "memory_ratio"]
+    assert gate.unrecorded(of_model(1.0), taken, "there")
+    assert not gate.unrecorded(of_model(1.0), taken, "here")
+    assert not gate.unrecorded(None, taken, "here")
+
+
+def test_a_model_that_holds_less_than_its_arena_was_not_measured() -> None:
+    """Its memory was taken from what the imports had freed: 28 kB were reported where 2.5 MB are needed."""
+    hidden = Memory(peaks=[40_000] * 3, resident=[60_000] * 3, empty=[39_000] * 3, arena=8_000)
+    judged = gate.memory(SUBJECT, measurements.memory(hidden, FLOATS), "", "", baseline(), "here")
+    assert verdicts(judged) == [Verdict.PASS, Verdict.ERROR]
+    assert "holds 1,000 bytes for it, and its arena alone has 8,000" in judged[1].message
+
+
+def test_without_a_restarted_peak_nothing_is_known_of_the_model() -> None:
+    taken = Memory(peaks=[40_000] * 3, resident=[60_000] * 3, empty=[39_999] * 3, arena=8_000, reset=False)
+    values = measurements.memory(taken, FLOATS)
+    assert "model_memory" not in values
+    judged = gate.memory(SUBJECT, values, "", "", of_model(6_000), "here")
+    assert [judgement.measurement for judgement in judged] == ["arena", "memory_ratio"]
+
+
+def test_a_rerun_moves_no_baseline_of_the_memory_of_a_model() -> None:
+    old = accepted(500_000.0, gate.MODEL_TOLERANCE, "bytes")
+    assert update_cell.model_stays(old, accepted(512_000.0))
+    assert not update_cell.model_stays(old, accepted(513_000.0))
+
+
+def of_calls(**facts: Any) -> Memory:
+    """Three processes that answered two examples, one of which was called 5,000 times."""
+    calls = {"answers": [[11, 22]] * 3, "calls": 5000, "by_call": grown_by(0.0)} | facts
+    return Memory(peaks=[36_000] * 3, resident=[60_000] * 3, empty=[30_000] * 3, arena=8_000, **calls)
+
+
+def grown_by(per_call: float, steps: tuple[int, ...] = ()) -> list[tuple[int, int]]:
+    """Bytes held, in pages, at every 80th call: a buffer while warming up, a leak, and 64 KiB more at ``steps``."""
+    grown = [
+        (call, 10**6 + 10**5 * (call > 40) + int(per_call * call) + sum(65_536 for step in steps if call > step))
+        for call in range(1, 5001, 80)
+    ]
+    return [(call, held // 4096 * 4096) for call, held in grown]
+
+
+def red(taken: Memory) -> list[str]:
+    judged = gate.memory(SUBJECT, measurements.memory(taken, FLOATS), "", "", baseline(), "here")
+    return [judgement.measurement for judgement in judged if judgement.verdict is Verdict.REGRESSED]
+
+
+@pytest.mark.parametrize(
+    ("by_call", "found"),
+    [
+        (grown_by(0.0), []),
+        (grown_by(4096.0), ["leak"]),
+        (grown_by(40.0), ["leak"]),
+        (grown_by(4.0), []),
+        (grown_by(0.0, steps=(700,)), []),
+        (grown_by(0.0, steps=(700, 3000)), []),
+    ],
+)
+def test_memory_that_every_call_keeps_is_red_and_a_larger_buffer_is_not(
+    by_call: list[tuple[int, int]], found: list[str]
+) -> None:
+    assert red(of_calls(by_call=by_call)) == found
+
+
+def test_a_leak_is_told_with_its_size() -> None:
+    taken = measurements.memory(of_calls(by_call=grown_by(4096.0)), FLOATS)
+    assert taken["leak"].value == pytest.approx(4096, rel=0.03)
+    leak = gate.memory(SUBJECT, taken, "", "", baseline(), "here")[-1]
+    assert re.match(r"each call keeps 4,\d\d\d bytes, seen over 5,000 calls of one process", leak.message)
+    assert "leak" not in measurements.memory(of_calls(by_call=[(1, 0), (5000, 0)]), FLOATS)  # not known without /proc
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        ({}, []),
+        ({"wrong": 1}, ["wrong_answers"]),
+        ({"answers": [[11, 22], [11, 23], [11, 22]]}, ["wrong_answers"]),
+        ({"batch": "permuted"}, ["permuted_batch"]),
+        ({"batch": "same"}, []),
+        ({"batch": "other"}, []),
+    ],
+)
+def test_answers_repeat_in_a_process_in_a_fresh_one_and_in_a_batch(facts: dict[str, Any], found: list[str]) -> None:
+    assert red(of_calls(**facts)) == found
+
+
+def test_one_corrupted_call_of_two_thousand_and_a_wrong_first_call_are_counted() -> None:
+    corrupted = iter(range(10_000))
+    facts = many_calls(lambda example: example + (next(corrupted) == 1999), [0, 1, 2, 3], lambda: 1, 5000, 60.0)
+    assert (facts["calls"], facts["wrong"]) == (5000, 1)
+    first = many_calls(lambda example: example, [99, 1, 2, 3], lambda: 1, 40, 60.0)
+    assert first["wrong"] == 10
+
+
+def test_a_batch_is_compared_example_by_example() -> None:
+    single = [np.random.default_rng(0).random((6, 3)).astype(np.float32)]
+    assert batched([single[0] + 1e-6], single) == "same"
+    assert batched([single[0][[1, 0, 2, 3, 4, 5]]], single) == "permuted"
+    assert batched([single[0] + 0.1], single) == "other"
+    assert batched([single[0][:1]], single) == "other"
+
+
 def test_the_median_of_the_peaks_is_not_moved_by_one_process() -> None:
     odd = Memory(peaks=[40_000, 40_010, 80_000], resident=[60_000] * 3, empty=[35_000] * 3)
     assert odd.peak() == 40_010
@@ -136,6 +271,7 @@ def test_an_update_takes_memory_where_it_was_judged() -> None:
     judged = {Kind.MEMORY: Verdict.MISSING}
     entry, _ = update_cell.taken(_cell("v", found(8_000, 36_000), judged), BaselineCell(), stamp, report, 0)
     assert set(entry.measurements) == {"arena", "memory_ratio"}
+    assert set(entry.by_machine["model_memory"]) == {machine}
     assert not entry.peak_memory
     assert verdicts(gate.memory(SUBJECT, found(8_000, 36_000), "", "", entry, machine)) == [Verdict.PASS] * 2
     own = found(8_000, 36_000, control=None)
@@ -144,6 +280,7 @@ def test_an_update_takes_memory_where_it_was_judged() -> None:
     assert set(entry.peak_memory) == {machine}
     entry, moves = update_cell.taken(_cell("v", found(8_000, 36_000), {}), baseline(), stamp, report, 0)
     assert entry == baseline().model_copy(update={"peak_memory": entry.peak_memory})
+    assert "by_machine" not in entry.model_dump(mode="json")
     assert not moves
 
 
@@ -203,7 +340,7 @@ def a_model(size: int = 1000) -> Any:
     """As much of a reference model as a measurement asks for."""
     split = SimpleNamespace(x=np.ones((20, size), dtype=np.float32))
     pack = SimpleNamespace(test=split)
-    return SimpleNamespace(name="m", form="code", prepare=lambda x: x, pack=lambda: pack)
+    return SimpleNamespace(name="m", form="code", stateful=False, prepare=lambda x: x, pack=lambda: pack)
 
 
 def test_addresses_are_counted_once() -> None:
@@ -227,10 +364,20 @@ def test_a_real_artifact_that_needs_more_is_red(plant: faults_memory.MemoryFault
     assert caught.checks == ["arena"]
 
 
+def test_a_process_that_keeps_memory_at_each_call_is_red_and_a_healthy_one_answers_alike(artifact: Path) -> None:
+    healthy = memory.measure(artifact, a_model())
+    assert (healthy.wrong_answers(), healthy.batch) == (0, "same")
+    assert healthy.calls > memory.EXAMPLES
+    assert not {"leak", "wrong_answers", "permuted_batch"} & set(red(healthy))
+    leaking = memory.measure(artifact, a_model(), processes=2, leak=4096)
+    assert "leak" in red(leaking)
+
+
 def test_held_memory_is_red_and_a_rerun_green(artifact: Path) -> None:
     trial = faults_memory.MemoryTrial(a_model(), artifact, artifact, recordings=6)
-    assert faults_memory.held(trial, 0.05, "variant", seed=0).checks == ["memory_ratio"]
-    assert faults_memory.held(trial, 0.05, "control", seed=0).checks == ["peak_memory"]
+    for where in ("variant", "control"):
+        assert faults_memory.held(trial, faults_memory.MUST_BE_CAUGHT, where, seed=0).checks == ["model_memory"]
+    assert faults_memory.leaking(trial, seed=0).checks == ["leak"]
     assert faults_memory.null_runs(trial, 50) == [False] * 50
 
 
@@ -264,6 +411,26 @@ def test_a_process_that_hangs_or_talks_nonsense_is_told(
     monkeypatch.setattr(memory, "LIMIT_SECONDS", 60)
     with pytest.raises(MemoryFailed, match="ended with status 7: out of luck"):
         memory.measure(artifact, a_model())
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system cannot restart a peak")
+def test_imports_that_were_not_compiled_change_nothing(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling them takes 4 MB for a moment, which hid the memory of a model, and its absence."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    memory.compiled_modules.cache_clear()
+    usual = memory.measure(artifact, a_model(), processes=1)
+    with monkeypatch.context() as absent:
+        absent.setattr(memory, "_is_compiled", lambda _: False)
+        memory.compiled_modules.cache_clear()
+        compiled = memory.measure(artifact, a_model(), processes=1)
+        with absent.context() as none_at_all:
+            none_at_all.setattr(memory, "compiled_modules", lambda: Path("/nonexistent/folder"))
+            bare = memory.measure(artifact, a_model(), processes=1)
+    memory.compiled_modules.cache_clear()
+    for taken in (compiled, bare):
+        assert taken.reset
+        assert abs(taken.own()[0] - usual.own()[0]) < gate.MODEL_TOLERANCE
+    assert abs(compiled.peaks[0] - usual.peaks[0]) < 2 * gate.MODEL_TOLERANCE
 
 
 def test_start_up_is_timed_cold_and_warm(artifact: Path) -> None:

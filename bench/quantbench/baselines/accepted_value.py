@@ -7,7 +7,7 @@ from typing import NamedTuple
 from quantbench import gate
 from quantbench.core.stats import Change, change_of, t_quantile, trimmed_mean
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Measurement
-from quantbench.records.measurements import OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, threads_in
+from quantbench.records.measurements import OF_YARDSTICK, OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, threads_in
 
 # An update moves a value that changed by more than chance does in 1 of 20 comparisons of nothing with nothing: two
 # standard errors of the difference, as far as the degrees of freedom are many.
@@ -74,8 +74,10 @@ def distance(name: str, old: BaselineValue, new: BaselineValue) -> Distance | No
     between runs). None where repeating changes nothing.
     """
     bare = name.removesuffix(f"_{threads_in(name)}_threads")
-    if bare in (RATIO, TO_YARDSTICK) and _repeated(old) and _repeated(new):
-        return _latency_distance(old, new, threads_in(name))
+    if bare in (RATIO, TO_YARDSTICK, OF_YARDSTICK, *gate.RULES) and _repeated(old) and _repeated(new):
+        rule = gate.RULES.get(bare)
+        between_runs = rule.between if rule is not None else gate.between_runs(threads_in(name))
+        return _latency_distance(old, new, between_runs)
     noises = [value.noise for value in (old, new) if value.noise]
     if not noises:
         return None
@@ -86,10 +88,10 @@ def distance(name: str, old: BaselineValue, new: BaselineValue) -> Distance | No
     return Distance(abs(new.value - old.value) / error, t_quantile(MOVED_BY_CHANCE / 2, degrees))
 
 
-def _latency_distance(old: BaselineValue, new: BaselineValue, threads: int) -> Distance:
+def _latency_distance(old: BaselineValue, new: BaselineValue, between_runs: float) -> Distance:
     assert old.values is not None
     assert new.values is not None
-    change: Change = change_of(trimmed_mean(new.values), trimmed_mean(old.values), gate.between_runs(threads))
+    change: Change = change_of(trimmed_mean(new.values), trimmed_mean(old.values), between_runs)
     return Distance(abs(change.change) / change.error, t_quantile(MOVED_BY_CHANCE / 2, change.degrees))
 
 
@@ -210,6 +212,7 @@ def without_outgrown(cell: BaselineCell) -> BaselineCell:
         "measurements": kept(cell.measurements),
         "latency": kept(cell.latency),
         "peak_memory": kept(cell.peak_memory),
+        "by_machine": {name: kept(values) for name, values in cell.by_machine.items()},
     }
     return cell.model_copy(update=update)
 
@@ -219,4 +222,7 @@ def outgrown(old: BaselineCell, new: BaselineCell) -> list[str]:
     pairs = [(name, value, new.measurements.get(name)) for name, value in old.measurements.items()]
     pairs += [(f"latency of {name}", value, new.latency.get(name)) for name, value in old.latency.items()]
     pairs += [(f"peak memory of {name}", value, new.peak_memory.get(name)) for name, value in old.peak_memory.items()]
+    for name, values in old.by_machine.items():
+        now = new.by_machine.get(name, {})
+        pairs += [(f"{name} of {machine}", value, now.get(machine)) for machine, value in values.items()]
     return [name for name, before, now in pairs if before.loosened and now is not None and now.loosened is None]

@@ -259,6 +259,9 @@ class _File:
     def _latency(self, variant: str, cell: BaselineCell) -> Iterator[Finding]:
         for value in cell.peak_memory.values():
             yield from self._loosened(variant, "peak_memory", value)
+        for name, values in cell.by_machine.items():
+            for value in values.values():
+                yield from self._loosened(variant, name, value)
         installed = package_version("ai-edge-litert")
         for machine, value in cell.latency.items():
             yield from self._loosened(variant, judged_latency(variant), value)

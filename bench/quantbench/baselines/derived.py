@@ -13,7 +13,7 @@ import numpy as np
 from quantbench import gate
 from quantbench.core.stats import pooled_sd, trimmed_mean
 from quantbench.records import BaselineCell, BaselineFile, BaselineValue
-from quantbench.records.measurements import OUTPUT_DISTANCE
+from quantbench.records.measurements import OF_YARDSTICK, OUTPUT_DISTANCE
 
 LATENCY, PEAK = "latency", "peak_memory"
 # The tolerance of each measurement: the rule by which an update writes it.
@@ -24,6 +24,9 @@ TOLERANCES: Mapping[str, float] = {
     "arena": gate.ARENA_TOLERANCE,
     "memory_ratio": gate.RATIO_TOLERANCE,
     PEAK: gate.PEAK_TOLERANCE,
+    "model_memory": gate.MODEL_TOLERANCE,
+    OF_YARDSTICK: gate.LATENCY_TOLERANCE,
+    **{name: rule.tolerance for name, rule in gate.RULES.items()},
     LATENCY: gate.LATENCY_TOLERANCE,
 }
 _CLOSE = 1e-6  # files keep nine digits
@@ -59,6 +62,10 @@ def by_rule(cell: BaselineCell, pooled: float | None = None) -> BaselineCell:
             "measurements": {name: bounded(name, value) for name, value in cell.measurements.items()},
             "latency": {machine: bounded(LATENCY, value) for machine, value in cell.latency.items()},
             "peak_memory": {machine: bounded(PEAK, value) for machine, value in cell.peak_memory.items()},
+            "by_machine": {
+                name: {machine: bounded(name, value) for machine, value in values.items()}
+                for name, values in cell.by_machine.items()
+            },
         }
     )
 
@@ -79,6 +86,8 @@ def mismatches(cell: BaselineCell, pooled: float | None, examples: int | None = 
     values = [("measurements", name, name, value) for name, value in cell.measurements.items()]
     values += [("latency", machine, LATENCY, value) for machine, value in cell.latency.items()]
     values += [("peak_memory", machine, PEAK, value) for machine, value in cell.peak_memory.items()]
+    for name, by_class in cell.by_machine.items():
+        values += [(f"by_machine.{name}", machine, name, value) for machine, value in by_class.items()]
     for overlay_class, overlay in cell.overlays.items():
         where = f"overlays.{overlay_class}.measurements"
         values += [(where, name, name, value) for name, value in overlay.measurements.items()]

@@ -169,13 +169,15 @@ def excusable(variant: str, cell: BaselineCell) -> list[str]:
     overlaid = [name for overlay in cell.overlays.values() for name in overlay.measurements]
     peak = ["peak_memory"] if variant == FLOAT_CONTROL else []
     timed = [name_at(judged_latency(variant), threads_of(machine)) for machine in cell.latency]
-    return list(dict.fromkeys([*cell.measurements, *overlaid, judged_latency(variant), *timed, *peak, *gate.EXCUSABLE]))
+    measured = [*cell.measurements, *overlaid, *cell.by_machine, judged_latency(variant), *timed, *peak]
+    return list(dict.fromkeys([*measured, *gate.EXCUSABLE]))
 
 
 def _value(target: Target, measurement: str, of_class: str) -> tuple[str, str, BaselineValue]:
     """Return (where the value is stored, its key, the value)."""
     cell, timed = target.cell, judged_latency(target.variant)
     by_machine = {timed: ("latency", cell.latency), "peak_memory": ("peak_memory", cell.peak_memory)}
+    by_machine |= {name: (f"by_machine.{name}", values) for name, values in cell.by_machine.items()}
     if measurement in by_machine:
         where, by_class = by_machine[measurement]
         key = of_class or _only(by_class, target, measurement)
@@ -201,6 +203,10 @@ def _with(cell: BaselineCell, where: str, key: str, value: BaselineValue) -> Bas
     """Replace one value of the cell; ``where`` is empty, a machine's dict or an overlay's class."""
     if where in ("latency", "peak_memory"):
         return cell.model_copy(update={where: {**getattr(cell, where), key: value}})
+    if where.startswith("by_machine."):
+        name = where.removeprefix("by_machine.")
+        values = {**cell.by_machine[name], key: value}
+        return cell.model_copy(update={"by_machine": {**cell.by_machine, name: values}})
     if not where:
         return cell.model_copy(update={"measurements": {**cell.measurements, key: value}})
     overlay = cell.overlays[where]

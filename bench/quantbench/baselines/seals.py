@@ -139,6 +139,9 @@ def _groups(cell: BaselineCell) -> dict[str, dict[str, Any]]:
     for name in _BY_ENTRY:
         for key, entry in content.pop(name, {}).items():
             groups[f"{name}.{key}"] = _flat(entry) if name == "overlays" else entry
+    for measurement, values in content.pop("by_machine", {}).items():
+        for machine, entry in values.items():
+            groups[f"by_machine.{measurement}.{machine}"] = entry
     return groups | ({_REST: content} if content else {})
 
 

@@ -273,6 +273,7 @@ class _Draft:
                 "overlays": others if own is None else {**others, self._here: own},
                 "latency": entry.latency or base.latency,
                 "peak_memory": entry.peak_memory or base.peak_memory,
+                "by_machine": entry.by_machine or base.by_machine,
             }
         )
         scored = own is not None and "score" in own.measurements

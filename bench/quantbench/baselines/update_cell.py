@@ -1,6 +1,6 @@
 """What a baseline takes of one cell of a run: which values move, and the facts that go with them.
 
-Of its memory: arena, ratio to float32, and float32's own peak by machine class.
+Of its memory: arena, ratio to float32, and by machine class float32's own peak and what the model takes of it.
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ from quantbench.core.environment import memory_class, with_threads
 from quantbench.core.stats import pooled_sd
 from quantbench.errors import BadInput
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Kind, Report, Verdict
-from quantbench.records.measurements import OUTPUT_DISTANCE, judged_latency, kind_of, name_at, threads_in
+from quantbench.records.measurements import OF_YARDSTICK, OUTPUT_DISTANCE, judged_latency, kind_of, name_at, threads_in
 
 MINIMUM_SEEDS = 5
 # One cell with so many seeds tells the spread of a model's trainings as well as it is told at all; others may then be
@@ -34,10 +34,12 @@ def taken(
     if cell.failure is not None:
         return BaselineCell(unsupported=cell.failure.reason, xfail=old.xfail, overlays=old.overlays), []
     measurements, latency, peak_memory = dict(old.measurements), dict(old.latency), dict(old.peak_memory)
+    by_machine = {name: dict(values) for name, values in old.by_machine.items()}
     moves = [
         *_score_and_size_moves(cell, measurements, accepted, other_degrees),
         *latency_moves(cell, latency, accepted, report),
-        *_memory_moves(cell, measurements, peak_memory, accepted, report),
+        *_moves_beside(cell, by_machine, accepted, report),
+        *_memory_moves(cell, measurements, peak_memory, by_machine, accepted, report),
     ]
     agreement = cell.measurements.get("reference_agreement")
     judged = Kind.STRUCTURE in cell.verdicts
@@ -45,6 +47,7 @@ def taken(
         measurements=measurements,
         latency=latency,
         peak_memory=peak_memory,
+        by_machine=by_machine,
         broken_promise=_broken_promise(cell) if judged else old.broken_promise,
         census=(cell.census if judged else None) or old.census,
         artifact_sha256=cell.artifact_sha256,
@@ -122,10 +125,33 @@ def latency_moves(cell: Cell, latency: dict[str, BaselineValue], accepted: Accep
     return moves
 
 
+def _moves_beside(
+    cell: Cell, by_machine: dict[str, dict[str, BaselineValue]], accepted: Accepted, report: Report
+) -> list[Move]:
+    """Moves what of the latency beside the typical call changed, in place; one thread's alone is judged."""
+    if Kind.LATENCY not in cell.verdicts:
+        return []
+    machine, moves = with_threads(report.environment.machine_class, 1), []
+    for name in (*gate.RULES, OF_YARDSTICK):
+        if name not in cell.measurements:
+            continue
+        value = latency_of(cell.measurements[name], accepted)
+        rule = gate.RULES.get(name)
+        if rule is not None:
+            value = value.model_copy(update={"tolerance": rule.tolerance, "tolerance_from": rule.reason})
+        values = by_machine.setdefault(name, {})
+        move = move_of(cell, name, values.get(machine), value)
+        moves.append(move)
+        if move.moves:
+            values[machine] = following(value, values.get(machine))
+    return moves
+
+
 def _memory_moves(
     cell: Cell,
     measurements: dict[str, BaselineValue],
     peak_memory: dict[str, BaselineValue],
+    by_machine: dict[str, dict[str, BaselineValue]],
     accepted: Accepted,
     report: Report,
 ) -> list[Move]:
@@ -133,13 +159,18 @@ def _memory_moves(
     if Kind.MEMORY not in cell.verdicts:
         return []
     candidates = [(measurements, name, name, value) for name, value in memory_values(cell, accepted).items()]
+    model = model_memory_value(cell, accepted)
+    if model is not None:
+        of_model = by_machine.setdefault("model_memory", {})
+        candidates.append((of_model, memory_class(report.environment), "model_memory", model))
     peak = peak_memory_value(cell, accepted)
     if peak is not None:
         candidates.append((peak_memory, memory_class(report.environment), "peak_memory", peak))
     moves = []
     for kept, key, name, value in candidates:
         move = move_of(cell, name, kept.get(key), value)
-        move = replace(move, moves=move.moves and not peak_stays(kept.get(key), value))
+        stays = model_stays if name == "model_memory" else peak_stays
+        move = replace(move, moves=move.moves and not stays(kept.get(key), value))
         moves.append(move)
         if move.moves:
             kept[key] = following(value, kept.get(key))
@@ -165,6 +196,20 @@ def peak_memory_value(cell: Cell, accepted: Accepted) -> BaselineValue | None:
     if cell.variant != "float32" or "peak_memory" not in cell.measurements:
         return None
     return _memory_value(cell, "peak_memory", gate.PEAK_TOLERANCE, gate.PEAK_TOLERANCE_REASON, FRESH, accepted)
+
+
+def model_memory_value(cell: Cell, accepted: Accepted) -> BaselineValue | None:
+    """The memory of the model alone; None where it was not measured."""
+    if "model_memory" not in cell.measurements:
+        return None
+    return _memory_value(
+        cell, "model_memory", gate.MODEL_TOLERANCE, gate.MODEL_TOLERANCE_REASON, FRESH, accepted
+    ).model_copy(update={"values": cell.measurements["model_memory"].values})
+
+
+def model_stays(old: BaselineValue | None, new: BaselineValue) -> bool:
+    """Whether the model's memory moved by less than half its tolerance, so that reruns move no baseline."""
+    return old is not None and abs(new.value - old.value) <= old.tolerance / 2
 
 
 def peak_stays(old: BaselineValue | None, new: BaselineValue) -> bool:

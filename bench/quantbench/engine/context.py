@@ -109,7 +109,7 @@ class Rules:
 
     def machine_of(self, measurement: str) -> str:
         """The machine class that the accepted value of a measurement belongs to."""
-        if measurement == "peak_memory":
+        if measurement in ("peak_memory", "model_memory"):
             return environment.memory_class(self.environment)
         return self.machine(threads_in(measurement))
 

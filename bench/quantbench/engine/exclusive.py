@@ -18,7 +18,7 @@ from quantbench.engine.results import CellResult, Judgements, Results
 from quantbench.engine.timing import Timing
 from quantbench.engine.workers.task import Outcome
 from quantbench.measure import gpu, gpu_devices, latency
-from quantbench.records import Device, Judgement, Kind
+from quantbench.records import Device, Judgement, Kind, Verdict
 from quantbench.records.measurements import judged_latency, name_at
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL
@@ -138,18 +138,26 @@ class Alone:
         name = judged_latency(cell.variant.name)
         measured = timing.once(cell.id, cell.model, artifact, control, threads)
         too_few = gate.threads(threads, measured["threads_at_work"])
-        if too_few is not None and timing.splits(threads, self._other_controls(cell.model)):
+        if too_few is not None and threads > 1 and timing.splits(threads, self._other_controls(cell.model)):
             too_few = None
         if too_few is not None and self._plan.shard_of is None:
             return [too_few]
         again = None
-        if accepted is not None and gate.suspicious(measured[name], accepted, threads):
+        known = gate.accepted_beside(baseline, machine)
+        slower = accepted is not None and gate.suspicious(measured[name], accepted, threads)
+        if slower or (threads == 1 and gate.suspicious_beside(measured, name, known)):
             self._progress.say(f"{cell.id}: slower than its baseline; measuring it once more")
-            again = timing.once(cell.id, cell.model, artifact, control, threads)[name]
+            again = timing.once(cell.id, cell.model, artifact, control, threads)
         share, label = self._budget.latency_share(), name_at(name, threads)
-        judged = gate.latency(subject, label, measured[name], baseline, machine, share, again, threads)
+        of_typical, of_others = gate.beside_share(share) if threads == 1 else (share, 0.0)
+        second = again[name] if again is not None else None
+        judged = [gate.latency(subject, label, measured[name], baseline, machine, of_typical, second, threads)]
+        if threads == 1:
+            judged = gate.slower_than_yardstick(judged, measured, again, known)
+            red = judged[0].verdict is Verdict.REGRESSED
+            judged += gate.latency_beside(subject, measured, again, name, known, of_others, red)
         # Another shard may hold a model that the runtime splits: the error then goes away when the shards are merged.
-        return [too_few, judged] if too_few is not None else [judged]
+        return [too_few, *judged] if too_few is not None else judged
 
     def _other_controls(self, model: ReferenceModel) -> Iterator[tuple[ReferenceModel, Path]]:
         """Yield the float controls of this run's other models."""

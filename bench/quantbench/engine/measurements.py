@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -14,9 +15,18 @@ from quantbench.measure.keras import InKeras
 from quantbench.measure.latency import Latency
 from quantbench.measure.memory import Memory, StartUp
 from quantbench.records import Measurement
-from quantbench.records.measurements import BY_THREADS, OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, name_at
+from quantbench.records.measurements import (
+    BY_THREADS,
+    OF_YARDSTICK,
+    OFF_CORE,
+    OUTPUT_DISTANCE,
+    RATIO,
+    TO_YARDSTICK,
+    name_at,
+)
 from quantbench.reference.metrics import ROUNDING, Metric
 from quantbench.reference.model import ReferenceModel
+from quantbench.variants import FLOAT_CONTROL
 
 PERCENTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}
 
@@ -114,6 +124,14 @@ def latency(timed: Latency) -> dict[str, Measurement]:
     }
 
 
+def beside(timed: Latency, variant: str) -> dict[str, Measurement]:
+    """Return what is judged beside the typical call, as ratios to the float control, or its own to the yardstick."""
+    base: Literal["control", "yardstick"] = "yardstick" if variant == FLOAT_CONTROL else "control"
+    unit = {"control": "ratio to float32", "yardstick": "ratio to yardstick"}[base]
+    units = {OFF_CORE: "fraction", OF_YARDSTICK: "ratio to yardstick"}
+    return {name: over_processes(values, units.get(name, unit)) for name, values in timed.beside(base).items()}
+
+
 def at_threads(measurements: dict[str, Measurement], threads: int) -> dict[str, Measurement]:
     """Return what was measured with this number of threads, by its names in a report."""
     return {name_at(name, threads): measurements[name] for name in BY_THREADS if name in measurements}
@@ -205,8 +223,19 @@ def memory(taken: Memory, control: Memory | None) -> dict[str, Measurement]:
     measurements = {
         "peak_memory": _median(taken.peaks, "bytes"),
         "peak_resident": _median(taken.resident, "bytes"),
-        "model_memory": _median(taken.own(), "bytes"),
     }
+    if taken.reset:
+        measurements["model_memory"] = _median(taken.own(), "bytes")
+    if taken.calls:
+        in_all = taken.calls + sum(len(of_process) for of_process in taken.answers)
+        measurements["wrong_answers"] = Measurement(value=taken.wrong_answers(), unit="calls", n=in_all)
+        kept = taken.kept()
+        if kept:
+            leak = sorted(kept)[1]  # three of four quarters grew by as much: one larger buffer is no leak
+            measurements["leak"] = Measurement(value=leak, unit="bytes/call", n=taken.calls, values=kept)
+    if taken.batch:
+        permuted = float(taken.batch == "permuted")
+        measurements["permuted_batch"] = Measurement(value=permuted, unit="batches", n=1)
     if taken.arena is not None:
         measurements["arena"] = Measurement(value=taken.arena, unit="bytes", n=1)
     if control is not None and not control.failure:

@@ -43,7 +43,7 @@ from quantbench.records import (
     Verdict,
     worst,
 )
-from quantbench.records.measurements import OUTPUT_DISTANCE, name_at, threads_in
+from quantbench.records.measurements import OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, name_at, threads_in
 from quantbench.reference.model import ReferenceModel
 from quantbench.report.evidence import Behind
 from quantbench.report.run_folder import RunFolder
@@ -275,7 +275,7 @@ class Whole:
         one.
         """
         errors = {int(judgement.reference or 0) for judgement in cell.judgements if judgement.measurement == AT_WORK}
-        lifted = {threads for threads in errors if self._splits(threads, cell.model)}
+        lifted = {threads for threads in errors if threads > 1 and self._splits(threads, cell.model)}
         kept = []
         for one in cell.judgements:
             if one.kind is Kind.ACCURACY and one.measurement in PARTS:
@@ -336,9 +336,9 @@ def _shares_budget(judged: Judgement) -> bool:
     """Return whether a judgement depends on the number of changed scores of the run, and can be repeated."""
     if judged.p_value is None or judged.against != "baseline":
         return False
-    return judged.kind is Kind.LATENCY or (
-        judged.kind is Kind.ACCURACY and judged.measurement in ("score", OUTPUT_DISTANCE)
-    )
+    if judged.kind is Kind.LATENCY:
+        return _is_typical(judged)  # what is judged beside it is judged alike in a shard and in the whole run
+    return judged.kind is Kind.ACCURACY and judged.measurement in ("score", OUTPUT_DISTANCE)
 
 
 def _live(accepted: BaselineCell | None, name: str, day: datetime.date) -> bool:
@@ -362,7 +362,17 @@ def _latency(
     threads = threads_in(old.measurement)
     machine = environment.with_threads(piece.report.environment.machine_class, threads)
     again = parts[1] if times > 1 else None
-    return gate.latency(subject, old.measurement, parts[0], accepted, machine, alpha, again, threads)
+    if threads > 1:
+        return gate.latency(subject, old.measurement, parts[0], accepted, machine, alpha, again, threads)
+    of_typical = gate.beside_share(alpha)[0]
+    judged = gate.latency(subject, old.measurement, parts[0], accepted, machine, of_typical, again)
+    known = gate.accepted_beside(accepted, machine)
+    return gate.slower_than_yardstick([judged], cell.measurements, None, known)[0]
+
+
+def _is_typical(judgement: Judgement) -> bool:
+    """Whether a latency is that of the typical call."""
+    return judgement.measurement.removesuffix(f"_{threads_in(judgement.measurement)}_threads") in (RATIO, TO_YARDSTICK)
 
 
 def _part(piece: Piece) -> Part:

@@ -96,7 +96,7 @@ class Timing:
         before = self._timed.get((cell_id, threads))
         both = latency.Latency([*before.processes, *timed.processes]) if before else timed
         self._timed[cell_id, threads] = both
-        return measured.latency(timed)
+        return measured.latency(timed) | measured.beside(timed, parts(cell_id)[1])
 
     def besides(self, cell_id: str, model: ReferenceModel, artifact: Path) -> None:
         """Measure what is timed once per cell and only shown: start-up, and with ``--more-latency`` the rest."""
@@ -158,7 +158,7 @@ class Timing:
             timed = self._timed.get((cell_id, threads))
             if timed is not None:
                 measurements |= measured.at_threads(measured.latency(timed), threads)
-                measurements |= measured.calls(timed)
+                measurements |= measured.calls(timed) | measured.beside(timed, parts(cell_id)[1])
         return measurements | self._besides.get(cell_id, {})
 
     def blocks(self, cell_id: str) -> list[float]:

@@ -20,7 +20,16 @@ DRIFT_DEVIATIONS = 3.0
 # Policy for what has no floor (latency, size, memory): accepted growth since the first baseline, as a fraction. With
 # 0.7 % accepted each release the seventh release warns.
 DRIFT_ALLOWED = 0.10
-DRIFTING = ("size", "gzip_size", "arena", "memory_ratio", "peak_memory", "latency_ratio", "control_to_yardstick")
+DRIFTING = (
+    "size",
+    "gzip_size",
+    "arena",
+    "memory_ratio",
+    "peak_memory",
+    "model_memory",
+    "latency_ratio",
+    "control_to_yardstick",
+)
 _TIMED = ("latency_ratio", "control_to_yardstick")
 MachineOf = Callable[[str], str]
 
@@ -56,7 +65,7 @@ def drift_of(
         score=metric.drop(measured["score"].value, score.value) if score else None,
         size=growth("size"),
         latency=growth("latency_ratio", "control_to_yardstick"),
-        memory=growth("memory_ratio", "peak_memory"),
+        memory=growth("model_memory", "memory_ratio", "peak_memory"),
         arena=growth("arena"),
     )
 
@@ -116,6 +125,8 @@ def _value_of(name: str, bare: str, baseline: BaselineCell, machine_of: MachineO
         return baseline.latency.get(machine_of(name))
     if bare == "peak_memory":
         return baseline.peak_memory.get(machine_of(name))
+    if bare in baseline.by_machine:
+        return baseline.by_machine[bare].get(machine_of(name))
     return baseline.measurements.get(name)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from quantbench.gate._common import Subject
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Loosened, Verdict, Xfail
-from quantbench.records.measurements import OUTPUT_DISTANCE
+from quantbench.records.measurements import OUTPUT_DISTANCE, shown
 
 # Judgements whose name is not that of their measurement, and those without a baseline value.
 EXCUSABLE = (
@@ -57,6 +57,10 @@ def in_force(cell: BaselineCell, today: datetime.date) -> BaselineCell:
             "measurements": {name: _in_force(value, today) for name, value in cell.measurements.items()},
             "latency": {machine: _in_force(value, today) for machine, value in cell.latency.items()},
             "peak_memory": {machine: _in_force(value, today) for machine, value in cell.peak_memory.items()},
+            "by_machine": {
+                name: {machine: _in_force(value, today) for machine, value in values.items()}
+                for name, values in cell.by_machine.items()
+            },
         }
     )
 
@@ -188,7 +192,8 @@ def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machin
         for name, value in cell.measurements.items()
         if value.loosened is not None
     ]
-    for what, values in (("latency", cell.latency), ("peak memory", cell.peak_memory)):
+    others = [(shown(name), values) for name, values in cell.by_machine.items()]
+    for what, values in (("latency", cell.latency), ("peak memory", cell.peak_memory), *others):
         sentences += [
             _loosening(f"{what} of {name}", value, value.loosened, "%", today)
             for name, value in values.items()

@@ -1,4 +1,10 @@
-"""Judge memory: the planned arena, the peak's ratio to the float control's, and the control's own peak."""
+"""Judge memory: the planned arena, and what the model takes of its process at the peak.
+
+Baselines that hold no value of the latter yet are judged by the whole process: the peak's ratio to the float control's,
+and the control's own peak. Python is most of both, so that 1 % of them is 10 to 110 % of what a model takes.
+"""
+
+from collections.abc import Collection
 
 from quantbench.gate._common import Subject, beyond, missing, not_measured
 from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
@@ -17,6 +23,17 @@ PEAK_TOLERANCE_REASON = (
     "2 % of the peak: policy, 80 times the sd of its change between two runs (0.025 %), for what the class of machine "
     "does not tell, such as a patch of Python or of the C library"
 )
+
+MODEL_TOLERANCE = 24576.0
+MODEL_TOLERANCE_REASON = (
+    "24 KiB, six pages: the sd between processes is 2 KiB, and another installation of the same packages changed it by "
+    "12 KiB"
+)
+# The part of a model that holds less than this share of its own arena was not measured: int16 kernels and those that
+# read weights as they are stored held 0.42 of it or more, and a part that hid in memory of the imports 0.01.
+LEAST_OF_ARENA = 0.2
+# Memory that many calls may keep in all: what an allocator keeps for later comes in steps of up to 16 pages.
+LEAK_BYTES = 65536
 
 
 def memory(
@@ -41,7 +58,69 @@ def memory(
     if failure:
         return [not_measured(subject, Kind.MEMORY, "peak_memory", failure)]
     arena = _arena(subject, measured.get("arena"), no_arena, baseline)
-    return [arena, _peak(subject, measured, baseline, machine, other_kernels)]
+    model = _model(subject, measured, baseline, machine)
+    judged = [arena, model or _peak(subject, measured, baseline, machine, other_kernels)]
+    return [*judged, *_of_calls(subject, measured)]
+
+
+def _of_calls(subject: Subject, measured: dict[str, Measurement]) -> list[Judgement]:
+    """Judge what needs no baseline: memory that calls keep, and answers that are not those of another call."""
+    found: list[tuple[str, Measurement, float, str]] = []
+    leak, wrong, batch = (measured.get(name) for name in ("leak", "wrong_answers", "permuted_batch"))
+    if leak is not None and leak.value * leak.n > LEAK_BYTES:
+        words = f"each call keeps {leak.value:,.0f} bytes, seen over {leak.n:,} calls of one process"
+        found.append(("leak", leak, LEAK_BYTES / leak.n, words))
+    if wrong is not None and wrong.value:
+        words = (
+            f"{wrong.value:,.0f} of {wrong.n:,} calls gave other outputs than an earlier call with the same example, "
+            "in the same process or a fresh one"
+        )
+        found.append(("wrong_answers", wrong, 0.0, words))
+    if batch is not None and batch.value:
+        found.append(("permuted_batch", batch, 0.0, "run as one batch, examples get the outputs of other examples"))
+    return [
+        Judgement(
+            kind=Kind.MEMORY,
+            measurement=name,
+            against="nothing",
+            verdict=Verdict.REGRESSED,
+            value=taken.value,
+            unit=taken.unit,
+            change=taken.value,
+            tolerance=tolerance,
+            detectable=tolerance,
+            message=words,
+            actions=[subject.again("look closer")],
+        )
+        for name, taken, tolerance, words in found
+    ]
+
+
+def unrecorded(baseline: BaselineCell | None, measured: Collection[str], machine: str) -> bool:
+    """Whether a cell's baseline holds memory, and none of the model alone on this class of machine."""
+    if baseline is None or "model_memory" not in measured or "arena" not in baseline.measurements:
+        return False
+    return machine not in baseline.by_machine.get("model_memory", {})
+
+
+def _model(
+    subject: Subject, measured: dict[str, Measurement], baseline: BaselineCell | None, machine: str
+) -> Judgement | None:
+    """Judge the memory of the model alone; None where it was not measured or has no baseline on this machine class."""
+    model, arena = measured.get("model_memory"), measured.get("arena")
+    if model is None:
+        return None
+    if arena is not None and model.value < LEAST_OF_ARENA * arena.value:
+        why = (
+            f"its process holds {model.value:,.0f} bytes for it, and its arena alone has {arena.value:,.0f}: the "
+            "memory was there before it was loaded"
+        )
+        return not_measured(subject, Kind.MEMORY, "model_memory", why)
+    accepted = baseline.by_machine.get("model_memory", {}).get(machine) if baseline else None
+    if accepted is None:
+        return None
+    words = f"{accepted.tolerance:,.0f} bytes"
+    return _against(subject, model, accepted, "model_memory", accepted.tolerance, words)
 
 
 def _arena(subject: Subject, arena: Measurement | None, reason: str, baseline: BaselineCell | None) -> Judgement:

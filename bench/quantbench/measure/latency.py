@@ -9,12 +9,13 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from quantbench.core import child_process, walls
 from quantbench.core.arrays import Array, Inputs, rows
+from quantbench.records.measurements import CPU, FIRST_CALL, MEAN, OF_YARDSTICK, OFF_CORE, P90
 from quantbench.reference.model import ReferenceModel
 
 LEAST_PROCESSES = 6
@@ -22,7 +23,7 @@ PROCESS_SECONDS = 0.25
 EXAMPLES = 32
 START_LIMIT_SECONDS = 60
 # A block counts as undisturbed where its wall time equals its thread's CPU time, except for the clocks' own time.
-OFF_CORE, CLOCKS_SECONDS = 0.03, 2e-6
+OFF_CORE_SHARE, CLOCKS_SECONDS = 0.03, 2e-6
 LEAST_UNDISTURBED = 0.25
 CALLS = 300  # timed one by one in each process, after the blocks
 
@@ -42,6 +43,7 @@ class Blocks:
         calls: wall time of single calls, in seconds, shape (calls,); empty where none were timed.
         timing_cost: seconds that reading the clock adds to each single call.
         threads_at_work: average number of threads that work on a call; only counted for the control.
+        first: seconds of loading the artifact and of its first call; 0 where not timed.
     """
 
     seconds: Array
@@ -50,13 +52,20 @@ class Blocks:
     calls: Array = field(default_factory=lambda: np.zeros(0))
     timing_cost: float = 0.0
     threads_at_work: float = 1.0
+    first: float = 0.0
+
+    @property
+    def off_core(self) -> float:
+        """Compute the share of its time that the calling thread did not run, over all blocks."""
+        wall = float(self.seconds.sum())
+        return max(0.0, 1 - float(self.own.sum()) / wall) if wall else 0.0
 
     @cached_property
     def undisturbed(self) -> Array:
         """Mark the blocks that ran without interruption, shape (blocks,)."""
         if self.threads > 1:
             return np.ones(len(self.seconds), dtype=bool)
-        return self.seconds <= (1 + OFF_CORE) * self.own + CLOCKS_SECONDS
+        return self.seconds <= (1 + OFF_CORE_SHARE) * self.own + CLOCKS_SECONDS
 
     @cached_property
     def typical(self) -> float:
@@ -67,6 +76,10 @@ class Blocks:
 
 
 Process = dict[str, Blocks]
+
+
+def _p90(blocks: Blocks) -> float:
+    return float(np.quantile(blocks.calls, 0.9)) if len(blocks.calls) else 0.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,27 @@ class Latency:
     def control_to_yardstick(self) -> list[float]:
         """Return control / yardstick, one value per process; it moves when the runtime itself gets slower."""
         return [process["control"].typical / process["yardstick"].typical for process in self.processes]
+
+    def beside(self, base: Literal["control", "yardstick"]) -> dict[str, list[float]]:
+        """Return what is judged beside the typical call, one value per process; empty with several threads.
+
+        Nothing is left out as interrupted: the base in turns with the variant is interrupted as much.
+
+        Args:
+            base: what the variant is compared with; for float32, which is the control, the yardstick.
+        """
+        if any(process["variant"].threads > 1 for process in self.processes):
+            return {}
+        pairs = [(process["variant"], process[base]) for process in self.processes]
+        values = {
+            MEAN: [float(one.seconds.mean() / other.seconds.mean()) for one, other in pairs],
+            CPU: [float(one.own.mean() / other.own.mean()) for one, other in pairs if other.own.mean() > 0],
+            OFF_CORE: [one.off_core - other.off_core for one, other in pairs],
+            OF_YARDSTICK: [each["variant"].typical / each["yardstick"].typical for each in self.processes],
+            FIRST_CALL: [one.first / (other.first or other.typical) for one, other in pairs if one.first],
+            P90: [_p90(one) / (_p90(other) or other.typical) for one, other in pairs if len(one.calls)],
+        }
+        return {name: of for name, of in values.items() if len(of) == len(pairs) and min(of) > -1}
 
     def threads_at_work(self) -> list[float]:
         """Return the number of threads that work on the control, one value per process."""
@@ -176,6 +210,7 @@ def _blocks(name: str, result: dict[str, Any], threads: int) -> Blocks:
         np.array(result.get("calls", [])),
         result.get("timing_cost", 0.0),
         result.get("threads_at_work", 1.0),
+        result.get("first", 0.0),
     )
 
 

@@ -7,15 +7,18 @@ Reads a job as JSON from standard input, writes block times as JSON to standard 
 Blocks of control, variant and yardstick follow each other in random order, so that a temporary slowdown of the machine
 affects all three alike. The yardstick is a fixed NumPy kernel that does not depend on the runtime.
 
-With a key ``calls``, as many calls of the variant are timed one by one after the blocks, each on the next example, for
-at most a fifth of the seconds. The time that reading the clock twice takes is returned with them.
+With a key ``calls``, as many calls of variant and control are timed one by one after the blocks, in turns, each on the
+next example, for at most 15 % of the seconds each. The time that reading the clock twice takes is returned with them.
+``first`` is the time from nothing loaded to the first result of each, once the runtime has loaded another artifact.
 
-Two more keys inject a regression, for the selftest: ``runtime`` (another than ``litert-cpu``) and ``slow`` (for each of
-the three, its slowdown as a fraction).
+More keys inject a regression, for the selftest: ``runtime`` (another than ``litert-cpu``), ``slow`` (for each of the
+three, its slowdown as a fraction), ``wait`` (seconds that each call of the variant sleeps) and ``first`` (seconds that
+its first call takes longer).
 """
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,8 @@ from quantbench.tflite.litert import LiteRT
 BLOCK_SECONDS = 0.0002
 WARMUP_BLOCKS = 200
 LEAST_TURNS = 5
-LEAST_CALLS, CALLS_SHARE = 10, 0.2
+LEAST_CALLS, CALLS_SHARE = 10, 0.15
+CALLS_IN_TURN = 20
 CLOCK_READINGS = 200
 AT_WORK_SECONDS = 0.05
 
@@ -104,6 +108,44 @@ def _one_by_one(call: Callable[[], object], feed: Callable[[int], None], most: i
     return times
 
 
+def _in_turns(
+    calls: dict[str, Callable[[], object]], examples: dict[str, Callable[[int], None]], most: int, seconds: float
+) -> dict[str, list[float]]:
+    """Time single calls of several artifacts, a few of each in turn; ``seconds`` are for each of them."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    share = seconds * CALLS_IN_TURN / most
+    while any(len(of) < most for of in times.values()):
+        before = sum(map(sum, times.values()))
+        for name, call in calls.items():
+            times[name] += _one_by_one(call, examples[name], min(CALLS_IN_TURN, most - len(times[name])), share)
+        taken = sum(map(sum, times.values()))
+        if taken + (taken - before) > seconds * len(calls):
+            break
+    return times
+
+
+def _first(runner: Callable[[], LiteRT], inputs: Inputs, longer: float) -> tuple[LiteRT, Callable[[int], None], float]:
+    """Load an artifact and run it once; return it, its feeder and the seconds of loading and running."""
+    start = time.perf_counter()
+    loaded = runner()
+    end = time.perf_counter()
+    feed = loaded.feeder(inputs)
+    feed(0)
+    again = time.perf_counter()
+    loaded.invoke()
+    if longer:
+        time.sleep(longer)
+    return loaded, feed, end - start + time.perf_counter() - again
+
+
+def _waiting(call: Callable[[], object], seconds: float) -> Callable[[], object]:
+    def waiting() -> None:
+        call()
+        time.sleep(seconds)
+
+    return waiting
+
+
 def _timing_cost() -> float:
     """Measure seconds between two readings of the clock, as included in the time of every single call."""
     pairs = []
@@ -127,16 +169,26 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
     """
     inputs = read_inputs(job["inputs"])
     runtime = job.get("runtime", "litert-cpu")
-    runners = {name: LiteRT(Path(job[name]), job["threads"], runtime=runtime) for name in ("control", "variant")}
-    examples = {name: runner.feeder(inputs) for name, runner in runners.items()}
-    calls: dict[str, Callable[[], object]] = {name: runner.invoke for name, runner in runners.items()}
+    files = {name: Path(job[name]) for name in ("control", "variant")}
+    for file in files.values():  # reading it from the disk, and what the runtime sets up once, are in no first call
+        LiteRT(file, job["threads"], runtime=runtime)
+    order = np.random.default_rng(job["seed"])
+    first: dict[str, float] = {}
+    calls: dict[str, Callable[[], object]] = {}
+    examples: dict[str, Callable[[int], None]] = {}
+    for name in (("control", "variant"), ("variant", "control"))[job["seed"] % 2]:
+        longer = job.get("first", 0.0) if name == "variant" else 0.0
+        loaded, examples[name], first[name] = _first(
+            partial(LiteRT, files[name], job["threads"], runtime=runtime), inputs, longer
+        )
+        calls[name] = loaded.invoke
+    if job.get("wait"):
+        calls["variant"] = _waiting(calls["variant"], job["wait"])
     calls["yardstick"] = _yardstick()
-    for feed in examples.values():
-        feed(0)
+    calls = {name: calls[name] for name in ("control", "variant", "yardstick")}
     per_block = {name: warm_up(call) for name, call in calls.items()}
     slow = job.get("slow", {})
     blocks: dict[str, Blocks] = {name: {"seconds": [], "own": []} for name in calls}
-    order = np.random.default_rng(job["seed"])
     end = time.perf_counter() + job["seconds"]
     turn = 0
     while time.perf_counter() < end or turn < LEAST_TURNS:
@@ -147,9 +199,13 @@ def run(job: dict[str, Any]) -> dict[str, Blocks]:
                 blocks[name][clock].append(value)
         turn += 1
     blocks["control"]["threads_at_work"] = threads_at_work(calls["control"])
+    for name, seconds in first.items():
+        blocks[name]["first"] = seconds
     if job.get("calls"):
-        single = _one_by_one(calls["variant"], examples["variant"], job["calls"], CALLS_SHARE * job["seconds"])
-        blocks["variant"] |= {"calls": single, "timing_cost": _timing_cost()}
+        both = {name: calls[name] for name in ("control", "variant")}
+        for name, times in _in_turns(both, examples, job["calls"], CALLS_SHARE * job["seconds"]).items():
+            blocks[name]["calls"] = times
+        blocks["variant"]["timing_cost"] = _timing_cost()
     return blocks
 
 

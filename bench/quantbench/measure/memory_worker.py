@@ -2,17 +2,25 @@
 
 Reads a job as JSON from standard input, writes bytes and seconds as JSON to standard output:
 
-    {"artifact": FILE, "inputs": [FILE.npy, ...], "threads": 1, "arena": true, "start_up": false, "held": 0}
+    {"artifact": FILE, "inputs": [FILE.npy, ...], "threads": 1, "stateful": false, "arena": true, "start_up": false,
+     "held": 0}
 
 Only imports NumPy and LiteRT, as everything imported is part of the peak. ``held`` is the number of bytes that it
-allocates and keeps before it loads anything: an injected leak.
+allocates and keeps before it loads anything: injected memory.
+
+The examples are called in turn, from number ``start`` on. With ``calls``, as many more calls follow for at most
+``seconds`` (:mod:`quantbench.measure.many_calls`); ``leak`` bytes are kept at each of them: another injected fault.
+With ``batch``, nothing is measured but how the examples as one batch compare with each alone.
 """
 
+import _thread
 import ctypes
+import gc
 import mmap
 import resource
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,6 +36,27 @@ def small_pages() -> None:
     """Allocate small pages only, whatever the machine is set to: a huge page is 2 MiB, and half empty by chance."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+
+
+def forget_peak() -> bool:
+    """Give free memory back to the system and restart the peak at what is resident now; False where that is impossible.
+
+    The memory that imports needed for a moment, such as for compiling them, is then in no peak. Without the first
+    step, the model would be placed into memory that imports have freed, and would seem to need none: 32 of 300 KiB
+    were seen where modules had to be compiled.
+    """
+    gc.collect()
+    if sys.platform != "linux":
+        return False
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc; other C libraries lack it
+    if trim is not None:
+        trim(0)
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        return False
+    return True
 
 
 def resident() -> tuple[int, int]:
@@ -55,6 +84,32 @@ def hold(size: int) -> mmap.mmap | None:
     return held
 
 
+def in_fresh_heap(work: Callable[[], Any]) -> Any:
+    """Return what a function returns, run in a thread of its own: glibc allocates its memory in a heap of its own.
+
+    The main thread's heap has gaps that imports left, of another size wherever Python was installed in another way; a
+    small model would fit into them and seem to need nothing.
+    """
+    result: list[Any] = []
+    failure: list[BaseException] = []
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:  # raised again by the thread that waits
+            failure.append(error)
+        finally:
+            done.release()
+
+    _thread.start_new_thread(run, ())
+    with done:
+        if failure:
+            raise failure[0]
+        return result[0]
+
+
 def load(job: dict[str, Any]) -> Any:
     """Create an interpreter of ``litert-cpu``, with allocated tensors."""
     interpreter = Interpreter(
@@ -66,13 +121,63 @@ def load(job: dict[str, Any]) -> Any:
     return interpreter
 
 
-def invoke(interpreter: Any, inputs: list[Any], example: int) -> None:
-    """Run one example; return when the result can be read."""
+def invoke(interpreter: Any, inputs: list[Any], example: int, stateful: bool = False) -> list[Any]:
+    """Run one example, and return its outputs."""
+    if stateful:
+        interpreter.reset_all_variables()
     for detail, values in zip(interpreter.get_input_details(), inputs, strict=True):
         interpreter.set_tensor(detail["index"], values[example : example + 1])
     interpreter.invoke()
-    for detail in interpreter.get_output_details():
-        interpreter.get_tensor(detail["index"])
+    return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+
+
+def anonymous() -> int:
+    """Return the bytes that the process holds now, without file-backed pages; 0 without /proc."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return 1024 * int(lines["RssAnon"].split()[0])
+    except (OSError, KeyError):
+        return 0
+
+
+def in_a_batch(job: dict[str, Any], inputs: list[Any]) -> str:
+    """Run all examples one by one and as one batch, and compare; empty where the artifact cannot be resized."""
+    from quantbench.measure.many_calls import batched
+
+    alone = load(job)
+    single = [invoke(alone, inputs, example) for example in range(len(inputs[0]))]
+    interpreter = Interpreter(model_path=job["artifact"], num_threads=job["threads"])
+    try:
+        for detail, values in zip(interpreter.get_input_details(), inputs, strict=True):
+            interpreter.resize_tensor_input(detail["index"], values.shape)
+        interpreter.allocate_tensors()
+        for detail, values in zip(interpreter.get_input_details(), inputs, strict=True):
+            interpreter.set_tensor(detail["index"], values)
+        interpreter.invoke()
+    except (RuntimeError, ValueError):
+        return ""
+    together = [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+    return batched(together, [np.concatenate(rows) for rows in zip(*single, strict=True)])
+
+
+def more_calls(job: dict[str, Any], interpreter: Any, inputs: list[Any], known: list[int]) -> dict[str, Any]:
+    """Call on, and return the facts that :mod:`quantbench.measure.many_calls` lists."""
+    from quantbench.measure.many_calls import many_calls
+
+    kept: list[bytes] = []
+
+    def answer(example: int) -> int:
+        if job.get("leak"):
+            kept.append(bytes(job["leak"]))
+        return digest(invoke(interpreter, inputs, example, job["stateful"]))
+
+    return many_calls(answer, known, anonymous, job["calls"], job["seconds"])
+
+
+def digest(outputs: list[Any]) -> int:
+    """Hash the outputs; equal in all processes, as these share their seed of hashes."""
+    return hash(b"".join(output.tobytes() for output in outputs))
 
 
 def start_up(job: dict[str, Any], inputs: list[Any]) -> float:
@@ -120,20 +225,35 @@ def covered(spans: list[tuple[int, int]]) -> int:
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Measure the peak so far and its file-backed pages, in bytes: ``empty`` before loading, ``peak`` after running.
+    """Measure the peak and its file-backed pages, in bytes: ``empty`` before loading, ``peak`` after running.
+
+    ``reset`` says whether the peak was restarted between the imports and the model.
 
     Adds ``arena`` (bytes) or ``no_arena`` (why); for a start-up returns ``cold`` and ``warm`` (seconds) instead.
     """
     small_pages()
-    result: dict[str, Any] = {"empty": resident()}
-    held = hold(job.get("held", 0))
     inputs = [np.load(path, allow_pickle=False) for path in job["inputs"]]
     if job.get("start_up"):
         return {"cold": start_up(job, inputs), "warm": start_up(job, inputs)}
-    interpreter = load(job)
-    for example in range(len(inputs[0])):
-        invoke(interpreter, inputs, example)
+    if job.get("batch"):
+        return {"batch": in_a_batch(job, inputs)}
+    result: dict[str, Any] = {"reset": forget_peak(), "empty": resident()}
+    held = hold(job.get("held", 0))
+
+    known = [0] * len(inputs[0])
+
+    def work() -> Any:
+        interpreter = load(job)
+        for turn in range(len(known)):
+            example = (job.get("start", 0) + turn) % len(known)
+            known[example] = digest(invoke(interpreter, inputs, example, job["stateful"]))
+        return interpreter
+
+    interpreter = in_fresh_heap(work)
     result["peak"] = resident()
+    result["answers"] = known
+    if job.get("calls"):
+        result |= more_calls(job, interpreter, inputs, known)
     del interpreter, held
     if job.get("arena"):
         try:

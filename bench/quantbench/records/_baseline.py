@@ -121,6 +121,7 @@ class Overlay(Record):
 
 
 _RARE = (
+    "by_machine",
     "overlays",
     "xfail",
     "gpu_agreement",
@@ -138,6 +139,10 @@ class BaselineCell(Record):
     measurements: dict[str, BaselineValue] = Field(default_factory=dict)
     latency: dict[str, BaselineValue] = Field(default_factory=dict)
     peak_memory: dict[str, BaselineValue] = Field(default_factory=dict)
+    by_machine: dict[str, dict[str, BaselineValue]] = Field(
+        default_factory=dict,
+        description="measurement -> machine class -> value, of latency and memory beside the two fields above",
+    )
     unsupported: str | None = Field(default=None, description="the tools' reason, where the cell cannot be made")
     broken_promise: str | None = Field(
         default=None, description="where the artifact is known not to be what it is called"

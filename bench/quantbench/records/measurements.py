@@ -39,6 +39,10 @@ _LOWER: Direction = "lower is better"
 _HIGHER: Direction = "higher is better"
 RATIO, TO_YARDSTICK = "latency_ratio", "control_to_yardstick"
 OUTPUT_DISTANCE = "output_distance"
+# Beside the typical call, as ratios to float32, or for float32 to the yardstick.
+MEAN, CPU, P90, FIRST_CALL = "latency_mean_ratio", "latency_cpu_ratio", "latency_p90_ratio", "first_call_ratio"
+OFF_CORE, OF_YARDSTICK = "off_core_excess", "latency_to_yardstick"
+SLOW_PROCESSES = "slow_processes"  # a judgement of the typical call's processes, no measurement of its own
 
 CATALOGUE = (
     Entry("score", Kind.ACCURACY, "score", "as the metric says", accepted=True),
@@ -53,11 +57,21 @@ CATALOGUE = (
     Entry("memory_ratio", Kind.MEMORY, "memory ratio", _LOWER, accepted=True, noisy=True),
     Entry("peak_memory", Kind.MEMORY, "peak memory", _LOWER, accepted=True, noisy=True),
     Entry("peak_resident", Kind.MEMORY, "peak resident memory", _LOWER, noisy=True),
-    Entry("model_memory", Kind.MEMORY, "memory of the model", _LOWER, noisy=True),
+    Entry("model_memory", Kind.MEMORY, "memory of the model", _LOWER, accepted=True, noisy=True),
+    Entry("leak", Kind.MEMORY, "memory kept per call", _LOWER, noisy=True),
+    Entry("wrong_answers", Kind.MEMORY, "answers that did not repeat", _LOWER),
+    Entry("permuted_batch", Kind.MEMORY, "batch in another order", _LOWER),
     Entry("gpu_agreement", Kind.GPU, "agreement of the GPU with the CPU", _HIGHER),
     Entry("gpu_*", Kind.GPU, "on the GPU", noisy=True),
     Entry(RATIO, Kind.LATENCY, "latency ratio to float32", _LOWER, accepted=True, noisy=True, by_threads=True),
     Entry(TO_YARDSTICK, Kind.LATENCY, "float32 to yardstick", _LOWER, accepted=True, noisy=True, by_threads=True),
+    Entry(MEAN, Kind.LATENCY, "mean latency ratio", _LOWER, accepted=True, noisy=True),
+    Entry(CPU, Kind.LATENCY, "CPU time ratio", _LOWER, accepted=True, noisy=True),
+    Entry(P90, Kind.LATENCY, "latency p90 ratio", _LOWER, accepted=True, noisy=True),
+    Entry(FIRST_CALL, Kind.LATENCY, "first call ratio", _LOWER, accepted=True, noisy=True),
+    Entry(OFF_CORE, Kind.LATENCY, "share of waiting", _LOWER, noisy=True),
+    Entry(OF_YARDSTICK, Kind.LATENCY, "latency to yardstick", _LOWER, accepted=True, noisy=True),
+    Entry(SLOW_PROCESSES, Kind.LATENCY, "slow processes", _LOWER, noisy=True),
     Entry("latency", Kind.LATENCY, "latency", _LOWER, noisy=True, by_threads=True),
     Entry("threads_at_work", Kind.LATENCY, "threads at work", noisy=True, by_threads=True),
     Entry("disturbed", Kind.LATENCY, "disturbed blocks", _LOWER, noisy=True, by_threads=True),

@@ -74,6 +74,10 @@ RUNTIME = [
     )
     for percent in (3, 5, 10)
 ]
+BESIDE = [
+    Condition("each call of the variant waits", "1 ms", RATIO, {"wait": 1e-3}),
+    Condition("the first call of the variant longer by", "50 ms", RATIO, {"first": 0.05}),
+]
 NO_XNNPACK = Condition("XNNPACK off", "", TO_YARDSTICK, {"runtime": "litert-builtin"})
 THREAD_TOO_FEW = Condition("a thread too few", "1 of 2", "threads_at_work", {})
 TWO_THREADS = Condition("healthy", "2 threads", "threads_at_work", {}, threads=2)
@@ -114,11 +118,24 @@ def _our_rule(name: str, old: list[Process], new: list[Process], again: list[Pro
     """Check whether the gate's own judge fails."""
     if name == "threads_at_work":
         return gate.threads(2, measurements.latency(Latency(new))[name]) is not None
-    accepted = _accepted(measurements.latency(Latency(old))[name])
-    ratio = measurements.latency(Latency(new))[name]
-    second = measurements.latency(Latency(again))[name] if gate.suspicious(ratio, accepted) else None
-    baseline = BaselineCell(latency={"here": accepted})
-    return gate.latency(SUBJECT, name, ratio, baseline, "here", share, second).verdict is Verdict.REGRESSED
+    variant = "float32" if name == TO_YARDSTICK else "variant"
+    before, now, later = (
+        measurements.latency(Latency(each)) | measurements.beside(Latency(each), variant) for each in (old, new, again)
+    )
+    accepted = _accepted(before[name])
+    beside = {
+        other: {"here": _accepted(before[other]).model_copy(update={"tolerance": rule.tolerance})}
+        for other, rule in gate.RULES.items()
+        if other in before
+    }
+    baseline = BaselineCell(latency={"here": accepted}, by_machine=beside)
+    known = gate.accepted_beside(baseline, "here")
+    suspected = gate.suspicious(now[name], accepted) or gate.suspicious_beside(now, name, known)
+    of_typical, of_others = gate.beside_share(share)
+    second = later if suspected else None
+    typical = gate.latency(SUBJECT, name, now[name], baseline, "here", of_typical, second[name] if second else None)
+    judged = [typical, *gate.latency_beside(SUBJECT, now, second, name, known, of_others)]
+    return any(judgement.verdict is Verdict.REGRESSED for judgement in judged)
 
 
 def _accepted(ratio: Any) -> BaselineValue:
@@ -235,7 +252,7 @@ def run(
     # Half the processes, as the quick selftest once used, only catch 10 % in 95 % of runs; a real run uses all.
     trials = 20 if quick else 200
     least = 3 * PER_RUN
-    chosen = [SLOWER[-1], NO_XNNPACK] if quick else [*SLOWER, *RUNTIME, NO_XNNPACK]
+    chosen = [SLOWER[-1], NO_XNNPACK] if quick else [*SLOWER, *RUNTIME, *BESIDE, NO_XNNPACK]
     counts = dict.fromkeys([*chosen, THREAD_TOO_FEW, TWO_THREADS], least)
     counts[HEALTHY] = 2 * least
     pools = record(model, control, variant, counts, True, say)

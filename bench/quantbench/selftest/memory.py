@@ -21,8 +21,9 @@ from quantbench.records import Accepted, BaselineCell, Cell, InjectedFault, Judg
 from quantbench.reference.model import ReferenceModel
 from quantbench.tflite.edit import edited
 
-HELD = (0.02, 0.05, 0.10)
-MUST_BE_CAUGHT = 0.05
+HELD = (0.005, 0.02, 0.05)  # of the process: 0.5 % is 70 kB
+MUST_BE_CAUGHT = 0.005
+LEAK = 4096  # bytes that each call keeps
 RECORDINGS = 30
 _MACHINE = "this machine"
 Where = Literal["variant", "control"]
@@ -158,6 +159,12 @@ def _of(recorded: Memory, which: Any) -> Memory:
         empty=[recorded.empty[i] for i in which],
         arena=recorded.arena,
         no_arena=recorded.no_arena,
+        reset=recorded.reset,
+        answers=[recorded.answers[i] for i in which],
+        calls=recorded.calls,
+        wrong=recorded.wrong,
+        by_call=recorded.by_call,
+        batch=recorded.batch,
     )
 
 
@@ -175,8 +182,11 @@ def _accepted(cell: Cell) -> BaselineCell:
     """Return the baseline that an update would write for a cell."""
     stamp = Accepted(date="", reason="healthy", run="selftest", environment="")
     peak = update_cell.peak_memory_value(cell, stamp)
+    model = update_cell.model_memory_value(cell, stamp)
     return BaselineCell(
-        measurements=update_cell.memory_values(cell, stamp), peak_memory={_MACHINE: peak} if peak is not None else {}
+        measurements=update_cell.memory_values(cell, stamp),
+        peak_memory={_MACHINE: peak} if peak is not None else {},
+        by_machine={"model_memory": {_MACHINE: model}} if model is not None else {},
     )
 
 
@@ -205,6 +215,7 @@ def injected_faults(trial: MemoryTrial, seeds: int, say: Callable[[str], None]) 
         for strength in HELD:
             for where in ("variant", "control"):
                 yield _reported(held(trial, strength, where, seed), say)
+        yield _reported(leaking(trial, seed), say)
 
 
 def _reported(injected: InjectedFault, say: Callable[[str], None]) -> InjectedFault:
@@ -254,6 +265,13 @@ def held(trial: MemoryTrial, strength: float, where: Where, seed: int) -> Inject
     growth = taken.peak() / trial.healthy[where].peak() - 1
     name = f"held by the {where}'s process"
     return _injected(name, "process", f"{100 * strength:g} %", seed, growth, strength >= MUST_BE_CAUGHT, judged)
+
+
+def leaking(trial: MemoryTrial, seed: int) -> InjectedFault:
+    """Measure and judge a process that keeps memory at each call."""
+    taken = memory.measure(trial.variant, trial.model, leak=LEAK)
+    judged = trial.judge(seed, variant=taken)
+    return _injected("kept by each call", "process", f"{LEAK} bytes", seed, 0.0, True, judged)
 
 
 def null_runs(trial: MemoryTrial, count: int) -> list[bool]:

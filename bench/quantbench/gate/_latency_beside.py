@@ -1,0 +1,333 @@
+"""Judge latency beside the typical call: all calls, slow calls, first calls, waits, and processes that are slow.
+
+The typical call is the lower quartile of undisturbed blocks, which repeats best and sees nothing of the slower three
+quarters. Here nothing is left out; others on the machine slow down the reference in turns with the variant as much.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from quantbench.core.stats import binomial_tail, change_of, p_above, t_quantile, trimmed_mean
+from quantbench.gate._common import Subject
+from quantbench.gate._latency import BETWEEN_RUNS
+from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
+from quantbench.records.measurements import (
+    CPU,
+    FIRST_CALL,
+    MEAN,
+    OF_YARDSTICK,
+    OFF_CORE,
+    P90,
+    RATIO,
+    SLOW_PROCESSES,
+    shown,
+)
+
+
+class Rule(NamedTuple):
+    """How a measurement is judged.
+
+    Attributes:
+        tolerance: largest growth that passes, as a fraction.
+        between: how far two runs differ beyond the spread of their processes (sd, as a fraction).
+        reason: of the tolerance.
+    """
+
+    tolerance: float
+    between: float
+    reason: str
+
+
+_BETWEEN = "beyond it, the spread of fresh processes decides, and 1 % between runs"
+RULES: Mapping[str, Rule] = {
+    MEAN: Rule(0.05, 0.01, f"5 %: others on the machine are in the mean of all calls; {_BETWEEN}"),
+    CPU: Rule(0.05, 0.01, f"5 %: as for the mean of all calls; {_BETWEEN}"),
+    P90: Rule(0.10, 0.01, f"10 %: a quantile of a few hundred single calls; {_BETWEEN}"),
+    FIRST_CALL: Rule(0.25, 0.02, "25 %: one call per process; beyond it, the spread of fresh processes decides"),
+}
+# Policy: the share of its time that a variant may wait longer than its reference in turns does.
+OFF_CORE_TOLERANCE = 0.10
+# Policy: a process is slow from 10 % on; where 5 % of them are, a user starts one every day.
+SLOW_FROM, SLOW_SHARE = 0.10, 0.05
+# Policy: a measurement whose 95 % interval is wider than this to each side cannot see what a user would.
+RESOLUTION = 0.05
+SUSPICION = 0.05
+JUDGED = (*RULES, OFF_CORE, SLOW_PROCESSES)
+INDEPENDENT = (FIRST_CALL, OFF_CORE)  # of the typical call
+OF_TYPICAL = 0.5  # of a cell's share of the false-alarm budget: the other half is for all that is judged here
+
+
+def beside_share(alpha: float) -> tuple[float, float]:
+    """Split a cell's share of the budget: of its typical call, and of each measurement beside it (Bonferroni)."""
+    return OF_TYPICAL * alpha, (1 - OF_TYPICAL) * alpha / len(JUDGED)
+
+
+class _Test(NamedTuple):
+    """One comparison: how much worse, its p-value for a change beyond the tolerance, and for any change."""
+
+    change: float
+    beyond: float
+    any: float
+
+
+class AcceptedLatency(NamedTuple):
+    """What latencies are compared with on one machine class.
+
+    Attributes:
+        typical: of the typical call; None where nothing was accepted here.
+        beside: by measurement.
+    """
+
+    typical: BaselineValue | None
+    beside: Mapping[str, BaselineValue]
+
+
+def accepted_beside(baseline: BaselineCell | None, machine: str) -> AcceptedLatency:
+    """Return the accepted latencies of one machine class."""
+    if baseline is None:
+        return AcceptedLatency(None, {})
+    values = {name: values[machine] for name, values in baseline.by_machine.items() if machine in values}
+    return AcceptedLatency(baseline.latency.get(machine), values)
+
+
+def suspicious_beside(measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> bool:
+    """Whether any of the measurements beside the typical call needs a second one.
+
+    Args:
+        ratio: name of the typical call's measurement.
+    """
+    tests = (_test(name, measured, ratio, accepted) for name in JUDGED)
+    return any(test is not None and _suspect(name, test) for name, test in zip(JUDGED, tests, strict=True))
+
+
+def latency_beside(
+    subject: Subject,
+    measured: Mapping[str, Measurement],
+    again: Mapping[str, Measurement] | None,
+    ratio: str,
+    accepted: AcceptedLatency,
+    alpha: float,
+    typical_is_red: bool = False,
+) -> list[Judgement]:
+    """Judge everything beside the typical call; only what is worse, or cannot be judged, gets a judgement.
+
+    Red needs two measurements, each beyond the tolerance, and both pooled beyond it at ``alpha``, as for the typical
+    call (:func:`quantbench.gate.latency`); a warning, both pooled at 5 % shared by all that is judged here.
+
+    Args:
+        again: the second, fresh measurement; None where nothing was suspicious.
+        ratio: name of the typical call's measurement.
+        alpha: for each measurement, see :func:`beside_share`.
+        typical_is_red: what follows from a slower typical call is not repeated then.
+    """
+    both = measured if again is None else _pooled(measured, again)
+    names = INDEPENDENT if typical_is_red else JUDGED
+    judged = [_judged(subject, name, measured, again, both, ratio, accepted, alpha) for name in names]
+    found = [judgement for judgement in judged if judgement is not None]
+    typical = both.get(ratio)
+    if typical is None or typical.values is None:
+        return found
+    return [*found, *_two_groups(subject, ratio, typical.values, found), *_coarse(subject, ratio, typical.values)]
+
+
+def slower_than_yardstick(
+    judged: list[Judgement],
+    measured: Mapping[str, Measurement],
+    again: Mapping[str, Measurement] | None,
+    accepted: AcceptedLatency,
+) -> list[Judgement]:
+    """Weaken a red ratio to float32 to a warning where the variant is no slower than accepted against the yardstick.
+
+    A float32 that got faster turns the ratios of all its variants red, although none of them is slower.
+    """
+    known, both = accepted.beside.get(OF_YARDSTICK), measured if again is None else _pooled(measured, again)
+    taken = both.get(OF_YARDSTICK)
+    if known is None or not known.values or taken is None or not taken.values:
+        return judged
+    change = change_of(trimmed_mean(taken.values), trimmed_mean(known.values), BETWEEN_RUNS)
+    if change.change > known.tolerance and change.p_above() <= SUSPICION:
+        return judged
+    words = f"; {100 * change.change:+.1f} % against the yardstick, so that float32 got faster and this no slower"
+    return [
+        one.model_copy(update={"verdict": Verdict.WARN, "message": one.message + words})
+        if one.verdict is Verdict.REGRESSED and one.measurement == RATIO
+        else one
+        for one in judged
+    ]
+
+
+def _pooled(first: Mapping[str, Measurement], second: Mapping[str, Measurement]) -> dict[str, Measurement]:
+    pooled = {}
+    for name in first.keys() & second.keys():
+        values = [*(first[name].values or []), *(second[name].values or [])]
+        if values:
+            value = trimmed_mean(values).mean
+            pooled[name] = first[name].model_copy(update={"values": values, "n": len(values), "value": value})
+    return pooled
+
+
+def _test(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> _Test | None:
+    """Compare one measurement; None where it was not measured, or is judged by a baseline that holds none."""
+    if accepted.typical is None:
+        return None  # the cell has no share of the budget here
+    if name == SLOW_PROCESSES:
+        return _slow(measured.get(ratio), accepted.typical)
+    taken = measured.get(name)
+    if taken is None or not taken.values or len(taken.values) < 2:
+        return None
+    if name == OFF_CORE:
+        return _waits(taken.values)
+    known = accepted.beside.get(name)
+    if known is None or not known.values:
+        return None
+    change = change_of(trimmed_mean(taken.values), trimmed_mean(known.values), RULES[name].between)
+    beyond = p_above(change.change - known.tolerance, change.error, change.degrees)
+    return _Test(change.change, beyond, change.p_above())
+
+
+def _waits(excess: list[float]) -> _Test:
+    """Test the share of time off the core beyond that of the reference in turns (Yuen 1974, one sample).
+
+    Where nothing is wrong, both are slowed down by the same others, and the difference is symmetric around zero.
+    """
+    location = trimmed_mean(excess)
+    error, degrees = location.error, location.degrees
+    beyond = p_above(location.mean - OFF_CORE_TOLERANCE, error, degrees)
+    return _Test(location.mean, beyond, p_above(location.mean, error, degrees))
+
+
+def _slow(ratio: Measurement | None, accepted: BaselineValue | None) -> _Test | None:
+    """Test the share of processes slower than accepted by :data:`SLOW_FROM`: an exact binomial test against
+    :data:`SLOW_SHARE`, or the share that was accepted.
+    """
+    if ratio is None or not ratio.values or accepted is None or not accepted.values:
+        return None
+    limit = (1 + SLOW_FROM) * accepted.value
+    slow, n = sum(value > limit for value in ratio.values), len(ratio.values)
+    before = sum(value > limit for value in accepted.values) / len(accepted.values)
+    p_value = binomial_tail(slow, n, max(SLOW_SHARE, before)) if slow else 1.0
+    return _Test(slow / n, p_value, p_value)
+
+
+def _suspect(name: str, test: _Test) -> bool:
+    return test.any <= SUSPICION and test.change > _tolerance(name)
+
+
+def _tolerance(name: str) -> float:
+    if name == SLOW_PROCESSES:
+        return SLOW_SHARE
+    return OFF_CORE_TOLERANCE if name == OFF_CORE else RULES[name].tolerance
+
+
+def _judged(
+    subject: Subject,
+    name: str,
+    measured: Mapping[str, Measurement],
+    again: Mapping[str, Measurement] | None,
+    both: Mapping[str, Measurement],
+    ratio: str,
+    accepted: AcceptedLatency,
+    alpha: float,
+) -> Judgement | None:
+    first = _test(name, measured, ratio, accepted)
+    if first is None or not _suspect(name, first):
+        return None
+    verdict, test = Verdict.WARN, first
+    if again is not None:
+        second, pooled = _test(name, again, ratio, accepted), _test(name, both, ratio, accepted)
+        if second is None or pooled is None or not _suspect(name, second):
+            return None
+        if pooled.beyond > alpha and (pooled.any > SUSPICION / len(JUDGED) or not _suspect(name, pooled)):
+            return None
+        test = pooled
+        verdict = Verdict.REGRESSED if pooled.beyond <= alpha else Verdict.WARN
+    known = accepted.typical if name == SLOW_PROCESSES else accepted.beside.get(name)
+    return Judgement(
+        kind=Kind.LATENCY,
+        measurement=name,
+        against="control" if name == OFF_CORE else "baseline",
+        verdict=verdict,
+        value=both[name].value if name in both else test.change,
+        reference=known.value if known else None,
+        unit=both[name].unit if name in both else "fraction",
+        change=test.change,
+        tolerance=_tolerance(name),
+        p_value=test.beyond,
+        measured=1 if again is None else 2,
+        message=_words(name, test, both, ratio, known, alpha),
+        actions=subject.choices(),
+    )
+
+
+def _words(
+    name: str,
+    test: _Test,
+    both: Mapping[str, Measurement],
+    ratio: str,
+    known: BaselineValue | None,
+    alpha: float,
+) -> str:
+    rest = f"p = {test.beyond:.2g}, red at {alpha:.2g}"
+    if name == SLOW_PROCESSES:
+        n = len(both[ratio].values or [])
+        return (
+            f"{round(test.change * n)} of {n} processes are more than {100 * SLOW_FROM:g} % slower than the accepted "
+            f"{shown(ratio)} ({rest}; {100 * SLOW_SHARE:g} % may be)"
+        )
+    if name == OFF_CORE:
+        return (
+            f"waits off the core for {100 * test.change:.1f} % of its time more than the reference in turns with it "
+            f"({rest} beyond {100 * OFF_CORE_TOLERANCE:g} %)"
+        )
+    assert known is not None
+    value = known.value * (1 + test.change)
+    return (
+        f"{shown(name)} {value:.3f}, baseline {known.value:.3f} ({100 * test.change:+.1f} %, {rest} beyond "
+        f"{100 * known.tolerance:g} %)"
+    )
+
+
+def _warning(subject: Subject, name: str, value: float, tolerance: float, words: str) -> Judgement:
+    return Judgement(
+        kind=Kind.LATENCY,
+        measurement=name,
+        against="nothing",
+        verdict=Verdict.WARN,
+        value=value,
+        unit="fraction",
+        tolerance=tolerance,
+        message=words,
+        actions=[subject.again("look closer")],
+    )
+
+
+def _two_groups(subject: Subject, ratio: str, values: list[float], found: list[Judgement]) -> list[Judgement]:
+    """Warn where more processes than :data:`SLOW_SHARE` are slower than the faster quarter by :data:`SLOW_FROM`."""
+    if any(judgement.measurement == SLOW_PROCESSES for judgement in found):
+        return []
+    ordered = sorted(values)
+    limit = (1 + SLOW_FROM) * ordered[len(ordered) // 4]
+    slow, n = sum(value > limit for value in values), len(values)
+    if not slow or binomial_tail(slow, n, SLOW_SHARE) > SUSPICION:
+        return []
+    words = (
+        f"{shown(ratio)}: {slow} of {n} processes are more than {100 * SLOW_FROM:g} % slower than the faster quarter; "
+        "a typical value describes only some of them"
+    )
+    return [_warning(subject, "groups_of_processes", slow / n, SLOW_SHARE, words)]
+
+
+def _coarse(subject: Subject, ratio: str, values: list[float]) -> list[Judgement]:
+    """Warn where the typical call is known worse than to :data:`RESOLUTION`."""
+    location = trimmed_mean(values)
+    if not math.isfinite(location.error):
+        return []
+    half = t_quantile(0.025, location.degrees) * location.error / location.mean
+    if half <= RESOLUTION:
+        return []
+    words = (
+        f"{shown(ratio)} is only known to ± {100 * half:.1f} % (95 %): smaller changes cannot be seen; time it on a "
+        "quieter machine, or with a larger --latency-budget"
+    )
+    return [_warning(subject, "resolution", half, RESOLUTION, words)]
