@@ -401,7 +401,7 @@ def test_what_hdf5_itself_fails_on_is_met_in_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str, change: Callable[[bytes], bytes], words: str
 ) -> None:
     monkeypatch.setattr(hdf5, "_asked", ASKED)
-    monkeypatch.setattr(hdf5, "_LIMIT_SECONDS", 3.0)
+    monkeypatch.setattr(hdf5, "_LIMIT_SECONDS", 3)
     if container == "m.h5":
         path = h5_file(tmp_path / "m.h5", model())
         path.write_bytes(change(path.read_bytes()))

@@ -3,8 +3,9 @@
 HDF5 trusts what it opens: on a damaged file it may turn in circles for ever, claim memory without end, or crash. So it
 is this process that does. Reads a job as JSON from standard input, ``{"path": FILE, "attributes": [NAME, ...]}``; with
 ``"member": NAME`` the file is a member of a checked archive at ``path``, and with ``"whole": true`` everything in it is
-looked through. Writes to standard output ``{"damaged": WORDS}``, or ``{"wrong": WORDS or null, "attributes": {NAME:
-VALUE}}``, each value ``{"text": TEXT}``, ``{"bytes": TEXT}`` of one letter a byte, ``{"other": WORDS}`` or null.
+looked through; ``"processor_seconds": N`` bounds its processor time. Writes to standard output ``{"damaged": WORDS}``,
+or ``{"wrong": WORDS or null, "attributes": {NAME: VALUE}}``, each value ``{"text": TEXT}``, ``{"bytes": TEXT}`` of one
+letter a byte, ``{"other": WORDS}`` or null.
 """
 
 import sys
@@ -61,9 +62,13 @@ def _bounded(job: Job) -> dict[str, Any]:
     if sys.platform.startswith("linux"):
         import resource
 
-        most = _MEMORY + int(job.get("unpacked", 0))
-        with suppress(OSError, ValueError):  # it is bounded further already
-            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        limits = {
+            resource.RLIMIT_DATA: _MEMORY + int(job.get("unpacked", 0)),
+            resource.RLIMIT_CPU: int(job["processor_seconds"]),  # the machine may be busy, and the file still healthy
+        }
+        for which, most in limits.items():
+            with suppress(OSError, ValueError):  # it is bounded further already
+                resource.setrlimit(which, (most, most))
     return run(job)
 
 
