@@ -47,9 +47,12 @@ def test_an_older_baseline_says_what_it_can() -> None:
 @pytest.mark.parametrize(
     ("witness", "words"),
     [
-        (Flipped(20, 2, 18), "the model itself is another: look at what makes it (training, converter)"),
-        (Flipped(20, 19, 1), "look at the runtime's kernels first"),
-        (Flipped(20, 5, 5), "which tells neither from the other"),
+        (
+            Flipped(asked=20, as_accepted=2, as_now=18),
+            "the model itself is another: look at what makes it (training, converter)",
+        ),
+        (Flipped(asked=20, as_accepted=19, as_now=1), "look at the runtime's kernels first"),
+        (Flipped(asked=20, as_accepted=5, as_now=5), "which tells neither from the other"),
     ],
 )
 def test_a_changed_artifact_is_told_by_the_examples_that_flipped(witness: Flipped, words: str) -> None:
@@ -67,7 +70,7 @@ def test_the_reference_kernels_are_asked_about_the_flipped_examples_alone() -> N
         asked.extend(places.tolist())
         return now[places]
 
-    assert flipped.origin_of(accepted, now, ask) == Flipped(flipped.MOST, 0, flipped.MOST)
+    assert flipped.origin_of(accepted, now, ask) == Flipped(asked=flipped.MOST, as_accepted=0, as_now=flipped.MOST)
     assert asked == list(range(500, 500 + flipped.MOST))
     assert flipped.origin_of(accepted, accepted, ask) is None
     assert flipped.origin_of(accepted, now, lambda _places: None) is None
@@ -76,8 +79,12 @@ def test_the_reference_kernels_are_asked_about_the_flipped_examples_alone() -> N
 def test_answers_that_are_numbers_are_told_by_which_they_are_nearer_to() -> None:
     accepted = np.zeros(10, np.float32)
     now = accepted + 1
-    assert flipped.origin_of(accepted, now, lambda places: now[places] - np.float32(0.01)) == Flipped(10, 0, 10)
-    assert flipped.origin_of(accepted, now, lambda places: accepted[places] + np.float32(0.01)) == Flipped(10, 10, 0)
+    assert flipped.origin_of(accepted, now, lambda places: now[places] - np.float32(0.01)) == Flipped(
+        asked=10, as_accepted=0, as_now=10
+    )
+    assert flipped.origin_of(accepted, now, lambda places: accepted[places] + np.float32(0.01)) == Flipped(
+        asked=10, as_accepted=10, as_now=0
+    )
 
 
 @pytest.mark.parametrize(("kernels", "words"), [(300, "look at what makes it"), (100, "the runtime's kernels first")])

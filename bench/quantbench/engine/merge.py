@@ -251,6 +251,7 @@ class Whole:
             sources=cell.sources,
             trained_sha256=cell.trained_sha256,
             family=cell.family,
+            flipped=next((judged.flipped for judged in cell.judgements if judged.measurement == "score"), None),
         )
 
     def _outputs(

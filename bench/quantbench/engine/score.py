@@ -10,6 +10,7 @@ from quantbench import gate
 from quantbench.baselines.files import Baseline
 from quantbench.measure import flipped
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Pooled, Verdict
+from quantbench.records.origins import Flipped
 from quantbench.reference.model import ReferenceModel
 
 PARTS = frozenset({"classes", "slices", "seeds"})  # measurements of judgements that go with that of the score
@@ -27,6 +28,7 @@ class Scored:
         sources: hashes of what the answers come from besides the artifact.
         ask: gives the reference kernels' answers; None where the artifact is not at hand.
         trained_sha256: of the first seed's weights after all training.
+        flipped: what the reference kernels said, where a report tells of it.
     """
 
     subject: gate.Subject
@@ -41,6 +43,7 @@ class Scored:
     ask: flipped.Ask | None = None
     trained_sha256: str | None = None
     family: str = ""
+    flipped: Flipped | None = None
 
     @property
     def accepted(self) -> BaselineCell | None:
@@ -73,11 +76,12 @@ class Scored:
         if judged.verdict not in (Verdict.REGRESSED, Verdict.WARN, Verdict.IMPROVED):
             return judged
         stored, now = self.baseline.predictions.get(self.subject.variant), self.answers.predictions
-        witness = None
+        witness = self.flipped
         if self.ask is not None and stored is not None and now is not None:
             witness = flipped.origin_of(stored, now, self.ask)
         why = gate.origin(self.accepted, self.artifact_sha256, self.reference_sha256, self.sources, witness)
-        return judged.model_copy(update={"message": f"{judged.message}; {why}"}) if why else judged
+        message = f"{judged.message}; {why}" if why else judged.message
+        return judged.model_copy(update={"message": message, "flipped": witness})
 
     @property
     def repeated(self) -> bool:

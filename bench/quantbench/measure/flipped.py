@@ -31,7 +31,7 @@ def origin_of(accepted: Array, now: Array, ask: Ask) -> Flipped | None:
     if answers is None or answers.shape != now[places].shape:
         return None
     before, after = _distance(answers, accepted[places]), _distance(answers, now[places])
-    return Flipped(len(places), int(np.sum(before < after)), int(np.sum(after < before)))
+    return Flipped(asked=len(places), as_accepted=int(np.sum(before < after)), as_now=int(np.sum(after < before)))
 
 
 def _differ(one: Array, other: Array) -> Array:

@@ -7,6 +7,7 @@ from pydantic import FailFast, Field, model_validator
 from quantbench.records._artifact import Census, Range
 from quantbench.records._common import NAME, SCHEMA_VERSION, Kind, Measurement, Record, Verdict
 from quantbench.records._environment import Environment
+from quantbench.records.origins import Flipped
 
 
 class Evidence(Record):
@@ -69,6 +70,7 @@ class Judgement(Record):
         parts: for a judgement on classes or slices: those that changed most, the worst first.
         low, high: 95 % interval of ``change``, where the verdict depends on where a limit lies in it.
         measured: number of separate measurements, where one is not enough for red (latency).
+        flipped: what the reference kernels say to the examples whose answers changed.
         message: one sentence with both numbers, without the cell's name.
         detail: the reason alone, where the verdict has one besides its numbers: how the artifact violates its
                 quantization spec, or why nothing was measured.
@@ -102,6 +104,7 @@ class Judgement(Record):
     churn: int | None = None
     parts: list[PartChange] = Field(default_factory=list)
     measured: int | None = None
+    flipped: Flipped | None = None
     message: str
     detail: str = ""
     actions: list[Action] = Field(default_factory=list)

@@ -1,6 +1,8 @@
 """Name what a cell's answers come from besides its artifact, and what the reference kernels say to changed ones."""
 
-from dataclasses import dataclass
+from pydantic import Field
+
+from quantbench.records._common import Record
 
 INPUTS = "prepared inputs"
 DATA = "data"
@@ -10,8 +12,7 @@ HARNESS = "harness"
 RUNTIME = "runtime"
 
 
-@dataclass(frozen=True)
-class Flipped:
+class Flipped(Record):
     """Count the examples whose answers changed, as far as the reference kernels were asked about them.
 
     Attributes:
@@ -20,6 +21,6 @@ class Flipped:
         as_now: those that they answer as this run does, or nearer to that.
     """
 
-    asked: int
-    as_accepted: int
-    as_now: int
+    asked: int = Field(ge=0)
+    as_accepted: int = Field(ge=0)
+    as_now: int = Field(ge=0)
