@@ -70,6 +70,7 @@ class Computing:
         self._futures: dict[CellId, list[Future[Outcome]]] = {}
         for cell in cells:  # all at once: a run may be stopped while it submits, and reports what is there
             self._futures[cell.id] = [Future() for _ in cell.seeds]
+        self._beside: dict[CellId, list[Future[Outcome]]] = {}
         self._finished = self._failed = self._running = 0
         self._begun: dict[Future[Outcome], float] = {}
         self._left: float | None = None
@@ -109,6 +110,15 @@ class Computing:
         more = [self._submitted(self._task(cell, seed)) for seed in cell.seeds[len(before) :]]
         self._futures[cell.id] = before[: len(cell.seeds)] + more
 
+    def train_beside(self, cell: Planned, seeds: Collection[int]) -> None:
+        """Compute further seeds of a control, for the limits of its variants alone; :meth:`wait` waits for them too."""
+        self._beside[cell.id] = [self._submitted(self._task(cell, seed)) for seed in seeds]
+
+    def beside(self, cell_id: CellId) -> list[Outcome]:
+        """Return the computed outcomes of those further seeds."""
+        futures = self._beside.get(cell_id, [])
+        return [future.result() for future in futures if future.done() and not future.cancelled()]
+
     def _submitted(self, task: Task) -> Future[Outcome]:
         """The outcome of a task, from the store or to be computed."""
         found = from_store(task)
@@ -136,7 +146,7 @@ class Computing:
             KeyboardInterrupt: a signal was received.
             DiskFull: see :meth:`_announce`.
         """
-        waiting = [future for cell in cells for future in self._futures[cell.id]]
+        waiting = [future for cell in cells for future in (*self._futures[cell.id], *self._beside.get(cell.id, []))]
         while True:
             check()
             self._announce()
