@@ -23,6 +23,7 @@ from quantbench.gate._common import (
 from quantbench.gate._drift import DRIFT_ALLOWED, DRIFT_SHARE, DRIFTING, drift, drift_of, first_of, growths
 from quantbench.gate._exceptions import (
     EXCUSABLE,
+    FURTHER,
     WITHOUT_NUMBER,
     bound_of,
     exceptions,
@@ -104,6 +105,7 @@ __all__ = [
     "DRIFT_SHARE",
     "EXCUSABLE",
     "FIDELITY_REASON",
+    "FURTHER",
     "GPU_AGREEMENT",
     "GPU_SLACK",
     "LATENCY_TOLERANCE",
