@@ -201,7 +201,7 @@ def test_accepting_a_run_and_its_review_document(quantbench: Quantbench, baselin
 
 def test_an_update_in_the_run_that_measured_still_ends_red(quantbench: Quantbench, baselines: Path) -> None:
     edit(baselines / "seed_cnn.json", lambda data: measurement(data, "score").update(value=0.88))
-    done = run(quantbench, baselines, "--update-baselines", "accept what is new")
+    done = run(quantbench, baselines, "--update-baselines", "accept what is new", "--allow-dirty")
     assert done.status == 1
     assert re.search(r"\b[123] baseline values accepted", done.output)  # more than 1 on another machine
     assert run(quantbench, baselines).status == 0
@@ -231,7 +231,7 @@ def test_the_first_trained_cell_of_a_model_needs_five_seeds_to_become_a_baseline
 ) -> None:
     (baselines / "seed_cnn.json").unlink()
     arguments = ["run", "--variants", "float32_finetuned", "--no-latency", "--baseline-dir", str(baselines)]
-    done = quantbench(*arguments, "--models", "seed_cnn", "--update-baselines", "too early")
+    done = quantbench(*arguments, "--models", "seed_cnn", "--update-baselines", "too early", "--allow-dirty")
     assert done.status == 3
     assert "run again with --seeds 5" in done.output
     assert not (baselines / "seed_cnn.json").exists()

@@ -66,6 +66,7 @@ class RunOptions:
     update_baselines: str = _option(
         "", "accept this run's values as baselines, with this reason; the exit status stays that of the judgements"
     )
+    allow_dirty: bool = _option(False, "let --update-baselines accept code with local changes that are in no commit")
 
 
 def flag(name: str) -> str:

@@ -264,12 +264,12 @@ def accept(
 ) -> tuple[Exit, list[str]]:
     """Accept a run's values into the baselines; its status still results from comparing with the old ones.
 
-    folder: the run's folder.
+    Args:
+        folder: the run's folder.
         drift: whether baselines may exist already.
-        drift: there can be baselines already.
 
-    The run's exit status, and notes on what was accepted or why nothing was.
-        The run's exit status, and what was accepted or why nothing was.
+    Returns:
+        The run's exit status, and notes on what was accepted or why nothing was.
     """
     where = options.baseline_dir
     try:
@@ -292,7 +292,7 @@ def accept(
     moved = sum(move.moves for proposal in proposals for move in proposal.moves)
     notes = [f"{moved} baseline values accepted into {where}; run again to be judged by them"]
     if report.environment.git_dirty:
-        notes.append("they come from code with local changes that are in no commit")
+        notes.append(f"{update.of_local_changes(report.environment)} (--allow-dirty)")
     return status, notes + [
         f"declared: {cell}: {why}" for proposal in proposals for cell, why in proposal.declared.items()
     ]
