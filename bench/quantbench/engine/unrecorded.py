@@ -31,4 +31,14 @@ def note(results: Iterable[CellResult], rules: Rules) -> list[str]:
             f"mean, p90 and first call are not judged in {count} cells, whose baselines hold the typical call alone; "
             f'record them: quantbench baseline update {rules.run} --reason "all calls"'
         )
+    host = rules.environment.host
+    values = [accepted.latency[timed] for accepted, _ in cells if accepted is not None and timed in accepted.latency]
+    others = [value for value in values if gate.elsewhere(value, host) and host not in (value.hosts or {})]
+    if others:
+        spread = max(gate.spread_of_hosts(value.hosts) for value in others)
+        notes.append(
+            f"the latency baselines of {len(others)} cells were accepted on another host of this machine class, so "
+            f"{100 * spread:.1f} % between hosts count; record this host: quantbench baseline update {rules.run} "
+            '--reason "another host"'
+        )
     return notes
