@@ -235,6 +235,7 @@ class Session:
             *(note for result in of_cells if self.options.train for note in finish.training_note(result)),
             *(note for model in models.values() for note in finish.split_notes(model, share)),
             *self._planned.drive.notes,
+            *self._planned.computing.notes(),
             *held.notes(),
             *(finish.unknown_outputs_note(of_cells, rules) if self._drift else []),
             *(finish.unknown_facts_note(of_cells, rules) if self._drift else []),
