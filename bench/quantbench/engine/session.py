@@ -237,12 +237,10 @@ class Session:
             *self._planned.drive.notes,
             *self._planned.computing.notes(),
             *held.notes(),
-            *(finish.unknown_outputs_note(of_cells, rules) if self._drift else []),
-            *(finish.unknown_facts_note(of_cells, rules) if self._drift else []),
             *finish.seals_note(self.options.baseline_dir, self.baselines),
             *finish.walls_note(strangers),
             *self._timing.notes(),
-            *(unrecorded.note(of_cells, rules) if self._drift else []),
+            *(unrecorded.notes(of_cells, rules) if self._drift else []),
             *([self._cluster.note()] if self._cluster else []),
             *(f"{result.cell.id}: {reason}" for result in of_cells for reason in result.retried),
         ]
