@@ -78,6 +78,7 @@ class Computing:
         self._plan = plan
         self._outcomes = outcomes
         self._computed = set(computed)
+        self._beside: dict[str, list[Outcome]] = {}
 
     def so_far(self, cell_id: str) -> list[Outcome | None]:
         outcomes = self._outcomes[cell_id][: len(self._plan.cells[cell_id].seeds)]
@@ -100,6 +101,13 @@ class Computing:
         self._computed.discard(cell.id)
         if len(cell.seeds) == 1:  # that one is computed
             self._computed.add(cell.id)
+
+    def train_beside(self, cell: Planned, seeds: Collection[int]) -> None:
+        self.calls.append(f"beside {cell.id} {len(seeds)}")
+        self._beside[cell.id] = [one for one in self._outcomes[cell.id] if one.seed in seeds]
+
+    def beside(self, cell_id: str) -> list[Outcome]:
+        return self._beside.get(cell_id, [])
 
     def stop(self) -> None:
         self.calls.append("stop")

@@ -7,12 +7,25 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, accepted, baseline_cell, edit, steps
+from made_up_runs import cell as run_cell
+from made_up_runs import report as run_report
 from quantbench import gate
 from quantbench.baselines import exceptions
 from quantbench.baselines.effective import effective_baseline
 from quantbench.baselines.files import load
 from quantbench.errors import BadInput
-from quantbench.records import BaselineCell, BaselineFile, First, Judgement, Kind, Loosened, Measurement, Verdict, Xfail
+from quantbench.records import (
+    BaselineCell,
+    BaselineFile,
+    First,
+    Judgement,
+    Kind,
+    Loosened,
+    Measurement,
+    Report,
+    Verdict,
+    Xfail,
+)
 from quantbench.records import read_record as read
 from quantbench.reference.metrics import ACCURACY
 from quantbench.reference.model import Floor, load_models
@@ -179,6 +192,48 @@ def test_loosening_and_tightening_change_one_value_and_no_prediction(baselines: 
     load(baselines, load_models(ROOT / "models")["seed_cnn"])
 
 
+def failing(measurement: str, change: float, detectable: float | None = None) -> Report:
+    """A run of one cell, in which a measurement was worse than its baseline by so much, in its unit."""
+    kind = Kind.ACCURACY if measurement == "score" else Kind.SIZE
+    red = Judgement(
+        kind=kind,
+        measurement=measurement,
+        against="baseline",
+        verdict=Verdict.REGRESSED,
+        change=change,
+        detectable=detectable,
+        message="",
+    )
+    return run_report(
+        [run_cell("ptq_static_wi8_ai8").model_copy(update={"id": CELL, "model": "seed_cnn", "judgements": [red]})]
+    )
+
+
+@pytest.mark.parametrize(
+    ("measurement", "change", "detectable", "tolerance"),
+    [("size", 0.4, 0.001, 0.401), ("size", 0.4, None, 0.5), ("score", 0.8, 0.2, 1.0)],
+)
+def test_a_tolerance_is_loosened_as_far_as_a_run_shows_and_no_further(
+    baselines: Path, measurement: str, change: float, detectable: float | None, tolerance: float
+) -> None:
+    unit = stored(baselines).measurements["size"].value if measurement == "size" else 1.0
+    report = failing(measurement, change * unit, None if detectable is None else detectable * unit)
+    asked = {"reason": "r", "expires": str(FUTURE), "of_class": "", "today": TODAY, "seen": report}
+    exceptions.loosen(target(baselines), measurement, None, **asked)  # type: ignore[arg-type]
+    loosened = stored(baselines).measurements[measurement].loosened
+    assert loosened is not None
+    assert loosened.tolerance == pytest.approx(tolerance)
+    for wrong, words in ((0.9 * change, "expected at least"), (1.1 * tolerance, "as that run showed no more")):
+        with pytest.raises(BadInput, match=words):
+            exceptions.loosen(target(baselines), measurement, wrong, **asked)  # type: ignore[arg-type]
+
+
+def test_a_run_in_which_nothing_failed_loosens_nothing(baselines: Path) -> None:
+    report = failing("size", 100.0)
+    with pytest.raises(BadInput, match="gzip_size did not fail in run"):
+        exceptions.loosen(target(baselines), "gzip_size", None, "r", str(FUTURE), "", TODAY, report)
+
+
 def test_expecting_a_failure_and_a_success_again(baselines: Path) -> None:
     before = stored(baselines)
     told = exceptions.expect_failure(
@@ -190,7 +245,7 @@ def test_expecting_a_failure_and_a_success_again(baselines: Path) -> None:
     assert stored(baselines) == before
 
 
-GOOD: dict[str, Any] = {"measurement": "size", "tolerance": 0.5, "reason": "r", "expires": str(FUTURE), "of_class": ""}
+GOOD: dict[str, Any] = {"measurement": "size", "tolerance": 0.2, "reason": "r", "expires": str(FUTURE), "of_class": ""}
 
 
 @pytest.mark.parametrize(
@@ -202,6 +257,9 @@ GOOD: dict[str, Any] = {"measurement": "size", "tolerance": 0.5, "reason": "r", 
         ({"of_class": "elsewhere"}, "--for: unknown name 'elsewhere'"),
         ({"tolerance": 0.0005}, "a tolerance may only be loosened: expected more than the derived 0.001"),
         ({"tolerance": float("nan")}, "a tolerance may only be loosened"),
+        ({"tolerance": 5.0}, f"--tolerance: expected at most 0.25 for {CELL} size, found 5; give a run"),
+        ({"measurement": "score", "tolerance": 40.0}, "--tolerance: expected at most 0.5 for"),
+        ({"tolerance": None}, "--run: expected a run in which it failed"),
         ({"reason": " "}, "--reason: say why"),
         ({"expires": "soon"}, "--expires: expected a day such as 2026-07-15, found 'soon'"),
         ({"expires": str(PAST)}, "--expires: expected today (2026-06-15) or a later day"),

@@ -32,6 +32,17 @@ def test_a_changed_latency_moves() -> None:
     assert moved(2, 0.01) > 0.9
 
 
+def test_what_another_host_takes_moves_only_beyond_what_hosts_differ_by() -> None:
+    random = np.random.default_rng(3)
+    old, near, far = (latencies(random, ratio) for ratio in (0.8, 0.82, 1.0))
+    for value, host in ((old, "a1"), (near, "b2"), (far, "b2")):
+        value.accepted.host = host
+    assert not has_moved("latency_ratio", old, near)
+    assert has_moved("latency_ratio", old, far)
+    near.accepted.host = "a1"
+    assert has_moved("latency_ratio", old, near)
+
+
 def seeds(random: np.random.Generator, mean: float, n: int) -> BaselineValue:
     values = [float(value) for value in random.normal(mean, 0.001, n)]
     return accepted(float(np.mean(values)), values=values, noise=0.001 if n == 1 else float(np.std(values, ddof=1)))

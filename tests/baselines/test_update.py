@@ -419,10 +419,10 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
 
 def test_a_run_of_code_with_local_changes_is_refused(tmp_path: Path) -> None:
     run = Run(tmp_path, answers(100))
-    acceptance.check_commit(run.report, run.folder)
+    acceptance.check_commit(run.report.environment, "reports/r")
     run.report.environment.git_dirty = True
-    with pytest.raises(BadInput, match=r"local changes that are in no commit; commit them .*allow-dirty"):
-        acceptance.check_commit(run.report, run.folder)
+    with pytest.raises(BadInput, match=r"^reports/r: .*local changes that are in no commit; commit them .*allow-dirty"):
+        acceptance.check_commit(run.report.environment, "reports/r")
 
 
 def test_a_floor_that_changed_since_it_was_accepted_is_in_the_review(tmp_path: Path) -> None:

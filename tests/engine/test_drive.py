@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import pytest
 from conftest import accepted
-from made_up_cells import FLOAT, FULL, HALF, Run, baseline, outcome, run
+from made_up_cells import FLOAT, FULL, HALF, Run, baseline, model, outcome, run
 from made_up_runs import answers
 from quantbench.core import signals
 from quantbench.core.options import RunOptions
@@ -17,6 +17,7 @@ from quantbench.engine.finish import HowEnded
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import DiskFull
 from quantbench.records import BaselineCell, Failure, Judgement, Kind, Verdict
+from quantbench.reference.model import Floor
 
 SAME = baseline({"float32": answers(100), "ptq_float16": answers(100), "ptq_static_wi8_ai8": answers(100)})
 THREE = {FLOAT: [outcome()], HALF: [outcome()], FULL: [outcome()]}
@@ -144,15 +145,20 @@ QAT, TUNED = "m/qat_wi8_ai8", "m/float32_finetuned"
 SEEDS = [0.900, 0.897, 0.902, 0.9015, 0.8995]
 
 
-def _trained(wrong: list[int], **options: int) -> Run:
+def _trained(wrong: list[int], control: list[int] | None = None, limit: float = 50.0, **options: int) -> Run:
     """A QAT cell with five accepted seeds of sd .2 pp, and outcomes of which so many of 1000 are wrong, one a seed."""
     value = accepted(float(np.mean(SEEDS)), values=SEEDS)
     finetuned, qat = (BaselineCell(measurements={"score": value}) for _ in range(2))
     names = ["float32", "float32_finetuned", "qat_wi8_ai8"]
     standing = baseline(dict.fromkeys(names, answers(100)), float32_finetuned=finetuned, qat_wi8_ai8=qat)
-    seeds = [dataclasses.replace(outcome(count), seed=seed) for seed, count in enumerate(wrong)]
-    outcomes = {FLOAT: [outcome()], TUNED: [outcome()], QAT: seeds}
-    return run(outcomes, standing, [Kind.ACCURACY], wanted=[QAT], options=RunOptions(**options))
+    seeds, of_control = (
+        [dataclasses.replace(outcome(count), seed=seed) for seed, count in enumerate(counts)]
+        for counts in (wrong, control or [100])
+    )
+    outcomes = {FLOAT: [outcome()], TUNED: of_control, QAT: seeds}
+    floors = {"default": Floor(limit, "what a release may lose")}
+    asked = RunOptions(**options)
+    return run(outcomes, standing, [Kind.ACCURACY], wanted=[QAT], options=asked, of=model(floors=floors))
 
 
 def _against_baseline(made: Run) -> dict[str, Judgement]:
@@ -207,3 +213,54 @@ def test_a_run_that_is_stopped_meanwhile_judges_the_seed_that_was_asked_for() ->
     made.drive.close(partial=True)
     assert made.plan.cells[QAT].seeds == (0,)
     assert {one.measurement for one in made.judgements[QAT][Kind.ACCURACY]} >= {"score"}
+
+
+# ------------------------------------------------------------ more seeds where a limit is undecided
+
+ALIKE = [100, 100, 100, 100, 100]
+
+
+def _limit(made: Run) -> Judgement:
+    [found] = [one for one in made.drive.judge(QAT, Kind.ACCURACY) if one.against == "floor"]
+    return found
+
+
+def test_a_limit_inside_the_interval_of_one_training_trains_more_seeds_of_the_cell_and_of_its_control() -> None:
+    """8 of 1,000 lost with one seed, where 10 are allowed; with five, 4 are lost on average."""
+    made = _trained([108, 103, 104, 103, 102], ALIKE, 1.0)
+    found = _limit(made)
+    assert made.computing.calls == [f"reseed {QAT} 5", f"beside {TUNED} 4"]
+    assert made.plan.cells[TUNED].seeds == (0,)  # as in another shard, where this cell is not
+    assert found.verdict is Verdict.PASS
+    assert "mean of 5 seeds" in found.message
+    assert any(
+        "its release limit lay inside the interval" in note or "looked worse" in note for note in made.drive.notes
+    )
+
+
+def test_a_limit_that_five_seeds_break_is_red_where_the_first_one_was_lucky() -> None:
+    lost = [112, 128, 126, 127, 129]
+    made = _trained(lost, ALIKE, 0.5)
+    assert _limit(_trained(lost, ALIKE, 0.5, seeds_on_suspicion=1)).verdict is Verdict.WARN
+    assert _limit(made).verdict is Verdict.REGRESSED
+
+
+def test_a_cell_whose_score_did_not_move_trains_more_seeds_for_its_limit() -> None:
+    made = _trained([100, 99, 100, 99, 100], control=[95, 100, 101, 100, 100], limit=0.5)
+    assert _limit(made).verdict is Verdict.PASS
+    assert made.drive.notes[0].startswith(f"{QAT}: its release limit lay inside the interval of its drop below {TUNED}")
+
+
+def test_a_limit_that_is_decided_trains_no_more() -> None:
+    made = _trained([100, 200, 200, 200, 200], control=ALIKE, limit=2.0)
+    assert _limit(made).verdict is Verdict.PASS
+    assert made.computing.calls == []
+
+
+def test_seeds_that_the_control_lacks_leave_its_own_spread_in_the_limit() -> None:
+    """A control with one seed is compared with that seed alone, whatever further seeds the cell has."""
+    made = _trained([100, 90, 90, 90, 90], control=[95], limit=50.0, seeds=1)
+    made.computing.reseed(made.plan.reseed(QAT, 5))
+    found = _limit(made)
+    assert found.change == pytest.approx(0.5)
+    assert "mean of" not in found.message

@@ -102,6 +102,19 @@ def test_what_is_slower_twice_is_red(tmp_path: Path) -> None:
     assert [one.verdict for one in latencies(made, Machine(0.9, 0.9), tmp_path)] == [Verdict.REGRESSED]
 
 
+@pytest.mark.parametrize(("host", "verdict"), [("here", Verdict.REGRESSED), ("there", Verdict.WARN)])
+def test_what_is_slower_on_another_host_than_the_accepted_one_is_a_warning(
+    tmp_path: Path, host: str, verdict: Verdict
+) -> None:
+    standing = ratio_of_half(0.5)
+    standing.file.cells["ptq_float16"].latency["A_2-core"].accepted.host = host
+    made = run(OUTCOMES, standing, [Kind.LATENCY])
+    made.rules.environment.host = "here"
+    found = latencies(made, Machine(0.55, 0.55), tmp_path)[0]
+    assert found.verdict is verdict
+    assert ("accepted on another host of this class" in found.message) is (host == "there")
+
+
 def test_a_timing_process_that_crashes_is_not_measured(tmp_path: Path) -> None:
     made = run(OUTCOMES, ratio_of_half(0.5), [Kind.LATENCY])
     found = latencies(made, Machine(), tmp_path)

@@ -12,7 +12,7 @@ from quantbench.baselines.effective import EffectiveBaseline
 from quantbench.core import distances
 from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
-from quantbench.engine import finish
+from quantbench.engine import unrecorded
 from quantbench.engine.false_alarms import of_outputs
 from quantbench.errors import Exit
 from quantbench.records import BaselineCell, Judgement, Kind, Verdict
@@ -111,11 +111,11 @@ def test_nothing_is_judged_where_the_float_model_is_another() -> None:
 def test_a_baseline_of_before_1_5_is_a_note_and_no_verdict() -> None:
     of = made(half=LOGITS.astype(np.float32), standing=baseline({"float32": answers(100), "ptq_float16": answers(100)}))
     assert {one.measurement for one in of.drive.judge(HALF, Kind.ACCURACY)} == {"score"}
-    [note] = finish.unknown_outputs_note([of.results.of(cell) for cell in (FLOAT, HALF)], of.rules)
-    assert "not judged in 2 cells" in note
+    [note] = unrecorded.notes([of.results.of(cell) for cell in (FLOAT, HALF)], of.rules)
+    assert "the outputs themselves (2 cells)" in note
     assert "baseline update runs/r" in note
     held = made(standing=standing())
-    assert finish.unknown_outputs_note([held.results.of(cell) for cell in (FLOAT, HALF)], held.rules) == []
+    assert unrecorded.notes([held.results.of(cell) for cell in (FLOAT, HALF)], held.rules) == []
 
 
 def test_each_seed_is_compared_with_its_controls_seed() -> None:
@@ -146,14 +146,29 @@ def test_a_cell_without_a_baseline_is_told_missing_once() -> None:
 def test_a_baseline_without_an_interface_or_facts_of_the_training_is_a_note() -> None:
     whole = clustered().model_copy(update={"signatures": {}})
     facts = [{"steps": "1"}]
-    for census, training, words in (
-        (clustered(), facts, "ranges of weights are not judged in 1 cells, whose"),
-        (whole, [], "facts of the training are not judged in 1 cells, whose"),
-        (clustered(), [], "not judged in 1 cells and facts of the training are not judged in 1 cells"),
-        (whole, facts, ""),
+    interface, training_facts = "ranges of weights (1 cell)", "facts of the training (1 cell)"
+    for census, training, expected in (
+        (clustered(), facts, [True, False]),
+        (whole, [], [False, True]),
+        (clustered(), [], [True, True]),
+        (whole, facts, [False, False]),
     ):
         before = baseline({"float32": answers(100)}, ptq_float16=BaselineCell(census=census, training=training))
         kinds = [Kind.STRUCTURE, Kind.ACCURACY]
         of = run({FLOAT: [outcome()], HALF: [outcome(training=facts)]}, before, kinds)
-        notes = finish.unknown_facts_note([of.results.of(cell) for cell in (FLOAT, HALF)], of.rules)
-        assert [words in note for note in notes] == [True] * bool(words), notes
+        [note] = unrecorded.notes([of.results.of(cell) for cell in (FLOAT, HALF)], of.rules)
+        assert [words in note for words in (interface, training_facts)] == expected, note
+
+
+def test_latencies_of_another_host_are_said_once() -> None:
+    value = accepted(0.8, 0.01, "ratio", values=[0.8, 0.8])
+    there = value.model_copy(update={"accepted": value.accepted.model_copy(update={"host": "there"})})
+    cells = {name: BaselineCell(latency={"A_2-core": there}) for name in ("float32", "ptq_float16")}
+    of = run({FLOAT: [outcome()], HALF: [outcome()]}, baseline({}, **cells))
+    results = [of.results.of(cell) for cell in (FLOAT, HALF)]
+    assert unrecorded.notes(results, of.rules) == []  # it is not known where this is
+    of.rules.environment.host = "here"
+    [note] = unrecorded.notes(results, of.rules)
+    assert note.startswith(
+        "the latency baselines of 2 cells were accepted on another host of this machine class, so 1.5 %"
+    )

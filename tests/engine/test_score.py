@@ -150,7 +150,7 @@ def trained(new: Array, *, weights: str | None, accepted_weights: str | None, sc
     standing = baseline({"float32": old, "float32_finetuned": old, "qat_wi8_ai8": old}, qat_wi8_ai8=cell)
     one = dataclasses.replace(of(new), trained_sha256=weights)
     outcomes = {FLOAT: [of(OLD)], "m/float32_finetuned": [of(OLD)], "m/qat_wi8_ai8": [one]}
-    return run(outcomes, standing, [Kind.ACCURACY], options=RunOptions(seeds=1))
+    return run(outcomes, standing, [Kind.ACCURACY], options=RunOptions(seeds=1, seeds_on_suspicion=1))
 
 
 @pytest.mark.parametrize(

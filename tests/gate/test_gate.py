@@ -231,7 +231,9 @@ def _score(value: float) -> Measurement:
     return Measurement(value=value, unit="fraction", n=1000)
 
 
-@pytest.mark.parametrize(("agreeing", "verdict"), [(0.999, Verdict.PASS), (0.998, Verdict.REGRESSED)])
+@pytest.mark.parametrize(
+    ("agreeing", "verdict"), [(0.999, Verdict.PASS), (0.995, Verdict.PASS), (0.994, Verdict.REGRESSED)]
+)
 def test_a_conversion_that_answers_differently_is_red(agreeing: float, verdict: Verdict) -> None:
     assert gate.agreement(_score(agreeing)).verdict is verdict
 

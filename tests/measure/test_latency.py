@@ -233,6 +233,25 @@ def test_each_number_of_threads_is_accepted_for_its_own_machine_class() -> None:
     assert kept["cpu_1-thread"].value == 0.8
 
 
+def test_hosts_are_accepted_beside_each_other_and_one_artifact_alone() -> None:
+    here = machine("isa").model_copy(update={"machine_class": "cpu_1-thread", "host": "b2"})
+    report: Any = type("Report", (), {"environment": here})
+    stamp = Accepted(date="2026-01-01", reason="r", run="r", environment="e")
+    before = accepted(0.8, 0.01, "ratio", values=[0.8] * 6, noise=0.002)
+    before = before.model_copy(update={"accepted": before.accepted.model_copy(update={"host": "a1"})})
+    cell = _cell("v", latency_ratio=_ratio(0.82))
+    kept = {"cpu_1-thread": before}
+    [move] = update_cell.latency_moves(cell, kept, stamp, report, same_artifact=True)
+    assert not move.moves  # 2.5 % between hosts is no change
+    assert kept["cpu_1-thread"].hosts == {"a1": 0.8, "b2": 0.82}
+    assert kept["cpu_1-thread"].accepted.host == "a1"
+    kept = {"cpu_1-thread": before}
+    [move] = update_cell.latency_moves(_cell("v", latency_ratio=_ratio(1.2)), kept, stamp, report)
+    assert move.moves
+    assert kept["cpu_1-thread"].hosts is None  # what the other host took is of another artifact
+    assert kept["cpu_1-thread"].accepted.host == "b2"
+
+
 def test_a_loosened_latency_is_told_whatever_its_threads() -> None:
     today = datetime.date(2026, 1, 1)
     wide = Loosened(tolerance=0.2, reason="known", expires=today)

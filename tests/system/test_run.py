@@ -174,7 +174,7 @@ def test_a_floor_goes_red_whatever_the_baseline(quantbench: Quantbench, baseline
     file.write_text(file.read_text().replace('"ptq": Floor(0.5', '"ptq": Floor(-1.0'))
     done = run(quantbench, baselines, "--model-dir", str(models))
     assert done.status == 1
-    assert "the floor allows -1 pp" in done.output
+    assert "beyond the floor of -1 pp" in done.output
 
 
 def test_accepting_a_run_and_its_review_document(quantbench: Quantbench, baselines: Path) -> None:
@@ -201,7 +201,7 @@ def test_accepting_a_run_and_its_review_document(quantbench: Quantbench, baselin
 
 def test_an_update_in_the_run_that_measured_still_ends_red(quantbench: Quantbench, baselines: Path) -> None:
     edit(baselines / "seed_cnn.json", lambda data: measurement(data, "score").update(value=0.88))
-    done = run(quantbench, baselines, "--update-baselines", "accept what is new")
+    done = run(quantbench, baselines, "--update-baselines", "accept what is new", "--allow-dirty")
     assert done.status == 1
     assert re.search(r"\b[123] baseline values accepted", done.output)  # more than 1 on another machine
     assert run(quantbench, baselines).status == 0
@@ -220,7 +220,7 @@ def test_changed_predictions_of_an_equal_score_are_accepted_too(quantbench: Quan
     edit(baselines / "seed_cnn.json", lambda data: data.update(predictions_sha256=digest))
     done = run(quantbench, baselines)
     assert done.status == 0, done.output
-    assert "all 10000 predictions" not in json.dumps(done.cell(CELL))
+    assert "all 10,000 predictions" not in json.dumps(done.cell(CELL))
     folders = ["--baseline-dir", str(baselines), "--reason", "test"]
     assert quantbench("baseline", "update", str(done.reports / "latest"), *folders, "--allow-dirty").status == 0
     assert (np.load(path)[variant] == before).all()
@@ -231,7 +231,7 @@ def test_the_first_trained_cell_of_a_model_needs_five_seeds_to_become_a_baseline
 ) -> None:
     (baselines / "seed_cnn.json").unlink()
     arguments = ["run", "--variants", "float32_finetuned", "--no-latency", "--baseline-dir", str(baselines)]
-    done = quantbench(*arguments, "--models", "seed_cnn", "--update-baselines", "too early")
+    done = quantbench(*arguments, "--models", "seed_cnn", "--update-baselines", "too early", "--allow-dirty")
     assert done.status == 3
     assert "run again with --seeds 5" in done.output
     assert not (baselines / "seed_cnn.json").exists()

@@ -120,6 +120,8 @@ def adopt_for_good(
     written = [model_dir / f"{name}.py", *saved]
     for path in written:
         say(f"wrote {path}")
+    if session.report.environment.git_dirty:
+        say(f"note: {update.of_local_changes(session.report.environment)}; record the baseline again once they are")
     for cell, why in proposal.declared.items():
         say(f"declared: {cell}: {why}")
     if open_limits := _undecided(session):

@@ -71,13 +71,15 @@ def distance(name: str, old: BaselineValue, new: BaselineValue) -> Distance | No
     """Measure how far two values are apart, each a mean of its own repetitions (Student 1908; Welch 1947).
 
     Ratios of latencies are compared as their judge does (:func:`quantbench.core.stats.change_of`, with the noise
-    between runs). None where repeating changes nothing.
+    between runs, and between hosts where another one measured). None where repeating changes nothing.
     """
     bare = name.removesuffix(f"_{threads_in(name)}_threads")
     if bare in (RATIO, TO_YARDSTICK, OF_YARDSTICK, *gate.RULES) and _repeated(old) and _repeated(new):
         rule = gate.RULES.get(bare)
         between_runs = rule.between if rule is not None else gate.between_runs(threads_in(name))
-        return _latency_distance(old, new, between_runs)
+        far = gate.elsewhere(old, new.accepted.host or "")
+        between_hosts = gate.spread_of_hosts(old.hosts) if far else 0.0
+        return _latency_distance(old, new, math.hypot(between_runs, between_hosts))
     noises = [value.noise for value in (old, new) if value.noise]
     if not noises:
         return None

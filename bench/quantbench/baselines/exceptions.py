@@ -20,15 +20,16 @@ from quantbench.records import (
     BaselineFile,
     BaselineValue,
     Judgement,
+    Kind,
     Loosened,
     Report,
     Verdict,
     Xfail,
     parts,
 )
-from quantbench.records.measurements import judged_latency, name_at
+from quantbench.records.measurements import OUTPUT_DISTANCE, judged_latency, name_at
 from quantbench.reference.model import load_models, pick
-from quantbench.variants import FLOAT_CONTROL
+from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
 
 class Target:
@@ -54,6 +55,8 @@ class Target:
         self.file: BaselineFile = file
         self.cell: BaselineCell = file.cells[variant]
         self.score_unit = models[self.model].metric.unit
+        limit = models[self.model].floor(variant, VARIANTS[variant].family) if variant in VARIANTS else None
+        self.limit = None if limit is None else limit.max_drop
 
     def write(self, cell: BaselineCell) -> None:
         """Replace the cell, and write the file."""
@@ -62,28 +65,81 @@ class Target:
 
 
 def loosen(
-    target: Target, measurement: str, tolerance: float, reason: str, expires: str, of_class: str, today: datetime.date
+    target: Target,
+    measurement: str,
+    tolerance: float | None,
+    reason: str,
+    expires: str,
+    of_class: str,
+    today: datetime.date,
+    seen: Report | None = None,
 ) -> str:
     """Widen a tolerance until an expiry date; return what was done, in one sentence.
 
+    It is bounded, as an excuse without a bound hides what nobody has seen: by what a run showed and what the judge
+    itself would see beyond it, or else by a policy (:func:`_most`).
+
     Args:
+        tolerance: None for the bound that ``seen`` gives.
         of_class: for a latency, the machine class; for other measurements, the results class of the overlay.
+        seen: a run in which the measurement was beyond its tolerance.
 
     Raises:
-        BadInput: an unknown measurement, a tolerance that is not wider, an empty reason or a past date.
+        BadInput: an unknown measurement, a tolerance that is not wider or beyond its bound, an empty reason or a past
+            date, or a run in which it did not fail.
     """
     where, key, value = _value(target, measurement, of_class)
     until, why = _day(expires, today), _checked_reason(reason)
-    if not value.tolerance < tolerance < math.inf:
+    least, most = (value.tolerance, _most(target, measurement, value))
+    if seen is not None:
+        least, most = _seen(target, measurement, value, seen)
+    wide = most if tolerance is None and seen is not None else tolerance
+    if wide is None:
+        raise BadInput("--run: expected a run in which it failed, e.g. --run reports/latest, or --tolerance 0.05")
+    if not value.tolerance < wide < math.inf:
         raise BadInput(
             f"--tolerance: a tolerance may only be loosened: expected more than the derived {value.tolerance:g} of "
-            f"{target.id} {measurement}, found {tolerance:g}"
+            f"{target.id} {measurement}, found {wide:g}"
         )
-    loosened = value.model_copy(update={"loosened": Loosened(tolerance=tolerance, reason=why, expires=until)})
+    if wide < least:
+        raise BadInput(f"--tolerance: expected at least the {least:.4g} that was seen, found {wide:g}")
+    if wide > most * (1 + 1e-9):
+        by = "give a run that shows more, --run RUN" if seen is None else "as that run showed no more"
+        raise BadInput(f"--tolerance: expected at most {most:.4g} for {target.id} {measurement}, found {wide:g}; {by}")
+    loosened = value.model_copy(update={"loosened": Loosened(tolerance=wide, reason=why, expires=until)})
     target.write(_with(target.cell, where, key, loosened))
     # Described alone, in the words of every report.
     sentences = gate.exceptions(BaselineCell(measurements={measurement: loosened}), target.score_unit, today)
     return f"{target.id}: {sentences[0]}"
+
+
+def _most(target: Target, measurement: str, value: BaselineValue) -> float:
+    """Bound a tolerance that no run has shown to be needed.
+
+    A score may lose no more than a release may; what else is measured, a quarter. Twice what is derived is always
+    allowed.
+    """
+    if measurement == "score":
+        limits = [target.limit] if target.limit is not None else []
+        return max(2 * value.tolerance, *limits, 0.0)
+    quarter = gate.FURTHER if _is_share(measurement) else gate.FURTHER * abs(value.value)
+    return max(2 * value.tolerance, quarter)
+
+
+def _is_share(measurement: str) -> bool:
+    """Whether a tolerance is a fraction of the accepted value, instead of in its unit."""
+    return measurement not in ("score", "arena", OUTPUT_DISTANCE)
+
+
+def _seen(target: Target, measurement: str, value: BaselineValue, report: Report) -> tuple[float, float]:
+    """Return by how much a run was worse, and the bound that follows from it, in the unit of the tolerance."""
+    failed = [judged for judged in _failures(report, target.id, measurement) if judged.change is not None]
+    if not failed:
+        raise BadInput(f"--run: {target.id} {measurement} did not fail in run {report.run}; give a run in which it did")
+    worst = max(failed, key=lambda judged: judged.change or 0.0)
+    # Judges of ratios of time give a change as a fraction already; the others in the unit of the value.
+    unit = abs(value.value) if _is_share(measurement) and worst.kind is not Kind.LATENCY else 1.0
+    return (worst.change or 0.0) / (unit or 1.0), (gate.bound_of(worst) or 0.0) / (unit or 1.0)
 
 
 def tighten(target: Target, measurement: str, of_class: str) -> str:

@@ -23,6 +23,7 @@ from quantbench.records import (
     BaselineCell,
     BaselineFile,
     Cell,
+    Environment,
     Overlay,
     Report,
     Verdict,
@@ -59,13 +60,22 @@ class Proposal:
     floors: dict[str, str] = field(default_factory=dict)
 
 
-def check_commit(report: Report, path: Path) -> None:
-    """Raise BadInput where the run's code had local changes, so that nobody can look up what was accepted."""
-    if report.environment.git_dirty:
-        raise BadInput(
-            f"{path}: the run was made by commit {_commit(report)}, with local changes that are in no commit; commit "
-            "them and run again, or accept it all the same with --allow-dirty"
-        )
+def check_commit(environment: Environment, where: str) -> None:
+    """Raise BadInput where the run's code has local changes, so that nobody could look up what was accepted.
+
+    Where there is no git, as in an installed package, nothing is known of changes, and nothing is refused.
+
+    Args:
+        where: the run or the option that it is about.
+    """
+    if environment.git_dirty:
+        raise BadInput(f"{where}: {of_local_changes(environment)}; commit them and run again, or give --allow-dirty")
+
+
+def of_local_changes(environment: Environment) -> str:
+    """Say that a run's code has local changes."""
+    commit = environment.git_commit[:12] if environment.git_commit else "unknown"
+    return f"the code of the run is commit {commit} with local changes that are in no commit"
 
 
 def check_report(report: Report, path: Path, only: set[str] | None = None) -> None:

@@ -37,7 +37,7 @@ def taken(
     by_machine = {name: dict(values) for name, values in old.by_machine.items()}
     moves = [
         *_score_and_size_moves(cell, measurements, accepted, other_degrees),
-        *latency_moves(cell, latency, accepted, report),
+        *latency_moves(cell, latency, accepted, report, cell.artifact_sha256 == old.artifact_sha256),
         *_moves_beside(cell, by_machine, accepted, report),
         *_memory_moves(cell, measurements, peak_memory, by_machine, accepted, report),
     ]
@@ -107,8 +107,14 @@ def gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, fl
     return others if measured.value >= gate.GPU_AGREEMENT else {**others, device.name: measured.value}
 
 
-def latency_moves(cell: Cell, latency: dict[str, BaselineValue], accepted: Accepted, report: Report) -> list[Move]:
-    """Moves what of the latency changed, in place, for every number of threads that the run judged."""
+def latency_moves(
+    cell: Cell, latency: dict[str, BaselineValue], accepted: Accepted, report: Report, same_artifact: bool = False
+) -> list[Move]:
+    """Move what of the latency changed, in place, for every number of threads that the run judged.
+
+    Args:
+        same_artifact: whether the accepted artifact is that of the run, so that its levels on other hosts count.
+    """
     if Kind.LATENCY not in cell.verdicts:
         return []
     moves = []
@@ -117,11 +123,16 @@ def latency_moves(cell: Cell, latency: dict[str, BaselineValue], accepted: Accep
         if name != name_at(judged_latency(cell.variant), threads):
             continue
         machine = with_threads(report.environment.machine_class, threads)
-        value = latency_of(measured, accepted)
-        move = move_of(cell, name, latency.get(machine), value)
+        host, before = report.environment.host, latency.get(machine)
+        value = latency_of(measured, accepted.model_copy(update={"host": host or None}))
+        move = move_of(cell, name, before, value)
         moves.append(move)
+        # Levels of other hosts count as long as they are of this artifact.
+        hosts = gate.hosts_with(before if same_artifact else None, host, measured.value)
         if move.moves:
-            latency[machine] = following(value, latency.get(machine))
+            latency[machine] = following(value, before).model_copy(update={"hosts": hosts})
+        elif before is not None and hosts is not None and set(hosts) != set(before.hosts or {}):
+            latency[machine] = before.model_copy(update={"hosts": hosts})
     return moves
 
 

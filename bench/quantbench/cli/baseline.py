@@ -102,7 +102,7 @@ def _proposals(
     ids = set(pick(only, {cell.id: cell for cell in loaded.cells}, "--only"))
     acceptance.check_report(loaded, folder, ids)
     if not allow_dirty:
-        acceptance.check_commit(loaded, folder)
+        acceptance.check_commit(loaded.environment, str(folder))
     names = sorted({cell.model for cell in loaded.cells if cell.id in ids})
     afresh = pick(replace, dict.fromkeys(names), "--replace") if replace else []
     for name in names:

@@ -26,6 +26,10 @@ def loosen(
     ] = None,
     reason: _Reason = "",
     expires: _Expires = "",
+    run: Annotated[
+        Path | None,
+        typer.Option(help="a run in which it failed: the tolerance becomes what it shows, and a little more"),
+    ] = None,
     of_class: Annotated[
         str, typer.Option("--for", help="machine class of a latency, or results class of an overlay")
     ] = "",
@@ -35,18 +39,24 @@ def loosen(
 ) -> None:
     """Temporarily widen a tolerance, never narrow it (needs a reason and an expiry date).
 
-    Example: quantbench baseline loosen seed_cnn/ptq_float16 size --tolerance 0.02 --reason "..." --expires 2027-01-31
+    It is bounded: by what a run showed and a little more, or without a run by a quarter of the value, or for a score by
+    the limit of a release.
+
+    Example: quantbench baseline loosen seed_cnn/ptq_float16 size --run reports/latest --reason "..."
+    --expires 2027-01-31
     """
     from quantbench.baselines import exceptions
     from quantbench.core.environment import today
+    from quantbench.records.run_folder import read
 
     target = exceptions.Target(cell, model_dir, baseline_dir)
     if remove:
         typer.echo(exceptions.tighten(target, measurement, of_class))
         return
-    if tolerance is None:
-        raise BadInput("--tolerance: expected the wider tolerance, e.g. --tolerance 0.05, or --remove")
-    typer.echo(exceptions.loosen(target, measurement, tolerance, reason, expires, of_class, today()))
+    if tolerance is None and run is None:
+        raise BadInput("--run: expected a run in which it failed, e.g. --run reports/latest, --tolerance or --remove")
+    seen = None if run is None else read(run)[0]
+    typer.echo(exceptions.loosen(target, measurement, tolerance, reason, expires, of_class, today(), seen))
 
 
 def xfail(

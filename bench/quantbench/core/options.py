@@ -36,7 +36,9 @@ class RunOptions:
     )
     seeds: int = _option(1, "seeds of every cell that trains; a baseline of such a cell needs 5")
     seeds_on_suspicion: int = _option(
-        5, "seeds of a trained cell whose score looks worse, trained before it is judged; 1: never more"
+        5,
+        "seeds of a trained cell whose score looks worse or whose limit is undecided, trained before it is judged; "
+        "1: never more",
     )
     train: bool = _option(False, "train the float models from scratch instead of loading pinned weights")
     no_cache: bool = _option(False, "build and evaluate everything again, ignoring the cache")
@@ -64,6 +66,7 @@ class RunOptions:
     update_baselines: str = _option(
         "", "accept this run's values as baselines, with this reason; the exit status stays that of the judgements"
     )
+    allow_dirty: bool = _option(False, "let --update-baselines accept code with local changes that are in no commit")
 
 
 def flag(name: str) -> str:

@@ -4,18 +4,19 @@ The caller (pytest's hooks or :meth:`quantbench.engine.session.Session.judge_all
 time; everything that stops a run early is handled in :func:`until_stopped` alone.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
 from quantbench.core.signals import interruptible
-from quantbench.engine.cell import CellId, Planned
+from quantbench.engine.cell import CellId, Planned, failure_of
 from quantbench.engine.false_alarms import Budget
 from quantbench.engine.finish import HowEnded
 from quantbench.engine.judging import Judging
 from quantbench.engine.plan import ALONE, Plan
 from quantbench.engine.results import CellResult, Judgements, Results
+from quantbench.engine.workers.task import Outcome
 from quantbench.errors import DiskFull, disk_is_full
 from quantbench.records import Judgement, Kind
 
@@ -44,6 +45,12 @@ class Computes(Protocol):
     def reseed(self, cell: Planned) -> None:
         """Compute a cell with the seeds that it is planned with now."""
 
+    def train_beside(self, cell: Planned, seeds: Collection[int]) -> None:
+        """Compute further seeds of a control, for the limits of its variants alone; :meth:`wait` waits for them too."""
+
+    def beside(self, cell_id: CellId) -> Sequence[Outcome]:
+        """Return the computed outcomes of those further seeds."""
+
     def stop(self) -> None:
         """Cancel everything unfinished."""
 
@@ -65,7 +72,7 @@ class Drive:
         judgements: collects the judgements.
         has_gpu: whether this run measures on a GPU.
         saved: called after each step.
-        seeds_on_suspicion: of a trained cell whose score looks worse.
+        seeds_on_suspicion: of a trained cell whose score looks worse, or whose release limit is undecided.
 
     Attributes:
         notes: which cells were trained with more seeds than was asked for, and why.
@@ -119,7 +126,14 @@ class Drive:
             return self._alone.judge(kind, result)
         if result.failure is not None:
             return self._judging.failed(kind, result)
-        return self._judging.judge(kind, result, self._results.of(cell.control) if cell.control else None)
+        return self._judging.judge(kind, result, self._control(cell))
+
+    def _control(self, cell: Planned) -> CellResult | None:
+        """Return the result of a cell's control, with the seeds that were trained beside its own."""
+        if cell.control is None:
+            return None
+        control, beside = self._results.of(cell.control), tuple(self._computing.beside(cell.control))
+        return replace(control, beside=beside) if beside else control
 
     def prepare(self, cell_id: CellId, kind: Kind) -> None:
         """Wait for everything that one judgement needs, so that judging itself does not wait.
@@ -139,7 +153,8 @@ class Drive:
             return
         self._computing.wait([self._plan.cells[name] for name in sorted(cell.needs)])
         # What is measured alone comes after all seeds, and settling may ask for more of them.
-        shares = kind is Kind.ACCURACY and bool(self._budget.p_values(self._results.of(cell.id)))
+        result = self._results.of(cell.id)
+        shares = kind is Kind.ACCURACY and (bool(self._budget.p_values(result)) or self._limit_undecided(cell))
         if shares or kind is Kind.LATENCY:
             self._settle()
         if kind is Kind.LATENCY or (kind is Kind.GPU and self._has_gpu):
@@ -159,26 +174,55 @@ class Drive:
         self._budget.settle([self._results.of(cell.id) for cell in cells], unfinished)
 
     def _train_more(self, cells: Collection[Planned]) -> None:
-        """Train more seeds of each cell that looks worse, before any of them is judged.
+        """Train more seeds of each cell that looks worse or does not decide its limit, before any of them is judged.
 
-        A cell is then red by the mean of all its seeds alone, so looking twice adds no false alarm.
+        A cell is then red by the mean of all its seeds alone, so looking twice adds no false alarm. A limit is judged
+        by pairs of one seed, and so a control that is trained gets the same seeds, for this alone: its own score is
+        judged by what was asked for, whichever of its variants are in the same shard.
         """
-        suspects = [cell for cell in cells if len(cell.seeds) < self._seeds_on_suspicion]
-        suspects = [cell for cell in suspects if self._budget.suspicious(self._results.of(cell.id))]
-        for cell in suspects:
-            p_value = self._budget.at_even_share(self._results.of(cell.id)).p_value
+        few = [cell for cell in cells if len(cell.seeds) < self._seeds_on_suspicion]
+        suspects = {cell.id: cell for cell in few if self._budget.suspicious(self._results.of(cell.id))}
+        undecided = {cell.id: cell for cell in few if self._limit_undecided(cell)}
+        for cell in [cell for cell in few if cell.id in suspects or cell.id in undecided]:
             self.notes.append(
-                f"{cell.id}: its score looked worse (p = {p_value:.2g}), so it was trained with "
+                f"{cell.id}: {self._why_more(cell, cell.id in suspects)}, so it was trained with "
                 f"{self._seeds_on_suspicion} seeds instead of {len(cell.seeds)}"
             )
+        suspects |= undecided
+        controls = {cell.control for cell in undecided.values() if cell.control is not None}
+        self._train_again(suspects.values(), [self._plan.cells[name] for name in sorted(controls)])
+
+    def _why_more(self, cell: Planned, suspicious: bool) -> str:
+        if suspicious:
+            p_value = self._budget.at_even_share(self._results.of(cell.id)).p_value
+            return f"its score looked worse (p = {p_value:.2g})"
+        of_control = "" if cell.control is None else f" below {cell.control}"
+        return f"its release limit lay inside the interval of its drop{of_control}"
+
+    def _limit_undecided(self, cell: Planned) -> bool:
+        if cell.control is None or not cell.variant.trained or len(cell.seeds) >= self._seeds_on_suspicion:
+            return False
+        return self._judging.limit_undecided(self._results.of(cell.id), self._results.of(cell.control))
+
+    def _train_again(self, suspects: Collection[Planned], controls: Collection[Planned]) -> None:
+        """Train these cells with more seeds; where that fails, the seeds that were asked for count."""
+        for cell in suspects:
             self._reseeded[cell.id] = len(cell.seeds)
             self._reseed(cell.id, self._seeds_on_suspicion)
-        self._computing.wait([self._plan.cells[cell.id] for cell in suspects])
+        for control in controls:
+            if control.variant.trained:
+                own = len(self._plan.cells[control.id].seeds)
+                self._computing.train_beside(control, range(own, self._seeds_on_suspicion))
+        self._computing.wait([self._plan.cells[cell.id] for cell in [*suspects, *controls]])
         for cell in suspects:
             failure = self._results.of(cell.id).failure
             if failure is not None:  # the seed that was asked for is there
                 self._reseed(cell.id, len(cell.seeds))
                 self.notes.append(f"{cell.id}: further seeds could not be trained here: {failure.reason}")
+        for control in controls:
+            failure = failure_of(self._computing.beside(control.id))
+            if failure is not None:
+                self.notes.append(f"{control.id}: further seeds could not be trained here: {failure.reason}")
 
     def _reseed(self, cell_id: CellId, seeds: int) -> None:
         self._computing.reseed(self._plan.reseed(cell_id, seeds))

@@ -135,7 +135,7 @@ class Alone:
         cell, timing = result.cell, self._timing
         subject, baseline, machine = self._rules.subject(cell), self._rules.accepted(cell), self._rules.machine(threads)
         accepted = baseline.latency.get(machine) if baseline else None
-        name = judged_latency(cell.variant.name)
+        name, host = judged_latency(cell.variant.name), self._rules.environment.host
         measured = timing.once(cell.id, cell.model, artifact, control, threads)
         too_few = gate.threads(threads, measured["threads_at_work"])
         if too_few is not None and threads > 1 and timing.splits(threads, self._other_controls(cell.model)):
@@ -143,15 +143,15 @@ class Alone:
         if too_few is not None and self._plan.shard_of is None:
             return [too_few]
         again = None
-        known = gate.accepted_beside(baseline, machine)
-        slower = accepted is not None and gate.suspicious(measured[name], accepted, threads)
+        known = gate.accepted_beside(baseline, machine, host)
+        slower = accepted is not None and gate.suspicious(measured[name], accepted, threads, host)
         if slower or (threads == 1 and gate.suspicious_beside(measured, name, known)):
             self._progress.say(f"{cell.id}: slower than its baseline; measuring it once more")
             again = timing.once(cell.id, cell.model, artifact, control, threads)
         share, label = self._budget.latency_share(), name_at(name, threads)
         of_typical, of_others = gate.beside_share(share) if threads == 1 else (share, 0.0)
         second = again[name] if again is not None else None
-        judged = [gate.latency(subject, label, measured[name], baseline, machine, of_typical, second, threads)]
+        judged = [gate.latency(subject, label, measured[name], baseline, machine, of_typical, second, threads, host)]
         if threads == 1:
             judged = gate.slower_than_yardstick(judged, measured, again, known)
             red = judged[0].verdict is Verdict.REGRESSED

@@ -15,13 +15,12 @@ from quantbench.build.eviction import GB, clear
 from quantbench.core import streams, walls
 from quantbench.core.options import RunOptions
 from quantbench.core.signals import in_a_hurry, stop_asked, undisturbed
-from quantbench.engine.context import HeldStore, Rules
+from quantbench.engine.context import HeldStore
 from quantbench.engine.interim_report import Recording
 from quantbench.engine.results import CellResult, Results
 from quantbench.engine.score import examples_of
 from quantbench.errors import BadInput, DiskFull, Exit, disk_is_full
-from quantbench.records import Evidence, Kind, Report
-from quantbench.records.measurements import OUTPUT_DISTANCE
+from quantbench.records import Evidence, Report
 from quantbench.reference.model import ReferenceModel
 from quantbench.report.run_folder import RunFolder
 from quantbench.variants import FLOAT_CONTROL
@@ -207,42 +206,6 @@ def split_notes(model: ReferenceModel, share: float) -> list[str]:
     return [f"{model.name}: {note}" for note in found]
 
 
-def unknown_outputs_note(results: Iterable[CellResult], rules: Rules) -> list[str]:
-    """How to get accepted distances of the outputs, where baselines of before 1.5 have none."""
-    accepted = [rules.accepted(result.cell) for result in results if Kind.ACCURACY in result.cell.kinds]
-    held = [cell.measurements for cell in accepted if cell is not None]
-    count = sum("score" in measured and OUTPUT_DISTANCE not in measured for measured in held)
-    if not count or rules.train:
-        return []
-    return [
-        f"the outputs themselves are not judged in {count} cells, whose baselines hold no distances of outputs; "
-        f'record them: quantbench baseline update {rules.run} --reason "output distances"'
-    ]
-
-
-def unknown_facts_note(results: Iterable[CellResult], rules: Rules) -> list[str]:
-    """How to get accepted interfaces and facts of trainings, where baselines of before 1.5 have none."""
-    if rules.train:
-        return []
-    counts = {"signatures, options of operators and ranges of weights": 0, "facts of the training": 0}
-    interfaces, trainings = counts
-    for result in results:
-        accepted = rules.accepted(result.cell)
-        if accepted is None:
-            continue
-        census = accepted.census if Kind.STRUCTURE in result.cell.kinds else None
-        counts[interfaces] += census is not None and census.signatures is None
-        trained = Kind.ACCURACY in result.cell.kinds and any(one.training for one in result.outcomes)
-        counts[trainings] += trained and not accepted.training
-    told = " and ".join(f"{what} are not judged in {count} cells" for what, count in counts.items() if count)
-    if not told:
-        return []
-    return [
-        f"{told}, whose baselines hold none; record them: quantbench baseline update {rules.run} --reason "
-        '"interfaces and trainings"'
-    ]
-
-
 def training_note(control: CellResult) -> list[str]:
     """Return how far the score of a retrained model is from that of the pinned weights, by its float control."""
     model, score = control.cell.model, control.measurements.get("score")
@@ -264,12 +227,12 @@ def accept(
 ) -> tuple[Exit, list[str]]:
     """Accept a run's values into the baselines; its status still results from comparing with the old ones.
 
-    folder: the run's folder.
+    Args:
+        folder: the run's folder.
         drift: whether baselines may exist already.
-        drift: there can be baselines already.
 
-    The run's exit status, and notes on what was accepted or why nothing was.
-        The run's exit status, and what was accepted or why nothing was.
+    Returns:
+        The run's exit status, and notes on what was accepted or why nothing was.
     """
     where = options.baseline_dir
     try:
@@ -292,7 +255,7 @@ def accept(
     moved = sum(move.moves for proposal in proposals for move in proposal.moves)
     notes = [f"{moved} baseline values accepted into {where}; run again to be judged by them"]
     if report.environment.git_dirty:
-        notes.append("they come from code with local changes that are in no commit")
+        notes.append(f"{update.of_local_changes(report.environment)} (--allow-dirty)")
     return status, notes + [
         f"declared: {cell}: {why}" for proposal in proposals for cell, why in proposal.declared.items()
     ]

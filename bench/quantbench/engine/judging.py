@@ -148,27 +148,44 @@ class Judging:
         """Judge the floor, and whether both were trained for equally many steps."""
         if control is None:
             return []
-        cell, own, other = result.cell, result.measurements, control.measurements
-        limit = cell.model.floor(cell.variant.name, cell.variant.family)
-        floor = gate.floor(
-            self._rules.subject(cell),
-            cell.model.metric,
-            own.get("score"),
-            other.get("score"),
-            limit,
-            self._drop_seen(result, control) if limit else None,
-            self._budget.limit_alpha(),
-        )
+        own, other = result.measurements, control.measurements
+        floor, _ = self._floor(result, control)
         judgements = [floor] if floor else []
         if "training_steps" in own and "training_steps" in other:
             judgements.append(gate.as_long(own["training_steps"], other["training_steps"]))
         return judgements
 
+    def limit_undecided(self, result: CellResult, control: CellResult | None) -> bool:
+        """Whether more seeds of a cell, and of its control, could decide a release limit inside its interval.
+
+        Where the training repeated, the limit is where it was when the cell was accepted, so nothing is asked.
+        """
+        known = control is not None and result.finished and control.finished
+        if not known or control is None or result.failure is not None or control.failure is not None:
+            return False
+        if not result.cell.variant.trained or not self._rules.drift or self._budget.scored(result).repeated:
+            return False
+        floor, seen = self._floor(result, control)
+        return floor is not None and seen is not None and gate.wants_more_seeds(floor, seen)
+
+    def _floor(self, result: CellResult, control: CellResult) -> tuple[Judgement | None, gate.DropSeen | None]:
+        """Judge the drop from the control against the release limit; return what it was judged by too."""
+        cell = result.cell
+        limit = cell.model.floor(cell.variant.name, cell.variant.family)
+        seen = self._drop_seen(result, control) if limit else None
+        scores = (result.measurements.get("score"), control.measurements.get("score"))
+        alpha = self._budget.limit_alpha()
+        return gate.floor(self._rules.subject(cell), cell.model.metric, *scores, limit, seen, alpha), seen
+
     def _drop_seen(self, result: CellResult, control: CellResult) -> gate.DropSeen | None:
-        """Compare a cell with its control, seed by seed where both were trained."""
+        """Compare a cell with its control, seed by seed where both were trained.
+
+        A seed that only one of them has does not count: its pairs would leave the control's own spread out.
+        """
         model, variant = result.cell.model, result.cell.variant
         spread = self._rules.baselines[model.name].spread_of_drops(model.metric, variant.name)
         labels = model.pack().test.y
-        return gate.drop_seen(
-            model.metric, labels, result.predictions(), control.predictions(), variant.trained, spread
-        )
+        own, other = result.predictions(), control.predictions()
+        if control.cell.variant.trained:
+            own = {seed: predictions for seed, predictions in own.items() if seed in other}
+        return gate.drop_seen(model.metric, labels, own, other, variant.trained, spread)

@@ -362,12 +362,12 @@ def _latency(
     parts = [reported.model_copy(update={"values": values[size * i : size * (i + 1)]}) for i in range(times)]
     threads = threads_in(old.measurement)
     machine = environment.with_threads(piece.report.environment.machine_class, threads)
-    again = parts[1] if times > 1 else None
+    again, host = parts[1] if times > 1 else None, piece.report.environment.host
     if threads > 1:
-        return gate.latency(subject, old.measurement, parts[0], accepted, machine, alpha, again, threads)
+        return gate.latency(subject, old.measurement, parts[0], accepted, machine, alpha, again, threads, host)
     of_typical = gate.beside_share(alpha)[0]
-    judged = gate.latency(subject, old.measurement, parts[0], accepted, machine, of_typical, again)
-    known = gate.accepted_beside(accepted, machine)
+    judged = gate.latency(subject, old.measurement, parts[0], accepted, machine, of_typical, again, host=host)
+    known = gate.accepted_beside(accepted, machine, host)
     return gate.slower_than_yardstick([judged], cell.measurements, None, known)[0]
 
 
@@ -392,7 +392,7 @@ def together(environments: Sequence[Environment]) -> Environment:
     first = environments[0]
     joined = {
         name: " + ".join(sorted({getattr(each, name) for each in environments}))
-        for name in ("os", "cpu", "isa", "machine_class", "results_class")
+        for name in ("os", "cpu", "isa", "machine_class", "results_class", "host")
     }
     loads = [each.load for each in environments if each.load is not None]
     averages = [load.average for load in loads if load.average is not None]

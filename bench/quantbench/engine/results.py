@@ -46,6 +46,7 @@ class CellResult:
         to_store: what later runs compare the first seed's outputs with: distances from its control's, or the float
             control's own outputs; None where there are none.
         control_agreement: fraction of examples on which the first seed agrees with its control, where known.
+        beside: of further seeds of a control, which only the limits of its variants use.
     """
 
     cell: Planned
@@ -59,6 +60,7 @@ class CellResult:
     to_store: Array | None = None
     control_agreement: float | None = None
     alone: MeasuredAlone = field(default_factory=MeasuredAlone)
+    beside: tuple[Outcome, ...] = ()
 
     @property
     def first(self) -> Outcome | None:
@@ -72,7 +74,7 @@ class CellResult:
 
     def predictions(self) -> dict[int, Array]:
         """Return seed -> predictions of the test split, of every seed that has them."""
-        return {one.seed: one.predictions for one in self.outcomes if one.predictions is not None}
+        return {one.seed: one.predictions for one in (*self.outcomes, *self.beside) if one.predictions is not None}
 
     @cached_property
     def measurements(self) -> Mapping[str, Measurement]:

@@ -15,6 +15,7 @@ from quantbench.core.signals import check
 from quantbench.engine.cell import CellId, Planned, failure_of
 from quantbench.engine.durations import Durations, seconds_left
 from quantbench.engine.progress import Counts, Progress
+from quantbench.engine.trained_twice import TrainedTwice, cheapest
 from quantbench.engine.workers.local import Executor
 from quantbench.engine.workers.task import Outcome, Task, from_store
 from quantbench.errors import DiskFull
@@ -63,6 +64,7 @@ class Computing:
         self._progress = progress
         self._make = make
         self._executor: Executor | None = None
+        self._twice: TrainedTwice | None = None
         self._durations = Durations(options.report_dir)
         self._workers = 1
         self.partial = False
@@ -70,6 +72,7 @@ class Computing:
         self._futures: dict[CellId, list[Future[Outcome]]] = {}
         for cell in cells:  # all at once: a run may be stopped while it submits, and reports what is there
             self._futures[cell.id] = [Future() for _ in cell.seeds]
+        self._beside: dict[CellId, list[Future[Outcome]]] = {}
         self._finished = self._failed = self._running = 0
         self._begun: dict[Future[Outcome], float] = {}
         self._left: float | None = None
@@ -95,6 +98,15 @@ class Computing:
         for cell, place, task in missing:
             shared = replace(task, interpreters=share)
             self._futures[cell.id][place] = self._executor.submit(shared, self._options.cell_timeout)
+        if not self._options.cluster:  # its workers' machines are not this one
+            usual = {trained: self._usual(trained) for trained in (False, True)}
+            trained = {cell.id: cell.variant.trained for cell, _, _ in missing}
+            chosen = cheapest(
+                [(cell, task) for cell, _, task in missing],
+                lambda cell_id: self._durations.expected(cell_id, usual[trained[cell_id]]),
+            )
+            if chosen is not None:
+                self._twice = TrainedTwice(*chosen, self._executor, self._options.cell_timeout)
 
     def reseed(self, cell: Planned) -> None:
         """Compute a cell with the seeds that it is planned with now; those that are computed stay, others go."""
@@ -108,6 +120,15 @@ class Computing:
             unneeded.cancel()
         more = [self._submitted(self._task(cell, seed)) for seed in cell.seeds[len(before) :]]
         self._futures[cell.id] = before[: len(cell.seeds)] + more
+
+    def train_beside(self, cell: Planned, seeds: Collection[int]) -> None:
+        """Compute further seeds of a control, for the limits of its variants alone; :meth:`wait` waits for them too."""
+        self._beside[cell.id] = [self._submitted(self._task(cell, seed)) for seed in seeds]
+
+    def beside(self, cell_id: CellId) -> list[Outcome]:
+        """Return the computed outcomes of those further seeds."""
+        futures = self._beside.get(cell_id, [])
+        return [future.result() for future in futures if future.done() and not future.cancelled()]
 
     def _submitted(self, task: Task) -> Future[Outcome]:
         """The outcome of a task, from the store or to be computed."""
@@ -136,7 +157,10 @@ class Computing:
             KeyboardInterrupt: a signal was received.
             DiskFull: see :meth:`_announce`.
         """
-        waiting = [future for cell in cells for future in self._futures[cell.id]]
+        waiting = [future for cell in cells for future in (*self._futures[cell.id], *self._beside.get(cell.id, []))]
+        self._wait_for(waiting)
+
+    def _wait_for(self, waiting: Collection[Future[Outcome]]) -> None:
         while True:
             check()
             self._announce()
@@ -164,9 +188,17 @@ class Computing:
         """Wait for all cells and release the workers, so that none of our other processes run during timing."""
         if self._executor is not None:
             self.wait(self._cells)
+            self._wait_for([] if self._twice is None else [self._twice.future])
             self._executor.close()
             self._executor = None
             self._durations.save()
+            if self._twice is not None:
+                self._twice.close()
+
+    def notes(self) -> list[str]:
+        """Return what was found out about the machine meanwhile: that training does not repeat."""
+        note = None if self._twice is None else self._twice.note(self.so_far(self._twice.cell.id)[0])
+        return [] if note is None else [note]
 
     def stop(self) -> None:
         """Cancel everything unfinished."""
@@ -174,6 +206,8 @@ class Computing:
             self._executor.stop()
             self._executor = None
             self._durations.save()
+            if self._twice is not None:
+                self._twice.close()
 
     def where_full(self) -> str:
         """Return what to do about a full disk, naming the folder with the least free space."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
 
 from quantbench.baselines import files as baseline_files
+from quantbench.baselines import update
 from quantbench.baselines.effective import EffectiveBaseline, effective_baseline, load_current
 from quantbench.core import environment
 from quantbench.core.options import RunOptions, check
@@ -77,6 +78,8 @@ class Session:
             self._check_model(self.models[name])
         self._cluster = cluster.of_run(options)
         self._environment = environment.collect() if self._cluster is None else self._cluster.environment
+        if options.update_baselines and not options.allow_dirty:
+            update.check_commit(self._environment, "--update-baselines")
         self.baselines = {name: self._effective_baseline(self.models[name]) for name in self.model_names}
         self._timing = Timing(options, self.say, self._cluster.call if self._cluster else None)
         self._parts: _Parts | None = None
@@ -232,13 +235,12 @@ class Session:
             *(note for result in of_cells if self.options.train for note in finish.training_note(result)),
             *(note for model in models.values() for note in finish.split_notes(model, share)),
             *self._planned.drive.notes,
+            *self._planned.computing.notes(),
             *held.notes(),
-            *(finish.unknown_outputs_note(of_cells, rules) if self._drift else []),
-            *(finish.unknown_facts_note(of_cells, rules) if self._drift else []),
             *finish.seals_note(self.options.baseline_dir, self.baselines),
             *finish.walls_note(strangers),
             *self._timing.notes(),
-            *(unrecorded.note(of_cells, rules) if self._drift else []),
+            *(unrecorded.notes(of_cells, rules) if self._drift else []),
             *([self._cluster.note()] if self._cluster else []),
             *(f"{result.cell.id}: {reason}" for result in of_cells for reason in result.retried),
         ]

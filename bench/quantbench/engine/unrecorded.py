@@ -1,4 +1,4 @@
-"""Tell once per run which measurements of latency and memory no baseline holds yet, so that they are not judged."""
+"""Say once per run what no baseline holds yet, so that it is not judged, and which baselines are of another host."""
 
 from collections.abc import Iterable
 
@@ -6,29 +6,60 @@ from quantbench import gate
 from quantbench.core import environment
 from quantbench.engine.context import Rules
 from quantbench.engine.results import CellResult
-from quantbench.records.measurements import MEAN, shown
+from quantbench.records import BaselineCell, Kind
+from quantbench.records.measurements import MEAN, OUTPUT_DISTANCE, shown
+
+OUTPUTS = "the outputs themselves"
+INTERFACE = "signatures, options of operators and ranges of weights"
+TRAINING = "facts of the training"
+CALLS = "mean, p90 and first call"
 
 
-def note(results: Iterable[CellResult], rules: Rules) -> list[str]:
-    """Say which values no baseline of this machine class holds yet, in how many cells, and how to record them."""
-    machine = environment.memory_class(rules.environment)
-    cells = [(rules.accepted(result.cell), result.measurements) for result in results]
-    count = sum(gate.unrecorded(accepted, measured, machine) for accepted, measured in cells)
-    notes = []
-    if count:
-        notes.append(
-            f"{shown('model_memory')} is not judged in {count} cells, whose baselines hold the memory of whole "
-            f'processes alone; record it: quantbench baseline update {rules.run} --reason "memory of the model"'
-        )
-    timed = rules.machine(1)
-    count = sum(
-        accepted is not None and timed in accepted.latency and timed not in accepted.by_machine.get(MEAN, {})
-        for accepted, measured in cells
-        if MEAN in measured
-    )
-    if count:
-        notes.append(
-            f"mean, p90 and first call are not judged in {count} cells, whose baselines hold the typical call alone; "
-            f'record them: quantbench baseline update {rules.run} --reason "all calls"'
-        )
-    return notes
+def notes(results: Iterable[CellResult], rules: Rules) -> list[str]:
+    """Return one note on what is not judged, in how many cells, and how to record it; one on other hosts."""
+    cells = [(result, accepted) for result in results if (accepted := rules.accepted(result.cell)) is not None]
+    return [*_not_held(cells, rules), *_of_other_hosts([accepted for _, accepted in cells], rules)]
+
+
+def counts(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rules) -> dict[str, int]:
+    """Count the cells whose baselines lack something that later versions judge."""
+    found = dict.fromkeys((OUTPUTS, INTERFACE, TRAINING, shown("model_memory"), CALLS), 0)
+    memory, timed = environment.memory_class(rules.environment), rules.machine(1)
+    for result, accepted in cells:
+        kinds, measured = result.cell.kinds, result.measurements
+        if not rules.train:
+            scored = Kind.ACCURACY in kinds and "score" in accepted.measurements
+            found[OUTPUTS] += scored and OUTPUT_DISTANCE not in accepted.measurements
+            census = accepted.census if Kind.STRUCTURE in kinds else None
+            found[INTERFACE] += census is not None and census.signatures is None
+            trained = Kind.ACCURACY in kinds and any(one.training for one in result.outcomes)
+            found[TRAINING] += trained and not accepted.training
+        found[shown("model_memory")] += gate.unrecorded(accepted, measured, memory)
+        judged = MEAN in measured and timed in accepted.latency
+        found[CALLS] += judged and timed not in accepted.by_machine.get(MEAN, {})
+    return {what: count for what, count in found.items() if count}
+
+
+def _not_held(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rules) -> list[str]:
+    missing = counts(cells, rules)
+    if not missing:
+        return []
+    listed = "; ".join(f"{what} ({count} {'cell' if count == 1 else 'cells'})" for what, count in missing.items())
+    return [
+        f"not judged, because the baselines are older and hold nothing of it: {listed}; record it all: "
+        f'quantbench baseline update {rules.run} --reason "record what is new"'
+    ]
+
+
+def _of_other_hosts(cells: Iterable[BaselineCell], rules: Rules) -> list[str]:
+    host, timed = rules.environment.host, rules.machine(1)
+    values = [accepted.latency[timed] for accepted in cells if timed in accepted.latency]
+    others = [value for value in values if gate.elsewhere(value, host) and host not in (value.hosts or {})]
+    if not others:
+        return []
+    spread = max(gate.spread_of_hosts(value.hosts) for value in others)
+    return [
+        f"the latency baselines of {len(others)} cells were accepted on another host of this machine class, so "
+        f"{100 * spread:.1f} % between hosts count; record this host: quantbench baseline update {rules.run} "
+        '--reason "another host"'
+    ]

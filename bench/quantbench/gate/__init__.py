@@ -23,6 +23,7 @@ from quantbench.gate._common import (
 from quantbench.gate._drift import DRIFT_ALLOWED, DRIFT_SHARE, DRIFTING, drift, drift_of, first_of, growths
 from quantbench.gate._exceptions import (
     EXCUSABLE,
+    FURTHER,
     WITHOUT_NUMBER,
     bound_of,
     exceptions,
@@ -41,6 +42,7 @@ from quantbench.gate._fidelity import (
     is_distance_of,
 )
 from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_limit, no_gpu
+from quantbench.gate._hosts import LEAST_HOSTS, elsewhere, hosts_with, spread_of_hosts
 from quantbench.gate._latency import (
     LATENCY_TOLERANCE,
     LATENCY_TOLERANCE_REASON,
@@ -104,10 +106,12 @@ __all__ = [
     "DRIFT_SHARE",
     "EXCUSABLE",
     "FIDELITY_REASON",
+    "FURTHER",
     "GPU_AGREEMENT",
     "GPU_SLACK",
     "LATENCY_TOLERANCE",
     "LATENCY_TOLERANCE_REASON",
+    "LEAST_HOSTS",
     "MODEL_TOLERANCE",
     "MODEL_TOLERANCE_REASON",
     "OTHER_KERNELS_TOLERANCE",
@@ -151,6 +155,7 @@ __all__ = [
     "drift",
     "drift_of",
     "drop_seen",
+    "elsewhere",
     "even_thresholds",
     "exceptions",
     "excuse_name",
@@ -168,6 +173,7 @@ __all__ = [
     "gpu_limit",
     "growths",
     "holm",
+    "hosts_with",
     "in_force",
     "is_distance_of",
     "is_score_of",
@@ -200,6 +206,7 @@ __all__ = [
     "soon_over",
     "split",
     "spread_of_drops",
+    "spread_of_hosts",
     "structure",
     "suspicious",
     "suspicious_beside",

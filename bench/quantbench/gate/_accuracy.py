@@ -160,7 +160,7 @@ def _identical(
     matters: float,
 ) -> Judgement:
     """Pass a score whose predictions are unchanged: no p-value, and no share of the false-alarm budget."""
-    message = f"all {n} predictions are those of the baseline"
+    message = f"all {n:,} predictions are those of the baseline"
     detectable: float | None = None
     churn: int | None = None
     if repeats is not None:

@@ -2,12 +2,19 @@
 
 from typing import Literal
 
+from quantbench.core.stats import binomial_tail
 from quantbench.gate._common import Subject
 from quantbench.records import Action, BaselineCell, Judgement, Kind, Measurement, Verdict
 from quantbench.reference.metrics import CONVERSION_AGREEMENT
 
 # Float rounding flips a few near ties; a lost weight or stale state flips far more than one in a thousand.
 KERAS_AGREEMENT = 0.999
+# A share of disagreements is red only where it is beyond chance, so that one near tie of 100 examples is not: the
+# limit is about the model, and the examples are a sample. A float model that truly disagrees on 0.1 % is red in at most
+# one run of a thousand.
+RED_AT = 1e-3
+# As everywhere a warning means that chance would rarely show it.
+WARN_AT = 0.05
 # XNNPACK and the reference kernels round differently, which flips a near tie now and then (0.973 was measured
 # without any defect).
 REFERENCE_AGREEMENT = 0.95
@@ -20,15 +27,32 @@ NO_UPDATE = Action(what="no baseline update accepts this")
 
 
 def agreement(share_agreeing: Measurement) -> Judgement:
-    """Judge whether the float ``.tflite`` agrees with the float Keras model, which tests the conversion itself."""
-    red = share_agreeing.value < KERAS_AGREEMENT
+    """Judge whether the float ``.tflite`` agrees with the float Keras model, which tests the conversion itself.
+
+    Red where the disagreements are more than chance gives a model that keeps the limit: a one-sided exact binomial test
+    (Clopper and Pearson 1934, The use of confidence or fiducial limits illustrated in the case of the binomial).
+    """
+    differing, p_value = _beyond(share_agreeing.value, share_agreeing.n, KERAS_AGREEMENT)
+    red = p_value <= RED_AT
     message = (
-        f"the float .tflite agrees with the float model on {100 * share_agreeing.value:.2f} % of "
-        f"{share_agreeing.n} examples; {100 * KERAS_AGREEMENT:g} % are required"
+        f"the float .tflite answers as the float model on {100 * share_agreeing.value:.2f} % of "
+        f"{share_agreeing.n:,} examples; {100 * KERAS_AGREEMENT:g} % are required"
+        f"{_counted(differing, p_value, RED_AT, 'red')}"
     )
     actions = [Action(what="compare the outputs of both on one example: conversion, its state or its inputs are wrong")]
     verdict = Verdict.REGRESSED if red else Verdict.PASS
     return _agreeing("float_agreement", "float model", verdict, share_agreeing, KERAS_AGREEMENT, message, actions)
+
+
+def _beyond(share_agreeing: float, n: int, limit: float) -> tuple[int, float]:
+    """Count the disagreements; return their p-value too, where the true share of agreements is the limit."""
+    differing = round((1 - share_agreeing) * n)
+    return differing, binomial_tail(differing, n, 1 - limit)
+
+
+def _counted(differing: int, p_value: float, alpha: float, verdict: str) -> str:
+    """Say how many examples differ, and what chance says of it; empty where none does."""
+    return f" ({differing:,} differ, p = {p_value:.2g}, {verdict} at {alpha:.2g})" if differing else ""
 
 
 def _agreeing(
@@ -58,20 +82,25 @@ def _agreeing(
 def conversion(agreement: Measurement, first_divergent: str, with_control: float | None = None) -> Judgement:
     """Judge whether an artifact agrees with its fake-quantized model before conversion.
 
-    Too low an agreement is a warning; it is red where the artifact is about as far from that model as from its control,
-    which means that it was made from a different model.
+    An agreement too low for chance is a warning; it is red where the artifact is about as far from that model as from
+    its control, which means that it was made from a different model. Both by the test of :func:`agreement`: seeds share
+    the warning's p-value, as the lowest of them is judged.
 
     Args:
         agreement: the lowest of all seeds, with one value per seed where there are several.
         with_control: fraction of examples on which the artifact agrees with its control, of the first seed.
     """
-    warn = agreement.value < CONVERSION_AGREEMENT
-    own = agreement.values[0] if agreement.values else agreement.value  # of the seed that the control is compared with
-    warned = own < CONVERSION_AGREEMENT
-    stranger = warned and with_control is not None and 1 - own > OWN_SHARE * (1 - with_control)
+    seeds = agreement.values or [agreement.value]
+    own = seeds[0]  # of the seed that the control is compared with
+    differing, p_value = _beyond(agreement.value, agreement.n, CONVERSION_AGREEMENT)
+    warn_at = WARN_AT / len(seeds)
+    warn = p_value <= warn_at
+    too_far = _beyond(own, agreement.n, CONVERSION_AGREEMENT)[1] <= RED_AT
+    stranger = too_far and with_control is not None and 1 - own > OWN_SHARE * (1 - with_control)
     message = (
         f"the artifact answers as the fake-quantized model on {100 * agreement.value:.2f} % of "
-        f"{agreement.n} examples; {100 * CONVERSION_AGREEMENT:g} % are expected"
+        f"{agreement.n:,} examples; {100 * CONVERSION_AGREEMENT:g} % are expected"
+        f"{_counted(differing, p_value, warn_at, 'warned of')}"
     )
     message = f"{message}; {first_divergent}" if warn and first_divergent else message
     if stranger and with_control is not None:

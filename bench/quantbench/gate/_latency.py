@@ -4,8 +4,11 @@ Red needs two measurements: a first one raises a suspicion at a lenient level, a
 both pooled must exceed what the run's false-alarm budget leaves to chance.
 """
 
+import math
+
 from quantbench.core.stats import Change, change_of, p_above, trimmed_mean
 from quantbench.gate._common import Subject
+from quantbench.gate._hosts import on_this_host, words
 from quantbench.records import (
     SEVERAL_AT_WORK,
     Action,
@@ -48,6 +51,7 @@ def latency(
     alpha: float,
     again: Measurement | None = None,
     threads: int = 1,
+    host: str = "",
 ) -> Judgement:
     """Judge a latency ratio against the baseline of this machine class.
 
@@ -55,6 +59,7 @@ def latency(
         name: ``latency_ratio`` (variant to float control) or ``control_to_yardstick`` (the control itself).
         again: the second, fresh measurement; without it a suspicion is a warning and nothing is red.
         threads: number of threads of the kernels; with several, runs differ more.
+        host: that measured; where another one of its class was accepted, hosts differ too. Empty where unknown.
     """
     accepted = baseline.latency.get(machine) if baseline else None
     if accepted is None:
@@ -67,19 +72,20 @@ def latency(
             unit=ratio.unit,
             message=f"{name} {ratio.value:.3f}; no latency baseline for this machine class ({machine})",
         )
-    first = _against(ratio, accepted, threads)
+    first = _against(ratio, accepted, threads, host)
     judged = first
     if again is not None:
-        second = _against(again, accepted, threads)
+        second = _against(again, accepted, threads, host)
         both = Measurement(value=0.0, unit="", n=1, values=[*(ratio.values or []), *(again.values or [])])
-        judged = _against(both, accepted, threads)
+        judged = _against(both, accepted, threads, host)
         verdict = _confirmed(first, second, judged, accepted, alpha)
-    elif suspicious(ratio, accepted, threads):
+    elif suspicious(ratio, accepted, threads, host):
         verdict = Verdict.WARN
     else:
         faster = _beyond(first, accepted, better=True) <= alpha
         verdict = Verdict.IMPROVED if faster else Verdict.PASS
-    return _judgement(subject, name, judged, accepted, alpha, verdict, measured=1 if again is None else 2)
+    measured = 1 if again is None else 2
+    return _judgement(subject, name, judged, accepted, alpha, verdict, measured, host)
 
 
 def threads(asked: int, at_work: Measurement) -> Judgement | None:
@@ -120,9 +126,9 @@ def threads(asked: int, at_work: Measurement) -> Judgement | None:
     )
 
 
-def suspicious(ratio: Measurement, accepted: BaselineValue, threads: int = 1) -> bool:
+def suspicious(ratio: Measurement, accepted: BaselineValue, threads: int = 1, host: str = "") -> bool:
     """Check whether a measurement needs a second one."""
-    change = _against(ratio, accepted, threads)
+    change = _against(ratio, accepted, threads, host)
     return change.change > accepted.tolerance and change.p_above() <= SUSPICION
 
 
@@ -143,10 +149,12 @@ def _beyond(change: Change, accepted: BaselineValue, better: bool = False) -> fl
     return p_above(worse - accepted.tolerance, change.error, change.degrees)
 
 
-def _against(ratio: Measurement, accepted: BaselineValue, threads: int) -> Change:
+def _against(ratio: Measurement, accepted: BaselineValue, threads: int, host: str) -> Change:
+    known, between_hosts = on_this_host(accepted, host)
     assert ratio.values is not None
-    assert accepted.values is not None
-    return change_of(trimmed_mean(ratio.values), trimmed_mean(accepted.values), between_runs(threads))
+    assert known.values is not None
+    between = math.hypot(between_runs(threads), between_hosts)
+    return change_of(trimmed_mean(ratio.values), trimmed_mean(known.values), between)
 
 
 def _judgement(
@@ -157,20 +165,26 @@ def _judgement(
     alpha: float,
     verdict: Verdict,
     measured: int,
+    host: str,
 ) -> Judgement:
-    value = accepted.value * (1 + change.change)
+    known, between_hosts = on_this_host(accepted, host)
+    value = known.value * (1 + change.change)
     message = (
-        f"{name} {value:.3f}, baseline {accepted.value:.3f} ({100 * change.change:+.1f} % ± "
+        f"{name} {value:.3f}, baseline {known.value:.3f} ({100 * change.change:+.1f} % ± "
         f"{100 * change.error:.1f} % standard error, p = {_beyond(change, accepted):.2g} beyond "
         f"{100 * accepted.tolerance:g} %, red at {alpha:.2g}{', measured twice' if measured == 2 else ''})"
     )
+    actions = subject.choices()
+    if between_hosts and verdict is not Verdict.PASS:  # a run says once that its hosts are others
+        message += words(accepted, host)
+        actions = [Action(what="time the accepted commit on this host too, and compare the two runs"), *actions]
     return Judgement(
         kind=Kind.LATENCY,
         measurement=name,
         against="baseline",
         verdict=verdict,
         value=value,
-        reference=accepted.value,
+        reference=known.value,
         unit="ratio",
         change=change.change,
         tolerance=accepted.tolerance,
@@ -178,5 +192,5 @@ def _judgement(
         detectable=accepted.tolerance + change.quantile(alpha),
         measured=measured,
         message=message,
-        actions=[] if verdict is Verdict.PASS else subject.choices(),
+        actions=[] if verdict is Verdict.PASS else actions,
     )

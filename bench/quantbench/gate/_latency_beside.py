@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from quantbench.core.stats import binomial_tail, change_of, p_above, t_quantile, trimmed_mean
 from quantbench.gate._common import Subject
+from quantbench.gate._hosts import elsewhere, on_this_host, spread_of_hosts
 from quantbench.gate._latency import BETWEEN_RUNS
 from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import (
@@ -77,18 +78,23 @@ class AcceptedLatency(NamedTuple):
     Attributes:
         typical: of the typical call; None where nothing was accepted here.
         beside: by measurement.
+        between_hosts: spread between hosts that counts (sd, as a fraction): they were accepted on another host.
     """
 
     typical: BaselineValue | None
     beside: Mapping[str, BaselineValue]
+    between_hosts: float = 0.0
 
 
-def accepted_beside(baseline: BaselineCell | None, machine: str) -> AcceptedLatency:
-    """Return the accepted latencies of one machine class."""
+def accepted_beside(baseline: BaselineCell | None, machine: str, host: str = "") -> AcceptedLatency:
+    """Return the accepted latencies of one machine class, as they count on a host."""
     if baseline is None:
         return AcceptedLatency(None, {})
     values = {name: values[machine] for name, values in baseline.by_machine.items() if machine in values}
-    return AcceptedLatency(baseline.latency.get(machine), values)
+    typical = baseline.latency.get(machine)
+    far = [one for one in (typical, *values.values()) if one is not None and elsewhere(one, host)]
+    between = spread_of_hosts(typical.hosts if typical is not None else None) if far else 0.0
+    return AcceptedLatency(None if typical is None else on_this_host(typical, host)[0], values, between)
 
 
 def suspicious_beside(measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> bool:
@@ -172,7 +178,7 @@ def _test(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: 
     if accepted.typical is None:
         return None  # the cell has no share of the budget here
     if name == SLOW_PROCESSES:
-        return _slow(measured.get(ratio), accepted.typical)
+        return _slow(measured.get(ratio), accepted.typical, accepted.between_hosts)
     taken = measured.get(name)
     if taken is None or not taken.values or len(taken.values) < 2:
         return None
@@ -181,7 +187,8 @@ def _test(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: 
     known = accepted.beside.get(name)
     if known is None or not known.values:
         return None
-    change = change_of(trimmed_mean(taken.values), trimmed_mean(known.values), RULES[name].between)
+    between = math.hypot(RULES[name].between, accepted.between_hosts)
+    change = change_of(trimmed_mean(taken.values), trimmed_mean(known.values), between)
     beyond = p_above(change.change - known.tolerance, change.error, change.degrees)
     return _Test(change.change, beyond, change.p_above())
 
@@ -197,13 +204,16 @@ def _waits(excess: list[float]) -> _Test:
     return _Test(location.mean, beyond, p_above(location.mean, error, degrees))
 
 
-def _slow(ratio: Measurement | None, accepted: BaselineValue | None) -> _Test | None:
+def _slow(ratio: Measurement | None, accepted: BaselineValue | None, between_hosts: float) -> _Test | None:
     """Test the share of processes slower than accepted by :data:`SLOW_FROM`: an exact binomial test against
     :data:`SLOW_SHARE`, or the share that was accepted.
+
+    On another host all processes may be slower together, by four standard deviations of what two hosts differ by at
+    most.
     """
     if ratio is None or not ratio.values or accepted is None or not accepted.values:
         return None
-    limit = (1 + SLOW_FROM) * accepted.value
+    limit = (1 + SLOW_FROM + 4 * math.sqrt(2) * between_hosts) * accepted.value
     slow, n = sum(value > limit for value in ratio.values), len(ratio.values)
     before = sum(value > limit for value in accepted.values) / len(accepted.values)
     p_value = binomial_tail(slow, n, max(SLOW_SHARE, before)) if slow else 1.0

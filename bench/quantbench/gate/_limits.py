@@ -217,36 +217,43 @@ def _sentence(
 ) -> str:
     unit, drop = metric.unit, seen.drop
     between = (
-        "its interval is unknown" if interval is None else f"95 % interval {interval[0]:+.2f} to {interval[1]:+.2f}"
+        "its interval is unknown"
+        if interval is None
+        else f"95 % interval of the drop {interval[0]:+.2f} to {interval[1]:+.2f}"
     )
     seeds = f", mean of {seen.seeds} seeds" if seen.seeds > 1 else ""
+    side = "above" if drop.estimate < 0 else "below"
     head = (
-        f"{metric.name} {show_score(metric, seen.value)} is {drop.estimate:+.2f} {unit} below its control "
-        f"({show_score(metric, seen.reference)}{seeds}; {between}); the floor allows {limit.max_drop:g} {unit}: "
-        f"{limit.reason}"
+        f"{metric.name} {show_score(metric, seen.value)} is {abs(drop.estimate):.2f} {unit} {side} its control "
+        f"({show_score(metric, seen.reference)}{seeds}; {between})"
     )
+    of_limit = f"the floor of {limit.max_drop:g} {unit}"
     if verdict is Verdict.PASS:
-        return head
-    p_value = drop.p_above(limit.max_drop)
+        return f"{head}, within {of_limit}"
     if verdict is Verdict.REGRESSED:
-        return f"{head}; p = {p_value:.2g} (red at {alpha:.2g})"
-    return (
-        f"{head}; the limit lies inside the interval, p = {p_value:.2g} (red at {alpha:.2g}){_what_tells(limit, seen)}"
-    )
+        p_value = drop.p_above(limit.max_drop)
+        return f"{head}, beyond {of_limit} (p = {p_value:.2g}, red at {alpha:.2g}): {limit.reason}"
+    return f"{head}, and {of_limit} lies inside that interval{_what_tells(limit, seen)}"
 
 
 def _what_tells(limit: Floor, seen: DropSeen) -> str:
     if 0 < seen.seeds < SEEDS_THAT_TELL:
         return "; more seeds would narrow it"
     needed = seen.drop.needed(limit.max_drop, KEPT_AT)
-    return "" if needed is None else f"; about {needed:,} examples would tell"
+    return "" if needed is None else f"; about {_rounded(needed):,} examples would tell"
+
+
+def _rounded(count: int) -> int:
+    """Round to two digits: an estimate from these examples knows no more."""
+    return round(count, 2 - len(str(count)))
 
 
 def _actions(subject: Subject, seen: DropSeen, verdict: Verdict) -> list[Action]:
     if verdict is Verdict.PASS:
         return []
     more = [subject.again("train more seeds", "--seeds", str(SEEDS_THAT_TELL))]
-    return [*(more if 0 < seen.seeds < SEEDS_THAT_TELL else []), FLOOR_IS_POLICY]
+    policy = [FLOOR_IS_POLICY] if verdict is Verdict.REGRESSED else []
+    return [*(more if 0 < seen.seeds < SEEDS_THAT_TELL else []), *policy]
 
 
 def wants_more_seeds(judgement: Judgement, seen: DropSeen) -> bool:

@@ -20,6 +20,7 @@ class Accepted(Record):
     environment: str
     commit: str | None = None
     results_class: str | None = None
+    host: str | None = Field(default=None, description="of a latency: hash of the host that measured it")
 
 
 class First(Record):
@@ -97,6 +98,9 @@ class BaselineValue(Record):
         default=None, description="None in files of before 1.2: the accepted value is the first"
     )
     loosened: Loosened | None = None
+    hosts: dict[str, float] | None = Field(
+        default=None, description="of a latency: what the same artifact took on each host that was accepted, by hash"
+    )
 
     @model_validator(mode="after")
     def _only_wider(self) -> Self:

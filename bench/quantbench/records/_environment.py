@@ -55,6 +55,9 @@ class Environment(Record):
     git_dirty: bool | None = None
     machine_class: str = Field(description="key of latency baselines: CPU, ISA, cores, runtime version, threads")
     results_class: str = Field(default="", description="key of overlays: ISA and runtime version; empty before 1.2")
+    host: str = Field(
+        default="", description="hash of the host's name and machine id, which are not recorded; empty where unknown"
+    )
     load: Load | None = Field(default=None, description="of others while this run timed; None where it did not")
     gpu: Device | None = Field(
         default=None, description="the GPU that was measured; None: no_gpu says why there is none"

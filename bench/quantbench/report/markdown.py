@@ -250,21 +250,21 @@ def _row(cell: Cell, cells: dict[str, Cell]) -> list[str]:
 
 
 def _sensitivity(report: Report) -> str:
-    rows = []
+    alike: dict[tuple[str, str, str, str], list[str]] = {}
     for cell in report.cells:
         judged = [j for j in cell.judgements if j.against == "baseline" and threads_in(j.measurement) == 1]
         seen = {j.kind: j.detectable for j in judged if j.detectable is not None}
         churn = {j.kind: f"{j.churn:,}" for j in judged if j.churn is not None}
         if seen:
             accuracy, slowdown = seen.get(Kind.ACCURACY), seen.get(Kind.LATENCY)
-            rows.append(
-                [
-                    formatting.code(cell.id),
-                    "" if accuracy is None else f"{accuracy:.2f} {cell.metric_unit}",
-                    churn.get(Kind.ACCURACY, ""),
-                    "" if slowdown is None else f"{100 * slowdown:.1f} %",
-                ]
+            row = (
+                cell.model,
+                "" if accuracy is None else f"{accuracy:.2f} {cell.metric_unit}",
+                churn.get(Kind.ACCURACY, ""),
+                "" if slowdown is None else f"{100 * slowdown:.1f} %",
             )
+            alike.setdefault(row, []).append(cell.id)
+    rows = [[_and_more(ids), *row[1:]] for row, ids in alike.items()]
     head = (
         f"## What this run could have seen\n\n{formatting.budget(report)} A drop of the stated size is found in "
         "four of five runs, where as many answers as stated flip in each direction besides."
@@ -272,6 +272,12 @@ def _sensitivity(report: Report) -> str:
     )
     table = formatting.table(rows, ["cell", "smallest drop", "flips each way", "smallest slowdown"])
     return f"{head}\n\n{table}" if rows else head
+
+
+def _and_more(ids: list[str]) -> str:
+    """Name the first of some cells, and how many there are besides."""
+    more = len(ids) - 1
+    return formatting.code(ids[0]) + (f" and {more} more of the model" if more else "")
 
 
 def _environment(report: Report) -> str:
