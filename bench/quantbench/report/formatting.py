@@ -178,7 +178,7 @@ def floor_of(cell: Cell) -> str:
 def of_limits(report: Report) -> str:
     """The budget of the drops from the control, where the limits were judged by an interval."""
     limits = report.false_alarms.limits
-    return "" if limits is None else f" A further {100 * limits:g} % is for drops beyond a release limit."
+    return "" if limits is None else f" The other {100 * limits:g} % is for drops beyond a release limit."
 
 
 def drift(cell: Cell) -> str:
@@ -384,14 +384,16 @@ def budget(report: Report) -> str:
         f"{alarms.judgements} tests of scores that chance has moved (cells, classes, slices, seeds, and cells together)"
     )
     left_out = f"; {alarms.left_out} tests could not have been red and take no share" if alarms.left_out else ""
+    part = "," if alarms.limits is None else f"; {100 * alarms.budget:g} % of it is"
     latency = ""
     if alarms.latency is not None:
         latency = (
             f" {alarms.latency.judgements} latencies share their own part of it evenly: each fails at p = "
             f"{alarms.latency.share:.2g}."
         )
+    whole = alarms.budget + (alarms.limits or 0)
     return (
-        f"False-alarm budget {100 * alarms.budget:g} % for the whole run, shared (Holm) by {scores}{left_out}; "
+        f"False-alarm budget {100 * whole:g} % for the whole run{part} shared (Holm) by {scores}{left_out}; "
         f"unchanged predictions use none of it.{latency}"
     )
 

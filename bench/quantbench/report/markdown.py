@@ -277,7 +277,7 @@ def _sensitivity(report: Report) -> str:
 def _and_more(ids: list[str]) -> str:
     """Name the first of some cells, and how many there are besides."""
     more = len(ids) - 1
-    return formatting.code(ids[0]) + (f" and {more} more of the model" if more else "")
+    return f"{ids[0]} and {more} more of the model" if more else formatting.code(ids[0])
 
 
 def _environment(report: Report) -> str:
