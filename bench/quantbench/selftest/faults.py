@@ -46,6 +46,7 @@ class Fault:
         strengths: the weakest first.
         make: (subject, strength, random generator) -> the broken artifact.
         host: the variant whose artifact is broken.
+        always: whether it is harmful whatever is lost.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Fault:
     strengths: tuple[Strength, ...]
     make: Callable[[Subject, Any, np.random.Generator], bytes] = field(repr=False)
     host: str = SUBJECT_VARIANT
+    always: bool = False
 
 
 def _on_weights(
@@ -144,6 +146,18 @@ def _shuffle(weights: Array, share: float, random: np.random.Generator) -> Array
     flat = weights.reshape(-1)
     chosen = random.permutation(flat.size)[: int(share * flat.size)]
     flat[chosen] = flat[random.permutation(chosen)]
+    return weights
+
+
+def _with_lowest(weights: Array, _strength: Strength, _random: np.random.Generator) -> Array:
+    """Let the lowest weight be the one value that symmetric quantization leaves out."""
+    weights[weights == weights.min()] = -128
+    return weights
+
+
+def _garbage_channels(weights: Array, count: float, random: np.random.Generator) -> Array:
+    chosen = random.permutation(len(weights))[: int(count)]
+    weights[chosen] = random.integers(-127, 128, weights[chosen].shape)
     return weights
 
 
@@ -282,6 +296,8 @@ FAULTS = [
     Fault("noise on weights, steps", "weights", ACCURACY, (1, 2, 4, 8, 16), _on_weights(_noise)),
     Fault("weights saturated at", "weights", ACCURACY, (96, 64, 32, 16), _on_weights(_saturate)),
     Fault("weights in coarser steps", "weights", STRUCTURE, (2, 4, 16), _on_weights(_coarse)),
+    Fault("weights from -128", "weights", STRUCTURE, ("",), _on_weights(_with_lowest)),
+    Fault("channels of weights random", "weights", ACCURACY, (1, 8), _on_weights(_garbage_channels)),
     Fault("a channel's sign turned", "weights", ACCURACY, ("",), _on_weights(_negate_channel)),
     Fault("two channels swapped", "weights", ACCURACY, ("",), _on_weights(_swap_channels)),
     Fault("kernels mirrored", "weights", ACCURACY, ("",), _on_weights(_mirror, 0)),

@@ -364,10 +364,10 @@ FAULTS = [
     TrainingFault("QAT on shuffled labels, share", "training data", ACCURACY, (0.1, 0.3, 1.0), _on_shuffled_labels),
     # Tuned once, by one training each, to lose about half a point.
     TrainingFault(
-        "QAT half a point worse by labels, share", "training data", ACCURACY, (0.18,), _on_shuffled_labels, seeds=3
+        "QAT half a point worse by labels, share", "training data", ACCURACY, (0.12,), _on_shuffled_labels, seeds=3
     ),
     TrainingFault(
-        "QAT half a point worse by noise, grey levels", "training data", ACCURACY, (40.0,), _on_noisy_images, seeds=3
+        "QAT half a point worse by noise, grey levels", "training data", ACCURACY, (21.0,), _on_noisy_images, seeds=3
     ),
     TrainingFault("QAT stopped after a share of its steps", "recipe", ACCURACY, (0.25,), _stopped, always=True),
     TrainingFault("QAT on a share of the examples", "training data", ACCURACY, (0.5,), _on_share, always=True),
@@ -414,8 +414,8 @@ FAULTS = [
     TrainingFault("QAT shipped with weights of before", "shipping", ACCURACY, ("",), _weights_of_before, always=True),
     TrainingFault("QAT shipped of another seed", "shipping", ACCURACY, (1, 2), _of_another_seed, always=True),
 ]
-# None of the baselines' own seeds, 0 to 4; six make the nulls, and serve each other as the seeds on suspicion.
-NULL_SEEDS = (101, 102, 103, 104, 105, 106)
+# None of the baselines' own seeds, 0 to 4; they make the nulls, and serve each other as the seeds on suspicion.
+NULL_SEEDS = (101, 102, 103, 104, 105, 106, 107, 108)
 
 
 def can_train(model: ReferenceModel, baseline_dir: Path) -> bool:
