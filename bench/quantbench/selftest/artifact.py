@@ -127,6 +127,12 @@ class Trial:
         """Outputs of the healthy artifact, shape (n, values)."""
         return self._healthy.outputs
 
+    @property
+    def predictions(self) -> Array:
+        """Predictions of the healthy artifact, shape (n,)."""
+        assert self._healthy.outcome.predictions is not None
+        return self._healthy.outcome.predictions
+
     def judge(self, artifact: bytes, change: Change | None = None) -> Seen:
         """Judge an artifact; one that cannot run is an error judgement.
 
@@ -248,6 +254,49 @@ def injected_faults(
 
 
 Chosen = dict[str, tuple[float | str, ...]]
+# What is planted in the models besides the first: an evaluation takes seconds there, a conversion up to a minute.
+ELSEWHERE: Chosen = {
+    "channels of weights zeroed": (1,),
+    "bits of weights flipped": (100, 1000),
+    "noise on weights, steps": (4, 16),
+    "weights saturated at": (64, 32),
+    "weights in coarser steps": (4,),
+    "weights from -128": ("",),
+    "channels of weights random": (1,),
+    "a channel's sign turned": ("",),
+    "two channels swapped": ("",),
+    "weights shuffled, share": (0.1,),
+    "weights truncated, not rounded": ("",),
+    "a bias of zeros, layer": (0, -1),
+    "scale of weights times": (1.02, 1.5),
+    "range clipped to": (0.7, 0.25),
+    "range stretched to": (2.0, 8.0),
+    "zero point off by": (4,),
+    "calibrated on images darker by": (0.1,),
+    "float32 under its name": ("float32",),
+    "ptq_dynamic_wi8_afp32 under its name": ("ptq_dynamic_wi8_afp32",),
+    "a file grown by": (0.01,),
+    "one more operator": ("RESHAPE",),
+    "softmax left out": ("",),
+    "softmax's beta times": (0.8, 4.0),
+    "a class pushed down, recall lost": (5, 20),
+    "a class that is never the answer": (6,),
+    "classes in another order": (2,),
+    "signature removed": ("",),
+    "signature renamed, its": ("key", "outputs"),
+    "tensors renamed, the": ("inputs",),
+    "fused activation replaced by": ("NONE", "RELU6"),
+    "average pooling for maximum": ("",),
+    "scale of the output not a number": ("",),
+    "bias not a number, classes": (1,),
+    **{fault.name: fault.strengths for fault in RUNTIME_FAULTS},
+}
+# The cheapest of them, for a quick selftest.
+QUICK_ELSEWHERE: Chosen = {
+    "signature removed": ("",),
+    "channels of weights random": (1,),
+    "garbage in the outputs of examples": (100,),
+}
 
 
 def _repeated(
