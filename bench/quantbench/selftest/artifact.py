@@ -248,7 +248,7 @@ def injected_faults(
     for fault in [*FAULTS, *RUNTIME_FAULTS]:
         for strength in strengths_of(fault):
             try:
-                yield from _repeated(trial(fault.host), fault, strength, seeds, say)
+                yield from repeated(trial(fault.host), fault, strength, seeds, say)
             except Inapplicable as why:
                 yield f"{model.name}: {fault.name} {strength}".rstrip() + f": {why}"
 
@@ -299,9 +299,10 @@ QUICK_ELSEWHERE: Chosen = {
 }
 
 
-def _repeated(
+def repeated(
     trial: Trial, fault: Fault | RuntimeFault, strength: float | str, seeds: int, say: Callable[[str], None]
 ) -> Iterator[InjectedFault]:
+    """Inject a fault with as many seeds as make a difference. Raises Inapplicable where there is no place for it."""
     seen: set[str] = set()
     for seed in range(seeds):
         random = np.random.default_rng(seed)

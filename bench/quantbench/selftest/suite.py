@@ -163,7 +163,13 @@ def run(
     return Selftest(
         model=model.name,
         variant=SUBJECT_VARIANT,
-        plants=[*in_artifacts, *elsewhere, *in_training, *in_pipeline, *in_memory],
+        plants=[
+            *in_artifacts,
+            *elsewhere,
+            *in_training,
+            *in_pipeline,
+            *(injected.model_copy(update={"model": model.name}) for injected in in_memory),
+        ],
         skipped=[
             *([] if in_training else [f"what trains: no baseline tells how QAT of {model.name} scores over seeds"]),
             *(f"not applicable: {why}" for why in [*inapplicable, *inapplicable_elsewhere]),
