@@ -14,7 +14,7 @@ import numpy as np
 from quantbench.build.artifact import StoreWorkbench
 from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.records import Kind
-from quantbench.selftest.flatbuffer import layers
+from quantbench.selftest.flatbuffer import Inapplicable, Layer, layers
 from quantbench.tflite.edit import edited, repacked
 from quantbench.variants import VARIANTS
 
@@ -163,18 +163,22 @@ def _garbage_channels(weights: Array, count: float, random: np.random.Generator)
 
 def _truncated(subject: Subject, _strength: Strength, _random: np.random.Generator) -> bytes:
     """Round weights towards minus infinity, as a wrong cast does."""
+    floats: list[Layer] = []
+    edited(subject.bench.float_artifact(), lambda model: floats.extend(layers(model)))
 
     def apply(model: Any) -> None:
-        from quantbench.tflite.graph import read
-
-        floats = [
-            t for t in read(subject.bench.float_artifact()).tensors if t.data is not None and t.dtype == "float32"
-        ]
-        for layer in layers(model):
-            stored = layer.read(1, "int8")
-            exact = next(t.values() for t in floats if t.shape == stored.shape)
+        own = layers(model)
+        if len(own) != len(floats):
+            raise Inapplicable("it has other layers than the float artifact")
+        for layer, other in zip(own, floats, strict=True):
+            stored, exact = layer.read(1, "int8"), other.read(1, "float32")
+            if exact.shape != stored.shape:
+                raise Inapplicable("its layers have other shapes than those of the float artifact")
             scales = np.asarray(layer.tensor(1).quantization.scale)
-            steps = exact / (scales.reshape(-1, *[1] * (exact.ndim - 1)) if len(scales) > 1 else scales)
+            axis = [
+                -1 if place == layer.tensor(1).quantization.quantizedDimension else 1 for place in range(exact.ndim)
+            ]
+            steps = exact / (scales.reshape(axis) if len(scales) > 1 else scales)
             layer.write(1, np.clip(np.floor(steps), -127, 127).astype(np.int8))
 
     return edited(subject.artifact, apply)
