@@ -102,8 +102,8 @@ class Trial:
         seed_everything(0)
         self.bench = StoreWorkbench(model, 0, None, store)
         self._inputs: Inputs = like._inputs if like else model.prepare(model.pack().test.x)
-        self._nightly = like._nightly if like else Nightly(model)
-        self._float = like._float if like else self.measure(self.bench.float_artifact(), of=FLOAT_CONTROL)
+        self._nightly: Nightly = like._nightly if like else Nightly(model)
+        self._float: Measured = like._float if like else self.measure(self.bench.float_artifact(), of=FLOAT_CONTROL)
         self.subject = Subject(self.bench, self.healthy())
         self._floats = self._nightly.result(FLOAT_CONTROL, self._float.outcome, self._float.outcome)
         self.accept(self.measure(self.subject.artifact))
@@ -245,7 +245,8 @@ def injected_faults(
             return chosen.get(fault.name, ())
         return list(dict.fromkeys((fault.strengths[0], fault.strengths[-1]))) if quick else fault.strengths
 
-    for fault in [*FAULTS, *RUNTIME_FAULTS]:
+    every: list[Fault | RuntimeFault] = [*FAULTS, *RUNTIME_FAULTS]
+    for fault in every:
         for strength in strengths_of(fault):
             try:
                 yield from repeated(trial(fault.host), fault, strength, seeds, say)
