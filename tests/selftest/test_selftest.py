@@ -52,7 +52,8 @@ def rebuilding(tmp_path_factory: pytest.TempPathFactory) -> Trial:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(trials: dict[str, Trial], tmp_path_factory: pytest.TempPathFactory) -> Place:
+    del trials  # made first, as this process exports the float model once, and a place removes what it exported
     return pipeline.prepare(MODEL, tmp_path_factory.mktemp("pipeline"))
 
 
