@@ -39,6 +39,18 @@ def test_eight_garbage_outputs_of_ten_thousand_are_red() -> None:
     assert "first example 100" in found.message
 
 
+def test_garbage_is_red_where_the_metric_has_no_losses() -> None:
+    random = np.random.default_rng(0)
+    labels = (np.arange(10_000) % 10 == 0).astype(int)
+    old = labels + random.normal(0, 0.5, len(labels))
+    new = old.copy()
+    new[np.flatnonzero(labels == 0)[:8]] = 1e6
+    found = judged(metrics.AUC, new, old, labels)
+    assert found.verdict is Verdict.REGRESSED
+    assert "8 of 10000 examples have a prediction more than 10 times the largest accepted one" in found.message
+    assert garbage(metrics.AUC, old * 1.05, old, labels) is None
+
+
 @pytest.mark.parametrize("metric", [metrics.MEAN_ABSOLUTE_ERROR, metrics.MEAN_SQUARED_ERROR, metrics.RELATIVE_ERROR])
 def test_a_loss_that_rounding_makes_is_no_regression_however_sure(metric: Metric) -> None:
     old, labels = regression()

@@ -28,10 +28,12 @@ from quantbench.records import (
 from quantbench.reference.model import load_models
 from quantbench.report.selftest import render
 from quantbench.selftest import artifact, as_good_as_promised, latency, pipeline, suite, training
-from quantbench.selftest.artifact import Trial
+from quantbench.selftest.artifact import Seen, Trial
 from quantbench.selftest.faults import SUBJECT_VARIANT, Fault
+from quantbench.selftest.flatbuffer import Inapplicable
 from quantbench.selftest.operators import DYNAMIC, INT_IO
 from quantbench.selftest.runs import Place
+from quantbench.variants import VARIANTS
 
 MODEL = load_models(ROOT / "models")["seed_cnn"]
 
@@ -39,11 +41,19 @@ MODEL = load_models(ROOT / "models")["seed_cnn"]
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trial]:
     store = Store(tmp_path_factory.mktemp("selftest"))
-    return {host: Trial(MODEL, store, host) for host in (SUBJECT_VARIANT, DYNAMIC, INT_IO)}
+    first = Trial(MODEL, store)
+    return {SUBJECT_VARIANT: first} | {host: Trial(MODEL, store, host, first) for host in (DYNAMIC, INT_IO)}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def rebuilding(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    """A model that has no classes."""
+    return Trial(load_models(ROOT / "models")["autoencoder"], Store(tmp_path_factory.mktemp("rebuilding")))
+
+
+@pytest.fixture(scope="module")
+def place(trials: dict[str, Trial], tmp_path_factory: pytest.TempPathFactory) -> Place:
+    del trials  # made first, as this process exports the float model once, and a place removes what it exported
     return pipeline.prepare(MODEL, tmp_path_factory.mktemp("pipeline"))
 
 
@@ -66,6 +76,15 @@ def named(faults: list[Any], name: str) -> Any:
         ("classes in another order", 2, Kind.ACCURACY),
         ("scale of the input times", 1.02, Kind.STRUCTURE),
         ("bias not a number, classes", 1, Kind.ACCURACY),
+        ("weights from -128", "", Kind.STRUCTURE),
+        ("channels of weights random", 1, Kind.ACCURACY),
+        ("softmax's beta times", 0.8, Kind.STRUCTURE),
+        ("a class pushed down, recall lost", 5, Kind.ACCURACY),
+        ("a class that is never the answer", 6, Kind.ACCURACY),
+        ("signature removed", "", Kind.STRUCTURE),
+        ("signature renamed, its", "outputs", Kind.STRUCTURE),
+        ("tensors renamed, the", "inputs", Kind.STRUCTURE),
+        ("fused activation replaced by", "RELU6", Kind.STRUCTURE),
     ],
 )
 def test_what_is_planted_is_seen_by_the_check_that_has_to(
@@ -81,8 +100,79 @@ def test_what_is_planted_is_seen_by_the_check_that_has_to(
 
 
 @pytest.mark.parametrize(
+    ("name", "strength", "check"),
+    [
+        ("softmax omitted by the runtime", "", "output_distance"),
+        ("softmax heated, temperature", 2.0, "output_distance"),
+        ("softmax cooled, temperature", 0.5, "output_distance"),
+        ("probabilities times", 0.5, "output_distance"),
+        ("one-hot outputs", "", "output_distance"),
+        ("a dead output column, class", 6, "classes"),
+        ("outputs of two classes swapped", "", "classes"),
+        ("noise on the outputs, sd", 0.1, "output_distance"),
+        ("right answers lost in a class and regained in others, share", 0.1, "classes"),
+        ("outputs of the next example, examples", 1000, "score"),
+    ],
+)
+def test_what_a_runtime_gets_wrong_is_seen(
+    trials: dict[str, Trial], name: str, strength: float | str, check: str
+) -> None:
+    found = in_the_runtime(trials[SUBJECT_VARIANT], name, strength)
+    assert found.harmful
+    assert check in found.checks
+
+
+def in_the_runtime(trial: Trial, name: str, strength: float | str) -> InjectedFault:
+    (found,) = artifact.repeated(trial, named(artifact.RUNTIME_FAULTS, name), strength, 1, lambda _: None)
+    return found
+
+
+def test_a_class_that_collapses_leaves_the_mean_as_it_is(trials: dict[str, Trial]) -> None:
+    found = in_the_runtime(trials[SUBJECT_VARIANT], "right answers lost in a class and regained in others, share", 0.1)
+    assert found.drop is not None
+    assert found.drop < 0.1
+    assert found.caught
+
+
+def test_a_metric_that_is_no_count_is_judged_too(rebuilding: Trial) -> None:
+    swapped = named(artifact.FAULTS, "two channels swapped")
+    broken = swapped.make(rebuilding.subject, "", np.random.default_rng(0))
+    assert artifact.judged(rebuilding, swapped, "", 0, broken).checks == ["output_distance", "score"]
+    garbage = in_the_runtime(rebuilding, "garbage in the outputs of examples", 100)
+    assert garbage.harmful
+    assert garbage.caught
+
+
+def test_a_fault_that_a_model_has_no_place_for_is_never_caught(rebuilding: Trial) -> None:
+    with pytest.raises(Inapplicable, match="it has no SOFTMAX"):
+        named(artifact.FAULTS, "softmax left out").make(rebuilding.subject, "", np.random.default_rng(0))
+    with pytest.raises(Inapplicable, match="no probabilities"):
+        in_the_runtime(rebuilding, "one-hot outputs", "")
+
+
+def test_a_trial_is_red_at_an_even_share_of_a_nightly_run(trials: dict[str, Trial]) -> None:
+    cells = 7 * len(VARIANTS)
+    assert gate.beside_limits(gate.DEFAULT_BUDGET) / (14 * cells) < trials[SUBJECT_VARIANT].share
+    assert trials[SUBJECT_VARIANT].share < gate.DEFAULT_BUDGET / (9 * cells)  # ten classes a cell, where it has classes
+
+
+def test_harm_is_fixed_whatever_the_judge_resolves() -> None:
+    calm: dict[str, Any] = {"judgements": [], "drop": 0.0}
+    assert not Seen(**calm).harmful
+    for more in ({"drop": 0.3}, {"drop": float("nan")}, {"lost": 5.0}, {"moved": 0.05}, {"growth": 0.01}):
+        assert Seen(**(calm | more)).harmful
+
+
+@pytest.mark.parametrize(
     ("name", "strength", "seen_by", "check"),
     [
+        ("1,000 test examples in train", pipeline.EVERYWHERE, "refusal", ""),
+        *(
+            ("a field edited in the baseline", field, Kind.ACCURACY, "seal")
+            for field in ("tolerance", "noise", "arena")
+        ),
+        ("a field edited in the baseline", "first", Kind.ACCURACY, "seal"),
+        ("a field edited in the baseline", "agreement", Kind.ACCURACY, "seal"),
         ("evaluated on the calibration data", pipeline.KEPT, "refusal", ""),
         ("test labels off by a row", pipeline.EVERYWHERE, "refusal", ""),
         ("the wrong file built", "float32", Kind.STRUCTURE, "promise"),
@@ -112,11 +202,65 @@ def test_a_stale_entry_of_the_store_is_made_again_and_named(place: Place, tmp_pa
     assert len(copy.store.damaged()) == 1
 
 
-def test_a_training_without_a_step_is_red(tmp_path: Path) -> None:
-    subject = training.prepare(MODEL, ROOT / "baselines", tmp_path)
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> training.Trained:
+    return training.prepare(MODEL, ROOT / "baselines", tmp_path_factory.mktemp("training"))
+
+
+@pytest.mark.slow
+def test_a_training_without_a_step_is_red(subject: training.Trained) -> None:
     found = training.judged(subject, named(training.FAULTS, "QAT trained no step"), 0, 0)
     assert found.harmful
     assert "training_steps" in found.checks
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("name", "strength", "check"),
+    [
+        ("QAT half a point worse by noise, grey levels", 21.0, "score"),
+        ("one of five seeds bad by noise, grey levels", 45.0, "seeds"),
+        ("QAT half a point worse by labels, share", 0.12, "training"),
+        ("QAT stopped after a share of its steps", 0.25, "training_steps"),
+        ("QAT on a share of the examples", 0.5, "training"),
+        ("QAT and control trained longer, epochs", 1, "training"),
+        ("QAT learning rate times", 10, "training"),
+        ("QAT trained on the test data", "", "training"),
+    ],
+)
+def test_a_training_that_goes_wrong_is_red(
+    subject: training.Trained, name: str, strength: float | str, check: str
+) -> None:
+    assert check in training.judged(subject, named(training.FAULTS, name), strength, 0).checks
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_a_healthy_training_with_a_seed_of_its_own_is_green(subject: training.Trained) -> None:
+    assert training.null_runs(subject, training.NULL_SEEDS[:1]) == [False]
+
+
+def test_nulls_have_seeds_that_no_baseline_holds() -> None:
+    assert min(training.NULL_SEEDS) > training.SEEDS
+    assert len(training.NULL_SEEDS) >= 6
+
+
+def test_all_trainings_with_a_fault_are_harmful_where_their_mean_lost_half_a_point() -> None:
+    fault = named(training.FAULTS, "QAT half a point worse by noise, grey levels")
+    for drops, harmful in (((0.4, 0.7), True), ((0.3, 0.6), False)):
+        found = [one(True, training.QAT).model_copy(update={"drop": drop, "harmful": False}) for drop in drops]
+        assert [each.harmful for each in training.with_mean_harm(found, fault)] == [harmful, harmful]
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_tests_that_are_taken_away_are_missed(place: Place, tmp_path: Path) -> None:
+    fault = named(pipeline.FAULTS, "tests taken away")
+    healthy = fault.make(place.copy(tmp_path / "healthy"), pipeline.NOTHING_TAKEN)
+    assert (healthy.status, healthy.seen()) == (0, ([], []))
+    for number, how in enumerate(fault.strengths):
+        assert "cell" in pipeline.judged(place.copy(tmp_path / str(number)), fault, how).checks
 
 
 def test_a_healthy_place_is_green(place: Place, tmp_path: Path) -> None:
@@ -128,9 +272,27 @@ def test_a_healthy_artifact_made_again_is_green(trials: dict[str, Trial]) -> Non
     assert artifact.null_runs(trials[SUBJECT_VARIANT], recorded, 2) == [False, False]
 
 
-def test_at_least_forty_eight_kinds_by_distinct_names() -> None:
-    names = [fault.name for fault in [*artifact.FAULTS, *training.FAULTS, *pipeline.FAULTS]]
-    assert len(names) == len(set(names)) >= 48
+def test_at_least_eighty_kinds_by_distinct_names() -> None:
+    in_artifacts = [*artifact.FAULTS, *artifact.RUNTIME_FAULTS]
+    names = [fault.name for fault in [*in_artifacts, *training.FAULTS, *pipeline.FAULTS]]
+    assert len(names) == len(set(names)) >= 80
+    known = {fault.name: fault.strengths for fault in in_artifacts}
+    for name, strengths in [*artifact.ELSEWHERE.items(), *artifact.QUICK_ELSEWHERE.items()]:
+        assert set(strengths) <= set(known[name])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [("autoencoder,seed_cnn", "autoencoder is not scored as right or wrong"), ("seed_cnn,nn", "unknown name 'nn'")],
+)
+def test_models_that_cannot_be_tested_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str], given: str, told: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["quantbench", "selftest", "--models", given, "--report-dir", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 4
+    assert told in capfd.readouterr().err
 
 
 def one(caught: bool, host: str = SUBJECT_VARIANT) -> InjectedFault:
@@ -175,6 +337,8 @@ def test_a_missed_plant_makes_the_command_red(
     grown = named(artifact.FAULTS, "a file grown by")
     monkeypatch.setattr("sys.argv", ["quantbench", "selftest", "--quick", "--report-dir", str(tmp_path)])
     monkeypatch.setattr(suite, "faults_in_pipeline", lambda *_: [])
+    monkeypatch.setattr(suite, "faults_elsewhere", lambda *_: ([], ["m: f: it has no SOFTMAX"]))
+    monkeypatch.setattr(artifact, "RUNTIME_FAULTS", [])
     monkeypatch.setattr(suite, "in_a_process_of_its_own", lambda *_: nullcontext(lambda: ([], [])))
     monkeypatch.setattr(suite, "healthy_runs", lambda *_: [False])
     monkeypatch.setattr(suite, "faults_in_memory", lambda *_: ([], []))
@@ -185,7 +349,10 @@ def test_a_missed_plant_makes_the_command_red(
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == status
-    assert "- nothing , seed 0: drop +0.00 pp" in capfd.readouterr().out
+    told = capfd.readouterr().out
+    assert "- nothing , seed 0: drop +0.00 pp" in told
+    assert "Skipped: not applicable: m: f: it has no SOFTMAX." in told
+    assert "| seed_cnn | file     |" in told
     assert (tmp_path / "selftest.json").is_file()
 
 

@@ -56,12 +56,22 @@ def _common(
     del version
 
 
+_SELFTEST, _QUICK_SELFTEST = "seed_cnn,mobilenet_v2,vit_tiny,autoencoder", "seed_cnn,autoencoder"
+
+
 @app.command()
 def selftest(
     quick: Annotated[
         bool, typer.Option("--quick", help="few strengths, one seed and few null runs, in about three minutes")
     ] = False,
-    model: Annotated[str, typer.Option(help="a reference model whose predictions are right or wrong")] = "seed_cnn",
+    models: Annotated[
+        str,
+        typer.Option(
+            help="comma-separated: the first gets every fault, training and latency, and has to be scored as right or "
+            "wrong; the others get faults in their artifacts and outputs (default: seed_cnn,mobilenet_v2,vit_tiny,"
+            "autoencoder; with --quick: seed_cnn,autoencoder)"
+        ),
+    ] = "",
     model_dir: ModelDir = DEFAULTS.model_dir,
     baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
     report_dir: Annotated[Path, typer.Option(help="output folder for selftest.json and selftest.md")] = Path(
@@ -70,8 +80,8 @@ def selftest(
 ) -> None:
     """Inject regressions into artifacts, trainings, the pipeline, memory and latency; report which the gate catches.
 
-    Regressions in training are injected only for models with QAT baselines, because their noise must be known. Latency
-    is recorded under random load that the command itself puts on every core.
+    Regressions in training are injected only where the first model has QAT baselines, because their noise must be
+    known. Latency is recorded under random load that the command itself puts on every core.
 
     Exit status: 0 at least 99 % of the harmful regressions caught, and of the slowdowns of 3 % or more, and at most 1 %
     of the null runs red; 1 otherwise.
@@ -84,14 +94,26 @@ def selftest(
     from quantbench.reference.model import load_models, pick
     from quantbench.report.selftest import render
 
-    models = load_models(model_dir)
-    [name] = pick(model, models, "--model")[:1]
-    if models[name].metric.correct is None or models[name].build is None:
-        raise BadInput(f"--model: {name} is not scored as right or wrong, or not given as code; try seed_cnn")
+    known = load_models(model_dir)
+    asked = models or (_QUICK_SELFTEST if quick else _SELFTEST)
+    found = pick(asked, known, "--models")
+    chosen = sorted(found, key=[each.strip() for each in asked.split(",")].index)
+    name, *others = chosen
+    if known[name].metric.correct is None:
+        raise BadInput(f"--models: {name} is not scored as right or wrong; name seed_cnn first")
+    for each in chosen:
+        if known[each].build is None:
+            raise BadInput(
+                f"--models: {each} is not given as code, so that no artifact of it can be made; leave it out"
+            )
     report_dir.mkdir(parents=True, exist_ok=True)
     with streams.lenient(os.dup(2), stands_for=2) as terminal, output_to(report_dir / "selftest.log"):
         outcome = own.run(
-            models[name], quick, lambda said: print(said, file=guarded(terminal), flush=True), baseline_dir
+            known[name],
+            quick,
+            lambda said: print(said, file=guarded(terminal), flush=True),
+            baseline_dir,
+            [known[each] for each in others],
         )
     write_json(report_dir / "selftest.json", outcome)
     files.replace(report_dir / "selftest.md", render(outcome))

@@ -14,6 +14,7 @@ class InjectedFault(Record):
     """How the gate judged one injected fault.
 
     Attributes:
+        model: the model that it was injected into; empty in older files, of a single model.
         host: the variant that it was injected into, ``pipeline`` or ``memory``.
         seen_by: the check that should detect it; ``caught_by``: those that did.
         checks: the measurements that were called red; ``verdict``: the worst of all.
@@ -24,6 +25,7 @@ class InjectedFault(Record):
     """
 
     plant: str
+    model: str = ""
     where: str
     strength: str
     seed: int

@@ -47,7 +47,7 @@ def render(selftest: Selftest) -> str:
         of = "reruns of memory, drawn from recorded fresh processes"
         lines.append(_nulls(of, selftest.memory_false_reds, selftest.memory_null_runs, selftest.memory_recordings))
     lines += [f"- Skipped: {why}." for why in selftest.skipped]
-    lines += ["", _by_host(selftest.plants)]
+    lines += ["", _by_host(selftest.plants), *_by_model(selftest.plants)]
     if missed:
         lines += ["", "## Missed", "", *(f"- {_named(fault)}" for fault in missed)]
     for host, members in _hosts(selftest.plants).items():
@@ -83,6 +83,21 @@ def _by_host(faults: list[InjectedFault]) -> str:
         kinds = len({fault.plant for fault in members})
         rows.append([host, kinds, len(members), len(harmful), sum(fault.caught for fault in harmful)])
     return tabulate(rows, headers=["planted in", "kinds", "plants", "harmful", "caught"], tablefmt="github")
+
+
+def _by_model(faults: list[InjectedFault]) -> list[str]:
+    """Count by model and by what is broken; nothing for files of before models had names."""
+    groups: dict[tuple[str, str], list[InjectedFault]] = {}
+    for fault in faults:
+        if fault.model:
+            groups.setdefault((fault.model, fault.where), []).append(fault)
+    if not groups:
+        return []
+    rows = []
+    for (model, where), members in groups.items():
+        harmful = [fault for fault in members if fault.harmful]
+        rows.append([model, where, len(members), len(harmful), sum(fault.caught for fault in harmful)])
+    return ["", tabulate(rows, headers=["model", "broken", "plants", "harmful", "caught"], tablefmt="github")]
 
 
 def _by_accuracy(faults: list[InjectedFault]) -> str:

@@ -1,185 +1,323 @@
-"""Inject faults into a converted artifact: each is really made, really measured, and judged by the real judges."""
+"""Inject faults into a converted artifact, or into what a runtime answers: each is really made, really measured, and
+judged by all that a nightly run judges without timing.
+
+Harm is fixed beforehand, whatever the judges can resolve: 0.3 pp of the score, 5 pp of any class's recall, 5 % of the
+outputs (see :func:`quantbench.selftest.nightly.moved`), 1 % of the file, another structure, and anything that cannot be
+run.
+"""
 
 import hashlib
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from quantbench import gate
-from quantbench.build.artifact import StoreWorkbench
+from quantbench.build.artifact import REFUSING, StoreWorkbench, refusal_words
 from quantbench.build.store import Store
-from quantbench.core.arrays import Array
+from quantbench.core.arrays import Array, Inputs
 from quantbench.core.output import output_to
-from quantbench.measure import accuracy, size
-from quantbench.measure import census as structure
-from quantbench.records import (
-    Accepted,
-    BaselineCell,
-    BaselineValue,
-    InjectedFault,
-    Judgement,
-    Kind,
-    Measurement,
-    Verdict,
-    worst,
-)
+from quantbench.engine.results import CellResult
+from quantbench.engine.workers.task import Outcome
+from quantbench.measure import accuracy, census, size
+from quantbench.records import FLOAT_CONTROL, Failure, InjectedFault, Judgement, Kind, Verdict, worst
+from quantbench.reference.metrics import flat_outputs
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.reference.training import seed_everything
-from quantbench.selftest import faults, operators
+from quantbench.selftest import faults, operators, runtime
 from quantbench.selftest.faults import SUBJECT_VARIANT, Fault, Subject
+from quantbench.selftest.flatbuffer import Inapplicable
 from quantbench.selftest.load import busy
+from quantbench.selftest.nightly import Nightly, moved
+from quantbench.selftest.runtime import RuntimeFault, are_probabilities
 from quantbench.tflite.edit import repacked
 from quantbench.variants import VARIANTS
 
 HARM_PP = 0.3
 HARM_SIZE = 0.01
+HARM_CLASS_PP = 5.0
+HARM_OUTPUTS = 0.05
 FAULTS = [*faults.FAULTS, *operators.FAULTS]
-# The cells that share the false-alarm budget if every cell of a nightly run changed: the hardest case for each.
-NIGHTLY_JUDGEMENTS = 336
+RUNTIME_FAULTS = runtime.FAULTS
+RED = (Verdict.REGRESSED, Verdict.ERROR)
+Change = Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Hold the judgements on a broken cell, and how much worse it is.
+
+    Attributes:
+        drop: of the score, in the metric's unit; NaN where there is none.
+        lost: recall that the class lost that lost most, in pp; 0 where the metric knows no classes.
+        moved: how far the outputs moved, from 0 to 1.
+        growth: of the file, as a fraction.
+    """
+
+    judgements: list[Judgement]
+    drop: float
+    lost: float = 0.0
+    moved: float = 0.0
+    growth: float = 0.0
+
+    @property
+    def red(self) -> list[Judgement]:
+        """The judgements that make a run red."""
+        return [judgement for judgement in self.judgements if judgement.verdict in RED]
+
+    @property
+    def harmful(self) -> bool:
+        """Whether so much was lost that a gate has to see it."""
+        return (
+            not np.isfinite(self.drop)
+            or self.drop >= HARM_PP
+            or self.lost >= HARM_CLASS_PP
+            or self.moved >= HARM_OUTPUTS
+            or self.growth >= HARM_SIZE
+        )
 
 
 class Trial:
     """Hold a healthy artifact with its baseline, and judge other artifacts against it.
 
     Args:
-        model: one with a right-or-wrong metric.
+        model: given as code.
         store: of this trial alone.
         host: the variant that made the artifact.
+        like: a trial of the same model, whose rules and float control are used again.
 
     Attributes:
-        answers: predictions of the healthy artifact, shape (n,).
-        share: p-value below which the gate fails.
+        healthy_outputs: of the healthy artifact, shape (n, values).
     """
 
-    def __init__(self, model: ReferenceModel, store: Store, host: str = SUBJECT_VARIANT) -> None:
-        self.model = model
-        self._host = VARIANTS[host]
+    def __init__(
+        self, model: ReferenceModel, store: Store, host: str = SUBJECT_VARIANT, like: "Trial | None" = None
+    ) -> None:
+        self.model, self.host = model, host
         self._store = store
         seed_everything(0)
         self.bench = StoreWorkbench(model, 0, None, store)
+        self._inputs: Inputs = like._inputs if like else model.prepare(model.pack().test.x)
+        self._nightly: Nightly = like._nightly if like else Nightly(model)
+        self._float: Measured = like._float if like else self.measure(self.bench.float_artifact(), of=FLOAT_CONTROL)
         self.subject = Subject(self.bench, self.healthy())
-        self._subject = gate.Subject(model.name, host, "reports/selftest")
-        self.share = gate.share(gate.DEFAULT_BUDGET, NIGHTLY_JUDGEMENTS).share
+        self._floats = self._nightly.result(FLOAT_CONTROL, self._float.outcome, self._float.outcome)
         self.accept(self.measure(self.subject.artifact))
+
+    @property
+    def share(self) -> float:
+        """P-value below which the gate fails."""
+        return self._nightly.share
 
     def accept(self, healthy: "Measured") -> None:
         """Accept the measurements of a healthy artifact as the baseline."""
-        self.answers = healthy.predictions
-        self._baseline = _accepted(healthy)
+        self._healthy = healthy
+        self._nightly.accept(self._result(healthy))
 
     def healthy(self) -> bytes:
         """Convert the artifact again."""
-        return repacked(self._host.make(self.bench))
+        return repacked(VARIANTS[self.host].make(self.bench))
 
-    def judge(self, artifact: bytes) -> tuple[list[Judgement], float, float]:
-        """Return (judgements, drop in pp, growth as a fraction); an artifact that cannot run is an error judgement."""
-        try:
-            measured = self.measure(artifact)
-        except (RuntimeError, ValueError) as error:  # no runtime loads or runs it, which counts as caught
-            failed = Judgement(
-                kind=Kind.ACCURACY,
-                measurement="cell",
-                against="nothing",
-                verdict=Verdict.ERROR,
-                message=f"cannot be run: {type(error).__name__}: {str(error)[:100]}",
-            )
-            return [failed], float("nan"), 0.0
-        return self.judgements(measured), *self._harm(measured)
+    @property
+    def healthy_outputs(self) -> Array:
+        """Outputs of the healthy artifact, shape (n, values)."""
+        return self._healthy.outputs
 
-    def _harm(self, measured: "Measured") -> tuple[float, float]:
-        before = self._baseline.measurements
-        drop = self.model.metric.drop(measured.score, before["score"].value)
-        return drop, measured.sizes["size"] / before["size"].value - 1
+    @property
+    def predictions(self) -> Array:
+        """Predictions of the healthy artifact, shape (n,)."""
+        assert self._healthy.outcome.predictions is not None
+        return self._healthy.outcome.predictions
 
-    def measure(self, artifact: bytes) -> "Measured":
-        """Run and read an artifact. Raises RuntimeError where no runtime can run it."""
+    def judge(self, artifact: bytes, change: Change | None = None) -> Seen:
+        """Judge an artifact; one that cannot run is an error judgement.
+
+        Args:
+            change: what a broken runtime makes of its outputs.
+        """
+        measured = self.measure(artifact, change)
+        judgements = self.judgements(measured)
+        if measured.outcome.failure is not None:
+            return Seen(judgements, float("nan"))
+        before, now = self._healthy.outcome, measured.outcome
+        assert before.sizes is not None
+        assert now.sizes is not None
+        probabilities = are_probabilities(self._healthy.outputs)
+        comparable = measured.outputs.shape == self._healthy.outputs.shape
+        return Seen(
+            judgements,
+            self.model.metric.drop(now.score, before.score),
+            self._recall_lost(now.predictions),
+            moved(measured.outputs, self._healthy.outputs, probabilities) if comparable else 1.0,
+            now.sizes["size"] / before.sizes["size"] - 1,
+        )
+
+    def _recall_lost(self, predictions: Array | None) -> float:
+        """Return the most that any class lost, in pp."""
+        metric, labels, before = self.model.metric, self.model.pack().test.y, self._healthy.outcome.predictions
+        if metric.correct is None or predictions is None or before is None:
+            return 0.0
+        lost = metric.correct(before, labels).astype(float) - metric.correct(predictions, labels)
+        return 100 * max(float(np.mean(lost[labels == label])) for label in np.unique(labels))
+
+    def measure(self, artifact: bytes, change: Change | None = None, of: str = "") -> "Measured":
+        """Run and read an artifact as a run does, but on the kernels alone that judge it.
+
+        Args:
+            of: the variant that it stands for; the host unless given.
+        """
+        sha256 = hashlib.sha256(artifact).hexdigest()
         with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
             path = Path(folder) / "artifact.tflite"
             path.write_bytes(artifact)
-            sha256 = hashlib.sha256(artifact).hexdigest()
-            evaluation = accuracy.evaluate(path, sha256, self.model, self._store)
-            if evaluation.predictions is None:
-                raise RuntimeError(evaluation.refusal)
-            contents = structure.through_store(path, sha256, self._store)
-            return Measured(evaluation, contents.census, size.sizes(path), sha256)
+            inputs, metric = self._inputs, self.model.metric
+            try:
+                outputs = accuracy.answers(path, self.model.stateful, inputs, os.cpu_count() or 1)
+                contents = census.through_store(path, sha256, self._store)
+                outputs = outputs if change is None else change(flat_outputs(outputs, {}))
+                predictions = metric.predict(outputs, inputs)
+            except REFUSING as refusal:
+                why = Failure(what="unsupported", reason=f"LiteRT cannot run it: {refusal_words(refusal)}")
+                return Measured(Outcome(0, failure=why), np.zeros((0, 0)))
+            nonfinite = accuracy.nonfinite_examples(outputs)
+            own = accuracy.float_predictions(self.model, None, self._store) if of == FLOAT_CONTROL else None
+            outcome = Outcome(
+                seed=0,
+                artifact_sha256=sha256,
+                predictions=predictions,
+                score=float("nan") if nonfinite else metric.value(predictions, self.model.pack().test.y),
+                nonfinite=nonfinite,
+                agreement=None if own is None else metric.agreement(predictions, own),
+                outputs=accuracy.first_outputs(outputs),
+                contents=contents,
+                sizes=size.sizes(path),
+            )
+            return Measured(outcome, flat_outputs(outputs, {}))
 
     def judgements(self, measured: "Measured") -> list[Judgement]:
         """Judge the measurements of an artifact."""
-        labels = self.model.pack().test.y
-        n = len(labels)
-        score = None
-        if not measured.nonfinite:
-            score = Measurement(value=measured.score, unit="fraction", n=n)
-        answers = gate.Answers(score, measured.predictions, measured.nonfinite)
-        sizes = {name: Measurement(value=value, unit="bytes", n=1) for name, value in measured.sizes.items()}
-        metric, baseline, promise = self.model.metric, self._baseline, self._host.promise
-        return [
-            gate.accuracy(self._subject, metric, answers, labels, baseline, self.answers, self.share, trained=False),
-            *gate.sizes(self._subject, sizes, baseline),
-            *gate.structure(self._subject, [measured.census], promise, baseline, trained=False),
-        ]
+        return self._nightly.judge(self._result(measured), self._floats)
+
+    def _result(self, measured: "Measured") -> CellResult:
+        return self._nightly.result(self.host, measured.outcome, self._float.outcome)
 
 
+@dataclass(frozen=True)
 class Measured:
-    """Hold the judged measurements of an artifact."""
+    """Hold what was measured of an artifact.
 
-    def __init__(self, evaluation: accuracy.Evaluation, census: Any, sizes: dict[str, int], sha256: str) -> None:
-        assert evaluation.predictions is not None
-        self.predictions: Array = evaluation.predictions
-        self.score, self.nonfinite = evaluation.score, evaluation.nonfinite
-        self.census, self.sizes, self.sha256 = census, sizes, sha256
+    Attributes:
+        outputs: of all examples, shape (n, values).
+    """
 
-
-def _accepted(measured: Measured) -> BaselineCell:
-    stamp = Accepted(date="", reason="healthy", run="selftest", environment="")
-
-    def value(of: float, unit: str, tolerance: float) -> BaselineValue:
-        return BaselineValue(
-            value=of,
-            unit=unit,
-            n=1,
-            noise=0.0,
-            noise_from="healthy",
-            tolerance=tolerance,
-            tolerance_from="as recorded by an update",
-            accepted=stamp,
-        )
-
-    values = {name: value(measured.sizes[name], "bytes", limit) for name, limit in gate.SIZE_TOLERANCES.items()}
-    values["score"] = value(measured.score, "fraction", 0.0)
-    return BaselineCell(measurements=values, census=measured.census, artifact_sha256=measured.sha256)
+    outcome: Outcome
+    outputs: Array
 
 
 def injected_faults(
-    model: ReferenceModel, store: Store, seeds: int, say: Callable[[str], None], quick: bool = False
-) -> Iterator[InjectedFault]:
-    """Inject every fault at every strength, or at its weakest and strongest, with as many seeds as it needs."""
+    model: ReferenceModel,
+    store: Store,
+    seeds: int,
+    say: Callable[[str], None],
+    quick: bool = False,
+    chosen: "Chosen | None" = None,
+) -> Iterator[InjectedFault | str]:
+    """Inject every fault at every strength, or at its weakest and strongest, with as many seeds as it needs.
+
+    Where a model has no place for a fault, a sentence says so.
+
+    Args:
+        chosen: name -> strengths; all faults where None.
+    """
     trials: dict[str, Trial] = {}
-    for fault in FAULTS:
-        if fault.host not in trials:
-            trials[fault.host] = Trial(model, store, fault.host)
-        ends = dict.fromkeys((fault.strengths[0], fault.strengths[-1]))
-        for strength in ends if quick else fault.strengths:
-            yield from _repeated(trials[fault.host], fault, strength, seeds, say)
+
+    def trial(host: str) -> Trial:
+        if host not in trials:
+            trials[host] = Trial(model, store, host, next(iter(trials.values()), None))
+        return trials[host]
+
+    def strengths_of(fault: Fault | RuntimeFault) -> Sequence[float | str]:
+        if chosen is not None:
+            return chosen.get(fault.name, ())
+        return list(dict.fromkeys((fault.strengths[0], fault.strengths[-1]))) if quick else fault.strengths
+
+    every: list[Fault | RuntimeFault] = [*FAULTS, *RUNTIME_FAULTS]
+    for fault in every:
+        for strength in strengths_of(fault):
+            try:
+                yield from repeated(trial(fault.host), fault, strength, seeds, say)
+            except Inapplicable as why:
+                yield f"{model.name}: {fault.name} {strength}".rstrip() + f": {why}"
 
 
-def _repeated(
-    trial: Trial, fault: Fault, strength: float | str, seeds: int, say: Callable[[str], None]
+Chosen = dict[str, tuple[float | str, ...]]
+# What is planted in the models besides the first: an evaluation takes seconds there, a conversion up to a minute.
+ELSEWHERE: Chosen = {
+    "channels of weights zeroed": (1,),
+    "bits of weights flipped": (100, 1000),
+    "noise on weights, steps": (4, 16),
+    "weights saturated at": (64, 32),
+    "weights in coarser steps": (4,),
+    "weights from -128": ("",),
+    "channels of weights random": (1,),
+    "a channel's sign turned": ("",),
+    "two channels swapped": ("",),
+    "weights shuffled, share": (0.1,),
+    "weights truncated, not rounded": ("",),
+    "a bias of zeros, layer": (0, -1),
+    "scale of weights times": (1.02, 1.5),
+    "range clipped to": (0.7, 0.25),
+    "range stretched to": (2.0, 8.0),
+    "zero point off by": (4,),
+    "calibrated on images darker by": (0.1,),
+    "float32 under its name": ("float32",),
+    "ptq_dynamic_wi8_afp32 under its name": ("ptq_dynamic_wi8_afp32",),
+    "a file grown by": (0.01,),
+    "one more operator": ("RESHAPE",),
+    "softmax left out": ("",),
+    "softmax's beta times": (0.8, 4.0),
+    "a class pushed down, recall lost": (5, 20),
+    "a class that is never the answer": (6,),
+    "classes in another order": (2,),
+    "signature removed": ("",),
+    "signature renamed, its": ("key", "outputs"),
+    "tensors renamed, the": ("inputs",),
+    "fused activation replaced by": ("NONE", "RELU6"),
+    "average pooling for maximum": ("",),
+    "scale of the output not a number": ("",),
+    "bias not a number, classes": (1,),
+    **{fault.name: fault.strengths for fault in RUNTIME_FAULTS},
+}
+# The cheapest of them, for a quick selftest.
+QUICK_ELSEWHERE: Chosen = {
+    "signature removed": ("",),
+    "channels of weights random": (1,),
+    "garbage in the outputs of examples": (100,),
+}
+
+
+def repeated(
+    trial: Trial, fault: Fault | RuntimeFault, strength: float | str, seeds: int, say: Callable[[str], None]
 ) -> Iterator[InjectedFault]:
+    """Inject a fault with as many seeds as make a difference. Raises Inapplicable where there is no place for it."""
     seen: set[str] = set()
     for seed in range(seeds):
-        artifact = fault.make(trial.subject, strength, np.random.default_rng(seed))
-        sha256 = hashlib.sha256(artifact).hexdigest()
+        random = np.random.default_rng(seed)
+        if isinstance(fault, RuntimeFault):
+            changed = fault.make(trial.healthy_outputs, trial.model.pack().test.y, strength, random)
+            sha256 = hashlib.sha256(changed.tobytes()).hexdigest()
+            broken, change = trial.subject.artifact, lambda _outputs, changed=changed: changed
+        else:
+            broken, change = fault.make(trial.subject, strength, random), None
+            sha256 = hashlib.sha256(broken).hexdigest()
         if sha256 in seen:  # the fault is not random
             return
         seen.add(sha256)
-        injected = judged(trial, fault, strength, seed, artifact)
+        injected = judged(trial, fault, strength, seed, broken, change)
         say(described(injected))
         yield injected
 
@@ -187,28 +325,34 @@ def _repeated(
 def described(injected: InjectedFault) -> str:
     """Describe the result in one line of progress."""
     drop = "" if injected.drop is None else f", drop {injected.drop:+.2f} pp"
-    return f"{injected.plant} {injected.strength}: {'red' if injected.caught else 'green'}{drop}"
+    return f"{injected.model}: {injected.plant} {injected.strength}: {'red' if injected.caught else 'green'}{drop}"
 
 
-def judged(trial: Trial, fault: Fault, strength: float | str, seed: int, artifact: bytes) -> InjectedFault:
-    """Judge a broken artifact."""
-    judgements, drop, growth = trial.judge(artifact)
-    red = [j for j in judgements if j.verdict in (Verdict.REGRESSED, Verdict.ERROR)]
-    harmful = drop >= HARM_PP or growth >= HARM_SIZE or fault.seen_by is Kind.STRUCTURE or not np.isfinite(drop)
+def judged(
+    trial: Trial,
+    fault: Fault | RuntimeFault,
+    strength: float | str,
+    seed: int,
+    artifact: bytes,
+    change: Change | None = None,
+) -> InjectedFault:
+    """Judge a broken artifact, or broken outputs of a healthy one."""
+    seen = trial.judge(artifact, change)
     return InjectedFault(
         plant=fault.name,
+        model=trial.model.name,
         where=fault.where,
         host=fault.host,
         strength=str(strength),
         seed=seed,
         seen_by=fault.seen_by,
-        drop=float(drop) if np.isfinite(drop) else None,
-        growth=growth,
-        harmful=harmful,
-        caught=bool(red),
-        caught_by=sorted({j.kind for j in red}),
-        checks=sorted({j.measurement for j in red}),
-        verdict=worst([j.verdict for j in judgements]),
+        drop=float(seen.drop) if np.isfinite(seen.drop) else None,
+        growth=seen.growth,
+        harmful=seen.harmful or fault.always or fault.seen_by is Kind.STRUCTURE,
+        caught=bool(seen.red),
+        caught_by=sorted({j.kind for j in seen.red}),
+        checks=sorted({j.measurement for j in seen.red}),
+        verdict=worst([j.verdict for j in seen.judgements]),
     )
 
 
@@ -236,5 +380,5 @@ def null_runs(trial: Trial, recorded: list[Measured], runs: int) -> list[bool]:
         before, now = random.permutation(len(recorded))[:2]
         trial.accept(recorded[before])
         judgements = trial.judgements(recorded[now])
-        reds.append(any(judgement.verdict in (Verdict.REGRESSED, Verdict.ERROR) for judgement in judgements))
+        reds.append(any(judgement.verdict in RED for judgement in judgements))
     return reds

@@ -14,7 +14,7 @@ import numpy as np
 from quantbench.build.artifact import StoreWorkbench
 from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.records import Kind
-from quantbench.selftest.flatbuffer import layers
+from quantbench.selftest.flatbuffer import Inapplicable, Layer, layers
 from quantbench.tflite.edit import edited, repacked
 from quantbench.variants import VARIANTS
 
@@ -46,6 +46,7 @@ class Fault:
         strengths: the weakest first.
         make: (subject, strength, random generator) -> the broken artifact.
         host: the variant whose artifact is broken.
+        always: whether it is harmful whatever is lost.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Fault:
     strengths: tuple[Strength, ...]
     make: Callable[[Subject, Any, np.random.Generator], bytes] = field(repr=False)
     host: str = SUBJECT_VARIANT
+    always: bool = False
 
 
 def _on_weights(
@@ -147,20 +149,36 @@ def _shuffle(weights: Array, share: float, random: np.random.Generator) -> Array
     return weights
 
 
+def _with_lowest(weights: Array, _strength: Strength, _random: np.random.Generator) -> Array:
+    """Let the lowest weight be the one value that symmetric quantization leaves out."""
+    weights[weights == weights.min()] = -128
+    return weights
+
+
+def _garbage_channels(weights: Array, count: float, random: np.random.Generator) -> Array:
+    chosen = random.permutation(len(weights))[: int(count)]
+    weights[chosen] = random.integers(-127, 128, weights[chosen].shape)
+    return weights
+
+
 def _truncated(subject: Subject, _strength: Strength, _random: np.random.Generator) -> bytes:
     """Round weights towards minus infinity, as a wrong cast does."""
+    floats: list[Layer] = []
+    edited(subject.bench.float_artifact(), lambda model: floats.extend(layers(model)))
 
     def apply(model: Any) -> None:
-        from quantbench.tflite.graph import read
-
-        floats = [
-            t for t in read(subject.bench.float_artifact()).tensors if t.data is not None and t.dtype == "float32"
-        ]
-        for layer in layers(model):
-            stored = layer.read(1, "int8")
-            exact = next(t.values() for t in floats if t.shape == stored.shape)
+        own = layers(model)
+        if len(own) != len(floats):
+            raise Inapplicable("it has other layers than the float artifact")
+        for layer, other in zip(own, floats, strict=True):
+            stored, exact = layer.read(1, "int8"), other.read(1, "float32")
+            if exact.shape != stored.shape:
+                raise Inapplicable("its layers have other shapes than those of the float artifact")
             scales = np.asarray(layer.tensor(1).quantization.scale)
-            steps = exact / (scales.reshape(-1, *[1] * (exact.ndim - 1)) if len(scales) > 1 else scales)
+            axis = [
+                -1 if place == layer.tensor(1).quantization.quantizedDimension else 1 for place in range(exact.ndim)
+            ]
+            steps = exact / (scales.reshape(axis) if len(scales) > 1 else scales)
             layer.write(1, np.clip(np.floor(steps), -127, 127).astype(np.int8))
 
     return edited(subject.artifact, apply)
@@ -282,6 +300,8 @@ FAULTS = [
     Fault("noise on weights, steps", "weights", ACCURACY, (1, 2, 4, 8, 16), _on_weights(_noise)),
     Fault("weights saturated at", "weights", ACCURACY, (96, 64, 32, 16), _on_weights(_saturate)),
     Fault("weights in coarser steps", "weights", STRUCTURE, (2, 4, 16), _on_weights(_coarse)),
+    Fault("weights from -128", "weights", STRUCTURE, ("",), _on_weights(_with_lowest)),
+    Fault("channels of weights random", "weights", ACCURACY, (1, 8), _on_weights(_garbage_channels)),
     Fault("a channel's sign turned", "weights", ACCURACY, ("",), _on_weights(_negate_channel)),
     Fault("two channels swapped", "weights", ACCURACY, ("",), _on_weights(_swap_channels)),
     Fault("kernels mirrored", "weights", ACCURACY, ("",), _on_weights(_mirror, 0)),

@@ -9,6 +9,10 @@ from quantbench.core.arrays import Array
 from quantbench.tflite.graph import COMPUTE
 
 
+class Inapplicable(Exception):
+    """Raised where an artifact has no place for a fault; the message says what it lacks."""
+
+
 @dataclass
 class Layer:
     """Read and write a compute operator's weights and bias in place."""
@@ -23,7 +27,10 @@ class Layer:
     def read(self, slot: int, dtype: str) -> Array:
         """Return a copy of the stored values, in their shape."""
         tensor = self.tensor(slot)
-        stored = np.asarray(self.model.buffers[tensor.buffer].data, dtype=np.uint8)
+        data = self.model.buffers[tensor.buffer].data if self.operator.inputs[slot] >= 0 else None
+        stored = np.asarray([] if data is None else data, dtype=np.uint8)
+        if stored.nbytes != int(np.prod(tensor.shape)) * np.dtype(dtype).itemsize:
+            raise Inapplicable(f"the layer has no {dtype} constant as input {slot}")
         return stored.view(dtype).reshape(tensor.shape).copy()
 
     def write(self, slot: int, values: Array) -> None:
@@ -33,10 +40,13 @@ class Layer:
 
 
 def operators(model: Any, *names: str) -> list[Any]:
-    """The operators of these names, in the file's order."""
+    """The operators of these names, in the file's order. Raises Inapplicable where there is none."""
     from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
 
-    return [one for one in model.subgraphs[0].operators if opcode_to_name(model, one.opcodeIndex) in names]
+    found = [one for one in model.subgraphs[0].operators if opcode_to_name(model, one.opcodeIndex) in names]
+    if not found:
+        raise Inapplicable(f"it has no {' or '.join(names[:2])}")
+    return found
 
 
 def layers(model: Any) -> list[Layer]:

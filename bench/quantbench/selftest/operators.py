@@ -8,8 +8,10 @@ import numpy as np
 
 from quantbench.records import Kind
 from quantbench.selftest.faults import Fault, Subject
-from quantbench.selftest.flatbuffer import layers, operators
+from quantbench.selftest.flatbuffer import Inapplicable, layers, operators
+from quantbench.selftest.runtime import are_probabilities
 from quantbench.tflite.edit import edited
+from quantbench.tflite.litert import LiteRT
 
 DYNAMIC, INT_IO = "ptq_dynamic_wi8_afp32", "ptq_static_wi8_ai8_int_io"
 Make = Callable[[Subject, Any, np.random.Generator], bytes]
@@ -97,6 +99,7 @@ def _permuted(subject: Subject, count: int, random: np.random.Generator) -> byte
     def apply(model: Any) -> None:
         layer = layers(model)[-1]
         weights, bias = layer.read(1, "int8"), layer.read(2, "int32")
+        operators(model, "SOFTMAX")  # otherwise its channels are no classes
         order = np.arange(len(weights))
         chosen = random.permutation(len(order))[: int(count)]
         order[chosen] = np.roll(chosen, 1)
@@ -129,7 +132,105 @@ def _nan_bias(model: Any, classes: int) -> None:
     layer.write(2, bias)
 
 
+def _beta(model: Any, factor: float) -> None:
+    """Heat the softmax, or cool it: the largest output stays the largest."""
+    options = operators(model, "SOFTMAX")[-1].builtinOptions
+    options.beta = float(options.beta) * factor
+
+
+def _class_pushed_down(subject: Subject, points: float, _random: np.random.Generator) -> bytes:
+    """Lower the bias of the class whose loss the others make up for best, until its recall fell by so many points.
+
+    The mean hardly moves: where classes are close, what one loses the others win.
+    """
+    bench, labels = subject.bench, subject.bench.model.pack().test.y
+    outputs = LiteRT(subject.artifact, stateful=bench.model.stateful).run(
+        bench.model.prepare(bench.model.pack().test.x)
+    )
+    if not isinstance(outputs, np.ndarray) or outputs.ndim != 2 or not are_probabilities(outputs):
+        raise Inapplicable("its outputs are no probabilities of classes")
+    with np.errstate(divide="ignore"):
+        logits = np.log(np.maximum(outputs.astype(np.float64), 1e-9))
+    before, best = np.argmax(logits, axis=1) == labels, (float("inf"), 0, 0.0)
+    for label in range(logits.shape[1]):
+        of_class = labels == label
+        for down in np.arange(0.1, 8, 0.1):
+            now = np.argmax(logits - down * (np.arange(logits.shape[1]) == label), axis=1) == labels
+            if 100 * (before[of_class].mean() - now[of_class].mean()) >= points:
+                best = min(best, (float(before.mean() - now.mean()), label, float(down)))
+                break
+    _, label, down = best
+
+    def apply(model: Any) -> None:
+        layer = layers(model)[-1]
+        bias = layer.read(2, "int32")
+        scales = layer.tensor(2).quantization.scale
+        bias[label] -= round(down / float(scales[label if len(scales) > 1 else 0]))
+        layer.write(2, bias)
+
+    return edited(subject.artifact, apply)
+
+
+def _dead_class(model: Any, label: int) -> None:
+    """Let a class never be the answer: no weights, and the lowest bias that the others leave."""
+    operators(model, "SOFTMAX")
+    layer = layers(model)[-1]
+    weights, bias = layer.read(1, "int8"), layer.read(2, "int32")
+    scales = layer.tensor(2).quantization.scale
+    weights[label] = 0
+    bias[label] = -round(20 / float(scales[label if len(scales) > 1 else 0]))
+    layer.write(1, weights)
+    layer.write(2, bias)
+
+
+def _unsigned(model: Any, _strength: str) -> None:
+    if not model.signatureDefs:
+        raise Inapplicable("it has no signature")
+    model.signatureDefs = []
+
+
+def _signature_renamed(model: Any, what: str) -> None:
+    if not model.signatureDefs:
+        raise Inapplicable("it has no signature")
+    signature = model.signatureDefs[0]
+    if what == "key":
+        signature.signatureKey = b"another_default"
+    else:
+        getattr(signature, what)[0].name = b"another_name"
+
+
+def _ports_renamed(model: Any, what: str) -> None:
+    graph = model.subgraphs[0]
+    graph.tensors[int(getattr(graph, what)[0])].name = b"another_name"
+
+
+def _fused_activation(model: Any, name: str) -> None:
+    """Give the first layer with a fused ReLU another activation."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = schema.ActivationFunctionType
+    fused = [layer.operator for layer in layers(model) if hasattr(layer.operator.builtinOptions, _FUSED)]
+    for operator in fused:
+        if getattr(operator.builtinOptions, _FUSED) in (kinds.RELU, kinds.RELU6):
+            same = getattr(operator.builtinOptions, _FUSED) == getattr(kinds, name)
+            setattr(operator.builtinOptions, _FUSED, kinds.RELU if same else getattr(kinds, name))
+            return
+    raise Inapplicable("no layer has a fused ReLU")
+
+
+_FUSED = "fusedActivationFunction"
+
+
 FAULTS = [
+    Fault("softmax's beta times", "operators", Kind.STRUCTURE, (0.8, 0.25, 4.0), _change(_beta)),
+    Fault("a class pushed down, recall lost", "bias", Kind.ACCURACY, (2, 5, 10, 20), _class_pushed_down),
+    Fault("a class that is never the answer", "weights", Kind.ACCURACY, (0, 6), _change(_dead_class)),
+    Fault("signature removed", "interface", Kind.STRUCTURE, ("",), _change(_unsigned)),
+    Fault(
+        "signature renamed, its", "interface", Kind.STRUCTURE, ("key", "inputs", "outputs"), _change(_signature_renamed)
+    ),
+    Fault("tensors renamed, the", "interface", Kind.STRUCTURE, ("inputs", "outputs"), _change(_ports_renamed)),
+    Fault("fused activation replaced by", "operators", Kind.STRUCTURE, ("NONE", "RELU6"), _change(_fused_activation)),
     Fault("one more operator", "operators", Kind.STRUCTURE, ("RESHAPE", "QUANTIZE"), _change(_one_more)),
     Fault("softmax left out", "operators", Kind.STRUCTURE, ("",), _change(_without_softmax)),
     Fault("average pooling for maximum", "operators", Kind.STRUCTURE, ("",), _change(_other_pooling)),

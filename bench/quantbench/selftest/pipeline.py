@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -15,8 +18,10 @@ from quantbench.baselines.files import json_path, packed
 from quantbench.build import artifact
 from quantbench.build.store import digest
 from quantbench.core.arrays import Array
+from quantbench.core.options import PACKAGE, PYTEST_INI
+from quantbench.errors import Exit
 from quantbench.measure import accuracy
-from quantbench.records import InjectedFault, Kind, Sight, worst
+from quantbench.records import InjectedFault, Kind, Report, Sight, read_record, worst
 from quantbench.reference.datasets import CALIBRATION_STRIDE, read_npz
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.selftest.artifact import described
@@ -68,6 +73,17 @@ def _next_row(arrays: dict[str, Array]) -> dict[str, Array]:
 def _other_order(arrays: dict[str, Array]) -> dict[str, Array]:
     order = np.random.default_rng(0).permutation(len(arrays["y_test"]))
     return arrays | {"x_test": arrays["x_test"][order], "y_test": arrays["y_test"][order]}
+
+
+def _leaked(count: int) -> Callable[[dict[str, Array]], dict[str, Array]]:
+    """Put test examples among those of training."""
+
+    def change(arrays: dict[str, Array]) -> dict[str, Array]:
+        x, y = arrays["x_train"].copy(), arrays["y_train"].copy()
+        x[:count], y[:count] = arrays["x_test"][:count], arrays["y_test"][:count]
+        return arrays | {"x_train": x, "y_train": y}
+
+    return change
 
 
 def _on_pack(change: Callable[[dict[str, Array]], dict[str, Array]]) -> Callable[[Place, str], Ended]:
@@ -225,6 +241,87 @@ def _size_edited(place: Place, share: float) -> Ended:
     return _edited(place, change)
 
 
+def _field_edited(place: Place, field: str) -> Ended:
+    """Edit one field that decides a verdict, without the command that seals edits."""
+
+    def change(data: dict[str, Any]) -> None:
+        cell = data["cells"][CELL]
+        values = cell["measurements"]
+        if field == "tolerance":
+            values["score"]["tolerance"] = 5.0
+        elif field == "first":
+            first = values["score"].get("first") or {"value": values["score"]["value"], "accepted": _stamp(values)}
+            values["score"]["first"] = first | {"value": first["value"] - 0.05}
+        elif field == "noise":
+            values["score"]["noise"] = 0.01
+        elif field == "agreement":
+            cell["reference_agreement"] = 0.5
+        elif field == "arena":
+            held = values.get("arena", values["size"])
+            values["arena"] = held | {"value": 10 * held["value"]}
+        else:
+            cell["census"]["compute"] = cell["census"]["compute"][:-1]
+
+    return _edited(place, change)
+
+
+def _stamp(values: dict[str, Any]) -> dict[str, Any]:
+    return dict(values["score"]["accepted"])
+
+
+# ---------------------------------------------------------------- tests
+
+
+def _by_command(place: Place, package: Path, **variables: str) -> Ended:
+    """Run the command itself, by a copy of this package, for what its suites do.
+
+    Args:
+        package: folder that holds the copy.
+        variables: of the environment.
+    """
+    reports = place.root / "reports"
+    command = [sys.executable, "-m", "quantbench", "run", "--models", place.model.name]
+    command += ["--variants", ",".join(place.variants), "-m", "accuracy or size or structure"]
+    for option, folder in (("model", place.models), ("baseline", place.baselines), ("report", reports)):
+        command.append(f"--{option}-dir={folder}")
+    surroundings = os.environ | {"QUANTBENCH_CACHE": str(place.store.root), "PYTHONPATH": str(package)} | variables
+    done = subprocess.run(command, env=surroundings, cwd=place.root, capture_output=True, text=True, check=False)
+    report = reports / "latest" / "report.json"
+    if done.returncode == Exit.BAD_INPUT or not report.is_file():
+        return Ended(Exit(done.returncode), refusal=f"{done.stdout}{done.stderr}"[-500:] or "no report")
+    return Ended(Exit(done.returncode), read_record(report, Report, "report"))
+
+
+def _copied_package(place: Place) -> Path:
+    """Copy this package with the settings of its suites, to be changed."""
+    copy = place.root / "package"
+    shutil.copytree(PACKAGE, copy / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", "carried"))
+    shutil.copyfile(PYTEST_INI, copy / PACKAGE.name / PYTEST_INI.name)
+    return copy
+
+
+def _test_taken_away(place: Place, how: str) -> Ended:
+    """Take tests out of the collection, in a way that no command line shows."""
+    copy = _copied_package(place)
+    ini = copy / PACKAGE.name / PYTEST_INI.name
+    if how == NOTHING_TAKEN:
+        return _by_command(place, copy)
+    if how == "PYTEST_ADDOPTS -k":
+        return _by_command(place, copy, PYTEST_ADDOPTS="-k 'not test_structure'")
+    if how == "PYTEST_ADDOPTS a cell":
+        return _by_command(place, copy, PYTEST_ADDOPTS=f"-k 'not {CELL}'")
+    if how == "pytest.ini -k":
+        text = ini.read_text(encoding="utf-8")
+        ini.write_text(text.replace("addopts = ", "addopts = -k 'not test_size' "), encoding="utf-8")
+    elif how == "pytest.ini python_files":
+        text = ini.read_text(encoding="utf-8")
+        ini.write_text(text.replace("python_files = test_*.py", "python_files = test_[b-z]*.py"), encoding="utf-8")
+    else:
+        (copy / PACKAGE.name / "suites" / "test_accuracy.py").unlink()
+    return _by_command(place, copy)
+
+
+NOTHING_TAKEN = "nothing"
 ACCURACY, SIZE, STRUCTURE = Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE
 HASHES = (KEPT, UPDATED, EVERYWHERE)
 FAULTS = [
@@ -234,6 +331,24 @@ FAULTS = [
     PipelineFault("test labels off by a class", "data", "refusal", HASHES, _on_pack(_next_class)),
     PipelineFault("test labels off by a row", "data", "refusal", HASHES, _on_pack(_next_row), (EVERYWHERE,)),
     PipelineFault("test examples in another order", "data", "refusal", HASHES, _on_pack(_other_order), (UPDATED,)),
+    PipelineFault("1,000 test examples in train", "data", "refusal", HASHES, _on_pack(_leaked(1000)), (EVERYWHERE,)),
+    PipelineFault("60 test examples in train", "data", "refusal", (EVERYWHERE,), _on_pack(_leaked(60))),
+    PipelineFault(
+        "a field edited in the baseline",
+        "baseline",
+        ACCURACY,
+        ("tolerance", "first", "noise", "agreement", "arena", "census"),
+        _field_edited,
+        ("tolerance",),
+    ),
+    PipelineFault(
+        "tests taken away",
+        "run",
+        ACCURACY,
+        ("PYTEST_ADDOPTS -k", "PYTEST_ADDOPTS a cell", "pytest.ini -k", "pytest.ini python_files", "a deleted suite"),
+        _test_taken_away,
+        ("PYTEST_ADDOPTS a cell",),
+    ),
     PipelineFault("stale bytes in the store", "store", "note", ("",), _stale_bytes),
     PipelineFault("another cell's entry in the store", "store", "note", ("",), _stale_entry),
     PipelineFault("the wrong file built", "store", STRUCTURE, (OTHER, FLOAT_CONTROL), _stale_forged, (FLOAT_CONTROL,)),
@@ -290,6 +405,7 @@ def judged(place: Place, fault: PipelineFault, strength: Strength) -> InjectedFa
     seen, checks = ended.seen()
     return InjectedFault(
         plant=fault.name,
+        model=place.model.name,
         where=fault.where,
         host=PIPELINE,
         strength=str(strength),

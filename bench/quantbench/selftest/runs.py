@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from quantbench import gate
 from quantbench.build import artifact
 from quantbench.build.store import Store, digest
 from quantbench.core.options import RunOptions
@@ -70,14 +71,16 @@ class Place:
         """Return the run's own store."""
         return Store(self.root / "store")
 
-    def task(self, variant: str, model: ReferenceModel | None = None) -> Task:
-        """Describe a cell of this place with seed 0."""
+    def task(self, variant: str, model: ReferenceModel | None = None, seed: int = 0) -> Task:
+        """Describe a cell of this place."""
         model = model or self.model
-        return Task(model.file, model.name, variant, 0, None, self.store.root, self.root / "worker.log")
+        return Task(model.file, model.name, variant, seed, None, self.store.root, self.root / "worker.log")
 
-    def compute(self, variants: Sequence[str] = (), model: ReferenceModel | None = None) -> list[Outcome]:
+    def compute(
+        self, variants: Sequence[str] = (), model: ReferenceModel | None = None, seed: int = 0
+    ) -> list[Outcome]:
         """Build and measure cells, by default all, in this process: a worker would load TensorFlow again."""
-        return [compute(self.task(variant, model)) for variant in variants or self.variants]
+        return [compute(self.task(variant, model, seed)) for variant in variants or self.variants]
 
     def copy(self, root: Path, with_baselines: bool = True) -> "Place":
         """Copy the place, with its own store and baselines."""
@@ -88,19 +91,28 @@ class Place:
             shutil.copytree(self.baselines, baselines)
         return Place(self.model, root, self.models, baselines, self.variants)
 
-    def put(self, variant: str, files: dict[str, bytes]) -> None:
+    def put(self, variant: str, files: dict[str, bytes], seed: int = 0) -> None:
         """Replace a cell's artifact, as if its variant had made another one."""
-        recipe = artifact.ingredients(self.model, VARIANTS[variant], 0, None)
+        recipe = artifact.ingredients(self.model, VARIANTS[variant], seed, None)
         key = digest(recipe)
         shutil.rmtree(self.store.path(key), ignore_errors=True)
         self.store.put(key, files, recipe)
 
-    def run(self, accept: str = "", judged: Sequence[str] | None = None) -> Ended:
+    def run(
+        self,
+        accept: str = "",
+        judged: Sequence[str] | None = None,
+        seeds_on_suspicion: int = 1,
+        budget: float = gate.DEFAULT_BUDGET,
+    ) -> Ended:
         """Run a whole real session.
 
         Args:
             accept: reason to accept the run's values with, or empty to accept nothing.
             judged: the variants whose suites run; None for all.
+            seeds_on_suspicion: of a trained cell that looks worse; the place has to hold them already, or they are
+                trained as they should be.
+            budget: of false alarms.
         """
         options = RunOptions(
             models=self.model.name,
@@ -111,6 +123,8 @@ class Place:
             no_latency=True,
             update_baselines=accept,
             allow_dirty=True,  # its baselines are thrown away
+            seeds_on_suspicion=seeds_on_suspicion,
+            false_alarms=budget,
         )
         with _store_at(self.store.root):
             try:

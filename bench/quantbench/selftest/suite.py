@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,12 +58,32 @@ def faults_in_pipeline(model: ReferenceModel, quick: bool, say: Say) -> list[Inj
         return list(pipeline.injected_faults(pipeline.prepare(model, Path(folder)), not quick, say))
 
 
-def faults_in_artifacts(model: ReferenceModel, quick: bool, say: Say) -> list[InjectedFault]:
-    """Inject faults into artifacts: wrong conversions, and later changes."""
+def faults_in_artifacts(
+    model: ReferenceModel, quick: bool, say: Say, chosen: artifact.Chosen | None = None
+) -> tuple[list[InjectedFault], list[str]]:
+    """Inject faults into artifacts and runtimes: wrong conversions, later changes, wrong outputs.
+
+    Args:
+        chosen: name -> strengths, each with one seed; all faults where None.
+
+    Returns:
+        The faults, and a sentence for each that the model has no place for.
+    """
+    seeds = QUICK_SEEDS if quick or chosen is not None else FULL_SEEDS
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        return list(
-            artifact.injected_faults(model, Store(Path(folder)), QUICK_SEEDS if quick else FULL_SEEDS, say, quick)
-        )
+        found = list(artifact.injected_faults(model, Store(Path(folder)), seeds, say, quick, chosen))
+    injected = [one for one in found if isinstance(one, InjectedFault)]
+    return injected, [one for one in found if isinstance(one, str)]
+
+
+def faults_elsewhere(models: Sequence[ReferenceModel], quick: bool, say: Say) -> tuple[list[InjectedFault], list[str]]:
+    """Inject faults into artifacts of further models: a choice of them, as their evaluation takes seconds."""
+    injected: list[InjectedFault] = []
+    inapplicable: list[str] = []
+    for model in models:
+        more, why = faults_in_artifacts(model, quick, say, artifact.QUICK_ELSEWHERE if quick else artifact.ELSEWHERE)
+        injected, inapplicable = injected + more, inapplicable + why
+    return injected, inapplicable
 
 
 def healthy_runs(model: ReferenceModel, quick: bool) -> list[bool]:
@@ -97,7 +117,7 @@ def flipped(model: ReferenceModel, quick: bool) -> list[FlipRate]:
     """Flip predictions of the healthy artifact."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         trial = artifact.Trial(model, Store(Path(folder)))
-        return flips.run(model, trial.answers, trial.share, 10 if quick else 200)
+        return flips.run(model, trial.predictions, trial.share, 10 if quick else 200)
 
 
 @contextmanager
@@ -120,10 +140,17 @@ def in_a_process_of_its_own(model: ReferenceModel, quick: bool, baseline_dir: Pa
             pool.shutdown(cancel_futures=True)
 
 
-def run(model: ReferenceModel, quick: bool, say: Say, baseline_dir: Path) -> Selftest:
-    """Inject every fault, and make healthy artifacts again and again."""
+def run(
+    model: ReferenceModel, quick: bool, say: Say, baseline_dir: Path, others: Sequence[ReferenceModel] = ()
+) -> Selftest:
+    """Inject every fault, and make healthy artifacts again and again.
+
+    Args:
+        others: models whose artifacts get a choice of the faults.
+    """
     with in_a_process_of_its_own(model, quick, baseline_dir) as wait_for_training:
-        in_artifacts = faults_in_artifacts(model, quick, say)
+        in_artifacts, inapplicable = faults_in_artifacts(model, quick, say)
+        elsewhere, inapplicable_elsewhere = faults_elsewhere(others, quick, say)
         in_pipeline = faults_in_pipeline(model, quick, say)
         in_training, trained_nulls = wait_for_training()
     for injected in in_training:
@@ -136,8 +163,17 @@ def run(model: ReferenceModel, quick: bool, say: Say, baseline_dir: Path) -> Sel
     return Selftest(
         model=model.name,
         variant=SUBJECT_VARIANT,
-        plants=[*in_artifacts, *in_training, *in_pipeline, *in_memory],
-        skipped=[] if in_training else [f"what trains: no baseline tells how QAT of {model.name} scores over seeds"],
+        plants=[
+            *in_artifacts,
+            *elsewhere,
+            *in_training,
+            *in_pipeline,
+            *(injected.model_copy(update={"model": model.name}) for injected in in_memory),
+        ],
+        skipped=[
+            *([] if in_training else [f"what trains: no baseline tells how QAT of {model.name} scores over seeds"]),
+            *(f"not applicable: {why}" for why in [*inapplicable, *inapplicable_elsewhere]),
+        ],
         recordings=QUICK_RECORDINGS if quick else FULL_RECORDINGS,
         memory_recordings=QUICK_MEMORY if quick else memory.RECORDINGS,
         null_runs=len(nulls),

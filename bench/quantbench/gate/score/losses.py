@@ -22,11 +22,11 @@ _GAIN_DEVIATIONS = 8.0  # of the sign-flip null, beyond which a gain is looked a
 
 @dataclass(frozen=True)
 class Garbage:
-    """Examples whose loss is out of all proportion.
+    """Examples whose loss, or prediction where the metric has no losses, is out of all proportion.
 
     Attributes:
         count: how many.
-        worst: largest loss as a multiple of the largest accepted loss.
+        worst: largest loss as a multiple of the largest accepted loss; of predictions where the metric has no losses.
         first: index of the first one.
     """
 
@@ -40,11 +40,10 @@ def garbage(metric: Metric, new: Array, stored: Array, labels: Array) -> Garbage
 
     A mean of many examples is a mean of garbage after a handful, and no test of a mean can tell it from chance: k such
     examples have a p-value of 2**-k whatever their size. So the bound is on the examples themselves. It holds only
-    where they move the score by more than the smallest drop that matters.
+    where they move the score by more than the smallest drop that matters. An area under a curve has no losses: there
+    the predictions themselves are looked at, by their size.
     """
-    if metric.losses is None:
-        return None
-    before, now = metric.losses(stored, labels), metric.losses(new, labels)
+    before, now = _losses_or_sizes(metric, stored, labels), _losses_or_sizes(metric, new, labels)
     largest = float(np.max(before, initial=0.0))
     beyond = np.flatnonzero(now > GARBAGE * largest)
     if not beyond.size or largest == 0:
@@ -55,6 +54,14 @@ def garbage(metric: Metric, new: Array, stored: Array, labels: Array) -> Garbage
     if of_garbage < metric.matters(metric.value(stored, labels)):
         return None
     return Garbage(len(beyond), float(np.max(now)) / largest, int(beyond[0]))
+
+
+def _losses_or_sizes(metric: Metric, predictions: Array, labels: Array) -> Array:
+    """Return one number per example that no fault of rounding makes ten times as large, shape (n,)."""
+    if metric.losses is not None:
+        return metric.losses(predictions, labels)
+    sizes = np.abs(predictions.astype(np.float64)).reshape(len(predictions), -1)
+    return np.asarray(sizes.max(axis=1, initial=0.0))
 
 
 def by_losses(
@@ -90,8 +97,8 @@ def by_losses(
     if found is not None:
         verdict = Verdict.REGRESSED
         message += (
-            f"; {found.count} of {len(labels)} examples have a loss more than {GARBAGE:g} times the largest accepted "
-            f"one (up to {found.worst:.3g} times; first example {found.first})"
+            f"; {found.count} of {len(labels)} examples have a {'loss' if metric.losses else 'prediction'} more than "
+            f"{GARBAGE:g} times the largest accepted one (up to {found.worst:.3g} times; first example {found.first})"
         )
     elif drop > accepted.tolerance and drop >= matters and worse <= SUSPICIOUS:
         verdict = Verdict.REGRESSED if worse <= alpha else Verdict.WARN
