@@ -92,7 +92,7 @@ from quantbench.gate.score.hypotheses import Hypothesis, Thresholds, alarms, eve
 from quantbench.gate.score.notes import of_split
 from quantbench.gate.score.parts import SUSPICIOUS, judge_parts, moved_parts
 from quantbench.gate.score.pooled import Moved, Pool, pools
-from quantbench.gate.score.trainings import Repeats, Seeds, judge_seeds, least_sd, repeats, seeds
+from quantbench.gate.score.trainings import Repeats, Seeds, judge_seeds, least_sd, repeats, seeds, weight_of
 from quantbench.gate.score.words import show_score
 
 __all__ = [
@@ -210,6 +210,7 @@ __all__ = [
     "unrecorded",
     "wants_more_seeds",
     "with_limits",
+    "weight_of",
     "without_baseline",
     "worse_by",
 ]

@@ -63,23 +63,35 @@ class Stored:
     # ------------------------------------------------------------ by chance
 
     @cached_property
-    def _chances(self) -> tuple[Array, Array]:
-        """Probability of a flip for one expected flip each way: in all cells together, and in each by itself."""
-        alike = self.right.all(axis=0), (~self.right).all(axis=0)
-        shared = _even(alike[0][None], alike[1][None], self.classes)[0]
-        return shared, _even(self.right, ~self.right, self.classes)
+    def ties(self) -> Array:
+        """Return examples that may flip by chance: those that no cell has right, and as many of each class that all do.
+
+        The two sides are alike, as they are for answers that were nearly the other way round: each example flips with
+        the same probability, in each class as many are lost as gained, and as many cells share them.
+        """
+        random = np.random.default_rng(0)
+        found: list[Array] = []
+        for one in np.unique(self.classes):
+            of_class = self.classes == one
+            all_right = np.flatnonzero(self.right.all(axis=0) & of_class)
+            all_wrong = np.flatnonzero(~self.right.any(axis=0) & of_class)
+            size = min(len(all_right), len(all_wrong))
+            found += [random.choice(side, size, replace=False) for side in (all_right, all_wrong)]
+        return np.concatenate(found)
 
     def by_chance(self, random: np.random.Generator, each_way: float) -> tuple[Array, Array]:
         """Flip answers at random, as many each way on average, in each class too; part of them in all cells.
 
         Hard classes flip more than easy ones. Return (lost, gained), booleans of shape (cells, n).
         """
-        together, alone = self._chances
-        n = len(self.labels)
-        shared = random.random(n, dtype=np.float32) < each_way * SHARED / TAKEN * together
-        flipped = random.random(self.right.shape, dtype=np.float32) < each_way * (1 - SHARED) * alone
-        flipped |= shared & (random.random(self.right.shape, dtype=np.float32) < TAKEN)
-        return flipped & self.right, flipped & ~self.right
+        shape = (len(self.names), len(self.ties))
+        chance = 2 * each_way / max(1, len(self.ties))
+        shared = random.random(shape[1], dtype=np.float32) < chance * SHARED / TAKEN
+        flipped = random.random(shape, dtype=np.float32) < chance * (1 - SHARED)
+        flipped |= shared & (random.random(shape, dtype=np.float32) < TAKEN)
+        everywhere = np.zeros(self.right.shape, dtype=bool)
+        everywhere[:, self.ties] = flipped
+        return everywhere & self.right, everywhere & ~self.right
 
     def losing(self, random: np.random.Generator, each_way: float, net: int) -> tuple[Array, Array]:
         """Flip by chance, and let each cell lose ``net`` examples besides, half of them the same in all cells."""
@@ -111,19 +123,6 @@ def _wrong(labels: Array, classes: int) -> Array:
     return (labels + 1) % classes
 
 
-def _even(right: Array, wrong: Array, classes: Array) -> Array:
-    """Return probabilities of a flip, so that each class is expected to lose as many as it gains, one in all."""
-    chances = np.zeros(right.shape)
-    for cell in range(len(right)):
-        weights = np.bincount(classes[wrong[cell]], minlength=int(classes.max()) + 1).astype(float)
-        weights /= max(1.0, weights.sum())
-        for side in (right[cell], wrong[cell]):
-            counts = np.bincount(classes[side], minlength=len(weights))
-            per_example = np.divide(weights, counts, out=np.zeros_like(weights), where=counts > 0)
-            chances[cell, side] = per_example[classes[side]]
-    return chances.astype(np.float32)
-
-
 # ---------------------------------------------------------------- trainings
 
 
@@ -136,8 +135,8 @@ class Trainings:
         values: accepted scores.
         sd, degrees: of one training, as a fraction, pooled over the cells with several seeds.
         alike: correlation between two cells that trained with the same seed.
-        each_way: answers that differ between two trainings, in each direction.
-        seeds: accepted seeds of each cell.
+        each_way: answers that differ between two cells with the same seed, in each direction; 0 where none is right
+            or wrong.
     """
 
     names: tuple[str, ...]
@@ -147,6 +146,11 @@ class Trainings:
     alike: float
     each_way: int
     n: int
+
+    @property
+    def between(self) -> int:
+        """Return how many answers differ each way between two trainings: those seen, and enough for their spread."""
+        return max(self.each_way, round((self.n * self.sd) ** 2)) if self.each_way else 0
 
     @property
     def seeds(self) -> list[int]:
