@@ -6,7 +6,7 @@ answer alike are the real ones.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -220,9 +220,7 @@ def _between(model: ReferenceModel, baseline: EffectiveBaseline, several: Sequen
     return min(counts, default=0)
 
 
-def scoring(
-    model: ReferenceModel, accepted: Array, score: float, each_way: int, random: np.random.Generator
-) -> Array:
+def scoring(model: ReferenceModel, accepted: Array, score: float, each_way: int, random: np.random.Generator) -> Array:
     """Return predictions of about this score that differ from accepted ones in so many answers each way."""
     labels, metric = model.pack().test.y, model.metric
     now = metric.value(accepted, labels)

@@ -57,7 +57,7 @@ def share_of(smallest: Array, weights: Array, budget: float) -> float:
 
 
 @dataclass
-class Tests:
+class Sharing:
     """Collect what shares the budget in one run: p-values, their smallest possible values, and weights."""
 
     p_values: list[Array] = field(default_factory=list)
@@ -72,17 +72,21 @@ class Tests:
 
     def share(self, budget: float) -> float:
         """Return the first threshold of one share."""
-        smallest, weights = np.concatenate(self.smallest), np.concatenate(self.weights)
+        smallest, weights = _joined(self.smallest), _joined(self.weights)
         return share_of(smallest, weights, budget) if len(smallest) else budget
 
     def nearest(self) -> float:
         """Return the smallest p-value for one share."""
-        return float(np.min(np.concatenate(self.p_values) / np.concatenate(self.weights), initial=1.0))
+        return float(np.min(_joined(self.p_values) / _joined(self.weights), initial=1.0))
 
     @property
     def count(self) -> int:
         """Return the number of tests that a flip could have moved."""
         return int(sum(np.count_nonzero(one < 1) for one in self.smallest))
+
+
+def _joined(arrays: Sequence[Array]) -> Array:
+    return np.concatenate([np.empty(0), *arrays])
 
 
 def peers(drops: Array, right: Array, n: int, spread: Array | float | None = None) -> dict[str, Array]:
@@ -260,9 +264,9 @@ def draw(matrix: Matrix, random: np.random.Generator, each_way: float, anew: boo
     return run
 
 
-def tests_of(matrix: Matrix, run: Run) -> tuple[Tests, dict[str, Array]]:
+def sharing_of(matrix: Matrix, run: Run) -> tuple[Sharing, dict[str, Array]]:
     """Return the tests of a run, and which cells other tools' rules call red, by rule."""
-    tests = Tests()
+    tests = Sharing()
     theirs: dict[str, list[Array]] = {}
 
     def add_peers(found: dict[str, Array]) -> None:
@@ -321,7 +325,11 @@ def near_a_limit(matrix: Matrix, run: Run) -> bool:
 def _beyond(matrix: Matrix, name: str, run: Run) -> bool:
     stored, baseline = matrix.stored[name], matrix.night.baselines[name]
     n = len(stored.labels)
-    now = {variant: matrix.accepted(f"{name}/{variant}") for variant in baseline.predictions if f"{name}/{variant}" in matrix.night.cells}
+    now = {
+        variant: matrix.accepted(f"{name}/{variant}")
+        for variant in baseline.predictions
+        if f"{name}/{variant}" in matrix.night.cells
+    }
     if name in run.answers:
         lost, gained = run.answers[name]
         for i, variant in enumerate(stored.names):
@@ -398,7 +406,7 @@ def null_runs(
     reds, told, outputs, judged, counts = dict.fromkeys([OURS, *PEERS], 0), 0, 0, 0, []
     for run_number in range(runs):
         run = draw(matrix, random, each_way, anew, spread)
-        tests, theirs = tests_of(matrix, run)
+        tests, theirs = sharing_of(matrix, run)
         counts.append(tests.count)
         near = bool(tests.count) and tests.nearest() <= _NEAR * tests.share(budget)
         if near or near_a_limit(matrix, run) or run_number < always:
