@@ -116,13 +116,13 @@ def _nulls(found: OutcomeSelftest) -> str:
         [
             "## What nothing-changed looks like",
             "",
-            f"Whole runs of {cells} cells of {len(found.models)} models in which nothing got worse. The engine "
-            f"judged {found.judged} of them in full: all that came near a threshold, and the first of each kind. Flips by "
-            "chance are as likely in both directions, half of them the same in all cells of a model. New trainings are "
-            f"drawn from the spread of the {found.cells_with_seeds} cells with several accepted seeds, which is itself "
-            "drawn from what so few seeds leave open; the accepted seeds are not used again. Outputs are called changed "
-            "by their flips, where each moved as other kernels move it at most. The bounds are 95 % upper bounds for "
-            "the gate; alone, the recordings are of so many models, each recorded once.",
+            f"Whole runs of {cells} cells of {len(found.models)} models in which nothing got worse. Of these the "
+            f"engine judged {found.judged} in full: all that came near a threshold, and the first of each kind. Flips "
+            "by chance are as likely in both directions, half of them the same in all cells of a model. New trainings "
+            f"are drawn from the spread of the {found.cells_with_seeds} cells with several accepted seeds, which is "
+            "itself drawn from what so few seeds leave open; the accepted seeds are not used again. Outputs are called "
+            "changed by their flips, where each moved as other kernels move it at most. The bounds are 95 % upper "
+            "bounds for the gate; alone, the recordings are of so many models, each recorded once.",
             "",
             tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True),
             "",

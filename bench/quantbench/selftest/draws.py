@@ -50,8 +50,10 @@ class Stored:
 
     def by_class(self, lost: Array, gained: Array) -> tuple[Array, Array]:
         """Count flips of each cell by class, each of shape (cells, classes)."""
-        one_hot = np.eye(int(self.classes.max()) + 1, dtype=np.float32)[self.classes]
-        return tuple(np.rint(one.astype(np.float32) @ one_hot).astype(np.int64) for one in (lost, gained))  # type: ignore[return-value]
+        order = np.argsort(self.classes, kind="stable")
+        starts = np.searchsorted(self.classes[order], np.arange(int(self.classes.max()) + 1))
+        counts = [np.add.reduceat(one[:, order], starts, axis=1, dtype=np.int64) for one in (lost, gained)]
+        return counts[0], counts[1]
 
     def answers(self, cell: int, lost: Array, gained: Array) -> Array:
         """Return predictions of a cell after flips, given as booleans of shape (n,)."""

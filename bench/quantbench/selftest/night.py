@@ -22,7 +22,7 @@ from quantbench.engine.plan import Plan
 from quantbench.engine.results import CellResult
 from quantbench.engine.workers.task import Outcome
 from quantbench.gate import DEFAULT_BUDGET
-from quantbench.records import Judgement, Kind, Verdict
+from quantbench.records import Judgement, Kind, Pooled, Verdict
 from quantbench.reference.model import ReferenceModel
 from quantbench.selftest.runs import RED
 from quantbench.variants import VARIANTS
@@ -133,6 +133,12 @@ class Night:
                 judged += [(name, one) for one in judging.with_exceptions(cell, Kind.ACCURACY, found)]
         judged += [(pool.id, pool.judgement) for pool in budget.pooled]
         return Verdicts(judged, suspects)
+
+    def pooled(self, drawn: Drawn) -> Sequence[Pooled]:
+        """Judge only what is tested of several cells together."""
+        budget = self.budget()
+        budget.settle([self._result(self.cells[name], predictions) for name, predictions in drawn.items()])
+        return budget.pooled
 
     def _result(self, cell: Planned, predictions: Sequence[Array]) -> CellResult:
         labels, metric = cell.model.pack().test.y, cell.model.metric

@@ -14,7 +14,15 @@ from quantbench import gate
 from quantbench.core.arrays import Array
 from quantbench.core.randomization import detectable_loss
 from quantbench.core.stats import upper_bound
-from quantbench.records import DetectableRate, LatencySelftest, NullRate, OutcomeRate, OutcomeSelftest, YearlyRate
+from quantbench.records import (
+    DetectableRate,
+    LatencySelftest,
+    NullRate,
+    OutcomeRate,
+    OutcomeSelftest,
+    Verdict,
+    YearlyRate,
+)
 from quantbench.reference.model import ReferenceModel
 from quantbench.selftest import draws
 from quantbench.selftest.night import Night, load_baselines
@@ -216,7 +224,7 @@ def _in_one_cell(matrix: Matrix, name: str, crowded: float, quick: bool) -> Iter
 
 
 def _everywhere(matrix: Matrix, name: str, crowded: float, trials: int) -> Iterator[OutcomeRate]:
-    """Lose a tenth of a point in all cells of a model, and in all of one family."""
+    """Lose a tenth of a point in all cells of a model, and in all of one family; by the pooled tests alone."""
     stored = matrix.stored[name]
     net = round(SMALL_PP / 100 * len(stored.labels))
     families = np.asarray([VARIANTS[variant].family for variant in stored.names])
@@ -231,7 +239,17 @@ def _everywhere(matrix: Matrix, name: str, crowded: float, trials: int) -> Itera
                 for cell, variant in enumerate(stored.names)
                 if chosen[cell]
             }
-            found.append(_judged(matrix.night, drawn, crowded))
+            pools = [one.judgement for one in matrix.night.pooled({cell: [one] for cell, one in drawn.items()})]
+            worse = [one for one in pools if (one.change or 0) >= _SMALLEST_PP]
+            drops = 100 * (lost[chosen].sum(axis=1) - gained[chosen].sum(axis=1)) / len(stored.labels)
+            theirs = peers(drops, stored.right[chosen].mean(axis=1), len(stored.labels))
+            found.append(
+                {
+                    OURS: any(one.verdict is Verdict.REGRESSED for one in pools),
+                    CHANGED: min((one.p_value or 0.0 for one in worse), default=1.0) <= crowded,
+                    **{rule: bool(red.any()) for rule, red in theirs.items()},
+                }
+            )
         each_way = CHURNS[0]
         yield _rate(what, f"-{SMALL_PP:g} pp", name, _table(found), lost=net, each_way=each_way, aim=POOLED)
 
