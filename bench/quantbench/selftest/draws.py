@@ -46,7 +46,7 @@ class Stored:
     @cached_property
     def classes(self) -> Array:
         """Class of each example as an index from 0."""
-        return np.unique(self.labels, return_inverse=True)[1]
+        return np.asarray(np.unique(self.labels, return_inverse=True)[1])
 
     def by_class(self, lost: Array, gained: Array) -> tuple[Array, Array]:
         """Count flips of each cell by class, each of shape (cells, classes)."""
@@ -57,7 +57,7 @@ class Stored:
 
     def answers(self, cell: int, lost: Array, gained: Array) -> Array:
         """Return predictions of a cell after flips, given as booleans of shape (n,)."""
-        new = self.predictions[cell].copy()
+        new: Array = self.predictions[cell].copy()
         new[lost] = _wrong(self.labels[lost], int(self.classes.max()) + 1)
         new[gained] = self.labels[gained]
         return new

@@ -166,7 +166,7 @@ class TrainedTests:
         mean = np.where(suspect, drops[:, :more].mean(axis=1), drops[:, :seeds].mean(axis=1))
         p_values = np.where(suspect, self._p(mean, self.sd, more), first)
         of_seeds = np.ones(len(p_values))
-        for cell in np.flatnonzero(new > 1):
+        for cell in np.flatnonzero(new > 1).tolist():
             of_seeds[cell] = self._of_seeds(cell, drops[cell, : new[cell]])
         return np.where(mean >= self.matters, p_values, 1.0), of_seeds, suspect
 

@@ -132,9 +132,9 @@ def _power(stored: draws.Stored, budget: float, crowded: float, net: int, each_w
         tests = Sharing()
         tests.add(np.ones(len(one)), one)
         shares.append(tests.share(budget))
-    found = {
-        OURS: (p_values <= np.asarray(shares)[:, None]).any(axis=1),
-        CHANGED: (p_values <= crowded).any(axis=1),
+    found: dict[str, Array] = {
+        OURS: np.asarray((p_values <= np.asarray(shares)[:, None]).any(axis=1)),
+        CHANGED: np.asarray((p_values <= crowded).any(axis=1)),
         **peers(drops[:, 0], np.full(trials, stored.right[_cell(stored)].mean()), n),
     }
     return _rate("examples lost in one cell", f"{net} of {n:,}", stored.model.name, found, lost=net, each_way=each_way)
@@ -209,7 +209,7 @@ def _in_one_cell(matrix: Matrix, name: str, crowded: float, quick: bool) -> Iter
         return stored.answers(cell, lost, gained)
 
     def swapped(one: int) -> Array:
-        new = stored.predictions[cell].copy()
+        new: Array = stored.predictions[cell].copy()
         other = (one + 1) % (int(stored.classes.max()) + 1)
         new[stored.predictions[cell] == one], new[stored.predictions[cell] == other] = other, one
         return new
