@@ -82,3 +82,20 @@ def test_a_limit_is_red_at_the_same_in_a_shard_as_in_the_whole_run() -> None:
     told = whole.budget.even()
     assert told.limits == pytest.approx(0.001)
     assert told.budget + (told.limits or 0) == pytest.approx(0.01)
+
+
+def test_a_trained_score_with_several_accepted_seeds_takes_more_of_it() -> None:
+    from conftest import accepted
+    from quantbench import gate
+
+    qat = "m/qat_wi8_ai8"
+    outcomes = {FLOAT: [outcome()], qat: [outcome(130)], "m/float32_finetuned": [outcome(100)]}
+    known = BaselineCell(measurements={"score": accepted(0.9, values=[0.9, 0.899, 0.901])})
+    several = baseline({"float32": answers(100)}, qat_wi8_ai8=known)
+    one = baseline({"float32": answers(100)}, qat_wi8_ai8=BaselineCell(measurements={"score": accepted(0.9)}))
+    more, less = (run(outcomes, accepted_ones).budget.even().judgements for accepted_ones in (several, one))
+    assert more - less == gate.weight_of(known.measurements["score"]) - 1 > 0
+    # Alone it has the whole budget, and in a shard the share of one: what is red there is red in the whole run.
+    made = run(outcomes, several)
+    made.budget.settle([made.results.of(cell) for cell in outcomes])
+    assert made.budget.holm_threshold(qat) >= made.budget.even().share

@@ -65,3 +65,29 @@ def test_latency_has_a_budget_of_its_own() -> None:
 
 def test_a_shard_gives_all_the_same() -> None:
     assert set(even_thresholds(_all([0.1, 0.2]), 1e-5, 1000).holm_threshold.values()) == {1e-5}
+
+
+def test_a_weight_takes_so_many_shares() -> None:
+    heavy = Hypothesis("heavy", 0.02, weight=6)
+    found = thresholds([*_all([0.5, 0.004, 0.6, 0.7]), heavy], 0.05)
+    assert found.of("heavy") == pytest.approx(0.05 * 6 / 10)
+    assert found.of("1") == pytest.approx(0.05 / 4)  # once the heavy one is rejected, its shares are free
+    assert found.share == pytest.approx(0.05 / 10)
+
+
+def test_weights_keep_the_budget_and_find_more() -> None:
+    """Twenty t-tests with 12 degrees of freedom share with 340 others: where nothing changed no more than the budget
+    is red, and at five standard errors the weighted one is found twice as often."""
+    random, budget, runs = np.random.default_rng(1), 0.05, 600
+
+    def red(p_values: np.ndarray, weight: float) -> bool:
+        given = [Hypothesis(f"t{i}", p, weight=weight) for i, p in enumerate(p_values[:20])]
+        given += [Hypothesis(f"o{i}", p) for i, p in enumerate(p_values[20:60])]
+        found = thresholds(given, budget, others=300)
+        return any(one.p_value <= found.of(one.key) for one in given)
+
+    null = sum(red(random.random(60), 50.0) for _ in range(runs))
+    assert null <= stats.binom.ppf(0.999, runs, budget)
+    worse = [np.r_[stats.t.sf(5 + random.standard_t(12), 12), 0.5 * np.ones(59)] for _ in range(200)]
+    weighted, even = (sum(red(one, weight) for one in worse) for weight in (50.0, 1.0))
+    assert weighted > 1.5 * even

@@ -14,7 +14,6 @@ from quantbench.core.stats import upper_bound
 from quantbench.engine import measurements
 from quantbench.measure.latency import Blocks, Latency
 from quantbench.records import (
-    FlipRate,
     InjectedFault,
     Kind,
     LatencyFault,
@@ -342,7 +341,7 @@ def test_a_missed_plant_makes_the_command_red(
     monkeypatch.setattr(suite, "in_a_process_of_its_own", lambda *_: nullcontext(lambda: ([], [])))
     monkeypatch.setattr(suite, "healthy_runs", lambda *_: [False])
     monkeypatch.setattr(suite, "faults_in_memory", lambda *_: ([], []))
-    monkeypatch.setattr(suite, "flipped", lambda *_: [])
+    monkeypatch.setattr(suite, "simulated", lambda *_: None)
     monkeypatch.setattr(latency, "run", lambda *_: None)
     for injected_faults, status in (([grown], 0), ([nothing, grown], 1)):
         monkeypatch.setattr(artifact, "FAULTS", injected_faults)
@@ -419,9 +418,6 @@ def _timed(caught: int, red_runs: int) -> LatencySelftest:
         ({"latency": _timed(198, 3)}, True),
         ({"latency": _timed(197, 3)}, False),
         ({"latency": _timed(200, 4)}, False),
-        ({"flips": [FlipRate(net=30, discordant=40, trials=100, red={"quantbench": 98})]}, False),
-        ({"flips": [FlipRate(net=0, discordant=40, trials=100, red={"quantbench": 2})]}, False),
-        ({"flips": [FlipRate(net=10, discordant=20, trials=100, red={"quantbench": 0})]}, True),
     ],
 )
 def test_the_selftest_is_red_where_the_gate_is_not_as_good_as_promised(change: dict[str, Any], good: bool) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from quantbench.core.arrays import Array
+from quantbench.core.stats import binomial_tail
 
 _ENUMERATED = 10  # largest differences whose 2**10 signs are all tried; the sum of the others is approximated
 _BELOW_ROUNDING = 1e-11  # tails under this are lost in the rounding of the Fourier transform
@@ -67,7 +68,7 @@ def _exact(moved: Array) -> float:
     sizes = sizes // step
     observed = int(moved[moved > 0].sum()) // step
     if len(sizes) == 1:
-        return float(_stats().binom.sf(observed - 1, counts[0], 0.5))
+        return binomial_tail(observed, int(counts[0]), 0.5)
     from scipy.signal import fftconvolve  # slow to load
 
     whole = np.ones(1)

@@ -89,8 +89,10 @@ class Budget:
             potential(cells[0].model, [(cell.variant.family, len(cell.seeds)) for cell in cells])
             for cells in by_model.values()
         )
-        accepted = [self._rules.accepted(cell) for cells in by_model.values() for cell in cells]
-        return of_scores + sum(OUTPUT_DISTANCE in cell.measurements for cell in accepted if cell is not None)
+        accepted = [(cell, self._rules.accepted(cell)) for cells in by_model.values() for cell in cells]
+        known = [(cell, one) for cell, one in accepted if one is not None]
+        heavier = sum(gate.weight_of(one.measurements.get("score")) - 1 for cell, one in known if cell.variant.trained)
+        return of_scores + heavier + sum(OUTPUT_DISTANCE in one.measurements for _, one in known)
 
     @cached_property
     def _timed_ones(self) -> int:

@@ -112,7 +112,9 @@ class Scored:
         """
         if judged.p_value is None:
             return []
-        found = [gate.Hypothesis(self.subject.id, judged.p_value)]
+        by_spread = self.seeds > 0 and not self.retrained and not self.repeated
+        weight = gate.weight_of(self._value) if by_spread else 1
+        found = [gate.Hypothesis(self.subject.id, judged.p_value, weight=weight)]
         if self._whole is not None:
             found = [one.hypothesis(self.subject.id, self.model.name) for one in [self._whole, *self._parts]]
         if self._seeds is not None:

@@ -94,7 +94,16 @@ from quantbench.gate.score.hypotheses import Hypothesis, Thresholds, alarms, eve
 from quantbench.gate.score.notes import of_split
 from quantbench.gate.score.parts import SUSPICIOUS, judge_parts, moved_parts
 from quantbench.gate.score.pooled import Moved, Pool, pools
-from quantbench.gate.score.trainings import Repeats, Seeds, judge_seeds, least_sd, repeats, seeds
+from quantbench.gate.score.trainings import (
+    Repeats,
+    Seeds,
+    detectable_of,
+    judge_seeds,
+    least_sd,
+    repeats,
+    seeds,
+    weight_of,
+)
 from quantbench.gate.score.words import show_score
 
 __all__ = [
@@ -149,6 +158,7 @@ __all__ = [
     "between_runs",
     "bound_of",
     "conversion",
+    "detectable_of",
     "differences",
     "disappeared",
     "divisions_count",
@@ -216,6 +226,7 @@ __all__ = [
     "training",
     "unrecorded",
     "wants_more_seeds",
+    "weight_of",
     "with_limits",
     "without_baseline",
     "worse_by",

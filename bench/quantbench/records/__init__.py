@@ -50,13 +50,18 @@ from quantbench.records._report import (
     Shard,
 )
 from quantbench.records._selftest import (
+    DetectableRate,
     FlipRate,
     InjectedFault,
     LatencyFault,
     LatencyNull,
     LatencySelftest,
+    NullRate,
+    OutcomeRate,
+    OutcomeSelftest,
     Selftest,
     Sight,
+    YearlyRate,
 )
 
 __all__ = [
@@ -76,6 +81,7 @@ __all__ = [
     "Census",
     "Compute",
     "Contents",
+    "DetectableRate",
     "Device",
     "Drift",
     "Environment",
@@ -96,6 +102,9 @@ __all__ = [
     "Load",
     "Loosened",
     "Measurement",
+    "NullRate",
+    "OutcomeRate",
+    "OutcomeSelftest",
     "Overlay",
     "Part",
     "PartChange",
@@ -110,6 +119,7 @@ __all__ = [
     "Signature",
     "Verdict",
     "Xfail",
+    "YearlyRate",
     "cell_key",
     "json_text",
     "parts",

@@ -110,6 +110,102 @@ class FlipRate(Record):
     red: dict[str, int]
 
 
+class OutcomeRate(Record):
+    """How often rules were red where predictions changed in a stated way, all else being as accepted.
+
+    Attributes:
+        plant: what changed; ``strength``: by how much.
+        model: whose cells; empty for all of them.
+        lost: net examples, or points, that a cell lost on average.
+        each_way: answers that flipped in each direction besides.
+        red: rule -> number of trials in which it was red; ``quantbench`` is the gate's own, in a run in which nothing
+            else changed, and ``quantbench, all changed`` in one in which the predictions of every cell changed too.
+        aim: rate that the gate has to reach; None where the row only shows where its sensitivity ends.
+    """
+
+    plant: str
+    strength: str
+    model: str = ""
+    lost: float | None = None
+    each_way: float | None = None
+    trials: int
+    red: dict[str, int]
+    aim: float | None = None
+
+
+class DetectableRate(Record):
+    """How often a drop was red that a judgement called the smallest detectable one; 80 % are promised.
+
+    Attributes:
+        of: what is judged: a score, a class, a trained score.
+        drop: as printed, in pp; ``each_way``: the flips that it assumes.
+    """
+
+    of: str
+    model: str
+    drop: float
+    each_way: float
+    trials: int
+    red: int
+
+
+class NullRate(Record):
+    """How often runs of all cells were red although nothing got worse.
+
+    Attributes:
+        what: what differed from the accepted predictions.
+        cells: judged in each run; ``tests``: how many shared the budget, on average.
+        red_runs: rule -> number of runs.
+        models: from which the draws come; repeated draws say nothing of a model that is not among them.
+        changed: cells whose outputs were called changed, of ``outputs``.
+    """
+
+    what: str
+    runs: int
+    cells: int
+    tests: float
+    red_runs: dict[str, int]
+    models: int
+    changed: int = 0
+    outputs: int = 0
+
+
+class YearlyRate(Record):
+    """False alarms of 365 nightly runs.
+
+    Attributes:
+        what: which check, and which nights can spend some of its budget.
+        nights: how many of them can.
+        rate, rate_bound: false alarms of one such night, and its 95 % upper bound.
+    """
+
+    what: str
+    nights: int
+    rate: float
+    rate_bound: float
+
+
+class OutcomeSelftest(Record):
+    """Error rates of the judges of scores, by simulation on the accepted predictions.
+
+    Attributes:
+        cells: with accepted predictions; ``models``: theirs.
+        judged: whole runs that the engine itself judged; the others were far from red by their p-values alone.
+        cells_with_seeds: cells whose spread over trainings is known from several seeds.
+        years: rows that add up to a year, for a quiet toolchain and for one that changes each week.
+    """
+
+    models: list[str]
+    cells: int
+    cells_with_seeds: int
+    judged: int
+    power: list[OutcomeRate]
+    plants: list[OutcomeRate]
+    detectable: list[DetectableRate]
+    nulls: list[NullRate]
+    years: dict[str, list[YearlyRate]] = Field(default_factory=dict)
+
+
 class Selftest(Record):
     """Error rates of the gate itself.
 
@@ -130,6 +226,7 @@ class Selftest(Record):
     false_reds: int
     flips: list[FlipRate] = Field(default_factory=list)
     latency: LatencySelftest | None = None
+    outcomes: OutcomeSelftest | None = None
     trained_null_runs: int = 0
     trained_false_reds: int = 0
     skipped: list[str] = Field(default_factory=list)

@@ -11,9 +11,27 @@ from tabulate import tabulate
 from quantbench.core.stats import upper_bound
 from quantbench.records import FlipRate, InjectedFault, LatencyNull, LatencySelftest, Selftest
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
+from quantbench.report.selftest_outcomes import outcomes
 from quantbench.variants import VARIANTS
 
 PLACES = {"pipeline": "the pipeline", "memory": "memory"}
+
+
+BUDGETS = """## Which budget covers what
+
+- Scores share a part of the run's false-alarm budget of 1 %: cells, classes, slices, seeds, all cells of a model
+  together, and outputs. Their part is 0.45 % where latency is judged too, and 0.9 % where it is not.
+- Release limits have 0.1 %, shared evenly; latencies have 0.45 %, shared evenly. Neither takes from the scores.
+- The budget is one run's. What repeats bit by bit is judged alike every night and spends nothing; each change of the
+  toolchain spends it once; times spend theirs every night.
+- Structure, promises, seals, size, the arena, what is missing, and the facts and steps of trainings are exact: where
+  nothing changed they cannot be red.
+- Agreement with the model before conversion, with the reference kernels and on a GPU, and the peak of memory have fixed
+  tolerances outside the budget. Their false reds are measured: see the null runs above for converted artifacts and for
+  memory; on a GPU they are not.
+- A bound "from draws" assumes that draws are independent. One "from the recordings alone" counts what was really
+  recorded: processes, trainings, or models.
+"""
 
 
 def render(selftest: Selftest) -> str:
@@ -55,6 +73,8 @@ def render(selftest: Selftest) -> str:
     parts = ["\n".join(lines) + "\n"]
     parts += [_flips(selftest.flips)] if selftest.flips else []
     parts += [_latency(selftest.latency)] if selftest.latency else []
+    parts += [outcomes(selftest.outcomes)] if selftest.outcomes else []
+    parts += [BUDGETS]
     return "\n".join(parts)
 
 

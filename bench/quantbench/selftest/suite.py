@@ -11,9 +11,9 @@ from pathlib import Path
 
 from quantbench.build.store import Store
 from quantbench.core.signals import end_with_parent
-from quantbench.records import FlipRate, InjectedFault, LatencySelftest, Selftest
-from quantbench.reference.model import ReferenceModel, load_file
-from quantbench.selftest import artifact, flips, latency, memory, pipeline, training
+from quantbench.records import InjectedFault, LatencySelftest, OutcomeSelftest, Selftest
+from quantbench.reference.model import ReferenceModel, load_file, load_models
+from quantbench.selftest import artifact, latency, memory, outcomes, pipeline, training
 from quantbench.selftest.faults import SUBJECT_VARIANT
 
 QUICK_SEEDS, FULL_SEEDS = 1, 3
@@ -113,11 +113,9 @@ def healthy_files(model: ReferenceModel) -> Iterator[Files]:
         yield files
 
 
-def flipped(model: ReferenceModel, quick: bool) -> list[FlipRate]:
-    """Flip predictions of the healthy artifact."""
-    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        trial = artifact.Trial(model, Store(Path(folder)))
-        return flips.run(model, trial.predictions, trial.share, 10 if quick else 200)
+def simulated(model: ReferenceModel, quick: bool, say: Say, baseline_dir: Path) -> OutcomeSelftest | None:
+    """Simulate changed predictions of all models beside this one; None where none has a baseline."""
+    return outcomes.run(load_models(model.file.parent), baseline_dir, quick, say)
 
 
 @contextmanager
@@ -160,6 +158,10 @@ def run(
     with healthy_files(model) as files:
         in_memory, memory_nulls = faults_in_memory(model, files, quick, say)
         timed = latency.run(model, files.control, files.variant, quick, say)
+    of_scores = simulated(model, quick, say, baseline_dir)
+    if of_scores is not None:
+        memory_rate = (sum(memory_nulls), len(memory_nulls))
+        of_scores = of_scores.model_copy(update={"years": outcomes.years(of_scores.nulls, timed, memory_rate)})
     return Selftest(
         model=model.name,
         variant=SUBJECT_VARIANT,
@@ -182,8 +184,8 @@ def run(
         trained_false_reds=sum(trained_nulls),
         memory_null_runs=len(memory_nulls),
         memory_false_reds=sum(memory_nulls),
-        flips=flipped(model, quick),
         latency=timed,
+        outcomes=of_scores,
     )
 
 
@@ -198,14 +200,9 @@ def as_good_as_promised(selftest: Selftest) -> bool:
         bool(harmful)
         and sum(harmful) >= CAUGHT * len(harmful)
         and not (selftest.false_reds + selftest.trained_false_reds + selftest.memory_false_reds)
-        and all(_flips_as_promised(row) for row in selftest.flips)
+        and (selftest.outcomes is None or outcomes.kept(selftest.outcomes))
         and (selftest.latency is None or _latency_as_promised(selftest.latency))
     )
-
-
-def _flips_as_promised(rate: FlipRate) -> bool:
-    red = rate.red[flips.OURS] / rate.trials
-    return red >= CAUGHT if rate.net >= flips.PROMISED else rate.net > 0 or red <= FALSE_RED
 
 
 def _latency_as_promised(selftest: LatencySelftest) -> bool:

@@ -1,7 +1,9 @@
 """Share one false-alarm budget over everything that chance may have moved in the scores of a run."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from quantbench.records import FalseAlarms, LatencyAlarms
 
@@ -17,12 +19,14 @@ class Hypothesis:
         p_value: one-sided.
         smallest: smallest p-value that the test could have given, whatever the signs of what flipped.
         evidence: hash of the differences that were tested; equal evidence is one hypothesis. Empty: like no other.
+        weight: shares of the budget that it takes; fixed before the run, whatever its p-value.
     """
 
     key: str
     p_value: float
     smallest: float = 0.0
     evidence: str = ""
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ def thresholds(hypotheses: Sequence[Hypothesis], budget: float, others: int = 0)
 
     Hypotheses whose smallest possible p-value cannot reach its threshold are left out first (Tarone 1990, "A modified
     Bonferroni method for discrete data"); that value follows from how much flipped, not in which direction, so leaving
-    them out spends nothing. Equal evidence counts once. The others share by Holm's method (Holm 1979), which holds
-    under any dependence.
+    them out spends nothing. Equal evidence counts once. The others share by Holm's method with weights (Holm 1979,
+    section 4), which holds under any dependence.
 
     Args:
         others: hypotheses that are not known yet, and may need a share each.
@@ -59,21 +63,20 @@ def thresholds(hypotheses: Sequence[Hypothesis], budget: float, others: int = 0)
     unique: dict[str, Hypothesis] = {}
     for one in hypotheses:
         unique.setdefault(_identity(one), one)
-    count = _tarone([one.smallest for one in unique.values()], budget, others)
-    limit = budget / count
-    kept = {name: one for name, one in unique.items() if one.smallest <= limit}
-    rivals = max(1, len(kept) + others)
-    holm_threshold: dict[str, float] = {}
-    for name in sorted(kept, key=lambda name: kept[name].p_value):
-        holm_threshold[name] = budget / rivals
-        if kept[name].p_value <= holm_threshold[name]:
-            rivals = max(1, rivals - 1)
-    out_of_reach = min(limit, budget / max(1, len(kept) + others))
+    limit = budget / _tarone(list(unique.values()), budget, others)  # of a weight of 1
+    kept = {name: one for name, one in unique.items() if one.smallest <= one.weight * limit}
+    whole = max(1, sum(one.weight for one in kept.values()) + others)
+    left, holm_threshold = whole, dict[str, float]()
+    for name, one in sorted(kept.items(), key=lambda item: item[1].p_value / item[1].weight):
+        holm_threshold[name] = one.weight * budget / left
+        if one.p_value <= holm_threshold[name]:
+            left = max(1, left - one.weight)
+    out_of_reach = min(limit, budget / whole)
     return Thresholds(
         {one.key: holm_threshold.get(_identity(one), out_of_reach) for one in hypotheses},
         len(kept) + others,
         len(unique) - len(kept),
-        budget / max(1, len(kept) + others),
+        budget / whole,
     )
 
 
@@ -86,14 +89,19 @@ def _identity(one: Hypothesis) -> str:
     return one.evidence or f"\0{one.key}"
 
 
-def _tarone(smallest: Sequence[float], budget: float, others: int) -> int:
-    """Return the smallest k such that at most k hypotheses can be rejected at budget / k."""
-    ordered = sorted(smallest)
-    for k in range(1, len(ordered) + others + 1):
-        reachable = sum(value <= budget / k for value in ordered) + others
-        if reachable <= k:
-            return k
-    return max(1, len(ordered) + others)
+def _tarone(tested: Sequence[Hypothesis], budget: float, others: int) -> float:
+    """Return the smallest number of shares such that what can be rejected at one of them takes no more.
+
+    With weights of 1 these are the whole numbers; a weight counts as that many.
+    """
+    reach = sorted((one.smallest / one.weight, one.weight) for one in tested)
+    taken = [0.0, *accumulate(weight for _, weight in reach)]
+    smallest = [value for value, _ in reach]
+    for shares in range(1, int(taken[-1]) + others + 1):
+        reachable = taken[bisect_right(smallest, budget / shares)] + others
+        if reachable <= shares:
+            return shares
+    return max(1.0, taken[-1] + others)
 
 
 def split(budget: float, timed: int, scored: bool = True) -> tuple[float, float]:

@@ -1,0 +1,258 @@
+"""Draw what a model's cells might answer: changed by chance, trained anew, or worse by a stated loss.
+
+The stored predictions of the baselines are what is changed, so that the classes, the hard examples and the cells that
+answer alike are the real ones.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from quantbench.baselines.effective import EffectiveBaseline
+from quantbench.core.arrays import Array
+from quantbench.core.stats import pooled_sd
+from quantbench.records import BaselineValue
+from quantbench.reference.model import ReferenceModel
+from quantbench.variants import VARIANTS
+
+SHARED = 0.5  # part of a cell's flips that its model's other cells have too, as kernels flip the same near ties
+TAKEN = 0.7  # of the shared flips, by each cell
+_MOST = 0.95  # correlation between the trainings of two cells with the same seed
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Hold the accepted predictions of a model whose examples are right or wrong.
+
+    Attributes:
+        names: variants of the untrained cells.
+        predictions: of these, shape (cells, n).
+    """
+
+    model: ReferenceModel
+    names: tuple[str, ...]
+    predictions: Array
+    labels: Array
+
+    @cached_property
+    def right(self) -> Array:
+        """Whether each answer is right, shape (cells, n)."""
+        assert self.model.metric.correct is not None
+        return np.stack([self.model.metric.correct(one, self.labels) for one in self.predictions])
+
+    @cached_property
+    def classes(self) -> Array:
+        """Class of each example as an index from 0."""
+        return np.asarray(np.unique(self.labels, return_inverse=True)[1])
+
+    def by_class(self, lost: Array, gained: Array) -> tuple[Array, Array]:
+        """Count flips of each cell by class, each of shape (cells, classes)."""
+        order = np.argsort(self.classes, kind="stable")
+        starts = np.searchsorted(self.classes[order], np.arange(int(self.classes.max()) + 1))
+        counts = [np.add.reduceat(one[:, order], starts, axis=1, dtype=np.int64) for one in (lost, gained)]
+        return counts[0], counts[1]
+
+    def answers(self, cell: int, lost: Array, gained: Array) -> Array:
+        """Return predictions of a cell after flips, given as booleans of shape (n,)."""
+        new: Array = self.predictions[cell].copy()
+        new[lost] = _wrong(self.labels[lost], int(self.classes.max()) + 1)
+        new[gained] = self.labels[gained]
+        return new
+
+    # ------------------------------------------------------------ by chance
+
+    @cached_property
+    def ties(self) -> Array:
+        """Return examples that may flip by chance: those that no cell has right, and as many of each class that all do.
+
+        The two sides are alike, as they are for answers that were nearly the other way round: each example flips with
+        the same probability, in each class as many are lost as gained, and as many cells share them.
+        """
+        random = np.random.default_rng(0)
+        found: list[Array] = []
+        for one in np.unique(self.classes):
+            of_class = self.classes == one
+            all_right = np.flatnonzero(self.right.all(axis=0) & of_class)
+            all_wrong = np.flatnonzero(~self.right.any(axis=0) & of_class)
+            size = min(len(all_right), len(all_wrong))
+            found += [random.choice(side, size, replace=False) for side in (all_right, all_wrong)]
+        return np.concatenate(found)
+
+    def by_chance(self, random: np.random.Generator, each_way: float) -> tuple[Array, Array]:
+        """Flip answers at random, as many each way on average, in each class too; part of them in all cells.
+
+        Hard classes flip more than easy ones. Return (lost, gained), booleans of shape (cells, n).
+        """
+        shape = (len(self.names), len(self.ties))
+        chance = 2 * each_way / max(1, len(self.ties))
+        shared = random.random(shape[1], dtype=np.float32) < chance * SHARED / TAKEN
+        flipped = random.random(shape, dtype=np.float32) < chance * (1 - SHARED)
+        flipped |= shared & (random.random(shape, dtype=np.float32) < TAKEN)
+        everywhere = np.zeros(self.right.shape, dtype=bool)
+        everywhere[:, self.ties] = flipped
+        return everywhere & self.right, everywhere & ~self.right
+
+    def losing(self, random: np.random.Generator, each_way: float, net: int) -> tuple[Array, Array]:
+        """Flip by chance, and let each cell lose ``net`` examples besides, half of them the same in all cells."""
+        lost, gained = self.by_chance(random, each_way)
+        pool = np.flatnonzero(self.right.all(axis=0))
+        together = random.choice(pool, net // 2, replace=False)
+        for cell in range(len(self.names)):
+            lost[cell, together] = True
+            own = np.flatnonzero(self.right[cell] & ~lost[cell])
+            lost[cell, random.choice(own, net - net // 2, replace=False)] = True
+        return lost, gained
+
+
+def stored(model: ReferenceModel, baseline: EffectiveBaseline) -> Stored | None:
+    """Return the untrained cells of a model; None where its metric counts no right examples."""
+    if model.metric.correct is None:
+        return None
+    names = tuple(name for name in untrained(baseline) if baseline.cell(name) is not None)
+    arrays = np.stack([baseline.predictions[name] for name in names])
+    return Stored(model, names, arrays, model.pack().test.y)
+
+
+def untrained(baseline: EffectiveBaseline) -> list[str]:
+    """List the variants with stored predictions that nothing trains."""
+    return [name for name in baseline.predictions if name in VARIANTS and not VARIANTS[name].trained]
+
+
+def _wrong(labels: Array, classes: int) -> Array:
+    return (labels + 1) % classes
+
+
+# ---------------------------------------------------------------- trainings
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Hold how far the trained cells of a model spread, as its baselines know it.
+
+    Attributes:
+        names: variants.
+        values: accepted scores.
+        sd, degrees: of one training, as a fraction, pooled over the cells with several seeds.
+        alike: correlation between two cells that trained with the same seed.
+        each_way: answers that differ between two cells with the same seed, in each direction; 0 where none is right
+            or wrong.
+    """
+
+    names: tuple[str, ...]
+    values: Sequence[BaselineValue]
+    sd: float
+    degrees: int
+    alike: float
+    each_way: int
+    n: int
+
+    @property
+    def between(self) -> int:
+        """Return how many answers differ each way between two trainings: those seen, and enough for their spread."""
+        return max(self.each_way, round((self.n * self.sd) ** 2)) if self.each_way else 0
+
+    @property
+    def seeds(self) -> list[int]:
+        """Return the number of accepted seeds of each cell."""
+        return [len(value.values or [0.0]) for value in self.values]
+
+    def drawn(self, random: np.random.Generator, seeds: int, spread: float = 1.0) -> Array:
+        """Draw scores of all cells with new seeds, shape (cells, seeds), as fractions where the metric is one.
+
+        The accepted scores are draws too: each cell's own mean lies about them. The true spread of a model is unknown,
+        and drawn from what its recorded seeds leave open (scaled inverse chi-squared). Cells share a part of it, as the
+        same seed moves them together.
+
+        Args:
+            spread: factor of the recorded spread.
+        """
+        sd = spread * self.sd * math.sqrt(self.degrees / random.chisquare(self.degrees))
+        olds = max(self.seeds)
+        old = self._alike(random, olds)
+        means = [value.value - sd * float(np.mean(old[i, :m])) for i, (value, m) in enumerate(self._both())]
+        return np.asarray(means)[:, None] + sd * self._alike(random, seeds)
+
+    def _both(self) -> list[tuple[BaselineValue, int]]:
+        return list(zip(self.values, self.seeds, strict=True))
+
+    def _alike(self, random: np.random.Generator, seeds: int) -> Array:
+        """Draw standard normals of shape (cells, seeds), alike between cells."""
+        common, own = random.standard_normal(seeds), random.standard_normal((len(self.names), seeds))
+        return np.asarray(math.sqrt(self.alike) * common + math.sqrt(1 - self.alike) * own)
+
+
+def trainings(model: ReferenceModel, baseline: EffectiveBaseline) -> Trainings | None:
+    """Return what is known of a model's trainings; None where no cell was trained with two seeds."""
+    accepted = {
+        name: cell.measurements["score"]
+        for name, cell in (baseline.file.cells if baseline.file else {}).items()
+        if name in baseline.predictions and "score" in cell.measurements and cell.measurements["score"].values
+    }
+    several = {name: list(value.values or []) for name, value in accepted.items() if len(value.values or []) > 1}
+    sd, degrees = pooled_sd(list(several.values()))
+    if not degrees:
+        return None
+    n = len(model.pack().test.y)
+    pairs = [
+        (list(several[name]), list(several[control]))
+        for name in several
+        if (control := VARIANTS[name].control or "") in several
+    ]
+    differences, _ = pooled_sd([[a - b for a, b in zip(own, other, strict=False)] for own, other in pairs])
+    alike = min(_MOST, max(0.0, 1 - (differences / sd) ** 2 / 2)) if pairs and sd else 0.0
+    return Trainings(
+        tuple(accepted), list(accepted.values()), sd, degrees, alike, _between(model, baseline, list(several)), n
+    )
+
+
+def _between(model: ReferenceModel, baseline: EffectiveBaseline, several: Sequence[str]) -> int:
+    """Count the answers that differ each way between two trainings: of two cells, as one seed of each is stored."""
+    if model.metric.correct is None:
+        return 0
+    labels = model.pack().test.y
+    right = [model.metric.correct(baseline.predictions[name], labels) for name in several]
+    counts = [
+        min(int(np.count_nonzero(a & ~b)), int(np.count_nonzero(b & ~a)))
+        for i, a in enumerate(right)
+        for b in right[i + 1 :]
+    ]
+    return min(counts, default=0)
+
+
+def scoring(model: ReferenceModel, accepted: Array, score: float, each_way: int, random: np.random.Generator) -> Array:
+    """Return predictions of about this score that differ from accepted ones in so many answers each way."""
+    labels, metric = model.pack().test.y, model.metric
+    now = metric.value(accepted, labels)
+    if metric.correct is None:
+        return _shifted(model, accepted, score - now)
+    right = metric.correct(accepted, labels)
+    net = round((now - score) * len(labels))
+    new = accepted.copy()
+    lost = random.choice(np.flatnonzero(right), each_way + max(0, net), replace=False)
+    gained = random.choice(np.flatnonzero(~right), each_way + max(0, -net), replace=False)
+    new[lost] = _wrong(labels[lost], int(labels.max()) + 1)
+    new[gained] = labels[gained]
+    return new
+
+
+_STEP = 1e-3
+
+
+def _shifted(model: ReferenceModel, accepted: Array, change: float) -> Array:
+    """Stretch the outputs of half the examples, so that an area under a curve moves by about this much."""
+    labels, metric = model.pack().test.y, model.metric
+    some = labels == labels[0]
+
+    def stretched(by: float) -> Array:
+        return np.where(some, accepted * (1 + by), accepted).astype(accepted.dtype)
+
+    slope = (metric.value(stretched(_STEP), labels) - metric.value(stretched(-_STEP), labels)) / (2 * _STEP)
+    return stretched(change / slope if slope else 0.0)
+
+
+def perturbed(accepted: Array, random: np.random.Generator, share: float) -> Array:
+    """Return continuous predictions that each moved by a random share of themselves."""
+    return np.asarray(accepted * (1 + share * random.standard_normal(accepted.shape))).astype(accepted.dtype)

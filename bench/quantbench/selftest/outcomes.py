@@ -1,0 +1,462 @@
+"""Measure how often the judges of scores are red, by simulation on the accepted predictions of all models.
+
+Faults in artifacts show what regressions look like; changed predictions show where the gate's sensitivity ends, how the
+rules of other tools do on the same answers, and how often a run fails in which nothing got worse.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from quantbench import gate
+from quantbench.core.arrays import Array
+from quantbench.core.randomization import detectable_loss
+from quantbench.core.stats import upper_bound
+from quantbench.records import (
+    DetectableRate,
+    LatencySelftest,
+    NullRate,
+    OutcomeRate,
+    OutcomeSelftest,
+    Verdict,
+    YearlyRate,
+)
+from quantbench.reference.model import ReferenceModel
+from quantbench.selftest import draws
+from quantbench.selftest.night import Night, load_baselines
+from quantbench.selftest.nulls import (
+    CHURNS,
+    OURS,
+    PEERS,
+    Matrix,
+    Sharing,
+    TrainedTests,
+    draw,
+    mcnemar,
+    null_runs,
+    peers,
+    several_seeds,
+    sharing_of,
+)
+from quantbench.variants import VARIANTS
+
+CHANGED = "quantbench, all changed"
+MODELS = ("seed_cnn", "mobilenet_v2", "vit_tiny", "lstm")
+SUBJECT = "ptq_static_wi8_ai8"
+LOSSES, EACH_WAY = (10, 20, 30, 50, 80), (20, 50, 100)
+LATENCY_OURS = "quantbench"
+CAUGHT, POOLED, QAT_CAUGHT, PROMISED_POWER = 0.99, 0.95, 0.85, 0.80
+HARM_PP = 0.5  # of a trained cell
+SMALL_PP = 0.1  # in every cell
+NIGHTS, WEEKS, QUIET = 365, 52, 4
+Say = Callable[[str], None]
+
+
+def run(models: Mapping[str, ReferenceModel], baseline_dir: Path, quick: bool, say: Say) -> OutcomeSelftest | None:
+    """Simulate everything; None where no model has accepted predictions."""
+    baselines = load_baselines(models, baseline_dir)
+    models = {name: models[name] for name in baselines}
+    if not models:
+        return None
+    timed, repeating = Night(models, baselines), Night(models, baselines, repeats=True)
+    matrix = Matrix.of(timed)
+    chosen = [name for name in MODELS if name in matrix.stored] or list(matrix.stored)[:4]
+    crowded = _crowded_share(matrix)
+    trials = 100 if quick else 1000
+    power = [
+        _power(matrix.stored[name], matrix.budget, crowded, net, each_way, trials)
+        for name in chosen
+        for each_way in EACH_WAY
+        for net in LOSSES
+    ]
+    say("simulated the power at stated churn")
+    plants = [one for name in chosen for one in _in_one_cell(matrix, name, crowded, quick)]
+    plants += [one for name in chosen for one in _everywhere(matrix, name, crowded, 5 if quick else 60)]
+    say("simulated losses of classes, cells and models")
+    plants += [one for name in matrix.trained for one in _trained(matrix, name, crowded, trials)]
+    plants += [_repeated(repeating, name, crowded, 5 if quick else 50) for name in chosen if _qat(repeating, name)]
+    say("simulated trainings")
+    found = [one for name in chosen for one in _detectable(matrix, name, crowded, trials)]
+    nulls, judged = _nulls(Matrix.of(Night(models, baselines, latency=False)), quick, say)
+    return OutcomeSelftest(
+        models=list(models),
+        cells=len(timed.cells),
+        cells_with_seeds=several_seeds(timed),
+        judged=judged,
+        power=power,
+        plants=plants,
+        detectable=found,
+        nulls=nulls,
+    )
+
+
+def _crowded_share(matrix: Matrix) -> float:
+    """Return the first threshold of a run in which the predictions of every cell changed."""
+    tests, _ = sharing_of(matrix, draw(matrix, np.random.default_rng(0), CHURNS[1], anew=True))
+    return tests.share(matrix.budget)
+
+
+# ---------------------------------------------------------------- one cell, at stated churn
+
+
+def _cell(stored: draws.Stored) -> int:
+    return stored.names.index(SUBJECT) if SUBJECT in stored.names else 0
+
+
+def _counts(stored: draws.Stored, net: float, each_way: float, trials: int) -> tuple[Array, Array]:
+    """Draw counts of (lost, gained) by class, each of shape (trials, classes); all of them Poisson."""
+    random = np.random.default_rng([1, int(net), int(each_way)])
+    right = stored.right[_cell(stored)]
+    of_right, of_wrong = (
+        np.bincount(stored.classes[side], minlength=int(stored.classes.max()) + 1) / side.sum()
+        for side in (right, ~right)
+    )
+    shape = (trials, len(of_right))
+    lost = random.poisson(net * of_right, shape) + random.poisson(each_way * of_wrong, shape)
+    return lost, random.poisson(each_way * of_wrong, shape)
+
+
+def _power(stored: draws.Stored, budget: float, crowded: float, net: int, each_way: int, trials: int) -> OutcomeRate:
+    """Lose ``net`` examples of one cell, and flip others each way."""
+    lost, gained = _counts(stored, net, each_way, trials)
+    n, sizes = len(stored.labels), np.bincount(stored.classes)
+    all_lost, all_gained = lost.sum(axis=1, keepdims=True), gained.sum(axis=1, keepdims=True)
+    drops = 100 * np.hstack([(all_lost - all_gained) / n, (lost - gained) / sizes])
+    less, more = np.hstack([all_lost, lost]), np.hstack([all_gained, gained])
+    p_values = np.where(drops >= _least(stored.model), mcnemar(less, more), 1.0)
+    smallest = 0.5 ** (less + more)
+    shares = []
+    for one in smallest:
+        tests = Sharing()
+        tests.add(np.ones(len(one)), one)
+        shares.append(tests.share(budget))
+    found: dict[str, Array] = {
+        OURS: np.asarray((p_values <= np.asarray(shares)[:, None]).any(axis=1)),
+        CHANGED: np.asarray((p_values <= crowded).any(axis=1)),
+        **peers(drops[:, 0], np.full(trials, stored.right[_cell(stored)].mean()), n),
+    }
+    return _rate("examples lost in one cell", f"{net} of {n:,}", stored.model.name, found, lost=net, each_way=each_way)
+
+
+def _least(model: ReferenceModel) -> float:
+    return model.metric.matters(1.0, model.smallest_drop)
+
+
+def _rate(
+    plant: str,
+    strength: str,
+    model: str,
+    found: Mapping[str, Array],
+    lost: float | None = None,
+    each_way: float | None = None,
+    aim: float | None = None,
+) -> OutcomeRate:
+    trials = len(next(iter(found.values())))
+    counts = {rule: int(np.count_nonzero(red)) for rule, red in found.items()}
+    return OutcomeRate(
+        plant=plant, strength=strength, model=model, lost=lost, each_way=each_way, trials=trials, red=counts, aim=aim
+    )
+
+
+# ---------------------------------------------------------------- judged by the engine
+
+
+def _judged(night: Night, drawn: Mapping[str, Array], crowded: float) -> dict[str, bool]:
+    """Return whether a run of these predictions is red, alone and among others that changed, and by other rules."""
+    verdicts = night.judge({name: [predictions] for name, predictions in drawn.items()})
+    found = {OURS: bool(verdicts.red), CHANGED: False}
+    for _, judged in verdicts.judgements:
+        if judged.against != "baseline":
+            continue
+        p_values = [part.p_value for part in judged.parts or [] if part.change >= _SMALLEST_PP]
+        if judged.p_value is not None and (judged.change or 0) >= _SMALLEST_PP and not judged.parts:
+            p_values.append(judged.p_value)
+        found[CHANGED] |= min(p_values, default=1.0) <= crowded
+    drops, right = [], []
+    for name, predictions in drawn.items():
+        model = night.cells[name].model
+        labels, metric = model.pack().test.y, model.metric
+        before = metric.value(night.stored(name), labels)
+        drops.append(metric.drop(metric.value(predictions, labels), before))
+        right.append(before)
+    theirs = peers(np.asarray(drops), np.asarray(right), len(labels))
+    return found | {rule: bool(red.any()) for rule, red in theirs.items()}
+
+
+_SMALLEST_PP = 0.05
+
+
+def _table(found: list[dict[str, bool]]) -> dict[str, Array]:
+    return {rule: np.asarray([one[rule] for one in found]) for rule in found[0]}
+
+
+def _in_one_cell(matrix: Matrix, name: str, crowded: float, quick: bool) -> Iterator[OutcomeRate]:
+    """Let classes collapse, lose 20 examples, or be swapped; as much is regained elsewhere where that is possible."""
+    stored = matrix.stored[name]
+    cell = _cell(stored)
+    cell_id = f"{name}/{stored.names[cell]}"
+    random = np.random.default_rng(3)
+    classes = range(2 if quick else int(stored.classes.max()) + 1)
+
+    def moved(one: int, count: int | None) -> Array:
+        right = stored.right[cell]
+        pool = np.flatnonzero(right & (stored.classes == one))
+        lost = pool if count is None else random.choice(pool, count, replace=False)
+        elsewhere = np.flatnonzero(~right & (stored.classes != one))
+        gained = random.choice(elsewhere, min(len(lost), len(elsewhere)), replace=False)
+        return stored.answers(cell, lost, gained)
+
+    def swapped(one: int) -> Array:
+        new: Array = stored.predictions[cell].copy()
+        other = (one + 1) % (int(stored.classes.max()) + 1)
+        new[stored.predictions[cell] == one], new[stored.predictions[cell] == other] = other, one
+        return new
+
+    for plant, strength, change in (
+        ("a class collapses, regained elsewhere", "recall 0", lambda one: moved(one, None)),
+        ("examples of a class, regained elsewhere", "20", lambda one: moved(one, 20)),
+        ("two classes swapped", "", swapped),
+    ):
+        found = [_judged(matrix.night, {cell_id: change(one)}, crowded) for one in classes]
+        yield _rate(plant, strength, name, _table(found), aim=CAUGHT)
+
+
+def _everywhere(matrix: Matrix, name: str, crowded: float, trials: int) -> Iterator[OutcomeRate]:
+    """Lose a tenth of a point in all cells of a model, and in all of one family; by the pooled tests alone."""
+    stored = matrix.stored[name]
+    net = round(SMALL_PP / 100 * len(stored.labels))
+    families = np.asarray([VARIANTS[variant].family for variant in stored.names])
+    for what, chosen in (("all cells of a model", families != ""), ("all cells of a family", families == "ptq")):
+        if chosen.sum() < 2:
+            continue
+        random, found = np.random.default_rng(4), []
+        for _ in range(trials):
+            lost, gained = stored.losing(random, CHURNS[0], net)
+            drawn = {
+                f"{name}/{variant}": stored.answers(cell, lost[cell], gained[cell])
+                for cell, variant in enumerate(stored.names)
+                if chosen[cell]
+            }
+            pools = [one.judgement for one in matrix.night.pooled({cell: [one] for cell, one in drawn.items()})]
+            worse = [one for one in pools if (one.change or 0) >= _SMALLEST_PP]
+            drops = 100 * (lost[chosen].sum(axis=1) - gained[chosen].sum(axis=1)) / len(stored.labels)
+            theirs = peers(drops, stored.right[chosen].mean(axis=1), len(stored.labels))
+            found.append(
+                {
+                    OURS: any(one.verdict is Verdict.REGRESSED for one in pools),
+                    CHANGED: min((one.p_value or 0.0 for one in worse), default=1.0) <= crowded,
+                    **{rule: bool(red.any()) for rule, red in theirs.items()},
+                }
+            )
+        each_way = CHURNS[0]
+        yield _rate(what, f"-{SMALL_PP:g} pp", name, _table(found), lost=net, each_way=each_way, aim=POOLED)
+
+
+# ---------------------------------------------------------------- what trains
+
+
+def _qat(night: Night, name: str) -> str:
+    """Return a cell of a model that is quantized during training; empty where there is none."""
+    cells = (cell for cell in night.cells.values() if cell.model.name == name and cell.variant.family == "qat")
+    return next((cell.id for cell in cells), "")
+
+
+def _trained(matrix: Matrix, name: str, crowded: float, trials: int) -> Iterator[OutcomeRate]:
+    """Make QAT half a point worse: in all its cells, in those with several accepted seeds, and in one seed of five."""
+    tests = matrix.trained[name]
+    if tests.model.metric.correct is None:
+        return
+    qat = np.asarray([VARIANTS[variant].family == "qat" for variant in tests.known.names])
+    known = qat & (tests.olds > 1)
+    if not known.any():
+        return
+    fraction = HARM_PP / tests.model.metric.scale
+    for what, seeds, more in (
+        ("QAT worse: one seed against five", 1, 1),
+        ("QAT worse: one seed, five on suspicion", 1, 5),
+        ("QAT worse: five seeds against five", 5, 5),
+    ):
+        aim = QAT_CAUGHT if more > 1 else None
+        yield _spread(
+            tests, what, f"-{HARM_PP:g} pp", fraction, qat, known, seeds, more, matrix.budget, crowded, trials, aim
+        )
+    for worse in (1.0, 2.5):
+        found = []
+        random = np.random.default_rng(6)
+        for _ in range(trials):
+            scores = tests.known.drawn(random, 5)
+            scores[np.flatnonzero(known)[0], 3] -= worse / tests.model.metric.scale
+            found.append(_red_of_trained(tests, scores, known, 5, 5, matrix.budget, crowded))
+        aim = CAUGHT if worse > 1 else None
+        yield _rate("one bad seed of five", f"-{worse:g} pp", name, _table(found), aim=aim)
+
+
+def _spread(
+    tests: TrainedTests,
+    what: str,
+    strength: str,
+    fraction: float,
+    worse: Array,
+    judged: Array,
+    seeds: int,
+    more: int,
+    budget: float,
+    crowded: float,
+    trials: int,
+    aim: float | None,
+) -> OutcomeRate:
+    random, found = np.random.default_rng(5), []
+    for _ in range(trials):
+        scores = tests.known.drawn(random, 5) - fraction * worse[:, None]
+        found.append(_red_of_trained(tests, scores, judged, seeds, more, budget, crowded))
+    return _rate(what, strength, tests.model.name, _table(found), aim=aim)
+
+
+def _red_of_trained(
+    tests: TrainedTests, scores: Array, judged: Array, seeds: int, more: int, budget: float, crowded: float
+) -> dict[str, bool]:
+    """Judge the chosen cells of a run in which all cells of the model trained anew."""
+    p_values, of_seeds, _ = tests.judged(scores, seeds, more)
+    sharing = Sharing()
+    sharing.add(p_values, 0.0, tests.weights)
+    sharing.add(of_seeds[of_seeds < 1])
+    share = sharing.share(budget)
+    p_values, of_seeds = np.where(judged, p_values / tests.weights, 1.0), np.where(judged, of_seeds, 1.0)
+    drops = tests.drops(scores)[judged, :seeds].mean(axis=1)
+    spread = tests.model.metric.scale * tests.known.sd
+    theirs = peers(drops, tests.accepted[judged], tests.known.n, spread)
+    return {
+        OURS: bool((p_values <= share).any() or (of_seeds <= share).any()),
+        CHANGED: bool((p_values <= crowded).any() or (of_seeds <= crowded).any()),
+        **{rule: bool(red.any()) for rule, red in theirs.items()},
+    }
+
+
+def _repeated(night: Night, name: str, crowded: float, trials: int) -> OutcomeRate:
+    """Lose half a point in the conversion of a QAT cell whose training gave the accepted weights."""
+    cell_id = _qat(night, name)
+    model = night.cells[cell_id].model
+    labels, metric, accepted = model.pack().test.y, model.metric, night.stored(cell_id)
+    score = metric.value(accepted, labels) - HARM_PP / metric.scale
+    random = np.random.default_rng(8)
+    found = [
+        _judged(night, {cell_id: draws.scoring(model, accepted, score, EACH_WAY[0], random)}, crowded)
+        for _ in range(trials)
+    ]
+    what = "QAT worse: its training repeats"
+    return _rate(what, f"-{HARM_PP:g} pp", name, _table(found), each_way=EACH_WAY[0], aim=CAUGHT)
+
+
+# ---------------------------------------------------------------- is what is printed true?
+
+
+def _detectable(matrix: Matrix, name: str, crowded: float, trials: int) -> Iterator[DetectableRate]:
+    """Lose just what a judgement prints as the smallest detectable drop."""
+    stored, tests = matrix.stored[name], matrix.trained.get(name)
+    random, least = np.random.default_rng(9), _least(stored.model)
+    size = int(np.bincount(stored.classes).min())
+    for of, n, each_way in (
+        *(("a score", len(stored.labels), each_way) for each_way in EACH_WAY),
+        ("a class", size, 5),
+    ):
+        loss = max(detectable_loss(each_way, crowded), math.ceil(least * n / 100))
+        lost = random.poisson(each_way, trials) + random.poisson(loss, trials)
+        gained = random.poisson(each_way, trials)
+        red = (mcnemar(lost, gained) <= crowded) & (100 * (lost - gained) / n >= least)
+        yield _detected(of, name, 100 * loss / n, each_way, red)
+    if tests is None:
+        return
+    metric, baseline = tests.model.metric, matrix.night.baselines[name]
+    for place in np.flatnonzero(tests.olds > 1)[:1]:
+        alpha = crowded * float(tests.weights[place])
+        repeats = gate.repeats(metric, baseline.seed_scores(), 5, 5, "", tests.known.values[place].values)
+        assert repeats is not None
+        drop = gate.detectable_of(repeats, alpha, 0.0, least)
+        seen = drop + repeats.error * random.standard_t(repeats.degrees, trials)
+        yield _detected("a trained score, five seeds", name, drop, 0.0, seen > max(repeats.tolerance(alpha), least))
+
+
+def _detected(of: str, model: str, drop: float, each_way: float, red: Array) -> DetectableRate:
+    return DetectableRate(
+        of=of, model=model, drop=drop, each_way=each_way, trials=len(red), red=int(np.count_nonzero(red))
+    )
+
+
+# ---------------------------------------------------------------- nothing got worse, and a year of it
+
+TWICE = "trained anew, and trainings spread twice as far as recorded"
+
+
+def _nulls(matrix: Matrix, quick: bool, say: Say) -> tuple[list[NullRate], int]:
+    runs = 5 if quick else 300
+    always = 0 if quick else 1
+    rows = [
+        null_runs(matrix, "nothing changed", runs, say=say, always=always),
+        *(
+            null_runs(matrix, f"untrained: {count} flips each way by chance", runs, count, say=say, always=always)
+            for count in CHURNS
+        ),
+        null_runs(matrix, "all trained anew with new seeds", runs, anew=True, say=say, always=always),
+        null_runs(
+            matrix, f"{CHURNS[1]} flips each way, and all trained anew", runs, CHURNS[1], True, say=say, always=always
+        ),
+        null_runs(matrix, TWICE, runs, anew=True, spread=2.0, say=say, always=0),
+    ]
+    return [rate for rate, _ in rows], sum(judged for _, judged in rows)
+
+
+def years(
+    nulls: list[NullRate], latency: LatencySelftest | None, memory: tuple[int, int] = (0, 0)
+) -> dict[str, list[YearlyRate]]:
+    """Add up a year of nights, in which the toolchain changes so often.
+
+    Where it does not, the same bits come back, are judged alike and spend nothing. Times and memory are measured anew
+    each night.
+
+    Args:
+        memory: (false reds, runs) of memory measured again.
+    """
+    changed = [one for one in nulls if one.what not in ("nothing changed", TWICE)]
+    reds, runs = max(((one.red_runs[OURS], one.runs) for one in changed), key=lambda one: one[0] / one[1])
+    found = {}
+    for what, nights in (
+        ("four changes of the toolchain", QUIET),
+        ("one change a week", WEEKS),
+        ("every night", NIGHTS),
+    ):
+        rows = [_yearly("scores, where the bits change", nights, reds, runs)]
+        if latency is not None and latency.nulls:
+            first = latency.nulls[0]
+            rows.append(_yearly("latency", NIGHTS, first.red_runs[LATENCY_OURS], first.runs))
+        if memory[1]:
+            rows.append(_yearly("memory", NIGHTS, *memory))
+        found[what] = rows
+    return found
+
+
+def _yearly(what: str, nights: int, reds: int, runs: int) -> YearlyRate:
+    return YearlyRate(what=what, nights=nights, rate=reds / runs, rate_bound=upper_bound(reds, runs))
+
+
+# ---------------------------------------------------------------- promises
+
+
+def kept(found: OutcomeSelftest) -> bool:
+    """Whether no rate is below its aim beyond chance, no run is red without a cause, and what is printed is true."""
+    aimed = [one for one in [*found.power, *found.plants] if one.aim is not None]
+    return (
+        all(upper_bound(one.red[OURS], one.trials) >= one.aim for one in aimed if one.aim is not None)
+        and not any(one.red_runs[OURS] for one in found.nulls if one.what != TWICE)
+        and all(_as_printed(one) for one in found.detectable)
+    )
+
+
+def _as_printed(one: DetectableRate) -> bool:
+    """Whether 80 % lie within the simulation's error."""
+    error = 3 * math.sqrt(PROMISED_POWER * (1 - PROMISED_POWER) / one.trials)
+    return one.red >= (PROMISED_POWER - error) * one.trials
+
+
+__all__ = ["CHANGED", "OURS", "PEERS", "kept", "run", "years"]
