@@ -121,6 +121,16 @@ def test_p_values_of_trainings_are_those_of_the_engine(matrix: Matrix) -> None:
             assert judged[cell] == pytest.approx(p_values[i], rel=0.35)  # scores are whole examples
 
 
+@pytest.mark.parametrize("change", [-0.0005, -0.0001, 0.0001, 0.0005])
+def test_predictions_have_the_score_that_was_drawn(change: float) -> None:
+    model = load_models(ROOT / "models")["autoencoder"]
+    baseline = load_baselines({"autoencoder": model}, ROOT / "baselines")["autoencoder"]
+    labels, accepted = model.pack().test.y, baseline.predictions["float32_finetuned"]
+    score = model.metric.value(accepted, labels) + change
+    new = draws.scoring(model, accepted, score, 0, np.random.default_rng(0))
+    assert model.metric.value(new, labels) == pytest.approx(score, abs=1e-5)
+
+
 def test_a_spread_that_few_seeds_show_is_not_taken_for_the_truth(matrix: Matrix) -> None:
     known = matrix.trained["seed_cnn"].known
     random = np.random.default_rng(3)
