@@ -238,19 +238,29 @@ def scoring(model: ReferenceModel, accepted: Array, score: float, each_way: int,
     return new
 
 
-_STEP = 1e-3
+_HALVINGS = 22
 
 
 def _shifted(model: ReferenceModel, accepted: Array, change: float) -> Array:
-    """Stretch the outputs of half the examples, so that an area under a curve moves by about this much."""
+    """Blend outputs with noise, or with the middle of their class, until an area under a curve moved by ``change``."""
     labels, metric = model.pack().test.y, model.metric
-    some = labels == labels[0]
+    now = metric.value(accepted, labels)
+    if change < 0:
+        other = accepted * np.exp(np.random.default_rng(0).standard_normal(accepted.shape))
+    else:
+        other = np.zeros(accepted.shape)
+        for one in np.unique(labels):
+            other[labels == one] = np.median(accepted[labels == one])
 
-    def stretched(by: float) -> Array:
-        return np.where(some, accepted * (1 + by), accepted).astype(accepted.dtype)
+    def blended(share: float) -> Array:
+        return np.asarray(((1 - share) * accepted + share * other).astype(accepted.dtype))
 
-    slope = (metric.value(stretched(_STEP), labels) - metric.value(stretched(-_STEP), labels)) / (2 * _STEP)
-    return stretched(change / slope if slope else 0.0)
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        reached = abs(metric.value(blended(middle), labels) - now) >= abs(change)
+        low, high = (low, middle) if reached else (middle, high)
+    return blended(high)
 
 
 def perturbed(accepted: Array, random: np.random.Generator, share: float) -> Array:
