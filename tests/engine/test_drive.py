@@ -225,17 +225,15 @@ def _limit(made: Run) -> Judgement:
     return found
 
 
-def test_a_limit_inside_the_interval_of_one_training_trains_more_seeds_of_the_cell_and_of_its_control() -> None:
-    """8 of 1,000 lost with one seed, where 10 are allowed; with five, 4 are lost on average."""
-    made = _trained([108, 103, 104, 103, 102], ALIKE, 1.0)
+def test_a_limit_that_one_training_seems_to_break_trains_more_seeds_of_the_cell_and_of_its_control() -> None:
+    """12 of 1,000 lost with one seed, where 10 are allowed; with five, 4 are lost on average."""
+    made = _trained([112, 102, 103, 102, 101], ALIKE, 1.0)
     found = _limit(made)
     assert made.computing.calls == [f"reseed {QAT} 5", f"beside {TUNED} 4"]
     assert made.plan.cells[TUNED].seeds == (0,)  # as in another shard, where this cell is not
     assert found.verdict is Verdict.PASS
     assert "mean of 5 seeds" in found.message
-    assert any(
-        "its release limit lay inside the interval" in note or "looked worse" in note for note in made.drive.notes
-    )
+    assert any("it seemed to break its release limit" in note or "looked worse" in note for note in made.drive.notes)
 
 
 def test_a_limit_that_five_seeds_break_is_red_where_the_first_one_was_lucky() -> None:
@@ -246,9 +244,15 @@ def test_a_limit_that_five_seeds_break_is_red_where_the_first_one_was_lucky() ->
 
 
 def test_a_cell_whose_score_did_not_move_trains_more_seeds_for_its_limit() -> None:
-    made = _trained([100, 99, 100, 99, 100], control=[95, 100, 101, 100, 100], limit=0.5)
+    made = _trained([100, 99, 100, 99, 100], control=[94, 100, 101, 100, 100], limit=0.5)
     assert _limit(made).verdict is Verdict.PASS
-    assert made.drive.notes[0].startswith(f"{QAT}: its release limit lay inside the interval of its drop below {TUNED}")
+    assert made.drive.notes[0].startswith(f"{QAT}: it seemed to break its release limit by its drop below {TUNED}")
+
+
+def test_a_limit_that_seems_kept_inside_the_interval_is_a_warning_and_trains_no_more() -> None:
+    made = _trained([103, 300, 300, 300, 300], control=ALIKE, limit=0.5)
+    assert _limit(made).verdict is Verdict.WARN
+    assert made.computing.calls == []
 
 
 def test_a_limit_that_is_decided_trains_no_more() -> None:

@@ -34,6 +34,7 @@ OF_LIMITS = 0.1
 KEPT_AT = 0.025
 FLOOR_IS_POLICY = Action(what="the floor is policy in the model's file; no baseline update moves it")
 SEEDS_THAT_TELL = 5
+SEEMS_BROKEN = 0.5  # p-value: the drop itself lies beyond the limit
 
 
 def limit_alpha(budget: float, limits: int) -> float:
@@ -257,5 +258,10 @@ def _actions(subject: Subject, seen: DropSeen, verdict: Verdict) -> list[Action]
 
 
 def wants_more_seeds(judgement: Judgement, seen: DropSeen) -> bool:
-    """Return whether a limit is undecided for a cell whose further seeds could decide it."""
-    return judgement.against == "floor" and judgement.verdict is not Verdict.PASS and 0 < seen.seeds < SEEDS_THAT_TELL
+    """Return whether further seeds could decide a limit that a cell seems to break.
+
+    A limit that seems to be kept, and lies inside the interval, is only a warning: a run in which nothing changed would
+    train for it each time.
+    """
+    undecided = judgement.against == "floor" and judgement.verdict is not Verdict.PASS
+    return undecided and 0 < seen.seeds < SEEDS_THAT_TELL and (judgement.p_value or 0.0) <= SEEMS_BROKEN
