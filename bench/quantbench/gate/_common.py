@@ -33,8 +33,15 @@ class Subject:
 
     def again(self, what: str = "repeat it alone", *more: str) -> Action:
         """Suggest computing and judging this cell alone."""
-        alone = ["--models", self.model, "--variants", self.variant, "--no-cache"]
-        return Action(what=what, command=["quantbench", "run", *alone, *shlex.split(self.given), *more])
+        return self._alone(what, "--no-cache", *shlex.split(self.given), *more)
+
+    def more_seeds(self, seeds: int) -> Action:
+        """Suggest training this cell with further seeds; those that are stored count."""
+        return self._alone("train more seeds", *shlex.split(self.given), "--seeds", str(seeds))
+
+    def _alone(self, what: str, *options: str) -> Action:
+        cell = ["--models", self.model, "--variants", self.variant]
+        return Action(what=what, command=["quantbench", "run", *cell, *options])
 
     def accept(self, what: str = "accept", *more: str, reason: str = WHY) -> Action:
         """Suggest accepting this run's values as the cell's baseline."""

@@ -252,7 +252,7 @@ def _rounded(count: int) -> int:
 def _actions(subject: Subject, seen: DropSeen, verdict: Verdict) -> list[Action]:
     if verdict is Verdict.PASS:
         return []
-    more = [subject.again("train more seeds", "--seeds", str(SEEDS_THAT_TELL))]
+    more = [subject.more_seeds(SEEDS_THAT_TELL)]
     policy = [FLOOR_IS_POLICY] if verdict is Verdict.REGRESSED else []
     return [*(more if 0 < seen.seeds < SEEDS_THAT_TELL else []), *policy]
 

@@ -199,8 +199,8 @@ def _latency(results: LatencySelftest) -> str:
         "with random load on every core where not said otherwise; "
         f"{100 * results.disturbed:.0f} % of their blocks were interrupted by others.",
         f"- One process spreads by {ratio:.2f} % (sd; variant to control) and {control:.2f} % (control to yardstick)."
-        f" A run takes {results.processes}; a judgement is red at p = {results.share:.2g}, its share of 1 % in a"
-        " pull-request run whose scores have not moved.",
+        f" A run takes {results.processes}; a judgement is red at p = {results.share:.2g}, its share of "
+        "latency's part of the budget in a pull-request run.",
         "- The other rules judge the variant's own times in three times as many of the same recordings: they time no "
         "control, so the wall time is the same.",
         "",
