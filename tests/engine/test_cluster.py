@@ -35,9 +35,10 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskProcesses]:
 
 def without_time(cell: dict[str, Any]) -> dict[str, Any]:
     """What has to be the same wherever a cell is computed: not what processes took, which differs a little."""
-    left_out = ("seconds", "cached", "measurements", "judgements", "retried")
+    left_out = ("seconds", "cached", "measurements", "judgements", "retried", "drift")
     kept = {name: value for name, value in cell.items() if name not in left_out}
-    values = {n: m["value"] for n, m in cell["measurements"].items() if "memory" not in n and "peak" not in n}
+    of_processes = ("memory", "peak", "leak")
+    values = {n: m["value"] for n, m in cell["measurements"].items() if not any(word in n for word in of_processes)}
     return kept | {"values": values}
 
 
