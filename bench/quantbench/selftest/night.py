@@ -12,6 +12,7 @@ from pathlib import Path
 from quantbench.baselines.effective import EffectiveBaseline, effective_baseline, load_current
 from quantbench.core import environment
 from quantbench.core.arrays import Array
+from quantbench.core.distances import stored_as
 from quantbench.core.options import RunOptions
 from quantbench.engine import measurements
 from quantbench.engine.cell import CellId, Planned
@@ -22,7 +23,8 @@ from quantbench.engine.plan import Plan
 from quantbench.engine.results import CellResult
 from quantbench.engine.workers.task import Outcome
 from quantbench.gate import DEFAULT_BUDGET
-from quantbench.records import Judgement, Kind, Pooled, Verdict
+from quantbench.records import BaselineValue, Judgement, Kind, Measurement, Pooled, Verdict
+from quantbench.records.measurements import OUTPUT_DISTANCE
 from quantbench.reference.model import ReferenceModel
 from quantbench.selftest.runs import RED
 from quantbench.variants import VARIANTS
@@ -153,8 +155,16 @@ class Night:
             for seed, answers in enumerate(predictions)
         )
         seeds = tuple(range(len(outcomes)))
-        computed = measurements.scores(cell.model, trained, outcomes)
-        return CellResult(replace(cell, seeds=seeds), outcomes, finished=True, computed=computed)
+        computed = measurements.scores(cell.model, trained, outcomes) | self._distance(cell)
+        outputs = self._stored(cell).get(stored_as(cell.variant.name))
+        return CellResult(replace(cell, seeds=seeds), outcomes, finished=True, computed=computed, to_store=outputs)
+
+    def _distance(self, cell: Planned) -> dict[str, Measurement]:
+        """Return the accepted distance of the outputs: predictions are drawn, and outputs stay as they were."""
+        accepted = _measured(self.baselines[cell.model.name], cell.variant.name).get(OUTPUT_DISTANCE)
+        if accepted is None:
+            return {}
+        return {OUTPUT_DISTANCE: Measurement(value=accepted.value, unit=accepted.unit, n=accepted.n)}
 
 
 _SAME, _ANEW = "the accepted weights", "other weights"
@@ -171,7 +181,7 @@ def _marked(baseline: EffectiveBaseline, repeats: bool) -> EffectiveBaseline:
     return replace(baseline, file=baseline.file.model_copy(update={"cells": cells}))
 
 
-def _measured(baseline: EffectiveBaseline, variant: str) -> Mapping[str, object]:
+def _measured(baseline: EffectiveBaseline, variant: str) -> Mapping[str, BaselineValue]:
     cell = baseline.cell(variant)
     return {} if cell is None else cell.measurements
 
