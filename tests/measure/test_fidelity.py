@@ -102,7 +102,7 @@ def test_the_first_tensor_that_differs_is_found(tmp_path: Path) -> None:
     fake_quantized = tfmot.quantization.keras.quantize_model(training.load_pinned(model))
     train = model.pack().train
     assert train is not None
-    few = {"x_train": train.x[:640], "y_train": train.y[:640], "x_test": train.x[:9], "y_test": train.y[:9]}
+    few = {"x_train": train.x[:640], "y_train": train.y[:640], "x_test": train.x[640:649], "y_test": train.y[640:649]}
     short = dataclasses.replace(model.finetune, epochs=1)
     training.fit(fake_quantized, _with_pack(tmp_path, **few), short, 0)
     converter = tf.lite.TFLiteConverter.from_saved_model(float_model.export(fake_quantized))

@@ -42,14 +42,15 @@ def render(selftest: Selftest) -> str:
     lines = [
         f"# Selftest: {len(harmful) - len(missed)} of {len(harmful)} harmful plants caught",
         "",
-        f"- {len(selftest.plants)} plants of {kinds} kinds in `{selftest.model}`, each made, measured and judged for "
+        f"- {len(selftest.plants)} plants of {kinds} kinds in {_models(selftest)}, each made, measured and judged for "
         "real, on the whole test split.",
-        "- Harmful in a converted artifact: a drop of 0.3 pp or more, a growth of 1 % or more, another structure, "
-        "anything that cannot be run.",
-        "- Harmful in what trains: a drop that the judge says it can resolve, another structure, a control or a "
-        "shipped model that is not the one it is compared as.",
-        "- Harmful in the pipeline: everything, for the run judges something else than it says.",
-        "- Harmful in memory: 5 % or more of what the process held, and any larger arena.",
+        "- How much is harm was fixed before anything was judged. In a converted artifact, or in what a runtime makes "
+        "of a healthy one: a drop of 0.3 pp or more, a class that loses 5 pp of its recall, outputs that move by 5 %, "
+        "another structure, a file that grew by 1 % or cannot run.",
+        "- In what trains: half a point lost on the mean of the trainings with that fault, another structure, or "
+        "another training than the accepted one (its steps, rate, examples or control).",
+        "- In the pipeline: everything, for the run judges something else than it says. In memory: 0.5 % or more of "
+        "what the process held, any larger arena, and what each call keeps.",
         _by_accuracy(selftest.plants),
         _nulls(
             "runs drawn from healthy artifacts, each made in a fresh process under load",
@@ -76,6 +77,11 @@ def render(selftest: Selftest) -> str:
     parts += [outcomes(selftest.outcomes)] if selftest.outcomes else []
     parts += [BUDGETS]
     return "\n".join(parts)
+
+
+def _models(selftest: Selftest) -> str:
+    names = dict.fromkeys([selftest.model, *(fault.model for fault in selftest.plants if fault.model)])
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _nulls(of: str, reds: int, runs: int, recordings: int = 0) -> str:
