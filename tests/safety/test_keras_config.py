@@ -395,7 +395,14 @@ def test_hdf5_that_reaches_out_or_unpacks_to_too_much_is_refused(
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize(("change", "words"), [(endless_names, "takes more than 3 s"), (endless_tree, "crashes HDF5")])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        # Which limit comes first depends on the processor.
+        (endless_names, r"(reading it takes more than 3 s|.*memory allocation failed)"),
+        (endless_tree, "reading it crashes HDF5"),
+    ],
+)
 @pytest.mark.parametrize("container", ["m.h5", "keras2", "keras3"])
 def test_what_hdf5_itself_fails_on_is_met_in_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str, change: Callable[[bytes], bytes], words: str
@@ -407,9 +414,7 @@ def test_what_hdf5_itself_fails_on_is_met_in_another_process(
         path.write_bytes(change(path.read_bytes()))
     else:
         path = keras_file(tmp_path / "m.keras", model(), container, change(weights()))
-    with pytest.raises(
-        BadInput, match=rf"{path.name}: (model.weights.h5: )?is not a whole HDF5 file \(reading it {words}"
-    ):
+    with pytest.raises(BadInput, match=rf"{path.name}: (model.weights.h5: )?is not a whole HDF5 file \({words}"):
         check(path)
 
 
