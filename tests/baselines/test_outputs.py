@@ -140,8 +140,8 @@ def test_a_sound_folder_with_distances_is_clean_and_loads(one_model: dict[str, R
     ("change", "words"),
     [
         (
-            lambda a: a.update({"float32#outputs": CODES}),
-            "float32#outputs: distances of outputs, of a cell that has no",
+            lambda a: a.update({"aeq_dynamic_wi4_gptq_afp32#outputs": CODES}),
+            "aeq_dynamic_wi4_gptq_afp32#outputs: distances of outputs, of a cell that has no",
         ),
         (lambda a: a.update({HALF: CODES.astype(np.int64)}), f"{HALF}: no distances of outputs: shape (1000,) (int64)"),
         (lambda a: a.update({HALF: CODES + 1}), "is not that of the stored outputs: it was edited"),

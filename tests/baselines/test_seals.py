@@ -53,6 +53,7 @@ OF_A_VALUE: dict[str, Any] = {
     "accepted": STAMP,
     "first": FIRST,
     "loosened": WIDE,
+    "hosts": {"h": 0.5},
 }
 OF_AN_OVERLAY: dict[str, Any] = {
     "measurements": {},

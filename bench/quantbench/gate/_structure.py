@@ -191,7 +191,9 @@ def _option_changes(new: Census, old: Census) -> list[str]:
         changed = [(a, b) for a, b in zip(mine, his, strict=True) if a != b]
     else:  # the same operators in another order
         gone, come = Counter(his) - Counter(mine), Counter(mine) - Counter(his)
-        changed = list(zip(sorted(come.elements()), sorted(gone.elements()), strict=True))
+        changed = list(
+            zip(sorted(come.elements()), sorted(gone.elements()), strict=False)
+        )  # a damaged record lacks some
     if not changed:
         return []
     return [f"options of {len(changed)} operators, first {changed[0][0]}, not {changed[0][1]}"]
