@@ -141,6 +141,30 @@ def test_the_memory_of_the_model_is_judged_and_that_of_python_is_not(own: int, v
     assert verdicts(again) == [Verdict.PASS, verdict]
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "verdict"),
+    [
+        ((0, 0, 68), (0, 68, 68), Verdict.PASS),
+        ((68, 68, 0), (0, 0, 68), Verdict.PASS),
+        ((0, 0, 68), (100, 100, 168), Verdict.REGRESSED),
+        ((0, 0, 0), (40, 40, 200), Verdict.REGRESSED),
+        ((0, 0, 0), (0, 40, 200), Verdict.PASS),
+    ],
+)
+def test_memory_of_two_levels_is_red_where_every_process_takes_more(
+    then: tuple[int, ...], now: tuple[int, ...], verdict: Verdict
+) -> None:
+    """An artifact of MobileNetV2 takes 64 KiB more in some processes, by chance."""
+    before = [(2_000 + more) * float(KIB) for more in then]
+    accepted_values = of_model(float(np.median(before)))
+    value = accepted_values.by_machine["model_memory"]["here"].model_copy(update={"values": before})
+    cell = accepted_values.model_copy(update={"by_machine": {"model_memory": {"here": value}}})
+    peaks = [14_000 * KIB + (2_000 + more) * KIB for more in now]
+    taken = Memory(peaks=peaks, resident=[0] * 3, empty=[14_000 * KIB] * 3, arena=8_000)
+    judged = gate.memory(SUBJECT, measurements.memory(taken, FLOATS), "", "", cell, "here")
+    assert verdicts(judged) == [Verdict.PASS, verdict]
+
+
 def test_a_baseline_without_the_memory_of_the_model_is_judged_by_the_process() -> None:
     taken = found(8_000, 36_400)
     assert gate.unrecorded(baseline(), taken, "here")
