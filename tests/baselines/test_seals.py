@@ -105,7 +105,7 @@ def whole_cell() -> BaselineCell:
         },
         latency={"here_1-thread": value(0.8, "ratio", 0.01, **times)},
         peak_memory={"here": value(9e6, "bytes", 0.02, n=3, noise=1000.0)},
-        by_machine={"model_memory": {"here": value(9e5, "bytes", 24576.0, n=3, noise=1000.0)}},
+        by_machine={"model_memory": {"here": value(9e5, "bytes", 81920.0, n=3, noise=1000.0)}},
         census=clustered(),
         artifact_sha256="a" * 64,
         reference_sha256="b" * 64,

@@ -127,10 +127,10 @@ def of_model(value: float) -> BaselineCell:
 
 @pytest.mark.parametrize(
     ("own", "verdict"),
-    [(500, Verdict.PASS), (520, Verdict.PASS), (530, Verdict.REGRESSED), (470, Verdict.IMPROVED)],
+    [(500, Verdict.PASS), (568, Verdict.PASS), (590, Verdict.REGRESSED), (410, Verdict.IMPROVED)],
 )
 def test_the_memory_of_the_model_is_judged_and_that_of_python_is_not(own: int, verdict: Verdict) -> None:
-    """30 KiB more are 6 % of the model and 0.2 % of a process."""
+    """90 KiB more are 18 % of the model and 0.6 % of a process; some artifacts take 68 KiB more by chance."""
     processes = [14_000 * KIB + own * KIB + noise for noise in (0, 4_096, -4_096)]
     taken = Memory(peaks=processes, resident=[0] * 3, empty=[14_000 * KIB] * 3, arena=8_000)
     judged = gate.memory(SUBJECT, measurements.memory(taken, FLOATS), "", "", of_model(500 * KIB), "here")
@@ -139,30 +139,6 @@ def test_the_memory_of_the_model_is_judged_and_that_of_python_is_not(own: int, v
     another_python = Memory([p + 400_000 for p in taken.peaks], [0] * 3, [14_000 * KIB + 400_000] * 3, arena=8_000)
     again = gate.memory(SUBJECT, measurements.memory(another_python, FLOATS), "", "", of_model(500 * KIB), "here")
     assert verdicts(again) == [Verdict.PASS, verdict]
-
-
-@pytest.mark.parametrize(
-    ("then", "now", "verdict"),
-    [
-        ((0, 0, 68), (0, 68, 68), Verdict.PASS),
-        ((68, 68, 0), (0, 0, 68), Verdict.PASS),
-        ((0, 0, 68), (100, 100, 168), Verdict.REGRESSED),
-        ((0, 0, 0), (40, 40, 200), Verdict.REGRESSED),
-        ((0, 0, 0), (0, 40, 200), Verdict.PASS),
-    ],
-)
-def test_memory_of_two_levels_is_red_where_every_process_takes_more(
-    then: tuple[int, ...], now: tuple[int, ...], verdict: Verdict
-) -> None:
-    """An artifact of MobileNetV2 takes 64 KiB more in some processes, by chance."""
-    before = [(2_000 + more) * float(KIB) for more in then]
-    accepted_values = of_model(float(np.median(before)))
-    value = accepted_values.by_machine["model_memory"]["here"].model_copy(update={"values": before})
-    cell = accepted_values.model_copy(update={"by_machine": {"model_memory": {"here": value}}})
-    peaks = [14_000 * KIB + (2_000 + more) * KIB for more in now]
-    taken = Memory(peaks=peaks, resident=[0] * 3, empty=[14_000 * KIB] * 3, arena=8_000)
-    judged = gate.memory(SUBJECT, measurements.memory(taken, FLOATS), "", "", cell, "here")
-    assert verdicts(judged) == [Verdict.PASS, verdict]
 
 
 def test_a_baseline_without_the_memory_of_the_model_is_judged_by_the_process() -> None:
@@ -193,8 +169,8 @@ def test_without_a_restarted_peak_nothing_is_known_of_the_model() -> None:
 
 def test_a_rerun_moves_no_baseline_of_the_memory_of_a_model() -> None:
     old = accepted(500_000.0, gate.MODEL_TOLERANCE, "bytes")
-    assert update_cell.model_stays(old, accepted(512_000.0))
-    assert not update_cell.model_stays(old, accepted(513_000.0))
+    assert update_cell.model_stays(old, accepted(540_000.0))
+    assert not update_cell.model_stays(old, accepted(542_000.0))
 
 
 def of_calls(**facts: Any) -> Memory:

@@ -49,7 +49,7 @@ def render(selftest: Selftest) -> str:
         "another structure, a file that grew by 1 % or cannot run.",
         "- In what trains: half a point lost on the mean of the trainings with that fault, another structure, or "
         "another training than the accepted one (its steps, rate, examples or control).",
-        "- In the pipeline: everything, for the run judges something else than it says. In memory: 0.5 % or more of "
+        "- In the pipeline: everything, for the run judges something else than it says. In memory: 2 % or more of "
         "what the process held, any larger arena, and what each call keeps.",
         _by_accuracy(selftest.plants),
         _nulls(
