@@ -209,7 +209,7 @@ def test_an_update_in_the_run_that_measured_still_ends_red(quantbench: Quantbenc
     edit(baselines / "seed_cnn.json", lambda data: measurement(data, "score").update(value=0.88))
     done = run(quantbench, baselines, "--update-baselines", "accept what is new", "--allow-dirty")
     assert done.status == 1
-    assert re.search(r"\b[123] baseline values accepted", done.output)  # more than 1 on another machine
+    assert re.search(r"\b\d+ baseline values accepted", done.output)  # more than 1 on another machine
     assert run(quantbench, baselines).status == 0
 
 
