@@ -430,7 +430,7 @@ def test_imports_that_were_not_compiled_change_nothing(artifact: Path, monkeypat
     for taken in (compiled, bare):
         assert taken.reset
         assert abs(taken.own()[0] - usual.own()[0]) < gate.MODEL_TOLERANCE
-    assert abs(compiled.peaks[0] - usual.peaks[0]) < 4 * gate.MODEL_TOLERANCE
+    assert abs(compiled.peaks[0] - usual.peaks[0]) < 2 * gate.MODEL_TOLERANCE
 
 
 def test_start_up_is_timed_cold_and_warm(artifact: Path) -> None:
