@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, command, made_once, surroundings
 from quantbench.adopt import formats
-from quantbench.adopt.understand import read_split
+from quantbench.adopt.data import read_split
 from quantbench.errors import BadInput
 from quantbench.reference.metrics import by_name
 

@@ -19,7 +19,7 @@ from damage import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from quantbench.adopt import formats
-from quantbench.adopt.understand import read_split
+from quantbench.adopt.data import read_split
 from quantbench.baselines import check as checkup
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import update

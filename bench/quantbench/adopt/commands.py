@@ -8,14 +8,13 @@ from pathlib import Path
 
 from quantbench import files
 from quantbench.adopt import ranking, understand
+from quantbench.adopt.search import search
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import update, update_cell
 from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
 from quantbench.core.signals import check, settle, undisturbed
-from quantbench.engine.progress import on_terminal
 from quantbench.engine.session import Session
-from quantbench.engine.whole_run import whole_run
 from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.records import Kind, Verdict
 from quantbench.reference.datasets import read_predictions
@@ -44,7 +43,7 @@ def try_once(
     timed = latency_budget > 0
     kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())
     options = RunOptions(variants=variants, report_dir=report_dir, latency_budget=latency_budget or 1.0)
-    session, status, whole = _run(understood, options, kinds, say)
+    session, status, whole = search(understood, options, kinds, say)
     if not whole:
         return status
     path = session.folder.path / "predictions" / f"{model.name}.npz"
@@ -95,7 +94,7 @@ def adopt_for_good(
             say(note)
         options = RunOptions(report_dir=report_dir, seeds=update_cell.MINIMUM_SEEDS)
         kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY}
-        session, status, whole = _run(understood, options, kinds, say)
+        session, status, whole = search(understood, options, kinds, say)
         if not whole:
             return status
         update.check_report(session.report, session.folder.path)
@@ -159,21 +158,3 @@ def _red(session: Session) -> list[str]:
         for cell, judgement in judged
         if judgement.verdict is Verdict.REGRESSED and judgement.kind is not Kind.STRUCTURE
     ]
-
-
-def _run(
-    understood: understand.Understood, options: RunOptions, kinds: set[Kind], say: Say
-) -> tuple[Session, Exit, bool]:
-    """Run everything requested for one model; an interruption still leaves a partial report.
-
-    Returns:
-        The run, its exit status, and whether it finished.
-    """
-    model = understood.model
-    session = Session(options, say, models={model.name: model})
-    session.progress = on_terminal(say)
-    settle()
-    status, how = whole_run(session, dict.fromkeys(session.cell_ids(), kinds), understood.notes)
-    if how.interrupted:
-        say(f"interrupted; what was finished is in {session.folder.path / 'report.md'}")
-    return session, status, not how.interrupted

@@ -4,31 +4,23 @@
 treat it like the project's own models.
 """
 
-import hashlib
 import keyword
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from quantbench import files
-from quantbench.adopt import formats
+from quantbench.adopt import formats, task
+from quantbench.adopt.data import hashes, read_split
 from quantbench.adopt.loading import CannotRun, Loading
-from quantbench.core.arrays import Array, Inputs, length, rows
+from quantbench.core.arrays import Array, Inputs, rows
 from quantbench.errors import BadInput, DiskFull, disk_is_full
-from quantbench.reference.datasets import file_sha256, read_npz
+from quantbench.reference.datasets import file_sha256
 from quantbench.reference.metrics import (
-    ACCURACY,
-    AUC,
-    BINARY_ACCURACY,
-    MEAN_ABSOLUTE_ERROR,
     RELATIVE_ERROR,
-    Metric,
     by_name,
-    first_output,
 )
 from quantbench.reference.model import Floor, Form, ReferenceModel, Scaled, load_file
 
@@ -143,7 +135,7 @@ def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -
     )
 
 
-# ---------------------------------------------------------------- data
+# ---------------------------------------------------------------- data and metric
 
 
 def _read_data(given: Given, specs: formats.Specs) -> tuple[SplitData, list[str]]:
@@ -157,7 +149,7 @@ def _read_data(given: Given, specs: formats.Specs) -> tuple[SplitData, list[str]
         raise BadInput(f"{given.training}: training data needs labels, an array y")
     notes = []
     for split in ("calibration", "train"):
-        shared = len(_hashes(data[split][0]) & _hashes(data["test"][0])) if split in data else 0
+        shared = len(hashes(data[split][0]) & hashes(data["test"][0])) if split in data else 0
         if shared:
             notes.append(
                 f"warning: {shared} {split} examples are evaluation examples too, so the score of what uses them is "
@@ -168,64 +160,6 @@ def _read_data(given: Given, specs: formats.Specs) -> tuple[SplitData, list[str]
     if "train" not in data:
         notes.append("no training data: QAT is refused (--train-data t.npz)")
     return data, notes
-
-
-def read_split(path: Path, specs: formats.Specs) -> tuple[Inputs, Array | None]:
-    """Read inputs that fit the model, and labels where there are any, from one ``.npz``. Raises BadInput."""
-    arrays = read_npz(path, "data", follow=True)  # a person named it
-    inputs: dict[str, Array] = {}
-    for name, (shape, dtype) in specs.items():
-        key = f"x_{name}" if f"x_{name}" in arrays else "x"
-        if key not in arrays or (key == "x" and len(specs) > 1):
-            wanted = ", ".join(f"x_{each}" for each in specs) if len(specs) > 1 else "x"
-            raise BadInput(f"{path}: expected the array(s) {wanted}, found {', '.join(arrays) or 'none'}")
-        inputs[name] = _fitted(path, key, arrays[key], shape, np.dtype(dtype))
-    counts = {name: len(values) for name, values in inputs.items()}
-    if len(set(counts.values())) > 1:
-        raise BadInput(f"{path}: inputs have different numbers of examples: {counts}")
-    count = next(iter(counts.values()))
-    labels = arrays.get("y")
-    if labels is not None and len(np.atleast_1d(labels)) != count:
-        raise BadInput(f"{path}: y has {len(np.atleast_1d(labels))} labels, x has {count} examples")
-    if labels is not None and labels.dtype.kind not in "fiub":
-        raise BadInput(f"{path}: y has dtype {labels.dtype}, expected numbers")
-    if labels is not None and labels.size == count:
-        labels = labels.reshape(-1)  # (n, 1), as in some data sets, would broadcast against (n,)
-    if labels is not None and labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise BadInput(f"{path}: y holds NaN or infinite values")
-    single = next(iter(inputs.values())) if len(inputs) == 1 else None
-    return (inputs if single is None else single), labels
-
-
-def _fitted(path: Path, key: str, values: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Convert the array to what the model's input takes, adding a missing channel axis of size 1."""
-    if values.dtype.kind not in "fiub":
-        raise BadInput(f"{path}: array {key} has dtype {values.dtype}, expected numbers")
-    if values.ndim == 0 or len(values) == 0:
-        raise BadInput(f"{path}: array {key} is empty")
-    if values.shape[1:] != shape[1:] and (*values.shape[1:], 1) == shape[1:]:
-        values = values[..., None]
-    if values.shape[1:] != shape[1:]:
-        raise BadInput(
-            f"{path}: array {key} has examples of shape {values.shape[1:]}, the model takes {tuple(shape[1:])}"
-        )
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        bad = int(np.count_nonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1)))
-        raise BadInput(f"{path}: array {key} holds NaN or infinite values in {bad} of {len(values)} examples")
-    if values.dtype.kind == "f" and dtype.kind != "f":
-        raise BadInput(f"{path}: array {key} has dtype {values.dtype}, the model takes {dtype}")
-    return values
-
-
-def _hashes(inputs: Inputs) -> set[bytes]:
-    arrays = [inputs[name] for name in sorted(inputs)] if isinstance(inputs, dict) else [inputs]
-    together = zip(*arrays, strict=True)
-    return {
-        hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in example)).digest() for example in together
-    }
-
-
-# ---------------------------------------------------------------- metric and range
 
 
 def _probe(
@@ -247,19 +181,19 @@ def _probe(
     for how in SCALES if images else SCALES[:1]:
         prepare = Scaled(how, dtypes)  # type: ignore[arg-type]
         outputs_by_range[how] = (prepare, _float_outputs(loaded, prepare(few), given))
-    metric = by_name(given.metric) if given.metric else _metric_for(outputs_by_range["as_given"][1], y, notes)
+    metric = by_name(given.metric) if given.metric else task.metric_for(outputs_by_range["as_given"][1], y, notes)
     if y is None:
         if metric is not RELATIVE_ERROR:
             raise BadInput(f"{given.evaluation}: has no labels y, which the metric {metric.name} needs")
         how = "as_given"
     else:
-        _check_labels(given, metric, y, outputs_by_range["as_given"][1])
-        how = _best_range(metric, outputs_by_range, rows(y, slice(0, PROBE_EXAMPLES)))  # type: ignore[arg-type]
+        task.check_labels(given.evaluation, metric, y, outputs_by_range["as_given"][1])
+        how = task.best_range(metric, outputs_by_range, rows(y, slice(0, PROBE_EXAMPLES)))  # type: ignore[arg-type]
     if images:
         words = {"as_given": "0 to 255 as given", "unit": "divided by 255", "symmetric": "scaled to -1..1"}
         notes.append(f"input range: uint8 pixels {words[how]}: the float model scores best so")
     prepare, outputs = outputs_by_range[how]
-    return replace(bare, metric=metric, prepare=prepare, loss=_loss(metric, outputs))
+    return replace(bare, metric=metric, prepare=prepare, loss=task.loss_for(metric, outputs))
 
 
 def _float_outputs(loaded: Loading, inputs: Inputs, given: Given) -> Inputs:
@@ -274,104 +208,6 @@ def _float_outputs(loaded: Loading, inputs: Inputs, given: Given) -> Inputs:
 
 def _arrays(inputs: Inputs) -> list[Array]:
     return list(inputs.values()) if isinstance(inputs, dict) else [inputs]
-
-
-def _metric_for(outputs: Inputs, y: Array | None, notes: list[str]) -> Metric:
-    first = first_output(outputs)
-    values = int(np.prod(first.shape[1:]))
-    if y is None:
-        notes.append("no labels y: variants are judged by how far their outputs are from the float model's")
-        return RELATIVE_ERROR
-    whole = y.dtype.kind in "iub" and y.size == len(y)
-    if whole and values > 1:
-        metric = ACCURACY
-    elif whole and set(np.unique(y).tolist()) <= {0, 1}:
-        metric = BINARY_ACCURACY
-    elif y.size == len(y) * values:
-        metric = MEAN_ABSOLUTE_ERROR
-    else:
-        raise BadInput(
-            f"--metric: cannot be worked out from labels of shape {y.shape} ({y.dtype}) "
-            f"and outputs of shape {first.shape}"
-        )
-    notes.append(
-        f"metric: {metric.name}, from labels of shape {y.shape} ({y.dtype}) and outputs of shape {first.shape}"
-    )
-    return metric
-
-
-def _check_labels(given: Given, metric: Metric, y: Array, outputs: Inputs) -> None:
-    """Raise BadInput unless the metric can be computed from these labels and outputs."""
-    values = int(np.prod(first_output(outputs).shape[1:]))
-    binary = metric in (BINARY_ACCURACY, AUC)
-    if binary and values != 1:
-        raise BadInput(f"--metric: {metric.name} takes a model with one output value, this one has {values}")
-    if not binary and metric.kind == "right_or_wrong" and values < 2:
-        raise BadInput(f"--metric: {metric.name} takes a model with one output value a class; try binary_accuracy")
-    if metric.name.startswith("top") and int(metric.name[3:]) >= values:
-        raise BadInput(f"--metric: {metric.name} says nothing about a model with {values} classes")
-    if binary or metric.kind == "right_or_wrong":
-        _check_classes(given, metric, y, 2 if binary else values)
-        return
-    expected = metric.predict(outputs, {}).shape[1:]
-    if y.size != len(y) * int(np.prod(expected)):
-        raise BadInput(
-            f"{given.evaluation}: y has shape {y.shape}; {metric.name} takes {int(np.prod(expected))} numbers an "
-            "example, as many as the model's outputs have"
-        )
-
-
-def _check_classes(given: Given, metric: Metric, y: Array, classes: int) -> None:
-    if y.dtype.kind not in "iub" or y.size != len(y):
-        raise BadInput(
-            f"{given.evaluation}: y has shape {y.shape} ({y.dtype}); {metric.name} takes one whole number each"
-        )
-    if int(y.min()) < 0 or int(y.max()) >= classes:
-        raise BadInput(
-            f"{given.evaluation}: y ranges from {y.min()} to {y.max()}; the model has classes 0 to {classes - 1}"
-        )
-    if metric is AUC and len(np.unique(y)) < 2:
-        raise BadInput(f"{given.evaluation}: y holds one class only; auc needs examples of both")
-
-
-def _best_range(metric: Metric, outputs_by_range: dict[str, tuple[Scaled, Inputs]], labels: Array) -> str:
-    """Choose the input range on which the float model is best.
-
-    A classifier is judged by its likelihood instead of its accuracy: on values 255 times too large it is often as
-    accurate, but sure of everything.
-    """
-
-    def goodness(outputs: Inputs) -> float:
-        if metric.kind == "right_or_wrong":
-            return _mean_log_likelihood(first_output(outputs), labels)
-        value = metric.value(metric.predict(outputs, {}), labels)
-        return float(np.nan_to_num(value if metric.higher_is_better else -value, nan=-np.inf))
-
-    return max(outputs_by_range, key=lambda how: goodness(outputs_by_range[how][1]))
-
-
-def _mean_log_likelihood(outputs: Array, labels: Array) -> float:
-    flat = outputs.reshape(len(outputs), -1).astype(np.float64)
-    if flat.shape[1] == 1:
-        flat = np.concatenate([1 - flat, flat], axis=1)
-    if not _are_probabilities(flat):
-        flat = np.exp(flat - logsumexp(flat, axis=1, keepdims=True))
-    chosen = flat[np.arange(len(flat)), labels.reshape(-1).astype(int)]
-    return float(np.mean(np.log(np.clip(chosen, 1e-7, 1))))
-
-
-def _are_probabilities(flat: Array) -> bool:
-    return bool((flat >= 0).all()) and bool(np.allclose(flat.sum(axis=1), 1, atol=1e-3))
-
-
-def _loss(metric: Metric, outputs: Inputs) -> str:
-    """Choose the Keras loss for fine-tuning, as written into the model's file."""
-    if metric is BINARY_ACCURACY:
-        return "binary_crossentropy"
-    if metric.kind != "right_or_wrong":
-        return "mean_squared_error"
-    flat = first_output(outputs).reshape(length(outputs), -1)
-    return "sparse_categorical_crossentropy" if _are_probabilities(flat) else "logits"
 
 
 # ---------------------------------------------------------------- writing
