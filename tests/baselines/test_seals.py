@@ -63,6 +63,7 @@ OF_AN_OVERLAY: dict[str, Any] = {
     "artifact_sha256": "x",
     "reference_sha256": "x",
     "reference_agreement": 0.1,
+    "conversion_agreement": 0.1,
 }
 OF_A_CELL: dict[str, Any] = OF_AN_OVERLAY | {
     "latency": {},
@@ -110,6 +111,7 @@ def whole_cell() -> BaselineCell:
         artifact_sha256="a" * 64,
         reference_sha256="b" * 64,
         reference_agreement=0.99,
+        conversion_agreement=0.98,
         gpu_agreement={"gpu": 0.9},
         overlays={"there": Overlay(measurements={"size": value(1100, "bytes", 0.001, n=1)}, artifact_sha256="c" * 64)},
         floor=AcceptedFloor(max_drop=0.5),

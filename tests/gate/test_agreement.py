@@ -58,3 +58,28 @@ def test_the_lowest_of_several_seeds_is_judged_by_its_part() -> None:
         lowest = Measurement(value=min(values), unit="fraction", n=n, values=values)
         warned += gate.conversion(lowest, "").verdict is Verdict.WARN
     assert warned / 800 <= 0.065
+
+
+def against(differing: int, accepted: int, n: int = 10_000) -> Verdict:
+    return gate.conversion(share(differing, n), "", accepted=1 - accepted / n).verdict
+
+
+def test_an_accepted_disagreement_is_not_warned_of_again_and_a_larger_one_is() -> None:
+    assert judged(203, 10_000).verdict is Verdict.WARN
+    assert against(203, 203) is Verdict.PASS
+    assert against(215, 203) is Verdict.PASS
+    assert against(260, 203) is Verdict.WARN
+    assert against(203, 0) is Verdict.WARN  # an accepted agreement above the limit loosens nothing
+    assert against(20, 0) is Verdict.PASS
+
+
+def test_a_stranger_is_red_whatever_was_accepted() -> None:
+    found = gate.conversion(share(500, 10_000), "", 0.95, accepted=0.95)
+    assert found.verdict is Verdict.REGRESSED
+
+
+def test_two_runs_of_one_truth_are_warned_of_in_a_twentieth_at_most() -> None:
+    counts = np.random.default_rng(8).binomial(10_000, 0.02, (600, 2))
+    assert np.mean([against(int(now), int(before)) is Verdict.WARN for now, before in counts]) <= 0.06
+    worse = np.random.default_rng(9).binomial(10_000, [0.03, 0.02], (200, 2))
+    assert np.mean([against(int(now), int(before)) is Verdict.WARN for now, before in worse]) >= 0.95

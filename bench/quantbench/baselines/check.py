@@ -127,14 +127,18 @@ class _File:
             what = f"field '{edit.field}' was {edit.what} by hand"
             yield Finding(self.path, edit.variant, what, seals.action(self.file.model, edit))
         pooled, known = derived.pooled_noise(self.file), {(edit.variant, edit.field) for edit in edited}
+        older = []
         for variant, cell in self.file.cells.items():
             stored = self.stored.get(variant)
             for found in derived.mismatches(cell, pooled, None if stored is None else len(stored)):
                 if not sealed or (variant, found.field) in known:
                     yield Finding(self.path, variant, str(found), "restore it from git; a run judges by the rule")
                 else:
-                    what = f"{found}: it was accepted under an older rule"
-                    yield Finding(self.path, variant, what, "accept a run again", note=True)
+                    older.append(f"{variant}: {found}")
+        if older:
+            rest = f", and {len(older) - 1} more" if len(older) > 1 else ""
+            what = f"accepted under an older rule: {older[0]}{rest}"
+            yield Finding(self.path, "", what, "a run judges by what was accepted; accept a run again", note=True)
 
     def _read_predictions(self) -> Iterator[Finding]:
         path = self.path.with_suffix(".npz")

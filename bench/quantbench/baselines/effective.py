@@ -117,8 +117,8 @@ def _examples(baseline: Baseline, variant: str) -> int | None:
 
 
 def _overlay(results_class: str, overlay: Overlay) -> str:
-    facts = ("unsupported", "broken_promise", "census", "artifact_sha256", "reference_sha256", "reference_agreement")
-    names = [*overlay.measurements, *(name for name in facts if getattr(overlay, name) is not None)]
+    facts = [name for name in Overlay.model_fields if name != "measurements" and getattr(overlay, name) is not None]
+    names = [*overlay.measurements, *facts]
     reasons = dict.fromkeys(value.accepted.reason for value in overlay.measurements.values())
     why = f": {'; '.join(reasons)}" if reasons else ""
     return f"judged by the overlay of {results_class} ({', '.join(names)}){why}"

@@ -14,7 +14,8 @@ from quantbench.core.arrays import Array
 from quantbench.core.distances import stored_as as of_base
 from quantbench.records import Accepted, BaselineCell, BaselineValue, First, Overlay
 
-_FACTS = ("broken_promise", "census", "artifact_sha256", "reference_sha256", "reference_agreement")
+_OF_ARTIFACT = ("artifact_sha256", "reference_sha256", "reference_agreement", "conversion_agreement")
+_FACTS = ("broken_promise", "census", *_OF_ARTIFACT)
 
 
 def stored_as(variant: str, results_class: str) -> str:
@@ -82,12 +83,10 @@ def split_off(
     broken = seen.broken_promise if seen.broken_promise != base.broken_promise else None
     if not measurements and not other and broken is None:
         return None
-    hashes = {
-        name: getattr(seen, name)
-        for name in ("artifact_sha256", "reference_sha256", "reference_agreement")
-        if getattr(seen, name) != getattr(base, name)
-    }
-    return Overlay(measurements=measurements, census=seen.census if other else None, broken_promise=broken, **hashes)
+    of_artifact = {name: getattr(seen, name) for name in _OF_ARTIFACT if getattr(seen, name) != getattr(base, name)}
+    return Overlay(
+        measurements=measurements, census=seen.census if other else None, broken_promise=broken, **of_artifact
+    )
 
 
 def differs(value: BaselineValue, base: BaselineValue | None) -> bool:

@@ -42,6 +42,7 @@ def taken(
         *_memory_moves(cell, measurements, peak_memory, by_machine, accepted, report),
     ]
     agreement = cell.measurements.get("reference_agreement")
+    conversion = cell.measurements.get("conversion_agreement")
     judged = Kind.STRUCTURE in cell.verdicts
     return BaselineCell(
         measurements=measurements,
@@ -56,6 +57,7 @@ def taken(
         training=(cell.training if _takes_answers(moves) else None) or old.training,
         sources=cell.sources or old.sources,
         reference_agreement=agreement.value if agreement else None,
+        conversion_agreement=conversion.value if conversion else None,
         gpu_agreement=gpu_agreement(cell, old, report),
         overlays=old.overlays,
         xfail=old.xfail,

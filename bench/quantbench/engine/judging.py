@@ -130,6 +130,7 @@ class Judging:
     def _agreements(self, result: CellResult) -> list[Judgement]:
         """Judge agreement with the float model, the predictions before conversion, and the reference kernels."""
         measurements, subject = result.measurements, self._rules.subject(result.cell)
+        accepted = self._rules.accepted(result.cell)
         judgements = []
         if "float_agreement" in measurements:
             judgements.append(gate.agreement(measurements["float_agreement"]))
@@ -138,9 +139,9 @@ class Judging:
                 (outcome.first_divergent for outcome in result.outcomes if outcome.first_divergent), ""
             )
             conversion = measurements["conversion_agreement"]
-            judgements.append(gate.conversion(conversion, first_divergent, result.control_agreement))
+            before = accepted.conversion_agreement if accepted else None
+            judgements.append(gate.conversion(conversion, first_divergent, result.control_agreement, before))
         if "reference_agreement" in measurements:
-            accepted = self._rules.accepted(result.cell)
             judgements.append(gate.reference_kernels(subject, measurements["reference_agreement"], accepted))
         return judgements
 

@@ -79,22 +79,32 @@ def _agreeing(
     )
 
 
-def conversion(agreement: Measurement, first_divergent: str, with_control: float | None = None) -> Judgement:
+def conversion(
+    agreement: Measurement,
+    first_divergent: str,
+    with_control: float | None = None,
+    accepted: float | None = None,
+) -> Judgement:
     """Judge whether an artifact agrees with its fake-quantized model before conversion.
 
-    An agreement too low for chance is a warning; it is red where the artifact is about as far from that model as from
-    its control, which means that it was made from a different model. Both by the test of :func:`agreement`: seeds share
-    the warning's p-value, as the lowest of them is judged.
+    An agreement too low for chance is a warning, unless one as low was accepted; it is red where the artifact is about
+    as far from that model as from its control, which means that it was made from a different model. Both by the test of
+    :func:`agreement`: seeds share the warning's p-value, as the lowest of them is judged. Fewer agreeing examples than
+    were accepted are a warning where that is beyond chance: Fisher's exact test, as both counts are samples.
 
     Args:
         agreement: the lowest of all seeds, with one value per seed where there are several.
         with_control: fraction of examples on which the artifact agrees with its control, of the first seed.
+        accepted: the baseline's own share; None where it has none.
     """
     seeds = agreement.values or [agreement.value]
     own = seeds[0]  # of the seed that the control is compared with
     differing, p_value = _beyond(agreement.value, agreement.n, CONVERSION_AGREEMENT)
     warn_at = WARN_AT / len(seeds)
     warn = p_value <= warn_at
+    if warn and accepted is not None and accepted < CONVERSION_AGREEMENT:
+        p_value = _fewer_than_accepted(agreement, accepted)
+        warn = p_value <= warn_at
     too_far = _beyond(own, agreement.n, CONVERSION_AGREEMENT)[1] <= RED_AT
     stranger = too_far and with_control is not None and 1 - own > OWN_SHARE * (1 - with_control)
     message = (
@@ -110,6 +120,15 @@ def conversion(agreement: Measurement, first_divergent: str, with_control: float
     return _agreeing(
         "conversion_agreement", "before conversion", verdict, agreement, CONVERSION_AGREEMENT, message, actions
     )
+
+
+def _fewer_than_accepted(agreement: Measurement, accepted: float) -> float:
+    """Return the one-sided p-value of Fisher's exact test (1935) that fewer examples agree than were accepted."""
+    from scipy.stats import hypergeom  # slow to load
+
+    n = agreement.n
+    now, before = round((1 - agreement.value) * n), round((1 - accepted) * n)
+    return float(hypergeom.sf(now - 1, 2 * n, now + before, n))
 
 
 def as_long(steps: Measurement, control: Measurement) -> Judgement:

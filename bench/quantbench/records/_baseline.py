@@ -122,6 +122,7 @@ class Overlay(Record):
     artifact_sha256: str | None = None
     reference_sha256: str | None = None
     reference_agreement: float | None = None
+    conversion_agreement: float | None = None
 
 
 _RARE = (
@@ -129,6 +130,7 @@ _RARE = (
     "overlays",
     "xfail",
     "gpu_agreement",
+    "conversion_agreement",
     "trained_sha256",
     "sources",
     "training",
@@ -165,6 +167,10 @@ class BaselineCell(Record):
     )
     reference_agreement: float | None = Field(
         default=None, description="share of examples on which the default kernels answer as the reference kernels"
+    )
+    conversion_agreement: float | None = Field(
+        default=None,
+        description="share of examples on which the artifact answers as its fake-quantized model: lowest of all seeds",
     )
     gpu_agreement: dict[str, float] = Field(
         default_factory=dict,
