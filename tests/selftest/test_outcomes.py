@@ -199,8 +199,9 @@ def _found(**change: Any) -> OutcomeSelftest:
         ({}, True),
         ({"plants": [_rate(90, 100, 0.99)]}, False),
         ({"plants": [_rate(90, 100, None)]}, True),
-        ({"nulls": [_null(1)]}, False),
-        ({"nulls": [_null(1, outcomes.TWICE)]}, True),
+        ({"nulls": [_null(3)]}, True),
+        ({"nulls": [_null(4)]}, False),
+        ({"nulls": [_null(9, outcomes.TWICE)]}, True),
         ({"detectable": [DetectableRate(of="a", model="m", drop=0.3, each_way=20, trials=1000, red=700)]}, False),
     ],
 )

@@ -48,6 +48,7 @@ SUBJECT = "ptq_static_wi8_ai8"
 LOSSES, EACH_WAY = (10, 20, 30, 50, 80), (20, 50, 100)
 LATENCY_OURS = "quantbench"
 CAUGHT, POOLED, QAT_CAUGHT, PROMISED_POWER = 0.99, 0.95, 0.85, 0.80
+MOST_FALSE_REDS = 0.01  # of null runs: what a run's false-alarm budget allows
 HARM_PP = 0.5  # of a trained cell
 SMALL_PP = 0.1  # in every cell
 NIGHTS, WEEKS, QUIET = 365, 52, 4
@@ -444,11 +445,11 @@ def _yearly(what: str, nights: int, reds: int, runs: int) -> YearlyRate:
 
 
 def kept(found: OutcomeSelftest) -> bool:
-    """Whether no rate is below its aim beyond chance, no run is red without a cause, and what is printed is true."""
+    """Whether no rate is below its aim beyond chance, few runs are red without a cause, and what is printed is true."""
     aimed = [one for one in [*found.power, *found.plants] if one.aim is not None]
     return (
         all(upper_bound(one.red[OURS], one.trials) >= one.aim for one in aimed if one.aim is not None)
-        and not any(one.red_runs[OURS] for one in found.nulls if one.what != TWICE)
+        and all(one.red_runs[OURS] <= MOST_FALSE_REDS * one.runs for one in found.nulls if one.what != TWICE)
         and all(_as_printed(one) for one in found.detectable)
     )
 
