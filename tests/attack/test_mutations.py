@@ -129,7 +129,12 @@ def _written(path: Path, version: str, config: Any) -> Path:
     return (parts.h5 if path.suffix == ".h5" else parts.archive)(path, text, version)
 
 
-EACH_FORM = [(".keras", 150), (".h5", 30), pytest.param(".h5", 150, marks=pytest.mark.nightly)]
+EACH_FORM = [
+    (".keras", 40),
+    (".h5", 12),
+    pytest.param(".keras", 150, marks=pytest.mark.nightly),
+    pytest.param(".h5", 150, marks=pytest.mark.nightly),
+]
 
 
 @pytest.mark.parametrize(("suffix", "files"), EACH_FORM)
@@ -317,7 +322,7 @@ def _change_hdf5(file: h5py.File, how: str, name: str, number: int) -> bool:
     return how in ("external link", "external", "virtual")
 
 
-@pytest.mark.parametrize("files", [54, pytest.param(270, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("files", [27, pytest.param(270, marks=pytest.mark.nightly)])
 def test_mutated_hdf5(tmp_path: Path, files: int) -> None:
     path = tmp_path / "m.h5"
     whole = parts.h5(path, parts.sequential(parts.dense())).read_bytes()
