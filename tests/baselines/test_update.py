@@ -443,3 +443,22 @@ def test_a_floor_that_changed_since_it_was_accepted_is_in_the_review(tmp_path: P
         assert words in text
     assert cell_of(after(looser)).floor == AcceptedFloor(max_drop=40.0)
     assert accept(Run(tmp_path, answers(100), name="r3"), after(looser), 40.0).floors == {}
+
+
+def test_the_weights_behind_stored_predictions_are_recorded_however_many_seeds_a_run_has(tmp_path: Path) -> None:
+    first = Run(tmp_path, answers(50))
+    cell = first.report.cells[0]
+    score = cell.measurements["score"]
+    values = [score.value, *(score.value - 0.001 * i for i in range(1, 5))]
+    five = score.model_copy(update={"value": float(np.mean(values)), "values": values, "spread": 0.001})
+    cell.measurements["score"], cell.seeds = five, [0, 1, 2, 3, 4]
+    baseline = after(first.accept(Baseline()))
+    assert cell_of(baseline).trained_sha256 is None
+    for wrong, taken in ((50, "w"), (51, None)):
+        again = Run(tmp_path, answers(wrong), name=f"of{wrong}")
+        of_one = again.report.cells[0]
+        of_one.measurements["score"] = of_one.measurements["score"].model_copy(
+            update={"values": [of_one.measurements["score"].value]}
+        )
+        of_one.seeds, of_one.trained_sha256 = [0], "w"
+        assert cell_of(after(again.accept(baseline))).trained_sha256 == taken

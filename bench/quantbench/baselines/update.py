@@ -233,7 +233,9 @@ class _Draft:
     def entry(self, cell: Cell, report: Report) -> tuple[BaselineCell, list[Move]]:
         """Make the cell's entry as a baseline of this class alone would have it, with its moves."""
         old = self.seen.cell(cell.variant) or BaselineCell()
-        entry, moved = taken(cell, old, self._accepted, report, degrees(self.kept, cell.variant))
+        stored = self.seen.predictions.get(cell.variant)
+        repeated = stored is not None and cell.predictions_sha256 in stored_hashes(stored)
+        entry, moved = taken(cell, old, self._accepted, report, degrees(self.kept, cell.variant), repeated)
         return with_pooled_noise({**self.kept, cell.variant: entry})[cell.variant], moved
 
     def answers(self, cell: Cell, moved: list[Move], stored: dict[str, Array]) -> Array | None:

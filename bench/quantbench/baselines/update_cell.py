@@ -21,12 +21,14 @@ FRESH = "sd over fresh processes of one run"
 
 
 def taken(
-    cell: Cell, old: BaselineCell, accepted: Accepted, report: Report, other_degrees: int
+    cell: Cell, old: BaselineCell, accepted: Accepted, report: Report, other_degrees: int, repeated: bool = False
 ) -> tuple[BaselineCell, list[Move]]:
     """The cell's accepted values after an update, and what moved them.
 
     Args:
         other_degrees: of freedom, of the spread over seeds that the model's other trained cells tell.
+        repeated: whether the first seed's predictions are the accepted ones bit by bit, so that its weights and the
+            facts of its training belong to them, however many seeds were run.
 
     Raises:
         BadInput: a trained cell with too few seeds.
@@ -44,6 +46,7 @@ def taken(
     agreement = cell.measurements.get("reference_agreement")
     conversion = cell.measurements.get("conversion_agreement")
     judged = Kind.STRUCTURE in cell.verdicts
+    of_stored = repeated or _takes_answers(moves)
     return BaselineCell(
         measurements=measurements,
         latency=latency,
@@ -53,8 +56,8 @@ def taken(
         census=(cell.census if judged else None) or old.census,
         artifact_sha256=cell.artifact_sha256,
         reference_sha256=cell.reference_sha256,
-        trained_sha256=cell.trained_sha256 if _takes_answers(moves) else old.trained_sha256,
-        training=(cell.training if _takes_answers(moves) else None) or old.training,
+        trained_sha256=cell.trained_sha256 if of_stored else old.trained_sha256,
+        training=(cell.training if of_stored else None) or old.training,
         sources=cell.sources or old.sources,
         reference_agreement=agreement.value if agreement else None,
         conversion_agreement=conversion.value if conversion else None,

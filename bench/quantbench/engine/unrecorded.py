@@ -13,6 +13,7 @@ OUTPUTS = "the outputs themselves"
 INTERFACE = "signatures, options of operators and ranges of weights"
 TRAINING = "facts of the training"
 CALLS = "mean, p90 and first call"
+_FIVE = "; where a training comes out differently from the accepted one, of a run with --seeds 5"
 
 
 def notes(results: Iterable[CellResult], rules: Rules) -> list[str]:
@@ -48,6 +49,7 @@ def _not_held(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rules) ->
     return [
         f"not judged, because the baselines are older and hold nothing of it: {listed}; record it all: "
         f'quantbench baseline update {rules.run} --reason "record what is new"'
+        f"{_FIVE if TRAINING in missing else ''}"
     ]
 
 
