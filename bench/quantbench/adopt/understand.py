@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from quantbench import files
-from quantbench.adopt import formats, task
+from quantbench.adopt import checks, formats, task
 from quantbench.adopt.data import hashes, read_split
 from quantbench.adopt.loading import CannotRun, Loading
 from quantbench.core.arrays import Array, Inputs, rows
@@ -80,6 +80,8 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     with Loading(bare, path) as loaded:
         specs = _input_specs(loaded, path)
         data, notes = _read_data(given, specs)
+        shown = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
+        notes = [*checks.notes({split: x for split, (x, _) in data.items()}, shown), *notes]
         probed = _probe(bare, data, specs, given, loaded, notes)
         x, y = data["test"]
         data["test"] = x, _own_outputs(probed, x, given, loaded) if y is None else y
