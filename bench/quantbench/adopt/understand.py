@@ -81,11 +81,25 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
         specs = _input_specs(loaded, path)
         data, notes = _read_data(given, specs)
         shown = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
-        notes = [*checks.notes({split: x for split, (x, _) in data.items()}, shown), *notes]
+        notes = [
+            *_precision_note(path, form),
+            *checks.notes({split: x for split, (x, _) in data.items()}, shown),
+            *notes,
+        ]
         probed = _probe(bare, data, specs, given, loaded, notes)
         x, y = data["test"]
         data["test"] = x, _own_outputs(probed, x, given, loaded) if y is None else y
     return Understood(_write(probed, data, folder, given), notes)
+
+
+def _precision_note(path: Path, form: Form) -> list[str]:
+    policy = formats.half_precision(path, form)
+    if not policy:
+        return []
+    return [
+        f"{path.name} computes in half precision (dtype policy {policy}), which TFLite does not: what is quantized is "
+        "a float32 clone with the same weights, and float32 in the table is compared with the model as it was saved"
+    ]
 
 
 def _input_specs(loaded: Loading, path: Path) -> formats.Specs:
@@ -231,6 +245,7 @@ MODEL = ReferenceModel(
     prepare=Scaled({how!r}, {dtypes!r}),
     loss={loss},
     trusted={trusted!r},
+    gate_variants=(),
     floors={{"default": Floor({max_drop!r}, "the limit given when the model was adopted")}},
 )
 '''

@@ -92,6 +92,7 @@ _CODE = (
     "quantbench.reference.datasets",
     "quantbench.build.divergence",
     "quantbench.reference.float_model",
+    "quantbench.reference.precision",
     "quantbench.reference.metrics",
     "quantbench.reference.model",
     "quantbench.tflite.litert",

@@ -168,11 +168,6 @@ RULES = [
         r"(?P<done>prepare|invoke)",
         _litert_node,
     ),
-    # --- Keras
-    _rule(
-        r"it was saved by Keras 3, and tfmot trains Keras 2 models only",
-        "tfmot trains Keras 2 models only, and this one was saved by Keras 3: save it with tf_keras for QAT",
-    ),
 ]
 
 
