@@ -137,21 +137,15 @@ def input_specs(model: ReferenceModel) -> Specs:
         for tensor in keras_model.inputs:
             name = tensor.name.split(":")[0]
             float_model.check_shape(model.file.parent / model.weights, name, tensor.shape)
-            specs[name] = ((1, *tensor.shape[1:]), _taken(tensor.dtype.as_numpy_dtype))
+            specs[name] = ((1, *tensor.shape[1:]), np.dtype(tensor.dtype.as_numpy_dtype))
         return specs
-    folder = float_model.original_saved_model(model)
+    folder = float_model.float32_saved_model(model)
     signature = float_model.serving_signature(float_model.load_saved_model(folder), folder)
     specs = {}
     for name, spec in sorted(signature.structured_input_signature[1].items()):
         float_model.check_shape(model.file.parent / model.weights, name, spec.shape)
-        dtype = spec.dtype.as_numpy_dtype
-        specs[name] = ((1, *spec.shape[1:]), _taken(dtype) if model.form == "keras3" else np.dtype(dtype))
+        specs[name] = ((1, *spec.shape[1:]), np.dtype(spec.dtype.as_numpy_dtype))
     return specs
-
-
-def _taken(dtype: Any) -> Any:
-    """Return the dtype of an input of a Keras model as the float32 clone of a half-precision model has it."""
-    return np.dtype("float32") if np.dtype(dtype).name in ("float16", "bfloat16") else np.dtype(dtype)
 
 
 def half_precision(path: Path, form: Form) -> str:

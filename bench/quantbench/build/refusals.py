@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-RAW = 4000  # characters of a tool's text that are kept; a dump of the whole model often follows the first lines
+from quantbench.variants.convert import UNCALIBRATED_LOOP
+
+RAW = 4000  # characters of a tool's text that are kept
 _SHOWN = 300
 _Words = Callable[[re.Match[str]], str]
 
@@ -70,59 +72,37 @@ def _tfmot_layer(match: re.Match[str]) -> str:
 def _litert_node(match: re.Match[str]) -> str:
     done = "prepare" if match["done"] == "prepare" else "run"
     why = " ".join(match["why"].split()).rstrip(".: ")
-    why = re.sub(r"^(?:RuntimeError: )?(?:\S*/)?([\w.]+\.cc):\d+ ", r"\1: ", why)
+    why = re.sub(r"^(?:\S*/)?([\w.]+\.cc):\d+ ", r"\1: ", why.removeprefix("RuntimeError: "))
     return f"LiteRT cannot {done} its operator {match['operator']} (node {match['node']}): {why}"
 
 
+# A line of ours in the log of a cell whose calibration may crash: see :func:`quantbench.variants.convert.calibrated`.
+_LOOP = (
+    "(WHILE), which recurrent layers become, and no ranges are found for what is in it: choose a variant without "
+    "static ranges, or build the layer with unroll=True"
+)
+
 RULES = [
     # --- the TFLite converter
-    _rule(r"'tf\.(?P<operator>\w+)' op [^\n]*?tensor<(?:[^>]*x)?(?P<type>b?f16)>", _half),
     _rule(r"tf\.(?P<operator>\w+)\(tensor<(?:[^>]*x)?(?P<type>b?f16)>", _half),
     _rule(r"TF Select ops: (?P<operators>\w+(?:, *\w+)*)", _flex),
     _rule(r"'tf\.(?P<operators>\w+)' op is neither a custom op nor a flex op", _flex),
     _rule(
-        r"Custom ops: (?P<operators>\w+(?:, *\w+)*)",
-        "TFLite has no operator for {operators}, which are operators of your own: replace the layers that use them",
+        r"Quantization (?:to 16x8-bit )?not yet supported for op: '?(?P<operator>\w+)'?",
+        "the TFLite converter has no integer operator {operator} of this kind: replace the layer that uses it, or "
+        "choose a variant that may leave it in float",
     ),
-    _rule(
-        r"Quantization not yet supported for op: '?(?P<operator>\w+)'?",
-        "the TFLite converter cannot make {operator} an integer operator: leave float operators allowed, or replace it",
-    ),
-    _rule(
-        r"(?:Empty min/max for tensor (?P<tensor>[^\s]+)|Max and min for dynamic tensors should be recorded)",
-        lambda match: (
-            "the TFLite converter found no range for "
-            + (f"the tensor {match['tensor']}" if match["tensor"] else "some tensors")
-            + ", because calibration does not look inside loops, and a recurrent layer became one (WHILE): unroll it, "
-            "or choose a variant without static ranges"
-        ),
-    ),
+    _rule(re.escape(UNCALIBRATED_LOOP), f"the model has a loop {_LOOP}"),
     # --- ai-edge-quantizer
     _rule(
-        r"(?P<operator>[A-Z_0-9]+)\(index: \d+\) not found in tensor_name_to_qsv",
-        "ai-edge-quantizer found no range for an operator {operator}, because calibration did not reach it, as inside "
-        "of loops (WHILE) that recurrent layers become: choose a variant without static ranges",
+        r"Tensor data is null\. Run allocate_tensors\(\) first",
+        f"ai-edge-quantizer cannot see inside a loop {_LOOP}",
     ),
+    # --- tfmot, and what is trained with it
+    _rule(r"Layer (?P<layer>[^:\s]+):<class '(?P<path>[\w.]+)'> is not supported", _tfmot_layer),
     _rule(
-        r"Tensor name (?P<tensor>.+?) is not unique in the model",
-        "ai-edge-quantizer needs unique tensor names, and {tensor} occurs twice: rename the layer that makes it",
-    ),
-    _rule(
-        r"The tensors? (?P<tensor>\S+).{0,80}?do not have the same\s+quantization parameters",
-        "ai-edge-quantizer would quantize the tensor {tensor}, which several operators read, in two ways: choose "
-        "another variant",
-    ),
-    _rule(
-        r"Unsupported operation (?P<operator>\S+) for Algorithm: (?P<algorithm>\S+?)\.?(?:\s|$)",
-        "ai-edge-quantizer has no {algorithm} for the operator {operator}: choose another variant",
-    ),
-    # --- tfmot
-    _rule(
-        r"Layer (?P<layer>[^:\s]+):<class '(?P<path>[\w.]+)'> is not supported",
-        _tfmot_layer,
-    ),
-    _rule(
-        r"Quantizing a (?:tf\.)?keras Model inside another (?:tf\.)?keras Model is not supported",
+        r"Quantizing a (?:tf\.)?keras Model inside another (?:tf\.)?keras Model is not supported"
+        r"|`to_annotate` can only be a `[\w.]+` instance\. You passed an instance of type: (?:Functional|Sequential)",
         "tfmot cannot quantize a model that is used as a layer of another one: rebuild it as one flat model with the "
         "same weights, or quantize after training",
     ),
@@ -131,38 +111,22 @@ RULES = [
         "tfmot takes Sequential and functional models only: wrap a subclassed one, keras.Model(inputs, model(inputs))",
     ),
     _rule(
-        r"Subclassed models are not supported currently",
-        "tfmot takes Sequential and functional models only: wrap a subclassed one, keras.Model(inputs, model(inputs))",
+        r"Requested the deserialization of a Lambda layer",
+        "tfmot rebuilds the model from its configuration, where Keras refuses Lambda layers: replace the Lambda, or "
+        "quantize after training",
     ),
     _rule(
-        r"Please initialize `(?P<which>Prune|Cluster)`.*?You passed: <class '(?P<path>[\w.]+)'>",
-        lambda match: (
-            f"tfmot cannot {match['which'].lower()} a layer of the class {_class_name(match)}: replace it, or choose a "
-            "variant that leaves its weights"
-        ),
+        r"Expected num_to_sample <= points\.rows\(\)\. (?P<clusters>\d+) vs (?P<weights>\d+)",
+        "a layer has {weights} weights, too few to cluster them to {clusters} values: choose a variant without "
+        "clustering",
     ),
     _rule(
-        r"Unable to clone model\. This generally happens if you used custom Keras layers.*?\[(?P<why>.*)\]",
-        lambda match: f"tfmot cannot rebuild the model with its own layers ({' '.join(match['why'].split())[:120]})",
-    ),
-    _rule(
-        r"AttributeError: 'list' object has no attribute 'dtype'",
-        "a layer with several inputs or outputs, given as a list, is more than tfmot can quantize: choose a variant "
-        "that quantizes after training",
+        r"AttributeError: 'list' object has no attribute '(?:dtype|reshape|shape)'",
+        "the model, or a layer of it, gives a list of several outputs, which this training does not take: choose a "
+        "variant that quantizes after training",
     ),
     # --- LiteRT
-    _rule(
-        r"Encountered unresolved custom op: (?P<operator>\w+)",
-        "LiteRT does not have the operator {operator}, which is a custom one: replace the layer that uses it",
-    ),
-    _rule(
-        r"Select TensorFlow op\(s\), included in the given model",
-        "the model needs Flex ops, which LiteRT's own runtime lacks: replace the layers that use them",
-    ),
-    _rule(
-        r"Didn't find op for builtin opcode '(?P<operator>\w+)' version '(?P<version>\d+)'",
-        "LiteRT does not have the operator {operator} in version {version}: use an older converter, or a newer LiteRT",
-    ),
+    _rule(r"Select TensorFlow op\(s\), included in the given model.*?\(Flex(?P<operators>\w+)\)", _flex),
     _rule(
         r"(?:LiteRT cannot run it: )?(?P<why>[^\n]*?)\.?Node number (?P<node>\d+) \((?P<operator>\w+)\) failed to "
         r"(?P<done>prepare|invoke)",
@@ -185,8 +149,15 @@ def reason(raw: str) -> str:
 
 
 def kept(raw: str) -> str:
-    """Cut a tool's text to its beginning and its end: the converter lists the operators that it lacks at the end."""
-    return raw if len(raw) <= RAW else f"{raw[: RAW // 2]}\n[...]\n{raw[-RAW // 2 :]}"
+    """Cut a tool's text to what says something: of the converter's, neither call sites nor the dump of the model."""
+    lines = raw.partition("note: see current operation")[0].splitlines() if _MLIR in raw else raw.splitlines()
+    told = [_CALL_SITE.sub("", line) for line in lines if not line.startswith(_NOTE)]
+    return "\n".join(told).strip()[:RAW]
+
+
+_MLIR = "error: failed while converting"
+_NOTE = "<unknown>:0: note:"
+_CALL_SITE = re.compile(r"loc\((?:callsite|fused).*\)+: (?=')")
 
 
 def raw_words(error: BaseException) -> str:

@@ -64,7 +64,12 @@ def saved_model(model: ReferenceModel) -> str:
         raise Unsupported("the TFLite converter takes Keras models and SavedModels; this is already a .tflite")
     if model.form in ("code", "keras2"):
         return export(keras2(model))
-    return with_batch_of_one(_keras3_saved_model(model) if model.form == "keras3" else original_saved_model(model))
+    return with_batch_of_one(float32_saved_model(model))
+
+
+def float32_saved_model(model: ReferenceModel) -> str:
+    """Return the original SavedModel, or the one that Keras 3 exports, of half precision as its float32 clone."""
+    return _keras3_saved_model(model) if model.form == "keras3" else original_saved_model(model)
 
 
 def original_saved_model(model: ReferenceModel) -> str:
@@ -211,12 +216,14 @@ def check_shape(where: object, name: str, shape: Any) -> None:
         )
 
 
-def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
-    """Compute the float model's outputs before any conversion, shape (n, ...); those of half precision as float32.
+def predict(model: ReferenceModel, inputs: Inputs, as_saved: bool = False) -> Inputs:
+    """Compute the float model's outputs before any conversion, shape (n, ...).
 
-    A model of half precision is run as it was saved, so that its float32 clone can be compared with it.
+    Args:
+        as_saved: whether a model of half precision computes in it, instead of its float32 clone; the outputs are
+            float32 in any case.
     """
-    outputs = _predicted(model, inputs)
+    outputs = _predicted(model, inputs, as_saved)
     return {name: _wide(part) for name, part in outputs.items()} if isinstance(outputs, dict) else _wide(outputs)
 
 
@@ -224,11 +231,11 @@ def _wide(outputs: Array) -> Array:
     return outputs.astype(np.float32) if outputs.dtype.name in ("float16", "bfloat16") else outputs
 
 
-def _predicted(model: ReferenceModel, inputs: Inputs) -> Inputs:
+def _predicted(model: ReferenceModel, inputs: Inputs, as_saved: bool) -> Inputs:
     if model.form == "tflite":
         return LiteRT(model.file.parent / model.weights, stateful=model.stateful).run(inputs)
     if model.form in ("code", "keras2"):
-        keras_model = _original_keras2(model)
+        keras_model = _original_keras2(model) if as_saved else keras2(model)
         batch = getattr(keras_model, "inputs", None) and keras_model.inputs[0].shape[0]
         outputs = training.answers(keras_model, inputs, batch or BATCH)
         if isinstance(outputs, np.ndarray):
@@ -237,7 +244,7 @@ def _predicted(model: ReferenceModel, inputs: Inputs) -> Inputs:
         named = outputs if isinstance(outputs, dict) else {f"output_{i}": output for i, output in enumerate(outputs)}
         return next(iter(named.values())) if len(named) == 1 else dict(named)
     tf = tensorflow.tensorflow()
-    folder = original_saved_model(model)
+    folder = original_saved_model(model) if as_saved else float32_saved_model(model)
     loaded = load_saved_model(folder)
     signature = serving_signature(loaded, folder)
     specs = signature.structured_input_signature[1]
