@@ -12,7 +12,7 @@ import numpy as np
 
 from quantbench.core import child_process, walls
 from quantbench.errors import BadInput
-from quantbench.reference import float_model
+from quantbench.reference import float_model, precision
 from quantbench.reference.model import Form, ReferenceModel
 from quantbench.safety import archive, hdf5, keras_config, saved_model, tflite
 from quantbench.tflite import graph as structure
@@ -139,10 +139,17 @@ def input_specs(model: ReferenceModel) -> Specs:
             float_model.check_shape(model.file.parent / model.weights, name, tensor.shape)
             specs[name] = ((1, *tensor.shape[1:]), np.dtype(tensor.dtype.as_numpy_dtype))
         return specs
-    folder = float_model.original_saved_model(model)
+    folder = float_model.float32_saved_model(model)
     signature = float_model.serving_signature(float_model.load_saved_model(folder), folder)
     specs = {}
     for name, spec in sorted(signature.structured_input_signature[1].items()):
         float_model.check_shape(model.file.parent / model.weights, name, spec.shape)
         specs[name] = ((1, *spec.shape[1:]), np.dtype(spec.dtype.as_numpy_dtype))
     return specs
+
+
+def half_precision(path: Path, form: Form) -> str:
+    """Return the dtype policy of a Keras file that computes in half precision; empty for any other. Raises BadInput."""
+    if form not in ("keras2", "keras3"):
+        return ""
+    return next(iter(precision.policies(keras_config.configuration(path))), "")

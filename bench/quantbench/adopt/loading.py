@@ -82,7 +82,7 @@ class Loading:
         except Exception:  # NumPy has many ways to name a type, and to refuse one
             raise self._bad("the process that loaded it gave no inputs of it") from None
 
-    def predict(self, inputs: Inputs) -> Inputs:
+    def predict(self, inputs: Inputs, as_saved: bool = False) -> Inputs:
         """Compute the float model's outputs, see :func:`quantbench.reference.float_model.predict`.
 
         Raises:
@@ -96,7 +96,8 @@ class Loading:
         results = self._scratch / f"outputs{self._questions}.npz"
         with full_disk_named():
             np.savez(given, *(inputs.values() if isinstance(inputs, dict) else [inputs]))
-        answer = self._ask({"ask": "answers", "names": names, "inputs": str(given), "outputs": str(results)})
+        files = {"inputs": str(given), "outputs": str(results)}
+        answer = self._ask({"ask": "answers", "names": names, "as_saved": as_saved, **files})
         given.unlink()
         arrays = self._arrays(results)
         outputs = answer.get("outputs")

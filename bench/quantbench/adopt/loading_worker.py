@@ -4,7 +4,7 @@ Reads lines of JSON from standard input and writes one each to standard output. 
 model: ``{"path": FILE, "form": FORM, "trusted": false, "stateful": false}``. Then:
 
     {"ask": "inputs"}                      -> {"specs": {NAME: [SHAPE, DTYPE]}}
-    {"ask": "answers", "names": [NAME, ...] or null, "inputs": FILE.npz, "outputs": FILE.npz}
+    {"ask": "answers", "names": [NAME, ...] or null, "inputs": FILE.npz, "outputs": FILE.npz, "as_saved": false}
                                            -> {"outputs": [NAME, ...]}
 
 or ``{"refused": WORDS}`` if the model is invalid, ``{"failed": WORDS}`` if it failed to run.
@@ -42,7 +42,8 @@ def _answers(model: ReferenceModel, question: dict[str, Any]) -> list[str]:
     with np.load(question["inputs"], allow_pickle=False) as file:
         arrays = [file[f"arr_{i}"] for i in range(len(file.files))]
     names = question["names"]
-    outputs = float_model.predict(model, arrays[0] if names is None else dict(zip(names, arrays, strict=True)))
+    inputs = arrays[0] if names is None else dict(zip(names, arrays, strict=True))
+    outputs = float_model.predict(model, inputs, question["as_saved"])
     named = outputs if isinstance(outputs, dict) else {"": outputs}
     np.savez(question["outputs"], *named.values())
     return list(named)

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from quantbench import files
-from quantbench.adopt import formats, task
+from quantbench.adopt import checks, formats, task
 from quantbench.adopt.data import hashes, read_split
 from quantbench.adopt.loading import CannotRun, Loading
-from quantbench.core.arrays import Array, Inputs, rows
+from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.metrics import (
@@ -80,10 +80,32 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     with Loading(bare, path) as loaded:
         specs = _input_specs(loaded, path)
         data, notes = _read_data(given, specs)
+        shown = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
+        notes = [*checks.notes({split: x for split, (x, _) in data.items()}, shown), *notes]
         probed = _probe(bare, data, specs, given, loaded, notes)
         x, y = data["test"]
+        if policy := formats.half_precision(path, form):
+            notes.insert(0, _precision_note(policy, probed, x, loaded, given))
         data["test"] = x, _own_outputs(probed, x, given, loaded) if y is None else y
     return Understood(_write(probed, data, folder, given), notes)
+
+
+# Half precision rounds to three digits, which flips near ties; fewer equal answers than this are no rounding.
+_LEAST_AGREEMENT = 0.95
+
+
+def _precision_note(policy: str, model: ReferenceModel, x: Inputs, loaded: Loading, given: Given) -> str:
+    """Name the policy of a half-precision model, and say how its float32 clone answers beside it."""
+    few = model.prepare(rows(x, slice(0, PROBE_EXAMPLES)))
+    clone, saved = (_float_outputs(loaded, few, given, as_saved) for as_saved in (False, True))
+    share = model.metric.agreement(model.metric.predict(clone, few), model.metric.predict(saved, few))
+    count = length(few)
+    warning = "" if share >= _LEAST_AGREEMENT else "warning: "
+    return (
+        f"{warning}{Path(given.model).name} computes in half precision (dtype policy {policy}), which TFLite does not: "
+        "a float32 clone with the same weights is quantized, which answers as the saved model on "
+        f"{round(share * count)} of {count} examples"
+    )
 
 
 def _input_specs(loaded: Loading, path: Path) -> formats.Specs:
@@ -196,10 +218,10 @@ def _probe(
     return replace(bare, metric=metric, prepare=prepare, loss=task.loss_for(metric, outputs))
 
 
-def _float_outputs(loaded: Loading, inputs: Inputs, given: Given) -> Inputs:
+def _float_outputs(loaded: Loading, inputs: Inputs, given: Given, as_saved: bool = False) -> Inputs:
     """Compute the float model's outputs. Raises BadInput where it cannot run on such examples."""
     try:
-        return loaded.predict(inputs)
+        return loaded.predict(inputs, as_saved)
     except CannotRun as error:
         raise BadInput(
             f"{given.model}: the float model cannot be run on the examples of {given.evaluation} ({error})"
@@ -229,6 +251,7 @@ MODEL = ReferenceModel(
     prepare=Scaled({how!r}, {dtypes!r}),
     loss={loss},
     trusted={trusted!r},
+    gate_variants=(),
     floors={{"default": Floor({max_drop!r}, "the limit given when the model was adopted")}},
 )
 '''

@@ -15,6 +15,7 @@ import numpy as np
 from filelock import FileLock
 
 from quantbench import files
+from quantbench.build import refusals
 from quantbench.build.divergence import first_divergent_tensor
 from quantbench.build.fingerprint import source_fingerprint
 from quantbench.build.package_contents import package_contents
@@ -71,7 +72,7 @@ class Built:
     Attributes:
         path: the ``.tflite`` file; None where the tools refused.
         sha256: of its bytes.
-        refusal: the tools' reason.
+        refusal: what the tools said, see :mod:`quantbench.build.refusals` for a sentence of it.
         cached: whether it came from the store.
     """
 
@@ -91,6 +92,7 @@ _CODE = (
     "quantbench.reference.datasets",
     "quantbench.build.divergence",
     "quantbench.reference.float_model",
+    "quantbench.reference.precision",
     "quantbench.reference.metrics",
     "quantbench.reference.model",
     "quantbench.tflite.litert",
@@ -185,14 +187,14 @@ def _make(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | 
         made = variant.make(workbench)
         return {ARTIFACT: made, **workbench.kept(made)}
     except Unsupported as refusal:
-        return {REFUSAL: str(refusal).encode()}
+        return {REFUSAL: refusals.kept(str(refusal)).encode()}
     except Exception as refusal:
         if disk_is_full(refusal):  # whatever the tools make of it, this says nothing about the model
             raise DiskFull(str(refusal)) from refusal
         if ran_short(refusal):  # it may succeed another time
             raise
         if isinstance(refusal, REFUSING) or type(refusal).__name__ == "ConverterError":
-            return {REFUSAL: refusal_words(refusal).encode()}
+            return {REFUSAL: refusals.raw_words(refusal).encode()}
         raise
 
 

@@ -51,27 +51,57 @@ def try_model(
 
 def adopt(
     model: ModelArgument,
-    name: Annotated[str, typer.Option(help="name of the new reference model")],
     model_dir: ModelDir,
     baseline_dir: BaselineDir,
+    name: Annotated[str, typer.Option(help="name of the new reference model")] = "",
+    update: Annotated[
+        str, typer.Option(help="name of an adopted model that this one replaces: retrained, changed, or gated anew")
+    ] = "",
     data: Data = None,
     calibration: Calibration = None,
     train_data: TrainData = None,
     metric: MetricName = "",
-    max_drop: MaxDrop = 0.5,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="largest drop that may be shipped, in the metric's unit (default: 0.5; with --update, as it was)"
+        ),
+    ] = None,
+    gate: Annotated[
+        str, typer.Option(help="comma-separated variants to gate (default: float32 and what `try` recommends)")
+    ] = "",
+    new_data: Annotated[
+        bool, typer.Option("--new-data", help="with --update: measure the previous model on other evaluation data too")
+    ] = False,
+    accept: Annotated[str, typer.Option(help="with --update: why what got worse is accepted")] = "",
     report_dir: Annotated[
         Path, typer.Option(help="output folder; each run gets a subfolder, `latest` links to the newest")
     ] = Path("reports"),
+    latency_budget: Annotated[float, typer.Option(help="seconds of timing per variant; 0 = no timing")] = 3.0,
     allow_code: AllowCode = False,
 ) -> None:
     """Turn a model of your own into a gated reference model in folders of your own, with its first baseline.
 
     Afterwards: quantbench run --model-dir DIR --baseline-dir DIR
 
+    A retrained model takes the place of the adopted one with --update NAME: both are compared on the same examples, and
+    the baseline keeps its history. Data that is not given stays as it was.
+
     Example: quantbench adopt my.keras --name my --data eval.npz --model-dir models --baseline-dir baselines
     """
-    from quantbench.adopt.commands import adopt_for_good
+    from quantbench.adopt.gating import Folders, adopt_for_good
     from quantbench.adopt.understand import Given
+    from quantbench.adopt.updating import Asked, update_for_good
+    from quantbench.errors import BadInput
 
-    given = Given(model, data, calibration, train_data, metric, max_drop, allow_code)
-    raise RunEnded(int(adopt_for_good(given, name, model_dir, baseline_dir, report_dir, typer.echo)))
+    if bool(name) == bool(update):
+        raise BadInput("give --name for a new model, or --update with the name of an adopted one, and not both")
+    if (new_data or accept) and not update:
+        raise BadInput(f"{'--new-data' if new_data else '--accept'}: goes with --update NAME; leave it out")
+    limit = 0.5 if max_drop is None else max_drop
+    given = Given(model, data, calibration, train_data, metric, limit, allow_code)
+    folders = Folders(model_dir, baseline_dir, report_dir)
+    if update:
+        asked = Asked(update, gate, new_data, accept, max_drop, latency_budget)
+        raise RunEnded(int(update_for_good(given, asked, folders, typer.echo)))
+    raise RunEnded(int(adopt_for_good(given, name, folders, gate, latency_budget, typer.echo)))

@@ -89,6 +89,7 @@ class Session:
     def _check_model(self, model: ReferenceModel) -> None:
         if self.options.train and len(model.seed_scores) < 2:
             raise BadInput(f"{model.file}: seed_scores: --train needs scores of at least 2 seeds to judge by")
+        pick(",".join(model.gate_variants), VARIANTS, f"{model.file}: gate_variants")
         model.pack()
         model.check_metric()
         model.check_weights()
@@ -104,8 +105,18 @@ class Session:
     # ------------------------------------------------------------ what to do
 
     def cell_ids(self) -> list[CellId]:
-        """Return every cell within ``--models`` and ``--variants``, models in order, controls first."""
-        return [f"{model}/{variant}" for model in self.model_names for variant in self.variant_names]
+        """Return every cell within ``--models`` and ``--variants``, models in order, controls first.
+
+        Where ``--variants`` names none, a model is measured in the variants that its file gates; all where it gates
+        none, and where it is tried once.
+        """
+        return [f"{model}/{variant}" for model in self.model_names for variant in self._variants_of(model)]
+
+    def _variants_of(self, model: str) -> list[str]:
+        gated = self.models[model].gate_variants
+        if self.options.variants or not gated or not self._drift:
+            return self.variant_names
+        return [name for name in self.variant_names if name in gated]
 
     def of_this_shard(self, wanted: Mapping[CellId, Set[Kind]]) -> set[CellId]:
         """Return the cells that this machine measures: all wanted ones, or those of ``--shard``.

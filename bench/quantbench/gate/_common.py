@@ -111,7 +111,9 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     """
     declared = baseline.unsupported if baseline else None
     refused = failure.what == "unsupported"
-    if refused and declared is not None and _same_reason(declared, failure.reason):
+    # Baselines of before refusals were translated declare the tool's own text, which is the log now.
+    known = declared is not None and any(_same_reason(declared, told) for told in (failure.reason, failure.log))
+    if refused and known:
         verdict, message, actions = Verdict.UNSUPPORTED, f"unsupported, as declared: {failure.reason}", []
     elif refused and baseline is None:
         verdict, message = Verdict.MISSING, f"the tools refuse it: {failure.reason}"

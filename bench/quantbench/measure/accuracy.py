@@ -248,6 +248,7 @@ def float_recipe(model: ReferenceModel) -> dict[str, Any]:
             "quantbench.measure.accuracy",
             "quantbench.reference.metrics",
             "quantbench.reference.float_model",
+            "quantbench.reference.precision",
             "quantbench.core.tensorflow",
             "quantbench.reference.training",
             "quantbench.reference.model",

@@ -115,8 +115,8 @@ class Failure(Record):
 
     Attributes:
         what: ``unsupported`` (the tools refuse), ``error``, ``crash`` or ``timeout``.
-        reason: the tool's own words, one line.
-        log: end of the worker's output.
+        reason: a sentence: what, which operator or layer, what to do; the tool's own words where it is unknown.
+        log: end of the worker's output; of a refusal, the tool's own text.
     """
 
     what: Literal["unsupported", "error", "crash", "timeout"]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from quantbench.core import tensorflow
-from quantbench.core.arrays import Inputs, length, rows
+from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.errors import BadInput, Unsupported, disk_is_full, ran_short
-from quantbench.reference import training
+from quantbench.reference import precision, training
 from quantbench.reference.model import ReferenceModel
 from quantbench.safety import keras_config
 from quantbench.safety import saved_model as safe_saved_model
@@ -30,11 +30,18 @@ def temporary_folder() -> str:
 
 
 def keras2(model: ReferenceModel) -> Any:
-    """Load the float model as a Keras 2 model with its pinned weights.
+    """Load the float model as a Keras 2 model with its pinned weights; one of half precision, as its float32 clone.
 
     Raises:
+        BadInput: it cannot be loaded, or has no float32 clone.
         Unsupported: the model's form cannot be loaded as Keras 2.
     """
+    if model.form == "keras2":
+        return _in_float32(_original_keras2(model), model)
+    return _original_keras2(model)
+
+
+def _original_keras2(model: ReferenceModel) -> Any:
     if model.form == "code":
         return training.load_pinned(model)
     if model.form == "keras2":
@@ -57,7 +64,12 @@ def saved_model(model: ReferenceModel) -> str:
         raise Unsupported("the TFLite converter takes Keras models and SavedModels; this is already a .tflite")
     if model.form in ("code", "keras2"):
         return export(keras2(model))
-    return with_batch_of_one(original_saved_model(model))
+    return with_batch_of_one(float32_saved_model(model))
+
+
+def float32_saved_model(model: ReferenceModel) -> str:
+    """Return the original SavedModel, or the one that Keras 3 exports, of half precision as its float32 clone."""
+    return _keras3_saved_model(model) if model.form == "keras3" else original_saved_model(model)
 
 
 def original_saved_model(model: ReferenceModel) -> str:
@@ -70,14 +82,34 @@ def original_saved_model(model: ReferenceModel) -> str:
     if model.form == "saved_model":
         safe_saved_model.check(path)
         return str(path)
+    return _keras3_saved_model(model, heal=False)
+
+
+def _keras3_saved_model(model: ReferenceModel, heal: bool = True) -> str:
+    """Let Keras 3 export a model; one of half precision as its float32 clone, unless it is to be run as it is."""
     # Keras 3 tracks variables itself: a tf.Module around the model silently loses its weights (outputs became NaN), so
     # its own exporter has to write the SavedModel.
     tensorflow.tensorflow()
     import keras
 
     folder = temporary_folder()
-    _load(keras.saving.load_model, model).export(folder, format="tf_saved_model", verbose=False)
+    loaded = _load(keras.saving.load_model, model)
+    (_in_float32(loaded, model) if heal else loaded).export(folder, format="tf_saved_model", verbose=False)
     return folder
+
+
+def _in_float32(loaded: Any, model: ReferenceModel) -> Any:
+    """Return the float32 clone of a half-precision model, any other model itself. Raises BadInput."""
+    try:
+        return precision.healed(loaded)
+    except Exception as error:  # layers of others can fail in many ways when they are built again
+        if ran_short(error):
+            raise
+        path, policy = model.file.parent / model.weights, precision.policies(loaded.get_config())[0]
+        raise BadInput(
+            f"{path}: it computes in half precision (dtype policy {policy}), which TFLite does not, and a float32 "
+            f"clone of it cannot be built ({' '.join(str(error).split())[:200]}); save it with the dtype policy float32"
+        ) from error
 
 
 def _load(load: Any, model: ReferenceModel) -> Any:
@@ -184,12 +216,26 @@ def check_shape(where: object, name: str, shape: Any) -> None:
         )
 
 
-def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
-    """Compute the float model's outputs before any conversion, shape (n, ...)."""
+def predict(model: ReferenceModel, inputs: Inputs, as_saved: bool = False) -> Inputs:
+    """Compute the float model's outputs before any conversion, shape (n, ...).
+
+    Args:
+        as_saved: whether a model of half precision computes in it, instead of its float32 clone; the outputs are
+            float32 in any case.
+    """
+    outputs = _predicted(model, inputs, as_saved)
+    return {name: _wide(part) for name, part in outputs.items()} if isinstance(outputs, dict) else _wide(outputs)
+
+
+def _wide(outputs: Array) -> Array:
+    return outputs.astype(np.float32) if outputs.dtype.name in ("float16", "bfloat16") else outputs
+
+
+def _predicted(model: ReferenceModel, inputs: Inputs, as_saved: bool) -> Inputs:
     if model.form == "tflite":
         return LiteRT(model.file.parent / model.weights, stateful=model.stateful).run(inputs)
     if model.form in ("code", "keras2"):
-        keras_model = keras2(model)
+        keras_model = _original_keras2(model) if as_saved else keras2(model)
         batch = getattr(keras_model, "inputs", None) and keras_model.inputs[0].shape[0]
         outputs = training.answers(keras_model, inputs, batch or BATCH)
         if isinstance(outputs, np.ndarray):
@@ -198,7 +244,7 @@ def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
         named = outputs if isinstance(outputs, dict) else {f"output_{i}": output for i, output in enumerate(outputs)}
         return next(iter(named.values())) if len(named) == 1 else dict(named)
     tf = tensorflow.tensorflow()
-    folder = original_saved_model(model)
+    folder = original_saved_model(model) if as_saved else float32_saved_model(model)
     loaded = load_saved_model(folder)
     signature = serving_signature(loaded, folder)
     specs = signature.structured_input_signature[1]

@@ -122,6 +122,7 @@ class ReferenceModel:
         training: (raw x, y) -> (inputs, targets) to fit on; default: prepared x and y.
         stateful: whether the runtime keeps state between calls, which is then reset before each example.
         smallest_drop: smallest drop of the score that matters, in the metric's unit; None: the metric's own.
+        gate_variants: variants that a run measures where ``--variants`` names none; empty: all.
         seed_scores: scores of the recipe with seeds 0, 1, ..., by which a retrained model is judged.
         file: the model's file, set by the loader.
     """
@@ -145,6 +146,7 @@ class ReferenceModel:
     training: Callable[[Array, Array], tuple[Inputs, Array]] | None = None
     stateful: bool = False
     smallest_drop: float | None = None
+    gate_variants: tuple[str, ...] = ()
     seed_scores: tuple[float, ...] = ()
     file: Path = field(default=Path(), compare=False)
 

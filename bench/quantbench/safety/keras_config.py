@@ -104,6 +104,11 @@ def check(path: Path, form: KerasForm, allow_code: bool = False) -> None:
             check_configuration(path, config, form)
 
 
+def configuration(path: Path) -> Any:
+    """Read the configuration of a Keras file; it may name anything, and nothing of it is looked up. Raises BadInput."""
+    return next(_configurations(path))
+
+
 def check_configuration(path: Path, config: Any, form: KerasForm) -> None:
     """Check one parsed configuration against the lists. Raises BadInput."""
     if isinstance(config, dict):  # models are loaded with compile=False, which only drops this from the outermost one

@@ -63,6 +63,12 @@ def _cluster(bench: Workbench, keras_model: Any, centroids: int, keep_zeros: boo
     start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
 
     def wrap(layer: Any) -> Any:
+        weights = int(layer.kernel.shape.num_elements())
+        if weights < centroids:  # k-means has no message that names the layer
+            raise Unsupported(
+                f"the layer {layer.name} has {weights} weights, too few to cluster them to {centroids} values: choose "
+                "a variant without clustering"
+            )
         return cluster.cluster_weights(layer, centroids, start, preserve_sparsity=keep_zeros)
 
     wrapped = qat.attempt("clustering", lambda: _with_wrapped_kernels(bench, keras_model, wrap))

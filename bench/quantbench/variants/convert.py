@@ -5,7 +5,11 @@ Source: the converter's own guide, "Post-training quantization", on the LiteRT s
 
 from typing import Any
 
+from quantbench.tflite.graph import read
 from quantbench.variants.declare import Workbench
+
+# Printed where the converter's calibrator may crash without a word, so that the log of the cell says why.
+UNCALIBRATED_LOOP = "calibrating a model with a WHILE loop"
 
 
 def converter(bench: Workbench, saved: str) -> Any:
@@ -23,6 +27,8 @@ def optimizing(bench: Workbench, saved: str) -> Any:
 def calibrated(bench: Workbench, saved: str) -> Any:
     """Create a converter that finds static ranges on the representative dataset."""
     converting = optimizing(bench, saved)
+    if any(operator.name == "WHILE" for operator in read(bench.float_artifact()).operators):
+        print(UNCALIBRATED_LOOP, flush=True)
     examples = list(bench.calibration())
     # Several inputs are passed by name, a single one by position.
     converting.representative_dataset = lambda: (x if isinstance(x, dict) else [x] for x in examples)

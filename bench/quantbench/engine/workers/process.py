@@ -22,12 +22,13 @@ from types import FrameType
 import psutil
 from pebble import ProcessExpired, ProcessPool
 
+from quantbench.build import refusals
 from quantbench.build.store import for_strangers
 from quantbench.core import pools, walls
 from quantbench.core.child_process import ended
 from quantbench.core.output import send_output_to
 from quantbench.core.signals import end_with_parent, stop_asked
-from quantbench.engine.workers.task import Outcome, Task, failed, failure, last_line, log_tail
+from quantbench.engine.workers.task import Outcome, Task, failed, failure, log_tail
 from quantbench.errors import SHORT
 
 _TICK_SECONDS = 0.2
@@ -259,8 +260,7 @@ def _crash(task: Task, reason: str, exhausted: bool = False) -> Outcome:
 
 
 def _with_last_words(reason: str, task: Task) -> str:
-    words = last_line(task.log)
-    return f"{reason}; its last output: {words[:200]}" if words else f"{reason}, with no output"
+    return refusals.of_crash(log_tail(task.log, 20_000), reason)
 
 
 def _lost(outcome: Outcome) -> bool:

@@ -1,7 +1,6 @@
 """Compute one cell with one seed in a worker process: build, evaluate, weigh. Nothing here judges."""
 
 import json
-import re
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from quantbench.build import artifact as build
+from quantbench.build import refusals
 from quantbench.build.store import Store
 from quantbench.core.arrays import Array
 from quantbench.core.output import output_to
@@ -20,11 +20,6 @@ from quantbench.records import Contents, Failure
 from quantbench.reference.metrics import ROUNDING
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
-
-# What TensorFlow prints whenever it is imported.
-_CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages|INFO: |To enable the following instructions")
-# First words of the lines that state where a process was when it crashed or was ended.
-_DUMP = ("Fatal Python error:", "Current thread 0x", "Stack (most recent call first):")
 
 
 @dataclass(frozen=True)
@@ -143,7 +138,8 @@ def compute(task: Task) -> Outcome:
 
 def failed(task: Task, error: BaseException, seconds: float = 0.0) -> Outcome:
     """Return the outcome of a task that an exception ended."""
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}".removesuffix(": ")
+    raised = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}".removesuffix(": ")
+    reason = refusals.explained(refusals.raw_words(error)) or raised
     return Outcome(
         task.seed,
         seconds=seconds,
@@ -167,22 +163,19 @@ def log_tail(log: Path, characters: int = 2000) -> str:
     return "\n".join(line for line in text.splitlines() if not line.startswith("Extension modules:"))[-characters:]
 
 
-def last_line(log: Path) -> str:
-    """Return the last line printed before a crash or exit; empty where there is none. Skips the stack dump."""
-    lines = log_tail(log, 20_000).splitlines()
-    dump = next((i for i, line in enumerate(lines) if line.startswith(_DUMP)), len(lines))
-    printed = [line.strip() for line in lines[:dump] if line.strip() and not _CHATTER.match(line)]
-    return printed[-1] if printed else ""
-
-
 def model_of(task: Task) -> ReferenceModel:
     """Return the model of a task, as its file declares it now. Raise BadInput."""
     return next(model for model in load_file(task.model_file) if model.name == task.model)
 
 
 def _refused(task: Task, built: build.Built, seconds: float) -> Outcome:
-    refusal = Failure(what="unsupported", reason=built.refusal or "")
-    return Outcome(task.seed, cached=built.cached, seconds=seconds, failure=refusal)
+    return Outcome(task.seed, cached=built.cached, seconds=seconds, failure=_refusal(built.refusal or ""))
+
+
+def _refusal(raw: str) -> Failure:
+    """Return a refusal as a sentence, with the tool's own text as its log where that says more."""
+    reason = refusals.reason(raw)
+    return Failure(what="unsupported", reason=reason, log="" if raw == reason else raw)
 
 
 def _agreement(task: Task, model: ReferenceModel, evaluation: accuracy.Evaluation, store: Store) -> float | None:
@@ -228,8 +221,8 @@ def _outcome(
 ) -> Outcome:
     assert built.path is not None
     if evaluation.refusal is not None:
-        refusal = Failure(what="unsupported", reason=evaluation.refusal)
-        return Outcome(task.seed, cached=built.cached and evaluation.cached, seconds=seconds, failure=refusal)
+        refusal, cached = _refusal(evaluation.refusal), built.cached and evaluation.cached
+        return Outcome(task.seed, cached=cached, seconds=seconds, failure=refusal)
     conversion, first_divergent = _conversion(built.path.parent, evaluation, model)
     return Outcome(
         seed=task.seed,

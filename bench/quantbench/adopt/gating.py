@@ -1,0 +1,237 @@
+"""Adopt a model permanently: choose what is gated, measure it with five seeds, and record its first baseline."""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from quantbench import files
+from quantbench.adopt import declaration, ranking, understand
+from quantbench.adopt.search import search
+from quantbench.baselines import files as baseline_files
+from quantbench.baselines import update, update_cell
+from quantbench.core.arrays import Array
+from quantbench.core.options import RunOptions
+from quantbench.core.output import output_to
+from quantbench.core.signals import check, settle, undisturbed
+from quantbench.engine.session import Session
+from quantbench.errors import BadInput, Exit, full_disk_named
+from quantbench.records import Kind, Report, Verdict
+from quantbench.reference.datasets import read_predictions
+from quantbench.reference.model import ReferenceModel, pick
+from quantbench.variants import FLOAT_CONTROL, VARIANTS
+
+Say = Callable[[str], None]
+_KINDS = frozenset({Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY})
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Hold where a model is adopted into, and where its runs are written."""
+
+    model_dir: Path
+    baseline_dir: Path
+    report_dir: Path
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Hold which variants of a model are gated, and what is to be said of the others in one line."""
+
+    variants: tuple[str, ...]
+    others: str
+
+
+def adopt_for_good(
+    given: understand.Given, name: str, folders: Folders, gate: str, latency_budget: float, say: Say
+) -> Exit:
+    """Write the model's file, weights and data, measure what is gated with five seeds, and record it as the baseline.
+
+    Args:
+        gate: variants to gate, comma-separated; empty for float32 and what ``try`` would recommend.
+        latency_budget: seconds of timing per variant; 0: nothing is timed.
+
+    Returns:
+        REGRESSED where a floor, or the agreement of the conversion, fails from the start.
+
+    Raises:
+        BadInput: see :func:`quantbench.adopt.understand.understand`; or the name is taken, a variant is unknown, or a
+            folder cannot be written.
+    """
+    understand.check_name(name)
+    asked = named_gate(gate)
+    kinds = kinds_for(latency_budget)
+    model_dir, baseline_dir = folders.model_dir, folders.baseline_dir
+    if os.path.lexists(model_dir / f"{name}.py") or os.path.lexists(baseline_files.json_path(baseline_dir, name)):
+        raise BadInput(
+            f"--name: {name} exists already in {model_dir} or {baseline_dir}; give another, remove it first, or take a "
+            f"retrained model over with --update {name}"
+        )
+    if understand.is_code(given.model):
+        raise BadInput(f"{given.model}: a .py model is a reference model already; copy it into {model_dir}")
+    # Loaded and measured in a temporary folder first, so that a refused model leaves nothing in the user's folders.
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as aside:
+        folder = Path(aside) / "model"
+        with output_to(Path(aside) / "loading.log"):
+            understood = understand.understand(given, name, folder)
+        for note in understood.notes:
+            say(note)
+        chosen = Gate(asked, _rest(asked)) if asked else None
+        if chosen is None:
+            options = RunOptions(report_dir=folders.report_dir, latency_budget=latency_budget or 1.0)
+            session, status, whole = search(understood, options, set(kinds), say)
+            if not whole:
+                return status
+            chosen = chosen_gate(session, understood.model, given.max_drop)
+        model = declaration.with_gate(understood.model, chosen.variants)
+        session, status, whole = measured(model, chosen.variants, folders.report_dir, latency_budget, say)
+        if not whole:
+            return status
+        update.check_report(session.report, session.folder.path)
+        proposal = update.propose(
+            session.report,
+            session.folder.path,
+            name,
+            baseline_files.Baseline(),
+            f"adopted from {Path(given.model).name}",
+            floor_of=model.floor,
+        )
+        check()
+        with undisturbed():  # a model without its baseline would be half adopted
+            copied(folder, model_dir)
+            saved = baseline_files.save(baseline_dir, proposal.file, proposal.predictions)
+            settle()
+    for path in (model_dir / f"{name}.py", *saved):
+        say(f"wrote {path}")
+    if session.report.environment.git_dirty:
+        say(f"note: {update.of_local_changes(session.report.environment)}; record the baseline again once they are")
+    for cell, why in proposal.declared.items():
+        say(f"declared: {cell}: {why}")
+    if open_limits := undecided(session.report):
+        say(
+            f"undecided: {', '.join(open_limits)}: these examples do not tell whether the drop is within the limit "
+            f"of {given.max_drop:g}; a warning in every run until more examples do"
+        )
+    red = failures(session.report)
+    for message in red:
+        say(f"RED {message}")
+    if red:
+        say(f"These are red in every run until the cause is gone, or a floor in {model_dir / name}.py is loosened.")
+    say(f"gated: {', '.join(chosen.variants)}. {chosen.others}")
+    timing = "" if latency_budget else " --no-latency"
+    say(f"gate it with: quantbench run --model-dir {model_dir} --baseline-dir {baseline_dir}{timing}")
+    return Exit.REGRESSED if red else Exit.GREEN
+
+
+def named_gate(gate: str) -> tuple[str, ...]:
+    """Return the named variants, float32 among them, in the order of all; none where none is named. Raises BadInput."""
+    if not gate.strip():
+        return ()
+    named = pick(gate, VARIANTS, "--gate")
+    return tuple(name for name in VARIANTS if name in named or name == FLOAT_CONTROL)
+
+
+def _rest(gate: Sequence[str]) -> str:
+    return f"Not gated: {len(VARIANTS) - len(gate)} other variants, which were not measured."
+
+
+def kinds_for(latency_budget: float) -> set[Kind]:
+    """Return what is measured of each gated variant. Raises BadInput where the budget is no number of seconds."""
+    if not 0 <= latency_budget < float("inf"):
+        raise BadInput(f"--latency-budget: expected seconds, or 0 for none, found {latency_budget}")
+    return set(_KINDS | ({Kind.LATENCY} if latency_budget else set()))
+
+
+def measured(
+    model: ReferenceModel, variants: Sequence[str], report_dir: Path, latency_budget: float, say: Say
+) -> tuple[Session, Exit, bool]:
+    """Measure these variants of a model with as many seeds as a baseline needs; what is cached is not made again."""
+    options = RunOptions(
+        variants=",".join(variants),
+        report_dir=report_dir,
+        seeds=update_cell.MINIMUM_SEEDS,
+        latency_budget=latency_budget or 1.0,
+    )
+    return search(understand.Understood(model, []), options, kinds_for(latency_budget), say)
+
+
+def run_predictions(session: Session, model: str) -> dict[str, Array]:
+    """Read variant -> predictions of the first seed; none where no cell was made."""
+    path = session.folder.path / "predictions" / f"{model}.npz"
+    return read_predictions(path, "predictions", inside=session.folder.path) if path.exists() else {}
+
+
+def chosen_gate(session: Session, model: ReferenceModel, max_drop: float) -> Gate:
+    """Choose float32 and the variant that ``try`` would recommend.
+
+    Raises:
+        BadInput: nothing can be gated, as the float model itself cannot be converted or scored.
+    """
+    predictions, labels = run_predictions(session, model.name), model.pack().test.y
+    found = ranking.candidates(session.report, model.metric, predictions, labels, max_drop)
+    if not found:
+        failure = next((cell.failure for cell in session.report.cells if cell.variant == FLOAT_CONTROL), None)
+        why = f" ({failure.reason})" if failure else ""
+        raise BadInput(f"{model.description}: nothing can be gated, for float32 could not be made or scored{why}")
+    best = ranking.choice(found)
+    gate = tuple(name for name in VARIANTS if name == FLOAT_CONTROL or (best is not None and name == best.variant))
+    return Gate(gate, _others(session.report, found, gate))
+
+
+def _others(report: Report, found: Sequence[ranking.Candidate], gate: Sequence[str]) -> str:
+    """Say in one line what is not gated and why, and how to add it."""
+    left = {one.variant: one.answer for one in found if one.variant not in gate}
+    groups = {
+        "within the limit": [name for name, answer in left.items() if answer is ranking.Answer.WITHIN],
+        "beyond it": [name for name, answer in left.items() if answer is ranking.Answer.BEYOND],
+        "undecided with these examples": [name for name, answer in left.items() if answer is ranking.Answer.TOO_FEW],
+    }
+    told = [f"{len(names)} {what} ({_some(names)})" for what, names in groups.items() if names]
+    failed = sum(cell.failure is not None for cell in report.cells)
+    partly = len(report.cells) - failed - len(left) - len(gate)
+    told += [f"{failed} that the tools refuse"] if failed else []
+    told += [f"{partly} that are only partly quantized, or controls"] if partly > 0 else []
+    if not told:
+        return ""
+    return f"Not gated: {', '.join(told)}. Gate others with --gate VARIANT,..."
+
+
+_NAMED = 3  # of each group, so that the line stays one line
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+
+
+def copied(folder: Path, model_dir: Path) -> None:
+    """Copy a model's file, weights and data into the user's folder. Raises BadInput, DiskFull."""
+    try:
+        with full_disk_named(model_dir):
+            files.copy_tree(folder, model_dir, "the adopted model", leave_out=_is_cache)
+    except OSError as error:
+        words = f"cannot write to {model_dir}: {error.strerror}"
+        raise BadInput(f"--model-dir: {words}; give another folder") from None
+
+
+def _is_cache(name: str) -> bool:
+    return name == "__pycache__"
+
+
+def undecided(report: Report) -> list[str]:
+    """List the cells whose limit lies inside the interval of their drop."""
+    return [
+        cell.id
+        for cell in report.cells
+        if any(one.against == "floor" and one.verdict is Verdict.WARN for one in cell.judgements)
+    ]
+
+
+def failures(report: Report) -> list[str]:
+    """List failures that no baseline can accept: floors, and conversions that do not agree with the model."""
+    judged = [(cell.id, judgement) for cell in report.cells for judgement in cell.judgements]
+    return [
+        f"{cell}: {judgement.message}"
+        for cell, judgement in judged
+        if judgement.verdict is Verdict.REGRESSED and judgement.kind is not Kind.STRUCTURE
+    ]

@@ -1,0 +1,439 @@
+"""Take a retrained or changed model over under the name of an adopted one: compare, review, and keep the history.
+
+The new float model and its artifacts are compared with the previous ones on the same examples, in pairs. What is surely
+worse, or breaks a limit, is red, and nothing is written unless the user accepts it with a reason.
+"""
+
+import difflib
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from quantbench import files
+from quantbench.adopt import declaration, gating, ranking, understand
+from quantbench.baselines import files as baseline_files
+from quantbench.baselines import retrained, update
+from quantbench.core.arrays import Array, Inputs
+from quantbench.core.output import output_to
+from quantbench.core.signals import check, settle, undisturbed
+from quantbench.engine.session import Session
+from quantbench.errors import BadInput, Exit
+from quantbench.records import Report
+from quantbench.reference.datasets import Split
+from quantbench.reference.metrics import RELATIVE_ERROR, Metric
+from quantbench.reference.model import ReferenceModel, load_file, load_models
+from quantbench.variants import FLOAT_CONTROL, VARIANTS
+
+Say = Callable[[str], None]
+_SPLITS = {"test": "evaluation", "calibration": "calibration", "train": "training"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Hold how a model is to be updated.
+
+    Attributes:
+        name: of the adopted model.
+        gate: variants to gate from now on, comma-separated; empty for those gated so far.
+        new_data: whether other evaluation data is meant, so that the previous model is measured on it too.
+        accept: why what got worse is accepted; empty where it is not.
+        max_drop: the new limit; None keeps the floors of the model's file.
+        latency_budget: seconds of timing per variant; 0: nothing is timed.
+    """
+
+    name: str
+    gate: str = ""
+    new_data: bool = False
+    accept: str = ""
+    max_drop: float | None = None
+    latency_budget: float = 3.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """Describe one variant before and after.
+
+    Attributes:
+        old, new: scores; None where there is none.
+        drop: of the new from the previous score on the same examples, in the metric's unit; low, high: its interval,
+            which holds for all rows together. None where the two cannot be paired.
+        size_old, size_new: bytes.
+        worse: whether the drop is surely larger than the smallest that matters.
+        why: why it cannot be compared; empty where it can.
+    """
+
+    variant: str
+    old: float | None
+    new: float | None
+    drop: float | None = None
+    low: float = math.nan
+    high: float = math.nan
+    size_old: float | None = None
+    size_new: float | None = None
+    worse: bool = False
+    why: str = ""
+
+
+def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folders, say: Say) -> Exit:
+    """Measure the new model, compare it with the previous one, print a review, and write it where nothing got worse.
+
+    Data that is not given stays as it was adopted.
+
+    Returns:
+        REGRESSED where a variant got worse or breaks its limit, and was not accepted: then nothing is written.
+
+    Raises:
+        BadInput: there is no such adopted model, the new one does not take its examples, or other evaluation data was
+            given without saying so; see :func:`quantbench.adopt.understand.understand` too.
+    """
+    old = _adopted(asked.name, folders)
+    baseline = baseline_files.load(folders.baseline_dir, old)
+    if baseline.file is None:
+        raise BadInput(
+            f"--update: {asked.name} has no baseline in {folders.baseline_dir}; give its --baseline-dir, or adopt it"
+        )
+    if given.metric and given.metric != old.metric.name:
+        raise BadInput(
+            f"--metric: {asked.name} is scored by {old.metric.name}, and its history has no other score; adopt the "
+            f"model under another name to score it by {given.metric}"
+        )
+    if understand.is_code(given.model):
+        raise BadInput(f"{given.model}: a .py model is no saved model; change {old.file} instead")
+    gate = gating.named_gate(asked.gate) or old.gate_variants or tuple(VARIANTS)
+    kinds = gating.kinds_for(asked.latency_budget)
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as place:
+        aside = Path(place)
+        new = _understood(given, asked, old, aside, say)
+        declaration.with_gate(new, gate if asked.gate or old.gate_variants else ())
+        new = _keeping_edits(new, old, asked)
+        same = _same_examples(new.pack().test, old.pack().test, old.metric)
+        if not same and not asked.new_data:
+            raise BadInput(
+                f"--data: {given.evaluation} has other examples or labels than those {asked.name} was adopted with, so "
+                "that no score of before can be paired with one of now; leave --data out, or say --new-data to measure "
+                "the previous model on them too"
+            )
+        before = baseline.predictions
+        sizes = _accepted_sizes(baseline)
+        if not same:
+            session, status, whole = gating.measured(_on_new_data(old, new, aside), gate, folders.report_dir, 0.0, say)
+            if not whole:
+                return status
+            before = gating.run_predictions(session, asked.name)
+            sizes = _sizes(session.report)
+        session, status, whole = gating.measured(new, gate, folders.report_dir, asked.latency_budget, say)
+        if not whole:
+            return status
+        update.check_report(session.report, session.folder.path)
+        rows = compared(
+            session.report, new, before, gating.run_predictions(session, asked.name), sizes, new.pack().test.y
+        )
+        red = [f"{row.variant}: {_worse(row, new.metric)}" for row in rows if row.worse]
+        red += gating.failures(session.report)
+        for line in review(rows, new, old, kept=asked.gate == "", same=same):
+            say(line)
+        for message in red:
+            say(f"RED {message}")
+        if red and not asked.accept.strip():
+            say(f"Nothing was written: {asked.name} stays as it was. Accept this with --accept 'why'.")
+            return Exit.REGRESSED
+        reason = asked.accept.strip() or f"updated from {Path(given.model).name}"
+        written = _write(new, old, baseline, session, aside / "model", folders, reason)
+    for path in written:
+        say(f"wrote {path}")
+    timing = "" if kinds & {"latency"} else " --no-latency"
+    say(
+        f"gate it with: quantbench run --models {asked.name} --model-dir {folders.model_dir} --baseline-dir "
+        f"{folders.baseline_dir}{timing}"
+    )
+    return Exit.GREEN
+
+
+# ---------------------------------------------------------------- the previous model and its data
+
+
+def _adopted(name: str, folders: gating.Folders) -> ReferenceModel:
+    """Return an adopted model. Raises BadInput."""
+    models = load_models(folders.model_dir)
+    if name not in models:
+        near = difflib.get_close_matches(name, models, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(models)}"
+        raise BadInput(f"--update: {folders.model_dir} has no model {name!r}; {hint}")
+    model = models[name]
+    if model.form == "code":
+        raise BadInput(f"--update: {name} is a model of code, which adopt did not write; change {model.file} instead")
+    return model
+
+
+def _understood(given: understand.Given, asked: Asked, old: ReferenceModel, aside: Path, say: Say) -> ReferenceModel:
+    """Derive the new reference model, with the splits of the adopted data where no other is given."""
+    kept = _kept_data(old, aside / "kept")
+    limit = old.floor(FLOAT_CONTROL, "control") or next(iter(old.floors.values()), None)
+    whole = replace(
+        given,
+        evaluation=given.evaluation or kept["test"],
+        calibration=given.calibration or kept.get("calibration"),
+        training=given.training or kept.get("train"),
+        metric=old.metric.name,
+        max_drop=asked.max_drop if asked.max_drop is not None else limit.max_drop if limit else given.max_drop,
+    )
+    try:
+        with output_to(aside / "loading.log"):
+            understood = understand.understand(whole, asked.name, aside / "model")
+    except BadInput as error:
+        raise BadInput(_in_users_words(str(error), kept, asked.name)) from None
+    for note in understood.notes:
+        say(_in_users_words(note, kept, asked.name))
+    return understood.model
+
+
+def _in_users_words(text: str, kept: Mapping[str, Path], name: str) -> str:
+    for split, path in kept.items():
+        text = text.replace(str(path), f"the {_SPLITS[split]} data of {name}")
+    return text
+
+
+def _kept_data(old: ReferenceModel, folder: Path) -> dict[str, Path]:
+    """Write the adopted splits as the user once gave them: split -> file."""
+    folder.mkdir()
+    pack = old.pack()
+    written = {}
+    for name, split in (("test", pack.test), ("calibration", pack.calibration), ("train", pack.train)):
+        if split is not None:
+            written[name] = folder / f"{name}.npz"
+            # Where there were no labels, those kept are the previous float model's own outputs.
+            unlabelled = name == "calibration" or (name == "test" and old.metric is RELATIVE_ERROR)
+            labels = None if unlabelled else split.y
+            np.savez(written[name], **_arrays(split.x, labels))  # type: ignore[arg-type]
+    return written
+
+
+def _arrays(x: Inputs, y: Array | None) -> dict[str, Array]:
+    inputs = {f"x_{name}": values for name, values in x.items()} if isinstance(x, dict) else {"x": x}
+    return inputs if y is None else {**inputs, "y": y}
+
+
+def _same_examples(new: Split, old: Split, metric: Metric) -> bool:
+    """Check whether two splits have the same examples and labels, in the same order."""
+    labels = metric is RELATIVE_ERROR or np.array_equal(new.y, old.y)
+    names, before = _arrays(new.x, None), _arrays(old.x, None)
+    return bool(labels) and names.keys() == before.keys() and all(np.array_equal(names[k], before[k]) for k in names)
+
+
+def _keeping_edits(new: ReferenceModel, old: ReferenceModel, asked: Asked) -> ReferenceModel:
+    """Write the previous model's file with the new derived fields, so that floors and comments of people stay."""
+    derived = declaration.DERIVED + (("floors",) if asked.max_drop is not None else ())
+    before, now = old.file.read_text(encoding="utf-8"), new.file.read_text(encoding="utf-8")
+    files.replace(new.file, declaration.updated(before, now, old.file, derived))
+    return load_file(new.file)[0]
+
+
+def _on_new_data(old: ReferenceModel, new: ReferenceModel, aside: Path) -> ReferenceModel:
+    """Lay out the previous model with the new data, in a folder of its own."""
+    folder = aside / "previous"
+    weights = folder / old.weights
+    weights.parent.mkdir(parents=True)
+    files.copy_tree(old.file.parent / old.weights, weights, "the previous model")
+    data = folder / new.data
+    data.parent.mkdir(parents=True, exist_ok=True)
+    files.copy_tree(new.file.parent / new.data, data, "the new data")
+    text = old.file.read_text(encoding="utf-8")
+    path = folder / old.file.name
+    now = new.file.read_text(encoding="utf-8")
+    files.replace(path, declaration.updated(text, now, old.file, ("data", "data_sha256")))
+    return load_file(path)[0]
+
+
+# ---------------------------------------------------------------- the comparison
+
+
+def _accepted_sizes(baseline: baseline_files.Baseline) -> dict[str, float]:
+    cells = baseline.file.cells if baseline.file else {}
+    return {name: cell.measurements["size"].value for name, cell in cells.items() if "size" in cell.measurements}
+
+
+def _sizes(report: Report) -> dict[str, float]:
+    cells = {cell.variant: cell.measurements for cell in report.cells}
+    return {name: values["size"].value for name, values in cells.items() if "size" in values}
+
+
+def compared(
+    report: Report,
+    model: ReferenceModel,
+    before: Mapping[str, Array],
+    after: Mapping[str, Array],
+    sizes: Mapping[str, float],
+    labels: Array,
+) -> list[Row]:
+    """Compare each variant of a run with its previous self, on the same examples."""
+    names = [cell.variant for cell in report.cells]
+    paired = [name for name in names if _can_pair(name, before, after, labels, model.metric)]
+    alpha = ranking.ALPHA / 2 / max(1, len(paired))
+    new_sizes = _sizes(report)
+    rows = []
+    for cell in report.cells:
+        name = cell.variant
+        row = Row(
+            name,
+            _value(model.metric, before.get(name), labels),
+            _value(model.metric, after.get(name), labels),
+            size_old=sizes.get(name),
+            size_new=new_sizes.get(name),
+        )
+        if name not in paired:
+            failed = cell.failure.reason if cell.failure else ""
+            worked = name in before and name not in after
+            rows.append(replace(row, why=failed or "not gated before", worse=worked))
+            continue
+        if model.metric is RELATIVE_ERROR:  # of each model's own outputs, so that the two scores are no pair
+            rows.append(replace(row, old=None, why="without labels, each is judged by its own float model"))
+            continue
+        drop = ranking.drop_between(model.metric, after[name], before[name], labels)
+        matters = model.metric.matters(row.old or 0.0, model.smallest_drop)
+        worse = drop.p_above(matters) <= alpha and drop.estimate > matters
+        rows.append(replace(row, drop=drop.estimate, low=drop.lower(alpha), high=drop.upper(alpha), worse=worse))
+    return rows
+
+
+def _can_pair(
+    name: str, before: Mapping[str, Array], after: Mapping[str, Array], labels: Array, metric: Metric
+) -> bool:
+    return all(name in side and metric.fits(side[name], labels) for side in (before, after))
+
+
+def _value(metric: Metric, predictions: Array | None, labels: Array) -> float | None:
+    return None if predictions is None or not metric.fits(predictions, labels) else metric.value(predictions, labels)
+
+
+def _worse(row: Row, metric: Metric) -> str:
+    if row.drop is None:
+        return f"it worked before, and fails now: {row.why}"
+    return (
+        f"worse than its previous self by {row.drop:.2f} {metric.unit} ({row.low:.2f} to {row.high:.2f}) on the same "
+        "examples"
+    )
+
+
+def review(rows: Sequence[Row], new: ReferenceModel, old: ReferenceModel, kept: bool, same: bool) -> list[str]:
+    """Say what changed, line by line."""
+    changed = "retrained or changed" if new.weights_sha256 != old.weights_sha256 else "the same"
+    examples = "the same examples" if same else "the new examples, on which the previous model was measured too"
+    lines = [
+        "",
+        f"# {new.name}: the model is {changed} ({old.weights_sha256[:8]} → {new.weights_sha256[:8]}), compared on "
+        f"{len(new.pack().test.y):,} examples, {examples}",
+        "",
+        _table(rows, new.metric),
+    ]
+    gone = [name for name in old.gate_variants if name not in new.gate_variants] if new.gate_variants else []
+    added = [name for name in new.gate_variants if old.gate_variants and name not in old.gate_variants]
+    if not kept and (gone or added):
+        lines.append(f"gate: added {', '.join(added) or 'none'}; removed {', '.join(gone) or 'none'}")
+    lines += [f"{row.variant}: not compared: {row.why}" for row in rows if row.why]
+    return lines
+
+
+def _table(rows: Sequence[Row], metric: Metric) -> str:
+    change = f"{metric.name}: worse by, {metric.unit} (95 %, all rows together)"
+    headers = ["variant", "before", "now", change, "KiB before", "KiB now", "verdict"]
+    cells = [
+        [
+            row.variant,
+            _number(row.old, metric.scale),
+            _number(row.new, metric.scale),
+            "" if row.drop is None else f"{row.drop:+.2f} ({row.low:+.2f} to {row.high:+.2f})",
+            _number(row.size_old, 1 / 1024, 1),
+            _number(row.size_new, 1 / 1024, 1),
+            _verdict(row),
+        ]
+        for row in rows
+    ]
+    return tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def _number(value: float | None, scale: float, digits: int = 2) -> str:
+    return "" if value is None else f"{value * scale:,.{digits}f}"
+
+
+def _verdict(row: Row) -> str:
+    if row.worse:
+        return "worse"
+    if row.drop is None:
+        return "not compared"
+    return "better" if row.high < 0 else "no worse, as far as the examples tell"
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _write(
+    new: ReferenceModel,
+    old: ReferenceModel,
+    baseline: baseline_files.Baseline,
+    session: Session,
+    folder: Path,
+    folders: gating.Folders,
+    reason: str,
+) -> list[Path]:
+    """Write model, weights, data and baseline; what was there comes back where any of it fails.
+
+    Raises:
+        BadInput: a folder cannot be written.
+        DiskFull: there is no space; everything is as it was.
+    """
+    fresh = update.propose(
+        session.report, session.folder.path, new.name, baseline_files.Baseline(), reason, floor_of=new.floor
+    )
+    proposal = retrained.with_history(fresh, baseline)
+    model_dir, baseline_dir = folders.model_dir, folders.baseline_dir
+    path = baseline_files.json_path(baseline_dir, new.name)
+    touched = [model_dir / f"{new.name}.py", path, path.with_suffix(".npz")]
+    touched += [model_dir / one for one in {old.weights, new.weights, old.data, new.data}]
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as place:
+        check()
+        with undisturbed():  # a model without its baseline would be half updated
+            kept = _set_aside(touched, Path(place))
+            try:
+                for one in {new.weights, new.data}:
+                    if (model_dir / one).is_dir():  # files that only the previous one has would stay in it
+                        _removed(model_dir / one)
+                gating.copied(folder, model_dir)
+                saved = baseline_files.save(baseline_dir, proposal.file, proposal.predictions)
+                for stale in {old.weights, old.data} - {new.weights, new.data}:
+                    _removed(model_dir / stale)
+            except BaseException:
+                _put_back(touched, kept)
+                raise
+            settle()
+    return [model_dir / f"{new.name}.py", *saved]
+
+
+def _set_aside(paths: Sequence[Path], place: Path) -> dict[Path, Path]:
+    """Copy what is there: path -> its copy."""
+    kept = {}
+    for number, path in enumerate(paths):
+        if path.exists():
+            kept[path] = place / str(number)
+            files.copy_tree(path, kept[path], "the previous model")
+    return kept
+
+
+def _put_back(paths: Sequence[Path], kept: Mapping[Path, Path]) -> None:
+    for path in paths:
+        if path.is_dir() or path not in kept:
+            _removed(path)
+        if path in kept:
+            files.copy_tree(kept[path], path, "the previous model")
+
+
+def _removed(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
