@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from quantbench.build.store import Store
+from quantbench.core import counters
 from quantbench.core.options import RunOptions
 from quantbench.core.signals import check
 from quantbench.engine.cell import CellId, Planned, failure_of
@@ -75,6 +76,7 @@ class Computing:
         self._beside: dict[CellId, list[Future[Outcome]]] = {}
         self._finished = self._failed = self._running = 0
         self._begun: dict[Future[Outcome], float] = {}
+        self._tasks: dict[Future[Outcome], tuple[CellId, Task]] = {}
         self._left: float | None = None
         self._guessed = -_GUESS_SECONDS
 
@@ -97,7 +99,9 @@ class Computing:
         share = max(1, self._workers // len(missing))
         for cell, place, task in missing:
             shared = replace(task, interpreters=share)
-            self._futures[cell.id][place] = self._executor.submit(shared, self._options.cell_timeout)
+            future = self._executor.submit(shared, self._options.cell_timeout)
+            self._futures[cell.id][place] = future
+            self._tasks[future] = cell.id, shared
         if not self._options.cluster:  # its workers' machines are not this one
             usual = {trained: self._usual(trained) for trained in (False, True)}
             trained = {cell.id: cell.variant.trained for cell, _, _ in missing}
@@ -241,12 +245,22 @@ class Computing:
             self._finished += 1
             self._progress.finished(_result_line(cell, outcomes), self._counts(), failed)
         self._running = sum(any(future.running() for future in self._futures[cell.id]) for cell in self._pending)
-        self._progress.show(self._counts())
+        self._progress.show(replace(self._counts(), within=self._within()))
         if full and not self.partial:
             raise DiskFull(self.where_full())
 
     def _counts(self) -> Counts:
         return Counts("cells", self._finished, len(self._cells), self._running, self._failed, self._time_left())
+
+    def _within(self) -> tuple[str, ...]:
+        """Return how far the cells are that are being computed, where they have begun to evaluate examples."""
+        self._tasks = {future: task for future, task in self._tasks.items() if not future.done()}
+        words = []
+        for future, (cell_id, task) in self._tasks.items():
+            numbers = counters.read(task.progress) if future.running() else []
+            if len(numbers) == 2 and 0 < numbers[0] < numbers[1]:
+                words.append(f"{cell_id}: {numbers[0]:,} of {numbers[1]:,} examples")
+        return tuple(words)
 
     def _time_left(self) -> float | None:
         """Return the estimated remaining time, updated at most once a second: there may be thousands of cells."""

@@ -243,6 +243,7 @@ class Session:
             *(unrecorded.notes(of_cells, rules) if self._drift else []),
             *([self._cluster.note()] if self._cluster else []),
             *(f"{result.cell.id}: {reason}" for result in of_cells for reason in result.retried),
+            *(f"{result.cell.id}: {finding}" for result in of_cells for finding in result.findings),
         ]
 
     def _make_executor(self, folder: RunFolder, held: HeldStore) -> Executor:
