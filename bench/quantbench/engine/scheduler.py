@@ -20,6 +20,7 @@ from quantbench.engine.trained_twice import TrainedTwice, cheapest
 from quantbench.engine.workers.local import Executor
 from quantbench.engine.workers.task import Outcome, Task, from_store
 from quantbench.errors import DiskFull
+from quantbench.records import Kind
 from quantbench.variants import VARIANTS, Variant
 
 _TICK_SECONDS = 0.2
@@ -152,7 +153,9 @@ class Computing:
         root = self._store.root.absolute()
         model, stranger = cell.model, cell.model.form != "code"
         log = self._logs / name
-        return Task(model.file, model.name, cell.variant.name, seed, train_seed, root, log, stranger=stranger)
+        weighed = Kind.MEMORY in cell.kinds
+        name = cell.variant.name
+        return Task(model.file, model.name, name, seed, train_seed, root, log, stranger=stranger, memory=weighed)
 
     def wait(self, cells: Collection[Planned]) -> None:
         """Wait until these cells are computed, announcing each cell that finishes.

@@ -89,9 +89,14 @@ def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Evaluatio
 def evaluate(
     artifact: Path, artifact_sha256: str, model: ReferenceModel, store: Store, pace: Pace | None = None
 ) -> Evaluation:
-    """Run every test example through the artifact, one at a time, on ``litert-cpu`` with one thread."""
+    """Run every test example through the artifact, one at a time, on ``litert-cpu`` with one thread.
+
+    Variants may be equal: who comes second waits for the first one's evaluation.
+    """
+    made_of = recipe(artifact_sha256, model)
     make = partial(_evaluated, artifact, model, store.root, pace or Pace())
-    return store.remember(recipe(artifact_sha256, model), make, partial(_read, model))
+    with store.making(digest(made_of)):
+        return store.remember(made_of, make, partial(_read, model))
 
 
 def _evaluated(artifact: Path, model: ReferenceModel, home: Path, pace: Pace) -> dict[str, bytes]:

@@ -19,6 +19,12 @@ from quantbench.safety import saved_model as safe_saved_model
 from quantbench.tflite.litert import LiteRT
 
 _TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []  # kept until the process ends, then removed
+NOT_KERAS_2 = {  # form -> why it cannot be loaded as Keras 2, to be trained
+    "keras3": "it was saved by Keras 3, and tfmot trains Keras 2 models only",
+    "saved_model": "a SavedModel is not a Keras model that tfmot can train",
+    "tflite": "a .tflite cannot be trained",
+}
+NOT_CONVERTED_TWICE = "the TFLite converter takes Keras models and SavedModels; this is already a .tflite"
 SIGNATURE = "serving_default"
 BATCH = 250
 # Inputs of a batch in bytes. The values between the layers take a hundred times as much: 250 images of 224 x 224
@@ -43,12 +49,7 @@ def keras2(model: ReferenceModel) -> Any:
         return training.load_pinned(model)
     if model.form == "keras2":
         return _load(tensorflow.tensorflow().keras.models.load_model, model)
-    reason = {
-        "keras3": "it was saved by Keras 3, and tfmot trains Keras 2 models only",
-        "saved_model": "a SavedModel is not a Keras model that tfmot can train",
-        "tflite": "a .tflite cannot be trained",
-    }
-    raise Unsupported(reason[model.form])
+    raise Unsupported(NOT_KERAS_2[model.form])
 
 
 def saved_model(model: ReferenceModel) -> str:
@@ -58,7 +59,7 @@ def saved_model(model: ReferenceModel) -> str:
         Unsupported: the model is a ``.tflite``.
     """
     if model.form == "tflite":
-        raise Unsupported("the TFLite converter takes Keras models and SavedModels; this is already a .tflite")
+        raise Unsupported(NOT_CONVERTED_TWICE)
     if model.form in ("code", "keras2"):
         return export(keras2(model))
     return with_batch_of_one(original_saved_model(model))

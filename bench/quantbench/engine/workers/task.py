@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from quantbench.build import artifact as build
+from quantbench.build import preflight
 from quantbench.build.store import Store
 from quantbench.core import counters
 from quantbench.core.arrays import Array
@@ -37,6 +38,7 @@ class Task:
         log: file for the worker's output.
         interpreters: number that share the test examples, each in its own thread, as long as ``share`` holds no other.
         share: file with that number, which changes while other workers get busy or idle.
+        memory: whether its memory is measured, which takes longer than scoring a small model.
         stranger: whether the model was saved by others, so that whatever opens it is confined.
     """
 
@@ -50,6 +52,7 @@ class Task:
     interpreters: int = 1
     stranger: bool = False
     share: Path | None = None
+    memory: bool = True
 
     @property
     def progress(self) -> Path:
@@ -112,8 +115,10 @@ class Outcome:
 
 
 def from_store(task: Task, store: Store | None = None) -> Outcome | None:
-    """Return the outcome if the store holds all of it; imports no TensorFlow and runs no model."""
+    """Return the outcome if the store holds all of it, or it cannot be made; starts nothing and runs no model."""
     model, store = model_of(task), store or Store(task.store)
+    if refused := preflight.refusal(model, VARIANTS[task.variant]):
+        return Outcome(task.seed, cached=True, failure=Failure(what="unsupported", reason=refused))
     built = build.find(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
     if built is None:
         return None
@@ -125,8 +130,9 @@ def from_store(task: Task, store: Store | None = None) -> Outcome | None:
             task.variant == FLOAT_CONTROL and not accuracy.float_predictions_known(model, task.train_seed, store)
         ):
             return None
-        taken = memory.find(built.sha256, model, store) if task.seed == 0 else None
-        if taken is None and task.seed == 0 and evaluation.refusal is None:
+        weighed = task.seed == 0 and task.memory
+        taken = memory.find(built.sha256, model, store) if weighed else None
+        if taken is None and weighed and evaluation.refusal is None:
             return None
         return _outcome(task, model, built, evaluation, 0.0, _agreement(task, model, evaluation, store), taken, store)
     except Exception:  # the worker meets it again, and reports it as this cell's failure
@@ -146,7 +152,7 @@ def compute(task: Task) -> Outcome:
             evaluation = accuracy.evaluate(built.path, built.sha256, model, store, _pace(task))
             agreement = _agreement(task, model, evaluation, store)
             taken = None
-            if task.seed == 0 and evaluation.refusal is None:
+            if task.seed == 0 and task.memory and evaluation.refusal is None:
                 taken = memory.through_store(built.path, built.sha256, model, store)
             return _outcome(task, model, built, evaluation, time.perf_counter() - start, agreement, taken, store)
         except (Exception, SystemExit) as error:  # sys.exit in somebody's code ends its cell, not the worker
