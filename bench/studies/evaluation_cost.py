@@ -31,7 +31,7 @@ from quantbench.build.store import Store
 from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.core.options import RunOptions
 from quantbench.errors import BadInput
-from quantbench.measure import accuracy
+from quantbench.measure import accuracy, side
 from quantbench.measure.accuracy import in_threads
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.tflite.litert import LiteRT
@@ -164,7 +164,7 @@ def _evaluate(model: ReferenceModel, artifact: Path) -> float:
 
 
 def _on_other_kernels(model: ReferenceModel, artifact: Path) -> float:
-    few = model.prepare(rows(model.pack().test.x, slice(0, accuracy.OTHER_EXAMPLES)))
+    few = model.prepare(rows(model.pack().test.x, slice(0, side.OTHER_EXAMPLES)))
 
     def all_of_them() -> None:
         for runtime in accuracy.OTHER_RUNTIMES:

@@ -11,7 +11,7 @@ from made_up_cells import FLOAT, HALF, Model, baseline, model, outcome, run
 from made_up_runs import LABELS, answers
 from quantbench import gate
 from quantbench.core.arrays import Array
-from quantbench.measure import accuracy, flipped
+from quantbench.measure import accuracy, chunks, flipped
 from quantbench.records import BaselineCell, Kind
 from quantbench.records.origins import Flipped
 from quantbench.reference.datasets import Pack, Split
@@ -148,5 +148,6 @@ def test_the_reference_kernels_answer_in_a_process_of_their_own(tmp_path: Path) 
 def test_sources_tell_a_shifted_prepare_by_its_inputs() -> None:
     digits = _digits()
     inputs: Any = digits.pack().test.x
-    one, other = (accuracy._sources(digits, given) for given in (inputs, np.roll(inputs, 1, axis=1)))
+    given = (inputs, np.roll(inputs, 1, axis=1))
+    one, other = (accuracy._sources(digits, chunks.digest(each)) for each in given)
     assert {name for name in one if one[name] != other[name]} == {"prepared inputs"}

@@ -16,9 +16,18 @@ Say = Callable[[str], None]
 
 
 def try_once(
-    given: understand.Given, folder: Path, variants: str, report_dir: Path, latency_budget: float, say: Say
+    given: understand.Given,
+    folder: Path,
+    variants: str,
+    report_dir: Path,
+    latency_budget: float,
+    say: Say,
+    everything: bool = False,
 ) -> Exit:
     """Quantize, measure, rank and recommend; the reports are those of a run.
+
+    Args:
+        everything: whether to try all variants where none are named, instead of the shortlist.
 
     Returns:
         GREEN where a variant or float32 can be recommended, NOT_MEASURED where even float32 could not be made.
@@ -28,6 +37,7 @@ def try_once(
     """
     if not 0 <= latency_budget < math.inf:
         raise BadInput(f"--latency-budget: expected seconds, or 0 for none, found {latency_budget}")
+    say(f"loading {given.model}")
     with output_to(folder / "loading.log"):
         understood = understand.understand(given, "model", folder)
     model = understood.model
@@ -36,7 +46,7 @@ def try_once(
     timed = latency_budget > 0
     kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())
     options = RunOptions(variants=variants, report_dir=report_dir, latency_budget=latency_budget or 1.0)
-    session, status, whole = search(understood, options, kinds, say)
+    session, status, whole = search(understood, options, kinds, say, short=not everything)
     if not whole:
         return status
     path = session.folder.path / "predictions" / f"{model.name}.npz"

@@ -1,32 +1,183 @@
-"""Make, score and time the variants of one model: everything that advice is given from."""
+"""Make, score and time the variants of one model: everything that advice is given from.
 
-from collections.abc import Callable
+What cannot work is known before anything starts; then comes a shortlist, and of that only what can still win is timed.
+"""
 
-from quantbench.adopt import understand
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from quantbench.adopt import ranking, understand
+from quantbench.build import preflight
+from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
 from quantbench.core.signals import settle
+from quantbench.engine.cell import CellId
 from quantbench.engine.progress import on_terminal
 from quantbench.engine.session import Session
 from quantbench.engine.whole_run import whole_run
+from quantbench.engine.workers.task import Outcome
 from quantbench.errors import Exit
-from quantbench.records import Kind
+from quantbench.records import Kind, parts
+from quantbench.reference.model import ReferenceModel
+from quantbench.variants import FLOAT_CONTROL, VARIANTS, Variant
 
 Say = Callable[[str], None]
 
+# What an expert would try first, and why. Everything else is a variation of these, or for hardware that needs it.
+SHORTLIST = {
+    FLOAT_CONTROL: "what all others are compared with",
+    "ptq_float16": "half the size, with almost the same outputs: the fallback where int8 loses too much",
+    "ptq_dynamic_wi8_afp32": "a quarter of the size without calibration data; activations keep their range",
+    "aeq_dynamic_wi8_afp32": "the same by the other tool, which also quantizes small layers and other operators",
+    "ptq_static_wi8_ai8": "a quarter of the size and the fastest kernels, with ranges of min and max",
+    "aeq_static_wi8_ai8": "the same by the other tool, whose ranges of activations are found in another way",
+    "aeq_static_wi8_ai8_minmax": "that tool with ranges of min and max, where its own average cuts them off",
+    "mixed_static_wi8_ai8_ends_float": "int8 with the first and the last layer in float, which lose most",
+    "aeq_dynamic_wi4_octav_afp32": "an eighth of the size, with clipped weights: whether int4 is worth a look",
+    "qat_wi8_ai8": "int8 that training has made up for, where there is data to train on",
+}
+CANDIDATE_SECONDS = 1.0  # of timing: enough to tell 10 %, and most of the rest is the start of six processes
+SAME_SIZE = 0.01  # share within which two files count as equally large
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Describe a variant that was made and scored, as far as it decides what is timed.
+
+    Attributes:
+        kernels: what decides its speed besides the operators: dtypes of weights and activations.
+        beyond: whether its drop is surely beyond the limit.
+        drop: accuracy drop from float32, in the metric's unit.
+    """
+
+    variant: str
+    sha256: str
+    bytes: int
+    kernels: tuple[str, str]
+    beyond: bool
+    drop: float
+
 
 def search(
-    understood: understand.Understood, options: RunOptions, kinds: set[Kind], say: Say
+    understood: understand.Understood, options: RunOptions, kinds: set[Kind], say: Say, short: bool = False
 ) -> tuple[Session, Exit, bool]:
-    """Run everything requested for one model; an interruption still leaves a partial report.
+    """Run what advice needs for one model; an interruption still leaves a partial report.
+
+    Args:
+        options: its ``variants`` are what is tried; all where empty.
+        short: whether the shortlist is enough, without memory, where the options name no variants.
 
     Returns:
         The run, its exit status, and whether it finished.
     """
     model = understood.model
-    session = Session(options, say, models={model.name: model})
+    refused = refusals(model, VARIANTS.values())
+    short = short and not options.variants
+    if short:
+        options = replace(
+            options,
+            variants=",".join(shortlist(refused)),
+            latency_budget=min(CANDIDATE_SECONDS, options.latency_budget),
+        )
+        kinds = kinds - {Kind.MEMORY}
+    session = Session(options, say, models={model.name: model}, start_up=not short)
     session.progress = on_terminal(say)
     settle()
-    status, how = whole_run(session, dict.fromkeys(session.cell_ids(), kinds), understood.notes)
+    tried = [name for name in session.variant_names if name not in refused]
+    say(f"making and scoring {len(tried)} variants of {len(VARIANTS)}" + (": the shortlist" if short else ""))
+    notes = [*understood.notes, *(told(refused) if short else [])]
+    wanted = dict.fromkeys(session.cell_ids(), kinds)
+
+    def worth(outcomes: Mapping[CellId, Outcome]) -> Collection[CellId]:
+        return [f"{model.name}/{name}" for name in worth_timing(scored(model, outcomes))]
+
+    status, how = whole_run(session, wanted, notes, worth if short else None)
     if how.interrupted:
         say(f"interrupted; what was finished is in {session.folder.path / 'report.md'}")
     return session, status, not how.interrupted
+
+
+# ---------------------------------------------------------------- before anything starts
+
+
+def refusals(model: ReferenceModel, variants: Collection[Variant]) -> dict[str, str]:
+    """Return variant -> why it cannot be made, known from the model's form and data alone."""
+    found = {variant.name: preflight.refusal(model, variant) for variant in variants}
+    return {name: reason for name, reason in found.items() if reason}
+
+
+def shortlist(refused: Mapping[str, str]) -> list[str]:
+    """Return the variants of the shortlist that exist and may work."""
+    return [name for name in SHORTLIST if name in VARIANTS and name not in refused]
+
+
+def told(refused: Mapping[str, str]) -> list[str]:
+    """Return one line a reason for everything that was refused before it was tried."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in refused.items():
+        by_reason.setdefault(reason, []).append(name)
+    return [
+        f"{len(names)} variant{'s' if len(names) > 1 else ''} not tried: {reason} ({', '.join(names[:3])}"
+        f"{', ...' if len(names) > 3 else ''})"
+        for reason, names in by_reason.items()
+    ]
+
+
+# ---------------------------------------------------------------- what can still win
+
+
+def scored(model: ReferenceModel, outcomes: Mapping[CellId, Outcome]) -> list[Scored]:
+    """Compare each variant with float32 on the same examples; those that failed are left out."""
+    by_name = {parts(cell_id)[1]: outcome for cell_id, outcome in outcomes.items()}
+    control = by_name.get(FLOAT_CONTROL)
+    if control is None or control.predictions is None:
+        return []
+    good = {
+        name: one
+        for name, one in by_name.items()
+        if one.failure is None and one.predictions is not None and one.sizes and not one.nonfinite
+    }
+    predictions = [one.predictions for name, one in good.items() if name != FLOAT_CONTROL]
+    alpha = ranking.alpha_each([each for each in predictions if each is not None])
+    labels = model.pack().test.y
+    return [_scored(model, name, one, control.predictions, labels, alpha) for name, one in good.items()]
+
+
+def _scored(model: ReferenceModel, name: str, one: Outcome, control: Array, labels: Array, alpha: float) -> Scored:
+    assert one.predictions is not None
+    variant = VARIANTS[name]
+    floor = model.floor(name, variant.family)
+    limit = math.inf if floor is None else floor.max_drop
+    drop = ranking.drop_between(model.metric, one.predictions, control, labels)
+    beyond = drop.estimate > limit and drop.p_above(limit) <= alpha
+    kernels = (variant.taxonomy.weights.split()[0], variant.taxonomy.activations.split(";")[0])
+    size = 0 if one.sizes is None else one.sizes["size"]
+    return Scored(name, one.artifact_sha256 or "", size, kernels, beyond, drop.estimate)
+
+
+def worth_timing(found: Sequence[Scored]) -> list[str]:
+    """Return the variants whose speed can still decide, each artifact once, in the order given.
+
+    Left out is what is surely beyond the limit, and what another variant with the same kernels, and so about the same
+    speed, beats in size and drop.
+    """
+    kept: list[Scored] = []
+    for one in found:
+        if one.variant == FLOAT_CONTROL or (not one.beyond and all(one.sha256 != other.sha256 for other in kept)):
+            kept.append(one)
+    return [
+        one.variant
+        for one in kept
+        if one.variant == FLOAT_CONTROL or not any(_beats(other, one, kept) for other in kept)
+    ]
+
+
+def _beats(other: Scored, one: Scored, order: Sequence[Scored]) -> bool:
+    if other is one or other.kernels != one.kernels or other.variant == FLOAT_CONTROL:
+        return False
+    as_small = other.bytes <= one.bytes * (1 + SAME_SIZE)
+    if not as_small or other.drop > one.drop:
+        return False
+    smaller = other.bytes < one.bytes * (1 - SAME_SIZE)
+    return smaller or other.drop < one.drop or order.index(other) < order.index(one)

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from quantbench import files
-from quantbench.build import refusals
+from quantbench.build import preflight, refusals
 from quantbench.build.divergence import first_divergent_tensor
 from quantbench.build.fingerprint import source_fingerprint
 from quantbench.build.package_contents import package_contents
@@ -91,6 +90,7 @@ _CODE = (
     "quantbench.core.arrays",
     "quantbench.reference.datasets",
     "quantbench.build.divergence",
+    "quantbench.build.preflight",
     "quantbench.reference.float_model",
     "quantbench.reference.precision",
     "quantbench.reference.metrics",
@@ -247,7 +247,7 @@ class StoreWorkbench:
     def calibration(self) -> Iterator[Inputs]:
         split = self.model.pack().calibration
         if split is None:
-            raise Unsupported("it needs calibration data, and there is none (--calibration)")
+            raise Unsupported(preflight.NO_CALIBRATION)
         inputs, _ = self.model.fit_inputs(split.x, split.y)
         _check_calibration(inputs)
         return (rows(inputs, slice(i, i + 1)) for i in range(length(inputs)))
@@ -351,11 +351,6 @@ def _trained_weights(model: ReferenceModel, train_seed: int, store: Store) -> li
 
 def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _Trained]) -> _Trained:
     """Train weights once for all variants and workers that need them."""
-    key = digest(recipe)
-    store.lease()
-    lock = store.path(key).with_name(f".{key}.lock")  # among the entries, where workers of untrusted models may write
-    files.own_folder(lock.parent)
-    files.unlink_unless_regular(lock)
 
     def make() -> dict[str, bytes]:
         buffer = BytesIO()
@@ -363,7 +358,7 @@ def _shared_weights(store: Store, recipe: dict[str, Any], train: Callable[[], _T
         np.savez(buffer, *weights)
         return {_WEIGHTS: buffer.getvalue(), STEPS: str(steps).encode(), FACTS: json.dumps(facts).encode()}
 
-    with FileLock(lock):
+    with store.making(digest(recipe)):
         return store.remember(recipe, make, _weights)
 
 

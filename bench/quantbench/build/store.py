@@ -219,6 +219,16 @@ class Store:
         recalled = self.recall(recipe, read)
         return read(self.put(digest(recipe), make(), recipe), False) if recalled is None else recalled
 
+    @contextmanager
+    def making(self, key: str) -> Iterator[None]:
+        """Let only one process at a time make an entry."""
+        self.lease()
+        lock = self.path(key).with_name(f".{key}.lock")  # among entries, where workers of untrusted models may write
+        files.own_folder(lock.parent)
+        files.unlink_unless_regular(lock)
+        with FileLock(lock):
+            yield
+
     # ------------------------------------------------------------ holds of processes
 
     def lease(self) -> Lease:

@@ -25,14 +25,15 @@ def try_model(
     train_data: TrainData = None,
     metric: MetricName = "",
     max_drop: MaxDrop = 0.5,
-    variants: Annotated[str, typer.Option(help="comma-separated variants (default: all)")] = "",
+    variants: Annotated[str, typer.Option(help="comma-separated variants (default: a shortlist of about 8)")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="try every variant; takes a few minutes")] = False,
     report_dir: Annotated[
         Path, typer.Option(help="output folder; each run gets a subfolder, `latest` links to the newest")
     ] = Path("reports"),
     latency_budget: Annotated[float, typer.Option(help="seconds of timing per variant; 0 = no timing")] = 3.0,
     allow_code: AllowCode = False,
 ) -> None:
-    """Quantize your own model with every scheme, and recommend a variant to ship.
+    """Quantize your own model with the schemes that an expert would try first, and recommend a variant to ship.
 
     A .py model is code that runs as you do: give only files that you trust.
 
@@ -45,7 +46,7 @@ def try_model(
 
     given = Given(model, data, calibration, train_data, metric, max_drop, allow_code)
     with tempfile.TemporaryDirectory(prefix="quantbench-try-") as folder:
-        status = try_once(given, Path(folder), variants, report_dir, latency_budget, typer.echo)
+        status = try_once(given, Path(folder), variants, report_dir, latency_budget, typer.echo, everything)
     raise RunEnded(int(status))
 
 

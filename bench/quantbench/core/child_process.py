@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,9 @@ from quantbench.errors import DiskFull, disk_is_full
 # One thread for NumPy too: what uses several cores depends on their load, and every helper thread has a stack.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 Done = subprocess.CompletedProcess[str]
+_LONGEST_ANSWER = 2**20  # characters
+_ENDING_SECONDS = 5.0
+_ERRORS = "errors.log"
 
 
 class Interpreter(NamedTuple):
@@ -107,14 +112,19 @@ def result(done: Done) -> Any:
         DiskFull: it found no room for what it writes.
     """
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        if disk_is_full(ChildFailed(last)):
-            raise DiskFull(f"no space is left for a process of ours ({last[:200]}); free some and run again")
-        raise ChildFailed(f"{ended(done.returncode)}: {last[:300]}")
+        raise failed(done.returncode, done.stderr.strip().splitlines())
     try:
         return json.loads(done.stdout)
     except ValueError:
         raise ChildFailed(f"wrote no result but {done.stdout[:80]!r}") from None
+
+
+def failed(status: int, lines: list[str]) -> Exception:
+    """Return the exception for a child that ended so, having printed these lines: ChildFailed, or DiskFull."""
+    last = (lines or ["no output"])[-1]
+    if disk_is_full(ChildFailed(last)):
+        return DiskFull(f"no space is left for a process of ours ({last[:200]}); free some and run again")
+    return ChildFailed(f"{ended(status)}: {last[:300]}")
 
 
 def ended(status: int) -> str:
@@ -125,3 +135,111 @@ def ended(status: int) -> str:
         return f"died of {signal.Signals(-status).name}"
     except ValueError:
         return f"died of signal {-status}"
+
+
+class Standing:
+    """Keep a child that answers one job after another; one that died is replaced at the next job.
+
+    Its module answers lines, see :func:`quantbench.core.worker.answer_lines`. It ends with this process.
+
+    Args:
+        module: run with ``python -m``.
+        read: what it may read besides Python, where its jobs concern untrusted models; None: it is not confined.
+
+    Attributes:
+        folder: where jobs and answers leave their files; None before the first job.
+    """
+
+    def __init__(self, module: str, read: Path | None = None) -> None:
+        self._module = module
+        self._read = read
+        self._process: subprocess.Popen[str] | None = None
+        self._kept: tempfile.TemporaryDirectory[str] | None = None
+        self.folder: Path | None = None
+
+    def scratch(self) -> Path:
+        """Return a folder that the child may write to, which is removed with this object."""
+        if self.folder is None or not self.folder.is_dir():
+            self._kept = tempfile.TemporaryDirectory(prefix="quantbench-", ignore_cleanup_errors=True)
+            self.folder = Path(self._kept.name).resolve()
+        return self.folder
+
+    def ask(self, job: Mapping[str, Any], limit: float) -> Any:
+        """Return the child's answer to a job.
+
+        Args:
+            limit: timeout in seconds, including the start of a new child.
+
+        Raises:
+            ChildFailed: it died, did not answer in time, or answered with something else than JSON.
+            DiskFull: it found no room for what it writes.
+        """
+        process = self._process or self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(limit, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline(_LONGEST_ANSWER)
+        except OSError:
+            line = ""
+        finally:
+            timer.cancel()
+        if not line:
+            status = self.close()
+            raise ChildFailed(f"did not finish within {limit:.0f} s") if late.is_set() else self._death(status)
+        try:
+            return json.loads(line)
+        except ValueError:
+            self.close()
+            raise ChildFailed(f"wrote no result but {line[:80]!r}") from None
+
+    def close(self) -> int:
+        """End the child, and return its status; 0 where there is none."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        for pipe in (process.stdin, process.stdout):
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        try:
+            return process.wait(_ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def _death(self, status: int) -> Exception:
+        errors = self.scratch() / _ERRORS
+        with suppress(OSError), errors.open("rb") as file:
+            file.seek(max(0, errors.stat().st_size - 20_000))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+            return failed(status, lines)
+        return failed(status, [])
+
+    def _started(self) -> "subprocess.Popen[str]":
+        scratch, pipe = self.scratch(), subprocess.PIPE
+        command = [sys.executable, "-m", self._module]
+        seen = {**(os.environ if self._read is None else walls.environment()), "TMPDIR": str(scratch), **ONE_THREAD}
+        with (scratch / _ERRORS).open("wb") as errors:
+            start = partial(subprocess.Popen, command, stdin=pipe, stdout=pipe, stderr=errors, text=True)
+            start = partial(start, env=seen, cwd=HERE.home, errors="replace")
+            if self._read is None:
+                self._process = process = start()
+            else:
+                room = walls.Room(write=(scratch,), read=(self._read, Path(sys.executable)))
+                self._process = process = walls.behind(start, room)
+                walls.bound(process.pid)
+        assert process.stdin is not None
+        with suppress(OSError):  # one that died is noticed at its answer
+            process.stdin.write("{}\n")  # its first line is what it has to know before all jobs: nothing
+        return process

@@ -49,7 +49,8 @@ def scores(model: ReferenceModel, trained: bool, outcomes: Sequence[Outcome]) ->
     if good:
         measurements["nonfinite"] = Measurement(value=sum(outcome.nonfinite for outcome in good), unit="examples", n=n)
         if good[0].agreement is not None:
-            measurements["float_agreement"] = Measurement(value=good[0].agreement, unit="fraction", n=n)
+            of = good[0].agreement_of or n
+            measurements["float_agreement"] = Measurement(value=good[0].agreement, unit="fraction", n=of)
     return measurements
 
 

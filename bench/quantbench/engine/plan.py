@@ -107,6 +107,11 @@ class Plan:
         self.cells[cell_id] = changed
         return changed
 
+    def leave_out(self, cell_id: CellId, kind: Kind) -> None:
+        """Ask for one kind of a cell no longer."""
+        cell = self.cells[cell_id]
+        self.cells[cell_id] = replace(cell, kinds=cell.kinds - {kind})
+
     def asked_for(self, kind: Kind) -> list[Planned]:
         """Return the cells of this machine for which this kind is requested."""
         return [cell for cell in self.cells.values() if kind in cell.kinds]

@@ -15,6 +15,7 @@ from quantbench.core.echo import line as one_line
 from quantbench.core.streams import lenient
 
 QUIET_SECONDS = 60.0
+WITHIN_SECONDS = 15.0  # between lines on how far a cell is
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Counts:
     Attributes:
         doing: what is counted, in one word: ``cells`` while they are computed, ``timed`` while they are timed.
         seconds_left: None while unknown.
+        within: how far cells are that are being computed, in words.
     """
 
     doing: str
@@ -32,13 +34,14 @@ class Counts:
     running: int = 0
     failed: int = 0
     seconds_left: float | None = None
+    within: tuple[str, ...] = ()
 
     def words(self) -> str:
         """Return the text beside the bar, also printed as a line where nothing has finished for a while."""
         parts = [f"{self.running} running"] if self.running else []
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [left(self.seconds_left)] if self.seconds_left is not None else []
-        return ", ".join(parts)
+        return ", ".join([*parts, *self.within])
 
 
 def left(seconds: float) -> str:
@@ -67,7 +70,8 @@ class Progress(Protocol):
 
 
 class Lines:
-    """Print plain lines: one per cell, and one per minute while nothing finishes.
+    """Print plain lines: one as soon as a cell is being computed, one per cell, and one per minute, or more often
+    within a long cell, while nothing finishes.
 
     Args:
         say: prints a line.
@@ -78,6 +82,7 @@ class Lines:
         self._say = say
         self._quiet = quiet
         self._last = time.monotonic()
+        self._began = False
 
     def say(self, line: str) -> None:
         """See :class:`Progress`."""
@@ -92,7 +97,10 @@ class Lines:
 
     def show(self, counts: Counts) -> None:
         """See :class:`Progress`."""
-        if time.monotonic() - self._last > self._quiet:
+        silent = time.monotonic() - self._last
+        first = not self._began and counts.running > 0
+        if first or silent > (min(self._quiet, WITHIN_SECONDS) if counts.within else self._quiet):
+            self._began = True
             words = counts.words()
             self.say(f"{counts.doing}: {counts.done} of {counts.total} done{', ' if words else ''}{words}")
 

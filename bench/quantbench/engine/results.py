@@ -72,6 +72,11 @@ class CellResult:
         """Return why seeds were computed again, one sentence each time; usually empty."""
         return [reason for outcome in self.outcomes for reason in outcome.retried]
 
+    @property
+    def findings(self) -> list[str]:
+        """Return what went wrong beside the results of its seeds, one sentence each; usually empty."""
+        return list(dict.fromkeys(finding for outcome in self.outcomes for finding in outcome.findings))
+
     def predictions(self) -> dict[int, Array]:
         """Return seed -> predictions of the test split, of every seed that has them."""
         return {one.seed: one.predictions for one in (*self.outcomes, *self.beside) if one.predictions is not None}

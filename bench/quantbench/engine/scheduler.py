@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from quantbench.build.store import Store
+from quantbench.core import counters
 from quantbench.core.options import RunOptions
 from quantbench.core.signals import check
 from quantbench.engine.cell import CellId, Planned, failure_of
@@ -19,6 +20,7 @@ from quantbench.engine.trained_twice import TrainedTwice, cheapest
 from quantbench.engine.workers.local import Executor
 from quantbench.engine.workers.task import Outcome, Task, from_store
 from quantbench.errors import DiskFull
+from quantbench.records import Kind
 from quantbench.variants import VARIANTS, Variant
 
 _TICK_SECONDS = 0.2
@@ -75,6 +77,7 @@ class Computing:
         self._beside: dict[CellId, list[Future[Outcome]]] = {}
         self._finished = self._failed = self._running = 0
         self._begun: dict[Future[Outcome], float] = {}
+        self._tasks: dict[Future[Outcome], tuple[CellId, Task]] = {}
         self._left: float | None = None
         self._guessed = -_GUESS_SECONDS
 
@@ -97,7 +100,9 @@ class Computing:
         share = max(1, self._workers // len(missing))
         for cell, place, task in missing:
             shared = replace(task, interpreters=share)
-            self._futures[cell.id][place] = self._executor.submit(shared, self._options.cell_timeout)
+            future = self._executor.submit(shared, self._options.cell_timeout)
+            self._futures[cell.id][place] = future
+            self._tasks[future] = cell.id, shared
         if not self._options.cluster:  # its workers' machines are not this one
             usual = {trained: self._usual(trained) for trained in (False, True)}
             trained = {cell.id: cell.variant.trained for cell, _, _ in missing}
@@ -148,7 +153,9 @@ class Computing:
         root = self._store.root.absolute()
         model, stranger = cell.model, cell.model.form != "code"
         log = self._logs / name
-        return Task(model.file, model.name, cell.variant.name, seed, train_seed, root, log, stranger=stranger)
+        weighed = Kind.MEMORY in cell.kinds
+        name = cell.variant.name
+        return Task(model.file, model.name, name, seed, train_seed, root, log, stranger=stranger, memory=weighed)
 
     def wait(self, cells: Collection[Planned]) -> None:
         """Wait until these cells are computed, announcing each cell that finishes.
@@ -241,12 +248,22 @@ class Computing:
             self._finished += 1
             self._progress.finished(_result_line(cell, outcomes), self._counts(), failed)
         self._running = sum(any(future.running() for future in self._futures[cell.id]) for cell in self._pending)
-        self._progress.show(self._counts())
+        self._progress.show(replace(self._counts(), within=self._within()))
         if full and not self.partial:
             raise DiskFull(self.where_full())
 
     def _counts(self) -> Counts:
         return Counts("cells", self._finished, len(self._cells), self._running, self._failed, self._time_left())
+
+    def _within(self) -> tuple[str, ...]:
+        """Return how far the cells are that are being computed, where they have begun to evaluate examples."""
+        self._tasks = {future: task for future, task in self._tasks.items() if not future.done()}
+        words = []
+        for future, (cell_id, task) in self._tasks.items():
+            numbers = counters.read(task.progress) if future.running() else []
+            if len(numbers) == 2 and 0 < numbers[0] < numbers[1]:
+                words.append(f"{cell_id}: {numbers[0]:,} of {numbers[1]:,} examples")
+        return tuple(words)
 
     def _time_left(self) -> float | None:
         """Return the estimated remaining time, updated at most once a second: there may be thousands of cells."""

@@ -34,6 +34,7 @@ from quantbench.engine.timing import Timing
 from quantbench.engine.workers import cluster
 from quantbench.engine.workers.cluster_executor import ClusterExecutor
 from quantbench.engine.workers.local import Executor, LocalExecutor
+from quantbench.engine.workers.task import Outcome
 from quantbench.errors import BadInput, Exit, NothingSelected
 from quantbench.measure import gpu_devices
 from quantbench.records import Judgement, Kind, Report, Shard
@@ -50,6 +51,7 @@ class Session:
         say: prints one line of progress; see :attr:`progress` for more than lines.
         models: models to try once, instead of those of ``options.model_dir``; they have no baselines, so that only
                 their floors are judged.
+        start_up: whether timing includes the start-up, which is only shown.
 
     Attributes:
         progress: where progress is shown; may be replaced before :meth:`plan`.
@@ -64,6 +66,7 @@ class Session:
         options: RunOptions,
         say: Callable[[str], None] = print,
         models: dict[str, ReferenceModel] | None = None,
+        start_up: bool = True,
     ) -> None:
         self.options = options
         self.progress: Progress = Lines(say)
@@ -81,7 +84,7 @@ class Session:
         if options.update_baselines and not options.allow_dirty:
             update.check_commit(self._environment, "--update-baselines")
         self.baselines = {name: self._effective_baseline(self.models[name]) for name in self.model_names}
-        self._timing = Timing(options, self.say, self._cluster.call if self._cluster else None)
+        self._timing = Timing(options, self.say, self._cluster.call if self._cluster else None, start_up)
         self._parts: _Parts | None = None
         self._since = time.perf_counter()
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -254,6 +257,7 @@ class Session:
             *(unrecorded.notes(of_cells, rules) if self._drift else []),
             *([self._cluster.note()] if self._cluster else []),
             *(f"{result.cell.id}: {reason}" for result in of_cells for reason in result.retried),
+            *(f"{result.cell.id}: {finding}" for result in of_cells for finding in result.findings),
         ]
 
     def _make_executor(self, folder: RunFolder, held: HeldStore) -> Executor:
@@ -314,11 +318,17 @@ class Session:
         """
         self._planned.drive.judge_the_rest()
 
-    def judge_all(self, wanted: Mapping[CellId, Set[Kind]], judged: Collection[CellId] | None = None) -> None:
+    def judge_all(
+        self,
+        wanted: Mapping[CellId, Set[Kind]],
+        judged: Collection[CellId] | None = None,
+        worth_timing: Callable[[Mapping[CellId, Outcome]], Collection[CellId]] | None = None,
+    ) -> None:
         """Plan these cells, and judge each kind of each; what is measured exclusively comes last.
 
         Args:
             judged: those of them to judge; all where None.
+            worth_timing: takes the computed outcomes, and returns the cells to time; all where None.
 
         Raises:
             NothingSelected, BadInput: see :meth:`plan`.
@@ -327,10 +337,24 @@ class Session:
         """
         self.plan(wanted)
         for kind in sorted(Kind, key=lambda kind: (kind in ALONE, kind is Kind.LATENCY)):
+            if kind is Kind.LATENCY and worth_timing is not None:
+                wanted = self._without_losers(wanted, worth_timing)
             for cell_id, kinds in wanted.items():
                 if kind in kinds and (judged is None or cell_id in judged):
                     self.judge(cell_id, kind)
         self.judge_the_rest()
+
+    def _without_losers(
+        self,
+        wanted: Mapping[CellId, Set[Kind]],
+        worth_timing: Callable[[Mapping[CellId, Outcome]], Collection[CellId]],
+    ) -> Mapping[CellId, Set[Kind]]:
+        """Return what is wanted without the latency of those cells that are not worth it."""
+        first = {cell_id: self._planned.computing.so_far(cell_id)[0] for cell_id in wanted}
+        chosen = worth_timing({cell_id: outcome for cell_id, outcome in first.items() if outcome is not None})
+        for cell_id in set(wanted) - set(chosen):
+            self._plan.leave_out(cell_id, Kind.LATENCY)
+        return {cell_id: kinds if cell_id in chosen else kinds - {Kind.LATENCY} for cell_id, kinds in wanted.items()}
 
     def latency_blocks(self, cell_id: CellId) -> list[float]:
         """Return the timed blocks of a cell, seconds per call, for pytest-benchmark; empty where it was not timed."""

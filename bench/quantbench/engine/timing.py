@@ -51,19 +51,25 @@ class Timing:
     Args:
         say: prints one line of progress.
         elsewhere: runs a function with its arguments on another machine; without it, everything runs here.
+        start_up: whether the start-up is timed too, which is only shown.
 
     Raises:
         BadInput: the number of threads is invalid.
     """
 
     def __init__(
-        self, options: RunOptions, say: Callable[[str], None], elsewhere: Callable[..., Any] | None = None
+        self,
+        options: RunOptions,
+        say: Callable[[str], None],
+        elsewhere: Callable[..., Any] | None = None,
+        start_up: bool = True,
     ) -> None:
         self.threads = thread_counts(options.threads)
         self.untimed: dict[str, dict[str, str]] = {}
         self.keras_gpu = ""
         self._seconds = options.latency_budget
         self._more = options.more_latency
+        self._start_up = start_up
         self._say = say
         self._timed: dict[tuple[str, int], latency.Latency] = {}
         self._besides: dict[str, dict[str, Measurement]] = {}
@@ -100,7 +106,8 @@ class Timing:
 
     def besides(self, cell_id: str, model: ReferenceModel, artifact: Path) -> None:
         """Measure what is timed once per cell and only shown: start-up, and with ``--more-latency`` the rest."""
-        self._shown(cell_id, "start_up_cold", lambda: measured.start_up(self._at(memory.start_up, artifact, model)))
+        if self._start_up:
+            self._shown(cell_id, "start_up_cold", lambda: measured.start_up(self._at(memory.start_up, artifact, model)))
         if not self._more:
             return
         self._shown(

@@ -1,6 +1,6 @@
 """Run the matrix in one call, without pytest."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,12 +11,21 @@ from quantbench.engine.cell import CellId
 from quantbench.engine.drive import until_stopped
 from quantbench.engine.finish import HowEnded
 from quantbench.engine.session import Session
+from quantbench.engine.workers.task import Outcome
 from quantbench.errors import DiskFull, Exit
 from quantbench.records import Kind, Report
 
 
-def whole_run(session: Session, wanted: Mapping[CellId, Set[Kind]], notes: Sequence[str] = ()) -> tuple[Exit, HowEnded]:
+def whole_run(
+    session: Session,
+    wanted: Mapping[CellId, Set[Kind]],
+    notes: Sequence[str] = (),
+    worth_timing: Callable[[Mapping[CellId, Outcome]], Collection[CellId]] | None = None,
+) -> tuple[Exit, HowEnded]:
     """Run these cells up to the last report; a run that is stopped leaves a partial report.
+
+    Args:
+        worth_timing: see :meth:`quantbench.engine.session.Session.judge_all`.
 
     Returns:
         The run's exit status, and what stopped it early, if anything.
@@ -26,7 +35,7 @@ def whole_run(session: Session, wanted: Mapping[CellId, Set[Kind]], notes: Seque
         KeyboardInterrupt: it was stopped before there was anything to report.
         DiskFull: there is no space left; the report of what was finished is written where possible.
     """
-    how = until_stopped(lambda: session.judge_all(wanted))
+    how = until_stopped(lambda: session.judge_all(wanted, worth_timing=worth_timing))
     if how.partial and not session.planned:
         raise DiskFull(how.where_full) if how.disk_full else KeyboardInterrupt
     how = replace(how, interrupted=how.interrupted or stop_asked())

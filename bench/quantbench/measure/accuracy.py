@@ -1,11 +1,13 @@
 """Compute the score and per-example predictions of an artifact on the whole test split, through the store.
 
-A few fixed examples also run on LiteRT's other kernels, to distinguish a change of the model from one of the runtime.
+The examples run chunk by chunk, see :mod:`quantbench.measure.chunks`; the first of them also on LiteRT's other kernels,
+see :mod:`quantbench.measure.side`.
 """
 
-import hashlib
 import json
 import os
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,16 +24,15 @@ from quantbench.build.store import Store, digest
 from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.core.environment import cpu
 from quantbench.errors import ran_short
+from quantbench.measure import chunks, side, work
 from quantbench.records.origins import DATA, HARNESS, INPUTS, METRIC, PREPARE, RUNTIME
 from quantbench.reference import float_model
 from quantbench.reference.metrics import flat_outputs
 from quantbench.reference.model import ReferenceModel
-from quantbench.tflite.litert import LiteRT, Runtime
+from quantbench.tflite.litert import LiteRT
 
-OTHER_RUNTIMES: tuple[Runtime, ...] = ("litert-builtin", "litert-reference")
-OTHER_EXAMPLES = 300  # the reference kernels are up to 50 times slower
-KEPT_OUTPUTS = 1000
-KEPT_VALUES = 200_000
+OTHER_RUNTIMES = side.OTHER_RUNTIMES
+FLOAT_EXAMPLES = 100  # of the float model itself, at the least: a wrong conversion changes more than one of them
 PREDICTIONS = "predictions.npy"
 _OUTPUTS = "outputs.npy"
 _FACTS = "facts.json"
@@ -48,9 +49,11 @@ class Evaluation:
         nonfinite: number of examples with a NaN or infinite output.
         cached: whether it came from the store.
         outputs: of the first examples, shape (m, values), all outputs of an example in one row.
-        others: other runtime -> predictions of the first 300 examples; runtimes that cannot run it are omitted.
+        others: other runtime -> predictions of the first examples, see
+            :func:`quantbench.measure.side.examples_beside`; runtimes that cannot run it are omitted.
         sources: what the answers come from besides the artifact -> its hash or version.
         refusal: the runtime's reason, where it cannot run the artifact.
+        findings: what went wrong beside the result, one sentence each.
     """
 
     predictions: Array | None
@@ -61,6 +64,21 @@ class Evaluation:
     others: dict[str, Array] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     refusal: str | None = None
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Say how an evaluation uses the machine, and hear how far it is.
+
+    Attributes:
+        interpreters: asked before each chunk how many share its examples, each in its own thread; the outputs are
+            bit-identical whatever their number.
+        done: called after each chunk with the examples so far, and all of them.
+    """
+
+    interpreters: Callable[[], int] = lambda: 1
+    done: Callable[[int, int], object] = lambda _done, _total: None
 
 
 def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Evaluation | None:
@@ -69,32 +87,57 @@ def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Evaluatio
 
 
 def evaluate(
-    artifact: Path, artifact_sha256: str, model: ReferenceModel, store: Store, interpreters: int = 1
+    artifact: Path, artifact_sha256: str, model: ReferenceModel, store: Store, pace: Pace | None = None
 ) -> Evaluation:
     """Run every test example through the artifact, one at a time, on ``litert-cpu`` with one thread.
 
-    Args:
-        interpreters: how many share the examples, each in its own thread; the outputs are bit-identical.
+    Variants may be equal: who comes second waits for the first one's evaluation.
     """
-    make = partial(_evaluated, artifact, model, interpreters)
-    return store.remember(recipe(artifact_sha256, model), make, partial(_read, model))
+    made_of = recipe(artifact_sha256, model)
+    make = partial(_evaluated, artifact, model, store.root, pace or Pace())
+    with store.making(digest(made_of)):
+        return store.remember(made_of, make, partial(_read, model))
 
 
-def _evaluated(artifact: Path, model: ReferenceModel, interpreters: int) -> dict[str, bytes]:
-    inputs = model.prepare(model.pack().test.x)
-    facts: dict[str, Any] = {"sources": _sources(model, inputs)}
-    files: dict[str, bytes] = {}
+def _evaluated(artifact: Path, model: ReferenceModel, home: Path, pace: Pace) -> dict[str, bytes]:
+    x, since = model.pack().test.x, time.perf_counter()
     try:
-        outputs = answers(artifact, model.stateful, inputs, interpreters)
-        facts["nonfinite"] = nonfinite_examples(outputs)
-        files[PREDICTIONS] = _npy(model.metric.predict(outputs, inputs))
-        files[_OUTPUTS] = _npy(first_outputs(outputs))
-        files |= _on_other_runtimes(artifact, model, inputs, facts)
+        found = chunks.answer(x, model.prepare, _Runners(artifact, model, pace), partial(_predicted, model), pace.done)
     except REFUSING as refusal:
         if ran_short(refusal):
             raise
-        facts["refusal"] = f"LiteRT cannot run it: {refusal_words(refusal)}"
+        return {_FACTS: json.dumps({"refusal": f"LiteRT cannot run it: {refusal_words(refusal)}"}).encode()}
+    facts: dict[str, Any] = {
+        "sources": _sources(model, found.inputs_sha256[:_DIGITS]),
+        "nonfinite": found.nonfinite,
+    }
+    files = {f"{name}.npy": _npy(values) for name, values in found.predictions.items()}
+    files[_OUTPUTS] = _npy(found.first)
+    files |= _on_other_runtimes(artifact, model, home, time.perf_counter() - since, facts)
     return files | {_FACTS: json.dumps(facts).encode()}
+
+
+def _predicted(model: ReferenceModel, outputs: Inputs, inputs: Inputs) -> dict[str, Array]:
+    """Return everything that is predicted of some examples, by its name in the store."""
+    return {Path(PREDICTIONS).stem: model.metric.predict(outputs, inputs)}
+
+
+class _Runners:
+    """Run chunks of examples with as many interpreters as may be used at the moment.
+
+    Those that were loaded stay, as state that an artifact keeps must not depend on the chunks.
+    """
+
+    def __init__(self, artifact: Path, model: ReferenceModel, pace: Pace) -> None:
+        self._make = partial(LiteRT, artifact, stateful=model.stateful)
+        self._pace = pace
+        self._loaded = [self._make()]
+
+    def __call__(self, inputs: Inputs) -> Inputs:
+        wanted = max(1, min(self._pace.interpreters(), os.cpu_count() or 1, length(inputs)))
+        while len(self._loaded) < wanted:
+            self._loaded.append(self._make())
+        return in_threads(self._loaded[:wanted], inputs)
 
 
 def answers(artifact: Path, stateful: bool, inputs: Inputs, interpreters: int) -> Inputs:
@@ -115,28 +158,18 @@ def in_threads(runners: list[LiteRT], inputs: Inputs) -> Inputs:
     return joined.get("", joined)
 
 
-def _sources(model: ReferenceModel, inputs: Inputs) -> dict[str, str]:
+def _sources(model: ReferenceModel, inputs_sha256: str) -> dict[str, str]:
     """Hash what the answers come from besides the artifact, each by itself, so that a change can be named."""
     made_of, declared = recipe("", model), model_source(model)
     metric = {name: value for name, value in declared.items() if name.startswith("metric ")}
     return {
-        INPUTS: _inputs_digest(inputs),
+        INPUTS: inputs_sha256,
         DATA: model.data_sha256[:_DIGITS],
         PREPARE: digest({"prepare": declared.get("prepare", declared)})[:_DIGITS],
         METRIC: digest({"metric": metric or declared})[:_DIGITS],
         HARNESS: digest(made_of["code"])[:_DIGITS],
         RUNTIME: made_of["packages"]["ai-edge-litert"],
     }
-
-
-def _inputs_digest(inputs: Inputs) -> str:
-    """Hash the inputs that the artifact is given, after the model's ``prepare``."""
-    named = inputs if isinstance(inputs, dict) else {"": inputs}
-    hashed = hashlib.sha256()
-    for name, array in sorted(named.items()):
-        hashed.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        hashed.update(np.ascontiguousarray(array).data)
-    return hashed.hexdigest()[:_DIGITS]
 
 
 def _npy(array: Array) -> bytes:
@@ -147,24 +180,27 @@ def _npy(array: Array) -> bytes:
 
 def first_outputs(outputs: Inputs) -> Array:
     """Return the outputs of the first examples, as many as are kept, as float32 rows."""
-    flat = flat_outputs(outputs, {})
-    return flat[: max(50, min(KEPT_OUTPUTS, KEPT_VALUES // max(1, flat.shape[1])))]
+    return chunks.first_rows(flat_outputs(outputs, {}))
 
 
 def _on_other_runtimes(
-    artifact: Path, model: ReferenceModel, inputs: Inputs, facts: dict[str, Any]
+    artifact: Path, model: ReferenceModel, home: Path, seconds: float, facts: dict[str, Any]
 ) -> dict[str, bytes]:
-    few = rows(inputs, slice(0, OTHER_EXAMPLES))
-    files = {}
-    for runtime in OTHER_RUNTIMES:
-        try:
-            outputs = LiteRT(artifact, stateful=model.stateful, runtime=runtime).run(few)
-            files[f"{runtime}.npy"] = _npy(model.metric.predict(outputs, few))
-        except REFUSING as refusal:
-            if ran_short(refusal):
-                raise
-            facts[runtime] = refusal_words(refusal)
-    return files
+    """Predict the first examples on the other kernels.
+
+    Args:
+        home: the root of the store.
+        seconds: that the default kernels took.
+        facts: gets why kernels refused, and what went wrong.
+    """
+    count = side.examples_beside(work.operations(artifact), len(model.pack().test))
+    inputs = model.prepare(rows(model.pack().test.x, slice(0, count)))
+    below = home if artifact.absolute().is_relative_to(home.absolute()) else artifact.absolute().parent
+    read = None if model.form == "code" else below.absolute()
+    found = side.on_other_kernels(artifact, inputs, model.stateful, read, seconds)
+    facts |= found.refusals
+    facts["findings"] = list(found.findings)
+    return {f"{runtime}.npy": _npy(model.metric.predict(outputs, inputs)) for runtime, outputs in found.outputs.items()}
 
 
 def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
@@ -179,6 +215,10 @@ def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
         "packages": {"ai-edge-litert": package_contents("ai-edge-litert")},
         "code": code_sha256(
             "quantbench.measure.accuracy",
+            "quantbench.measure.chunks",
+            "quantbench.measure.side",
+            "quantbench.measure.side_worker",
+            "quantbench.measure.work",
             "quantbench.reference.metrics",
             "quantbench.tflite.litert",
             "quantbench.reference.model",
@@ -202,9 +242,10 @@ def _read(model: ReferenceModel, folder: Path, cached: bool) -> Evaluation:
     others: dict[str, Array] = {
         runtime: np.load(folder / f"{runtime}.npy", allow_pickle=False)
         for runtime in OTHER_RUNTIMES
-        if runtime not in facts
+        if (folder / f"{runtime}.npy").exists()
     }
-    return Evaluation(predictions, score, nonfinite, cached, outputs, others, facts["sources"])
+    findings = tuple(str(finding) for finding in facts["findings"])
+    return Evaluation(predictions, score, nonfinite, cached, outputs, others, facts["sources"], findings=findings)
 
 
 def float_predictions_known(model: ReferenceModel, train_seed: int | None, store: Store) -> bool:
@@ -213,16 +254,21 @@ def float_predictions_known(model: ReferenceModel, train_seed: int | None, store
 
 
 def float_predictions(model: ReferenceModel, train_seed: int | None, store: Store) -> Array | None:
-    """Compute the predictions of the float model before conversion.
+    """Compute the predictions of the float model before conversion, of as many examples as fit in a chunk.
 
-    None where it came as a ``.tflite``, or was retrained in this run, as its weights then differ from ``model``'s.
+    They only tell whether the conversion is right, and take as long as the artifact's. None where it came as a
+    ``.tflite``, or was retrained in this run, as its weights then differ from ``model``'s.
     """
     if not has_own(model, train_seed):
         return None
 
     def make() -> dict[str, bytes]:
-        inputs = model.prepare(model.pack().test.x)
-        return {PREDICTIONS: _npy(model.metric.predict(float_model.predict(model, inputs), inputs))}
+        x = model.pack().test.x
+        like = model.prepare(rows(x, slice(0, 1)))
+        predictor = float_model.Predictor(model, like)
+        few = rows(x, slice(0, max(FLOAT_EXAMPLES, chunks.fitting(chunks.CHUNK_BYTES, like))))
+        found = chunks.answer(few, model.prepare, predictor, partial(_predicted, model), multiple=predictor.batch)
+        return {f"{name}.npy": _npy(values) for name, values in found.predictions.items()}
 
     def read(folder: Path, _cached: bool) -> Array:
         return np.asarray(np.load(folder / PREDICTIONS, allow_pickle=False))
@@ -246,6 +292,7 @@ def float_recipe(model: ReferenceModel) -> dict[str, Any]:
         "packages": {name: package_contents(name) for name in ("tensorflow", "tf-keras", "keras")},
         "code": code_sha256(
             "quantbench.measure.accuracy",
+            "quantbench.measure.chunks",
             "quantbench.reference.metrics",
             "quantbench.reference.float_model",
             "quantbench.reference.precision",
@@ -261,8 +308,4 @@ def float_recipe(model: ReferenceModel) -> dict[str, Any]:
 
 def nonfinite_examples(outputs: Inputs) -> int:
     """Count the examples that have a NaN or infinite value in any output."""
-    arrays = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
-    bad = np.zeros(len(arrays[0]), dtype=bool)
-    for array in arrays:
-        bad |= ~np.isfinite(array.reshape(len(array), -1).astype(np.float64)).all(axis=1)
-    return int(np.count_nonzero(bad))
+    return chunks.nonfinite_rows(outputs)

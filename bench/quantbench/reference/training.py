@@ -10,6 +10,8 @@ from quantbench.errors import BadInput, Unsupported
 from quantbench.reference import training_facts
 from quantbench.reference.model import Recipe, ReferenceModel
 
+NO_DATA = "it needs training data (x_train, y_train), and there is none"
+
 
 def seed_everything(seed: int) -> Any:
     """Return TensorFlow with a clean graph and every random generator seeded with ``seed``."""
@@ -83,7 +85,7 @@ def steps(model: ReferenceModel, recipe: Recipe) -> int:
 def _fit_data(model: ReferenceModel, recipe: Recipe) -> tuple[Inputs, Array]:
     train = model.pack().train
     if train is None:
-        raise Unsupported("it needs training data (x_train, y_train), and there is none")
+        raise Unsupported(NO_DATA)
     x, y = model.fit_inputs(train.x, train.y)
     return _with_mirrored(x, y) if recipe.flip else (x, y)
 

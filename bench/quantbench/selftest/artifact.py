@@ -191,7 +191,7 @@ class Trial:
                 predictions=predictions,
                 score=float("nan") if nonfinite else metric.value(predictions, self.model.pack().test.y),
                 nonfinite=nonfinite,
-                agreement=None if own is None else metric.agreement(predictions, own),
+                agreement=None if own is None else metric.agreement(predictions[: len(own)], own),
                 outputs=accuracy.first_outputs(outputs),
                 contents=contents,
                 sizes=size.sizes(path),

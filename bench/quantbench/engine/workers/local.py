@@ -20,9 +20,10 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Protocol, Self
 
+from quantbench.core import counters
 from quantbench.core.signals import hurried_by
 from quantbench.engine.workers.process import Stopped, WorkerSlot
-from quantbench.engine.workers.task import Outcome, Task, compute, failure
+from quantbench.engine.workers.task import Outcome, Task, compute, failure, salvaged
 
 _Submitted = tuple["Future[Outcome]", Task, float]
 
@@ -65,6 +66,9 @@ class LocalExecutor:
         self._aside = None if logs else tempfile.TemporaryDirectory(prefix="quantbench-workers-")
         folder = logs or Path(self._aside.name if self._aside else "")
         self._lanes = [WorkerSlot(folder / str(number), how or compute) for number in range(self.workers)]
+        self._share = folder.absolute() / "share"
+        self._busy = 0
+        self._counting = threading.Lock()
         self._queue: SimpleQueue[_Submitted | None] = SimpleQueue()
         self._free = threading.Semaphore(self.workers)
         self._turnstile = threading.Lock()
@@ -122,14 +126,31 @@ class LocalExecutor:
         slot.close()
 
     def _computed(self, slot: WorkerSlot, future: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
-        with self._places(1):
+        task = replace(task, share=self._share)
+        with self._places(1), self._counted():
             future.set_running_or_notify_cancel()
             first = slot.run(task, timeout)
         if not first.exhausted or first.failure is None:
-            return first
-        with self._places(self.workers):
+            return _with_what_is_left(task, first)
+        with self._places(self.workers), self._counted():
             second = slot.run(replace(task, log=again(task.log)), timeout)
+        second = _with_what_is_left(task, second)
         return replace(second, retried=(f"{first.failure.reason}; computed once more, alone",))
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Tell the cells that are being computed how many cores each may use, which changes as others begin and end."""
+        self._begun(1)
+        try:
+            yield
+        finally:
+            self._begun(-1)
+
+    def _begun(self, change: int) -> None:
+        with self._counting:
+            self._busy += change
+            self._share.parent.mkdir(parents=True, exist_ok=True)
+            counters.write(self._share, max(1, self.workers // max(1, self._busy)))
 
     @contextmanager
     def _places(self, number: int) -> Iterator[None]:
@@ -141,6 +162,17 @@ class LocalExecutor:
             yield
         finally:
             self._free.release(number)
+
+
+def _with_what_is_left(task: Task, outcome: Outcome) -> Outcome:
+    """Return the result of a cell whose worker died after it had stored it; any other outcome as it is."""
+    lost = outcome.failure
+    if lost is None or lost.what not in ("crash", "timeout"):
+        return outcome
+    try:
+        return salvaged(task, lost) or outcome
+    except Exception:  # what is stored is damaged, or its model is: the cell failed
+        return outcome
 
 
 def _start_tracker() -> None:

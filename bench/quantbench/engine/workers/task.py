@@ -3,14 +3,15 @@
 import json
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from quantbench.build import artifact as build
-from quantbench.build import refusals
+from quantbench.build import preflight, refusals
 from quantbench.build.store import Store
+from quantbench.core import counters
 from quantbench.core.arrays import Array
 from quantbench.core.output import output_to
 from quantbench.errors import disk_is_full, ran_short
@@ -29,7 +30,9 @@ class Task:
     Attributes:
         train_seed: seed of a float model trained from scratch; None for the pinned weights.
         log: file for the worker's output.
-        interpreters: number that share the test examples, each in its own thread.
+        interpreters: number that share the test examples, each in its own thread, as long as ``share`` holds no other.
+        share: file with that number, which changes while other workers get busy or idle.
+        memory: whether its memory is measured, which takes longer than scoring a small model.
         stranger: whether the model was saved by others, so that whatever opens it is confined.
     """
 
@@ -42,6 +45,13 @@ class Task:
     log: Path
     interpreters: int = 1
     stranger: bool = False
+    share: Path | None = None
+    memory: bool = True
+
+    @property
+    def progress(self) -> Path:
+        """Return the file with the number of examples evaluated so far, and of all."""
+        return self.log.with_suffix(".progress")
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class Outcome:
 
     Attributes:
         agreement: for the float control only: fraction of examples on which it agrees with the float model itself.
+        agreement_of: the number of these examples, the first ones.
         conversion: for fake-quantized models: fraction of examples on which the artifact agrees with its model before
                 conversion; ``first_divergent`` names the first tensor that differs, where that fraction is too small.
         trained_sha256: hash of the weights after all training; None where nothing was trained.
@@ -63,6 +74,8 @@ class Outcome:
         exhausted: whether it failed because memory ran out or its process was killed from outside.
         retried: why it was computed again, one sentence each time.
         entries: keys of the store entries that hold it, where requested.
+        findings: what went wrong beside the result, one sentence each; see
+            :class:`quantbench.measure.accuracy.Evaluation`.
         disk_full: whether it failed because the disk is full, so that no other cell can succeed.
     """
 
@@ -73,6 +86,7 @@ class Outcome:
     score: float = float("nan")
     nonfinite: int = 0
     agreement: float | None = None
+    agreement_of: int | None = None
     conversion: float | None = None
     first_divergent: str = ""
     trained_sha256: str | None = None
@@ -90,12 +104,15 @@ class Outcome:
     exhausted: bool = False
     retried: tuple[str, ...] = ()
     entries: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
     disk_full: bool = False
 
 
 def from_store(task: Task, store: Store | None = None) -> Outcome | None:
-    """Return the outcome if the store holds all of it; imports no TensorFlow and runs no model."""
+    """Return the outcome if the store holds all of it, or it cannot be made; starts nothing and runs no model."""
     model, store = model_of(task), store or Store(task.store)
+    if refused := preflight.refusal(model, VARIANTS[task.variant]):
+        return Outcome(task.seed, cached=True, failure=Failure(what="unsupported", reason=refused))
     built = build.find(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
     if built is None:
         return None
@@ -107,8 +124,9 @@ def from_store(task: Task, store: Store | None = None) -> Outcome | None:
             task.variant == FLOAT_CONTROL and not accuracy.float_predictions_known(model, task.train_seed, store)
         ):
             return None
-        taken = memory.find(built.sha256, model, store) if task.seed == 0 else None
-        if taken is None and task.seed == 0 and evaluation.refusal is None:
+        weighed = task.seed == 0 and task.memory
+        taken = memory.find(built.sha256, model, store) if weighed else None
+        if taken is None and weighed and evaluation.refusal is None:
             return None
         return _outcome(task, model, built, evaluation, 0.0, _agreement(task, model, evaluation, store), taken, store)
     except Exception:  # the worker meets it again, and reports it as this cell's failure
@@ -125,15 +143,43 @@ def compute(task: Task) -> Outcome:
             built = build.artifact(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
             if built.path is None or built.sha256 is None:
                 return _refused(task, built, time.perf_counter() - start)
-            evaluation = accuracy.evaluate(built.path, built.sha256, model, store, task.interpreters)
+            evaluation = accuracy.evaluate(built.path, built.sha256, model, store, _pace(task))
             agreement = _agreement(task, model, evaluation, store)
             taken = None
-            if task.seed == 0 and evaluation.refusal is None:
+            if task.seed == 0 and task.memory and evaluation.refusal is None:
                 taken = memory.through_store(built.path, built.sha256, model, store)
             return _outcome(task, model, built, evaluation, time.perf_counter() - start, agreement, taken, store)
         except (Exception, SystemExit) as error:  # sys.exit in somebody's code ends its cell, not the worker
             traceback.print_exc()
             return failed(task, error, time.perf_counter() - start)
+
+
+def _pace(task: Task) -> accuracy.Pace:
+    def interpreters() -> int:
+        shared = counters.read(task.share) if task.share is not None else []
+        return shared[0] if shared else task.interpreters
+
+    def done(so_far: int, of: int) -> None:
+        counters.write(task.progress, so_far, of)
+
+    return accuracy.Pace(interpreters, done)
+
+
+def salvaged(task: Task, lost: Failure) -> Outcome | None:
+    """Return the outcome of a cell whose worker died beside its result; None where the result was lost too.
+
+    What is measured after the evaluation is missing: the memory, and the float model's own answers.
+    """
+    model, store = model_of(task), Store(task.store)
+    built = build.find(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
+    if built is None or built.path is None or built.sha256 is None:
+        return None
+    evaluation = accuracy.find(built.sha256, model, store)
+    if evaluation is None:
+        return None
+    finding = f"what is measured beside its score is missing, as that ended in a {lost.what}: {lost.reason}"
+    outcome = _outcome(task, model, built, evaluation, 0.0, None, None, store)
+    return replace(outcome, findings=(*outcome.findings, finding), memory=memory.Memory(failure=lost.reason))
 
 
 def failed(task: Task, error: BaseException, seconds: float = 0.0) -> Outcome:
@@ -178,11 +224,13 @@ def _refusal(raw: str) -> Failure:
     return Failure(what="unsupported", reason=reason, log="" if raw == reason else raw)
 
 
-def _agreement(task: Task, model: ReferenceModel, evaluation: accuracy.Evaluation, store: Store) -> float | None:
+def _agreement(
+    task: Task, model: ReferenceModel, evaluation: accuracy.Evaluation, store: Store
+) -> tuple[float, int] | None:
     if task.variant != FLOAT_CONTROL or evaluation.predictions is None:
         return None
     own = accuracy.float_predictions(model, task.train_seed, store)
-    return None if own is None else model.metric.agreement(evaluation.predictions, own)
+    return None if own is None else (model.metric.agreement(evaluation.predictions[: len(own)], own), len(own))
 
 
 def _conversion(folder: Path, evaluation: accuracy.Evaluation, model: ReferenceModel) -> tuple[float | None, str]:
@@ -215,7 +263,7 @@ def _outcome(
     built: build.Built,
     evaluation: accuracy.Evaluation,
     seconds: float,
-    agreement: float | None,
+    agreement: tuple[float, int] | None,
     taken: Memory | None,
     store: Store,
 ) -> Outcome:
@@ -231,7 +279,8 @@ def _outcome(
         predictions=evaluation.predictions,
         score=evaluation.score,
         nonfinite=evaluation.nonfinite,
-        agreement=agreement,
+        agreement=None if agreement is None else agreement[0],
+        agreement_of=None if agreement is None else agreement[1],
         conversion=conversion,
         first_divergent=first_divergent,
         trained_sha256=_trained(built.path.parent),
@@ -240,6 +289,7 @@ def _outcome(
         outputs=evaluation.outputs,
         others=evaluation.others,
         sources=evaluation.sources,
+        findings=evaluation.findings,
         contents=census.through_store(built.path, built.sha256 or "", store),
         sizes=size.sizes(built.path),
         memory=taken,
