@@ -24,6 +24,7 @@ from quantbench.core.environment import cpu
 from quantbench.errors import ran_short
 from quantbench.records.origins import DATA, HARNESS, INPUTS, METRIC, PREPARE, RUNTIME
 from quantbench.reference import float_model
+from quantbench.reference.metrics import CODE as METRICS
 from quantbench.reference.metrics import flat_outputs
 from quantbench.reference.model import ReferenceModel
 from quantbench.tflite.litert import LiteRT, Runtime
@@ -34,6 +35,7 @@ KEPT_OUTPUTS = 1000
 KEPT_VALUES = 200_000
 PREDICTIONS = "predictions.npy"
 _OUTPUTS = "outputs.npy"
+_HEAD = "head{}.npy"  # by the head's place in the model's file
 _FACTS = "facts.json"
 _DIGITS = 12
 
@@ -51,6 +53,7 @@ class Evaluation:
         others: other runtime -> predictions of the first 300 examples; runtimes that cannot run it are omitted.
         sources: what the answers come from besides the artifact -> its hash or version.
         refusal: the runtime's reason, where it cannot run the artifact.
+        heads: name of a further output -> its predictions.
     """
 
     predictions: Array | None
@@ -61,6 +64,7 @@ class Evaluation:
     others: dict[str, Array] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     refusal: str | None = None
+    heads: dict[str, Array] = field(default_factory=dict)
 
 
 def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Evaluation | None:
@@ -88,6 +92,8 @@ def _evaluated(artifact: Path, model: ReferenceModel, interpreters: int) -> dict
         outputs = answers(artifact, model.stateful, inputs, interpreters)
         facts["nonfinite"] = nonfinite_examples(outputs)
         files[PREDICTIONS] = _npy(model.metric.predict(outputs, inputs))
+        for number, head in enumerate(model.heads):
+            files[_HEAD.format(number)] = _npy(head.metric.predict(outputs, inputs))
         files[_OUTPUTS] = _npy(first_outputs(outputs))
         files |= _on_other_runtimes(artifact, model, inputs, facts)
     except REFUSING as refusal:
@@ -179,7 +185,7 @@ def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
         "packages": {"ai-edge-litert": package_contents("ai-edge-litert")},
         "code": code_sha256(
             "quantbench.measure.accuracy",
-            "quantbench.reference.metrics",
+            *METRICS,
             "quantbench.tflite.litert",
             "quantbench.reference.model",
             "quantbench.core.arrays",
@@ -204,7 +210,10 @@ def _read(model: ReferenceModel, folder: Path, cached: bool) -> Evaluation:
         for runtime in OTHER_RUNTIMES
         if runtime not in facts
     }
-    return Evaluation(predictions, score, nonfinite, cached, outputs, others, facts["sources"])
+    heads: dict[str, Array] = {
+        head.name: np.load(folder / _HEAD.format(number), allow_pickle=False) for number, head in enumerate(model.heads)
+    }
+    return Evaluation(predictions, score, nonfinite, cached, outputs, others, facts["sources"], heads=heads)
 
 
 def float_predictions_known(model: ReferenceModel, train_seed: int | None, store: Store) -> bool:
@@ -246,7 +255,7 @@ def float_recipe(model: ReferenceModel) -> dict[str, Any]:
         "packages": {name: package_contents(name) for name in ("tensorflow", "tf-keras", "keras")},
         "code": code_sha256(
             "quantbench.measure.accuracy",
-            "quantbench.reference.metrics",
+            *METRICS,
             "quantbench.reference.float_model",
             "quantbench.core.tensorflow",
             "quantbench.reference.training",

@@ -47,6 +47,14 @@ def keras2(model: ReferenceModel) -> Any:
     raise Unsupported(reason[model.form])
 
 
+def keras3(model: ReferenceModel) -> Any:
+    """Load a model saved by Keras 3 as that."""
+    tensorflow.tensorflow()
+    import keras
+
+    return _load(keras.saving.load_model, model)
+
+
 def saved_model(model: ReferenceModel) -> str:
     """Export the float model as a SavedModel with batch size 1.
 
@@ -72,11 +80,8 @@ def original_saved_model(model: ReferenceModel) -> str:
         return str(path)
     # Keras 3 tracks variables itself: a tf.Module around the model silently loses its weights (outputs became NaN), so
     # its own exporter has to write the SavedModel.
-    tensorflow.tensorflow()
-    import keras
-
     folder = temporary_folder()
-    _load(keras.saving.load_model, model).export(folder, format="tf_saved_model", verbose=False)
+    keras3(model).export(folder, format="tf_saved_model", verbose=False)
     return folder
 
 
@@ -191,12 +196,7 @@ def predict(model: ReferenceModel, inputs: Inputs) -> Inputs:
     if model.form in ("code", "keras2"):
         keras_model = keras2(model)
         batch = getattr(keras_model, "inputs", None) and keras_model.inputs[0].shape[0]
-        outputs = training.answers(keras_model, inputs, batch or BATCH)
-        if isinstance(outputs, np.ndarray):
-            return outputs
-        # Named as in the exported signature, so that both are sorted alike.
-        named = outputs if isinstance(outputs, dict) else {f"output_{i}": output for i, output in enumerate(outputs)}
-        return next(iter(named.values())) if len(named) == 1 else dict(named)
+        return training.answers(keras_model, inputs, batch or BATCH)
     tf = tensorflow.tensorflow()
     folder = original_saved_model(model)
     loaded = load_saved_model(folder)
