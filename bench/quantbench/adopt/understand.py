@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from quantbench import files
-from quantbench.adopt import formats, task
+from quantbench.adopt import formats, readings, task
 from quantbench.adopt.data import further_labels, hashes, read_split
 from quantbench.adopt.loading import CannotRun, Loading
 from quantbench.adopt.outputs import Output
@@ -357,13 +357,13 @@ def _train_labels(judged: task.Judged, labels: dict[str, Array], given: Given) -
     if y is None:
         return None
     array = f"y_{judged.source}" if judged.source else "y"
-    if judged.labels.shape[1:] != (found := task.in_form(judged.form, y)).shape[1:]:
+    if judged.labels.shape[1:] != (found := readings.in_form(judged.form, y)).shape[1:]:
         raise BadInput(
             f"{given.training}: {array} has shape {y.shape}, which does not go with that of the evaluation data, "
             f"whose labels are read as {judged.form}"
         )
     if judged.form not in ("values", "as given") and judged.form.partition(" ")[0] != "one-hot":
-        if not task.whole_numbers(y):
+        if not readings.whole_numbers(y):
             raise BadInput(f"{given.training}: {array} has dtype {y.dtype}, and the evaluation data has whole numbers")
         if judged.form in ("classes", "positions") and judged.metric.takes != "identities":
             task.check_classes(found, judged, f"{given.training}: {array}")
