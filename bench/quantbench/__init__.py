@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from quantbench.errors import BadInput, Exit
     from quantbench.records import Report, Verdict
     from quantbench.records.run_folder import load_report
-    from quantbench.reference.metrics import Metric, by_name, reconstruction_auc
-    from quantbench.reference.model import Floor, Recipe, ReferenceModel, Scaled, as_unit_floats, logits_loss
+    from quantbench.reference.metrics import Metric, by_name, metric_from_file, reconstruction_auc
+    from quantbench.reference.model import (
+        Floor,
+        Head,
+        Rebuilt,
+        Recipe,
+        ReferenceModel,
+        Scaled,
+        as_unit_floats,
+        binary_logits_loss,
+        logits_loss,
+    )
 
 __version__ = "0.1.0"
 
@@ -24,17 +34,21 @@ __all__ = [
     "Exit",
     "Finished",
     "Floor",
+    "Head",
     "Inputs",
     "Metric",
+    "Rebuilt",
     "Recipe",
     "ReferenceModel",
     "Report",
     "Scaled",
     "Verdict",
     "as_unit_floats",
+    "binary_logits_loss",
     "by_name",
     "load_report",
     "logits_loss",
+    "metric_from_file",
     "reconstruction_auc",
     "run",
 ]
@@ -45,8 +59,18 @@ _DEFINED_IN = {
     "quantbench.errors": ("BadInput", "Exit"),
     "quantbench.records": ("Report", "Verdict"),
     "quantbench.records.run_folder": ("load_report",),
-    "quantbench.reference.metrics": ("Metric", "by_name", "reconstruction_auc"),
-    "quantbench.reference.model": ("Floor", "Recipe", "ReferenceModel", "Scaled", "as_unit_floats", "logits_loss"),
+    "quantbench.reference.metrics": ("Metric", "by_name", "metric_from_file", "reconstruction_auc"),
+    "quantbench.reference.model": (
+        "Floor",
+        "Head",
+        "Rebuilt",
+        "Recipe",
+        "ReferenceModel",
+        "Scaled",
+        "as_unit_floats",
+        "binary_logits_loss",
+        "logits_loss",
+    ),
 }
 _MODULE = {name: module for module, names in _DEFINED_IN.items() for name in names}
 

@@ -39,6 +39,21 @@ def read_split(path: Path, specs: formats.Specs) -> tuple[Inputs, Array | None]:
     return (inputs if single is None else single), labels
 
 
+def further_labels(path: Path, count: int) -> dict[str, Array]:
+    """Read labels of named outputs, the arrays ``y_NAME``, by NAME. Raises BadInput."""
+    arrays = read_npz(path, "data", follow=True)
+    found = {key.removeprefix("y_"): values for key, values in arrays.items() if key.startswith("y_")}
+    for name, values in found.items():
+        if values.ndim == 0 or len(values) != count:
+            many = len(np.atleast_1d(values))
+            raise BadInput(f"{path}: y_{name} has {many} labels, there are {count} examples")
+        if values.dtype.kind not in "fiub":
+            raise BadInput(f"{path}: y_{name} has dtype {values.dtype}, expected numbers")
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise BadInput(f"{path}: y_{name} holds NaN or infinite values")
+    return {name: values.reshape(-1) if values.size == count else values for name, values in found.items()}
+
+
 def _fitted(path: Path, key: str, values: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     """Convert the array to what the model's input takes, adding a missing channel axis of size 1."""
     if values.dtype.kind not in "fiub":

@@ -20,6 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from quantbench.adopt.formats import Specs
+from quantbench.adopt.outputs import Output
 from quantbench.core import walls
 from quantbench.core.arrays import Inputs, length
 from quantbench.core.child_process import HERE, ended
@@ -81,6 +82,18 @@ class Loading:
             }
         except Exception:  # NumPy has many ways to name a type, and to refuse one
             raise self._bad("the process that loaded it gave no inputs of it") from None
+
+    def outputs(self) -> list[Output]:
+        """Return the model's outputs in its own order, see :func:`quantbench.adopt.outputs.found`.
+
+        Raises:
+            BadInput: the model cannot be loaded.
+        """
+        answer = self._ask({"ask": "outputs"})
+        try:
+            return [Output(str(key), str(name), str(activation)) for key, name, activation in answer["outputs"]]
+        except (KeyError, TypeError, ValueError):
+            raise self._bad("the process that loaded it gave no outputs of it") from None
 
     def predict(self, inputs: Inputs, as_saved: bool = False) -> Inputs:
         """Compute the float model's outputs, see :func:`quantbench.reference.float_model.predict`.

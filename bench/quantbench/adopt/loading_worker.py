@@ -4,6 +4,7 @@ Reads lines of JSON from standard input and writes one each to standard output. 
 model: ``{"path": FILE, "form": FORM, "trusted": false, "stateful": false}``. Then:
 
     {"ask": "inputs"}                      -> {"specs": {NAME: [SHAPE, DTYPE]}}
+    {"ask": "outputs"}                     -> {"outputs": [[KEY, NAME, ACTIVATION], ...]}, in the model's own order
     {"ask": "answers", "names": [NAME, ...] or null, "inputs": FILE.npz, "outputs": FILE.npz, "as_saved": false}
                                            -> {"outputs": [NAME, ...]}
 
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from quantbench.adopt import formats
+from quantbench.adopt import formats, outputs
 from quantbench.core.worker import Job, answer_lines
 from quantbench.errors import BadInput
 from quantbench.reference import float_model
@@ -31,6 +32,8 @@ def answer(model: ReferenceModel, question: dict[str, Any]) -> dict[str, Any]:
         if question["ask"] == "inputs":
             specs = formats.input_specs(model)
             return {"specs": {name: [list(shape), np.dtype(dtype).str] for name, (shape, dtype) in specs.items()}}
+        if question["ask"] == "outputs":
+            return {"outputs": [[one.key, one.name, one.activation] for one in outputs.found(model)]}
         return {"outputs": _answers(model, question)}
     except BadInput as error:
         return {"refused": str(error)}
@@ -43,8 +46,8 @@ def _answers(model: ReferenceModel, question: dict[str, Any]) -> list[str]:
         arrays = [file[f"arr_{i}"] for i in range(len(file.files))]
     names = question["names"]
     inputs = arrays[0] if names is None else dict(zip(names, arrays, strict=True))
-    outputs = float_model.predict(model, inputs, question["as_saved"])
-    named = outputs if isinstance(outputs, dict) else {"": outputs}
+    computed = float_model.predict(model, inputs, question["as_saved"])
+    named = computed if isinstance(computed, dict) else {"": computed}
     np.savez(question["outputs"], *named.values())
     return list(named)
 

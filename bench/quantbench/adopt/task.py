@@ -1,114 +1,362 @@
-"""Derive what is scored from outputs and labels: metric, input range and loss, as pure functions of arrays."""
+"""Work out what is scored from the float model's outputs and the labels, as pure functions of arrays.
 
-from pathlib import Path
+Labels can be read in several forms: whole numbers as classes, rows of a single 1 as classes, numbers to come close to.
+Each reading that fits an output is a :class:`Reading`; where two are left that the data does not decide between, the
+user is asked, with the option to give.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
 
-from quantbench.core.arrays import Array, Inputs, length
+from quantbench.adopt.outputs import Output
+from quantbench.adopt.readings import (
+    CLEARLY_BETTER,
+    Form,
+    Seen,
+    are_probabilities,
+    beyond_chance,
+    in_form,
+    names_of,
+    width_of,
+)
+from quantbench.core.arrays import Array, Inputs
 from quantbench.errors import BadInput
 from quantbench.reference.metrics import (
-    ACCURACY,
-    AUC,
-    BINARY_ACCURACY,
-    MEAN_ABSOLUTE_ERROR,
     RELATIVE_ERROR,
     Metric,
-    first_output,
+    select,
 )
-from quantbench.reference.model import Scaled
+
+# An output column with fewer steps than this where float32 takes many values: 3 bits of a number.
+DEAD_LEVELS = 8
+_MANY = 4  # times as many values in float32, before a column counts as having lost them
 
 
-def metric_for(outputs: Inputs, y: Array | None, notes: list[str]) -> Metric:
-    """Choose the metric that fits labels and outputs; raise BadInput where none does."""
-    first = first_output(outputs)
-    values = int(np.prod(first.shape[1:]))
-    if y is None:
-        notes.append("no labels y: variants are judged by how far their outputs are from the float model's")
-        return RELATIVE_ERROR
-    whole = y.dtype.kind in "iub" and y.size == len(y)
-    if whole and values > 1:
-        metric = ACCURACY
-    elif whole and set(np.unique(y).tolist()) <= {0, 1}:
-        metric = BINARY_ACCURACY
-    elif y.size == len(y) * values:
-        metric = MEAN_ABSOLUTE_ERROR
-    else:
-        raise BadInput(
-            f"--metric: cannot be worked out from labels of shape {y.shape} ({y.dtype}) "
-            f"and outputs of shape {first.shape}"
+@dataclass(frozen=True)
+class Asked:
+    """Hold what the user said about the scoring, all empty where it is to be worked out.
+
+    Attributes:
+        metric: a name or ``file.py:NAME``, or ``OUTPUT=NAME`` for each of several outputs, comma-separated.
+        output: name of the output that the labels ``y`` are of, and that is judged first; several, comma-separated, are
+            taken together.
+        labels: form of the labels: classes, one-hot, flags, values, positions, or ``normal:N``.
+    """
+
+    metric: str = ""
+    output: str = ""
+    labels: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Hold what the float model makes of some examples, prepared in one way.
+
+    Attributes:
+        inputs: as the model got them.
+        outputs: by key, in the model's own order, shape (n, ...).
+    """
+
+    inputs: Inputs
+    outputs: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Hold one scored output.
+
+    Attributes:
+        output: name, as the user knows it; several that are scored together are comma-separated.
+        metric: selects its output by itself.
+        labels: of the test split, in the form that the metric takes; empty where there are none, so that the float
+            model's own outputs have to take their place.
+        evidence: why it is scored so, one sentence each.
+        form: how labels were read, see :func:`in_form`.
+        source: name of the labels in the data: empty for ``y``, NAME for ``y_NAME``.
+        loss: for training, as in a model's file; empty where there is none.
+        made: name or ``file.py:NAME`` by which the metric is made, see :func:`quantbench.reference.metrics.by_name`.
+        shape: of one example's output; empty where there are several.
+    """
+
+    output: str
+    metric: Metric
+    labels: Array
+    evidence: list[str] = field(default_factory=list)
+    form: Form = "none"
+    source: str = ""
+    loss: str = ""
+    made: str = ""
+    shape: tuple[int, ...] = ()
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels of it."""
+        return self.form != "none"
+
+
+def work_out(
+    probes: Sequence[Probe], known: Sequence[Output], labels: dict[str, Array], asked: Asked, where: object
+) -> list[Judged]:
+    """Work out which outputs are scored, and how; the first is the main one.
+
+    Args:
+        probes: the float model's outputs on the first test examples, one for each possible scale of the inputs.
+        known: the outputs, in the model's own order.
+        labels: of all test examples: empty name for ``y``, NAME for ``y_NAME``.
+        where: the data, for messages.
+
+    Raises:
+        BadInput: labels or options fit no output, or two readings are possible.
+    """
+    chosen = _named_outputs(asked.output, known)
+    metrics = _asked_metrics(asked.metric, known)
+    labelled: list[Judged] = []
+    for source, y in labels.items():
+        if source:
+            output = _output_called(source, known, f"{where}: y_{source}: ")
+            labelled.append(_judged([output], y, source, probes, asked, metrics, where))
+    if "" in labels:
+        taken = {one.output for one in labelled}
+        free = chosen or [one for one in known if one.name not in taken]
+        if not free:
+            raise BadInput(f"{where}: y: every output has labels of its own (y_NAME); take y out, or rename it")
+        labelled.append(_of_unnamed(labels[""], chosen, free, probes, asked, metrics, where))
+    if not labelled:
+        return _unlabelled(chosen, known, metrics, where)
+    order = [one.name for one in known]
+    labelled.sort(key=lambda one: order.index(one.output.split(", ")[0]))
+    if chosen and (first := ", ".join(one.name for one in chosen)) in [one.output for one in labelled]:
+        labelled.sort(key=lambda one: one.output != first)
+    elif chosen:
+        raise BadInput(f"--output: {asked.output} has no labels in {where}; give y, or y_{chosen[0].name}")
+    covered = {name for one in labelled for name in one.output.split(", ")}
+    rest = [_closeness([one], len(known) > 1) for one in known if one.name not in covered]
+    return labelled + rest
+
+
+# ---------------------------------------------------------------- which output
+
+
+def _named_outputs(text: str, known: Sequence[Output]) -> list[Output]:
+    return [_output_called(name.strip(), known, "--output: ") for name in text.split(",") if name.strip()]
+
+
+def _output_called(name: str, known: Sequence[Output], begin: str) -> Output:
+    for one in known:
+        if name in (one.name, one.key):
+            return one
+    raise BadInput(f"{begin}the model has no output of that name; its outputs are {names_of(known)}")
+
+
+def _asked_metrics(text: str, known: Sequence[Output]) -> dict[str, str]:
+    """Return output name -> metric; an empty name is for whichever output has labels. Raises BadInput."""
+    asked: dict[str, str] = {}
+    for part in text.split(",") if text else []:
+        output, equals, metric = part.strip().partition("=")
+        name = _output_called(output, known, "--metric: ").name if equals else ""
+        asked[name] = metric if equals else output
+    return asked
+
+
+def _of_unnamed(
+    y: Array,
+    chosen: list[Output],
+    free: list[Output],
+    probes: Sequence[Probe],
+    asked: Asked,
+    metrics: dict[str, str],
+    where: object,
+) -> Judged:
+    """Find the output that ``y`` is of: the one named, the only one that fits, or the one that agrees with it."""
+    if chosen or len(free) == 1:
+        return _judged(free, y, "", probes, asked, metrics, where)
+    found, refused = [], []
+    for one in free:
+        try:
+            found.append(_judged([one], y, "", probes, asked, metrics, where))
+        except BadInput as error:
+            refused.append(str(error))
+    widths = [width_of(probes[0].outputs[one.key]) for one in free]
+    if not found and y.size == len(y) * sum(widths):
+        together = _judged(free, y, "", probes, asked, metrics, where)
+        word = (
+            f"y has {sum(widths)} columns, one for each value of the outputs {names_of(free)}, in the model's own order"
         )
-    notes.append(
-        f"metric: {metric.name}, from labels of shape {y.shape} ({y.dtype}) and outputs of shape {first.shape}"
+        return replace(together, evidence=[word, *together.evidence])
+    if not found:
+        shapes = ", ".join(f"{one.name} {probes[0].outputs[one.key].shape[1:]}" for one in free)
+        raise BadInput(
+            f"{where}: y has shape {y.shape} ({y.dtype}) and fits none of the outputs ({shapes}); give labels as y_NAME"
+        )
+    if len(found) == 1:
+        word = f"y fits {found[0].output!r} alone among the outputs {names_of(free)}"
+        return replace(found[0], evidence=[word, *found[0].evidence])
+    by_skill = sorted(((_skill(one, probes), one) for one in found), key=lambda pair: -pair[0])
+    (best, first), (next_best, second) = by_skill[0], by_skill[1]
+    if best < max(CLEARLY_BETTER, next_best + CLEARLY_BETTER):
+        raise BadInput(
+            f"{where}: y may be the labels of {first.output!r} or of {second.output!r} (agreement beyond chance "
+            f"{100 * best:.0f} % and {100 * next_best:.0f} %); say --output {first.output}, or name the array "
+            f"y_{first.output}"
+        )
+    word = (
+        f"y is taken for the labels of {first.output!r}: float32 agrees with them {100 * best:.0f} % beyond chance, "
+        f"and {second.output!r} {100 * max(0.0, next_best):.0f} %"
     )
-    return metric
+    return replace(first, evidence=[word, *first.evidence])
 
 
-def check_labels(evaluation: Path | None, metric: Metric, y: Array, outputs: Inputs) -> None:
-    """Raise BadInput unless the metric can be computed from these labels and outputs."""
-    values = int(np.prod(first_output(outputs).shape[1:]))
-    binary = metric in (BINARY_ACCURACY, AUC)
-    if binary and values != 1:
-        raise BadInput(f"--metric: {metric.name} takes a model with one output value, this one has {values}")
-    if not binary and metric.kind == "right_or_wrong" and values < 2:
-        raise BadInput(f"--metric: {metric.name} takes a model with one output value a class; try binary_accuracy")
-    if metric.name.startswith("top") and int(metric.name[3:]) >= values:
-        raise BadInput(f"--metric: {metric.name} says nothing about a model with {values} classes")
-    if binary or metric.kind == "right_or_wrong":
-        _check_classes(evaluation, metric, y, 2 if binary else values)
-        return
-    expected = metric.predict(outputs, {}).shape[1:]
-    if y.size != len(y) * int(np.prod(expected)):
-        raise BadInput(
-            f"{evaluation}: y has shape {y.shape}; {metric.name} takes {int(np.prod(expected))} numbers an "
-            "example, as many as the model's outputs have"
-        )
+def _closeness(outputs: Sequence[Output], several: bool) -> Judged:
+    """Judge outputs without labels by how close they are to the float model's own."""
+    metric = RELATIVE_ERROR.of(*(one.key for one in outputs)) if several else RELATIVE_ERROR
+    name = names_of(outputs)
+    word = f"{name!r} has no labels: it is judged by how close it stays to float32"
+    return Judged(name, metric, np.zeros(0), [word], made=RELATIVE_ERROR.name)
 
 
-def _check_classes(evaluation: Path | None, metric: Metric, y: Array, classes: int) -> None:
-    if y.dtype.kind not in "iub" or y.size != len(y):
-        raise BadInput(f"{evaluation}: y has shape {y.shape} ({y.dtype}); {metric.name} takes one whole number each")
-    if int(y.min()) < 0 or int(y.max()) >= classes:
-        raise BadInput(f"{evaluation}: y ranges from {y.min()} to {y.max()}; the model has classes 0 to {classes - 1}")
-    if metric is AUC and len(np.unique(y)) < 2:
-        raise BadInput(f"{evaluation}: y holds one class only; auc needs examples of both")
+def _unlabelled(chosen: list[Output], known: Sequence[Output], metrics: dict[str, str], where: object) -> list[Judged]:
+    for name in metrics.values():
+        if name != RELATIVE_ERROR.name:
+            raise BadInput(f"{where}: has no labels y, which the metric {name} needs")
+    judged = _closeness(chosen or list(known), bool(chosen) and len(known) > 1)
+    word = "no labels y: variants are judged by how far their outputs are from the float model's"
+    return [replace(judged, evidence=[word])]
 
 
-def best_range(metric: Metric, outputs_by_range: dict[str, tuple[Scaled, Inputs]], labels: Array) -> str:
-    """Choose the input range on which the float model is best.
+# ---------------------------------------------------------------- how labels are read
+
+
+def _judged(
+    outputs: list[Output],
+    y: Array,
+    source: str,
+    probes: Sequence[Probe],
+    asked: Asked,
+    metrics: dict[str, str],
+    where: object,
+) -> Judged:
+    name = names_of(outputs)
+    array = f"y_{source}" if source else "y"
+    seen = Seen.of(outputs, y, probes, array, where)
+    given = metrics.get(name, metrics.get("", ""))
+    reading = seen.asked(given, asked.labels) if given else seen.worked_out(asked.labels)
+    labels = in_form(reading.form, y)
+    metric = reading.metric
+    if metric.undefined and (why := metric.undefined(labels)):
+        raise BadInput(f"{where}: {array}: {why}")
+    if not seen.alone:
+        metric = metric.of(*(one.key for one in outputs))
+    made = reading.made or metric.name
+    return Judged(name, metric, labels, [reading.why], reading.form, source, reading.loss, made, seen.out.shape[1:])
+
+
+def check_classes(found: Array, judged: Judged, array: str) -> None:
+    """Raise BadInput where classes are not among those of the output that is judged."""
+    classes = 2 if judged.metric.takes == "binary" or judged.shape[-1] == 1 else judged.shape[-1]
+    if judged.metric.takes in ("classes", "binary") and len(judged.shape) > 1:
+        classes = int(np.prod(judged.shape))
+    if int(found.min()) < 0 or int(found.max()) >= classes:
+        raise BadInput(f"{array} ranges from {found.min()} to {found.max()}; the model has classes 0 to {classes - 1}")
+
+
+# ---------------------------------------------------------------- how good the float model is
+
+
+def _skill(judged: Judged, probes: Sequence[Probe]) -> float:
+    """Return how much better than chance the float model agrees with the labels: 0 for chance, 1 for perfect."""
+    return max(_skill_in(judged, probe) for probe in probes)
+
+
+def _skill_in(judged: Judged, probe: Probe) -> float:
+    metric = judged.metric
+    labels = judged.labels[: len(next(iter(probe.outputs.values())))]
+    predictions = metric.predict(_as_run(probe.outputs), probe.inputs)
+    if metric.takes in ("classes", "binary", "flags", "positions") and metric.kind == "right_or_wrong":
+        return beyond_chance(float(metric.value(predictions, labels)), labels)
+    if metric.takes in ("flags", "positions"):
+        return beyond_chance(float(np.mean(predictions == labels.reshape(predictions.shape))), labels)
+    if metric.takes == "values":
+        real = labels.reshape(predictions.shape).astype(np.float64)
+        constant = np.abs(real - np.median(real, axis=0)).sum()
+        return 1 - float(np.abs(predictions - real).sum() / constant) if constant else 0.0
+    return 0.0
+
+
+def _as_run(outputs: dict[str, Array]) -> Inputs:
+    return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+
+def float_score(judged: Judged, probe: Probe) -> float:
+    """Compute the metric of the float model on the probed examples."""
+    count = len(next(iter(probe.outputs.values())))
+    return judged.metric.value(judged.metric.predict(_as_run(probe.outputs), probe.inputs), judged.labels[:count])
+
+
+def best_probe(judged: Judged, probes: Sequence[Probe]) -> int:
+    """Choose the scale of the inputs on which the float model is best: the place of its probe.
 
     A classifier is judged by its likelihood instead of its accuracy: on values 255 times too large it is often as
     accurate, but sure of everything.
     """
 
-    def goodness(outputs: Inputs) -> float:
-        if metric.kind == "right_or_wrong":
-            return _mean_log_likelihood(first_output(outputs), labels)
-        value = metric.value(metric.predict(outputs, {}), labels)
-        return float(np.nan_to_num(value if metric.higher_is_better else -value, nan=-np.inf))
+    def goodness(probe: Probe) -> float:
+        count = len(next(iter(probe.outputs.values())))
+        labels = judged.labels[:count]
+        if judged.metric.kind == "right_or_wrong":
+            chosen = select(probe.outputs, judged.metric.outputs or tuple(probe.outputs))
+            return _mean_log_likelihood(chosen, labels, judged.loss)
+        value = judged.metric.value(judged.metric.predict(_as_run(probe.outputs), probe.inputs), labels)
+        return float(np.nan_to_num(value if judged.metric.higher_is_better else -value, nan=-np.inf))
 
-    return max(outputs_by_range, key=lambda how: goodness(outputs_by_range[how][1]))
+    return max(range(len(probes)), key=lambda place: goodness(probes[place]))
 
 
-def _mean_log_likelihood(outputs: Array, labels: Array) -> float:
+def _mean_log_likelihood(outputs: Array, labels: Array, loss: str) -> float:
     flat = outputs.reshape(len(outputs), -1).astype(np.float64)
     if flat.shape[1] == 1:
+        flat = expit(flat) if loss in ("binary_logits_loss", "hinge") else flat
         flat = np.concatenate([1 - flat, flat], axis=1)
-    if not _are_probabilities(flat):
+    if not are_probabilities(flat):
         flat = np.exp(flat - logsumexp(flat, axis=1, keepdims=True))
     chosen = flat[np.arange(len(flat)), labels.reshape(-1).astype(int)]
     return float(np.mean(np.log(np.clip(chosen, 1e-7, 1))))
 
 
-def _are_probabilities(flat: Array) -> bool:
-    return bool((flat >= 0).all()) and bool(np.allclose(flat.sum(axis=1), 1, atol=1e-3))
+# ---------------------------------------------------------------- dead columns
 
 
-def loss_for(metric: Metric, outputs: Inputs) -> str:
-    """Choose the Keras loss for fine-tuning, as written into the model's file."""
-    if metric is BINARY_ACCURACY:
-        return "binary_crossentropy"
-    if metric.kind != "right_or_wrong":
-        return "mean_squared_error"
-    flat = first_output(outputs).reshape(length(outputs), -1)
-    return "sparse_categorical_crossentropy" if _are_probabilities(flat) else "logits"
+def dead_columns(quantized: Array, float32: Array) -> list[tuple[int, int]]:
+    """List the output columns that quantization left a few values of, where float32 takes many.
+
+    One scale for a whole output tensor is as coarse as its widest column needs: scores from 0 to 1 beside boxes from 0
+    to 640 are all rounded to 0, without an error over all columns showing it.
+
+    Args:
+        quantized, float32: stored predictions of the same examples, shape (n,) or (n, columns).
+
+    Returns:
+        (column, how many distinct values it takes), in order.
+    """
+    if quantized.dtype.kind != "f" or quantized.shape != float32.shape:
+        return []
+    if float32.ndim == 2 and are_probabilities(float32):
+        return []  # of one scale from 0 to 1, which a class that hardly occurs uses little of
+    dead = []
+    for column, (found, real) in enumerate(
+        zip(quantized.reshape(len(quantized), -1).T, float32.reshape(len(float32), -1).T, strict=True)
+    ):
+        values = np.unique(found)
+        if len(values) <= DEAD_LEVELS and len(np.unique(real)) >= _MANY * len(values) and _coarse(values, real):
+            dead.append((column, len(values)))
+    return dead
+
+
+def _coarse(values: Array, real: Array) -> bool:
+    """Check whether the step between the values is coarse against the range that float32's own values mostly have."""
+    if len(values) == 1:
+        return True
+    low, high = np.quantile(real.astype(np.float64), [0.01, 0.99])
+    return bool((high - low) / float(np.diff(values).min()) < DEAD_LEVELS)

@@ -6,26 +6,25 @@ treat it like the project's own models.
 
 import keyword
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from quantbench import files
-from quantbench.adopt import checks, formats, task
-from quantbench.adopt.data import hashes, read_split
+from quantbench.adopt import checks, formats, readings, task
+from quantbench.adopt.data import further_labels, hashes, read_split
 from quantbench.adopt.loading import CannotRun, Loading
+from quantbench.adopt.outputs import Output
 from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.reference.datasets import file_sha256
-from quantbench.reference.metrics import (
-    RELATIVE_ERROR,
-    by_name,
-)
+from quantbench.reference.metrics import Metric, in_order, own
 from quantbench.reference.model import Floor, Form, ReferenceModel, Scaled, load_file
 
 PROBE_EXAMPLES = 500
 SplitData = dict[str, tuple[Inputs, Array | None]]
+SplitLabels = dict[str, dict[str, Array]]
 SCALES = ("as_given", "unit", "symmetric")
 
 
@@ -36,9 +35,11 @@ class Given:
     Attributes:
         model: a saved model, or ``file.py:NAME``.
         evaluation, calibration, training: ``.npz`` files.
-        metric: name, or empty to derive it.
+        metric: name, or ``file.py:NAME``, or empty to derive it; ``OUTPUT=NAME`` for each of several outputs.
         max_drop: largest drop that may be shipped, in the metric's unit.
         allow_code: whether a Keras file may run its own code when it is loaded.
+        output: name of the output that ``y`` is of.
+        labels: form of the labels, see :class:`quantbench.adopt.task.Asked`.
     """
 
     model: str
@@ -48,14 +49,23 @@ class Given:
     metric: str = ""
     max_drop: float = 0.5
     allow_code: bool = False
+    output: str = ""
+    labels: str = ""
 
 
 @dataclass(frozen=True)
 class Understood:
-    """Hold the derived reference model, and notes about it, one line each."""
+    """Hold the derived reference model.
+
+    Attributes:
+        notes: one line each.
+        judged: the scored outputs with the evidence for how they are scored, the main one first; empty for a model that
+            is code, which declares its own.
+    """
 
     model: ReferenceModel
     notes: list[str]
+    judged: list[task.Judged] = field(default_factory=list)
 
 
 def understand(given: Given, name: str, folder: Path) -> Understood:
@@ -79,26 +89,26 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     bare = _bare_model(path, name, form, folder, given)
     with Loading(bare, path) as loaded:
         specs = _input_specs(loaded, path)
-        data, notes = _read_data(given, specs)
-        shown = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
-        notes = [*checks.notes({split: x for split, (x, _) in data.items()}, shown), *notes]
-        probed = _probe(bare, data, specs, given, loaded, notes)
-        x, y = data["test"]
+        data, labels, notes = _read_data(given, specs)
+        shown_as = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
+        notes = [*checks.notes({split: x for split, (x, _) in data.items()}, shown_as), *notes]
+        scored = _probe(data["test"][0], labels["test"], specs, given, loaded, notes)
         if policy := formats.half_precision(path, form):
-            notes.insert(0, _precision_note(policy, probed, x, loaded, given))
-        data["test"] = x, _own_outputs(probed, x, given, loaded) if y is None else y
-    return Understood(_write(probed, data, folder, given), notes)
+            notes.insert(0, _precision_note(policy, scored, data["test"][0], loaded, given))
+        scored = _with_own_outputs(scored, data["test"][0], given, loaded)
+    model = _write(bare, scored, data, labels, folder, given)
+    return Understood(model, notes, _as_written(model, scored.judged))
 
 
 # Half precision rounds to three digits, which flips near ties; fewer equal answers than this are no rounding.
 _LEAST_AGREEMENT = 0.95
 
 
-def _precision_note(policy: str, model: ReferenceModel, x: Inputs, loaded: Loading, given: Given) -> str:
+def _precision_note(policy: str, scored: "_Scored", x: Inputs, loaded: Loading, given: Given) -> str:
     """Name the policy of a half-precision model, and say how its float32 clone answers beside it."""
-    few = model.prepare(rows(x, slice(0, PROBE_EXAMPLES)))
+    few, metric = scored.prepare(rows(x, slice(0, PROBE_EXAMPLES))), scored.judged[0].metric
     clone, saved = (_float_outputs(loaded, few, given, as_saved) for as_saved in (False, True))
-    share = model.metric.agreement(model.metric.predict(clone, few), model.metric.predict(saved, few))
+    share = metric.agreement(metric.predict(clone, few), metric.predict(saved, few))
     count = length(few)
     warning = "" if share >= _LEAST_AGREEMENT else "warning: "
     return (
@@ -126,7 +136,13 @@ def _code_model(given: Given) -> Understood:
     if name and name not in models:
         raise BadInput(f"{given.model}: {file} defines {', '.join(models)}, not {name}")
     model = models[name] if name else next(iter(models.values()))
-    ignored = [option for option, value in (("--data", given.evaluation), ("--metric", given.metric)) if value]
+    pairs = (
+        ("--data", given.evaluation),
+        ("--metric", given.metric),
+        ("--output", given.output),
+        ("--labels", given.labels),
+    )
+    ignored = [option for option, value in pairs if value]
     notes = [f"{', '.join(ignored)} ignored: a .py model brings its own"] if ignored else []
     limit = Floor(given.max_drop, "the limit given with --max-drop")
     return Understood(replace(model, floors={"default": limit}), notes)
@@ -160,14 +176,17 @@ def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -
 # ---------------------------------------------------------------- data and metric
 
 
-def _read_data(given: Given, specs: formats.Specs) -> tuple[SplitData, list[str]]:
-    """Read split -> (inputs that fit the model, labels), and notes."""
+def _read_data(given: Given, specs: formats.Specs) -> tuple[SplitData, SplitLabels, list[str]]:
+    """Read split -> inputs that fit the model, split -> labels by name (empty for ``y``), and notes."""
     files = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
-    data = {}
+    data: SplitData = {}
+    labels: SplitLabels = {}
     for split, path in files.items():
         if path is not None:
             data[split] = read_split(path, specs)
-    if "train" in data and data["train"][1] is None:
+            y = data[split][1]
+            labels[split] = ({} if y is None else {"": y}) | further_labels(path, length(data[split][0]))
+    if "train" in data and not labels["train"]:
         raise BadInput(f"{given.training}: training data needs labels, an array y")
     notes = []
     for split in ("calibration", "train"):
@@ -181,41 +200,81 @@ def _read_data(given: Given, specs: formats.Specs) -> tuple[SplitData, list[str]
         notes.append("no calibration data: variants with a static range are refused (--calibration c.npz)")
     if "train" not in data:
         notes.append("no training data: QAT is refused (--train-data t.npz)")
-    return data, notes
+    return data, labels, notes
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Hold what is scored, and on which scale of the inputs."""
+
+    judged: list[task.Judged]
+    prepare: Scaled
 
 
 def _probe(
-    bare: ReferenceModel,
-    data: SplitData,
+    x: Inputs,
+    labels: dict[str, Array],
     specs: formats.Specs,
     given: Given,
     loaded: Loading,
     notes: list[str],
-) -> ReferenceModel:
-    """Run the float model on a few examples to derive the metric, the input range and the loss."""
-    x, y = data["test"]
+) -> _Scored:
+    """Run the float model on a few examples to find what is scored, and the input range."""
     few = rows(x, slice(0, PROBE_EXAMPLES))
     dtypes = {name: np.dtype(dtype).name for name, (_, dtype) in specs.items()}
     images = all(array.dtype == np.uint8 for array in _arrays(x)) and all(
         name.startswith("f") for name in dtypes.values()
     )
-    outputs_by_range = {}
-    for how in SCALES if images else SCALES[:1]:
-        prepare = Scaled(how, dtypes)  # type: ignore[arg-type]
-        outputs_by_range[how] = (prepare, _float_outputs(loaded, prepare(few), given))
-    metric = by_name(given.metric) if given.metric else task.metric_for(outputs_by_range["as_given"][1], y, notes)
-    if y is None:
-        if metric is not RELATIVE_ERROR:
-            raise BadInput(f"{given.evaluation}: has no labels y, which the metric {metric.name} needs")
-        how = "as_given"
-    else:
-        task.check_labels(given.evaluation, metric, y, outputs_by_range["as_given"][1])
-        how = task.best_range(metric, outputs_by_range, rows(y, slice(0, PROBE_EXAMPLES)))  # type: ignore[arg-type]
+    scales = [Scaled(how, dtypes) for how in (SCALES if images else SCALES[:1])]  # type: ignore[arg-type]
+    try:
+        known = loaded.outputs()
+    except CannotRun:  # names and activations only help: the outputs themselves tell the rest
+        known = []
+    probes = []
+    for prepare in scales:
+        inputs = prepare(few)
+        outputs = _float_outputs(loaded, inputs, given)
+        named = outputs if isinstance(outputs, dict) else {"": outputs}
+        if set(named) != {one.key for one in known}:  # as by a signature with names of its own
+            known = [Output(name, name or "output") for name in in_order(named)]
+        probes.append(task.Probe(inputs, {one.key: named[one.key] for one in known}))
+    asked = task.Asked(given.metric, given.output, given.labels)
+    judged = task.work_out(probes, known, labels, asked, given.evaluation)
+    chosen = task.best_probe(judged[0], probes) if judged[0].labelled else 0
     if images:
         words = {"as_given": "0 to 255 as given", "unit": "divided by 255", "symmetric": "scaled to -1..1"}
-        notes.append(f"input range: uint8 pixels {words[how]}: the float model scores best so")
-    prepare, outputs = outputs_by_range[how]
-    return replace(bare, metric=metric, prepare=prepare, loss=task.loss_for(metric, outputs))
+        notes.append(f"input range: uint8 pixels {words[scales[chosen].how]}: the float model scores best so")
+    scored = [_with_score(one, probes[chosen]) if one.labelled else one for one in judged]
+    notes[:0] = [_note(one, several=len(known) > 1) for one in scored]
+    return _Scored(scored, scales[chosen])
+
+
+def _with_score(judged: task.Judged, probe: task.Probe) -> task.Judged:
+    """Add the float model's score on the probed examples to the evidence."""
+    count = len(next(iter(probe.outputs.values())))
+    scores = [(judged.metric, task.float_score(judged, probe))]
+    scores += [(also, task.float_score(replace(judged, metric=also), probe)) for also in _also(judged.metric)]
+    words = ", ".join(f"{metric.name} {shown(metric, value)}" for metric, value in scores)
+    return replace(judged, evidence=[*judged.evidence, f"float32 on the first {count:,} examples: {words}"])
+
+
+def _also(metric: Metric) -> list[Metric]:
+    """Return the further metrics of the same predictions, with the outputs of this one."""
+    return [replace(also, predict=metric.predict, outputs=metric.outputs) for also in metric.also]
+
+
+def shown(metric: Metric, value: float) -> str:
+    """Write a score with its unit, with digits that show it whatever its size."""
+    if metric.scale == 100:
+        return f"{100 * value:.3g} %" if abs(value) < 0.1 else f"{100 * value:.1f} %"
+    return f"{value:.4g}" if metric.unit == "units" else f"{value:.4g} {metric.unit}"
+
+
+def _note(judged: task.Judged, several: bool) -> str:
+    if not judged.labelled and not several:
+        return judged.evidence[0]
+    of = f" of output {judged.output}" if several else ""
+    return f"metric: {judged.metric.name}{of}: {'; '.join(judged.evidence)}"
 
 
 def _float_outputs(loaded: Loading, inputs: Inputs, given: Given, as_saved: bool = False) -> Inputs:
@@ -237,7 +296,7 @@ def _arrays(inputs: Inputs) -> list[Array]:
 # Text that others chose is only written by repr: a file's name may contain quotes and code.
 _TEMPLATE = '''"""{name}: adopted by quantbench."""
 
-from quantbench import Floor, ReferenceModel, Scaled, by_name{logits_import}
+from quantbench import {imports}
 
 MODEL = ReferenceModel(
     name={name!r},
@@ -247,54 +306,134 @@ MODEL = ReferenceModel(
     weights_sha256={weights_sha256!r},
     data={data!r},
     data_sha256={data_sha256!r},
-    metric=by_name({metric!r}),
-    prepare=Scaled({how!r}, {dtypes!r}),
+    metric={metric},
+    prepare={prepare},
     loss={loss},
-    trusted={trusted!r},
+{more}    trusted={trusted!r},
     gate_variants=(),
     floors={{"default": Floor({max_drop!r}, "the limit given when the model was adopted")}},
 )
 '''
+_LOSS_FUNCTIONS = ("logits_loss", "binary_logits_loss")
 
 
-def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -> ReferenceModel:
+def _write(
+    model: ReferenceModel, scored: _Scored, data: SplitData, labels: SplitLabels, folder: Path, given: Given
+) -> ReferenceModel:
     """Write the data pack and the model file; return the model that the file declares."""
     pack = folder / model.data
     pack.parent.mkdir(parents=True, exist_ok=True)
+    main, heads = scored.judged[0], scored.judged[1:]
+    keys = ["", *(f"head{number}" for number in range(1, len(scored.judged)))]
     arrays: dict[str, Array] = {}
-    for split, (inputs, labels) in data.items():
+    for split, (inputs, _) in data.items():
         if isinstance(inputs, dict):
             arrays |= {f"x_{split}.{name}": values for name, values in inputs.items()}
         else:
             arrays[f"x_{split}"] = inputs
-        if labels is not None:
-            arrays[f"y_{split}"] = labels
+    for key, one in zip(keys, scored.judged, strict=True):
+        dot = f".{key}" if key else ""
+        arrays[f"y_test{dot}"] = one.labels
+        trained = _train_labels(one, labels.get("train", {}), given)
+        if trained is not None:
+            arrays[f"y_train{dot}"] = trained
     np.savez_compressed(pack, **arrays)  # type: ignore[arg-type]
-    assert isinstance(model.prepare, Scaled)
-    logits = model.loss == "logits"
+    used = {"Floor", "ReferenceModel", "Scaled"}
+    prepare = f"Scaled({scored.prepare.how!r}, {dict(scored.prepare.dtypes)!r})"
+    more = ""
+    if main.loss == "rebuilt":
+        used.add("Rebuilt")
+        more += f"    training=Rebuilt({prepare}, {int(main.metric.name.partition(':')[2])}),\n"
+    if heads:
+        used.add("Head")
+        lines = [
+            f"        Head({one.output!r}, {_expression(one, folder, used)}, {key!r}, "
+            f"{_loss(one, 'y_train.' + key in arrays, used)}),\n"
+            for key, one in zip(keys[1:], heads, strict=True)
+        ]
+        more += f"    heads=(\n{''.join(lines)}    ),\n"
+    metric = _expression(main, folder, used)
+    loss = _loss(main, "y_train" in arrays or "train" not in data, used)
     text = _TEMPLATE.format(
         name=model.name,
-        logits_import=", logits_loss" if logits else "",
         description=model.description,
         form=model.form,
         weights=model.weights,
         weights_sha256=model.weights_sha256,
         data=model.data,
         data_sha256=file_sha256(pack),
-        metric=model.metric.name,
-        how=model.prepare.how,
-        dtypes=dict(model.prepare.dtypes),
-        loss="logits_loss" if logits else repr(model.loss),
+        metric=metric,
+        prepare=prepare,
+        loss=loss,
+        more=more,
         trusted=model.trusted,
         max_drop=given.max_drop,
+        imports=", ".join(sorted(used, key=lambda one: (one.islower(), one))),
     )
     model.file.write_text(text, encoding="utf-8")
     return load_file(model.file)[0]
 
 
-def _own_outputs(model: ReferenceModel, x: Inputs, given: Given, loaded: Loading) -> Array:
-    """Compute the float model's own outputs, which replace the missing labels."""
-    return RELATIVE_ERROR.predict(_float_outputs(loaded, model.prepare(x), given), {})
+def _train_labels(judged: task.Judged, labels: dict[str, Array], given: Given) -> Array | None:
+    """Return the training labels of an output in the form of its test labels; None where there are none."""
+    y = labels.get(judged.source) if judged.labelled else None
+    if y is None:
+        return None
+    array = f"y_{judged.source}" if judged.source else "y"
+    if judged.labels.shape[1:] != (found := readings.in_form(judged.form, y)).shape[1:]:
+        raise BadInput(
+            f"{given.training}: {array} has shape {y.shape}, which does not go with that of the evaluation data, "
+            f"whose labels are read as {judged.form}"
+        )
+    if judged.form not in ("values", "as given") and judged.form.partition(" ")[0] != "one-hot":
+        if not readings.whole_numbers(y):
+            raise BadInput(f"{given.training}: {array} has dtype {y.dtype}, and the evaluation data has whole numbers")
+        if judged.form in ("classes", "positions") and judged.metric.takes != "identities":
+            task.check_classes(found, judged, f"{given.training}: {array}")
+    return found
+
+
+def _expression(judged: task.Judged, folder: Path, used: set[str]) -> str:
+    """Return the metric as it is written into the model's file; a metric file is copied beside it."""
+    if own.is_own(judged.made):
+        file, name = own.parts(judged.made)
+        kept = folder / "metrics" / file.name
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(file.read_bytes())
+        used.add("metric_from_file")
+        made = (
+            f"metric_from_file(__file__, {f'metrics/{file.name}'!r}, {name!r}, {judged.shape!r}, {file_sha256(kept)!r})"
+        )
+    else:
+        used.add("by_name")
+        made = f"by_name({judged.made!r})"
+    of = f".of({', '.join(repr(one) for one in judged.metric.outputs)})" if judged.metric.outputs else ""
+    return made + of
+
+
+def _loss(judged: task.Judged, labelled: bool, used: set[str]) -> str:
+    """Return the loss as it is written into the model's file; empty where there is nothing to train on."""
+    if not labelled or not judged.labelled:
+        return "''"
+    if judged.loss in _LOSS_FUNCTIONS:
+        used.add(judged.loss)
+        return judged.loss
+    return repr("mean_squared_error" if judged.loss == "rebuilt" else judged.loss)
+
+
+def _as_written(model: ReferenceModel, judged: list[task.Judged]) -> list[task.Judged]:
+    """Return what is judged with the metrics that the model's file declares, which are those of the run."""
+    metrics = [model.metric, *(head.metric for head in model.heads)]
+    return [replace(one, metric=metric) for one, metric in zip(judged, metrics, strict=True)]
+
+
+def _with_own_outputs(scored: "_Scored", x: Inputs, given: Given, loaded: Loading) -> _Scored:
+    """Put the float model's own outputs in the place of missing labels."""
+    if all(one.labelled for one in scored.judged):
+        return scored
+    outputs = _float_outputs(loaded, scored.prepare(x), given)
+    judged = [one if one.labelled else replace(one, labels=one.metric.predict(outputs, {})) for one in scored.judged]
+    return replace(scored, judged=judged)
 
 
 def check_name(name: str) -> None:

@@ -26,6 +26,7 @@ from quantbench.errors import DiskFull, Unsupported, disk_is_full, ran_short
 from quantbench.reference import float_model as floats
 from quantbench.reference import training
 from quantbench.reference.datasets import file_sha256
+from quantbench.reference.metrics import CODE as METRICS
 from quantbench.reference.metrics import CONVERSION_AGREEMENT, ROUNDING
 from quantbench.reference.model import Recipe, ReferenceModel
 from quantbench.tflite.litert import LiteRT
@@ -93,7 +94,7 @@ _CODE = (
     "quantbench.build.preflight",
     "quantbench.reference.float_model",
     "quantbench.reference.precision",
-    "quantbench.reference.metrics",
+    *METRICS,
     "quantbench.reference.model",
     "quantbench.tflite.litert",
     "quantbench.tflite.graph",
@@ -123,6 +124,10 @@ def model_source(model: ReferenceModel) -> dict[str, Any]:
         for name in ("build", "prepare", "training", "loss", "train", "finetune", "stateful", "form", "trusted")
     }
     parts |= {f"metric {name}": _declared(getattr(model.metric, name)) for name in ("name", "predict", "value")}
+    for head in model.heads:
+        of_head = [_declared(part) for part in (head.metric.name, head.metric.predict, head.metric.value, head.loss)]
+        whole = None if None in of_head else digest({"metric": of_head, "outputs": head.metric.outputs})
+        parts[f"head {head.name} {head.labels}"] = whole
     return parts if None not in parts.values() else {"file": file_sha256(model.file)}
 
 

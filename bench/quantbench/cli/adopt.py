@@ -11,7 +11,17 @@ ModelArgument = Annotated[str, typer.Argument(help="a .keras, .h5, SavedModel fo
 Data = Annotated[Path | None, typer.Option(help=".npz to evaluate on: x (or x_<input name>) and y")]
 Calibration = Annotated[Path | None, typer.Option(help=".npz with x to find ranges with; never evaluation data")]
 TrainData = Annotated[Path | None, typer.Option(help=".npz with x and y to fine-tune on (QAT)")]
-MetricName = Annotated[str, typer.Option(help="accuracy, top5, auc, mean_absolute_error, ...; worked out if not given")]
+MetricName = Annotated[
+    str,
+    typer.Option(
+        help="accuracy, top5, auc, file.py:NAME, ... (default: worked out); OUTPUT=METRIC,... for several outputs"
+    ),
+]
+OutputName = Annotated[str, typer.Option("--output", help="output that y has the labels of (default: worked out)")]
+LabelForm = Annotated[
+    str,
+    typer.Option("--labels", help="classes, one-hot, flags, values, positions or normal:N (default: worked out)"),
+]
 MaxDrop = Annotated[
     float, typer.Option(help="largest drop that may be shipped, in the metric's unit (pp for accuracy)")
 ]
@@ -24,6 +34,8 @@ def try_model(
     calibration: Calibration = None,
     train_data: TrainData = None,
     metric: MetricName = "",
+    output: OutputName = "",
+    labels: LabelForm = "",
     max_drop: MaxDrop = 0.5,
     variants: Annotated[str, typer.Option(help="comma-separated variants (default: a shortlist of about 8)")] = "",
     everything: Annotated[bool, typer.Option("--all", help="try every variant; takes a few minutes")] = False,
@@ -44,7 +56,7 @@ def try_model(
     from quantbench.adopt.commands import try_once
     from quantbench.adopt.understand import Given
 
-    given = Given(model, data, calibration, train_data, metric, max_drop, allow_code)
+    given = Given(model, data, calibration, train_data, metric, max_drop, allow_code, output, labels)
     with tempfile.TemporaryDirectory(prefix="quantbench-try-") as folder:
         status = try_once(given, Path(folder), variants, report_dir, latency_budget, typer.echo, everything)
     raise RunEnded(int(status))
@@ -62,6 +74,8 @@ def adopt(
     calibration: Calibration = None,
     train_data: TrainData = None,
     metric: MetricName = "",
+    output: OutputName = "",
+    labels: LabelForm = "",
     max_drop: Annotated[
         float | None,
         typer.Option(
@@ -100,7 +114,7 @@ def adopt(
     if (new_data or accept) and not update:
         raise BadInput(f"{'--new-data' if new_data else '--accept'}: goes with --update NAME; leave it out")
     limit = 0.5 if max_drop is None else max_drop
-    given = Given(model, data, calibration, train_data, metric, limit, allow_code)
+    given = Given(model, data, calibration, train_data, metric, limit, allow_code, output, labels)
     folders = Folders(model_dir, baseline_dir, report_dir)
     if update:
         asked = Asked(update, gate, new_data, accept, max_drop, latency_budget)

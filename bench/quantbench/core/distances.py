@@ -29,6 +29,11 @@ def stored_as(name: str) -> str:
     return f"{name}{_MARK}"
 
 
+def of_head(variant: str, head: str) -> str:
+    """Return the name of an array of predictions of a further output, beside the predictions of the main one."""
+    return f"{variant}@{head}"
+
+
 def owner(name: str) -> str | None:
     """Return whose distances or outputs an array of this name holds; None where it holds predictions."""
     return name.removesuffix(_MARK) if name.endswith(_MARK) else None

@@ -21,7 +21,7 @@ from quantbench.baselines.effective import EffectiveBaseline, effective_baseline
 from quantbench.baselines.files import fingerprint, load, stored_hashes
 from quantbench.core import environment
 from quantbench.core.arrays import Array
-from quantbench.core.distances import stored_as
+from quantbench.core.distances import of_head, stored_as
 from quantbench.core.options import RunOptions, run_argument
 from quantbench.engine.false_alarms import of_outputs
 from quantbench.engine.outputs import Compared
@@ -120,6 +120,10 @@ class Whole:
                     "report tells of; give the whole run folder, as the run left it"
                 )
             predictions.setdefault(cell.model, {})[cell.variant] = array
+            of_heads = of_head(cell.variant, "")
+            predictions[cell.model] |= {
+                name: found for name, found in piece.arrays(cell.model).items() if name.startswith(of_heads)
+            }
             outputs = piece.arrays(cell.model).get(stored_as(cell.variant))
             if outputs is not None:
                 predictions[cell.model][stored_as(cell.variant)] = outputs

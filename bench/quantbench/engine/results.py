@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from quantbench.core.arrays import Array
-from quantbench.core.distances import stored_as
+from quantbench.core.distances import of_head, stored_as
 from quantbench.engine import measurements as measured
 from quantbench.engine.cell import CellId, Planned, failure_of
 from quantbench.engine.workers.task import Outcome
@@ -207,13 +207,16 @@ class Results:
         return result
 
     def predictions(self) -> dict[str, dict[str, Array]]:
-        """Return the predictions of each first seed, and what later runs compare its outputs with, by model."""
+        """Return the predictions of each first seed, those of further outputs, and what later runs compare its outputs
+        with, by model.
+        """
         by_model: dict[str, dict[str, Array]] = {}
         for cell in self._cells.values():
             first = self._first(cell.id)
             if first is not None and first.predictions is not None:
                 arrays = by_model.setdefault(cell.model.name, {})
                 arrays[cell.variant.name] = first.predictions
+                arrays.update({of_head(cell.variant.name, head): found for head, found in first.heads.items()})
                 outputs = self._made[cell.id][1].to_store if cell.id in self._made else None
                 if outputs is not None:
                     arrays[stored_as(cell.variant.name)] = outputs

@@ -27,6 +27,7 @@ from quantbench.errors import ran_short
 from quantbench.measure import chunks, side, work
 from quantbench.records.origins import DATA, HARNESS, INPUTS, METRIC, PREPARE, RUNTIME
 from quantbench.reference import float_model
+from quantbench.reference.metrics import CODE as METRICS
 from quantbench.reference.metrics import flat_outputs
 from quantbench.reference.model import ReferenceModel
 from quantbench.tflite.litert import LiteRT
@@ -54,6 +55,7 @@ class Evaluation:
         sources: what the answers come from besides the artifact -> its hash or version.
         refusal: the runtime's reason, where it cannot run the artifact.
         findings: what went wrong beside the result, one sentence each.
+        heads: name of a further output -> its predictions.
     """
 
     predictions: Array | None
@@ -64,6 +66,7 @@ class Evaluation:
     others: dict[str, Array] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     refusal: str | None = None
+    heads: dict[str, Array] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
 
 
@@ -117,9 +120,15 @@ def _evaluated(artifact: Path, model: ReferenceModel, home: Path, pace: Pace) ->
     return files | {_FACTS: json.dumps(facts).encode()}
 
 
+def _head(number: int) -> str:
+    """Name the predictions of a further output, by its place in the model's file."""
+    return f"head{number}"
+
+
 def _predicted(model: ReferenceModel, outputs: Inputs, inputs: Inputs) -> dict[str, Array]:
     """Return everything that is predicted of some examples, by its name in the store."""
-    return {Path(PREDICTIONS).stem: model.metric.predict(outputs, inputs)}
+    heads = {_head(number): head.metric.predict(outputs, inputs) for number, head in enumerate(model.heads)}
+    return {Path(PREDICTIONS).stem: model.metric.predict(outputs, inputs), **heads}
 
 
 class _Runners:
@@ -219,7 +228,7 @@ def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
             "quantbench.measure.side",
             "quantbench.measure.side_worker",
             "quantbench.measure.work",
-            "quantbench.reference.metrics",
+            *METRICS,
             "quantbench.tflite.litert",
             "quantbench.reference.model",
             "quantbench.core.arrays",
@@ -245,7 +254,13 @@ def _read(model: ReferenceModel, folder: Path, cached: bool) -> Evaluation:
         if (folder / f"{runtime}.npy").exists()
     }
     findings = tuple(str(finding) for finding in facts["findings"])
-    return Evaluation(predictions, score, nonfinite, cached, outputs, others, facts["sources"], findings=findings)
+    heads: dict[str, Array] = {
+        head.name: np.load(folder / f"{_head(number)}.npy", allow_pickle=False)
+        for number, head in enumerate(model.heads)
+    }
+    return Evaluation(
+        predictions, score, nonfinite, cached, outputs, others, facts["sources"], heads=heads, findings=findings
+    )
 
 
 def float_predictions_known(model: ReferenceModel, train_seed: int | None, store: Store) -> bool:
@@ -293,7 +308,7 @@ def float_recipe(model: ReferenceModel) -> dict[str, Any]:
         "code": code_sha256(
             "quantbench.measure.accuracy",
             "quantbench.measure.chunks",
-            "quantbench.reference.metrics",
+            *METRICS,
             "quantbench.reference.float_model",
             "quantbench.reference.precision",
             "quantbench.core.tensorflow",

@@ -27,6 +27,7 @@ from quantbench.measure import gpu_devices
 from quantbench.measure.accuracy import nonfinite_examples
 from quantbench.measure.gpu_worker import END_OF_VARIANT
 from quantbench.records import Device
+from quantbench.reference.metrics import CODE as METRICS
 from quantbench.reference.model import ReferenceModel
 from quantbench.tflite.litert_gpu import Reader, adapter, lost, on_cpu, refusal, trouble
 
@@ -234,7 +235,7 @@ def recipe(artifact: Artifact, control: Artifact, model: ReferenceModel, device:
             "quantbench.measure.gpu_worker",
             "quantbench.tflite.litert_gpu",
             "quantbench.tflite.litert",
-            "quantbench.reference.metrics",
+            *METRICS,
         ),
         "cpu": cpu(),
     }

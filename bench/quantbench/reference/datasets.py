@@ -33,10 +33,12 @@ class Split:
     Attributes:
         x: inputs, shape (n, ...), as stored in the pack.
         y: labels, shape (n,) or (n, ...).
+        more: labels of further outputs, by the key of the output's head in the model's file.
     """
 
     x: Inputs
     y: Array
+    more: Mapping[str, Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -190,7 +192,8 @@ def load_pack(path: Path, sha256: str) -> Pack:
 
     Its arrays are ``x_test, y_test``, and optionally ``x_train, y_train`` and ``x_calibration``; of the test examples
     also ``groups``, and ``slice_NAME`` for any number of names.
-    A model with several inputs has one array per input: ``x_test.image``, ``x_test.age``.
+    A model with several inputs has one array per input: ``x_test.image``, ``x_test.age``; labels of a further output
+    are ``y_test.HEAD``, see :class:`quantbench.reference.model.Head`.
 
     Raises:
         BadInput: the file is missing, its hash differs, an array is missing or has a different length, or the training
@@ -204,7 +207,8 @@ def load_pack(path: Path, sha256: str) -> Pack:
     shared = _shared(path, test, {"train": train, "calibration": calibration})
     if calibration is None and train is not None:
         every = slice(0, None, CALIBRATION_STRIDE)
-        calibration = Split(rows(train.x, every), train.y[every])
+        more = {name: values[every] for name, values in train.more.items()}
+        calibration = Split(rows(train.x, every), train.y[every], more)
     slices = {name: _divides(path, arrays, name, test) for name in sorted(arrays) if name.startswith(SLICE)}
     groups = _divides(path, arrays, GROUPS, test) if GROUPS in arrays else None
     return Pack(train, calibration, test, sha256, groups, slices, shared)
@@ -248,7 +252,9 @@ def _split(path: Path, arrays: dict[str, Array], name: str) -> Split | None:
     count = next(iter(lengths.values()))
     y = arrays.get(f"y_{name}", np.zeros(count, dtype=np.uint8))
     lengths[f"y_{name}"] = y.shape[:1]
+    more = {key.removeprefix(f"y_{name}."): array for key, array in arrays.items() if key.startswith(f"y_{name}.")}
+    lengths |= {f"y_{name}.{key}": array.shape[:1] for key, array in more.items()}
     if set(lengths.values()) != {count} or not count or not count[0]:
         shown = ", ".join(f"{key} {length[0] if length else 'none'}" for key, length in lengths.items())
         raise BadInput(f"{path}: data pack needs as many examples in each array, and one at least; found {shown}")
-    return Split(x, y)
+    return Split(x, y, more)

@@ -59,6 +59,14 @@ def _original_keras2(model: ReferenceModel) -> Any:
     raise Unsupported(NOT_KERAS_2[model.form])
 
 
+def keras3(model: ReferenceModel) -> Any:
+    """Load a model saved by Keras 3 as that."""
+    tensorflow.tensorflow()
+    import keras
+
+    return _load(keras.saving.load_model, model)
+
+
 def saved_model(model: ReferenceModel) -> str:
     """Export the float model as a SavedModel with batch size 1.
 
@@ -94,11 +102,8 @@ def _keras3_saved_model(model: ReferenceModel, heal: bool = True) -> str:
     """Let Keras 3 export a model; one of half precision as its float32 clone, unless it is to be run as it is."""
     # Keras 3 tracks variables itself: a tf.Module around the model silently loses its weights (outputs became NaN), so
     # its own exporter has to write the SavedModel.
-    tensorflow.tensorflow()
-    import keras
-
     folder = temporary_folder()
-    loaded = _load(keras.saving.load_model, model)
+    loaded = keras3(model)
     (_in_float32(loaded, model) if heal else loaded).export(folder, format="tf_saved_model", verbose=False)
     return folder
 
@@ -250,7 +255,7 @@ class Predictor:
         elif model.form in ("code", "keras2"):
             keras_model = _original_keras2(model) if as_saved else keras2(model)
             self.batch = (getattr(keras_model, "inputs", None) and keras_model.inputs[0].shape[0]) or usual
-            self._run = partial(_keras_outputs, keras_model, self.batch)
+            self._run = partial(training.answers, keras_model, batch_size=self.batch)
         else:
             folder = original_saved_model(model) if as_saved else float32_saved_model(model)
             self._loaded = load_saved_model(folder)  # what it loads lives as long as this
@@ -270,15 +275,6 @@ def batch_of(like: Inputs) -> int:
     arrays = list(like.values()) if isinstance(like, dict) else [like]
     each = sum(array.nbytes // max(1, len(array)) for array in arrays)
     return max(1, min(BATCH, BATCH_BYTES // max(1, each)))
-
-
-def _keras_outputs(keras_model: Any, batch: int, inputs: Inputs) -> Inputs:
-    outputs = training.answers(keras_model, inputs, batch)
-    if isinstance(outputs, np.ndarray):
-        return outputs
-    # Named as in the exported signature, so that both are sorted alike.
-    named = outputs if isinstance(outputs, dict) else {f"output_{i}": output for i, output in enumerate(outputs)}
-    return next(iter(named.values())) if len(named) == 1 else dict(named)
 
 
 def _signature_outputs(signature: Any, specs: Any, batch: int, inputs: Inputs) -> Inputs:

@@ -56,6 +56,31 @@ def logits_loss(keras: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Rebuilt:
+    """Train a model to rebuild its input, as a ``training`` function: on normal examples, where they are told apart.
+
+    Attributes:
+        prepare: raw examples -> model inputs.
+        normal: label of the examples to train on.
+    """
+
+    prepare: Scaled
+    normal: int = 0
+
+    def __call__(self, x: Array, y: Array) -> tuple[Inputs, Array]:
+        """Return inputs, and the same as targets."""
+        kept = y == self.normal
+        inputs = self.prepare(x[kept] if kept.any() else x)
+        assert isinstance(inputs, np.ndarray)
+        return inputs, inputs
+
+
+def binary_logits_loss(keras: Any) -> Any:
+    """Return cross-entropy for a model whose single output, or each one, is a logit: no sigmoid."""
+    return keras.losses.BinaryCrossentropy(from_logits=True)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Specify how long and how fast to train, as data, so that a control can be trained identically.
 
@@ -93,6 +118,23 @@ def as_unit_floats(x: Inputs) -> Inputs:
     return np.asarray(x[..., None] / np.float32(255), dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class Head:
+    """Describe a further output that is scored by itself, beside the model's main one.
+
+    Attributes:
+        name: as reports show it; its predictions are stored as ``VARIANT@NAME``.
+        metric: of this output alone, see :meth:`quantbench.reference.metrics.Metric.of`.
+        labels: key of its labels in the data pack, where they are ``y_test.KEY`` and ``y_train.KEY``.
+        loss: as of a model; empty: it is not trained.
+    """
+
+    name: str
+    metric: Metric
+    labels: str
+    loss: str | Callable[[Any], Any] = ""
+
+
 Form = Literal["code", "keras2", "keras3", "saved_model", "tflite"]
 
 
@@ -116,13 +158,14 @@ class ReferenceModel:
             ones; otherwise the gate runs the core variants, and the nightly run the rest.
         floors: by variant name, pattern of names (``*wi4*``), family (``ptq`` / ``qat`` / ``control``) or ``default``;
             the first match in this order applies.
-        loss: Keras loss name, or a function from the Keras module to a loss.
+        loss: Keras loss name, or a function from the Keras module to a loss; empty: the main output is not trained.
         metric: how outputs become a score.
         prepare: raw examples -> model inputs (float32).
         training: (raw x, y) -> (inputs, targets) to fit on; default: prepared x and y.
         stateful: whether the runtime keeps state between calls, which is then reset before each example.
         smallest_drop: smallest drop of the score that matters, in the metric's unit; None: the metric's own.
         gate_variants: variants that a run measures where ``--variants`` names none; empty: all.
+        heads: further outputs with a metric each.
         seed_scores: scores of the recipe with seeds 0, 1, ..., by which a retrained model is judged.
         file: the model's file, set by the loader.
     """
@@ -147,6 +190,7 @@ class ReferenceModel:
     stateful: bool = False
     smallest_drop: float | None = None
     gate_variants: tuple[str, ...] = ()
+    heads: tuple[Head, ...] = ()
     seed_scores: tuple[float, ...] = ()
     file: Path = field(default=Path(), compare=False)
 

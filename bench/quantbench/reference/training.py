@@ -30,23 +30,104 @@ def fit(
     """
     tf = tensorflow()
     x, y = _fit_data(model, recipe)
+    part, targets, losses = _trained_part(tf, keras_model, model, recipe, y)
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         rate = tf.keras.optimizers.schedules.CosineDecay(rate, steps(model, recipe))
-    loss = model.loss(tf.keras) if callable(model.loss) else model.loss
     # The same algorithm as Keras' newer class, with one operator per variable instead of a dozen: for MobileNetV2 with
     # fake quantization (158 variables), tracing a step takes 2 s less and 20 images a tenth less.
-    keras_model.compile(optimizer=tf.keras.optimizers.legacy.Adam(rate), loss=loss)
+    part.compile(optimizer=tf.keras.optimizers.legacy.Adam(rate), loss=losses)
     tf.keras.utils.set_random_seed(seed)
-    data = batches(tf, (x, y), length(y), recipe.batch_size, seed)
-    keras_model.fit(data, epochs=recipe.epochs, verbose=0, callbacks=callbacks or [])
+    data = batches(tf, (x, targets), length(y), recipe.batch_size, seed)
+    part.fit(data, epochs=recipe.epochs, verbose=0, callbacks=callbacks or [])
+    if part is not keras_model:
+        keras_model.optimizer = part.optimizer  # which has counted the steps
     order = _positions(tf, length(y), recipe.batch_size, seed)
-    return training_facts.facts(keras_model, order, y, recipe.batch_size)
+    return training_facts.facts(part, order, _together(targets), recipe.batch_size)
 
 
-def answers(keras_model: Any, inputs: Inputs, batch_size: int) -> Any:
-    """Compute the outputs of every example, as Keras returns them."""
-    return keras_model.predict(batches(tensorflow(), inputs, length(inputs), batch_size), verbose=0)
+def _trained_part(tf: Any, keras_model: Any, model: ReferenceModel, recipe: Recipe, y: Array) -> tuple[Any, Any, Any]:
+    """Return the model of those outputs that have labels, sharing all weights, with its targets and losses.
+
+    An output without labels gets no loss: trained on the labels of another, it would learn nonsense.
+
+    Raises:
+        Unsupported: no output has labels, or the model's outputs cannot be told apart.
+    """
+
+    def made(loss: Any) -> Any:
+        return loss(tf.keras) if callable(loss) else loss
+
+    if not model.heads and not model.metric.outputs:
+        if not model.loss:
+            raise Unsupported(
+                f"the metric {model.metric.name} says how to score its labels, and not how to train on them"
+            )
+        return keras_model, y, made(model.loss)
+    found = _keras_outputs(keras_model, model)
+    outputs, targets, losses = [], [], []
+    if model.loss:
+        parts = _columns(y, [found[name] for name in model.metric.outputs])
+        for name, part in zip(model.metric.outputs, parts, strict=True):
+            outputs.append(found[name])
+            targets.append(part)
+            losses.append(made(model.loss))
+    train = model.pack().train
+    more = train.more if train is not None else {}
+    for head in model.heads:
+        if head.loss and head.labels in more:
+            labels = more[head.labels]
+            outputs.append(found[head.metric.output])
+            targets.append(np.concatenate([labels, labels]) if recipe.flip else labels)
+            losses.append(made(head.loss))
+    if not outputs:
+        raise Unsupported("it needs training labels of an output, and there are none")
+    if len(outputs) == 1:
+        return tf.keras.Model(keras_model.inputs, outputs[0]), targets[0], losses[0]
+    return tf.keras.Model(keras_model.inputs, outputs), tuple(targets), losses
+
+
+def _keras_outputs(keras_model: Any, model: ReferenceModel) -> dict[str, Any]:
+    """Return name in the artifact -> Keras tensor of each output that is scored, see :func:`named`."""
+    tensors = list(keras_model.outputs)  # of a dict: in the order of its sorted keys
+    wanted = [*model.metric.outputs, *(name for head in model.heads for name in head.metric.outputs)]
+    by_place = {f"output_{i}": tensor for i, tensor in enumerate(tensors)}
+    if set(wanted) <= set(by_place) and not isinstance(keras_model.output, dict):
+        return by_place
+    keys = sorted(keras_model.output) if isinstance(keras_model.output, dict) else sorted(set(wanted))
+    if len(keys) != len(tensors) or not set(wanted) <= set(keys):
+        raise Unsupported(f"the outputs of the model to train, {', '.join(keys)}, are not those that have labels")
+    return dict(zip(keys, tensors, strict=True))
+
+
+def _columns(y: Array, tensors: list[Any]) -> list[Array]:
+    """Divide labels of several outputs, one row of values per example, among these outputs."""
+    if len(tensors) == 1:
+        return [y]
+    shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    parts = np.split(y.reshape(len(y), -1), ends[:-1], axis=1)
+    return [part.reshape(len(y), *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _together(targets: Any) -> Array:
+    """Return the targets of all outputs as one array."""
+    if not isinstance(targets, tuple):
+        return np.asarray(targets)
+    return np.concatenate([part.reshape(len(part), -1) for part in targets], axis=1)
+
+
+def answers(keras_model: Any, inputs: Inputs, batch_size: int) -> Inputs:
+    """Compute the outputs of every example, several by name, see :func:`named`."""
+    return named(keras_model.predict(batches(tensorflow(), inputs, length(inputs), batch_size), verbose=0))
+
+
+def named(outputs: Any) -> Inputs:
+    """Name what Keras returns as the exported signature does: output_0, output_1, ... in a list, its own in a dict."""
+    if isinstance(outputs, np.ndarray):
+        return outputs
+    by_name = outputs if isinstance(outputs, dict) else {f"output_{i}": output for i, output in enumerate(outputs)}
+    return next(iter(by_name.values())) if len(by_name) == 1 else dict(by_name)
 
 
 def batches(tf: Any, arrays: Any, count: int, batch_size: int, seed: int | None = None) -> Any:

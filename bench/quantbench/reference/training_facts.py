@@ -57,6 +57,8 @@ def _number(value: Any) -> str:
 
 
 def _loss(loss: Any) -> str:
+    if isinstance(loss, list | tuple):
+        return "; ".join(_loss(one) for one in loss)
     if isinstance(loss, str):
         return loss
     name = getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__)

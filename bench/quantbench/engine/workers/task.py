@@ -66,7 +66,7 @@ class Outcome:
         trained_sha256: hash of the weights after all training; None where nothing was trained.
         steps: fine-tuning steps counted during training, including those of the stages that it starts from.
         training: facts of each training, in order, see :mod:`quantbench.reference.training_facts`.
-        outputs, others, sources: see :class:`quantbench.measure.accuracy.Evaluation`.
+        outputs, others, sources, heads: see :class:`quantbench.measure.accuracy.Evaluation`.
         contents: structure of the artifact.
         sizes: measurement name -> bytes.
         memory: of the first seed alone; seeds differ in their weights, which does not change the arena.
@@ -106,6 +106,7 @@ class Outcome:
     entries: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     disk_full: bool = False
+    heads: dict[str, Array] = field(default_factory=dict)
 
 
 def from_store(task: Task, store: Store | None = None) -> Outcome | None:
@@ -295,4 +296,5 @@ def _outcome(
         memory=taken,
         cached=built.cached and evaluation.cached and (taken is None or taken.cached),
         seconds=seconds,
+        heads=evaluation.heads,
     )

@@ -1,0 +1,146 @@
+"""Use a metric of the user's own: a function in a Python file, which is code that the user trusts.
+
+    def score(predictions, labels):
+        return value, losses
+
+``predictions`` are the float32 values of the scored output, shape (n, ...) as the model gives them; ``labels`` are the
+array ``y`` as it is in the data. ``value`` is one finite number. ``losses`` are n finite numbers, a loss per example,
+whose mean is larger where the value is worse: by them two artifacts are compared example by example. Both may be called
+with some of the examples alone. A value is an error (lower is better), unless the function says otherwise:
+
+    score.higher_is_better = True
+    score.unit = "m"          # default: units
+    score.scale = 100         # from value to unit, default 1
+"""
+
+import hashlib
+import importlib.util
+import inspect
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantbench.core.arrays import Array, Inputs
+from quantbench.errors import BadInput
+from quantbench.reference.metrics.metric import Metric, first_output
+
+PROTOCOL = "NAME(predictions, labels) returns (value, losses): a finite number, and a loss for each example"
+
+
+def is_own(metric: str) -> bool:
+    """Check whether ``--metric`` names a function in a Python file."""
+    return ".py:" in metric or metric.endswith(".py")
+
+
+def parts(metric: str) -> tuple[Path, str]:
+    """Split ``file.py:NAME``. Raises BadInput."""
+    file, _, name = metric.rpartition(":") if ".py:" in metric else (metric, "", "")
+    if not name.isidentifier():
+        raise BadInput(f"--metric: expected file.py:NAME with the name of a function, found {metric!r}")
+    return Path(file), name
+
+
+def from_file(beside: str | Path, file: str, name: str, shape: tuple[int, ...] = (), sha256: str = "") -> Metric:
+    """Return the metric that a function of a Python file defines.
+
+    Args:
+        beside: a file, such as a model's own, whose folder ``file`` is relative to.
+        shape: of one example's scored output, which stored predictions have lost; empty: one row of values.
+        sha256: of the file; empty: any.
+
+    Raises:
+        BadInput: no such file or function, or the file has changed or cannot be imported.
+    """
+    path = Path(beside).parent / file
+    function, found = _function(path, name)
+    if sha256 and found != sha256:
+        raise BadInput(
+            f"{path}: the metric has sha256 {found[:12]}…, expected {sha256[:12]}…; restore the file, or record the "
+            "new hash in the model's file if the change is meant"
+        )
+    unit, scale = str(getattr(function, "unit", "units")), getattr(function, "scale", 1)
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not (math.isfinite(scale) and scale > 0):
+        raise BadInput(f"--metric: {path}: {name}.scale: expected a number above 0, found {scale!r}")
+
+    def value(predictions: Array, labels: Array) -> float:
+        return called(function, predictions.reshape(len(predictions), *(shape or (-1,))), labels)[0]
+
+    def losses(predictions: Array, labels: Array) -> Array:
+        return called(function, predictions.reshape(len(predictions), *(shape or (-1,))), labels)[1]
+
+    return Metric(
+        f"{path.stem}:{name}",
+        bool(getattr(function, "higher_is_better", False)),
+        unit,
+        float(scale),
+        "continuous",
+        row_of_output,
+        value,
+        losses=losses,
+        takes="any",
+    )
+
+
+def row_of_output(outputs: Inputs, _inputs: Inputs) -> Array:
+    """Flatten the scored output of each example, shape (n, values)."""
+    first = first_output(outputs)
+    return np.asarray(first.reshape(len(first), -1).astype(np.float32))
+
+
+def _function(path: Path, name: str) -> tuple[Callable[..., Any], str]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"--metric: {path}: cannot be read ({error.strerror}); expected a Python file") from None
+    sha256 = hashlib.sha256(content).hexdigest()
+    module_name = f"quantbench_metrics.{path.stem}_{sha256[:12]}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None:
+            raise BadInput(f"--metric: {path}: not a Python file; expected file.py:NAME")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise BadInput(f"--metric: {path} failed to import: {_words(error)}") from error
+    function = getattr(sys.modules[module_name], name, None)
+    if not inspect.isfunction(function):
+        defined = [key for key, value in vars(sys.modules[module_name]).items() if inspect.isfunction(value)]
+        raise BadInput(f"--metric: {path} defines no function {name}; it defines {', '.join(defined) or 'none'}")
+    return function, sha256
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def called(function: Callable[..., Any], predictions: Array, labels: Array) -> tuple[float, Array]:
+    """Call the function and check what it returns. Raises BadInput."""
+    path, name = function.__code__.co_filename, function.__name__
+    try:
+        returned = function(predictions.copy(), labels.copy())
+    except Exception as error:
+        raise BadInput(
+            f"--metric: {path}: {name} raised {_words(error)} on predictions of shape {predictions.shape} and labels "
+            f"of shape {labels.shape}"
+        ) from error
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise BadInput(f"--metric: {path}: {name} returned {type(returned).__name__}; expected that {PROTOCOL}")
+    try:
+        value, losses = float(returned[0]), np.asarray(returned[1], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise BadInput(f"--metric: {path}: {name} returned no numbers; expected that {PROTOCOL}") from None
+    if losses.shape != (len(labels),):
+        raise BadInput(
+            f"--metric: {path}: {name} returned losses of shape {losses.shape} for {len(labels)} examples; expected "
+            "one for each"
+        )
+    if not math.isfinite(value) or not np.isfinite(losses).all():
+        raise BadInput(f"--metric: {path}: {name} returned NaN or infinite values; expected that {PROTOCOL}")
+    return value, losses
