@@ -2,12 +2,14 @@
 
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from quantbench import files
 from quantbench.adopt import ranking, understand
+from quantbench.adopt.pack import bring_data
 from quantbench.adopt.search import search
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import update, update_cell
@@ -110,7 +112,8 @@ def adopt_for_good(
         with undisturbed():  # a model without its baseline would be half adopted
             try:
                 with full_disk_named(model_dir):
-                    files.copy_tree(folder, model_dir, "the adopted model", leave_out=_is_cache)
+                    files.copy_tree(folder, model_dir, "the adopted model", limit=sys.maxsize, leave_out=_is_cache)
+                    bring_data(model_dir / understood.model.data)
             except OSError as error:
                 words = f"cannot write to {model_dir}: {error.strerror}"
                 raise BadInput(f"--model-dir: {words}; give another folder") from None

@@ -1,4 +1,4 @@
-"""Derive a reference model from any saved model and ``.npz`` files: metric, input range and loss.
+"""Derive a reference model from any saved model and examples: metric, input range and loss.
 
 ``quantbench try`` does so in a temporary folder, ``quantbench adopt`` in folders that the user keeps; after that, both
 treat it like the project's own models.
@@ -12,20 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from quantbench import files
-from quantbench.adopt import formats, task
-from quantbench.adopt.data import hashes, read_split
+from quantbench.adopt import data as examples
+from quantbench.adopt import formats, hints, pack, task
 from quantbench.adopt.loading import CannotRun, Loading
-from quantbench.core.arrays import Array, Inputs, rows
+from quantbench.core.arrays import Array, Inputs, chunks, rows
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.metrics import (
     RELATIVE_ERROR,
     by_name,
+    first_output,
 )
 from quantbench.reference.model import Floor, Form, ReferenceModel, Scaled, load_file
 
 PROBE_EXAMPLES = 500
-SplitData = dict[str, tuple[Inputs, Array | None]]
+_PROBE_BYTES = 2**28  # of these as float32; 445 images of 224 x 224 x 3
+_SCRATCH = ".examples"  # beside the data pack, so that what is written there can be moved into it
 SCALES = ("as_given", "unit", "symmetric")
 
 
@@ -35,7 +37,7 @@ class Given:
 
     Attributes:
         model: a saved model, or ``file.py:NAME``.
-        evaluation, calibration, training: ``.npz`` files.
+        evaluation, calibration, training: examples in any form, see :mod:`quantbench.adopt.data`.
         metric: name, or empty to derive it.
         max_drop: largest drop that may be shipped, in the metric's unit.
         allow_code: whether a Keras file may run its own code when it is loaded.
@@ -69,7 +71,7 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     if is_code(given.model):
         return _code_model(given)
     if given.evaluation is None:
-        raise BadInput("--data: give the examples to evaluate on, an .npz with x and y")
+        raise BadInput(f"--data: give the examples to evaluate on: {hints.FORMS}")
     path = Path(given.model)
     if not path.exists():
         raise BadInput(f"{path}: no such file; expected {formats.FORMS}")
@@ -79,11 +81,12 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     bare = _bare_model(path, name, form, folder, given)
     with Loading(bare, path) as loaded:
         specs = _input_specs(loaded, path)
-        data, notes = _read_data(given, specs)
-        probed = _probe(bare, data, specs, given, loaded, notes)
-        x, y = data["test"]
-        data["test"] = x, _own_outputs(probed, x, given, loaded) if y is None else y
-    return Understood(_write(probed, data, folder, given), notes)
+        sources = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
+        found = examples.read(sources, specs, bare.file.parent / "data" / _SCRATCH)
+        probed = _probe(bare, found, specs, given, loaded)
+        x, y = found.data["test"]
+        found.data["test"] = x, _own_outputs(probed, x, given, loaded) if y is None else y
+    return Understood(_write(probed, found, folder, given), found.notes)
 
 
 def _input_specs(loaded: Loading, path: Path) -> formats.Specs:
@@ -138,41 +141,18 @@ def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -
 # ---------------------------------------------------------------- data and metric
 
 
-def _read_data(given: Given, specs: formats.Specs) -> tuple[SplitData, list[str]]:
-    """Read split -> (inputs that fit the model, labels), and notes."""
-    files = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
-    data = {}
-    for split, path in files.items():
-        if path is not None:
-            data[split] = read_split(path, specs)
-    if "train" in data and data["train"][1] is None:
-        raise BadInput(f"{given.training}: training data needs labels, an array y")
-    notes = []
-    for split in ("calibration", "train"):
-        shared = len(hashes(data[split][0]) & hashes(data["test"][0])) if split in data else 0
-        if shared:
-            notes.append(
-                f"warning: {shared} {split} examples are evaluation examples too, so the score of what uses them is "
-                "better than it will be in the field"
-            )
-    if "calibration" not in data and "train" not in data:
-        notes.append("no calibration data: variants with a static range are refused (--calibration c.npz)")
-    if "train" not in data:
-        notes.append("no training data: QAT is refused (--train-data t.npz)")
-    return data, notes
-
-
 def _probe(
     bare: ReferenceModel,
-    data: SplitData,
+    found: examples.Found,
     specs: formats.Specs,
     given: Given,
     loaded: Loading,
-    notes: list[str],
 ) -> ReferenceModel:
     """Run the float model on a few examples to derive the metric, the input range and the loss."""
-    x, y = data["test"]
-    few = rows(x, slice(0, PROBE_EXAMPLES))
+    x, y = found.data["test"]
+    notes = found.notes
+    first = slice(0, _probed_examples(specs))
+    few = rows(x, first)
     dtypes = {name: np.dtype(dtype).name for name, (_, dtype) in specs.items()}
     images = all(array.dtype == np.uint8 for array in _arrays(x)) and all(
         name.startswith("f") for name in dtypes.values()
@@ -187,13 +167,22 @@ def _probe(
             raise BadInput(f"{given.evaluation}: has no labels y, which the metric {metric.name} needs")
         how = "as_given"
     else:
-        task.check_labels(given.evaluation, metric, y, outputs_by_range["as_given"][1])
-        how = task.best_range(metric, outputs_by_range, rows(y, slice(0, PROBE_EXAMPLES)))  # type: ignore[arg-type]
+        outputs = outputs_by_range["as_given"][1]
+        task.check_labels(given.evaluation, metric, y, outputs)
+        if metric.kind == "right_or_wrong":
+            examples.check_classes(given.evaluation, found.classes, math.prod(first_output(outputs).shape[1:]))
+        how = task.best_range(metric, outputs_by_range, rows(y, first))  # type: ignore[arg-type]
     if images:
         words = {"as_given": "0 to 255 as given", "unit": "divided by 255", "symmetric": "scaled to -1..1"}
         notes.append(f"input range: uint8 pixels {words[how]}: the float model scores best so")
     prepare, outputs = outputs_by_range[how]
     return replace(bare, metric=metric, prepare=prepare, loss=task.loss_for(metric, outputs))
+
+
+def _probed_examples(specs: formats.Specs) -> int:
+    """Return how many examples fit into the memory of a probe: one at least."""
+    values = sum(math.prod(shape[1:]) for shape, _ in specs.values())
+    return max(1, min(PROBE_EXAMPLES, _PROBE_BYTES // (4 * max(1, values))))
 
 
 def _float_outputs(loaded: Loading, inputs: Inputs, given: Given) -> Inputs:
@@ -228,25 +217,17 @@ MODEL = ReferenceModel(
     metric=by_name({metric!r}),
     prepare=Scaled({how!r}, {dtypes!r}),
     loss={loss},
-    trusted={trusted!r},
+    trusted={trusted!r},{classes}
     floors={{"default": Floor({max_drop!r}, "the limit given when the model was adopted")}},
 )
 '''
 
 
-def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -> ReferenceModel:
+def _write(model: ReferenceModel, found: examples.Found, folder: Path, given: Given) -> ReferenceModel:
     """Write the data pack and the model file; return the model that the file declares."""
-    pack = folder / model.data
-    pack.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Array] = {}
-    for split, (inputs, labels) in data.items():
-        if isinstance(inputs, dict):
-            arrays |= {f"x_{split}.{name}": values for name, values in inputs.items()}
-        else:
-            arrays[f"x_{split}"] = inputs
-        if labels is not None:
-            arrays[f"y_{split}"] = labels
-    np.savez_compressed(pack, **arrays)  # type: ignore[arg-type]
+    place = (folder / model.data).parent
+    pack_name, pack_sha256 = pack.write(place, model.name, found.data, found.stored)
+    examples.forget(place / _SCRATCH)
     assert isinstance(model.prepare, Scaled)
     logits = model.loss == "logits"
     text = _TEMPLATE.format(
@@ -256,13 +237,14 @@ def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -
         form=model.form,
         weights=model.weights,
         weights_sha256=model.weights_sha256,
-        data=model.data,
-        data_sha256=file_sha256(pack),
+        data=f"{place.name}/{pack_name}",
+        data_sha256=pack_sha256,
         metric=model.metric.name,
         how=model.prepare.how,
         dtypes=dict(model.prepare.dtypes),
         loss="logits_loss" if logits else repr(model.loss),
         trusted=model.trusted,
+        classes=f"\n    classes={found.classes!r}," if found.classes else "",
         max_drop=given.max_drop,
     )
     model.file.write_text(text, encoding="utf-8")
@@ -270,8 +252,9 @@ def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -
 
 
 def _own_outputs(model: ReferenceModel, x: Inputs, given: Given, loaded: Loading) -> Array:
-    """Compute the float model's own outputs, which replace the missing labels."""
-    return RELATIVE_ERROR.predict(_float_outputs(loaded, model.prepare(x), given), {})
+    """Compute the float model's own outputs chunk by chunk, which replace the missing labels."""
+    parts = [rows(x, part) for part in chunks(x)]
+    return np.concatenate([RELATIVE_ERROR.predict(_float_outputs(loaded, model.prepare(p), given), {}) for p in parts])
 
 
 def check_name(name: str) -> None:
