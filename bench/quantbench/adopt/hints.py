@@ -14,10 +14,13 @@ TOKENISE = (
 
 _TABLE = "x=t.drop(columns='LABEL').to_numpy('float32'), y=t['LABEL'].to_numpy()"
 _PANDAS = "import numpy as np, pandas as pd; t = pd.{read}; np.savez({target!r}, " + _TABLE + ")"
+_TEXT = (
+    "import numpy as np; t = np.genfromtxt({source!r}, delimiter={by!r}, names=True); np.savez({target!r}, "
+    "x=np.stack([t[n] for n in t.dtype.names if n != 'LABEL'], 1).astype('float32'), y=t['LABEL'])"
+)
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _TABLE_WORDS = "replace LABEL by the name of the column of labels"
 _READ_TABLE = {
-    ".csv": "read_csv({source!r})",
-    ".tsv": "read_csv({source!r}, sep='\\t')",
     ".txt": "read_csv({source!r}, sep=None, engine='python')",
     ".parquet": "read_parquet({source!r})",
     ".pq": "read_parquet({source!r})",
@@ -54,7 +57,9 @@ def of_file(path: Path, option: str) -> str:
     """Return a sentence for a file of another form than ``.npz``, by its name; empty where it may be one."""
     suffix = _SAME.get(path.suffix.lower(), path.suffix.lower())
     names = {"source": str(path), "target": f"{path.stem}.npz"}
-    if suffix in _READ_TABLE:
+    if suffix in _DELIMITERS:
+        line, words = _TEXT.format(by=_DELIMITERS[suffix], **names), _TABLE_WORDS
+    elif suffix in _READ_TABLE:
         line, words = _PANDAS.format(read=_READ_TABLE[suffix].format(**names), **names), _TABLE_WORDS
     elif suffix in _OTHERS:
         line, words = _OTHERS[suffix].format(**names), _OTHER_WORDS[suffix]

@@ -22,11 +22,9 @@ def decode(path: Path, shown: Path, job: Job, inside: Path) -> Array:
     from PIL import Image
 
     try:
-        with (
-            files.reading(shown, "image"),
-            files.open_regular(path, inside=inside) as file,
-            Image.open(file, formats=_FORMATS) as image,
-        ):
+        with files.reading(shown, "image"):
+            file = files.open_regular(path, inside=inside)
+        with file, Image.open(file, formats=_FORMATS) as image:
             if image.mode.startswith(_FINER):
                 raise BadInput(
                     f"{shown}: has more than 8 bits a channel ({image.mode}); save it with 8, or give the values in "

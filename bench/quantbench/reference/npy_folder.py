@@ -15,7 +15,7 @@ import json
 import math
 import os
 import re
-import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from quantbench.errors import BadInput, full_disk_named
 
 SHAPES, ELSEWHERE = "shapes.json", "elsewhere.json"
 _MAGIC = b"\x93NUMPY"
-_SHARD = re.compile(r"(?P<array>.+?)(?:-(?P<number>\d{5}))?\.npy")
+_SHARD = re.compile(r"(?P<array>[^/]+?)(?:-(?P<number>\d{5}))?\.npy")
 _LARGEST_LISTING = 8 * 2**20  # bytes, for 10,000 paths
 
 
@@ -236,11 +236,9 @@ def bring(folder: Path) -> None:
     """
     for name, (path, inside) in _places(folder, "data pack").items():
         if inside is None:
-            with files.reading(path, "data pack"), files.open_regular(path) as file, full_disk_named(folder):
-                part = folder / f"{files.TEMPORARY}{name}"
-                with part.open("wb") as to:
-                    shutil.copyfileobj(file, to, 2**22)
-                part.replace(folder / name)
+            header(path, "data pack")
+            with full_disk_named(folder):
+                files.copy_tree(path, folder / name, "data pack", limit=sys.maxsize)
     (folder / ELSEWHERE).unlink(missing_ok=True)
 
 
