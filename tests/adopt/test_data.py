@@ -558,7 +558,7 @@ def test_the_pack_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
 
 
 def test_calibration_data_larger_than_is_ever_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "_CALIBRATION_BYTES", 64)
+    monkeypatch.setattr(data, "_CALIBRATION_VALUES", 16)
     folder_of(tmp_path / "d", x=X, y=Y)
     folder_of(tmp_path / "c", x=X + 100)
     sources = {"test": tmp_path / "d", "calibration": tmp_path / "c", "train": None}

@@ -6,6 +6,7 @@ larger than the memory, so they are looked at in chunks.
 """
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
+from quantbench import files
 from quantbench.adopt import formats, hints, images, npy_files, python_source
 from quantbench.core.arrays import Array, Inputs, chunks, length, rows
 from quantbench.errors import BadInput
@@ -25,8 +28,10 @@ OPTIONS = {"test": "--data", "calibration": "--calibration", "train": "--train-d
 SplitData = dict[str, tuple[Inputs, Array | None]]
 # A larger .npz is unpacked onto the disk. Also the largest data pack that is one file.
 SMALL_BYTES = 200 * 2**20
-# Converters find ranges on one example at a time, and have seen what there is after some thousand.
-_CALIBRATION_BYTES = 512 * 2**20
+# Values of calibration data: 1 GiB as float32, which is held in memory; 1,783 images of 224 x 224 x 3. Converters find
+# ranges on one example at a time, and 100 to 500 are usual.
+_CALIBRATION_VALUES = 2**28
+_TRAINING_SHARE = 0.25  # of the machine's memory, for training data as float32, which is held as a whole
 _MOST_LABEL_BYTES = 256 * 2**20  # larger labels, as of pixels, stay on the disk
 
 
@@ -83,6 +88,11 @@ def read(sources: Mapping[str, str | Path | None], specs: formats.Specs, scratch
     }
     if "train" in splits and splits["train"].labels is None:
         raise BadInput(f"{sources['train']}: training data needs labels, an array y")
+    if "train" in splits and (size := 4 * _values(splits["train"].inputs)) > _TRAINING_SHARE * memory():
+        raise BadInput(
+            f"{sources['train']}: takes {files.show(size)} as float32, and training holds it in memory; give "
+            f"{files.show(int(_TRAINING_SHARE * memory()))} or less"
+        )
     classes = splits["test"].classes
     for split in ("calibration", "train"):
         if split in splits and splits[split].classes != classes:
@@ -93,13 +103,19 @@ def read(sources: Mapping[str, str | Path | None], specs: formats.Specs, scratch
                     "class folders, or the same classes.txt"
                 )
             splits[split] = replace(splits[split], labels=None)  # calibration needs none
-    notes = [f"classes: {_named(classes)}"] if classes else []
+    numbered = all(str(number) == name for number, name in enumerate(classes))
+    notes = [] if numbered else [f"classes: {_named(classes)}"]
     if "calibration" in splits:
         splits["calibration"], note = _bounded(splits["calibration"])
         notes += note
     notes += _notes({split: examples.inputs for split, examples in splits.items()})
     stored = [one for examples in splits.values() for one in examples.stored]
     return Found({split: (one.inputs, one.labels) for split, one in splits.items()}, notes, stored, classes)
+
+
+def memory() -> int:
+    """Return the bytes of memory that this machine has."""
+    return int(psutil.virtual_memory().total)
 
 
 def _named(classes: tuple[str, ...], most: int = 10) -> str:
@@ -125,11 +141,10 @@ def _notes(inputs: Mapping[str, Inputs]) -> list[str]:
 
 def _bounded(examples: Examples) -> tuple[Examples, list[str]]:
     """Take evenly spaced examples of calibration data that is larger than is ever needed."""
-    arrays = _arrays(examples.inputs)
-    size, count = sum(array.nbytes for array in arrays), length(examples.inputs)
-    if size <= _CALIBRATION_BYTES:
+    size, count = _values(examples.inputs), length(examples.inputs)
+    if size <= _CALIBRATION_VALUES:
         return examples, []
-    kept = max(2, _CALIBRATION_BYTES * count // size)
+    kept = max(2, _CALIBRATION_VALUES * count // size)
     places = np.linspace(0, count - 1, kept).astype(int)
     labels = None if examples.labels is None else np.asarray(examples.labels[places])
     note = f"calibration: {kept:,} of {count:,} examples, evenly spaced, as the others would not change the ranges"
@@ -176,6 +191,8 @@ def read_examples(source: str, specs: formats.Specs, scratch: Path | None, optio
     if python_source.is_one(source):
         return _checked(source, python_source.written(source, specs, _needed(scratch)), specs)
     path = Path(source)
+    if not os.path.lexists(path):
+        raise BadInput(f"{path}: no such file or folder; {option} takes {hints.FORMS}")
     if path.is_dir():
         if npy_files.is_one(path):
             return _checked(source, npy_files.arrays(path, specs), specs)
@@ -282,8 +299,8 @@ def _nonfinite(values: Array) -> int:
     )
 
 
-def _arrays(inputs: Inputs) -> list[Array]:
-    return list(inputs.values()) if isinstance(inputs, dict) else [inputs]
+def _values(inputs: Inputs) -> int:
+    return sum(array.size for array in (inputs.values() if isinstance(inputs, dict) else [inputs]))
 
 
 def forget(scratch: Path) -> None:

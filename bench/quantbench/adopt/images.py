@@ -67,7 +67,6 @@ def written(folder: Path, specs: formats.Specs, scratch: Path) -> Written:
     inside = folder.resolve()
     labelled, classes = _listed(folder, inside)
     random.Random(_ORDER_SEED).shuffle(labelled)
-    scratch.mkdir(parents=True, exist_ok=True)
     check_room(scratch, len(labelled) * size.height * size.width * size.channels, folder)
     parts = []
     for number, start in enumerate(range(0, len(labelled), _BATCH)):
@@ -149,6 +148,10 @@ def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
                 raise BadInput(f"{folder}: holds more than {MOST_IMAGES:,} files, which is the most that is read")
             if _ignored(entry.name):
                 continue
+            if not entry.name.isprintable():
+                raise BadInput(
+                    f"{folder}: a name in it, {entry.name!r}, has characters that cannot be shown; rename it"
+                )
             if entry.is_symlink():
                 raise BadInput(
                     f"{folder / entry.name}: is a link, which is not followed here; put the file itself there"
@@ -162,9 +165,11 @@ def _ignored(name: str) -> bool:
 
 def _classes(folder: Path, inside: Path, named: list[str]) -> tuple[str, ...]:
     """Return the classes in the order of the model's outputs. Raises BadInput where that is not known."""
-    if files.is_regular(folder / CLASSES):
+    if os.path.lexists(folder / CLASSES):
         text = files.read_text(inside / CLASSES, "list of classes", _LARGEST_CLASSES, inside=inside)
         classes = [line.strip() for line in text.splitlines() if line.strip()]
+        if odd := [name for name in classes if not name.isprintable()]:
+            raise BadInput(f"{folder / CLASSES}: {odd[0][:80]!r} has characters that cannot be shown; rename the class")
         if unknown := [name for name in named if name not in classes]:
             raise BadInput(
                 f"{folder / unknown[0]}: the class is not in {CLASSES}; add a line for it, or remove the folder"

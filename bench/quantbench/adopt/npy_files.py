@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from quantbench import files
 from quantbench.adopt import formats
 from quantbench.core.arrays import Array
@@ -108,25 +110,32 @@ def of_npz(path: Path, small: int, scratch: Path | None) -> dict[str, Array | St
         BadInput: it is no readable ``.npz`` of plain arrays.
         DiskFull: there is no room to unpack it.
     """
-    if scratch is not None and _unpacked_size(path) > small:
+    size, packed = _sizes(path)
+    if size > max(packed, psutil.virtual_memory().total // 2):  # what is not compressed cannot be a bomb
+        raise BadInput(
+            f"{path}: unpacks to {files.show(size)}, more than half of this machine's memory; save it uncompressed "
+            "(numpy.savez), or each array by numpy.save into a folder, as x.npy and y.npy"
+        )
+    if scratch is not None and size > small:
+        check_room(scratch, size, path)
         return dict(_unpacked(path, scratch))
     return dict(read_npz(path, "data", follow=True))
 
 
-def _unpacked_size(path: Path) -> int:
+def _sizes(path: Path) -> tuple[int, int]:
+    """Return the bytes of the arrays in an archive, as it declares them, and of its file."""
     with files.reading(path, "data"), files.open_regular(path, follow=True) as opened:
         if not zipfile.is_zipfile(opened):
-            return 0
+            return 0, 0
         try:
             with zipfile.ZipFile(opened) as archive:
-                return sum(member.file_size for member in archive.infolist())
+                size = sum(member.file_size for member in archive.infolist())
         except Exception:  # a damaged archive can fail in many ways; reading it says how
-            return 0
+            return 0, 0
+        return size, os.fstat(opened.fileno()).st_size
 
 
 def _unpacked(path: Path, scratch: Path) -> Iterator[tuple[str, Stored]]:
-    scratch.mkdir(parents=True, exist_ok=True)
-    check_room(scratch, _unpacked_size(path), path)
     with files.reading(path, "data"), files.open_regular(path, follow=True) as opened, full_disk_named(scratch):
         try:
             with zipfile.ZipFile(opened) as archive:
@@ -153,7 +162,9 @@ def _copy(source: IO[bytes], target: IO[bytes], size: int) -> None:
 
 
 def check_room(folder: Path, size: int, source: Path) -> None:
-    """Raise DiskFull where a folder has no room for so many bytes."""
+    """Create a folder; raise DiskFull where it has no room for so many bytes."""
+    with full_disk_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free - KEEP_FREE
     if size > free:
         raise DiskFull(

@@ -41,7 +41,6 @@ def written(source: str, specs: formats.Specs, scratch: Path) -> dict[str, Array
         raise BadInput(f"{source}: name what to read in the file, as {Path(source.rstrip(':')).name}:NAME")
     if not Path(file).is_file():
         raise BadInput(f"{file}: no such file; expected file.py:NAME, a Python iterable of (x, y)")
-    scratch.mkdir(parents=True, exist_ok=True)
     check_room(scratch, 0, Path(file))
     job: dict[str, Any] = {
         "file": str(Path(file).absolute()),

@@ -92,6 +92,8 @@ def _header(file: BinaryIO, path: Path, what: str) -> Header:
         )
     if not shape:
         raise BadInput(f"{path}: {what} holds a single value, expected an array with one row an example")
+    if min(shape) < 0:
+        raise BadInput(f"{path}: {what} is a damaged .npy file (its shape is {tuple(shape)})")
     offset = file.tell()
     there, wanted = os.fstat(file.fileno()).st_size - offset, math.prod(shape) * dtype.itemsize
     if there < wanted:
