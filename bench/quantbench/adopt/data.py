@@ -1,83 +1,315 @@
-"""Read the user's examples and labels: inputs that fit the model, one split at a time."""
+"""Read the user's examples and labels in any form, one split at a time: inputs that fit the model, and labels.
 
-import hashlib
+An ``.npz`` and a folder of ``.npy`` files are read where they are; images and what Python code yields are first written
+into ``.npy`` files in a scratch folder, some at a time. All further work is on arrays that may be memory-mapped and
+larger than the memory, so they are looked at in chunks.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
-from quantbench.adopt import formats
-from quantbench.core.arrays import Array, Inputs
+from quantbench import files
+from quantbench.adopt import formats, hints, images, npy_files, python_source
+from quantbench.core.arrays import Array, Inputs, chunks, length, rows
 from quantbench.errors import BadInput
-from quantbench.reference.datasets import read_npz
+from quantbench.reference import overlap
+from quantbench.reference.npy_folder import Stored
+
+OPTIONS = {"test": "--data", "calibration": "--calibration", "train": "--train-data"}
+# A larger .npz is unpacked onto the disk. Also the largest data pack that is one file.
+SMALL_BYTES = 200 * 2**20
+# Values of calibration data: 1 GiB as float32, which is held in memory; 1,783 images of 224 x 224 x 3. Converters find
+# ranges on one example at a time, and 100 to 500 are usual.
+_CALIBRATION_VALUES = 2**28
+_TRAINING_SHARE = 0.25  # of the machine's memory, for training data as float32, which is held as a whole
+_MOST_LABEL_BYTES = 256 * 2**20  # larger labels, as of pixels, stay on the disk
 
 
-def read_split(path: Path, specs: formats.Specs) -> tuple[Inputs, Array | None]:
-    """Read inputs that fit the model, and labels where there are any, from one ``.npz``. Raises BadInput."""
-    arrays = read_npz(path, "data", follow=True)  # a person named it
+@dataclass(frozen=True)
+class Examples:
+    """Hold one split.
+
+    Attributes:
+        inputs: as given; examples have the shape that the model takes.
+        labels: empty name for ``y``, NAME for ``y_NAME`` -> shape (n,) or (n, ...).
+        stored: arrays among these that are files, and which.
+        classes: names of the classes 0, 1, ..., where the data has names.
+    """
+
+    inputs: Inputs
+    labels: dict[str, Array]
+    stored: list[tuple[Array, Stored]] = field(default_factory=list)
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hold all splits.
+
+    Attributes:
+        inputs, labels: by split, see :class:`Examples`.
+        notes: one line each.
+        stored: arrays that are files, and which.
+        classes: see :class:`Examples`.
+    """
+
+    inputs: dict[str, Inputs]
+    labels: dict[str, dict[str, Array]]
+    notes: list[str]
+    stored: list[tuple[Array, Stored]]
+    classes: tuple[str, ...]
+
+
+def read(sources: Mapping[str, str | Path | None], specs: formats.Specs, scratch: Path) -> Found:
+    """Read every split that is given.
+
+    Args:
+        sources: ``test``, ``calibration`` and ``train`` -> what the user gave.
+        specs: the model's inputs.
+        scratch: folder for what has to be written.
+
+    Raises:
+        BadInput: a source cannot be read, or does not fit the model; one sentence.
+        DiskFull: there is no room in the scratch folder.
+    """
+    splits = {
+        split: read_examples(str(source), specs, scratch / split, OPTIONS[split])
+        for split, source in sources.items()
+        if source is not None
+    }
+    if "train" in splits and not splits["train"].labels:
+        raise BadInput(f"{sources['train']}: training data needs labels, an array y")
+    if "train" in splits and (size := 4 * _values(splits["train"].inputs)) > _TRAINING_SHARE * memory():
+        raise BadInput(
+            f"{sources['train']}: takes {files.show(size)} as float32, and training holds it in memory; give "
+            f"{files.show(int(_TRAINING_SHARE * memory()))} or less"
+        )
+    classes = splits["test"].classes
+    for split in ("calibration", "train"):
+        if split in splits and splits[split].classes != classes:
+            if split == "train":
+                raise BadInput(
+                    f"{sources['train']}: its classes ({_named(splits['train'].classes)}) are not those of "
+                    f"{sources['test']} ({_named(classes)}), so the labels would mean other things; give both the same "
+                    "class folders, or the same classes.txt"
+                )
+            splits[split] = replace(splits[split], labels={})  # calibration needs none
+    numbered = all(str(number) == name for number, name in enumerate(classes))
+    notes = [] if numbered else [f"classes: {_named(classes)}"]
+    if "calibration" in splits:
+        splits["calibration"], note = _bounded(splits["calibration"])
+        notes += note
+    notes += _notes({split: examples.inputs for split, examples in splits.items()})
+    stored = [one for examples in splits.values() for one in examples.stored]
+    return Found(
+        {split: one.inputs for split, one in splits.items()},
+        {split: one.labels for split, one in splits.items()},
+        notes,
+        stored,
+        classes,
+    )
+
+
+def memory() -> int:
+    """Return the bytes of memory that this machine has."""
+    return int(psutil.virtual_memory().total)
+
+
+def _named(classes: tuple[str, ...], most: int = 10) -> str:
+    shown = ", ".join(f"{place} {name}" for place, name in enumerate(classes[:most]))
+    return (shown + (f" and {len(classes) - most} more" if len(classes) > most else "")) or "none"
+
+
+def _notes(inputs: Mapping[str, Inputs]) -> list[str]:
+    notes = []
+    for split in ("calibration", "train"):
+        shared = overlap.shared(inputs["test"], inputs[split]) if split in inputs else 0
+        if shared:
+            notes.append(
+                f"warning: {shared} evaluation examples are {split} examples too, so the score of what uses them is "
+                "better than it will be in the field"
+            )
+    if "calibration" not in inputs and "train" not in inputs:
+        notes.append("no calibration data: variants with a static range are refused (--calibration c.npz)")
+    if "train" not in inputs:
+        notes.append("no training data: QAT is refused (--train-data t.npz)")
+    return notes
+
+
+def _bounded(examples: Examples) -> tuple[Examples, list[str]]:
+    """Take evenly spaced examples of calibration data that is larger than is ever needed."""
+    size, count = _values(examples.inputs), length(examples.inputs)
+    if size <= _CALIBRATION_VALUES:
+        return examples, []
+    kept = max(2, _CALIBRATION_VALUES * count // size)
+    places = np.linspace(0, count - 1, kept).astype(int)
+    labels = {name: np.asarray(values[places]) for name, values in examples.labels.items()}
+    note = f"calibration: {kept:,} of {count:,} examples, evenly spaced, as the others would not change the ranges"
+    return replace(examples, inputs=rows(examples.inputs, places), labels=labels), [note]
+
+
+def check_classes(source: str | Path | None, classes: tuple[str, ...], outputs: int) -> None:
+    """Raise BadInput where class folders do not stand for the model's classes: their numbers would be wrong.
+
+    Args:
+        outputs: values that the scored output has for an example; 1 for a decision between two classes.
+    """
+    wanted = 2 if outputs == 1 else outputs
+    if classes and len(classes) != wanted:
+        raise BadInput(
+            f"{source}: holds {len(classes)} class folders, the model has {wanted} classes, so it is not known which "
+            f"is which; write {images.CLASSES} into the folder, with the names of all {wanted} classes in the order of "
+            "the model's outputs, one a line"
+        )
+
+
+# ---------------------------------------------------------------- one split
+
+
+def read_split(source: str | Path, specs: formats.Specs) -> tuple[Inputs, Array | None]:
+    """Read inputs that fit the model, and labels if there are any, of what needs no scratch folder. Raises BadInput."""
+    examples = read_examples(str(source), specs, None, "--data")
+    return examples.inputs, examples.labels.get("")
+
+
+def read_examples(source: str, specs: formats.Specs, scratch: Path | None, option: str) -> Examples:
+    """Read one split in the form that it has.
+
+    Args:
+        scratch: new folder for what has to be written; None where nothing can be.
+        option: that named it, for messages.
+
+    Raises:
+        BadInput, DiskFull: see :func:`read`.
+    """
+    for name, (_, dtype) in specs.items():
+        if np.dtype(dtype).kind not in "fiub":
+            raise BadInput(hints.of_text_input(name, np.dtype(dtype)))
+    if python_source.is_one(source):
+        return _checked(source, python_source.written(source, specs, _needed(scratch)), specs)
+    path = Path(source)
+    if not os.path.lexists(path):
+        raise BadInput(f"{path}: no such file or folder; {option} takes {hints.FORMS}")
+    if path.is_dir():
+        if npy_files.is_one(path):
+            return _checked(source, npy_files.arrays(path, specs), specs)
+        if images.is_one(path):
+            written = images.written(path, specs, _needed(scratch))
+            return replace(_checked(source, written.arrays, specs), classes=written.classes)
+        raise BadInput(hints.of_folder(path))
+    if hint := hints.of_file(path, option):
+        raise BadInput(hint)
+    return _checked(source, npy_files.of_npz(path, SMALL_BYTES, scratch), specs)
+
+
+def _needed(scratch: Path | None) -> Path:
+    assert scratch is not None
+    return scratch
+
+
+def _checked(source: str, arrays: Mapping[str, Array | Stored], specs: formats.Specs) -> Examples:
+    """Check the arrays ``x`` (or ``x_NAME`` for each input) and ``y`` against the model. Raises BadInput."""
     inputs: dict[str, Array] = {}
+    stored: list[tuple[Array, Stored]] = []
     for name, (shape, dtype) in specs.items():
-        key = f"x_{name}" if f"x_{name}" in arrays else "x"
+        key = next((key for key in npy_files.keys_of(name) if key in arrays), "x")
         if key not in arrays or (key == "x" and len(specs) > 1):
-            wanted = ", ".join(f"x_{each}" for each in specs) if len(specs) > 1 else "x"
-            raise BadInput(f"{path}: expected the array(s) {wanted}, found {', '.join(arrays) or 'none'}")
-        inputs[name] = _fitted(path, key, arrays[key], shape, np.dtype(dtype))
+            raise BadInput(_missing(source, arrays, specs))
+        inputs[name] = _kept(arrays[key], stored, partial(_fitted, source, key, shape, dtype))
     counts = {name: len(values) for name, values in inputs.items()}
     if len(set(counts.values())) > 1:
-        raise BadInput(f"{path}: inputs have different numbers of examples: {counts}")
+        raise BadInput(f"{source}: inputs have different numbers of examples: {counts}")
     count = next(iter(counts.values()))
-    labels = arrays.get("y")
-    if labels is not None and len(np.atleast_1d(labels)) != count:
-        raise BadInput(f"{path}: y has {len(np.atleast_1d(labels))} labels, x has {count} examples")
-    if labels is not None and labels.dtype.kind not in "fiub":
-        raise BadInput(f"{path}: y has dtype {labels.dtype}, expected numbers")
-    if labels is not None and labels.size == count:
-        labels = labels.reshape(-1)  # (n, 1), as in some data sets, would broadcast against (n,)
-    if labels is not None and labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise BadInput(f"{path}: y holds NaN or infinite values")
+    labels = {}
+    for key in (key for key in arrays if key == "y" or key.startswith("y_")):
+        values = _kept(arrays[key], stored, partial(_as_labels, source, key, count))
+        if stored and stored[-1][0] is values and values.nbytes <= _MOST_LABEL_BYTES:
+            stored.pop()
+            values = np.array(values)
+        labels[key.removeprefix("y").removeprefix("_")] = values
     single = next(iter(inputs.values())) if len(inputs) == 1 else None
-    return (inputs if single is None else single), labels
+    return Examples(inputs if single is None else single, labels, stored)
 
 
-def further_labels(path: Path, count: int) -> dict[str, Array]:
-    """Read labels of named outputs, the arrays ``y_NAME``, by NAME. Raises BadInput."""
-    arrays = read_npz(path, "data", follow=True)
-    found = {key.removeprefix("y_"): values for key, values in arrays.items() if key.startswith("y_")}
-    for name, values in found.items():
-        if values.ndim == 0 or len(values) != count:
-            many = len(np.atleast_1d(values))
-            raise BadInput(f"{path}: y_{name} has {many} labels, there are {count} examples")
-        if values.dtype.kind not in "fiub":
-            raise BadInput(f"{path}: y_{name} has dtype {values.dtype}, expected numbers")
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise BadInput(f"{path}: y_{name} holds NaN or infinite values")
-    return {name: values.reshape(-1) if values.size == count else values for name, values in found.items()}
+def _missing(source: str, arrays: Mapping[str, Any], specs: formats.Specs) -> str:
+    wanted = ", ".join(f"x_{each}" for each in specs) if len(specs) > 1 else "x"
+    return (
+        f"{source}: expected the array(s) {wanted}, found {', '.join(arrays) or 'none'}; name the inputs {wanted}, and "
+        "the labels y"
+    )
 
 
-def _fitted(path: Path, key: str, values: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Convert the array to what the model's input takes, adding a missing channel axis of size 1."""
-    if values.dtype.kind not in "fiub":
-        raise BadInput(f"{path}: array {key} has dtype {values.dtype}, expected numbers")
-    if values.ndim == 0 or len(values) == 0:
-        raise BadInput(f"{path}: array {key} is empty")
-    if values.shape[1:] != shape[1:] and (*values.shape[1:], 1) == shape[1:]:
-        values = values[..., None]
-    if values.shape[1:] != shape[1:]:
+def _kept(
+    array: Array | Stored, stored: list[tuple[Array, Stored]], example_of: Callable[[Array], tuple[int, ...]]
+) -> Array:
+    """Open the array, and give its examples the shape that ``example_of`` returns."""
+    values = array.open() if isinstance(array, Stored) else array
+    example = example_of(values)
+    if isinstance(array, Stored):
+        described = replace(array, example=example)
+        values = values if values.shape[1:] == example else described.open()
+        stored.append((values, described))
+        return values
+    return values if values.shape[1:] == example else values.reshape(len(values), *example)
+
+
+def _as_labels(source: str, key: str, count: int, labels: Array) -> tuple[int, ...]:
+    """Return the shape of one label. Raises BadInput."""
+    if labels.dtype.kind in "USO":
         raise BadInput(
-            f"{path}: array {key} has examples of shape {values.shape[1:]}, the model takes {tuple(shape[1:])}"
+            f"{source}: {key} holds text; give whole numbers, the places of the classes in the model's output: "
+            "numpy.unique(y, return_inverse=True)[1] numbers them alphabetically"
         )
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        bad = int(np.count_nonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1)))
-        raise BadInput(f"{path}: array {key} holds NaN or infinite values in {bad} of {len(values)} examples")
-    if values.dtype.kind == "f" and dtype.kind != "f":
-        raise BadInput(f"{path}: array {key} has dtype {values.dtype}, the model takes {dtype}")
-    return values
+    if labels.dtype.kind not in "fiub":
+        raise BadInput(f"{source}: {key} has dtype {labels.dtype}, expected numbers")
+    found = len(labels) if labels.ndim else 1
+    if labels.ndim == 0 or found != count:
+        raise BadInput(f"{source}: {key} has {found} labels, x has {count} examples")
+    if labels.dtype.kind == "f" and _nonfinite(labels):
+        raise BadInput(f"{source}: {key} holds NaN or infinite values")
+    # (n, 1), as in some data sets, would broadcast against (n,)
+    return () if math.prod(labels.shape[1:]) == 1 else labels.shape[1:]
 
 
-def hashes(inputs: Inputs) -> set[bytes]:
-    """Hash each example, all of its inputs together."""
-    arrays = [inputs[name] for name in sorted(inputs)] if isinstance(inputs, dict) else [inputs]
-    together = zip(*arrays, strict=True)
-    return {
-        hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in example)).digest() for example in together
-    }
+def _fitted(source: str, key: str, shape: tuple[int, ...], dtype: Any, values: Array) -> tuple[int, ...]:
+    """Return the shape of an example as the model takes it, with a missing channel axis of size 1. Raises BadInput."""
+    if values.dtype.kind in "USO":
+        raise BadInput(f"{source}: array {key} has dtype {values.dtype}, expected numbers; {hints.TOKENISE}")
+    if values.dtype.kind not in "fiub":
+        raise BadInput(f"{source}: array {key} has dtype {values.dtype}, expected numbers")
+    if values.ndim == 0 or len(values) == 0:
+        raise BadInput(f"{source}: array {key} is empty")
+    example = tuple(shape[1:])
+    if values.shape[1:] != example and (*values.shape[1:], 1) != example:
+        raise BadInput(f"{source}: array {key} has examples of shape {values.shape[1:]}, the model takes {example}")
+    if values.dtype.kind == "f" and np.dtype(dtype).kind != "f":
+        raise BadInput(f"{source}: array {key} has dtype {values.dtype}, the model takes {np.dtype(dtype)}")
+    if values.dtype.kind == "f" and (bad := _nonfinite(values)):
+        raise BadInput(f"{source}: array {key} holds NaN or infinite values in {bad} of {len(values)} examples")
+    return example
+
+
+def _nonfinite(values: Array) -> int:
+    """Count the examples with a NaN or infinite value, chunk by chunk."""
+    return sum(
+        int(np.count_nonzero(~np.isfinite(np.asarray(values[part]).reshape(part.stop - part.start, -1)).all(axis=1)))
+        for part in chunks(values)
+    )
+
+
+def _values(inputs: Inputs) -> int:
+    return sum(array.size for array in (inputs.values() if isinstance(inputs, dict) else [inputs]))
+
+
+def forget(scratch: Path) -> None:
+    """Remove what was written for reading and is not needed any more."""
+    shutil.rmtree(scratch, ignore_errors=True)

@@ -1,6 +1,7 @@
 """Adopt a model permanently: choose what is gated, measure it with five seeds, and record its first baseline."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from quantbench import files
 from quantbench.adopt import declaration, ranking, understand
+from quantbench.adopt.pack import bring_data
 from quantbench.adopt.search import search
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import update, update_cell
@@ -208,7 +210,9 @@ def copied(folder: Path, model_dir: Path) -> None:
     """Copy a model's file, weights and data into the user's folder. Raises BadInput, DiskFull."""
     try:
         with full_disk_named(model_dir):
-            files.copy_tree(folder, model_dir, "the adopted model", leave_out=_is_cache)
+            files.copy_tree(folder, model_dir, "the adopted model", limit=sys.maxsize, leave_out=_is_cache)
+            for pack in (folder / "data").iterdir():
+                bring_data(model_dir / "data" / pack.name)
     except OSError as error:
         words = f"cannot write to {model_dir}: {error.strerror}"
         raise BadInput(f"--model-dir: {words}; give another folder") from None

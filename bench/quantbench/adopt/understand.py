@@ -1,4 +1,4 @@
-"""Derive a reference model from any saved model and ``.npz`` files: metric, input range and loss.
+"""Derive a reference model from any saved model and examples: metric, input range and loss.
 
 ``quantbench try`` does so in a temporary folder, ``quantbench adopt`` in folders that the user keeps; after that, both
 treat it like the project's own models.
@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from quantbench import files
-from quantbench.adopt import checks, formats, readings, task
-from quantbench.adopt.data import further_labels, hashes, read_split
+from quantbench.adopt import checks, formats, hints, pack, readings, task
+from quantbench.adopt import data as examples
 from quantbench.adopt.loading import CannotRun, Loading
 from quantbench.adopt.outputs import Output
-from quantbench.core.arrays import Array, Inputs, length, rows
+from quantbench.core.arrays import Array, Inputs, chunks, length, rows
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.metrics import Metric, in_order, own
 from quantbench.reference.model import Floor, Form, ReferenceModel, Scaled, load_file
 
 PROBE_EXAMPLES = 500
-SplitData = dict[str, tuple[Inputs, Array | None]]
-SplitLabels = dict[str, dict[str, Array]]
+_PROBE_BYTES = 2**28  # of these as float32; 445 images of 224 x 224 x 3
+_SCRATCH = ".examples"  # beside the data pack, so that what is written there can be moved into it
 SCALES = ("as_given", "unit", "symmetric")
 
 
@@ -34,7 +34,7 @@ class Given:
 
     Attributes:
         model: a saved model, or ``file.py:NAME``.
-        evaluation, calibration, training: ``.npz`` files.
+        evaluation, calibration, training: examples in any form, see :mod:`quantbench.adopt.data`.
         metric: name, or ``file.py:NAME``, or empty to derive it; ``OUTPUT=NAME`` for each of several outputs.
         max_drop: largest drop that may be shipped, in the metric's unit.
         allow_code: whether a Keras file may run its own code when it is loaded.
@@ -79,7 +79,7 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     if is_code(given.model):
         return _code_model(given)
     if given.evaluation is None:
-        raise BadInput("--data: give the examples to evaluate on, an .npz with x and y")
+        raise BadInput(f"--data: give the examples to evaluate on: {hints.FORMS}")
     path = Path(given.model)
     if not path.exists():
         raise BadInput(f"{path}: no such file; expected {formats.FORMS}")
@@ -89,14 +89,15 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     bare = _bare_model(path, name, form, folder, given)
     with Loading(bare, path) as loaded:
         specs = _input_specs(loaded, path)
-        data, labels, notes = _read_data(given, specs)
-        shown_as = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
-        notes = [*checks.notes({split: x for split, (x, _) in data.items()}, shown_as), *notes]
-        scored = _probe(data["test"][0], labels["test"], specs, given, loaded, notes)
+        sources = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
+        found = examples.read(sources, specs, bare.file.parent / "data" / _SCRATCH)
+        notes = [*checks.notes(found.inputs, sources), *found.notes]
+        scored = _probe(found, specs, given, loaded, notes)
+        x = found.inputs["test"]
         if policy := formats.half_precision(path, form):
-            notes.insert(0, _precision_note(policy, scored, data["test"][0], loaded, given))
-        scored = _with_own_outputs(scored, data["test"][0], given, loaded)
-    model = _write(bare, scored, data, labels, folder, given)
+            notes.insert(0, _precision_note(policy, scored, rows(x, slice(0, _probed_examples(specs))), loaded, given))
+        scored = _with_own_outputs(scored, x, given, loaded)
+    model = _write(bare, scored, found, folder, given)
     return Understood(model, notes, _as_written(model, scored.judged))
 
 
@@ -106,7 +107,7 @@ _LEAST_AGREEMENT = 0.95
 
 def _precision_note(policy: str, scored: "_Scored", x: Inputs, loaded: Loading, given: Given) -> str:
     """Name the policy of a half-precision model, and say how its float32 clone answers beside it."""
-    few, metric = scored.prepare(rows(x, slice(0, PROBE_EXAMPLES))), scored.judged[0].metric
+    few, metric = scored.prepare(x), scored.judged[0].metric
     clone, saved = (_float_outputs(loaded, few, given, as_saved) for as_saved in (False, True))
     share = metric.agreement(metric.predict(clone, few), metric.predict(saved, few))
     count = length(few)
@@ -176,33 +177,6 @@ def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -
 # ---------------------------------------------------------------- data and metric
 
 
-def _read_data(given: Given, specs: formats.Specs) -> tuple[SplitData, SplitLabels, list[str]]:
-    """Read split -> inputs that fit the model, split -> labels by name (empty for ``y``), and notes."""
-    files = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
-    data: SplitData = {}
-    labels: SplitLabels = {}
-    for split, path in files.items():
-        if path is not None:
-            data[split] = read_split(path, specs)
-            y = data[split][1]
-            labels[split] = ({} if y is None else {"": y}) | further_labels(path, length(data[split][0]))
-    if "train" in data and not labels["train"]:
-        raise BadInput(f"{given.training}: training data needs labels, an array y")
-    notes = []
-    for split in ("calibration", "train"):
-        shared = len(hashes(data[split][0]) & hashes(data["test"][0])) if split in data else 0
-        if shared:
-            notes.append(
-                f"warning: {shared} {split} examples are evaluation examples too, so the score of what uses them is "
-                "better than it will be in the field"
-            )
-    if "calibration" not in data and "train" not in data:
-        notes.append("no calibration data: variants with a static range are refused (--calibration c.npz)")
-    if "train" not in data:
-        notes.append("no training data: QAT is refused (--train-data t.npz)")
-    return data, labels, notes
-
-
 @dataclass(frozen=True)
 class _Scored:
     """Hold what is scored, and on which scale of the inputs."""
@@ -212,15 +186,15 @@ class _Scored:
 
 
 def _probe(
-    x: Inputs,
-    labels: dict[str, Array],
+    found: examples.Found,
     specs: formats.Specs,
     given: Given,
     loaded: Loading,
     notes: list[str],
 ) -> _Scored:
     """Run the float model on a few examples to find what is scored, and the input range."""
-    few = rows(x, slice(0, PROBE_EXAMPLES))
+    x, labels = found.inputs["test"], found.labels["test"]
+    few = rows(x, slice(0, _probed_examples(specs)))
     dtypes = {name: np.dtype(dtype).name for name, (_, dtype) in specs.items()}
     images = all(array.dtype == np.uint8 for array in _arrays(x)) and all(
         name.startswith("f") for name in dtypes.values()
@@ -240,6 +214,8 @@ def _probe(
         probes.append(task.Probe(inputs, {one.key: named[one.key] for one in known}))
     asked = task.Asked(given.metric, given.output, given.labels)
     judged = task.work_out(probes, known, labels, asked, given.evaluation)
+    if judged[0].labelled and judged[0].metric.kind == "right_or_wrong":
+        examples.check_classes(given.evaluation, found.classes, math.prod(judged[0].shape))
     chosen = task.best_probe(judged[0], probes) if judged[0].labelled else 0
     if images:
         words = {"as_given": "0 to 255 as given", "unit": "divided by 255", "symmetric": "scaled to -1..1"}
@@ -247,6 +223,12 @@ def _probe(
     scored = [_with_score(one, probes[chosen]) if one.labelled else one for one in judged]
     notes[:0] = [_note(one, several=len(known) > 1) for one in scored]
     return _Scored(scored, scales[chosen])
+
+
+def _probed_examples(specs: formats.Specs) -> int:
+    """Return how many examples fit into the memory of a probe: one at least."""
+    values = sum(math.prod(shape[1:]) for shape, _ in specs.values())
+    return max(1, min(PROBE_EXAMPLES, _PROBE_BYTES // (4 * max(1, values))))
 
 
 def _with_score(judged: task.Judged, probe: task.Probe) -> task.Judged:
@@ -317,16 +299,13 @@ MODEL = ReferenceModel(
 _LOSS_FUNCTIONS = ("logits_loss", "binary_logits_loss")
 
 
-def _write(
-    model: ReferenceModel, scored: _Scored, data: SplitData, labels: SplitLabels, folder: Path, given: Given
-) -> ReferenceModel:
+def _write(model: ReferenceModel, scored: _Scored, found: examples.Found, folder: Path, given: Given) -> ReferenceModel:
     """Write the data pack and the model file; return the model that the file declares."""
-    pack = folder / model.data
-    pack.parent.mkdir(parents=True, exist_ok=True)
+    place = (folder / model.data).parent
     main, heads = scored.judged[0], scored.judged[1:]
     keys = ["", *(f"head{number}" for number in range(1, len(scored.judged)))]
     arrays: dict[str, Array] = {}
-    for split, (inputs, _) in data.items():
+    for split, inputs in found.inputs.items():
         if isinstance(inputs, dict):
             arrays |= {f"x_{split}.{name}": values for name, values in inputs.items()}
         else:
@@ -334,10 +313,11 @@ def _write(
     for key, one in zip(keys, scored.judged, strict=True):
         dot = f".{key}" if key else ""
         arrays[f"y_test{dot}"] = one.labels
-        trained = _train_labels(one, labels.get("train", {}), given)
+        trained = _train_labels(one, found.labels.get("train", {}), given)
         if trained is not None:
             arrays[f"y_train{dot}"] = trained
-    np.savez_compressed(pack, **arrays)  # type: ignore[arg-type]
+    pack_name, pack_sha256 = pack.write(place, model.name, arrays, found.stored)
+    examples.forget(place / _SCRATCH)
     used = {"Floor", "ReferenceModel", "Scaled"}
     prepare = f"Scaled({scored.prepare.how!r}, {dict(scored.prepare.dtypes)!r})"
     more = ""
@@ -352,16 +332,18 @@ def _write(
             for key, one in zip(keys[1:], heads, strict=True)
         ]
         more += f"    heads=(\n{''.join(lines)}    ),\n"
+    if found.classes:
+        more += f"    classes={found.classes!r},\n"
     metric = _expression(main, folder, used)
-    loss = _loss(main, "y_train" in arrays or "train" not in data, used)
+    loss = _loss(main, "y_train" in arrays or "train" not in found.inputs, used)
     text = _TEMPLATE.format(
         name=model.name,
         description=model.description,
         form=model.form,
         weights=model.weights,
         weights_sha256=model.weights_sha256,
-        data=model.data,
-        data_sha256=file_sha256(pack),
+        data=f"{place.name}/{pack_name}",
+        data_sha256=pack_sha256,
         metric=metric,
         prepare=prepare,
         loss=loss,
@@ -431,8 +413,14 @@ def _with_own_outputs(scored: "_Scored", x: Inputs, given: Given, loaded: Loadin
     """Put the float model's own outputs in the place of missing labels."""
     if all(one.labelled for one in scored.judged):
         return scored
-    outputs = _float_outputs(loaded, scored.prepare(x), given)
-    judged = [one if one.labelled else replace(one, labels=one.metric.predict(outputs, {})) for one in scored.judged]
+    missing = [one for one in scored.judged if not one.labelled]
+    parts: list[list[Array]] = [[] for _ in missing]
+    for part in chunks(x):
+        outputs = _float_outputs(loaded, scored.prepare(rows(x, part)), given)
+        for labels, one in zip(parts, missing, strict=True):
+            labels.append(one.metric.predict(outputs, {}))
+    own_labels = iter([np.concatenate(labels) for labels in parts])
+    judged = [one if one.labelled else replace(one, labels=next(own_labels)) for one in scored.judged]
     return replace(scored, judged=judged)
 
 

@@ -7,6 +7,7 @@ worse, or breaks a limit, is red, and nothing is written unless the user accepts
 import difflib
 import math
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -239,10 +240,10 @@ def _on_new_data(old: ReferenceModel, new: ReferenceModel, aside: Path) -> Refer
     folder = aside / "previous"
     weights = folder / old.weights
     weights.parent.mkdir(parents=True)
-    files.copy_tree(old.file.parent / old.weights, weights, "the previous model")
+    files.copy_tree(old.file.parent / old.weights, weights, "the previous model", limit=sys.maxsize)
     data = folder / new.data
     data.parent.mkdir(parents=True, exist_ok=True)
-    files.copy_tree(new.file.parent / new.data, data, "the new data")
+    files.copy_tree(new.file.parent / new.data, data, "the new data", limit=sys.maxsize)
     text = old.file.read_text(encoding="utf-8")
     path = folder / old.file.name
     now = new.file.read_text(encoding="utf-8")
@@ -420,7 +421,7 @@ def _set_aside(paths: Sequence[Path], place: Path) -> dict[Path, Path]:
     for number, path in enumerate(paths):
         if path.exists():
             kept[path] = place / str(number)
-            files.copy_tree(path, kept[path], "the previous model")
+            files.copy_tree(path, kept[path], "the previous model", limit=sys.maxsize)
     return kept
 
 
@@ -429,7 +430,7 @@ def _put_back(paths: Sequence[Path], kept: Mapping[Path, Path]) -> None:
         if path.is_dir() or path not in kept:
             _removed(path)
         if path in kept:
-            files.copy_tree(kept[path], path, "the previous model")
+            files.copy_tree(kept[path], path, "the previous model", limit=sys.maxsize)
 
 
 def _removed(path: Path) -> None:

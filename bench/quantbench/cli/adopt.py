@@ -8,9 +8,19 @@ import typer
 from quantbench.cli._common import BaselineDir, ModelDir, RunEnded
 
 ModelArgument = Annotated[str, typer.Argument(help="a .keras, .h5, SavedModel folder, float .tflite, or file.py:NAME")]
-Data = Annotated[Path | None, typer.Option(help=".npz to evaluate on: x (or x_<input name>) and y")]
-Calibration = Annotated[Path | None, typer.Option(help=".npz with x to find ranges with; never evaluation data")]
-TrainData = Annotated[Path | None, typer.Option(help=".npz with x and y to fine-tune on (QAT)")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="examples to evaluate on: an .npz or a folder of .npy files with x (or x_<input name>) and y, a folder of "
+        "images with a folder a class, or file.py:NAME, an iterable of (x, y): code that runs as you do"
+    ),
+]
+Calibration = Annotated[
+    Path | None, typer.Option(help="examples to find ranges with, in any of these forms; never evaluation data")
+]
+TrainData = Annotated[
+    Path | None, typer.Option(help="examples with labels to fine-tune on (QAT), in any of these forms")
+]
 MetricName = Annotated[
     str,
     typer.Option(
@@ -47,7 +57,7 @@ def try_model(
 ) -> None:
     """Quantize your own model with the schemes that an expert would try first, and recommend a variant to ship.
 
-    A .py model is code that runs as you do: give only files that you trust.
+    A .py model, and examples from file.py:NAME, are code that runs as you do: give only files that you trust.
 
     Example: quantbench try my.keras --data eval.npz --calibration some_training_inputs.npz --max-drop 0.5
     """

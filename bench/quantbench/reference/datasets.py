@@ -1,4 +1,7 @@
-"""Read data packs: one ``.npz`` file with fixed splits, checked by its hash and never unpickled."""
+"""Read data packs: fixed splits in one ``.npz`` file or a folder of ``.npy`` files, checked by their hash.
+
+Nothing is ever unpickled. The arrays of a folder are memory-mapped, so that they may be larger than the memory.
+"""
 
 import hashlib
 import os
@@ -16,7 +19,7 @@ import psutil
 from quantbench import files
 from quantbench.core.arrays import Array, Inputs, rows
 from quantbench.errors import BadInput
-from quantbench.reference import overlap
+from quantbench.reference import npy_folder, overlap
 
 CALIBRATION_STRIDE = 20
 # Bytes of stored predictions of one model; `baseline check` allows 5 MB for all models together.
@@ -31,7 +34,8 @@ class Split:
     """Hold examples and their labels.
 
     Attributes:
-        x: inputs, shape (n, ...), as stored in the pack.
+        x: inputs, shape (n, ...), as stored in the pack; of a folder only :func:`quantbench.core.arrays.rows` of them
+            should be read at a time.
         y: labels, shape (n,) or (n, ...).
         more: labels of further outputs, by the key of the output's head in the model's file.
     """
@@ -53,7 +57,7 @@ class Pack:
     Attributes:
         train: None where there is nothing to train on.
         calibration: None where there is nothing to calibrate with.
-        sha256: hash of the pack file; results are only comparable on equal packs.
+        sha256: hash of the pack; results are only comparable on equal packs.
         groups: of the test examples: equal integers belong together (frames of a clip), shape (n,); None where each
             stands alone.
         slices: name -> integers that divide the test examples, shape (n,); each part is judged by itself.
@@ -107,6 +111,14 @@ def checked_npz(path: Path, expected: str, what: str) -> dict[str, Array]:
         _check_hash(path, hashlib.file_digest(opened, "sha256").hexdigest(), expected, what)
         opened.seek(0)
         return _arrays(opened, path, what)
+
+
+def checked_arrays(path: Path, expected: str) -> dict[str, Array]:
+    """Read all arrays of a data pack of a known hash; those of a folder are memory-mapped. Raises BadInput."""
+    if not files.is_folder(path):
+        return checked_npz(path, expected, "data pack")
+    _check_hash(path, npy_folder.sha256(path, "data pack"), expected, "data pack")
+    return npy_folder.read(path, "data pack")
 
 
 def _check_there(path: Path, what: str) -> None:
@@ -188,7 +200,7 @@ def _check_size(opened: BinaryIO) -> None:
 
 @lru_cache(maxsize=4)
 def load_pack(path: Path, sha256: str) -> Pack:
-    """Read a pack and check its hash.
+    """Read a pack, an ``.npz`` file or a folder (see :mod:`quantbench.reference.npy_folder`), and check its hash.
 
     Its arrays are ``x_test, y_test``, and optionally ``x_train, y_train`` and ``x_calibration``; of the test examples
     also ``groups``, and ``slice_NAME`` for any number of names.
@@ -199,7 +211,7 @@ def load_pack(path: Path, sha256: str) -> Pack:
         BadInput: the file is missing, its hash differs, an array is missing or has a different length, or the training
             split holds more test examples than chance brings.
     """
-    arrays = checked_npz(path, sha256, "data pack")
+    arrays = checked_arrays(path, sha256)
     test, train = _split(path, arrays, "test"), _split(path, arrays, "train")
     if test is None:
         raise BadInput(f"{path}: data pack lacks the arrays x_test and y_test")

@@ -147,8 +147,8 @@ class ReferenceModel:
         description: one line.
         weights: ``.npz`` of plain arrays, relative to the model's file; or the saved model, depending on ``form``.
         weights_sha256: of that file or folder.
-        data: data pack, relative to the model's file.
-        data_sha256: of that file.
+        data: data pack, an ``.npz`` or a folder of ``.npy`` files, relative to the model's file.
+        data_sha256: of that file or folder.
         build: Keras module -> untrained model; the architecture is code only. None where ``form`` is not ``code``.
         train: recipe from scratch.
         finetune: recipe of all further training from the float weights (QAT, its control).
@@ -167,6 +167,7 @@ class ReferenceModel:
         gate_variants: variants that a run measures where ``--variants`` names none; empty: all.
         heads: further outputs with a metric each.
         seed_scores: scores of the recipe with seeds 0, 1, ..., by which a retrained model is judged.
+        classes: names of the classes 0, 1, ..., where the data has names.
         file: the model's file, set by the loader.
     """
 
@@ -192,6 +193,7 @@ class ReferenceModel:
     gate_variants: tuple[str, ...] = ()
     heads: tuple[Head, ...] = ()
     seed_scores: tuple[float, ...] = ()
+    classes: tuple[str, ...] = ()
     file: Path = field(default=Path(), compare=False)
 
     def pack(self) -> Pack:

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from quantbench.core.arrays import Array, Inputs, length
+from quantbench.core.arrays import Array, Inputs, chunks, length
 
 # Shared examples that are no finding, as a share of the test split: they move a score by 0.1 pp at most.
 MOST_SHARED = 0.001
 # Error of the bound on how many twins chance brings; it holds once a data pack, not once a run.
 _CHANCE = 1e-6
 _SAMPLED = 256  # bytes of an example that are looked at first; two that differ there are not equal
-_CHUNK = 1024
 
 
 def shared(test: Inputs, others: Inputs) -> int:
@@ -52,19 +51,15 @@ def _named(inputs: Inputs) -> dict[str, Array]:
 
 def _keys(inputs: Inputs, most: int | None) -> Iterator[int]:
     """Yield a hash of each example: of all its bytes, or of ``most`` of them, evenly spread."""
-    arrays = [array.reshape(len(array), -1) for array in _named(inputs).values()]
-    for start in range(0, len(arrays[0]), _CHUNK):
+    arrays = list(_named(inputs).values())
+    for part in chunks(inputs):
         parts = []
         for array in arrays:
-            chunk = np.ascontiguousarray(array[start : start + _CHUNK]).view(np.uint8).reshape(-1, _width(array))
+            chunk = np.ascontiguousarray(array[part]).reshape(part.stop - part.start, -1).view(np.uint8)
             step = max(1, chunk.shape[1] // most) if most else 1
             parts.append(np.ascontiguousarray(chunk[:, ::step]))
         for rows in zip(*parts, strict=True):
             yield hash(b"".join(row.tobytes() for row in rows))
-
-
-def _width(array: Array) -> int:
-    return max(1, int(array.shape[1]) * array.dtype.itemsize)
 
 
 def _key(inputs: Inputs, row: int) -> int:

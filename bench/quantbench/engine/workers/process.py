@@ -30,6 +30,8 @@ from quantbench.core.output import send_output_to
 from quantbench.core.signals import end_with_parent, stop_asked
 from quantbench.engine.workers.task import Outcome, Task, failed, failure, log_tail
 from quantbench.errors import SHORT
+from quantbench.files import is_folder
+from quantbench.reference import npy_folder
 
 _TICK_SECONDS = 0.2
 _GONE_SECONDS = 10
@@ -189,10 +191,17 @@ def _room(task: Task, logs: Path) -> walls.Room | None:
     read: tuple[Path, ...] = (folder,)
     if folder in (Path.home(), *Path.home().parents):  # it would include all of the user's files
         read = (task.model_file, folder / "weights", folder / "data")
+    read = (*read, *_data_elsewhere(folder / "data"))
     for place in (logs, task.log.parent):
         place.mkdir(parents=True, exist_ok=True)
     write = (*for_strangers(task.store), logs, task.log.parent)
     return walls.Room(write, (*read, task.store), locks=True)
+
+
+def _data_elsewhere(folder: Path) -> tuple[Path, ...]:
+    """Return the files that stand for those of data packs; of a model that is only tried, data stays where it is."""
+    packs = sorted(folder.iterdir()) if is_folder(folder) else []
+    return tuple(path for pack in packs if is_folder(pack) for path in npy_folder.elsewhere(pack))
 
 
 def _enter(logs: Path, walled: bool) -> None:
