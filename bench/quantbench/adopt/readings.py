@@ -47,6 +47,7 @@ CLEARLY_BETTER = 0.2
 REBUILT = 0.5
 # A logit leaves 0..1 by far; a model trained to come close to 0 and 1 by squared error leaves it by little.
 NEAR_UNIT = 0.5
+MOST_NAMES = 3  # of outputs in a sentence
 _BOUNDED = ("sigmoid", "hard_sigmoid", "softmax")
 
 
@@ -125,7 +126,7 @@ class Seen:
         return cls(
             where,
             array,
-            names_of(outputs),
+            short(outputs),
             y,
             found,
             [probe.inputs for probe in probes],
@@ -561,6 +562,13 @@ def beyond_chance(accuracy: float, labels: Array) -> float:
 def names_of(outputs: Sequence[Output]) -> str:
     """Return the names of outputs, comma-separated."""
     return ", ".join(one.name for one in outputs)
+
+
+def short(outputs: Sequence[Output]) -> str:
+    """Return the names of outputs, many of them abridged."""
+    if len(outputs) <= MOST_NAMES:
+        return names_of(outputs)
+    return f"{outputs[0].name} to {outputs[-1].name} ({len(outputs)} outputs)"
 
 
 def width_of(output: Array) -> int:

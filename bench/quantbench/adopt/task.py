@@ -15,11 +15,13 @@ from quantbench.adopt.outputs import Output
 from quantbench.adopt.readings import (
     CLEARLY_BETTER,
     Form,
+    Reading,
     Seen,
     are_probabilities,
     beyond_chance,
     in_form,
     names_of,
+    short,
     width_of,
 )
 from quantbench.core.arrays import Array, Inputs
@@ -30,6 +32,8 @@ from quantbench.reference.metrics import (
     select,
 )
 
+# An area under the curve of the reconstruction error below this: what was taken for normal is the unusual.
+REVERSED = 0.4
 # An output column with fewer steps than this where float32 takes many values: 3 bits of a number.
 DEAD_LEVELS = 8
 _MANY = 4  # times as many values in float32, before a column counts as having lost them
@@ -69,7 +73,7 @@ class Judged:
     """Hold one scored output.
 
     Attributes:
-        output: name, as the user knows it; several that are scored together are comma-separated.
+        output: name, as the user knows it; many that are scored together are abridged.
         metric: selects its output by itself.
         labels: of the test split, in the form that the metric takes; empty where there are none, so that the float
             model's own outputs have to take their place.
@@ -78,7 +82,8 @@ class Judged:
         source: name of the labels in the data: empty for ``y``, NAME for ``y_NAME``.
         loss: for training, as in a model's file; empty where there is none.
         made: name or ``file.py:NAME`` by which the metric is made, see :func:`quantbench.reference.metrics.by_name`.
-        shape: of one example's output; empty where there are several.
+        shape: of one example's output.
+        names: of the outputs that are scored together, in the order of their columns.
     """
 
     output: str
@@ -90,6 +95,7 @@ class Judged:
     loss: str = ""
     made: str = ""
     shape: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> bool:
@@ -114,27 +120,40 @@ def work_out(
     chosen = _named_outputs(asked.output, known)
     metrics = _asked_metrics(asked.metric, known)
     labelled: list[Judged] = []
-    for source, y in labels.items():
-        if source:
-            output = _output_called(source, known, f"{where}: y_{source}: ")
-            labelled.append(_judged([output], y, source, probes, asked, metrics, where))
+    own = {source: _output_called(source, known, f"{where}: y_{source}: ") for source in labels if source}
+    main = _main_source(labels, own, chosen, known)
+    for source, output in own.items():
+        of_this = metrics if source == main else {name: one for name, one in metrics.items() if name}
+        labelled.append(_judged([output], labels[source], source, probes, asked, of_this, where))
     if "" in labels:
-        taken = {one.output for one in labelled}
-        free = chosen or [one for one in known if one.name not in taken]
+        taken = [one.name for one in own.values()]
+        chosen_free = [one for one in chosen if one.name not in taken]
+        free = chosen_free or [one for one in known if one.name not in taken]
         if not free:
             raise BadInput(f"{where}: y: every output has labels of its own (y_NAME); take y out, or rename it")
-        labelled.append(_of_unnamed(labels[""], chosen, free, probes, asked, metrics, where))
+        labelled.append(_of_unnamed(labels[""], chosen_free, free, probes, asked, metrics, where))
     if not labelled:
         return _unlabelled(chosen, known, metrics, where)
     order = [one.name for one in known]
-    labelled.sort(key=lambda one: order.index(one.output.split(", ")[0]))
-    if chosen and (first := ", ".join(one.name for one in chosen)) in [one.output for one in labelled]:
-        labelled.sort(key=lambda one: one.output != first)
+    labelled.sort(key=lambda one: order.index(one.names[0]))
+    first = tuple(one.name for one in chosen)
+    if first in [one.names for one in labelled]:
+        labelled.sort(key=lambda one: one.names != first)
     elif chosen:
         raise BadInput(f"--output: {asked.output} has no labels in {where}; give y, or y_{chosen[0].name}")
-    covered = {name for one in labelled for name in one.output.split(", ")}
+    covered = {name for one in labelled for name in one.names}
     rest = [_closeness([one], len(known) > 1) for one in known if one.name not in covered]
     return labelled + rest
+
+
+def _main_source(
+    labels: dict[str, Array], own: dict[str, Output], chosen: list[Output], known: Sequence[Output]
+) -> str:
+    """Return the labels of the main output, which a metric without an output's name is for."""
+    named = [source for source, output in own.items() if output in chosen]
+    if named or "" in labels or not own:
+        return named[0] if named else ""
+    return min(own, key=lambda source: known.index(own[source]))
 
 
 # ---------------------------------------------------------------- which output
@@ -182,9 +201,7 @@ def _of_unnamed(
     widths = [width_of(probes[0].outputs[one.key]) for one in free]
     if not found and y.size == len(y) * sum(widths):
         together = _judged(free, y, "", probes, asked, metrics, where)
-        word = (
-            f"y has {sum(widths)} columns, one for each value of the outputs {names_of(free)}, in the model's own order"
-        )
+        word = f"y has {sum(widths)} columns, one for each value of the outputs {short(free)}, in the model's own order"
         return replace(together, evidence=[word, *together.evidence])
     if not found:
         shapes = ", ".join(f"{one.name} {probes[0].outputs[one.key].shape[1:]}" for one in free)
@@ -212,9 +229,10 @@ def _of_unnamed(
 def _closeness(outputs: Sequence[Output], several: bool) -> Judged:
     """Judge outputs without labels by how close they are to the float model's own."""
     metric = RELATIVE_ERROR.of(*(one.key for one in outputs)) if several else RELATIVE_ERROR
-    name = names_of(outputs)
+    name = short(outputs)
     word = f"{name!r} has no labels: it is judged by how close it stays to float32"
-    return Judged(name, metric, np.zeros(0), [word], made=RELATIVE_ERROR.name)
+    names = tuple(one.name for one in outputs)
+    return Judged(name, metric, np.zeros(0), [word], made=RELATIVE_ERROR.name, names=names)
 
 
 def _unlabelled(chosen: list[Output], known: Sequence[Output], metrics: dict[str, str], where: object) -> list[Judged]:
@@ -247,10 +265,36 @@ def _judged(
     metric = reading.metric
     if metric.undefined and (why := metric.undefined(labels)):
         raise BadInput(f"{where}: {array}: {why}")
+    if reading.form == "normal" and not (given or asked.labels):
+        _check_direction(reading, labels, seen)
     if not seen.alone:
         metric = metric.of(*(one.key for one in outputs))
-    made = reading.made or metric.name
-    return Judged(name, metric, labels, [reading.why], reading.form, source, reading.loss, made, seen.out.shape[1:])
+    return Judged(
+        short(outputs),
+        metric,
+        labels,
+        [reading.why],
+        form=reading.form,
+        source=source,
+        loss=reading.loss,
+        made=reading.made or metric.name,
+        shape=seen.out.shape[1:],
+        names=tuple(one.name for one in outputs),
+    )
+
+
+def _check_direction(reading: Reading, labels: Array, seen: Seen) -> None:
+    """Raise BadInput where examples that are taken for normal are rebuilt worse than the others."""
+    best = 0.0
+    for out, inputs in zip(seen.outputs, seen.inputs, strict=True):
+        value = reading.metric.value(reading.metric.predict(out, inputs), labels[: len(out)])
+        best = max(best, float(np.nan_to_num(value, nan=1.0)))
+    if best < REVERSED:
+        other = int(np.unique(labels[labels != 0])[0])
+        raise seen.bad(
+            f"has 0 for normal examples, or so it seems, yet the label 0 is rebuilt worse than others "
+            f"(auc {best:.2f}); say --labels normal:{other}, or --labels normal:0 if that is meant"
+        )
 
 
 def check_classes(found: Array, judged: Judged, array: str) -> None:
