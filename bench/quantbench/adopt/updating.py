@@ -188,7 +188,9 @@ def _understood(given: understand.Given, asked: Asked, old: ReferenceModel, asid
         with output_to(aside / "loading.log"):
             understood = understand.understand(whole, asked.name, aside / "model")
     except BadInput as error:
-        raise BadInput(_in_users_words(str(error), kept, asked.name)) from None
+        told = _in_users_words(str(error), kept, asked.name)
+        more = "; give --data that fits, or adopt it under another name" if told != str(error) else ""
+        raise BadInput(f"{told}{more}") from None
     for note in understood.notes:
         say(_in_users_words(note, kept, asked.name))
     return understood.model
