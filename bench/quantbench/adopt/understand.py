@@ -5,8 +5,7 @@ treat it like the project's own models.
 """
 
 import keyword
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,14 @@ import numpy as np
 from quantbench import files
 from quantbench.adopt import formats, task
 from quantbench.adopt.data import hashes, read_split
+from quantbench.adopt.limits import Limit
 from quantbench.adopt.loading import CannotRun, Loading
 from quantbench.core.arrays import Array, Inputs, rows
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.metrics import (
     RELATIVE_ERROR,
+    Metric,
     by_name,
 )
 from quantbench.reference.model import Floor, Form, ReferenceModel, Scaled, load_file
@@ -37,7 +38,7 @@ class Given:
         model: a saved model, or ``file.py:NAME``.
         evaluation, calibration, training: ``.npz`` files.
         metric: name, or empty to derive it.
-        max_drop: largest drop that may be shipped, in the metric's unit.
+        max_drop: largest drop that may be shipped.
         allow_code: whether a Keras file may run its own code when it is loaded.
     """
 
@@ -46,7 +47,7 @@ class Given:
     calibration: Path | None = None
     training: Path | None = None
     metric: str = ""
-    max_drop: float = 0.5
+    max_drop: Limit = field(default_factory=Limit)
     allow_code: bool = False
 
 
@@ -64,8 +65,6 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     Raises:
         BadInput: model or data are wrong, or unsafe.
     """
-    if not (math.isfinite(given.max_drop) and given.max_drop >= 0):
-        raise BadInput(f"--max-drop: expected a number of at least 0, found {given.max_drop}")
     if is_code(given.model):
         return _code_model(given)
     if given.evaluation is None:
@@ -83,7 +82,7 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
         probed = _probe(bare, data, specs, given, loaded, notes)
         x, y = data["test"]
         data["test"] = x, _own_outputs(probed, x, given, loaded) if y is None else y
-    return Understood(_write(probed, data, folder, given), notes)
+    return Understood(_write(probed, data, folder), notes)
 
 
 def _input_specs(loaded: Loading, path: Path) -> formats.Specs:
@@ -106,8 +105,17 @@ def _code_model(given: Given) -> Understood:
     model = models[name] if name else next(iter(models.values()))
     ignored = [option for option, value in (("--data", given.evaluation), ("--metric", given.metric)) if value]
     notes = [f"{', '.join(ignored)} ignored: a .py model brings its own"] if ignored else []
-    limit = Floor(given.max_drop, "the limit given with --max-drop")
-    return Understood(replace(model, floors={"default": limit}), notes)
+    score = model.seed_scores[0] if model.seed_scores else 1.0  # of a fraction the highest, where none is pinned
+    return Understood(replace(model, floors=floors(given, model.metric, score, model.pack().test.y)), notes)
+
+
+def floors(given: Given, metric: Metric, float_score: float, labels: Array | None) -> dict[str, Floor]:
+    """Return the limit that a model is gated by, in its metric's unit.
+
+    Args:
+        float_score: of some examples at least.
+    """
+    return {"default": Floor(given.max_drop.of(metric, float_score, labels), "the limit given with --max-drop")}
 
 
 def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -> ReferenceModel:
@@ -128,7 +136,7 @@ def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -
         weights_sha256=file_sha256(kept),
         data=f"data/{name}.npz",
         data_sha256="",
-        floors={"default": Floor(given.max_drop, "the limit given with --max-drop")},
+        floors={},
         form=form,
         trusted=given.allow_code,
         file=folder / f"{name}.py",
@@ -193,7 +201,14 @@ def _probe(
         words = {"as_given": "0 to 255 as given", "unit": "divided by 255", "symmetric": "scaled to -1..1"}
         notes.append(f"input range: uint8 pixels {words[how]}: the float model scores best so")
     prepare, outputs = outputs_by_range[how]
-    return replace(bare, metric=metric, prepare=prepare, loss=task.loss_for(metric, outputs))
+    score = 0.0 if y is None else metric.value(metric.predict(outputs, prepare(few)), rows(y, slice(0, PROBE_EXAMPLES)))  # type: ignore[arg-type]
+    return replace(
+        bare,
+        metric=metric,
+        prepare=prepare,
+        loss=task.loss_for(metric, outputs),
+        floors=floors(given, metric, score, y),
+    )
 
 
 def _float_outputs(loaded: Loading, inputs: Inputs, given: Given) -> Inputs:
@@ -234,7 +249,7 @@ MODEL = ReferenceModel(
 '''
 
 
-def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -> ReferenceModel:
+def _write(model: ReferenceModel, data: SplitData, folder: Path) -> ReferenceModel:
     """Write the data pack and the model file; return the model that the file declares."""
     pack = folder / model.data
     pack.parent.mkdir(parents=True, exist_ok=True)
@@ -263,7 +278,7 @@ def _write(model: ReferenceModel, data: SplitData, folder: Path, given: Given) -
         dtypes=dict(model.prepare.dtypes),
         loss="logits_loss" if logits else repr(model.loss),
         trusted=model.trusted,
-        max_drop=given.max_drop,
+        max_drop=model.floors["default"].max_drop,
     )
     model.file.write_text(text, encoding="utf-8")
     return load_file(model.file)[0]
