@@ -73,6 +73,7 @@ def advice(variants: list[AdvisedVariant], judged: list[JudgedOutput] | None = N
 
 GOOD = variant("ptq_good", -0.05, 0.2, 0.26, 0.84)
 OPEN = variant("ptq_open", 0.3, 0.4, 0.13, 0.5)
+DEAD = GOOD.model_copy(update={"dead": [DeadColumn(column=4, distinct=2)]})
 BAD = variant("aeq_bad", 4.0, 0.5, 0.12, 0.5)
 
 
@@ -100,7 +101,7 @@ def test_the_last_line_says_what_to_ship_why_how_sure_and_on_which_machine() -> 
         (
             [OPEN, BAD],
             "balanced",
-            "none of 2 variants is shown to stay within a drop of 0.50 pp (1 beyond it, 1 undecid",
+            "none of 2 variants is shown to stay within a drop of 0.50 pp: 1 beyond it, 1 undecid",
         ),
         (
             [variant("a", 0, 0.1, 1.2, 0.99)],
@@ -119,7 +120,13 @@ def test_the_last_line_says_what_to_ship_why_how_sure_and_on_which_machine() -> 
             "(on Xeon, 1 thread); --prefer size would take a smaller one",
         ),
         ([variant("a", 0, 0.1, 0.27, 0.99)], "latency", "a is within the limit but not faster: 3.7 times smaller and "),
-        ([GOOD.model_copy(update={"dead": [DeadColumn(column=4, distinct=2)]})], "size", "(1 with a dead output)"),
+        ([DEAD], "size", "ptq_good has a dead output 4 (2 distinct values)"),
+        (
+            [DEAD, BAD],
+            "size",
+            "none of 2 variants can be shipped, where a drop of 0.50 pp is allowed: 1 beyond it, 1 wi",
+        ),
+        ([OPEN], "size", "ptq_open is not shown to stay within a drop of 0.50 pp: it is undecided (needs about 12,"),
     ],
 )
 def test_float32_is_advised_for_a_reason_that_is_true_of_every_row(
@@ -134,6 +141,7 @@ def test_where_nothing_was_made_the_reason_is_named() -> None:
     judged = [output(float_score=None)]
     nothing = Advice(judged=judged, variants=[], machine=Machine(cpu="Xeon"), nothing="no MaxPool3D")
     assert words.screen(nothing).splitlines()[-1] == "Nothing can be recommended: no MaxPool3D."
+    assert words.screen(nothing).startswith("accuracy: 2,000 examples, of which float32 has no score\n")
     assert words.steps(nothing) == []
     assert "Ship" not in words.markdown(nothing)
 

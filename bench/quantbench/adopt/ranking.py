@@ -186,12 +186,17 @@ def advise(
     machine = Machine(cpu=report.environment.cpu, threads=1)
     facts = {"machine": machine, "prefer": prefer, "refused": refused(report)}
     if control is None or "score" not in control.measurements or FLOAT_CONTROL not in predictions:
-        of = [_output(one, math.nan, 0.0, limit, []) for one in judged]
+        of = [_output(one, math.nan, _limit_without_score(limit, one), limit, []) for one in judged]
         return Advice(judged=of, variants=[], nothing=_why_nothing(control), **facts)  # type: ignore[arg-type]
     compared = _compared(report, judged, predictions)
     variants, outputs, warnings = _judged(control, compared, judged, predictions, limit)
     marked = [one.model_copy(update={"front": best}) for one, best in zip(variants, _front(variants), strict=True)]
     return choose(Advice(judged=outputs, variants=marked, warnings=warnings, **facts))  # type: ignore[arg-type]
+
+
+def _limit_without_score(limit: Limit, one: Scored) -> float:
+    """Return a limit where it does not depend on the float score; 0 where it does."""
+    return _finite(limit.of(one.metric, math.nan, one.labels, one.output)) or 0.0
 
 
 def _why_nothing(control: Cell | None) -> str:

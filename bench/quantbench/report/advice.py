@@ -57,10 +57,8 @@ def _decimals(value: float, significant: int) -> int:
     return max(0, significant - 1 - math.floor(math.log10(abs(value))))
 
 
-def score(value: float | None, judged: JudgedOutput) -> str:
+def score(value: float, judged: JudgedOutput) -> str:
     """Format a score: fractions in per cent, others with four significant digits."""
-    if value is None:
-        return "no number"
     return f"{100 * value:.2f} %" if judged.unit == "pp" else f"{value:.4g}"
 
 
@@ -183,15 +181,7 @@ def _why_float32(advice: Advice) -> str:
         made = sum(len(one.variants) for one in advice.refused)
         return "no variant could be made" if made else "no other variant was asked for"
     if not within:
-        allowed = _allowed(advice)
-        counts = Counter("dead" if one.dead else one.verdict for one in others)
-        words = {
-            "beyond": f"{counts['beyond']} beyond it",
-            "undecided": f"{counts['undecided']} undecided for want of examples",
-            "dead": f"{counts['dead']} with a dead output",
-        }
-        split = ", ".join(words[kind] for kind in words if counts[kind])
-        return f"none of {len(others)} variants is shown to stay within {allowed} ({split})"
+        return _none_within(others, advice)
     least = min(within, key=lambda one: one.size * (one.latency or 1.0))
     fast = f" and {faster(least)}{_there(advice)}" if faster(least) else ""
     tail = f"closest is {least.variant}, {smaller(least)}{fast}"
@@ -205,6 +195,26 @@ def _why_float32(advice: Advice) -> str:
     if len(within) == 1:
         return f"{count} but not {by}: {smaller(least)}{fast}{other}"
     return f"{count} none is {by}; {tail}{other}"
+
+
+def _none_within(others: Sequence[AdvisedVariant], advice: Advice) -> str:
+    """Say what keeps each variant from being shipped."""
+    allowed = _allowed(advice)
+    if len(others) == 1:
+        only = others[0]
+        if only.dead:
+            return f"{only.variant} has a {verdict_words(only)}"
+        return f"{only.variant} is not shown to stay within {allowed}: it is {verdict_words(only)}"
+    counts = Counter("dead" if one.dead else one.verdict for one in others)
+    words = {
+        "beyond": f"{counts['beyond']} beyond it",
+        "undecided": f"{counts['undecided']} undecided for want of examples",
+        "dead": f"{counts['dead']} with a dead output",
+    }
+    split = ", ".join(words[kind] for kind in words if counts[kind])
+    if counts["dead"]:
+        return f"none of {len(others)} variants can be shipped, where {allowed} is allowed: {split}"
+    return f"none of {len(others)} variants is shown to stay within {allowed}: {split}"
 
 
 def _allowed(advice: Advice) -> str:
@@ -278,6 +288,8 @@ def who(one: Refusal) -> str:
 
 def scored(judged: JudgedOutput) -> str:
     """Say what was scored, on how many examples, and what may be lost."""
+    if judged.float_score is None:
+        return f"{name_of(judged)}: {judged.examples:,} examples, of which float32 has no score"
     what = f"{name_of(judged)}: float32 {score(judged.float_score, judged)} on {judged.examples:,} examples"
     return f"{what}; may drop by {limit(judged)}"
 
