@@ -1,10 +1,15 @@
 """The largest drop that may be shipped: how it is given, what is meant where it is not, and what means nothing."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
-from quantbench.adopt.limits import SHARE_OF_SPREAD, Limit, means_nothing, parse
+from quantbench.adopt.limits import SHARE_OF_SCORE, SHARE_OF_SPREAD, Limit, means_nothing, parse
+from quantbench.core.arrays import Array
 from quantbench.errors import BadInput
-from quantbench.reference.metrics import ACCURACY, AUC, MEAN_ABSOLUTE_ERROR, MEAN_SQUARED_ERROR, RELATIVE_ERROR
+from quantbench.reference.metrics import ACCURACY, AUC, MEAN_ABSOLUTE_ERROR, MEAN_SQUARED_ERROR, RELATIVE_ERROR, Metric
 
 SINE = np.sin(np.linspace(0, 20, 400))
 ONE_HOT = np.eye(10)[np.arange(500) % 10]
@@ -72,13 +77,26 @@ def test_two_limits_for_one_output_and_points_of_an_error_are_refused() -> None:
 
 def test_a_limit_that_nothing_can_exceed_is_told() -> None:
     """Ten probabilities against one-hot labels: answering a tenth to everything errs by 0.18."""
-    words = means_nothing(MEAN_ABSOLUTE_ERROR, ONE_HOT, 0.02, 0.5)
+    words = means_nothing(MEAN_ABSOLUTE_ERROR, ONE_HOT, ONE_HOT, 0.02, 0.5)
     assert "the limit of 0.5 units on mean_absolute_error says nothing" in words
     assert "only 0.16 units worse than float32" in words
-    assert not means_nothing(MEAN_ABSOLUTE_ERROR, ONE_HOT, 0.02, 0.003)
+    assert not means_nothing(MEAN_ABSOLUTE_ERROR, ONE_HOT, ONE_HOT, 0.02, 0.003)
     classes = np.arange(1000) % 4
-    assert "of type says nothing" in means_nothing(ACCURACY, classes, 0.9, 70.0, "type")
-    assert not means_nothing(ACCURACY, classes, 0.9, 0.5)
-    assert "says nothing" in means_nothing(ACCURACY, classes, 0.25, 0.5)  # float32 is at chance already
-    assert "says nothing" in means_nothing(AUC, classes % 2, 0.9, 45.0)
-    assert not means_nothing(AUC, classes % 2, 0.9, 0.5)
+    assert "of type says nothing" in means_nothing(ACCURACY, classes, classes, 0.9, 70.0, "type")
+    assert not means_nothing(ACCURACY, classes, classes, 0.9, 0.5)
+    assert "says nothing" in means_nothing(ACCURACY, classes, classes, 0.25, 0.5)  # float32 is at chance already
+    assert "says nothing" in means_nothing(AUC, classes % 2, SINE[classes], 0.9, 45.0)
+    assert not means_nothing(AUC, classes % 2, SINE[classes], 0.9, 0.5)
+
+    def raises(_predictions: Array, _labels: Array) -> float:
+        raise RuntimeError("a metric of the user's own")
+
+    assert not means_nothing(replace(AUC, value=raises), classes, SINE[classes], 0.9, 0.5)
+
+
+def test_numbers_that_name_classes_have_no_spread() -> None:
+    """A metric of the user's own, or of words: its limit is a share of the float score."""
+    own = SimpleNamespace(unit="units", scale=1.0, name="perplexity", takes="tokens")
+    tokens = np.arange(500) * 100
+    assert parse([]).of(cast(Metric, own), 12.0, tokens) == pytest.approx(SHARE_OF_SCORE * 12)
+    assert parse("5%").of(cast(Metric, own), 12.0, tokens) == pytest.approx(0.6)

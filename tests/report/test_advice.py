@@ -119,6 +119,11 @@ def test_the_last_line_says_what_to_ship_why_how_sure_and_on_which_machine() -> 
             "a is within the limit but not better by size × time: 3.7 times smaller and 43.00 times the time a call "
             "(on Xeon, 1 thread); --prefer size would take a smaller one",
         ),
+        (
+            [BAD, variant("a", 0, 0.1, 0.3, None)],
+            "balanced",
+            "what is within the limit was not timed (a); --prefer size",
+        ),
         ([variant("a", 0, 0.1, 0.27, 0.99)], "latency", "a is within the limit but not faster: 3.7 times smaller and "),
         ([DEAD], "size", "ptq_good has a dead output 4 (2 distinct values)"),
         (

@@ -151,34 +151,42 @@ def _spread(metric: Metric, labels: Array | None) -> float:
 
     Each column varies by itself, and the metric is a mean over them.
     """
-    if labels is None or "units" not in metric.unit or labels.dtype.kind not in "biuf" or not len(labels):
+    of_values = getattr(metric, "takes", "values") == "values"  # and not classes or words, whose numbers are names
+    if labels is None or not of_values or "units" not in metric.unit:
+        return 0.0
+    if labels.dtype.kind not in "biuf" or not len(labels):
         return 0.0
     variances = np.var(labels.reshape(len(labels), -1).astype(np.float64), axis=0)
     return float(np.mean(variances) if metric.unit.startswith("squared") else np.mean(np.sqrt(variances)))
 
 
-def without_skill(metric: Metric, labels: Array) -> float:
-    """Return the score of answering the same to everything: the most frequent label, or the labels' mean.
+def without_skill(metric: Metric, labels: Array, predictions: Array) -> float:
+    """Return the score of answering the same to everything: the most frequent label, or the mean of labels or answers.
 
     NaN where the metric takes no such answer.
+
+    Args:
+        predictions: the float model's, in whose form the answer is.
     """
     try:
         if metric.correct is not None:
             values, counts = np.unique(labels, return_counts=True)
             constant = np.full_like(labels, values[np.argmax(counts)])
-        elif metric.unit == "pp":  # a score by which examples are ranked
-            constant = np.zeros(len(labels), dtype=np.float32)
-        else:
-            flat = labels.reshape(len(labels), -1).astype(np.float64)
+        elif labels.size == predictions.size and "units" in metric.unit:
+            flat = labels.reshape(predictions.shape).astype(np.float64)
             constant = np.broadcast_to(flat.mean(axis=0), flat.shape)
+        else:
+            constant = np.broadcast_to(predictions.mean(axis=0), predictions.shape)
         return float(metric.value(constant, labels))
-    except (ValueError, TypeError, IndexError, BadInput):
+    except Exception:  # whatever a metric, which may be the user's own, makes of such an answer
         return math.nan
 
 
-def means_nothing(metric: Metric, labels: Array, float_score: float, limit: float, output: str = "") -> str:
+def means_nothing(
+    metric: Metric, labels: Array, predictions: Array, float_score: float, limit: float, output: str = ""
+) -> str:
     """Say where even a model that ignores its input keeps the limit; empty where none does."""
-    worst = without_skill(metric, labels)
+    worst = without_skill(metric, labels, predictions)
     drop = metric.drop(worst, float_score) if math.isfinite(worst) and math.isfinite(float_score) else math.inf
     if drop > limit:
         return ""

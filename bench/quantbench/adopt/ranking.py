@@ -237,7 +237,7 @@ def _judged(
         largest = limit.of(one.metric, float_score, one.labels, one.output)
         others = [of[cell.variant] for cell in compared]
         outputs.append(_output(one, float_score, largest, limit, others))
-        if words := limits.means_nothing(one.metric, one.labels, float_score, largest, one.output):
+        if words := limits.means_nothing(one.metric, one.labels, float32, float_score, largest, one.output):
             warnings.append(words)
         alpha = alpha_each(others)
         same = MeanDrop(0.0, 0.0, 1, len(one.labels))
@@ -330,7 +330,7 @@ def _dead(judged: Sequence[Scored], predictions: Mapping[str, Array], variant: s
     found: list[DeadColumn] = []
     for one in judged:
         new, old = (predictions[_key(name, judged, one)] for name in (variant, FLOAT_CONTROL))
-        if find is not None and new.ndim == 2 and new.dtype.kind == "f":
+        if find is not None and new.dtype.kind == "f":
             found += [DeadColumn(column=column, distinct=distinct) for column, distinct in find(new, old)]
     return found
 

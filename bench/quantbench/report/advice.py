@@ -182,6 +182,13 @@ def _why_float32(advice: Advice) -> str:
         return "no variant could be made" if made else "no other variant was asked for"
     if not within:
         return _none_within(others, advice)
+    any_timed = any(one.latency is not None for one in others)
+    if advice.prefer != "size" and any_timed:
+        untimed = [one for one in within if one.latency is None and one.size < 1]
+        within = [one for one in within if one.latency is not None]
+        if not within:
+            named = ", ".join(one.variant for one in untimed[:3]) or "nothing smaller"
+            return f"what is within the limit was not timed ({named}); --prefer size chooses by size alone"
     least = min(within, key=lambda one: one.size * (one.latency or 1.0))
     fast = f" and {faster(least)}{_there(advice)}" if faster(least) else ""
     tail = f"closest is {least.variant}, {smaller(least)}{fast}"
