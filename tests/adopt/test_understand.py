@@ -1,6 +1,7 @@
 """Anyone's model, as a new user would try it: what works, what is refused, and in which words."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -63,10 +64,21 @@ def test_a_table_and_one_sentence_of_advice(
     assert done.status == 0, done.output
     assert "metric: accuracy, from labels of shape (400,)" in done.output
     assert "input range: uint8 pixels divided by 255" in done.output
-    assert "| → aeq_dynamic_wi8_afp32" in done.output or "| → ptq_" in done.output
-    assert "\nShip " in done.output
-    assert f"refused: qat_wi8_ai8: unsupported: {reason}" in done.output
-    report = json.loads((tmp_path / "reports" / "latest" / "report.json").read_text())
+    last = done.output.rstrip().splitlines()[-1]
+    assert last.startswith(("Ship aeq_dynamic_wi8_afp32: ", "Ship ptq_"))
+    assert re.search(f"left out: (?:float32_finetuned and )?qat_wi8_ai8: {reason}", done.output)
+    latest = tmp_path / "reports" / "latest"
+    report = json.loads((latest / "report.json").read_text())
+    advice = report["advice"]
+    assert last.startswith(f"Ship {advice['choice']}: ")
+    assert report["exit_status"] == 0
+    file = latest / advice["file"]
+    assert f"ship {advice['choice']}</h1>" in (latest / "index.html").read_text()
+    assert f"# quantbench try: Ship {advice['choice']}" in (latest / "report.md").read_text().replace("\\_", "_")
+    assert not (latest / "report.html").exists()
+    exported = quantbench("export", advice["choice"], "--run", str(latest), "-o", str(tmp_path / "mine.tflite"))
+    assert exported.status == 0, exported.output
+    assert (tmp_path / "mine.tflite").read_bytes() == file.read_bytes()
     scores = {
         cell["variant"]: cell["measurements"]["score"]["value"] for cell in report["cells"] if cell["measurements"]
     }
@@ -81,10 +93,7 @@ def test_two_inputs_and_two_outputs_without_labels_through_keras_3(
     done = attempt(quantbench, user, tmp_path, "two_inputs_keras3.keras", "two_eval.npz", *calibration, *FAST)
     assert done.status == 0, done.output
     assert "no labels y: variants are judged by how far their outputs are from the float model's" in done.output
-    assert (
-        "refused: qat_wi8_ai8: unsupported: it was saved by Keras 3, and tfmot trains Keras 2 models only"
-        in done.output
-    )
+    assert "qat_wi8_ai8: it was saved by Keras 3, and tfmot trains Keras 2 models only" in done.output
     cells = json.loads((tmp_path / "reports" / "latest" / "report.json").read_text())["cells"]
     by_variant = {cell["variant"]: cell for cell in cells}
     # A conversion that lost the weights, as one through a concrete function does, would not agree with the model.
@@ -225,9 +234,12 @@ def test_a_set_too_small_for_the_limit_is_said_once(quantbench: Quantbench, user
     more = ["--variants", "aeq_dynamic_wi8_afp32", "--latency-budget", "0"]
     done = attempt(quantbench, user, tmp_path, "float.tflite", "eval.npz", *more)
     assert done.status == 0, done.output
-    assert done.output.count("400 examples are too few to show that any variant stays within a drop of 0.5 pp") == 1
-    assert "too few examples (about" in done.output
-    assert "\nShip float32" in done.output
+    assert done.output.count("400 examples are too few to show that any variant stays within a drop of 0.50 pp") == 1
+    assert "undecided (needs about" in done.output
+    assert (
+        "\nShip float32: aeq_dynamic_wi8_afp32 is not shown to stay within a drop of 0.50 pp (it is undecided"
+        in done.output
+    )
 
 
 @pytest.mark.parametrize("model", ["dict_outputs2.keras", "input_named_file.keras"])
@@ -246,10 +258,19 @@ def test_names_that_clash_and_outputs_by_name(quantbench: Quantbench, user: Path
         (["--metric", "auc"], "auc takes a model with one output value, this one has 10"),
         (["--metric", "mean_absolute_error"], "takes 10 numbers an example"),
         (["--metric", "binary_accuracy"], "binary_accuracy takes a model with one output value"),
-        (["--max-drop", "nan"], "--max-drop: expected a number of at least 0, found nan"),
-        (["--max-drop", "-1"], "--max-drop: expected a number of at least 0, found -1.0"),
+        (
+            ["--max-drop", "nan"],
+            "such as 0.5, 0.5pp, 2% or OUTPUT=0.5pp, found nan",
+        ),
+        (
+            ["--max-drop", "-1"],
+            "--max-drop: expected a number of at least 0 such as 0.5, 0.5pp",
+        ),
         (["--latency-budget", "-1"], "--latency-budget: expected seconds"),
         (["--latency-budget", "nan"], "--latency-budget: expected seconds"),
+        (["--prefer", "speed"], "--prefer: expected one of size, latency, balanced, found 'speed'"),
+        (["--prefer", "latency", "--latency-budget", "0"], "--prefer latency: --latency-budget 0 times nothing"),
+        (["--max-drop", "boxes=1"], "--max-drop boxes=1: no output 'boxes' is scored"),
     ],
 )
 def test_options_that_do_not_fit(quantbench: Quantbench, user: Path, option: list[str], words: str) -> None:

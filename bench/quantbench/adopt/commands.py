@@ -2,17 +2,54 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from quantbench.adopt import ranking, understand
 from quantbench.adopt.search import search
 from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
-from quantbench.errors import BadInput, Exit
-from quantbench.records import Kind
+from quantbench.core.signals import undisturbed
+from quantbench.engine import artifacts, finish
+from quantbench.engine.session import Session
+from quantbench.errors import BadInput, Exit, full_disk_named
+from quantbench.records import Advice, Kind, json_text, rounded
 from quantbench.reference.datasets import read_predictions
+from quantbench.report.advice import screen
 
 Say = Callable[[str], None]
+# Field of what was given -> the option that repeats it.
+_OPTIONS = {
+    "evaluation": "--data",
+    "calibration": "--calibration",
+    "training": "--train-data",
+    "metric": "--metric",
+    "output": "--output",
+    "labels": "--labels",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Hold where ``try`` prints to.
+
+    Attributes:
+        say: progress and notes.
+        answer: the advice, put into text by ``render``.
+    """
+
+    say: Say
+    answer: Say
+    render: Callable[[Advice], str] = screen
+
+    @staticmethod
+    def on(out: Say, err: Say, as_json: bool) -> "Shown":
+        """Print everything to ``out``; as JSON the advice alone."""
+        return Shown(err, out, _as_json) if as_json else Shown(out, out)
+
+
+def _as_json(advice: Advice) -> str:
+    return json_text(rounded(advice.model_dump(mode="json", exclude_none=True)))
 
 
 def try_once(
@@ -21,10 +58,11 @@ def try_once(
     variants: str,
     report_dir: Path,
     latency_budget: float,
-    say: Say,
+    shown: Shown,
+    prefer: str = "balanced",
     everything: bool = False,
 ) -> Exit:
-    """Quantize, measure, rank and recommend; the reports are those of a run.
+    """Quantize, measure and recommend; the run's folder gets the advice and every artifact.
 
     Args:
         everything: whether to try all variants where none are named, instead of the shortlist.
@@ -33,37 +71,56 @@ def try_once(
         GREEN where a variant or float32 can be recommended, NOT_MEASURED where even float32 could not be made.
 
     Raises:
-        BadInput: see :func:`quantbench.adopt.understand.understand`.
+        BadInput: see :func:`quantbench.adopt.understand.understand`; or an option is wrong.
     """
+    timed = latency_budget > 0
     if not 0 <= latency_budget < math.inf:
         raise BadInput(f"--latency-budget: expected seconds, or 0 for none, found {latency_budget}")
-    say(f"loading {given.model}")
+    preferred = ranking.preference(prefer, timed)
+    shown.say(f"loading {given.model}")
     with output_to(folder / "loading.log"):
         understood = understand.understand(given, "model", folder)
-    model = understood.model
+    judged = ranking.judged_of(understood)
+    given.max_drop.check_outputs(one.output for one in judged)
     for note in understood.notes:
-        say(note)
-    timed = latency_budget > 0
+        shown.say(note)
     kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())
     options = RunOptions(variants=variants, report_dir=report_dir, latency_budget=latency_budget or 1.0)
-    session, status, whole = search(understood, options, kinds, say, short=not everything)
+    session, status, whole = search(understood, options, kinds, shown.say, short=not everything)
     if not whole:
         return status
-    path = session.folder.path / "predictions" / f"{model.name}.npz"
+    path = session.folder.path / "predictions" / f"{understood.model.name}.npz"
     made = path.exists()  # it does not exist if no cell was made
     predictions = read_predictions(path, "predictions", inside=session.folder.path) if made else {}
-    labels = model.pack().test.y
-    candidates = ranking.candidates(session.report, model.metric, predictions, labels, given.max_drop)
-    say("")
-    say(ranking.table(candidates, model.metric.unit, model.metric.name))
-    for line in ranking.refused(session.report):
-        say(f"refused: {line}")
-    say("")
-    if not candidates:
-        say("The float model itself could not be converted or scored, so nothing can be recommended.")
-        return Exit.NOT_MEASURED
-    if told := ranking.too_small(model.metric, predictions, labels, candidates, given.max_drop):
-        say(told)
-    say(ranking.sentence(candidates, model.metric.unit, given.max_drop))
-    say(f"report: {session.folder.path / 'report.md'}")
-    return Exit.GREEN
+    advice = ranking.advise(session.report, judged, predictions, given.max_drop, preferred)
+    advice, status = _recorded(session, advice, given)
+    shown.answer(shown.render(advice))
+    return status
+
+
+def _recorded(session: Session, advice: Advice, given: understand.Given) -> tuple[Advice, Exit]:
+    """Write the advice and the artifacts into the run's folder; the exit status there is the one returned."""
+    folder = session.folder.path
+    with full_disk_named(folder):
+        kept = artifacts.keep(session.report, folder, session.artifacts())
+        advice = ranking.with_files(advice, kept).model_copy(
+            update={"folder": str(folder), "model": given.model, "arguments": arguments(given)}
+        )
+        status = Exit.NOT_MEASURED if advice.choice is None else Exit.GREEN
+        with undisturbed():
+            session.folder.write_advice(
+                session.report.model_copy(update={"advice": advice, "exit_status": int(status)})
+            )
+            finish.reported = status
+    return advice, status
+
+
+def arguments(given: understand.Given) -> list[str]:
+    """Return the options that repeat what was given, as ``try`` and ``adopt`` take them."""
+    words = []
+    for field, option in _OPTIONS.items():
+        if value := getattr(given, field, None):
+            words += [option, str(value)]
+    for limit in given.max_drop.words():
+        words += ["--max-drop", limit]
+    return [*words, "--allow-code"] if given.allow_code else words

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from quantbench import files
 from quantbench.adopt import declaration, ranking, understand
+from quantbench.adopt.limits import Limit
 from quantbench.adopt.pack import bring_data
 from quantbench.adopt.search import search
 from quantbench.baselines import files as baseline_files
@@ -19,7 +20,7 @@ from quantbench.core.output import output_to
 from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit, full_disk_named
-from quantbench.records import Kind, Report, Verdict
+from quantbench.records import Advice, Decision, Kind, Report, Verdict
 from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import ReferenceModel, pick
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
@@ -85,7 +86,7 @@ def adopt_for_good(
             session, status, whole = search(understood, options, set(kinds), say)
             if not whole:
                 return status
-            chosen = chosen_gate(session, understood.model, given.max_drop)
+            chosen = chosen_gate(session, understood, given.max_drop)
         model = declaration.with_gate(understood.model, chosen.variants)
         session, status, whole = measured(model, chosen.variants, folders.report_dir, latency_budget, say)
         if not whole:
@@ -113,7 +114,7 @@ def adopt_for_good(
     if open_limits := undecided(session.report):
         say(
             f"undecided: {', '.join(open_limits)}: these examples do not tell whether the drop is within the limit "
-            f"of {given.max_drop:g}; a warning in every run until more examples do"
+            f"of {model.floors['default'].max_drop:g}; a warning in every run until more examples do"
         )
     red = failures(session.report)
     for message in red:
@@ -164,31 +165,30 @@ def run_predictions(session: Session, model: str) -> dict[str, Array]:
     return read_predictions(path, "predictions", inside=session.folder.path) if path.exists() else {}
 
 
-def chosen_gate(session: Session, model: ReferenceModel, max_drop: float) -> Gate:
+def chosen_gate(session: Session, understood: understand.Understood, limit: Limit) -> Gate:
     """Choose float32 and the variant that ``try`` would recommend.
 
     Raises:
         BadInput: nothing can be gated, as the float model itself cannot be converted or scored.
     """
-    predictions, labels = run_predictions(session, model.name), model.pack().test.y
-    found = ranking.candidates(session.report, model.metric, predictions, labels, max_drop)
-    if not found:
-        failure = next((cell.failure for cell in session.report.cells if cell.variant == FLOAT_CONTROL), None)
-        why = f" ({failure.reason})" if failure else ""
-        raise BadInput(f"{model.description}: nothing can be gated, for float32 could not be made or scored{why}")
-    best = ranking.choice(found)
-    gate = tuple(name for name in VARIANTS if name == FLOAT_CONTROL or (best is not None and name == best.variant))
-    return Gate(gate, _others(session.report, found, gate))
+    model = understood.model
+    predictions = run_predictions(session, model.name)
+    advice = ranking.advise(session.report, ranking.judged_of(understood), predictions, limit)
+    if advice.choice is None:
+        raise BadInput(f"{model.description}: nothing can be gated, for {advice.nothing}")
+    gate = tuple(name for name in VARIANTS if name in (FLOAT_CONTROL, advice.choice))
+    return Gate(gate, _others(session.report, advice, gate))
 
 
-def _others(report: Report, found: Sequence[ranking.Candidate], gate: Sequence[str]) -> str:
+def _others(report: Report, advice: Advice, gate: Sequence[str]) -> str:
     """Say in one line what is not gated and why, and how to add it."""
-    left = {one.variant: one.answer for one in found if one.variant not in gate}
-    groups = {
-        "within the limit": [name for name, answer in left.items() if answer is ranking.Answer.WITHIN],
-        "beyond it": [name for name, answer in left.items() if answer is ranking.Answer.BEYOND],
-        "undecided with these examples": [name for name, answer in left.items() if answer is ranking.Answer.TOO_FEW],
+    left = {one.variant: one.verdict for one in advice.variants if one.variant not in gate}
+    words: dict[Decision, str] = {
+        "within": "within the limit",
+        "beyond": "beyond it",
+        "undecided": "undecided with these examples",
     }
+    groups = {what: [name for name, found in left.items() if found == verdict] for verdict, what in words.items()}
     told = [f"{len(names)} {what} ({_some(names)})" for what, names in groups.items() if names]
     failed = sum(cell.failure is not None for cell in report.cells)
     partly = len(report.cells) - failed - len(left) - len(gate)

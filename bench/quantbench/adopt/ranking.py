@@ -1,82 +1,108 @@
-"""Rank the variants: a table, the Pareto front, and one recommendation, as pure functions of a run's record."""
+"""Decide what to ship: a verdict on each variant by non-inferiority, and one choice by a stated preference.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+Pure functions of a run's record and its predictions; what they find goes out as :class:`quantbench.records.Advice`, and
+:mod:`quantbench.report.advice` puts it into words.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
-from tabulate import tabulate
 
+from quantbench.adopt import limits, task
+from quantbench.adopt.limits import Limit
+from quantbench.adopt.understand import Understood
 from quantbench.core.arrays import Array
 from quantbench.core.drops import Drop, FractionDrop, MeanDrop, bootstrap_drop, fraction_drop
 from quantbench.core.stats import Paired, pareto_front
-from quantbench.records import Cell, Report, Verdict
+from quantbench.errors import BadInput
+from quantbench.records import (
+    Advice,
+    AdvisedVariant,
+    Cell,
+    DeadColumn,
+    Decision,
+    JudgedOutput,
+    Machine,
+    OutputVerdict,
+    Preference,
+    Refusal,
+    Report,
+    Verdict,
+)
 from quantbench.records.measurements import RATIO
 from quantbench.reference.metrics import Metric
-from quantbench.variants import FLOAT_CONTROL
+from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
 # Two-sided, for all variants together: of 100 tables, 95 have the truth inside every one of their intervals, and
-# from at most 5 a variant is recommended that breaks the limit.
+# from at most 5 a variant is recommended that breaks the limit. Of several outputs each is tested at the same level, as
+# a variant has to pass all of them (intersection-union test, Berger 1982).
 ALPHA = 0.05
+# Latencies within this share of the fastest are equal, so that the size decides: two processes of one artifact differ
+# by as much.
+SAME_TIME = 0.02
+PREFERENCES: tuple[Preference, ...] = ("size", "latency", "balanced")
 
 
-class Answer(StrEnum):
-    """Say whether a variant keeps the limit, as far as the examples tell."""
+class Scored(Protocol):
+    """One output of the model that is scored."""
 
-    WITHIN = "within"
-    BEYOND = "beyond"
-    TOO_FEW = "too few examples"
+    @property
+    def output(self) -> str:
+        """Return its name; empty where the model has only one."""
+        ...
+
+    @property
+    def metric(self) -> Metric:
+        """Return how it is scored."""
+        ...
+
+    @property
+    def labels(self) -> Array:
+        """Return what it is scored against."""
+        ...
+
+    @property
+    def evidence(self) -> list[str]:
+        """Return how that was found, one line each."""
+        ...
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """Describe one variant as a choice.
+class Judging:
+    """Hold what one output's drops are tested by; implements :class:`Scored`."""
 
-    Attributes:
-        drop: accuracy drop from float32, in the metric's unit.
-        low, high: its 95 % interval, which holds for all variants of the table together.
-        size: bytes as a fraction of float32's.
-        latency: time as a fraction of float32's; None where nothing was timed.
-        agreement: fraction of examples with float32's own prediction; None for metrics without classes.
-        answer: whether the drop is within the limit.
-        needed: examples that would tell, where these are too few; None where no number would.
-        front: whether no other candidate is at least as good in drop, size and latency, and better in one.
+    output: str
+    metric: Metric
+    labels: Array
+    evidence: list[str] = field(default_factory=list)
+
+
+def judged_of(understood: Understood) -> Sequence[Scored]:
+    """Return the scored outputs of a model; the only one, where it is not said which there are."""
+    judged: Sequence[Scored] = getattr(understood, "judged", ())
+    model = understood.model
+    return judged or [Judging("", model.metric, model.pack().test.y)]
+
+
+def preference(word: str, timed: bool) -> Preference:
+    """Read ``--prefer``.
+
+    Raises:
+        BadInput: it is none, or it is latency and nothing is to be timed.
     """
-
-    variant: str
-    drop: float
-    low: float
-    high: float
-    size: float
-    latency: float | None
-    agreement: float | None
-    bytes: int
-    answer: Answer
-    needed: int | None = None
-    front: bool = False
+    for known in PREFERENCES:
+        if word == known:
+            if known == "latency" and not timed:
+                raise BadInput("--prefer latency: --latency-budget 0 times nothing; give seconds, or prefer size")
+            return known
+    raise BadInput(f"--prefer: expected one of {', '.join(PREFERENCES)}, found {word!r}")
 
 
-def candidates(
-    report: Report, metric: Metric, predictions: dict[str, Array], labels: Array, max_drop: float
-) -> list[Candidate]:
-    """List every variant that was made and scored, the smallest drop first."""
-    cells = {cell.variant: cell for cell in report.cells}
-    control = cells.get(FLOAT_CONTROL)
-    if control is None or "score" not in control.measurements:
-        return []
-    compared = []
-    for name, cell in cells.items():
-        scored = "score" in cell.measurements and name in predictions
-        if name != FLOAT_CONTROL and scored and cell.family != "control" and _broken(cell) is None:
-            compared.append(cell)
-    alpha = alpha_each([predictions[cell.variant] for cell in compared])
-    float32 = _candidate(control, control, metric, predictions, MeanDrop(0.0, 0.0, 1, len(labels)), max_drop, alpha)
-    found = [float32] if FLOAT_CONTROL in predictions else []
-    for cell in compared:
-        drop = drop_between(metric, predictions[cell.variant], predictions[FLOAT_CONTROL], labels)
-        found.append(_candidate(cell, control, metric, predictions, drop, max_drop, alpha))
-    marked = [replace(one, front=best) for one, best in zip(found, _front(found), strict=True)]
-    return sorted(marked, key=lambda one: (one.drop, one.size))
+# ------------------------------------------------------------ one drop against its limit
 
 
 def alpha_each(compared: Sequence[Array]) -> float:
@@ -85,26 +111,12 @@ def alpha_each(compared: Sequence[Array]) -> float:
     return ALPHA / 2 / max(1, len(different))
 
 
-def too_small(
-    metric: Metric, predictions: dict[str, Array], labels: Array, found: Sequence[Candidate], max_drop: float
-) -> str:
-    """Say once where a set is too small for any variant; empty where it is not, or where no metric counts."""
-    if metric.correct is None or len(found) < 2:
-        return ""
-    alpha = alpha_each([predictions[one.variant] for one in found if one.variant != FLOAT_CONTROL])
-    perfect = FractionDrop(Paired(len(labels), 0, 0), metric.scale)
-    if answer(perfect, max_drop, alpha) is Answer.WITHIN:
-        return ""
-    needed = perfect.needed(max_drop, alpha)
-    head = f"{len(labels):,} examples are too few to show that any variant stays within a drop of {max_drop:g} "
-    many = "no number of examples would" if needed is None else f"about {needed:,} would at the least"
-    return f"{head}{metric.unit}, even one that answers all of them as float32 does: {many}."
-
-
 def drop_between(metric: Metric, new: Array, old: Array, labels: Array) -> Drop:
     """Compare a variant with float32 on the same examples: by Tango's interval, or by the bootstrap."""
     if metric.correct is not None:
         return fraction_drop(metric.correct(new, labels), metric.correct(old, labels), metric.scale)
+    if (differences := _loss_differences(metric, new, old, labels)) is not None:
+        return bootstrap_drop(lambda chosen: float(np.mean(differences[chosen])), len(labels))
 
     def drop(chosen: Array) -> float:
         of = labels[chosen]
@@ -113,7 +125,21 @@ def drop_between(metric: Metric, new: Array, old: Array, labels: Array) -> Drop:
     return bootstrap_drop(drop, len(labels))
 
 
-def answer(drop: Drop, max_drop: float, alpha: float) -> Answer:
+def _loss_differences(metric: Metric, new: Array, old: Array, labels: Array) -> Array | None:
+    """Return what each example's loss adds to the drop, where the score is the mean of the losses; else None.
+
+    Drawing one number an example again is a thousand times faster than drawing an example's whole output.
+    """
+    if metric.losses is None or metric.higher_is_better:
+        return None
+    after, before = metric.losses(new, labels), metric.losses(old, labels)
+    values = metric.value(new, labels), metric.value(old, labels)
+    if not np.allclose(values, (float(np.mean(after)), float(np.mean(before))), rtol=1e-4, atol=0):
+        return None
+    return np.asarray((after - before) * metric.scale)
+
+
+def answer(drop: Drop, limit: float, alpha: float) -> Decision:
     """Hold a drop against the limit, as a test of non-inferiority.
 
     Source: Wellek 2010, "Testing Statistical Hypotheses of Equivalence and Noninferiority", chapter 5.
@@ -121,127 +147,328 @@ def answer(drop: Drop, max_drop: float, alpha: float) -> Answer:
     Args:
         alpha: one-sided, this variant's share.
     """
-    if drop.p_below(max_drop) <= alpha or (_exact(drop) and drop.estimate <= max_drop):
-        return Answer.WITHIN
-    return Answer.BEYOND if drop.p_above(max_drop) <= alpha and drop.estimate > max_drop else Answer.TOO_FEW
+    if drop.p_below(limit) <= alpha or (_exact(drop) and drop.estimate <= limit):
+        return "within"
+    return "beyond" if drop.p_above(limit) <= alpha and drop.estimate > limit else "undecided"
 
 
 def _exact(drop: Drop) -> bool:
     return isinstance(drop, MeanDrop) and drop.error == 0
 
 
-def _candidate(
-    cell: Cell,
-    control: Cell,
-    metric: Metric,
-    predictions: dict[str, Array],
-    drop: Drop,
-    max_drop: float,
-    alpha: float,
-) -> Candidate:
-    ratio = cell.measurements.get(RATIO)
-    answered = answer(drop, max_drop, alpha)
-    counted = metric.correct is not None
-    return Candidate(
-        variant=cell.variant,
-        drop=drop.estimate,
-        low=drop.lower(alpha),
-        high=drop.upper(alpha),
-        size=cell.measurements["size"].value / control.measurements["size"].value,
-        latency=ratio.value if ratio else None,
-        agreement=metric.agreement(predictions[cell.variant], predictions[FLOAT_CONTROL]) if counted else None,
-        bytes=int(cell.measurements["size"].value),
-        answer=answered,
-        needed=drop.needed(max_drop, alpha) if answered is Answer.TOO_FEW else None,
-    )
+def together(verdicts: Iterable[Decision]) -> Decision:
+    """Return the verdict on several outputs: within only where all are, beyond where any is."""
+    found = set(verdicts)
+    return "beyond" if "beyond" in found else "undecided" if "undecided" in found else "within"
 
 
-def _front(found: list[Candidate]) -> list[bool]:
-    return pareto_front([(one.drop, one.size, one.latency) for one in found])
+# ------------------------------------------------------------ the advice
 
 
-def choice(found: list[Candidate]) -> Candidate | None:
-    """Choose, among what keeps the limit, the smallest product of size and time; None where only float32 does.
+def advise(
+    report: Report,
+    judged: Sequence[Scored],
+    predictions: Mapping[str, Array],
+    limit: Limit,
+    prefer: Preference = "balanced",
+) -> Advice:
+    """Judge every variant of a run, and choose one.
 
-    A variant is not passed over for one that is better in all but may break the limit.
+    Args:
+        predictions: of each variant; of further outputs under ``VARIANT@OUTPUT``.
+
+    Raises:
+        BadInput: the limit does not fit the metric, or is for an output that is not scored.
     """
-    kept = [one for one in found if one.answer is Answer.WITHIN]
-    front = zip(kept, _front(kept), strict=True)
-    eligible = [one for one, best in front if best and one.variant != FLOAT_CONTROL]
-    better = [one for one in eligible if _product(one) < 1]
-    return min(better, key=_product, default=None)
+    limit.check_outputs(one.output for one in judged)
+    cells = {cell.variant: cell for cell in report.cells}
+    control = cells.get(FLOAT_CONTROL)
+    machine = Machine(cpu=report.environment.cpu, threads=1)
+    facts = {"machine": machine, "prefer": prefer, "refused": refused(report)}
+    if control is None or "score" not in control.measurements or FLOAT_CONTROL not in predictions:
+        of = [_output(one, math.nan, _limit_without_score(limit, one), limit, []) for one in judged]
+        return Advice(judged=of, variants=[], nothing=_why_nothing(control), **facts)  # type: ignore[arg-type]
+    compared = _compared(report, judged, predictions)
+    variants, outputs, warnings = _judged(control, compared, judged, predictions, limit)
+    marked = [one.model_copy(update={"front": best}) for one, best in zip(variants, _front(variants), strict=True)]
+    return choose(Advice(judged=outputs, variants=marked, warnings=warnings, **facts))  # type: ignore[arg-type]
 
 
-def _product(one: Candidate) -> float:
-    return one.size * (one.latency or 1.0)
+def _limit_without_score(limit: Limit, one: Scored) -> float:
+    """Return a limit where it does not depend on the float score; 0 where it does."""
+    return _finite(limit.of(one.metric, math.nan, one.labels, one.output)) or 0.0
 
 
-def sentence(candidates: list[Candidate], unit: str, max_drop: float) -> str:
-    """Recommend a variant under the limit, with the reason, and name a better one that more examples may admit."""
-    best = choice(candidates)
-    undecided = _undecided(candidates, best, unit)
-    if best is None:
-        head = f"Ship float32: no variant is smaller or faster and surely stays within a drop of {max_drop:g} {unit}."
-        return f"{head} {undecided}" if undecided else head
-    speed = "" if best.latency is None else f", {_speed(best.latency)}"
-    smaller = f"{1 / best.size:.1f} times smaller than float32"
-    head = (
-        f"Ship {best.variant}: {smaller}{speed}, with a drop of {best.drop:.2f} {unit} "
-        f"({best.low:.2f} to {best.high:.2f}) where {max_drop:g} is allowed; "
-        "nothing else that is surely within the limit has a smaller product of size and time."
+def _why_nothing(control: Cell | None) -> str:
+    if control is None or control.failure is None:
+        return "the float model could not be scored"
+    return f"the float model could not be converted ({control.failure.what}: {control.failure.reason})"
+
+
+def _compared(report: Report, judged: Sequence[Scored], predictions: Mapping[str, Array]) -> list[Cell]:
+    """List the variants that were made as specified, and whose outputs were all scored."""
+    found = []
+    for cell in report.cells:
+        scored = "score" in cell.measurements and all(_key(cell.variant, judged, one) in predictions for one in judged)
+        if cell.variant != FLOAT_CONTROL and scored and cell.family != "control" and _broken(cell) is None:
+            found.append(cell)
+    return found
+
+
+def _key(variant: str, judged: Sequence[Scored], one: Scored) -> str:
+    """Return the name of a variant's predictions of one output; those of the first one bear its own."""
+    return variant if one is judged[0] else f"{variant}@{one.output}"
+
+
+def _judged(
+    control: Cell,
+    compared: Sequence[Cell],
+    judged: Sequence[Scored],
+    predictions: Mapping[str, Array],
+    limit: Limit,
+) -> tuple[list[AdvisedVariant], list[JudgedOutput], list[str]]:
+    """Judge float32 and all variants, on every output."""
+    verdicts: dict[str, list[OutputVerdict]] = {cell.variant: [] for cell in [control, *compared]}
+    outputs, warnings = [], []
+    for one in judged:
+        of = {name: predictions[_key(name, judged, one)] for name in verdicts}
+        float32 = of[FLOAT_CONTROL]
+        float_score = one.metric.value(float32, one.labels)
+        largest = limit.of(one.metric, float_score, one.labels, one.output)
+        others = [of[cell.variant] for cell in compared]
+        outputs.append(_output(one, float_score, largest, limit, others))
+        if words := limits.means_nothing(one.metric, one.labels, float32, float_score, largest, one.output):
+            warnings.append(words)
+        alpha = alpha_each(others)
+        same = MeanDrop(0.0, 0.0, 1, len(one.labels))
+        verdicts[FLOAT_CONTROL].append(_verdict(one, same, largest, alpha, float_score))
+        for cell in compared:
+            new = of[cell.variant]
+            drop = drop_between(one.metric, new, float32, one.labels)
+            verdicts[cell.variant].append(_verdict(one, drop, largest, alpha, one.metric.value(new, one.labels)))
+    first = _first_of_equals([control, *compared])
+    variants = []
+    for cell in [control, *compared]:
+        own = verdicts[cell.variant]
+        dead = [] if cell is control else _dead(judged, predictions, cell.variant)
+        made = _variant(cell, control, judged[0].metric, predictions, own)
+        update = {"dead": dead, "same_as": first.get(cell.variant)}
+        variants.append(made.model_copy(update=update))
+    return variants, outputs, warnings
+
+
+def _output(one: Scored, float_score: float, largest: float, limit: Limit, others: Sequence[Array]) -> JudgedOutput:
+    too_few, least = _too_few(one.metric, len(one.labels), largest, alpha_each(others)) if others else (False, None)
+    return JudgedOutput(
+        output=one.output,
+        metric=one.metric.name,
+        unit=one.metric.unit,
+        scale=one.metric.scale,
+        higher_is_better=one.metric.higher_is_better,
+        evidence=list(one.evidence),
+        examples=len(one.labels),
+        float_score=_finite(float_score),
+        limit=largest,
+        limit_given=limit.given(one.output),
+        too_few=too_few,
+        least_examples=least,
     )
-    return f"{head} {undecided}" if undecided else head
 
 
-def _undecided(candidates: list[Candidate], best: Candidate | None, unit: str) -> str:
-    """Name the variant that would be recommended if the examples told that it keeps the limit; empty where none is."""
-    product = 1.0 if best is None else _product(best)
-    open_ones = [one for one in candidates if one.answer is Answer.TOO_FEW and _product(one) < product]
-    if not open_ones:
-        return ""
-    first = min(open_ones, key=_product)
-    many = "more examples" if first.needed is None else f"about {first.needed:,} examples"
-    return (
-        f"{first.variant} would be the better choice if it keeps the limit, which these examples do not tell: "
-        f"its drop is {first.drop:.2f} {unit} ({first.low:.2f} to {first.high:.2f}); {many} would be needed."
+def _too_few(metric: Metric, n: int, limit: float, alpha: float) -> tuple[bool, int | None]:
+    """Check whether a set is too small for any variant, and how many examples would do; of metrics that count."""
+    if metric.correct is None:
+        return False, None
+    perfect = FractionDrop(Paired(n, 0, 0), metric.scale)
+    if answer(perfect, limit, alpha) == "within":
+        return False, None
+    return True, perfect.needed(limit, alpha)
+
+
+def _verdict(one: Scored, drop: Drop, limit: float, alpha: float, score: float) -> OutputVerdict:
+    decided = answer(drop, limit, alpha) if math.isfinite(drop.estimate) else "beyond"
+    return OutputVerdict(
+        output=one.output,
+        score=_finite(score),
+        drop=drop.estimate if math.isfinite(drop.estimate) else _no_number(one.metric),
+        low=_finite(drop.lower(alpha)),
+        high=_finite(drop.upper(alpha)),
+        verdict=decided,
+        needed=drop.needed(limit, alpha) if decided == "undecided" else None,
     )
 
 
-def _speed(ratio: float) -> str:
-    return f"{1 / ratio:.2f} times as fast" if ratio < 1 else f"{ratio:.2f} times its time a call"
+def _no_number(metric: Metric) -> float:
+    """Return the drop that stands for a score that is no number: all of a fraction, or a number too large to miss."""
+    return 100.0 if metric.unit == "pp" else 1e9
 
 
-def table(candidates: list[Candidate], unit: str, metric: str) -> str:
-    """Format the ranked table as Markdown; ``*`` marks the Pareto front."""
-    best = choice(candidates)
-    rows = [
-        [
-            ("→ " if best and candidate.variant == best.variant else "") + candidate.variant,
-            f"{candidate.drop:+.2f} ({candidate.low:+.2f} to {candidate.high:+.2f})",
-            f"{candidate.bytes / 1024:,.1f}",
-            f"{1 / candidate.size:.2f}×",
-            "" if candidate.latency is None else f"{candidate.latency:.2f}",
-            "" if candidate.agreement is None else f"{100 * candidate.agreement:.2f} %",
-            "*" if candidate.front else "",
-            _answer(candidate),
-        ]
-        for candidate in candidates
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _variant(
+    cell: Cell, control: Cell, metric: Metric, predictions: Mapping[str, Array], verdicts: list[OutputVerdict]
+) -> AdvisedVariant:
+    ratio, is_float = cell.measurements.get(RATIO), cell is control
+    counted = metric.correct is not None
+    agreement = metric.agreement(predictions[cell.variant], predictions[FLOAT_CONTROL]) if counted else None
+    return AdvisedVariant(
+        variant=cell.variant,
+        verdict="within" if is_float else together(one.verdict for one in verdicts),
+        outputs=verdicts,
+        bytes=int(cell.measurements["size"].value),
+        size=cell.measurements["size"].value / control.measurements["size"].value,
+        latency=ratio.value if ratio else (1.0 if is_float and "latency" in cell.measurements else None),
+        agreement=agreement,
+    )
+
+
+def _dead(judged: Sequence[Scored], predictions: Mapping[str, Array], variant: str) -> list[DeadColumn]:
+    """List the output values that a variant left nothing of, where predictions are the outputs themselves."""
+    find: Callable[[Array, Array], Iterable[tuple[int, int]]] | None = getattr(task, "dead_columns", None)
+    found: list[DeadColumn] = []
+    for one in judged:
+        new, old = (predictions[_key(name, judged, one)] for name in (variant, FLOAT_CONTROL))
+        if find is not None and new.dtype.kind == "f":
+            found += [DeadColumn(column=column, distinct=distinct) for column, distinct in find(new, old)]
+    return found
+
+
+def _first_of_equals(cells: Sequence[Cell]) -> dict[str, str]:
+    """Map each variant whose file is that of an earlier one to the first of them."""
+    first: dict[str, str] = {}
+    same = {}
+    for cell in cells:
+        if cell.artifact_sha256 is not None:
+            before = first.setdefault(cell.artifact_sha256, cell.variant)
+            if before != cell.variant:
+                same[cell.variant] = before
+    return same
+
+
+def worst_share(one: AdvisedVariant, outputs: Sequence[JudgedOutput]) -> float:
+    """Return the largest drop of a variant, each as a share of its output's limit."""
+    return max(v.drop / (of.limit or 1.0) for v, of in zip(one.outputs, outputs, strict=True))
+
+
+def _front(found: Sequence[AdvisedVariant]) -> list[bool]:
+    return pareto_front([(*(v.drop for v in one.outputs), one.size, one.latency) for one in found])
+
+
+# ------------------------------------------------------------ the choice
+
+
+def choose(advice: Advice) -> Advice:
+    """Return the advice with its choice, and its variants in the order of preference.
+
+    Chosen is the best of what is surely within, or float32 where nothing is better than that. A variant is not passed
+    over for one that is better in all but may break the limit.
+
+    Where nothing was timed, no variant is faster than float32, and the balance is one of sizes.
+    """
+    others = [one for one in advice.variants if one.variant != FLOAT_CONTROL]
+    timed = any(one.latency is not None for one in others)
+    ordered = in_order([one for one in others if one.eligible], advice.prefer, timed)
+    best = ordered[0] if ordered else None
+    open_ones = [one for one in others if one.verdict == "undecided" and not one.dead and one.same_as is None]
+    hoped = in_order([*open_ones, *([best] if best else [])], advice.prefer, timed)
+    hope = hoped[0].variant if hoped and hoped[0] is not best else None
+    chosen = best or advice.of(FLOAT_CONTROL)
+    second = ordered[1].variant if len(ordered) > 1 else (FLOAT_CONTROL if best else None)
+    rest = [one for one in advice.variants if one not in ordered]
+    places = {"within": 0, "undecided": 1, "beyond": 2}
+    rest.sort(
+        key=lambda one: (
+            one.same_as is not None,
+            bool(one.dead),
+            places[one.verdict],
+            worst_share(one, advice.judged) if one.verdict == "beyond" else cost(one, advice.prefer),
+            one.variant,
+        )
+    )
+    return advice.model_copy(
+        update={
+            "variants": [*ordered, *rest],
+            "choice": None if chosen is None else chosen.variant,
+            "next_best": second,
+            "better_if_decided": hope,
+        }
+    )
+
+
+def with_files(advice: Advice, kept: Mapping[str, str]) -> Advice:
+    """Return the advice with the files of its variants.
+
+    Args:
+        kept: variant -> its artifact's file, relative to the run's folder.
+    """
+    variants = [one.model_copy(update={"file": kept.get(one.variant)}) for one in advice.variants]
+    file = None if advice.choice is None else kept.get(advice.choice)
+    return advice.model_copy(update={"variants": variants, "file": file})
+
+
+def in_order(found: Sequence[AdvisedVariant], prefer: Preference, timed: bool) -> list[AdvisedVariant]:
+    """Sort variants by a preference, the best first; those that are no better than float32 are left out.
+
+    Where some were timed, what was not cannot win by its time.
+    """
+    if prefer != "size" and timed:
+        found = [one for one in found if one.latency is not None]
+    better = [one for one in found if cost(one, prefer) < 1]
+    rest, ordered = sorted(better, key=lambda one: (cost(one, prefer), one.size, one.variant)), []
+    while rest:
+        alike = [one for one in rest if prefer == "latency" and _about(one, rest[0])]
+        best = min(alike, key=lambda one: (one.size, cost(one, prefer), one.variant), default=rest[0])
+        ordered.append(best)
+        rest.remove(best)
+    return ordered
+
+
+def _about(one: AdvisedVariant, fastest: AdvisedVariant) -> bool:
+    """Check whether a variant takes no longer than the fastest, as far as times can tell."""
+    return cost(one, "latency") <= cost(fastest, "latency") * (1 + SAME_TIME)
+
+
+def cost(one: AdvisedVariant, prefer: Preference) -> float:
+    """Return what is to be small, as a fraction of float32's: size, time, or the product of both."""
+    time = 1.0 if one.latency is None else one.latency
+    if prefer == "latency":
+        return time if time < 1 - SAME_TIME else max(1.0, time)
+    return one.size if prefer == "size" else one.size * time
+
+
+# ------------------------------------------------------------ what could not be made
+
+
+def refused(report: Report) -> list[Refusal]:
+    """Group the variants that could not be made, or violate their quantization spec, by reason, the most first."""
+    groups: dict[str, tuple[str, list[str]]] = {}
+    for cell in report.cells:
+        if cell.failure is not None:
+            what = "" if cell.failure.what == "unsupported" else f"{cell.failure.what}: "
+            reason = f"{what}{cell.failure.reason}"
+        elif (broken := _broken(cell)) is not None:
+            reason = broken
+        else:
+            continue
+        # Counts and names of tensors differ between variants that fail alike.
+        groups.setdefault(_alike(reason), (reason, []))[1].append(cell.variant)
+    found = [
+        Refusal(
+            reason=reason, variants=names, trained=all(name in VARIANTS and VARIANTS[name].trained for name in names)
+        )
+        for reason, names in groups.values()
     ]
-    drop = f"{metric}: worse by, {unit} (95 %, all rows together)"
-    headers = ["variant", drop, "KiB", "smaller", "time / float32", "agrees with float32", "Pareto", "within the limit"]
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return sorted(found, key=lambda one: -len(one.variants))
 
 
-def _answer(one: Candidate) -> str:
-    if one.answer is not Answer.TOO_FEW:
-        return "yes" if one.answer is Answer.WITHIN else "no"
-    return "too few examples" if one.needed is None else f"too few examples (about {one.needed:,} are needed)"
+def _trains(variant: str) -> bool:
+    return variant in VARIANTS and VARIANTS[variant].trained
 
 
-def refused(report: Report) -> list[str]:
-    """List the variants that could not be made, or violate their quantization spec, with the reason."""
-    failed = [f"{cell.variant}: {cell.failure.what}: {cell.failure.reason}" for cell in report.cells if cell.failure]
-    return failed + [f"{cell.variant}: {reason}" for cell in report.cells if (reason := _broken(cell))]
+def _alike(reason: str) -> str:
+    return re.sub(r"\d+", "#", reason)
 
 
 def _broken(cell: Cell) -> str | None:

@@ -14,6 +14,7 @@ import numpy as np
 from quantbench import files
 from quantbench.adopt import checks, formats, hints, pack, readings, task
 from quantbench.adopt import data as examples
+from quantbench.adopt.limits import Limit
 from quantbench.adopt.loading import CannotRun, Loading
 from quantbench.adopt.outputs import Output
 from quantbench.core.arrays import Array, Inputs, chunks, length, rows
@@ -36,7 +37,7 @@ class Given:
         model: a saved model, or ``file.py:NAME``.
         evaluation, calibration, training: examples in any form, see :mod:`quantbench.adopt.data`.
         metric: name, or ``file.py:NAME``, or empty to derive it; ``OUTPUT=NAME`` for each of several outputs.
-        max_drop: largest drop that may be shipped, in the metric's unit.
+        max_drop: largest drop that may be shipped.
         allow_code: whether a Keras file may run its own code when it is loaded.
         output: name of the output that ``y`` is of.
         labels: form of the labels, see :class:`quantbench.adopt.task.Asked`.
@@ -47,7 +48,7 @@ class Given:
     calibration: Path | None = None
     training: Path | None = None
     metric: str = ""
-    max_drop: float = 0.5
+    max_drop: Limit = field(default_factory=Limit)
     allow_code: bool = False
     output: str = ""
     labels: str = ""
@@ -74,8 +75,6 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     Raises:
         BadInput: model or data are wrong, or unsafe.
     """
-    if not (math.isfinite(given.max_drop) and given.max_drop >= 0):
-        raise BadInput(f"--max-drop: expected a number of at least 0, found {given.max_drop}")
     if is_code(given.model):
         return _code_model(given)
     if given.evaluation is None:
@@ -145,8 +144,19 @@ def _code_model(given: Given) -> Understood:
     )
     ignored = [option for option, value in pairs if value]
     notes = [f"{', '.join(ignored)} ignored: a .py model brings its own"] if ignored else []
-    limit = Floor(given.max_drop, "the limit given with --max-drop")
-    return Understood(replace(model, floors={"default": limit}), notes)
+    score = model.seed_scores[0] if model.seed_scores else 1.0  # of a fraction the highest, where none is pinned
+    return Understood(replace(model, floors=floors(given, model.metric, score, model.pack().test.y)), notes)
+
+
+def floors(
+    given: Given, metric: Metric, float_score: float, labels: Array | None, output: str = ""
+) -> dict[str, Floor]:
+    """Return the limit that a model is gated by, in its metric's unit.
+
+    Args:
+        float_score: of some examples at least.
+    """
+    return {"default": Floor(given.max_drop.of(metric, float_score, labels, output), "the limit given with --max-drop")}
 
 
 def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -> ReferenceModel:
@@ -167,7 +177,7 @@ def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -
         weights_sha256=file_sha256(kept),
         data=f"data/{name}.npz",
         data_sha256="",
-        floors={"default": Floor(given.max_drop, "the limit given with --max-drop")},
+        floors={},
         form=form,
         trusted=given.allow_code,
         file=folder / f"{name}.py",
@@ -183,6 +193,7 @@ class _Scored:
 
     judged: list[task.Judged]
     prepare: Scaled
+    floors: dict[str, Floor]
 
 
 def _probe(
@@ -222,7 +233,9 @@ def _probe(
         notes.append(f"input range: uint8 pixels {words[scales[chosen].how]}: the float model scores best so")
     scored = [_with_score(one, probes[chosen]) if one.labelled else one for one in judged]
     notes[:0] = [_note(one, several=len(known) > 1) for one in scored]
-    return _Scored(scored, scales[chosen])
+    score = task.float_score(judged[0], probes[chosen]) if judged[0].labelled else 0.0
+    limit = floors(given, judged[0].metric, score, judged[0].labels if judged[0].labelled else None, judged[0].output)
+    return _Scored(scored, scales[chosen], limit)
 
 
 def _probed_examples(specs: formats.Specs) -> int:
@@ -349,7 +362,7 @@ def _write(model: ReferenceModel, scored: _Scored, found: examples.Found, folder
         loss=loss,
         more=more,
         trusted=model.trusted,
-        max_drop=given.max_drop,
+        max_drop=scored.floors["default"].max_drop,
         imports=", ".join(sorted(used, key=lambda one: (one.islower(), one))),
     )
     model.file.write_text(text, encoding="utf-8")

@@ -17,7 +17,8 @@ import numpy as np
 from tabulate import tabulate
 
 from quantbench import files
-from quantbench.adopt import declaration, gating, ranking, understand
+from quantbench.adopt import declaration, gating, limits, ranking, understand
+from quantbench.adopt.limits import Limit
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import retrained, update
 from quantbench.core.arrays import Array, Inputs
@@ -52,7 +53,7 @@ class Asked:
     gate: str = ""
     new_data: bool = False
     accept: str = ""
-    max_drop: float | None = None
+    max_drop: Limit | None = None
     latency_budget: float = 3.0
 
 
@@ -182,7 +183,7 @@ def _understood(given: understand.Given, asked: Asked, old: ReferenceModel, asid
         calibration=given.calibration or kept.get("calibration"),
         training=given.training or kept.get("train"),
         metric=old.metric.name,
-        max_drop=asked.max_drop if asked.max_drop is not None else limit.max_drop if limit else given.max_drop,
+        max_drop=asked.max_drop or (limits.parse(repr(limit.max_drop)) if limit else given.max_drop),
     )
     try:
         with output_to(aside / "loading.log"):

@@ -33,8 +33,16 @@ LabelForm = Annotated[
     typer.Option("--labels", help="classes, one-hot, flags, values, positions or normal:N (default: worked out)"),
 ]
 MaxDrop = Annotated[
-    float, typer.Option(help="largest drop that may be shipped, in the metric's unit (pp for accuracy)")
+    list[str] | None,
+    typer.Option(
+        help="largest drop that may be shipped: 0.5 (in the metric's unit), 0.5pp, 2% (of the float score, or of the "
+        "labels' spread), or OUTPUT=0.5pp for each of several outputs (default: 0.5pp, or 1% of the labels' spread)"
+    ),
 ]
+Prefer = Annotated[
+    str, typer.Option(help="what to choose by within the limit: size, latency, or balanced (size × time)")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print the advice alone, as JSON; everything else goes to stderr")]
 AllowCode = Annotated[bool, typer.Option("--allow-code", help="load Lambda layers, which run code from the file")]
 
 
@@ -46,29 +54,38 @@ def try_model(
     metric: MetricName = "",
     output: OutputName = "",
     labels: LabelForm = "",
-    max_drop: MaxDrop = 0.5,
+    max_drop: MaxDrop = None,
     variants: Annotated[str, typer.Option(help="comma-separated variants (default: a shortlist of about 8)")] = "",
     everything: Annotated[bool, typer.Option("--all", help="try every variant; takes a few minutes")] = False,
     report_dir: Annotated[
         Path, typer.Option(help="output folder; each run gets a subfolder, `latest` links to the newest")
     ] = Path("reports"),
     latency_budget: Annotated[float, typer.Option(help="seconds of timing per variant; 0 = no timing")] = 3.0,
+    prefer: Prefer = "balanced",
+    as_json: AsJson = False,
     allow_code: AllowCode = False,
 ) -> None:
     """Quantize your own model with the schemes that an expert would try first, and recommend a variant to ship.
 
     A .py model, and examples from file.py:NAME, are code that runs as you do: give only files that you trust.
 
+    Exit status: 0 a variant or float32 is recommended; 3 nothing could be made or scored, and the last line says why;
+    2 interrupted, 4 bad input, 6 disk full.
+
     Example: quantbench try my.keras --data eval.npz --calibration some_training_inputs.npz --max-drop 0.5
     """
     import tempfile
 
-    from quantbench.adopt.commands import try_once
+    from quantbench.adopt import limits
+    from quantbench.adopt.commands import Shown, try_once
     from quantbench.adopt.understand import Given
 
-    given = Given(model, data, calibration, train_data, metric, max_drop, allow_code, output, labels)
+    given = Given(
+        model, data, calibration, train_data, metric, limits.parse(max_drop or []), allow_code, output, labels
+    )
+    shown = Shown.on(typer.echo, lambda words: typer.echo(words, err=True), as_json)
     with tempfile.TemporaryDirectory(prefix="quantbench-try-") as folder:
-        status = try_once(given, Path(folder), variants, report_dir, latency_budget, typer.echo, everything)
+        status = try_once(given, Path(folder), variants, report_dir, latency_budget, shown, prefer, everything)
     raise RunEnded(int(status))
 
 
@@ -86,12 +103,7 @@ def adopt(
     metric: MetricName = "",
     output: OutputName = "",
     labels: LabelForm = "",
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            help="largest drop that may be shipped, in the metric's unit (default: 0.5; with --update, as it was)"
-        ),
-    ] = None,
+    max_drop: MaxDrop = None,
     gate: Annotated[
         str, typer.Option(help="comma-separated variants to gate (default: float32 and what `try` recommends)")
     ] = "",
@@ -114,6 +126,7 @@ def adopt(
 
     Example: quantbench adopt my.keras --name my --data eval.npz --model-dir models --baseline-dir baselines
     """
+    from quantbench.adopt import limits
     from quantbench.adopt.gating import Folders, adopt_for_good
     from quantbench.adopt.understand import Given
     from quantbench.adopt.updating import Asked, update_for_good
@@ -123,10 +136,10 @@ def adopt(
         raise BadInput("give --name for a new model, or --update with the name of an adopted one, and not both")
     if (new_data or accept) and not update:
         raise BadInput(f"{'--new-data' if new_data else '--accept'}: goes with --update NAME; leave it out")
-    limit = 0.5 if max_drop is None else max_drop
+    limit = limits.parse(max_drop or [])
     given = Given(model, data, calibration, train_data, metric, limit, allow_code, output, labels)
     folders = Folders(model_dir, baseline_dir, report_dir)
     if update:
-        asked = Asked(update, gate, new_data, accept, max_drop, latency_budget)
+        asked = Asked(update, gate, new_data, accept, limit if max_drop else None, latency_budget)
         raise RunEnded(int(update_for_good(given, asked, folders, typer.echo)))
     raise RunEnded(int(adopt_for_good(given, name, folders, gate, latency_budget, typer.echo)))

@@ -10,6 +10,7 @@ import shlex
 import time
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
 
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import update
@@ -290,6 +291,15 @@ class Session:
     def report(self) -> Report:
         """Return the report as last written."""
         return self._planned.recording.report
+
+    def artifacts(self) -> dict[CellId, Path]:
+        """Return the files that this run made or found in its store, of the first seed of each cell."""
+        found = {}
+        for cell_id in self._plan.cells:
+            first = self._planned.computing.so_far(cell_id)[0]
+            if first is not None and first.artifact is not None:
+                found[cell_id] = first.artifact
+        return found
 
     def prepare(self, cell_id: CellId, kind: Kind) -> None:
         """Wait for everything that the judgements of one kind for one cell need.

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
 
+from quantbench.records._advice import Advice
 from quantbench.records._artifact import Census, Range
 from quantbench.records._common import NAME, SCHEMA_VERSION, Kind, Measurement, Record, Verdict
 from quantbench.records._environment import Environment
@@ -298,6 +299,7 @@ class Report(Record):
     shard: Shard | None = Field(default=None, description="where this is a part of a run; its verdicts are provisional")
     shards: list[Part] = Field(default_factory=list, description="what this was made out of, where it was")
     pooled: list[Pooled] = Field(default_factory=list, description="judgements on several cells together")
+    advice: Advice | None = Field(default=None, description="of `try`: what to ship; None in every other run")
     cells: list[Cell]
 
     @model_validator(mode="after")

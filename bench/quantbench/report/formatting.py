@@ -34,11 +34,15 @@ STATUS_WORDS = {
     3: "NOT MEASURED: an error, or a baseline is missing",
     6: "STOPPED: the disk is full",
 }
+ADVICE_WORDS = "ADVICE: ship"
 NEEDS_ATTENTION = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING, Verdict.WARN, Verdict.CHANGED, Verdict.IMPROVED)
 
 
 def headline(report: Report) -> str:
-    """Summarize the status in one line, with counts of each kind's verdicts, the worst first."""
+    """Summarize the status in one line, with counts of each kind's verdicts, the worst first; of advice, the choice."""
+    if report.advice is not None:
+        choice = report.advice.choice
+        return f"{ADVICE_WORDS} {choice}" if choice else f"{STATUS_WORDS[3].partition(':')[0]}: nothing to recommend"
     parts = [f"{len(report.cells)} cells"]
     for kind in Kind:
         verdicts = [cell.verdicts[kind] for cell in report.cells if kind in cell.verdicts]

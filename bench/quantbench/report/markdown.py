@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from quantbench.records import Action, Cell, Device, Kind, Report
 from quantbench.records.measurements import threads_in
-from quantbench.report import formatting, latency
+from quantbench.report import advice, formatting, latency
 from quantbench.report.charts import FOLDER, Chart
 from quantbench.report.size_breakdown import explain
 
@@ -40,17 +40,28 @@ def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
     """Render the report's parts in their order, by name."""
     device = report.environment.gpu
     models = sorted({cell.model for cell in report.cells})
-    sections = {
-        TOP: f"# quantbench: {formatting.headline(report)}\n\n{_facts(report)}",
-        ATTENTION: _attention(report),
-        EXCEPTIONS: _exceptions(report),
-        CHARTS: _charts(charts),
-    }
+    sections = (
+        _of_try(report)
+        if report.advice is not None
+        else {
+            TOP: f"# quantbench: {formatting.headline(report)}\n\n{_facts(report)}",
+            ATTENTION: _attention(report),
+            EXCEPTIONS: _exceptions(report),
+            CHARTS: _charts(charts),
+        }
+    )
     for model in models:
         cells = [cell for cell in report.cells if cell.model == model]
-        sections[f"{OF_MODEL}{model}"] = _model_table(model, cells, device)
-    sections |= {SEEN: _sensitivity(report), ENVIRONMENT: _environment(report)}
+        sections[f"{OF_MODEL}{model}"] = _model_table(model, cells, device, report.advice is None)
+    sections |= {SEEN: "" if report.advice is not None else _sensitivity(report), ENVIRONMENT: _environment(report)}
     return {name: text for name, text in sections.items() if text}
+
+
+def _of_try(report: Report) -> dict[str, str]:
+    """Render what stands in place of verdicts in a run of ``try``."""
+    assert report.advice is not None
+    notes = [f"- Note: {formatting.escape(note)}" for note in report.notes]
+    return {TOP: "\n\n".join([advice.markdown(report.advice), *(["## Notes\n\n" + "\n".join(notes)] if notes else [])])}
 
 
 def _facts(report: Report) -> str:
@@ -105,7 +116,12 @@ def _step(action: Action) -> str:
     return formatting.escape(action.what)
 
 
-def _model_table(model: str, cells: list[Cell], device: Device | None) -> str:
+def _model_table(model: str, cells: list[Cell], device: Device | None, judged: bool) -> str:
+    """Render the tables of a model.
+
+    Args:
+        judged: whether by a gate; the advice of ``try`` has a table of its own in place of verdicts.
+    """
     by_id = {cell.id: cell for cell in cells}
     rows = [_row(cell, by_id) for cell in cells]
     table = formatting.table(rows, HEADERS)
@@ -115,6 +131,7 @@ def _model_table(model: str, cells: list[Cell], device: Device | None) -> str:
     brought = [cell.variant for cell in cells if not cell.selected]
     note = f" Brought along as control: {', '.join(brought)}." if brought else ""
     scores = f"## {formatting.escape(model)}\n\n{table}\n\n{metric} Latency: lower quartile, 1 thread, batch 1.{note}"
+    scores = scores if judged else f"## {formatting.escape(model)}"
     tables = (_behaviour_table(cells), _contents_table(cells, by_id), _memory_table(cells))
     more = (*tables, latency.section(cells), _gpu_table(cells, device))
     return scores + "".join(more)

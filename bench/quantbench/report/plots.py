@@ -310,6 +310,70 @@ def _latency_marks(row: Row, y: float, right: float, place: Place) -> Iterator[I
         yield _mark_at(name, LATENCY_MARKS[name], place(measured.value), y)
 
 
+DECISIONS = {
+    "within": ("M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", "within the limit"),
+    "undecided": ("M0 -5.5L5.5 0L0 5.5L-5.5 0z", "too few examples to tell"),
+    "beyond": ("M-4 -4h8v8h-8z", "beyond the limit"),
+    "excluded": ("M-4 -4L4 4M-4 4L4 -4", "excluded: a dead output"),
+}
+_RING = "M-8 0a8 8 0 1 0 16 0a8 8 0 1 0 -16 0z"
+
+
+class Decided(NamedTuple):
+    """Hold what is drawn of one variant: its drop with an interval, and its size or time.
+
+    Attributes:
+        number: in the table below.
+        title: the same in words.
+        kind: one of ``DECISIONS``.
+        low, high: ends of the interval; None where it has none on that side.
+        chosen: whether it is recommended.
+    """
+
+    number: int
+    title: str
+    kind: str
+    x: float
+    drop: float
+    low: float | None
+    high: float | None
+    chosen: bool
+
+
+def decisions(title: str, drop: str, points: Sequence[Decided], limit: float, width: int = 560) -> Plot:
+    """Plot drops with their intervals against size or time, and the limit as a line.
+
+    Args:
+        title: what the horizontal axis shows.
+        drop: what the vertical one does.
+    """
+    height = 340
+    right, bottom = width - RIGHT, height - BOTTOM
+    ends = [end for point in points for end in (point.low, point.high) if end is not None]
+    x_of, x_ticks = log_axis([point.x for point in points], LEFT, right)
+    y_of, y_ticks = drop_axis([*(point.drop for point in points), *ends, limit], TOP, bottom)
+    axes = [*_across(x_ticks, TOP, bottom), *_up(y_ticks, LEFT, right)]
+    axes.append(_words("axis", title, (LEFT + right) / 2, height - 6, "middle"))
+    axes.append(Item("axis", text=drop, place=f"12 {_px(height / 2 - 14)}", anchor="middle"))
+    axes.append(Item("limit", f"M{_px(LEFT)} {y_of(limit):.1f}H{_px(right)}"))
+    groups = [Group(axes)]
+    for point in points:
+        x, y = x_of(point.x), y_of(point.drop)
+        low = bottom if point.low is None else y_of(point.low)
+        high = TOP if point.high is None else y_of(point.high)
+        marks = [Item("interval", f"M{x:.1f} {low:.1f}V{high:.1f}")]
+        marks.append(_mark_at(f"decision {point.kind}", DECISIONS[point.kind][0], x, y))
+        marks += [_mark_at("ring", _RING, x, y)] if point.chosen else []
+        marks.append(_words("rank", str(point.number), x + 7, y - 5))
+        groups.append(Group(marks, point.title))
+    return _plot(title, width, height, groups, "the numbers are in the table of variants")
+
+
+def decision_legend() -> list[tuple[Item, str]]:
+    """List the marks of verdicts with their meaning."""
+    return [(Item(f"decision {kind}", shape), words) for kind, (shape, words) in DECISIONS.items()]
+
+
 def heat_map(heat: Heat) -> Plot:
     """Plot drops, one row per variant and one column per model; the colour shows how much of its floor a drop uses."""
     names = [_cut(name) for name in heat.variants]

@@ -19,8 +19,9 @@ from quantbench.records import Evidence, Report, json_text, write_json
 from quantbench.records.run_folder import EVIDENCE, LATEST, REPORT
 from quantbench.reference.model import ReferenceModel
 from quantbench.report import cells_csv, junit
+from quantbench.report.advice import INDEX
 from quantbench.report.charts import Chart
-from quantbench.report.html import page
+from quantbench.report.html import advice, page
 from quantbench.report.markdown import render
 
 MARKDOWN = "report.md"
@@ -95,6 +96,20 @@ class RunFolder:
         link = self.path.parent / f".latest-{uuid.uuid4().hex}"
         link.symlink_to(self.path.name)
         link.replace(self.path.parent / LATEST)
+
+    def write_advice(self, report: Report) -> None:
+        """Replace the reports of a gate by those of a run of ``try``, which judges by no baseline.
+
+        Args:
+            report: with its advice.
+        """
+        assert report.advice is not None
+        write_json(self.path / REPORT, report)
+        write_markdown(self.path, report)
+        advice.write(self.path / INDEX, report, report.advice)
+        write_summary(self.path / REPORT, report)
+        for name in (page.HTML, junit.JUNIT):
+            files.remove(self.path / name, self.path)
 
     def give_back_reserve(self) -> None:
         """Release the reserved space for the last report."""

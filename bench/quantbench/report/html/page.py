@@ -19,8 +19,8 @@ from quantbench.reference.model import ReferenceModel
 from quantbench.report import chart_data, formatting, plots
 from quantbench.report.chart_data import LATENCY, LEGEND, SIZE, Axis, Point
 from quantbench.report.evidence import OF_ATTENTION, OF_OTHERS, Behind, Picture
+from quantbench.report.html import advice, deferred
 from quantbench.report.html import cells as html_cells
-from quantbench.report.html import deferred
 from quantbench.report.html.deferred import FIRST_ROWS, Later
 from quantbench.report.html.templating import Banner, Part, asset, fragment, macro, page_from
 
@@ -94,7 +94,10 @@ class Scatter(NamedTuple):
 
 
 def write(path: Path, report: Report, folder: Path, models: Mapping[str, ReferenceModel]) -> None:
-    """Write the page of a run atomically, with the evidence in its folder."""
+    """Write the page of a run atomically, with the evidence in its folder; of ``try``, the page of its advice."""
+    if report.advice is not None:
+        advice.write(path, report, report.advice)
+        return
     files.replace(path, render(report, Behind.of(folder, report, models)))
 
 

@@ -1,0 +1,197 @@
+"""Read ``--max-drop``, and turn it into the unit of a metric; a default that means something for each kind of metric.
+
+``0.5`` is in the metric's own unit (pp for a fraction), ``0.5pp`` in percentage points, and ``2%`` a share: of the
+labels' spread for an error in the labels' own units, of the float score for everything else. ``OUTPUT=0.5pp`` is the
+limit of one output.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from quantbench.core.arrays import Array
+from quantbench.errors import BadInput
+from quantbench.reference.metrics import Metric
+
+# Half a point of a fraction (accuracy, AUC, F1) is what releases of quantized models usually allow.
+POINTS = 0.5
+# Of an error in the labels' own units, the same order of a drop beside what the labels vary by. A share of the float
+# error itself would leave nothing to a good model: an error of 0 allows 0.
+SHARE_OF_SPREAD = 0.01
+# Of the outputs' RMS, where the float model's own outputs stand for labels: int8 rounds by about 0.4 % of a range.
+RELATIVE = 1.0
+# Of the float score, for what has neither points nor units of its labels (perplexity).
+SHARE_OF_SCORE = 0.02
+
+_AMOUNT = re.compile(r"^\s*(?P<number>[^%\s]+?)\s*(?P<unit>pp|%)?\s*$")
+_EXPECTED = "expected a number of at least 0 such as 0.5, 0.5pp, 2% or OUTPUT=0.5pp"
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Hold one limit as given.
+
+    Attributes:
+        unit: ``pp``, ``%`` (a share), or empty for the metric's own.
+        text: as the user wrote it.
+    """
+
+    value: float
+    unit: Literal["", "pp", "%"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Hold the largest drop that may be shipped.
+
+    Attributes:
+        usual: of every output without one of its own; None for the metric's default.
+        by_output: name -> limit of one output.
+    """
+
+    usual: Amount | None = None
+    by_output: tuple[tuple[str, Amount], ...] = ()
+
+    def words(self) -> list[str]:
+        """Return the values of ``--max-drop`` that mean the same."""
+        usual = [self.usual.text] if self.usual else []
+        return usual + [f"{output}={amount.text}" for output, amount in self.by_output]
+
+    def given(self, output: str = "") -> str:
+        """Return the limit of an output as the user wrote it; empty for the default."""
+        amount = dict(self.by_output).get(output, self.usual)
+        return "" if amount is None else amount.text
+
+    def of(self, metric: Metric, float_score: float, labels: Array | None = None, output: str = "") -> float:
+        """Return the limit in the metric's unit.
+
+        Args:
+            float_score: of the float model, which ``2%`` is a share of.
+            labels: whose spread it is a share of, for errors in their units.
+
+        Raises:
+            BadInput: the limit does not fit the metric.
+        """
+        amount = dict(self.by_output).get(output, self.usual)
+        if amount is None:
+            return _default(metric, float_score, labels)
+        if amount.unit == "%":
+            return amount.value / 100 * _whole(metric, float_score, labels)
+        if amount.unit == "pp" and metric.unit != "pp":
+            raise BadInput(
+                f"--max-drop {amount.text}: {metric.name} is measured in {metric.unit}, not in percentage points; give "
+                f"a number of {metric.unit}, or a share such as 2%"
+            )
+        return amount.value
+
+    def check_outputs(self, outputs: Iterable[str]) -> None:
+        """Raise BadInput where a limit is given for an output that is not scored."""
+        known = list(outputs)
+        for name, amount in self.by_output:
+            if name not in known:
+                scored = ", ".join(one for one in known if one) or "one without a name"
+                raise BadInput(f"--max-drop {name}={amount.text}: no output {name!r} is scored; scored is {scored}")
+
+
+def parse(text: str | Sequence[str]) -> Limit:
+    """Read one or several values of ``--max-drop``; none at all means the default.
+
+    Raises:
+        BadInput: one is not a limit, or a limit is given twice.
+    """
+    usual: Amount | None = None
+    by_output: dict[str, Amount] = {}
+    for each in [text] if isinstance(text, str) else text:
+        output, equals, words = each.rpartition("=")
+        amount = _amount(each, words)
+        if output in by_output or (not equals and usual is not None):
+            raise BadInput(f"--max-drop {each}: given twice {f'for {output!r}' if equals else 'for all outputs'}")
+        if equals:
+            by_output[output] = amount
+        else:
+            usual = amount
+    return Limit(usual, tuple(by_output.items()))
+
+
+def _amount(whole: str, words: str) -> Amount:
+    match = _AMOUNT.match(words)
+    try:
+        value = float(match["number"]) if match else math.nan
+    except ValueError:
+        value = math.nan
+    if match is None or not (math.isfinite(value) and value >= 0):
+        raise BadInput(f"--max-drop: {_EXPECTED}, found {whole}")
+    return Amount(value, match["unit"] or "", words.strip())  # type: ignore[arg-type]
+
+
+def _default(metric: Metric, float_score: float, labels: Array | None) -> float:
+    if metric.unit == "pp":
+        return POINTS
+    if metric.unit.startswith("%"):
+        return RELATIVE
+    spread = _spread(metric, labels)
+    return SHARE_OF_SPREAD * spread if spread else SHARE_OF_SCORE * abs(float_score) * metric.scale
+
+
+def _whole(metric: Metric, float_score: float, labels: Array | None) -> float:
+    """Return what a share is of, in the metric's unit."""
+    spread = _spread(metric, labels)
+    if spread:
+        return spread
+    return 100.0 if metric.unit.startswith("%") else abs(float_score) * metric.scale
+
+
+def _spread(metric: Metric, labels: Array | None) -> float:
+    """Return the labels' standard deviation in the metric's unit, their variance for squared ones; 0 where neither is.
+
+    Each column varies by itself, and the metric is a mean over them.
+    """
+    of_values = getattr(metric, "takes", "values") == "values"  # and not classes or words, whose numbers are names
+    if labels is None or not of_values or "units" not in metric.unit:
+        return 0.0
+    if labels.dtype.kind not in "biuf" or not len(labels):
+        return 0.0
+    variances = np.var(labels.reshape(len(labels), -1).astype(np.float64), axis=0)
+    return float(np.mean(variances) if metric.unit.startswith("squared") else np.mean(np.sqrt(variances)))
+
+
+def without_skill(metric: Metric, labels: Array, predictions: Array) -> float:
+    """Return the score of answering the same to everything: the most frequent label, or the mean of labels or answers.
+
+    NaN where the metric takes no such answer.
+
+    Args:
+        predictions: the float model's, in whose form the answer is.
+    """
+    try:
+        if metric.correct is not None:
+            values, counts = np.unique(labels, return_counts=True)
+            constant = np.full_like(labels, values[np.argmax(counts)])
+        elif labels.size == predictions.size and "units" in metric.unit:
+            flat = labels.reshape(predictions.shape).astype(np.float64)
+            constant = np.broadcast_to(flat.mean(axis=0), flat.shape)
+        else:
+            constant = np.broadcast_to(predictions.mean(axis=0), predictions.shape)
+        return float(metric.value(constant, labels))
+    except Exception:  # whatever a metric, which may be the user's own, makes of such an answer
+        return math.nan
+
+
+def means_nothing(
+    metric: Metric, labels: Array, predictions: Array, float_score: float, limit: float, output: str = ""
+) -> str:
+    """Say where even a model that ignores its input keeps the limit; empty where none does."""
+    worst = without_skill(metric, labels, predictions)
+    drop = metric.drop(worst, float_score) if math.isfinite(worst) and math.isfinite(float_score) else math.inf
+    if drop > limit:
+        return ""
+    of = f" of {output}" if output else ""
+    return (
+        f"the limit of {limit:.4g} {metric.unit} on {metric.name}{of} says nothing: a model that answers the same to "
+        f"every example would be only {max(drop, 0.0):.4g} {metric.unit} worse than float32; give a smaller --max-drop"
+    )

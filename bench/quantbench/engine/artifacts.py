@@ -1,0 +1,114 @@
+"""Keep the artifacts of a run beside its report, and find one again: in the run's folder, or in the store."""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from quantbench import files
+from quantbench.build.artifact import ARTIFACT
+from quantbench.build.store import Store, default_root, read_index, shards
+from quantbench.engine.cell import CellId
+from quantbench.errors import BadInput
+from quantbench.records import Cell, Report
+from quantbench.reference.datasets import file_sha256
+
+FOLDER = "artifacts"
+STORE = "store"  # of a run that used no cache, in its folder
+
+
+def file_of(variant: str) -> str:
+    """Return where a variant's artifact is kept, relative to the run's folder."""
+    return f"{FOLDER}/{variant}.tflite"
+
+
+def keep(report: Report, folder: Path, made: Mapping[CellId, Path]) -> dict[str, str]:
+    """Copy the artifacts of a run of one model into its folder.
+
+    Copied and not linked, as a later run may change or evict what the store holds; checked by its hash.
+
+    Args:
+        made: cell -> its file.
+
+    Returns:
+        Variant -> its file, relative to the run's folder; without those that are gone.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    kept = {}
+    for cell in report.cells:
+        source = made.get(cell.id)
+        if source is None or cell.artifact_sha256 is None or not files.is_regular(source):
+            continue
+        target = folder / file_of(cell.variant)
+        files.own_folder(target.parent)
+        files.copy_tree(source, target, "the artifact")
+        if file_sha256(target) == cell.artifact_sha256:
+            kept[cell.variant] = file_of(cell.variant)
+        else:  # the store's entry was damaged meanwhile
+            files.remove(target, folder)
+    return kept
+
+
+def find(report: Report, folder: Path, name: str) -> tuple[Cell, bytes]:
+    """Return a cell of a run with its artifact.
+
+    Args:
+        name: ``MODEL/VARIANT``, or the variant alone where the run has one model.
+
+    Raises:
+        BadInput: the run has no such cell, it was not made, or its file is gone.
+    """
+    cell = _cell(report, folder, name)
+    if cell.artifact_sha256 is None:
+        reason = f"{cell.failure.what}: {cell.failure.reason}" if cell.failure else "it was not finished"
+        raise BadInput(f"{cell.id}: there is no artifact of it in {folder}: {reason}")
+    content = _read(folder / file_of(cell.variant), folder, cell.artifact_sha256)
+    for root in (folder / STORE, default_root()):
+        if content is None and files.is_folder(root):
+            stored = in_store(Store(root), cell.artifact_sha256)
+            content = None if stored is None else _read(stored, root, cell.artifact_sha256)
+    if content is None:
+        raise BadInput(
+            f"{cell.id}: its artifact (sha256 {cell.artifact_sha256[:12]}…) is neither in {folder / FOLDER} nor in the "
+            f"store {default_root()} any more; run the same command once more to make it again"
+        )
+    return cell, content
+
+
+def _read(path: Path, inside: Path, sha256: str) -> bytes | None:
+    """Read an artifact; None where it is not there, or is another one."""
+    try:
+        content = files.read_bytes(path, "the artifact", files.LARGEST_MODEL, inside=inside)
+    except BadInput:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == sha256 else None
+
+
+def _cell(report: Report, folder: Path, name: str) -> Cell:
+    alone = len({cell.model for cell in report.cells}) == 1
+    by_name = {cell.id: cell for cell in report.cells}
+    short = {cell.variant: cell for cell in report.cells} if alone else {}
+    if (found := by_name.get(name) or short.get(name)) is not None:
+        return found
+    known = list(short or by_name)
+    near = difflib.get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean {near[0]}?" if near else f"it holds {', '.join(known[:5])}{', …' if len(known) > 5 else ''}"
+    raise BadInput(f"{folder}: this run holds no cell {name}; {hint}")
+
+
+def in_store(store: Store, sha256: str) -> Path | None:
+    """Return the artifact of this hash in a store; None where no undamaged entry holds it."""
+    for folder in shards(store.root):
+        if not files.is_folder(folder):
+            continue
+        for entry in sorted(os.listdir(folder)):
+            try:
+                stored = read_index(folder / entry)["files"].get(ARTIFACT)
+            except (OSError, ValueError):
+                continue
+            if stored == sha256 and store.get(entry) is not None:
+                return folder / entry / ARTIFACT
+    return None

@@ -1,0 +1,93 @@
+"""What ``try`` records: the exit status, the report, and the last line of the screen say the same."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from made_up_runs import LABELS, answers, cell, measured, report
+from quantbench.adopt import commands, limits, ranking
+from quantbench.adopt.understand import Given
+from quantbench.engine import finish
+from quantbench.engine.session import Session
+from quantbench.errors import Exit
+from quantbench.records import Cell, Failure, Report, Verdict, read_record
+from quantbench.records.run_folder import REPORT
+from quantbench.reference.metrics import ACCURACY
+from quantbench.report.advice import screen
+from quantbench.report.run_folder import RunFolder
+
+GIVEN = Given("m.keras", Path("e.npz"), calibration=Path("c d.npz"), max_drop=limits.parse(["6", "a=2%"]))
+
+
+def made(name: str, size: float) -> Cell:
+    """Make a cell that a gate without a baseline calls red."""
+    family = "control" if name == "float32" else "ptq"
+    return cell(name, answers(100), measurements={"size": measured(size)}, family=family, verdict=Verdict.REGRESSED)
+
+
+def recorded(folder: Path, cells: list[Cell]) -> tuple[Exit, Report, str]:
+    """Advise on made-up cells; return the exit status, what the folder holds, and the screen."""
+    predictions = {one.variant: answers(100) for one in cells if one.failure is None}
+    run = report(cells, exit_status=1)
+    judged = [ranking.Judging("", ACCURACY, LABELS)]
+    advice = ranking.advise(run, judged, predictions, limits.parse("6"))
+    session = SimpleNamespace(folder=RunFolder(folder), report=run, artifacts=dict)
+    advice, status = commands._recorded(cast(Session, session), advice, GIVEN)
+    return status, read_record(folder / REPORT, Report, "report"), screen(advice)
+
+
+@pytest.fixture(autouse=True)
+def reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the status with which this process ends as it is."""
+    monkeypatch.setattr(finish, "reported", None)
+
+
+def refused(name: str) -> Cell:
+    failure = Failure.model_validate({"what": "unsupported", "reason": "no operator MaxPool3D"})
+    return cell(name, failure=failure, verdict=Verdict.UNSUPPORTED)
+
+
+@pytest.mark.parametrize(
+    ("cells", "status", "last"),
+    [
+        ([made("float32", 4000), made("ptq_a", 1000)], Exit.GREEN, "Ship ptq_a: "),
+        ([made("float32", 4000), made("ptq_a", 5000)], Exit.GREEN, "Ship float32: "),
+        ([made("float32", 4000), refused("ptq_a")], Exit.GREEN, "Ship float32: no variant could be made."),
+        (
+            [refused("float32"), made("ptq_a", 1000)],
+            Exit.NOT_MEASURED,
+            "Nothing can be recommended: the float model could not be converted (unsupported: no operator MaxPool3D).",
+        ),
+    ],
+)
+def test_status_report_and_screen_agree(tmp_path: Path, cells: list[Cell], status: Exit, last: str) -> None:
+    """Whatever a gate would say: it calls all of these red."""
+    found, read, shown = recorded(tmp_path, cells)
+    assert found == status == finish.reported == read.exit_status
+    assert shown.splitlines()[-1].startswith(last)
+    assert read.advice is not None
+    assert (read.advice.choice is None) == (status is Exit.NOT_MEASURED)
+    assert read.advice.folder == str(tmp_path)
+    assert "RED" not in (tmp_path / "report.md").read_text()
+    assert "REGRESSED" not in (tmp_path / "report.md").read_text()
+
+
+def test_the_options_given_are_repeated() -> None:
+    assert commands.arguments(GIVEN) == [
+        *("--data", "e.npz", "--calibration", "c d.npz", "--max-drop", "6", "--max-drop", "a=2%")
+    ]
+
+
+def test_a_limit_for_an_output_that_is_not_scored_is_refused_before_anything_is_made() -> None:
+    judged = ranking.judged_of(
+        cast(Any, SimpleNamespace(model=SimpleNamespace(metric=ACCURACY, pack=lambda: _Pack), notes=[]))
+    )
+    assert [(one.output, one.metric) for one in judged] == [("", ACCURACY)]
+    with pytest.raises(commands.BadInput, match="no output 'a' is scored"):
+        GIVEN.max_drop.check_outputs(one.output for one in judged)
+
+
+class _Pack:
+    test = SimpleNamespace(y=np.zeros(4))
