@@ -53,7 +53,7 @@ def try_once(
     timed = latency_budget > 0
     kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())
     options = RunOptions(variants=variants, report_dir=report_dir, latency_budget=latency_budget or 1.0)
-    session, status, whole = search(understood, options, kinds, say, short=not everything)
+    session, status, whole = search(understood, options, kinds, say, "all" if everything else "short")
     if not whole:
         return status
     path = session.folder.path / "predictions" / f"{model.name}.npz"
