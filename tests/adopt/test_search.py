@@ -74,7 +74,7 @@ def test_a_form_that_cannot_be_trained_is_refused_once_with_its_reason(form: str
     assert trained <= set(refused)
     assert all(words in refused[name] for name in trained)
     [line] = [line for line in search.told(refused) if f"{len(trained)} variants" in line]
-    assert line.startswith(f"{len(trained)} variants not tried: ")
+    assert line.startswith(f"{len(trained)} variants skipped: ")
     assert ("ptq_float16" in refused) == (form == "tflite")
     assert "aeq_float16" not in refused
     assert FLOAT_CONTROL not in refused

@@ -4,6 +4,7 @@ What cannot work is known before anything starts; then comes a shortlist, and of
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -122,14 +123,8 @@ def shortlist(refused: Mapping[str, str]) -> list[str]:
 
 def told(refused: Mapping[str, str]) -> list[str]:
     """Return one line a reason for everything that was refused before it was tried."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in refused.items():
-        by_reason.setdefault(reason, []).append(name)
-    return [
-        f"{len(names)} variant{'s' if len(names) > 1 else ''} not tried: {reason} ({', '.join(names[:3])}"
-        f"{', ...' if len(names) > 3 else ''})"
-        for reason, names in by_reason.items()
-    ]
+    by_reason = Counter(refused.values())
+    return [f"{count} variant{'s' * (count > 1)} skipped: {reason}" for reason, count in by_reason.items()]
 
 
 # ---------------------------------------------------------------- what can still win
