@@ -86,7 +86,7 @@ def try_once(
         shown.say(note)
     kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())
     options = RunOptions(variants=variants, report_dir=report_dir, latency_budget=latency_budget or 1.0)
-    session, status, whole = search(understood, options, kinds, shown.say, short=not everything)
+    session, status, whole = search(understood, options, kinds, shown.say, "all" if everything else "short")
     if not whole:
         return status
     path = session.folder.path / "predictions" / f"{understood.model.name}.npz"

@@ -4,8 +4,10 @@ What cannot work is known before anything starts; then comes a shortlist, and of
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from quantbench.adopt import ranking, understand
 from quantbench.build import preflight
@@ -18,7 +20,7 @@ from quantbench.engine.session import Session
 from quantbench.engine.whole_run import whole_run
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import Exit
-from quantbench.records import Kind, parts
+from quantbench.records import Kind, cell_key, parts
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL, VARIANTS, Variant
 
@@ -38,7 +40,6 @@ SHORTLIST = {
     "qat_wi8_ai8": "int8 that training has made up for, where there is data to train on",
 }
 CANDIDATE_SECONDS = 1.0  # of timing: enough to tell 10 %, and most of the rest is the start of six processes
-SAME_SIZE = 0.01  # share within which two files count as equally large
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Scored:
 
     Attributes:
         kernels: what decides its speed besides the operators: dtypes of weights and activations.
-        beyond: whether its drop is surely beyond the limit.
+        within, beyond: whether its drop is surely within the limit, or surely beyond it.
         drop: accuracy drop from float32, in the metric's unit.
     """
 
@@ -55,44 +56,52 @@ class Scored:
     sha256: str
     bytes: int
     kernels: tuple[str, str]
+    within: bool
     beyond: bool
     drop: float
 
 
 def search(
-    understood: understand.Understood, options: RunOptions, kinds: set[Kind], say: Say, short: bool = False
+    understood: understand.Understood,
+    options: RunOptions,
+    kinds: set[Kind],
+    say: Say,
+    advice: Literal["", "short", "all"] = "",
 ) -> tuple[Session, Exit, bool]:
     """Run what advice needs for one model; an interruption still leaves a partial report.
 
     Args:
-        options: its ``variants`` are what is tried; all where empty.
-        short: whether the shortlist is enough, without memory, where the options name no variants.
+        options: its ``variants`` are what is tried.
+        advice: what is tried where the options name no variants: ``short`` the shortlist, without memory; ``all`` every
+            variant; of both, only what can still win is timed, and briefly. Where empty, everything is tried and timed.
 
     Returns:
         The run, its exit status, and whether it finished.
     """
     model = understood.model
     refused = refusals(model, VARIANTS.values())
-    short = short and not options.variants
-    if short:
-        options = replace(
-            options,
-            variants=",".join(shortlist(refused)),
-            latency_budget=min(CANDIDATE_SECONDS, options.latency_budget),
-        )
-        kinds = kinds - {Kind.MEMORY}
-    session = Session(options, say, models={model.name: model}, start_up=not short)
+    narrow = bool(advice) and not options.variants
+    short = narrow and advice == "short"
+    if narrow:
+        names = [name for name in (shortlist(refused) if short else VARIANTS) if name not in refused]
+        seconds = min(CANDIDATE_SECONDS, options.latency_budget)
+        options = replace(options, variants=",".join(names), latency_budget=seconds)
+    kinds = kinds - {Kind.MEMORY} if short else kinds
+    session = Session(options, say, models={model.name: model}, start_up=not narrow)
     session.progress = on_terminal(say)
     settle()
     tried = [name for name in session.variant_names if name not in refused]
-    say(f"making and scoring {len(tried)} variants of {len(VARIANTS)}" + (": the shortlist" if short else ""))
-    notes = [*understood.notes, *(told(refused) if short else [])]
+    shown = "variant" if len(tried) == 1 else "variants"
+    say(f"making and scoring {len(tried)} {shown} of {len(VARIANTS)}" + (": the shortlist (--all for all)" * short))
+    skipped = told(refused) if narrow else []
+    for line in skipped:
+        say(line)
     wanted = dict.fromkeys(session.cell_ids(), kinds)
 
     def worth(outcomes: Mapping[CellId, Outcome]) -> Collection[CellId]:
-        return [f"{model.name}/{name}" for name in worth_timing(scored(model, outcomes))]
+        return [cell_key(model.name, name) for name in worth_timing(scored(model, outcomes))]
 
-    status, how = whole_run(session, wanted, notes, worth if short else None)
+    status, how = whole_run(session, wanted, [*understood.notes, *skipped], worth if narrow else None)
     if how.interrupted:
         say(f"interrupted; what was finished is in {session.folder.path / 'report.md'}")
     return session, status, not how.interrupted
@@ -114,14 +123,8 @@ def shortlist(refused: Mapping[str, str]) -> list[str]:
 
 def told(refused: Mapping[str, str]) -> list[str]:
     """Return one line a reason for everything that was refused before it was tried."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in refused.items():
-        by_reason.setdefault(reason, []).append(name)
-    return [
-        f"{len(names)} variant{'s' if len(names) > 1 else ''} not tried: {reason} ({', '.join(names[:3])}"
-        f"{', ...' if len(names) > 3 else ''})"
-        for reason, names in by_reason.items()
-    ]
+    by_reason = Counter(refused.values())
+    return [f"{count} variant{'s' * (count > 1)} skipped: {reason}" for reason, count in by_reason.items()]
 
 
 # ---------------------------------------------------------------- what can still win
@@ -150,34 +153,33 @@ def _scored(model: ReferenceModel, name: str, one: Outcome, control: Array, labe
     floor = model.floor(name, variant.family)
     limit = math.inf if floor is None else floor.max_drop
     drop = ranking.drop_between(model.metric, one.predictions, control, labels)
-    beyond = drop.estimate > limit and drop.p_above(limit) <= alpha
+    within, beyond = drop.p_below(limit) <= alpha, drop.estimate > limit and drop.p_above(limit) <= alpha
     kernels = (variant.taxonomy.weights.split()[0], variant.taxonomy.activations.split(";")[0])
     size = 0 if one.sizes is None else one.sizes["size"]
-    return Scored(name, one.artifact_sha256 or "", size, kernels, beyond, drop.estimate)
+    return Scored(name, one.artifact_sha256 or "", size, kernels, within, beyond, drop.estimate)
 
 
 def worth_timing(found: Sequence[Scored]) -> list[str]:
     """Return the variants whose speed can still decide, each artifact once, in the order given.
 
     Left out is what is surely beyond the limit, and what another variant with the same kernels, and so about the same
-    speed, beats in size and drop.
+    speed, beats: it is no larger, has no larger drop, and is as surely within the limit.
     """
     kept: list[Scored] = []
     for one in found:
-        if one.variant == FLOAT_CONTROL or (not one.beyond and all(one.sha256 != other.sha256 for other in kept)):
+        if one.variant == FLOAT_CONTROL or not (one.beyond or any(one.sha256 == other.sha256 for other in kept)):
             kept.append(one)
     return [
         one.variant
-        for one in kept
-        if one.variant == FLOAT_CONTROL or not any(_beats(other, one, kept) for other in kept)
+        for place, one in enumerate(kept)
+        if one.variant == FLOAT_CONTROL or not any(_beats(other, one, i < place) for i, other in enumerate(kept))
     ]
 
 
-def _beats(other: Scored, one: Scored, order: Sequence[Scored]) -> bool:
+def _beats(other: Scored, one: Scored, comes_first: bool) -> bool:
     if other is one or other.kernels != one.kernels or other.variant == FLOAT_CONTROL:
         return False
-    as_small = other.bytes <= one.bytes * (1 + SAME_SIZE)
-    if not as_small or other.drop > one.drop:
+    if other.within < one.within or other.bytes > one.bytes or other.drop > one.drop:
         return False
-    smaller = other.bytes < one.bytes * (1 - SAME_SIZE)
-    return smaller or other.drop < one.drop or order.index(other) < order.index(one)
+    better = other.within > one.within or other.bytes < one.bytes or other.drop < one.drop
+    return better or comes_first
