@@ -107,7 +107,7 @@ def test_adopt_gates_the_model_in_the_users_own_folders(
 ) -> None:
     folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
     data = ["--data", str(user / "eval.npz"), "--calibration", str(user / "calibration.npz")]
-    adopt = ["adopt", str(user / "keras2.keras"), "--name", "mine", *data, *folders]
+    adopt = ["adopt", str(user / "keras2.keras"), "--name", "mine", *data, *folders, *WIDE, "--latency-budget", "0"]
     start = [sys.executable, "-c", WITH_FEW_VARIANTS] if few else command()
     done = subprocess.run(
         [*start, *adopt, "--report-dir", str(tmp_path / "adopted")],
@@ -117,12 +117,16 @@ def test_adopt_gates_the_model_in_the_users_own_folders(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gate it with: quantbench run --model-dir" in done.stdout
-    run = ["run", *folders, "--no-latency", *(["--variants", ",".join(FEW_VARIANTS)] if few else [])]
+    (told,) = [line for line in done.stdout.splitlines() if line.startswith("gated: float32, ")]
+    assert " that the tools refuse" in told
+    assert "Gate others with --gate VARIANT,..." in told
+    if few:  # it has half of float32's size, and the same answers
+        assert told.startswith("gated: float32, ptq_float16. Not gated: ")
+    run = ["run", *folders, "--no-latency"]
     gated = quantbench(*run, cwd=tmp_path)
     assert gated.status == 0, gated.output
-    assert gated.cell("mine/qat_wi8_ai8")["verdict"] == "unsupported"
-    # 400 examples leave the limit inside the interval of any drop, even of none.
-    assert gated.cell("mine/ptq_float16")["verdict"] == "warn"
+    assert len(gated.report()["cells"]) == 2
+    assert {cell["verdict"] for cell in gated.report()["cells"]} == {"pass"}
     again = quantbench(*adopt)
     assert again.status == 4
     assert "mine exists already" in again.output
@@ -320,7 +324,8 @@ def test_adopting_what_a_floor_forbids_is_red_at_once(
     quantbench: Quantbench, user: Path, tmp_path: Path, unlabelled: list[str]
 ) -> None:
     folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
-    done = quantbench("adopt", str(user / "float.tflite"), "--name", "mine", *unlabelled, *folders)
+    gate = ["--gate", "aeq_dynamic_wi4_mse_afp32,aeq_dynamic_wi8_afp32,qat_wi8_ai8", "--latency-budget", "0"]
+    done = quantbench("adopt", str(user / "float.tflite"), "--name", "mine", *unlabelled, *folders, *gate)
     assert done.status == 1, done.output
     assert "RED mine/aeq_dynamic_wi4_mse_afp32" in done.output  # a fifth of the outputs' size, over many examples
     assert "undecided: mine/aeq_dynamic_wi8_afp32" in done.output  # two of 400 examples have all of its error

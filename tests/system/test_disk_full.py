@@ -201,7 +201,10 @@ def test_other_commands_without_room(what: str, limit: int, tmp_path: Path) -> N
     np.savez(examples, x=np.zeros((200, 32), np.float32), y=np.arange(200) % 2)
     folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
     commands = {
-        "adopt": [*command("adopt", str(model), "--name", "m", "--data", str(examples)), *folders],
+        "adopt": [
+            *command("adopt", str(model), "--name", "m", "--data", str(examples), "--latency-budget", "0"),
+            *folders,
+        ],
         "ab": [sys.executable, "-c", AB_HERE, "ab", "--old", "tensorflow", "--new", "tensorflow", *THREE_CELLS[:4]],
         "selftest": command("selftest", "--quick"),
     }

@@ -96,7 +96,8 @@ class Room:
         """The command line that tries a model out."""
         own = ["--data", str(self.data), "--report-dir", str(self.reports)]
         if command == "adopt":
-            return ["adopt", str(path), "--name", "m", *own, "--model-dir", str(self.models), *self.baselines_given]
+            own += ["--model-dir", str(self.models), *self.baselines_given, "--latency-budget", "0"]
+            return ["adopt", str(path), "--name", "m", *own]
         return ["try", str(path), *own, "--variants", "float32", "--latency-budget", "0"]
 
     @property
