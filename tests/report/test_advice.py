@@ -197,6 +197,16 @@ def test_several_outputs_are_each_named_with_their_own_limit() -> None:
     assert "stay within the limits of all outputs" in screen
 
 
+def test_a_column_that_nothing_fills_is_left_out() -> None:
+    """``--latency-budget 0`` times nothing, not even float32."""
+    made = advice([variant("a", 0, 0.1, 0.5, None)])
+    assert "time / float32" in words.screen(made)
+    floats = FLOAT.model_copy(update={"latency": None})
+    untimed = made.model_copy(update={"variants": [floats, *made.variants[:-1]]})
+    assert "time / float32" not in words.screen(untimed)
+    assert all(len(row) == len(words.headers(untimed)) + len(words.EXTRA) for row in words.rows(untimed))
+
+
 def test_refusals_are_one_line_for_each_reason() -> None:
     trained = [f"qat_{i}" for i in range(19)]
     refused = [

@@ -240,6 +240,8 @@ def undecided(advice: Advice) -> str:
     if hope is None:
         return ""
     open_ones = [pair for pair in zip(hope.outputs, advice.judged, strict=True) if pair[0].verdict == "undecided"]
+    if not open_ones:
+        return ""
     verdict, judged = open_ones[0]
     needed = [each.needed for each, _ in open_ones]
     known = [each for each in needed if each is not None]
@@ -367,7 +369,11 @@ def headers(advice: Advice) -> list[str]:
     """Return the columns of the table of variants."""
     judged = advice.judged[0]
     what = f"drop, {judged.unit} (95 %)" if len(advice.judged) == 1 else "drop of the worst output (95 %)"
-    return ["variant", "verdict", what, "KiB", "size / float32", "time / float32"]
+    return ["variant", "verdict", what, "KiB", "size / float32", *(["time / float32"] if _timed(advice) else [])]
+
+
+def _timed(advice: Advice) -> bool:
+    return any(one.latency is not None for one in advice.variants)
 
 
 def _row(one: AdvisedVariant, advice: Advice) -> list[str]:
@@ -379,7 +385,7 @@ def _row(one: AdvisedVariant, advice: Advice) -> list[str]:
         "0" if one.variant == FLOAT_CONTROL else drop(verdict, judged) + where,
         f"{one.bytes / 1024:,.1f}",
         f"{one.size:.2f}×",
-        "" if one.latency is None else f"{one.latency:.2f}×",
+        *([] if not _timed(advice) else [""] if one.latency is None else [f"{one.latency:.2f}×"]),
     ]
 
 
@@ -456,8 +462,7 @@ def rows(advice: Advice) -> list[list[str]]:
 
 def note(advice: Advice) -> str:
     """Explain the columns of the table."""
-    timed = any(one.latency is not None for one in advice.variants)
-    time = f" Times are of {advice.machine.cpu}, {_threads(advice)}, and hold there only." if timed else ""
+    time = f" Times are of {advice.machine.cpu}, {_threads(advice)}, and hold there only." if _timed(advice) else ""
     return (
         "Drops are positive where a variant is worse; intervals hold for all variants together with 95 %. "
         "Within: the whole interval is below the limit; undecided: the limit lies inside it."
