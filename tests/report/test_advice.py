@@ -14,6 +14,7 @@ from made_up_pages import HOSTILE
 from made_up_runs import report
 from quantbench.adopt import ranking
 from quantbench.adopt.commands import Shown
+from quantbench.errors import BadInput
 from quantbench.records import (
     Advice,
     AdvisedVariant,
@@ -106,12 +107,12 @@ def test_the_last_line_says_what_to_ship_why_how_sure_and_on_which_machine() -> 
         (
             [variant("a", 0, 0.1, 1.2, 0.99)],
             "size",
-            "a is within the limit but makes the file larger; closest is a, 1.",
+            "a is within the limit but makes the file larger: 1.20 times th",
         ),
         (
             [variant("a", 0, 0.1, 1.2, 1.1), variant("b", 0, 0.1, 1.1, 1.1)],
             "balanced",
-            "of 2 variants within the limit, each makes the file larger and none is better on balance; closest is b",
+            "of 2 variants within the limit, each makes the file larger and none is better by size × time; closest is",
         ),
         (
             [variant("a", 0, 0.1, 0.27, 43.0)],
@@ -125,6 +126,11 @@ def test_the_last_line_says_what_to_ship_why_how_sure_and_on_which_machine() -> 
             "what is within the limit was not timed (a); --prefer size",
         ),
         ([variant("a", 0, 0.1, 0.27, 0.99)], "latency", "a is within the limit but not faster: 3.7 times smaller and "),
+        (
+            [variant("a", 0, 0.1, 0.9, 2), variant("b", 0, 0.1, 0.3, None)],
+            "balanced",
+            "a, the only one within the limit",
+        ),
         ([DEAD], "size", "ptq_good has a dead output 4 (2 distinct values)"),
         (
             [DEAD, BAD],
@@ -191,6 +197,16 @@ def test_several_outputs_are_each_named_with_their_own_limit() -> None:
     assert "stay within the limits of all outputs" in screen
 
 
+def test_a_column_that_nothing_fills_is_left_out() -> None:
+    """``--latency-budget 0`` times nothing, not even float32."""
+    made = advice([variant("a", 0, 0.1, 0.5, None)])
+    assert "time / float32" in words.screen(made)
+    floats = FLOAT.model_copy(update={"latency": None})
+    untimed = made.model_copy(update={"variants": [floats, *made.variants[:-1]]})
+    assert "time / float32" not in words.screen(untimed)
+    assert all(len(row) == len(words.headers(untimed)) + len(words.EXTRA) for row in words.rows(untimed))
+
+
 def test_refusals_are_one_line_for_each_reason() -> None:
     trained = [f"qat_{i}" for i in range(19)]
     refused = [
@@ -217,11 +233,10 @@ def crowded() -> Advice:
     floats = FLOAT.model_copy(update={"outputs": [OutputVerdict(drop=0, verdict="within") for _ in judged]})
     known = advice(
         [],
-        judged,
         refused=[Refusal(reason=f"reason {i} " + "x" * 400 + "\n\x1b[2J", variants=[f"v{i}"]) for i in range(40)],
         warnings=[f"warning {i}" for i in range(9)],
     )
-    return ranking.choose(known.model_copy(update={"variants": [floats, *variants]}))
+    return ranking.choose(known.model_copy(update={"judged": judged, "variants": [floats, *variants]}))
 
 
 def test_forty_variants_fit_on_one_screen() -> None:
@@ -293,6 +308,24 @@ def test_the_record_survives_a_file_and_json_is_the_advice_alone(tmp_path: Path)
         "ptq_open": "undecided",
         "aeq_bad": "beyond",
     }
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"judged": []}, "field 'advice.judged': List should have at least 1 item"),
+        ({"choice": "nobody"}, "field 'advice': expected one of its variants as choice or next, found 'nobody'"),
+        ({"variants": [FLOAT.model_dump(), FLOAT.model_dump()]}, "two variants have the same name"),
+        ({"variants": [FLOAT.model_dump() | {"outputs": []}], "choice": None}, "expected 1 outputs of float32"),
+        ({"variants": [FLOAT.model_dump() | {"size": 0}]}, "field 'advice.variants.0.size': Input should be greater"),
+    ],
+)
+def test_a_record_that_cannot_be_put_into_words_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    data = json.loads(report([], advice=advice([GOOD])).model_dump_json(exclude_none=True))
+    data["advice"] |= {"next_best": None, "better_if_decided": None} | change
+    (tmp_path / REPORT).write_text(json.dumps(data))
+    with pytest.raises(BadInput, match=re.escape(words)):
+        read_record(tmp_path / REPORT, Report, "report")
 
 
 # ------------------------------------------------------------ the page

@@ -79,9 +79,9 @@ class Limit:
         """
         amount = dict(self.by_output).get(output, self.usual)
         if amount is None:
-            return _default(metric, float_score, labels)
+            return float(_default(metric, float_score, labels))
         if amount.unit == "%":
-            return amount.value / 100 * _whole(metric, float_score, labels)
+            return float(amount.value / 100 * _whole(metric, float_score, labels))
         if amount.unit == "pp" and metric.unit != "pp":
             raise BadInput(
                 f"--max-drop {amount.text}: {metric.name} is measured in {metric.unit}, not in percentage points; give "

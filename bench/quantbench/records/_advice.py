@@ -1,8 +1,8 @@
 """Describe the advice on a model that was tried once: what was scored, each variant's verdict, and the choice."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from quantbench.records._common import Record
 
@@ -33,9 +33,9 @@ class JudgedOutput(Record):
     scale: float
     higher_is_better: bool
     evidence: list[str] = Field(default_factory=list)
-    examples: int
+    examples: int = Field(ge=0)
     float_score: float | None = None
-    limit: float
+    limit: float = Field(ge=0)
     limit_given: str = ""
     too_few: bool = False
     least_examples: int | None = None
@@ -85,9 +85,9 @@ class AdvisedVariant(Record):
     variant: str
     verdict: Decision
     outputs: list[OutputVerdict]
-    bytes: int
-    size: float
-    latency: float | None = None
+    bytes: int = Field(ge=0)
+    size: float = Field(gt=0)
+    latency: float | None = Field(default=None, gt=0)
     agreement: float | None = None
     dead: list[DeadColumn] = Field(default_factory=list)
     same_as: str | None = None
@@ -133,7 +133,7 @@ class Advice(Record):
         arguments: options that name the model's data and how it is scored, as ``try`` and ``adopt`` take them.
     """
 
-    judged: list[JudgedOutput]
+    judged: list[JudgedOutput] = Field(min_length=1)
     variants: list[AdvisedVariant]
     refused: list[Refusal] = Field(default_factory=list)
     prefer: Preference = "balanced"
@@ -147,6 +147,19 @@ class Advice(Record):
     folder: str = ""
     model: str = ""
     arguments: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        names = [one.variant for one in self.variants]
+        if len(set(names)) < len(names):
+            raise ValueError("two variants have the same name")
+        for one in self.variants:
+            if len(one.outputs) != len(self.judged):
+                raise ValueError(f"expected {len(self.judged)} outputs of {one.variant}, found {len(one.outputs)}")
+        for named in (self.choice, self.next_best, self.better_if_decided):
+            if named is not None and named not in names:
+                raise ValueError(f"expected one of its variants as choice or next, found {named!r}")
+        return self
 
     def of(self, variant: str | None) -> AdvisedVariant | None:
         """Return a variant by name; None where it was not made."""

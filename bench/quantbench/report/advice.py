@@ -182,25 +182,28 @@ def _why_float32(advice: Advice) -> str:
         return "no variant could be made" if made else "no other variant was asked for"
     if not within:
         return _none_within(others, advice)
-    any_timed = any(one.latency is not None for one in others)
-    if advice.prefer != "size" and any_timed:
-        untimed = [one for one in within if one.latency is None and one.size < 1]
-        within = [one for one in within if one.latency is not None]
-        if not within:
-            named = ", ".join(one.variant for one in untimed[:3]) or "nothing smaller"
-            return f"what is within the limit was not timed ({named}); --prefer size chooses by size alone"
-    least = min(within, key=lambda one: one.size * (one.latency or 1.0))
+    rated = within
+    if advice.prefer != "size" and any(one.latency is not None for one in others):
+        rated = [one for one in within if one.latency is not None]
+    if not rated:
+        named = ", ".join(one.variant for one in within[:3])
+        return f"what is within the limit was not timed ({named}); --prefer size chooses by size alone"
+    least = min(rated, key=lambda one: one.size * (one.latency or 1.0))
     fast = f" and {faster(least)}{_there(advice)}" if faster(least) else ""
     tail = f"closest is {least.variant}, {smaller(least)}{fast}"
-    count = f"of {len(within)} variants within the limit" if len(within) > 1 else f"{least.variant} is within the limit"
-    if all(one.size >= 1 for one in within):
-        grows = "each makes the file larger" if len(within) > 1 else "but makes the file larger"
-        slow = advice.prefer != "size" and any(one.latency is not None for one in within)
-        return f"{count}{',' if len(within) > 1 else ''} {grows}{' and none is better on balance' * slow}; {tail}"
-    other = "; --prefer size would take a smaller one" if advice.prefer != "size" else ""
     by = {"size": "smaller", "latency": "faster", "balanced": "better by size × time"}[advice.prefer]
+    other = "; --prefer size would take a smaller one" if any(one.size < 1 for one in within) else ""
     if len(within) == 1:
-        return f"{count} but not {by}: {smaller(least)}{fast}{other}"
+        grows = "but makes the file larger" if least.size >= 1 else f"but not {by}"
+        return f"{least.variant} is within the limit {grows}: {smaller(least)}{fast}{other}"
+    if len(rated) == 1:
+        return (
+            f"{least.variant}, the only one within the limit that was timed, is not {by}: {smaller(least)}{fast}{other}"
+        )
+    timed = "" if len(rated) == len(within) else "timed "
+    count = f"of {len(rated)} {timed}variants within the limit"
+    if not other and not timed:
+        return f"{count}, each makes the file larger and none is {by}; {tail}"
     return f"{count} none is {by}; {tail}{other}"
 
 
@@ -237,6 +240,8 @@ def undecided(advice: Advice) -> str:
     if hope is None:
         return ""
     open_ones = [pair for pair in zip(hope.outputs, advice.judged, strict=True) if pair[0].verdict == "undecided"]
+    if not open_ones:
+        return ""
     verdict, judged = open_ones[0]
     needed = [each.needed for each, _ in open_ones]
     known = [each for each in needed if each is not None]
@@ -364,7 +369,11 @@ def headers(advice: Advice) -> list[str]:
     """Return the columns of the table of variants."""
     judged = advice.judged[0]
     what = f"drop, {judged.unit} (95 %)" if len(advice.judged) == 1 else "drop of the worst output (95 %)"
-    return ["variant", "verdict", what, "KiB", "size / float32", "time / float32"]
+    return ["variant", "verdict", what, "KiB", "size / float32", *(["time / float32"] if _timed(advice) else [])]
+
+
+def _timed(advice: Advice) -> bool:
+    return any(one.latency is not None for one in advice.variants)
 
 
 def _row(one: AdvisedVariant, advice: Advice) -> list[str]:
@@ -376,7 +385,7 @@ def _row(one: AdvisedVariant, advice: Advice) -> list[str]:
         "0" if one.variant == FLOAT_CONTROL else drop(verdict, judged) + where,
         f"{one.bytes / 1024:,.1f}",
         f"{one.size:.2f}×",
-        "" if one.latency is None else f"{one.latency:.2f}×",
+        *([] if not _timed(advice) else [""] if one.latency is None else [f"{one.latency:.2f}×"]),
     ]
 
 
@@ -453,8 +462,7 @@ def rows(advice: Advice) -> list[list[str]]:
 
 def note(advice: Advice) -> str:
     """Explain the columns of the table."""
-    timed = any(one.latency is not None for one in advice.variants)
-    time = f" Times are of {advice.machine.cpu}, {_threads(advice)}, and hold there only." if timed else ""
+    time = f" Times are of {advice.machine.cpu}, {_threads(advice)}, and hold there only." if _timed(advice) else ""
     return (
         "Drops are positive where a variant is worse; intervals hold for all variants together with 95 %. "
         "Within: the whole interval is below the limit; undecided: the limit lies inside it."
