@@ -89,6 +89,7 @@ _CODE = (
     "quantbench.build.artifact",
     "quantbench.core.arrays",
     "quantbench.reference.datasets",
+    "quantbench.reference.npy_folder",
     "quantbench.build.divergence",
     "quantbench.reference.float_model",
     "quantbench.reference.metrics",
