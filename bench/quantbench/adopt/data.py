@@ -41,13 +41,14 @@ class Examples:
 
     Attributes:
         inputs: as given; examples have the shape that the model takes.
-        labels: shape (n,) or (n, ...); None where there are none.
+        labels: name -> shape (n,) or (n, ...); the name is empty for ``y``, and NAME for ``y_NAME``, the labels of an
+            output of that name.
         stored: arrays among these that are files, and which.
         classes: names of the classes 0, 1, ..., where the data has names.
     """
 
     inputs: Inputs
-    labels: Array | None
+    labels: dict[str, Array]
     stored: list[tuple[Array, Stored]] = field(default_factory=list)
     classes: tuple[str, ...] = ()
 
@@ -57,13 +58,15 @@ class Found:
     """Hold all splits.
 
     Attributes:
-        data: split -> (inputs, labels).
+        data: split -> (inputs, labels ``y``).
+        labels: split -> all labels by name, see :class:`Examples`.
         notes: one line each.
         stored: arrays that are files, and which.
         classes: see :class:`Examples`.
     """
 
     data: SplitData
+    labels: dict[str, dict[str, Array]]
     notes: list[str]
     stored: list[tuple[Array, Stored]]
     classes: tuple[str, ...]
@@ -86,7 +89,7 @@ def read(sources: Mapping[str, str | Path | None], specs: formats.Specs, scratch
         for split, source in sources.items()
         if source is not None
     }
-    if "train" in splits and splits["train"].labels is None:
+    if "train" in splits and not splits["train"].labels:
         raise BadInput(f"{sources['train']}: training data needs labels, an array y")
     if "train" in splits and (size := 4 * _values(splits["train"].inputs)) > _TRAINING_SHARE * memory():
         raise BadInput(
@@ -95,14 +98,15 @@ def read(sources: Mapping[str, str | Path | None], specs: formats.Specs, scratch
         )
     classes = splits["test"].classes
     for split in ("calibration", "train"):
-        if split in splits and splits[split].classes != classes:
-            if split == "train":
+        if split in splits and splits[split].classes and splits[split].classes != classes:
+            if split == "train" and classes:
                 raise BadInput(
                     f"{sources['train']}: its classes ({_named(splits['train'].classes)}) are not those of "
                     f"{sources['test']} ({_named(classes)}), so the labels would mean other things; give both the same "
                     "class folders, or the same classes.txt"
                 )
-            splits[split] = replace(splits[split], labels=None)  # calibration needs none
+            if split == "calibration":
+                splits[split] = replace(splits[split], labels={})  # it needs none
     numbered = all(str(number) == name for number, name in enumerate(classes))
     notes = [] if numbered else [f"classes: {_named(classes)}"]
     if "calibration" in splits:
@@ -110,7 +114,8 @@ def read(sources: Mapping[str, str | Path | None], specs: formats.Specs, scratch
         notes += note
     notes += _notes({split: examples.inputs for split, examples in splits.items()})
     stored = [one for examples in splits.values() for one in examples.stored]
-    return Found({split: (one.inputs, one.labels) for split, one in splits.items()}, notes, stored, classes)
+    data: SplitData = {split: (one.inputs, one.labels.get("")) for split, one in splits.items()}
+    return Found(data, {split: one.labels for split, one in splits.items()}, notes, stored, classes)
 
 
 def memory() -> int:
@@ -146,7 +151,7 @@ def _bounded(examples: Examples) -> tuple[Examples, list[str]]:
         return examples, []
     kept = max(2, _CALIBRATION_VALUES * count // size)
     places = np.linspace(0, count - 1, kept).astype(int)
-    labels = None if examples.labels is None else np.asarray(examples.labels[places])
+    labels = {name: np.asarray(values[places]) for name, values in examples.labels.items()}
     note = f"calibration: {kept:,} of {count:,} examples, evenly spaced, as the others would not change the ranges"
     return replace(examples, inputs=rows(examples.inputs, places), labels=labels), [note]
 
@@ -172,7 +177,7 @@ def check_classes(source: str | Path | None, classes: tuple[str, ...], outputs: 
 def read_split(source: str | Path, specs: formats.Specs) -> tuple[Inputs, Array | None]:
     """Read inputs that fit the model, and labels if there are any, of what needs no scratch folder. Raises BadInput."""
     examples = read_examples(str(source), specs, None, "--data")
-    return examples.inputs, examples.labels
+    return examples.inputs, examples.labels.get("")
 
 
 def read_examples(source: str, specs: formats.Specs, scratch: Path | None, option: str) -> Examples:
@@ -223,12 +228,14 @@ def _checked(source: str, arrays: Mapping[str, Array | Stored], specs: formats.S
     if len(set(counts.values())) > 1:
         raise BadInput(f"{source}: inputs have different numbers of examples: {counts}")
     count = next(iter(counts.values()))
-    labels = None
-    if "y" in arrays:
-        labels = _kept(arrays["y"], stored, partial(_as_labels, source, count))
-        if stored and stored[-1][0] is labels and labels.nbytes <= _MOST_LABEL_BYTES:
-            stored.pop()
-            labels = np.array(labels)
+    labels = {}
+    for key in arrays:
+        if key == "y" or key.startswith("y_"):
+            values = _kept(arrays[key], stored, partial(_as_labels, source, key, count))
+            if stored and stored[-1][0] is values and values.nbytes <= _MOST_LABEL_BYTES:
+                stored.pop()
+                values = np.array(values)
+            labels[key.removeprefix("y").removeprefix("_")] = values
     single = next(iter(inputs.values())) if len(inputs) == 1 else None
     return Examples(inputs if single is None else single, labels, stored)
 
@@ -255,20 +262,20 @@ def _kept(
     return values if values.shape[1:] == example else values.reshape(len(values), *example)
 
 
-def _as_labels(source: str, count: int, labels: Array) -> tuple[int, ...]:
+def _as_labels(source: str, key: str, count: int, labels: Array) -> tuple[int, ...]:
     """Return the shape of one label. Raises BadInput."""
     if labels.dtype.kind in "USO":
         raise BadInput(
-            f"{source}: y holds text; give whole numbers, the places of the classes in the model's output: "
-            "numpy.unique(y, return_inverse=True)[1] numbers them alphabetically"
+            f"{source}: {key} holds text; give whole numbers, the places of the classes in the model's output: "
+            f"numpy.unique({key}, return_inverse=True)[1] numbers them alphabetically"
         )
     if labels.dtype.kind not in "fiub":
-        raise BadInput(f"{source}: y has dtype {labels.dtype}, expected numbers")
+        raise BadInput(f"{source}: {key} has dtype {labels.dtype}, expected numbers")
     found = len(labels) if labels.ndim else 1
     if labels.ndim == 0 or found != count:
-        raise BadInput(f"{source}: y has {found} labels, x has {count} examples")
+        raise BadInput(f"{source}: {key} has {found} labels, x has {count} examples")
     if labels.dtype.kind == "f" and _nonfinite(labels):
-        raise BadInput(f"{source}: y holds NaN or infinite values")
+        raise BadInput(f"{source}: {key} holds NaN or infinite values")
     # (n, 1), as in some data sets, would broadcast against (n,)
     return () if math.prod(labels.shape[1:]) == 1 else labels.shape[1:]
 

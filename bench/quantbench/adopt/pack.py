@@ -1,6 +1,6 @@
 """Write the data pack of a user's model: one ``.npz`` where it is small, a folder of ``.npy`` files otherwise."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +16,21 @@ from quantbench.reference.npy_folder import Stored
 _COMPRESSED_BYTES = 2**24  # compressing takes a second for so many, and saves what a repository keeps for ever
 
 
-def write(folder: Path, name: str, data: SplitData, stored: list[tuple[Array, Stored]]) -> tuple[str, str]:
+def write(
+    folder: Path, name: str, arrays: Mapping[str, Array], stored: Sequence[tuple[Array, Stored]]
+) -> tuple[str, str]:
     """Write a pack; return its name below ``folder``, and its hash.
 
     Args:
         name: of the pack, without a suffix.
-        stored: arrays of the data that are files already: these are used where they are, or moved out of the scratch
-            folder, and neither copied nor read.
+        arrays: by their names in the pack, see :func:`quantbench.reference.datasets.load_pack`.
+        stored: those of them that are files already: these are used where they are, or moved out of the scratch folder,
+            and neither copied nor read.
 
     Raises:
         BadInput: a file of the user's cannot be read any more.
         DiskFull: there is no room.
     """
-    arrays = dict(_named(data))
     folder.mkdir(parents=True, exist_ok=True)
     size = sum(array.nbytes for array in arrays.values())
     if size > SMALL_BYTES:
@@ -42,17 +44,21 @@ def write(folder: Path, name: str, data: SplitData, stored: list[tuple[Array, St
     return path.name, file_sha256(path)
 
 
+def inputs(data: SplitData) -> dict[str, Array]:
+    """Name the inputs of each split as in a pack."""
+    return {
+        f"x_{split}.{name}" if isinstance(x, dict) else f"x_{split}": values
+        for split, (x, _) in data.items()
+        for name, values in (x.items() if isinstance(x, dict) else [("", x)])
+    }
+
+
+def labels(data: SplitData) -> dict[str, Array]:
+    """Name the labels ``y`` of each split as in a pack."""
+    return {f"y_{split}": y for split, (_, y) in data.items() if y is not None}
+
+
 def bring_data(pack: Path) -> None:
     """Copy the user's files that a pack only names into it, see :func:`quantbench.reference.npy_folder.bring`."""
     if files.is_folder(pack):
         npy_folder.bring(pack)
-
-
-def _named(data: SplitData) -> Iterator[tuple[str, Array]]:
-    for split, (inputs, labels) in data.items():
-        if isinstance(inputs, dict):
-            yield from ((f"x_{split}.{name}", values) for name, values in inputs.items())
-        else:
-            yield f"x_{split}", inputs
-        if labels is not None:
-            yield f"y_{split}", labels

@@ -226,7 +226,9 @@ MODEL = ReferenceModel(
 def _write(model: ReferenceModel, found: examples.Found, folder: Path, given: Given) -> ReferenceModel:
     """Write the data pack and the model file; return the model that the file declares."""
     place = (folder / model.data).parent
-    pack_name, pack_sha256 = pack.write(place, model.name, found.data, found.stored)
+    pack_name, pack_sha256 = pack.write(
+        place, model.name, pack.inputs(found.data) | pack.labels(found.data), found.stored
+    )
     examples.forget(place / _SCRATCH)
     assert isinstance(model.prepare, Scaled)
     logits = model.loss == "logits"
