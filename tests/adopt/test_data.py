@@ -567,10 +567,13 @@ def test_the_pack_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
         assert sorted(path.name for path in (folder / name).iterdir()) == [
             *("elsewhere.json", "shapes.json", "x_calibration.npy", "y_test.npy")
         ]
+        np.save(folder_of(tmp_path / "kept" / "m") / "x_test-00007.npy", X)  # of an earlier pack
+        pack.copy_data(folder / name, tmp_path / "kept" / "m")
         pack.bring_data(folder / name)
         (tmp_path / "d" / "x_000.npy").unlink()
-        again = load_pack.__wrapped__(folder / name, sha256)
-        assert np.array_equal(np.asarray(again.test.x), x[..., None])
+        for place in (folder / name, tmp_path / "kept" / "m"):
+            again = load_pack.__wrapped__(place, sha256)
+            assert np.array_equal(np.asarray(again.test.x), x[..., None])
 
 
 def test_calibration_data_larger_than_is_ever_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
