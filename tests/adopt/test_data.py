@@ -53,7 +53,7 @@ def test_a_folder_is_mapped_and_not_read(tmp_path: Path) -> None:
     found = read(folder_of(tmp_path / "d", x=X, y=Y), FOURS, tmp_path)
     assert isinstance(found.inputs, np.memmap)
     assert np.array_equal(found.inputs, X)
-    assert np.array_equal(found.labels, Y)  # type: ignore[arg-type]
+    assert np.array_equal(found.labels[""], Y)
 
 
 @settings(max_examples=40, deadline=None)
@@ -89,6 +89,18 @@ def test_an_input_with_a_name_that_no_file_can_have(tmp_path: Path) -> None:
     found = read(folder_of(tmp_path / "d", x_image=pixels, x_age_years=ages), TWO, tmp_path)
     assert isinstance(found.inputs, dict)
     assert {name: array.shape for name, array in found.inputs.items()} == {"image": (5, 8, 6, 1), "age/years": (5, 2)}
+
+
+def test_labels_of_named_outputs(tmp_path: Path, code: Path) -> None:
+    folder_of(tmp_path / "d", x=X, y_head_1=Y, y_head_2_000=Y[:4], y_head_2_001=Y[4:] + 1)
+    found = read(tmp_path / "d", FOURS, tmp_path)
+    assert list(found.labels) == ["head_1", "head_2"]
+    assert np.array_equal(found.labels["head_2"], [0, 1, 2, 3, 5, 6, 7, 8, 9, 10])
+    for name in ("HEADS", "HEADS_FLAT"):
+        found = data.read_examples(f"{code}:{name}", FOURS, tmp_path / name, "--data")
+        assert {key: values.shape for key, values in found.labels.items()} == {"a": (10,), "b": (10, 2)}
+    folder_of(tmp_path / "e", x=X, y_head=Y[:3])
+    assert "y_head has 3 labels, x has 10 examples" in refused(tmp_path / "e", FOURS, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -200,12 +212,11 @@ def test_images_by_class(animals: Path, tmp_path: Path) -> None:
     assert found.classes == ("cat", "dog")
     assert isinstance(found.inputs, np.ndarray)
     assert (found.inputs.shape, found.inputs.dtype) == ((8, 8, 6, 3), np.uint8)
-    assert found.labels is not None
-    assert sorted(found.labels) == [0] * 4 + [1] * 4
-    assert list(found.labels) != sorted(found.labels)  # in a fixed random order
+    assert sorted(found.labels[""]) == [0] * 4 + [1] * 4
+    assert list(found.labels[""]) != sorted(found.labels[""])  # in a fixed random order
     values = found.inputs[:, 0, 0, 0]
-    assert set(values[found.labels == 0]) == {0, 1, 2, 3}
-    assert (values[found.labels == 1] > 190).all()
+    assert set(values[found.labels[""] == 0]) == {0, 1, 2, 3}
+    assert (values[found.labels[""] == 1] > 190).all()
     again = data.read_examples(str(animals), IMAGES, tmp_path / "again", "--data")
     assert np.array_equal(found.inputs, again.inputs)
 
@@ -213,7 +224,7 @@ def test_images_by_class(animals: Path, tmp_path: Path) -> None:
 def test_images_become_what_the_model_takes(tmp_path: Path) -> None:
     picture(tmp_path / "flat" / "a.png", 7, (12, 16), "RGBA")
     grey = read(tmp_path / "flat", GREY, tmp_path)
-    assert grey.labels is None
+    assert grey.labels == {}
     assert np.array_equal(grey.inputs, np.full((1, 8, 6, 1), 7))
     first = data.read_examples(str(tmp_path / "flat"), {"i": ((1, 3, 8, 6), np.float32)}, tmp_path / "first", "--data")
     assert first.inputs.shape == (1, 3, 8, 6)  # type: ignore[union-attr]
@@ -223,7 +234,7 @@ def test_classes_in_the_order_of_the_models_outputs(animals: Path, tmp_path: Pat
     (animals / "classes.txt").write_text("dog\ncow\ncat\n")
     found = read(animals, IMAGES, tmp_path)
     assert found.classes == ("dog", "cow", "cat")
-    assert set(found.labels) == {0, 2}  # type: ignore[arg-type]
+    assert set(found.labels[""]) == {0, 2}
     data.check_classes(animals, found.classes, 3)
     (animals / "classes.txt").write_text("dog\ncow\n")
     assert "cat: the class is not in classes.txt" in refused(animals, IMAGES, tmp_path)
@@ -249,6 +260,9 @@ def test_numbered_classes_that_can_be_read_in_two_ways(tmp_path: Path, names: li
 def test_training_images_of_other_classes(animals: Path, tmp_path: Path) -> None:
     picture(tmp_path / "train" / "fox" / "a.png", 40)
     sources = {"test": animals, "calibration": tmp_path / "train", "train": None}
+    (tmp_path / "theirs").mkdir()
+    folder_of(tmp_path / "theirs", x=np.ones((3, 8, 6, 3), np.uint8), y=np.zeros(3, int))
+    data.read({"test": tmp_path / "theirs", "train": tmp_path / "train"}, IMAGES, tmp_path / "named_in_one")
     found = data.read(sources, IMAGES, tmp_path / "s")
     assert found.classes == ("cat", "dog")
     assert found.data["calibration"][1] is None
@@ -313,9 +327,11 @@ X = np.arange(40, dtype=np.float32).reshape(10, 4)
 Y = np.arange(10)
 LIST = [(x, y) for x, y in zip(X, Y)]
 BATCHES = [(X[i:i + 4], Y[i:i + 4]) for i in (0, 4, 8)]
-DICTS = [{"x": x, "y": y} for x, y in LIST]
+PAIR = (X, Y); DICTS = [{"x": x, "y": y} for x, y in LIST]
 ALONE = list(X)
 PLAIN = [([float(v) for v in x], int(y)) for x, y in LIST]
+HEADS = [(x, {"a": y, "b": [y, y]}) for x, y in LIST]
+HEADS_FLAT = [{"x": x, "y_a": y, "y_b": [y, y]} for x, y in LIST]
 _private = 1
 
 def generator():
@@ -398,14 +414,14 @@ def code(tmp_path: Path) -> Path:
     return tmp_path / "gen.py"
 
 
-@pytest.mark.parametrize("name", ["LIST", "BATCHES", "DICTS", "PLAIN", "generator", "SEQUENCE", "ALONE"])
+@pytest.mark.parametrize("name", ["LIST", "BATCHES", "DICTS", "PLAIN", "generator", "SEQUENCE", "PAIR", "ALONE"])
 def test_what_python_code_may_yield(code: Path, tmp_path: Path, name: str) -> None:
     found = read(f"{code}:{name}", FOURS, tmp_path)
     assert np.array_equal(found.inputs, X)  # type: ignore[arg-type]
     if name == "ALONE":
-        assert found.labels is None
+        assert found.labels == {}
     else:
-        assert np.array_equal(found.labels, Y)  # type: ignore[arg-type]
+        assert np.array_equal(found.labels[""], Y)
 
 
 def test_python_code_for_several_inputs(code: Path, tmp_path: Path) -> None:
@@ -428,8 +444,8 @@ def test_python_code_for_several_inputs(code: Path, tmp_path: Path) -> None:
         ("other_shape", "item 2 has x of shape (3,), item 1 had (4,)"),
         ("other_label", "item 2 has y of shape (2,), item 1 had ()"),
         ("loses_labels", "item 2 has x, item 1 had x, y"),
-        ("raises", "raised ValueError at line 47 after 1 items: no such file"),
-        ("exits", "raised SystemExit at line 50: 3"),
+        ("raises", "raised ValueError at line 49 after 1 items: no such file"),
+        ("exits", "raised SystemExit at line 52: 3"),
         ("wrong", "item 1 has x of shape (7, 9); expected an example of shape (4,) or a batch of shape (n, 4)"),
         ("three", "item 1 has 3 parts, expected (x, y)"),
         ("text", "item 1: x holds text or objects (str); turn them into numbers first"),
@@ -539,7 +555,7 @@ def test_the_pack_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
     sources = {"test": tmp_path / "d", "calibration": tmp_path / "gen.py:X", "train": None}
     folder = tmp_path / "model" / "data"
     found = data.read(sources, GREY, folder / ".examples")
-    name, sha256 = pack.write(folder, "m", found.data, found.stored)
+    name, sha256 = pack.write(folder, "m", pack.inputs(found.data) | pack.labels(found.data), found.stored)
     data.forget(folder / ".examples")
     assert name == ("m" if small == 0 else "m.npz")
     loaded = load_pack(folder / name, sha256)
@@ -551,10 +567,13 @@ def test_the_pack_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
         assert sorted(path.name for path in (folder / name).iterdir()) == [
             *("elsewhere.json", "shapes.json", "x_calibration.npy", "y_test.npy")
         ]
+        np.save(folder_of(tmp_path / "kept" / "m") / "x_test-00007.npy", X)  # of an earlier pack
+        pack.copy_data(folder / name, tmp_path / "kept" / "m")
         pack.bring_data(folder / name)
         (tmp_path / "d" / "x_000.npy").unlink()
-        again = load_pack.__wrapped__(folder / name, sha256)
-        assert np.array_equal(np.asarray(again.test.x), x[..., None])
+        for place in (folder / name, tmp_path / "kept" / "m"):
+            again = load_pack.__wrapped__(place, sha256)
+            assert np.array_equal(np.asarray(again.test.x), x[..., None])
 
 
 def test_calibration_data_larger_than_is_ever_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -595,7 +614,7 @@ except MemoryError:
 folder = Path(sys.argv[1])
 specs = {"x": ((1, 512, 512, 1), np.float32)}
 found = data.read({"test": folder / "d", "calibration": folder / "c"}, specs, folder / "m" / ".examples")
-name, sha256 = pack.write(folder / "m", "m", found.data, found.stored)
+name, sha256 = pack.write(folder / "m", "m", pack.inputs(found.data) | pack.labels(found.data), found.stored)
 loaded = load_pack(folder / "m" / name, sha256)
 total = sum(float(np.sum(rows(loaded.test.x, part))) for part in chunks(loaded.test.x))
 print(total, len(loaded.test), loaded.shared)

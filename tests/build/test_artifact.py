@@ -38,7 +38,9 @@ def test_another_keras_3_makes_another_artifact_of_a_model_that_keras_3_loads(
 
 
 def test_the_code_that_reads_a_model_is_part_of_the_key() -> None:
-    assert {f"quantbench.reference.{name}" for name in ("float_model", "model", "datasets")} <= set(artifact._CODE)
+    assert {f"quantbench.reference.{name}" for name in ("float_model", "model", "datasets", "npy_folder")} <= set(
+        artifact._CODE
+    )
 
 
 def test_what_a_converter_raises_is_a_refusal_in_its_own_words(model: ReferenceModel, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Classes, slices and several cells together, from made-up outcomes to the report and the exit status."""
 
 import dataclasses
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_up_cells import FLOAT, HALF, Model, Run, baseline, model, outcome, run
 from made_up_runs import LABELS
+from quantbench import gate
 from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
 from quantbench.engine.finish import split_notes
@@ -15,7 +17,7 @@ from quantbench.errors import BadInput, Exit
 from quantbench.gate import exit_status
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Judgement, Kind, Verdict
 from quantbench.reference.datasets import Pack, Split, load_pack
-from quantbench.reference.metrics import AUC
+from quantbench.reference.metrics import ACCURACY, AUC
 from quantbench.reference.model import Floor
 from quantbench.report import formatting, junit, markdown, terminal
 
@@ -242,3 +244,13 @@ def test_neighbours_that_are_nearly_equal_are_told() -> None:
     clips = np.repeat(pictures, 5, axis=0) + random.normal(0, 0.02, (1000, 64))
     [note] = split_notes(_of_labels(LABELS, clips), 1e-4)
     assert "nearly equal to the one before them" in note
+
+
+def test_neighbours_among_large_pictures_are_compared_on_some_of_their_values() -> None:
+    values = np.random.default_rng(0).normal(0, 1, 2**20 + 4000).astype(np.float32)
+    pictures = np.lib.stride_tricks.sliding_window_view(values, 2**20)[:4000:4]  # 4 GB, were they copied
+    tracemalloc.start()
+    assert gate.of_split(ACCURACY, gate.Examples(LABELS), pictures, 1e-4) == []
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**26

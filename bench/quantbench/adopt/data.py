@@ -25,11 +25,12 @@ from quantbench.reference import overlap
 from quantbench.reference.npy_folder import Stored
 
 OPTIONS = {"test": "--data", "calibration": "--calibration", "train": "--train-data"}
+SplitData = dict[str, tuple[Inputs, Array | None]]
 # A larger .npz is unpacked onto the disk. Also the largest data pack that is one file.
 SMALL_BYTES = 200 * 2**20
-# Values of calibration data: 1 GiB as float32, which is held in memory; 1,783 images of 224 x 224 x 3. Converters find
+# Values of calibration data: 512 MiB as float32, which is held in memory; 891 images of 224 x 224 x 3. Converters find
 # ranges on one example at a time, and 100 to 500 are usual.
-_CALIBRATION_VALUES = 2**28
+_CALIBRATION_VALUES = 2**27
 _TRAINING_SHARE = 0.25  # of the machine's memory, for training data as float32, which is held as a whole
 _MOST_LABEL_BYTES = 256 * 2**20  # larger labels, as of pixels, stay on the disk
 
@@ -40,7 +41,8 @@ class Examples:
 
     Attributes:
         inputs: as given; examples have the shape that the model takes.
-        labels: empty name for ``y``, NAME for ``y_NAME`` -> shape (n,) or (n, ...).
+        labels: name -> shape (n,) or (n, ...); the name is empty for ``y``, and NAME for ``y_NAME``, the labels of an
+            output of that name.
         stored: arrays among these that are files, and which.
         classes: names of the classes 0, 1, ..., where the data has names.
     """
@@ -56,13 +58,14 @@ class Found:
     """Hold all splits.
 
     Attributes:
-        inputs, labels: by split, see :class:`Examples`.
+        data: split -> (inputs, labels ``y``).
+        labels: split -> all labels by name, see :class:`Examples`.
         notes: one line each.
         stored: arrays that are files, and which.
         classes: see :class:`Examples`.
     """
 
-    inputs: dict[str, Inputs]
+    data: SplitData
     labels: dict[str, dict[str, Array]]
     notes: list[str]
     stored: list[tuple[Array, Stored]]
@@ -95,14 +98,15 @@ def read(sources: Mapping[str, str | Path | None], specs: formats.Specs, scratch
         )
     classes = splits["test"].classes
     for split in ("calibration", "train"):
-        if split in splits and splits[split].classes != classes:
-            if split == "train":
+        if split in splits and splits[split].classes and splits[split].classes != classes:
+            if split == "train" and classes:
                 raise BadInput(
                     f"{sources['train']}: its classes ({_named(splits['train'].classes)}) are not those of "
                     f"{sources['test']} ({_named(classes)}), so the labels would mean other things; give both the same "
                     "class folders, or the same classes.txt"
                 )
-            splits[split] = replace(splits[split], labels={})  # calibration needs none
+            if split == "calibration":
+                splits[split] = replace(splits[split], labels={})  # it needs none
     numbered = all(str(number) == name for number, name in enumerate(classes))
     notes = [] if numbered else [f"classes: {_named(classes)}"]
     if "calibration" in splits:
@@ -110,13 +114,8 @@ def read(sources: Mapping[str, str | Path | None], specs: formats.Specs, scratch
         notes += note
     notes += _notes({split: examples.inputs for split, examples in splits.items()})
     stored = [one for examples in splits.values() for one in examples.stored]
-    return Found(
-        {split: one.inputs for split, one in splits.items()},
-        {split: one.labels for split, one in splits.items()},
-        notes,
-        stored,
-        classes,
-    )
+    data: SplitData = {split: (one.inputs, one.labels.get("")) for split, one in splits.items()}
+    return Found(data, {split: one.labels for split, one in splits.items()}, notes, stored, classes)
 
 
 def memory() -> int:
@@ -230,12 +229,13 @@ def _checked(source: str, arrays: Mapping[str, Array | Stored], specs: formats.S
         raise BadInput(f"{source}: inputs have different numbers of examples: {counts}")
     count = next(iter(counts.values()))
     labels = {}
-    for key in (key for key in arrays if key == "y" or key.startswith("y_")):
-        values = _kept(arrays[key], stored, partial(_as_labels, source, key, count))
-        if stored and stored[-1][0] is values and values.nbytes <= _MOST_LABEL_BYTES:
-            stored.pop()
-            values = np.array(values)
-        labels[key.removeprefix("y").removeprefix("_")] = values
+    for key in arrays:
+        if key == "y" or key.startswith("y_"):
+            values = _kept(arrays[key], stored, partial(_as_labels, source, key, count))
+            if stored and stored[-1][0] is values and values.nbytes <= _MOST_LABEL_BYTES:
+                stored.pop()
+                values = np.array(values)
+            labels[key.removeprefix("y").removeprefix("_")] = values
     single = next(iter(inputs.values())) if len(inputs) == 1 else None
     return Examples(inputs if single is None else single, labels, stored)
 
@@ -267,7 +267,7 @@ def _as_labels(source: str, key: str, count: int, labels: Array) -> tuple[int, .
     if labels.dtype.kind in "USO":
         raise BadInput(
             f"{source}: {key} holds text; give whole numbers, the places of the classes in the model's output: "
-            "numpy.unique(y, return_inverse=True)[1] numbers them alphabetically"
+            f"numpy.unique({key}, return_inverse=True)[1] numbers them alphabetically"
         )
     if labels.dtype.kind not in "fiub":
         raise BadInput(f"{source}: {key} has dtype {labels.dtype}, expected numbers")

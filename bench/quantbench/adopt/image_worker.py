@@ -19,7 +19,7 @@ _FINER = ("I", "F")  # modes of more than 8 bits a value begin so
 
 def decode(path: Path, shown: Path, job: Job, inside: Path) -> Array:
     """Decode one image to what the model takes, 0 to 255. Raises BadInput, one sentence."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with files.reading(shown, "image"):
@@ -38,6 +38,10 @@ def decode(path: Path, shown: Path, job: Job, inside: Path) -> Array:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadInput(
             f"{shown}: has more than {Image.MAX_IMAGE_PIXELS:,} pixels, which are not decoded; make it smaller"
+        ) from None
+    except UnidentifiedImageError:
+        raise BadInput(
+            f"{shown}: cannot be read as an image: it is none of {', '.join(_FORMATS)}; replace or remove it"
         ) from None
     except Exception as error:  # a damaged image can fail in many ways
         words = " ".join(str(error).split())[:200].replace(str(path), str(shown))

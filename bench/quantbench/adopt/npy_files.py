@@ -39,6 +39,8 @@ def is_one(folder: Path) -> bool:
 def arrays(folder: Path, specs: formats.Specs) -> dict[str, Array | Stored]:
     """Map array -> its files: ``x.npy``, ``y.npy``, ``x_INPUT.npy``, or shards ``x_000.npy``, ``x_001.npy``, ...
 
+    Labels of an output, ``y_OUTPUT.npy``, may end in a number too; their shards have three digits or more.
+
     Raises:
         BadInput: a shard is missing, or an array is there twice, or shards of ``x`` and ``y`` do not fit together.
     """
@@ -50,7 +52,8 @@ def arrays(folder: Path, specs: formats.Specs) -> dict[str, Array | Stored]:
         match = _NUMBERED.fullmatch(stem)
         if not file.endswith(".npy"):
             continue
-        if stem in known or match is None:
+        of_output = match is not None and match["array"].startswith("y_") and len(match["number"]) < 3
+        if stem in known or match is None or of_output:
             whole[stem] = file
         else:
             other = numbered.setdefault(match["array"], {}).setdefault(int(match["number"]), file)

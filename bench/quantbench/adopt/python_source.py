@@ -2,8 +2,9 @@
 
 NAME is an iterable (a ``tf.data.Dataset``, a ``keras.utils.Sequence``, a data loader, a list) or a function that
 returns one. It yields ``(x, y)``, ``x`` alone, or a dict with ``x`` and ``y``; ``x`` is a dict or a tuple where the
-model has several inputs. An item is an example or a batch of them. The code runs in a process of its own, as the user,
-so that TensorFlow is not loaded here and memory that it keeps is free afterwards.
+model has several inputs, ``y`` a dict by output where several have labels. An item is an example or a batch of them; a
+tuple of two arrays is one batch. The code runs in a process of its own, as the user, so that TensorFlow is not loaded
+here and memory that it keeps is free afterwards.
 """
 
 import os
@@ -30,7 +31,7 @@ def written(source: str, specs: formats.Specs, scratch: Path) -> dict[str, Array
     """Write everything that the code yields into ``scratch``, some at a time.
 
     Returns:
-        Array, ``x`` or ``x_INPUT`` or ``y``, -> its file.
+        Array, ``x`` or ``x_INPUT`` or ``y`` or ``y_OUTPUT``, -> its file.
 
     Raises:
         BadInput: the code cannot be run, raises, yields nothing, or something that does not fit; one sentence.

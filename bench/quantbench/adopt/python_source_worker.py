@@ -76,7 +76,8 @@ def _load(job: Job) -> Any:
             f"{job['shown']}: is of type {type(found).__name__}; expected an iterable of (x, y), or a function that "
             "returns one and takes no arguments"
         )
-    return found
+    pair = isinstance(found, tuple) and len(found) == 2 and all(hasattr(part, "shape") for part in found)
+    return [found] if pair else found
 
 
 def _theirs(call: Callable[[], Any]) -> Any:
@@ -185,15 +186,16 @@ class _Sink:
         y: dict[str, Any] = {}
         if isinstance(item, Mapping):
             given = dict(item)
-            if "y" in given:
-                y = {"y": given.pop("y")}
+            for key in [key for key in given if str(key) == "y" or str(key).startswith("y_")]:
+                if key not in self._inputs:
+                    y |= _labels(str(key), given.pop(key))
             x = given.pop("x") if "x" in given else given
         elif isinstance(item, tuple | list) and not self._is_plain(item):
             if len(item) not in (1, 2):
                 raise BadInput(
                     f"{self._shown}: item {number} has {len(item)} parts, expected (x, y); leave out weights and ids"
                 )
-            x, y = item[0], ({"y": item[1]} if len(item) == 2 else {})
+            x, y = item[0], (_labels("y", item[1]) if len(item) == 2 else {})
         else:
             x = item
         return {**self._named(x, number), **y}
@@ -240,7 +242,7 @@ class _Sink:
 
     def _is_batch(self, arrays: Mapping[str, Array], number: int) -> bool:
         """Tell from the first item whether items are batches. Raises BadInput where they are neither."""
-        name, array = next((name, array) for name, array in arrays.items() if name != "y")
+        name, array = next((name, array) for name, array in arrays.items() if name.startswith("x"))
         wanted = next(iter(self._inputs.values())) if name == "x" else self._inputs[name.removeprefix("x_")]
         for shape in (wanted, wanted[:-1]) if wanted and wanted[-1] == 1 else (wanted,):
             if array.shape == shape:
@@ -251,6 +253,11 @@ class _Sink:
             f"{self._shown}: item {number} has {name} of shape {array.shape}; expected an example of shape {wanted} "
             f"or a batch of shape (n, {', '.join(map(str, wanted))})"
         )
+
+
+def _labels(key: str, value: Any) -> dict[str, Any]:
+    """Name labels: ``y``, or ``y_OUTPUT`` for each of a dict."""
+    return {f"y_{name}": one for name, one in value.items()} if isinstance(value, Mapping) else {key: value}
 
 
 def _bytes(writer: Writer) -> int:

@@ -90,9 +90,9 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
         specs = _input_specs(loaded, path)
         sources = {"test": given.evaluation, "calibration": given.calibration, "train": given.training}
         found = examples.read(sources, specs, bare.file.parent / "data" / _SCRATCH)
-        notes = [*checks.notes(found.inputs, sources), *found.notes]
+        notes = [*checks.notes({split: inputs for split, (inputs, _) in found.data.items()}, sources), *found.notes]
         scored = _probe(found, specs, given, loaded, notes)
-        x = found.inputs["test"]
+        x, _ = found.data["test"]
         if policy := formats.half_precision(path, form):
             notes.insert(0, _precision_note(policy, scored, rows(x, slice(0, _probed_examples(specs))), loaded, given))
         scored = _with_own_outputs(scored, x, given, loaded)
@@ -204,7 +204,7 @@ def _probe(
     notes: list[str],
 ) -> _Scored:
     """Run the float model on a few examples to find what is scored, and the input range."""
-    x, labels = found.inputs["test"], found.labels["test"]
+    (x, _), labels = found.data["test"], found.labels["test"]
     few = rows(x, slice(0, _probed_examples(specs)))
     dtypes = {name: np.dtype(dtype).name for name, (_, dtype) in specs.items()}
     images = all(array.dtype == np.uint8 for array in _arrays(x)) and all(
@@ -317,12 +317,7 @@ def _write(model: ReferenceModel, scored: _Scored, found: examples.Found, folder
     place = (folder / model.data).parent
     main, heads = scored.judged[0], scored.judged[1:]
     keys = ["", *(f"head{number}" for number in range(1, len(scored.judged)))]
-    arrays: dict[str, Array] = {}
-    for split, inputs in found.inputs.items():
-        if isinstance(inputs, dict):
-            arrays |= {f"x_{split}.{name}": values for name, values in inputs.items()}
-        else:
-            arrays[f"x_{split}"] = inputs
+    arrays = pack.inputs(found.data)
     for key, one in zip(keys, scored.judged, strict=True):
         dot = f".{key}" if key else ""
         arrays[f"y_test{dot}"] = one.labels
@@ -348,7 +343,7 @@ def _write(model: ReferenceModel, scored: _Scored, found: examples.Found, folder
     if found.classes:
         more += f"    classes={found.classes!r},\n"
     metric = _expression(main, folder, used)
-    loss = _loss(main, "y_train" in arrays or "train" not in found.inputs, used)
+    loss = _loss(main, "y_train" in arrays or "train" not in found.data, used)
     text = _TEMPLATE.format(
         name=model.name,
         description=model.description,

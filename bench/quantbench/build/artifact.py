@@ -90,6 +90,7 @@ _CODE = (
     "quantbench.build.artifact",
     "quantbench.core.arrays",
     "quantbench.reference.datasets",
+    "quantbench.reference.npy_folder",
     "quantbench.build.divergence",
     "quantbench.build.preflight",
     "quantbench.reference.float_model",
@@ -312,7 +313,7 @@ class StoreWorkbench:
         buffer = BytesIO()
         np.save(buffer, answers)
         files[BEFORE_CONVERSION] = buffer.getvalue()
-        few = rows(self.model.prepare(self.model.pack().test.x), slice(0, PARTING_EXAMPLES))
+        few = self.model.prepare(rows(self.model.pack().test.x, slice(0, PARTING_EXAMPLES)))
         predictions = self.model.metric.predict(LiteRT(artifact, stateful=self.model.stateful).run(few), few)
         agreement = self.model.metric.agreement(predictions, answers[:PARTING_EXAMPLES], ROUNDING)
         if agreement < CONVERSION_AGREEMENT:
