@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantbench.adopt import readings, task
-from quantbench.adopt.outputs import Output
+from quantbench.adopt.outputs import Output, usable
 from quantbench.adopt.task import Asked, Judged, Probe
 from quantbench.errors import BadInput
 
@@ -282,3 +282,12 @@ def test_one_hot_rows_are_known_and_read_back(seed: int, classes: int, smoothed:
     assert readings.one_hot(rows)
     assert readings.in_form("one-hot", rows).tolist() == y.tolist()
     assert not readings.one_hot(rows + np.random.default_rng(seed).normal(size=rows.shape))
+
+
+@given(st.lists(st.text(max_size=120), min_size=1, max_size=4))
+def test_names_of_outputs_differ_and_hold_no_marks(names: list[str]) -> None:
+    found = usable([Output(str(place), name) for place, name in enumerate(names)])
+    assert len({one.name for one in found}) == len(names)
+    assert [one.key for one in found] == [str(place) for place in range(len(names))]
+    assert not any(mark in one.name for one in found for mark in "@#,=\n'\"")
+    assert all(0 < len(one.name) <= 100 for one in found)

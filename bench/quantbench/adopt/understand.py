@@ -15,7 +15,7 @@ from quantbench import files
 from quantbench.adopt import formats, readings, task
 from quantbench.adopt.data import further_labels, hashes, read_split
 from quantbench.adopt.loading import CannotRun, Loading
-from quantbench.adopt.outputs import Output
+from quantbench.adopt.outputs import Output, usable
 from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.reference.datasets import file_sha256
@@ -214,7 +214,7 @@ def _probe(
         outputs = _float_outputs(loaded, inputs, given)
         named = outputs if isinstance(outputs, dict) else {"": outputs}
         if set(named) != {one.key for one in known}:  # as by a signature with names of its own
-            known = [Output(name, name or "output") for name in in_order(named)]
+            known = usable([Output(name, name or "output") for name in in_order(named)])
         probes.append(task.Probe(inputs, {one.key: named[one.key] for one in known}))
     asked = task.Asked(given.metric, given.output, given.labels)
     judged = task.work_out(probes, known, labels, asked, given.evaluation)
