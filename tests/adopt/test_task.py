@@ -139,6 +139,28 @@ def test_labels_by_the_name_of_their_head() -> None:
         work_out(HEADS, CLASSES, names=NAMES, output="size")
 
 
+def test_a_column_of_classes_for_each_head() -> None:
+    y = np.stack([CLASSES, COLOURS], axis=1)
+    known = [Output(key, NAMES[key]) for key in HEADS]
+    probes = [Probe(X, HEADS)]
+    assert task.by_column(probes, known, {"": y}, Asked(), "e.npz") == ["type", "colour"]
+    assert task.by_column(probes, known, {"": CLASSES}, Asked(), "e.npz") == []
+    sigmoids = {"output_0": np.full((N, 1), 0.2), "output_1": np.full((N, 1), 0.7)}
+    assert task.by_column([Probe(X, sigmoids)], known, {"": (y > 1).astype(float)}, Asked(), "e.npz") != []
+    assert task.by_column([Probe(X, sigmoids)], known, {"": RNG.normal(size=(N, 2))}, Asked(), "e.npz") == []
+
+
+def test_columns_in_another_order_than_the_outputs_are_asked_about() -> None:
+    y = RNG.normal(size=(N, 3)) + [0, 100, 1000]
+    outputs = {name: y[:, place : place + 1] for place, name in enumerate(["c", "a", "b"])}
+    [judged] = work_out(outputs, y)
+    assert judged.names == ("c", "a", "b")
+    with pytest.raises(BadInput, match="no better on them than a constant in the model's own order; say --output NAME"):
+        work_out(dict(sorted(outputs.items())), y)
+    [judged] = work_out(dict(sorted(outputs.items())), y, output="c,a,b")
+    assert np.allclose(judged.metric.predict(outputs, X), y, atol=1e-3)
+
+
 def test_an_autoencoder_with_labels_of_0_and_1_is_judged_by_its_reconstruction() -> None:
     rebuilt = (X + RNG.normal(0, 0.1, X.shape)).astype(np.float32)
     [judged] = work_out({"": rebuilt}, BINARY)

@@ -90,7 +90,7 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
     with Loading(bare, path) as loaded:
         specs = _input_specs(loaded, path)
         data, labels, notes = _read_data(given, specs)
-        scored = _probe(data["test"][0], labels["test"], specs, given, loaded, notes)
+        scored = _probe(data["test"][0], labels, specs, given, loaded, notes)
         scored = _with_own_outputs(scored, data["test"][0], given, loaded)
     model = _write(bare, scored, data, labels, folder, given)
     return Understood(model, notes, _as_written(model, scored.judged))
@@ -191,7 +191,7 @@ class _Scored:
 
 def _probe(
     x: Inputs,
-    labels: dict[str, Array],
+    labels: SplitLabels,
     specs: formats.Specs,
     given: Given,
     loaded: Loading,
@@ -217,7 +217,11 @@ def _probe(
             known = usable([Output(name, name or "output") for name in in_order(named)])
         probes.append(task.Probe(inputs, {one.key: named[one.key] for one in known}))
     asked = task.Asked(given.metric, given.output, given.labels)
-    judged = task.work_out(probes, known, labels, asked, given.evaluation)
+    if columns := task.by_column(probes, known, labels["test"], asked, given.evaluation):
+        notes.append(f"y has a column for each output, in the model's own order: {', '.join(columns)}")
+        for split, found in labels.items():
+            labels[split] = _columns(found, columns, split)
+    judged = task.work_out(probes, known, labels["test"], asked, given.evaluation)
     chosen = task.best_probe(judged[0], probes) if judged[0].labelled else 0
     if images:
         words = {"as_given": "0 to 255 as given", "unit": "divided by 255", "symmetric": "scaled to -1..1"}
@@ -225,6 +229,17 @@ def _probe(
     scored = [_with_score(one, probes[chosen]) if one.labelled else one for one in judged]
     notes[:0] = [_note(one, several=len(known) > 1) for one in scored]
     return _Scored(scored, scales[chosen])
+
+
+def _columns(labels: dict[str, Array], names: list[str], split: str) -> dict[str, Array]:
+    """Return each column of ``y`` as the labels of its output. Raises BadInput where there is another number of them."""
+    if "" not in labels:
+        return labels
+    if labels[""].shape[1:] != (len(names),):
+        raise BadInput(
+            f"{split} data: y has shape {labels[''].shape}; expected {len(names)} columns, as for evaluation"
+        )
+    return {name: labels[""][:, place] for place, name in enumerate(names)}
 
 
 def _with_score(judged: task.Judged, probe: task.Probe) -> task.Judged:
