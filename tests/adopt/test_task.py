@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantbench.adopt import readings, task
-from quantbench.adopt.outputs import Output
+from quantbench.adopt.outputs import Output, usable
 from quantbench.adopt.task import Asked, Judged, Probe
 from quantbench.errors import BadInput
 
@@ -137,6 +137,28 @@ def test_labels_by_the_name_of_their_head() -> None:
         work_out(HEADS, {"size": COLOURS}, names=NAMES)
     with pytest.raises(BadInput, match="--output: the model has no output of that name"):
         work_out(HEADS, CLASSES, names=NAMES, output="size")
+
+
+def test_a_column_of_classes_for_each_head() -> None:
+    y = np.stack([CLASSES, COLOURS], axis=1)
+    known = [Output(key, NAMES[key]) for key in HEADS]
+    probes = [Probe(X, HEADS)]
+    assert task.by_column(probes, known, {"": y}, Asked(), "e.npz") == ["type", "colour"]
+    assert task.by_column(probes, known, {"": CLASSES}, Asked(), "e.npz") == []
+    sigmoids = {"output_0": np.full((N, 1), 0.2), "output_1": np.full((N, 1), 0.7)}
+    assert task.by_column([Probe(X, sigmoids)], known, {"": (y > 1).astype(float)}, Asked(), "e.npz") != []
+    assert task.by_column([Probe(X, sigmoids)], known, {"": RNG.normal(size=(N, 2))}, Asked(), "e.npz") == []
+
+
+def test_columns_in_another_order_than_the_outputs_are_asked_about() -> None:
+    y = RNG.normal(size=(N, 3)) + [0, 100, 1000]
+    outputs = {name: y[:, place : place + 1] for place, name in enumerate(["c", "a", "b"])}
+    [judged] = work_out(outputs, y)
+    assert judged.names == ("c", "a", "b")
+    with pytest.raises(BadInput, match="no better on them than a constant in the model's own order; say --output NAME"):
+        work_out(dict(sorted(outputs.items())), y)
+    [judged] = work_out(dict(sorted(outputs.items())), y, output="c,a,b")
+    assert np.allclose(judged.metric.predict(outputs, X), y, atol=1e-3)
 
 
 def test_an_autoencoder_with_labels_of_0_and_1_is_judged_by_its_reconstruction() -> None:
@@ -282,3 +304,12 @@ def test_one_hot_rows_are_known_and_read_back(seed: int, classes: int, smoothed:
     assert readings.one_hot(rows)
     assert readings.in_form("one-hot", rows).tolist() == y.tolist()
     assert not readings.one_hot(rows + np.random.default_rng(seed).normal(size=rows.shape))
+
+
+@given(st.lists(st.text(max_size=120), min_size=1, max_size=4))
+def test_names_of_outputs_differ_and_hold_no_marks(names: list[str]) -> None:
+    found = usable([Output(str(place), name) for place, name in enumerate(names)])
+    assert len({one.name for one in found}) == len(names)
+    assert [one.key for one in found] == [str(place) for place in range(len(names))]
+    assert not any(mark in one.name for one in found for mark in "@#,=\n'\"")
+    assert all(0 < len(one.name) <= 100 for one in found)

@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from quantbench.adopt.formats import Specs
-from quantbench.adopt.outputs import Output
+from quantbench.adopt.outputs import Output, usable
 from quantbench.core import walls
 from quantbench.core.arrays import Inputs, length
 from quantbench.core.child_process import HERE, ended
@@ -91,7 +91,7 @@ class Loading:
         """
         answer = self._ask({"ask": "outputs"})
         try:
-            return [Output(str(key), str(name), str(activation)) for key, name, activation in answer["outputs"]]
+            return usable([Output(str(key), str(name), str(activation)) for key, name, activation in answer["outputs"]])
         except (KeyError, TypeError, ValueError):
             raise self._bad("the process that loaded it gave no outputs of it") from None
 

@@ -1,6 +1,7 @@
 """List a saved model's outputs in its own order: their names, and the activation that each ends with."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 from quantbench.reference import float_model
@@ -16,6 +17,7 @@ _OPERATORS = {"LOGISTIC": "sigmoid", "SOFTMAX": "softmax", "TANH": "tanh", "RELU
 _MOVING_OPERATORS = ("RESHAPE", "SQUEEZE", "TRANSPOSE", "EXPAND_DIMS")
 _LINEAR_OPERATORS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "ADD")
 _MOST_STEPS = 20
+MOST_CHARACTERS = 100  # of a name
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,14 @@ class Output:
     key: str
     name: str
     activation: str = ""
+
+
+def usable(outputs: list[Output]) -> list[Output]:
+    """Return outputs with names that differ and that sentences, files and ``VARIANT@NAME`` can hold."""
+    cleaned = [replace(one, name=re.sub(r"[^\w .:/-]", "_", one.name)[:MOST_CHARACTERS]) for one in outputs]
+    if len({one.name for one in cleaned}) == len(cleaned) and all(one.name for one in cleaned):
+        return cleaned
+    return [replace(one, name=f"output_{place}") for place, one in enumerate(outputs)]
 
 
 def found(model: ReferenceModel) -> list[Output]:

@@ -350,7 +350,9 @@ class Seen:
         return Reading("classes", ACCURACY, self._class_loss(), why, "--labels classes")
 
     def _class_loss(self) -> str:
-        return "sparse_categorical_crossentropy" if self.probabilities else "logits_loss"
+        if self.probabilities:
+            return "sparse_categorical_crossentropy"
+        return "" if self.activation in _BOUNDED else "logits_loss"  # of sigmoids side by side it is none of both
 
     def _normal(self, normal: int) -> Reading:
         if not self.like_input:

@@ -146,6 +146,33 @@ def work_out(
     return labelled + rest
 
 
+def by_column(
+    probes: Sequence[Probe], known: Sequence[Output], labels: dict[str, Array], asked: Asked, where: object
+) -> list[str]:
+    """Return the names of the outputs that the columns of ``y`` are labels of, one each; empty where they are not.
+
+    Columns of numbers for outputs of numbers are left together: see :func:`work_out`.
+    """
+    y = labels.get("")
+    if y is None or len(labels) > 1 or asked.output or len(known) < 2 or y.shape[1:] != (len(known),):
+        return []
+    metrics = _asked_metrics(asked.metric, known)
+    if any(_fits([one], y, probes, asked, metrics, where) for one in known):
+        return []
+    forms = [_fits([one], y[:, place], probes, asked, metrics, where) for place, one in enumerate(known)]
+    return [one.name for one in known] if all(forms) and set(forms) != {"values"} else []
+
+
+def _fits(
+    outputs: list[Output], y: Array, probes: Sequence[Probe], asked: Asked, metrics: dict[str, str], where: object
+) -> str:
+    """Return the form in which labels fit outputs; empty where they do not."""
+    try:
+        return _judged(outputs, y, "", probes, asked, metrics, where).form
+    except BadInput:
+        return ""
+
+
 def _main_source(
     labels: dict[str, Array], own: dict[str, Output], chosen: list[Output], known: Sequence[Output]
 ) -> str:
@@ -201,6 +228,12 @@ def _of_unnamed(
     widths = [width_of(probes[0].outputs[one.key]) for one in free]
     if not found and y.size == len(y) * sum(widths):
         together = _judged(free, y, "", probes, asked, metrics, where)
+        if _skill(together, probes) < CLEARLY_BETTER:
+            raise BadInput(
+                f"{where}: y has {sum(widths)} columns, as many as the outputs {short(free)} have values, and float32 "
+                "is no better on them than a constant in the model's own order; say --output NAME,NAME,... in the order "
+                "of the columns, or give y_NAME for each output"
+            )
         word = f"y has {sum(widths)} columns, one for each value of the outputs {short(free)}, in the model's own order"
         return replace(together, evidence=[word, *together.evidence])
     if not found:

@@ -16,7 +16,7 @@ from quantbench.adopt import checks, formats, hints, pack, readings, task
 from quantbench.adopt import data as examples
 from quantbench.adopt.limits import Limit
 from quantbench.adopt.loading import CannotRun, Loading
-from quantbench.adopt.outputs import Output
+from quantbench.adopt.outputs import Output, usable
 from quantbench.core.arrays import Array, Inputs, chunks, length, rows
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.reference.datasets import file_sha256
@@ -204,7 +204,7 @@ def _probe(
     notes: list[str],
 ) -> _Scored:
     """Run the float model on a few examples to find what is scored, and the input range."""
-    (x, _), labels = found.data["test"], found.labels["test"]
+    (x, _), labels = found.data["test"], found.labels
     few = rows(x, slice(0, _probed_examples(specs)))
     dtypes = {name: np.dtype(dtype).name for name, (_, dtype) in specs.items()}
     images = all(array.dtype == np.uint8 for array in _arrays(x)) and all(
@@ -221,10 +221,14 @@ def _probe(
         outputs = _float_outputs(loaded, inputs, given)
         named = outputs if isinstance(outputs, dict) else {"": outputs}
         if set(named) != {one.key for one in known}:  # as by a signature with names of its own
-            known = [Output(name, name or "output") for name in in_order(named)]
+            known = usable([Output(name, name or "output") for name in in_order(named)])
         probes.append(task.Probe(inputs, {one.key: named[one.key] for one in known}))
     asked = task.Asked(given.metric, given.output, given.labels)
-    judged = task.work_out(probes, known, labels, asked, given.evaluation)
+    if columns := task.by_column(probes, known, labels["test"], asked, given.evaluation):
+        notes.append(f"y has a column for each output, in the model's own order: {', '.join(columns)}")
+        for split, own_labels in labels.items():
+            labels[split] = _columns(own_labels, columns, split)
+    judged = task.work_out(probes, known, labels["test"], asked, given.evaluation)
     if judged[0].labelled and judged[0].metric.kind == "right_or_wrong":
         examples.check_classes(given.evaluation, found.classes, math.prod(judged[0].shape))
     chosen = task.best_probe(judged[0], probes) if judged[0].labelled else 0
@@ -242,6 +246,17 @@ def _probed_examples(specs: formats.Specs) -> int:
     """Return how many examples fit into the memory of a probe: one at least."""
     values = sum(math.prod(shape[1:]) for shape, _ in specs.values())
     return max(1, min(PROBE_EXAMPLES, _PROBE_BYTES // (4 * max(1, values))))
+
+
+def _columns(labels: dict[str, Array], names: list[str], split: str) -> dict[str, Array]:
+    """Return each column of ``y`` as the labels of its output. Raises BadInput where there is another number of them."""
+    if "" not in labels:
+        return labels
+    if labels[""].shape[1:] != (len(names),):
+        raise BadInput(
+            f"{split} data: y has shape {labels[''].shape}; expected {len(names)} columns, as for evaluation"
+        )
+    return {name: labels[""][:, place] for place, name in enumerate(names)}
 
 
 def _with_score(judged: task.Judged, probe: task.Probe) -> task.Judged:
