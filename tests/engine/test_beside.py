@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up_cells import FLOAT, outcome, run
 from measure.test_side import dense
 from quantbench.build import artifact
 from quantbench.build.store import Store, digest
@@ -130,3 +131,10 @@ def test_something_is_shown_at_once_and_how_far_a_long_cell_is(monkeypatch: pyte
     for now[0] in (5.0, 14.0, 16.0, 20.0, 40.0):
         lines.show(Counts("cells", 0, 3, running=2, within=within))
     assert said[1:] == ["cells: 0 of 3 done, 2 running, m/ptq_float16: 400 of 1,000 examples"] * 2
+
+
+def test_findings_beside_a_result_are_told_once() -> None:
+    found = "LiteRT's reference kernels were not compared: their process died of SIGABRT"
+    made = run({FLOAT: [outcome(findings=(found,)), outcome(seed=1, findings=(found,))]})
+    assert made.results.of(FLOAT).findings == [found]
+    assert made.results.of(FLOAT).failure is None

@@ -11,7 +11,18 @@ from made_up_runs import clustered
 from quantbench.ab.runs import copy_sources
 from quantbench.build.store import Store
 from quantbench.reference.model import load_models
-from studies import _common, bare, benchmark_tool, calibration, evaluation_cost, growth, latency_noise, speed, trainings
+from studies import (
+    _common,
+    bare,
+    benchmark_tool,
+    calibration,
+    evaluation_cost,
+    growth,
+    latency_noise,
+    speed,
+    trainings,
+    try_times,
+)
 from studies.benchmark_tool import Timed
 from studies.calibration import Point
 from studies.evaluation_cost import Cost
@@ -165,3 +176,15 @@ def test_synthetic_cells_come_from_a_filled_store() -> None:
     assert row[0] == "18"
     assert row[1] == "—"
     assert row[2].endswith(" s")
+
+
+def test_times_of_try_beside_a_bare_script() -> None:
+    rows = [
+        try_times.Row("small", "advice", 24_000, 10_000, None, 31.0, 2**30, 20),
+        try_times.Row("resnet50", "4 variants", 25_636_712, 1000, 200.0, 230.0, 2 * 2**30, 14),
+    ]
+    text = "\n".join(try_times.report(rows, "a machine"))
+    assert "a machine" in text
+    assert [word.strip() for word in text.splitlines()[-1].split("|")[1:-1]] == [
+        *("resnet50", "4 variants", "25,636,712", "1,000", "200", "230", "1.15", "2.0", "14")
+    ]

@@ -198,6 +198,7 @@ class Computing:
             self._wait_for([] if self._twice is None else [self._twice.future])
             self._executor.close()
             self._executor = None
+            self._forget_progress(only_done=False)
             self._durations.save()
             if self._twice is not None:
                 self._twice.close()
@@ -212,6 +213,7 @@ class Computing:
         if self._executor is not None:
             self._executor.stop()
             self._executor = None
+            self._forget_progress(only_done=False)
             self._durations.save()
             if self._twice is not None:
                 self._twice.close()
@@ -257,13 +259,20 @@ class Computing:
 
     def _within(self) -> tuple[str, ...]:
         """Return how far the cells are that are being computed, where they have begun to evaluate examples."""
-        self._tasks = {future: task for future, task in self._tasks.items() if not future.done()}
+        self._forget_progress(only_done=True)
         words = []
         for future, (cell_id, task) in self._tasks.items():
             numbers = counters.read(task.progress) if future.running() else []
             if len(numbers) == 2 and 0 < numbers[0] < numbers[1]:
                 words.append(f"{cell_id}: {numbers[0]:,} of {numbers[1]:,} examples")
         return tuple(words)
+
+    def _forget_progress(self, only_done: bool) -> None:
+        """Remove the files in which cells tell how far they are."""
+        for future, (_, task) in list(self._tasks.items()):
+            if future.done() or not only_done:
+                task.progress.unlink(missing_ok=True)
+                del self._tasks[future]
 
     def _time_left(self) -> float | None:
         """Return the estimated remaining time, updated at most once a second: there may be thousands of cells."""

@@ -90,6 +90,7 @@ class LocalExecutor:
             self._queue.put(None)  # behind everything that was submitted
         for thread in self._threads:
             thread.join()
+        self._share.unlink(missing_ok=True)
         if self._aside is not None:
             self._aside.cleanup()
 
