@@ -165,6 +165,8 @@ CHATTER = [
     *CUDA,
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
     "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.",
+    "Original model size: 214.70 KiB",
+    "Running Calibration::  28%|██▊       | 968/3500 [00:00<00:00, 9669.45it/s]",
     "fully_quantize: 0, inference_type: 6, input_inference_type: FLOAT32, output_inference_type: FLOAT32",
     "W0000 00:00:1795962788.198698    2073 tf_tfl_flatbuffer_helpers.cc:364] Ignored output_format.",
     "/lib/keras/src/models.py:3098: UserWarning: You are saving your model as an HDF5 file via `model.save()`.",

@@ -377,6 +377,16 @@ def test_a_cell_without_a_result(what: str, baseline: BaselineCell | None, verdi
     assert "why" in found.message
 
 
+def test_a_refusal_declared_in_the_tools_own_words_is_known_by_its_log() -> None:
+    baseline = BaselineCell(unsupported="tfmot: Layer a:<class 'b.A'> is not supported. You can")
+    failure = Failure(
+        what="unsupported", reason="tfmot cannot quantize the layer a (A)", log=baseline.unsupported or ""
+    )
+    assert gate.failed(SUBJECT, Kind.ACCURACY, failure, baseline).verdict is Verdict.UNSUPPORTED
+    other = failure.model_copy(update={"log": "tfmot: something else"})
+    assert gate.failed(SUBJECT, Kind.ACCURACY, other, baseline).verdict is Verdict.ERROR
+
+
 @pytest.mark.parametrize(
     ("verdicts", "interrupted", "status"),
     [

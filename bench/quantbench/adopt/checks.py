@@ -122,11 +122,11 @@ def _of_scale(what: str, name: str, file: object, values: Array, test_file: obje
     widths = sorted((here.high - here.low, there.high - there.low))
     pixels = _DIVIDED_BY_255[0] < widths[1] / widths[0] < _DIVIDED_BY_255[1] if widths[0] else False
     guess = "; one of them was probably divided by 255" if pixels else ""
-    harm = "static ranges found on it are wrong" if what == "calibration" else "what is trained on it is wrong"
+    harm = "Static ranges found on" if what == "calibration" else "Weights trained on"
     return (
         f"warning: {what} and evaluation inputs are on different scales: {name} is {here.words} in {file}, and "
-        f"{there.words} in {test_file}{guess}. {harm.capitalize()} for the evaluation examples: prepare both in the "
-        "same way"
+        f"{there.words} in {test_file}{guess}. {harm} the {what} data do not fit the evaluation examples: prepare both "
+        "in the same way"
     )
 
 

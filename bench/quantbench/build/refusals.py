@@ -175,6 +175,7 @@ _CHATTER = re.compile(
     | \d{4}-\d\d-\d\d\ [\d:.]+:\ [IW]\                                                # TensorFlow's older form
     | WARNING:\ | INFO:\ | To\ enable\ the\ following\ instructions
     | fully_quantize:\ | Estimated\ count\ of\ arithmetic\ ops:                      # the converter, of each conversion
+    | Original\ model\ size:|Quantized\ model\ size:|Quantization\ Ratio:|Total\ time:|Running\ Calibration::
     | \S+:\d+:\ \w*Warning:\ | \ \ warnings\.warn\(                                  # Python's warnings
     """,
     re.VERBOSE,
