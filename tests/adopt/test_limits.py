@@ -51,13 +51,24 @@ def test_each_output_may_have_its_own() -> None:
     assert limit.of(ACCURACY, 0.9, output="type") == 1.0
     assert limit.of(MEAN_ABSOLUTE_ERROR, 0.1, SINE, "boxes") == pytest.approx(0.02 * np.std(SINE))
     assert limit.of(ACCURACY, 0.9, output="a=b") == 0.25
-    assert limit.given("boxes") == "2%"
-    assert limit.given("type") == "1pp"
-    assert Limit().given() == ""
+    assert limit.by_output[0][1].text == "2%"
+    assert Limit().amount(ACCURACY) is None
     assert parse(limit.words()) == limit
     limit.check_outputs(["boxes", "a=b", "type"])
     with pytest.raises(BadInput, match=r"--max-drop boxes=2%: no output 'boxes' is scored; scored is type"):
         limit.check_outputs(["type"])
+
+
+def test_a_limit_for_all_is_for_those_in_the_unit_of_the_main_output() -> None:
+    """Two points of accuracy say nothing of boxes; a share says something of both."""
+    points, number, share = parse("2pp"), parse("2"), parse("2%")
+    default = parse([]).of(MEAN_ABSOLUTE_ERROR, 0.1, SINE)
+    assert points.of(MEAN_ABSOLUTE_ERROR, 0.1, SINE, "boxes", ACCURACY) == default
+    assert number.of(MEAN_ABSOLUTE_ERROR, 0.1, SINE, "boxes", ACCURACY) == default
+    assert number.of(MEAN_ABSOLUTE_ERROR, 0.1, SINE, "boxes", MEAN_ABSOLUTE_ERROR) == 2
+    assert share.of(MEAN_ABSOLUTE_ERROR, 0.1, SINE, "boxes", ACCURACY) == pytest.approx(0.02 * np.std(SINE))
+    assert points.of(AUC, 0.9, output="other", main=ACCURACY) == 2
+    assert parse(["2pp", "boxes=3"]).of(MEAN_ABSOLUTE_ERROR, 0.1, SINE, "boxes", ACCURACY) == 3
 
 
 @pytest.mark.parametrize("text", ["nan", "-1", "inf", "", "pp", "0.5 pounds", "1e999", "x=", "=%"])
