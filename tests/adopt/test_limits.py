@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from quantbench.adopt.limits import SHARE_OF_SCORE, SHARE_OF_SPREAD, Limit, means_nothing, parse
+from quantbench.adopt.limits import RELATIVE, SHARE_OF_SCORE, SHARE_OF_SPREAD, Limit, means_nothing, parse
 from quantbench.core.arrays import Array
 from quantbench.errors import BadInput
 from quantbench.reference.metrics import ACCURACY, AUC, MEAN_ABSOLUTE_ERROR, MEAN_SQUARED_ERROR, RELATIVE_ERROR, Metric
@@ -29,7 +29,10 @@ def test_the_default_means_something_for_every_kind_of_metric() -> None:
     default = parse([])
     assert default.of(ACCURACY, 0.9) == default.of(AUC, 0.9) == 0.5
     assert default.of(MEAN_ABSOLUTE_ERROR, 0.0, SINE) == pytest.approx(SHARE_OF_SPREAD * np.std(SINE))
-    assert default.of(RELATIVE_ERROR, 0.0, SINE) > 0
+    assert default.of(RELATIVE_ERROR, 0.0, SINE) == RELATIVE
+    of_spread = SimpleNamespace(unit="% of the labels' spread", scale=100.0, name="mae_of_spread")
+    assert default.of(cast(Metric, of_spread), 0.07, SINE) == pytest.approx(100 * SHARE_OF_SPREAD)
+    assert parse("2%").of(cast(Metric, of_spread), 0.07, SINE) == pytest.approx(2)
     # Each column varies by itself: boxes of 640 pixels beside scores up to 1.
     both = np.stack([640 * SINE, SINE], axis=1)
     expected = SHARE_OF_SPREAD * (np.std(640 * SINE) + np.std(SINE)) / 2

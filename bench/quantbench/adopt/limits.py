@@ -22,8 +22,9 @@ POINTS = 0.5
 # Of an error in the labels' own units, the same order of a drop beside what the labels vary by. A share of the float
 # error itself would leave nothing to a good model: an error of 0 allows 0.
 SHARE_OF_SPREAD = 0.01
-# Of the outputs' RMS, where the float model's own outputs stand for labels: int8 rounds by about 0.4 % of a range.
-RELATIVE = 1.0
+# Of the outputs' RMS, where the float model's own outputs stand for labels, so that nothing tells what an error costs:
+# a healthy int8 artifact is off by 1 to 4 %, one whose ranges are wrong by 10 % and more.
+RELATIVE = 5.0
 # Of the float score, for what has neither points nor units of its labels (perplexity).
 SHARE_OF_SCORE = 0.02
 
@@ -149,7 +150,7 @@ def _default(metric: Metric, float_score: float, labels: Array | None) -> float:
     if metric.unit == "pp":
         return POINTS
     if metric.unit.startswith("%"):
-        return RELATIVE
+        return 100 * SHARE_OF_SPREAD if "spread" in metric.unit else RELATIVE
     spread = _spread(metric, labels)
     return SHARE_OF_SPREAD * spread if spread else SHARE_OF_SCORE * abs(float_score) * metric.scale
 
