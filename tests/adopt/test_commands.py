@@ -14,7 +14,7 @@ from quantbench.engine.session import Session
 from quantbench.errors import Exit
 from quantbench.records import Cell, Failure, Report, Verdict, read_record
 from quantbench.records.run_folder import REPORT
-from quantbench.reference.metrics import ACCURACY
+from quantbench.reference.metrics import ACCURACY, MEAN_ABSOLUTE_ERROR
 from quantbench.report.advice import screen
 from quantbench.report.run_folder import RunFolder
 
@@ -86,7 +86,9 @@ def test_a_limit_for_an_output_that_is_not_scored_is_refused_before_anything_is_
     )
     assert [(one.output, one.metric) for one in judged] == [("", ACCURACY)]
     with pytest.raises(commands.BadInput, match="no output 'a' is scored"):
-        GIVEN.max_drop.check_outputs(one.output for one in judged)
+        ranking.unscored(judged, GIVEN.max_drop)
+    with pytest.raises(commands.BadInput, match="is measured in units, not in percentage points"):
+        ranking.unscored([ranking.Judging("", MEAN_ABSOLUTE_ERROR, LABELS)], limits.parse("2pp"))
 
 
 class _Pack:

@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from quantbench.adopt.limits import SHARE_OF_SCORE, SHARE_OF_SPREAD, Limit, means_nothing, parse
+from quantbench.adopt.limits import RELATIVE, SHARE_OF_SCORE, SHARE_OF_SPREAD, Limit, means_nothing, parse
 from quantbench.core.arrays import Array
 from quantbench.errors import BadInput
 from quantbench.reference.metrics import ACCURACY, AUC, MEAN_ABSOLUTE_ERROR, MEAN_SQUARED_ERROR, RELATIVE_ERROR, Metric
@@ -29,7 +29,10 @@ def test_the_default_means_something_for_every_kind_of_metric() -> None:
     default = parse([])
     assert default.of(ACCURACY, 0.9) == default.of(AUC, 0.9) == 0.5
     assert default.of(MEAN_ABSOLUTE_ERROR, 0.0, SINE) == pytest.approx(SHARE_OF_SPREAD * np.std(SINE))
-    assert default.of(RELATIVE_ERROR, 0.0, SINE) > 0
+    assert default.of(RELATIVE_ERROR, 0.0, SINE) == RELATIVE
+    of_spread = SimpleNamespace(unit="% of the labels' spread", scale=100.0, name="mae_of_spread")
+    assert default.of(cast(Metric, of_spread), 0.07, SINE) == pytest.approx(100 * SHARE_OF_SPREAD)
+    assert parse("2%").of(cast(Metric, of_spread), 0.07, SINE) == pytest.approx(2)
     # Each column varies by itself: boxes of 640 pixels beside scores up to 1.
     both = np.stack([640 * SINE, SINE], axis=1)
     expected = SHARE_OF_SPREAD * (np.std(640 * SINE) + np.std(SINE)) / 2
@@ -51,13 +54,24 @@ def test_each_output_may_have_its_own() -> None:
     assert limit.of(ACCURACY, 0.9, output="type") == 1.0
     assert limit.of(MEAN_ABSOLUTE_ERROR, 0.1, SINE, "boxes") == pytest.approx(0.02 * np.std(SINE))
     assert limit.of(ACCURACY, 0.9, output="a=b") == 0.25
-    assert limit.given("boxes") == "2%"
-    assert limit.given("type") == "1pp"
-    assert Limit().given() == ""
+    assert limit.by_output[0][1].text == "2%"
+    assert Limit().amount(ACCURACY) is None
     assert parse(limit.words()) == limit
     limit.check_outputs(["boxes", "a=b", "type"])
     with pytest.raises(BadInput, match=r"--max-drop boxes=2%: no output 'boxes' is scored; scored is type"):
         limit.check_outputs(["type"])
+
+
+def test_a_limit_for_all_is_for_those_in_the_unit_of_the_main_output() -> None:
+    """Two points of accuracy say nothing of boxes; a share says something of both."""
+    points, number, share = parse("2pp"), parse("2"), parse("2%")
+    default = parse([]).of(MEAN_ABSOLUTE_ERROR, 0.1, SINE)
+    assert points.of(MEAN_ABSOLUTE_ERROR, 0.1, SINE, "boxes", ACCURACY) == default
+    assert number.of(MEAN_ABSOLUTE_ERROR, 0.1, SINE, "boxes", ACCURACY) == default
+    assert number.of(MEAN_ABSOLUTE_ERROR, 0.1, SINE, "boxes", MEAN_ABSOLUTE_ERROR) == 2
+    assert share.of(MEAN_ABSOLUTE_ERROR, 0.1, SINE, "boxes", ACCURACY) == pytest.approx(0.02 * np.std(SINE))
+    assert points.of(AUC, 0.9, output="other", main=ACCURACY) == 2
+    assert parse(["2pp", "boxes=3"]).of(MEAN_ABSOLUTE_ERROR, 0.1, SINE, "boxes", ACCURACY) == 3
 
 
 @pytest.mark.parametrize("text", ["nan", "-1", "inf", "", "pp", "0.5 pounds", "1e999", "x=", "=%"])

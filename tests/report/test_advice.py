@@ -182,6 +182,14 @@ def test_no_drop_is_rounded_to_nothing(value: float, limit: float) -> None:
     assert abs(shown - value) <= 0.51 * 10 ** (-words._decimals(limit, 2)) or shown == pytest.approx(value, rel=0.06)
 
 
+@pytest.mark.parametrize(
+    ("value", "scale", "shown"),
+    [(0.8465, 100, "84.65 %"), (0.0, 100, "0.00 %"), (1.2e-7, 100, "1.2e-05 %"), (0.04815, 1, "0.04815")],
+)
+def test_a_score_is_shown_as_what_its_drop_is_measured_in(value: float, scale: float, shown: str) -> None:
+    assert words.score(value, output(scale=scale, unit="% of each column's spread")) == shown
+
+
 def test_several_outputs_are_each_named_with_their_own_limit() -> None:
     judged = [output("type"), output("boxes", metric="mean_absolute_error", unit="units", scale=1, limit=1.8)]
     verdicts = [

@@ -81,7 +81,7 @@ def try_once(
     with output_to(folder / "loading.log"):
         understood = understand.understand(given, "model", folder)
     judged = ranking.judged_of(understood)
-    given.max_drop.check_outputs(one.output for one in judged)
+    ranking.unscored(judged, given.max_drop)  # so that a limit that does not fit is refused before anything is made
     for note in understood.notes:
         shown.say(note)
     kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())

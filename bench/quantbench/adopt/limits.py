@@ -22,8 +22,9 @@ POINTS = 0.5
 # Of an error in the labels' own units, the same order of a drop beside what the labels vary by. A share of the float
 # error itself would leave nothing to a good model: an error of 0 allows 0.
 SHARE_OF_SPREAD = 0.01
-# Of the outputs' RMS, where the float model's own outputs stand for labels: int8 rounds by about 0.4 % of a range.
-RELATIVE = 1.0
+# Of the outputs' RMS, where the float model's own outputs stand for labels, so that nothing tells what an error costs:
+# a healthy int8 artifact is off by 1 to 4 %, one whose ranges are wrong by 10 % and more.
+RELATIVE = 5.0
 # Of the float score, for what has neither points nor units of its labels (perplexity).
 SHARE_OF_SCORE = 0.02
 
@@ -62,22 +63,38 @@ class Limit:
         usual = [self.usual.text] if self.usual else []
         return usual + [f"{output}={amount.text}" for output, amount in self.by_output]
 
-    def given(self, output: str = "") -> str:
-        """Return the limit of an output as the user wrote it; empty for the default."""
-        amount = dict(self.by_output).get(output, self.usual)
-        return "" if amount is None else amount.text
+    def amount(self, metric: Metric, output: str = "", main: Metric | None = None) -> Amount | None:
+        """Return the limit of an output as given; None for the default.
 
-    def of(self, metric: Metric, float_score: float, labels: Array | None = None, output: str = "") -> float:
+        Args:
+            main: metric of the model's main output. A limit for all outputs that is in its unit says nothing of one in
+                another unit.
+        """
+        own = dict(self.by_output).get(output)
+        if own is not None or self.usual is None:
+            return own
+        fits = self.usual.unit == "%" or main is None or main.unit == metric.unit
+        return self.usual if fits else None
+
+    def of(
+        self,
+        metric: Metric,
+        float_score: float,
+        labels: Array | None = None,
+        output: str = "",
+        main: Metric | None = None,
+    ) -> float:
         """Return the limit in the metric's unit.
 
         Args:
             float_score: of the float model, which ``2%`` is a share of.
             labels: whose spread it is a share of, for errors in their units.
+            main: see :meth:`amount`.
 
         Raises:
             BadInput: the limit does not fit the metric.
         """
-        amount = dict(self.by_output).get(output, self.usual)
+        amount = self.amount(metric, output, main)
         if amount is None:
             return float(_default(metric, float_score, labels))
         if amount.unit == "%":
@@ -85,7 +102,7 @@ class Limit:
         if amount.unit == "pp" and metric.unit != "pp":
             raise BadInput(
                 f"--max-drop {amount.text}: {metric.name} is measured in {metric.unit}, not in percentage points; give "
-                f"a number of {metric.unit}, or a share such as 2%"
+                "a number in that unit, or a share such as 2%"
             )
         return amount.value
 
@@ -133,7 +150,7 @@ def _default(metric: Metric, float_score: float, labels: Array | None) -> float:
     if metric.unit == "pp":
         return POINTS
     if metric.unit.startswith("%"):
-        return RELATIVE
+        return 100 * SHARE_OF_SPREAD if "spread" in metric.unit else RELATIVE
     spread = _spread(metric, labels)
     return SHARE_OF_SPREAD * spread if spread else SHARE_OF_SCORE * abs(float_score) * metric.scale
 

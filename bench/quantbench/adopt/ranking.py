@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from quantbench.adopt import limits, task
-from quantbench.adopt.limits import Limit
+from quantbench.adopt.limits import Amount, Limit
 from quantbench.adopt.understand import Understood
 from quantbench.core.arrays import Array
 from quantbench.core.drops import Drop, FractionDrop, MeanDrop, bootstrap_drop, fraction_drop
@@ -187,7 +187,7 @@ def advise(
     machine = Machine(cpu=report.environment.cpu, threads=1)
     facts = {"machine": machine, "prefer": prefer, "refused": refused(report)}
     if control is None or "score" not in control.measurements or FLOAT_CONTROL not in predictions:
-        of = [_output(one, math.nan, _limit_without_score(limit, one), limit, []) for one in judged]
+        of = unscored(judged, limit)
         return Advice(judged=of, variants=[], nothing=_why_nothing(control), **facts)  # type: ignore[arg-type]
     compared = _compared(report, judged, predictions)
     variants, outputs, warnings = _judged(control, compared, judged, predictions, limit)
@@ -195,9 +195,18 @@ def advise(
     return choose(Advice(judged=outputs, variants=marked, warnings=warnings, **facts))  # type: ignore[arg-type]
 
 
-def _limit_without_score(limit: Limit, one: Scored) -> float:
-    """Return a limit where it does not depend on the float score; 0 where it does."""
-    return _finite(limit.of(one.metric, math.nan, one.labels, one.output)) or 0.0
+def unscored(judged: Sequence[Scored], limit: Limit) -> list[JudgedOutput]:
+    """Describe what will be scored, before it is; a limit that is a share of a score is 0 as yet.
+
+    Raises:
+        BadInput: a limit does not fit its metric, or is for an output that is not scored.
+    """
+    limit.check_outputs(one.output for one in judged)
+    found, main = [], judged[0].metric
+    for one in judged:
+        largest = _finite(limit.of(one.metric, math.nan, one.labels, one.output, main)) or 0.0
+        found.append(_output(one, math.nan, largest, limit.amount(one.metric, one.output, main), []))
+    return found
 
 
 def _why_nothing(control: Cell | None) -> str:
@@ -230,14 +239,14 @@ def _judged(
 ) -> tuple[list[AdvisedVariant], list[JudgedOutput], list[str]]:
     """Judge float32 and all variants, on every output."""
     verdicts: dict[str, list[OutputVerdict]] = {cell.variant: [] for cell in [control, *compared]}
-    outputs, warnings = [], []
+    outputs, warnings, main = [], [], judged[0].metric
     for one in judged:
         of = {name: predictions[_key(name, judged, one)] for name in verdicts}
         float32 = of[FLOAT_CONTROL]
         float_score = one.metric.value(float32, one.labels)
-        largest = limit.of(one.metric, float_score, one.labels, one.output)
+        largest = limit.of(one.metric, float_score, one.labels, one.output, main)
         others = [of[cell.variant] for cell in compared]
-        outputs.append(_output(one, float_score, largest, limit, others))
+        outputs.append(_output(one, float_score, largest, limit.amount(one.metric, one.output, main), others))
         if words := limits.means_nothing(one.metric, one.labels, float32, float_score, largest, one.output):
             warnings.append(words)
         alpha = alpha_each(others)
@@ -258,7 +267,9 @@ def _judged(
     return variants, outputs, warnings
 
 
-def _output(one: Scored, float_score: float, largest: float, limit: Limit, others: Sequence[Array]) -> JudgedOutput:
+def _output(
+    one: Scored, float_score: float, largest: float, amount: Amount | None, others: Sequence[Array]
+) -> JudgedOutput:
     too_few, least = _too_few(one.metric, len(one.labels), largest, alpha_each(others)) if others else (False, None)
     return JudgedOutput(
         output=one.output,
@@ -270,7 +281,7 @@ def _output(one: Scored, float_score: float, largest: float, limit: Limit, other
         examples=len(one.labels),
         float_score=_finite(float_score),
         limit=largest,
-        limit_given=limit.given(one.output),
+        limit_given="" if amount is None else amount.text,
         too_few=too_few,
         least_examples=least,
     )

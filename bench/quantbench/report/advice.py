@@ -58,8 +58,10 @@ def _decimals(value: float, significant: int) -> int:
 
 
 def score(value: float, judged: JudgedOutput) -> str:
-    """Format a score: fractions in per cent, others with four significant digits."""
-    return f"{100 * value:.2f} %" if judged.unit == "pp" else f"{value:.4g}"
+    """Format a score: fractions in per cent, others with four significant digits; small ones never as nothing."""
+    if judged.scale != 100:
+        return f"{value:.4g}"
+    return f"{100 * value:.2f} %" if not value or abs(value) >= 0.001 else f"{100 * value:.2g} %"
 
 
 def interval(verdict: OutputVerdict, judged: JudgedOutput) -> str:
