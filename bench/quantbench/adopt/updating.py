@@ -17,7 +17,7 @@ import numpy as np
 from tabulate import tabulate
 
 from quantbench import files
-from quantbench.adopt import declaration, gating, limits, ranking, understand
+from quantbench.adopt import declaration, gating, limits, pack, ranking, understand
 from quantbench.adopt.limits import Limit
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import retrained, update
@@ -206,9 +206,9 @@ def _in_users_words(text: str, kept: Mapping[str, Path], name: str) -> str:
 def _kept_data(old: ReferenceModel, folder: Path) -> dict[str, Path]:
     """Write the adopted splits as the user once gave them: split -> file."""
     folder.mkdir()
-    pack = old.pack()
+    held = old.pack()
     written = {}
-    for name, split in (("test", pack.test), ("calibration", pack.calibration), ("train", pack.train)):
+    for name, split in (("test", held.test), ("calibration", held.calibration), ("train", held.train)):
         if split is not None:
             written[name] = folder / f"{name}.npz"
             # Where there were no labels, those kept are the previous float model's own outputs.
@@ -246,7 +246,7 @@ def _on_new_data(old: ReferenceModel, new: ReferenceModel, aside: Path) -> Refer
     files.copy_tree(old.file.parent / old.weights, weights, "the previous model", limit=sys.maxsize)
     data = folder / new.data
     data.parent.mkdir(parents=True, exist_ok=True)
-    files.copy_tree(new.file.parent / new.data, data, "the new data", limit=sys.maxsize)
+    pack.copy_data(new.file.parent / new.data, data)
     text = old.file.read_text(encoding="utf-8")
     path = folder / old.file.name
     now = new.file.read_text(encoding="utf-8")

@@ -233,6 +233,7 @@ def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
             "quantbench.reference.model",
             "quantbench.core.arrays",
             "quantbench.reference.datasets",
+            "quantbench.reference.npy_folder",
         ),
         "cpu": cpu(),
     }
@@ -316,6 +317,7 @@ def float_recipe(model: ReferenceModel) -> dict[str, Any]:
             "quantbench.reference.model",
             "quantbench.core.arrays",
             "quantbench.reference.datasets",
+            "quantbench.reference.npy_folder",
         ),
         "cpu": cpu(),
     }
