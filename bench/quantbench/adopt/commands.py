@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantbench.adopt import ranking, understand
+from quantbench.adopt.limits import Limit
 from quantbench.adopt.search import search
 from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
@@ -13,7 +14,7 @@ from quantbench.core.signals import undisturbed
 from quantbench.engine import artifacts, finish
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit, full_disk_named
-from quantbench.records import Advice, Kind, json_text, rounded
+from quantbench.records import Advice, Kind, Preference, json_text, rounded
 from quantbench.reference.datasets import read_predictions
 from quantbench.report.advice import screen
 
@@ -80,8 +81,9 @@ def try_once(
     shown.say(f"loading {given.model}")
     with output_to(folder / "loading.log"):
         understood = understand.understand(given, "model", folder)
-    judged = ranking.judged_of(understood)
-    ranking.unscored(judged, given.max_drop)  # so that a limit that does not fit is refused before anything is made
+    ranking.unscored(
+        ranking.judged_of(understood), given.max_drop
+    )  # so that a limit that does not fit is refused before anything is made
     for note in understood.notes:
         shown.say(note)
     kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())
@@ -89,13 +91,24 @@ def try_once(
     session, status, whole = search(understood, options, kinds, shown.say, "all" if everything else "short")
     if not whole:
         return status
-    path = session.folder.path / "predictions" / f"{understood.model.name}.npz"
-    made = path.exists()  # it does not exist if no cell was made
-    predictions = read_predictions(path, "predictions", inside=session.folder.path) if made else {}
-    advice = ranking.advise(session.report, judged, predictions, given.max_drop, preferred)
-    advice, status = _recorded(session, advice, given)
+    advice, status = _recorded(session, advised(session, understood, given.max_drop, preferred), given)
     shown.answer(shown.render(advice))
     return status
+
+
+def advised(
+    session: Session, understood: understand.Understood, limit: Limit, prefer: Preference = "balanced"
+) -> Advice:
+    """Advise on a finished run of one model, by its report and predictions.
+
+    Raises:
+        BadInput: the limit does not fit the metric.
+    """
+    folder = session.folder.path
+    path = folder / "predictions" / f"{understood.model.name}.npz"
+    made = path.exists()  # it does not exist if no cell was made
+    predictions = read_predictions(path, "predictions", inside=folder) if made else {}
+    return ranking.advise(session.report, ranking.judged_of(understood), predictions, limit, prefer)
 
 
 def _recorded(session: Session, advice: Advice, given: understand.Given) -> tuple[Advice, Exit]:
