@@ -83,11 +83,13 @@ def adopt_for_good(
             session, status, whole = search(understood, options, set(kinds), say)
             if not whole:
                 return status
+            check_control(session.report, given.model)
             chosen = chosen_gate(session, understood.model, given.max_drop)
         model = declaration.with_gate(understood.model, chosen.variants)
         session, status, whole = measured(model, chosen.variants, folders.report_dir, latency_budget, say)
         if not whole:
             return status
+        check_control(session.report, given.model)
         update.check_report(session.report, session.folder.path)
         proposal = update.propose(
             session.report,
@@ -162,18 +164,19 @@ def run_predictions(session: Session, model: str) -> dict[str, Array]:
     return read_predictions(path, "predictions", inside=session.folder.path) if path.exists() else {}
 
 
-def chosen_gate(session: Session, model: ReferenceModel, max_drop: float) -> Gate:
-    """Choose float32 and the variant that ``try`` would recommend.
+def check_control(report: Report, model: str) -> None:
+    """Raise BadInput where float32 was not made or scored: without it, a gate would be green with nothing in it."""
+    control = next((cell for cell in report.cells if cell.variant == FLOAT_CONTROL), None)
+    if control is None or "score" not in control.measurements:
+        failure = control.failure if control is not None else None
+        why = f" ({failure.reason})" if failure else ""
+        raise BadInput(f"{model}: float32 cannot be made or scored, so that nothing can be gated{why}")
 
-    Raises:
-        BadInput: nothing can be gated, as the float model itself cannot be converted or scored.
-    """
+
+def chosen_gate(session: Session, model: ReferenceModel, max_drop: float) -> Gate:
+    """Choose float32 and the variant that ``try`` would recommend."""
     predictions, labels = run_predictions(session, model.name), model.pack().test.y
     found = ranking.candidates(session.report, model.metric, predictions, labels, max_drop)
-    if not found:
-        failure = next((cell.failure for cell in session.report.cells if cell.variant == FLOAT_CONTROL), None)
-        why = f" ({failure.reason})" if failure else ""
-        raise BadInput(f"{model.description}: nothing can be gated, for float32 could not be made or scored{why}")
     best = ranking.choice(found)
     gate = tuple(name for name in VARIANTS if name == FLOAT_CONTROL or (best is not None and name == best.variant))
     return Gate(gate, _others(session.report, found, gate))
