@@ -19,7 +19,7 @@ from quantbench.baselines import files as baseline_files
 from quantbench.baselines import retrained
 from quantbench.baselines.update import Proposal
 from quantbench.errors import BadInput
-from quantbench.records import BaselineFile, Cell, First, Measurement, Xfail
+from quantbench.records import BaselineFile, Cell, Failure, First, Measurement, Xfail
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.model import load_models
 from quantbench.variants import VARIANTS
@@ -337,6 +337,19 @@ def test_where_writing_fails_everything_is_as_it_was(mine: Path, tiny: Path, mon
     with pytest.raises(BadInput, match="cannot write"):
         updating._write(model, model, baseline, session, folder, folders, "why")
     assert content(mine) == before
+
+
+def test_a_gate_with_nothing_in_it_is_refused_with_the_reason() -> None:
+    report: Any = type("R", (), {"cells": [_cell("ptq_float16", 1.0)]})()
+    with pytest.raises(BadInput, match=r"m.keras: float32 cannot be made or scored, so that nothing can be gated$"):
+        gating.check_control(report, "m.keras")
+    failed = _cell("float32", 1.0).model_copy(update={"failure": Failure(what="unsupported", reason="no MaxPool3D")})
+    report.cells.append(failed)
+    with pytest.raises(BadInput, match=r"nothing can be gated \(no MaxPool3D\)"):
+        gating.check_control(report, "m.keras")
+    scored = {"score": Measurement(value=0.9, unit="fraction", n=10)}
+    report.cells[1] = failed.model_copy(update={"failure": None, "measurements": scored})
+    gating.check_control(report, "m.keras")
 
 
 def test_the_gate_always_has_float32() -> None:

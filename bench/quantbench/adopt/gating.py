@@ -86,11 +86,13 @@ def adopt_for_good(
             session, status, whole = search(understood, options, set(kinds), say)
             if not whole:
                 return status
+            check_control(session.report, given.model)
             chosen = chosen_gate(session, understood, given.max_drop)
         model = declaration.with_gate(understood.model, chosen.variants)
         session, status, whole = measured(model, chosen.variants, folders.report_dir, latency_budget, say)
         if not whole:
             return status
+        check_control(session.report, given.model)
         update.check_report(session.report, session.folder.path)
         proposal = update.propose(
             session.report,
@@ -165,17 +167,19 @@ def run_predictions(session: Session, model: str) -> dict[str, Array]:
     return read_predictions(path, "predictions", inside=session.folder.path) if path.exists() else {}
 
 
-def chosen_gate(session: Session, understood: understand.Understood, limit: Limit) -> Gate:
-    """Choose float32 and the variant that ``try`` would recommend.
+def check_control(report: Report, model: str) -> None:
+    """Raise BadInput where float32 was not made or scored: without it, a gate would be green with nothing in it."""
+    control = next((cell for cell in report.cells if cell.variant == FLOAT_CONTROL), None)
+    if control is None or "score" not in control.measurements:
+        failure = control.failure if control is not None else None
+        why = f" ({failure.reason})" if failure else ""
+        raise BadInput(f"{model}: float32 cannot be made or scored, so that nothing can be gated{why}")
 
-    Raises:
-        BadInput: nothing can be gated, as the float model itself cannot be converted or scored.
-    """
-    model = understood.model
-    predictions = run_predictions(session, model.name)
+
+def chosen_gate(session: Session, understood: understand.Understood, limit: Limit) -> Gate:
+    """Choose float32 and the variant that ``try`` would recommend."""
+    predictions = run_predictions(session, understood.model.name)
     advice = ranking.advise(session.report, ranking.judged_of(understood), predictions, limit)
-    if advice.choice is None:
-        raise BadInput(f"{model.description}: nothing can be gated, for {advice.nothing}")
     gate = tuple(name for name in VARIANTS if name in (FLOAT_CONTROL, advice.choice))
     return Gate(gate, _others(session.report, advice, gate))
 

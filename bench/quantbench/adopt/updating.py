@@ -121,8 +121,7 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
                 "that no score of before can be paired with one of now; leave --data out, or say --new-data to measure "
                 "the previous model on them too"
             )
-        before = baseline.predictions
-        sizes = _accepted_sizes(baseline)
+        before, sizes = baseline.predictions, _accepted_sizes(baseline)
         if not same:
             session, status, whole = gating.measured(_on_new_data(old, new, aside), gate, folders.report_dir, 0.0, say)
             if not whole:
@@ -132,6 +131,7 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
         session, status, whole = gating.measured(new, gate, folders.report_dir, asked.latency_budget, say)
         if not whole:
             return status
+        gating.check_control(session.report, given.model)
         update.check_report(session.report, session.folder.path)
         rows = compared(
             session.report, new, before, gating.run_predictions(session, asked.name), sizes, new.pack().test.y
