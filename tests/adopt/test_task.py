@@ -151,7 +151,7 @@ def test_a_column_of_classes_for_each_head() -> None:
 
 
 def test_columns_in_another_order_than_the_outputs_are_asked_about() -> None:
-    y = RNG.normal(size=(N, 3)) + [0, 100, 1000]
+    y = RNG.normal(size=(N, 3)) + np.array([0, 100, 1000])
     outputs = {name: y[:, place : place + 1] for place, name in enumerate(["c", "a", "b"])}
     [judged] = work_out(outputs, y)
     assert judged.names == ("c", "a", "b")

@@ -231,8 +231,8 @@ def _of_unnamed(
         if _skill(together, probes) < CLEARLY_BETTER:
             raise BadInput(
                 f"{where}: y has {sum(widths)} columns, as many as the outputs {short(free)} have values, and float32 "
-                "is no better on them than a constant in the model's own order; say --output NAME,NAME,... in the order "
-                "of the columns, or give y_NAME for each output"
+                "is no better on them than a constant in the model's own order; say --output NAME,NAME,... in the "
+                "columns' order, or give y_NAME for each output"
             )
         word = f"y has {sum(widths)} columns, one for each value of the outputs {short(free)}, in the model's own order"
         return replace(together, evidence=[word, *together.evidence])

@@ -232,7 +232,7 @@ def _probe(
 
 
 def _columns(labels: dict[str, Array], names: list[str], split: str) -> dict[str, Array]:
-    """Return each column of ``y`` as the labels of its output. Raises BadInput where there is another number of them."""
+    """Return each column of ``y`` as the labels of its output. Raises BadInput where there are more or fewer."""
     if "" not in labels:
         return labels
     if labels[""].shape[1:] != (len(names),):
