@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, made_once
+from conftest import ROOT, Quantbench, made_once
 from quantbench.adopt.understand import Given, Understood, understand
 from quantbench.errors import BadInput, Unsupported
 from quantbench.reference import float_model, training
@@ -125,6 +125,26 @@ def test_a_metric_of_ones_own_goes_with_the_model(saved: Path, tmp_path: Path) -
     mine.write_text("def far(predictions, labels):\n    return 1 / 0\n")
     with pytest.raises(BadInput, match="far raised ZeroDivisionError"):
         understand(given, "m", tmp_path / "again")
+
+
+def test_a_run_stores_what_each_output_answers(quantbench: Quantbench, saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n\n\n"
+        "def far(predictions, labels):\n"
+        "    losses = np.abs(predictions - np.eye(3)[labels]).max(axis=1)\n"
+        "    return float(np.mean(losses)), losses\n"
+    )
+    more = ["--metric", f"kind={tmp_path / 'mine.py'}:far", "--variants", "ptq_float16", "--latency-budget", "0"]
+    data = ["--data", str(saved / "two_labels.npz"), "--report-dir", str(tmp_path / "reports")]
+    done = quantbench("try", str(saved / "two.keras"), *data, *more)
+    assert done.status == 0, done.output
+    assert "metric: mine:far of output kind" in done.output
+    assert "metric: accuracy of output colour" in done.output
+    stored = np.load(tmp_path / "reports" / "latest" / "predictions" / "model.npz")
+    labels = np.load(saved / "two_labels.npz")
+    for variant in ("float32", "ptq_float16"):
+        assert stored[variant].shape == (240, 3)
+        assert (stored[f"{variant}@colour"] == labels["y_colour"]).mean() > 0.98
 
 
 def test_labels_of_an_output_that_is_not_there(saved: Path, tmp_path: Path) -> None:

@@ -389,6 +389,7 @@ def test_a_model_in_the_home_folder_opens_no_home(monkeypatch: pytest.MonkeyPatc
     room = _room(a_task(tmp_path, True), tmp_path / "workers")
     assert room is not None
     assert tmp_path / "models" not in room.read
+    assert {tmp_path / "models" / name for name in ("weights", "data", "metrics")} <= set(room.read)
 
 
 # ---------------------------------------------------------------- loading a model

@@ -65,7 +65,9 @@ def test_outputs_share_the_budget_of_the_whole_run(baselines: Path, tmp_path: Pa
         )
         folder = tmp_path / f"shard-{index}" / "predictions"
         folder.mkdir(parents=True)
-        (folder / "seed_cnn.npz").write_bytes(packed({name: predictions, distances.stored_as(name): FAR}))
+        of_head = distances.of_head(name, "colour")
+        arrays = {name: predictions, distances.stored_as(name): FAR, of_head: CODES}
+        (folder / "seed_cnn.npz").write_bytes(packed(arrays))
         options = {"threads": "1", "strict_change": str(strict)}
         split = {f"seed_cnn/{variant}": number for number, variant in enumerate(VARIANTS, start=1)}
         shard = Shard(index=index, of=2, split=split, options=options, baselines={}, folder="there")
@@ -76,4 +78,5 @@ def test_outputs_share_the_budget_of_the_whole_run(baselines: Path, tmp_path: Pa
     merged = whole.report()
     assert [one.verdict for one in merged.cells] == [Verdict.REGRESSED, Verdict.REGRESSED]
     assert merged.false_alarms.judgements == 2
-    assert set(whole.predictions["seed_cnn"]) == {*VARIANTS, *map(distances.stored_as, VARIANTS)}
+    heads = {distances.of_head(name, "colour") for name in VARIANTS}
+    assert set(whole.predictions["seed_cnn"]) == {*VARIANTS, *map(distances.stored_as, VARIANTS), *heads}

@@ -2,6 +2,7 @@
 
 from dataclasses import FrozenInstanceError, replace
 
+import numpy as np
 import pytest
 from made_up_cells import FLOAT, HALF, outcome, run
 from made_up_runs import measured
@@ -97,3 +98,5 @@ def test_predictions_and_evidence_are_by_model_and_variant() -> None:
     results = run(TWO).results
     assert set(results.predictions()["m"]) == {"float32", "ptq_float16"}
     assert results.evidence()["m"]["ptq_float16"].flipped == [100, 101, 102]
+    of_head = replace(outcome(), heads={"colour": np.zeros(3)})
+    assert set(run({FLOAT: [of_head]}).results.predictions()["m"]) == {"float32", "float32@colour"}

@@ -190,7 +190,7 @@ def _room(task: Task, logs: Path) -> walls.Room | None:
     folder = task.model_file.absolute().parent
     read: tuple[Path, ...] = (folder,)
     if folder in (Path.home(), *Path.home().parents):  # it would include all of the user's files
-        read = (task.model_file, folder / "weights", folder / "data")
+        read = (task.model_file, folder / "weights", folder / "data", folder / "metrics")
     read = (*read, *_data_elsewhere(folder / "data"))
     for place in (logs, task.log.parent):
         place.mkdir(parents=True, exist_ok=True)
