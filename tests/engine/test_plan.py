@@ -1,9 +1,13 @@
 """Which cells a run computes, from a selection."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
-from made_up_cells import FLOAT, FULL, HALF, model
+from made_up_cells import FLOAT, FULL, HALF, model, outcome
 from quantbench.core.options import RunOptions
 from quantbench.engine.plan import Plan
+from quantbench.engine.session import Session
 from quantbench.errors import BadInput
 from quantbench.records import Kind
 
@@ -63,3 +67,22 @@ def test_shards_part_the_cells_and_ask_the_same_of_a_control() -> None:
 def test_a_shard_updates_no_baseline() -> None:
     with pytest.raises(BadInput, match="a shard is a part of a run"):
         Plan(RunOptions(shard="1/2", update_baselines="why"), {})
+
+
+def test_what_is_not_worth_timing_is_asked_for_no_longer_nor_missed() -> None:
+    plan = planned({HALF: {Kind.SIZE, Kind.LATENCY}, FULL: {Kind.SIZE, Kind.LATENCY}})
+    session = Session.__new__(Session)
+    session._plan = plan
+    done = {HALF: outcome(), FULL: None}
+    session._parts = SimpleNamespace(computing=SimpleNamespace(so_far=lambda cell: [done[cell]]))  # type: ignore[assignment]
+    seen: list[str] = []
+
+    def worth(outcomes: Any) -> list[str]:
+        seen.extend(outcomes)
+        return [HALF]
+
+    wanted = session._without_losers({cell: plan.cells[cell].kinds for cell in (HALF, FULL)}, worth)
+    assert seen == [HALF]  # what is not computed has nothing to be chosen by
+    assert wanted == {HALF: {Kind.SIZE, Kind.LATENCY}, FULL: {Kind.SIZE}}
+    assert [cell.id for cell in plan.asked_for(Kind.LATENCY)] == [HALF]
+    assert plan.cells[FULL].kinds == {Kind.SIZE}

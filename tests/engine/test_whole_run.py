@@ -55,7 +55,7 @@ class Stopped:
         self.planned = planned
         self.folder = RunFolderAt(folder)
 
-    def judge_all(self, wanted: object) -> None:
+    def judge_all(self, wanted: object, worth_timing: object = None) -> None:
         raise self.error
 
     def finish(self, how: whole_run.HowEnded, notes: list[str]) -> Exit:

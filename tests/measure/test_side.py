@@ -11,6 +11,7 @@ from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
 from made_up_cells import Model, model
 from made_up_runs import LABELS
 from quantbench.build.store import Store
+from quantbench.core import walls
 from quantbench.measure import accuracy, chunks, side, work
 from quantbench.reference.datasets import Pack, Split
 from quantbench.tflite.litert import LiteRT
@@ -207,3 +208,18 @@ def test_the_number_of_interpreters_is_asked_for_before_each_chunk(
     assert set(used[5:]) == {min(2, os.cpu_count() or 1)}
     assert told[0] == (8, len(LABELS))
     assert told[-1] == (len(LABELS), len(LABELS))
+
+
+@pytest.mark.skipif(not walls.available().files, reason="this system cannot confine what a process reads")
+def test_the_process_for_untrusted_artifacts_reads_its_folder_alone(tmp_path: Path) -> None:
+    examples = np.eye(10, dtype=np.float32)
+    for name in ("inside", "outside"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.tflite").write_bytes(dense())
+    found = {
+        name: side.on_other_kernels(tmp_path / name / "a.tflite", examples, False, tmp_path / "inside")
+        for name in ("inside", "outside")
+    }
+    assert sorted(found["inside"].outputs) == ["litert-builtin", "litert-reference"]
+    assert not found["outside"].outputs
+    assert sorted(found["outside"].refusals) == ["litert-builtin", "litert-reference"]
