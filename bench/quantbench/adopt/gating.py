@@ -83,7 +83,7 @@ def adopt_for_good(
         chosen = Gate(asked, _rest(asked)) if asked else None
         if chosen is None:
             options = RunOptions(report_dir=folders.report_dir, latency_budget=latency_budget or 1.0)
-            session, status, whole = search(understood, options, set(kinds), say)
+            session, status, whole = search(understood, options, set(kinds), say, "short")
             if not whole:
                 return status
             check_control(session.report, given.model)

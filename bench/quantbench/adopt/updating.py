@@ -175,6 +175,8 @@ def _adopted(name: str, folders: gating.Folders) -> ReferenceModel:
 
 def _understood(given: understand.Given, asked: Asked, old: ReferenceModel, aside: Path, say: Say) -> ReferenceModel:
     """Derive the new reference model, with the splits of the adopted data where no other is given."""
+    if old.heads and (given.evaluation is None or (given.training is None and old.pack().train is not None)):
+        raise BadInput(f"--update: {asked.name} scores several outputs; give --data, and --train-data, for it again")
     kept = _kept_data(old, aside / "kept")
     limit = old.floor(FLOAT_CONTROL, "control") or next(iter(old.floors.values()), None)
     whole = replace(
