@@ -48,7 +48,7 @@ def number(value: float, of: float, unit: str = "") -> str:
         return "0"
     at_least = 2 if unit == "pp" else 0
     decimals = max(at_least, _decimals(of, 2) if of else 0)
-    if abs(value) < 0.5 * 10.0**-decimals:
+    if abs(value) < (0.5 if unit == "pp" else 5) * 10.0**-decimals:
         decimals = _decimals(value, 2)
     return f"{value:.{decimals}f}" if decimals <= 9 else f"{value:.2g}"
 
