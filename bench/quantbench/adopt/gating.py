@@ -198,6 +198,8 @@ def _others(report: Report, advice: Advice, gate: Sequence[str]) -> str:
     partly = len(report.cells) - failed - len(left) - len(gate)
     told += [f"{failed} that the tools refuse"] if failed else []
     told += [f"{partly} that are only partly quantized, or controls"] if partly > 0 else []
+    untried = len(VARIANTS) - len(report.cells)
+    told += [f"{untried} not tried"] if untried > 0 else []
     if not told:
         return ""
     return f"Not gated: {', '.join(told)}. Gate others with --gate VARIANT,..."
