@@ -697,7 +697,7 @@ def test_a_healthy_model_is_tried_behind_walls(quantbench: Quantbench, good: Pat
     x = random.normal(size=(40, 2)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x=x, y=x.argmax(axis=1))
     np.savez(tmp_path / "more.npz", x=-x, y=(-x).argmax(axis=1))
-    data = ["--data", str(tmp_path / "data.npz"), "--train-data", str(tmp_path / "more.npz")]
+    data = ["--data", str(tmp_path / "data.npz"), "--train-data", str(tmp_path / "more.npz"), "--metric", "accuracy"]
     variants = ["--variants", "ptq_static_wi8_ai8,qat_wi8_ai8", "--latency-budget", "0.3"]
     done = quantbench("try", str(good), *data, *variants, "--report-dir", str(tmp_path / "reports"))
     assert done.status == 0, done.output
