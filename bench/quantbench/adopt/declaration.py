@@ -33,8 +33,9 @@ def updated(old: str, new: str, path: Path, fields: Sequence[str] = DERIVED) -> 
         found = _line(name).search(new)
         if found is not None:
             old = _put(old, name, found["value"], path)
-    if "logits_loss" in old and not re.search(r"import .*\blogits_loss\b", old):
-        old = re.sub(r"^(from quantbench import .*)$", r"\1, logits_loss", old, count=1, flags=re.MULTILINE)
+    for name in ("logits_loss", "binary_logits_loss"):
+        if re.search(rf"\b{name}\b", old) and not re.search(rf"import .*\b{name}\b", old):
+            old = re.sub(r"^(from quantbench import .*)$", rf"\1, {name}", old, count=1, flags=re.MULTILINE)
     return old
 
 

@@ -124,6 +124,11 @@ def adopt_for_good(
     if red:
         say(f"These are red in every run until the cause is gone, or a floor in {model_dir / name}.py is loosened.")
     say(f"gated: {', '.join(chosen.variants)}. {chosen.others}")
+    if model.heads:
+        rest = ", ".join(head.name for head in model.heads)
+        say(
+            f"note: the gate has a score and a limit of the first output only; of {rest} it watches how far outputs move"
+        )
     timing = "" if latency_budget else " --no-latency"
     say(f"gate it with: quantbench run --model-dir {model_dir} --baseline-dir {baseline_dir}{timing}")
     return Exit.REGRESSED if red else Exit.GREEN

@@ -208,7 +208,13 @@ def means_nothing(
     if drop > limit:
         return ""
     of = f" of {output}" if output else ""
+    if drop <= 0:
+        return (
+            f"float32 itself is no better than a model that answers the same to every example, by {metric.name}{of}: are "
+            "the labels of this model, and in its order? Check --data, --labels, --output and --metric before you ship "
+            "anything"
+        )
     return (
         f"the limit of {limit:.4g} {metric.unit} on {metric.name}{of} says nothing: a model that answers the same to "
-        f"every example would be only {max(drop, 0.0):.4g} {metric.unit} worse than float32; give a smaller --max-drop"
+        f"every example would be only {drop:.4g} {metric.unit} worse than float32; give a smaller --max-drop"
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from quantbench.adopt import ranking, understand
+from quantbench.adopt import ranking, task, understand
 from quantbench.build import preflight
 from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
@@ -99,12 +99,18 @@ def search(
     wanted = dict.fromkeys(session.cell_ids(), kinds)
 
     def worth(outcomes: Mapping[CellId, Outcome]) -> Collection[CellId]:
-        return [cell_key(model.name, name) for name in worth_timing(scored(model, outcomes))]
+        found = scored(model, outcomes)
+        # A variant that is better in the main output may be the worse one in another.
+        return [cell_key(model.name, name) for name in (worth_timing(found) if not model.heads else _names(found))]
 
     status, how = whole_run(session, wanted, [*understood.notes, *skipped], worth if narrow else None)
     if how.interrupted:
         say(f"interrupted; what was finished is in {session.folder.path / 'report.md'}")
     return session, status, not how.interrupted
+
+
+def _names(found: Sequence[Scored]) -> list[str]:
+    return [one.variant for one in found]
 
 
 # ---------------------------------------------------------------- before anything starts
@@ -154,6 +160,7 @@ def _scored(model: ReferenceModel, name: str, one: Outcome, control: Array, labe
     limit = math.inf if floor is None else floor.max_drop
     drop = ranking.drop_between(model.metric, one.predictions, control, labels)
     within, beyond = drop.p_below(limit) <= alpha, drop.estimate > limit and drop.p_above(limit) <= alpha
+    beyond = beyond or (control.dtype.kind == "f" and bool(task.dead_columns(one.predictions, control)))
     kernels = (variant.taxonomy.weights.split()[0], variant.taxonomy.activations.split(";")[0])
     size = 0 if one.sizes is None else one.sizes["size"]
     return Scored(name, one.artifact_sha256 or "", size, kernels, within, beyond, drop.estimate)

@@ -6,6 +6,7 @@ worse, or breaks a limit, is red, and nothing is written unless the user accepts
 
 import difflib
 import math
+import re
 import shutil
 import sys
 import tempfile
@@ -100,7 +101,12 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
         raise BadInput(
             f"--update: {asked.name} has no baseline in {folders.baseline_dir}; give its --baseline-dir, or adopt it"
         )
-    if given.metric and given.metric != old.metric.name:
+    if old.heads:
+        raise BadInput(
+            f"--update: {asked.name} scores several outputs, and its baseline has the history of the first one alone, so "
+            "that a loss in another would not be seen; adopt the new model under another name"
+        )
+    if given.metric and given.metric not in (old.metric.name, _metric_of(old)):
         raise BadInput(
             f"--metric: {asked.name} is scored by {old.metric.name}, and its history has no other score; adopt the "
             f"model under another name to score it by {given.metric}"
@@ -175,8 +181,6 @@ def _adopted(name: str, folders: gating.Folders) -> ReferenceModel:
 
 def _understood(given: understand.Given, asked: Asked, old: ReferenceModel, aside: Path, say: Say) -> ReferenceModel:
     """Derive the new reference model, with the splits of the adopted data where no other is given."""
-    if old.heads and (given.evaluation is None or (given.training is None and old.pack().train is not None)):
-        raise BadInput(f"--update: {asked.name} scores several outputs; give --data, and --train-data, for it again")
     kept = _kept_data(old, aside / "kept")
     limit = old.floor(FLOAT_CONTROL, "control") or next(iter(old.floors.values()), None)
     whole = replace(
@@ -184,7 +188,7 @@ def _understood(given: understand.Given, asked: Asked, old: ReferenceModel, asid
         evaluation=given.evaluation or kept["test"],
         calibration=given.calibration or kept.get("calibration"),
         training=given.training or kept.get("train"),
-        metric=old.metric.name,
+        metric=_metric_of(old),
         max_drop=asked.max_drop or (limits.parse(repr(limit.max_drop)) if limit else given.max_drop),
     )
     try:
@@ -197,6 +201,12 @@ def _understood(given: understand.Given, asked: Asked, old: ReferenceModel, asid
     for note in understood.notes:
         say(_in_users_words(note, kept, asked.name))
     return understood.model
+
+
+def _metric_of(old: ReferenceModel) -> str:
+    """Return the metric as ``--metric`` takes it; a metric file is the copy beside the adopted model."""
+    own = re.search(r"metric_from_file\(__file__, '([^']+)', '([^']+)'", old.file.read_text(encoding="utf-8"))
+    return f"{old.file.parent / own[1]}:{own[2]}" if own else old.metric.name
 
 
 def _in_users_words(text: str, kept: Mapping[str, Path], name: str) -> str:

@@ -31,5 +31,7 @@ def export(
         target = target / f"{found.variant}.tflite"
     if not target.parent.is_dir():
         raise BadInput(f"--output: {target.parent} is no folder; make it first, or give another file")
+    if target.exists() and target.read_bytes() != content:
+        raise BadInput(f"--output: {target} exists and holds something else; remove it first, or give another file")
     files.write_named(target, content, "--output")
     typer.echo(f"wrote {target}: {found.id}, {len(content):,} bytes, sha256 {found.artifact_sha256}")

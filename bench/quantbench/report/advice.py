@@ -406,7 +406,8 @@ def steps(advice: Advice) -> list[Action]:
     name = adopted_name(advice.model)
     if name:
         folders = ["--model-dir", MODEL_DIR, "--baseline-dir", BASELINE_DIR]
-        adopt = ["quantbench", "adopt", advice.model, "--name", name, *advice.arguments, *folders]
+        gate = ["--gate", advice.choice] if advice.choice != FLOAT_CONTROL else []
+        adopt = ["quantbench", "adopt", advice.model, "--name", name, *advice.arguments, *gate, *folders]
         found.append(Action(what="keep it, gated by a baseline of its own", command=adopt))
         found.append(Action(what="then, in every build", command=["quantbench", "run", *folders]))
     return found

@@ -106,7 +106,7 @@ def _function(path: Path, name: str) -> tuple[Callable[..., Any], str]:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[module_name]
             raise BadInput(f"--metric: {path} failed to import: {_words(error)}") from error
     function = getattr(sys.modules[module_name], name, None)
@@ -116,7 +116,7 @@ def _function(path: Path, name: str) -> tuple[Callable[..., Any], str]:
     return function, sha256
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
@@ -125,7 +125,7 @@ def called(function: Callable[..., Any], predictions: Array, labels: Array) -> t
     path, name = function.__code__.co_filename, function.__name__
     try:
         returned = function(predictions.copy(), labels.copy())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadInput(
             f"--metric: {path}: {name} raised {_words(error)} on predictions of shape {predictions.shape} and labels "
             f"of shape {labels.shape}"
