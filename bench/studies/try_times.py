@@ -129,7 +129,8 @@ def bare(folder: Path, variants: Sequence[str]) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     model = tf.keras.models.load_model(folder / "model.h5", compile=False)
-    examples, few = np.load(folder / "eval.npz"), np.load(folder / "calibration.npz")["x"]
+    examples = np.load(folder / "eval.npz", allow_pickle=False)
+    few = np.load(folder / "calibration.npz", allow_pickle=False)["x"]
     for variant in variants:
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         if variant != "float32":

@@ -17,6 +17,7 @@ from quantbench.errors import BadInput
 from quantbench.records import Advice, AdvisedVariant, Cell, Failure, Judgement, Kind, Preference, Verdict
 from quantbench.records.measurements import RATIO
 from quantbench.reference.metrics import ACCURACY, AUC, MEAN_ABSOLUTE_ERROR
+from quantbench.reference.metrics.ranking import recall_at
 
 VARIANTS, LIMIT = 20, 0.5
 EACH = ranking.alpha_each([np.array([place]) for place in range(VARIANTS)])
@@ -390,3 +391,17 @@ def test_of_an_error_at_its_limit_few_are_shipped() -> None:
         ]
         shipped += any(ranking.answer(drop, limit, each) == "within" for drop in drops)
     assert shipped / trials <= 0.05
+
+
+def test_a_score_that_losses_take_from_is_compared_in_pairs() -> None:
+    """A bootstrap of whole predictions would draw an example twice, and the copy would find itself."""
+    by_recall, labels = recall_at(1), np.arange(400) % 40
+    random = np.random.default_rng(3)
+    old = (np.eye(40)[labels] + 0.35 * random.normal(size=(400, 40))).astype(np.float32)
+    new = (old + 0.5 * random.normal(size=old.shape)).astype(np.float32)
+    drop = ranking.drop_between(by_recall, new, old, labels)
+    assert by_recall.losses is not None
+    differences = by_recall.losses(new, labels) - by_recall.losses(old, labels)
+    error = 100 * float(np.std(differences, ddof=1)) / np.sqrt(400)
+    assert drop.estimate == pytest.approx(100 * float(np.mean(differences)))
+    assert (drop.upper(0.025) - drop.lower(0.025)) == pytest.approx(2 * 1.96 * error, rel=0.15)

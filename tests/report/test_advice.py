@@ -400,7 +400,7 @@ def test_the_next_commands_repeat_what_was_given() -> None:
     found = words.steps(advice([GOOD]))
     assert [shlex.join(step.command) for step in found] == [
         "quantbench export ptq_good --run reports/r -o ptq_good.tflite",
-        "quantbench adopt 'data/my net.keras' --name my_net --data 'e v.npz' --max-drop 0.5pp "
+        "quantbench adopt 'data/my net.keras' --name my_net --data 'e v.npz' --max-drop 0.5pp --gate ptq_good "
         "--model-dir quantized/models --baseline-dir quantized/baselines",
         "quantbench run --model-dir quantized/models --baseline-dir quantized/baselines",
     ]

@@ -13,10 +13,12 @@ import made_up_runs
 import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, ThreeCells
-from quantbench.adopt import formats, understand
+from quantbench.adopt import formats, task, understand
+from quantbench.adopt.data import Found
 from quantbench.errors import BadInput
 from quantbench.records import Report, read_record
 from quantbench.reference.datasets import read_npz
+from quantbench.reference.metrics import ACCURACY
 from quantbench.reference.model import Floor, ReferenceModel, Scaled, load_file
 from quantbench.safety import archive
 
@@ -78,9 +80,12 @@ def test_a_file_name_that_holds_code_stays_a_name(tmp_path: Path) -> None:
     name = 'a"""\nopen("ran", "w")\nb"""\'.tflite'
     model = ReferenceModel("m", f"adopted from {name}", "w", "", "data/m.npz", "", {"default": Floor(0.5, "x")})
     object.__setattr__(model, "file", tmp_path / "m.py")
-    object.__setattr__(model, "prepare", Scaled("as_given", {"x": "float32"}))
-    data = {"test": (np.zeros((2, 1), np.float32), np.zeros(2, np.uint8))}
-    made = understand._write(model, data, tmp_path, understand.Given(name, None))  # type: ignore[arg-type]
+    x, y = np.zeros((2, 1), np.float32), np.zeros(2, np.uint8)
+    found = Found({"test": (x, y)}, {"test": {"": y}}, [], [], ())
+    output = f"o{name}"  # names of outputs are others' text too
+    judged = [task.Judged(output, ACCURACY.of(output), y, form="classes", loss="mean_squared_error", made="accuracy")]
+    scored = understand._Scored(judged, Scaled("as_given", {"x": "float32"}), model.floors)  # type: ignore[arg-type]
+    made = understand._write(model, scored, found, tmp_path, understand.Given(name, None))
     assert made.description == f"adopted from {name}"
     subprocess.run(
         [sys.executable, str(tmp_path / "m.py")], cwd=tmp_path, check=True, env={"PYTHONPATH": str(ROOT / "bench")}

@@ -126,9 +126,7 @@ def adopt_for_good(
     say(f"gated: {', '.join(chosen.variants)}. {chosen.others}")
     if model.heads:
         rest = ", ".join(head.name for head in model.heads)
-        say(
-            f"note: the gate has a score and a limit of the first output only; of {rest} it watches how far outputs move"
-        )
+        say(f"note: the gate scores and limits the first output only; of {rest} it watches how far outputs move")
     timing = "" if latency_budget else " --no-latency"
     say(f"gate it with: quantbench run --model-dir {model_dir} --baseline-dir {baseline_dir}{timing}")
     return Exit.REGRESSED if red else Exit.GREEN

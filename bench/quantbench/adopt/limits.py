@@ -210,9 +210,9 @@ def means_nothing(
     of = f" of {output}" if output else ""
     if drop <= 0:
         return (
-            f"float32 itself is no better than a model that answers the same to every example, by {metric.name}{of}: are "
-            "the labels of this model, and in its order? Check --data, --labels, --output and --metric before you ship "
-            "anything"
+            f"float32 itself is no better than a model that answers the same to every example, by {metric.name}{of}: "
+            "are the labels of this model, and in its order? Check --data, --labels, --output and --metric before you "
+            "ship anything"
         )
     return (
         f"the limit of {limit:.4g} {metric.unit} on {metric.name}{of} says nothing: a model that answers the same to "

@@ -103,8 +103,8 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
         )
     if old.heads:
         raise BadInput(
-            f"--update: {asked.name} scores several outputs, and its baseline has the history of the first one alone, so "
-            "that a loss in another would not be seen; adopt the new model under another name"
+            f"--update: {asked.name} scores several outputs, and its baseline has the history of the first one alone, "
+            "so that a loss in another would not be seen; adopt the new model under another name"
         )
     if given.metric and given.metric not in (old.metric.name, _metric_of(old)):
         raise BadInput(
