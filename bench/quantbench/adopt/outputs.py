@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from quantbench import files
 from quantbench.reference import float_model
 from quantbench.reference.metrics import natural
 from quantbench.reference.model import ReferenceModel
@@ -112,7 +113,7 @@ def _activation(tensor: Any) -> str:
 
 
 def _of_tflite(model: ReferenceModel) -> list[Output]:
-    graph = structure.read((model.file.parent / model.weights).read_bytes())
+    graph = structure.read(files.read_bytes(model.file.parent / model.weights, "weights", files.LARGEST_MODEL))
     names = {place: tensor.name for place, tensor in enumerate(graph.outputs)}
     if graph.signatures:  # as LiteRT names them
         names |= {place: name for name, place in next(iter(graph.signatures.values())).outputs.items()}
