@@ -1,6 +1,9 @@
 """What is measured beside a result never costs it: the other kernels run in a process that may abort."""
 
+import gc
 import os
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
 from made_up_cells import Model, model
 from made_up_runs import LABELS
 from quantbench.build.store import Store
-from quantbench.core import walls
+from quantbench.core import child_process, walls
 from quantbench.measure import accuracy, chunks, side, work
 from quantbench.reference.datasets import Pack, Split
 from quantbench.tflite.litert import LiteRT
@@ -223,3 +226,16 @@ def test_the_process_for_untrusted_artifacts_reads_its_folder_alone(tmp_path: Pa
     assert sorted(found["inside"].outputs) == ["litert-builtin", "litert-reference"]
     assert not found["outside"].outputs
     assert sorted(found["outside"].refusals) == ["litert-builtin", "litert-reference"]
+
+
+def test_a_folder_that_was_removed_is_replaced_with_its_process() -> None:
+    standing = child_process.Standing("quantbench.measure.side_worker")
+    first = standing.scratch()
+    shutil.rmtree(first)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        second = standing.scratch()
+        gc.collect()
+    assert second != first
+    assert second.is_dir()
+    standing.close()

@@ -160,6 +160,9 @@ class Standing:
     def scratch(self) -> Path:
         """Return a folder that the child may write to, which is removed with this object."""
         if self.folder is None or not self.folder.is_dir():
+            if self._kept is not None:  # it was removed with the folder around it, where the child may still write
+                self.close()
+                self._kept.cleanup()
             self._kept = tempfile.TemporaryDirectory(prefix="quantbench-", ignore_cleanup_errors=True)
             self.folder = Path(self._kept.name).resolve()
         return self.folder
