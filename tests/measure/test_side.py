@@ -237,5 +237,7 @@ def test_a_folder_that_was_removed_is_replaced_with_its_process() -> None:
         second = standing.scratch()
         gc.collect()
     assert second != first
-    assert second.is_dir()
-    standing.close()
+        assert second.is_dir()
+        standing.end()
+        gc.collect()
+    assert not second.exists()

@@ -161,8 +161,7 @@ class Standing:
         """Return a folder that the child may write to, which is removed with this object."""
         if self.folder is None or not self.folder.is_dir():
             if self._kept is not None:  # it was removed with the folder around it, where the child may still write
-                self.close()
-                self._kept.cleanup()
+                self.end()
             self._kept = tempfile.TemporaryDirectory(prefix="quantbench-", ignore_cleanup_errors=True)
             self.folder = Path(self._kept.name).resolve()
         return self.folder
@@ -220,6 +219,13 @@ class Standing:
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
+
+    def end(self) -> None:
+        """End the child, and remove its folder."""
+        self.close()
+        kept, self._kept, self.folder = self._kept, None, None
+        if kept is not None:
+            kept.cleanup()
 
     def _death(self, status: int) -> Exception:
         errors = self.scratch() / _ERRORS

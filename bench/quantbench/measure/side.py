@@ -104,5 +104,5 @@ def _read(file: Path, names: list[str] | None, count: int) -> Inputs:
 def _standing(read: Path | None) -> child_process.Standing:
     """Return the process of this worker for artifacts below a folder; a start takes longer than many a model."""
     standing = child_process.Standing("quantbench.measure.side_worker", read)
-    atexit.register(standing.close)
+    atexit.register(standing.end)
     return standing
