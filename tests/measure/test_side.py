@@ -236,7 +236,7 @@ def test_a_folder_that_was_removed_is_replaced_with_its_process() -> None:
         warnings.simplefilter("error")
         second = standing.scratch()
         gc.collect()
-    assert second != first
+        assert second != first
         assert second.is_dir()
         standing.end()
         gc.collect()
