@@ -280,6 +280,9 @@ def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
     try:
         _plan(session)
         return (yield)
+    except KeyboardInterrupt:
+        # A signal may hit an instruction without a line number, of which pytest cannot print the traceback.
+        raise KeyboardInterrupt from None
     finally:
         settle()
 
