@@ -141,6 +141,16 @@ def test_the_memory_of_the_model_is_judged_and_that_of_python_is_not(own: int, v
     assert verdicts(again) == [Verdict.PASS, verdict]
 
 
+def test_a_process_that_holds_more_by_chance_is_no_growth_of_the_model() -> None:
+    """Of one artifact, three processes held 12, 88 and 92 KiB more than the three accepted ones."""
+    accepted_bytes, seen = 888_832, (978_944, 901_120, 983_040)
+    for more, verdict in ((0, Verdict.PASS), (100_000, Verdict.REGRESSED)):
+        peaks = [14_000 * KIB + own + more for own in seen]
+        taken = Memory(peaks=peaks, resident=[0] * 3, empty=[14_000 * KIB] * 3, arena=8_000)
+        judged = gate.memory(SUBJECT, measurements.memory(taken, FLOATS), "", "", of_model(accepted_bytes), "here")
+        assert verdicts(judged) == [Verdict.PASS, verdict]
+
+
 def test_a_baseline_without_the_memory_of_the_model_is_judged_by_the_process() -> None:
     taken = found(8_000, 36_400)
     assert gate.unrecorded(baseline(), taken, "here")

@@ -26,7 +26,7 @@ PEAK_TOLERANCE_REASON = (
 
 MODEL_TOLERANCE = 81920.0
 MODEL_TOLERANCE_REASON = (
-    "80 KiB: the sd between processes is 2 KiB, but some artifacts take 48 to 68 KiB more in some of them by chance, "
+    "80 KiB in every process: the sd between processes is 2 KiB, but some artifacts take 48 to 92 KiB more in some, "
     "and another installation of the same packages changed it by 12 KiB"
 )
 # The part of a model that holds less than this share of its own arena was not measured: int16 kernels and those that
@@ -119,8 +119,10 @@ def _model(
     accepted = baseline.by_machine.get("model_memory", {}).get(machine) if baseline else None
     if accepted is None:
         return None
-    words = f"{accepted.tolerance:,.0f} bytes"
-    return _against(subject, model, accepted, "model_memory", accepted.tolerance, words)
+    words = f"{accepted.tolerance:,.0f} bytes, by each of {len(model.values or [model.value])} processes"
+    # Some artifacts take up to 92 KiB more in some processes by chance; what a model really grew by, it takes in all.
+    nearest = min(model.values or [model.value], key=lambda value: abs(value - accepted.value))
+    return _against(subject, model, accepted, "model_memory", accepted.tolerance, words, nearest)
 
 
 def _arena(subject: Subject, arena: Measurement | None, reason: str, baseline: BaselineCell | None) -> Judgement:
@@ -163,10 +165,17 @@ def _ratio(subject: Subject, ratio: Measurement, accepted: BaselineValue, other_
 
 
 def _against(
-    subject: Subject, measured: Measurement, accepted: BaselineValue, name: str, allowed: float, tolerance: str
+    subject: Subject,
+    measured: Measurement,
+    accepted: BaselineValue,
+    name: str,
+    allowed: float,
+    tolerance: str,
+    nearest: float | None = None,
 ) -> Judgement:
+    """Compare a measurement with its accepted value; where processes differ, the nearest of them has to be beyond."""
     growth = measured.value - accepted.value
-    verdict = beyond(growth, allowed)
+    verdict = beyond(growth if nearest is None else nearest - accepted.value, allowed)
     percent = 100 * growth / accepted.value if accepted.value else 0.0
     message = (
         f"{name.replace('_', ' ')} {_shown(measured.value, measured.unit)}, baseline "
