@@ -555,7 +555,13 @@ def test_the_pack_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
     sources = {"test": tmp_path / "d", "calibration": tmp_path / "gen.py:X", "train": None}
     folder = tmp_path / "model" / "data"
     found = data.read(sources, GREY, folder / ".examples")
-    name, sha256 = pack.write(folder, "m", pack.inputs(found.data) | pack.labels(found.data), found.stored)
+    name, sha256 = pack.write(
+        folder,
+        "m",
+        labels = {f"y_{split}": y for split, (_, y) in found.data.items() if y is not None}
+        pack.inputs(found.data) | labels,
+        found.stored,
+    )
     data.forget(folder / ".examples")
     assert name == ("m" if small == 0 else "m.npz")
     loaded = load_pack(folder / name, sha256)
@@ -614,7 +620,8 @@ except MemoryError:
 folder = Path(sys.argv[1])
 specs = {"x": ((1, 512, 512, 1), np.float32)}
 found = data.read({"test": folder / "d", "calibration": folder / "c"}, specs, folder / "m" / ".examples")
-name, sha256 = pack.write(folder / "m", "m", pack.inputs(found.data) | pack.labels(found.data), found.stored)
+labels = {f"y_{split}": y for split, (_, y) in found.data.items() if y is not None}
+name, sha256 = pack.write(folder / "m", "m", pack.inputs(found.data) | labels, found.stored)
 loaded = load_pack(folder / "m" / name, sha256)
 total = sum(float(np.sum(rows(loaded.test.x, part))) for part in chunks(loaded.test.x))
 print(total, len(loaded.test), loaded.shared)

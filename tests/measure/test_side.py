@@ -241,3 +241,8 @@ def test_a_folder_that_was_removed_is_replaced_with_its_process() -> None:
         standing.end()
         gc.collect()
     assert not second.exists()
+
+
+@pytest.mark.parametrize("line", ["", "not JSON", "[" * 100_000])
+def test_an_answer_that_cannot_be_read_is_none(line: str) -> None:
+    assert child_process.parsed(line) is None

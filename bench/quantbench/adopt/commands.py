@@ -7,7 +7,7 @@ from pathlib import Path
 
 from quantbench.adopt import ranking, understand
 from quantbench.adopt.limits import Limit
-from quantbench.adopt.search import search
+from quantbench.adopt.search import run_predictions, search
 from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
 from quantbench.core.signals import undisturbed
@@ -15,7 +15,6 @@ from quantbench.engine import artifacts, finish
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.records import Advice, Kind, Preference, json_text, rounded
-from quantbench.reference.datasets import read_predictions
 from quantbench.report.advice import screen
 
 Say = Callable[[str], None]
@@ -104,10 +103,7 @@ def advised(
     Raises:
         BadInput: the limit does not fit the metric.
     """
-    folder = session.folder.path
-    path = folder / "predictions" / f"{understood.model.name}.npz"
-    made = path.exists()  # it does not exist if no cell was made
-    predictions = read_predictions(path, "predictions", inside=folder) if made else {}
+    predictions = run_predictions(session, understood.model.name)
     return ranking.advise(session.report, ranking.judged_of(understood), predictions, limit, prefer)
 
 

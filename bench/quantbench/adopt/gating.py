@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantbench import files
-from quantbench.adopt import declaration, ranking, understand
+from quantbench.adopt import declaration, understand
+from quantbench.adopt.commands import advised
 from quantbench.adopt.limits import Limit
 from quantbench.adopt.pack import bring_data
 from quantbench.adopt.search import search
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import update, update_cell
-from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
 from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.records import Advice, Decision, Kind, Report, Verdict
-from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import ReferenceModel, pick
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
@@ -164,12 +163,6 @@ def measured(
     return search(understand.Understood(model, []), options, kinds_for(latency_budget), say)
 
 
-def run_predictions(session: Session, model: str) -> dict[str, Array]:
-    """Read variant -> predictions of the first seed; none where no cell was made."""
-    path = session.folder.path / "predictions" / f"{model}.npz"
-    return read_predictions(path, "predictions", inside=session.folder.path) if path.exists() else {}
-
-
 def check_control(report: Report, model: str) -> None:
     """Raise BadInput where float32 was not made or scored: without it, a gate would be green with nothing in it."""
     control = next((cell for cell in report.cells if cell.variant == FLOAT_CONTROL), None)
@@ -181,8 +174,7 @@ def check_control(report: Report, model: str) -> None:
 
 def chosen_gate(session: Session, understood: understand.Understood, limit: Limit) -> Gate:
     """Choose float32 and the variant that ``try`` would recommend."""
-    predictions = run_predictions(session, understood.model.name)
-    advice = ranking.advise(session.report, ranking.judged_of(understood), predictions, limit)
+    advice = advised(session, understood, limit)
     gate = tuple(name for name in VARIANTS if name in (FLOAT_CONTROL, advice.choice))
     return Gate(gate, _others(session.report, advice, gate))
 

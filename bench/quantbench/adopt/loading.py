@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,12 +22,11 @@ from quantbench.adopt.formats import Specs
 from quantbench.adopt.outputs import Output, usable
 from quantbench.core import walls
 from quantbench.core.arrays import Inputs, length
-from quantbench.core.child_process import HERE, ended
+from quantbench.core.child_process import HERE, ended, exchanged, parsed
 from quantbench.errors import BadInput, DiskFull, disk_is_full, full_disk_named
 from quantbench.reference.model import ReferenceModel
 
 LIMIT_SECONDS = 600.0  # per query; the first one loads TensorFlow and the model
-_LONGEST_ANSWER = 2**20  # characters; the answer for a model with ten thousand inputs takes a third
 _MOST_WORDS = 300
 _OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "ResourceExhausted", "Cannot allocate memory", "out of memory")
 
@@ -145,31 +143,10 @@ class Loading:
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         process = self._process or self._started()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        late = threading.Event()
-
-        def give_up() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(self._limit, give_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            process.stdin.write(json.dumps(question) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline(_LONGEST_ANSWER)
-        except OSError:
-            line = ""
-        finally:
-            timer.cancel()
+        line, late = exchanged(process, question, self._limit)
         if not line:
-            raise self._dead(process, late.is_set())
-        try:
-            answer = json.loads(line)
-        except (ValueError, RecursionError):
-            answer = None
+            raise self._dead(process, late)
+        answer = parsed(line)
         if not isinstance(answer, dict):
             raise self._bad("the process that loaded it gave no answer that can be read")
         if "refused" in answer:

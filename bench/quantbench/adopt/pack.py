@@ -54,11 +54,6 @@ def inputs(data: SplitData) -> dict[str, Array]:
     }
 
 
-def labels(data: SplitData) -> dict[str, Array]:
-    """Name the labels ``y`` of each split as in a pack."""
-    return {f"y_{split}": y for split, (_, y) in data.items() if y is not None}
-
-
 def copy_data(source: Path, target: Path) -> None:
     """Copy a pack, with the user's files that it only names, in the place of an earlier one, of which nothing stays.
 

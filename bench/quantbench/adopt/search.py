@@ -21,6 +21,7 @@ from quantbench.engine.whole_run import whole_run
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import Exit
 from quantbench.records import Kind, cell_key, parts
+from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL, VARIANTS, Variant
 
@@ -111,6 +112,12 @@ def search(
 
 def _names(found: Sequence[Scored]) -> list[str]:
     return [one.variant for one in found]
+
+
+def run_predictions(session: Session, model: str) -> dict[str, Array]:
+    """Read variant -> predictions of the first seed; none where no cell was made."""
+    path = session.folder.path / "predictions" / f"{model}.npz"
+    return read_predictions(path, "predictions", inside=session.folder.path) if path.exists() else {}
 
 
 # ---------------------------------------------------------------- before anything starts

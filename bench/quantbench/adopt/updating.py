@@ -20,6 +20,7 @@ from tabulate import tabulate
 from quantbench import files
 from quantbench.adopt import declaration, gating, limits, pack, ranking, understand
 from quantbench.adopt.limits import Limit
+from quantbench.adopt.search import run_predictions
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import retrained, update
 from quantbench.core.arrays import Array, Inputs
@@ -132,16 +133,14 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
             session, status, whole = gating.measured(_on_new_data(old, new, aside), gate, folders.report_dir, 0.0, say)
             if not whole:
                 return status
-            before = gating.run_predictions(session, asked.name)
+            before = run_predictions(session, asked.name)
             sizes = _sizes(session.report)
         session, status, whole = gating.measured(new, gate, folders.report_dir, asked.latency_budget, say)
         if not whole:
             return status
         gating.check_control(session.report, given.model)
         update.check_report(session.report, session.folder.path)
-        rows = compared(
-            session.report, new, before, gating.run_predictions(session, asked.name), sizes, new.pack().test.y
-        )
+        rows = compared(session.report, new, before, run_predictions(session, asked.name), sizes, new.pack().test.y)
         red = [f"{row.variant}: {_worse(row, new.metric)}" for row in rows if row.worse]
         red += gating.failures(session.report)
         for line in review(rows, new, old, kept=asked.gate == "", same=same):

@@ -23,7 +23,7 @@ from quantbench.errors import DiskFull, disk_is_full
 # One thread for NumPy too: what uses several cores depends on their load, and every helper thread has a stack.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 Done = subprocess.CompletedProcess[str]
-_LONGEST_ANSWER = 2**20  # characters
+_LONGEST_ANSWER = 2**20  # characters; that about a model with ten thousand inputs takes a third
 _ENDING_SECONDS = 5.0
 _ERRORS = "errors.log"
 
@@ -137,6 +137,45 @@ def ended(status: int) -> str:
         return f"died of signal {-status}"
 
 
+def exchanged(process: "subprocess.Popen[str]", question: Mapping[str, Any], limit: float) -> tuple[str, bool]:
+    """Write a question to a child as a line of JSON, and wait for the line that answers it.
+
+    Args:
+        limit: seconds after which the child is killed.
+
+    Returns:
+        The line, empty where the child died, and whether it was killed for its time.
+    """
+    assert process.stdin is not None
+    assert process.stdout is not None
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(limit, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        process.stdin.write(json.dumps(question) + "\n")
+        process.stdin.flush()
+        line = process.stdout.readline(_LONGEST_ANSWER)
+    except OSError:
+        line = ""
+    finally:
+        timer.cancel()
+    return line, late.is_set()
+
+
+def parsed(line: str) -> Any:
+    """Read a child's answer; None where it is no JSON, or too deep to be read."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
 class Standing:
     """Keep a child that answers one job after another; one that died is replaced at the next job.
 
@@ -176,34 +215,15 @@ class Standing:
             ChildFailed: it died, did not answer in time, or answered with something else than JSON.
             DiskFull: it found no room for what it writes.
         """
-        process = self._process or self._started()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        late = threading.Event()
-
-        def give_up() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(limit, give_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline(_LONGEST_ANSWER)
-        except OSError:
-            line = ""
-        finally:
-            timer.cancel()
+        line, late = exchanged(self._process or self._started(), job, limit)
         if not line:
             status = self.close()
-            raise ChildFailed(f"did not finish within {limit:.0f} s") if late.is_set() else self._death(status)
-        try:
-            return json.loads(line)
-        except ValueError:
+            raise ChildFailed(f"did not finish within {limit:.0f} s") if late else self._death(status)
+        answer = parsed(line)
+        if answer is None:
             self.close()
-            raise ChildFailed(f"wrote no result but {line[:80]!r}") from None
+            raise ChildFailed(f"wrote no result but {line[:80]!r}")
+        return answer
 
     def close(self) -> int:
         """End the child, and return its status; 0 where there is none."""
