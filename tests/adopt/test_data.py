@@ -555,13 +555,8 @@ def test_the_pack_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
     sources = {"test": tmp_path / "d", "calibration": tmp_path / "gen.py:X", "train": None}
     folder = tmp_path / "model" / "data"
     found = data.read(sources, GREY, folder / ".examples")
-    name, sha256 = pack.write(
-        folder,
-        "m",
-        labels = {f"y_{split}": y for split, (_, y) in found.data.items() if y is not None}
-        pack.inputs(found.data) | labels,
-        found.stored,
-    )
+    labels = {f"y_{split}": y for split, (_, y) in found.data.items() if y is not None}
+    name, sha256 = pack.write(folder, "m", pack.inputs(found.data) | labels, found.stored)
     data.forget(folder / ".examples")
     assert name == ("m" if small == 0 else "m.npz")
     loaded = load_pack(folder / name, sha256)
