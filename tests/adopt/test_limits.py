@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from quantbench.adopt.limits import RELATIVE, SHARE_OF_SCORE, SHARE_OF_SPREAD, Limit, means_nothing, parse
+from quantbench.adopt.limits import RELATIVE, SHARE_OF_SCORE, SHARE_OF_SPREAD, Limit, parse, unsupported
 from quantbench.core.arrays import Array
 from quantbench.errors import BadInput
 from quantbench.reference.metrics import ACCURACY, AUC, MEAN_ABSOLUTE_ERROR, MEAN_SQUARED_ERROR, RELATIVE_ERROR, Metric
@@ -89,25 +89,32 @@ def test_two_limits_for_one_output_and_points_of_an_error_are_refused() -> None:
         parse("0.5pp").of(MEAN_ABSOLUTE_ERROR, 0.1, SINE)
 
 
-def test_a_limit_that_nothing_can_exceed_is_told() -> None:
+def test_data_that_even_a_constant_satisfies_support_nothing() -> None:
     """Ten probabilities against one-hot labels: answering a tenth to everything errs by 0.18."""
-    words = means_nothing(MEAN_ABSOLUTE_ERROR, ONE_HOT, ONE_HOT, 0.02, 0.5)
-    assert "the limit of 0.5 units on mean_absolute_error says nothing" in words
-    assert "only 0.16 units worse than float32" in words
-    assert not means_nothing(MEAN_ABSOLUTE_ERROR, ONE_HOT, ONE_HOT, 0.02, 0.003)
+    wide = unsupported(MEAN_ABSOLUTE_ERROR, ONE_HOT, ONE_HOT, 0.02, 0.5)
+    assert wide is not None
+    assert not wide.by_metric
+    assert "the limit of 0.5 units on mean_absolute_error says nothing" in wide.words
+    assert "only 0.16 units worse than float32" in wide.words
+    assert unsupported(MEAN_ABSOLUTE_ERROR, ONE_HOT, ONE_HOT, 0.02, 0.003) is None
     classes = np.arange(1000) % 4
-    assert "of type says nothing" in means_nothing(ACCURACY, classes, classes, 0.9, 70.0, "type")
-    assert not means_nothing(ACCURACY, classes, classes, 0.9, 0.5)
-    assert "float32 itself is no better" in means_nothing(
-        ACCURACY, classes, classes, 0.25, 0.5
-    )  # float32 is at chance already
-    assert "says nothing" in means_nothing(AUC, classes % 2, SINE[classes], 0.9, 45.0)
-    assert not means_nothing(AUC, classes % 2, SINE[classes], 0.9, 0.5)
+    of_type = unsupported(ACCURACY, classes, classes, 0.9, 70.0, "type")
+    assert of_type is not None
+    assert "of type says nothing" in of_type.words
+    assert unsupported(ACCURACY, classes, classes, 0.9, 0.5) is None
+    chance = unsupported(ACCURACY, classes, classes, 0.25, 0.5)
+    assert chance is not None
+    assert chance.by_metric
+    assert "float32 itself is no better" in chance.words
+    wide_auc = unsupported(AUC, classes % 2, SINE[classes], 0.9, 45.0)
+    assert wide_auc is not None
+    assert not wide_auc.by_metric
+    assert unsupported(AUC, classes % 2, SINE[classes], 0.9, 0.5) is None
 
     def raises(_predictions: Array, _labels: Array) -> float:
         raise RuntimeError("a metric of the user's own")
 
-    assert not means_nothing(replace(AUC, value=raises), classes, SINE[classes], 0.9, 0.5)
+    assert unsupported(replace(AUC, value=raises), classes, SINE[classes], 0.9, 0.5) is None
 
 
 def test_numbers_that_name_classes_have_no_spread() -> None:

@@ -241,6 +241,39 @@ def test_a_dead_output_excludes_a_variant_that_is_within(monkeypatch: pytest.Mon
     assert advice.choice == "float32"
 
 
+# ------------------------------------------------------------ what the data do not support
+
+
+def at_chance(*, asked: bool) -> Advice:
+    """Advise on a model whose answers have nothing to do with the labels."""
+    labels = np.roll(LABELS, 1)  # off by one: each answer of a perfect model is wrong
+    predictions = {"float32": LABELS, "v": answered(3)}
+    cells = [made("float32", 4000.0, 1.0), made("v", 1000.0, 0.5)]
+    judged = [Judging("", ACCURACY, labels, asked=asked)]
+    return ranking.advise(report(cells), judged, predictions, limits.parse("0.5"))
+
+
+def test_nothing_is_recommended_where_float32_is_no_better_than_a_constant() -> None:
+    advice = at_chance(asked=False)
+    assert advice.choice is None
+    assert advice.next_best is None
+    assert advice.nothing.startswith("float32 itself is no better than a model that answers the same")
+    assert of(advice, "v").verdict == "within"  # the table stays
+
+
+def test_a_metric_that_the_user_named_is_taken_and_warned_about() -> None:
+    advice = at_chance(asked=True)
+    assert advice.choice == "v"
+    assert advice.nothing == ""
+    assert [words.partition(" than")[0] for words in advice.warnings] == ["float32 itself is no better"]
+
+
+def test_nothing_is_recommended_within_a_limit_that_a_constant_keeps() -> None:
+    advice = advised("85", float32=FLOAT32, v=SAME)
+    assert advice.choice is None
+    assert "give a smaller --max-drop" in advice.nothing
+
+
 # ------------------------------------------------------------ what could not be made
 
 

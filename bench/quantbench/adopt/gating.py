@@ -175,6 +175,10 @@ def check_control(report: Report, model: str) -> None:
 def chosen_gate(session: Session, understood: understand.Understood, limit: Limit) -> Gate:
     """Choose float32 and the variant that ``try`` would recommend."""
     advice = advised(session, understood, limit)
+    if advice.choice is None:
+        raise BadInput(
+            f"{understood.model.name}: nothing can be recommended: {advice.nothing}; or name what to gate with --gate"
+        )
     gate = tuple(name for name in VARIANTS if name in (FLOAT_CONTROL, advice.choice))
     return Gate(gate, _others(session.report, advice, gate))
 

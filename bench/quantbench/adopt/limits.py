@@ -177,6 +177,20 @@ def _spread(metric: Metric, labels: Array | None) -> float:
     return float(np.mean(variances) if metric.unit.startswith("squared") else np.mean(np.sqrt(variances)))
 
 
+@dataclass(frozen=True)
+class Unsupported:
+    """Say why the data support no recommendation.
+
+    Attributes:
+        words: the reason, one sentence without a full stop.
+        by_metric: float32 has no skill by this metric, so that another metric, output or form of labels may be meant;
+            otherwise the limit is too wide.
+    """
+
+    words: str
+    by_metric: bool
+
+
 def without_skill(metric: Metric, labels: Array, predictions: Array) -> float:
     """Return the score of answering the same to everything: the most frequent label, or the mean of labels or answers.
 
@@ -199,22 +213,23 @@ def without_skill(metric: Metric, labels: Array, predictions: Array) -> float:
         return math.nan
 
 
-def means_nothing(
+def unsupported(
     metric: Metric, labels: Array, predictions: Array, float_score: float, limit: float, output: str = ""
-) -> str:
-    """Say where even a model that ignores its input keeps the limit; empty where none does."""
+) -> Unsupported | None:
+    """Say where even a model that ignores its input keeps the limit; None where no such model does."""
     worst = without_skill(metric, labels, predictions)
     drop = metric.drop(worst, float_score) if math.isfinite(worst) and math.isfinite(float_score) else math.inf
     if drop > limit:
-        return ""
+        return None
     of = f" of {output}" if output else ""
     if drop <= 0:
-        return (
+        return Unsupported(
             f"float32 itself is no better than a model that answers the same to every example, by {metric.name}{of}: "
-            "are the labels of this model, and in its order? Check --data, --labels, --output and --metric before you "
-            "ship anything"
+            "are the labels of this model, and in its order? Check --data, --labels, --output and --metric",
+            by_metric=True,
         )
-    return (
+    return Unsupported(
         f"the limit of {limit:.4g} {metric.unit} on {metric.name}{of} says nothing: a model that answers the same to "
-        f"every example would be only {drop:.4g} {metric.unit} worse than float32; give a smaller --max-drop"
+        f"every example would be only {drop:.4g} {metric.unit} worse than float32; give a smaller --max-drop",
+        by_metric=False,
     )

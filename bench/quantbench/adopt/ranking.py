@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from quantbench.adopt import limits, task
-from quantbench.adopt.limits import Amount, Limit
+from quantbench.adopt.limits import Amount, Limit, Unsupported
 from quantbench.adopt.understand import Understood
 from quantbench.core.arrays import Array
 from quantbench.core.drops import Drop, FractionDrop, MeanDrop, bootstrap_drop, fraction_drop
@@ -71,6 +71,11 @@ class Scored(Protocol):
         """Return how that was found, one line each."""
         ...
 
+    @property
+    def asked(self) -> bool:
+        """Return whether the user named the metric."""
+        ...
+
 
 @dataclass(frozen=True)
 class Judging:
@@ -80,6 +85,7 @@ class Judging:
     metric: Metric
     labels: Array
     evidence: list[str] = field(default_factory=list)
+    asked: bool = False
 
 
 def judged_of(understood: Understood) -> Sequence[Scored]:
@@ -196,9 +202,28 @@ def advise(
         of = unscored(judged, limit)
         return Advice(judged=of, variants=[], nothing=_why_nothing(control), **facts)  # type: ignore[arg-type]
     compared = _compared(report, judged, predictions)
-    variants, outputs, warnings = _judged(control, compared, judged, predictions, limit)
+    variants, outputs, reasons = _judged(control, compared, judged, predictions, limit)
     marked = [one.model_copy(update={"front": best}) for one, best in zip(variants, _front(variants), strict=True)]
-    return choose(Advice(judged=outputs, variants=marked, warnings=warnings, **facts))  # type: ignore[arg-type]
+    against, warnings = _against(judged, reasons)
+    advice = choose(Advice(judged=outputs, variants=marked, warnings=warnings, **facts))  # type: ignore[arg-type]
+    return _withheld(advice, against) if against else advice
+
+
+def _against(judged: Sequence[Scored], reasons: Sequence[Unsupported | None]) -> tuple[str, list[str]]:
+    """Divide what the data do not support into the reason to recommend nothing, and warnings.
+
+    Where the user named the metric by which float32 has no skill, there is no other reading to ask for.
+    """
+    found = [(one, reason) for one, reason in zip(judged, reasons, strict=True) if reason is not None]
+    meant = [reason.words for one, reason in found if reason.by_metric and one.asked]
+    against = [reason.words for one, reason in found if reason.words not in meant]
+    return (against[0] if against else ""), [*against[1:], *meant]
+
+
+def _withheld(advice: Advice, why: str) -> Advice:
+    """Return advice that recommends nothing, with its table."""
+    nothing = {"choice": None, "next_best": None, "better_if_decided": None, "nothing": why}
+    return advice.model_copy(update=nothing)
 
 
 def unscored(judged: Sequence[Scored], limit: Limit) -> list[JudgedOutput]:
@@ -242,10 +267,10 @@ def _judged(
     judged: Sequence[Scored],
     predictions: Mapping[str, Array],
     limit: Limit,
-) -> tuple[list[AdvisedVariant], list[JudgedOutput], list[str]]:
+) -> tuple[list[AdvisedVariant], list[JudgedOutput], list[Unsupported | None]]:
     """Judge float32 and all variants, on every output."""
     verdicts: dict[str, list[OutputVerdict]] = {cell.variant: [] for cell in [control, *compared]}
-    outputs, warnings, main = [], [], judged[0].metric
+    outputs, reasons, main = [], [], judged[0].metric
     for one in judged:
         of = {name: predictions[_key(name, judged, one)] for name in verdicts}
         float32 = of[FLOAT_CONTROL]
@@ -253,8 +278,7 @@ def _judged(
         largest = limit.of(one.metric, float_score, one.labels, one.output, main)
         others = [of[cell.variant] for cell in compared]
         outputs.append(_output(one, float_score, largest, limit.amount(one.metric, one.output, main), others))
-        if words := limits.means_nothing(one.metric, one.labels, float32, float_score, largest, one.output):
-            warnings.append(words)
+        reasons.append(limits.unsupported(one.metric, one.labels, float32, float_score, largest, one.output))
         alpha = alpha_each(others)
         same = MeanDrop(0.0, 0.0, 1, len(one.labels))
         verdicts[FLOAT_CONTROL].append(_verdict(one, same, largest, alpha, float_score))
@@ -270,7 +294,7 @@ def _judged(
         made = _variant(cell, control, judged[0].metric, predictions, own)
         update = {"dead": dead, "same_as": first.get(cell.variant)}
         variants.append(made.model_copy(update=update))
-    return variants, outputs, warnings
+    return variants, outputs, reasons
 
 
 def _output(

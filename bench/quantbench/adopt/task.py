@@ -84,6 +84,7 @@ class Judged:
         made: name or ``file.py:NAME`` by which the metric is made, see :func:`quantbench.reference.metrics.by_name`.
         shape: of one example's output.
         names: of the outputs that are scored together, in the order of their columns.
+        asked: whether the user named the metric.
     """
 
     output: str
@@ -96,6 +97,7 @@ class Judged:
     made: str = ""
     shape: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
+    asked: bool = False
 
     @property
     def labelled(self) -> bool:
@@ -313,6 +315,7 @@ def _judged(
         made=reading.made or metric.name,
         shape=seen.out.shape[1:],
         names=tuple(one.name for one in outputs),
+        asked=bool(given),
     )
 
 
