@@ -479,3 +479,16 @@ def remove(path: Path, inside: Path) -> None:
             shutil.rmtree(path.name, ignore_errors=True, dir_fd=folder)
         else:
             os.unlink(path.name, dir_fd=folder)
+
+
+def unwritable(folder: Path) -> str:
+    """Say why nothing can be written into a folder that exists, or is to be made; empty where something can.
+
+    Makes nothing: looks at the nearest parent that exists, so that a command knows before it computes for minutes.
+    """
+    place = folder
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        return f"{place} is no folder"
+    return "" if os.access(place, os.W_OK | os.X_OK) else f"{place} may not be written to by this user"

@@ -311,7 +311,8 @@ def test_adopting_into_a_folder_that_cannot_be_written(
     model = str(user / "float.tflite")
     done = quantbench("adopt", model, "--name", "mine", *unlabelled, *folders)
     assert done.status == 4, done.output
-    assert "--model-dir: cannot write to" in done.output
+    assert f"--model-dir: cannot write to {folders[1]}: {folders[1]} is no folder" in done.output
+    assert "float32" not in done.output  # told before anything is measured
     assert not (tmp_path / "baselines").exists()
     for name in ("_x", "class", "a/b"):
         assert "--name: expected letters" in quantbench("adopt", model, "--name", name, *folders).output

@@ -935,3 +935,17 @@ def test_what_may_be_anybodys_is_read_and_written_by_files(path: Path) -> None:
 def test_every_exception_is_still_needed() -> None:
     assert set(ALLOWED) <= {path.relative_to(ROOT / "bench").as_posix() for path in SOURCES}
     assert all(reason and counts for reason, counts in ALLOWED.values())
+
+
+def test_a_folder_that_cannot_be_made_is_known_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert files.unwritable(tmp_path) == ""
+    assert files.unwritable(tmp_path / "new" / "deeper") == ""
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+    for below in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        assert files.unwritable(below) == f"{tmp_path / 'file'} is no folder"
+
+
+def test_a_folder_of_somebody_else_is_not_writable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "access", lambda place, _mode: Path(place) != tmp_path)
+    assert "may not be written to" in files.unwritable(tmp_path / "new")

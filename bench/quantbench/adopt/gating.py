@@ -36,6 +36,12 @@ class Folders:
     baseline_dir: Path
     report_dir: Path
 
+    def check(self) -> None:
+        """Raise BadInput where one cannot be written to, before anything is measured."""
+        for option, folder in (("--model-dir", self.model_dir), ("--baseline-dir", self.baseline_dir)):
+            if why := files.unwritable(folder):
+                raise BadInput(f"{option}: cannot write to {folder}: {why}; give another folder")
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -72,6 +78,7 @@ def adopt_for_good(
         )
     if understand.is_code(given.model):
         raise BadInput(f"{given.model}: a .py model is a reference model already; copy it into {model_dir}")
+    folders.check()
     # Loaded and measured in a temporary folder first, so that a refused model leaves nothing in the user's folders.
     with tempfile.TemporaryDirectory(prefix="quantbench-") as aside:
         folder = Path(aside) / "model"

@@ -114,6 +114,7 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
         )
     if understand.is_code(given.model):
         raise BadInput(f"{given.model}: a .py model is no saved model; change {old.file} instead")
+    folders.check()
     gate = gating.named_gate(asked.gate) or old.gate_variants or tuple(VARIANTS)
     kinds = gating.kinds_for(asked.latency_budget)
     with tempfile.TemporaryDirectory(prefix="quantbench-") as place:
