@@ -291,7 +291,7 @@ def test_nothing_can_be_recommended_where_the_float_model_was_not_made() -> None
         limits.parse([]),
     )
     assert advice.choice is None
-    assert advice.nothing == f"the float model could not be converted (unsupported: {words})"
+    assert advice.nothing == f"the float model could not be converted and run (unsupported: {words})"
     assert advice.judged[0].float_score is None
 
 

@@ -81,6 +81,13 @@ K_MEANS = (
     "InvalidArgumentError: {{function_node __wrapped__KmeansPlusPlusInitialization_device_/job:localhost/replica:0/"
     "task:0/device:CPU:0}} Expected num_to_sample <= points.rows(). 16 vs 8. [Op:KmeansPlusPlusInitialization] name: "
 )
+# TensorFlow 2.21 and LiteRT 2.3, an embedding of 100 rows on tokens of a larger vocabulary.
+EMBEDDING = (
+    "InvalidArgumentError: Graph execution error:\n\nDetected at node sequential_1/embedding_1/GatherV2 defined at (most "
+    "recent call last):\n<stack traces unavailable>\nindices[0,0] = 127 is not in [0, 100)\n\t [[{{node "
+    "sequential_1/embedding_1/GatherV2}}]] [Op:__inference_signature_wrapper___call___937]"
+)
+GATHER = "LiteRT cannot run it: RuntimeError: gather index out of boundsNode number 3 (GATHER) failed to invoke."
 LIST = "AttributeError: 'list' object has no attribute 'reshape'"
 
 
@@ -110,6 +117,8 @@ LIST = "AttributeError: 'list' object has no attribute 'reshape'"
         (SUBCLASSED, "tfmot takes Sequential and functional models only: "),
         (LAMBDA, "tfmot rebuilds the model from its configuration, where Keras refuses Lambda layers: "),
         (K_MEANS, "a layer has 8 weights, too few to cluster them to 16 values: "),
+        (EMBEDDING, "the examples hold 127 where the embedding sequential_1/embedding_1 has 100 rows (0 to 99): "),
+        (GATHER, "an example holds an index beyond the rows of the table, such as an embedding, "),
         (LIST, "the model, or a layer of it, gives a list of several outputs, which this training does not take: "),
     ],
 )

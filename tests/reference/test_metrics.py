@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantbench.errors import BadInput
 from quantbench.reference import metrics
-from quantbench.reference.metrics import BY_NAME, Metric, boxes, by_name, in_order, metric_from_file, sequences
+from quantbench.reference.metrics import BY_NAME, Metric, boxes, by_name, in_order, metric_from_file, own, sequences
 from quantbench.reference.metrics import own as own_metrics
 
 RNG = np.random.default_rng(0)
@@ -312,3 +312,15 @@ def test_how_a_metric_file_is_named() -> None:
     for wrong in ("b.py", "b.py:", "b.py:1x"):
         with pytest.raises(BadInput, match=r"expected file.py:NAME"):
             own_metrics.parts(wrong)
+
+
+def test_the_copy_of_a_metric_file_has_to_stand_alone(tmp_path: Path) -> None:
+    """Its model takes it to another folder, where what lies beside the original is not."""
+    (tmp_path / "table.json").write_text("{}")
+    original, kept = tmp_path / "mine.py", tmp_path / "model" / "metrics" / "mine.py"
+    original.write_text("from pathlib import Path\nTABLE = Path(__file__).with_name('table.json').read_text()\n")
+    kept.parent.mkdir(parents=True)
+    kept.write_text(original.read_text())
+    own.check_travels(original, original)
+    with pytest.raises(BadInput, match=r"mine\.py: a copy of it goes with the model, .* table\.json'\); put what"):
+        own.check_travels(kept, original)

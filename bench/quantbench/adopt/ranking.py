@@ -243,7 +243,7 @@ def unscored(judged: Sequence[Scored], limit: Limit) -> list[JudgedOutput]:
 def _why_nothing(control: Cell | None) -> str:
     if control is None or control.failure is None:
         return "the float model could not be scored"
-    return f"the float model could not be converted ({control.failure.what}: {control.failure.reason})"
+    return f"the float model could not be converted and run ({control.failure.what}: {control.failure.reason})"
 
 
 def _compared(report: Report, judged: Sequence[Scored], predictions: Mapping[str, Array]) -> list[Cell]:

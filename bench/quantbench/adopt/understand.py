@@ -17,6 +17,7 @@ from quantbench.adopt import data as examples
 from quantbench.adopt.limits import Limit
 from quantbench.adopt.loading import CannotRun, Loading
 from quantbench.adopt.outputs import Output, usable
+from quantbench.build import refusals
 from quantbench.core.arrays import Array, Inputs, chunks, length, rows
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.reference.datasets import file_sha256
@@ -292,8 +293,9 @@ def _float_outputs(loaded: Loading, inputs: Inputs, given: Given, as_saved: bool
     try:
         return loaded.predict(inputs, as_saved)
     except CannotRun as error:
+        why = refusals.explained(str(error)) or error
         raise BadInput(
-            f"{given.model}: the float model cannot be run on the examples of {given.evaluation} ({error})"
+            f"{given.model}: the float model cannot be run on the examples of {given.evaluation} ({why})"
         ) from None
 
 
@@ -405,6 +407,7 @@ def _expression(judged: task.Judged, folder: Path, used: set[str]) -> str:
         kept = folder / "metrics" / file.name
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_bytes(file.read_bytes())
+        own.check_travels(kept, file)
         used.add("metric_from_file")
         made = (
             f"metric_from_file(__file__, {f'metrics/{file.name}'!r}, {name!r}, {judged.shape!r}, {file_sha256(kept)!r})"

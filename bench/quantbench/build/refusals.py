@@ -76,6 +76,14 @@ def _litert_node(match: re.Match[str]) -> str:
     return f"LiteRT cannot {done} its operator {match['operator']} (node {match['node']}): {why}"
 
 
+def _beyond_rows(match: re.Match[str]) -> str:
+    layer = f" {match['layer']}" if match["layer"] else ""
+    return (
+        f"the examples hold {match['value']} where the embedding{layer} has {match['rows']} rows (0 to "
+        f"{int(match['rows']) - 1}): prepare them with the vocabulary that the model was trained with"
+    )
+
+
 # A line of ours in the log of a cell whose calibration may crash: see :func:`quantbench.variants.convert.calibrated`.
 _LOOP = (
     "(WHILE), which recurrent layers become, and no ranges are found for what is in it: choose a variant without "
@@ -125,7 +133,17 @@ RULES = [
         "the model, or a layer of it, gives a list of several outputs, which this training does not take: choose a "
         "variant that quantizes after training",
     ),
+    # --- TensorFlow, running the float model
+    _rule(
+        r"indices\[[\d,]*\] = (?P<value>-?\d+) is not in \[0, (?P<rows>\d+)\)(?:.*?node (?P<layer>[^\s}]+)/Gather)?",
+        _beyond_rows,
+    ),
     # --- LiteRT
+    _rule(
+        r"gather index out of bounds",
+        "an example holds an index beyond the rows of the table, such as an embedding, that it selects from: prepare "
+        "the examples with the vocabulary that the model was trained with",
+    ),
     _rule(r"Select TensorFlow op\(s\), included in the given model.*?\(Flex(?P<operators>\w+)\)", _flex),
     _rule(
         r"(?:LiteRT cannot run it: )?(?P<why>[^\n]*?)\.?Node number (?P<node>\d+) \((?P<operator>\w+)\) failed to "

@@ -99,21 +99,47 @@ def _function(path: Path, name: str) -> tuple[Callable[..., Any], str]:
     sha256 = hashlib.sha256(content).hexdigest()
     module_name = f"quantbench_metrics.{path.stem}_{sha256[:12]}"
     if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        if spec is None or spec.loader is None:
-            raise BadInput(f"--metric: {path}: not a Python file; expected file.py:NAME")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
         try:
-            spec.loader.exec_module(module)
+            _imported(path, module_name)
         except (Exception, SystemExit) as error:
-            del sys.modules[module_name]
             raise BadInput(f"--metric: {path} failed to import: {_words(error)}") from error
     function = getattr(sys.modules[module_name], name, None)
     if not inspect.isfunction(function):
         defined = [key for key, value in vars(sys.modules[module_name]).items() if inspect.isfunction(value)]
         raise BadInput(f"--metric: {path} defines no function {name}; it defines {', '.join(defined) or 'none'}")
     return function, sha256
+
+
+def _imported(path: Path, module_name: str) -> None:
+    """Import a file under a name; raises what the file raises, and BadInput where it is no Python file."""
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise BadInput(f"--metric: {path}: not a Python file; expected file.py:NAME")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]
+        raise
+
+
+def check_travels(kept: Path, original: Path) -> None:
+    """Import the copy of a metric's file that goes with the model.
+
+    Raises:
+        BadInput: it cannot be imported from there, as where it reads a file beside the original.
+    """
+    name = f"quantbench_metrics.{kept.stem}_copy"
+    try:
+        _imported(kept, name)
+    except (Exception, SystemExit) as error:
+        why = _words(error).replace(str(kept.parent), "...")
+        raise BadInput(
+            f"--metric: {original}: a copy of it goes with the model, and cannot be imported from another folder "
+            f"({why}); put what it reads into the file itself, or name it by an absolute path"
+        ) from error
+    del sys.modules[name]
 
 
 def _words(error: BaseException) -> str:
