@@ -58,7 +58,8 @@ def refused(name: str) -> Cell:
         (
             [refused("float32"), made("ptq_a", 1000)],
             Exit.NOT_MEASURED,
-            "Nothing can be recommended: the float model could not be converted and run (unsupported: no operator MaxPool3D).",
+            "Nothing can be recommended: the float model could not be converted and run "
+            "(unsupported: no operator MaxPool3D).",
         ),
     ],
 )

@@ -83,8 +83,8 @@ K_MEANS = (
 )
 # TensorFlow 2.21 and LiteRT 2.3, an embedding of 100 rows on tokens of a larger vocabulary.
 EMBEDDING = (
-    "InvalidArgumentError: Graph execution error:\n\nDetected at node sequential_1/embedding_1/GatherV2 defined at (most "
-    "recent call last):\n<stack traces unavailable>\nindices[0,0] = 127 is not in [0, 100)\n\t [[{{node "
+    "InvalidArgumentError: Graph execution error:\n\nDetected at node sequential_1/embedding_1/GatherV2 defined at "
+    "(most recent call last):\n<stack traces unavailable>\nindices[0,0] = 127 is not in [0, 100)\n\t [[{{node "
     "sequential_1/embedding_1/GatherV2}}]] [Op:__inference_signature_wrapper___call___937]"
 )
 GATHER = "LiteRT cannot run it: RuntimeError: gather index out of boundsNode number 3 (GATHER) failed to invoke."

@@ -322,5 +322,5 @@ def test_the_copy_of_a_metric_file_has_to_stand_alone(tmp_path: Path) -> None:
     kept.parent.mkdir(parents=True)
     kept.write_text(original.read_text())
     own.check_travels(original, original)
-    with pytest.raises(BadInput, match=r"mine\.py: a copy of it goes with the model, .* table\.json'\); put what"):
+    with pytest.raises(BadInput, match=r"mine\.py: a copy of it goes with the model, .*/table\.json'\); put what"):
         own.check_travels(kept, original)
