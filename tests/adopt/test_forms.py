@@ -128,7 +128,7 @@ def run(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("form", ["shards", "images"])
+@pytest.mark.parametrize("form", [pytest.param("shards", marks=pytest.mark.nightly), "images"])
 def test_advice_on_data_that_stays_where_it_is(
     user: Path,  # noqa: F811
     store: Path,

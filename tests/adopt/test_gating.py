@@ -136,6 +136,7 @@ def test_what_got_worse_is_red_and_is_written_only_where_it_is_accepted(
     assert content(mine).keys() == before.keys()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_on_other_examples_the_previous_model_is_measured_too_where_it_is_said(
     quantbench: Quantbench, tiny: Path, mine: Path

@@ -52,7 +52,9 @@ def attempt(quantbench: Quantbench, user: Path, tmp_path: Path, model: str, data
     ("model", "reason"),
     [
         ("keras2.h5", "it needs training data"),
-        ("saved_model", "a SavedModel is not a Keras model that tfmot can train"),
+        pytest.param(
+            "saved_model", "a SavedModel is not a Keras model that tfmot can train", marks=pytest.mark.nightly
+        ),
         ("float.tflite", "a .tflite cannot be trained"),
     ],
 )
@@ -243,7 +245,9 @@ def test_a_set_too_small_for_the_limit_is_said_once(quantbench: Quantbench, user
     assert "\nShip float32: aeq_dynamic_wi8_afp32 is not shown to stay within a drop of 0.50 pp: it is" in done.output
 
 
-@pytest.mark.parametrize("model", ["dict_outputs2.keras", "input_named_file.keras"])
+@pytest.mark.parametrize(
+    "model", ["dict_outputs2.keras", pytest.param("input_named_file.keras", marks=pytest.mark.nightly)]
+)
 def test_names_that_clash_and_outputs_by_name(quantbench: Quantbench, user: Path, tmp_path: Path, model: str) -> None:
     more = ["--variants", "ptq_float16", "--latency-budget", "0.3"]
     done = attempt(quantbench, user, tmp_path, model, "fours.npz", *more)

@@ -192,6 +192,7 @@ def test_whose_hash_was_changed_too_costs_its_own_cells(adopted: Adopted) -> Non
     _each_cell_refused(adopted, done)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_cluster_does_none_of_it_either(adopted: Adopted) -> None:
     for name in ("rmtree_h5", "keras3_module_layer", "saved_init_write", "tflite_custom_operator"):

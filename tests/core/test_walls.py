@@ -692,6 +692,7 @@ def test_a_process_goes_with_its_parent(good: Path, tmp_path: Path) -> None:
 # ---------------------------------------------------------------- from end to end
 
 
+@pytest.mark.nightly
 def test_a_healthy_model_is_tried_behind_walls(quantbench: Quantbench, good: Path, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(40, 2)).astype(np.float32)

@@ -61,6 +61,7 @@ def test_the_verdicts_are_those_of_a_local_run_and_resuming_knows_no_difference(
     assert [without_time(cell) for cell in report["cells"]] == [without_time(cell) for cell in here]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nothing_and_is_told(
     quantbench: Quantbench, dask: DaskProcesses, tmp_path: Path
@@ -87,6 +88,7 @@ def test_a_worker_that_is_killed_costs_nothing_and_is_told(
     assert "GREEN (3 cells" in output
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_crashes_and_time_limits_mean_the_same_there(
     quantbench: Quantbench, dask: DaskProcesses, tmp_path: Path
@@ -212,6 +214,7 @@ def test_a_scheduler_that_dies_ends_the_run_with_what_is_finished(quantbench: Qu
     assert all(cell["cached"] for cell in again.report()["cells"])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_scheduler_that_dies_while_a_cell_is_timed_costs_the_timing_alone(tmp_path: Path) -> None:
     reports = tmp_path / "reports"
@@ -273,6 +276,7 @@ def test_a_scheduler_that_does_not_answer_is_told_in_a_sentence(quantbench: Quan
     assert "--cluster has workers of its own" in done.output
 
 
+@pytest.mark.nightly
 def test_a_scheduler_without_workers_and_a_worker_that_does_not_fit_are_refused(
     quantbench: Quantbench, tmp_path: Path
 ) -> None:

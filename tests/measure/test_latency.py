@@ -316,6 +316,7 @@ def test_all_that_can_be_timed_of_a_cell(quantbench: Quantbench, tmp_path: Path)
     assert "(NOW)" in again.output
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_fake_quantized_model_is_timed_before_its_conversion() -> None:
     seed_cnn = load_models(RunOptions().model_dir)["seed_cnn"]

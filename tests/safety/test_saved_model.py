@@ -161,7 +161,7 @@ def test_models_of_tensorflow_itself_are_not_refused(tf: Any, plain: Path, with_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["2", "3"])
+@pytest.mark.parametrize("version", [pytest.param("2", marks=pytest.mark.nightly), "3"])
 def test_models_of_keras_are_not_refused(tf: Any, tmp_path: Path, version: str) -> None:
     if version == "2":
         keras = tf.keras

@@ -266,6 +266,7 @@ def test_a_healthy_place_is_green(place: Place, tmp_path: Path) -> None:
     assert place.copy(tmp_path / "copy").run().seen() == ([], [])
 
 
+@pytest.mark.nightly
 def test_a_healthy_artifact_made_again_is_green(trials: dict[str, Trial]) -> None:
     recorded = artifact.record(trials[SUBJECT_VARIANT].model, 2)
     assert artifact.null_runs(trials[SUBJECT_VARIANT], recorded, 2) == [False, False]
