@@ -16,9 +16,14 @@ def operations(artifact: Path) -> int | None:
         A count; the bodies of loops count once. None where the file cannot be read as an artifact.
     """
     try:
-        return sum(_of(operator) for operator in graph.read(artifact.read_bytes()).operators)
+        return operations_of(graph.read(artifact.read_bytes()))
     except (OSError, ValueError):
         return None
+
+
+def operations_of(whole: graph.Graph) -> int:
+    """Count the operations of one call of a file that is read already."""
+    return sum(_of(operator) for operator in whole.operators)
 
 
 def _of(operator: Operator) -> int:

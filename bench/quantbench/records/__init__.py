@@ -16,6 +16,7 @@ from quantbench.records._advice import (
     Refusal,
 )
 from quantbench.records._artifact import Amount, Census, Compute, Contents, Port, Range, Signature
+from quantbench.records._attribution import Attribution, Change, OperatorError, Suspect
 from quantbench.records._baseline import (
     Accepted,
     AcceptedFloor,
@@ -87,11 +88,13 @@ __all__ = [
     "Advice",
     "AdvisedVariant",
     "Amount",
+    "Attribution",
     "BaselineCell",
     "BaselineFile",
     "BaselineValue",
     "Cell",
     "Census",
+    "Change",
     "Compute",
     "Contents",
     "DeadColumn",
@@ -120,6 +123,7 @@ __all__ = [
     "Machine",
     "Measurement",
     "NullRate",
+    "OperatorError",
     "OutcomeRate",
     "OutcomeSelftest",
     "OutputVerdict",
@@ -137,6 +141,7 @@ __all__ = [
     "Shard",
     "Sight",
     "Signature",
+    "Suspect",
     "Verdict",
     "Xfail",
     "YearlyRate",

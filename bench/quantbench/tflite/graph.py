@@ -144,6 +144,8 @@ class Graph:
 
     Attributes:
         signatures: by their keys.
+        main_tensors, main_operators: how many of the first ones belong to the first subgraph, which is the one that is
+            called; a tensor's position there is its index in an interpreter.
     """
 
     tensors: list[Tensor]
@@ -151,6 +153,14 @@ class Graph:
     inputs: list[Tensor]
     outputs: list[Tensor]
     signatures: dict[str, Entrance] = field(default_factory=dict)
+    main_tensors: int = 0
+    main_operators: int = 0
+
+    def main(self) -> "Graph":
+        """Return the graph of the first subgraph alone, with the same tensors and operators."""
+        tensors, operators = self.tensors[: self.main_tensors], self.operators[: self.main_operators]
+        counts = {"main_tensors": self.main_tensors, "main_operators": self.main_operators}
+        return Graph(tensors, operators, self.inputs, self.outputs, self.signatures, **counts)
 
     def weights_of(self, operator: Operator) -> list[Tensor]:
         """The constants that a compute operator multiplies by, also where a DEQUANTIZE stands between."""
@@ -245,6 +255,7 @@ def _read(artifact: bytes, tools: Any) -> Graph:
                 )
             )
         if position == 0:
+            graph.main_tensors, graph.main_operators = len(graph.tensors), len(graph.operators)
             graph.inputs.extend(tensors[i] for i in _numbers(part.inputs, len(tensors), "the model reads"))
             graph.outputs.extend(tensors[i] for i in _numbers(part.outputs, len(tensors), "the model writes"))
     for raw in model.signatureDefs or []:

@@ -2,7 +2,7 @@
 ``litert-builtin`` with only the optimized kernels, ``litert-reference`` with the reference kernels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,6 +126,20 @@ class LiteRT:
             except ValueError:  # no kernel has filled it
                 continue
         return tensors
+
+    def call(self, values: Sequence[Array]) -> list[Array]:
+        """Run once on whole input tensors, as stored and in the artifact's order; return the outputs as stored."""
+        for detail, stored in zip(self._inputs, values, strict=True):
+            self._interpreter.set_tensor(detail["index"], stored)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
+
+    def value(self, index: int) -> Array | None:
+        """Return a tensor of the last call as stored, by its position; None where no kernel has filled it."""
+        try:
+            return np.asarray(self._interpreter.get_tensor(index))
+        except ValueError:
+            return None
 
     def run(self, inputs: Inputs) -> Inputs:
         """Compute the outputs of every example, float32, shape (n, ...); several outputs as a dict by name."""

@@ -1,0 +1,194 @@
+"""Explain the error of a cell, or of two files: collect the artifacts and the examples, and attribute in a child."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantbench.baselines import files as baseline_files
+from quantbench.build.store import Store, default_root
+from quantbench.core import child_process
+from quantbench.core.arrays import Inputs, rows
+from quantbench.engine import artifacts
+from quantbench.errors import BadInput
+from quantbench.measure import attribution, work
+from quantbench.records import FLOAT_CONTROL, Attribution, Cell, Report
+from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.tflite import graph
+
+LIMIT_SECONDS = 600.0
+# Examples that a repair is scored on, by the operations of one call: half a second to two for each score.
+_SCORED = ((2_000_000, 4000), (20_000_000, 1000), (200_000_000, 200))
+_FEW = 50
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Hold the artifacts of one cell.
+
+    Attributes:
+        control: the float one; None where the cell was trained, whose weights are not the float model's.
+        accepted: the accepted one; None where it is not at hand, or is the same.
+    """
+
+    cell: Cell
+    artifact: bytes
+    control: bytes | None
+    accepted: bytes | None
+
+
+def of_cell(
+    report: Report, folder: Path, name: str, model_dir: Path, baseline_dir: Path, against: Path | None = None
+) -> Attribution:
+    """Attribute the error of a cell of a run.
+
+    Args:
+        name: ``MODEL/VARIANT``.
+        against: the accepted artifact; where None, it is looked for in the cache by the hash in the baseline.
+
+    Raises:
+        BadInput: there is no such cell or artifact, its model is not in ``model_dir``, it was trained and there is no
+            accepted artifact to compare it with, or the child crashed.
+    """
+    cell, artifact = artifacts.find(report, folder, name)
+    models = load_models(model_dir)
+    if cell.model not in models:
+        raise BadInput(f"{cell.id}: no model {cell.model} in {model_dir}; give its folder with --model-dir")
+    model = models[cell.model]
+    accepted = _read_tflite(against) if against is not None else _accepted(cell, model, baseline_dir)
+    subject = Subject(cell, artifact, _control(report, folder, cell), accepted if accepted != artifact else None)
+    if subject.control is None and subject.accepted is None:
+        raise BadInput(
+            f"{cell.id}: it was trained, so that its weights are not the float model's, and no other accepted artifact "
+            "of it is at hand; give one with --against FILE.tflite"
+        )
+    if cell.variant == FLOAT_CONTROL and subject.accepted is None:
+        raise BadInput(
+            f"{cell.id}: it is the float model itself; give an artifact of before with --against FILE.tflite"
+        )
+    found = _attributed(subject, model)
+    return found.model_copy(
+        update={
+            "subject": cell.id,
+            "metric": model.metric.name,
+            "unit": model.metric.unit,
+            "scale": model.metric.scale,
+            "higher_is_better": model.metric.higher_is_better,
+            "reference": "float32" if subject.control is not None else "the accepted artifact",
+        }
+    )
+
+
+def of_files(artifact: Path, against: Path, examples: Inputs) -> Attribution:
+    """Attribute what an artifact does otherwise than another one of the same model, float or quantized.
+
+    Args:
+        examples: prepared as the float model takes them.
+
+    Raises:
+        BadInput: a file is no ``.tflite``, or LiteRT crashes on one.
+    """
+    contents = [_read_tflite(path) for path in (artifact, against)]
+    with tempfile.TemporaryDirectory(prefix="quantbench-explain-") as place:
+        folder = Path(place)
+        is_float = not any(tensor.scales for tensor in graph.read(contents[1]).tensors)
+        job = _job(folder, contents[0], contents[1], None if is_float else contents[1], examples)
+        found = _in_child(job, child_process.room("tflite", folder), f"{artifact} and {against}")
+    return found.model_copy(update={"subject": str(artifact), "reference": str(against)})
+
+
+def examples_of(data: Path, model: Path) -> Inputs:
+    """Read the examples ``x``, or ``x_INPUT`` for each input, of an ``.npz`` for a ``.tflite``.
+
+    Raises:
+        BadInput: the file has no such arrays, or they are of another shape than the model's inputs.
+    """
+    names = [tensor.name for tensor in graph.read(_read_tflite(model)).inputs]
+    shapes = [tensor.shape for tensor in graph.read(model.read_bytes()).inputs]
+    try:
+        with np.load(data, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{data}: not an .npz file of examples ({error}); create one with numpy.savez(FILE, x=...)"
+        ) from None
+    wanted = ["x"] if len(names) == 1 else [f"x_{name}" for name in names]
+    if missing := [key for key in wanted if key not in arrays]:
+        raise BadInput(f"{data}: expected the arrays {', '.join(missing)}, found {', '.join(arrays) or 'none'}")
+    for key, shape in zip(wanted, shapes, strict=True):
+        if arrays[key].shape[1:] != shape[1:]:
+            raise BadInput(f"{data}: {key}: expected examples of shape {shape[1:]}, found {arrays[key].shape[1:]}")
+    return arrays["x"] if len(names) == 1 else dict(zip(names, (arrays[key] for key in wanted), strict=True))
+
+
+def _read_tflite(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+        graph.read(content)
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{path}: {error.strerror if isinstance(error, OSError) else error}; give a .tflite file"
+        ) from None
+    return content
+
+
+def _control(report: Report, folder: Path, cell: Cell) -> bytes | None:
+    """Return the float artifact of the cell's model; None for a cell that trained, whose weights are its own."""
+    if cell.seeds:
+        return None
+    try:
+        return artifacts.find(report, folder, f"{cell.model}/{FLOAT_CONTROL}")[1]
+    except BadInput:
+        return None
+
+
+def _accepted(cell: Cell, model: ReferenceModel, baseline_dir: Path) -> bytes | None:
+    """Return the accepted artifact where the cache still has it."""
+    known = baseline_files.load(baseline_dir, model).cell(cell.variant)
+    sha256 = None if known is None else known.artifact_sha256
+    if sha256 is None or sha256 == cell.artifact_sha256:
+        return None
+    found = artifacts.in_store(Store(default_root()), sha256)
+    return None if found is None else found.read_bytes()
+
+
+def _attributed(subject: Subject, model: ReferenceModel) -> Attribution:
+    control = subject.control if subject.control is not None else subject.accepted
+    assert control is not None
+    needed = work.operations_of(graph.read(subject.artifact))
+    count = next((count for most, count in _SCORED if needed <= most), _FEW)
+    split = model.pack().test
+    scored = model.prepare(rows(split.x, slice(0, count)))
+    with tempfile.TemporaryDirectory(prefix="quantbench-explain-") as place:
+        job = _job(Path(place), subject.artifact, control, subject.accepted, scored, split.y[:count])
+        job |= {"stateful": model.stateful, "model": [str(model.file), model.name]}
+        return _in_child(job, None, subject.cell.id)
+
+
+def _job(
+    folder: Path, artifact: bytes, control: bytes, accepted: bytes | None, inputs: Inputs, labels: Any = None
+) -> dict[str, Any]:
+    """Write what a child needs into a folder, and return its job."""
+    written: dict[str, Any] = {}
+    for name, content in (("artifact", artifact), ("control", control), ("accepted", accepted)):
+        path = folder / f"{name}.tflite"
+        if content is not None:
+            path.write_bytes(content)
+        written[name] = None if content is None else str(path)
+    few = attribution.examples(artifact, inputs)
+    for name, chosen, more in (("examples", few, {}), ("scored", inputs, {} if labels is None else {"y": labels})):
+        arrays = list(chosen.values()) if isinstance(chosen, dict) else [chosen]
+        np.savez(folder / f"{name}.npz", *arrays, **more)
+        written[name] = str(folder / f"{name}.npz")
+    names = list(inputs) if isinstance(inputs, dict) else None
+    return {**written, "names": names, "stateful": False, "model": None}
+
+
+def _in_child(job: dict[str, Any], room: Any, what: str) -> Attribution:
+    try:
+        done = child_process.start("quantbench.measure.attribution_worker", job, LIMIT_SECONDS, {}, room=room)
+        return Attribution.model_validate(child_process.result(done))
+    except child_process.ChildFailed as error:
+        raise BadInput(f"{what}: cannot be compared operator by operator: {error}") from None

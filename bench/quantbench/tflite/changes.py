@@ -1,0 +1,115 @@
+"""List what differs between two artifacts of one model, operator by operator: weights, bias, scales, options."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from quantbench.records import Change
+from quantbench.tflite import graph, matching
+from quantbench.tflite.graph import Operator, Tensor
+
+# Scales are written as float32: two converters that find the same range may differ in its last bits.
+_SAME = 1e-5
+_LONGEST = 60
+_ROLES = {1: "weights", 2: "bias"}  # of a compute operator's inputs
+
+
+def between(accepted: bytes, artifact: bytes) -> list[Change]:
+    """List the differences of an artifact from the accepted one, in the order of its operators.
+
+    An activation's range is told at the operator that writes it. Operators without a partner are told as well.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    old, new = (graph.read(one).main() for one in (accepted, artifact))
+    matched = matching.match(old, new)
+    found = [
+        _change(place, new.operators[place], what, **more)
+        for ours, place in matched.pairs
+        for what, more in _differences(old.operators[ours], new.operators[place])
+    ]
+    found += [_change(place, new.operators[place], "operator", new="added") for place in matched.only_second]
+    found += [_change(-1, old.operators[place], "operator", old="removed") for place in matched.only_first]
+    return sorted(found, key=lambda one: one.position)
+
+
+def _change(place: int, operator: Operator, what: str, **more: Any) -> Change:
+    tensor = operator.outputs[0].name if operator.outputs else ""
+    return Change(position=place, operator=operator.name, tensor=tensor, what=what, **more)
+
+
+def _differences(old: Operator, new: Operator) -> Iterator[tuple[str, dict[str, Any]]]:
+    if old.name != new.name:
+        yield "operator", {"old": old.name, "new": new.name}
+        return
+    if (before := _options(old)) != (after := _options(new)):
+        yield "options", {"old": _only(before, after), "new": _only(after, before)}
+    for slot, (one, other) in enumerate(zip(old.inputs, new.inputs, strict=False)):
+        if one is None or other is None:
+            if (one is None) != (other is None):
+                yield _ROLES.get(slot, "input"), _there(one, other)
+        elif one.data is not None or other.data is not None:
+            yield from _constant(_ROLES.get(slot, f"constant {slot}"), one, other)
+    for one, other in zip(old.outputs, new.outputs, strict=False):
+        yield from _activation(one, other)
+
+
+def _there(old: Tensor | None, new: Tensor | None) -> dict[str, str]:
+    return {"old": "absent" if old is None else "present", "new": "absent" if new is None else "present"}
+
+
+def _options(operator: Operator) -> dict[str, str]:
+    given = [one for one in (operator.options, operator.more_options[0]) if one is not None]
+    told = {name: str(np.asarray(value).tolist()) for one in given for name, value in vars(one).items()}
+    return told | ({"custom": operator.more_options[1].hex()[:_LONGEST]} if operator.more_options[1] else {})
+
+
+def _only(one: dict[str, str], other: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in one.items() if other.get(name) != value)[:_LONGEST]
+
+
+def _constant(role: str, old: Tensor, new: Tensor) -> Iterator[tuple[str, dict[str, Any]]]:
+    if (old.dtype, old.shape) != (new.dtype, new.shape):
+        yield "types", {"old": f"{role} {old.dtype} {old.shape}", "new": f"{role} {new.dtype} {new.shape}"}
+        return
+    if old.granularity != new.granularity:
+        yield f"{role} granularity", {"old": old.granularity, "new": new.granularity}
+    elif (factor := _factor(old, new)) is not None and role != "bias":  # the scale of a bias follows from the others
+        yield f"{role} scale", {"factor": factor}
+    if old.data != new.data and old.data is not None and new.data is not None:
+        one, other = old.values(), new.values()
+        moved = int(np.sum(one != other))
+        yield role, {"old": "", "new": f"{moved:,} of {one.size:,} stored values differ"}
+
+
+def _activation(old: Tensor, new: Tensor) -> Iterator[tuple[str, dict[str, Any]]]:
+    if old.dtype != new.dtype:
+        yield "types", {"old": f"output {old.dtype}", "new": f"output {new.dtype}"}
+        return
+    factor = _factor(old, new)
+    if factor is not None:
+        yield "output range", {"factor": factor, "old": _range(old), "new": _range(new)}
+    elif old.zero_points != new.zero_points:
+        yield "zero point", {"old": str(old.zero_points[:1]), "new": str(new.zero_points[:1])}
+
+
+def _factor(old: Tensor, new: Tensor) -> float | None:
+    """Return by how much scales differ, the median where they are many; None where they do not."""
+    one, other = np.asarray(old.scales), np.asarray(new.scales)
+    if one.shape != other.shape or not one.size:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(one == other, 1.0, other / one)
+    if np.all(np.abs(ratios - 1) <= _SAME):
+        return None
+    moved = ratios[np.abs(ratios - 1) > _SAME]
+    return float(np.median(moved))
+
+
+def _range(tensor: Tensor) -> str:
+    if not tensor.scales or tensor.dtype not in ("int8", "uint8", "int16"):
+        return ""
+    limits, scale, zero = np.iinfo(tensor.dtype), tensor.scales[0], tensor.zero_points[0]
+    return f"{(limits.min - zero) * scale:.4g} to {(limits.max - zero) * scale:.4g}"

@@ -1,0 +1,163 @@
+"""Match the operators of two artifacts of one model by their place in the graph, not by name alone.
+
+Quantizers insert casts, fold batch normalization, fuse activations and rename tensors; the order of what computes stays
+that of the model. So the two lists of operators are aligned as two sequences, casts left out, by what an operator is,
+the shapes of its output and weights, and the names of its output.
+
+Source: Needleman and Wunsch 1970 (global alignment), here for the largest sum of scores; gaps are free.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quantbench.tflite.graph import CASTS, Graph, Operator, Tensor
+
+# What a pair scores. Two operators of one kind with outputs of one shape are a pair; of two kinds only where shape and
+# names agree, as where a fully connected layer became a batched product.
+_SAME_KIND, _SAME_SHAPE, _SAME_SIZE, _SAME_WEIGHTS, _NAMES = 3.0, 2.0, 1.0, 2.0, 3.0
+_LEAST = 4.0
+# Operators of long models are compared within this distance from the diagonal, so that time grows with their number.
+_BAND = 64
+_ENOUGH = 0.5  # share of common words in names that pairs operators whose order differs
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Pair the operators of two graphs, by their positions in ``Graph.operators``.
+
+    Attributes:
+        pairs: (first, second), in the order of the first.
+        only_first, only_second: operators without a partner; casts are never listed.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    only_first: tuple[int, ...]
+    only_second: tuple[int, ...]
+
+    @property
+    def share(self) -> float:
+        """Return the share of all operators, casts left out, that have a partner; 1 for two empty graphs."""
+        matched, alone = 2 * len(self.pairs), len(self.only_first) + len(self.only_second)
+        return matched / (matched + alone) if matched + alone else 1.0
+
+
+@dataclass(frozen=True)
+class _Traits:
+    kind: str
+    shape: tuple[int, ...]
+    size: int
+    weights: tuple[tuple[int, ...], ...]
+    words: frozenset[str]
+
+
+def match(first: Graph, second: Graph) -> Matching:
+    """Pair the operators of two graphs that do the same step of the model."""
+    ours, theirs = _computing(first), _computing(second)
+    traits = [_traits(first.operators[place]) for place in ours], [_traits(second.operators[place]) for place in theirs]
+    aligned = _aligned(*traits)
+    aligned += _out_of_order(*traits, aligned)
+    aligned.sort()
+    left, right = {i for i, _ in aligned}, {j for _, j in aligned}
+    return Matching(
+        tuple((ours[i], theirs[j]) for i, j in aligned),
+        tuple(place for i, place in enumerate(ours) if i not in left),
+        tuple(place for j, place in enumerate(theirs) if j not in right),
+    )
+
+
+def _computing(graph: Graph) -> list[int]:
+    return [place for place, operator in enumerate(graph.operators) if operator.name not in CASTS]
+
+
+def _traits(operator: Operator) -> _Traits:
+    output = operator.outputs[0] if operator.outputs else None
+    shape = output.shape if output is not None else ()
+    size = 1
+    for length in shape:
+        size *= max(1, length)
+    weights = tuple(one.shape for one in operator.inputs if one is not None and one.data is not None and one.shape)
+    return _Traits(operator.name, shape, size, weights, _words(output))
+
+
+_SPLIT = re.compile(r"[;/:]+")
+# What converters append to a name, and what says nothing of a place.
+_SUFFIX = re.compile(r"(?:_quantized|_dequantized|_requantized|\d+)$")
+
+
+def _words(tensor: Tensor | None) -> frozenset[str]:
+    """Return the parts of a tensor's name, which converters join from the layers that they fused."""
+    if tensor is None:
+        return frozenset()
+    return frozenset(word for word in _SPLIT.split(_SUFFIX.sub("", tensor.name)) if word)
+
+
+def _alike(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / len(one | other) if one and other else 0.0
+
+
+def _score(one: _Traits, other: _Traits) -> float:
+    found = _SAME_KIND if one.kind == other.kind else 0.0
+    found += _SAME_SHAPE if one.shape == other.shape else _SAME_SIZE if one.size == other.size else 0.0
+    found += _SAME_WEIGHTS if one.weights and one.weights == other.weights else 0.0
+    found += _NAMES * _alike(one.words, other.words)
+    return found if found >= _LEAST else 0.0
+
+
+def _aligned(ours: Sequence[_Traits], theirs: Sequence[_Traits]) -> list[tuple[int, int]]:
+    """Return the pairs of the alignment with the largest sum of scores."""
+    rows, columns = len(ours), len(theirs)
+    if not rows or not columns:
+        return []
+    band = _BAND + abs(rows - columns)
+    best: list[dict[int, float]] = [{}]
+    steps: list[dict[int, str]] = [{}]
+    for i in range(rows):
+        low, high = _window(i, rows, columns, band)
+        above = best[-1]
+        row: dict[int, float] = {}
+        step: dict[int, str] = {}
+        for j in range(low, high):
+            up, left, across = above.get(j, 0.0), row.get(j - 1, 0.0), above.get(j - 1, 0.0)
+            pair = _score(ours[i], theirs[j])
+            row[j], step[j] = max((across + pair, "pair") if pair else (0.0, ""), (up, "up"), (left, "left"))
+        best.append(row)
+        steps.append(step)
+    return _traced(steps, rows, columns)
+
+
+def _window(row: int, rows: int, columns: int, band: int) -> tuple[int, int]:
+    centre = row * columns // rows
+    return max(0, centre - band), min(columns, centre + band + 1)
+
+
+def _traced(steps: Sequence[dict[int, str]], rows: int, columns: int) -> list[tuple[int, int]]:
+    pairs, i, j = [], rows - 1, columns - 1
+    while i >= 0 and j >= 0:
+        step = steps[i + 1].get(j, "left")
+        if step == "pair":
+            pairs.append((i, j))
+            i, j = i - 1, j - 1
+        elif step == "up":
+            i -= 1
+        else:
+            j -= 1
+    return pairs[::-1]
+
+
+def _out_of_order(
+    ours: Sequence[_Traits], theirs: Sequence[_Traits], aligned: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Pair what is left by kind, shape and name, as branches may be written in another order."""
+    left, right = {i for i, _ in aligned}, {j for _, j in aligned}
+    free = [j for j in range(len(theirs)) if j not in right]
+    pairs = []
+    for i in (i for i in range(len(ours)) if i not in left):
+        for j in free:
+            one, other = ours[i], theirs[j]
+            same = (one.kind, one.shape, one.weights) == (other.kind, other.shape, other.weights)
+            if same and _alike(one.words, other.words) >= _ENOUGH:
+                pairs.append((i, j))
+                free.remove(j)
+                break
+    return pairs

@@ -1,0 +1,66 @@
+"""The command explain: a cell of a run, two files, and what cannot be explained."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, Quantbench, ThreeCells
+from quantbench.reference.model import load_models
+
+
+def test_a_cell_is_explained_in_one_screen(quantbench: Quantbench, three_cells: ThreeCells) -> None:
+    done = quantbench("explain", "seed_cnn/ptq_static_wi8_ai8", "--run", str(three_cells.run))
+    assert done.status == 0, done.output
+    lines = done.output.splitlines()
+    assert lines[0].startswith("seed_cnn/ptq_static_wi8_ai8 against float32: accuracy 8")
+    assert lines[1].startswith("Cause: ")
+    assert len(lines) <= 30
+    told = quantbench("explain", "seed_cnn/ptq_static_wi8_ai8", "--run", str(three_cells.run), "--json")
+    found = json.loads(told.output)
+    assert found["matched"] == 1
+    assert found["scored"] == 4000
+
+
+def test_two_files_are_compared_behind_walls(quantbench: Quantbench, three_cells: ThreeCells, tmp_path: Path) -> None:
+    for variant in ("float32", "ptq_static_wi8_ai8"):
+        cell = [
+            "export",
+            f"seed_cnn/{variant}",
+            "--run",
+            str(three_cells.run),
+            "-o",
+            str(tmp_path / f"{variant}.tflite"),
+        ]
+        assert quantbench(*cell).status == 0
+    model = load_models(ROOT / "models")["seed_cnn"]
+    np.savez(tmp_path / "x.npz", x=model.prepare(model.pack().test.x[:80]))
+    np.savez(tmp_path / "wrong.npz", x=np.zeros((3, 4), np.float32))
+    files = [str(tmp_path / "ptq_static_wi8_ai8.tflite"), "--against", str(tmp_path / "float32.tflite")]
+    done = quantbench("explain", *files, "--data", str(tmp_path / "x.npz"))
+    assert done.status == 0, done.output
+    assert done.output.splitlines()[1].startswith("Cause: ")
+    for more, words in (
+        ([], "a file is compared with another one; give --against FILE.tflite and --data x.npz"),
+        (["--data", str(tmp_path / "wrong.npz")], "x: expected examples of shape (28, 28, 1), found (4,)"),
+        (["--data", files[0]], "not an .npz file"),
+    ):
+        refused = quantbench("explain", *files, *more)
+        assert refused.status == 4, refused.output
+        assert words in refused.output
+
+
+@pytest.mark.parametrize(
+    ("cell", "more", "words"),
+    [
+        ("seed_cnn/nothing", [], "this run holds no cell seed_cnn/nothing"),
+        ("seed_cnn/float32", [], "it is the float model itself"),
+        ("seed_cnn/ptq_float16", ["--against", "README.md"], "README.md: not a .tflite file; give a .tflite file"),
+    ],
+)
+def test_what_cannot_be_explained(
+    quantbench: Quantbench, three_cells: ThreeCells, cell: str, more: list[str], words: str
+) -> None:
+    done = quantbench("explain", cell, "--run", str(three_cells.run), *more)
+    assert done.status == 4, done.output
+    assert words in done.output

@@ -1,0 +1,99 @@
+"""What explain says: the cause first, what it would give back, and what changed in one line a kind."""
+
+import pytest
+from quantbench.records import Attribution, Change, OperatorError, Suspect
+from quantbench.report.attribution import cause, changes_in_words, layer, screen
+
+CONV = {"operator": "CONV_2D", "tensor": "net/re_lu/Relu;net/conv2d_3/Conv2D1"}
+
+
+def error(position: int, own: float | None = 0.01) -> OperatorError:
+    return OperatorError(position=position, error=0.02, own=own, cosine=0.999, **CONV)
+
+
+def suspect(recovered: float, score: float | None = 0.89, by: str = "float", position: int = 3) -> Suspect:
+    return Suspect(position=position, repaired_by=by, recovered=recovered, score=score, **CONV)
+
+
+def found(*suspects: Suspect, **more: object) -> Attribution:
+    facts = {
+        "subject": "net/ptq",
+        "reference": "float32",
+        "metric": "accuracy",
+        "unit": "pp",
+        "scale": 100.0,
+        "examples": 64,
+        "scored": 1000,
+        "matched": 1.0,
+        "operators": [error(position) for position in range(12)],
+        "float_score": 0.9,
+        "score": 0.85,
+    }
+    return Attribution.model_validate(facts | {"suspects": list(suspects)} | more)
+
+
+def test_the_cause_names_the_operator_and_what_comes_back() -> None:
+    assert cause(found(suspect(0.93), suspect(0.2, position=5))) == (
+        "Cause: CONV_2D net/conv2d_3 (operator 3): left in float, 4.00 of the 5.00 pp come back, and 93 % of the "
+        "outputs' squared error is gone."
+    )
+
+
+def test_an_error_measure_that_grew_is_worse_too() -> None:
+    told = found(suspect(0.93, 0.2), unit="units", scale=1.0, higher_is_better=False, float_score=0.1, score=0.5)
+    assert "0.30 of the 0.40 units come back" in cause(told)
+    assert "+0.40 units worse" in screen(told).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("suspects", "words"),
+    [
+        ([], "Cause: not found: no operator could be repaired alone."),
+        ([suspect(0.05)], "Cause: no single operator: CONV_2D net/conv2d_3 explains most, 5 %"),
+        ([suspect(-0.5)], "explains most, 0 % of"),
+        (
+            [suspect(0.5, None, "accepted")],
+            "with the accepted weights, options and ranges, 50 % of the outputs' squared",
+        ),
+    ],
+)
+def test_where_nothing_is_to_be_said_nothing_is_claimed(suspects: list[Suspect], words: str) -> None:
+    assert words in cause(found(*suspects))
+
+
+def test_changes_of_a_kind_are_one_line() -> None:
+    scales = [Change(position=at, what="weights scale", factor=1.6, **CONV) for at in range(10)]
+    ranges = [Change(position=2, what="output range", factor=0.5, old="-4 to 4", new="-2 to 2", **CONV)]
+    bias = [Change(position=2, what="bias", new="3 of 8 stored values differ", **CONV)]
+    assert changes_in_words([*scales, *ranges, *bias]) == [
+        "Changed since the accepted artifact:",
+        "  10 × weights scale: 1.6 times larger (e.g. CONV_2D net/conv2d_3)",
+        "  output range of CONV_2D net/conv2d_3: 2 times smaller (-4 to 4 → -2 to 2)",
+        "  bias of CONV_2D net/conv2d_3: 3 of 8 stored values differ",
+    ]
+    mixed = [*scales[:1], Change(position=11, what="weights scale", factor=3.0, **CONV)]
+    assert "1.6 to 3 times the accepted one" in changes_in_words(mixed)[1]
+
+
+def test_it_fits_on_one_screen_and_escapes_names() -> None:
+    many = [Change(position=at, what=f"what {at}", new="x", **CONV) for at in range(40)]
+    hostile = Suspect(position=3, repaired_by="float", recovered=0.5, operator="CONV_2D", tensor="a\x1b[2J\n/b")
+    text = screen(
+        found(hostile, *(suspect(0.2, position=at) for at in range(4, 20)), changes=many, matched=0.9, alone=["X at 1"])
+    )
+    assert len(text.splitlines()) <= 30
+    assert "\x1b" not in text
+    assert "Matched 90 % of the operators; without a partner: 1 operators of the artifact (X at 1)" in text
+
+
+@pytest.mark.parametrize(
+    ("tensor", "name"),
+    [
+        ("StatefulPartitionedCall:0/net/dense/MatMul", "net/dense"),
+        ("model_1/conv/Conv2D", "conv"),
+        ("alone", "alone"),
+        ("", ""),
+    ],
+)
+def test_a_layer_is_named_by_its_own_operator(tensor: str, name: str) -> None:
+    assert layer(tensor) == name
