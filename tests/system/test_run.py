@@ -181,6 +181,10 @@ def test_a_floor_goes_red_whatever_the_baseline(quantbench: Quantbench, baseline
     done = run(quantbench, baselines, "--model-dir", str(models))
     assert done.status == 1
     assert "beyond the floor of -1 pp" in done.output
+    told = done.cell("seed_cnn/ptq_static_wi8_ai8")["attribution"]  # where the error comes from was looked for
+    assert told["reference"] == "float32"
+    assert 0 < len(told["suspects"]) <= 3
+    assert "attribution" not in done.cell("seed_cnn/float32")
 
 
 def test_accepting_a_run_and_its_review_document(quantbench: Quantbench, baselines: Path) -> None:

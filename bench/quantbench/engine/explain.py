@@ -29,11 +29,12 @@ class Subject:
     """Hold the artifacts of one cell.
 
     Attributes:
+        name: of the cell.
         control: the float one; None where the cell was trained, whose weights are not the float model's.
         accepted: the accepted one; None where it is not at hand, or is the same.
     """
 
-    cell: Cell
+    name: str
     artifact: bytes
     control: bytes | None
     accepted: bytes | None
@@ -58,24 +59,29 @@ def of_cell(
         raise BadInput(f"{cell.id}: no model {cell.model} in {model_dir}; give its folder with --model-dir")
     model = models[cell.model]
     accepted = _read_tflite(against) if against is not None else _accepted(cell, model, baseline_dir)
-    subject = Subject(cell, artifact, _control(report, folder, cell), accepted if accepted != artifact else None)
+    control = _control(report, folder, cell) if cell.variant != FLOAT_CONTROL else None
+    return attributed(Subject(cell.id, artifact, control, accepted if accepted != artifact else None), model)
+
+
+def attributed(subject: Subject, model: ReferenceModel) -> Attribution:
+    """Attribute the error of an artifact of a reference model, with scores.
+
+    Raises:
+        BadInput: there is nothing to compare it with, or the child crashed.
+    """
     if subject.control is None and subject.accepted is None:
         raise BadInput(
-            f"{cell.id}: it was trained, so that its weights are not the float model's, and no other accepted artifact "
-            "of it is at hand; give one with --against FILE.tflite"
+            f"{subject.name}: neither a float model with the same weights nor another accepted artifact is at hand "
+            "(what is trained has weights of its own); give an earlier artifact with --against FILE.tflite"
         )
-    if cell.variant == FLOAT_CONTROL and subject.accepted is None:
-        raise BadInput(
-            f"{cell.id}: it is the float model itself; give an artifact of before with --against FILE.tflite"
-        )
-    found = _attributed(subject, model)
-    return found.model_copy(
+    metric = model.metric
+    return _measured(subject, model).model_copy(
         update={
-            "subject": cell.id,
-            "metric": model.metric.name,
-            "unit": model.metric.unit,
-            "scale": model.metric.scale,
-            "higher_is_better": model.metric.higher_is_better,
+            "subject": subject.name,
+            "metric": metric.name,
+            "unit": metric.unit,
+            "scale": metric.scale,
+            "higher_is_better": metric.higher_is_better,
             "reference": "float32" if subject.control is not None else "the accepted artifact",
         }
     )
@@ -154,7 +160,7 @@ def _accepted(cell: Cell, model: ReferenceModel, baseline_dir: Path) -> bytes | 
     return None if found is None else found.read_bytes()
 
 
-def _attributed(subject: Subject, model: ReferenceModel) -> Attribution:
+def _measured(subject: Subject, model: ReferenceModel) -> Attribution:
     control = subject.control if subject.control is not None else subject.accepted
     assert control is not None
     needed = work.operations_of(graph.read(subject.artifact))
@@ -164,7 +170,7 @@ def _attributed(subject: Subject, model: ReferenceModel) -> Attribution:
     with tempfile.TemporaryDirectory(prefix="quantbench-explain-") as place:
         job = _job(Path(place), subject.artifact, control, subject.accepted, scored, split.y[:count])
         job |= {"stateful": model.stateful, "model": [str(model.file), model.name]}
-        return _in_child(job, None, subject.cell.id)
+        return _in_child(job, None, subject.name)
 
 
 def _job(

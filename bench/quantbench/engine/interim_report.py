@@ -11,7 +11,7 @@ from quantbench.engine.context import Rules
 from quantbench.engine.false_alarms import Budget
 from quantbench.engine.results import Judgements, Results
 from quantbench.errors import Exit
-from quantbench.records import Cell, Kind, LeftToCpu, Load, Report, Shard, Verdict, worst
+from quantbench.records import Attribution, Cell, Kind, LeftToCpu, Load, Report, Shard, Verdict, worst
 
 _SAVE_SECONDS = 1.0
 # A save writes all cells, so of many cells it takes long: at most a twentieth of the time goes into saving.
@@ -69,6 +69,7 @@ class Recording:
         self._load = load
         self._write = write
         self._saved = header.since
+        self._causes: dict[CellId, Attribution] = {}
         self._save_took = 0.0
 
     def save_now_and_then(self) -> None:
@@ -104,6 +105,10 @@ class Recording:
                 "cells": self.cells(),
             }
         )
+
+    def explain(self, causes: Mapping[CellId, Attribution]) -> None:
+        """Add what red scores come from to the next report."""
+        self._causes.update(causes)
 
     def verdicts(self) -> list[Verdict]:
         """What decides the exit status: the verdict of each cell, and of cells together."""
@@ -153,4 +158,5 @@ class Recording:
             drift=gate.drift_of(cell.model.metric, measurements, accepted, self._rules.machine_of),
             untimed=dict(result.alone.untimed),
             retried=result.retried,
+            attribution=self._causes.get(cell.id),
         )

@@ -18,7 +18,7 @@ from quantbench.baselines.effective import EffectiveBaseline, effective_baseline
 from quantbench.core import environment
 from quantbench.core.options import RunOptions, check
 from quantbench.core.signals import undisturbed
-from quantbench.engine import finish, shards, unrecorded
+from quantbench.engine import causes, finish, shards, unrecorded
 from quantbench.engine.cell import CellId
 from quantbench.engine.context import HeldStore, Rules, logs
 from quantbench.engine.drive import Drive
@@ -38,7 +38,7 @@ from quantbench.engine.workers.local import Executor, LocalExecutor
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import BadInput, Exit, NothingSelected
 from quantbench.measure import gpu_devices
-from quantbench.records import Judgement, Kind, Report, Shard
+from quantbench.records import Cell, Judgement, Kind, Report, Shard
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.report.run_folder import RunFolder
 from quantbench.variants import VARIANTS
@@ -327,6 +327,21 @@ class Session:
             DiskFull: no space is left for the store or the report.
         """
         self._planned.drive.judge_the_rest()
+        self._explain_reds()
+
+    def _explain_reds(self) -> None:
+        """Look for the causes of red scores, in children that a signal ends; not where models are tried once."""
+        if not self._drift or self._cluster is not None:
+            return
+        models = {cell.model.name: cell.model for cell in self._plan.cells.values()}
+        baselines = self.baselines
+
+        def accepted(cell: Cell) -> str | None:
+            known = baselines[cell.model].cell(cell.variant) if cell.model in baselines else None
+            return None if known is None else known.artifact_sha256
+
+        recording = self._planned.recording
+        recording.explain(causes.of_reds(recording.cells(), self.artifacts(), models, accepted, self.say))
 
     def judge_all(
         self,

@@ -6,6 +6,7 @@ from pydantic import FailFast, Field, model_validator
 
 from quantbench.records._advice import Advice
 from quantbench.records._artifact import Census, Range
+from quantbench.records._attribution import Attribution
 from quantbench.records._common import NAME, SCHEMA_VERSION, Kind, Measurement, Record, Verdict
 from quantbench.records._environment import Environment
 from quantbench.records.origins import Flipped
@@ -204,6 +205,9 @@ class Cell(Record):
     )
     gpu_left: list[LeftToCpu] = Field(
         default_factory=list, description="operators that the GPU left to the CPU, with the accelerator's reason"
+    )
+    attribution: Attribution | None = Field(
+        default=None, description="of a red score: the operators that its error comes from, without the harmless ones"
     )
 
 
