@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         binary_logits_loss,
         logits_loss,
     )
+    from quantbench.suites.checks import Checked, Checks
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,8 @@ __all__ = [
     "Advice",
     "Array",
     "BadInput",
+    "Checked",
+    "Checks",
     "Comparison",
     "DiskFull",
     "Exit",
@@ -70,6 +73,7 @@ __all__ = [
 ]
 
 _DEFINED_IN = {
+    "quantbench.suites.checks": ("Checked", "Checks"),
     "quantbench.adopt.commands": ("Tried",),
     "quantbench.adopt.trying": ("try_model",),
     "quantbench.comparison": ("Comparison",),

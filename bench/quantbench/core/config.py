@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ _OF_ONE_RUN = ("shard", "shard_durations", "update_baselines", "allow_dirty", "t
 _LISTS = ("models", "variants", "threads")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
-Origin = Literal["environment variable", "config file", "default"]
+Origin = Literal["option", "environment variable", "config file", "default"]
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Settings:
     def name_cache(self) -> None:
         """Name the file's cache in this process's environment, where nothing else names one."""
         cache = self.by_name["cache_dir"]
-        if cache.origin == "config file":
+        if cache.origin in ("config file", "option"):
             os.environ[CACHE] = os.path.abspath(cache.value)
 
 
@@ -223,6 +223,28 @@ def resolve(folder: Path | None = None, environ: Mapping[str, str] | None = None
     return Settings({**of_file, **here}, tuple(one.path for one in found), ignored, of_file)
 
 
+def with_words(settings: Settings, words: Sequence[str], option: str, folder: Path) -> Settings:
+    """Return settings with ``KEY=VALUE`` of an option, which counts before everything else.
+
+    Args:
+        folder: what folders are relative to.
+
+    Raises:
+        BadInput: there is no such key, or the value is wrong.
+    """
+    given = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in KEYS:
+            raise BadInput(f"{option}: expected KEY=VALUE, found {word!r}; {_hint(name)}")
+        key = KEYS[name]
+        value = _of_text(key, text, f"{option} {name}")
+        _check_range(key, value, f"{option} {name}")
+        given[name] = Setting(name, folder / value if key.kind is Path else value, "option", option)
+    return dataclasses.replace(settings, by_name={**settings.by_name, **given})
+
+
 def _defaults() -> dict[str, Setting]:
     return {name: Setting(name, key.default, "default") for name, key in KEYS.items()}
 
@@ -253,15 +275,15 @@ def _of_environment(environ: Mapping[str, str] | None) -> dict[str, Setting]:
     found = {}
     for key in KEYS.values():
         if text := environ.get(key.variable, ""):
-            value = _of_text(key, text)
+            value = _of_text(key, text, key.variable)
             _check_range(key, value, key.variable)
             found[key.name] = Setting(key.name, value, "environment variable", key.variable)
     return found
 
 
-def _of_text(key: Key, text: str) -> Any:
-    """Return the value of an environment variable. Raises BadInput."""
-    wrong = BadInput(f"{key.variable}: expected {key.expected}, found {text!r}")
+def _of_text(key: Key, text: str, field: str) -> Any:
+    """Return the value of an environment variable, or of an option. Raises BadInput."""
+    wrong = BadInput(f"{field}: expected {key.expected}, found {text!r}")
     if key.kind is bool:
         if text.lower() not in (*_TRUE, *_FALSE):
             raise wrong

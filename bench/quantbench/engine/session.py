@@ -113,7 +113,8 @@ class Session:
 
     def _accepted_cells(self) -> dict[CellId, Set[Kind]]:
         """Return every cell that can be red by chance: those with a baseline, for what has none is missing."""
-        kinds = {Kind.ACCURACY} | (set() if self.options.no_latency else {Kind.LATENCY})
+        kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY}
+        kinds |= set() if self.options.no_latency else {Kind.LATENCY}
         return {
             f"{name}/{variant}": kinds
             for name, baseline in self.baselines.items()

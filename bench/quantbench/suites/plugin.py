@@ -24,8 +24,7 @@ from quantbench.engine.plan import ALONE
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected, full_disk_named
 from quantbench.measure import gpu_devices
-from quantbench.records import Judgement, Kind, Verdict, parts, worst
-from quantbench.report.formatting import step
+from quantbench.records import Kind, parts
 from quantbench.suites.expected import OPTION, CommandLine
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
@@ -339,23 +338,6 @@ def _full_disk_ends_the_run() -> Iterator[None]:
 def run(request: pytest.FixtureRequest) -> Session:
     """Return the run that this test belongs to."""
     return request.config.stash[SESSION]
-
-
-def state(judgements: list[Judgement]) -> None:
-    """Pass, fail, xfail or skip by the worst verdict; missing data never passes."""
-    decided = worst([judgement.verdict for judgement in judgements])
-    words = "\n".join(_sentence(j) for j in judgements if j.verdict is decided)
-    if decided in (Verdict.REGRESSED, Verdict.MISSING, Verdict.ERROR):
-        pytest.fail(words, pytrace=False)
-    if decided in (Verdict.UNSUPPORTED, Verdict.XFAIL):
-        pytest.xfail(words)
-    if decided is Verdict.UNJUDGED:
-        pytest.skip(words)
-
-
-def _sentence(judgement: Judgement) -> str:
-    steps = (line(step(action)) for action in judgement.actions)
-    return "\n  → ".join([f"{judgement.verdict.upper()} {line(judgement.message)}", *steps])
 
 
 @pytest.hookimpl(wrapper=True)
