@@ -99,7 +99,7 @@ def selftest(
     from quantbench.report.selftest import render
 
     known = load_models(model_dir)
-    asked = models or (_QUICK_SELFTEST if quick else _SELFTEST)
+    asked = models or own.default_models(known, (_QUICK_SELFTEST if quick else _SELFTEST))
     found = pick(asked, known, "--models")
     chosen = sorted(found, key=[each.strip() for each in asked.split(",")].index)
     name, *others = chosen
