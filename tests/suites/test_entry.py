@@ -2,80 +2,31 @@
 
 import json
 import linecache
-import os
-import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from conftest import ROOT, ThreeCells, edit, surroundings
+from conftest import ThreeCells, edit
 from quantbench.errors import BadInput, Exit
 from quantbench.records import Judgement, Kind, Verdict
 from quantbench.suites.checks import Shared, asked_in
 from quantbench.suites.outcomes import refused, state_cell
+from user_repository import TEN_LINES, lay_repository, lay_site, run_pytest
 
 # What must not be imported where no test asks.
 HEAVY = ("numpy", "tensorflow", "pydantic", "quantbench.core", "quantbench.engine", "quantbench.suites.checks")
-TEN_LINES = """
-import pytest
-
-def test_my_model(quantbench):
-    quantbench.check("seed_cnn", "ptq_static_wi8_ai8")
-
-@pytest.mark.quantbench(models="seed_cnn", variants=["float32", "ptq_float16"])
-def test_cells(quantbench, quantbench_cell):
-    assert quantbench.check(quantbench_cell).verdict == "pass"
-"""
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """Make a folder that says what an installed quantbench says: its entry point."""
-    folder = tmp_path / "site"
-    said = folder / "quantbench-0.1.0.dist-info"
-    said.mkdir(parents=True)
-    (said / "METADATA").write_text("Metadata-Version: 2.1\nName: quantbench\nVersion: 0.1.0\n")
-    (said / "entry_points.txt").write_text("[pytest11]\nquantbench = quantbench.suites.entry\n")
-    return folder
+    return lay_site(tmp_path / "site")
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Make a repository with a model, its baseline, and a config."""
-    folder = tmp_path / "repository"
-    (folder / "ml").mkdir(parents=True)
-    (folder / ".git").mkdir()
-    shutil.copy(ROOT / "models" / "seed_cnn.py", folder / "ml")
-    for part in ("weights", "data"):
-        shutil.copytree(ROOT / "models" / part, folder / "ml" / part)
-    (folder / "baselines").mkdir()
-    for path in (ROOT / "baselines").glob("seed_cnn.*"):
-        shutil.copy(path, folder / "baselines")
-    (folder / "pyproject.toml").write_text(
-        '[tool.quantbench]\nmodel_dir = "ml"\nno_latency = true\nno_gpu = true\nworkers = 1\n'
-        '[tool.pytest.ini_options]\naddopts = "--strict-markers --strict-config"\nfilterwarnings = ["error"]\n'
-    )
-    (folder / "test_gate.py").write_text(TEN_LINES)
-    return folder
-
-
-def run_pytest(folder: Path, site: Path, *words: str, store: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run pytest in a repository, as its user does."""
-    environment = surroundings(**({"QUANTBENCH_CACHE": str(store)} if store else {}))
-    environment["PYTHONPATH"] = os.pathsep.join([str(site), environment["PYTHONPATH"]])
-    environment.pop("PYTEST_ADDOPTS", None)
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *words],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    return lay_repository(tmp_path / "repository")
 
 
 # ---------------------------------------------------------------- where no test asks

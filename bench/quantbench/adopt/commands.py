@@ -8,6 +8,7 @@ from pathlib import Path
 from quantbench.adopt import ranking, understand
 from quantbench.adopt.limits import Limit
 from quantbench.adopt.search import run_predictions, search
+from quantbench.core import config
 from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
 from quantbench.core.signals import undisturbed
@@ -151,7 +152,7 @@ def _recorded(session: Session, advice: Advice, given: understand.Given) -> tupl
     with full_disk_named(folder):
         kept = artifacts.keep(session.report, folder, session.artifacts())
         advice = ranking.with_files(advice, kept).model_copy(
-            update={"folder": str(folder), "model": given.model, "arguments": arguments(given)}
+            update={"folder": str(folder), "model": given.model, "arguments": [*arguments(given), *own_folders()]}
         )
         status = Exit.NOT_MEASURED if advice.choice is None else Exit.GREEN
         with undisturbed():
@@ -160,6 +161,14 @@ def _recorded(session: Session, advice: Advice, given: understand.Given) -> tupl
             )
             finish.reported = status
     return advice, status
+
+
+def own_folders() -> list[str]:
+    """Return the options of ``adopt`` that name the folders of the repository's config; none where it has no config."""
+    settings = config.resolve()
+    if not settings.files:
+        return []
+    return ["--model-dir", str(settings["model_dir"]), "--baseline-dir", str(settings["baseline_dir"])]
 
 
 def arguments(given: understand.Given) -> list[str]:
