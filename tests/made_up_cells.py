@@ -1,7 +1,7 @@
 """Make a run that computes nothing: made-up outcomes of cells, and the parts of the engine around them."""
 
 import datetime
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,6 +161,7 @@ def run(
     computed: Collection[str] | None = None,
     options: RunOptions | None = None,
     of: ReferenceModel | None = None,
+    within: Mapping[str, Set[Kind]] | None = None,
     **rules: Any,
 ) -> Run:
     """Make a run of these cells.
@@ -170,8 +171,9 @@ def run(
         effective_baseline: the accepted values; None for none.
         wanted: the cells that the user selected; None for all.
         computed: the cells that are computed before anything waits; None for all.
+        within: the cells of several runs that this is one of.
     """
-    plan = Plan(options or RunOptions(), {"m": of or model()})
+    plan = Plan(options or RunOptions(), {"m": of or model()}, within)
     plan.fix({cell: set(kinds) for cell in (outcomes if wanted is None else wanted)})
     computing = Computing(plan, outcomes, outcomes if computed is None else computed)
     by = Rules({"m": effective_baseline or EffectiveBaseline()}, environment(), "runs/r", **rules)

@@ -15,7 +15,7 @@ from quantbench.errors import Exit
 from quantbench.records import Cell, Failure, Report, Verdict, read_record
 from quantbench.records.run_folder import REPORT
 from quantbench.reference.metrics import ACCURACY, MEAN_ABSOLUTE_ERROR
-from quantbench.report.advice import screen
+from quantbench.report.advice import screen, steps
 from quantbench.report.run_folder import RunFolder
 
 GIVEN = Given("m.keras", Path("e.npz"), calibration=Path("c d.npz"), max_drop=limits.parse(["6", "a=2%"]))
@@ -94,3 +94,16 @@ def test_a_limit_for_an_output_that_is_not_scored_is_refused_before_anything_is_
 
 class _Pack:
     test = SimpleNamespace(y=np.zeros(4))
+
+
+def test_in_a_repository_with_a_config_its_folders_are_adopted_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert commands.own_folders() == []
+    (tmp_path / "quantbench.toml").write_text('model_dir = "ml"\n')
+    monkeypatch.chdir(tmp_path)
+    _, said, _ = recorded(tmp_path, [made("float32", 4000), made("ptq_a", 1000)])
+    assert said.advice is not None
+    adopt, run = [" ".join(step.command) for step in steps(said.advice)][-2:]
+    assert adopt.endswith("--model-dir ml --baseline-dir baselines --gate ptq_a")
+    assert run == "quantbench run"

@@ -356,3 +356,14 @@ def test_a_gate_with_nothing_in_it_is_refused_with_the_reason() -> None:
 def test_the_gate_always_has_float32() -> None:
     assert gating.named_gate("ptq_float16") == ("float32", "ptq_float16")
     assert gating.named_gate("") == ()
+
+
+def test_the_command_that_gates_says_what_the_config_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = gating.Folders(Path("models"), Path("baselines"), Path("reports"))
+    assert gating.gate_command(own, False) == (
+        "quantbench run --model-dir models --baseline-dir baselines --no-latency"
+    )
+    (tmp_path / "quantbench.toml").write_text("no_latency = true\n")
+    assert gating.gate_command(own, False) == "quantbench run"
+    assert gating.gate_command(own, True, "kws") == "quantbench run --models kws --latency"

@@ -888,6 +888,7 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
         f"{OWN}; the file of an adopted model, which is code that runs; folders of its own that are no links",
         {"read_text": 5, "rmtree": 1, "savez": 1},
     ),
+    "quantbench/adopt/trying.py": (OWN, {"savez": 1}),
     "quantbench/adopt/image_worker.py": ("Image.open of a file that was opened by files", {"open": 1}),
     "quantbench/adopt/npy_files.py": (f"{OWN}, and a member of an archive", {"open": 2}),
     "quantbench/cli/export.py": ("the file that a person named to be written", {"read_bytes": 1}),

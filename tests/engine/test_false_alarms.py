@@ -51,6 +51,17 @@ def test_a_shard_judges_by_the_even_share_of_the_whole_run() -> None:
     assert made.budget.pooled == []
 
 
+def test_several_runs_spend_one_budget_together_whichever_cells_each_has() -> None:
+    """The tests of a pytest session ask for cells one by one, and no run sees them all."""
+    alone = {cell: {Kind.ACCURACY} for cell in OUTCOMES}
+    for cell in (FULL, HALF):
+        made = run({name: OUTCOMES[name] for name in (FLOAT, cell)}, SAME, [Kind.ACCURACY], wanted=[cell], within=alone)
+        made.budget.settle([made.results.of(cell)])
+        assert made.budget.holm_threshold(cell) == pytest.approx(0.009 / 36)
+        assert made.budget.false_alarms().share == pytest.approx(0.009 / 36)
+        assert made.budget.limit_alpha() == pytest.approx(0.001 / 2)
+
+
 def test_latencies_with_a_baseline_of_this_machine_class_have_half_of_it() -> None:
     from conftest import accepted
 

@@ -86,3 +86,14 @@ def test_what_is_not_worth_timing_is_asked_for_no_longer_nor_missed() -> None:
     assert wanted == {HALF: {Kind.SIZE, Kind.LATENCY}, FULL: {Kind.SIZE}}
     assert [cell.id for cell in plan.asked_for(Kind.LATENCY)] == [HALF]
     assert plan.cells[FULL].kinds == {Kind.SIZE}
+
+
+def test_a_run_beside_others_counts_their_cells_and_computes_its_own() -> None:
+    theirs = {cell: {Kind.ACCURACY, Kind.MEMORY} for cell in (FULL, "a/ptq_float16")}
+    plan = Plan(RunOptions(), {"m": model(), "a": model("a")}, within=theirs)
+    plan.fix({HALF: {Kind.ACCURACY, Kind.MEMORY, Kind.LATENCY}})
+    assert plan.is_part
+    assert set(plan.cells) == {FLOAT, HALF}
+    assert plan.cells[FLOAT].kinds == {Kind.ACCURACY, Kind.MEMORY}, "what a cell's judges need of its control"
+    assert set(plan.whole) == {FLOAT, HALF, FULL, "a/float32", "a/ptq_float16"}
+    assert not planned({HALF: {Kind.ACCURACY}}).is_part

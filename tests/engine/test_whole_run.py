@@ -7,7 +7,7 @@ import pytest
 import quantbench
 from conftest import ThreeCells
 from quantbench.core import signals
-from quantbench.core.options import RunOptions
+from quantbench.core.options import RunOptions, declared
 from quantbench.engine import whole_run
 from quantbench.errors import DiskFull, Exit
 from quantbench.records import Kind
@@ -40,10 +40,31 @@ def test_what_is_wrong_is_raised(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_its_defaults_are_those_of_the_command_line() -> None:
-    usual, given = RunOptions(), inspect.signature(quantbench.run).parameters
-    same = {name: one.default for name, one in given.items() if hasattr(usual, name) and one.default is not None}
-    assert {name: getattr(usual, name) for name in same} == same | {"report_dir": Path("reports")}
+def test_what_is_not_given_is_what_the_config_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Seen(Exception):
+        pass
+
+    def session(options: RunOptions, say: object) -> None:
+        asked.append(options)
+        raise Seen
+
+    monkeypatch.setattr(whole_run, "Session", session)
+    (tmp_path / "quantbench.toml").write_text('model_dir = "mine"\nseeds = 3\nno_latency = true\n')
+    for given in ({}, {"config": tmp_path}, {"config": tmp_path, "seeds": 1, "latency": True, "model_dir": "other"}):
+        with pytest.raises(Seen):
+            quantbench.run(**given)  # type: ignore[arg-type]
+    plain, configured, overridden = asked
+    assert plain == RunOptions()
+    assert (configured.model_dir.resolve(), configured.seeds, configured.no_latency) == (tmp_path / "mine", 3, True)
+    assert (overridden.model_dir, overridden.seeds, overridden.no_latency) == (Path("other"), 1, False)
+
+
+def test_its_arguments_are_options_of_the_command_line() -> None:
+    given = inspect.signature(quantbench.run).parameters
+    names = {option.name for option in declared()}
+    assert {name for name in given if name not in names and f"no_{name}" not in names} == {"config"}
     assert all(one.kind is inspect.Parameter.KEYWORD_ONLY for one in given.values())
 
 

@@ -44,7 +44,7 @@ def test_models_and_variants_are_listed_one_a_line(quantbench: Quantbench) -> No
         (["run", "--threads", "0"], 4, "--threads: expected whole numbers of at least 1, or 'all', found '0'"),
         (["run", "--threads", "-2"], 4, "--threads: expected whole numbers of at least 1, or 'all', found '-2'"),
         (["run", "--false-alarms", "2"], 4, "--false-alarms: expected a probability below 1"),
-        (["run", "--model-dir", "nowhere"], 4, "--model-dir: nowhere is not a folder"),
+        (["run", "--model-dir", "nowhere"], 4, "--model-dir: no such folder: nowhere"),
         (["run", "-k", "nothing_like_this"], 5, "deselected"),
         (["run", "--shard", "7/6"], 4, "--shard: expected which shard of how many, such as 2/6"),
         (["run", "--shard-durations", "nowhere"], 4, "--shard-durations: nowhere: no run there"),

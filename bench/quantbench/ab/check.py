@@ -21,8 +21,9 @@ from quantbench.build.eviction import GB, clear_all
 from quantbench.build.store import Store, default_root
 from quantbench.comparison import Item, Outcome, Timed, compare
 from quantbench.comparison.load import accepted_spreads, read_sides, truths
+from quantbench.core import config
 from quantbench.core.child_process import ChildFailed, Interpreter
-from quantbench.core.options import RunOptions, check_cache_size
+from quantbench.core.options import check_cache_size
 from quantbench.core.stats import trimmed_mean
 from quantbench.errors import BadInput, full_disk_named
 from quantbench.measure.latency import LatencyFailed, save_inputs
@@ -87,7 +88,7 @@ def baseline_dir(arguments: Sequence[str]) -> Path:
     option = "--baseline-dir"
     given = [value.removeprefix(f"{option}=") for value in arguments if value.startswith(f"{option}=")]
     given += [value for name, value in pairwise(arguments) if name == option]
-    return Path(given[-1]) if given else RunOptions().baseline_dir
+    return Path(given[-1] if given else config.resolve()["baseline_dir"])
 
 
 def _folder(report_dir: Path) -> Path:

@@ -8,13 +8,15 @@ from pathlib import Path
 from quantbench.adopt import ranking, understand
 from quantbench.adopt.limits import Limit
 from quantbench.adopt.search import run_predictions, search
+from quantbench.core import config
 from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
 from quantbench.core.signals import undisturbed
 from quantbench.engine import artifacts, finish
+from quantbench.engine.progress import Progress, on_terminal
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit, full_disk_named
-from quantbench.records import Advice, Kind, Preference, json_text, rounded
+from quantbench.records import Advice, Kind, Preference, Report, json_text, rounded
 from quantbench.report.advice import screen
 
 Say = Callable[[str], None]
@@ -52,6 +54,26 @@ def _as_json(advice: Advice) -> str:
     return json_text(rounded(advice.model_dump(mode="json", exclude_none=True)))
 
 
+@dataclass(frozen=True)
+class Tried:
+    """Hold a model that was tried.
+
+    Attributes:
+        status: the command line's exit status; ``Exit.GREEN`` where a variant or float32 is recommended, and
+            ``Exit.NOT_MEASURED`` where even float32 could not be made or scored.
+        folder: the run's folder, with its report, and every artifact in ``artifacts/``.
+        report: every variant with its measurements.
+        advice: the recommendation and what it rests on; None where the run was interrupted.
+        notes: what was worked out about model and data, one sentence each.
+    """
+
+    status: Exit
+    folder: Path
+    report: Report
+    advice: Advice | None
+    notes: tuple[str, ...] = ()
+
+
 def try_once(
     given: understand.Given,
     folder: Path,
@@ -62,13 +84,29 @@ def try_once(
     prefer: str = "balanced",
     everything: bool = False,
 ) -> Exit:
+    """Quantize, measure and recommend, and show the advice; see :func:`tried`."""
+    done = tried(given, folder, variants, report_dir, latency_budget, shown.say, prefer, everything)
+    if done.advice is not None:
+        shown.answer(shown.render(done.advice))
+    return done.status
+
+
+def tried(
+    given: understand.Given,
+    folder: Path,
+    variants: str,
+    report_dir: Path,
+    latency_budget: float,
+    say: Say,
+    prefer: str = "balanced",
+    everything: bool = False,
+    progress: Callable[[Say], Progress] = on_terminal,
+) -> Tried:
     """Quantize, measure and recommend; the run's folder gets the advice and every artifact.
 
     Args:
+        say: progress and notes.
         everything: whether to try all variants where none are named, instead of the shortlist.
-
-    Returns:
-        GREEN where a variant or float32 can be recommended, NOT_MEASURED where even float32 could not be made.
 
     Raises:
         BadInput: see :func:`quantbench.adopt.understand.understand`; or an option is wrong.
@@ -77,22 +115,23 @@ def try_once(
     if not 0 <= latency_budget < math.inf:
         raise BadInput(f"--latency-budget: expected seconds, or 0 for none, found {latency_budget}")
     preferred = ranking.preference(prefer, timed)
-    shown.say(f"loading {given.model}")
+    say(f"loading {given.model}")
     with output_to(folder / "loading.log"):
         understood = understand.understand(given, "model", folder)
     ranking.unscored(
         ranking.judged_of(understood), given.max_drop
     )  # so that a limit that does not fit is refused before anything is made
     for note in understood.notes:
-        shown.say(note)
+        say(note)
     kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())
     options = RunOptions(variants=variants, report_dir=report_dir, latency_budget=latency_budget or 1.0)
-    session, status, whole = search(understood, options, kinds, shown.say, "all" if everything else "short")
+    session, status, whole = search(understood, options, kinds, say, "all" if everything else "short", progress)
+    folder, notes = session.folder.path, tuple(understood.notes)
     if not whole:
-        return status
+        return Tried(status, folder, session.report, None, notes)
     advice, status = _recorded(session, advised(session, understood, given.max_drop, preferred), given)
-    shown.answer(shown.render(advice))
-    return status
+    report = session.report.model_copy(update={"advice": advice, "exit_status": int(status)})
+    return Tried(status, folder, report, advice, notes)
 
 
 def advised(
@@ -113,7 +152,7 @@ def _recorded(session: Session, advice: Advice, given: understand.Given) -> tupl
     with full_disk_named(folder):
         kept = artifacts.keep(session.report, folder, session.artifacts())
         advice = ranking.with_files(advice, kept).model_copy(
-            update={"folder": str(folder), "model": given.model, "arguments": arguments(given)}
+            update={"folder": str(folder), "model": given.model, "arguments": [*arguments(given), *own_folders()]}
         )
         status = Exit.NOT_MEASURED if advice.choice is None else Exit.GREEN
         with undisturbed():
@@ -122,6 +161,14 @@ def _recorded(session: Session, advice: Advice, given: understand.Given) -> tupl
             )
             finish.reported = status
     return advice, status
+
+
+def own_folders() -> list[str]:
+    """Return the options of ``adopt`` that name the folders of the repository's config; none where it has no config."""
+    settings = config.resolve()
+    if not settings.files:
+        return []
+    return ["--model-dir", str(settings["model_dir"]), "--baseline-dir", str(settings["baseline_dir"])]
 
 
 def arguments(given: understand.Given) -> list[str]:

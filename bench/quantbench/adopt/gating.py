@@ -15,6 +15,7 @@ from quantbench.adopt.pack import bring_data
 from quantbench.adopt.search import search
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import update, update_cell
+from quantbench.core import config, options
 from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
 from quantbench.core.signals import check, settle, undisturbed
@@ -88,8 +89,8 @@ def adopt_for_good(
             say(note)
         chosen = Gate(asked, _rest(asked)) if asked else None
         if chosen is None:
-            options = RunOptions(report_dir=folders.report_dir, latency_budget=latency_budget or 1.0)
-            session, status, whole = search(understood, options, set(kinds), say, "short")
+            asked_for = RunOptions(report_dir=folders.report_dir, latency_budget=latency_budget or 1.0)
+            session, status, whole = search(understood, asked_for, set(kinds), say, "short")
             if not whole:
                 return status
             check_control(session.report, given.model)
@@ -133,9 +134,21 @@ def adopt_for_good(
     if model.heads:
         rest = ", ".join(head.name for head in model.heads)
         say(f"note: the gate scores and limits the first output only; of {rest} it watches how far outputs move")
-    timing = "" if latency_budget else " --no-latency"
-    say(f"gate it with: quantbench run --model-dir {model_dir} --baseline-dir {baseline_dir}{timing}")
+    alone = name if config.resolve()["models"] else ""  # which selects others
+    say(f"gate it with: {gate_command(folders, latency_budget > 0, alone)}")
     return Exit.REGRESSED if red else Exit.GREEN
+
+
+def gate_command(folders: Folders, timed: bool, model: str = "") -> str:
+    """Return the command that gates what was adopted, with what the repository's config does not say.
+
+    Args:
+        model: to run alone; empty for all that the config selects.
+    """
+    usual = config.resolve().options().usual
+    wanted = RunOptions(model, "", folders.model_dir, folders.baseline_dir, no_latency=not timed, usual=usual)
+    names = ["models"] * bool(model) + ["model_dir", "baseline_dir", "no_latency"]
+    return " ".join(["quantbench run", *options.given(wanted, *names)])
 
 
 def named_gate(gate: str) -> tuple[str, ...]:
@@ -161,13 +174,13 @@ def measured(
     model: ReferenceModel, variants: Sequence[str], report_dir: Path, latency_budget: float, say: Say
 ) -> tuple[Session, Exit, bool]:
     """Measure these variants of a model with as many seeds as a baseline needs; what is cached is not made again."""
-    options = RunOptions(
+    asked_for = RunOptions(
         variants=",".join(variants),
         report_dir=report_dir,
         seeds=update_cell.MINIMUM_SEEDS,
         latency_budget=latency_budget or 1.0,
     )
-    return search(understand.Understood(model, []), options, kinds_for(latency_budget), say)
+    return search(understand.Understood(model, []), asked_for, kinds_for(latency_budget), say)
 
 
 def check_control(report: Report, model: str) -> None:

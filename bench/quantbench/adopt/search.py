@@ -15,7 +15,7 @@ from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
 from quantbench.core.signals import settle
 from quantbench.engine.cell import CellId
-from quantbench.engine.progress import on_terminal
+from quantbench.engine.progress import Progress, on_terminal
 from quantbench.engine.session import Session
 from quantbench.engine.whole_run import whole_run
 from quantbench.engine.workers.task import Outcome
@@ -68,6 +68,7 @@ def search(
     kinds: set[Kind],
     say: Say,
     advice: Literal["", "short", "all"] = "",
+    progress: Callable[[Say], Progress] = on_terminal,
 ) -> tuple[Session, Exit, bool]:
     """Run what advice needs for one model; an interruption still leaves a partial report.
 
@@ -75,6 +76,7 @@ def search(
         options: its ``variants`` are what is tried.
         advice: what is tried where the options name no variants: ``short`` the shortlist, without memory; ``all`` every
             variant; of both, only what can still win is timed, and briefly. Where empty, everything is tried and timed.
+        progress: takes ``say``, and returns what shows the progress.
 
     Returns:
         The run, its exit status, and whether it finished.
@@ -89,7 +91,7 @@ def search(
         options = replace(options, variants=",".join(names), latency_budget=seconds)
     kinds = kinds - {Kind.MEMORY} if short else kinds
     session = Session(options, say, models={model.name: model}, start_up=not narrow)
-    session.progress = on_terminal(say)
+    session.progress = progress(say)
     settle()
     tried = [name for name in session.variant_names if name not in refused]
     shown = "variant" if len(tried) == 1 else "variants"

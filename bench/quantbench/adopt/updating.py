@@ -155,11 +155,7 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
         written = _write(new, old, baseline, session, aside / "model", folders, reason)
     for path in written:
         say(f"wrote {path}")
-    timing = "" if kinds & {"latency"} else " --no-latency"
-    say(
-        f"gate it with: quantbench run --models {asked.name} --model-dir {folders.model_dir} --baseline-dir "
-        f"{folders.baseline_dir}{timing}"
-    )
+    say(f"gate it with: {gating.gate_command(folders, bool(kinds & {'latency'}), asked.name)}")
     return Exit.GREEN
 
 

@@ -53,6 +53,19 @@ def json_path(folder: Path, model: str) -> Path:
     return folder / f"{model}.json"
 
 
+def check_folder(folder: Path) -> None:
+    """Raise BadInput where baselines can neither be read from a folder nor be recorded in it.
+
+    A folder that does not exist yet has no baselines: that is how the first ones are recorded.
+    """
+    if folder.is_dir():
+        return
+    if os.path.lexists(folder):
+        raise BadInput(f"--baseline-dir: {folder} is not a folder; give a folder of baselines")
+    if not folder.parent.is_dir():
+        raise BadInput(f"--baseline-dir: no such folder: {folder}; make it first, or give a folder of baselines")
+
+
 def fingerprint(folder: Path, model: str) -> str:
     """Hash a model's accepted values and predictions; empty where there are none."""
     path = json_path(folder, model)

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from quantbench import __version__, files
-from quantbench.cli import ab, adopt, baseline, cache, compare, explain, export, listing, pin, report, run
-from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir, RunEnded
+from quantbench.cli import ab, adopt, baseline, cache, compare, config, explain, export, listing, pin, report, run
+from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir, RunEnded, take_config
 from quantbench.core import streams
 from quantbench.core.echo import guard, guarded, line
 from quantbench.core.signals import nothing_left_to_stop, settle, stop_in_order
@@ -39,6 +39,7 @@ app.command()(export.export)
 app.command()(explain.explain)
 app.command()(listing.schema)
 app.command()(pin.pin)
+app.command()(config.config)
 
 _THEIR_STATUSES: dict[Any, int] = {2: Exit.BAD_INPUT, 130: Exit.INTERRUPTED}  # the command line library's -> ours
 
@@ -51,11 +52,13 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print version")
     ] = False,
 ) -> None:
     del version
+    take_config(context)
 
 
 _SELFTEST, _QUICK_SELFTEST = "seed_cnn,mobilenet_v2,vit_tiny,autoencoder", "seed_cnn,autoencoder"
@@ -97,7 +100,7 @@ def selftest(
     from quantbench.report.selftest import render
 
     known = load_models(model_dir)
-    asked = models or (_QUICK_SELFTEST if quick else _SELFTEST)
+    asked = models or own.default_models(known, (_QUICK_SELFTEST if quick else _SELFTEST))
     found = pick(asked, known, "--models")
     chosen = sorted(found, key=[each.strip() for each in asked.split(",")].index)
     name, *others = chosen

@@ -48,7 +48,7 @@ def report(
     from quantbench.report.github_summary import cut
     from quantbench.report.markdown import render
 
-    given = runs or [_DEFAULTS.report_dir / "latest"]
+    given = runs or [report_dir / "latest"]
     if len(given) > 1 or read(given[0])[0].shard is not None:
         if html is not None or charts or summary:
             raise BadInput("--html, --charts and --summary: make one run of the shards first, then give its folder")

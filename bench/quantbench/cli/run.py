@@ -1,6 +1,5 @@
 """Define the command ``run``."""
 
-import dataclasses
 import inspect
 import traceback
 from collections.abc import Callable
@@ -10,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from quantbench.cli._common import RunEnded
-from quantbench.core.options import PACKAGE, PYTEST_INI, RunOptions, flag
+from quantbench.core import config
+from quantbench.core.options import PACKAGE, PYTEST_INI, declared, flag, negative
 
 
 def run(context: typer.Context, **values: Any) -> None:
@@ -25,11 +25,15 @@ def run(context: typer.Context, **values: Any) -> None:
     """
     import pytest
 
+    settings = config.resolve()
+    if values["model_dir"] == settings["model_dir"] and (note := settings.note()):
+        typer.echo(f"note: {note}", err=True)
     arguments = [str(PACKAGE / "suites"), "-c", str(PYTEST_INI), "--rootdir", str(PACKAGE)]
     arguments += ["-o", f"cache_dir={Path(values['report_dir']).resolve() / '.pytest_cache'}"]
     for name, value in values.items():
         if isinstance(value, bool):
-            arguments += [flag(name)] if value else []
+            taken_back = not value and name in config.KEYS and settings[name]
+            arguments += [flag(name)] if value else [negative(name)] if taken_back else []
         else:
             arguments.append(f"{flag(name)}={value}")
     raise RunEnded(_as_reported(lambda: int(pytest.main(arguments + context.args))))
@@ -55,9 +59,12 @@ def _as_reported(started: Callable[[], int]) -> int:
 def _declare_run() -> None:
     """Give ``run`` the options of RunOptions, which pytest's own command line has too."""
     parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
-    for option in dataclasses.fields(RunOptions):
-        declared = typer.Option(flag(option.name), help=option.metadata["help"])
-        annotation = Annotated[type(option.default), declared]  # type: ignore[valid-type]
+    for option in declared():
+        names, key = flag(option.name), config.KEYS.get(option.name)
+        if isinstance(option.default, bool) and key is not None:
+            names += f"/{negative(option.name)}"  # so that a command can take back what a config says
+        shown = typer.Option(names, help=option.metadata["help"], envvar=key.variable if key else None)
+        annotation = Annotated[type(option.default), shown]  # type: ignore[valid-type]
         kind = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(option.name, kind, default=option.default, annotation=annotation))
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

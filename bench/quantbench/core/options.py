@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,11 @@ def _option(default: Any, text: str) -> Any:
 
 @dataclass
 class RunOptions:
-    """Say what to run and how."""
+    """Say what to run and how.
+
+    Attributes:
+        usual: what a command without options would run here, by the repository's config; None for the defaults below.
+    """
 
     models: str = _option("", "comma-separated models, e.g. seed_cnn (default: all)")
     variants: str = _option("", "comma-separated variants, e.g. ptq_float16,qat_wi8_ai8 (default: all)")
@@ -67,11 +71,22 @@ class RunOptions:
         "", "accept this run's values as baselines, with this reason; the exit status stays that of the judgements"
     )
     allow_dirty: bool = _option(False, "let --update-baselines accept code with local changes that are in no commit")
+    usual: "RunOptions | None" = field(default=None, repr=False, compare=False)
+
+
+def declared() -> list[Field[Any]]:
+    """Return the fields that are options of a run."""
+    return [one for one in fields(RunOptions) if "help" in one.metadata]
 
 
 def flag(name: str) -> str:
     """Return ``--no-cache`` for ``no_cache``."""
     return "--" + name.replace("_", "-")
+
+
+def negative(name: str) -> str:
+    """Return the option that turns a switch off: ``--cache`` for ``no_cache``, ``--no-train`` for ``train``."""
+    return flag(name.removeprefix("no_")) if name.startswith("no_") else flag(f"no_{name}")
 
 
 def run_argument(folder: Path, options: RunOptions) -> str:
@@ -94,23 +109,27 @@ def _short(number: int) -> str:
     return str(number) if number < 10**20 else f"a number of about {number.bit_length() * 3 // 10} digits"
 
 
-def from_mapping(values: dict[str, Any]) -> RunOptions:
+def from_mapping(values: dict[str, Any], usual: RunOptions | None = None) -> RunOptions:
     """Return options from name -> value, converted to their types."""
     converted = {}
-    for option in fields(RunOptions):
+    for option in declared():
         value = values[option.name]
         kind = option.type
         converted[option.name] = value if isinstance(kind, str) or isinstance(value, kind) else kind(value)
-    return RunOptions(**converted)
+    return RunOptions(**converted, usual=usual)
 
 
 def given(options: RunOptions, *names: str) -> list[str]:
-    """Return those of the named options that differ from their defaults, as command-line arguments."""
-    usual, changed = RunOptions(), []
+    """Return those of the named options that differ from what is usual here, as command-line arguments."""
+    usual, changed = options.usual or RunOptions(), []
     for name in names:
         value = getattr(options, name)
-        if value != getattr(usual, name):
-            changed.append(flag(name) if value is True else f"{flag(name)} {shlex.quote(str(value))}")
+        if value == getattr(usual, name):
+            continue
+        if isinstance(value, bool):
+            changed.append(flag(name) if value else negative(name))
+        else:
+            changed.append(f"{flag(name)} {shlex.quote(str(value))}")
     return changed
 
 
@@ -119,9 +138,9 @@ def check(options: RunOptions) -> None:
     for name, (least, most) in _WHOLE.items():
         number = getattr(options, name)
         if number < least:
-            raise BadInput(f"--{name}: expected a whole number of at least {least}, found {number}")
+            raise BadInput(f"{flag(name)}: expected a whole number of at least {least}, found {number}")
         if number > most:
-            raise BadInput(f"--{name}: expected a whole number of at most {most}, found {_short(number)}")
+            raise BadInput(f"{flag(name)}: expected a whole number of at most {most}, found {_short(number)}")
     check_cache_size(options.cache_size)
     for name in ("latency_budget", "cell_timeout", "false_alarms"):
         if not 0 < getattr(options, name) < math.inf:

@@ -7,8 +7,9 @@ unpickler would execute it. So answers may consist of listed classes only.
 import io
 import os
 import pickle
+import threading
 from enum import Enum
-from multiprocessing import connection, reduction, resource_tracker
+from multiprocessing import connection, reduction, resource_tracker, spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
@@ -89,15 +90,37 @@ class _Reader(connection.Connection):
 reduction.register(_Reader, connection.reduce_connection)  # type: ignore[attr-defined]
 
 
+_of_thread = threading.local()  # ``confined``: the process that this thread starts is
+_usual_preparation = spawn.get_preparation_data
+
+
+def _preparation(name: str) -> dict[str, object]:
+    """Leave out of a confined process what a spawned one imports first: the user's script, which it may not read."""
+    data = _usual_preparation(name)
+    if getattr(_of_thread, "confined", False):
+        data = {key: value for key, value in data.items() if not key.startswith("init_main_from")}
+    return data
+
+
+spawn.get_preparation_data = _preparation
+
+
 class _Process(SpawnProcess):
     room: walls.Room
 
     def start(self) -> None:
         """Start the process confined."""
         resource_tracker.ensure_running()  # not by the confined thread: it serves our own process as well
-        walls.behind(super().start, self.room)
+        walls.behind(self._start, self.room)
         if self.pid is not None:
             walls.bound(self.pid)
+
+    def _start(self) -> None:
+        _of_thread.confined = True
+        try:
+            super().start()
+        finally:
+            _of_thread.confined = False
 
 
 class Context(SpawnContext):

@@ -48,9 +48,9 @@ class Budget:
     def false_alarms(self) -> FalseAlarms:
         """The budget, and how many tests share it: those that chance has moved; until all are known, may move.
 
-        A shard sees only its own cells, so it counts all cells of the run: what is red there is red in the whole run.
+        A part of a run sees only its own cells, so it counts all of them: what is red there is red in the whole run.
         """
-        if self._plan.shard_of is not None or self._thresholds is None:
+        if self._plan.is_part or self._thresholds is None:
             return self.even()
         return self._alarms(self._thresholds)
 
@@ -159,7 +159,7 @@ class Budget:
             for name, p_value in self.p_values(result).items()
             if name == of_outputs(result.cell.id)
         ]
-        if self._plan.shard_of is not None:
+        if self._plan.is_part:
             self._thresholds = gate.even_thresholds(tested, self.even().share, self._potential)
             return
         pools = pools_of(self.scored(result) for result in moved)

@@ -179,6 +179,13 @@ def tidy(folder: RunFolder, held: HeldStore, options: RunOptions, say: Callable[
 # ------------------------------------------------------------ notes for the reader
 
 
+def no_baselines_note(folder: Path) -> list[str]:
+    """Say once that there is no folder of baselines, which every cell without one says in other words."""
+    if folder.is_dir():
+        return []
+    return [f"--baseline-dir: no such folder: {folder}, so that no cell has a baseline"]
+
+
 def seals_note(folder: Path, baselines: Mapping[str, baseline_files.Baseline]) -> list[str]:
     """Which baselines carry no seals, so that an edit by hand would not be seen in them."""
     bare = [name for name, baseline in baselines.items() if baseline.file is not None and not baseline.sealed]

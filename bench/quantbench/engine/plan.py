@@ -21,6 +21,8 @@ class Plan:
 
     Args:
         models: reference models by name.
+        within: every cell that may be judged beside these, in other runs that share one false-alarm budget with this
+            one; None where this run is all there is.
 
     Attributes:
         options: of the run.
@@ -34,8 +36,14 @@ class Plan:
         BadInput: the shard does not exist, or the durations cannot be read.
     """
 
-    def __init__(self, options: RunOptions, models: Mapping[str, ReferenceModel]) -> None:
+    def __init__(
+        self,
+        options: RunOptions,
+        models: Mapping[str, ReferenceModel],
+        within: Mapping[CellId, Set[Kind]] | None = None,
+    ) -> None:
         self.options = options
+        self._within = within
         self._models = models
         self.shard_of = shards.parse(options.shard) if options.shard else None
         self._durations = shards.recorded(Path(options.shard_durations)) if options.shard_durations else {}
@@ -45,6 +53,11 @@ class Plan:
         self.whole: dict[CellId, Planned] = {}
         self.split: dict[CellId, int] = {}
         self.collected: Mapping[CellId, Set[Kind]] | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Return whether cells of other runs share this one's false-alarm budget: each counts as if chance moved it."""
+        return self.shard_of is not None or self._within is not None
 
     def of_this_shard(self, wanted: Mapping[CellId, Set[Kind]]) -> set[CellId]:
         """Return the cells that this machine measures: all wanted ones, or those of ``--shard``.
@@ -76,6 +89,8 @@ class Plan:
         """
         self.collected = collected
         cells = self._with_controls(wanted)
+        if self._within is not None:
+            self.whole = self._with_controls({**self._within, **wanted})
         self.whole = self.whole or cells
         for cell in cells.values():  # every shard asks the same of a control
             kinds = cell.kinds if cell.selected else self.whole[cell.id].kinds - ALONE

@@ -53,6 +53,8 @@ class Session:
         models: models to try once, instead of those of ``options.model_dir``; they have no baselines, so that only
                 their floors are judged.
         start_up: whether timing includes the start-up, which is only shown.
+        one_of_several: whether other runs share this one's false-alarm budget, so that each cell with a baseline
+            counts, whichever of them this run has.
 
     Attributes:
         progress: where progress is shown; may be replaced before :meth:`plan`.
@@ -68,6 +70,7 @@ class Session:
         say: Callable[[str], None] = print,
         models: dict[str, ReferenceModel] | None = None,
         start_up: bool = True,
+        one_of_several: bool = False,
     ) -> None:
         self.options = options
         self.progress: Progress = Lines(say)
@@ -77,14 +80,16 @@ class Session:
         self.model_names = pick(options.models, self.models, "--models")
         self.variant_names = pick(options.variants, VARIANTS, "--variants")
         check(options)
-        self._plan = Plan(options, self.models)
         for name in self.model_names:
             self._check_model(self.models[name])
         self._cluster = cluster.of_run(options)
         self._environment = environment.collect() if self._cluster is None else self._cluster.environment
         if options.update_baselines and not options.allow_dirty:
             update.check_commit(self._environment, "--update-baselines")
+        if self._drift:
+            baseline_files.check_folder(options.baseline_dir)
         self.baselines = {name: self._effective_baseline(self.models[name]) for name in self.model_names}
+        self._plan = Plan(options, self.models, self._accepted_cells() if one_of_several else None)
         self._timing = Timing(options, self.say, self._cluster.call if self._cluster else None, start_up)
         self._parts: _Parts | None = None
         self._since = time.perf_counter()
@@ -105,6 +110,16 @@ class Session:
         return effective_baseline(
             accepted, model.metric.unit, here.results_class, here.machine_class, environment.today()
         )
+
+    def _accepted_cells(self) -> dict[CellId, Set[Kind]]:
+        """Return every cell that can be red by chance: those with a baseline, for what has none is missing."""
+        kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY}
+        kinds |= set() if self.options.no_latency else {Kind.LATENCY}
+        return {
+            f"{name}/{variant}": kinds
+            for name, baseline in self.baselines.items()
+            for variant in (baseline.file.cells if baseline.file else ())
+        }
 
     # ------------------------------------------------------------ what to do
 
@@ -252,6 +267,7 @@ class Session:
             *self._planned.drive.notes,
             *self._planned.computing.notes(),
             *held.notes(),
+            *(finish.no_baselines_note(self.options.baseline_dir) if self._drift else []),
             *finish.seals_note(self.options.baseline_dir, self.baselines),
             *finish.walls_note(strangers),
             *self._timing.notes(),

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from quantbench.core import config as settings_of
 from quantbench.core import streams
-from quantbench.core.options import RunOptions
 from quantbench.core.signals import forget, stop_asked
 from quantbench.engine.cell import CellId
 from quantbench.engine.drive import until_stopped
@@ -65,28 +65,35 @@ class Finished:
 
 def run(
     *,
-    models: str = "",
-    variants: str = "",
+    config: Path | str | None = None,
+    models: str | None = None,
+    variants: str | None = None,
     model_dir: Path | str | None = None,
     baseline_dir: Path | str | None = None,
-    report_dir: Path | str = "reports",
-    seeds: int = 1,
-    latency: bool = True,
-    latency_budget: float = 3.0,
-    threads: str = "1",
-    gpu: bool = True,
+    report_dir: Path | str | None = None,
+    seeds: int | None = None,
+    latency: bool | None = None,
+    latency_budget: float | None = None,
+    threads: str | None = None,
+    gpu: bool | None = None,
     cache: bool = True,
-    workers: int = 0,
-    cell_timeout: float = 1800.0,
-    false_alarms: float = 0.01,
+    workers: int | None = None,
+    cell_timeout: float | None = None,
+    false_alarms: float | None = None,
+    strict_change: bool | None = None,
 ) -> Finished:
     """Build, measure and judge cells, and write the report of the run; prints nothing and ends no process.
+
+    An argument that is None is what ``quantbench run`` takes without that option: from an environment variable, the
+    repository's config (``[tool.quantbench]`` in pyproject.toml, or quantbench.toml), or the default.
 
     Worker processes are spawned, so a script calls this under ``if __name__ == "__main__":``.
 
     Args:
+        config: folder from which a config file is looked for, upward; the working directory where None.
         models, variants: names, comma-separated, such as ``"seed_cnn"`` and ``"float32,ptq_float16"``; all where empty.
-        model_dir, baseline_dir: folders of model files and of baselines; those shipped with quantbench where None.
+        model_dir, baseline_dir: folders of model files and of baselines; those shipped with quantbench where no config
+            names others.
         report_dir: output folder; each run gets a subfolder, ``latest`` links to the newest.
         seeds: training seeds of every cell that trains.
         latency, latency_budget: whether to time cells, and for how many seconds each.
@@ -96,37 +103,42 @@ def run(
         workers: number of worker processes; 0 = one per core.
         cell_timeout: per-cell timeout in seconds.
         false_alarms: probability of any red cell where nothing changed.
+        strict_change: whether outputs that changed without getting worse are red.
 
     Returns:
         The run; where a signal stopped it, ``status`` is ``Exit.INTERRUPTED`` and the report holds the finished cells.
 
     Raises:
-        BadInput: an argument, a model or a baseline is wrong.
+        BadInput: an argument, a config, a model or a baseline is wrong.
         NothingSelected: no cell is selected.
         KeyboardInterrupt: it was stopped before there was anything to report.
         DiskFull: no space is left.
     """
-    usual = RunOptions()
-    options = RunOptions(
+    settings = settings_of.resolve(None if config is None else Path(config))
+    options = settings.options(
         models=models,
         variants=variants,
-        model_dir=usual.model_dir if model_dir is None else Path(model_dir),
-        baseline_dir=usual.baseline_dir if baseline_dir is None else Path(baseline_dir),
-        report_dir=Path(report_dir),
+        model_dir=None if model_dir is None else Path(model_dir),
+        baseline_dir=None if baseline_dir is None else Path(baseline_dir),
+        report_dir=None if report_dir is None else Path(report_dir),
         seeds=seeds,
         no_cache=not cache,
-        no_latency=not latency,
-        no_gpu=not gpu,
+        no_latency=None if latency is None else not latency,
+        no_gpu=None if gpu is None else not gpu,
         latency_budget=latency_budget,
         threads=threads,
         workers=workers,
         cell_timeout=cell_timeout,
         false_alarms=false_alarms,
+        strict_change=strict_change,
     )
     forget()
-    session = Session(options, lambda _: None)
-    kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if latency else set())
-    if gpu and session.look_for_gpu().devices:
-        kinds.add(Kind.GPU)
-    status, _ = whole_run(session, dict.fromkeys(session.cell_ids(), kinds))
+    with settings.cache_in_force():
+        session = Session(options, lambda _: None)
+        kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY}
+        if not options.no_latency:
+            kinds.add(Kind.LATENCY)
+        if not options.no_gpu and session.look_for_gpu().devices:
+            kinds.add(Kind.GPU)
+        status, _ = whole_run(session, dict.fromkeys(session.cell_ids(), kinds))
     return Finished(status, session.folder.path, session.report)

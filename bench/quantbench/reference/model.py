@@ -6,6 +6,7 @@ TensorFlow is not imported here: a model's ``build`` gets the Keras module as it
 import difflib
 import importlib.util
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -278,6 +279,8 @@ def load_models(folder: Path) -> dict[str, ReferenceModel]:
     Raises:
         BadInput: no such folder, no model in it, or a duplicate name.
     """
+    if not os.path.lexists(folder):
+        raise BadInput(f"--model-dir: no such folder: {folder}; give a folder of model files like models/seed_cnn.py")
     if not folder.is_dir():
         raise BadInput(f"--model-dir: {folder} is not a folder; give a folder of model files like models/seed_cnn.py")
     models: dict[str, ReferenceModel] = {}

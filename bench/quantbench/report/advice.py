@@ -405,7 +405,9 @@ def steps(advice: Advice) -> list[Action]:
         found.append(Action(what="write the file to ship", command=export))
     name = adopted_name(advice.model)
     if name:
-        folders = ["--model-dir", MODEL_DIR, "--baseline-dir", BASELINE_DIR]
+        # In a repository with a config the arguments name its own, and the command that follows finds them by itself.
+        named = "--model-dir" in advice.arguments
+        folders = [] if named else ["--model-dir", MODEL_DIR, "--baseline-dir", BASELINE_DIR]
         gate = ["--gate", advice.choice] if advice.choice != FLOAT_CONTROL else []
         adopt = ["quantbench", "adopt", advice.model, "--name", name, *advice.arguments, *gate, *folders]
         found.append(Action(what="keep it, gated by a baseline of its own", command=adopt))

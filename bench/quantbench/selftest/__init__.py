@@ -12,6 +12,6 @@ Artifacts of several models are tested. A fault that a model has no place for is
 neither as caught nor as missed.
 """
 
-from quantbench.selftest.suite import as_good_as_promised, run
+from quantbench.selftest.suite import as_good_as_promised, default_models, run
 
-__all__ = ["as_good_as_promised", "run"]
+__all__ = ["as_good_as_promised", "default_models", "run"]

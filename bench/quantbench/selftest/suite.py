@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from quantbench.build.store import Store
 from quantbench.core.signals import end_with_parent
+from quantbench.errors import BadInput
 from quantbench.records import InjectedFault, LatencySelftest, OutcomeSelftest, Selftest
 from quantbench.reference.model import ReferenceModel, load_file, load_models
 from quantbench.selftest import artifact, latency, memory, outcomes, pipeline, training
@@ -191,6 +192,27 @@ def run(
 
 CAUGHT, FALSE_RED = 0.99, 0.01
 TOO_WEAK = ("2 %",)  # slowdowns that are shown, but need not be caught
+
+
+def default_models(known: Mapping[str, ReferenceModel], usual: str) -> str:
+    """Return the models to test where none are named: the usual ones, or those of a user's folder that are code.
+
+    Args:
+        usual: comma-separated.
+
+    Raises:
+        BadInput: no model of the folder can be tested.
+    """
+    if set(usual.split(",")) <= set(known):
+        return usual
+    code = [name for name, model in known.items() if model.build is not None]
+    first = next((name for name in code if known[name].metric.correct is not None), None)
+    if first is None:
+        raise BadInput(
+            f"--models: none of {', '.join(known)} is given as code and scored as right or wrong, so that no "
+            "fault can be made in it; give a --model-dir with such a model"
+        )
+    return ",".join([first, *(name for name in code if name != first)])
 
 
 def as_good_as_promised(selftest: Selftest) -> bool:

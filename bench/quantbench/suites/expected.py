@@ -18,7 +18,8 @@ from quantbench.core.options import PACKAGE, flag
 from quantbench.records import Kind
 
 # Options that select by what pytest remembers or finds, so that only pytest knows what they leave.
-_SELECTING = ("lf", "stepwise", "stepwise_skip", "pyargs")
+_SELECTING = ("lf", "stepwise", "stepwise_skip")
+_SUITES = "quantbench.suites"
 OPTION = "quantbench_"
 
 
@@ -66,7 +67,15 @@ class CommandLine:
         """Whether the user asked for a selection that only pytest can make, such as ``--lf``."""
         settings = [str(word) for word in self._value("override_ini") or []]
         others = [word for word in settings if not word.startswith("cache_dir=")]
-        return bool(others) or any(self._value(name) for name in _SELECTING)
+        return bool(others) or any(self._value(name) for name in _SELECTING) or not self._suites_alone
+
+    @property
+    def _suites_alone(self) -> bool:
+        """Return whether ``--pyargs``, where it is given, names nothing but suites of this package."""
+        words = [str(word).partition("::")[0] for word in self._value("file_or_dir") or []]
+        return not self._value("pyargs") or (
+            not self._value("deselect") and all(word == _SUITES or word.startswith(f"{_SUITES}.") for word in words)
+        )
 
     def in_words(self) -> str:
         """Return the user's selection of cells and tests."""
@@ -125,6 +134,9 @@ class CommandLine:
     def _place(self, word: str) -> tuple[Path, str]:
         """Return the folder or file of ``FILE::TEST``, and the test's name, empty for all."""
         path, _, test = str(word).partition("::")
+        if self._value("pyargs") and (path == _SUITES or path.startswith(f"{_SUITES}.")):
+            module = PACKAGE.joinpath(*path.split(".")[1:])
+            return module if module.is_dir() else module.with_suffix(".py"), test
         return Path(os.path.abspath(self._folder / path)), test
 
     def _by_name(self, kind: Kind, cell: str, marked: set[str]) -> bool:

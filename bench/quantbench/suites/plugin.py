@@ -1,9 +1,9 @@
 """Connect a run to pytest: options, cells as parameters, and tests that wait for a cell and state its verdict.
 
-Loaded by ``pytest.ini`` of the suites, so only where this package's suites are collected.
+Loaded by ``pytest.ini`` of the suites, or by :mod:`quantbench.suites.entry` for ``pytest --pyargs quantbench.suites``,
+so only where this package's suites are collected.
 """
 
-import dataclasses
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from quantbench.core import config as settings_of
 from quantbench.core import streams
 from quantbench.core.echo import guarded, line, plain
-from quantbench.core.options import RunOptions, flag, from_mapping
+from quantbench.core.options import declared, flag, from_mapping, negative
 from quantbench.core.signals import check, settle, stop_asked, stop_in_order
 from quantbench.engine import progress
 from quantbench.engine.drive import until_stopped
@@ -23,13 +24,13 @@ from quantbench.engine.plan import ALONE
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected, full_disk_named
 from quantbench.measure import gpu_devices
-from quantbench.records import Judgement, Kind, Verdict, parts, worst
-from quantbench.report.formatting import step
+from quantbench.records import Kind, parts
 from quantbench.suites.expected import OPTION, CommandLine
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
 SESSION = pytest.StashKey[Session]()
 COMMAND_LINE = pytest.StashKey[CommandLine]()
+TIMER = "quantbench.measure.pytest_benchmark.timer"
 # Cell -> what is to be judged of it, whether or not its tests were collected.
 EXPECTED = pytest.StashKey[dict[str, set[Kind]]]()
 # Variants that the pull-request gate runs on a GPU; the others are nightly.
@@ -39,13 +40,27 @@ ON_GPU_IN_GATE = (FLOAT_CONTROL, "ptq_float16", "ptq_static_wi8_ai8")
 def pytest_addoption(parser: pytest.Parser) -> None:
     streams.make_lenient()  # here, for pytest takes the streams for itself right after this
     group = parser.getgroup("quantbench")
-    for option in dataclasses.fields(RunOptions):
-        name = f"{OPTION}{option.name}"
-        text = f"{option.metadata['help']} (default: {option.default or 'none'})"
+    usual = _settings().options()
+    for option in declared():
+        name, default = f"{OPTION}{option.name}", getattr(usual, option.name)
+        text = f"{option.metadata['help']} (default: {default or 'none'})"
         if isinstance(option.default, bool):
-            group.addoption(flag(option.name), dest=name, action="store_true", help=option.metadata["help"])
+            group.addoption(
+                flag(option.name), dest=name, action="store_true", default=default, help=option.metadata["help"]
+            )
+            if option.name in settings_of.KEYS:
+                opposite = f"the opposite of {flag(option.name)}"
+                group.addoption(negative(option.name), dest=name, action="store_false", help=opposite)
         else:
-            group.addoption(flag(option.name), dest=name, type=type(option.default), default=option.default, help=text)
+            group.addoption(flag(option.name), dest=name, type=type(option.default), default=default, help=text)
+
+
+def _settings() -> settings_of.Settings:
+    """Return what the command line does: the same settings hold for both."""
+    try:
+        return settings_of.resolve()
+    except BadInput as error:
+        raise pytest.UsageError(line(str(error))) from None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,14 +73,18 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     stop_in_order()
     _guard(config)
-    values = {o.name: config.getoption(f"{OPTION}{o.name}") for o in dataclasses.fields(RunOptions)}
+    if hasattr(config.option, "benchmark_timer"):  # without the suites' own ini file nothing else names it
+        config.option.benchmark_timer = TIMER
+    settings = _settings()
+    settings.name_cache()
+    values = {o.name: config.getoption(f"{OPTION}{o.name}") for o in declared()}
     command_line = config.stash[COMMAND_LINE] = CommandLine.of(config)
     for option in command_line.elsewhere(values):
         raise pytest.UsageError(
             f"{option}: an ini file or PYTEST_ADDOPTS gives it; cells are chosen on the command line alone"
         )
     try:
-        config.stash[SESSION] = Session(from_mapping(values), lambda text: _say(config, text))
+        config.stash[SESSION] = Session(from_mapping(values, settings.options().usual), lambda text: _say(config, text))
     except BadInput as error:
         raise pytest.UsageError(line(str(error))) from None
 
@@ -322,23 +341,6 @@ def _full_disk_ends_the_run() -> Iterator[None]:
 def run(request: pytest.FixtureRequest) -> Session:
     """Return the run that this test belongs to."""
     return request.config.stash[SESSION]
-
-
-def state(judgements: list[Judgement]) -> None:
-    """Pass, fail, xfail or skip by the worst verdict; missing data never passes."""
-    decided = worst([judgement.verdict for judgement in judgements])
-    words = "\n".join(_sentence(j) for j in judgements if j.verdict is decided)
-    if decided in (Verdict.REGRESSED, Verdict.MISSING, Verdict.ERROR):
-        pytest.fail(words, pytrace=False)
-    if decided in (Verdict.UNSUPPORTED, Verdict.XFAIL):
-        pytest.xfail(words)
-    if decided is Verdict.UNJUDGED:
-        pytest.skip(words)
-
-
-def _sentence(judgement: Judgement) -> str:
-    steps = (line(step(action)) for action in judgement.actions)
-    return "\n  → ".join([f"{judgement.verdict.upper()} {line(judgement.message)}", *steps])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,7 +4,7 @@ import pytest
 
 from quantbench.engine.session import Session
 from quantbench.records import Kind
-from quantbench.suites.plugin import state
+from quantbench.suites.outcomes import state
 
 
 @pytest.mark.gpu

@@ -10,7 +10,7 @@ import pytest
 from quantbench.engine.session import Session
 from quantbench.measure.pytest_benchmark import replay
 from quantbench.records import Kind
-from quantbench.suites.plugin import state
+from quantbench.suites.outcomes import state
 
 
 @pytest.mark.latency

@@ -1,0 +1,64 @@
+"""State verdicts as outcomes of tests."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from quantbench.core.echo import line
+from quantbench.errors import BadInput, DiskFull, full_disk_named
+from quantbench.records import Judgement, Verdict, worst
+from quantbench.report.formatting import step
+
+FAILING = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING)
+
+
+def state(judgements: list[Judgement]) -> None:
+    """Pass, fail, xfail or skip by the worst verdict; missing data never passes."""
+    decided = worst([judgement.verdict for judgement in judgements])
+    words = "\n".join(sentence(j) for j in judgements if j.verdict is decided)
+    if decided in FAILING:
+        pytest.fail(words, pytrace=False)
+    if decided in (Verdict.UNSUPPORTED, Verdict.XFAIL):
+        pytest.xfail(words)
+    if decided is Verdict.UNJUDGED:
+        pytest.skip(words)
+
+
+def state_cell(judgements: Sequence[Judgement], asked_for: Sequence[Judgement] = ()) -> None:
+    """State the verdict of a cell by all its judgements; one that cannot be judged passes only beside others that are.
+
+    Args:
+        asked_for: those of them that the test named, so that it is skipped where this machine cannot judge them.
+    """
+    failing = [one for one in judgements if one.verdict in FAILING]
+    if failing:
+        pytest.fail(_words(failing), pytrace=False)
+    for verdict, stop in ((Verdict.XFAIL, pytest.xfail), (Verdict.UNSUPPORTED, pytest.xfail)):
+        found = [one for one in judgements if one.verdict is verdict]
+        if found and (verdict is Verdict.XFAIL or len(found) == len(judgements)):
+            stop(_words(found))
+    for some in (judgements, asked_for):
+        if some and all(one.verdict is Verdict.UNJUDGED for one in some):
+            pytest.skip(_words(some))
+
+
+def _words(judgements: Sequence[Judgement]) -> str:
+    """Return judgements in words, each once: what stops a whole cell is said of each kind."""
+    return "\n".join(dict.fromkeys(sentence(one) for one in judgements))
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """Fail a test with the sentence of an error that a person can act on."""
+    try:
+        with full_disk_named():
+            yield
+    except (BadInput, DiskFull) as error:
+        raise pytest.fail.Exception(line(str(error)), pytrace=False) from None
+
+
+def sentence(judgement: Judgement) -> str:
+    """Return a judgement in words, with a line for each step that is recommended."""
+    steps = (line(step(action)) for action in judgement.actions)
+    return "\n  → ".join([f"{judgement.verdict.upper()} {line(judgement.message)}", *steps])
