@@ -10,7 +10,13 @@ from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir
 from quantbench.errors import BadInput
 
 app = typer.Typer(no_args_is_help=True, help="Compare a run with the baselines, or accept it.")
-_COMMANDS = (baseline_exceptions.check, baseline_exceptions.loosen, baseline_exceptions.xfail, baseline_exceptions.seal)
+_COMMANDS = (
+    baseline_exceptions.check,
+    baseline_exceptions.loosen,
+    baseline_exceptions.xfail,
+    baseline_exceptions.seal,
+    baseline_exceptions.upgrade,
+)
 for _command in _COMMANDS:
     app.command()(_command)
 
