@@ -16,6 +16,8 @@ LEAST_DEGREES = (
     4  # of a noise that other cells lend: those of one cell with five seeds, the fewest that an update takes
 )
 
+NOT_RECORDED = "(not recorded)"  # a package of which an older version kept no account may well have been there
+
 
 class Distance(NamedTuple):
     """How far two values are apart, in standard errors of their difference, and how far chance takes them."""
@@ -112,11 +114,14 @@ def between(old: Accepted, new: Accepted) -> str:
     """List the commits and package versions that changed between two measurements, as far as both recorded them."""
     before, after = _facts(old), _facts(new)
     changed = [
-        f"{name} {before.get(name, 'absent')} → {after.get(name, 'absent')}"
+        f"{name} {before.get(name, NOT_RECORDED)} → {after.get(name, NOT_RECORDED)}"
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     ]
-    commits = [(accepted.commit or "unknown")[:12] + ("+" if _dirty(accepted) else "") for accepted in (old, new)]
+    commits = [
+        (accepted.commit[:12] if accepted.commit else NOT_RECORDED) + ("+" if _dirty(accepted) else "")
+        for accepted in (old, new)
+    ]
     changed.append(f"commit {commits[0]}" if commits[0] == commits[1] else f"commits {commits[0]} → {commits[1]}")
     return ", ".join(changed)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from quantbench import gate
 from quantbench.baselines import derived, overlays, seals
 from quantbench.baselines.files import Baseline, json_path, load
+from quantbench.core.environment import class_accepted
 from quantbench.errors import BadInput
-from quantbench.records import Overlay
+from quantbench.records import BaselineCell, Overlay
 from quantbench.reference.metrics import Metric
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS
@@ -93,6 +94,12 @@ def effective_baseline(
         used,
         edited,
     )
+
+
+def recorded_elsewhere(cell: BaselineCell | None, results_class: str) -> bool:
+    """Check whether a cell's score was accepted on another machine profile than this one."""
+    score = cell.measurements.get("score") if cell is not None else None
+    return score is not None and class_accepted(score.accepted) not in ("", results_class)
 
 
 def _told(baseline: Baseline, edit: seals.Edit) -> str:
