@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, THREE_VARIANTS, Quantbench, accepted, edit
+from conftest import ROOT, THREE_VARIANTS, Quantbench, accepted, edit, update_of
 from quantbench import gate
 from quantbench.baselines import update as acceptance
 from quantbench.baselines.files import Baseline, load, packed
@@ -454,7 +454,7 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
         found = data["cells"][variant]["measurements"]
         found["score"].update(value=0.88)
         for value in found.values():
-            update = data["updates"][value["accepted"]]
+            update = update_of(data, value)
             environment = update["environment"].replace("(4471762b)", "(00000000)")
             value["accepted"] = {**update, "environment": environment, "results_class": None}
 
