@@ -192,7 +192,7 @@ def test_a_run_beside_its_baseline_is_told_by_the_comparer(tmp_path: Path) -> No
     same = Run(tmp_path, answers(100), name="r3")
     text = reviewed(same, baseline, same.accept(baseline), written=False)
     assert text.startswith("# Proposed baseline update: nothing changes\n")
-    assert "Nothing differs: 1 cells are as they were." in text
+    assert "Nothing differs: 1 cell is bit-identical." in text
     assert "##" not in text
 
 
@@ -268,11 +268,11 @@ def test_what_moves_no_value_is_told_too(tmp_path: Path) -> None:
     failure = {"failure": Failure(what="unsupported", reason="no kernel"), "measurements": {}}
     run.report.cells[0] = run.report.cells[0].model_copy(update=failure | {"predictions_sha256": None})
     text = reviewed(run, baseline, run.accept(baseline))
-    assert "- worse: `m/v` cell: it worked; now unsupported: no kernel" in text
+    assert "- worse: `m/v` cell: worked before; now unsupported: no kernel" in text
     assert "New known limitations (unsupported, or only partly quantized):\n\n- `m/v`: no kernel" in text
     new = Run(tmp_path, answers(100), name="r3")
     text = reviewed(new, Baseline(), new.accept(Baseline()))
-    assert "- new: cell of m/v: only this run holds it" in text
+    assert "- new: cell of m/v: only in this run" in text
     assert "| new       | `m/v`  | score " in text
 
 
@@ -409,11 +409,11 @@ def test_a_report_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
 
 def test_a_report_names_exceptions_overlay_and_drift_from_its_json_alone(tmp_path: Path) -> None:
     report = Run(tmp_path, answers(100)).report
-    told = ["judged by the overlay of c (score): why", "floor: xfail until 2999-01-01, T|1: r"]
+    told = ["judged by values of its machine profile c (score): why", "floor: xfail until 2999-01-01, T|1: r"]
     drift = {"since": "2026-01-01", "score": 0.1, "size": 0.02}
     cell = report.cells[0].model_dump(mode="json") | {"exceptions": told, "overlay": "c", "drift": drift}
     text = report_text(Report.model_validate(report.model_dump(mode="json") | {"cells": [cell]}))
-    assert "## Exceptions\n\n- `m/v`: judged by the overlay of c (score): why" in text
+    assert "## Exceptions\n\n- `m/v`: judged by values of its machine profile c (score): why" in text
     assert "T\\|1" in text
     assert "+0.10 pp, +2.0 %" in text
 
@@ -478,7 +478,7 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
     green = quantbench(*chosen)
     assert green.status == 0, green.output
     assert green.cell(cell)["overlay"] == green.report()["environment"]["results_class"]
-    assert f"exception: {cell}: judged by the overlay of" in green.output
+    assert f"exception: {cell}: judged by values of its machine profile" in green.output
 
     def of_another_artifact(data: dict[str, Any]) -> None:
         found = data["cells"][variant]

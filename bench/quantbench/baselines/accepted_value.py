@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from quantbench import gate
+from quantbench.core.environment import NOT_RECORDED
 from quantbench.core.stats import Change, change_of, t_quantile, trimmed_mean
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Measurement
 from quantbench.records.measurements import OF_YARDSTICK, OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, threads_in
@@ -15,8 +16,6 @@ MOVED_BY_CHANCE = 0.05
 LEAST_DEGREES = (
     4  # of a noise that other cells lend: those of one cell with five seeds, the fewest that an update takes
 )
-
-NOT_RECORDED = "(not recorded)"  # a package of which an older version kept no account may well have been there
 
 
 class Distance(NamedTuple):

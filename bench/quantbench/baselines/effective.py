@@ -115,7 +115,7 @@ def _by_hand(baseline: Baseline, variant: str, pooled: float | None) -> list[str
     """Tell which fields of a cell without a seal do not follow from their rules."""
     assert baseline.file is not None
     found = derived.mismatches(baseline.file.cells[variant], pooled, _examples(baseline, variant))
-    return [f"{one}, which is what decides: the file has no seals" for one in found]
+    return [f"{one}; the computed value is used, as the file has no seals" for one in found]
 
 
 def _examples(baseline: Baseline, variant: str) -> int | None:
@@ -128,4 +128,4 @@ def _overlay(results_class: str, overlay: Overlay) -> str:
     names = [*overlay.measurements, *facts]
     reasons = dict.fromkeys(value.accepted.reason for value in overlay.measurements.values())
     why = f": {'; '.join(reasons)}" if reasons else ""
-    return f"judged by the overlay of {results_class} ({', '.join(names)}){why}"
+    return f"judged by values of its machine profile {results_class} ({', '.join(names)}){why}"

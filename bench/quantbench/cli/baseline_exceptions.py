@@ -31,7 +31,7 @@ def loosen(
         typer.Option(help="a run in which it failed: the tolerance becomes what it shows, and a little more"),
     ] = None,
     of_class: Annotated[
-        str, typer.Option("--for", help="machine class of a latency, or results class of an overlay")
+        str, typer.Option("--for", help="machine profile of a latency, or of values that only it has")
     ] = "",
     remove: _Remove = False,
     model_dir: _ModelDir = _DEFAULTS.model_dir,

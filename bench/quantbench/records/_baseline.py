@@ -95,7 +95,7 @@ class BaselineValue(Record):
     def _only_wider(self) -> Self:
         if self.loosened is not None and self.loosened.tolerance <= self.tolerance:
             raise ValueError(
-                f"a tolerance may only be loosened: expected 'loosened.tolerance' above the derived "
+                f"a tolerance may only be widened: expected 'loosened.tolerance' above the computed "
                 f"{self.tolerance:g}, found {self.loosened.tolerance:g}; give a larger one or remove 'loosened'"
             )
         return self
