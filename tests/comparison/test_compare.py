@@ -75,6 +75,20 @@ def test_one_false_alarm_budget_is_shared_by_all() -> None:
     assert "Nothing differs beyond chance and tolerance" in render(found)
 
 
+def test_what_differs_within_its_tolerance_is_a_count() -> None:
+    """Two bytes of a string and 15 of a deflate are no news."""
+    old, new = (
+        side([cell(measurements={"size": measured(size), "gzip_size": measured(packed)})])
+        for size, packed in ((30000.0, 20000.0), (30002.0, 19985.0))
+    )
+    found = compared(old, new)
+    for text in (render(found), page(found)):
+        assert "within tolerance or chance, and not listed: 2 values (" in text
+        assert "What changed" not in text
+        assert "30,002" not in text
+    assert "and not listed" not in render(compared(old, old))
+
+
 def test_a_metric_without_right_and_wrong_is_resampled() -> None:
     labels = np.arange(1000) % 2
     random = np.random.default_rng(0)

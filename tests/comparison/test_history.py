@@ -53,6 +53,7 @@ def test_a_size_that_changed_is_dated_to_its_run(tmp_path: Path) -> None:
 
 def test_nothing_that_moved_is_said(tmp_path: Path) -> None:
     assert overview(of_values(tmp_path, "size", np.full(3, 1000))).startswith("# 3 runs, nothing changed (1 cell)")
+    assert overview(read_history(tmp_path, last=1)).startswith("# 1 run, nothing changed (1 cell)")
 
 
 def test_a_shift_in_noise_is_found_and_noise_alone_is_not(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_the_nearest_entry_is_the_one_that_differs_least(tmp_path: Path) -> None
     told = cache_explain.why(model, VARIANTS["ptq_float16"], 0, None, store)
     assert told[0] == "artifact: not cached. Changed since the closest of 2 entries:"
     assert told[1] == f"  tensorflow 2.0.0 before, {recipe['packages']['tensorflow']} now"
-    assert "known once the artifact is there" in told[2]
+    assert "known once the artifact is cached" in told[2]
 
 
 @pytest.mark.parametrize("train_seed", [None, 0])

@@ -165,7 +165,8 @@ def _by_outcome(found: list[Outcome]) -> list[str]:
 def budget(found: Comparison) -> str:
     """The false-alarm budget, and what shares it."""
     alarms = found.false_alarms
+    tests = f"{alarms.judgements} two-sided test{'' if alarms.judgements == 1 else 's'}"
     return (
-        f"The {100 * alarms.budget:g} % false-alarm rate of the whole comparison is shared (Holm) by "
-        f"{alarms.judgements} two-sided test{'' if alarms.judgements == 1 else 's'} of values that changed; each interval is a 95 % CI."
+        f"The {100 * alarms.budget:g} % false-alarm rate of the whole comparison is shared (Holm) by {tests} of values "
+        "that changed; each interval is a 95 % CI."
     )
