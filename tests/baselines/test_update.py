@@ -531,8 +531,8 @@ def test_a_floor_that_changed_since_it_was_accepted_is_in_the_review(tmp_path: P
     assert looser.limits == [acceptance.LimitChange("m/v", "", 0.5, 40.0, "pp", "policy")]
     for written in (True, False):
         text = reviewed(again, after(first), looser, written)
-        assert "## Limits that change with it\n\n- `m/v`: release limit 0.5 pp → 40 pp (looser), in the model's" in text
-        assert "file: “policy”" in text
+        limit = "release limit 0.5 pp → 40 pp (looser), in the file of model m, “policy”: `m/v`"
+        assert f"## Limits that change with it\n\n- {limit}\n" in text
     assert cell_of(after(looser)).floor == AcceptedFloor(max_drop=40.0)
     assert accept(Run(tmp_path, answers(100), name="r3"), after(looser), 40.0).limits == []
     stricter = accept(Run(tmp_path, answers(100), name="r4"), after(looser), 1.0)
@@ -550,7 +550,7 @@ def test_a_limit_of_a_cell_outside_of_the_update_is_in_the_review_and_stays(tmp_
     )
     assert made.limits == [acceptance.LimitChange("m/ptq_float16", "", 1.0, 4.0, "pp", "policy", accepted=False)]
     assert made.file.cells["ptq_float16"].floor == AcceptedFloor(max_drop=1.0)
-    assert "not part of this update, which leaves it a warning" in reviewed(run, baseline, made)
+    assert "`m/ptq_float16`; not part of this update, so a warning stays" in reviewed(run, baseline, made)
 
 
 def test_a_tolerance_that_a_new_rule_computes_is_a_limit_that_changed(
@@ -560,7 +560,7 @@ def test_a_tolerance_that_a_new_rule_computes_is_a_limit_that_changed(
     monkeypatch.setitem(gate.SIZE_TOLERANCES, "size", 0.5)
     run = Run(tmp_path, answers(100), size=120.0, name="r2")
     made = run.accept(baseline)
-    assert "- `m/v`: tolerance of size 0.001 → 0.5 (looser; by the rule of this version)" in reviewed(
+    assert "- tolerance of size 0.001 → 0.5 (looser; by the rule of this version): `m/v`" in reviewed(
         run, baseline, made
     )
 

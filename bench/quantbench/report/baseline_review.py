@@ -33,6 +33,7 @@ HEADERS = [
     "since the first baseline",
     "release limit",
 ]
+MOST_NAMED = 5  # cells of one line
 _NOTHING = Item("", "", Outcome.UNCHANGED)
 
 
@@ -136,20 +137,20 @@ def render(
         suggestion: how to accept it; None where it is accepted already.
     """
     review = _Review(found, proposals, written, left_out, suggestion)
-    parts = [
+    sections = [
         f"# {_title(review)}",
         _facts(review),
         *_section("Gets worse", _worse(review)),
         *_section("Still red after this update", [_bullets(_still_red(review))]),
-        *_section("Limits that change with it", [_bullets(map(_limit, _limits(review)))]),
+        *_section("Limits that change with it", [_bullets(_limits(review))]),
         *_section("The rest", _rest(review)),
         *_section("How to accept it", [_bullets(_accept(review))]),
     ]
-    return document(parts)
+    return document(sections)
 
 
-def _section(title: str, parts: Sequence[str]) -> list[str]:
-    filled = [part for part in parts if part]
+def _section(title: str, told: Sequence[str]) -> list[str]:
+    filled = [part for part in told if part]
     return [f"## {title}", *filled] if filled else []
 
 
@@ -178,7 +179,8 @@ def _facts(review: _Review) -> str:
     verb = "moved" if review.written else "would move"
     return (
         f"From run {code(report.run)} ({escape(report.started)}), commit {escape(commit)}{dirty}. "
-        f"{sum(move.moves for move in moves)} of {_count(len(moves), 'value')} {verb}. {headline(review.found)}."
+        f"{sum(move.moves for move in moves)} of {_count(len(moves), 'value')} {verb}."
+        f"{'' if review.changed else f' {headline(review.found)}.'}"
     )
 
 
@@ -188,7 +190,7 @@ def _facts(review: _Review) -> str:
 def _worse(review: _Review) -> list[str]:
     rows = [_row(review, one) for one in review.shown if one.outcome is Outcome.WORSE]
     lines = [_line(item) for item in review.besides if item.outcome is Outcome.WORSE]
-    return [table(rows, HEADERS) if rows else "", _bullets(lines)]
+    return [_table(rows, HEADERS), _bullets(lines)]
 
 
 def _still_red(review: _Review) -> list[str]:
@@ -212,24 +214,33 @@ def _still_red(review: _Review) -> list[str]:
     return [*lines, *([f"not part of this update, and red: {names}"] if names else [])]
 
 
-def _limits(review: _Review) -> list[LimitChange]:
-    changes = [change for proposal in review.proposals for change in proposal.limits]
-    return sorted(changes, key=lambda one: (not one.looser, bool(one.measurement), one.cell))
+def _limits(review: _Review) -> list[str]:
+    """Name the limits that change, the looser ones first; cells whose limit changes alike are one line."""
+    alike: dict[tuple[bool, str, bool], list[LimitChange]] = {}
+    for change in (change for proposal in review.proposals for change in proposal.limits):
+        alike.setdefault((not change.looser, _limit(change), not change.accepted), []).append(change)
+    lines = []
+    for (_, words, outside), changes in sorted(alike.items()):
+        cells = [code(change.cell) for change in changes]
+        more = f" and {len(cells) - MOST_NAMED} more" if len(cells) > MOST_NAMED else ""
+        left = "; not part of this update" + (", so a warning stays" if changes[0].looser else "") if outside else ""
+        lines.append(f"{words}: {', '.join(cells[:MOST_NAMED])}{more}{left}")
+    return lines
 
 
 def _limit(change: LimitChange) -> str:
     how = "looser" if change.looser else "stricter"
     if change.measurement:
         return (
-            f"{code(change.cell)}: tolerance of {escape(shown(change.measurement))} {change.before:g} → "
-            f"{change.after:g} ({how}; by the rule of this version)"
+            f"tolerance of {escape(shown(change.measurement))} {change.before:g} → {change.after:g} ({how}; by the "
+            "rule of this version)"
         )
     before, after = (
         "none" if limit is None else f"{limit:g} {escape(change.unit)}" for limit in (change.before, change.after)
     )
-    why = f": “{escape(change.reason)}”" if change.reason else ""
-    outside = "" if change.accepted else "; not part of this update, which leaves it a warning"
-    return f"{code(change.cell)}: release limit {before} → {after} ({how}), in the model's file{why}{outside}"
+    why = f", “{escape(change.reason)}”" if change.reason else ""
+    model = escape(change.cell.partition("/")[0])
+    return f"release limit {before} → {after} ({how}), in the file of model {model}{why}"
 
 
 # ------------------------------------------------------------ the rest
@@ -245,7 +256,7 @@ def _rest(review: _Review) -> list[str]:
     items = [item for item in review.besides if item.outcome is not Outcome.WORSE]
     lines = [_line(item) for item in items if item.outcome not in LONE] + [escape(line) for line in lone(items)]
     return [
-        table(rows, ["outcome", *HEADERS]) if rows else "",
+        _table(rows, ["outcome", *HEADERS]),
         _bullets(lines),
         _within(quiet),
         budget(review.found) if review.shown and review.found.false_alarms.judgements else "",
@@ -338,6 +349,12 @@ def _accept(review: _Review) -> list[str]:
 
 def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    """Return a table without the columns that are empty in every row; empty where there is no row."""
+    filled = [column for column in range(len(headers)) if any(row[column] for row in rows)]
+    return table([[row[at] for at in filled] for row in rows], [headers[at] for at in filled]) if rows else ""
 
 
 def _line(item: Item) -> str:
