@@ -314,6 +314,12 @@ def edit(path: Path, change: Callable[[dict[str, Any]], None], seal: bool = True
             resealed(path)
 
 
+def update_of(data: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    """Return the provenance of a value in a baseline as it lies on disk."""
+    found: dict[str, Any] = data["updates"][value["accepted"].partition("@")[0]]
+    return found
+
+
 def resealed(path: Path) -> None:
     """Seal a baseline as it is."""
     write_json(path, seals.sealed(read_record(path, BaselineFile, "baseline")))

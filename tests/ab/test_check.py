@@ -265,9 +265,9 @@ def test_one_version_against_itself_shows_nothing(tmp_path: Path, monkeypatch: p
     found = check.check(result.Asked(*both, chosen, ROOT / "models", tmp_path, 0.3), told.append)
     assert found.comparison.exit_status() == 0
     text = (found.folder / "report.md").read_text()
-    assert text.startswith("# tensorflow → tensorflow: Nothing differs: 3 cells are as they were")
-    assert "Not timed: 3 cells: runtime and artifact are the same on both sides" in text
-    assert "Both environments hold the same packages." in text
+    assert text.startswith("# tensorflow → tensorflow: Nothing differs: 3 cells are bit-identical")
+    assert "Not timed: 3 cells (runtime and artifact are the same on both sides)" in text
+    assert "Both environments have the same packages." in text
     assert (found.folder / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert any(line.startswith("new: [3/3]") for line in told)
 

@@ -97,11 +97,11 @@ def _single_seeds(data: Data) -> None:
         (lambda d: d.update(model="other"), ["field 'model': expected 'seed_cnn'"]),
         (lambda d: d.update(schema_version="1.99"), ["1.99 is newer than this quantbench reads"]),
         (lambda d: d["cells"].update(gone=d["cells"].pop("float32")), ["there is no variant of this name"]),
-        (lambda d: _cell(d).update(latency=_latency("cpu_litert-0.1_1-thread")), ["runtime version 0.1"]),
+        (lambda d: _cell(d).update(latency=_latency("cpu_litert-0.1_1-thread")), ["measured with runtime 0.1, but"]),
         (lambda d: _cell(d).update(latency=_latency("cpu", values=[1.0])), ["2 processes at least"]),
         (_xfail("2026-06-14"), ["xfail of size (T-1) expired on 2026-06-14", "xfail seed_cnn/float32 size --remove"]),
         (_xfail("2027-01-01", "sice"), ["xfail of 'sice', which nothing judges"]),
-        (_twin, ["float32@other: size of this overlay is that of the base"]),
+        (_twin, ["float32@other: size of this machine profile equals the common value"]),
         (_single_seeds, ["trained cell(s) with one seed each give no interval", "--seeds 5"]),
     ],
 )
@@ -128,10 +128,13 @@ def test_what_expires_soon_is_a_note_and_what_expires_later_is_not_told(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda a: a.update(gone=a["float32"]), "seed_cnn.npz: gone: predictions of no cell with a score"),
-        (lambda a: a.update({"float32@other": a["float32"]}), "float32@other: predictions of no cell with a score"),
+        (lambda a: a.update(gone=a["float32"]), "seed_cnn.npz: gone: predictions without a cell that has a score"),
+        (
+            lambda a: a.update({"float32@other": a["float32"]}),
+            "float32@other: predictions without a cell that has a score",
+        ),
         (lambda a: a.pop("float32"), "seed_cnn.json: float32: a score without stored predictions"),
-        (lambda a: a.update(float32=a["float32"][:10]), "float32: no predictions of the test split: shape (10,)"),
+        (lambda a: a.update(float32=a["float32"][:10]), "float32: not predictions of the test split: shape (10,)"),
     ],
 )
 def test_what_is_wrong_with_the_predictions_is_found(
@@ -146,7 +149,7 @@ def test_files_that_belong_to_nothing_are_found(models: dict[str, ReferenceModel
     (folder / "gone.json").write_bytes((folder / "seed_cnn.json").read_bytes())
     (folder / "seed_cnn.npz").unlink()
     lines = found(models, folder)
-    for words in ("notes.txt: belongs to no baseline", "gone.json: there is no model gone", "without seed_cnn.npz"):
+    for words in ("notes.txt: not a baseline file", "gone.json: there is no model gone", "without seed_cnn.npz"):
         assert any(words in line for line in lines), lines
 
 
@@ -155,7 +158,7 @@ def test_predictions_of_another_file_and_damaged_ones_are_found(
 ) -> None:
     (folder / "seed_cnn.npz").write_bytes(b"no zip")
     lines = found(models, folder)
-    assert any("not the predictions that seed_cnn.json was written with" in line for line in lines)
+    assert any("not the predictions that belong to seed_cnn.json" in line for line in lines)
     assert any("is not a readable .npz file" in line for line in lines)
     (folder / "seed_cnn.json").unlink()
     assert any("predictions without seed_cnn.json" in line for line in found(models, folder))

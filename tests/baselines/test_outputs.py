@@ -141,9 +141,9 @@ def test_a_sound_folder_with_distances_is_clean_and_loads(one_model: dict[str, R
     [
         (
             lambda a: a.update({"aeq_dynamic_wi4_gptq_afp32#outputs": CODES}),
-            "aeq_dynamic_wi4_gptq_afp32#outputs: distances of outputs, of a cell that has no",
+            "aeq_dynamic_wi4_gptq_afp32#outputs: output distances of a cell that has no",
         ),
-        (lambda a: a.update({HALF: CODES.astype(np.int64)}), f"{HALF}: no distances of outputs: shape (1000,) (int64)"),
+        (lambda a: a.update({HALF: CODES.astype(np.int64)}), f"{HALF}: not output distances: shape (1000,) (int64)"),
         (lambda a: a.update({HALF: CODES + 1}), "is not that of the stored outputs: it was edited"),
         (lambda a: a.pop(HALF), "is not that of the stored outputs: it was edited"),
     ],

@@ -19,6 +19,7 @@ from quantbench.baselines.files import load, save
 from quantbench.baselines.update import propose
 from quantbench.errors import BadInput
 from quantbench.records import (
+    Accepted,
     AcceptedFloor,
     BaselineCell,
     BaselineFile,
@@ -31,6 +32,7 @@ from quantbench.records import (
     Verdict,
     read_record,
 )
+from quantbench.records._provenance import referred
 from quantbench.reference.model import load_models
 
 TODAY = datetime.date(2026, 6, 1)
@@ -77,8 +79,10 @@ OF_A_CELL: dict[str, Any] = OF_AN_OVERLAY | {
     "xfail": {"score": XFAIL},
     "floor": {"max_drop": 40.0},
     "hand_edits": [],
-    "seal": {},
+    "seal": {"cell": "floor=00000000"},  # lies beside the cells since 1.7
 }
+# What is refused as it is read is in tests/records/test_provenance.py.
+NOT_OF_THE_HEADER = {"schema_version", "kind", "cells", "updates", "notes", "seals"}
 OF_A_FILE: dict[str, Any] = {
     "model": "n",
     "metric": "auc",
@@ -203,7 +207,7 @@ def test_every_field_of_a_cell_is_named_when_edited(folder: Path, field: str) ->
     assert any(judgement.measurement == "seal" for judgement in seal_judgements(folder)[1])
 
 
-@pytest.mark.parametrize("field", sorted({*BaselineFile.model_fields} - {"schema_version", "kind", "cells"}))
+@pytest.mark.parametrize("field", sorted({*BaselineFile.model_fields} - NOT_OF_THE_HEADER))
 def test_every_field_of_a_file_is_refused_when_edited(folder: Path, field: str) -> None:
     by_hand(folder, lambda data: data.update({field: OF_A_FILE[field]}))
     file = read_record(folder / "m.json", BaselineFile, "baseline")
@@ -233,11 +237,31 @@ def test_a_cell_that_is_copied_over_another_is_named_and_so_is_a_new_one(folder:
     assert {edit.variant for edit in edits} == {VARIANT, "qat_wi8_ai8"}
 
 
+@pytest.mark.parametrize("change", [lambda seals: seals.pop(VARIANT), lambda seals: seals.update({VARIANT: {}})])
+def test_the_seal_of_one_cell_taken_out_is_named(folder: Path, change: Callable[[Any], None]) -> None:
+    by_hand(folder, lambda data: change(data["seals"]))
+    assert_named(folder, "seal")
+
+
+def test_another_update_of_the_file_as_the_provenance_of_a_value_is_named(folder: Path) -> None:
+    """Its id is in the file, and its content fits: the seal alone shows that it is not the value's."""
+    update = Accepted(**STAMP)
+    name, _ = referred(update)
+
+    def change(data: Any) -> None:
+        data["updates"][name] = update.model_dump(exclude_none=True)
+        cell_of(data)["measurements"]["size"]["accepted"] = name
+        cell_of(data)["latency"]["here_1-thread"]["accepted"] += "@another-host"
+
+    by_hand(folder, change)
+    assert_named(folder, "measurements.size.accepted")
+    assert_named(folder, "latency.here_1-thread.accepted")
+
+
 def test_all_seals_taken_out_are_seen_unless_the_version_is_lowered_too(folder: Path) -> None:
     def strip(data: Any) -> None:
         data.pop("seal")
-        for cell in data["cells"].values():
-            cell.pop("seal")
+        data.pop("seals")
 
     by_hand(folder, strip)
     with pytest.raises(BadInput, match="field 'seal' was removed by hand"):
@@ -267,9 +291,7 @@ def test_a_tolerance_without_a_seal_decides_nothing_either(
     folder: Path, name: str, tolerance: float, sizes: dict[str, int]
 ) -> None:
     def unsealed(data: Any) -> None:
-        data.update(schema_version="1.4", seal=None)
-        for cell in data["cells"].values():
-            cell.pop("seal")
+        data.update(schema_version="1.4", seal=None, seals={})
         cell_of(data)["measurements"][name].update(tolerance=tolerance)
 
     by_hand(folder, unsealed)
@@ -357,5 +379,5 @@ def test_a_field_of_a_later_format_breaks_no_seal(folder: Path) -> None:
     file = read_record(folder / "m.json", BaselineFile, "baseline")
     plain = json.loads(file.model_dump_json())
     assert any(value is None for value in plain["cells"][VARIANT].values())  # fields that are not there
-    assert not any(name == "unsupported" for name in file.cells[VARIANT].seal.get("cell", "").split("="))
+    assert not any(name == "unsupported" for name in file.seals[VARIANT].get("cell", "").split("="))
     assert seals.edits(BaselineFile.model_validate(plain)) == []

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, THREE_VARIANTS, Quantbench, accepted, edit
+from conftest import ROOT, THREE_VARIANTS, Quantbench, accepted, edit, update_of
 from quantbench import gate
 from quantbench.baselines import update as acceptance
 from quantbench.baselines.files import Baseline, load, packed
@@ -34,7 +34,7 @@ from quantbench.records import (
 from quantbench.records.run_folder import read
 from quantbench.reference.metrics import ACCURACY
 from quantbench.reference.model import Floor, load_models
-from quantbench.report.baseline_review import render
+from quantbench.report.baseline_review import Suggestion, render
 from quantbench.report.markdown import render as report_text
 
 LABELS = np.zeros(1000, dtype=np.uint16)
@@ -90,10 +90,30 @@ class Run:
         return acceptance.propose(self.report, self.folder, "m", baseline, f"reason of {self.report.run}", **ways)
 
 
-def reviewed(run: Run, baseline: Baseline, proposal: acceptance.Proposal, written: bool = True) -> str:
+def reviewed(
+    run: Run, baseline: Baseline, proposal: acceptance.Proposal, written: bool = True, left_out: tuple[str, ...] = ()
+) -> str:
     """The review document, with the comparison beside which it is told."""
     sides = baseline_sides(run.report, run.folder, {"m": baseline}, {"m/v"})
-    return render(compare(*sides, lambda _model: Truth(ACCURACY, LABELS)), [proposal], written)
+    found = compare(*sides, lambda _model: Truth(ACCURACY, LABELS))
+    suggestion = None if written else Suggestion(["quantbench", "baseline", "update", "reports/r"])
+    return render(found, [proposal], written, left_out, suggestion)
+
+
+def limited(run: Run, drop: float, limit: float) -> Run:
+    """Add the judgement of the cell's drop from float32 against its release limit."""
+    verdict = Verdict.REGRESSED if drop > limit else Verdict.PASS
+    judged = Judgement(
+        kind=Kind.ACCURACY,
+        measurement="score",
+        against="floor",
+        verdict=verdict,
+        change=drop,
+        tolerance=limit,
+        message="",
+    )
+    run.report.cells[0] = run.report.cells[0].model_copy(update={"judgements": [judged]})
+    return run
 
 
 def after(proposal: acceptance.Proposal) -> Baseline:
@@ -143,7 +163,10 @@ def test_the_review_tells_what_came_between_the_drift_and_the_exceptions_that_st
     run = Run(tmp_path, answers(110), name="r2", litert="2.4.0", commit="2" * 40)
     proposal = run.accept(baseline)
     text = reviewed(run, baseline, proposal)
-    assert "- ai-edge-litert 2.3.0 → 2.4.0, commits 111111111111 → 222222222222: `m/v` score" in text
+    assert (
+        "Changed between the two:\n\n- ai-edge-litert 2.3.0 → 2.4.0, commits 111111111111 → 222222222222: `m/v` score"
+        in text
+    )
     assert "+1.00 pp (+0.32 to +1.68)" in text
     assert "score: tolerance loosened from 0 pp to 0.3 pp until 2999-01-01: why" in text
     assert "floor: xfail until 2999-01-01, T-1: a kernel" in text
@@ -158,17 +181,84 @@ def test_a_run_beside_its_baseline_is_told_by_the_comparer(tmp_path: Path) -> No
     baseline = after(Run(tmp_path, answers(100)).accept(Baseline()))
     run = Run(tmp_path, answers(160), size=99.0, name="r2")
     text = reviewed(run, baseline, run.accept(baseline), written=False)
-    assert text.startswith("# Baselines: 2 of 2 values would move")
-    rows = {
-        row[2].strip(): [one.strip() for one in row] for line in text.splitlines() if len(row := line.split("|")) > 5
-    }
-    assert rows["score"][3:8] == ["worse", "90.00 %", "84.00 %", "+6.00 pp (+4.50 to +7.50)", rows["score"][7]]
-    assert rows["score"][7].startswith("1.7e-18 (")
-    assert rows["size"][3:7] == ["better", "100 bytes", "99 bytes", "-1.00 %"]
+    assert text.startswith("# Proposed baseline update: 1 cell, 1 gets worse\n")
+    assert "2 of 2 values would move" in text
+    worse, rest = (part.splitlines() for part in text.split("## The rest"))
+    [score] = [[one.strip() for one in line.split("|")] for line in worse if "| score " in line]
+    assert score[3:6] == ["90.00 %", "84.00 %", "+6.00 pp (+4.50 to +7.50)"]
+    assert score[6].startswith("1.7e-18 (")
+    [size] = [[one.strip() for one in line.split("|")] for line in rest if "| size " in line]
+    assert size[1:7] == ["better", "`m/v`", "size", "100 bytes", "99 bytes", "-1.00 %"]
     same = Run(tmp_path, answers(100), name="r3")
     text = reviewed(same, baseline, same.accept(baseline), written=False)
-    assert text.startswith("# Baselines: 0 of 2 values would move")
-    assert "Nothing differs: 1 cells are as they were." in text
+    assert text.startswith("# Proposed baseline update: nothing changes\n")
+    assert "Nothing differs: 1 cell is bit-identical." in text
+    assert "##" not in text
+
+
+def test_what_moves_within_its_tolerance_is_a_count(tmp_path: Path) -> None:
+    baseline = after(Run(tmp_path, answers(100), size=30000.0).accept(Baseline()))
+    run = Run(tmp_path, answers(100), size=30002.0, name="r2")
+    text = reviewed(run, baseline, run.accept(baseline))
+    assert text.startswith("# Baseline update: 1 cell, none get worse\n")
+    assert "Written too, but within tolerance or chance: 1 value (size 1)." in text
+    assert "30,002" not in text
+
+
+def test_the_review_begins_with_what_gets_worse_and_what_stays_red_after_it(tmp_path: Path) -> None:
+    baseline = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    run = limited(Run(tmp_path, answers(160), size=99.0, name="r2"), drop=5.51, limit=4.0)
+    proposal = run.accept(baseline)
+    text = reviewed(run, baseline, proposal, left_out=("m/w",))
+    assert text.startswith("# Baseline update: 1 cell, 1 gets worse — 1 STILL FAILS its limit after this update\n")
+    titles = [line for line in text.splitlines() if line.startswith("## ")]
+    assert titles == ["## Gets worse", "## Still red after this update", "## The rest"]
+    assert "`m/v`: accuracy drop vs float32 5.51 pp, release limit 4 pp: exceeded by 1.51 pp." in text
+    assert "- not part of this update, and red: `m/w`" in text
+    assert "exceeded by 1.51 pp |" in text  # in the value's own row
+    told = reviewed(run, baseline, proposal, written=False)
+    assert "Nothing to accept turns a cell green" in told
+    assert "quantbench baseline update" not in told
+    kept = limited(Run(tmp_path, answers(160), name="r3"), drop=3.0, limit=4.0)
+    told = reviewed(kept, baseline, kept.accept(baseline), written=False)
+    assert "STILL" not in told
+    assert "1.00 pp left" in told
+    assert "`quantbench baseline update reports/r --reason 'why this is right'`" in told
+
+
+def test_a_limit_that_was_loosened_after_the_run_is_no_longer_exceeded(tmp_path: Path) -> None:
+    run = limited(Run(tmp_path, answers(160)), drop=5.51, limit=4.0)
+
+    def text(limit: float) -> str:
+        made = acceptance.propose(
+            run.report, run.folder, "m", Baseline(), "r", floor_of=lambda _variant, _family: Floor(limit, "policy")
+        )
+        return reviewed(run, Baseline(), made)
+
+    assert "STILL FAILS" in text(5.0)
+    assert "STILL FAILS" not in text(6.0)
+
+
+def test_on_another_machine_profile_the_command_keeps_both(tmp_path: Path) -> None:
+    baseline = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    run = Run(tmp_path, answers(160), name="r2", isa="bbbbbbbb")
+    text = reviewed(run, baseline, run.accept(baseline), written=False)
+    assert "come from another machine profile (`aaaaaaaa_litert-2.3.0`) than this run (`bbbbbbbb_litert-2.3.0`)" in text
+    assert "`quantbench baseline update reports/r --per-machine --reason 'why this is right'`" in text
+    assert "were replaced. To keep both, restore the files from git" in reviewed(run, baseline, run.accept(baseline))
+    laid = run.accept(baseline, overlay=True)
+    assert "another machine profile" not in reviewed(run, baseline, laid)
+    again = Run(tmp_path, answers(160), name="r3")
+    assert "--per-machine" not in reviewed(again, baseline, again.accept(baseline), written=False)
+
+
+def test_a_package_that_an_older_version_did_not_record_was_not_absent(tmp_path: Path) -> None:
+    baseline = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    run = Run(tmp_path, answers(160), name="r2")
+    run.report.environment.packages["ai-edge-quantizer"] = "0.10.1"
+    text = reviewed(run, baseline, run.accept(baseline))
+    assert "- ai-edge-quantizer (not recorded) → 0.10.1, commit 111111111111: `m/v` score" in text
+    assert "absent" not in text
 
 
 def test_what_moves_no_value_is_told_too(tmp_path: Path) -> None:
@@ -178,12 +268,12 @@ def test_what_moves_no_value_is_told_too(tmp_path: Path) -> None:
     failure = {"failure": Failure(what="unsupported", reason="no kernel"), "measurements": {}}
     run.report.cells[0] = run.report.cells[0].model_copy(update=failure | {"predictions_sha256": None})
     text = reviewed(run, baseline, run.accept(baseline))
-    assert "- worse: `m/v` cell: it worked; now unsupported: no kernel" in text
-    assert "Declared unsupported, or not what its name says:\n\n- `m/v`: no kernel" in text
+    assert "- worse: `m/v` cell: worked before; now unsupported: no kernel" in text
+    assert "New known limitations (unsupported, or only partly quantized):\n\n- `m/v`: no kernel" in text
     new = Run(tmp_path, answers(100), name="r3")
     text = reviewed(new, Baseline(), new.accept(Baseline()))
-    assert "- new: cell of m/v: only this run holds it" in text
-    assert "| `m/v`  | score         | new " in text
+    assert "- new: cell of m/v: only in this run" in text
+    assert "| new       | `m/v`  | score " in text
 
 
 def test_of_a_run_only_what_it_judged_is_compared_with_the_baseline(tmp_path: Path) -> None:
@@ -208,7 +298,7 @@ def test_a_loosened_tolerance_that_the_derived_one_has_outgrown_goes_and_the_rev
     run = Run(tmp_path, answers(100), size=101.0, name="r2")
     proposal = run.accept(baseline)
     assert cell_of(after(proposal)).measurements["size"].loosened is None
-    assert "Loosened tolerances that go" in reviewed(run, baseline, proposal)
+    assert "Widened tolerances that end" in reviewed(run, baseline, proposal)
 
 
 def test_an_overlay_holds_what_differs_and_never_moves_the_base(tmp_path: Path) -> None:
@@ -226,7 +316,9 @@ def test_an_overlay_holds_what_differs_and_never_moves_the_base(tmp_path: Path) 
     assert (resolve(new, here).predictions["v"] == answers(100, shift=3)).all()
     assert (resolve(new, "another").predictions["v"] == answers(100)).all()
     assert proposal.overlaid == ["m/v"]
-    assert f"Written as an overlay of `{here}`; the base stays: `m/v`" in reviewed(run, base, proposal)
+    assert f"Written for the machine profile `{here}` only; the common values stay: `m/v`" in reviewed(
+        run, base, proposal
+    )
 
 
 def test_a_cell_with_an_overlay_of_this_class_is_updated_there_until_it_is_as_the_base_again(tmp_path: Path) -> None:
@@ -243,10 +335,10 @@ def test_a_cell_with_an_overlay_of_this_class_is_updated_there_until_it_is_as_th
 
 
 def test_an_overlay_needs_a_base_and_another_class(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="m/v has no base to lie over"):
+    with pytest.raises(BadInput, match="m/v has no baseline that it could differ from"):
         Run(tmp_path, answers(100)).accept(Baseline(), overlay=True)
     base = after(Run(tmp_path, answers(100), name="r2").accept(Baseline()))
-    with pytest.raises(BadInput, match="was recorded in this very class"):
+    with pytest.raises(BadInput, match="was recorded on this very machine profile"):
         Run(tmp_path, answers(90), name="r3").accept(base, overlay=True)
 
 
@@ -317,11 +409,11 @@ def test_a_report_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
 
 def test_a_report_names_exceptions_overlay_and_drift_from_its_json_alone(tmp_path: Path) -> None:
     report = Run(tmp_path, answers(100)).report
-    told = ["judged by the overlay of c (score): why", "floor: xfail until 2999-01-01, T|1: r"]
+    told = ["judged by values of its machine profile c (score): why", "floor: xfail until 2999-01-01, T|1: r"]
     drift = {"since": "2026-01-01", "score": 0.1, "size": 0.02}
     cell = report.cells[0].model_dump(mode="json") | {"exceptions": told, "overlay": "c", "drift": drift}
     text = report_text(Report.model_validate(report.model_dump(mode="json") | {"cells": [cell]}))
-    assert "## Exceptions\n\n- `m/v`: judged by the overlay of c (score): why" in text
+    assert "## Exceptions\n\n- `m/v`: judged by values of its machine profile c (score): why" in text
     assert "T\\|1" in text
     assert "+0.10 pp, +2.0 %" in text
 
@@ -349,7 +441,7 @@ def test_a_baseline_of_other_data_is_refused_and_can_be_recorded_afresh(
     assert quantbench(*update).status == 4
     afresh = quantbench(*update, "--replace", "seed_cnn")
     assert afresh.status == 0, afresh.output
-    assert "Started afresh, without these cells of the old baseline" in afresh.output
+    assert "Recorded from scratch, without these cells of the old baseline" in afresh.output
     assert quantbench(*chosen, "--baseline-dir", str(baselines)).status == 0
 
 
@@ -362,8 +454,9 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
         found = data["cells"][variant]["measurements"]
         found["score"].update(value=0.88)
         for value in found.values():
-            value["accepted"]["environment"] = value["accepted"]["environment"].replace("(4471762b)", "(00000000)")
-            value["accepted"].pop("results_class", None)
+            update = update_of(data, value)
+            environment = update["environment"].replace("(4471762b)", "(00000000)")
+            value["accepted"] = {**update, "environment": environment, "results_class": None}
 
     edit(baselines / "seed_cnn.json", elsewhere)
     folders = ["--baseline-dir", str(baselines)]
@@ -380,12 +473,12 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
         "--allow-dirty",
     ]
     laid = quantbench(*update, "--only", cell, "--overlay")
-    assert "the base stays" in laid.output
+    assert "the common values stay" in laid.output
     assert load(baselines, model).cell(variant).measurements["score"].value == 0.88  # type: ignore[union-attr]
     green = quantbench(*chosen)
     assert green.status == 0, green.output
     assert green.cell(cell)["overlay"] == green.report()["environment"]["results_class"]
-    assert f"exception: {cell}: judged by the overlay of" in green.output
+    assert f"exception: {cell}: judged by values of its machine profile" in green.output
 
     def of_another_artifact(data: dict[str, Any]) -> None:
         found = data["cells"][variant]
@@ -432,17 +525,44 @@ def test_a_floor_that_changed_since_it_was_accepted_is_in_the_review(tmp_path: P
 
     run = Run(tmp_path, answers(100), name="r1")
     first = accept(run, Baseline(), 0.5)
-    assert first.floors == {}
+    assert first.limits == []
     again = Run(tmp_path, answers(100), name="r2")
     looser = accept(again, after(first), 40.0)
-    words = "the floor was 0.5 pp when this cell was accepted, and is 40 pp"
-    assert looser.floors == {"m/v": words}
+    assert looser.limits == [acceptance.LimitChange("m/v", "", 0.5, 40.0, "pp", "policy")]
     for written in (True, False):
         text = reviewed(again, after(first), looser, written)
-        assert "Floors that changed in a model's file since these cells were accepted" in text
-        assert words in text
+        limit = "release limit 0.5 pp → 40 pp (looser), in the file of model m, “policy”: `m/v`"
+        assert f"## Limits that change with it\n\n- {limit}\n" in text
     assert cell_of(after(looser)).floor == AcceptedFloor(max_drop=40.0)
-    assert accept(Run(tmp_path, answers(100), name="r3"), after(looser), 40.0).floors == {}
+    assert accept(Run(tmp_path, answers(100), name="r3"), after(looser), 40.0).limits == []
+    stricter = accept(Run(tmp_path, answers(100), name="r4"), after(looser), 1.0)
+    assert [one.looser for one in stricter.limits] == [False]
+
+
+def test_a_limit_of_a_cell_outside_of_the_update_is_in_the_review_and_stays(tmp_path: Path) -> None:
+    run = Run(tmp_path, answers(100))
+    baseline = after(run.accept(Baseline()))
+    assert baseline.file is not None
+    other = BaselineCell(floor=AcceptedFloor(max_drop=1.0))
+    baseline.file.cells["ptq_float16"] = other
+    made = acceptance.propose(
+        run.report, run.folder, "m", baseline, "r", floor_of=lambda _variant, _family: Floor(4.0, "policy")
+    )
+    assert made.limits == [acceptance.LimitChange("m/ptq_float16", "", 1.0, 4.0, "pp", "policy", accepted=False)]
+    assert made.file.cells["ptq_float16"].floor == AcceptedFloor(max_drop=1.0)
+    assert "`m/ptq_float16`; not part of this update, so a warning stays" in reviewed(run, baseline, made)
+
+
+def test_a_tolerance_that_a_new_rule_computes_is_a_limit_that_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baseline = after(Run(tmp_path, answers(100)).accept(Baseline()))
+    monkeypatch.setitem(gate.SIZE_TOLERANCES, "size", 0.5)
+    run = Run(tmp_path, answers(100), size=120.0, name="r2")
+    made = run.accept(baseline)
+    assert "- tolerance of size 0.001 → 0.5 (looser; by the rule of this version): `m/v`" in reviewed(
+        run, baseline, made
+    )
 
 
 def test_the_weights_behind_stored_predictions_are_recorded_however_many_seeds_a_run_has(tmp_path: Path) -> None:

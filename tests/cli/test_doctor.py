@@ -29,8 +29,8 @@ CPU = "devices__system__cpu__"
         (f"{CPU}intel_pstate__no_turbo", "0", "turbo is on", "echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate"),
         (f"{CPU}cpufreq__boost", "1", "boost is on", "echo 0 | sudo tee"),
         (f"{CPU}smt__active", "1", "hyperthreads are on", "echo off | sudo tee"),
-        (f"{CPU}cpu1__thermal_throttle__core_throttle_count", "12", "slowed down for heat 12 times", "sensors"),
-        ("fs__cgroup__cpu.stat", "usage_usec 5\nnr_throttled 7", "has stopped it 7 times", "cpu.max"),
+        (f"{CPU}cpu1__thermal_throttle__core_throttle_count", "12", "throttled by heat 12 times", "sensors"),
+        ("fs__cgroup__cpu.stat", "usage_usec 5\nnr_throttled 7", "throttled by its CPU limit 7 times", "cpu.max"),
     ],
 )
 def test_each_trouble_has_its_command(file: str, text: str, what: str, command: str, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_quiet_machine_needs_nothing(tmp_path: Path) -> None:
     }
     assert doctor.machine_advice(machine(tmp_path, **quiet)) == []
     assert doctor.machine_advice(tmp_path / "nothing") == []
-    assert doctor.Diagnosis().text().endswith("What to put right\n  nothing")
+    assert doctor.Diagnosis().text().endswith("Suggested fixes\n  none")
 
 
 def test_a_missing_gpu_has_its_command_and_a_software_one_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_a_missing_gpu_has_its_command_and_a_software_one_its_label(monkeypatch:
 
 
 def test_cuda_is_told_from_its_driver_and_labelled_untested(tmp_path: Path) -> None:
-    assert doctor._cuda(tmp_path) == "no: there is no NVIDIA driver"
+    assert doctor._cuda(tmp_path) == "no: no NVIDIA driver"
     driver = tmp_path / "proc/driver/nvidia/version"
     driver.parent.mkdir(parents=True)
     driver.write_text("NVRM version: 1.2\nGCC\n")
@@ -72,7 +72,7 @@ def test_cuda_is_told_from_its_driver_and_labelled_untested(tmp_path: Path) -> N
 def test_the_command_tells_machine_and_baselines(quantbench: Quantbench) -> None:
     done = quantbench("doctor", "--quick")
     assert done.status == 0, done.output
-    for words in ("litert-cpu", "litert-gpu: ", "machine class (latency): ", "results class", "cells of 7 models"):
+    for words in ("litert-cpu", "litert-gpu: ", "machine profile", "  latency: ", "  scores: ", "cells of 7 models"):
         assert words in done.output
     assert "not measured (--quick)" in done.output
 

@@ -41,7 +41,7 @@ def test_a_run_against_itself_differs_in_nothing() -> None:
     broken = cell("y", measurements={"nonfinite": measured(3, "examples")})
     found = compared(side([made, failed, broken]), side([made, failed, broken]))
     assert found.exit_status() == Exit.GREEN
-    assert render(found).startswith("# Nothing differs: 3 cells are as they were")
+    assert render(found).startswith("# Nothing differs: 3 cells are bit-identical")
     assert "## " not in render(found)
 
 
@@ -75,6 +75,20 @@ def test_one_false_alarm_budget_is_shared_by_all() -> None:
     assert "Nothing differs beyond chance and tolerance" in render(found)
 
 
+def test_what_differs_within_its_tolerance_is_a_count() -> None:
+    """Two bytes of a string and 15 of a deflate are no news."""
+    old, new = (
+        side([cell(measurements={"size": measured(size), "gzip_size": measured(packed)})])
+        for size, packed in ((30000.0, 20000.0), (30002.0, 19985.0))
+    )
+    found = compared(old, new)
+    for text in (render(found), page(found)):
+        assert "within tolerance or chance, and not listed: 2 values (" in text
+        assert "What changed" not in text
+        assert "30,002" not in text
+    assert "and not listed" not in render(compared(old, old))
+
+
 def test_a_metric_without_right_and_wrong_is_resampled() -> None:
     labels = np.arange(1000) % 2
     random = np.random.default_rng(0)
@@ -104,10 +118,10 @@ def test_trained_cells_are_judged_by_the_spread_of_trainings() -> None:
 @pytest.mark.parametrize(
     ("new", "more", "why"),
     [
-        ({}, {"data_sha256": {"m": "e" * 64}}, "other data: pack dddddddddddd… before, eeeeeeeeeeee… now"),
-        ({"metric": "top5"}, {}, "another metric: accuracy before, top5 now"),
-        ({"predictions_sha256": "f" * 64}, {}, "the new run's predictions are not those of its report"),
-        ({}, {"trained_from_scratch": True}, "trained again (--train)"),
+        ({}, {"data_sha256": {"m": "e" * 64}}, "different data: pack dddddddddddd… before, eeeeeeeeeeee… now"),
+        ({"metric": "top5"}, {}, "different metric: accuracy before, top5 now"),
+        ({"predictions_sha256": "f" * 64}, {}, "the predictions of the new run do not match its report"),
+        ({}, {"trained_from_scratch": True}, "retrained (--train)"),
     ],
 )
 def test_what_is_not_one_question_is_not_compared(new: dict[str, Any], more: dict[str, Any], why: str) -> None:
@@ -121,7 +135,8 @@ def test_what_is_not_one_question_is_not_compared(new: dict[str, Any], more: dic
 def test_predictions_and_labels_that_are_not_there_are_named() -> None:
     old, new = cell(predictions=answers(100)), cell(predictions=answers(150))
     assert (
-        "the old run's predictions are missing" in compared(side([old]), side([new], {"v": answers(150)})).items[0].why
+        "the predictions of the old run are missing"
+        in compared(side([old]), side([new], {"v": answers(150)})).items[0].why
     )
     sides = side([old], {"v": answers(100)}), side([new], {"v": answers(150)})
     assert compared(*sides, "no labels").items[0].why == "no labels"
@@ -194,7 +209,7 @@ def test_a_cell_that_is_gone_is_worse_where_it_was_asked_for() -> None:
     found = compared(old, side(kept))
     assert found.exit_status() == Exit.REGRESSED
     assert sum(outcome is Outcome.WORSE for outcome in found.cells.values()) == 299
-    assert "gone: only the old run holds it; the new run was asked for the same" in render(found)
+    assert "missing: only in the old run, although the new run was asked for it too" in render(found)
     assert compared(old, side(kept, selection="--variants 'v0'")).exit_status() == Exit.GREEN
     assert compared(old, side(kept, state="interrupted")).exit_status() == Exit.NOT_MEASURED
 
@@ -371,4 +386,4 @@ def test_labels_come_from_the_model_folder(quantbench: Quantbench, tmp_path: Pat
     old, new = run("2026-01-01T00-00-00Z", 100), run("2026-01-02T00-00-00Z", 200)
     done = quantbench("compare", str(old), str(new))
     assert done.status == 1
-    assert "100 examples lost, 0 gained (exact McNemar)" in done.output
+    assert "100 newly wrong, 0 newly right of 10,000 (exact McNemar test)" in done.output

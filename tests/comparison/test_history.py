@@ -44,7 +44,7 @@ def test_a_size_that_changed_is_dated_to_its_run(tmp_path: Path) -> None:
     [shift] = steps(trend(history, "m/v"), "size")
     assert (shift.before.run, shift.since.run, shift.old, shift.new) == (day(1), day(2), 1000, 1100)
     told = overview(history)
-    assert told.startswith("# 1 of 1 cells moved in 4 runs")
+    assert told.startswith("# 4 runs, 1 of 1 cell changed")
     assert f"✗ REGRESSED (was pass) | {day(2)}" in told
     trended = of_cell(history, "m/v")
     assert f"size 1,000 bytes → 1,100 bytes (+10.00 %) in run `{day(2)}`, commit 222222222222" in trended
@@ -52,7 +52,8 @@ def test_a_size_that_changed_is_dated_to_its_run(tmp_path: Path) -> None:
 
 
 def test_nothing_that_moved_is_said(tmp_path: Path) -> None:
-    assert overview(of_values(tmp_path, "size", np.full(3, 1000))).startswith("# 0 of 1 cells moved in 3 runs")
+    assert overview(of_values(tmp_path, "size", np.full(3, 1000))).startswith("# 3 runs, nothing changed (1 cell)")
+    assert overview(read_history(tmp_path, last=1)).startswith("# 1 run, nothing changed (1 cell)")
 
 
 def test_a_shift_in_noise_is_found_and_noise_alone_is_not(tmp_path: Path) -> None:
@@ -106,8 +107,8 @@ def test_a_slow_drift_is_told_with_the_runs_until_the_floor(tmp_path: Path) -> N
     assert found is not None
     assert found.slope == pytest.approx(0.15, abs=0.02)
     assert found.runs_left == pytest.approx(42, abs=6)
-    assert "the floor in" in overview(history)
-    assert "Drift: loses 0.15 pp in 30 runs" in of_cell(history, "m/v")
+    assert "; limit reached in about " in overview(history)
+    assert "Slow drift: loses 0.15 pp in 30 runs" in of_cell(history, "m/v")
 
 
 @pytest.mark.parametrize("step", [0.0, 0.3])
@@ -148,14 +149,14 @@ def test_runs_of_other_data_models_and_machines_are_set_apart(tmp_path: Path) ->
     found = trend(read_history(tmp_path), "m/v")
     assert [run.run for run in found.runs] == [day(3)]
     assert found.apart == {
-        "measured on other data": 1,
-        "that do not hold this cell": 1,
-        "on another kind of processor, which has a series of its own": 1,
+        "measured on different data": 1,
+        "without this cell": 1,
+        "on another kind of processor, shown as a series of its own": 1,
     }
     [here, there] = trends(read_history(tmp_path), "m/v")
     assert (here.machine, there.machine) == ("A_2-core", "B")
     assert [run.run for run in there.runs] == [day(2)]
-    assert "- runs measured on other data: 1" in of_cell(read_history(tmp_path), "m/v")
+    assert "- runs measured on different data: 1" in of_cell(read_history(tmp_path), "m/v")
 
 
 def test_a_summary_is_made_again_where_it_is_not_its_reports(tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_a_cell_that_is_gone_says_where_it_was_last(tmp_path: Path) -> None:
 
 def test_only_the_newest_runs(tmp_path: Path) -> None:
     of_values(tmp_path, "size", np.array([1000, 1100, 1100]))
-    assert overview(read_history(tmp_path, last=2)).startswith("# 0 of 1 cells moved in 2 runs")
+    assert overview(read_history(tmp_path, last=2)).startswith("# 2 runs, nothing changed (1 cell)")
 
 
 def test_a_chart_is_drawn(tmp_path: Path) -> None:
@@ -207,5 +208,5 @@ def test_the_command_answers_from_summaries_alone(quantbench: Quantbench, tmp_pa
     make(tmp_path, runs=60, cells=3)
     done = quantbench("history", "--report-dir", str(tmp_path))
     assert done.status == 0
-    assert "# 2 of 3 cells moved in 60 runs" in done.output
+    assert "# 60 runs, 2 of 3 cells changed" in done.output
     assert "latency ratio 0.8" in done.output

@@ -53,15 +53,15 @@ def test_a_cell_before_and_after_a_run(quantbench: Quantbench, three_cells: Thre
     own = {"QUANTBENCH_CACHE": str(three_cells.copied_store(tmp_path / "store"))}
     told = quantbench("cache", "why", "seed_cnn/ptq_static_wi8_ai8", **own).output
     for part in ("artifact", "evaluation", "contents", "memory"):
-        assert f"{part}: in the store, " in told
-    assert "float predictions: in the store" in quantbench("cache", "why", "seed_cnn/float32", **own).output
+        assert f"{part}: cached, " in told
+    assert "float predictions: cached" in quantbench("cache", "why", "seed_cnn/float32", **own).output
     listed = quantbench("cache", "ls", "ptq_static_wi8_ai8", **own).output
     assert "4 entries" in listed
     assert "seed_cnn/ptq_static_wi8_ai8" in listed
     never = quantbench("cache", "why", "seed_cnn/ptq_static_wi8_ai8", "--train", **own).output
-    assert "artifact: not in the store; what is another" in never
+    assert "artifact: not cached. Changed since" in never
     assert "float model, trained with seed is new" in never
-    assert "and never was" in quantbench("cache", "why", "lstm/ptq_float16", **own).output
+    assert "not cached: never made, or removed since" in quantbench("cache", "why", "lstm/ptq_float16", **own).output
     slip = quantbench("cache", "why", "seed_cnn/ptq_flot16", **own)
     assert (slip.status, "did you mean ptq_float16?" in slip.output) == (4, True)
 
@@ -73,7 +73,7 @@ def test_asking_uses_nothing(tmp_path: Path) -> None:
     (folder / "steps.txt").write_bytes(b"1")
     before = folder.stat().st_mtime_ns
     told = cache_explain.why(model, VARIANTS["ptq_float16"], 0, None, store)
-    assert told[0] == "artifact: in the store, but damaged; the next run makes it again"
+    assert told[0] == "artifact: cached, but damaged; the next run makes it again"
     assert folder.stat().st_mtime_ns == before
 
 
@@ -84,9 +84,9 @@ def test_the_nearest_entry_is_the_one_that_differs_least(tmp_path: Path) -> None
     for other in (near | {"cpu": "another"}, near, recipe | {"what": "another kind"}):
         store.put(digest(other), {"x": b""}, other)
     told = cache_explain.why(model, VARIANTS["ptq_float16"], 0, None, store)
-    assert told[0] == "artifact: not in the store; what is another than in the nearest entry of 2:"
+    assert told[0] == "artifact: not cached. Changed since the closest of 2 entries:"
     assert told[1] == f"  tensorflow 2.0.0 before, {recipe['packages']['tensorflow']} now"
-    assert "known once the artifact is there" in told[2]
+    assert "known once the artifact is cached" in told[2]
 
 
 @pytest.mark.parametrize("train_seed", [None, 0])
@@ -129,11 +129,11 @@ def test_a_stage_is_held_against_one_of_its_own_kind(tmp_path: Path) -> None:
     for other in (stage_of("seed_cnn", "clustered16_float32"), stage_of("lstm", "clustered32_float32"), old):
         store.put(digest(other), {"x": b""}, other)
     told = cache_explain.why(models["seed_cnn"], VARIANTS["clustered32_static_wi8_ai8"], 0, None, store)
-    assert told[1] == "stage clustered: not in the store; what is another than in the nearest entry of 1:"
+    assert told[1] == "stage clustered: not cached. Changed since the closest of 1 entry:"
     assert told[2] == f"  tensorflow 2.0.0 before, {wanted['packages']['tensorflow']} now"
     store.put(digest(wanted), {"x": b""}, wanted)
     told = cache_explain.why(models["seed_cnn"], VARIANTS["clustered32_static_wi8_ai8"], 0, None, store)
-    assert told[1].startswith("stage clustered: in the store, ")
+    assert told[1].startswith("stage clustered: cached, ")
 
 
 def test_what_was_measured_on_a_gpu_is_told_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,10 +158,10 @@ def test_what_was_measured_on_a_gpu_is_told_where_there_is_one(tmp_path: Path, m
     made = build.ingredients(model, VARIANTS["float32"], 0, None)
     store.put(digest(made), {build.ARTIFACT: b"0"}, made)
     told = gpu_lines(gpu_devices.Found([device]))
-    assert told[0] == "gpu: not in the store; what is another than in the nearest entry of 1:"
+    assert told[0] == "gpu: not cached. Changed since the closest of 1 entry:"
     assert told[1] == f"  ai-edge-litert 1.0 before, {recipe['packages']['ai-edge-litert']} now"
     store.put(digest(recipe), {"x": b""}, recipe)
-    assert gpu_lines(gpu_devices.Found([device]))[0].startswith("gpu: in the store, ")
+    assert gpu_lines(gpu_devices.Found([device]))[0].startswith("gpu: cached, ")
 
 
 def digest_of(content: bytes) -> str:

@@ -37,6 +37,39 @@ def test_a_score_that_chance_has_moved_is_red_at_what_was_settled() -> None:
     assert made.written == []
 
 
+def accepting(judgements: list[Judgement]) -> list[list[str]]:
+    """The suggested commands that accept something."""
+    commands = [action.command for judgement in judgements for action in judgement.actions]
+    return [command for command in commands if command[1:3] == ["baseline", "update"]]
+
+
+@pytest.mark.parametrize(("wrong", "suggested"), [(140, False), (103, True)])
+def test_accepting_is_suggested_only_where_it_would_turn_the_cell_green(wrong: int, suggested: bool) -> None:
+    """Of 140 wrong examples the drop is beyond the release limit too, which no update moves."""
+    lower = baseline({"float32": answers(100), "ptq_float16": answers(90 if suggested else 100)})
+    made = run({FLOAT: [outcome()], HALF: [outcome(wrong)]}, lower)
+    made.budget.settle([made.results.of(cell) for cell in (FLOAT, HALF)])
+    raw = made.judging.judge(Kind.ACCURACY, *made.result(HALF))
+    told = made.judging.with_exceptions(made.plan.cells[HALF], Kind.ACCURACY, raw)
+    assert accepting(raw)
+    assert bool(accepting(told)) is suggested
+
+
+@pytest.mark.parametrize(("results_class", "elsewhere"), [("another_litert-1", True), (None, False)])
+def test_a_change_is_accepted_beside_the_values_of_another_machine_profile(
+    results_class: str | None, elsewhere: bool
+) -> None:
+    known = baseline({"float32": answers(100), "ptq_float16": answers(100)})
+    assert known.file is not None
+    score = known.file.cells["ptq_float16"].measurements["score"]
+    score.accepted = score.accepted.model_copy(update={"results_class": results_class})
+    made = run({FLOAT: [outcome()], HALF: [outcome(140)]}, known)
+    made.budget.settle([made.results.of(cell) for cell in (FLOAT, HALF)])
+    commands = accepting(made.judging.judge(Kind.ACCURACY, *made.result(HALF)))
+    assert commands
+    assert all(("--per-machine" in command) is elsewhere for command in commands)
+
+
 def test_the_floor_is_from_this_runs_own_control() -> None:
     made = run({FLOAT: [outcome(140)], HALF: [outcome(140)]}, SAME)
     made.budget.settle([made.results.of(HALF)])

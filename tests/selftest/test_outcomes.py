@@ -227,7 +227,7 @@ def test_a_year_adds_up_what_can_differ_from_night_to_night() -> None:
 def test_the_report_gives_both_bounds_and_a_year() -> None:
     found = _found(years={"often": [YearlyRate(what="scores", nights=52, rate=0.0, rate_bound=0.01)]})
     text = rendered(found)
-    for heading in ("## Power", "## What nothing-changed looks like", "## A year of nights"):
+    for heading in ("## Power", "## Null runs: nothing got worse", "## A year of nights"):
         assert heading in text
     assert "1.0 %" in text  # 3 of 300 at most, from draws
     assert "35 % (7 models)" in text

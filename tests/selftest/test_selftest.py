@@ -322,7 +322,7 @@ def test_the_report_names_what_was_missed_and_bounds_the_false_reds(tmp_path: Pa
     text = render(found)
     write_json(tmp_path / "selftest.json", found)
     assert render(Selftest.model_validate_json((tmp_path / "selftest.json").read_text())) == text
-    assert text.startswith("# Selftest: 3 of 4 harmful plants caught")
+    assert text.startswith("# Selftest: 3 of 4 harmful injected regressions caught")
     assert "## Missed\n\n- p 1, seed 0: drop +0.50 pp" in text
     assert "False reds: 0 in 30 runs drawn from healthy artifacts, each made in a fresh process under load" in text
     for host in ("converted artifacts", "what trains", "the pipeline"):

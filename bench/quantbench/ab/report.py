@@ -1,4 +1,4 @@
-"""Render a pre-release check as Markdown and as one HTML page: the comparison of its two runs, and its own sections."""
+"""Render the preview of an upgrade as Markdown and HTML: the comparison of its two runs, and its own sections."""
 
 from collections import Counter
 
@@ -33,23 +33,23 @@ def _packages(result: Found) -> Section:
     old, new = result.old.versions(), result.new.versions()
     names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     words = (
-        "Both environments hold the same packages."
+        "Both environments have the same packages."
         if not names
-        else (f"{len(names)} of {len({*old, *new})} packages differ; all of them are in old.txt and new.txt.")
+        else (f"{len(names)} of {len({*old, *new})} packages differ; full lists: old.txt, new.txt.")
     )
-    rows = [[name, old.get(name, "absent"), new.get(name, "absent")] for name in names]
+    rows = [[name, old.get(name, "not installed"), new.get(name, "not installed")] for name in names]
     return Section("Packages", words, ["package", "old", "new"], rows)
 
 
 def _causes(result: Found) -> Section:
     rows = [[cell, cause.words] for cell, cause in sorted(result.causes.items())]
-    return Section("Which side did it", "Of every cell whose score or latency changed.", ["cell", "because of"], rows)
+    return Section("Cause of each change", "For every cell whose score or latency changed.", ["cell", "cause"], rows)
 
 
 def _combinations(result: Found) -> Section:
     words = (
-        "Score, and number of predictions that differ from the old converter on the old runtime; time relative to the "
-        "old converter on the old runtime, with its 95 % interval."
+        "Score, number of predictions that differ, and time ratio (95 % interval), relative to the old converter on "
+        "the old runtime."
     )
     headers = ["cell", "new converter, old runtime", "old converter, new runtime"]
     rows = [
@@ -57,7 +57,7 @@ def _combinations(result: Found) -> Section:
         for cell, cause in sorted(result.causes.items())
         if isinstance(cause, Cause) and cause.new_converter and cause.new_runtime
     ]
-    return Section("The mixed combinations", words, headers, rows)
+    return Section("Mixed combinations", words, headers, rows)
 
 
 def _combination(combination: Combination) -> str:
@@ -82,6 +82,6 @@ def _latency(result: Found) -> Section:
         times = [f"{1e6 * trimmed_mean(side).mean:.1f} µs" for side in (timed.old, timed.new)]
         rows.append([cell, *times, _ratio(timed.ratios())])
     why = Counter(result.untimed.values())
-    words = "Both artifacts in turns on the same core, batch 1, one thread; ratios with their 95 % intervals. "
-    words += " ".join(f"Not timed: {count} cells: {reason}." for reason, count in sorted(why.items()))
+    words = "Both artifacts timed alternately on the same core, batch 1, one thread; ratios with their 95 % intervals. "
+    words += " ".join(f"Not timed: {count} cells ({reason})." for reason, count in sorted(why.items()))
     return Section("Latency", words.strip(), ["cell", "old", "new", "new / old"], rows)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from quantbench import gate
+from quantbench.core.environment import NOT_RECORDED
 from quantbench.core.stats import Change, change_of, t_quantile, trimmed_mean
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Measurement
 from quantbench.records.measurements import OF_YARDSTICK, OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, threads_in
@@ -112,11 +113,14 @@ def between(old: Accepted, new: Accepted) -> str:
     """List the commits and package versions that changed between two measurements, as far as both recorded them."""
     before, after = _facts(old), _facts(new)
     changed = [
-        f"{name} {before.get(name, 'absent')} → {after.get(name, 'absent')}"
+        f"{name} {before.get(name, NOT_RECORDED)} → {after.get(name, NOT_RECORDED)}"
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     ]
-    commits = [(accepted.commit or "unknown")[:12] + ("+" if _dirty(accepted) else "") for accepted in (old, new)]
+    commits = [
+        (accepted.commit[:12] if accepted.commit else NOT_RECORDED) + ("+" if _dirty(accepted) else "")
+        for accepted in (old, new)
+    ]
     changed.append(f"commit {commits[0]}" if commits[0] == commits[1] else f"commits {commits[0]} → {commits[1]}")
     return ", ".join(changed)
 

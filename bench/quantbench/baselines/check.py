@@ -63,7 +63,7 @@ def check(models: dict[str, ReferenceModel], folder: Path, today: datetime.date)
 def _files(models: dict[str, ReferenceModel], folder: Path) -> Iterator[Finding]:
     for path in sorted(folder.iterdir()):
         if path.suffix not in (".json", ".npz") or path.name.startswith(".") or path.is_dir():
-            yield Finding(path, "", "belongs to no baseline", "remove it")
+            yield Finding(path, "", "not a baseline file", "remove it")
         elif path.stem not in models:
             yield Finding(
                 path, "", f"there is no model {path.stem}", "remove the file, or give the model's --model-dir"
@@ -121,7 +121,7 @@ class _File:
         """Fields that were edited by hand; without seals, those that do not follow from their rules."""
         sealed, edited = seals.is_sealed(self.file), seals.edits(self.file)
         if not sealed:
-            what = "it has no seals, so that an edit by hand of a value, its noise or its first value is not seen"
+            what = "it has no seals, so edits by hand of a value, its noise or its first value cannot be seen"
             yield Finding(self.path, "", what, f"seal it: quantbench baseline seal {self.file.model}", note=True)
         for edit in edited:
             what = f"field '{edit.field}' was {edit.what} by hand"
@@ -150,7 +150,7 @@ class _File:
             yield Finding(path, "", str(error).removeprefix(f"{path}: "), _RESTORE)
             return
         if hashlib.sha256(content).hexdigest() != self.file.predictions_sha256:
-            yield Finding(path, "", f"not the predictions that {self.path.name} was written with", _RESTORE)
+            yield Finding(path, "", f"not the predictions that belong to {self.path.name}", _RESTORE)
         try:
             self.stored = read_predictions(path, "stored predictions", content=content)
         except BadInput as error:
@@ -164,17 +164,17 @@ class _File:
             measured = held if results_class else cell.measurements
             if of_outputs is not None:
                 if OUTPUT_DISTANCE not in measured:
-                    yield Finding(path, name, "distances of outputs, of a cell that has no accepted one", _RESTORE)
+                    yield Finding(path, name, "output distances of a cell that has no accepted one", _RESTORE)
                 if self.model is not None and not are_stored_outputs(array, len(self.model.pack().test)):
-                    yield Finding(path, name, f"no distances of outputs: shape {array.shape} ({array.dtype})", _RESTORE)
+                    yield Finding(path, name, f"not output distances: shape {array.shape} ({array.dtype})", _RESTORE)
                 continue
             if "score" not in measured:
-                yield Finding(path, name, "predictions of no cell with a score", _RESTORE)
+                yield Finding(path, name, "predictions without a cell that has a score", _RESTORE)
             if not self._fits(array):
                 yield Finding(
                     path,
                     name,
-                    f"no predictions of the test split: shape {array.shape}",
+                    f"not predictions of the test split: shape {array.shape}",
                     _RESTORE,
                 )
 
@@ -232,7 +232,7 @@ class _File:
             action = f"remove it: quantbench baseline xfail {self.path.stem}/{variant} {name} --remove, or renew it"
             yield from self._expiry(variant, f"xfail of {name} ({xfail.ticket})", xfail.expires, action)
             if not gate.over(xfail.expires, self.today) and xfail.bound is None and xfail.seen is None:
-                yield Finding(self.path, variant, f"xfail of {name} has no bound, so that it excuses nothing", action)
+                yield Finding(self.path, variant, f"xfail of {name} has no bound, so it excuses nothing", action)
             if name not in excusable:
                 yield Finding(
                     self.path, variant, f"xfail of {name!r}, which nothing judges", f"known: {', '.join(excusable)}"
@@ -251,13 +251,19 @@ class _File:
             differs = overlays.differs(value, cell.measurements.get(name)) or (name == "score" and other)
             if not differs:
                 yield Finding(
-                    self.path, where, f"{name} of this overlay is that of the base", "remove it from the overlay"
+                    self.path,
+                    where,
+                    f"{name} of this machine profile equals the common value",
+                    "remove it from 'overlays'",
                 )
         for name in ("unsupported", "broken_promise", "census", "artifact_sha256", "reference_sha256"):
             own = getattr(overlay, name)
             if own is not None and own == getattr(cell, name):
                 yield Finding(
-                    self.path, where, f"{name} of this overlay is that of the base", "remove it from the overlay"
+                    self.path,
+                    where,
+                    f"{name} of this machine profile equals the common value",
+                    "remove it from 'overlays'",
                 )
 
     def _latency(self, variant: str, cell: BaselineCell) -> Iterator[Finding]:
@@ -271,5 +277,5 @@ class _File:
             yield from self._loosened(variant, judged_latency(variant), value)
             match = re.search(r"litert-([^_]+)_", machine)
             if match is not None and match[1] != installed:
-                what = f"latency of {machine} is of runtime version {match[1]}, and {installed} is installed"
+                what = f"latency of {machine} was measured with runtime {match[1]}, but {installed} is installed"
                 yield Finding(self.path, variant, what, "time it again there and accept, or remove the entry")

@@ -7,8 +7,9 @@ from pathlib import Path
 from quantbench import gate
 from quantbench.baselines import derived, overlays, seals
 from quantbench.baselines.files import Baseline, json_path, load
+from quantbench.core.environment import class_accepted
 from quantbench.errors import BadInput
-from quantbench.records import Overlay
+from quantbench.records import BaselineCell, Overlay
 from quantbench.reference.metrics import Metric
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS
@@ -95,6 +96,12 @@ def effective_baseline(
     )
 
 
+def recorded_elsewhere(cell: BaselineCell | None, results_class: str) -> bool:
+    """Check whether a cell's score was accepted on another machine profile than this one."""
+    score = cell.measurements.get("score") if cell is not None else None
+    return score is not None and class_accepted(score.accepted) not in ("", results_class)
+
+
 def _told(baseline: Baseline, edit: seals.Edit) -> str:
     """Name an edited field, with the value that follows from its rule where there is one."""
     assert baseline.file is not None
@@ -108,7 +115,7 @@ def _by_hand(baseline: Baseline, variant: str, pooled: float | None) -> list[str
     """Tell which fields of a cell without a seal do not follow from their rules."""
     assert baseline.file is not None
     found = derived.mismatches(baseline.file.cells[variant], pooled, _examples(baseline, variant))
-    return [f"{one}, which is what decides: the file has no seals" for one in found]
+    return [f"{one}; the computed value is used, as the file has no seals" for one in found]
 
 
 def _examples(baseline: Baseline, variant: str) -> int | None:
@@ -121,4 +128,4 @@ def _overlay(results_class: str, overlay: Overlay) -> str:
     names = [*overlay.measurements, *facts]
     reasons = dict.fromkeys(value.accepted.reason for value in overlay.measurements.values())
     why = f": {'; '.join(reasons)}" if reasons else ""
-    return f"judged by the overlay of {results_class} ({', '.join(names)}){why}"
+    return f"judged by values of its machine profile {results_class} ({', '.join(names)}){why}"

@@ -98,7 +98,7 @@ def loosen(
         raise BadInput("--run: expected a run in which it failed, e.g. --run reports/latest, or --tolerance 0.05")
     if not value.tolerance < wide < math.inf:
         raise BadInput(
-            f"--tolerance: a tolerance may only be loosened: expected more than the derived {value.tolerance:g} of "
+            f"--tolerance: a tolerance may only be widened: expected more than the computed {value.tolerance:g} of "
             f"{target.id} {measurement}, found {wide:g}"
         )
     if wide < least:
@@ -146,9 +146,9 @@ def tighten(target: Target, measurement: str, of_class: str) -> str:
     """End a loosening; return what was done, in one sentence."""
     where, key, value = _value(target, measurement, of_class)
     if value.loosened is None:
-        raise BadInput(f"--remove: the tolerance of {target.id} {measurement} is not loosened")
+        raise BadInput(f"--remove: the tolerance of {target.id} {measurement} is not widened")
     target.write(_with(target.cell, where, key, value.model_copy(update={"loosened": None})))
-    return f"{target.id}: {measurement}: the derived tolerance {value.tolerance:g} holds again"
+    return f"{target.id}: {measurement}: the computed tolerance {value.tolerance:g} applies again"
 
 
 def expect_failure(
@@ -237,10 +237,10 @@ def _value(target: Target, measurement: str, of_class: str) -> tuple[str, str, B
     if measurement in by_machine:
         where, by_class = by_machine[measurement]
         key = of_class or _only(by_class, target, measurement)
-        _check_name(key, by_class, "--for", f"machine classes with a {measurement} baseline of {target.id}")
+        _check_name(key, by_class, "--for", f"machine profiles with a {measurement} baseline of {target.id}")
         return where, key, by_class[key]
     if of_class:
-        _check_name(of_class, cell.overlays, "--for", f"overlays of {target.id}")
+        _check_name(of_class, cell.overlays, "--for", f"machine profiles with values of their own of {target.id}")
     held = cell.overlays[of_class].measurements if of_class else cell.measurements
     _check_name(
         measurement, {**held, **({timed: None} if cell.latency else {})}, "MEASUREMENT", "measurements with a tolerance"
@@ -251,7 +251,7 @@ def _value(target: Target, measurement: str, of_class: str) -> tuple[str, str, B
 def _only(values: dict[str, BaselineValue], target: Target, name: str) -> str:
     if len(values) != 1:
         classes = ", ".join(values) or "none"
-        raise BadInput(f"--for: say which machine class's {name} of {target.id} is meant; known: {classes}")
+        raise BadInput(f"--for: {target.id} has several {name} baselines; say of which machine profile: {classes}")
     return next(iter(values))
 
 

@@ -49,11 +49,9 @@ class Edit:
 
 def sealed(file: BaselineFile) -> BaselineFile:
     """Return the file with every cell and its own fields sealed as they are now."""
-    cells = {
-        variant: cell.model_copy(update={"seal": seal_of(file.model, variant, cell)})
-        for variant, cell in file.cells.items()
-    }
-    return file.model_copy(update={"cells": cells, "seal": _joined(_header(file))})
+    found = {variant: seal_of(file.model, variant, cell) for variant, cell in file.cells.items()}
+    cells = {variant: cell.model_copy(update={"seal": {}}) for variant, cell in file.cells.items()}
+    return file.model_copy(update={"cells": cells, "seals": found, "seal": _joined(_header(file))})
 
 
 def seal_of(model: str, variant: str, cell: BaselineCell) -> dict[str, str]:
@@ -70,7 +68,8 @@ def seal_of(model: str, variant: str, cell: BaselineCell) -> dict[str, str]:
 
 def is_sealed(file: BaselineFile) -> bool:
     """Check whether the file carries seals, or should: files of older versions have none."""
-    return file.seal is not None or any(cell.seal for cell in file.cells.values()) or _version(file) >= SINCE
+    sealed_cells = file.seals or any(cell.seal for cell in file.cells.values())
+    return file.seal is not None or bool(sealed_cells) or _version(file) >= SINCE
 
 
 def edits(file: BaselineFile) -> list[Edit]:
@@ -81,7 +80,8 @@ def edits(file: BaselineFile) -> list[Edit]:
         [*_differences("", "", _header(file), _parsed(file.seal or ""))] if file.seal else [Edit("", "seal", "removed")]
     )
     for variant, cell in file.cells.items():
-        found += _of_cell(file.model, variant, cell)
+        found += _of_cell(file.model, variant, cell, file.seals.get(variant) or cell.seal)
+        found += [Edit(variant, "seal", "added")] if file.seals and cell.seal else []
     return found
 
 
@@ -110,13 +110,13 @@ def _version(file: BaselineFile) -> tuple[int, ...]:
     return tuple(int(part) for part in file.schema_version.split("."))
 
 
-def _of_cell(model: str, variant: str, cell: BaselineCell) -> Iterator[Edit]:
-    if not cell.seal:
+def _of_cell(model: str, variant: str, cell: BaselineCell, seal: dict[str, str]) -> Iterator[Edit]:
+    if not seal:
         yield Edit(variant, "seal", "removed")
         return
     now = seal_of(model, variant, cell)
-    for group in sorted({*now, *cell.seal}):
-        yield from _differences(variant, group, _parsed(now.get(group, "")), _parsed(cell.seal.get(group, "")))
+    for group in sorted({*now, *seal}):
+        yield from _differences(variant, group, _parsed(now.get(group, "")), _parsed(seal.get(group, "")))
 
 
 def _differences(variant: str, group: str, now: dict[str, str], then: dict[str, str]) -> Iterator[Edit]:

@@ -7,6 +7,7 @@ baselines stay stable. Nothing here measures.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from quantbench import gate
 from quantbench.baselines import overlays, seals
@@ -27,13 +28,57 @@ from quantbench.records import (
     Overlay,
     Report,
     Verdict,
+    cell_key,
     read_record,
 )
 from quantbench.records.measurements import OUTPUT_DISTANCE
 from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import Floor, ReferenceModel
+from quantbench.variants import VARIANTS
 
 FloorOf = Callable[[str, str], Floor | None]  # (variant, family) -> the floor in a model's file
+
+
+@dataclass(frozen=True)
+class LimitChange:
+    """Describe a limit that is another than the accepted one: a release limit in the model's file, or a tolerance.
+
+    Attributes:
+        measurement: whose tolerance it is; empty for the release limit.
+        before, after: None where there is no release limit.
+        reason: of the release limit, as the model's file gives it.
+        accepted: whether the update accepts it; that of a cell outside of the update stays a warning.
+    """
+
+    cell: str
+    measurement: str
+    before: float | None
+    after: float | None
+    unit: str
+    reason: str = ""
+    accepted: bool = True
+
+    @property
+    def looser(self) -> bool:
+        """Whether it allows more than before."""
+        return self.before is not None and (self.after is None or self.after > self.before)
+
+
+class LimitSeen(NamedTuple):
+    """A cell's drop from the float control and its release limit, both in the metric's unit.
+
+    Attributes:
+        exceeded: whether the run found it to be beyond the limit, which no update of a baseline moves.
+    """
+
+    drop: float
+    limit: float
+    exceeded: bool
+
+    @property
+    def left(self) -> float:
+        """How much more the score may drop; negative beyond the limit."""
+        return self.limit - self.drop
 
 
 @dataclass(frozen=True)
@@ -46,7 +91,8 @@ class Proposal:
         overlaid: cells that are written as an overlay of the run's results class; their base stays.
         outgrown: cell -> loosened tolerances that are removed, as the computed ones are now as wide.
         dropped: cells that the old baseline had and the new one lacks, recorded afresh from a run without them.
-        floors: cell -> how the floor in the model's file differs from that under which the cell was accepted.
+        limits: limits that are others than those under which the cells were accepted.
+        replaced: cell -> results class of its accepted values, where the update replaces them by those of another one.
     """
 
     file: BaselineFile
@@ -57,7 +103,8 @@ class Proposal:
     overlaid: list[str] = field(default_factory=list)
     outgrown: dict[str, list[str]] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
-    floors: dict[str, str] = field(default_factory=dict)
+    limits: list[LimitChange] = field(default_factory=list)
+    replaced: dict[str, str] = field(default_factory=dict)
 
 
 def check_commit(environment: Environment, where: str) -> None:
@@ -191,7 +238,7 @@ def propose(
         outputs = draft.outputs(cell, moved, stored)
         draft.take(cell, entry, draft.answers(cell, moved, stored), outputs, overlay)
     before = baseline.file.cells if baseline.file else {}
-    floors = {} if floor_of is None else draft.take_floors(cells, before, floor_of)
+    limits = [] if floor_of is None else draft.take_floors(cells, before, floor_of)
     kept = {variant: without_outgrown(entry) for variant, entry in with_pooled_noise(draft.kept).items()}
     file = BaselineFile(
         model=model,
@@ -208,7 +255,8 @@ def propose(
         _exceptions(cells, kept, report),
         draft.overlaid,
         {f"{model}/{name}": gone for name, entry in before.items() if (gone := outgrown(entry, kept[name]))},
-        floors=floors,
+        limits=[*limits, *_tolerances(cells, before, kept)],
+        replaced=draft.replaced,
     )
 
 
@@ -219,6 +267,7 @@ class _Draft:
         seen: the old baseline, as resolved for the run's results class.
         kept, predictions: those of the new baseline so far.
         overlaid: cells that were accepted as an overlay.
+        replaced: cell -> results class of the base that was replaced by values of another class.
     """
 
     def __init__(self, old: Baseline, accepted: Accepted, here: str) -> None:
@@ -229,6 +278,7 @@ class _Draft:
         self.kept = dict(old.file.cells) if old.file else {}
         self.predictions = dict(old.predictions)
         self.overlaid: list[str] = []
+        self.replaced: dict[str, str] = {}
 
     def entry(self, cell: Cell, report: Report) -> tuple[BaselineCell, list[Move]]:
         """Make the cell's entry as a baseline of this class alone would have it, with its moves."""
@@ -250,16 +300,24 @@ class _Draft:
         anew = _taken_anew(moved, OUTPUT_DISTANCE)
         return (stored if anew else self.seen.predictions).get(outputs_name(cell.variant))
 
-    def take_floors(self, cells: list[Cell], before: Mapping[str, BaselineCell], floor_of: FloorOf) -> dict[str, str]:
-        """Put the model's floors into the entries; return cell -> how its floor changed since it was accepted."""
-        changes = {}
-        for cell in cells:
-            limit = floor_of(cell.variant, cell.family)
-            change = gate.floor_change(before.get(cell.variant), limit, cell.metric_unit)
-            if change:
-                changes[cell.id] = change
+    def take_floors(
+        self, cells: list[Cell], before: Mapping[str, BaselineCell], floor_of: FloorOf
+    ) -> list[LimitChange]:
+        """Put the model's release limits into the entries; return those that changed, of all cells of the model."""
+        taken = {cell.variant: floor_of(cell.variant, cell.family) for cell in cells}
+        for variant, limit in taken.items():
             accepted = AcceptedFloor(max_drop=None if limit is None else limit.max_drop)
-            self.kept[cell.variant] = self.kept[cell.variant].model_copy(update={"floor": accepted})
+            self.kept[variant] = self.kept[variant].model_copy(update={"floor": accepted})
+        model, unit = cells[0].model, cells[0].metric_unit
+        changes = []
+        for variant, entry in before.items():
+            if entry.floor is None or (variant not in taken and variant not in VARIANTS):
+                continue
+            limit = taken[variant] if variant in taken else floor_of(variant, VARIANTS[variant].family)
+            now, reason = (None, "") if limit is None else (limit.max_drop, limit.reason)
+            if now != entry.floor.max_drop:
+                id_ = cell_key(model, variant)
+                changes.append(LimitChange(id_, "", entry.floor.max_drop, now, unit, reason, variant in taken))
         return changes
 
     def take(
@@ -271,6 +329,10 @@ class _Draft:
             _check_base(cell, base, self._here, overlay)
             self._lay_over(cell, base, entry, answers, outputs)
             return
+        score = base.measurements.get("score")
+        there = "" if score is None else class_accepted(score.accepted)
+        if there not in ("", self._here):
+            self.replaced[cell.id] = there
         self.kept[cell.variant] = entry
         self._keep(cell.variant, answers if "score" in entry.measurements else None)
         self._keep(outputs_name(cell.variant), outputs if OUTPUT_DISTANCE in entry.measurements else None)
@@ -310,6 +372,20 @@ class _Draft:
 def _taken_anew(moved: list[Move], name: str) -> bool:
     """Check whether a measurement's per-example values are the run's; those of an equal value may differ."""
     return any(move.moves or move.new == move.old for move in moved if move.measurement == name)
+
+
+def _tolerances(
+    cells: list[Cell], before: Mapping[str, BaselineCell], kept: Mapping[str, BaselineCell]
+) -> list[LimitChange]:
+    """List the tolerances of values that an update writes and that had others: a rule in the code changed."""
+    changes = []
+    for cell in cells:
+        now = kept[cell.variant].measurements
+        for name, old in before.get(cell.variant, BaselineCell()).measurements.items():
+            new = now.get(name)
+            if new is not None and new.tolerance != old.tolerance:
+                changes.append(LimitChange(cell.id, name, old.tolerance, new.tolerance, ""))
+    return changes
 
 
 def _accepted(report: Report, reason: str, here: str) -> Accepted:
@@ -369,12 +445,15 @@ def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]
 def _check_base(cell: Cell, base: BaselineCell, here: str, asked: bool) -> None:
     """Raise BadInput where an overlay makes no sense."""
     if not base.measurements and base.unsupported is None:
-        raise BadInput(f"--overlay: cell {cell.id} has no base to lie over; record it without --overlay first")
+        raise BadInput(
+            f"--per-machine: cell {cell.id} has no baseline that it could differ from; record it without --per-machine "
+            "first"
+        )
     score = base.measurements.get("score")
     if asked and here not in base.overlays and score is not None and class_accepted(score.accepted) == here:
         raise BadInput(
-            f"--overlay: the base of cell {cell.id} was recorded in this very class ({here}); update it without "
-            "--overlay, or leave the cell out with --only"
+            f"--per-machine: the baseline of cell {cell.id} was recorded on this very machine profile ({here}); update "
+            "it without --per-machine, or leave the cell out with --only"
         )
 
 
@@ -401,16 +480,23 @@ def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, s
         if cell.failure and not old.unsupported:
             newly_declared[cell.id] = cell.failure.reason
         if new.broken_promise and new.broken_promise != old.broken_promise:
-            newly_declared[cell.id] = f"not what its name says: {new.broken_promise}"
+            newly_declared[cell.id] = f"only partly quantized: {new.broken_promise}"
         for device, share in new.gpu_agreement.items():
             if share != old.gpu_agreement.get(device):
                 newly_declared[cell.id] = f"answers as litert-cpu on {100 * share:.1f} % of the examples on {device}"
     return newly_declared
 
 
-def distance_to_floor(cell: Cell) -> float | None:
-    """Compute how much more the score may drop before the floor, in the metric's unit; None where none was judged."""
-    for judgement in cell.judgements:
-        if judgement.against == "floor" and judgement.tolerance is not None and judgement.change is not None:
-            return judgement.tolerance - judgement.change
+def limit_of(cell: Cell, entry: BaselineCell | None = None) -> LimitSeen | None:
+    """Return a run's drop from the float control beside the release limit; None where the run judged none.
+
+    Args:
+        entry: the cell as an update writes it, with the limit that the model's file declares by now.
+    """
+    for judged in cell.judgements:
+        if judged.against == "floor" and judged.tolerance is not None and judged.change is not None:
+            now = entry.floor.max_drop if entry is not None and entry.floor is not None else judged.tolerance
+            if now is None:
+                return None
+            return LimitSeen(judged.change, now, judged.verdict is Verdict.REGRESSED and judged.change > now)
     return None

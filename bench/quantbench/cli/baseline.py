@@ -1,5 +1,6 @@
 """Define ``baseline diff`` and ``baseline update``: show what accepting a run would change, and accept it."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,24 +8,34 @@ import typer
 
 from quantbench.cli import baseline_exceptions
 from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir
+from quantbench.core.options import RunOptions, run_argument
 from quantbench.errors import BadInput
 
 app = typer.Typer(no_args_is_help=True, help="Compare a run with the baselines, or accept it.")
-_COMMANDS = (baseline_exceptions.check, baseline_exceptions.loosen, baseline_exceptions.xfail, baseline_exceptions.seal)
+_COMMANDS = (
+    baseline_exceptions.check,
+    baseline_exceptions.loosen,
+    baseline_exceptions.xfail,
+    baseline_exceptions.seal,
+    baseline_exceptions.upgrade,
+)
 for _command in _COMMANDS:
     app.command()(_command)
 
 Run = Annotated[Path, typer.Argument(help="run folder, or its report.json")]
 Only = Annotated[str, typer.Option(help="comma-separated cells, e.g. seed_cnn/ptq_float16 (default: all)")]
-Overlay = Annotated[
+PerMachine = Annotated[
     bool,
     typer.Option(
-        "--overlay", help="write only values that differ for the run's CPU and runtime; the base is unchanged"
+        "--per-machine",
+        help="write only values that differ on the run's machine profile (CPU, runtime); the common ones stay",
     ),
 ]
-RestartDrift = Annotated[
-    bool, typer.Option("--restart-drift", help="measure drift from the values that are accepted now")
+Overlay = Annotated[bool, typer.Option("--overlay", hidden=True, help="older name of --per-machine")]
+ResetAnchor = Annotated[
+    bool, typer.Option("--reset-anchor", help="measure slow drift from the values that are accepted now")
 ]
+RestartDrift = Annotated[bool, typer.Option("--restart-drift", hidden=True, help="older name of --reset-anchor")]
 AllowDirty = Annotated[
     bool, typer.Option("--allow-dirty", help="accept a run whose code had local changes that are in no commit")
 ]
@@ -35,7 +46,9 @@ Replace = Annotated[str, typer.Option(help="comma-separated models whose baselin
 def diff(
     run: Run = LATEST,
     only: Only = "",
+    per_machine: PerMachine = False,
     overlay: Overlay = False,
+    reset_anchor: ResetAnchor = False,
     restart_drift: RestartDrift = False,
     replace: Replace = "",
     model_dir: ModelDir = DEFAULTS.model_dir,
@@ -45,11 +58,17 @@ def diff(
 
     Example: quantbench baseline diff reports/latest
     """
-    from quantbench.report.baseline_review import render
+    from quantbench.report.baseline_review import Suggestion, render
 
-    ways = {"overlay": overlay, "restart_drift": restart_drift}
-    comparison, proposals = _proposals(run, only, model_dir, baseline_dir, "(diff)", replace, ways)
-    typer.echo(render(comparison, proposals, written=False), nl=False)
+    ways = {"overlay": overlay or per_machine, "restart_drift": restart_drift or reset_anchor}
+    comparison, proposals, left_out = _proposals(run, only, model_dir, baseline_dir, "(diff)", replace, ways)
+    options = RunOptions(model_dir=model_dir, baseline_dir=baseline_dir)
+    command = ["quantbench", "baseline", "update", *shlex.split(run_argument(run, options))]
+    command += ["--per-machine"] if ways["overlay"] else []
+    command += ["--reset-anchor"] if ways["restart_drift"] else []
+    command += ["--replace", replace] if replace else []
+    suggestion = Suggestion(command, whole=not only)
+    typer.echo(render(comparison, proposals, False, left_out, suggestion), nl=False)
 
 
 @app.command()
@@ -57,7 +76,9 @@ def update(
     run: Run = LATEST,
     reason: Annotated[str, typer.Option(help="why the new values are right; kept in the baseline")] = "",
     only: Only = "",
+    per_machine: PerMachine = False,
     overlay: Overlay = False,
+    reset_anchor: ResetAnchor = False,
     restart_drift: RestartDrift = False,
     replace: Replace = "",
     allow_dirty: AllowDirty = False,
@@ -73,11 +94,13 @@ def update(
 
     if not reason.strip():
         raise BadInput('--reason: say why the new values are right, e.g. --reason "tensorflow 2.21: new int8 softmax"')
-    ways = {"overlay": overlay, "restart_drift": restart_drift}
-    comparison, proposals = _proposals(run, only, model_dir, baseline_dir, reason.strip(), replace, ways, allow_dirty)
+    ways = {"overlay": overlay or per_machine, "restart_drift": restart_drift or reset_anchor}
+    comparison, proposals, left_out = _proposals(
+        run, only, model_dir, baseline_dir, reason.strip(), replace, ways, allow_dirty
+    )
     for proposal in proposals:
         save(baseline_dir, proposal.file, proposal.predictions)
-    typer.echo(render(comparison, proposals, written=True), nl=False)
+    typer.echo(render(comparison, proposals, True, left_out), nl=False)
 
 
 def _proposals(
@@ -94,6 +117,7 @@ def _proposals(
     from quantbench.baselines.files import Baseline, load
     from quantbench.comparison import compare
     from quantbench.comparison.load import baseline_sides, truths
+    from quantbench.records import Verdict
     from quantbench.records.run_folder import read
     from quantbench.reference.model import load_models, pick
 
@@ -118,4 +142,5 @@ def _proposals(
     proposals = [
         acceptance.afresh(proposal, baseline_dir) if name in afresh else proposal for name, proposal in made.items()
     ]
-    return compare(*baseline_sides(loaded, folder, olds, ids), truths(model_dir, loaded)), proposals
+    left_out = [cell.id for cell in loaded.cells if cell.verdict is Verdict.REGRESSED and cell.id not in ids]
+    return compare(*baseline_sides(loaded, folder, olds, ids), truths(model_dir, loaded)), proposals, left_out

@@ -1,4 +1,4 @@
-"""Define ``baseline loosen``, ``xfail``, ``seal`` and ``check``, which need no run of their own."""
+"""Define ``baseline loosen``, ``xfail``, ``seal``, ``upgrade`` and ``check``, which need no run of their own."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +31,7 @@ def loosen(
         typer.Option(help="a run in which it failed: the tolerance becomes what it shows, and a little more"),
     ] = None,
     of_class: Annotated[
-        str, typer.Option("--for", help="machine class of a latency, or results class of an overlay")
+        str, typer.Option("--for", help="machine profile of a latency, or of values that only it has")
     ] = "",
     remove: _Remove = False,
     model_dir: _ModelDir = _DEFAULTS.model_dir,
@@ -121,6 +121,27 @@ def seal(
         only = set() if "" in variants else variants
         for line in sealing.seal(baseline_dir, models[name], reason, only, today()):
             typer.echo(line)
+
+
+def upgrade(
+    models: Annotated[str, typer.Argument(help="models, comma-separated (default: all that have a baseline)")] = "",
+    model_dir: _ModelDir = _DEFAULTS.model_dir,
+    baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir,
+) -> None:
+    """Rewrite baseline files of an older format in the current one; no value changes.
+
+    The next ``baseline update`` does so too; a commit of its own keeps the reformatting out of its diff.
+
+    Example: quantbench baseline upgrade
+    """
+    from quantbench.baselines import upgrade as rewriting
+    from quantbench.baselines.files import json_path
+    from quantbench.reference.model import load_models, pick
+
+    known = load_models(model_dir)
+    names = pick(models, known, "MODELS") if models else [n for n in known if json_path(baseline_dir, n).exists()]
+    for name in names:
+        typer.echo(rewriting.upgrade(baseline_dir, name))
 
 
 def check(model_dir: _ModelDir = _DEFAULTS.model_dir, baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir) -> None:

@@ -50,8 +50,8 @@ class Diagnosis:
     def text(self) -> str:
         """Return the text for the terminal."""
         parts = [f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in self.sections.items()]
-        fixes = [f"  - {advice.what}\n      {advice.command}" for advice in self.advice] or ["  nothing"]
-        return "\n\n".join([*parts, "What to put right\n" + "\n".join(fixes)])
+        fixes = [f"  - {advice.what}\n      {advice.command}" for advice in self.advice] or ["  none"]
+        return "\n\n".join([*parts, "Suggested fixes\n" + "\n".join(fixes)])
 
 
 def diagnose(model_dir: Path, baseline_dir: Path, quick: bool, say: Callable[[str], None]) -> Diagnosis:
@@ -70,8 +70,8 @@ def diagnose(model_dir: Path, baseline_dir: Path, quick: bool, say: Callable[[st
     diagnosis = Diagnosis()
     diagnosis.sections["What can be measured"] = _runtimes(gpus)
     diagnosis.sections["This machine"] = _machine(here)
-    diagnosis.sections["Baselines that apply to it"] = _baselines(models, baseline_dir, here)
-    diagnosis.sections["Its noise"] = ["not measured (--quick)"] if quick else noise(models, say)
+    diagnosis.sections["Baselines that apply"] = _baselines(models, baseline_dir, here)
+    diagnosis.sections["Timing noise"] = ["not measured (--quick)"] if quick else noise(models, say)
     diagnosis.advice = [*machine_advice(Path("/")), *_load_advice(), *gpu_advice(gpus)]
     return diagnosis
 
@@ -82,9 +82,11 @@ def _runtimes(gpus: gpu_devices.Found) -> list[str]:
     if gpus.first is None:
         lines.append(f"litert-gpu: no: {gpus.reason}")
     else:
-        note = "; a software device: answers are judged, times say nothing of a GPU" if gpus.first.software else ""
+        note = (
+            "; a software device: results are checked, its times are not those of a GPU" if gpus.first.software else ""
+        )
         lines.append(f"litert-gpu: yes, on {gpus.first.label}{note}")
-        lines += [f"  also there: {other.label}" for other in gpus.devices[1:]]
+        lines += [f"  also available: {other.label}" for other in gpus.devices[1:]]
     building = "yes" if util.find_spec("tensorflow") else "no: tensorflow is not installed"
     lines.append(f"building and training: {building} (tensorflow {package_version('tensorflow')})")
     return [*lines, f"CUDA, for training: {_cuda()}", walls.available().sentence()]
@@ -93,16 +95,17 @@ def _runtimes(gpus: gpu_devices.Found) -> list[str]:
 def _cuda(root: Path = Path("/")) -> str:
     driver = root / "proc/driver/nvidia/version"
     if not driver.is_file():
-        return "no: there is no NVIDIA driver"
+        return "no: no NVIDIA driver"
     return f"driver found, untested: {driver.read_text(encoding='utf-8').splitlines()[0].strip()}"
 
 
 def _machine(here: Environment) -> list[str]:
     return [
         f"{here.cpu}, {here.cores} cores, {here.memory_gib} GiB, {here.os}, Python {here.python}",
-        f"machine class (latency): {here.machine_class}",
-        f"memory class (float32's own peak): {environment.memory_class(here)}",
-        f"results class (scores): {here.results_class}",
+        "machine profile, the keys by which its baselines are found:",
+        f"  latency: {here.machine_class}",
+        f"  float32's own peak memory: {environment.memory_class(here)}",
+        f"  scores: {here.results_class}",
     ]
 
 
@@ -112,7 +115,7 @@ def _baselines(models: dict[str, ReferenceModel], folder: Path, here: Environmen
         try:
             files.append(read_record(json_path(folder, name), BaselineFile, "baseline"))
         except BadInput as error:
-            return [f"none can be read: {error}"]
+            return [f"cannot be read: {error}"]
     cells = [cell for file in files for cell in file.cells.values()]
     timed = sum(here.machine_class in cell.latency for cell in cells)
     peaks = sum(environment.memory_class(here) in cell.peak_memory for cell in cells)
@@ -121,9 +124,9 @@ def _baselines(models: dict[str, ReferenceModel], folder: Path, here: Environmen
     own = sum(class_accepted(score.accepted) == here.results_class for score in scores)
     return [
         f"score, size, structure, arena, memory ratio: {len(cells)} cells of {len(files)} models, on every machine",
-        f"  scores recorded in this very results class: {own} of {len(scores)}; overlays of it: {overlaid} cells",
-        f"latency: {timed} cells have one of this machine class{'' if timed else '; it is shown, and unjudged'}",
-        f"float32's own peak memory: {peaks} models have one{'' if peaks else '; it is shown, and unjudged'}",
+        f"  scores recorded on this machine profile: {own} of {len(scores)}; cells with per-machine values: {overlaid}",
+        f"latency: {timed} cells have one for this machine profile{'' if timed else '; shown, but not gated'}",
+        f"float32's own peak memory: {peaks} models have one{'' if peaks else '; shown, but not gated'}",
     ]
 
 
@@ -146,14 +149,14 @@ def noise(models: dict[str, ReferenceModel], say: Callable[[str], None], seconds
     return [
         f"{model.name}/{FLOAT_CONTROL} against itself: ratio {ratio.mean:.4f} ± {ratio.error:.4f} (standard error), "
         f"{len(timed.processes)} fresh processes",
-        f"three standard errors are {300 * ratio.error:.2f} %, {calm} the latency tolerance of "
+        f"smallest visible change (three standard errors): {300 * ratio.error:.2f} %, {calm} the latency tolerance of "
         f"{100 * LATENCY_TOLERANCE:g} %",
-        f"blocks that others interrupted: {100 * timed.disturbed():.0f} %",
+        f"timing blocks disturbed by other processes: {100 * timed.disturbed():.0f} %",
     ]
 
 
 def _float_artifact(model: ReferenceModel, say: Callable[[str], None]) -> Outcome:
-    """Return the float control's outcome from the store, or build it first."""
+    """Return the float32 reference's outcome from the cache, or build it first."""
     log = default_root() / "doctor.log"
     task = Task(
         model.file, model.name, VARIANTS[FLOAT_CONTROL].name, 0, None, Store(default_root()).root.absolute(), log
@@ -166,7 +169,7 @@ def _float_artifact(model: ReferenceModel, say: Callable[[str], None]) -> Outcom
         return executor.submit(task, RunOptions().cell_timeout).result()
 
 
-# ---------------------------------------------------------------- what to put right
+# ---------------------------------------------------------------- suggested fixes
 
 
 def gpu_advice(gpus: gpu_devices.Found) -> list[Advice]:
@@ -202,14 +205,12 @@ def machine_advice(root: Path) -> list[Advice]:
         advice.append(Advice("hyperthreads are on: two threads share a core", command))
     hot = sum(_number(path) for path in cpus.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
     if hot:
-        advice.append(
-            Advice(f"the CPU was slowed down for heat {hot} times since it started", "sensors  # and cool it")
-        )
+        advice.append(Advice(f"the CPU was throttled by heat {hot} times since boot", "sensors  # and cool it"))
     limited = [
         line.split()[1] for line in _read(root / "sys/fs/cgroup/cpu.stat").splitlines() if "nr_throttled" in line
     ]
     if limited and limited[0] != "0":
-        what = f"this container's CPU limit has stopped it {limited[0]} times"
+        what = f"this container was throttled by its CPU limit {limited[0]} times"
         advice.append(Advice(what, "cat /sys/fs/cgroup/cpu.max  # and start it with a higher limit"))
     return advice
 
@@ -219,19 +220,19 @@ def _load_advice() -> list[Advice]:
     cores = os.cpu_count() or 1
     load = os.getloadavg()[0] / cores if hasattr(os, "getloadavg") else 0.0
     if load > BUSY:
-        advice.append(
-            Advice(f"others are at work: {load:.2f} processes a core", "ps -eo pcpu,pid,args --sort=-pcpu | head")
-        )
+        advice.append(Advice(f"machine is busy: load {load:.2f} per core", "ps -eo pcpu,pid,args --sort=-pcpu | head"))
     times = psutil.cpu_times()
     stolen = getattr(times, "steal", 0.0) / sum(times)
     if stolen > STOLEN:
-        what = f"the hypervisor gave {100 * stolen:.0f} % of this machine's time to others"
+        what = f"the hypervisor took {100 * stolen:.0f} % of this machine's CPU time"
         advice.append(Advice(what, "vmstat 1 5  # column st; ask for dedicated cores"))
     battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
     if battery is not None and not battery.power_plugged:
-        advice.append(Advice("it runs on battery", "plug it in"))
+        advice.append(Advice("running on battery", "plug it in"))
     if platform.system() != "Linux":
-        advice.append(Advice("only Linux tells of governors and throttling", "see the system's own power settings"))
+        advice.append(
+            Advice("CPU governor and throttling can be checked on Linux only", "see the system's power settings")
+        )
     return advice
 
 

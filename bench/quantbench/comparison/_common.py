@@ -57,8 +57,8 @@ def lone(name: str, new: Cell, there: tuple[object, object], both: Both) -> Iter
         gone = there[1] is None
         why = f"only {both.names[not gone]} measured it"
         if gone and both.lost(name):
-            more = new.untimed.get(name, "the new run was asked for the same")
-            yield Item(new.id, name, Outcome.WORSE, why=f"gone: {why}; {more}")
+            more = new.untimed.get(name, "the new run was asked for it too")
+            yield Item(new.id, name, Outcome.WORSE, why=f"missing: {why}; {more}")
         else:
             yield Item(new.id, name, Outcome.GONE if gone else Outcome.NEW, why=why)
 

@@ -95,11 +95,11 @@ def _cell(old: Cell | None, new: Cell | None, both: Both) -> list[Item]:
     if new is None:
         assert old is not None
         if both.lost_is_worse and old.failure is None:
-            why = f"gone: only {both.names[0]} holds it; the new run was asked for the same"
+            why = f"missing: only in {both.names[0]}, although the new run was asked for it too"
             return [Item(old.id, "cell", Outcome.WORSE, why=why)]
-        return [Item(old.id, "cell", Outcome.GONE, why=f"only {both.names[0]} holds it")]
+        return [Item(old.id, "cell", Outcome.GONE, why=f"only in {both.names[0]}")]
     if old is None:
-        return [Item(new.id, "cell", Outcome.NEW, why=f"only {both.names[1]} holds it")]
+        return [Item(new.id, "cell", Outcome.NEW, why=f"only in {both.names[1]}")]
     if old.failure or new.failure:
         return [_failures(old, new)]
     items = [*scores(old, new, both), *sizes(old, new, both), *structures(old, new, both)]
@@ -119,17 +119,19 @@ def _failures(old: Cell, new: Cell) -> Item:
     if not other.measurements:
         return Item(new.id, "cell", Outcome.NOT_COMPARABLE, why=f"{failure.what} in one run, unfinished in the other")
     if new.failure:
-        return Item(new.id, "cell", Outcome.WORSE, why=f"it worked; now {failure.what}: {failure.reason}")
-    return Item(new.id, "cell", Outcome.BETTER, why=f"it works; before {failure.what}: {failure.reason}")
+        return Item(new.id, "cell", Outcome.WORSE, why=f"worked before; now {failure.what}: {failure.reason}")
+    return Item(new.id, "cell", Outcome.BETTER, why=f"works now; before {failure.what}: {failure.reason}")
 
 
 def _notes(old: Report, new: Report) -> list[str]:
-    notes = ["both are one and the same run"] if (old.run, old.started) == (new.run, new.started) else []
+    notes = ["both are the same run"] if (old.run, old.started) == (new.run, new.started) else []
     for name, report in (("old", old), ("new", new)):
         if report.state != "complete":
-            notes.append(f"the {name} run is {report.state}: what it did not finish is missing")
+            notes.append(f"the {name} run is {report.state}: unfinished cells are missing")
         if report.trained_from_scratch:
             notes.append(f"the {name} run trained its own float models (--train)")
     if old.selection != new.selection:
-        notes.append(f"other selections: {old.selection or 'everything'} before, {new.selection or 'everything'} now")
+        notes.append(
+            f"different selections: {old.selection or 'everything'} before, {new.selection or 'everything'} now"
+        )
     return notes

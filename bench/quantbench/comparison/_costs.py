@@ -79,7 +79,7 @@ def memories(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
     yield from _relative("memory_ratio", old, new, both, tolerance)
     if new.variant == "float32":  # the others' peaks are compared by their ratio to it
         classes = [memory_class(side.report.environment) for side in (both.old, both.new)]
-        why = "" if classes[0] == classes[1] else f"another class of machine: {classes[0]} before, {classes[1]} now"
+        why = "" if classes[0] == classes[1] else f"different machine profiles: {classes[0]} before, {classes[1]} now"
         yield from _relative("peak_memory", old, new, both, gate.PEAK_TOLERANCE, why)
 
 
@@ -99,11 +99,11 @@ def _latency_item(name: str, old: Cell, new: Cell, both: Both) -> Iterator[Item]
     item = Item(new.id, name, Outcome.NOT_COMPARABLE, before.value, after.value, before.unit)
     classes = [with_threads(side.report.environment.machine_class, threads_in(name)) for side in (both.old, both.new)]
     if classes[0] != classes[1]:
-        yield replace(item, why=f"another class of machine: {classes[0]} before, {classes[1]} now")
+        yield replace(item, why=f"different machine profiles: {classes[0]} before, {classes[1]} now")
     elif (before.value, before.values) == (after.value, after.values):
         yield replace(item, outcome=Outcome.UNCHANGED, why="the same samples", moved=False)
     elif len(before.values or []) < 2 or len(after.values or []) < 2:
-        yield replace(item, why="timed in one process only, which tells no spread")
+        yield replace(item, why="timed in one process only, so its spread is unknown")
     else:
         yield _latency(item, before, after)
 
@@ -121,7 +121,7 @@ def _latency(item: Item, before: Measurement, after: Measurement) -> Item:
         change_unit="%",
         tolerance=100 * gate.LATENCY_TOLERANCE,
         p_value=min(1.0, 2 * min(change.p_above(), change.p_below())),
-        why=f"{len(after.values)} processes against {len(before.values)} (Welch, trimmed means)",
+        why=f"{len(after.values)} processes vs {len(before.values)} (Welch test of trimmed means)",
     )
     return with_interval(item, change)
 
@@ -143,6 +143,6 @@ def turns(new: Cell, both: Both) -> Iterator[Item]:
         "%",
         tolerance=100 * gate.LATENCY_TOLERANCE,
         p_value=min(1.0, 2 * min(change.p_above(), change.p_below())),
-        why=f"{len(timed.new)} pairs of fresh processes in turns (trimmed mean of their ratios)",
+        why=f"{len(timed.new)} interleaved pairs of fresh processes (trimmed mean of their ratios)",
     )
     yield with_interval(item, change)

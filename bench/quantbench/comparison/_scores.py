@@ -55,16 +55,16 @@ def _score(old: Cell, new: Cell, before: Measurement, after: Measurement, both: 
     if old.seeds or new.seeds:
         return _by_seeds(item, before, after, both.spreads.of(new.id), new.metric_scale)
     if both.old.report.trained_from_scratch or both.new.report.trained_from_scratch:
-        return replace(item, why="the float models were trained again (--train), which moves every score")
+        return replace(item, why="the float models were retrained (--train), so every score differs")
     return _by_predictions(item, old, new, both)
 
 
 def _other_question(old: Cell, new: Cell, both: Both) -> str:
     """Say why two scores are not comparable; empty where they are."""
     if (old.metric, old.higher_is_better) != (new.metric, new.higher_is_better):
-        return f"another metric: {old.metric} before, {new.metric} now"
+        return f"different metric: {old.metric} before, {new.metric} now"
     data = [side.report.data_sha256.get(new.model, "unknown")[:12] for side in (both.old, both.new)]
-    return "" if data[0] == data[1] else f"other data: pack {data[0]}… before, {data[1]}… now"
+    return "" if data[0] == data[1] else f"different data: pack {data[0]}… before, {data[1]}… now"
 
 
 def _same_seeds(before: Measurement, after: Measurement) -> bool:
@@ -78,16 +78,14 @@ def _by_seeds(item: Item, before: Measurement, after: Measurement, spread: Sprea
     n_old, n_new = len(before.values or [0.0]), len(after.values or [0.0])
     if spread is None:
         why = (
-            f"trained with {n_old} and {n_new} seeds, and neither the runs nor the baseline know the spread of the "
-            "model's trainings: run with --seeds 5, or give --baseline-dir"
+            f"trained with {n_old} and {n_new} seeds, and the spread between trainings is unknown: run with --seeds 5, "
+            "or give --baseline-dir"
         )
         return replace(item, why=why)
     change, error = item.change or 0.0, scale * spread.error(n_old, n_new)
     p_value = min(1.0, 2 * p_above(abs(change), error, spread.degrees))
     half = t_quantile(TAIL, spread.degrees) * error
-    why = (
-        f"mean of {n_new} trainings against {n_old}, sd {scale * spread.sd:.2f} {item.change_unit} from {spread.source}"
-    )
+    why = f"mean of {n_new} trainings vs {n_old}, sd {scale * spread.sd:.2f} {item.change_unit} from {spread.source}"
     return replace(item, outcome=Outcome.UNCHANGED, p_value=p_value, low=change - half, high=change + half, why=why)
 
 
@@ -97,17 +95,17 @@ def _by_predictions(item: Item, old: Cell, new: Cell, both: Both) -> Item:
     for cell, side, name in zip((old, new), (both.old, both.new), both.names, strict=True):
         stored = side.predictions.get(cell.model, {}).get(cell.variant)
         if stored is None:
-            return replace(item, why=f"{name}'s predictions are missing: give its whole folder")
+            return replace(item, why=f"the predictions of {name} are missing: give its whole folder")
         if cell.predictions_sha256 not in stored_hashes(stored):
-            return replace(item, why=f"{name}'s predictions are not those of its report")
+            return replace(item, why=f"the predictions of {name} do not match its report")
         answers.append(stored)
     truth = both.truth_of(new.model)
     if isinstance(truth, str):
         return replace(item, why=truth)
     if not len(answers[0]) == len(answers[1]) == len(truth.labels):
-        return replace(item, why="not as many predictions as examples")
+        return replace(item, why="the number of predictions is not that of the examples")
     if not all(truth.metric.fits(answer, truth.labels) for answer in answers):
-        return replace(item, why=f"the predictions are not as {truth.metric.name} takes them")
+        return replace(item, why=f"the predictions do not fit the metric {truth.metric.name}")
     return _by_pairs(item, truth, answers) if truth.metric.correct else _by_bootstrap(item, truth, answers)
 
 
@@ -118,7 +116,7 @@ def _by_pairs(item: Item, truth: Truth, answers: list[Array]) -> Item:
     half = paired_interval(pairs) * truth.metric.scale
     change = pairs.drop * truth.metric.scale
     p_value = min(1.0, 2 * min(pairs.p_worse(), pairs.p_better()))
-    why = f"{pairs.lost} examples lost, {pairs.gained} gained (exact McNemar)"
+    why = f"{pairs.lost} newly wrong, {pairs.gained} newly right of {len(was):,} (exact McNemar test)"
     return replace(
         item, outcome=Outcome.UNCHANGED, change=change, low=change - half, high=change + half, p_value=p_value, why=why
     )
@@ -143,5 +141,5 @@ def _by_bootstrap(item: Item, truth: Truth, answers: list[Array]) -> Item:
         low=change - half,
         high=change + half,
         p_value=min(1.0, 2 * normal_p(abs(change), sd)),
-        why=f"{moved} predictions moved (paired bootstrap)",
+        why=f"{moved} predictions changed (paired bootstrap)",
     )

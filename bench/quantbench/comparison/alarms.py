@@ -99,13 +99,13 @@ def _tolerance(trend: Trend, name: str, start: int, old: float) -> tuple[float, 
     places, _ = values_of(trend, name)
     if trend.trained:
         sd = f"{trend.scoring.scale * trend.spread.sd:.2f} {trend.scoring.unit}" if trend.spread else "not known"
-        return training_tolerance(trend, places, start), f"beyond the spread of trainings, sd {sd}"
+        return training_tolerance(trend, places, start), f"beyond the spread between trainings (sd {sd})"
     if trend.scoring.scale != 100:
         return gate.LATENCY_TOLERANCE * old, f"tolerance {100 * gate.LATENCY_TOLERANCE:g} % of the score"
     counted = trend.values["examples"][places[start]]
     n = int(counted) if np.isfinite(counted) else FEW_EXAMPLES
     lost = max(flips(n), SMALLEST_DROP / 100 * n)
-    return (lost - 0.5) / n, f"more than an upgrade flips by chance, {lost:.0f} of {n} examples"
+    return (lost - 0.5) / n, f"more than an upgrade changes by chance ({lost:.0f} of {n:,} examples)"
 
 
 @lru_cache
@@ -134,7 +134,7 @@ def _noisy(name: str, x: Array) -> tuple[int, float, str] | None:
         found = level_change(old, after)
         lasting = bool(np.all(after[-STAYS:] - found.before > found.size / 3))
         if lasting and found.size > relative * abs(found.before) and found.p_above <= ALPHA:
-            return start, found.before, f"p = {found.p_above:.1g}, with correlated noise allowed for"
+            return start, found.before, f"p = {found.p_above:.1g} (accounts for correlated noise)"
     return None
 
 

@@ -30,8 +30,8 @@ from quantbench.records import Verdict, parts
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
 
 MEASUREMENTS = (*EXACT, *NOISY)
-ABSENT = "that do not hold this cell"
-OTHER_PROCESSOR = "on another kind of processor, which has a series of its own"
+ABSENT = "without this cell"
+OTHER_PROCESSOR = "on another kind of processor, shown as a series of its own"
 _NAMES = list(Verdict)
 _VERDICTS = {verdict: place for place, verdict in enumerate(_NAMES)}
 # Times the long-run variance and the logarithm of the number of runs. Measured on 1,500 simulated series each, a false
@@ -292,7 +292,7 @@ def trend(history: History, cell: str, newest_run: int | None = None) -> Trend:
     runs = history.runs if len(rows) == len(history.runs) else [history.runs[row] for row in rows]
     machines = history.machines[rows]
     timed = [values[name] for name in (RATIO, TO_YARDSTICK)]
-    why = "timed on another class of machine, whose latency is left out"
+    why = "timed on another machine profile, whose latency is left out"
     _leave_out(machines != machines[-1], timed, why, apart)
     verdicts = history.verdicts[rows, column]
     differing = np.flatnonzero(verdicts != verdicts[-1])
@@ -304,7 +304,11 @@ def trend(history: History, cell: str, newest_run: int | None = None) -> Trend:
 
 
 def _why_apart(question: tuple[object, ...], newest: tuple[object, ...]) -> str:
-    reasons = ("measured on other data", "scored by another metric", "made from other float weights (--train)")
+    reasons = (
+        "measured on different data",
+        "scored by a different metric",
+        "made from different float weights (--train)",
+    )
     return next(why for why, before, after in zip(reasons, question, newest, strict=True) if before != after)
 
 

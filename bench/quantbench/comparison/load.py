@@ -140,13 +140,15 @@ def truths(model_dir: Path, new: Report) -> Callable[[str], Truth | str]:
         try:
             model = load_models(model_dir).get(name)
         except BadInput as error:
-            return f"its labels are not known: {error}"
+            return f"its labels are unknown: {error}"
         if model is None:
-            return f"its labels are not known: {model_dir} does not define {name}; give its --model-dir"
+            return f"its labels are unknown: {model_dir} does not define {name}; give its --model-dir"
         if model.data_sha256 != new.data_sha256.get(name):
-            return f"its labels are not known: {name} uses another data pack by now; give the --model-dir of the runs"
+            return (
+                f"its labels are unknown: the data pack of {name} has changed since; give the --model-dir of the runs"
+            )
         if any(cell.metric != model.metric.name for cell in new.cells if cell.model == name):
-            return f"{name} is scored by {model.metric.name} by now; give the --model-dir of the runs"
+            return f"the metric of {name} has changed to {model.metric.name} since; give the --model-dir of the runs"
         return Truth(model.metric, model.pack().test.y)
 
     return truth_of

@@ -181,18 +181,21 @@ def describe(environment: Environment) -> str:
     return f"{environment.cpu} ({environment.isa}), Python {environment.python}, {', '.join(packages)}"
 
 
+NOT_RECORDED = "(not recorded)"  # by that version of ours, or not installed: which of them, a record does not say
+
+
 def changed_between(old: Environment, new: Environment) -> list[str]:
     """Return what differs between two environments, one phrase each; the commit last."""
     before, after = _facts(old), _facts(new)
     return [
-        f"{name} {before.get(name, 'absent')} → {after.get(name, 'absent')}"
+        f"{name} {before.get(name, NOT_RECORDED)} → {after.get(name, NOT_RECORDED)}"
         for name in dict.fromkeys([*before, *after])
         if before.get(name) != after.get(name)
     ]
 
 
 def _facts(environment: Environment) -> dict[str, str]:
-    commit = environment.git_commit[:12] if environment.git_commit else "unknown"
+    commit = environment.git_commit[:12] if environment.git_commit else NOT_RECORDED
     return {
         "Python": environment.python,
         **dict(sorted(environment.packages.items())),

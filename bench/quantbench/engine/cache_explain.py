@@ -1,4 +1,4 @@
-"""Explain what a store holds, and which ingredients of a missing entry differ from the closest one that exists."""
+"""Explain what the cache holds, and which ingredients of a missing entry differ from the closest one that exists."""
 
 import ast
 import inspect
@@ -115,7 +115,7 @@ def _label(entry: Stored, names: dict[str, list[str]]) -> str:
     if "artifact" in ingredients:
         cells = sorted(names.get(str(ingredients["artifact"]), []))
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        return cells[0] + more if cells else f"{ingredients.get('model', '?')}/(an artifact that is gone)"
+        return cells[0] + more if cells else f"{ingredients.get('model', '?')}/(artifact no longer cached)"
     return _cell({**ingredients, "variant": f"({ingredients.get('stage', entry.what)})"})
 
 
@@ -138,13 +138,13 @@ def why(model: ReferenceModel, variant: Variant, seed: int, train_seed: int | No
     for what, recipe in trainings(variant, made_of, seed).items():
         lines += _explained(what, recipe, store, _of_training(all_entries, recipe))
     if not store.has(digest(made_of)):
-        return [*lines, "what is measured of it: known once the artifact is there"]
+        return [*lines, "measurements: known once the artifact is cached"]
     if variant.name == FLOAT_CONTROL and accuracy.has_own(model, train_seed):
         own = accuracy.float_recipe(model)
         lines += _explained("float predictions", own, store, _of(all_entries, own, "model"))
     sha256 = read_index(store.path(digest(made_of)))["files"].get(artifact.ARTIFACT)
     if sha256 is None:
-        return [*lines, "the tools refuse it, so nothing is measured of it"]
+        return [*lines, "measurements: none, as the tools cannot make this artifact"]
     parts = {"evaluation": accuracy.recipe(sha256, model), "contents": census.recipe(sha256)}
     parts |= {"memory": memory.recipe(sha256, model)} if seed == 0 else {}
     for what, recipe in parts.items():
@@ -217,7 +217,7 @@ def _on_gpu(
     try:
         of_control = read_index(control)["files"][artifact.ARTIFACT]
     except (OSError, ValueError, KeyError):
-        return ["gpu: known once the artifact of the float control is there"]
+        return ["gpu: known once the float32 artifact is cached"]
     both = gpu.Artifact(control, sha256), gpu.Artifact(control, of_control)
     made_of = gpu.recipe(*both, model, here.first)
     return _explained("gpu", made_of, store, _of(measured, made_of, "artifact"))
@@ -249,14 +249,15 @@ def _explained(what: str, recipe: Mapping[str, Any], store: Store, others: list[
     own = next((entry for entry in others if entry.lying.path.name == key), None)
     if store.has(key) and own is not None:
         size = show_size(own.lying.size)
-        return [f"{what}: in the store, {size}, made {_ago(own.made)}, last used {_ago(own.lying.used)}"]
+        return [f"{what}: cached, {size}, made {_ago(own.made)}, last used {_ago(own.lying.used)}"]
     if own is not None:
-        return [f"{what}: in the store, but damaged; the next run makes it again"]
+        return [f"{what}: cached, but damaged; the next run makes it again"]
     if not others:
-        return [f"{what}: not in the store, and never was, or was cleared away"]
+        return [f"{what}: not cached: never made, or removed since"]
     changes = {entry.lying.path: list(differences(entry.ingredients, recipe)) for entry in others}
     nearest = min(others, key=lambda entry: (len(changes[entry.lying.path]), -entry.made))
-    lines = [f"{what}: not in the store; what is another than in the nearest entry of {len(others)}:"]
+    noun = "entry" if len(others) == 1 else "entries"
+    lines = [f"{what}: not cached. Changed since the closest of {len(others)} {noun}:"]
     return [*lines, *(f"  {line}" for line in changes[nearest.lying.path])]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantbench import gate
-from quantbench.baselines.effective import EffectiveBaseline
+from quantbench.baselines.effective import EffectiveBaseline, recorded_elsewhere
 from quantbench.build.store import Store, default_root
 from quantbench.core import environment
 from quantbench.core.options import RunOptions, given, run_argument
@@ -101,7 +101,8 @@ class Rules:
 
     def subject(self, cell: Planned) -> gate.Subject:
         """Return the cell's name as judgements use it."""
-        return gate.Subject(cell.model.name, cell.variant.name, self.run, self.again)
+        elsewhere = recorded_elsewhere(self.accepted(cell), environment.class_of(self.environment))
+        return gate.Subject(cell.model.name, cell.variant.name, self.run, self.again, elsewhere)
 
     def machine(self, threads: int) -> str:
         """Return the machine class of latencies measured with this number of threads."""

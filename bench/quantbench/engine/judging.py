@@ -58,6 +58,7 @@ class Judging:
         """Apply the exceptions to the judgements of one kind; an added control never lacks a baseline."""
         first = next(kind_asked for kind_asked in Kind if kind_asked in cell.kinds)
         subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
+        judgements = gate.without_vain_acceptance(judgements)
         judgements = [*judgements, *gate.growths(subject, judgements, accepted, self._rules.machine_of)]
         excused = gate.excused(subject, judgements, accepted, self._today, kind is first)
         if kind is first:

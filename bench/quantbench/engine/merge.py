@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from quantbench import gate
-from quantbench.baselines.effective import EffectiveBaseline, effective_baseline
+from quantbench.baselines.effective import EffectiveBaseline, effective_baseline, recorded_elsewhere
 from quantbench.baselines.files import fingerprint, load, stored_hashes
 from quantbench.core import environment
 from quantbench.core.arrays import Array
@@ -196,7 +196,10 @@ class Whole:
     # ------------------------------------------------------------ judging again
 
     def _subject(self, cell: Cell, piece: Piece) -> gate.Subject:
-        return gate.Subject(cell.model, cell.variant, run_argument(self.folder, self.options), piece.shard.again)
+        accepted = self._effective_baseline(cell.model, piece).cell(cell.variant)
+        elsewhere = recorded_elsewhere(accepted, environment.class_of(piece.report.environment))
+        run = run_argument(self.folder, self.options)
+        return gate.Subject(cell.model, cell.variant, run, piece.shard.again, elsewhere)
 
     def _judged(
         self, cell: Cell, piece: Piece, scored: Scored | None, thresholds: gate.Thresholds, alpha: float
@@ -231,6 +234,7 @@ class Whole:
             else:
                 actions = [_naming(action, piece.shard.folder, str(self.folder)) for action in old.actions]
                 judgements.append(old.model_copy(update={"actions": actions}))
+        judgements = gate.without_vain_acceptance(judgements)
         verdicts = {kind: worst([j.verdict for j in judgements if j.kind is kind]) for kind in cell.verdicts}
         verdict = worst([judgement.verdict for judgement in judgements])
         return cell.model_copy(update={"judgements": judgements, "verdicts": verdicts, "verdict": verdict})

@@ -4,6 +4,7 @@ Each measurement is judged for drift against the baseline; the score is also jud
 control of the same run.
 """
 
+from quantbench.gate._acceptance import without_vain_acceptance
 from quantbench.gate._accuracy import Answers, accuracy, first_seed, is_score_of
 from quantbench.gate._agreement import agreement, as_long, conversion, reference_kernels
 from quantbench.gate._common import (
@@ -229,5 +230,6 @@ __all__ = [
     "weight_of",
     "with_limits",
     "without_baseline",
+    "without_vain_acceptance",
     "worse_by",
 ]

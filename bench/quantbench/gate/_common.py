@@ -19,12 +19,14 @@ class Subject:
     Attributes:
         run: the run's name, with the options that a command accepting a change needs.
         given: the run's options that repeating a cell of it needs.
+        elsewhere: whether the accepted values are of another machine profile, so that accepting keeps those too.
     """
 
     model: str
     variant: str
     run: str
     given: str = ""
+    elsewhere: bool = False
 
     @property
     def id(self) -> str:
@@ -46,6 +48,7 @@ class Subject:
     def accept(self, what: str = "accept", *more: str, reason: str = WHY) -> Action:
         """Suggest accepting this run's values as the cell's baseline."""
         update = ["quantbench", "baseline", "update", *shlex.split(self.run), "--only", self.id]
+        update += ["--per-machine"] if self.elsewhere else []
         return Action(what=what, command=[*update, *more, "--reason", reason])
 
     def accept_all(self, cells: Sequence[str]) -> Action:

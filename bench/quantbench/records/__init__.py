@@ -18,7 +18,6 @@ from quantbench.records._advice import (
 from quantbench.records._artifact import Amount, Census, Compute, Contents, Port, Range, Signature
 from quantbench.records._attribution import Attribution, Change, OperatorError, Suspect
 from quantbench.records._baseline import (
-    Accepted,
     AcceptedFloor,
     BaselineCell,
     BaselineFile,
@@ -44,7 +43,9 @@ from quantbench.records._common import (
     worst,
 )
 from quantbench.records._environment import Device, Environment, Load
-from quantbench.records._files import json_text, problems, read_record, rounded, schema, write_json
+from quantbench.records._files import problems, read_record, schema, write_json
+from quantbench.records._json_text import json_text, rounded
+from quantbench.records._provenance import Accepted
 from quantbench.records._report import (
     Action,
     Cell,

@@ -3,24 +3,13 @@
 import datetime
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from quantbench.records._artifact import Census
 from quantbench.records._common import SCHEMA_VERSION, Record
+from quantbench.records._provenance import Accepted, Provenance, SharedText, check_notes, check_updates
 
 LEAST_PROCESSES = 2  # of a latency baseline: one has no spread
-
-
-class Accepted(Record):
-    """Who accepted a value, when and why; and the run, machine and commit that measured it."""
-
-    date: str
-    reason: str
-    run: str
-    environment: str
-    commit: str | None = None
-    results_class: str | None = None
-    host: str | None = Field(default=None, description="of a latency: hash of the host that measured it")
 
 
 class First(Record):
@@ -89,11 +78,11 @@ class BaselineValue(Record):
     unit: str
     n: int = Field(ge=1)
     noise: float = Field(ge=0)
-    noise_from: str
+    noise_from: SharedText
     values: list[float] | None = None
     tolerance: float = Field(ge=0)
-    tolerance_from: str
-    accepted: Accepted
+    tolerance_from: SharedText
+    accepted: Provenance
     first: First | None = Field(
         default=None, description="None in files of before 1.2: the accepted value is the first"
     )
@@ -106,7 +95,7 @@ class BaselineValue(Record):
     def _only_wider(self) -> Self:
         if self.loosened is not None and self.loosened.tolerance <= self.tolerance:
             raise ValueError(
-                f"a tolerance may only be loosened: expected 'loosened.tolerance' above the derived "
+                f"a tolerance may only be widened: expected 'loosened.tolerance' above the computed "
                 f"{self.tolerance:g}, found {self.loosened.tolerance:g}; give a larger one or remove 'loosened'"
             )
         return self
@@ -181,7 +170,7 @@ class BaselineCell(Record):
     floor: AcceptedFloor | None = Field(default=None, description="in force when accepted; None in files before 1.5")
     hand_edits: list[HandEdit] = Field(default_factory=list, description="made by hand and sealed with a reason")
     seal: dict[str, str] = Field(
-        default_factory=dict, description="digest of every field, by group; shows edits by hand, is no secret"
+        default_factory=dict, description="in files before 1.7, whose seals lay in the cells; now in 'seals'"
     )
 
     @model_serializer(mode="wrap")
@@ -212,7 +201,27 @@ class BaselineFile(Record):
     metric: str
     data_sha256: str
     predictions_sha256: str = Field(description="of the .npz of stored per-example predictions beside this file")
+    updates: dict[str, Accepted] = Field(
+        default_factory=dict, description="by id, which follows from the content: who accepted values, when and why"
+    )
+    notes: dict[str, str] = Field(
+        default_factory=dict, description="by id, which follows from the content: texts that values share"
+    )
     cells: dict[str, BaselineCell]
+    seals: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="variant -> digest of every field, by group; shows edits by hand, is no secret",
+    )
     seal: str | None = Field(
         default=None, description="digests of the fields above but the cells, which have their own"
     )
+
+    @field_validator("updates")
+    @classmethod
+    def _as_their_ids_say(cls, updates: dict[str, Accepted]) -> dict[str, Accepted]:
+        return check_updates(updates)
+
+    @field_validator("notes")
+    @classmethod
+    def _as_their_ids_say_too(cls, notes: dict[str, str]) -> dict[str, str]:
+        return check_notes(notes)

@@ -5,7 +5,6 @@ refused with a message, because unknown keys are refused too.
 """
 
 import json
-import math
 import random
 import re
 from collections import Counter
@@ -17,8 +16,11 @@ from pydantic import ValidationError
 from quantbench import files
 from quantbench.errors import BadInput
 from quantbench.records._baseline import BaselineFile
+from quantbench.records._baseline_text import baseline_text
 from quantbench.records._common import SCHEMA_VERSION, Record
+from quantbench.records._json_text import json_text, rounded
 from quantbench.records._older import is_older, upgraded
+from quantbench.records._provenance import Tables, tables_of
 from quantbench.records._report import Report
 
 LONGEST_NUMBER, LARGEST_NUMBER = 18, 1e100  # digits of an integer; absolute value of any other number
@@ -50,9 +52,9 @@ def read_record(path: Path, record: type[R], what: str, follow: bool = False) ->
     Raises:
         BadInput: one sentence with the file, the field, the value found and the expected one.
     """
-    text = _checked_text(path, record, what, follow)
+    text, tables = _checked_text(path, record, what, follow)
     try:
-        return record.model_validate_json(text, strict=True)
+        return record.model_validate_json(text, strict=True, context=tables)
     except ValidationError as error:
         first, *rest = error.errors()
         more = f" (and {len(rest)} more)" if rest else ""
@@ -62,7 +64,8 @@ def read_record(path: Path, record: type[R], what: str, follow: bool = False) ->
 def problems(path: Path, record: type[R], what: str) -> list[str]:
     """Return all problems of a JSON file, without its name; :func:`read_record` stops at the first."""
     try:
-        record.model_validate_json(_checked_text(path, record, what), strict=True)
+        text, tables = _checked_text(path, record, what)
+        record.model_validate_json(text, strict=True, context=tables)
     except ValidationError as error:
         return [_in_words(problem) for problem in error.errors()]
     except BadInput as error:
@@ -70,8 +73,8 @@ def problems(path: Path, record: type[R], what: str) -> list[str]:
     return []
 
 
-def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) -> str:
-    """Return a file's text, once it is known to be JSON of this kind and of a supported version."""
+def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) -> tuple[str, Tables]:
+    """Return a file's text, and what it refers to, once it is known to be JSON of this kind and version."""
     text = files.read_text(path, what, files.LARGEST_RECORD, follow=follow)
     commas, brackets = text.count(","), text.count("{") + text.count("[")
     if commas > _MOST_COMMAS or brackets > _MOST_BRACKETS:
@@ -96,18 +99,19 @@ def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) 
     if record is Report and is_older(data):
         data = upgraded(data)
         text = json.dumps(data)
+    tables = tables_of(data) if record is BaselineFile else Tables()
     if commas + brackets > _MANY:
         for most in _SAMPLES:
-            _check_sample(path, data, record, what, most)
-    return text
+            _check_sample(path, data, record, what, most, tables)
+    return text, tables
 
 
-def _check_sample(path: Path, data: dict[str, Any], record: type[R], what: str, most: int) -> None:
+def _check_sample(path: Path, data: dict[str, Any], record: type[R], what: str, most: int, tables: Tables) -> None:
     """Raise BadInput where a random sample of each list's items is already invalid."""
     kept: dict[tuple[str | int, ...], list[int]] = {}
     sample = json.dumps(_sampled(data, most, (), kept))
     try:
-        record.model_validate_json(sample, strict=True)
+        record.model_validate_json(sample, strict=True, context=tables)
     except ValidationError as error:
         # Errors of our own validators, and limits of length, may result from what was left out.
         wrong = [problem for problem in error.errors() if problem["type"] not in ("value_error", "too_short")]
@@ -194,37 +198,8 @@ def _in_words(error: Any) -> str:
 
 
 def write_json(path: Path, record: Record) -> None:
-    """Write a record atomically: sorted keys, floats rounded to nine significant digits, a final newline."""
+    """Write a record atomically: floats rounded to nine significant digits, a final newline; a baseline for review."""
+    if isinstance(record, BaselineFile):
+        files.replace(path, baseline_text(record))
+        return
     files.replace(path, json_text(rounded(record.model_dump(mode="json", exclude_none=True))) + "\n")
-
-
-def json_text(value: Any, depth: int = 0) -> str:
-    """Return JSON with sorted keys, one key per line, and one line per item of a list: short, and easy to merge."""
-    if isinstance(value, dict) and value:
-        inner = " " * (depth + 1)
-        lines = [f"{inner}{_flat(key)}: {json_text(value[key], depth + 1)}" for key in sorted(value)]
-        return "{\n" + ",\n".join(lines) + "\n" + " " * depth + "}"
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        inner = " " * (depth + 1)
-        lines = [inner + (_flat(item) if _is_flat(item) else json_text(item, depth + 1)) for item in value]
-        return "[\n" + ",\n".join(lines) + "\n" + " " * depth + "]"
-    return _flat(value)
-
-
-def _flat(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
-
-
-def _is_flat(item: Any) -> bool:
-    return not isinstance(item, dict) or not any(isinstance(value, dict) for value in item.values())
-
-
-def rounded(value: Any) -> Any:
-    """The same with every float at nine significant digits, as files keep them."""
-    if isinstance(value, float):
-        return value if value == 0 or not math.isfinite(value) else float(f"{value:.9g}")
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return value

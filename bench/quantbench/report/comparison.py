@@ -15,7 +15,8 @@ from quantbench.report.html.templating import Banner, Part, fragment, page_from
 
 MOST_LISTED = 50
 SIGNS = {Outcome.WORSE: ("✗ ", "regressed"), Outcome.BETTER: ("▲ ", "improved")}  # and colours, of outcomes
-HEADERS = ["cell", "measurement", "outcome", "old", "new", "change for the worse (95 %)", "p (needed)", "how"]
+HEADERS = ["cell", "measurement", "outcome", "old", "new", "change (+ is worse; 95 % CI)", "p (needed)", "details"]
+ONE_SIDED = "Only in one run, or not comparable"
 
 
 class Section(NamedTuple):
@@ -28,7 +29,7 @@ class Section(NamedTuple):
 
 
 def render(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str:
-    """Markdown: what changed, the worst first; what could not be compared; counts.
+    """Markdown: what changed, the worst first; what is in one run only, or not comparable; counts.
 
     Args:
         of: what is compared, before the headline.
@@ -45,14 +46,14 @@ def render(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str
         parts += [f"## {escape(title)}", escape(told_of_it)]
         parts += [table(others, headers)] if others else []
     told = [f"- {escape(line)}" for line in lone(found.told())]
-    parts += ["## Not comparable, gone or new", "\n".join(told)] if told else []
+    parts += [f"## {ONE_SIDED}", "\n".join(told)] if told else []
     if not nothing_differs(found):
         parts += ["## Counts", table(_counts(found), _count_headers()), budget(found)]
     return document(parts)
 
 
 def page(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str:
-    """The same as one HTML page that needs nothing else: no script, no other file."""
+    """The same as one self-contained HTML page, without scripts."""
     parts = []
     rows = [_row(item) for item in _changed(found)]
     if rows:
@@ -64,7 +65,7 @@ def page(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str:
     alone = lone(found.told())
     if alone:
         listed = Later(large=False).listing("lines.html.j2", alone, MOST_LISTED, "of them")
-        parts.append(Part("lone", "Not comparable, gone or new", listed))
+        parts.append(Part("lone", ONE_SIDED, listed))
     if not nothing_differs(found):
         counted = fragment(
             "words.html.j2",
@@ -81,7 +82,7 @@ def page(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str:
 
 
 def nothing_differs(found: Comparison) -> bool:
-    """Whether no value of any cell is another."""
+    """Whether every value of every cell is the same in both."""
     return not any(item.moved for item in found.items)
 
 
@@ -89,13 +90,26 @@ def headline(found: Comparison) -> str:
     """The outcome in one line."""
     counts = Counter(found.cells.values())
     if not found.cells:
-        return "Nothing to compare: neither run holds a cell"
+        return "Nothing to compare: neither run has any cells"
     if nothing_differs(found):
-        return f"Nothing differs: {len(found.cells)} cells are as they were"
+        return f"Nothing differs: {_cells(len(found.cells))} {'is' if len(found.cells) == 1 else 'are'} bit-identical"
     told = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome]]
     if set(counts) == {Outcome.UNCHANGED}:
-        return f"Nothing differs beyond chance and tolerance in {len(found.cells)} cells"
-    return f"{', '.join(told)}, of {len(found.cells)} cells"
+        return f"Nothing differs beyond chance and tolerance in {_cells(len(found.cells))}"
+    return f"{', '.join(told)}, of {_cells(len(found.cells))}"
+
+
+def _cells(number: int) -> str:
+    return f"{number} cell{'' if number == 1 else 's'}"
+
+
+def _within(found: Comparison) -> str:
+    """Count what differs within its tolerance or by chance; empty where nothing does."""
+    counts = Counter(
+        shown(item.measurement) for item in found.items if item.moved and item.outcome is Outcome.UNCHANGED
+    )
+    names = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    return f"within tolerance or chance, and not listed: {counts.total()} values ({names})" if counts else ""
 
 
 def _facts(found: Comparison, mark: Callable[[str], str], told: Callable[[str], str]) -> list[str]:
@@ -104,11 +118,12 @@ def _facts(found: Comparison, mark: Callable[[str], str], told: Callable[[str], 
         for name, report in (("old", found.old), ("new", found.new))
     ]
     lines.append(f"environment: {told(', '.join(found.environment) or 'the same')}")
-    return [*lines, *map(told, found.notes)]
+    quiet = _within(found)
+    return [*lines, *([told(quiet)] if quiet else []), *map(told, found.notes)]
 
 
 def _made(report: Report) -> str:
-    return f"started {report.started}, {len(report.cells)} cells"
+    return f"started {report.started}, {_cells(len(report.cells))}"
 
 
 def _changed(found: Comparison) -> list[Item]:
@@ -129,11 +144,11 @@ def _row(item: Item) -> list[str]:
 
 
 def _count_headers() -> list[str]:
-    return ["what", *(str(outcome) for outcome in Outcome), "to the last digit"]
+    return ["measurement", *(str(outcome) for outcome in Outcome), "bit-identical"]
 
 
 def _counts(found: Comparison) -> list[list[str]]:
-    """A row a measurement; the last column counts the unchanged ones that are the same to the last digit."""
+    """One row per measurement; the last column counts the unchanged ones that are bit-identical."""
     rows = [["cells", *_by_outcome(list(found.cells.values())), ""]]
     for name in dict.fromkeys(item.measurement for item in found.items):
         items = [item for item in found.items if item.measurement == name]
@@ -150,7 +165,8 @@ def _by_outcome(found: list[Outcome]) -> list[str]:
 def budget(found: Comparison) -> str:
     """The false-alarm budget, and what shares it."""
     alarms = found.false_alarms
+    tests = f"{alarms.judgements} two-sided test{'' if alarms.judgements == 1 else 's'}"
     return (
-        f"False-alarm budget {100 * alarms.budget:g} % for the whole comparison, shared (Holm) by {alarms.judgements} "
-        "two-sided tests of what moved; intervals are 95 % each."
+        f"The {100 * alarms.budget:g} % false-alarm rate of the whole comparison is shared (Holm) by {tests} of values "
+        "that changed; each interval is a 95 % CI."
     )

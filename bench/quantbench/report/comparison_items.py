@@ -20,7 +20,7 @@ def value_text(value: float | None, unit: str) -> str:
 
 
 def change_text(item: Item) -> str:
-    """The change for the worse with its 95 % interval, where there is one."""
+    """The change, positive for the worse, with its 95 % interval, where there is one."""
     if item.change is None:
         return ""
     style = "{:+,.0f}" if item.change_unit in ("bytes", "examples") else "{:+.2f}"
@@ -38,7 +38,7 @@ def p_text(item: Item) -> str:
 
 
 def lone(items: Iterable[Item]) -> list[str]:
-    """What has no two sides, told together where the reason is one."""
+    """What has no two sides; cells with one reason are one line."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for item in items:
         if item.outcome in LONE:

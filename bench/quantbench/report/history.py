@@ -1,4 +1,4 @@
-"""The history as Markdown: a line a cell that moved, or one cell's trend; and its chart."""
+"""The history as Markdown: one line per cell that changed, or one cell's trend; and its chart."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -35,8 +35,8 @@ from quantbench.report.plots import trend as plot
 
 ROWS = 30  # of a trend's table
 UNKNOWN_SPREAD = (
-    "In {} trained cells the score changed, and neither the runs nor the baselines know how much it changes from seed "
-    "to seed, so these changes are not judged: run with --seeds 5 once."
+    "Trained cells whose score changed and is not judged, as the spread between seeds is unknown: {}. Run once with "
+    "--seeds 5."
 )
 NEWEST = 100  # runs in which the overview looks for a drift; a cell's own trend is of all
 
@@ -46,9 +46,13 @@ def overview(history: History) -> str:
     found = [one for cell in history.cells for one in trends(history, cell)]
     rows = {(one.cell, one.machine): row for one in found if (row := _moved_row(history, one))}
     cells = len({cell for cell, _ in rows})
-    title = f"# {cells} of {len(history.cells)} cells moved in {len(history.runs)} runs"
-    parts = [title, _span(history), _skipped(history), _alarms(raised(history, found))]
-    headers = ["cell", "verdict now", "since run", "what moved last", "drift"]
+    parts = [
+        f"# {_title(len(history.runs), cells, len(history.cells))}",
+        _span(history),
+        _skipped(history),
+        _alarms(raised(history, found)),
+    ]
+    headers = ["cell", "verdict now", "since run", "what changed last", "slow drift"]
     several = len({one.machine for one in found}) > 1
     listed = [[*row, code(machine)] if several else row for (_, machine), row in rows.items()]
     listed.sort(key=lambda row: row[2], reverse=True)
@@ -59,6 +63,12 @@ def overview(history: History) -> str:
     told = "not comparable with the newest run: runs"
     parts += ["\n".join(f"- in {n} cells, {told} {escape(why)}" for why, n in apart.items())]
     return document(parts)
+
+
+def _title(runs: int, changed: int, cells: int) -> str:
+    held = f"{cells} cell{'s' * (cells != 1)}"
+    told = f"{changed} of {held} changed" if changed else f"nothing changed ({held})"
+    return f"{runs} run{'s' * (runs != 1)}, {told}"
 
 
 def raised(history: History, found: Sequence[Trend] = ()) -> list[tuple[Trend, Alarm]]:
@@ -74,17 +84,17 @@ def _alarms(found: list[tuple[Trend, Alarm]]) -> str:
         [code(one.cell), _step(one, alarm.step), code(alarm.step.since.run), str(alarm.runs), alarm.how, _what(alarm)]
         for one, alarm in found
     ]
-    headers = ["cell", "worse", "since run", "runs since", "why this is not chance", "changed since the run before"]
+    headers = ["cell", "worse", "since run", "runs since", "why it is not chance", "changed since the run before"]
     words = (
-        f"Worse within the newest {NEW} runs of the series, and so for at least {STAYS}. Older changes are below; an "
-        "alarm ends by itself."
+        f"Got worse within the newest {NEW} runs and has stayed worse for at least {STAYS}. Older changes are listed "
+        "below; an alarm ends by itself once its change is older."
     )
     return f"## {len(rows)} alarm{'s' * (len(rows) > 1)}\n\n{words}\n\n{table(rows, headers)}"
 
 
 def _what(alarm: Alarm) -> str:
     changed = changed_between(alarm.step.before.environment, alarm.step.since.environment)
-    return escape(", ".join(changed)) or "nothing that is recorded"
+    return escape(", ".join(changed)) or "nothing recorded"
 
 
 def _moved_row(history: History, found: Trend) -> list[str] | None:
@@ -115,7 +125,7 @@ def _skipped(history: History) -> str:
 
 
 def of_cell(history: History, cell: str) -> str:
-    """One cell's trend: a table a measurement, its shifts with what changed, and its pace towards the floor."""
+    """One cell's trend: a table per measurement, its shifts with what changed, and its pace towards the limit."""
     found = trend(history, cell)
     parts = [f"# {escape(cell)}: {MARKS[found.verdict]} since run {escape(found.since.run)}", _span(history)]
     if found.verdict_before is not None:
@@ -143,16 +153,19 @@ def _floor(found: Trend) -> str:
     if not np.isfinite(limits[-1]):
         return ""
     drop, unit = found.values["floor_drop"][-1], escape(found.scoring.unit)
-    text = f"Floor: {drop:+.2f} {unit} from the control, {limits[-1]:g} allowed."
+    text = (
+        f"{escape(found.scoring.metric)} drop vs float32: {drop:+.2f} {unit}; release limit {limits[-1]:g} {unit}, "
+        f"{limits[-1] - drop:.2f} left."
+    )
     drift = drift_slope(found)
-    return text + (f" Drift: {escape(_pace(drift))}." if drift else " No clear drift.")
+    return text + (f" Slow drift: {escape(_pace(drift))}." if drift else " No clear slow drift.")
 
 
 def _pace(drift: DriftSlope) -> str:
     what = "loses" if drift.slope > 0 else "gains"
     low, high = sorted((abs(drift.low), abs(drift.high)))
     text = f"{what} {abs(drift.slope):.2g} {drift.unit} in {SLOPE_RUNS} runs ({low:.2g} to {high:.2g})"
-    return text if drift.runs_left is None else f"{text}; the floor in {drift.runs_left} runs at this pace"
+    return text if drift.runs_left is None else f"{text}; limit reached in about {drift.runs_left} runs at this pace"
 
 
 def _measurement(found: Trend, name: str) -> str:
@@ -184,9 +197,9 @@ def _rows(found: Trend, name: str, at: set[str]) -> Iterator[list[str]]:
 
 
 def _shift(found: Trend, shift: Step) -> str:
-    """What moved, where first, and what had changed since the run before it."""
+    """What shifted, in which run first, and what had changed since the run before it."""
     changed = changed_between(shift.before.environment, shift.since.environment)
-    told = escape(", ".join(changed)) or "nothing that is recorded"
+    told = escape(", ".join(changed)) or "nothing recorded"
     return (
         f"{escape(_step(found, shift))} in run {code(shift.since.run)}, commit {escape(_commit(shift.since))}; changed "
         f"since the run before it ({code(shift.before.run)}): {told}"
@@ -213,7 +226,7 @@ def _difference(found: Trend, name: str, old: float, new: float) -> str:
 
 def _commit(run: Summary) -> str:
     commit = run.environment.git_commit
-    return "unknown" if commit is None else commit[:12] + ("+changes" if run.environment.git_dirty else "")
+    return "(not recorded)" if commit is None else commit[:12] + ("+changes" if run.environment.git_dirty else "")
 
 
 def chart(history: History, cell: str, path: Path) -> None:
@@ -235,5 +248,5 @@ def _panel(found: Trend, name: str) -> Plot:
     measured = [(place, scale * float(v)) for place, v in enumerate(found.values[name], 1) if np.isfinite(v)]
     order = {run.run: place for place, run in enumerate(found.runs, 1)}
     marked = [(order[step.since.run], step.since.run) for step in steps(found, name)]
-    title = f"{found.cell}: {shown(name)}{', %' if percent else ''}, by run, of which 1 is {found.runs[0].run}"
+    title = f"{found.cell}: {shown(name)}{', %' if percent else ''}, by run (1 = {found.runs[0].run})"
     return plot(title, [place for place, _ in measured], [value for _, value in measured], style, marked)

@@ -1,7 +1,7 @@
 """Render the selftest as Markdown.
 
-It lists injected faults that were caught, by subject, kind and strength, and false reds with their upper bound; the
-paired test's error rates; and detections and false alarms of every latency rule, side by side.
+It lists injected regressions that were caught, by subject, kind and strength, and false reds with their upper bound;
+the paired test's error rates; and detections and false alarms of every latency rule, side by side.
 """
 
 from collections.abc import Iterable
@@ -19,38 +19,38 @@ PLACES = {"pipeline": "the pipeline", "memory": "memory"}
 
 BUDGETS = """## Which budget covers what
 
-- Scores share a part of the run's false-alarm budget of 1 %: cells, classes, slices, seeds, all cells of a model
-  together, and outputs. Their part is 0.45 % where latency is judged too, and 0.9 % where it is not.
-- Release limits have 0.1 %, shared evenly; latencies have 0.45 %, shared evenly. Neither takes from the scores.
-- The budget is one run's. What repeats bit by bit is judged alike every night and spends nothing; each change of the
-  toolchain spends it once; times spend theirs every night.
-- Structure, promises, seals, size, the arena, what is missing, and the facts and steps of trainings are exact: where
-  nothing changed they cannot be red.
-- Agreement with the model before conversion, with the reference kernels and on a GPU, and the peak of memory have fixed
-  tolerances outside the budget. Their false reds are measured: see the null runs above for converted artifacts and for
-  memory; on a GPU they are not.
-- A bound "from draws" assumes that draws are independent. One "from the recordings alone" counts what was really
+- Scores share one part of the run's false-alarm budget of 1 %: cells, classes, slices, seeds, all cells of a model
+  together, and outputs. That part is 0.45 % where latency is gated too, and 0.9 % otherwise.
+- Release limits share 0.1 % evenly, latencies share 0.45 % evenly. Neither reduces the part of the scores.
+- The budget applies to one run. Bit-identical results get the same verdict every night and use none of it; each change
+  of the toolchain uses it once; timings use theirs every night.
+- Structure, quantization specs, seals, size, the arena, missing data, and the facts and steps of trainings are exact:
+  they cannot be red where nothing changed.
+- Agreement with the model before conversion, with the reference kernels and on a GPU, and peak memory have fixed
+  tolerances outside the budget. Their false reds are measured by the null runs above for converted artifacts and for
+  memory, but not on a GPU.
+- A bound "from draws" assumes independent draws. A bound "from the recordings alone" counts only what was actually
   recorded: processes, trainings, or models.
 """
 
 
 def render(selftest: Selftest) -> str:
-    """Render which faults were injected and which were caught."""
+    """Render which regressions were injected and which were caught."""
     harmful = [fault for fault in selftest.plants if fault.harmful]
     missed = [fault for fault in harmful if not fault.caught]
     kinds = len({fault.plant for fault in selftest.plants})
     lines = [
-        f"# Selftest: {len(harmful) - len(missed)} of {len(harmful)} harmful plants caught",
+        f"# Selftest: {len(harmful) - len(missed)} of {len(harmful)} harmful injected regressions caught",
         "",
-        f"- {len(selftest.plants)} plants of {kinds} kinds in {_models(selftest)}, each made, measured and judged for "
-        "real, on the whole test split.",
-        "- How much is harm was fixed before anything was judged. In a converted artifact, or in what a runtime makes "
-        "of a healthy one: a drop of 0.3 pp or more, a class that loses 5 pp of its recall, outputs that move by 5 %, "
-        "another structure, a file that grew by 1 % or cannot run.",
-        "- In what trains: half a point lost on the mean of the trainings with that fault, another structure, or "
-        "another training than the accepted one (its steps, rate, examples or control).",
-        "- In the pipeline: everything, for the run judges something else than it says. In memory: 2 % or more of "
-        "what the process held, any larger arena, and what each call keeps.",
+        f"- {len(selftest.plants)} injected regressions of {kinds} kinds in {_models(selftest)}, each built, measured "
+        "and judged like a real cell, on the whole test split.",
+        "- What counts as harmful was fixed in advance. In a converted artifact, or in how a runtime executes a "
+        "healthy one: an accuracy drop of 0.3 pp or more, a class that loses 5 pp of recall, outputs that change by 5 "
+        "%, a different structure, a file that grew by 1 % or cannot run.",
+        "- In training: half a point lost on the mean of the affected trainings, a different structure, or a training "
+        "that differs from the accepted one (steps, learning rate, examples or float32 reference).",
+        "- In the pipeline: everything, because the run would report on something it did not measure. In memory: 2 % "
+        "or more of what the process used, any larger arena, and memory that each call keeps.",
         _by_accuracy(selftest.plants),
         _nulls(
             "runs drawn from healthy artifacts, each made in a fresh process under load",
@@ -63,7 +63,7 @@ def render(selftest: Selftest) -> str:
         of = "healthy trainings with other seeds"
         lines.append(_nulls(of, selftest.trained_false_reds, selftest.trained_null_runs))
     if selftest.memory_null_runs:
-        of = "reruns of memory, drawn from recorded fresh processes"
+        of = "repeated memory measurements, drawn from recorded fresh processes"
         lines.append(_nulls(of, selftest.memory_false_reds, selftest.memory_null_runs, selftest.memory_recordings))
     lines += [f"- Skipped: {why}." for why in selftest.skipped]
     lines += ["", _by_host(selftest.plants), *_by_model(selftest.plants)]
@@ -88,7 +88,7 @@ def _nulls(of: str, reds: int, runs: int, recordings: int = 0) -> str:
     bound = f"95 % upper bound {100 * upper_bound(reds, runs):.1f} %"
     if recordings:
         alone = 100 * upper_bound(min(reds, recordings), recordings)
-        bound += f" if draws were independent, {alone:.1f} % from the {recordings} recordings alone"
+        bound += f" if the draws are independent, {alone:.1f} % from the {recordings} recordings alone"
     return f"- False reds: {reds} in {runs} {of} ({bound})."
 
 
@@ -108,7 +108,7 @@ def _by_host(faults: list[InjectedFault]) -> str:
         harmful = [fault for fault in members if fault.harmful]
         kinds = len({fault.plant for fault in members})
         rows.append([host, kinds, len(members), len(harmful), sum(fault.caught for fault in harmful)])
-    return tabulate(rows, headers=["planted in", "kinds", "plants", "harmful", "caught"], tablefmt="github")
+    return tabulate(rows, headers=["injected in", "kinds", "injected", "harmful", "caught"], tablefmt="github")
 
 
 def _by_model(faults: list[InjectedFault]) -> list[str]:
@@ -123,7 +123,7 @@ def _by_model(faults: list[InjectedFault]) -> list[str]:
     for (model, where), members in groups.items():
         harmful = [fault for fault in members if fault.harmful]
         rows.append([model, where, len(members), len(harmful), sum(fault.caught for fault in harmful)])
-    return ["", tabulate(rows, headers=["model", "broken", "plants", "harmful", "caught"], tablefmt="github")]
+    return ["", tabulate(rows, headers=["model", "broken part", "injected", "harmful", "caught"], tablefmt="github")]
 
 
 def _by_accuracy(faults: list[InjectedFault]) -> str:
@@ -132,8 +132,8 @@ def _by_accuracy(faults: list[InjectedFault]) -> str:
     dropped = [fault for fault in converted if fault.drop is not None and fault.drop >= 0.3]
     alone = sum("accuracy" in fault.caught_by for fault in dropped)
     return (
-        f"- In converted artifacts the accuracy test alone called {alone} of the {len(dropped)} drops of 0.3 pp or "
-        "more red; the others changed too many answers both ways."
+        f"- In converted artifacts the accuracy test alone caught {alone} of the {len(dropped)} drops of 0.3 pp or "
+        "more; in the others too many predictions changed in both directions."
     )
 
 
@@ -163,16 +163,26 @@ def _table(faults: list[InjectedFault]) -> str:
                 ", ".join(sorted({check for member in members for check in member.checks})),
             ]
         )
-    headers = ["plant", "strength", "where", "mean drop", "growth", "harmful caught", "all caught", "by", "red"]
+    headers = [
+        "regression",
+        "strength",
+        "where",
+        "mean drop",
+        "growth",
+        "harmful caught",
+        "all caught",
+        "by",
+        "checks that failed",
+    ]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def _calm(members: list[InjectedFault]) -> str:
-    """List the verdicts of faults that were not called red."""
+    """List the verdicts of regressions that no check failed on."""
     return ", ".join(sorted({f"({fault.verdict})" for fault in members if fault.verdict is not None}))
 
 
-# ---------------------------------------------------------------- flipped answers
+# ---------------------------------------------------------------- flipped predictions
 
 
 def _flips(rates: list[FlipRate]) -> str:
@@ -180,16 +190,16 @@ def _flips(rates: list[FlipRate]) -> str:
     rules = list(rates[0].red)
     rows = [
         [
-            f"{rate.net} net" if rate.net else "none, by the toss of a coin",
+            f"{rate.net} net" if rate.net else "none (random flips)",
             str(rate.discordant),
             str(rate.trials),
             *(f"{100 * rate.red[rule] / rate.trials:.1f} %" for rule in rules),
         ]
         for rate in rates
     ]
-    headers = ["examples lost", "changed in all", "trials", *(f"red: {rule}" for rule in rules)]
+    headers = ["newly wrong", "changed in total", "trials", *(f"red: {rule}" for rule in rules)]
     table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
-    return f"## Flipped answers\n\nReal predictions with answers flipped at random, judged for real:\n\n{table}\n"
+    return f"## Flipped predictions\n\nReal predictions, some flipped at random, judged by the real gate:\n\n{table}\n"
 
 
 # ---------------------------------------------------------------- latency
@@ -201,21 +211,21 @@ def _latency(results: LatencySelftest) -> str:
     lines = [
         "## Latency",
         "",
-        f"- {sum(results.recordings.values())} fresh processes of {results.seconds:g} s were recorded in random turns, "
-        "with random load on every core where not said otherwise; "
-        f"{100 * results.disturbed:.0f} % of their blocks were interrupted by others.",
-        f"- One process spreads by {ratio:.2f} % (sd; variant to control) and {control:.2f} % (control to yardstick)."
-        f" A run takes {results.processes}; a judgement is red at p = {results.share:.2g}, its share of "
-        "latency's part of the budget in a pull-request run.",
-        "- The other rules judge the variant's own times in three times as many of the same recordings: they time no "
-        "control, so the wall time is the same.",
+        f"- {sum(results.recordings.values())} fresh processes of {results.seconds:g} s were recorded in random order, "
+        "with random load on every core unless stated otherwise; "
+        f"{100 * results.disturbed:.0f} % of their blocks were disturbed by other processes.",
+        f"- The standard deviation between processes is {ratio:.2f} % (variant vs float32) and {control:.2f} % "
+        f"(float32 vs the reference workload). A run uses {results.processes} processes; a judgement fails at p = "
+        f"{results.share:.2g}, its share of latency's part of the budget in a pull-request run.",
+        "- The other rules judge the variant's own times in three times as many of the same recordings: they do not "
+        "time float32, so the wall time is equal.",
         "",
-        "Caught, of so many trials resampled from the recordings:",
+        "Caught, in trials resampled from the recordings:",
         "",
         _caught(results),
         "",
-        "Red where nothing had changed; a run is red if any of its cells is (in brackets the 95 % upper bound, if draws"
-        " were independent):",
+        "Red although nothing had changed; a run is red if any of its cells is (in brackets the 95 % upper bound if "
+        "the draws are independent):",
         "",
         _false_reds(results),
     ]
@@ -229,7 +239,9 @@ def _caught(results: LatencySelftest) -> str:
         + [f"{100 * fault.caught[rule] / fault.trials:.1f} %" for rule in rules]
         for fault in results.plants
     ]
-    return tabulate(rows, headers=["planted", "seen by", "trials", *rules], tablefmt="github", disable_numparse=True)
+    return tabulate(
+        rows, headers=["injected", "measured as", "trials", *rules], tablefmt="github", disable_numparse=True
+    )
 
 
 def _false_reds(results: LatencySelftest) -> str:

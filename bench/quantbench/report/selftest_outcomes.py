@@ -20,24 +20,26 @@ def _power(found: OutcomeSelftest) -> str:
     lines = [
         "## Power",
         "",
-        f"Accepted predictions of {chosen}, changed at random and judged. `{OURS}` is the gate where nothing else "
-        f"changed, `{CHANGED}` where the predictions of every other cell changed too, so that the budget is shared by "
-        "all of them. The other rules are those of tools that compare two scores.",
+        f"Accepted predictions of {chosen}, changed at random and judged. `{OURS}` is the gate if nothing else "
+        f"changed, `{CHANGED}` if the predictions of every other cell changed too, so that all of them share the "
+        "budget. The other rules are those of tools that compare two scores.",
         "",
-        "Examples lost in one cell, while others flip in each direction; red:",
+        "Newly wrong examples in one cell, while others flip in each direction; share that was caught:",
         "",
-        _table(_merged(found.power, lambda one: (one.strength, f"{one.each_way:.0f}")), ["lost", "flips each way"]),
+        _table(
+            _merged(found.power, lambda one: (one.strength, f"{one.each_way:.0f}")), ["newly wrong", "flips each way"]
+        ),
         "",
-        "Regressions; red:",
+        "Injected regressions; share that was caught:",
         "",
         _table(
             [
                 *_merged(found.plants, lambda one: (one.plant, one.strength, one.model), with_aim=True),
             ],
-            ["what got worse", "by", "model", "aim"],
+            ["what got worse", "by", "model", "target"],
         ),
         "",
-        "The smallest drop that a judgement says it can detect, lost on purpose; 80 % are promised:",
+        "The smallest drop that a judgement states it can detect, injected; it should be caught in 80 % of trials:",
         "",
         _detectable(found.detectable),
         "",
@@ -114,15 +116,15 @@ def _nulls(found: OutcomeSelftest) -> str:
     cells = found.nulls[0].cells if found.nulls else found.cells
     return "\n".join(
         [
-            "## What nothing-changed looks like",
+            "## Null runs: nothing got worse",
             "",
-            f"Whole runs of {cells} cells of {len(found.models)} models in which nothing got worse. Of these the "
-            f"engine judged {found.judged} in full: all that came near a threshold, and the first of each kind. Flips "
-            "by chance are as likely in both directions, half of them the same in all cells of a model. New trainings "
-            f"are drawn from the spread of the {found.cells_with_seeds} cells with several accepted seeds, which is "
-            "itself drawn from what so few seeds leave open; the accepted seeds are not used again. Outputs are called "
-            "changed by their flips, where each moved as other kernels move it at most. The bounds are 95 % upper "
-            "bounds for the gate; alone, the recordings are of so many models, each recorded once.",
+            f"Whole runs of {cells} cells of {len(found.models)} models in which nothing got worse. The engine judged "
+            f"{found.judged} of them in full: all that came near a threshold, and the first of each kind. Random flips "
+            "are equally likely in both directions, and half of them are the same in all cells of a model. New "
+            f"trainings are drawn from the spread of the {found.cells_with_seeds} cells with several accepted seeds, "
+            "including the uncertainty of that spread; the accepted seeds are not reused. Outputs count as changed by "
+            "their flips, each output moving at most as far as different kernels move it. The bounds are 95 % upper "
+            "bounds for the gate; the recordings alone are of as many models as stated, each recorded once.",
             "",
             tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True),
             "",
@@ -141,17 +143,17 @@ def _years(years: dict[str, list[YearlyRate]]) -> str:
         rows += [[often, one.what, str(one.nights), *_sums([one])] for one in rates]
         if len(rates) > 1:
             rows.append([often, "all of these", "", *_sums(rates)])
-    headers = ["bits change", "what", "nights that spend", "false reds expected", "at least one"]
+    headers = ["results change", "what", "nights that use budget", "expected false reds", "at least one"]
     return "\n".join(
         [
             "## A year of nights",
             "",
-            "False reds in 365 nights, from the rates of a run above, and in brackets from their 95 % upper bounds. "
-            "Nights are not independent: where nothing changed the same bits come back, are judged alike and spend "
-            "nothing, so a year with so many changes of the toolchain spends the budget of scores so often. The "
-            "expected number holds under any dependence; the chance of at least one is that of independent nights, "
-            "which is the most it can be where nights resemble each other. A budget of 1 % spent every night would be "
-            "3.65 false reds a year.",
+            "False reds in 365 nights, from the rates per run above, and in brackets from their 95 % upper bounds. "
+            "Nights are not independent: where nothing changed, results are bit-identical, get the same verdict and "
+            "use no budget, so the budget of scores is used only as often as the toolchain changes. The expected "
+            "number holds under any dependence; the probability of at least one assumes independent nights, which is "
+            "an upper limit where nights resemble each other. A budget of 1 % used every night would give 3.65 false "
+            "reds a year.",
             "",
             tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True),
             "",
