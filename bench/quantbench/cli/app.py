@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from quantbench import __version__, files
-from quantbench.cli import ab, adopt, baseline, cache, compare, export, listing, pin, report, run
+from quantbench.cli import ab, adopt, baseline, cache, compare, export, listing, pin, report, run, site
 from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir, RunEnded
 from quantbench.core import streams
 from quantbench.core.echo import guard, guarded, line
@@ -28,6 +28,7 @@ app.add_typer(baseline.app, name="baseline")
 app.add_typer(cache.app, name="cache")
 app.command()(compare.compare)
 app.command()(compare.history)
+app.command()(site.site)
 app.command(context_settings=_PASSED_ON)(ab.ab)
 app.command()(report.report)
 app.command(context_settings=_PASSED_ON)(run.run)

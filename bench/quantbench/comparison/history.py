@@ -144,7 +144,6 @@ class Trend:
         spread: of a trained cell's score over seeds; None where that is not known.
         verdict, since: of the newest run, and the first run of the unbroken series with this verdict.
         apart: why other runs are not comparable -> number of runs.
-        places: of these runs in the history.
     """
 
     cell: str
@@ -157,7 +156,6 @@ class Trend:
     apart: dict[str, int]
     machine: str = ""
     spread: Spread | None = None
-    places: Array | None = None
 
     @property
     def trained(self) -> bool:
@@ -224,9 +222,7 @@ def gathered(runs: list[Summary], skipped: list[Skipped]) -> History:
     machines = np.array([_RUNTIME.sub("", run.environment.machine_class) for run in runs])
     isas = np.array([run.environment.isa for run in runs])
     spreads = Spreads(_samples(runs))
-    return History(
-        runs, skipped, cells, verdicts, values, machines, isas, spreads, errors=errors, accepted=accepted
-    )
+    return History(runs, skipped, cells, verdicts, values, machines, isas, spreads, errors=errors, accepted=accepted)
 
 
 def _samples(runs: list[Summary]) -> dict[str, set[Sample]]:
@@ -308,7 +304,7 @@ def trend(history: History, cell: str, newest_run: int | None = None) -> Trend:
     before = _NAMES[verdicts[since - 1]] if since else None
     scoring, verdict = runs[-1].scoring[model], _NAMES[verdicts[-1]]
     machine, spread = str(machines[-1]), history.spreads.of(cell)
-    return Trend(cell, scoring, runs, values, verdict, runs[since], before, dict(apart), machine, spread, rows)
+    return Trend(cell, scoring, runs, values, verdict, runs[since], before, dict(apart), machine, spread)
 
 
 def _why_apart(question: tuple[object, ...], newest: tuple[object, ...]) -> str:
