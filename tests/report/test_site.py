@@ -130,11 +130,11 @@ def test_a_cell_s_page_draws_its_interval_its_accepted_value_its_limit_and_its_s
     small = next(one for one in site.cells if one.id == "m/small")
     page = pages.cell_page(site, small, {id(run): at for at, run in enumerate(site.history.runs)})
     charts = dict(re.findall(r"<figcaption>([^<]*) <small>.*?(<svg.*?</svg>)", page))
-    assert set(charts) == {"Score, %", "Drop against float32, pp", "Latency, ratio to float32", "Size, KiB"}
+    assert set(charts) == {"Score, %", "Accuracy drop vs float32, pp", "Latency, ratio to float32", "Size, KiB"}
     assert 'class="band"' in charts["Latency, ratio to float32"]
     assert 'class="band"' not in charts["Size, KiB"]
     assert 'class="accepted"' in charts["Size, KiB"]
-    assert 'class="limit"' in charts["Drop against float32, pp"]
+    assert 'class="limit"' in charts["Accuracy drop vs float32, pp"]
     assert f"<title>{day(3)}: size 1,000 bytes → 1,100 bytes (+10.00 %)</title>" in charts["Size, KiB"]
     assert 'class="shift"' not in charts["Score, %"]
     assert "Regressed since the night" in Page(page).said()

@@ -27,7 +27,7 @@ LISTED = 30  # of the newest nights in a cell's table, and of changes before the
 # What a cell's page draws, in this order: measurement, what it is called, its unit, factor, and format of the axis.
 CHARTS = (
     ("score", "Score", "", 1.0, ".4g"),
-    ("floor_drop", "Drop against float32", "", 1.0, ".3g"),
+    ("floor_drop", "Accuracy drop vs float32", "", 1.0, ".3g"),
     ("latency_ratio", "Latency, ratio to float32", "", 1.0, ".4g"),
     ("control_to_yardstick", "Latency of float32, ratio to the reference workload", "", 1.0, ".4g"),
     ("size", "Size", "KiB", 1 / 1024, ",.1f"),

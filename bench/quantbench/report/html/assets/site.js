@@ -47,7 +47,7 @@
       const cell = element("th", "", { scope: "col", title: name });
       const box = element("div", "", { className: "date" });
       box.append(link(date, to));
-      if (changed >= 0) box.append(" ", element("a", "◆", { href: "#change-" + changed, title: "what moved that night" }));
+      if (changed >= 0) box.append(" ", element("a", "◆", { className: "moved", href: "#change-" + changed, title: "what moved that night" }));
       cell.append(box);
       line.append(cell);
     });
