@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from quantbench import __version__, files
-from quantbench.cli import ab, adopt, baseline, cache, compare, export, listing, pin, report, run, site
+from quantbench.cli import ab, absent, adopt, baseline, cache, compare, export, listing, pin, report, run, site
 from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir, RunEnded
 from quantbench.core import streams
 from quantbench.core.echo import guard, guarded, line
@@ -202,6 +202,12 @@ def _exit_status(command: Callable[[], Any]) -> Any:
         return status
     except BadInput as error:
         typer.echo(f"quantbench: {line(str(error))}", err=True)
+        return Exit.BAD_INPUT
+    except ModuleNotFoundError as error:
+        missing = absent.sentence(error)
+        if missing is None:
+            raise
+        typer.echo(f"quantbench: {missing}", err=True)
         return Exit.BAD_INPUT
     except DiskFull as error:
         typer.echo(f"quantbench: {line(str(error))}", err=True)
