@@ -17,6 +17,8 @@ from quantbench.report import plots
 from quantbench.report.html.templating import asset
 from quantbench.report.plots import Series
 from quantbench.report.site import facts, pages
+from quantbench.report.site.cell import cell_page
+from quantbench.report.site.words import sign
 
 
 def day(number: int) -> str:
@@ -86,10 +88,18 @@ def test_every_verdict_is_there_newest_night_first(six_nights: Path) -> None:
 
 
 def test_verdicts_are_told_apart_without_colour() -> None:
-    signs = [pages.sign(verdict) for verdict in Verdict]
+    signs = [sign(verdict) for verdict in Verdict]
     assert len(set(signs)) == len(signs)
     assert {key.verdict for key in pages.legend(set(Verdict))} == set(Verdict)
     assert all(f".v-{verdict}" in asset("site.css") for verdict in Verdict)
+
+
+def test_what_fails_a_run_is_red_and_nothing_else(tmp_path: Path) -> None:
+    made = [cell(str(verdict), measurements={"size": measured(1)}, verdict=verdict) for verdict in Verdict]
+    write(tmp_path, report(made, day(0)))
+    site = facts.site(read_history(tmp_path), {})
+    assert {now.found.verdict for now in site.red} == {Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING}
+    assert site.newest.reds == 3
 
 
 def test_what_changed_is_gathered_by_night_with_what_changed_besides(six_nights: Path) -> None:
@@ -128,7 +138,7 @@ def test_an_empty_folder_is_one_sentence(tmp_path: Path) -> None:
 def test_a_cell_s_page_draws_its_interval_its_accepted_value_its_limit_and_its_shift(six_nights: Path) -> None:
     site = facts.site(read_history(six_nights), {})
     small = next(one for one in site.cells if one.id == "m/small")
-    page = pages.cell_page(site, small, {id(run): at for at, run in enumerate(site.history.runs)})
+    page = cell_page(site, small, {id(run): at for at, run in enumerate(site.history.runs)})
     charts = dict(re.findall(r"<figcaption>([^<]*) <small>.*?(<svg.*?</svg>)", page))
     assert set(charts) == {"Score, %", "Accuracy drop vs float32, pp", "Latency, ratio to float32", "Size, KiB"}
     assert 'class="band"' in charts["Latency, ratio to float32"]
@@ -146,9 +156,9 @@ def test_pages_link_to_the_reports_that_there_are(six_nights: Path, tmp_path: Pa
     out = tmp_path / "site"
     assert pages.write(out, facts.site(read_history(six_nights), links)) == 3
     assert (out / data_of((out / "index.html").read_text())["nights"][0][2]).is_file()
-    cell_page = out / "cells" / "m" / "small.html"
-    to = [tag["href"] for tag in Page(cell_page.read_text()).of("a") if "report.html" in (tag["href"] or "")]
-    assert [(cell_page.parent / str(link)).resolve() for link in to] == [six_nights / day(5) / "report.html"]
+    its_page = out / "cells" / "m" / "small.html"
+    to = [tag["href"] for tag in Page(its_page.read_text()).of("a") if "report.html" in (tag["href"] or "")]
+    assert [(its_page.parent / str(link)).resolve() for link in to] == [six_nights / day(5) / "report.html"]
 
 
 @pytest.mark.parametrize("name", ["../../etc/x", "/etc/x", "m/../x", "m/a b", "", "m", HOSTILE, "\ud800/x"])

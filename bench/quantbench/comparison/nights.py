@@ -127,7 +127,7 @@ class RemoteNights:
 def _summarized(content: bytes) -> Summary | str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / REPORT
-        path.write_bytes(content)
+        files.replace(path, content)
         try:
             return summarize(read_record(path, Report, "report"), len(content))
         except BadInput as error:

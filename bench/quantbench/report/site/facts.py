@@ -27,7 +27,7 @@ from quantbench.core.environment import changed_between
 from quantbench.records import NAME, Verdict, parts
 from quantbench.records.measurements import entry
 
-RED = (Verdict.REGRESSED, Verdict.ERROR)
+RED = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING)  # what fails a run
 VERDICTS = list(Verdict)
 # Values of the history (nights x cells) up to which every shift is searched for. 50,000 take 0.5 s, and a million
 # 3 s; of more, only noisy measurements whose newest level still explains the series are searched.

@@ -1,56 +1,39 @@
 """Write the site of nights: ``index.html``, and a page for each cell. Each is one file that loads nothing else."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from markupsafe import Markup
 
 from quantbench import files
-from quantbench.comparison.history import Trend
 from quantbench.core.echo import plain
 from quantbench.errors import BadInput
 from quantbench.records import Verdict
-from quantbench.records.measurements import shown
 from quantbench.report import plots
 from quantbench.report.formatting import MARKS
-from quantbench.report.history import commit_of, pace_in_words, step_in_words, value_in_words
+from quantbench.report.history import step_in_words
 from quantbench.report.html.templating import Banner, Part, asset, fragment, page_from
-from quantbench.report.plots import Plot, Series
-from quantbench.report.site.facts import VERDICTS, Change, Move, Now, OneCell, Site, row
+from quantbench.report.site.cell import cell_page
+from quantbench.report.site.facts import VERDICTS, Change, Now, Site, row
+from quantbench.report.site.words import arrow, causes_in_words, counted, name_of, sign
 
 INDEX = "index.html"
 COLUMNS = 45  # nights in the table at once: about a screen
-LISTED = 30  # of the newest nights in a cell's table, and of changes before the rest is folded away
-# What a cell's page draws, in this order: measurement, what it is called, its unit, factor, and format of the axis.
-CHARTS = (
-    ("score", "Score", "", 1.0, ".4g"),
-    ("floor_drop", "Accuracy drop vs float32", "", 1.0, ".3g"),
-    ("latency_ratio", "Latency, ratio to float32", "", 1.0, ".4g"),
-    ("control_to_yardstick", "Latency of float32, ratio to the reference workload", "", 1.0, ".4g"),
-    ("size", "Size", "KiB", 1 / 1024, ",.1f"),
-    ("gzip_size", "Size, compressed", "KiB", 1 / 1024, ",.1f"),
-    ("memory_ratio", "Peak memory, ratio to float32", "", 1.0, ".4g"),
-    ("arena", "Tensor arena", "KiB", 1 / 1024, ",.1f"),
-)
+LISTED = 30  # nights in which something moved, before the rest is folded away
 # What each verdict means to somebody who sees it for the first time.
 MEANINGS = {
     Verdict.REGRESSED: "worse than accepted",
     Verdict.ERROR: "could not be measured",
-    Verdict.MISSING: "nothing was measured",
-    Verdict.WARN: "worse, but within limits or chance",
-    Verdict.XFAIL: "fails as expected",
-    Verdict.UNSUPPORTED: "cannot be made",
-    Verdict.UNJUDGED: "nothing accepted to compare with",
-    Verdict.CHANGED: "changed, not worse",
+    Verdict.MISSING: "nothing accepted to compare with",
+    Verdict.WARN: "worse, but not beyond limits or chance",
+    Verdict.XFAIL: "known to fail, until a date",
+    Verdict.UNSUPPORTED: "known limitation",
+    Verdict.UNJUDGED: "measured, not gated",
+    Verdict.CHANGED: "outputs changed, not worse",
     Verdict.IMPROVED: "better than accepted",
     Verdict.PASS: "as accepted",
 }
-
-
-_COLOURS = {Verdict.REGRESSED: "red", Verdict.ERROR: "red", Verdict.PASS: "green", Verdict.IMPROVED: "green"}
 
 
 class Key(NamedTuple):
@@ -60,14 +43,6 @@ class Key(NamedTuple):
     sign: str
     name: str
     meaning: str
-
-
-class Chart(NamedTuple):
-    """Hold a chart with what is written above it."""
-
-    name: str
-    newest: str
-    plot: Plot
 
 
 def write(folder: Path, facts: Site) -> int:
@@ -85,9 +60,6 @@ def write(folder: Path, facts: Site) -> int:
     except (FileExistsError, NotADirectoryError, PermissionError, files.NotRegular) as error:
         raise BadInput(f"OUT: cannot write {folder}: {error.strerror}; give a folder that can be written") from None
     return 1 + len(facts.cells)
-
-
-# ---------------------------------------------------------------- the index
 
 
 def index(facts: Site) -> str:
@@ -114,19 +86,15 @@ def _banner(facts: Site) -> Banner:
     newest, state = facts.newest, facts.history.runs[-1].state
     span = f"{count:,} nights, {facts.nights[0].date} to {newest.date}" if count > 1 else f"One night, {newest.date}"
     told = [
-        f"{span}, {_counted(len(facts.cells), 'cell')}. A cell is one model with one variant of it.",
-        f"Newest night: {newest.name}{'' if state == 'complete' else f', {state}'}, {_counted(newest.cells, 'cell')}, "
+        f"{span}, {counted(len(facts.cells), 'cell')}. A cell is one model with one variant of it.",
+        f"Newest night: {newest.name}{'' if state == 'complete' else f', {state}'}, {counted(newest.cells, 'cell')}, "
         f"{newest.reds} red, commit {newest.commit[:12] or 'unknown'}.",
     ]
     if facts.skipped:
-        told.append(f"{_counted(len(facts.skipped), 'folder')} could not be read; the last part of this page says why.")
+        told.append(f"{counted(len(facts.skipped), 'folder')} could not be read; the last part of this page says why.")
     if not cells:
         return Banner("No cell is red", "✓", "green", told)
-    return Banner(f"{len(cells)} of {_counted(len(facts.cells), 'cell')} red", "✗", "red", told)
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
+    return Banner(f"{len(cells)} of {counted(len(facts.cells), 'cell')} red", "✗", "red", told)
 
 
 def _red(facts: Site) -> Markup:
@@ -148,16 +116,10 @@ def _red_row(facts: Site, now: Now) -> dict[str, Any]:
         "since": since,
         "nights": now.nights,
         "last": None if last is facts.newest else last,
-        "causes": _causes(now.causes),
+        "causes": causes_in_words(now.causes),
         "moved": "; ".join(step_in_words(now.found, move.step) for move in began),
         "machine": now.found.machine,
     }
-
-
-def _causes(causes: Sequence[str] | None) -> str:
-    if causes is None:
-        return "red since its first night"
-    return ", ".join(causes) or "nothing that is recorded"
 
 
 def _matrix(facts: Site) -> Markup:
@@ -176,16 +138,6 @@ def legend(there: set[Verdict]) -> list[Key]:
         for verdict in reversed(Verdict)
         if verdict in there
     ]
-
-
-def sign(verdict: Verdict) -> str:
-    """Return the sign of a verdict, which tells it from the others without its colour."""
-    return "E" if verdict is Verdict.ERROR else MARKS[verdict].partition(" ")[0]
-
-
-def name_of(verdict: Verdict) -> str:
-    """Return a verdict's name as reports print it."""
-    return MARKS[verdict].partition(" ")[2].lower()
 
 
 def _data(facts: Site) -> Markup:
@@ -232,7 +184,7 @@ def _change_row(facts: Site, change: Change) -> dict[str, Any]:
         {
             "cell": move.found.cell,
             "file": files_of[move.found.cell],
-            "sign": _arrow(move),
+            "sign": arrow(move),
             "told": step_in_words(move.found, move.step),
         }
         for move in change.moves
@@ -243,14 +195,10 @@ def _change_row(facts: Site, change: Change) -> dict[str, Any]:
     return {
         "night": facts.nights[change.night],
         "at": change.night,
-        "causes": _causes(change.causes),
+        "causes": causes_in_words(change.causes),
         "counts": counts,
         "moves": moves,
     }
-
-
-def _arrow(move: Move) -> str:
-    return {True: "worse", False: "better", None: "changed"}[move.worse]
 
 
 def _skipped(facts: Site) -> Markup:
@@ -258,148 +206,3 @@ def _skipped(facts: Site) -> Markup:
     return fragment(
         "table.html.j2", caption="They are left out of everything above.", headers=["folder", "why"], rows=rows, kind=""
     )
-
-
-# ---------------------------------------------------------------- a cell's page
-
-
-def cell_page(facts: Site, one: OneCell, places: Mapping[int, int]) -> str:
-    """Render the page of one cell.
-
-    Args:
-        places: id of a run's summary -> its place in the history.
-    """
-    found = one.found[0]
-    up = "../" * one.file.count("/")
-    parts = [Part("charts", "Night by night", _charts(facts, found, one.moves, places))]
-    for number, other in enumerate(one.found[1:]):
-        parts.append(Part(f"machine-{number}", f"On {plain(other.machine)}", _charts(facts, other, one.moves, places)))
-    parts.append(Part("changes", "What changed, and when", _own_changes(facts, one, places)))
-    parts.append(Part("newest", "The newest nights", _newest(facts, found, up, places)))
-    return page_from(
-        "site_cell.html.j2",
-        "",
-        asset("site.css"),
-        banner=_cell_banner(facts, one, places),
-        cell=one.id,
-        up=up,
-        parts=parts,
-    )
-
-
-def _cell_banner(facts: Site, one: OneCell, places: Mapping[int, int]) -> Banner:
-    found = one.found[0]
-    since, last = (facts.nights[places[id(run)]] for run in (found.since, found.runs[-1]))
-    mark, _, name = MARKS[found.verdict].partition(" ")
-    before = f", {name_of(found.verdict_before)} before" if found.verdict_before else ""
-    verdict = f"{name.capitalize()} since the night {since.name}{before}."
-    told = [f"{verdict} {_counted(len(found.runs), 'comparable night')}."]
-    if last is not facts.newest:
-        told.append(f"Last measured in the night {last.name}; the newest night lacks this cell, or ran elsewhere.")
-    if one.drift is not None:
-        told.append(f"Slow drift: it {pace_in_words(one.drift)}.")
-    lately = [(alarm.step.since.run, step_in_words(found, alarm.step)) for alarm in one.alarms]
-    told += [f"Lately worse: {what}, in the night {night}." for night, what in lately]
-    told += [f"Left out: {_counted(count, 'night')} {why}." for why, count in found.apart.items()]
-    return Banner(one.id, mark, _COLOURS.get(found.verdict, "amber"), told)
-
-
-def _charts(facts: Site, found: Trend, moves: Sequence[Move], places: Mapping[int, int]) -> Markup:
-    rows = np.array([places[id(run)] for run in found.runs])
-    dates = [run.started[:10] for run in found.runs]
-    order = {id(run): at for at, run in enumerate(found.runs)}
-    column = facts.history.cells.index(found.cell)
-    charts: list[Chart] = []
-    drawn: set[str] = set()
-    for name, told, unit, factor, style in CHARTS:
-        values = found.values[name]
-        if not np.isfinite(values).any():
-            continue
-        if name == "score" and found.scoring.scale == 100:
-            unit, factor, style = "%", 100.0, ".2f"
-        elif name == "floor_drop":
-            unit = found.scoring.unit
-        half, accepted = (
-            _scaled(table.get(name), rows, column, factor) for table in (facts.history.errors, facts.history.accepted)
-        )
-        limit = found.values["floor_limit"] if name == "floor_drop" else None
-        series = Series(factor * values, half, accepted, limit)
-        shifts = [
-            (order[id(move.step.since)], f"{move.step.since.run}: {step_in_words(found, move.step)}")
-            for move in moves
-            if move.found is found and move.step.measurement == name
-        ]
-        heading = f"{told}, {unit}" if unit else told
-        newest = values[np.isfinite(values)][-1]
-        told_newest = _told(found, name, float(newest), unit, factor)
-        plot = plots.over_nights(f"{found.cell}: {heading}", dates, series, style, shifts)
-        charts.append(Chart(heading, told_newest, plot))
-        drawn |= _keys(series, bool(shifts))
-    return fragment("site_charts.html.j2", charts=charts, drawn=drawn)
-
-
-def _told(found: Trend, name: str, value: float, unit: str, factor: float) -> str:
-    if name == "floor_drop":
-        return f"{value:+.2f} {unit}"
-    return f"{factor * value:,.1f} {unit}" if unit == "KiB" else value_in_words(found, name, value)
-
-
-def _scaled(table: Any, rows: Any, column: int, factor: float) -> Any:
-    if table is None:
-        return None
-    values = table[rows, column]
-    return factor * values if np.isfinite(values).any() else None
-
-
-def _keys(series: Series, shifts: bool) -> set[str]:
-    """Return what a chart has besides its line, for the legend."""
-    there = {"band": series.half, "accepted": series.accepted, "limit": series.limit, "shift": shifts or None}
-    return {name for name, drawn in there.items() if drawn is not None}
-
-
-def _own_changes(facts: Site, one: OneCell, places: Mapping[int, int]) -> Markup:
-    if not one.moves:
-        return fragment("paragraphs.html.j2", lines=["No lasting shift beyond noise."])
-    headers = ["night", "what moved", "", "what else changed since the night before"]
-    rows = []
-    for move in sorted(one.moves, key=lambda move: -places[id(move.step.since)]):
-        night = facts.nights[places[id(move.step.since)]]
-        change = next(
-            (each.causes for each in facts.changes if each.night == places[id(move.step.since)] and move in each.moves),
-            [],
-        )
-        rows.append([night.name, step_in_words(move.found, move.step), _arrow(move), _causes(change)])
-    return fragment("table.html.j2", caption="Newest first.", headers=headers, rows=rows, kind="")
-
-
-def _newest(facts: Site, found: Trend, up: str, places: Mapping[int, int]) -> Markup:
-    names = [name for name, *_ in CHARTS if np.isfinite(found.values[name]).any()]
-    rows = list(_newest_rows(facts, found, names, up, places))
-    heads = ["accuracy drop vs float32" if name == "floor_drop" else shown(name) for name in names]
-    return fragment("site_newest.html.j2", heads=heads, rows=rows, of=len(found.runs))
-
-
-def _newest_rows(
-    facts: Site, found: Trend, names: Sequence[str], up: str, places: Mapping[int, int]
-) -> Iterator[dict[str, Any]]:
-    column = facts.history.cells.index(found.cell)
-    for at in range(len(found.runs) - 1, max(-1, len(found.runs) - 1 - LISTED), -1):
-        place = places[id(found.runs[at])]
-        night = facts.nights[place]
-        verdict = VERDICTS[facts.history.verdicts[place, column]]
-        link = night.link if not night.link or "://" in night.link else up + night.link
-        yield {
-            "night": night.name,
-            "link": link,
-            "commit": commit_of(found.runs[at]),
-            "verdict": verdict,
-            "mark": MARKS[verdict],
-            "values": [_short(found, name, at) for name in names],
-        }
-
-
-def _short(found: Trend, name: str, at: int) -> str:
-    value = float(found.values[name][at])
-    if not np.isfinite(value):
-        return ""
-    return f"{value:+.2f} {found.scoring.unit}" if name == "floor_drop" else value_in_words(found, name, value)

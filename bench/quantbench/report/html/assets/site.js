@@ -11,7 +11,7 @@
   const older = filters.querySelector(".older");
   const pointed = document.querySelector(".pointed");
   const inWords = data.signs.map((sign) => sign[1]);
-  const red = new Set(["regressed", "error"].map((name) => String(data.signs.findIndex((sign) => sign[2] === name))));
+  const red = new Set(["regressed", "error", "missing"].map((name) => String(data.signs.findIndex((sign) => sign[2] === name))));
   const pass = String(data.signs.findIndex((sign) => sign[2] === "pass"));
   let start = 0; // the newest night that is shown
 
