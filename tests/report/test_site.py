@@ -87,6 +87,12 @@ def test_every_verdict_is_there_newest_night_first(six_nights: Path) -> None:
     assert [one[4] for one in data["nights"]] == [-1, -1, 3, -1, -1, -1]  # what moved, by its place
 
 
+def test_nights_of_one_day_are_told_apart_by_their_time(six_nights: Path) -> None:
+    assert [one.date for one in facts.nights(read_history(six_nights), {})][-1] == "2026-01-06"
+    write(six_nights, report(night(6, red=False), "2026-01-06T21-30-00Z", started="2026-01-06T21:30:00+00:00"))
+    assert [one.date for one in facts.nights(read_history(six_nights), {})][-1] == "2026-01-06 21:30"
+
+
 def test_verdicts_are_told_apart_without_colour() -> None:
     signs = [sign(verdict) for verdict in Verdict]
     assert len(set(signs)) == len(signs)

@@ -519,12 +519,13 @@ def _corners(x: Array, y: Array) -> tuple[Array, Array]:
 def _levels(column: Array, left: float, apart: float, y_of: Place) -> str:
     """Draw a level that holds from night to night; each unbroken one reaches half a night beyond its ends."""
     filled = np.where(np.isfinite(column), column, np.inf)
+    right = left + apart * (len(column) - 1)
     begins = np.flatnonzero(np.r_[True, filled[1:] != filled[:-1]])
     ends = np.r_[begins[1:], len(column)]
     found = []
     for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
         if math.isfinite(column[begin]):
-            start, stop = max(left, left + apart * (begin - 0.5)), left + apart * (end - 0.5)
+            start, stop = (min(max(left + apart * (place - 0.5), left), right) for place in (begin, end))
             found.append(f"M{start:.1f} {y_of(float(column[begin])):.1f}H{stop:.1f}")
     return "".join(found)
 

@@ -9,13 +9,12 @@ from markupsafe import Markup
 from quantbench.comparison.history import Trend
 from quantbench.core.echo import plain
 from quantbench.records import Verdict
-from quantbench.records.measurements import shown
 from quantbench.report import plots
 from quantbench.report.formatting import MARKS
 from quantbench.report.history import commit_of, pace_in_words, step_in_words, value_in_words
 from quantbench.report.html.templating import Banner, Part, asset, fragment, page_from
 from quantbench.report.plots import Plot, Series
-from quantbench.report.site.facts import RED, VERDICTS, Move, OneCell, Site, causes_between
+from quantbench.report.site.facts import RED, VERDICTS, Move, OneCell, Site, causes_between, dates
 from quantbench.report.site.words import arrow, causes_in_words, counted, name_of
 
 LISTED = 30  # newest nights in the table
@@ -78,13 +77,13 @@ def _cell_banner(facts: Site, one: OneCell, places: Mapping[int, int]) -> Banner
         told.append(f"Slow drift: it {pace_in_words(one.drift)}.")
     lately = [(alarm.step.since.run, step_in_words(found, alarm.step)) for alarm in one.alarms]
     told += [f"Lately worse: {what}, in the night {night}." for night, what in lately]
-    told += [f"Left out: {counted(count, 'night')} {why}." for why, count in found.apart.items()]
+    told += [f"Left out: nights {why}: {count}." for why, count in found.apart.items()]
     return Banner(one.id, mark, _COLOURS.get(found.verdict, "amber"), told)
 
 
 def _charts(facts: Site, found: Trend, moves: Sequence[Move], places: Mapping[int, int]) -> Markup:
     rows = np.array([places[id(run)] for run in found.runs])
-    dates = [run.started[:10] for run in found.runs]
+    labels = dates(found.runs)
     order = {id(run): at for at, run in enumerate(found.runs)}
     column = facts.history.cells.index(found.cell)
     charts: list[Chart] = []
@@ -110,7 +109,7 @@ def _charts(facts: Site, found: Trend, moves: Sequence[Move], places: Mapping[in
         heading = f"{told}, {unit}" if unit else told
         newest = values[np.isfinite(values)][-1]
         told_newest = _told(found, name, float(newest), unit, factor)
-        plot = plots.over_nights(f"{found.cell}: {heading}", dates, series, style, shifts)
+        plot = plots.over_nights(f"{found.cell}: {heading}", labels, series, style, shifts)
         charts.append(Chart(heading, told_newest, plot))
         drawn |= _keys(series, bool(shifts))
     return fragment("site_charts.html.j2", charts=charts, drawn=drawn)
@@ -154,7 +153,7 @@ def _own_changes(facts: Site, one: OneCell, places: Mapping[int, int]) -> Markup
 def _newest(facts: Site, found: Trend, up: str, places: Mapping[int, int]) -> Markup:
     names = [name for name, *_ in CHARTS if np.isfinite(found.values[name]).any()]
     rows = list(_newest_rows(facts, found, names, up, places))
-    heads = ["accuracy drop vs float32" if name == "floor_drop" else shown(name) for name in names]
+    heads = [told for name, told, *_ in CHARTS if name in names]
     return fragment("site_newest.html.j2", heads=heads, rows=rows, of=len(found.runs))
 
 

@@ -41,7 +41,7 @@ class Night:
 
     Attributes:
         name: of its folder.
-        date: its day, for labels.
+        date: its day, for labels; with the time where several began on one day.
         link: where its report can be opened; empty where its folder holds no page.
         reds, cells: how many cells were red, and how many there were.
     """
@@ -160,10 +160,17 @@ def nights(history: History, links: Mapping[str, str]) -> list[Night]:
     """Describe every night, oldest first."""
     reds = np.isin(history.verdicts, [VERDICTS.index(verdict) for verdict in RED]).sum(axis=1)
     cells = (history.verdicts >= 0).sum(axis=1)
+    labels = dates(history.runs)
     return [
-        Night(name, run.started[:10], links.get(name, ""), int(red), int(count), run.environment.git_commit or "")
-        for run, name, red, count in zip(history.runs, history.folders, reds, cells, strict=True)
+        Night(name, label, links.get(name, ""), int(red), int(count), run.environment.git_commit or "")
+        for run, name, label, red, count in zip(history.runs, history.folders, labels, reds, cells, strict=True)
     ]
+
+
+def dates(runs: Sequence[Summary]) -> list[str]:
+    """Return a label for each run: its day, with the time where that of two would be the same."""
+    days = [run.started[:10] for run in runs]
+    return days if len(set(days)) == len(days) else [run.started[:16].replace("T", " ") for run in runs]
 
 
 def row(history: History, column: int) -> str:
