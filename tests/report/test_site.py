@@ -69,7 +69,7 @@ def test_what_is_red_now_is_said_first_with_its_night_and_cause(six_nights: Path
     page = index_of(read_history(six_nights))
     said = Page(page).said()
     assert "✗ 1 of 2 cells red" in said.replace("  ", " ")
-    assert f"Newest night: {day(5)}, 2 cells, 1 red, commit 000000000005" in said
+    assert f"Newest night: {day(5)}, 2 of 2 cells, 1 red, commit 000000000005" in said
     [row] = re.findall(r"<tr><th scope=\"row\"><a href=\"cells/m/small.html\">.*", page)
     assert "✗ REGRESSED" in row
     assert day(3) in row
@@ -154,6 +154,21 @@ def test_a_cell_s_page_draws_its_interval_its_accepted_value_its_limit_and_its_s
     assert f"<title>{day(3)}: size 1,000 bytes → 1,100 bytes (+10.00 %)</title>" in charts["Size, KiB"]
     assert 'class="shift"' not in charts["Score, %"]
     assert "Regressed since the night" in Page(page).said()
+
+
+def test_each_kind_of_machine_has_charts_of_its_own(tmp_path: Path) -> None:
+    for number in range(4):
+        size = measured(1000 if number % 2 else 2000)
+        machine = environment(machine_class="AB"[number % 2], isa=f"{number % 2}" * 8)
+        made = cell(measurements={"size": size}, verdict=Verdict.PASS if number % 2 else Verdict.REGRESSED)
+        write(tmp_path, report([made], day(number), environment=machine))
+    site = facts.site(read_history(tmp_path), {})
+    assert [(now.found.machine, now.last) for now in site.red] == [("A", 2)]
+    assert site.changes == []  # neither machine's size moved
+    page = cell_page(site, site.cells[0], {id(run): at for at, run in enumerate(site.history.runs)})
+    assert "On A" in Page(page).said()
+    assert page.count("<figcaption>") == 2
+    assert '<th scope="col">machine' in pages.index(site)
 
 
 def test_pages_link_to_the_reports_that_there_are(six_nights: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_links_may_lead_to_where_the_runs_are_published(quantbench: Quantbench, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere", "out"], "RUNS: nowhere is not a folder; give the one that holds a folder a run"),
+        (["nowhere", "out"], "RUNS: nowhere is not a folder; give the one that holds the run folders"),
         (["empty", "out"], "RUNS: empty holds no run that can be read"),
         (["empty", "s3://bucket/site"], "OUT: expected a folder of this machine, found s3://bucket/site; upload"),
         (["empty", "out", "--links", "javascript:alert(1)"], "--links: expected an address such as https://"),

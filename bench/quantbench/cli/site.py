@@ -43,6 +43,7 @@ def site(
     from quantbench.core.addresses import is_address
     from quantbench.report.site.facts import site as worked_out
     from quantbench.report.site.pages import INDEX, write
+    from quantbench.report.site.words import counted
 
     if is_address(out):
         raise BadInput(f"OUT: expected a folder of this machine, found {out}; upload the folder afterwards")
@@ -63,4 +64,5 @@ def site(
     red = len({now.found.cell for now in facts.red})
     for one in facts.skipped:
         typer.echo(f"left out: {one.name}: {one.why}", err=True)
-    typer.echo(f"{len(facts.nights)} nights, {len(facts.cells)} cells, {red} red now; {count} pages: {folder / INDEX}")
+    said = ", ".join((counted(len(facts.nights), "night"), counted(len(facts.cells), "cell"), f"{red} red now"))
+    typer.echo(f"{said}; {counted(count, 'page')}: {folder / INDEX}")

@@ -60,7 +60,7 @@ class LocalNights:
             BadInput: the folder does not exist.
         """
         if not self.folder.is_dir():
-            raise BadInput(f"{self.option}: {self.folder} is not a folder; give the one that holds a folder a run")
+            raise BadInput(f"{self.option}: {self.folder} is not a folder; give the one that holds the run folders")
         for path in sorted(self.folder.iterdir(), key=lambda path: path.name):
             if path.is_symlink() or path.name.startswith(".") or not path.is_dir():
                 continue

@@ -441,7 +441,7 @@ class Series(NamedTuple):
 MOST_DOTS = 90  # nights; of more, the line is drawn alone
 _DATES = 6  # labels of the axis of nights
 _WIDE = 8  # pixels a night, where there is room for broad bars
-_DATE = 36  # pixels right of the last night, whose date is centred on it
+_DATE = 54  # pixels right of the last night, whose date is centred on it
 
 
 def over_nights(

@@ -87,8 +87,8 @@ def _banner(facts: Site) -> Banner:
     span = f"{count:,} nights, {facts.nights[0].date} to {newest.date}" if count > 1 else f"One night, {newest.date}"
     told = [
         f"{span}, {counted(len(facts.cells), 'cell')}. A cell is one model with one variant of it.",
-        f"Newest night: {newest.name}{'' if state == 'complete' else f', {state}'}, {counted(newest.cells, 'cell')}, "
-        f"{newest.reds} red, commit {newest.commit[:12] or 'unknown'}.",
+        f"Newest night: {newest.name}{'' if state == 'complete' else f', {state}'}, {newest.cells} of "
+        f"{counted(len(facts.cells), 'cell')}, {newest.reds} red, commit {newest.commit[:12] or 'unknown'}.",
     ]
     if facts.skipped:
         told.append(f"{counted(len(facts.skipped), 'folder')} could not be read; the last part of this page says why.")
@@ -100,7 +100,7 @@ def _banner(facts: Site) -> Banner:
 def _red(facts: Site) -> Markup:
     if not facts.red:
         return fragment("paragraphs.html.j2", lines=["No cell was red when it was last measured."])
-    several = len({now.found.machine for now in facts.red}) > 1
+    several = len({found.machine for one in facts.cells for found in one.found}) > 1
     return fragment("site_red.html.j2", rows=[_red_row(facts, now) for now in facts.red], several=several)
 
 
