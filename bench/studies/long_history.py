@@ -23,6 +23,7 @@ from quantbench.core.environment import collect
 from quantbench.records import Verdict
 
 START = datetime.datetime(2023, 1, 1, tzinfo=datetime.UTC)
+ACCEPTED = {"score": 0.87, "size": 58360.0, "arena": 31744.0, "memory_ratio": 0.98, "latency_ratio": 0.85}
 _here = lru_cache(collect)  # calls git, and is the same for every run
 
 
@@ -33,7 +34,7 @@ def make(folder: Path, runs: int, cells: int) -> None:
         started = START + datetime.timedelta(days=day)
         after = day >= runs // 2
         rows = {f"made_up/v{number:03d}": _row(random, number, after) for number in range(cells)}
-        _write(folder, started, after, rows)
+        _write(folder, started, after, rows, [_verdict(random, number, day - runs // 2) for number in range(cells)])
 
 
 def _row(random: np.random.Generator, number: int, after: bool) -> dict[str, float]:
@@ -46,7 +47,22 @@ def _row(random: np.random.Generator, number: int, after: bool) -> dict[str, flo
     return exact | noisy | {"floor_drop": 100 * (0.8736 - score), "floor_limit": 0.5}
 
 
-def _write(folder: Path, started: datetime.datetime, after: bool, rows: dict[str, dict[str, float]]) -> None:
+def _verdict(random: np.random.Generator, number: int, since: int) -> Verdict:
+    """Make the cells that lost examples red for thirty nights, until accepted, and a few others warn by chance."""
+    if number % 20 == 0 and 0 <= since < 30:
+        return Verdict.REGRESSED
+    if number % 50 == 7:
+        return Verdict.UNSUPPORTED
+    return Verdict.WARN if random.random() < 0.002 else Verdict.PASS
+
+
+def _write(
+    folder: Path,
+    started: datetime.datetime,
+    after: bool,
+    rows: dict[str, dict[str, float]],
+    verdicts: list[Verdict],
+) -> None:
     run = folder / started.strftime("%Y-%m-%dT%H-%M-%SZ")
     run.mkdir(parents=True)
     (run / "report.json").write_text("{}\n", encoding="utf-8")
@@ -63,8 +79,10 @@ def _write(folder: Path, started: datetime.datetime, after: bool, rows: dict[str
         scoring={"made_up": Scoring(metric="accuracy", unit="pp", scale=100.0, higher_is_better=True)},
         trained=[],
         cells=list(rows),
-        verdicts=[Verdict.PASS] * len(rows),
+        verdicts=verdicts,
         values={name: [round(row[name], 9) for row in rows.values()] for name in next(iter(rows.values()))},
+        errors={name: [half] * len(rows) for name, half in (("memory_ratio", 0.0008), ("latency_ratio", 0.008))},
+        accepted={name: [value] * len(rows) for name, value in ACCEPTED.items()},
     )
     text: dict[str, Any] = summary.model_dump(mode="json")
     (run / SUMMARY).write_text(json.dumps(text), encoding="utf-8")

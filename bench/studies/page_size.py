@@ -21,7 +21,7 @@ from quantbench.report.evidence import Behind
 from quantbench.report.html.page import render
 
 # Two frames after an action, its effect is on the screen.
-_SHOWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+SHOWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 def many(report: Report, count: int) -> Report:
@@ -59,7 +59,7 @@ def used(browser: Any, path: Path, cell: str) -> dict[str, float]:
     def timed(what: str, act: Any) -> None:
         started = time.perf_counter()
         act()
-        page.evaluate(_SHOWN)
+        page.evaluate(SHOWN)
         seconds[what] = time.perf_counter() - started
 
     timed("open", lambda: page.goto(path.as_uri(), timeout=120_000))

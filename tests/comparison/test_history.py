@@ -13,8 +13,9 @@ from made_up_runs import cell, environment, floor, measured, report, write
 from quantbench.comparison import change_points
 from quantbench.comparison.history import LEAST_RUNS, History, drift_slope, read_history, starts, steps, trend, trends
 from quantbench.comparison.summary import SUMMARY, read_summary
+from quantbench.comparison.summary import VERSION as SUMMARY_VERSION
 from quantbench.errors import BadInput
-from quantbench.records import SCHEMA_VERSION, Cell, Verdict
+from quantbench.records import SCHEMA_VERSION, Cell, Judgement, Kind, Measurement, Verdict
 from quantbench.report.history import chart, of_cell, overview
 from studies.history_alarms import noise
 from studies.long_history import make
@@ -210,3 +211,28 @@ def test_the_command_answers_from_summaries_alone(quantbench: Quantbench, tmp_pa
     assert done.status == 0
     assert "# 60 runs, 2 of 3 cells changed" in done.output
     assert "latency ratio 0.8" in done.output
+
+
+def test_a_summary_keeps_intervals_of_what_was_repeated_and_what_was_accepted(tmp_path: Path) -> None:
+    ratio = Measurement(value=0.8, unit="ratio", n=4, spread=0.02, spread_of="fresh processes")
+    judged = Judgement(
+        kind=Kind.SIZE, measurement="size", against="baseline", verdict=Verdict.PASS, reference=990, message=""
+    )
+    made = cell(measurements={"size": measured(1000), "latency_ratio": ratio}, judgements=[judged])
+    found = read_summary(lay(tmp_path, 0, made) / "report.json")
+    assert found.accepted == {"size": [990]}
+    assert found.errors["latency_ratio"][0] == pytest.approx(3.182 * 0.02 / 2, rel=1e-3)  # Student's t, 3 degrees
+    assert set(found.errors) == {"latency_ratio"}
+    history = read_history(tmp_path)
+    assert history.accepted["size"].tolist() == [[990]]
+    assert np.isnan(history.errors["size"]).all()
+
+
+@pytest.mark.parametrize(("version", "again"), [("1.0", True), ("1.1", False), (SUMMARY_VERSION, False), ("9.0", True)])
+def test_a_summary_that_only_lacks_what_is_new_is_not_made_again(tmp_path: Path, version: str, again: bool) -> None:
+    report = lay(tmp_path, 0) / "report.json"
+    read_summary(report)
+    path = report.with_name(SUMMARY)
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | {"schema_version": version, "run": "marked"}))
+    assert read_summary(report).run == (day(0) if again else "marked")

@@ -10,7 +10,22 @@ from typing import Annotated, Any
 import typer
 
 from quantbench import __version__, files
-from quantbench.cli import ab, adopt, baseline, cache, compare, config, explain, export, listing, pin, report, run
+from quantbench.cli import (
+    ab,
+    absent,
+    adopt,
+    baseline,
+    cache,
+    compare,
+    config,
+    explain,
+    export,
+    listing,
+    pin,
+    report,
+    run,
+    site,
+)
 from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir, RunEnded, take_config
 from quantbench.core import streams
 from quantbench.core.echo import guard, guarded, line
@@ -28,6 +43,7 @@ app.add_typer(baseline.app, name="baseline")
 app.add_typer(cache.app, name="cache")
 app.command()(compare.compare)
 app.command()(compare.history)
+app.command()(site.site)
 app.command(context_settings=_PASSED_ON)(ab.ab)
 app.command()(report.report)
 app.command(context_settings=_PASSED_ON)(run.run)
@@ -205,6 +221,12 @@ def _exit_status(command: Callable[[], Any]) -> Any:
         return status
     except BadInput as error:
         typer.echo(f"quantbench: {line(str(error))}", err=True)
+        return Exit.BAD_INPUT
+    except ModuleNotFoundError as error:
+        missing = absent.sentence(error)
+        if missing is None:
+            raise
+        typer.echo(f"quantbench: {missing}", err=True)
         return Exit.BAD_INPUT
     except DiskFull as error:
         typer.echo(f"quantbench: {line(str(error))}", err=True)

@@ -8,7 +8,6 @@ noise's long-run variance (:mod:`quantbench.comparison.noise`). For measurements
 a shift; of a trained cell's score, each one that is beyond the spread of its trainings, as an upgrade trains anew.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -20,9 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from quantbench.comparison import change_points
+from quantbench.comparison.nights import LocalNights, Nights
 from quantbench.comparison.noise import across_shifts, autocorrelation, long_run_variance, within_levels
 from quantbench.comparison.spread import Sample, Spread, Spreads
-from quantbench.comparison.summary import EXACT, NOISY, VALUES, Scoring, Summary, read_summary
+from quantbench.comparison.summary import EXACT, NOISY, VALUES, Scoring, Summary
 from quantbench.core.arrays import Array
 from quantbench.core.stats import t_quantile
 from quantbench.errors import BadInput
@@ -67,6 +67,8 @@ class History:
         machines: machine class of each run, without the version of its runtime.
         isas: instruction set of each run's processor, as a hash.
         spreads: of the trained cells' scores over seeds, as the runs have them.
+        folders: name of each run's folder, where the runs were read from one.
+        errors, accepted: measurement -> shape (runs, cells), as in a summary.
     """
 
     runs: list[Summary]
@@ -77,6 +79,9 @@ class History:
     machines: Array
     isas: Array
     spreads: Spreads = field(default_factory=Spreads)
+    folders: list[str] = field(default_factory=list)
+    errors: dict[str, Array] = field(default_factory=dict)
+    accepted: dict[str, Array] = field(default_factory=dict)
     _questions: dict[str, tuple[list[tuple[object, ...]], Array]] = field(default_factory=dict)
 
     def questions(self, model: str) -> tuple[list[tuple[object, ...]], Array]:
@@ -158,47 +163,39 @@ class Trend:
         return self.cell in self.runs[-1].trained
 
 
-def read_history(folder: Path, last: int = 0) -> History:
+def read_history(folder: Path | Nights, last: int = 0) -> History:
     """Read all runs of a report folder; unreadable ones are skipped and listed.
 
     Args:
+        folder: also a folder at an address, see :func:`quantbench.comparison.nights.at_address`.
         last: number of newest runs to read; all where 0.
 
     Raises:
         BadInput: the folder does not exist, or has no readable run.
     """
-    if not folder.is_dir():
-        raise BadInput(f"--report-dir: {folder} is not a folder; give the one that holds a folder a run")
-    runs: list[Summary] = []
+    nights = LocalNights(folder) if isinstance(folder, Path) else folder
+    read: list[tuple[Summary, str]] = []
     skipped: list[Skipped] = []
     seen: dict[tuple[str, str], str] = {}
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        if path.is_symlink() or path.name.startswith(".") or not path.is_dir():
-            continue
-        report = path / "report.json"
-        if not os.path.lexists(report):
+    for name, found in nights.summaries():
+        if found is None:
             # Other folders may be here too; only those named like a run are reported.
-            skipped += [Skipped(path.name, "holds no report.json")] if _RUN_NAME.match(path.name) else []
-            continue
-        try:
-            runs.append(read_summary(report))
-        except BadInput as error:
-            skipped.append(Skipped(path.name, str(error).removeprefix(f"{report}: ")))
-            continue
-        if runs[-1].shard:
-            skipped.append(Skipped(path.name, f"shard {runs[-1].shard} of a run, not the whole of it"))
-            runs.pop()
-            continue
-        key = (runs[-1].run, runs[-1].started)
-        if key in seen:
-            runs.pop()
-            skipped.append(Skipped(path.name, f"the same run as {seen[key]}"))
-        seen.setdefault(key, path.name)
-    if not runs:
+            skipped += [Skipped(name, "holds no report.json")] if _RUN_NAME.match(name) else []
+        elif isinstance(found, str):
+            skipped.append(Skipped(name, found))
+        elif found.shard:
+            skipped.append(Skipped(name, f"shard {found.shard} of a run, not the whole of it"))
+        elif (key := (found.run, found.started)) in seen:
+            skipped.append(Skipped(name, f"the same run as {seen[key]}"))
+        else:
+            seen[key] = name
+            read.append((found, name))
+    if not read:
         first_reason = f"; {skipped[0].name}: {skipped[0].why}" if skipped else ""
-        raise BadInput(f"--report-dir: {folder} holds no run that can be read{first_reason}")
-    runs.sort(key=lambda run: (run.started, run.run))
-    return gathered(runs[-last:] if last else runs, skipped)
+        raise BadInput(f"{nights.option}: {nights.where} holds no run that can be read{first_reason}")
+    read.sort(key=lambda one: (one[0].started, one[0].run))
+    read = read[-last:] if last else read
+    return replace(gathered([run for run, _ in read], skipped), folders=[name for _, name in read])
 
 
 def gathered(runs: list[Summary], skipped: list[Skipped]) -> History:
@@ -207,18 +204,25 @@ def gathered(runs: list[Summary], skipped: list[Skipped]) -> History:
     place = {cell: i for i, cell in enumerate(cells)}
     verdicts = np.full((len(runs), len(cells)), -1, order="F")
     values = {name: np.full((len(runs), len(cells)), np.nan, order="F") for name in VALUES}
+    errors, accepted = ({name: np.full_like(values[name], np.nan) for name in MEASUREMENTS} for _ in range(2))
     for names, alike in groupby(
         range(len(runs)), key=lambda row: runs[row].cells
     ):  # most runs have the previous one's cells
         rows, columns = list(alike), [place[cell] for cell in names]
         at = np.ix_(rows, columns)
         verdicts[at] = [[_VERDICTS[verdict] for verdict in runs[row].verdicts] for row in rows]
+        lacking = [None] * len(columns)
         for name, table in values.items():
-            lacking = [None] * len(columns)
             table[at] = np.array([runs[row].values.get(name, lacking) for row in rows], dtype=float)
+        for name in MEASUREMENTS:
+            for tables, stored in ((errors, "errors"), (accepted, "accepted")):
+                if any(name in getattr(runs[row], stored) for row in rows):
+                    lists = [getattr(runs[row], stored).get(name, lacking) for row in rows]
+                    tables[name][at] = np.array(lists, dtype=float)
     machines = np.array([_RUNTIME.sub("", run.environment.machine_class) for run in runs])
     isas = np.array([run.environment.isa for run in runs])
-    return History(runs, skipped, cells, verdicts, values, machines, isas, Spreads(_samples(runs)))
+    spreads = Spreads(_samples(runs))
+    return History(runs, skipped, cells, verdicts, values, machines, isas, spreads, errors=errors, accepted=accepted)
 
 
 def _samples(runs: list[Summary]) -> dict[str, set[Sample]]:

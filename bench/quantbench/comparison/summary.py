@@ -11,17 +11,21 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from quantbench import files
+from quantbench.core.stats import half_width
 from quantbench.errors import BadInput
 from quantbench.records import Cell, Environment, Record, Report, Verdict, read_record, write_json
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
 
 SUMMARY = "summary.json"
-_LARGEST = 4 * 2**20  # bytes: 20,000 cells; a larger summary is made again, which only costs time
+LARGEST = 4 * 2**20  # bytes: 20,000 cells; a larger summary is made again, which only costs time
 # Measurements that are judged in every run on any machine: exact ones and noisy ones.
 EXACT = ("score", "size", "gzip_size", "arena")
 NOISY = ("memory_ratio", RATIO, TO_YARDSTICK)
 VALUES = (*EXACT, *NOISY, "floor_drop", "floor_limit", "examples")
-VERSION = "1.1"  # a summary of another version is made again
+VERSION = "1.2"
+# A summary of another version is made again. Those of 1.1 only lack what has a default, and a thousand reports take
+# minutes to read.
+READ = ("1.1", VERSION)
 
 
 class Scoring(Record):
@@ -44,6 +48,8 @@ class Summary(Record):
         trained: cells whose score comes from training.
         seeds: trained cell -> number of trainings that its score is the mean of.
         spread: trained cell -> sd over its seeds, where there are two at least.
+        errors: measurement -> half the width of its 95 % interval over processes or seeds, where it was repeated.
+        accepted: measurement -> the baseline's value that it was judged by; since 1.2, as ``errors``.
     """
 
     schema_version: str = VERSION
@@ -63,10 +69,13 @@ class Summary(Record):
     cells: list[str]
     verdicts: list[Verdict]
     values: dict[str, list[float | None]]
+    errors: dict[str, list[float | None]] = Field(default_factory=dict)
+    accepted: dict[str, list[float | None]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _an_entry_a_cell(self) -> Self:
-        lengths = [len(self.verdicts), *(len(column) for column in self.values.values())]
+        tables = (self.values, self.errors, self.accepted)
+        lengths = [len(self.verdicts), *(len(column) for table in tables for column in table.values())]
         if any(length != len(self.cells) for length in lengths):
             raise ValueError("expected one entry a cell in every list")
         return self
@@ -90,6 +99,8 @@ def summarize(report: Report, report_bytes: int) -> Summary:
         cells=[cell.id for cell in report.cells],
         verdicts=[cell.verdict for cell in report.cells],
         values=_columns([_values(cell) for cell in report.cells]),
+        errors=_columns([_errors(cell) for cell in report.cells]),
+        accepted=_columns([_accepted(cell) for cell in report.cells]),
     )
 
 
@@ -117,6 +128,20 @@ def _values(cell: Cell) -> dict[str, float]:
     return values
 
 
+def _errors(cell: Cell) -> dict[str, float]:
+    found = {}
+    for name, measured in cell.measurements.items():
+        repeats = len(measured.values or []) if name == "score" else measured.n
+        if measured.spread and repeats > 1:
+            found[name] = half_width(measured.spread, repeats)
+    return found
+
+
+def _accepted(cell: Cell) -> dict[str, float]:
+    judged = (judgement for judgement in cell.judgements if judgement.against == "baseline")
+    return {one.measurement: one.reference for one in judged if one.reference is not None}
+
+
 def _columns(rows: list[dict[str, float]]) -> dict[str, list[float | None]]:
     return {name: [row.get(name) for row in rows] for name in VALUES if any(name in row for row in rows)}
 
@@ -142,9 +167,18 @@ def read_summary(report: Path) -> Summary:
     try:
         whole, own = report.lstat(), path.lstat()
         if own.st_mtime_ns >= whole.st_mtime_ns:
-            summary = Summary.model_validate_json(files.read_bytes(path, "summary", _LARGEST))
-            if summary.report_bytes == whole.st_size and summary.schema_version == VERSION:
+            summary = parsed(files.read_bytes(path, "summary", LARGEST))
+            if summary is not None and summary.report_bytes == whole.st_size:
                 return summary
-    except (OSError, ValidationError, BadInput):
-        pass  # not there, or not as this version writes it
+    except (OSError, BadInput):
+        pass  # not there, or not readable
     return write_summary(report, read_record(report, Report, "report"))
+
+
+def parsed(content: bytes) -> Summary | None:
+    """Return the summary in a file's content; None where it is damaged or of a version that is made again."""
+    try:
+        summary = Summary.model_validate_json(content)
+    except ValidationError:
+        return None
+    return summary if summary.schema_version in READ else None

@@ -213,6 +213,11 @@ def t_quantile(share: float, degrees: float) -> float:
     return float(_special().stdtrit(degrees, 1 - share))
 
 
+def half_width(spread: float, repeats: int) -> float:
+    """Return half the width of the 95 % interval of a mean of at least two repetitions, by Student's t."""
+    return t_quantile(0.025, repeats - 1) * spread / math.sqrt(repeats)
+
+
 def f_above(ratio: float, new: int, old: int) -> float:
     """One-sided probability that the ratio of two equal variances comes out at ``ratio`` or more (Fisher's F)."""
     return float(_special().fdtrc(new, old, ratio))

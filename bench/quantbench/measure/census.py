@@ -56,6 +56,8 @@ def of_file(path: Path) -> Contents:
         return _contents(content)
     except tflite.Unfit as error:
         raise BadInput(f"{path}: is not a .tflite of a model: {error}") from None
+    except ModuleNotFoundError:  # ai-edge-litert, which a container that reads reports may lack
+        raise
     except Exception as error:  # a damaged flatbuffer can fail in many ways
         raise BadInput(f"{path}: is not a whole .tflite file ({type(error).__name__}: {error})") from None
 

@@ -212,6 +212,26 @@ def _step(found: Trend, shift: Step) -> str:
     return f"{name.replace('_', ' ')} {values} ({_difference(found, name, shift.old, shift.new)})"
 
 
+def step_in_words(found: Trend, shift: Step) -> str:
+    """Return one line on a shift: what moved, from where to where, and by how much."""
+    return _step(found, shift)
+
+
+def value_in_words(found: Trend, name: str, value: float) -> str:
+    """Return a measurement with its unit."""
+    return _value(found, name, value)
+
+
+def pace_in_words(drift: DriftSlope) -> str:
+    """Return one line on a drift, with its interval."""
+    return _pace(drift)
+
+
+def commit_of(run: Summary) -> str:
+    """Return a run's commit, shortened."""
+    return _commit(run)
+
+
 def _value(found: Trend, name: str, value: float) -> str:
     if name == "score":
         return f"{100 * value:.2f} %" if found.scoring.scale == 100 else f"{value:.5g}"

@@ -2,7 +2,7 @@
 
 import math
 
-from quantbench.core.stats import normal_quantile, t_quantile
+from quantbench.core.stats import half_width, normal_quantile
 from quantbench.records import Cell, Measurement
 
 
@@ -10,7 +10,7 @@ def interval(cell: Cell, name: str, measurement: Measurement) -> tuple[float, fl
     """Compute an interval: over repetitions by Student's t, of a fraction of examples by Wilson's score interval."""
     repeats = len(measurement.values) if measurement.values and len(measurement.values) > 1 else measurement.n
     if measurement.spread is not None and repeats > 1:
-        half = t_quantile(0.025, repeats - 1) * measurement.spread / math.sqrt(repeats)
+        half = half_width(measurement.spread, repeats)
         return measurement.value - half, measurement.value + half
     counted = name.endswith("agreement") or (name == "score" and "accuracy" in cell.metric)
     if counted and measurement.unit == "fraction" and measurement.n > 1 and 0 <= measurement.value <= 1:

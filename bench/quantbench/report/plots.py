@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
+from quantbench.core.arrays import Array
 from quantbench.records import Cell, Measurement
 from quantbench.records.measurements import name_at
 from quantbench.report.chart_data import FAMILIES, LEGEND, Axis, Heat, Point
@@ -418,6 +421,134 @@ def trend(
         beside = _words("tick", name, x + (-3 if late else 3), top + 10 + 12 * (number % 4), "end" if late else "start")
         items += [Item("shift", f"M{x:.1f} {top}V{bottom}"), beside]
     return _plot(title, width, height, [Group(items)])
+
+
+class Series(NamedTuple):
+    """Hold one measurement, a value a night; shape (nights,) each, NaN where there is none.
+
+    Attributes:
+        half: half the width of each value's 95 % interval.
+        accepted: the accepted value of each night.
+        limit: the largest value that a release may have.
+    """
+
+    values: Array
+    half: Array | None = None
+    accepted: Array | None = None
+    limit: Array | None = None
+
+
+MOST_DOTS = 90  # nights; of more, the line is drawn alone
+_DATES = 6  # labels of the axis of nights
+_WIDE = 8  # pixels a night, where there is room for broad bars
+_DATE = 54  # pixels right of the last night, whose date is centred on it
+
+
+def over_nights(
+    title: str, dates: Sequence[str], series: Series, style: str, shifts: Sequence[tuple[int, str]] = ()
+) -> Plot:
+    """Plot one measurement over the nights, oldest left: its line and intervals, what is accepted, limits and shifts.
+
+    Args:
+        dates: label of each night.
+        style: format of the labels.
+        shifts: (place of the first night at the new level, what a tooltip says).
+    """
+    width, height = 720, 170
+    left, right, top, bottom = 80, width - _DATE, TOP, height - 30
+    apart = (right - left) / max(1, len(dates) - 1)
+    values = _bounded(series.values)
+    half, accepted, limit = (None if one is None else _bounded(one) for one in series[1:])
+    shown = [values] if half is None else [values, values - half, values + half]
+    y_of, y_ticks = linear_axis(
+        _ends(shown + [one for one in (accepted, limit) if one is not None]), bottom, top, style
+    )
+    items = [*_across(_date_ticks(dates, left, apart), top, bottom), *_up(y_ticks, left, right)]
+    there = np.flatnonzero(np.isfinite(values))
+    x, y = left + apart * there, _heights(values[there], y_of)
+    if half is not None:
+        wide = np.nan_to_num(half[there])
+        above, below = _heights(values[there] + wide, y_of), _heights(values[there] - wide, y_of)
+        if wide.any():
+            items.append(Item("band", f"M{_points(x, above)}L{_points(x[::-1], below[::-1])}z"))
+    items.append(Item("trend", "M" + _points(*_corners(x, y))))
+    if len(there) <= MOST_DOTS:
+        items.append(Item("night", "".join(f"M{dot}h0" for dot in _points(x, y).split("L"))))
+    for column, kind in ((accepted, "accepted"), (limit, "limit")):
+        if column is not None and np.isfinite(column).any():
+            items.append(Item(kind, _levels(column, left, apart, y_of)))
+    groups = [Group(items)]
+    for place, told in shifts:
+        at = left + apart * (place - 0.5)
+        groups.append(Group([Item("shift", f"M{at:.1f} {top}V{bottom}")], told))
+    return _plot(title, width, height, groups, "the numbers are in the table of the newest nights")
+
+
+def _bounded(values: Array) -> Array:
+    """Draw what is beyond any measure at the edge: sums of such numbers would overflow."""
+    return np.clip(values, -MOST, MOST)
+
+
+def _ends(columns: Sequence[Array]) -> tuple[float, float]:
+    """Return the least and the greatest finite value."""
+    whole = np.concatenate(columns)
+    whole = whole[np.isfinite(whole)]
+    return float(whole.min()), float(whole.max())
+
+
+def _heights(values: Array, y_of: Place) -> Array:
+    """Place many values on a linear axis at once, rounded as they are drawn."""
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return np.full(len(values), round(y_of(low), 1))
+    share = (values - low) / (high - low)
+    return np.round(y_of(low) + share * (y_of(high) - y_of(low)), 1)
+
+
+def _points(x: Array, y: Array) -> str:
+    return "L".join(map("%.1f %.1f".__mod__, zip(x.tolist(), y.tolist(), strict=True)))
+
+
+def _corners(x: Array, y: Array) -> tuple[Array, Array]:
+    """Return the points of a line; of those at one height only the first and the last."""
+    inner = np.zeros(len(y), bool)
+    inner[1:-1] = (y[1:-1] == y[:-2]) & (y[1:-1] == y[2:])
+    return x[~inner], y[~inner]
+
+
+def _levels(column: Array, left: float, apart: float, y_of: Place) -> str:
+    """Draw a level that holds from night to night; each unbroken one reaches half a night beyond its ends."""
+    filled = np.where(np.isfinite(column), column, np.inf)
+    right = left + apart * (len(column) - 1)
+    begins = np.flatnonzero(np.r_[True, filled[1:] != filled[:-1]])
+    ends = np.r_[begins[1:], len(column)]
+    found = []
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+        if math.isfinite(column[begin]):
+            start, stop = (min(max(left + apart * (place - 0.5), left), right) for place in (begin, end))
+            found.append(f"M{start:.1f} {y_of(float(column[begin])):.1f}H{stop:.1f}")
+    return "".join(found)
+
+
+def _date_ticks(dates: Sequence[str], left: float, apart: float) -> list[Tick]:
+    """Label some nights, the newest among them."""
+    step = max(1, -(-len(dates) // _DATES))
+    return [Tick(left + apart * place, dates[place]) for place in range(len(dates) - 1, -1, -step)]
+
+
+def reds(title: str, dates: Sequence[str], counts: Sequence[int]) -> Plot:
+    """Plot how many cells were red each night, oldest left."""
+    width, height = 1000, 110
+    left, right, top, bottom = 40, width - _DATE, TOP, height - 30
+    y_of, y_ticks = linear_axis([0, max(1, *counts)], bottom, top, ".0f")
+    apart = (right - left) / max(1, len(dates))
+    ticks = _date_ticks(dates, left + apart / 2, apart)
+    bars = "".join(
+        f"M{left + apart * (place + 0.5):.1f} {bottom}V{y_of(count):.1f}" for place, count in enumerate(counts) if count
+    )
+    bar = Item("reds wide" if apart > _WIDE else "reds", bars)
+    items = [*_across(ticks, top, bottom), *_up(y_ticks, left, right), bar]
+    return _plot(title, width, height, [Group(items)], "the table of nights has the numbers")
 
 
 def family_legend(names: Sequence[str] = tuple(SHAPES)) -> list[tuple[Item, str]]:

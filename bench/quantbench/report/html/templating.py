@@ -89,9 +89,9 @@ def breakable(name: str) -> Markup:
     return Markup("_<wbr>").join(plain(name).split("_"))
 
 
-def page_from(template: str, script: str = "", **values: Any) -> str:
+def page_from(template: str, script: str = "", more_style: str = "", **values: Any) -> str:
     """Render a whole page: one style sheet, at most one script, and nothing from the network."""
-    style = asset("colours.css") + asset("page.css") + asset("charts.css")
+    style = asset("colours.css") + asset("page.css") + asset("charts.css") + more_style
     # Nothing is loaded from anywhere, and no other style or script runs, whatever a name may hold.
     scripts = _hash(script) if script else "'none'"
     policy = (
