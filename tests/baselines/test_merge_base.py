@@ -185,7 +185,7 @@ def test_a_shallow_clone_is_told_how_to_fetch_more(repository: Path, model: Refe
 
 def test_a_folder_outside_of_git_is_one_sentence(tmp_path: Path, model: ReferenceModel) -> None:
     (tmp_path / "baselines").mkdir()
-    with pytest.raises(BadInput, match="is in no git repository"):
+    with pytest.raises(BadInput, match="is in no git repository that may be read"):
         judged(tmp_path, model)
 
 

@@ -1,17 +1,13 @@
 """The workflows: pinned actions, least permissions, and nothing that others write inside a shell line."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from linters import PINNED, actionlint
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
 def shell_lines(text: str) -> list[str]:
@@ -69,18 +65,6 @@ GOOD = (ROOT / ".github" / "workflows" / "baselines.yml").read_text()
 def test_an_unsafe_workflow_is_seen(old: str, new: str, said: str) -> None:
     assert old in GOOD
     assert any(said in problem for problem in problems(GOOD.replace(old, new)))
-
-
-def actionlint(*paths: Path) -> subprocess.CompletedProcess[str]:
-    """What actionlint says, with shellcheck for the shell lines; both lie beside the interpreter."""
-    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    program = shutil.which("actionlint", path=beside)
-    if program is None and not os.environ.get("CI"):
-        pytest.skip("actionlint is not installed here: pip install '.[tests]'")
-    assert program is not None, "CI cannot do without actionlint"
-    return subprocess.run(
-        [program, "-no-color", *map(str, paths)], env=os.environ | {"PATH": beside}, capture_output=True, text=True
-    )
 
 
 def test_actionlint_finds_nothing() -> None:

@@ -253,9 +253,9 @@ def at_merge_base(ref: str, own: Path) -> Iterator[AtMergeBase]:
     folder = own if own.is_dir() else own.parent
     top = _git(folder, "rev-parse", "--show-toplevel")
     if top is None:
-        raise BadInput(
-            f"--baselines-from: {own} is in no git repository; give a --baseline-dir that is, or leave it out"
-        )
+        hint = "give a --baseline-dir that is in one, or, where git refuses because somebody else owns it, "
+        hint += f"`git config --global --add safe.directory {os.path.realpath(folder)}`"
+        raise BadInput(f"--baselines-from: {own} is in no git repository that may be read; {hint}")
     commit = merge_base(folder, ref)
     path = os.path.relpath(os.path.realpath(own), os.path.realpath(top.strip()))
     with tempfile.TemporaryDirectory(prefix="quantbench-baselines-") as temporary:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from quantbench import __version__, files
-from quantbench.cli import ab, adopt, baseline, cache, compare, export, forge, listing, pin, report, run
+from quantbench.cli import ab, adopt, baseline, cache, compare, export, forge, init, listing, pin, report, run
 from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir, RunEnded
 from quantbench.core import streams
 from quantbench.core.echo import guard, guarded, line
@@ -36,6 +36,7 @@ app.command()(listing.variants)
 app.command("try")(adopt.try_model)
 app.command()(adopt.adopt)
 app.command()(export.export)
+app.command()(init.init)
 app.command()(forge.comment)
 app.command()(forge.issue)
 app.command()(forge.notify)
