@@ -167,8 +167,13 @@ def stand_in() -> Iterator[StandIn]:
         def log_message(self, *_: Any) -> None:
             """Stay silent."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: Any) -> None:
+            """Stay silent where a client has gone."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     forge.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

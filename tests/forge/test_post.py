@@ -211,9 +211,11 @@ def test_a_token_with_a_line_break_is_not_shown(forge: StandIn) -> None:
 def test_the_pull_request_and_its_commit_are_read_from_the_event(tmp_path: Path, forge: StandIn) -> None:
     event = tmp_path / "event.json"
     event.write_text('{"pull_request": {"number": 12, "head": {"sha": "abc"}}}')
-    found = where.found(forge.environment(None) | {"GITHUB_EVENT_PATH": str(event)})
-    assert (found.pull_request, found.commit) == (12, "abc")
-    assert found.job == "https://github.com/team/models/actions/runs/77"
+    environment = forge.environment(None) | {"GITHUB_EVENT_PATH": str(event)}
+    assert where.found(environment).pull_request == 12
+    assert where.commit_of(environment) == "abc"
+    assert where.job_address(environment) == "https://github.com/team/models/actions/runs/77"
+    assert where.job_address({"CI_JOB_URL": "https://x/(a) b"}) == ""
     assert where.found(forge.environment()).pull_request == 5
     assert where.found(forge.environment(None)).pull_request is None
 

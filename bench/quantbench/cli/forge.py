@@ -41,7 +41,7 @@ def comment(
     from quantbench.forge import post, where
 
     place = None if output else where.found(os.environ)
-    text, red = _text(run, place, artifact, otherwise, "this pull request")
+    text, red = _text(run, artifact, otherwise, "this pull request")
     if output is not None:
         _written(output, text)
     if place is not None:
@@ -71,7 +71,7 @@ def issue(
     from quantbench.forge import post, where
 
     place = None if output else where.found(os.environ)
-    text, red = _text(run, place, artifact, otherwise, "the nightly run")
+    text, red = _text(run, artifact, otherwise, "the nightly run")
     if output is not None:
         _written(output, text)
     if place is not None:
@@ -96,12 +96,13 @@ def notify(
     """
     from quantbench import files
     from quantbench.forge import notify as message
+    from quantbench.forge.where import job_address
     from quantbench.records.run_folder import read
     from quantbench.report.forge_comment import short
 
     urls = message.addresses([], os.environ)
     report, _ = read(run)
-    title, text = short(report, link or _job())
+    title, text = short(report, link or job_address(os.environ))
     now: message.State = "green" if report.exit_status == Exit.GREEN else "red"
     before = message.read_state(state_dir)
     send = message.by_apprise()
@@ -119,15 +120,13 @@ def notify(
     typer.echo(f"told {count} of {len(urls)} addresses: {title}" if count else f"nothing to tell: still {now}")
 
 
-def _text(run: Path, place: object, artifact: str, otherwise: Path | None, where: str) -> tuple[str, bool]:
+def _text(run: Path, artifact: str, otherwise: Path | None, where: str) -> tuple[str, bool]:
     """Return what is to be said of a run, and whether it is red; a run without a report is."""
-    from quantbench.forge.where import Place
+    from quantbench.forge.where import commit_of, job_address
     from quantbench.records.run_folder import read
     from quantbench.report.forge_comment import Around, body, without_report
 
-    around = Around(artifact=artifact, over=where)
-    if isinstance(place, Place):
-        around = Around(place.job, place.commit, artifact, where)
+    around = Around(job_address(os.environ), commit_of(os.environ), artifact, where)
     if otherwise is not None and not run.exists():
         return without_report(_end_of(otherwise), around), True
     report, _ = read(run)
@@ -162,10 +161,3 @@ def _said(say: Callable[[], str]) -> None:
         typer.echo(f"quantbench: {line(str(error))}", err=True)
         raise RunEnded(int(Exit.NOT_DELIVERED)) from None
     typer.echo(line(done))
-
-
-def _job() -> str:
-    """Return the address of this CI job; empty outside of one."""
-    from quantbench.forge.where import job_address
-
-    return job_address(os.environ)

@@ -22,14 +22,10 @@ class Place:
     Attributes:
         forge: whose API is asked.
         pull_request: number of the pull or merge request that the job is of; None where it is of none.
-        job: address of the job's page, where its artifacts are; empty where unknown.
-        commit: that was measured; empty where unknown.
     """
 
     forge: Forge
     pull_request: int | None
-    job: str
-    commit: str
 
 
 def found(environment: Mapping[str, str]) -> Place:
@@ -45,22 +41,16 @@ def found(environment: Mapping[str, str]) -> Place:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
             raise BadInput(f"GITHUB_REPOSITORY: expected owner/name, found {repository!r}")
         api = github.api(_address(get("GITHUB_API_URL") or "https://api.github.com", "GITHUB_API_URL"), token)
-        event = _event(get("GITHUB_EVENT_PATH", ""))
-        commit = _head_of(event) or get("GITHUB_SHA", "")
-        return Place(
-            GitHub(api, repository), _number_of(event, get("GITHUB_REF", "")), job_address(environment), commit
-        )
+        number = _number_of(_event(get("GITHUB_EVENT_PATH", "")), get("GITHUB_REF", ""))
+        return Place(GitHub(api, repository), number)
     if get("CI_API_V4_URL") or get("CI_PROJECT_ID"):
         token = _token(environment, "GITLAB_TOKEN")
         project = get("CI_MERGE_REQUEST_PROJECT_ID") or get("CI_PROJECT_ID") or ""
         if not project:
             raise BadInput("CI_PROJECT_ID: not set, so that the project is unknown; run this in a job of GitLab CI")
         api = gitlab.api(_address(get("CI_API_V4_URL") or "https://gitlab.com/api/v4", "CI_API_V4_URL"), token)
-        number = get("CI_MERGE_REQUEST_IID", "")
-        commit = get("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA") or get("CI_COMMIT_SHA", "")
-        return Place(
-            GitLab(api, project), int(number) if number.isdecimal() else None, job_address(environment), commit
-        )
+        iid = get("CI_MERGE_REQUEST_IID", "")
+        return Place(GitLab(api, project), int(iid) if iid.isascii() and iid.isdecimal() else None)
     raise BadInput(
         "this is no job of GitHub Actions or GitLab CI: neither GITHUB_REPOSITORY nor CI_API_V4_URL is set; set them "
         "as such a job has them, with GITHUB_TOKEN or GITLAB_TOKEN"
@@ -73,6 +63,12 @@ def job_address(environment: Mapping[str, str]) -> str:
     if repository and run:
         return _link(f"{environment.get('GITHUB_SERVER_URL', 'https://github.com')}/{repository}/actions/runs/{run}")
     return _link(environment.get("CI_JOB_URL", "") or environment.get("BUILD_URL", ""))
+
+
+def commit_of(environment: Mapping[str, str]) -> str:
+    """Return the commit that was pushed; empty outside of a job."""
+    head = _head_of(_event(environment.get("GITHUB_EVENT_PATH", ""))) or environment.get("GITHUB_SHA", "")
+    return head or environment.get("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA") or environment.get("CI_COMMIT_SHA", "")
 
 
 def _link(url: str) -> str:
