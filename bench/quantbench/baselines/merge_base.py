@@ -107,8 +107,9 @@ class AtMergeBase:
             f"{len(names)} {one if len(names) == 1 else many} ({_some(names)})" for names, one, many in told if names
         ]
         if parts:
-            judged = " New cells are judged by the values that it brings; all others are not." if found.added else ""
-            said.append(f"baselines changed in this pull request: {', '.join(parts)}.{judged}")
+            old = " The old values judge this run; the new ones hold once it is merged." if found.values else ""
+            new = " New cells are judged by the values that it brings." if found.added else ""
+            said.append(f"baselines changed in this pull request: {', '.join(parts)}.{old}{new}")
         said += [
             f"{model}: its data or metric changed in this pull request, so that the baselines of {self.commit[:12]} do "
             "not apply: judged by the values that it brings"
