@@ -97,7 +97,8 @@ class Whole:
         """Return the baselines that the shards were judged by, of the same branch's merge base where they were."""
         shard = self.pieces[0].shard
         ref = self.options.baselines_from or shard.options.get("baselines_from", "")
-        judged = [self.models[model] for model in shard.baselines if model in self.models]
+        named = {*shard.baselines, *(cell.model for piece in self.pieces for cell in piece.report.cells)}
+        judged = [model for name, model in self.models.items() if name in named]
         return in_force(self.options.baseline_dir, ref, judged, self.models)
 
     @cached_property
