@@ -34,7 +34,7 @@ def shell_lines(text: str) -> list[str]:
 
 def problems(text: str) -> list[str]:
     uses = re.findall(r"uses: (.*)", text)
-    found = [f"not pinned: {one}" for one in uses if not PINNED.fullmatch(one)]
+    found = [f"not pinned: {one}" for one in uses if not PINNED.fullmatch(one) and one != "./"]
     found += [f"an expression in a shell line: {line.strip()}" for line in shell_lines(text) if "${{" in line]
     top = re.search(r"^permissions:\n((?:  .*\n)+)", text, re.MULTILINE)
     if top is None or top[1] != "  contents: read\n":
@@ -174,6 +174,20 @@ def test_the_dockerfile_copies_what_is_there() -> None:
 
 
 # ---------------------------------------------------------------- what the checks see
+
+
+def test_actionlint_reads_the_action_of_this_repository(tmp_path: Path) -> None:
+    """So that the job which uses it is held to the inputs that it takes."""
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert "uses: ./\n" in text
+    (tmp_path / ".github" / "workflows").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "action.yml").write_text((ROOT / "action.yml").read_text())
+    bad = tmp_path / ".github" / "workflows" / "ci.yml"
+    bad.write_text(text.replace("          arguments: ", "          argument: "))
+    done = actionlint(bad)
+    assert done.returncode == 1
+    assert 'input "argument" is not defined in action "quantbench"' in done.stdout
 
 
 GOOD = (ROOT / ".github" / "workflows" / "baselines.yml").read_text()
