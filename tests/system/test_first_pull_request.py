@@ -16,8 +16,8 @@ from conftest import ROOT, run_quantbench
 from stand_in_forge import TOKEN, StandIn, stand_in
 
 # Where the settings that `init` writes are not read, the folders are named.
-FOLDERS = ["--model-dir", "models", "--baseline-dir", "baselines"]
 READS_SETTINGS = importlib.util.find_spec("quantbench.core.config") is not None
+FOLDERS = [] if READS_SETTINGS else ["--model-dir", "models", "--baseline-dir", "baselines"]
 
 
 @dataclass
@@ -83,7 +83,7 @@ def gated(tmp_path: Path, branch: str, forge: StandIn, store: Path) -> Runner:
     contexts = {"github.event_name": "pull_request", "github.base_ref": "main", "github.token": TOKEN}
     functions = {"baselines": "merge-base"}  # what its expression says of a pull request without labels
     inputs = {name: functions.get(name) or filled(str(value), contexts) for name, value in given.items()}
-    inputs["arguments"] += " --no-latency --no-gpu --workers 1" + ("" if READS_SETTINGS else " " + " ".join(FOLDERS))
+    inputs["arguments"] += " ".join(["", "--no-latency", "--no-gpu", "--workers", "1", *FOLDERS])
     environment = {name: value for name, value in forge.environment().items() if name != "GITHUB_TOKEN"}
     runner = Runner(checkout, tmp_path / "runner", shims(checkout.with_suffix(".bin")), inputs, contexts, environment)
     shutil.copytree(store, runner.temporary / "quantbench-cache" / "store", symlinks=True, dirs_exist_ok=True)

@@ -130,8 +130,7 @@ def _workflow(ci: System, action: str) -> str:
 
 def _next(ci: System | None, action: str) -> list[str]:
     steps = [
-        "Adopt a model: quantbench adopt MODEL.keras --name NAME --data EVAL.npz --model-dir models "
-        "--baseline-dir baselines",
+        "Adopt a model: quantbench adopt MODEL.keras --name NAME --data EVAL.npz",
         "Commit it with its baseline: git add --all && git commit",
         "Gate it: quantbench run",
     ]
