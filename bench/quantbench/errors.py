@@ -19,6 +19,7 @@ class Exit(IntEnum):
     BAD_INPUT = 4
     NOTHING_SELECTED = 5
     DISK_FULL = 6
+    NOT_DELIVERED = 7  # a comment, an issue or a message; no run ends with it
 
 
 class BadInput(Exception):

@@ -63,5 +63,15 @@ def test_pages_and_pictures_are_drawn_from_the_wheel_alone(installed: Path, tmp_
     assert drawn == "<svg"
 
 
+def test_the_wheel_has_what_init_writes(installed: Path, tmp_path: Path) -> None:
+    for ci in ("github", "gitlab", "jenkins"):
+        call = [sys.executable, "-m", "quantbench", "init", "--ci", ci]
+        environment = {"PYTHONPATH": str(installed), "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    there = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert there >= {".github/workflows/quantbench.yml", ".gitlab-ci.yml", "Jenkinsfile", "quantbench.toml"}
+
+
 def test_nothing_of_the_tests_is_in_the_wheel(installed: Path) -> None:
     assert sorted(path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")) == ["quantbench"]

@@ -20,6 +20,8 @@ from quantbench.cli import (
     config,
     explain,
     export,
+    forge,
+    init,
     listing,
     pin,
     report,
@@ -53,6 +55,10 @@ app.command("try")(adopt.try_model)
 app.command()(adopt.adopt)
 app.command()(export.export)
 app.command()(explain.explain)
+app.command()(init.init)
+app.command()(forge.comment)
+app.command()(forge.issue)
+app.command()(forge.notify)
 app.command()(listing.schema)
 app.command()(pin.pin)
 app.command()(config.config)

@@ -1,7 +1,7 @@
 """Define the command ``export``: write an artifact of a run to a file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,13 +9,17 @@ from quantbench import files
 from quantbench.cli._common import LATEST
 from quantbench.errors import BadInput
 
+if TYPE_CHECKING:
+    from quantbench.records import Report
+
 
 def export(
-    cell: Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_float16; of `try` the variant is enough")],
+    cell: Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_float16; of `try` the variant is enough")] = "",
     run: Annotated[Path, typer.Option(help="run folder, or its report.json")] = LATEST,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="file to write (default: VARIANT.tflite)")
+        Path | None, typer.Option("--output", "-o", help="file to write (default: VARIANT.tflite); with --red a folder")
     ] = None,
+    red: Annotated[bool, typer.Option("--red", help="every cell that is not green, as MODEL/VARIANT.tflite")] = False,
 ) -> None:
     """Write the .tflite of any cell of a run to a file, from the run's folder or the cache.
 
@@ -25,6 +29,11 @@ def export(
     from quantbench.records.run_folder import read
 
     report, folder = read(run)
+    if bool(cell) == red:
+        raise BadInput("give a cell such as seed_cnn/ptq_float16, or --red for every cell that is not green")
+    if red:
+        _export_red(report, folder, output or Path("red"))
+        return
     found, content = find(report, folder, cell)
     target = output or Path(f"{found.variant}.tflite")
     if target.is_dir():
@@ -35,3 +44,21 @@ def export(
         raise BadInput(f"--output: {target} exists and holds something else; remove it first, or give another file")
     files.write_named(target, content, "--output")
     typer.echo(f"wrote {target}: {found.id}, {len(content):,} bytes, sha256 {found.artifact_sha256}")
+
+
+def _export_red(report: "Report", folder: Path, target: Path) -> None:
+    """Write the artifact of each red cell, and say which have none."""
+    from quantbench.engine.artifacts import red
+
+    cells = red(report, folder)
+    for cell, content in cells:
+        if content is None:
+            typer.echo(f"no artifact of {cell.id}: {cell.failure.reason if cell.failure else 'it is gone'}")
+            continue
+        path = target / cell.model / f"{cell.variant}.tflite"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"--output: cannot make {path.parent}: {error.strerror}; give another folder") from None
+        files.write_named(path, content, "--output")
+    typer.echo(f"{sum(content is not None for _, content in cells)} of {len(cells)} red cells written to {target}")

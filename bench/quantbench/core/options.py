@@ -66,6 +66,9 @@ class RunOptions:
     )
     strict_change: bool = _option(False, "outputs that changed without getting worse are red, not only reported")
     shard: str = _option("", "measure one part of the run, e.g. 2/6; quantbench report merges all parts")
+    baselines_from: str = _option(
+        "", "judge by the baselines of the merge base with this branch, e.g. origin/main, as a pull request is judged"
+    )
     shard_durations: str = _option("", "run folder, or its report.json, with the durations of its cells; for --shard")
     update_baselines: str = _option(
         "", "accept this run's values as baselines, with this reason; the exit status stays that of the judgements"

@@ -11,7 +11,7 @@ from quantbench.build.artifact import ARTIFACT
 from quantbench.build.store import Store, default_root, read_index, shards
 from quantbench.engine.cell import CellId
 from quantbench.errors import BadInput
-from quantbench.records import Cell, Report
+from quantbench.records import Cell, Report, Verdict
 from quantbench.reference.datasets import file_sha256
 
 FOLDER = "artifacts"
@@ -76,6 +76,18 @@ def find(report: Report, folder: Path, name: str) -> tuple[Cell, bytes]:
             f"store {default_root()} any more; run the same command once more to make it again"
         )
     return cell, content
+
+
+def red(report: Report, folder: Path) -> list[tuple[Cell, bytes | None]]:
+    """Return the cells of a run that are red, each with its artifact; None where there is none or it is gone."""
+    found: list[tuple[Cell, bytes | None]] = []
+    for cell in report.cells:
+        if cell.verdict in (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING):
+            try:
+                found.append((cell, find(report, folder, cell.id)[1]))
+            except BadInput:
+                found.append((cell, None))
+    return found
 
 
 def _read(path: Path, inside: Path, sha256: str) -> bytes | None:

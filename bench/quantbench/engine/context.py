@@ -91,7 +91,8 @@ class Rules:
         drift: bool,
     ) -> "Rules":
         """Return the rules of a run that writes to ``folder``."""
-        again = " ".join(given(options, "model_dir", "baseline_dir", "train", "seeds", "cell_timeout", "strict_change"))
+        folders = ("model_dir", "baseline_dir", "baselines_from")
+        again = " ".join(given(options, *folders, "train", "seeds", "cell_timeout", "strict_change"))
         run = run_argument(folder, options)
         return Rules(baselines, environment, run, again, options.train, drift, options.strict_change)
 

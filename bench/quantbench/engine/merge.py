@@ -18,7 +18,8 @@ from pathlib import Path
 
 from quantbench import gate
 from quantbench.baselines.effective import EffectiveBaseline, effective_baseline, recorded_elsewhere
-from quantbench.baselines.files import fingerprint, load, stored_hashes
+from quantbench.baselines.files import stored_hashes
+from quantbench.baselines.merge_base import InForce, in_force
 from quantbench.core import environment
 from quantbench.core.arrays import Array
 from quantbench.core.distances import of_head, stored_as
@@ -85,11 +86,20 @@ class Whole:
                     raise BadInput(
                         f"{piece.name}: {model} was measured on another data pack than {reference_model.file} uses"
                     )
-            if fingerprint(self.options.baseline_dir, model) != sha256:
+            if self._accepted.fingerprints[model] != sha256:
                 raise BadInput(
                     f"--baseline-dir: {self.options.baseline_dir} is not what the shards judged {model} by; check out "
                     f"their commit ({self.pieces[0].report.environment.git_commit}), or give the folder that they had"
                 )
+
+    @cached_property
+    def _accepted(self) -> InForce:
+        """Return the baselines that the shards were judged by, of the same branch's merge base where they were."""
+        shard = self.pieces[0].shard
+        ref = self.options.baselines_from or shard.options.get("baselines_from", "")
+        named = {*shard.baselines, *(cell.model for piece in self.pieces for cell in piece.report.cells)}
+        judged = [model for name, model in self.models.items() if name in named]
+        return in_force(self.options.baseline_dir, ref, judged, self.models)
 
     @cached_property
     def cells(self) -> list[tuple[Cell, Piece]]:
@@ -187,9 +197,12 @@ class Whole:
         key = model, piece.shard.index
         if key not in self._effective:
             here, reference_model = piece.report.environment, self.models[model]
-            accepted = load(self.options.baseline_dir, reference_model)
             self._effective[key] = effective_baseline(
-                accepted, reference_model.metric.unit, environment.class_of(here), here.machine_class, piece.day
+                self._accepted.by_model[model],
+                reference_model.metric.unit,
+                environment.class_of(here),
+                here.machine_class,
+                piece.day,
             )
         return self._effective[key]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantbench.baselines import files as baseline_files
-from quantbench.baselines import update
-from quantbench.baselines.effective import EffectiveBaseline, effective_baseline, load_current
+from quantbench.baselines import merge_base, update
+from quantbench.baselines.effective import EffectiveBaseline, effective_baseline
 from quantbench.core import environment
 from quantbench.core.options import RunOptions, check
 from quantbench.core.signals import undisturbed
@@ -88,6 +88,8 @@ class Session:
             update.check_commit(self._environment, "--update-baselines")
         if self._drift:
             baseline_files.check_folder(options.baseline_dir)
+        judged = [self.models[name] for name in self.model_names] if self._drift else []
+        self._accepted = merge_base.in_force(options.baseline_dir, options.baselines_from, judged, self.models)
         self.baselines = {name: self._effective_baseline(self.models[name]) for name in self.model_names}
         self._plan = Plan(options, self.models, self._accepted_cells() if one_of_several else None)
         self._timing = Timing(options, self.say, self._cluster.call if self._cluster else None, start_up)
@@ -104,8 +106,8 @@ class Session:
         model.check_weights()
 
     def _effective_baseline(self, model: ReferenceModel) -> EffectiveBaseline:
-        """Return the effective baseline, for today and this machine; updates are applied to the one on disk."""
-        accepted = load_current(self.options.baseline_dir, model) if self._drift else baseline_files.Baseline()
+        """Return the effective baseline, for today and this machine; updates go to the one on disk."""
+        accepted = self._accepted.by_model.get(model.name, baseline_files.Baseline())
         here = self._environment
         return effective_baseline(
             accepted, model.metric.unit, here.results_class, here.machine_class, environment.today()
@@ -248,7 +250,7 @@ class Session:
             of=of,
             split=self._plan.split,
             options={name: str(getattr(self.options, name)) for name in shards.SAME_IN_ALL},
-            baselines={name: baseline_files.fingerprint(self.options.baseline_dir, name) for name in models},
+            baselines={name: self._accepted.fingerprints.get(name, "") for name in models},
             folder=shlex.quote(str(folder.path)),
             again=rules.again,
         )
@@ -268,6 +270,7 @@ class Session:
             *self._planned.computing.notes(),
             *held.notes(),
             *(finish.no_baselines_note(self.options.baseline_dir) if self._drift else []),
+            *self._accepted.notes,
             *finish.seals_note(self.options.baseline_dir, self.baselines),
             *finish.walls_note(strangers),
             *self._timing.notes(),

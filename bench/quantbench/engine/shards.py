@@ -32,6 +32,7 @@ SAME_IN_ALL = (
     "more_latency",
     "false_alarms",
     "strict_change",
+    "baselines_from",
 )
 
 
