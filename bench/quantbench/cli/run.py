@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from quantbench.cli import _screen, _usage
 from quantbench.cli._common import RunEnded
 from quantbench.core.options import PACKAGE, PYTEST_INI, RunOptions, flag
+from quantbench.errors import Exit
 
 
 def run(context: typer.Context, **values: Any) -> None:
@@ -25,6 +28,10 @@ def run(context: typer.Context, **values: Any) -> None:
     """
     import pytest
 
+    from quantbench.suites.screen import Screen
+
+    as_json = values.pop("as_json")
+    screen = Screen(_screen.quiet(), _screen.verbose(), _explained)
     arguments = [str(PACKAGE / "suites"), "-c", str(PYTEST_INI), "--rootdir", str(PACKAGE)]
     arguments += ["-o", f"cache_dir={Path(values['report_dir']).resolve() / '.pytest_cache'}"]
     for name, value in values.items():
@@ -32,7 +39,23 @@ def run(context: typer.Context, **values: Any) -> None:
             arguments += [flag(name)] if value else []
         else:
             arguments.append(f"{flag(name)}={value}")
-    raise RunEnded(_as_reported(lambda: int(pytest.main(arguments + context.args))))
+    arguments += [*screen.arguments(context.args), *context.args]
+    with _screen.answer_alone(as_json) as answer:
+        status = _as_reported(lambda: int(pytest.main(arguments, plugins=[screen])))
+        if as_json and screen.report is not None:
+            answer(_screen.json_of(screen.report))
+    if status == Exit.NOTHING_SELECTED and screen.report is None:
+        typer.echo(f"{_usage.PREFIX}nothing selected: no cell is left by --models, --variants, -k and -m", err=True)
+    raise RunEnded(status)
+
+
+def _explained(message: str) -> str:
+    """Return pytest's message on the command line as one sentence."""
+    unknown = re.search(r"unrecognized arguments: (\S+)", message)
+    if unknown is None:
+        return re.sub(r"^.*?\berror: ", "", message, flags=re.DOTALL).strip()
+    options = [flag(option.name) for option in dataclasses.fields(RunOptions)]
+    return _usage.no_such("option", unknown[1].partition("=")[0], options, "quantbench run")
 
 
 def _as_reported(started: Callable[[], int]) -> int:
@@ -60,6 +83,8 @@ def _declare_run() -> None:
         annotation = Annotated[type(option.default), declared]  # type: ignore[valid-type]
         kind = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(option.name, kind, default=option.default, annotation=annotation))
+    as_json = Annotated[bool, typer.Option("--json", help="print report.json alone; everything else goes to stderr")]
+    parameters.append(inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=as_json))
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
 
