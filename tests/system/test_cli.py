@@ -9,9 +9,7 @@ from conftest import ROOT, Quantbench
 HEAVY = ("tensorflow", "scipy", "numpy", "pytest")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["baseline", "update", "-h"], ["history", "-h"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["baseline", "update", "-h"], ["history", "-h"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     script = (
         f"import sys; sys.argv = ['quantbench', *{arguments!r}]\n"

@@ -71,6 +71,16 @@ _METAVARS_OF = {
     ("adopt", "name"): "NAME",
     ("pin", "model"): "FILE",
 }
+# Command and parameter -> when it has to be given, where the command checks that itself.
+_NEEDED = {
+    ("update", "reason"): "required",
+    ("loosen", "reason"): "required unless --remove",
+    ("loosen", "expires"): "required unless --remove",
+    ("xfail", "ticket"): "required unless --remove",
+    ("xfail", "reason"): "required unless --remove",
+    ("xfail", "expires"): "required unless --remove",
+    ("adopt", "name"): "required, or --update",
+}
 _BY_TYPE = {int: "N", float: "NUMBER", Path: "PATH"}
 COMPLETIONS: dict[str, Callable[..., list[str]]] = {
     "models": _complete.models,
@@ -137,6 +147,9 @@ def _completed(command: str, parameter: inspect.Parameter, kind: Any, note: Any)
         note.metavar = _metavar(command, parameter.name, kind)
     if note.autocompletion is None:
         note.autocompletion = COMPLETIONS.get(parameter.name)
+    needed = _NEEDED.get((command, parameter.name))
+    if needed is not None and note.help:
+        note.help = f"{note.help}  [{needed}]"
     if parameter.default in ("", None) or kind is bool:
         note.show_default = False
     return note

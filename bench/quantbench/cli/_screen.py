@@ -1,6 +1,8 @@
 """Decide what a command shows: with ``-q`` the verdict or the answer alone, with ``-v`` details too."""
 
+import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +13,8 @@ import typer
 
 if TYPE_CHECKING:
     from quantbench.records import Record
+
+_NOT_ASCII = re.compile(r"[^\n\x20-\x7e]+")
 
 
 class Level(IntEnum):
@@ -102,7 +106,8 @@ def answer_alone(alone: bool) -> Iterator[Callable[[str], None]]:
 
 
 def json_of(record: "Record") -> str:
-    """Return a record as the JSON text of its files."""
+    """Return a record as the JSON text of its files, in ASCII: what guards a terminal leaves it as it is."""
     from quantbench.records import json_text, rounded
 
-    return json_text(rounded(record.model_dump(mode="json", exclude_none=True)))
+    text = json_text(rounded(record.model_dump(mode="json", exclude_none=True)))
+    return _NOT_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], text)

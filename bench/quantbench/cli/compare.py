@@ -40,7 +40,7 @@ def compare(
     """
     from quantbench.comparison import compare as compared
     from quantbench.comparison.load import accepted_spreads, read_sides, truths
-    from quantbench.report.comparison import page, render
+    from quantbench.report.comparison import page, render, within
 
     sides = read_sides(old, new)
     trained = [cell.id for cell in sides[1].report.cells if cell.seeds]
@@ -53,7 +53,7 @@ def compare(
 
         typer.echo(_screen.json_of(of_comparison(comparison)))
     else:
-        _screen.document(render(comparison))
+        _screen.document(render(comparison, more=[within(comparison)] if _screen.verbose() else ()))
     raise typer.Exit(int(comparison.exit_status()))
 
 

@@ -127,8 +127,13 @@ class Lines:
 class JudgedLines(Lines):
     """Print one line a cell, once its verdict is known, for a log that people read from top to bottom.
 
-    A cell that failed has its line as soon as it is computed too, for a run may take hours more.
+    A cell that failed has its line as soon as it is computed too, for a run may take hours more; others that are
+    computed and wait for their verdict are named by the line that follows a silence.
     """
+
+    def __init__(self, say: Callable[[str], None], quiet: float = QUIET_SECONDS, verbose: bool = False) -> None:
+        super().__init__(say, quiet, verbose)
+        self._computed: dict[str, str] = {}  # cell -> its line
 
     def finished(self, line: str, counts: Counts, failed: bool) -> None:
         """See :class:`Progress`."""
@@ -136,10 +141,21 @@ class JudgedLines(Lines):
             self.say(f"failed: {line}")
         elif self._verbose:
             super().finished(line, counts, failed)
+        else:
+            self._computed[line.partition(" ")[0]] = line
 
     def judged(self, line: str, done: int, total: int) -> None:
         """See :class:`Progress`."""
+        self._computed.pop(line.partition(": ")[0], None)
         self.say(f"[{done}/{total}] {line}")
+
+    def show(self, counts: Counts) -> None:
+        """See :class:`Progress`."""
+        if self._computed and time.monotonic() - self._last > min(self._quiet, WITHIN_SECONDS):
+            self.say(f"computed: {', '.join(self._computed.values())}; {counts.done} of {counts.total} done")
+            self._computed.clear()
+        else:
+            super().show(counts)
 
 
 class Silent:
