@@ -1,7 +1,8 @@
 """Errors of the command line: a name is suggested only where one is near."""
 
 import pytest
-from quantbench.cli._usage import EXIT_STATUSES, nearest, no_such
+from quantbench.cli._usage import EXIT_STATUSES, no_such
+from quantbench.core.nearest import nearest
 from quantbench.errors import BadInput, Exit
 from quantbench.reference.model import pick
 
@@ -32,6 +33,8 @@ def test_the_sentence_says_where_all_are_listed() -> None:
 def test_a_model_that_resembles_none_is_not_taken_for_another() -> None:
     with pytest.raises(BadInput, match=r"^--models: unknown name 'garment'; in m, known: resnet8, seed_cnn$"):
         pick("garment", {"resnet8": 1, "seed_cnn": 2}, "--models", "in m, ")
+    with pytest.raises(BadInput, match="did you mean ptq_dynamic_wi8"):
+        pick("ptq_dynamic", {"float32": 1, "ptq_dynamic_wi8_afp32": 2}, "--variants")
     with pytest.raises(BadInput, match="did you mean resnet8"):
         pick("resnet_8", {"resnet8": 1, "seed_cnn": 2}, "--models", "in m, ")
 

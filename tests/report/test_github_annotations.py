@@ -5,7 +5,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from made_up_runs import cell, report
+from made_up_runs import cell, report, write
+from quantbench.cli.report import report as command
 from quantbench.records import Action, Cell, Judgement, Kind, Verdict
 from quantbench.report.github_annotations import MOST, annotations, on_github
 
@@ -63,6 +64,22 @@ def test_of_more_than_ten_the_last_says_how_many_are_left_out() -> None:
     assert errors[-1][3].startswith("4 more cells: ")
     assert sum(one[0] == "warning" for one in found) == 10
     assert not any("more cells" in one[3] for one in found if one[0] == "warning")
+
+
+def test_report_annotates_beside_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Standard output may go into the job's summary, so that commands are on the other one."""
+    folder = write(tmp_path, report([one("b", Verdict.REGRESSED)], exit_status=1))
+    command([folder])
+    assert "::error" not in "".join(capsys.readouterr())
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    command([folder], model_dir=tmp_path)
+    printed = capsys.readouterr()
+    assert printed.err.startswith("::error title=quantbench%3A m/b regressed::")
+    assert printed.out.startswith("# quantbench: RED")
+    command([folder], summary=True)
+    assert capsys.readouterr().err == ""
 
 
 def test_only_github_itself_gets_them() -> None:

@@ -122,7 +122,7 @@ def test_wrong_input_leaves_standard_output_empty(three_cells: ThreeCells, tmp_p
     ("words", "first"),
     [
         (["compare", "RUN", "RUN"], "Nothing differs: 3 cells"),
-        (["report", "RUN"], "quantbench: GREEN (3 cells"),
+        (["report", "RUN"], "GREEN (3 cells"),
         (["models"], "autoencoder"),
         (["variants"], "float32"),
     ],

@@ -1,27 +1,17 @@
 """Say in one sentence what is wrong with a command line, with the nearest name where one is near."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Any
 
 import typer
 
+from quantbench.core.nearest import nearest
 from quantbench.errors import Exit
 
 PREFIX = "quantbench: "  # of every error, so that it can be searched for in a log
-# A name is suggested from this similarity on: `--variant` for `--variants` has .95, `garment` for `resnet8` .43.
-NEAR = 0.7
 # The command line library's base of all errors of usage, which it exports in no other way.
 UsageProblem: type[Exception] = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException")
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most similar to another, or begins with it; None where none is near."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=NEAR)
-    longer = [one for one in names if len(name.lstrip("-")) > 2 and one.startswith(name)]
-    return next(iter([*close, *longer]), None)
 
 
 def no_such(what: str, name: str, known: Iterable[str], command: str) -> str:

@@ -53,6 +53,7 @@ def report(
     Example: quantbench report shards/*
     """
     from quantbench.records.run_folder import read
+    from quantbench.report.formatting import headline
     from quantbench.report.github_summary import cut
     from quantbench.report.markdown import render
 
@@ -71,7 +72,7 @@ def report(
     elif summary:
         typer.echo(cut(loaded, at_most), nl=False)
     elif html is None and not charts:
-        _screen.document(render(loaded))
+        typer.echo(f"{headline(loaded)}\n" if _screen.quiet() else render(loaded), nl=False)
     if not (summary or charts) and html is None:
         _annotate(loaded, model_dir)
 

@@ -54,7 +54,7 @@ def _explained(message: str) -> str:
     unknown = re.search(r"unrecognized arguments: (\S+)", message)
     if unknown is None:
         return re.sub(r"^.*?\berror: ", "", message, flags=re.DOTALL).strip()
-    options = [flag(option.name) for option in dataclasses.fields(RunOptions)]
+    options = [flag(option.name) for option in dataclasses.fields(RunOptions) if "help" in option.metadata]
     return _usage.no_such("option", unknown[1].partition("=")[0], options, "quantbench run")
 
 

@@ -3,7 +3,6 @@
 TensorFlow is not imported here: a model's ``build`` gets the Keras module as its argument.
 """
 
-import difflib
 import importlib.util
 import math
 import re
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from quantbench.core.arrays import Array, Inputs
+from quantbench.core.nearest import nearest
 from quantbench.errors import BadInput
 from quantbench.records import NAME
 from quantbench.reference.datasets import Pack, checked_bytes_hash, checked_npz, load_pack
@@ -293,10 +293,6 @@ def load_models(folder: Path) -> dict[str, ReferenceModel]:
     return dict(sorted(models.items()))
 
 
-# A name is suggested from this similarity on: `seed_cn` for `seed_cnn` has .93, `garment` for `resnet8` .57.
-NEAR = 0.7
-
-
 def pick(names: str | None, entries: Mapping[str, Any], option: str, where: str = "") -> list[str]:
     """Select the named entries of a comma-separated option, in the order of ``entries``; all where it is empty.
 
@@ -313,7 +309,7 @@ def pick(names: str | None, entries: Mapping[str, Any], option: str, where: str 
         raise BadInput(f"{option}: names nothing; known: {', '.join(entries)}")
     for name in wanted:
         if name not in entries:
-            near = difflib.get_close_matches(name, entries, n=1, cutoff=NEAR)
-            hint = f"did you mean {near[0]}?" if near else f"{where}known: {', '.join(entries)}"
+            near = nearest(name, entries)
+            hint = f"did you mean {near}?" if near else f"{where}known: {', '.join(entries)}"
             raise BadInput(f"{option}: unknown name {name!r}; {hint}")
     return [name for name in entries if name in wanted]
