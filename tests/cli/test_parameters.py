@@ -62,6 +62,13 @@ def test_the_help_tells(path: str, words: str) -> None:
     assert " ".join(words.split()) in " ".join(help_of(path).split())
 
 
+@pytest.mark.parametrize("group", [ROOT, ROOT.commands["baseline"], ROOT.commands["cache"]])
+def test_no_line_of_a_list_of_commands_is_cut(group: Any) -> None:
+    context = ROOT.make_context("quantbench", ["models"])
+    text = group.get_help(type(context)(group, info_name="quantbench"))
+    assert "..." not in text.partition("Commands:")[2]
+
+
 def test_the_main_help_lists_variables_and_exit_statuses() -> None:
     text = ROOT.get_help(ROOT.make_context("quantbench", ["models"]))
     variables = text.partition("Environment:")[2].partition("Exit status:")[0]

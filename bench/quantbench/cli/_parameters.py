@@ -17,6 +17,31 @@ from quantbench.cli import _complete, _screen
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="show only the verdict, or what was asked for")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show details too")]
 
+# Command -> its line in the list of commands, which cuts a longer one.
+SUMMARIES = {
+    "run": "Quantize, measure, judge, and write a report.",
+    "try": "Recommend a quantization of your own model.",
+    "adopt": "Gate a model of your own, with its first baseline.",
+    "report": "Show a run's report, or merge the shards of a run.",
+    "compare": "Compare two runs.",
+    "history": "Show what changed over many runs.",
+    "export": "Write the .tflite file of a cell.",
+    "ab": "Preview an upgrade of packages.",
+    "schema": "Print the JSON Schema of a file format.",
+    "pin": "Train a reference model and pin its weights.",
+    "selftest": "Inject regressions, and report which are caught.",
+    "doctor": "Check what this machine can measure.",
+    "inspect": "Show the weights, ranges and flips of a cell.",
+    "update": "Accept a run's values as the new baselines.",
+    "diff": "Show what accepting a run would change.",
+    "loosen": "Widen a tolerance until a day.",
+    "xfail": "Expect a measurement to fail until a day.",
+    "seal": "Seal baselines that were edited by hand.",
+    "check": "Check the baseline files.",
+    "ls": "List the cached entries.",
+    "why": "Explain why a cell is not cached.",
+    "gc": "Remove leftovers and the least recently used.",
+}
 # Parameter -> what stands for its value in the help; for others, see :func:`_metavar`.
 METAVARS = {
     "models": "MODEL[,MODEL]",
@@ -97,6 +122,7 @@ def share(app: typer.Typer) -> None:
     """Give every command of an application, and of the groups in it, what all share."""
     for command in _commands(app):
         if command.callback is not None:
+            command.short_help = command.short_help or SUMMARIES.get(command.name or command.callback.__name__)
             command.callback = _shared(command.callback)
 
 

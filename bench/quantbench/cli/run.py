@@ -19,7 +19,8 @@ from quantbench.errors import Exit
 def run(context: typer.Context, **values: Any) -> None:
     """Quantize, measure, judge, and write a report.
 
-    Anything not listed goes to pytest: -k, -m ptq, -x, --benchmark-json FILE, ...
+    Anything not listed goes to pytest: -k, -m ptq, -x, --benchmark-json FILE, ... With -v, pytest's own screen and
+    pytest-benchmark's table are shown too.
 
     Exit status: 0 green, 1 a regression, 2 interrupted, 3 could not measure (an error, or no baseline),
     4 bad input, 5 nothing selected, 6 the disk is full.
