@@ -53,7 +53,7 @@ def test_a_green_run_of_very_many_cells_fits_on_one_screen(verdict: Verdict) -> 
     assert lines[-1] == headline(report(cells))
     if verdict not in (Verdict.PASS, Verdict.XFAIL):
         assert f"… and {300 - terminal.MOST_ON_GREEN} more cells that need attention, in the report" in lines
-    assert "… and 37 more notes in the report" in lines
+    assert "… and 35 more notes in the report" in lines
 
 
 def test_a_red_run_begins_with_what_failed_and_its_step_and_ends_with_its_verdict() -> None:

@@ -12,7 +12,7 @@ SCREEN = 24  # lines of a terminal, which a green run fits on
 # What is listed at most: a red run may be as long as its regressions, a green one has to leave room for its verdict.
 MOST_LINES = 10
 MOST_ON_GREEN = 4
-MOST_NOTES = 3
+MOST_NOTES = 5
 _PLAIN = (Verdict.PASS, Verdict.UNJUDGED, Verdict.UNSUPPORTED, Verdict.XFAIL)  # as expected: only counted
 
 
