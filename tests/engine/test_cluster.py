@@ -122,7 +122,8 @@ def test_latency_is_timed_by_the_worker_that_offers_it(
 @pytest.mark.slow
 def test_an_interrupted_run_leaves_no_cell_behind_on_the_workers(dask: DaskProcesses, tmp_path: Path) -> None:
     models = planted_models(tmp_path / "models")
-    arguments = ["run", *SELECTION, "--variants", "planted_hang", "--model-dir", str(models), "--cluster", dask.address]
+    arguments = ["run", "-v", *SELECTION, "--variants", "planted_hang", "--model-dir", str(models)]
+    arguments += ["--cluster", dask.address]
     usual = surroundings(QUANTBENCH_CACHE=str(tmp_path / "clients"))
     process = subprocess.Popen(
         command(*arguments, "--report-dir", str(tmp_path / "reports")),
@@ -154,7 +155,7 @@ LOST = "was lost; start it and its workers again and run again: finished cells a
 def broken_run(*arguments: str, after: str, by: Callable[[], None], store: Path) -> tuple[int, str, float]:
     """A run that is broken after a line with these words: its status, its output, and the seconds that it took then."""
     with subprocess.Popen(
-        command("run", *arguments),
+        command("run", "-v", *arguments),  # with a line as soon as a cell is computed
         cwd=ROOT,
         env=surroundings(QUANTBENCH_CACHE=str(store)),
         stdout=subprocess.PIPE,

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, THREE_VARIANTS, command, surroundings
 from quantbench.engine import progress
 from quantbench.engine.durations import Durations, seconds_left
-from quantbench.engine.progress import Bar, Counts, Lines
+from quantbench.engine.progress import Bar, Counts, JudgedLines, Lines
 from system.test_isolation import planted_models
 
 
@@ -82,9 +82,40 @@ def test_lines_say_what_is_left_and_speak_up_after_a_silence() -> None:
     lines.finished("m/v 3.1 s", Counts("cells", 1, 4, 2, 0, 3 * 60.0), failed=False)
     lines.show(Counts("cells", 1, 4, 2, 1, 100.0))
     assert said == ["[1/4] m/v 3.1 s (about 3 min left)", "cells: 1 of 4 done, 2 running, 1 failed, about 2 min left"]
+    lines.judged("m/v: ✓ pass, 3.1 s", 1, 4)
+    lines.detail("the cache was trimmed")
+    assert len(said) == 2
     patient = Lines(said.append)
     patient.show(Counts("cells", 1, 4))
     assert len(said) == 2
+
+
+def test_a_log_has_one_line_a_cell_with_its_verdict() -> None:
+    said: list[str] = []
+    lines = JudgedLines(said.append)
+    lines.finished("m/v 3.1 s", Counts("cells", 1, 2), failed=False)
+    lines.finished("m/w 1.0 s crash: signal 11", Counts("cells", 2, 2), failed=True)
+    lines.judged("m/v: ✓ pass, 3.1 s", 1, 2)
+    lines.judged("m/w: ✗ error, 1.0 s", 2, 2)
+    lines.detail("the cache was trimmed")
+    assert said == [
+        "failed: m/w 1.0 s crash: signal 11",
+        "[1/2] m/v: ✓ pass, 3.1 s",
+        "[2/2] m/w: ✗ error, 1.0 s",
+    ]
+    patient = JudgedLines(said.append, quiet=0.0)
+    patient.finished("m/x 2.0 s", Counts("cells", 1, 2), failed=False)
+    patient.show(Counts("cells", 1, 2))
+    patient.finished("m/y 2.0 s", Counts("cells", 2, 2), failed=False)
+    patient.judged("m/y: ✓ pass, 2.0 s", 1, 2)
+    patient.show(Counts("cells", 2, 2))
+    assert said[3:] == [
+        "computed: m/x 2.0 s; 1 of 2 done",
+        "[1/2] m/y: ✓ pass, 2.0 s",
+        "cells: 2 of 2 done",
+    ]
+    JudgedLines(said.append, verbose=True).detail("the cache was trimmed")
+    assert said[-1] == "the cache was trimmed"
 
 
 def test_the_time_left_comes_from_what_cells_took_before(tmp_path: Path) -> None:
@@ -117,8 +148,8 @@ def test_a_line_behind_a_pipe_is_told_when_it_is_said(tmp_path: Path, store: Pat
     ) as run:
         assert run.stdout is not None
         begun = time.monotonic()
-        first = next(line for line in run.stdout if line.strip().startswith("["))
+        first = next(line for line in run.stdout if "/float32" in line)
         waited = time.monotonic() - begun
         run.send_signal(signal.SIGINT)
-    assert "[1/2] seed_cnn/float32" in first
+    assert "computed: seed_cnn/float32 " in first  # its verdict is awaited no longer than the line
     assert waited < 55, "told only when the hanging cell was given up"

@@ -9,9 +9,7 @@ from conftest import ROOT, Quantbench
 HEAVY = ("tensorflow", "scipy", "numpy", "pytest")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["baseline", "update", "--help"], ["history", "--help"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["baseline", "update", "-h"], ["history", "-h"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     script = (
         f"import sys; sys.argv = ['quantbench', *{arguments!r}]\n"
@@ -37,7 +35,8 @@ def test_models_and_variants_are_listed_one_a_line(quantbench: Quantbench) -> No
         (["run", "--models", "seed_cn"], 4, "--models: unknown name 'seed_cn'; did you mean seed_cnn?"),
         (["run", "--variants", "ptq_flot16"], 4, "--variants: unknown name 'ptq_flot16'; did you mean ptq_float16?"),
         (["run", "--seeds", "0"], 4, "--seeds: expected a whole number of at least 1, found 0"),
-        (["run", "--seeds", "many"], 4, "Invalid value for '--seeds'"),
+        (["run", "--seeds", "many"], 4, "quantbench: invalid value for '--seeds'"),
+        (["run", "--models", "garment"], 4, "unknown name 'garment'; models of your own need --model-dir; in "),
         (["run", "--latency-budget", "0"], 4, "--latency-budget: expected a number above 0, found 0.0"),
         (["run", "--latency-budget", "nan"], 4, "--latency-budget: expected a number above 0, found nan"),
         (["run", "--latency-budget", "inf"], 4, "--latency-budget: expected a number above 0 that is finite"),
@@ -45,15 +44,20 @@ def test_models_and_variants_are_listed_one_a_line(quantbench: Quantbench) -> No
         (["run", "--threads", "-2"], 4, "--threads: expected whole numbers of at least 1, or 'all', found '-2'"),
         (["run", "--false-alarms", "2"], 4, "--false-alarms: expected a probability below 1"),
         (["run", "--model-dir", "nowhere"], 4, "--model-dir: no such folder: nowhere"),
-        (["run", "-k", "nothing_like_this"], 5, "deselected"),
+        (["run", "-k", "nothing_like_this"], 5, "quantbench: nothing selected: no cell is left by"),
         (["run", "--shard", "7/6"], 4, "--shard: expected which shard of how many, such as 2/6"),
         (["run", "--shard-durations", "nowhere"], 4, "--shard-durations: nowhere: no run there"),
-        (["run", "--no-such-option"], 4, "unrecognized arguments: --no-such-option"),
+        (["run", "--no-such-option"], 4, "quantbench: no such option: --no-such-option (quantbench run -h lists all)"),
+        (["run", "--variant", "x"], 4, "quantbench: no such option: --variant; did you mean --variants?"),
+        (["run", "-m", "no such ("], 4, "quantbench: Wrong expression passed to '-m'"),
+        (["models", "--model-dr", "x"], 4, "quantbench: no such option: --model-dr; did you mean --model-dir?"),
+        (["ab"], 4, "quantbench: missing option '--old' (quantbench ab -h shows how)"),
+        (["cache", "lss"], 4, "quantbench: no such command: lss; did you mean ls? (quantbench cache -h lists all)"),
         (["report", "nowhere"], 4, "nowhere: no run there"),
         (["baseline", "update", "nowhere"], 4, "--reason: say why"),
         (["baseline", "diff", "nowhere"], 4, "nowhere: no run there"),
-        (["schema", "nothing"], 4, "expected one of report, baseline"),
-        (["nothing"], 4, "No such command"),
+        (["schema", "nothing"], 4, "expected one of report, baseline, advice, comparison, history"),
+        (["nothing"], 4, "quantbench: no such command: nothing (quantbench -h lists all)"),
     ],
 )
 def test_bad_input_gets_its_sentence_and_status(
@@ -61,7 +65,9 @@ def test_bad_input_gets_its_sentence_and_status(
 ) -> None:
     done = quantbench(*arguments)
     assert words in done.output
+    assert sum(line.startswith("quantbench: ") for line in done.output.splitlines()) == 1
     assert "Traceback" not in done.output
+    assert "ERROR" not in done.output  # pytest's own prefix
     assert done.status == status
 
 

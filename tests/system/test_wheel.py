@@ -22,7 +22,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_runs_and_gates_outside_the_checkout(installed: Path, store: Path, tmp_path: Path) -> None:
-    arguments = ["run", "--models=seed_cnn", "--variants=ptq_float16", "--no-latency"]
+    arguments = ["run", "-v", "--models=seed_cnn", "--variants=ptq_float16", "--no-latency"]
     environment = {"PYTHONPATH": str(installed), "QUANTBENCH_CACHE": str(store), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
         [sys.executable, "-m", "quantbench", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -12,7 +12,9 @@ from quantbench.core.child_process import Interpreter, ended
 from quantbench.core.options import PACKAGE, PYTEST_INI
 from quantbench.core.signals import hurried_by, undisturbed
 from quantbench.errors import BadInput, DiskFull, Exit
+from quantbench.records import Verdict
 from quantbench.records.run_folder import REPORT
+from quantbench.report.formatting import MARKS
 
 # Both sides run a copy of the same sources: importing from a checkout or site-packages would also expose its
 # neighbours, and a long run must not see later edits.
@@ -71,13 +73,18 @@ def run(side: Runner, model_dir: Path, arguments: Sequence[str], say: Callable[[
     nothing.mkdir(exist_ok=True)
     command = [str(side.python.executable), "-P", "-m", "quantbench", "run", "--no-latency", "--no-gpu"]
     command += [f"--model-dir={model_dir.absolute()}", f"--baseline-dir={nothing.absolute()}"]
-    command += [f"--report-dir={side.folder.absolute()}", "-q", "--no-header", "--no-summary", *arguments]
+    command += [f"--report-dir={side.folder.absolute()}", *arguments]
     last = _follow(command, side, say)
     nothing.rmdir()
     latest = side.folder / "latest"
     if not (latest / REPORT).exists():
         raise BadInput(f"the {side.name} side wrote no report: {last}")
     return latest.resolve()
+
+
+def _without_verdict(line: str) -> str:
+    """Return the line on a cell without its verdict, which is the same for all: there are no baselines here."""
+    return line.replace(f": {MARKS[Verdict.MISSING]}, ", ": ")
 
 
 def _follow(command: list[str], side: Runner, say: Callable[[str], None]) -> str:
@@ -97,7 +104,7 @@ def _follow(command: list[str], side: Runner, say: Callable[[str], None]) -> str
                 kept.write(line)
                 last = line.strip() or last
                 if line.strip().startswith("["):
-                    say(f"{side.name}: {line.strip()}")
+                    say(f"{side.name}: {_without_verdict(line.strip())}")
         except KeyboardInterrupt:
             _end_orderly(run)
             raise

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from quantbench.cli import _screen
 from quantbench.core.options import RunOptions, check_cache_size
 from quantbench.errors import BadInput
 
@@ -53,7 +54,7 @@ def ab(
     sides = (side("--old", old, override), side("--new", new, override))
     arguments = (*context.args, f"--cache-size={cache_size}")
     asked = Asked(*sides, arguments, model_dir, report_dir, latency_budget, time_all, cache_size)
-    result = check(asked, lambda line: typer.echo(line, err=True))
-    typer.echo(render(result), nl=False)
-    typer.echo(f"report: {result.folder}", err=True)
+    result = check(asked, _screen.say)
+    _screen.document(render(result))
+    _screen.say(f"report: {result.folder}")
     raise typer.Exit(int(result.comparison.exit_status()))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from quantbench.cli import _screen
 from quantbench.cli._common import BaselineDir, ModelDir, RunEnded
 
 ModelArgument = Annotated[str, typer.Argument(help="a .keras, .h5, SavedModel folder, float .tflite, or file.py:NAME")]
@@ -74,6 +75,7 @@ def try_model(
 
     Example: quantbench try my.keras --data eval.npz --calibration some_training_inputs.npz --max-drop 0.5
     """
+    import dataclasses
     import tempfile
 
     from quantbench.adopt import limits
@@ -83,8 +85,12 @@ def try_model(
     given = Given(
         model, data, calibration, train_data, metric, limits.parse(max_drop or []), allow_code, output, labels
     )
-    shown = Shown.on(typer.echo, lambda words: typer.echo(words, err=True), as_json)
-    with tempfile.TemporaryDirectory(prefix="quantbench-try-") as folder:
+    with (
+        _screen.answer_alone(as_json) as answer,
+        tempfile.TemporaryDirectory(prefix="quantbench-try-") as folder,
+    ):
+        shown = Shown.on(_screen.progress, _screen.progress, as_json)
+        shown = dataclasses.replace(shown, answer=lambda text: answer(text if as_json else _screen.last(text)))
         status = try_once(given, Path(folder), variants, report_dir, latency_budget, shown, prefer, everything)
     raise RunEnded(int(status))
 
@@ -141,5 +147,5 @@ def adopt(
     folders = Folders(model_dir, baseline_dir, report_dir)
     if update:
         asked = Asked(update, gate, new_data, accept, limit if max_drop else None, latency_budget)
-        raise RunEnded(int(update_for_good(given, asked, folders, typer.echo)))
-    raise RunEnded(int(adopt_for_good(given, name, folders, gate, latency_budget, typer.echo)))
+        raise RunEnded(int(update_for_good(given, asked, folders, _screen.progress)))
+    raise RunEnded(int(adopt_for_good(given, name, folders, gate, latency_budget, _screen.progress)))

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from quantbench import __version__, files
 from quantbench.cli import (
+    _parameters,
+    _screen,
+    _usage,
     ab,
     absent,
     adopt,
@@ -24,46 +28,60 @@ from quantbench.cli import (
     init,
     listing,
     pin,
-    report,
-    run,
     site,
 )
+from quantbench.cli import report as reporting
+from quantbench.cli import run as running
 from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir, RunEnded, take_config
 from quantbench.core import streams
 from quantbench.core.echo import guard, guarded, line
 from quantbench.core.signals import nothing_left_to_stop, settle, stop_in_order
 from quantbench.errors import BadInput, DiskFull, Exit, full_disk_named
 
+
+class Root(TyperGroup):
+    """List environment variables and exit statuses below the commands."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections that follow the list of commands."""
+        del ctx
+        with formatter.section("Environment"):
+            formatter.write_dl([(one.name, one.text) for one in _parameters.variables(app)])
+        with formatter.section("Exit status"):
+            formatter.write_dl([(str(int(status)), text) for status, text in _usage.EXIT_STATUSES.items()])
+
+
 app = typer.Typer(
+    cls=Root,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="A benchmark and regression gate for TensorFlow model quantization.\n\nExample: quantbench run",
 )
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}  # to pytest
-app.add_typer(baseline.app, name="baseline")
-app.add_typer(cache.app, name="cache")
-app.command()(compare.compare)
-app.command()(compare.history)
-app.command()(site.site)
-app.command(context_settings=_PASSED_ON)(ab.ab)
-app.command()(report.report)
-app.command(context_settings=_PASSED_ON)(run.run)
-app.command()(listing.models)
-app.command()(listing.variants)
+app.command(context_settings=_PASSED_ON)(running.run)
 app.command("try")(adopt.try_model)
 app.command()(adopt.adopt)
+app.command()(reporting.report)
+app.command()(compare.compare)
+app.command()(compare.history)
+app.add_typer(baseline.app, name="baseline")
 app.command()(export.export)
 app.command()(explain.explain)
 app.command()(init.init)
+app.command()(config.config)
+app.command()(site.site)
 app.command()(forge.comment)
 app.command()(forge.issue)
 app.command()(forge.notify)
+app.command(context_settings=_PASSED_ON)(ab.ab)
+app.command()(listing.models)
+app.command()(listing.variants)
+app.add_typer(cache.app, name="cache")
 app.command()(listing.schema)
 app.command()(pin.pin)
-app.command()(config.config)
 
-_THEIR_STATUSES: dict[Any, int] = {2: Exit.BAD_INPUT, 130: Exit.INTERRUPTED}  # the command line library's -> ours
+_THEIR_STATUSES: dict[int, int] = {2: Exit.BAD_INPUT, 130: Exit.INTERRUPTED}  # the command line library's -> ours
 
 
 def _show_version(value: bool) -> None:
@@ -138,13 +156,13 @@ def selftest(
         outcome = own.run(
             known[name],
             quick,
-            lambda said: print(said, file=guarded(terminal), flush=True),
+            lambda said: None if _screen.quiet() else print(said, file=guarded(terminal), flush=True),
             baseline_dir,
             [known[each] for each in others],
         )
     write_json(report_dir / "selftest.json", outcome)
     files.replace(report_dir / "selftest.md", render(outcome))
-    typer.echo(render(outcome), nl=False)
+    _screen.document(render(outcome))
     raise RunEnded(int(Exit.GREEN if own.as_good_as_promised(outcome) else Exit.REGRESSED))
 
 
@@ -160,7 +178,7 @@ def doctor(
     """
     from quantbench.cli.doctor import diagnose
 
-    diagnosis = diagnose(model_dir, baseline_dir, quick, lambda said: typer.echo(said, err=True))
+    diagnosis = diagnose(model_dir, baseline_dir, quick, _screen.say)
     typer.echo(diagnosis.text())
 
 
@@ -188,12 +206,15 @@ def inspect_artifact(
         typer.echo(of_cell(run, cell), nl=False)
 
 
+_parameters.share(app)
+
+
 def main() -> None:
     """Run the command line; bad input becomes one sentence and exit status 4."""
     streams.make_lenient()
     stop_in_order()
     guard()
-    status = _status_of(app)
+    status = _status_of(lambda: app(prog_name="quantbench", standalone_mode=False))
     atexit.register(nothing_left_to_stop)
     sys.exit(status)
 
@@ -214,29 +235,45 @@ def _exit_status(command: Callable[[], Any]) -> Any:
     try:
         try:
             with full_disk_named():
-                command()
-        except RunEnded as ended:
-            return ended.args[0]  # the run considered full output already, or the disk filled up after its report
+                ended = command()
+        except RunEnded as ended_run:
+            return ended_run.args[0]  # the run considered full output already, or the disk filled up after its report
         except SystemExit as stop:
-            status = _THEIR_STATUSES.get(stop.code, stop.code)
-        else:
-            status = Exit.GREEN
+            ended = stop.code
+        except typer.Abort:
+            ended = _THEIR_STATUSES[130]
+        except _usage.UsageProblem as problem:
+            return _refused(problem)
+        status = _THEIR_STATUSES.get(ended, ended) if isinstance(ended, int) else Exit.GREEN
         lost = streams.lost_for_want_of_space()
         if lost and status != Exit.REGRESSED:
             raise DiskFull(lost)
         return status
     except BadInput as error:
-        typer.echo(f"quantbench: {line(str(error))}", err=True)
+        _complain(str(error))
         return Exit.BAD_INPUT
     except ModuleNotFoundError as error:
         missing = absent.sentence(error)
         if missing is None:
             raise
-        typer.echo(f"quantbench: {missing}", err=True)
+        _complain(missing)
         return Exit.BAD_INPUT
     except DiskFull as error:
-        typer.echo(f"quantbench: {line(str(error))}", err=True)
+        _complain(str(error))
         return Exit.DISK_FULL
+
+
+def _refused(problem: Any) -> Exit:
+    """Say what is wrong with the command line; where a command is missing, show the help."""
+    if type(problem).__name__ == "NoArgsIsHelpError":
+        typer.echo(problem.format_message(), err=True)
+    else:
+        _complain(_usage.sentence(problem))
+    return Exit.BAD_INPUT
+
+
+def _complain(text: str) -> None:
+    typer.echo(f"{_usage.PREFIX}{line(text)}", err=True)
 
 
 if __name__ == "__main__":

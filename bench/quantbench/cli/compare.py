@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from quantbench import files
+from quantbench.cli import _screen
 from quantbench.core.options import RunOptions
 from quantbench.errors import BadInput, Exit
 
 _DEFAULTS = RunOptions()
+_AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document alone; everything else goes to stderr")]
 _ModelDir = Annotated[Path, typer.Option("--model-dir", help="folder of model files, for the labels")]
 _BaselineDir = Annotated[
     Path, typer.Option("--baseline-dir", help="folder of baselines, for the spread between trainings")
@@ -24,6 +26,7 @@ def compare(
     ] = None,
     model_dir: _ModelDir = _DEFAULTS.model_dir,
     baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir,
+    as_json: _AsJson = False,
 ) -> None:
     """Compare two runs example by example, process by process and byte by byte, independent of accepted values.
 
@@ -37,7 +40,7 @@ def compare(
     """
     from quantbench.comparison import compare as compared
     from quantbench.comparison.load import accepted_spreads, read_sides, truths
-    from quantbench.report.comparison import page, render
+    from quantbench.report.comparison import page, render, within
 
     sides = read_sides(old, new)
     trained = [cell.id for cell in sides[1].report.cells if cell.seeds]
@@ -45,7 +48,12 @@ def compare(
     comparison = compared(*sides, truths(model_dir, sides[1].report), accepted=spreads)
     if html is not None:
         files.write_named(html, page(comparison), "--html")
-    typer.echo(render(comparison), nl=False)
+    if as_json:
+        from quantbench.report.answers import of_comparison
+
+        typer.echo(_screen.json_of(of_comparison(comparison)))
+    else:
+        _screen.document(render(comparison, more=[within(comparison)] if _screen.verbose() else ()))
     raise typer.Exit(int(comparison.exit_status()))
 
 
@@ -58,6 +66,7 @@ def history(
     chart: Annotated[Path | None, typer.Option(help="draw the cell's trend into this SVG file")] = None,
     alarm: Annotated[bool, typer.Option("--alarm", help="exit with status 1 where there is an alarm")] = False,
     baseline_dir: _BaselineDir = _DEFAULTS.baseline_dir,
+    as_json: _AsJson = False,
 ) -> None:
     """Show what changed over many runs, since which run and together with what; or the trend of one cell.
 
@@ -77,6 +86,11 @@ def history(
     runs = with_accepted(runs, accepted_spreads(baseline_dir, {one for run in runs.runs for one in run.trained}))
     if chart is not None:
         show.chart(runs, cell, chart)
-    typer.echo(show.of_cell(runs, cell) if cell else show.overview(runs), nl=False)
+    if as_json:
+        from quantbench.report.answers import of_history
+
+        typer.echo(_screen.json_of(of_history(runs, cell)))
+    else:
+        _screen.document(show.of_cell(runs, cell) if cell else show.overview(runs))
     if alarm and show.raised(runs, trends(runs, cell) if cell else ()):
         raise typer.Exit(int(Exit.REGRESSED))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quantbench import files
+from quantbench.cli import _screen
 from quantbench.cli._common import LATEST
 from quantbench.errors import BadInput
 
@@ -43,7 +44,7 @@ def export(
     if target.exists() and target.read_bytes() != content:
         raise BadInput(f"--output: {target} exists and holds something else; remove it first, or give another file")
     files.write_named(target, content, "--output")
-    typer.echo(f"wrote {target}: {found.id}, {len(content):,} bytes, sha256 {found.artifact_sha256}")
+    _screen.progress(f"wrote {target}: {found.id}, {len(content):,} bytes, sha256 {found.artifact_sha256}")
 
 
 def _export_red(report: "Report", folder: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from quantbench.cli import _screen
 from quantbench.cli._common import DEFAULTS, ModelDir
 from quantbench.errors import BadInput
 
@@ -43,13 +44,23 @@ def variants(
 
 
 def _list(rows: dict[str, str]) -> None:
+    if _screen.quiet():
+        typer.echo("\n".join(rows))
+        return
     width = max(len(name) for name in rows)
     for name, description in rows.items():
         typer.echo(f"{name:<{width}}  {description}")
 
 
-def schema(record: Annotated[str, typer.Argument(help="report or baseline")] = "report") -> None:
-    """Print the JSON Schema of a file format.
+def schema(
+    record: Annotated[
+        str,
+        typer.Argument(
+            help="report (of run and report too) or baseline; of what --json prints: advice (try), comparison, history"
+        ),
+    ] = "report",
+) -> None:
+    """Print the JSON Schema of a file format, or of what --json prints.
 
     Example: quantbench schema report
     """
@@ -57,7 +68,13 @@ def schema(record: Annotated[str, typer.Argument(help="report or baseline")] = "
 
     from quantbench import records
 
-    formats: dict[str, type[records.Record]] = {"report": records.Report, "baseline": records.BaselineFile}
+    formats: dict[str, type[records.Record]] = {
+        "report": records.Report,
+        "baseline": records.BaselineFile,
+        "advice": records.Advice,
+        "comparison": records.ComparisonAnswer,
+        "history": records.HistoryAnswer,
+    }
     if record not in formats:
         raise BadInput(f"schema: expected one of {', '.join(formats)}, found {record!r}")
     typer.echo(json.dumps(records.schema(formats[record]), indent=1, sort_keys=True))

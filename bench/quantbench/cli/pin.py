@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from quantbench.cli import _screen
+
 
 def pin(
     model: Annotated[Path, typer.Argument(help="a model file, e.g. models/seed_cnn.py")],
@@ -28,4 +30,4 @@ def pin(
     check_seeds(seeds, seed)
     reference_model = only_model(model)
     with native_output_to(default_root() / "pin.log"):
-        train_and_pin(reference_model, seeds, seed, lambda said: typer.echo(said))
+        train_and_pin(reference_model, seeds, seed, _screen.progress)

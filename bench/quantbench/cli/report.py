@@ -1,14 +1,19 @@
 """Define the command ``report``: render a run's report, or merge the shards of one run."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quantbench import files
+from quantbench.cli import _screen
 from quantbench.core.options import RunOptions
 from quantbench.errors import BadInput, full_disk_named
+
+if TYPE_CHECKING:
+    from quantbench.records import Report
 
 _DEFAULTS = RunOptions()
 
@@ -32,6 +37,9 @@ def report(
     baseline_dir: Annotated[
         Path, typer.Option(help="folder of baselines, to judge shards by")
     ] = _DEFAULTS.baseline_dir,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print report.json alone, also of merged shards; all else goes to stderr")
+    ] = False,
 ) -> None:
     """Render a run's report (Markdown, HTML or charts), or merge the shards of one run.
 
@@ -45,6 +53,7 @@ def report(
     Example: quantbench report shards/*
     """
     from quantbench.records.run_folder import read
+    from quantbench.report.formatting import headline
     from quantbench.report.github_summary import cut
     from quantbench.report.markdown import render
 
@@ -52,16 +61,31 @@ def report(
     if len(given) > 1 or read(given[0])[0].shard is not None:
         if html is not None or charts or summary:
             raise BadInput("--html, --charts and --summary: make one run of the shards first, then give its folder")
-        _merge(given, RunOptions(report_dir=report_dir, model_dir=model_dir, baseline_dir=baseline_dir))
+        _merge(given, RunOptions(report_dir=report_dir, model_dir=model_dir, baseline_dir=baseline_dir), as_json)
     loaded, _ = read(given[0])
     if html is not None:
         _page(given[0], html, model_dir)
     if charts:
         _charts(given[0])
-    if summary:
+    if as_json:
+        typer.echo(_screen.json_of(loaded))
+    elif summary:
         typer.echo(cut(loaded, at_most), nl=False)
     elif html is None and not charts:
-        typer.echo(render(loaded), nl=False)
+        typer.echo(f"{headline(loaded)}\n" if _screen.quiet() else render(loaded), nl=False)
+    if not (summary or charts) and html is None:
+        _annotate(loaded, model_dir)
+
+
+def _annotate(loaded: "Report", model_dir: Path) -> None:
+    """Print annotations where GitHub runs this, to standard error: standard output may go into the job's summary."""
+    from quantbench.report.github_annotations import annotations, on_github
+
+    if on_github(os.environ):
+        own = {cell.model: model_dir / f"{cell.model}.py" for cell in loaded.cells}
+        there = {name: path for name, path in own.items() if path.is_file()}
+        for command in annotations(loaded, there, Path.cwd()):
+            typer.echo(command, err=True)
 
 
 def _charts(run: Path) -> None:
@@ -72,16 +96,21 @@ def _charts(run: Path) -> None:
     loaded, folder = read(run)
     drawn = charts.write(folder, loaded)
     write_markdown(folder, loaded, drawn)
-    typer.echo(f"{len(drawn)} charts, shown in {folder / 'report.md'}")
+    _screen.progress(f"{len(drawn)} charts, shown in {folder / 'report.md'}")
 
 
-def _merge(runs: Sequence[Path], options: RunOptions) -> None:
+def _merge(runs: Sequence[Path], options: RunOptions, as_json: bool) -> None:
     from quantbench.engine.merge import merge
     from quantbench.reference.model import load_models
+    from quantbench.report.formatting import headline
     from quantbench.report.terminal import summary
 
     whole, folder = merge(runs, load_models(options.model_dir), options)
-    typer.echo(summary(whole, folder))
+    _annotate(whole, options.model_dir)
+    if as_json:
+        typer.echo(_screen.json_of(whole))
+    else:
+        typer.echo(headline(whole) if _screen.quiet() else summary(whole, folder, _screen.verbose()))
     raise typer.Exit(whole.exit_status)
 
 
@@ -102,4 +131,4 @@ def _page(run: Path, file: Path, model_dir: Path) -> None:
             write(file, loaded, folder, models)
     except OSError as error:
         raise BadInput(f"--html: cannot write {file}: {error.strerror}; give another file") from None
-    typer.echo(f"page: {file}")
+    _screen.progress(f"page: {file}")

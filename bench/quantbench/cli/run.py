@@ -1,6 +1,7 @@
 """Define the command ``run``."""
 
 import inspect
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -8,15 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
+from quantbench.cli import _screen, _usage
 from quantbench.cli._common import RunEnded
 from quantbench.core import config
 from quantbench.core.options import PACKAGE, PYTEST_INI, declared, flag, negative
+from quantbench.errors import Exit
 
 
 def run(context: typer.Context, **values: Any) -> None:
     """Quantize, measure, judge, and write a report.
 
-    Anything not listed goes to pytest: -k, -m ptq, -x, --benchmark-json FILE, ...
+    Anything not listed goes to pytest: -k, -m ptq, -x, --benchmark-json FILE, ... With -v, pytest's own screen and
+    pytest-benchmark's table are shown too.
 
     Exit status: 0 green, 1 a regression, 2 interrupted, 3 could not measure (an error, or no baseline),
     4 bad input, 5 nothing selected, 6 the disk is full.
@@ -25,9 +29,13 @@ def run(context: typer.Context, **values: Any) -> None:
     """
     import pytest
 
+    from quantbench.suites.screen import Screen
+
+    as_json = values.pop("as_json")
+    screen = Screen(_screen.quiet(), _screen.verbose(), _explained)
     settings = config.resolve()
     if values["model_dir"] == settings["model_dir"] and (note := settings.note()):
-        typer.echo(f"note: {note}", err=True)
+        _screen.progress(f"note: {note}")
     arguments = [str(PACKAGE / "suites"), "-c", str(PYTEST_INI), "--rootdir", str(PACKAGE)]
     arguments += ["-o", f"cache_dir={Path(values['report_dir']).resolve() / '.pytest_cache'}"]
     for name, value in values.items():
@@ -36,7 +44,23 @@ def run(context: typer.Context, **values: Any) -> None:
             arguments += [flag(name)] if value else [negative(name)] if taken_back else []
         else:
             arguments.append(f"{flag(name)}={value}")
-    raise RunEnded(_as_reported(lambda: int(pytest.main(arguments + context.args))))
+    arguments += [*screen.arguments(context.args), *context.args]
+    with _screen.answer_alone(as_json) as answer:
+        status = _as_reported(lambda: int(pytest.main(arguments, plugins=[screen])))
+        if as_json and screen.report is not None:
+            answer(_screen.json_of(screen.report))
+    if status == Exit.NOTHING_SELECTED and screen.report is None:
+        typer.echo(f"{_usage.PREFIX}nothing selected: no cell is left by --models, --variants, -k and -m", err=True)
+    raise RunEnded(status)
+
+
+def _explained(message: str) -> str:
+    """Return pytest's message on the command line as one sentence."""
+    unknown = re.search(r"unrecognized arguments: (\S+)", message)
+    if unknown is None:
+        return re.sub(r"^.*?\berror: ", "", message, flags=re.DOTALL).strip()
+    options = [flag(option.name) for option in declared() if "help" in option.metadata]
+    return _usage.no_such("option", unknown[1].partition("=")[0], options, "quantbench run")
 
 
 def _as_reported(started: Callable[[], int]) -> int:
@@ -67,6 +91,8 @@ def _declare_run() -> None:
         annotation = Annotated[type(option.default), shown]  # type: ignore[valid-type]
         kind = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(option.name, kind, default=option.default, annotation=annotation))
+    as_json = Annotated[bool, typer.Option("--json", help="print report.json alone; everything else goes to stderr")]
+    parameters.append(inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=as_json))
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
 

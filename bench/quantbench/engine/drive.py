@@ -72,6 +72,7 @@ class Drive:
         judgements: collects the judgements.
         has_gpu: whether this run measures on a GPU.
         saved: called after each step.
+        told: called with each cell, once all of it is judged but what is measured alone.
         seeds_on_suspicion: of a trained cell whose score looks worse, or whose release limit is undecided.
 
     Attributes:
@@ -90,6 +91,7 @@ class Drive:
         has_gpu: bool,
         saved: Callable[[], None],
         seeds_on_suspicion: int = 1,
+        told: Callable[[CellId], None] = lambda _: None,
     ) -> None:
         self.notes: list[str] = []
         self._seeds_on_suspicion = seeds_on_suspicion
@@ -103,6 +105,7 @@ class Drive:
         self._judgements = judgements
         self._has_gpu = has_gpu
         self._saved = saved
+        self._told = told
 
     def judge(self, cell_id: CellId, kind: Kind) -> list[Judgement]:
         """Return the judgements of one kind for one cell; computed once.
@@ -118,6 +121,9 @@ class Drive:
             with _full_disk_named(self._computing):
                 judged[kind] = self._judging.with_exceptions(cell, kind, self._judge(cell, kind))
                 self._saved()
+            due = cell.kinds - ALONE or cell.kinds
+            if kind in due and not due - set(judged):
+                self._told(cell_id)
         return judged[kind]
 
     def _judge(self, cell: Planned, kind: Kind) -> list[Judgement]:

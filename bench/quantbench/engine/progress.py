@@ -59,8 +59,14 @@ class Progress(Protocol):
     def say(self, line: str) -> None:
         """Print a line that stays."""
 
+    def detail(self, line: str) -> None:
+        """Print a line that only those want who asked for details."""
+
     def finished(self, line: str, counts: Counts, failed: bool) -> None:
-        """Report a finished cell; the line names it and its result."""
+        """Report a computed cell; the line names it and its result."""
+
+    def judged(self, line: str, done: int, total: int) -> None:
+        """Report a judged cell; the line names it, its verdict and its seconds."""
 
     def show(self, counts: Counts) -> None:
         """Show the current progress; called several times a second while waiting."""
@@ -76,10 +82,12 @@ class Lines:
     Args:
         say: prints a line.
         quiet: seconds without a line before the progress is printed.
+        verbose: whether details are printed.
     """
 
-    def __init__(self, say: Callable[[str], None], quiet: float = QUIET_SECONDS) -> None:
+    def __init__(self, say: Callable[[str], None], quiet: float = QUIET_SECONDS, verbose: bool = False) -> None:
         self._say = say
+        self._verbose = verbose
         self._quiet = quiet
         self._last = time.monotonic()
         self._began = False
@@ -88,6 +96,14 @@ class Lines:
         """See :class:`Progress`."""
         self._last = time.monotonic()
         self._say(one_line(line))
+
+    def detail(self, line: str) -> None:
+        """See :class:`Progress`."""
+        if self._verbose:
+            self.say(line)
+
+    def judged(self, line: str, done: int, total: int) -> None:
+        """See :class:`Progress`; the cell has had its line when it was computed."""
 
     def finished(self, line: str, counts: Counts, failed: bool) -> None:
         """See :class:`Progress`."""
@@ -103,6 +119,62 @@ class Lines:
             self._began = True
             words = counts.words()
             self.say(f"{counts.doing}: {counts.done} of {counts.total} done{', ' if words else ''}{words}")
+
+    def close(self) -> None:
+        """See :class:`Progress`."""
+
+
+class JudgedLines(Lines):
+    """Print one line a cell, once its verdict is known, for a log that people read from top to bottom.
+
+    A cell that failed has its line as soon as it is computed too, for a run may take hours more; others that are
+    computed and wait for their verdict are named by the line that follows a silence.
+    """
+
+    def __init__(self, say: Callable[[str], None], quiet: float = QUIET_SECONDS, verbose: bool = False) -> None:
+        super().__init__(say, quiet, verbose)
+        self._computed: dict[str, str] = {}  # cell -> its line
+
+    def finished(self, line: str, counts: Counts, failed: bool) -> None:
+        """See :class:`Progress`."""
+        if failed:
+            self.say(f"failed: {line}")
+        elif self._verbose:
+            super().finished(line, counts, failed)
+        else:
+            self._computed[line.partition(" ")[0]] = line
+
+    def judged(self, line: str, done: int, total: int) -> None:
+        """See :class:`Progress`."""
+        self._computed.pop(line.partition(": ")[0], None)
+        self.say(f"[{done}/{total}] {line}")
+
+    def show(self, counts: Counts) -> None:
+        """See :class:`Progress`."""
+        if self._computed and time.monotonic() - self._last > min(self._quiet, WITHIN_SECONDS):
+            self.say(f"computed: {', '.join(self._computed.values())}; {counts.done} of {counts.total} done")
+            self._computed.clear()
+        else:
+            super().show(counts)
+
+
+class Silent:
+    """Show nothing."""
+
+    def say(self, line: str) -> None:
+        """See :class:`Progress`."""
+
+    def detail(self, line: str) -> None:
+        """See :class:`Progress`."""
+
+    def finished(self, line: str, counts: Counts, failed: bool) -> None:
+        """See :class:`Progress`."""
+
+    def judged(self, line: str, done: int, total: int) -> None:
+        """See :class:`Progress`."""
+
+    def show(self, counts: Counts) -> None:
+        """See :class:`Progress`."""
 
     def close(self) -> None:
         """See :class:`Progress`."""
@@ -135,6 +207,12 @@ class Bar:
     def say(self, line: str) -> None:
         """See :class:`Progress`."""
         self._bar.console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
+
+    def detail(self, line: str) -> None:
+        """See :class:`Progress`; there is no bar where details are wanted."""
+
+    def judged(self, line: str, done: int, total: int) -> None:
+        """See :class:`Progress`; the summary follows at once."""
 
     def finished(self, line: str, counts: Counts, failed: bool) -> None:
         """See :class:`Progress`."""

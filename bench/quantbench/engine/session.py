@@ -38,8 +38,9 @@ from quantbench.engine.workers.local import Executor, LocalExecutor
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import BadInput, Exit, NothingSelected
 from quantbench.measure import gpu_devices
-from quantbench.records import Cell, Judgement, Kind, Report, Shard
+from quantbench.records import Cell, Judgement, Kind, Report, Shard, worst
 from quantbench.reference.model import ReferenceModel, load_models, pick
+from quantbench.report.formatting import MARKS
 from quantbench.report.run_folder import RunFolder
 from quantbench.variants import VARIANTS
 
@@ -77,7 +78,7 @@ class Session:
         self.selection = ""
         self._drift = models is None
         self.models = load_models(options.model_dir) if models is None else models
-        self.model_names = pick(options.models, self.models, "--models")
+        self.model_names = pick(options.models, self.models, "--models", _own_models(options, models))
         self.variant_names = pick(options.variants, VARIANTS, "--variants")
         check(options)
         for name in self.model_names:
@@ -214,6 +215,7 @@ class Session:
             has_gpu=self._environment.gpu is not None,
             saved=recording.save_now_and_then,
             seeds_on_suspicion=self.options.seeds_on_suspicion,
+            told=Judged(plan, results, judgements, self.progress).tell,
         )
         models = {cell.model.name: cell.model for cell in plan.cells.values()}
 
@@ -234,7 +236,7 @@ class Session:
             close=close,
             notes=lambda: self._notes(results, held, rules),
             accept=accept if self.options.update_baselines else None,
-            tidy=lambda: finish.tidy(folder, held, self.options, self.say),
+            tidy=lambda: finish.tidy(folder, held, self.options, self.progress.detail),
             where_full=computing.where_full,
             say=self.say,
         )
@@ -413,6 +415,31 @@ class Session:
             how: what stopped the run; a signal whose exception was lost is noticed here.
         """
         return self._planned.ending.finish(how or HowEnded(), notes or [])
+
+
+def _own_models(options: RunOptions, given: Mapping[str, ReferenceModel] | None) -> str:
+    """Say where models come from, for a name that is none of them."""
+    return "" if given is not None else f"models of your own need --model-dir; in {options.model_dir}, "
+
+
+class Judged:
+    """Count the cells that are judged, and tell of each with its verdict and seconds."""
+
+    def __init__(self, plan: Plan, results: Results, judgements: Judgements, progress: Progress) -> None:
+        self._plan = plan
+        self._results = results
+        self._judgements = judgements
+        self._progress = progress
+        self._done = 0
+
+    def tell(self, cell_id: CellId) -> None:
+        """Tell of a cell that has just been judged."""
+        self._done += 1
+        verdict = worst([each.verdict for judged in self._judgements[cell_id].values() for each in judged])
+        outcomes = self._results.of(cell_id).outcomes
+        how = "cached" if outcomes and all(outcome.cached for outcome in outcomes) else None
+        took = how or f"{sum(outcome.seconds for outcome in outcomes):.1f} s"
+        self._progress.judged(f"{cell_id}: {MARKS[verdict]}, {took}", self._done, len(self._plan.cells))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 TensorFlow is not imported here: a model's ``build`` gets the Keras module as its argument.
 """
 
-import difflib
 import importlib.util
 import math
 import os
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from quantbench.core.arrays import Array, Inputs
+from quantbench.core.nearest import nearest
 from quantbench.errors import BadInput
 from quantbench.records import NAME
 from quantbench.reference.datasets import Pack, checked_bytes_hash, checked_npz, load_pack
@@ -296,8 +296,11 @@ def load_models(folder: Path) -> dict[str, ReferenceModel]:
     return dict(sorted(models.items()))
 
 
-def pick(names: str | None, entries: Mapping[str, Any], option: str) -> list[str]:
+def pick(names: str | None, entries: Mapping[str, Any], option: str, where: str = "") -> list[str]:
     """Select the named entries of a comma-separated option, in the order of ``entries``; all where it is empty.
+
+    Args:
+        where: what else to say of a name that resembles none, such as the folder that the entries are from.
 
     Raises:
         BadInput: an unknown name, with the closest valid one.
@@ -309,7 +312,7 @@ def pick(names: str | None, entries: Mapping[str, Any], option: str) -> list[str
         raise BadInput(f"{option}: names nothing; known: {', '.join(entries)}")
     for name in wanted:
         if name not in entries:
-            near = difflib.get_close_matches(name, entries, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(entries)}"
+            near = nearest(name, entries)
+            hint = f"did you mean {near}?" if near else f"{where}known: {', '.join(entries)}"
             raise BadInput(f"{option}: unknown name {name!r}; {hint}")
     return [name for name in entries if name in wanted]

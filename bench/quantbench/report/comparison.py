@@ -52,6 +52,13 @@ def render(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str
     return document(parts)
 
 
+def within(found: Comparison) -> Section:
+    """What differs by no more than its tolerance or than chance, which is counted only unless somebody asks."""
+    items = [item for item in found.items if item.outcome is Outcome.UNCHANGED and item.moved]
+    rows = [[code(cell), *rest] for cell, *rest in map(_row, items)]
+    return Section("Changed within tolerance or chance", f"{len(items)} values.", HEADERS, rows)
+
+
 def page(found: Comparison, of: str = "", more: Sequence[Section] = ()) -> str:
     """The same as one self-contained HTML page, without scripts."""
     parts = []

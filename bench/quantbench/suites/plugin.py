@@ -26,6 +26,7 @@ from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected, full_di
 from quantbench.measure import gpu_devices
 from quantbench.records import Kind, parts
 from quantbench.suites.expected import OPTION, CommandLine
+from quantbench.suites.screen import SCREEN, Screen
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
 SESSION = pytest.StashKey[Session]()
@@ -120,6 +121,12 @@ def _bar(config: pytest.Config) -> progress.Bar | None:
         bar = progress.Bar(sys.stdout)
     reporter.showfspath = False
     return bar
+
+
+def _screen(config: pytest.Config) -> Screen | None:
+    """Return what shows the run, where ``quantbench run`` started it."""
+    screen = config.pluginmanager.get_plugin(SCREEN)
+    return screen if isinstance(screen, Screen) else None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -263,7 +270,11 @@ def _plan(session: pytest.Session) -> None:
     if run is None or config.option.collectonly or EXPECTED not in config.stash or run.planned:
         return
     run.selection = config.stash[COMMAND_LINE].in_words()
-    run.progress = _bar(config) or run.progress
+    screen = _screen(config)
+    if screen is None:
+        run.progress = _bar(config) or run.progress
+    else:
+        run.progress = screen.watch(run, lambda: _bar(config), lambda text: _say(config, text))
     collected = _wanted(config, session.items)
     expected = config.stash[EXPECTED]
     everything = {cell: expected.get(cell, set()) | collected.get(cell, set()) for cell in [*expected, *collected]}
@@ -370,7 +381,7 @@ def _forget_silent_teardowns(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     run = config.stash.get(SESSION, None)
-    if run is None or not run.planned:
+    if run is None or not run.planned or _screen(config) is not None:
         return
     from quantbench.report.terminal import summary
 
