@@ -404,7 +404,7 @@ def test_an_overlay_and_exceptions_decide_a_real_run(quantbench: Quantbench, bas
     )
     passes = quantbench(*chosen)
     assert passes.status == 1
-    assert "size passes, and is expected to fail until 2999-01-01 (T-1: strings)" in passes.output
+    assert "size passes, but an xfail expects a failure until 2999-01-01 (T-1: strings)" in passes.output
     assert quantbench(*loosen[:4], "--remove", *folders).status == 0
     excused = quantbench(*chosen)
     assert excused.status == 0
@@ -435,7 +435,7 @@ def test_a_floor_that_changed_since_it_was_accepted_is_in_the_review(tmp_path: P
     assert first.floors == {}
     again = Run(tmp_path, answers(100), name="r2")
     looser = accept(again, after(first), 40.0)
-    words = "the floor was 0.5 pp when this cell was accepted, and is 40 pp"
+    words = "the release limit was 0.5 pp when this cell was accepted and is 40 pp now"
     assert looser.floors == {"m/v": words}
     for written in (True, False):
         text = reviewed(again, after(first), looser, written)

@@ -112,7 +112,7 @@ def test_what_is_slower_on_another_host_than_the_accepted_one_is_a_warning(
     made.rules.environment.host = "here"
     found = latencies(made, Machine(0.55, 0.55), tmp_path)[0]
     assert found.verdict is verdict
-    assert ("accepted on another host of this class" in found.message) is (host == "there")
+    assert ("accepted on another host of this machine profile" in found.message) is (host == "there")
 
 
 def test_a_timing_process_that_crashes_is_not_measured(tmp_path: Path) -> None:

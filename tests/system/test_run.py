@@ -136,7 +136,7 @@ def test_a_larger_size_recorded_for_this_very_artifact_is_an_error(
     edit(baselines / "seed_cnn.json", change)
     done = run(quantbench, baselines)
     assert done.status == 3
-    assert "its recorded size is not, so it was edited" in done.output
+    assert "but the recorded size is not: the baseline was edited by hand" in done.output
 
 
 def test_a_baseline_cell_that_no_variant_makes_is_refused(quantbench: Quantbench, baselines: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_floor_goes_red_whatever_the_baseline(quantbench: Quantbench, baseline
     file.write_text(file.read_text().replace('"ptq": Floor(0.5', '"ptq": Floor(-1.0'))
     done = run(quantbench, baselines, "--model-dir", str(models))
     assert done.status == 1
-    assert "beyond the floor of -1 pp" in done.output
+    assert "more than the -1 pp allowed" in done.output
 
 
 def test_accepting_a_run_and_its_review_document(quantbench: Quantbench, baselines: Path) -> None:
