@@ -132,7 +132,7 @@ def test_a_measurement_that_others_mostly_interrupted_is_taken_once_more(monkeyp
     found = timed.once("m/v", MODEL, Path("v"), Path("c"))
     assert found["latency"].value == pytest.approx(10.0)
     assert timed.measurements("m/v")["disturbed"].value == 0.0
-    assert said == ["m/v: others interrupted 70 % of it; measuring it once more"]
+    assert said == ["m/v: other processes disturbed 70 % of it; measuring again"]
     assert len(timed.blocks("m/v")) == 6 * 20
 
 
@@ -303,7 +303,7 @@ def test_all_that_can_be_timed_of_a_cell(quantbench: Quantbench, tmp_path: Path)
     report = done.report()
     assert 0 <= report["environment"]["load"]["others"] <= 1
     text = (done.reports / "latest" / "report.md").read_text()
-    assert re.search(r"no baseline for this machine class \(\S+_1-thread, \S+_2-thread\)", text)
+    assert re.search(r"no baseline for this machine profile \(\S+_1-thread, \S+_2-thread\)", text)
     assert "### Latency" in text
     assert "Float model in Keras" in text
     assert "| others, while timing" in text

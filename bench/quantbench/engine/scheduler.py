@@ -223,7 +223,7 @@ class Computing:
         folders = (self._store.root, self._logs.parent, Path(tempfile.gettempdir()))
         free = {folder: shutil.disk_usage(folder).free for folder in folders if folder.exists()}
         folder = min(free, key=lambda folder_of: free[folder_of])
-        return f"no space is left in {folder}; free some and run again: what was finished is taken from the store"
+        return f"no space is left in {folder}; free some and run again: finished cells are taken from the cache"
 
     # ------------------------------------------------------------ progress
 
@@ -301,7 +301,7 @@ class Computing:
 def _result_line(cell: Planned, outcomes: list[Outcome]) -> str:
     """Return one line on a finished cell."""
     seconds = sum(outcome.seconds for outcome in outcomes)
-    how = "from the store" if all(outcome.cached for outcome in outcomes) else f"{seconds:.1f} s"
+    how = "from the cache" if all(outcome.cached for outcome in outcomes) else f"{seconds:.1f} s"
     failure = failure_of(outcomes)
     ended = f" {failure.what}: {failure.reason[:120]}" if failure else ""
     again = "".join(f" after {reason}" for outcome in outcomes for reason in outcome.retried)
