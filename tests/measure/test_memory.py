@@ -166,7 +166,7 @@ def test_a_model_that_holds_less_than_its_arena_was_not_measured() -> None:
     hidden = Memory(peaks=[40_000] * 3, resident=[60_000] * 3, empty=[39_000] * 3, arena=8_000)
     judged = gate.memory(SUBJECT, measurements.memory(hidden, FLOATS), "", "", baseline(), "here")
     assert verdicts(judged) == [Verdict.PASS, Verdict.ERROR]
-    assert "holds 1,000 bytes for it, and its arena alone has 8,000" in judged[1].message
+    assert "holds 1,000 bytes for the model, but the arena alone takes 8,000" in judged[1].message
 
 
 def test_without_a_restarted_peak_nothing_is_known_of_the_model() -> None:
