@@ -62,10 +62,12 @@ MODEL = ReferenceModel(
     data_sha256="6e9a6139df4712e9f5bdef6ef9571b0bd40a31abc48f9207d32b7d357eaf5e0a",
     seed_scores=(0.9781, 0.9781, 0.9785, 0.9798, 0.9778),
     floors={
-        "ptq_float16": Floor(0.05, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
-        "*wi4*": Floor(0.5, "int4 weights are for devices that have room for nothing more; the drop is its price"),
-        "ptq": Floor(0.2, "over twice the sd between training runs (0.08 pp); less would be lost in retraining"),
-        "qat": Floor(0.2, "training with quantization must not be worse than PTQ's limit"),
+        "ptq_float16": Floor(0.05, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
+        "*wi4*": Floor(0.5, "int4 is for devices with no room for int8; this drop is its price"),
+        "ptq": Floor(
+            0.2, "over twice the sd between training runs (0.08 pp); a smaller drop could come from retraining alone"
+        ),
+        "qat": Floor(0.2, "quantization-aware training must not be worse than the PTQ limit"),
     },
     loss="mse",
     metric=reconstruction_auc(NORMAL),

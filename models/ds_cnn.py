@@ -47,10 +47,10 @@ MODEL = ReferenceModel(
     data_sha256="6e9a6139df4712e9f5bdef6ef9571b0bd40a31abc48f9207d32b7d357eaf5e0a",
     seed_scores=(0.8846, 0.8889, 0.8882, 0.8854, 0.8849),
     floors={
-        "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
-        "*wi4*": Floor(4.0, "int4 weights are for devices that have room for nothing more; the drop is its price"),
+        "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
+        "*wi4*": Floor(4.0, "int4 is for devices with no room for int8; this drop is its price"),
         "pcqat*": Floor(1.0, "half of the weights zero, 16 values a kernel: about half of int8's bytes after deflate"),
-        "ptq": Floor(0.5, "the most that this project would ship for half the size, with one scale a tensor too"),
-        "qat": Floor(0.5, "training with quantization must not be worse than PTQ's limit"),
+        "ptq": Floor(0.5, "the largest drop this project would ship for half the size, also with one scale per tensor"),
+        "qat": Floor(0.5, "quantization-aware training must not be worse than the PTQ limit"),
     },
 )

@@ -45,9 +45,11 @@ MODEL = ReferenceModel(
     data_sha256="6e9a6139df4712e9f5bdef6ef9571b0bd40a31abc48f9207d32b7d357eaf5e0a",
     seed_scores=(0.8643, 0.8602, 0.8608, 0.8621, 0.8622),
     floors={
-        "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
-        "ptq": Floor(0.5, "the most that this project would ship for 30 % of the size; a lost state costs tens of pp"),
-        "qat": Floor(0.5, "training with quantization must not be worse than PTQ's limit"),
+        "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
+        "ptq": Floor(
+            0.5, "the largest drop this project would ship for 30 % of the size; a lost state costs tens of pp"
+        ),
+        "qat": Floor(0.5, "quantization-aware training must not be worse than the PTQ limit"),
     },
     prepare=prepare,
     stateful=True,

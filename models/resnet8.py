@@ -59,13 +59,15 @@ MODEL = ReferenceModel(
     data_sha256="6e9a6139df4712e9f5bdef6ef9571b0bd40a31abc48f9207d32b7d357eaf5e0a",
     seed_scores=(0.8955, 0.8938, 0.8918, 0.8942, 0.8876),
     floors={
-        "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
+        "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
         "aeq_dynamic_wi4_mse_afp32": Floor(
-            8.0, "never to be shipped: its clipping loses more than min-max does; watched for the day it does not"
+            8.0, "never shipped: its clipping loses more than min-max; kept to notice when that changes"
         ),
-        "*wi4*": Floor(4.0, "int4 weights are for devices that have room for nothing more; the drop is its price"),
+        "*wi4*": Floor(4.0, "int4 is for devices with no room for int8; this drop is its price"),
         "pcqat*": Floor(1.0, "half of the weights zero, 16 values a kernel: about half of int8's bytes after deflate"),
-        "ptq": Floor(0.5, "the most that this project would ship for a third of the size and a third of the latency"),
-        "qat": Floor(0.5, "training with quantization must not be worse than PTQ's limit"),
+        "ptq": Floor(
+            0.5, "the largest drop this project would ship for a third of the size and a third of the latency"
+        ),
+        "qat": Floor(0.5, "quantization-aware training must not be worse than the PTQ limit"),
     },
 )

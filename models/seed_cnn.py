@@ -36,10 +36,10 @@ MODEL = ReferenceModel(
     seed_scores=(0.8736, 0.8666, 0.8683, 0.8681, 0.8730),
     trains_in_gate=True,
     floors={
-        "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
-        "*wi4*": Floor(1.0, "int4 weights are for devices that have room for nothing more; the drop is its price"),
+        "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
+        "*wi4*": Floor(1.0, "int4 is for devices with no room for int8; this drop is its price"),
         "pcqat*": Floor(1.0, "half of the weights zero, 16 values a kernel: about half of int8's bytes after deflate"),
-        "ptq": Floor(0.5, "the most that this project would ship for a quarter of the size"),
-        "qat": Floor(0.5, "training with quantization must not be worse than PTQ's limit"),
+        "ptq": Floor(0.5, "the largest drop this project would ship for a quarter of the size"),
+        "qat": Floor(0.5, "quantization-aware training must not be worse than the PTQ limit"),
     },
 )

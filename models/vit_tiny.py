@@ -70,11 +70,11 @@ MODEL = ReferenceModel(
     data_sha256="6e9a6139df4712e9f5bdef6ef9571b0bd40a31abc48f9207d32b7d357eaf5e0a",
     seed_scores=(0.8587, 0.8562, 0.8532, 0.8505, 0.8538),
     floors={
-        "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; more than this is a fault, not rounding"),
-        "clustered*static*": Floor(2.5, "static int8 on this transformer, as below, and weights in clusters besides"),
+        "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
+        "clustered*static*": Floor(2.5, "static int8 as below, and clustered weights on top"),
         "*static*": Floor(2.0, STATIC_INT8),
-        "*wi4*": Floor(1.0, "int4 weights are for devices that have room for nothing more; the drop is its price"),
-        "ptq": Floor(0.5, "dynamic int8 is no larger, is faster and loses 0.04 pp: no reason to ship worse"),
-        "qat": Floor(0.5, "training with quantization must not be worse than PTQ's limit"),
+        "*wi4*": Floor(1.0, "int4 is for devices with no room for int8; this drop is its price"),
+        "ptq": Floor(0.5, "dynamic int8 is no larger, is faster and loses 0.04 pp: so nothing worse is shipped"),
+        "qat": Floor(0.5, "quantization-aware training must not be worse than the PTQ limit"),
     },
 )

@@ -92,8 +92,8 @@ def timed(name: str = "m1/a") -> Cell:
 
 def nine_cells() -> Report:
     """Make nine cells: one red with an action, one that failed, one with hostile names."""
-    closer = Action(what="look closer", command=["quantbench", "inspect", "m1/b"])
-    actions = [closer, Action(what="what was trained is not what is shipped")]
+    closer = Action(what="inspect", command=["quantbench", "inspect", "m1/b"])
+    actions = [closer, Action(what="the shipped model differs from the trained one")]
     red = cell("m1", "b", 0.87, 90_000, Verdict.REGRESSED)
     red.judgements[0].actions = actions
     failed = Cell(

@@ -51,7 +51,7 @@ class Pairs:
         self.count += 1
         differences = gate.differences(new, old, trained=True)
         if differences:
-            self.red.append(f"{model}/{self.variant}: {differences[0]}")
+            self.red.append(f"{model}/{self.variant}: {differences[0].words}")
         for what, change in changes(new, old):
             self.moved[what] = max(self.moved.get(what, 0.0), change)
 

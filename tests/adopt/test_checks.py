@@ -91,10 +91,10 @@ def test_numbers_of_words_have_no_scale() -> None:
 
 def test_an_input_that_never_varies_is_told_and_a_mask_beside_another_input_is_no_warning() -> None:
     (warned,) = said(np.zeros((100, 4), np.float32), np.ones((100, 4), np.float32).cumsum(1) * 0)
-    assert warned == "warning: x is 0 throughout in e.npz, so that no score says anything about other inputs"
+    assert warned == "warning: x is 0 throughout in e.npz, so no score says anything about other inputs"
     mask = np.ones((100, 4), np.float32)
     (told,) = said({"a": PIXELS[:100], "mask": mask}, {"a": PIXELS[100:200], "mask": mask})
-    assert told == "input mask is 1 throughout in e.npz, so that nothing is known about other values of it"
+    assert told == "input mask is 1 throughout in e.npz, so nothing is known about other values"
     (same,) = said(np.repeat(PIXELS[:1], 100, axis=0), PIXELS[:100])
     assert "is the same in all examples in e.npz" in same
 

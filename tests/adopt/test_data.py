@@ -116,7 +116,7 @@ def test_labels_of_named_outputs(tmp_path: Path, code: Path) -> None:
         ({"x": X, "y": Y[:9]}, "y has 9 labels, x has 10 examples"),
         ({"x": X, "y": Y.astype(str)}, "y holds text; give whole numbers"),
         ({"x": X.astype(str)}, "array x has dtype <U32, expected numbers; turn text into whole numbers"),
-        ({"z": X, "y": Y}, r"expected the array\(s\) x, found y, z"),
+        ({"z": X, "y": Y}, r"it has the arrays y, z; expected x \(inputs\) and y \(labels\)"),
         ({"x": X[:0]}, "array x is empty"),
         ({"x": np.float32(1)}, "holds a single value"),
         ({"x": np.where(X == 5, np.nan, X)}, "array x holds NaN or infinite values in 1 of 10 examples"),

@@ -302,10 +302,10 @@ def test_refusals_are_grouped_by_reason() -> None:
         measurement="promise",
         against="promise",
         verdict=Verdict.REGRESSED,
-        message="",
-        detail="2 of 5 operators stay in float",
+        message="only partly quantized: 2 of 5 layers stay float32 (CONV_2D)",
+        detail="what a baseline keeps of it",
     )
-    other = promise.model_copy(update={"detail": "1 of 5 operators stay in float"})
+    other = promise.model_copy(update={"message": "only partly quantized: 1 of 5 layers stay float32 (CONV_2D)"})
     cells = [
         made("float32", 4000.0, 1.0),
         failed("ptq_a", "Aborted", "crash"),
@@ -316,7 +316,7 @@ def test_refusals_are_grouped_by_reason() -> None:
     found = ranking.refused(report(cells))
     assert [(one.variants, one.trained, one.reason) for one in found] == [
         (trained, True, "it needs training data"),
-        (["aeq_a", "aeq_b"], False, "2 of 5 operators stay in float"),
+        (["aeq_a", "aeq_b"], False, "only partly quantized: 2 of 5 layers stay float32 (CONV_2D)"),
         (["ptq_a"], False, "crash: Aborted"),
     ]
 

@@ -185,7 +185,7 @@ X = np.zeros((6, 28, 28), dtype=np.uint8)
     [
         ({"x": X[:, :20]}, r"array x has examples of shape \(20, 28\), the model takes \(28, 28, 1\)"),
         ({"x": X[:0]}, "array x is empty"),
-        ({"z": X}, "expected the array.s. x, found z"),
+        ({"z": X}, "it has the arrays z; expected x .inputs. and y .labels."),
         ({"x": X, "y": np.zeros(5)}, "y has 5 labels, x has 6 examples"),
         ({"x": X, "y": np.full(6, np.nan)}, "y holds NaN or infinite values"),
         ({"x": np.where(X == 0, np.inf, 1.0)}, "array x holds NaN or infinite values in 6 of 6 examples"),
@@ -331,7 +331,7 @@ def test_adopting_what_a_floor_forbids_is_red_at_once(
     assert done.status == 1, done.output
     assert "RED mine/aeq_dynamic_wi4_mse_afp32" in done.output  # a fifth of the outputs' size, over many examples
     assert "undecided: mine/aeq_dynamic_wi8_afp32" in done.output  # two of 400 examples have all of its error
-    assert "declared: mine/qat_wi8_ai8: a .tflite cannot be trained" in done.output
+    assert "known limitation: mine/qat_wi8_ai8: a .tflite cannot be trained" in done.output
     assert quantbench("run", *folders, "--no-latency", "--variants", "aeq_dynamic_wi4_mse_afp32").status == 1
 
 

@@ -70,7 +70,7 @@ def test_what_a_living_run_has_used_stays_and_goes_when_it_died(tmp_path: Path) 
         told = clear(store, 1)
         assert there(store, "used", "unused") == [True, False]
         assert "1 entry (1." in str(told)
-        assert "spared, for a run that is not finished uses them" in str(told)
+        assert "kept for a run that is not finished" in str(told)
         other.kill()
     clear(store, 1)
     assert there(store, "used") == [False]
@@ -85,7 +85,7 @@ def test_leftovers_of_a_killed_run_go_and_those_of_a_living_one_stay(tmp_path: P
         other.kill()
     told = clear(store, 0)
     assert len(told.leftovers) == 2
-    assert "2 leftovers (1 bytes) of killed processes removed" in str(told)
+    assert "2 leftovers (1 bytes) of unfinished work removed" in str(told)
     assert not list(tmp_path.glob("*/.*"))
     assert not list((tmp_path / ".held").iterdir())
     assert there(store, "a") == [True]

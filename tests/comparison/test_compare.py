@@ -188,7 +188,7 @@ def test_another_structure_is_worse() -> None:
         return cell(census=Census(constants=constants, scales=1, **parts)), None
 
     item = one(made_of(3), made_of(2), "census")
-    assert (item.outcome, item.why) == (Outcome.WORSE, "constants int8 2 of 20 bytes, not 3 of 30 bytes")
+    assert (item.outcome, item.why) == (Outcome.WORSE, "constants int8 3 of 30 bytes → 2 of 20 bytes")
 
 
 def test_cells_that_fail_come_and_go() -> None:

@@ -178,7 +178,7 @@ def test_a_cell_that_is_gone_says_where_it_was_last(tmp_path: Path) -> None:
         lay(tmp_path, number, cell(measurements={"size": measured(size)}))
     lay(tmp_path, 2, cell("other"))
     history = read_history(tmp_path)
-    assert f"– unjudged, last in {day(1)}" in overview(history)
+    assert f"– not gated, last in {day(1)}" in overview(history)
     assert f"last in run {day(1)}" in of_cell(history, "m/v")
 
 

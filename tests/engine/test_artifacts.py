@@ -76,16 +76,16 @@ def test_what_cannot_be_exported_is_told_in_a_sentence(tmp_path: Path, store: St
     del store
     failure = Failure.model_validate({"what": "unsupported", "reason": "no operator MaxPool3D"})
     run = run_of(cell("ptq_b", failure=failure), cell("ptq_c"))
-    with pytest.raises(BadInput, match=r"m/ptq_b: there is no artifact of it in .*: unsupported: no operator Max"):
+    with pytest.raises(BadInput, match=r"m/ptq_b: .* has no artifact of this cell: unsupported: no operator Max"):
         artifacts.find(run, tmp_path, "ptq_b")
     with pytest.raises(BadInput, match="it was not finished"):
         artifacts.find(run, tmp_path, "ptq_c")
-    with pytest.raises(BadInput, match=r"this run holds no cell ptq_aa; did you mean ptq_a\?"):
+    with pytest.raises(BadInput, match=r"no cell ptq_aa in this run; did you mean ptq_a\?"):
         artifacts.find(run, tmp_path, "ptq_aa")
-    with pytest.raises(BadInput, match="this run holds no cell nothing; it holds ptq_a, ptq_b, ptq_c"):
+    with pytest.raises(BadInput, match="no cell nothing in this run; it holds ptq_a, ptq_b, ptq_c"):
         artifacts.find(run, tmp_path, "nothing")
     two = run_of(cell("ptq_a").model_copy(update={"id": "n/ptq_a", "model": "n"}))
-    with pytest.raises(BadInput, match="this run holds no cell ptq_a"):  # of which model?
+    with pytest.raises(BadInput, match="no cell ptq_a in this run"):  # of which model?
         artifacts.find(two, tmp_path, "ptq_a")
     with pytest.raises(BadInput, match="no run there"):
         export("ptq_a", tmp_path / "nowhere")

@@ -149,7 +149,7 @@ def test_an_interrupted_run_leaves_no_cell_behind_on_the_workers(dask: DaskProce
     assert not any(cells_under_way(worker) for worker in workers)
 
 
-LOST = "was lost; start it and its workers again and run again: finished cells are taken from the store"
+LOST = "was lost; start it and its workers again and run again: finished cells are taken from the cache"
 
 
 def broken_run(*arguments: str, after: str, by: Callable[[], None], store: Path) -> tuple[int, str, float]:

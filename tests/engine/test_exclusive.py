@@ -94,7 +94,7 @@ def test_what_seems_slower_is_measured_once_more(tmp_path: Path) -> None:
     found = latencies(made, machine, tmp_path, said)
     assert found[0].verdict is not Verdict.REGRESSED
     assert machine.ratios == [9.0]
-    assert any("measuring it once more" in line for line in said)
+    assert any("measuring again to confirm" in line for line in said)
 
 
 def test_what_is_slower_twice_is_red(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_what_is_slower_on_another_host_than_the_accepted_one_is_a_warning(
     made.rules.environment.host = "here"
     found = latencies(made, Machine(0.55, 0.55), tmp_path)[0]
     assert found.verdict is verdict
-    assert ("accepted on another host of this class" in found.message) is (host == "there")
+    assert ("accepted on another host of this machine profile" in found.message) is (host == "there")
 
 
 def test_a_timing_process_that_crashes_is_not_measured(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_timing_process_that_crashes_is_not_measured(tmp_path: Path) -> None:
 def test_without_a_float_control_nothing_is_timed(tmp_path: Path) -> None:
     made, machine = run(OUTCOMES | {FLOAT: [outcome()]}, ratio_of_half(0.5), [Kind.LATENCY]), Machine(0.5)
     found = latencies(made, machine, tmp_path)
-    assert "its float control could not be made" in found[0].message
+    assert "its float32 reference could not be made" in found[0].message
     assert machine.ratios == [0.5]
 
 

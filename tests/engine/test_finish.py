@@ -135,5 +135,5 @@ def test_values_are_accepted_after_a_whole_run_only() -> None:
 def test_a_model_trained_again_says_how_far_it_landed() -> None:
     made = run(TWO, SAME, of=model(seed_scores=(0.91, 0.90)), train=True)
     assert "accuracy 90.00 %" in training_note(made.results.of(FLOAT))[0]
-    assert "-1.4 seed standard deviations" in training_note(made.results.of(FLOAT))[0]
+    assert "-1.4 standard deviations (over seeds)" in training_note(made.results.of(FLOAT))[0]
     assert training_note(made.results.of(HALF)) == []

@@ -32,7 +32,7 @@ def test_a_score_that_chance_has_moved_is_red_at_what_was_settled() -> None:
     made.budget.settle([made.results.of(cell) for cell in (FLOAT, HALF)])
     found = judged(made, Kind.ACCURACY)
     assert found["score", "baseline"].verdict is Verdict.REGRESSED
-    assert "red at 0.009" in found["score", "baseline"].message
+    assert "fails below 0.009" in found["score", "baseline"].message
     assert found["score", "floor"].verdict is Verdict.REGRESSED
     assert made.written == []
 

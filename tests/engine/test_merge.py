@@ -122,7 +122,7 @@ def test_merged_shards_say_what_an_undivided_run_says(runs: Runs, tmp_path: Path
     evidence = Path("evidence") / "seed_cnn.json"
     assert (merged / evidence).read_text() == (whole / evidence).read_text()
     assert {"report.md", "report.html", "junit.xml", "cells.csv"} <= {path.name for path in merged.iterdir()}
-    assert "made of 3 shards" in done.stdout
+    assert "merged from 3 shards" in done.stdout
 
 
 def test_what_only_the_whole_run_can_call_red_is_a_warning_in_its_shard(runs: Runs) -> None:
@@ -159,11 +159,11 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         r"they measured different versions \(tensorflow .* → 9\.9\)",
     ),
     "Python": (lambda d: d["environment"].update(python="3.99.0"), r"different versions \(Python .* → 3\.99\.0\)"),
-    "selection": (lambda d: d.update(selection="-k size"), "they selected differently .*'-k size'"),
-    "number": (lambda d: d["shard"].update(of=4), "divided into 3 or into 4, not both"),
+    "selection": (lambda d: d.update(selection="-k size"), "they selected different cells .*'-k size'"),
+    "number": (lambda d: d["shard"].update(of=4), "into 3 shards, the other into 4"),
     "option": (lambda d: d["shard"]["options"].update(seeds="5"), "--seeds was 1 and 5"),
-    "baselines": (lambda d: d["shard"]["baselines"].update(seed_cnn="0" * 64), "given different baselines"),
-    "data": (lambda d: d["data_sha256"].update(seed_cnn="0" * 64), "given different data"),
+    "baselines": (lambda d: d["shard"]["baselines"].update(seed_cnn="0" * 64), "used different baselines"),
+    "data": (lambda d: d["data_sha256"].update(seed_cnn="0" * 64), "used different data"),
     "split": (
         lambda d: d["shard"]["split"].update({"seed_cnn/ptq_float16": 9}),
         "give every shard the same --shard-durations",
@@ -172,7 +172,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "interrupted": (lambda d: d.update(state="interrupted"), "the run is interrupted; run it again: .*--shard 3/3"),
     "killed": (lambda d: d.update(state="running"), "the run is running; run it again"),
     "a cell less": (_drop_a_cell, "cell seed_cnn/.* is missing"),
-    "no shard": (lambda d: d.pop("shard"), "is no shard of a run"),
+    "no shard": (lambda d: d.pop("shard"), "is a complete run, not a shard"),
 }
 
 
@@ -228,7 +228,7 @@ def test_predictions_that_are_not_those_of_the_report_are_refused(
 
 def test_other_baselines_than_those_of_the_shards_are_refused(runs: Runs, tmp_path: Path) -> None:
     options = RunOptions(report_dir=tmp_path / "merged")
-    with pytest.raises(BadInput, match="is not what the shards judged seed_cnn by; check out their commit"):
+    with pytest.raises(BadInput, match="differs from the baselines that the shards used for seed_cnn; check out"):
         merge([path for _, path in runs.shards], load_models(options.model_dir), options)
 
 
@@ -246,7 +246,7 @@ def test_shards_of_several_classes_of_machine_merge_and_are_no_baseline(runs: Ru
     _changed(paths[1], lambda data: data["environment"].update(machine_class="another_1-thread", cpu="another"))
     done = runs.merge(tmp_path / "merged", *paths)
     assert done.returncode == 1, done.stderr
-    assert "ran on 2 classes of machine, each judged by its own baselines" in done.stdout
+    assert "ran on 2 machine profiles, each compared with its own baselines" in done.stdout
     merged = tmp_path / "merged" / "latest"
     assert "another_1-thread" in _report(merged)["environment"]["machine_class"].split(" + ")
     update = _quantbench(runs.store, "baseline", "diff", str(merged), "--baseline-dir", str(runs.baselines))
@@ -263,7 +263,7 @@ def test_a_control_that_answers_otherwise_in_another_shard_is_told(runs: Runs, t
 
     _changed(paths[2], change)
     done = runs.merge(tmp_path / "merged", *paths)
-    assert "seed_cnn/float32 answers otherwise in shard 3 than in shard 1" in done.stdout
+    assert "seed_cnn/float32 gives different predictions in shard 3 and in shard 1" in done.stdout
 
 
 def test_a_merged_run_can_be_accepted(runs: Runs, tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_shard_is_not_accepted_on_its_way_nor_shown_as_a_run(runs: Runs, tmp_p
         *["run", "--shard", "1/2", "--update-baselines", "too early", "--report-dir", str(tmp_path)],
     )
     assert refused.returncode == 4
-    assert "a shard is a part of a run" in refused.stdout + refused.stderr
+    assert "a shard is only part of a run" in refused.stdout + refused.stderr
     too_many = _quantbench(
         runs.store,
         *["run", "--models", "seed_cnn", "--variants", "ptq_float16", "--shard", "1/2", "--report-dir", str(tmp_path)],
@@ -298,7 +298,7 @@ def test_environments_that_differ_are_named_side_by_side() -> None:
     assert (both.cpu, both.machine_class, both.cores) == ("A + B", "A_2-core + B_4-core", 2)
     assert together([environment(), environment()]) == environment()
     gpus = [environment(), environment(no_gpu="none was found")]
-    assert together(gpus).no_gpu.startswith("not the same in all shards")
+    assert together(gpus).no_gpu.startswith("differs between shards")
 
 
 @pytest.mark.alone

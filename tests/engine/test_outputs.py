@@ -170,5 +170,5 @@ def test_latencies_of_another_host_are_said_once() -> None:
     of.rules.environment.host = "here"
     [note] = unrecorded.notes(results, of.rules)
     assert note.startswith(
-        "the latency baselines of 2 cells were accepted on another host of this machine class, so 1.5 %"
+        "the latency baselines of 2 cells were accepted on another host of this machine profile, so 1.5 %"
     )

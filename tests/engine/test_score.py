@@ -232,9 +232,9 @@ def test_an_area_of_one_class_is_refused_before_anything_is_computed() -> None:
 def test_what_a_test_split_cannot_judge_is_said_once() -> None:
     assert split_notes(_of_labels(LABELS), 1e-4) == []
     [few] = split_notes(_of_labels(np.arange(50) % 5), 1e-4)
-    assert few.startswith("m: 50 test examples cannot judge accuracy: a drop has to be ")
+    assert few.startswith("m: 50 test examples are too few for accuracy: only a drop of ")
     [empty] = split_notes(_of_labels(np.where(LABELS == 4, 5, LABELS)), 1e-4)
-    assert empty == "m: no test example has label 4, so these classes are not judged"
+    assert empty == "m: no test example has label 4, so these classes are not gated"
 
 
 def test_neighbours_that_are_nearly_equal_are_told() -> None:

@@ -72,6 +72,6 @@ def test_a_training_that_does_not_repeat_is_said(weights: str | None, said: bool
     assert executor.task.log.name == f"m.{TUNED}.0.again.log"
     note = twice.note(Outcome(0, trained_sha256="a"))
     assert (note is not None) is said
-    assert note is None or note.startswith(f"training does not repeat on this machine: m/{TUNED}, trained twice")
+    assert note is None or note.startswith(f"training is not reproducible on this machine: m/{TUNED}, trained twice")
     twice.close()
     assert not executor.task.store.exists()

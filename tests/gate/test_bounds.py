@@ -44,8 +44,8 @@ def excused(judged: Judgement, **limits: Any) -> Judgement:
     ("drop", "limits", "verdict", "words"),
     [
         (0.9, {"bound": 1.0}, Verdict.XFAIL, "expected to fail until"),
-        (40.0, {"bound": 1.0}, Verdict.REGRESSED, "the xfail of score (T-1) excuses up to 1, and this is 40"),
-        (40.0, {}, Verdict.REGRESSED, "has no bound, so that it excuses nothing: renew it with --run"),
+        (40.0, {"bound": 1.0}, Verdict.REGRESSED, "the xfail of score (T-1) excuses up to 1; this is 40"),
+        (40.0, {}, Verdict.REGRESSED, "has no bound and excuses nothing: renew it with --run"),
     ],
 )
 def test_an_xfail_excuses_no_more_than_its_bound(
@@ -150,7 +150,8 @@ def test_drift_names_both_values_and_how_it_ends() -> None:
     cell, judged = stepped("latency_ratio", 24)
     [found] = gate.growths(SUBJECT, [judged], cell, lambda _name: "here")
     assert (
-        "has grown by 19.1 % since the first baseline of 2025-01-01 (run r0), +18.2 % of it accepted" in found.message
+        "grew by 19.1 % since the first baseline (2025-01-01, run r0); +18.2 % of it was accepted in updates"
+        in found.message
     )
     assert found.kind is Kind.LATENCY
     assert "--restart-drift" in steps(found)
@@ -205,7 +206,7 @@ def test_a_floor_changed_in_the_models_file_is_told(
     found = gate.floor_moved(cell, None if now is None else Floor(now, "p"), "pp")
     assert [one.verdict for one in found] == ([] if verdict is None else [verdict])
     if found:
-        assert "when this cell was accepted, and is" in found[0].message
+        assert "when this cell was accepted and is" in found[0].message
     assert gate.floor_moved(BaselineCell(), Floor(9.0, "p"), "pp") == []  # of before it was recorded
 
 
@@ -216,4 +217,6 @@ def test_a_run_tells_a_floor_that_allows_more_than_when_the_cell_was_accepted() 
     )
     found = {one.measurement: one for one in made.judging.judge(Kind.ACCURACY, *made.result(HALF))}
     assert found["floor_accepted"].verdict is Verdict.WARN
-    assert found["floor_accepted"].message == "the floor was 0.1 pp when this cell was accepted, and is 0.5 pp"
+    assert (
+        found["floor_accepted"].message == "the release limit was 0.1 pp when this cell was accepted and is 0.5 pp now"
+    )

@@ -49,15 +49,15 @@ def test_identical_predictions_pass() -> None:
 def test_a_drop_beyond_chance_is_red_and_says_what_to_do() -> None:
     found = judge(answers(130), answers(100))
     assert found.verdict is Verdict.REGRESSED
-    assert "87.00 %, baseline 90.00 % (drop +3.00 pp)" in found.message
-    assert "30 examples lost, 0 gained" in found.message
+    assert "87.00 %, baseline 90.00 % (3.00 pp worse)" in found.message
+    assert "30 newly wrong, 0 newly right of 1,000 (exact McNemar p = " in found.message
     assert "quantbench baseline update reports/r --only m/v --reason 'why this is right'" in steps(found)
 
 
 def test_a_drop_that_chance_explains_passes_and_is_told() -> None:
     found = judge(answers(104), answers(100))
     assert found.verdict is Verdict.PASS  # p = 0.0625
-    assert "4 examples lost, 0 gained" in found.message
+    assert "4 newly wrong, 0 newly right of 1,000, consistent with chance" in found.message
 
 
 def test_a_drop_that_chance_hardly_explains_is_a_warning() -> None:
@@ -75,7 +75,7 @@ def test_a_gain_beyond_chance_is_improved() -> None:
 def test_an_implausible_gain_is_a_warning() -> None:
     found = judge(answers(60), answers(100))
     assert found.verdict is Verdict.WARN
-    assert "no test example was used for training" in found.message
+    assert "test examples were used for training" in found.message
 
 
 @pytest.mark.parametrize(
@@ -116,13 +116,13 @@ def test_no_baseline_is_missing() -> None:
 def test_a_value_edited_by_hand_is_judged_and_named() -> None:
     found = judge(answers(100), answers(100), baseline_cell(score=accepted(0.905)))
     assert found.verdict is Verdict.REGRESSED
-    assert "it was edited" in found.message
+    assert "edited by hand" in found.message
 
 
 def test_a_lower_value_edited_by_hand_is_an_error_not_an_improvement() -> None:
     found = judge(answers(100), answers(100), baseline_cell(score=accepted(0.85)))
     assert found.verdict is Verdict.ERROR
-    assert "it was edited" in found.message
+    assert "edited by hand" in found.message
     trained = baseline_cell(score=accepted(0.85, tolerance=1.0, values=[0.9, 0.9, 0.9, 0.9, 0.9], noise=0.0007))
     assert judge(answers(100), answers(100), trained, trained=True).verdict is Verdict.ERROR
 
@@ -142,7 +142,7 @@ def test_trained_cells_are_judged_by_their_spread(wrong: int, verdict: Verdict) 
     assert found.verdict is verdict
     assert found.tolerance == pytest.approx(0.556, abs=0.001)  # t(4 df) 7.17 x .0707 x sqrt(6/5)
     assert found.detectable == pytest.approx(0.629, abs=0.001)  # and once more the 80 % quantile, .94
-    assert "sd 0.07 pp with 4 degrees of freedom, mean of 1 against mean of 5" in found.message
+    assert "sd 0.07 pp, 4 degrees of freedom; mean of 1 against mean of 5" in found.message
 
 
 def test_the_spread_of_trainings_holds_its_false_alarm_rate() -> None:
@@ -166,7 +166,7 @@ def test_a_trained_cell_without_repeats_cannot_be_judged() -> None:
     cell = baseline_cell(score=accepted(0.9, values=[0.9]))
     found = gate.accuracy(SUBJECT, ACCURACY, answers(101), LABELS, cell, answers(100).predictions, SHARE, trained=True)
     assert found.verdict is Verdict.ERROR
-    assert "too few repeats" in found.message
+    assert "too few trainings" in found.message
 
 
 def test_other_seeds_must_repeat_their_scores_too() -> None:
@@ -224,7 +224,7 @@ def test_a_cell_that_starts_to_work_is_announced() -> None:
     declared = BaselineCell(unsupported="no LSTM")
     found = gate.accuracy(SUBJECT, ACCURACY, answers(0), LABELS, declared, None, SHARE, trained=False)
     assert found.verdict is Verdict.MISSING
-    assert "declared unsupported, and works now" in found.message
+    assert "recorded as unsupported and works now" in found.message
 
 
 def _score(value: float) -> Measurement:
@@ -340,7 +340,7 @@ def test_with_several_threads_runs_lie_further_apart(ratio: float, verdict: Verd
 
 def test_a_slowdown_says_how_much_and_how_sure() -> None:
     found = gate.latency(SUBJECT, "latency_ratio", _ratio(0.84), LATENCY, "here", SHARE, _ratio(0.84))
-    assert "latency_ratio 0.840, baseline 0.800 (+5.0 % ± 0.3 % standard error" in found.message
+    assert "latency ratio 0.840, baseline 0.800 (+5.0 % ± 0.3 % standard error" in found.message
     assert "measured twice" in found.message
     assert found.detectable == pytest.approx(0.0261, abs=0.001)
 
@@ -356,7 +356,7 @@ def test_latency_of_another_machine_is_unjudged_and_says_so() -> None:
     cell = BaselineCell(latency={"elsewhere": accepted(0.8, 0.05, "ratio to float32", values=[0.8, 0.801])})
     found = gate.latency(SUBJECT, "latency_ratio", _ratio(9.0), cell, "here", SHARE)
     assert found.verdict is Verdict.UNJUDGED
-    assert "no latency baseline for this machine class (here)" in found.message
+    assert "no latency baseline for this machine profile (here)" in found.message
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,11 @@ def test_what_is_worse_on_another_host_is_a_warning_that_says_what_to_do() -> No
     assert here.verdict is Verdict.REGRESSED
     assert "another host" not in here.message
     assert there.verdict is Verdict.WARN
-    assert "accepted on another host of this class, so 1.5 % between hosts count (assumed until 3" in there.message
-    assert there.actions[0].what == "time the accepted commit on this host too, and compare the two runs"
+    assert (
+        "another host of this machine profile, so 1.5 % of noise between hosts is added (assumed until 3"
+        in there.message
+    )
+    assert there.actions[0].what == "time the accepted commit on this host too and compare the two runs"
     assert "another host" not in judged(values, values, known(values, THERE)).message  # a run says it once
 
 

@@ -36,7 +36,7 @@ def test_eight_garbage_outputs_of_ten_thousand_are_red() -> None:
     found = judged(metrics.MEAN_ABSOLUTE_ERROR, new, old, labels)
     assert found.verdict is Verdict.REGRESSED
     assert "8 of 10000 examples have a loss more than 10 times the largest accepted one" in found.message
-    assert "first example 100" in found.message
+    assert "first: example 100" in found.message
 
 
 def test_garbage_is_red_where_the_metric_has_no_losses() -> None:
@@ -95,5 +95,5 @@ def test_a_metric_without_a_value_says_why() -> None:
     found = gate.accuracy(SUBJECT, metrics.AUC, answers, labels, cell, np.zeros(50), 1e-4, trained=False)
     assert found.verdict is Verdict.ERROR
     assert found.message == (
-        "auc has no value: auc needs positive and negative examples, and all 50 test examples are positive"
+        "auc cannot be computed: auc needs positive and negative examples, and all 50 test examples are positive"
     )

@@ -23,13 +23,13 @@ CELL = BaselineCell(artifact_sha256="a", reference_sha256="r", sources=THEN)
 @pytest.mark.parametrize(
     ("now", "words"),
     [
-        ({}, "which leaves the processor"),
-        ({"runtime": "2.3.0 b"}, "the runtime changed (2.3.0 a before, 2.3.0 b now)"),
-        ({"prepared inputs": "b", "prepare": "b"}, "not what it was given then (the source of the model's prepare"),
-        ({"prepared inputs": "b", "data": "b"}, "not what it was given then (the data pack changed)"),
-        ({"prepared inputs": "b"}, "a library computes them in another way"),
-        ({"metric": "b"}, "the source of the metric changed"),
-        ({"harness": "b"}, "the source of the code that runs it changed"),
+        ({}, "so the processor is the cause"),
+        ({"runtime": "2.3.0 b"}, "the runtime changed (2.3.0 a → 2.3.0 b)"),
+        ({"prepared inputs": "b", "prepare": "b"}, "its inputs changed (the model's prepare code"),
+        ({"prepared inputs": "b", "data": "b"}, "its inputs changed (the data pack changed)"),
+        ({"prepared inputs": "b"}, "a library computes them differently"),
+        ({"metric": "b"}, "the metric's code changed"),
+        ({"harness": "b"}, "the code that runs the model changed"),
     ],
 )
 def test_what_the_same_artifact_is_given_or_counted_by_is_named(now: dict[str, str], words: str) -> None:
@@ -40,7 +40,7 @@ def test_what_the_same_artifact_is_given_or_counted_by_is_named(now: dict[str, s
 
 def test_an_older_baseline_says_what_it_can() -> None:
     older = BaselineCell(artifact_sha256="a")
-    assert gate.origin(older, "a", None, THEN).endswith("the runtime changed, or the processor")
+    assert gate.origin(older, "a", None, THEN).endswith("the runtime or the processor changed")
     assert gate.origin(BaselineCell(), "a", None, THEN) == ""
 
 
@@ -49,17 +49,17 @@ def test_an_older_baseline_says_what_it_can() -> None:
     [
         (
             Flipped(asked=20, as_accepted=2, as_now=18),
-            "the model itself is another: look at what makes it (training, converter)",
+            "the cause is the training, converter or quantizer",
         ),
-        (Flipped(asked=20, as_accepted=19, as_now=1), "look at the runtime's kernels first"),
-        (Flipped(asked=20, as_accepted=5, as_now=5), "which tells neither from the other"),
+        (Flipped(asked=20, as_accepted=19, as_now=1), "check the runtime's kernels first"),
+        (Flipped(asked=20, as_accepted=5, as_now=5), "the cause is unclear"),
     ],
 )
 def test_a_changed_artifact_is_told_by_the_examples_that_flipped(witness: Flipped, words: str) -> None:
     # The hash of the first 300 answers would say the opposite.
     found = gate.origin(CELL, "b", "r" if witness.as_now > witness.as_accepted else "other", THEN, witness)
     assert words in found
-    assert f"of 20 examples whose answers changed, the reference kernels answer {witness.as_accepted} as" in found
+    assert f"of 20 changed examples, the reference kernels give the old answer to {witness.as_accepted} and" in found
 
 
 def test_the_reference_kernels_are_asked_about_the_flipped_examples_alone() -> None:
@@ -87,7 +87,9 @@ def test_answers_that_are_numbers_are_told_by_which_they_are_nearer_to() -> None
     )
 
 
-@pytest.mark.parametrize(("kernels", "words"), [(300, "look at what makes it"), (100, "the runtime's kernels first")])
+@pytest.mark.parametrize(
+    ("kernels", "words"), [(300, "the cause is the training"), (100, "the runtime's kernels first")]
+)
 def test_a_red_score_says_who_did_it(monkeypatch: pytest.MonkeyPatch, kernels: int, words: str) -> None:
     """A converter's fault lies beyond the first 300 examples, and is not blamed on the runtime."""
     monkeypatch.setattr(flipped, "on_reference_kernels", lambda _artifact, _model, places: answers(kernels)[places])

@@ -56,7 +56,7 @@ def test_a_class_that_collapses_is_red_though_the_mean_stays() -> None:
     assert (found.verdict, found.measurement, found.detail) == (Verdict.REGRESSED, "classes", "class 3")
     assert found.parts[0].name == "class 3"
     assert (found.parts[0].lost, found.parts[0].gained, found.parts[0].n) == (860, 0, 1000)
-    assert "class 3: 86.0 % right became 0.0 %" in found.message
+    assert "class 3: 86.0 % → 0.0 % right" in found.message
 
 
 def test_twenty_of_a_class_lost_and_regained_elsewhere_are_red() -> None:

@@ -13,10 +13,10 @@ FACTS = {"steps": "313", "rate": "0.0005", "loss": "cross-entropy", "examples an
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"rate": "0.005"}, "rate 0.005, not 0.0005"),
-        ({"steps": "626"}, "steps 626, not 313"),
-        ({"examples an epoch": "5000", "labels": "b"}, "examples an epoch 5000, not 10000; labels b, not a"),
-        ({"loss": "mse"}, "loss mse, not cross-entropy"),
+        ({"rate": "0.005"}, "rate 0.0005 → 0.005"),
+        ({"steps": "626"}, "steps 313 → 626"),
+        ({"examples an epoch": "5000", "labels": "b"}, "examples an epoch 10000 → 5000; labels a → b"),
+        ({"loss": "mse"}, "loss cross-entropy → mse"),
         ({"order of the first epoch": "new"}, ""),  # an older baseline does not say
         ({}, ""),
     ],
@@ -28,9 +28,9 @@ def test_a_training_is_compared_with_the_accepted_one(change: dict[str, str], wo
 
 
 def test_a_training_more_or_in_a_later_stage_is_named() -> None:
-    assert "2 trainings, not 1" in gate.training(SUBJECT, [FACTS, FACTS], [FACTS])[0].message
+    assert "trainings 1 → 2" in gate.training(SUBJECT, [FACTS, FACTS], [FACTS])[0].message
     later = gate.training(SUBJECT, [FACTS, FACTS | {"rate": "1"}], [FACTS, FACTS])[0].message
-    assert "2. training: rate 1, not 0.0005" in later
+    assert "2. training: rate 0.0005 → 1" in later
 
 
 def test_what_an_older_baseline_does_not_say_is_not_judged() -> None:

@@ -38,8 +38,8 @@ def test_seventy_answers_lost_by_a_training_that_repeated_are_red() -> None:
     assert one_seed(new, old, repeated=False, own=own).verdict is not Verdict.REGRESSED
     found = one_seed(new, old, repeated=True, own=own)
     assert found.verdict is Verdict.REGRESSED
-    assert "70 examples lost, 0 gained" in found.message
-    assert "its training repeated the baseline's" in found.message
+    assert "70 newly wrong, 0 newly right of 10,000" in found.message
+    assert "the training reproduced the baseline's" in found.message
 
 
 def test_a_borrowed_spread_is_an_upper_limit() -> None:
@@ -106,7 +106,7 @@ def test_one_of_five_seeds_that_collapses_is_red() -> None:
     found = _seeds([0.895, 0.894, 0.8696, 0.895, 0.8945])
     assert found is not None
     assert (found.verdict, found.measurement, found.detail) == (Verdict.REGRESSED, "seeds", "seed at place 2")
-    assert "worst of 5 seeds: 86.96 %, +2.50 pp below the accepted mean" in found.message
+    assert "worst of 5 seeds: 86.96 %, 2.50 pp worse than the accepted mean" in found.message
 
 
 def test_seeds_that_repeat_and_single_seeds_are_not_judged_apart() -> None:

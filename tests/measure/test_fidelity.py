@@ -65,7 +65,9 @@ def test_a_conversion_that_changes_the_answers_is_a_warning_that_names_the_tenso
     assert gate.conversion(_share(0.996), "").verdict is Verdict.PASS
     found = gate.conversion(_share(0.99), "first tensor that differs: dense")
     assert found.verdict is Verdict.WARN
-    assert "99.00 % of 1,000 examples; 99.5 % are expected (10 differ, p = 0.031, warned of at 0.05)" in found.message
+    assert (
+        "99.00 % of 1,000 examples; at least 99.5 % expected (10 differ, p = 0.031, warns below 0.05)" in found.message
+    )
     assert "; first tensor that differs: dense" in found.message
 
 
@@ -80,9 +82,9 @@ def test_kernels_that_disagree_are_a_warning() -> None:
 @pytest.mark.parametrize(
     ("artifact", "reference", "words"),
     [
-        ("a", "r", "the runtime changed, or the processor"),
-        ("b", "r", "look at the runtime's kernels first"),
-        ("b", "s", "the model itself is another"),
+        ("a", "r", "the runtime or the processor changed"),
+        ("b", "r", "check the runtime's kernels first"),
+        ("b", "s", "the cause is the converter or quantizer"),
     ],
 )
 def test_a_changed_score_is_traced_to_the_artifact_or_the_runtime(artifact: str, reference: str, words: str) -> None:
@@ -90,7 +92,7 @@ def test_a_changed_score_is_traced_to_the_artifact_or_the_runtime(artifact: str,
     assert words in gate.origin(accepted, artifact, reference)
     assert gate.origin(None, artifact, reference) == ""
     assert gate.origin(BaselineCell(), artifact, reference) == ""
-    assert gate.origin(BaselineCell(artifact_sha256="x"), artifact, reference) == "the artifact changed"
+    assert gate.origin(BaselineCell(artifact_sha256="x"), artifact, reference) == "the .tflite file changed"
 
 
 def test_the_first_tensor_that_differs_is_found(tmp_path: Path) -> None:

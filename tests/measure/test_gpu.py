@@ -298,7 +298,7 @@ def test_a_run_shows_the_software_device_and_judges_its_answers(quantbench: Quan
     arguments = ("run", "--models", "seed_cnn", "--variants", "float32,ptq_static_wi8_ai8", "-m", "gpu")
     done = quantbench(*arguments, **here)
     assert done.status == 0, done.output
-    assert "a software device: its answers are judged, its times say nothing of a GPU" in done.output
+    assert "a software device: its predictions are gated, its times say nothing about a GPU" in done.output
     text = (done.reports / "latest" / "report.md").read_text()
     assert f"### GPU: {device.label}" in text
     assert "(software" in text
@@ -313,7 +313,7 @@ def test_a_run_without_a_device_says_why_and_ends_as_before(quantbench: Quantben
     arguments = ("run", "--models", "seed_cnn", "--variants", "float32")
     done = quantbench(*arguments, "-m", "gpu or size", **nowhere)
     assert done.status == 0, done.output
-    assert "note: nothing was measured on a GPU: $QUANTBENCH_VULKAN: no Vulkan driver" in done.output
+    assert "note: GPU checks skipped: $QUANTBENCH_VULKAN: no Vulkan driver" in done.output
     assert done.cell("seed_cnn/float32")["verdicts"] == {"size": "pass", "gpu": "unjudged"}
     required = quantbench(*arguments, "-m", "gpu", **nowhere | {gpu_devices.REQUIRED: "1"})
     assert required.status == 3
@@ -321,5 +321,5 @@ def test_a_run_without_a_device_says_why_and_ends_as_before(quantbench: Quantben
 
 def test_words_of_a_report_without_a_gpu() -> None:
     report = SimpleNamespace(environment=SimpleNamespace(gpu=None, no_gpu="no driver"))
-    assert formatting.gpu_note(report) == "nothing was measured on a GPU: no driver"  # type: ignore[arg-type]
+    assert formatting.gpu_note(report) == "GPU checks skipped: no driver"  # type: ignore[arg-type]
     assert formatting.gpu_device(report) == "none measured: no driver"  # type: ignore[arg-type]

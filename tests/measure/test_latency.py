@@ -103,7 +103,7 @@ def test_numbers_of_threads_that_are_none(text: str) -> None:
 
 def test_more_threads_than_cores_are_told() -> None:
     [note] = timing.Timing(RunOptions(threads="512"), print).notes()
-    assert "--threads 512 is more than this machine's" in note
+    assert "--threads 512 exceeds this machine's" in note
     assert timing.Timing(RunOptions(threads="all"), print).notes() == []
 
 
@@ -132,7 +132,7 @@ def test_a_measurement_that_others_mostly_interrupted_is_taken_once_more(monkeyp
     found = timed.once("m/v", MODEL, Path("v"), Path("c"))
     assert found["latency"].value == pytest.approx(10.0)
     assert timed.measurements("m/v")["disturbed"].value == 0.0
-    assert said == ["m/v: others interrupted 70 % of it; measuring it once more"]
+    assert said == ["m/v: other processes disturbed 70 % of it; measuring again"]
     assert len(timed.blocks("m/v")) == 6 * 20
 
 
@@ -273,11 +273,11 @@ def test_the_table_of_latency_says_what_a_reader_needs() -> None:
     for words in ("median, µs", "p99, µs", "examples/s", "2 threads, µs", "batch 32, µs/example (examples/s)", "note"):
         assert words in head
     assert "10.00 (100,000)" in text
-    assert "others interrupted 70 % of it: do not rely on it" in text
-    assert "Reading the clock takes 0.05 µs of each." in text
-    assert "One thread did all of float32's work beside `float32` (2 threads)" in text
+    assert "other processes disturbed 70 % of it: unreliable" in text
+    assert "Reading the clock takes 0.05 µs per call." in text
+    assert "float32 beside `float32` (2 threads) used one thread only" in text
     assert "100.0 ± 0.0 µs a call; as float32 on LiteRT" in text
-    assert "No time of a batch of 32 (`v`): node 7 \\| is fixed." in text
+    assert "Not timed: a batch of 32 (`v`): node 7 \\| is fixed." in text
     assert section([_cell("v")]) == ""
 
 
@@ -303,10 +303,10 @@ def test_all_that_can_be_timed_of_a_cell(quantbench: Quantbench, tmp_path: Path)
     report = done.report()
     assert 0 <= report["environment"]["load"]["others"] <= 1
     text = (done.reports / "latest" / "report.md").read_text()
-    assert re.search(r"no baseline for this machine class \(\S+_1-thread, \S+_2-thread\)", text)
+    assert re.search(r"no baseline for this machine profile \(\S+_1-thread, \S+_2-thread\)", text)
     assert "### Latency" in text
     assert "Float model in Keras" in text
-    assert "| others, while timing" in text
+    assert "| other processes while timing" in text
     [kept] = (tmp_path / "saved").rglob("*_one.json")
     [entry] = json.loads(kept.read_text())["benchmarks"]
     assert entry["stats"]["rounds"] > 60
@@ -336,9 +336,9 @@ def test_what_a_gpu_in_keras_gives_is_told_apart() -> None:
     lost = _cell("qat_wi8_ai8", **measurements.keras(InKeras([3e-4] * 3)))
     lost = lost.model_copy(update={"untimed": {"keras_gpu_latency": "the timing process died of SIGABRT"}})
     text = section([control, lost])
-    assert "on a GPU until the result is read 100.0 ± 0.0 µs" in text
+    assert "on a GPU with read-back 100.0 ± 0.0 µs" in text
     assert "Fake-quantized model of `qat_wi8_ai8` in Keras" in text
-    assert "No time of the model in Keras on a GPU (`qat_wi8_ai8`): the timing process died of SIGABRT" in text
+    assert "Not timed: the model in Keras on a GPU (`qat_wi8_ai8`): the timing process died of SIGABRT" in text
 
 
 def test_planted_waits_and_first_calls_are_seen_in_real_processes(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_the_controls_own_peak_is_judged_on_its_class_of_machine_alone(peak: int
     assert verdicts(gate.memory(CONTROL, own, "", "", baseline(), "here")) == [Verdict.PASS, verdict]
     elsewhere = gate.memory(CONTROL, own, "", "", baseline(), "there")
     assert verdicts(elsewhere) == [Verdict.PASS, Verdict.UNJUDGED]
-    assert "no baseline of it for this machine class (there)" in elsewhere[1].message
+    assert "no baseline for this machine profile (there)" in elsewhere[1].message
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_model_that_holds_less_than_its_arena_was_not_measured() -> None:
     hidden = Memory(peaks=[40_000] * 3, resident=[60_000] * 3, empty=[39_000] * 3, arena=8_000)
     judged = gate.memory(SUBJECT, measurements.memory(hidden, FLOATS), "", "", baseline(), "here")
     assert verdicts(judged) == [Verdict.PASS, Verdict.ERROR]
-    assert "holds 1,000 bytes for it, and its arena alone has 8,000" in judged[1].message
+    assert "holds 1,000 bytes for the model, but the arena alone takes 8,000" in judged[1].message
 
 
 def test_without_a_restarted_peak_nothing_is_known_of_the_model() -> None:
@@ -224,7 +224,7 @@ def test_a_leak_is_told_with_its_size() -> None:
     taken = measurements.memory(of_calls(by_call=grown_by(4096.0)), FLOATS)
     assert taken["leak"].value == pytest.approx(4096, rel=0.03)
     leak = gate.memory(SUBJECT, taken, "", "", baseline(), "here")[-1]
-    assert re.match(r"each call keeps 4,\d\d\d bytes, seen over 5,000 calls of one process", leak.message)
+    assert re.match(r"each call keeps 4,\d\d\d bytes \(seen over 5,000 calls of one process", leak.message)
     assert "leak" not in measurements.memory(of_calls(by_call=[(1, 0), (5000, 0)]), FLOATS)  # not known without /proc
 
 

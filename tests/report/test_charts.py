@@ -44,7 +44,7 @@ def test_charts_lie_beside_the_report_and_say_what_they_show(made: Report, tmp_p
     assert "- m1: 1 `b` 87.9 KiB +3.00 pp, 2 `a` 97.7 KiB -0.10 pp" in text
     words = "".join(ElementTree.parse(tmp_path / "charts" / "drop_by_variant_and_model.svg").getroot().itertext())
     assert "+3.00" in words  # in the heat map, colour is not the only sign
-    assert "beyond its floor" in words
+    assert "beyond its limit" in words
 
 
 def test_the_same_report_gives_the_same_bytes(made: Report, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from quantbench.core.arrays import Array
 from quantbench.records import Action, Census, Evidence, Report, Verdict, write_json
 from quantbench.reference.model import ReferenceModel
-from quantbench.report import chart_data, evidence, formatting, plots
+from quantbench.report import chart_data, evidence, formatting, markdown, plots
 from quantbench.report.evidence import Behind
 from quantbench.report.html import cells, templating
 from quantbench.report.html import page as html
@@ -51,7 +51,7 @@ def test_of_too_many_cells_those_that_need_attention_are_shown_whole(
     text = html.render(made_up, Behind())
     assert text.count("Judgements of ") == 4
     assert "Judgements of m1/b" in text
-    assert "Of 5 cells only the outline is shown" in text
+    assert "5 cells are shown as an outline only" in text
     assert {one.id for one in made_up.cells} <= {attributes.get("id") for _, attributes in Page(text).tags}
 
 
@@ -89,11 +89,11 @@ def test_the_verdict_what_needs_attention_and_units_are_there_in_words(made_up: 
         assert formatting.MARKS[verdict] in said
     text = html.render(made_up, Behind())
     assert text.index("What needs attention") < text.index("What changed") < text.index('class="cells"')
-    assert "look closer: <code>quantbench inspect m1/b</code>" in text
+    assert "inspect: <code>quantbench inspect m1/b</code>" in text
     assert "400,000" in said and "bytes" in said  # noqa: PT018
     assert "0.800 ± 0.010" in said
     assert "87.00 %" in said
-    assert "False-alarm budget 1 %" in said
+    assert "The 1 % false-alarm rate" in said
 
 
 def test_half_a_surrogate_pair_in_a_name_is_shown_as_an_escape(tmp_path: Path) -> None:
@@ -129,6 +129,27 @@ def test_what_only_rounds_or_is_noise_did_not_change(made_up: Report) -> None:
     assert "+0.25 pp" in changed
 
 
+def test_changes_within_tolerance_are_folded_away(made_up: Report) -> None:
+    """The gzip size that moved by two bytes is no finding; it is counted, and listed behind a toggle."""
+    for one in made_up.cells:
+        one.judgements = []
+    made_up.cells[0].judgements = [
+        judgement("m1/float32", Verdict.PASS, 0.3, measurement="gzip_size"),
+        judgement("m1/float32", Verdict.PASS, 0.2, measurement="size"),
+    ]
+    quiet = html._changed(made_up, Later(large=False))
+    assert quiet.startswith("<p>Nothing beyond its tolerance.</p>")
+    assert "<details><summary>2 changes within tolerance</summary>" in quiet
+    made_up.cells[0].judgements.append(judgement("m1/float32", Verdict.REGRESSED, 9.0))
+    changed = html._changed(made_up, Later(large=False))
+    shown, folded = changed.split("<details>")
+    assert "+9.00 pp" in shown
+    assert shown.count("<li>") == 1
+    assert folded.count("<li>") == 2
+    assert formatting.within_tolerance(made_up) == 2
+    assert "- 2 changes within tolerance" in markdown.render(made_up)
+
+
 def test_the_front_is_what_nothing_else_beats(made_up: Report) -> None:
     one = made_up.cells[0]
     found = [chart_data.Point(one, x, y) for x, y in [(1, 5), (2, 5), (2, 3), (3, 4), (4, 1), (5, 1)]]
@@ -157,7 +178,7 @@ def test_charts_draw_from_numbers_as_exact_as_tables_show_them(made_up: Report) 
     assert chart_data.drop_of(red, by_id) == 3.0
     red.judgements.clear()  # without a floor, what was measured
     assert chart_data.drop_of(red, by_id) == pytest.approx(3.0)
-    assert formatting.drop(red, by_id) == "+3.00 pp (no floor)"
+    assert formatting.drop(red, by_id) == "+3.00 pp"
     red.measurements["score"].value = float("nan")
     assert chart_data.drop_of(red, by_id) is None
     assert chart_data.drop_of(by_id["m1/float32"], by_id) == 0.0
@@ -219,7 +240,7 @@ def test_flipped_examples_are_shown_with_both_predictions(
     assert [image["alt"] for image in page.of("img")] == ["Test example 3", "Test example 5"]
     assert all((image["src"] or "").startswith("data:image/png;base64,") for image in page.of("img"))
     assert "#3: 0 → 1" in page.said()
-    assert "label 0, lost" in page.said()
+    assert "label 0, newly wrong" in page.said()
 
 
 def test_no_pictures_of_other_data_or_beyond_the_room_for_them(
@@ -247,7 +268,7 @@ def test_the_command_writes_the_page_of_a_report_alone(made_up: Report, tmp_path
     assert "no pictures" in done.stderr
     page = (tmp_path / "page.html").read_text()
     assert page.count('<details class="cell">') == len(made_up.cells)
-    assert "holds no evidence" in page
+    assert "has no evidence" in page
 
 
 def waiting(page: str) -> dict[str, Any]:

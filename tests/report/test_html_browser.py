@@ -137,7 +137,7 @@ def test_in_a_browser_a_link_brings_a_cell_that_waited(
 def test_in_a_browser_folds_fill_and_paper_gets_every_row(opened_large: Watched) -> None:
     page = opened_large.page
     page.get_by_text("Models 3 to 4 of 4").click()
-    page.get_by_role("table", name="Drop from control").nth(1).wait_for()  # a fold tells a moment later that it is open
+    page.get_by_role("table", name="Drop vs float32").nth(1).wait_for()  # a fold tells a moment later that it is open
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert len(opened_large.column(1)) == 9
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")

@@ -29,5 +29,5 @@ def test_cells_that_could_have_seen_the_same_share_a_row() -> None:
 def test_the_budget_is_one_with_its_parts() -> None:
     alarms = FalseAlarms(budget=0.009, judgements=3, share=0.003, limits=0.001)
     text = markdown._sensitivity(report([cell("a", judgements=judged(0.4))], false_alarms=alarms))
-    assert "False-alarm budget 1 % for the whole run; 0.9 % of it is shared (Holm) by 3 tests" in text
+    assert "The 1 % false-alarm rate covers the whole run; 0.9 % of it is shared (Holm) by the 3 comparisons" in text
     assert "The other 0.1 % is for drops beyond a release limit." in text

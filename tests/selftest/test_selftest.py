@@ -383,7 +383,7 @@ def test_one_thread_where_two_were_asked_for_is_an_error() -> None:
     found = gate.threads(2, one)
     assert found is not None
     assert found.verdict is Verdict.ERROR
-    assert "2 threads were asked for, and one did all the work" in found.message
+    assert "2 threads were requested, but one did all the work" in found.message
     assert gate.threads(1, one) is None
     assert gate.threads(2, one.model_copy(update={"value": 1.06})) is None
 

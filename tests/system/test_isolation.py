@@ -53,7 +53,7 @@ def test_each_misfortune_costs_its_own_cell_and_says_how_to_repeat_it(
 
     killed = done.cell("seed_cnn/planted_killed")
     assert "died of SIGKILL, as the system does where memory runs out" in killed["failure"]["reason"]
-    assert "computed once more, alone" in killed["retried"][0]
+    assert "retried once, alone" in killed["retried"][0]
     for name, why in (
         ("killed_once", "SIGKILL"),
         ("memory_once", "MemoryError"),

@@ -139,7 +139,7 @@ def test_a_larger_size_recorded_for_this_very_artifact_is_an_error(
     edit(baselines / "seed_cnn.json", change)
     done = run(quantbench, baselines)
     assert done.status == 3
-    assert "its recorded size is not, so it was edited" in done.output
+    assert "but the recorded size is not: the baseline was edited by hand" in done.output
 
 
 def test_a_baseline_cell_that_no_variant_makes_is_refused(quantbench: Quantbench, baselines: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_floor_goes_red_whatever_the_baseline(quantbench: Quantbench, baseline
     file.write_text(file.read_text().replace('"ptq": Floor(0.5', '"ptq": Floor(-1.0'))
     done = run(quantbench, baselines, "--model-dir", str(models))
     assert done.status == 1
-    assert "beyond the floor of -1 pp" in done.output
+    assert "more than the -1 pp allowed" in done.output
     told = done.cell("seed_cnn/ptq_static_wi8_ai8")["attribution"]  # where the error comes from was looked for
     assert told["reference"] == "float32"
     assert 0 < len(told["suspects"]) <= 3
@@ -303,7 +303,7 @@ def test_latency_is_timed_and_unjudged_where_there_is_no_baseline(quantbench: Qu
     assert cell["measurements"]["latency_ratio"]["n"] == 6
     assert cell["measurements"]["start_up_cold"]["unit"] == cell["measurements"]["start_up_warm"]["unit"] == "ms"
     assert cell["measurements"]["start_up_cold"]["n"] == 3
-    assert "latency is unjudged in 1 cells" in done.output
+    assert "latency is not gated in 1 cells" in done.output
     [entry] = json.loads((baselines / "benchmark.json").read_text())["benchmarks"]
     median = cell["measurements"]["latency"]["value"]
     assert 1e6 * entry["stats"]["median"] == pytest.approx(median, rel=0.3)
@@ -343,7 +343,7 @@ def test_a_model_trained_again_says_how_far_it_landed(quantbench: Quantbench) ->
         "run", "--models", "seed_cnn", "--variants", "float32", "--train", "--no-latency", "-m", "control"
     )
     assert done.status == 0, done.output
-    assert "seed standard deviations from the pinned weights' 87.36 %" in done.output
+    assert "standard deviations (over seeds) from the pinned weights' 87.36 %" in done.output
     assert done.report()["trained_from_scratch"]
 
 

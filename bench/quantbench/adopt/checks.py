@@ -135,5 +135,5 @@ def _of_repeats(name: str, file: object, seen: Spread, alone: bool) -> str:
         return ""
     value = f"{seen.low:.4g} throughout" if seen.low == seen.high else "the same in all examples"
     if alone:
-        return f"warning: {name} is {value} in {file}, so that no score says anything about other inputs"
-    return f"input {name} is {value} in {file}, so that nothing is known about other values of it"
+        return f"warning: {name} is {value} in {file}, so no score says anything about other inputs"
+    return f"input {name} is {value} in {file}, so nothing is known about other values"

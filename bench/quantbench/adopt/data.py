@@ -138,9 +138,9 @@ def _notes(inputs: Mapping[str, Inputs]) -> list[str]:
                 "better than it will be in the field"
             )
     if "calibration" not in inputs and "train" not in inputs:
-        notes.append("no calibration data: variants with a static range are refused (--calibration c.npz)")
+        notes.append("no calibration data: variants with static ranges are skipped (--calibration c.npz)")
     if "train" not in inputs:
-        notes.append("no training data: QAT is refused (--train-data t.npz)")
+        notes.append("no training data: QAT is skipped (--train-data t.npz)")
     return notes
 
 
@@ -240,12 +240,13 @@ def _checked(source: str, arrays: Mapping[str, Array | Stored], specs: formats.S
     return Examples(inputs if single is None else single, labels, stored)
 
 
+def _arrays(arrays: Mapping[str, Any]) -> str:
+    return f"the arrays {', '.join(arrays)}" if arrays else "no arrays"
+
+
 def _missing(source: str, arrays: Mapping[str, Any], specs: formats.Specs) -> str:
     wanted = ", ".join(f"x_{each}" for each in specs) if len(specs) > 1 else "x"
-    return (
-        f"{source}: expected the array(s) {wanted}, found {', '.join(arrays) or 'none'}; name the inputs {wanted}, and "
-        "the labels y"
-    )
+    return f"{source}: it has {_arrays(arrays)}; expected {wanted} (inputs) and y (labels)"
 
 
 def _kept(

@@ -119,21 +119,24 @@ def adopt_for_good(
     if session.report.environment.git_dirty:
         say(f"note: {update.of_local_changes(session.report.environment)}; record the baseline again once they are")
     for cell, why in proposal.declared.items():
-        say(f"declared: {cell}: {why}")
+        say(f"known limitation: {cell}: {why}")
     if open_limits := undecided(session.report):
         say(
-            f"undecided: {', '.join(open_limits)}: these examples do not tell whether the drop is within the limit "
-            f"of {model.floors['default'].max_drop:g}; a warning in every run until more examples do"
+            f"undecided: {', '.join(open_limits)}: these examples cannot show whether the drop stays within the limit "
+            f"of {model.floors['default'].max_drop:g}; every run warns until more examples decide"
         )
     red = failures(session.report)
     for message in red:
         say(f"RED {message}")
     if red:
-        say(f"These are red in every run until the cause is gone, or a floor in {model_dir / name}.py is loosened.")
+        say(
+            f"These stay red in every run until the cause is fixed, or a limit (floors) in {model_dir / name}.py is "
+            "raised."
+        )
     say(f"gated: {', '.join(chosen.variants)}. {chosen.others}")
     if model.heads:
         rest = ", ".join(head.name for head in model.heads)
-        say(f"note: the gate scores and limits the first output only; of {rest} it watches how far outputs move")
+        say(f"note: the gate scores and limits the first output only; of {rest} it checks how far the outputs move")
     alone = name if config.resolve()["models"] else ""  # which selects others
     say(f"gate it with: {gate_command(folders, latency_budget > 0, alone)}")
     return Exit.REGRESSED if red else Exit.GREEN
@@ -189,7 +192,7 @@ def check_control(report: Report, model: str) -> None:
     if control is None or "score" not in control.measurements:
         failure = control.failure if control is not None else None
         why = f" ({failure.reason})" if failure else ""
-        raise BadInput(f"{model}: float32 cannot be made or scored, so that nothing can be gated{why}")
+        raise BadInput(f"{model}: float32 cannot be made or scored, so nothing can be gated{why}")
 
 
 def chosen_gate(session: Session, understood: understand.Understood, limit: Limit) -> Gate:
@@ -215,8 +218,8 @@ def _others(report: Report, advice: Advice, gate: Sequence[str]) -> str:
     told = [f"{len(names)} {what} ({_some(names)})" for what, names in groups.items() if names]
     failed = sum(cell.failure is not None for cell in report.cells)
     partly = len(report.cells) - failed - len(left) - len(gate)
-    told += [f"{failed} that the tools refuse"] if failed else []
-    told += [f"{partly} that are only partly quantized, or controls"] if partly > 0 else []
+    told += [f"{failed} that cannot be made"] if failed else []
+    told += [f"{partly} that are only partly quantized, or float references"] if partly > 0 else []
     untried = len(VARIANTS) - len(report.cells)
     told += [f"{untried} not tried"] if untried > 0 else []
     if not told:

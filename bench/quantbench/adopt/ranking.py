@@ -516,5 +516,5 @@ def _alike(reason: str) -> str:
 def _broken(cell: Cell) -> str | None:
     for judgement in cell.judgements:
         if judgement.measurement == "promise" and judgement.verdict is not Verdict.PASS:
-            return judgement.detail or judgement.message
+            return judgement.message
     return None

@@ -325,17 +325,16 @@ def _value(metric: Metric, predictions: Array | None, labels: Array) -> float | 
 
 def _worse(row: Row, metric: Metric) -> str:
     if row.drop is None:
-        return f"it worked before, and fails now: {row.why}"
+        return f"it worked before and fails now: {row.why}"
     return (
-        f"worse than its previous self by {row.drop:.2f} {metric.unit} ({row.low:.2f} to {row.high:.2f}) on the same "
-        "examples"
+        f"{row.drop:.2f} {metric.unit} worse than before (95 % CI {row.low:.2f} to {row.high:.2f}) on the same examples"
     )
 
 
 def review(rows: Sequence[Row], new: ReferenceModel, old: ReferenceModel, kept: bool, same: bool) -> list[str]:
     """Say what changed, line by line."""
     changed = "retrained or changed" if new.weights_sha256 != old.weights_sha256 else "the same"
-    examples = "the same examples" if same else "the new examples, on which the previous model was measured too"
+    examples = "the same examples" if same else "the new examples, also used for the previous model"
     lines = [
         "",
         f"# {new.name}: the model is {changed} ({old.weights_sha256[:8]} → {new.weights_sha256[:8]}), compared on "
@@ -352,7 +351,7 @@ def review(rows: Sequence[Row], new: ReferenceModel, old: ReferenceModel, kept: 
 
 
 def _table(rows: Sequence[Row], metric: Metric) -> str:
-    change = f"{metric.name}: worse by, {metric.unit} (95 %, all rows together)"
+    change = f"{metric.name} drop vs before, {metric.unit} (95 % CI, all rows together)"
     headers = ["variant", "before", "now", change, "KiB before", "KiB now", "verdict"]
     cells = [
         [
@@ -378,7 +377,7 @@ def _verdict(row: Row) -> str:
         return "worse"
     if row.drop is None:
         return "not compared"
-    return "better" if row.high < 0 else "no worse, as far as the examples tell"
+    return "better" if row.high < 0 else "no worse, as far as the examples show"
 
 
 # ---------------------------------------------------------------- writing

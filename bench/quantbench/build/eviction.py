@@ -58,10 +58,10 @@ class Cleared:
     def __str__(self) -> str:
         removed = "would be removed" if self.dry_run else "removed"
         parts = [f"{_many(self.entries, *self.nouns)} used least recently"] if self.entries else []
-        parts += [f"{_many(self.leftovers, 'leftovers', 'leftover')} of killed processes"] if self.leftovers else []
+        parts += [f"{_many(self.leftovers, 'leftovers', 'leftover')} of unfinished work"] if self.leftovers else []
         sentences = [f"{' and '.join(parts)} {removed}" if parts else f"nothing {removed}"]
         if self.spared:
-            sentences.append(f"{_many(self.spared, *self.nouns)} spared, for a run that is not finished uses them")
+            sentences.append(f"{_many(self.spared, *self.nouns)} kept for a run that is not finished")
         sentences.append(f"{_many(self.left, *self.nouns)} left")
         return "; ".join(sentences)
 

@@ -57,9 +57,10 @@ def structures(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
         yield from lone("census", new, (old.census, new.census), both)
         return
     differences = gate.differences(new.census, old.census, bool(old.seeds or new.seeds))
-    more = f"; and {len(differences) - MOST_DIFFERENCES} more" if len(differences) > MOST_DIFFERENCES else ""
+    sentences = gate.summed_up(differences, len(new.census.compute))
+    more = f"; and {len(sentences) - MOST_DIFFERENCES} more" if len(sentences) > MOST_DIFFERENCES else ""
     outcome = Outcome.WORSE if differences else Outcome.UNCHANGED
-    yield Item(new.id, "census", outcome, why="; ".join(differences[:MOST_DIFFERENCES]) + more, moved=bool(differences))
+    yield Item(new.id, "census", outcome, why="; ".join(sentences[:MOST_DIFFERENCES]) + more, moved=bool(differences))
 
 
 def memories(old: Cell, new: Cell, both: Both) -> Iterator[Item]:

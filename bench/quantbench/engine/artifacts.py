@@ -64,7 +64,7 @@ def find(report: Report, folder: Path, name: str) -> tuple[Cell, bytes]:
     cell = _cell(report, folder, name)
     if cell.artifact_sha256 is None:
         reason = f"{cell.failure.what}: {cell.failure.reason}" if cell.failure else "it was not finished"
-        raise BadInput(f"{cell.id}: there is no artifact of it in {folder}: {reason}")
+        raise BadInput(f"{cell.id}: {folder} has no artifact of this cell: {reason}")
     content = _read(folder / file_of(cell.variant), folder, cell.artifact_sha256)
     for root in (folder / STORE, default_root()):
         if content is None and files.is_folder(root):
@@ -108,7 +108,7 @@ def _cell(report: Report, folder: Path, name: str) -> Cell:
     known = list(short or by_name)
     near = difflib.get_close_matches(name, known, 1, 0.6)
     hint = f"did you mean {near[0]}?" if near else f"it holds {', '.join(known[:5])}{', …' if len(known) > 5 else ''}"
-    raise BadInput(f"{folder}: this run holds no cell {name}; {hint}")
+    raise BadInput(f"{folder}: no cell {name} in this run; {hint}")
 
 
 def in_store(store: Store, sha256: str) -> Path | None:

@@ -46,7 +46,7 @@ class HeldStore:
             if disk_is_full(error):
                 raise DiskFull(f"no space is left in {store.root}; free some and run again") from None
             raise BadInput(
-                f"{store.root}: the store cannot be written: {error.strerror}; set QUANTBENCH_CACHE to a folder "
+                f"{store.root}: the cache cannot be written: {error.strerror}; set QUANTBENCH_CACHE to a folder "
                 "of your own"
             ) from None
         return HeldStore(store, note, len(store.damaged()))
@@ -57,7 +57,7 @@ class HeldStore:
         notes = [self.note] if self.note else []
         if not new:
             return notes
-        return [*notes, f"{len(new)} damaged entries of the store were removed and made again, first {new[0]}"]
+        return [*notes, f"{len(new)} damaged cache entries were removed and made again, first {new[0]}"]
 
 
 @dataclass(frozen=True)

@@ -203,7 +203,7 @@ class Drive:
             p_value = self._budget.at_even_share(self._results.of(cell.id)).p_value
             return f"its score looked worse (p = {p_value:.2g})"
         of_control = "" if cell.control is None else f" below {cell.control}"
-        return f"it seemed to break its release limit by its drop{of_control}"
+        return f"its drop{of_control} may exceed the release limit"
 
     def _limit_undecided(self, cell: Planned) -> bool:
         if cell.control is None or not cell.variant.trained or len(cell.seeds) >= self._seeds_on_suspicion:

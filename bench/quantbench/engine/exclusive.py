@@ -86,7 +86,7 @@ class Alone:
             result = self._results.join(cell.id, replace(self._results.of(cell.id).alone, on_gpu=taken))
             reason = taken.failure or taken.refusal
             if taken.refusal and cell.model.stateful:
-                return gate.no_gpu(f"LiteRT's GPU accelerator takes no state: {reason}")
+                return gate.no_gpu(f"LiteRT's GPU accelerator does not support models with state: {reason}")
         subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
         return gate.gpu(subject, dict(result.measurements), device, reason, accepted, gpu_devices.required())
 
@@ -100,7 +100,7 @@ class Alone:
         subject, name = self._rules.subject(cell), judged_latency(cell.variant.name)
         control = self._float_control(result).artifact
         if control is None:
-            return [gate.not_timed(subject, name, "its float control could not be made")]
+            return [gate.not_timed(subject, name, "its float32 reference could not be made")]
         judgements: list[Judgement] = []
         try:
             with self._alone(cell.id), native_output_to(self._log):
@@ -146,7 +146,7 @@ class Alone:
         known = gate.accepted_beside(baseline, machine, host)
         slower = accepted is not None and gate.suspicious(measured[name], accepted, threads, host)
         if slower or (threads == 1 and gate.suspicious_beside(measured, name, known)):
-            self._progress.say(f"{cell.id}: slower than its baseline; measuring it once more")
+            self._progress.say(f"{cell.id}: slower than its baseline; measuring again to confirm")
             again = timing.once(cell.id, cell.model, artifact, control, threads)
         share, label = self._budget.latency_share(), name_at(name, threads)
         of_typical, of_others = gate.beside_share(share) if threads == 1 else (share, 0.0)
@@ -170,7 +170,7 @@ class Alone:
 
 def _on_gpu(outcome: Outcome, control: Outcome, model: ReferenceModel, device: Device, store: Store) -> gpu.OnGpu:
     if control.artifact is None or outcome.artifact is None:
-        return gpu.OnGpu(failure="its float control could not be made")
+        return gpu.OnGpu(failure="its float32 reference could not be made")
     artifacts = [
         gpu.Artifact(each.artifact, each.artifact_sha256 or "") for each in (outcome, control) if each.artifact
     ]

@@ -141,7 +141,7 @@ class Ending:
         try:
             status = self._finished(HowEnded(disk_full=True), [*notes, self._where_full()])
         except OSError as error:
-            self._say(f"the report of what was finished could not be written either: {error}")
+            self._say(f"the report of the finished cells could not be written either: {error}")
         return status
 
     def _finished(self, how: HowEnded, notes: list[str]) -> Exit:
@@ -172,8 +172,8 @@ def tidy(folder: RunFolder, held: HeldStore, options: RunOptions, say: Callable[
     if in_a_hurry():  # the next run clears the store
         return
     cleared = clear(held.store, options.cache_size * GB)
-    if cleared:
-        say(f"store {held.store.root}: {cleared}")
+    if cleared.entries:  # that a stopped run left scratch behind is no news
+        say(f"cache {held.store.root}: {cleared}")
 
 
 # ------------------------------------------------------------ notes for the reader
@@ -192,7 +192,7 @@ def seals_note(folder: Path, baselines: Mapping[str, baseline_files.Baseline]) -
     if not bare:
         return []
     return [
-        f"{folder}: no seals in the baseline of {', '.join(bare)}, so that an edit by hand would pass unseen: "
+        f"{folder}: the baseline of {', '.join(bare)} has no seals, so an edit by hand would go unnoticed: "
         f"quantbench baseline seal {','.join(bare)}"
     ]
 
@@ -207,7 +207,7 @@ def split_notes(model: ReferenceModel, share: float) -> list[str]:
     pack = model.pack()
     found = gate.of_split(model.metric, examples_of(model), pack.test.x, share)
     found += [
-        f"{count:,} of {len(pack.test):,} test examples are in the {split} split too"
+        f"{count:,} of {len(pack.test):,} test examples are also in the {split} split"
         for split, count in pack.shared.items()
     ]
     return [f"{model.name}: {note}" for note in found]
@@ -222,7 +222,7 @@ def training_note(control: CellResult) -> list[str]:
     away = metric.drop(pinned, score.value) / (metric.scale * float(np.std(model.seed_scores, ddof=1)))
     return [
         f"{model.name} trained again: {metric.name} {gate.show_score(metric, score.value)}, "
-        f"{away:+.1f} seed standard deviations from the pinned weights' {gate.show_score(metric, pinned)}"
+        f"{away:+.1f} standard deviations (over seeds) from the pinned weights' {gate.show_score(metric, pinned)}"
     ]
 
 
@@ -260,9 +260,9 @@ def accept(
     except BadInput as error:
         return status or Exit.BAD_INPUT, [f"baselines not updated: {error}"]
     moved = sum(move.moves for proposal in proposals for move in proposal.moves)
-    notes = [f"{moved} baseline values accepted into {where}; run again to be judged by them"]
+    notes = [f"{moved} baseline values accepted into {where}; run again to compare with them"]
     if report.environment.git_dirty:
         notes.append(f"{update.of_local_changes(report.environment)} (--allow-dirty)")
     return status, notes + [
-        f"declared: {cell}: {why}" for proposal in proposals for cell, why in proposal.declared.items()
+        f"known limitation: {cell}: {why}" for proposal in proposals for cell, why in proposal.declared.items()
     ]

@@ -78,18 +78,21 @@ class Whole:
             reference_model = self.models.get(model)
             if reference_model is None:
                 raise BadInput(
-                    f"{self.pieces[0].name}: holds model {model!r}, which is not defined; give its --model-dir"
+                    f"{self.pieces[0].name}: has model {model!r}, which is not defined here; give its --model-dir"
                 )
             for piece in self.pieces:
                 data_sha256 = piece.report.data_sha256.get(model, reference_model.data_sha256)
                 if data_sha256 != reference_model.data_sha256:
                     raise BadInput(
-                        f"{piece.name}: {model} was measured on another data pack than {reference_model.file} uses"
+                        f"{piece.name}: {model} was measured with a different data pack than {reference_model.file} "
+                        "uses"
                     )
             if self._accepted.fingerprints[model] != sha256:
                 raise BadInput(
-                    f"--baseline-dir: {self.options.baseline_dir} is not what the shards judged {model} by; check out "
-                    f"their commit ({self.pieces[0].report.environment.git_commit}), or give the folder that they had"
+                    f"--baseline-dir: {self.options.baseline_dir} differs from the baselines that the shards used "
+                    f"for {model}; check "
+                    f"out their commit ({self.pieces[0].report.environment.git_commit}), or give the folder that "
+                    "they had"
                 )
 
     @cached_property
@@ -126,8 +129,8 @@ class Whole:
             array = piece.arrays(cell.model).get(cell.variant)
             if array is None or cell.predictions_sha256 not in stored_hashes(array):
                 raise BadInput(
-                    f"{piece.name}: predictions/{cell.model}.npz does not hold the predictions of {cell.id} that the "
-                    "report tells of; give the whole run folder, as the run left it"
+                    f"{piece.name}: predictions/{cell.model}.npz does not hold the predictions of {cell.id} of "
+                    "this report; give the whole run folder, as the run left it"
                 )
             predictions.setdefault(cell.model, {})[cell.variant] = array
             of_heads = of_head(cell.variant, "")
@@ -318,12 +321,12 @@ class Whole:
 
     def _notes(self) -> list[str]:
         count, seconds = len(self.pieces), sum(piece.report.seconds for piece in self.pieces)
-        notes = [f"made of {count} shards, {seconds:.0f} s of machines' time in all"]
+        notes = [f"merged from {count} shards, {seconds:.0f} s of machine time in all"]
         classes = {piece.report.environment.machine_class for piece in self.pieces}
         if len(classes) > 1:
             names = "; ".join(f"shard {p.shard.index}: {p.report.environment.machine_class}" for p in self.pieces)
             notes.append(
-                f"the shards ran on {len(classes)} classes of machine, each judged by its own baselines: {names}"
+                f"the shards ran on {len(classes)} machine profiles, each compared with its own baselines: {names}"
             )
         notes += self._differing_controls()
         return notes + [f"shard {piece.shard.index}: {note}" for piece in self.pieces for note in piece.report.notes]
@@ -338,10 +341,12 @@ class Whole:
                 if piece.shard.index == home:
                     continue
                 if copy.predictions_sha256 != cell.predictions_sha256:
-                    notes.append(f"{cell.id} answers otherwise in shard {piece.shard.index} than in shard {home}")
+                    notes.append(
+                        f"{cell.id} gives different predictions in shard {piece.shard.index} and in shard {home}"
+                    )
                 elif worst([copy.verdict, cell.verdict]) is not cell.verdict and copy.verdict in _TO_TELL:
                     notes.append(
-                        f"{cell.id} is {copy.verdict} in shard {piece.shard.index}, which made it as a control"
+                        f"{cell.id} is {copy.verdict.shown} in shard {piece.shard.index}, which made it as a reference"
                     )
         return notes
 
@@ -419,7 +424,7 @@ def together(environments: Sequence[Environment]) -> Environment:
     averages = [load.average for load in loads if load.average is not None]
     load = Load(others=max(each.others for each in loads), average=max(averages, default=None)) if loads else None
     gpus = {each.gpu.label if each.gpu else each.no_gpu for each in environments}
-    several = {"gpu": None, "no_gpu": f"not the same in all shards: {'; '.join(sorted(gpus))}"} if len(gpus) > 1 else {}
+    several = {"gpu": None, "no_gpu": f"differs between shards: {'; '.join(sorted(gpus))}"} if len(gpus) > 1 else {}
     least = {
         "cores": min(each.cores for each in environments),
         "memory_gib": min(each.memory_gib for each in environments),

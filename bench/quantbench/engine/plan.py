@@ -48,7 +48,9 @@ class Plan:
         self.shard_of = shards.parse(options.shard) if options.shard else None
         self._durations = shards.recorded(Path(options.shard_durations)) if options.shard_durations else {}
         if options.shard and options.update_baselines:
-            raise BadInput("--update-baselines: a shard is a part of a run; accept the report that all shards make")
+            raise BadInput(
+                "--update-baselines: a shard is only part of a run; accept the report merged from all shards"
+            )
         self.cells: dict[CellId, Planned] = {}
         self.whole: dict[CellId, Planned] = {}
         self.split: dict[CellId, int] = {}

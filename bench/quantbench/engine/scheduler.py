@@ -223,7 +223,7 @@ class Computing:
         folders = (self._store.root, self._logs.parent, Path(tempfile.gettempdir()))
         free = {folder: shutil.disk_usage(folder).free for folder in folders if folder.exists()}
         folder = min(free, key=lambda folder_of: free[folder_of])
-        return f"no space is left in {folder}; free some and run again: what was finished is taken from the cache"
+        return f"no space is left in {folder}; free some and run again: finished cells are taken from the cache"
 
     # ------------------------------------------------------------ progress
 

@@ -100,7 +100,7 @@ class Scored:
         if not self.seeds or accepted is None or "score" not in accepted.measurements:
             return None
         own = accepted.measurements["score"].values or [0.0]
-        return gate.repeats(metric, self.baseline.seed_scores(), len(own), self.seeds, "it trained", own)
+        return gate.repeats(metric, self.baseline.seed_scores(), len(own), self.seeds, "it was trained", own)
 
     # ------------------------------------------------------------ what shares the budget
 

@@ -150,7 +150,11 @@ class Session:
 
     def look_for_gpu(self) -> gpu_devices.Found:
         """Find this machine's GPUs, and record the one to measure, or why none is, in the environment."""
-        gpus = gpu_devices.find() if self._cluster is None else gpu_devices.Found([], "on a cluster none is measured")
+        gpus = (
+            gpu_devices.find()
+            if self._cluster is None
+            else gpu_devices.Found([], "a run on a cluster does not measure GPUs")
+        )
         self._environment = self._environment.model_copy(update={"gpu": gpus.first, "no_gpu": gpus.reason})
         return gpus
 

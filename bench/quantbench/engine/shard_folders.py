@@ -76,8 +76,8 @@ def read_pieces(paths: Sequence[Path]) -> list[Piece]:
     if missing:
         names = ", ".join(f"{index}/{first.shard.of}" for index in missing)
         raise BadInput(
-            f"report: shard {names} is missing, and a report of less would pass for one of the whole run: give all "
-            f"{first.shard.of} run folders, or run it: quantbench run --shard {missing[0]}/{first.shard.of}"
+            f"report: shard {names} is missing; give all {first.shard.of} run folders, or run it: "
+            f"quantbench run --shard {missing[0]}/{first.shard.of}"
         )
     _check_complete(pieces)
     return pieces
@@ -86,7 +86,7 @@ def read_pieces(paths: Sequence[Path]) -> list[Piece]:
 def _read(path: Path) -> Piece:
     report, folder = read(path)
     if report.shard is None:
-        raise BadInput(f"{path}: is no shard of a run but a run of its own, and there is nothing to merge it with")
+        raise BadInput(f"{path}: is a complete run, not a shard")
     piece = Piece(folder, report, report.shard)
     if report.state != "complete":
         raise BadInput(
@@ -99,9 +99,9 @@ def _read(path: Path) -> Piece:
 
 def _check_same_run(left: Piece, right: Piece) -> None:
     """Raise BadInput where two shards are not of the same run."""
-    pair = f"{left.name} and {right.name} are not of one run"
+    pair = f"{left.name} and {right.name} are not from one run"
     if left.shard.of != right.shard.of:
-        raise BadInput(f"{pair}: a run is divided into {left.shard.of} or into {right.shard.of}, not both")
+        raise BadInput(f"{pair}: one was split into {left.shard.of} shards, the other into {right.shard.of}")
     here, there = left.report.environment, right.report.environment
     if (here.git_commit, here.git_dirty) != (there.git_commit, there.git_dirty):
         commits = " and ".join(f"{e.git_commit}{' with local changes' * bool(e.git_dirty)}" for e in (here, there))
@@ -115,7 +115,7 @@ def _check_same_run(left: Piece, right: Piece) -> None:
         raise BadInput(f"{pair}: they measured different versions ({'; '.join(versions)})")
     if left.report.selection != right.report.selection:
         chosen = " and ".join(repr(piece.report.selection or "everything") for piece in (left, right))
-        raise BadInput(f"{pair}: they selected differently ({chosen})")
+        raise BadInput(f"{pair}: they selected different cells ({chosen})")
     options = {**left.shard.options, **right.shard.options}
     for name in options:
         values = [piece.shard.options.get(name) for piece in (left, right)]
@@ -126,9 +126,9 @@ def _check_same_run(left: Piece, right: Piece) -> None:
         ("data", _other_data(left, right)),
     ):
         if differ:
-            raise BadInput(f"{pair}: they were given different {what}")
+            raise BadInput(f"{pair}: they used different {what}")
     if left.shard.split != right.shard.split:
-        raise BadInput(f"{pair}: they divided it differently; give every shard the same --shard-durations")
+        raise BadInput(f"{pair}: they were split differently; give every shard the same --shard-durations")
 
 
 def _other_data(left: Piece, right: Piece) -> bool:

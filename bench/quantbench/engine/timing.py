@@ -96,7 +96,7 @@ class Timing:
         """
         timed: latency.Latency = self._at(latency.measure, artifact, control, model, self._seconds, threads)
         if timed.disturbed() > DISTURBED:
-            self._say(f"{cell_id}: others interrupted {100 * timed.disturbed():.0f} % of it; measuring it once more")
+            self._say(f"{cell_id}: other processes disturbed {100 * timed.disturbed():.0f} % of it; measuring again")
             again = self._at(latency.measure, artifact, control, model, self._seconds, threads)
             timed = min(timed, again, key=latency.Latency.disturbed)
         before = self._timed.get((cell_id, threads))
@@ -182,6 +182,6 @@ class Timing:
         notes = [f"Keras on a GPU ran on {self.keras_gpu}"] if self.keras_gpu else []
         if self.threads[-1] > cores():
             notes.append(
-                f"--threads {self.threads[-1]} is more than this machine's {cores()} cores: they wait for each other"
+                f"--threads {self.threads[-1]} exceeds this machine's {cores()} cores, so threads wait for each other"
             )
         return notes

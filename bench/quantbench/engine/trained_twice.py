@@ -75,7 +75,8 @@ class TrainedTwice:
         if first.trained_sha256 is None or again.trained_sha256 is None or first.trained_sha256 == again.trained_sha256:
             return None
         return (
-            f"training does not repeat on this machine: {self.cell.id}, trained twice with seed {first.seed}, gave two "
-            "different models; trained cells are judged by the spread of their seeds, and other weights alone are no "
-            "change of the code"
+            f"training is not reproducible on this machine: {self.cell.id}, trained twice with seed {first.seed}, "
+            "gave two "
+            "different models; so different weights alone do not mean that the code changed, and trained cells are "
+            "compared by the spread of their seeds"
         )

@@ -13,7 +13,7 @@ OUTPUTS = "the outputs themselves"
 INTERFACE = "signatures, options of operators and ranges of weights"
 TRAINING = "facts of the training"
 CALLS = "mean, p90 and first call"
-_FIVE = "; where a training comes out differently from the accepted one, of a run with --seeds 5"
+_FIVE = " (from a run with --seeds 5 where a training does not reproduce the accepted one)"
 
 
 def notes(results: Iterable[CellResult], rules: Rules) -> list[str]:
@@ -47,7 +47,7 @@ def _not_held(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rules) ->
         return []
     listed = "; ".join(f"{what} ({count} {'cell' if count == 1 else 'cells'})" for what, count in missing.items())
     return [
-        f"not judged, because the baselines are older and hold nothing of it: {listed}; record it all: "
+        f"not gated, because the baselines are older and hold no values: {listed}; record them: "
         f'quantbench baseline update {rules.run} --reason "record what is new"'
         f"{_FIVE if TRAINING in missing else ''}"
     ]
@@ -61,7 +61,8 @@ def _of_other_hosts(cells: Iterable[BaselineCell], rules: Rules) -> list[str]:
         return []
     spread = max(gate.spread_of_hosts(value.hosts) for value in others)
     return [
-        f"the latency baselines of {len(others)} cells were accepted on another host of this machine class, so "
-        f"{100 * spread:.1f} % between hosts count; record this host: quantbench baseline update {rules.run} "
+        f"the latency baselines of {len(others)} cells were accepted on another host of this machine profile, so "
+        f"{100 * spread:.1f} % of noise between hosts is added; record this host: quantbench baseline update "
+        f"{rules.run} "
         '--reason "another host"'
     ]

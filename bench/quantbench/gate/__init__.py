@@ -21,6 +21,7 @@ from quantbench.gate._common import (
     timed_ones,
     without_baseline,
 )
+from quantbench.gate._differences import Difference, differences, disappeared, summed_up
 from quantbench.gate._drift import DRIFT_ALLOWED, DRIFT_SHARE, DRIFTING, drift, drift_of, first_of, growths
 from quantbench.gate._exceptions import (
     EXCUSABLE,
@@ -88,7 +89,7 @@ from quantbench.gate._memory import (
 from quantbench.gate._origin import origin
 from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
-from quantbench.gate._structure import differences, disappeared, structure
+from quantbench.gate._structure import structure
 from quantbench.gate._training import training
 from quantbench.gate.score.flips import Examples, Flips, divisions_count, flips, right_before_less_now
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds, alarms, even_thresholds, split, thresholds
@@ -137,6 +138,7 @@ __all__ = [
     "WITHOUT_NUMBER",
     "AcceptedLatency",
     "Answers",
+    "Difference",
     "DropSeen",
     "Examples",
     "Flips",
@@ -219,6 +221,7 @@ __all__ = [
     "spread_of_drops",
     "spread_of_hosts",
     "structure",
+    "summed_up",
     "suspicious",
     "suspicious_beside",
     "threads",

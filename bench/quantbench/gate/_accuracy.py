@@ -63,8 +63,8 @@ def accuracy(
         return score_judgement(Verdict.REGRESSED, message, subject.choices())
     if answers.score is None:
         why = metric.undefined(examples.labels) if metric.undefined else ""
-        message = f"{metric.name} has no value: {why or 'it is not a number for these predictions and labels'}"
-        return score_judgement(Verdict.ERROR, message, [Action(what="give the test split other examples or a metric")])
+        message = f"{metric.name} cannot be computed: {why or 'the result is NaN for these predictions and labels'}"
+        return score_judgement(Verdict.ERROR, message, [Action(what="use other test examples or another metric")])
     accepted = baseline.measurements.get("score") if baseline else None
     if accepted is None:
         return missing(subject, Kind.ACCURACY, "score", baseline)
@@ -75,7 +75,7 @@ def accuracy(
     judged = _drift(
         subject, metric, answers, examples, accepted, usable, alpha, trained, repeats, same_training, matters
     )
-    return judged if consistent else edited(judged, "the baseline's value is not that of its stored predictions")
+    return judged if consistent else edited(judged, "the baseline's score does not match its stored predictions")
 
 
 def _drift(
@@ -116,7 +116,7 @@ def _drift(
     return judged.model_copy(update={"message": f"{judged.message}; {_REPEATED}"}) if trained else judged
 
 
-_REPEATED = "its training repeated the baseline's, so its answers are compared one by one"
+_REPEATED = "the training reproduced the baseline's, so predictions are compared one by one"
 
 
 def first_seed(score: Measurement, accepted: BaselineValue) -> tuple[Measurement, BaselineValue]:
@@ -160,7 +160,7 @@ def _identical(
     matters: float,
 ) -> Judgement:
     """Pass a score whose predictions are unchanged: no p-value, and no share of the false-alarm budget."""
-    message = f"all {n:,} predictions are those of the baseline"
+    message = f"all {n:,} predictions equal the baseline's"
     detectable: float | None = None
     churn: int | None = None
     if repeats is not None:

@@ -23,7 +23,7 @@ REFERENCE_SLACK = 0.05
 # control. All cells of the reference models keep the first below two thirds of the second; the artifact of a wrong
 # model has both equal.
 OWN_SHARE = 0.8
-NO_UPDATE = Action(what="no baseline update accepts this")
+NO_UPDATE = Action(what="a baseline update cannot accept this")
 
 
 def agreement(share_agreeing: Measurement) -> Judgement:
@@ -35,11 +35,11 @@ def agreement(share_agreeing: Measurement) -> Judgement:
     differing, p_value = _beyond(share_agreeing.value, share_agreeing.n, KERAS_AGREEMENT)
     red = p_value <= RED_AT
     message = (
-        f"the float .tflite answers as the float model on {100 * share_agreeing.value:.2f} % of "
-        f"{share_agreeing.n:,} examples; {100 * KERAS_AGREEMENT:g} % are required"
-        f"{_counted(differing, p_value, RED_AT, 'red')}"
+        f"the float .tflite agrees with the float model on {100 * share_agreeing.value:.2f} % of "
+        f"{share_agreeing.n:,} examples; at least {100 * KERAS_AGREEMENT:g} % required"
+        f"{_counted(differing, p_value, RED_AT, 'fails')}"
     )
-    actions = [Action(what="compare the outputs of both on one example: conversion, its state or its inputs are wrong")]
+    actions = [Action(what="compare both outputs on one example: the conversion, a state or an input is wrong")]
     verdict = Verdict.REGRESSED if red else Verdict.PASS
     return _agreeing("float_agreement", "float model", verdict, share_agreeing, KERAS_AGREEMENT, message, actions)
 
@@ -52,7 +52,7 @@ def _beyond(share_agreeing: float, n: int, limit: float) -> tuple[int, float]:
 
 def _counted(differing: int, p_value: float, alpha: float, verdict: str) -> str:
     """Say how many examples differ, and what chance says of it; empty where none does."""
-    return f" ({differing:,} differ, p = {p_value:.2g}, {verdict} at {alpha:.2g})" if differing else ""
+    return f" ({differing:,} differ, p = {p_value:.2g}, {verdict} below {alpha:.2g})" if differing else ""
 
 
 def _agreeing(
@@ -108,14 +108,19 @@ def conversion(
     too_far = _beyond(own, agreement.n, CONVERSION_AGREEMENT)[1] <= RED_AT
     stranger = too_far and with_control is not None and 1 - own > OWN_SHARE * (1 - with_control)
     message = (
-        f"the artifact answers as the fake-quantized model on {100 * agreement.value:.2f} % of "
-        f"{agreement.n:,} examples; {100 * CONVERSION_AGREEMENT:g} % are expected"
-        f"{_counted(differing, p_value, warn_at, 'warned of')}"
+        f"the .tflite file agrees with the fake-quantized model on {100 * agreement.value:.2f} % of "
+        f"{agreement.n:,} examples; at least {100 * CONVERSION_AGREEMENT:g} % expected"
+        f"{_counted(differing, p_value, warn_at, 'warns')}"
     )
     message = f"{message}; {first_divergent}" if warn and first_divergent else message
     if stranger and with_control is not None:
-        message = f"{message}; it answers as its control on {100 * with_control:.2f} %: it was made from another model"
-    actions = [Action(what="what was trained is not what is shipped: look at that tensor before the training")]
+        message = (
+            f"{message}; it agrees with its float32 reference on {100 * with_control:.2f} %, so another model was "
+            "converted"
+        )
+    actions = [
+        Action(what="the shipped model differs from the trained one: start with that tensor, not with the training")
+    ]
     verdict = Verdict.REGRESSED if stranger else Verdict.WARN if warn else Verdict.PASS
     return _agreeing(
         "conversion_agreement", "before conversion", verdict, agreement, CONVERSION_AGREEMENT, message, actions
@@ -134,7 +139,7 @@ def _fewer_than_accepted(agreement: Measurement, accepted: float) -> float:
 def as_long(steps: Measurement, control: Measurement) -> Judgement:
     """Judge whether a cell and its control trained for equally many steps; otherwise their scores do not compare."""
     same = steps.value == control.value
-    message = f"fine-tuned for {steps.value:,.0f} steps, its control for {control.value:,.0f}"
+    message = f"fine-tuned for {steps.value:,.0f} steps, its float32 reference for {control.value:,.0f}"
     return Judgement(
         kind=Kind.ACCURACY,
         measurement="training_steps",
@@ -144,7 +149,7 @@ def as_long(steps: Measurement, control: Measurement) -> Judgement:
         reference=control.value,
         unit="steps",
         message=message,
-        actions=[] if same else [Action(what="train both by the model's 'finetune' recipe"), NO_UPDATE],
+        actions=[] if same else [Action(what="train both with the model's 'finetune' recipe"), NO_UPDATE],
     )
 
 
@@ -154,10 +159,10 @@ def reference_kernels(subject: Subject, agreement: Measurement, baseline: Baseli
     limit = REFERENCE_AGREEMENT if accepted is None else min(REFERENCE_AGREEMENT, accepted - REFERENCE_SLACK)
     warn = agreement.value < limit
     message = (
-        f"litert-cpu answers as litert-reference on {100 * agreement.value:.1f} % of {agreement.n} "
-        f"examples; {100 * max(0.0, limit):.0f} % are expected"
+        f"LiteRT's default kernels agree with its reference kernels on {100 * agreement.value:.1f} % of "
+        f"{agreement.n} examples; at least {100 * max(0.0, limit):.0f} % expected"
     )
-    disagree = Action(what="the runtime's kernels disagree with each other: report it with this artifact")
+    disagree = Action(what="default and reference kernels disagree: report it to LiteRT with this .tflite file")
     actions = [disagree, *subject.choices()]
     verdict = Verdict.WARN if warn else Verdict.PASS
     return _agreeing("reference_agreement", "reference kernels", verdict, agreement, max(0.0, limit), message, actions)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from quantbench.errors import Exit
 from quantbench.records import Action, BaselineCell, Failure, FalseAlarms, Judgement, Kind, Verdict, worst
+from quantbench.records.measurements import shown
 
 DEFAULT_BUDGET = 0.01
 WHY = "why this is right"  # placeholder for the maintainer's reason
@@ -33,7 +34,7 @@ class Subject:
         """Return the cell's key."""
         return f"{self.model}/{self.variant}"
 
-    def again(self, what: str = "repeat it alone", *more: str) -> Action:
+    def again(self, what: str = "run it again alone", *more: str) -> Action:
         """Suggest computing and judging this cell alone."""
         return self._alone(what, "--no-cache", *shlex.split(self.given), *more)
 
@@ -56,9 +57,18 @@ class Subject:
         only = ["--only", ",".join(cells), "--reason", WHY]
         return Action(what="accept", command=["quantbench", "baseline", "update", *shlex.split(self.run), *only])
 
+    def inspect(self) -> Action:
+        """Suggest looking into the cell's artifact, as this run left it."""
+        folder = shlex.split(self.run)[0]
+        return Action(what="inspect", command=["quantbench", "inspect", self.id, "--run", folder])
+
     def choices(self, accept: str = "accept") -> list[Action]:
-        """Suggest what to do about a change: look closer, or accept it."""
-        return [self.again("look closer"), self.accept(accept)]
+        """Suggest what to do about a change of the artifact: inspect it, measure it again, or accept it."""
+        return [self.inspect(), *self.repeats(accept)]
+
+    def repeats(self, accept: str = "accept") -> list[Action]:
+        """Suggest what to do about a change that the artifact's contents do not show: measure again, or accept it."""
+        return [self.again("measure again"), self.accept(accept)]
 
 
 def share(budget: float, judgements: int) -> FalseAlarms:
@@ -96,14 +106,14 @@ def timed_ones(accepted: Sequence[BaselineCell | None], machines: Sequence[str])
 
 def missing(subject: Subject, kind: Kind, measurement: str, baseline: BaselineCell | None = None) -> Judgement:
     """Judge a measurement that has no baseline."""
-    news = "; it was declared unsupported, and works now" if baseline and baseline.unsupported else ""
+    news = "; it was recorded as unsupported and works now" if baseline and baseline.unsupported else ""
     return Judgement(
         kind=kind,
         measurement=measurement,
         against="baseline",
         verdict=Verdict.MISSING,
-        message=f"no {measurement} baseline{news}",
-        actions=[subject.accept("record one")],
+        message=f"no baseline for {shown(measurement)}{news}",
+        actions=[subject.accept("record it")],
     )
 
 
@@ -117,13 +127,13 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     # Baselines of before refusals were translated declare the tool's own text, which is the log now.
     known = declared is not None and any(_same_reason(declared, told) for told in (failure.reason, failure.log))
     if refused and known:
-        verdict, message, actions = Verdict.UNSUPPORTED, f"unsupported, as declared: {failure.reason}", []
+        verdict, message, actions = Verdict.UNSUPPORTED, f"unsupported (known limitation): {failure.reason}", []
     elif refused and baseline is None:
-        verdict, message = Verdict.MISSING, f"the tools refuse it: {failure.reason}"
-        actions = [subject.accept("declare it")]
+        verdict, message = Verdict.MISSING, f"the tools cannot make it: {failure.reason}"
+        actions = [subject.accept("record it as a known limitation")]
     else:
         verdict, message = Verdict.ERROR, f"{failure.what}: {failure.reason}"
-        message += f" (declared unsupported for another reason: {declared})" if declared else ""
+        message += f" (the known limitation is a different one: {declared})" if declared else ""
         actions = [subject.again()]
     return Judgement(
         kind=kind,
@@ -156,7 +166,7 @@ def never_judged(subject: Subject, kind: Kind) -> Judgement:
         measurement="cell",
         against="nothing",
         verdict=Verdict.ERROR,
-        message=f"{kind} was never judged: its test failed or did not run; see pytest's own output",
+        message=f"{kind} was not checked: its test failed or did not run; see pytest's output",
         actions=[subject.again()],
     )
 
@@ -168,8 +178,8 @@ def not_collected(subject: Subject, kind: Kind) -> Judgement:
         measurement="cell",
         against="nothing",
         verdict=Verdict.MISSING,
-        message=f"{kind} was not judged: its test was not collected, although the command line asks for it; look for "
-        "-k, -m or python_files in an ini file or PYTEST_ADDOPTS, a conftest, or a suite that is gone",
+        message=f"{kind} was not checked: its test was not collected, although it was selected; look for -k, -m or "
+        "python_files in an ini file or PYTEST_ADDOPTS, a conftest, or a missing suite",
         actions=[subject.again()],
     )
 
@@ -205,8 +215,8 @@ def edited(judged: Judgement, why: str) -> Judgement:
     red = judged.verdict is Verdict.REGRESSED
     update = {
         "verdict": judged.verdict if red else Verdict.ERROR,
-        "message": f"{judged.message}; {why}, so it was edited",
-        "actions": judged.actions if red else [Action(what="restore the baseline's two files from git")],
+        "message": f"{judged.message}; {why}: the baseline was edited by hand",
+        "actions": judged.actions if red else [Action(what="restore both baseline files from git")],
     }
     return judged.model_copy(update=update)
 

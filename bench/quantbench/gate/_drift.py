@@ -111,9 +111,8 @@ def _growth(
         change=judged.value - first.value,
         tolerance=DRIFT_ALLOWED * first.value,
         message=(
-            f"{shown(name)} has grown by {100 * grown:.1f} % since the first baseline of {first.date} (run "
-            f"{first.run}), {100 * kept:+.1f} % of it accepted; a warning beyond "
-            f"{100 * DRIFT_SHARE * DRIFT_ALLOWED:g} %"
+            f"{shown(name)} grew by {100 * grown:.1f} % since the first baseline ({first.date}, run {first.run}); "
+            f"{100 * kept:+.1f} % of it was accepted in updates; warns above {100 * DRIFT_SHARE * DRIFT_ALLOWED:g} %"
         ),
         actions=_to_restart(subject),
     )
@@ -132,8 +131,8 @@ def _value_of(name: str, bare: str, baseline: BaselineCell, machine_of: MachineO
 
 def _to_restart(subject: Subject) -> list[Action]:
     return [
-        Action(what="find what was lost in small steps"),
-        subject.accept("or measure drift from here", "--restart-drift", reason="why this level is right"),
+        Action(what="find the accepted updates that added up to this"),
+        subject.accept("or count drift from this level on", "--restart-drift", reason="why this level is right"),
     ]
 
 
@@ -164,9 +163,9 @@ def drift(
         change=lost,
         tolerance=tolerance,
         message=(
-            f"{metric.name} has lost {lost:.2f} {metric.unit} since the first baseline of {first.date} "
-            f"(run {first.run}), {kept:+.2f} of it accepted; a warning beyond {tolerance:.2f}, for the floor allows "
-            f"{limit.max_drop:g} from the control"
+            f"{metric.name} lost {lost:.2f} {metric.unit} since the first baseline ({first.date}, run {first.run}); "
+            f"{kept:+.2f} of it was accepted in updates; warns above {tolerance:.2f} (release limit: "
+            f"{limit.max_drop:g} below float32)"
         ),
         actions=_to_restart(subject),
     )

@@ -97,7 +97,7 @@ def excused(
 
 def _excused(subject: Subject, judgement: Judgement, name: str, xfail: Xfail) -> list[Judgement]:
     if judgement.verdict in (Verdict.PASS, Verdict.IMPROVED, Verdict.CHANGED):
-        why = f"{name} passes, and is expected to fail until {xfail.expires} ({xfail.ticket}: {xfail.reason})"
+        why = f"{name} passes, but an xfail expects a failure until {xfail.expires} ({xfail.ticket}: {xfail.reason})"
         return [judgement, _to_remove(subject, judgement.kind, name, why, "remove it")]
     # A warning may be due to chance, so the xfail is neither clearly outdated nor needed.
     if judgement.verdict is not Verdict.REGRESSED and not (judgement.verdict is Verdict.ERROR and name == "cell"):
@@ -114,14 +114,14 @@ def _beyond(judgement: Judgement, name: str, xfail: Xfail) -> str:
     change = worse_by(judgement)
     if change is None:
         if xfail.seen is None:
-            return f"the xfail of {name} ({xfail.ticket}) does not tell which failure it excuses: renew it with --run"
+            return f"the xfail of {name} ({xfail.ticket}) does not say which failure it excuses: renew it with --run"
         same = _without_numbers(xfail.seen) == _without_numbers(judgement.detail or judgement.message)
-        return "" if same else f"the xfail of {name} ({xfail.ticket}) excuses another failure: {xfail.seen}"
+        return "" if same else f"the xfail of {name} ({xfail.ticket}) excuses a different failure: {xfail.seen}"
     if xfail.bound is None:
-        return f"the xfail of {name} ({xfail.ticket}) has no bound, so that it excuses nothing: renew it with --run"
+        return f"the xfail of {name} ({xfail.ticket}) has no bound and excuses nothing: renew it with --run"
     if change <= xfail.bound + 1e-9:
         return ""
-    return f"the xfail of {name} ({xfail.ticket}) excuses up to {xfail.bound:.4g}, and this is {change:.4g}"
+    return f"the xfail of {name} ({xfail.ticket}) excuses up to {xfail.bound:.4g}; this is {change:.4g}"
 
 
 def worse_by(judgement: Judgement) -> float | None:
@@ -161,7 +161,7 @@ def _outlived(
             why = f"the xfail of {name} expired on {xfail.expires} {why}"
             to_remove.append(_to_remove(subject, kind, name, why, "renew it with another --expires, or remove it"))
         elif name == "cell" and all(judgement.measurement != "cell" for judgement in judgements):
-            why = f"the cell can be made, and is expected to fail until {xfail.expires} {why}"
+            why = f"the cell can be made, but an xfail expects a failure until {xfail.expires} {why}"
             to_remove.append(_to_remove(subject, kind, name, why, "remove it"))
     return to_remove
 
@@ -222,7 +222,7 @@ def _loosening(name: str, value: BaselineValue, loosened: Loosened, unit: str, t
     wide, derived = f"{scale * loosened.tolerance:g} {unit}", f"{scale * value.tolerance:g} {unit}"
     if over(loosened.expires, today):
         return (
-            f"{name}: the loosening of its tolerance to {wide} expired on {loosened.expires} ({loosened.reason}); "
-            f"the derived {derived} holds again"
+            f"{name}: the loosened tolerance of {wide} expired on {loosened.expires} ({loosened.reason}); "
+            f"the computed {derived} applies again"
         )
     return f"{name}: tolerance loosened from {derived} to {wide} until {loosened.expires}: {loosened.reason}"

@@ -86,14 +86,14 @@ def fidelity(
     if accepted is None:
         return None
     if outputs.stored is None or not is_distance_of(accepted, outputs.stored):
-        judged = _judgement(Verdict.PASS, "the accepted distance of the outputs cannot be compared", accepted)
-        return edited(judged, "it is not that of the stored outputs")
+        judged = _judgement(Verdict.PASS, "the accepted output distance cannot be used", accepted)
+        return edited(judged, "it does not match the stored outputs")
     if outputs.now is None or outputs.distance is None or not _comparable(outputs, accepted):
-        message = "the outputs cannot be compared with the accepted ones: their number or kind is another"
+        message = "the outputs cannot be compared with the accepted ones: their number or type changed"
         return _judgement(Verdict.ERROR, message, accepted, actions=subject.choices())
     same = np.array_equal(outputs.now, outputs.stored) and not outputs.flips
     if same and _same_seeds(outputs.distance, accepted):
-        message = f"the outputs are as far from {_of(outputs.stored)} as accepted ({accepted.value:.2g})"
+        message = f"the outputs differ from {_of(outputs.stored)} as much as accepted ({accepted.value:.2g})"
         return _judgement(Verdict.PASS, message, accepted, value=outputs.distance.value)
     if trained:
         return _by_trainings(subject, outputs.distance, accepted, allowed, samples)
@@ -127,7 +127,7 @@ def _same_seeds(distance: Measurement, accepted: BaselineValue) -> bool:
 
 
 def _of(stored: Array) -> str:
-    return "their accepted values" if stored.ndim == 2 else "the control's"
+    return "the accepted ones" if stored.ndim == 2 else "float32's"
 
 
 def _by_examples(
@@ -154,17 +154,18 @@ def _by_examples(
     warn = p_value is not None and p_value <= _WARN
     verdict = Verdict.REGRESSED if red else Verdict.WARN if warn else Verdict.CHANGED if changed else Verdict.PASS
     message = (
-        f"the outputs are {np.mean(after):.2g} away from {_of(outputs.stored)} ({accepted.unit}, mean of {n} examples; "
-        f"accepted: {accepted.value:.2g}); each example moved by {moved:.2g}{_flips(outputs)}"
+        f"the outputs differ from {_of(outputs.stored)} by {np.mean(after):.2g} ({accepted.unit}, mean of {n} "
+        "examples; "
+        f"accepted: {accepted.value:.2g}); mean change per example {moved:.2g}{_flips(outputs)}"
     )
     if p_value is not None:
-        message += f"; {accepted.tolerance:.2g} more is allowed, paired p = {p_value:.2g} (red at {allowed:.2g})"
+        message += f"; {accepted.tolerance:.2g} more is allowed (paired p = {p_value:.2g}, fails below {allowed:.2g})"
     if verdict is Verdict.PASS:
-        message += ", no more than other kernels of the runtime move them"
+        message += "; no more than other kernels of the runtime cause"
     if verdict is Verdict.CHANGED:
-        message += ", more than other kernels of the runtime move them, and not clearly for the worse"
+        message += "; more than other kernels of the runtime cause, but not clearly worse"
         if strict:
-            verdict, message = Verdict.REGRESSED, f"{message}; --strict-change makes that red"
+            verdict, message = Verdict.REGRESSED, f"{message}; red because of --strict-change"
     actions = [] if verdict is Verdict.PASS else subject.choices()
     detectable = accepted.tolerance + (t_quantile(allowed / 2, n - 1) + _POWER) * error if n > 1 else None
     return _judgement(verdict, message, accepted, float(np.mean(after)), p_value, detectable, actions)
@@ -195,13 +196,13 @@ def _by_trainings(
     sd, degrees = pooled_sd(logs)
     now, before = distance.values or [distance.value], accepted.values or [accepted.value]
     message = (
-        f"the outputs are {distance.value:.2g} away from the control's ({accepted.unit}; accepted: "
-        f"{accepted.value:.2g}); the training did not repeat"
+        f"the outputs differ from float32's by {distance.value:.2g} ({accepted.unit}; accepted: "
+        f"{accepted.value:.2g}); the training did not reproduce the accepted one"
     )
     if not degrees:
         sd, degrees = pooled_sd([[_log(value) for value in _KNOWN_TRAININGS]])
         message += (
-            ", and the spread of this model's trainings is unknown (record --seeds 5), so that of another is taken"
+            ", and the spread of this model's trainings is unknown (record --seeds 5), so another model's is used"
         )
     margin = math.log1p(accepted.tolerance / max(accepted.value, math.exp(_log(0.0))))
     grown = float(np.mean([_log(value) for value in now]) - np.mean([_log(value) for value in before]))
@@ -212,7 +213,7 @@ def _by_trainings(
     if p_value is not None:
         red, warn = p_value <= allowed, p_value <= _WARN
         verdict = Verdict.REGRESSED if red else Verdict.WARN if warn else Verdict.PASS
-        message += f"; p = {p_value:.2g} (red at {allowed:.2g})"
+        message += f"; p = {p_value:.2g} (fails below {allowed:.2g})"
     message += f"; trainings differ by a factor of {math.exp(sd):.2f} (sd, {degrees} degrees of freedom)"
     detectable = accepted.value * (math.exp(margin + (t_quantile(allowed / 2, degrees) + _POWER) * error) - 1)
     actions = [] if verdict is Verdict.PASS else subject.choices("accept (from a run with --seeds 5)")

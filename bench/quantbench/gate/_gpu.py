@@ -31,12 +31,12 @@ def gpu(
         verdict = Verdict.ERROR if required else Verdict.UNJUDGED
         return _judgement(verdict, f"not measured on a GPU: {reason}", detail=reason)
     if "gpu_agreement" not in measured:
-        again = subject.again("repeat it alone", "-m", "gpu")
+        again = subject.again("run it again alone", "-m", "gpu")
         words = f"could not be measured on {device.label}: {reason}"
         return _judgement(Verdict.ERROR, words, detail=reason, actions=[again])
     left = measured.get("gpu_left")
     if left is not None and left.value == left.n:
-        return no_gpu(f"{device.name} takes none of its operators")
+        return no_gpu(f"{device.name} supports none of its operators")
     return _agreement(subject, measured["gpu_agreement"], device, baseline)
 
 
@@ -55,10 +55,10 @@ def _agreement(subject: Subject, agreement: Measurement, device: Device, baselin
     limit = gpu_limit(baseline, device)
     red = agreement.value < limit
     message = (
-        f"{device.label} answers as litert-cpu on {100 * agreement.value:.2f} % of {agreement.n} examples; "
-        f"{100 * limit:g} % are required"
+        f"{device.label} agrees with litert-cpu on {100 * agreement.value:.2f} % of {agreement.n} examples; "
+        f"at least {100 * limit:g} % required"
     )
-    warned = Action(what="a fast wrong answer: do not ship this artifact to such a GPU")
+    warned = Action(what="wrong results: do not ship this file to such a GPU")
     actions = [warned, *subject.choices()] if red else []
     return _judgement(Verdict.REGRESSED if red else Verdict.PASS, message, agreement, limit, actions=actions)
 

@@ -72,5 +72,8 @@ def words(accepted: BaselineValue, host: str) -> str:
     if not between:
         return ""
     count = len(accepted.hosts or {})
-    how = f"as {count} hosts show" if count >= LEAST_HOSTS else f"assumed until {LEAST_HOSTS} hosts are recorded"
-    return f"; accepted on another host of this class, so {100 * between:.1f} % between hosts count ({how})"
+    how = f"measured on {count} hosts" if count >= LEAST_HOSTS else f"assumed until {LEAST_HOSTS} hosts are recorded"
+    return (
+        f"; accepted on another host of this machine profile, so {100 * between:.1f} % of noise between hosts is "
+        f"added ({how})"
+    )

@@ -19,6 +19,7 @@ from quantbench.records import (
     Measurement,
     Verdict,
 )
+from quantbench.records.measurements import shown
 
 SUSPICION = 0.05
 # How far two runs on one machine differ beyond the spread of their processes, due to load and clock rate.
@@ -70,7 +71,9 @@ def latency(
             verdict=Verdict.UNJUDGED,
             value=ratio.value,
             unit=ratio.unit,
-            message=f"{name} {ratio.value:.3f}; no latency baseline for this machine class ({machine})",
+            message=(
+                f"{shown(name)} {ratio.value:.3f}; not gated: no latency baseline for this machine profile ({machine})"
+            ),
         )
     first = _against(ratio, accepted, threads, host)
     judged = first
@@ -103,8 +106,8 @@ def threads(asked: int, at_work: Measurement) -> Judgement | None:
             value=at_work.value,
             reference=1.0,
             unit=at_work.unit,
-            message=f"one thread was asked for, and {at_work.value:.2f} were at work on float32: another one spins",
-            actions=[Action(what="look for a thread of the runtime that works or waits actively between calls")],
+            message=f"1 thread was requested, but {at_work.value:.2f} were busy on float32: another thread spins",
+            actions=[Action(what="look for a runtime thread that works or busy-waits between calls")],
         )
     if asked == 1 or at_work.value >= SEVERAL_AT_WORK:
         return None
@@ -116,11 +119,11 @@ def threads(asked: int, at_work: Measurement) -> Judgement | None:
         value=at_work.value,
         reference=float(asked),
         unit=at_work.unit,
-        message=f"{asked} threads were asked for, and one did all the work ({at_work.value:.3f} at work)",
+        message=f"{asked} threads were requested, but one did all the work ({at_work.value:.3f} busy)",
         actions=[
             Action(
-                what="the runtime ignores the number of threads, for it split no other model of this run either: look "
-                "at how it was built and started, or time a larger model beside this one"
+                what="the runtime ignores the number of threads (it split no other model of this run either): check "
+                "how it was built and started, or time a larger model too"
             )
         ],
     )
@@ -170,14 +173,14 @@ def _judgement(
     known, between_hosts = on_this_host(accepted, host)
     value = known.value * (1 + change.change)
     message = (
-        f"{name} {value:.3f}, baseline {known.value:.3f} ({100 * change.change:+.1f} % ± "
-        f"{100 * change.error:.1f} % standard error, p = {_beyond(change, accepted):.2g} beyond "
-        f"{100 * accepted.tolerance:g} %, red at {alpha:.2g}{', measured twice' if measured == 2 else ''})"
+        f"{shown(name)} {value:.3f}, baseline {known.value:.3f} ({100 * change.change:+.1f} % ± "
+        f"{100 * change.error:.1f} % standard error; p = {_beyond(change, accepted):.2g} for more than "
+        f"{100 * accepted.tolerance:g} %, fails below {alpha:.2g}{'; measured twice' if measured == 2 else ''})"
     )
-    actions = subject.choices()
+    actions = subject.repeats()
     if between_hosts and verdict is not Verdict.PASS:  # a run says once that its hosts are others
         message += words(accepted, host)
-        actions = [Action(what="time the accepted commit on this host too, and compare the two runs"), *actions]
+        actions = [Action(what="time the accepted commit on this host too and compare the two runs"), *actions]
     return Judgement(
         kind=Kind.LATENCY,
         measurement=name,

@@ -154,7 +154,7 @@ def slower_than_yardstick(
     change = change_of(trimmed_mean(taken.values), trimmed_mean(known.values), BETWEEN_RUNS)
     if change.change > known.tolerance and change.p_above() <= SUSPICION:
         return judged
-    words = f"; {100 * change.change:+.1f} % against the yardstick, so that float32 got faster and this no slower"
+    words = f"; {100 * change.change:+.1f} % against the reference workload: float32 got faster, this variant no slower"
     return [
         one.model_copy(update={"verdict": Verdict.WARN, "message": one.message + words})
         if one.verdict is Verdict.REGRESSED and one.measurement == RATIO
@@ -266,7 +266,7 @@ def _judged(
         p_value=test.beyond,
         measured=1 if again is None else 2,
         message=_words(name, test, both, ratio, known, alpha),
-        actions=subject.choices(),
+        actions=subject.repeats(),
     )
 
 
@@ -278,22 +278,22 @@ def _words(
     known: BaselineValue | None,
     alpha: float,
 ) -> str:
-    rest = f"p = {test.beyond:.2g}, red at {alpha:.2g}"
+    rest = f"p = {test.beyond:.2g}, fails below {alpha:.2g}"
     if name == SLOW_PROCESSES:
         n = len(both[ratio].values or [])
         return (
             f"{round(test.change * n)} of {n} processes are more than {100 * SLOW_FROM:g} % slower than the accepted "
-            f"{shown(ratio)} ({rest}; {100 * SLOW_SHARE:g} % may be)"
+            f"{shown(ratio)} ({rest}; up to {100 * SLOW_SHARE:g} % may be)"
         )
     if name == OFF_CORE:
         return (
-            f"waits off the core for {100 * test.change:.1f} % of its time more than the reference in turns with it "
-            f"({rest} beyond {100 * OFF_CORE_TOLERANCE:g} %)"
+            f"spends {100 * test.change:.1f} % more of its time waiting off the CPU than the reference timed in turns "
+            f"with it ({rest} for more than {100 * OFF_CORE_TOLERANCE:g} %)"
         )
     assert known is not None
     value = known.value * (1 + test.change)
     return (
-        f"{shown(name)} {value:.3f}, baseline {known.value:.3f} ({100 * test.change:+.1f} %, {rest} beyond "
+        f"{shown(name)} {value:.3f}, baseline {known.value:.3f} ({100 * test.change:+.1f} %; {rest} for more than "
         f"{100 * known.tolerance:g} %)"
     )
 
@@ -308,7 +308,7 @@ def _warning(subject: Subject, name: str, value: float, tolerance: float, words:
         unit="fraction",
         tolerance=tolerance,
         message=words,
-        actions=[subject.again("look closer")],
+        actions=[subject.again("measure again")],
     )
 
 
@@ -322,8 +322,8 @@ def _two_groups(subject: Subject, ratio: str, values: list[float], found: list[J
     if not slow or binomial_tail(slow, n, SLOW_SHARE) > SUSPICION:
         return []
     words = (
-        f"{shown(ratio)}: {slow} of {n} processes are more than {100 * SLOW_FROM:g} % slower than the faster quarter; "
-        "a typical value describes only some of them"
+        f"{shown(ratio)}: {slow} of {n} processes are more than {100 * SLOW_FROM:g} % slower than the fastest quarter; "
+        "one typical value does not describe them all"
     )
     return [_warning(subject, "groups_of_processes", slow / n, SLOW_SHARE, words)]
 
@@ -337,7 +337,8 @@ def _coarse(subject: Subject, ratio: str, values: list[float]) -> list[Judgement
     if half <= RESOLUTION:
         return []
     words = (
-        f"{shown(ratio)} is only known to ± {100 * half:.1f} % (95 %): smaller changes cannot be seen; time it on a "
-        "quieter machine, or with a larger --latency-budget"
+        f"{shown(ratio)} is known to ± {100 * half:.1f} % only (95 % CI), so smaller changes go unnoticed; use a "
+        "quieter "
+        "machine or a larger --latency-budget"
     )
     return [_warning(subject, "resolution", half, RESOLUTION, words)]

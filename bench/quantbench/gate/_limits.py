@@ -32,7 +32,7 @@ from quantbench.reference.model import Floor
 OF_LIMITS = 0.1
 # One-sided: below it the limit is kept, so that the interval outside of which it passes is one of 95 %.
 KEPT_AT = 0.025
-FLOOR_IS_POLICY = Action(what="the floor is policy in the model's file; no baseline update moves it")
+LIMIT_IS_POLICY = "accepting the baseline will not turn this green: the limit is `floors` in {model}.py"
 SEEDS_THAT_TELL = 5
 SEEMS_BROKEN = 0.5  # p-value: the drop itself lies beyond the limit
 
@@ -169,10 +169,10 @@ def floor(
     if limit is None or score is None:
         return None
     if control is None or seen is None:
-        return _undecidable(metric, limit, "its control has no score")
+        return _undecidable(metric, limit, "its float32 reference has no score")
     drop = seen.drop
     if not np.isfinite(drop.estimate):
-        return _undecidable(metric, limit, f"{metric.name} has no value on these labels")
+        return _undecidable(metric, limit, f"{metric.name} cannot be computed on these labels")
     above, below = drop.p_above(limit.max_drop), drop.p_below(limit.max_drop)
     # A drop that is exactly its limit keeps it, and one without any error needs no test.
     exact = isinstance(drop, MeanDrop) and drop.error == 0
@@ -204,7 +204,7 @@ def floor(
 
 
 def _undecidable(metric: Metric, limit: Floor, why: str) -> Judgement:
-    message = f"the floor of {limit.max_drop} {metric.unit} cannot be judged: {why}"
+    message = f"the release limit of {limit.max_drop:g} {metric.unit} cannot be checked: {why}"
     return Judgement(kind=Kind.ACCURACY, measurement="score", against="floor", verdict=Verdict.ERROR, message=message)
 
 
@@ -218,30 +218,32 @@ def _sentence(
 ) -> str:
     unit, drop = metric.unit, seen.drop
     between = (
-        "its interval is unknown"
+        "95 % interval unknown"
         if interval is None
         else f"95 % interval of the drop {interval[0]:+.2f} to {interval[1]:+.2f}"
     )
     seeds = f", mean of {seen.seeds} seeds" if seen.seeds > 1 else ""
     side = "above" if drop.estimate < 0 else "below"
     head = (
-        f"{metric.name} {show_score(metric, seen.value)} is {abs(drop.estimate):.2f} {unit} {side} its control "
+        f"{metric.name} {show_score(metric, seen.value)} is {abs(drop.estimate):.2f} {unit} {side} float32 "
         f"({show_score(metric, seen.reference)}{seeds}; {between})"
     )
-    of_limit = f"the floor of {limit.max_drop:g} {unit}"
     if verdict is Verdict.PASS:
-        return f"{head}, within {of_limit}"
+        return f"{head}, within the {limit.max_drop:g} {unit} allowed"
     if verdict is Verdict.REGRESSED:
         p_value = drop.p_above(limit.max_drop)
-        return f"{head}, beyond {of_limit} (p = {p_value:.2g}, red at {alpha:.2g}): {limit.reason}"
-    return f"{head}, and {of_limit} lies inside that interval{_what_tells(limit, seen)}"
+        return (
+            f"{head}, more than the {limit.max_drop:g} {unit} allowed (p = {p_value:.2g}, fails below {alpha:.2g}); "
+            f"the limit's reason: {limit.reason}"
+        )
+    return f"{head}; the limit of {limit.max_drop:g} {unit} lies inside that interval{_what_tells(limit, seen)}"
 
 
 def _what_tells(limit: Floor, seen: DropSeen) -> str:
     if 0 < seen.seeds < SEEDS_THAT_TELL:
         return "; more seeds would narrow it"
     needed = seen.drop.needed(limit.max_drop, KEPT_AT)
-    return "" if needed is None else f"; about {_rounded(needed):,} examples would tell"
+    return "" if needed is None else f"; about {_rounded(needed):,} examples would decide"
 
 
 def _rounded(count: int) -> int:
@@ -253,7 +255,7 @@ def _actions(subject: Subject, seen: DropSeen, verdict: Verdict) -> list[Action]
     if verdict is Verdict.PASS:
         return []
     more = [subject.more_seeds(SEEDS_THAT_TELL)]
-    policy = [FLOOR_IS_POLICY] if verdict is Verdict.REGRESSED else []
+    policy = [Action(what=LIMIT_IS_POLICY.format(model=subject.model))] if verdict is Verdict.REGRESSED else []
     return [*(more if 0 < seen.seeds < SEEDS_THAT_TELL else []), *policy]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from quantbench.gate._common import Subject, beyond, missing, not_measured
 from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
+from quantbench.records.measurements import shown
 
 ARENA_TOLERANCE = 64.0
 ARENA_TOLERANCE_REASON = "one step of the memory planner's alignment; the plan itself repeats exactly"
@@ -68,16 +69,16 @@ def _of_calls(subject: Subject, measured: dict[str, Measurement]) -> list[Judgem
     found: list[tuple[str, Measurement, float, str]] = []
     leak, wrong, batch = (measured.get(name) for name in ("leak", "wrong_answers", "permuted_batch"))
     if leak is not None and leak.value * leak.n > LEAK_BYTES:
-        words = f"each call keeps {leak.value:,.0f} bytes, seen over {leak.n:,} calls of one process"
+        words = f"each call keeps {leak.value:,.0f} bytes (seen over {leak.n:,} calls of one process)"
         found.append(("leak", leak, LEAK_BYTES / leak.n, words))
     if wrong is not None and wrong.value:
         words = (
-            f"{wrong.value:,.0f} of {wrong.n:,} calls gave other outputs than an earlier call with the same example, "
-            "in the same process or a fresh one"
+            f"{wrong.value:,.0f} of {wrong.n:,} calls gave different outputs than an earlier call with the same "
+            "example, in the same or a fresh process"
         )
         found.append(("wrong_answers", wrong, 0.0, words))
     if batch is not None and batch.value:
-        found.append(("permuted_batch", batch, 0.0, "run as one batch, examples get the outputs of other examples"))
+        found.append(("permuted_batch", batch, 0.0, "in one batch, examples get the outputs of other examples"))
     return [
         Judgement(
             kind=Kind.MEMORY,
@@ -90,7 +91,7 @@ def _of_calls(subject: Subject, measured: dict[str, Measurement]) -> list[Judgem
             tolerance=tolerance,
             detectable=tolerance,
             message=words,
-            actions=[subject.again("look closer")],
+            actions=[subject.again("measure again")],
         )
         for name, taken, tolerance, words in found
     ]
@@ -112,14 +113,14 @@ def _model(
         return None
     if arena is not None and model.value < LEAST_OF_ARENA * arena.value:
         why = (
-            f"its process holds {model.value:,.0f} bytes for it, and its arena alone has {arena.value:,.0f}: the "
-            "memory was there before it was loaded"
+            f"its process holds {model.value:,.0f} bytes for the model, but the arena alone takes {arena.value:,.0f}: "
+            "the memory was there before the model was loaded"
         )
         return not_measured(subject, Kind.MEMORY, "model_memory", why)
     accepted = baseline.by_machine.get("model_memory", {}).get(machine) if baseline else None
     if accepted is None:
         return None
-    words = f"{accepted.tolerance:,.0f} bytes, by each of {len(model.values or [model.value])} processes"
+    words = f"{accepted.tolerance:,.0f} bytes in each of {len(model.values or [model.value])} processes"
     # Some artifacts take up to 92 KiB more in some processes by chance; what a model really grew by, it takes in all.
     nearest = min(model.values or [model.value], key=lambda value: abs(value - accepted.value))
     return _against(subject, model, accepted, "model_memory", accepted.tolerance, words, nearest)
@@ -129,7 +130,7 @@ def _arena(subject: Subject, arena: Measurement | None, reason: str, baseline: B
     accepted = baseline.measurements.get("arena") if baseline else None
     if arena is None:
         if accepted is not None:
-            return not_measured(subject, Kind.MEMORY, "arena", f"the builtin kernels run it no more: {reason}")
+            return not_measured(subject, Kind.MEMORY, "arena", f"the builtin kernels no longer run it: {reason}")
         return _unjudged("arena", None, f"no arena: the builtin kernels cannot run it: {reason}")
     if accepted is None:
         return missing(subject, Kind.MEMORY, "arena", baseline)
@@ -146,11 +147,11 @@ def _peak(
             return missing(subject, Kind.MEMORY, "memory_ratio", baseline)
         return _ratio(subject, ratio, accepted, other_kernels)
     if subject.variant != "float32":
-        return not_measured(subject, Kind.MEMORY, "memory_ratio", "its float control could not be measured")
+        return not_measured(subject, Kind.MEMORY, "memory_ratio", "its float32 reference could not be measured")
     peak = measured["peak_memory"]
     accepted = baseline.peak_memory.get(machine) if baseline else None
     if accepted is None:
-        words = f"peak memory {peak.value:,.0f} bytes; no baseline of it for this machine class ({machine})"
+        words = f"peak memory {peak.value:,.0f} bytes; not gated: no baseline for this machine profile ({machine})"
         return _unjudged("peak_memory", peak, words)
     allowed = accepted.tolerance * accepted.value
     return _against(subject, peak, accepted, "peak_memory", allowed, f"{100 * accepted.tolerance:g} %")
@@ -178,7 +179,7 @@ def _against(
     verdict = beyond(growth if nearest is None else nearest - accepted.value, allowed)
     percent = 100 * growth / accepted.value if accepted.value else 0.0
     message = (
-        f"{name.replace('_', ' ')} {_shown(measured.value, measured.unit)}, baseline "
+        f"{shown(name)} {_shown(measured.value, measured.unit)}, baseline "
         f"{_shown(accepted.value, accepted.unit)} ({percent:+.2f} %; tolerance {tolerance})"
     )
     return Judgement(
@@ -193,7 +194,7 @@ def _against(
         tolerance=allowed,
         detectable=allowed,
         message=message,
-        actions=[] if verdict is Verdict.PASS else subject.choices(),
+        actions=[] if verdict is Verdict.PASS else subject.repeats(),
     )
 
 

@@ -23,7 +23,7 @@ def origin(
         return ""
     given = _given(baseline.sources, sources or {})
     if baseline.artifact_sha256 == artifact_sha256:
-        parts = ["the artifact is that of the baseline, byte for byte", *given]
+        parts = ["the .tflite file is identical to the baseline's", *given]
         if given:
             return "; ".join(parts)
         return f"{parts[0]}: {_around(baseline.sources, sources or {})}{_witness(flipped)}"
@@ -37,34 +37,35 @@ def _given(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
         words
         for name, words in (
             (DATA, "the data pack changed"),
-            (PREPARE, "the source of the model's prepare changed"),
-            (HARNESS, "the source of the code that runs it changed"),
+            (PREPARE, "the model's prepare code changed"),
+            (HARNESS, "the code that runs the model changed"),
         )
         if name in changed
     ]
     found = []
     if INPUTS in changed:
-        why = " and ".join(causes) or "data, prepare and code are the same: a library computes them in another way"
-        found.append(f"what it is given is not what it was given then ({why})")
+        why = " and ".join(causes) or "data, prepare and code are unchanged, so a library computes them differently"
+        found.append(f"its inputs changed ({why})")
     elif causes:
         found.append(" and ".join(causes))
-    return [*found, "the source of the metric changed"] if METRIC in changed else found
+    return [*found, "the metric's code changed"] if METRIC in changed else found
 
 
 def _around(then: Mapping[str, str], now: Mapping[str, str]) -> str:
     if RUNTIME not in then or RUNTIME not in now:
-        return "the runtime changed, or the processor"
+        return "the runtime or the processor changed"
     if then[RUNTIME] != now[RUNTIME]:
-        return f"the runtime changed ({then[RUNTIME]} before, {now[RUNTIME]} now)"
-    return "runtime, inputs and code are those of the baseline, which leaves the processor"
+        return f"the runtime changed ({then[RUNTIME]} → {now[RUNTIME]})"
+    return "runtime, inputs and code are unchanged, so the processor is the cause"
 
 
 def _witness(flipped: Flipped | None) -> str:
     if flipped is None or not flipped.asked:
         return ""
     return (
-        f"; of {flipped.asked} examples whose answers changed, the reference kernels answer {flipped.as_accepted} as "
-        f"before and {flipped.as_now} as now"
+        f"; of {flipped.asked} changed examples, the reference kernels give the old answer to {flipped.as_accepted} "
+        "and "
+        f"the new one to {flipped.as_now}"
     )
 
 
@@ -72,16 +73,21 @@ def _artifact(baseline: BaselineCell, reference_sha256: str | None, flipped: Fli
     """Say whether a changed artifact computes something else, or is computed differently."""
     if flipped is not None and flipped.asked:
         if flipped.as_now > flipped.as_accepted:
-            why = "the model itself is another: look at what makes it (training, converter)"
+            why = "the cause is the training, converter or quantizer"
         elif flipped.as_accepted > flipped.as_now:
-            why = "look at the runtime's kernels first"
+            why = "check the runtime's kernels first"
         else:
-            why = "which tells neither from the other"
-        return f"the artifact changed{_witness(flipped)}: {why}"
+            why = "the cause is unclear"
+        return f"the .tflite file changed{_witness(flipped)}: {why}"
     if baseline.reference_sha256 is None or reference_sha256 is None:
-        return "the artifact changed"
+        return "the .tflite file changed"
     if baseline.reference_sha256 == reference_sha256:
         return (
-            "the artifact changed, and answers as before on the reference kernels: look at the runtime's kernels first"
+            "the .tflite file changed, but its outputs on the reference kernels did not: check the runtime's "
+            "kernels first"
         )
-    return "the artifact changed, and so did its answers on the reference kernels: the model itself is another"
+    return (
+        "the .tflite file changed and its outputs changed on the reference kernels too, so the cause is the "
+        "converter or "
+        "quantizer, not the runtime"
+    )

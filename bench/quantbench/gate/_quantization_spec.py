@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from math import prod
 
 from quantbench.records import Census, Compute
@@ -13,14 +14,33 @@ COMPRESSIBLE = ("CONV_2D", "FULLY_CONNECTED")
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 
 
-def violations(promise: QuantizationSpec, census: Census) -> list[str]:
-    """Describe each violation of the quantization spec in one sentence; empty where the artifact conforms."""
+@dataclass(frozen=True)
+class Violation:
+    """One way in which an artifact is not quantized as specified.
+
+    Attributes:
+        key: the phrase by which baselines keep an accepted one; it stays as it is for their sake.
+        shown: as reports say it; empty where the key says it well.
+        partly: whether the artifact is the specified one but for operators that stay in float.
+    """
+
+    key: str
+    shown: str = ""
+    partly: bool = False
+
+    @property
+    def words(self) -> str:
+        """Return the violation as reports say it."""
+        return self.shown or self.key
+
+
+def violations(promise: QuantizationSpec, census: Census) -> list[Violation]:
+    """List each violation of the quantization spec; empty where the artifact conforms."""
     violations = [*_operators(promise, census), *_granularity(promise, census), *_io(promise, census)]
     violations += _rest_in_float(promise, census) + _compression(promise, census)
     if census.degenerate:
-        violations.append(
-            f"{len(census.degenerate)} activations have an empty range (min = max), first {census.degenerate[0]}"
-        )
+        key = f"{len(census.degenerate)} activations have an empty range (min = max), first {census.degenerate[0]}"
+        violations.append(Violation(key))
     return violations
 
 
@@ -39,10 +59,12 @@ def _is_rotation(compute: Compute) -> bool:
     return compute.weights == "float32" and square and compute.distinct == 2 and compute.zeros == 0
 
 
-def _operators(promise: QuantizationSpec, census: Census) -> list[str]:
+def _operators(promise: QuantizationSpec, census: Census) -> list[Violation]:
     covered = _covered(promise, census)
     if not covered and (promise.covers or promise.weights not in (None, "float32")):
-        return [f"it has no {' or '.join(promise.covers) or 'compute operator with weights to be quantized'}"]
+        return [
+            Violation(f"it has no {' or '.join(promise.covers) or 'compute operator with weights to be quantized'}")
+        ]
     wrong = [compute for compute in covered if not _kept(promise, compute)]
     in_float = {compute.index for compute in wrong if compute.precision == "float"}
     not_kept = {compute.index for compute in wrong}
@@ -52,7 +74,11 @@ def _operators(promise: QuantizationSpec, census: Census) -> list[str]:
         expected = " ".join(word for word in (promise.weights, promise.computes) if word)
         allowed = f"; {least} to {most} in float are meant" if most else ""
         total = len({compute.index for compute in covered})
-        return [f"{len(not_kept)} of {total} compute operators are not {expected}: {_counted(wrong)}{allowed}"]
+        key = f"{len(not_kept)} of {total} compute operators are not {expected}: {_counted(wrong)}{allowed}"
+        if in_float == not_kept and len(not_kept) < total and all(one.weights == "float32" for one in wrong):
+            which = ", ".join(sorted({one.operator for one in wrong}))
+            return [Violation(key, f"{len(not_kept)} of {total} layers stay float32 ({which}){allowed}", partly=True)]
+        return [Violation(key, f"{len(not_kept)} of {total} layers are not {expected}: {_counted(wrong)}{allowed}")]
     return []
 
 
@@ -75,7 +101,7 @@ def _counted(computes: Iterable[Compute]) -> str:
     return ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "none"
 
 
-def _granularity(promise: QuantizationSpec, census: Census) -> list[str]:
+def _granularity(promise: QuantizationSpec, census: Census) -> list[Violation]:
     covered = [
         compute for compute in _covered(promise, census) if compute.weights == (promise.weights or compute.weights)
     ]
@@ -90,29 +116,30 @@ def _granularity(promise: QuantizationSpec, census: Census) -> list[str]:
         wrong = [] if any(compute.granularity == "blockwise" for compute in covered) else covered
     else:
         return []
-    return [f"{len(wrong)} of {len(covered)} weight tensors are not {promise.granularity}"] if wrong else []
+    key = f"{len(wrong)} of {len(covered)} weight tensors are not {promise.granularity}"
+    return [Violation(key)] if wrong else []
 
 
 def _channels(compute: Compute) -> int:
     return compute.shape[-1] if compute.operator == "DEPTHWISE_CONV_2D" else compute.shape[0]
 
 
-def _io(promise: QuantizationSpec, census: Census) -> list[str]:
+def _io(promise: QuantizationSpec, census: Census) -> list[Violation]:
     """Check the dtype of inputs and outputs, except integers without a scale (an index, a token)."""
     ports = [*census.inputs, *census.outputs]
     wrong = [port for port in ports if port.dtype != promise.io and (port.scale or port.dtype.startswith("float"))]
-    return [f"{port.name[:60]} is {port.dtype}, not {promise.io}" for port in wrong] if promise.io else []
+    return [Violation(f"{port.name[:60]} is {port.dtype}, not {promise.io}") for port in wrong] if promise.io else []
 
 
-def _rest_in_float(promise: QuantizationSpec, census: Census) -> list[str]:
+def _rest_in_float(promise: QuantizationSpec, census: Census) -> list[Violation]:
     if not promise.all_integer:
         return []
     in_float = {name: counts.get("float", 0) for name, counts in census.operators.items() if name not in CASTS}
     left = ", ".join(f"{count} {name}" for name, count in sorted(in_float.items()) if count)
-    return [f"operators left in float: {left}"] if left else []
+    return [Violation(f"operators left in float: {left}")] if left else []
 
 
-def _compression(promise: QuantizationSpec, census: Census) -> list[str]:
+def _compression(promise: QuantizationSpec, census: Census) -> list[Violation]:
     if promise.sparsity is None and promise.distinct is None:
         return []
     kernels = [kernel for kernel in census.compute if kernel.operator in COMPRESSIBLE and kernel.weights is not None]
@@ -122,10 +149,9 @@ def _compression(promise: QuantizationSpec, census: Census) -> list[str]:
         return []
     wanted = [] if promise.sparsity is None else [f"{100 * promise.sparsity:g} % zeros"]
     wanted += [] if promise.distinct is None else [f"at most {promise.distinct} distinct values in a channel"]
-    return [
-        f"kernels with {' and '.join(wanted)} hold {100 * share:.0f} % of the weights, {100 * promise.compressed:g} % "
-        "are promised"
-    ]
+    kernels_with = f"kernels with {' and '.join(wanted)} hold {100 * share:.0f} % of the weights, "
+    least = f"{100 * promise.compressed:g} %"
+    return [Violation(f"{kernels_with}{least} are promised", f"{kernels_with}at least {least} specified")]
 
 
 def _is_compressed(promise: QuantizationSpec, kernel: Compute) -> bool:

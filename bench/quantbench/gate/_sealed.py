@@ -30,9 +30,9 @@ def seal(subject: Subject, kind: Kind, edited: Sequence[str]) -> list[Judgement]
             message=f"its baseline was edited by hand: {', '.join(edited[:MOST_NAMED])}{more}",
             detail="; ".join(edited),
             actions=[
-                Action(what="restore the baseline's two files from git"),
+                Action(what="restore both baseline files from git"),
                 Action(
-                    what="or keep the edit, with a reason that every report shows",
+                    what="or keep the edit and give a reason, which every report shows",
                     command=["quantbench", "baseline", "seal", subject.id, *folders, "--reason", WHY],
                 ),
             ],
@@ -48,7 +48,10 @@ def floor_change(baseline: BaselineCell | None, limit: Floor | None, unit: str) 
     if then == now:
         return ""
     before = "none" if then is None else f"{then:g} {unit}"
-    return f"the floor was {before} when this cell was accepted, and is {'none' if now is None else f'{now:g} {unit}'}"
+    return (
+        f"the release limit was {before} when this cell was accepted and is "
+        f"{'none' if now is None else f'{now:g} {unit}'} now"
+    )
 
 
 def floor_moved(baseline: BaselineCell | None, limit: Floor | None, unit: str) -> list[Judgement]:
@@ -70,7 +73,7 @@ def floor_moved(baseline: BaselineCell | None, limit: Floor | None, unit: str) -
             reference=then,
             unit=unit,
             message=change,
-            actions=[Action(what="look at the change of the model's file; a baseline update accepts it with a reason")]
+            actions=[Action(what="check the change of the model file; a baseline update accepts it with a reason")]
             if looser
             else [],
         )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from quantbench.gate._common import Subject, beyond, edited, missing
 from quantbench.records import BaselineCell, Judgement, Kind, Measurement, Verdict
+from quantbench.records.measurements import shown
 
 # Bytes that a file may always gain: a stamp of the converter's version or a description is metadata of 80 bytes or so,
 # more than 0.1 % of a small file; the smallest layer of any model is larger.
@@ -33,7 +34,7 @@ def sizes(
     judgements = [_size(subject, name, measured[name], baseline, gone) for name in SIZE_TOLERANCES if name in measured]
     if baseline is None or artifact_sha256 is None or baseline.artifact_sha256 != artifact_sha256:
         return judgements
-    why = "the artifact is that of the baseline, byte for byte, and its recorded size is not"
+    why = "the .tflite file is identical to the baseline's, but the recorded size is not"
     return [edited(judged, why) if judged.measurement == "size" and judged.change else judged for judged in judgements]
 
 
@@ -50,11 +51,11 @@ def _size(
     verdict = beyond(growth, allowed)
     percent = 100 * growth / accepted.value if accepted.value else math.inf
     message = (
-        f"{name.replace('_', ' ')} {size.value:,.0f} bytes, baseline {accepted.value:,.0f} "
+        f"{shown(name)} {size.value:,.0f} bytes, baseline {accepted.value:,.0f} "
         f"({growth:+,.0f} bytes, {percent:+.2f} %; tolerance {tolerance})"
     )
     if verdict is Verdict.IMPROVED and gone:
-        verdict, message = Verdict.WARN, f"{message}; smaller, for something is gone: {'; '.join(gone[:4])}"
+        verdict, message = Verdict.WARN, f"{message}; smaller because something is gone: {'; '.join(gone[:4])}"
     return Judgement(
         kind=Kind.SIZE,
         measurement=name,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from quantbench.gate._common import Subject
+from quantbench.gate._differences import Difference
 from quantbench.records import Judgement, Kind, Verdict
 
 Facts = Sequence[Mapping[str, str]]
@@ -16,6 +17,7 @@ def training(subject: Subject, facts: Facts, accepted: Facts) -> list[Judgement]
     if not facts or not accepted:
         return []
     changes = _changes(facts, accepted)
+    words = "; ".join(one.words for one in changes)
     verdict = Verdict.REGRESSED if changes else Verdict.PASS
     return [
         Judgement(
@@ -23,18 +25,18 @@ def training(subject: Subject, facts: Facts, accepted: Facts) -> list[Judgement]
             measurement="training",
             against="baseline",
             verdict=verdict,
-            message=f"trained {'in another way: ' + '; '.join(changes) if changes else 'as the accepted cell was'}",
-            detail="; ".join(changes),
+            message=f"trained {'differently: ' + words if changes else 'like the accepted cell'}",
+            detail="; ".join(one.key for one in changes),
             actions=subject.choices() if changes else [],
         )
     ]
 
 
-def _changes(facts: Facts, accepted: Facts) -> list[str]:
+def _changes(facts: Facts, accepted: Facts) -> list[Difference]:
     if len(facts) != len(accepted):
-        return [f"{len(facts)} trainings, not {len(accepted)}"]
+        return [Difference("trainings", str(len(facts)), str(len(accepted)), number=True)]
     return [
-        f"{f'{place}. training: ' if len(facts) > 1 else ''}{name} {mine[name]}, not {his[name]}"
+        Difference(name, mine[name], his[name], place=f"{place}. training" if len(facts) > 1 else "")
         for place, (mine, his) in enumerate(zip(facts, accepted, strict=True), 1)
         for name in sorted({*mine} & {*his})
         if mine[name] != his[name]

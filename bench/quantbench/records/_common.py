@@ -29,6 +29,11 @@ class Verdict(StrEnum):
     ERROR = "error"
     REGRESSED = "regressed"
 
+    @property
+    def shown(self) -> str:
+        """Return the verdict as people read it; files keep its value."""
+        return "not gated" if self is Verdict.UNJUDGED else self.value
+
 
 _ORDER = list(Verdict)
 

@@ -64,13 +64,15 @@ CATALOGUE = (
     Entry("gpu_agreement", Kind.GPU, "agreement of the GPU with the CPU", _HIGHER),
     Entry("gpu_*", Kind.GPU, "on the GPU", noisy=True),
     Entry(RATIO, Kind.LATENCY, "latency ratio to float32", _LOWER, accepted=True, noisy=True, by_threads=True),
-    Entry(TO_YARDSTICK, Kind.LATENCY, "float32 to yardstick", _LOWER, accepted=True, noisy=True, by_threads=True),
+    Entry(
+        TO_YARDSTICK, Kind.LATENCY, "float32 to reference workload", _LOWER, accepted=True, noisy=True, by_threads=True
+    ),
     Entry(MEAN, Kind.LATENCY, "mean latency ratio", _LOWER, accepted=True, noisy=True),
     Entry(CPU, Kind.LATENCY, "CPU time ratio", _LOWER, accepted=True, noisy=True),
     Entry(P90, Kind.LATENCY, "latency p90 ratio", _LOWER, accepted=True, noisy=True),
     Entry(FIRST_CALL, Kind.LATENCY, "first call ratio", _LOWER, accepted=True, noisy=True),
     Entry(OFF_CORE, Kind.LATENCY, "share of waiting", _LOWER, noisy=True),
-    Entry(OF_YARDSTICK, Kind.LATENCY, "latency to yardstick", _LOWER, accepted=True, noisy=True),
+    Entry(OF_YARDSTICK, Kind.LATENCY, "latency to reference workload", _LOWER, accepted=True, noisy=True),
     Entry(SLOW_PROCESSES, Kind.LATENCY, "slow processes", _LOWER, noisy=True),
     Entry("latency", Kind.LATENCY, "latency", _LOWER, noisy=True, by_threads=True),
     Entry("threads_at_work", Kind.LATENCY, "threads at work", noisy=True, by_threads=True),
@@ -86,6 +88,14 @@ _BY_NAME = {entry.name: entry for entry in CATALOGUE if not entry.name.endswith(
 _BY_BEGINNING = {entry.name[:-1]: entry for entry in CATALOGUE if entry.name.endswith("*")}
 BY_THREADS = tuple(entry.name for entry in CATALOGUE if entry.by_threads)
 _THREADS = re.compile(r"_(\d+)_threads$")
+# Names of measurements and judgements that say nothing to who does not know the code.
+_SHOWN = {
+    "census": "structure snapshot",
+    "promise": "quantization spec",
+    TO_YARDSTICK: "float32 to reference workload",
+    OF_YARDSTICK: "latency to reference workload",
+    OFF_CORE: "time off the CPU",
+}
 _OTHER = Entry("", Kind.ACCURACY, "")  # whatever is not in the catalogue describes predictions
 
 
@@ -103,8 +113,10 @@ def kind_of(name: str) -> Kind:
 
 
 def shown(name: str) -> str:
-    """Return a measurement's name with spaces, as tables print it."""
-    return name.replace("_", " ")
+    """Return a measurement's name as people read it: with spaces, and in the field's words."""
+    bare, threads = _THREADS.sub("", name), threads_in(name)
+    words = _SHOWN.get(bare, bare.replace("_", " "))
+    return words if threads == 1 else f"{words} {threads} threads"
 
 
 def judged_latency(variant: str) -> str:

@@ -9,11 +9,11 @@ from quantbench.records import Cell, Verdict
 from quantbench.report import formatting
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # fractions of the drop that the floor allows; upper limits of the colours
-LEGEND = ("no drop", "up to 25 % of its floor", "up to 50 %", "up to 75 %", "up to 100 %", "beyond its floor")
+LEGEND = ("no drop", "up to 25 % of its limit", "up to 50 %", "up to 75 %", "up to 100 %", "beyond its limit")
 FAMILIES = {
     "ptq": "quantized after training",
     "qat": "trained quantized, pruned or clustered",
-    "control": "float: controls, pruned and clustered ones",
+    "control": "float: references, pruned and clustered ones",
 }
 
 

@@ -63,13 +63,13 @@ def of(report: Report) -> Iterator[tuple[Chart, Sheet]]:
         plotted = {model: points(axis, of_model, by_id) for model, of_model in cells.items()}
         plotted = {model: several for model, several in plotted.items() if len(several) > 1}
         if plotted:
-            title = f"Drop from control against {axis.what}, and the Pareto front{some}"
+            title = f"Drop vs float32 by {axis.what}, with the Pareto front{some}"
             words = [_front(model, axis, several) for model, several in plotted.items()]
             yield Chart(f"drop_against_{axis.what}.svg", title, words), _scatters(title, axis, plotted)
     shown = [cell for of_model in cells.values() for cell in of_model]
     if any(formatting.drop_from_control(cell, by_id) is not None for cell in shown):
-        title = f"Drop from control by variant and model{some}"
-        words = ["Colours: how much of its floor a drop uses; the numbers are in the tables below."]
+        title = f"Drop vs float32 by variant and model{some}"
+        words = ["Colours: how much of its release limit a drop uses; the numbers are in the tables below."]
         yield Chart(HEAT_MAP, title, words), _heat_map(title, shown, by_id)
 
 

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -11,7 +11,7 @@ from tabulate import tabulate
 from quantbench.core.echo import line, plain
 from quantbench.core.environment import with_threads
 from quantbench.core.stats import trimmed_mean
-from quantbench.records import Action, Cell, Census, Kind, Load, Measurement, Report, Verdict, worst
+from quantbench.records import Action, Cell, Census, Judgement, Kind, Load, Measurement, Report, Verdict, worst
 from quantbench.records.measurements import RATIO, threads_in
 from quantbench.report.size_breakdown import Explained
 
@@ -19,7 +19,7 @@ MARKS = {
     Verdict.PASS: "✓ pass",
     Verdict.IMPROVED: "▲ improved",
     Verdict.CHANGED: "≠ changed",
-    Verdict.UNJUDGED: "– unjudged",
+    Verdict.UNJUDGED: f"– {Verdict.UNJUDGED.shown}",
     Verdict.UNSUPPORTED: "∅ unsupported",
     Verdict.XFAIL: "x xfail",
     Verdict.WARN: "! warn",
@@ -48,25 +48,29 @@ def headline(report: Report) -> str:
         verdicts = [cell.verdicts[kind] for cell in report.cells if kind in cell.verdicts]
         counts = {verdict: verdicts.count(verdict) for verdict in reversed(Verdict)}
         if verdicts:
-            parts.append(f"{kind}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
+            parts.append(f"{kind}: {_counted(counts)}")
     together = [pooled.judgement.verdict for pooled in report.pooled]
     if together:
         counts = {verdict: together.count(verdict) for verdict in reversed(Verdict)}
-        parts.append("cells together: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
+        parts.append(f"cells together: {_counted(counts)}")
     if report.state != "complete":
         parts.append(f"PARTIAL, the run is {report.state}")
     return f"{STATUS_WORDS.get(report.exit_status, report.exit_status)} ({'; '.join(parts)})"
 
 
+def _counted(counts: Mapping[Verdict, int]) -> str:
+    return ", ".join(f"{count} {verdict.shown}" for verdict, count in counts.items() if count)
+
+
 def verdict(cell: Cell) -> str:
     """Format a cell's verdict; where a part of it has no baseline, both what was judged and what was not."""
     if cell.verdict is Verdict.UNSUPPORTED and cell.failure is None:
-        return "∅ not what its name says, as declared"
+        return "∅ not quantized as specified (known limitation)"
     judged = {kind: outcome for kind, outcome in cell.verdicts.items() if outcome is not Verdict.UNJUDGED}
     if cell.verdict is not Verdict.UNJUDGED or not judged:
         return MARKS[cell.verdict]
     skipped = ", ".join(kind for kind in cell.verdicts if kind not in judged)
-    return f"{MARKS[worst(list(judged.values()))]}, {skipped} unjudged"
+    return f"{MARKS[worst(list(judged.values()))]}, {skipped} {Verdict.UNJUDGED.shown}"
 
 
 def unjudged_latency(report: Report) -> str | None:
@@ -77,7 +81,7 @@ def unjudged_latency(report: Report) -> str | None:
     unjudged = [j for cell in report.cells for j in cell.judgements if j.verdict is Verdict.UNJUDGED]
     threads = sorted({threads_in(j.measurement) for j in unjudged if j.kind is Kind.LATENCY})
     classes = ", ".join(with_threads(report.environment.machine_class, count) for count in threads)
-    return f"latency is unjudged in {count} cells: no baseline for this machine class ({classes})"
+    return f"latency is not gated in {count} cells: no baseline for this machine profile ({classes})"
 
 
 class Marked(str):
@@ -162,7 +166,12 @@ def drop(cell: Cell, cells: dict[str, Cell]) -> str:
     change = drop_from_control(cell, cells)
     if change is None:
         return ""
-    return f"{_signed(change)} {cell.metric_unit}" + ("" if _floor_drop(cell) is not None else " (no floor)")
+    return f"{_signed(change)} {cell.metric_unit}"
+
+
+def has_limit(cell: Cell) -> bool:
+    """Whether the drop of a cell was judged against a release limit."""
+    return _floor_drop(cell) is not None
 
 
 def _signed(change: float) -> str:
@@ -171,12 +180,18 @@ def _signed(change: float) -> str:
 
 
 def floor_of(cell: Cell) -> str:
-    """Format the largest drop that the floor allows, and how much of it is left."""
+    """Format the release limit, the largest drop that is allowed, and how much of it is left."""
     for judgement in cell.judgements:
         if judgement.against == "floor" and judgement.tolerance is not None:
-            left = "" if judgement.change is None else f", {judgement.tolerance - judgement.change:.2f} left"
+            left = "" if judgement.change is None else f" ({left_of(judgement.tolerance, judgement.change)})"
             return f"{judgement.tolerance:g} {cell.metric_unit}{left}"
     return ""
+
+
+def left_of(limit: float, drop: float) -> str:
+    """Say how much of a release limit a drop leaves: ``0.36 left`` or ``exceeded by 0.92``."""
+    left = limit - drop
+    return f"{left:.2f} left" if left >= 0 else f"exceeded by {-left:.2f}"
 
 
 def of_limits(report: Report) -> str:
@@ -316,10 +331,10 @@ def gpu_note(report: Report) -> str | None:
     """Return the note on the GPU; None where none was looked for."""
     gpu = report.environment.gpu
     if gpu is None:
-        return f"nothing was measured on a GPU: {report.environment.no_gpu}" if report.environment.no_gpu else None
+        return f"GPU checks skipped: {report.environment.no_gpu}" if report.environment.no_gpu else None
     if not gpu.software:
         return f"GPU: {gpu.label}"
-    return f"GPU: {gpu.label}, a software device: its answers are judged, its times say nothing of a GPU"
+    return f"GPU: {gpu.label}, a software device: its predictions are gated, its times say nothing about a GPU"
 
 
 def weights(census: Census) -> str:
@@ -371,7 +386,7 @@ def attention(report: Report) -> list[tuple[str, Verdict, list[str], list[Action
             judged.sort(key=lambda judgement: NEEDS_ATTENTION.index(judgement.verdict))
             # Every judge has the same message for a cell that could not be computed; it is listed once.
             messages = list(dict.fromkeys(j.message for j in judged))
-            actions = {step(action): action for j in judged for action in j.actions}
+            actions = {step(action): action for j in judged for action in _helpful(judged, j)}
             entries.append((cell.id, judged[0].verdict, messages, list(actions.values())))
     for pooled in report.pooled:
         judged_together = pooled.judgement
@@ -381,29 +396,62 @@ def attention(report: Report) -> list[tuple[str, Verdict, list[str], list[Action
     return entries
 
 
+_UPDATE = ["quantbench", "baseline", "update"]
+
+
+def _helpful(judged: Sequence[Judgement], one: Judgement) -> list[Action]:
+    """Return the actions of a judgement; none that accepts values where a broken release limit stays red after it."""
+    broken = any(j.against == "floor" and j.verdict is Verdict.REGRESSED for j in judged)
+    return [action for action in one.actions if not broken or action.command[:3] != _UPDATE]
+
+
+UNMOVED = 1e-6  # a change below this is rounding of the report's own numbers
+NOISY = 1 / 3  # of the tolerance; a repeated measurement that moved by less is noise
+
+
+def moved(cell: Cell, judgement: Judgement) -> bool:
+    """Check whether a measurement differs from the accepted one; a repeated one by more than a part of its noise.
+
+    A pass without tolerance is bit-identical, although its mean over fewer seeds may differ.
+    """
+    if judgement.against != "baseline" or judgement.change is None or abs(judgement.change) <= UNMOVED:
+        return False
+    if judgement.verdict is Verdict.PASS and judgement.tolerance == 0:
+        return False
+    measured = cell.measurements.get(judgement.measurement)
+    noisy = measured is not None and measured.spread is not None
+    return not noisy or judgement.tolerance is None or abs(judgement.change) > NOISY * judgement.tolerance
+
+
+def within_tolerance(report: Report) -> int:
+    """Count the measurements that differ from the accepted ones by no more than their tolerance."""
+    judged = ((cell, one) for cell in report.cells for one in cell.judgements if one.verdict is Verdict.PASS)
+    return sum(moved(cell, one) for cell, one in judged)
+
+
 def budget(report: Report) -> str:
     """How the false-alarm budget is shared."""
     alarms = report.false_alarms
     scores = (
-        f"{alarms.judgements} tests of scores that chance has moved (cells, classes, slices, seeds, and cells together)"
+        f"the {alarms.judgements} comparisons whose predictions changed (cells, classes, slices, seeds, cells together)"
     )
-    left_out = f"; {alarms.left_out} tests could not have been red and take no share" if alarms.left_out else ""
-    part = "," if alarms.limits is None else f"; {100 * alarms.budget:g} % of it is"
+    left_out = f"; {alarms.left_out} more can never fail and take no share" if alarms.left_out else ""
+    part = "is" if alarms.limits is None else f"covers the whole run; {100 * alarms.budget:g} % of it is"
     latency = ""
     if alarms.latency is not None:
         latency = (
-            f" {alarms.latency.judgements} latencies share their own part of it evenly: each fails at p = "
+            f" {alarms.latency.judgements} latencies share their own part evenly: each fails below p = "
             f"{alarms.latency.share:.2g}."
         )
     whole = alarms.budget + (alarms.limits or 0)
     return (
-        f"False-alarm budget {100 * whole:g} % for the whole run{part} shared (Holm) by {scores}{left_out}; "
-        f"unchanged predictions use none of it.{latency}"
+        f"The {100 * whole:g} % false-alarm rate {part} shared (Holm) by {scores}{left_out}. "
+        f"Unchanged predictions use none of it.{latency}"
     )
 
 
 def accept_everything(report: Report, folder: Path) -> str | None:
     """Return the one command that accepts all cells, where every cell lacks a baseline; else None."""
     if report.cells and all(cell.verdict is Verdict.MISSING for cell in report.cells):
-        return f'to record them all: quantbench baseline update {folder} --reason "first baseline"'
+        return f'record them all: quantbench baseline update {folder} --reason "first baseline"'
     return None

@@ -38,8 +38,9 @@ def _note(report: Report, gone: list[str], missed: int) -> str:
     omitted += gone[:_MOST_NAMED] + ([f"{len(gone) - _MOST_NAMED} more parts"] if len(gone) > _MOST_NAMED else [])
     listed = "; ".join(formatting.escape(part[:80]) for part in omitted)
     return (
-        f"> **Cut**, for GitHub takes no more here: the worst comes first. Left out: {listed}. All of it is in "
-        f"`report.md` and `report.html` of run {formatting.code(report.run)}, among the artifacts of this workflow run."
+        f"> **Cut** to GitHub's size limit, the worst first. Left out: {listed}. The whole report is in `report.md` "
+        "and "
+        f"`report.html` of run {formatting.code(report.run)}, in the artifacts of this workflow run."
     )
 
 

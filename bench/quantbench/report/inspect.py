@@ -13,7 +13,9 @@ def of_cell(run: Path, cell_id: str) -> str:
     report, folder = read(run)
     cell = next((cell for cell in report.cells if cell.id == cell_id), None)
     if cell is None:
-        raise BadInput(f"{run}: holds no cell {cell_id}; it holds {', '.join(cell.id for cell in report.cells[:5])}, …")
+        raise BadInput(
+            f"{run}: no cell {cell_id} in this run; it has {', '.join(cell.id for cell in report.cells[:5])}, …"
+        )
     if cell.census is None:
         reason = cell.failure.reason if cell.failure else "it was not finished"
         raise BadInput(f"{run}: {cell_id} has no artifact: {reason}")
@@ -27,7 +29,7 @@ def render(name: str, census: Census, evidence: Evidence) -> str:
     if evidence.flipped:
         shown = ", ".join(str(i) for i in evidence.flipped[:50])
         more = f" and {len(evidence.flipped) - 50} more" if len(evidence.flipped) > 50 else ""
-        parts.append(f"## Flipped\n\nAnswered otherwise than by the control: test examples {shown}{more}.")
+        parts.append(f"## Changed predictions\n\nPredictions that differ from float32: examples {shown}{more}.")
     return formatting.document(parts)
 
 
@@ -62,7 +64,7 @@ def _weights(census: Census) -> str:
         ]
         for operator in census.compute
     ]
-    headers = ["operator", "computes in", "weights", "granularity", "shape", "zeros", "distinct", "in one channel"]
+    headers = ["operator", "precision", "weights", "granularity", "shape", "zeros", "distinct", "distinct in a channel"]
     return "## Weights\n\n" + formatting.table(rows, headers)
 
 
@@ -70,7 +72,7 @@ def _ranges(evidence: Evidence) -> str:
     rows = [_range(tensor_range) for tensor_range in evidence.ranges]
     method = f" Chosen by: {formatting.escape(evidence.range_method)}." if evidence.range_method else ""
     table = formatting.table(rows, ["tensor", "kind", "dtype", "granularity", "from", "to"])
-    what = "What each tensor can hold, in real values; of its widest channel where it has several."
+    what = "The real values that each tensor can hold; of the widest channel where it has several."
     return f"## Ranges\n\n{what}{method}\n\n{table}"
 
 

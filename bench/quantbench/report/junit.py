@@ -165,7 +165,7 @@ def _of_case(cell: Cell, kind: Kind, judged: list[Judgement]) -> Iterator[tuple[
 
 
 def _described(judgement: Judgement) -> str:
-    return "\n  → ".join([f"{judgement.verdict.upper()} {judgement.message}", *map(step, judgement.actions)])
+    return "\n  → ".join([f"{judgement.verdict.shown.upper()} {judgement.message}", *map(step, judgement.actions)])
 
 
 def _properties(parent: Element, values: Iterator[tuple[str, str]]) -> None:

@@ -72,7 +72,7 @@ def _disturbed(measurements: dict[str, Measurement]) -> str:
         for name, measurement in measurements.items()
         if name.startswith("disturbed") and measurement.value > DISTURBED
     ]
-    return f"others interrupted {', '.join(marked)} of it: do not rely on it" if marked else ""
+    return f"other processes disturbed {', '.join(marked)} of it: unreliable" if marked else ""
 
 
 def _at(name: str) -> str:
@@ -85,13 +85,13 @@ def _how(cells: list[Cell], threads: list[int]) -> list[str]:
     costs = [cell.measurements["timing_cost"].value for cell in cells if "timing_cost" in cell.measurements]
     clock = ""
     if costs and min(medians) < SHORT_MICROSECONDS:
-        clock = f" Reading the clock takes {max(costs):.2f} µs of each."
+        clock = f" Reading the clock takes {max(costs):.2f} µs per call."
     lines = [
-        "Median, p90, p99 and examples/s: single calls (batch 1, one thread) of all processes together, those that "
-        "others interrupted too; in brackets 95 % intervals as of independent calls (order statistics), which says "
-        f"nothing of how far processes lie apart: that is the spread in `report.json`.{clock}",
-        "Ratios: of undisturbed blocks (with several threads, of all), in turns with float32; ± standard error over "
-        "fresh processes. They alone are judged.",
+        "Median, p90, p99 and examples/s: single calls (batch 1, 1 thread) of all processes, with interference from "
+        "other processes; in brackets 95 % intervals that treat calls as independent (order statistics). The spread "
+        f"between processes is in `report.json`.{clock}",
+        "Ratios: undisturbed blocks (with several threads: all blocks), timed in turns with float32; ± standard error "
+        "over fresh processes. Only ratios are gated.",
     ]
     alone = [
         f"`{cell.variant}` ({count} threads)"
@@ -100,7 +100,7 @@ def _how(cells: list[Cell], threads: list[int]) -> list[str]:
         if (at_work := cell.measurements.get(f"threads_at_work_{count}_threads")) and at_work.value < SEVERAL_AT_WORK
     ]
     if alone:
-        lines.append(f"One thread did all of float32's work beside {', '.join(alone)}: nothing in it can be split.")
+        lines.append(f"float32 beside {', '.join(alone)} used one thread only: nothing in it can be split.")
     return lines
 
 
@@ -114,7 +114,7 @@ def _in_keras(cell: Cell) -> str:
     what = "Float model" if cell.variant == "float32" else f"Fake-quantized model of `{cell.variant}`"
     text = f"{what} in Keras (`tf.function`, batch 1, one thread): {_with_error(measured['keras_latency'])} µs a call"
     if "keras_gpu_latency" in measured:
-        text += f", on a GPU until the result is read {_with_error(measured['keras_gpu_latency'])} µs"
+        text += f", on a GPU with read-back {_with_error(measured['keras_gpu_latency'])} µs"
     if "latency" not in measured:
         return f"{text}."
     times = measured["keras_latency"].value / measured["latency"].value
@@ -140,7 +140,7 @@ def _untimed(cells: list[Cell]) -> list[str]:
             # Node numbers and sizes of a difference vary from variant to variant; the first one's stand for all.
             by_reason.setdefault((what, _NUMBER.sub("", reason)), []).append((cell.variant, reason))
     return [
-        f"No time of {formatting.escape(what)} ({', '.join(formatting.code(variant) for variant, _ in found)}): "
-        f"{formatting.escape(found[0][1].rstrip('. '))}{' (the numbers of the first)' * _vary(found)}."
+        f"Not timed: {formatting.escape(what)} ({', '.join(formatting.code(variant) for variant, _ in found)}): "
+        f"{formatting.escape(found[0][1].rstrip('. '))}{' (numbers of the first)' * _vary(found)}."
         for (what, _), found in by_reason.items()
     ]

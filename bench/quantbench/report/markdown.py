@@ -11,13 +11,13 @@ from quantbench.report.size_breakdown import explain
 
 TOP, ATTENTION, EXCEPTIONS, CHARTS = "what it is", "what needs attention", "exceptions", "charts"
 OF_MODEL = "tables of "  # followed by its name
-SEEN, ENVIRONMENT = "what this run could have seen", "environment"
+SEEN, ENVIRONMENT = "sensitivity", "environment"
 HEADERS = [
     "variant",
     "verdict",
     "score",
-    "drop from control",
-    "floor",
+    "drop vs float32",
+    "release limit",
     "since the first baseline",
     "size, KiB",
     "gzip, KiB",
@@ -76,6 +76,9 @@ def _facts(report: Report) -> str:
     if on_gpu:
         lines.append(f"Note: {formatting.escape(on_gpu)}.")
     lines += [f"Note: {formatting.escape(note)}" for note in report.notes]
+    within = formatting.within_tolerance(report)
+    if within:
+        lines.append(f"{within} {'change' if within == 1 else 'changes'} within tolerance; `report.html` lists them.")
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -129,7 +132,7 @@ def _model_table(model: str, cells: list[Cell], device: Device | None, judged: b
     if any(formatting.drift(cell) for cell in cells):
         metric += " Since the first baseline: drop of the score, growth of the file."
     brought = [cell.variant for cell in cells if not cell.selected]
-    note = f" Brought along as control: {', '.join(brought)}." if brought else ""
+    note = f" {', '.join(brought)} was added as the reference." if brought else ""
     scores = f"## {formatting.escape(model)}\n\n{table}\n\n{metric} Latency: lower quartile, 1 thread, batch 1.{note}"
     scores = scores if judged else f"## {formatting.escape(model)}"
     tables = (_behaviour_table(cells), _contents_table(cells, by_id), _memory_table(cells))
@@ -139,14 +142,14 @@ def _model_table(model: str, cells: list[Cell], device: Device | None, judged: b
 
 BEHAVIOUR = [
     "variant",
-    "agrees with control",
+    "agrees with float32",
     "mean error",
     "worst error",
     "SNR, dB",
     "KL, nats",
     "agrees with reference kernels",
-    "with builtin kernels",
-    "with the model before conversion",
+    "agrees with builtin kernels",
+    "agrees with the model before conversion",
 ]
 
 
@@ -158,12 +161,12 @@ def _behaviour_table(cells: list[Cell]) -> str:
         return ""
     table = formatting.table(rows, BEHAVIOUR)
     return (
-        f"\n\n### Behaviour\n\n{table}\n\nErrors: of the outputs, against the control's, on the first examples. Which "
-        "examples flipped, and the range of every tensor: `evidence/` beside this report, or `quantbench inspect`."
+        f"\n\n### Behaviour\n\n{table}\n\nErrors compare the outputs with float32's on the first examples. "
+        "Changed predictions and the range of every tensor: `evidence/` beside this report, or `quantbench inspect`."
     )
 
 
-CONTENTS = ["variant", "weights", "operators that compute", "left in float", "KiB predicted", "KiB", "the difference"]
+CONTENTS = ["variant", "weights", "compute operators", "left in float", "expected KiB", "KiB", "difference"]
 
 
 def _contents_table(cells: list[Cell], by_id: dict[str, Cell]) -> str:
@@ -172,8 +175,8 @@ def _contents_table(cells: list[Cell], by_id: dict[str, Cell]) -> str:
         return ""
     table = formatting.table(rows, CONTENTS)
     return (
-        f"\n\n### Contents\n\n{table}\n\nPredicted: float32's size with every weight as wide as most of this "
-        "artifact's weights are."
+        f"\n\n### Contents\n\n{table}\n\nExpected: the float32 size with every weight as wide as most "
+        "weights of this file."
     )
 
 
@@ -182,8 +185,8 @@ MEMORY = [
     "arena, KiB",
     "peak, KiB",
     "peak / float32",
-    "of it the model, KiB",
-    "peak with files, KiB",
+    "model share, KiB",
+    "peak with file pages, KiB",
     "start-up cold, ms",
     "start-up warm, ms",
 ]
@@ -195,22 +198,21 @@ def _memory_table(cells: list[Cell]) -> str:
         return ""
     table = formatting.table(rows, MEMORY)
     return (
-        f"\n\n### Memory and start-up\n\n{table}\n\nArena: what the builtin kernels plan for everything that is no "
-        "constant. Peak: of a whole fresh process, Python included, without the pages of files; the model: what it "
-        "took on top of an empty one. Start-up: from nothing loaded to the first result, timed with latency; cold is "
-        "the first in a process, after the system was asked to drop the file from its page cache. ±: standard "
-        "deviation over fresh processes."
+        f"\n\n### Memory and start-up\n\n{table}\n\nArena: memory the runtime plans for all non-constant tensors. "
+        "Peak: a whole fresh process, Python included, excluding file-backed pages; model share: peak minus an empty "
+        "interpreter. Start-up: from nothing loaded to the first result, timed with latency; cold: the first in a "
+        "process, after the file was dropped from the page cache. ±: standard deviation over fresh processes."
     )
 
 
 GPU = [
     "variant",
-    "answers as litert-cpu",
+    "agrees with litert-cpu",
     "examples",
-    "until read-back, ms",
-    "ratio to float32 there",
+    "time with read-back, ms",
+    "ratio to float32 on the GPU",
     "operators left to the CPU",
-    "which, or why not",
+    "details",
 ]
 
 
@@ -220,10 +222,10 @@ def _gpu_table(cells: list[Cell], device: Device | None) -> str:
         return ""
     rows = [[formatting.code(cell.variant), *formatting.gpu(cell), formatting.not_on_gpu(cell)] for cell in judged]
     table = formatting.table(rows, GPU)
-    software = " It is a software device, which computes on the CPU: its times say nothing of a GPU." * device.software
+    software = " This software device computes on the CPU, so its times say nothing about a GPU." * device.software
     return (
         f"\n\n### GPU: {formatting.escape(device.label)}\n\n{table}\n\nBatch 1, from the call until the outputs are"
-        " read back, median of a process; ±: standard deviation over fresh processes. Times are shown and never judged."
+        " read back, median of a process; ±: standard deviation over fresh processes. Times are shown, not gated."
         f"{software}"
     )
 
@@ -255,7 +257,7 @@ def _row(cell: Cell, cells: dict[str, Cell]) -> list[str]:
         formatting.code(cell.variant),
         verdict,
         formatting.score(cell),
-        formatting.drop(cell, cells),
+        _drop(cell, cells),
         formatting.floor_of(cell),
         formatting.drift(cell),
         formatting.kib(cell.measurements.get("size")),
@@ -264,6 +266,11 @@ def _row(cell: Cell, cells: dict[str, Cell]) -> list[str]:
         formatting.microseconds(cell),
         formatting.ratio(cell),
     ]
+
+
+def _drop(cell: Cell, cells: dict[str, Cell]) -> str:
+    shown = formatting.drop(cell, cells)
+    return f"{shown} (no limit)" if shown and not formatting.has_limit(cell) else shown
 
 
 def _sensitivity(report: Report) -> str:
@@ -283,8 +290,8 @@ def _sensitivity(report: Report) -> str:
             alike.setdefault(row, []).append(cell.id)
     rows = [[_and_more(ids), *row[1:]] for row, ids in alike.items()]
     head = (
-        f"## What this run could have seen\n\n{formatting.budget(report)} A drop of the stated size is found in "
-        "four of five runs, where as many answers as stated flip in each direction besides."
+        f"## Sensitivity\n\n{formatting.budget(report)} A drop of the size below is found in four of five runs, if as "
+        "many other predictions as stated flip each way."
         f"{formatting.of_limits(report)}"
     )
     table = formatting.table(rows, ["cell", "smallest drop", "flips each way", "smallest slowdown"])
@@ -307,8 +314,8 @@ def _environment(report: Report) -> str:
         *[[name, version] for name, version in sorted(e.packages.items())],
         ["commit", commit],
         ["GPU", formatting.gpu_device(report)],
-        ["machine class", formatting.code(e.machine_class)],
-        *([["results class", formatting.code(e.results_class)]] if e.results_class else []),
-        *([["others, while timing", formatting.load(e.load)]] if e.load else []),
+        ["machine profile", formatting.code(e.machine_class)],
+        *([["machine profile (results)", formatting.code(e.results_class)]] if e.results_class else []),
+        *([["other processes while timing", formatting.load(e.load)]] if e.load else []),
     ]
     return "## Environment\n\n" + formatting.table(rows, ["what", "value"])

@@ -46,7 +46,7 @@ LATENCY_NAMES = {
     "p90": "p90",
     "p99": "p99 of all single calls",
 }
-NO_FLOOR = "has no floor"
+NO_FLOOR = "no release limit"
 MOST_LETTERS = 48  # of a label; a longer one is cut
 
 
@@ -394,7 +394,7 @@ def heat_map(heat: Heat) -> Plot:
                 items.append(Item(f"tile {kind}", f"M{start:.1f} {33 + 18 * i}h{wide:.1f}v18h{-wide:.1f}z"))
                 items.append(_words(f"value {kind}", drop.shown, start + wide / 2, 46 + 18 * i, "middle"))
     width, height = left + sum(columns) + 4, 33 + 18 * len(names) + 6
-    return _plot("Drop from control by variant and model", width, height, [Group(items)])
+    return _plot("Drop vs float32 by variant and model", width, height, [Group(items)])
 
 
 def trend(

@@ -129,7 +129,7 @@ class Cluster:
         """Return the message for a lost scheduler, with what to do."""
         return (
             f"the scheduler at {self.address} was lost; start it and its workers again and run again: finished cells "
-            "are taken from the store"
+            "are taken from the cache"
         )
 
     def check_times(self) -> None:
@@ -142,7 +142,7 @@ class Cluster:
 
     def note(self) -> str:
         """Return the note for the report."""
-        return f"computed by the workers of {self.address}; the environment is theirs"
+        return f"computed by the workers of {self.address}; the environment shown is the workers'"
 
     def close(self) -> None:
         """Disconnect from the scheduler."""
@@ -313,7 +313,7 @@ def _check_worker(worker: str, about: Any, code: str) -> None:
         raise BadInput(f"--cluster: the worker at {worker} cannot use quantbench ({type(about).__name__}: {words})")
     if about.code != code:
         raise BadInput(
-            f"--cluster: the worker at {worker} has other code of quantbench than this machine, under one version; "
+            f"--cluster: the worker at {worker} has different quantbench code than this machine, under one version; "
             "install the same on both"
         )
     if about.daemon:

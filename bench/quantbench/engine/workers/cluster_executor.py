@@ -197,7 +197,7 @@ class ClusterExecutor:
         replace_file(task.log, reply.log)
         for entry in reply.entries:
             if digest(entry.ingredients) != entry.key or any(Path(name).name != name for name in entry.files):
-                raise ValueError(f"a worker sent an entry of the store that is not what its key says: {entry.key[:80]}")
+                raise ValueError(f"a worker sent a cache entry whose content does not match its key: {entry.key[:80]}")
             if self._store.get(entry.key) is None:
                 self._store.put(entry.key, entry.files, entry.ingredients)
         outcome: Outcome = reply.outcome

@@ -160,7 +160,7 @@ def compute(job: Job, timeout: float, *contents: bytes) -> Reply:
     folder = Path(worker.local_directory) / "quantbench"
     log = folder / "logs" / job.run / job.task.log.name
     if code() != job.code:
-        reason = f"the worker at {worker.address} has other code of quantbench than this run: install the same on both"
+        reason = f"the worker at {worker.address} has different quantbench code than this run; install the same on both"
         return Reply(Outcome(job.task.seed, failure=failure("error", reason, log)), [], "")
     model_file = _unpacked(folder / "files", job.files, contents)
     store = Store(_own_store(folder, job.run) if job.fresh else default_root().absolute())

@@ -136,7 +136,7 @@ class LocalExecutor:
         with self._places(self.workers), self._counted():
             second = slot.run(replace(task, log=again(task.log)), timeout)
         second = _with_what_is_left(task, second)
-        return replace(second, retried=(f"{first.failure.reason}; computed once more, alone",))
+        return replace(second, retried=(f"{first.failure.reason}; retried once, alone",))
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

@@ -168,7 +168,7 @@ class WorkerSlot:
             status = error.exitcode or 0
             return _crash(task, f"the worker process {ended(status)}", exhausted=_no_fault_of_its_own(status, task))
         if pools.refused(error):
-            return _crash(task, "the worker process sent something else than a result, which was not read")
+            return _crash(task, "the worker process sent something that is not a result, so it was ignored")
         if type(error).__name__ == "BrokenProcessPool":
             return _crash(task, "the worker process died before it began", exhausted=True)
         return failed(task, error)

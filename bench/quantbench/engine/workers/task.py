@@ -178,7 +178,7 @@ def salvaged(task: Task, lost: Failure) -> Outcome | None:
     evaluation = accuracy.find(built.sha256, model, store)
     if evaluation is None:
         return None
-    finding = f"what is measured beside its score is missing, as that ended in a {lost.what}: {lost.reason}"
+    finding = f"only its score was measured; the rest ended in a {lost.what}: {lost.reason}"
     outcome = _outcome(task, model, built, evaluation, 0.0, None, None, store)
     return replace(outcome, findings=(*outcome.findings, finding), memory=memory.Memory(failure=lost.reason))
 

@@ -90,15 +90,15 @@ def by_losses(
         before, now = metric.losses(stored, labels), metric.losses(new, labels)
         differences = by_group(now - before, examples.groups)
         worse, better = sign_flip_p(differences), sign_flip_p(-differences)
-        how = "random signs of the paired losses"
-    message = f"{versus(metric, score, accepted)}; {how}, p = {min(worse, better):.2g} (red at {alpha:.2g})"
+        how = "sign-flip test of the paired losses"
+    message = f"{versus(metric, score, accepted)}; {how}, p = {min(worse, better):.2g} (fails below {alpha:.2g})"
     found = garbage(metric, new, stored, labels)
     verdict = Verdict.PASS
     if found is not None:
         verdict = Verdict.REGRESSED
         message += (
             f"; {found.count} of {len(labels)} examples have a {'loss' if metric.losses else 'prediction'} more than "
-            f"{GARBAGE:g} times the largest accepted one (up to {found.worst:.3g} times; first example {found.first})"
+            f"{GARBAGE:g} times the largest accepted one (up to {found.worst:.3g} times; first: example {found.first})"
         )
     elif drop > accepted.tolerance and drop >= matters and worse <= SUSPICIOUS:
         verdict = Verdict.REGRESSED if worse <= alpha else Verdict.WARN

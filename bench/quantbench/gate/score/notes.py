@@ -33,7 +33,7 @@ def _empty_classes(metric: Metric, labels: Array) -> str:
     if not len(empty):
         return ""
     named = ", ".join(map(str, empty[:_NAMED])) + (f" and {len(empty) - _NAMED} more" if len(empty) > _NAMED else "")
-    return f"no test example has label {named}, so these classes are not judged"
+    return f"no test example has label {named}, so these classes are not gated"
 
 
 def _neighbours(x: Inputs) -> str:
@@ -54,6 +54,6 @@ def _neighbours(x: Inputs) -> str:
     if share < _OFTEN:
         return ""
     return (
-        f"{100 * share:.0f} % of the test examples are nearly equal to the one before them; where examples belong "
-        "together, give the data an array 'groups' of integers, or chance is underestimated"
+        f"{100 * share:.0f} % of the test examples are nearly equal to the one before them; if examples belong "
+        "together, add an integer array 'groups' to the data: chance is underestimated otherwise"
     )

@@ -45,8 +45,9 @@ def too_coarse(metric: Metric, examples: Examples, alpha: float) -> str:
     digits = 10 ** max(0, len(str(enough)) - 2)
     needed = math.ceil(enough / digits) * digits
     return (
-        f"{n} test examples cannot judge {metric.name}: a drop has to be {min(found, 100):.0f} {metric.unit} to be "
-        f"found in four of five runs; {COARSEST:g} {metric.unit} need about {needed} examples"
+        f"{n} test examples are too few for {metric.name}: only a drop of {min(found, 100):.0f} {metric.unit} is "
+        "found in "
+        f"four of five runs; finding {COARSEST:g} {metric.unit} needs about {needed} examples"
     )
 
 
@@ -63,10 +64,13 @@ def by_pairs(
     drop = metric.drop(score.value, accepted.value)
     worse, better = found.p_worse(), found.p_better()
     grouped = len(found.differences) != found.lost + found.gained
-    test = "random signs by group," if grouped else "exact McNemar"
+    p_value = min(worse, better)
+    test = "sign flips by group" if grouped else "exact McNemar"
+    chance = ", consistent with chance" if p_value > SUSPICIOUS else ""
     message = (
-        f"{versus(metric, score, accepted)}; {found.lost} examples lost, {found.gained} gained, "
-        f"{test} p = {min(worse, better):.2g} (red at {alpha:.2g})"
+        f"{versus(metric, score, accepted)}; {found.lost} newly wrong, {found.gained} newly right of "
+        f"{found.n:,}{chance} "
+        f"({test} p = {p_value:.2g}; fails below {alpha:.2g})"
     )
     verdict = Verdict.PASS
     if drop > accepted.tolerance and drop >= matters and worse <= SUSPICIOUS:

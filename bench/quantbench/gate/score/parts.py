@@ -104,8 +104,8 @@ def _sentence(one: PartChange, flipped: Flips) -> str:
     before = 100 * flipped.right / flipped.n
     now = 100 * (flipped.right - flipped.lost + flipped.gained) / flipped.n
     return (
-        f"{one.name}: {before:.1f} % right became {now:.1f} % ({one.lost} newly wrong and {one.gained} newly right of "
-        f"{one.n:,}; p = {one.p_value:.2g}, red at {one.holm_threshold:.2g})"
+        f"{one.name}: {before:.1f} % → {now:.1f} % right ({one.lost} newly wrong, {one.gained} newly right of "
+        f"{one.n:,}; p = {one.p_value:.2g}, fails below {one.holm_threshold:.2g})"
     )
 
 

@@ -77,9 +77,10 @@ class Pool:
         if drop >= matters and p_value <= SUSPICIOUS:
             verdict = Verdict.REGRESSED if p_value <= holm_threshold else Verdict.WARN
         message = (
-            f"the answers of {len(self.cells)} cells changed: together {self.lost} newly wrong and {self.gained} newly "
-            f"right, {drop:+.3f} {metric.unit} lost on average; random signs by example give so much with p = "
-            f"{p_value:.2g} (red at {holm_threshold:.2g})"
+            f"{len(self.cells)} cells changed predictions: together {self.lost} newly wrong, {self.gained} newly "
+            "right, a mean "
+            f"drop of {drop:+.3f} {metric.unit} (sign flips by example, p = {p_value:.2g}; fails below "
+            f"{holm_threshold:.2g})"
         )
         judgement = Judgement(
             kind=Kind.ACCURACY,

@@ -17,7 +17,7 @@ from quantbench.core.stats import (
 from quantbench.gate._common import Subject, beyond
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds
 from quantbench.gate.score.parts import SUSPICIOUS
-from quantbench.gate.score.words import IMPLAUSIBLE, score_judgement, show_score, versus
+from quantbench.gate.score.words import IMPLAUSIBLE, score_judgement, show_score, versus, worse_or_better
 from quantbench.records import BaselineValue, Judgement, Kind, Measurement, Verdict
 from quantbench.reference.metrics import Metric
 
@@ -122,9 +122,10 @@ def by_repeats(
     verdict = beyond(drop, tolerance)
     p_value = p_above(drop, repeats.error, repeats.degrees)
     message = (
-        f"{versus(metric, score, accepted)}; {repeats.of}, so judged by the spread of trainings: tolerance "
-        f"{tolerance:.2f} {metric.unit}, p = {p_value:.2g} (red at {alpha:.2g}; sd {repeats.sd:.2f} {metric.unit} "
-        f"with {repeats.degrees} degrees of freedom, mean of {repeats.new} against mean of {repeats.old})"
+        f"{versus(metric, score, accepted)}; {repeats.of}, so the spread of trainings counts: tolerance "
+        f"{tolerance:.2f} {metric.unit} (p = {p_value:.2g}, fails below {alpha:.2g}; sd {repeats.sd:.2f} "
+        f"{metric.unit}, "
+        f"{repeats.degrees} degrees of freedom; mean of {repeats.new} against mean of {repeats.old})"
     )
     if verdict is Verdict.PASS and p_value <= SUSPICIOUS and drop >= matters and drop > accepted.tolerance:
         verdict = Verdict.WARN
@@ -149,10 +150,10 @@ def detectable_of(repeats: Repeats, alpha: float, tolerance: float, matters: flo
 def too_few_repeats(subject: Subject, metric: Metric, score: Measurement, accepted: BaselineValue) -> Judgement:
     """Refuse to judge a trained cell whose spread is unknown."""
     message = (
-        f"{versus(metric, score, accepted)}; it trained, and the baseline has too few repeats to tell chance "
-        "from change"
+        f"{versus(metric, score, accepted)}; it was trained, and the baseline has too few trainings to tell "
+        "chance from change"
     )
-    actions = subject.choices("record it anew (from a run with --seeds 5)")
+    actions = subject.choices("record it again (from a run with --seeds 5)")
     return score_judgement(Verdict.ERROR, message, actions, metric, score, accepted)
 
 
@@ -218,9 +219,10 @@ def judge_seeds(
     if beyond_effect and found.p_value <= SUSPICIOUS:
         verdict = Verdict.REGRESSED if found.p_value <= holm_threshold else Verdict.WARN
     message = (
-        f"worst of {len(score.values or [])} seeds: {show_score(metric, found.value)}, {found.worst:+.2f} "
-        f"{metric.unit} below the accepted mean; the seeds have sd {found.sd:.2f} {metric.unit}, those of the baseline "
-        f"{repeats.sd:.2f}; p = {found.p_value:.2g} (red at {holm_threshold:.2g})"
+        f"worst of {len(score.values or [])} seeds: {show_score(metric, found.value)}, {abs(found.worst):.2f} "
+        f"{metric.unit} "
+        f"{worse_or_better(found.worst)} than the accepted mean; sd of the seeds {found.sd:.2f} {metric.unit}, of the "
+        f"baseline {repeats.sd:.2f} (p = {found.p_value:.2g}, fails below {holm_threshold:.2g})"
     )
     return Judgement(
         kind=Kind.ACCURACY,

@@ -43,7 +43,13 @@ def versus(metric: Metric, score: Measurement, accepted: BaselineValue) -> str:
     """Say what the score is and was."""
     drop = metric.drop(score.value, accepted.value)
     now, before = show_score(metric, score.value), show_score(metric, accepted.value)
-    return f"{metric.name} {now}, baseline {before} (drop {drop:+.2f} {metric.unit})"
+    change = f"{abs(drop):.2f} {metric.unit} {worse_or_better(drop)}" if drop else "unchanged"
+    return f"{metric.name} {now}, baseline {before} ({change})"
+
+
+def worse_or_better(drop: float) -> str:
+    """Return the direction of a change in a word; a positive drop is worse, whatever the metric."""
+    return "worse" if drop > 0 else "better"
 
 
 def show_score(metric: Metric, value: float) -> str:
@@ -51,4 +57,4 @@ def show_score(metric: Metric, value: float) -> str:
     return f"{100 * value:.2f} %" if metric.scale == 100 else f"{value:.5g}"
 
 
-IMPLAUSIBLE = "a gain this large is rarely real: check that no test example was used for training"
+IMPLAUSIBLE = "a gain this large is rarely real: check whether test examples were used for training"

@@ -15,8 +15,10 @@ from quantbench.report.size_breakdown import explain
 
 FEW_RANGES = 5
 SHORT_HASH = 16
-JUDGED = ["measurement", "against", "verdict", "what was found", "change", "tolerance", "p", "smallest red change"]
-MEASURED = ["measurement", "value", "unit", "n", "spread", "95 % interval", "what repeats"]
+JUDGED = ["measurement", "against", "verdict", "finding", "change", "tolerance", "p", "smallest change that fails"]
+MEASURED = ["measurement", "value", "unit", "n", "spread", "95 % interval", "repeated over"]
+# What a judgement compares with, in the field's words where the stored one is another.
+AGAINST = {"floor": "release limit", "control": "float32 reference", "promise": "quantization spec"}
 RANGES = ["tensor", "dtype", "granularity", "from", "to"]
 
 
@@ -121,10 +123,14 @@ def _folded(cell: Cell, inside: Inside | None) -> Markup:
 
 
 def _facts(cell: Cell) -> str:
-    facts = [f"family {cell.family}", f"control {cell.control}" if cell.control else "no control", cell.metric]
+    facts = [
+        f"family {cell.family}",
+        f"reference {cell.control}" if cell.control else "no float32 reference",
+        cell.metric,
+    ]
     facts += [f"seeds {', '.join(map(str, cell.seeds))}"] if cell.seeds else []
-    facts += [] if cell.selected else ["brought along as control"]
-    facts += [f"judged by the overlay of {cell.overlay}"] if cell.overlay else []
+    facts += [] if cell.selected else ["added as the reference"]
+    facts += [f"gated by the per-machine baseline of {cell.overlay}"] if cell.overlay else []
     facts += [f"first baseline of {cell.drift.since}"] if cell.drift else []
     return "; ".join([*facts, *cell.exceptions])
 
@@ -132,7 +138,7 @@ def _facts(cell: Cell) -> str:
 def _judged(judgement: Judgement) -> Judged:
     return Judged(
         measurement=measurements.shown(judgement.measurement),
-        against=judgement.against,
+        against=AGAINST.get(judgement.against, judgement.against),
         verdict=judgement.verdict,
         mark=formatting.MARKS[judgement.verdict],
         message=judgement.message,
@@ -183,13 +189,13 @@ def _contents(cell: Cell, cells: dict[str, Cell]) -> list[str]:
     if cell.census is None:
         return []
     lines = [f"weights: {formatting.weights(cell.census) or 'none'}"]
-    lines += [f"operators that compute: {formatting.computing(cell.census) or 'none'}"]
+    lines += [f"compute operators: {formatting.computing(cell.census) or 'none'}"]
     lines += [f"left in float: {formatting.left_in_float(cell.census) or 'nothing'}"]
     explained = explain(cell, cells.get(f"{cell.model}/float32"))
     if explained is not None:
         parts = formatting.difference(explained)
         lines.append(
-            f"size: {explained.predicted / 1024:,.1f} KiB predicted from float32's, "
+            f"size: {explained.predicted / 1024:,.1f} KiB expected from float32's, "
             f"{explained.actual / 1024:,.1f} KiB found" + (f" ({parts})" if parts else "")
         )
     return lines
@@ -218,22 +224,26 @@ def _flipped(cell: Cell, evidence: Evidence | None, pictures: list[Picture]) -> 
     if evidence is None or not evidence.flipped:
         return None
     count = len(evidence.flipped)
-    words = f"{count} test examples are answered otherwise than by {cell.control}"
+    words = f"{count} predictions differ from {cell.control}"
     if not pictures:
         examples = ", ".join(map(str, evidence.flipped[:20])) + (", …" if count > 20 else "")
         return Flipped(f"{words}: {examples}.", [])
     shown = [Shown(picture, _outcome(picture)) for picture in pictures]
-    return Flipped(f"{words}; {len(pictures)} of them, what the control had right first:", shown)
+    return Flipped(f"{words}; {len(pictures)} of them, the newly wrong first:", shown)
 
 
 def _outcome(picture: Picture) -> str:
     return (
-        "lost" if picture.control == picture.label else "gained" if picture.variant == picture.label else "both wrong"
+        "newly wrong"
+        if picture.control == picture.label
+        else "newly right"
+        if picture.variant == picture.label
+        else "both wrong"
     )
 
 
 def _versions(cell: Cell) -> str:
     hashes = {"artifact": cell.artifact_sha256, "predictions": cell.predictions_sha256}
     facts = [f"{name} sha256 {value[:SHORT_HASH]}…" for name, value in hashes.items() if value]
-    facts.append("from the store" if cell.cached else f"made in {cell.seconds:.1f} s")
+    facts.append("from the cache" if cell.cached else f"made in {cell.seconds:.1f} s")
     return "; ".join(facts)

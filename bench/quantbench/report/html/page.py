@@ -28,16 +28,14 @@ HTML = "report.html"
 MOST_LISTED = 50
 MODELS_AT_ONCE = 24  # whose charts are shown together; the rest are folded away
 MOST_WHOLE = 2000  # cells that are shown with details; a browser is slow with more
-UNMOVED = 1e-6  # a change below this is rounding of the report's own numbers
-NOISY = 1 / 3  # of the tolerance; a noisy measurement that moved by less counts as unchanged
 COLUMNS = [
     "model",
     "variant",
     "family",
     "verdict",
     "score",
-    "drop from control",
-    "floor left",
+    "drop vs float32",
+    "left of the limit",
     "since first baseline",
     "size, KiB",
     "smaller",
@@ -53,7 +51,7 @@ PARTS = {
     "charts": "Charts",
     "one": "Cell by cell",
     "exceptions": "Exceptions",
-    "seen": "What this run could have seen",
+    "seen": "Sensitivity",
     "environment": "Environment",
 }
 
@@ -150,31 +148,22 @@ def _attention(report: Report, later: Later) -> Markup:
     return later.listing("attention.html.j2", notes, MOST_LISTED, "cells need attention")
 
 
-def _moved(cell: Cell, judgement: Judgement) -> bool:
-    """Check whether a measurement differs from the accepted one; a repeated one by more than a part of its noise.
-
-    A pass without tolerance is bit-identical, although its mean over fewer seeds may differ.
-    """
-    if judgement.against != "baseline" or judgement.change is None or abs(judgement.change) <= UNMOVED:
-        return False
-    if judgement.verdict is Verdict.PASS and judgement.tolerance == 0:
-        return False
-    measured = cell.measurements.get(judgement.measurement)
-    noisy = measured is not None and measured.spread is not None
-    return not noisy or judgement.tolerance is None or abs(judgement.change) > NOISY * judgement.tolerance
-
-
 def _changed(report: Report, later: Later) -> Markup:
-    notes = [
-        Note(cell.id, judgement.verdict, formatting.MARKS[judgement.verdict], judgement.message, [])
-        for cell in report.cells
-        for judgement in cell.judgements
-        if _moved(cell, judgement)
-    ]
-    if not notes:
-        return _lines("Nothing.")
-    said = _lines("Against the baseline; noise of less than a third of its tolerance is no change.")
-    return said + later.listing("changes.html.j2", notes, MOST_LISTED, "changes")
+    """List what changed beyond its tolerance; what stayed within is folded away."""
+    judged = [(cell.id, one) for cell in report.cells for one in cell.judgements if formatting.moved(cell, one)]
+    beyond = [_note(cell, one) for cell, one in judged if one.verdict is not Verdict.PASS]
+    within = [_note(cell, one) for cell, one in judged if one.verdict is Verdict.PASS]
+    listed = _lines("Nothing beyond its tolerance.")
+    if beyond:
+        listed = later.listing("changes.html.j2", beyond, MOST_LISTED, "changes")
+    if not within:
+        return listed
+    summary = f"{len(within)} {'change' if len(within) == 1 else 'changes'} within tolerance"
+    return listed + later.fold(summary, fragment("changes.html.j2", items=within))
+
+
+def _note(cell: str, judgement: Judgement) -> Note:
+    return Note(cell, judgement.verdict, formatting.MARKS[judgement.verdict], judgement.message, [])
 
 
 def _all_cells(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
@@ -183,6 +172,7 @@ def _all_cells(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
     return fragment(
         "all_cells.html.j2",
         filters=_filters(report),
+        names={str(verdict): verdict.shown for verdict in Verdict},
         columns=COLUMNS,
         rows=rows,
         first=FIRST_ROWS,
@@ -243,7 +233,7 @@ def _charts(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
     models = list(cells_of)
     timed = any("latency" in cell.measurements for cell in report.cells)
     said = [
-        "Each point is a cell; down and left is better. The drop is that from the cell's own control, drawn to a "
+        "Each point is a cell; down and left is better. The drop is against the cell's float32 reference, on a "
         "logarithmic scale on both sides of zero."
     ]
     said += [] if timed else ["Latency was not measured in this run, so there is no chart of it."]
@@ -277,7 +267,7 @@ def scatters(model: str, cells: list[Cell], by_id: dict[str, Cell]) -> list[Scat
 
 def _scatter(model: str, axis: Axis, points: list[Point]) -> Scatter:
     front = chart_data.front(points)
-    plot = plots.scatter(f"{model}: drop from control against {axis.what}", axis, points, front)
+    plot = plots.scatter(f"{model}: drop vs float32 by {axis.what}", axis, points, front)
     return Scatter(plot, front, len(points), axis.unit)
 
 
@@ -304,16 +294,16 @@ def _one_by_one(report: Report, by_id: dict[str, Cell], behind: Behind, later: L
         else:
             later.cells[plain(cell.id)] = inside  # as the links to it name it
     said = (
-        "Intervals: 95 %; of what repeats by Student's t, of a share of the examples by Wilson's method. Changes are "
-        "positive where they are worse."
+        "Intervals: 95 %, by Student's t for repeated measurements and Wilson's method for shares of the examples. "
+        "A positive change is worse."
     )
     if later.cells:
-        said += f" {len(here)} of {len(report.cells)} cells are listed; each other one comes where a link leads to it."
+        said += f" {len(here)} of {len(report.cells)} cells are listed; the others appear when a link leads to them."
     if len(whole) < len(report.cells):
         left_out = len(report.cells) - len(whole)
-        said += f" Of {left_out} cells only the outline is shown, to keep the page small; report.json has all of it."
+        said += f" {left_out} cells are shown as an outline only, to keep the page small; report.json has everything."
     if behind.evidence and not any(behind.evidence.values()):
-        said += " The run's folder holds no evidence, so ranges and flipped examples are left out."
+        said += " The run's folder has no evidence, so ranges and changed predictions are left out."
     if behind.left_out:
         said += f" Pictures of {behind.left_out} cells are left out, to keep the page small."
     if shown:
@@ -335,8 +325,8 @@ def _exceptions(report: Report, later: Later) -> Markup:
 
 def _sensitivity(report: Report) -> Markup:
     return _lines(
-        f"{formatting.budget(report)} The smallest change that each judgement finds in four of five runs is in its "
-        f"cell.{formatting.of_limits(report)}"
+        f"{formatting.budget(report)} Each cell lists the smallest change that would fail in four of five "
+        f"runs.{formatting.of_limits(report)}"
     )
 
 
@@ -350,9 +340,9 @@ def _environment(report: Report) -> Markup:
         **dict(sorted(e.packages.items())),
         "commit": commit,
         "GPU": formatting.gpu_device(report),
-        "others, while timing": formatting.load(e.load) if e.load else "",
-        "machine class": e.machine_class,
-        "results class": e.results_class,
+        "other processes while timing": formatting.load(e.load) if e.load else "",
+        "machine profile": e.machine_class,
+        "machine profile (results)": e.results_class,
         **{f"data of {model}": f"sha256 {value[:16]}…" for model, value in sorted(report.data_sha256.items())},
     }
     shown = [(name, value) for name, value in rows.items() if value]

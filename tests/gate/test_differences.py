@@ -1,0 +1,63 @@
+"""Differences of two censuses: what changed alike is one sentence, and baselines keep the phrases they know."""
+
+import pytest
+from quantbench.gate._differences import Difference, summed_up
+
+
+def _scales(count: int, factor: float = 1.6, what: str = "scale") -> list[Difference]:
+    """Weight tensors whose scale was 0.1, 0.2, ... and is ``factor`` times that."""
+    olds = [0.1 * (place + 1) for place in range(count)]
+    return [
+        Difference(what, f"{factor * old:.4g}", f"{old:.4g}", place=f"{place}. CONV_2D", factor=factor)
+        for place, old in enumerate(olds, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "tensors", "factor", "words"),
+    [
+        (10, 10, 1.6, "all 10 weight tensors: scale 1.6 times larger (e.g. 1. CONV_2D: 0.1 → 0.16)"),
+        (9, 10, 0.5, "9 of 10 weight tensors: scale 2 times smaller (e.g. 1. CONV_2D: 0.1 → 0.05)"),
+        (2, 2, 1.02, "both weight tensors: scale 2.0 % larger (e.g. 1. CONV_2D: 0.1 → 0.102)"),
+        (1, 10, 1.6, "1. CONV_2D: scale 0.1 → 0.16"),
+    ],
+)
+def test_weights_that_moved_by_one_factor_are_one_sentence(count: int, tensors: int, factor: float, words: str) -> None:
+    assert summed_up(_scales(count, factor), tensors) == [words]
+
+
+def test_weights_of_another_dtype_are_one_sentence_and_come_first() -> None:
+    dtypes = [Difference("weights", "float32", "int8", place=f"{place}. CONV_2D") for place in (1, 2, 3)]
+    operators = Difference("operators CONV_2D", "3 float", "3 integer")
+    assert summed_up([operators, *dtypes], 3) == [
+        "all 3 weight tensors: weights int8 → float32",
+        "operators CONV_2D 3 integer → 3 float",
+    ]
+
+
+def test_factors_that_differ_are_not_claimed_to_be_one() -> None:
+    mixed = [*_scales(5, 1.6), *_scales(5, 3.0)]
+    assert summed_up(mixed, 10) == ["all 10 weight tensors: scale changed (e.g. 1. CONV_2D: 0.1 → 0.16)"]
+
+
+def test_zeros_and_scales_are_not_mixed() -> None:
+    zeros = [Difference("zeros", "15.3 %", "9.0 %", number=True, place=f"{place}. CONV_2D") for place in (1, 2)]
+    assert summed_up([*_scales(2), *zeros], 2) == [
+        "both weight tensors: scale 1.6 times larger (e.g. 1. CONV_2D: 0.1 → 0.16)",
+        "both weight tensors: zeros 9.0 % → 15.3 %",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "key", "words"),
+    [
+        (Difference("scale", "0.8", "0.5", place="1. CONV_2D"), "1. CONV_2D: scale 0.8, not 0.5", "scale 0.5 → 0.8"),
+        (Difference("zeros", "15.3 %", "9.0 %", number=True), "15.3 % zeros, not 9.0 %", "zeros 9.0 % → 15.3 %"),
+        (Difference("a new signature 'x'"), "a new signature 'x'", "a new signature 'x'"),
+        (Difference("weight tensors", "9", "10", number=True), "9 weight tensors, not 10", "weight tensors 10 → 9"),
+    ],
+)
+def test_an_xfail_of_an_older_baseline_still_finds_its_difference(one: Difference, key: str, words: str) -> None:
+    """Baselines hold the key of an expected difference, as it has always been written."""
+    assert one.key == key
+    assert one.words.endswith(words)
