@@ -39,7 +39,7 @@ PLANT = f"""
 
 import dataclasses
 
-from quantbench.variants import VARIANTS
+from quantbench.variants import VARIANTS, ptq
 
 
 class _Darker:
@@ -55,7 +55,7 @@ class _Darker:
         return (0.5 * image for image in self._bench.calibration())
 
 
-_healthy = VARIANTS["{PLANTED}"]
+[_healthy] = [each for each in ptq.VARIANTS if each.name == "{PLANTED}"]
 
 
 def _planted(bench):
@@ -138,7 +138,7 @@ def _printed(folder: Path, command: list[str], status: int) -> str:
 def shortened(output: str) -> str:
     """Return an output without progress and pytest's own lines, and with long lines folded; tables stay as they are."""
     command, *lines = output.strip().splitlines()
-    start = next((i for i, line in enumerate(lines) if line.startswith("cell  ")), 0)
+    start = next((i + 1 for i, line in enumerate(lines) if re.match(r"=+ quantbench =+$", line)), 0)
     end = next((i for i, line in enumerate(lines) if re.match(r"=+ short test summary", line)), len(lines))
     kept = [line for line in lines[start:end] if not _PROGRESS.match(line.strip()) and not line.startswith("===")]
     return "\n".join(_folded(line) for line in [command, *kept])
