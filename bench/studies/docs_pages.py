@@ -96,7 +96,16 @@ def _documented(name: str, value: Any) -> list[str]:
     if inspect.isfunction(value):
         return [f"    {name}{_signature(value)}", *parts]
     if dataclasses.is_dataclass(value):
-        return [f"    {name}({', '.join(field.name for field in dataclasses.fields(value))})", *parts]
+        parts = [f"    {name}({', '.join(field.name for field in dataclasses.fields(value))})", *parts]
+    return [*parts, *_methods(name, value)]
+
+
+def _methods(name: str, value: type) -> list[str]:
+    """Describe the public methods that a class defines itself."""
+    parts = []
+    for method, function in vars(value).items():
+        if inspect.isfunction(function) and not method.startswith("_") and (text := inspect.getdoc(function)):
+            parts += [f"### {name}.{method}", f"    {method}{_signature(function)}", _list_of_fields(text)]
     return parts
 
 

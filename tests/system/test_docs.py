@@ -2,6 +2,8 @@
 
 import ast
 import dataclasses
+import importlib
+import inspect
 import re
 import shlex
 import tomllib
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import quantbench
 import typer
 from conftest import ROOT
 from PIL import Image
@@ -217,6 +220,40 @@ def test_unknown_names_are_found() -> None:
     bad = "`tox run -e lints`, the extra `gpus`, '.[tests,lint2]', python -m studies.speeds, QUANTBENCH_CASH=x"
     wrong = ["tox -e lints", "extra lint2", "extra gpus", "study speeds", "variable QUANTBENCH_CASH"]
     assert unknown_names(bad) == wrong
+
+
+def wrong_calls(text: str) -> list[str]:
+    """Calls of ``quantbench.NAME(...)`` in a page's Python that its signature does not take."""
+    found = []
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        tree = ast.parse(block)
+        imported = "import quantbench" in block
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and re.match(r"quantbench\.\w+$", ast.unparse(node.func)):
+                name = ast.unparse(node.func).partition(".")[2]
+                owner = quantbench if imported else importlib.import_module("quantbench.suites.checks").Checks
+                first = () if imported else (None,)
+                if not hasattr(owner, name):
+                    found.append(f"{name}: not there")
+                    continue
+                keywords = {each.arg: None for each in node.keywords if each.arg}
+                try:
+                    inspect.signature(getattr(owner, name)).bind(*first, *node.args, **keywords)
+                except TypeError as error:
+                    found.append(f"{name}: {error}")
+    return found
+
+
+@ONE_PAGE
+def test_python_in_pages_calls_what_is_there(page: Path) -> None:
+    assert wrong_calls(page.read_text()) == []
+
+
+def test_wrong_calls_are_found() -> None:
+    good = 'import quantbench\nquantbench.load_report("x")\n'
+    text = f"```python\n{good}quantbench.rum()\nquantbench.load_report(file=1)\n```\n\n"
+    text += '```python\ndef test(quantbench):\n    quantbench.check("a", "b")\n    quantbench.check()\n```\n'
+    assert [found.partition(":")[0] for found in wrong_calls(text)] == ["rum", "load_report", "check"]
 
 
 # ---------------------------------------------------------------- pages from the code, and the site

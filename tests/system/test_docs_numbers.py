@@ -192,9 +192,9 @@ def facts() -> dict[str, list[str]]:
         "README.md": [
             f"{WORDS[1]} cell of {WORDS[cells]} has lost {round(drop)} points of accuracy",
             f"with up to {len(VARIANTS) - 1} schemes",
-            f"so that {examples():,} examples",
+            f"50 more wrong in {examples():,} are red in {spread(power(50, 20))} of runs (with 20 flips each way",
             f"false-alarm budget of {budget}**",
-            f"Other exit statuses: {Exit.INTERRUPTED} interrupted, {Exit.BAD_INPUT} bad input, "
+            f"Others: {Exit.INTERRUPTED} interrupted, {Exit.BAD_INPUT} bad input, "
             f"{Exit.NOTHING_SELECTED} nothing selected, {Exit.DISK_FULL} disk full",
             f"It caught {sum(harmful())} of {len(harmful())} harmful regressions",
             f"Of {nights[0]} simulated runs of everything in which nothing got worse, {red_healthy()} were red",
