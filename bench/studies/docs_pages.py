@@ -8,6 +8,7 @@ A forge shows them as they are, and so does the site.
 
 import argparse
 import dataclasses
+import enum
 import inspect
 import re
 import sys
@@ -95,6 +96,8 @@ def _documented(name: str, value: Any) -> list[str]:
     parts = [_list_of_fields(text)] if text else []
     if inspect.isfunction(value):
         return [f"    {name}{_signature(value)}", *parts]
+    if issubclass(value, enum.Enum):
+        return [*parts, "\n".join(f"- `{name}.{each.name}` = {each.value!r}" for each in value)]
     if dataclasses.is_dataclass(value):
         parts = [f"    {name}({', '.join(field.name for field in dataclasses.fields(value))})", *parts]
     return [*parts, *_methods(name, value)]
@@ -110,14 +113,16 @@ def _methods(name: str, value: type) -> list[str]:
 
 
 def _signature(function: Callable[..., Any]) -> str:
-    """Return the signature, without what annotations and defaults say of this machine."""
+    """Return names and defaults of the parameters; types, and defaults that say something of this machine, left out."""
     shown = []
     signature = inspect.signature(function)
-    for parameter in signature.parameters.values():
+    for parameter in (each for each in signature.parameters.values() if each.name != "self"):
         plain = isinstance(parameter.default, str | int | float | bool | None)
         default = parameter.default if parameter.default is parameter.empty or plain else ...
-        shown.append(parameter.replace(default=default))
-    return str(signature.replace(parameters=shown)).replace("'", "")
+        shown.append(parameter.replace(default=default, annotation=parameter.empty))
+    returned = getattr(signature.return_annotation, "__name__", str(signature.return_annotation)).rpartition(".")[2]
+    text = str(signature.replace(parameters=shown, return_annotation=signature.empty))
+    return f"{text} -> {returned}" if re.fullmatch(r"\w+", returned) and returned != "_empty" else text
 
 
 def _list_of_fields(text: str) -> str:
@@ -128,7 +133,7 @@ def _list_of_fields(text: str) -> str:
         if heading:
             listed = True
             lines += [f"{heading[1]}:", ""]
-        elif listed and (item := re.fullmatch(r" {4}([*\w]+): (.*)", line)):
+        elif listed and (item := re.fullmatch(r" {4}([*\w, ]+): (.*)", line)):
             lines.append(f"- `{item[1]}`: {item[2]}")
         elif listed and line.startswith(" "):
             lines.append("  " + line.strip())
