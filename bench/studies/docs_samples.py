@@ -34,7 +34,10 @@ MAX_DROP = "0.5pp"
 PLANTED = "ptq_static_wi8_ai8"
 RED_VARIANTS = f"ptq_float16,ptq_dynamic_wi8_afp32,{PLANTED},aeq_static_wi8_ai8"
 
-# What the model file of the red run ends with.
+BRIGHTNESS = 0.5  # of the planted calibration images
+
+# What the model file of the red run ends with. The healthy variant is looked up where it is declared, for a process may
+# load the file several times.
 PLANT = f"""
 
 import dataclasses
@@ -43,23 +46,23 @@ from quantbench.variants import VARIANTS, ptq
 
 
 class _Darker:
-    \"\"\"The workbench, with calibration images that are half as bright.\"\"\"
+    \"\"\"The workbench, with calibration images that are darker.\"\"\"
 
-    def __init__(self, bench):
-        self._bench = bench
+    def __init__(self, bench, factor):
+        self._bench, self._factor = bench, factor
 
     def __getattr__(self, name):
         return getattr(self._bench, name)
 
     def calibration(self):
-        return (0.5 * image for image in self._bench.calibration())
+        return (self._factor * image for image in self._bench.calibration())
 
 
 [_healthy] = [each for each in ptq.VARIANTS if each.name == "{PLANTED}"]
 
 
 def _planted(bench):
-    return _healthy.make(_Darker(bench))
+    return _healthy.make(_Darker(bench, {BRIGHTNESS}))
 
 
 VARIANTS["{PLANTED}"] = dataclasses.replace(_healthy, make=_planted)
@@ -69,7 +72,7 @@ VARIANTS["{PLANTED}"] = dataclasses.replace(_healthy, make=_planted)
 WIDTH, HEIGHT, DENSITY, COLOURS = 1100, 760, 2, 64
 
 # Progress, which differs from time to time, and pytest's own lines: left out of the pages.
-_PROGRESS = re.compile(r"loading |cells: |\[\d+/\d+\]|making and scoring |note: .* the shortlist")
+_PROGRESS = re.compile(r"loading |cells: |computed: |\[\d+/\d+\]|making and scoring |note: .* the shortlist")
 _LINE = 116
 
 _MAKE_USER_FILES = """
