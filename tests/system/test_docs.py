@@ -256,6 +256,23 @@ def test_wrong_calls_are_found() -> None:
     assert [found.partition(":")[0] for found in wrong_calls(text)] == ["rum", "load_report", "check"]
 
 
+SETTINGS = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"^```toml\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE))
+]
+
+
+@pytest.mark.parametrize("block", SETTINGS)
+def test_settings_in_pages_are_taken(block: str, tmp_path: Path) -> None:
+    config = pytest.importorskip("quantbench.core.config")
+    (tmp_path / "pyproject.toml").write_text(block)
+    settings = config.resolve(tmp_path, {})
+    said = tomllib.loads(block)["tool"]["quantbench"]
+    assert said
+    assert {name for name, one in settings.by_name.items() if one.origin == "config file"} == set(said)
+
+
 # ---------------------------------------------------------------- pages from the code, and the site
 
 
