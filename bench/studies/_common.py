@@ -1,8 +1,11 @@
 """Share what several studies need: artifacts from the user's store, and a description of the machine."""
 
 import os
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from quantbench.build import artifact as build
 from quantbench.build.store import Store, default_root
@@ -20,6 +23,23 @@ def artifact(model: ReferenceModel, variant: str, store: Store | None = None) ->
     if built.path is None:
         raise BadInput(f"{model.name}/{variant}: the tools refuse it: {built.refusal}")
     return built.path
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Start a browser; yield None where there is none."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        executable = None
+    if executable is None:
+        yield None
+        return
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 def machine() -> str:

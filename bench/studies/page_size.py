@@ -7,11 +7,8 @@ browser is the system's Chromium, headless, through playwright (extra ``tests``)
 """
 
 import argparse
-import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,8 @@ from quantbench.records import Report
 from quantbench.records.run_folder import read
 from quantbench.report.evidence import Behind
 from quantbench.report.html.page import render
+
+from studies._common import chromium
 
 # Two frames after an action, its effect is on the screen.
 SHOWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -32,23 +31,6 @@ def many(report: Report, count: int) -> Report:
         for cell in report.cells
     ]
     return report.model_copy(update={"cells": cells[:count]})
-
-
-@contextmanager
-def chromium() -> Iterator[Any]:
-    """Start a browser; yield None where there is none."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        executable = None
-    if executable is None:
-        yield None
-        return
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def used(browser: Any, path: Path, cell: str) -> dict[str, float]:

@@ -1,0 +1,354 @@
+"""Every number in README and docs: computed again from the code or from what was measured, or it is not there.
+
+A fact is a piece of a page's text, made here from the value that the code or ``reports/reference/`` has now. A number
+in prose that no fact covers fails the last test.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import dask
+import distributed  # noqa: F401 - brings the defaults
+import pytest
+from conftest import ROOT
+from quantbench.adopt import limits, ranking
+from quantbench.comparison import alarms, history
+from quantbench.core.options import RunOptions
+from quantbench.engine.workers.cluster_executor import NO_WORKER_SECONDS
+from quantbench.errors import Exit
+from quantbench.gate import _common, _gpu, _hosts, _latency, _memory, exit_status
+from quantbench.gate.score import parts
+from quantbench.measure import batch, gpu, latency_worker, side
+from quantbench.records import Verdict
+from quantbench.reference.metrics import CONVERSION_AGREEMENT
+from quantbench.reference.model import load_models
+from quantbench.selftest import memory as held
+from quantbench.selftest import outcomes, suite
+from quantbench.variants import VARIANTS
+from quantbench.variants.collaborative import CENTROIDS
+from scipy.stats import beta
+from studies.docs_samples import PLANTED
+
+GENERATED = ("cli.md", "python-api.md", "variants.md")
+PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in GENERATED)]
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight")
+CODE = re.compile(
+    r"^```.*?^```$|^(?:    |\t).*?$|<!-- output.*?<!-- end -->|`[^`]*`|(?<=\])\([^)]*\)", re.DOTALL | re.MULTILINE
+)
+NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*(?!\w)")
+
+
+def prose(text: str) -> str:
+    """A page's text without code, links and pasted outputs, its lines joined."""
+    return re.sub(r"\s+", " ", CODE.sub("`", text))
+
+
+def percent(fraction: float) -> str:
+    return f"{round(100 * fraction, 6):g} %"
+
+
+def rounded(fraction: float) -> int:
+    return round(100 * fraction)
+
+
+# ---------------------------------------------------------------- what was measured
+
+
+@cache
+def selftest() -> dict[str, Any]:
+    measured: dict[str, Any] = json.loads((ROOT / "reports" / "reference" / "selftest.json").read_text())
+    return measured
+
+
+VARIANT, RUNTIME = "the variant slower by", "the whole runtime slower by"
+
+
+def caught(plant: str, strength: str) -> float:
+    [found] = [
+        each for each in selftest()["latency"]["plants"] if (each["plant"], each["strength"]) == (plant, strength)
+    ]
+    return float(found["caught"]["quantbench"] / found["trials"])
+
+
+def trials() -> int:
+    [count] = {each["trials"] for each in selftest()["latency"]["plants"]}
+    return int(count)
+
+
+def spread(shares: list[float]) -> str:
+    low, high = rounded(min(shares)), rounded(max(shares))
+    return f"{low} %" if low == high else f"{low} to {high} %"
+
+
+def power(lost: float, each_way: float) -> list[float]:
+    return [
+        each["red"]["quantbench"] / each["trials"]
+        for each in selftest()["outcomes"]["power"]
+        if each["plant"] == "examples lost in one cell" and (each["lost"], each["each_way"]) == (lost, each_way)
+    ]
+
+
+def worse_training(rule: str) -> list[float]:
+    return [
+        each["red"][rule] / each["trials"]
+        for each in selftest()["outcomes"]["plants"]
+        if each["plant"].startswith("QAT worse") and each["strength"] == "-0.5 pp" and each.get("aim")
+    ]
+
+
+def healthy() -> list[dict[str, Any]]:
+    """Simulated runs in which nothing got worse; in the one left out, trainings spread further than was recorded."""
+    return [each for each in selftest()["outcomes"]["nulls"] if each["what"] != outcomes.TWICE]
+
+
+def red_healthy() -> str:
+    counts = sorted({each["red_runs"]["quantbench"] for each in healthy()})
+    return " or ".join(str(count) for count in counts)
+
+
+def upper_bound(red: int, runs: int) -> float:
+    return float(beta.ppf(0.95, red + 1, runs - red))
+
+
+def in_a_year(field: str) -> float:
+    [scores] = [
+        each
+        for each in selftest()["outcomes"]["years"]["four changes of the toolchain"]
+        if each["what"].startswith("scores")
+    ]
+    return float(scores["nights"] * scores[field])
+
+
+def harmful() -> list[bool]:
+    return [each["caught"] for each in selftest()["plants"] if each["harmful"]]
+
+
+def cost(page: str, what: str) -> float:
+    """Seconds of a row of a table of costs."""
+    text = (ROOT / "reports" / "reference" / page).read_text()
+    [seconds] = re.findall(rf"^\| {what} +\| ([\d.]+) s ", text, re.MULTILINE)
+    return float(seconds)
+
+
+def of_variants(column: int) -> float:
+    """Sum of a column of the costs of the whole matrix by variant: cells, or seconds of a core."""
+    text = (ROOT / "reports" / "reference" / "speed.md").read_text()
+    rows = re.findall(r"^\| `\w+` +\| (\d+) +\| ([\d.]+) +\|", text, re.MULTILINE)
+    return sum(float(row[column]) for row in rows)
+
+
+def megabytes(folder: str) -> list[float]:
+    return sorted(path.stat().st_size / 1e6 for path in (ROOT / "models" / folder).glob("*.npz"))
+
+
+def red_run() -> tuple[int, float]:
+    """Cells and accuracy drop of the red run whose output and picture are shown."""
+    text = (ROOT / "docs" / "red-night.md").read_text().partition("<!-- output: red -->")[2]
+    [drop] = re.findall(rf"^    \w+/{PLANTED} .* ([+-][\d.]+) pp", text, re.MULTILINE)
+    [cells] = re.findall(r"^    RED: .*\((\d+) cells;", text, re.MULTILINE)
+    return int(cells), abs(float(drop))
+
+
+# ---------------------------------------------------------------- the facts
+
+
+def examples() -> int:
+    """Test examples of every reference model."""
+    [count] = {
+        len(model.pack().test.y) for model in load_models(ROOT / "models").values() if model.pack().test.x is not None
+    }
+    return count
+
+
+def facts() -> dict[str, list[str]]:
+    """Page -> pieces of its text, with the numbers of now."""
+    options, models = RunOptions(), len(list((ROOT / "models").glob("*.py")))
+    budget = percent(options.false_alarms)
+    python = [
+        each.rpartition(" ")[2]
+        for each in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+        if "Python :: 3." in each
+    ]
+    cells, drop = red_run()
+    nights = [each["runs"] for each in healthy()]
+    bound = percent(round(upper_bound(int(red_healthy()[-1]), nights[0]), 3))
+    per_cell = round(of_variants(1) / of_variants(0), 1)
+    hours = 400_000 * per_cell / 3600
+    slow = [strength.removesuffix(" %") for strength in ("2 %", "3 %", "5 %", "10 %")]
+    recorded = {each["strength"] for each in selftest()["latency"]["plants"] if "slower" in each["plant"]}
+    assert recorded == {f"{each} %" for each in slow}
+    lightest, *_, heaviest = megabytes("weights")
+    catches = (
+        f"Slowdowns of 5 % {{}} caught in {round(trials() * caught(VARIANT, '5 %'))} of {trials()} trials",
+        f"of 3 % in {rounded(caught(VARIANT, '3 %'))} % (one variant) and "
+        f"{rounded(caught(RUNTIME, '3 %'))} % (the whole runtime)",
+    )
+    assert caught(RUNTIME, "5 %") == 1
+    return {
+        "README.md": [
+            f"{WORDS[1]} cell of {WORDS[cells]} has lost {round(drop)} points of accuracy",
+            f"with up to {len(VARIANTS) - 1} schemes",
+            f"50 more wrong in {examples():,} are red in {spread(power(50, 20))} of runs (with 20 flips each way",
+            f"false-alarm budget of {budget}**",
+            f"Others: {Exit.INTERRUPTED} interrupted, {Exit.BAD_INPUT} bad input, "
+            f"{Exit.NOTHING_SELECTED} nothing selected, {Exit.DISK_FULL} disk full",
+            f"It caught {sum(harmful())} of {len(harmful())} harmful regressions",
+            f"Of {nights[0]} simulated runs of everything in which nothing got worse, {red_healthy()} were red",
+            catches[0].format("were"),
+            catches[1],
+            "Apache-2.0",
+        ],
+        "baselines.md": ["with 95 % intervals", f"exits with status {Exit.REGRESSED}"],
+        "cache.md": [
+            f"exit status {Exit.INTERRUPTED}",
+            f"from nothing {round(cost('speed_gate.md', 'from nothing') / 60)} minutes, "
+            f"again {round(cost('speed_gate.md', 'again, nothing changed'))} seconds",
+            f"the whole matrix {round(cost('speed.md', 'from nothing') / 60)} minutes and "
+            f"{round(cost('speed.md', 'again, nothing changed'))} seconds",
+            f"({options.cache_size:g} GB;",
+            "is private (0700)",
+        ],
+        "ci.md": [f"end with status {Exit.__members__.get('NOT_DELIVERED')} where"],
+        "cluster.md": [
+            f"allows (`, {dask.config.get('distributed.scheduler.allowed-failures')}) is an error",
+            f"no worker is left for {NO_WORKER_SECONDS} s",
+            f"the exit status is {Exit.NOT_MEASURED}",
+            f"10,000 models × 40 variants, on paper This is an estimate for {10_000 * 40:,} cells",
+            f"({of_variants(0):.0f} cells)",
+            f"it took {of_variants(1):,.0f} seconds of a core",
+            f", {per_cell} per cell",
+            f"weights are {lightest:.1f} to {heaviest:.1f} MB, its data {sum(megabytes('data')):.0f} MB",
+            f"400,000 × {per_cell} s = {hours:.0f} core-hours: {hours / 100:.1f} h on 100 workers",
+            f"{10_000 * round(sum(megabytes('data'))) // 1000} GB where each of the 10,000 models has data of its own",
+            "more than 100 GB",
+            f"{options.latency_budget:g} s per cell and more, one after the other: "
+            f"{400_000 * options.latency_budget / 3600:.0f} h",
+            "100 runs of 100 models each",
+        ],
+        "glossary.md": [f"half of the weights zero; {CENTROIDS} distinct values", "per block of 32 weights"],
+        "gpu.md": [
+            f"(the first {gpu.SOFTWARE.examples} on a software device, the first {gpu.REAL.examples:,} on others)",
+            f"Below {percent(_gpu.GPU_AGREEMENT)} is red",
+            f"then {100 * _gpu.GPU_SLACK:g} points less than that are red",
+        ],
+        "how-it-judges.md": [
+            f"false-alarm budget of {budget}, for",
+            f"on the same {examples():,} inputs",
+            f"by more than {_memory.ARENA_TOLERANCE:g} bytes",
+            f"({percent(_memory.RATIO_TOLERANCE)}; {percent(_memory.OTHER_KERNELS_TOLERANCE)} where",
+            f"part of it by {_memory.MODEL_TOLERANCE / 1024:g} KiB",
+            f"in blocks of {1000 * latency_worker.BLOCK_SECONDS:g} ms",
+            f"({percent(_hosts.ASSUMED)} is assumed until {WORDS[_hosts.LEAST_HOSTS]} hosts",
+            f"that hold {', '.join(f'{100 * share:g}' for share in held.HELD[:-1])} and {percent(held.HELD[-1])} more",
+            f"that keep {held.LEAK // 1024} KiB each",
+            f"slower by {', '.join(slow[:-1])} and {slow[-1]} %",
+            f"losses of {outcomes.SMALL_PP:g} pp everywhere",
+            f"The exit status is {Exit.REGRESSED} if the gate",
+            f"{sum(harmful())} of {len(harmful())} harmful injected regressions",
+            f"Of {nights[0]} simulated runs of the whole matrix in which nothing got worse, {red_healthy()} were red, "
+            f"depending on what changed (95 % upper bound {bound}; "
+            f"{rounded(1 - 0.05 ** (1 / models))} % and more from the {WORDS[models]} models alone",
+            f"{in_a_year('rate'):.2f} false alarms from scores are expected (at most {in_a_year('rate_bound'):.2f})",
+            f"in {spread(worse_training('quantbench'))} of the trials, and in "
+            f"{spread(worse_training(outcomes.CHANGED))} where every other cell",
+            f"50 of 10,000 examples lost in one cell are red in {spread(power(50, 20))} with 20 flips each way, and in "
+            f"{spread(power(50, 100))} with 100",
+            catches[0].format("are"),
+            catches[1],
+            f"ended with status {Exit.REGRESSED}",
+            f"{percent(suite.CAUGHT)} of the slowdowns of 3 %",
+        ],
+        "latency.md": [
+            "(batch 1, one thread",
+            "with 95 % intervals",
+            f"runs differ by {percent(_latency.BETWEEN_RUNS_SEVERAL)}",
+            f"**A batch of {batch.BATCH}**",
+        ],
+        "own-model.md": [
+            f"all {len(VARIANTS)} variants",
+            f"Exit status: {Exit.GREEN} a variant, or float32, is recommended; {Exit.NOT_MEASURED} nothing could be "
+            f"built or scored; {Exit.BAD_INPUT} bad input",
+            f"The default is {limits.POINTS:g} pp, or {percent(limits.SHARE_OF_SPREAD)} of the labels' spread",
+            f"of 100 tables, at most {100 * ranking.ALPHA:g} recommend",
+            "0.0/1.0 flags",
+        ],
+        "reading-a-report.md": [
+            f"(p ≤ {parts.SUSPICIOUS:g}), but more often",
+            f"(p ≤ {_latency.SUSPICION:g}), or that seems",
+            f"with {WORDS[options.seeds_on_suspicion - 1]} more seeds",
+            f"({side.OTHER_EXAMPLES} examples)",
+            f"Below {percent(CONVERSION_AGREEMENT)}, and beyond chance",
+            "one thread, batch 1",
+            *(f"| {int(status)} | {STATUSES[name]}" for name, status in Exit.__members__.items()),
+        ],
+        "red-night.md": [f"of {round(1 / options.false_alarms)} runs in which nothing got worse, about one"],
+        "running.md": [f"exit status {Exit.INTERRUPTED}"],
+        "upgrade.md": [
+            f"share one false-alarm budget ({percent(_common.DEFAULT_BUDGET)}, Holm)",
+            "with 95 % intervals",
+            f"Exit status: {Exit.GREEN} nothing is worse, {Exit.REGRESSED} something is worse, {Exit.NOT_MEASURED} "
+            f"nothing could be compared or the new run is incomplete, {Exit.BAD_INPUT} bad input",
+            f"({history.LEAST_RUNS} runs are needed)",
+            f"as a slope per {history.SLOPE_RUNS} runs",
+            f"in the newest {alarms.NEW} runs and stayed so for {alarms.STAYS}; with",
+            f"exit status {Exit.REGRESSED}",
+        ],
+        "": [f"Python {', '.join(python[:-1])} or {python[-1]}"],
+    }
+
+
+STATUSES = {
+    "GREEN": "green",
+    "REGRESSED": "a regression",
+    "INTERRUPTED": "interrupted",
+    "NOT_MEASURED": "something could not be measured",
+    "BAD_INPUT": "bad input",
+    "NOTHING_SELECTED": "nothing selected",
+    "DISK_FULL": "disk full",
+    "NOT_DELIVERED": "a comment, an issue or a message was refused",
+}
+# Names and versions of things, which measure nothing.
+NAMES = re.compile(r"Keras [23]( or 3)?|TensorFlow 2\.\d+ to 2\.\d+|2\.\d+ to nightly|MkDocs 2|## \d\. |\| [0-9] \|$")
+VERDICT_ROW = re.compile(r"^\| (\S .+?) \| .* \| (\d) \|$", re.MULTILINE)
+SHOWN = {"not gated": Verdict.UNJUDGED}
+
+
+def uncovered(text: str, pieces: list[str]) -> Iterator[str]:
+    """Numbers of a page that no fact and no name covers, with what is around them."""
+    plain = prose(VERDICT_ROW.sub("", text))
+    for piece in pieces:
+        plain = plain.replace(piece, "`")
+    plain = NAMES.sub("`", plain)
+    for number in NUMBER.finditer(plain):
+        yield plain[max(0, number.start() - 40) : number.end() + 20]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_facts_are_on_their_pages_and_cover_every_number(page: Any) -> None:
+    text, pieces = page.read_text(), facts().get(page.name, [])
+    assert [piece for piece in pieces if piece not in prose(text)] == []
+    assert list(uncovered(text, pieces)) == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reading-a-report.md"])
+def test_the_table_of_verdicts_has_all_with_their_exit_status(page: str) -> None:
+    told = {}
+    for names, status in VERDICT_ROW.findall((ROOT / page).read_text()):
+        for name in names.split(", "):
+            words = name.partition(" ")[2].lower()
+            told[SHOWN.get(words) or Verdict(words)] = int(status)
+    assert told == {verdict: int(exit_status([verdict])) for verdict in Verdict}
+
+
+def test_every_status_is_told() -> None:
+    assert set(STATUSES) == set(Exit.__members__)
+
+
+def test_a_number_that_nothing_covers_is_found() -> None:
+    text = "Up to 44 schemes of int8, `3` of Keras 3,\n2 of 5,000.\n\n    9 in code\n\n| ✓ pass | fine | 0 |\n"
+    assert [NUMBER.findall(found)[0] for found in uncovered(text, ["Up to 44 schemes"])] == ["2", "2"]
+    assert list(uncovered(text, ["Up to 44 schemes", "2 of 5,000"])) == []
