@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from studies._common import chromium
 from studies.long_history import make
-from studies.page_size import SHOWN, chromium
+from studies.page_size import SHOWN
 
 
 class Cost(NamedTuple):
