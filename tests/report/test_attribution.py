@@ -1,8 +1,10 @@
 """What explain says: the cause first, what it would give back, and what changed in one line a kind."""
 
 import pytest
-from quantbench.records import Attribution, Change, OperatorError, Suspect
+from made_up_runs import cell, report
+from quantbench.records import Action, Attribution, Change, Judgement, Kind, OperatorError, Suspect, Verdict
 from quantbench.report.attribution import cause, changes_in_words, layer, screen
+from quantbench.report.formatting import attention
 
 CONV = {"operator": "CONV_2D", "tensor": "net/re_lu/Relu;net/conv2d_3/Conv2D1"}
 
@@ -97,3 +99,23 @@ def test_it_fits_on_one_screen_and_escapes_names() -> None:
 )
 def test_a_layer_is_named_by_its_own_operator(tensor: str, name: str) -> None:
     assert layer(tensor) == name
+
+
+def test_a_red_cell_of_a_report_tells_its_cause_and_the_command_for_more() -> None:
+    inspect = Action(what="inspect", command=["quantbench", "inspect", "net/ptq", "--run", "reports/1"])
+    again = Action(what="again", command=["quantbench", "run", "--model-dir", "mine", "--no-cache"])
+    red = Judgement(
+        kind=Kind.ACCURACY,
+        measurement="score",
+        against="baseline",
+        verdict=Verdict.REGRESSED,
+        message="worse",
+        actions=[inspect, again],
+    )
+    judged = cell("ptq", verdict=Verdict.REGRESSED, judgements=[red])
+    [(_, _, plain, _)] = attention(report([judged]))
+    assert plain == ["worse"]
+    explained = judged.model_copy(update={"attribution": found(suspect(0.93))})
+    [(_, _, messages, actions)] = attention(report([explained]))
+    assert messages == ["worse", cause(found(suspect(0.93)))]
+    assert actions[0].command == ["quantbench", "explain", *inspect.command[2:], "--model-dir", "mine"]

@@ -13,6 +13,7 @@ from quantbench.core.environment import with_threads
 from quantbench.core.stats import trimmed_mean
 from quantbench.records import Action, Cell, Census, Judgement, Kind, Load, Measurement, Report, Verdict, worst
 from quantbench.records.measurements import RATIO, threads_in
+from quantbench.report import attribution
 from quantbench.report.size_breakdown import Explained
 
 MARKS = {
@@ -387,13 +388,36 @@ def attention(report: Report) -> list[tuple[str, Verdict, list[str], list[Action
             # Every judge has the same message for a cell that could not be computed; it is listed once.
             messages = list(dict.fromkeys(j.message for j in judged))
             actions = {step(action): action for j in judged for action in _helpful(judged, j)}
-            entries.append((cell.id, judged[0].verdict, messages, list(actions.values())))
+            messages, steps = _with_cause(cell, messages, list(actions.values()))
+            entries.append((cell.id, judged[0].verdict, messages, steps))
     for pooled in report.pooled:
         judged_together = pooled.judgement
         if judged_together.verdict in NEEDS_ATTENTION:
             entries.append((pooled.id, judged_together.verdict, [judged_together.message], judged_together.actions))
     entries.sort(key=lambda entry: NEEDS_ATTENTION.index(entry[1]))
     return entries
+
+
+def _with_cause(cell: Cell, messages: list[str], actions: list[Action]) -> tuple[list[str], list[Action]]:
+    """Add where the error of a red score comes from, and the command that shows more of it."""
+    if cell.attribution is None:
+        return messages, actions
+    looks = next((one.command[2:] for one in actions if one.command[:2] == ["quantbench", "inspect"]), [])
+    if not looks:
+        return [*messages, attribution.cause(cell.attribution)], actions
+    given = [_given(actions, option) for option in ("--model-dir", "--baseline-dir")]
+    more = Action(
+        what="explain", command=["quantbench", "explain", *looks, *(part for parts in given for part in parts)]
+    )
+    return [*messages, attribution.cause(cell.attribution)], [more, *actions]
+
+
+def _given(actions: Sequence[Action], option: str) -> list[str]:
+    """Return an option with its value, where a command of these has it."""
+    for one in actions:
+        if option in one.command:
+            return one.command[(at := one.command.index(option)) : at + 2]
+    return []
 
 
 _UPDATE = ["quantbench", "baseline", "update"]
