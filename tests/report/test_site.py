@@ -182,7 +182,7 @@ def test_pages_link_to_the_reports_that_there_are(six_nights: Path, tmp_path: Pa
     assert [(its_page.parent / str(link)).resolve() for link in to] == [six_nights / day(5) / "report.html"]
 
 
-@pytest.mark.parametrize("name", ["../../etc/x", "/etc/x", "m/../x", "m/a b", "", "m", HOSTILE, "\ud800/x"])
+@pytest.mark.parametrize("name", ["../../etc/x", "m\n/x", "/etc/x", "m/../x", "m/a b", "", "m", HOSTILE, "\ud800/x"])
 def test_a_name_cannot_lead_out_of_the_site(name: str) -> None:
     assert re.fullmatch(r"cells/_/[0-9a-f]{16}\.html", facts.page_of(name))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Quantbench
+from studies import site_cost
 from studies.long_history import make
 
 
@@ -55,3 +56,10 @@ def test_what_is_wrong_is_one_sentence(
     assert done.status == 4
     assert words in done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_the_study_times_the_command_and_weighs_its_pages(nights: Path, tmp_path: Path) -> None:
+    cost = site_cost.built(nights, tmp_path / "out")
+    assert cost.clock > 0
+    assert cost.processor > 0
+    assert site_cost.size(tmp_path / "out") > 0.01  # MiB

@@ -184,7 +184,7 @@ def row(history: History, column: int) -> str:
 def page_of(cell: str) -> str:
     """Return the address of a cell's page; a name that is none of ours cannot lead out of the folder."""
     model, variant = parts(cell)
-    if re.match(NAME, model) and re.match(NAME, variant):
+    if re.fullmatch(NAME, model) and re.fullmatch(NAME, variant):
         return f"cells/{model}/{variant}.html"
     return f"cells/_/{hashlib.sha256(cell.encode(errors='replace')).hexdigest()[:16]}.html"
 
