@@ -45,6 +45,7 @@ SUMMARIES = {
     "xfail": "Expect a measurement to fail until a day.",
     "seal": "Seal baselines that were edited by hand.",
     "check": "Check the baseline files.",
+    "upgrade": "Rewrite files of an older format.",
     "ls": "List the cached entries.",
     "why": "Explain why a cell is not cached.",
     "gc": "Remove leftovers and the least recently used.",

@@ -49,4 +49,5 @@ EXIT_STATUSES = {
     Exit.BAD_INPUT: "bad input or usage; one sentence says what and where",
     Exit.NOTHING_SELECTED: "nothing selected",
     Exit.DISK_FULL: "the disk is full; what was finished is kept",
+    Exit.NOT_DELIVERED: "a comment, an issue or a message could not be delivered",
 }
