@@ -163,7 +163,7 @@ def test_an_unchanged_baseline_is_told_of_in_one_note(repository: Path, model: R
     assert judged(repository, model, "")[0].notes == []
 
 
-@pytest.mark.parametrize("ref", ["origin/nowhere", "--upload-pack=x", "", "main^{tree}"])
+@pytest.mark.parametrize("ref", ["origin/nowhere", "--all", "--since=1.year", "", "main^{tree}"])
 def test_a_ref_that_is_not_there_is_one_sentence(repository: Path, model: ReferenceModel, ref: str) -> None:
     committed(repository, "main")
     with pytest.raises(BadInput, match=r"there is no commit .* in this clone; .*fetch-depth: 0"):

@@ -4,7 +4,7 @@ import pytest
 from quantbench.errors import BadInput
 from quantbench.forge.decide import Said, for_comment, for_issue, marked, mine
 
-RED, GREEN = marked("bad\n", "gate", True), marked("good\n", "gate", False)
+RED, GREEN = marked("bad\nworse\n", "gate", True), marked("good\n", "gate", False)
 
 
 def there(body: str, ours: bool = True) -> Said:
@@ -18,7 +18,7 @@ def there(body: str, ours: bool = True) -> Said:
         (None, GREEN, False, "nothing", "nothing"),
         (RED, marked("worse\n", "gate", True), True, "edit", "edit"),
         (RED, RED, True, "nothing", "nothing"),
-        (RED.replace("\n", "\r\n") + "  \n", RED, True, "nothing", "nothing"),  # as a forge may return it
+        (RED.replace("\n", " \r\n") + "  \n", RED, True, "nothing", "nothing"),  # as a forge may return it
         (RED, GREEN, False, "edit", "close"),
         (GREEN, marked("good again\n", "gate", False), False, "nothing", "close"),
         (GREEN, RED, True, "edit", "edit"),

@@ -272,7 +272,7 @@ def merge_base(folder: Path, ref: str) -> str:
     """
     shallow = (_git(folder, "rev-parse", "--is-shallow-repository") or "").strip() == "true"
     more = "fetch the whole history: `fetch-depth: 0` of actions/checkout, `GIT_DEPTH: 0` in GitLab CI"
-    target = None if ref.startswith("-") else _git(folder, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    target = _git(folder, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     if target is None:
         raise BadInput(f"--baselines-from: there is no commit {ref!r} in this clone; give e.g. origin/main, or {more}")
     base = _git(folder, "merge-base", "HEAD", target.strip())

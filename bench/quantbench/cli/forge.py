@@ -29,10 +29,11 @@ def comment(
     otherwise: Otherwise = None,
     output: ToFile = None,
 ) -> None:
-    """Comment on the pull request where the run is red, and edit that one comment from then on.
+    """Comment on the pull request of a red run.
 
-    A green run makes no comment; a red one that is there is edited to say that it is over. Works in a job of GitHub
-    Actions (GITHUB_TOKEN, with `pull-requests: write`) or GitLab CI (GITLAB_TOKEN, with the scope `api`).
+    One comment is made, and edited from then on. A green run makes none; a red one that is there is edited to say that
+    it is over. Works in a job of GitHub Actions (GITHUB_TOKEN, with `pull-requests: write`) or GitLab CI (GITLAB_TOKEN,
+    with the scope `api`).
 
     Exit status: 0 said, or nothing to say; 4 bad input; 7 the forge refused. The run's verdict is not part of it.
 
@@ -60,7 +61,9 @@ def issue(
     otherwise: Otherwise = None,
     output: ToFile = None,
 ) -> None:
-    """Open an issue where the run is red, edit it while it stays red, and close it when it is green.
+    """Keep one issue open while the run is red.
+
+    It is opened by the first red run, edited by those that follow, and closed by a green one.
 
     Works in a job of GitHub Actions (GITHUB_TOKEN, with `issues: write`) or GitLab CI (GITLAB_TOKEN, scope `api`).
 
@@ -85,7 +88,9 @@ def notify(
     ] = Path("history"),
     link: Annotated[str, typer.Option(help="address to give with the message (default: that of the CI job)")] = "",
 ) -> None:
-    """Tell a chat or a webhook that a run is red, once, and that it is green again, once.
+    """Tell a chat that runs turned red, or green again.
+
+    Each is told once: the folder given by --state-dir remembers what was.
 
     The addresses are in the environment variable QUANTBENCH_NOTIFY, separated by blanks, as apprise writes them
     (slack://..., msteams://..., mailto://..., json://host/path). Needs quantbench[notify].

@@ -42,9 +42,10 @@ def init(
         str, typer.Option(help="with --ci github: the action, as in `uses:`, with the account that hosts it")
     ] = _ACTION,
 ) -> None:
-    """Set up the repository in the working directory: settings, what git ignores, and a CI workflow.
+    """Set up a repository: settings and a CI workflow.
 
-    Nothing that is there is overwritten, so that it may be run again.
+    Writes into the working directory, and lets git ignore the reports. Nothing that is there is overwritten, so that it
+    may be run again.
 
     Example: quantbench init --ci github
     """
