@@ -1,6 +1,5 @@
 """As a new user: from a repository with a Keras 3 model to a red pull request with a comment, in five commands."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -16,8 +15,6 @@ from conftest import ROOT, run_quantbench
 from stand_in_forge import TOKEN, StandIn, stand_in
 
 # Where the settings that `init` writes are not read, the folders are named.
-READS_SETTINGS = importlib.util.find_spec("quantbench.core.config") is not None
-FOLDERS = [] if READS_SETTINGS else ["--model-dir", "models", "--baseline-dir", "baselines"]
 
 
 @dataclass
@@ -83,7 +80,7 @@ def gated(tmp_path: Path, branch: str, forge: StandIn, store: Path) -> Runner:
     contexts = {"github.event_name": "pull_request", "github.base_ref": "main", "github.token": TOKEN}
     functions = {"baselines": "merge-base"}  # what its expression says of a pull request without labels
     inputs = {name: functions.get(name) or filled(str(value), contexts) for name, value in given.items()}
-    inputs["arguments"] += " ".join(["", "--no-latency", "--no-gpu", "--workers", "1", *FOLDERS])
+    inputs["arguments"] += " ".join(["", "--no-latency", "--no-gpu", "--workers", "1"])
     environment = {name: value for name, value in forge.environment().items() if name != "GITHUB_TOKEN"}
     runner = Runner(checkout, tmp_path / "runner", shims(checkout.with_suffix(".bin")), inputs, contexts, environment)
     shutil.copytree(store, runner.temporary / "quantbench-cache" / "store", symlinks=True, dirs_exist_ok=True)
@@ -95,7 +92,7 @@ def test_from_an_empty_repository_to_a_red_pull_request(
     user: User, tmp_path: Path, models: Path, forge: StandIn, store: Path
 ) -> None:
     user.quantbench("init", "--ci", "github", "--action", "team/quantbench@v1")
-    own = [*FOLDERS, "--latency-budget", "0"]
+    own = ["--latency-budget", "0"]
     gate = ["--gate", "ptq_dynamic_wi8_afp32"]
     user.quantbench("adopt", "shapes.keras", "--name", "shapes", "--data", "eval.npz", *gate, *own)
     user.push("Gate the model")
