@@ -189,6 +189,7 @@ def test_the_command_shows_what_holds_and_from_where(repository: Path) -> None:
     assert "seeds 5 environment variable, QUANTBENCH_SEEDS" in lines
     assert "baseline_dir baselines default" in lines
     assert "note: model_dir: no such folder: ml" in lines
+    assert f"cache_dir {repository / 'cache'} environment variable, QUANTBENCH_CACHE" in lines
     asked = run_quantbench("config", "--json", store=repository / "cache", cwd=repository)
     told = json.loads(asked.stdout)
     assert told["files"] == ["pyproject.toml"]
@@ -198,6 +199,16 @@ def test_the_command_shows_what_holds_and_from_where(repository: Path) -> None:
         "where": "pyproject.toml:3",
         "variable": "QUANTBENCH_NO_LATENCY",
     }
+
+
+def test_the_command_says_that_the_cache_is_the_files(repository: Path) -> None:
+    write(repository, TABLE + 'cache_dir = "own"\n')
+    done = run_quantbench("config", store=repository / "cache", cwd=repository, QUANTBENCH_CACHE="")
+    assert "cache_dir own config file, pyproject.toml:2" in [
+        " ".join(line.split()) for line in done.stdout.splitlines()
+    ]
+    listed = run_quantbench("cache", "ls", store=repository / "cache", cwd=repository, QUANTBENCH_CACHE="")
+    assert str(repository / "own") in listed.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """In a repository of a user, commands run the user's models, with the settings of its config."""
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import run_quantbench
+from conftest import SOURCE, run_quantbench
 from user_repository import lay_repository, lay_site, run_pytest
 
 
@@ -22,7 +23,10 @@ def collected(done: "subprocess.CompletedProcess[str]") -> set[str]:
 
 def test_run_and_pytest_take_the_same_from_the_config(repository: Path, tmp_path: Path) -> None:
     asked = ["--collect-only", "-q", "--variants", "float32,ptq_float16"]
-    by_command = run_quantbench("run", *asked, store=tmp_path / "store", cwd=repository)
+    site = lay_site(tmp_path / "site")
+    installed = os.pathsep.join([str(site), str(SOURCE)])
+    by_command = run_quantbench("run", *asked, store=tmp_path / "store", cwd=repository, PYTHONPATH=installed)
+    assert "cannot be rewritten" not in by_command.stdout, "as pytest says of a plugin that is imported before it"
     names = collected(by_command)
     assert names == {
         f"test_{kind}[seed_cnn/{variant}]"
@@ -31,7 +35,7 @@ def test_run_and_pytest_take_the_same_from_the_config(repository: Path, tmp_path
     }
     assert "note: no [tool.quantbench]" not in by_command.stderr
     suites = ["--pyargs", "quantbench.suites", *asked]
-    assert collected(run_pytest(repository, lay_site(tmp_path / "site"), *suites)) == names
+    assert collected(run_pytest(repository, site, *suites)) == names
     timed = run_quantbench("run", *asked, "--latency", store=tmp_path / "store", cwd=repository)
     assert collected(timed) - names == {f"test_latency[seed_cnn/{name}]" for name in ("float32", "ptq_float16")}
     below = run_quantbench("run", *asked, store=tmp_path / "store", cwd=repository / "ml")

@@ -15,6 +15,7 @@ DEFAULTS = RunOptions()
 LATEST = Path("reports/latest")
 ModelDir = Annotated[Path, typer.Option(help="folder of model files", envvar="QUANTBENCH_MODEL_DIR")]
 BaselineDir = Annotated[Path, typer.Option(help="folder of baselines", envvar="QUANTBENCH_BASELINE_DIR")]
+SETTINGS = "quantbench.settings"
 # Commands with a selection of their own: a gate's selection of models or variants, or its number of seeds, says nothing
 # of what they try, train or list.
 _FOLDERS_ALONE = ("model_dir", "baseline_dir", "report_dir", "latency_budget", "cache_size", "max_drop")
@@ -38,6 +39,7 @@ def take_config(context: typer.Context) -> None:
         if any(word in ("--help", "-h") for word in sys.argv[1:]):
             return
         raise
+    context.meta[SETTINGS] = settings  # as they are before this process's own environment names the cache
     settings.name_cache()
     context.default_map = _defaults(context.command, settings)
 

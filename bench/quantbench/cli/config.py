@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from quantbench.core import config as settings_of
+from quantbench.cli._common import SETTINGS
 from quantbench.core.config import KEYS, Setting, Settings
 
 
 def config(
+    context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="print the settings as JSON")] = False,
 ) -> None:
     """Show which settings hold here, and where each comes from.
@@ -21,7 +22,7 @@ def config(
 
     Example: quantbench config
     """
-    found = settings_of.resolve()
+    found = context.meta[SETTINGS]
     typer.echo(_as_json(found) if as_json else table(found))
 
 
