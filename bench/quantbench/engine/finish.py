@@ -173,7 +173,7 @@ def tidy(folder: RunFolder, held: HeldStore, options: RunOptions, say: Callable[
         return
     cleared = clear(held.store, options.cache_size * GB)
     if cleared:
-        say(f"store {held.store.root}: {cleared}")
+        say(f"cache {held.store.root}: {cleared}")
 
 
 # ------------------------------------------------------------ notes for the reader
