@@ -17,6 +17,7 @@ OPTIONS = ["--models", "--variants", "--model-dir", "--seeds", "--no-latency", "
         ("--no-lat", "--no-latency"),
         ("--quality", None),
         ("--xyz", None),
+        ("--nope", None),
         ("--", None),
     ],
 )

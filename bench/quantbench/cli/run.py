@@ -35,7 +35,7 @@ def run(context: typer.Context, **values: Any) -> None:
     screen = Screen(_screen.quiet(), _screen.verbose(), _explained)
     settings = config.resolve()
     if values["model_dir"] == settings["model_dir"] and (note := settings.note()):
-        _screen.progress(f"note: {note}")
+        _screen.say(f"note: {note}")
     arguments = [str(PACKAGE / "suites"), "-c", str(PYTEST_INI), "--rootdir", str(PACKAGE)]
     arguments += ["-o", f"cache_dir={Path(values['report_dir']).resolve() / '.pytest_cache'}"]
     for name, value in values.items():
