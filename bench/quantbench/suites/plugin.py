@@ -338,7 +338,7 @@ def state(judgements: list[Judgement]) -> None:
 
 def _sentence(judgement: Judgement) -> str:
     steps = (line(step(action)) for action in judgement.actions)
-    return "\n  → ".join([f"{judgement.verdict.upper()} {line(judgement.message)}", *steps])
+    return "\n  → ".join([f"{judgement.verdict.shown.upper()} {line(judgement.message)}", *steps])
 
 
 @pytest.hookimpl(wrapper=True)
