@@ -252,9 +252,7 @@ def test_classes_that_are_not_those_of_the_model(animals: Path, tmp_path: Path) 
 def test_numbered_classes_that_can_be_read_in_two_ways(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         picture(tmp_path / "d" / name / "a.png")
-    assert "it is not known which output each stands for; write classes.txt" in refused(
-        tmp_path / "d", IMAGES, tmp_path
-    )
+    assert "the output of each class is unknown; write classes.txt" in refused(tmp_path / "d", IMAGES, tmp_path)
 
 
 def test_training_images_of_other_classes(animals: Path, tmp_path: Path) -> None:
@@ -449,7 +447,7 @@ def test_python_code_for_several_inputs(code: Path, tmp_path: Path) -> None:
         ("wrong", "item 1 has x of shape (7, 9); expected an example of shape (4,) or a batch of shape (n, 4)"),
         ("three", "item 1 has 3 parts, expected (x, y)"),
         ("text", "item 1: x holds text or objects (str); turn them into numbers first"),
-        ("ragged", "item 1: x is no array of numbers"),
+        ("ragged", "item 1: x is not an array of numbers"),
         ("unequal", "item 1 is a batch with different numbers of examples: x 10, y 9"),
         ("to_float", "item 2 has x of dtype float64, item 1 had int32"),
         ("named", "item 1 is a dict with a, b; expected x and y"),

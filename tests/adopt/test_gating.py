@@ -145,7 +145,7 @@ def test_on_other_examples_the_previous_model_is_measured_too_where_it_is_said(
     other = ["--data", str(tiny / "other_eval.npz"), "--gate", "ptq_float16"]
     refused = updated(quantbench, mine, tiny / "retrained.keras", *other)
     assert refused.status == 4
-    assert "no score of before can be paired with one of now; leave --data out, or say --new-data" in refused.output
+    assert "so old and new scores cannot be paired; leave --data out, or use --new-data" in refused.output
     done = updated(quantbench, mine, tiny / "retrained.keras", *other, "--new-data")
     assert done.status == 0, done.output
     assert "1,500 examples, the new examples, also used for the previous model" in done.output
@@ -191,7 +191,7 @@ def test_what_cannot_be_updated_is_told(mine: Path, tiny: Path, tmp_path: Path) 
     refuse("has no model 'x'; it has mine", Asked("x"), new)
     refuse("--gate: unknown name 'ptq_float17'; did you mean ptq_float16?", Asked("mine", gate="ptq_float17"), new)
     refuse("--metric: mine is scored by accuracy", Asked("mine"), new, metric="top5")
-    refuse("is no saved model; change", Asked("mine"), tmp_path / "model.py")
+    refuse("is not a saved model; change", Asked("mine"), tmp_path / "model.py")
     refuse("expected seconds, or 0", Asked("mine", latency_budget=-1), new)
     nowhere = Folders(mine / "models", tmp_path / "none", tmp_path / "reports")
     refuse("--update: mine has no baseline in", Asked("mine"), new, nowhere)

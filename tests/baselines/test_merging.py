@@ -64,5 +64,5 @@ def test_branches_that_update_one_model_conflict_even_in_different_cells(
 def test_a_key_that_a_merge_left_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "one.json"
     path.write_text('{"kind": "quantbench.baseline", "schema_version": "1.2", "cells": {"a": {}, "a": {}}}')
-    with pytest.raises(BadInput, match="key 'a' is there twice in one object"):
+    with pytest.raises(BadInput, match="key 'a' appears twice in one object"):
         read_record(path, BaselineFile, "baseline")

@@ -57,7 +57,7 @@ def _score(data: dict[str, Any]) -> dict[str, Any]:
         (lambda d: d.update(schema_version="2.0"), ["schema_version", "2.0 is newer", "upgrade quantbench"]),
         (lambda d: d.update(schema_version="1.99"), ["schema_version", "1.99 is newer", "upgrade quantbench"]),
         (lambda d: d.update(schema_version="new"), ["schema_version", "expected a version like"]),
-        (lambda d: d.update(kind="quantbench.report"), ["field 'kind'", "this is no baseline"]),
+        (lambda d: d.update(kind="quantbench.report"), ["field 'kind'", "this is not a baseline"]),
     ],
 )
 def test_a_wrong_file_gets_one_clear_sentence(tmp_path: Path, change: Any, words: list[str]) -> None:

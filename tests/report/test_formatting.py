@@ -50,7 +50,7 @@ def test_accepting_is_not_offered_where_the_release_limit_stays_broken() -> None
     one = of_page("m", "v", 0.9, 1000, Verdict.REGRESSED)
     one.judgements = [judgement("m/v", Verdict.REGRESSED, 9.0, actions=[inspect, accept])]
     assert formatting.attention(report([one]))[0][3] == [inspect, accept]
-    policy = Action(what="accepting the baseline will not turn this green: the limit is `floors` in m.py")
+    policy = Action(what="accepting the baseline will not turn this green: the limit is 'floors' in m.py")
     one.judgements.append(judgement("m/v", Verdict.REGRESSED, 9.0, against="floor", actions=[policy]))
     assert formatting.attention(report([one]))[0][3] == [inspect, policy]
 

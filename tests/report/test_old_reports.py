@@ -75,7 +75,7 @@ def test_older_versions_are_read_by_all(tmp_path: Path, version: str) -> None:
         ("2.0", f"2.0 is newer than this quantbench reads ({SCHEMA_VERSION}); upgrade quantbench"),
         ("truncated", "report is not JSON"),
         ("nothing", "report is not JSON"),
-        ("another kind", "this is no report"),
+        ("another kind", "this is not a report"),
         ("unknown key", "field 'cells.0.surprise'"),
     ],
 )

@@ -31,3 +31,5 @@ def test_the_budget_is_one_with_its_parts() -> None:
     text = markdown._sensitivity(report([cell("a", judgements=judged(0.4))], false_alarms=alarms))
     assert "The 1 % false-alarm rate covers the whole run; 0.9 % of it is shared (Holm) by the 3 comparisons" in text
     assert "The other 0.1 % is for drops beyond a release limit." in text
+    unused = alarms.model_copy(update={"judgements": 0})
+    assert "no predictions changed, so the scores' part" in markdown._sensitivity(report([], false_alarms=unused))

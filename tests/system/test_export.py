@@ -13,4 +13,4 @@ def test_an_artifact_of_a_gate_run_is_written_from_the_store(three_cells: ThreeC
     assert "seed_cnn/ptq_float16, " in done.stdout
     gone = run_quantbench("export", "ptq_float16", *where, store=tmp_path / "empty")
     assert gone.returncode == 4
-    assert "run the same command once more to make it again" in gone.stderr
+    assert "run the same command again to rebuild it" in gone.stderr

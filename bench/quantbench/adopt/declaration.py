@@ -51,7 +51,6 @@ def _put(text: str, name: str, value: str, path: Path) -> str:
     place = list(re.finditer(r"^    floors=", text, re.MULTILINE))
     if found or len(place) != 1 or re.search(rf"^\s*{name}\s*=", text, re.MULTILINE):
         raise BadInput(
-            f"{path}: field {name}: expected one line '    {name}=...,' as adopt writes it, so that it can be "
-            "replaced; put it on a line of its own"
+            f"{path}: field {name}: expected one line '    {name}=...,' as adopt writes it; put it on one line"
         )
     return f"{text[: place[0].start()]}    {name}={value},\n{text[place[0].start() :]}"

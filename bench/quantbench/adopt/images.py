@@ -183,8 +183,8 @@ def _classes(folder: Path, inside: Path, named: list[str]) -> tuple[str, ...]:
         if numbers != list(range(len(named))):
             raise BadInput(
                 f"{folder}: its class folders are named by numbers, {', '.join(named[:4])}, ..., which are not 0, 1, "
-                "2, ... when sorted by name, so it is not known which output each stands for; write "
-                f"{CLASSES} into it, with their names in the order of the model's outputs, one a line"
+                "2, ... when sorted by name, so the output of each class is unknown; write "
+                f"{CLASSES} into it, with the class names in the order of the model's outputs, one per line"
             )
     return tuple(named)
 

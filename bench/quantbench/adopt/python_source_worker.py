@@ -61,7 +61,7 @@ def _load(job: Job) -> Any:
     path = Path(job["file"])
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or (loader := spec.loader) is None:
-        raise BadInput(f"{path}: is no Python file; expected file.py:NAME")
+        raise BadInput(f"{path}: is not a Python file; expected file.py:NAME")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     _theirs(lambda: loader.exec_module(module))
@@ -231,7 +231,7 @@ class _Sink:
             array = np.asarray(value)
         except Exception as error:  # ragged and sparse tensors, lists of lists of other lengths
             words = " ".join(str(error).split())[:200]
-            raise BadInput(f"{self._shown}: item {number}: {name} is no array of numbers ({words})") from None
+            raise BadInput(f"{self._shown}: item {number}: {name} is not an array of numbers ({words})") from None
         if array.dtype.kind not in "fiub":
             text = array.dtype.kind in "USO"
             what = (

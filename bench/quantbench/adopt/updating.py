@@ -104,16 +104,16 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
         )
     if old.heads:
         raise BadInput(
-            f"--update: {asked.name} scores several outputs, and its baseline has the history of the first one alone, "
-            "so that a loss in another would not be seen; adopt the new model under another name"
+            f"--update: {asked.name} scores several outputs, but its baseline covers the first one only, so a loss in "
+            "the others would go unnoticed; adopt the new model under another name"
         )
     if given.metric and given.metric not in (old.metric.name, _metric_of(old)):
         raise BadInput(
-            f"--metric: {asked.name} is scored by {old.metric.name}, and its history has no other score; adopt the "
-            f"model under another name to score it by {given.metric}"
+            f"--metric: {asked.name} is scored by {old.metric.name}, and so is its history; adopt the model under "
+            f"another name to score it by {given.metric}"
         )
     if understand.is_code(given.model):
-        raise BadInput(f"{given.model}: a .py model is no saved model; change {old.file} instead")
+        raise BadInput(f"{given.model}: a .py model is not a saved model; change {old.file} instead")
     folders.check()
     gate = gating.named_gate(asked.gate) or old.gate_variants or tuple(VARIANTS)
     kinds = gating.kinds_for(asked.latency_budget)
@@ -126,8 +126,8 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
         if not same and not asked.new_data:
             raise BadInput(
                 f"--data: {given.evaluation} has other examples or labels than those {asked.name} was adopted with, so "
-                "that no score of before can be paired with one of now; leave --data out, or say --new-data to measure "
-                "the previous model on them too"
+                "old and new scores cannot be paired; leave --data out, or use --new-data to measure the old model "
+                "on them too"
             )
         before, sizes = baseline.predictions, _accepted_sizes(baseline)
         if not same:

@@ -73,7 +73,7 @@ def find(report: Report, folder: Path, name: str) -> tuple[Cell, bytes]:
     if content is None:
         raise BadInput(
             f"{cell.id}: its artifact (sha256 {cell.artifact_sha256[:12]}…) is neither in {folder / FOLDER} nor in the "
-            f"store {default_root()} any more; run the same command once more to make it again"
+            f"cache {default_root()}; run the same command again to rebuild it"
         )
     return cell, content
 

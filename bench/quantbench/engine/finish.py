@@ -172,7 +172,7 @@ def tidy(folder: RunFolder, held: HeldStore, options: RunOptions, say: Callable[
     if in_a_hurry():  # the next run clears the store
         return
     cleared = clear(held.store, options.cache_size * GB)
-    if cleared.entries:  # that a stopped run left scratch behind is no news
+    if cleared:
         say(f"cache {held.store.root}: {cleared}")
 
 

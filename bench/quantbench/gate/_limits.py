@@ -32,7 +32,7 @@ from quantbench.reference.model import Floor
 OF_LIMITS = 0.1
 # One-sided: below it the limit is kept, so that the interval outside of which it passes is one of 95 %.
 KEPT_AT = 0.025
-LIMIT_IS_POLICY = "accepting the baseline will not turn this green: the limit is `floors` in {model}.py"
+LIMIT_IS_POLICY = "accepting the baseline will not turn this green: the limit is 'floors' in {model}.py"
 SEEDS_THAT_TELL = 5
 SEEMS_BROKEN = 0.5  # p-value: the drop itself lies beyond the limit
 

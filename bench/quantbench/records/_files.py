@@ -86,7 +86,7 @@ def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) 
         data = json.loads(text, object_pairs_hook=_without_twins, parse_int=_whole_number, parse_float=_number)
     except _Twins as error:
         raise BadInput(
-            f"{path}: {what}: key {error.args[0]!r} is there twice in one object, and only the last would count; "
+            f"{path}: {what}: key {error.args[0]!r} appears twice in one object, and only the last would count; "
             "remove one of them"
         ) from None
     except (ValueError, RecursionError) as error:
@@ -177,7 +177,7 @@ def _number(text: str) -> float:
 def _check_version(path: Path, data: dict[str, Any], record: type[Record], what: str) -> None:
     kind = record.model_fields["kind"].default
     if data.get("kind") != kind:
-        raise BadInput(f"{path}: field 'kind': expected {kind!r}, found {data.get('kind')!r}; this is no {what}")
+        raise BadInput(f"{path}: field 'kind': expected {kind!r}, found {data.get('kind')!r}; this is not a {what}")
     version = str(data.get("schema_version"))
     parts = version.split(".")
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})*", version):

@@ -232,8 +232,8 @@ def _shared(path: Path, test: Split, others: Mapping[str, Split | None]) -> dict
     leaked, train = counts.get("train", 0), others["train"]
     if leaked and train is not None and leaked > (natural := overlap.most_by_chance(test.x, train.x)):
         raise BadInput(
-            f"{path}: data pack: {leaked:,} of {len(test):,} examples of x_test are in x_train too, and chance brings "
-            f"at most {natural:,}, so that a score would count what was learnt by heart; take them out of x_train"
+            f"{path}: data pack: {leaked:,} of {len(test):,} examples of x_test are in x_train too (by chance: "
+            f"at most {natural:,}), so the score would reward memorizing; remove them from x_train"
         )
     return {name: count for name, count in counts.items() if count}
 

@@ -304,7 +304,7 @@ def _listing(folder: Path, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise BadInput(f"{folder / name}: is no JSON object; write the data pack anew")
+        raise BadInput(f"{folder / name}: is not a JSON object; write the data pack anew")
     return content
 
 

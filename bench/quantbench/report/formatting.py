@@ -468,6 +468,11 @@ def budget(report: Report) -> str:
             f"{alarms.latency.share:.2g}."
         )
     whole = alarms.budget + (alarms.limits or 0)
+    if not alarms.judgements:
+        unused = "so the scores' part of it was not used"
+        return (
+            f"The false-alarm rate is {100 * whole:g} % for the whole run; no predictions changed, {unused}.{latency}"
+        )
     return (
         f"The {100 * whole:g} % false-alarm rate {part} shared (Holm) by {scores}{left_out}. "
         f"Unchanged predictions use none of it.{latency}"

@@ -88,9 +88,10 @@ def _attention(report: Report) -> str:
         return ""
     lines = ["## What needs attention", ""]
     for cell, verdict, messages, actions in entries:
-        words = f"{cell}: {'; '.join(messages)}"
-        lines.append(f"- **{formatting.MARKS[verdict]}** {formatting.escape(words)}")
-        lines += [f"  - {_step(action)}" for action in actions]
+        first, *others = messages
+        lines.append(f"- **{formatting.MARKS[verdict]}** {formatting.escape(f'{cell}: {first}')}")
+        lines += [f"  - {formatting.escape(message)}" for message in others]
+        lines += [f"  - → {_step(action)}" for action in actions]
     return "\n".join(lines)
 
 

@@ -72,7 +72,7 @@ def _static_ai16(bench: Workbench) -> bytes:
 VARIANTS = [
     Variant(
         "float32",
-        "the float model, converted and not quantized: the control of every PTQ variant",
+        "the float model, converted and not quantized: the reference of every PTQ variant",
         "control",
         "TFLite converter",
         _float32,

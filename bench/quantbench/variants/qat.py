@@ -221,7 +221,7 @@ def _dense_only(bench: Workbench) -> bytes:
 VARIANTS = [
     Variant(
         "float32_finetuned",
-        "the float model trained further exactly as long as QAT: the control of every QAT variant",
+        "the float model trained further exactly as long as QAT: the reference of every QAT variant",
         "control",
         "Keras",
         _finetuned_float,
@@ -261,7 +261,7 @@ VARIANTS = [
     ),
     Variant(
         "float32_finetuned_2x",
-        "the float model trained further twice as long: the control of variants that train in two stages",
+        "the float model trained further twice as long: the reference of variants that train in two stages",
         "control",
         "Keras",
         _finetuned_float_2x,
@@ -272,7 +272,7 @@ VARIANTS = [
     ),
     Variant(
         "float32_finetuned_3x",
-        "the float model trained further three times as long: the control of variants that train in three stages",
+        "the float model trained further three times as long: the reference of variants that train in three stages",
         "control",
         "Keras",
         _finetuned_float_3x,

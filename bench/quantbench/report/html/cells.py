@@ -19,6 +19,7 @@ JUDGED = ["measurement", "against", "verdict", "finding", "change", "tolerance",
 MEASURED = ["measurement", "value", "unit", "n", "spread", "95 % interval", "repeated over"]
 # What a judgement compares with, in the field's words where the stored one is another.
 AGAINST = {"floor": "release limit", "control": "float32 reference", "promise": "quantization spec"}
+UNITS = {"ratio to yardstick": "ratio to reference workload"}
 RANGES = ["tensor", "dtype", "granularity", "from", "to"]
 
 
@@ -165,7 +166,7 @@ def _amount(value: float | None, unit: str) -> str:
 
 def measurement(cell: Cell, name: str, measured: Measurement) -> list[str]:
     """Format one row: name, value, unit, n, spread, interval, and what repeats."""
-    unit = "%" if measured.unit == "fraction" else measured.unit
+    unit = "%" if measured.unit == "fraction" else UNITS.get(measured.unit, measured.unit)
     ends = interval(cell, name, measured)
     shown = "" if ends is None else f"{_number(ends[0], measured.unit)} to {_number(ends[1], measured.unit)}"
     spread = "" if measured.spread is None else _number(measured.spread, measured.unit)

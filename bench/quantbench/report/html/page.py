@@ -5,7 +5,7 @@ charts, and the details of every cell. The script is needed only for sorting, fi
 large page.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -57,7 +57,7 @@ PARTS = {
 
 
 class Note(NamedTuple):
-    """Hold a message about a cell, or about cells together, which have no part of the page to link to."""
+    """Hold the messages about a cell, or about cells together, which have no part of the page to link to."""
 
     cell: str
     verdict: Verdict
@@ -65,6 +65,7 @@ class Note(NamedTuple):
     message: str
     steps: list[Action]
     linked: bool = True
+    more: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _lines(*lines: str) -> Markup:
 def _attention(report: Report, later: Later) -> Markup:
     cells = {cell.id for cell in report.cells}
     notes = [
-        Note(cell, verdict, formatting.MARKS[verdict], "; ".join(messages), actions, cell in cells)
+        Note(cell, verdict, formatting.MARKS[verdict], messages[0], actions, cell in cells, messages[1:])
         for cell, verdict, messages, actions in formatting.attention(report)
     ]
     if not notes:
