@@ -226,6 +226,13 @@ def test_the_review_begins_with_what_gets_worse_and_what_stays_red_after_it(tmp_
     assert "`quantbench baseline update reports/r --reason 'why this is right'`" in told
 
 
+def test_a_reason_that_the_next_run_would_not_read_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path, answers(100))
+    with pytest.raises(BadInput, match="--reason: 2001 characters, expected at most 2000"):
+        acceptance.propose(run.report, run.folder, "m", Baseline(), "x" * 2001)
+    assert acceptance.propose(run.report, run.folder, "m", Baseline(), "x" * 2000).file.cells
+
+
 def test_a_limit_that_was_loosened_after_the_run_is_no_longer_exceeded(tmp_path: Path) -> None:
     run = limited(Run(tmp_path, answers(160)), drop=5.51, limit=4.0)
 

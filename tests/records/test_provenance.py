@@ -14,6 +14,7 @@ from quantbench.baselines.files import save
 from quantbench.baselines.seals import seal_of
 from quantbench.errors import BadInput
 from quantbench.records import (
+    LONGEST_TEXT,
     Accepted,
     BaselineCell,
     BaselineFile,
@@ -127,9 +128,19 @@ def no_text(data: Any) -> None:
     data["notes"] = {}
 
 
+def long_reason(data: Any) -> None:
+    next(iter(data["updates"].values()))["reason"] = "x" * (LONGEST_TEXT + 1)
+
+
+def long_text(data: Any) -> None:
+    data["notes"][next(iter(data["notes"]))] = "x" * (LONGEST_TEXT + 1)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (long_reason, r"update '2026-01-01-\w+': 'reason' is longer than 2000 characters; give a shorter one"),
+        (long_text, r"note '\w+' has 2001 characters, expected at most 2000"),
         (nowhere, r"measurements\.size\.accepted': expected an id that is in 'updates', found '2026-01-01-00000000'"),
         (taken_out, r"accepted': expected an id that is in 'updates'"),
         (edited, r"field 'updates': update '2026-01-01-\w+' was edited by hand.*restore the file from git"),

@@ -64,7 +64,7 @@ def test_older_versions_are_read_by_all(tmp_path: Path, version: str) -> None:
     for sides, outcome in ((read_sides(old, new), "worse"), (read_sides(new, old), "better")):
         assert f"| `m/v`  | size          | {outcome}" in comparison.render(compare(*sides, lambda _model: "unknown"))
     told = overview(read_history(tmp_path))
-    assert told.startswith("# 1 of 1 cells moved in 2 runs")
+    assert told.startswith("# 2 runs, 1 of 1 cell changed")
     assert "skipped" not in told
 
 
@@ -105,8 +105,8 @@ def test_a_run_that_lies_there_twice_counts_once(tmp_path: Path) -> None:
     first, second = run(tmp_path, 1), run(tmp_path, 2, size=2000)
     shutil.copytree(second, tmp_path / "copy")
     told = overview(read_history(tmp_path))
-    assert told.startswith("# 1 of 1 cells moved in 2 runs")
+    assert told.startswith("# 2 runs, 1 of 1 cell changed")
     assert f"- `copy`: the same run as {DAY.format(2)}" in told
     for other, same in ((second, True), (first, False)):
         found = compare(*read_sides(other, tmp_path / "copy"), lambda _model: "unknown")
-        assert ("both are one and the same run" in comparison.render(found)) == same
+        assert ("both are the same run" in comparison.render(found)) == same

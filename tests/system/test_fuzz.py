@@ -188,7 +188,7 @@ def everything_of_baselines(folder: Path, whole: Path, reports: Path) -> None:
                 [update.propose(report, run, MODEL.name, baseline, "why", None, overlay, True)],
                 written=False,
             ),
-            "overlay",
+            "--per-machine",
             run.name,
         )
     options = RunOptions(models="seed_cnn", baseline_dir=folder, report_dir=reports, variants=THREE_VARIANTS)

@@ -19,6 +19,7 @@ from quantbench.core.distances import stored_as as outputs_name
 from quantbench.core.environment import class_accepted, class_of, describe, today
 from quantbench.errors import BadInput
 from quantbench.records import (
+    LONGEST_TEXT,
     Accepted,
     AcceptedFloor,
     BaselineCell,
@@ -389,11 +390,15 @@ def _tolerances(
 
 
 def _accepted(report: Report, reason: str, here: str) -> Accepted:
+    environment = describe(report.environment)
+    for what, text in (("--reason", reason), (f"run {report.run}: its environment", environment)):
+        if len(text) > LONGEST_TEXT:
+            raise BadInput(f"{what}: {len(text)} characters, expected at most {LONGEST_TEXT}; give a shorter one")
     return Accepted(
         date=today().isoformat(),
         reason=reason,
         run=report.run,
-        environment=describe(report.environment),
+        environment=environment,
         commit=_commit(report),
         results_class=here,
     )

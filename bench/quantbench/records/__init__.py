@@ -56,7 +56,7 @@ from quantbench.records._common import (
 from quantbench.records._environment import Device, Environment, Load
 from quantbench.records._files import problems, read_record, schema, write_json
 from quantbench.records._json_text import json_text, rounded
-from quantbench.records._provenance import Accepted
+from quantbench.records._provenance import LONGEST_TEXT, Accepted
 from quantbench.records._report import (
     Action,
     Cell,
@@ -91,6 +91,7 @@ from quantbench.records._selftest import (
 __all__ = [
     "DISTURBED",
     "FLOAT_CONTROL",
+    "LONGEST_TEXT",
     "NAME",
     "SCHEMA_VERSION",
     "SEVERAL_AT_WORK",

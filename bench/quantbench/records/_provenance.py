@@ -27,6 +27,9 @@ _DIGITS = 8  # hexadecimal, as of a seal
 _HOST = "@"  # between an update's id and the host that measured a latency
 _NOTE = "#"  # before a text's id
 _RESTORE = "restore the file from git"
+# Characters of a text that many values refer to: each of them is hashed with it, so that a file of few megabytes could
+# otherwise keep a reader busy for hours. The longest reason so far has 150, the longest environment 250.
+LONGEST_TEXT = 2000
 
 
 class Accepted(Record):
@@ -55,10 +58,13 @@ def tables_of(data: Mapping[str, Any]) -> Tables:
     known = {}
     for name, update in (updates if isinstance(updates, dict) else {}).items():
         try:
-            known[name] = Accepted.model_validate(update)
+            checked = Accepted.model_validate(update)
         except ValidationError:
             continue
-    texts = {name: text for name, text in (notes if isinstance(notes, dict) else {}).items() if isinstance(text, str)}
+        if not _too_long(checked):
+            known[name] = checked
+    named = notes.items() if isinstance(notes, dict) else ()
+    texts = {name: text for name, text in named if isinstance(text, str) and len(text) <= LONGEST_TEXT}
     return Tables(known, texts)
 
 
@@ -83,6 +89,10 @@ def noted(text: str) -> tuple[str, str]:
 def check_updates(updates: dict[str, Accepted]) -> dict[str, Accepted]:
     """Refuse an update whose content does not fit its id."""
     for name, update in updates.items():
+        if _too_long(update):
+            raise ValueError(
+                f"update {name!r}: {_too_long(update)!r} is longer than {LONGEST_TEXT} characters; give a shorter one"
+            )
         if name != _id_of_update(update):
             raise ValueError(
                 f"update {name!r} was edited by hand, or is there under another id: what it holds has the id "
@@ -94,9 +104,17 @@ def check_updates(updates: dict[str, Accepted]) -> dict[str, Accepted]:
 def check_notes(notes: dict[str, str]) -> dict[str, str]:
     """Refuse a text that does not fit its id."""
     for name, text in notes.items():
+        if len(text) > LONGEST_TEXT:
+            raise ValueError(f"note {name!r} has {len(text)} characters, expected at most {LONGEST_TEXT}")
         if name != _id_of_note(text):
             raise ValueError(f"note {name!r} was edited by hand, or is there under another id; {_RESTORE}")
     return notes
+
+
+def _too_long(update: Accepted) -> str:
+    """Name the first text of an update that is too long; empty where none is."""
+    texts = update.model_dump(exclude_none=True)
+    return next((name for name, text in texts.items() if len(text) > LONGEST_TEXT), "")
 
 
 def _update(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
