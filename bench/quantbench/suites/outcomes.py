@@ -61,4 +61,4 @@ def refused() -> Iterator[None]:
 def sentence(judgement: Judgement) -> str:
     """Return a judgement in words, with a line for each step that is recommended."""
     steps = (line(step(action)) for action in judgement.actions)
-    return "\n  → ".join([f"{judgement.verdict.upper()} {line(judgement.message)}", *steps])
+    return "\n  → ".join([f"{judgement.verdict.shown.upper()} {line(judgement.message)}", *steps])
