@@ -403,13 +403,14 @@ def _with_cause(cell: Cell, messages: list[str], actions: list[Action]) -> tuple
     if cell.attribution is None:
         return messages, actions
     looks = next((one.command[2:] for one in actions if one.command[:2] == ["quantbench", "inspect"]), [])
+    told = [*messages[:1], attribution.cause(cell.attribution), *messages[1:]]
     if not looks:
-        return [*messages, attribution.cause(cell.attribution)], actions
+        return told, actions
     given = [_given(actions, option) for option in ("--model-dir", "--baseline-dir")]
     more = Action(
         what="explain", command=["quantbench", "explain", *looks, *(part for parts in given for part in parts)]
     )
-    return [*messages, attribution.cause(cell.attribution)], [more, *actions]
+    return told, [more, *actions]
 
 
 def _given(actions: Sequence[Action], option: str) -> list[str]:
