@@ -1,7 +1,12 @@
 """Differences of two censuses: what changed alike is one sentence, and baselines keep the phrases they know."""
 
 import pytest
+from made_up_runs import clustered
+from quantbench import gate
 from quantbench.gate._differences import Difference, summed_up
+from quantbench.records import BaselineCell
+from quantbench.records.measurements import shown
+from quantbench.variants.declare import QuantizationSpec
 
 
 def _scales(count: int, factor: float = 1.6, what: str = "scale") -> list[Difference]:
@@ -61,3 +66,18 @@ def test_an_xfail_of_an_older_baseline_still_finds_its_difference(one: Differenc
     """Baselines hold the key of an expected difference, as it has always been written."""
     assert one.key == key
     assert one.words.endswith(words)
+
+
+def test_a_changed_structure_says_what_changed_and_how_to_look_into_it() -> None:
+    subject, accepted = gate.Subject("m", "v", "reports/r --model-dir mine"), BaselineCell(census=clustered())
+    _, judged = gate.structure(subject, [clustered(scale=0.02)], QuantizationSpec(io=None), accepted, trained=False)
+    assert judged.message.startswith("structure changed: 1. ")
+    assert judged.message.endswith("scale 0.01 → 0.02")
+    assert judged.detail.endswith("scale 0.02, not 0.01")  # as the xfail of an older baseline has it
+    assert judged.actions[0].command == ["quantbench", "inspect", "m/v", "--run", "reports/r"]
+
+
+def test_names_that_only_the_code_knows_are_shown_in_the_fields_words() -> None:
+    assert shown("census") == "structure snapshot"
+    assert shown("control_to_yardstick_2_threads") == "float32 to reference workload 2 threads"
+    assert shown("model_memory") == "model memory"

@@ -127,7 +127,7 @@ def _same_seeds(distance: Measurement, accepted: BaselineValue) -> bool:
 
 
 def _of(stored: Array) -> str:
-    return "the accepted ones" if stored.ndim == 2 else "float32's"
+    return "the accepted ones" if stored.ndim == 2 else "the float32 reference's"
 
 
 def _by_examples(
@@ -196,7 +196,7 @@ def _by_trainings(
     sd, degrees = pooled_sd(logs)
     now, before = distance.values or [distance.value], accepted.values or [accepted.value]
     message = (
-        f"the outputs differ from float32's by {distance.value:.2g} ({accepted.unit}; accepted: "
+        f"the outputs differ from the float32 reference's by {distance.value:.2g} ({accepted.unit}; accepted: "
         f"{accepted.value:.2g}); the training did not reproduce the accepted one"
     )
     if not degrees:

@@ -225,7 +225,8 @@ def _sentence(
     seeds = f", mean of {seen.seeds} seeds" if seen.seeds > 1 else ""
     side = "above" if drop.estimate < 0 else "below"
     head = (
-        f"{metric.name} {show_score(metric, seen.value)} is {abs(drop.estimate):.2f} {unit} {side} float32 "
+        f"{metric.name} {show_score(metric, seen.value)} is {abs(drop.estimate):.2f} {unit} {side} its float32 "
+        "reference "
         f"({show_score(metric, seen.reference)}{seeds}; {between})"
     )
     if verdict is Verdict.PASS:

@@ -29,7 +29,9 @@ def render(name: str, census: Census, evidence: Evidence) -> str:
     if evidence.flipped:
         shown = ", ".join(str(i) for i in evidence.flipped[:50])
         more = f" and {len(evidence.flipped) - 50} more" if len(evidence.flipped) > 50 else ""
-        parts.append(f"## Changed predictions\n\nPredictions that differ from float32: examples {shown}{more}.")
+        parts.append(
+            f"## Changed predictions\n\nPredictions that differ from the float32 reference: examples {shown}{more}."
+        )
     return formatting.document(parts)
 
 

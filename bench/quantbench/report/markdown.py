@@ -10,6 +10,7 @@ from quantbench.report.charts import FOLDER, Chart
 from quantbench.report.size_breakdown import explain
 
 TOP, ATTENTION, EXCEPTIONS, CHARTS = "what it is", "what needs attention", "exceptions", "charts"
+DROP = "against the float32 reference; for what trains, that is float32 trained equally long."
 OF_MODEL = "tables of "  # followed by its name
 SEEN, ENVIRONMENT = "sensitivity", "environment"
 HEADERS = [
@@ -129,7 +130,7 @@ def _model_table(model: str, cells: list[Cell], device: Device | None, judged: b
     by_id = {cell.id: cell for cell in cells}
     rows = [_row(cell, by_id) for cell in cells]
     table = formatting.table(rows, HEADERS)
-    metric = f"Score: {formatting.escape(cells[0].metric)} on the whole test split."
+    metric = f"Score: {formatting.escape(cells[0].metric)} on the whole test split. Drop: {DROP}"
     if any(formatting.drift(cell) for cell in cells):
         metric += " Since the first baseline: drop of the score, growth of the file."
     brought = [cell.variant for cell in cells if not cell.selected]
@@ -143,7 +144,7 @@ def _model_table(model: str, cells: list[Cell], device: Device | None, judged: b
 
 BEHAVIOUR = [
     "variant",
-    "agrees with float32",
+    "agrees with float32 reference",
     "mean error",
     "worst error",
     "SNR, dB",
@@ -162,7 +163,7 @@ def _behaviour_table(cells: list[Cell]) -> str:
         return ""
     table = formatting.table(rows, BEHAVIOUR)
     return (
-        f"\n\n### Behaviour\n\n{table}\n\nErrors compare the outputs with float32's on the first examples. "
+        f"\n\n### Behaviour\n\n{table}\n\nErrors compare the outputs with the reference's on the first examples. "
         "Changed predictions and the range of every tensor: `evidence/` beside this report, or `quantbench inspect`."
     )
 
