@@ -131,7 +131,7 @@ def test_a_damaged_and_a_foreign_night_cost_themselves_and_are_named(six_nights:
     said = Page(index_of(read_history(six_nights))).said()
     assert "3 folders could not be read" in said
     assert "report is not JSON" in said
-    assert "this is no report" in said
+    assert "not a report" in said
     assert "holds no report.json" in said
     assert "4 nights" in said
 
