@@ -70,14 +70,16 @@ def _range(factor: float) -> Plant:
 
     def plant(model: Any, at: int, random: np.random.Generator) -> None:  # noqa: ARG001
         part = model.subgraphs[0]
-        waiting = [int(index) for index in part.operators[at].outputs]
+        waiting, changed = [int(index) for index in part.operators[at].outputs], set[int]()
         while waiting:
             index = waiting.pop()
+            changed.add(index)
             quantization = part.tensors[index].quantization
             quantization.scale = [scale * factor for scale in quantization.scale]
             for one in part.operators:
                 if index in [int(each) for each in one.inputs] and repairs.passes_on(surgery.name_of(model, one)):
                     waiting += [int(each) for each in one.outputs]
+        surgery.settle_biases(model, changed)  # as a converter writes them, for the ranges that it found
 
     return plant
 

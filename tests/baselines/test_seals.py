@@ -258,15 +258,30 @@ def test_another_update_of_the_file_as_the_provenance_of_a_value_is_named(folder
     assert_named(folder, "latency.here_1-thread.accepted")
 
 
+def as_before_seals(folder: Path, file: BaselineFile | None) -> None:
+    """Write a file as a version without seals did: each value with its own provenance, and no table of updates."""
+    assert file is not None
+    plain = file.model_dump(mode="json", exclude_none=True) | {"schema_version": "1.4"}
+    for table in ("updates", "notes", "seals", "seal"):
+        plain.pop(table, None)
+    for cell in plain["cells"].values():
+        cell.pop("seal", None)
+    (folder / "m.json").write_text(json.dumps(plain))
+
+
 def test_all_seals_taken_out_are_seen_unless_the_version_is_lowered_too(folder: Path) -> None:
     def strip(data: Any) -> None:
         data.pop("seal")
         data.pop("seals")
 
+    file = load(folder, model()).file
     by_hand(folder, strip)
     with pytest.raises(BadInput, match="field 'seal' was removed by hand"):
         load(folder, model())
     by_hand(folder, lambda data: data.update(schema_version="1.4"))
+    with pytest.raises(BadInput, match="field 'seal' was removed by hand"):  # no file of then has a table of updates
+        load(folder, model())
+    as_before_seals(folder, file)
     old = load(folder, model())  # as the files of before seals: readable, green, and told
     assert not old.sealed
     assert not old.edits
@@ -290,11 +305,8 @@ def test_a_tolerance_of_5_written_by_hand_leaves_a_real_drop_of_2_points_red(fol
 def test_a_tolerance_without_a_seal_decides_nothing_either(
     folder: Path, name: str, tolerance: float, sizes: dict[str, int]
 ) -> None:
-    def unsealed(data: Any) -> None:
-        data.update(schema_version="1.4", seal=None, seals={})
-        cell_of(data)["measurements"][name].update(tolerance=tolerance)
-
-    by_hand(folder, unsealed)
+    as_before_seals(folder, load(folder, model()).file)
+    by_hand(folder, lambda data: cell_of(data)["measurements"][name].update(tolerance=tolerance))
     found = effective_baseline(load(folder, model()), "pp", "c", "m", TODAY)
     made = run({FLOAT: [outcome()], HALF: [outcome(sizes=sizes)]}, found)
     by_name = {one.measurement: one.verdict for one in made.judging.judge(Kind.SIZE, *made.result(HALF))}

@@ -36,6 +36,7 @@ def test_two_files_are_compared_behind_walls(quantbench: Quantbench, three_cells
     model = load_models(ROOT / "models")["seed_cnn"]
     np.savez(tmp_path / "x.npz", x=model.prepare(model.pack().test.x[:80]))
     np.savez(tmp_path / "wrong.npz", x=np.zeros((3, 4), np.float32))
+    np.savez(tmp_path / "none.npz", x=np.zeros((0, 28, 28, 1), np.float32))
     files = [str(tmp_path / "ptq_static_wi8_ai8.tflite"), "--against", str(tmp_path / "float32.tflite")]
     done = quantbench("explain", *files, "--data", str(tmp_path / "x.npz"))
     assert done.status == 0, done.output
@@ -44,6 +45,10 @@ def test_two_files_are_compared_behind_walls(quantbench: Quantbench, three_cells
         ([], "a file is compared with another one; give --against FILE.tflite and --data x.npz"),
         (["--data", str(tmp_path / "wrong.npz")], "x: expected examples of shape (28, 28, 1), found (4,)"),
         (["--data", files[0]], "not an .npz file"),
+        (
+            ["--data", str(tmp_path / "none.npz")],
+            "x: expected one or more examples of finite numbers, found",
+        ),
     ):
         refused = quantbench("explain", *files, *more)
         assert refused.status == 4, refused.output
@@ -55,6 +60,7 @@ def test_two_files_are_compared_behind_walls(quantbench: Quantbench, three_cells
     [
         ("seed_cnn/nothing", [], "no cell seed_cnn/nothing in this run"),
         ("seed_cnn/float32", [], "give an earlier artifact with --against FILE.tflite"),
+        ("seed_cnn/ptq_float16", ["--data", "x.npz"], "seed_cnn/ptq_float16 is a cell, which has its model's data"),
         ("seed_cnn/ptq_float16", ["--against", "README.md"], "README.md: not a .tflite file; give a .tflite file"),
     ],
 )

@@ -69,7 +69,38 @@ def noisy(which: int, model: Any) -> None:
     layer.write(1, weights)
 
 
-PLANTS = [(stretched, FIRST, "range"), (noisy, FIRST, "float"), (noisy, LAST, "float"), (without_bias, FIRST, "float")]
+def clipped_as_a_converter_would(which: int, model: Any) -> None:
+    """Clip a range to a quarter; what reads it has its bias in the new scale."""
+    part = model.subgraphs[0]
+    index = int(layers(model)[which].operator.outputs[0])
+    scale = float(part.tensors[index].quantization.scale[0])
+    changed = [
+        place
+        for place, tensor in enumerate(part.tensors)
+        if tensor.quantization is not None
+        and tensor.quantization.scale is not None
+        and list(tensor.quantization.scale) == [scale]
+    ]
+    for place in changed:
+        part.tensors[place].quantization.scale = [scale / 4]
+    surgery.settle_biases(model, changed)
+
+
+def of_the_input(model: Any) -> None:
+    """Halve the range of the model's input, as a calibration on darker images does."""
+    part = model.subgraphs[0]
+    index = int(part.operators[0].outputs[0])
+    part.tensors[index].quantization.scale = [float(part.tensors[index].quantization.scale[0]) / 2]
+    surgery.settle_biases(model, [index])
+
+
+PLANTS = [
+    (stretched, FIRST, "range"),
+    (clipped_as_a_converter_would, FIRST, "range"),
+    (noisy, FIRST, "float"),
+    (noisy, LAST, "float"),
+    (without_bias, FIRST, "float"),
+]
 
 
 @pytest.mark.parametrize(("plant", "which", "repair"), PLANTS)
@@ -100,6 +131,55 @@ def test_the_accepted_artifact_gives_the_place_and_the_repair(
     assert best.score == 1.0
     assert best.recovered > 0.8
     assert changes.between(healthy, healthy) == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_wrong_range_of_the_input_is_found_there(files: dict[str, bytes], examples: Array, known: bool) -> None:
+    healthy = files["ptq_static_wi8_ai8"]
+    assert surgery.name_of(unpacked(healthy), unpacked(healthy).subgraphs[0].operators[0]) == "QUANTIZE"
+    faulty = edited(healthy, of_the_input)
+    found = attribution.errors(files["float32"], faulty, examples)
+    found = repairs.explained(found, files["float32"], faulty, examples, healthy if known else None)
+    best = found.suspects[0]
+    assert (best.position, best.repaired_by) == (0, "accepted" if known else "range")
+    assert best.recovered > 0.9
+
+
+def test_a_harmless_change_does_not_hide_a_fault_that_was_accepted(files: dict[str, bytes], examples: Array) -> None:
+    accepted = edited(files["ptq_static_wi8_ai8"], partial(noisy, FIRST))
+
+    def one_bias(model: Any) -> None:
+        layer = layers(model)[LAST]
+        bias = layer.read(2, "int32")
+        bias[0] += 1
+        layer.write(2, bias)
+
+    artifact = edited(accepted, one_bias)
+    found = attribution.errors(files["float32"], artifact, examples)
+    found = repairs.explained(found, files["float32"], artifact, examples, accepted)
+    best = found.suspects[0]
+    assert position(artifact, FIRST) in (best.position, *best.together)
+    assert best.repaired_by == "float"
+
+
+def test_equal_artifacts_have_nothing_to_explain(files: dict[str, bytes], examples: Array) -> None:
+    found = attribution.errors(files["float32"], files["float32"], examples)
+    found = repairs.explained(found, files["float32"], files["float32"], examples)
+    assert found.output_error == 0
+    assert found.suspects == []
+
+
+def test_values_that_are_no_numbers_are_told_where_they_begin(files: dict[str, bytes], examples: Array) -> None:
+    def broken(model: Any) -> None:
+        layer = layers(model)[FIRST]
+        layer.write(2, np.full_like(layer.read(2, "float32"), np.nan))
+
+    artifact = edited(files["float32"], broken)
+    found = attribution.errors(files["float32"], artifact, examples)
+    found = repairs.explained(found, files["float32"], artifact, examples)
+    assert next(one.position for one in found.operators if not one.finite) == position(artifact, FIRST)
+    assert found.output_error is None
+    assert Attribution.model_validate_json(found.model_dump_json()) == found
 
 
 def test_a_healthy_artifact_has_no_changes_and_small_errors(files: dict[str, bytes], examples: Array) -> None:

@@ -30,29 +30,38 @@ def found(*suspects: Suspect, **more: object) -> Attribution:
         "operators": [error(position) for position in range(12)],
         "float_score": 0.9,
         "score": 0.85,
+        "output_error": 0.01,
     }
     return Attribution.model_validate(facts | {"suspects": list(suspects)} | more)
 
 
 def test_the_cause_names_the_operator_and_what_comes_back() -> None:
     assert cause(found(suspect(0.93), suspect(0.2, position=5))) == (
-        "Cause: CONV_2D net/conv2d_3 (operator 3): left in float, 4.00 of the 5.00 pp come back, and 93 % of the "
-        "outputs' squared error is gone."
+        "Cause: CONV_2D net/conv2d_3 (operator 3): left in float, 4.00 of the 5.00 pp lost on the first 1,000 "
+        "examples come back, and 93 % of the outputs' squared error is gone."
     )
 
 
 def test_an_error_measure_that_grew_is_worse_too() -> None:
     told = found(suspect(0.93, 0.2), unit="units", scale=1.0, higher_is_better=False, float_score=0.1, score=0.5)
-    assert "0.30 of the 0.40 units come back" in cause(told)
-    assert "+0.40 units worse" in screen(told).splitlines()[0]
+    assert "0.3 of the 0.4 units lost on the first 1,000 examples come back" in cause(told)
+    assert "0.4 units worse" in screen(told).splitlines()[0]
+    better = told.model_copy(update={"score": 0.05})
+    assert "0.05 units better" in screen(better).splitlines()[0]
+    assert "come back" not in cause(better)
 
 
 @pytest.mark.parametrize(
     ("suspects", "words"),
     [
         ([], "Cause: not found: no operator could be repaired alone."),
-        ([suspect(0.05)], "Cause: no single operator: CONV_2D net/conv2d_3 explains most, 5 %"),
-        ([suspect(-0.5)], "explains most, 0 % of"),
+        (
+            [suspect(0.05)],
+            "Cause: not found: no single operator explains a tenth: CONV_2D net/conv2d_3 explains most, 5 %",
+        ),
+        ([suspect(-0.5)], "explains most, -50 % of"),
+        ([suspect(0.5, 0.855)], "left in float, 50 % of the outputs'"),  # 5 examples of 1,000 are no proof
+        ([suspect(0.9, 0.95)], "all of the 5.00 pp lost on the first 1,000 examples come back"),
         (
             [suspect(0.5, None, "accepted")],
             "with the accepted weights, options and ranges, 50 % of the outputs' squared",
@@ -61,6 +70,36 @@ def test_an_error_measure_that_grew_is_worse_too() -> None:
 )
 def test_where_nothing_is_to_be_said_nothing_is_claimed(suspects: list[Suspect], words: str) -> None:
     assert words in cause(found(*suspects))
+
+
+def test_what_is_no_error_has_no_cause() -> None:
+    explained = suspect(0.9)
+    assert cause(found(explained, output_error=0.0)) == "Cause: none: the outputs are those of float32 on 64 examples."
+    assert "by rounding alone" in cause(found(explained, output_error=1e-9))
+    assert "only 59 % of the operators have a partner" in cause(found(explained, matched=0.59))
+    broken = error(2).model_copy(update={"finite": False})
+    words = "CONV_2D net/conv2d_3 (operator 2) is the first whose output is no finite number"
+    assert words in cause(found(operators=[error(0), broken], output_error=None))
+
+
+def test_many_similar_errors_are_told_only_where_there_are_many_and_integers() -> None:
+    integers = [error(at).model_copy(update={"steps": 200.0}) for at in range(6)]
+    assert "16-bit activations" in cause(found(suspect(0.01), operators=integers))
+    assert "16-bit activations" not in cause(found(suspect(0.01)))  # no integer activations
+    assert "16-bit activations" not in cause(found(suspect(0.01), operators=integers[:3]))
+
+
+def test_what_could_not_be_repaired_is_named() -> None:
+    state = error(7, own=None).model_copy(update={"error": 0.64, "operator": "UNIDIRECTIONAL_SEQUENCE_LSTM"})
+    told = cause(found(suspect(0.01), operators=[error(0), state]))
+    assert "(operator 7) cannot be repaired alone, and its output is 64 % off" in told
+
+
+def test_the_models_input_is_called_so() -> None:
+    of_input = Suspect(position=0, repaired_by="range", recovered=0.99, operator="QUANTIZE", tensor="tfl.quantize")
+    assert cause(found(of_input)).startswith(
+        "Cause: the quantization of the model's input: with the range of the float "
+    )
 
 
 def test_changes_of_a_kind_are_one_line() -> None:
@@ -85,7 +124,7 @@ def test_it_fits_on_one_screen_and_escapes_names() -> None:
     )
     assert len(text.splitlines()) <= 30
     assert "\x1b" not in text
-    assert "Matched 90 % of the operators; without a partner: 1 operators of the artifact (X at 1)" in text
+    assert "Matched 90 % of the operators; without a partner: 1 in the artifact (X at 1)" in text
 
 
 @pytest.mark.parametrize(

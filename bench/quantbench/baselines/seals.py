@@ -69,7 +69,8 @@ def seal_of(model: str, variant: str, cell: BaselineCell) -> dict[str, str]:
 def is_sealed(file: BaselineFile) -> bool:
     """Check whether the file carries seals, or should: files of older versions have none."""
     sealed_cells = file.seals or any(cell.seal for cell in file.cells.values())
-    return file.seal is not None or bool(sealed_cells) or _version(file) >= SINCE
+    tables = bool(file.updates or file.notes)  # which no version without seals wrote
+    return file.seal is not None or bool(sealed_cells) or tables or _version(file) >= SINCE
 
 
 def edits(file: BaselineFile) -> list[Edit]:

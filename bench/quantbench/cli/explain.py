@@ -40,6 +40,8 @@ def explain(
             raise BadInput(f"{cell}: a file is compared with another one; give --against FILE.tflite and --data x.npz")
         found = explaining.of_files(Path(cell), against, explaining.examples_of(data, against))
     else:
+        if data is not None:
+            raise BadInput(f"--data: {cell} is a cell, which has its model's data; leave it out")
         report, folder = read(run)
         found = explaining.of_cell(report, folder, cell, model_dir, baseline_dir, against)
     typer.echo(json_text(found.model_dump(mode="json")) if as_json else screen(found))

@@ -34,11 +34,12 @@ def of_reds(
     since = time.monotonic()
     reds = [cell for cell in cells if is_red(cell) and cell.id in made]
     for cell in reds[:MOST_CELLS]:
-        if time.monotonic() - since > MOST_SECONDS:
+        left = MOST_SECONDS - (time.monotonic() - since)
+        if left <= 0:
             break
         say(f"looking for the cause: {cell.id}")
         try:
-            attributed = explain.attributed(_subject(cell, made, accepted), models[cell.model])
+            attributed = explain.attributed(_subject(cell, made, accepted), models[cell.model], left)
         except (BadInput, OSError):
             continue
         kept = {"suspects": attributed.suspects[:_SUSPECTS], "changes": attributed.changes[:_CHANGES]}

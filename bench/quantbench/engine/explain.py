@@ -10,7 +10,7 @@ import numpy as np
 from quantbench.baselines import files as baseline_files
 from quantbench.build.store import Store, default_root
 from quantbench.core import child_process
-from quantbench.core.arrays import Inputs, rows
+from quantbench.core.arrays import Array, Inputs, rows
 from quantbench.engine import artifacts
 from quantbench.errors import BadInput
 from quantbench.measure import attribution, work
@@ -63,8 +63,11 @@ def of_cell(
     return attributed(Subject(cell.id, artifact, control, accepted if accepted != artifact else None), model)
 
 
-def attributed(subject: Subject, model: ReferenceModel) -> Attribution:
+def attributed(subject: Subject, model: ReferenceModel, seconds: float = LIMIT_SECONDS) -> Attribution:
     """Attribute the error of an artifact of a reference model, with scores.
+
+    Args:
+        seconds: that it may take.
 
     Raises:
         BadInput: there is nothing to compare it with, or the child crashed.
@@ -75,7 +78,7 @@ def attributed(subject: Subject, model: ReferenceModel) -> Attribution:
             "(what is trained has weights of its own); give an earlier artifact with --against FILE.tflite"
         )
     metric = model.metric
-    return _measured(subject, model).model_copy(
+    return _measured(subject, model, seconds).model_copy(
         update={
             "subject": subject.name,
             "metric": metric.name,
@@ -97,6 +100,7 @@ def of_files(artifact: Path, against: Path, examples: Inputs) -> Attribution:
         BadInput: a file is no ``.tflite``, or LiteRT crashes on one.
     """
     contents = [_read_tflite(path) for path in (artifact, against)]
+    _check_inputs(artifact, against)
     with tempfile.TemporaryDirectory(prefix="quantbench-explain-") as place:
         folder = Path(place)
         is_float = not any(tensor.scales for tensor in graph.read(contents[1]).tensors)
@@ -106,27 +110,51 @@ def of_files(artifact: Path, against: Path, examples: Inputs) -> Attribution:
 
 
 def examples_of(data: Path, model: Path) -> Inputs:
-    """Read the examples ``x``, or ``x_INPUT`` for each input, of an ``.npz`` for a ``.tflite``.
+    """Read the examples ``x``, or ``x_INPUT`` for each input by its name in the signature, of an ``.npz``.
 
     Raises:
-        BadInput: the file has no such arrays, or they are of another shape than the model's inputs.
+        BadInput: the file has no such arrays, no examples, or examples of another shape than the model's inputs.
     """
-    names = [tensor.name for tensor in graph.read(_read_tflite(model)).inputs]
-    shapes = [tensor.shape for tensor in graph.read(model.read_bytes()).inputs]
-    try:
-        with np.load(data, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"{data}: not an .npz file of examples ({error}); create one with numpy.savez(FILE, x=...)"
-        ) from None
+    whole = graph.read(_read_tflite(model))
+    entrance = next(iter(whole.signatures.values()), None)
+    named = {} if entrance is None else {place: name for name, place in entrance.inputs.items()}
+    names = [named.get(place, tensor.name) for place, tensor in enumerate(whole.inputs)]
+    if not names:
+        raise BadInput(f"{model}: the model has no input, so that nothing can be fed to it")
     wanted = ["x"] if len(names) == 1 else [f"x_{name}" for name in names]
+    arrays = _arrays_of(data)
     if missing := [key for key in wanted if key not in arrays]:
         raise BadInput(f"{data}: expected the arrays {', '.join(missing)}, found {', '.join(arrays) or 'none'}")
-    for key, shape in zip(wanted, shapes, strict=True):
-        if arrays[key].shape[1:] != shape[1:]:
-            raise BadInput(f"{data}: {key}: expected examples of shape {shape[1:]}, found {arrays[key].shape[1:]}")
+    for key, tensor in zip(wanted, whole.inputs, strict=True):
+        array, shape = arrays[key], tensor.declared_shape or tensor.shape
+        fits = array.ndim == len(shape) and all(
+            size in (-1, found) for size, found in zip(shape[1:], array.shape[1:], strict=True)
+        )
+        if not fits:
+            raise BadInput(f"{data}: {key}: expected examples of shape {shape[1:]}, found {array.shape[1:]}")
+        if not len(array) or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            told = f"{array.dtype} of shape {array.shape}"
+            raise BadInput(f"{data}: {key}: expected one or more examples of finite numbers, found {told}")
     return arrays["x"] if len(names) == 1 else dict(zip(names, (arrays[key] for key in wanted), strict=True))
+
+
+def _arrays_of(data: Path) -> dict[str, Array]:
+    """Read all arrays of an ``.npz``. Raises BadInput."""
+    try:
+        with np.load(data, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except Exception as error:  # NumPy and zipfile raise what they like on a damaged file, and an .npy is no such thing
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged, or of another format"
+        raise BadInput(f"{data}: not an .npz file: {why}; create one with numpy.savez(FILE, x=...)") from None
+
+
+def _check_inputs(artifact: Path, against: Path) -> None:
+    """Raise BadInput where two artifacts do not take the same inputs, so that they cannot be of one model."""
+    shapes = [[one.shape for one in graph.read(_read_tflite(path)).inputs] for path in (artifact, against)]
+    if shapes[0] != shapes[1]:
+        raise BadInput(
+            f"{artifact}: takes inputs of shape {shapes[0]}, and {against} of {shapes[1]}; give two of one model"
+        )
 
 
 def _read_tflite(path: Path) -> bytes:
@@ -160,17 +188,20 @@ def _accepted(cell: Cell, model: ReferenceModel, baseline_dir: Path) -> bytes | 
     return None if found is None else found.read_bytes()
 
 
-def _measured(subject: Subject, model: ReferenceModel) -> Attribution:
+def _measured(subject: Subject, model: ReferenceModel, seconds: float) -> Attribution:
     control = subject.control if subject.control is not None else subject.accepted
     assert control is not None
-    needed = work.operations_of(graph.read(subject.artifact))
+    whole = graph.read(subject.artifact)
+    # Kernels for 16-bit activations take ten times as long.
+    wide = 10 if any(tensor.dtype == "int16" for tensor in whole.tensors) else 1
+    needed = work.operations_of(whole) * wide
     count = next((count for most, count in _SCORED if needed <= most), _FEW)
     split = model.pack().test
     scored = model.prepare(rows(split.x, slice(0, count)))
     with tempfile.TemporaryDirectory(prefix="quantbench-explain-") as place:
         job = _job(Path(place), subject.artifact, control, subject.accepted, scored, split.y[:count])
         job |= {"stateful": model.stateful, "model": [str(model.file), model.name]}
-        return _in_child(job, None, subject.name)
+        return _in_child(job, None, subject.name, seconds)
 
 
 def _job(
@@ -192,9 +223,9 @@ def _job(
     return {**written, "names": names, "stateful": False, "model": None}
 
 
-def _in_child(job: dict[str, Any], room: Any, what: str) -> Attribution:
+def _in_child(job: dict[str, Any], room: Any, what: str, seconds: float = LIMIT_SECONDS) -> Attribution:
     try:
-        done = child_process.start("quantbench.measure.attribution_worker", job, LIMIT_SECONDS, {}, room=room)
+        done = child_process.start("quantbench.measure.attribution_worker", job, seconds, {}, room=room)
         return Attribution.model_validate(child_process.result(done))
     except child_process.ChildFailed as error:
         raise BadInput(f"{what}: cannot be compared operator by operator: {error}") from None

@@ -23,6 +23,7 @@ from quantbench.tflite.litert import LiteRT, dequantize, quantize
 _EXAMPLES = ((20_000_000, 64), (200_000_000, 24))
 _FEW = 8
 _NO_RANGE = (-math.inf, math.inf)
+INPUT = -1  # position of what is no operator: a quantized input of the model
 
 
 @dataclass
@@ -38,9 +39,13 @@ class _Sums:
     count: int = 0
     low: float = math.inf
     high: float = -math.inf
+    finite: bool = True
 
     def add(self, exact: Array, made: Array, limits: tuple[float, float]) -> None:
-        """Compare one example's tensor with the float model's."""
+        """Compare one example's tensor with the float model's; one with values that are not finite is only noted."""
+        if not (np.isfinite(made).all() and np.isfinite(exact).all()):
+            self.finite = False
+            return
         self.noise += float(np.sum((made - exact) ** 2))
         self.signal += float(np.sum(exact**2))
         self.theirs += float(np.sum(made**2))
@@ -67,7 +72,7 @@ class _Step:
 
 
 @dataclass
-class _Pairing:
+class Pairing:
     """Hold two graphs of one model with what belongs together in them.
 
     Attributes:
@@ -79,13 +84,34 @@ class _Pairing:
     matched: matching.Matching
     exact_of: dict[int, int] = field(default_factory=dict)
 
+    def reads_the_same(self, ours: int, theirs: int) -> bool:
+        """Check whether an operator of the artifact reads what its partner reads, and not, say, a rotation of it."""
+        control, artifact = _indices(self.control), _indices(self.artifact)
+        pairs = zip(self.control.operators[ours].inputs, self.artifact.operators[theirs].inputs, strict=False)
+        for mine, other in pairs:
+            if mine is None or other is None or mine.data is not None or id(other) not in artifact:
+                continue
+            stands = self.exact_of.get(artifact[id(other)])
+            if other.data is None and stands not in (None, control[id(mine)]):
+                return False
+            if other.data is None and stands is None and not self._is_cast_constant(self.control, mine):
+                return False
+        return True
+
+    @staticmethod
+    def _is_cast_constant(whole: Graph, tensor: Tensor) -> bool:
+        """Check whether a tensor is a constant behind a cast."""
+        made = [one for one in whole.operators if any(tensor is each for each in one.outputs)]
+        return any(one.name in CASTS and one.inputs[0] is not None and one.inputs[0].data is not None for one in made)
+
 
 # ---------------------------------------------------------------- what belongs together
 
 
-def _paired(control: bytes, artifact: bytes) -> _Pairing:
+def paired(control: bytes, artifact: bytes) -> Pairing:
+    """Match two artifacts, and say which float tensor each tensor of the second stands for. Raises ValueError."""
     first, second = graph.read(control), graph.read(artifact)
-    pairing = _Pairing(first, second, matching.match(first.main(), second.main()))
+    pairing = Pairing(first, second, matching.match(first.main(), second.main()))
     ours, theirs = _indices(first), _indices(second)
     for mine, other in zip(first.inputs, second.inputs, strict=False):
         pairing.exact_of[theirs[id(other)]] = ours[id(mine)]
@@ -125,9 +151,13 @@ def _size(tensor: Tensor) -> int:
     return math.prod(max(1, length) for length in tensor.shape)
 
 
-def _steps(pairing: _Pairing, artifact: bytes) -> Iterator[_Step]:
+def _steps(pairing: Pairing, artifact: bytes) -> Iterator[_Step]:
     objects, indices = edit.unpacked(artifact), _indices(pairing.artifact)
-    for _, place in pairing.matched.pairs:
+    for tensor in pairing.artifact.inputs:
+        if tensor.scales and indices[id(tensor)] in pairing.exact_of:
+            yield _Step(INPUT, pairing.exact_of[indices[id(tensor)]], indices[id(tensor)], None)
+    quantizing = [place for place, one in enumerate(pairing.artifact.main().operators) if one.name == "QUANTIZE"]
+    for place in sorted([*quantizing, *(theirs for _, theirs in pairing.matched.pairs)]):
         operator = pairing.artifact.operators[place]
         made = indices[id(operator.outputs[0])] if operator.outputs else -1
         if made in pairing.exact_of:
@@ -149,7 +179,9 @@ def _alone(objects: object, place: int, exact_of: Mapping[int, int]) -> tuple[Li
 
 def examples(artifact: bytes, inputs: Inputs) -> Inputs:
     """Return as many of the first examples as a model of this size is looked at with."""
-    needed = work.operations_of(graph.read(artifact))
+    whole = graph.read(artifact)
+    # Kernels for 16-bit activations take ten times as long.
+    needed = work.operations_of(whole) * (10 if any(tensor.dtype == "int16" for tensor in whole.tensors) else 1)
     count = next((count for most, count in _EXAMPLES if needed is not None and needed <= most), _FEW)
     return rows(inputs, slice(0, count))
 
@@ -165,7 +197,7 @@ def errors(control: bytes, artifact: bytes, inputs: Inputs, stateful: bool = Fal
     Raises:
         ValueError: a file is damaged.
     """
-    pairing = _paired(control, artifact)
+    pairing = paired(control, artifact)
     few = examples(artifact, inputs)
     steps = list(_steps(pairing, artifact))
     sums = [_Sums() for _ in steps]
@@ -187,14 +219,16 @@ def errors(control: bytes, artifact: bytes, inputs: Inputs, stateful: bool = Fal
         examples=length(few),
         matched=pairing.matched.share,
         operators=[
-            _told(pairing, step, total) for step, total in zip(steps, sums, strict=True) if total.count and total.signal
+            _told(pairing, step, total)
+            for step, total in zip(steps, sums, strict=True)
+            if (total.count and total.signal) or not total.finite
         ],
         alone=[_named(pairing.artifact, place) for place in pairing.matched.only_second],
         missing=[_named(pairing.control, place) for place in pairing.matched.only_first],
     )
 
 
-def _add_own(step: _Step, total: _Sums, exact: Array, runner: LiteRT, pairing: _Pairing) -> None:
+def _add_own(step: _Step, total: _Sums, exact: Array, runner: LiteRT, pairing: Pairing) -> None:
     """Run an operator on the float model's values, rounded to the types that it reads."""
     if step.alone is None:
         return
@@ -209,8 +243,9 @@ def _add_own(step: _Step, total: _Sums, exact: Array, runner: LiteRT, pairing: _
         made = alone.call(values)[0]
     except (RuntimeError, ValueError):
         return
-    if made.size == exact.size:
-        total.own = (total.own or 0.0) + float(np.sum((_real(made, tensors[step.made]).reshape(-1) - exact) ** 2))
+    real = _real(made, tensors[step.made]).reshape(-1)
+    if made.size == exact.size and np.isfinite(real).all() and np.isfinite(exact).all():
+        total.own = (total.own or 0.0) + float(np.sum((real - exact) ** 2))
 
 
 def _stored(value: Array, tensor: Tensor) -> Array:
@@ -235,21 +270,23 @@ def _limits(tensor: Tensor) -> tuple[float, float]:
     return (integers.min - zero - 0.5) * scale, (integers.max - zero + 0.5) * scale
 
 
-def _told(pairing: _Pairing, step: _Step, total: _Sums) -> OperatorError:
-    operator, tensor = pairing.artifact.operators[step.position], pairing.artifact.tensors[step.made]
+def _told(pairing: Pairing, step: _Step, total: _Sums) -> OperatorError:
+    tensor = pairing.artifact.tensors[step.made]
+    name = "INPUT" if step.position == INPUT else pairing.artifact.operators[step.position].name
     scale = tensor.scales[0] if tensor.scales and tensor.dtype in ("int8", "uint8", "int16") else 0.0
     both = math.sqrt(total.signal * total.theirs)
     return OperatorError(
         position=step.position,
-        operator=operator.name,
+        operator=name,
         tensor=tensor.name,
-        error=math.sqrt(total.noise / total.signal),
-        own=None if total.own is None else math.sqrt(total.own / total.signal),
+        finite=total.finite,
+        error=math.sqrt(total.noise / total.signal) if total.signal else 0.0,
+        own=None if total.own is None or not total.signal else math.sqrt(total.own / total.signal),
         cosine=total.product / both if both else 0.0,
-        clipped=total.clipped / total.count,
-        low=total.low,
-        high=total.high,
-        steps=(total.high - total.low) / scale if scale else None,
+        clipped=total.clipped / max(1, total.count),
+        low=total.low if total.count else 0.0,
+        high=total.high if total.count else 0.0,
+        steps=(total.high - total.low) / scale if scale and total.count else None,
     )
 
 

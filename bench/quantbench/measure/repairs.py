@@ -4,16 +4,19 @@ A repair leaves the operator in float, as in the control, or gives it the parts 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from typing import Literal
 
 import numpy as np
 
 from quantbench.core.arrays import Array, Inputs
-from quantbench.measure.attribution import examples
+from quantbench.measure.attribution import INPUT, examples, paired
 from quantbench.records import Attribution, Change, OperatorError, Suspect
 from quantbench.tflite import changes, graph, matching, surgery
-from quantbench.tflite.graph import CASTS, COMPUTE, Graph, Operator
+from quantbench.tflite.graph import CASTS, COMPUTE, Graph
 from quantbench.tflite.litert import LiteRT
 
 SUSPECTS = 8  # operators that are repaired and measured
@@ -27,6 +30,24 @@ _SAME_RANGE = frozenset(
 # Operators whose kernels want a range of their own for what they write.
 _FIXED_RANGE = ("SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "LOG_SOFTMAX")
 Scorer = Callable[[bytes], float]
+How = Literal["float", "range", "accepted"]
+# The two graphs are of one model where at least this share of their operators has a partner.
+ONE_MODEL = 0.8
+EXPLAINS = 0.1  # of the outputs' squared error: what explains less is no cause
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Hold an artifact in which one suspect is repaired.
+
+    Attributes:
+        places: positions of its operators, the one that it is named by first.
+        by: how.
+    """
+
+    places: list[int]
+    by: How
+    artifact: bytes
 
 
 def explained(
@@ -41,37 +62,56 @@ def explained(
     """Repair the suspects one at a time, and order them by the error of the outputs that goes with each.
 
     Args:
-        found: see :func:`errors`.
-        accepted: the accepted artifact; where given, its parts are the repair, and what differs from it the suspects.
+        found: see :func:`quantbench.measure.attribution.errors`.
+        accepted: the accepted artifact; where given, what differs from it is repaired first, by its parts.
         score: artifact -> score on some examples; of the one that explains most, and of those that explain a tenth.
     """
     few = examples(artifact, inputs)
-    exact = _outputs(control, few, stateful)
-    before = _distance(_outputs(artifact, few, stateful), exact)
     told = changes.between(accepted, artifact) if accepted is not None else []
-    repairs = list(_repairs(found, control, artifact, accepted, told))
-    suspects = []
-    for places, by, repaired in repairs:
-        after = _distance(_outputs(repaired, few, stateful), exact)
-        recovered = 1 - after / before if before else 0.0
-        worth = score is not None and (recovered >= 0.1 or len(repairs) == 1)
-        named = _main(artifact).operators[places[0]]
-        suspects.append(
-            Suspect(
-                position=places[0],
-                together=places[1:],
-                operator=named.name,
-                tensor=named.outputs[0].name,
-                repaired_by=by,
-                recovered=recovered,
-                score=score(repaired) if worth and score is not None else None,
-            )
-        )
+    exact, made = _outputs(control, few, stateful), _outputs(artifact, few, stateful)
+    before = _distance(made, exact)
+    if not math.isfinite(before):
+        return found.model_copy(update={"changes": told})
+    suspects: list[Suspect] = []
+    if before > 0 and found.matched >= ONE_MODEL:
+        for repairs in _repairs(found, control, artifact, accepted, told):
+            suspects += [_tested(one, artifact, few, exact, before, stateful, score) for one in repairs]
+            if max((one.recovered for one in suspects), default=0.0) >= EXPLAINS:
+                break
     best: dict[int, Suspect] = {}
     for one in sorted(suspects, key=lambda one: -one.recovered):
         best.setdefault(one.position, one)
-    suspects = list(best.values())
-    return found.model_copy(update={"suspects": suspects, "changes": told})
+    return found.model_copy(update={"suspects": list(best.values()), "changes": told, "output_error": before})
+
+
+def _tested(
+    repair: Repair,
+    artifact: bytes,
+    few: Inputs,
+    exact: dict[str, Array],
+    before: float,
+    stateful: bool,
+    score: Scorer | None,
+) -> Suspect:
+    after = _distance(_outputs(repair.artifact, few, stateful), exact)
+    recovered = 1 - after / before if math.isfinite(after) else -1.0
+    operator, tensor = _named(artifact, repair.places[0])
+    return Suspect(
+        position=repair.places[0],
+        together=repair.places[1:],
+        operator=operator,
+        tensor=tensor,
+        repaired_by=repair.by,
+        recovered=max(-1.0, recovered),
+        score=score(repair.artifact) if score is not None and recovered >= EXPLAINS else None,
+    )
+
+
+def _named(artifact: bytes, place: int) -> tuple[str, str]:
+    whole = _main(artifact)
+    if place == INPUT:
+        return "INPUT", next((tensor.name for tensor in whole.inputs if tensor.scales), "")
+    return whole.operators[place].name, whole.operators[place].outputs[0].name
 
 
 def output_error(control: bytes, artifact: bytes, inputs: Inputs, stateful: bool = False) -> float:
@@ -87,25 +127,38 @@ def passes_on(operator: str) -> bool:
 
 def _repairs(
     found: Attribution, control: bytes, artifact: bytes, accepted: bytes | None, told: Sequence[Change]
-) -> Iterator[tuple[list[int], str, bytes]]:
-    """Yield (positions, how, repaired artifact) of each suspect that can be repaired."""
+) -> Iterator[Iterator[Repair]]:
+    """Yield kinds of repairs, the next of which is tried where none before explains the error."""
     if accepted is not None and told:
-        partner = {theirs: ours for ours, theirs in matching.match(*map(_main, (accepted, artifact))).pairs}
-        for places in _together([one.position for one in told], _main(artifact))[: 4 * SUSPECTS]:
-            pairs = [(partner[place], place) for place in places if place in partner]
-            repaired = _tried(partial(surgery.with_parts_of, artifact, accepted, pairs))
-            if pairs and repaired is not None:
-                yield places, "accepted", repaired
-    else:
-        partner = {theirs: ours for ours, theirs in matching.match(*map(_main, (control, artifact))).pairs}
-        for places in _regions(suspicious(found.operators), _main(artifact)):
-            pairs = [(partner[place], place) for place in sorted(places) if place in partner]
-            repaired = _tried(partial(surgery.in_float, artifact, control, pairs))
-            if pairs and repaired is not None:
-                yield places, "float", repaired
-        for places, ranges in _ill_ranged(found, graph.read(artifact)):
-            if (repaired := _tried(partial(surgery.with_ranges, artifact, ranges))) is not None:
-                yield places, "range", repaired
+        yield _by_accepted(artifact, accepted, told)
+    yield chain(_in_float(found, control, artifact), _by_range(found, artifact))
+
+
+def _by_accepted(artifact: bytes, accepted: bytes, told: Sequence[Change]) -> Iterator[Repair]:
+    matched = matching.match(_main(accepted), _main(artifact))
+    partner = {theirs: ours for ours, theirs in [*matched.pairs, *matched.casts]}
+    for places in _together([one.position for one in told], _main(artifact))[: 4 * SUSPECTS]:
+        pairs = [(partner[place], place) for place in places if place in partner]
+        repaired = _tried(partial(surgery.with_parts_of, artifact, accepted, pairs)) if pairs else None
+        if repaired is not None:
+            yield Repair(places, "accepted", repaired)
+
+
+def _in_float(found: Attribution, control: bytes, artifact: bytes) -> Iterator[Repair]:
+    pairing = paired(control, artifact)
+    partner = {theirs: ours for ours, theirs in pairing.matched.pairs}
+    for places in _regions(suspicious(found.operators), _main(artifact)):
+        pairs = [(partner[place], place) for place in sorted(places) if place in partner]
+        if not pairs or not all(pairing.reads_the_same(ours, theirs) for ours, theirs in pairs):
+            continue
+        if (repaired := _tried(partial(surgery.in_float, artifact, control, pairs))) is not None:
+            yield Repair(places, "float", repaired)
+
+
+def _by_range(found: Attribution, artifact: bytes) -> Iterator[Repair]:
+    for places, ranges in _ill_ranged(found, graph.read(artifact)):
+        if (repaired := _tried(partial(surgery.with_ranges, artifact, ranges))) is not None:
+            yield Repair(places, "range", repaired)
 
 
 def _together(positions: Sequence[int], whole: Graph) -> list[list[int]]:
@@ -131,17 +184,18 @@ def _ill_ranged(found: Attribution, whole: Graph) -> Iterator[tuple[list[int], d
     """
     main = whole.main()
     indices = {id(tensor): index for index, tensor in enumerate(main.tensors)}
-    ill = [one for one in found.operators if one.steps is not None and _ill(one, main.operators[one.position])]
-    for one in sorted(ill, key=lambda one: -(one.own or one.error))[:SUSPECTS]:
-        places, waiting = [one.position], [one.position]
+    for one in sorted(filter(_ill, found.operators), key=lambda one: -(one.own or one.error))[:SUSPECTS]:
+        first = [tensor for tensor in main.inputs if one.position == INPUT and tensor.name == one.tensor]
+        places, waiting = [one.position], [first or list(main.operators[one.position].outputs)]
+        tensors = [tensor for tensor in waiting[0] if len(tensor.scales) == 1]
         while waiting:
-            written = {id(tensor) for tensor in main.operators[waiting.pop()].outputs}
+            written = {id(tensor) for tensor in waiting.pop()}
             for place, reader in enumerate(main.operators):
                 reads = any(id(tensor) in written for tensor in reader.inputs)
                 if reads and passes_on(reader.name) and place not in places:
                     places.append(place)
-                    waiting.append(place)
-        tensors = [tensor for place in places for tensor in main.operators[place].outputs if len(tensor.scales) == 1]
+                    waiting.append(list(reader.outputs))
+                    tensors += [tensor for tensor in reader.outputs if len(tensor.scales) == 1]
         yield places, {indices[id(tensor)]: (one.low, one.high) for tensor in tensors}
 
 
@@ -149,10 +203,10 @@ def _ill_ranged(found: Attribution, whole: Graph) -> Iterator[tuple[list[int], d
 _MOST_CLIPPED, _LEAST_USED = 0.01, 0.3
 
 
-def _ill(one: OperatorError, operator: Operator) -> bool:
-    if operator.name in _FIXED_RANGE or passes_on(operator.name) or one.steps is None:
+def _ill(one: OperatorError) -> bool:
+    if one.operator in _FIXED_RANGE or passes_on(one.operator) or one.steps is None:
         return False
-    steps = 2 ** (16 if operator.outputs[0].dtype == "int16" else 8) - 1
+    steps = 2 ** (8 if one.steps < 2**9 else 16) - 1  # a tensor of 16 bits has its own measure
     return one.clipped > _MOST_CLIPPED or one.steps < _LEAST_USED * steps
 
 
@@ -170,7 +224,7 @@ def _regions(positions: Sequence[int], whole: Graph) -> list[list[int]]:
     made_by = {id(tensor): place for place, one in enumerate(whole.operators) for tensor in one.outputs}
     found: list[list[int]] = []
     for position in positions:
-        if any(position in region for region in found):
+        if position == INPUT or any(position in region for region in found):
             continue
         region, waiting = {position}, [position] if position in plain else []
         while waiting and len(region) < _LARGEST_REGION:
@@ -210,17 +264,29 @@ def suspicious(operators: Sequence[OperatorError]) -> list[int]:
     return [position for _, position in sorted(ranked, reverse=True)[:SUSPECTS]]
 
 
-def _outputs(artifact: bytes, few: Inputs, stateful: bool) -> list[Array]:
-    made = LiteRT(artifact, runtime="litert-builtin", stateful=stateful).run(few)
+def _outputs(artifact: bytes, few: Inputs, stateful: bool) -> dict[str, Array]:
+    """Return the outputs on the kernels that scores come from; a single one under an empty name."""
+    made = LiteRT(artifact, stateful=stateful).run(few)
     named = made if isinstance(made, dict) else {"": made}
-    return [np.asarray(values, dtype=np.float64) for values in named.values()]
+    return {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
 
 
-def _distance(made: Sequence[Array], exact: Sequence[Array]) -> float:
-    """Return the mean squared error of all outputs, each as a share of its own mean square."""
+def _distance(made: Mapping[str, Array], exact: Mapping[str, Array]) -> float:
+    """Return the mean squared error of all outputs, each as a share of its own mean square; infinite for no number.
+
+    Raises:
+        ValueError: they have other outputs.
+    """
+    if len(made) != len(exact):
+        raise ValueError("the two have another number of outputs")
+    names = list(exact) if set(made) == set(exact) else list(made)
     shares = []
-    for one, other in zip(made, exact, strict=True):
-        signal = float(np.mean(other**2))
-        if one.shape == other.shape and signal:
-            shares.append(float(np.mean((one - other) ** 2)) / signal)
+    for name, other in zip(names, (exact.values() if set(made) != set(exact) else map(exact.get, names)), strict=True):
+        one = made[name]
+        if other is None or one.shape != other.shape:
+            raise ValueError("the two have outputs of other shapes")
+        if not (np.isfinite(one).all() and np.isfinite(other).all()):
+            return math.inf
+        error, signal = float(np.mean((one - other) ** 2)), float(np.mean(other**2))
+        shares.append(error / signal if signal else error)
     return float(np.mean(shares)) if shares else 0.0

@@ -1,5 +1,7 @@
 """Describe where an artifact's error comes from, operator by operator."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from quantbench.records._common import Record
@@ -9,7 +11,7 @@ class OperatorError(Record):
     """Describe one operator of an artifact beside the float operator of the same step.
 
     Attributes:
-        position: among the operators of the file.
+        position: among the operators of the file; -1 for a quantized input of the model.
         operator: name of the builtin.
         tensor: name of its output.
         error: root mean square of (artifact - float) at its output, as a share of the float values' RMS; what it
@@ -20,6 +22,7 @@ class OperatorError(Record):
         clipped: share of the float values beyond the range that the output tensor can hold.
         low, high: the range of the float values.
         steps: how many steps of the output tensor the float values span; None for a float tensor.
+        finite: whether all values that were seen are; errors are of the examples where they are.
     """
 
     position: int
@@ -32,6 +35,7 @@ class OperatorError(Record):
     low: float = 0.0
     high: float = 0.0
     steps: float | None = None
+    finite: bool = True
 
 
 class Change(Record):
@@ -69,7 +73,7 @@ class Suspect(Record):
     operator: str
     tensor: str
     together: list[int] = Field(default_factory=list)
-    repaired_by: str
+    repaired_by: Literal["float", "range", "accepted"]
     recovered: float
     score: float | None = None
 
@@ -87,6 +91,8 @@ class Attribution(Record):
             ``NAME at POSITION``.
         changes: against the accepted artifact, where it was given.
         suspects: what was repaired, the one that explains most first.
+        output_error: mean squared error of the outputs as a share of the reference's mean square, before any repair;
+            None where an output is not finite.
         float_score, score: of the float model and of the artifact on the scored examples.
     """
 
@@ -104,5 +110,6 @@ class Attribution(Record):
     missing: list[str] = Field(default_factory=list)
     changes: list[Change] = Field(default_factory=list)
     suspects: list[Suspect] = Field(default_factory=list)
+    output_error: float | None = None
     float_score: float | None = None
     score: float | None = None

@@ -1,5 +1,6 @@
 """Put into words where an artifact's error comes from: the cause first, then the operators, on one screen."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -28,13 +29,27 @@ def screen(found: Attribution) -> str:
 
 def _first(found: Attribution) -> str:
     if found.score is None or found.float_score is None:
-        return f"{found.subject} against {found.reference}, on {found.examples} examples"
+        return f"{found.subject} against {found.reference}, on {found.examples} examples{_distance(found)}"
     drop = _drop(found, found.score)
+    moved = f"{_amount(abs(drop), found)} {'worse' if drop > 0 else 'better'}" if drop else "no difference"
     return (
         f"{found.subject} against {found.reference}: {found.metric} {_score(found.score, found)} where "
-        f"{found.reference} has {_score(found.float_score, found)}, {drop:+.2f} {found.unit} worse (first "
-        f"{found.scored:,} examples)"
+        f"{found.reference} has {_score(found.float_score, found)}: {moved} ({_scored_on(found)}){_distance(found)}"
     )
+
+
+def _scored_on(found: Attribution) -> str:
+    return f"first {found.scored:,} examples"
+
+
+def _distance(found: Attribution) -> str:
+    if found.output_error is None:
+        return ""
+    return f"; outputs differ by {100 * math.sqrt(found.output_error):.3g} % (RMS, {found.examples} examples)"
+
+
+def _amount(value: float, found: Attribution) -> str:
+    return f"{value:.2f} {found.unit}" if found.scale == 100 else f"{value:.3g} {found.unit}"
 
 
 def _drop(found: Attribution, score: float) -> float:
@@ -65,30 +80,95 @@ def layer(tensor: str) -> str:
     return "/".join(parts[:-1] if len(parts) > 1 else parts)[-60:]
 
 
+# The two graphs are of one model where at least this share of their operators has a partner.
+_ONE_MODEL = 0.8
+# Outputs that differ by less than a thousandth (RMS) do so by rounding alone.
+_NEGLIGIBLE = 1e-6
+# Errors of at least half of the largest one are similar; of so many operators none is the cause by itself.
+_MANY = 5
+
+
 def cause(found: Attribution) -> str:
     """Say in one sentence which operator explains the error, by how much, and what was tried to know it."""
-    best = found.suspects[0] if found.suspects else None
-    if best is None:
-        return "Cause: not found: no operator could be repaired alone."
-    if best.recovered < EXPLAINS:
+    broken = next((one for one in found.operators if not one.finite), None)
+    if broken is not None:
+        return f"Cause: {place(broken)} (operator {broken.position}) is the first whose output is no finite number."
+    if found.output_error is None:
+        return "Cause: not found: an output is no finite number."
+    if found.output_error == 0:
+        return f"Cause: none: the outputs are those of {found.reference} on {found.examples} examples."
+    if found.matched < _ONE_MODEL:
         return (
-            f"Cause: no single operator: {place(best)} explains most, {_percent(best.recovered)} of the outputs' "
-            "squared error; many operators round a little each. 16-bit activations, or training with quantization "
-            "(QAT), help here rather than one layer in float."
+            f"Cause: not found: only {_percent(found.matched)} of the operators have a partner; are these two "
+            "artifacts of one model?"
         )
-    more = f" and {len(best.together)} operators with it" if best.together else ""
-    won = ""
-    if best.score is not None and found.score is not None:
-        lost, back = _drop(found, found.score), _drop(found, found.score) - _drop(found, best.score)
-        won = f" {back:.2f} of the {lost:.2f} {found.unit} come back, and" if lost > 0 else ""
+    if found.output_error < _NEGLIGIBLE:
+        return f"Cause: none to look for: the outputs differ by rounding alone (RMS over {found.examples} examples)."
+    best = found.suspects[0] if found.suspects else None
+    if best is None or best.recovered < EXPLAINS:
+        return _no_cause(found, best)
+    others = len(best.together)
+    more = f" and {others} operator{'s' * (others > 1)} with it" if others else ""
+    where = f"{place(best)} (operator {best.position}{more})"
+    if best.position < 0 or (best.position == 0 and best.operator == "QUANTIZE"):
+        where = f"the quantization of the model's input{more and f' ({more[5:]})'}"
     return (
-        f"Cause: {place(best)} (operator {best.position}{more}): {_REPAIRS[best.repaired_by]},{won} "
-        f"{_percent(best.recovered)} of the outputs' squared error is gone."
+        f"Cause: {where}: {_REPAIRS[best.repaired_by]},{_won(found, best)} {_percent(best.recovered)} of the outputs' "
+        "squared error is gone."
     )
 
 
+def _won(found: Attribution, best: Suspect) -> str:
+    """Say how much of a lost score a repair gives back, where that is more than a few examples could make up."""
+    if best.score is None or found.score is None:
+        return ""
+    lost = _drop(found, found.score)
+    back = lost - _drop(found, best.score)
+    if lost <= 0 or back <= 0 or (found.scale == 100 and back * found.scored / 100 < _FEWEST):
+        return ""
+    whole = back >= lost
+    what = f"all of the {_amount(lost, found)}" if whole else f"{_bare(back, found)} of the {_amount(lost, found)}"
+    return f" {what} lost on the {_scored_on(found)} come back, and"
+
+
+_FEWEST = 10  # examples that a repair has to give back to be told
+
+
+def _bare(value: float, found: Attribution) -> str:
+    return _amount(value, found).removesuffix(f" {found.unit}")
+
+
+def _no_cause(found: Attribution, best: Suspect | None) -> str:
+    """Say that nothing that was tried explains the error, and what could not be tried."""
+    tried = (
+        "no operator could be repaired alone"
+        if best is None
+        else (
+            f"no single operator explains a tenth: {place(best)} explains most, {_percent(best.recovered)} of the "
+            "outputs' squared error"
+        )
+    )
+    repaired = {at for one in found.suspects for at in (one.position, *one.together)}
+    closed = [one for one in found.operators if one.own is None and one.position >= 0 and one.position not in repaired]
+    worst = max(closed, key=lambda one: one.error, default=None)
+    if worst is not None and worst.error > max((one.own or 0.0 for one in found.operators), default=0.0):
+        return (
+            f"Cause: not proved: {tried}; {place(worst)} (operator {worst.position}) cannot be repaired alone, and its "
+            f"output is {100 * worst.error:.0f} % off."
+        )
+    own = sorted((one.own for one in found.operators if one.own is not None), reverse=True)
+    similar = sum(one >= own[0] / 2 for one in own) if own else 0
+    integer = any(one.steps is not None for one in found.operators)
+    if similar >= _MANY and integer:
+        return (
+            f"Cause: {tried}; {similar} operators have errors of their own of {100 * own[0]:.1f} % and down to half of "
+            "it: 16-bit activations, or training with quantization (QAT), help more than one layer in float."
+        )
+    return f"Cause: not found: {tried}."
+
+
 def _percent(share: float) -> str:
-    return f"{100 * max(0.0, share):.0f} %"
+    return f"{100 * share:.0f} %"
 
 
 def changes_in_words(changes: Sequence[Change]) -> list[str]:
@@ -118,14 +198,16 @@ def _group(changes: Sequence[Change], what: str, count: int) -> str:
 
 
 def _times(factor: float) -> str:
+    if factor <= 0:
+        return f"{factor:.3g} times the accepted one"
     return f"{factor:.3g} times larger" if factor >= 1 else f"{1 / factor:.3g} times smaller"
 
 
 def _unmatched(found: Attribution) -> str | None:
     if found.matched == 1:
         return None
-    told = [f"{len(found.alone)} operators of the artifact"] if found.alone else []
-    told += [f"{len(found.missing)} of {found.reference}"] if found.missing else []
+    told = [f"{len(found.alone)} in the artifact"] if found.alone else []
+    told += [f"{len(found.missing)} in {found.reference}"] if found.missing else []
     some = ", ".join([*found.alone, *found.missing][:3])
     return f"Matched {_percent(found.matched)} of the operators; without a partner: {' and '.join(told)} ({some})"
 

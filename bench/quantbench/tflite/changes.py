@@ -7,12 +7,11 @@ import numpy as np
 
 from quantbench.records import Change
 from quantbench.tflite import graph, matching
-from quantbench.tflite.graph import Operator, Tensor
+from quantbench.tflite.graph import WEIGHTS, Operator, Tensor
 
 # Scales are written as float32: two converters that find the same range may differ in its last bits.
 _SAME = 1e-5
 _LONGEST = 60
-_ROLES = {1: "weights", 2: "bias"}  # of a compute operator's inputs
 
 
 def between(accepted: bytes, artifact: bytes) -> list[Change]:
@@ -30,6 +29,16 @@ def between(accepted: bytes, artifact: bytes) -> list[Change]:
         for ours, place in matched.pairs
         for what, more in _differences(old.operators[ours], new.operators[place])
     ]
+    found += [
+        _change(place, new.operators[place], what, **more)
+        for ours, place in matched.casts
+        for what, more in _activation(old.operators[ours].outputs[0], new.operators[place].outputs[0])
+    ]
+    for one, other in zip(old.inputs, new.inputs, strict=False):
+        found += [
+            Change(position=-1, operator="INPUT", tensor=other.name, what=what, **more)
+            for what, more in _activation(one, other)
+        ]
     found += [_change(place, new.operators[place], "operator", new="added") for place in matched.only_second]
     found += [_change(-1, old.operators[place], "operator", old="removed") for place in matched.only_first]
     return sorted(found, key=lambda one: one.position)
@@ -49,11 +58,16 @@ def _differences(old: Operator, new: Operator) -> Iterator[tuple[str, dict[str, 
     for slot, (one, other) in enumerate(zip(old.inputs, new.inputs, strict=False)):
         if one is None or other is None:
             if (one is None) != (other is None):
-                yield _ROLES.get(slot, "input"), _there(one, other)
+                yield _role(new, slot), _there(one, other)
         elif one.data is not None or other.data is not None:
-            yield from _constant(_ROLES.get(slot, f"constant {slot}"), one, other)
+            yield from _constant(_role(new, slot), one, other)
     for one, other in zip(old.outputs, new.outputs, strict=False):
         yield from _activation(one, other)
+
+
+def _role(operator: Operator, slot: int) -> str:
+    simple = WEIGHTS.get(operator.name) == (1,)  # others have several weights, and biases elsewhere
+    return {1: "weights", 2: "bias"}.get(slot, f"input {slot}") if simple else f"input {slot}"
 
 
 def _there(old: Tensor | None, new: Tensor | None) -> dict[str, str]:

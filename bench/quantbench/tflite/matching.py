@@ -29,11 +29,13 @@ class Matching:
     Attributes:
         pairs: (first, second), in the order of the first.
         only_first, only_second: operators without a partner; casts are never listed.
+        casts: pairs of casts whose outputs are read in the same place.
     """
 
     pairs: tuple[tuple[int, int], ...]
     only_first: tuple[int, ...]
     only_second: tuple[int, ...]
+    casts: tuple[tuple[int, int], ...] = ()
 
     @property
     def share(self) -> float:
@@ -59,11 +61,28 @@ def match(first: Graph, second: Graph) -> Matching:
     aligned += _out_of_order(*traits, aligned)
     aligned.sort()
     left, right = {i for i, _ in aligned}, {j for _, j in aligned}
+    pairs = [(ours[i], theirs[j]) for i, j in aligned]
     return Matching(
-        tuple((ours[i], theirs[j]) for i, j in aligned),
+        tuple(pairs),
         tuple(place for i, place in enumerate(ours) if i not in left),
         tuple(place for j, place in enumerate(theirs) if j not in right),
+        _casts(first, second, pairs),
     )
+
+
+def _casts(first: Graph, second: Graph, pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Pair the casts before operators that are a pair, and those before the outputs."""
+    made = [
+        {id(tensor): place for place, one in enumerate(whole.operators) if one.name in CASTS for tensor in one.outputs}
+        for whole in (first, second)
+    ]
+    read = [(first.operators[one].inputs, second.operators[other].inputs) for one, other in pairs]
+    found: dict[int, int] = {}
+    for inputs in [*read, (tuple(first.outputs), tuple(second.outputs))]:
+        for one, other in zip(*inputs, strict=False):
+            if id(one) in made[0] and id(other) in made[1]:
+                found.setdefault(made[1][id(other)], made[0][id(one)])
+    return tuple((ours, theirs) for theirs, ours in sorted(found.items()))
 
 
 def _computing(graph: Graph) -> list[int]:

@@ -271,6 +271,8 @@ _VERSIONS = {"DEQUANTIZE": 3, "QUANTIZE": 2}  # the first that know int16
 def with_parts_of(artifact: bytes, accepted: bytes, pairs: Sequence[tuple[int, int]]) -> bytes:
     """Return an artifact in which some operators have the constants, options and output ranges of another one.
 
+    What they only read stays as it is; biases of all readers follow the ranges.
+
     Args:
         pairs: positions of (the accepted operator, the artifact's).
 
@@ -280,8 +282,12 @@ def with_parts_of(artifact: bytes, accepted: bytes, pairs: Sequence[tuple[int, i
     source = unpacked(accepted)
 
     def change(model: Any) -> None:
+        operators = model.subgraphs[0].operators
         for ours, theirs in pairs:
-            _repaired(source, source.subgraphs[0].operators[ours], model, model.subgraphs[0].operators[theirs])
+            _repaired(source, source.subgraphs[0].operators[ours], model, operators[theirs])
+        written = [int(index) for _, theirs in pairs for index in operators[theirs].outputs]
+        read = [int(operators[theirs].inputs[0]) for _, theirs in pairs if len(operators[theirs].inputs)]
+        settle_biases(model, [*written, *read])
 
     return edited(artifact, change)
 
@@ -306,8 +312,51 @@ def with_ranges(artifact: bytes, ranges: Mapping[int, tuple[float, float]]) -> b
                 zero = round(limits.min - low / scale)
             quantization.scale, quantization.zeroPoint = [scale], [int(np.clip(zero, limits.min, limits.max))]
             tensor.quantization = quantization
+        settle_biases(model, ranges)
 
     return edited(artifact, change)
+
+
+def settle_biases(model: Any, changed: Iterable[int]) -> None:
+    """Store the biases of the operators that read these tensors in the scale that their kernels take them in.
+
+    That is the scale of the input times that of the weights: where it is another one now, the bias is rounded anew from
+    its real values.
+
+    Args:
+        changed: tensors of the first subgraph whose scale was changed.
+    """
+    graph, moved = model.subgraphs[0], {int(index) for index in changed}
+    for operator in graph.operators:
+        read = [int(index) for index in operator.inputs]
+        if len(read) < 3 or read[0] not in moved or min(read[:3]) < 0:
+            continue
+        source, weights, bias = (graph.tensors[index] for index in read[:3])
+        if not (_is_integer(source) and _type_name(bias) in ("INT32", "INT64") and _is_constant(model, read[2])):
+            continue
+        if not _has_scale(weights) or not _has_scale(bias):
+            continue
+        wanted = np.asarray(source.quantization.scale, np.float64) * np.asarray(weights.quantization.scale, np.float64)
+        stored = np.asarray(bias.quantization.scale, np.float64)
+        if np.allclose(stored, wanted, rtol=1e-6, atol=0):
+            continue
+        dtype = np.dtype(_type_name(bias).lower())
+        values = np.asarray(model.buffers[bias.buffer].data, dtype=np.uint8).view(dtype).astype(np.float64) * stored
+        rounded = np.clip(np.round(values / wanted), np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
+        tensor, buffer = copy(bias), copy(model.buffers[bias.buffer])
+        buffer.data = np.ascontiguousarray(rounded).view(np.uint8)
+        model.buffers.append(buffer)
+        tensor.buffer, tensor.quantization = len(model.buffers) - 1, copy(bias.quantization)
+        scales = np.broadcast_to(wanted, np.broadcast(wanted, stored).shape).reshape(-1)
+        tensor.quantization.scale = [float(scale) for scale in scales]
+        tensor.quantization.zeroPoint = [0] * len(tensor.quantization.scale)
+        graph.tensors.append(tensor)  # its own, as others may share the bias
+        operator.inputs = [*read[:2], len(graph.tensors) - 1, *read[3:]]
+
+
+def _has_scale(tensor: Any) -> bool:
+    scale = None if tensor.quantization is None else tensor.quantization.scale
+    return scale is not None and len(scale) > 0 and bool(np.all(np.asarray(scale) > 0))
 
 
 def _shape(tensor: Any) -> list[int]:
@@ -318,8 +367,9 @@ def _repaired(source: Any, ours: Any, model: Any, theirs: Any) -> None:
     if len(ours.inputs) != len(theirs.inputs) or len(ours.outputs) != len(theirs.outputs):
         raise Uncuttable("it has other inputs or outputs than the accepted one")
     good, bad = source.subgraphs[0].tensors, model.subgraphs[0].tensors
+    written = {int(index) for index in theirs.outputs}
     for mine, other in zip([*ours.inputs, *ours.outputs], [*theirs.inputs, *theirs.outputs], strict=True):
-        if mine < 0 or other < 0:
+        if mine < 0 or other < 0 or not (int(other) in written or _is_constant(source, int(mine))):
             continue
         if (good[mine].type, _shape(good[mine])) != (bad[other].type, _shape(bad[other])):
             raise Uncuttable("its tensors have other shapes or types than the accepted ones")
