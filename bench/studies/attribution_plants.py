@@ -3,8 +3,9 @@
     python -m studies.attribution_plants --report-dir reports/reference
 
 Each fault is put into one operator of a real ``ptq_static_wi8_ai8`` artifact. Its place is then looked for twice: with
-the healthy artifact at hand, as where the accepted one is still in the cache, and with the float model alone. Without
-the accepted artifact nothing can be said of a fault that does no harm: those are counted apart.
+the healthy artifact at hand, as where the accepted one is still in the cache, and with the float model alone. Of
+a fault that does no harm, which by chance may even bring the outputs nearer to float32's, there is nothing to find:
+those are counted apart.
 """
 
 import argparse
@@ -205,15 +206,15 @@ def table(found: Sequence[Row]) -> str:
     models = [*dict.fromkeys(row.model for row in found), ""]
     lines = [
         line
-        for words, chosen in (
-            ("accepted artifact", [row for row in found if row.known]),
-            ("float model alone, harmful", [row for row in found if not row.known and row.harm >= HARM]),
-            ("float model alone, harmless", [row for row in found if not row.known and row.harm < HARM]),
-        )
+        for words, chosen in [
+            (f"{words}, {what}", [row for row in found if row.known == known and (row.harm >= HARM) == harmful])
+            for known, words in ((True, "accepted artifact"), (False, "float model alone"))
+            for harmful, what in ((True, "harmful"), (False, "harmless"))
+        ]
         for model in models
         if (line := _line(words, model, [row for row in chosen if row.model == model or not model]))
     ]
-    headers = ["model", "at hand", "plants", "named first", "among three", "median s", "most s"]
+    headers = ["model", "at hand", "faults", "named first", "among three", "median s", "most s"]
     return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True)
 
 
