@@ -201,7 +201,10 @@ def read_text(path: Path, what: str, limit: int, *, inside: Path | None = None, 
     try:
         return read_bytes(path, what, limit, inside=inside, follow=follow).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: {what} cannot be read: {error}") from None
+        raise BadInput(
+            f"{path}: {what} is not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x}); restore it, "
+            "or save it as UTF-8"
+        ) from None
 
 
 @contextmanager
@@ -217,7 +220,9 @@ def reading(path: Path, what: str) -> Iterator[None]:
             "there"
         ) from None
     except OSError as error:
-        raise BadInput(f"{path}: {what} cannot be read: {error.strerror or error}") from None
+        raise BadInput(
+            f"{path}: {what} cannot be read: {error.strerror or error}; check the path, and that you may read it"
+        ) from None
 
 
 def show(size: int) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -96,6 +96,22 @@ def test_a_run_without_a_report_quotes_the_end_of_its_output(forge: StandIn, tmp
     assert "@everyone" in shown
 
 
+@pytest.mark.parametrize("say", [commands.comment, commands.issue])
+def test_a_run_that_ended_before_its_report_quotes_its_output_too(
+    forge: StandIn, tmp_path: Path, say: Callable[..., None]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.txt").write_text("began")
+    (tmp_path / "output.txt").write_text("quantbench: killed")
+    say(tmp_path / "run", otherwise=tmp_path / "output.txt")
+    [said] = [*forge.comments, *forge.issues]
+    assert "killed" in said["body"]
+    written = run(tmp_path)
+    for place in (written, written / "report.json"):
+        say(place, otherwise=tmp_path / "output.txt")
+        assert "3 pp worse" in said["body"]
+
+
 def test_a_refusal_has_a_status_of_its_own(forge: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     forge.may_write = False
     with pytest.raises(RunEnded) as ended:
@@ -142,7 +158,7 @@ def test_a_night_is_told_to_a_webhook_once(
         sent.append((title, text))
         return answers.pop(0)
 
-    monkeypatch.setattr(notify, "by_apprise", lambda: send)
+    monkeypatch.setattr(notify, "by_apprise", lambda urls: send)
     monkeypatch.setenv("QUANTBENCH_NOTIFY", "slack://secret")
     red, green = run(tmp_path), run(tmp_path, Verdict.PASS, number=2)
     state = tmp_path / "history"
@@ -156,3 +172,13 @@ def test_a_night_is_told_to_a_webhook_once(
     assert told.out.count("nothing to tell") == 2
     assert "secret" not in told.out + told.err
     assert list(json.loads((state / "notified.json").read_text())["told"].values()) == ["green"]
+
+
+def test_a_night_that_cannot_be_remembered_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(notify, "by_apprise", lambda urls: lambda *said: bool(sent.append(said[1])))
+    monkeypatch.setenv("QUANTBENCH_NOTIFY", "slack://secret")
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(BadInput, match="--state-dir: cannot write to"):
+        commands.notify(run(tmp_path), tmp_path / "file" / "history")
+    assert sent == []

@@ -84,7 +84,6 @@ def test_the_main_help_lists_variables_and_exit_statuses() -> None:
         (False, False, "# title\n\nrest\nprogress\n", "said\n"),
         (False, True, "# title\n\nrest\nprogress\n", "said\n"),
         (True, False, "title\n", ""),
-        (True, True, "title\n", ""),
     ],
 )
 def test_quiet_leaves_the_verdict(

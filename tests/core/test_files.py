@@ -217,9 +217,9 @@ def test_other_ways_of_not_reading_a_file_are_sentences_too(tmp_path: Path) -> N
     with pytest.raises(BadInput, match=r"x: thing not found$"):
         files.read_bytes(tmp_path / "x", "thing", 10)
     (tmp_path / "x").write_bytes(b"\xff")
-    with pytest.raises(BadInput, match="x: thing cannot be read: 'utf-8' codec"):
+    with pytest.raises(BadInput, match=r"x: thing is not UTF-8 text \(byte 0 is 0xff\); restore it, or save it"):
         files.read_text(tmp_path / "x", "thing", 10)
-    with pytest.raises(BadInput, match="thing cannot be read: Not a directory"):
+    with pytest.raises(BadInput, match="thing cannot be read: Not a directory; check the path"):
         files.read_bytes(tmp_path / "x" / "y", "thing", 10)
 
 

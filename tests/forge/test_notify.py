@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,12 @@ def hook() -> Iterator[Hook]:
 
 def night(hook: Hook, folder: Path, now: notify.State) -> list[str]:
     before = notify.read_state(folder)
-    after, failed, _ = notify.deliver([hook.url], before, now, f"it is {now}", "text", notify.by_apprise())
-    (folder / notify.STATE).write_text(notify.text_of_state(after))
-    return failed
+    send = notify.by_apprise([hook.url])
+    return notify.deliver([hook.url], before, now, f"it is {now}", "text", send, kept_in(folder))[1]
+
+
+def kept_in(folder: Path) -> Callable[[Mapping[str, str]], None]:
+    return lambda told: (folder / notify.STATE).write_text(notify.text_of_state(told)) and None
 
 
 def test_a_red_night_is_told_once_and_its_end_once(hook: Hook, tmp_path: Path) -> None:
@@ -93,9 +96,10 @@ def test_each_address_has_a_state_of_its_own(tmp_path: Path) -> None:
         sent.append(url)
         return url != "b://x"
 
-    after, failed, count = notify.deliver(["a://x", "b://x"], {}, "red", "t", "x", send)
+    keep = kept_in(tmp_path)
+    after, failed, count = notify.deliver(["a://x", "b://x"], {}, "red", "t", "x", send, keep)
     assert (len(failed), count) == (1, 1)
-    after, failed, count = notify.deliver(["a://x", "b://x"], after, "red", "t", "x", send)
+    after, failed, count = notify.deliver(["a://x", "b://x"], after, "red", "t", "x", send, keep)
     assert sent == ["a://x", "b://x", "b://x"]
 
 
@@ -105,11 +109,32 @@ def test_a_damaged_state_is_none(tmp_path: Path, content: str) -> None:
     assert notify.read_state(tmp_path) == {}
 
 
-def test_an_address_of_an_unknown_kind_is_bad_input() -> None:
-    pytest.importorskip("apprise")
+def test_an_address_of_an_unknown_kind_is_bad_input_before_anything_is_sent(hook: Hook) -> None:
     with pytest.raises(BadInput, match="an address of kind 'nosuch' is not one that apprise knows") as refused:
-        notify.by_apprise()(f"nosuch://{SECRET}", "t", "x")
+        notify.by_apprise([hook.url, f"nosuch://{SECRET}"])
     assert SECRET not in str(refused.value)
+
+
+def test_what_was_delivered_is_kept_whatever_happens_next(tmp_path: Path) -> None:
+    def send(url: str, title: str, text: str) -> bool:
+        if url == "b://x":
+            raise KeyboardInterrupt
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        notify.deliver(["a://x", "b://x"], {}, "red", "t", "x", send, kept_in(tmp_path))
+    assert notify.read_state(tmp_path) == {notify.key_of("a://x"): "red"}
+
+
+def test_nothing_is_sent_where_it_cannot_be_remembered() -> None:
+    sent: list[str] = []
+
+    def full(told: Mapping[str, str]) -> None:
+        raise BadInput("cannot write")
+
+    with pytest.raises(BadInput):
+        notify.deliver(["a://x"], {}, "red", "t", "x", lambda *said: bool(sent.append(said[0])), full)
+    assert sent == []
 
 
 def test_no_address_is_bad_input() -> None:

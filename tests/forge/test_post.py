@@ -1,10 +1,13 @@
 """Comments and issues on a stand-in: pages, refusals, failures in the middle, and secrets that stay secret."""
 
 import os
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -131,6 +134,12 @@ def test_a_token_without_the_permission_is_told_which(forge: StandIn, of: object
         ((200, b"<html>a proxy's page</html>", {}), "no JSON"),
         ((200, {"not": "a list"}, {}), "expected a list"),
         ((403, b"<html>", {}), "the token may not do this"),
+        ((403, b"{}", {"Content-Length": "9"}), "the token may not do this"),
+        ((200, [3], {}), "expected a list of objects"),
+        ((200, [{"body": "x"}], {}), "holds no number as 'id'"),
+        ((200, [{"id": "abc"}], {}), "holds no number as 'id'"),
+        ((200, [{"id": "1"}], {}), "holds no number as 'id'"),
+        ((200, [{"id": True}], {}), "holds no number as 'id'"),
     ],
 )
 def test_each_refusal_is_one_sentence(forge: StandIn, answer: tuple[int, object, dict[str, str]], said: str) -> None:
@@ -169,6 +178,94 @@ def test_a_forge_that_is_silent_is_given_up(forge: StandIn, monkeypatch: pytest.
     monkeypatch.setattr(forge, "answer", lambda *asked: time.sleep(0.6) or forge_answers(*asked))
     with pytest.raises(ForgeRefused, match=r"did not answer within 0\.2 s"):
         comment(github(forge))
+
+
+@BOTH
+@pytest.mark.parametrize("say", [comment, issue])
+def test_an_item_without_its_number_is_a_refusal(forge: StandIn, of: object, say: object) -> None:
+    forge.failing = [(200, [{"body": "said"}], {})]
+    with pytest.raises(ForgeRefused, match=r"holds no number as '(id|iid|number)'"):
+        say(of(forge))  # type: ignore[operator]
+    assert forge.comments + forge.issues == []
+
+
+def test_gitlab_without_the_tokens_user_is_a_refusal(forge: StandIn) -> None:
+    comment(gitlab(forge), "first")
+    forge.failing = [None, (200, {"name": "nobody"}, {})]
+    with pytest.raises(ForgeRefused, match="holds no number as 'id'"):
+        comment(gitlab(forge), "second")
+    assert len(forge.comments) == 1
+
+
+@BOTH
+def test_an_answer_that_breaks_off_is_not_taken_for_an_empty_list(forge: StandIn, of: object) -> None:
+    here = of(forge)  # type: ignore[operator]
+    comment(here, "first")
+    forge.failing = [(200, b"[]", {"Content-Length": "1000"})]
+    assert "edited" in comment(here, "second")  # by the second try
+    forge.failing = [(200, b"[]", {"Content-Length": "1000"})] * 3
+    with pytest.raises(ForgeRefused, match="the answer broke off"):
+        comment(here, "third")
+    assert len(forge.comments) == 1
+
+
+@contextmanager
+def server_that_says(*parts: bytes, pause: float = 0.0) -> Iterator[str]:
+    """Answer every connection with these bytes, with a pause before each part; yield the address."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            with suppress(OSError):  # the client has gone
+                for part in parts:
+                    time.sleep(pause)
+                    self.request.sendall(part)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        block_on_close = False
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "is no HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300 + b"\r\n[]", "is no HTTP"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n[]", "broke off"),
+        (b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n[]", "the token may not do this"),
+    ],
+)
+def test_an_answer_that_is_no_http_is_a_refusal(forge: StandIn, answer: bytes, said: str) -> None:
+    with server_that_says(answer) as address:
+        environment = forge.environment() | {"GITHUB_API_URL": address}
+        with pytest.raises(ForgeRefused, match=said) as refused:
+            comment(where.found(environment).forge)
+    assert TOKEN not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "whole", [b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n" + b" " * 900, b"HTTP/1.1 " + b"2" * 900]
+)
+def test_a_forge_that_answers_byte_by_byte_is_given_up(
+    forge: StandIn, monkeypatch: pytest.MonkeyPatch, whole: bytes
+) -> None:
+    monkeypatch.setattr(http, "IN_ALL", 0.3)
+    drops = [whole[at : at + 1] for at in range(len(whole))]
+    with server_that_says(*drops, pause=0.05) as address:
+        environment = forge.environment() | {"GITHUB_API_URL": address}
+        with pytest.raises(ForgeRefused, match=r"took more than 0\.3 s to answer \(GET /repos/"):
+            comment(where.found(environment).forge)
+
+
+@pytest.mark.parametrize("address", ["http://[", "http://host:port", "http://a b"])
+def test_an_address_that_is_none_is_a_refusal(forge: StandIn, address: str) -> None:
+    with pytest.raises(ForgeRefused, match="is not one that a request can hold"):
+        comment(where.found(forge.environment() | {"GITHUB_API_URL": address}).forge)
 
 
 def test_a_forge_that_is_not_there_is_named(forge: StandIn) -> None:

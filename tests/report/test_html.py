@@ -139,7 +139,7 @@ def test_changes_within_tolerance_are_folded_away(made_up: Report) -> None:
     ]
     quiet = html._changed(made_up, Later(large=False))
     assert quiet.startswith("<p>Nothing beyond its tolerance.</p>")
-    assert "<details><summary>2 changes within tolerance</summary>" in quiet
+    assert "<details><summary>2 values changed within tolerance</summary>" in quiet
     made_up.cells[0].judgements.append(judgement("m1/float32", Verdict.REGRESSED, 9.0))
     changed = html._changed(made_up, Later(large=False))
     shown, folded = changed.split("<details>")
@@ -147,7 +147,7 @@ def test_changes_within_tolerance_are_folded_away(made_up: Report) -> None:
     assert shown.count("<li>") == 1
     assert folded.count("<li>") == 2
     assert formatting.within_tolerance(made_up) == 2
-    assert "- 2 changes within tolerance" in markdown.render(made_up)
+    assert "- 2 values changed within tolerance" in markdown.render(made_up)
 
 
 def test_the_front_is_what_nothing_else_beats(made_up: Report) -> None:

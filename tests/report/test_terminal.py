@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from made_up_runs import cell, measured, report
 from quantbench.records import Action, Cell, Judgement, Kind, Verdict
-from quantbench.report import terminal
+from quantbench.report import markdown, terminal
 from quantbench.report.formatting import headline
+from quantbench.report.html import page as html
+from quantbench.report.html.deferred import Later
 
 FOLDER = Path("reports/r")
 STEP = "    → look closer: quantbench run"
@@ -85,3 +87,28 @@ def test_verbose_lists_every_cell_note_and_step() -> None:
 def test_columns_that_no_cell_fills_are_left_out() -> None:
     header = next(line for line in lines_of([one("a", Verdict.PASS)], verbose=True) if line.startswith("cell"))
     assert header.split() == ["cell", "verdict", "KiB"]
+
+
+def test_terminal_report_and_page_count_the_same_changes_within_tolerance() -> None:
+    noisy = judged(Verdict.PASS).model_copy(update={"change": 0.1, "tolerance": 3.0, "measurement": "latency_mean"})
+    found = one("a", Verdict.PASS, "larger", "smaller")
+    found.judgements.append(noisy)
+    found.measurements["latency_mean"] = measured(2.0).model_copy(update={"spread": 0.5})
+    made = report([found], exit_status=0)
+    assert "2 values changed within tolerance" in terminal.summary(made, FOLDER, verbose=False).splitlines()
+    assert "2 values changed within tolerance; " in markdown.render(made)
+    assert "<summary>2 values changed within tolerance</summary>" in html._changed(made, Later(large=False))
+
+
+def test_the_command_that_records_all_names_the_folders_that_the_run_was_given() -> None:
+    folders = ["--model-dir", "my models", "--baseline-dir", "kept"]
+    update = ["quantbench", "baseline", "update", "reports/r", *folders, "--only", "m/a", "--reason", "why"]
+    found = one("a", Verdict.MISSING)
+    found.judgements[0].actions = [Action(what="record it", command=update)]
+    [line] = [line for line in lines_of([found], status=3) if line.startswith("record them all: ")]
+    assert line == (
+        "record them all: quantbench baseline update reports/r --model-dir 'my models' --baseline-dir kept "
+        '--reason "first baseline"'
+    )
+    found.judgements[0].actions = []
+    assert 'record them all: quantbench baseline update reports/r --reason "first baseline"' in lines_of([found], 3)

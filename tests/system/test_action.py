@@ -126,7 +126,7 @@ def test_a_green_run_is_silent(tmp_path: Path, forge: StandIn) -> None:
     assert forge.comments == []
     assert done.outputs == {"status": "0", "run": "reports/2026-01-01T00-00-00Z"}
     assert done.summary.startswith("# quantbench: GREEN")
-    assert "0 of 0 red cells" in done.printed
+    assert "no cell is red: nothing to write" in done.printed
 
 
 def test_a_red_run_comments_once_and_uploads(tmp_path: Path, forge: StandIn) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from quantbench.errors import BadInput
+
 if TYPE_CHECKING:
     from quantbench.records import Record
 
@@ -29,8 +31,14 @@ _level = Level.NORMAL
 
 
 def set_level(quiet: bool, verbose: bool) -> None:
-    """Choose how much this process shows from now on; quiet wins."""
+    """Choose how much this process shows from now on.
+
+    Raises:
+        BadInput: less and more are asked for at once.
+    """
     global _level
+    if quiet and verbose:
+        raise BadInput("-q shows less and -v shows more; give one of them")
     _level = Level.QUIET if quiet else Level.VERBOSE if verbose else Level.NORMAL
 
 

@@ -32,7 +32,28 @@ def sentence(error: Any) -> str:
     unknown = re.match(r"No such command '(.*?)'", message)
     if unknown and context is not None:
         return no_such("command", unknown[1], getattr(context.command, "commands", {}), command)
+    message = _in_our_words(error, message)
     return f"{message[:1].lower()}{message[1:].rstrip('.')} ({command} -h shows how)"
+
+
+# Beginning of the type of pydantic's errors, with which newer versions of the command line library convert values ->
+# what is expected.
+_EXPECTED = {"int_": "a whole number", "float_": "a number", "bool_": "true or false"}
+
+
+def _in_our_words(error: Any, message: str) -> str:
+    """Return a message in which what the library for checking values says of one is said in our words."""
+    found = getattr(error.__cause__, "errors", None)
+    if found is None:
+        return message
+    problem = found()[0]
+    theirs = problem["msg"].rstrip(".")
+    if problem["type"] == "value_error":
+        ours = theirs.removeprefix("Value error, ")
+    else:
+        kind = next((text for start, text in _EXPECTED.items() if problem["type"].startswith(start)), None)
+        ours = f"expected {kind or theirs.removeprefix('Input should be ')}, found {str(problem['input'])[:80]!r}"
+    return message.replace(" ".join(theirs.split()), ours)
 
 
 def _options(context: Any) -> list[str]:

@@ -52,6 +52,9 @@ def _export_red(report: "Report", folder: Path, target: Path) -> None:
     from quantbench.engine.artifacts import red
 
     cells = red(report, folder)
+    if not cells:
+        typer.echo("no cell is red: nothing to write")
+        return
     for cell, content in cells:
         if content is None:
             typer.echo(f"no artifact of {cell.id}: {cell.failure.reason if cell.failure else 'it is gone'}")

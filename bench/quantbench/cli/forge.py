@@ -1,7 +1,7 @@
 """Define the commands that tell others what a run found: ``comment``, ``issue``, ``notify``."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -110,15 +110,17 @@ def notify(
     title, text = short(report, link or job_address(os.environ))
     now: message.State = "green" if report.exit_status == Exit.GREEN else "red"
     before = message.read_state(state_dir)
-    send = message.by_apprise()
-    after, failed, count = message.deliver(urls, before, now, title, text, send)
-    if after != before:
+
+    def remember(told: Mapping[str, str]) -> None:
         try:
             with full_disk_named(state_dir):
                 state_dir.mkdir(parents=True, exist_ok=True)
-                files.replace(state_dir / message.STATE, message.text_of_state(after))
+                files.replace(state_dir / message.STATE, message.text_of_state(told))
         except OSError as error:
             raise BadInput(f"--state-dir: cannot write to {state_dir}: {error.strerror}; give another") from None
+
+    send = message.by_apprise(urls)
+    _, failed, count = message.deliver(urls, before, now, title, text, send, remember)
     if failed:
         typer.echo(f"quantbench: {'; '.join(failed)}", err=True)
         raise RunEnded(int(Exit.NOT_DELIVERED))
@@ -128,11 +130,11 @@ def notify(
 def _text(run: Path, artifact: str, otherwise: Path | None, where: str) -> tuple[str, bool]:
     """Return what is to be said of a run, and whether it is red; a run without a report is."""
     from quantbench.forge.where import commit_of, job_address
-    from quantbench.records.run_folder import read
+    from quantbench.records.run_folder import REPORT, read
     from quantbench.report.forge_comment import Around, body, without_report
 
     around = Around(job_address(os.environ), commit_of(os.environ), artifact, where)
-    if otherwise is not None and not run.exists():
+    if otherwise is not None and not (run / REPORT if run.is_dir() else run).exists():
         return without_report(_end_of(otherwise), around), True
     report, _ = read(run)
     return body(report, around), report.exit_status != Exit.GREEN

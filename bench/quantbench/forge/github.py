@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quantbench.forge.decide import Said
-from quantbench.forge.http import Api
+from quantbench.forge.http import Api, number_in
 
 # Who may speak for the project, besides bots: a bot has to be let in by one of them.
 _TRUSTED = ("OWNER", "MEMBER", "COLLABORATOR")
@@ -72,7 +72,7 @@ def _said(one: Mapping[str, Any], id_: str = "id") -> Said:
     user = one.get("user")
     bot = isinstance(user, dict) and user.get("type") == "Bot"
     ours = bot or one.get("author_association") in _TRUSTED
-    return Said(int(one[id_]), str(one.get("body") or ""), ours, str(one.get("html_url") or ""))
+    return Said(number_in(one, id_), str(one.get("body") or ""), ours, str(one.get("html_url") or ""))
 
 
 def _address(answer: Any) -> str:

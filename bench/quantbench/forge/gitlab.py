@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from quantbench.forge.decide import Said
-from quantbench.forge.http import Api
+from quantbench.forge.http import Api, number_in
 
 
 def api(base: str, token: str) -> Api:
@@ -40,9 +40,8 @@ class GitLab:
         me = self._me()
         return [_said(one, me) for one in found if not one.get("system")]
 
-    def _me(self) -> int | None:
-        user = self._api.ask("GET", "/user")
-        return user.get("id") if isinstance(user, dict) else None
+    def _me(self) -> int:
+        return number_in(self._api.ask("GET", "/user"), "id")
 
     def comment(self, number: int, body: str) -> str:
         """Add a note; return its address, which GitLab does not tell."""
@@ -59,7 +58,7 @@ class GitLab:
         query = {"state": "opened", "labels": label, "scope": "created_by_me", "sort": "asc"}
         found = self._api.pages(f"{self._path}/issues", **query)
         return [
-            Said(int(one["iid"]), str(one.get("description") or ""), True, str(one.get("web_url") or ""))
+            Said(number_in(one, "iid"), str(one.get("description") or ""), True, str(one.get("web_url") or ""))
             for one in found
         ]
 
@@ -74,10 +73,10 @@ class GitLab:
         return _address(self._api.ask("PUT", f"{self._path}/issues/{issue}", sent))
 
 
-def _said(one: Mapping[str, Any], me: int | None) -> Said:
+def _said(one: Mapping[str, Any], me: int) -> Said:
     author = one.get("author")
-    ours = me is not None and isinstance(author, dict) and author.get("id") == me
-    return Said(int(one["id"]), str(one.get("body") or ""), ours)
+    ours = isinstance(author, dict) and author.get("id") == me
+    return Said(number_in(one, "id"), str(one.get("body") or ""), ours)
 
 
 def _address(answer: Any) -> str:

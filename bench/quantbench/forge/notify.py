@@ -65,17 +65,27 @@ Send = Callable[[str, str, str], bool]
 
 
 def deliver(
-    urls: Sequence[str], told: Mapping[str, str], now: State, title: str, text: str, send: Send
+    urls: Sequence[str],
+    told: Mapping[str, str],
+    now: State,
+    title: str,
+    text: str,
+    send: Send,
+    remember: Callable[[Mapping[str, str]], None],
 ) -> tuple[dict[str, str], list[str], int]:
     """Send to each address that has not been told yet.
 
     Args:
         send: address, title and text -> whether it was delivered.
+        remember: keep what each address was last told. It is called before anything is sent, so that nothing is sent
+            each night anew where it fails, and after each delivery, whatever happens to the next.
 
     Returns:
         What each address was last told, a sentence for each that could not be reached, and how many were told now.
     """
     after, failed, count = dict(told), [], 0
+    if any(due(told.get(key_of(url)), now) for url in urls):
+        remember(after)
     for number, url in enumerate(urls, 1):
         key = key_of(url)
         if not due(told.get(key), now):
@@ -83,6 +93,7 @@ def deliver(
         if send(url, title, text):
             after[key] = now
             count += 1
+            remember(after)
         else:
             kind = url.partition("://")[0] if "://" in url else "?"
             failed.append(
@@ -92,25 +103,27 @@ def deliver(
     return after, failed, count
 
 
-def by_apprise() -> Send:
-    """Return how a message is sent by apprise.
+def by_apprise(urls: Sequence[str]) -> Send:
+    """Return how a message is sent by apprise to any of some addresses.
 
     Raises:
-        BadInput: apprise is not installed; or, when sending, it does not know the kind of an address.
+        BadInput: apprise is not installed, or it does not know the kind of an address.
     """
     try:
         import apprise
     except ImportError:
         raise BadInput("messages need apprise: pip install 'quantbench[notify]'") from None
 
-    def send(url: str, title: str, text: str) -> bool:
-        target = apprise.Apprise()
+    targets = {url: apprise.Apprise() for url in urls}
+    for url, target in targets.items():
         if not target.add(url):
             kind = url.partition("://")[0][:20] if "://" in url else ""
             raise BadInput(
                 f"QUANTBENCH_NOTIFY: an address{f' of kind {kind!r}' if kind else ''} is not one that apprise knows; "
                 "see its list of services for how it is written"
             )
-        return bool(target.notify(title=title, body=text, body_format=apprise.NotifyFormat.TEXT))
+
+    def send(url: str, title: str, text: str) -> bool:
+        return bool(targets[url].notify(title=title, body=text, body_format=apprise.NotifyFormat.TEXT))
 
     return send

@@ -454,6 +454,11 @@ def within_tolerance(report: Report) -> int:
     return sum(moved(cell, one) for cell, one in judged)
 
 
+def told_within_tolerance(count: int) -> str:
+    """Say how many measurements differ from the accepted ones by no more than their tolerance."""
+    return f"{count} value{'s' * (count != 1)} changed within tolerance"
+
+
 def budget(report: Report) -> str:
     """How the false-alarm budget is shared."""
     alarms = report.false_alarms
@@ -481,7 +486,19 @@ def budget(report: Report) -> str:
 
 
 def accept_everything(report: Report, folder: Path) -> str | None:
-    """Return the one command that accepts all cells, where every cell lacks a baseline; else None."""
+    """Return the one command that accepts all cells, where every cell lacks a baseline; else None.
+
+    It reads and writes the folders that the commands for single cells name, which are those that the run was given.
+    """
     if report.cells and all(cell.verdict is Verdict.MISSING for cell in report.cells):
-        return f'record them all: quantbench baseline update {folder} --reason "first baseline"'
+        updates = [
+            action
+            for cell in report.cells
+            for judged in cell.judgements
+            for action in judged.actions
+            if action.command[:3] == _UPDATE
+        ]
+        folders = [word for option in ("--model-dir", "--baseline-dir") for word in _given(updates, option)]
+        command = shlex.join([*_UPDATE, str(folder), *folders])
+        return f'record them all: {command} --reason "first baseline"'
     return None

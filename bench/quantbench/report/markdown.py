@@ -79,7 +79,7 @@ def _facts(report: Report) -> str:
     lines += [f"Note: {formatting.escape(note)}" for note in report.notes]
     within = formatting.within_tolerance(report)
     if within:
-        lines.append(f"{within} {'change' if within == 1 else 'changes'} within tolerance; `report.html` lists them.")
+        lines.append(f"{formatting.told_within_tolerance(within)}; `report.html` lists them.")
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -112,15 +112,6 @@ def _table(report: Report, cells: Sequence[Cell]) -> str:
 
 
 def _counted(report: Report) -> list[str]:
-    """Return how many values differ from their baselines by no more than their tolerance or than chance."""
-    count = moved_within(report)
-    return [f"{count} value{'s' * (count != 1)} changed within tolerance"] if count else []
-
-
-def moved_within(report: Report) -> int:
-    """Count the values that differ from their baselines and pass nevertheless."""
-    return sum(
-        judged.verdict is Verdict.PASS and judged.against == "baseline" and bool(judged.change)
-        for cell in report.cells
-        for judged in cell.judgements
-    )
+    """Return how many values differ from their baselines by no more than their tolerance."""
+    count = formatting.within_tolerance(report)
+    return [formatting.told_within_tolerance(count)] if count else []

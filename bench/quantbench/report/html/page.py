@@ -159,8 +159,7 @@ def _changed(report: Report, later: Later) -> Markup:
         listed = later.listing("changes.html.j2", beyond, MOST_LISTED, "changes")
     if not within:
         return listed
-    summary = f"{len(within)} {'change' if len(within) == 1 else 'changes'} within tolerance"
-    return listed + later.fold(summary, fragment("changes.html.j2", items=within))
+    return listed + later.fold(formatting.told_within_tolerance(len(within)), fragment("changes.html.j2", items=within))
 
 
 def _note(cell: str, judgement: Judgement) -> Note:
