@@ -64,7 +64,7 @@ def test_an_error_measure_that_grew_is_worse_too() -> None:
         ([suspect(0.9, 0.95)], "all of the 5.00 pp lost on the first 1,000 examples come back"),
         (
             [suspect(0.5, None, "accepted")],
-            "with the accepted weights, options and ranges, 50 % of the outputs' squared",
+            "options and ranges, 50 % of what the outputs' squared error grew by since then is gone",
         ),
     ],
 )

@@ -33,6 +33,8 @@ Scorer = Callable[[bytes], float]
 How = Literal["float", "range", "accepted"]
 # The two graphs are of one model where at least this share of their operators has a partner.
 ONE_MODEL = 0.8
+# From this multiple of the accepted artifact's error on, an artifact is worse, and what changed is the suspect.
+WORSE = 1.05
 EXPLAINS = 0.1  # of the outputs' squared error: what explains less is no cause
 
 
@@ -74,8 +76,11 @@ def explained(
         return found.model_copy(update={"changes": told})
     suspects: list[Suspect] = []
     if before > 0 and found.matched >= ONE_MODEL:
-        for repairs in _repairs(found, control, artifact, accepted, told):
-            suspects += [_tested(one, artifact, few, exact, before, stateful, score) for one in repairs]
+        least = _distance(_outputs(accepted, few, stateful), exact) if accepted is not None and told else math.inf
+        worse = before > WORSE * least
+        for repairs in _repairs(found, control, artifact, accepted if worse else None, told):
+            rest = least if worse and not suspects else 0.0
+            suspects += [_tested(one, artifact, few, exact, (before, rest), stateful, score) for one in repairs]
             if max((one.recovered for one in suspects), default=0.0) >= EXPLAINS:
                 break
     best: dict[int, Suspect] = {}
@@ -89,12 +94,18 @@ def _tested(
     artifact: bytes,
     few: Inputs,
     exact: dict[str, Array],
-    before: float,
+    errors: tuple[float, float],
     stateful: bool,
     score: Scorer | None,
 ) -> Suspect:
+    """Measure what a repair takes away of the error of the outputs.
+
+    Args:
+        errors: of the artifact, and of the accepted one where the repair has its parts; else 0.
+    """
+    before, least = errors
     after = _distance(_outputs(repair.artifact, few, stateful), exact)
-    recovered = 1 - after / before if math.isfinite(after) else -1.0
+    recovered = (before - after) / (before - least) if math.isfinite(after) else -1.0
     operator, tensor = _named(artifact, repair.places[0])
     return Suspect(
         position=repair.places[0],

@@ -64,8 +64,8 @@ class Suspect(Record):
             normalization.
         repaired_by: ``float``: left in float; ``range``: with the range that its output has in the float model;
             ``accepted``: with the accepted weights, options and ranges.
-        recovered: share of the squared error of the outputs that is gone when it is repaired; below 0 where more is
-            left.
+        recovered: share of the squared error of the outputs that is gone when it is repaired, with accepted parts of
+            what that error grew by since the accepted artifact; below 0 where more is left.
         score: of the repaired artifact, on the same examples as :attr:`Attribution.score`; None where not scored.
     """
 

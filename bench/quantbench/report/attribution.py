@@ -10,6 +10,11 @@ from tabulate import tabulate
 from quantbench.core.echo import line
 from quantbench.records import Attribution, Change, OperatorError, Suspect
 
+_GONE = {
+    "float": "the outputs' squared error",
+    "range": "the outputs' squared error",
+    "accepted": "what the outputs' squared error grew by since then",
+}
 MOST_ROWS = 8
 MOST_CHANGES = 4
 # An operator that explains less than this share of the outputs' squared error is no cause.
@@ -113,8 +118,8 @@ def cause(found: Attribution) -> str:
     if best.position < 0 or (best.position == 0 and best.operator == "QUANTIZE"):
         where = f"the quantization of the model's input{more and f' ({more[5:]})'}"
     return (
-        f"Cause: {where}: {_REPAIRS[best.repaired_by]},{_won(found, best)} {_percent(best.recovered)} of the outputs' "
-        "squared error is gone."
+        f"Cause: {where}: {_REPAIRS[best.repaired_by]},{_won(found, best)} {_percent(best.recovered)} of "
+        f"{_GONE[best.repaired_by]} is gone."
     )
 
 
