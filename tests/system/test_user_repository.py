@@ -52,5 +52,8 @@ def test_a_config_whose_folder_of_models_is_gone_runs_nothing_of_ours(repository
     (repository / "pyproject.toml").write_text("[tool.quantbench]\nseeds = 1\n")
     done = run_quantbench("run", store=tmp_path / "store", cwd=repository)
     assert done.returncode == 4
-    assert "--model-dir: no such folder: models" in done.stderr
+    assert (
+        "pyproject.toml: model_dir: no such folder: models; give a folder of model files, or adopt a model first"
+        in done.stderr
+    )
     assert not (repository / "reports" / "latest").exists()
