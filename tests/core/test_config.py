@@ -308,7 +308,6 @@ def test_every_command_takes_its_folders_from_the_config(repository: Path, comma
     assert done.returncode == 4
     assert shown in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    assert not (repository / ".benchmarks").exists()
 
 
 def test_a_broken_config_stops_every_command_but_not_its_help(repository: Path) -> None:

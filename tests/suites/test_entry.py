@@ -283,7 +283,7 @@ def test_ten_lines_pass_and_fail_with_our_sentence_on_a_planted_file(
     done = run_pytest(repository, site, "-q", store=store)
     assert done.returncode == 1
     assert "REGRESSED size" in done.stdout
-    assert "MISSING no score baseline" in done.stdout
+    assert "MISSING no baseline for" in done.stdout
     assert "baseline update" in done.stdout
     assert "--model-dir" not in done.stdout, "a command that is pasted here finds the folders by the config"
     assert "Traceback" not in done.stdout

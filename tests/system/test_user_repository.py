@@ -34,6 +34,7 @@ def test_run_and_pytest_take_the_same_from_the_config(repository: Path, tmp_path
         for variant in ("float32", "ptq_float16")
     }
     assert "note: no [tool.quantbench]" not in by_command.stderr
+    assert not (repository / ".benchmarks").exists(), "pytest-benchmark makes it where the command is called"
     suites = ["--pyargs", "quantbench.suites", *asked]
     assert collected(run_pytest(repository, site, *suites)) == names
     timed = run_quantbench("run", *asked, "--latency", store=tmp_path / "store", cwd=repository)
