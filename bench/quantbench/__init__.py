@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from quantbench.comparison.of_runs import compare_runs as compare
     from quantbench.core.arrays import Array, Inputs
     from quantbench.core.config import Settings
-    from quantbench.core.config import resolve as settings
+    from quantbench.core.config import settings_at as settings
     from quantbench.engine.whole_run import Finished, run
     from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected
     from quantbench.records import Advice, Report, Verdict
@@ -78,7 +78,7 @@ _DEFINED_IN = {
     "quantbench.adopt.trying": ("try_model",),
     "quantbench.comparison": ("Comparison",),
     "quantbench.comparison.of_runs": ("compare_runs",),
-    "quantbench.core.config": ("Settings", "resolve"),
+    "quantbench.core.config": ("Settings", "settings_at"),
     "quantbench.core.arrays": ("Array", "Inputs"),
     "quantbench.engine.whole_run": ("Finished", "run"),
     "quantbench.errors": ("BadInput", "DiskFull", "Exit", "NothingSelected"),
@@ -98,7 +98,7 @@ _DEFINED_IN = {
     ),
 }
 # Public name -> the one in its module, where they differ.
-_CALLED = {"compare": "compare_runs", "settings": "resolve"}
+_CALLED = {"compare": "compare_runs", "settings": "settings_at"}
 _MODULE = {name: module for module, names in _DEFINED_IN.items() for name in names}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import run_quantbench
 from quantbench.core import config
-from quantbench.core.config import KEYS, resolve
+from quantbench.core.config import KEYS, resolve, settings_at
 from quantbench.core.options import RunOptions, flag, given
 from quantbench.errors import BadInput
 
@@ -127,6 +127,13 @@ def test_the_cache_of_the_file_holds_for_this_process_and_its_children_unless_a_
         ("models = []", "tool.quantbench.models: names nothing; leave the key out for all"),
         ("threads = [true]", "tool.quantbench.threads: expected text, or a list of texts, found [true]"),
         ("model_dir = ''", "tool.quantbench.model_dir: expected text, a folder, found ''"),
+        (
+            "threads = 'x'",
+            "pyproject.toml:2: tool.quantbench.threads: expected whole numbers of at least 1, or 'all', found",
+        ),
+        ("threads = [0]", "tool.quantbench.threads: expected whole numbers of at least 1"),
+        ("max_drop = 'x'", "pyproject.toml:2: tool.quantbench.max_drop: expected a number of at least 0 such as 0.5"),
+        ("max_drop = [0.5, '2%']", "tool.quantbench.max_drop: 2%: given twice for all outputs"),
         ("max_drop = {}", "tool.quantbench.max_drop: expected a number or text"),
         ("shard = '1/2'", "unknown key; --shard belongs to one run, so give it on the command line"),
         ("seeds = 1\nformat = 2", "pyproject.toml:3: tool.quantbench.format: this config is of version 2"),
@@ -156,11 +163,74 @@ def test_a_table_that_is_no_table(repository: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
-    [("SEEDS", "many", "a whole number"), ("NO_GPU", "perhaps", "true or false"), ("CACHE_SIZE", "-1", "expected GB")],
+    [
+        ("SEEDS", "many", "a whole number"),
+        ("NO_GPU", "perhaps", "true or false"),
+        ("CACHE_SIZE", "-1", "expected GB"),
+        ("THREADS", "many", "expected whole numbers of at least 1"),
+        ("MAX_DROP", "-1", "expected a number of at least 0"),
+    ],
 )
 def test_a_variable_that_is_wrong_is_named(repository: Path, name: str, text: str, expected: str) -> None:
     with pytest.raises(BadInput, match=f"^QUANTBENCH_{name}: .*{expected}"):
         resolve(environ={f"QUANTBENCH_{name}": text})
+
+
+def test_a_table_in_our_own_file_is_told_where_keys_go(repository: Path) -> None:
+    write(repository, TABLE + "seeds = 3\n", "quantbench.toml")
+    with pytest.raises(BadInput, match=r"^quantbench\.toml: \[tool\.quantbench\]: keys go at the top level of quantb"):
+        resolve()
+
+
+def test_a_variable_that_is_nearly_ours_is_noted_and_no_other() -> None:
+    others = {"QUANTBENCH_VULKAN": "", "QUANTBENCH_NOTIFY": "", "QUANTBENCH_SEEDS": "1", "MODEL_DRI": ""}
+    assert resolve(environ=others).unknown_variables() == []
+    assert resolve(environ={"QUANTBENCH_MODEL_DRI": "ml"}).unknown_variables() == [
+        "QUANTBENCH_MODEL_DRI: no such environment variable; did you mean QUANTBENCH_MODEL_DIR?"
+    ]
+
+
+# ---------------------------------------------------------------- a config that is named
+
+
+def test_a_config_is_named_by_its_folder_or_its_file(repository: Path) -> None:
+    write(repository / "other" / "deep", "", "note.txt")
+    write(repository / "other", TABLE + "seeds = 3\n")
+    write(repository / "other", "seeds = 3\nno_gpu = true\n", "quantbench.toml")
+    for place, no_gpu in (("other", True), ("other/deep", True), ("other/pyproject.toml", False)):
+        settings = settings_at(place)
+        assert (settings["seeds"], settings["no_gpu"]) == (3, no_gpu)
+        assert settings["model_dir"] == Path("other/models")
+    assert settings_at(None)["seeds"] == resolve()["seeds"] == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("/nosuch", "config: no such folder or file: /nosuch; give a folder with a pyproject.toml or quantbench.toml"),
+        ("bare", "config: bare: holds no [tool.quantbench] in pyproject.toml and no quantbench.toml"),
+        ("bare/pyproject.toml", "config: bare/pyproject.toml: holds no [tool.quantbench]; add the table"),
+        ("bare/other.toml", "other.toml: expected a folder, a pyproject.toml or a quantbench.toml, found another file"),
+        (3, "config: expected the path of a file or folder, found 3"),
+        ("", "config: expected the path of a file or folder, found ''"),
+    ],
+)
+def test_a_named_config_that_is_none_is_never_passed_by(repository: Path, place: str, sentence: str) -> None:
+    write(repository / "bare", "[tool.other]\n")
+    write(repository / "bare", "seeds = 3\n", "other.toml")
+    with pytest.raises(BadInput) as refused:
+        settings_at(place)
+    assert sentence in str(refused.value)
+
+
+def test_an_error_about_a_setting_names_where_it_stands(repository: Path) -> None:
+    write(repository, TABLE + "model_dir = 'ml'\nvariants = ['a', 'b']\n")
+    settings = resolve(environ={"QUANTBENCH_BASELINE_DIR": "gone"})
+    assert settings.located("--model-dir: no such folder: ml") == "pyproject.toml:2: model_dir: no such folder: ml"
+    assert settings.located("--variants: unknown name 'b'; x") == "pyproject.toml:3: variants: unknown name 'b'; x"
+    assert settings.located("--baseline-dir: no such folder: gone") == "QUANTBENCH_BASELINE_DIR: no such folder: gone"
+    for of_an_option in ("--model-dir: no such folder: other", "--variants: unknown name 'c'; known: a, b", "ml: x"):
+        assert settings.located(of_an_option) == of_an_option
 
 
 def test_two_files_of_one_folder_may_agree_and_not_contradict(repository: Path) -> None:
@@ -214,17 +284,26 @@ def test_the_command_says_that_the_cache_is_the_files(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "shown"),
     [
-        (["models"], "--model-dir: no such folder: ml"),
+        (
+            ["models"],
+            "pyproject.toml:2: model_dir: no such folder: ml; give a folder of model files, or adopt a model first",
+        ),
         (["baseline", "diff"], "out/latest"),
         (["inspect", "m/float32"], "out/latest"),
         (["export", "m/float32"], "out/latest"),
         (["report"], "out/latest"),
         (["history"], "out"),
-        (["run"], "--model-dir: no such folder: ml"),
+        (
+            ["run"],
+            "pyproject.toml:2: model_dir: no such folder: ml; give a folder of model files, or adopt a model first",
+        ),
+        (["config", "--json"], "pyproject.toml:4: variants: unknown name 'ptq_flot16'; did you mean ptq_float16?"),
     ],
 )
 def test_every_command_takes_its_folders_from_the_config(repository: Path, command: list[str], shown: str) -> None:
     write(repository, TABLE + 'model-dir = "ml"\nreport-dir = "out"\n')
+    if command[0] == "config":
+        write(repository, TABLE + 'model-dir = "ml"\nreport-dir = "out"\nvariants = "ptq_flot16"\n')
     done = run_quantbench(*command, store=repository / "cache", cwd=repository)
     assert done.returncode == 4
     assert shown in done.stderr

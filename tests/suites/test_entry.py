@@ -11,6 +11,7 @@ import pytest
 from conftest import ThreeCells, edit
 from quantbench.errors import BadInput, Exit
 from quantbench.records import Judgement, Kind, Verdict
+from quantbench.suites import entry
 from quantbench.suites.checks import Shared, asked_in
 from quantbench.suites.outcomes import refused, state_cell
 from user_repository import TEN_LINES, lay_repository, lay_site, run_pytest
@@ -78,19 +79,80 @@ def test_the_marker_makes_a_test_of_each_cell(repository: Path, site: Path) -> N
 )
 def test_a_wrong_marker_is_told_in_one_sentence(repository: Path, site: Path, marker: str, sentence: str) -> None:
     (repository / "test_gate.py").write_text(
-        f"import pytest\n\n@pytest.mark.quantbench({marker})\ndef test(quantbench_cell):\n    pass\n"
+        f"import pytest\n\n@pytest.mark.quantbench({marker})\ndef test(quantbench_cell):\n    pass\n\n"
+        "def test_other():\n    pass\n"
     )
     done = run_pytest(repository, site, "-q", "-p", "no:cacheprovider")
-    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "1 failed, 1 passed" in done.stdout, "one wrong marker is no reason to run nothing else"
     assert sentence in done.stdout
     assert "Traceback" not in done.stdout
+
+
+NO_CELLS = """
+import unittest
+
+import pytest
+
+@pytest.mark.quantbench(models="seed_cnn")
+def test_nothing_is_checked():
+    pass
+
+@pytest.mark.quantbench(models="seed_cnn")
+def test_other_cells_are_checked(quantbench):
+    pass
+
+@pytest.mark.quantbench
+def test_marked_to_be_selected(quantbench):
+    pass
+
+@pytest.mark.quantbench
+class Test(unittest.TestCase):
+    def test(self):
+        pass
+"""
+
+
+def test_a_marker_without_its_fixture_fails(repository: Path, site: Path) -> None:
+    (repository / "test_gate.py").write_text(NO_CELLS)
+    done = run_pytest(repository, site, "-q", "-p", "no:cacheprovider")
+    assert "3 failed, 1 passed" in done.stdout
+    assert (
+        "@pytest.mark.quantbench: the test does not take quantbench_cell, so that it checks none of these cells; write "
+        "def test_nothing_is_checked(quantbench, quantbench_cell): quantbench.check(quantbench_cell)"
+    ) in done.stdout
+    assert "FAILED test_gate.py::test_other_cells_are_checked" in done.stdout
+    assert "FAILED test_gate.py::Test::test" in done.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("-n", "2")])
+def test_a_wrong_config_fails_the_tests_of_the_gate_alone(repository: Path, site: Path, words: tuple[str, ...]) -> None:
+    (repository / "pyproject.toml").write_text("[tool.quantbench]\nseads = 1\n")
+    (repository / "test_gate.py").write_text(
+        "import pytest\n\n@pytest.mark.quantbench\ndef test(quantbench_cell):\n    pass\n\n"
+        "def test_other():\n    pass\n"
+    )
+    done = run_pytest(repository, site, "-q", "-p", "no:cacheprovider", *words)
+    assert "1 failed, 1 passed" in done.stdout
+    assert "pyproject.toml:2: tool.quantbench.seads: unknown key; did you mean seeds?" in done.stdout
+
+
+def test_the_reports_of_other_processes_are_told_at_the_end() -> None:
+    """What pytest-xdist says of a process that has ended is what its own session told it."""
+    config = cast(Any, SimpleNamespace(stash=pytest.Stash()))
+    for name in ("one", "two"):
+        entry.pytest_testnodedown(SimpleNamespace(config=config, workeroutput={entry.TOLD: [name]}))
+    entry.pytest_testnodedown(SimpleNamespace(config=config))  # one that crashed
+    lines: list[str] = []
+    entry.pytest_terminal_summary(SimpleNamespace(section=lines.append, write_line=lines.append), config)
+    assert lines == ["quantbench", "report: one", "report: two"]
 
 
 @pytest.mark.parametrize(
     ("config", "words", "sentence"),
     [
         ("[tool.quantbench]\nseads = 1\n", (), "pyproject.toml:2: tool.quantbench.seads: unknown key"),
-        ("[tool.quantbench]\nmodel_dir = 'gone'\n", (), "--model-dir: no such folder: "),
+        ("[tool.quantbench]\nmodel_dir = 'gone'\n", (), "pyproject.toml:2: model_dir: no such folder: "),
         ("[tool.quantbench]\n", ("--quantbench", "modeldir=ml"), "did you mean model_dir?"),
         ("[tool.quantbench]\n", ("--quantbench", "seeds=0"), "--quantbench seeds: expected a whole number of at least"),
         ("[tool.quantbench]\n", ("--quantbench", "model_dir=ml"), "--baseline-dir: no such folder: /nowhere/at/all"),
@@ -149,7 +211,9 @@ def test_a_cell_is_named_in_one_way() -> None:
     shared = Shared.__new__(Shared)
     shared.models = cast(Any, {"m": None, "n": None})
     assert shared.cell("m", "float32") == shared.cell("m/float32", "") == "m/float32"
-    for given in (("m", ""), ("m/float32", "float32"), ("m,n", "float32"), ("o", "float32"), ("m", "flot32")):
+    wrong_types: list[tuple[Any, Any]] = [("m", ["float32"]), (None, ""), (["m"], "float32")]
+    wrong = [("m", ""), ("m/float32", "float32"), ("m,n", "float32"), ("o", "float32"), ("m", "flot32")]
+    for given in (*wrong, *wrong_types):
         with pytest.raises(BadInput, match=r"^check: "):
             shared.cell(*given)
 
@@ -219,7 +283,7 @@ def test_ten_lines_pass_and_fail_with_our_sentence_on_a_planted_file(
     done = run_pytest(repository, site, "-q", store=store)
     assert done.returncode == 1
     assert "REGRESSED size" in done.stdout
-    assert "MISSING no score baseline" in done.stdout
+    assert "MISSING no baseline for" in done.stdout
     assert "baseline update" in done.stdout
     assert "--model-dir" not in done.stdout, "a command that is pasted here finds the folders by the config"
     assert "Traceback" not in done.stdout
@@ -227,6 +291,9 @@ def test_ten_lines_pass_and_fail_with_our_sentence_on_a_planted_file(
     again = run_pytest(repository, site, "-q", "--lf", "-n", "2", store=store)
     assert "2 failed" in again.stdout
     assert "REGRESSED size" in again.stdout
+    told = [line.removeprefix("report: ") for line in again.stdout.splitlines() if line.startswith("report: ")]
+    assert told, "where the reports of the processes are"
+    assert all(Path(path).is_file() for path in told)
 
 
 @pytest.mark.slow

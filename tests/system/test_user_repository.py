@@ -34,6 +34,7 @@ def test_run_and_pytest_take_the_same_from_the_config(repository: Path, tmp_path
         for variant in ("float32", "ptq_float16")
     }
     assert "note: no [tool.quantbench]" not in by_command.stderr
+    assert not (repository / ".benchmarks").exists(), "pytest-benchmark makes it where the command is called"
     suites = ["--pyargs", "quantbench.suites", *asked]
     assert collected(run_pytest(repository, site, *suites)) == names
     timed = run_quantbench("run", *asked, "--latency", store=tmp_path / "store", cwd=repository)
@@ -52,5 +53,8 @@ def test_a_config_whose_folder_of_models_is_gone_runs_nothing_of_ours(repository
     (repository / "pyproject.toml").write_text("[tool.quantbench]\nseeds = 1\n")
     done = run_quantbench("run", store=tmp_path / "store", cwd=repository)
     assert done.returncode == 4
-    assert "--model-dir: no such folder: models" in done.stderr
+    assert (
+        "pyproject.toml: model_dir: no such folder: models; give a folder of model files, or adopt a model first"
+        in done.stderr
+    )
     assert not (repository / "reports" / "latest").exists()

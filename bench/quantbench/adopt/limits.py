@@ -6,13 +6,13 @@ limit of one output.
 """
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from quantbench.core import amounts
+from quantbench.core.amounts import Amount
 from quantbench.core.arrays import Array
 from quantbench.errors import BadInput
 from quantbench.reference.metrics import Metric
@@ -27,23 +27,6 @@ SHARE_OF_SPREAD = 0.01
 RELATIVE = 5.0
 # Of the float score, for what has neither points nor units of its labels (perplexity).
 SHARE_OF_SCORE = 0.02
-
-_AMOUNT = re.compile(r"^\s*(?P<number>[^%\s]+?)\s*(?P<unit>pp|%)?\s*$")
-_EXPECTED = "expected a number of at least 0 such as 0.5, 0.5pp, 2% or OUTPUT=0.5pp"
-
-
-@dataclass(frozen=True)
-class Amount:
-    """Hold one limit as given.
-
-    Attributes:
-        unit: ``pp``, ``%`` (a share), or empty for the metric's own.
-        text: as the user wrote it.
-    """
-
-    value: float
-    unit: Literal["", "pp", "%"]
-    text: str
 
 
 @dataclass(frozen=True)
@@ -124,26 +107,14 @@ def parse(text: str | Sequence[str]) -> Limit:
     usual: Amount | None = None
     by_output: dict[str, Amount] = {}
     for each in [text] if isinstance(text, str) else text:
-        output, equals, words = each.rpartition("=")
-        amount = _amount(each, words)
-        if output in by_output or (not equals and usual is not None):
-            raise BadInput(f"--max-drop {each}: given twice {f'for {output!r}' if equals else 'for all outputs'}")
-        if equals:
-            by_output[output] = amount
-        else:
+        output, amount = amounts.read(each)
+        if output in by_output or (output is None and usual is not None):
+            raise amounts.given_twice(each, output)
+        if output is None:
             usual = amount
+        else:
+            by_output[output] = amount
     return Limit(usual, tuple(by_output.items()))
-
-
-def _amount(whole: str, words: str) -> Amount:
-    match = _AMOUNT.match(words)
-    try:
-        value = float(match["number"]) if match else math.nan
-    except ValueError:
-        value = math.nan
-    if match is None or not (math.isfinite(value) and value >= 0):
-        raise BadInput(f"--max-drop: {_EXPECTED}, found {whole}")
-    return Amount(value, match["unit"] or "", words.strip())  # type: ignore[arg-type]
 
 
 def _default(metric: Metric, float_score: float, labels: Array | None) -> float:

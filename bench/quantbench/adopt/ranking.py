@@ -14,8 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from quantbench.adopt import limits, task
-from quantbench.adopt.limits import Amount, Limit, Unsupported
+from quantbench.adopt.limits import Limit, Unsupported
 from quantbench.adopt.understand import Understood
+from quantbench.core.amounts import Amount
 from quantbench.core.arrays import Array
 from quantbench.core.drops import Drop, FractionDrop, MeanDrop, bootstrap_drop, fraction_drop
 from quantbench.core.stats import Paired, pareto_front

@@ -12,8 +12,10 @@ import numpy as np
 from quantbench.adopt import limits
 from quantbench.adopt.commands import Tried, tried
 from quantbench.adopt.understand import Given
-from quantbench.core import config
+from quantbench.core import arguments
+from quantbench.core.arguments import Names
 from quantbench.core.arrays import Array
+from quantbench.core.config import settings_at
 from quantbench.core.output import output_to
 from quantbench.core.signals import forget
 from quantbench.engine.progress import Lines
@@ -31,12 +33,13 @@ def try_model(
     output: str = "",
     labels: str = "",
     max_drop: str | float | Sequence[str | float] | None = None,
-    variants: str = "",
+    variants: Names = "",
     everything: bool = False,
     prefer: Preference = "balanced",
     report_dir: Path | str | None = None,
     latency_budget: float | None = None,
     allow_code: bool = False,
+    config: Path | str | None = None,
 ) -> Tried:
     """Quantize a model with the schemes that an expert would try first, and recommend one; prints nothing.
 
@@ -51,21 +54,30 @@ def try_model(
         train_data: examples with labels to fine-tune on.
         metric, output, labels: as the options of ``quantbench try``; worked out where empty.
         max_drop: largest drop that may be shipped: 0.5, ``"0.5pp"``, ``"2%"``, or one of each output.
-        variants: comma-separated names to try instead of the shortlist.
+        variants: names to try, comma-separated or a list, instead of the shortlist.
         everything: whether to try all variants.
         prefer: what to choose by within the limit: size, latency or balanced.
         report_dir: output folder; the run gets a subfolder.
         latency_budget: seconds of timing per variant; 0 = no timing.
         allow_code: whether Lambda layers may run code from the file.
+        config: folder from which a config file is looked for, upward, or such a file; the working directory where None.
 
     Raises:
         BadInput: an argument, the model or the data is wrong.
         KeyboardInterrupt: it was stopped before there was anything to report.
         DiskFull: no space is left.
     """
-    settings = config.resolve()
+    arguments.check(bool, everything=everything, allow_code=allow_code)
+    arguments.check(float, latency_budget=latency_budget)
+    arguments.check(str, metric=metric, output=output, labels=labels)
+    chosen = arguments.names(variants, "variants") or ""
+    reports = arguments.optional_path(report_dir, "report_dir")
+    settings = settings_at(config)
     asked = settings["max_drop"] if max_drop is None else max_drop
-    limit = limits.parse([str(each) for each in ([asked] if isinstance(asked, str | float | int) else asked or [])])
+    given_limits = [asked] if isinstance(asked, str | float | int) else [] if asked is None else asked
+    if not isinstance(given_limits, list | tuple):
+        raise BadInput(f'max_drop: expected a number, text such as "0.5pp", or a list of them, found {asked!r}')
+    limit = limits.parse([str(each) for each in given_limits])
     forget()
     with tempfile.TemporaryDirectory(prefix="quantbench-try-") as aside, settings.cache_in_force():
         place = Path(aside)
@@ -85,8 +97,8 @@ def try_model(
         return tried(
             given,
             folder,
-            variants,
-            settings["report_dir"] if report_dir is None else Path(report_dir),
+            chosen,
+            settings["report_dir"] if reports is None else reports,
             settings["latency_budget"] if latency_budget is None else latency_budget,
             lambda _: None,
             prefer,

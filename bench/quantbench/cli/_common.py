@@ -42,6 +42,19 @@ def take_config(context: typer.Context) -> None:
     context.meta[SETTINGS] = settings  # as they are before this process's own environment names the cache
     settings.name_cache()
     context.default_map = _defaults(context.command, settings)
+    _show_defaults(context.command, context.default_map)
+
+
+def _show_defaults(command: Any, values: Mapping[str, Any]) -> None:
+    """Let the help show a default of the config, in place of what the option says of its own: ``(default: all)``."""
+    if hasattr(command, "commands"):
+        for name, one in command.commands.items():
+            _show_defaults(one, values.get(name, {}))
+        return
+    for parameter in command.params:
+        if isinstance(said := values.get(parameter.name), str) and said and getattr(parameter, "help", None):
+            parameter.show_default = True
+            parameter.help = parameter.help.replace(" (default: all)", "")
 
 
 def _defaults(command: Any, settings: config.Settings, name: str = "") -> dict[str, Any]:

@@ -32,7 +32,7 @@ from quantbench.cli import (
 )
 from quantbench.cli import report as reporting
 from quantbench.cli import run as running
-from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir, RunEnded, take_config
+from quantbench.cli._common import DEFAULTS, LATEST, SETTINGS, BaselineDir, ModelDir, RunEnded, take_config
 from quantbench.core import streams
 from quantbench.core.echo import guard, guarded, line
 from quantbench.core.signals import nothing_left_to_stop, settle, stop_in_order
@@ -40,7 +40,15 @@ from quantbench.errors import BadInput, DiskFull, Exit, full_disk_named
 
 
 class Root(TyperGroup):
-    """List environment variables and exit statuses below the commands."""
+    """List environment variables and exit statuses below the commands, and say which setting an error is about."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; an error about a setting of the config names file and line, not an option nobody gave."""
+        try:
+            return super().invoke(ctx)
+        except BadInput as error:
+            settings = ctx.meta.get(SETTINGS)
+            raise BadInput(settings.located(str(error)) if settings else str(error)) from error
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the sections that follow the list of commands."""

@@ -22,7 +22,11 @@ def config(
 
     Example: quantbench config
     """
+    from quantbench.reference.model import pick
+    from quantbench.variants import VARIANTS
+
     found = context.meta[SETTINGS]
+    pick(found["variants"], VARIANTS, "--variants")
     typer.echo(_as_json(found) if as_json else table(found))
 
 
@@ -36,7 +40,7 @@ def table(found: Settings) -> str:
     lines += [f"ignored, because it belongs to another user: {path}" for path in found.ignored]
     if note := found.note():
         lines.append(f"note: {note}")
-    lines += [f"note: {words}" for words in missing(found)]
+    lines += [f"note: {words}" for words in [*missing(found), *found.unknown_variables()]]
     return "\n".join(lines)
 
 

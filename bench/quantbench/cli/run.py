@@ -36,6 +36,8 @@ def run(context: typer.Context, **values: Any) -> None:
     settings = config.resolve()
     if values["model_dir"] == settings["model_dir"] and (note := settings.note()):
         _screen.say(f"note: {note}")
+    for words in settings.unknown_variables():
+        _screen.say(f"note: {words}")
     arguments = [str(PACKAGE / "suites"), "-c", str(PYTEST_INI), "--rootdir", str(PACKAGE)]
     arguments += ["-o", f"cache_dir={Path(values['report_dir']).resolve() / '.pytest_cache'}"]
     for name, value in values.items():

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from quantbench import files
+from quantbench.core import amounts, arguments
 from quantbench.core.options import CHECKOUT, RunOptions, check, declared, flag, negative
+from quantbench.core.threads import thread_counts
 from quantbench.errors import BadInput
 
 # Version of the keys below; a file that says a larger one is refused, for its keys could mean something else here.
@@ -24,6 +26,7 @@ FORMAT = 1
 PYPROJECT, OWN = "pyproject.toml", "quantbench.toml"
 _TABLE = {PYPROJECT: "tool.quantbench", OWN: ""}
 _LARGEST = 2**20  # bytes; the pyproject.toml of a large project has 50 kB
+_PREFIX = "QUANTBENCH_"
 CACHE = "QUANTBENCH_CACHE"
 # Of one command, never of a repository: which part of a run, and what becomes of it.
 _OF_ONE_RUN = ("shard", "shard_durations", "update_baselines", "allow_dirty", "train", "no_cache")
@@ -50,7 +53,7 @@ class Key:
     @property
     def variable(self) -> str:
         """Return its environment variable."""
-        return CACHE if self.name == "cache_dir" else f"QUANTBENCH_{self.name.upper()}"
+        return CACHE if self.name == "cache_dir" else f"{_PREFIX}{self.name.upper()}"
 
     @property
     def expected(self) -> str:
@@ -127,12 +130,14 @@ class Settings:
         files: the config files that were read; none where none was found.
         ignored: config files that belong to somebody else, and so were not read.
         of_file: the same settings without environment variables: what a command that is pasted elsewhere finds.
+        unknown: environment variable that is none of ours -> ours that it resembles.
     """
 
     by_name: Mapping[str, Setting]
     files: tuple[Path, ...] = ()
     ignored: tuple[Path, ...] = ()
     of_file: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
+    unknown: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         return self.by_name[name].value
@@ -166,6 +171,42 @@ class Settings:
             f"no [tool.quantbench] in {PYPROJECT} and no {OWN} here or above: running the models shipped with "
             "quantbench, not yours"
         )
+
+    def unknown_variables(self) -> list[str]:
+        """Return a sentence for each environment variable that is nearly one of ours."""
+        return [f"{name}: no such environment variable; did you mean {near}?" for name, near in self.unknown.items()]
+
+    def located(self, message: str) -> str:
+        """Return an error's sentence with file and line, or the variable, in place of an option that nobody gave.
+
+        Args:
+            message: as it is said of an option: ``--model-dir: no such folder: models``.
+        """
+        option, colon, rest = message.partition(": ")
+        name = option.removeprefix("--").replace("-", "_")
+        setting = self.by_name.get(name) if option.startswith("--") and colon else None
+        if setting is None or setting.origin == "option":
+            return message
+        where = setting.where or (str(self.files[0]) if self.files and isinstance(setting.value, Path) else "")
+        # An option with another value was given then, and is to blame.
+        if isinstance(setting.value, Path):
+            told = str(setting.value) in rest
+        else:
+            told = any(repr(part.strip()) in rest for part in str(setting.value).split(","))
+        if not where or not told:
+            return message
+        return f"{where}: {rest}" if setting.origin == "environment variable" else f"{where}: {name}: {rest}"
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Say of an error where the setting comes from that it is about: see :meth:`located`."""
+        try:
+            yield
+        except BadInput as error:
+            message = str(error)
+            if (said := self.located(message)) == message:
+                raise
+            raise BadInput(said) from error
 
     @contextmanager
     def cache_in_force(self) -> Iterator[None]:
@@ -206,8 +247,52 @@ def resolve(folder: Path | None = None, environ: Mapping[str, str] | None = None
     Raises:
         BadInput: a config file or an environment variable is wrong.
     """
-    start = Path.cwd() if folder is None else Path(os.path.abspath(folder))
-    found, ignored = find(start)
+    return _in_force(*find(Path.cwd() if folder is None else Path(os.path.abspath(folder))), environ, absolute)
+
+
+def settings_at(config: Path | str | None = None) -> Settings:
+    """Find the settings of this repository, or of another that is named.
+
+    Args:
+        config: a folder, from which a config file is looked for, upward; or a pyproject.toml or quantbench.toml. The
+            working directory where None; only then there need not be a config.
+
+    Raises:
+        BadInput: there is no such folder or file, it holds no config, or a config file or an environment variable is
+            wrong.
+    """
+    if config is None:
+        return resolve()
+    given = arguments.path(config, "config")
+    if not os.path.lexists(given):
+        raise BadInput(f"config: no such folder or file: {given}; give a folder with a {PYPROJECT} or {OWN}")
+    place = Path(os.path.abspath(given))
+    found, ignored = find(place) if place.is_dir() else _named(place)
+    if not found and place.is_file():
+        raise BadInput(f"config: {given}: holds no [tool.quantbench]; add the table, or leave config out")
+    if not found:
+        others = f" ({', '.join(map(str, ignored))} belongs to another user)" if ignored else ""
+        raise BadInput(
+            f"config: {given}: holds no [tool.quantbench] in {PYPROJECT} and no {OWN}, nor above{others}; "
+            "make one with quantbench init, or leave config out"
+        )
+    return _in_force(found, ignored)
+
+
+def _named(path: Path) -> tuple[list[Found], tuple[Path, ...]]:
+    """Return what a config file says that a person named, whomever it belongs to."""
+    if path.name not in _TABLE:
+        raise BadInput(f"config: {path}: expected a folder, a {PYPROJECT} or a {OWN}, found another file")
+    one = _read(path)
+    return ([one] if one else []), ()
+
+
+def _in_force(
+    found: Sequence[Found],
+    ignored: tuple[Path, ...],
+    environ: Mapping[str, str] | None = None,
+    absolute: bool = False,
+) -> Settings:
     of_file = _defaults()
     if found:
         folder = Path(os.path.abspath(found[0].path)).parent
@@ -220,7 +305,9 @@ def resolve(folder: Path | None = None, environ: Mapping[str, str] | None = None
     here = _of_environment(environ)
     if absolute:
         of_file, here = _absolute(of_file), _absolute(here)
-    return Settings({**of_file, **here}, tuple(one.path for one in found), ignored, of_file)
+    return Settings(
+        {**of_file, **here}, tuple(one.path for one in found), ignored, of_file, _unknown_variables(environ)
+    )
 
 
 def with_words(settings: Settings, words: Sequence[str], option: str, folder: Path) -> Settings:
@@ -279,6 +366,19 @@ def _of_environment(environ: Mapping[str, str] | None) -> dict[str, Setting]:
             _check_range(key, value, key.variable)
             found[key.name] = Setting(key.name, value, "environment variable", key.variable)
     return found
+
+
+def _unknown_variables(environ: Mapping[str, str] | None) -> dict[str, str]:
+    """Return variables that nearly have the name of a setting's, and are none; others may be of other tools."""
+    known = [key.variable for key in KEYS.values()]
+    near = {}
+    for name in os.environ if environ is None else environ:
+        if name.startswith(_PREFIX) and name not in known:
+            # One letter more, less or other, or two swapped: QUANTBENCH_ itself makes all names alike.
+            short = {one.removeprefix(_PREFIX): one for one in known}
+            for found in difflib.get_close_matches(name.removeprefix(_PREFIX), short, n=1, cutoff=0.8):
+                near[name] = short[found]
+    return near
 
 
 def _of_text(key: Key, text: str, field: str) -> Any:
@@ -389,6 +489,8 @@ def parsed(text: str, path: Path) -> Found | None:
         field = f"{in_table}.{written}" if in_table else written
         if name == "format":
             continue
+        if name == "tool" and not in_table and isinstance(value, dict) and "quantbench" in value:
+            raise BadInput(f"{path}: [tool.quantbench]: keys go at the top level of {path.name}; remove this line")
         if name not in KEYS:
             raise BadInput(f"{at}: {field}: unknown key; {_hint(name)}")
         if name in values:
@@ -428,7 +530,9 @@ def _value(key: Key, value: Any, field: str) -> Any:
         each = value if isinstance(value, list) else [value]
         if not each or not all(isinstance(one, str | int | float) and not isinstance(one, bool) for one in each):
             raise wrong
-        return [str(one) for one in each]
+        limits = [str(one) for one in each]
+        _check_range(key, limits, field)
+        return limits
     if key.name in _LISTS:
         each = value if isinstance(value, list) else [value]
         kinds = str | int if key.name == "threads" else str
@@ -436,7 +540,9 @@ def _value(key: Key, value: Any, field: str) -> Any:
             raise wrong
         if not each:
             raise BadInput(f"{field}: names nothing; leave the key out for all")
-        return ",".join(str(one) for one in each)
+        joined = ",".join(str(one) for one in each)
+        _check_range(key, joined, field)
+        return joined
     if key.kind is bool:
         right = isinstance(value, bool)
     elif key.kind is int:
@@ -453,13 +559,16 @@ def _value(key: Key, value: Any, field: str) -> Any:
 
 
 def _check_range(key: Key, value: Any, field: str) -> None:
-    """Raise BadInput where a number is out of range, in the words that its option would have."""
-    if key.kind not in (int, float):
-        return
+    """Raise BadInput where a value is one that its option would refuse, in the words of the option."""
     try:
-        check(RunOptions(**{key.name: value}))
+        if key.kind in (int, float):
+            check(RunOptions(**{key.name: value}))
+        elif key.name == "threads":
+            thread_counts(value)
+        elif key.name == "max_drop":
+            amounts.check(value)
     except BadInput as error:
-        raise BadInput(f"{field}: {str(error).removeprefix(flag(key.name) + ': ')}") from None
+        raise BadInput(f"{field}: {str(error).removeprefix(flag(key.name)).removeprefix(': ').lstrip()}") from None
 
 
 def _shown(value: Any) -> str:

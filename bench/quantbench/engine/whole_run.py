@@ -4,8 +4,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from quantbench.core import arguments, streams
 from quantbench.core import config as settings_of
-from quantbench.core import streams
+from quantbench.core.arguments import Names
 from quantbench.core.signals import forget, stop_asked
 from quantbench.engine.cell import CellId
 from quantbench.engine.drive import until_stopped
@@ -66,15 +67,15 @@ class Finished:
 def run(
     *,
     config: Path | str | None = None,
-    models: str | None = None,
-    variants: str | None = None,
+    models: Names = None,
+    variants: Names = None,
     model_dir: Path | str | None = None,
     baseline_dir: Path | str | None = None,
     report_dir: Path | str | None = None,
     seeds: int | None = None,
     latency: bool | None = None,
     latency_budget: float | None = None,
-    threads: str | None = None,
+    threads: str | int | Sequence[str | int] | None = None,
     gpu: bool | None = None,
     cache: bool = True,
     workers: int | None = None,
@@ -90,14 +91,14 @@ def run(
     Worker processes are spawned, so a script calls this under ``if __name__ == "__main__":``.
 
     Args:
-        config: folder from which a config file is looked for, upward; the working directory where None.
-        models, variants: names, comma-separated, such as ``"seed_cnn"`` and ``"float32,ptq_float16"``; all where empty.
+        config: folder from which a config file is looked for, upward, or such a file; the working directory where None.
+        models, variants: names, comma-separated or a list, such as ``"float32,ptq_float16"``; all where empty.
         model_dir, baseline_dir: folders of model files and of baselines; those shipped with quantbench where no config
             names others.
         report_dir: output folder; each run gets a subfolder, ``latest`` links to the newest.
         seeds: training seeds of every cell that trains.
         latency, latency_budget: whether to time cells, and for how many seconds each.
-        threads: numbers of threads to time besides one, comma-separated, or ``"all"`` for every core.
+        threads: numbers of threads to time besides one, comma-separated or a list, ``"all"`` for every core.
         gpu: whether to measure on a GPU, where there is one.
         cache: whether to use cached results.
         workers: number of worker processes; 0 = one per core.
@@ -114,26 +115,29 @@ def run(
         KeyboardInterrupt: it was stopped before there was anything to report.
         DiskFull: no space is left.
     """
-    settings = settings_of.resolve(None if config is None else Path(config))
+    arguments.check(bool, latency=latency, gpu=gpu, cache=cache, strict_change=strict_change)
+    arguments.check(int, seeds=seeds, workers=workers)
+    arguments.check(float, latency_budget=latency_budget, cell_timeout=cell_timeout, false_alarms=false_alarms)
+    settings = settings_of.settings_at(config)
     options = settings.options(
-        models=models,
-        variants=variants,
-        model_dir=None if model_dir is None else Path(model_dir),
-        baseline_dir=None if baseline_dir is None else Path(baseline_dir),
-        report_dir=None if report_dir is None else Path(report_dir),
+        models=arguments.names(models, "models"),
+        variants=arguments.names(variants, "variants"),
+        model_dir=arguments.optional_path(model_dir, "model_dir"),
+        baseline_dir=arguments.optional_path(baseline_dir, "baseline_dir"),
+        report_dir=arguments.optional_path(report_dir, "report_dir"),
         seeds=seeds,
         no_cache=not cache,
         no_latency=None if latency is None else not latency,
         no_gpu=None if gpu is None else not gpu,
         latency_budget=latency_budget,
-        threads=threads,
+        threads=arguments.names(threads, "threads", numbers=True),
         workers=workers,
         cell_timeout=cell_timeout,
         false_alarms=false_alarms,
         strict_change=strict_change,
     )
     forget()
-    with settings.cache_in_force():
+    with settings.cache_in_force(), settings.locating():
         session = Session(options, lambda _: None)
         kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY}
         if not options.no_latency:

@@ -75,4 +75,6 @@ def load_report(run: Path | str) -> Report:
     Raises:
         BadInput: there is no such run, or its report is damaged; the message says what to do.
     """
+    if not isinstance(run, str | os.PathLike):
+        raise BadInput(f"run: expected the path of a run folder or of its report.json, found {run!r}")
     return read(Path(run))[0]

@@ -272,6 +272,9 @@ def load_file(path: Path) -> list[ReferenceModel]:
     return models
 
 
+_ADOPT = "adopt a model first: quantbench adopt MODEL --name NAME --data FILE"
+
+
 @lru_cache(maxsize=8)
 def load_models(folder: Path) -> dict[str, ReferenceModel]:
     """Load every reference model of a folder by name, sorted; files starting with ``_`` are helpers.
@@ -280,7 +283,7 @@ def load_models(folder: Path) -> dict[str, ReferenceModel]:
         BadInput: no such folder, no model in it, or a duplicate name.
     """
     if not os.path.lexists(folder):
-        raise BadInput(f"--model-dir: no such folder: {folder}; give a folder of model files like models/seed_cnn.py")
+        raise BadInput(f"--model-dir: no such folder: {folder}; give a folder of model files, or {_ADOPT}")
     if not folder.is_dir():
         raise BadInput(f"--model-dir: {folder} is not a folder; give a folder of model files like models/seed_cnn.py")
     models: dict[str, ReferenceModel] = {}
@@ -292,7 +295,7 @@ def load_models(folder: Path) -> dict[str, ReferenceModel]:
                 raise BadInput(f"{path}: model {model.name} is already defined in {models[model.name].file}")
             models[model.name] = model
     if not models:
-        raise BadInput(f"--model-dir: {folder} holds no model file; expected files like models/seed_cnn.py")
+        raise BadInput(f"--model-dir: {folder} holds no model file; give a folder of model files, or {_ADOPT}")
     return dict(sorted(models.items()))
 
 

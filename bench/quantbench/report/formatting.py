@@ -387,7 +387,7 @@ def attention(report: Report) -> list[tuple[str, Verdict, list[str], list[Action
             judged.sort(key=lambda judgement: NEEDS_ATTENTION.index(judgement.verdict))
             # Every judge has the same message for a cell that could not be computed; it is listed once.
             messages = list(dict.fromkeys(j.message for j in judged))
-            actions = {step(action): action for j in judged for action in _helpful(judged, j)}
+            actions = {step(action): action for j in judged for action in helpful(judged, j)}
             messages, steps = _with_cause(cell, messages, list(actions.values()))
             entries.append((cell.id, judged[0].verdict, messages, steps))
     for pooled in report.pooled:
@@ -424,7 +424,7 @@ def _given(actions: Sequence[Action], option: str) -> list[str]:
 _UPDATE = ["quantbench", "baseline", "update"]
 
 
-def _helpful(judged: Sequence[Judgement], one: Judgement) -> list[Action]:
+def helpful(judged: Sequence[Judgement], one: Judgement) -> list[Action]:
     """Return the actions of a judgement; none that accepts values where a broken release limit stays red after it."""
     broken = any(j.against == "floor" and j.verdict is Verdict.REGRESSED for j in judged)
     return [action for action in one.actions if not broken or action.command[:3] != _UPDATE]

@@ -24,7 +24,6 @@ import pytest
 from filelock import FileLock
 
 from quantbench.core import config as settings_of
-from quantbench.core.echo import line
 from quantbench.core.options import RunOptions
 from quantbench.core.signals import forget, stop_asked
 from quantbench.engine.drive import until_stopped
@@ -113,8 +112,9 @@ class Shared:
 
     def cell(self, model: str, variant: str) -> str:
         """Return a cell's name. Raises BadInput where there is no such model or variant."""
-        name, slash, rest = model.partition("/")
-        if bool(slash) == bool(variant):
+        texts = isinstance(model, str) and isinstance(variant, str)
+        name, slash, rest = model.partition("/") if texts else ("", "", "")
+        if not texts or bool(slash) == bool(variant):
             raise BadInput(
                 f'check: expected check("MODEL", "VARIANT") or check("MODEL/VARIANT"), found {model!r} and {variant!r}'
             )
@@ -194,7 +194,8 @@ def shared_by(config: pytest.Config, items: Sequence[pytest.Item]) -> Shared:
     """Return what the checks of a session share; fail the test that asks where its settings or models are wrong."""
     with refused():
         settings = settings_in(config)
-        return Shared(options_in(config, settings), settings, items, hasattr(config, "workerinput"))
+        with settings.locating():
+            return Shared(options_in(config, settings), settings, items, hasattr(config, "workerinput"))
 
 
 def settings_in(config: pytest.Config) -> settings_of.Settings:
@@ -223,22 +224,21 @@ def cells_of(metafunc: pytest.Metafunc) -> list[str]:
     """Return the cells of a test that has the fixture ``quantbench_cell``, by its marker.
 
     Raises:
-        pytest.Collector.CollectError: the marker, a config or a model is wrong.
+        BadInput: the marker, a config or a model is wrong.
     """
     marker = metafunc.definition.get_closest_marker(MARKER)
-    try:
-        given = dict(marker.kwargs) if marker else {}
-        models, variants = (_names(given.pop(name, None), name) for name in ("models", "variants"))
-        if given or (marker and marker.args):
-            wrong = next(iter(given), "") or repr(marker.args[0] if marker else "")
-            raise BadInput(f"@pytest.mark.{MARKER}: expected models=... and variants=..., found {wrong}")
-        settings = settings_in(metafunc.config)
+    given = dict(marker.kwargs) if marker else {}
+    models, variants = (_names(given.pop(name, None), name) for name in ("models", "variants"))
+    if given or (marker and marker.args):
+        wrong = next(iter(given), "") or repr(marker.args[0] if marker else "")
+        raise BadInput(f"@pytest.mark.{MARKER}: expected models=... and variants=..., found {wrong}")
+    settings = settings_in(metafunc.config)
+    where = f"@pytest.mark.{MARKER}"
+    with settings.locating():
         known = load_models(Path(settings["model_dir"]))
-        where = f"@pytest.mark.{MARKER}"
-        chosen = pick(models or settings["models"], known, where)
-        named = pick(variants or settings["variants"], VARIANTS, where) if variants or settings["variants"] else None
-    except BadInput as error:
-        raise pytest.Collector.CollectError(line(str(error))) from None
+        chosen = pick(models or settings["models"], known, where if models else "--models")
+        asked = variants or settings["variants"]
+        named = pick(asked, VARIANTS, where if variants else "--variants") if asked else None
     return [f"{model}/{name}" for model in chosen for name in (named or known[model].gate_variants or VARIANTS)]
 
 

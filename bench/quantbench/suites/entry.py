@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from quantbench.suites.checks import Checks, Shared
 
 SHARED: "pytest.StashKey[Shared]" = pytest.StashKey()
-CELL = "quantbench_cell"
+REPORTS: "pytest.StashKey[list[str]]" = pytest.StashKey()
+CELL, FIXTURE = "quantbench_cell", "quantbench"
+# Key of what a process of pytest-xdist tells the one that started it.
+TOLD = "quantbench_reports"
 SUITES = "quantbench.suites"
 MARKER = (
     'quantbench(models="...", variants="..."): run the test once for each of these cells, comma-separated or lists; '
@@ -45,12 +48,40 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if CELL in metafunc.fixturenames:
-        from quantbench.suites.checks import cells_of
+class Refused(str):
+    """Stand for the cells of a test whose marker or settings are wrong: the sentence that it fails with."""
 
-        names = cells_of(metafunc)
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if CELL not in metafunc.fixturenames:
+        return
+    from quantbench.core.echo import line
+    from quantbench.errors import BadInput
+    from quantbench.suites.checks import cells_of
+
+    try:
+        names: list[str] = cells_of(metafunc)
+    except BadInput as error:  # of this test alone: an error of the collection would end the session
+        metafunc.parametrize(CELL, [Refused(line(str(error)))], ids=["refused"])
+    else:
         metafunc.parametrize(CELL, names, ids=names)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Fail a test of which the marker, or a setting, is wrong, before it runs."""
+    callspec = getattr(item, "callspec", None)
+    cell = callspec.params.get(CELL) if callspec is not None else None
+    if isinstance(cell, Refused):
+        pytest.fail(str(cell), pytrace=False)
+    marker, fixtures = item.get_closest_marker(FIXTURE), getattr(item, "fixturenames", ())
+    labels_alone = marker is not None and FIXTURE in fixtures and not (marker.args or marker.kwargs)
+    if marker is not None and CELL not in fixtures and not labels_alone:
+        pytest.fail(
+            f"@pytest.mark.{FIXTURE}: the test does not take {CELL}, so that it checks none of these cells; write "
+            f"def {getattr(item, 'originalname', None) or item.name}({FIXTURE}, {CELL}): {FIXTURE}.check({CELL})",
+            pytrace=False,
+        )
 
 
 @pytest.fixture
@@ -66,14 +97,26 @@ def quantbench(request: pytest.FixtureRequest) -> "Checks":
 
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
-    if (shared := session.config.stash.get(SHARED, None)) is not None:
+    config = session.config
+    if (shared := config.stash.get(SHARED, None)) is not None:
         cut_short = bool(session.shouldfail or session.shouldstop)
         shared.finish(exitstatus == pytest.ExitCode.INTERRUPTED, cut_short)
+        reports = [str(path) for path in shared.reports]
+        config.stash.setdefault(REPORTS, []).extend(reports)
+        if hasattr(config, "workeroutput"):
+            config.workeroutput[TOLD] = reports
     return (yield)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the reports of a process of pytest-xdist that has ended."""
+    told = getattr(node, "workeroutput", {}).get(TOLD, [])
+    node.config.stash.setdefault(REPORTS, []).extend(told)
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if (shared := config.stash.get(SHARED, None)) is not None and shared.reports:
+    if reports := config.stash.get(REPORTS, []):
         terminalreporter.section("quantbench")
-        for report in shared.reports:
+        for report in reports:
             terminalreporter.write_line(f"report: {report}")

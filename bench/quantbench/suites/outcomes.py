@@ -8,7 +8,7 @@ import pytest
 from quantbench.core.echo import line
 from quantbench.errors import BadInput, DiskFull, full_disk_named
 from quantbench.records import Judgement, Verdict, worst
-from quantbench.report.formatting import step
+from quantbench.report.formatting import helpful, step
 
 FAILING = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING)
 
@@ -16,7 +16,7 @@ FAILING = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING)
 def state(judgements: list[Judgement]) -> None:
     """Pass, fail, xfail or skip by the worst verdict; missing data never passes."""
     decided = worst([judgement.verdict for judgement in judgements])
-    words = "\n".join(sentence(j) for j in judgements if j.verdict is decided)
+    words = _words([one for one in judgements if one.verdict is decided])
     if decided in FAILING:
         pytest.fail(words, pytrace=False)
     if decided in (Verdict.UNSUPPORTED, Verdict.XFAIL):
@@ -44,8 +44,15 @@ def state_cell(judgements: Sequence[Judgement], asked_for: Sequence[Judgement] =
 
 
 def _words(judgements: Sequence[Judgement]) -> str:
-    """Return judgements in words, each once: what stops a whole cell is said of each kind."""
-    return "\n".join(dict.fromkeys(sentence(one) for one in judgements))
+    """Return judgements in words, the worst first, each once, and each next step once.
+
+    What stops a whole cell is said of each kind, and judgements of one cell mostly share their steps.
+    """
+    lines: dict[str, None] = {}
+    for one in sorted(judgements, key=lambda judgement: list(Verdict).index(judgement.verdict), reverse=True):
+        steps = [f"  → {line(step(action))}" for action in helpful(judgements, one)]
+        lines |= dict.fromkeys([f"{one.verdict.shown.upper()} {line(one.message)}", *steps])
+    return "\n".join(lines)
 
 
 @contextmanager
@@ -56,9 +63,3 @@ def refused() -> Iterator[None]:
             yield
     except (BadInput, DiskFull) as error:
         raise pytest.fail.Exception(line(str(error)), pytrace=False) from None
-
-
-def sentence(judgement: Judgement) -> str:
-    """Return a judgement in words, with a line for each step that is recommended."""
-    steps = (line(step(action)) for action in judgement.actions)
-    return "\n  → ".join([f"{judgement.verdict.shown.upper()} {line(judgement.message)}", *steps])

@@ -31,6 +31,7 @@ from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
 SESSION = pytest.StashKey[Session]()
 COMMAND_LINE = pytest.StashKey[CommandLine]()
+BENCHMARKS = ".benchmarks"
 TIMER = "quantbench.measure.pytest_benchmark.timer"
 # Cell -> what is to be judged of it, whether or not its tests were collected.
 EXPECTED = pytest.StashKey[dict[str, set[Kind]]]()
@@ -77,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config.option, "benchmark_timer"):  # without the suites' own ini file nothing else names it
         config.option.benchmark_timer = TIMER
     settings = _settings()
+    _store_benchmarks_beside_reports(config)
     settings.name_cache()
     values = {o.name: config.getoption(f"{OPTION}{o.name}") for o in declared()}
     command_line = config.stash[COMMAND_LINE] = CommandLine.of(config)
@@ -87,7 +89,14 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         config.stash[SESSION] = Session(from_mapping(values, settings.options().usual), lambda text: _say(config, text))
     except BadInput as error:
-        raise pytest.UsageError(line(str(error))) from None
+        raise pytest.UsageError(line(settings.located(str(error)))) from None
+
+
+def _store_benchmarks_beside_reports(config: pytest.Config) -> None:
+    """Let pytest-benchmark, which makes its folder even where it stores nothing, make none in the working directory."""
+    if getattr(config.option, "benchmark_storage", None) == f"file://./{BENCHMARKS}":
+        folder = Path(config.getoption(f"{OPTION}report_dir")).absolute() / BENCHMARKS
+        config.option.benchmark_storage = f"file://{folder}"
 
 
 def _guard(config: pytest.Config) -> None:
