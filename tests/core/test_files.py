@@ -831,7 +831,7 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
         f"what a person named, {CHECKED}, and {OWN}",
         {"read_bytes": 4, "load": 1, "write_bytes": 1, "savez": 1},
     ),
-    "quantbench/baselines/merge_base.py": (f"what git packed, in memory, and {OWN}", {"open": 2}),
+    "quantbench/baselines/merge_base.py": (OWN, {"open": 1}),
     "quantbench/cli/forge.py": ("what a person named, and no more of it than is posted", {"open": 1}),
     "quantbench/cli/init.py": (SYSTEM, {"read_text": 1}),
     "quantbench/forge/__main__.py": ("what a person named; it needs Python alone", {"open": 1}),

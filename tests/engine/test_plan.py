@@ -65,7 +65,7 @@ def test_shards_part_the_cells_and_ask_the_same_of_a_control() -> None:
 
 
 def test_a_shard_updates_no_baseline() -> None:
-    with pytest.raises(BadInput, match="a shard is a part of a run"):
+    with pytest.raises(BadInput, match="a shard is only part of a run"):
         Plan(RunOptions(shard="1/2", update_baselines="why"), {})
 
 

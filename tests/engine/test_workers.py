@@ -62,8 +62,8 @@ def test_who_is_killed_from_outside_gets_one_more_chance_alone(tmp_path: Path, m
         outcomes = {name: future.result(timeout=60) for name, future in futures.items()}
     assert outcomes["killed once"].failure is None
     assert outcomes["killed once"].retried == (
-        "the worker process died of SIGKILL, as the system does where memory runs out, with no output; computed once "
-        "more, alone",
+        "the worker process died of SIGKILL, as the system does where memory runs out, with no output; retried once, "
+        "alone",
     )
     assert outcomes["killed"].failure is not None
     assert "died of SIGKILL" in outcomes["killed"].failure.reason

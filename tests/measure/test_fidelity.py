@@ -125,7 +125,7 @@ def test_the_evidence_of_a_run_names_the_flipped_examples(quantbench: Quantbench
     agreement = three_cells.cell("seed_cnn/ptq_static_wi8_ai8")["measurements"]["agreement"]
     assert len(evidence["flipped"]) == round((1 - agreement["value"]) * agreement["n"]) > 0
     shown = quantbench("inspect", "seed_cnn/ptq_static_wi8_ai8", "--run", str(three_cells.run))
-    assert f"test examples {evidence['flipped'][0]}, " in shown.output
+    assert f"reference: examples {evidence['flipped'][0]}, " in shown.output
     assert "Chosen by: min-max over the calibration split." in shown.output
 
 

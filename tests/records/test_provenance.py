@@ -168,7 +168,7 @@ def test_two_updates_with_one_id_are_refused(tmp_path: Path) -> None:
     text = text_of(tmp_path, whole())
     name = next(iter(json.loads(text)["updates"]))
     path.write_text(text.replace('"updates": {', f'"updates": {{"{name}": {{}},'))
-    with pytest.raises(BadInput, match=f"key '{name}' is there twice in one object"):
+    with pytest.raises(BadInput, match=f"key '{name}' appears twice in one object"):
         read_record(path, BaselineFile, "baseline")
 
 

@@ -5,12 +5,9 @@ nothing was promised about it yet, so the values that the pull request brings ar
 those. What the pull request changes in its own baselines is told, so that a reviewer sees it.
 """
 
-import io
 import os
 import re
-import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -290,18 +287,16 @@ def _taken_out(top: Path, commit: str, path: str, into: Path) -> Path:
     kind = _git(top, "cat-file", "-t", f"{commit}:{inside}")
     if (kind or "").strip() != "tree":
         return target
-    packed = _git_bytes(top, "archive", "--format=tar", f"{commit}:{inside}")
-    if packed is None or len(packed) > _LARGEST:
-        raise BadInput(
-            f"--baselines-from: cannot read {inside or '.'} of commit {commit[:12]}; check the git repository"
-        )
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        for member in archive:
-            if member.isfile() and re.fullmatch(r"[^/]+\.(json|npz)", member.name):
-                content = archive.extractfile(member)
-                assert content is not None
-                with (target / member.name).open("xb") as file:
-                    shutil.copyfileobj(content, file)
+    listed = _git(top, "ls-tree", "-z", f"{commit}:{inside}") or ""
+    for entry in filter(None, listed.split("\0")):
+        facts, _, name = entry.partition("\t")
+        if not facts.startswith("100") or not re.fullmatch(r"[^/]+\.(json|npz)", name):  # a link is no file
+            continue
+        content = _git_bytes(top, "cat-file", "blob", facts.split()[2])
+        if content is None or len(content) > _LARGEST:
+            raise BadInput(f"--baselines-from: cannot read {name} of commit {commit[:12]}; check the git repository")
+        with (target / name).open("xb") as file:
+            file.write(content)
     return target
 
 

@@ -5,6 +5,7 @@ so only where this package's suites are collected.
 """
 
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config.option, "benchmark_timer"):  # without the suites' own ini file nothing else names it
         config.option.benchmark_timer = TIMER
     settings = _settings()
-    _store_benchmarks_beside_reports(config)
+    _store_no_benchmarks(config)
     settings.name_cache()
     values = {o.name: config.getoption(f"{OPTION}{o.name}") for o in declared()}
     command_line = config.stash[COMMAND_LINE] = CommandLine.of(config)
@@ -92,11 +93,14 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(line(settings.located(str(error)))) from None
 
 
-def _store_benchmarks_beside_reports(config: pytest.Config) -> None:
-    """Let pytest-benchmark, which makes its folder even where it stores nothing, make none in the working directory."""
-    if getattr(config.option, "benchmark_storage", None) == f"file://./{BENCHMARKS}":
-        folder = Path(config.getoption(f"{OPTION}report_dir")).absolute() / BENCHMARKS
-        config.option.benchmark_storage = f"file://{folder}"
+def _store_no_benchmarks(config: pytest.Config) -> None:
+    """Let pytest-benchmark, which makes its folder even where it stores nothing, make none unless it is to store."""
+    asked = any(getattr(config.option, name, None) for name in _STORING)
+    if getattr(config.option, "benchmark_storage", None) == f"file://./{BENCHMARKS}" and not asked:
+        config.option.benchmark_storage = f"file://{tempfile.gettempdir()}"
+
+
+_STORING = ("benchmark_save", "benchmark_autosave", "benchmark_save_data", "benchmark_compare")
 
 
 def _guard(config: pytest.Config) -> None:
