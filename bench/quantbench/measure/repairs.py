@@ -14,7 +14,7 @@ import numpy as np
 
 from quantbench.core.arrays import Array, Inputs
 from quantbench.measure.attribution import INPUT, examples, paired
-from quantbench.records import Attribution, Change, OperatorError, Suspect
+from quantbench.records import EXPLAINS, ONE_MODEL, Attribution, Change, OperatorError, Suspect
 from quantbench.tflite import changes, graph, matching, surgery
 from quantbench.tflite.graph import CASTS, COMPUTE, Graph
 from quantbench.tflite.litert import LiteRT
@@ -31,11 +31,8 @@ _SAME_RANGE = frozenset(
 _FIXED_RANGE = ("SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "LOG_SOFTMAX")
 Scorer = Callable[[bytes], float]
 How = Literal["float", "range", "accepted"]
-# The two graphs are of one model where at least this share of their operators has a partner.
-ONE_MODEL = 0.8
 # From this multiple of the accepted artifact's error on, an artifact is worse, and what changed is the suspect.
 WORSE = 1.05
-EXPLAINS = 0.1  # of the outputs' squared error: what explains less is no cause
 
 
 @dataclass(frozen=True)
@@ -75,12 +72,13 @@ def explained(
     if not math.isfinite(before):
         return found.model_copy(update={"changes": told})
     suspects: list[Suspect] = []
+    whole = _main(artifact)
     if before > 0 and found.matched >= ONE_MODEL:
         least = _distance(_outputs(accepted, few, stateful), exact) if accepted is not None and told else math.inf
         worse = before > WORSE * least
         for repairs in _repairs(found, control, artifact, accepted if worse else None, told):
             rest = least if worse and not suspects else 0.0
-            suspects += [_tested(one, artifact, few, exact, (before, rest), stateful, score) for one in repairs]
+            suspects += [_tested(one, whole, few, exact, (before, rest), stateful, score) for one in repairs]
             if max((one.recovered for one in suspects), default=0.0) >= EXPLAINS:
                 break
     best: dict[int, Suspect] = {}
@@ -91,7 +89,7 @@ def explained(
 
 def _tested(
     repair: Repair,
-    artifact: bytes,
+    whole: Graph,
     few: Inputs,
     exact: dict[str, Array],
     errors: tuple[float, float],
@@ -106,7 +104,7 @@ def _tested(
     before, least = errors
     after = _distance(_outputs(repair.artifact, few, stateful), exact)
     recovered = (before - after) / (before - least) if math.isfinite(after) else -1.0
-    operator, tensor = _named(artifact, repair.places[0])
+    operator, tensor = _named(whole, repair.places[0])
     return Suspect(
         position=repair.places[0],
         together=repair.places[1:],
@@ -118,8 +116,7 @@ def _tested(
     )
 
 
-def _named(artifact: bytes, place: int) -> tuple[str, str]:
-    whole = _main(artifact)
+def _named(whole: Graph, place: int) -> tuple[str, str]:
     if place == INPUT:
         return "INPUT", next((tensor.name for tensor in whole.inputs if tensor.scales), "")
     return whole.operators[place].name, whole.operators[place].outputs[0].name

@@ -27,7 +27,7 @@ from quantbench.records._answers import (
     SkippedFolder,
 )
 from quantbench.records._artifact import Amount, Census, Compute, Contents, Port, Range, Signature
-from quantbench.records._attribution import Attribution, Change, OperatorError, Suspect
+from quantbench.records._attribution import EXPLAINS, ONE_MODEL, Attribution, Change, OperatorError, Suspect
 from quantbench.records._baseline import (
     AcceptedFloor,
     BaselineCell,
@@ -90,9 +90,11 @@ from quantbench.records._selftest import (
 
 __all__ = [
     "DISTURBED",
+    "EXPLAINS",
     "FLOAT_CONTROL",
     "LONGEST_TEXT",
     "NAME",
+    "ONE_MODEL",
     "SCHEMA_VERSION",
     "SEVERAL_AT_WORK",
     "Accepted",

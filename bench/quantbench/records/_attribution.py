@@ -6,6 +6,10 @@ from pydantic import Field
 
 from quantbench.records._common import Record
 
+EXPLAINS = 0.1  # of the outputs' squared error: what explains less is no cause
+# Two graphs are of one model where at least this share of their operators has a partner.
+ONE_MODEL = 0.8
+
 
 class OperatorError(Record):
     """Describe one operator of an artifact beside the float operator of the same step.

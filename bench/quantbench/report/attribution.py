@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from quantbench.core.echo import line
-from quantbench.records import Attribution, Change, OperatorError, Suspect
+from quantbench.records import EXPLAINS, ONE_MODEL, Attribution, Change, OperatorError, Suspect
 
 _GONE = {
     "float": "the outputs' squared error",
@@ -17,8 +17,6 @@ _GONE = {
 }
 MOST_ROWS = 8
 MOST_CHANGES = 4
-# An operator that explains less than this share of the outputs' squared error is no cause.
-EXPLAINS = 0.1
 _REPAIRS = {
     "float": "left in float",
     "range": "with the range of the float model's values",
@@ -85,8 +83,6 @@ def layer(tensor: str) -> str:
     return "/".join(parts[:-1] if len(parts) > 1 else parts)[-60:]
 
 
-# The two graphs are of one model where at least this share of their operators has a partner.
-_ONE_MODEL = 0.8
 # Outputs that differ by less than a thousandth (RMS) do so by rounding alone.
 _NEGLIGIBLE = 1e-6
 # Errors of at least half of the largest one are similar; of so many operators none is the cause by itself.
@@ -102,7 +98,7 @@ def cause(found: Attribution) -> str:
         return "Cause: not found: an output is no finite number."
     if found.output_error == 0:
         return f"Cause: none: the outputs are those of {found.reference} on {found.examples} examples."
-    if found.matched < _ONE_MODEL:
+    if found.matched < ONE_MODEL:
         return (
             f"Cause: not found: only {_percent(found.matched)} of the operators have a partner; are these two "
             "artifacts of one model?"

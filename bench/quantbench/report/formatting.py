@@ -406,19 +406,19 @@ def _with_cause(cell: Cell, messages: list[str], actions: list[Action]) -> tuple
     told = [*messages[:1], attribution.cause(cell.attribution), *messages[1:]]
     if not looks:
         return told, actions
-    given = [_given(actions, option) for option in ("--model-dir", "--baseline-dir")]
-    more = Action(
-        what="explain", command=["quantbench", "explain", *looks, *(part for parts in given for part in parts)]
-    )
+    more = Action(what="explain", command=["quantbench", "explain", *looks, *_folders(actions)])
     return told, [more, *actions]
 
 
-def _given(actions: Sequence[Action], option: str) -> list[str]:
-    """Return an option with its value, where a command of these has it."""
-    for one in actions:
-        if option in one.command:
-            return one.command[(at := one.command.index(option)) : at + 2]
-    return []
+def _folders(actions: Sequence[Action]) -> list[str]:
+    """Return the folders of models and baselines, as options, that commands of these were given."""
+    found: dict[str, list[str]] = {}
+    for option in ("--model-dir", "--baseline-dir"):
+        for one in actions:
+            if option in one.command:
+                at = one.command.index(option)
+                found.setdefault(option, one.command[at : at + 2])
+    return [word for words in found.values() for word in words]
 
 
 _UPDATE = ["quantbench", "baseline", "update"]
@@ -498,7 +498,6 @@ def accept_everything(report: Report, folder: Path) -> str | None:
             for action in judged.actions
             if action.command[:3] == _UPDATE
         ]
-        folders = [word for option in ("--model-dir", "--baseline-dir") for word in _given(updates, option)]
-        command = shlex.join([*_UPDATE, str(folder), *folders])
+        command = shlex.join([*_UPDATE, str(folder), *_folders(updates)])
         return f'record them all: {command} --reason "first baseline"'
     return None
