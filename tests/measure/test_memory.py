@@ -1,6 +1,9 @@
 """Memory: the judge on made-up numbers, and real processes on small artifacts written by hand."""
 
+import os
 import re
+import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +19,7 @@ from quantbench.engine import measurements
 from quantbench.measure import memory
 from quantbench.measure.many_calls import batched, many_calls
 from quantbench.measure.memory import Memory, MemoryFailed
-from quantbench.measure.memory_worker import arena, covered
+from quantbench.measure.memory_worker import arena, covered, in_a_fork
 from quantbench.records import BaselineCell, Cell, Judgement, Kind, Measurement, Report, Verdict
 from quantbench.selftest import memory as faults_memory
 
@@ -381,6 +384,15 @@ def test_a_process_that_keeps_memory_at_each_call_is_red_and_a_healthy_one_answe
     assert not {"leak", "wrong_answers", "permuted_batch"} & set(red(healthy))
     leaking = memory.measure(artifact, a_model(), processes=2, leak=4096)
     assert "leak" in red(leaking)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(lambda: "same", "same"), (lambda: os.kill(os.getpid(), signal.SIGKILL), ""), (lambda: time.sleep(60), "")],
+    ids=["answers", "dies", "hangs"],
+)
+def test_a_batch_that_crashes_or_hangs_costs_only_itself(answer: Any, said: str) -> None:
+    assert in_a_fork(answer, 0.5) == said
 
 
 def test_held_memory_is_red_and_a_rerun_green(artifact: Path) -> None:

@@ -157,9 +157,9 @@ def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, h
     with _job(artifact, model) as job:
         room = _room(job, model)
         more = {"arena": True, "calls": CALLS, "seconds": CALLS_SECONDS, "leak": leak}
-        turns = [{"held": held, "start": i, **({} if i else more)} for i in range(processes)]
-        done = [_run_worker(job | turn, room) for turn in turns]
-        batch = "" if model.stateful else _in_a_batch(job, room)
+        turns: list[dict[str, Any]] = [{"held": held, "start": i, **({} if i else more)} for i in range(processes)]
+        turns[-1]["batch"] = 0 if model.stateful else LIMIT_SECONDS
+        done = [_run_worker(job | turn, room, turn.get("batch", 0)) for turn in turns]
     return Memory(
         peaks=[_without_files(process["peak"]) for process in done],
         resident=[process["peak"][0] for process in done],
@@ -171,16 +171,8 @@ def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, h
         calls=done[0]["calls"],
         wrong=done[0]["wrong"],
         by_call=[tuple(pair) for pair in done[0]["resident"]],
-        batch=batch,
+        batch=str(done[-1].get("batch", "")),
     )
-
-
-def _in_a_batch(job: dict[str, Any], room: walls.Room | None) -> str:
-    """Compare a batch with its examples; in a process of its own, as kernels that expect one example may crash."""
-    try:
-        return str(_run_worker(job | {"batch": True}, room)["batch"])
-    except MemoryFailed:
-        return ""
 
 
 def _without_files(peak: list[int]) -> int:
@@ -252,7 +244,7 @@ def _room(job: dict[str, Any], model: ReferenceModel) -> walls.Room | None:
     return child_process.room(model.form, *(Path(file) for file in (job["artifact"], *job["inputs"])))
 
 
-def _run_worker(job: dict[str, Any], room: walls.Room | None) -> dict[str, Any]:
+def _run_worker(job: dict[str, Any], room: walls.Room | None, longer: float = 0.0) -> dict[str, Any]:
     # The order of hashes is fixed too, as everything that would differ between processes without our doing.
     same = {**child_process.ONE_THREAD, "PYTHONHASHSEED": "0"}
     compiled = compiled_modules()
@@ -260,7 +252,7 @@ def _run_worker(job: dict[str, Any], room: walls.Room | None) -> dict[str, Any]:
         same["PYTHONPYCACHEPREFIX"] = str(compiled)
         room = None if room is None else replace(room, read=(*room.read, compiled))
     try:
-        done = child_process.start(_WORKER, job, LIMIT_SECONDS, same, room=room)
+        done = child_process.start(_WORKER, job, LIMIT_SECONDS + longer, same, room=room)
         result: dict[str, Any] = child_process.result(done)
     except child_process.ChildFailed as error:
         raise MemoryFailed(f"the measuring process {error}") from None
