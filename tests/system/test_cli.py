@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import ROOT, Quantbench
 
-HEAVY = ("tensorflow", "scipy", "numpy", "pytest")
+HEAVY = ("tensorflow", "scipy", "numpy", "pytest", "quantbench.records")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["baseline", "update", "-h"], ["history", "-h"]])

@@ -7,7 +7,6 @@ import typer
 
 from quantbench.core.options import RunOptions
 from quantbench.errors import BadInput, Exit
-from quantbench.records import parts
 
 _DEFAULTS = RunOptions()
 _Cell = Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8_ai8")]
@@ -109,6 +108,7 @@ def seal(
     from quantbench.baselines import sealing
     from quantbench.baselines.files import json_path
     from quantbench.core.environment import today
+    from quantbench.records import parts
     from quantbench.reference.model import load_models, pick
 
     models = load_models(model_dir)

@@ -254,8 +254,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
     ``reset`` says whether the peak was restarted between the imports and the model.
 
-    Adds ``arena`` (bytes) or ``no_arena`` (why), and ``batch``. For a start-up it returns ``cold`` and ``warm`` (seconds)
-    instead.
+    Adds ``arena`` (bytes) or ``no_arena`` (why), and ``batch``. For a start-up returns ``cold`` and ``warm`` instead
+    (seconds).
     """
     small_pages()
     inputs = [np.load(path, allow_pickle=False) for path in job["inputs"]]
