@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import command_server
 import hypothesis
 import pytest
 from filelock import FileLock
@@ -102,8 +103,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 # ---------------------------------------------------------------- several processes of pytest
 
 
-def pytest_configure() -> None:
+_forks = True  # whether commands are forked from a process that has imported them; not in the nightly run
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Hide from the tested commands that pytest shares its work, so that they run as a user starts them."""
+    global _forks
+    _forks = not config.option.nightly
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
         del os.environ[name]
 
@@ -265,15 +271,11 @@ def surroundings(**more: str) -> dict[str, str]:
 def run_quantbench(
     *arguments: str, store: Path, cwd: Path = ROOT, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the command line in a process of its own."""
-    return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env=surroundings(**({"QUANTBENCH_CACHE": str(store)} | environment)),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    """Run the command line in a process of its own: a forked one, or a fresh interpreter where that may matter."""
+    seen = surroundings(**({"QUANTBENCH_CACHE": str(store)} | environment))
+    if _forks and not any(name.startswith(("PYTHON", "LC_", "LANG")) for name in environment):
+        return command_server.run(list(arguments), cwd, seen, timeout=600)
+    return subprocess.run(command(*arguments), cwd=cwd, env=seen, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture

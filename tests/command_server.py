@@ -1,0 +1,187 @@
+"""Run the command line in processes that have their imports already, for tests in which those are not what is tested.
+
+A server, started once by each process of pytest, imports what the commands import before they do anything, and forks a
+process for each command. So a command is a process of its own, with its own environment, folder and output, that ends
+by itself; what it saves is about a second of imports, several hundred times in a run of all tests. Tests of what a
+fresh interpreter does (imports, signals, streams, terminals) start one; see ``conftest.command``.
+
+    python command_server.py SOCKET
+"""
+
+import atexit
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# What the command line imports before its commands begin, and what most commands import then. Neither TensorFlow nor
+# LiteRT, whose threads no fork survives; and no plugin of pytest, which pytest imports itself.
+_IMPORTED = (
+    "pytest",
+    "scipy.special",
+    "scipy.stats",
+    "quantbench.cli.app",
+    "quantbench.suites.screen",
+    "quantbench.comparison.history",
+    "quantbench.report.comparison",
+    "quantbench.report.markdown",
+    "quantbench.baselines.update",
+    "quantbench.adopt.commands",
+)
+_LONGEST = 2**20  # bytes of a request
+seconds_used = [0.0]  # by all commands so far, on the processors
+
+
+_starting = threading.Lock()
+
+
+def _socket() -> Path:
+    """Return the path of the socket of this process's server, which is started once."""
+    with _starting:
+        return _server()
+
+
+@cache
+def _server() -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="qb-")  # short: paths of sockets may have 107 letters
+    path = Path(folder.name) / "s"
+    source = str(Path(__file__).parents[1] / "bench")
+    process = subprocess.Popen(
+        [sys.executable, __file__, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": source, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def end() -> None:
+        process.stdin.close()  # type: ignore[union-attr]
+        process.wait()
+        folder.cleanup()
+
+    atexit.register(end)
+    if not process.stdout.readline():
+        raise RuntimeError("the server of commands did not start")
+    return path
+
+
+def run(
+    arguments: list[str], cwd: Path, environment: Mapping[str, str], timeout: float
+) -> "subprocess.CompletedProcess[str]":
+    """Run ``quantbench ARGUMENTS`` in a forked process, and return what it printed and its status.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end in time, and was killed.
+    """
+    request = json.dumps({"arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}).encode()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(_socket()))
+        pipes = [os.pipe() for _ in range(2)]
+        given = os.open(os.devnull, os.O_RDONLY)
+        theirs = [given, *(write for _, write in pipes)]
+        socket.send_fds(connection, [len(request).to_bytes(4, "big")], theirs)
+        connection.sendall(request)
+        for descriptor in theirs:
+            os.close(descriptor)
+        printed: list[bytes] = [b"", b""]
+
+        def read(number: int) -> None:
+            with os.fdopen(pipes[number][0], "rb") as stream:
+                printed[number] = stream.read()
+
+        readers = [threading.Thread(target=read, args=[number], daemon=True) for number in range(2)]
+        for reader in readers:
+            reader.start()
+        answers = connection.makefile("r")
+        pid = int(answers.readline())
+        connection.settimeout(timeout)
+        try:
+            status, seconds = answers.readline().split()
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            raise subprocess.TimeoutExpired(arguments, timeout) from None
+        for reader in readers:
+            reader.join(timeout)
+    texts = [content.decode(errors="replace").replace("\r\n", "\n") for content in printed]
+    seconds_used[0] += float(seconds)
+    return subprocess.CompletedProcess(["quantbench", *arguments], int(status), *texts)
+
+
+# ---------------------------------------------------------------- the server's side
+
+
+def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Read a request, and the standard streams of its process."""
+    size, descriptors, _, _ = socket.recv_fds(connection, 4, 3)
+    content = b""
+    while len(content) < int.from_bytes(size, "big"):
+        part = connection.recv(_LONGEST)
+        if not part:
+            raise EOFError
+        content += part
+    return json.loads(content), list(descriptors)
+
+
+def _serve(path: str) -> dict[str, Any]:
+    """Fork for each request until standard input ends; return in a forked process alone, with its request."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who waits for a command is waited for by nobody
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen(16)
+        print("ready", flush=True)
+        while True:
+            readable, _, _ = select.select([listener, 0], [], [])
+            if 0 in readable:
+                sys.exit()
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                return _answered(connection)
+            connection.close()
+
+
+def _answered(connection: socket.socket) -> dict[str, Any]:
+    """Fork once more for the command itself, and tell its process id and status; return in its process alone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    request, descriptors = _received(connection)
+    pid = os.fork()
+    if pid == 0:
+        connection.close()
+        for number, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        return request
+    for number in (*descriptors, 0, 1, 2):
+        os.close(number)
+    connection.sendall(f"{pid}\n".encode())
+    _, status, used = os.wait4(pid, 0)
+    connection.sendall(f"{os.waitstatus_to_exitcode(status)} {used.ru_utime + used.ru_stime}\n".encode())
+    os._exit(0)
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Make this process what ``python -m quantbench`` is in that folder and environment."""
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["cwd"])
+    sys.path[0] = os.getcwd()
+    sys.argv = ["quantbench", *request["arguments"]]
+
+
+if __name__ == "__main__":
+    for module in _IMPORTED:
+        importlib.import_module(module)
+    _become(_serve(sys.argv[1]))
+    runpy.run_module("quantbench", run_name="__main__", alter_sys=True)

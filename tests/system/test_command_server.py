@@ -1,0 +1,77 @@
+"""What tests start instead of a fresh interpreter does what a fresh one does."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import command_server
+import pytest
+from conftest import ROOT, command, run_quantbench, surroundings
+
+SAME = [["models"], ["run", "--seeds", "many"], ["compare", "nowhere", "nowhere"], ["config"]]
+
+
+@pytest.mark.parametrize("arguments", SAME, ids=lambda arguments: arguments[0])
+def test_a_forked_command_says_and_returns_what_a_fresh_one_does(arguments: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "user's own"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text('[tool.quantbench]\nreport-dir = "elsewhere"\n')
+    seen = surroundings(QUANTBENCH_CACHE=str(tmp_path / "store"))
+    forked = command_server.run(arguments, folder, seen, 60)
+    fresh = subprocess.run(command(*arguments), cwd=folder, env=seen, capture_output=True, text=True)
+    assert (forked.returncode, forked.stdout, forked.stderr) == (fresh.returncode, fresh.stdout, fresh.stderr)
+
+
+def test_each_has_its_own_folder_and_environment_at_the_same_time(tmp_path: Path) -> None:
+    said: dict[str, str] = {}
+
+    def ask(name: str, seeds: int) -> None:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "pyproject.toml").write_text(f'[tool.quantbench]\nreport-dir = "{name}"\n')
+        said[name] = command_server.run(["config"], folder, surroundings(QUANTBENCH_SEEDS=str(seeds)), 60).stdout
+
+    threads = [threading.Thread(target=ask, args=[name, seeds]) for seeds, name in enumerate(("one", "two"), 11)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, seeds in (("one", "11"), ("two", "12")):
+        rows = {line.split()[0]: line.split()[1:] for line in said[name].splitlines() if len(line.split()) > 1}
+        assert rows["report_dir"][0] == name
+        assert rows["seeds"][0] == seeds
+
+
+def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "m.py").write_text("import time\ntime.sleep(60)\n")
+    with pytest.raises(subprocess.TimeoutExpired):
+        command_server.run(["models", "--model-dir", str(models)], tmp_path, surroundings(), 2)
+
+
+def test_a_death_by_a_signal_is_its_status(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "m.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    assert command_server.run(["models", "--model-dir", str(models)], tmp_path, surroundings(), 60).returncode == -9
+
+
+def test_the_server_has_no_thread_that_a_fork_would_lose() -> None:
+    script = (
+        f"import sys, importlib, os; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        "import command_server\n"
+        "for name in command_server._IMPORTED: importlib.import_module(name)\n"
+        "print(len(os.listdir('/proc/self/task')), {'tensorflow', 'ai_edge_litert'} & sys.modules.keys())"
+    )
+    one = surroundings(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
+    done = subprocess.run([sys.executable, "-c", script], env=one, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1 set()"
+
+
+def test_what_an_interpreter_reads_as_it_starts_starts_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A variable of Python's own says nothing to a process that is forked."""
+    monkeypatch.setattr(command_server, "run", None)  # it would be an error to call it
+    done = run_quantbench("--version", store=tmp_path, cwd=tmp_path, PYTHONUTF8="1")
+    assert done.stdout.startswith("quantbench ")
