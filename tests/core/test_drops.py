@@ -5,6 +5,7 @@ import pytest
 from quantbench.core.drops import (
     FractionDrop,
     MeanDrop,
+    _poisson_difference_tail,
     bootstrap_drop,
     crossed_mean,
     satterthwaite,
@@ -157,3 +158,13 @@ def test_the_spread_of_one_training_widens_by_its_own_degrees_of_freedom() -> No
     assert 4 < one.degrees < 6
     assert satterthwaite([(0.0, 3), (0.0, 7)]) == 3
     assert satterthwaite([(1.0, 5), (1.0, 5)]) == pytest.approx(10)
+
+
+@pytest.mark.parametrize("least", [-9, 0, 1, 7, 60])
+@pytest.mark.parametrize(("first", "second"), [(0.0, 0.0), (3.0, 0.0), (4.5, 2.5), (900.0, 870.0)])
+def test_the_difference_of_two_counts_has_the_tail_that_skellam_gives(least: int, first: float, second: float) -> None:
+    if first * second:
+        expected = float(stats.skellam.sf(least - 1, first, second))
+    else:
+        expected = float(stats.poisson.sf(least - 1, first))
+    assert _poisson_difference_tail(least, first, second) == pytest.approx(expected, rel=1e-7, abs=1e-15)

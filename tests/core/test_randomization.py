@@ -5,6 +5,7 @@ import pytest
 from quantbench.core.arrays import Array
 from quantbench.core.randomization import by_group, detectable_loss, mcnemar_power, sign_flip_p, smallest_p
 from quantbench.core.stats import Paired
+from scipy import stats
 
 
 def _counted(differences: Array, rounds: int = 200_000) -> float:
@@ -81,3 +82,14 @@ def test_the_detectable_loss_is_found_in_four_of_five_runs(each_way: int) -> Non
         Paired(n, lost, gained).p_worse() <= threshold for lost, gained, _ in random.multinomial(n, chances, size=1500)
     ]
     assert 0.78 <= np.mean(found) <= 0.88
+
+
+@pytest.mark.parametrize("threshold", [1e-9, 1.3e-5, 0.05])
+@pytest.mark.parametrize(("each_way", "lost"), [(0, 8), (0.5, 30), (20, 64), (1000, 300)])
+def test_the_power_is_that_of_the_distributions_of_scipy(each_way: float, lost: float, threshold: float) -> None:
+    mean = 2 * each_way + lost
+    pairs = np.arange(int(mean + 20 * mean**0.5))
+    red_from = stats.binom.isf(threshold, pairs, 0.5) + 1
+    red = stats.binom.sf(red_from - 1, pairs, (each_way + lost) / mean)
+    expected = float(np.sum(stats.poisson.pmf(pairs, mean) * red))
+    assert mcnemar_power(each_way, lost, threshold) == pytest.approx(expected, abs=1e-8)

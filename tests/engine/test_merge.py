@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, edit, surroundings
+from conftest import ROOT, edit, run_quantbench
 from made_up_runs import cell, environment, measured, report
 from quantbench import gate
 from quantbench.comparison.history import read_history
@@ -29,14 +29,7 @@ EVENLY, HOLM = 0.01 / 66, 0.01 / 3
 
 
 def _quantbench(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        cwd=ROOT,
-        env=surroundings(QUANTBENCH_CACHE=str(store)),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    return run_quantbench(*arguments, store=store)
 
 
 def _lose(baselines: Path, lost: dict[str, int]) -> None:
