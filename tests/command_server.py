@@ -82,6 +82,9 @@ def run(
 ) -> "subprocess.CompletedProcess[str]":
     """Run ``quantbench ARGUMENTS`` in a forked process, and return what it printed and its status.
 
+    It computes in one worker process unless it asks for more: each would import TensorFlow, and several tests share the
+    cores anyway.
+
     Raises:
         subprocess.TimeoutExpired: it did not end in time, and was killed.
     """
@@ -178,10 +181,13 @@ def _become(request: dict[str, Any]) -> None:
     os.chdir(request["cwd"])
     sys.path[0] = os.getcwd()
     sys.argv = ["quantbench", *request["arguments"]]
+    local.cores = lambda: 1  # what LocalExecutor takes where no number is given
 
 
 if __name__ == "__main__":
     for module in _IMPORTED:
         importlib.import_module(module)
+    from quantbench.engine.workers import local
+
     _become(_serve(sys.argv[1]))
     runpy.run_module("quantbench", run_name="__main__", alter_sys=True)

@@ -4,8 +4,9 @@ Fresh processes are recorded once, for all conditions in random order, while :mo
 machine. Runs are then resampled from the recordings: some healthy processes for the baseline, some of a condition for
 the run, and some more for the second measurement that confirms a suspicion; no process is used twice in one trial.
 
-Rules of other tools judge the variant's own times in the same recordings, from three times as many processes: they time
-neither a control nor a reference load, so that the total time is the same.
+Rules of other tools judge the variant's own times in the same recordings, from three times as many processes: they
+time neither a control nor a reference load, so that the total time is the same. A quick selftest leaves them out, and
+records no more processes than the gate's own rule draws.
 """
 
 import contextlib
@@ -188,28 +189,39 @@ def _draw(pool: list[Process], random: np.random.Generator, *counts: int) -> lis
 
 
 def _trial(
-    condition: Condition, healthy: list[Process], pool: list[Process], random: np.random.Generator, per_run: int
+    condition: Condition,
+    healthy: list[Process],
+    pool: list[Process],
+    random: np.random.Generator,
+    per_run: int,
+    peers: bool = True,
 ) -> dict[str, bool]:
     """Return which rules fail, on one resampled run of a condition against a resampled healthy baseline."""
     same = pool is healthy
-    if same:
+    if condition.measurement == "threads_at_work":  # judged by itself, without a baseline
+        old, new, again = [], *_draw(pool, random, per_run), []
+    elif same:
         old, new, again = _draw(pool, random, per_run, per_run, per_run)
-        theirs_old, theirs_new = _draw(pool, random, len(pool) // 2, len(pool) // 2)
     else:
         [old] = _draw(healthy, random, per_run)
         new, again = _draw(pool, random, per_run, per_run)
-        [theirs_old], [theirs_new] = _draw(healthy, random, 3 * per_run), _draw(pool, random, 3 * per_run)
     red = {OURS: _our_rule(condition.measurement, old, new, again, SHARE)}
+    if not peers:
+        return red
+    if same:
+        theirs_old, theirs_new = _draw(pool, random, len(pool) // 2, len(pool) // 2)
+    else:
+        [theirs_old], [theirs_new] = _draw(healthy, random, 3 * per_run), _draw(pool, random, 3 * per_run)
     times_old, times_new = _times(theirs_old), _times(theirs_new)
     return red | {name: rule(times_old, times_new) for name, rule in PEERS.items()}
 
 
 def injected_faults(
-    condition: Condition, healthy: list[Process], pool: list[Process], trials: int, per_run: int
+    condition: Condition, healthy: list[Process], pool: list[Process], trials: int, per_run: int, peers: bool = True
 ) -> LatencyFault:
     """Measure how often each rule catches a condition."""
     random = np.random.default_rng(0)
-    reds = [_trial(condition, healthy, pool, random, per_run) for _ in range(trials)]
+    reds = [_trial(condition, healthy, pool, random, per_run, peers) for _ in range(trials)]
     caught = {name: sum(red[name] for red in reds) for name in reds[0]}
     return LatencyFault(
         plant=condition.name,
@@ -221,7 +233,13 @@ def injected_faults(
 
 
 def null_runs(
-    healthy: list[Process], runs: int, cells: int, per_run: int, where: str, later: list[Process] | None = None
+    healthy: list[Process],
+    runs: int,
+    cells: int,
+    per_run: int,
+    where: str,
+    later: list[Process] | None = None,
+    peers: bool = True,
 ) -> LatencyNull:
     """Measure how often each rule fails where nothing changed: single judgements, and whole runs of ``cells`` cells.
 
@@ -235,7 +253,7 @@ def null_runs(
     whole: dict[str, int] = {}
     for _ in range(runs):
         reds = [
-            _trial(Condition("", "", name, {}), healthy, pool, random, per_run)
+            _trial(Condition("", "", name, {}), healthy, pool, random, per_run, peers)
             for name in [RATIO] * (2 * cells // 3) + [TO_YARDSTICK] * (cells - 2 * cells // 3)
         ]
         for name in reds[0]:
@@ -249,22 +267,23 @@ def run(
     model: ReferenceModel, control: Path, variant: Path, quick: bool, say: Callable[[str], None]
 ) -> LatencySelftest:
     """Record, resample, judge."""
-    # Half the processes, as the quick selftest once used, only catch 10 % in 95 % of runs; a real run uses all.
+    # Fewer in a run, as the quick selftest once used, only catch 10 % in 95 % of runs; a real run uses all.
     trials = 20 if quick else 200
-    least = 3 * PER_RUN
     chosen = [SLOWER[-1], NO_XNNPACK] if quick else [*SLOWER, *RUNTIME, *BESIDE, NO_XNNPACK]
-    counts = dict.fromkeys([*chosen, THREAD_TOO_FEW, TWO_THREADS], least)
-    counts[HEALTHY] = 2 * least
+    # A run and its second measurement, of a baseline and both, and of a single judgement.
+    faulty, unchanged, single = (n * PER_RUN for n in ((2, 3, 1) if quick else (3, 6, 3)))
+    counts = dict.fromkeys(chosen, faulty) | dict.fromkeys([THREAD_TOO_FEW, TWO_THREADS], single) | {HEALTHY: unchanged}
     pools = record(model, control, variant, counts, True, say)
-    healthy = pools[HEALTHY]
-    nulls = [null_runs(healthy, 20 if quick else 300, CELLS, PER_RUN, "loaded")]
+    healthy, peers = pools[HEALTHY], not quick
+    nulls = [null_runs(healthy, 20 if quick else 300, CELLS, PER_RUN, "loaded", peers=peers)]
     if not quick:
-        idle = record(model, control, variant, {HEALTHY: least}, False, say, seed=1)[HEALTHY]
+        idle = record(model, control, variant, {HEALTHY: 3 * PER_RUN}, False, say, seed=1)[HEALTHY]
         nulls.append(null_runs(idle, 100, CELLS, PER_RUN, "baseline recorded idle, run loaded", healthy))
         nulls.append(null_runs(healthy, 100, CELLS, PER_RUN, "baseline recorded loaded, run idle", idle))
-    faults = [injected_faults(condition, healthy, pools[condition], trials, PER_RUN) for condition in chosen]
-    faults.append(injected_faults(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], trials, PER_RUN))
-    nulls.append(_threads_kept(pools[TWO_THREADS], trials, PER_RUN))
+    faults = [injected_faults(condition, healthy, pools[condition], trials, PER_RUN, peers) for condition in chosen]
+    alike = 1 if quick else trials  # all draws of so many processes from as many are the same
+    faults.append(injected_faults(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], alike, PER_RUN, peers))
+    nulls.append(_threads_kept(pools[TWO_THREADS], alike, PER_RUN))
     return LatencySelftest(
         recordings={f"{condition.name} {condition.strength}".strip(): len(pool) for condition, pool in pools.items()},
         processes=PER_RUN,

@@ -5,7 +5,6 @@ A crash, hang or timeout only fails the cell that caused it. A cell is retried o
 killed from outside or ran out of memory.
 """
 
-import os
 import signal
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Protocol, Self
 
 from quantbench.core import counters
 from quantbench.core.signals import hurried_by
+from quantbench.core.threads import cores
 from quantbench.engine.workers.process import Stopped, WorkerSlot
 from quantbench.engine.workers.task import Outcome, Task, compute, failure, salvaged
 
@@ -62,7 +62,7 @@ class LocalExecutor:
     def __init__(
         self, workers: int | None = None, logs: Path | None = None, how: Callable[[Task], Outcome] | None = None
     ) -> None:
-        self.workers = workers or os.cpu_count() or 1
+        self.workers = workers or cores()
         self._aside = None if logs else tempfile.TemporaryDirectory(prefix="quantbench-workers-")
         folder = logs or Path(self._aside.name if self._aside else "")
         self._lanes = [WorkerSlot(folder / str(number), how or compute) for number in range(self.workers)]
