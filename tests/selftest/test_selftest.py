@@ -357,16 +357,22 @@ def test_a_missed_plant_makes_the_command_red(
     assert (tmp_path / "selftest.json").is_file()
 
 
-def _processes(slower: float, count: int, seed: int) -> list[dict[str, Blocks]]:
-    """Made-up timing processes: 1 % from one to the next, some blocks interrupted, the variant slower by a fraction."""
+def _processes(
+    slower: float, count: int, seed: int, runtime: float = 0.0, at_work: float = 1.0
+) -> list[dict[str, Blocks]]:
+    """Made-up timing processes: 1 % from one to the next, some blocks interrupted, the variant slower by a fraction.
+
+    Args:
+        runtime: by which variant and control are slower.
+    """
     random = np.random.default_rng(seed)
 
     def blocks(micro: float) -> Blocks:
         own = 1e-6 * micro * (1 + 0.01 * random.random(40)) * (1 + 0.005 * random.standard_normal())
         interrupted = np.where(random.random(40) < 0.2, 1e-3, 0.0)
-        return Blocks(own + interrupted, own)
+        return Blocks(own + interrupted, own, threads_at_work=at_work)
 
-    speeds = {"control": 15.0, "variant": 12.0 * (1 + slower), "yardstick": 48.0}
+    speeds = {"control": 15.0 * (1 + runtime), "variant": 12.0 * (1 + slower) * (1 + runtime), "yardstick": 48.0}
     return [{name: blocks(micro) for name, micro in speeds.items()} for _ in range(count)]
 
 
@@ -377,6 +383,29 @@ def test_a_slowdown_is_caught_and_nothing_is_red_for_nothing() -> None:
     null = latency.null_runs(healthy, runs=5, cells=28, per_run=12, where="made up")
     assert null.red_judgements[latency.OURS] == 0
     assert null.red_judgements["mean beyond 1 %"] > 0  # its mean takes the interruptions in
+
+
+def test_a_quick_selftest_records_no_more_processes_than_its_rule_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    def recorded(_model: Any, _control: Any, _variant: Any, counts: dict[Any, int], *_: Any) -> Any:
+        made = {
+            latency.HEALTHY: {},
+            latency.SLOWER[-1]: {"slower": 0.1},
+            latency.NO_XNNPACK: {"runtime": 2.0},
+            latency.THREAD_TOO_FEW: {"at_work": 1.0},
+            latency.TWO_THREADS: {"at_work": 1.9},
+        }
+        return {
+            one: _processes(**{"slower": 0.0, "count": count, "seed": seed} | made[one])
+            for seed, (one, count) in enumerate(counts.items())
+        }
+
+    monkeypatch.setattr(latency, "record", recorded)
+    found = latency.run(MODEL, Path("control"), Path("variant"), True, lambda _: None)
+    assert sum(found.recordings.values()) == (6 + 2 + 2 + 1 + 1) * latency.PER_RUN
+    assert [fault.caught for fault in found.plants] == [{latency.OURS: fault.trials} for fault in found.plants]
+    assert [[*null.red_runs] for null in found.nulls] == [[latency.OURS]] * 2
+    selftest = Selftest(model="m", variant="v", plants=[one(True)], null_runs=9, false_reds=0, latency=found)
+    assert "The other rules" not in render(selftest)
 
 
 def test_one_thread_where_two_were_asked_for_is_an_error() -> None:

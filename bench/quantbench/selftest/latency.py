@@ -270,9 +270,10 @@ def run(
     # Fewer in a run, as the quick selftest once used, only catch 10 % in 95 % of runs; a real run uses all.
     trials = 20 if quick else 200
     chosen = [SLOWER[-1], NO_XNNPACK] if quick else [*SLOWER, *RUNTIME, *BESIDE, NO_XNNPACK]
-    # A run and its second measurement, of a baseline and both, and of a single judgement.
-    faulty, unchanged, single = (n * PER_RUN for n in ((2, 3, 1) if quick else (3, 6, 3)))
-    counts = dict.fromkeys(chosen, faulty) | dict.fromkeys([THREAD_TOO_FEW, TWO_THREADS], single) | {HEALTHY: unchanged}
+    # For a run and its second measurement, and for a single judgement; three times a run for other tools' rules.
+    faulty, single = (2 * PER_RUN, PER_RUN) if quick else (3 * PER_RUN, 3 * PER_RUN)
+    counts = dict.fromkeys(chosen, faulty) | dict.fromkeys([THREAD_TOO_FEW, TWO_THREADS], single)
+    counts[HEALTHY] = 6 * PER_RUN  # of half as many, null runs are too much alike: one odd recording is in all of them
     pools = record(model, control, variant, counts, True, say)
     healthy, peers = pools[HEALTHY], not quick
     nulls = [null_runs(healthy, 20 if quick else 300, CELLS, PER_RUN, "loaded", peers=peers)]
