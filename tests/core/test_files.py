@@ -843,6 +843,7 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
         f"what a person named, {CHECKED}, and {OWN}",
         {"read_bytes": 2, "write_bytes": 1, "savez": 1},
     ),
+    "quantbench/engine/slow_cells.py": (CHECKED, {"read_bytes": 1}),
     "quantbench/measure/operator_times.py": (OWN, {"read_bytes": 1}),
     "quantbench/measure/operator_times_worker.py": (TOLD, {"read_bytes": 1, "load": 1}),
     "quantbench/measure/attribution_worker.py": (TOLD, {"read_bytes": 3, "load": 1}),

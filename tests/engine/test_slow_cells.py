@@ -74,6 +74,19 @@ def test_the_time_of_a_run_is_bounded(asked: dict[str, Asked], tmp_path: Path, m
     assert asked["time"].names == []
 
 
+def test_a_trained_cell_is_timed_beside_float32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    controls = []
+
+    def timed(subject: explain.Subject, *_: object) -> OperatorTimes:
+        controls.append(subject.control)
+        return TIMES
+
+    monkeypatch.setattr(explain_time, "timed", timed)
+    slow = cells(1, Kind.LATENCY, Verdict.REGRESSED)
+    looked([slow[0].model_copy(update={"seeds": [0, 1]})], tmp_path)
+    assert controls == [b"artifact"]
+
+
 def test_a_cell_that_cannot_be_timed_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(explain_time, "timed", Asked(None, fails=True))
     assert looked(cells(2, Kind.LATENCY, Verdict.REGRESSED), tmp_path)[1] == {}

@@ -1,16 +1,18 @@
 """Time a cell, or two files, by operator: collect the artifacts and one example, and time in children."""
 
 import tempfile
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from quantbench.core import child_process, walls
 from quantbench.core.arrays import Inputs
-from quantbench.engine import explain
+from quantbench.engine import artifacts, explain
 from quantbench.errors import BadInput
 from quantbench.measure import latency, operator_times
-from quantbench.records import OperatorTimes, Report
+from quantbench.records import FLOAT_CONTROL, OperatorTimes, Report
 from quantbench.reference.model import ReferenceModel
 
 LIMIT_SECONDS = 180.0
@@ -20,7 +22,12 @@ def of_cell(
     report: Report, folder: Path, name: str, model_dir: Path, baseline_dir: Path, against: Path | None = None
 ) -> OperatorTimes:
     """Time a cell of a run by operator; for arguments and errors, see :func:`quantbench.engine.explain.subject`."""
-    return timed(*explain.subject(report, folder, name, model_dir, baseline_dir, against))
+    subject, model = explain.subject(report, folder, name, model_dir, baseline_dir, against)
+    float32 = f"{model.name}/{FLOAT_CONTROL}"
+    if subject.control is None and name != float32:  # what is trained has its own weights, which take no other time
+        with suppress(BadInput):
+            subject = replace(subject, control=artifacts.find(report, folder, float32)[1])
+    return timed(subject, model)
 
 
 def timed(subject: explain.Subject, model: ReferenceModel, seconds: float = LIMIT_SECONDS) -> OperatorTimes:

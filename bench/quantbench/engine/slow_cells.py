@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from quantbench.engine import causes, explain_time
 from quantbench.engine.cell import CellId
+from quantbench.engine.explain import Subject
 from quantbench.errors import BadInput
 from quantbench.measure import operator_times
-from quantbench.records import Cell, Kind, OperatorTimes, Verdict
+from quantbench.records import FLOAT_CONTROL, Cell, Kind, OperatorTimes, Verdict
 from quantbench.reference.model import ReferenceModel
 
 # What a run with slow cells may take longer; one cell takes about four seconds. Cells that are slow together mostly
@@ -37,11 +39,19 @@ def of_slow(
             break
         say(f"timing by operator: {cell.id}")
         try:
-            timed = explain_time.timed(causes.subject(cell, made, accepted), models[cell.model], left)
+            timed = explain_time.timed(_subject(cell, made, accepted), models[cell.model], left)
         except (BadInput, OSError):
             continue
         found[cell.id] = operator_times.largest(timed, _KEPT)
     return found
+
+
+def _subject(cell: Cell, made: Mapping[CellId, Path], accepted: Callable[[Cell], str | None]) -> Subject:
+    """Add the float model of a trained cell, whose weights are others but take no other time."""
+    subject, float32 = causes.subject(cell, made, accepted), made.get(f"{cell.model}/{FLOAT_CONTROL}")
+    if subject.control is not None or float32 is None or cell.variant == FLOAT_CONTROL:
+        return subject
+    return replace(subject, control=float32.read_bytes())
 
 
 def is_slow(cell: Cell) -> bool:

@@ -76,6 +76,8 @@ class Profiled:
             index = ctypes.c_size_t(place)
             self._call("LiteRtGetSignatureInputName", self._signature, index, ctypes.byref(name))
             wanted = (name.value or b"").decode(errors="replace")
+            if wanted not in values and len(values) > 1:
+                raise NoProfile(f"its input {wanted} has no example")
             value = np.ascontiguousarray(values[wanted] if wanted in values else next(iter(values.values())))
             size = ctypes.c_size_t()
             self._call("LiteRtGetTensorBufferPackedSize", buffer, ctypes.byref(size))
