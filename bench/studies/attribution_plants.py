@@ -72,6 +72,7 @@ class Row:
         known: whether the healthy artifact was at hand.
         rank: place of the operator in the list of suspects, from 1; None where it is not in it.
         named: the first suspect, in words.
+        itself: whether the first suspect is named by the operator itself, and not by one that was repaired with it.
         recovered: share of the squared error of the outputs that its repair takes away.
         seconds: of CPU time of the whole explanation, that of its process included.
         drop: in the score by the fault, in the metric's unit.
@@ -84,6 +85,7 @@ class Row:
     known: bool
     rank: int | None
     named: str
+    itself: bool
     recovered: float
     seconds: float
     drop: float
@@ -259,9 +261,10 @@ def _row(name: str, fault: Fault, known: bool, told: Attribution, seconds: float
     rank = next((rank for rank, group in enumerate(places, 1) if fault.position in group), None)
     first = told.suspects[0] if told.suspects else None
     named = "" if first is None else f"{first.operator} {first.position} {first.repaired_by}"
+    itself = first is not None and first.position == fault.position
     recovered = told.suspects[rank - 1].recovered if rank and fault.kind != IN_FLOAT else 0.0
     return Row(
-        name, fault.kind, operator, fault.position, known, rank, named, round(recovered, 3), round(seconds, 1),
+        name, fault.kind, operator, fault.position, known, rank, named, itself, round(recovered, 3), round(seconds, 1),
         round(fault.drop, 2),
     )  # fmt: skip
 
@@ -310,7 +313,7 @@ def table(found: Sequence[Row]) -> str:
         for model in models
         if (line := _line(words, model, [row for row in chosen if row.model == model or not model]))
     ]
-    headers = ["model", "faults", "n", "named first", "among three", "median CPU s", "most CPU s"]
+    headers = ["model", "faults", "n", "place first", "by its own name", "among three", "median CPU s", "most CPU s"]
     return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True)
 
 
@@ -333,7 +336,17 @@ def _line(words: str, model: str, chosen: Sequence[Row]) -> list[object]:
         return []
     ranks, seconds = [row.rank or 99 for row in chosen], [row.seconds for row in chosen]
     firsts = [sum(rank <= most for rank in ranks) for most in (1, 3)]
-    return [model or "all", words, len(chosen), *firsts, f"{np.median(seconds):.1f}", f"{max(seconds):.1f}"]
+    own = sum(row.itself for row in chosen) if chosen[0].fault != IN_FLOAT else ""
+    return [
+        model or "all",
+        words,
+        len(chosen),
+        firsts[0],
+        own,
+        firsts[1],
+        f"{np.median(seconds):.1f}",
+        f"{max(seconds):.1f}",
+    ]
 
 
 def main() -> None:
