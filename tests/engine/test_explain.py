@@ -20,6 +20,13 @@ def test_a_cell_is_explained_in_one_screen(quantbench: Quantbench, three_cells: 
     found = json.loads(told.output)
     assert found["matched"] == 1
     assert found["scored"] == 4000
+    timed = quantbench("explain", "seed_cnn/ptq_static_wi8_ai8", "--run", str(three_cells.run), "--time")
+    assert timed.status == 0, timed.output
+    lines = timed.output.splitlines()
+    assert lines[0].startswith("seed_cnn/ptq_static_wi8_ai8 takes ")
+    assert lines[1].startswith("Time: ")
+    assert any("CONV_2D" in each and "(NHWC, F32)" in each for each in lines[3:])
+    assert len(lines) <= 30
 
 
 def test_two_files_are_compared_behind_walls(quantbench: Quantbench, three_cells: ThreeCells, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def _report(folder: Path) -> dict[str, Any]:
     return loaded
 
 
-LEFT_OUT = ("seconds", "cached", "attribution")
+LEFT_OUT = ("seconds", "cached", "attribution", "operator_times")
 
 
 def _said(folder: Path) -> dict[str, Any]:

@@ -18,6 +18,9 @@ def explain(
     data: Annotated[
         Path | None, typer.Option(metavar="FILE.npz", help="of a FILE: examples as the model takes them, array x")
     ] = None,
+    times: Annotated[
+        bool, typer.Option("--time", help="where the time goes, operator by operator, instead of the error")
+    ] = False,
     run: Annotated[Path, typer.Option(metavar="RUN", help="run folder, or its report.json")] = LATEST,
     model_dir: ModelDir = DEFAULTS.model_dir,
     baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
@@ -26,22 +29,30 @@ def explain(
     """Show which operators an artifact's error comes from, proved by repairing the suspects one at a time.
 
     The cell is compared with float32 of the same run, operator by operator on the same examples, and with the accepted
-    artifact where the cache still has it.
+    artifact where the cache still has it. With --time, both are timed in turns by LiteRT's own profiler.
 
     Example: quantbench explain vit_tiny/ptq_static_wi8_ai8 --run reports/latest
     """
     from quantbench.engine import explain as explaining
-    from quantbench.records import json_text
+    from quantbench.engine import explain_time
+    from quantbench.records import Attribution, OperatorTimes, json_text
     from quantbench.records.run_folder import read
-    from quantbench.report.attribution import screen
+    from quantbench.report import attribution, operator_times
+
+    found: Attribution | OperatorTimes
 
     if cell.endswith(".tflite") or Path(cell).is_file():
         if against is None or data is None:
             raise BadInput(f"{cell}: a file is compared with another one; give --against FILE.tflite and --data x.npz")
-        found = explaining.of_files(Path(cell), against, explaining.examples_of(data, against))
+        of_files = explain_time.of_files if times else explaining.of_files
+        found = of_files(Path(cell), against, explaining.examples_of(data, against))
     else:
         if data is not None:
             raise BadInput(f"--data: {cell} is a cell, which has its model's data; leave it out")
         report, folder = read(run)
-        found = explaining.of_cell(report, folder, cell, model_dir, baseline_dir, against)
-    typer.echo(json_text(found.model_dump(mode="json")) if as_json else screen(found))
+        of_cell = explain_time.of_cell if times else explaining.of_cell
+        found = of_cell(report, folder, cell, model_dir, baseline_dir, against)
+    if as_json:
+        typer.echo(json_text(found.model_dump(mode="json")))
+    else:
+        typer.echo(attribution.screen(found) if isinstance(found, Attribution) else operator_times.screen(found))

@@ -39,7 +39,7 @@ def of_reds(
             break
         say(f"looking for the cause: {cell.id}")
         try:
-            attributed = explain.attributed(_subject(cell, made, accepted), models[cell.model], left)
+            attributed = explain.attributed(subject(cell, made, accepted), models[cell.model], left)
         except (BadInput, OSError):
             continue
         kept = {"suspects": attributed.suspects[:_SUSPECTS], "changes": attributed.changes[:_CHANGES]}
@@ -52,7 +52,8 @@ def is_red(cell: Cell) -> bool:
     return cell.verdicts.get(Kind.ACCURACY) is Verdict.REGRESSED
 
 
-def _subject(cell: Cell, made: Mapping[CellId, Path], accepted: Callable[[Cell], str | None]) -> explain.Subject:
+def subject(cell: Cell, made: Mapping[CellId, Path], accepted: Callable[[Cell], str | None]) -> explain.Subject:
+    """Collect the artifacts of a cell of a run that has just ended."""
     control = None if cell.seeds else made.get(f"{cell.model}/{FLOAT_CONTROL}")
     sha256 = accepted(cell)
     known = None if sha256 in (None, cell.artifact_sha256) else artifacts.in_store(Store(default_root()), str(sha256))

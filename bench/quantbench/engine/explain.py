@@ -43,15 +43,21 @@ class Subject:
 def of_cell(
     report: Report, folder: Path, name: str, model_dir: Path, baseline_dir: Path, against: Path | None = None
 ) -> Attribution:
-    """Attribute the error of a cell of a run.
+    """Attribute the error of a cell of a run; for arguments and errors, see :func:`subject`."""
+    return attributed(*subject(report, folder, name, model_dir, baseline_dir, against))
+
+
+def subject(
+    report: Report, folder: Path, name: str, model_dir: Path, baseline_dir: Path, against: Path | None = None
+) -> tuple[Subject, ReferenceModel]:
+    """Collect the artifacts of a cell of a run.
 
     Args:
         name: ``MODEL/VARIANT``.
         against: the accepted artifact; where None, it is looked for in the cache by the hash in the baseline.
 
     Raises:
-        BadInput: there is no such cell or artifact, its model is not in ``model_dir``, it was trained and there is no
-            accepted artifact to compare it with, or the child crashed.
+        BadInput: there is no such cell or artifact, or its model is not in ``model_dir``.
     """
     cell, artifact = artifacts.find(report, folder, name)
     models = load_models(model_dir)
@@ -60,7 +66,7 @@ def of_cell(
     model = models[cell.model]
     accepted = _read_tflite(against) if against is not None else _accepted(cell, model, baseline_dir)
     control = _control(report, folder, cell) if cell.variant != FLOAT_CONTROL else None
-    return attributed(Subject(cell.id, artifact, control, accepted if accepted != artifact else None), model)
+    return Subject(cell.id, artifact, control, accepted if accepted != artifact else None), model
 
 
 def attributed(subject: Subject, model: ReferenceModel, seconds: float = LIMIT_SECONDS) -> Attribution:
@@ -72,11 +78,7 @@ def attributed(subject: Subject, model: ReferenceModel, seconds: float = LIMIT_S
     Raises:
         BadInput: there is nothing to compare it with, or the child crashed.
     """
-    if subject.control is None and subject.accepted is None:
-        raise BadInput(
-            f"{subject.name}: neither a float model with the same weights nor another accepted artifact is at hand "
-            "(what is trained has weights of its own); give an earlier artifact with --against FILE.tflite"
-        )
+    check_reference(subject)
     metric = model.metric
     return _measured(subject, model, seconds).model_copy(
         update={
@@ -90,6 +92,15 @@ def attributed(subject: Subject, model: ReferenceModel, seconds: float = LIMIT_S
     )
 
 
+def check_reference(subject: Subject) -> None:
+    """Raise BadInput where there is nothing to compare an artifact with."""
+    if subject.control is None and subject.accepted is None:
+        raise BadInput(
+            f"{subject.name}: neither a float model with the same weights nor another accepted artifact is at hand "
+            "(what is trained has weights of its own); give an earlier artifact with --against FILE.tflite"
+        )
+
+
 def of_files(artifact: Path, against: Path, examples: Inputs) -> Attribution:
     """Attribute what an artifact does otherwise than another one of the same model, float or quantized.
 
@@ -100,7 +111,7 @@ def of_files(artifact: Path, against: Path, examples: Inputs) -> Attribution:
         BadInput: a file is no ``.tflite``, or LiteRT crashes on one.
     """
     contents = [_read_tflite(path) for path in (artifact, against)]
-    _check_inputs(artifact, against)
+    check_inputs(artifact, against)
     with tempfile.TemporaryDirectory(prefix="quantbench-explain-") as place:
         folder = Path(place)
         is_float = not any(tensor.scales for tensor in graph.read(contents[1]).tensors)
@@ -148,8 +159,8 @@ def _arrays_of(data: Path) -> dict[str, Array]:
         raise BadInput(f"{data}: not an .npz file: {why}; create one with numpy.savez(FILE, x=...)") from None
 
 
-def _check_inputs(artifact: Path, against: Path) -> None:
-    """Raise BadInput where two artifacts do not take the same inputs, so that they cannot be of one model."""
+def check_inputs(artifact: Path, against: Path) -> None:
+    """Raise BadInput where two artifacts cannot be read, or take other inputs, so that they cannot be of one model."""
     shapes = [[one.shape for one in graph.read(_read_tflite(path)).inputs] for path in (artifact, against)]
     if shapes[0] != shapes[1]:
         raise BadInput(

@@ -11,7 +11,7 @@ from quantbench.engine.context import Rules
 from quantbench.engine.false_alarms import Budget
 from quantbench.engine.results import Judgements, Results
 from quantbench.errors import Exit
-from quantbench.records import Attribution, Cell, Kind, LeftToCpu, Load, Report, Shard, Verdict, worst
+from quantbench.records import Attribution, Cell, Kind, LeftToCpu, Load, OperatorTimes, Report, Shard, Verdict, worst
 
 _SAVE_SECONDS = 1.0
 # A save writes all cells, so of many cells it takes long: at most a twentieth of the time goes into saving.
@@ -70,6 +70,7 @@ class Recording:
         self._write = write
         self._saved = header.since
         self._causes: dict[CellId, Attribution] = {}
+        self._times: dict[CellId, OperatorTimes] = {}
         self._save_took = 0.0
 
     def save_now_and_then(self) -> None:
@@ -106,9 +107,10 @@ class Recording:
             }
         )
 
-    def explain(self, causes: Mapping[CellId, Attribution]) -> None:
-        """Add what red scores come from to the next report."""
+    def explain(self, causes: Mapping[CellId, Attribution], times: Mapping[CellId, OperatorTimes]) -> None:
+        """Add what red scores come from, and where the time of slow cells goes, to the next report."""
         self._causes.update(causes)
+        self._times.update(times)
 
     def verdicts(self) -> list[Verdict]:
         """What decides the exit status: the verdict of each cell, and of cells together."""
@@ -159,4 +161,5 @@ class Recording:
             untimed=dict(result.alone.untimed),
             retried=result.retried,
             attribution=self._causes.get(cell.id),
+            operator_times=self._times.get(cell.id),
         )

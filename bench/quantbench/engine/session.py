@@ -18,7 +18,7 @@ from quantbench.baselines.effective import EffectiveBaseline, effective_baseline
 from quantbench.core import environment
 from quantbench.core.options import RunOptions, check
 from quantbench.core.signals import undisturbed
-from quantbench.engine import causes, finish, shards, unrecorded
+from quantbench.engine import causes, finish, shards, slow_cells, unrecorded
 from quantbench.engine.cell import CellId
 from quantbench.engine.context import HeldStore, Rules, logs
 from quantbench.engine.drive import Drive
@@ -355,7 +355,10 @@ class Session:
         self._explain_reds()
 
     def _explain_reds(self) -> None:
-        """Look for the causes of red scores, in children that a signal ends; not where models are tried once."""
+        """Look for the causes of red scores, and time slow cells by operator; not where models are tried once.
+
+        Both run in children that a signal ends, and only where there is something to look for.
+        """
         if not self._drift or self._cluster is not None:
             return
         models = {cell.model.name: cell.model for cell in self._plan.cells.values()}
@@ -366,7 +369,8 @@ class Session:
             return None if known is None else known.artifact_sha256
 
         recording = self._planned.recording
-        recording.explain(causes.of_reds(recording.cells(), self.artifacts(), models, accepted, self.say))
+        facts = (recording.cells(), self.artifacts(), models, accepted, self.say)
+        recording.explain(causes.of_reds(*facts), slow_cells.of_slow(*facts))
 
     def judge_all(
         self,

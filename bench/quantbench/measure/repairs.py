@@ -82,9 +82,25 @@ def explained(
             if max((one.recovered for one in suspects), default=0.0) >= EXPLAINS:
                 break
     best: dict[int, Suspect] = {}
-    for one in sorted(suspects, key=lambda one: -one.recovered):
+    for one in _ordered(suspects):
         best.setdefault(one.position, one)
     return found.model_copy(update={"suspects": list(best.values()), "changes": told, "output_error": before})
+
+
+# Of repairs that win back at least this share of what the best one does, the smallest is the cause: a range mended
+# leaves the rounding, which sixteen operators in float do not.
+_CLOSE = 0.9
+
+
+def _ordered(suspects: Sequence[Suspect]) -> list[Suspect]:
+    """Order suspects by what they explain; first, of those that explain nearly as much as the best, the smallest."""
+    most = max((one.recovered for one in suspects), default=0.0)
+
+    def key(one: Suspect) -> tuple[bool, int, float]:
+        close = one.recovered >= _CLOSE * most
+        return (not close, len(one.together) if close else 0, -one.recovered)
+
+    return sorted(suspects, key=key)
 
 
 def _tested(

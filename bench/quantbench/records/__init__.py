@@ -56,6 +56,7 @@ from quantbench.records._common import (
 from quantbench.records._environment import Device, Environment, Load
 from quantbench.records._files import problems, read_record, schema, write_json
 from quantbench.records._json_text import json_text, rounded
+from quantbench.records._operator_times import KindTime, OperatorTime, OperatorTimes
 from quantbench.records._provenance import LONGEST_TEXT, Accepted
 from quantbench.records._report import (
     Action,
@@ -132,6 +133,7 @@ __all__ = [
     "JudgedOutput",
     "Judgement",
     "Kind",
+    "KindTime",
     "LatencyAlarms",
     "LatencyFault",
     "LatencyNull",
@@ -145,6 +147,8 @@ __all__ = [
     "NamedRun",
     "NullRate",
     "OperatorError",
+    "OperatorTime",
+    "OperatorTimes",
     "OutcomeRate",
     "OutcomeSelftest",
     "OutputVerdict",

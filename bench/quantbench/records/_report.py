@@ -9,6 +9,7 @@ from quantbench.records._artifact import Census, Range
 from quantbench.records._attribution import Attribution
 from quantbench.records._common import NAME, SCHEMA_VERSION, Kind, Measurement, Record, Verdict
 from quantbench.records._environment import Environment
+from quantbench.records._operator_times import OperatorTimes
 from quantbench.records.origins import Flipped
 
 
@@ -208,6 +209,9 @@ class Cell(Record):
     )
     attribution: Attribution | None = Field(
         default=None, description="of a red score: the operators that its error comes from, without the harmless ones"
+    )
+    operator_times: OperatorTimes | None = Field(
+        default=None, description="of a slow cell: the operators that take longer than in a reference, timed in turns"
     )
 
 

@@ -13,7 +13,7 @@ from quantbench.core.environment import with_threads
 from quantbench.core.stats import trimmed_mean
 from quantbench.records import Action, Cell, Census, Judgement, Kind, Load, Measurement, Report, Verdict, worst
 from quantbench.records.measurements import RATIO, threads_in
-from quantbench.report import attribution
+from quantbench.report import attribution, operator_times
 from quantbench.report.size_breakdown import Explained
 
 MARKS = {
@@ -399,15 +399,19 @@ def attention(report: Report) -> list[tuple[str, Verdict, list[str], list[Action
 
 
 def _with_cause(cell: Cell, messages: list[str], actions: list[Action]) -> tuple[list[str], list[Action]]:
-    """Add where the error of a red score comes from, and the command that shows more of it."""
-    if cell.attribution is None:
+    """Add where the error of a red score, or the time of a slow cell, is, and the commands that show more of it."""
+    causes = [attribution.cause(cell.attribution)] if cell.attribution else []
+    causes += [operator_times.cause(cell.operator_times)] if cell.operator_times else []
+    if not causes:
         return messages, actions
     looks = next((one.command[2:] for one in actions if one.command[:2] == ["quantbench", "inspect"]), [])
-    told = [*messages[:1], attribution.cause(cell.attribution), *messages[1:]]
+    told = [*messages[:1], *causes, *messages[1:]]
     if not looks:
         return told, actions
-    more = Action(what="explain", command=["quantbench", "explain", *looks, *_folders(actions)])
-    return told, [more, *actions]
+    wanted = [more for more, there in (([], cell.attribution), (["--time"], cell.operator_times)) if there]
+    folders = _folders(actions)
+    explain = [Action(what="explain", command=["quantbench", "explain", *looks, *more, *folders]) for more in wanted]
+    return told, [*explain, *actions]
 
 
 def _folders(actions: Sequence[Action]) -> list[str]:

@@ -1,0 +1,179 @@
+"""Find the operators that LiteRT's GPU accelerator computes otherwise than the CPU.
+
+    python -m studies.gpu_operators --cells resnet8/ptq_static_wi8_ai8 --report-dir reports/reference
+
+The graph is ended at one operator after the other, and the GPU's values there are compared with the CPU's on the same
+examples: *here*. Each operator is also run by itself, on the CPU's values as its inputs: *alone*. Where *here* grows
+and *alone* is small, the operator only passes on what came before. Errors are root mean squares, as a share of the
+values' own.
+"""
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from quantbench import files
+from quantbench.core import child_process
+from quantbench.core.arrays import Array, rows
+from quantbench.measure import gpu_devices
+from quantbench.records import parts
+from quantbench.reference.model import load_models
+from quantbench.tflite import graph, surgery
+from quantbench.tflite.edit import edited, unpacked
+from quantbench.tflite.litert import LiteRT
+from quantbench.tflite.litert_gpu import Reader
+from tabulate import tabulate
+
+from studies import _common
+
+EXAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """Say by how much the GPU's values differ at one operator.
+
+    Attributes:
+        here, alone: root mean square, as a share of the values' RMS; None where it does not run.
+        steps: largest difference alone, in steps of the output's scale; None for a float tensor.
+    """
+
+    position: int
+    operator: str
+    shape: str
+    here: float | None
+    alone: float | None
+    steps: float | None
+
+
+def _ended(artifact: bytes, position: int) -> bytes:
+    """Return an artifact that ends at an operator."""
+
+    def change(model: Any) -> None:
+        part = model.subgraphs[0]
+        part.operators = part.operators[: position + 1]
+        part.outputs = [int(part.operators[position].outputs[0])]
+        model.signatureDefs = []
+
+    return edited(artifact, change)
+
+
+def _on_gpu(artifact: bytes, inputs: dict[str, Array]) -> Array | None:
+    """Return the first output on the GPU, as stored, of shape (n, ...); None where it does not run."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "a.tflite").write_bytes(artifact)
+        np.savez(folder / "in.npz", **{f"x_{name}": values for name, values in inputs.items()})  # type: ignore[arg-type]
+        job = {
+            "artifacts": {"variant": str(folder / "a.tflite")},
+            "inputs": {"variant": str(folder / "in.npz")},
+            "answers": str(folder / "out.npz"),
+            "seconds": 0.0,
+            "seed": 0,
+        }
+        done = child_process.start("quantbench.measure.gpu_worker", job, 120, gpu_devices.child_environment())
+        if done.returncode != 0:
+            print(done.stderr.strip().splitlines()[-1:], file=sys.stderr)
+            return None
+        with np.load(folder / "out.npz", allow_pickle=False) as file:
+            return np.asarray(next(iter(file.values())))
+
+
+def _error(made: Array | None, exact: Array) -> float | None:
+    if made is None or made.size != exact.size:
+        return None
+    difference = made.reshape(-1).astype(np.float64) - exact.reshape(-1).astype(np.float64)
+    signal = float(np.mean(exact.astype(np.float64) ** 2))
+    return float(np.sqrt(float(np.mean(difference**2)) / signal)) if signal else None
+
+
+def _centred(values: Array, tensor: graph.Tensor) -> Array:
+    """Subtract the zero point, so that a share of the values' size means the same for all tensors."""
+    return values.astype(np.float64) - (tensor.zero_points[0] if tensor.zero_points else 0)
+
+
+def of_cell(artifact: bytes, examples: Array) -> list[Row]:
+    """Compare every operator of an artifact."""
+    whole, objects = graph.read(artifact).main(), unpacked(artifact)
+    keeper = LiteRT(artifact, runtime="litert-builtin", keep_tensors=True)
+    values: list[dict[int, Array]] = []
+    for i in range(len(examples)):
+        keeper.run(rows(examples, slice(i, i + 1)))
+        found = {index: keeper.value(index) for index in range(len(whole.tensors))}
+        values.append({index: np.array(value) for index, value in found.items() if value is not None})
+    place_of = {id(tensor): index for index, tensor in enumerate(whole.tensors)}
+    told = []
+    for position, operator in enumerate(whole.operators):
+        output = operator.outputs[0]
+        exact = np.stack([each[place_of[id(output)]] for each in values])
+        ended = _ended(artifact, position)
+        with tempfile.TemporaryDirectory() as place:
+            (path := Path(place) / "a.tflite").write_bytes(ended)
+            here = _on_gpu(ended, Reader(path).stored(examples))
+        alone = None
+        try:
+            file, fed = surgery.alone(objects, position)
+            names = LiteRT(file, runtime="litert-builtin").input_names()
+            stored = {
+                name: np.concatenate([each[index] for each in values]) for name, index in zip(names, fed, strict=True)
+            }
+            alone = _on_gpu(file, stored)
+        except (surgery.Uncuttable, RuntimeError, ValueError, KeyError) as error:
+            print(position, operator.name, error, file=sys.stderr)
+        centred = _centred(exact, output)
+        here_error, alone_error = (
+            _error(None if made is None else _centred(made, output), centred) for made in (here, alone)
+        )
+        steps = None
+        if alone is not None and output.scales and alone.size == exact.size:
+            steps = float(np.max(np.abs(alone.reshape(-1).astype(np.float64) - exact.reshape(-1))))
+        told.append(Row(position, operator.name, "x".join(map(str, output.shape)), here_error, alone_error, steps))
+        print(told[-1], flush=True)
+    return told
+
+
+def table(told: list[Row]) -> str:
+    """Return the rows as Markdown."""
+    lines = [
+        [
+            row.position,
+            row.operator,
+            row.shape,
+            *("" if error is None else f"{100 * error:.2f} %" for error in (row.here, row.alone)),
+            "" if row.steps is None else f"{row.steps:.0f}",
+        ]
+        for row in told
+    ]
+    headers = ["operator", "", "output", "differs here", "alone", "largest, in steps"]
+    return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True)
+
+
+def main() -> None:
+    """Compare, and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", default="resnet8/float32,resnet8/ptq_static_wi8_ai8")
+    parser.add_argument("--model-dir", type=Path, default=Path("models"))
+    parser.add_argument("--report-dir", type=Path, default=Path("reports"))
+    given = parser.parse_args()
+    models, machine = load_models(given.model_dir), _common.machine()
+    device = ", ".join(one.name for one in gpu_devices.find().devices)
+    sections = []
+    for cell in given.cells.split(","):
+        name, variant = parts(cell)
+        model = models[name]
+        examples = model.prepare(rows(model.pack().test.x, slice(0, EXAMPLES)))
+        assert isinstance(examples, np.ndarray), "models with several inputs are not looked at"
+        told = of_cell(_common.artifact(model, variant).read_bytes(), examples)
+        sections.append(f"## {cell}\n\n{table(told)}")
+    words = __doc__.strip().split("\n\n")[-1]
+    text = "\n\n".join(["# Operators on the GPU", words, device, *sections, machine]) + "\n"
+    given.report_dir.mkdir(parents=True, exist_ok=True)
+    files.replace(given.report_dir / "gpu_operators.md", text)
+
+
+if __name__ == "__main__":
+    main()
