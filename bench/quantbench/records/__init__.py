@@ -4,6 +4,7 @@ They describe an artifact's content, its environment, a run's report, a baseline
 go out.
 """
 
+from quantbench.records._action import Action
 from quantbench.records._advice import (
     Advice,
     AdvisedVariant,
@@ -57,8 +58,17 @@ from quantbench.records._environment import Device, Environment, Load
 from quantbench.records._files import problems, read_record, schema, write_json
 from quantbench.records._json_text import json_text, rounded
 from quantbench.records._provenance import LONGEST_TEXT, Accepted
+from quantbench.records._reds import (
+    AcceptedOn,
+    EarlierRun,
+    FactChanged,
+    FactKind,
+    Family,
+    Located,
+    ModelHashes,
+    RedGroup,
+)
 from quantbench.records._report import (
-    Action,
     Cell,
     Drift,
     Evidence,
@@ -99,6 +109,7 @@ __all__ = [
     "SEVERAL_AT_WORK",
     "Accepted",
     "AcceptedFloor",
+    "AcceptedOn",
     "Action",
     "Advice",
     "AdvisedVariant",
@@ -120,10 +131,14 @@ __all__ = [
     "DetectableRate",
     "Device",
     "Drift",
+    "EarlierRun",
     "Environment",
     "Evidence",
+    "FactChanged",
+    "FactKind",
     "Failure",
     "FalseAlarms",
+    "Family",
     "First",
     "FlipRate",
     "HandEdit",
@@ -139,9 +154,11 @@ __all__ = [
     "LeftToCpu",
     "LevelShift",
     "Load",
+    "Located",
     "Loosened",
     "Machine",
     "Measurement",
+    "ModelHashes",
     "NamedRun",
     "NullRate",
     "OperatorError",
@@ -158,6 +175,7 @@ __all__ = [
     "RaisedAlarm",
     "Range",
     "Record",
+    "RedGroup",
     "Refusal",
     "Report",
     "Selftest",
