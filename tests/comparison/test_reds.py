@@ -229,7 +229,7 @@ def test_what_changed_when_it_turned_red_not_since(tmp_path: Path) -> None:
     assert [(fact.kind, fact.name, fact.old, fact.new, fact.used) for fact in found.changed] == [
         ("package", "ai-edge-litert", "2.3", "2.4", True),
         ("commit", "commit", "b" * 12, "c" * 12, True),
-        ("model", "file of m", "f" * 12, "g" * 12, True),
+        ("model", "model file of m", "f" * 12, "g" * 12, True),
         ("data", "m", "d" * 12, "e" * 12, True),
         ("package", "pytest", "2.3", "2.4", False),
     ]

@@ -85,7 +85,7 @@ def test_all_is_said_of_whole_families_alone(cells: list[str], more: int) -> Non
             NIGHTS | {"first_red": EarlierRun(run="r", started="2026-11-26T09:00:00+00:00")},
             "Red since the night of 2026-11-26 09:00, last green 2026-11-26 02:30",
         ),
-        ({"last_green": NIGHTS["last_green"]}, "Red since this run, last green 2026-11-26"),
+        ({"last_green": NIGHTS["last_green"]}, "Red since this run, last green 2026-11-26 02:30"),
         ({"first_red": NIGHTS["first_red"], "earlier": 3}, "Red in all 3 earlier runs, since 2026-11-27 at least"),
         ({"accepted": [AcceptedOn(date="2026-11-01", run="r", reason="w")]}, "Accepted on 2026-11-01"),
         (

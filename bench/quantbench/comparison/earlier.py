@@ -163,7 +163,7 @@ def changed_between_runs(
 
 
 def _of_model(model: str, old: ModelHashes, new: ModelHashes) -> list[FactChanged]:
-    pairs = (("weights", old.weights, new.weights), ("file", old.file, new.file))
+    pairs = (("weights", old.weights, new.weights), ("model file", old.file, new.file))
     return [
         FactChanged(kind="model", name=f"{what} of {model}", old=before[:_SHORT], new=after[:_SHORT])
         for what, before, after in pairs

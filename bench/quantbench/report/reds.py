@@ -26,7 +26,7 @@ from quantbench.report import attribution, formatting
 RED = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING)
 # Of the first line of a group, characters of a judgement's own words; and facts and names that are listed at most.
 _CLAUSE, _MOST_FACTS, _MOST_NAMES = 150, 3, 3
-_LIMIT = ("floor",)  # what no baseline moves
+LIMIT = "floor"  # that no baseline moves, as judgements name it
 LINES = 2  # of an entry, where details are not asked for
 
 
@@ -146,10 +146,10 @@ def _amounts(group: RedGroup, cells: Sequence[Cell]) -> str:
 
 def _besides(group: RedGroup) -> str:
     """Say what else is red: limits, and other kinds of check."""
-    beyond = sum(group.against.get(one, 0) for one in _LIMIT)
+    beyond = group.against.get(LIMIT, 0)
     many = len(group.cells)
     told = []
-    if beyond and set(group.against) - set(_LIMIT):
+    if beyond and len(group.against) > 1:
         told.append("beyond the release limit" + ("" if beyond == many else f" in {beyond}"))
     told += [f"{kind}{'' if number == many else f' in {number}'}" for kind, number in group.also.items()]
     return f"; also red: {', '.join(told)}" if told else ""
@@ -186,7 +186,8 @@ def since(group: RedGroup) -> str:
     first, green = group.first_red, group.last_green
     if green is not None:
         started = f"red since the night of {_night(first.started, green.started)}" if first else "red since this run"
-        return f"{started}, last green {_night(green.started, first.started if first else '')}"
+        # A run in the working day is compared with one some hours before: without a night between, with the time.
+        return f"{started}, last green {_night(green.started, first.started if first else green.started)}"
     if first is not None:
         return f"red in all {group.earlier} earlier run{'s' * (group.earlier > 1)}, since {first.started[:10]} at least"
     if not group.accepted:
@@ -236,9 +237,16 @@ def _files(group: RedGroup) -> str:
     return f"{many - same} of {many} .tflite files changed"
 
 
+_NAMED = {"data": "data of "}
+
+
 def facts(group: RedGroup) -> list[str]:
     """List everything that changed, and the updates that accepted the values; one phrase each."""
-    told = [in_words(fact) + ("" if fact.used else " (not used by these cells)") for fact in group.changed]
+    told = [
+        line(f"{_NAMED.get(fact.kind, '')}{fact.name} {fact.old} → {fact.new}")
+        + ("" if fact.used else " (not used by these cells)")
+        for fact in group.changed
+    ]
     return [
         *told,
         *(f"accepted on {one.date} from run {line(one.run)}: {line(one.reason)}" for one in group.accepted),

@@ -174,9 +174,10 @@ def _details(report: Report, later: Later) -> Markup:
 def _changed(report: Report, later: Later) -> Markup:
     """List what changed beyond its tolerance; what stayed within is folded away."""
     judged = [(cell.id, one) for cell in report.cells for one in cell.judgements if formatting.moved(cell, one)]
-    beyond = [_note(cell, one) for cell, one in judged if one.verdict is not Verdict.PASS]
+    told = (Verdict.PASS, *(reds.RED if report.reds else ()))  # what is red is told above, with its details
+    beyond = [_note(cell, one) for cell, one in judged if one.verdict not in told]
     within = [_note(cell, one) for cell, one in judged if one.verdict is Verdict.PASS]
-    listed = _lines("Nothing beyond its tolerance.")
+    listed = _lines(f"Nothing{' but what is red' if report.reds else ''} beyond its tolerance.")
     if beyond:
         listed = later.listing("changes.html.j2", beyond, MOST_LISTED, "changes")
     if not within:
