@@ -11,11 +11,22 @@ import pytest
 from conftest import Quantbench
 from made_up_runs import cell, environment, floor, measured, report, write
 from quantbench.comparison import change_points
-from quantbench.comparison.history import LEAST_RUNS, History, drift_slope, read_history, starts, steps, trend, trends
+from quantbench.comparison.history import (
+    LEAST_RUNS,
+    History,
+    cause_of,
+    drift_slope,
+    read_history,
+    starts,
+    steps,
+    trend,
+    trends,
+)
 from quantbench.comparison.summary import SUMMARY, read_summary
 from quantbench.comparison.summary import VERSION as SUMMARY_VERSION
 from quantbench.errors import BadInput
-from quantbench.records import SCHEMA_VERSION, Cell, Judgement, Kind, Measurement, Verdict
+from quantbench.records import SCHEMA_VERSION, Attribution, Cell, Judgement, Kind, Measurement, Suspect, Verdict
+from quantbench.report.answers import of_history
 from quantbench.report.history import chart, of_cell, overview
 from studies.history_alarms import noise
 from studies.long_history import make
@@ -236,3 +247,28 @@ def test_a_summary_that_only_lacks_what_is_new_is_not_made_again(tmp_path: Path,
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(whole | {"schema_version": version, "run": "marked"}))
     assert read_summary(report).run == (day(0) if again else "marked")
+
+
+def test_the_operator_behind_a_shift_of_a_score_is_told_from_the_run_that_found_it(tmp_path: Path) -> None:
+    cause = Attribution(
+        examples=8,
+        matched=1.0,
+        operators=[],
+        output_error=0.1,
+        suspects=[
+            Suspect(position=3, operator="CONV_2D", tensor="net/conv/Conv2D", repaired_by="float", recovered=0.9)
+        ],
+    )
+    for number, score in enumerate([0.9, 0.9, 0.8, 0.8]):
+        made = cell(measurements={"score": measured(score, "fraction")}, attribution=cause if number == 3 else None)
+        lay(tmp_path, number, made)
+    history = read_history(tmp_path)
+    told = f"cause: CONV\\_2D net/conv, which explains 90 % of the outputs' error (found in run {day(3)})"
+    assert told.replace("\\", "") in of_cell(history, "m/v").replace("\\", "")
+    assert told.replace("\\", "") in overview(history).replace("\\", "")
+    [shift] = of_history(history, "m/v").trends[0].shifts
+    assert shift.cause is not None
+    assert (shift.cause.operator, shift.cause.tensor) == ("CONV_2D", "net/conv/Conv2D")
+    lay(tmp_path, 4, cell(measurements={"score": measured(0.9, "fraction")}))
+    found = trend(read_history(tmp_path), "m/v")
+    assert cause_of(found, steps(found, "score")[1]) is None  # of the shift back

@@ -414,8 +414,12 @@ def afresh(proposal: Proposal, folder: Path) -> Proposal:
 
 
 def _commit(report: Report) -> str | None:
-    commit = report.environment.git_commit
-    return f"{commit}-dirty" if commit and report.environment.git_dirty else commit
+    """Return the commit of the models' repository; of quantbench's checkout, where they are in none."""
+    here = report.environment
+    commit, dirty = here.git_commit, here.git_dirty
+    if here.repository_commit:
+        commit, dirty = here.repository_commit, here.repository_dirty or (commit == here.repository_commit and dirty)
+    return f"{commit}-dirty" if commit and dirty else commit
 
 
 def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]:

@@ -62,6 +62,7 @@ METAVARS = {
     "model_dir": "DIR",
     "baseline_dir": "DIR",
     "report_dir": "DIR",
+    "history": "DIR",
     "run": "RUN",
     "runs": "RUN...",
     "old": "RUN",

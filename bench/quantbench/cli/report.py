@@ -37,6 +37,10 @@ def report(
     baseline_dir: Annotated[
         Path, typer.Option(help="folder of baselines, to judge shards by")
     ] = _DEFAULTS.baseline_dir,
+    history: Annotated[
+        str,
+        typer.Option(help="folder of earlier runs, in which merged shards look up since when a cell is red"),
+    ] = _DEFAULTS.history,
     as_json: Annotated[
         bool, typer.Option("--json", help="print report.json alone, also of merged shards; all else goes to stderr")
     ] = False,
@@ -61,7 +65,8 @@ def report(
     if len(given) > 1 or read(given[0])[0].shard is not None:
         if html is not None or charts or summary:
             raise BadInput("--html, --charts and --summary: make one run of the shards first, then give its folder")
-        _merge(given, RunOptions(report_dir=report_dir, model_dir=model_dir, baseline_dir=baseline_dir), as_json)
+        options = RunOptions(report_dir=report_dir, model_dir=model_dir, baseline_dir=baseline_dir, history=history)
+        _merge(given, options, as_json)
     loaded, _ = read(given[0])
     if html is not None:
         _page(given[0], html, model_dir)
@@ -101,10 +106,12 @@ def _charts(run: Path) -> None:
 
 def _merge(runs: Sequence[Path], options: RunOptions, as_json: bool) -> None:
     from quantbench.engine.merge import merge
+    from quantbench.engine.morning import check_history
     from quantbench.reference.model import load_models
     from quantbench.report.formatting import headline
     from quantbench.report.terminal import summary
 
+    check_history(options)
     whole, folder = merge(runs, load_models(options.model_dir), options)
     _annotate(whole, options.model_dir)
     if as_json:

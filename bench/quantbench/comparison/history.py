@@ -26,7 +26,7 @@ from quantbench.comparison.summary import EXACT, NOISY, VALUES, Scoring, Summary
 from quantbench.core.arrays import Array
 from quantbench.core.stats import t_quantile
 from quantbench.errors import BadInput
-from quantbench.records import Verdict, parts
+from quantbench.records import Located, Verdict, parts
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
 
 MEASUREMENTS = (*EXACT, *NOISY)
@@ -454,6 +454,24 @@ def _best_step(y: Array) -> float:
     sums, squares = np.cumsum(y), float(np.sum(y**2))
     before, after = sums[:-1], sums[-1] - sums[:-1]
     return float(np.min(squares - before**2 / n - after**2 / (len(y) - n)))
+
+
+def cause_of(trend: Trend, step: Step) -> tuple[Summary, Located] | None:
+    """Return the operator that a shift of the score comes from, with the run that found it; None where none did.
+
+    It is the run in which the shift was first seen, or a later one at the same level: a run looks for causes only where
+    the score is red, and of many red cells only those of some.
+    """
+    if step.measurement != "score":
+        return None
+    begins = next(place for place, run in enumerate(trend.runs) if run is step.since)
+    later = [other.since for other in steps(trend, "score", quick=True) if other.since is not step.since]
+    for run in trend.runs[begins:]:
+        if any(run is other for other in later):
+            break
+        if trend.cell in run.causes:
+            return run, run.causes[trend.cell]
+    return None
 
 
 def moved(trend: Trend) -> Sequence[Step]:

@@ -43,10 +43,15 @@ class Nights(Protocol):
 
 @dataclass(frozen=True)
 class LocalNights:
-    """Read a folder of this machine."""
+    """Read a folder of this machine.
+
+    Attributes:
+        newest: number of folders to read at most, the last ones by name; all where 0.
+    """
 
     folder: Path
     option: str = "--report-dir"
+    newest: int = 0
 
     @property
     def where(self) -> str:
@@ -61,9 +66,9 @@ class LocalNights:
         """
         if not self.folder.is_dir():
             raise BadInput(f"{self.option}: {self.folder} is not a folder; give the one that holds the run folders")
-        for path in sorted(self.folder.iterdir(), key=lambda path: path.name):
-            if path.is_symlink() or path.name.startswith(".") or not path.is_dir():
-                continue
+        paths = sorted(self.folder.iterdir(), key=lambda path: path.name)
+        folders = [path for path in paths if not path.is_symlink() and path.name[:1] != "." and path.is_dir()]
+        for path in folders[-self.newest :]:
             report = path / REPORT
             found: Found = None
             if os.path.lexists(report):

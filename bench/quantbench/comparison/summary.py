@@ -13,7 +13,20 @@ from pydantic import Field, ValidationError, model_validator
 from quantbench import files
 from quantbench.core.stats import half_width
 from quantbench.errors import BadInput
-from quantbench.records import Cell, Environment, Record, Report, Verdict, read_record, write_json
+from quantbench.records import (
+    EXPLAINS,
+    ONE_MODEL,
+    Cell,
+    Environment,
+    Kind,
+    Located,
+    ModelHashes,
+    Record,
+    Report,
+    Verdict,
+    read_record,
+    write_json,
+)
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
 
 SUMMARY = "summary.json"
@@ -22,10 +35,10 @@ LARGEST = 4 * 2**20  # bytes: 20,000 cells; a larger summary is made again, whic
 EXACT = ("score", "size", "gzip_size", "arena")
 NOISY = ("memory_ratio", RATIO, TO_YARDSTICK)
 VALUES = (*EXACT, *NOISY, "floor_drop", "floor_limit", "examples")
-VERSION = "1.2"
-# A summary of another version is made again. Those of 1.1 only lack what has a default, and a thousand reports take
+VERSION = "1.3"
+# A summary of another version is made again. Older ones only lack what has a default, and a thousand reports take
 # minutes to read.
-READ = ("1.1", VERSION)
+READ = ("1.1", "1.2", VERSION)
 
 
 class Scoring(Record):
@@ -50,6 +63,10 @@ class Summary(Record):
         spread: trained cell -> sd over its seeds, where there are two at least.
         errors: measurement -> half the width of its 95 % interval over processes or seeds, where it was repeated.
         accepted: measurement -> the baseline's value that it was judged by; since 1.2, as ``errors``.
+        kinds: kind of check -> its verdict on each cell; None where it was not checked. Since 1.3, as the following.
+        artifacts: first digits of each ``.tflite`` file's hash; None where there is none.
+        models: model -> hashes.
+        causes: cell -> the operator that the error of its red score comes from, where one was found.
     """
 
     schema_version: str = VERSION
@@ -71,11 +88,17 @@ class Summary(Record):
     values: dict[str, list[float | None]]
     errors: dict[str, list[float | None]] = Field(default_factory=dict)
     accepted: dict[str, list[float | None]] = Field(default_factory=dict)
+    kinds: dict[Kind, list[Verdict | None]] = Field(default_factory=dict)
+    artifacts: list[str | None] = Field(default_factory=list)
+    models: dict[str, ModelHashes] = Field(default_factory=dict)
+    causes: dict[str, Located] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _an_entry_a_cell(self) -> Self:
         tables = (self.values, self.errors, self.accepted)
         lengths = [len(self.verdicts), *(len(column) for table in tables for column in table.values())]
+        lengths += [len(column) for column in self.kinds.values()]
+        lengths += [len(self.artifacts)] if self.artifacts else []
         if any(length != len(self.cells) for length in lengths):
             raise ValueError("expected one entry a cell in every list")
         return self
@@ -101,6 +124,47 @@ def summarize(report: Report, report_bytes: int) -> Summary:
         values=_columns([_values(cell) for cell in report.cells]),
         errors=_columns([_errors(cell) for cell in report.cells]),
         accepted=_columns([_accepted(cell) for cell in report.cells]),
+        kinds={
+            kind: [cell.verdicts.get(kind) for cell in report.cells]
+            for kind in Kind
+            if any(kind in cell.verdicts for cell in report.cells)
+        },
+        artifacts=[short_hash(cell.artifact_sha256) for cell in report.cells],
+        models=report.models,
+        causes={cell.id: place for cell in report.cells if (place := located(cell)) is not None},
+    )
+
+
+_DIGITS = 12  # of a hash; two files share them in one of 10^14 comparisons
+
+
+def short_hash(sha256: str | None) -> str | None:
+    """Return the digits of a hash that a summary holds."""
+    return sha256[:_DIGITS] if sha256 else None
+
+
+def located(cell: Cell) -> Located | None:
+    """Return the operator that the error of a cell's red score comes from; None where none was found."""
+    found = cell.attribution
+    best = found.suspects[0] if found is not None and found.suspects else None
+    if found is None or best is None or best.recovered < EXPLAINS or found.matched < ONE_MODEL:
+        return None
+    if found.output_error is None or not all(one.finite for one in found.operators):
+        return None
+    lost, back = None, None
+    if found.float_score is not None and found.score is not None and best.score is not None:
+        worse = found.scale if found.higher_is_better else -found.scale
+        lost, back = worse * (found.float_score - found.score), worse * (best.score - found.score)
+    return Located(
+        operator=best.operator,
+        tensor=best.tensor,
+        position=best.position,
+        repaired_by=best.repaired_by,
+        recovered=best.recovered,
+        lost=lost,
+        back=back,
+        unit=found.unit,
+        cells=[cell.id],
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from quantbench.core.dependencies import imported, required
 from quantbench.records import Accepted, Environment
 
 PACKAGES = (
@@ -86,13 +87,42 @@ def own_cpu() -> tuple[str, str]:
     return info.get("brand_raw", platform.processor() or "unknown"), hashlib.sha256(flags.encode()).hexdigest()[:8]
 
 
-def _git(*arguments: str) -> str | None:
-    here = Path(__file__).parent
+def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _own_checkout() -> tuple[str | None, bool | None]:
+    """Return the commit of quantbench's own checkout, and whether it has local changes; None where there is none."""
+    here = Path(__file__).parent
+    commit = _git(here, "rev-parse", "HEAD")
+    changes = _git(here, "status", "--porcelain") if commit else None
+    return commit, None if changes is None else bool(changes)
+
+
+def of_models(environment: Environment, folder: Path) -> Environment:
+    """Add to an environment what its models depend on: their repository's commit, and the packages they import."""
+    more = {name: version for name, version in imported(folder).items() if name not in environment.packages}
+    update = {**repository(folder), "dependencies": dict(sorted({**environment.dependencies, **more}.items()))}
+    return environment.model_copy(update=update)
+
+
+def repository(models: Path) -> dict[str, str | bool | None]:
+    """Return the fields of :class:`Environment` on the repository that holds the models.
+
+    Untracked files count as changes only where they lie beside the models: a run's output is untracked too.
+    """
+    folder = models.absolute()
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return {"repository_commit": None, "repository_dirty": None}
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no") or _git(
+        folder, "status", "--porcelain", "."
+    )
+    return {"repository_commit": commit, "repository_dirty": bool(changes)}
 
 
 def machine_class(threads: int) -> str:
@@ -153,8 +183,7 @@ def memory_class(environment: Environment) -> str:
 def collect(threads: int = 1) -> Environment:
     """Return this process's environment."""
     name, isa = cpu()
-    commit = _git("rev-parse", "HEAD")
-    dirty = _git("status", "--porcelain") if commit else None
+    commit, dirty = _own_checkout()
     return Environment(
         python=platform.python_version(),
         os=f"{platform.system()} {platform.release()}",
@@ -163,8 +192,9 @@ def collect(threads: int = 1) -> Environment:
         cores=os.cpu_count() or 1,
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
         packages={package: package_version(package) for package in PACKAGES},
+        dependencies={name: version for name, version in required().items() if name not in PACKAGES},
         git_commit=commit,
-        git_dirty=None if commit is None else bool(dirty),
+        git_dirty=dirty,
         machine_class=machine_class(threads),
         results_class=results_class(),
         host=host(),
@@ -181,26 +211,70 @@ def describe(environment: Environment) -> str:
     return f"{environment.cpu} ({environment.isa}), Python {environment.python}, {', '.join(packages)}"
 
 
+# What :func:`describe` writes, taken apart again.
+_DESCRIBED = re.compile(
+    r"(?P<cpu>.*) \((?P<isa>[0-9a-f]{8})\), Python (?P<python>[^,\s]+)(?P<packages>(?:, \S+ [^,]+)*)"
+)
+
+
+def described(text: str) -> dict[str, str]:
+    """Return name -> value of a baseline's line on its environment, named as in :func:`facts`; empty for others."""
+    match = _DESCRIBED.fullmatch(text)
+    if match is None:
+        return {}
+    packages = dict(one.split(" ", 1) for one in match["packages"].split(", ") if one)
+    return {"Python": match["python"], **packages, CPU: f"{match['cpu']} (ISA {match['isa']})"}
+
+
 NOT_RECORDED = "(not recorded)"  # by that version of ours, or not installed: which of them, a record does not say
+CPU, CORES, OS, COMMIT, OWN_COMMIT = "CPU", "cores", "OS", "commit", "quantbench commit"
 
 
 def changed_between(old: Environment, new: Environment) -> list[str]:
-    """Return what differs between two environments, one phrase each; the commit last."""
-    before, after = _facts(old), _facts(new)
-    return [
-        f"{name} {before.get(name, NOT_RECORDED)} → {after.get(name, NOT_RECORDED)}"
+    """Return what differs between two environments, one phrase each; what the packages require comes last."""
+    return [f"{name} {before} → {after}" for name, before, after in differences(old, new)]
+
+
+def differences(old: Environment, new: Environment) -> list[tuple[str, str, str]]:
+    """Return what differs between two environments: name, old and new value each; further packages last."""
+    before, after = facts(old), facts(new)
+    if all(each.repository_commit in (None, each.git_commit) for each in (old, new)):
+        # The models are in quantbench's own checkout, or only that was recorded.
+        before[COMMIT], after[COMMIT] = before.pop(OWN_COMMIT), after.pop(OWN_COMMIT)
+    found = [
+        (name, before.get(name, NOT_RECORDED), after.get(name, NOT_RECORDED))
         for name in dict.fromkeys([*before, *after])
-        if before.get(name) != after.get(name)
+        if before.get(name, NOT_RECORDED) != after.get(name, NOT_RECORDED)
     ]
+    return found + changed_dependencies(old, new)
 
 
-def _facts(environment: Environment) -> dict[str, str]:
-    commit = environment.git_commit[:12] if environment.git_commit else NOT_RECORDED
+def changed_dependencies(old: Environment, new: Environment) -> list[tuple[str, str, str]]:
+    """Return the further packages whose version differs; those that one of the two does not record are left out."""
+    both = sorted(old.dependencies.keys() & new.dependencies.keys())
+    pairs = ((name, old.dependencies[name], new.dependencies[name]) for name in both)
+    return [(name, before, after) for name, before, after in pairs if before != after]
+
+
+def commit_of(environment: Environment) -> str:
+    """Return the commit that a run measured, shortened: of the models' repository, else of quantbench's checkout."""
+    if environment.repository_commit:
+        return _commit(environment.repository_commit, environment.repository_dirty)
+    return _commit(environment.git_commit, environment.git_dirty)
+
+
+def _commit(commit: str | None, dirty: bool | None) -> str:
+    return commit[:12] + ("+changes" if dirty else "") if commit else NOT_RECORDED
+
+
+def facts(environment: Environment) -> dict[str, str]:
+    """Return name -> value of what an environment records, for comparing two of them."""
     return {
         "Python": environment.python,
         **dict(sorted(environment.packages.items())),
-        "CPU": f"{environment.cpu} (ISA {environment.isa})",
-        "cores": str(environment.cores),
-        "OS": environment.os,
-        "commit": commit + ("+changes" if environment.git_dirty else ""),
+        CPU: f"{environment.cpu} (ISA {environment.isa})",
+        CORES: str(environment.cores),
+        OS: environment.os,
+        COMMIT: _commit(environment.repository_commit, environment.repository_dirty),
+        OWN_COMMIT: _commit(environment.git_commit, environment.git_dirty),
     }

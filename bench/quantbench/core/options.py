@@ -69,6 +69,9 @@ class RunOptions:
     baselines_from: str = _option(
         "", "judge by the baselines of the merge base with this branch, e.g. origin/main, as a pull request is judged"
     )
+    history: str = _option(
+        "", "folder of earlier runs, in which a red run looks up since when it is red (default: the output folder)"
+    )
     shard_durations: str = _option("", "run folder, or its report.json, with the durations of its cells; for --shard")
     update_baselines: str = _option(
         "", "accept this run's values as baselines, with this reason; the exit status stays that of the judgements"

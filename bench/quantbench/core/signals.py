@@ -139,6 +139,24 @@ def interruptible() -> Iterator[None]:
         _state.settled = True
 
 
+def ends_only_this(work: Callable[[], None]) -> bool:
+    """Do what a run can do without, so that a first signal ends this work and not the run; return whether it was done.
+
+    A signal that came before ends the run as ever.
+
+    Raises:
+        KeyboardInterrupt: a signal had been received before.
+    """
+    check()
+    try:
+        work()
+        check()  # one whose exception was lost
+    except KeyboardInterrupt:
+        _state.came, _state.raised = 0, None
+        return False
+    return True
+
+
 @contextmanager
 def hurried_by(call: Callable[[], None]) -> Iterator[None]:
     """Call this for each signal after the first; from the handler, so it must be quick and raise nothing."""

@@ -1,7 +1,8 @@
 """Look for the causes of a run's red scores while its artifacts are at hand."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 from quantbench.build.store import Store, default_root
@@ -23,17 +24,16 @@ def of_reds(
     models: Mapping[str, ReferenceModel],
     accepted: Callable[[Cell], str | None],
     say: Callable[[str], None],
-) -> dict[CellId, Attribution]:
+) -> Iterator[tuple[CellId, Attribution]]:
     """Attribute the error of the cells whose score or outputs are red; a cell that cannot be explained is left out.
 
     Args:
         made: cell -> its artifact.
         accepted: cell -> hash of the accepted artifact; None where none is recorded.
     """
-    found: dict[CellId, Attribution] = {}
     since = time.monotonic()
     reds = [cell for cell in cells if is_red(cell) and cell.id in made]
-    for cell in reds[:MOST_CELLS]:
+    for cell in in_turns(reds)[:MOST_CELLS]:
         left = MOST_SECONDS - (time.monotonic() - since)
         if left <= 0:
             break
@@ -43,8 +43,15 @@ def of_reds(
         except (BadInput, OSError):
             continue
         kept = {"suspects": attributed.suspects[:_SUSPECTS], "changes": attributed.changes[:_CHANGES]}
-        found[cell.id] = attributed.model_copy(update={"operators": [], **kept})
-    return found
+        yield cell.id, attributed.model_copy(update={"operators": [], **kept})
+
+
+def in_turns(cells: Iterable[Cell]) -> list[Cell]:
+    """Sort cells so that each model has its first one before any has its second, for few of many are explained."""
+    of_model: dict[str, list[Cell]] = {}
+    for cell in cells:
+        of_model.setdefault(cell.model, []).append(cell)
+    return [cell for turn in zip_longest(*of_model.values()) for cell in turn if cell is not None]
 
 
 def is_red(cell: Cell) -> bool:

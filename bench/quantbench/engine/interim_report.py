@@ -1,8 +1,10 @@
 """Write a run's report while the run continues, from everything computed and judged so far."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 from quantbench import gate
 from quantbench.core.arrays import Array
@@ -11,7 +13,21 @@ from quantbench.engine.context import Rules
 from quantbench.engine.false_alarms import Budget
 from quantbench.engine.results import Judgements, Results
 from quantbench.errors import Exit
-from quantbench.records import Attribution, Cell, Kind, LeftToCpu, Load, OperatorTimes, Report, Shard, Verdict, worst
+from quantbench.records import (
+    Attribution,
+    Cell,
+    Kind,
+    LeftToCpu,
+    Load,
+    ModelHashes,
+    OperatorTimes,
+    Report,
+    Shard,
+    Verdict,
+    worst,
+)
+from quantbench.reference.datasets import file_sha256
+from quantbench.reference.model import ReferenceModel
 
 _SAVE_SECONDS = 1.0
 # A save writes all cells, so of many cells it takes long: at most a twentieth of the time goes into saving.
@@ -35,6 +51,17 @@ class Header:
     shard: Shard | None = None
 
 
+def hashes_of(model: ReferenceModel) -> ModelHashes:
+    """Return what a float model is told apart by."""
+    return ModelHashes(file=_file_hash(model.file), weights=model.weights_sha256)
+
+
+@lru_cache
+def _file_hash(file: Path) -> str:
+    """Hash a model's file as it is when the run begins; of one that is gone, or has none, there is nothing to hash."""
+    return file_sha256(file, follow=True) if file.is_file() else ""
+
+
 class Recording:
     """Make and write the report of one run.
 
@@ -42,6 +69,7 @@ class Recording:
         cells: of the run, in the order of the report.
         load: load by other processes on this machine during the run.
         write: writes the report and the predictions, by model and variant.
+        with_reds: adds to the report of a run that has ended what is red in it, grouped.
 
     Attributes:
         report: the last report made.
@@ -59,6 +87,7 @@ class Recording:
         budget: Budget,
         load: Callable[[], Load | None],
         write: Write,
+        with_reds: Callable[[Report], Report] = lambda report: report,
     ) -> None:
         self._header = header
         self._planned = cells
@@ -68,6 +97,7 @@ class Recording:
         self._budget = budget
         self._load = load
         self._write = write
+        self._with_reds = with_reds
         self._saved = header.since
         self._causes: dict[CellId, Attribution] = {}
         self._times: dict[CellId, OperatorTimes] = {}
@@ -81,7 +111,8 @@ class Recording:
     def save(self, state: str, status: Exit, notes: list[str] | None = None) -> None:
         """Make the report so far, and write it with the predictions."""
         begin = time.perf_counter()
-        self.report = self._report(state, status, notes or [])
+        made = self._report(state, status, notes or [])
+        self.report = made if state == "running" else self._with_reds(made)
         self._write(self.report, self._results.predictions())
         self._saved = time.perf_counter()
         self._save_took = self._saved - begin
@@ -100,6 +131,7 @@ class Recording:
                 "environment": self._rules.environment.model_copy(update={"load": self._load()}),
                 "false_alarms": self._budget.false_alarms(),
                 "data_sha256": {cell.model.name: cell.model.data_sha256 for cell in self._planned.values()},
+                "models": {cell.model.name: hashes_of(cell.model) for cell in self._planned.values()},
                 "notes": notes,
                 "shard": header.shard,
                 "pooled": self._budget.pooled,
@@ -107,9 +139,13 @@ class Recording:
             }
         )
 
-    def explain(self, causes: Mapping[CellId, Attribution], times: Mapping[CellId, OperatorTimes]) -> None:
-        """Add what red scores come from, and where the time of slow cells goes, to the next report."""
-        self._causes.update(causes)
+    def explain_each(self, causes: Iterable[tuple[CellId, Attribution]]) -> None:
+        """Add what red scores come from to the next report, each as soon as it is found."""
+        for cell, cause in causes:
+            self._causes[cell] = cause
+
+    def add_times(self, times: Mapping[CellId, OperatorTimes]) -> None:
+        """Add where the time of slow cells goes to the next report."""
         self._times.update(times)
 
     def verdicts(self) -> list[Verdict]:

@@ -24,6 +24,7 @@ from quantbench.core import environment
 from quantbench.core.arrays import Array
 from quantbench.core.distances import of_head, stored_as
 from quantbench.core.options import RunOptions, run_argument
+from quantbench.engine import morning
 from quantbench.engine.false_alarms import of_outputs
 from quantbench.engine.outputs import Compared
 from quantbench.engine.score import PARTS, Scored, judge_pools, pools_of
@@ -180,6 +181,7 @@ class Whole:
                     update={"limits": first.false_alarms.limits}
                 ),
                 "data_sha256": {k: v for piece in self.pieces for k, v in piece.report.data_sha256.items()},
+                "models": {k: v for piece in self.pieces for k, v in piece.report.models.items()},
                 "notes": self._notes(),
                 "shard": None,
                 "shards": [_part(piece) for piece in self.pieces],
@@ -208,6 +210,13 @@ class Whole:
                 piece.day,
             )
         return self._effective[key]
+
+    def accepted(self, cell_id: str) -> BaselineCell | None:
+        """Return the baseline of a cell that its shard judged it by; None where it has none."""
+        for cell, piece in self.cells:
+            if cell.id == cell_id:
+                return self._effective_baseline(cell.model, piece).cell(cell.variant)
+        return None
 
     # ------------------------------------------------------------ judging again
 
@@ -443,7 +452,7 @@ def merge(paths: Sequence[Path], models: Mapping[str, ReferenceModel], options: 
     predictions = whole.predictions
     folder = RunFolder.create(options.report_dir)
     whole.folder = folder.path
-    report = whole.report()
+    report = morning.with_reds(whole.report(), folder.path, options, whole.accepted)
     behind = {piece.shard.index: Behind.of(piece.path, piece.report, {}).evidence for piece in pieces}
     evidence: dict[str, dict[str, Evidence]] = {}
     for cell, piece in whole.cells:

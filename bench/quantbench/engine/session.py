@@ -17,8 +17,8 @@ from quantbench.baselines import merge_base, update
 from quantbench.baselines.effective import EffectiveBaseline, effective_baseline
 from quantbench.core import environment
 from quantbench.core.options import RunOptions, check
-from quantbench.core.signals import undisturbed
-from quantbench.engine import causes, finish, shards, slow_cells, unrecorded
+from quantbench.core.signals import ends_only_this, undisturbed
+from quantbench.engine import causes, finish, morning, shards, slow_cells, unrecorded
 from quantbench.engine.cell import CellId
 from quantbench.engine.context import HeldStore, Rules, logs
 from quantbench.engine.drive import Drive
@@ -38,7 +38,7 @@ from quantbench.engine.workers.local import Executor, LocalExecutor
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import BadInput, Exit, NothingSelected
 from quantbench.measure import gpu_devices
-from quantbench.records import Cell, Judgement, Kind, Report, Shard, worst
+from quantbench.records import BaselineCell, Cell, Judgement, Kind, Report, Shard, parts, worst
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.report.formatting import MARKS
 from quantbench.report.run_folder import RunFolder
@@ -84,7 +84,9 @@ class Session:
         for name in self.model_names:
             self._check_model(self.models[name])
         self._cluster = cluster.of_run(options)
-        self._environment = environment.collect() if self._cluster is None else self._cluster.environment
+        here = environment.collect() if self._cluster is None else self._cluster.environment
+        self._environment = environment.of_models(here, options.model_dir)
+        morning.check_history(options)
         if options.update_baselines and not options.allow_dirty:
             update.check_commit(self._environment, "--update-baselines")
         if self._drift:
@@ -197,7 +199,17 @@ class Session:
         budget = Budget(plan, rules, self.options.false_alarms, timing.threads)
         results = Results(plan.cells, computing.so_far)
         header = Header(folder.path.name, self._since, self._started, self.selection, self._shard(folder, rules))
-        recording = Recording(header, plan.cells, results, judgements, rules, budget, timing.load, folder.write)
+        recording = Recording(
+            header,
+            plan.cells,
+            results,
+            judgements,
+            rules,
+            budget,
+            timing.load,
+            folder.write,
+            lambda report: self._with_reds(report, folder.path),
+        )
         drive = Drive(
             plan,
             computing,
@@ -245,6 +257,16 @@ class Session:
             say=self.say,
         )
         return _Parts(folder, computing, drive, recording, ending, budget)
+
+    def _with_reds(self, report: Report, folder: Path) -> Report:
+        """Add what a red run says in the morning; of shards, whose verdicts are provisional, the merged run says it."""
+        if not self._drift or report.shard is not None:
+            return report
+        return morning.with_reds(report, folder, self.options, self._baseline_of)
+
+    def _baseline_of(self, cell_id: CellId) -> BaselineCell | None:
+        model, variant = parts(cell_id)
+        return self.baselines[model].cell(variant) if model in self.baselines else None
 
     def _shard(self, folder: RunFolder, rules: Rules) -> Shard | None:
         if self._plan.shard_of is None:
@@ -357,20 +379,27 @@ class Session:
     def _explain_reds(self) -> None:
         """Look for the causes of red scores, and time slow cells by operator; not where models are tried once.
 
-        Both run in children that a signal ends, and only where there is something to look for.
+        Both run in children that a signal ends, and only where there is something to look for. All cells are judged by
+        now, so a signal ends the search and not the run.
         """
         if not self._drift or self._cluster is not None:
             return
         models = {cell.model.name: cell.model for cell in self._plan.cells.values()}
-        baselines = self.baselines
 
         def accepted(cell: Cell) -> str | None:
-            known = baselines[cell.model].cell(cell.variant) if cell.model in baselines else None
+            known = self._baseline_of(cell.id)
             return None if known is None else known.artifact_sha256
 
         recording = self._planned.recording
         facts = (recording.cells(), self.artifacts(), models, accepted, self.say)
-        recording.explain(causes.of_reds(*facts), slow_cells.of_slow(*facts))
+        found = causes.of_reds(*facts)
+
+        def look() -> None:
+            recording.explain_each(found)
+            recording.add_times(slow_cells.of_slow(*facts))
+
+        if not ends_only_this(look):
+            self.say("the search for causes was stopped; all cells were judged, and what was found is in the report")
 
     def judge_all(
         self,

@@ -106,10 +106,13 @@ def _check_same_run(left: Piece, right: Piece) -> None:
     if (here.git_commit, here.git_dirty) != (there.git_commit, there.git_dirty):
         commits = " and ".join(f"{e.git_commit}{' with local changes' * bool(e.git_dirty)}" for e in (here, there))
         raise BadInput(f"{pair}: they measured different commits ({commits})")
+    if here.repository_commit != there.repository_commit:
+        commits = f"{here.repository_commit} and {there.repository_commit}"
+        raise BadInput(f"{pair}: their models are from different commits ({commits})")
     versions = [
-        change
-        for change in environment.changed_between(here, there)
-        if not change.startswith(("CPU ", "cores ", "OS ", "commit "))  # another machine may measure another shard
+        f"{name} {old} → {new}"
+        for name, old, new in environment.differences(here, there)
+        if name not in _MAY_DIFFER and name not in here.dependencies
     ]
     if versions:
         raise BadInput(f"{pair}: they measured different versions ({'; '.join(versions)})")
@@ -129,6 +132,11 @@ def _check_same_run(left: Piece, right: Piece) -> None:
             raise BadInput(f"{pair}: they used different {what}")
     if left.shard.split != right.shard.split:
         raise BadInput(f"{pair}: they were split differently; give every shard the same --shard-durations")
+
+
+# Another machine may measure another shard; commits are checked by themselves. What the tools require in turn may be
+# resolved anew on each machine.
+_MAY_DIFFER = (environment.CPU, environment.CORES, environment.OS, environment.COMMIT, environment.OWN_COMMIT)
 
 
 def _other_data(left: Piece, right: Piece) -> bool:

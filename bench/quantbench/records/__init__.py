@@ -4,6 +4,7 @@ They describe an artifact's content, its environment, a run's report, a baseline
 go out.
 """
 
+from quantbench.records._action import Action
 from quantbench.records._advice import (
     Advice,
     AdvisedVariant,
@@ -58,8 +59,17 @@ from quantbench.records._files import problems, read_record, schema, write_json
 from quantbench.records._json_text import json_text, rounded
 from quantbench.records._operator_times import KindTime, OperatorTime, OperatorTimes
 from quantbench.records._provenance import LONGEST_TEXT, Accepted
+from quantbench.records._reds import (
+    AcceptedOn,
+    EarlierRun,
+    FactChanged,
+    FactKind,
+    Family,
+    Located,
+    ModelHashes,
+    RedGroup,
+)
 from quantbench.records._report import (
-    Action,
     Cell,
     Drift,
     Evidence,
@@ -100,6 +110,7 @@ __all__ = [
     "SEVERAL_AT_WORK",
     "Accepted",
     "AcceptedFloor",
+    "AcceptedOn",
     "Action",
     "Advice",
     "AdvisedVariant",
@@ -121,10 +132,14 @@ __all__ = [
     "DetectableRate",
     "Device",
     "Drift",
+    "EarlierRun",
     "Environment",
     "Evidence",
+    "FactChanged",
+    "FactKind",
     "Failure",
     "FalseAlarms",
+    "Family",
     "First",
     "FlipRate",
     "HandEdit",
@@ -141,9 +156,11 @@ __all__ = [
     "LeftToCpu",
     "LevelShift",
     "Load",
+    "Located",
     "Loosened",
     "Machine",
     "Measurement",
+    "ModelHashes",
     "NamedRun",
     "NullRate",
     "OperatorError",
@@ -162,6 +179,7 @@ __all__ = [
     "RaisedAlarm",
     "Range",
     "Record",
+    "RedGroup",
     "Refusal",
     "Report",
     "Selftest",

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from quantbench.records._common import SCHEMA_VERSION, Record, Verdict
+from quantbench.records._reds import Located
 from quantbench.records._report import FalseAlarms
 
 ComparedOutcome = Literal["worse", "better", "not comparable", "gone", "new", "unchanged"]
@@ -74,6 +75,8 @@ class LevelShift(Record):
     Attributes:
         before, since: last run at the old level, first run at the new one.
         old, new: mean of each level.
+        changed: what differs between the environments of the two runs, one phrase each.
+        cause: the operator that a shift of the score comes from; None where no run found it.
     """
 
     measurement: str
@@ -81,6 +84,8 @@ class LevelShift(Record):
     since: str
     old: float
     new: float
+    changed: list[str] = Field(default_factory=list)
+    cause: Located | None = None
 
 
 class RaisedAlarm(LevelShift):

@@ -51,8 +51,15 @@ class Environment(Record):
     cores: int
     memory_gib: float
     packages: dict[str, str]
-    git_commit: str | None = None
+    dependencies: dict[str, str] = Field(
+        default_factory=dict, description="what those packages require, and model files import; empty before 1.8"
+    )
+    git_commit: str | None = Field(default=None, description="of quantbench's own checkout; None where there is none")
     git_dirty: bool | None = None
+    repository_commit: str | None = Field(
+        default=None, description="of the repository of the models; None outside of one, and before 1.8"
+    )
+    repository_dirty: bool | None = None
     machine_class: str = Field(description="key of latency baselines: CPU, ISA, cores, runtime version, threads")
     results_class: str = Field(default="", description="key of overlays: ISA and runtime version; empty before 1.2")
     host: str = Field(

@@ -4,12 +4,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
 
+from quantbench.records._action import Action
 from quantbench.records._advice import Advice
 from quantbench.records._artifact import Census, Range
 from quantbench.records._attribution import Attribution
 from quantbench.records._common import NAME, SCHEMA_VERSION, Kind, Measurement, Record, Verdict
 from quantbench.records._environment import Environment
 from quantbench.records._operator_times import OperatorTimes
+from quantbench.records._reds import ModelHashes, RedGroup
 from quantbench.records.origins import Flipped
 
 
@@ -26,18 +28,6 @@ class Evidence(Record):
     flipped: Annotated[list[int], FailFast()] = Field(default_factory=list)
     ranges: Annotated[list[Range], FailFast()] = Field(default_factory=list)
     range_method: str = ""
-
-
-class Action(Record):
-    """A next step.
-
-    what: the step in words.
-        command: list of arguments; empty where no command does it.
-        command: its words, one argument each; empty where no command does it.
-    """
-
-    what: str
-    command: list[str] = Field(default_factory=list)
 
 
 class PartChange(Record):
@@ -303,10 +293,14 @@ class Report(Record):
     environment: Environment
     false_alarms: FalseAlarms
     data_sha256: dict[str, str] = Field(default_factory=dict, description="model -> hash of its data pack")
+    models: dict[str, ModelHashes] = Field(default_factory=dict, description="model -> hashes; empty before 1.8")
     notes: list[str] = Field(default_factory=list)
     shard: Shard | None = Field(default=None, description="where this is a part of a run; its verdicts are provisional")
     shards: list[Part] = Field(default_factory=list, description="what this was made out of, where it was")
     pooled: list[Pooled] = Field(default_factory=list, description="judgements on several cells together")
+    reds: list[RedGroup] = Field(
+        default_factory=list, description="what is red, grouped, the worst first; empty before 1.8 and while it runs"
+    )
     advice: Advice | None = Field(default=None, description="of `try`: what to ship; None in every other run")
     cells: list[Cell]
 

@@ -11,11 +11,13 @@ from quantbench.comparison.history import (
     History,
     Step,
     Trend,
+    cause_of,
     drift_slope,
     moved,
     steps,
     trends,
 )
+from quantbench.core.environment import changed_between
 from quantbench.records import (
     CellTrend,
     ComparedValue,
@@ -103,22 +105,30 @@ def _trend(found: Trend, with_values: bool) -> CellTrend:
             for name, values in measured.items()
             if any(math.isfinite(value) for value in values)
         },
-        shifts=_shifts(shifts),
-        alarms=[_alarm(alarm) for alarm in alarms(found)],
+        shifts=_shifts(found, shifts),
+        alarms=[_alarm(found, alarm) for alarm in alarms(found)],
         pace=_pace(drift_slope(found)),
         apart=found.apart,
     )
 
 
-def _shifts(found: Sequence[Step]) -> list[LevelShift]:
+def _shifts(trend: Trend, found: Sequence[Step]) -> list[LevelShift]:
     return [
-        LevelShift(measurement=one.measurement, before=one.before.run, since=one.since.run, old=one.old, new=one.new)
+        LevelShift(
+            measurement=one.measurement,
+            before=one.before.run,
+            since=one.since.run,
+            old=one.old,
+            new=one.new,
+            changed=changed_between(one.before.environment, one.since.environment),
+            cause=known[1] if (known := cause_of(trend, one)) else None,
+        )
         for one in found
     ]
 
 
-def _alarm(alarm: Alarm) -> RaisedAlarm:
-    (shift,) = _shifts([alarm.step])
+def _alarm(trend: Trend, alarm: Alarm) -> RaisedAlarm:
+    (shift,) = _shifts(trend, [alarm.step])
     return RaisedAlarm(**shift.model_dump(), runs=alarm.runs, how=alarm.how)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from quantbench.core.echo import line
-from quantbench.records import EXPLAINS, ONE_MODEL, Attribution, Change, OperatorError, Suspect
+from quantbench.records import EXPLAINS, ONE_MODEL, Attribution, Change, Located, OperatorError, Suspect
 
 _GONE = {
     "float": "the outputs' squared error",
@@ -65,9 +65,25 @@ def _score(value: float, found: Attribution) -> str:
     return f"{100 * value:.2f} %" if found.scale == 100 else f"{value:.4g}"
 
 
-def place(one: OperatorError | Suspect | Change) -> str:
+def place(one: OperatorError | Suspect | Change | Located) -> str:
     """Name an operator by its kind and its layer."""
     return line(f"{one.operator} {layer(one.tensor)}".strip())
+
+
+def operator_of(one: Suspect | Located) -> str:
+    """Name the operator of a cause; of the model's input its quantization."""
+    if one.position < 0 or (one.position == 0 and one.operator == "QUANTIZE"):
+        return "the quantization of the model's input"
+    return place(one)
+
+
+def explained(place: Located) -> str:
+    """Say how much of the loss a repair of the operator gives back; the share of the error where that is not known."""
+    if place.lost is not None and place.back is not None and place.lost > 0 and place.back > 0:
+        if place.back >= place.lost:
+            return f", which explains all of {place.lost:.2f} {place.unit}"
+        return f", which explains {place.back:.2f} of {place.lost:.2f} {place.unit}"
+    return f", which explains {100 * place.recovered:.0f} % of the outputs' error"
 
 
 _PREFIX = re.compile(r"^(?:StatefulPartitionedCall[^/]*|model(?:_\d+)?|functional(?:_\d+)?|sequential(?:_\d+)?)/")

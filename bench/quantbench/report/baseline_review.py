@@ -173,8 +173,9 @@ def _count(number: int, what: str) -> str:
 
 def _facts(review: _Review) -> str:
     report = review.found.new
-    commit = report.environment.git_commit or "(not recorded)"
-    dirty = " with local changes that are in no commit" if report.environment.git_dirty else ""
+    here = report.environment
+    commit, changed = here.repository_commit or here.git_commit or "(not recorded)", here.git_dirty
+    dirty = " with local changes that are in no commit" if changed or here.repository_dirty else ""
     moves = [move for proposal in review.proposals for move in proposal.moves]
     verb = "moved" if review.written else "would move"
     return (

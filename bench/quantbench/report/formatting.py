@@ -11,7 +11,19 @@ from tabulate import tabulate
 from quantbench.core.echo import line, plain
 from quantbench.core.environment import with_threads
 from quantbench.core.stats import trimmed_mean
-from quantbench.records import Action, Cell, Census, Judgement, Kind, Load, Measurement, Report, Verdict, worst
+from quantbench.records import (
+    Action,
+    Cell,
+    Census,
+    Environment,
+    Judgement,
+    Kind,
+    Load,
+    Measurement,
+    Report,
+    Verdict,
+    worst,
+)
 from quantbench.records.measurements import RATIO, threads_in
 from quantbench.report import attribution, operator_times
 from quantbench.report.size_breakdown import Explained
@@ -320,6 +332,24 @@ def not_on_gpu(cell: Cell) -> str:
         return reasons[0]
     counts = Counter(left.operator for left in cell.gpu_left)
     return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+def commits(environment: Environment) -> list[tuple[str, str]]:
+    """List the commits of the models' repository and of quantbench's checkout, where they are two; name and value."""
+    own = _commit(environment.git_commit, environment.git_dirty)
+    if environment.repository_commit in (None, environment.git_commit):
+        return [("commit", own)]
+    theirs = _commit(environment.repository_commit, environment.repository_dirty)
+    return [("commit", theirs), *([("quantbench commit", own)] if environment.git_commit else [])]
+
+
+def dependencies(environment: Environment) -> str:
+    """List the further packages that results may depend on, in one line."""
+    return ", ".join(f"{name} {version}" for name, version in environment.dependencies.items())
+
+
+def _commit(commit: str | None, dirty: bool | None) -> str:
+    return "unknown" if commit is None else commit[:12] + (" with local changes" if dirty else "")
 
 
 def gpu_device(report: Report) -> str:

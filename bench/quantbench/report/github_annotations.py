@@ -5,7 +5,7 @@ from pathlib import Path
 
 from quantbench.core.echo import line
 from quantbench.records import Report, Verdict
-from quantbench.report import formatting
+from quantbench.report import formatting, reds
 
 MOST = 10  # of each level: GitHub shows no more of one step
 _LEVELS = {
@@ -22,7 +22,7 @@ def on_github(environment: Mapping[str, str]) -> bool:
 
 
 def annotations(report: Report, files: Mapping[str, Path], root: Path) -> list[str]:
-    """Return a command for each cell that fails or warns, the worst first, at most ten of each level.
+    """Return a command for each group of cells that fails, or cell that warns, the worst first, ten of a level at most.
 
     Where there are more, the last one of a level says how many were left out.
 
@@ -31,11 +31,12 @@ def annotations(report: Report, files: Mapping[str, Path], root: Path) -> list[s
         root: folder of the repository, which GitHub's paths are relative to.
     """
     found: dict[str, list[str]] = {"error": [], "warning": []}
-    for name, verdict, messages, actions in formatting.attention(report):
+    for name, verdict, messages, actions, cells in reds.entries(report):
         level = _LEVELS.get(verdict)
         if level is not None:
             steps = [f"next: {formatting.step(action)}" for action in actions]
-            where = _relative(files.get(name.partition("/")[0].partition(":")[0]), root)
+            model = (cells or [name])[0].partition("/")[0].partition(":")[0]
+            where = _relative(files.get(model), root)
             found[level].append(_command(level, f"quantbench: {name} {verdict}", [*messages, *steps], where))
     return [command for level, commands in found.items() for command in _shown(level, commands)]
 

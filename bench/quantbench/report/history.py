@@ -18,6 +18,7 @@ from quantbench.comparison.history import (
     History,
     Step,
     Trend,
+    cause_of,
     drift_slope,
     moved,
     of_unknown_spread,
@@ -26,8 +27,10 @@ from quantbench.comparison.history import (
     trends,
 )
 from quantbench.comparison.summary import Summary
+from quantbench.core import environment
 from quantbench.core.environment import changed_between
 from quantbench.records.measurements import shown
+from quantbench.report.attribution import explained, operator_of
 from quantbench.report.formatting import MARKS, Marked, code, document, escape, table
 from quantbench.report.html.templating import picture
 from quantbench.report.plots import Plot, sheet
@@ -81,7 +84,14 @@ def _alarms(found: list[tuple[Trend, Alarm]]) -> str:
     if not found:
         return ""
     rows = [
-        [code(one.cell), _step(one, alarm.step), code(alarm.step.since.run), str(alarm.runs), alarm.how, _what(alarm)]
+        [
+            code(one.cell),
+            _step(one, alarm.step),
+            code(alarm.step.since.run),
+            str(alarm.runs),
+            alarm.how,
+            _what(one, alarm.step),
+        ]
         for one, alarm in found
     ]
     headers = ["cell", "worse", "since run", "runs since", "why it is not chance", "changed since the run before"]
@@ -92,9 +102,21 @@ def _alarms(found: list[tuple[Trend, Alarm]]) -> str:
     return f"## {len(rows)} alarm{'s' * (len(rows) > 1)}\n\n{words}\n\n{table(rows, headers)}"
 
 
-def _what(alarm: Alarm) -> str:
-    changed = changed_between(alarm.step.before.environment, alarm.step.since.environment)
-    return escape(", ".join(changed)) or "nothing recorded"
+def _what(found: Trend, shift: Step) -> str:
+    """Say what changed together with a shift, and the operator that it comes from where a run found that."""
+    changed = ", ".join(changed_between(shift.before.environment, shift.since.environment)) or "nothing recorded"
+    told = cause_in_words(found, shift)
+    return escape(f"{changed}; {told}" if told else changed)
+
+
+def cause_in_words(found: Trend, shift: Step) -> str:
+    """Name the operator that a shift of the score comes from; empty where no run found it."""
+    known = cause_of(found, shift)
+    if known is None:
+        return ""
+    run, place = known
+    there = "" if run is shift.since else f" (found in run {run.run})"
+    return f"cause: {operator_of(place)}{explained(place)}{there}"
 
 
 def _moved_row(history: History, found: Trend) -> list[str] | None:
@@ -106,10 +128,15 @@ def _moved_row(history: History, found: Trend) -> list[str] | None:
         verdict += f" (was {found.verdict_before})"
     if found.runs[-1] is not history.runs[-1]:
         verdict += f", last in {found.runs[-1].run}"
-    last = "; ".join(f"{_step(found, shift)} in {shift.since.run}" for shift in told)
+    last = "; ".join(_in_overview(found, shift) for shift in told)
     runs = [shift.since.run for shift in told] + ([] if found.verdict_before is None else [found.since.run])
     since = max(runs, default="")
     return [code(found.cell), verdict, since, last, "" if drift is None else _pace(drift)]
+
+
+def _in_overview(found: Trend, shift: Step) -> str:
+    told = cause_in_words(found, shift)
+    return f"{_step(found, shift)} in {shift.since.run}{f', {told}' if told else ''}"
 
 
 def _span(history: History) -> str:
@@ -198,8 +225,7 @@ def _rows(found: Trend, name: str, at: set[str]) -> Iterator[list[str]]:
 
 def _shift(found: Trend, shift: Step) -> str:
     """What shifted, in which run first, and what had changed since the run before it."""
-    changed = changed_between(shift.before.environment, shift.since.environment)
-    told = escape(", ".join(changed)) or "nothing recorded"
+    told = _what(found, shift)
     return (
         f"{escape(_step(found, shift))} in run {code(shift.since.run)}, commit {escape(_commit(shift.since))}; changed "
         f"since the run before it ({code(shift.before.run)}): {told}"
@@ -245,8 +271,7 @@ def _difference(found: Trend, name: str, old: float, new: float) -> str:
 
 
 def _commit(run: Summary) -> str:
-    commit = run.environment.git_commit
-    return "(not recorded)" if commit is None else commit[:12] + ("+changes" if run.environment.git_dirty else "")
+    return environment.commit_of(run.environment)
 
 
 def chart(history: History, cell: str, path: Path) -> None:

@@ -3,13 +3,14 @@
 import shlex
 from collections.abc import Sequence
 
-from quantbench.records import Action, Cell, Device, Kind, Report
+from quantbench.records import Action, Cell, Device, Kind, Report, Verdict
 from quantbench.records.measurements import threads_in
-from quantbench.report import advice, formatting, latency
+from quantbench.report import advice, formatting, latency, reds
 from quantbench.report.charts import FOLDER, Chart
 from quantbench.report.size_breakdown import explain
 
-TOP, ATTENTION, EXCEPTIONS, CHARTS = "what it is", "what needs attention", "exceptions", "charts"
+TOP, ATTENTION, DETAILS, EXCEPTIONS = "what it is", "what needs attention", "details", "exceptions"
+CHARTS = "charts"
 DROP = "against the float32 reference; for what trains, that is float32 trained equally long."
 OF_MODEL = "tables of "  # followed by its name
 SEEN, ENVIRONMENT = "sensitivity", "environment"
@@ -47,6 +48,7 @@ def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
         else {
             TOP: f"# quantbench: {formatting.headline(report)}\n\n{_facts(report)}",
             ATTENTION: _attention(report),
+            DETAILS: _details(report),
             EXCEPTIONS: _exceptions(report),
             CHARTS: _charts(charts),
         }
@@ -84,16 +86,34 @@ def _facts(report: Report) -> str:
 
 
 def _attention(report: Report) -> str:
-    entries = formatting.attention(report)
+    entries = reds.entries(report)
     if not entries:
         return ""
-    lines = ["## What needs attention", ""]
-    for cell, verdict, messages, actions in entries:
-        first, *others = messages
-        lines.append(f"- **{formatting.MARKS[verdict]}** {formatting.escape(f'{cell}: {first}')}")
-        lines += [f"  - {formatting.escape(message)}" for message in others]
-        lines += [f"  - → {_step(action)}" for action in actions]
-    return "\n".join(lines)
+    listed = [text for one in entries for text in _entry(one.name, one.verdict, one.lines, one.actions)]
+    return "\n".join(["## What needs attention", "", *listed])
+
+
+def _entry(name: str, verdict: Verdict, messages: Sequence[str], actions: Sequence[Action]) -> list[str]:
+    first, *others = messages or [""]
+    return [
+        f"- **{formatting.MARKS[verdict]}** {formatting.escape(f'{name}: {first}')}",
+        *(f"  - {formatting.escape(message)}" for message in others),
+        *(f"  - → {_step(action)}" for action in actions),
+    ]
+
+
+def _details(report: Report) -> str:
+    """Render what is behind the groups of red cells: what changed for each, and every cell's own sentences, folded."""
+    cells = reds.details(report)
+    if not cells:
+        return ""
+    changes = [
+        f"- {formatting.escape(f'{reds.who(group)}: {told}')}" for group in report.reds for told in reds.facts(group)
+    ]
+    listed = [text for each in cells for text in _entry(*each)]
+    changed = ["Changed since it was green, or since the values were accepted:", "", *changes, ""] if changes else []
+    folded = f"<details><summary>{len(cells)} red cell{'s' * (len(cells) > 1)}, one by one</summary>"
+    return "\n".join(["## Details", "", folded, "", *changed, *listed, "", "</details>"])
 
 
 def _exceptions(report: Report) -> str:
@@ -308,13 +328,13 @@ def _and_more(ids: list[str]) -> str:
 
 def _environment(report: Report) -> str:
     e = report.environment
-    commit = "unknown" if e.git_commit is None else e.git_commit[:12] + (" with local changes" if e.git_dirty else "")
     rows = [
         ["CPU", f"{e.cpu} (ISA {e.isa}), {e.cores} cores, {e.memory_gib} GiB"],
         ["OS", e.os],
         ["Python", e.python],
         *[[name, version] for name, version in sorted(e.packages.items())],
-        ["commit", commit],
+        *([["other packages", formatting.dependencies(e)]] if e.dependencies else []),
+        *[list(one) for one in formatting.commits(e)],
         ["GPU", formatting.gpu_device(report)],
         ["machine profile", formatting.code(e.machine_class)],
         *([["machine profile (results)", formatting.code(e.results_class)]] if e.results_class else []),

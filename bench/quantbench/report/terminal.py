@@ -6,7 +6,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from quantbench.records import Action, Cell, Report, Verdict
-from quantbench.report import formatting
+from quantbench.report import formatting, reds
 
 SCREEN = 24  # lines of a terminal, which a green run fits on
 # What is listed at most: a red run may be as long as its regressions, a green one has to leave room for its verdict.
@@ -34,15 +34,18 @@ def summary(report: Report, folder: Path, verbose: bool = False) -> str:
 
 
 def _attention(report: Report, red: bool, verbose: bool) -> list[str]:
-    """Return a block for each cell that needs attention, the worst first."""
-    entries = formatting.attention(report)
+    """Return a block for each group of cells that needs attention, the worst first; with ``verbose`` the details."""
+    entries = reds.entries(report)
     most = len(entries) if verbose else MOST_LINES if red else MOST_ON_GREEN
     lines = []
-    for cell, verdict, messages, actions in entries[:most]:
-        with_steps = verbose or red
-        lines += _entry(formatting.MARKS[verdict], cell, messages, actions if with_steps else [])
-    if len(entries) > most:
-        lines.append(f"… and {len(entries) - most} more cells that need attention, in the report")
+    for one in entries[:most]:
+        told = one.lines if verbose else one.lines[: reds.LINES]
+        lines += _entry(formatting.MARKS[one.verdict], one.name, told, one.actions if verbose or red else [])
+    left = sum(max(1, len(one.cells)) for one in entries[most:])
+    if left:
+        lines.append(f"… and {left} more cells that need attention, in the report")
+    for cell, verdict, messages, actions in reds.details(report) if verbose else []:
+        lines += _entry(f"details: {formatting.MARKS[verdict]}", cell, messages, actions)
     return lines
 
 

@@ -16,7 +16,7 @@ from quantbench import files
 from quantbench.core.echo import plain
 from quantbench.records import Action, Cell, Judgement, Report, Verdict
 from quantbench.reference.model import ReferenceModel
-from quantbench.report import chart_data, formatting, plots
+from quantbench.report import chart_data, formatting, plots, reds
 from quantbench.report.chart_data import LATENCY, LEGEND, SIZE, Axis, Point
 from quantbench.report.evidence import OF_ATTENTION, OF_OTHERS, Behind, Picture
 from quantbench.report.html import advice, deferred
@@ -26,6 +26,7 @@ from quantbench.report.html.templating import Banner, Part, asset, fragment, mac
 
 HTML = "report.html"
 MOST_LISTED = 50
+_MOST_LINKED = 12  # cells of a group
 MODELS_AT_ONCE = 24  # whose charts are shown together; the rest are folded away
 MOST_WHOLE = 2000  # cells that are shown with details; a browser is slow with more
 COLUMNS = [
@@ -66,6 +67,7 @@ class Note(NamedTuple):
     steps: list[Action]
     linked: bool = True
     more: Sequence[str] = ()
+    members: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -139,22 +141,43 @@ def _lines(*lines: str) -> Markup:
 
 
 def _attention(report: Report, later: Later) -> Markup:
-    cells = {cell.id for cell in report.cells}
     notes = [
-        Note(cell, verdict, formatting.MARKS[verdict], messages[0], actions, cell in cells, messages[1:])
-        for cell, verdict, messages, actions in formatting.attention(report)
+        Note(name, verdict, formatting.MARKS[verdict], lines[0], actions, cells == [name], lines[1:], _members(cells))
+        for name, verdict, lines, actions, cells in reds.entries(report)
     ]
     if not notes:
         return _lines("Nothing.")
-    return later.listing("attention.html.j2", notes, MOST_LISTED, "cells need attention")
+    listed = later.listing("attention.html.j2", notes, MOST_LISTED, "entries need attention")
+    return listed + _details(report, later)
+
+
+def _members(cells: Sequence[str]) -> Sequence[str]:
+    """Return the cells of a group that are linked to, of several."""
+    return cells[:_MOST_LINKED] if len(cells) > 1 else ()
+
+
+def _details(report: Report, later: Later) -> Markup:
+    """Show every red cell by itself, folded, where they are grouped."""
+    known = {cell.id for cell in report.cells}
+    found = [
+        Note(cell, verdict, formatting.MARKS[verdict], messages[0], actions, cell in known, messages[1:])
+        for cell, verdict, messages, actions in reds.details(report)
+    ]
+    if not found:
+        return Markup("")
+    changes = [f"{reds.who(group)}: {told}" for group in report.reds for told in reds.facts(group)]
+    changed = fragment("lines.html.j2", items=[plain(one) for one in changes]) if changes else Markup("")
+    listed = fragment("attention.html.j2", items=found)  # in one fold: no other is looked for in it
+    return later.fold(f"{len(found)} red cell{'s' * (len(found) > 1)}, one by one", changed + listed)
 
 
 def _changed(report: Report, later: Later) -> Markup:
     """List what changed beyond its tolerance; what stayed within is folded away."""
     judged = [(cell.id, one) for cell in report.cells for one in cell.judgements if formatting.moved(cell, one)]
-    beyond = [_note(cell, one) for cell, one in judged if one.verdict is not Verdict.PASS]
+    told = (Verdict.PASS, *(reds.RED if report.reds else ()))  # what is red is told above, with its details
+    beyond = [_note(cell, one) for cell, one in judged if one.verdict not in told]
     within = [_note(cell, one) for cell, one in judged if one.verdict is Verdict.PASS]
-    listed = _lines("Nothing beyond its tolerance.")
+    listed = _lines(f"Nothing{' but what is red' if report.reds else ''} beyond its tolerance.")
     if beyond:
         listed = later.listing("changes.html.j2", beyond, MOST_LISTED, "changes")
     if not within:
@@ -332,13 +355,13 @@ def _sensitivity(report: Report) -> Markup:
 
 def _environment(report: Report) -> Markup:
     e = report.environment
-    commit = "unknown" if e.git_commit is None else e.git_commit[:12] + (" with local changes" if e.git_dirty else "")
     rows = {
         "CPU": f"{e.cpu} (ISA {e.isa}), {e.cores} cores, {e.memory_gib} GiB",
         "OS": e.os,
         "Python": e.python,
         **dict(sorted(e.packages.items())),
-        "commit": commit,
+        "other packages": formatting.dependencies(e),
+        **dict(formatting.commits(e)),
         "GPU": formatting.gpu_device(report),
         "other processes while timing": formatting.load(e.load) if e.load else "",
         "machine profile": e.machine_class,

@@ -162,9 +162,20 @@ def nights(history: History, links: Mapping[str, str]) -> list[Night]:
     cells = (history.verdicts >= 0).sum(axis=1)
     labels = dates(history.runs)
     return [
-        Night(name, label, links.get(name, ""), int(red), int(count), run.environment.git_commit or "")
+        Night(
+            name,
+            label,
+            links.get(name, ""),
+            int(red),
+            int(count),
+            run.environment.repository_commit or run.environment.git_commit or "",
+        )
         for run, name, label, red, count in zip(history.runs, history.folders, labels, reds, cells, strict=True)
     ]
+
+
+def _commit(run: Summary) -> str:
+    return run.environment.repository_commit or run.environment.git_commit or ""
 
 
 def dates(runs: Sequence[Summary]) -> list[str]:

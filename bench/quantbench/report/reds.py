@@ -1,0 +1,253 @@
+"""Put into words what is red in a run: for each group of cells what it is, its cause, and the next steps.
+
+A group takes two lines: the first says which cells and how much, the second where, since when and what changed. The
+sentences of single cells are details, shown behind them.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from quantbench.comparison.earlier import recorded
+from quantbench.core.echo import line
+from quantbench.records import (
+    Action,
+    Cell,
+    FactChanged,
+    Family,
+    Judgement,
+    Kind,
+    Located,
+    RedGroup,
+    Report,
+    Verdict,
+)
+from quantbench.report import attribution, formatting
+
+RED = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING)
+# Of the first line of a group, characters of a judgement's own words; and facts and names that are listed at most.
+_CLAUSE, _MOST_FACTS, _MOST_NAMES = 150, 3, 3
+LIMIT = "floor"  # that no baseline moves, as judgements name it
+LINES = 2  # of an entry, where details are not asked for
+
+
+class Entry(NamedTuple):
+    """Hold one thing that needs attention.
+
+    Attributes:
+        name: of the cells, in words; a cell's id where ``cells`` is that one alone.
+        lines: what it is, then why; the name comes before the first.
+        cells: their ids; of cells together, none.
+    """
+
+    name: str
+    verdict: Verdict
+    lines: list[str]
+    actions: list[Action]
+    cells: list[str]
+
+
+def entries(report: Report) -> list[Entry]:
+    """List what needs attention, the worst first: groups of red cells, then other cells one by one."""
+    found = [entry(group, report) for group in report.reds]
+    known = {cell.id for cell in report.cells}
+    others = [one for one in formatting.attention(report) if not report.reds or one[1] not in RED]
+    return found + [
+        Entry(name, verdict, messages, actions, [name] if name in known else [])
+        for name, verdict, messages, actions in others
+    ]
+
+
+def details(report: Report) -> list[tuple[str, Verdict, list[str], list[Action]]]:
+    """List every red cell by itself, as :func:`quantbench.report.formatting.attention` does; none without groups."""
+    return [one for one in formatting.attention(report) if one[1] in RED] if report.reds else []
+
+
+def entry(group: RedGroup, report: Report) -> Entry:
+    """Put one group into words."""
+    by_id = {cell.id: cell for cell in report.cells}
+    cells = [by_id[cell] for cell in group.cells if cell in by_id]
+    lines = [_what(group, cells, report), why(group)]
+    return Entry(who(group), group.verdict, [one for one in lines if one], group.actions, _linked(group))
+
+
+def _linked(group: RedGroup) -> list[str]:
+    return [] if group.pool else group.cells
+
+
+# ------------------------------------------------------------ which cells
+
+
+def who(group: RedGroup) -> str:
+    """Name the cells of a group; "all" only where all cells of the family in this run are red."""
+    if group.pool or len(group.cells) == 1:
+        return line(group.pool or group.cells[0])
+    number = f"all {group.of}" if group.whole else f"{len(group.cells)} of {group.of}"
+    return line(f"{number} {family(group.family or Family())}")
+
+
+def family(common: Family) -> str:
+    """Name the cells of a family: ``int4 cells of resnet8``."""
+    before = [
+        {True: "trained", False: "untrained", None: None}[common.trained],
+        common.engine,
+        common.ranges,
+        common.weights,
+    ]
+    after = [
+        f"with {common.activations} activations" if common.activations else None,
+        f"of {common.model}" if common.model else None,
+    ]
+    words = dict.fromkeys(one for one in (*before, "cells", *after) if one)  # the variant float32 is its own engine
+    return " ".join(words)
+
+
+# ------------------------------------------------------------ what
+
+
+def _what(group: RedGroup, cells: Sequence[Cell], report: Report) -> str:
+    if group.pool:
+        together = next((one for one in report.pooled if one.id == group.pool), None)
+        return "" if together is None else _clause(together.judgement.message)
+    single = len(cells) == 1
+    told = _amounts(group, cells) if not single else ""
+    if not told and cells:
+        first = _first(cells[0], group)
+        clause = _clause(first.message) if first else group.verdict.shown
+        told = clause if single else f"{group.kind}, the worst {cells[0].id}: {clause}"
+    if group.whole or single or len(group.cells) > _MOST_NAMES:
+        return told + _besides(group)
+    return line(f"{told}{_besides(group)} ({', '.join(_short_names(group))})")
+
+
+def _short_names(group: RedGroup) -> list[str]:
+    alike = group.family is not None and group.family.model is not None
+    return [cell.partition("/")[2] if alike else cell for cell in group.cells]
+
+
+def _first(cell: Cell, group: RedGroup) -> Judgement | None:
+    return next((one for one in cell.judgements if one.kind is group.kind and one.verdict is group.verdict), None)
+
+
+def _clause(message: str) -> str:
+    """Return the first clause of a judgement's message, cut where it is long."""
+    text = line(message.partition("; ")[0])
+    return text if len(text) <= _CLAUSE else f"{text[: text.rfind(' ', 0, _CLAUSE)]} …"
+
+
+def _amounts(group: RedGroup, cells: Sequence[Cell]) -> str:
+    """Say by how much scores are worse than the accepted ones; empty where they cannot be put together."""
+    metrics = {cell.metric for cell in cells}
+    if group.kind is not Kind.ACCURACY or group.low is None or group.high is None or len(metrics) > 1:
+        return ""
+    low, high = f"{group.low:.2f}", f"{group.high:.2f}"
+    amount = low if low == high else f"{low} to {high}"
+    return f"{metrics.pop()} {amount} {group.unit} worse than accepted".replace("  ", " ")
+
+
+def _besides(group: RedGroup) -> str:
+    """Say what else is red: limits, and other kinds of check."""
+    beyond = group.against.get(LIMIT, 0)
+    many = len(group.cells)
+    told = []
+    if beyond and len(group.against) > 1:
+        told.append("beyond the release limit" + ("" if beyond == many else f" in {beyond}"))
+    told += [f"{kind}{'' if number == many else f' in {number}'}" for kind, number in group.also.items()]
+    return f"; also red: {', '.join(told)}" if told else ""
+
+
+# ------------------------------------------------------------ why
+
+
+def why(group: RedGroup) -> str:
+    """Say in one line where the error comes from, since when it is there, and what changed then."""
+    told = [where(group), since(group), changed(group)]
+    text = line("; ".join(one for one in told if one))
+    return text[:1].upper() + text[1:]
+
+
+def where(group: RedGroup) -> str:
+    """Name the operators that the errors come from; empty where none was looked for."""
+    if not group.searched:
+        return ""
+    if not group.located:
+        return f"cause: no single operator ({group.searched} cell{'s' * (group.searched > 1)} searched)"
+    first, *others = group.located
+    many = "" if group.searched == len(group.cells) == len(first.cells) else _of_searched(first, group)
+    more = f" and {len(others)} other{'s' * (len(others) > 1)}" if others else ""
+    return f"cause: {attribution.operator_of(first)}{more}{attribution.explained(first)}{many}"
+
+
+def _of_searched(place: Located, group: RedGroup) -> str:
+    return f" (in {len(place.cells)} of {group.searched} cells searched)"
+
+
+def since(group: RedGroup) -> str:
+    """Say since which night it is red, or when the values were accepted that it is red against."""
+    first, green = group.first_red, group.last_green
+    if green is not None:
+        started = f"red since the night of {_night(first.started, green.started)}" if first else "red since this run"
+        # A run in the working day is compared with one some hours before: without a night between, with the time.
+        return f"{started}, last green {_night(green.started, first.started if first else green.started)}"
+    if first is not None:
+        return f"red in all {group.earlier} earlier run{'s' * (group.earlier > 1)}, since {first.started[:10]} at least"
+    if not group.accepted:
+        return ""
+    days = sorted({one.date for one in group.accepted})
+    return f"accepted on {days[0]}" if len(days) == 1 else f"accepted from {days[0]} to {days[-1]}"
+
+
+def _night(started: str, other: str) -> str:
+    """Return a run's day, with the time where the other run is of the same day."""
+    return started[:16].replace("T", " ") if started[:10] == other[:10] else started[:10]
+
+
+def changed(group: RedGroup) -> str:
+    """Say what changed meanwhile, the more telling first."""
+    if group.since == "nothing":
+        return ""
+    facts = [fact for fact in group.changed if recorded(fact) and fact.used]
+    told = [in_words(fact) for fact in facts[:_MOST_FACTS]]
+    told += [f"{len(facts) - _MOST_FACTS} more"] if len(facts) > _MOST_FACTS else []
+    files = _files(group)
+    if not told:
+        none = "nothing recorded changed" if group.since == "last green" else "no version changed since then"
+        return f"{none}, {files}" if files else none
+    then = "changed then" if group.since == "last green" else "changed since then"
+    return f"{then}: {', '.join(told)}{f', {files}' if files else ''}"
+
+
+def in_words(fact: FactChanged) -> str:
+    """Say what one fact was and is."""
+    if fact.kind == "data":
+        return f"the data of {line(fact.name)}"
+    if fact.kind == "model":
+        return f"the {line(fact.name)}"
+    return line(f"{fact.name} {fact.old} → {fact.new}")
+
+
+def _files(group: RedGroup) -> str:
+    """Say whether the artifacts changed, which tells a converter's change from a runtime's."""
+    same, many = group.same_file, len(group.cells)
+    if same is None:
+        return ""
+    if same == many:
+        return "the .tflite file is the same" if many == 1 else "the .tflite files are the same"
+    if same == 0:
+        return "the .tflite file changed" if many == 1 else f"all {many} .tflite files changed"
+    return f"{many - same} of {many} .tflite files changed"
+
+
+_NAMED = {"data": "data of "}
+
+
+def facts(group: RedGroup) -> list[str]:
+    """List everything that changed, and the updates that accepted the values; one phrase each."""
+    told = [
+        line(f"{_NAMED.get(fact.kind, '')}{fact.name} {fact.old} → {fact.new}")
+        + ("" if fact.used else " (not used by these cells)")
+        for fact in group.changed
+    ]
+    return [
+        *told,
+        *(f"accepted on {one.date} from run {line(one.run)}: {line(one.reason)}" for one in group.accepted),
+    ]
