@@ -21,6 +21,7 @@ from quantbench.engine.plan import Plan
 from quantbench.engine.results import CellResult, Judgements, Results
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import Exit
+from quantbench.measure import latency
 from quantbench.records import BaselineCell, BaselineFile, Contents, Judgement, Kind, Report, Verdict
 from quantbench.reference.datasets import Pack, Split
 from quantbench.reference.model import Floor, ReferenceModel
@@ -204,3 +205,16 @@ def run(
         saved=lambda: recording.save("running", Exit.GREEN),
     )
     return Run(plan, computing, results, by, budget, judging, judgements, alone, recording, drive, written)
+
+
+def timed(ratio: float) -> latency.Latency:
+    """Six processes in which the variant takes so many times its control's millisecond."""
+
+    def blocks(seconds: float) -> latency.Blocks:
+        return latency.Blocks(np.full(8, seconds), np.full(8, seconds))
+
+    processes = [
+        {"variant": blocks(1e-3 * ratio * (1 + i / 1e4)), "control": blocks(1e-3), "yardstick": blocks(1e-3)}
+        for i in range(6)
+    ]
+    return latency.Latency(processes)

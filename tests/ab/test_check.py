@@ -13,7 +13,6 @@ import pytest
 from conftest import ROOT, Quantbench
 from quantbench.ab import check, environments, mixed, result, runs
 from quantbench.ab.environments import Resolved, requirements, resolve, side
-from quantbench.ab.interleaved import Contestant, time_interleaved
 from quantbench.ab.mixed import Artifact
 from quantbench.ab.result import Combination
 from quantbench.ab.runs import Runner
@@ -25,6 +24,7 @@ from quantbench.core import child_process
 from quantbench.core.child_process import HERE, Interpreter
 from quantbench.core.options import RunOptions
 from quantbench.errors import BadInput
+from quantbench.measure.interleaved import Contestant, time_interleaved
 from quantbench.measure.latency import LatencyFailed, save_inputs
 from quantbench.reference.model import load_models
 from quantbench.tflite.edit import without_stamp
@@ -145,7 +145,7 @@ def test_what_is_used_is_held_and_kept_within_bounds(monkeypatch: pytest.MonkeyP
         assert len(clear_environments(Store(default_root()), 0).spared) == 2
         assert Path(tempfile.mkdtemp()).is_relative_to(tmp_path / "own" / ".held")
 
-    monkeypatch.setattr(environments, "_uv", pretend)
+    monkeypatch.setattr(environments.packages, "uv", pretend)
     monkeypatch.setattr(check, "_checked", found)
     told: list[str] = []
     asked = result.Asked(*both, (), ROOT / "models", tmp_path, 0.3)
@@ -195,7 +195,7 @@ def test_a_runtime_that_dies_or_hangs_costs_its_cell_alone(
     with pytest.raises(LatencyFailed, match="a timing process died of SIGSEGV: it broke"):
         time_interleaved({"old": good, "new": Contestant(Interpreter(script, HERE.home), good.artifact)}, inputs, 0.3)
     script.write_text("#!/bin/sh\nexec sleep 100\n")
-    monkeypatch.setattr("quantbench.ab.interleaved.START_LIMIT_SECONDS", 0.5)
+    monkeypatch.setattr("quantbench.measure.interleaved.START_LIMIT_SECONDS", 0.5)
     with pytest.raises(LatencyFailed, match="died of SIGKILL"):
         time_interleaved({"old": good, "new": Contestant(Interpreter(script, HERE.home), good.artifact)}, inputs, 0.01)
 

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from conftest import accepted
-from made_up_cells import FLOAT, HALF, Run, baseline, outcome, run
+from made_up_cells import FLOAT, HALF, Run, baseline, outcome, run, timed
 from made_up_runs import answers
 from quantbench.build.store import Store
 from quantbench.core.options import RunOptions
@@ -18,19 +17,6 @@ from quantbench.measure import gpu, latency, memory
 from quantbench.records import BaselineCell, Device, Judgement, Kind, Verdict
 
 OUTCOMES = {cell: [outcome(artifact=Path(f"/{cell}.tflite"))] for cell in (FLOAT, HALF)}
-
-
-def timed(ratio: float) -> latency.Latency:
-    """Six processes in which the variant takes so many times its control's millisecond."""
-
-    def blocks(seconds: float) -> latency.Blocks:
-        return latency.Blocks(np.full(8, seconds), np.full(8, seconds))
-
-    processes = [
-        {"variant": blocks(1e-3 * ratio * (1 + i / 1e4)), "control": blocks(1e-3), "yardstick": blocks(1e-3)}
-        for i in range(6)
-    ]
-    return latency.Latency(processes)
 
 
 class Machine:

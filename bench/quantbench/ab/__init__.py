@@ -2,6 +2,6 @@
 
 Each set gets a temporary environment (:mod:`quantbench.ab.environments`), and each environment makes an ordinary run
 (:mod:`quantbench.ab.runs`). Artifacts that differ are timed on both runtimes, interleaved
-(:mod:`quantbench.ab.interleaved`). Changed cells also run on the other side's runtime, to separate the effects of the
-converter and of the runtime (:mod:`quantbench.ab.mixed`).
+(:mod:`quantbench.measure.interleaved`). Changed cells also run on the other side's runtime, to separate the effects of
+the converter and of the runtime (:mod:`quantbench.ab.mixed`).
 """

@@ -13,7 +13,6 @@ import numpy as np
 from quantbench import files
 from quantbench.ab import environments, runs
 from quantbench.ab import mixed as cross
-from quantbench.ab.interleaved import Contestant, InterleavedTimes, time_interleaved
 from quantbench.ab.mixed import Artifact, Crossed
 from quantbench.ab.result import Asked, Cause, Combination, Found
 from quantbench.ab.runs import Runner
@@ -26,6 +25,7 @@ from quantbench.core.child_process import ChildFailed, Interpreter
 from quantbench.core.options import check_cache_size
 from quantbench.core.stats import trimmed_mean
 from quantbench.errors import BadInput, full_disk_named
+from quantbench.measure.interleaved import Contestant, InterleavedTimes, time_interleaved
 from quantbench.measure.latency import LatencyFailed, save_inputs
 from quantbench.records import Report, parts
 from quantbench.reference.model import ReferenceModel, load_models

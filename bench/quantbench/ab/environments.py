@@ -1,10 +1,7 @@
 """Make temporary Python environments with uv: one per set of exact packages, kept while the store has room for it."""
 
 import hashlib
-import os
 import platform
-import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -13,12 +10,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from filelock import FileLock
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from quantbench import files
-from quantbench.build.store import ENVIRONMENTS, INSTALLED, Store, default_root, digest
+from quantbench.build import packages
+from quantbench.build.store import digest
 from quantbench.core.environment import STAND_INS
 from quantbench.core.options import CHECKOUT
 from quantbench.errors import BadInput
@@ -157,8 +153,8 @@ def resolve(side: Side) -> Resolved:
         command = ["pip", "compile", "wanted.txt", "--constraint", "constraints.txt"]
         command += ["--override", "overrides.txt"] if overrides else []
         command += ["--python", sys.executable, "--no-header", "--no-annotate", "--no-progress"]
-        compiled = _uv(
-            command, folder, f"{side.option} {' '.join(side.given)}: no such set of packages can be installed"
+        compiled = packages.uv(
+            command, Path(folder), f"{side.option} {' '.join(side.given)}: no such set of packages can be installed"
         )
     pins = [line.strip() for line in compiled.splitlines() if line.strip() and not line.lstrip().startswith(("#", "-"))]
     return Resolved(side, tuple(pins))
@@ -170,42 +166,13 @@ def install(resolved: Resolved) -> Path:
     Raises:
         BadInput: something cannot be installed; with uv's message.
     """
-    store = Store(default_root().absolute())
-    folder = store.root / ENVIRONMENTS / resolved.key
-    store.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    files.own_folder(folder.parent, 0o700)
-    files.unlink_unless_regular(Path(f"{folder}.lock"))
-    python = folder / ("Scripts/python.exe" if platform.system() == "Windows" else "bin/python")
-    with FileLock(f"{folder}.lock"):
-        with store.changing():
-            if files.is_folder(folder) and (folder / INSTALLED).exists():
-                os.utime(folder)
-                return python
-        files.remove(folder, store.root)
-        what = f"{resolved.side.option} {' '.join(resolved.side.given)}: cannot be installed"
-        _uv(["venv", "--python", sys.executable, str(folder)], str(folder.parent), what)
-        pins = folder / "wanted.txt"
-        pins.write_text("\n".join([*resolved.pins, ""]), encoding="utf-8")
-        _uv(["pip", "install", "--python", str(python), "--no-deps", "-r", str(pins)], str(folder.parent), what)
-        pins.rename(folder / INSTALLED)
-    return python
+    what = f"{resolved.side.option} {' '.join(resolved.side.given)}: cannot be installed"
+    python = "Scripts/python.exe" if platform.system() == "Windows" else "bin/python"
 
+    def make(folder: Path) -> None:
+        packages.uv(["venv", "--python", sys.executable, str(folder)], folder.parent, what)
+        command = ["pip", "install", "--python", str(folder / python), "--no-deps", "-r", str(folder / packages.WANTED)]
+        packages.listed(folder, resolved.pins)
+        packages.uv(command, folder.parent, what)
 
-def _uv(arguments: list[str], folder: str, what: str) -> str:
-    """Run uv and return what it prints, in a folder without a project, whose settings it would apply."""
-    done = subprocess.run([_uv_binary(), *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BadInput(f"{what}; uv says:\n{done.stderr.strip()}")
-    return done.stdout
-
-
-def _uv_binary() -> str:
-    try:
-        from uv import find_uv_bin
-
-        return str(find_uv_bin())
-    except (ImportError, FileNotFoundError):
-        binary = shutil.which("uv")
-    if binary is None:
-        raise BadInput("ab needs uv, which makes the environments; install it: pip install 'quantbench[ab]'")
-    return binary
+    return packages.kept(resolved.key, make) / python

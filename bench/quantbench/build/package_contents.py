@@ -34,16 +34,25 @@ def package_contents(name: str) -> str:
             found = metadata.distribution(distribution)
         except metadata.PackageNotFoundError:
             continue
-        digest = _digest(found)
-        return f"{found.version} {digest}" if digest else found.version
+        return contents_of(found)
     return "absent"
 
 
-def _digest(found: metadata.Distribution) -> str:
+def contents_of(found: metadata.Distribution, scripts: str = "..") -> str:
+    """Return the same of a distribution that was found, wherever it lies.
+
+    Args:
+        scripts: with what the paths of its scripts begin, which lie beside the packages in a folder of their own.
+    """
+    digest = _digest(found, scripts)
+    return f"{found.version} {digest}" if digest else found.version
+
+
+def _digest(found: metadata.Distribution, scripts: str) -> str:
     record = found.read_text("RECORD")
     if record is None:
         return ""
-    listed = _listed(record)
+    listed = [one for one in _listed(record) if not one[0].startswith(scripts)]
     digest = hashlib.sha256()
     for path, sha256, _ in listed:
         digest.update(f"{path} {sha256}\n".encode())

@@ -79,6 +79,7 @@ METAVARS = {
     "cluster": "ADDRESS",
     "cache_size": "GB",
     "latency_budget": "SECONDS",
+    "turns_budget": "SECONDS",
     "cell_timeout": "SECONDS",
     "false_alarms": "PROBABILITY",
     "update_baselines": "REASON",

@@ -90,6 +90,7 @@ def update(
     Example: quantbench baseline update reports/latest --reason "tensorflow 2.21: new int8 softmax"
     """
     from quantbench.baselines.files import save
+    from quantbench.engine.accepted import keep_artifacts
     from quantbench.report.baseline_review import render
 
     if not reason.strip():
@@ -100,6 +101,7 @@ def update(
     )
     for proposal in proposals:
         save(baseline_dir, proposal.file, proposal.predictions)
+    keep_artifacts([proposal.file for proposal in proposals], run)
     typer.echo(render(comparison, proposals, True, left_out), nl=False)
 
 

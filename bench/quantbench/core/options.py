@@ -55,6 +55,12 @@ class RunOptions:
     threads: str = _option(
         "1", "threads to time with besides one, comma-separated, or 'all' for every core, e.g. 1,all"
     )
+    no_turns: bool = _option(
+        False,
+        "do not time cells in turns with their accepted artifacts, where no baseline of this machine gates their "
+        "latency or one finds it slower",
+    )
+    turns_budget: float = _option(60.0, "seconds of a run for timing cells in turns with their accepted artifacts")
     more_latency: bool = _option(False, "time a larger batch too, and Keras before conversion; shown, not judged")
     workers: int = _option(0, "number of worker processes (0 = one per core)")
     cluster: str = _option(
@@ -148,7 +154,7 @@ def check(options: RunOptions) -> None:
         if number > most:
             raise BadInput(f"{flag(name)}: expected a whole number of at most {most}, found {_short(number)}")
     check_cache_size(options.cache_size)
-    for name in ("latency_budget", "cell_timeout", "false_alarms"):
+    for name in ("latency_budget", "turns_budget", "cell_timeout", "false_alarms"):
         if not 0 < getattr(options, name) < math.inf:
             finite = " that is finite" if getattr(options, name) == math.inf else ""
             raise BadInput(f"{flag(name)}: expected a number above 0{finite}, found {getattr(options, name)}")

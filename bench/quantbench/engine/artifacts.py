@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from quantbench import files
@@ -113,7 +113,15 @@ def _cell(report: Report, folder: Path, name: str) -> Cell:
 
 def in_store(store: Store, sha256: str) -> Path | None:
     """Return the artifact of this hash in a store; None where no undamaged entry holds it."""
+    return all_in_store(store, [sha256]).get(sha256)
+
+
+def all_in_store(store: Store, wanted: Collection[str]) -> dict[str, Path]:
+    """Return hash -> file of those of these artifacts that undamaged entries of a store hold, in one pass over it."""
+    found: dict[str, Path] = {}
     for folder in shards(store.root):
+        if len(found) == len(wanted):
+            break
         if not files.is_folder(folder):
             continue
         for entry in sorted(os.listdir(folder)):
@@ -121,6 +129,11 @@ def in_store(store: Store, sha256: str) -> Path | None:
                 stored = read_index(folder / entry)["files"].get(ARTIFACT)
             except (OSError, ValueError):
                 continue
-            if stored == sha256 and store.get(entry) is not None:
-                return folder / entry / ARTIFACT
-    return None
+            if stored in wanted and stored not in found and store.get(entry) is not None:
+                found[stored] = folder / entry / ARTIFACT
+    return found
+
+
+def in_run(folder: Path, variant: str, sha256: str) -> bytes | None:
+    """Return the artifact of this hash that a run's folder keeps; None where it keeps another one, or none."""
+    return _read(folder / file_of(variant), folder, sha256)

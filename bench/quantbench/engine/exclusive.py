@@ -16,9 +16,10 @@ from quantbench.engine.plan import Plan
 from quantbench.engine.progress import Counts, Progress
 from quantbench.engine.results import CellResult, Judgements, Results
 from quantbench.engine.timing import Timing
+from quantbench.engine.turns import Turns
 from quantbench.engine.workers.task import Outcome
 from quantbench.measure import gpu, gpu_devices, latency
-from quantbench.records import Device, Judgement, Kind, Verdict
+from quantbench.records import Device, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import judged_latency, name_at
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL
@@ -30,6 +31,7 @@ class Alone:
     Args:
         judgements: those made so far.
         log: file that receives the output of timing processes.
+        turns: times cells in turns with their accepted artifacts; None where nothing can be accepted.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Alone:
         judgements: Judgements,
         progress: Progress,
         log: Path,
+        turns: Turns | None = None,
     ) -> None:
         self._plan = plan
         self._results = results
@@ -53,6 +56,7 @@ class Alone:
         self._judgements = judgements
         self._progress = progress
         self._log = log
+        self._turns = turns
         self._timing_since: float | None = None
 
     def judge(self, kind: Kind, result: CellResult) -> list[Judgement]:
@@ -101,6 +105,9 @@ class Alone:
         control = self._float_control(result).artifact
         if control is None:
             return [gate.not_timed(subject, name, "its float32 reference could not be made")]
+        if self._turns is not None:
+            with self._store.temporary_files(), native_output_to(self._log):
+                self._turns.prepare()
         judgements: list[Judgement] = []
         try:
             with self._alone(cell.id), native_output_to(self._log):
@@ -156,8 +163,26 @@ class Alone:
             judged = gate.slower_than_yardstick(judged, measured, again, known)
             red = judged[0].verdict is Verdict.REGRESSED
             judged += gate.latency_beside(subject, measured, again, name, known, of_others, red)
+        alpha = share if accepted is None else of_typical
+        judged = self._in_turns(result, judged, label, measured[name], alpha, threads)
         # Another shard may hold a model that the runtime splits: the error then goes away when the shards are merged.
         return [too_few, *judged] if too_few is not None else judged
+
+    def _in_turns(
+        self, result: CellResult, judged: list[Judgement], label: str, ratio: Measurement, alpha: float, threads: int
+    ) -> list[Judgement]:
+        """Judge by the accepted artifact what no baseline tells of, and ask it about what is red by a baseline.
+
+        Args:
+            judged: the typical call first.
+            ratio: that of the typical call, as measured here.
+        """
+        if self._turns is None:
+            return judged
+        if judged[0].verdict is not Verdict.UNJUDGED:
+            return self._turns.confirmed(result, judged, alpha, threads)
+        instead = self._turns.judged(result, label, ratio, alpha) if threads == 1 else None
+        return judged if instead is None else [*instead, *judged[1:]]
 
     def _other_controls(self, model: ReferenceModel) -> Iterator[tuple[ReferenceModel, Path]]:
         """Yield the float controls of this run's other models."""

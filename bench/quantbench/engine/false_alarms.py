@@ -96,10 +96,13 @@ class Budget:
 
     @cached_property
     def _timed_ones(self) -> int:
-        """Count latency judgements of the whole run: cells that have a latency baseline of its machine classes."""
+        """Count latency judgements of the whole run: cells that have a latency baseline of its machine classes, or an
+        accepted artifact to be timed in turns with.
+        """
         timed = [cell for cell in self._plan.whole.values() if Kind.LATENCY in cell.kinds]
         machines = [self._rules.machine(count) for count in self._threads]
-        return gate.timed_ones([self._rules.accepted(cell) for cell in timed], machines)
+        in_turns = "" if self._plan.options.no_turns or not self._rules.drift else self._rules.machine(1)
+        return gate.timed_ones([self._rules.accepted(cell) for cell in timed], machines, in_turns)
 
     def at_even_share(self, result: CellResult) -> Judgement:
         """Judge a score at the even share; it has a p-value where its predictions changed."""

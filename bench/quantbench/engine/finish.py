@@ -15,6 +15,7 @@ from quantbench.build.eviction import GB, clear
 from quantbench.core import streams, walls
 from quantbench.core.options import RunOptions
 from quantbench.core.signals import in_a_hurry, stop_asked, undisturbed
+from quantbench.engine.accepted import keep_artifacts
 from quantbench.engine.context import HeldStore
 from quantbench.engine.interim_report import Recording
 from quantbench.engine.results import CellResult, Results
@@ -257,6 +258,7 @@ def accept(
         ]
         for proposal in proposals:
             baseline_files.save(where, proposal.file, proposal.predictions)
+        keep_artifacts([proposal.file for proposal in proposals], folder)
     except BadInput as error:
         return status or Exit.BAD_INPUT, [f"baselines not updated: {error}"]
     moved = sum(move.moves for proposal in proposals for move in proposal.moves)

@@ -133,6 +133,14 @@ def beside(timed: Latency, variant: str) -> dict[str, Measurement]:
     return {name: over_processes(values, units.get(name, unit)) for name, values in timed.beside(base).items()}
 
 
+def in_turns(timed: Latency) -> dict[str, Measurement]:
+    """Return ratios to the accepted artifact, which was timed in place of the float control."""
+    unit = "ratio to the accepted artifact"
+    found = {name: over_processes(values, unit) for name, values in timed.beside("control").items()}
+    found.pop(OF_YARDSTICK, None)
+    return found | {RATIO: over_processes(timed.ratios(), unit)}
+
+
 def at_threads(measurements: dict[str, Measurement], threads: int) -> dict[str, Measurement]:
     """Return what was measured with this number of threads, by its names in a report."""
     return {name_at(name, threads): measurements[name] for name in BY_THREADS if name in measurements}

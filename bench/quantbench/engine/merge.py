@@ -40,6 +40,7 @@ from quantbench.records import (
     Judgement,
     Kind,
     Load,
+    Measurement,
     Part,
     Report,
     Verdict,
@@ -193,7 +194,9 @@ class Whole:
     def _timed_ones(self) -> int:
         """Count latency judgements of the whole run that share the budget."""
         return sum(
-            gate.timed_ones([self._effective_baseline(cell.model, piece).cell(cell.variant)], piece.machines())
+            gate.timed_ones(
+                [self._effective_baseline(cell.model, piece).cell(cell.variant)], piece.machines(), _in_turns(piece)
+            )
             for cell, piece in self.cells
             if Kind.LATENCY in cell.verdicts
         )
@@ -399,11 +402,29 @@ def _latency(
     machine = environment.with_threads(piece.report.environment.machine_class, threads)
     again, host = parts[1] if times > 1 else None, piece.report.environment.host
     if threads > 1:
-        return gate.latency(subject, old.measurement, parts[0], accepted, machine, alpha, again, threads, host)
+        judged = gate.latency(subject, old.measurement, parts[0], accepted, machine, alpha, again, threads, host)
+        return _confirmed([judged], old, alpha)[0]
     of_typical = gate.beside_share(alpha)[0]
     judged = gate.latency(subject, old.measurement, parts[0], accepted, machine, of_typical, again, host=host)
     known = gate.accepted_beside(accepted, machine, host)
-    return gate.slower_than_yardstick([judged], cell.measurements, None, known)[0]
+    return _confirmed(gate.slower_than_yardstick([judged], cell.measurements, None, known), old, of_typical)[0]
+
+
+def _in_turns(piece: Piece) -> str:
+    """Return the machine class whose cells without a baseline a shard timed in turns; empty where it timed none so."""
+    if piece.shard.options.get("no_turns") != "False":  # shards of before 1.8 do not say
+        return ""
+    return environment.with_threads(piece.report.environment.machine_class, 1)
+
+
+def _confirmed(new: list[Judgement], old: Judgement, alpha: float) -> list[Judgement]:
+    """Ask what the shard timed in turns about what is red here."""
+    if old.turns is None:
+        return new
+    values = old.turns.values
+    unit = "ratio to the accepted artifact"
+    first = {RATIO: Measurement(value=1.0, unit=unit, n=len(values), values=values)} if values else None
+    return gate.confirmed(new, old.turns, first, None, alpha)
 
 
 def _is_typical(judgement: Judgement) -> bool:

@@ -32,6 +32,7 @@ from quantbench.engine.progress import Lines, Progress
 from quantbench.engine.results import Judgements, Results
 from quantbench.engine.scheduler import Computing
 from quantbench.engine.timing import Timing
+from quantbench.engine.turns import Turns
 from quantbench.engine.workers import cluster
 from quantbench.engine.workers.cluster_executor import ClusterExecutor
 from quantbench.engine.workers.local import Executor, LocalExecutor
@@ -226,6 +227,7 @@ class Session:
                 judgements,
                 self.progress,
                 logs(folder) / "timing.log",
+                Turns(plan, results, rules, timing, held.store, self.progress) if self._drift else None,
             ),
             judgements,
             has_gpu=self._environment.gpu is not None,

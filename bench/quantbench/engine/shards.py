@@ -30,6 +30,8 @@ SAME_IN_ALL = (
     "latency_budget",
     "threads",
     "more_latency",
+    "no_turns",
+    "turns_budget",
     "false_alarms",
     "strict_change",
     "baselines_from",

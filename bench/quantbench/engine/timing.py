@@ -14,7 +14,7 @@ import psutil
 from quantbench.core.options import RunOptions
 from quantbench.core.threads import cores, thread_counts
 from quantbench.engine import measurements as measured
-from quantbench.measure import batch, keras, latency, memory
+from quantbench.measure import batch, keras, latency, memory, turns
 from quantbench.records import DISTURBED, SEVERAL_AT_WORK, Load, Measurement, parts
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
@@ -103,6 +103,19 @@ class Timing:
         both = latency.Latency([*before.processes, *timed.processes]) if before else timed
         self._timed[cell_id, threads] = both
         return measured.latency(timed) | measured.beside(timed, parts(cell_id)[1])
+
+    def in_turns(
+        self, model: ReferenceModel, artifact: Path, accepted: Path, packages: Path | None = None, threads: int = 1
+    ) -> dict[str, Measurement]:
+        """Time an artifact in turns with the accepted one; the result is no part of what the cell takes.
+
+        Args:
+            packages: folder of the accepted runtime; None where it is the installed one.
+
+        Raises:
+            LatencyFailed: a timing process failed.
+        """
+        return measured.in_turns(self._at(turns.measure, artifact, accepted, model, self._seconds, threads, packages))
 
     def besides(self, cell_id: str, model: ReferenceModel, artifact: Path) -> None:
         """Measure what is timed once per cell and only shown: start-up, and with ``--more-latency`` the rest."""

@@ -94,14 +94,19 @@ def holm(p_values: Mapping[str, float], budget: float, others: int) -> dict[str,
     return holm_threshold
 
 
-def timed_ones(accepted: Sequence[BaselineCell | None], machines: Sequence[str]) -> int:
-    """Count the latency judgements that share the budget: timed cells with a baseline of these machine classes.
+def timed_ones(accepted: Sequence[BaselineCell | None], machines: Sequence[str], in_turns: str = "") -> int:
+    """Count the latency judgements that share the budget: timed cells with a baseline of these machine classes, and
+    those that can be timed in turns with an accepted artifact instead, whether or not that turns out to be another one.
 
     Args:
         accepted: baseline of each timed cell.
         machines: machine class for each number of threads.
+        in_turns: the machine class whose cells without a baseline are timed in turns; empty where none are.
     """
-    return sum(machine in cell.latency for cell in accepted if cell is not None for machine in machines)
+    known = [cell for cell in accepted if cell is not None]
+    stored = sum(machine in cell.latency for cell in known for machine in machines)
+    turns = sum(bool(in_turns and cell.artifact_sha256) and in_turns not in cell.latency for cell in known)
+    return stored + turns
 
 
 def missing(subject: Subject, kind: Kind, measurement: str, baseline: BaselineCell | None = None) -> Judgement:

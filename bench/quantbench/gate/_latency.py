@@ -6,7 +6,7 @@ both pooled must exceed what the run's false-alarm budget leaves to chance.
 
 import math
 
-from quantbench.core.stats import Change, change_of, p_above, trimmed_mean
+from quantbench.core.stats import Change, change_of, p_above, t_quantile, trimmed_mean
 from quantbench.gate._common import Subject
 from quantbench.gate._hosts import on_this_host, words
 from quantbench.records import (
@@ -142,6 +142,12 @@ def _confirmed(first: Change, second: Change, both: Change, accepted: BaselineVa
     return Verdict.WARN if slower else Verdict.PASS
 
 
+def interval(change: Change) -> tuple[float | None, float | None]:
+    """Return the 95 % interval of a change; None where nothing bounds it."""
+    half = t_quantile(0.025, change.degrees) * change.error
+    return (change.change - half, change.change + half) if math.isfinite(half) else (None, None)
+
+
 def _beyond(change: Change, accepted: BaselineValue, better: bool = False) -> float:
     """Return the p-value of a change beyond the tolerance, which is the smallest effect that matters.
 
@@ -193,6 +199,8 @@ def _judgement(
         tolerance=accepted.tolerance,
         p_value=_beyond(change, accepted),
         detectable=accepted.tolerance + change.quantile(alpha),
+        low=interval(change)[0],
+        high=interval(change)[1],
         measured=measured,
         message=message,
         actions=[] if verdict is Verdict.PASS else actions,

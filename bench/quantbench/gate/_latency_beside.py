@@ -107,6 +107,12 @@ def suspicious_beside(measured: Mapping[str, Measurement], ratio: str, accepted:
     return any(test is not None and _suspect(name, test) for name, test in zip(JUDGED, tests, strict=True))
 
 
+def slower_beside(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> bool:
+    """Whether one of the measurements beside the typical call is worse beyond its tolerance and chance (5 %)."""
+    test = _test(name, measured, ratio, accepted)
+    return test is not None and _suspect(name, test)
+
+
 def latency_beside(
     subject: Subject,
     measured: Mapping[str, Measurement],

@@ -51,6 +51,43 @@ class PartChange(Record):
     verdict: Verdict
 
 
+class InTurns(Record):
+    """A latency timed in turns, on this machine, with the accepted artifact on the runtime that it was accepted with.
+
+    Attributes:
+        artifact: whether the artifact is the accepted one; ``stamp``: but for what its converter says of itself.
+        accepted_runtime, runtime: version and hash of LiteRT, then and now; then is empty where it is not recorded.
+        code: whether the code of ours that runs artifacts is that of the baseline.
+        lacking: what it was not timed for: the accepted ``artifact`` is not at hand, the accepted ``runtime`` cannot be
+            installed, the run's ``time`` for this was used up, or it ``failed``. None where it was timed, or where
+            nothing had to be, because artifact and runtime are the accepted ones.
+        detail: of ``lacking``, in the words of what failed.
+        values: time per call divided by that of the accepted artifact, one value per fresh process or pair of them.
+        change: of the typical call, as a fraction; None where it was not timed.
+        low, high: its 95 % interval.
+        p_value: of no change.
+        slower: of what was red by the baseline: whether it is slower in turns too; None of any other.
+    """
+
+    artifact: Literal["same", "stamp", "changed"]
+    accepted_runtime: str = ""
+    runtime: str = ""
+    code: Literal["same", "changed"] = "same"
+    lacking: Literal["artifact", "runtime", "time", "failed"] | None = None
+    detail: str = ""
+    values: list[float] | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    slower: bool | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether artifact and runtime are the accepted ones, so that there is nothing to time."""
+        return self.artifact != "changed" and bool(self.runtime) and self.accepted_runtime == self.runtime
+
+
 class Judgement(Record):
     """One judge's verdict on one measurement.
 
@@ -61,9 +98,10 @@ class Judgement(Record):
         detectable: smallest change, in ``unit``, that this judgement finds in four of five runs, with ``churn``.
         churn: examples assumed or seen to flip in each direction besides, for ``detectable``; None where it has none.
         parts: for a judgement on classes or slices: those that changed most, the worst first.
-        low, high: 95 % interval of ``change``, where the verdict depends on where a limit lies in it.
+        low, high: 95 % interval of ``change``, where the verdict depends on where a limit lies in it, and of latencies.
         measured: number of separate measurements, where one is not enough for red (latency).
         flipped: what the reference kernels say to the examples whose answers changed.
+        turns: of a latency: how it compares with the accepted artifact in turns, where that was asked.
         message: one sentence with both numbers, without the cell's name.
         detail: the reason alone, where the verdict has one besides its numbers: how the artifact violates its
                 quantization spec, or why nothing was measured.
@@ -82,6 +120,7 @@ class Judgement(Record):
         "reference kernels",
         "litert-cpu",
         "control",
+        "accepted artifact",
         "nothing",
     ]
     verdict: Verdict
@@ -98,6 +137,7 @@ class Judgement(Record):
     parts: list[PartChange] = Field(default_factory=list)
     measured: int | None = None
     flipped: Flipped | None = None
+    turns: InTurns | None = None
     message: str
     detail: str = ""
     actions: list[Action] = Field(default_factory=list)

@@ -11,6 +11,7 @@ from tabulate import tabulate
 from quantbench.core.echo import line, plain
 from quantbench.core.environment import with_threads
 from quantbench.core.stats import trimmed_mean
+from quantbench.gate import lacking_words
 from quantbench.records import (
     Action,
     Cell,
@@ -94,7 +95,9 @@ def unjudged_latency(report: Report) -> str | None:
     unjudged = [j for cell in report.cells for j in cell.judgements if j.verdict is Verdict.UNJUDGED]
     threads = sorted({threads_in(j.measurement) for j in unjudged if j.kind is Kind.LATENCY})
     classes = ", ".join(with_threads(report.environment.machine_class, count) for count in threads)
-    return f"latency is not gated in {count} cells: no baseline for this machine profile ({classes})"
+    lacking = Counter(lacking_words(j.turns) for j in unjudged if j.turns is not None)
+    why = "".join(f"; {number} not timed in turns: {words}" for words, number in lacking.items())
+    return f"latency is not gated in {count} cells: no baseline for this machine profile ({classes}){why}"
 
 
 class Marked(str):

@@ -2,10 +2,12 @@
 
 import re
 
+from quantbench.gate import lacking_words
 from quantbench.records import DISTURBED, SEVERAL_AT_WORK, Cell, Measurement
-from quantbench.records.measurements import RATIO, name_at, threads_in
+from quantbench.records.measurements import RATIO, TO_YARDSTICK, name_at, shown, threads_in
 from quantbench.report import formatting
 
+_TYPICAL = (RATIO, TO_YARDSTICK)
 SHORT_MICROSECONDS = 50  # below this, the cost of reading the clock is stated
 _THREADS = re.compile(r"latency_(\d+)_threads")
 _NUMBER = re.compile(r"\d[\d.]*(e[-+]\d+)?")
@@ -29,7 +31,8 @@ def section(cells: list[Cell]) -> str:
     else:
         rows = [row[:-1] for row in rows]
     table = formatting.table(rows, headers)
-    remarks = "\n".join(f"- {line}" for line in [*_how(timed, threads), *_keras(cells), *_untimed(cells)])
+    told = [*_how(timed, threads), *in_turns(cells), *_keras(cells), *_untimed(cells)]
+    remarks = "\n".join(f"- {line}" for line in told)
     return f"\n\n### Latency\n\n{table}\n\n{remarks}"
 
 
@@ -102,6 +105,31 @@ def _how(cells: list[Cell], threads: list[int]) -> list[str]:
     if alone:
         lines.append(f"float32 beside {', '.join(alone)} used one thread only: nothing in it can be split.")
     return lines
+
+
+def in_turns(cells: list[Cell]) -> list[str]:
+    """Tell how cells compare with their accepted artifacts in turns: what was timed, and what was not and why."""
+    timed: list[str] = []
+    alike: dict[str, list[str]] = {}
+    for cell in cells:
+        for judgement in cell.judgements:
+            turns, name = judgement.turns, formatting.code(cell.variant)
+            if turns is None:
+                continue
+            if turns.change is not None:
+                what = f" ({shown(judgement.measurement)})" if not judgement.measurement.startswith(_TYPICAL) else ""
+                ends = ""
+                if turns.low is not None and turns.high is not None:
+                    ends = f", 95 %: {100 * turns.low:+.1f} to {100 * turns.high:+.1f} %"
+                timed.append(f"{name}{what} {100 * turns.change:+.1f} %{ends}")
+            elif judgement.against in ("accepted artifact", "nothing"):
+                why = "artifact and runtime are the accepted ones" if turns.same else lacking_words(turns)
+                alike.setdefault(why, []).append(name)
+    lines = [f"In turns with the accepted artifact: {'; '.join(timed)}."] if timed else []
+    return lines + [
+        f"Not timed in turns, as {formatting.escape(why)}: {', '.join(dict.fromkeys(names))}."
+        for why, names in alike.items()
+    ]
 
 
 def _keras(cells: list[Cell]) -> list[str]:

@@ -298,7 +298,8 @@ def _drop(cell: Cell, cells: dict[str, Cell]) -> str:
 def _sensitivity(report: Report) -> str:
     alike: dict[tuple[str, str, str, str], list[str]] = {}
     for cell in report.cells:
-        judged = [j for j in cell.judgements if j.against == "baseline" and threads_in(j.measurement) == 1]
+        stored = ("baseline", "accepted artifact")
+        judged = [j for j in cell.judgements if j.against in stored and threads_in(j.measurement) == 1]
         seen = {j.kind: j.detectable for j in judged if j.detectable is not None}
         churn = {j.kind: f"{j.churn:,}" for j in judged if j.churn is not None}
         if seen:

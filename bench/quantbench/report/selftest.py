@@ -245,7 +245,7 @@ def _caught(results: LatencySelftest) -> str:
     rules = _rules(fault.caught for fault in results.plants)
     rows = [
         [f"{fault.plant} {fault.strength}".strip(), fault.measurement, str(fault.trials)]
-        + [f"{100 * fault.caught[rule] / fault.trials:.1f} %" for rule in rules]
+        + [f"{100 * fault.caught[rule] / fault.trials:.1f} %" if rule in fault.caught else "" for rule in rules]
         for fault in results.plants
     ]
     return tabulate(

@@ -13,7 +13,6 @@ import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from quantbench.records import (
     Accepted,
     BaselineCell,
     BaselineValue,
+    Judgement,
     LatencyFault,
     LatencyNull,
     LatencySelftest,
@@ -34,14 +34,15 @@ from quantbench.records import (
 )
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
 from quantbench.reference.model import ReferenceModel
+from quantbench.selftest import turns
 from quantbench.selftest.load import busy
+from quantbench.selftest.turns import draw
 
 PER_RUN = 12  # processes of one measurement, as in a run with the default budget
 SECONDS = 0.25
 # The number of cells that a pull-request gate times: float32 and two variants of seven models, with unchanged scores.
 CELLS = 21
 SHARE = gate.split(gate.beside_limits(gate.DEFAULT_BUDGET), CELLS)[1] / CELLS  # as in a run that judges scores too
-OURS = "quantbench"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Condition:
         measurement: which judgement has to catch it.
         planted: keys of the worker's job.
         threads: of the kernels.
+        in_turns: whether the accepted artifact, the healthy variant, is timed in place of float32.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Condition:
     measurement: str
     planted: dict[str, Any] = field(hash=False)
     threads: int = 1
+    in_turns: bool = False
 
 
 HEALTHY = Condition("healthy", "", RATIO, {})
@@ -79,6 +82,10 @@ BESIDE = [
     Condition("each call of the variant waits", "1 ms", RATIO, {"wait": 1e-3}),
     Condition("the first call of the variant longer by", "50 ms", RATIO, {"first": 0.05}),
 ]
+IN_TURNS = {
+    percent: Condition("in turns: the artifact slower by", f"{percent} %", RATIO, planted, in_turns=True)
+    for percent, planted in ((0, {}), *((percent, {"slow": {"variant": percent / 100}}) for percent in (2, 3, 5, 10)))
+}
 NO_XNNPACK = Condition("XNNPACK off", "", TO_YARDSTICK, {"runtime": "litert-builtin"})
 THREAD_TOO_FEW = Condition("a thread too few", "1 of 2", "threads_at_work", {})
 TWO_THREADS = Condition("healthy", "2 threads", "threads_at_work", {}, threads=2)
@@ -102,7 +109,8 @@ def record(
         for done, which in enumerate(order):
             condition = turns[int(which)]
             # The recorded process copies the tensor buffers, so nothing here is shared with the next one.
-            process = time_once(variant, control, inputs, SECONDS, condition.threads, done, **condition.planted)
+            beside = variant if condition.in_turns else control
+            process = time_once(variant, beside, inputs, SECONDS, condition.threads, done, **condition.planted)
             processes[condition].append(process)
             if (done + 1) % 20 == 0:
                 say(f"recorded {done + 1} of {len(turns)} timing processes")
@@ -112,6 +120,7 @@ def record(
 # ---------------------------------------------------------------- rules
 
 
+OURS = turns.OURS
 SUBJECT = gate.Subject("selftest", "latency", "reports/selftest")
 
 
@@ -119,6 +128,13 @@ def _our_rule(name: str, old: list[Process], new: list[Process], again: list[Pro
     """Check whether the gate's own judge fails."""
     if name == "threads_at_work":
         return gate.threads(2, measurements.latency(Latency(new))[name]) is not None
+    return any(judgement.verdict is Verdict.REGRESSED for judgement in _by_baseline(name, old, new, again, share))
+
+
+def _by_baseline(
+    name: str, old: list[Process], new: list[Process], again: list[Process], share: float
+) -> list[Judgement]:
+    """Judge a run by a baseline, before anything is timed in turns."""
     variant = "float32" if name == TO_YARDSTICK else "variant"
     before, now, later = (
         measurements.latency(Latency(each)) | measurements.beside(Latency(each), variant) for each in (old, new, again)
@@ -135,8 +151,7 @@ def _our_rule(name: str, old: list[Process], new: list[Process], again: list[Pro
     of_typical, of_others = gate.beside_share(share)
     second = later if suspected else None
     typical = gate.latency(SUBJECT, name, now[name], baseline, "here", of_typical, second[name] if second else None)
-    judged = [typical, *gate.latency_beside(SUBJECT, now, second, name, known, of_others)]
-    return any(judgement.verdict is Verdict.REGRESSED for judgement in judged)
+    return [typical, *gate.latency_beside(SUBJECT, now, second, name, known, of_others)]
 
 
 def _accepted(ratio: Any) -> BaselineValue:
@@ -181,13 +196,6 @@ def _times(processes: list[Process]) -> Array:
 # ---------------------------------------------------------------- trials
 
 
-def _draw(pool: list[Process], random: np.random.Generator, *counts: int) -> list[list[Process]]:
-    """Draw disjoint random samples from a pool."""
-    order = random.permutation(len(pool))
-    starts = np.cumsum([0, *counts])
-    return [[pool[i] for i in order[a:b]] for a, b in pairwise(starts)]
-
-
 def _trial(
     condition: Condition,
     healthy: list[Process],
@@ -199,19 +207,19 @@ def _trial(
     """Return which rules fail, on one resampled run of a condition against a resampled healthy baseline."""
     same = pool is healthy
     if condition.measurement == "threads_at_work":  # judged by itself, without a baseline
-        old, new, again = [], *_draw(pool, random, per_run), []
+        old, new, again = [], *draw(pool, random, per_run), []
     elif same:
-        old, new, again = _draw(pool, random, per_run, per_run, per_run)
+        old, new, again = draw(pool, random, per_run, per_run, per_run)
     else:
-        [old] = _draw(healthy, random, per_run)
-        new, again = _draw(pool, random, per_run, per_run)
+        [old] = draw(healthy, random, per_run)
+        new, again = draw(pool, random, per_run, per_run)
     red = {OURS: _our_rule(condition.measurement, old, new, again, SHARE)}
     if not peers:
         return red
     if same:
-        theirs_old, theirs_new = _draw(pool, random, len(pool) // 2, len(pool) // 2)
+        theirs_old, theirs_new = draw(pool, random, len(pool) // 2, len(pool) // 2)
     else:
-        [theirs_old], [theirs_new] = _draw(healthy, random, 3 * per_run), _draw(pool, random, 3 * per_run)
+        [theirs_old], [theirs_new] = draw(healthy, random, 3 * per_run), draw(pool, random, 3 * per_run)
     times_old, times_new = _times(theirs_old), _times(theirs_new)
     return red | {name: rule(times_old, times_new) for name, rule in PEERS.items()}
 
@@ -274,6 +282,8 @@ def run(
     faulty, single = (2 * PER_RUN, PER_RUN) if quick else (3 * PER_RUN, 3 * PER_RUN)
     counts = dict.fromkeys(chosen, faulty) | dict.fromkeys([THREAD_TOO_FEW, TWO_THREADS], single)
     counts[HEALTHY] = 6 * PER_RUN  # of half as many, null runs are too much alike: one odd recording is in all of them
+    if not quick:
+        counts |= dict.fromkeys(IN_TURNS.values(), 3 * PER_RUN)
     pools = record(model, control, variant, counts, True, say)
     healthy, peers = pools[HEALTHY], not quick
     nulls = [null_runs(healthy, 20 if quick else 300, CELLS, PER_RUN, "loaded", peers=peers)]
@@ -285,6 +295,9 @@ def run(
     alike = 1 if quick else trials  # all draws of so many processes from as many are the same
     faults.append(injected_faults(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], alike, PER_RUN, peers))
     nulls.append(_threads_kept(pools[TWO_THREADS], alike, PER_RUN))
+    if not quick:
+        more_faults, more_nulls = judged_in_turns(pools, trials, 100, PER_RUN)
+        faults, nulls = [*faults, *more_faults], [*nulls, *more_nulls]
     return LatencySelftest(
         recordings={f"{condition.name} {condition.strength}".strip(): len(pool) for condition, pool in pools.items()},
         processes=PER_RUN,
@@ -297,10 +310,49 @@ def run(
     )
 
 
+def judged_in_turns(
+    pools: dict[Condition, list[Process]], trials: int, runs: int, per_run: int
+) -> tuple[list[LatencyFault], list[LatencyNull]]:
+    """Measure what timing in turns catches without a baseline, and what it leaves of red by one."""
+    healthy = pools[HEALTHY]
+    alpha = gate.beside_share(SHARE)[0]
+    faults, nulls = [], []
+    for percent, condition in IN_TURNS.items():
+        pool = pools[condition]
+        if not percent:
+            nulls.append(turns.healthy_without_baseline(pool, runs, CELLS, per_run, SUBJECT, SHARE))
+            continue
+        name = "no baseline, in turns: the variant slower by"
+        faults.append(turns.without_baseline(name, condition.strength, pool, trials, per_run, SUBJECT, SHARE))
+
+    def red(slower: Condition) -> Callable[[np.random.Generator], list[Judgement]]:
+        def by_baseline(random: np.random.Generator) -> list[Judgement]:
+            [old] = draw(healthy, random, per_run)
+            new, again = draw(pools[slower], random, per_run, per_run)
+            return _by_baseline(RATIO, old, new, again, SHARE)
+
+        return by_baseline
+
+    for slower in SLOWER:
+        name, pool = (
+            "confirmed in turns: the variant slower by",
+            pools[IN_TURNS[int(slower.strength.partition(" ")[0])]],
+        )
+        faults.append(turns.confirmed(name, slower.strength, red(slower), pool, trials, per_run, alpha))
+    # The variant is slower here than its baseline, and no slower than the accepted artifact: a machine like that.
+    machine = turns.confirmed("", "", red(SLOWER[2]), pools[IN_TURNS[0]], trials, per_run, alpha).caught
+    where = f"another machine, on which the variant takes {SLOWER[2].strength} more, confirmed in turns"
+    counted = len(healthy) + len(pools[SLOWER[2]]) + len(pools[IN_TURNS[0]])
+    nulls.append(
+        LatencyNull(where=where, recordings=counted, runs=trials, cells=1, red_judgements=machine, red_runs=machine)
+    )
+    return faults, nulls
+
+
 def _threads_kept(pool: list[Process], trials: int, per_run: int) -> LatencyNull:
     """Measure how often two working threads are mistaken for one."""
     random = np.random.default_rng(2)
-    reds = sum(_our_rule("threads_at_work", [], _draw(pool, random, per_run)[0], [], SHARE) for _ in range(trials))
+    reds = sum(_our_rule("threads_at_work", [], draw(pool, random, per_run)[0], [], SHARE) for _ in range(trials))
     where = "two threads, both at work"
     return LatencyNull(
         where=where, recordings=len(pool), runs=trials, cells=1, red_judgements={OURS: reds}, red_runs={OURS: reds}

@@ -14,69 +14,86 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from quantbench.core import walls
 from quantbench.core.child_process import ONE_THREAD, Interpreter, ended
-from quantbench.measure.latency import LEAST_PROCESSES, PROCESS_SECONDS, START_LIMIT_SECONDS, Blocks, LatencyFailed
+from quantbench.measure.latency import (
+    LEAST_PROCESSES,
+    PROCESS_SECONDS,
+    START_LIMIT_SECONDS,
+    Blocks,
+    LatencyFailed,
+    Process,
+)
 
 LEAST_ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """Pair an artifact with the environment whose runtime runs it."""
+    """Pair an artifact with the environment whose runtime runs it.
+
+    Attributes:
+        packages: folder of packages that go before those of the environment; None where there are none.
+    """
 
     python: Interpreter
     artifact: Path
+    packages: Path | None = None
 
 
 @dataclass(frozen=True)
 class InterleavedTimes:
-    """Hold the times, one value per group of fresh processes.
+    """Hold the blocks of each contestant, by name, for each group of fresh processes."""
 
-    Attributes:
-        seconds: contestant -> typical time per call.
-        undisturbed: share of all blocks that ran without interruption.
-    """
+    groups: list[Process]
 
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    undisturbed: float = 1.0
+    @property
+    def seconds(self) -> dict[str, list[float]]:
+        """Return contestant -> typical time per call, one value per group."""
+        return {name: [group[name].typical for group in self.groups] for name in self.groups[0]}
+
+    @property
+    def undisturbed(self) -> float:
+        """Return the share of all blocks that ran without interruption."""
+        return float(np.mean([blocks.undisturbed.mean() for group in self.groups for blocks in group.values()]))
 
     def ratios(self, of: str, to: str) -> list[float]:
         """Divide the times of one contestant by those of another in the same group."""
         return [a / b for a, b in zip(self.seconds[of], self.seconds[to], strict=True)]
 
 
-def time_interleaved(contestants: Mapping[str, Contestant], inputs: Path, seconds: float) -> InterleavedTimes:
+def time_interleaved(
+    contestants: Mapping[str, Contestant], inputs: Path, seconds: float, room: walls.Room | None = None
+) -> InterleavedTimes:
     """Time artifacts against each other, batch 1, one thread.
 
     Args:
         contestants: name -> what to time; two or more.
         inputs: prepared examples, see :func:`quantbench.measure.latency.save_inputs`.
         seconds: total timing for each pair of contestants, half of it for each.
+        room: what the processes may access, see :func:`quantbench.core.child_process.start`.
 
     Raises:
         LatencyFailed: a process did not finish.
     """
     groups = max(LEAST_PROCESSES, round(seconds / PROCESS_SECONDS))
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    calm: list[float] = []
-    for group in range(groups):
-        blocks = _one_group(contestants, inputs, len(contestants) * seconds / groups / 2, group)
-        for name, timed in blocks.items():
-            times[name].append(timed.typical)
-            calm.append(float(timed.undisturbed.mean()))
-    return InterleavedTimes(times, float(np.mean(calm)))
+    each = len(contestants) * seconds / groups / 2
+    return InterleavedTimes([_one_group(contestants, inputs, each, group, room) for group in range(groups)])
 
 
-def _one_group(contestants: Mapping[str, Contestant], inputs: Path, seconds: float, seed: int) -> dict[str, Blocks]:
+def _one_group(
+    contestants: Mapping[str, Contestant], inputs: Path, seconds: float, seed: int, room: walls.Room | None
+) -> Process:
     """Run one fresh process for each contestant, all on one core, which changes with each group."""
     with ExitStack() as stack:
-        players = {name: stack.enter_context(_player(contestant, inputs)) for name, contestant in contestants.items()}
+        players = {name: stack.enter_context(_player(one, inputs, room)) for name, one in contestants.items()}
         stack.callback(_watch([player.process for player in players.values()], START_LIMIT_SECONDS + 10 * seconds))
         for player in players.values():
             player.ready(_core(seed))
@@ -160,12 +177,15 @@ class _Player:
 
 
 @contextmanager
-def _player(contestant: Contestant, inputs: Path) -> Iterator[_Player]:
-    environment = os.environ | ONE_THREAD
+def _player(contestant: Contestant, inputs: Path, room: walls.Room | None) -> Iterator[_Player]:
+    environment = {**(os.environ if room is None else walls.environment()), **ONE_THREAD}
     environment.pop("PYTHONPATH", None)
+    if contestant.packages is not None:
+        environment["PYTHONPATH"] = str(contestant.packages)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        process = subprocess.Popen(
-            [str(contestant.python.executable), "-m", "quantbench.ab.interleaved_worker"],
+        start = partial(
+            subprocess.Popen,
+            [str(contestant.python.executable), "-m", "quantbench.measure.interleaved_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -173,7 +193,10 @@ def _player(contestant: Contestant, inputs: Path) -> Iterator[_Player]:
             env=environment,
             cwd=contestant.python.home,
         )
+        process: subprocess.Popen[str] = start() if room is None else walls.behind(start, room)
         try:
+            if room is not None:
+                walls.bound(process.pid)
             assert process.stdin is not None
             job = {"artifact": str(contestant.artifact), "inputs": str(inputs), "threads": 1}
             with contextlib.suppress(BrokenPipeError):  # reported when its answer is missing

@@ -1,4 +1,4 @@
-"""Time an artifact in turns, in an interpreter that :mod:`quantbench.ab.interleaved` starts.
+"""Time an artifact in turns, in an interpreter that :mod:`quantbench.measure.interleaved` starts.
 
 Reads a job as one line of JSON and answers ``ready``; then answers each further line with one turn's blocks, as
 :func:`quantbench.measure.latency_worker.timed_block` times them. Between its turns it waits, without using a core.

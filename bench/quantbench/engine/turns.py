@@ -1,0 +1,236 @@
+"""Time cells in turns with their accepted artifacts: where no baseline of this machine tells of their latency, and
+where one calls it slower.
+
+Without a baseline, all such cells are timed before the first one is judged, those first that look worst from their
+files; red ones are confirmed as they come. A run has a limited time for both.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from quantbench import gate
+from quantbench.build.package_contents import package_contents
+from quantbench.build.store import Store, default_root
+from quantbench.engine import accepted as known
+from quantbench.engine.cell import CellId, Planned
+from quantbench.engine.context import Rules
+from quantbench.engine.plan import Plan
+from quantbench.engine.progress import Progress
+from quantbench.engine.results import CellResult, Results
+from quantbench.engine.timing import Timing
+from quantbench.measure import latency, work
+from quantbench.records import BaselineCell, InTurns, Judgement, Kind, Measurement
+
+# What one timing takes at first sight, as a multiple of its seconds: fresh processes have to start.
+EXPECTED = 3.0
+# Two converters of one version differ by less in what they say of themselves.
+_STAMP_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Hold what is known of one cell.
+
+    Attributes:
+        turns: what of it is as accepted, and what kept it from being timed.
+        artifact, accepted: files to time; None where there is nothing to time.
+        packages: folder of the accepted runtime; None where it is the installed one.
+        first, again: ratios to the accepted artifact by measurement.
+    """
+
+    turns: InTurns
+    artifact: Path | None = None
+    accepted: Path | None = None
+    packages: Path | None = None
+    first: Mapping[str, Measurement] | None = None
+    again: Mapping[str, Measurement] | None = None
+
+    def lacking(self, why: str, detail: str = "") -> "Taken":
+        """Return it with what kept it from being timed, and without what was measured so far."""
+        return replace(
+            self, turns=self.turns.model_copy(update={"lacking": why, "detail": detail}), first=None, again=None
+        )
+
+
+class Turns:
+    """Time the cells of one run in turns with what was accepted.
+
+    Args:
+        store: of the run.
+    """
+
+    def __init__(
+        self, plan: Plan, results: Results, rules: Rules, timing: Timing, store: Store, progress: Progress
+    ) -> None:
+        self._plan = plan
+        self._results = results
+        self._rules = rules
+        self._timing = timing
+        self._stores = [store, Store(default_root())] if store.root != default_root() else [store]
+        self._progress = progress
+        self._runtimes = known.Runtimes(allowed=not plan.options.cluster)
+        self._here = package_contents(known.LITERT)
+        self._taken: dict[CellId, Taken] | None = None
+        self._spent, self._longest = 0.0, 0.0
+
+    # ------------------------------------------------------------ without a baseline
+
+    def prepare(self) -> None:
+        """Time every cell that no baseline of this machine tells of, once; the others only when they are red."""
+        if self._taken is not None:
+            return
+        cells = [cell for cell in self._plan.asked_for(Kind.LATENCY) if self._is_comparable(cell)]
+        known.touch(self._wanted(cells).values(), self._stores[0])
+        self._taken = self._looked_at([cell for cell in cells if not self._has_baseline(cell, 1)])
+        due = [cell_id for cell_id, taken in self._taken.items() if taken.accepted is not None]
+        due.sort(key=lambda cell_id: _growth(self._taken[cell_id]), reverse=True)  # type: ignore[index]
+        for place, cell_id in enumerate(due, 1):
+            if not self._has_time():
+                self._taken[cell_id] = self._taken[cell_id].lacking("time")
+                continue
+            self._progress.say(f"in turns with the accepted artifact, {place} of {len(due)}: {cell_id}")
+            self._taken[cell_id] = self._timed(self._plan.cells[cell_id], self._taken[cell_id])
+
+    def judged(self, result: CellResult, name: str, ratio: Measurement, alpha: float) -> list[Judgement] | None:
+        """Judge a latency that has no baseline of this machine; None where nothing accepted is known of the cell.
+
+        Args:
+            name: of the judged measurement.
+            alpha: the cell's share of the false-alarm budget.
+        """
+        self.prepare()
+        taken = (self._taken or {}).get(result.cell.id)
+        if taken is None:
+            return None
+        subject, machine = self._rules.subject(result.cell), self._rules.machine(1)
+        return gate.judged_in_turns(subject, name, ratio, machine, taken.turns, taken.first, taken.again, alpha)
+
+    def _timed(self, cell: Planned, taken: Taken) -> Taken:
+        try:
+            first = self._once(cell, taken, 1)
+            again = None
+            if gate.suspicious_in_turns(first):
+                self._progress.say(f"{cell.id}: slower than its accepted artifact; measuring again to confirm")
+                again = self._once(cell, taken, 1)
+        except latency.LatencyFailed as error:
+            return taken.lacking("failed", str(error))
+        return replace(taken, first=first, again=again)
+
+    # ------------------------------------------------------------ what a baseline calls slower
+
+    def confirmed(self, result: CellResult, judged: list[Judgement], alpha: float, threads: int) -> list[Judgement]:
+        """Keep of red latencies what is slower in turns with the accepted artifact too.
+
+        Args:
+            alpha: the p-value at which the typical call is red.
+        """
+        if not self._is_comparable(result.cell) or not gate.red_by_baseline(judged):
+            return judged
+        taken = self._looked_at([result.cell])[result.cell.id]
+        first = again = None
+        if taken.accepted is not None and threads > 1 and taken.packages is not None:
+            taken = taken.lacking("runtime", "two runtimes are timed with one thread only")
+        elif taken.accepted is not None and not self._has_time():
+            taken = taken.lacking("time")
+        elif taken.accepted is not None:
+            self._progress.say(f"{result.cell.id}: red by its baseline; timing it in turns with the accepted artifact")
+            try:
+                first = self._once(result.cell, taken, threads)
+                again = None if gate.is_decided(first, alpha, threads) else self._once(result.cell, taken, threads)
+            except latency.LatencyFailed as error:
+                taken, first, again = taken.lacking("failed", str(error)), None, None
+        return gate.confirmed(judged, taken.turns, first, again, alpha)
+
+    # ------------------------------------------------------------ what is accepted
+
+    def _is_comparable(self, cell: Planned) -> bool:
+        baseline = self._rules.accepted(cell)
+        return not self._plan.options.no_turns and baseline is not None and baseline.artifact_sha256 is not None
+
+    def _is_made(self, cell: Planned) -> bool:
+        result = self._results.of(cell.id)
+        return result.failure is None and result.first is not None and result.first.artifact is not None
+
+    def _has_baseline(self, cell: Planned, threads: int) -> bool:
+        baseline = self._rules.accepted(cell)
+        return baseline is not None and self._rules.machine(threads) in baseline.latency
+
+    def _wanted(self, cells: list[Planned]) -> dict[CellId, known.Wanted]:
+        pairs = [(cell, self._rules.accepted(cell)) for cell in cells]
+        found = {cell.id: known.wanted(cell.id, baseline) for cell, baseline in pairs if baseline is not None}
+        return {cell_id: one for cell_id, one in found.items() if one is not None}
+
+    def _looked_at(self, cells: list[Planned]) -> dict[CellId, Taken]:
+        """Return what of these cells is as accepted, and the files of what is not."""
+        made = [cell for cell in cells if self._is_made(cell)]
+        seen = {cell.id: self._differences(cell) for cell in made}
+        changed = [cell for cell in made if seen[cell.id].turns.artifact == "changed"]
+        files = known.find(self._wanted(changed).values(), self._stores, self._plan.options.report_dir)
+        for cell in changed:
+            file = files.get((self._rules.accepted(cell) or _NONE).artifact_sha256 or "")
+            found = seen[cell.id]
+            if file is None:
+                seen[cell.id] = found.lacking("artifact")
+            elif cell.model.form == "code" and _differ_in_stamp_alone(found.artifact, file):
+                seen[cell.id] = replace(found, turns=found.turns.model_copy(update={"artifact": "stamp"}))
+            else:
+                seen[cell.id] = replace(found, accepted=file)
+        return {cell_id: self._with_runtime(taken) for cell_id, taken in seen.items()}
+
+    def _with_runtime(self, taken: Taken) -> Taken:
+        if taken.turns.lacking is not None:
+            return taken
+        turns, packages = self._runtimes.of(taken.turns)
+        if turns.lacking is not None or turns.same:
+            return replace(taken, turns=turns, accepted=None)
+        return replace(taken, turns=turns, packages=packages, accepted=taken.accepted or taken.artifact)
+
+    def _differences(self, cell: Planned) -> Taken:
+        first, baseline = self._results.of(cell.id).outcomes[0], self._rules.accepted(cell)
+        assert baseline is not None
+        overlaid = cell.variant.name in self._rules.baselines[cell.model.name].overlay
+        turns = known.differences(baseline, overlaid, first.artifact_sha256, first.sources, self._here)
+        return Taken(turns, first.artifact)
+
+    # ------------------------------------------------------------ timing
+
+    def _has_time(self) -> bool:
+        """Whether another timing would be within the run's time, by the longest one so far."""
+        expected = self._longest or EXPECTED * self._plan.options.latency_budget
+        return not self._spent or self._spent + expected <= self._plan.options.turns_budget
+
+    def _once(self, cell: Planned, taken: Taken, threads: int) -> dict[str, Measurement]:
+        assert taken.artifact is not None
+        assert taken.accepted is not None
+        begin = time.perf_counter()
+        try:
+            return self._timing.in_turns(cell.model, taken.artifact, taken.accepted, taken.packages, threads)
+        finally:
+            took = time.perf_counter() - begin
+            self._spent, self._longest = self._spent + took, max(self._longest, took)
+
+
+_NONE = BaselineCell()
+
+
+def _growth(taken: Taken) -> tuple[float, float]:
+    """Return by how much more an artifact computes than the accepted one, and how much larger it is."""
+    assert taken.artifact is not None
+    assert taken.accepted is not None
+    now, then = work.operations(taken.artifact), work.operations(taken.accepted)
+    size = taken.artifact.stat().st_size / max(1, taken.accepted.stat().st_size)
+    return (now / then if now and then else 1.0, size)
+
+
+def _differ_in_stamp_alone(artifact: Path | None, accepted: Path) -> bool:
+    """Whether two artifacts are one, but for what their converters say of themselves; for models of our user's own."""
+    if artifact is None or abs(artifact.stat().st_size - accepted.stat().st_size) > _STAMP_BYTES:
+        return False
+    from quantbench.tflite.edit import without_stamp
+
+    try:
+        return without_stamp(artifact.read_bytes()) == without_stamp(accepted.read_bytes())
+    except Exception:  # LiteRT's tools raise what they like on a file that they cannot read
+        return False
