@@ -46,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Asked]:
 def looked(of: list[Cell], folder: Path) -> tuple[dict[str, Attribution], dict[str, OperatorTimes]]:
     made, models = artifacts(of, folder), {"m": None}
     facts: Any = (of, made, models, lambda _: None, lambda _: None)
-    return causes.of_reds(*facts), slow_cells.of_slow(*facts)
+    return dict(causes.of_reds(*facts)), slow_cells.of_slow(*facts)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.IMPROVED, Verdict.UNJUDGED, Verdict.XFAIL])
