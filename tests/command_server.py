@@ -22,6 +22,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from functools import cache
+from multiprocessing import process
 from pathlib import Path
 from typing import Any
 
@@ -56,23 +57,25 @@ def _socket() -> Path:
 def _server() -> Path:
     folder = tempfile.TemporaryDirectory(prefix="qb-")  # short: paths of sockets may have 107 letters
     path = Path(folder.name) / "s"
-    source = str(Path(__file__).parents[1] / "bench")
-    process = subprocess.Popen(
-        [sys.executable, __file__, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": source, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    seen = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    seen |= {
+        "PYTHONPATH": str(Path(__file__).parents[1] / "bench"),
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    server = subprocess.Popen(
+        [sys.executable, __file__, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=seen
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
+    assert server.stdin is not None
+    assert server.stdout is not None
 
     def end() -> None:
-        process.stdin.close()  # type: ignore[union-attr]
-        process.wait()
+        server.stdin.close()  # type: ignore[union-attr]
+        server.wait()
         folder.cleanup()
 
     atexit.register(end)
-    if not process.stdout.readline():
+    if not server.stdout.readline():
         raise RuntimeError("the server of commands did not start")
     return path
 
@@ -179,7 +182,7 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
-    sys.path[0] = os.getcwd()
+    sys.path[0] = process.ORIGINAL_DIR = os.getcwd()
     sys.argv = ["quantbench", *request["arguments"]]
     local.cores = lambda: 1  # what LocalExecutor takes where no number is given
 

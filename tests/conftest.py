@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import command_server
+import damage
 import hypothesis
 import pytest
 from filelock import FileLock
@@ -110,6 +111,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hide from the tested commands that pytest shares its work, so that they run as a user starts them."""
     global _forks
     _forks = not config.option.nightly
+    damage.share = 1.0 if config.option.nightly or "nightly" in config.option.markexpr else 1 / 3
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
         del os.environ[name]
 

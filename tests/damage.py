@@ -24,10 +24,15 @@ KNOWN_WORDS = ["float32", "ptq_float16", "regressed", "pass", "accuracy", "size"
 OTHERS = [None, True, False, *WORDS, [], {}, [[]], {"": 0}]
 
 
+share = 1.0  # of the examples that this run tries; the default run's is set in conftest.py
+FEWEST = 12  # that it tries of each kind in any case, if there are as many
+
+
 def examples(number: int) -> settings:
-    """So many, the same ones each time."""
+    """So many, or a share of them; the same ones each time, of which a share has the first."""
+    tried = max(min(number, FEWEST), round(number * share))
     return settings(
-        max_examples=max(1, int(number * float(os.environ.get("QUANTBENCH_MUTATIONS", "1")))),
+        max_examples=max(1, int(tried * float(os.environ.get("QUANTBENCH_MUTATIONS", "1")))),
         derandomize=True,
         database=None,
         deadline=None,

@@ -395,6 +395,23 @@ def test_a_batch_that_crashes_or_hangs_costs_only_itself(answer: Any, said: str)
     assert in_a_fork(answer, 0.5) == said
 
 
+def test_planted_memory_is_told_in_its_order_however_many_are_measured_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def grown(_trial: Any, fault: faults_memory.MemoryFault, seed: int) -> str:
+        time.sleep(0.05)  # so that the quicker ones behind it are done before
+        return f"{fault.name} {seed}"
+
+    monkeypatch.setattr(faults_memory, "grown", grown)
+    monkeypatch.setattr(faults_memory, "held", lambda _, strength, where, seed: f"{where} {strength} {seed}")
+    monkeypatch.setattr(faults_memory, "leaking", lambda _, seed: f"leak {seed}")
+    monkeypatch.setattr(faults_memory, "_reported", lambda injected, _: injected)
+    trial: Any = None
+    found: list[Any] = list(faults_memory.injected_faults(trial, 2, lambda _: None, (0.02,)))
+    each = ["an activation doubled", "an operator more, to float", "variant 0.02", "control 0.02", "leak"]
+    assert found == [f"{plant} {seed}" for seed in range(2) for plant in each]
+
+
 def test_held_memory_is_red_and_a_rerun_green(artifact: Path) -> None:
     trial = faults_memory.MemoryTrial(a_model(), artifact, artifact, recordings=6)
     for where in ("variant", "control"):

@@ -340,10 +340,9 @@ def test_a_missed_plant_makes_the_command_red(
     monkeypatch.setattr(suite, "faults_in_pipeline", lambda *_: [])
     monkeypatch.setattr(suite, "faults_elsewhere", lambda *_: ([], ["m: f: it has no SOFTMAX"]))
     monkeypatch.setattr(artifact, "RUNTIME_FAULTS", [])
-    monkeypatch.setattr(suite, "in_a_process_of_its_own", lambda *_: nullcontext(lambda: ([], [])))
+    monkeypatch.setattr(suite, "in_a_process_of_its_own", lambda *_: nullcontext((lambda: ([], []), lambda: None)))
     monkeypatch.setattr(suite, "healthy_runs", lambda *_: [False])
     monkeypatch.setattr(suite, "faults_in_memory", lambda *_: ([], []))
-    monkeypatch.setattr(suite, "simulated", lambda *_: None)
     monkeypatch.setattr(latency, "run", lambda *_: None)
     for injected_faults, status in (([grown], 0), ([nothing, grown], 1)):
         monkeypatch.setattr(artifact, "FAULTS", injected_faults)

@@ -60,14 +60,15 @@ def test_a_death_by_a_signal_is_its_status(tmp_path: Path) -> None:
 
 def test_the_server_has_no_thread_that_a_fork_would_lose() -> None:
     script = (
-        f"import sys, importlib, os; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        f"import sys, importlib, os, tempfile; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
         "import command_server\n"
         "for name in command_server._IMPORTED: importlib.import_module(name)\n"
-        "print(len(os.listdir('/proc/self/task')), {'tensorflow', 'ai_edge_litert'} & sys.modules.keys())"
+        "threaded = {'tensorflow', 'ai_edge_litert'} & sys.modules.keys()\n"
+        "print(len(os.listdir('/proc/self/task')), threaded, tempfile.tempdir)"
     )
     one = surroundings(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
     done = subprocess.run([sys.executable, "-c", script], env=one, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "1 set()"
+    assert done.stdout.strip() == "1 set() None"
 
 
 def test_what_an_interpreter_reads_as_it_starts_starts_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

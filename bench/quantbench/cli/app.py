@@ -115,7 +115,7 @@ _SELFTEST, _QUICK_SELFTEST = "seed_cnn,mobilenet_v2,vit_tiny,autoencoder", "seed
 @app.command()
 def selftest(
     quick: Annotated[
-        bool, typer.Option("--quick", help="few strengths, one seed and few null runs, in about three minutes")
+        bool, typer.Option("--quick", help="few strengths, one seed and few null runs, in two to three minutes")
     ] = False,
     models: Annotated[
         str,

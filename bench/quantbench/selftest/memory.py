@@ -5,8 +5,10 @@ the healthy artifacts, so that hundreds of runs only need a few dozen processes.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from quantbench import gate
 from quantbench.baselines import update_cell
+from quantbench.core.threads import cores
 from quantbench.engine import measurements
 from quantbench.measure import memory
 from quantbench.measure.memory import Memory
@@ -125,10 +128,9 @@ class MemoryTrial:
             raise ValueError(f"a run and its baseline need {2 * memory.PROCESSES} recordings, not {recordings}")
         self.model = model
         self.variant, self.control = variant, control
-        self.healthy = {
-            "variant": memory.measure(variant, model, recordings),
-            "control": memory.measure(control, model, recordings),
-        }
+        with ThreadPoolExecutor(cores()) as pool:
+            both = pool.map(lambda artifact: memory.measure(artifact, model, recordings), (variant, control))
+            self.healthy = dict(zip(("variant", "control"), both, strict=True))
 
     def null_run(self, seed: int) -> list[Judgement]:
         """Judge a rerun against its baseline, each from other processes of the same artifacts."""
@@ -207,15 +209,22 @@ def _red(judgements: list[Judgement]) -> list[str]:
 # ---------------------------------------------------------------- results
 
 
-def injected_faults(trial: MemoryTrial, seeds: int, say: Callable[[str], None]) -> Iterator[InjectedFault]:
-    """Inject every artifact fault and every strength of kept memory, each with several seeds, so other processes."""
+def injected_faults(
+    trial: MemoryTrial, seeds: int, say: Callable[[str], None], strengths: Sequence[float] = HELD
+) -> Iterator[InjectedFault]:
+    """Inject every artifact fault and every strength of kept memory, each with several seeds, so other processes.
+
+    As many at a time as a run would measure: what a process holds does not depend on others.
+    """
+    sides: tuple[Where, ...] = ("variant", "control")
+    plants: list[Callable[[], InjectedFault]] = []
     for seed in range(seeds):
-        for fault in ARTIFACTS:
-            yield _reported(grown(trial, fault, seed), say)
-        for strength in HELD:
-            for where in ("variant", "control"):
-                yield _reported(held(trial, strength, where, seed), say)
-        yield _reported(leaking(trial, seed), say)
+        plants += [partial(grown, trial, fault, seed) for fault in ARTIFACTS]
+        plants += [partial(held, trial, strength, where, seed) for strength in strengths for where in sides]
+        plants.append(partial(leaking, trial, seed))
+    with ThreadPoolExecutor(cores()) as pool:
+        for injected in pool.map(lambda plant: plant(), plants):
+            yield _reported(injected, say)
 
 
 def _reported(injected: InjectedFault, say: Callable[[str], None]) -> InjectedFault:

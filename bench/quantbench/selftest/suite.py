@@ -1,4 +1,4 @@
-"""Run the whole selftest; training runs in a process of its own, so that two cores are used."""
+"""Run the whole selftest; training and simulations run in a process of their own, so that two cores are used."""
 
 import multiprocessing
 import os
@@ -98,9 +98,9 @@ def healthy_runs(model: ReferenceModel, quick: bool) -> list[bool]:
 def faults_in_memory(model: ReferenceModel, files: Files, quick: bool, say: Say) -> Found:
     """Inject memory faults: artifacts with a larger arena, and processes that keep more memory."""
     trial = memory.MemoryTrial(model, files.variant, files.control, QUICK_MEMORY if quick else memory.RECORDINGS)
-    return list(memory.injected_faults(trial, 1 if quick else FULL_SEEDS, say)), memory.null_runs(
-        trial, QUICK_NULLS if quick else FULL_NULLS
-    )
+    seeds, held = (1, (memory.MUST_BE_CAUGHT,)) if quick else (FULL_SEEDS, memory.HELD)
+    injected = list(memory.injected_faults(trial, seeds, say, held))
+    return injected, memory.null_runs(trial, QUICK_NULLS if quick else FULL_NULLS)
 
 
 @contextmanager
@@ -114,14 +114,16 @@ def healthy_files(model: ReferenceModel) -> Iterator[Files]:
         yield files
 
 
-def simulated(model: ReferenceModel, quick: bool, say: Say, baseline_dir: Path) -> OutcomeSelftest | None:
-    """Simulate changed predictions of all models beside this one; None where none has a baseline."""
-    return outcomes.run(load_models(model.file.parent), baseline_dir, quick, say)
+def simulated(model_dir: Path, quick: bool, baseline_dir: Path) -> OutcomeSelftest | None:
+    """Simulate changed predictions of all models of a folder; None where none has a baseline."""
+    return outcomes.run(load_models(model_dir), baseline_dir, quick, _silent)
 
 
 @contextmanager
-def in_a_process_of_its_own(model: ReferenceModel, quick: bool, baseline_dir: Path) -> Iterator[Callable[[], Found]]:
-    """Start injecting faults into training; give a function that waits for the result.
+def in_a_process_of_its_own(
+    model: ReferenceModel, quick: bool, baseline_dir: Path
+) -> Iterator[tuple[Callable[[], Found], Callable[[], OutcomeSelftest | None]]]:
+    """Start injecting faults into training, and simulating; give functions that wait for the results.
 
     A training takes minutes, so it is killed where nobody waits for it any more.
     """
@@ -130,10 +132,11 @@ def in_a_process_of_its_own(model: ReferenceModel, quick: bool, baseline_dir: Pa
         others = set(multiprocessing.active_children())
         started = pool.submit(faults_in_training, model.file, model.name, baseline_dir, quick, Path(folder))
         trainers = set(multiprocessing.active_children()) - others
+        simulating = pool.submit(simulated, model.file.parent, quick, baseline_dir)
         try:
-            yield started.result
+            yield started.result, simulating.result
         finally:
-            if not started.done():
+            if not (started.done() and simulating.done()):
                 for process in trainers:
                     process.kill()
             pool.shutdown(cancel_futures=True)
@@ -147,11 +150,12 @@ def run(
     Args:
         others: models whose artifacts get a choice of the faults.
     """
-    with in_a_process_of_its_own(model, quick, baseline_dir) as wait_for_training:
+    with in_a_process_of_its_own(model, quick, baseline_dir) as (wait_for_training, wait_for_simulations):
         in_artifacts, inapplicable = faults_in_artifacts(model, quick, say)
         elsewhere, inapplicable_elsewhere = faults_elsewhere(others, quick, say)
         in_pipeline = faults_in_pipeline(model, quick, say)
         in_training, trained_nulls = wait_for_training()
+        of_scores = wait_for_simulations()
     for injected in in_training:
         say(artifact.described(injected))
     nulls = healthy_runs(model, quick)
@@ -159,7 +163,6 @@ def run(
     with healthy_files(model) as files:
         in_memory, memory_nulls = faults_in_memory(model, files, quick, say)
         timed = latency.run(model, files.control, files.variant, quick, say)
-    of_scores = simulated(model, quick, say, baseline_dir)
     if of_scores is not None:
         memory_rate = (sum(memory_nulls), len(memory_nulls))
         of_scores = of_scores.model_copy(update={"years": outcomes.years(of_scores.nulls, timed, memory_rate)})
