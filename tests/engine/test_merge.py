@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, edit, run_quantbench
+from conftest import ROOT, accepted, edit, run_quantbench
 from made_up_runs import cell, environment, measured, report
 from quantbench import gate
 from quantbench.comparison.history import read_history
 from quantbench.core.options import RunOptions
-from quantbench.engine.merge import Whole, merge, together
+from quantbench.engine.merge import Whole, _in_turns, _latency, merge, together
 from quantbench.engine.shard_folders import Piece
 from quantbench.errors import BadInput
-from quantbench.records import Cell, Judgement, Kind, Shard, Verdict, worst
+from quantbench.records import BaselineCell, Cell, InTurns, Judgement, Kind, Shard, Verdict, worst
 from quantbench.reference.model import load_models
 
 VARIANTS = "ptq_float16,ptq_static_wi8_ai8,ptq_dynamic_wi8_afp32,aeq_static_wi8_ai8,ptq_static_wi8_ai16"
@@ -307,6 +307,7 @@ def test_latency_of_shards_is_judged_by_the_share_of_the_whole_run(tmp_path: Pat
     shutil.copytree(ROOT / "baselines", baselines)
     variants = "ptq_float16,ptq_dynamic_wi8_afp32"
     common = ["--models", "seed_cnn", "--variants", variants, "-k", "latency", "--latency-budget", "0.3"]
+    common += ["--no-turns"]  # the artifacts are the accepted ones, so that red by a baseline would be the machine
     folders = ["--baseline-dir", str(baselines)]
     first = _quantbench(store, "run", *common, *folders, "--report-dir", str(tmp_path / "first"))
     assert first.returncode == 0, first.stdout
@@ -317,7 +318,7 @@ def test_latency_of_shards_is_judged_by_the_share_of_the_whole_run(tmp_path: Pat
         """A baseline of half the time, so that each of them is now slower, and measured a second time."""
         for found in first_report["cells"]:
             if found["variant"] in variants:
-                accepted = data["cells"][found["variant"]]["measurements"]["score"]["accepted"]
+                stamp = data["cells"][found["variant"]]["measurements"]["score"]["accepted"]
                 values = [0.5 * value for value in found["measurements"]["latency_ratio"]["values"]]
                 data["cells"][found["variant"]]["latency"][machine] = {
                     "value": float(np.mean(values)),
@@ -328,7 +329,7 @@ def test_latency_of_shards_is_judged_by_the_share_of_the_whole_run(tmp_path: Pat
                     "noise_from": "test",
                     "tolerance": 0.01,
                     "tolerance_from": "test",
-                    "accepted": accepted,
+                    "accepted": stamp,
                 }
 
     edit(baselines / "seed_cnn.json", faster)
@@ -354,6 +355,44 @@ def test_latency_of_shards_is_judged_by_the_share_of_the_whole_run(tmp_path: Pat
         for name in ("value", "change", "p_value", "measured", "tolerance"):
             assert judged[name] == pytest.approx(before[name])
         assert found["alone_seconds"] > 0
+
+
+@pytest.mark.parametrize(("in_turns", "verdict"), [(1.0, Verdict.WARN), (1.5, Verdict.REGRESSED)])
+def test_red_by_a_baseline_is_confirmed_by_what_the_shard_timed_in_turns(in_turns: float, verdict: Verdict) -> None:
+    stored = [0.5 * (1 + i / 1e4) for i in range(6)]
+    standing = accepted(0.5, 0.01, "ratio to float32", values=stored, n=6)
+    taken = measured(0.75, "ratio to float32", [1.5 * value for value in [*stored, *stored]])
+    subject = gate.Subject("m", "v", "run")
+    turns = InTurns(artifact="changed", values=[in_turns * (1 + i / 1e4) for i in range(6)])
+    old = Judgement(
+        kind=Kind.LATENCY,
+        measurement="latency_ratio",
+        against="baseline",
+        verdict=Verdict.WARN,
+        measured=2,
+        turns=turns,
+        message="",
+    )
+    timed = cell("v", measurements={"latency_ratio": taken}, judgements=[old])
+    here = environment(machine_class="A_1-thread")
+    shard = Shard(index=1, of=1, split={}, options={}, baselines={}, folder="there")
+    piece = Piece(Path("shard-1"), report([timed], shard=shard, data_sha256={}, environment=here), shard)
+    known = BaselineCell(latency={"A_1-thread": standing})
+    found = _latency(timed, piece, subject, known, old, 0.01)
+    assert found.verdict is verdict
+    assert found.turns is not None
+    assert found.turns.slower is (verdict is Verdict.REGRESSED)
+
+
+@pytest.mark.parametrize(
+    ("options", "counted"), [({"no_turns": "False"}, True), ({"no_turns": "True"}, False), ({}, False)]
+)
+def test_cells_that_shards_time_in_turns_share_the_budget(options: dict[str, str], counted: bool) -> None:
+    shard = Shard(index=1, of=1, split={}, options=options, baselines={}, folder="there")
+    here = environment(machine_class="A_1-thread")
+    piece = Piece(Path("shard-1"), report([], shard=shard, data_sha256={}, environment=here), shard)
+    machine = _in_turns(piece)
+    assert gate.timed_ones([BaselineCell(artifact_sha256="a")], ["A_1-thread"], machine) == counted
 
 
 def _timed(model: str, at_work: float, *judgements: Judgement) -> Cell:

@@ -357,12 +357,13 @@ def test_a_missed_plant_makes_the_command_red(
 
 
 def _processes(
-    slower: float, count: int, seed: int, runtime: float = 0.0, at_work: float = 1.0
+    slower: float, count: int, seed: int, runtime: float = 0.0, at_work: float = 1.0, control: float = 15.0
 ) -> list[dict[str, Blocks]]:
     """Made-up timing processes: 1 % from one to the next, some blocks interrupted, the variant slower by a fraction.
 
     Args:
         runtime: by which variant and control are slower.
+        control: microseconds of one of its calls.
     """
     random = np.random.default_rng(seed)
 
@@ -371,7 +372,8 @@ def _processes(
         interrupted = np.where(random.random(40) < 0.2, 1e-3, 0.0)
         return Blocks(own + interrupted, own, threads_at_work=at_work)
 
-    speeds = {"control": 15.0 * (1 + runtime), "variant": 12.0 * (1 + slower) * (1 + runtime), "yardstick": 48.0}
+    variant = 12.0 * (1 + slower) * (1 + runtime)
+    speeds = {"control": control * (1 + runtime), "variant": variant, "yardstick": 48.0}
     return [{name: blocks(micro) for name, micro in speeds.items()} for _ in range(count)]
 
 
@@ -405,6 +407,23 @@ def test_a_quick_selftest_records_no_more_processes_than_its_rule_draws(monkeypa
     assert [[*null.red_runs] for null in found.nulls] == [[latency.OURS]] * 2
     selftest = Selftest(model="m", variant="v", plants=[one(True)], null_runs=9, false_reds=0, latency=found)
     assert "The other rules" not in render(selftest)
+
+
+def test_a_slowdown_is_caught_in_turns_and_the_machine_is_not_taken_for_one() -> None:
+    pools = {latency.HEALTHY: _processes(0.0, 36, seed=0)}
+    pools |= {one: _processes(one.planted["slow"]["variant"], 24, seed=1) for one in latency.SLOWER}
+    pools |= {one: _processes(percent / 100, 24, 2, control=12.0) for percent, one in latency.IN_TURNS.items()}
+    faults, nulls = latency.judged_in_turns(pools, trials=10, runs=2, per_run=12)
+    caught = {(one.plant, one.strength): one.caught[latency.OURS] for one in faults}
+    for percent in ("3 %", "5 %", "10 %"):
+        assert caught["no baseline, in turns: the variant slower by", percent] == 10
+        assert caught["confirmed in turns: the variant slower by", percent] == 10
+    assert [null.red_runs[latency.OURS] for null in nulls] == [0, 0]
+    assert "another machine, on which the variant takes 5 % more" in nulls[1].where
+    timed = _timed(200, 0)
+    both = timed.model_copy(update={"plants": [*timed.plants, *faults], "nulls": [*timed.nulls, *nulls]})
+    told = render(Selftest(model="m", variant="v", plants=[one(True)], null_runs=1, false_reds=0, latency=both))
+    assert "no baseline, in turns: the variant slower by 5 %" in told
 
 
 def test_one_thread_where_two_were_asked_for_is_an_error() -> None:

@@ -20,10 +20,11 @@ from quantbench.comparison import alarms, history
 from quantbench.core.options import RunOptions
 from quantbench.engine.workers.cluster_executor import NO_WORKER_SECONDS
 from quantbench.errors import Exit
-from quantbench.gate import _common, _gpu, _hosts, _latency, _memory, exit_status
+from quantbench.gate import RULES, _common, _gpu, _hosts, _latency, _memory, exit_status
 from quantbench.gate.score import parts
 from quantbench.measure import batch, gpu, latency_worker, side
 from quantbench.records import Verdict
+from quantbench.records.measurements import FIRST_CALL, MEAN, P90
 from quantbench.reference.metrics import CONVERSION_AGREEMENT
 from quantbench.reference.model import load_models
 from quantbench.selftest import memory as held
@@ -49,6 +50,10 @@ def prose(text: str) -> str:
 
 def percent(fraction: float) -> str:
     return f"{round(100 * fraction, 6):g} %"
+
+
+def rule(measurement: str) -> str:
+    return percent(RULES[measurement].tolerance)
 
 
 def rounded(fraction: float) -> int:
@@ -267,6 +272,9 @@ def facts() -> dict[str, list[str]]:
             "with 95 % intervals",
             f"runs differ by {percent(_latency.BETWEEN_RUNS_SEVERAL)}",
             f"**A batch of {batch.BATCH}**",
+            f"in blocks of {1000 * latency_worker.BLOCK_SECONDS:g} ms in random order",
+            f"The typical call may be {percent(_latency.LATENCY_TOLERANCE)} slower, the mean {rule(MEAN)}, the 90th "
+            f"percentile {rule(P90)}, the first call {rule(FIRST_CALL)}",
         ],
         "own-model.md": [
             f"all {len(VARIANTS)} variants",
