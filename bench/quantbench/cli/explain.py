@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from quantbench import files
 from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir
 from quantbench.errors import BadInput
 
@@ -21,6 +22,13 @@ def explain(
     run: Annotated[Path, typer.Option(metavar="RUN", help="run folder, or its report.json")] = LATEST,
     model_dir: ModelDir = DEFAULTS.model_dir,
     baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="also write an HTML page with charts to this file")
+    ] = None,
+    node_data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="also write the errors as node data for Model Explorer to this file"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
 ) -> None:
     """Show which operators an artifact's error comes from, proved by repairing the suspects one at a time.
@@ -44,4 +52,12 @@ def explain(
             raise BadInput(f"--data: {cell} is a cell, which has its model's data; leave it out")
         report, folder = read(run)
         found = explaining.of_cell(report, folder, cell, model_dir, baseline_dir, against)
+    if html is not None:
+        from quantbench.report.html.causes import page
+
+        files.write_named(html, page(found), "--html")
+    if node_data is not None:
+        from quantbench.report.node_data import text
+
+        files.write_named(node_data, text(found), "--node-data")
     typer.echo(json_text(found.model_dump(mode="json")) if as_json else screen(found))

@@ -99,13 +99,17 @@ def _charts(run: Path) -> None:
     _screen.progress(f"{len(drawn)} charts, shown in {folder / 'report.md'}")
 
 
+def _quiet(_: str) -> None:
+    """Say nothing."""
+
+
 def _merge(runs: Sequence[Path], options: RunOptions, as_json: bool) -> None:
     from quantbench.engine.merge import merge
     from quantbench.reference.model import load_models
     from quantbench.report.formatting import headline
     from quantbench.report.terminal import summary
 
-    whole, folder = merge(runs, load_models(options.model_dir), options)
+    whole, folder = merge(runs, load_models(options.model_dir), options, _quiet if as_json else _screen.progress)
     _annotate(whole, options.model_dir)
     if as_json:
         typer.echo(_screen.json_of(whole))

@@ -18,7 +18,7 @@ from quantbench.baselines.effective import EffectiveBaseline, effective_baseline
 from quantbench.core import environment
 from quantbench.core.options import RunOptions, check
 from quantbench.core.signals import undisturbed
-from quantbench.engine import causes, finish, shards, unrecorded
+from quantbench.engine import artifacts, causes, finish, shards, unrecorded
 from quantbench.engine.cell import CellId
 from quantbench.engine.context import HeldStore, Rules, logs
 from quantbench.engine.drive import Drive
@@ -356,7 +356,7 @@ class Session:
 
     def _explain_reds(self) -> None:
         """Look for the causes of red scores, in children that a signal ends; not where models are tried once."""
-        if not self._drift or self._cluster is not None:
+        if not self._drift:
             return
         models = {cell.model.name: cell.model for cell in self._plan.cells.values()}
         baselines = self.baselines
@@ -366,7 +366,11 @@ class Session:
             return None if known is None else known.artifact_sha256
 
         recording = self._planned.recording
-        recording.explain(causes.of_reds(recording.cells(), self.artifacts(), models, accepted, self.say))
+        files = self.artifacts()
+        made = causes.made_here(files)
+        recording.explain(dict(causes.of_reds(recording.cells(), made, models, accepted, self.say)))
+        if self._plan.shard_of is not None:
+            artifacts.keep_for_merge(recording.cells(), files, self.folder.path)
 
     def judge_all(
         self,

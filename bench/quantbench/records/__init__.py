@@ -27,7 +27,16 @@ from quantbench.records._answers import (
     SkippedFolder,
 )
 from quantbench.records._artifact import Amount, Census, Compute, Contents, Port, Range, Signature
-from quantbench.records._attribution import EXPLAINS, ONE_MODEL, Attribution, Change, OperatorError, Suspect
+from quantbench.records._attribution import (
+    EXPLAINS,
+    ONE_MODEL,
+    Attribution,
+    Change,
+    FileChanges,
+    OperatorError,
+    Suspect,
+    Untried,
+)
 from quantbench.records._baseline import (
     AcceptedFloor,
     BaselineCell,
@@ -124,6 +133,7 @@ __all__ = [
     "Evidence",
     "Failure",
     "FalseAlarms",
+    "FileChanges",
     "First",
     "FlipRate",
     "HandEdit",
@@ -166,6 +176,7 @@ __all__ = [
     "Signature",
     "SkippedFolder",
     "Suspect",
+    "Untried",
     "Verdict",
     "Xfail",
     "YearlyRate",
