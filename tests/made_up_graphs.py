@@ -8,7 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
 from quantbench.core.arrays import Array
 
-TYPES = {"float32": 0, "int32": 2, "bool": 6, "int8": 9}
+TYPES = {"float32": 0, "float16": 1, "int32": 2, "bool": 6, "int8": 9}
 
 
 class Made:
@@ -145,6 +145,36 @@ def loop(noise: float = 0.0) -> bytes:
     last = made.constant("last", weights(1))
     made.operator("FULLY_CONNECTED", [looped, last, -1], [output], schema.FullyConnectedOptionsT())
     return made.file([x], [output])
+
+
+def in_blocks(noise: float = 0.0, quantized: bool = True) -> bytes:
+    """Make a layer of 64 inputs with int4 weights, of which each 32 of a row share a scale, and a layer behind it.
+
+    Args:
+        noise: added to the weights.
+        quantized: whether they are, and not float.
+    """
+    made = Made()
+    x, hidden, y = made.tensor("x", (1, 64)), made.tensor("net/wide/MatMul", (1, 4)), made.tensor("y", (1, 4))
+    real = weights(0, (4, 64)) + np.float32(noise) * weights(9, (4, 64))
+    if quantized:
+        blocks = real.reshape(4, 2, 32)
+        scales = (np.abs(blocks).max(axis=2) / 7).astype(np.float16)
+        stored = np.round(blocks / scales[..., None].astype(np.float32)).astype(np.int8).reshape(-1)
+        packed = ((stored[0::2] & 15) | ((stored[1::2] & 15) << 4)).astype(np.int8)
+        kernel = made.constant("kernel", packed)
+        tensor = made.main.tensors[kernel]
+        tensor.shape, tensor.type = [4, 64], schema.TensorType.INT4
+        tensor.quantization, details = schema.QuantizationParametersT(), schema.BlockwiseQuantizationT()
+        details.scales, details.zeroPoints, details.blockSize = made.constant("scales", scales), -1, 32
+        tensor.quantization.details = details
+        tensor.quantization.detailsType = schema.QuantizationDetails.BlockwiseQuantization
+    else:
+        kernel = made.constant("kernel", real)
+    made.operator("FULLY_CONNECTED", [x, kernel, -1], [hidden], schema.FullyConnectedOptionsT())
+    last = made.constant("last", weights(1))
+    made.operator("FULLY_CONNECTED", [hidden, last, -1], [y], schema.FullyConnectedOptionsT())
+    return made.file([x], [y])
 
 
 def lstm(noise: float = 0.0, steps: int = 5, outputs: int = 4) -> bytes:

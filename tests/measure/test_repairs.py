@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from made_up_graphs import layers, loop, lstm
+from made_up_graphs import in_blocks, layers, loop, lstm
 from quantbench.core.arrays import Array
 from quantbench.measure import attribution, repairs
 from quantbench.records import Attribution
@@ -54,6 +54,17 @@ def test_a_fault_in_a_loop_or_an_lstm_is_found_by_the_float_model_alone(
     assert by_place[0] is not None
     assert by_place[0] > 0.2
     assert by_place[1] == pytest.approx(0.0, abs=1e-6)  # the layer behind it only inherits
+
+
+def test_blockwise_weights_run_alone_and_are_repaired_with_float_and_with_accepted_ones() -> None:
+    wide = RANDOM.normal(size=(12, 64)).astype(np.float32)
+    found = explained(in_blocks(quantized=False), in_blocks(), wide)
+    assert (found.suspects[0].position, found.suspects[0].recovered) == (0, pytest.approx(1.0))
+    first = found.operators[0]
+    assert first.own is not None
+    assert 0.02 < first.own < 0.2
+    found = explained(in_blocks(quantized=False), in_blocks(1.0), wide, in_blocks())
+    assert (found.suspects[0].repaired_by, found.suspects[0].recovered) == ("accepted", pytest.approx(1.0))
 
 
 def test_an_lstm_gets_the_accepted_parts() -> None:
