@@ -18,7 +18,7 @@ from quantbench.reference.datasets import file_sha256
 FOLDER = "artifacts"
 STORE = "store"  # of a run that used no cache, in its folder
 # What a shard keeps for the run that it is merged into.
-_MOST_SUSPICIOUS, _MOST_BYTES = 5, 2**26
+MOST_SUSPICIOUS, MOST_BYTES = 5, 2**26
 
 
 def file_of(variant: str) -> str:
@@ -63,9 +63,9 @@ def keep_for_merge(cells: Sequence[Cell], made: Mapping[CellId, Path], folder: P
     Args:
         made: cell -> its file.
     """
-    suspicious = [cell for cell in cells if cell.verdicts.get(Kind.ACCURACY) is Verdict.WARN][:_MOST_SUSPICIOUS]
+    suspicious = [cell for cell in cells if cell.verdicts.get(Kind.ACCURACY) is Verdict.WARN][:MOST_SUSPICIOUS]
     wanted = {cell.id for cell in suspicious} | {f"{cell.model}/{FLOAT_CONTROL}" for cell in suspicious}
-    left = _MOST_BYTES
+    left = MOST_BYTES
     for cell in cells:
         source = made.get(cell.id) if cell.id in wanted else None
         if source is None or not files.is_regular(source) or source.stat().st_size > left:
