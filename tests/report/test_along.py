@@ -54,6 +54,15 @@ def test_every_operator_has_its_error_and_suspects_a_ring_and_the_score_of_their
     assert {f"{at} conv2d_{at}" for at in range(12)} <= {*texts(drawn)}
 
 
+def test_a_suspect_that_explains_nothing_has_no_ring_unless_it_is_the_first() -> None:
+    little = [one.model_copy(update={"recovered": 0.01}) for one in found().suspects]
+    region = little[0].model_copy(update={"together": [4, 5]})
+    drawn = along.along(found(suspects=[region, *little[1:]]))
+    items = [item for group in drawn.groups for item in group.items]
+    assert sum(item.kind == "ring" for item in items) == 1
+    assert sum(item.kind == "own suspect" for item in items) == 3
+
+
 def test_of_a_long_graph_as_many_names_as_can_be_read_and_suspects_among_them() -> None:
     drawn = along.along(found(200))
     names = [item for group in drawn.groups for item in group.items if item.place and item.anchor == "end"]

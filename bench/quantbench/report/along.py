@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from quantbench.core.echo import line
 from quantbench.records import Attribution, OperatorError, Suspect
-from quantbench.report.attribution import REPAIRS, layer, place, shown_score
+from quantbench.report.attribution import REPAIRS, explains, layer, place, shown_score
 from quantbench.report.plots import (
     CHARACTER,
     LATENCY_MARKS,
@@ -28,7 +28,7 @@ NUMBERED = 3  # suspects with a ring and a number; more would cover the rest
 _LEFT, _HIGH, _BAND = 62, 210, 15  # pixels: left of the axis, of the axis, and of each suspect's line above it
 _LONGEST = 22  # letters of a name below the axis
 _APART = 12  # pixels between two names
-_DECADES = 1e4  # the axis ends where errors are so many times smaller than the largest
+_DECADES = 1e3  # the axis ends where errors are so many times smaller than the largest
 _THIN = 60  # operators; the bars of more are thin
 _LEAST = 1e-6  # per cent; what is smaller is drawn as this
 
@@ -40,7 +40,7 @@ def drawable(found: Attribution) -> bool:
 
 def along(found: Attribution, width: int = 760) -> Plot:
     """Plot the errors of operators in the order of the file; needs :func:`drawable`."""
-    steps, suspects = found.operators, found.suspects[:NUMBERED]
+    steps, suspects = found.operators, _numbered(found)
     top, right = 8 + _BAND * len(suspects), width - RIGHT
     bottom = top + _HIGH
     apart = (right - _LEFT) / max(1, len(steps))
@@ -51,11 +51,12 @@ def along(found: Attribution, width: int = 760) -> Plot:
     axes.append(Item("axis", text="error, % of float values, log", place=f"12 {top + _HIGH / 2:.1f}", anchor="middle"))
     axes.append(Item("trend", "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x_of, y, strict=True))))
     by_place = {one.position: number for number, one in enumerate(suspects, 1)}
+    repaired = {at for one in suspects for at in (one.position, *one.together)}
     names = _names(steps, by_place, x_of, bottom)
     groups = [Group([*axes, *names])]
     thin = " thin" if len(steps) > _THIN else ""
     for one, at, high in zip(steps, x_of, y, strict=True):
-        suspected = " suspect" if one.position in by_place else ""
+        suspected = " suspect" if one.position in repaired else ""
         marks = [] if one.own is None else [Item(f"own{thin}{suspected}", _bar(at, bottom, _height(one.own, y_of)))]
         marks.append(mark_at("p99", LATENCY_MARKS["p99"], at, high) if not one.finite else _dot(at, high))
         groups.append(Group(marks, _title(one)))
@@ -64,6 +65,11 @@ def along(found: Attribution, width: int = 760) -> Plot:
     title = f"error along the graph of {found.subject} against {found.reference}"
     below = 14 + CHARACTER * max(len(one.text) for one in names)
     return plotted(title, width, bottom + below, groups, "the numbers are in the table")
+
+
+def _numbered(found: Attribution) -> list[Suspect]:
+    """Return the suspects that are worth a ring: the first, and those that explain something."""
+    return [one for number, one in enumerate(found.suspects[:NUMBERED]) if number == 0 or explains(one)]
 
 
 def legend() -> list[tuple[Item, str]]:
@@ -141,7 +147,7 @@ def _marked(found: Attribution, one: Suspect, number: int, shown: dict[int, tupl
     row = 8 + _BAND * (number - 0.3)
     late = x > _LEFT + 350
     score = "" if one.score is None else f", {found.metric} {shown_score(one.score, found)}"
-    words = f"{number} {short_name(one).partition(' ')[2]}: {100 * one.recovered:.0f} % of the error gone{score}"
+    words = f"{number} {short_name(one).partition(' ')[2]}: {round(100 * one.recovered)} % of the error gone{score}"
     label = text_at("rank", words, x + (-5 if late else 5), row, "end" if late else "start")
     lines = Item("shift", f"M{x:.1f} {row + 2:.1f}V{y - 8:.1f}")
     return Group([lines, mark_at("ring", RING, x, y), label], f"{place(one)}: {REPAIRS[one.repaired_by]}")

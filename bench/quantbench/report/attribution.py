@@ -194,7 +194,7 @@ def _no_cause(found: Attribution, best: Suspect | None) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{round(100 * share)} %"
 
 
 def changes_in_words(changes: Sequence[Change], most: int = MOST_CHANGES) -> list[str]:

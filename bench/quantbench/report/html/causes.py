@@ -71,7 +71,7 @@ def _suspect(one: Suspect, number: int, found: Attribution) -> list[str]:
     more = f" and {len(one.together)} with it" if one.together else ""
     score = "" if one.score is None else shown_score(one.score, found)
     named = [str(number), f"{one.position} {one.operator}{more}", line(layer(one.tensor))]
-    return [*named, REPAIRS[one.repaired_by], f"{100 * one.recovered:.0f} %", score]
+    return [*named, REPAIRS[one.repaired_by], f"{round(100 * one.recovered)} %", score]
 
 
 def _row(one: OperatorError) -> list[str]:
