@@ -132,7 +132,7 @@ def test_changes_of_a_kind_are_one_line() -> None:
     casts = [Change(position=at, what="operator", new="added", operator="QUANTIZE", tensor=f"q{at}") for at in range(5)]
     assert changes_in_words(casts) == ["added: QUANTIZE q0, QUANTIZE q1, QUANTIZE q2 and 2 more"]
     mixed = [*scales[:1], Change(position=11, what="weights scale", factor=3.0, **CONV)]
-    assert "1.6 to 3 times the accepted one" in changes_in_words(mixed)[0]
+    assert "1.6 to 3 times as large as before" in changes_in_words(mixed)[0]
 
 
 def test_it_fits_on_one_screen_and_escapes_names() -> None:

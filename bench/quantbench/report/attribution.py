@@ -204,7 +204,8 @@ def changes_in_words(changes: Sequence[Change], most: int = MOST_CHANGES) -> lis
         _group([one for one in changes if _kind(one) == kind], kind[0], count)
         for kind, count in kinds.most_common(most)
     ]
-    return [*lines, f"and {len(kinds) - most} more kinds of change"] if len(kinds) > most else lines
+    more = len(kinds) - most
+    return [*lines, f"and {more} more kind{'s' * (more > 1)} of change"] if more > 0 else lines
 
 
 def _kind(change: Change) -> tuple[str, str]:
@@ -226,7 +227,7 @@ def _group(changes: Sequence[Change], what: str, count: int) -> str:
     factors = [change.factor for change in changes if change.factor is not None]
     if len(factors) == count:
         alike = max(factors) - min(factors) <= 0.02 * abs(max(factors))
-        times = _times(factors[0]) if alike else f"{min(factors):.3g} to {max(factors):.3g} times the accepted one"
+        times = _times(factors[0]) if alike else f"{min(factors):.3g} to {max(factors):.3g} times as large as before"
         ranges = f" ({first.old} → {first.new})" if first.old and first.new else ""
         return f"{what} {one}: {times}{ranges}" if count == 1 else f"{count} × {what}: {times} (e.g. {one[3:]}{ranges})"
     told = f"{first.old} → {first.new}" if first.old and first.new else first.new or first.old
@@ -235,7 +236,7 @@ def _group(changes: Sequence[Change], what: str, count: int) -> str:
 
 def _times(factor: float) -> str:
     if factor <= 0:
-        return f"{factor:.3g} times the accepted one"
+        return f"{factor:.3g} times as large as before"
     return f"{factor:.3g} times larger" if factor >= 1 else f"{1 / factor:.3g} times smaller"
 
 
