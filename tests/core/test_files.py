@@ -838,12 +838,11 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
     "quantbench/forge/http.py": ("an address, which is no file", {"open": 1}),
     "quantbench/forge/notify.py": ("its own state, of which a few known words are believed", {"open": 1}),
     "quantbench/forge/where.py": ("the event that the forge's runner names; it needs Python alone", {"open": 1}),
-    "quantbench/engine/causes.py": (CHECKED, {"read_bytes": 3}),
+    "quantbench/engine/causes.py": (CHECKED, {"read_bytes": 2}),
     "quantbench/engine/explain_time.py": (
         f"what a person named, {CHECKED}, and {OWN}",
         {"read_bytes": 2, "write_bytes": 1, "savez": 1},
     ),
-    "quantbench/engine/slow_cells.py": (CHECKED, {"read_bytes": 1}),
     "quantbench/measure/operator_times.py": (OWN, {"read_bytes": 1}),
     "quantbench/measure/operator_times_worker.py": (TOLD, {"read_bytes": 1, "load": 1}),
     "quantbench/measure/attribution_worker.py": (TOLD, {"read_bytes": 3, "load": 1}),

@@ -19,6 +19,8 @@ from quantbench.measure.latency import LatencyFailed
 from quantbench.records import Report, read_record
 from system.test_isolation import planted_models
 
+from engine.test_merge import lose
+
 SELECTION = ["--models", "seed_cnn", "--no-latency"]
 
 
@@ -59,6 +61,18 @@ def test_the_verdicts_are_those_of_a_local_run_and_resuming_knows_no_difference(
     assert all(cell["cached"] for cell in again.report()["cells"]), "the client's store lacks what workers computed"
     here = [three_cells.cell(cell["id"]) for cell in report["cells"]]
     assert [without_time(cell) for cell in report["cells"]] == [without_time(cell) for cell in here]
+
+
+@pytest.mark.slow
+def test_a_red_cell_that_was_computed_there_has_a_cause(
+    quantbench: Quantbench, dask: DaskProcesses, baselines: Path, three_cells: ThreeCells
+) -> None:
+    lose(baselines, {"ptq_static_wi8_ai8": 80})
+    folders = ["--baseline-dir", str(baselines), "--cluster", dask.address]
+    done = quantbench("run", *SELECTION, "--variants", "ptq_static_wi8_ai8", "--no-gpu", *folders)
+    assert done.status == 1, done.output
+    assert "looking for the cause: seed_cnn/ptq_static_wi8_ai8" in done.output
+    assert done.cell("seed_cnn/ptq_static_wi8_ai8")["attribution"]["matched"] == 1
 
 
 @pytest.mark.nightly

@@ -45,9 +45,13 @@ def test_two_files_are_compared_behind_walls(quantbench: Quantbench, three_cells
     np.savez(tmp_path / "wrong.npz", x=np.zeros((3, 4), np.float32))
     np.savez(tmp_path / "none.npz", x=np.zeros((0, 28, 28, 1), np.float32))
     files = [str(tmp_path / "ptq_static_wi8_ai8.tflite"), "--against", str(tmp_path / "float32.tflite")]
-    done = quantbench("explain", *files, "--data", str(tmp_path / "x.npz"))
+    written = ["--html", str(tmp_path / "explained.html"), "--node-data", str(tmp_path / "nodes.json")]
+    done = quantbench("explain", *files, "--data", str(tmp_path / "x.npz"), *written)
     assert done.status == 0, done.output
     assert done.output.splitlines()[1].startswith("Cause: ")
+    assert 'class="along"' in (tmp_path / "explained.html").read_text()
+    [nodes] = json.loads((tmp_path / "nodes.json").read_text()).values()
+    assert {"1", "2"} <= {*nodes["results"]}
     for more, words in (
         ([], "a file is compared with another one; give --against FILE.tflite and --data x.npz"),
         (["--data", str(tmp_path / "wrong.npz")], "x: expected examples of shape (28, 28, 1), found (4,)"),

@@ -32,7 +32,7 @@ def _quantbench(store: Path, *arguments: str) -> subprocess.CompletedProcess[str
     return run_quantbench(*arguments, store=store)
 
 
-def _lose(baselines: Path, lost: dict[str, int]) -> None:
+def lose(baselines: Path, lost: dict[str, int]) -> None:
     """Baselines that had more answers right, so that chance has moved what is measured now."""
     path = baselines / "seed_cnn.npz"
     arrays = dict(np.load(path))
@@ -57,7 +57,7 @@ class Runs:
     def __init__(self, folder: Path, store: Path) -> None:
         self.folder, self.store, self.baselines = folder, store, folder / "baselines"
         shutil.copytree(ROOT / "baselines", self.baselines)
-        _lose(self.baselines, LOST)
+        lose(self.baselines, LOST)
         self.whole = self._run("whole")
         self.shards = [self._run(f"shard-{index}", "--shard", f"{index}/3") for index in (1, 2, 3)]
 
@@ -68,9 +68,9 @@ class Runs:
         assert done.returncode in (0, 1), done.stdout + done.stderr
         return done.returncode, (self.folder / name / "latest").resolve()
 
-    def merge(self, reports: Path, *paths: Path) -> subprocess.CompletedProcess[str]:
+    def merge(self, reports: Path, *paths: Path, store: Path | None = None) -> subprocess.CompletedProcess[str]:
         folders = ["--baseline-dir", str(self.baselines), "--report-dir", str(reports)]
-        return _quantbench(self.store, "report", *map(str, paths), *folders)
+        return _quantbench(store or self.store, "report", *map(str, paths), *folders)
 
     def copies(self, folder: Path) -> list[Path]:
         """The shards, to be broken."""
@@ -87,14 +87,11 @@ def _report(folder: Path) -> dict[str, Any]:
     return loaded
 
 
-LEFT_OUT = ("seconds", "cached", "attribution", "operator_times")
+LEFT_OUT = ("seconds", "cached", "operator_times")
 
 
 def _said(folder: Path) -> dict[str, Any]:
-    """What a report says of its cells, whatever the run is called and how long it took.
-
-    Without causes: of what is red only once all shards are judged together no artifact is at hand any more.
-    """
+    """What a report says of its cells, with the causes, whatever the run is called and how long it took."""
     text = (
         (folder / "report.json").read_text().replace(str(folder), "RUN").replace(str(folder.parent / "latest"), "RUN")
     )
@@ -131,6 +128,17 @@ def test_what_only_the_whole_run_can_call_red_is_a_warning_in_its_shard(runs: Ru
     assert cells["seed_cnn/ptq_float16"]["verdict"] == "warn"
     assert _said(runs.whole[1])["seed_cnn/ptq_float16"]["verdict"] == "regressed"
     assert [status for status, _ in runs.shards] == [0, 0, 0]
+
+
+def test_what_is_red_only_in_the_whole_run_is_explained_from_what_its_shard_kept(runs: Runs, tmp_path: Path) -> None:
+    """The machine that merges has an empty cache."""
+    kept = {path.relative_to(run / "artifacts").as_posix() for _, run in runs.shards for path in run.rglob("*.tflite")}
+    assert {"seed_cnn/ptq_float16.tflite", "seed_cnn/float32.tflite"} <= kept
+    done = runs.merge(tmp_path / "merged", *(path for _, path in runs.shards), store=tmp_path / "empty")
+    assert "looking for the cause: seed_cnn/ptq_float16" in done.stdout
+    merged, whole = _said(tmp_path / "merged" / "latest"), _said(runs.whole[1])
+    assert merged["seed_cnn/ptq_float16"]["attribution"] == whole["seed_cnn/ptq_float16"]["attribution"]
+    assert len(merged["seed_cnn/ptq_float16"]["attribution"]["operators"]) > 2
 
 
 def test_each_shard_brings_the_control_and_counts_it_as_brought_along(runs: Runs) -> None:

@@ -49,6 +49,7 @@ def session(made: Run, said: list[str]) -> Any:
         _planned=SimpleNamespace(recording=made.recording),
         _baseline_of=lambda _: None,
         artifacts=dict,
+        folder=None,
         say=said.append,
     )
 

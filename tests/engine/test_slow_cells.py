@@ -45,7 +45,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Asked]:
 
 def looked(of: list[Cell], folder: Path) -> tuple[dict[str, Attribution], dict[str, OperatorTimes]]:
     made, models = artifacts(of, folder), {"m": None}
-    facts: Any = (of, made, models, lambda _: None, lambda _: None)
+    facts: Any = (of, causes.made_here(made), models, lambda _: None, lambda _: None)
     return dict(causes.of_reds(*facts)), slow_cells.of_slow(*facts)
 
 

@@ -1,10 +1,13 @@
 """Differences of two censuses: what changed alike is one sentence, and baselines keep the phrases they know."""
 
+from collections import Counter
+from typing import Any
+
 import pytest
 from made_up_runs import clustered
 from quantbench import gate
-from quantbench.gate._differences import Difference, summed_up
-from quantbench.records import BaselineCell
+from quantbench.gate._differences import Difference, differences, summed_up
+from quantbench.records import BaselineCell, Census, Compute
 from quantbench.records.measurements import shown
 from quantbench.variants.declare import QuantizationSpec
 
@@ -66,6 +69,44 @@ def test_an_xfail_of_an_older_baseline_still_finds_its_difference(one: Differenc
     """Baselines hold the key of an expected difference, as it has always been written."""
     assert one.key == key
     assert one.words.endswith(words)
+
+
+def _weights(*kernels: tuple[str, list[int], float], options: tuple[str, ...] = ()) -> Census:
+    """A census of kernels: operator, shape of the weights, their largest value."""
+    compute = [
+        Compute(operator=operator, precision="integer", weights="int8", shape=shape, reach=reach)
+        for operator, shape, reach in kernels
+    ]
+    order = list(range(len(options)))
+    parts: dict[str, Any] = {name: {} for name in ("constants", "operators", "activations")}
+    counts = dict(Counter(one.split(" ")[0] for one in options))
+    parts["operators"] = {name: {"integer": count} for name, count in counts.items()}
+    return Census(scales=9, inputs=[], outputs=[], compute=compute, options=list(options), order=order, **parts)
+
+
+def test_where_a_layer_came_the_others_are_compared_with_their_partners() -> None:
+    first, last = ("CONV_2D", [8, 3, 3, 3], 1.0), ("FULLY_CONNECTED", [10, 64], 1.0)
+    new = _weights(first, ("CONV_2D", [8, 1, 1, 8], 1.0), (last[0], last[1], 1.6))
+    found = [one.words for one in differences(new, _weights(first, last), trained=False)]
+    assert found == [
+        "weight tensors 2 → 3",
+        "3. FULLY_CONNECTED: weights up to 1 → 1.6",
+        "added 2. CONV_2D 8x1x1x8",
+    ]
+    gone = [one.words for one in differences(_weights(first, last), new, trained=False)]
+    assert "removed 2. CONV_2D 8x1x1x8" in gone
+
+
+def test_an_operator_that_came_does_not_hide_other_options_of_those_that_stayed() -> None:
+    old = _weights(options=("CONV_2D padding=1", "RELU", "FULLY_CONNECTED"))
+    new = _weights(options=("QUANTIZE", "CONV_2D padding=0", "RELU", "FULLY_CONNECTED"))
+    found = [one.words for one in differences(new, old, trained=False)]
+    assert found == [
+        "operators QUANTIZE none → 1 integer",
+        "options of 1 operators, first CONV_2D padding=1 → CONV_2D padding=0",
+    ]
+    same = _weights(options=("QUANTIZE", "CONV_2D padding=1", "RELU", "FULLY_CONNECTED"))
+    assert [one.words for one in differences(same, old, trained=False)] == ["operators QUANTIZE none → 1 integer"]
 
 
 def test_a_changed_structure_says_what_changed_and_how_to_look_into_it() -> None:

@@ -1,25 +1,100 @@
-"""The smallest of the repairs that explain the same is the cause."""
+"""What is repaired besides plain layers: a loop, an LSTM with its state; and what cannot be, with the reason."""
 
-from quantbench.measure.repairs import _ordered
-from quantbench.records import Suspect
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from made_up_graphs import in_blocks, layers, loop, lstm
+from quantbench.core.arrays import Array
+from quantbench.measure import attribution, repairs
+from quantbench.records import Attribution
+from quantbench.report.attribution import cause, screen
+from quantbench.tflite import graph, surgery
+from quantbench.tflite.edit import unpacked
+from quantbench.tflite.litert import LiteRT
+
+RANDOM = np.random.default_rng(0)
+ROWS = RANDOM.normal(size=(12, 4)).astype(np.float32)
+SEQUENCES = RANDOM.normal(size=(12, 5, 4)).astype(np.float32)
 
 
-def suspect(position: int, recovered: float, together: int = 0) -> Suspect:
-    others = list(range(100, 100 + together))
-    return Suspect(
-        position=position, operator="ADD", tensor="t", together=others, repaired_by="float", recovered=recovered
-    )
+def explained(control: bytes, artifact: bytes, inputs: Array, accepted: bytes | None = None) -> Attribution:
+    found = attribution.errors(control, artifact, inputs, stateful=True)
+    found = repairs.explained(found, control, artifact, inputs, accepted, stateful=True)
+    return found.model_copy(update={"subject": "new", "reference": "float32"})
 
 
-def places(*suspects: Suspect) -> list[int]:
-    return [one.position for one in _ordered(suspects)]
+@pytest.mark.parametrize(("made", "inputs"), [(loop, ROWS), (lstm, SEQUENCES)])
+@pytest.mark.parametrize("stateful", [True, False])
+def test_a_loop_and_an_lstm_answer_alone_as_within_the_model(
+    made: Callable[[], bytes], inputs: Array, stateful: bool
+) -> None:
+    whole = LiteRT(made(), runtime="litert-builtin", keep_tensors=True, stateful=stateful)
+    objects, structure = unpacked(made()), graph.read(made())
+    index = {id(tensor): place for place, tensor in enumerate(structure.tensors)}
+    file, fed = surgery.alone(objects, 0)
+    alone = LiteRT(file, runtime="litert-builtin", stateful=stateful)
+    for one in range(3):  # state of the example before counts where it is not reset
+        whole.run(inputs[one : one + 1])
+        values = [whole.value(place) for place in fed]
+        answered = alone.call([value for value in values if value is not None])
+        result = structure.operators[0].result
+        assert np.array_equal(answered[result], whole.value(index[id(structure.operators[0].outputs[result])]))
 
 
-def test_the_smallest_repair_that_explains_nearly_as_much_comes_first() -> None:
-    assert places(suspect(1, 0.998, together=15), suspect(2, 0.94), suspect(3, 0.2)) == [2, 1, 3]
+@pytest.mark.parametrize(("made", "inputs"), [(loop, ROWS), (lstm, SEQUENCES)])
+def test_a_fault_in_a_loop_or_an_lstm_is_found_by_the_float_model_alone(
+    made: Callable[[float], bytes], inputs: Array
+) -> None:
+    found = explained(made(0.0), made(0.5), inputs)
+    best = found.suspects[0]
+    assert (best.position, best.repaired_by, best.recovered) == (0, "float", pytest.approx(1.0))
+    assert found.untried == []
+    by_place = {one.position: one.own for one in found.operators}
+    assert by_place[0] is not None
+    assert by_place[0] > 0.2
+    assert by_place[1] == pytest.approx(0.0, abs=1e-6)  # the layer behind it only inherits
 
 
-def test_a_repair_that_explains_clearly_more_comes_first_whatever_its_size() -> None:
-    assert places(suspect(1, 0.7), suspect(2, 0.95, together=15), suspect(3, 0.2)) == [2, 1, 3]
-    assert places(suspect(1, -0.5), suspect(2, -0.1), suspect(3, 0.0)) == [3, 2, 1]
-    assert places() == []
+def test_blockwise_weights_run_alone_and_are_repaired_with_float_and_with_accepted_ones() -> None:
+    wide = RANDOM.normal(size=(12, 64)).astype(np.float32)
+    found = explained(in_blocks(quantized=False), in_blocks(), wide)
+    assert (found.suspects[0].position, found.suspects[0].recovered) == (0, pytest.approx(1.0))
+    first = found.operators[0]
+    assert first.own is not None
+    assert 0.02 < first.own < 0.2
+    found = explained(in_blocks(quantized=False), in_blocks(1.0), wide, in_blocks())
+    assert (found.suspects[0].repaired_by, found.suspects[0].recovered) == ("accepted", pytest.approx(1.0))
+
+
+def test_an_lstm_gets_the_accepted_parts() -> None:
+    found = explained(lstm(), lstm(0.5), SEQUENCES, lstm())
+    assert (found.suspects[0].repaired_by, found.suspects[0].recovered) == ("accepted", pytest.approx(1.0))
+
+
+def test_what_a_loop_runs_is_left_in_float_where_the_accepted_parts_cannot_be_taken() -> None:
+    found = explained(loop(), loop(0.5), ROWS, loop())
+    assert [one.what for one in found.changes] == ["weights in a loop"]
+    assert (found.suspects[0].operator, found.suspects[0].repaired_by) == ("WHILE", "float")
+
+
+def test_what_cannot_be_left_in_float_is_listed_with_the_reason() -> None:
+    quantized, other = layers(), layers(prefix="a", factor=1.5)
+    found = explained(quantized, other, ROWS)
+    assert {one.why for one in found.untried} == {"weights"}
+    assert {one.position for one in found.untried} == {0, 1, 2}
+    assert found.untried == sorted(found.untried, key=lambda one: -one.error)
+    told = [line for line in screen(found).splitlines() if line.startswith("Not tried: ")]
+    assert told[0].count("its weights are not float in float32") == 3
+
+
+def test_two_models_are_told_apart_and_how_far_they_could_be_matched() -> None:
+    found = explained(loop(), layers(5), ROWS)
+    assert found.matched == pytest.approx(2 / 7)
+    assert found.suspects == []
+    assert "only 29 % of the operators have a partner (the first without: FULLY_CONNECTED at " in cause(found)
+
+
+def test_outputs_of_other_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="outputs of other shapes"):
+        explained(lstm(), lstm(outputs=3), SEQUENCES)

@@ -2,7 +2,17 @@
 
 import pytest
 from made_up_runs import cell, report
-from quantbench.records import Action, Attribution, Change, Judgement, Kind, OperatorError, Suspect, Verdict
+from quantbench.records import (
+    Action,
+    Attribution,
+    Change,
+    Judgement,
+    Kind,
+    OperatorError,
+    Suspect,
+    Untried,
+    Verdict,
+)
 from quantbench.report.attribution import cause, changes_in_words, layer, screen
 from quantbench.report.formatting import attention
 
@@ -90,9 +100,14 @@ def test_many_similar_errors_are_told_only_where_there_are_many_and_integers() -
 
 
 def test_what_could_not_be_repaired_is_named() -> None:
-    state = error(7, own=None).model_copy(update={"error": 0.64, "operator": "UNIDIRECTIONAL_SEQUENCE_LSTM"})
-    told = cause(found(suspect(0.01), operators=[error(0), state]))
-    assert "(operator 7) cannot be repaired alone, and its output is 64 % off" in told
+    facts = {"operator": "WHILE", "tensor": "net/gru/while"}
+    loop = Untried(position=7, error=0.64, why="subgraph", **facts)
+    told = found(suspect(0.01), operators=[error(0)], untried=[loop, loop, loop, loop])
+    assert "WHILE net/gru (operator 7) cannot be repaired alone, and its output is 64 % off" in cause(told)
+    line = screen(told).splitlines()[2]
+    assert line.startswith("Not tried: WHILE net/gru (operator 7; it calls other subgraphs than in float32), WHILE")
+    assert line.endswith(" and 1 more")
+    assert "Not tried" not in screen(found(suspect(0.01)))
 
 
 def test_the_models_input_is_called_so() -> None:
@@ -106,14 +121,18 @@ def test_changes_of_a_kind_are_one_line() -> None:
     scales = [Change(position=at, what="weights scale", factor=1.6, **CONV) for at in range(10)]
     ranges = [Change(position=2, what="output range", factor=0.5, old="-4 to 4", new="-2 to 2", **CONV)]
     bias = [Change(position=2, what="bias", new="3 of 8 stored values differ", **CONV)]
-    assert changes_in_words([*scales, *ranges, *bias]) == [
-        "Changed since the accepted artifact:",
-        "  10 × weights scale: 1.6 times larger (e.g. CONV_2D net/conv2d_3)",
-        "  output range of CONV_2D net/conv2d_3: 2 times smaller (-4 to 4 → -2 to 2)",
-        "  bias of CONV_2D net/conv2d_3: 3 of 8 stored values differ",
+    words = [
+        "10 × weights scale: 1.6 times larger (e.g. CONV_2D net/conv2d_3)",
+        "output range of CONV_2D net/conv2d_3: 2 times smaller (-4 to 4 → -2 to 2)",
+        "bias of CONV_2D net/conv2d_3: 3 of 8 stored values differ",
     ]
+    assert changes_in_words([*scales, *ranges, *bias]) == words
+    shown = screen(found(changes=[*scales, *ranges, *bias])).splitlines()
+    assert "\n".join(["Changed since the accepted artifact:", *(f"  {line}" for line in words)]) in "\n".join(shown)
+    casts = [Change(position=at, what="operator", new="added", operator="QUANTIZE", tensor=f"q{at}") for at in range(5)]
+    assert changes_in_words(casts) == ["added: QUANTIZE q0, QUANTIZE q1, QUANTIZE q2 and 2 more"]
     mixed = [*scales[:1], Change(position=11, what="weights scale", factor=3.0, **CONV)]
-    assert "1.6 to 3 times the accepted one" in changes_in_words(mixed)[1]
+    assert "1.6 to 3 times as large as before" in changes_in_words(mixed)[0]
 
 
 def test_it_fits_on_one_screen_and_escapes_names() -> None:

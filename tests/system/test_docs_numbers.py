@@ -18,6 +18,7 @@ from conftest import ROOT
 from quantbench.adopt import limits, ranking
 from quantbench.comparison import alarms, history
 from quantbench.core.options import RunOptions
+from quantbench.engine import artifacts
 from quantbench.engine.workers.cluster_executor import NO_WORKER_SECONDS
 from quantbench.errors import Exit
 from quantbench.gate import RULES, _common, _gpu, _hosts, _latency, _memory, exit_status
@@ -293,7 +294,10 @@ def facts() -> dict[str, list[str]]:
             "one thread, batch 1",
             *(f"| {int(status)} | {STATUSES[name]}" for name, status in Exit.__members__.items()),
         ],
-        "red-night.md": [f"of {round(1 / options.false_alarms)} runs in which nothing got worse, about one"],
+        "red-night.md": [
+            f"of {round(1 / options.false_alarms)} runs in which nothing got worse, about one",
+            f"({artifacts.MOST_SUSPICIOUS} cells and {artifacts.MOST_BYTES // 2**20} MiB at most)",
+        ],
         "running.md": [f"exit status {Exit.INTERRUPTED}"],
         "upgrade.md": [
             f"share one false-alarm budget ({percent(_common.DEFAULT_BUDGET)}, Holm)",

@@ -103,6 +103,7 @@ _METAVARS_OF = {
     ("try_model", "output"): "NAME",
     ("adopt", "output"): "NAME",
     ("adopt", "update"): "NAME",
+    ("inspect_artifact", "against"): "FILE|CELL",
     ("adopt", "name"): "NAME",
     ("pin", "model"): "FILE",
 }

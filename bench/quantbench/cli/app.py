@@ -197,12 +197,24 @@ _FILES = (".tflite", ".keras", ".h5", ".hdf5", ".npz", ".pb", ".onnx")  # ending
 def inspect_artifact(
     cell: Annotated[str, typer.Argument(help="a cell, e.g. seed_cnn/ptq_static_wi8_ai8; or a .tflite file")],
     run: Annotated[Path, typer.Option(help="run folder, or its report.json")] = LATEST,
+    against: Annotated[
+        str, typer.Option(help="show only what changed since this .tflite file, or against this cell of the run")
+    ] = "",
 ) -> None:
     """Show an artifact's weights, the range of every tensor, and the examples whose prediction flipped.
+
+    With --against, list what it has otherwise than another artifact, matched by place in the graph.
 
     Example: quantbench inspect seed_cnn/ptq_static_wi8_ai8 --run reports/latest
     """
     from quantbench.report.inspect import of_cell, render
+
+    if against:
+        from quantbench.engine.file_changes import of_two
+        from quantbench.report import file_changes
+
+        typer.echo(file_changes.render(of_two(against, cell, run)), nl=False)
+        return
 
     if Path(cell).suffix.lower() in _FILES or Path(cell).is_file() or (Path(cell) / "saved_model.pb").exists():
         from quantbench.measure.census import of_file

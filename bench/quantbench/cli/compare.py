@@ -19,8 +19,8 @@ _BaselineDir = Annotated[
 
 
 def compare(
-    old: Annotated[Path, typer.Argument(help="run folder, or its report.json")],
-    new: Annotated[Path, typer.Argument(help="run folder, or its report.json")],
+    old: Annotated[Path, typer.Argument(help="run folder, or its report.json; or a .tflite file")],
+    new: Annotated[Path, typer.Argument(help="run folder, or its report.json; or a .tflite file")],
     html: Annotated[
         Path | None, typer.Option("--html", help="also write the comparison as an HTML page to this file")
     ] = None,
@@ -33,28 +33,59 @@ def compare(
     Of the baselines, only the spread between trainings is used, so that runs with one seed can be compared. A cell or
     measurement that only the old run has is worse where both runs were asked for the same.
 
+    Of two .tflite files, list what changed: operators, weights, options and ranges, matched by their place in the
+    graph.
+
     Exit status: 0 nothing is worse, 1 something is, 3 nothing could be compared or the new run is not complete, 4 bad
-    input.
+    input. Of two files always 0 or 4.
 
     Example: quantbench compare reports/2026-11-24T13-59-52Z reports/latest
+
+    Example: quantbench compare accepted.tflite new.tflite
     """
+    if any(path.suffix.lower() == ".tflite" for path in (old, new)):
+        _files(old, new, html, as_json)
+        return
+    from quantbench.comparison import Outcome
     from quantbench.comparison import compare as compared
     from quantbench.comparison.load import accepted_spreads, read_sides, truths
+    from quantbench.engine.file_changes import of_runs
+    from quantbench.records.run_folder import read
     from quantbench.report.comparison import page, render, within
+    from quantbench.report.file_changes import section
 
     sides = read_sides(old, new)
     trained = [cell.id for cell in sides[1].report.cells if cell.seeds]
     spreads = accepted_spreads(baseline_dir, trained)
     comparison = compared(*sides, truths(model_dir, sides[1].report), accepted=spreads)
+    worse = [cell for cell, outcome in comparison.cells.items() if outcome is Outcome.WORSE]
+    more = section(of_runs(read(old), read(new), worse)) if html is not None or not as_json else []
     if html is not None:
-        files.write_named(html, page(comparison), "--html")
+        files.write_named(html, page(comparison, more=more), "--html")
     if as_json:
         from quantbench.report.answers import of_comparison
 
         typer.echo(_screen.json_of(of_comparison(comparison)))
     else:
-        _screen.document(render(comparison, more=[within(comparison)] if _screen.verbose() else ()))
+        _screen.document(render(comparison, more=[*more, *([within(comparison)] if _screen.verbose() else [])]))
     raise typer.Exit(int(comparison.exit_status()))
+
+
+def _files(old: Path, new: Path, html: Path | None, as_json: bool) -> None:
+    """Compare two artifacts."""
+    from quantbench.engine.file_changes import of_two
+    from quantbench.report.file_changes import render
+
+    for path in (old, new):
+        if path.suffix.lower() != ".tflite":
+            raise BadInput(f"{path}: expected a .tflite file beside another one, or two runs; give two of a kind")
+    if html is not None:
+        raise BadInput("--html: is of two runs; two files are compared as text or with --json")
+    found = of_two(str(old), str(new), Path())
+    if as_json:
+        typer.echo(_screen.json_of(found))
+    else:
+        _screen.document(render(found))
 
 
 def history(

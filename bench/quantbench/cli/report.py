@@ -104,6 +104,10 @@ def _charts(run: Path) -> None:
     _screen.progress(f"{len(drawn)} charts, shown in {folder / 'report.md'}")
 
 
+def _quiet(_: str) -> None:
+    """Say nothing."""
+
+
 def _merge(runs: Sequence[Path], options: RunOptions, as_json: bool) -> None:
     from quantbench.engine.merge import merge
     from quantbench.engine.morning import check_history
@@ -112,7 +116,7 @@ def _merge(runs: Sequence[Path], options: RunOptions, as_json: bool) -> None:
     from quantbench.report.terminal import summary
 
     check_history(options)
-    whole, folder = merge(runs, load_models(options.model_dir), options)
+    whole, folder = merge(runs, load_models(options.model_dir), options, _quiet if as_json else _screen.progress)
     _annotate(whole, options.model_dir)
     if as_json:
         typer.echo(_screen.json_of(whole))

@@ -3,7 +3,8 @@
 import difflib
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from quantbench import files
@@ -11,11 +12,13 @@ from quantbench.build.artifact import ARTIFACT
 from quantbench.build.store import Store, default_root, read_index, shards
 from quantbench.engine.cell import CellId
 from quantbench.errors import BadInput
-from quantbench.records import Cell, Report, Verdict
+from quantbench.records import FLOAT_CONTROL, Cell, Kind, Report, Verdict
 from quantbench.reference.datasets import file_sha256
 
 FOLDER = "artifacts"
 STORE = "store"  # of a run that used no cache, in its folder
+# What a shard keeps for the run that it is merged into.
+MOST_SUSPICIOUS, MOST_BYTES = 5, 2**26
 
 
 def file_of(variant: str) -> str:
@@ -52,6 +55,29 @@ def keep(report: Report, folder: Path, made: Mapping[CellId, Path]) -> dict[str,
     return kept
 
 
+def keep_for_merge(cells: Sequence[Cell], made: Mapping[CellId, Path], folder: Path) -> None:
+    """Copy the artifacts into a shard's folder that its merged run may have to explain: of scores that are suspicious.
+
+    With each goes its float control. What is too large, or gone, is left out.
+
+    Args:
+        made: cell -> its file.
+    """
+    suspicious = [cell for cell in cells if cell.verdicts.get(Kind.ACCURACY) is Verdict.WARN][:MOST_SUSPICIOUS]
+    wanted = {cell.id for cell in suspicious} | {f"{cell.model}/{FLOAT_CONTROL}" for cell in suspicious}
+    left = MOST_BYTES
+    for cell in cells:
+        source = made.get(cell.id) if cell.id in wanted else None
+        if source is None or not files.is_regular(source) or source.stat().st_size > left:
+            continue
+        left -= source.stat().st_size
+        target = folder / FOLDER / f"{cell.id}.tflite"
+        with suppress(OSError, BadInput):  # a full disk is told when the report is written
+            files.own_folder(target.parent.parent)
+            files.own_folder(target.parent)
+            files.copy_tree(source, target, "the artifact")
+
+
 def find(report: Report, folder: Path, name: str) -> tuple[Cell, bytes]:
     """Return a cell of a run with its artifact.
 
@@ -66,6 +92,8 @@ def find(report: Report, folder: Path, name: str) -> tuple[Cell, bytes]:
         reason = f"{cell.failure.what}: {cell.failure.reason}" if cell.failure else "it was not finished"
         raise BadInput(f"{cell.id}: {folder} has no artifact of this cell: {reason}")
     content = _read(folder / file_of(cell.variant), folder, cell.artifact_sha256)
+    if content is None:  # as shards keep them, which have several models
+        content = _read(folder / FOLDER / f"{cell.id}.tflite", folder, cell.artifact_sha256)
     for root in (folder / STORE, default_root()):
         if content is None and files.is_folder(root):
             stored = in_store(Store(root), cell.artifact_sha256)

@@ -11,7 +11,7 @@ A control built by several shards counts once, as reported by the shard assigned
 """
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,8 @@ from quantbench.core import environment
 from quantbench.core.arrays import Array
 from quantbench.core.distances import of_head, stored_as
 from quantbench.core.options import RunOptions, run_argument
-from quantbench.engine import morning
+from quantbench.engine import artifacts, causes, morning
+from quantbench.engine.cell import CellId
 from quantbench.engine.false_alarms import of_outputs
 from quantbench.engine.outputs import Compared
 from quantbench.engine.score import PARTS, Scored, judge_pools, pools_of
@@ -462,8 +463,46 @@ def together(environments: Sequence[Environment]) -> Environment:
     return first.model_copy(update={**joined, **least, "load": load, **several})
 
 
-def merge(paths: Sequence[Path], models: Mapping[str, ReferenceModel], options: RunOptions) -> tuple[Report, Path]:
+def with_causes(whole: Whole, report: Report, say: Callable[[str], None]) -> Report:
+    """Return the report with the causes of what is red only now, as far as artifacts are at hand.
+
+    They are looked for in the shards' folders and in the cache, within the bounds of an undivided run. Of the causes
+    that shards found all are kept, and the errors along the graph of the first few.
+    """
+    home = {cell.id: piece for cell, piece in whole.cells}
+
+    def artifact(cell: CellId) -> bytes | None:
+        piece = home.get(cell)
+        try:
+            return None if piece is None else artifacts.find(piece.report, piece.path, cell)[1]
+        except BadInput:
+            return None
+
+    def accepted(cell: Cell) -> str | None:
+        known = whole.accepted(cell.id)
+        return None if known is None else known.artifact_sha256
+
+    found = dict(causes.of_reds(report.cells, artifact, whole.models, accepted, say))
+    cells, drawn = [], 0
+    for cell in report.cells:
+        cause = found.get(cell.id, cell.attribution)
+        if cause is not None:
+            drawn += 1
+            cause = cause if drawn <= causes.MOST_CELLS else cause.model_copy(update={"operators": []})
+        cells.append(cell.model_copy(update={"attribution": cause}))
+    return report.model_copy(update={"cells": cells})
+
+
+def merge(
+    paths: Sequence[Path],
+    models: Mapping[str, ReferenceModel],
+    options: RunOptions,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[Report, Path]:
     """Merge the folders of all shards into one run folder, and return its report and path.
+
+    Args:
+        say: prints a line of progress.
 
     Raises:
         BadInput: they are not the shards of one run; see :func:`quantbench.engine.shard_folders.read_pieces`.
@@ -473,7 +512,8 @@ def merge(paths: Sequence[Path], models: Mapping[str, ReferenceModel], options: 
     predictions = whole.predictions
     folder = RunFolder.create(options.report_dir)
     whole.folder = folder.path
-    report = morning.with_reds(whole.report(), folder.path, options, whole.accepted)
+    with_found = with_causes(whole, whole.report(), say)
+    report = morning.with_reds(with_found, folder.path, options, whole.accepted)
     behind = {piece.shard.index: Behind.of(piece.path, piece.report, {}).evidence for piece in pieces}
     evidence: dict[str, dict[str, Evidence]] = {}
     for cell, piece in whole.cells:

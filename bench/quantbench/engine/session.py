@@ -18,7 +18,7 @@ from quantbench.baselines.effective import EffectiveBaseline, effective_baseline
 from quantbench.core import environment
 from quantbench.core.options import RunOptions, check
 from quantbench.core.signals import ends_only_this, undisturbed
-from quantbench.engine import causes, finish, morning, shards, slow_cells, unrecorded
+from quantbench.engine import artifacts, causes, finish, morning, shards, slow_cells, unrecorded
 from quantbench.engine.cell import CellId
 from quantbench.engine.context import HeldStore, Rules, logs
 from quantbench.engine.drive import Drive
@@ -382,9 +382,9 @@ class Session:
         """Look for the causes of red scores, and time slow cells by operator; not where models are tried once.
 
         Both run in children that a signal ends, and only where there is something to look for. All cells are judged by
-        now, so a signal ends the search and not the run.
+        now, so a signal ends the search and not the run. A cluster's cells are timed elsewhere.
         """
-        if not self._drift or self._cluster is not None:
+        if not self._drift:
             return
         models = {cell.model.name: cell.model for cell in self._plan.cells.values()}
 
@@ -393,15 +393,19 @@ class Session:
             return None if known is None else known.artifact_sha256
 
         recording = self._planned.recording
-        facts = (recording.cells(), self.artifacts(), models, accepted, self.say)
+        files = self.artifacts()
+        facts = (recording.cells(), causes.made_here(files), models, accepted, self.say)
         found = causes.of_reds(*facts)
 
         def look() -> None:
             recording.explain_each(found)
-            recording.add_times(slow_cells.of_slow(*facts))
+            if self._cluster is None:
+                recording.add_times(slow_cells.of_slow(*facts))
 
         if not ends_only_this(look):
             self.say("the search for causes was stopped; all cells were judged, and what was found is in the report")
+        if self._plan.shard_of is not None:
+            artifacts.keep_for_merge(recording.cells(), files, self.folder.path)
 
     def judge_all(
         self,

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from quantbench.engine import causes, explain_time
 from quantbench.engine.cell import CellId
@@ -22,7 +21,7 @@ _KEPT = 5
 
 def of_slow(
     cells: Iterable[Cell],
-    made: Mapping[CellId, Path],
+    artifact: causes.Artifact,
     models: Mapping[str, ReferenceModel],
     accepted: Callable[[Cell], str | None],
     say: Callable[[str], None],
@@ -32,26 +31,30 @@ def of_slow(
     A cell that cannot be timed by operator is left out.
     """
     found: dict[CellId, OperatorTimes] = {}
-    since = time.monotonic()
-    for cell in [cell for cell in cells if is_slow(cell) and cell.id in made][:MOST_CELLS]:
+    since, tried = time.monotonic(), 0
+    for cell in filter(is_slow, cells):
         left = MOST_SECONDS - (time.monotonic() - since)
-        if left <= 0:
+        if left <= 0 or tried >= MOST_CELLS:
             break
+        content = artifact(cell.id)
+        if content is None:
+            continue
+        tried += 1
         say(f"timing by operator: {cell.id}")
         try:
-            timed = explain_time.timed(_subject(cell, made, accepted), models[cell.model], left)
+            timed = explain_time.timed(_subject(cell, content, artifact, accepted), models[cell.model], left)
         except (BadInput, OSError):
             continue
         found[cell.id] = operator_times.largest(timed, _KEPT)
     return found
 
 
-def _subject(cell: Cell, made: Mapping[CellId, Path], accepted: Callable[[Cell], str | None]) -> Subject:
+def _subject(cell: Cell, content: bytes, artifact: causes.Artifact, accepted: Callable[[Cell], str | None]) -> Subject:
     """Add the float model of a trained cell, whose weights are others but take no other time."""
-    subject, float32 = causes.subject(cell, made, accepted), made.get(f"{cell.model}/{FLOAT_CONTROL}")
-    if subject.control is not None or float32 is None or cell.variant == FLOAT_CONTROL:
+    subject = causes.subject(cell, content, artifact, accepted)
+    if subject.control is not None or cell.variant == FLOAT_CONTROL:
         return subject
-    return replace(subject, control=float32.read_bytes())
+    return replace(subject, control=artifact(f"{cell.model}/{FLOAT_CONTROL}"))
 
 
 def is_slow(cell: Cell) -> bool:

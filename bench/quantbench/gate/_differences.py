@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from quantbench.records import Amount, Census, Compute, Port
+from quantbench.tflite import matching
 
 _CASTS = ("QUANTIZE", "DEQUANTIZE")
 
@@ -153,10 +154,32 @@ def differences(census: Census, accepted: Census, trained: bool) -> list[Differe
         )
     if len(census.compute) != len(accepted.compute):
         counts = str(len(census.compute)), str(len(accepted.compute))
-        return [*changes, Difference("weight tensors", *counts, number=True)]
-    for position, (new, old) in enumerate(zip(census.compute, accepted.compute, strict=True), 1):
-        changes += _compute_changes(f"{position}. {old.operator}", new, old, limits)
-    return changes
+        changes.append(Difference("weight tensors", *counts, number=True))
+    pairs = _paired(census.compute, accepted.compute)
+    for mine, his in pairs:
+        old = accepted.compute[his]
+        changes += _compute_changes(f"{mine + 1}. {old.operator}", census.compute[mine], old, limits)
+    return changes + _unpaired(census.compute, accepted.compute, pairs)
+
+
+def _paired(new: Sequence[Compute], old: Sequence[Compute]) -> list[tuple[int, int]]:
+    """Pair the weights of two censuses: one by one, and where operators came or went by their place in the graph."""
+    if [one.operator for one in new] == [one.operator for one in old]:
+        return [(place, place) for place in range(len(new))]
+    traits = [[matching.Traits(one.operator, weights=(tuple(one.shape),)) for one in side] for side in (new, old)]
+    return matching.aligned(*traits)
+
+
+def _unpaired(new: Sequence[Compute], old: Sequence[Compute], pairs: Sequence[tuple[int, int]]) -> list[Difference]:
+    """Name the weights that only one of two censuses has."""
+    mine, his = {one for one, _ in pairs}, {other for _, other in pairs}
+    come = [f"{place + 1}. {one.operator} {_size(one)}" for place, one in enumerate(new) if place not in mine]
+    gone = [f"{place + 1}. {one.operator} {_size(one)}" for place, one in enumerate(old) if place not in his]
+    return [Difference(f"added {name}") for name in come] + [Difference(f"removed {name}") for name in gone]
+
+
+def _size(one: Compute) -> str:
+    return "x".join(map(str, one.shape))
 
 
 def _count_changes(what: str, new: Mapping[str, object], old: Mapping[str, object]) -> list[Difference]:
@@ -208,13 +231,22 @@ def _named(places: Mapping[str, int]) -> str:
 def _option_changes(new: Census, old: Census) -> list[Difference]:
     """Describe operators whose options changed: strides, padding, fused activations, softmax's beta.
 
-    Where operators came or went, the counts already show it.
+    Where operators came or went, those are compared that have a partner; the counts show the others.
     """
     mine, his = _described(new), _described(old)
-    if mine is None or his is None or new.operators != old.operators:
+    if mine is None or his is None:
         return []
-    if [one.split(" ")[0] for one in mine] == [one.split(" ")[0] for one in his]:  # position by position
+    kinds = [[one.split(" ")[0] for one in side] for side in (mine, his)]
+    if new.operators != old.operators and Counter(kinds[0]) == Counter(kinds[1]):
+        return []  # the same operators compute in other types, with options of their own
+    if kinds[0] == kinds[1]:  # position by position
         changed = [(a, b) for a, b in zip(mine, his, strict=True) if a != b]
+    elif Counter(kinds[0]) != Counter(kinds[1]):
+        traits = [
+            [matching.Traits(kind, words=frozenset(one.split())) for kind, one in zip(*both, strict=True)]
+            for both in zip(kinds, (mine, his), strict=True)
+        ]
+        changed = [(mine[a], his[b]) for a, b in matching.aligned(*traits) if mine[a] != his[b]]
     else:  # the same operators in another order
         gone, come = Counter(his) - Counter(mine), Counter(mine) - Counter(his)
         changed = list(

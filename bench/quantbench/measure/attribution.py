@@ -63,12 +63,14 @@ class _Step:
         exact: index of the float tensor that its output stands for.
         made: index of its output.
         alone: the operator by itself, and the tensors that are fed to it; None where it cannot be.
+        output: which of its outputs this is.
     """
 
     position: int
     exact: int
     made: int
     alone: tuple[LiteRT, list[int]] | None
+    output: int = 0
 
 
 @dataclass
@@ -90,6 +92,8 @@ class Pairing:
         pairs = zip(self.control.operators[ours].inputs, self.artifact.operators[theirs].inputs, strict=False)
         for mine, other in pairs:
             if mine is None or other is None or mine.data is not None or id(other) not in artifact:
+                continue
+            if mine.variable or other.variable:  # its own state, which is no step's output
                 continue
             stands = self.exact_of.get(artifact[id(other)])
             if other.data is None and stands not in (None, control[id(mine)]):
@@ -151,7 +155,7 @@ def _size(tensor: Tensor) -> int:
     return math.prod(max(1, length) for length in tensor.shape)
 
 
-def _steps(pairing: Pairing, artifact: bytes) -> Iterator[_Step]:
+def _steps(pairing: Pairing, artifact: bytes, stateful: bool) -> Iterator[_Step]:
     objects, indices = edit.unpacked(artifact), _indices(pairing.artifact)
     for tensor in pairing.artifact.inputs:
         if tensor.scales and indices[id(tensor)] in pairing.exact_of:
@@ -159,17 +163,18 @@ def _steps(pairing: Pairing, artifact: bytes) -> Iterator[_Step]:
     quantizing = [place for place, one in enumerate(pairing.artifact.main().operators) if one.name == "QUANTIZE"]
     for place in sorted([*quantizing, *(theirs for _, theirs in pairing.matched.pairs)]):
         operator = pairing.artifact.operators[place]
-        made = indices[id(operator.outputs[0])] if operator.outputs else -1
+        made = indices[id(operator.outputs[operator.result])] if operator.outputs else -1
         if made in pairing.exact_of:
-            yield _Step(place, pairing.exact_of[made], made, _alone(objects, place, pairing.exact_of))
+            alone = _alone(objects, place, pairing.exact_of, stateful)
+            yield _Step(place, pairing.exact_of[made], made, alone, operator.result)
 
 
-def _alone(objects: object, place: int, exact_of: Mapping[int, int]) -> tuple[LiteRT, list[int]] | None:
+def _alone(objects: object, place: int, exact_of: Mapping[int, int], stateful: bool) -> tuple[LiteRT, list[int]] | None:
     try:
         file, fed = surgery.alone(objects, place)
         if any(index not in exact_of for index in fed):
             return None
-        return LiteRT(file, runtime="litert-builtin"), fed
+        return LiteRT(file, runtime="litert-builtin", stateful=stateful), fed
     except (surgery.Uncuttable, RuntimeError, ValueError):  # LiteRT does not plan every operator by itself
         return None
 
@@ -199,7 +204,7 @@ def errors(control: bytes, artifact: bytes, inputs: Inputs, stateful: bool = Fal
     """
     pairing = paired(control, artifact)
     few = examples(artifact, inputs)
-    steps = list(_steps(pairing, artifact))
+    steps = list(_steps(pairing, artifact, stateful))
     sums = [_Sums() for _ in steps]
     exact_runner = LiteRT(control, runtime="litert-builtin", keep_tensors=True, stateful=stateful)
     made_runner = LiteRT(artifact, runtime="litert-builtin", keep_tensors=True, stateful=stateful)
@@ -216,6 +221,7 @@ def errors(control: bytes, artifact: bytes, inputs: Inputs, stateful: bool = Fal
             total.add(exact, _real(made, tensors[step.made]).reshape(-1), _limits(tensors[step.made]))
             _add_own(step, total, exact, exact_runner, pairing)
     return Attribution(
+        graph=pairing.artifact.name,
         examples=length(few),
         matched=pairing.matched.share,
         operators=[
@@ -240,7 +246,7 @@ def _add_own(step: _Step, total: _Sums, exact: Array, runner: LiteRT, pairing: P
             return
         values.append(_stored(_real(value, pairing.control.tensors[pairing.exact_of[index]]), tensors[index]))
     try:
-        made = alone.call(values)[0]
+        made = alone.call(values)[step.output]
     except (RuntimeError, ValueError):
         return
     real = _real(made, tensors[step.made]).reshape(-1)

@@ -14,7 +14,7 @@ import numpy as np
 
 from quantbench.core.arrays import Array, Inputs
 from quantbench.measure.attribution import INPUT, examples, paired
-from quantbench.records import EXPLAINS, ONE_MODEL, Attribution, Change, OperatorError, Suspect
+from quantbench.records import EXPLAINS, ONE_MODEL, Attribution, Change, OperatorError, Suspect, Untried
 from quantbench.tflite import changes, graph, matching, surgery
 from quantbench.tflite.graph import CASTS, COMPUTE, Graph
 from quantbench.tflite.litert import LiteRT
@@ -31,6 +31,7 @@ _SAME_RANGE = frozenset(
 _FIXED_RANGE = ("SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "LOG_SOFTMAX")
 Scorer = Callable[[bytes], float]
 How = Literal["float", "range", "accepted"]
+Why = Literal["partner", "inputs", "subgraph", "weights", "shapes", "runtime"]  # as in Untried
 # From this multiple of the accepted artifact's error on, an artifact is worse, and what changed is the suspect.
 WORSE = 1.05
 
@@ -72,11 +73,12 @@ def explained(
     if not math.isfinite(before):
         return found.model_copy(update={"changes": told})
     suspects: list[Suspect] = []
+    untried: list[Untried] = []
     whole = _main(artifact)
     if before > 0 and found.matched >= ONE_MODEL:
         least = _distance(_outputs(accepted, few, stateful), exact) if accepted is not None and told else math.inf
         worse = before > WORSE * least
-        for repairs in _repairs(found, control, artifact, accepted if worse else None, told):
+        for repairs in _repairs(found, control, artifact, accepted if worse else None, told, untried):
             rest = least if worse and not suspects else 0.0
             suspects += [_tested(one, whole, few, exact, (before, rest), stateful, score) for one in repairs]
             if max((one.recovered for one in suspects), default=0.0) >= EXPLAINS:
@@ -84,7 +86,10 @@ def explained(
     best: dict[int, Suspect] = {}
     for one in _ordered(suspects):
         best.setdefault(one.position, one)
-    return found.model_copy(update={"suspects": list(best.values()), "changes": told, "output_error": before})
+    repaired = {place for one in best.values() for place in (one.position, *one.together)}
+    left = sorted((one for one in untried if one.position not in repaired), key=lambda one: -one.error)
+    told_of = {"suspects": list(best.values()), "untried": left, "changes": told, "output_error": before}
+    return found.model_copy(update=told_of)
 
 
 # Of repairs that win back at least this share of what the best one does, the smallest is the cause: a range mended
@@ -135,7 +140,7 @@ def _tested(
 def _named(whole: Graph, place: int) -> tuple[str, str]:
     if place == INPUT:
         return "INPUT", next((tensor.name for tensor in whole.inputs if tensor.scales), "")
-    return whole.operators[place].name, whole.operators[place].outputs[0].name
+    return whole.operators[place].name, whole.operators[place].label
 
 
 def output_error(control: bytes, artifact: bytes, inputs: Inputs, stateful: bool = False) -> float:
@@ -150,12 +155,21 @@ def passes_on(operator: str) -> bool:
 
 
 def _repairs(
-    found: Attribution, control: bytes, artifact: bytes, accepted: bytes | None, told: Sequence[Change]
+    found: Attribution,
+    control: bytes,
+    artifact: bytes,
+    accepted: bytes | None,
+    told: Sequence[Change],
+    untried: list[Untried],
 ) -> Iterator[Iterator[Repair]]:
-    """Yield kinds of repairs, the next of which is tried where none before explains the error."""
+    """Yield kinds of repairs, the next of which is tried where none before explains the error.
+
+    Args:
+        untried: receives the suspects that could not be repaired.
+    """
     if accepted is not None and told:
         yield _by_accepted(artifact, accepted, told)
-    yield chain(_in_float(found, control, artifact), _by_range(found, artifact))
+    yield chain(_in_float(found, control, artifact, untried), _by_range(found, artifact))
 
 
 def _by_accepted(artifact: bytes, accepted: bytes, told: Sequence[Change]) -> Iterator[Repair]:
@@ -164,24 +178,40 @@ def _by_accepted(artifact: bytes, accepted: bytes, told: Sequence[Change]) -> It
     for places in _together([one.position for one in told], _main(artifact))[: 4 * SUSPECTS]:
         pairs = [(partner[place], place) for place in places if place in partner]
         repaired = _tried(partial(surgery.with_parts_of, artifact, accepted, pairs)) if pairs else None
-        if repaired is not None:
+        if isinstance(repaired, bytes):
             yield Repair(places, "accepted", repaired)
 
 
-def _in_float(found: Attribution, control: bytes, artifact: bytes) -> Iterator[Repair]:
-    pairing = paired(control, artifact)
+def _in_float(found: Attribution, control: bytes, artifact: bytes, untried: list[Untried]) -> Iterator[Repair]:
+    pairing, whole = paired(control, artifact), _main(artifact)
     partner = {theirs: ours for ours, theirs in pairing.matched.pairs}
-    for places in _regions(suspicious(found.operators), _main(artifact)):
+    errors = {one.position: one.error for one in found.operators}
+    for places in _regions(suspicious(found.operators), whole):
+        if whole.operators[places[0]].name in CASTS:
+            continue  # it gets a range, see below
         pairs = [(partner[place], place) for place in sorted(places) if place in partner]
-        if not pairs or not all(pairing.reads_the_same(ours, theirs) for ours, theirs in pairs):
-            continue
-        if (repaired := _tried(partial(surgery.in_float, artifact, control, pairs))) is not None:
+        repaired: bytes | Why = "partner"
+        if pairs:
+            same = all(pairing.reads_the_same(ours, theirs) for ours, theirs in pairs)
+            repaired = _tried(partial(surgery.in_float, artifact, control, pairs)) if same else "inputs"
+        if isinstance(repaired, bytes):
             yield Repair(places, "float", repaired)
+        else:
+            operator, tensor = _named(whole, places[0])
+            untried.append(
+                Untried(
+                    position=places[0],
+                    operator=operator,
+                    tensor=tensor,
+                    error=errors.get(places[0], 0.0),
+                    why=repaired,
+                )
+            )
 
 
 def _by_range(found: Attribution, artifact: bytes) -> Iterator[Repair]:
     for places, ranges in _ill_ranged(found, graph.read(artifact)):
-        if (repaired := _tried(partial(surgery.with_ranges, artifact, ranges))) is not None:
+        if isinstance(repaired := _tried(partial(surgery.with_ranges, artifact, ranges)), bytes):
             yield Repair(places, "range", repaired)
 
 
@@ -266,12 +296,15 @@ def _main(artifact: bytes) -> Graph:
     return graph.read(artifact).main()
 
 
-def _tried(repair: Callable[[], bytes]) -> bytes | None:
+def _tried(repair: Callable[[], bytes]) -> bytes | Why:
+    """Return the repaired artifact, or why there is none."""
     try:
         repaired = repair()
         LiteRT(repaired, runtime="litert-builtin")
-    except (surgery.Uncuttable, RuntimeError, ValueError):
-        return None
+    except surgery.Uncuttable as refused:
+        return refused.why
+    except (RuntimeError, ValueError):
+        return "runtime"
     return repaired
 
 

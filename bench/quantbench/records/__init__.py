@@ -28,7 +28,16 @@ from quantbench.records._answers import (
     SkippedFolder,
 )
 from quantbench.records._artifact import Amount, Census, Compute, Contents, Port, Range, Signature
-from quantbench.records._attribution import EXPLAINS, ONE_MODEL, Attribution, Change, OperatorError, Suspect
+from quantbench.records._attribution import (
+    EXPLAINS,
+    ONE_MODEL,
+    Attribution,
+    Change,
+    FileChanges,
+    OperatorError,
+    Suspect,
+    Untried,
+)
 from quantbench.records._baseline import (
     AcceptedFloor,
     BaselineCell,
@@ -141,6 +150,7 @@ __all__ = [
     "Failure",
     "FalseAlarms",
     "Family",
+    "FileChanges",
     "First",
     "FlipRate",
     "HandEdit",
@@ -190,6 +200,7 @@ __all__ = [
     "Signature",
     "SkippedFolder",
     "Suspect",
+    "Untried",
     "Verdict",
     "Xfail",
     "YearlyRate",

@@ -60,6 +60,20 @@ class Change(Record):
     factor: float | None = None
 
 
+class FileChanges(Record):
+    """Say what one artifact has otherwise than another one.
+
+    Attributes:
+        old, new: files, or cells.
+        matched: share of the operators of both that have a partner.
+    """
+
+    old: str
+    new: str
+    matched: float
+    changes: list[Change]
+
+
 class Suspect(Record):
     """Describe an operator that was repaired to see what it explains.
 
@@ -82,19 +96,40 @@ class Suspect(Record):
     score: float | None = None
 
 
+class Untried(Record):
+    """Describe a suspect that could not be repaired.
+
+    Attributes:
+        error: as in :class:`OperatorError`, of its output.
+        why: ``partner``: the reference has no operator of this step; ``inputs``: its partner there reads something
+            else; ``subgraph``: the two call different subgraphs; ``weights``: its weights are not float in the
+            reference; ``shapes``: the two read or write tensors of other shapes, types or numbers; ``runtime``: LiteRT
+            refuses the repaired file.
+    """
+
+    position: int
+    operator: str
+    tensor: str
+    error: float = 0.0
+    why: Literal["partner", "inputs", "subgraph", "weights", "shapes", "runtime"]
+
+
 class Attribution(Record):
     """Say where an artifact's error comes from.
 
     Attributes:
         subject, reference: what was compared: a cell and ``float32``, or two files.
+        graph: name of the artifact's first subgraph, as Model Explorer calls it.
         metric, unit, scale, higher_is_better: how scores are to be read; as in :class:`JudgedOutput`.
         examples: on which errors were measured; scored: on which scores were.
         matched: share of the operators of the two graphs that have a partner.
-        operators: in the order of the artifact; those that could be compared.
+        operators: in the order of the artifact; those that could be compared. In a report rounded, and of a long model
+            those alone whose errors are largest.
         alone: operators of the artifact without a partner in the float model, and the other way round, as
             ``NAME at POSITION``.
         changes: against the accepted artifact, where it was given.
         suspects: what was repaired, the one that explains most first.
+        untried: suspects that could not be repaired, and why; the one with the largest error first.
         output_error: mean squared error of the outputs as a share of the reference's mean square, before any repair;
             None where an output is not finite.
         float_score, score: of the float model and of the artifact on the scored examples.
@@ -102,6 +137,7 @@ class Attribution(Record):
 
     subject: str = ""
     reference: str = ""
+    graph: str = ""
     metric: str = ""
     unit: str = ""
     scale: float = 1.0
@@ -114,6 +150,7 @@ class Attribution(Record):
     missing: list[str] = Field(default_factory=list)
     changes: list[Change] = Field(default_factory=list)
     suspects: list[Suspect] = Field(default_factory=list)
+    untried: list[Untried] = Field(default_factory=list)
     output_error: float | None = None
     float_score: float | None = None
     score: float | None = None

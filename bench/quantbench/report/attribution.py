@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from quantbench.core.echo import line
-from quantbench.records import EXPLAINS, ONE_MODEL, Attribution, Change, Located, OperatorError, Suspect
+from quantbench.records import EXPLAINS, ONE_MODEL, Attribution, Change, Located, OperatorError, Suspect, Untried
 
 _GONE = {
     "float": "the outputs' squared error",
@@ -17,7 +17,16 @@ _GONE = {
 }
 MOST_ROWS = 8
 MOST_CHANGES = 4
-_REPAIRS = {
+_NAMES = 3  # of operators that came or went
+_WHY = {
+    "partner": "{reference} has no operator of this step",
+    "inputs": "its partner in {reference} reads something else",
+    "subgraph": "it calls other subgraphs than in {reference}",
+    "weights": "its weights are not float in {reference}",
+    "shapes": "it reads or writes tensors of other shapes or types than in {reference}",
+    "runtime": "LiteRT does not run it with float parts",
+}
+REPAIRS = {
     "float": "left in float",
     "range": "with the range of the float model's values",
     "accepted": "with the accepted weights, options and ranges",
@@ -26,18 +35,22 @@ _REPAIRS = {
 
 def screen(found: Attribution) -> str:
     """Return the explanation as text of at most 30 lines."""
-    parts = [_first(found), cause(found), *changes_in_words(found.changes), _unmatched(found), "", _table(found)]
+    changed = changes_in_words(found.changes)
+    since = ["Changed since the accepted artifact:", *(f"  {line}" for line in changed)] if changed else []
+    parts = [first(found), cause(found), untried(found), *since, unmatched(found), "", _table(found)]
     return "\n".join(part for part in parts if part is not None)
 
 
-def _first(found: Attribution) -> str:
+def first(found: Attribution) -> str:
+    """Say what was compared, and how far apart the two are."""
     if found.score is None or found.float_score is None:
         return f"{found.subject} against {found.reference}, on {found.examples} examples{_distance(found)}"
     drop = _drop(found, found.score)
     moved = f"{_amount(abs(drop), found)} {'worse' if drop > 0 else 'better'}" if drop else "no difference"
+    scores = [shown_score(value, found) for value in (found.score, found.float_score)]
     return (
-        f"{found.subject} against {found.reference}: {found.metric} {_score(found.score, found)} where "
-        f"{found.reference} has {_score(found.float_score, found)}: {moved} ({_scored_on(found)}){_distance(found)}"
+        f"{found.subject} against {found.reference}: {found.metric} {scores[0]} where {found.reference} has "
+        f"{scores[1]}: {moved} ({_scored_on(found)}){_distance(found)}"
     )
 
 
@@ -61,11 +74,12 @@ def _drop(found: Attribution, score: float) -> float:
     return (lost if found.higher_is_better else -lost) * found.scale
 
 
-def _score(value: float, found: Attribution) -> str:
+def shown_score(value: float, found: Attribution) -> str:
+    """Format a score of the model's metric."""
     return f"{100 * value:.2f} %" if found.scale == 100 else f"{value:.4g}"
 
 
-def place(one: OperatorError | Suspect | Change | Located) -> str:
+def place(one: OperatorError | Suspect | Untried | Change | Located) -> str:
     """Name an operator by its kind and its layer."""
     return line(f"{one.operator} {layer(one.tensor)}".strip())
 
@@ -99,6 +113,11 @@ def layer(tensor: str) -> str:
     return "/".join(parts[:-1] if len(parts) > 1 else parts)[-60:]
 
 
+def explains(one: Suspect) -> bool:
+    """Check whether a repair takes away enough to be a cause."""
+    return one.recovered >= EXPLAINS
+
+
 # Outputs that differ by less than a thousandth (RMS) do so by rounding alone.
 _NEGLIGIBLE = 1e-6
 # Errors of at least half of the largest one are similar; of so many operators none is the cause by itself.
@@ -116,13 +135,13 @@ def cause(found: Attribution) -> str:
         return f"Cause: none: the outputs are those of {found.reference} on {found.examples} examples."
     if found.matched < ONE_MODEL:
         return (
-            f"Cause: not found: only {_percent(found.matched)} of the operators have a partner; are these two "
-            "artifacts of one model?"
+            f"Cause: not found: only {_percent(found.matched)} of the operators have a partner"
+            f"{_how_far(found)}; are these two artifacts of one model?"
         )
     if found.output_error < _NEGLIGIBLE:
         return f"Cause: none to look for: the outputs differ by rounding alone (RMS over {found.examples} examples)."
     best = found.suspects[0] if found.suspects else None
-    if best is None or best.recovered < EXPLAINS:
+    if best is None or not explains(best):
         return _no_cause(found, best)
     others = len(best.together)
     more = f" and {others} operator{'s' * (others > 1)} with it" if others else ""
@@ -130,9 +149,17 @@ def cause(found: Attribution) -> str:
     if best.position < 0 or (best.position == 0 and best.operator == "QUANTIZE"):
         where = f"the quantization of the model's input{more and f' ({more[5:]})'}"
     return (
-        f"Cause: {where}: {_REPAIRS[best.repaired_by]},{_won(found, best)} {_percent(best.recovered)} of "
+        f"Cause: {where}: {REPAIRS[best.repaired_by]},{_won(found, best)} {_percent(best.recovered)} of "
         f"{_GONE[best.repaired_by]} is gone."
     )
+
+
+def _how_far(found: Attribution) -> str:
+    """Name the first operator without a partner, on the side that has one."""
+    first = next(iter([*found.alone, *found.missing]), None)
+    if first is None:
+        return ""
+    return f" (the first without: {first} of {'the artifact' if found.alone else found.reference})"
 
 
 def _won(found: Attribution, best: Suspect) -> str:
@@ -165,9 +192,7 @@ def _no_cause(found: Attribution, best: Suspect | None) -> str:
             "outputs' squared error"
         )
     )
-    repaired = {at for one in found.suspects for at in (one.position, *one.together)}
-    closed = [one for one in found.operators if one.own is None and one.position >= 0 and one.position not in repaired]
-    worst = max(closed, key=lambda one: one.error, default=None)
+    worst = next(iter(found.untried), None)
     if worst is not None and worst.error > max((one.own or 0.0 for one in found.operators), default=0.0):
         return (
             f"Cause: not proved: {tried}; {place(worst)} (operator {worst.position}) cannot be repaired alone, and its "
@@ -185,29 +210,40 @@ def _no_cause(found: Attribution, best: Suspect | None) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{round(100 * share)} %"
 
 
-def changes_in_words(changes: Sequence[Change]) -> list[str]:
-    """Group what changed since the accepted artifact: one line for each kind of change, the most frequent first."""
-    if not changes:
-        return []
-    kinds = Counter(one.what for one in changes)
-    lines = ["Changed since the accepted artifact:"]
-    for what, count in kinds.most_common(MOST_CHANGES):
-        lines.append(f"  {_group([one for one in changes if one.what == what], what, count)}")
-    if len(kinds) > MOST_CHANGES:
-        lines.append(f"  and {len(kinds) - MOST_CHANGES} more kinds of change")
-    return lines
+def changes_in_words(changes: Sequence[Change], most: int = MOST_CHANGES) -> list[str]:
+    """Group what changed since another artifact: one line for each kind of change, the most frequent first."""
+    kinds = Counter(map(_kind, changes))
+    lines = [
+        _group([one for one in changes if _kind(one) == kind], kind[0], count)
+        for kind, count in kinds.most_common(most)
+    ]
+    more = len(kinds) - most
+    return [*lines, f"and {more} more kind{'s' * (more > 1)} of change"] if more > 0 else lines
+
+
+def _kind(change: Change) -> tuple[str, str]:
+    """Tell operators that came, went, or became others apart."""
+    return change.what, (change.old or change.new) if change.operator and _came_or_went(change) else ""
+
+
+def _came_or_went(change: Change) -> bool:
+    return change.what.startswith("operator") and {change.old, change.new} <= {"", "added", "removed"}
 
 
 def _group(changes: Sequence[Change], what: str, count: int) -> str:
     first = changes[0]
+    if _came_or_went(first):
+        names = ", ".join(place(one) for one in changes[:_NAMES])
+        more = f" and {count - _NAMES} more" if count > _NAMES else ""
+        return f"{first.old or first.new}{what.removeprefix('operator')}: {names}{more}"
     one = f"of {place(first)}"
     factors = [change.factor for change in changes if change.factor is not None]
     if len(factors) == count:
         alike = max(factors) - min(factors) <= 0.02 * abs(max(factors))
-        times = _times(factors[0]) if alike else f"{min(factors):.3g} to {max(factors):.3g} times the accepted one"
+        times = _times(factors[0]) if alike else f"{min(factors):.3g} to {max(factors):.3g} times as large as before"
         ranges = f" ({first.old} → {first.new})" if first.old and first.new else ""
         return f"{what} {one}: {times}{ranges}" if count == 1 else f"{count} × {what}: {times} (e.g. {one[3:]}{ranges})"
     told = f"{first.old} → {first.new}" if first.old and first.new else first.new or first.old
@@ -216,11 +252,24 @@ def _group(changes: Sequence[Change], what: str, count: int) -> str:
 
 def _times(factor: float) -> str:
     if factor <= 0:
-        return f"{factor:.3g} times the accepted one"
+        return f"{factor:.3g} times as large as before"
     return f"{factor:.3g} times larger" if factor >= 1 else f"{1 / factor:.3g} times smaller"
 
 
-def _unmatched(found: Attribution) -> str | None:
+def untried(found: Attribution) -> str | None:
+    """Say in one line which suspects could not be repaired, and why."""
+    if not found.untried:
+        return None
+    told = [
+        f"{place(one)} (operator {one.position}; {_WHY[one.why].format(reference=found.reference)})"
+        for one in found.untried[:_NAMES]
+    ]
+    more = f" and {len(found.untried) - _NAMES} more" if len(found.untried) > _NAMES else ""
+    return f"Not tried: {', '.join(told)}{more}"
+
+
+def unmatched(found: Attribution) -> str | None:
+    """Say which operators have no partner."""
     if found.matched == 1:
         return None
     told = [f"{len(found.alone)} in the artifact"] if found.alone else []
@@ -236,7 +285,6 @@ def _table(found: Attribution) -> str:
     rest = sorted(found.operators, key=lambda one: -(one.own if one.own is not None else 0.0))
     listed += [one.position for one in rest if one.position not in listed]
     repaired = {one.position: one for one in found.suspects}
-    rows = [_row(by_place.get(at), repaired.get(at), found) for at in listed[:MOST_ROWS]]
     headers = [
         "operator",
         "layer",
@@ -245,8 +293,9 @@ def _table(found: Attribution) -> str:
         "clipped",
         "repaired",
         "outputs' error gone",
-        found.metric,
+        *([found.metric] if found.score is not None else []),
     ]
+    rows = [_row(by_place.get(at), repaired.get(at), found)[: len(headers)] for at in listed[:MOST_ROWS]]
     table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
     return (
         f"{table}\n\nErrors are root mean squares, as a share of the float values'; own: with exact inputs. Error "
@@ -259,7 +308,7 @@ def _row(one: OperatorError | None, suspect: Suspect | None, found: Attribution)
     assert named is not None
     own = "" if one is None or one.own is None else f"{100 * one.own:.1f} %"
     clipped = "" if one is None or not one.clipped else f"{100 * one.clipped:.1f} %"
-    score = "" if suspect is None or suspect.score is None else _score(suspect.score, found)
+    score = "" if suspect is None or suspect.score is None else shown_score(suspect.score, found)
     return [
         f"{named.position} {named.operator}",
         line(layer(named.tensor)),

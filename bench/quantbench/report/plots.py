@@ -99,15 +99,18 @@ class Tick(NamedTuple):
     zero: bool = False
 
 
-def _plot(title: str, width: float, height: float, groups: Sequence[Group], note: str = "") -> Plot:
+def plotted(title: str, width: float, height: float, groups: Sequence[Group], note: str = "") -> Plot:
+    """Make a picture of a size in pixels."""
     return Plot(title, _px(width), _px(height), groups, note)
 
 
-def _words(kind: str, text: str, x: float, y: float, anchor: str = "start") -> Item:
+def text_at(kind: str, text: str, x: float, y: float, anchor: str = "start") -> Item:
+    """Place a word."""
     return Item(kind, text=text, x=_px(x), y=_px(y), anchor=anchor)
 
 
-def _mark_at(kind: str, d: str, x: float, y: float) -> Item:
+def mark_at(kind: str, d: str, x: float, y: float) -> Item:
+    """Place a mark."""
     return Item(kind, d, f"{x:.1f} {y:.1f}")
 
 
@@ -115,19 +118,19 @@ def _px(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _across(ticks: Sequence[Tick], top: float, bottom: float) -> list[Item]:
+def across(ticks: Sequence[Tick], top: float, bottom: float) -> list[Item]:
     """Draw grid lines and labels of the horizontal axis."""
     grid = Item("grid", "".join(f"M{_px(tick.at)} {_px(top)}V{_px(bottom)}" for tick in ticks))
-    return [grid, *(_words("tick", tick.label, tick.at, bottom + 14, "middle") for tick in ticks)]
+    return [grid, *(text_at("tick", tick.label, tick.at, bottom + 14, "middle") for tick in ticks)]
 
 
-def _up(ticks: Sequence[Tick], left: float, right: float) -> list[Item]:
+def upwards(ticks: Sequence[Tick], left: float, right: float) -> list[Item]:
     """Draw grid lines and labels of the vertical axis."""
     lines = {
         kind: "".join(f"M{_px(left)} {_px(tick.at)}H{_px(right)}" for tick in ticks if tick.zero is zero)
         for kind, zero in (("grid", False), ("zero", True))
     }
-    labels = (_words("tick", tick.label, left - 6, tick.at + 4, "end") for tick in ticks)
+    labels = (text_at("tick", tick.label, left - 6, tick.at + 4, "end") for tick in ticks)
     return [*(Item(kind, d) for kind, d in lines.items() if d), *labels]
 
 
@@ -230,17 +233,17 @@ def scatter(
     )
     ranks = {point.cell.id: rank for rank, point in enumerate(best, 1)}
     marks = [_mark(point, x_of(point.x), y_of(point.drop), ranks.get(point.cell.id)) for point in points]
-    axes = [*_across(x_ticks, TOP, bottom), *_up(y_ticks, LEFT, right)]
-    axes.append(_words("axis", f"{axis.what}, {axis.unit}", (LEFT + right) / 2, height - 6, "middle"))
+    axes = [*across(x_ticks, TOP, bottom), *upwards(y_ticks, LEFT, right)]
+    axes.append(text_at("axis", f"{axis.what}, {axis.unit}", (LEFT + right) / 2, height - 6, "middle"))
     axes.append(Item("axis", text=f"drop, {unit}", place=f"12 {_px(height / 2 - 14)}", anchor="middle"))
     note = "the numbers are in the table of all cells, the Pareto front is listed below"
-    return _plot(title, width, height, [Group([*axes, Item("front", corners)]), *marks], note)
+    return plotted(title, width, height, [Group([*axes, Item("front", corners)]), *marks], note)
 
 
 def _mark(point: Point, x: float, y: float, rank: int | None) -> Group:
     """Draw a shape for each family, as print may lose colours; points of the front have their number in the list."""
-    shape = _mark_at(f"mark {point.family}{' best' if rank else ''}", SHAPES[point.family], x, y)
-    number = [] if rank is None else [_words("rank", str(rank), x + 6, y - 5)]
+    shape = mark_at(f"mark {point.family}{' best' if rank else ''}", SHAPES[point.family], x, y)
+    number = [] if rank is None else [text_at("rank", str(rank), x + 6, y - 5)]
     title = f"{point.cell.variant}: {point.x:,.1f}, drop {point.drop:+.2f} {point.cell.metric_unit}"
     return Group([shape, *number], title, point.cell.id)
 
@@ -291,14 +294,14 @@ def latencies(title: str, rows: Sequence[Row], width: int = 430) -> Plot:
     top, right = 6, width - EDGE
     bottom = top + high * len(rows)
     place, ticks = log_axis([value for row in rows for value in row.numbers()], EDGE, right)
-    axis = [*_across(ticks, top, bottom), _words("axis", "µs a call", width / 2, bottom + 28, "middle")]
+    axis = [*across(ticks, top, bottom), text_at("axis", "µs a call", width / 2, bottom + 28, "middle")]
     groups = [Group(axis)]
     for number, row in enumerate(rows):
         start = top + high * number
-        label = [_words("name", row.cell.variant, EDGE, start + 9)] if named else []
+        label = [text_at("name", row.cell.variant, EDGE, start + 9)] if named else []
         marks = [*label, *_latency_marks(row, start + high - 9, right, place)]
         groups.append(Group(marks, f"{row.cell.variant}: {row.words()}", row.cell.id))
-    return _plot(title, width, bottom + 34, groups, "the numbers are with each cell")
+    return plotted(title, width, bottom + 34, groups, "the numbers are with each cell")
 
 
 def _latency_marks(row: Row, y: float, right: float, place: Place) -> Iterator[Item]:
@@ -310,7 +313,7 @@ def _latency_marks(row: Row, y: float, right: float, place: Place) -> Iterator[I
     dots = "".join(f"M{place(value):.1f} {y:.1f}h0" for value in row.processes)  # round ends make dots of them
     yield Item("process", dots)
     for name, measured in row.percentiles.items():
-        yield _mark_at(name, LATENCY_MARKS[name], place(measured.value), y)
+        yield mark_at(name, LATENCY_MARKS[name], place(measured.value), y)
 
 
 DECISIONS = {
@@ -319,7 +322,7 @@ DECISIONS = {
     "beyond": ("M-4 -4h8v8h-8z", "beyond the limit"),
     "excluded": ("M-4 -4L4 4M-4 4L4 -4", "excluded: a dead output"),
 }
-_RING = "M-8 0a8 8 0 1 0 16 0a8 8 0 1 0 -16 0z"
+RING = "M-8 0a8 8 0 1 0 16 0a8 8 0 1 0 -16 0z"
 
 
 class Decided(NamedTuple):
@@ -355,8 +358,8 @@ def decisions(title: str, drop: str, points: Sequence[Decided], limit: float, wi
     ends = [end for point in points for end in (point.low, point.high) if end is not None]
     x_of, x_ticks = log_axis([point.x for point in points], LEFT, right)
     y_of, y_ticks = drop_axis([*(point.drop for point in points), *ends, limit], TOP, bottom)
-    axes = [*_across(x_ticks, TOP, bottom), *_up(y_ticks, LEFT, right)]
-    axes.append(_words("axis", title, (LEFT + right) / 2, height - 6, "middle"))
+    axes = [*across(x_ticks, TOP, bottom), *upwards(y_ticks, LEFT, right)]
+    axes.append(text_at("axis", title, (LEFT + right) / 2, height - 6, "middle"))
     axes.append(Item("axis", text=drop, place=f"12 {_px(height / 2 - 14)}", anchor="middle"))
     axes.append(Item("limit", f"M{_px(LEFT)} {y_of(limit):.1f}H{_px(right)}"))
     groups = [Group(axes)]
@@ -365,11 +368,11 @@ def decisions(title: str, drop: str, points: Sequence[Decided], limit: float, wi
         low = bottom if point.low is None else y_of(point.low)
         high = TOP if point.high is None else y_of(point.high)
         marks = [Item("interval", f"M{x:.1f} {low:.1f}V{high:.1f}")]
-        marks.append(_mark_at(f"decision {point.kind}", DECISIONS[point.kind][0], x, y))
-        marks += [_mark_at("ring", _RING, x, y)] if point.chosen else []
-        marks.append(_words("rank", str(point.number), x + 7, y - 5))
+        marks.append(mark_at(f"decision {point.kind}", DECISIONS[point.kind][0], x, y))
+        marks += [mark_at("ring", RING, x, y)] if point.chosen else []
+        marks.append(text_at("rank", str(point.number), x + 7, y - 5))
         groups.append(Group(marks, point.title))
-    return _plot(title, width, height, groups, "the numbers are in the table of variants")
+    return plotted(title, width, height, groups, "the numbers are in the table of variants")
 
 
 def decision_legend() -> list[tuple[Item, str]]:
@@ -383,18 +386,18 @@ def heat_map(heat: Heat) -> Plot:
     left = 12 + CHARACTER * max(map(len, names))
     columns = [max(76.0, 10 + CHARACTER * max(len(_cut(model)), len(heat.units[model]))) for model in heat.models]
     starts = [left + sum(columns[:i]) for i in range(len(columns))]
-    items = [_words("name", name, left - 6, 46 + 18 * i, "end") for i, name in enumerate(names)]
+    items = [text_at("name", name, left - 6, 46 + 18 * i, "end") for i, name in enumerate(names)]
     for model, start, wide in zip(heat.models, starts, columns, strict=True):
-        items.append(_words("name", _cut(model), start + wide / 2, 12, "middle"))
-        items.append(_words("tick", heat.units[model], start + wide / 2, 26, "middle"))
+        items.append(text_at("name", _cut(model), start + wide / 2, 12, "middle"))
+        items.append(text_at("tick", heat.units[model], start + wide / 2, 26, "middle"))
         for i, variant in enumerate(heat.variants):
             drop = heat.drops.get((model, variant))
             if drop is not None:
                 kind = "none" if drop.shade is None else f"h{drop.shade}"
                 items.append(Item(f"tile {kind}", f"M{start:.1f} {33 + 18 * i}h{wide:.1f}v18h{-wide:.1f}z"))
-                items.append(_words(f"value {kind}", drop.shown, start + wide / 2, 46 + 18 * i, "middle"))
+                items.append(text_at(f"value {kind}", drop.shown, start + wide / 2, 46 + 18 * i, "middle"))
     width, height = left + sum(columns) + 4, 33 + 18 * len(names) + 6
-    return _plot("Drop vs float32 by variant and model", width, height, [Group(items)])
+    return plotted("Drop vs float32 by variant and model", width, height, [Group(items)])
 
 
 def trend(
@@ -414,13 +417,15 @@ def trend(
     y_of, y_ticks = linear_axis(values, bottom, top, style)
     places = [(x_of(run), y_of(value)) for run, value in zip(runs, values, strict=True)]
     line = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-    items = [*_across(x_ticks, top, bottom), *_up(y_ticks, left, right), Item("trend", line)]
+    items = [*across(x_ticks, top, bottom), *upwards(y_ticks, left, right), Item("trend", line)]
     items.append(Item("process", "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places)))
     for number, (run, name) in enumerate(shifts):
         x, late = x_of(run - 0.5), run > max(runs) / 2
-        beside = _words("tick", name, x + (-3 if late else 3), top + 10 + 12 * (number % 4), "end" if late else "start")
+        beside = text_at(
+            "tick", name, x + (-3 if late else 3), top + 10 + 12 * (number % 4), "end" if late else "start"
+        )
         items += [Item("shift", f"M{x:.1f} {top}V{bottom}"), beside]
-    return _plot(title, width, height, [Group(items)])
+    return plotted(title, width, height, [Group(items)])
 
 
 class Series(NamedTuple):
@@ -463,7 +468,7 @@ def over_nights(
     y_of, y_ticks = linear_axis(
         _ends(shown + [one for one in (accepted, limit) if one is not None]), bottom, top, style
     )
-    items = [*_across(_date_ticks(dates, left, apart), top, bottom), *_up(y_ticks, left, right)]
+    items = [*across(_date_ticks(dates, left, apart), top, bottom), *upwards(y_ticks, left, right)]
     there = np.flatnonzero(np.isfinite(values))
     x, y = left + apart * there, _heights(values[there], y_of)
     if half is not None:
@@ -481,7 +486,7 @@ def over_nights(
     for place, told in shifts:
         at = left + apart * (place - 0.5)
         groups.append(Group([Item("shift", f"M{at:.1f} {top}V{bottom}")], told))
-    return _plot(title, width, height, groups, "the numbers are in the table of the newest nights")
+    return plotted(title, width, height, groups, "the numbers are in the table of the newest nights")
 
 
 def _bounded(values: Array) -> Array:
@@ -547,8 +552,8 @@ def reds(title: str, dates: Sequence[str], counts: Sequence[int]) -> Plot:
         f"M{left + apart * (place + 0.5):.1f} {bottom}V{y_of(count):.1f}" for place, count in enumerate(counts) if count
     )
     bar = Item("reds wide" if apart > _WIDE else "reds", bars)
-    items = [*_across(ticks, top, bottom), *_up(y_ticks, left, right), bar]
-    return _plot(title, width, height, [Group(items)], "the table of nights has the numbers")
+    items = [*across(ticks, top, bottom), *upwards(y_ticks, left, right), bar]
+    return plotted(title, width, height, [Group(items)], "the table of nights has the numbers")
 
 
 def family_legend(names: Sequence[str] = tuple(SHAPES)) -> list[tuple[Item, str]]:
@@ -608,7 +613,7 @@ def sheet(
         needs = 34 + CHARACTER * len(label)
         if x + needs > width and x > GAP:
             x, y = float(GAP), y + 18
-        items += [key._replace(place=f"{_px(x + 8)} {_px(y + 6)}"), _words("name", label, x + 20, y + 10)]
+        items += [key._replace(place=f"{_px(x + 8)} {_px(y + 6)}"), text_at("name", label, x + 20, y + 10)]
         x += needs
     return Sheet(title, _px(width), _px(y + (24 if legend else 0)), placed, items)
 

@@ -7,22 +7,40 @@ import numpy as np
 
 from quantbench.records import Change
 from quantbench.tflite import graph, matching
-from quantbench.tflite.graph import WEIGHTS, Operator, Tensor
+from quantbench.tflite.graph import WEIGHTS, Graph, Operator, Tensor
 
 # Scales are written as float32: two converters that find the same range may differ in its last bits.
 _SAME = 1e-5
 _LONGEST = 60
+_BIASES = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (12, 13, 14, 15), "SVDF": (3,)}
 
 
 def between(accepted: bytes, artifact: bytes) -> list[Change]:
     """List the differences of an artifact from the accepted one, in the order of its operators.
 
-    An activation's range is told at the operator that writes it. Operators without a partner are told as well.
+    An activation's range is told at the operator that writes it. Operators without a partner are told as well, and
+    casts among them. What a loop calls is compared too, without a position.
 
     Raises:
         ValueError: a file is damaged.
     """
-    old, new = (graph.read(one).main() for one in (accepted, artifact))
+    files = [graph.read(one) for one in (accepted, artifact)]
+    found = _between(*(file.main() for file in files))
+    called = _between(*map(_called, files))
+    return found + [one.model_copy(update={"position": -1, "what": f"{one.what} in a loop"}) for one in called]
+
+
+def matched_share(accepted: bytes, artifact: bytes) -> float:
+    """Return the share of the operators of two artifacts that have a partner in the other one. Raises ValueError."""
+    return matching.match(*(graph.read(one).main() for one in (accepted, artifact))).share
+
+
+def _called(whole: Graph) -> Graph:
+    """Return the operators of all subgraphs but the first, which loops and branches call."""
+    return Graph(whole.tensors[whole.main_tensors :], whole.operators[whole.main_operators :], [], [])
+
+
+def _between(old: Graph, new: Graph) -> list[Change]:
     matched = matching.match(old, new)
     found = [
         _change(place, new.operators[place], what, **more)
@@ -39,14 +57,14 @@ def between(accepted: bytes, artifact: bytes) -> list[Change]:
             Change(position=-1, operator="INPUT", tensor=other.name, what=what, **more)
             for what, more in _activation(one, other)
         ]
-    found += [_change(place, new.operators[place], "operator", new="added") for place in matched.only_second]
-    found += [_change(-1, old.operators[place], "operator", old="removed") for place in matched.only_first]
+    added, removed = (*matched.only_second, *matched.casts_second), (*matched.only_first, *matched.casts_first)
+    found += [_change(place, new.operators[place], "operator", new="added") for place in added]
+    found += [_change(-1, old.operators[place], "operator", old="removed") for place in removed]
     return sorted(found, key=lambda one: one.position)
 
 
 def _change(place: int, operator: Operator, what: str, **more: Any) -> Change:
-    tensor = operator.outputs[0].name if operator.outputs else ""
-    return Change(position=place, operator=operator.name, tensor=tensor, what=what, **more)
+    return Change(position=place, operator=operator.name, tensor=operator.label, what=what, **more)
 
 
 def _differences(old: Operator, new: Operator) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -66,8 +84,10 @@ def _differences(old: Operator, new: Operator) -> Iterator[tuple[str, dict[str, 
 
 
 def _role(operator: Operator, slot: int) -> str:
-    simple = WEIGHTS.get(operator.name) == (1,)  # others have several weights, and biases elsewhere
-    return {1: "weights", 2: "bias"}.get(slot, f"input {slot}") if simple else f"input {slot}"
+    weights = WEIGHTS.get(operator.name, ())
+    if slot in weights:
+        return "weights"
+    return "bias" if slot in _BIASES.get(operator.name, (2,) if weights == (1,) else ()) else f"input {slot}"
 
 
 def _there(old: Tensor | None, new: Tensor | None) -> dict[str, str]:
@@ -77,6 +97,7 @@ def _there(old: Tensor | None, new: Tensor | None) -> dict[str, str]:
 def _options(operator: Operator) -> dict[str, str]:
     given = [one for one in (operator.options, operator.more_options[0]) if one is not None]
     told = {name: str(np.asarray(value).tolist()) for one in given for name, value in vars(one).items()}
+    told = {name: value for name, value in told.items() if "ubgraph" not in name}  # a file's own numbering
     return told | ({"custom": operator.more_options[1].hex()[:_LONGEST]} if operator.more_options[1] else {})
 
 

@@ -3,6 +3,7 @@
 Read with LiteRT's own tools for the ``.tflite`` flatbuffer; no interpreter is started.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -33,6 +34,7 @@ CASTS = ("QUANTIZE", "DEQUANTIZE")
 # Casts between a constant and its use: converters write one; in a damaged file they may be thousands, or a ring.
 _LONGEST_CHAIN = 16
 _SPARE_SCALES = 2**16
+_COUNTS = ("int32", "int64", "bool")
 FLOATS = ("float16", "float32", "float64", "bfloat16")
 _NUMPY = {"float32": "<f4", "float16": "<f2", "float64": "<f8"}
 
@@ -47,6 +49,7 @@ class Tensor:
         scales, zero_points: one, or one a channel along ``axis``; empty where it is not quantized.
         block_size: values that share a scale along a row; 0 unless quantized blockwise.
         declared_shape: ``shape``, with -1 where a dimension is free.
+        variable: whether it keeps its values from call to call, as an LSTM's state.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Tensor:
     axis: int = 0
     block_size: int = 0
     declared_shape: tuple[int, ...] = ()
+    variable: bool = False
 
     @property
     def granularity(self) -> str:
@@ -113,6 +117,20 @@ class Operator:
     more_options: tuple[Any, bytes] = field(default=(None, b""), repr=False)
 
     @property
+    def result(self) -> int:
+        """Which of its outputs it is told by: the largest of those that are no counters or flags; the first of equal.
+
+        A loop passes on how often it ran, and what it computed.
+        """
+        sizes = [(one.dtype not in _COUNTS, math.prod(one.shape)) for one in self.outputs]
+        return sizes.index(max(sizes)) if sizes else 0
+
+    @property
+    def label(self) -> str:
+        """Name of that output; empty for an operator without any."""
+        return self.outputs[self.result].name if self.outputs else ""
+
+    @property
     def precision(self) -> str:
         """``cast``, ``integer``, ``hybrid`` (float activations, integer weights), or ``float``."""
         if self.name in CASTS:
@@ -146,6 +164,7 @@ class Graph:
         signatures: by their keys.
         main_tensors, main_operators: how many of the first ones belong to the first subgraph, which is the one that is
             called; a tensor's position there is its index in an interpreter.
+        name: of the first subgraph; of one without, that of its signature, or ``main``.
     """
 
     tensors: list[Tensor]
@@ -155,12 +174,13 @@ class Graph:
     signatures: dict[str, Entrance] = field(default_factory=dict)
     main_tensors: int = 0
     main_operators: int = 0
+    name: str = "main"
 
     def main(self) -> "Graph":
         """Return the graph of the first subgraph alone, with the same tensors and operators."""
         tensors, operators = self.tensors[: self.main_tensors], self.operators[: self.main_operators]
         counts = {"main_tensors": self.main_tensors, "main_operators": self.main_operators}
-        return Graph(tensors, operators, self.inputs, self.outputs, self.signatures, **counts)
+        return Graph(tensors, operators, self.inputs, self.outputs, self.signatures, name=self.name, **counts)
 
     def weights_of(self, operator: Operator) -> list[Tensor]:
         """The constants that a compute operator multiplies by, also where a DEQUANTIZE stands between."""
@@ -262,7 +282,15 @@ def _read(artifact: bytes, tools: Any) -> Graph:
         part = model.subgraphs[raw.subgraphIndex]
         key = raw.signatureKey.decode(errors="replace") if raw.signatureKey else ""
         graph.signatures[key] = Entrance(_places(raw.inputs, part.inputs), _places(raw.outputs, part.outputs))
+    graph.name = _name_of_main(model)
     return graph
+
+
+def _name_of_main(model: Any) -> str:
+    own = model.subgraphs[0].name
+    keys = [raw.signatureKey for raw in model.signatureDefs or [] if raw.subgraphIndex == 0]
+    found = own or (keys[0] if keys else None) or b"main"
+    return str(found.decode(errors="replace"))
 
 
 def _places(named: Any, ports: Any) -> dict[str, int]:
@@ -296,7 +324,7 @@ def _tensor(raw: Any, siblings: list[Any], buffers: list[bytes | None], tools: A
     data = buffers[raw.buffer]
     quantization = raw.quantization
     if quantization is None:
-        return Tensor(name, dtype, shape, data, declared_shape=declared)
+        return Tensor(name, dtype, shape, data, declared_shape=declared, variable=bool(raw.isVariable))
     block = getattr(quantization.details, "blockSize", 0) if quantization.details is not None else 0
     if block:
         scales_of = siblings[quantization.details.scales]
@@ -316,6 +344,7 @@ def _tensor(raw: Any, siblings: list[Any], buffers: list[bytes | None], tools: A
         int(quantization.quantizedDimension),
         int(block),
         declared,
+        bool(raw.isVariable),
     )
 
 

@@ -129,6 +129,8 @@ class LiteRT:
 
     def call(self, values: Sequence[Array]) -> list[Array]:
         """Run once on whole input tensors, as stored and in the artifact's order; return the outputs as stored."""
+        if self._stateful:
+            self._interpreter.reset_all_variables()
         for detail, stored in zip(self._inputs, values, strict=True):
             self._interpreter.set_tensor(detail["index"], stored)
         self._interpreter.invoke()

@@ -1,5 +1,7 @@
 """Match the operators of two artifacts of one model by their place in the graph, not by name alone.
 
+Every comparison of two graphs uses this: of two files, and of what is recorded of two.
+
 Quantizers insert casts, fold batch normalization, fuse activations and rename tensors; the order of what computes stays
 that of the model. So the two lists of operators are aligned as two sequences, casts left out, by what an operator is,
 the shapes of its output and weights, and the names of its output.
@@ -30,12 +32,15 @@ class Matching:
         pairs: (first, second), in the order of the first.
         only_first, only_second: operators without a partner; casts are never listed.
         casts: pairs of casts whose outputs are read in the same place.
+        casts_first, casts_second: casts without a partner.
     """
 
     pairs: tuple[tuple[int, int], ...]
     only_first: tuple[int, ...]
     only_second: tuple[int, ...]
     casts: tuple[tuple[int, int], ...] = ()
+    casts_first: tuple[int, ...] = ()
+    casts_second: tuple[int, ...] = ()
 
     @property
     def share(self) -> float:
@@ -45,29 +50,44 @@ class Matching:
 
 
 @dataclass(frozen=True)
-class _Traits:
+class Traits:
+    """Hold what an operator is recognized by.
+
+    Attributes:
+        kind: name of the builtin.
+        shape, size: of its output, where they are known.
+        weights: shapes of its constants.
+        words: parts of its output's name.
+    """
+
     kind: str
-    shape: tuple[int, ...]
-    size: int
-    weights: tuple[tuple[int, ...], ...]
-    words: frozenset[str]
+    shape: tuple[int, ...] = ()
+    size: int = 1
+    weights: tuple[tuple[int, ...], ...] = ()
+    words: frozenset[str] = frozenset()
 
 
 def match(first: Graph, second: Graph) -> Matching:
     """Pair the operators of two graphs that do the same step of the model."""
     ours, theirs = _computing(first), _computing(second)
     traits = [_traits(first.operators[place]) for place in ours], [_traits(second.operators[place]) for place in theirs]
-    aligned = _aligned(*traits)
-    aligned += _out_of_order(*traits, aligned)
-    aligned.sort()
-    left, right = {i for i, _ in aligned}, {j for _, j in aligned}
-    pairs = [(ours[i], theirs[j]) for i, j in aligned]
+    found = aligned(*traits)
+    left, right = {i for i, _ in found}, {j for _, j in found}
+    pairs = [(ours[i], theirs[j]) for i, j in found]
+    casts = _casts(first, second, pairs)
     return Matching(
         tuple(pairs),
         tuple(place for i, place in enumerate(ours) if i not in left),
         tuple(place for j, place in enumerate(theirs) if j not in right),
-        _casts(first, second, pairs),
+        casts,
+        _without(first, [place for place, _ in casts]),
+        _without(second, [place for _, place in casts]),
     )
+
+
+def _without(graph: Graph, paired: Sequence[int]) -> tuple[int, ...]:
+    """List the casts that are not among these."""
+    return tuple(place for place, one in enumerate(graph.operators) if one.name in CASTS and place not in paired)
 
 
 def _casts(first: Graph, second: Graph, pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -89,14 +109,14 @@ def _computing(graph: Graph) -> list[int]:
     return [place for place, operator in enumerate(graph.operators) if operator.name not in CASTS]
 
 
-def _traits(operator: Operator) -> _Traits:
-    output = operator.outputs[0] if operator.outputs else None
+def _traits(operator: Operator) -> Traits:
+    output = operator.outputs[operator.result] if operator.outputs else None
     shape = output.shape if output is not None else ()
     size = 1
     for length in shape:
         size *= max(1, length)
     weights = tuple(one.shape for one in operator.inputs if one is not None and one.data is not None and one.shape)
-    return _Traits(operator.name, shape, size, weights, _words(output))
+    return Traits(operator.name, shape, size, weights, _words(output))
 
 
 _SPLIT = re.compile(r"[;/:]+")
@@ -115,7 +135,7 @@ def _alike(one: frozenset[str], other: frozenset[str]) -> float:
     return len(one & other) / len(one | other) if one and other else 0.0
 
 
-def _score(one: _Traits, other: _Traits) -> float:
+def _score(one: Traits, other: Traits) -> float:
     found = _SAME_KIND if one.kind == other.kind else 0.0
     found += _SAME_SHAPE if one.shape == other.shape else _SAME_SIZE if one.size == other.size else 0.0
     found += _SAME_WEIGHTS if one.weights and one.weights == other.weights else 0.0
@@ -123,7 +143,13 @@ def _score(one: _Traits, other: _Traits) -> float:
     return found if found >= _LEAST else 0.0
 
 
-def _aligned(ours: Sequence[_Traits], theirs: Sequence[_Traits]) -> list[tuple[int, int]]:
+def aligned(ours: Sequence[Traits], theirs: Sequence[Traits]) -> list[tuple[int, int]]:
+    """Pair two lists of operators, in the order of the first."""
+    found = _in_order(ours, theirs)
+    return sorted([*found, *_out_of_order(ours, theirs, found)])
+
+
+def _in_order(ours: Sequence[Traits], theirs: Sequence[Traits]) -> list[tuple[int, int]]:
     """Return the pairs of the alignment with the largest sum of scores."""
     rows, columns = len(ours), len(theirs)
     if not rows or not columns:
@@ -165,10 +191,10 @@ def _traced(steps: Sequence[dict[int, str]], rows: int, columns: int) -> list[tu
 
 
 def _out_of_order(
-    ours: Sequence[_Traits], theirs: Sequence[_Traits], aligned: Sequence[tuple[int, int]]
+    ours: Sequence[Traits], theirs: Sequence[Traits], found: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int]]:
     """Pair what is left by kind, shape and name, as branches may be written in another order."""
-    left, right = {i for i, _ in aligned}, {j for _, j in aligned}
+    left, right = {i for i, _ in found}, {j for _, j in found}
     free = [j for j in range(len(theirs)) if j not in right]
     pairs = []
     for i in (i for i in range(len(ours)) if i not in left):

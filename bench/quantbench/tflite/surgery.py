@@ -11,16 +11,26 @@ from typing import Any
 import numpy as np
 
 from quantbench.tflite.edit import edited, unpacked
-from quantbench.tflite.graph import CASTS
+from quantbench.tflite.transplant import Uncuttable as Uncuttable
+from quantbench.tflite.transplant import (
+    called,
+    casts_of_constants,
+    code_place,
+    copied,
+    intermediates,
+    is_constant,
+    is_integer,
+    renumbered,
+    scales_of,
+    taken_over,
+    type_name,
+    with_subgraphs,
+)
+from quantbench.tflite.transplant import name_of as name_of
 
-_INTEGERS = ("INT8", "UINT8", "INT16")
 _FUSED = "fusedActivationFunction"
 # Operators that a quantizer may fuse into the one before.
 ACTIVATIONS = ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "TANH")
-
-
-class Uncuttable(ValueError):
-    """Raised where an operator cannot be cut out or exchanged; the message says why."""
 
 
 # ---------------------------------------------------------------- one operator as a model of its own
@@ -29,6 +39,8 @@ class Uncuttable(ValueError):
 def alone(model: Any, position: int) -> tuple[bytes, list[int]]:
     """Return one operator as a model of its own, with its constants and the casts that they pass through.
 
+    Its state is a variable of the small model, and the subgraphs that it calls come along.
+
     Args:
         model: see :func:`quantbench.tflite.edit.unpacked`.
 
@@ -36,97 +48,33 @@ def alone(model: Any, position: int) -> tuple[bytes, list[int]]:
         The file, and the tensors of ``model`` that are its inputs, in their order; its outputs are the operator's.
 
     Raises:
-        Uncuttable: it keeps state, calls another subgraph, or reads nothing but constants.
+        Uncuttable: it reads nothing but constants.
     """
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
     graph = model.subgraphs[0]
     operator = graph.operators[position]
-    _check_plain(model, operator)
-    chain = [*_casts_of_constants(model, operator), operator]
+    chain = [*casts_of_constants(model, operator), operator]
     made = {int(index) for one in chain for index in one.outputs}
     read = [int(index) for one in chain for index in one.inputs if index >= 0]
-    fed = [index for index in dict.fromkeys(read) if index not in made and not _is_constant(model, index)]
+    fed = [
+        index
+        for index in dict.fromkeys(read)
+        if index not in made and not is_constant(model, index) and not graph.tensors[index].isVariable
+    ]
     if not fed:
         raise Uncuttable("it reads constants only")
-    kept = list(dict.fromkeys([*fed, *read, *(int(index) for one in chain for index in one.outputs)]))
-    place = {old: new for new, old in enumerate(kept)}
     small = schema.ModelT()
     small.version, small.buffers, small.operatorCodes = model.version, [schema.BufferT()], []
     part = schema.SubGraphT()
-    part.tensors = [_copied(model, small, index) for index in kept]
-    part.operators = [_renumbered(model, small, one, place) for one in chain]
+    small.subgraphs = [part]
+    held = [*fed, *read, *(int(index) for one in chain for index in [*one.outputs, *intermediates(one)])]
+    place = taken_over(model, graph, small, part, held)
+    part.operators = [renumbered(model, small, one, place) for one in chain]
     part.inputs = [place[index] for index in fed]
     part.outputs = [place[int(index)] for index in operator.outputs]
-    small.subgraphs = [part]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(small)), fed
-
-
-def _check_plain(model: Any, operator: Any) -> None:
-    graph = model.subgraphs[0]
-    if any(graph.tensors[index].isVariable for index in operator.inputs if index >= 0):
-        raise Uncuttable("it keeps state from call to call")
-    options = operator.builtinOptions
-    if options is not None and any("ubgraph" in name for name in vars(options)):
-        raise Uncuttable("it calls another subgraph")
-
-
-def _is_constant(model: Any, index: int) -> bool:
-    data = model.buffers[model.subgraphs[0].tensors[index].buffer].data
-    return data is not None and len(data) > 0
-
-
-def _casts_of_constants(model: Any, operator: Any) -> list[Any]:
-    """List the casts, first to last, between constants and what an operator reads."""
-    graph = model.subgraphs[0]
-    made_by = {int(index): one for one in graph.operators for index in one.outputs}
-    found: list[Any] = []
-    for index in (int(index) for index in operator.inputs if index >= 0):
-        maker = made_by.get(index)
-        if maker is not None and name_of(model, maker) in CASTS and _is_constant(model, int(maker.inputs[0])):
-            found.append(maker)
-    return found
-
-
-def name_of(model: Any, operator: Any) -> str:
-    """Return an operator's name; empty for one that the tools do not know."""
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    return flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) or ""
-
-
-def _copied(source: Any, target: Any, index: int) -> Any:
-    """Copy a tensor of ``source`` with its content, and the scales that are stored beside blockwise ones."""
-    tensor = copy(source.subgraphs[0].tensors[index])
-    if getattr(getattr(tensor.quantization, "details", None), "blockSize", 0):
-        raise Uncuttable("its weights are quantized blockwise")
-    content = source.buffers[tensor.buffer]
-    if content.data is None or not len(content.data):
-        tensor.buffer = 0
-        return tensor
-    target.buffers.append(copy(content))
-    tensor.buffer = len(target.buffers) - 1
-    return tensor
-
-
-def _renumbered(source: Any, target: Any, operator: Any, place: dict[int, int]) -> Any:
-    taken = copy(operator)
-    taken.inputs = [place[int(index)] if index >= 0 else -1 for index in operator.inputs]
-    taken.outputs = [place[int(index)] for index in operator.outputs]
-    taken.intermediates = None
-    taken.opcodeIndex = _code(target, source.operatorCodes[operator.opcodeIndex])
-    return taken
-
-
-def _code(model: Any, code: Any) -> int:
-    """Return the position of an operator's code, added where the file has none of that version."""
-    wanted = (code.builtinCode, code.deprecatedBuiltinCode, code.customCode, code.version)
-    for place, known in enumerate(model.operatorCodes):
-        if (known.builtinCode, known.deprecatedBuiltinCode, known.customCode, known.version) == wanted:
-            return place
-    model.operatorCodes.append(copy(code))
-    return len(model.operatorCodes) - 1
 
 
 # ---------------------------------------------------------------- operators of another artifact in their place
@@ -162,8 +110,8 @@ def _exchange(source: Any, ours: Any, model: Any, theirs: Any, in_float: dict[in
     """
     if len(ours.inputs) != len(theirs.inputs) or len(ours.outputs) != len(theirs.outputs):
         raise Uncuttable("it has other inputs or outputs than in the float model")
-    _check_plain(source, ours)
-    _check_plain(model, theirs)
+    if len(called(ours)) != len(called(theirs)):
+        raise Uncuttable("it calls other subgraphs than in the float model", "subgraph")
     graph = model.subgraphs[0]
     before: list[Any] = []
     after: list[Any] = []
@@ -173,7 +121,10 @@ def _exchange(source: Any, ours: Any, model: Any, theirs: Any, in_float: dict[in
         if int(mine) in constants:
             graph.tensors.append(_copied_constant(source, model, constants[int(mine)]))
             inputs.append(len(graph.tensors) - 1)
-        elif mine < 0 or other < 0 or not _is_integer(graph.tensors[other]):
+        elif mine >= 0 and source.subgraphs[0].tensors[mine].isVariable:  # its state, from now on in float
+            graph.tensors.append(copied(source, model, source.subgraphs[0].tensors[mine]))
+            inputs.append(len(graph.tensors) - 1)
+        elif mine < 0 or other < 0 or not is_integer(graph.tensors[other]):
             inputs.append(int(other) if mine >= 0 else -1)
         elif int(other) in in_float:
             inputs.append(in_float[int(other)])
@@ -181,15 +132,15 @@ def _exchange(source: Any, ours: Any, model: Any, theirs: Any, in_float: dict[in
             inputs.append(_cast(model, "DEQUANTIZE", before, read=int(other)))
     outputs = []
     for index in (int(index) for index in theirs.outputs):
-        if _is_integer(graph.tensors[index]):
+        if is_integer(graph.tensors[index]):
             in_float[index] = _cast(model, "QUANTIZE", after, write=index)
         outputs.append(in_float.get(index, index))
     place = next(at for at, one in enumerate(graph.operators) if one is theirs)
     theirs.inputs, theirs.outputs = inputs, outputs
-    theirs.builtinOptions = _with_fused(source, ours, theirs)
+    theirs.builtinOptions = with_subgraphs(source, model, ours) if called(ours) else _with_fused(source, ours, theirs)
     theirs.builtinOptionsType = ours.builtinOptionsType
     theirs.builtinOptions2, theirs.builtinOptions2Type = ours.builtinOptions2, ours.builtinOptions2Type
-    theirs.opcodeIndex = _code(model, source.operatorCodes[ours.opcodeIndex])
+    theirs.opcodeIndex = code_place(model, source.operatorCodes[ours.opcodeIndex])
     theirs.intermediates = None
     graph.operators[place : place + 1] = [*before, theirs, *after]
 
@@ -212,13 +163,13 @@ def _with_fused(source: Any, ours: Any, theirs: Any) -> Any:
 
 def _constants_of(source: Any, operator: Any) -> dict[int, int]:
     """Map what an operator reads to the constant behind it; integer constants, such as a shape, included."""
-    casts = {int(one.outputs[0]): int(one.inputs[0]) for one in _casts_of_constants(source, operator)}
+    casts = {int(one.outputs[0]): int(one.inputs[0]) for one in casts_of_constants(source, operator)}
     read = [int(index) for index in operator.inputs if index >= 0]
-    found = {index: index for index in read if _is_constant(source, index)}
+    found = {index: index for index in read if is_constant(source, index)}
     for index, behind in casts.items():
         tensor = source.subgraphs[0].tensors[behind]
-        if _type_name(tensor) not in ("FLOAT32", "FLOAT16"):
-            raise Uncuttable("its weights are not float in the model it is compared with")
+        if type_name(tensor) not in ("FLOAT32", "FLOAT16"):
+            raise Uncuttable("its weights are not float in the model it is compared with", "weights")
         found[index] = behind
     return found
 
@@ -226,23 +177,14 @@ def _constants_of(source: Any, operator: Any) -> dict[int, int]:
 def _copied_constant(source: Any, model: Any, index: int) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 
-    tensor = _copied(source, model, index)
-    if _type_name(tensor) == "FLOAT16":
+    if scales_of(source.subgraphs[0].tensors[index]) or is_integer(source.subgraphs[0].tensors[index]):
+        raise Uncuttable("its weights are quantized in the model it is compared with", "weights")
+    tensor = copied(source, model, source.subgraphs[0].tensors[index])
+    if type_name(tensor) == "FLOAT16":
         buffer = model.buffers[tensor.buffer]
         values = np.asarray(buffer.data, dtype=np.uint8).view(np.float16).astype(np.float32)
         buffer.data, tensor.type = values.view(np.uint8), schema.TensorType.FLOAT32
     return tensor
-
-
-def _type_name(tensor: Any) -> str:
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    return str(flatbuffer_utils.type_to_name(tensor.type))
-
-
-def _is_integer(tensor: Any) -> bool:
-    scaled = tensor.quantization is not None and tensor.quantization.scale is not None
-    return _type_name(tensor) in _INTEGERS and scaled and len(tensor.quantization.scale) > 0
 
 
 def _cast(model: Any, name: str, casts: list[Any], read: int = -1, write: int = -1) -> int:
@@ -259,7 +201,7 @@ def _cast(model: Any, name: str, casts: list[Any], read: int = -1, write: int = 
     code.builtinCode = getattr(schema.BuiltinOperator, name)
     code.deprecatedBuiltinCode, code.version = min(127, code.builtinCode), _VERSIONS[name]
     cast = schema.OperatorT()
-    cast.opcodeIndex = _code(model, code)
+    cast.opcodeIndex = code_place(model, code)
     cast.inputs, cast.outputs = ([read], [made]) if read >= 0 else ([made], [write])
     casts.append(cast)
     return made
@@ -302,10 +244,10 @@ def with_ranges(artifact: bytes, ranges: Mapping[int, tuple[float, float]]) -> b
     def change(model: Any) -> None:
         for index, (low, high) in ranges.items():
             tensor = model.subgraphs[0].tensors[index]
-            limits = np.iinfo(_type_name(tensor).lower())
+            limits = np.iinfo(type_name(tensor).lower())
             low, high = min(low, 0.0), max(high, 0.0)
             quantization = copy(tensor.quantization)
-            if _type_name(tensor) == "INT16":  # symmetric: the kernels take no zero point
+            if type_name(tensor) == "INT16":  # symmetric: the kernels take no zero point
                 scale, zero = max(-low, high) / limits.max or 1.0, 0
             else:
                 scale = (high - low) / (limits.max - limits.min) or 1.0
@@ -332,7 +274,7 @@ def settle_biases(model: Any, changed: Iterable[int]) -> None:
         if len(read) < 3 or read[0] not in moved or min(read[:3]) < 0:
             continue
         source, weights, bias = (graph.tensors[index] for index in read[:3])
-        if not (_is_integer(source) and _type_name(bias) in ("INT32", "INT64") and _is_constant(model, read[2])):
+        if not (is_integer(source) and type_name(bias) in ("INT32", "INT64") and is_constant(model, read[2])):
             continue
         if not _has_scale(weights) or not _has_scale(bias):
             continue
@@ -340,7 +282,7 @@ def settle_biases(model: Any, changed: Iterable[int]) -> None:
         stored = np.asarray(bias.quantization.scale, np.float64)
         if np.allclose(stored, wanted, rtol=1e-6, atol=0):
             continue
-        dtype = np.dtype(_type_name(bias).lower())
+        dtype = np.dtype(type_name(bias).lower())
         values = np.asarray(model.buffers[bias.buffer].data, dtype=np.uint8).view(dtype).astype(np.float64) * stored
         rounded = np.clip(np.round(values / wanted), np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
         tensor, buffer = copy(bias), copy(model.buffers[bias.buffer])
@@ -367,14 +309,36 @@ def _repaired(source: Any, ours: Any, model: Any, theirs: Any) -> None:
     if len(ours.inputs) != len(theirs.inputs) or len(ours.outputs) != len(theirs.outputs):
         raise Uncuttable("it has other inputs or outputs than the accepted one")
     good, bad = source.subgraphs[0].tensors, model.subgraphs[0].tensors
+    if called(ours) or called(theirs):
+        raise Uncuttable("it calls a subgraph, which may differ in any part", "subgraph")
     written = {int(index) for index in theirs.outputs}
     for mine, other in zip([*ours.inputs, *ours.outputs], [*theirs.inputs, *theirs.outputs], strict=True):
-        if mine < 0 or other < 0 or not (int(other) in written or _is_constant(source, int(mine))):
+        if mine < 0 or other < 0:
             continue
-        if (good[mine].type, _shape(good[mine])) != (bad[other].type, _shape(bad[other])):
-            raise Uncuttable("its tensors have other shapes or types than the accepted ones")
-        bad[other].quantization = good[mine].quantization
-        if _is_constant(source, int(mine)):
-            model.buffers.append(copy(source.buffers[good[mine].buffer]))
-            bad[other].buffer = len(model.buffers) - 1
+        if not (int(other) in written or is_constant(source, int(mine)) or good[mine].isVariable):
+            continue
+        _take_parts(source, good[mine], model, bad[other])
+    for one, another in zip(intermediates(ours), intermediates(theirs), strict=False):
+        bad[another].quantization = good[one].quantization
     theirs.builtinOptions, theirs.builtinOptionsType = ours.builtinOptions, ours.builtinOptionsType
+
+
+def _take_parts(source: Any, good: Any, model: Any, bad: Any) -> None:
+    """Give a tensor the quantization, and as a constant the content, of the accepted one."""
+    if (good.type, _shape(good), len(scales_of(good))) != (bad.type, _shape(bad), len(scales_of(bad))):
+        raise Uncuttable("its tensors have other shapes or types than the accepted ones")
+    if scales_of(good):
+        if good.quantization.details.blockSize != bad.quantization.details.blockSize:
+            raise Uncuttable("its blocks have another size than the accepted ones")
+        for one, other in zip(scales_of(good), scales_of(bad), strict=True):
+            _take_content(source, source.subgraphs[0].tensors[one], model, model.subgraphs[0].tensors[other])
+    else:
+        bad.quantization = good.quantization
+    _take_content(source, good, model, bad)
+
+
+def _take_content(source: Any, good: Any, model: Any, bad: Any) -> None:
+    data = source.buffers[good.buffer].data
+    if data is not None and len(data):
+        model.buffers.append(copy(source.buffers[good.buffer]))
+        bad.buffer = len(model.buffers) - 1

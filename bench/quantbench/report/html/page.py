@@ -19,7 +19,7 @@ from quantbench.reference.model import ReferenceModel
 from quantbench.report import chart_data, formatting, plots, reds
 from quantbench.report.chart_data import LATENCY, LEGEND, SIZE, Axis, Point
 from quantbench.report.evidence import OF_ATTENTION, OF_OTHERS, Behind, Picture
-from quantbench.report.html import advice, deferred
+from quantbench.report.html import advice, causes, deferred
 from quantbench.report.html import cells as html_cells
 from quantbench.report.html.deferred import FIRST_ROWS, Later
 from quantbench.report.html.templating import Banner, Part, asset, fragment, macro, page_from
@@ -47,6 +47,7 @@ COLUMNS = [
 ]
 PARTS = {
     "attention": "What needs attention",
+    "causes": "Where the error comes from",
     "changed": "What changed",
     "all": "All cells",
     "charts": "Charts",
@@ -108,6 +109,7 @@ def render(report: Report, behind: Behind) -> str:
     later = Later(len(report.cells) > deferred.WHOLE_PAGE)
     content = {
         "attention": _attention(report, later),
+        "causes": causes.of_report(report),
         "changed": _changed(report, later),
         "all": _all_cells(report, by_id, later),
         "charts": _charts(report, by_id, later),
@@ -116,7 +118,7 @@ def render(report: Report, behind: Behind) -> str:
         "seen": _sensitivity(report),
         "environment": _environment(report),
     }
-    parts = [Part(name, title, content[name]) for name, title in PARTS.items()]
+    parts = [Part(name, title, content[name]) for name, title in PARTS.items() if content[name]]
     banner, script = _banner(report), asset("page.js")
     return page_from("report.html.j2", script, banner=banner, run=report.run, parts=parts, waiting=later.script())
 

@@ -1,0 +1,72 @@
+"""Operators of two files are matched by their place in the graph: a new name, or a cast in between, is no change."""
+
+import pytest
+from made_up_graphs import layers, loop
+from quantbench.records import Change, FileChanges
+from quantbench.report.file_changes import section, told
+from quantbench.tflite import changes, graph, matching
+from quantbench.tflite.matching import Traits, aligned
+
+OLD = layers()
+
+
+def match(old: bytes, new: bytes) -> matching.Matching:
+    return matching.match(*(graph.read(one).main() for one in (old, new)))
+
+
+def kinds(found: list[Change]) -> list[tuple[str, str]]:
+    return sorted({(one.what, one.old or one.new) for one in found})
+
+
+def test_other_names_alone_are_no_change() -> None:
+    renamed = layers(prefix="StatefulPartitionedCall/functional_7/output")
+    assert match(OLD, renamed).pairs == ((0, 0), (1, 1), (2, 2))
+    assert changes.between(OLD, renamed) == []
+
+
+def test_a_cast_in_between_is_one_change_and_leaves_the_others_matched() -> None:
+    with_cast = layers(cast_before=1)
+    found = match(OLD, with_cast)
+    assert (found.pairs, found.casts_second, found.share) == (((0, 0), (1, 2), (2, 3)), (1,), 1.0)
+    [added] = changes.between(OLD, with_cast)
+    assert (added.position, added.operator, added.what, added.new) == (1, "QUANTIZE", "operator", "added")
+    [removed] = changes.between(with_cast, OLD)
+    assert (removed.position, removed.operator, removed.old) == (-1, "QUANTIZE", "removed")
+
+
+def test_a_layer_that_came_is_named_and_the_others_are_unchanged() -> None:
+    [added] = changes.between(OLD, layers(other=1))
+    assert (added.operator, added.what, added.new) == ("FULLY_CONNECTED", "operator", "added")
+
+
+def test_scales_that_moved_alike_are_one_line_whatever_the_layers_are_called() -> None:
+    found = changes.between(OLD, layers(prefix="a/b", factor=1.6))
+    lines = told(FileChanges(old="old", new="new", matched=1.0, changes=found))
+    assert lines == ["3 × weights scale: 1.6 times larger (e.g. FULLY_CONNECTED a/b_0)"]
+
+
+def test_what_a_loop_runs_is_compared_too() -> None:
+    assert changes.between(loop(), loop()) == []
+    [found] = changes.between(loop(), loop(noise=1.0))
+    assert (found.position, found.what, found.new) == (-1, "weights in a loop", "16 of 16 stored values differ")
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (
+            FileChanges(old="a", new="b", matched=0.4, changes=[]),
+            "only 40 % of the operators have a partner in the other",
+        ),
+        (FileChanges(old="a", new="b", matched=1.0, changes=[]), "the same operators, weights, options and ranges"),
+    ],
+)
+def test_how_far_two_files_could_be_matched_is_said(found: FileChanges, words: str) -> None:
+    assert told(found)[0].startswith(words)
+    assert section([found]) == []  # nothing to list in a comparison of runs
+
+
+def test_lists_of_which_only_kinds_and_weights_are_known_are_aligned() -> None:
+    old = [Traits("CONV_2D", weights=((8, 3),)), Traits("ADD"), Traits("CONV_2D", weights=((16, 3),))]
+    new = [old[0], Traits("CONV_2D", weights=((1, 1),)), *old[1:]]
+    assert aligned(old, new) == [(0, 0), (1, 2), (2, 3)]
