@@ -57,6 +57,16 @@ from quantbench.records._environment import Device, Environment, Load
 from quantbench.records._files import problems, read_record, schema, write_json
 from quantbench.records._json_text import json_text, rounded
 from quantbench.records._provenance import LONGEST_TEXT, Accepted
+from quantbench.records._recipe import (
+    IN_FLOAT,
+    RECIPE_VERSION,
+    MixedOperator,
+    MixedRecipe,
+    SeenDrop,
+    parsed_recipe,
+    read_recipe,
+    recipe_text,
+)
 from quantbench.records._report import (
     Action,
     Cell,
@@ -87,14 +97,17 @@ from quantbench.records._selftest import (
     Sight,
     YearlyRate,
 )
+from quantbench.records._tuning import MixedGroup, TriedArtifact, Tuning
 
 __all__ = [
     "DISTURBED",
     "EXPLAINS",
     "FLOAT_CONTROL",
+    "IN_FLOAT",
     "LONGEST_TEXT",
     "NAME",
     "ONE_MODEL",
+    "RECIPE_VERSION",
     "SCHEMA_VERSION",
     "SEVERAL_AT_WORK",
     "Accepted",
@@ -142,6 +155,9 @@ __all__ = [
     "Loosened",
     "Machine",
     "Measurement",
+    "MixedGroup",
+    "MixedOperator",
+    "MixedRecipe",
     "NamedRun",
     "NullRate",
     "OperatorError",
@@ -160,20 +176,26 @@ __all__ = [
     "Record",
     "Refusal",
     "Report",
+    "SeenDrop",
     "Selftest",
     "Shard",
     "Sight",
     "Signature",
     "SkippedFolder",
     "Suspect",
+    "TriedArtifact",
+    "Tuning",
     "Verdict",
     "Xfail",
     "YearlyRate",
     "cell_key",
     "json_text",
+    "parsed_recipe",
     "parts",
     "problems",
+    "read_recipe",
     "read_record",
+    "recipe_text",
     "rounded",
     "schema",
     "worst",
