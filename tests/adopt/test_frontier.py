@@ -82,7 +82,11 @@ class Kept(Additive):
     found = math.inf
 
     def margin(self, chosen: Chosen) -> float:
-        margin = super().margin(chosen)
+        key = tuple(sorted(chosen.items()))
+        self.known = getattr(self, "known", {})
+        if key in self.known:
+            return float(self.known[key])
+        self.known[key] = margin = super().margin(chosen)
         if margin >= 0:
             self.found = min(self.found, self.cost(chosen))
         return margin

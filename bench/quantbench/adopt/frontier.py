@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 Chosen = Mapping[int, str]
+ROOM = (0.5, 0.0)  # to the limit, in standard errors of the search
 MOST_MOVES = 12  # exchanges that are tried from one choice; of single changes twice as many
 
 
@@ -142,19 +143,23 @@ def searched(
 ) -> None:
     """Try choices until the cheapest that keeps the limit is found, or there is no time for more.
 
+    Twice: with some room to the limit, as the cheapest of many looks better than it is, and without.
+
     Args:
         margin: tries a choice and returns how far it is on the right side of the limit; negative on the wrong one, and
-            where it cannot be made. It keeps what it tried.
+            where it cannot be made. It keeps what it tried, and tries none twice.
         cost: of a choice that was tried.
         more: whether there is time for another one.
     """
     choices = path(units)
-    best = _bisected(choices, margin, more)
-    while best is not None and more():
-        better = _smaller(units, best, margin, cost, more)
-        if better is None:
-            return
-        best = better
+    started = [(room, _bisected(choices, _with(margin, room), more)) for room in ROOM]
+    for room, best in started:
+        while best is not None and more():
+            best = _smaller(units, best, _with(margin, room), cost, more)
+
+
+def _with(margin: Callable[[Chosen], float], room: float) -> Callable[[Chosen], float]:
+    return lambda chosen: margin(chosen) - room
 
 
 def _bisected(choices: Sequence[Chosen], margin: Callable[[Chosen], float], more: Callable[[], bool]) -> Chosen | None:
@@ -175,7 +180,7 @@ def _smaller(
     cost: Callable[[Chosen], float],
     more: Callable[[], bool],
 ) -> Chosen | None:
-    """Return a choice one step cheaper that still keeps the limit; None where none was found."""
+    """Return a choice nearby that is cheaper and still keeps the limit; None where none was found."""
     for choice in cheaper(units, chosen):
         if not more():
             return None

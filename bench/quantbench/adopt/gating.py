@@ -23,7 +23,7 @@ from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.records import Advice, Decision, Kind, Report, Verdict, read_recipe, recipe_text
 from quantbench.reference.model import ReferenceModel, pick
-from quantbench.variants import FLOAT_CONTROL, TUNED, VARIANTS, tuned
+from quantbench.variants import FLOAT_CONTROL, TUNED, VARIANTS, of_every_model, tuned
 
 Say = Callable[[str], None]
 _KINDS = frozenset({Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY})
@@ -187,7 +187,8 @@ def check_tuned(report: Report, recipe: Path) -> None:
 
 
 def _rest(gate: Sequence[str]) -> str:
-    return f"Not gated: {len(VARIANTS) - len(gate)} other variants, which were not measured."
+    others = [name for name in of_every_model() if name not in gate]
+    return f"Not gated: {len(others)} other variants, which were not measured."
 
 
 def kinds_for(latency_budget: float) -> set[Kind]:
@@ -244,7 +245,7 @@ def _others(report: Report, advice: Advice, gate: Sequence[str]) -> str:
     partly = len(report.cells) - failed - len(left) - len(gate)
     told += [f"{failed} that cannot be made"] if failed else []
     told += [f"{partly} that are only partly quantized, or float references"] if partly > 0 else []
-    untried = len(VARIANTS) - len(report.cells)
+    untried = len(set(of_every_model()) - {cell.variant for cell in report.cells})
     told += [f"{untried} not tried"] if untried > 0 else []
     if not told:
         return ""

@@ -95,7 +95,8 @@ def search(
     settle()
     tried = [name for name in session.variant_names if name not in refused]
     shown = "variant" if len(tried) == 1 else "variants"
-    say(f"making and scoring {len(tried)} {shown} of {len(VARIANTS)}" + (": the shortlist (--all for all)" * short))
+    of = len(of_every_model())
+    say(f"making and scoring {len(tried)} {shown} of {of}" + (": the shortlist (--all for all)" * short))
     skipped = told(refused) if narrow else []
     for line in skipped:
         say(line)

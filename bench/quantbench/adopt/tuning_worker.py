@@ -6,6 +6,7 @@ writes an artifact with its predictions on some examples. See :mod:`quantbench.a
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -105,6 +106,7 @@ def _operators(subject: Subject, job: Mapping[str, Any]) -> dict[str, Any]:
                 "operator": one.name,
                 "tensor": one.outputs[0].name if one.outputs else "",
                 "weights": None if weights is None else _number_of(subject, weights),
+                "elements": 0 if weights is None else math.prod(weights.shape),
                 "offered": settings.offered(one, job["settings"]),
             }
         )

@@ -26,6 +26,7 @@ class Found:
 
     Attributes:
         weights: number that operators with the same weights share; None where it has none.
+        elements: number of its weights.
         offered: settings that the tool takes for it.
     """
 
@@ -33,6 +34,7 @@ class Found:
     operator: str
     tensor: str
     weights: int | None
+    elements: int
     offered: tuple[str, ...]
 
 
@@ -97,7 +99,14 @@ class Workshop:
         """
         answer = self._ask({"do": "operators", "settings": list(names)})
         return [
-            Found(int(one["position"]), one["operator"], one["tensor"], one["weights"], tuple(one["offered"]))
+            Found(
+                int(one["position"]),
+                one["operator"],
+                one["tensor"],
+                one["weights"],
+                int(one["elements"]),
+                tuple(one["offered"]),
+            )
             for one in answer["operators"]
         ]
 
@@ -143,12 +152,12 @@ class Workshop:
 
 
 def units_of(found: Sequence[Found]) -> list[tuple[tuple[int, ...], tuple[str, ...]]]:
-    """Return the operators that have settings to choose from, those with the same weights together."""
+    """Return the operators that have settings to choose from, the largest first; the same weights go together."""
     together: dict[object, list[Found]] = {}
     for one in found:
         together.setdefault(("alone", one.position) if one.weights is None else one.weights, []).append(one)
     units = []
-    for members in together.values():
+    for members in sorted(together.values(), key=lambda members: -members[0].elements):
         offered = [name for name in members[0].offered if all(name in one.offered for one in members)]
         if offered:
             units.append((tuple(one.position for one in members), tuple(offered)))
