@@ -270,7 +270,7 @@ def facts() -> dict[str, list[str]]:
         ],
         "own-model.md": [
             f"all {len(of_every_model())} variants",
-            f"block of {settings.BLOCK}",
+            f"block of {settings.BLOCKS[0]}, {settings.BLOCKS[1]} or {settings.BLOCKS[2]}",
             f"at most {percent(splitting.ALPHA)} of searches",
             f"Exit status: {Exit.GREEN} a variant, or float32, is recommended; {Exit.NOT_MEASURED} nothing could be "
             f"built or scored; {Exit.BAD_INPUT} bad input",

@@ -50,14 +50,15 @@ FIXED = (
 # What an operator may get, in the order in which it is measured, as time may run out.
 OFFERED = (
     "dynamic_wi8",
-    "dynamic_wi4_octav",
-    "dynamic_wi4_b32",
+    "dynamic_wi4_b64",
+    "dynamic_wi4",
     "weight_only_wi8",
     "dynamic_wi8_tensor",
+    "dynamic_wi4_b32",
+    "dynamic_wi4_b128",
     "dynamic_wi4_tensor",
-    "weight_only_wi4_octav",
+    "weight_only_wi4",
     "float16",
-    "dynamic_wi4",
 )
 ARTIFACT, RECIPE = "tuned.tflite", f"tuned{tuned.ENDING}"
 

@@ -13,7 +13,6 @@ from quantbench.tflite.graph import FLOATS, WEIGHTS, Operator, Tensor
 from quantbench.variants import aeq
 
 Arithmetic = Literal["float", "hybrid", "integer"]
-BLOCK = 32
 # The tool's name of a builtin, where it is another.
 _NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
 _ADD = {"float": "add_weight_only_config", "hybrid": "add_dynamic_config", "integer": "add_static_config"}
@@ -44,6 +43,12 @@ class Setting:
         """Return whether it is for operators with weights alone."""
         return self.arithmetic != "integer" or self.bits < 8
 
+    @property
+    def block(self) -> int:
+        """Return how many weights of a row share a scale; 0 where that is no number."""
+        kind, _, size = self.granularity.partition("_")
+        return int(size) if kind == "BLOCKWISE" else 0
+
     def options(self) -> dict[str, Any]:
         """Return the arguments of the tool's method, beside the algorithm and the operator."""
         from ai_edge_quantizer import qtyping
@@ -55,12 +60,21 @@ class Setting:
         return {"num_bits": self.bits, "granularity": granularity}
 
 
+OCTAV = "OCTAV"
+BLOCKS = (32, 64, 128)  # weights of a row that share a scale; larger blocks are rarely divisors of a row
+
+
+def _int4_in_blocks(block: int) -> Setting:
+    words = f"int4 weights in blocks of {block}"
+    return Setting(words, "hybrid", 4, granularity=f"BLOCKWISE_{block}", algorithm=OCTAV)
+
+
+# Of int4 those that are clipped for least squared error (OCTAV): one scale has to serve both small and large weights.
 SETTINGS = {
-    "dynamic_wi4_tensor": Setting("int4 weights, one scale", "hybrid", 4, granularity="TENSORWISE"),
-    "dynamic_wi4_b32": Setting("int4 weights in blocks of 32", "hybrid", 4, granularity=f"BLOCKWISE_{BLOCK}"),
-    "dynamic_wi4": Setting("int4 weights", "hybrid", 4),
-    "dynamic_wi4_octav": Setting("clipped int4 weights", "hybrid", 4, algorithm="OCTAV"),
-    "weight_only_wi4_octav": Setting("clipped int4 weights, float arithmetic", "float", 4, algorithm="OCTAV"),
+    "dynamic_wi4_tensor": Setting("int4 weights, one scale", "hybrid", 4, granularity="TENSORWISE", algorithm=OCTAV),
+    **{f"dynamic_wi4_b{block}": _int4_in_blocks(block) for block in BLOCKS},
+    "dynamic_wi4": Setting("int4 weights", "hybrid", 4, algorithm=OCTAV),
+    "weight_only_wi4": Setting("int4 weights, float arithmetic", "float", 4, algorithm=OCTAV),
     "dynamic_wi8_tensor": Setting("int8 weights, one scale", "hybrid", 8, granularity="TENSORWISE"),
     "dynamic_wi8": Setting("int8 weights", "hybrid", 8),
     "weight_only_wi8": Setting("int8 weights, float arithmetic", "float", 8),
@@ -93,7 +107,7 @@ def _suits(setting: Setting, operator: Operator) -> bool:
     weights = weights_of(operator)
     if setting.of_weights and weights is None:
         return False
-    if setting.granularity.startswith("BLOCKWISE") and weights is not None and weights.shape[-1] % BLOCK:
+    if weights is not None and setting.block and weights.shape[-1] % setting.block:
         return False
     try:
         _add(_manager(), operator, setting)
