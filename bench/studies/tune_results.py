@@ -94,13 +94,12 @@ def fixed_beside(given: Given, folder: Path) -> tuple[Prepared, list[TriedArtifa
     if prepared is None:
         raise KeyboardInterrupt
     found = []
-    for name, content in prepared.fixed.items():
+    for name in prepared.fixed:
         if name != FLOAT_CONTROL:
+            size = len(prepared.artifact(name))
             unseen = {key: values[prepared.judging.places] for key, values in prepared.predictions[name].items()}
-            one = candidates.judgement(Tried(name, content, len(content), 0.0, 0.0), prepared.judging, unseen)
-            found.append(
-                TriedArtifact(name=name, bytes=len(content), searched=0.0, outputs=one.outputs, verdict=one.verdict)
-            )
+            one = candidates.judgement(Tried(name, size, size, 0.0, 0.0), prepared.judging, unseen)
+            found.append(TriedArtifact(name=name, bytes=size, searched=0.0, outputs=one.outputs, verdict=one.verdict))
     return prepared, sorted(found, key=lambda one: one.bytes)
 
 

@@ -12,7 +12,7 @@ from quantbench.reference.metrics import ACCURACY
 
 
 def tried(name: str, size: int, margin: float) -> Tried:
-    return Tried(name, bytes(size), size, 0.0, margin)
+    return Tried(name, size, size, 0.0, margin)
 
 
 def question(labels: Array, float32: Array, limit: float = 0.5, places: Array | None = None) -> Question:
@@ -82,7 +82,7 @@ def test_a_search_among_many_bad_artifacts_ends_with_one_of_them_as_rarely_as_th
             answers = (random.random(3000) < limit / 100).astype(int)
             drops = searching.drops({"": answers[seen]})
             margin = candidates.margin_of(drops, [limit], len(seen), len(unseen))
-            everything.append((Tried("", bytes(100 - number), 100 - number, drops[0].estimate, margin), answers))
+            everything.append((Tried("", 100 - number, 100 - number, drops[0].estimate, margin), answers))
         of = {id(one): answers for one, answers in everything}
         order = candidates.sequence([one for one, _ in everything])
         found = candidates.judged(order, judging, lambda one, of=of: {"": of[id(one)][unseen]})  # type: ignore[misc]

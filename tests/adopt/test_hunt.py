@@ -69,11 +69,7 @@ class Shop:
         if self.made_so_far == self.stop_at:
             raise KeyboardInterrupt
         artifact = bytes(20_000 - sum(SAVED[name] for name in chosen.values()))
-        wrong = self._wrong(chosen)
-        return Made(artifact + int(1e6 * wrong).to_bytes(4, "big"), {"": answers(wrong)[places]})
-
-    def predicted(self, artifact: bytes, places: Array) -> Made:
-        return Made(artifact, {"": answers(int.from_bytes(artifact[-4:], "big") / 1e6)[places]})
+        return Made(artifact, {"": answers(self._wrong(chosen))[places]})
 
 
 @pytest.fixture
@@ -90,9 +86,11 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         )
         session = SimpleNamespace(folder=SimpleNamespace(path=tmp_path))
         output = JudgedOutput(metric="accuracy", unit="pp", scale=100, higher_is_better=True, examples=6000, limit=0.5)
-        artifacts = {FLOAT_CONTROL: FLOAT, **{name: bytes(size) for name, (size, _) in fixed.items()}}
+        files = {name: tmp_path / f"{name}.tflite" for name in (FLOAT_CONTROL, *fixed)}
+        for name, path in files.items():
+            path.write_bytes(FLOAT if name == FLOAT_CONTROL else bytes(fixed[name][0]))
         understood = Understood(model, [])  # type: ignore[arg-type]
-        prepared = Prepared(understood, session, artifacts, predictions, *asks, [output])  # type: ignore[arg-type]
+        prepared = Prepared(understood, session, files, predictions, *asks, [output])  # type: ignore[arg-type]
         monkeypatch.setattr(tuning, "Workshop", shop)
         monkeypatch.setattr(tuning, "prepare", lambda *_: (prepared, Exit.GREEN))
         said: list[str] = []

@@ -26,7 +26,7 @@ class Tried:
 
     Attributes:
         name: of the fixed variant; empty for a mixed one.
-        artifact: its content.
+        size: bytes of its file.
         cost: what is to be small.
         drop: of the first output.
         margin: see :func:`quantbench.adopt.splitting.margin`; of the output that is nearest to its limit.
@@ -34,16 +34,11 @@ class Tried:
     """
 
     name: str
-    artifact: bytes = field(repr=False)
+    size: int
     cost: float
     drop: float
     margin: float
     chosen: Mapping[int, str] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """Return the bytes of its file."""
-        return len(self.artifact)
 
 
 @dataclass(frozen=True)

@@ -24,18 +24,22 @@ class Prepared:
     """Hold a model with its fixed variants scored, and how its examples are divided.
 
     Attributes:
-        fixed: variant -> its artifact.
+        fixed: variant -> its artifact's file; float32 among them.
         predictions: variant -> output -> of all test examples.
         searching, judging: what artifacts are asked on each side.
     """
 
     understood: understand.Understood
     session: Session
-    fixed: dict[str, bytes]
+    fixed: dict[str, Path]
     predictions: dict[str, dict[str, Array]]
     searching: Question
     judging: Question
     outputs: list[JudgedOutput]
+
+    def artifact(self, name: str) -> bytes:
+        """Read the artifact of a fixed variant. Raises BadInput where it is gone."""
+        return files.read_bytes(self.fixed[name], "artifact", files.LARGEST_MODEL)
 
 
 def prepare(
@@ -78,9 +82,9 @@ def prepare(
     broken = {name for group in ranking.refused(session.report) for name in group.variants}
     made = {cell.rpartition("/")[2]: path for cell, path in session.artifacts().items()}
     fixed = {
-        name: files.read_bytes(path, "artifact", files.LARGEST_MODEL)
+        name: path
         for name, path in made.items()
-        if name in predictions and name not in broken
+        if name in predictions and (name not in broken or name == FLOAT_CONTROL)
     }
     searching, judging = (Question(outputs, largest, float32, places) for places in (seen, unseen))
     return Prepared(understood, session, fixed, predictions, searching, judging, told), status

@@ -6,9 +6,9 @@ from pathlib import Path
 from quantbench import files
 from quantbench.adopt import candidates, mixed_recipes, understand
 from quantbench.adopt.candidates import Tried
-from quantbench.adopt.prepared import prepare
+from quantbench.adopt.prepared import Prepared, prepare
 from quantbench.adopt.tuning import ARTIFACT, RECIPE, artifact_record
-from quantbench.adopt.workshop import Refused, Workshop
+from quantbench.adopt.workshop import Made, Refused, Workshop
 from quantbench.core.signals import undisturbed
 from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.records import MixedRecipe, recipe_text
@@ -35,25 +35,20 @@ def rebuild(
     prepared, status = prepare(given, folder, report_dir, variants, say)
     if prepared is None:
         return status, ""
-    float_artifact = prepared.fixed[FLOAT_CONTROL]
+    float_artifact, places = prepared.artifact(FLOAT_CONTROL), prepared.judging.places
     mixed_recipes.check_fits(recipe, path, tuned.operators_of(float_artifact), given.model)
-    places = prepared.judging.places
-    with Workshop(prepared.understood.model, float_artifact, prepared.searching.places, recipe.ranges) as workshop:
-        try:
-            if recipe.variant and recipe.variant not in prepared.fixed:
-                raise Refused(f"{recipe.variant} could not be made")
-            made = (
-                workshop.predicted(prepared.fixed[recipe.variant], places)
-                if recipe.variant
-                else workshop.made(recipe.settings(), places)
-            )
-        except Refused as refusal:
-            raise BadInput(f"{path}: the recipe cannot be made for {given.model}: {refusal}") from None
-    tried = Tried(recipe.variant, made.artifact, len(made.artifact), 0.0, 0.0, recipe.settings())
+    model = prepared.understood.model
+    try:
+        if recipe.variant:
+            made = _of_fixed(prepared, recipe.variant)
+        else:
+            with Workshop(model, float_artifact, prepared.searching.places, recipe.ranges) as workshop:
+                made = workshop.made(recipe.settings(), places)
+    except Refused as refusal:
+        raise BadInput(f"{path}: the recipe cannot be made for {given.model}: {refusal}") from None
+    tried = Tried(recipe.variant, len(made.artifact), len(made.artifact), 0.0, 0.0, recipe.settings())
     verdict = candidates.judgement(tried, prepared.judging, made.predictions)
-    fresh = mixed_recipes.recipe_of(
-        prepared.understood.model, float_artifact, made.artifact, recipe.settings(), recipe.variant
-    )
+    fresh = mixed_recipes.recipe_of(model, float_artifact, made.artifact, recipe.settings(), recipe.variant)
     fresh = fresh.model_copy(update={"ranges": recipe.ranges}).sealed()
     target = prepared.session.folder.path
     with undisturbed(), full_disk_named(target):
@@ -61,3 +56,11 @@ def rebuild(
         files.replace(target / RECIPE, recipe_text(fresh))
     answer = rebuilt(recipe, fresh, artifact_record(tried, verdict), prepared.outputs[0], str(target / ARTIFACT))
     return (Exit.GREEN if verdict.verdict == "within" else Exit.REGRESSED), answer
+
+
+def _of_fixed(prepared: Prepared, variant: str) -> Made:
+    if variant not in prepared.fixed:
+        raise Refused(f"{variant} could not be made, or not as it is specified")
+    places = prepared.judging.places
+    predictions = {output: values[places] for output, values in prepared.predictions[variant].items()}
+    return Made(prepared.artifact(variant), predictions)

@@ -113,7 +113,7 @@ class Hunt:
         self._until = time.monotonic() + seconds
         self._measure_until = time.monotonic() + seconds * _MEASURING
         self.model = prepared.understood.model
-        self.float_artifact = prepared.fixed[FLOAT_CONTROL]
+        self.float_artifact = prepared.artifact(FLOAT_CONTROL)
         self.tried: list[Tried] = []
         self._mixed: dict[tuple[tuple[int, str], ...], Tried] = {}
         self._best = math.inf
@@ -122,10 +122,10 @@ class Hunt:
 
     def run(self) -> None:
         """Try the fixed variants, which are scored already, and then mixed ones."""
-        for name, content in self.prepared.fixed.items():
+        for name in self.prepared.fixed:
             if name != FLOAT_CONTROL:
                 of_search = _at(self.prepared.predictions[name], self.prepared.searching.places)
-                self._add(name, {}, content, of_search)
+                self._add(name, {}, self.prepared.artifact(name), of_search)
         with Workshop(self.model, self.float_artifact, self.prepared.searching.places) as workshop:
             self._workshop = workshop
             try:
@@ -168,7 +168,7 @@ class Hunt:
                 made = self._workshop.made(settings, self.prepared.searching.places)
                 self._mixed[key] = self._add("", settings, made.artifact, made.predictions)
             except Refused:
-                self._mixed[key] = Tried("", b"", math.inf, math.inf, -math.inf, settings)
+                self._mixed[key] = Tried("", 0, math.inf, math.inf, -math.inf, settings)
         return self._mixed[key].margin
 
     def _add(self, name: str, chosen: Chosen, artifact: bytes, predictions: Mapping[str, Array]) -> Tried:
@@ -176,11 +176,11 @@ class Hunt:
         ask, judging = self.prepared.searching, self.prepared.judging
         drops = ask.drops(predictions)
         margin = candidates.margin_of(drops, ask.limits, len(ask.places), len(judging.places))
-        tried = Tried(name, artifact, len(artifact), drops[0].estimate, margin, chosen)
+        tried = Tried(name, len(artifact), len(artifact), drops[0].estimate, margin, chosen)
         self.tried.append(tried)
         if margin >= 0 and tried.cost < self._best:
             self._best = tried.cost
-            self._keep(tried, None)
+            self._keep(tried, artifact, None)
             unit = self.prepared.outputs[0].unit
             size = len(artifact) / len(self.float_artifact)
             self._say(
@@ -198,27 +198,31 @@ class Hunt:
         order = candidates.sequence(self.tried)
         order = order or sorted(self.tried, key=lambda one: -one.margin)[:1]
         places = self.prepared.judging.places
+        made: dict[int, bytes] = {}
         with Workshop(self.model, self.float_artifact, self.prepared.searching.places) as workshop:
 
             def predicted(one: Tried) -> Mapping[str, Array] | None:
                 if one.name:
+                    made[id(one)] = self.prepared.artifact(one.name)
                     return _at(self.prepared.predictions[one.name], places)
                 try:
-                    return workshop.predicted(one.artifact, places).predictions
+                    again = workshop.made(one.chosen, places)
                 except Refused:
                     return None
+                made[id(one)] = again.artifact
+                return again.predictions
 
             found = candidates.judged(order, self.prepared.judging, predicted)
         best = candidates.smallest(found)
         folder = self.prepared.session.folder.path
         if best is not None:
-            self._keep(best.tried, best)
+            self._keep(best.tried, made[id(best.tried)], best)
         else:
             for name in (ARTIFACT, RECIPE):
                 files.remove(folder / name, folder)
         return found
 
-    def _keep(self, one: Tried, judged: Judged | None) -> None:
+    def _keep(self, one: Tried, artifact: bytes, judged: Judged | None) -> None:
         """Write an artifact with its recipe into the run's folder."""
         folder, first = self.prepared.session.folder.path, self.prepared.outputs[0]
         seen = None
@@ -226,9 +230,9 @@ class Hunt:
             of = judged.outputs[0]
             known = {"drop": of.drop, "low": of.low, "high": of.high, "examples": first.examples}
             seen = SeenDrop(metric=first.metric, unit=first.unit, limit=first.limit, **known)  # type: ignore[arg-type]
-        recipe = mixed_recipes.recipe_of(self.model, self.float_artifact, one.artifact, one.chosen, one.name, seen)
+        recipe = mixed_recipes.recipe_of(self.model, self.float_artifact, artifact, one.chosen, one.name, seen)
         with undisturbed(), full_disk_named(folder):
-            files.replace(folder / ARTIFACT, one.artifact)
+            files.replace(folder / ARTIFACT, artifact)
             files.replace(folder / RECIPE, recipe_text(recipe))
 
 

@@ -127,9 +127,8 @@ def _sensitivity(subject: Subject, job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _candidate(subject: Subject, job: Mapping[str, Any]) -> dict[str, Any]:
-    made = Path(job["made"]).read_bytes() if job.get("made") else subject.make(_chosen(job))
-    if not job.get("made"):
-        Path(job["file"]).write_bytes(made)
+    made = subject.make(_chosen(job))
+    Path(job["file"]).write_bytes(made)
     places = np.load(job["rows"], allow_pickle=False)
     predictions = subject.predictions(made, places)
     np.savez(job["predictions"], *predictions.values())

@@ -118,23 +118,12 @@ class Workshop:
 
     def made(self, chosen: Mapping[int, str], places: Array) -> Made:
         """Make an artifact, and predict some test examples with it. Raises Refused."""
+        file, asked, results = (self._folder / name for name in ("made.tflite", "rows.npy", "predictions.npz"))
+        np.save(asked, places)
         settings = {place: name for place, name in chosen.items() if name != IN_FLOAT}
-        return self._predicted({"chosen": settings}, None, places)
-
-    def predicted(self, artifact: bytes, places: Array) -> Made:
-        """Predict some test examples with an artifact. Raises Refused."""
-        return self._predicted({}, artifact, places)
-
-    def _predicted(self, job: dict[str, Any], artifact: bytes | None, places: Array) -> Made:
-        file, rows, results = (self._folder / name for name in ("made.tflite", "rows.npy", "predictions.npz"))
-        np.save(rows, places)
-        if artifact is not None:
-            files.replace(file, artifact)
-            job["made"] = str(file)
-        answer = self._ask(
-            {"do": "candidate", "file": str(file), "rows": str(rows), "predictions": str(results), **job}
-        )
-        content = artifact or files.read_bytes(file, "artifact", files.LARGEST_MODEL, inside=self._folder)
+        where = {"file": str(file), "rows": str(asked), "predictions": str(results)}
+        answer = self._ask({"do": "candidate", "chosen": settings, **where})
+        content = files.read_bytes(file, "artifact", files.LARGEST_MODEL, inside=self._folder)
         arrays = read_npz(results, "predictions", inside=self._folder)
         names = [str(name) for name in answer["outputs"]]
         return Made(content, {name: arrays[f"arr_{number}"] for number, name in enumerate(names)})

@@ -56,9 +56,12 @@ def tune(
 
     from quantbench.adopt import limits, rebuilding, tuning
     from quantbench.adopt.understand import Given
+    from quantbench.errors import BadInput
     from quantbench.records import read_recipe
     from quantbench.report.tuning import screen
 
+    if recipe is not None and as_json:
+        raise BadInput("--json: goes with a search, and not with --recipe; leave it out")
     held = read_recipe(recipe) if recipe is not None else None
     named = _named(model, model_dir)
     given = Given(named, data, calibration, None, metric, limits.parse(max_drop or []), allow_code, output, labels)

@@ -125,6 +125,8 @@ VARIANT = Variant(
     Taxonomy(BY_RECIPE, BY_RECIPE, BY_RECIPE),
     QuantizationSpec(io=None),
     packages=aeq.PACKAGES,
+    gate="all",
+    timed_in_gate=True,
 )
 
 
