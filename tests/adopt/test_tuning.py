@@ -147,3 +147,21 @@ def test_an_unknown_setting_or_variant_is_refused(outlier: Path) -> None:
     odd = recipe.model_copy(update={"operators": [], "variant": "aeq_int3"})
     with pytest.raises(BadInput, match="the variant aeq_int3, which this quantbench does not make"):
         mixed_recipes.check_fits(odd, Path("r.json"), operators, "m")
+
+
+def test_bad_input_is_refused_in_one_sentence_before_anything_is_made(
+    quantbench: Quantbench, tmp_path: Path, outlier: Path
+) -> None:
+    model, few = str(outlier / "outlier.tflite"), tmp_path / "few.npz"
+    np.savez(few, **outlier_model.classes(4, 300))  # type: ignore[arg-type]
+    asked = {
+        "--data: give the examples to evaluate on": [],
+        "few.npz: 300 examples leave 200 to judge on once a third is searched on": ["--data", str(few)],
+        "absent.json: recipe not found": ["--recipe", str(tmp_path / "absent.json")],
+        "--json: goes with a search": ["--recipe", str(recipe_of(outlier)), "--json"],
+    }
+    for words, more in asked.items():
+        done = quantbench("tune", model, "--report-dir", str(tmp_path / "reports"), *more)
+        assert done.status == 4, done.output
+        assert words in done.output
+    assert not (tmp_path / "reports").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 from quantbench import files
 from quantbench.adopt import gating, limits, ranking, splitting, understand
 from quantbench.adopt.candidates import Question
-from quantbench.adopt.search import refusals, run_predictions, search
+from quantbench.adopt.search import refusals, run_predictions, search, told
 from quantbench.core.arrays import Array
 from quantbench.core.options import RunOptions
 from quantbench.core.output import output_to
@@ -61,6 +61,8 @@ def prepare(
     for note in understood.notes:
         say(note)
     refused = refusals(model, [VARIANTS[name] for name in variants])
+    for line in told(refused):
+        say(line)
     options = RunOptions(variants=",".join(name for name in variants if name not in refused), report_dir=report_dir)
     session, status, whole = search(understood, options, {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE}, say)
     if not whole:
@@ -68,7 +70,7 @@ def prepare(
     gating.check_control(session.report, given.model)
     predictions = _by_variant(run_predictions(session, model.name), outputs)
     float32 = predictions[FLOAT_CONTROL]
-    largest, told = [], []
+    largest, described = [], []
     for one, of in zip(outputs, early, strict=True):
         values = float32[one.output if one is not outputs[0] else ""]
         score = float(one.metric.value(values, one.labels))
@@ -78,7 +80,7 @@ def prepare(
             raise BadInput(reason.words)
         splitting.check_enough(len(seen), len(unseen), one.metric, most, where)
         largest.append(most)
-        told.append(of.model_copy(update={"limit": most, "float_score": score, "examples": len(unseen)}))
+        described.append(of.model_copy(update={"limit": most, "float_score": score, "examples": len(unseen)}))
     broken = {name for group in ranking.refused(session.report) for name in group.variants}
     made = {cell.rpartition("/")[2]: path for cell, path in session.artifacts().items()}
     fixed = {
@@ -87,7 +89,7 @@ def prepare(
         if name in predictions and (name not in broken or name == FLOAT_CONTROL)
     }
     searching, judging = (Question(outputs, largest, float32, places) for places in (seen, unseen))
-    return Prepared(understood, session, fixed, predictions, searching, judging, told), status
+    return Prepared(understood, session, fixed, predictions, searching, judging, described), status
 
 
 def _by_variant(stored: Mapping[str, Array], outputs: Sequence[ranking.Scored]) -> dict[str, dict[str, Array]]:
