@@ -22,7 +22,7 @@ from quantbench.errors import BadInput
 from quantbench.records import BaselineFile, Cell, Failure, First, Measurement, Xfail
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.model import load_models
-from quantbench.variants import VARIANTS
+from quantbench.variants import of_every_model
 
 GATE = ("float32", "ptq_float16", "ptq_static_wi8_ai8")
 UNTIMED = ["--latency-budget", "0"]
@@ -83,7 +83,7 @@ def test_only_what_is_gated_runs_and_is_green_at_once_and_red_once_it_gets_worse
     quantbench: Quantbench, tiny: Path, adopted: Path, mine: Path
 ) -> None:
     said = (adopted / "said.txt").read_text()
-    others = len(VARIANTS) - len(GATE)
+    others = len(of_every_model()) - len(GATE)
     assert f"gated: {', '.join(GATE)}. Not gated: {others} other variants, which were not measured." in said
     assert load_models(mine / "models")["mine"].gate_variants == GATE
     assert gated(quantbench, mine).status == 0

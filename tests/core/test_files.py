@@ -821,6 +821,11 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
     "quantbench/safety/hdf5.py": ("what a person named, once files.check_tree has looked through it", {"open": 1}),
     "quantbench/safety/hdf5_worker.py": ("the same, in a process behind walls, and objects in it", {"open": 3}),
     "quantbench/safety/archive.py": ("what a person named, once files.check_tree has looked through it", {"open": 1}),
+    "quantbench/adopt/tuning_worker.py": (
+        TOLD,
+        {"read_bytes": 1, "read_text": 1, "write_bytes": 1, "load": 2, "savez": 1},
+    ),
+    "quantbench/adopt/workshop.py": (OWN, {"save": 2}),
     "quantbench/adopt/loading_worker.py": (TOLD, {"savez": 1, "load": 1}),
     "quantbench/adopt/loading.py": (
         "a scratch folder of its own, whose files are opened as regular ones",

@@ -18,8 +18,9 @@ from quantbench.measure.census import census, of_file, ranges
 from quantbench.records import BaselineCell, Census, Verdict
 from quantbench.reference.model import load_models
 from quantbench.tflite.graph import COMPUTE, read
-from quantbench.variants import VARIANTS
+from quantbench.variants import TUNED, VARIANTS
 from quantbench.variants.declare import QuantizationSpec
+from quantbench.variants.tuned import NO_RECIPE
 
 SUBJECT = gate.Subject("m", "v", "reports/r")
 INT8 = QuantizationSpec(weights="int8", computes="integer")
@@ -44,6 +45,7 @@ TOO_FEW = "mixed_static_wi8_ai8_ends_float"  # layers has it for one to be left 
 REFUSED = {
     TOO_LARGE: "the model has no dense layer whose rows have a length that the algorithm takes",
     TOO_FEW: "the model has 2 compute layers, and all of them would be left in float",
+    TUNED: NO_RECIPE,
 }
 UNTRAINED = [name for name, variant in VARIANTS.items() if not variant.trained and name not in REFUSED]
 

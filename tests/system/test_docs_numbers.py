@@ -15,7 +15,7 @@ import dask
 import distributed  # noqa: F401 - brings the defaults
 import pytest
 from conftest import ROOT
-from quantbench.adopt import limits, ranking
+from quantbench.adopt import limits, ranking, splitting
 from quantbench.comparison import alarms, history
 from quantbench.core.options import RunOptions
 from quantbench.engine import artifacts
@@ -30,7 +30,7 @@ from quantbench.reference.metrics import CONVERSION_AGREEMENT
 from quantbench.reference.model import load_models
 from quantbench.selftest import memory as held
 from quantbench.selftest import outcomes, suite
-from quantbench.variants import VARIANTS
+from quantbench.variants import of_every_model, settings
 from quantbench.variants.collaborative import CENTROIDS
 from scipy.stats import beta
 from studies.docs_samples import PLANTED
@@ -197,7 +197,7 @@ def facts() -> dict[str, list[str]]:
     return {
         "README.md": [
             f"{WORDS[1]} cell of {WORDS[cells]} has lost {round(drop)} points of accuracy",
-            f"with up to {len(VARIANTS) - 1} schemes",
+            f"with up to {len(of_every_model()) - 1} schemes",
             f"50 more wrong in {examples():,} are red in {spread(power(50, 20))} of runs (with 20 flips each way",
             f"false-alarm budget of {budget}**",
             f"Others: {Exit.INTERRUPTED} interrupted, {Exit.BAD_INPUT} bad input, "
@@ -278,7 +278,9 @@ def facts() -> dict[str, list[str]]:
             f"percentile {rule(P90)}, the first call {rule(FIRST_CALL)}",
         ],
         "own-model.md": [
-            f"all {len(VARIANTS)} variants",
+            f"all {len(of_every_model())} variants",
+            f"block of {settings.BLOCKS[0]}, {settings.BLOCKS[1]} or {settings.BLOCKS[2]}",
+            f"at most {percent(splitting.ALPHA)} of searches",
             f"Exit status: {Exit.GREEN} a variant, or float32, is recommended; {Exit.NOT_MEASURED} nothing could be "
             f"built or scored; {Exit.BAD_INPUT} bad input",
             f"The default is {limits.POINTS:g} pp, or {percent(limits.SHARE_OF_SPREAD)} of the labels' spread",

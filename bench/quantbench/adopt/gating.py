@@ -21,9 +21,9 @@ from quantbench.core.output import output_to
 from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit, full_disk_named
-from quantbench.records import Advice, Decision, Kind, Report, Verdict
+from quantbench.records import Advice, Decision, Kind, Report, Verdict, read_recipe, recipe_text
 from quantbench.reference.model import ReferenceModel, pick
-from quantbench.variants import FLOAT_CONTROL, VARIANTS
+from quantbench.variants import FLOAT_CONTROL, TUNED, VARIANTS, of_every_model, tuned
 
 Say = Callable[[str], None]
 _KINDS = frozenset({Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY})
@@ -53,13 +53,20 @@ class Gate:
 
 
 def adopt_for_good(
-    given: understand.Given, name: str, folders: Folders, gate: str, latency_budget: float, say: Say
+    given: understand.Given,
+    name: str,
+    folders: Folders,
+    gate: str,
+    latency_budget: float,
+    say: Say,
+    recipe: Path | None = None,
 ) -> Exit:
     """Write the model's file, weights and data, measure what is gated with five seeds, and record it as the baseline.
 
     Args:
         gate: variants to gate, comma-separated; empty for float32 and what ``try`` would recommend.
         latency_budget: seconds of timing per variant; 0: nothing is timed.
+        recipe: of a mixed artifact, which is gated too, or alone where ``gate`` is empty.
 
     Returns:
         REGRESSED where a floor, or the agreement of the conversion, fails from the start.
@@ -69,7 +76,8 @@ def adopt_for_good(
             folder cannot be written.
     """
     understand.check_name(name)
-    asked = named_gate(gate)
+    held = read_recipe(recipe) if recipe is not None else None
+    asked = with_tuned(named_gate(gate)) if held is not None else named_gate(gate)
     kinds = kinds_for(latency_budget)
     model_dir, baseline_dir = folders.model_dir, folders.baseline_dir
     if os.path.lexists(model_dir / f"{name}.py") or os.path.lexists(baseline_files.json_path(baseline_dir, name)):
@@ -87,6 +95,8 @@ def adopt_for_good(
             understood = understand.understand(given, name, folder)
         for note in understood.notes:
             say(note)
+        if held is not None:
+            files.replace(tuned.recipe_file(understood.model), recipe_text(held))
         chosen = Gate(asked, _rest(asked)) if asked else None
         if chosen is None:
             asked_for = RunOptions(report_dir=folders.report_dir, latency_budget=latency_budget or 1.0)
@@ -100,6 +110,8 @@ def adopt_for_good(
         if not whole:
             return status
         check_control(session.report, given.model)
+        if recipe is not None:
+            check_tuned(session.report, recipe)
         update.check_report(session.report, session.folder.path)
         proposal = update.propose(
             session.report,
@@ -162,8 +174,21 @@ def named_gate(gate: str) -> tuple[str, ...]:
     return tuple(name for name in VARIANTS if name in named or name == FLOAT_CONTROL)
 
 
+def with_tuned(gate: Sequence[str]) -> tuple[str, ...]:
+    """Return the gate with float32 and the artifact of the model's recipe in it, in the order of all variants."""
+    return tuple(name for name in VARIANTS if name in (FLOAT_CONTROL, TUNED, *gate))
+
+
+def check_tuned(report: Report, recipe: Path) -> None:
+    """Raise BadInput where the artifact of a recipe could not be made."""
+    cell = next((cell for cell in report.cells if cell.variant == TUNED), None)
+    if cell is not None and cell.failure is not None:
+        raise BadInput(f"{recipe}: its artifact cannot be made of this model: {cell.failure.reason}")
+
+
 def _rest(gate: Sequence[str]) -> str:
-    return f"Not gated: {len(VARIANTS) - len(gate)} other variants, which were not measured."
+    others = [name for name in of_every_model() if name not in gate]
+    return f"Not gated: {len(others)} other variants, which were not measured."
 
 
 def kinds_for(latency_budget: float) -> set[Kind]:
@@ -220,7 +245,7 @@ def _others(report: Report, advice: Advice, gate: Sequence[str]) -> str:
     partly = len(report.cells) - failed - len(left) - len(gate)
     told += [f"{failed} that cannot be made"] if failed else []
     told += [f"{partly} that are only partly quantized, or float references"] if partly > 0 else []
-    untried = len(VARIANTS) - len(report.cells)
+    untried = len(set(of_every_model()) - {cell.variant for cell in report.cells})
     told += [f"{untried} not tried"] if untried > 0 else []
     if not told:
         return ""

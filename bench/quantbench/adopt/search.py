@@ -23,7 +23,7 @@ from quantbench.errors import Exit
 from quantbench.records import Kind, cell_key, parts
 from quantbench.reference.datasets import read_predictions
 from quantbench.reference.model import ReferenceModel
-from quantbench.variants import FLOAT_CONTROL, VARIANTS, Variant
+from quantbench.variants import FLOAT_CONTROL, VARIANTS, Variant, of_every_model
 
 Say = Callable[[str], None]
 
@@ -86,7 +86,7 @@ def search(
     narrow = bool(advice) and not options.variants
     short = narrow and advice == "short"
     if narrow:
-        names = [name for name in (shortlist(refused) if short else VARIANTS) if name not in refused]
+        names = [name for name in (shortlist(refused) if short else of_every_model()) if name not in refused]
         seconds = min(CANDIDATE_SECONDS, options.latency_budget)
         options = replace(options, variants=",".join(names), latency_budget=seconds)
     kinds = kinds - {Kind.MEMORY} if short else kinds
@@ -95,7 +95,8 @@ def search(
     settle()
     tried = [name for name in session.variant_names if name not in refused]
     shown = "variant" if len(tried) == 1 else "variants"
-    say(f"making and scoring {len(tried)} {shown} of {len(VARIANTS)}" + (": the shortlist (--all for all)" * short))
+    of = len(of_every_model())
+    say(f"making and scoring {len(tried)} {shown} of {of}" + (": the shortlist (--all for all)" * short))
     skipped = told(refused) if narrow else []
     for line in skipped:
         say(line)

@@ -28,11 +28,11 @@ from quantbench.core.output import output_to
 from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit
-from quantbench.records import Report
+from quantbench.records import MixedRecipe, Report, read_recipe, recipe_text
 from quantbench.reference.datasets import Split
 from quantbench.reference.metrics import RELATIVE_ERROR, Metric
 from quantbench.reference.model import ReferenceModel, load_file, load_models
-from quantbench.variants import FLOAT_CONTROL, VARIANTS
+from quantbench.variants import FLOAT_CONTROL, offered, tuned
 
 Say = Callable[[str], None]
 _SPLITS = {"test": "evaluation", "calibration": "calibration", "train": "training"}
@@ -49,6 +49,7 @@ class Asked:
         accept: why what got worse is accepted; empty where it is not.
         max_drop: the new limit; None keeps the floors of the model's file.
         latency_budget: seconds of timing per variant; 0: nothing is timed.
+        recipe: of a mixed artifact, in the place of the one so far; None keeps that one, if there is any.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Asked:
     accept: str = ""
     max_drop: Limit | None = None
     latency_budget: float = 3.0
+    recipe: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,14 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
     if understand.is_code(given.model):
         raise BadInput(f"{given.model}: a .py model is not a saved model; change {old.file} instead")
     folders.check()
-    gate = gating.named_gate(asked.gate) or old.gate_variants or tuple(VARIANTS)
+    recipe = read_recipe(asked.recipe) if asked.recipe is not None else None
+    gate = gating.named_gate(asked.gate) or old.gate_variants or tuple(offered(old))
+    gate = gating.with_tuned(gate) if recipe is not None else gate
     kinds = gating.kinds_for(asked.latency_budget)
     with tempfile.TemporaryDirectory(prefix="quantbench-") as place:
         aside = Path(place)
         new = _understood(given, asked, old, aside, say)
+        _bring_recipe(old, new.file.parent, recipe)
         declaration.with_gate(new, gate if asked.gate or old.gate_variants else ())
         new = _keeping_edits(new, old, asked)
         same = _same_examples(new.pack().test, old.pack().test, old.metric)
@@ -246,6 +251,15 @@ def _keeping_edits(new: ReferenceModel, old: ReferenceModel, asked: Asked) -> Re
     return load_file(new.file)[0]
 
 
+def _bring_recipe(old: ReferenceModel, folder: Path, recipe: MixedRecipe | None = None) -> None:
+    """Put a recipe beside a model in another folder: the given one, or that of the previous model, if it has one."""
+    path = tuned.recipe_file(old)
+    if recipe is None and path.is_file():
+        recipe = read_recipe(path, follow=False)
+    if recipe is not None:
+        files.replace(folder / path.name, recipe_text(recipe))
+
+
 def _on_new_data(old: ReferenceModel, new: ReferenceModel, aside: Path) -> ReferenceModel:
     """Lay out the previous model with the new data, in a folder of its own."""
     folder = aside / "previous"
@@ -255,6 +269,7 @@ def _on_new_data(old: ReferenceModel, new: ReferenceModel, aside: Path) -> Refer
     data = folder / new.data
     data.parent.mkdir(parents=True, exist_ok=True)
     pack.copy_data(new.file.parent / new.data, data)
+    _bring_recipe(old, folder)
     text = old.file.read_text(encoding="utf-8")
     path = folder / old.file.name
     now = new.file.read_text(encoding="utf-8")
@@ -405,6 +420,7 @@ def _write(
     model_dir, baseline_dir = folders.model_dir, folders.baseline_dir
     path = baseline_files.json_path(baseline_dir, new.name)
     touched = [model_dir / f"{new.name}.py", path, path.with_suffix(".npz")]
+    touched += [tuned.recipe_file(old)]
     touched += [model_dir / one for one in {old.weights, new.weights, old.data, new.data}]
     with tempfile.TemporaryDirectory(prefix="quantbench-") as place:
         check()

@@ -35,6 +35,7 @@ VARIANT_NAMES = (
     "aeq_dynamic_wi4_oscar_afp32",
     "mixed_static_wi8_ai8_ends_float",
     "mixed_static_wi8_ai8_worst_float",
+    "tuned",
     "float32_finetuned",
     "qat_wi8_ai8",
     "qat_wi8_ai8_dense_only",

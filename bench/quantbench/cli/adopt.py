@@ -113,6 +113,10 @@ def adopt(
     gate: Annotated[
         str, typer.Option(help="comma-separated variants to gate (default: float32 and what `try` recommends)")
     ] = "",
+    recipe: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="gate the mixed artifact of this recipe, which `quantbench tune` wrote"),
+    ] = None,
     new_data: Annotated[
         bool, typer.Option("--new-data", help="with --update: measure the previous model on other evaluation data too")
     ] = False,
@@ -146,6 +150,6 @@ def adopt(
     given = Given(model, data, calibration, train_data, metric, limit, allow_code, output, labels)
     folders = Folders(model_dir, baseline_dir, report_dir)
     if update:
-        asked = Asked(update, gate, new_data, accept, limit if max_drop else None, latency_budget)
+        asked = Asked(update, gate, new_data, accept, limit if max_drop else None, latency_budget, recipe)
         raise RunEnded(int(update_for_good(given, asked, folders, _screen.progress)))
-    raise RunEnded(int(adopt_for_good(given, name, folders, gate, latency_budget, _screen.progress)))
+    raise RunEnded(int(adopt_for_good(given, name, folders, gate, latency_budget, _screen.progress, recipe)))

@@ -29,6 +29,7 @@ from quantbench.cli import (
     listing,
     pin,
     site,
+    tune,
 )
 from quantbench.cli import report as reporting
 from quantbench.cli import run as running
@@ -70,6 +71,7 @@ _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}  # to py
 app.command(context_settings=_PASSED_ON)(running.run)
 app.command("try")(adopt.try_model)
 app.command()(adopt.adopt)
+app.command()(tune.tune)
 app.command()(reporting.report)
 app.command()(compare.compare)
 app.command()(compare.history)

@@ -10,7 +10,7 @@ from quantbench.engine.cell import CellId, Planned
 from quantbench.errors import BadInput
 from quantbench.records import Kind, parts
 from quantbench.reference.model import ReferenceModel
-from quantbench.variants import VARIANTS
+from quantbench.variants import VARIANTS, variant_of
 
 # Measured while none of our other processes run, and not started in a run that was stopped.
 ALONE = frozenset({Kind.GPU, Kind.LATENCY})
@@ -110,9 +110,10 @@ class Plan:
         return {cell.id: cell for cell in by_name}
 
     def _planned(self, cell_id: CellId, kinds: Set[Kind], selected: bool) -> Planned:
-        model, variant = parts(cell_id)
+        name, variant = parts(cell_id)
         seeds = range(self.options.seeds) if VARIANTS[variant].trained else [0]
-        return Planned(self._models[model], VARIANTS[variant], frozenset(kinds), selected, tuple(seeds))
+        model = self._models[name]
+        return Planned(model, variant_of(model, variant), frozenset(kinds), selected, tuple(seeds))
 
     def has_test(self, cell: Planned, kind: Kind) -> bool:
         """Return whether a test asks for this judgement; those of an added control need none."""

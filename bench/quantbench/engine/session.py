@@ -43,7 +43,7 @@ from quantbench.records import BaselineCell, Cell, Judgement, Kind, Report, Shar
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.report.formatting import MARKS
 from quantbench.report.run_folder import RunFolder
-from quantbench.variants import VARIANTS
+from quantbench.variants import VARIANTS, offered
 
 
 class Session:
@@ -139,9 +139,10 @@ class Session:
 
     def _variants_of(self, model: str) -> list[str]:
         gated = self.models[model].gate_variants
-        if self.options.variants or not gated or not self._drift:
+        if self.options.variants:
             return self.variant_names
-        return [name for name in self.variant_names if name in gated]
+        here = gated if gated and self._drift else offered(self.models[model])
+        return [name for name in self.variant_names if name in here]
 
     def of_this_shard(self, wanted: Mapping[CellId, Set[Kind]]) -> set[CellId]:
         """Return the cells that this machine measures: all wanted ones, or those of ``--shard``.

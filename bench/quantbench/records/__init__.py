@@ -68,6 +68,16 @@ from quantbench.records._files import problems, read_record, schema, write_json
 from quantbench.records._json_text import json_text, rounded
 from quantbench.records._operator_times import KindTime, OperatorTime, OperatorTimes
 from quantbench.records._provenance import LONGEST_TEXT, Accepted
+from quantbench.records._recipe import (
+    IN_FLOAT,
+    RECIPE_VERSION,
+    MixedOperator,
+    MixedRecipe,
+    SeenDrop,
+    parsed_recipe,
+    read_recipe,
+    recipe_text,
+)
 from quantbench.records._reds import (
     AcceptedOn,
     EarlierRun,
@@ -108,14 +118,17 @@ from quantbench.records._selftest import (
     Sight,
     YearlyRate,
 )
+from quantbench.records._tuning import MixedGroup, TriedArtifact, Tuning
 
 __all__ = [
     "DISTURBED",
     "EXPLAINS",
     "FLOAT_CONTROL",
+    "IN_FLOAT",
     "LONGEST_TEXT",
     "NAME",
     "ONE_MODEL",
+    "RECIPE_VERSION",
     "SCHEMA_VERSION",
     "SEVERAL_AT_WORK",
     "Accepted",
@@ -172,6 +185,9 @@ __all__ = [
     "Loosened",
     "Machine",
     "Measurement",
+    "MixedGroup",
+    "MixedOperator",
+    "MixedRecipe",
     "ModelHashes",
     "NamedRun",
     "NullRate",
@@ -194,21 +210,27 @@ __all__ = [
     "RedGroup",
     "Refusal",
     "Report",
+    "SeenDrop",
     "Selftest",
     "Shard",
     "Sight",
     "Signature",
     "SkippedFolder",
     "Suspect",
+    "TriedArtifact",
+    "Tuning",
     "Untried",
     "Verdict",
     "Xfail",
     "YearlyRate",
     "cell_key",
     "json_text",
+    "parsed_recipe",
     "parts",
     "problems",
+    "read_recipe",
     "read_record",
+    "recipe_text",
     "rounded",
     "schema",
     "worst",

@@ -30,7 +30,7 @@ from quantbench.records import (
 )
 from quantbench.records.measurements import OUTPUT_DISTANCE
 from quantbench.reference.model import ReferenceModel, load_models
-from quantbench.variants import VARIANTS
+from quantbench.variants import of_every_model
 
 KINDS = frozenset({Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE})
 _TOLERANCES = {"score": 0.0, OUTPUT_DISTANCE: gate.SMALLEST_EFFECT, **gate.SIZE_TOLERANCES}
@@ -50,8 +50,8 @@ class Nightly:
         options = RunOptions(shard="1/2")
         models = {**load_models(model.file.parent), model.name: model}
         self._plan = Plan(options, models)
-        self._plan.of_this_shard({cell_key(of, variant): KINDS for of in models for variant in VARIANTS})
-        self._plan.fix({cell_key(model.name, variant): KINDS for variant in VARIANTS})
+        self._plan.of_this_shard({cell_key(of, variant): KINDS for of in models for variant in of_every_model()})
+        self._plan.fix({cell_key(model.name, variant): KINDS for variant in of_every_model()})
         self._model = model
         empty = BaselineFile(
             model=model.name,

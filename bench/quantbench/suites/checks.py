@@ -34,7 +34,7 @@ from quantbench.records import Judgement, Kind, Verdict, worst
 from quantbench.records.run_folder import REPORT
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.suites.outcomes import refused, state_cell
-from quantbench.variants import VARIANTS
+from quantbench.variants import VARIANTS, offered
 
 KINDS = frozenset({Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY})
 FIXTURE, MARKER = "quantbench", "quantbench"
@@ -239,7 +239,9 @@ def cells_of(metafunc: pytest.Metafunc) -> list[str]:
         chosen = pick(models or settings["models"], known, where if models else "--models")
         asked = variants or settings["variants"]
         named = pick(asked, VARIANTS, where if variants else "--variants") if asked else None
-    return [f"{model}/{name}" for model in chosen for name in (named or known[model].gate_variants or VARIANTS)]
+    return [
+        f"{model}/{name}" for model in chosen for name in (named or known[model].gate_variants or offered(known[model]))
+    ]
 
 
 def _names(given: Names, field: str) -> str:

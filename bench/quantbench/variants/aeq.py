@@ -50,6 +50,19 @@ def quantize(bench: Workbench, float_artifact: bytes, recipe: Any, widest: bool 
         return bytes(worker.quantize(calibration_result).quantized_model)
 
 
+def by_rules(float_artifact: bytes, recipe: Any, statistics: Any = None) -> bytes:
+    """Quantize the float artifact by a recipe whose ranges are known.
+
+    Args:
+        statistics: see :func:`calibrated`; None where the recipe needs none.
+    """
+    from ai_edge_quantizer import quantizer
+
+    worker = quantizer.Quantizer(float_artifact, recipe.get_quantization_recipe())
+    needed = statistics if recipe.need_calibration() else None
+    return bytes(worker.quantize(needed, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+
+
 def _algorithms(recipe: Any) -> list[str]:
     return [part["algorithm_key"] for part in recipe.get_quantization_recipe()]
 
@@ -104,7 +117,7 @@ def _by(manager: Any, add: str, algorithm: str, operators: tuple[str, ...], wher
     return manager
 
 
-def _only(operator: Operator) -> str:
+def only(operator: Operator) -> str:
     """Build a recipe's regular expression for this operator only, by the name of its output."""
     return f"^{re.escape(''.join(f'{tensor.name};' for tensor in operator.outputs))}$"
 
@@ -117,7 +130,7 @@ def _dense_by_row(float_artifact: bytes, suits: Callable[[int], bool]) -> list[s
     """
     dense = [operator for operator in read(float_artifact).operators if operator.name in DENSE]
     weights = [(operator, operator.inputs[1]) for operator in dense]
-    expressions = [_only(operator) for operator, w in weights if w is not None and w.data and suits(w.shape[-1])]
+    expressions = [only(operator) for operator, w in weights if w is not None and w.data and suits(w.shape[-1])]
     if not expressions:
         raise Unsupported("the model has no dense layer whose rows have a length that the algorithm takes")
     return expressions

@@ -28,6 +28,7 @@ from quantbench.measure.memory import MemoryFailed
 from quantbench.records import Environment
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.model import ReferenceModel
+from quantbench.variants.tuned import recipe_file
 
 CONNECT_SECONDS = 10
 # A worker that offers it does nothing else while it times; the machine class is that of all workers.
@@ -346,6 +347,7 @@ def model_files(model_file: Path, name: str) -> dict[str, tuple[Path, str]]:
     model = model_of(Task(model_file, name, "", 0, None, Path(), Path()))
     folder = model_file.parent
     model_parts = [model_file, *sorted(folder.glob("_*.py"))]
+    model_parts += [recipe] if (recipe := recipe_file(model)).is_file() else []
     for given, field_name in ((model.weights, "weights"), (model.data, "data")):
         if not inside(given):
             raise BadInput(

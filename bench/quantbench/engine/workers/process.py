@@ -32,6 +32,7 @@ from quantbench.engine.workers.task import Outcome, Task, failed, failure, log_t
 from quantbench.errors import SHORT
 from quantbench.files import is_folder
 from quantbench.reference import npy_folder
+from quantbench.variants.tuned import ENDING
 
 _TICK_SECONDS = 0.2
 _GONE_SECONDS = 10
@@ -190,7 +191,8 @@ def _room(task: Task, logs: Path) -> walls.Room | None:
     folder = task.model_file.absolute().parent
     read: tuple[Path, ...] = (folder,)
     if folder in (Path.home(), *Path.home().parents):  # it would include all of the user's files
-        read = (task.model_file, folder / "weights", folder / "data", folder / "metrics")
+        recipe = folder / f"{task.model}{ENDING}"
+        read = (task.model_file, recipe, folder / "weights", folder / "data", folder / "metrics")
     read = (*read, *_data_elsewhere(folder / "data"))
     for place in (logs, task.log.parent):
         place.mkdir(parents=True, exist_ok=True)

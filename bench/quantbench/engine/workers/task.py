@@ -20,7 +20,7 @@ from quantbench.measure.memory import Memory
 from quantbench.records import Contents, Failure
 from quantbench.reference.metrics import ROUNDING
 from quantbench.reference.model import ReferenceModel, load_file
-from quantbench.variants import FLOAT_CONTROL, VARIANTS
+from quantbench.variants import FLOAT_CONTROL, variant_of
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ class Outcome:
 def from_store(task: Task, store: Store | None = None) -> Outcome | None:
     """Return the outcome if the store holds all of it, or it cannot be made; starts nothing and runs no model."""
     model, store = model_of(task), store or Store(task.store)
-    if refused := preflight.refusal(model, VARIANTS[task.variant]):
+    if refused := preflight.refusal(model, variant_of(model, task.variant)):
         return Outcome(task.seed, cached=True, failure=Failure(what="unsupported", reason=refused))
-    built = build.find(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
+    built = build.find(model, variant_of(model, task.variant), task.seed, task.train_seed, store)
     if built is None:
         return None
     if built.path is None or built.sha256 is None:
@@ -141,7 +141,7 @@ def compute(task: Task) -> Outcome:
     with output_to(task.log), store.temporary_files():
         try:
             model = model_of(task)
-            built = build.artifact(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
+            built = build.artifact(model, variant_of(model, task.variant), task.seed, task.train_seed, store)
             if built.path is None or built.sha256 is None:
                 return _refused(task, built, time.perf_counter() - start)
             evaluation = accuracy.evaluate(built.path, built.sha256, model, store, _pace(task))
@@ -172,7 +172,7 @@ def salvaged(task: Task, lost: Failure) -> Outcome | None:
     What is measured after the evaluation is missing: the memory, and the float model's own answers.
     """
     model, store = model_of(task), Store(task.store)
-    built = build.find(model, VARIANTS[task.variant], task.seed, task.train_seed, store)
+    built = build.find(model, variant_of(model, task.variant), task.seed, task.train_seed, store)
     if built is None or built.path is None or built.sha256 is None:
         return None
     evaluation = accuracy.find(built.sha256, model, store)
