@@ -45,6 +45,13 @@ from quantbench.gate._fidelity import (
 )
 from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_limit, no_gpu
 from quantbench.gate._hosts import LEAST_HOSTS, elsewhere, hosts_with, spread_of_hosts
+from quantbench.gate._instructions import (
+    BY_OPERATOR,
+    INSTRUCTIONS_TOLERANCE,
+    INSTRUCTIONS_TOLERANCE_REASON,
+    grown_most,
+    instructions,
+)
 from quantbench.gate._latency import (
     LATENCY_TOLERANCE,
     LATENCY_TOLERANCE_REASON,
@@ -111,6 +118,7 @@ from quantbench.gate.score.words import show_score
 __all__ = [
     "ARENA_TOLERANCE",
     "ARENA_TOLERANCE_REASON",
+    "BY_OPERATOR",
     "DEFAULT_BUDGET",
     "DRIFTING",
     "DRIFT_ALLOWED",
@@ -120,6 +128,8 @@ __all__ = [
     "FURTHER",
     "GPU_AGREEMENT",
     "GPU_SLACK",
+    "INSTRUCTIONS_TOLERANCE",
+    "INSTRUCTIONS_TOLERANCE_REASON",
     "LATENCY_TOLERANCE",
     "LATENCY_TOLERANCE_REASON",
     "LEAST_HOSTS",
@@ -184,10 +194,12 @@ __all__ = [
     "floor_moved",
     "gpu",
     "gpu_limit",
+    "grown_most",
     "growths",
     "holm",
     "hosts_with",
     "in_force",
+    "instructions",
     "is_distance_of",
     "is_score_of",
     "judge_parts",

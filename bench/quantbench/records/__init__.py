@@ -55,6 +55,7 @@ from quantbench.records._common import (
 )
 from quantbench.records._environment import Device, Environment, Load
 from quantbench.records._files import problems, read_record, schema, write_json
+from quantbench.records._instructions import BETWEEN, Counted, OperatorCount
 from quantbench.records._json_text import json_text, rounded
 from quantbench.records._provenance import LONGEST_TEXT, Accepted
 from quantbench.records._report import (
@@ -89,6 +90,7 @@ from quantbench.records._selftest import (
 )
 
 __all__ = [
+    "BETWEEN",
     "DISTURBED",
     "EXPLAINS",
     "FLOAT_CONTROL",
@@ -115,6 +117,7 @@ __all__ = [
     "ComparisonAnswer",
     "Compute",
     "Contents",
+    "Counted",
     "DeadColumn",
     "Decision",
     "DetectableRate",
@@ -144,6 +147,7 @@ __all__ = [
     "Measurement",
     "NamedRun",
     "NullRate",
+    "OperatorCount",
     "OperatorError",
     "OutcomeRate",
     "OutcomeSelftest",

@@ -9,6 +9,7 @@ from quantbench.records._artifact import Census, Range
 from quantbench.records._attribution import Attribution
 from quantbench.records._common import NAME, SCHEMA_VERSION, Kind, Measurement, Record, Verdict
 from quantbench.records._environment import Environment
+from quantbench.records._instructions import Counted
 from quantbench.records.origins import Flipped
 
 
@@ -209,6 +210,7 @@ class Cell(Record):
     attribution: Attribution | None = Field(
         default=None, description="of a red score: the operators that its error comes from, without the harmless ones"
     )
+    counted: Counted | None = Field(default=None, description="which operators the instructions of a call are in")
 
 
 class LatencyAlarms(Record):

@@ -12,7 +12,7 @@ from quantbench.core.echo import line, plain
 from quantbench.core.environment import with_threads
 from quantbench.core.stats import trimmed_mean
 from quantbench.records import Action, Cell, Census, Judgement, Kind, Load, Measurement, Report, Verdict, worst
-from quantbench.records.measurements import RATIO, threads_in
+from quantbench.records.measurements import INSTRUCTIONS, RATIO, threads_in
 from quantbench.report import attribution
 from quantbench.report.size_breakdown import Explained
 
@@ -223,6 +223,12 @@ def exceptions(report: Report) -> list[tuple[str, str]]:
 def kib(measurement: Measurement | None) -> str:
     """Format bytes in KiB."""
     return "" if measurement is None else f"{measurement.value / 1024:,.1f}"
+
+
+def instructions(cell: Cell) -> str:
+    """Format the instructions of one call."""
+    measured = cell.measurements.get(INSTRUCTIONS)
+    return "" if measured is None else f"{measured.value:,.0f}"
 
 
 def microseconds(cell: Cell) -> str:
