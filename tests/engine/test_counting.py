@@ -13,7 +13,7 @@ from quantbench.engine import counting
 from quantbench.engine.counting import Counting
 from quantbench.engine.progress import Lines
 from quantbench.measure.instructions import Count, Wanted
-from quantbench.records import BETWEEN, BaselineCell, Judgement, Kind, Verdict
+from quantbench.records import BETWEEN, BaselineCell, Judgement, Kind, OperatorCount, Verdict
 
 OUTCOMES = {cell: [outcome(artifact=Path(f"/{cell}.tflite"), artifact_sha256=cell)] for cell in (FLOAT, HALF)}
 CALL = [("igemm", 900), ("dwconv", 90), (BETWEEN, 10)]
@@ -79,6 +79,42 @@ def test_a_slower_kernel_is_red(made: Run, tmp_path: Path, monkeypatch: pytest.M
     (red,) = judged(made, Valgrind(ptq_float16=slower), tmp_path, monkeypatch)[HALF]
     assert red.verdict is Verdict.REGRESSED
     assert "operator 2 (dwconv_scalar) +22.2 %: 90 → 110" in red.message
+
+
+OTHER_HOST = "87654321_litert-2.1.0"
+
+
+def accepted_elsewhere(made: Run, artifacts: str) -> Run:
+    """Let the baselines be of another kind of processor, and of these artifacts, with the runtime of this run."""
+    made.rules.environment.results_class = "12345678_litert-2.1.0"
+    for name, cell in made.rules.baselines["m"].file.cells.items():
+        cell.by_machine["instructions"]["P"].accepted.results_class = OTHER_HOST
+        cell.artifact_sha256 = f"m/{name}" if name in artifacts else "another"
+    return made
+
+
+def test_on_another_kind_of_processor_growth_is_red_where_an_unchanged_artifact_counts_alike(
+    made: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slower = Count("P", [CALL[0], ("dwconv_scalar", 110), CALL[2]])
+    there = accepted_elsewhere(made, "float32")
+    (red,) = judged(there, Valgrind(ptq_float16=slower), tmp_path, monkeypatch)[HALF]
+    assert red.verdict is Verdict.REGRESSED
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "float32", "why"),
+    [("none", CALL, "no unchanged artifact"), ("float32", [*CALL, ("copy", 50)], "unchanged artifacts differently")],
+)
+def test_on_another_kind_of_processor_nothing_is_red_without_that(
+    made: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, artifacts: str, float32: list[OperatorCount], why: str
+) -> None:
+    slower = Count("P", [CALL[0], ("dwconv_scalar", 110), CALL[2]])
+    valgrind = Valgrind(ptq_float16=slower, float32=Count("P", float32))
+    found = judged(accepted_elsewhere(made, artifacts), valgrind, tmp_path, monkeypatch)
+    assert found[HALF][0].verdict is Verdict.WARN
+    assert why in found[HALF][0].message
+    assert all(one.verdict is not Verdict.REGRESSED for of_cell in found.values() for one in of_cell)
 
 
 def test_a_failure_costs_its_cell(made: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

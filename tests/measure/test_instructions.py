@@ -22,40 +22,32 @@ PROFILE = "GenuineIntel-306c3-aa"
 SUBJECT = gate.Subject("m", "v", "reports/r")
 
 
-def dumps(number: int, *operators: int) -> list[Profile]:
+def dumps(*operators: int) -> list[Profile]:
     """Make the dumps of an artifact whose operators take so many instructions, and the runtime 5 between them."""
     parts = []
     for count in operators:
         parts += [Profile(f"{BEFORE}xnn", Counter({"Invoke": 5})), Profile(f"{AFTER}xnn", Counter({"xnn_f": count}))]
-    return [*parts, Profile(f"{REQUEST}artifact {number} {PROFILE}", Counter({"Invoke": 5}))]
+    return [*parts, Profile(f"{REQUEST}artifact {PROFILE}", Counter({"Invoke": 5}))]
 
 
-def counts(parts: Sequence[Profile], few: int, ended: Any) -> list[Count]:
-    return instructions.counts(parts, few, ended)
+def test_the_count_of_a_call_is_the_sum_of_its_operators_and_of_what_is_between_them() -> None:
+    count = instructions.count([*dumps(100, 200), Profile("Program termination", Counter({"exit": 9}))], "")
+    assert count.operators == [("f", 100), ("f", 200), (BETWEEN, 15)]
+    assert count.total() == 315
+    assert count.profile.startswith(f"{PROFILE}_")
+    assert measurements.instructions(count)["instructions"].value == 315
 
 
-def test_the_dumps_of_a_process_are_divided_among_its_artifacts() -> None:
-    both = counts([*dumps(0, 100, 200), *dumps(1, 300)], 2, {"failures": ["", ""]})
-    assert [count.operators for count in both] == [[("f", 100), ("f", 200), (BETWEEN, 15)], [("f", 300), (BETWEEN, 10)]]
-    assert both[0].total() == 315
-    assert both[0].profile.startswith(f"{PROFILE}_")
-    assert measurements.instructions(both[0])["instructions"].value == 315
-
-
-def test_an_artifact_that_the_runtime_refuses_costs_no_other() -> None:
-    done = counts([*dumps(0, 100), *dumps(2, 300)], 3, {"failures": ["", "RuntimeError: no kernel", ""]})
-    assert [count.failure for count in done] == ["", "RuntimeError: no kernel", ""]
-    assert measurements.instructions(done[1]) == {}
-
-
-def test_a_process_that_dies_fails_the_artifact_it_was_at_and_the_others_are_counted_in_another() -> None:
-    died = "the process under valgrind died of SIGSEGV: no output"
-    done = counts([*dumps(0, 100), *dumps(1, 100)[:2]], 4, died)
-    assert [count.failure for count in done] == ["", died]
+def test_a_call_that_did_not_end_has_no_count_but_a_reason() -> None:
+    died = instructions.count(dumps(100)[:2], "its process died of SIGSEGV")
+    assert died.failure == "its process died of SIGSEGV"
+    assert measurements.instructions(died) == {}
+    assert instructions.count(dumps(100), "its process died of SIGSEGV").total() == 110, "after it was counted"
+    assert instructions.count([], "").failure == "callgrind left no counts"
 
 
 def test_a_runtime_without_the_counted_function_is_told() -> None:
-    (done,) = counts([Profile(f"{REQUEST}artifact 0 {PROFILE}")], 1, {"failures": [""]})
+    done = instructions.count([Profile(f"{REQUEST}artifact {PROFILE}")], "")
     assert "has no function tflite::Subgraph::Invoke()" in done.failure
 
 
@@ -186,15 +178,16 @@ def tflite(pairs: int, size: int = 4000) -> bytes:
 @pytest.mark.skipif(bool(instructions.unavailable()), reason=instructions.unavailable() or "valgrind is installed")
 def test_two_real_processes_count_alike_and_an_operator_more_is_red(tmp_path: Path) -> None:
     wanted = []
-    for name, pairs in (("one", 1), ("two", 2)):
+    for name, content in (("one", tflite(1)), ("two", tflite(2)), ("broken", b"no artifact")):
         path = tmp_path / f"{name}.tflite"
-        path.write_bytes(tflite(pairs))
+        path.write_bytes(content)
         wanted.append(Wanted(path, name, a_model()))
-    first = instructions.measure(wanted)
+    *first, broken = instructions.measure(wanted)
+    assert broken.failure.startswith("its inputs could not be prepared")
     again = instructions.measure([wanted[1], wanted[0]])[::-1]  # in another order, in another process
     assert [count.failure for count in (*first, *again)] == [""] * 4
     assert [count.operators for count in first] == [count.operators for count in again]
-    assert [len(count.operators) for count in first] == [3, 5]
+    assert [len(count.operators) for count in first] == [3, 4], "XNNPACK fuses the two casts in the middle"
     entry = update_of(first[0])
     (green,) = judged(again[0], entry)
     assert (green.verdict, green.change) == (Verdict.PASS, 0)

@@ -21,7 +21,7 @@ def worker_main(run: Callable[[Job], Any]) -> None:
     parent = os.getppid()
     own = _own_stdout()
     job = json.load(sys.stdin)
-    _bind_to(parent)
+    bind_to(parent)
     result = run(job)
     with os.fdopen(own, "w") as out:
         json.dump(result, out)
@@ -37,7 +37,7 @@ def answer_lines(begin: Callable[[Job], Callable[[str], Any]], ready: str = "") 
     parent = os.getppid()
     with os.fdopen(_own_stdout(), "w") as out:
         job = json.loads(sys.stdin.readline())
-        _bind_to(parent)
+        bind_to(parent)
         answer = begin(job)
         if ready:
             print(ready, file=out, flush=True)
@@ -45,7 +45,7 @@ def answer_lines(begin: Callable[[Job], Callable[[str], Any]], ready: str = "") 
             print(json.dumps(answer(line)), file=out, flush=True)
 
 
-def _bind_to(parent: int) -> None:
+def bind_to(parent: int) -> None:
     """Let the kernel kill this process when its parent dies (Linux only).
 
     Called once the job is read: the kernel binds a process to the thread that started it, and the thread that starts a

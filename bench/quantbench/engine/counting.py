@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from quantbench import gate
 from quantbench.build.store import Store
+from quantbench.core import environment
 from quantbench.core.threads import cores
 from quantbench.engine.context import Rules
 from quantbench.engine.plan import Plan
@@ -11,7 +12,7 @@ from quantbench.engine.progress import Progress
 from quantbench.engine.results import CellResult, Results
 from quantbench.measure import instructions
 from quantbench.measure.instructions import Count, Wanted
-from quantbench.records import Judgement, Kind
+from quantbench.records import BaselineValue, Judgement, Kind
 from quantbench.records.measurements import INSTRUCTIONS
 
 
@@ -34,7 +35,42 @@ class Counting:
         counted = None if count.failure else count.counted()
         measured = result.measurements.get(INSTRUCTIONS)
         subject, accepted = self._rules.subject(result.cell), self._rules.accepted(result.cell)
-        return gate.instructions(subject, measured, counted, count.failure, accepted)
+        return gate.instructions(subject, measured, counted, count.failure, accepted, self._unlike(result))
+
+    def _unlike(self, result: CellResult) -> str:
+        """Say why counts of this host may not be compared with those accepted on another kind of host; empty else.
+
+        Valgrind shows the same processor on both. Whether the runtime counts alike is seen in the cells whose artifact
+        and runtime are the accepted ones: where one of them differs, or there is none, nothing is red.
+        """
+        value = self._value(result)
+        here = self._rules.environment
+        if value is None or environment.isa_accepted(value.accepted) in ("", here.isa):
+            return ""
+        results = [self._results.of(cell.id) for cell in self._plan.asked_for(Kind.INSTRUCTIONS)]
+        alike = [self._alike(one) for one in results if self._unchanged(one)]
+        if alike and all(alike):
+            return ""
+        found = "counts unchanged artifacts differently" if alike else "has no unchanged artifact to compare by"
+        return f"accepted on another kind of processor, and this run {found}, so it is not red"
+
+    def _value(self, result: CellResult) -> BaselineValue | None:
+        accepted, count = self._rules.accepted(result.cell), result.alone.count
+        if accepted is None or count is None:
+            return None
+        return accepted.by_machine.get(INSTRUCTIONS, {}).get(count.profile)
+
+    def _unchanged(self, result: CellResult) -> bool:
+        """Whether artifact and runtime version are those of the accepted count."""
+        accepted, value, first = self._rules.accepted(result.cell), self._value(result), result.first
+        if accepted is None or value is None or first is None or first.artifact_sha256 != accepted.artifact_sha256:
+            return False
+        there = environment.class_accepted(value.accepted).rpartition("_litert-")[2]
+        return there == environment.class_of(self._rules.environment).rpartition("_litert-")[2]
+
+    def _alike(self, result: CellResult) -> bool:
+        value, count = self._value(result), result.alone.count
+        return value is not None and count is not None and gate.counted_alike(count.total(), value)
 
     def _count_all(self) -> None:
         wanted: dict[str, Wanted] = {}

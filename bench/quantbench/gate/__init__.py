@@ -49,6 +49,7 @@ from quantbench.gate._instructions import (
     BY_OPERATOR,
     INSTRUCTIONS_TOLERANCE,
     INSTRUCTIONS_TOLERANCE_REASON,
+    counted_alike,
     grown_most,
     instructions,
 )
@@ -171,6 +172,7 @@ __all__ = [
     "between_runs",
     "bound_of",
     "conversion",
+    "counted_alike",
     "detectable_of",
     "differences",
     "disappeared",

@@ -12,6 +12,7 @@ from quantbench.gate._common import Subject, beyond, missing, not_measured
 from quantbench.records import (
     BETWEEN,
     BaselineCell,
+    BaselineValue,
     Counted,
     Judgement,
     Kind,
@@ -73,6 +74,7 @@ def instructions(
     counted: Counted | None,
     failure: str,
     baseline: BaselineCell | None,
+    unlike: str = "",
 ) -> list[Judgement]:
     """Judge the instructions of a call, and those of its operators.
 
@@ -80,6 +82,7 @@ def instructions(
         counted: which parts of the call they are in, and the profile of the processor that valgrind showed; accepted
             values of another one are not compared.
         failure: why nothing was counted; empty where something was.
+        unlike: why counts of this host may differ from the accepted ones; a growth is then a warning, and never red.
     """
     if measured is None or counted is None:
         return [not_measured(subject, Kind.INSTRUCTIONS, INSTRUCTIONS, failure)]
@@ -92,11 +95,14 @@ def instructions(
     before = baseline.counted.get(profile) if baseline else None
     grown = differences(before, counted.operators) if before is not None else []
     verdict = beyond(growth, allowed)
+    red = verdict is Verdict.REGRESSED
+    verdict = Verdict.WARN if red and unlike else verdict
     message = (
         f"instructions {measured.value:,.0f} a call, baseline {value.value:,.0f} "
         f"({100 * growth / value.value:+.2f} %; tolerance {100 * value.tolerance:g} %)"
     )
     told = _told(grown, verdict, value.value)
+    message += f"; {unlike}" if red and unlike else ""
     judged = Judgement(
         kind=Kind.INSTRUCTIONS,
         measurement=INSTRUCTIONS,
@@ -112,8 +118,13 @@ def instructions(
         detail=told,
         actions=[] if verdict is Verdict.PASS else subject.choices(),
     )
-    hidden = [] if verdict is Verdict.REGRESSED else _hidden(subject, grown, measured.value)
+    hidden = [] if red else _hidden(subject, grown, measured.value)
     return [judged, *hidden]
+
+
+def counted_alike(measured: float, accepted: BaselineValue) -> bool:
+    """Check whether a count is the accepted one, within its tolerance."""
+    return abs(measured - accepted.value) <= accepted.tolerance * accepted.value
 
 
 def _not_gated(subject: Subject, measured: Measurement, profile: str, baseline: BaselineCell | None) -> Judgement:
@@ -138,7 +149,7 @@ def _told(grown: Sequence[Grown], verdict: Verdict, of: float) -> str:
     """Name the operators that changed most in the direction of the verdict; empty where it is a pass."""
     if verdict is Verdict.PASS:
         return ""
-    sign = 1 if verdict is Verdict.REGRESSED else -1
+    sign = -1 if verdict is Verdict.IMPROVED else 1
     named = sorted((one for one in grown if sign * one.growth > 0), key=lambda one: -sign * one.growth)
     more = f"; and {len(named) - NAMED} more" if len(named) > NAMED else ""
     return "; ".join(one.words(round(of)) for one in named[:NAMED]) + more

@@ -79,7 +79,6 @@ def _name(value: str, names: dict[str, str]) -> str:
     return names[match[1]]
 
 
-
 BEFORE, AFTER, REQUEST = "--dump-before=", "--dump-after=", "Client Request: "
 _BUILTIN = re.compile(r"tflite::ops::(?:builtin|custom)::(\w+)::(?:\(anonymous namespace\)::)?(\w+)")
 _PART = "EvalImpl"  # what a builtin's own function calls, with the same signature

@@ -44,7 +44,7 @@ _FACTS = "instructions.json"
 # question mark stands for any character, such as the asterisk of a pointer.
 CALL, XNNPACK = "tflite::Subgraph::Invoke()", "xnn_run_operator_with_index"
 BUILTIN = "*tflite::ops::*::*Eval*(TfLiteContext?, TfLiteNode?)"
-_DONE = re.compile(rf"{re.escape(callgrind.REQUEST)}artifact (\d+) (\S+)")
+_DONE = re.compile(rf"{re.escape(callgrind.REQUEST)}artifact (\S+)")
 # A whole network's call of 5e9 multiplications is 6e8 instructions of an AVX2 kernel, or 2e10 of a plain loop, of which
 # callgrind runs some 5e7 a second.
 MOST_OPERATIONS = 5_000_000_000
@@ -184,25 +184,31 @@ class Running:
 
 
 def _batch(wanted: Sequence[Wanted], running: Running) -> list[Count]:
-    """Count some artifacts in one process, and the rest in further ones where one of them ends it."""
-    counts: list[Count] = []
-    while len(counts) < len(wanted) and not running.ended:
-        counts += _process(wanted[len(counts) :], running)
-    return counts
-
-
-def _process(wanted: Sequence[Wanted], running: Running) -> list[Count]:
-    """Count the first artifacts: all of them, or as many as one process could, the last of them with its failure."""
+    """Count some artifacts, all in one process and its children."""
     costs = [operations(one.artifact) or 0 for one in wanted]
-    if costs[0] > MOST_OPERATIONS:
-        return [Count(failure=f"a call takes {costs[0]:,} multiplications, which is too slow under valgrind")]
-    few = next((i for i, cost in enumerate(costs) if cost > MOST_OPERATIONS), len(wanted))
-    limit = START_SECONDS + sum(LEAST_SECONDS + SECONDS_PER_OPERATION * cost for cost in costs[:few])
+    counts = {
+        i: Count(failure=f"a call takes {cost:,} multiplications, which is too slow under valgrind")
+        for i, cost in enumerate(costs)
+        if cost > MOST_OPERATIONS
+    }
+    rest = [i for i in range(len(wanted)) if i not in counts]
+    if not rest or running.ended:
+        return [counts.get(i, Count(failure="it was stopped")) for i in range(len(wanted))]
+    limit = START_SECONDS + sum(LEAST_SECONDS + SECONDS_PER_OPERATION * costs[i] for i in rest)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quantbench-")))
-        jobs = [stack.enter_context(memory.prepared_job(one.artifact, one.model)) for one in wanted[:few]]
-        ended = _run({"artifacts": jobs, "threads": 1}, folder, wanted[0].model.form, limit, running)
-        return counts(list(_parts(folder)), few, ended)
+        jobs = {}
+        for i in rest:
+            try:
+                jobs[i] = stack.enter_context(memory.prepared_job(wanted[i].artifact, wanted[i].model))
+            except (RuntimeError, ValueError, memory.MemoryFailed) as error:
+                counts[i] = Count(failure=f"its inputs could not be prepared: {' '.join(str(error).split())[:300]}")
+        job = {"artifacts": list(jobs.values()), "threads": 1, "folder": str(folder)}
+        ended = _run(job, folder, wanted[rest[0]].model.form, limit, running)
+        failures = [ended] * len(jobs) if isinstance(ended, str) else ended["failures"]
+        for number, (i, failure) in enumerate(zip(jobs, failures, strict=True)):
+            counts[i] = count(list(_parts(folder, number)), str(failure))
+    return [counts[i] for i in range(len(wanted))]
 
 
 def _run(job: dict[str, Any], folder: Path, form: str, limit: float, running: Running) -> dict[str, Any] | str:
@@ -232,9 +238,10 @@ def command(folder: Path) -> list[str]:
     return ["valgrind", *options, f"--callgrind-out-file={folder / 'dump'}"]
 
 
-def _parts(folder: Path) -> Iterator[callgrind.Profile]:
-    """Yield the dumps of a process in their order; the rest of one that was being written when it died is none."""
-    numbered = {int(path.suffix[1:]): path for path in folder.glob("dump.*") if path.suffix[1:].isdecimal()}
+def _parts(folder: Path, number: int) -> Iterator[callgrind.Profile]:
+    """Yield the dumps of an artifact in their order; the rest of one that was being written when it died is none."""
+    found = folder.glob(f"{number}-dump.*")
+    numbered = {int(path.suffix[1:]): path for path in found if path.suffix[1:].isdecimal()}
     for _, path in sorted(numbered.items()):
         try:
             yield callgrind.parse(files.read_text(path, "profile", files.LARGEST_RECORD, inside=folder).splitlines())
@@ -242,29 +249,19 @@ def _parts(folder: Path) -> Iterator[callgrind.Profile]:
             return
 
 
-def counts(parts: Sequence[callgrind.Profile], few: int, ended: dict[str, Any] | str) -> list[Count]:
-    """Return the count of each artifact, or up to the one that the process failed at."""
-    done: dict[int, Count] = {}
-    own: list[callgrind.Profile] = []
-    for part in parts:
-        own.append(part)
-        if (match := _DONE.match(part.trigger)) is not None:
-            done[int(match[1])] = _count(own, match[2])
-            own = []
-    found = []
-    for number in range(few):
-        refused = "" if isinstance(ended, str) else ended["failures"][number]
-        found.append(done.get(number) or Count(failure=refused or str(ended)))
-        if number not in done and isinstance(ended, str):
-            break
-    return found
+def count(dumps: Sequence[callgrind.Profile], failure: str) -> Count:
+    """Return the count of an artifact from its dumps, up to the one with which its call ended.
 
-
-def _count(parts: Sequence[callgrind.Profile], processor: str) -> Count:
-    found, between = callgrind.operators(parts)
-    if not found and not between:
-        return Count(failure=f"no instructions were counted: the runtime here has no function {CALL}")
-    return Count(f"{processor}_{'-'.join(platform.libc_ver())}", [*found, (BETWEEN, between)])
+    Args:
+        failure: why its process failed; it counts only where the call did not end.
+    """
+    for place, dump in enumerate(dumps):
+        if (match := _DONE.match(dump.trigger)) is not None:
+            found, between = callgrind.operators(dumps[: place + 1])
+            if not found and not between:
+                return Count(failure=f"no instructions were counted: the runtime here has no function {CALL}")
+            return Count(f"{match[1]}_{'-'.join(platform.libc_ver())}", [*found, (BETWEEN, between)])
+    return Count(failure=failure or "callgrind left no counts")
 
 
 def recipe(artifact_sha256: str, model: ReferenceModel) -> dict[str, Any]:
