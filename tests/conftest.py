@@ -43,6 +43,8 @@ from quantbench.report.formatting import step
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "bench"
+# Each run would start valgrind for half a minute; what is tested of it has tests of its own.
+os.environ.setdefault("QUANTBENCH_NO_INSTRUCTIONS", "true")
 GPU_VARIABLES = ("QUANTBENCH_VULKAN", "QUANTBENCH_REQUIRE_GPU")
 THREE_VARIANTS = "float32,ptq_float16,ptq_static_wi8_ai8"
 THREE_CELLS = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", "--no-gpu"]

@@ -884,6 +884,8 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
     "quantbench/measure/accuracy.py": (CHECKED, {"save": 1, "load": 5, "read_text": 1}),
     "quantbench/measure/side.py": (f"{OWN}, and {TOLD}", {"savez": 1, "load": 1}),
     "quantbench/measure/side_worker.py": (TOLD, {"savez": 1, "load": 1}),
+    "quantbench/measure/instructions.py": (CHECKED, {"read_text": 1}),
+    "quantbench/measure/instructions_worker.py": (TOLD, {"load": 1}),
     "quantbench/measure/work.py": (CHECKED, {"read_bytes": 1}),
     "quantbench/measure/gpu.py": (f"{CHECKED}, and {TOLD}", {"save": 1, "load": 2, "savez": 1, "read_text": 1}),
     "quantbench/build/package_contents.py": (SYSTEM, {"read_text": 2, "open": 1}),

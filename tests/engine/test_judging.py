@@ -119,7 +119,7 @@ def test_a_cell_that_failed_is_judged_so_for_every_kind() -> None:
         assert [judgement.verdict for judgement in made.judging.judge(kind, *made.result(HALF))] == [Verdict.ERROR]
 
 
-@pytest.mark.parametrize("kind", [Kind.GPU, Kind.LATENCY])
+@pytest.mark.parametrize("kind", [Kind.INSTRUCTIONS, Kind.GPU, Kind.LATENCY])
 def test_what_is_measured_alone_is_judged_elsewhere(kind: Kind) -> None:
     made = run({FLOAT: [outcome()]})
     with pytest.raises(ValueError, match="is judged where it is measured"):

@@ -21,7 +21,7 @@ from quantbench.core.options import RunOptions
 from quantbench.engine import artifacts
 from quantbench.engine.workers.cluster_executor import NO_WORKER_SECONDS
 from quantbench.errors import Exit
-from quantbench.gate import RULES, _common, _gpu, _hosts, _latency, _memory, exit_status
+from quantbench.gate import RULES, _common, _gpu, _hosts, _instructions, _latency, _memory, exit_status
 from quantbench.gate.score import parts
 from quantbench.measure import batch, gpu, latency_worker, side
 from quantbench.records import Verdict
@@ -188,6 +188,7 @@ def facts() -> dict[str, list[str]]:
     recorded = {each["strength"] for each in selftest()["latency"]["plants"] if "slower" in each["plant"]}
     assert recorded == {f"{each} %" for each in slow}
     lightest, *_, heaviest = megabytes("weights")
+    operator = f"{percent(_instructions.OPERATOR_GREW)} of itself and {percent(_instructions.OF_THE_MODEL)} of the call"
     catches = (
         f"Slowdowns of 5 % {{}} caught in {round(trials() * caught(VARIANT, '5 %'))} of {trials()} trials",
         f"of 3 % in {rounded(caught(VARIANT, '3 %'))} % (one variant) and "
@@ -207,6 +208,13 @@ def facts() -> dict[str, list[str]]:
             catches[0].format("were"),
             catches[1],
             "Apache-2.0",
+        ],
+        "instructions.md": [
+            f"so a growth of {percent(_instructions.INSTRUCTIONS_TOLERANCE)} is red",
+            f"a growth of 1 % of a model inside one operator is seen as {percent(0.01 / 0.05)} of that operator",
+            f"grew by more than {operator} is a warning",
+            "AVX-512",
+            "x86-64 Linux",
         ],
         "baselines.md": ["with 95 % intervals", f"exits with status {Exit.REGRESSED}"],
         "cache.md": [
@@ -247,6 +255,8 @@ def facts() -> dict[str, list[str]]:
             f"by more than {_memory.ARENA_TOLERANCE:g} bytes",
             f"({percent(_memory.RATIO_TOLERANCE)}; {percent(_memory.OTHER_KERNELS_TOLERANCE)} where",
             f"part of it by {_memory.MODEL_TOLERANCE / 1024:g} KiB",
+            f"may not grow by more than {percent(_instructions.INSTRUCTIONS_TOLERANCE)}, and",
+            f"grew by more than {operator} is a warning",
             f"in blocks of {1000 * latency_worker.BLOCK_SECONDS:g} ms",
             f"({percent(_hosts.ASSUMED)} is assumed until {WORDS[_hosts.LEAST_HOSTS]} hosts",
             f"that hold {', '.join(f'{100 * share:g}' for share in held.HELD[:-1])} and {percent(held.HELD[-1])} more",

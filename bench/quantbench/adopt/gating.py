@@ -21,6 +21,7 @@ from quantbench.core.output import output_to
 from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit, full_disk_named
+from quantbench.measure import instructions
 from quantbench.records import Advice, Decision, Kind, Report, Verdict, read_recipe, recipe_text
 from quantbench.reference.model import ReferenceModel, pick
 from quantbench.variants import FLOAT_CONTROL, TUNED, VARIANTS, of_every_model, tuned
@@ -195,7 +196,8 @@ def kinds_for(latency_budget: float) -> set[Kind]:
     """Return what is measured of each gated variant. Raises BadInput where the budget is no number of seconds."""
     if not 0 <= latency_budget < float("inf"):
         raise BadInput(f"--latency-budget: expected seconds, or 0 for none, found {latency_budget}")
-    return set(_KINDS | ({Kind.LATENCY} if latency_budget else set()))
+    counted = not (instructions.unavailable() or config.resolve().options().no_instructions)
+    return set(_KINDS | ({Kind.LATENCY} if latency_budget else set()) | ({Kind.INSTRUCTIONS} if counted else set()))
 
 
 def measured(

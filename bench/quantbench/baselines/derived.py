@@ -13,7 +13,7 @@ import numpy as np
 from quantbench import gate
 from quantbench.core.stats import pooled_sd, trimmed_mean
 from quantbench.records import BaselineCell, BaselineFile, BaselineValue
-from quantbench.records.measurements import OF_YARDSTICK, OUTPUT_DISTANCE
+from quantbench.records.measurements import INSTRUCTIONS, OF_YARDSTICK, OUTPUT_DISTANCE
 
 LATENCY, PEAK = "latency", "peak_memory"
 # The tolerance of each measurement: the rule by which an update writes it.
@@ -25,6 +25,7 @@ TOLERANCES: Mapping[str, float] = {
     "memory_ratio": gate.RATIO_TOLERANCE,
     PEAK: gate.PEAK_TOLERANCE,
     "model_memory": gate.MODEL_TOLERANCE,
+    INSTRUCTIONS: gate.INSTRUCTIONS_TOLERANCE,
     OF_YARDSTICK: gate.LATENCY_TOLERANCE,
     **{name: rule.tolerance for name, rule in gate.RULES.items()},
     LATENCY: gate.LATENCY_TOLERANCE,
@@ -115,7 +116,11 @@ def _expected(
 
 def _noise(what: str, value: BaselineValue, pooled: float | None) -> float | None:
     """Return the noise that a value's repetitions show; None where only its seal protects it."""
-    if what in gate.SIZE_TOLERANCES or what == "arena" or (what in ("score", OUTPUT_DISTANCE) and not value.values):
+    if (
+        what in gate.SIZE_TOLERANCES
+        or what in ("arena", INSTRUCTIONS)
+        or (what in ("score", OUTPUT_DISTANCE) and not value.values)
+    ):
         return 0.0
     if value.values and len(value.values) > 1:
         return float(np.std(value.values, ddof=1))

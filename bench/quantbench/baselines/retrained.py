@@ -37,6 +37,7 @@ def _cell(new: BaselineCell, old: BaselineCell | None) -> BaselineCell:
             "latency": _followed(new.latency, old.latency, keep=True),
             "peak_memory": _followed(new.peak_memory, old.peak_memory, keep=True),
             "by_machine": by_machine,
+            "counted": {**old.counted, **new.counted},
             "xfail": old.xfail,
         }
     )

@@ -349,6 +349,7 @@ class _Draft:
                 "latency": entry.latency or base.latency,
                 "peak_memory": entry.peak_memory or base.peak_memory,
                 "by_machine": entry.by_machine or base.by_machine,
+                "counted": entry.counted or base.counted,
             }
         )
         scored = own is not None and "score" in own.measurements

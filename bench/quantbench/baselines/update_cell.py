@@ -10,8 +10,25 @@ from quantbench.baselines.accepted_value import Move, following, latency_of, mov
 from quantbench.core.environment import memory_class, with_threads
 from quantbench.core.stats import pooled_sd
 from quantbench.errors import BadInput
-from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Kind, Report, Verdict
-from quantbench.records.measurements import OF_YARDSTICK, OUTPUT_DISTANCE, judged_latency, kind_of, name_at, threads_in
+from quantbench.records import (
+    Accepted,
+    BaselineCell,
+    BaselineValue,
+    Cell,
+    Kind,
+    OperatorCount,
+    Report,
+    Verdict,
+)
+from quantbench.records.measurements import (
+    INSTRUCTIONS,
+    OF_YARDSTICK,
+    OUTPUT_DISTANCE,
+    judged_latency,
+    kind_of,
+    name_at,
+    threads_in,
+)
 
 MINIMUM_SEEDS = 5
 # One cell with so many seeds tells the spread of a model's trainings as well as it is told at all; others may then be
@@ -37,11 +54,13 @@ def taken(
         return BaselineCell(unsupported=cell.failure.reason, xfail=old.xfail, overlays=old.overlays), []
     measurements, latency, peak_memory = dict(old.measurements), dict(old.latency), dict(old.peak_memory)
     by_machine = {name: dict(values) for name, values in old.by_machine.items()}
+    counted = dict(old.counted)
     moves = [
         *_score_and_size_moves(cell, measurements, accepted, other_degrees),
         *latency_moves(cell, latency, accepted, report, cell.artifact_sha256 == old.artifact_sha256),
         *_moves_beside(cell, by_machine, accepted, report),
         *_memory_moves(cell, measurements, peak_memory, by_machine, accepted, report),
+        *_instruction_moves(cell, by_machine, counted, accepted, cell.artifact_sha256 == old.artifact_sha256),
     ]
     agreement = cell.measurements.get("reference_agreement")
     conversion = cell.measurements.get("conversion_agreement")
@@ -52,6 +71,7 @@ def taken(
         latency=latency,
         peak_memory=peak_memory,
         by_machine=by_machine,
+        counted=counted,
         broken_promise=_broken_promise(cell) if judged else old.broken_promise,
         census=(cell.census if judged else None) or old.census,
         artifact_sha256=cell.artifact_sha256,
@@ -191,6 +211,44 @@ def _memory_moves(
         if move.moves:
             kept[key] = following(value, kept.get(key))
     return moves
+
+
+def _instruction_moves(
+    cell: Cell,
+    by_machine: dict[str, dict[str, BaselineValue]],
+    counted: dict[str, list[OperatorCount]],
+    accepted: Accepted,
+    same_artifact: bool,
+) -> list[Move]:
+    """Moves the instructions of a call, in place, with the operators that they are in.
+
+    Counts of other profiles are of the artifact that was accepted before: with another one they go, so that nothing is
+    red there for what was accepted here.
+    """
+    if Kind.INSTRUCTIONS not in cell.verdicts or INSTRUCTIONS not in cell.measurements or cell.counted is None:
+        return []
+    profile, measured = cell.counted.profile, cell.measurements[INSTRUCTIONS]
+    value = BaselineValue(
+        value=measured.value,
+        unit=measured.unit,
+        n=measured.n,
+        noise=0.0,
+        noise_from="a count repeats exactly",
+        tolerance=gate.INSTRUCTIONS_TOLERANCE,
+        tolerance_from=gate.INSTRUCTIONS_TOLERANCE_REASON,
+        accepted=accepted,
+    )
+    values = by_machine.setdefault(INSTRUCTIONS, {})
+    if not same_artifact:
+        for other in {*values} - {profile}:
+            values.pop(other)
+            counted.pop(other, None)
+    move = move_of(cell, INSTRUCTIONS, values.get(profile), value)
+    if move.moves:
+        values[profile] = following(value, values.get(profile))
+    if move.moves or move.new == move.old:
+        counted[profile] = cell.counted.operators
+    return [move]
 
 
 def memory_values(cell: Cell, accepted: Accepted) -> dict[str, BaselineValue]:

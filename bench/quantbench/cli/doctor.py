@@ -22,8 +22,9 @@ from quantbench.engine.workers.local import LocalExecutor
 from quantbench.engine.workers.task import Outcome, Task, from_store
 from quantbench.errors import BadInput
 from quantbench.gate import LATENCY_TOLERANCE
-from quantbench.measure import gpu_devices, latency
+from quantbench.measure import gpu_devices, instructions, latency
 from quantbench.records import BaselineFile, Environment, read_record
+from quantbench.records.measurements import INSTRUCTIONS
 from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
@@ -72,7 +73,7 @@ def diagnose(model_dir: Path, baseline_dir: Path, quick: bool, say: Callable[[st
     diagnosis.sections["This machine"] = _machine(here)
     diagnosis.sections["Baselines that apply"] = _baselines(models, baseline_dir, here)
     diagnosis.sections["Timing noise"] = ["not measured (--quick)"] if quick else noise(models, say)
-    diagnosis.advice = [*machine_advice(Path("/")), *_load_advice(), *gpu_advice(gpus)]
+    diagnosis.advice = [*machine_advice(Path("/")), *_load_advice(), *gpu_advice(gpus), *_counting_advice()]
     return diagnosis
 
 
@@ -87,6 +88,8 @@ def _runtimes(gpus: gpu_devices.Found) -> list[str]:
         )
         lines.append(f"litert-gpu: yes, on {gpus.first.label}{note}")
         lines += [f"  also available: {other.label}" for other in gpus.devices[1:]]
+    counting = instructions.unavailable()
+    lines.append(f"instructions of a call: {f'no: {counting}' if counting else f'yes ({instructions.version()})'}")
     building = "yes" if util.find_spec("tensorflow") else "no: tensorflow is not installed"
     lines.append(f"building and training: {building} (tensorflow {package_version('tensorflow')})")
     return [*lines, f"CUDA, for training: {_cuda()}", walls.available().sentence()]
@@ -119,6 +122,7 @@ def _baselines(models: dict[str, ReferenceModel], folder: Path, here: Environmen
     cells = [cell for file in files for cell in file.cells.values()]
     timed = sum(here.machine_class in cell.latency for cell in cells)
     peaks = sum(environment.memory_class(here) in cell.peak_memory for cell in cells)
+    counted = sum(bool(cell.by_machine.get(INSTRUCTIONS)) for cell in cells)
     overlaid = sum(here.results_class in cell.overlays for cell in cells)
     scores = [cell.measurements["score"] for cell in cells if "score" in cell.measurements]
     own = sum(class_accepted(score.accepted) == here.results_class for score in scores)
@@ -127,6 +131,7 @@ def _baselines(models: dict[str, ReferenceModel], folder: Path, here: Environmen
         f"  scores recorded on this machine profile: {own} of {len(scores)}; cells with per-machine values: {overlaid}",
         f"latency: {timed} cells have one for this machine profile{'' if timed else '; shown, but not gated'}",
         f"float32's own peak memory: {peaks} models have one{'' if peaks else '; shown, but not gated'}",
+        f"instructions: {counted} cells have one{'' if counted else '; shown, but not gated'}",
     ]
 
 
@@ -180,6 +185,13 @@ def gpu_advice(gpus: gpu_devices.Found) -> list[Advice]:
         return [Advice("the package that lists GPUs is missing", "pip install 'quantbench[gpu]'")]
     command = f"{gpu_devices.INSTALL}; export {gpu_devices.CHOICE}=swiftshader"
     return [Advice("no Vulkan driver: install the GPU's own, or one that computes on the CPU", command)]
+
+
+def _counting_advice() -> list[Advice]:
+    """Return how to have instructions counted, where only the program is missing."""
+    if instructions.unavailable() != instructions.NO_VALGRIND:
+        return []
+    return [Advice("valgrind is not installed: no instructions are counted", "sudo apt-get install valgrind")]
 
 
 def machine_advice(root: Path) -> list[Advice]:

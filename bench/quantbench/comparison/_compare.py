@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from quantbench import gate
 from quantbench.comparison._common import Both, beyond
-from quantbench.comparison._costs import latencies, memories, sizes, structures, turns
+from quantbench.comparison._costs import instructions, latencies, memories, sizes, structures, turns
 from quantbench.comparison._scores import scores
 from quantbench.comparison._types import Comparison, Item, Outcome, Side, Timed, Truth
 from quantbench.comparison.spread import Sample, Spreads, sample
@@ -103,7 +103,7 @@ def _cell(old: Cell | None, new: Cell | None, both: Both) -> list[Item]:
     if old.failure or new.failure:
         return [_failures(old, new)]
     items = [*scores(old, new, both), *sizes(old, new, both), *structures(old, new, both)]
-    items += [*memories(old, new, both), *latencies(old, new, both), *turns(new, both)]
+    items += [*memories(old, new, both), *instructions(old, new, both), *latencies(old, new, both), *turns(new, both)]
     return items or [Item(new.id, "cell", Outcome.NOT_COMPARABLE, why="neither run finished it", moved=False)]
 
 

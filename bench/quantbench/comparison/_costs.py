@@ -10,7 +10,7 @@ from quantbench.comparison._types import Item, Outcome
 from quantbench.core.environment import memory_class, with_threads
 from quantbench.core.stats import Location, change_of, trimmed_mean
 from quantbench.records import Cell, Measurement
-from quantbench.records.measurements import judged_latency, name_at, threads_in
+from quantbench.records.measurements import INSTRUCTIONS, judged_latency, name_at, threads_in
 
 MOST_DIFFERENCES = 4
 
@@ -82,6 +82,18 @@ def memories(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
         classes = [memory_class(side.report.environment) for side in (both.old, both.new)]
         why = "" if classes[0] == classes[1] else f"different machine profiles: {classes[0]} before, {classes[1]} now"
         yield from _relative("peak_memory", old, new, both, gate.PEAK_TOLERANCE, why)
+
+
+def instructions(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
+    """Compare the instructions of a call, and name the operator that grew most; counts of one profile only."""
+    if INSTRUCTIONS not in old.measurements and INSTRUCTIONS not in new.measurements:
+        return
+    profiles = [cell.counted.profile if cell.counted is not None else "" for cell in (old, new)]
+    differ = profiles[0] != profiles[1] and all(profiles)
+    why = f"counted on different processors: {profiles[0]} before, {profiles[1]} now" if differ else ""
+    for item in _relative(INSTRUCTIONS, old, new, both, gate.INSTRUCTIONS_TOLERANCE, why):
+        told = "" if differ or old.counted is None or new.counted is None else gate.grown_most(old.counted, new.counted)
+        yield replace(item, why=f"{item.why}; {told}") if told and item.outcome is Outcome.WORSE else item
 
 
 def latencies(old: Cell, new: Cell, both: Both) -> Iterator[Item]:

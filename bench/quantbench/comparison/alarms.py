@@ -27,6 +27,7 @@ from quantbench.comparison.history import (
 )
 from quantbench.comparison.noise import level_change
 from quantbench.core.arrays import Array
+from quantbench.records.measurements import INSTRUCTIONS
 
 STAYS = 3  # runs at the new level: one or two that stand out are gone again in most cases
 NEW = 7  # runs
@@ -39,7 +40,11 @@ ALPHA_EXACT = TRAINED  # one-sided, of one cell's score where it changed: at an 
 # 10,000 each way. An assumption: between the kinds of processor seen so far no shipped cell changed as much.
 CHURN = 0.002
 FEW_EXAMPLES = 1000  # assumed for summaries of runs that did not store the number of examples
-RELATIVE = {"memory_ratio": gate.RATIO_TOLERANCE, **gate.SIZE_TOLERANCES}
+RELATIVE = {
+    "memory_ratio": gate.RATIO_TOLERANCE,
+    INSTRUCTIONS: gate.INSTRUCTIONS_TOLERANCE,
+    **gate.SIZE_TOLERANCES,
+}
 SMALLEST_DROP = 0.1  # in the unit of a metric that counts right and wrong, pp
 
 

@@ -27,17 +27,17 @@ from quantbench.records import (
     read_record,
     write_json,
 )
-from quantbench.records.measurements import RATIO, TO_YARDSTICK
+from quantbench.records.measurements import INSTRUCTIONS, RATIO, TO_YARDSTICK
 
 SUMMARY = "summary.json"
 LARGEST = 4 * 2**20  # bytes: 20,000 cells; a larger summary is made again, which only costs time
 # Measurements that are judged in every run on any machine: exact ones and noisy ones.
-EXACT = ("score", "size", "gzip_size", "arena")
+EXACT = ("score", "size", "gzip_size", "arena", INSTRUCTIONS)
 NOISY = ("memory_ratio", RATIO, TO_YARDSTICK)
 VALUES = (*EXACT, *NOISY, "floor_drop", "floor_limit", "examples")
 VERSION = "1.3"
-# A summary of another version is made again. Older ones only lack what has a default, and a thousand reports take
-# minutes to read.
+# A summary of another version is made again. Those of 1.1 and 1.2 only lack what has a default, or what no report of
+# their time holds, and a thousand reports take minutes to read.
 READ = ("1.1", "1.2", VERSION)
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -49,6 +49,8 @@ def start(
     environment: Mapping[str, str],
     python: Interpreter | None = None,
     room: walls.Room | None = None,
+    under: Sequence[str] = (),
+    started: Callable[["subprocess.Popen[str]"], object] = lambda _: None,
 ) -> Done:
     """Run ``python -m module`` on a job until it ends, in any way.
 
@@ -57,18 +59,21 @@ def start(
         environment: variables added to those of this process.
         python: an interpreter other than this process's own.
         room: what it may access, where its job concerns an untrusted model; plus its own temporary files.
+        under: the command that runs the interpreter, such as valgrind's.
+        started: called with the process, for a caller that may have to end it from another thread.
 
     Raises:
         ChildFailed: it did not finish in time.
     """
     python = python or Interpreter(Path(sys.executable), HERE.home)
-    command = [str(python.executable), "-m", module]
+    command = [*under, str(python.executable), "-m", module]
     if room is None:
-        return _run(partial(_popen, command, os.environ | environment, python.home), job, limit)
+        return _run(partial(_popen, command, os.environ | environment, python.home), job, limit, started)
     with tempfile.TemporaryDirectory(prefix="quantbench-") as scratch:
         seen = {**walls.environment(), "TMPDIR": scratch, **environment}
         reached = replace(room, write=(*room.write, Path(scratch)), read=(*room.read, python.executable))
-        return _run(partial(walls.behind, partial(_popen, command, seen, python.home), reached), job, limit, True)
+        start_walled = partial(walls.behind, partial(_popen, command, seen, python.home), reached)
+        return _run(start_walled, job, limit, started, walled=True)
 
 
 def room(form: str, *read: Path) -> walls.Room | None:
@@ -88,10 +93,15 @@ def _popen(command: list[str], environment: Mapping[str, str], folder: Path) -> 
 
 
 def _run(
-    start: Callable[[], "subprocess.Popen[str]"], job: Mapping[str, Any], limit: float, walled: bool = False
+    start: Callable[[], "subprocess.Popen[str]"],
+    job: Mapping[str, Any],
+    limit: float,
+    started: Callable[["subprocess.Popen[str]"], object],
+    walled: bool = False,
 ) -> Done:
     with start() as process:
         try:
+            started(process)
             if walled:
                 walls.bound(process.pid)
             output, errors = process.communicate(json.dumps(job), timeout=limit)

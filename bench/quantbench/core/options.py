@@ -51,6 +51,9 @@ class RunOptions:
     )
     no_latency: bool = _option(False, "do not time anything")
     no_gpu: bool = _option(False, "skip the GPU checks (they are skipped anyway where there is no GPU)")
+    no_instructions: bool = _option(
+        False, "do not count instructions (they are not counted anyway where valgrind is not installed)"
+    )
     latency_budget: float = _option(3.0, "seconds of timing per cell")
     threads: str = _option(
         "1", "threads to time with besides one, comma-separated, or 'all' for every core, e.g. 1,all"

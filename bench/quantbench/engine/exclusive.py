@@ -1,4 +1,4 @@
-"""Measure latency and GPU predictions while none of our other processes run, and judge them."""
+"""Measure latency, GPU predictions and instructions while none of our other processes run, and judge them."""
 
 import time
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from quantbench.build.store import Store
 from quantbench.core.output import native_output_to
 from quantbench.engine.cell import CellId
 from quantbench.engine.context import Rules
+from quantbench.engine.counting import Counting
 from quantbench.engine.false_alarms import Budget
 from quantbench.engine.plan import Plan
 from quantbench.engine.progress import Counts, Progress
@@ -58,9 +59,12 @@ class Alone:
         self._log = log
         self._turns = turns
         self._timing_since: float | None = None
+        self._counting = Counting(plan, results, rules, store, progress)
 
     def judge(self, kind: Kind, result: CellResult) -> list[Judgement]:
         """Measure a cell that has an artifact, and judge the measurements."""
+        if kind is Kind.INSTRUCTIONS:
+            return self._counting.judge(result)
         return self._latency(result) if kind is Kind.LATENCY else [self._gpu(result)]
 
     @contextmanager

@@ -162,7 +162,7 @@ class Recording:
         measurements = dict(result.measurements)
         baseline, accepted = self._rules.baselines[cell.model.name], self._rules.accepted(cell)
         first = result.outcomes[0] if result.outcomes else None
-        on_gpu = result.alone.on_gpu
+        on_gpu, count = result.alone.on_gpu, result.alone.count
         return Cell(
             id=cell.id,
             model=cell.model.name,
@@ -198,4 +198,5 @@ class Recording:
             retried=result.retried,
             attribution=self._causes.get(cell.id),
             operator_times=self._times.get(cell.id),
+            counted=count.counted() if count is not None and not count.failure else None,
         )

@@ -11,12 +11,14 @@ from quantbench.core.stats import quantile_interval, trimmed_mean
 from quantbench.engine.workers.task import Outcome
 from quantbench.measure import fidelity as behaving
 from quantbench.measure.gpu import OnGpu
+from quantbench.measure.instructions import Count
 from quantbench.measure.keras import InKeras
 from quantbench.measure.latency import Latency
 from quantbench.measure.memory import Memory, StartUp
 from quantbench.records import Measurement
 from quantbench.records.measurements import (
     BY_THREADS,
+    INSTRUCTIONS,
     OF_YARDSTICK,
     OFF_CORE,
     OUTPUT_DISTANCE,
@@ -257,6 +259,13 @@ def memory(taken: Memory, control: Memory | None) -> dict[str, Measurement]:
             spread_of="fresh processes, one of each",
         )
     return measurements
+
+
+def instructions(count: Count) -> dict[str, Measurement]:
+    """Return the instructions of one call; empty where they could not be counted."""
+    if count.failure:
+        return {}
+    return {INSTRUCTIONS: Measurement(value=count.total(), unit="instructions", n=1)}
 
 
 def start_up(timed: StartUp) -> dict[str, Measurement]:

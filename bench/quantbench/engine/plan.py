@@ -12,8 +12,10 @@ from quantbench.records import Kind, parts
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS, variant_of
 
-# Measured while none of our other processes run, and not started in a run that was stopped.
-ALONE = frozenset({Kind.GPU, Kind.LATENCY})
+# Measured once all cells are computed, and not started in a run that was stopped. Instructions do not need the machine
+# for themselves, but all artifacts together.
+ALONE = frozenset({Kind.INSTRUCTIONS, Kind.GPU, Kind.LATENCY})
+IN_ORDER = (Kind.INSTRUCTIONS, Kind.GPU, Kind.LATENCY)
 
 
 class Plan:

@@ -13,6 +13,7 @@ from quantbench.engine import measurements as measured
 from quantbench.engine.cell import CellId, Planned, failure_of
 from quantbench.engine.workers.task import Outcome
 from quantbench.measure import fidelity, gpu
+from quantbench.measure.instructions import Count
 from quantbench.records import Evidence, Failure, Judgement, Kind, Measurement
 
 Judgements = dict[CellId, dict[Kind, list[Judgement]]]
@@ -25,12 +26,14 @@ class MeasuredAlone:
     Attributes:
         untimed: measurement that could not be timed -> reason.
         seconds: time spent on this cell exclusively; None where none was.
+        count: instructions of one call; None where nobody asked.
     """
 
     on_gpu: gpu.OnGpu | None = None
     timed: Mapping[str, Measurement] = field(default_factory=dict)
     untimed: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
+    count: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class CellResult:
         good = next((outcome for outcome in self.outcomes if outcome.failure is None), None)
         if self.alone.on_gpu is not None and good is not None:
             on_gpu = measured.gpu(self.cell.model.metric, self.alone.on_gpu, good)
-        return {**self.computed, **on_gpu, **self.alone.timed}
+        counted = measured.instructions(self.alone.count) if self.alone.count is not None else {}
+        return {**self.computed, **counted, **on_gpu, **self.alone.timed}
 
 
 def result_of(

@@ -27,7 +27,7 @@ from quantbench.engine.false_alarms import Budget
 from quantbench.engine.finish import Ending, HowEnded
 from quantbench.engine.interim_report import Header, Recording
 from quantbench.engine.judging import Judging
-from quantbench.engine.plan import ALONE, Plan
+from quantbench.engine.plan import ALONE, IN_ORDER, Plan
 from quantbench.engine.progress import Lines, Progress
 from quantbench.engine.results import Judgements, Results
 from quantbench.engine.scheduler import Computing
@@ -38,8 +38,9 @@ from quantbench.engine.workers.cluster_executor import ClusterExecutor
 from quantbench.engine.workers.local import Executor, LocalExecutor
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import BadInput, Exit, NothingSelected
-from quantbench.measure import gpu_devices
+from quantbench.measure import gpu_devices, instructions
 from quantbench.records import BaselineCell, Cell, Judgement, Kind, Report, Shard, parts, worst
+from quantbench.records.measurements import INSTRUCTIONS
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.report.formatting import MARKS
 from quantbench.report.run_folder import RunFolder
@@ -161,6 +162,11 @@ class Session:
         )
         self._environment = self._environment.model_copy(update={"gpu": gpus.first, "no_gpu": gpus.reason})
         return gpus
+
+    @property
+    def counts_instructions(self) -> bool:
+        """Return whether this run counts instructions: valgrind is here, and nobody turned it off."""
+        return not (self.options.no_instructions or self._cluster is not None or instructions.unavailable())
 
     def plan(self, wanted: Mapping[CellId, Set[Kind]], collected: Mapping[CellId, Set[Kind]] | None = None) -> None:
         """Fix the cells of this run, with the controls that they need, and start computing.
@@ -306,10 +312,22 @@ class Session:
             *finish.walls_note(strangers),
             *self._timing.notes(),
             *(unrecorded.notes(of_cells, rules) if self._drift else []),
+            *self._not_counted(),
             *([self._cluster.note()] if self._cluster else []),
             *(f"{result.cell.id}: {reason}" for result in of_cells for reason in result.retried),
             *(f"{result.cell.id}: {finding}" for result in of_cells for finding in result.findings),
         ]
+
+    def _not_counted(self) -> list[str]:
+        """Say why baselines of instructions are not compared with anything on this machine."""
+        reason = "" if self.options.no_instructions else instructions.unavailable()
+        held = any(
+            INSTRUCTIONS in cell.by_machine
+            for one in self.baselines.values()
+            if one.file is not None
+            for cell in one.file.cells.values()
+        )
+        return [f"instructions were not counted: {reason}"] if reason and held and self._cluster is None else []
 
     def _make_executor(self, folder: RunFolder, held: HeldStore) -> Executor:
         if self._cluster is not None:
@@ -426,7 +444,7 @@ class Session:
             DiskFull: no space is left for the store or the report.
         """
         self.plan(wanted)
-        for kind in sorted(Kind, key=lambda kind: (kind in ALONE, kind is Kind.LATENCY)):
+        for kind in sorted(Kind, key=lambda kind: IN_ORDER.index(kind) if kind in ALONE else -1):
             if kind is Kind.LATENCY and worth_timing is not None:
                 wanted = self._without_losers(wanted, worth_timing)
             for cell_id, kinds in wanted.items():

@@ -7,11 +7,12 @@ from quantbench.core import environment
 from quantbench.engine.context import Rules
 from quantbench.engine.results import CellResult
 from quantbench.records import BaselineCell, Kind
-from quantbench.records.measurements import MEAN, OUTPUT_DISTANCE, shown
+from quantbench.records.measurements import INSTRUCTIONS, MEAN, OUTPUT_DISTANCE, shown
 
 OUTPUTS = "the outputs themselves"
 INTERFACE = "signatures, options of operators and ranges of weights"
 TRAINING = "facts of the training"
+COUNTS = "instructions of a call"
 CALLS = "mean, p90 and first call"
 _FIVE = " (from a run with --seeds 5 where a training does not reproduce the accepted one)"
 
@@ -24,7 +25,7 @@ def notes(results: Iterable[CellResult], rules: Rules) -> list[str]:
 
 def counts(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rules) -> dict[str, int]:
     """Count the cells whose baselines lack something that later versions judge."""
-    found = dict.fromkeys((OUTPUTS, INTERFACE, TRAINING, shown("model_memory"), CALLS), 0)
+    found = dict.fromkeys((OUTPUTS, INTERFACE, TRAINING, shown("model_memory"), COUNTS, CALLS), 0)
     memory, timed = environment.memory_class(rules.environment), rules.machine(1)
     for result, accepted in cells:
         kinds, measured = result.cell.kinds, result.measurements
@@ -36,6 +37,7 @@ def counts(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rules) -> di
             trained = Kind.ACCURACY in kinds and any(one.training for one in result.outcomes)
             found[TRAINING] += trained and not accepted.training
         found[shown("model_memory")] += gate.unrecorded(accepted, measured, memory)
+        found[COUNTS] += INSTRUCTIONS in measured and INSTRUCTIONS not in accepted.by_machine
         judged = MEAN in measured and timed in accepted.latency
         found[CALLS] += judged and timed not in accepted.by_machine.get(MEAN, {})
     return {what: count for what, count in found.items() if count}

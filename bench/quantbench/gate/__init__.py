@@ -45,6 +45,14 @@ from quantbench.gate._fidelity import (
 )
 from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_limit, no_gpu
 from quantbench.gate._hosts import LEAST_HOSTS, elsewhere, hosts_with, spread_of_hosts
+from quantbench.gate._instructions import (
+    BY_OPERATOR,
+    INSTRUCTIONS_TOLERANCE,
+    INSTRUCTIONS_TOLERANCE_REASON,
+    counted_alike,
+    grown_most,
+    instructions,
+)
 from quantbench.gate._latency import (
     LATENCY_TOLERANCE,
     LATENCY_TOLERANCE_REASON,
@@ -122,6 +130,7 @@ from quantbench.gate.score.words import show_score
 __all__ = [
     "ARENA_TOLERANCE",
     "ARENA_TOLERANCE_REASON",
+    "BY_OPERATOR",
     "DEFAULT_BUDGET",
     "DRIFTING",
     "DRIFT_ALLOWED",
@@ -131,6 +140,8 @@ __all__ = [
     "FURTHER",
     "GPU_AGREEMENT",
     "GPU_SLACK",
+    "INSTRUCTIONS_TOLERANCE",
+    "INSTRUCTIONS_TOLERANCE_REASON",
     "LATENCY_TOLERANCE",
     "LATENCY_TOLERANCE_REASON",
     "LEAST_HOSTS",
@@ -174,6 +185,7 @@ __all__ = [
     "bound_of",
     "confirmed",
     "conversion",
+    "counted_alike",
     "detectable_of",
     "differences",
     "disappeared",
@@ -198,11 +210,13 @@ __all__ = [
     "floor_moved",
     "gpu",
     "gpu_limit",
+    "grown_most",
     "growths",
     "holm",
     "hosts_with",
     "in_force",
     "in_words",
+    "instructions",
     "is_decided",
     "is_distance_of",
     "is_score_of",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from quantbench.gate._common import Subject
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Loosened, Verdict, Xfail
-from quantbench.records.measurements import OUTPUT_DISTANCE, shown
+from quantbench.records.measurements import INSTRUCTIONS, OUTPUT_DISTANCE, shown
 
 # Judgements whose name is not that of their measurement, and those without a baseline value.
 EXCUSABLE = (
@@ -197,7 +197,7 @@ def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machin
         sentences += [
             _loosening(f"{what} of {name}", value, value.loosened, "%", today)
             for name, value in values.items()
-            if value.loosened is not None and (not machine or _but_threads(name).startswith(_but_threads(machine)))
+            if value.loosened is not None and (what == INSTRUCTIONS or _of(machine, name))
         ]
     for name, xfail in cell.xfail.items():
         until = f"expired on {xfail.expires}" if over(xfail.expires, today) else f"until {xfail.expires}"
@@ -211,6 +211,11 @@ def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machin
 def _units(score_unit: str) -> dict[str, str]:
     """Return the units of tolerances that are not fractions."""
     return {"score": score_unit, "arena": "bytes", OUTPUT_DISTANCE: "of distance"}
+
+
+def _of(machine: str, name: str) -> bool:
+    """Whether a machine class is the given one, with any number of threads; any is where none is given."""
+    return not machine or _but_threads(name).startswith(_but_threads(machine))
 
 
 def _but_threads(machine: str) -> str:

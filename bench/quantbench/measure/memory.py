@@ -154,7 +154,7 @@ def measure(artifact: Path, model: ReferenceModel, processes: int = PROCESSES, h
     Raises:
         MemoryFailed: a process did not finish.
     """
-    with _job(artifact, model) as job:
+    with prepared_job(artifact, model) as job:
         room = _room(job, model)
         more = {"arena": True, "calls": CALLS, "seconds": CALLS_SECONDS, "leak": leak}
         turns: list[dict[str, Any]] = [{"held": held, "start": i, **({} if i else more)} for i in range(processes)]
@@ -187,7 +187,7 @@ def start_up(artifact: Path, model: ReferenceModel, processes: int = PROCESSES) 
         MemoryFailed: a process did not finish.
     """
     done, dropped = [], True
-    with _job(artifact, model) as job:
+    with prepared_job(artifact, model) as job:
         for _ in range(processes):
             dropped = _drop_from_page_cache(artifact) and dropped
             done.append(_run_worker(job | {"start_up": True}, _room(job, model)))
@@ -206,7 +206,7 @@ def _drop_from_page_cache(path: Path) -> bool:
 
 
 @contextmanager
-def _job(artifact: Path, model: ReferenceModel) -> Iterator[dict[str, Any]]:
+def prepared_job(artifact: Path, model: ReferenceModel) -> Iterator[dict[str, Any]]:
     """Prepare a job for the worker, with the examples as the artifact's input tensors take them."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         examples = model.prepare(rows(model.pack().test.x, slice(0, EXAMPLES)))

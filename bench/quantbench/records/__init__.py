@@ -65,6 +65,7 @@ from quantbench.records._common import (
 )
 from quantbench.records._environment import Device, Environment, Load
 from quantbench.records._files import problems, read_record, schema, write_json
+from quantbench.records._instructions import BETWEEN, Counted, OperatorCount
 from quantbench.records._json_text import json_text, rounded
 from quantbench.records._operator_times import KindTime, OperatorTime, OperatorTimes
 from quantbench.records._provenance import LONGEST_TEXT, Accepted
@@ -121,6 +122,7 @@ from quantbench.records._selftest import (
 from quantbench.records._tuning import MixedGroup, TriedArtifact, Tuning
 
 __all__ = [
+    "BETWEEN",
     "DISTURBED",
     "EXPLAINS",
     "FLOAT_CONTROL",
@@ -150,6 +152,7 @@ __all__ = [
     "ComparisonAnswer",
     "Compute",
     "Contents",
+    "Counted",
     "DeadColumn",
     "Decision",
     "DetectableRate",
@@ -191,6 +194,7 @@ __all__ = [
     "ModelHashes",
     "NamedRun",
     "NullRate",
+    "OperatorCount",
     "OperatorError",
     "OperatorTime",
     "OperatorTimes",

@@ -7,6 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from quantbench.records._artifact import Census
 from quantbench.records._common import SCHEMA_VERSION, Record
+from quantbench.records._instructions import OperatorCount
 from quantbench.records._provenance import Accepted, Provenance, SharedText, check_notes, check_updates
 
 LEAST_PROCESSES = 2  # of a latency baseline: one has no spread
@@ -116,6 +117,7 @@ class Overlay(Record):
 
 _RARE = (
     "by_machine",
+    "counted",
     "overlays",
     "xfail",
     "gpu_agreement",
@@ -129,14 +131,19 @@ _RARE = (
 
 
 class BaselineCell(Record):
-    """Accepted values; latency and the float control's peak memory by machine class, the rest by results class."""
+    """Accepted values; latency, instructions and float32's peak memory by machine class, the rest by results class."""
 
     measurements: dict[str, BaselineValue] = Field(default_factory=dict)
     latency: dict[str, BaselineValue] = Field(default_factory=dict)
     peak_memory: dict[str, BaselineValue] = Field(default_factory=dict)
     by_machine: dict[str, dict[str, BaselineValue]] = Field(
         default_factory=dict,
-        description="measurement -> machine class -> value, of latency and memory beside the two fields above",
+        description="measurement -> machine class -> value, of latency and memory beside the two fields above, and of "
+        "instructions",
+    )
+    counted: dict[str, list[OperatorCount]] = Field(
+        default_factory=dict,
+        description="profile of the processor that valgrind shows -> (kernel, instructions) of each operator of a call",
     )
     unsupported: str | None = Field(default=None, description="the tools' reason, where the cell cannot be made")
     broken_promise: str | None = Field(

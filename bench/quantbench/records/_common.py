@@ -50,6 +50,7 @@ class Kind(StrEnum):
     SIZE = "size"
     STRUCTURE = "structure"
     MEMORY = "memory"
+    INSTRUCTIONS = "instructions"
     GPU = "gpu"
     LATENCY = "latency"
 

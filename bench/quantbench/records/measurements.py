@@ -39,6 +39,7 @@ _LOWER: Direction = "lower is better"
 _HIGHER: Direction = "higher is better"
 RATIO, TO_YARDSTICK = "latency_ratio", "control_to_yardstick"
 OUTPUT_DISTANCE = "output_distance"
+INSTRUCTIONS = "instructions"
 # Beside the typical call, as ratios to float32, or for float32 to the yardstick.
 MEAN, CPU, P90, FIRST_CALL = "latency_mean_ratio", "latency_cpu_ratio", "latency_p90_ratio", "first_call_ratio"
 OFF_CORE, OF_YARDSTICK = "off_core_excess", "latency_to_yardstick"
@@ -61,6 +62,7 @@ CATALOGUE = (
     Entry("leak", Kind.MEMORY, "memory kept per call", _LOWER, noisy=True),
     Entry("wrong_answers", Kind.MEMORY, "answers that did not repeat", _LOWER),
     Entry("permuted_batch", Kind.MEMORY, "batch in another order", _LOWER),
+    Entry(INSTRUCTIONS, Kind.INSTRUCTIONS, "instructions a call", _LOWER, accepted=True),
     Entry("gpu_agreement", Kind.GPU, "agreement of the GPU with the CPU", _HIGHER),
     Entry("gpu_*", Kind.GPU, "on the GPU", noisy=True),
     Entry(RATIO, Kind.LATENCY, "latency ratio to float32", _LOWER, accepted=True, noisy=True, by_threads=True),

@@ -25,7 +25,7 @@ from quantbench.records import (
     Verdict,
     worst,
 )
-from quantbench.records.measurements import RATIO, threads_in
+from quantbench.records.measurements import INSTRUCTIONS, RATIO, threads_in
 from quantbench.report import attribution, operator_times
 from quantbench.report.size_breakdown import Explained
 
@@ -238,6 +238,12 @@ def exceptions(report: Report) -> list[tuple[str, str]]:
 def kib(measurement: Measurement | None) -> str:
     """Format bytes in KiB."""
     return "" if measurement is None else f"{measurement.value / 1024:,.1f}"
+
+
+def instructions(cell: Cell) -> str:
+    """Format the instructions of one call."""
+    measured = cell.measurements.get(INSTRUCTIONS)
+    return "" if measured is None else f"{measured.value:,.0f}"
 
 
 def microseconds(cell: Cell) -> str:

@@ -21,7 +21,7 @@ from quantbench.core.signals import check, settle, stop_asked, stop_in_order
 from quantbench.engine import progress
 from quantbench.engine.drive import until_stopped
 from quantbench.engine.finish import HowEnded
-from quantbench.engine.plan import ALONE
+from quantbench.engine.plan import ALONE, IN_ORDER
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, DiskFull, Exit, NothingSelected, full_disk_named
 from quantbench.measure import gpu_devices
@@ -165,7 +165,7 @@ def _marks(run: Session, cell_id: str, alone: Kind | None) -> list[pytest.MarkDe
     small = run.models[model].trains_in_gate
     in_gate = variant.gate != "nightly" and (small or (variant.gate == "all" and not variant.trained))
     too_long = {Kind.LATENCY: not variant.timed_in_gate, Kind.GPU: name not in ON_GPU_IN_GATE}
-    if not in_gate or (alone is not None and too_long[alone]):
+    if not in_gate or (alone is not None and too_long.get(alone, False)):
         marks.append(pytest.mark.nightly)
     return marks
 
@@ -185,9 +185,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         expected = {cell: kinds for cell, asked in expected.items() if (kinds := asked - _asked_off(config, left_out))}
         _leave_out(config, items, _of_other_shards(session, expected, items))
         config.stash[EXPECTED] = expected
-    items.sort(
-        key=lambda item: [None, Kind.GPU, Kind.LATENCY].index(kind if (kind := _kind_of(item)) in ALONE else None)
-    )
+    items.sort(key=lambda item: IN_ORDER.index(kind) if (kind := _kind_of(item)) in IN_ORDER else -1)
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item], gone: list[pytest.Item]) -> None:
@@ -245,13 +243,15 @@ def _wanted(config: pytest.Config, items: list[pytest.Item]) -> dict[str, set[Ki
 
 
 def _left_out(session: Session, config: pytest.Config, expected: dict[str, set[Kind]]) -> set[Kind]:
-    """Return the kinds that are not measured: those turned off by an option, and the GPU where there is none.
+    """Return the kinds that are not measured: those turned off, the GPU where there is none, instructions without
+    valgrind.
 
     A GPU requested by name, or required, is kept, and becomes unjudged or an error with the reason.
     """
     options = session.options
     turned_off = {Kind.LATENCY: options.no_latency, Kind.GPU: options.no_gpu}
     left_out = {kind for kind, off in turned_off.items() if off}
+    left_out |= set() if session.counts_instructions else {Kind.INSTRUCTIONS}
     asked_for = "gpu" in config.stash[COMMAND_LINE].markers.split() or gpu_devices.required()
     if Kind.GPU not in left_out and not asked_for and any(Kind.GPU in kinds for kinds in expected.values()):
         left_out |= set() if session.look_for_gpu().devices else {Kind.GPU}
@@ -265,7 +265,11 @@ def _asked_off(config: pytest.Config, left_out: set[Kind]) -> set[Kind]:
     command_line = config.stash[COMMAND_LINE]
     by_ini = {
         kind
-        for kind, name in ((Kind.LATENCY, "no_latency"), (Kind.GPU, "no_gpu"))
+        for kind, name in (
+            (Kind.LATENCY, "no_latency"),
+            (Kind.GPU, "no_gpu"),
+            (Kind.INSTRUCTIONS, "no_instructions"),
+        )
         if config.getoption(f"{OPTION}{name}") and not command_line.option(name)
     }
     return left_out - by_ini

@@ -42,6 +42,7 @@ COLUMNS = [
     "smaller",
     "gzip, KiB",
     "memory / float32",
+    "instructions",
     "latency, µs",
     "latency / float32",
 ]
@@ -226,6 +227,7 @@ def _row(cell: Cell, by_id: dict[str, Cell]) -> Row:
         formatting.smaller(cell, by_id),
         formatting.kib(measured.get("gzip_size")),
         f"{measured['memory_ratio'].value:.4f}" if "memory_ratio" in measured else "",
+        formatting.instructions(cell),
         formatting.microseconds(cell),
         formatting.ratio(cell),
     ]
