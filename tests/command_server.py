@@ -22,7 +22,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from functools import cache
-from multiprocessing import process
+from multiprocessing import process, util
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +185,8 @@ def _become(request: dict[str, Any]) -> None:
     sys.path[0] = process.ORIGINAL_DIR = os.getcwd()
     sys.argv = ["quantbench", *request["arguments"]]
     local.cores = lambda: 1  # what LocalExecutor takes where no number is given
+    for finalizer in util._finalizer_registry.values():  # else they are those of the server, and ignored
+        finalizer._pid = os.getpid()
 
 
 if __name__ == "__main__":

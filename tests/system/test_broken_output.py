@@ -12,10 +12,12 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import ROOT, THREE_CELLS, ThreeCells, command, surroundings
+from conftest import ROOT, THREE_CELLS, ThreeCells, command, run_quantbench, surroundings
 from quantbench.errors import Exit
 from quantbench.records import Report, read_record
 
@@ -97,15 +99,25 @@ def test_pytest_itself_goes_on_too(
 @functools.cache
 def whole_output(arguments: tuple[str, ...], store: Path) -> "subprocess.CompletedProcess[str]":
     """What a command prints where nothing is lost."""
-    return shell("", list(arguments), store)
+    return run_quantbench(*arguments, store=store)
 
 
-@pytest.mark.parametrize("lost", [f"| {FIRST_LINE}", ">&-", ">/dev/full"], ids=["first line", "closed", "full"])
-@pytest.mark.parametrize(
-    "arguments",
-    ["variants --taxonomy", "schema report", "compare RUN RUN", "history --report-dir REPORTS", "report RUN",
-     "inspect seed_cnn/ptq_float16 --run RUN", "baseline diff RUN", "--help"],
+PRINTING = (
+    "schema report", "compare RUN RUN", "variants --taxonomy", "history --report-dir REPORTS", "report RUN",
+    "inspect seed_cnn/ptq_float16 --run RUN", "baseline diff RUN", "--help",
 )  # fmt: skip
+LOST = {"full": ">/dev/full", "first line": f"| {FIRST_LINE}", "closed": ">&-"}
+
+
+def _each_that_prints() -> Iterator[Any]:
+    """Every command where there is no room, which its status has to tell; two of them in the other ways too."""
+    for place, arguments in enumerate(PRINTING):
+        for how, lost in LOST.items():
+            marks = () if how == "full" or place < 2 else pytest.mark.nightly
+            yield pytest.param(arguments, lost, id=f"{arguments}-{how}", marks=marks)
+
+
+@pytest.mark.parametrize(("arguments", "lost"), _each_that_prints())
 def test_what_only_prints_ends_quietly(arguments: str, lost: str, three_cells: ThreeCells, store: Path) -> None:
     folder, reports = str(three_cells.run), str(three_cells.run.parent)
     words = [word.replace("REPORTS", reports).replace("RUN", folder) for word in arguments.split()]

@@ -76,3 +76,13 @@ def test_what_an_interpreter_reads_as_it_starts_starts_one(monkeypatch: pytest.M
     monkeypatch.setattr(command_server, "run", None)  # it would be an error to call it
     done = run_quantbench("--version", store=tmp_path, cwd=tmp_path, PYTHONUTF8="1")
     assert done.stdout.startswith("quantbench ")
+
+
+def test_what_is_to_be_done_at_the_end_is_done(tmp_path: Path) -> None:
+    """A finalizer belongs to the process that has registered it: here the server, which would never end a lease."""
+    models = tmp_path / "models"
+    models.mkdir()
+    lease = "from pathlib import Path\nfrom quantbench.build.store import Store\nStore(Path('store')).lease()\n"
+    (models / "m.py").write_text(lease)
+    command_server.run(["models", "--model-dir", str(models)], tmp_path, surroundings(), 60)
+    assert list((tmp_path / "store" / ".held").iterdir()) == []

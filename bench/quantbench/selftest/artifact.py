@@ -225,6 +225,7 @@ def injected_faults(
     say: Callable[[str], None],
     quick: bool = False,
     chosen: "Chosen | None" = None,
+    first: Trial | None = None,
 ) -> Iterator[InjectedFault | str]:
     """Inject every fault at every strength, or at its weakest and strongest, with as many seeds as it needs.
 
@@ -232,8 +233,9 @@ def injected_faults(
 
     Args:
         chosen: name -> strengths; all faults where None.
+        first: a trial of this model, where there is one already.
     """
-    trials: dict[str, Trial] = {}
+    trials = {} if first is None else {first.host: first}
 
     def trial(host: str) -> Trial:
         if host not in trials:

@@ -60,19 +60,24 @@ def faults_in_pipeline(model: ReferenceModel, quick: bool, say: Say) -> list[Inj
 
 
 def faults_in_artifacts(
-    model: ReferenceModel, quick: bool, say: Say, chosen: artifact.Chosen | None = None
+    model: ReferenceModel,
+    quick: bool,
+    say: Say,
+    chosen: artifact.Chosen | None = None,
+    first: artifact.Trial | None = None,
 ) -> tuple[list[InjectedFault], list[str]]:
     """Inject faults into artifacts and runtimes: wrong conversions, later changes, wrong outputs.
 
     Args:
         chosen: name -> strengths, each with one seed; all faults where None.
+        first: a trial of this model, where there is one already.
 
     Returns:
         The faults, and a sentence for each that the model has no place for.
     """
     seeds = QUICK_SEEDS if quick or chosen is not None else FULL_SEEDS
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        found = list(artifact.injected_faults(model, Store(Path(folder)), seeds, say, quick, chosen))
+        found = list(artifact.injected_faults(model, Store(Path(folder)), seeds, say, quick, chosen, first))
     injected = [one for one in found if isinstance(one, InjectedFault)]
     return injected, [one for one in found if isinstance(one, str)]
 
@@ -87,12 +92,10 @@ def faults_elsewhere(models: Sequence[ReferenceModel], quick: bool, say: Say) ->
     return injected, inapplicable
 
 
-def healthy_runs(model: ReferenceModel, quick: bool) -> list[bool]:
+def healthy_runs(trial: artifact.Trial, quick: bool) -> list[bool]:
     """Return whether the healthy artifact failed, made again in fresh processes under load."""
-    recorded = artifact.record(model, QUICK_RECORDINGS if quick else FULL_RECORDINGS)
-    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        trial = artifact.Trial(model, Store(Path(folder)))
-        return artifact.null_runs(trial, recorded, QUICK_NULLS if quick else FULL_NULLS)
+    recorded = artifact.record(trial.model, QUICK_RECORDINGS if quick else FULL_RECORDINGS)
+    return artifact.null_runs(trial, recorded, QUICK_NULLS if quick else FULL_NULLS)
 
 
 def faults_in_memory(model: ReferenceModel, files: Files, quick: bool, say: Say) -> Found:
@@ -104,13 +107,12 @@ def faults_in_memory(model: ReferenceModel, files: Files, quick: bool, say: Say)
 
 
 @contextmanager
-def healthy_files(model: ReferenceModel) -> Iterator[Files]:
-    """Convert the host artifact and float32 once more."""
+def healthy_files(trial: artifact.Trial) -> Iterator[Files]:
+    """Write the host artifact and float32."""
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
-        subject = artifact.Trial(model, Store(Path(folder) / "store")).subject
         files = Files(Path(folder) / "variant.tflite", Path(folder) / "control.tflite")
-        files.variant.write_bytes(subject.artifact)
-        files.control.write_bytes(subject.bench.float_artifact())
+        files.variant.write_bytes(trial.subject.artifact)
+        files.control.write_bytes(trial.subject.bench.float_artifact())
         yield files
 
 
@@ -150,19 +152,21 @@ def run(
     Args:
         others: models whose artifacts get a choice of the faults.
     """
-    with in_a_process_of_its_own(model, quick, baseline_dir) as (wait_for_training, wait_for_simulations):
-        in_artifacts, inapplicable = faults_in_artifacts(model, quick, say)
-        elsewhere, inapplicable_elsewhere = faults_elsewhere(others, quick, say)
-        in_pipeline = faults_in_pipeline(model, quick, say)
-        in_training, trained_nulls = wait_for_training()
-        of_scores = wait_for_simulations()
-    for injected in in_training:
-        say(artifact.described(injected))
-    nulls = healthy_runs(model, quick)
-    # From here on, memory and time are measured, so nothing else of this process runs.
-    with healthy_files(model) as files:
-        in_memory, memory_nulls = faults_in_memory(model, files, quick, say)
-        timed = latency.run(model, files.control, files.variant, quick, say)
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        with in_a_process_of_its_own(model, quick, baseline_dir) as (wait_for_training, wait_for_simulations):
+            trial = artifact.Trial(model, Store(Path(folder)))
+            in_artifacts, inapplicable = faults_in_artifacts(model, quick, say, first=trial)
+            elsewhere, inapplicable_elsewhere = faults_elsewhere(others, quick, say)
+            in_pipeline = faults_in_pipeline(model, quick, say)
+            in_training, trained_nulls = wait_for_training()
+            of_scores = wait_for_simulations()
+        for injected in in_training:
+            say(artifact.described(injected))
+        nulls = healthy_runs(trial, quick)
+        # From here on, memory and time are measured, so nothing else of this process runs.
+        with healthy_files(trial) as files:
+            in_memory, memory_nulls = faults_in_memory(model, files, quick, say)
+            timed = latency.run(model, files.control, files.variant, quick, say)
     if of_scores is not None:
         memory_rate = (sum(memory_nulls), len(memory_nulls))
         of_scores = of_scores.model_copy(update={"years": outcomes.years(of_scores.nulls, timed, memory_rate)})
