@@ -233,6 +233,8 @@ def _planned(
     for number, (kind, plant) in enumerate(FAULTS.items()):
         taken: set[int] = set()
         for repeat in range(each):
+            if len(taken) < repeat:
+                break  # it is harmful in no other operator
             random = np.random.default_rng([number, repeat])
             for place in (int(one) for one in random.permutation(_places(healthy, "range" in kind))):
                 if place in taken:

@@ -4,8 +4,9 @@
 
 The graph is ended at one operator after the other, and the GPU's values there are compared with the CPU's on the same
 examples: *here*. Each operator is also run by itself, on the CPU's values as its inputs: *alone*. Where *here* grows
-and *alone* is small, the operator only passes on what came before. Errors are root mean squares, as a share of the
-values' own.
+and *alone* is small, the operator only passes on what came before. Of a convolution with a stride the GPU's values are
+also compared with the CPU's for a stride of 1, of which the corner is taken. Errors are root mean squares, as a share
+of the values' own.
 """
 
 import argparse
@@ -39,6 +40,7 @@ class Row:
 
     Attributes:
         here, alone: root mean square, as a share of the values' RMS; None where it does not run.
+        unstrided: alone, against the CPU's with a stride of 1; None for an operator without a stride.
         steps: largest difference alone, in steps of the output's scale; None for a float tensor.
     """
 
@@ -47,6 +49,7 @@ class Row:
     shape: str
     here: float | None
     alone: float | None
+    unstrided: float | None
     steps: float | None
 
 
@@ -96,6 +99,24 @@ def _centred(values: Array, tensor: graph.Tensor) -> Array:
     return values.astype(np.float64) - (tensor.zero_points[0] if tensor.zero_points else 0)
 
 
+def _unstrided(file: bytes, stored: dict[str, Array], shape: tuple[int, ...]) -> Array | None:
+    """Return what a convolution gives with a stride of 1, of which the corner of an output's shape is taken."""
+    options = unpacked(file).subgraphs[0].operators[-1].builtinOptions
+    if max(getattr(options, "strideH", 1), getattr(options, "strideW", 1)) < 2:
+        return None
+
+    def change(model: Any) -> None:
+        part = model.subgraphs[0]
+        part.operators[-1].builtinOptions.strideH = part.operators[-1].builtinOptions.strideW = 1
+        source, target = (part.tensors[int(of[0])] for of in (part.operators[-1].inputs, part.operators[-1].outputs))
+        target.shape = [1, *(int(size) for size in source.shape[1:3]), int(target.shape[3])]
+        target.shapeSignature = None
+
+    runner, [(_, values)] = LiteRT(edited(file, change), runtime="litert-builtin"), stored.items()
+    made = [np.array(runner.call([values[i : i + 1]])[0]) for i in range(len(values))]
+    return np.stack(made)[:, :, : shape[1], : shape[2]]
+
+
 def of_cell(artifact: bytes, examples: Array) -> list[Row]:
     """Compare every operator of an artifact."""
     whole, objects = graph.read(artifact).main(), unpacked(artifact)
@@ -114,7 +135,7 @@ def of_cell(artifact: bytes, examples: Array) -> list[Row]:
         with tempfile.TemporaryDirectory() as place:
             (path := Path(place) / "a.tflite").write_bytes(ended)
             here = _on_gpu(ended, Reader(path).stored(examples))
-        alone = None
+        alone = corner = None
         try:
             file, fed = surgery.alone(objects, position)
             names = LiteRT(file, runtime="litert-builtin").input_names()
@@ -122,16 +143,22 @@ def of_cell(artifact: bytes, examples: Array) -> list[Row]:
                 name: np.concatenate([each[index] for each in values]) for name, index in zip(names, fed, strict=True)
             }
             alone = _on_gpu(file, stored)
+            corner = _unstrided(file, stored, output.shape)
         except (surgery.Uncuttable, RuntimeError, ValueError, KeyError) as error:
             print(position, operator.name, error, file=sys.stderr)
         centred = _centred(exact, output)
         here_error, alone_error = (
             _error(None if made is None else _centred(made, output), centred) for made in (here, alone)
         )
+        unstrided = None
+        if alone is not None and corner is not None:
+            unstrided = _error(_centred(alone, output), _centred(corner, output))
         steps = None
         if alone is not None and output.scales and alone.size == exact.size:
             steps = float(np.max(np.abs(alone.reshape(-1).astype(np.float64) - exact.reshape(-1))))
-        told.append(Row(position, operator.name, "x".join(map(str, output.shape)), here_error, alone_error, steps))
+        told.append(
+            Row(position, operator.name, "x".join(map(str, output.shape)), here_error, alone_error, unstrided, steps)
+        )
         print(told[-1], flush=True)
     return told
 
@@ -143,12 +170,12 @@ def table(told: list[Row]) -> str:
             row.position,
             row.operator,
             row.shape,
-            *("" if error is None else f"{100 * error:.2f} %" for error in (row.here, row.alone)),
+            *("" if error is None else f"{100 * error:.2f} %" for error in (row.here, row.alone, row.unstrided)),
             "" if row.steps is None else f"{row.steps:.0f}",
         ]
         for row in told
     ]
-    headers = ["operator", "", "output", "differs here", "alone", "largest, in steps"]
+    headers = ["operator", "", "output", "differs here", "alone", "alone, stride 1", "largest, in steps"]
     return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True)
 
 
