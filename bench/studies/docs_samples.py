@@ -4,8 +4,9 @@
     python -m studies.docs_samples --only try   # one of them: try, red
 
 *try* quantizes seed_cnn, saved by Keras 3, with 2,000 test examples. *red* gates seed_cnn with a planted mistake: one
-variant is calibrated on images that are half as bright, after a night without the mistake. Its page is opened in the system's Chromium (extra
-``tests``) and becomes docs/assets/red_report.png. The first starts from the user's cache, the second from nothing.
+variant is calibrated on images that are half as bright, after a night without the mistake. Its page is opened in the
+system's Chromium (extra ``tests``) and becomes docs/assets/red_report.png. The first starts from the user's cache, the
+second from nothing.
 """
 
 import argparse

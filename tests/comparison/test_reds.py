@@ -330,6 +330,17 @@ def test_a_cell_whose_measurements_are_accepted_in_other_ways_is_accepted_by_the
     assert "--restart-drift" in steps(found)[-1]
 
 
+def test_a_run_without_baselines_is_recorded_by_one_command_that_names_no_cell() -> None:
+    def missing(name: str) -> Cell:
+        return one(name, judged(name, verdict=Verdict.MISSING, change=None))
+
+    [found] = groups([*map(missing, INT4)])
+    assert (found.verdict, found.family, found.actions[-1].what) == (Verdict.MISSING, Family(), "record")
+    assert steps(found) == [["quantbench", "baseline", "update", *RUN, "--reason", "why"]]
+    [some] = groups([*map(missing, INT4), one("float32")])
+    assert "--only" in steps(some)[-1]
+
+
 def test_a_size_is_looked_into_and_not_explained() -> None:
     inspect = Action(what="inspect", command=["quantbench", "inspect", "m/v", "--run", "r"])
     size = judged("v", Kind.SIZE, actions=[inspect, accept("v")])

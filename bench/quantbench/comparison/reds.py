@@ -124,7 +124,7 @@ def _group(
     green = when.last_green
     began, changed, same = _changed(report, around, cells, kind, when)
     accepted = [one for cell in cells if (one := _accepted(report, around, cell, kind)) is not None]
-    actions, acceptable = _actions(cells, kind, around.run, green, places)
+    actions, acceptable = _actions(cells, kind, around.run, green, places, whole=len(cells) == len(report.cells))
     return RedGroup(
         kind=kind,
         verdict=verdict,
@@ -246,9 +246,18 @@ def _updates(found: Sequence[Accepted]) -> list[AcceptedOn]:
 
 
 def _actions(
-    cells: Sequence[Cell], kind: Kind, run: Sequence[str], green: Night | None, places: Sequence[Located]
+    cells: Sequence[Cell],
+    kind: Kind,
+    run: Sequence[str],
+    green: Night | None,
+    places: Sequence[Located],
+    whole: bool,
 ) -> tuple[list[Action], bool]:
-    """Return the next steps, and whether accepting the new values turns all cells green."""
+    """Return the next steps, and whether accepting the new values turns all cells green.
+
+    Args:
+        whole: whether these are all cells of the run.
+    """
     offered = [action for cell in cells for one in _red(cell) for action in one.actions]
     acceptances = [_acceptance(cell) for cell in cells]
     acceptable = all(one is not None for one in acceptances)
@@ -257,7 +266,7 @@ def _actions(
     if green is not None and green.folder and folder:
         steps.append(Action(what="compare", command=["quantbench", "compare", green.folder, folder, *folders]))
     if acceptable:
-        steps.append(_accept_all([one for one in acceptances if one is not None], [cell.id for cell in cells]))
+        steps.append(_accept_all([one for one in acceptances if one is not None], cells, whole))
     else:
         words = [action for action in offered if not action.command]
         steps += list({action.what: action for action in words}.values())[:1]
@@ -304,10 +313,15 @@ def _bare(command: Sequence[str]) -> list[str]:
     return list(command[: command.index("--reason")]) if "--reason" in command else list(command)
 
 
-def _accept_all(commands: Sequence[list[str]], cells: Sequence[str]) -> Action:
-    """Put the commands that accept single cells together."""
-    first = max(commands, key=len)
-    command = list(first)
+def _accept_all(commands: Sequence[list[str]], cells: Sequence[Cell], whole: bool) -> Action:
+    """Put the commands that accept single cells together.
+
+    Args:
+        whole: whether these are all cells of the run; a first baseline need not name them.
+    """
+    command = list(max(commands, key=len))
+    missing = all(cell.verdict is Verdict.MISSING for cell in cells)
     if "--only" in command:
-        command[command.index("--only") + 1] = ",".join(cells)
-    return Action(what="accept", command=command)
+        at = command.index("--only")
+        command[at : at + 2] = [] if whole and missing else ["--only", ",".join(cell.id for cell in cells)]
+    return Action(what="record" if missing else "accept", command=command)

@@ -113,7 +113,8 @@ def _what(group: RedGroup, cells: Sequence[Cell], report: Report) -> str:
     if not told and cells:
         first = _first(cells[0], group)
         clause = _clause(first.message) if first else group.verdict.shown
-        told = clause if single else f"{group.kind}, the worst {cells[0].id}: {clause}"
+        such = "the worst" if group.verdict is Verdict.REGRESSED else "such as"
+        told = clause if single else f"{group.kind}, {such} {cells[0].id}: {clause}"
     if group.whole or single or len(group.cells) > _MOST_NAMES:
         return told + _besides(group)
     return line(f"{told}{_besides(group)} ({', '.join(_short_names(group))})")
@@ -151,8 +152,10 @@ def _besides(group: RedGroup) -> str:
     told = []
     if beyond and len(group.against) > 1:
         told.append("beyond the release limit" + ("" if beyond == many else f" in {beyond}"))
-    told += [f"{kind}{'' if number == many else f' in {number}'}" for kind, number in group.also.items()]
-    return f"; also red: {', '.join(told)}" if told else ""
+    also = [(kind, group.also[kind]) for kind in Kind if kind in group.also]
+    told += [f"{kind}{'' if number == many else f' in {number}'}" for kind, number in also]
+    word = "red" if group.verdict is Verdict.REGRESSED else group.verdict.shown
+    return f"; also {word}: {', '.join(told)}" if told else ""
 
 
 # ------------------------------------------------------------ why
