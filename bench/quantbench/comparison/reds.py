@@ -319,7 +319,8 @@ def _accept_all(commands: Sequence[list[str]], cells: Sequence[Cell], whole: boo
     Args:
         whole: whether these are all cells of the run; a first baseline need not name them.
     """
-    command = list(max(commands, key=len))
+    longest: list[str] = max(commands, key=len)
+    command = list(longest)
     missing = all(cell.verdict is Verdict.MISSING for cell in cells)
     if "--only" in command:
         at = command.index("--only")
