@@ -1,5 +1,6 @@
 """Describe what is red in a run: which cells belong together, since when, what changed, and what to do next."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,13 +63,13 @@ class Around:
 def red_groups(report: Report, around: Around) -> list[RedGroup]:
     """Group everything red in a run, the worst first, then the largest groups."""
     reds = {cell.id: cell for cell in report.cells if cell.verdict in RED}
-    together: dict[tuple[Verdict, Kind, str, str], list[str]] = {}
+    together: dict[tuple[object, ...], list[str]] = {}
     since: dict[str, Since] = {}
     for cell in reds.values():
         kind = _kind(cell)
         since[cell.id] = when = since_when(around.nights, cell.id, kind)
         nights = [night.summary.run if night else "" for night in (when.first_red, when.last_green)]
-        together.setdefault((cell.verdict, kind, *nights), []).append(cell.id)  # type: ignore[arg-type]
+        together.setdefault((cell.verdict, kind, _reason(cell), *nights), []).append(cell.id)
     found = [
         _group(report, around, [reds[one] for one in ids], families.family_of(common), many, since)
         for alike in together.values()
@@ -81,6 +82,17 @@ def red_groups(report: Report, around: Around) -> list[RedGroup]:
 
 def _kind(cell: Cell) -> Kind:
     return next((kind for kind in Kind if cell.verdicts.get(kind) is cell.verdict), Kind.ACCURACY)
+
+
+_REASON = 80  # characters of a failure's reason by which failures are told apart
+
+
+def _reason(cell: Cell) -> str:
+    """Return why a cell has no result, without its name and numbers; empty where it has one."""
+    if cell.failure is None:
+        return ""
+    text = f"{cell.failure.what}: {cell.failure.reason}".replace(cell.id, "").replace(cell.variant, "")
+    return re.sub(r"[0-9]+", "", text)[:_REASON]
 
 
 def _told(pooled: Pooled, reds: Mapping[str, Cell]) -> bool:
