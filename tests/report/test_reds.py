@@ -210,6 +210,17 @@ def test_what_has_no_baseline_is_not_called_worse(morning: Report) -> None:
     assert not any(line.startswith("record them all") for line in told)  # the group has the command
 
 
+def test_a_clause_ends_outside_of_brackets_and_an_error_is_told_to_its_end() -> None:
+    limit = "accuracy is below (87.36 %; 95 % interval), more than allowed (p = 1; fails below 2); the reason"
+    beyond = cell("a", verdict=Verdict.REGRESSED, judgements=[judged(message=limit)])
+    assert reds.entry(group("m/a"), report([beyond])).lines[0] == limit.rpartition("; ")[0]
+    wrong = judged(Kind.SIZE, "size is smaller; the baseline was edited by hand", Verdict.ERROR)
+    other = wrong.model_copy(update={"measurement": "memory_ratio"})
+    failed = cell("a", verdict=Verdict.ERROR, judgements=[wrong, other])
+    [told] = reds.entry(group("m/a", kind=Kind.SIZE, verdict=Verdict.ERROR), report([failed])).lines
+    assert told == "size is smaller; the baseline was edited by hand; also error: memory ratio"
+
+
 def test_a_message_to_a_telephone_names_groups(morning: Report) -> None:
     _, text = short(morning, "")
     assert text.splitlines()[:3] == ["3 of 4 cells:", "- all 2 int4 cells: regressed", "- m/c: regressed"]
