@@ -17,6 +17,7 @@ from quantbench.records import (
     BaselineCell,
     Cell,
     EarlierRun,
+    Failure,
     Family,
     Judgement,
     Kind,
@@ -100,6 +101,18 @@ def test_what_is_red_in_another_way_is_another_entry_and_the_worst_comes_first()
         (Verdict.REGRESSED, Kind.SIZE),
         (Verdict.ERROR, Kind.SIZE),
     ]
+
+
+def test_failures_for_other_reasons_are_other_entries() -> None:
+    def failed(name: str, reason: str) -> Cell:
+        error = judged(name, verdict=Verdict.ERROR, change=None, measurement="cell", actions=[])
+        return one(name, error, failure=Failure(what="timeout", reason=reason))
+
+    slow, other = INT4
+    names = [slow, other, "ptq_float16"]
+    reasons = [f"no result of {slow} within 30 s", f"no result of {other} within 31 s", "died of SIGABRT"]
+    found = groups([failed(name, reason) for name, reason in zip(names, reasons, strict=True)])
+    assert [len(group.cells) for group in found] == [2, 1]
 
 
 def test_changes_of_other_measurements_are_no_range() -> None:
@@ -328,6 +341,17 @@ def test_a_cell_whose_measurements_are_accepted_in_other_ways_is_accepted_by_the
     [found] = groups([one("v", judged("v"), drifted)])
     assert found.acceptable
     assert "--restart-drift" in steps(found)[-1]
+
+
+def test_a_run_without_baselines_is_recorded_by_one_command_that_names_no_cell() -> None:
+    def missing(name: str) -> Cell:
+        return one(name, judged(name, verdict=Verdict.MISSING, change=None))
+
+    [found] = groups([*map(missing, INT4)])
+    assert (found.verdict, found.family, found.actions[-1].what) == (Verdict.MISSING, Family(), "record")
+    assert steps(found) == [["quantbench", "baseline", "update", *RUN, "--reason", "why"]]
+    [some] = groups([*map(missing, INT4), one("float32")])
+    assert "--only" in steps(some)[-1]
 
 
 def test_a_size_is_looked_into_and_not_explained() -> None:

@@ -22,6 +22,7 @@ from quantbench.records import (
     Verdict,
 )
 from quantbench.report import markdown, reds, terminal
+from quantbench.report.forge_comment import short
 from quantbench.report.github_annotations import annotations
 from quantbench.report.github_summary import cut
 from quantbench.report.html.deferred import Later
@@ -195,6 +196,34 @@ def test_github_shows_one_annotation_for_a_group_beside_its_model(morning: Repor
         "error file=m.py,title=quantbench%3A m/c regressed",
         "warning file=m.py,title=quantbench%3A m/w warn",
     ]
+
+
+def test_what_has_no_baseline_is_not_called_worse(morning: Report) -> None:
+    cells = [one.model_copy(update={"verdict": Verdict.MISSING}) for one in morning.cells[:2]]
+    cells = [
+        one.model_copy(update={"judgements": [judged(message="no baseline for score", verdict=Verdict.MISSING)]})
+        for one in cells
+    ]
+    found = group("m/a", "m/b", family=Family(), verdict=Verdict.MISSING, also={Kind.SIZE: 2})
+    told = terminal.summary(report(cells, exit_status=3, reds=[found]), Path("r")).splitlines()
+    assert told[0] == ("? missing  all 2 cells: accuracy, such as m/a: no baseline for score; also missing: size")
+    assert not any(line.startswith("record them all") for line in told)  # the group has the command
+
+
+def test_a_clause_ends_outside_of_brackets_and_an_error_is_told_to_its_end() -> None:
+    limit = "accuracy is below (87.36 %; 95 % interval), more than allowed (p = 1; fails below 2); the reason"
+    beyond = cell("a", verdict=Verdict.REGRESSED, judgements=[judged(message=limit)])
+    assert reds.entry(group("m/a"), report([beyond])).lines[0] == limit.rpartition("; ")[0]
+    wrong = judged(Kind.SIZE, "size is smaller; the baseline was edited by hand", Verdict.ERROR)
+    other = wrong.model_copy(update={"measurement": "memory_ratio"})
+    failed = cell("a", verdict=Verdict.ERROR, judgements=[wrong, other])
+    [told] = reds.entry(group("m/a", kind=Kind.SIZE, verdict=Verdict.ERROR), report([failed])).lines
+    assert told == "size is smaller; the baseline was edited by hand; also error: memory ratio"
+
+
+def test_a_message_to_a_telephone_names_groups(morning: Report) -> None:
+    _, text = short(morning, "")
+    assert text.splitlines()[:3] == ["3 of 4 cells:", "- all 2 int4 cells: regressed", "- m/c: regressed"]
 
 
 def test_names_of_strangers_stay_text() -> None:

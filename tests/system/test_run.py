@@ -100,7 +100,9 @@ def test_a_smaller_baseline_arena_or_ratio_is_red(quantbench: Quantbench, baseli
         measurement(data, "memory_ratio").update(value=0.9)
 
     edit(baselines / "seed_cnn.json", change)
-    assert "memory ratio 0.9" in run(quantbench, baselines, "-k", "test_memory").output
+    done = run(quantbench, baselines, "-k", "test_memory")
+    assert "also red: memory ratio" in done.output
+    assert "memory ratio 0.9" in (done.reports / "latest" / "report.md").read_text()
 
 
 def test_a_ratio_accepted_on_another_processor_has_more_room(

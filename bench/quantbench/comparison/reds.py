@@ -1,5 +1,6 @@
 """Describe what is red in a run: which cells belong together, since when, what changed, and what to do next."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,13 +63,13 @@ class Around:
 def red_groups(report: Report, around: Around) -> list[RedGroup]:
     """Group everything red in a run, the worst first, then the largest groups."""
     reds = {cell.id: cell for cell in report.cells if cell.verdict in RED}
-    together: dict[tuple[Verdict, Kind, str, str], list[str]] = {}
+    together: dict[tuple[object, ...], list[str]] = {}
     since: dict[str, Since] = {}
     for cell in reds.values():
         kind = _kind(cell)
         since[cell.id] = when = since_when(around.nights, cell.id, kind)
         nights = [night.summary.run if night else "" for night in (when.first_red, when.last_green)]
-        together.setdefault((cell.verdict, kind, *nights), []).append(cell.id)  # type: ignore[arg-type]
+        together.setdefault((cell.verdict, kind, _reason(cell), *nights), []).append(cell.id)
     found = [
         _group(report, around, [reds[one] for one in ids], families.family_of(common), many, since)
         for alike in together.values()
@@ -81,6 +82,17 @@ def red_groups(report: Report, around: Around) -> list[RedGroup]:
 
 def _kind(cell: Cell) -> Kind:
     return next((kind for kind in Kind if cell.verdicts.get(kind) is cell.verdict), Kind.ACCURACY)
+
+
+_REASON = 80  # characters of a failure's reason by which failures are told apart
+
+
+def _reason(cell: Cell) -> str:
+    """Return why a cell has no result, without its name and numbers; empty where it has one."""
+    if cell.failure is None:
+        return ""
+    text = f"{cell.failure.what}: {cell.failure.reason}".replace(cell.id, "").replace(cell.variant, "")
+    return re.sub(r"[0-9]+", "", text)[:_REASON]
 
 
 def _told(pooled: Pooled, reds: Mapping[str, Cell]) -> bool:
@@ -124,7 +136,7 @@ def _group(
     green = when.last_green
     began, changed, same = _changed(report, around, cells, kind, when)
     accepted = [one for cell in cells if (one := _accepted(report, around, cell, kind)) is not None]
-    actions, acceptable = _actions(cells, kind, around.run, green, places)
+    actions, acceptable = _actions(cells, kind, around.run, green, places, whole=len(cells) == len(report.cells))
     return RedGroup(
         kind=kind,
         verdict=verdict,
@@ -246,9 +258,18 @@ def _updates(found: Sequence[Accepted]) -> list[AcceptedOn]:
 
 
 def _actions(
-    cells: Sequence[Cell], kind: Kind, run: Sequence[str], green: Night | None, places: Sequence[Located]
+    cells: Sequence[Cell],
+    kind: Kind,
+    run: Sequence[str],
+    green: Night | None,
+    places: Sequence[Located],
+    whole: bool,
 ) -> tuple[list[Action], bool]:
-    """Return the next steps, and whether accepting the new values turns all cells green."""
+    """Return the next steps, and whether accepting the new values turns all cells green.
+
+    Args:
+        whole: whether these are all cells of the run.
+    """
     offered = [action for cell in cells for one in _red(cell) for action in one.actions]
     acceptances = [_acceptance(cell) for cell in cells]
     acceptable = all(one is not None for one in acceptances)
@@ -257,7 +278,7 @@ def _actions(
     if green is not None and green.folder and folder:
         steps.append(Action(what="compare", command=["quantbench", "compare", green.folder, folder, *folders]))
     if acceptable:
-        steps.append(_accept_all([one for one in acceptances if one is not None], [cell.id for cell in cells]))
+        steps.append(_accept_all([one for one in acceptances if one is not None], cells, whole))
     else:
         words = [action for action in offered if not action.command]
         steps += list({action.what: action for action in words}.values())[:1]
@@ -304,10 +325,16 @@ def _bare(command: Sequence[str]) -> list[str]:
     return list(command[: command.index("--reason")]) if "--reason" in command else list(command)
 
 
-def _accept_all(commands: Sequence[list[str]], cells: Sequence[str]) -> Action:
-    """Put the commands that accept single cells together."""
-    first = max(commands, key=len)
-    command = list(first)
+def _accept_all(commands: Sequence[list[str]], cells: Sequence[Cell], whole: bool) -> Action:
+    """Put the commands that accept single cells together.
+
+    Args:
+        whole: whether these are all cells of the run; a first baseline need not name them.
+    """
+    longest: list[str] = max(commands, key=len)
+    command = list(longest)
+    missing = all(cell.verdict is Verdict.MISSING for cell in cells)
     if "--only" in command:
-        command[command.index("--only") + 1] = ",".join(cells)
-    return Action(what="accept", command=command)
+        at = command.index("--only")
+        command[at : at + 2] = [] if whole and missing else ["--only", ",".join(cell.id for cell in cells)]
+    return Action(what="record" if missing else "accept", command=command)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from quantbench.core.echo import line
 from quantbench.forge.text import fenced
 from quantbench.records import Report, Verdict
+from quantbench.report import reds
 from quantbench.report.formatting import STATUS_WORDS, code, escape
 from quantbench.report.github_summary import cut
 from quantbench.report.markdown import ATTENTION, parts
@@ -48,8 +49,9 @@ def short(report: Report, link: str) -> tuple[str, str]:
     else:
         title = f"quantbench: {STATUS_WORDS.get(report.exit_status, str(report.exit_status))}"
         lines = [f"{len(worst)} of {len(report.cells)} cells:"]
-        lines += [f"- {cell}: {verdict}" for cell, verdict in worst[:_NAMED]]
-        lines += [f"- and {len(worst) - _NAMED} more"] if len(worst) > _NAMED else []
+        told = [(reds.who(group), group.verdict) for group in report.reds] or worst
+        lines += [f"- {cell}: {verdict}" for cell, verdict in told[:_NAMED]]
+        lines += [f"- and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
     return title, "\n".join([*lines, f"Run {line(report.run)}", *([link] if link else [])])
 
 

@@ -21,11 +21,13 @@ from quantbench.records import (
     Report,
     Verdict,
 )
+from quantbench.records.measurements import shown
 from quantbench.report import attribution, formatting
 
 RED = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING)
 # Of the first line of a group, characters of a judgement's own words; and facts and names that are listed at most.
-_CLAUSE, _MOST_FACTS, _MOST_NAMES = 150, 3, 3
+_CLAUSE, _MOST_FACTS, _MOST_NAMES = 170, 3, 3
+_MESSAGE = 300  # characters of an error
 LIMIT = "floor"  # that no baseline moves, as judgements name it
 LINES = 2  # of an entry, where details are not asked for
 
@@ -112,11 +114,13 @@ def _what(group: RedGroup, cells: Sequence[Cell], report: Report) -> str:
     told = _amounts(group, cells) if not single else ""
     if not told and cells:
         first = _first(cells[0], group)
-        clause = _clause(first.message) if first else group.verdict.shown
-        told = clause if single else f"{group.kind}, the worst {cells[0].id}: {clause}"
+        clause = _clause(first.message, group.verdict is not Verdict.REGRESSED) if first else group.verdict.shown
+        such = "the worst" if group.verdict is Verdict.REGRESSED else "such as"
+        told = clause if single else f"{group.kind}, {such} {cells[0].id}: {clause}"
+    besides = _besides(group, _more(cells[0], group) if single else [])
     if group.whole or single or len(group.cells) > _MOST_NAMES:
-        return told + _besides(group)
-    return line(f"{told}{_besides(group)} ({', '.join(_short_names(group))})")
+        return told + besides
+    return line(f"{told}{besides} ({', '.join(_short_names(group))})")
 
 
 def _short_names(group: RedGroup) -> list[str]:
@@ -128,10 +132,20 @@ def _first(cell: Cell, group: RedGroup) -> Judgement | None:
     return next((one for one in cell.judgements if one.kind is group.kind and one.verdict is group.verdict), None)
 
 
-def _clause(message: str) -> str:
-    """Return the first clause of a judgement's message, cut where it is long."""
-    text = line(message.partition("; ")[0])
-    return text if len(text) <= _CLAUSE else f"{text[: text.rfind(' ', 0, _CLAUSE)]} …"
+def _clause(message: str, whole: bool = False) -> str:
+    """Return the first clause of a judgement's message, cut where it is long.
+
+    Args:
+        whole: whether to take all clauses, as of an error, whose end says what is wrong.
+    """
+    text, depth = line(message), 0
+    for place, letter in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if text.startswith("; ", place) and depth <= 0 and not whole:
+            text = text[:place]
+            break
+    most = _MESSAGE if whole else _CLAUSE
+    return text if len(text) <= most else f"{text[: text.rfind(' ', 0, most)]} …"
 
 
 def _amounts(group: RedGroup, cells: Sequence[Cell]) -> str:
@@ -144,15 +158,29 @@ def _amounts(group: RedGroup, cells: Sequence[Cell]) -> str:
     return f"{metrics.pop()} {amount} {group.unit} worse than accepted".replace("  ", " ")
 
 
-def _besides(group: RedGroup) -> str:
-    """Say what else is red: limits, and other kinds of check."""
+def _more(cell: Cell, group: RedGroup) -> list[str]:
+    """Name further red measurements of a cell in the same kind of check; parts and outputs follow from the score."""
+    if group.kind is Kind.ACCURACY:
+        return []
+    first = _first(cell, group)
+    alike = [one for one in cell.judgements if one.kind is group.kind and one.verdict is group.verdict]
+    return list(
+        dict.fromkeys(shown(one.measurement) for one in alike if first and one.measurement != first.measurement)
+    )
+
+
+def _besides(group: RedGroup, more: Sequence[str] = ()) -> str:
+    """Say what else is red: limits, other measurements, and other kinds of check."""
     beyond = group.against.get(LIMIT, 0)
     many = len(group.cells)
     told = []
     if beyond and len(group.against) > 1:
         told.append("beyond the release limit" + ("" if beyond == many else f" in {beyond}"))
-    told += [f"{kind}{'' if number == many else f' in {number}'}" for kind, number in group.also.items()]
-    return f"; also red: {', '.join(told)}" if told else ""
+    told += more
+    also = [(kind, group.also[kind]) for kind in Kind if kind in group.also]
+    told += [f"{kind}{'' if number == many else f' in {number}'}" for kind, number in also]
+    word = "red" if group.verdict is Verdict.REGRESSED else group.verdict.shown
+    return f"; also {word}: {', '.join(told)}" if told else ""
 
 
 # ------------------------------------------------------------ why

@@ -65,7 +65,7 @@ def _exceptions(report: Report, red: bool, verbose: bool) -> list[str]:
 def _notes(report: Report, folder: Path, verbose: bool) -> list[str]:
     own = [formatting.unjudged_latency(report), formatting.gpu_note(report)]
     notes = [*report.notes, *(note for note in own if note)]
-    everything = formatting.accept_everything(report, folder)
+    everything = None if report.reds else formatting.accept_everything(report, folder)
     shown = _at_most([f"note: {note}" for note in notes], len(notes) if verbose else MOST_NOTES, "notes")
     return [*([everything] if everything else []), *shown]
 
