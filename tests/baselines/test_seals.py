@@ -56,6 +56,7 @@ OF_A_VALUE: dict[str, Any] = {
     "first": FIRST,
     "loosened": WIDE,
     "hosts": {"h": 0.5},
+    "artifact": "x",
 }
 OF_AN_OVERLAY: dict[str, Any] = {
     "measurements": {},

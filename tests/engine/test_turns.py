@@ -319,6 +319,18 @@ def test_the_accepted_artifact_that_is_red_by_a_baseline_is_the_machine(tmp_path
     assert "artifact and runtime are the accepted ones, so the machine got slower" in found.message
 
 
+def test_a_latency_of_an_earlier_artifact_is_asked_about_that_one(tmp_path: Path) -> None:
+    """What was accepted since comes from a run that timed nothing, so that nobody accepted how long it takes."""
+    made = Made(tmp_path, {}, stored=("ptq_float16",))
+    cells = made.run.rules.baselines["m"].file
+    assert cells is not None
+    cells.cells["ptq_float16"].latency["A_2-core"].artifact = sha(b"old")
+    made.keep(b"old")
+    machine = Machine({"ptq_float16.tflite": 1.8}, ratio=0.9)
+    assert made.judged(machine)[0].verdict is Verdict.REGRESSED
+    assert machine.asked == [("ptq_float16.tflite", "old", None)]
+
+
 def test_red_stays_red_where_the_accepted_artifact_is_not_at_hand(tmp_path: Path) -> None:
     made, machine = Made(tmp_path, {"ptq_float16": b"old"}, stored=("ptq_float16",)), Machine(ratio=0.9)
     found = made.judged(machine)[0]

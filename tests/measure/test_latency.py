@@ -252,6 +252,21 @@ def test_hosts_are_accepted_beside_each_other_and_one_artifact_alone() -> None:
     assert kept["cpu_1-thread"].accepted.host == "b2"
 
 
+@pytest.mark.parametrize("ratio", [0.8, 1.2])
+def test_a_latency_is_of_the_artifact_that_was_timed_last_whether_it_moved_or_not(ratio: float) -> None:
+    report: Any = type(
+        "Report", (), {"environment": machine("isa").model_copy(update={"machine_class": "cpu_1-thread"})}
+    )
+    stamp = Accepted(date="2026-01-01", reason="r", run="r", environment="e")
+    kept = {"cpu_1-thread": accepted(0.8, 0.01, "ratio", values=[0.8] * 6, noise=0.002, artifact="a")}
+    cell = _cell("v", latency_ratio=_ratio(ratio)).model_copy(update={"artifact_sha256": "b"})
+    [move] = update_cell.latency_moves(cell, kept, stamp, report)
+    assert (move.moves, kept["cpu_1-thread"].artifact) == (ratio > 1, "b")
+    untimed = cell.model_copy(update={"artifact_sha256": "c", "verdicts": {}})
+    assert update_cell.latency_moves(untimed, kept, stamp, report) == []
+    assert kept["cpu_1-thread"].artifact == "b"
+
+
 def test_a_loosened_latency_is_told_whatever_its_threads() -> None:
     today = datetime.date(2026, 1, 1)
     wide = Loosened(tolerance=0.2, reason="known", expires=today)

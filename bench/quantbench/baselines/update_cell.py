@@ -154,10 +154,12 @@ def latency_moves(
         moves.append(move)
         # Levels of other hosts count as long as they are of this artifact.
         hosts = gate.hosts_with(before if same_artifact else None, host, measured.value)
+        own = {"artifact": cell.artifact_sha256}
         if move.moves:
-            latency[machine] = following(value, before).model_copy(update={"hosts": hosts})
-        elif before is not None and hosts is not None and set(hosts) != set(before.hosts or {}):
-            latency[machine] = before.model_copy(update={"hosts": hosts})
+            latency[machine] = following(value, before).model_copy(update={"hosts": hosts, **own})
+        elif before is not None:
+            kept = hosts is None or set(hosts) == set(before.hosts or {})
+            latency[machine] = before.model_copy(update=own if kept else {"hosts": hosts, **own})
     return moves
 
 

@@ -81,9 +81,11 @@ class Turns:
         """Time every cell that no baseline of this machine tells of, once; the others only when they are red."""
         if self._taken is not None:
             return
-        cells = [cell for cell in self._plan.asked_for(Kind.LATENCY) if self._is_comparable(cell)]
-        known.touch(self._wanted(cells).values(), self._stores[0])
-        self._taken = self._looked_at([cell for cell in cells if not self._has_baseline(cell, 1)])
+        asked = [(cell.id, self._comparable(cell)) for cell in self._plan.asked_for(Kind.LATENCY)]
+        baselines = {cell_id: baseline for cell_id, baseline in asked if baseline is not None}
+        known.touch(_wanted(baselines), self._stores[0])
+        machine = self._rules.machine(1)
+        self._taken = self._looked_at({name: of for name, of in baselines.items() if machine not in of.latency})
         due = [cell_id for cell_id, taken in self._taken.items() if taken.accepted is not None]
         due.sort(key=lambda cell_id: _growth(self._taken[cell_id]), reverse=True)  # type: ignore[index]
         for place, cell_id in enumerate(due, 1):
@@ -126,9 +128,10 @@ class Turns:
         Args:
             alpha: the p-value at which the typical call is red.
         """
-        if not self._is_comparable(result.cell) or not gate.red_by_baseline(judged):
+        baseline = self._comparable(result.cell, threads)
+        if baseline is None or not gate.red_by_baseline(judged):
             return judged
-        taken = self._looked_at([result.cell])[result.cell.id]
+        taken = self._looked_at({result.cell.id: baseline})[result.cell.id]
         first = again = None
         if taken.accepted is not None and threads > 1 and taken.packages is not None:
             taken = taken.lacking("runtime", "two runtimes are timed with one thread only")
@@ -145,38 +148,40 @@ class Turns:
 
     # ------------------------------------------------------------ what is accepted
 
-    def _is_comparable(self, cell: Planned) -> bool:
+    def _comparable(self, cell: Planned, threads: int = 0) -> BaselineCell | None:
+        """Return what a cell is compared with; None where nothing is known of its accepted artifact.
+
+        Args:
+            threads: of the latency baseline that it is red by, which is of an earlier artifact where the accepted one
+                comes from a run that timed nothing; 0 where there is no such baseline.
+        """
         baseline = self._rules.accepted(cell)
-        return not self._plan.options.no_turns and baseline is not None and baseline.artifact_sha256 is not None
+        if self._plan.options.no_turns or baseline is None:
+            return None
+        stored = baseline.latency.get(self._rules.machine(threads)) if threads else None
+        if stored is not None and stored.artifact is not None:
+            baseline = baseline.model_copy(update={"artifact_sha256": stored.artifact})
+        return None if baseline.artifact_sha256 is None else baseline
 
     def _is_made(self, cell: Planned) -> bool:
         result = self._results.of(cell.id)
         return result.failure is None and result.first is not None and result.first.artifact is not None
 
-    def _has_baseline(self, cell: Planned, threads: int) -> bool:
-        baseline = self._rules.accepted(cell)
-        return baseline is not None and self._rules.machine(threads) in baseline.latency
-
-    def _wanted(self, cells: list[Planned]) -> dict[CellId, known.Wanted]:
-        pairs = [(cell, self._rules.accepted(cell)) for cell in cells]
-        found = {cell.id: known.wanted(cell.id, baseline) for cell, baseline in pairs if baseline is not None}
-        return {cell_id: one for cell_id, one in found.items() if one is not None}
-
-    def _looked_at(self, cells: list[Planned]) -> dict[CellId, Taken]:
+    def _looked_at(self, baselines: Mapping[CellId, BaselineCell]) -> dict[CellId, Taken]:
         """Return what of these cells is as accepted, and the files of what is not."""
-        made = [cell for cell in cells if self._is_made(cell)]
-        seen = {cell.id: self._differences(cell) for cell in made}
-        changed = [cell for cell in made if seen[cell.id].turns.artifact == "changed"]
-        files = known.find(self._wanted(changed).values(), self._stores, self._plan.options.report_dir)
-        for cell in changed:
-            file = files.get((self._rules.accepted(cell) or _NONE).artifact_sha256 or "")
-            found = seen[cell.id]
+        made = {cell_id: of for cell_id, of in baselines.items() if self._is_made(self._plan.cells[cell_id])}
+        seen = {cell_id: self._differences(self._plan.cells[cell_id], of) for cell_id, of in made.items()}
+        changed = {cell_id: of for cell_id, of in made.items() if seen[cell_id].turns.artifact == "changed"}
+        files = known.find(_wanted(changed), self._stores, self._plan.options.report_dir)
+        for cell_id, baseline in changed.items():
+            file, found = files.get(baseline.artifact_sha256 or ""), seen[cell_id]
+            own_code = self._plan.cells[cell_id].model.form == "code"
             if file is None:
-                seen[cell.id] = found.lacking("artifact")
-            elif cell.model.form == "code" and _differ_in_stamp_alone(found.artifact, file):
-                seen[cell.id] = replace(found, turns=found.turns.model_copy(update={"artifact": "stamp"}))
+                seen[cell_id] = found.lacking("artifact")
+            elif own_code and _differ_in_stamp_alone(found.artifact, file):
+                seen[cell_id] = replace(found, turns=found.turns.model_copy(update={"artifact": "stamp"}))
             else:
-                seen[cell.id] = replace(found, accepted=file)
+                seen[cell_id] = replace(found, accepted=file)
         return {cell_id: self._with_runtime(taken) for cell_id, taken in seen.items()}
 
     def _with_runtime(self, taken: Taken) -> Taken:
@@ -187,9 +192,8 @@ class Turns:
             return replace(taken, turns=turns, accepted=None)
         return replace(taken, turns=turns, packages=packages, accepted=taken.accepted or taken.artifact)
 
-    def _differences(self, cell: Planned) -> Taken:
-        first, baseline = self._results.of(cell.id).outcomes[0], self._rules.accepted(cell)
-        assert baseline is not None
+    def _differences(self, cell: Planned, baseline: BaselineCell) -> Taken:
+        first = self._results.of(cell.id).outcomes[0]
         overlaid = cell.variant.name in self._rules.baselines[cell.model.name].overlay
         turns = known.differences(baseline, overlaid, first.artifact_sha256, first.sources, self._here)
         return Taken(turns, first.artifact)
@@ -212,7 +216,9 @@ class Turns:
             self._spent, self._longest = self._spent + took, max(self._longest, took)
 
 
-_NONE = BaselineCell()
+def _wanted(baselines: Mapping[CellId, BaselineCell]) -> list[known.Wanted]:
+    found = [known.wanted(cell_id, baseline) for cell_id, baseline in baselines.items()]
+    return [one for one in found if one is not None]
 
 
 def _growth(taken: Taken) -> tuple[float, float]:

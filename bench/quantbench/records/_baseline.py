@@ -88,6 +88,9 @@ class BaselineValue(Record):
         default=None, description="None in files of before 1.2: the accepted value is the first"
     )
     loosened: Loosened | None = None
+    artifact: str | None = Field(
+        default=None, description="of a latency: hash of the artifact that it is of; None in files before 1.8"
+    )
     hosts: dict[str, float] | None = Field(
         default=None, description="of a latency: what the same artifact took on each host that was accepted, by hash"
     )
