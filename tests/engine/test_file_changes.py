@@ -7,6 +7,7 @@ import pytest
 from conftest import Quantbench
 from made_up_graphs import layers
 from made_up_runs import cell, report
+from quantbench.engine import file_changes
 from quantbench.engine.file_changes import MOST_CELLS, of_runs, of_two
 from quantbench.errors import BadInput
 from quantbench.records import Report, write_json
@@ -59,6 +60,13 @@ def test_a_cell_of_a_run_is_set_beside_a_file(tmp_path: Path) -> None:
 def test_what_is_no_whole_file_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         of_two(made(tmp_path, "old.tflite", content), made(tmp_path, "new.tflite", layers()), Path())
+
+
+def test_more_operators_than_any_model_has_are_refused_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_changes, "MOST_OPERATORS", 2)
+    files = [made(tmp_path, name, layers()) for name in ("old.tflite", "new.tflite")]
+    with pytest.raises(BadInput, match=r"old\.tflite has 3 operators, and files of up to 2 are compared; give others"):
+        of_two(*files, Path())
 
 
 def test_of_two_runs_the_cells_are_told_whose_artifacts_are_at_hand(tmp_path: Path) -> None:

@@ -66,6 +66,13 @@ def test_how_far_two_files_could_be_matched_is_said(found: FileChanges, words: s
     assert section([found]) == []  # nothing to list in a comparison of runs
 
 
+def test_long_lists_take_little_time_and_branches_in_another_order_are_paired() -> None:
+    ours = [Traits("ADD", (1, at % 7), at % 7, words=frozenset({f"a{at}"})) for at in range(3000)]
+    theirs = [*ours[1500:], *ours[:1500]]
+    found = aligned(ours, theirs)
+    assert len(found) == len({j for _, j in found}) > 2500
+
+
 def test_lists_of_which_only_kinds_and_weights_are_known_are_aligned() -> None:
     old = [Traits("CONV_2D", weights=((8, 3),)), Traits("ADD"), Traits("CONV_2D", weights=((16, 3),))]
     new = [old[0], Traits("CONV_2D", weights=((1, 1),)), *old[1:]]

@@ -14,7 +14,8 @@ from quantbench.reference.model import ReferenceModel
 
 # What a red run may take longer. Cells that are red together mostly have one cause, so that the first ones tell it.
 MOST_CELLS, MOST_SECONDS = 5, 60.0
-# What is kept in a report; ``quantbench explain`` shows the rest. An operator takes some 120 bytes there.
+# What is kept in a report; ``quantbench explain`` shows the rest. An operator takes some 230 bytes there, and as many
+# on the page.
 _SUSPECTS, _CHANGES, _UNTRIED, MOST_OPERATORS = 3, 40, 3, 400
 _LONGEST_NAME = 80
 Artifact = Callable[[CellId], bytes | None]

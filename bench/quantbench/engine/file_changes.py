@@ -11,6 +11,7 @@ from quantbench.safety import tflite
 from quantbench.tflite import changes, graph
 
 MOST_CELLS = 5  # of two runs
+MOST_OPERATORS = 10_000  # as many as a census describes
 
 
 def of_bytes(old: str, new: str, before: bytes, after: bytes) -> FileChanges:
@@ -20,8 +21,11 @@ def of_bytes(old: str, new: str, before: bytes, after: bytes) -> FileChanges:
         old, new: their names.
 
     Raises:
-        ValueError: one is damaged.
+        ValueError: one is damaged, or has more operators than any model.
     """
+    for name, content in ((old, before), (new, after)):
+        if (count := len(graph.read(content).operators)) > MOST_OPERATORS:
+            raise ValueError(f"{name} has {count:,} operators, and files of up to {MOST_OPERATORS:,} are compared")
     share = changes.matched_share(before, after)
     return FileChanges(old=old, new=new, matched=share, changes=changes.between(before, after))
 
@@ -32,7 +36,11 @@ def of_two(old: str, new: str, run: Path) -> FileChanges:
     Raises:
         BadInput: there is no such file or cell, or it is no whole ``.tflite``.
     """
-    return of_bytes(old, new, *(_content(name, run) for name in (old, new)))
+    contents = [_content(name, run) for name in (old, new)]
+    try:
+        return of_bytes(old, new, *contents)
+    except ValueError as error:
+        raise BadInput(f"{new}: cannot be compared with {old}: {error}; give others") from None
 
 
 def _content(name: str, run: Path) -> bytes:

@@ -20,7 +20,7 @@ from quantbench.tflite.graph import CASTS, Graph, Operator, Tensor
 _SAME_KIND, _SAME_SHAPE, _SAME_SIZE, _SAME_WEIGHTS, _NAMES = 3.0, 2.0, 1.0, 2.0, 3.0
 _LEAST = 4.0
 # Operators of long models are compared within this distance from the diagonal, so that time grows with their number.
-_BAND = 64
+_BAND, _WIDEST = 64, 512
 _ENOUGH = 0.5  # share of common words in names that pairs operators whose order differs
 
 
@@ -87,7 +87,8 @@ def match(first: Graph, second: Graph) -> Matching:
 
 def _without(graph: Graph, paired: Sequence[int]) -> tuple[int, ...]:
     """List the casts that are not among these."""
-    return tuple(place for place, one in enumerate(graph.operators) if one.name in CASTS and place not in paired)
+    known = set(paired)
+    return tuple(place for place, one in enumerate(graph.operators) if one.name in CASTS and place not in known)
 
 
 def _casts(first: Graph, second: Graph, pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -154,7 +155,7 @@ def _in_order(ours: Sequence[Traits], theirs: Sequence[Traits]) -> list[tuple[in
     rows, columns = len(ours), len(theirs)
     if not rows or not columns:
         return []
-    band = _BAND + abs(rows - columns)
+    band = _BAND + min(abs(rows - columns), _WIDEST)
     best: list[dict[int, float]] = [{}]
     steps: list[dict[int, str]] = [{}]
     for i in range(rows):
@@ -195,14 +196,15 @@ def _out_of_order(
 ) -> list[tuple[int, int]]:
     """Pair what is left by kind, shape and name, as branches may be written in another order."""
     left, right = {i for i, _ in found}, {j for _, j in found}
-    free = [j for j in range(len(theirs)) if j not in right]
+    free: dict[tuple[object, ...], list[int]] = {}
+    for j, other in enumerate(theirs):
+        if j not in right:
+            free.setdefault((other.kind, other.shape, other.weights), []).append(j)
     pairs = []
-    for i in (i for i in range(len(ours)) if i not in left):
-        for j in free:
-            one, other = ours[i], theirs[j]
-            same = (one.kind, one.shape, one.weights) == (other.kind, other.shape, other.weights)
-            if same and _alike(one.words, other.words) >= _ENOUGH:
-                pairs.append((i, j))
-                free.remove(j)
-                break
+    for i, one in enumerate(ours):
+        same = free.get((one.kind, one.shape, one.weights), []) if i not in left else []
+        partner = next((j for j in same[:_BAND] if _alike(one.words, theirs[j].words) >= _ENOUGH), None)
+        if partner is not None:
+            pairs.append((i, partner))
+            same.remove(partner)
     return pairs
