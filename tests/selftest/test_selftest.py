@@ -372,11 +372,29 @@ def _processes(slower: float, count: int, seed: int) -> list[dict[str, Blocks]]:
 
 def test_a_slowdown_is_caught_and_nothing_is_red_for_nothing() -> None:
     healthy = _processes(0.0, 36, seed=0)
-    slower = latency.injected_faults(latency.SLOWER[1], healthy, _processes(0.03, 36, seed=1), trials=20, per_run=12)
+    slower = latency.injected_faults(latency.SLOWER[2], healthy, _processes(0.03, 36, seed=1), trials=20, per_run=12)
     assert slower.caught[latency.OURS] == 20
     null = latency.null_runs(healthy, runs=5, cells=28, per_run=12, where="made up")
     assert null.red_judgements[latency.OURS] == 0
     assert null.red_judgements["mean beyond 1 %"] > 0  # its mean takes the interruptions in
+
+
+def test_one_percent_in_turns_with_the_accepted_artifact_is_caught() -> None:
+    same, slower = (_in_turns(slowdown, seed) for slowdown, seed in ((0.0, 2), (0.01, 3)))
+    found = latency.injected_faults(latency.IN_TURNS[1], same, slower, trials=20, per_run=12)
+    assert found.caught[latency.OURS] >= 19
+    null = latency.null_runs(same, runs=5, cells=21, per_run=12, where="made up", in_turns=True)
+    assert null.red_runs[latency.OURS] == 0
+
+
+def _in_turns(slower: float, seed: int) -> list[dict[str, Blocks]]:
+    """Processes whose artifact is timed beside itself: what layout does to it, and not to both, is .5 %."""
+    processes = _processes(slower, 48, seed)
+    speed = 12.0 / 15.0
+    return [
+        process | {"control": Blocks(speed * process["control"].seconds, speed * process["control"].own)}
+        for process in processes
+    ]
 
 
 def test_one_thread_where_two_were_asked_for_is_an_error() -> None:
@@ -389,7 +407,7 @@ def test_one_thread_where_two_were_asked_for_is_an_error() -> None:
     assert gate.threads(2, one.model_copy(update={"value": 1.06})) is None
 
 
-def _timed(caught: int, red_runs: int) -> LatencySelftest:
+def _timed(caught: int, red_runs: int, in_turns: int = 190) -> LatencySelftest:
     ours = latency.OURS
     return LatencySelftest(
         recordings={"healthy": 36},
@@ -399,8 +417,12 @@ def _timed(caught: int, red_runs: int) -> LatencySelftest:
         spread={"latency_ratio": 0.01, "control_to_yardstick": 0.01},
         disturbed=0.0,
         plants=[
-            LatencyFault(plant="p", strength=strength, measurement="m", trials=200, caught={ours: times})
-            for strength, times in (("2 %", 0), ("3 %", caught))
+            LatencyFault(plant=plant, strength=strength, measurement="m", trials=200, caught={ours: times})
+            for plant, strength, times in (
+                (latency.SLOWER[0].name, "2 %", 0),
+                (latency.SLOWER[0].name, "3 %", caught),
+                (latency.IN_TURNS[0].name, "1 %", in_turns),
+            )
         ],
         nulls=[
             LatencyNull(
@@ -420,6 +442,7 @@ def _timed(caught: int, red_runs: int) -> LatencySelftest:
         ({"latency": _timed(198, 3)}, True),
         ({"latency": _timed(197, 3)}, False),
         ({"latency": _timed(200, 4)}, False),
+        ({"latency": _timed(200, 0, in_turns=189)}, False),
     ],
 )
 def test_the_selftest_is_red_where_the_gate_is_not_as_good_as_promised(change: dict[str, Any], good: bool) -> None:

@@ -20,7 +20,7 @@ from quantbench.comparison import alarms, history
 from quantbench.core.options import RunOptions
 from quantbench.engine.workers.cluster_executor import NO_WORKER_SECONDS
 from quantbench.errors import Exit
-from quantbench.gate import _common, _gpu, _hosts, _latency, _memory, exit_status
+from quantbench.gate import _common, _gpu, _hosts, _latency, _memory, _sequential, exit_status
 from quantbench.gate.score import parts
 from quantbench.measure import batch, gpu, latency_worker, side
 from quantbench.records import Verdict
@@ -32,6 +32,7 @@ from quantbench.variants import VARIANTS
 from quantbench.variants.collaborative import CENTROIDS
 from scipy.stats import beta
 from studies.docs_samples import PLANTED
+from studies.sequential_latency import FIRST
 
 GENERATED = ("cli.md", "python-api.md", "variants.md")
 PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in GENERATED)]
@@ -267,6 +268,12 @@ def facts() -> dict[str, list[str]]:
             "with 95 % intervals",
             f"runs differ by {percent(_latency.BETWEEN_RUNS_SEVERAL)}",
             f"**A batch of {batch.BATCH}**",
+            f"timed in {FIRST} fresh processes (with the default",
+            "up to {}, and then up to {} processes".format(*(FIRST * stage for stage in _sequential.STAGES[1:])),
+            f"slower by more than {percent(_latency.MARGIN)}, beyond",
+            f"unlikely (below {percent(_sequential.HOPELESS)})",
+            f"({percent(_latency.BETWEEN_RUNS)} of standard deviation between runs",
+            f"records {FIRST * _sequential.STAGES[-1]}",
         ],
         "own-model.md": [
             f"all {len(VARIANTS)} variants",

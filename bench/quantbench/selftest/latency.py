@@ -2,7 +2,9 @@
 
 Fresh processes are recorded once, for all conditions in random order, while :mod:`quantbench.selftest.load` loads the
 machine. Runs are then resampled from the recordings: some healthy processes for the baseline, some of a condition for
-the run, and some more for the second measurement that confirms a suspicion; no process is used twice in one trial.
+the run, and more for the later stages of what is unclear; no process is used twice in one trial. A slowdown of 1 % is
+recorded in turns with the accepted artifact too, in one process, where neither a baseline's noise nor that between runs
+is in the ratio.
 
 Rules of other tools judge the variant's own times in the same recordings, from three times as many processes: they time
 neither a control nor a reference load, so that the total time is the same.
@@ -29,6 +31,7 @@ from quantbench.records import (
     LatencyFault,
     LatencyNull,
     LatencySelftest,
+    Measurement,
     Verdict,
 )
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
@@ -51,6 +54,7 @@ class Condition:
         measurement: which judgement has to catch it.
         planted: keys of the worker's job.
         threads: of the kernels.
+        in_turns: whether the variant is timed against itself, the accepted artifact, and not against float32.
     """
 
     name: str
@@ -58,12 +62,17 @@ class Condition:
     measurement: str
     planted: dict[str, Any] = field(hash=False)
     threads: int = 1
+    in_turns: bool = False
 
 
 HEALTHY = Condition("healthy", "", RATIO, {})
 SLOWER = [
     Condition("the variant slower by", f"{percent} %", RATIO, {"slow": {"variant": percent / 100}})
-    for percent in (2, 3, 5, 10)
+    for percent in (1, 2, 3, 5, 10)
+]
+IN_TURNS = [
+    Condition("in turns with the accepted artifact, slower by", f"{percent} %", RATIO, planted, in_turns=True)
+    for percent, planted in ((0, {}), (1, {"slow": {"variant": 0.01}}))
 ]
 RUNTIME = [
     Condition(
@@ -101,7 +110,8 @@ def record(
         for done, which in enumerate(order):
             condition = turns[int(which)]
             # The recorded process copies the tensor buffers, so nothing here is shared with the next one.
-            process = time_once(variant, control, inputs, SECONDS, condition.threads, done, **condition.planted)
+            base = variant if condition.in_turns else control
+            process = time_once(variant, base, inputs, SECONDS, condition.threads, done, **condition.planted)
             processes[condition].append(process)
             if (done + 1) % 20 == 0:
                 say(f"recorded {done + 1} of {len(turns)} timing processes")
@@ -114,28 +124,44 @@ def record(
 SUBJECT = gate.Subject("selftest", "latency", "reports/selftest")
 
 
-def _our_rule(name: str, old: list[Process], new: list[Process], again: list[Process], share: float) -> bool:
+def _our_rule(condition: Condition, old: list[Process], stages: list[list[Process]], share: float) -> bool:
     """Check whether the gate's own judge fails."""
+    name = condition.measurement
     if name == "threads_at_work":
-        return gate.threads(2, measurements.latency(Latency(new))[name]) is not None
+        return gate.threads(2, measurements.latency(Latency(stages[0]))[name]) is not None
+    if condition.in_turns:
+        return _in_turns([Latency(stage).ratios() for stage in stages], gate.beside_share(share)[0])
     variant = "float32" if name == TO_YARDSTICK else "variant"
-    before, now, later = (
-        measurements.latency(Latency(each)) | measurements.beside(Latency(each), variant) for each in (old, new, again)
-    )
-    accepted = _accepted(before[name])
+    before, first = _measured(old, variant), _measured(stages[0], variant)
     beside = {
         other: {"here": _accepted(before[other]).model_copy(update={"tolerance": rule.tolerance})}
         for other, rule in gate.RULES.items()
         if other in before
     }
-    baseline = BaselineCell(latency={"here": accepted}, by_machine=beside)
+    baseline = BaselineCell(latency={"here": _accepted(before[name])}, by_machine=beside)
     known = gate.accepted_beside(baseline, "here")
-    suspected = gate.suspicious(now[name], accepted) or gate.suspicious_beside(now, name, known)
     of_typical, of_others = gate.beside_share(share)
-    second = later if suspected else None
-    typical = gate.latency(SUBJECT, name, now[name], baseline, "here", of_typical, second[name] if second else None)
-    judged = [typical, *gate.latency_beside(SUBJECT, now, second, name, known, of_others)]
+    taken, suspected = [first], gate.suspicious_beside(first, name, known)
+    while True:
+        ratios = [stage[name] for stage in taken]
+        typical, unclear = gate.latency_in_stages(SUBJECT, name, ratios, baseline, "here", of_typical)
+        if len(taken) == len(stages) or not (unclear or (suspected and len(taken) == 1)):
+            break
+        taken.append(_measured(stages[len(taken)], variant))
+    second = taken[1] if len(taken) > 1 else None
+    judged = [typical, *gate.latency_beside(SUBJECT, first, second, name, known, of_others)]
     return any(judgement.verdict is Verdict.REGRESSED for judgement in judged)
+
+
+def _measured(processes: list[Process], variant: str) -> dict[str, Measurement]:
+    timed = Latency(processes)
+    return measurements.latency(timed) | measurements.beside(timed, variant)
+
+
+def _in_turns(stages: list[list[float]], alpha: float) -> bool:
+    """Check whether an artifact that is timed in turns with the accepted one is slow."""
+    looks = (gate.look(stages[:done], gate.IN_TURNS, alpha) for done in range(1, len(stages) + 1))
+    return next((look.step for look in looks if look.step is not gate.Step.MORE), None) is gate.Step.SLOW
 
 
 def _accepted(ratio: Any) -> BaselineValue:
@@ -192,14 +218,16 @@ def _trial(
 ) -> dict[str, bool]:
     """Return which rules fail, on one resampled run of a condition against a resampled healthy baseline."""
     same = pool is healthy
+    known = 0 if condition.in_turns else per_run
+    later = min(gate.STAGES[-1] * per_run, len(pool) - same * known) - 2 * per_run
+    counts = per_run, per_run, later
     if same:
-        old, new, again = _draw(pool, random, per_run, per_run, per_run)
+        old, *stages = _draw(pool, random, known, *counts)
         theirs_old, theirs_new = _draw(pool, random, len(pool) // 2, len(pool) // 2)
     else:
-        [old] = _draw(healthy, random, per_run)
-        new, again = _draw(pool, random, per_run, per_run)
+        [old], stages = _draw(healthy, random, known), _draw(pool, random, *counts)
         [theirs_old], [theirs_new] = _draw(healthy, random, 3 * per_run), _draw(pool, random, 3 * per_run)
-    red = {OURS: _our_rule(condition.measurement, old, new, again, SHARE)}
+    red = {OURS: _our_rule(condition, old, [stage for stage in stages if stage], SHARE)}
     times_old, times_new = _times(theirs_old), _times(theirs_new)
     return red | {name: rule(times_old, times_new) for name, rule in PEERS.items()}
 
@@ -221,22 +249,30 @@ def injected_faults(
 
 
 def null_runs(
-    healthy: list[Process], runs: int, cells: int, per_run: int, where: str, later: list[Process] | None = None
+    healthy: list[Process],
+    runs: int,
+    cells: int,
+    per_run: int,
+    where: str,
+    later: list[Process] | None = None,
+    in_turns: bool = False,
 ) -> LatencyNull:
     """Measure how often each rule fails where nothing changed: single judgements, and whole runs of ``cells`` cells.
 
     Args:
         where: description of the recordings, for the report.
         later: recordings for the runs, where they differ from those for the baselines.
+        in_turns: whether they were timed in turns with the accepted artifact.
     """
     random = np.random.default_rng(1)
     pool = healthy if later is None else later
+    of_control = 0 if in_turns else cells - 2 * cells // 3
     single: dict[str, int] = {}
     whole: dict[str, int] = {}
     for _ in range(runs):
         reds = [
-            _trial(Condition("", "", name, {}), healthy, pool, random, per_run)
-            for name in [RATIO] * (2 * cells // 3) + [TO_YARDSTICK] * (cells - 2 * cells // 3)
+            _trial(Condition("", "", name, {}, in_turns=in_turns), healthy, pool, random, per_run)
+            for name in [RATIO] * (cells - of_control) + [TO_YARDSTICK] * of_control
         ]
         for name in reds[0]:
             single[name] = single.get(name, 0) + sum(red[name] for red in reds)
@@ -251,10 +287,12 @@ def run(
     """Record, resample, judge."""
     # Half the processes, as the quick selftest once used, only catch 10 % in 95 % of runs; a real run uses all.
     trials = 20 if quick else 200
-    least = 3 * PER_RUN
+    least = (3 if quick else gate.STAGES[-1]) * PER_RUN
     chosen = [SLOWER[-1], NO_XNNPACK] if quick else [*SLOWER, *RUNTIME, *BESIDE, NO_XNNPACK]
     counts = dict.fromkeys([*chosen, THREAD_TOO_FEW, TWO_THREADS], least)
-    counts[HEALTHY] = 2 * least
+    counts[HEALTHY] = 6 * PER_RUN
+    if not quick:
+        counts |= dict.fromkeys(IN_TURNS, least)
     pools = record(model, control, variant, counts, True, say)
     healthy = pools[HEALTHY]
     nulls = [null_runs(healthy, 20 if quick else 300, CELLS, PER_RUN, "loaded")]
@@ -262,7 +300,11 @@ def run(
         idle = record(model, control, variant, {HEALTHY: least}, False, say, seed=1)[HEALTHY]
         nulls.append(null_runs(idle, 100, CELLS, PER_RUN, "baseline recorded idle, run loaded", healthy))
         nulls.append(null_runs(healthy, 100, CELLS, PER_RUN, "baseline recorded loaded, run idle", idle))
+        same, slower = (pools[condition] for condition in IN_TURNS)
+        nulls.append(null_runs(same, 300, CELLS, PER_RUN, "in turns with the accepted artifact, loaded", in_turns=True))
     faults = [injected_faults(condition, healthy, pools[condition], trials, PER_RUN) for condition in chosen]
+    if not quick:
+        faults.append(injected_faults(IN_TURNS[1], same, slower, trials, PER_RUN))
     faults.append(injected_faults(THREAD_TOO_FEW, pools[TWO_THREADS], pools[THREAD_TOO_FEW], trials, PER_RUN))
     nulls.append(_threads_kept(pools[TWO_THREADS], trials, PER_RUN))
     return LatencySelftest(
@@ -280,7 +322,7 @@ def run(
 def _threads_kept(pool: list[Process], trials: int, per_run: int) -> LatencyNull:
     """Measure how often two working threads are mistaken for one."""
     random = np.random.default_rng(2)
-    reds = sum(_our_rule("threads_at_work", [], _draw(pool, random, per_run)[0], [], SHARE) for _ in range(trials))
+    reds = sum(_our_rule(TWO_THREADS, [], _draw(pool, random, per_run), SHARE) for _ in range(trials))
     where = "two threads, both at work"
     return LatencyNull(
         where=where, recordings=len(pool), runs=trials, cells=1, red_judgements={OURS: reds}, red_runs={OURS: reds}

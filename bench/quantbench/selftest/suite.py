@@ -191,7 +191,9 @@ def run(
 
 
 CAUGHT, FALSE_RED = 0.99, 0.01
-TOO_WEAK = ("2 %",)  # slowdowns that are shown, but need not be caught
+# Slowdowns that are shown, but need not be caught: what runs differ by, and a baseline's own error, hide them.
+TOO_WEAK = [condition for condition in latency.SLOWER if condition.strength in ("1 %", "2 %")]
+CAUGHT_IN_TURNS = 0.95
 
 
 def default_models(known: Mapping[str, ReferenceModel], usual: str) -> str:
@@ -228,6 +230,12 @@ def as_good_as_promised(selftest: Selftest) -> bool:
 
 
 def _latency_as_promised(selftest: LatencySelftest) -> bool:
-    caught = [row.caught[latency.OURS] / row.trials for row in selftest.plants if row.strength not in TOO_WEAK]
+    weak = {(condition.name, condition.strength) for condition in TOO_WEAK}
+    in_turns = {condition.name for condition in latency.IN_TURNS}
+    kept = [
+        row.caught[latency.OURS] >= (CAUGHT_IN_TURNS if row.plant in in_turns else CAUGHT) * row.trials
+        for row in selftest.plants
+        if (row.plant, row.strength) not in weak
+    ]
     reds = [row.red_runs[latency.OURS] / row.runs for row in selftest.nulls]
-    return min(caught) >= CAUGHT and max(reds) <= FALSE_RED
+    return all(kept) and max(reds) <= FALSE_RED
