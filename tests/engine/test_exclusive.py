@@ -24,11 +24,13 @@ class Machine:
 
     def __init__(self, *ratios: float) -> None:
         self.ratios = list(ratios)
+        self.times: list[int] = []
 
     def __call__(self, function: Any, *given: Any) -> Any:
         if function is memory.start_up:
             raise memory.MemoryFailed("no process was started")
         assert function is latency.measure
+        self.times.append(given[-1])
         if not self.ratios:
             raise latency.LatencyFailed("it crashed")
         return timed(self.ratios.pop(0))
@@ -86,6 +88,16 @@ def test_what_seems_slower_is_measured_once_more(tmp_path: Path) -> None:
 def test_what_is_slower_twice_is_red(tmp_path: Path) -> None:
     made = run(OUTCOMES, ratio_of_half(0.5), [Kind.LATENCY])
     assert [one.verdict for one in latencies(made, Machine(0.9, 0.9), tmp_path)] == [Verdict.REGRESSED]
+
+
+def test_what_stays_unclear_is_measured_twice_as_long_and_no_more(tmp_path: Path) -> None:
+    said: list[str] = []
+    values = ratio_of_half(0.5)
+    values.file.cells["ptq_float16"].latency["A_2-core"].tolerance = 0.01
+    made, machine = run(OUTCOMES, values, [Kind.LATENCY]), Machine(0.54, 0.503, 0.506, 9.0)
+    [found] = latencies(made, machine, tmp_path, said)
+    assert (machine.times, machine.ratios, found.measured) == ([1, 1, 2], [9.0], 3)
+    assert any("not clear whether it is slower than its baseline; measuring twice as long" in line for line in said)
 
 
 @pytest.mark.parametrize(("host", "verdict"), [("here", Verdict.REGRESSED), ("there", Verdict.WARN)])

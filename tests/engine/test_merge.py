@@ -359,7 +359,7 @@ def test_latency_of_shards_is_judged_by_the_share_of_the_whole_run(tmp_path: Pat
         [judged] = found["judgements"]
         [before] = shards[found["id"]]["judgements"]
         assert judged["verdict"] == "regressed"
-        assert "measured twice" in judged["message"]
+        assert "measured 2 times, 12 processes" in judged["message"]
         for name in ("value", "change", "p_value", "measured", "tolerance"):
             assert judged[name] == pytest.approx(before[name])
         assert found["alone_seconds"] > 0

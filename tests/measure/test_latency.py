@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from baselines.test_update import environment as machine
-from conftest import Quantbench, accepted, instead_of_python
+from conftest import ROOT, Quantbench, accepted, instead_of_python
 from quantbench import gate
 from quantbench.baselines import update_cell
 from quantbench.baselines.derived import TOLERANCES, mismatches
@@ -372,6 +372,17 @@ def test_planted_waits_and_first_calls_are_seen_in_real_processes(tmp_path: Path
     assert set(found) == {*gate.RULES, "off_core_excess", "latency_to_yardstick"}
     own = measurements.beside(Latency([process, process]), "float32")
     assert own["latency_mean_ratio"].unit == "ratio to yardstick"
+
+
+def test_a_later_stage_has_as_many_processes_as_several_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[float] = []
+    monkeypatch.setattr(latency, "time_once", lambda _v, _c, _i, seconds, *_, **__: taken.append(seconds) or {})
+    monkeypatch.setattr(latency, "save_inputs", lambda _model, folder: folder / "inputs.npz")
+    model = load_models(ROOT / "models")["seed_cnn"]
+    for times, count in ((1, 12), (2, 24)):
+        taken.clear()
+        assert len(latency.measure(Path("v"), Path("c"), model, 3.0, times=times).processes) == count
+        assert set(taken) == {0.25}
 
 
 def test_an_update_takes_the_latency_beside_the_typical_call() -> None:

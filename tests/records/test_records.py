@@ -9,8 +9,9 @@ import pytest
 from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_up_runs import cell, measured, report
 from quantbench.errors import BadInput
-from quantbench.records import BaselineFile, Report, read_record, schema, write_json
+from quantbench.records import BaselineFile, Report, _files, read_record, schema, write_json
 
 BASELINE = ROOT / "baselines" / "seed_cnn.json"
 
@@ -28,6 +29,20 @@ def test_the_shipped_schema_is_that_of_the_record(name: str, record: type[Report
 def test_every_baseline_in_the_project_fits_the_schema(path: Path) -> None:
     jsonschema.validate(json.loads(path.read_text()), schema(BaselineFile))
     read_record(path, BaselineFile, "baseline")
+
+
+@pytest.mark.parametrize(("cells", "samples"), [(20, [8]), (300, [8, 64])])
+def test_a_sample_is_checked_first_where_it_spares_more_than_it_costs(
+    cells: int, samples: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    check = _files._check_sample
+    monkeypatch.setattr(_files, "_MANY", 500)
+    monkeypatch.setattr(_files, "_check_sample", lambda *given: taken.append(given[4]) or check(*given))
+    many = [cell(f"v{number}", measurements={"latency": measured(1.0, "µs", [1.0, 2.0])}) for number in range(cells)]
+    write_json(tmp_path / "report.json", report(many))
+    assert len(read_record(tmp_path / "report.json", Report, "report").cells) == cells
+    assert taken == samples
 
 
 def test_written_files_are_sorted_rounded_and_end_in_a_newline(tmp_path: Path) -> None:

@@ -379,7 +379,7 @@ def _processes(
 
 def test_a_slowdown_is_caught_and_nothing_is_red_for_nothing() -> None:
     healthy = _processes(0.0, 36, seed=0)
-    slower = latency.injected_faults(latency.SLOWER[1], healthy, _processes(0.03, 36, seed=1), trials=20, per_run=12)
+    slower = latency.injected_faults(latency.SLOWER[2], healthy, _processes(0.03, 36, seed=1), trials=20, per_run=12)
     assert slower.caught[latency.OURS] == 20
     null = latency.null_runs(healthy, runs=5, cells=28, per_run=12, where="made up")
     assert null.red_judgements[latency.OURS] == 0
@@ -436,7 +436,7 @@ def test_one_thread_where_two_were_asked_for_is_an_error() -> None:
     assert gate.threads(2, one.model_copy(update={"value": 1.06})) is None
 
 
-def _timed(caught: int, red_runs: int) -> LatencySelftest:
+def _timed(caught: int, red_runs: int, in_turns: int = 190) -> LatencySelftest:
     ours = latency.OURS
     return LatencySelftest(
         recordings={"healthy": 36},
@@ -446,8 +446,12 @@ def _timed(caught: int, red_runs: int) -> LatencySelftest:
         spread={"latency_ratio": 0.01, "control_to_yardstick": 0.01},
         disturbed=0.0,
         plants=[
-            LatencyFault(plant="p", strength=strength, measurement="m", trials=200, caught={ours: times})
-            for strength, times in (("2 %", 0), ("3 %", caught))
+            LatencyFault(plant=plant, strength=strength, measurement="m", trials=200, caught={ours: times})
+            for plant, strength, times in (
+                (latency.SLOWER[0].name, "2 %", 0),
+                (latency.SLOWER[0].name, "3 %", caught),
+                (latency.IN_TURNS[0].name, "1 %", in_turns),
+            )
         ],
         nulls=[
             LatencyNull(
@@ -467,6 +471,7 @@ def _timed(caught: int, red_runs: int) -> LatencySelftest:
         ({"latency": _timed(198, 3)}, True),
         ({"latency": _timed(197, 3)}, False),
         ({"latency": _timed(200, 4)}, False),
+        ({"latency": _timed(200, 0, in_turns=189)}, False),
     ],
 )
 def test_the_selftest_is_red_where_the_gate_is_not_as_good_as_promised(change: dict[str, Any], good: bool) -> None:

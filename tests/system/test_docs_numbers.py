@@ -21,7 +21,7 @@ from quantbench.core.options import RunOptions
 from quantbench.engine import artifacts
 from quantbench.engine.workers.cluster_executor import NO_WORKER_SECONDS
 from quantbench.errors import Exit
-from quantbench.gate import RULES, _common, _gpu, _hosts, _instructions, _latency, _memory, exit_status
+from quantbench.gate import RULES, _common, _gpu, _hosts, _instructions, _latency, _memory, _sequential, exit_status
 from quantbench.gate.score import parts
 from quantbench.measure import batch, gpu, latency_worker, side
 from quantbench.records import Verdict
@@ -34,6 +34,7 @@ from quantbench.variants import of_every_model, settings
 from quantbench.variants.collaborative import CENTROIDS
 from scipy.stats import beta
 from studies.docs_samples import PLANTED
+from studies.sequential_latency import FIRST
 
 GENERATED = ("cli.md", "python-api.md", "variants.md")
 PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in GENERATED)]
@@ -286,6 +287,12 @@ def facts() -> dict[str, list[str]]:
             f"in blocks of {1000 * latency_worker.BLOCK_SECONDS:g} ms in random order",
             f"The typical call may be {percent(_latency.LATENCY_TOLERANCE)} slower, the mean {rule(MEAN)}, the 90th "
             f"percentile {rule(P90)}, the first call {rule(FIRST_CALL)}",
+            f"timed in {FIRST} fresh processes (with the default",
+            "up to {}, and then up to {} processes".format(*(FIRST * stage for stage in _sequential.STAGES[1:])),
+            f"slower by more than {percent(_latency.MARGIN)}, beyond",
+            f"unlikely (below {percent(_sequential.HOPELESS)})",
+            f"({percent(_latency.BETWEEN_RUNS)} of standard deviation between runs",
+            f"records {FIRST * _sequential.STAGES[-1]}",
         ],
         "own-model.md": [
             f"all {len(of_every_model())} variants",

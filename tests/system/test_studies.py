@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from made_up_runs import clustered
@@ -19,6 +20,7 @@ from studies import (
     evaluation_cost,
     growth,
     latency_noise,
+    sequential_latency,
     speed,
     trainings,
     try_times,
@@ -93,6 +95,24 @@ def test_pytest_benchmark_gets_the_same_wall_time_as_ours() -> None:
     pair = latency_noise.Pair(Path("a"), Path("x"))
     assert latency_noise.equal_seconds([], pair) == pytest.approx(1.5)
     assert latency_noise.equal_seconds([_trial(0.0)], pair) == pytest.approx((7.0 - 3.0) / 2)
+
+
+def test_timing_in_stages_is_simulated_from_recorded_processes() -> None:
+    random = np.random.default_rng(0)
+
+    def block(series: sequential_latency.Series, load: bool) -> sequential_latency.Block:
+        ratios = (1 + series.planted) * (1 + 0.004 * random.standard_normal(48)) * (1 + random.normal(0, 0.002))
+        return sequential_latency.Block(series.name, load, list(ratios), list(ratios), 0.0)
+
+    blocks = [block(series, load) for _ in range(4) for load in (True, False) for series in sequential_latency.RECORDED]
+    found = sequential_latency.pools(blocks, np.array([]))
+    assert [len(pool) for pool in (*found.in_turns, *found.quiet)] == [192] * 4
+    text = "\n".join(sequential_latency.report(blocks, found, "here", runs=2, trials=20))
+    assert "| 1 %         | 100.0 %" in text
+    assert "1 % that was injected into processes came out as +" in text
+    shared = sequential_latency.between([one.ratios for one in blocks if one.series == blocks[0].series])
+    assert shared.low < 0.002 < shared.high
+    assert sequential_latency.between([[1.0, 1.001, 0.999, 1.0] * 4] * 5).sd == 0
 
 
 @pytest.mark.alone

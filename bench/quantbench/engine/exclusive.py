@@ -25,6 +25,12 @@ from quantbench.records.measurements import judged_latency, name_at
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL
 
+# Why a cell is timed further, by the stages that it had.
+WHY = {
+    1: "slower than its baseline; measuring again to confirm",
+    2: "still not clear whether it is slower than its baseline; measuring twice as long",
+}
+
 
 class Alone:
     """Measure cells of one run, one after the other, once all cells are computed and the workers have ended.
@@ -145,29 +151,37 @@ class Alone:
         """Judge latency with this number of threads, by the baselines of the machine class for it."""
         cell, timing = result.cell, self._timing
         subject, baseline, machine = self._rules.subject(cell), self._rules.accepted(cell), self._rules.machine(threads)
-        accepted = baseline.latency.get(machine) if baseline else None
         name, host = judged_latency(cell.variant.name), self._rules.environment.host
-        measured = timing.once(cell.id, cell.model, artifact, control, threads)
+        stages = [timing.once(cell.id, cell.model, artifact, control, threads)]
+        measured = stages[0]
         too_few = gate.threads(threads, measured["threads_at_work"])
         if too_few is not None and threads > 1 and timing.splits(threads, self._other_controls(cell.model)):
             too_few = None
         if too_few is not None and self._plan.shard_of is None:
             return [too_few]
-        again = None
         known = gate.accepted_beside(baseline, machine, host)
-        slower = accepted is not None and gate.suspicious(measured[name], accepted, threads, host)
-        if slower or (threads == 1 and gate.suspicious_beside(measured, name, known)):
-            self._progress.say(f"{cell.id}: slower than its baseline; measuring again to confirm")
-            again = timing.once(cell.id, cell.model, artifact, control, threads)
         share, label = self._budget.latency_share(), name_at(name, threads)
         of_typical, of_others = gate.beside_share(share) if threads == 1 else (share, 0.0)
-        second = again[name] if again is not None else None
-        judged = [gate.latency(subject, label, measured[name], baseline, machine, of_typical, second, threads, host)]
+
+        def typical() -> tuple[Judgement, bool]:
+            values = [stage[name] for stage in stages]
+            return gate.latency_in_stages(subject, label, values, baseline, machine, of_typical, threads, host)
+
+        found, unclear = typical()
+        unclear = unclear or (threads == 1 and gate.suspicious_beside(measured, name, known))
+        while unclear and len(stages) < len(gate.STAGES):
+            self._progress.say(f"{cell.id}: {WHY[len(stages)]}")
+            times = gate.STAGES[len(stages)] - gate.STAGES[len(stages) - 1]
+            stages.append(timing.once(cell.id, cell.model, artifact, control, threads, times))
+            found, unclear = typical()
+        judged = [found]
         if threads == 1:
-            judged = gate.slower_than_yardstick(judged, measured, again, known)
+            judged = gate.slower_than_yardstick(judged, measured, gate.after_the_first(stages), known)
             red = judged[0].verdict is Verdict.REGRESSED
+            again = stages[1] if len(stages) > 1 else None  # how many stages follow depends on the typical call alone
             judged += gate.latency_beside(subject, measured, again, name, known, of_others, red)
-        alpha = share if accepted is None else of_typical
+        unknown = judged[0].verdict is Verdict.UNJUDGED
+        alpha = share if unknown else of_typical
         judged = self._in_turns(result, judged, label, measured[name], alpha, threads)
         # Another shard may hold a model that the runtime splits: the error then goes away when the shards are merged.
         return [too_few, *judged] if too_few is not None else judged

@@ -394,19 +394,15 @@ def _latency(
     old: Judgement,
     alpha: float,
 ) -> Judgement:
-    """Judge latency from the values of each process in the report; those of a second measurement come last."""
-    reported, times = cell.measurements[old.measurement], old.measured or 1
-    values = reported.values or []
-    size = len(values) // times
-    parts = [reported.model_copy(update={"values": values[size * i : size * (i + 1)]}) for i in range(times)]
+    """Judge latency from the values of each process in the report; those of later stages come last."""
+    stages = gate.stages_of(cell.measurements[old.measurement], old.measured or 1)
     threads = threads_in(old.measurement)
     machine = environment.with_threads(piece.report.environment.machine_class, threads)
-    again, host = parts[1] if times > 1 else None, piece.report.environment.host
+    host, name = piece.report.environment.host, old.measurement
+    of_typical = alpha if threads > 1 else gate.beside_share(alpha)[0]
+    judged, _ = gate.latency_in_stages(subject, name, stages, accepted, machine, of_typical, threads, host)
     if threads > 1:
-        judged = gate.latency(subject, old.measurement, parts[0], accepted, machine, alpha, again, threads, host)
         return _confirmed([judged], old, alpha)[0]
-    of_typical = gate.beside_share(alpha)[0]
-    judged = gate.latency(subject, old.measurement, parts[0], accepted, machine, of_typical, again, host=host)
     known = gate.accepted_beside(accepted, machine, host)
     return _confirmed(gate.slower_than_yardstick([judged], cell.measurements, None, known), old, of_typical)[0]
 

@@ -85,19 +85,22 @@ class Timing:
         return function(*arguments)
 
     def once(
-        self, cell_id: str, model: ReferenceModel, artifact: Path, control: Path, threads: int = 1
+        self, cell_id: str, model: ReferenceModel, artifact: Path, control: Path, threads: int = 1, times: int = 1
     ) -> dict[str, Measurement]:
         """Time an artifact against its control once, repeating where other processes interrupted most of it.
 
         Earlier timings of the cell stay in its report, together with this one.
 
+        Args:
+            times: as many processes as this many first stages.
+
         Raises:
             LatencyFailed: a timing process failed.
         """
-        timed: latency.Latency = self._at(latency.measure, artifact, control, model, self._seconds, threads)
+        timed: latency.Latency = self._at(latency.measure, artifact, control, model, self._seconds, threads, times)
         if timed.disturbed() > DISTURBED:
             self._say(f"{cell_id}: other processes disturbed {100 * timed.disturbed():.0f} % of it; measuring again")
-            again = self._at(latency.measure, artifact, control, model, self._seconds, threads)
+            again = self._at(latency.measure, artifact, control, model, self._seconds, threads, times)
             timed = min(timed, again, key=latency.Latency.disturbed)
         before = self._timed.get((cell_id, threads))
         both = latency.Latency([*before.processes, *timed.processes]) if before else timed

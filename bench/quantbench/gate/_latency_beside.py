@@ -11,7 +11,7 @@ from typing import NamedTuple
 from quantbench.core.stats import binomial_tail, change_of, p_above, t_quantile, trimmed_mean
 from quantbench.gate._common import Subject
 from quantbench.gate._hosts import elsewhere, on_this_host, spread_of_hosts
-from quantbench.gate._latency import BETWEEN_RUNS
+from quantbench.gate._latency import BETWEEN_RUNS, margin
 from quantbench.records import BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import (
     CPU,
@@ -133,7 +133,7 @@ def latency_beside(
         alpha: for each measurement, see :func:`beside_share`.
         typical_is_red: what follows from a slower typical call is not repeated then.
     """
-    both = measured if again is None else _pooled(measured, again)
+    both = measured if again is None else pooled(measured, again)
     names = INDEPENDENT if typical_is_red else JUDGED
     judged = [_judged(subject, name, measured, again, both, ratio, accepted, alpha) for name in names]
     found = [judgement for judgement in judged if judgement is not None]
@@ -153,12 +153,12 @@ def slower_than_yardstick(
 
     A float32 that got faster turns the ratios of all its variants red, although none of them is slower.
     """
-    known, both = accepted.beside.get(OF_YARDSTICK), measured if again is None else _pooled(measured, again)
+    known, both = accepted.beside.get(OF_YARDSTICK), measured if again is None else pooled(measured, again)
     taken = both.get(OF_YARDSTICK)
     if known is None or not known.values or taken is None or not taken.values:
         return judged
     change = change_of(trimmed_mean(taken.values), trimmed_mean(known.values), BETWEEN_RUNS)
-    if change.change > known.tolerance and change.p_above() <= SUSPICION:
+    if change.change > margin(known.tolerance) and change.p_above() <= SUSPICION:
         return judged
     words = f"; {100 * change.change:+.1f} % against the reference workload: float32 got faster, this variant no slower"
     return [
@@ -169,14 +169,15 @@ def slower_than_yardstick(
     ]
 
 
-def _pooled(first: Mapping[str, Measurement], second: Mapping[str, Measurement]) -> dict[str, Measurement]:
-    pooled = {}
+def pooled(first: Mapping[str, Measurement], second: Mapping[str, Measurement]) -> dict[str, Measurement]:
+    """Pool the processes of two measurements, by name; what only one of them holds is left out."""
+    both = {}
     for name in first.keys() & second.keys():
         values = [*(first[name].values or []), *(second[name].values or [])]
         if values:
             value = trimmed_mean(values).mean
-            pooled[name] = first[name].model_copy(update={"values": values, "n": len(values), "value": value})
-    return pooled
+            both[name] = first[name].model_copy(update={"values": values, "n": len(values), "value": value})
+    return both
 
 
 def _test(name: str, measured: Mapping[str, Measurement], ratio: str, accepted: AcceptedLatency) -> _Test | None:

@@ -145,12 +145,15 @@ class Latency:
         return [1e6 * process["variant"].timing_cost for process in self.processes]
 
 
-def measure(variant: Path, control: Path, model: ReferenceModel, seconds: float, threads: int = 1) -> Latency:
+def measure(
+    variant: Path, control: Path, model: ReferenceModel, seconds: float, threads: int = 1, times: int = 1
+) -> Latency:
     """Time ``variant`` against ``control`` on real test examples, batch 1.
 
     Args:
-        seconds: total timing. The number of processes only depends on it: stopping once the spread looks small stops
-            where it is underestimated, and more than doubled the false alarms.
+        seconds: total timing of a first stage. The number of its processes only depends on it: stopping once the spread
+            looks small stops where it is underestimated, and more than doubled the false alarms.
+        times: as many processes as this many first stages, see :mod:`quantbench.gate._sequential`.
 
     Raises:
         LatencyFailed: a timing process did not finish.
@@ -160,7 +163,7 @@ def measure(variant: Path, control: Path, model: ReferenceModel, seconds: float,
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         inputs = save_inputs(model, Path(folder))
         room = child_process.room(model.form, variant, control, inputs)
-        for seed in range(processes):
+        for seed in range(processes * times):
             more = {"calls": CALLS} if threads == 1 else {}
             timed.processes.append(
                 time_once(variant, control, inputs, seconds / processes, threads, seed, room=room, **more)

@@ -9,7 +9,7 @@ import random
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -31,6 +31,7 @@ _MOST_COMMAS, _MOST_BRACKETS = 5_000_000, 1_500_000
 # of a file with more commas and brackets than this (a report of 60 cells) some items of each list are checked first,
 # then more: where a large share is wrong, that shows in few.
 _MANY, _SAMPLES = 20_000, (8, 64, 512)
+_SPARES = 4  # larger samples than one in four of the longest list's items cost more than they spare
 _LONGEST_KEY = 1000  # characters; those of a tensor have some 100, and an error quotes what it finds wrong
 _MOST_KEYS = 100_000  # of one object; a baseline has one for each variant, a cell one for each measurement
 _MOST_FIELDS = 64  # of an object that is a record; a larger one is a table, of which a sample of entries is checked
@@ -101,14 +102,19 @@ def _checked_text(path: Path, record: type[R], what: str, follow: bool = False) 
         text = json.dumps(data)
     tables = tables_of(data) if record is BaselineFile else Tables()
     if commas + brackets > _MANY:
+        longest = _SPARES * _SAMPLES[0]
         for most in _SAMPLES:
-            _check_sample(path, data, record, what, most, tables)
+            if _SPARES * most <= longest:
+                longest = _check_sample(path, data, record, what, most, tables)
     return text, tables
 
 
-def _check_sample(path: Path, data: dict[str, Any], record: type[R], what: str, most: int, tables: Tables) -> None:
-    """Raise BadInput where a random sample of each list's items is already invalid."""
-    kept: dict[tuple[str | int, ...], list[int]] = {}
+def _check_sample(path: Path, data: dict[str, Any], record: type[R], what: str, most: int, tables: Tables) -> int:
+    """Raise BadInput where a random sample of each list's items is already invalid; return the longest list's length.
+
+    Of objects that were left out no list counts.
+    """
+    kept: dict[tuple[str | int, ...], _Kept] = {}
     sample = json.dumps(_sampled(data, most, (), kept))
     try:
         record.model_validate_json(sample, strict=True, context=tables)
@@ -117,12 +123,20 @@ def _check_sample(path: Path, data: dict[str, Any], record: type[R], what: str, 
         wrong = [problem for problem in error.errors() if problem["type"] not in ("value_error", "too_short")]
         if wrong:
             place = wrong[0]["loc"]
-            indices = [kept[place[:i]][part] if place[:i] in kept else part for i, part in enumerate(place)]  # type: ignore[index]
+            indices = [kept[place[:i]].indices[part] if place[:i] in kept else part for i, part in enumerate(place)]  # type: ignore[index]
             raise BadInput(f"{path}: {what}: {_in_words({**wrong[0], 'loc': tuple(indices)})} (and more)") from None
+    return max((one.of for one in kept.values()), default=0)
 
 
-def _sampled(value: Any, most: int, place: tuple[str | int, ...], kept: dict[tuple[str | int, ...], list[int]]) -> Any:
-    """Return the value with at most ``most`` items per list; ``kept`` maps each list's place to the kept indices."""
+class _Kept(NamedTuple):
+    """Which items of a list were kept, and how many it has."""
+
+    indices: list[int]
+    of: int
+
+
+def _sampled(value: Any, most: int, place: tuple[str | int, ...], kept: dict[tuple[str | int, ...], _Kept]) -> Any:
+    """Return the value with at most ``most`` items per list; ``kept`` maps each shortened list's place to the rest."""
     if isinstance(value, dict):
         names = list(value)
         if len(names) > max(most, _MOST_FIELDS):
@@ -131,8 +145,8 @@ def _sampled(value: Any, most: int, place: tuple[str | int, ...], kept: dict[tup
     if isinstance(value, list):
         if len(value) <= most:
             return [_sampled(item, most, (*place, i), kept) for i, item in enumerate(value)]
-        kept[place] = sorted(random.sample(range(len(value)), most))
-        return [_sampled(value[at], most, (*place, i), kept) for i, at in enumerate(kept[place])]
+        kept[place] = _Kept(sorted(random.sample(range(len(value)), most)), len(value))
+        return [_sampled(value[at], most, (*place, i), kept) for i, at in enumerate(kept[place].indices)]
     return value
 
 

@@ -2,7 +2,7 @@
 
 Fresh processes are recorded once, for all conditions in random order, while :mod:`quantbench.selftest.load` loads the
 machine. Runs are then resampled from the recordings: some healthy processes for the baseline, some of a condition for
-the run, and some more for the second measurement that confirms a suspicion; no process is used twice in one trial.
+the run, and more for the later stages of what is unclear; no process is used twice in one trial.
 
 Rules of other tools judge the variant's own times in the same recordings, from three times as many processes: they
 time neither a control nor a reference load, so that the total time is the same. A quick selftest leaves them out, and
@@ -13,6 +13,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from quantbench.records import (
     LatencyFault,
     LatencyNull,
     LatencySelftest,
+    Measurement,
     Verdict,
 )
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
@@ -67,7 +69,7 @@ class Condition:
 HEALTHY = Condition("healthy", "", RATIO, {})
 SLOWER = [
     Condition("the variant slower by", f"{percent} %", RATIO, {"slow": {"variant": percent / 100}})
-    for percent in (2, 3, 5, 10)
+    for percent in (1, 2, 3, 5, 10)
 ]
 RUNTIME = [
     Condition(
@@ -84,7 +86,10 @@ BESIDE = [
 ]
 IN_TURNS = {
     percent: Condition("in turns: the artifact slower by", f"{percent} %", RATIO, planted, in_turns=True)
-    for percent, planted in ((0, {}), *((percent, {"slow": {"variant": percent / 100}}) for percent in (2, 3, 5, 10)))
+    for percent, planted in (
+        (0, {}),
+        *((percent, {"slow": {"variant": percent / 100}}) for percent in (1, 2, 3, 5, 10)),
+    )
 }
 NO_XNNPACK = Condition("XNNPACK off", "", TO_YARDSTICK, {"runtime": "litert-builtin"})
 THREAD_TOO_FEW = Condition("a thread too few", "1 of 2", "threads_at_work", {})
@@ -124,34 +129,40 @@ OURS = turns.OURS
 SUBJECT = gate.Subject("selftest", "latency", "reports/selftest")
 
 
-def _our_rule(name: str, old: list[Process], new: list[Process], again: list[Process], share: float) -> bool:
+def _our_rule(condition: Condition, old: list[Process], stages: list[list[Process]], share: float) -> bool:
     """Check whether the gate's own judge fails."""
+    name = condition.measurement
     if name == "threads_at_work":
-        return gate.threads(2, measurements.latency(Latency(new))[name]) is not None
-    return any(judgement.verdict is Verdict.REGRESSED for judgement in _by_baseline(name, old, new, again, share))
+        return gate.threads(2, measurements.latency(Latency(stages[0]))[name]) is not None
+    return any(judgement.verdict is Verdict.REGRESSED for judgement in _by_baseline(name, old, stages, share))
 
 
-def _by_baseline(
-    name: str, old: list[Process], new: list[Process], again: list[Process], share: float
-) -> list[Judgement]:
+def _by_baseline(name: str, old: list[Process], stages: list[list[Process]], share: float) -> list[Judgement]:
     """Judge a run by a baseline, before anything is timed in turns."""
     variant = "float32" if name == TO_YARDSTICK else "variant"
-    before, now, later = (
-        measurements.latency(Latency(each)) | measurements.beside(Latency(each), variant) for each in (old, new, again)
-    )
-    accepted = _accepted(before[name])
+    before, first = _measured(old, variant), _measured(stages[0], variant)
     beside = {
         other: {"here": _accepted(before[other]).model_copy(update={"tolerance": rule.tolerance})}
         for other, rule in gate.RULES.items()
         if other in before
     }
-    baseline = BaselineCell(latency={"here": accepted}, by_machine=beside)
+    baseline = BaselineCell(latency={"here": _accepted(before[name])}, by_machine=beside)
     known = gate.accepted_beside(baseline, "here")
-    suspected = gate.suspicious(now[name], accepted) or gate.suspicious_beside(now, name, known)
     of_typical, of_others = gate.beside_share(share)
-    second = later if suspected else None
-    typical = gate.latency(SUBJECT, name, now[name], baseline, "here", of_typical, second[name] if second else None)
-    return [typical, *gate.latency_beside(SUBJECT, now, second, name, known, of_others)]
+    taken, suspected = [first], gate.suspicious_beside(first, name, known)
+    while True:
+        ratios = [stage[name] for stage in taken]
+        typical, unclear = gate.latency_in_stages(SUBJECT, name, ratios, baseline, "here", of_typical)
+        if len(taken) == len(stages) or not (unclear or (suspected and len(taken) == 1)):
+            break
+        taken.append(_measured(stages[len(taken)], variant))
+    second = taken[1] if len(taken) > 1 else None
+    return [typical, *gate.latency_beside(SUBJECT, first, second, name, known, of_others)]
+
+
+def _measured(processes: list[Process], variant: str) -> dict[str, Measurement]:
+    timed = Latency(processes)
+    return measurements.latency(timed) | measurements.beside(timed, variant)
 
 
 def _accepted(ratio: Any) -> BaselineValue:
@@ -196,6 +207,12 @@ def _times(processes: list[Process]) -> Array:
 # ---------------------------------------------------------------- trials
 
 
+def _stages(most: int, per_run: int) -> list[int]:
+    """Return how many processes each stage of a run gets, where there are ``most`` in all."""
+    ends = [0, *(min(stage * per_run, most) for stage in gate.STAGES)]
+    return [b - a for a, b in pairwise(ends) if b > a]
+
+
 def _trial(
     condition: Condition,
     healthy: list[Process],
@@ -206,14 +223,14 @@ def _trial(
 ) -> dict[str, bool]:
     """Return which rules fail, on one resampled run of a condition against a resampled healthy baseline."""
     same = pool is healthy
+    counts = _stages(len(pool) - same * per_run, per_run)
     if condition.measurement == "threads_at_work":  # judged by itself, without a baseline
-        old, new, again = [], *draw(pool, random, per_run), []
+        old, stages = [], draw(pool, random, per_run)
     elif same:
-        old, new, again = draw(pool, random, per_run, per_run, per_run)
+        old, *stages = draw(pool, random, per_run, *counts)
     else:
-        [old] = draw(healthy, random, per_run)
-        new, again = draw(pool, random, per_run, per_run)
-    red = {OURS: _our_rule(condition.measurement, old, new, again, SHARE)}
+        [old], stages = draw(healthy, random, per_run), draw(pool, random, *counts)
+    red = {OURS: _our_rule(condition, old, stages, SHARE)}
     if not peers:
         return red
     if same:
@@ -278,8 +295,8 @@ def run(
     # Fewer in a run, as the quick selftest once used, only catch 10 % in 95 % of runs; a real run uses all.
     trials = 20 if quick else 200
     chosen = [SLOWER[-1], NO_XNNPACK] if quick else [*SLOWER, *RUNTIME, *BESIDE, NO_XNNPACK]
-    # For a run and its second measurement, and for a single judgement; three times a run for other tools' rules.
-    faulty, single = (2 * PER_RUN, PER_RUN) if quick else (3 * PER_RUN, 3 * PER_RUN)
+    # For all stages of a run, and for a single judgement; a quick selftest's faults are clear after two stages.
+    faulty, single = (2 * PER_RUN, PER_RUN) if quick else (gate.STAGES[-1] * PER_RUN, 3 * PER_RUN)
     counts = dict.fromkeys(chosen, faulty) | dict.fromkeys([THREAD_TOO_FEW, TWO_THREADS], single)
     counts[HEALTHY] = 6 * PER_RUN  # of half as many, null runs are too much alike: one odd recording is in all of them
     if not quick:
@@ -328,8 +345,8 @@ def judged_in_turns(
     def red(slower: Condition) -> Callable[[np.random.Generator], list[Judgement]]:
         def by_baseline(random: np.random.Generator) -> list[Judgement]:
             [old] = draw(healthy, random, per_run)
-            new, again = draw(pools[slower], random, per_run, per_run)
-            return _by_baseline(RATIO, old, new, again, SHARE)
+            stages = draw(pools[slower], random, *_stages(len(pools[slower]), per_run))
+            return _by_baseline(RATIO, old, stages, SHARE)
 
         return by_baseline
 
@@ -352,7 +369,7 @@ def judged_in_turns(
 def _threads_kept(pool: list[Process], trials: int, per_run: int) -> LatencyNull:
     """Measure how often two working threads are mistaken for one."""
     random = np.random.default_rng(2)
-    reds = sum(_our_rule("threads_at_work", [], draw(pool, random, per_run)[0], [], SHARE) for _ in range(trials))
+    reds = sum(_our_rule(TWO_THREADS, [], draw(pool, random, per_run), SHARE) for _ in range(trials))
     where = "two threads, both at work"
     return LatencyNull(
         where=where, recordings=len(pool), runs=trials, cells=1, red_judgements={OURS: reds}, red_runs={OURS: reds}
