@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
+from made_up_graphs import layers
 from made_up_runs import cell, report
 from quantbench.engine import artifacts, causes, explain
 from quantbench.engine.causes import MOST_CELLS, MOST_OPERATORS, for_report, of_reds
 from quantbench.records import Attribution, Cell, Kind, OperatorError, Suspect, Verdict
 from quantbench.reference.datasets import file_sha256
+from quantbench.reference.model import load_models
 
 FUSED = "net/re_lu/Relu;net/batch_normalization/FusedBatchNormV3;net/conv2d_3/Conv2D"
 
@@ -100,3 +103,34 @@ def test_of_several_models_each_finds_its_own_artifact(tmp_path: Path) -> None:
     judged = cell("v", artifact_sha256="0" * 64)
     with pytest.raises(causes.BadInput, match="is neither in"):
         artifacts.find(report([judged]), tmp_path, "v")
+
+
+@pytest.mark.parametrize("foreign", [True, False])
+def test_what_came_with_a_run_folder_runs_behind_walls(monkeypatch: pytest.MonkeyPatch, foreign: bool) -> None:
+    rooms: list[Any] = []
+
+    def child(job: Any, room: Any, what: str, seconds: float) -> Attribution:
+        rooms.append(room)
+        return found()
+
+    monkeypatch.setattr(explain, "_in_child", child)
+    model = load_models(ROOT / "models")["seed_cnn"]
+    explain.attributed(explain.Subject("m/v", layers(), layers(), None, foreign), model)
+    [room] = rooms
+    assert (room is not None) is foreign
+    if foreign:
+        assert room.write == ()
+        assert model.file.parent in room.read
+
+
+def test_of_shards_everything_counts_as_made_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def attributed(subject: explain.Subject, model: object, seconds: float) -> Attribution:
+        seen.append(subject.foreign)
+        return found()
+
+    monkeypatch.setattr(explain, "attributed", attributed)
+    for foreign in (False, True):
+        list(of_reds([red("v")], lambda _: b"x", {"m": None}, lambda _: None, lambda _: None, foreign=foreign))  # type: ignore[dict-item]
+    assert seen == [False, True]

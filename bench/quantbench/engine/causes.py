@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from quantbench.build.store import Store, default_root
@@ -26,6 +27,7 @@ def of_reds(
     models: Mapping[str, ReferenceModel],
     accepted: Callable[[Cell], str | None],
     say: Callable[[str], None],
+    foreign: bool = False,
 ) -> Iterator[tuple[CellId, Attribution]]:
     """Attribute the error of the cells whose score or outputs are red; a cell that cannot be explained is left out.
 
@@ -34,6 +36,7 @@ def of_reds(
     Args:
         artifact: cell -> its artifact; None where it is not at hand.
         accepted: cell -> hash of the accepted artifact; None where none is recorded.
+        foreign: whether artifacts may have been made elsewhere; see :class:`quantbench.engine.explain.Subject`.
     """
     since = time.monotonic()
     reds = [cell for cell in cells if is_red(cell)]
@@ -49,7 +52,8 @@ def of_reds(
         tried += 1
         say(f"looking for the cause: {cell.id}")
         try:
-            attributed = explain.attributed(_subject(cell, content, artifact, accepted), models[cell.model], left)
+            subject = replace(_subject(cell, content, artifact, accepted), foreign=foreign)
+            attributed = explain.attributed(subject, models[cell.model], left)
         except (BadInput, OSError):
             continue
         yield cell.id, for_report(attributed)

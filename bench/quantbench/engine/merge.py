@@ -454,7 +454,7 @@ def with_causes(whole: Whole, report: Report, say: Callable[[str], None]) -> Rep
         except BadInput:
             return None
 
-    found = dict(causes.of_reds(report.cells, artifact, whole.models, whole.accepted_sha256, say))
+    found = dict(causes.of_reds(report.cells, artifact, whole.models, whole.accepted_sha256, say, foreign=True))
     cells, drawn = [], 0
     for cell in report.cells:
         cause = found.get(cell.id, cell.attribution)
