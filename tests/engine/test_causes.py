@@ -56,6 +56,12 @@ def test_what_a_shard_explained_counts_and_is_not_done_again(monkeypatch: pytest
     assert look([*known, red("a"), red("b")], monkeypatch) == ["m/a"]
 
 
+def test_an_artifact_that_cannot_be_read_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(explain, "attributed", lambda subject, model, seconds: found())
+    made = causes.made_here({"m/gone": tmp_path / "gone.tflite"})
+    assert list(of_reds([red("gone"), red("other")], made, {"m": None}, lambda _: None, lambda _: None)) == []  # type: ignore[dict-item]
+
+
 def test_no_more_time_is_taken_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(0, 1000, 40))
     monkeypatch.setattr(time, "monotonic", lambda: next(ticks))

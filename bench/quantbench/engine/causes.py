@@ -46,14 +46,13 @@ def of_reds(
         left = MOST_SECONDS - (time.monotonic() - since)
         if left <= 0 or tried >= MOST_CELLS:
             break
-        content = artifact(cell.id)
-        if content is None:
-            continue
-        tried += 1
-        say(f"looking for the cause: {cell.id}")
         try:
-            subject = replace(_subject(cell, content, artifact, accepted), foreign=foreign)
-            attributed = explain.attributed(subject, models[cell.model], left)
+            taken = subject(cell, artifact, accepted)
+            if taken is None:
+                continue
+            tried += 1
+            say(f"looking for the cause: {cell.id}")
+            attributed = explain.attributed(replace(taken, foreign=foreign), models[cell.model], left)
         except (BadInput, OSError):
             continue
         yield cell.id, for_report(attributed)
@@ -106,7 +105,11 @@ def is_red(cell: Cell) -> bool:
     return cell.verdicts.get(Kind.ACCURACY) is Verdict.REGRESSED
 
 
-def _subject(cell: Cell, content: bytes, artifact: Artifact, accepted: Callable[[Cell], str | None]) -> explain.Subject:
+def subject(cell: Cell, artifact: Artifact, accepted: Callable[[Cell], str | None]) -> explain.Subject | None:
+    """Collect the artifacts of a cell; None where its own is not at hand."""
+    content = artifact(cell.id)
+    if content is None:
+        return None
     control = None if cell.seeds or cell.variant == FLOAT_CONTROL else artifact(f"{cell.model}/{FLOAT_CONTROL}")
     sha256 = accepted(cell)
     known = None if sha256 in (None, cell.artifact_sha256) else artifacts.in_store(Store(default_root()), str(sha256))
