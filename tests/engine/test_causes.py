@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
+from made_up_graphs import layers
 from made_up_runs import cell, report
 from quantbench.engine import artifacts, causes, explain
 from quantbench.engine.causes import MOST_CELLS, MOST_OPERATORS, for_report, of_reds
 from quantbench.records import Attribution, Cell, Kind, OperatorError, Suspect, Verdict
 from quantbench.reference.datasets import file_sha256
+from quantbench.reference.model import load_models
 
 FUSED = "net/re_lu/Relu;net/batch_normalization/FusedBatchNormV3;net/conv2d_3/Conv2D"
 
@@ -51,6 +54,12 @@ def test_a_few_red_cells_are_explained_and_no_green_one(monkeypatch: pytest.Monk
 def test_what_a_shard_explained_counts_and_is_not_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
     known = [red(f"v{at}", attribution=found()) for at in range(4)]
     assert look([*known, red("a"), red("b")], monkeypatch) == ["m/a"]
+
+
+def test_an_artifact_that_cannot_be_read_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(explain, "attributed", lambda subject, model, seconds: found())
+    made = causes.made_here({"m/gone": tmp_path / "gone.tflite"})
+    assert list(of_reds([red("gone"), red("other")], made, {"m": None}, lambda _: None, lambda _: None)) == []  # type: ignore[dict-item]
 
 
 def test_no_more_time_is_taken_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,3 +109,34 @@ def test_of_several_models_each_finds_its_own_artifact(tmp_path: Path) -> None:
     judged = cell("v", artifact_sha256="0" * 64)
     with pytest.raises(causes.BadInput, match="is neither in"):
         artifacts.find(report([judged]), tmp_path, "v")
+
+
+@pytest.mark.parametrize("foreign", [True, False])
+def test_what_came_with_a_run_folder_runs_behind_walls(monkeypatch: pytest.MonkeyPatch, foreign: bool) -> None:
+    rooms: list[Any] = []
+
+    def child(job: Any, room: Any, what: str, seconds: float) -> Attribution:
+        rooms.append(room)
+        return found()
+
+    monkeypatch.setattr(explain, "_in_child", child)
+    model = load_models(ROOT / "models")["seed_cnn"]
+    explain.attributed(explain.Subject("m/v", layers(), layers(), None, foreign), model)
+    [room] = rooms
+    assert (room is not None) is foreign
+    if foreign:
+        assert room.write == ()
+        assert model.file.parent in room.read
+
+
+def test_of_shards_everything_counts_as_made_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def attributed(subject: explain.Subject, model: object, seconds: float) -> Attribution:
+        seen.append(subject.foreign)
+        return found()
+
+    monkeypatch.setattr(explain, "attributed", attributed)
+    for foreign in (False, True):
+        list(of_reds([red("v")], lambda _: b"x", {"m": None}, lambda _: None, lambda _: None, foreign=foreign))  # type: ignore[dict-item]
+    assert seen == [False, True]

@@ -106,6 +106,11 @@ def find(report: Report, folder: Path, name: str) -> tuple[Cell, bytes]:
     return cell, content
 
 
+def is_own(content: bytes) -> bool:
+    """Check whether the cache holds this artifact, so that a run of this user made it."""
+    return in_store(Store(default_root()), hashlib.sha256(content).hexdigest()) is not None
+
+
 def red(report: Report, folder: Path) -> list[tuple[Cell, bytes | None]]:
     """Return the cells of a run that are red, each with its artifact; None where there is none or it is gone."""
     found: list[tuple[Cell, bytes | None]] = []

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def of_reds(
     models: Mapping[str, ReferenceModel],
     accepted: Callable[[Cell], str | None],
     say: Callable[[str], None],
+    foreign: bool = False,
 ) -> Iterator[tuple[CellId, Attribution]]:
     """Attribute the error of the cells whose score or outputs are red; a cell that cannot be explained is left out.
 
@@ -35,6 +37,7 @@ def of_reds(
     Args:
         artifact: cell -> its artifact; None where it is not at hand.
         accepted: cell -> hash of the accepted artifact; None where none is recorded.
+        foreign: whether artifacts may have been made elsewhere; see :class:`quantbench.engine.explain.Subject`.
     """
     since = time.monotonic()
     reds = [cell for cell in cells if is_red(cell)]
@@ -44,13 +47,13 @@ def of_reds(
         left = MOST_SECONDS - (time.monotonic() - since)
         if left <= 0 or tried >= MOST_CELLS:
             break
-        content = artifact(cell.id)
-        if content is None:
-            continue
-        tried += 1
-        say(f"looking for the cause: {cell.id}")
         try:
-            attributed = explain.attributed(subject(cell, content, artifact, accepted), models[cell.model], left)
+            taken = subject(cell, artifact, accepted)
+            if taken is None:
+                continue
+            tried += 1
+            say(f"looking for the cause: {cell.id}")
+            attributed = explain.attributed(replace(taken, foreign=foreign), models[cell.model], left)
         except (BadInput, OSError):
             continue
         yield cell.id, for_report(attributed)
@@ -111,8 +114,11 @@ def is_red(cell: Cell) -> bool:
     return cell.verdicts.get(Kind.ACCURACY) is Verdict.REGRESSED
 
 
-def subject(cell: Cell, content: bytes, artifact: Artifact, accepted: Callable[[Cell], str | None]) -> explain.Subject:
-    """Collect the artifacts of a cell of a run that has just ended."""
+def subject(cell: Cell, artifact: Artifact, accepted: Callable[[Cell], str | None]) -> explain.Subject | None:
+    """Collect the artifacts of a cell; None where its own is not at hand."""
+    content = artifact(cell.id)
+    if content is None:
+        return None
     control = None if cell.seeds or cell.variant == FLOAT_CONTROL else artifact(f"{cell.model}/{FLOAT_CONTROL}")
     sha256 = accepted(cell)
     known = None if sha256 in (None, cell.artifact_sha256) else artifacts.in_store(Store(default_root()), str(sha256))

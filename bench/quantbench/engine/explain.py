@@ -9,7 +9,7 @@ import numpy as np
 
 from quantbench.baselines import files as baseline_files
 from quantbench.build.store import Store, default_root
-from quantbench.core import child_process
+from quantbench.core import child_process, walls
 from quantbench.core.arrays import Array, Inputs, rows
 from quantbench.engine import artifacts
 from quantbench.errors import BadInput
@@ -32,12 +32,15 @@ class Subject:
         name: of the cell.
         control: the float one; None where the cell was trained, whose weights are not the float model's.
         accepted: the accepted one; None where it is not at hand, or is the same.
+        foreign: whether one came with a run folder, which another machine may have made: it runs behind walls, which
+            let the child read the model's own folder besides.
     """
 
     name: str
     artifact: bytes
     control: bytes | None
     accepted: bytes | None
+    foreign: bool = False
 
 
 def of_cell(
@@ -66,7 +69,9 @@ def subject(
     model = models[cell.model]
     accepted = _read_tflite(against) if against is not None else _accepted(cell, model, baseline_dir)
     control = _control(report, folder, cell) if cell.variant != FLOAT_CONTROL else None
-    return Subject(cell.id, artifact, control, accepted if accepted != artifact else None), model
+    foreign = any(not artifacts.is_own(one) for one in (artifact, control) if one is not None)
+    known = accepted if accepted != artifact else None
+    return Subject(cell.id, artifact, control, known, foreign), model
 
 
 def attributed(subject: Subject, model: ReferenceModel, seconds: float = LIMIT_SECONDS) -> Attribution:
@@ -212,7 +217,8 @@ def _measured(subject: Subject, model: ReferenceModel, seconds: float) -> Attrib
     with tempfile.TemporaryDirectory(prefix="quantbench-explain-") as place:
         job = _job(Path(place), subject.artifact, control, subject.accepted, scored, split.y[:count])
         job |= {"stateful": model.stateful, "model": [str(model.file), model.name]}
-        return _in_child(job, None, subject.name, seconds)
+        room = walls.Room(read=(Path(place), model.file.parent.absolute())) if subject.foreign else None
+        return _in_child(job, room, subject.name, seconds)
 
 
 def _job(

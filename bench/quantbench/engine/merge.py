@@ -478,7 +478,7 @@ def with_causes(whole: Whole, report: Report, say: Callable[[str], None]) -> Rep
         known = whole.accepted(cell.id)
         return None if known is None else known.artifact_sha256
 
-    found = dict(causes.of_reds(report.cells, artifact, whole.models, accepted, say))
+    found = dict(causes.of_reds(report.cells, artifact, whole.models, accepted, say, foreign=True))
     cells, drawn = [], 0
     for cell in report.cells:
         cause = found.get(cell.id, cell.attribution)

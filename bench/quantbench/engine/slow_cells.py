@@ -36,23 +36,23 @@ def of_slow(
         left = MOST_SECONDS - (time.monotonic() - since)
         if left <= 0 or tried >= MOST_CELLS:
             break
-        content = artifact(cell.id)
-        if content is None:
-            continue
-        tried += 1
-        say(f"timing by operator: {cell.id}")
         try:
-            timed = explain_time.timed(_subject(cell, content, artifact, accepted), models[cell.model], left)
+            subject = _subject(cell, artifact, accepted)
+            if subject is None:
+                continue
+            tried += 1
+            say(f"timing by operator: {cell.id}")
+            timed = explain_time.timed(subject, models[cell.model], left)
         except (BadInput, OSError):
             continue
         found[cell.id] = operator_times.largest(timed, _KEPT)
     return found
 
 
-def _subject(cell: Cell, content: bytes, artifact: causes.Artifact, accepted: Callable[[Cell], str | None]) -> Subject:
+def _subject(cell: Cell, artifact: causes.Artifact, accepted: Callable[[Cell], str | None]) -> Subject | None:
     """Add the float model of a trained cell, whose weights are others but take no other time."""
-    subject = causes.subject(cell, content, artifact, accepted)
-    if subject.control is not None or cell.variant == FLOAT_CONTROL:
+    subject = causes.subject(cell, artifact, accepted)
+    if subject is None or subject.control is not None or cell.variant == FLOAT_CONTROL:
         return subject
     return replace(subject, control=artifact(f"{cell.model}/{FLOAT_CONTROL}"))
 

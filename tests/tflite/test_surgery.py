@@ -1,4 +1,4 @@
-"""What is repaired besides plain layers: a loop, an LSTM with its state; and what cannot be, with the reason."""
+"""Cutting out and exchanging operators that are no plain layers: loops, LSTMs with their state, blockwise weights."""
 
 from collections.abc import Callable
 
