@@ -71,6 +71,13 @@ def selftest() -> dict[str, Any]:
     return measured
 
 
+def in_stages(*start: str) -> list[str]:
+    """Return the cells of a row of the study of timing in stages: share that is red, and processes."""
+    text = (ROOT / "reports" / "reference" / "sequential_latency.md").read_text()
+    rows = ([word.strip() for word in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|"))
+    return next(row[len(start) :] for row in rows if row[: len(start)] == list(start))
+
+
 VARIANT, RUNTIME = "the variant slower by", "the whole runtime slower by"
 
 
@@ -293,6 +300,12 @@ def facts() -> dict[str, list[str]]:
             f"unlikely (below {percent(_sequential.HOPELESS)})",
             f"({percent(_latency.BETWEEN_RUNS)} of standard deviation between runs",
             f"records {FIRST * _sequential.STAGES[-1]}",
+            f"a slowdown of 1 % is red in {in_stages('1 %')[0].split(', ')[0]} of the cells",
+            f"a healthy cell takes {in_stages('0 %')[0].split(', ')[-1]} processes",
+            "1 % is red in {} of the cells and 2 % in {}".format(
+                *(in_stages("12", "0.15 %")[at].split(", ")[0] for at in (1, 3))
+            ),
+            f"shifted by {percent(_latency.BETWEEN_RUNS)}",
         ],
         "own-model.md": [
             f"all {len(of_every_model())} variants",

@@ -27,7 +27,7 @@ from quantbench.variants import FLOAT_CONTROL
 
 # Why a cell is timed further, by the stages that it had.
 WHY = {
-    1: "slower than its baseline; measuring again to confirm",
+    1: "seems slower than its baseline; measuring again to confirm",
     2: "still not clear whether it is slower than its baseline; measuring twice as long",
 }
 
