@@ -31,11 +31,11 @@ from quantbench.reference import float_model
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.model import load_models
 from quantbench.tflite.litert import LiteRT
-from quantbench.variants import VARIANTS
+from quantbench.variants import VARIANTS, of_every_model
 
 from studies import _common
 
-FAMILY = [name for name, variant in VARIANTS.items() if variant.family == "ptq" and variant.gate == "all"][:9]
+FAMILY = [name for name in of_every_model() if VARIANTS[name].family == "ptq" and VARIANTS[name].gate == "all"][:9]
 EXAMPLES, INPUTS = 50, 128
 FIRST = "m00000"
 SIZES_EXAMPLES = 200

@@ -1,6 +1,7 @@
 """The command's search with made-up artifacts: what is kept at any time, also where it is stopped or finds nothing."""
 
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from quantbench.adopt.prepared import Prepared
 from quantbench.adopt.ranking import Judging
 from quantbench.adopt.understand import Given, Understood
 from quantbench.adopt.workshop import Found, Made, Refused
+from quantbench.core import signals
 from quantbench.core.arrays import Array
 from quantbench.errors import BadInput, Exit
 from quantbench.records import JudgedOutput, read_recipe
@@ -67,7 +69,7 @@ class Shop:
     def made(self, chosen: Mapping[int, str], places: Array) -> Made:
         self.made_so_far += 1
         if self.made_so_far == self.stop_at:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         artifact = bytes(20_000 - sum(SAVED[name] for name in chosen.values()))
         return Made(artifact, {"": answers(self._wrong(chosen))[places]})
 
@@ -148,7 +150,19 @@ def test_where_nothing_meets_the_limit_no_file_is_left_and_the_nearest_is_named(
     assert not (tmp_path / tuning.RECIPE).exists()
 
 
-def test_an_interruption_keeps_the_recipe_of_the_best_so_far(given: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def as_started() -> Iterator[None]:
+    """Handle signals as the command does once a run is over, and as before afterwards."""
+    before = {number: signal.getsignal(number) for number in signals.STOPPING}
+    signals.stop_in_order()
+    signals.settle()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    signals.forget()
+
+
+def test_an_interruption_keeps_the_recipe_of_the_best_so_far(given: Any, tmp_path: Path, as_started: None) -> None:
     class Stopped(Shop):
         stop_at = 4
 

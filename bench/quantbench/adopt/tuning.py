@@ -18,7 +18,7 @@ from quantbench.adopt.frontier import Chosen, Option, Unit, searched
 from quantbench.adopt.prepared import Prepared, prepare
 from quantbench.adopt.workshop import Refused, Workshop, unit_of, units_of
 from quantbench.core.arrays import Array
-from quantbench.core.signals import settle, undisturbed
+from quantbench.core.signals import interruptible, settle, undisturbed
 from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.records import (
     IN_FLOAT,
@@ -84,8 +84,9 @@ def tune(
     hunt = Hunt(prepared, seconds, say)
     interrupted = False
     try:
-        hunt.run()
-        found = hunt.judged()
+        with interruptible():  # which the run of the fixed variants has ended
+            hunt.run()
+            found = hunt.judged()
     except KeyboardInterrupt:
         interrupted, found = True, []
         say("interrupted: the best so far is kept, and was not judged")
