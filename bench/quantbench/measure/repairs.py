@@ -103,7 +103,8 @@ def _ordered(suspects: Sequence[Suspect]) -> list[Suspect]:
 
     def key(one: Suspect) -> tuple[bool, int, float]:
         close = one.recovered >= _CLOSE * most
-        return (not close, len(one.together) if close else 0, -one.recovered)
+        size = len(one.together) if close and one.repaired_by == "float" else 0  # a range is one, wherever it goes on
+        return (not close, size, -one.recovered)
 
     return sorted(suspects, key=key)
 
