@@ -72,6 +72,7 @@ OF_A_CELL: dict[str, Any] = OF_AN_OVERLAY | {
     "latency": {},
     "peak_memory": {},
     "by_machine": {},
+    "counted": {"P": [["igemm", 5]]},
     "gpu_agreement": {"gpu": 0.1},
     "trained_sha256": "x",
     "sources": {"prepare": "another"},
