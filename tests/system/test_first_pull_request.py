@@ -83,9 +83,7 @@ def gated(tmp_path: Path, branch: str, forge: StandIn, store: Path) -> Runner:
     inputs["arguments"] += " ".join(["", "--no-latency", "--no-gpu", "--workers", "1"])
     environment = {name: value for name, value in forge.environment().items() if name != "GITHUB_TOKEN"}
     runner = Runner(checkout, tmp_path / "runner", shims(checkout.with_suffix(".bin")), inputs, contexts, environment)
-    # The common store holds what all tests have made; a file is never changed in place, so that a link is a copy.
-    kept = runner.temporary / "quantbench-cache" / "store"
-    shutil.copytree(store, kept, ignore=shutil.ignore_patterns(".*"), copy_function=os.link, dirs_exist_ok=True)
+    shutil.copytree(store, runner.temporary / "quantbench-cache" / "store", symlinks=True, dirs_exist_ok=True)
     return runner
 
 
