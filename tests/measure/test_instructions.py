@@ -132,6 +132,16 @@ def test_an_update_takes_the_count_of_its_profile_and_drops_those_of_another_art
     assert other.counted == {"here": [("f", 9)]}
 
 
+def test_what_a_rerun_counts_moves_no_baseline() -> None:
+    from conftest import accepted
+    from quantbench.baselines import update_cell
+
+    entry, stamp, report = update_of(Count("here", [("f", 100_000)])), accepted(1.0).accepted, Report.model_construct()
+    for count, moves in ((100_040, False), (99_960, False), (100_060, True)):
+        found = a_cell(Count("here", [("f", count)]))
+        assert [move.moves for move in update_cell.taken(found, entry, stamp, report, 0)[1]] == [moves]
+
+
 # ---------------------------------------------------------------- real processes
 
 
