@@ -93,7 +93,9 @@ def _one_group(
 ) -> Process:
     """Run one fresh process for each contestant, all on one core, which changes with each group."""
     with ExitStack() as stack:
-        players = {name: stack.enter_context(_player(one, inputs, room)) for name, one in contestants.items()}
+        # Neither side is the older process in all groups.
+        names = list(contestants)[:: -1 if seed % 2 else 1]
+        players = {name: stack.enter_context(_player(contestants[name], inputs, room)) for name in names}
         stack.callback(_watch([player.process for player in players.values()], START_LIMIT_SECONDS + 10 * seconds))
         for player in players.values():
             player.ready(_core(seed))
