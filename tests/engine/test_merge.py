@@ -403,6 +403,24 @@ def test_red_by_a_baseline_is_confirmed_by_what_the_shard_timed_in_turns(
     assert (found.turns.slower, found.turns.measured) == (slower, len(in_turns))
 
 
+def test_three_stages_of_a_shard_are_judged_as_it_did() -> None:
+    stored = [0.5 * (1 + i / 1e4) for i in range(6)]
+    known = BaselineCell(latency={"A_1-thread": accepted(0.5, 0.01, "ratio to float32", values=stored, n=6)})
+    stages = [
+        measured(0.5, "r", [slower * value for value in stored] * n) for slower, n in ((1.03, 1), (1, 1), (1.1, 2))
+    ]
+    subject = gate.Subject("m", "v", "run")
+    alpha = gate.beside_share(0.01)[0]
+    expected, unclear = gate.latency_in_stages(subject, "latency_ratio", stages, known, "A_1-thread", alpha)
+    assert (expected.verdict, expected.measured, unclear) == (Verdict.REGRESSED, 3, False)
+    taken = measured(0.5, "r", [value for stage in stages for value in stage.values or []])
+    timed = cell("v", measurements={"latency_ratio": taken}, judgements=[expected])
+    shard = Shard(index=1, of=1, split={}, options={}, baselines={}, folder="there")
+    here = environment(machine_class="A_1-thread")
+    piece = Piece(Path("shard-1"), report([timed], shard=shard, data_sha256={}, environment=here), shard)
+    assert _latency(timed, piece, subject, known, expected, 0.01) == expected
+
+
 @pytest.mark.parametrize(
     ("options", "counted"), [({"no_turns": "False"}, True), ({"no_turns": "True"}, False), ({}, False)]
 )
