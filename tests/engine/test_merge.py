@@ -365,13 +365,24 @@ def test_latency_of_shards_is_judged_by_the_share_of_the_whole_run(tmp_path: Pat
         assert found["alone_seconds"] > 0
 
 
-@pytest.mark.parametrize(("in_turns", "verdict"), [(1.0, Verdict.WARN), (1.5, Verdict.REGRESSED)])
-def test_red_by_a_baseline_is_confirmed_by_what_the_shard_timed_in_turns(in_turns: float, verdict: Verdict) -> None:
+@pytest.mark.parametrize(
+    ("in_turns", "slower"),
+    [
+        ([1.0], False),
+        ([1.5, 1.5], True),
+        ([1.004, 1.005, 1.004], True),  # each stage alone leaves it open
+        ([1.02], None),  # the shard's time was used up
+    ],
+)
+def test_red_by_a_baseline_is_confirmed_by_what_the_shard_timed_in_turns(
+    in_turns: list[float], slower: bool | None
+) -> None:
     stored = [0.5 * (1 + i / 1e4) for i in range(6)]
     standing = accepted(0.5, 0.01, "ratio to float32", values=stored, n=6)
     taken = measured(0.75, "ratio to float32", [1.5 * value for value in [*stored, *stored]])
     subject = gate.Subject("m", "v", "run")
-    turns = InTurns(artifact="changed", values=[in_turns * (1 + i / 1e4) for i in range(6)])
+    each = [ratio * (1 + i / 5e3) for ratio, times in zip(in_turns, (1, 1, 2), strict=False) for i in range(6 * times)]
+    turns = InTurns(artifact="changed", values=each, measured=len(in_turns))
     old = Judgement(
         kind=Kind.LATENCY,
         measurement="latency_ratio",
@@ -387,9 +398,27 @@ def test_red_by_a_baseline_is_confirmed_by_what_the_shard_timed_in_turns(in_turn
     piece = Piece(Path("shard-1"), report([timed], shard=shard, data_sha256={}, environment=here), shard)
     known = BaselineCell(latency={"A_1-thread": standing})
     found = _latency(timed, piece, subject, known, old, 0.01)
-    assert found.verdict is verdict
+    assert found.verdict is (Verdict.WARN if slower is False else Verdict.REGRESSED)
     assert found.turns is not None
-    assert found.turns.slower is (verdict is Verdict.REGRESSED)
+    assert (found.turns.slower, found.turns.measured) == (slower, len(in_turns))
+
+
+def test_three_stages_of_a_shard_are_judged_as_it_did() -> None:
+    stored = [0.5 * (1 + i / 1e4) for i in range(6)]
+    known = BaselineCell(latency={"A_1-thread": accepted(0.5, 0.01, "ratio to float32", values=stored, n=6)})
+    stages = [
+        measured(0.5, "r", [slower * value for value in stored] * n) for slower, n in ((1.03, 1), (1, 1), (1.1, 2))
+    ]
+    subject = gate.Subject("m", "v", "run")
+    alpha = gate.beside_share(0.01)[0]
+    expected, unclear = gate.latency_in_stages(subject, "latency_ratio", stages, known, "A_1-thread", alpha)
+    assert (expected.verdict, expected.measured, unclear) == (Verdict.REGRESSED, 3, False)
+    taken = measured(0.5, "r", [value for stage in stages for value in stage.values or []])
+    timed = cell("v", measurements={"latency_ratio": taken}, judgements=[expected])
+    shard = Shard(index=1, of=1, split={}, options={}, baselines={}, folder="there")
+    here = environment(machine_class="A_1-thread")
+    piece = Piece(Path("shard-1"), report([timed], shard=shard, data_sha256={}, environment=here), shard)
+    assert _latency(timed, piece, subject, known, expected, 0.01) == expected
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,13 @@ class Machine:
 
     Attributes:
         asked: the files and packages that were timed in turns.
+        times: how long each, in units of the first stage.
     """
 
     def __init__(self, in_turns: Mapping[str, float] | None = None, ratio: float = 0.5) -> None:
         self.in_turns, self.ratio = dict(in_turns or {}), ratio
         self.asked: list[tuple[str, str, Path | None]] = []
+        self.times: list[int] = []
 
     def __call__(self, function: Callable[..., Any], *given: Any) -> Any:
         if function is memory.start_up:
@@ -48,8 +50,9 @@ class Machine:
         if function is latency.measure:
             return timed(self.ratio)
         assert function is turns.measure
-        artifact, accepted_one, _, _, _, folder = given
+        artifact, accepted_one, _, _, _, folder, times = given
         self.asked.append((artifact.name, accepted_one.read_text(), folder))
+        self.times.append(times)
         if artifact.name not in self.in_turns:
             raise latency.LatencyFailed("it crashed")
         return timed(self.in_turns[artifact.name])
@@ -220,6 +223,37 @@ def test_two_artifacts_that_differ_in_their_stamp_alone_are_one(
     assert (found.verdict, found.turns and found.turns.artifact, machine.asked) == (Verdict.PASS, "stamp", [])
 
 
+class Ratios(Machine):
+    """In place of fresh processes: in turns, these ratios one after the other."""
+
+    def __init__(self, *ratios: float, ratio: float = 0.5) -> None:
+        super().__init__(ratio=ratio)
+        self.ratios = list(ratios)
+
+    def __call__(self, function: Callable[..., Any], *given: Any) -> Any:
+        if function is turns.measure:
+            self.in_turns = {given[0].name: self.ratios.pop(0)}
+        return super().__call__(function, *given)
+
+
+def test_what_stays_unclear_in_turns_is_timed_twice_as_long_and_no_more(tmp_path: Path) -> None:
+    made, machine = Made(tmp_path, {"ptq_float16": b"old"}), Ratios(1.03, 1.004, 1.006, 9.0)
+    made.keep(b"old")
+    found = made.judged(machine)[0]
+    assert (machine.times, machine.ratios, found.measured) == ([1, 1, 2], [9.0], 3)
+    assert "m/ptq_float16: seems slower than its accepted artifact; measuring again to confirm" in made.said
+    words = "still not clear whether it is slower than its accepted artifact; measuring twice as long"
+    assert f"m/ptq_float16: {words}" in made.said
+
+
+def test_what_the_time_leaves_undecided_is_a_warning_without_a_baseline(tmp_path: Path) -> None:
+    made, machine = Made(tmp_path, {"ptq_float16": b"old"}, turns_budget=0.001), Ratios(1.05, 9.0)
+    made.keep(b"old")
+    found = made.judged(machine)[0]
+    assert (found.verdict, machine.ratios, found.measured) == (Verdict.WARN, [9.0], 1)
+    assert "not decided: the run's time for timing in turns is used up (--turns-budget)" in found.message
+
+
 # ---------------------------------------------------------------- another runtime
 
 
@@ -304,10 +338,11 @@ def test_red_by_a_baseline_is_confirmed_in_turns(tmp_path: Path, ratio: float, v
     machine = Machine({"ptq_float16.tflite": ratio}, ratio=0.9)
     found = made.judged(machine)[0]
     assert found.verdict is verdict
-    assert machine.asked == [("ptq_float16.tflite", "old", None)]
+    assert machine.asked == [("ptq_float16.tflite", "old", None)] * (2 if ratio > 1 else 1)  # red takes two
     assert found.change == pytest.approx(0.8, abs=0.01)
     assert found.turns is not None
     assert found.turns.change == pytest.approx(ratio - 1, abs=0.01)
+    assert (found.turns.measured, found.turns.slower) == (len(machine.asked), ratio > 1)
     assert found.low is not None
     assert ("the machine got slower, not the artifact" in found.message) is (verdict is Verdict.WARN)
 
@@ -328,7 +363,7 @@ def test_a_latency_of_an_earlier_artifact_is_asked_about_that_one(tmp_path: Path
     made.keep(b"old")
     machine = Machine({"ptq_float16.tflite": 1.8}, ratio=0.9)
     assert made.judged(machine)[0].verdict is Verdict.REGRESSED
-    assert machine.asked == [("ptq_float16.tflite", "old", None)]
+    assert machine.asked == [("ptq_float16.tflite", "old", None)] * 2
 
 
 def test_red_stays_red_where_the_accepted_artifact_is_not_at_hand(tmp_path: Path) -> None:
@@ -344,7 +379,10 @@ def test_red_stays_red_where_the_time_is_used_up(tmp_path: Path) -> None:
     machine = Machine({"ptq_float16.tflite": 1.8, "ptq_static_wi8_ai8.tflite": 1.8}, ratio=0.9)
     for content in old.values():
         made.keep(content)
-    assert made.judged(machine, HALF)[0].turns is not None
+    early = made.judged(machine, HALF)[0]
+    assert early.turns is not None
+    assert (early.verdict, early.turns.lacking, early.turns.measured) == (Verdict.REGRESSED, "time", 1)
+    assert "which does not decide it: the run's time for timing in turns is used up" in early.message
     late = made.judged(machine, FULL)[0]
     assert (late.verdict, late.turns and late.turns.lacking) == (Verdict.REGRESSED, "time")
     assert len(machine.asked) == 1

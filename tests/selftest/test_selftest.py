@@ -27,7 +27,7 @@ from quantbench.records import (
 )
 from quantbench.reference.model import load_models
 from quantbench.report.selftest import render
-from quantbench.selftest import artifact, as_good_as_promised, latency, pipeline, suite, training
+from quantbench.selftest import artifact, as_good_as_promised, latency, pipeline, suite, training, turns
 from quantbench.selftest.artifact import Seen, Trial
 from quantbench.selftest.faults import SUBJECT_VARIANT, Fault
 from quantbench.selftest.flatbuffer import Inapplicable
@@ -412,18 +412,38 @@ def test_a_quick_selftest_records_no_more_processes_than_its_rule_draws(monkeypa
 def test_a_slowdown_is_caught_in_turns_and_the_machine_is_not_taken_for_one() -> None:
     pools = {latency.HEALTHY: _processes(0.0, 36, seed=0)}
     pools |= {one: _processes(one.planted["slow"]["variant"], 24, seed=1) for one in latency.SLOWER}
-    pools |= {one: _processes(percent / 100, 24, 2, control=12.0) for percent, one in latency.IN_TURNS.items()}
+    pools |= {one: _in_turns(percent / 100, 2) for percent, one in latency.IN_TURNS.items()}
     faults, nulls = latency.judged_in_turns(pools, trials=10, runs=2, per_run=12)
     caught = {(one.plant, one.strength): one.caught[latency.OURS] for one in faults}
+    for percent in ("1 %", "2 %", "3 %", "5 %", "10 %"):
+        assert caught[latency.NO_BASELINE, percent] == 10
     for percent in ("3 %", "5 %", "10 %"):
-        assert caught["no baseline, in turns: the variant slower by", percent] == 10
-        assert caught["confirmed in turns: the variant slower by", percent] == 10
+        assert caught[latency.CONFIRMED, percent] == 10
     assert [null.red_runs[latency.OURS] for null in nulls] == [0, 0]
     assert "another machine, on which the variant takes 5 % more" in nulls[1].where
     timed = _timed(200, 0)
     both = timed.model_copy(update={"plants": [*timed.plants, *faults], "nulls": [*timed.nulls, *nulls]})
     told = render(Selftest(model="m", variant="v", plants=[one(True)], null_runs=1, false_reds=0, latency=both))
     assert "no baseline, in turns: the variant slower by 5 %" in told
+
+
+def test_one_percent_in_turns_with_the_accepted_artifact_is_caught() -> None:
+    accepted, slower = latency.NO_BASELINE, _in_turns(0.01, 3)
+    found = turns.without_baseline(accepted, "1 %", slower, 20, 12, latency.SUBJECT, latency.SHARE)
+    assert found.caught[latency.OURS] >= 19
+    same = _in_turns(0.0, 2)
+    null = turns.healthy_without_baseline(same, 5, latency.CELLS, 12, latency.SUBJECT, latency.SHARE)
+    assert null.red_runs[latency.OURS] == 0
+
+
+def _in_turns(slower: float, seed: int) -> list[dict[str, Blocks]]:
+    """Processes of all stages whose artifact is timed beside itself: what layout does to both cancels, all but .5 %."""
+    processes = _processes(slower, 48, seed)
+    speed = 12.0 / 15.0
+    return [
+        process | {"control": Blocks(speed * process["control"].seconds, speed * process["control"].own)}
+        for process in processes
+    ]
 
 
 def test_one_thread_where_two_were_asked_for_is_an_error() -> None:
@@ -450,7 +470,7 @@ def _timed(caught: int, red_runs: int, in_turns: int = 190) -> LatencySelftest:
             for plant, strength, times in (
                 (latency.SLOWER[0].name, "2 %", 0),
                 (latency.SLOWER[0].name, "3 %", caught),
-                (latency.IN_TURNS[0].name, "1 %", in_turns),
+                (latency.NO_BASELINE, "1 %", in_turns),
             )
         ],
         nulls=[

@@ -292,7 +292,7 @@ def facts() -> dict[str, list[str]]:
             f"runs differ by {percent(_latency.BETWEEN_RUNS_SEVERAL)}",
             f"**A batch of {batch.BATCH}**",
             f"in blocks of {1000 * latency_worker.BLOCK_SECONDS:g} ms in random order",
-            f"The typical call may be {percent(_latency.LATENCY_TOLERANCE)} slower, the mean {rule(MEAN)}, the 90th "
+            f"The typical call may be {percent(_latency.MARGIN)} slower, the mean {rule(MEAN)}, the 90th "
             f"percentile {rule(P90)}, the first call {rule(FIRST_CALL)}",
             f"timed in {FIRST} fresh processes (with the default",
             "up to {}, and then up to {} processes".format(*(FIRST * stage for stage in _sequential.STAGES[1:])),

@@ -138,8 +138,8 @@ def selftest(
     Regressions in training are injected only where the first model has QAT baselines, because their noise must be
     known. Latency is recorded under random load that the command itself puts on every core.
 
-    Exit status: 0 at least 99 % of the harmful regressions caught, and of the slowdowns of 3 % or more, and at most 1 %
-    of the null runs red; 1 otherwise.
+    Exit status: 0 at least 99 % of the harmful regressions caught, and of the slowdowns of 3 % or more, 95 % of
+    those of 1 % in turns with the accepted artifact, and at most 1 % of the null runs red; 1 otherwise.
 
     Example: quantbench selftest --quick
     """

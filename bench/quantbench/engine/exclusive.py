@@ -17,19 +17,13 @@ from quantbench.engine.plan import Plan
 from quantbench.engine.progress import Counts, Progress
 from quantbench.engine.results import CellResult, Judgements, Results
 from quantbench.engine.timing import Timing
-from quantbench.engine.turns import Turns
+from quantbench.engine.turns import Turns, why_further
 from quantbench.engine.workers.task import Outcome
 from quantbench.measure import gpu, gpu_devices, latency
 from quantbench.records import Device, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import judged_latency, name_at
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL
-
-# Why a cell is timed further, by the stages that it had.
-WHY = {
-    1: "seems slower than its baseline; measuring again to confirm",
-    2: "still not clear whether it is slower than its baseline; measuring twice as long",
-}
 
 
 class Alone:
@@ -117,7 +111,7 @@ class Alone:
             return [gate.not_timed(subject, name, "its float32 reference could not be made")]
         if self._turns is not None:
             with self._store.temporary_files(), native_output_to(self._log):
-                self._turns.prepare()
+                self._turns.prepare(self._budget.latency_share())
         judgements: list[Judgement] = []
         try:
             with self._alone(cell.id), native_output_to(self._log):
@@ -170,8 +164,8 @@ class Alone:
         found, unclear = typical()
         unclear = unclear or (threads == 1 and gate.suspicious_beside(measured, name, known))
         while unclear and len(stages) < len(gate.STAGES):
-            self._progress.say(f"{cell.id}: {WHY[len(stages)]}")
-            times = gate.STAGES[len(stages)] - gate.STAGES[len(stages) - 1]
+            self._progress.say(f"{cell.id}: {why_further(len(stages), 'baseline')}")
+            times = gate.next_stage(len(stages))
             stages.append(timing.once(cell.id, cell.model, artifact, control, threads, times))
             found, unclear = typical()
         judged = [found]

@@ -418,10 +418,10 @@ def _confirmed(new: list[Judgement], old: Judgement, alpha: float) -> list[Judge
     """Ask what the shard timed in turns about what is red here."""
     if old.turns is None:
         return new
-    values = old.turns.values
-    unit = "ratio to the accepted artifact"
-    first = {RATIO: Measurement(value=1.0, unit=unit, n=len(values), values=values)} if values else None
-    return gate.confirmed(new, old.turns, first, None, alpha)
+    values = old.turns.values or []
+    taken = Measurement(value=1.0, unit="ratio to the accepted artifact", n=max(1, len(values)), values=values)
+    stages = [{RATIO: stage} for stage in gate.stages_of(taken, old.turns.measured or 1)] if values else []
+    return gate.confirmed(new, old.turns, stages, alpha)
 
 
 def _is_typical(judgement: Judgement) -> bool:

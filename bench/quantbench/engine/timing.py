@@ -108,17 +108,25 @@ class Timing:
         return measured.latency(timed) | measured.beside(timed, parts(cell_id)[1])
 
     def in_turns(
-        self, model: ReferenceModel, artifact: Path, accepted: Path, packages: Path | None = None, threads: int = 1
+        self,
+        model: ReferenceModel,
+        artifact: Path,
+        accepted: Path,
+        packages: Path | None = None,
+        threads: int = 1,
+        times: int = 1,
     ) -> dict[str, Measurement]:
         """Time an artifact in turns with the accepted one; the result is no part of what the cell takes.
 
         Args:
             packages: folder of the accepted runtime; None where it is the installed one.
+            times: as many processes as this many first stages.
 
         Raises:
             LatencyFailed: a timing process failed.
         """
-        return measured.in_turns(self._at(turns.measure, artifact, accepted, model, self._seconds, threads, packages))
+        given = artifact, accepted, model, self._seconds, threads, packages, times
+        return measured.in_turns(self._at(turns.measure, *given))
 
     def besides(self, cell_id: str, model: ReferenceModel, artifact: Path) -> None:
         """Measure what is timed once per cell and only shown: start-up, and with ``--more-latency`` the rest."""

@@ -2,12 +2,14 @@
 where one calls it slower.
 
 Without a baseline, all such cells are timed before the first one is judged, those first that look worst from their
-files; red ones are confirmed as they come. A run has a limited time for both.
+files; red ones are confirmed as they come. Each is timed in stages, until it is decided. A run has a limited time for
+both.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from quantbench import gate
@@ -23,6 +25,11 @@ from quantbench.engine.timing import Timing
 from quantbench.measure import latency, work
 from quantbench.records import BaselineCell, InTurns, Judgement, Kind, Measurement
 
+# Why a cell is timed further, by the stages that it had.
+_WHY = {
+    1: "seems slower than its {}; measuring again to confirm",
+    2: "still not clear whether it is slower than its {}; measuring twice as long",
+}
 # What one timing takes at first sight, as a multiple of its seconds: fresh processes have to start.
 EXPECTED = 3.0
 # Two converters of one version differ by less in what they say of themselves.
@@ -37,21 +44,22 @@ class Taken:
         turns: what of it is as accepted, and what kept it from being timed.
         artifact, accepted: files to time; None where there is nothing to time.
         packages: folder of the accepted runtime; None where it is the installed one.
-        first, again: ratios to the accepted artifact by measurement.
+        stages: ratios to the accepted artifact by measurement, of each stage so far.
     """
 
     turns: InTurns
     artifact: Path | None = None
     accepted: Path | None = None
     packages: Path | None = None
-    first: Mapping[str, Measurement] | None = None
-    again: Mapping[str, Measurement] | None = None
+    stages: tuple[gate.Timed, ...] = ()
 
     def lacking(self, why: str, detail: str = "") -> "Taken":
         """Return it with what kept it from being timed, and without what was measured so far."""
-        return replace(
-            self, turns=self.turns.model_copy(update={"lacking": why, "detail": detail}), first=None, again=None
-        )
+        return replace(self, turns=_without(self.turns, why, detail), stages=())
+
+    def out_of_time(self) -> "Taken":
+        """Return it with what was measured so far, which decides nothing yet."""
+        return replace(self, turns=_without(self.turns, "time"))
 
 
 class Turns:
@@ -77,8 +85,12 @@ class Turns:
 
     # ------------------------------------------------------------ without a baseline
 
-    def prepare(self) -> None:
-        """Time every cell that no baseline of this machine tells of, once; the others only when they are red."""
+    def prepare(self, alpha: float) -> None:
+        """Time every cell that no baseline of this machine tells of; the others only when they are red.
+
+        Args:
+            alpha: a cell's share of the false-alarm budget.
+        """
         if self._taken is not None:
             return
         asked = [(cell.id, self._comparable(cell)) for cell in self._plan.asked_for(Kind.LATENCY)]
@@ -89,11 +101,11 @@ class Turns:
         due = [cell_id for cell_id, taken in self._taken.items() if taken.accepted is not None]
         due.sort(key=lambda cell_id: _growth(self._taken[cell_id]), reverse=True)  # type: ignore[index]
         for place, cell_id in enumerate(due, 1):
-            if not self._has_time():
-                self._taken[cell_id] = self._taken[cell_id].lacking("time")
-                continue
-            self._progress.say(f"in turns with the accepted artifact, {place} of {len(due)}: {cell_id}")
-            self._taken[cell_id] = self._timed(self._plan.cells[cell_id], self._taken[cell_id])
+            if self._has_time():
+                self._progress.say(f"in turns with the accepted artifact, {place} of {len(due)}: {cell_id}")
+            taken = self._taken[cell_id]
+            unclear = partial(gate.unclear_in_turns, taken.turns, alpha=alpha)
+            self._taken[cell_id] = self._timed(self._plan.cells[cell_id], taken, unclear)
 
     def judged(self, result: CellResult, name: str, ratio: Measurement, alpha: float) -> list[Judgement] | None:
         """Judge a latency that has no baseline of this machine; None where nothing accepted is known of the cell.
@@ -102,23 +114,12 @@ class Turns:
             name: of the judged measurement.
             alpha: the cell's share of the false-alarm budget.
         """
-        self.prepare()
+        self.prepare(alpha)
         taken = (self._taken or {}).get(result.cell.id)
         if taken is None:
             return None
         subject, machine = self._rules.subject(result.cell), self._rules.machine(1)
-        return gate.judged_in_turns(subject, name, ratio, machine, taken.turns, taken.first, taken.again, alpha)
-
-    def _timed(self, cell: Planned, taken: Taken) -> Taken:
-        try:
-            first = self._once(cell, taken, 1)
-            again = None
-            if gate.suspicious_in_turns(first):
-                self._progress.say(f"{cell.id}: slower than its accepted artifact; measuring again to confirm")
-                again = self._once(cell, taken, 1)
-        except latency.LatencyFailed as error:
-            return taken.lacking("failed", str(error))
-        return replace(taken, first=first, again=again)
+        return gate.judged_in_turns(subject, name, ratio, machine, taken.turns, taken.stages, alpha)
 
     # ------------------------------------------------------------ what a baseline calls slower
 
@@ -132,19 +133,15 @@ class Turns:
         if baseline is None or not gate.red_by_baseline(judged):
             return judged
         taken = self._looked_at({result.cell.id: baseline})[result.cell.id]
-        first = again = None
         if taken.accepted is not None and threads > 1 and taken.packages is not None:
             taken = taken.lacking("runtime", "two runtimes are timed with one thread only")
-        elif taken.accepted is not None and not self._has_time():
-            taken = taken.lacking("time")
         elif taken.accepted is not None:
-            self._progress.say(f"{result.cell.id}: red by its baseline; timing it in turns with the accepted artifact")
-            try:
-                first = self._once(result.cell, taken, threads)
-                again = None if gate.is_decided(first, alpha, threads) else self._once(result.cell, taken, threads)
-            except latency.LatencyFailed as error:
-                taken, first, again = taken.lacking("failed", str(error)), None, None
-        return gate.confirmed(judged, taken.turns, first, again, alpha)
+            if self._has_time():
+                what = "red by its baseline; timing it in turns with the accepted artifact"
+                self._progress.say(f"{result.cell.id}: {what}")
+            unclear = partial(gate.unconfirmed, judged, taken.turns, alpha=alpha)
+            taken = self._timed(result.cell, taken, unclear, threads)
+        return gate.confirmed(judged, taken.turns, taken.stages, alpha)
 
     # ------------------------------------------------------------ what is accepted
 
@@ -200,20 +197,55 @@ class Turns:
 
     # ------------------------------------------------------------ timing
 
-    def _has_time(self) -> bool:
-        """Whether another timing would be within the run's time, by the longest one so far."""
-        expected = self._longest or EXPECTED * self._plan.options.latency_budget
+    def _timed(
+        self, cell: Planned, taken: Taken, unclear: Callable[[Sequence[gate.Timed]], bool], threads: int = 1
+    ) -> Taken:
+        """Time a cell in stages, until it is decided or the run's time is used up.
+
+        Args:
+            unclear: whether it needs a further stage, from those that it had.
+        """
+        while not taken.stages or unclear(taken.stages):
+            done = len(taken.stages)
+            times = gate.next_stage(done)
+            if not self._has_time(times):
+                return taken.out_of_time()
+            if done:
+                self._progress.say(f"{cell.id}: {why_further(done, 'accepted artifact')}")
+            try:
+                taken = replace(taken, stages=(*taken.stages, self._once(cell, taken, threads, times)))
+            except latency.LatencyFailed as error:
+                return taken.lacking("failed", str(error))
+        return taken
+
+    def _has_time(self, times: int = 1) -> bool:
+        """Whether a stage of so many first ones would be within the run's time, by the longest so far."""
+        expected = times * (self._longest or EXPECTED * self._plan.options.latency_budget)
         return not self._spent or self._spent + expected <= self._plan.options.turns_budget
 
-    def _once(self, cell: Planned, taken: Taken, threads: int) -> dict[str, Measurement]:
+    def _once(self, cell: Planned, taken: Taken, threads: int, times: int) -> dict[str, Measurement]:
         assert taken.artifact is not None
         assert taken.accepted is not None
         begin = time.perf_counter()
         try:
-            return self._timing.in_turns(cell.model, taken.artifact, taken.accepted, taken.packages, threads)
+            return self._timing.in_turns(cell.model, taken.artifact, taken.accepted, taken.packages, threads, times)
         finally:
             took = time.perf_counter() - begin
-            self._spent, self._longest = self._spent + took, max(self._longest, took)
+            self._spent, self._longest = self._spent + took, max(self._longest, took / times)
+
+
+def why_further(done: int, reference: str) -> str:
+    """Say why a cell is timed further.
+
+    Args:
+        done: stages that it had.
+        reference: what it is compared with.
+    """
+    return _WHY[done].format(reference)
+
+
+def _without(turns: InTurns, why: str, detail: str = "") -> InTurns:
+    return turns.model_copy(update={"lacking": why, "detail": detail})
 
 
 def _wanted(baselines: Mapping[CellId, BaselineCell]) -> list[known.Wanted]:

@@ -1,46 +1,36 @@
 """Judge a latency against the accepted artifact, timed in turns with it on this machine.
 
 Both sides of such a timing meet the same machine, the same load and the same clock rate. So it needs no baseline of
-the machine, and it tells a slower artifact from a slower machine. Red without a baseline takes what red by a baseline
-takes: two measurements, each beyond the tolerance, and both pooled beyond it at the cell's share of the false-alarm
-budget. What is red by a baseline stays red only if it is slower in turns too, at that share again: so the budget holds
-even where the machine is not what it was, and the first comparison is wrong for that.
+the machine, and it tells a slower artifact from a slower machine. The typical call is timed in stages
+(:mod:`quantbench.gate._sequential`), like one that has a baseline, and against a ratio that is known exactly. What is
+red by a baseline stays red unless it is clearly fine in turns.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
-from quantbench.core.stats import Change, Location, change_of, trimmed_mean
+from quantbench.core.stats import Change, change_of, trimmed_mean
 from quantbench.gate._common import Subject
 from quantbench.gate._latency import (
     LATENCY_TOLERANCE,
     LATENCY_TOLERANCE_REASON,
     between_runs,
     interval,
-    latency,
-    suspicious,
+    margin,
 )
 from quantbench.gate._latency_beside import (
     RULES,
     AcceptedLatency,
     beside_share,
     latency_beside,
+    pooled,
     slower_beside,
     suspicious_beside,
 )
-from quantbench.records import (
-    Accepted,
-    BaselineCell,
-    BaselineValue,
-    InTurns,
-    Judgement,
-    Kind,
-    Measurement,
-    Verdict,
-)
+from quantbench.gate._sequential import IN_TURNS, STAGES, Look, Step, limits_in_words, look, verdict_of
+from quantbench.records import Accepted, BaselineValue, InTurns, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import RATIO, SLOW_PROCESSES, TO_YARDSTICK, shown, threads_in
 
-# A second look at a red that the first one leaves open: each has half of the cell's share.
-LOOKS = 2
 Timed = Mapping[str, Measurement]
 
 
@@ -63,9 +53,28 @@ _TYPICAL = _one(LATENCY_TOLERANCE, LATENCY_TOLERANCE_REASON)
 _ACCEPTED = AcceptedLatency(_TYPICAL, {name: _one(rule.tolerance, rule.reason) for name, rule in RULES.items()})
 
 
-def suspicious_in_turns(first: Timed) -> bool:
-    """Check whether what is timed in turns needs a second measurement, where no baseline tells of it."""
-    return suspicious(first[RATIO], _TYPICAL) or suspicious_beside(first, RATIO, _ACCEPTED)
+def _looked(
+    turns: InTurns, stages: Sequence[Timed], alpha: float, threads: int = 1, tolerance: float = LATENCY_TOLERANCE
+) -> Look:
+    """Look at the typical call, by all stages so far.
+
+    In one process, both artifacts meet all that a run shares. Two runtimes run in two, and several threads are held up
+    by others on the machine: there, what two runs differ by counts.
+    """
+    exact = threads == 1 and turns.accepted_runtime == turns.runtime
+    base = IN_TURNS if exact else IN_TURNS._replace(between=between_runs(threads))
+    return look([stage[RATIO].values or [] for stage in stages], base, alpha, margin(tolerance))
+
+
+def unclear_in_turns(turns: InTurns, stages: Sequence[Timed], alpha: float) -> bool:
+    """Check whether a cell without a baseline needs a further stage before it is judged.
+
+    Args:
+        alpha: the cell's share of the false-alarm budget.
+    """
+    if _looked(turns, stages, beside_share(alpha)[0]).step is Step.MORE:
+        return True
+    return len(stages) == 1 and suspicious_beside(stages[0], RATIO, _ACCEPTED)
 
 
 def judged_in_turns(
@@ -74,8 +83,7 @@ def judged_in_turns(
     ratio: Measurement,
     machine: str,
     turns: InTurns,
-    first: Timed | None,
-    again: Timed | None,
+    stages: Sequence[Timed],
     alpha: float,
 ) -> list[Judgement]:
     """Judge a latency without a baseline of this machine class by its time in turns with the accepted artifact.
@@ -84,7 +92,7 @@ def judged_in_turns(
         name: of the judged measurement.
         ratio: that measurement, which is shown.
         turns: what is accepted, and what kept it from being timed.
-        first, again: ratios to the accepted artifact by measurement; None where not timed, or not suspicious.
+        stages: ratios to the accepted artifact by measurement, of each stage; none where it was not timed.
         alpha: the cell's share of the false-alarm budget.
     """
     none = f"{shown(name)} {ratio.value:.3f}; no latency baseline for this machine profile ({machine})"
@@ -100,26 +108,32 @@ def judged_in_turns(
     )
     if turns.same:
         return [base]
-    if first is None:
+    if not stages:
         message = f"{none}; not gated: {lacking_words(turns)}"
         return [base.model_copy(update={"against": "nothing", "verdict": Verdict.UNJUDGED, "message": message})]
     of_typical, of_others = beside_share(alpha)
-    second = None if again is None else again[RATIO]
-    pretended = BaselineCell(latency={machine: _TYPICAL})
-    typical = latency(subject, name, first[RATIO], pretended, machine, of_typical, second)
-    told = estimated(turns, _values(RATIO, first, again))
+    found = _looked(turns, stages, of_typical)
+    told = _told_of(turns, stages, RATIO, found.change)
+    limits = limits_in_words(found, LATENCY_TOLERANCE, [stage[RATIO] for stage in stages])
+    left = f"; not decided: {lacking_words(turns)}" if found.step is Step.MORE and turns.lacking else ""
+    verdict = verdict_of(found, len(stages), LATENCY_TOLERANCE, of_typical)
     update = {
-        "against": "accepted artifact",
-        "value": ratio.value,
-        "reference": None,
-        "unit": ratio.unit,
+        "verdict": verdict,
+        "change": told.change,
+        "tolerance": LATENCY_TOLERANCE,
+        "p_value": found.p_value,
+        "detectable": found.detectable,
+        "low": told.low,
+        "high": told.high,
+        "measured": len(stages),
         "turns": told,
-        "message": f"{none}; {in_words(told)} ({_limits(typical, of_typical)})",
+        "message": f"{none}; {in_words(told)} ({limits}){left}",
+        "actions": [] if verdict is Verdict.PASS else subject.repeats(),
     }
-    red = typical.verdict is Verdict.REGRESSED
-    others = latency_beside(subject, first, again, RATIO, _ACCEPTED, of_others, red)
+    again = stages[1] if len(stages) > 1 else None  # how many stages follow depends on the typical call alone
+    others = latency_beside(subject, stages[0], again, RATIO, _ACCEPTED, of_others, verdict is Verdict.REGRESSED)
     return [
-        typical.model_copy(update=update),
+        base.model_copy(update=update),
         *(_beside(one, turns, of_others) for one in others if one.against != "nothing"),
     ]
 
@@ -151,89 +165,122 @@ def red_by_baseline(judged: Sequence[Judgement]) -> bool:
     return any(_is_red(one) for one in judged)
 
 
-def is_decided(timed: Timed, alpha: float, threads: int = 1) -> bool:
-    """Check whether one timing in turns is enough: it shows a slowdown, or that there is none beyond the tolerance."""
-    told = estimated(InTurns(artifact="changed"), timed[RATIO].values or [], threads)
-    return _is_slower(told, alpha) or (told.high is not None and told.high <= LATENCY_TOLERANCE)
-
-
-def confirmed(
-    judged: Sequence[Judgement],
-    turns: InTurns,
-    first: Timed | None,
-    again: Timed | None,
-    alpha: float,
-) -> list[Judgement]:
-    """Keep red by a baseline what is slower in turns with the accepted artifact too; the rest is a warning.
-
-    Where that could not be timed, red stays red. Where artifact, runtime and our own code are the accepted ones,
-    nothing of them can have become slower.
+def unconfirmed(judged: Sequence[Judgement], turns: InTurns, stages: Sequence[Timed], alpha: float) -> bool:
+    """Check whether what is red by a baseline needs a further stage in turns before :func:`confirmed` can decide.
 
     Args:
         alpha: the p-value at which the typical call is red.
     """
-    return [_confirmed(one, turns, first, again, alpha) if _is_red(one) else one for one in judged]
+    reds = [one for one in judged if _is_red(one)]
+    typical = [one for one in reds if _is_typical(one)]
+    if len(stages) < len(STAGES) and any(_is_slower(one, _asked(one, turns, stages, alpha)) is None for one in typical):
+        return True
+    others = [one.measurement for one in reds if not _is_typical(one)]
+    return len(stages) == 1 and any(slower_beside(name, stages[0], RATIO, _ACCEPTED) for name in others)
+
+
+def confirmed(judged: Sequence[Judgement], turns: InTurns, stages: Sequence[Timed], alpha: float) -> list[Judgement]:
+    """Keep red by a baseline unless it is clearly fine in turns with the accepted artifact: the rest is a warning.
+
+    What turns leave open stays red, as does what could not be timed. Where artifact, runtime and our own code are the
+    accepted ones, nothing of them can have become slower.
+
+    Args:
+        stages: ratios to the accepted artifact by measurement, of each stage; none where it was not timed.
+        alpha: the p-value at which the typical call is red.
+    """
+    return [_confirmed(one, turns, stages, alpha) if _is_red(one) else one for one in judged]
 
 
 def _is_red(one: Judgement) -> bool:
     return one.kind is Kind.LATENCY and one.verdict is Verdict.REGRESSED and one.against == "baseline"
 
 
-def _confirmed(one: Judgement, turns: InTurns, first: Timed | None, again: Timed | None, alpha: float) -> Judgement:
+def _asked(one: Judgement, turns: InTurns, stages: Sequence[Timed], alpha: float) -> Look:
+    """Look at a typical call that is red by a baseline, with its threads and its tolerance."""
+    return _looked(turns, stages, alpha, threads_in(one.measurement), one.tolerance or LATENCY_TOLERANCE)
+
+
+def _is_slower(one: Judgement, found: Look) -> bool | None:
+    """Return whether what is red by a baseline is slower in turns; None where that is open.
+
+    It is not where the look is fine, and what the baseline saw (or a slowdown that matters) is outside of its interval.
+    """
+    tolerance, high = one.tolerance or LATENCY_TOLERANCE, interval(found.change)[1]
+    if found.step is Step.SLOW:
+        return True
+    fine = found.step is Step.FINE and not found.slower(tolerance)
+    return False if fine and high is not None and high <= max(tolerance, one.change or 0.0) else None
+
+
+def _confirmed(one: Judgement, turns: InTurns, stages: Sequence[Timed], alpha: float) -> Judgement:
     if turns.same:
         slower = turns.code == "changed"
         why = "so our own code, which changed, or the machine" if slower else "so the machine"
         words = f"artifact and runtime are the accepted ones, {why} got slower"
-        return _told(one, turns.model_copy(update={"slower": slower}), slower, words)
-    name = RATIO if _is_typical(one) else one.measurement
-    values = [] if first is None else _values(name, first, again)
-    if name == SLOW_PROCESSES and first is not None:
-        values = _values(RATIO, first, again)
-    if not values:
-        words = lacking_words(turns) if first is None else "this is not measured between two runtimes"
-        return _told(one, turns, True, f"not confirmed in turns: {words}")
-    if name == RATIO:
-        told = estimated(turns, values, threads_in(one.measurement))
-        slower = _is_slower(told, alpha)
+        return _told(one, turns, slower, words)
+    if not stages:
+        return _unasked(one, turns, lacking_words(turns))
+    name = one.measurement
+    said: bool | None
+    if _is_typical(one):
+        found = _asked(one, turns, stages, alpha)
+        told, said = _told_of(turns, stages, RATIO, found.change), _is_slower(one, found)
     else:
-        told = estimated(turns, values, between=RULES[name].between if name in RULES else None)
-        assert first is not None
-        slower = slower_beside(name, _pooled(first, again), RATIO, _ACCEPTED)
-    words = in_words(told)
-    if not slower:
-        none = told.high is not None and told.high <= (one.tolerance or 0.0)
-        words += ", so the machine got slower, not the artifact" if none else ", which does not confirm it"
-    return _told(one, told.model_copy(update={"slower": slower}), slower, words)
+        told = _told_of(turns, stages, RATIO if name == SLOW_PROCESSES else name, None, _between(name))
+        said = slower_beside(name, reduce(pooled, stages), RATIO, _ACCEPTED)
+    if told.change is None:
+        return _unasked(one, turns, "this is not measured between two runtimes")
+    return _told(one, told, said, in_words(told) + _meaning(one, told, said))
 
 
-def _told(one: Judgement, turns: InTurns, red: bool, words: str) -> Judgement:
-    verdict = Verdict.REGRESSED if red else Verdict.WARN
-    return one.model_copy(update={"verdict": verdict, "turns": turns, "message": f"{one.message}; {words}"})
+def _meaning(one: Judgement, told: InTurns, slower: bool | None) -> str:
+    if slower is None:
+        return ", which does not decide it" + (f": {lacking_words(told)}" if told.lacking else "")
+    if slower:
+        return ""
+    none = told.high is not None and told.high <= (one.tolerance or 0.0)
+    return ", so the machine got slower, not the artifact" if none else ", which does not confirm it"
+
+
+def _unasked(one: Judgement, turns: InTurns, why: str) -> Judgement:
+    return _told(one, turns, True, f"not confirmed in turns: {why}").model_copy(update={"turns": turns})
+
+
+def _told(one: Judgement, turns: InTurns, slower: bool | None, words: str) -> Judgement:
+    verdict = Verdict.WARN if slower is False else Verdict.REGRESSED
+    told = turns.model_copy(update={"slower": slower})
+    return one.model_copy(update={"verdict": verdict, "turns": told, "message": f"{one.message}; {words}"})
 
 
 def _is_typical(one: Judgement) -> bool:
     return one.measurement.removesuffix(f"_{threads_in(one.measurement)}_threads") in (RATIO, TO_YARDSTICK)
 
 
-def _is_slower(told: InTurns, alpha: float) -> bool:
-    """Check whether a slowdown is shown: beyond the tolerance, and no chance at half of the cell's share."""
-    return told.change is not None and told.change > LATENCY_TOLERANCE and (told.p_value or 0.0) <= alpha / LOOKS
-
-
 # ---------------------------------------------------------------- numbers and words
 
 
-def estimated(turns: InTurns, values: Sequence[float], threads: int = 1, between: float | None = None) -> InTurns:
-    """Add the change, its interval and its p-value, from the ratios of all processes.
+def _told_of(
+    turns: InTurns, stages: Sequence[Timed], name: str, change: Change | None, between: float = 0.0
+) -> InTurns:
+    """Add the change, its interval and its p-value, and the ratios of all processes; as it is where there are none.
 
     Args:
-        between: how far two runs differ beyond the spread of their processes; that of the typical call where None.
+        change: as it was judged; None: that of all processes.
+        between: how far two runs differ beyond the spread of their processes.
     """
-    noise = between_runs(threads) if between is None else between
-    change: Change = change_of(trimmed_mean(values), Location(1.0, 0.0, 1), noise)
-    low, high = interval(change)
-    numbers = {"change": change.change, "low": low, "high": high, "p_value": change.p_above()}
+    both = reduce(pooled, stages) if len(stages) > 1 else stages[0]
+    values = both[name].values if name in both else None
+    if not values:
+        return turns
+    found = change_of(trimmed_mean(values), IN_TURNS.location, between) if change is None else change
+    low, high = interval(found)
+    numbers = {"change": found.change, "low": low, "high": high, "p_value": found.p_above(), "measured": len(stages)}
     return turns.model_copy(update={"values": list(values), **numbers})
+
+
+def _between(name: str) -> float:
+    return RULES[name].between if name in RULES else between_runs(1)
 
 
 def in_words(turns: InTurns) -> str:
@@ -258,18 +305,3 @@ def lacking_words(turns: InTurns) -> str:
     if turns.lacking == "time":
         return "the run's time for timing in turns is used up (--turns-budget)"
     return f"timing it in turns with the accepted artifact failed{detail}"
-
-
-def _values(name: str, first: Timed, again: Timed | None) -> list[float]:
-    pooled = _pooled(first, again).get(name)
-    return [] if pooled is None else list(pooled.values or [])
-
-
-def _pooled(first: Timed, again: Timed | None) -> dict[str, Measurement]:
-    if again is None:
-        return dict(first)
-    both = {}
-    for name in first.keys() & again.keys():
-        values = [*(first[name].values or []), *(again[name].values or [])]
-        both[name] = first[name].model_copy(update={"values": values, "n": max(1, len(values))})
-    return both

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from quantbench.core.stats import Change, Location, change_of, p_above, trimmed_mean
 from quantbench.gate._common import Subject
 from quantbench.gate._hosts import on_this_host, words
-from quantbench.gate._latency import MARGIN, SUSPICION, between_runs, latency, margin, suspicious
+from quantbench.gate._latency import MARGIN, SUSPICION, between_runs, interval, latency, margin, suspicious
 from quantbench.gate._latency_beside import pooled
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import shown
@@ -95,6 +95,11 @@ def against(accepted: BaselineValue, threads: int, host: str) -> Base:
     known, between_hosts = on_this_host(accepted, host)
     assert known.values is not None
     return Base(trimmed_mean(known.values), math.hypot(between_runs(threads), between_hosts))
+
+
+def next_stage(done: int) -> int:
+    """Return how many processes the next stage gets, in units of the first."""
+    return STAGES[done] - (STAGES[done - 1] if done else 0)
 
 
 def look(stages: Sequence[Sequence[float]], base: Base, alpha: float, no_regression: float = MARGIN) -> Look:
@@ -171,15 +176,25 @@ def latency_in_stages(
         return judged, accepted is not None and second is None and suspicious(stages[0], accepted, threads, host)
     none = margin(accepted.tolerance)
     found = look([stage.values or [] for stage in stages], against(accepted, threads, host), alpha, none)
+    verdict = verdict_of(found, len(stages), accepted.tolerance, alpha)
+    return _judgement(subject, name, stages, found, accepted, verdict, host), found.step is Step.MORE
+
+
+def verdict_of(found: Look, done: int, tolerance: float, alpha: float) -> Verdict:
+    """Return what a look says of a latency after so many stages; what is not decided yet is a warning."""
     if found.step is Step.SLOW:
-        verdict = Verdict.REGRESSED
-    elif found.step is Step.MORE or found.slower(accepted.tolerance):
-        verdict = Verdict.WARN
-    elif len(stages) == 1 and _faster(found.change, accepted.tolerance) <= alpha:
-        verdict = Verdict.IMPROVED
-    else:
-        verdict = Verdict.PASS
-    return _judgement(subject, name, stages, found, accepted, verdict, none, host), found.step is Step.MORE
+        return Verdict.REGRESSED
+    if found.step is Step.MORE or found.slower(tolerance):
+        return Verdict.WARN
+    return Verdict.IMPROVED if done == 1 and _faster(found.change, tolerance) <= alpha else Verdict.PASS
+
+
+def limits_in_words(found: Look, tolerance: float, stages: Sequence[Measurement]) -> str:
+    """Tell the p-value of a look, where it fails, and how much was measured."""
+    fails = f", fails below {found.alpha:.2g}" if found.alpha else ""
+    processes = sum(len(stage.values or []) for stage in stages)
+    again = f"; measured {len(stages)} times, {processes} processes" if len(stages) > 1 else ""
+    return f"p = {found.p_value:.2g} for more than {100 * margin(tolerance):g} %{fails}{again}"
 
 
 def stages_of(measured: Measurement, count: int) -> list[Measurement]:
@@ -206,19 +221,15 @@ def _judgement(
     found: Look,
     accepted: BaselineValue,
     verdict: Verdict,
-    none: float,
     host: str,
 ) -> Judgement:
     known, between_hosts = on_this_host(accepted, host)
     change, value = found.change, known.value * (1 + found.change.change)
-    fails = f", fails below {found.alpha:.2g}" if found.alpha else ""
-    processes = sum(len(stage.values or []) for stage in stages)
-    again = f"; measured {len(stages)} times, {processes} processes" if len(stages) > 1 else ""
     message = (
         f"{shown(name)} {value:.3f}, baseline {known.value:.3f} ({100 * change.change:+.1f} % ± "
-        f"{100 * change.error:.1f} % standard error; p = {found.p_value:.2g} for more than {100 * none:g} %{fails}"
-        f"{again})"
+        f"{100 * change.error:.1f} % standard error; {limits_in_words(found, accepted.tolerance, stages)})"
     )
+    low, high = interval(change)
     actions = subject.repeats()
     if between_hosts and verdict is not Verdict.PASS:  # a run says once that its hosts are others
         message += words(accepted, host)
@@ -235,6 +246,8 @@ def _judgement(
         tolerance=accepted.tolerance,
         p_value=found.p_value,
         detectable=found.detectable,
+        low=low,
+        high=high,
         measured=len(stages),
         message=message,
         actions=[] if verdict is Verdict.PASS else actions,

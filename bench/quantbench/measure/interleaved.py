@@ -70,7 +70,11 @@ class InterleavedTimes:
 
 
 def time_interleaved(
-    contestants: Mapping[str, Contestant], inputs: Path, seconds: float, room: walls.Room | None = None
+    contestants: Mapping[str, Contestant],
+    inputs: Path,
+    seconds: float,
+    room: walls.Room | None = None,
+    times: int = 1,
 ) -> InterleavedTimes:
     """Time artifacts against each other, batch 1, one thread.
 
@@ -79,13 +83,14 @@ def time_interleaved(
         inputs: prepared examples, see :func:`quantbench.measure.latency.save_inputs`.
         seconds: total timing for each pair of contestants, half of it for each.
         room: what the processes may access, see :func:`quantbench.core.child_process.start`.
+        times: as many groups of processes, and so as many seconds.
 
     Raises:
         LatencyFailed: a process did not finish.
     """
     groups = max(LEAST_PROCESSES, round(seconds / PROCESS_SECONDS))
     each = len(contestants) * seconds / groups / 2
-    return InterleavedTimes([_one_group(contestants, inputs, each, group, room) for group in range(groups)])
+    return InterleavedTimes([_one_group(contestants, inputs, each, group, room) for group in range(groups * times)])
 
 
 def _one_group(

@@ -60,14 +60,17 @@ class InTurns(Record):
         accepted_runtime, runtime: version and hash of LiteRT, then and now; then is empty where it is not recorded.
         code: whether the code of ours that runs artifacts is that of the baseline.
         lacking: what it was not timed for: the accepted ``artifact`` is not at hand, the accepted ``runtime`` cannot be
-            installed, the run's ``time`` for this was used up, or it ``failed``. None where it was timed, or where
-            nothing had to be, because artifact and runtime are the accepted ones.
+            installed, the run's ``time`` for this was used up (where there are ``values``: before they decided it), or
+            it ``failed``. None where it was timed, or where nothing had to be, because artifact and runtime are the
+            accepted ones.
         detail: of ``lacking``, in the words of what failed.
         values: time per call divided by that of the accepted artifact, one value per fresh process or pair of them.
+        measured: number of separate measurements that ``values`` hold, one after the other.
         change: of the typical call, as a fraction; None where it was not timed.
         low, high: its 95 % interval.
         p_value: of no change.
-        slower: of what was red by the baseline: whether it is slower in turns too; None of any other.
+        slower: of what was red by the baseline: whether it is slower in turns too; None where that is not decided, and
+            of any other.
     """
 
     artifact: Literal["same", "stamp", "changed"]
@@ -77,6 +80,7 @@ class InTurns(Record):
     lacking: Literal["artifact", "runtime", "time", "failed"] | None = None
     detail: str = ""
     values: list[float] | None = None
+    measured: int | None = None
     change: float | None = None
     low: float | None = None
     high: float | None = None

@@ -13,7 +13,6 @@ import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ from quantbench.records.measurements import RATIO, TO_YARDSTICK
 from quantbench.reference.model import ReferenceModel
 from quantbench.selftest import turns
 from quantbench.selftest.load import busy
-from quantbench.selftest.turns import draw
+from quantbench.selftest.turns import draw, stages_of
 
 PER_RUN = 12  # processes of one measurement, as in a run with the default budget
 SECONDS = 0.25
@@ -71,6 +70,8 @@ SLOWER = [
     Condition("the variant slower by", f"{percent} %", RATIO, {"slow": {"variant": percent / 100}})
     for percent in (1, 2, 3, 5, 10)
 ]
+# What a machine does that takes more time for this variant: nearly always red by a baseline of another one.
+OTHER_MACHINE = SLOWER[3]
 RUNTIME = [
     Condition(
         "the whole runtime slower by",
@@ -91,6 +92,9 @@ IN_TURNS = {
         *((percent, {"slow": {"variant": percent / 100}}) for percent in (1, 2, 3, 5, 10)),
     )
 }
+# Names of faults that are judged with the product's rules in turns: without a baseline, and after red by one.
+NO_BASELINE = "no baseline, in turns: the variant slower by"
+CONFIRMED = "confirmed in turns: the variant slower by"
 NO_XNNPACK = Condition("XNNPACK off", "", TO_YARDSTICK, {"runtime": "litert-builtin"})
 THREAD_TOO_FEW = Condition("a thread too few", "1 of 2", "threads_at_work", {})
 TWO_THREADS = Condition("healthy", "2 threads", "threads_at_work", {}, threads=2)
@@ -207,12 +211,6 @@ def _times(processes: list[Process]) -> Array:
 # ---------------------------------------------------------------- trials
 
 
-def _stages(most: int, per_run: int) -> list[int]:
-    """Return how many processes each stage of a run gets, where there are ``most`` in all."""
-    ends = [0, *(min(stage * per_run, most) for stage in gate.STAGES)]
-    return [b - a for a, b in pairwise(ends) if b > a]
-
-
 def _trial(
     condition: Condition,
     healthy: list[Process],
@@ -223,7 +221,7 @@ def _trial(
 ) -> dict[str, bool]:
     """Return which rules fail, on one resampled run of a condition against a resampled healthy baseline."""
     same = pool is healthy
-    counts = _stages(len(pool) - same * per_run, per_run)
+    counts = stages_of(len(pool) - same * per_run, per_run)
     if condition.measurement == "threads_at_work":  # judged by itself, without a baseline
         old, stages = [], draw(pool, random, per_run)
     elif same:
@@ -300,7 +298,7 @@ def run(
     counts = dict.fromkeys(chosen, faulty) | dict.fromkeys([THREAD_TOO_FEW, TWO_THREADS], single)
     counts[HEALTHY] = 6 * PER_RUN  # of half as many, null runs are too much alike: one odd recording is in all of them
     if not quick:
-        counts |= dict.fromkeys(IN_TURNS.values(), 3 * PER_RUN)
+        counts |= dict.fromkeys(IN_TURNS.values(), faulty)
     pools = record(model, control, variant, counts, True, say)
     healthy, peers = pools[HEALTHY], not quick
     nulls = [null_runs(healthy, 20 if quick else 300, CELLS, PER_RUN, "loaded", peers=peers)]
@@ -339,27 +337,23 @@ def judged_in_turns(
         if not percent:
             nulls.append(turns.healthy_without_baseline(pool, runs, CELLS, per_run, SUBJECT, SHARE))
             continue
-        name = "no baseline, in turns: the variant slower by"
-        faults.append(turns.without_baseline(name, condition.strength, pool, trials, per_run, SUBJECT, SHARE))
+        faults.append(turns.without_baseline(NO_BASELINE, condition.strength, pool, trials, per_run, SUBJECT, SHARE))
 
     def red(slower: Condition) -> Callable[[np.random.Generator], list[Judgement]]:
         def by_baseline(random: np.random.Generator) -> list[Judgement]:
             [old] = draw(healthy, random, per_run)
-            stages = draw(pools[slower], random, *_stages(len(pools[slower]), per_run))
+            stages = draw(pools[slower], random, *stages_of(len(pools[slower]), per_run))
             return _by_baseline(RATIO, old, stages, SHARE)
 
         return by_baseline
 
     for slower in SLOWER:
-        name, pool = (
-            "confirmed in turns: the variant slower by",
-            pools[IN_TURNS[int(slower.strength.partition(" ")[0])]],
-        )
-        faults.append(turns.confirmed(name, slower.strength, red(slower), pool, trials, per_run, alpha))
+        pool = pools[IN_TURNS[int(slower.strength.partition(" ")[0])]]
+        faults.append(turns.confirmed(CONFIRMED, slower.strength, red(slower), pool, trials, per_run, alpha))
     # The variant is slower here than its baseline, and no slower than the accepted artifact: a machine like that.
-    machine = turns.confirmed("", "", red(SLOWER[2]), pools[IN_TURNS[0]], trials, per_run, alpha).caught
-    where = f"another machine, on which the variant takes {SLOWER[2].strength} more, confirmed in turns"
-    counted = len(healthy) + len(pools[SLOWER[2]]) + len(pools[IN_TURNS[0]])
+    machine = turns.confirmed("", "", red(OTHER_MACHINE), pools[IN_TURNS[0]], trials, per_run, alpha).caught
+    where = f"another machine, on which the variant takes {OTHER_MACHINE.strength} more, confirmed in turns"
+    counted = len(healthy) + len(pools[OTHER_MACHINE]) + len(pools[IN_TURNS[0]])
     nulls.append(
         LatencyNull(where=where, recordings=counted, runs=trials, cells=1, red_judgements=machine, red_runs=machine)
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from quantbench.build.store import Store
 from quantbench.core.signals import end_with_parent
 from quantbench.errors import BadInput
-from quantbench.records import InjectedFault, LatencySelftest, OutcomeSelftest, Selftest
+from quantbench.records import InjectedFault, LatencyFault, LatencySelftest, OutcomeSelftest, Selftest
 from quantbench.reference.model import ReferenceModel, load_file, load_models
 from quantbench.selftest import artifact, latency, memory, outcomes, pipeline, training
 from quantbench.selftest.faults import SUBJECT_VARIANT
@@ -200,6 +200,8 @@ def run(
 CAUGHT, FALSE_RED = 0.99, 0.01
 # Slowdowns that are shown, but need not be caught: what runs differ by, and a baseline's own error, hide them.
 TOO_WEAK = ("1 %", "2 %")
+# In turns with the accepted artifact they do not: all of them have to be caught there, those of 1 % this often.
+CAUGHT_IN_TURNS = 0.95
 
 
 def default_models(known: Mapping[str, ReferenceModel], usual: str) -> str:
@@ -236,6 +238,12 @@ def as_good_as_promised(selftest: Selftest) -> bool:
 
 
 def _latency_as_promised(selftest: LatencySelftest) -> bool:
-    caught = [row.caught[latency.OURS] / row.trials for row in selftest.plants if row.strength not in TOO_WEAK]
+    kept = [row.caught[latency.OURS] >= _share_to_catch(row) * row.trials for row in selftest.plants]
     reds = [row.red_runs[latency.OURS] / row.runs for row in selftest.nulls]
-    return min(caught) >= CAUGHT and max(reds) <= FALSE_RED
+    return all(kept) and max(reds) <= FALSE_RED
+
+
+def _share_to_catch(row: LatencyFault) -> float:
+    if row.strength not in TOO_WEAK:
+        return CAUGHT
+    return CAUGHT_IN_TURNS if row.plant == latency.NO_BASELINE else 0.0

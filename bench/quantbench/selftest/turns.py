@@ -5,7 +5,8 @@ The accepted artifact is the healthy variant, recorded as the control of the sam
 :mod:`quantbench.selftest.latency`, whose recordings of the variant beside float32 serve as baseline and run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -33,25 +34,35 @@ def _in_turns(processes: Pool) -> Timed:
     return measurements.in_turns(Latency(processes))
 
 
-def red_in_turns(subject: gate.Subject, processes: Pool, again: Pool, share: float) -> bool:
-    """Check whether a cell without a baseline is red, from two measurements in turns."""
-    first = _in_turns(processes)
-    second = _in_turns(again) if gate.suspicious_in_turns(first) else None
-    judged = gate.judged_in_turns(subject, RATIO, first[RATIO], "here", CHANGED, first, second, share)
+def stages_of(most: int, per_run: int) -> list[int]:
+    """Return how many processes each stage of a run gets, where there are ``most`` in all."""
+    ends = [0, *(min(stage * per_run, most) for stage in gate.STAGES)]
+    return [b - a for a, b in pairwise(ends) if b > a]
+
+
+def timed_until(
+    pool: Pool, random: np.random.Generator, per_run: int, unclear: Callable[[Sequence[Timed]], bool]
+) -> list[Timed]:
+    """Draw the stages of one timing in turns, as many as it needs."""
+    taken: list[Timed] = []
+    for stage in draw(pool, random, *stages_of(len(pool), per_run)):
+        taken.append(_in_turns(stage))
+        if not unclear(taken):
+            break
+    return taken
+
+
+def red_in_turns(subject: gate.Subject, pool: Pool, random: np.random.Generator, per_run: int, share: float) -> bool:
+    """Check whether a cell without a baseline is red, by one timing in turns."""
+    stages = timed_until(pool, random, per_run, partial(gate.unclear_in_turns, CHANGED, alpha=share))
+    judged = gate.judged_in_turns(subject, RATIO, stages[0][RATIO], "here", CHANGED, stages, share)
     return any(one.verdict is Verdict.REGRESSED for one in judged)
 
 
-def _drawn(subject: gate.Subject, pool: Pool, random: np.random.Generator, per_run: int, share: float) -> bool:
-    processes, again = draw(pool, random, per_run, per_run)
-    return red_in_turns(subject, processes, again, share)
-
-
-def still_red(judged: list[Judgement], processes: Pool, again: Pool, alpha: float) -> bool:
+def still_red(judged: list[Judgement], pool: Pool, random: np.random.Generator, per_run: int, alpha: float) -> bool:
     """Check whether what is red by a baseline stays red once it was timed in turns."""
-    first = _in_turns(processes)
-    second = None if gate.is_decided(first, alpha) else _in_turns(again)
-    confirmed = gate.confirmed(judged, CHANGED, first, second, alpha)
-    return any(one.verdict is Verdict.REGRESSED for one in confirmed)
+    stages = timed_until(pool, random, per_run, partial(gate.unconfirmed, judged, CHANGED, alpha=alpha))
+    return any(one.verdict is Verdict.REGRESSED for one in gate.confirmed(judged, CHANGED, stages, alpha))
 
 
 def without_baseline(
@@ -59,7 +70,7 @@ def without_baseline(
 ) -> LatencyFault:
     """Measure how often a slower artifact is red that no baseline tells of."""
     random = np.random.default_rng(3)
-    reds = [_drawn(subject, pool, random, per_run, share) for _ in range(trials)]
+    reds = [red_in_turns(subject, pool, random, per_run, share) for _ in range(trials)]
     return LatencyFault(plant=name, strength=strength, measurement=RATIO, trials=trials, caught={OURS: sum(reds)})
 
 
@@ -69,7 +80,7 @@ def healthy_without_baseline(
     """Measure how often the accepted artifact is red against itself, by cell and by run."""
     random, judgements, whole = np.random.default_rng(4), 0, 0
     for _ in range(runs):
-        reds = [_drawn(subject, pool, random, per_run, share) for _ in range(cells)]
+        reds = [red_in_turns(subject, pool, random, per_run, share) for _ in range(cells)]
         judgements, whole = judgements + sum(reds), whole + any(reds)
     return LatencyNull(
         where="no baseline, the artifact in turns with itself",
@@ -100,6 +111,5 @@ def confirmed(
     for _ in range(trials):
         judged = by_baseline(random)
         if gate.red_by_baseline(judged):
-            processes, again = draw(pool, random, per_run, per_run)
-            caught += still_red(judged, processes, again, alpha)
+            caught += still_red(judged, pool, random, per_run, alpha)
     return LatencyFault(plant=name, strength=strength, measurement=RATIO, trials=trials, caught={OURS: caught})
