@@ -67,6 +67,8 @@ def subject(
     if cell.model not in models:
         raise BadInput(f"{cell.id}: no model {cell.model} in {model_dir}; give its folder with --model-dir")
     model = models[cell.model]
+    if against is not None:
+        _check_same_inputs(cell.id, artifact, against)
     accepted = _read_tflite(against) if against is not None else _accepted(cell, model, baseline_dir)
     control = _control(report, folder, cell) if cell.variant != FLOAT_CONTROL else None
     foreign = any(not artifacts.is_own(one) for one in (artifact, control) if one is not None)
@@ -166,10 +168,14 @@ def _arrays_of(data: Path) -> dict[str, Array]:
 
 def check_inputs(artifact: Path, against: Path) -> None:
     """Raise BadInput where two artifacts cannot be read, or take other inputs, so that they cannot be of one model."""
-    shapes = [[one.shape for one in graph.read(_read_tflite(path)).inputs] for path in (artifact, against)]
+    _check_same_inputs(str(artifact), _read_tflite(artifact), against)
+
+
+def _check_same_inputs(name: str, artifact: bytes, against: Path) -> None:
+    shapes = [[one.shape for one in graph.read(content).inputs] for content in (artifact, _read_tflite(against))]
     if shapes[0] != shapes[1]:
         raise BadInput(
-            f"{artifact}: takes inputs of shape {shapes[0]}, and {against} of {shapes[1]}; give two of one model"
+            f"{name}: takes inputs of shape {shapes[0]}, and {against} of {shapes[1]}; give two of one model"
         )
 
 
