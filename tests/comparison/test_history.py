@@ -63,6 +63,12 @@ def test_a_size_that_changed_is_dated_to_its_run(tmp_path: Path) -> None:
     assert f"(`{day(1)}`): tensorflow 2.20.0 → 2.21.0, commit 111111111111 → 222222222222" in trended
 
 
+def test_instructions_are_counted_and_no_bytes(tmp_path: Path) -> None:
+    for number, count in enumerate([3_070_219, 3_182_654]):
+        lay(tmp_path, number, cell(measurements={"instructions": measured(count, "instructions")}))
+    assert "instructions 3,070,219 instructions → 3,182,654 instructions (+3.66 %)" in overview(read_history(tmp_path))
+
+
 def test_nothing_that_moved_is_said(tmp_path: Path) -> None:
     assert overview(of_values(tmp_path, "size", np.full(3, 1000))).startswith("# 3 runs, nothing changed (1 cell)")
     assert overview(read_history(tmp_path, last=1)).startswith("# 1 run, nothing changed (1 cell)")

@@ -10,6 +10,7 @@ from quantbench.comparison.earlier import nights_before, same_files, since_when
 from quantbench.comparison.nights import LocalNights
 from quantbench.comparison.reds import Around, red_groups
 from quantbench.core.environment import describe
+from quantbench.gate import LIMIT_IS_POLICY
 from quantbench.records import (
     Accepted,
     Action,
@@ -334,6 +335,16 @@ def test_accepting_is_offered_only_where_it_turns_all_cells_green() -> None:
     assert not any("update" in command for command in steps(found))
     assert policy in found.actions
     assert found.against == {"baseline": 2, "floor": 1}
+
+
+def test_release_limits_of_several_models_share_a_sentence_that_names_each_file() -> None:
+    def beyond(model: str) -> Cell:
+        policy = Action(what=LIMIT_IS_POLICY.format(model=model))
+        limit = judged("v", against="floor", actions=[policy])
+        return one("v", judged("v"), limit).model_copy(update={"id": f"{model}/v", "model": model})
+
+    [found] = groups([beyond("m"), beyond("n")])
+    assert [one.what for one in found.actions if not one.command] == [LIMIT_IS_POLICY.format(model="m.py, n")]
 
 
 def test_a_cell_whose_measurements_are_accepted_in_other_ways_is_accepted_by_the_widest() -> None:

@@ -163,6 +163,7 @@ def test_the_front_is_what_nothing_else_beats(made_up: Report) -> None:
         (0.00919, "ratio to float32", "0.00919×"),
         (0.05, "fraction", "5 pp"),
         (1234.4, "bytes", "1,234 bytes"),
+        (3_070_219.0, "instructions", "3,070,219 instructions"),
         (2.2e-8, "pp", "0 pp"),
         (None, "pp", ""),
     ],

@@ -106,6 +106,20 @@ def test_why(fields: dict[str, Any], words: str) -> None:
     assert reds.why(group(**fields)) == words
 
 
+def test_the_same_place_in_several_models_is_told_once_with_the_least_and_the_most_that_it_explains() -> None:
+    entrance = PLACE.model_copy(update={"operator": "QUANTIZE", "tensor": "q", "position": 0})
+    other = entrance.model_copy(update={"tensor": "r", "back": 4.9, "cells": ["n/a"]})
+    found = group("m/a", "n/a", located=[entrance, other], searched=2)
+    explains = ", which explains from 4.10 of 4.90 pp to all of 4.90 pp"
+    assert reds.where(found) == f"cause: the quantization of the model's input{explains}"
+    third = PLACE.model_copy(update={"cells": ["o/a"]})
+    found = group("m/a", "n/a", "o/a", located=[third, entrance, other], searched=3)
+    more = " and 1 other"
+    assert (
+        reds.where(found) == f"cause: the quantization of the model's input{more}{explains} (in 2 of 3 cells searched)"
+    )
+
+
 def test_only_a_few_changes_are_told() -> None:
     many = [TENSORFLOW.model_copy(update={"name": f"p{number}"}) for number in range(6)]
     assert reds.changed(group(since="last green", changed=many)).endswith("p2 2.20.0 → 2.21.0, 3 more")

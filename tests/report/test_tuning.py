@@ -30,6 +30,12 @@ def found(**more: Any) -> Tuning:
     return Tuning(**{**given, **more})
 
 
+_ADOPT = (
+    "quantbench adopt my.keras --name my --data 'a b.npz' --recipe r/tuned.recipe.json"
+    " --model-dir quantized/models --baseline-dir quantized/baselines"
+)
+
+
 def test_the_answer_comes_first_with_sizes_drop_and_operators() -> None:
     groups = [MixedGroup(setting="dynamic_wi4", words="int4 weights", operators=[f"CONV_2D {n} a" for n in range(90)])]
     steps = [
@@ -52,7 +58,7 @@ def test_the_answer_comes_first_with_sizes_drop_and_operators() -> None:
     assert lines[2].startswith("90 × int4 weights: CONV_2D 0 a, CONV_2D 1 a")
     assert max(map(len, lines[:3])) <= 160
     assert "9 dynamic_wi8, 3 dynamic_wi4" in text
-    assert "quantbench adopt my.keras --name NAME --data 'a b.npz' --recipe r/tuned.recipe.json" in text
+    assert _ADOPT in text
     assert lines[-1].endswith("judged on 6,000 others; stopped by --seconds, and more time may find a smaller one")
 
 

@@ -52,7 +52,8 @@ def test_pairs_of_trainings_and_what_of_them_is_red() -> None:
     pairs.take("m", clustered(range=0.04), clustered())
     text = "\n".join(trainings.report([pairs], ["m"], 3))
     assert "1 of 2 pairs are red by their census" in text
-    assert "- m/clustered16_static_wi8_ai8: 1 of 1 activation ranges, first 0.02, -128 → scale 0.04" in text
+    told = "- m/clustered16_static_wi8_ai8: 1 of 1 activation ranges, first scale 0.02, zero point -128 → scale 0.04"
+    assert told in text
     row = next(line for line in text.splitlines() if line.startswith("| `clustered16_static_wi8_ai8` |"))
     assert [word.strip() for word in row.split("|")[2:-1]] == ["2", "1", "8.8 %", "33.3 %", "0.0 %", "0.0 %", "100.0 %"]
 

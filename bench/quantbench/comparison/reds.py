@@ -20,6 +20,7 @@ from quantbench.comparison.earlier import (
     since_when,
 )
 from quantbench.comparison.summary import located
+from quantbench.gate import LIMIT_IS_POLICY
 from quantbench.records import (
     Accepted,
     AcceptedOn,
@@ -280,11 +281,20 @@ def _actions(
     if acceptable:
         steps.append(_accept_all([one for one in acceptances if one is not None], cells, whole))
     else:
-        words = [action for action in offered if not action.command]
-        steps += list({action.what: action for action in words}.values())[:1]
+        steps += _words([action for action in offered if not action.command], cells)
         again = [action for action in offered if action.command[:2] == ["quantbench", "run"]]
         steps += again[:1] if len(steps) < _FEWEST else []
     return steps, acceptable
+
+
+def _words(offered: Sequence[Action], cells: Sequence[Cell]) -> list[Action]:
+    """Return the first step that is no command; release limits of several models share one sentence."""
+    told = list({action.what: action for action in offered}.values())
+    limits = {LIMIT_IS_POLICY.format(model=cell.model): cell.model for cell in cells}
+    models = [limits[action.what] for action in told if action.what in limits]
+    if len(models) > 1 and told[0].what in limits:
+        return [Action(what=LIMIT_IS_POLICY.format(model=".py, ".join(models)))]
+    return told[:1]
 
 
 _FEWEST = 2  # next steps, of which measuring again is the last

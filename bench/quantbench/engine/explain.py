@@ -14,9 +14,9 @@ from quantbench.core.arrays import Array, Inputs, rows
 from quantbench.engine import artifacts
 from quantbench.errors import BadInput
 from quantbench.measure import attribution, work
-from quantbench.records import FLOAT_CONTROL, Attribution, Cell, Report
+from quantbench.records import FLOAT_CONTROL, ONE_MODEL, Attribution, Cell, Report
 from quantbench.reference.model import ReferenceModel, load_models
-from quantbench.tflite import graph
+from quantbench.tflite import graph, matching
 
 LIMIT_SECONDS = 600.0
 # Examples that a repair is scored on, by the operations of one call: half a second to two for each score.
@@ -67,6 +67,8 @@ def subject(
     if cell.model not in models:
         raise BadInput(f"{cell.id}: no model {cell.model} in {model_dir}; give its folder with --model-dir")
     model = models[cell.model]
+    if against is not None:
+        _check_one_model(cell.id, artifact, against)
     accepted = _read_tflite(against) if against is not None else _accepted(cell, model, baseline_dir)
     control = _control(report, folder, cell) if cell.variant != FLOAT_CONTROL else None
     foreign = any(not artifacts.is_own(one) for one in (artifact, control) if one is not None)
@@ -166,10 +168,25 @@ def _arrays_of(data: Path) -> dict[str, Array]:
 
 def check_inputs(artifact: Path, against: Path) -> None:
     """Raise BadInput where two artifacts cannot be read, or take other inputs, so that they cannot be of one model."""
-    shapes = [[one.shape for one in graph.read(_read_tflite(path)).inputs] for path in (artifact, against)]
+    _check_same_inputs(str(artifact), _read_tflite(artifact), against)
+
+
+def _check_one_model(name: str, artifact: bytes, against: Path) -> None:
+    """Raise BadInput where an accepted artifact is of another model: nothing of it could be put into this one."""
+    _check_same_inputs(name, artifact, against)
+    share = matching.match(graph.read(_read_tflite(against)), graph.read(artifact)).share
+    if share < ONE_MODEL:
+        raise BadInput(
+            f"{name}: only {100 * share:.0f} % of the operators have a partner in {against}: these are not two "
+            "artifacts of one model; give an earlier artifact of this cell"
+        )
+
+
+def _check_same_inputs(name: str, artifact: bytes, against: Path) -> None:
+    shapes = [[one.shape for one in graph.read(content).inputs] for content in (artifact, _read_tflite(against))]
     if shapes[0] != shapes[1]:
         raise BadInput(
-            f"{artifact}: takes inputs of shape {shapes[0]}, and {against} of {shapes[1]}; give two of one model"
+            f"{name}: takes inputs of shape {shapes[0]}, and {against} of {shapes[1]}; give two of one model"
         )
 
 

@@ -82,6 +82,7 @@ from quantbench.gate._latency_turns import (
     unconfirmed,
 )
 from quantbench.gate._limits import (
+    LIMIT_IS_POLICY,
     DropSeen,
     Spread,
     beside_limits,
@@ -158,6 +159,7 @@ __all__ = [
     "LATENCY_TOLERANCE",
     "LATENCY_TOLERANCE_REASON",
     "LEAST_HOSTS",
+    "LIMIT_IS_POLICY",
     "MARGIN",
     "MODEL_TOLERANCE",
     "MODEL_TOLERANCE_REASON",

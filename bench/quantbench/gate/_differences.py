@@ -301,7 +301,7 @@ def _range_changes(new: list[tuple[float, int]], old: list[tuple[float, int]], t
     if len(new) != len(old):
         return []
     changed = [
-        (f"scale {a:.4g}, zero point {b}", f"{c:.4g}, {d}")
+        (f"scale {a:.4g}, zero point {b}", f"scale {c:.4g}, zero point {d}")
         for (a, b), (c, d) in zip(new, old, strict=True)
         if not _same_range(a, b, c, d, tolerance)
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from quantbench.comparison import Item, Outcome
+from quantbench.records.measurements import INSTRUCTIONS
 
 LONE = (Outcome.NOT_COMPARABLE, Outcome.GONE, Outcome.NEW)
 MOST_NAMES = 4
@@ -12,8 +13,8 @@ def value_text(value: float | None, unit: str) -> str:
     """A measurement with its unit."""
     if value is None:
         return ""
-    if unit == "bytes":
-        return f"{value:,.0f} bytes"
+    if unit in ("bytes", INSTRUCTIONS):
+        return f"{value:,.0f} {unit}"
     if unit == "fraction":
         return f"{100 * value:.2f} %"
     return f"{value:.4g}×" if unit.startswith("ratio") else f"{value:.4g} {unit}".rstrip()

@@ -29,7 +29,7 @@ from quantbench.comparison.history import (
 from quantbench.comparison.summary import Summary
 from quantbench.core import environment
 from quantbench.core.environment import changed_between
-from quantbench.records.measurements import shown
+from quantbench.records.measurements import INSTRUCTIONS, shown
 from quantbench.report.attribution import explained, operator_of
 from quantbench.report.formatting import MARKS, Marked, code, document, escape, table
 from quantbench.report.html.templating import picture
@@ -261,7 +261,9 @@ def commit_of(run: Summary) -> str:
 def _value(found: Trend, name: str, value: float) -> str:
     if name == "score":
         return f"{100 * value:.2f} %" if found.scoring.scale == 100 else f"{value:.5g}"
-    return f"{value:.4f}" if name.endswith(("ratio", "yardstick")) else f"{value:,.0f} bytes"
+    if name.endswith(("ratio", "yardstick")):
+        return f"{value:.4f}"
+    return f"{value:,.0f} {INSTRUCTIONS if name == INSTRUCTIONS else 'bytes'}"
 
 
 def _difference(found: Trend, name: str, old: float, new: float) -> str:

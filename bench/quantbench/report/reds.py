@@ -199,14 +199,29 @@ def where(group: RedGroup) -> str:
         return ""
     if not group.located:
         return f"cause: no single operator ({group.searched} cell{'s' * (group.searched > 1)} searched)"
-    first, *others = group.located
-    many = "" if group.searched == len(group.cells) == len(first.cells) else _of_searched(first, group)
+    by_words: dict[str, list[Located]] = {}  # of several models, places may have one name: the model's input
+    for one in group.located:
+        by_words.setdefault(attribution.operator_of(one), []).append(one)
+    (words, first), *others = sorted(by_words.items(), key=lambda found: -sum(len(one.cells) for one in found[1]))
+    cells = sum(len(one.cells) for one in first)
+    many = "" if group.searched == len(group.cells) == cells else f" (in {cells} of {group.searched} cells searched)"
     more = f" and {len(others)} other{'s' * (len(others) > 1)}" if others else ""
-    return f"cause: {attribution.operator_of(first)}{more}{attribution.explained(first)}{many}"
+    return f"cause: {words}{more}{_explained(first)}{many}"
 
 
-def _of_searched(place: Located, group: RedGroup) -> str:
-    return f" (in {len(place.cells)} of {group.searched} cells searched)"
+def _explained(places: Sequence[Located]) -> str:
+    """Say how much an operator explains; of one in several models, the least and the most."""
+    if len(places) == 1:
+        return attribution.explained(places[0])
+    least, most = (attribution.explained(pick(places, key=_share)).removeprefix(_EXPLAINS) for pick in (min, max))
+    return f"{_EXPLAINS}{least}" if least == most else f"{_EXPLAINS}from {least} to {most}"
+
+
+_EXPLAINS = ", which explains "
+
+
+def _share(place: Located) -> float:
+    return place.back / place.lost if place.lost and place.back else place.recovered
 
 
 def since(group: RedGroup) -> str:
@@ -275,7 +290,8 @@ def facts(group: RedGroup) -> list[str]:
         + ("" if fact.used else " (not used by these cells)")
         for fact in group.changed
     ]
+    accepted = "some of them accepted" if len(group.accepted) > 1 else "accepted"
     return [
         *told,
-        *(f"accepted on {one.date} from run {line(one.run)}: {line(one.reason)}" for one in group.accepted),
+        *(f"{accepted} on {one.date} from run {line(one.run)}: {line(one.reason)}" for one in group.accepted),
     ]

@@ -138,9 +138,11 @@ def _stopped(found: Tuning) -> list[str]:
 def _where(found: Tuning) -> list[str]:
     if not found.file:
         return []
-    given = " ".join(map(shlex.quote, found.arguments))
-    adopt = f"quantbench adopt {shlex.quote(found.model)} --name NAME {given} --recipe {shlex.quote(found.recipe)}"
-    told = [] if ".py" in found.model else [f"gate it: {line(' '.join(adopt.split()))}"]
+    name = advice.adopted_name(found.model)
+    named = "--model-dir" in found.arguments
+    folders = [] if named else ["--model-dir", advice.MODEL_DIR, "--baseline-dir", advice.BASELINE_DIR]
+    adopt = ["quantbench", "adopt", found.model, "--name", name, *found.arguments, "--recipe", found.recipe, *folders]
+    told = [f"gate it: {line(shlex.join(adopt))}"] if name else []
     return [f"file: {line(found.file)}", f"recipe: {line(found.recipe)}", *told]
 
 

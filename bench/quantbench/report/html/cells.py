@@ -161,7 +161,7 @@ def _amount(value: float | None, unit: str) -> str:
         return f"{100 * rounded:.3g} %"
     if unit.startswith("ratio"):
         return f"{rounded:.3g}×"
-    return f"{rounded:,.0f} bytes" if unit == "bytes" else f"{rounded:.4g} {unit}"
+    return f"{rounded:,.0f} {unit}" if unit in _WHOLE else f"{rounded:.4g} {unit}"
 
 
 def measurement(cell: Cell, name: str, measured: Measurement) -> list[str]:
@@ -178,7 +178,10 @@ def measurement(cell: Cell, name: str, measured: Measurement) -> list[str]:
 def _number(value: float, unit: str) -> str:
     if unit == "fraction":
         return f"{100 * value:.2f}"
-    return f"{value:,.0f}" if unit == "bytes" else f"{value:.4g}"
+    return f"{value:,.0f}" if unit in _WHOLE else f"{value:.4g}"
+
+
+_WHOLE = ("bytes", measurements.INSTRUCTIONS)  # units that are counted
 
 
 def _latency(cell: Cell) -> Latency | None:
