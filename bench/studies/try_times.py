@@ -8,7 +8,8 @@ The models are built by ``keras.applications`` without weights, their batch norm
 convolutional network of some thousand parameters with 10,000 examples. The bare script converts with the same tools and
 runs every example with one thread an interpreter, in two processes that share the variants. Both start from nothing:
 the store is a new folder. Of the small model the whole command is measured, with its shortlist and timing, and with
-``--all``; of the others four variants without timing. Needs a machine with nothing else to do.
+``--all``; of the others four variants without timing. Wall times need a machine with nothing else to do; seconds of
+CPU, of each with all its processes, can be compared on any.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from quantbench.core.options import PACKAGE
@@ -38,13 +39,20 @@ VARIANTS = ("float32", "ptq_float16", "ptq_dynamic_wi8_afp32", "ptq_static_wi8_a
 _CORES = 2
 
 
+class Seconds(NamedTuple):
+    """Hold wall time, and CPU time of a process and all its children, which wall time on a busy machine is not."""
+
+    wall: float
+    cpu: float
+
+
 @dataclass(frozen=True)
 class Row:
     """Describe one measurement.
 
     Attributes:
-        bare: seconds of the bare script; None where there is none to compare with.
-        tried: seconds of the command.
+        bare: what the bare script took; None where there is none to compare with.
+        tried: what the command took.
         peak: largest resident set of any of its processes, in bytes.
         lines: printed by the command.
     """
@@ -53,23 +61,28 @@ class Row:
     what: str
     parameters: int
     examples: int
-    bare: float | None
-    tried: float
+    bare: Seconds | None
+    tried: Seconds
     peak: int
     lines: int
 
     def cells(self) -> list[str]:
         """Return the row of the table."""
-        ratio = "" if self.bare is None else f"{self.tried / self.bare:.2f}"
-        bare = "" if self.bare is None else f"{self.bare:.0f}"
+        bare = ["", "", "", ""]
+        if self.bare is not None:
+            beside = zip(self.tried, self.bare, strict=True)
+            bare = [f"{taken:.0f}" for taken in self.bare] + [f"{tried / taken:.2f}" for tried, taken in beside]
         return [
             self.model,
             self.what,
             f"{self.parameters:,}",
             f"{self.examples:,}",
-            bare,
-            f"{self.tried:.0f}",
-            ratio,
+            bare[0],
+            f"{self.tried.wall:.0f}",
+            bare[2],
+            bare[1],
+            f"{self.tried.cpu:.0f}",
+            bare[3],
             f"{self.peak / 2**30:.1f}",
             str(self.lines),
         ]
@@ -156,30 +169,47 @@ def _child(*arguments: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-m", "studies.try_times", *arguments], env=environment)
 
 
-def _bare_seconds(folder: Path) -> float:
-    """Return the wall time of the bare script on both cores: each process takes every other variant."""
-    since = time.perf_counter()
+class _Clock:
+    """Measure from its creation on; CPU time is that of processes started since that have ended."""
+
+    def __init__(self) -> None:
+        self._since = self._now()
+
+    def seconds(self) -> Seconds:
+        """Return what has passed."""
+        wall, cpu = self._now()
+        return Seconds(wall - self._since.wall, cpu - self._since.cpu)
+
+    @staticmethod
+    def _now() -> Seconds:
+        ended = os.times()
+        return Seconds(time.perf_counter(), ended.children_user + ended.children_system)
+
+
+def _bare_seconds(folder: Path) -> Seconds:
+    """Return what the bare script takes on both cores: each process takes every other variant."""
+    clock = _Clock()
     running = [_child("--bare", str(folder), ",".join(VARIANTS[i::_CORES])) for i in range(_CORES)]
     if any(process.wait() for process in running):
         raise RuntimeError("the bare script failed")
-    return time.perf_counter() - since
+    return clock.seconds()
 
 
 # ---------------------------------------------------------------- the command
 
 
-def _tried(folder: Path, *more: str) -> tuple[float, int, int]:
+def _tried(folder: Path, *more: str) -> tuple[Seconds, int, int]:
     """Return seconds, the largest resident set, and the lines printed by ``quantbench try`` from nothing."""
     with tempfile.TemporaryDirectory(prefix="try-times-") as scratch:
         environment = {**os.environ, "QUANTBENCH_CACHE": f"{scratch}/store", "PYTHONPATH": str(PACKAGE.parent)}
         command = [sys.executable, "-m", "quantbench", "try", str(folder / "model.h5")]
         command += ["--data", str(folder / "eval.npz"), "--calibration", str(folder / "calibration.npz")]
         command += ["--metric", "accuracy", "--report-dir", f"{scratch}/reports", *more]
-        since = time.perf_counter()
+        clock = _Clock()
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         watcher = _Watcher(process)
         output, _ = process.communicate()
-        seconds = time.perf_counter() - since
+        seconds = clock.seconds()
         peak = watcher.stop()
         if process.returncode:
             raise RuntimeError(f"quantbench try ended with status {process.returncode}: {output[-2000:]}")
@@ -204,12 +234,13 @@ def measure(name: str, examples: int) -> list[Row]:
 
 def report(rows: Sequence[Row], machine: str) -> list[str]:
     """Write the report's paragraphs and table."""
-    headers = ["model", "what", "parameters", "examples", "bare, s", "try, s", "try / bare", "largest GiB", "lines"]
+    headers = ["model", "what", "parameters", "examples", "bare, s", "try, s", "try / bare"]
+    headers += ["bare, CPU s", "try, CPU s", "try / bare", "largest GiB", "lines"]
     return [
         "# How long `quantbench try` takes",
         machine,
-        "Wall time from nothing, with a new store; *bare* is a script of the same conversions and evaluations in "
-        f"{_CORES} processes; *largest* is the largest resident set of any one process.",
+        "Wall time from nothing, with a new store, and CPU time of all processes; *bare* is a script of the same "
+        f"conversions and evaluations in {_CORES} processes; *largest* is the largest resident set of any one process.",
         _common.table(headers, [row.cells() for row in rows]),
     ]
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,12 +110,35 @@ def whose(task: Task) -> Outcome:
     return Outcome(task.seed, seconds=os.getpid())
 
 
-@pytest.mark.parametrize(("most", "workers"), [(2**60, 1), (0, 3)])
+_HOARD: list[bytes] = []
+
+
+def hoards(task: Task) -> Outcome:
+    """Keeps 200 MiB more of each task but the first, as if it leaked."""
+    _HOARD.append(b"x" * (200 * 2**20 if _HOARD else 1))
+    return whose(task)
+
+
+@pytest.mark.parametrize(
+    ("most", "most_of_large", "how", "workers"),
+    [
+        (2**60, 0, whose, 1),
+        (0, 0, whose, 3),
+        (0, 2**60, whose, 1),  # a large model: its worker holds as much as after its first cell
+        (0, 2**60, hoards, 2),  # and one that grows does not
+    ],
+)
 def test_a_worker_that_holds_too_much_memory_is_replaced(
-    most: int, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    most: int,
+    most_of_large: int,
+    how: Callable[[Task], Outcome],
+    workers: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(process, "_MOST_RESIDENT", most)
-    with local.LocalExecutor(workers=1, how=whose) as pool:
+    monkeypatch.setattr(process, "_MOST_OF_LARGE", most_of_large)
+    with local.LocalExecutor(workers=1, how=how) as pool:
         tasks = [pool.submit(_task(tmp_path, name), 30.0) for name in ("a", "b", "c")]
         pids = {task.result(timeout=60).seconds for task in tasks}
     assert len(pids) == workers

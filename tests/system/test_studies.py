@@ -200,12 +200,14 @@ def test_synthetic_cells_come_from_a_filled_store() -> None:
 
 
 def test_times_of_try_beside_a_bare_script() -> None:
+    took = try_times.Seconds
     rows = [
-        try_times.Row("small", "advice", 24_000, 10_000, None, 31.0, 2**30, 20),
-        try_times.Row("resnet50", "4 variants", 25_636_712, 1000, 200.0, 230.0, 2 * 2**30, 14),
+        try_times.Row("small", "advice", 24_000, 10_000, None, took(31, 50), 2**30, 20),
+        try_times.Row("resnet50", "4 variants", 25_636_712, 1000, took(200, 390), took(230, 468), 2 * 2**30, 14),
     ]
     text = "\n".join(try_times.report(rows, "a machine"))
     assert "a machine" in text
     assert [word.strip() for word in text.splitlines()[-1].split("|")[1:-1]] == [
-        *("resnet50", "4 variants", "25,636,712", "1,000", "200", "230", "1.15", "2.0", "14")
+        *("resnet50", "4 variants", "25,636,712", "1,000", "200", "230", "1.15"),
+        *("390", "468", "1.20", "2.0", "14"),
     ]

@@ -5,6 +5,7 @@ A ``.py`` model is code that the user trusts.
 """
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,13 @@ def _in_child(job: dict[str, Any], path: Path) -> Any:
         raise BadInput(f"{path}: LiteRT cannot load and run it: {words}") from None
 
 
-def input_specs(model: ReferenceModel) -> Specs:
+def input_specs(model: ReferenceModel, load: Callable[[ReferenceModel], Any] = float_model.keras2) -> Specs:
     """Return input name -> (shape with the batch first, dtype), as in the float ``.tflite`` of the model.
 
     The model is loaded in a process behind walls, see :mod:`quantbench.adopt.loading`.
+
+    Args:
+        load: loads a model as Keras 2.
 
     Raises:
         BadInput: the model cannot be loaded, or a dimension is free.
@@ -127,7 +131,7 @@ def input_specs(model: ReferenceModel) -> Specs:
     if model.form == "tflite":
         return dict(LiteRT(model.file.parent / model.weights).input_specs())
     if model.form in ("code", "keras2"):
-        keras_model = float_model.keras2(model)
+        keras_model = load(model)
         if not getattr(keras_model, "inputs", None):
             raise BadInput(
                 f"{model.file.parent / model.weights}: a subclassed model has no fixed inputs; wrap it into a "

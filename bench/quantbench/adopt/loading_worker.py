@@ -14,39 +14,67 @@ or ``{"refused": WORDS}`` if the model is invalid, ``{"failed": WORDS}`` if it f
 import faulthandler
 import json
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from quantbench.adopt import formats, outputs
+from quantbench.core.arrays import Inputs
 from quantbench.core.worker import Job, answer_lines
 from quantbench.errors import BadInput
 from quantbench.reference import float_model
 from quantbench.reference.model import Floor, ReferenceModel
 
 
-def answer(model: ReferenceModel, question: dict[str, Any]) -> dict[str, Any]:
+class Loaded:
+    """Keep what was loaded of a model for the queries that follow: a large Keras model takes seconds each time."""
+
+    def __init__(self, model: ReferenceModel) -> None:
+        self.model = model
+        self._predictors: dict[tuple[bool, int], float_model.Predictor] = {}
+
+    @cached_property
+    def keras2(self) -> Any:
+        """Return the model as Keras 2. Raises BadInput."""
+        return float_model.keras2(self.model)
+
+    def predict(self, inputs: Inputs, as_saved: bool) -> Inputs:
+        """Compute the outputs; where calls may leave state behind, on a model that is loaded for this query alone."""
+        if self.model.stateful or self.model.form not in ("keras2", "keras3"):
+            return float_model.predict(self.model, inputs, as_saved)
+        key = as_saved, float_model.batch_of(inputs)
+        if key not in self._predictors:
+            self._predictors = {key: float_model.Predictor(self.model, inputs, as_saved)}
+        return self._predictors[key](inputs)
+
+
+def answer(loaded: Loaded, question: dict[str, Any]) -> dict[str, Any]:
     """Answer one query."""
     try:
         if question["ask"] == "inputs":
-            specs = formats.input_specs(model)
+            specs = formats.input_specs(loaded.model, lambda _: loaded.keras2)
             return {"specs": {name: [list(shape), np.dtype(dtype).str] for name, (shape, dtype) in specs.items()}}
         if question["ask"] == "outputs":
-            return {"outputs": [[one.key, one.name, one.activation] for one in outputs.found(model)]}
-        return {"outputs": _answers(model, question)}
+            return {
+                "outputs": [
+                    [one.key, one.name, one.activation] for one in outputs.found(loaded.model, lambda _: loaded.keras2)
+                ]
+            }
+        return {"outputs": _answers(loaded, question)}
     except BadInput as error:
         return {"refused": str(error)}
     except Exception as error:  # whatever an operator of an untrusted model raises
         return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
 
 
-def _answers(model: ReferenceModel, question: dict[str, Any]) -> list[str]:
+def _answers(loaded: Loaded, question: dict[str, Any]) -> list[str]:
     with np.load(question["inputs"], allow_pickle=False) as file:
         arrays = [file[f"arr_{i}"] for i in range(len(file.files))]
     names = question["names"]
     inputs = arrays[0] if names is None else dict(zip(names, arrays, strict=True))
-    computed = float_model.predict(model, inputs, question["as_saved"])
+    computed = loaded.predict(inputs, question["as_saved"])
     named = computed if isinstance(computed, dict) else {"": computed}
     np.savez(question["outputs"], *named.values())
     return list(named)
@@ -69,7 +97,8 @@ def begin(job: Job) -> Callable[[str], dict[str, Any]]:
         stateful=job["stateful"],
         file=path.parent / "model.py",
     )
-    return lambda line: answer(model, json.loads(line))
+    loaded = Loaded(model)
+    return lambda line: answer(loaded, json.loads(line))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """List a saved model's outputs in its own order: their names, and the activation that each ends with."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,8 +45,11 @@ def usable(outputs: list[Output]) -> list[Output]:
     return [replace(one, name=f"output_{place}") for place, one in enumerate(outputs)]
 
 
-def found(model: ReferenceModel) -> list[Output]:
+def found(model: ReferenceModel, load: Callable[[ReferenceModel], Any] = float_model.keras2) -> list[Output]:
     """Return a model's outputs in its own order; it is loaded in a process behind walls.
+
+    Args:
+        load: loads a model as Keras 2.
 
     Raises:
         BadInput: the model cannot be loaded.
@@ -57,7 +61,7 @@ def found(model: ReferenceModel) -> list[Output]:
         signature = float_model.serving_signature(float_model.load_saved_model(folder), folder)
         names = sorted(signature.structured_outputs, key=natural)
         return [Output("" if len(names) == 1 else name, name) for name in names]
-    keras_model = float_model.keras3(model) if model.form == "keras3" else float_model.keras2(model)
+    keras_model = float_model.keras3(model) if model.form == "keras3" else load(model)
     return of_keras(keras_model)
 
 

@@ -379,22 +379,46 @@ def best_probe(judged: Judged, probes: Sequence[Probe]) -> int:
     """Choose the scale of the inputs on which the float model is best: the place of its probe.
 
     A classifier is judged by its likelihood instead of its accuracy: on values 255 times too large it is often as
-    accurate, but sure of everything.
+    accurate, but sure of everything. A probe with fewer examples than another has lost before, see :func:`maybe_best`.
     """
 
     def goodness(probe: Probe) -> float:
-        count = len(next(iter(probe.outputs.values())))
-        labels = judged.labels[:count]
         if judged.metric.kind == "right_or_wrong":
-            chosen = select(probe.outputs, judged.metric.outputs or tuple(probe.outputs))
-            return _mean_log_likelihood(chosen, labels, judged.loss)
+            return float(np.mean(_log_likelihoods(judged, probe)))
+        labels = judged.labels[: _count(probe)]
         value = judged.metric.value(judged.metric.predict(_as_run(probe.outputs), probe.inputs), labels)
         return float(np.nan_to_num(value if judged.metric.higher_is_better else -value, nan=-np.inf))
 
-    return max(range(len(probes)), key=lambda place: goodness(probes[place]))
+    most = max(_count(probe) for probe in probes)
+    return max((i for i, probe in enumerate(probes) if _count(probe) == most), key=lambda i: goodness(probes[i]))
 
 
-def _mean_log_likelihood(outputs: Array, labels: Array, loss: str) -> float:
+def maybe_best(judged: Judged, probes: Sequence[Probe], sure: float) -> list[int]:
+    """Return the places of the probes, all of the same examples, that may be the best of more examples.
+
+    Left out is one whose likelihood is lower than the best one's by so many standard errors, example by example. Where
+    a metric has no likelihood, none is left out.
+    """
+    if not judged.labelled or judged.metric.kind != "right_or_wrong":
+        return list(range(len(probes)))
+    found = [_log_likelihoods(judged, probe) for probe in probes]
+    best = found[best_probe(judged, probes)]
+
+    def surely_worse(one: Array) -> bool:
+        lost = best - one
+        return bool(lost.mean() > sure * lost.std(ddof=1) / len(lost) ** 0.5)
+
+    return [place for place, one in enumerate(found) if not surely_worse(one)]
+
+
+def _count(probe: Probe) -> int:
+    return len(next(iter(probe.outputs.values())))
+
+
+def _log_likelihoods(judged: Judged, probe: Probe) -> Array:
+    """Return the logarithm of what the float model gives the label of each example, shape (n,)."""
+    outputs = select(probe.outputs, judged.metric.outputs or tuple(probe.outputs))
+    labels, loss = judged.labels[: _count(probe)], judged.loss
     flat = outputs.reshape(len(outputs), -1).astype(np.float64)
     if flat.shape[1] == 1:
         flat = expit(flat) if loss in ("binary_logits_loss", "hinge") else flat
@@ -402,7 +426,7 @@ def _mean_log_likelihood(outputs: Array, labels: Array, loss: str) -> float:
     if not are_probabilities(flat):
         flat = np.exp(flat - logsumexp(flat, axis=1, keepdims=True))
     chosen = flat[np.arange(len(flat)), labels.reshape(-1).astype(int)]
-    return float(np.mean(np.log(np.clip(chosen, 1e-7, 1))))
+    return np.asarray(np.log(np.clip(chosen, 1e-7, 1)))
 
 
 # ---------------------------------------------------------------- dead columns

@@ -14,6 +14,7 @@ import numpy as np
 from quantbench import files
 from quantbench.adopt import checks, formats, hints, pack, readings, task
 from quantbench.adopt import data as examples
+from quantbench.adopt import scales as scales_of
 from quantbench.adopt.limits import Limit
 from quantbench.adopt.loading import CannotRun, Loading
 from quantbench.adopt.outputs import Output, usable
@@ -25,7 +26,9 @@ from quantbench.reference.metrics import Metric, in_order, own
 from quantbench.reference.model import Floor, Form, ReferenceModel, Scaled, load_file
 
 PROBE_EXAMPLES = 500
-_PROBE_BYTES = 2**28  # of these as float32; 445 images of 224 x 224 x 3
+# Of these as float32: 111 images of 224 x 224 x 3. They run on one core before anything else can start, and 445 on
+# each scale took as long as a third of all evaluations of 1,000.
+_PROBE_BYTES = 2**26
 _SCRATCH = ".examples"  # beside the data pack, so that what is written there can be moved into it
 SCALES = ("as_given", "unit", "symmetric")
 
@@ -216,15 +219,24 @@ def _probe(
         known = loaded.outputs()
     except CannotRun:  # names and activations only help: the outputs themselves tell the rest
         known = []
-    probes = []
-    for prepare in scales:
-        inputs = prepare(few)
+    asked = task.Asked(given.metric, given.output, given.labels)
+
+    def run(prepare: Scaled, raw: Inputs) -> task.Probe:
+        nonlocal known
+        inputs = prepare(raw)
         outputs = _float_outputs(loaded, inputs, given)
         named = outputs if isinstance(outputs, dict) else {"": outputs}
         if set(named) != {one.key for one in known}:  # as by a signature with names of its own
             known = usable([Output(name, name or "output") for name in in_order(named)])
-        probes.append(task.Probe(inputs, {one.key: named[one.key] for one in known}))
-    asked = task.Asked(given.metric, given.output, given.labels)
+        return task.Probe(inputs, {one.key: named[one.key] for one in known})
+
+    def judged_first(first: list[task.Probe]) -> task.Judged | None:
+        try:
+            return task.work_out(first, known, labels["test"], asked, given.evaluation)[0]
+        except BadInput:  # which all examples may settle
+            return None
+
+    probes = scales_of.probed(scales, few, run, judged_first)
     if columns := task.by_column(probes, known, labels["test"], asked, given.evaluation):
         notes.append(f"y has a column for each output, in the model's own order: {', '.join(columns)}")
         for split, own_labels in labels.items():
