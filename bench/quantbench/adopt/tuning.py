@@ -89,7 +89,6 @@ def tune(
             found = hunt.judged()
     except KeyboardInterrupt:
         interrupted, found = True, []
-        say("interrupted: the best so far is kept, and was not judged")
     with undisturbed():
         told = _told(given, prepared, hunt, found, time.monotonic() - since).model_copy(
             update={"interrupted": interrupted}
