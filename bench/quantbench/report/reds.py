@@ -66,7 +66,7 @@ def details(report: Report) -> list[tuple[str, Verdict, list[str], list[Action]]
 
 def folded(cells: int) -> str:
     """Head what :func:`details` lists."""
-    return f"{cells} red cells, one by one" if cells > 1 else "the red cell in detail"
+    return f"{cells} red cells, one by one" if cells > 1 else "The red cell in detail"
 
 
 def entry(group: RedGroup, report: Report) -> Entry:
