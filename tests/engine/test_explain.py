@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, Quantbench, ThreeCells
+from made_up_graphs import Made
 from quantbench.reference.model import load_models
 
 
@@ -64,6 +65,25 @@ def test_two_files_are_compared_behind_walls(quantbench: Quantbench, three_cells
         refused = quantbench("explain", *files, *more)
         assert refused.status == 4, refused.output
         assert words in refused.output
+
+
+def test_an_accepted_artifact_of_another_model_is_refused_with_how_far_it_could_be_matched(
+    quantbench: Quantbench, three_cells: ThreeCells, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.tflite"
+    for shape, words in (
+        ((1, 28, 28, 1), "only 0 % of the operators"),
+        ((1, 4), "takes inputs of shape [(1, 28, 28, 1)]"),
+    ):
+        made = Made()
+        entered, left = made.tensor("in", shape), made.tensor("out", shape)
+        made.operator("TANH", [entered], [left])
+        other.write_bytes(made.file([entered], [left]))
+        done = quantbench(
+            "explain", "seed_cnn/ptq_static_wi8_ai8", "--run", str(three_cells.run), "--against", str(other)
+        )
+        assert done.status == 4, done.output
+        assert words in done.output
 
 
 @pytest.mark.parametrize(

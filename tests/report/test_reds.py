@@ -181,6 +181,7 @@ def test_the_report_has_the_details_behind_the_groups(morning: Report) -> None:
     assert "newly wrong" not in attention
     assert details.count("353 newly wrong") == 3
     assert "<summary>3 red cells, one by one</summary>" in details
+    assert reds.folded(1) == "The red cell in detail"
     assert "pytest 8 → 9 (not used by these cells)" in details
     assert details.endswith("</details>")
     assert "perhaps" in attention

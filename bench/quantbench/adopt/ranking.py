@@ -506,10 +506,6 @@ def refused(report: Report) -> list[Refusal]:
     return sorted(found, key=lambda one: -len(one.variants))
 
 
-def _trains(variant: str) -> bool:
-    return variant in VARIANTS and VARIANTS[variant].trained
-
-
 def _alike(reason: str) -> str:
     return re.sub(r"\d+", "#", reason)
 

@@ -89,7 +89,6 @@ def tune(
             found = hunt.judged()
     except KeyboardInterrupt:
         interrupted, found = True, []
-        say("interrupted: the best so far is kept, and was not judged")
     with undisturbed():
         told = _told(given, prepared, hunt, found, time.monotonic() - since).model_copy(
             update={"interrupted": interrupted}
@@ -145,7 +144,7 @@ class Hunt:
         options: dict[tuple[int, ...], list[Option]] = {positions: [] for positions, _ in groups}
         done, total = 0, sum(len(offered) for _, offered in groups)
         self._say(
-            f"{len(groups)} operators with weights: measuring what each costs and saves in up to {len(OFFERED)} ways"
+            f"{len(groups)} operator{'s' * (len(groups) != 1)} with weights: measuring what each costs and saves in up to {len(OFFERED)} ways"
         )
         for setting in OFFERED:
             for positions, offered in groups:

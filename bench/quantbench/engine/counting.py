@@ -84,7 +84,7 @@ class Counting:
             return
         new = sum(instructions.find(one, self._store) is None for one in wanted.values())
         if new:
-            self._progress.say(f"counting the instructions of {new} artifacts under valgrind")
+            self._progress.say(f"counting the instructions of {new} artifact{'s' * (new > 1)} under valgrind")
         with self._store.temporary_files():
             counts = instructions.through_store(list(wanted.values()), self._store, cores())
         self._join(dict(zip(wanted, counts, strict=True)))

@@ -64,6 +64,11 @@ def details(report: Report) -> list[tuple[str, Verdict, list[str], list[Action]]
     return [one for one in formatting.attention(report) if one[1] in RED] if report.reds else []
 
 
+def folded(cells: int) -> str:
+    """Head what :func:`details` lists."""
+    return f"{cells} red cells, one by one" if cells > 1 else "The red cell in detail"
+
+
 def entry(group: RedGroup, report: Report) -> Entry:
     """Put one group into words."""
     by_id = {cell.id: cell for cell in report.cells}
