@@ -28,7 +28,7 @@ class Model:
         start = self.ran[scale.how]
         self.ran[scale.how] += length(raw)
         self.calls.append(length(raw))
-        rng = np.random.default_rng(start)
+        rng = np.random.default_rng([start, len(scale.how)])
         logits = np.eye(4)[self.labels[start : start + len(raw)]] * self.sureness[scale.how]
         logits += rng.normal(size=logits.shape)
         return Probe(scale(raw), {"": logits.astype(np.float32)})
@@ -61,6 +61,19 @@ def test_scales_between_which_the_first_examples_do_not_decide_are_run_on_all() 
     model = Model(labels, {"as_given": 3.0, "unit": 3.2, "symmetric": 0.0})
     scales.probed(SCALES, PICTURES, model.run, model.judged)
     assert model.ran["as_given"] == model.ran["unit"] == len(PICTURES) > model.ran["symmetric"]
+
+
+def test_a_scale_that_the_first_examples_leave_open_is_looked_at_again_after_twice_as_many() -> None:
+    labels = RNG.integers(0, 4, len(PICTURES))
+    model = Model(labels, {"as_given": 0.0, "unit": 6.0, "symmetric": 0.0})
+    looks: list[int] = []
+
+    def judged(probes: list[Probe]) -> Judged | None:
+        looks.append(len(probes[0].outputs[""]))
+        return None if len(looks) == 1 else model.judged(probes)
+
+    scales.probed(SCALES, PICTURES, model.run, judged)
+    assert looks[1] == 2 * looks[0] == model.ran["as_given"] < model.ran["unit"] == len(PICTURES)
 
 
 def test_where_the_first_examples_do_not_tell_what_is_scored_every_scale_is_run_on_all() -> None:
