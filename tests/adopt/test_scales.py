@@ -94,7 +94,7 @@ def test_a_metric_without_a_likelihood_drops_no_scale() -> None:
     y = RNG.normal(size=60)
     probes = [Probe(PICTURES[:, :2, :2], {"": (y + shift).reshape(-1, 1)}) for shift in (0.0, 50.0)]
     judged = task.work_out(probes, OUTPUT, {"": y}, Asked(), "e.npz")[0]
-    assert task.maybe_best(judged, probes, scales.SURE) == [0, 1]
+    assert task.maybe_best(judged, probes) == [0, 1]
     assert task.best_probe(judged, probes) == 0
     short = [Probe(PICTURES[:10, :2, :2], {"": y[:10].reshape(-1, 1)}), probes[1]]
     assert task.best_probe(judged, short) == 1  # the shorter one has lost before

@@ -14,8 +14,6 @@ from quantbench.reference.float_model import batch_of
 from quantbench.reference.model import Scaled
 
 FIRST_EXAMPLES = 24  # of each scale, before one may be dropped; then after twice as many, and so on
-# Standard errors by which a scale has to lose on these: what is dropped would not have been chosen by all of them.
-SURE = 6.0
 
 
 def probed(
@@ -39,7 +37,7 @@ def probed(
     while done < count:
         scored = judged(probes)
         if scored is not None:
-            left = [left[i] for i in task.maybe_best(scored, [probes[place] for place in left], SURE)]
+            left = [left[i] for i in task.maybe_best(scored, [probes[place] for place in left])]
         stop = count if len(left) == 1 else min(count, 2 * done)
         for place in left:
             probes[place] = _joined(probes[place], run(scales[place], rows(few, slice(done, stop))))
