@@ -28,7 +28,7 @@ class Model:
         start = self.ran[scale.how]
         self.ran[scale.how] += length(raw)
         self.calls.append(length(raw))
-        rng = np.random.default_rng(start)
+        rng = np.random.default_rng([start, len(scale.how)])
         logits = np.eye(4)[self.labels[start : start + len(raw)]] * self.sureness[scale.how]
         logits += rng.normal(size=logits.shape)
         return Probe(scale(raw), {"": logits.astype(np.float32)})
@@ -63,6 +63,19 @@ def test_scales_between_which_the_first_examples_do_not_decide_are_run_on_all() 
     assert model.ran["as_given"] == model.ran["unit"] == len(PICTURES) > model.ran["symmetric"]
 
 
+def test_a_scale_that_the_first_examples_leave_open_is_looked_at_again_after_twice_as_many() -> None:
+    labels = RNG.integers(0, 4, len(PICTURES))
+    model = Model(labels, {"as_given": 0.0, "unit": 6.0, "symmetric": 0.0})
+    looks: list[int] = []
+
+    def judged(probes: list[Probe]) -> Judged | None:
+        looks.append(len(probes[0].outputs[""]))
+        return None if len(looks) == 1 else model.judged(probes)
+
+    scales.probed(SCALES, PICTURES, model.run, judged)
+    assert looks[1] == 2 * looks[0] == model.ran["as_given"] < model.ran["unit"] == len(PICTURES)
+
+
 def test_where_the_first_examples_do_not_tell_what_is_scored_every_scale_is_run_on_all() -> None:
     model = Model(RNG.integers(0, 4, len(PICTURES)), {"as_given": 0.0, "unit": 6.0, "symmetric": 0.0})
     scales.probed(SCALES, PICTURES, model.run, lambda _: None)
@@ -81,7 +94,7 @@ def test_a_metric_without_a_likelihood_drops_no_scale() -> None:
     y = RNG.normal(size=60)
     probes = [Probe(PICTURES[:, :2, :2], {"": (y + shift).reshape(-1, 1)}) for shift in (0.0, 50.0)]
     judged = task.work_out(probes, OUTPUT, {"": y}, Asked(), "e.npz")[0]
-    assert task.maybe_best(judged, probes, scales.SURE) == [0, 1]
+    assert task.maybe_best(judged, probes) == [0, 1]
     assert task.best_probe(judged, probes) == 0
     short = [Probe(PICTURES[:10, :2, :2], {"": y[:10].reshape(-1, 1)}), probes[1]]
     assert task.best_probe(judged, short) == 1  # the shorter one has lost before

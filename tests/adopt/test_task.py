@@ -264,6 +264,24 @@ def test_the_scale_of_the_inputs_on_which_the_model_is_best() -> None:
     assert task.float_score(judged, probes[1]) > task.float_score(judged, probes[0])
 
 
+def test_a_scale_on_which_the_model_is_nearly_always_wrong_is_not_chosen_for_its_likelihood() -> None:
+    """Of a model that is hardly sure of anything: always the same class, said with the right doubt, is more likely."""
+    y = np.where(np.arange(N) % 5 == 0, np.arange(N) % 4, 0)  # 0 in 85 of 100
+    right = softmax(np.eye(4)[y] * 0.01)
+    constant = np.tile(np.float32([0.85, 0.05, 0.05, 0.05]), (N, 1))
+    [judged] = work_out({"": right}, y)
+    probes = [Probe(X, {"": constant}), Probe(X, {"": right})]
+    assert task.best_probe(judged, probes) == 1
+    assert task.maybe_best(judged, probes) == [1]
+
+
+def test_of_scales_on_which_the_model_is_as_accurate_the_more_likely_one_is_chosen() -> None:
+    [judged] = work_out({"": SCORES}, CLASSES)
+    too_sure = softmax(np.log(SCORES) * 255)
+    probes = [Probe(X, {"": too_sure}), Probe(X, {"": SCORES})]
+    assert task.best_probe(judged, probes) == 1
+
+
 # ---------------------------------------------------------------- dead columns
 
 

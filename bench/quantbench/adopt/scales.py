@@ -13,9 +13,7 @@ from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.reference.float_model import batch_of
 from quantbench.reference.model import Scaled
 
-FIRST_EXAMPLES = 24  # of each scale, before one may be dropped
-# Standard errors by which a scale has to lose on these: what is dropped would not have been chosen by all of them.
-SURE = 6.0
+FIRST_EXAMPLES = 24  # of each scale, before one may be dropped; then after twice as many, and so on
 
 
 def probed(
@@ -29,16 +27,21 @@ def probed(
     Args:
         few: the examples, as given.
         run: prepares examples on a scale, and computes the float model's outputs.
-        judged: what is scored, worked out from the first examples; None where these do not tell.
+        judged: what is scored, worked out from the examples so far; None where these do not tell.
     """
-    first = _first(scales, few)
-    if first >= length(few):
+    count, done = length(few), _first(scales, few)
+    if done >= count:
         return [run(scale, few) for scale in scales]
-    probes = [run(scale, rows(few, slice(0, first))) for scale in scales]
-    scored = judged(probes)
-    open_still = list(range(len(scales))) if scored is None else task.maybe_best(scored, probes, SURE)
-    for place in open_still:
-        probes[place] = _joined(probes[place], run(scales[place], rows(few, slice(first, None))))
+    probes = [run(scale, rows(few, slice(0, done))) for scale in scales]
+    left = list(range(len(scales)))
+    while done < count:
+        scored = judged(probes)
+        if scored is not None:
+            left = [left[i] for i in task.maybe_best(scored, [probes[place] for place in left])]
+        stop = count if len(left) == 1 else min(count, 2 * done)
+        for place in left:
+            probes[place] = _joined(probes[place], run(scales[place], rows(few, slice(done, stop))))
+        done = stop
     return probes
 
 

@@ -36,6 +36,9 @@ from quantbench.reference.metrics import (
 REVERSED = 0.4
 # An output column with fewer steps than this where float32 takes many values: 3 bits of a number.
 DEAD_LEVELS = 8
+# Standard errors by which a scale of the inputs has to lose on some examples: all of them would not choose it either.
+SURE = 6.0
+_MANY_ALIKE = 20  # examples that all differ by the same amount are as good as sure
 _MANY = 4  # times as many values in float32, before a column counts as having lost them
 
 
@@ -379,36 +382,59 @@ def best_probe(judged: Judged, probes: Sequence[Probe]) -> int:
     """Choose the scale of the inputs on which the float model is best: the place of its probe.
 
     A classifier is judged by its likelihood instead of its accuracy: on values 255 times too large it is often as
-    accurate, but sure of everything. A probe with fewer examples than another has lost before, see :func:`maybe_best`.
+    accurate, but sure of everything. Where it is surely less accurate, though, the likelihood does not count: one that
+    gives every example the same answer, and knows how often that is right, is more likely than one that is always
+    right and never sure. A probe with fewer examples than another has lost before, see :func:`maybe_best`.
     """
-
-    def goodness(probe: Probe) -> float:
-        if judged.metric.kind == "right_or_wrong":
-            return float(np.mean(_log_likelihoods(judged, probe)))
-        labels = judged.labels[: _count(probe)]
-        value = judged.metric.value(judged.metric.predict(_as_run(probe.outputs), probe.inputs), labels)
-        return float(np.nan_to_num(value if judged.metric.higher_is_better else -value, nan=-np.inf))
-
     most = max(_count(probe) for probe in probes)
-    return max((i for i, probe in enumerate(probes) if _count(probe) == most), key=lambda i: goodness(probes[i]))
+    longest = [place for place, probe in enumerate(probes) if _count(probe) == most]
+    if judged.metric.kind != "right_or_wrong":
+        return max(longest, key=lambda place: _goodness(judged, probes[place]))
+    right = {place: _right(judged, probes[place]) for place in longest}
+    accurate = max(right.values(), key=lambda one: float(one.mean()))
+    able = [place for place in longest if _errors_below(accurate, right[place]) <= SURE]
+    return max(able, key=lambda place: float(np.mean(_log_likelihoods(judged, probes[place]))))
 
 
-def maybe_best(judged: Judged, probes: Sequence[Probe], sure: float) -> list[int]:
+def maybe_best(judged: Judged, probes: Sequence[Probe]) -> list[int]:
     """Return the places of the probes, all of the same examples, that may be the best of more examples.
 
-    Left out is one whose likelihood is lower than the best one's by so many standard errors, example by example. Where
-    a metric has no likelihood, none is left out.
+    Left out is one that surely loses against the best one, example by example: in accuracy, or in likelihood where it
+    is not more accurate. Where a metric has no likelihood, none is left out.
     """
     if not judged.labelled or judged.metric.kind != "right_or_wrong":
         return list(range(len(probes)))
-    found = [_log_likelihoods(judged, probe) for probe in probes]
-    best = found[best_probe(judged, probes)]
+    likely = [_log_likelihoods(judged, probe) for probe in probes]
+    right = [_right(judged, probe) for probe in probes]
+    best = best_probe(judged, probes)
 
-    def surely_worse(one: Array) -> bool:
-        lost = best - one
-        return bool(lost.mean() > sure * lost.std(ddof=1) / len(lost) ** 0.5)
+    def lost(place: int) -> bool:
+        less_likely = _errors_below(likely[best], likely[place]) > SURE and right[place].mean() <= right[best].mean()
+        return less_likely or _errors_below(right[best], right[place]) > SURE
 
-    return [place for place, one in enumerate(found) if not surely_worse(one)]
+    return [place for place in range(len(probes)) if not lost(place)]
+
+
+def _errors_below(best: Array, one: Array) -> float:
+    """Return by how many standard errors the mean of one is below that of the other, example by example."""
+    lost = best - one
+    mean, error = float(lost.mean()), float(lost.std(ddof=1)) / len(lost) ** 0.5 if len(lost) > 1 else 0.0
+    if not error:
+        return np.inf if mean > 0 and len(lost) >= _MANY_ALIKE else 0.0
+    return mean / error
+
+
+def _goodness(judged: Judged, probe: Probe) -> float:
+    labels = judged.labels[: _count(probe)]
+    value = judged.metric.value(judged.metric.predict(_as_run(probe.outputs), probe.inputs), labels)
+    return float(np.nan_to_num(value if judged.metric.higher_is_better else -value, nan=-np.inf))
+
+
+def _right(judged: Judged, probe: Probe) -> Array:
+    """Return 1 for each example that the float model has right, else 0, shape (n,)."""
+    assert judged.metric.correct is not None
+    predictions = judged.metric.predict(_as_run(probe.outputs), probe.inputs)
+    return np.asarray(judged.metric.correct(predictions, judged.labels[: _count(probe)])).astype(np.float64)
 
 
 def _count(probe: Probe) -> int:
