@@ -107,13 +107,14 @@ def history(
 
     Example: quantbench history seed_cnn/ptq_static_wi8_ai8 --chart trend.svg
     """
-    from quantbench.comparison.history import read_history, trends, with_accepted
+    from quantbench.comparison.history import trends, with_accepted
+    from quantbench.comparison.history_index import read_indexed
     from quantbench.comparison.load import accepted_spreads
     from quantbench.report import history as show
 
     if chart is not None and not cell:
         raise BadInput("--chart: it draws one cell; name one, e.g. seed_cnn/ptq_static_wi8_ai8")
-    runs = read_history(report_dir, last)
+    runs = read_indexed(report_dir, last, cell)
     runs = with_accepted(runs, accepted_spreads(baseline_dir, {one for run in runs.runs for one in run.trained}))
     if chart is not None:
         show.chart(runs, cell, chart)

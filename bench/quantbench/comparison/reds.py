@@ -38,7 +38,6 @@ from quantbench.records import (
     parts,
 )
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
-from quantbench.variants import VARIANTS
 
 _From = Literal["last green", "accepted", "nothing"]
 _UPDATE = ["quantbench", "baseline", "update"]
@@ -224,6 +223,8 @@ def _changed(
 
 
 def _packages(variant: str) -> tuple[str, ...]:
+    from quantbench.variants import VARIANTS
+
     return (*VARIANTS[variant].packages, *_RUNTIME) if variant in VARIANTS else ()
 
 
