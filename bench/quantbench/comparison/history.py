@@ -270,6 +270,14 @@ def _samples(runs: list[Summary]) -> dict[str, set[Sample]]:
     return samples
 
 
+def retrained(history: History) -> list[str]:
+    """List the trained cells whose score ever changed, as only these are judged by the spread of trainings."""
+    trained = {cell for cells in {id(run.trained): run.trained for run in history.runs}.values() for cell in cells}
+    scores = history.values["score"]
+    changed = np.fmin.reduce(scores, axis=0) < np.fmax.reduce(scores, axis=0)
+    return [cell for cell, once in zip(history.cells, changed, strict=True) if once and cell in trained]
+
+
 def with_accepted(history: History, accepted: Mapping[str, Collection[Sample]]) -> History:
     """Add the spread of trainings that the baselines know: cell -> samples."""
     return replace(history, spreads=Spreads(_samples(history.runs), accepted))

@@ -155,6 +155,16 @@ def truths(model_dir: Path, new: Report) -> Callable[[str], Truth | str]:
     return truth_of
 
 
+def retrained(old: Side, new: Side) -> list[str]:
+    """List the trained cells whose score or predictions differ, as only these are judged by the spread of trainings."""
+    before = {cell.id: (cell.predictions_sha256, cell.measurements.get("score")) for cell in old.report.cells}
+    return [
+        cell.id
+        for cell in new.report.cells
+        if cell.seeds and before.get(cell.id) != (cell.predictions_sha256, cell.measurements.get("score"))
+    ]
+
+
 def accepted_spreads(folder: Path, cells: Collection[str]) -> dict[str, list[Sample]]:
     """Read the spread of trainings from the baselines of these cells' models; a model without a baseline has none.
 
