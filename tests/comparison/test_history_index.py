@@ -217,3 +217,14 @@ def test_a_long_noisy_series_is_searched_in_parts(tmp_path: Path, monkeypatch: p
         quick, whole = steps(made, "latency_ratio", quick=True), steps(made, "latency_ratio")
         assert [step.since.run for step in quick] == [step.since.run for step in whole]
         assert [step.new for step in quick] == pytest.approx([step.new for step in whole])
+
+
+def test_only_trained_cells_whose_score_changed_need_the_spread_of_trainings(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    lay(tmp_path, 0, random)
+    lay(tmp_path, 1, random)
+    whole = read_history(tmp_path)
+    at = whole.cells.index("m/c")
+    for scores, expected in (([0.87, 0.87], []), ([0.87, np.nan], []), ([0.87, 0.88], ["m/c"])):
+        whole.values["score"][:, at] = scores
+        assert history.retrained(whole) == expected
