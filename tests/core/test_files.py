@@ -843,6 +843,7 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
     "quantbench/forge/http.py": ("an address, which is no file", {"open": 1}),
     "quantbench/forge/notify.py": ("its own state, of which a few known words are believed", {"open": 1}),
     "quantbench/forge/where.py": ("the event that the forge's runner names; it needs Python alone", {"open": 1}),
+    "quantbench/comparison/_index_part.py": ("what was read as a regular file, in memory", {"load": 1, "savez": 1}),
     "quantbench/engine/causes.py": (CHECKED, {"read_bytes": 2}),
     "quantbench/engine/explain_time.py": (
         f"what a person named, {CHECKED}, and {OWN}",

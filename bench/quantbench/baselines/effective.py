@@ -1,8 +1,11 @@
 """Resolve a model's baseline for one run: the values in force on this machine and date, with their exceptions."""
 
+from __future__ import annotations
+
 import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quantbench import gate
 from quantbench.baselines import derived, overlays, seals
@@ -10,9 +13,11 @@ from quantbench.baselines.files import Baseline, json_path, load
 from quantbench.core.environment import class_accepted
 from quantbench.errors import BadInput
 from quantbench.records import BaselineCell, Overlay
-from quantbench.reference.metrics import Metric
-from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
+    from quantbench.reference.model import ReferenceModel
 
 
 @dataclass

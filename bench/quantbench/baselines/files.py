@@ -1,11 +1,13 @@
 """Read and write baselines: ``<model>.json``, and ``<model>.npz`` with the stored per-example predictions."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,8 +18,9 @@ from quantbench.core.distances import are_stored_outputs, owner
 from quantbench.core.options import CARRIED
 from quantbench.errors import BadInput, full_disk_named
 from quantbench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, read_record, write_json
-from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
-from quantbench.reference.model import ReferenceModel
+
+if TYPE_CHECKING:
+    from quantbench.reference.model import ReferenceModel
 
 
 @dataclass
@@ -137,6 +140,8 @@ def too_few_repeats(file: BaselineFile) -> list[Problem]:
 def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[str, Array]:
     if not os.path.lexists(path):
         raise BadInput(f"{path}: stored predictions not found; restore the file from git")
+    from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
+
     content = files.read_bytes(path, "stored predictions", LARGEST_PREDICTIONS)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise BadInput(

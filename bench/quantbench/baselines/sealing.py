@@ -1,14 +1,19 @@
 """Seal baselines by a command: those of before seals, and what a maintainer edited by hand and means."""
 
+from __future__ import annotations
+
 import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quantbench.baselines import derived, seals
 from quantbench.baselines.files import json_path, save
 from quantbench.errors import BadInput
 from quantbench.records import AcceptedFloor, BaselineCell, BaselineFile, HandEdit, read_record
-from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS
+
+if TYPE_CHECKING:
+    from quantbench.reference.model import ReferenceModel
 
 
 def seal(folder: Path, model: ReferenceModel, reason: str, only: set[str], today: datetime.date) -> list[str]:

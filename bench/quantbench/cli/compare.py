@@ -1,7 +1,7 @@
 """Define the commands that compare several runs: ``compare`` and ``history``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,10 @@ from quantbench import files
 from quantbench.cli import _screen
 from quantbench.core.options import RunOptions
 from quantbench.errors import BadInput, Exit
+
+if TYPE_CHECKING:
+    from quantbench.comparison import Side
+    from quantbench.report.comparison import Section
 
 _DEFAULTS = RunOptions()
 _AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document alone; everything else goes to stderr")]
@@ -48,18 +52,14 @@ def compare(
         return
     from quantbench.comparison import Outcome
     from quantbench.comparison import compare as compared
-    from quantbench.comparison.load import accepted_spreads, read_sides, truths
-    from quantbench.engine.file_changes import of_runs
-    from quantbench.records.run_folder import read
+    from quantbench.comparison.load import accepted_spreads, read_sides, retrained, truths
     from quantbench.report.comparison import page, render, within
-    from quantbench.report.file_changes import section
 
     sides = read_sides(old, new)
-    trained = [cell.id for cell in sides[1].report.cells if cell.seeds]
-    spreads = accepted_spreads(baseline_dir, trained)
+    spreads = accepted_spreads(baseline_dir, retrained(*sides))
     comparison = compared(*sides, truths(model_dir, sides[1].report), accepted=spreads)
     worse = [cell for cell, outcome in comparison.cells.items() if outcome is Outcome.WORSE]
-    more = section(of_runs(read(old), read(new), worse)) if html is not None or not as_json else []
+    more = _changes(sides, (old, new), worse) if worse and (html is not None or not as_json) else []
     if html is not None:
         files.write_named(html, page(comparison, more=more), "--html")
     if as_json:
@@ -69,6 +69,16 @@ def compare(
     else:
         _screen.document(render(comparison, more=[*more, *([within(comparison)] if _screen.verbose() else [])]))
     raise typer.Exit(int(comparison.exit_status()))
+
+
+def _changes(sides: "tuple[Side, Side]", runs: tuple[Path, Path], worse: list[str]) -> "list[Section]":
+    """List what changed in the artifacts of cells that are worse."""
+    from quantbench.engine.file_changes import of_runs
+    from quantbench.records.run_folder import run_folder
+    from quantbench.report.file_changes import section
+
+    old, new = ((side.report, run_folder(run)) for side, run in zip(sides, runs, strict=True))
+    return section(of_runs(old, new, worse))
 
 
 def _files(old: Path, new: Path, html: Path | None, as_json: bool) -> None:
@@ -107,14 +117,15 @@ def history(
 
     Example: quantbench history seed_cnn/ptq_static_wi8_ai8 --chart trend.svg
     """
-    from quantbench.comparison.history import read_history, trends, with_accepted
+    from quantbench.comparison.history import retrained, trends, with_accepted
+    from quantbench.comparison.history_index import read_indexed
     from quantbench.comparison.load import accepted_spreads
     from quantbench.report import history as show
 
     if chart is not None and not cell:
         raise BadInput("--chart: it draws one cell; name one, e.g. seed_cnn/ptq_static_wi8_ai8")
-    runs = read_history(report_dir, last)
-    runs = with_accepted(runs, accepted_spreads(baseline_dir, {one for run in runs.runs for one in run.trained}))
+    runs = read_indexed(report_dir, last, cell)
+    runs = with_accepted(runs, accepted_spreads(baseline_dir, retrained(runs)))
     if chart is not None:
         show.chart(runs, cell, chart)
     if as_json:

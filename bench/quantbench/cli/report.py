@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -62,16 +62,17 @@ def report(
     from quantbench.report.markdown import render
 
     given = runs or [report_dir / "latest"]
-    if len(given) > 1 or read(given[0])[0].shard is not None:
+    first = read(given[0]) if len(given) == 1 else None
+    if first is None or first[0].shard is not None:
         if html is not None or charts or summary:
             raise BadInput("--html, --charts and --summary: make one run of the shards first, then give its folder")
         options = RunOptions(report_dir=report_dir, model_dir=model_dir, baseline_dir=baseline_dir, history=history)
         _merge(given, options, as_json)
-    loaded, _ = read(given[0])
+    loaded, folder = first
     if html is not None:
-        _page(given[0], html, model_dir)
+        _page(loaded, folder, html, model_dir)
     if charts:
-        _charts(given[0])
+        _charts(loaded, folder)
     if as_json:
         typer.echo(_screen.json_of(loaded))
     elif summary:
@@ -93,12 +94,10 @@ def _annotate(loaded: "Report", model_dir: Path) -> None:
             typer.echo(command, err=True)
 
 
-def _charts(run: Path) -> None:
-    from quantbench.records.run_folder import read
+def _charts(loaded: "Report", folder: Path) -> None:
     from quantbench.report import charts
     from quantbench.report.run_folder import write_markdown
 
-    loaded, folder = read(run)
     drawn = charts.write(folder, loaded)
     write_markdown(folder, loaded, drawn)
     _screen.progress(f"{len(drawn)} charts, shown in {folder / 'report.md'}")
@@ -108,7 +107,7 @@ def _quiet(_: str) -> None:
     """Say nothing."""
 
 
-def _merge(runs: Sequence[Path], options: RunOptions, as_json: bool) -> None:
+def _merge(runs: Sequence[Path], options: RunOptions, as_json: bool) -> NoReturn:
     from quantbench.engine.merge import merge
     from quantbench.engine.morning import check_history
     from quantbench.reference.model import load_models
@@ -125,12 +124,10 @@ def _merge(runs: Sequence[Path], options: RunOptions, as_json: bool) -> None:
     raise typer.Exit(whole.exit_status)
 
 
-def _page(run: Path, file: Path, model_dir: Path) -> None:
-    from quantbench.records.run_folder import read
+def _page(loaded: "Report", folder: Path, file: Path, model_dir: Path) -> None:
     from quantbench.reference.model import load_models
     from quantbench.report.html.page import write
 
-    loaded, folder = read(run)
     files.check_named(file, "--html")
     try:
         models = load_models(model_dir)

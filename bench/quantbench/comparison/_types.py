@@ -1,14 +1,19 @@
 """Define the two sides of a comparison, and its results."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from quantbench import gate
 from quantbench.core.arrays import Array
 from quantbench.errors import Exit
 from quantbench.records import FalseAlarms, Report
-from quantbench.reference.metrics import Metric
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
 
 
 class Outcome(StrEnum):

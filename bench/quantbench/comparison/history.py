@@ -10,16 +10,17 @@ a shift; of a trained cell's score, each one that is beyond the spread of its tr
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from math import ceil, inf, log, sqrt
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from quantbench.comparison import change_points
-from quantbench.comparison.nights import LocalNights, Nights
+from quantbench.comparison.nights import Found, LocalNights, Nights
 from quantbench.comparison.noise import across_shifts, autocorrelation, long_run_variance, within_levels
 from quantbench.comparison.spread import Sample, Spread, Spreads
 from quantbench.comparison.summary import EXACT, NOISY, VALUES, Scoring, Summary
@@ -42,6 +43,7 @@ LEAST_RUNS = 20  # of a noisy measurement: with fewer, the noise is not known we
 TRAINED = 5e-4  # one-sided probability that two trainings lie so far apart by chance, for a shift
 RECENT = 30  # newest runs in which a kind of machine must have run, to be shown
 SMALLEST_SHIFT = 0.01  # of a noisy measurement, as a fraction: the judges' tolerance of a ratio
+SEARCHED = 1000  # values that are searched at once where it must be quick: the time grows with their number squared
 CLEAR = 0.99  # confidence of a slope
 SLOPE_RUNS = 30  # runs that a slope is given per
 _RUN_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T")
@@ -83,6 +85,13 @@ class History:
     errors: dict[str, Array] = field(default_factory=dict)
     accepted: dict[str, Array] = field(default_factory=dict)
     _questions: dict[str, tuple[list[tuple[object, ...]], Array]] = field(default_factory=dict)
+    _on: dict[tuple[str, str], Array] = field(default_factory=dict)
+
+    def on(self, what: Literal["isas", "machines"], name: str) -> Array:
+        """Return which runs were made with this instruction set, or on this machine, shape (runs,)."""
+        if (what, name) not in self._on:
+            self._on[what, name] = getattr(self, what) == name
+        return self._on[what, name]
 
     def questions(self, model: str) -> tuple[list[tuple[object, ...]], Array]:
         """Return a model's distinct questions (data, metric, weights), and the one of each run, shape (runs,)."""
@@ -174,10 +183,26 @@ def read_history(folder: Path | Nights, last: int = 0) -> History:
         BadInput: the folder does not exist, or has no readable run.
     """
     nights = LocalNights(folder) if isinstance(folder, Path) else folder
+    read, skipped = chosen(nights, nights.summaries(), last)
+    return replace(gathered([run for run, _ in read], skipped), folders=[name for _, name in read])
+
+
+def chosen(
+    nights: Nights, found_in: Iterable[tuple[str, Found]], last: int
+) -> tuple[list[tuple[Summary, str]], list[Skipped]]:
+    """Sort what was found in the folders by start time, and list what is left out.
+
+    Args:
+        found_in: each folder's name, with what was found.
+        last: number of newest runs to keep; all where 0.
+
+    Raises:
+        BadInput: there is no readable run.
+    """
     read: list[tuple[Summary, str]] = []
     skipped: list[Skipped] = []
     seen: dict[tuple[str, str], str] = {}
-    for name, found in nights.summaries():
+    for name, found in found_in:
         if found is None:
             # Other folders may be here too; only those named like a run are reported.
             skipped += [Skipped(name, "holds no report.json")] if _RUN_NAME.match(name) else []
@@ -195,7 +220,7 @@ def read_history(folder: Path | Nights, last: int = 0) -> History:
         raise BadInput(f"{nights.option}: {nights.where} holds no run that can be read{first_reason}")
     read.sort(key=lambda one: (one[0].started, one[0].run))
     read = read[-last:] if last else read
-    return replace(gathered([run for run, _ in read], skipped), folders=[name for _, name in read])
+    return read, skipped
 
 
 def gathered(runs: list[Summary], skipped: list[Skipped]) -> History:
@@ -219,18 +244,38 @@ def gathered(runs: list[Summary], skipped: list[Skipped]) -> History:
                 if any(name in getattr(runs[row], stored) for row in rows):
                     lists = [getattr(runs[row], stored).get(name, lacking) for row in rows]
                     tables[name][at] = np.array(lists, dtype=float)
+    return replace(arranged(runs, skipped, cells, verdicts, values, []), errors=errors, accepted=accepted)
+
+
+def arranged(
+    runs: list[Summary],
+    skipped: list[Skipped],
+    cells: list[str],
+    verdicts: Array,
+    values: dict[str, Array],
+    folders: list[str],
+) -> History:
+    """Return a history without errors and accepted values; for the arguments see :class:`History`."""
     machines = np.array([_RUNTIME.sub("", run.environment.machine_class) for run in runs])
     isas = np.array([run.environment.isa for run in runs])
-    spreads = Spreads(_samples(runs))
-    return History(runs, skipped, cells, verdicts, values, machines, isas, spreads, errors=errors, accepted=accepted)
+    return History(runs, skipped, cells, verdicts, values, machines, isas, Spreads(_samples(runs)), folders)
 
 
 def _samples(runs: list[Summary]) -> dict[str, set[Sample]]:
     samples: dict[str, set[Sample]] = {}
-    for run in runs:
+    distinct = {(id(run.spread), id(run.seeds)): run for run in runs if run.spread}  # runs of an index share them
+    for run in distinct.values():
         for cell, sd in run.spread.items():
             samples.setdefault(cell, set()).add((sd, run.seeds[cell] - 1))
     return samples
+
+
+def retrained(history: History) -> list[str]:
+    """List the trained cells whose score ever changed, as only these are judged by the spread of trainings."""
+    trained = {cell for cells in {id(run.trained): run.trained for run in history.runs}.values() for cell in cells}
+    scores = history.values["score"]
+    changed = np.fmin.reduce(scores, axis=0) < np.fmax.reduce(scores, axis=0)
+    return [cell for cell, once in zip(history.cells, changed, strict=True) if once and cell in trained]
 
 
 def with_accepted(history: History, accepted: Mapping[str, Collection[Sample]]) -> History:
@@ -249,7 +294,7 @@ def trends(history: History, cell: str) -> list[Trend]:
     first = trend(history, cell)
     column = history.cells.index(cell)
     holding = np.flatnonzero(history.verdicts[:, column] >= 0)
-    recent = [place for place in holding if place >= len(history.runs) - RECENT] or [holding[-1]]
+    recent = holding[holding >= len(history.runs) - RECENT].tolist() or [holding[-1]]
     found, seen = [first], {(str(history.isas[holding[-1]]), first.machine)}
     for place in reversed(recent):
         isa, machine = str(history.isas[place]), str(history.machines[place])
@@ -286,7 +331,7 @@ def trend(history: History, cell: str, newest_run: int | None = None) -> Trend:
     rows = holding[asked[holding] == newest]
     others = holding[asked[holding] != newest]
     apart = Counter(_why_apart(questions[asked[row]], questions[newest]) for row in others)
-    here = rows[history.isas[rows] == history.isas[rows[-1]]]
+    here = rows[history.on("isas", str(history.isas[rows[-1]]))[rows]]
     if len(here) < len(rows):
         apart[OTHER_PROCESSOR] = len(rows) - len(here)
     rows = here
@@ -294,16 +339,16 @@ def trend(history: History, cell: str, newest_run: int | None = None) -> Trend:
         apart[ABSENT] = len(history.runs) - len(holding)
     values = {name: table[:, column][rows] for name, table in history.values.items()}
     runs = history.runs if len(rows) == len(history.runs) else [history.runs[row] for row in rows]
-    machines = history.machines[rows]
+    machine = str(history.machines[rows[-1]])
     timed = [values[name] for name in (RATIO, TO_YARDSTICK)]
     why = "timed on another machine profile, whose latency is left out"
-    _leave_out(machines != machines[-1], timed, why, apart)
+    _leave_out(~history.on("machines", machine)[rows], timed, why, apart)
     verdicts = history.verdicts[rows, column]
     differing = np.flatnonzero(verdicts != verdicts[-1])
     since = int(differing[-1]) + 1 if len(differing) else 0
     before = _NAMES[verdicts[since - 1]] if since else None
     scoring, verdict = runs[-1].scoring[model], _NAMES[verdicts[-1]]
-    machine, spread = str(machines[-1]), history.spreads.of(cell)
+    spread = history.spreads.of(cell)
     return Trend(cell, scoring, runs, values, verdict, runs[since], before, dict(apart), machine, spread)
 
 
@@ -332,7 +377,7 @@ def steps(trend: Trend, name: str, quick: bool = False) -> list[Step]:
 
     Args:
         quick: search noisy measurements only where a single step explains enough of the variance; a hundred times
-            faster, but it misses a temporary shift.
+            faster, but it misses a temporary shift. Of a long series see :func:`_long`.
     """
     places, x = values_of(trend, name)
     if len(x) < 2 or float(x.min()) == float(x.max()):
@@ -342,7 +387,10 @@ def steps(trend: Trend, name: str, quick: bool = False) -> list[Step]:
         if name == "score" and trend.trained:
             at = [start for start in at if abs(x[start] - x[start - 1]) > training_tolerance(trend, places, start)]
         return _steps_at(trend, name, places, at)
-    at = starts(x, quick) if len(x) >= LEAST_RUNS else []
+    if quick and len(x) > SEARCHED:
+        places, at = _long(places, x)
+    else:
+        at = starts(x, quick) if len(x) >= LEAST_RUNS else []
     steps_found = _steps_at(trend, name, places, at)
     return (
         steps_found
@@ -402,6 +450,34 @@ def starts(x: Array, quick: bool) -> list[int]:
             break
         correlation = again
     return found
+
+
+def _long(places: Array, x: Array) -> tuple[Array, list[int]]:
+    """Find where new levels start in more than ``SEARCHED`` noisy values: among the newest ones, else in all.
+
+    In all, means of neighbouring values are searched, and each start is then placed where it leaves the least squares.
+
+    Returns:
+        The places that were searched, and the starts among them.
+    """
+    found = starts(x[-SEARCHED:], quick=True)
+    if found:
+        return places[-SEARCHED:], found
+    width = ceil(len(x) / SEARCHED)
+    places, x = places[len(x) % width :], x[len(x) % width :]
+    coarse = [width * start for start in starts(x.reshape(-1, width).mean(axis=1), quick=True)]
+    edges = [0, *coarse, len(x)]
+    return places, [
+        _placed(x[before:after], before, start, width)
+        for before, start, after in zip(edges, coarse, edges[2:], strict=False)
+    ]
+
+
+def _placed(x: Array, first: int, start: int, width: int) -> int:
+    """Return where in ``x``, whose first value has the place ``first``, the level changes, near ``start``."""
+    n = np.arange(start - first - width + 1, start - first + width)
+    sums = np.cumsum(x - x.mean())[n - 1]
+    return first + int(n[np.argmax(sums**2 * (1 / n + 1 / (len(x) - n)))])
 
 
 def _steps_at(trend: Trend, name: str, places: Array, at: list[int]) -> list[Step]:
@@ -476,4 +552,4 @@ def cause_of(trend: Trend, step: Step) -> tuple[Summary, Located] | None:
 
 def moved(trend: Trend) -> Sequence[Step]:
     """Return the last shift of each measurement, by the quick search."""
-    return [steps_found[-1] for name in MEASUREMENTS if (steps_found := steps(trend, name, quick=True))]
+    return [found[-1] for name in MEASUREMENTS if (found := steps(trend, name, quick=True))]

@@ -27,8 +27,6 @@ from quantbench.records import (
 )
 from quantbench.records.measurements import entry, judged_latency, kind_of, name_at
 from quantbench.records.run_folder import read
-from quantbench.reference.datasets import read_predictions
-from quantbench.reference.model import load_models
 
 
 def read_sides(old: Path, new: Path) -> tuple[Side, Side]:
@@ -49,6 +47,8 @@ def _differing(old: Report, new: Report) -> list[str]:
 
 def _side(report: Report, folder: Path, models: list[str]) -> Side:
     """Load a side; a missing predictions file makes its cells not comparable, a damaged one is bad input."""
+    from quantbench.reference.datasets import read_predictions
+
     paths = {model: folder / "predictions" / f"{model}.npz" for model in models}
     predictions_of = {
         model: read_predictions(path, "predictions of the run", inside=folder)
@@ -135,6 +135,7 @@ def _judged(cell: Cell) -> Cell:
 
 def truths(model_dir: Path, new: Report) -> Callable[[str], Truth | str]:
     """Return a function that loads a model's labels and metric, or says why they differ from the run's."""
+    from quantbench.reference.model import load_models
 
     def truth_of(name: str) -> Truth | str:
         try:
@@ -152,6 +153,16 @@ def truths(model_dir: Path, new: Report) -> Callable[[str], Truth | str]:
         return Truth(model.metric, model.pack().test.y)
 
     return truth_of
+
+
+def retrained(old: Side, new: Side) -> list[str]:
+    """List the trained cells whose score or predictions differ, as only these are judged by the spread of trainings."""
+    before = {cell.id: (cell.predictions_sha256, cell.measurements.get("score")) for cell in old.report.cells}
+    return [
+        cell.id
+        for cell in new.report.cells
+        if cell.seeds and before.get(cell.id) != (cell.predictions_sha256, cell.measurements.get("score"))
+    ]
 
 
 def accepted_spreads(folder: Path, cells: Collection[str]) -> dict[str, list[Sample]]:

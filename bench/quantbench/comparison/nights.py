@@ -64,19 +64,30 @@ class LocalNights:
         Raises:
             BadInput: the folder does not exist.
         """
+        for name in self.names():
+            yield name, self.found(name)
+
+    def names(self) -> list[str]:
+        """Return the folders' names, sorted; links and hidden folders are passed over.
+
+        Raises:
+            BadInput: the folder does not exist.
+        """
         if not self.folder.is_dir():
             raise BadInput(f"{self.option}: {self.folder} is not a folder; give the one that holds the run folders")
-        paths = sorted(self.folder.iterdir(), key=lambda path: path.name)
-        folders = [path for path in paths if not path.is_symlink() and path.name[:1] != "." and path.is_dir()]
-        for path in folders[-self.newest :]:
-            report = path / REPORT
-            found: Found = None
-            if os.path.lexists(report):
-                try:
-                    found = read_summary(report)
-                except BadInput as error:
-                    found = str(error).removeprefix(f"{report}: ")
-            yield path.name, found
+        with os.scandir(self.folder) as entries:
+            folders = [one.name for one in entries if one.name[:1] != "." and one.is_dir(follow_symlinks=False)]
+        return sorted(folders)[-self.newest :]
+
+    def found(self, name: str) -> Found:
+        """Return what is in one of the folders."""
+        report = self.folder / name / REPORT
+        if not os.path.lexists(report):
+            return None
+        try:
+            return read_summary(report)
+        except BadInput as error:
+            return str(error).removeprefix(f"{report}: ")
 
     def with_page(self, names: list[str]) -> set[str]:
         """Return those of the named folders that hold a page."""

@@ -39,7 +39,6 @@ from quantbench.records import (
     parts,
 )
 from quantbench.records.measurements import RATIO, TO_YARDSTICK
-from quantbench.variants import VARIANTS
 
 _From = Literal["last green", "accepted", "nothing"]
 _UPDATE = ["quantbench", "baseline", "update"]
@@ -225,6 +224,8 @@ def _changed(
 
 
 def _packages(variant: str) -> tuple[str, ...]:
+    from quantbench.variants import VARIANTS
+
     return (*VARIANTS[variant].packages, *_RUNTIME) if variant in VARIANTS else ()
 
 

@@ -1,7 +1,10 @@
 """Judge a score: its drift from the baseline, and its drop from the float control of the same run."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +17,9 @@ from quantbench.gate.score.flips import Examples
 from quantbench.gate.score.trainings import Repeats
 from quantbench.gate.score.words import score_judgement, versus
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
-from quantbench.reference.metrics import Metric
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from typing import Literal
 from quantbench.core.stats import binomial_tail
 from quantbench.gate._common import Subject
 from quantbench.records import Action, BaselineCell, Judgement, Kind, Measurement, Verdict
-from quantbench.reference.metrics import CONVERSION_AGREEMENT
 
 # Float rounding flips a few near ties; a lost weight or stale state flips far more than one in a thousand.
 KERAS_AGREEMENT = 0.999
@@ -97,6 +96,8 @@ def conversion(
         with_control: fraction of examples on which the artifact agrees with its control, of the first seed.
         accepted: the baseline's own share; None where it has none.
     """
+    from quantbench.reference.metrics import CONVERSION_AGREEMENT
+
     seeds = agreement.values or [agreement.value]
     own = seeds[0]  # of the seed that the control is compared with
     differing, p_value = _beyond(agreement.value, agreement.n, CONVERSION_AGREEMENT)

@@ -4,13 +4,18 @@ A warning and never red: each step was accepted with a reason, and a run after a
 stays in every report until ``--restart-drift`` says, with a reason too, that this level is right.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from quantbench.gate._common import Subject
 from quantbench.records import Action, BaselineCell, BaselineValue, Drift, First, Judgement, Kind, Measurement, Verdict
 from quantbench.records.measurements import kind_of, shown, threads_in
-from quantbench.reference.metrics import Metric
-from quantbench.reference.model import Floor
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
+    from quantbench.reference.model import Floor
 
 # Policy: half of what the floor allows may be lost in small steps before somebody has to look. The floor alone warns
 # too late, and only measures the distance to the control, which may drift as well.

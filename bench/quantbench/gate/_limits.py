@@ -4,8 +4,11 @@ A limit is about the true drop, of which a test set shows a sample: red where ev
 beyond the limit, a warning where the limit lies inside the interval, a pass where the upper bound lies below it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,8 +25,10 @@ from quantbench.core.stats import pooled_sd
 from quantbench.gate._common import Subject
 from quantbench.gate.score.words import show_score
 from quantbench.records import Action, FalseAlarms, Judgement, Kind, Measurement, Verdict
-from quantbench.reference.metrics import Metric
-from quantbench.reference.model import Floor
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
+    from quantbench.reference.model import Floor
 
 # Part of the false-alarm budget of the scores that the release limits share evenly. It is fixed, because every cell has
 # a limit in every run, and sharing one pool would leave the few scores that did change a tenth of their alpha. Each

@@ -1,13 +1,18 @@
 """Check an artifact against its variant's quantization spec: a spec and a census come in, violations go out."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 from quantbench.records import Census, Compute
 from quantbench.tflite.graph import CASTS
-from quantbench.variants.declare import QuantizationSpec
+
+if TYPE_CHECKING:
+    from quantbench.variants.declare import QuantizationSpec
 
 # Kernels that pruning and clustering compress.
 COMPRESSIBLE = ("CONV_2D", "FULLY_CONNECTED")

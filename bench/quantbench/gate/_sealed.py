@@ -1,11 +1,16 @@
 """Judge the baseline itself: fields that were edited by hand, and a floor that is not the one it was accepted under."""
 
+from __future__ import annotations
+
 import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from quantbench.gate._common import WHY, Subject
 from quantbench.records import Action, BaselineCell, Judgement, Kind, Verdict
-from quantbench.reference.model import Floor
+
+if TYPE_CHECKING:
+    from quantbench.reference.model import Floor
 
 MOST_NAMED = 4  # fields in one sentence; `baseline check` lists all
 

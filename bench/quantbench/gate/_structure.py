@@ -1,12 +1,17 @@
 """Judge structure: (census, quantization spec, baseline) -> judgements, as pure functions."""
 
+from __future__ import annotations
+
 import re
+from typing import TYPE_CHECKING
 
 from quantbench.gate._common import Subject, missing
 from quantbench.gate._differences import differences, summed_up
 from quantbench.gate._quantization_spec import Violation, violations
 from quantbench.records import Action, BaselineCell, Census, Judgement, Kind, Verdict
-from quantbench.variants.declare import QuantizationSpec
+
+if TYPE_CHECKING:
+    from quantbench.variants.declare import QuantizationSpec
 
 MOST_CHANGES = 4
 

@@ -3,6 +3,8 @@
 Missing or damaged evidence is left out: the page of a report alone is made in the same way.
 """
 
+from __future__ import annotations
+
 import base64
 import json
 import struct
@@ -10,6 +12,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +20,9 @@ from quantbench import files
 from quantbench.core.arrays import Array
 from quantbench.errors import BadInput
 from quantbench.records import Cell, Evidence, Report
-from quantbench.reference.datasets import read_predictions
-from quantbench.reference.model import ReferenceModel
+
+if TYPE_CHECKING:
+    from quantbench.reference.model import ReferenceModel
 
 MOST_BYTES = 2 * 2**20  # of all pictures together, as encoded in the page
 OF_ATTENTION, OF_OTHERS = 12, 4  # pictures per cell
@@ -52,10 +56,10 @@ class Behind:
     models: Mapping[str, ReferenceModel] = field(default_factory=dict)
     spent: int = 0
     left_out: int = 0
-    _sources: dict[str, "_Source | None"] = field(default_factory=dict)
+    _sources: dict[str, _Source | None] = field(default_factory=dict)
 
     @staticmethod
-    def of(folder: Path, report: Report, models: Mapping[str, ReferenceModel]) -> "Behind":
+    def of(folder: Path, report: Report, models: Mapping[str, ReferenceModel]) -> Behind:
         """Read what a run's folder holds besides the report."""
         names = sorted({cell.model for cell in report.cells})
         same = {
@@ -83,14 +87,16 @@ class Behind:
         self.spent += size
         return pictures
 
-    def _source(self, model: str) -> "_Source | None":
+    def _source(self, model: str) -> _Source | None:
         if model not in self._sources:
             self._sources[model] = self._open(model)
         return self._sources[model]
 
-    def _open(self, model: str) -> "_Source | None":
+    def _open(self, model: str) -> _Source | None:
         if self.folder is None or model not in self.models:
             return None
+        from quantbench.reference.datasets import read_predictions
+
         try:
             path = self.folder / "predictions" / f"{model}.npz"
             predictions = read_predictions(path, "predictions", inside=self.folder)

@@ -1,5 +1,7 @@
 """Manage a run's folder: its report in all its forms, predictions and logs; ``latest`` links to the newest."""
 
+from __future__ import annotations
+
 import datetime
 import os
 import shutil
@@ -9,6 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quantbench import files
 from quantbench.baselines.files import packed
@@ -17,12 +20,14 @@ from quantbench.core.arrays import Array
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.records import Evidence, Report, json_text, write_json
 from quantbench.records.run_folder import EVIDENCE, LATEST, REPORT
-from quantbench.reference.model import ReferenceModel
 from quantbench.report import cells_csv, junit
 from quantbench.report.advice import INDEX
 from quantbench.report.charts import Chart
 from quantbench.report.html import advice, page
 from quantbench.report.markdown import render
+
+if TYPE_CHECKING:
+    from quantbench.reference.model import ReferenceModel
 
 MARKDOWN = "report.md"
 # Reserved when a run begins and released when the disk is full, so that the last report can still be written. The
@@ -39,7 +44,7 @@ class RunFolder:
     _reserve: Callable[[], object] | None = field(default=None, compare=False)
 
     @staticmethod
-    def create(reports: Path) -> "RunFolder":
+    def create(reports: Path) -> RunFolder:
         """Create a folder named by the time (UTC).
 
         Raises:

@@ -1,17 +1,20 @@
 """Which answers turned from right to wrong or back, over all examples, by class and by slice."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from quantbench.core.arrays import Array
 from quantbench.core.randomization import by_group, sign_flip_p, smallest_p
 from quantbench.gate.score.hypotheses import Hypothesis
-from quantbench.reference.datasets import SLICE
-from quantbench.reference.metrics import Metric
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,8 @@ def parts(metric: Metric, new: Array, stored: Array, examples: Examples) -> Iter
 def _divisions(examples: Examples) -> Iterator[tuple[Of, str, Array]]:
     if has_classes(examples.labels):
         yield "classes", "class", examples.labels
+    from quantbench.reference.datasets import SLICE
+
     for name, values in examples.slices.items():
         yield "slices", name.removeprefix(SLICE), values
 

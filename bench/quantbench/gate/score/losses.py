@@ -1,6 +1,9 @@
 """Judge metrics that do not count right and wrong examples: paired losses under random signs, and the worst of them."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +15,9 @@ from quantbench.gate.score.flips import Examples
 from quantbench.gate.score.parts import SUSPICIOUS
 from quantbench.gate.score.words import IMPLAUSIBLE, score_judgement, versus
 from quantbench.records import BaselineValue, Judgement, Measurement, Verdict
-from quantbench.reference.metrics import Metric
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
 
 # An example is garbage where its loss is so many times the largest accepted loss. Kernels and quantizers move a worst
 # loss by a fraction of itself.

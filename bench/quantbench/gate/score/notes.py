@@ -1,11 +1,17 @@
 """What a reader should know of a test split, once and not for each cell."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from quantbench.core.arrays import Array, Inputs
 from quantbench.gate.score.flips import Examples, has_classes
 from quantbench.gate.score.pairs import too_coarse
-from quantbench.reference.metrics import Metric
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
 
 _NAMED = 5
 # Neighbours whose values correlate so closely are nearly the same picture, frame or recording.

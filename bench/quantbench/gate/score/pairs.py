@@ -1,6 +1,9 @@
 """Judge metrics that count right and wrong examples, by those that turned."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from quantbench.core.randomization import detectable_loss
 from quantbench.gate._common import Subject
@@ -8,7 +11,9 @@ from quantbench.gate.score.flips import Examples, Flips
 from quantbench.gate.score.parts import SUSPICIOUS
 from quantbench.gate.score.words import IMPLAUSIBLE, score_judgement, versus
 from quantbench.records import BaselineValue, Judgement, Measurement, Verdict
-from quantbench.reference.metrics import Metric
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
 
 # Answers assumed to flip in each direction where none did, for what a run could have seen: 0.2 % of the examples, as
 # another kernel or processor flips of an int8 model.

@@ -1,13 +1,18 @@
 """Judge classes and slices: what a mean hides."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from quantbench.core.arrays import Array
 from quantbench.gate._common import Subject
 from quantbench.gate.score.flips import Examples, Flips, Of, divisions_count, key_of, parts
 from quantbench.gate.score.hypotheses import Thresholds
 from quantbench.records import Judgement, Kind, PartChange, Verdict
-from quantbench.reference.metrics import Metric
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
 
 SUSPICIOUS = 0.05  # unadjusted p-value of a warning
 MOST_NAMED = 5  # in a message

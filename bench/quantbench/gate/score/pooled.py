@@ -1,7 +1,10 @@
 """Judge all changed cells of a model together, and those of each family: small losses that no cell shows alone."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +14,9 @@ from quantbench.gate.score.flips import evidence_of
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds
 from quantbench.gate.score.parts import SUSPICIOUS
 from quantbench.records import Action, Judgement, Kind, Pooled, Verdict
-from quantbench.reference.metrics import Metric
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
 
 _FINE = 6  # steps to a unit that square roots are rounded to
 

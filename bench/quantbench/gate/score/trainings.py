@@ -1,8 +1,11 @@
 """Judge what trained anew by the spread of trainings: its mean, its worst seed, and its spread."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +22,9 @@ from quantbench.gate.score.hypotheses import Hypothesis, Thresholds
 from quantbench.gate.score.parts import SUSPICIOUS
 from quantbench.gate.score.words import IMPLAUSIBLE, score_judgement, show_score, versus, worse_or_better
 from quantbench.records import BaselineValue, Judgement, Kind, Measurement, Verdict
-from quantbench.reference.metrics import Metric
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
 
 BORROWED_CONFIDENCE = 0.9  # of the upper limit of a spread that other cells lend
 # A mean that gained more than so many standard deviations of one training is looked at before it is believed.
@@ -57,7 +62,7 @@ class Repeats:
         """Return the largest drop that chance explains: half a prediction interval (Student's t)."""
         return t_quantile(alpha, self.degrees) * self.error
 
-    def at_least(self, sd: float) -> "Repeats":
+    def at_least(self, sd: float) -> Repeats:
         """Return the same with a standard deviation of ``sd`` at least."""
         return replace(self, sd=max(self.sd, sd))
 

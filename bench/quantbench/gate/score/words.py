@@ -1,9 +1,14 @@
 """Build a judgement on a score, and the words that all of them share."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from quantbench.records import Action, BaselineValue, Judgement, Kind, Measurement, Verdict
-from quantbench.reference.metrics import Metric
+
+if TYPE_CHECKING:
+    from quantbench.reference.metrics import Metric
 
 
 def score_judgement(

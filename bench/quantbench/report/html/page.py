@@ -5,17 +5,18 @@ charts, and the details of every cell. The script is needed only for sorting, fi
 large page.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
 from quantbench import files
 from quantbench.core.echo import plain
 from quantbench.records import Action, Cell, Judgement, Report, Verdict
-from quantbench.reference.model import ReferenceModel
 from quantbench.report import chart_data, formatting, plots, reds
 from quantbench.report.chart_data import LATENCY, LEGEND, SIZE, Axis, Point
 from quantbench.report.evidence import OF_ATTENTION, OF_OTHERS, Behind, Picture
@@ -23,6 +24,9 @@ from quantbench.report.html import advice, causes, deferred
 from quantbench.report.html import cells as html_cells
 from quantbench.report.html.deferred import FIRST_ROWS, Later
 from quantbench.report.html.templating import Banner, Part, asset, fragment, macro, page_from
+
+if TYPE_CHECKING:
+    from quantbench.reference.model import ReferenceModel
 
 HTML = "report.html"
 MOST_LISTED = 50
