@@ -144,7 +144,8 @@ class Hunt:
         options: dict[tuple[int, ...], list[Option]] = {positions: [] for positions, _ in groups}
         done, total = 0, sum(len(offered) for _, offered in groups)
         self._say(
-            f"{len(groups)} operator{'s' * (len(groups) != 1)} with weights: measuring what each costs and saves in up to {len(OFFERED)} ways"
+            f"{len(groups)} operator{'s' * (len(groups) != 1)} with weights: measuring what each costs and saves in "
+            f"up to {len(OFFERED)} ways"
         )
         for setting in OFFERED:
             for positions, offered in groups:
