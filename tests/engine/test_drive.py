@@ -157,7 +157,7 @@ def _trained(wrong: list[int], control: list[int] | None = None, limit: float = 
     )
     outcomes = {FLOAT: [outcome()], TUNED: of_control, QAT: seeds}
     floors = {"default": Floor(limit, "what a release may lose")}
-    asked = RunOptions(**options)
+    asked = RunOptions(**{"seeds_on_suspicion": 5} | options)
     return run(outcomes, standing, [Kind.ACCURACY], wanted=[QAT], options=asked, of=model(floors=floors))
 
 

@@ -114,6 +114,12 @@ def test_seeds_that_repeat_and_single_seeds_are_not_judged_apart() -> None:
     assert _seeds([0.88]) is None
 
 
+def test_more_seeds_than_were_accepted_are_judged() -> None:
+    found = _seeds([*RESNET8[1], 0.8945, 0.8696, 0.895])
+    assert found is not None
+    assert (found.verdict, found.detail) == (Verdict.REGRESSED, "seed at place 6")
+
+
 def test_healthy_seeds_hold_their_rate() -> None:
     random = np.random.default_rng(0)
     spread = gate.repeats(ACCURACY, RESNET8, 5, 5, "it trained")

@@ -25,7 +25,7 @@ from quantbench.records import (
 )
 from quantbench.reference.model import ReferenceModel
 from quantbench.selftest import draws
-from quantbench.selftest.night import Night, load_baselines
+from quantbench.selftest.night import SEEDS_ON_SUSPICION, Night, load_baselines
 from quantbench.selftest.nulls import (
     CHURNS,
     OURS,
@@ -276,7 +276,7 @@ def _trained(matrix: Matrix, name: str, crowded: float, trials: int) -> Iterator
     fraction = HARM_PP / tests.model.metric.scale
     for what, seeds, more in (
         ("QAT worse: one seed against five", 1, 1),
-        ("QAT worse: one seed, five on suspicion", 1, 5),
+        (f"QAT worse: one seed, {SEEDS_ON_SUSPICION} on suspicion", 1, SEEDS_ON_SUSPICION),
         ("QAT worse: five seeds against five", 5, 5),
     ):
         aim = QAT_CAUGHT if more > 1 else None
@@ -310,7 +310,7 @@ def _spread(
 ) -> OutcomeRate:
     random, found = np.random.default_rng(5), []
     for _ in range(trials):
-        scores = tests.known.drawn(random, 5) - fraction * worse[:, None]
+        scores = tests.known.drawn(random, more) - fraction * worse[:, None]
         found.append(_red_of_trained(tests, scores, judged, seeds, more, budget, crowded))
     return _rate(what, strength, tests.model.name, _table(found), aim=aim)
 

@@ -33,7 +33,7 @@ CELLS = (FLOAT_CONTROL, FINETUNED_CONTROL, QAT)
 HARM_PP = 0.5
 # A nightly run has 119 trained cells. Where all were trained anew, they share the budget: the hardest case for each.
 BUDGET = gate.DEFAULT_BUDGET / 119
-SEEDS = 5  # of a cell that looks worse, as by the default of --seeds-on-suspicion
+SEEDS = 5  # of a cell that looks worse: fewer than in a run, to save time
 _ORDER, _EXAMPLES = "order of the first epoch", "examples an epoch"
 Strength = float | str
 Files = dict[str, bytes]

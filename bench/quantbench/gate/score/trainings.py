@@ -197,7 +197,9 @@ def seeds_key(cell: str) -> str:
 def seeds(metric: Metric, score: Measurement, accepted: BaselineValue, repeats: Repeats) -> Seeds | None:
     """Compare several seeds with the accepted ones; None where there is one, or where they repeat their scores."""
     values = score.values or []
-    if len(values) < 2 or np.allclose(values, (accepted.values or [])[: len(values)] or math.inf, atol=1e-6, rtol=0):
+    known = (accepted.values or [])[: len(values)]
+    repeated = len(known) == len(values) and np.allclose(values, known, atol=1e-6, rtol=0)
+    if len(values) < 2 or repeated:
         return None
     drops = [metric.drop(value, accepted.value) for value in values]
     place = int(np.argmax(drops))
