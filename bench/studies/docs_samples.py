@@ -132,9 +132,11 @@ def red(folder: Path) -> str:
     own = ["--model-dir", "models", "--baseline-dir", "baselines"]
     # A cache of its own: in another one the accepted artifact may lie, by which the cause is told in other words.
     cache = {"QUANTBENCH_CACHE": str(folder / "cache")}
-    _printed(folder, ["run", *own, "--variants", PLANTED, "--no-latency", "--no-gpu"], 0, cache)
+    _printed(folder, ["run", *own, "--variants", PLANTED, "--no-latency", "--no-instructions", "--no-gpu"], 0, cache)
     (folder / "models" / f"{MODEL}.py").write_text(model + PLANT, encoding="utf-8")
-    return _printed(folder, ["run", *own, "--variants", RED_VARIANTS, "--no-latency", "--no-gpu"], 1, cache)
+    return _printed(
+        folder, ["run", *own, "--variants", RED_VARIANTS, "--no-latency", "--no-instructions", "--no-gpu"], 1, cache
+    )
 
 
 def _printed(folder: Path, command: list[str], status: int, more: Mapping[str, str] = MappingProxyType({})) -> str:

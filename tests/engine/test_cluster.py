@@ -125,7 +125,7 @@ def test_latency_is_timed_by_the_worker_that_offers_it(
     quantbench: Quantbench, dask: DaskProcesses, tmp_path: Path
 ) -> None:
     options = ["--models", "seed_cnn", "--variants", "ptq_float16", "-k", "latency", "--latency-budget", "0.3"]
-    done = quantbench("run", *options, "--cluster", dask.address)
+    done = quantbench("run", *options, "--no-turns", "--cluster", dask.address)
     assert done.status == 0, done.output
     cell = done.cell("seed_cnn/ptq_float16")
     assert cell["measurements"]["latency_ratio"]["n"] == 6

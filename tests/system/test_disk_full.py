@@ -307,7 +307,7 @@ def test_what_is_written_without_room_ends_with_the_status_of_a_full_disk(
     baseline = read_record(ROOT / "baselines" / "seed_cnn.json", BaselineFile, "baseline")
     writes: dict[str, Callable[[], object]] = {
         "baseline": lambda: baseline_files.save(tmp_path, baseline, None),
-        "page": lambda: cli_report._page(three_cells.run, tmp_path / "x.html", ROOT / "models"),
+        "page": lambda: cli_report._page(report, three_cells.run, tmp_path / "x.html", ROOT / "models"),
         "charts": lambda: charts.write(tmp_path, report),
         "named": lambda: files.write_named(tmp_path / "x", "x", "--summary"),
         "ab": lambda: check._folder(tmp_path / "reports"),

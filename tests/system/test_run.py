@@ -297,6 +297,7 @@ def test_latency_is_timed_and_unjudged_where_there_is_no_baseline(quantbench: Qu
         "run",
         *["--models", "seed_cnn", "--variants", "ptq_float16", "--baseline-dir", str(baselines)],
         *["-k", "latency", "--latency-budget", "0.3", "--benchmark-json", str(baselines / "benchmark.json")],
+        "--no-turns",
     )
     assert done.status == 0, done.output
     cell = done.cell("seed_cnn/ptq_float16")

@@ -450,7 +450,7 @@ def test_ab_ends_once_and_keeps_the_report_of_the_side_that_ran(tmp_path: Path) 
 SLOW_PLANTS = """
 import time
 from quantbench.selftest import suite
-def planted(model, quick, say):
+def planted(model, quick, say, first=None):
     say("planting")
     time.sleep(100)
 suite.faults_in_artifacts = planted
