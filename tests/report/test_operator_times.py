@@ -2,7 +2,8 @@
 
 import pytest
 from made_up_runs import cell, report
-from quantbench.records import Action, Judgement, Kind, KindTime, OperatorTime, OperatorTimes, Verdict
+from quantbench.records import Action, Judgement, Kind, KindTime, OperatorTime, OperatorTimes, RedGroup, Verdict
+from quantbench.report import reds
 from quantbench.report.formatting import attention
 from quantbench.report.operator_times import cause, screen
 
@@ -106,3 +107,17 @@ def test_a_slow_cell_tells_its_cause_and_the_command_for_more() -> None:
     _, _, messages, steps = attention(report([slow]))[0]
     assert messages[1].startswith("Time: CONV_2D net/conv2d_3 (operator 3) takes 38 % of the call")
     assert steps[0].command == ["quantbench", "explain", "m/v", "--run", "R", "--time"]
+
+
+def test_a_group_of_slow_cells_says_where_the_time_goes() -> None:
+    slow = Judgement(kind=Kind.LATENCY, measurement="latency_ratio", against="baseline", verdict=Verdict.REGRESSED,
+                     message="latency ratio 1.2, baseline 1")  # fmt: skip
+    red = {"verdict": Verdict.REGRESSED, "judgements": [slow]}
+    times = found(2000, 1550, one(3, 760, 360), one(4, 500, 480))
+    told = report([cell("a", **red), cell("b", operator_times=times, **red)])
+    alone = RedGroup(kind=Kind.LATENCY, verdict=Verdict.REGRESSED, cells=["m/b"], of=1)
+    assert reds.entry(alone, told).lines[1] == cause(times).removesuffix(".")
+    both = alone.model_copy(update={"cells": ["m/a", "m/b"], "of": 2})
+    assert reds.entry(both, told).lines[1] == f"{cause(times).removesuffix('.')} (m/b)"
+    score = alone.model_copy(update={"kind": Kind.ACCURACY})
+    assert reds.entry(score, told).lines[1:] == []

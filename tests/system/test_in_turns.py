@@ -37,6 +37,11 @@ def test_a_slower_artifact_is_red_and_the_accepted_one_green_where_there_is_no_b
     assert red["verdict"] == "regressed"
     assert red["turns"]["low"] > 0.01
     assert len(red["turns"]["values"]) == 12
+    # The int8 kernels of the accepted artifact take less time than float ones: told by operator.
+    times = done.cell(CELL)["operator_times"]
+    assert times["operators"]
+    assert "Time: " in done.output
+    assert "--time" in done.output  # the next step
     assert "in turns with the accepted artifact, 1 of 1" in done.output
     assert (
         "in turns with the accepted artifact on this machine: +" in (done.reports / "latest" / "report.md").read_text()

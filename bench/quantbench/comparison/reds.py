@@ -304,10 +304,14 @@ _FEWEST = 2  # next steps, of which measuring again is the last
 def _looks(
     cells: Sequence[Cell], kind: Kind, run: Sequence[str], offered: Sequence[Action], places: Sequence[Located]
 ) -> list[Action]:
-    """Return how to look closer: where the error comes from, or into the artifact."""
-    if run and kind is Kind.ACCURACY and cells[0].artifact_sha256 is not None and cells[0].verdict in _MADE:
+    """Return how to look closer: where the error comes from, where the time goes, or into the artifact."""
+    made = run and cells[0].artifact_sha256 is not None and cells[0].verdict in _MADE
+    if made and kind is Kind.ACCURACY:
         cell = next((cell.id for cell in cells if any(cell.id in place.cells for place in places)), cells[0].id)
         return [Action(what="explain", command=["quantbench", "explain", cell, "--run", *run])]
+    if made and kind is Kind.LATENCY:
+        cell = next((cell.id for cell in cells if cell.operator_times is not None), cells[0].id)
+        return [Action(what="explain", command=["quantbench", "explain", cell, "--time", "--run", *run])]
     return [action for action in offered if action.command[:2] == ["quantbench", "inspect"]][:1]
 
 

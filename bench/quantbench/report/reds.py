@@ -22,7 +22,7 @@ from quantbench.records import (
     Verdict,
 )
 from quantbench.records.measurements import shown
-from quantbench.report import attribution, formatting
+from quantbench.report import attribution, formatting, operator_times
 
 RED = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING)
 # Of the first line of a group, characters of a judgement's own words; and facts and names that are listed at most.
@@ -73,7 +73,7 @@ def entry(group: RedGroup, report: Report) -> Entry:
     """Put one group into words."""
     by_id = {cell.id: cell for cell in report.cells}
     cells = [by_id[cell] for cell in group.cells if cell in by_id]
-    lines = [_what(group, cells, report), why(group)]
+    lines = [_what(group, cells, report), why(group, _time(group, cells))]
     return Entry(who(group), group.verdict, [one for one in lines if one], group.actions, _linked(group))
 
 
@@ -191,11 +191,22 @@ def _besides(group: RedGroup, more: Sequence[str] = ()) -> str:
 # ------------------------------------------------------------ why
 
 
-def why(group: RedGroup) -> str:
-    """Say in one line where the error comes from, since when it is there, and what changed then."""
-    told = [where(group), since(group), changed(group)]
+def why(group: RedGroup, time: str = "") -> str:
+    """Say in one line where the error comes from or the time goes, since when that is so, and what changed then."""
+    told = [time or where(group), since(group), changed(group)]
     text = line("; ".join(one for one in told if one))
     return text[:1].upper() + text[1:]
+
+
+def _time(group: RedGroup, cells: Sequence[Cell]) -> str:
+    """Say where the time of slow cells goes, by the one that was timed first; empty of other cells."""
+    if group.kind is not Kind.LATENCY:
+        return ""
+    timed = next((cell for cell in cells if cell.operator_times is not None), None)
+    if timed is None or timed.operator_times is None:
+        return ""
+    told = operator_times.cause(timed.operator_times).removesuffix(".")
+    return told if len(cells) == 1 else f"{told} ({timed.id})"
 
 
 def where(group: RedGroup) -> str:
