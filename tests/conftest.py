@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ import pytest
 from filelock import FileLock
 from made_up_pages import as_large, lay_run_folder, nine_cells
 from quantbench.baselines import seals
-from quantbench.core import child_process
+from quantbench.core import child_process, signals
 from quantbench.errors import BadInput
 from quantbench.records import (
     Accepted,
@@ -297,6 +298,17 @@ def quantbench(tmp_path: Path, store: Path) -> Quantbench:
         return Done(done.returncode, done.stdout + done.stderr, tmp_path / "reports")
 
     return call
+
+
+@pytest.fixture
+def stops_in_order(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Handle signals as the command does, with no signal received yet, and as before afterwards."""
+    monkeypatch.setattr(signals, "_state", signals._State())
+    before = {number: signal.getsignal(number) for number in signals.STOPPING}
+    signals.stop_in_order()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

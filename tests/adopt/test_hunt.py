@@ -1,7 +1,7 @@
 """The command's search with made-up artifacts: what is kept at any time, also where it is stopped or finds nothing."""
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -152,15 +152,9 @@ def test_where_nothing_meets_the_limit_no_file_is_left_and_the_nearest_is_named(
 
 
 @pytest.fixture
-def as_started(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def as_started(stops_in_order: None) -> None:
     """Handle signals as the command does once a run is over, and as before afterwards."""
-    monkeypatch.setattr(signals, "_state", signals._State())
-    before = {number: signal.getsignal(number) for number in signals.STOPPING}
-    signals.stop_in_order()
     signals.settle()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_an_interruption_keeps_the_recipe_of_the_best_so_far(given: Any, tmp_path: Path, as_started: None) -> None:

@@ -2,22 +2,13 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 from quantbench.core import signals
 from quantbench.core.signals import ends_only_this, stop_asked
 
-
-@pytest.fixture(autouse=True)
-def _in_order(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(signals, "_state", signals._State())
-    before = {number: signal.getsignal(number) for number in signals.STOPPING}
-    signals.stop_in_order()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("stops_in_order")
 
 
 def test_a_signal_ends_the_work_alone() -> None:

@@ -23,14 +23,7 @@ SAME = baseline({"float32": answers(100), "ptq_float16": answers(100)})
 ATTRIBUTION = Attribution(examples=8, matched=1.0, operators=[])
 
 
-@pytest.fixture(autouse=True)
-def _signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(signals, "_state", signals._State())
-    before = {number: signal.getsignal(number) for number in signals.STOPPING}
-    signals.stop_in_order()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("stops_in_order")
 
 
 def red_run() -> Run:

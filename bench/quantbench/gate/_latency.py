@@ -95,8 +95,19 @@ def latency(
     else:
         faster = _beyond(first, accepted, better=True) <= alpha
         verdict = Verdict.IMPROVED if faster else Verdict.PASS
-    measured = 1 if again is None else 2
-    return _judgement(subject, name, judged, accepted, alpha, verdict, measured, host)
+    p_value, twice = _beyond(judged, accepted), "" if again is None else "; measured twice"
+    return by_baseline(
+        subject,
+        name,
+        judged,
+        accepted,
+        verdict,
+        host,
+        p_value=p_value,
+        detectable=accepted.tolerance + judged.quantile(alpha),
+        measured=1 if again is None else 2,
+        limits=f"p = {p_value:.2g} for more than {100 * accepted.tolerance:g} %, fails below {alpha:.2g}{twice}",
+    )
 
 
 def threads(asked: int, at_work: Measurement) -> Judgement | None:
@@ -174,23 +185,31 @@ def _against(ratio: Measurement, accepted: BaselineValue, threads: int, host: st
     return change_of(trimmed_mean(ratio.values), trimmed_mean(known.values), between)
 
 
-def _judgement(
+def by_baseline(
     subject: Subject,
     name: str,
     change: Change,
     accepted: BaselineValue,
-    alpha: float,
     verdict: Verdict,
-    measured: int,
     host: str,
+    *,
+    p_value: float,
+    detectable: float,
+    measured: int,
+    limits: str,
 ) -> Judgement:
+    """Tell what a change from the baseline of this machine class was judged to be.
+
+    Args:
+        limits: in words: the p-value, where it fails, and how much was measured.
+    """
     known, between_hosts = on_this_host(accepted, host)
     value = known.value * (1 + change.change)
     message = (
         f"{shown(name)} {value:.3f}, baseline {known.value:.3f} ({100 * change.change:+.1f} % ± "
-        f"{100 * change.error:.1f} % standard error; p = {_beyond(change, accepted):.2g} for more than "
-        f"{100 * accepted.tolerance:g} %, fails below {alpha:.2g}{'; measured twice' if measured == 2 else ''})"
+        f"{100 * change.error:.1f} % standard error; {limits})"
     )
+    low, high = interval(change)
     actions = subject.repeats()
     if between_hosts and verdict is not Verdict.PASS:  # a run says once that its hosts are others
         message += words(accepted, host)
@@ -205,10 +224,10 @@ def _judgement(
         unit="ratio",
         change=change.change,
         tolerance=accepted.tolerance,
-        p_value=_beyond(change, accepted),
-        detectable=accepted.tolerance + change.quantile(alpha),
-        low=interval(change)[0],
-        high=interval(change)[1],
+        p_value=p_value,
+        detectable=detectable,
+        low=low,
+        high=high,
         measured=measured,
         message=message,
         actions=[] if verdict is Verdict.PASS else actions,

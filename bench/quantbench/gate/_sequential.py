@@ -22,11 +22,10 @@ from typing import NamedTuple
 
 from quantbench.core.stats import Change, Location, change_of, p_above, trimmed_mean
 from quantbench.gate._common import Subject
-from quantbench.gate._hosts import on_this_host, words
-from quantbench.gate._latency import MARGIN, SUSPICION, between_runs, interval, latency, margin, suspicious
+from quantbench.gate._hosts import on_this_host
+from quantbench.gate._latency import MARGIN, SUSPICION, between_runs, by_baseline, latency, margin, suspicious
 from quantbench.gate._latency_beside import pooled
-from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Measurement, Verdict
-from quantbench.records.measurements import shown
+from quantbench.records import BaselineCell, BaselineValue, Judgement, Measurement, Verdict
 
 # Processes after each stage, in units of the first: four times as many at most.
 STAGES = (1, 2, 4)
@@ -177,7 +176,19 @@ def latency_in_stages(
     none = margin(accepted.tolerance)
     found = look([stage.values or [] for stage in stages], against(accepted, threads, host), alpha, none)
     verdict = verdict_of(found, len(stages), accepted.tolerance, alpha)
-    return _judgement(subject, name, stages, found, accepted, verdict, host), found.step is Step.MORE
+    judged = by_baseline(
+        subject,
+        name,
+        found.change,
+        accepted,
+        verdict,
+        host,
+        p_value=found.p_value,
+        detectable=found.detectable,
+        measured=len(stages),
+        limits=limits_in_words(found, accepted.tolerance, stages),
+    )
+    return judged, found.step is Step.MORE
 
 
 def verdict_of(found: Look, done: int, tolerance: float, alpha: float) -> Verdict:
@@ -212,43 +223,3 @@ def after_the_first(stages: Sequence[Mapping[str, Measurement]]) -> Mapping[str,
 
 def _faster(change: Change, tolerance: float) -> float:
     return p_above(-change.change - tolerance, change.error, change.degrees)
-
-
-def _judgement(
-    subject: Subject,
-    name: str,
-    stages: Sequence[Measurement],
-    found: Look,
-    accepted: BaselineValue,
-    verdict: Verdict,
-    host: str,
-) -> Judgement:
-    known, between_hosts = on_this_host(accepted, host)
-    change, value = found.change, known.value * (1 + found.change.change)
-    message = (
-        f"{shown(name)} {value:.3f}, baseline {known.value:.3f} ({100 * change.change:+.1f} % ± "
-        f"{100 * change.error:.1f} % standard error; {limits_in_words(found, accepted.tolerance, stages)})"
-    )
-    low, high = interval(change)
-    actions = subject.repeats()
-    if between_hosts and verdict is not Verdict.PASS:  # a run says once that its hosts are others
-        message += words(accepted, host)
-        actions = [Action(what="time the accepted commit on this host too and compare the two runs"), *actions]
-    return Judgement(
-        kind=Kind.LATENCY,
-        measurement=name,
-        against="baseline",
-        verdict=verdict,
-        value=value,
-        reference=known.value,
-        unit="ratio",
-        change=change.change,
-        tolerance=accepted.tolerance,
-        p_value=found.p_value,
-        detectable=found.detectable,
-        low=low,
-        high=high,
-        measured=len(stages),
-        message=message,
-        actions=[] if verdict is Verdict.PASS else actions,
-    )
