@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantbench.build.store import Store
+from quantbench.build.store import Store, temporary_files_in
 from quantbench.core.signals import end_with_parent
 from quantbench.errors import BadInput
 from quantbench.records import InjectedFault, LatencyFault, LatencySelftest, OutcomeSelftest, Selftest
@@ -152,7 +152,8 @@ def run(
     Args:
         others: models whose artifacts get a choice of the faults.
     """
-    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+    # Tracing writes Python files, and Python their bytecode, wherever temporary files go; nobody else removes those.
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder, temporary_files_in(Path(folder)):
         with in_a_process_of_its_own(model, quick, baseline_dir) as (wait_for_training, wait_for_simulations):
             trial = artifact.Trial(model, Store(Path(folder)))
             in_artifacts, inapplicable = faults_in_artifacts(model, quick, say, first=trial)
