@@ -27,7 +27,7 @@ import numpy as np
 from quantbench import files
 from quantbench.core.arrays import rows
 from quantbench.engine import explain
-from quantbench.measure import repairs
+from quantbench.measure import regions
 from quantbench.records import FLOAT_CONTROL, Attribution, json_text
 from quantbench.reference.model import load_models
 from quantbench.selftest.flatbuffer import Inapplicable, Layer
@@ -106,7 +106,7 @@ def _passed_on(model: Any, at: int, change: Callable[[Any], None]) -> None:
         changed.add(index)
         change(part.tensors[index].quantization)
         for one in part.operators:
-            if index in [int(each) for each in one.inputs] and repairs.passes_on(surgery.name_of(model, one)):
+            if index in [int(each) for each in one.inputs] and regions.passes_on(surgery.name_of(model, one)):
                 waiting += [int(each) for each in one.outputs]
     surgery.settle_biases(model, changed)  # as a converter writes them, for the ranges that it found
 
@@ -216,7 +216,7 @@ def _places(healthy: bytes, ranges: bool) -> list[int]:
     operators = graph.read(healthy).main().operators
     if not ranges:
         return [place for place, one in enumerate(operators) if one.name in COMPUTE]
-    own = [not repairs.passes_on(one.name) and one.name not in FIXED for one in operators]
+    own = [not regions.passes_on(one.name) and one.name not in FIXED for one in operators]
     return [i for i, one in enumerate(operators) if own[i] and one.outputs and one.outputs[0].dtype == "int8"]
 
 

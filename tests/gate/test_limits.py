@@ -196,6 +196,7 @@ def test_a_mean_error_is_judged_by_the_bootstrap() -> None:
         for worse in (0.05, 0.125, 0.3)
     }
     assert [one.verdict for one in found.values()] == [Verdict.PASS, Verdict.WARN, Verdict.REGRESSED]
+    assert "above its float32 reference" in found[0.3].message  # a larger error is a worse one
 
 
 def test_equal_outputs_pass_without_an_error_to_test_by() -> None:

@@ -116,6 +116,22 @@ def test_a_planted_fault_is_found_by_the_float_model_alone(
     assert best.recovered > 0.8
 
 
+def test_a_fault_in_several_places_is_found_though_no_repair_of_one_helps(
+    files: dict[str, bytes], examples: Array
+) -> None:
+    def silent(model: Any) -> None:
+        for layer in (layers(model)[FIRST], layers(model)[LAST]):
+            layer.write(1, np.zeros_like(layer.read(1, "int8")))
+
+    faulty = edited(files["ptq_static_wi8_ai8"], silent)
+    found = attribution.errors(files["float32"], faulty, examples)
+    found = repairs.explained(found, files["float32"], faulty, examples)
+    best, others = found.suspects[0], found.suspects[1:]
+    assert {position(faulty, FIRST), position(faulty, LAST)} <= {best.position, *best.together}
+    assert best.recovered > 0.8
+    assert all(one.recovered < 0.1 for one in others)
+
+
 @pytest.mark.parametrize(("plant", "which", "_repair"), PLANTS)
 def test_the_accepted_artifact_gives_the_place_and_the_repair(
     files: dict[str, bytes], examples: Array, plant: Callable[[int, Any], None], which: int, _repair: str

@@ -324,3 +324,14 @@ def test_the_copy_of_a_metric_file_has_to_stand_alone(tmp_path: Path) -> None:
     own.check_travels(original, original)
     with pytest.raises(BadInput, match=r"mine\.py: a copy of it goes with the model, .*/table\.json'\); put what"):
         own.check_travels(kept, original)
+
+
+def test_bits_per_token_scores_each_position_by_the_next_ones_token() -> None:
+    tokens = np.array([[0, 1, 1], [2, 0, 2]], dtype=np.int32)
+    scores = np.full((2, 3, 4), -50.0)
+    scores[0, 0, 1] = scores[0, 1, 1] = 50.0  # certain, and right
+    scores[1] = 0.0  # knows nothing: two bits for one of four
+    metric = by_name("bits_per_token")
+    predictions = metric.predict(scores, tokens)
+    assert predictions.tolist() == [0.0, 2.0]
+    assert metric.value(predictions, np.zeros(2)) == 1.0

@@ -170,7 +170,7 @@ def drift(
         message=(
             f"{metric.name} lost {lost:.2f} {metric.unit} since the first baseline ({first.date}, run {first.run}); "
             f"{kept:+.2f} of it was accepted in updates; warns above {tolerance:.2f} (release limit: "
-            f"{limit.max_drop:g} below float32)"
+            f"{limit.max_drop:g} worse than float32)"
         ),
         actions=_to_restart(subject),
     )

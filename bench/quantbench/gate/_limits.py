@@ -228,7 +228,7 @@ def _sentence(
         else f"95 % interval of the drop {interval[0]:+.2f} to {interval[1]:+.2f}"
     )
     seeds = f", mean of {seen.seeds} seeds" if seen.seeds > 1 else ""
-    side = "above" if drop.estimate < 0 else "below"
+    side = "above" if (drop.estimate < 0) == metric.higher_is_better else "below"
     head = (
         f"{metric.name} {show_score(metric, seen.value)} is {abs(drop.estimate):.2f} {unit} {side} its float32 "
         "reference "

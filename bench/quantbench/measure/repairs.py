@@ -13,22 +13,13 @@ from typing import Literal
 import numpy as np
 
 from quantbench.core.arrays import Array, Inputs
+from quantbench.measure import regions
 from quantbench.measure.attribution import INPUT, examples, paired
-from quantbench.records import EXPLAINS, ONE_MODEL, Attribution, Change, OperatorError, Suspect, Untried
+from quantbench.records import EXPLAINS, ONE_MODEL, Attribution, Change, Suspect, Untried
 from quantbench.tflite import changes, graph, matching, surgery
-from quantbench.tflite.graph import CASTS, COMPUTE, Graph
+from quantbench.tflite.graph import CASTS, Graph
 from quantbench.tflite.litert import LiteRT
 
-SUSPECTS = 8  # operators that are repaired and measured
-_LARGEST_REGION = 16  # operators without weights that are repaired together
-# Operators that pass on a range, so that one fault in it is told at all of them: their kernels want the same range for
-# what they read and write.
-_SAME_RANGE = frozenset(
-    "AVERAGE_POOL_2D MAX_POOL_2D RESHAPE TRANSPOSE PAD PADV2 SQUEEZE EXPAND_DIMS STRIDED_SLICE SLICE SPLIT GATHER "  # noqa: SIM905
-    "RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR SPACE_TO_DEPTH DEPTH_TO_SPACE CONCATENATION MAXIMUM RELU RELU6".split()
-)
-# Operators whose kernels want a range of their own for what they write.
-_FIXED_RANGE = ("SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "LOG_SOFTMAX")
 Scorer = Callable[[bytes], float]
 How = Literal["float", "range", "accepted"]
 Why = Literal["partner", "inputs", "subgraph", "weights", "shapes", "runtime"]  # as in Untried
@@ -150,11 +141,6 @@ def output_error(control: bytes, artifact: bytes, inputs: Inputs, stateful: bool
     return _distance(_outputs(artifact, few, stateful), _outputs(control, few, stateful))
 
 
-def passes_on(operator: str) -> bool:
-    """Check whether an operator's output has the range of what it reads."""
-    return operator in _SAME_RANGE
-
-
 def _repairs(
     found: Attribution,
     control: bytes,
@@ -171,12 +157,13 @@ def _repairs(
     if accepted is not None and told:
         yield _by_accepted(artifact, accepted, told)
     yield chain(_in_float(found, control, artifact, untried), _by_range(found, artifact))
+    yield _several_in_float(found, control, artifact)
 
 
 def _by_accepted(artifact: bytes, accepted: bytes, told: Sequence[Change]) -> Iterator[Repair]:
     matched = matching.match(_main(accepted), _main(artifact))
     partner = {theirs: ours for ours, theirs in [*matched.pairs, *matched.casts]}
-    for places in _together([one.position for one in told], _main(artifact))[: 4 * SUSPECTS]:
+    for places in regions.together([one.position for one in told], _main(artifact))[: 4 * regions.SUSPECTS]:
         pairs = [(partner[place], place) for place in places if place in partner]
         repaired = _tried(partial(surgery.with_parts_of, artifact, accepted, pairs)) if pairs else None
         if isinstance(repaired, bytes):
@@ -184,17 +171,12 @@ def _by_accepted(artifact: bytes, accepted: bytes, told: Sequence[Change]) -> It
 
 
 def _in_float(found: Attribution, control: bytes, artifact: bytes, untried: list[Untried]) -> Iterator[Repair]:
-    pairing, whole = paired(control, artifact), _main(artifact)
-    partner = {theirs: ours for ours, theirs in pairing.matched.pairs}
+    left_in_float, whole = _float_surgeon(control, artifact), _main(artifact)
     errors = {one.position: one.error for one in found.operators}
-    for places in _regions(suspicious(found.operators), whole):
+    for places in regions.regions(regions.suspicious(found.operators), whole):
         if whole.operators[places[0]].name in CASTS:
             continue  # it gets a range, see below
-        pairs = [(partner[place], place) for place in sorted(places) if place in partner]
-        repaired: bytes | Why = "partner"
-        if pairs:
-            same = all(pairing.reads_the_same(ours, theirs) for ours, theirs in pairs)
-            repaired = _tried(partial(surgery.in_float, artifact, control, pairs)) if same else "inputs"
+        repaired = left_in_float(places)
         if isinstance(repaired, bytes):
             yield Repair(places, "float", repaired)
         else:
@@ -210,87 +192,42 @@ def _in_float(found: Attribution, control: bytes, artifact: bytes, untried: list
             )
 
 
+def _several_in_float(found: Attribution, control: bytes, artifact: bytes) -> Iterator[Repair]:
+    """Repair the first two suspects at once, the first three, and so on.
+
+    Where a fault sits in every block of a network, mending one of them leaves the outputs as wrong as they were: a
+    causal mask of -1e9 takes the range of each attention's scores.
+    """
+    left_in_float, whole = _float_surgeon(control, artifact), _main(artifact)
+    every = regions.regions(regions.suspicious(found.operators), whole)
+    able = [region for region in every if isinstance(left_in_float(region), bytes)]
+    for count in range(2, len(able) + 1):
+        first = able[0][0]
+        places = [first, *sorted({place for region in able[:count] for place in region} - {first})]
+        if isinstance(repaired := left_in_float(places), bytes):
+            yield Repair(places, "float", repaired)
+
+
+def _float_surgeon(control: bytes, artifact: bytes) -> Callable[[Sequence[int]], bytes | Why]:
+    """Return what leaves the operators at some places in float, or says why that cannot be done."""
+    pairing = paired(control, artifact)
+    partner = {theirs: ours for ours, theirs in pairing.matched.pairs}
+
+    def left_in_float(places: Sequence[int]) -> bytes | Why:
+        pairs = [(partner[place], place) for place in sorted(places) if place in partner]
+        if not pairs:
+            return "partner"
+        if not all(pairing.reads_the_same(ours, theirs) for ours, theirs in pairs):
+            return "inputs"
+        return _tried(partial(surgery.in_float, artifact, control, pairs))
+
+    return left_in_float
+
+
 def _by_range(found: Attribution, artifact: bytes) -> Iterator[Repair]:
-    for places, ranges in _ill_ranged(found, graph.read(artifact)):
+    for places, ranges in regions.ill_ranged(found, graph.read(artifact)):
         if isinstance(repaired := _tried(partial(surgery.with_ranges, artifact, ranges)), bytes):
             yield Repair(places, "range", repaired)
-
-
-def _together(positions: Sequence[int], whole: Graph) -> list[list[int]]:
-    """Group operators that pass on a range with the one that it begins at; each group in the file's order."""
-    made_by = {id(tensor): place for place, one in enumerate(whole.operators) for tensor in one.outputs}
-    groups: dict[int, list[int]] = {}
-    head: dict[int, int] = {}
-    for place in sorted({position for position in positions if position >= 0}):
-        operator = whole.operators[place]
-        before = [
-            made_by.get(id(tensor), -1) for tensor in operator.inputs if tensor is not None and tensor.data is None
-        ]
-        behind = [head[one] for one in before if one in head] if operator.name in _SAME_RANGE else []
-        head[place] = min(behind, default=place)
-        groups.setdefault(head[place], []).append(place)
-    return list(groups.values())
-
-
-def _ill_ranged(found: Attribution, whole: Graph) -> Iterator[tuple[list[int], dict[int, tuple[float, float]]]]:
-    """Yield the operators whose output has a range that does not fit the float values, and the range that would.
-
-    With each go the tensors that it is passed on to. An operator that only passes on a range is not named itself.
-    """
-    main = whole.main()
-    indices = {id(tensor): index for index, tensor in enumerate(main.tensors)}
-    for one in sorted(filter(_ill, found.operators), key=lambda one: -(one.own or one.error))[:SUSPECTS]:
-        first = [tensor for tensor in main.inputs if one.position == INPUT and tensor.name == one.tensor]
-        places, waiting = [one.position], [first or list(main.operators[one.position].outputs)]
-        tensors = [tensor for tensor in waiting[0] if len(tensor.scales) == 1]
-        while waiting:
-            written = {id(tensor) for tensor in waiting.pop()}
-            for place, reader in enumerate(main.operators):
-                reads = any(id(tensor) in written for tensor in reader.inputs)
-                if reads and passes_on(reader.name) and place not in places:
-                    places.append(place)
-                    waiting.append(list(reader.outputs))
-                    tensors += [tensor for tensor in reader.outputs if len(tensor.scales) == 1]
-        yield places, {indices[id(tensor)]: (one.low, one.high) for tensor in tensors}
-
-
-# A range that the converter found on other examples leaves out few values, and is not several times too wide.
-_MOST_CLIPPED, _LEAST_USED = 0.01, 0.3
-
-
-def _ill(one: OperatorError) -> bool:
-    if one.operator in _FIXED_RANGE or passes_on(one.operator) or one.steps is None:
-        return False
-    steps = 2 ** (8 if one.steps < 2**9 else 16) - 1  # a tensor of 16 bits has its own measure
-    return one.clipped > _MOST_CLIPPED or one.steps < _LEAST_USED * steps
-
-
-def _regions(positions: Sequence[int], whole: Graph) -> list[list[int]]:
-    """Extend each operator without weights to all that it is connected with through such operators.
-
-    A normalization or an attention's softmax is several of them, and each rounds what the others need exactly: one
-    alone in float changes nothing.
-    """
-    plain = {place for place, one in enumerate(whole.operators) if one.name not in COMPUTE and one.name not in CASTS}
-    readers: dict[int, list[int]] = {}
-    for place, one in enumerate(whole.operators):
-        for tensor in one.inputs:
-            readers.setdefault(id(tensor), []).append(place)
-    made_by = {id(tensor): place for place, one in enumerate(whole.operators) for tensor in one.outputs}
-    found: list[list[int]] = []
-    for position in positions:
-        if position == INPUT or any(position in region for region in found):
-            continue
-        region, waiting = {position}, [position] if position in plain else []
-        while waiting and len(region) < _LARGEST_REGION:
-            one = whole.operators[waiting.pop(0)]
-            near = [made_by.get(id(tensor), -1) for tensor in one.inputs]
-            near += [place for tensor in one.outputs for place in readers.get(id(tensor), [])]
-            new = [place for place in near if place in plain and place not in region]
-            region.update(new)
-            waiting += new
-        found.append([position, *sorted(region - {position})])
-    return found
 
 
 def _main(artifact: bytes) -> Graph:
@@ -307,19 +244,6 @@ def _tried(repair: Callable[[], bytes]) -> bytes | Why:
     except (RuntimeError, ValueError):
         return "runtime"
     return repaired
-
-
-def suspicious(operators: Sequence[OperatorError]) -> list[int]:
-    """List the positions of the operators with the largest errors of their own, the largest first.
-
-    Where an operator cannot run alone, what its error grew by from the one before stands for it.
-    """
-    ranked, before = [], 0.0
-    for one in operators:
-        own = one.own if one.own is not None else math.sqrt(max(0.0, one.error**2 - before**2))
-        ranked.append((own, one.position))
-        before = one.error
-    return [position for _, position in sorted(ranked, reverse=True)[:SUSPECTS]]
 
 
 def _outputs(artifact: bytes, few: Inputs, stateful: bool) -> dict[str, Array]:

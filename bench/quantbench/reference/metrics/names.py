@@ -32,7 +32,7 @@ from quantbench.reference.metrics.errors import (
 )
 from quantbench.reference.metrics.metric import Metric
 from quantbench.reference.metrics.ranking import AUC, false_accepts_per_hour, recall_at, reconstruction_auc
-from quantbench.reference.metrics.sequences import PERPLEXITY, error_rate
+from quantbench.reference.metrics.sequences import BITS_PER_TOKEN, PERPLEXITY, error_rate
 
 BY_NAME = {
     metric.name: metric
@@ -59,6 +59,7 @@ BY_NAME = {
         COLUMN_ERROR,
         RELATIVE_ERROR,
         PERPLEXITY,
+        BITS_PER_TOKEN,
         error_rate(None),
     )
 }

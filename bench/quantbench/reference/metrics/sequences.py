@@ -60,6 +60,29 @@ PERPLEXITY = Metric(
 )
 
 
+def _next_token_bits(outputs: Inputs, inputs: Inputs) -> Array:
+    """Return the mean bits that each example's tokens cost after those before them, shape (n,); the first is free."""
+    scores = np.asarray(first_output(outputs))
+    assert isinstance(inputs, np.ndarray)
+    logs, _ = _log_likelihoods(scores[:, :-1], inputs[:, 1:].astype(np.int64))
+    return np.asarray(-logs.mean(axis=1) / math.log(2), dtype=np.float32)
+
+
+def _mean(predictions: Array, _labels: Array) -> float:
+    return float(np.mean(predictions, dtype=np.float64))
+
+
+def _losses(predictions: Array, _labels: Array) -> Array:
+    return np.asarray(predictions, dtype=np.float64)
+
+
+# Of a language model, whose input holds the labels: the score of each position is that of the next one's token.
+# Per byte where tokens are bytes. Its power of two is the perplexity.
+BITS_PER_TOKEN = Metric(
+    "bits_per_token", False, "bits", 1.0, "continuous", _next_token_bits, _mean, losses=_losses, takes="any"
+)
+
+
 # ---------------------------------------------------------------- speech
 
 
