@@ -114,7 +114,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hide from the tested commands that pytest shares its work, so that they run as a user starts them."""
     global _forks
     _forks = not config.option.nightly
-    damage.share = 1.0 if config.option.nightly or "nightly" in config.option.markexpr else 1 / 3
+    damage.share = 1.0 if config.option.nightly or "nightly" in config.option.markexpr else 1 / 6
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
         del os.environ[name]
 

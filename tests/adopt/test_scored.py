@@ -41,13 +41,28 @@ def understood(saved: Path, tmp_path: Path, model: str, data: str, **more: str) 
 @pytest.mark.parametrize(
     ("model", "data", "expected", "score"),
     [
-        ("twelve.h5", "twelve.npz", [("head_0 to head_11 (12 outputs)", "column_error")], "mean_absolute_error 0.05"),
         ("two.keras", "two.npz", [("kind", "accuracy"), ("colour", "output_error")], "accuracy 100.0 %"),
         ("by_name.keras", "by_name_labels.npz", [("kind", "accuracy"), ("colour", "accuracy")], "accuracy 100.0 %"),
         ("logit.h5", "logit.npz", [("dense", "binary_accuracy_logits")], "binary_accuracy_logits 100.0 %"),
-        ("logit", "logit.npz", [("output_0", "binary_accuracy_logits")], "binary_accuracy_logits 100.0 %"),
         ("rebuilds.h5", "rebuilds.npz", [("rescaling", "reconstruction_auc:0")], "reconstruction_auc:0 9"),
-        ("pixels.keras", "pixels.npz", [("conv2d", "pixel_accuracy")], "pixel_accuracy 100.0 %, mean_iou 100.0 %"),
+        *(
+            pytest.param(*one, marks=pytest.mark.nightly)
+            for one in (
+                (
+                    "twelve.h5",
+                    "twelve.npz",
+                    [("head_0 to head_11 (12 outputs)", "column_error")],
+                    "mean_absolute_error 0.05",
+                ),
+                ("logit", "logit.npz", [("output_0", "binary_accuracy_logits")], "binary_accuracy_logits 100.0 %"),
+                (
+                    "pixels.keras",
+                    "pixels.npz",
+                    [("conv2d", "pixel_accuracy")],
+                    "pixel_accuracy 100.0 %, mean_iou 100.0 %",
+                ),
+            )
+        ),
     ],
 )
 def test_each_kind_of_model_is_scored_by_its_own_labels(

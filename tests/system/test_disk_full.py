@@ -60,7 +60,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["100k", "900k"])
+@pytest.mark.parametrize("size", ["100k", pytest.param("900k", marks=pytest.mark.nightly)])
 def test_no_room_in_the_store(tmp_path: Path, folders: tuple[Path, Path], size: str) -> None:
     disk, kept = folders
     reports = tmp_path / "reports"
@@ -192,7 +192,7 @@ main()
 @pytest.mark.parametrize(
     ("what", "limit"),
     [("adopt", 0), ("adopt", 1024), ("adopt", 64 * 1024), ("ab", 0), ("ab", 1024), ("ab", 64 * 1024),
-     ("selftest", 0), ("selftest", 64 * 1024)],
+     ("selftest", 0), pytest.param("selftest", 64 * 1024, marks=pytest.mark.nightly)],
 )  # fmt: skip
 def test_other_commands_without_room(what: str, limit: int, tmp_path: Path) -> None:
     """By the limit, ab finds none for a temporary file, for its sources, or for the report of a side."""

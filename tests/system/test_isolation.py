@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_server import FRESH_WORKERS
 from conftest import ROOT, Done, Quantbench, ThreeCells
 
 PLANTED = ("abort", "segfault", "exit", "leave", "hang", "killed", "killed_once", "memory_once", "threads_once")
@@ -34,7 +35,7 @@ def test_each_misfortune_costs_its_own_cell_and_says_how_to_repeat_it(
     variants = ",".join([f"planted_{name}" for name in PLANTED] + ["ptq_float16"])
     options = ["--models", "seed_cnn", "--variants", variants, "--model-dir", str(models), "--workers", "2"]
     # A store of its own: what is killed once only is not killed where another test has computed it.
-    own = {"QUANTBENCH_CACHE": str(three_cells.copied_store(tmp_path / "store"))}
+    own = {"QUANTBENCH_CACHE": str(three_cells.copied_store(tmp_path / "store")), FRESH_WORKERS: "1"}
     done = quantbench("run", *options, "--no-latency", "--cell-timeout", "30", **own)
     assert done.status == 3, done.output
 

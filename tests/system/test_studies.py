@@ -163,6 +163,7 @@ def test_the_table_of_what_evaluation_costs() -> None:
     assert "2.00×" in text
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_bare_script_makes_and_runs_the_same_cells(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bare.main(["--cells", "seed_cnn/ptq_float16,lstm/ptq_static_wi8_ai16"])
@@ -191,6 +192,7 @@ def test_changed_code_of_one_variant_is_another_key_for_it_alone(tmp_path: Path)
     assert [name for name in before if before[name] != after[name]] == [changed]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_synthetic_cells_come_from_a_filled_store() -> None:
     [row] = growth.by_cells([18], 0)
