@@ -89,19 +89,36 @@ def _server(*more: str) -> Path:
 
 
 def run(
-    arguments: list[str], cwd: Path, environment: Mapping[str, str], timeout: float
+    arguments: list[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    timeout: float,
+    first: str = "",
+    script: Path | None = None,
 ) -> "subprocess.CompletedProcess[str]":
     """Run ``quantbench ARGUMENTS`` in a forked process, and return what it printed and its status.
 
     It computes in one worker process unless it asks for more: each would import TensorFlow, and several tests share the
     cores anyway.
 
+    Args:
+        first: Python code that the process runs before the command.
+        script: a script to run instead, with these arguments.
+
     Raises:
         subprocess.TimeoutExpired: it did not end in time, and was killed.
     """
-    request = json.dumps({"arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}).encode()
+    asked = {
+        "arguments": arguments,
+        "cwd": str(cwd),
+        "environment": dict(environment),
+        "first": first,
+        "script": str(script or ""),
+    }
+    request = json.dumps(asked).encode()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        loading = arguments and arguments[0] in _LOADING and FRESH_WORKERS not in environment
+        loads = script is not None or (arguments and arguments[0] in _LOADING)
+        loading = loads and FRESH_WORKERS not in environment
         connection.connect(str(_socket(*["tensorflow"] if loading else [])))
         pipes = [os.pipe() for _ in range(2)]
         given = os.open(os.devnull, os.O_RDONLY)
@@ -216,8 +233,14 @@ if __name__ == "__main__":
     dependencies.required()
     load_models(Path(__file__).parents[1] / "models")["seed_cnn"].pack()
     gc.freeze()  # so that no command looks through all of that again
-    _become(_serve(sys.argv[1]))
+    request = _serve(sys.argv[1])
+    _become(request)
     if loading:
         forked_workers.install()
     with forked_workers.ending_at_once():  # taking TensorFlow apart takes a second
+        if request.get("script"):
+            sys.argv[0], sys.path[0] = request["script"], str(Path(request["script"]).parent)
+            runpy.run_path(request["script"], run_name="__main__")
+            sys.exit()
+        exec(request.get("first", ""), {})
         runpy.run_module("quantbench", run_name="__main__", alter_sys=True)

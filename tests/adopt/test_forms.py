@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import surroundings
+from conftest import run_quantbench
 from PIL import Image
 from quantbench.adopt import data, pack, understand
 from quantbench.errors import BadInput
@@ -128,16 +128,11 @@ from quantbench.variants import VARIANTS
 pack.SMALL_BYTES = 0
 for name in VARIANTS.keys() - {"float32", "ptq_dynamic_wi8_afp32"}:
     del VARIANTS[name]
-from quantbench.cli import main
-main()
 """
 
 
 def run(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = surroundings(QUANTBENCH_CACHE=str(store))
-    return subprocess.run(
-        [sys.executable, "-c", LARGE_DATA, *arguments], env=environment, capture_output=True, text=True
-    )
+    return run_quantbench(*arguments, store=store, first=LARGE_DATA)
 
 
 @pytest.mark.parametrize("form", [pytest.param("shards", marks=pytest.mark.nightly), "images"])

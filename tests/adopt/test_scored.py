@@ -1,13 +1,11 @@
 """What is scored, from real saved models: outputs in their own order, labels of each form, training head by head."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Quantbench, made_once
+from conftest import ROOT, Quantbench, made_once, run_script
 from quantbench.adopt.understand import Given, Understood, understand
 from quantbench.errors import BadInput, Unsupported
 from quantbench.reference import float_model, training
@@ -19,8 +17,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of tiny models, with labels made from their own outputs."""
 
     def make(folder: Path) -> None:
-        maker = [sys.executable, str(ROOT / "tests" / "make_scored_models.py"), str(folder)]
-        done = subprocess.run(maker, cwd=ROOT, capture_output=True, text=True)
+        done = run_script(ROOT / "tests" / "make_scored_models.py", str(folder))
         assert done.returncode == 0, done.stderr[-2000:]
 
     return made_once(tmp_path_factory, "scored", make)

@@ -197,7 +197,7 @@ def test_a_hostile_file(hostile: Hostile, results: dict[str, dict[str, Any]]) ->
 FIRSTS = {hostile.kind: hostile.name for hostile in reversed(ALL)}
 
 
-@pytest.mark.parametrize("name", [*FIRSTS.values()][::4])  # each takes as long as all of its kind in one process
+@pytest.mark.parametrize("name", [*FIRSTS.values()][::8])  # each takes as long as all of its kind in one process
 def test_the_command_itself(name: str) -> None:
     """A file of some of the kinds, given to the command as a user does it."""
     hostile = BY_NAME[name]

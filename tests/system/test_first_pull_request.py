@@ -1,9 +1,7 @@
 """As a new user: from a repository with a Keras 3 model to a red pull request with a comment, in five commands."""
 
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from composite_action import Runner, filled, shims
-from conftest import ROOT, run_quantbench
+from conftest import ROOT, run_quantbench, run_script
 from stand_in_forge import TOKEN, StandIn, stand_in
 
 # Where the settings that `init` writes are not read, the folders are named.
@@ -53,8 +51,8 @@ def forge() -> Iterator[StandIn]:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keras3")
-    maker = [sys.executable, str(ROOT / "tests" / "make_keras3_models.py"), str(folder)]
-    subprocess.run(maker, check=True, capture_output=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+    done = run_script(ROOT / "tests" / "make_keras3_models.py", str(folder))
+    assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
 

@@ -291,7 +291,6 @@ def test_a_warm_run_imports_neither_tensorflow_nor_distributions(baselines: Path
     subprocess.run([command()[0], "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True)
 
 
-@pytest.mark.alone
 def test_latency_is_timed_and_unjudged_where_there_is_no_baseline(quantbench: Quantbench, baselines: Path) -> None:
     done = quantbench(
         "run",

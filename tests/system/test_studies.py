@@ -116,6 +116,7 @@ def test_timing_in_stages_is_simulated_from_recorded_processes() -> None:
     assert sequential_latency.between([[1.0, 1.001, 0.999, 1.0] * 4] * 5).sd == 0
 
 
+@pytest.mark.nightly
 @pytest.mark.alone
 @pytest.mark.slow
 def test_one_trial_of_an_artifact_against_itself_by_both_sides(store: Path, tmp_path: Path) -> None:
@@ -129,6 +130,7 @@ def test_one_trial_of_an_artifact_against_itself_by_both_sides(store: Path, tmp_
     assert trial.second["rounds"] >= 5
 
 
+@pytest.mark.nightly
 @pytest.mark.alone
 @pytest.mark.slow
 def test_litert_s_own_tool_times_the_same_artifact(store: Path, tmp_path: Path) -> None:
