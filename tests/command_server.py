@@ -238,9 +238,9 @@ if __name__ == "__main__":
     if loading:
         forked_workers.install()
     with forked_workers.ending_at_once():  # taking TensorFlow apart takes a second
-        if request.get("script"):
+        if request["script"]:
             sys.argv[0], sys.path[0] = request["script"], str(Path(request["script"]).parent)
             runpy.run_path(request["script"], run_name="__main__")
             sys.exit()
-        exec(request.get("first", ""), {})
+        exec(request["first"], {})
         runpy.run_module("quantbench", run_name="__main__", alter_sys=True)

@@ -163,6 +163,10 @@ def test_labels_of_an_output_that_is_not_there(saved: Path, tmp_path: Path) -> N
     np.savez(tmp_path / "e.npz", x=np.zeros((4, 8), np.float32), y_size=np.zeros(4))
     with pytest.raises(BadInput, match="y_size: the model has no output of that name; its outputs are kind, colour"):
         understand(Given(str(saved / "two.keras"), tmp_path / "e.npz"), "m", tmp_path / "kept")
+
+
+@pytest.mark.nightly
+def test_labels_of_an_output_are_as_many_as_examples(saved: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "e.npz", x=np.zeros((4, 8), np.float32), y_kind=np.zeros(3))
     with pytest.raises(BadInput, match="y_kind has 3 labels, x has 4 examples"):
         understand(Given(str(saved / "two.keras"), tmp_path / "e.npz"), "m", tmp_path / "kept")

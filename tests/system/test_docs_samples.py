@@ -39,7 +39,7 @@ def _run(called: list[str], *, cwd: Path, env: dict[str, str] | None = None, **m
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("name", ["red", pytest.param("try", marks=pytest.mark.nightly)])
 def test_an_output_in_the_pages_is_what_the_command_prints(
     name: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

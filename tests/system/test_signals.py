@@ -471,6 +471,7 @@ main()
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_selftest_does_not_wait_for_its_training(tmp_path: Path) -> None:
     """It took 50 s to end, whatever came after the first signal."""
