@@ -5,10 +5,11 @@ process for each command. So a command is a process of its own, with its own env
 by itself; what it saves is about a second of imports, several hundred times in a run of all tests. Tests of what a
 fresh interpreter does (imports, signals, streams, terminals) start one; see ``conftest.command``.
 
-    python command_server.py SOCKET
+    python command_server.py SOCKET [tensorflow]
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -26,8 +27,11 @@ from multiprocessing import process, util
 from pathlib import Path
 from typing import Any
 
+import forked_workers
+
 # What the command line imports before its commands begin, and what most commands import then. Neither TensorFlow nor
-# LiteRT, whose threads no fork survives; and no plugin of pytest, which pytest imports itself.
+# LiteRT, whose threads no fork survives; and no plugin of pytest, which pytest imports itself. Commands that load
+# models are forked from a second server, which has imported TensorFlow as well: see forked_workers.py.
 _IMPORTED = (
     "pytest",
     "scipy.special",
@@ -39,7 +43,11 @@ _IMPORTED = (
     "quantbench.report.markdown",
     "quantbench.baselines.update",
     "quantbench.adopt.commands",
+    "quantbench.engine.session",
+    "quantbench.report.html.page",
 )
+_LOADING = ("run", "try", "adopt", "tune", "export")  # commands that start processes which load TensorFlow
+FRESH_WORKERS = "QUANTBENCH_TESTS_FRESH_WORKERS"  # set where a test is about those processes
 _LONGEST = 2**20  # bytes of a request
 seconds_used = [0.0]  # by all commands so far, on the processors
 
@@ -47,14 +55,14 @@ seconds_used = [0.0]  # by all commands so far, on the processors
 _starting = threading.Lock()
 
 
-def _socket() -> Path:
-    """Return the path of the socket of this process's server, which is started once."""
+def _socket(*more: str) -> Path:
+    """Return the path of the socket of a server of this process, which is started once."""
     with _starting:
-        return _server()
+        return _server(*more)
 
 
 @cache
-def _server() -> Path:
+def _server(*more: str) -> Path:
     folder = tempfile.TemporaryDirectory(prefix="qb-")  # short: paths of sockets may have 107 letters
     path = Path(folder.name) / "s"
     seen = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -64,7 +72,7 @@ def _server() -> Path:
         "OMP_NUM_THREADS": "1",
     }
     server = subprocess.Popen(
-        [sys.executable, __file__, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=seen
+        [sys.executable, __file__, str(path), *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=seen
     )
     assert server.stdin is not None
     assert server.stdout is not None
@@ -81,19 +89,37 @@ def _server() -> Path:
 
 
 def run(
-    arguments: list[str], cwd: Path, environment: Mapping[str, str], timeout: float
+    arguments: list[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    timeout: float,
+    first: str = "",
+    script: Path | None = None,
 ) -> "subprocess.CompletedProcess[str]":
     """Run ``quantbench ARGUMENTS`` in a forked process, and return what it printed and its status.
 
     It computes in one worker process unless it asks for more: each would import TensorFlow, and several tests share the
     cores anyway.
 
+    Args:
+        first: Python code that the process runs before the command.
+        script: a script to run instead, with these arguments.
+
     Raises:
         subprocess.TimeoutExpired: it did not end in time, and was killed.
     """
-    request = json.dumps({"arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}).encode()
+    asked = {
+        "arguments": arguments,
+        "cwd": str(cwd),
+        "environment": dict(environment),
+        "first": first,
+        "script": str(script or ""),
+    }
+    request = json.dumps(asked).encode()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.connect(str(_socket()))
+        loads = script is not None or (arguments and arguments[0] in _LOADING)
+        loading = loads and FRESH_WORKERS not in environment
+        connection.connect(str(_socket(*["tensorflow"] if loading else [])))
         pipes = [os.pipe() for _ in range(2)]
         given = os.open(os.devnull, os.O_RDONLY)
         theirs = [given, *(write for _, write in pipes)]
@@ -192,7 +218,29 @@ def _become(request: dict[str, Any]) -> None:
 if __name__ == "__main__":
     for module in _IMPORTED:
         importlib.import_module(module)
+    from quantbench.build import artifact
+    from quantbench.build.package_contents import package_contents
+    from quantbench.core import dependencies
     from quantbench.engine.workers import local
+    from quantbench.reference.model import load_models
+    from quantbench.variants import VARIANTS
 
-    _become(_serve(sys.argv[1]))
-    runpy.run_module("quantbench", run_name="__main__", alter_sys=True)
+    loading = "tensorflow" in sys.argv[2:]
+    if loading:
+        forked_workers.imported()
+    for name in {*artifact.STAGE_PACKAGES, *(name for variant in VARIANTS.values() for name in variant.packages)}:
+        package_contents(name)  # it looks at each of their files
+    dependencies.required()
+    load_models(Path(__file__).parents[1] / "models")["seed_cnn"].pack()
+    gc.freeze()  # so that no command looks through all of that again
+    request = _serve(sys.argv[1])
+    _become(request)
+    if loading:
+        forked_workers.install()
+    with forked_workers.ending_at_once():  # taking TensorFlow apart takes a second
+        if request["script"]:
+            sys.argv[0], sys.path[0] = request["script"], str(Path(request["script"]).parent)
+            runpy.run_path(request["script"], run_name="__main__")
+            sys.exit()
+        exec(request["first"], {})
+        runpy.run_module("quantbench", run_name="__main__", alter_sys=True)

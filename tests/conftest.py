@@ -114,7 +114,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hide from the tested commands that pytest shares its work, so that they run as a user starts them."""
     global _forks
     _forks = not config.option.nightly
-    damage.share = 1.0 if config.option.nightly or "nightly" in config.option.markexpr else 1 / 3
+    damage.share = 1.0 if config.option.nightly or "nightly" in config.option.markexpr else 1 / 6
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
         del os.environ[name]
 
@@ -274,13 +274,28 @@ def surroundings(**more: str) -> dict[str, str]:
 
 
 def run_quantbench(
-    *arguments: str, store: Path, cwd: Path = ROOT, **environment: str
+    *arguments: str, store: Path, cwd: Path = ROOT, first: str = "", **environment: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the command line in a process of its own: a forked one, or a fresh interpreter where that may matter."""
+    """Run the command line in a process of its own: a forked one, or a fresh interpreter where that may matter.
+
+    Args:
+        first: Python code that the process runs before the command.
+    """
     seen = surroundings(**({"QUANTBENCH_CACHE": str(store)} | environment))
     if _forks and not any(name.startswith(("PYTHON", "LC_", "LANG")) for name in environment):
-        return command_server.run(list(arguments), cwd, seen, timeout=600)
-    return subprocess.run(command(*arguments), cwd=cwd, env=seen, capture_output=True, text=True, timeout=600)
+        return command_server.run(list(arguments), cwd, seen, timeout=600, first=first)
+    start = [sys.executable, "-c", f"{first}\nfrom quantbench.cli import main\nmain()"] if first else command()
+    return subprocess.run([*start, *arguments], cwd=cwd, env=seen, capture_output=True, text=True, timeout=600)
+
+
+def run_script(
+    script: Path, *arguments: str, cwd: Path = ROOT, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a script that loads TensorFlow in a process of its own, forked unless this is the nightly run."""
+    if _forks:
+        return command_server.run(list(arguments), cwd, surroundings(**environment), timeout=600, script=script)
+    start = [sys.executable, str(script), *arguments]
+    return subprocess.run(start, cwd=cwd, env=surroundings(**environment), capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture

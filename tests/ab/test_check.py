@@ -174,7 +174,6 @@ def inputs(tmp_path: Path) -> Path:
     return save_inputs(load_models(RunOptions().model_dir)["seed_cnn"], tmp_path)
 
 
-@pytest.mark.alone
 @pytest.mark.slow
 def test_two_artifacts_take_turns(inputs: Path) -> None:
     slow, quick = (Contestant(HERE, _artifact(name)) for name in ("float32", "ptq_static_wi8_ai16"))

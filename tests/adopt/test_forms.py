@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import surroundings
+from conftest import run_quantbench
 from PIL import Image
 from quantbench.adopt import data, pack, understand
 from quantbench.errors import BadInput
@@ -87,9 +87,12 @@ def examples(split: Split) -> list[tuple[bytes, int]]:
 FORMS = [(form, small) for form in ("npz", "shards", "images", "tf.data", "tfrecord") for small in (True, False)]
 
 
+AT_ONCE = [("npz", True), ("shards", False), ("images", False), ("tf.data", False), ("tfrecord", True)]
+
+
 def _each(form: str, small: bool) -> Any:
-    # What a file of records becomes in a folder, a dataset of arrays does: both come from somebody's own code.
-    marks = pytest.mark.nightly if (form, small) == ("tfrecord", False) else ()
+    # Each form once; the other size of it is written and read as that of another form is.
+    marks = () if (form, small) in AT_ONCE else pytest.mark.nightly
     return pytest.param(form, small, id=f"{form}-{'one file' if small else 'folder'}", marks=marks)
 
 
@@ -125,16 +128,11 @@ from quantbench.variants import VARIANTS
 pack.SMALL_BYTES = 0
 for name in VARIANTS.keys() - {"float32", "ptq_dynamic_wi8_afp32"}:
     del VARIANTS[name]
-from quantbench.cli import main
-main()
 """
 
 
 def run(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = surroundings(QUANTBENCH_CACHE=str(store))
-    return subprocess.run(
-        [sys.executable, "-c", LARGE_DATA, *arguments], env=environment, capture_output=True, text=True
-    )
+    return run_quantbench(*arguments, store=store, first=LARGE_DATA)
 
 
 @pytest.mark.parametrize("form", [pytest.param("shards", marks=pytest.mark.nightly), "images"])

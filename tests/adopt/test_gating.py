@@ -3,14 +3,12 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Done, Quantbench, made_once, run_quantbench, update_of
+from conftest import ROOT, Done, Quantbench, made_once, run_quantbench, run_script, update_of
 from quantbench.adopt import declaration, gating, updating
 from quantbench.adopt.gating import Folders
 from quantbench.adopt.understand import Given
@@ -31,8 +29,7 @@ UNTIMED = ["--latency-budget", "0"]
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
-        maker = [sys.executable, str(ROOT / "tests" / "adopt" / "make_tiny_models.py"), str(folder)]
-        done = subprocess.run(maker, cwd=ROOT, capture_output=True, text=True)
+        done = run_script(ROOT / "tests" / "adopt" / "make_tiny_models.py", str(folder))
         assert done.returncode == 0, done.stderr[-2000:]
 
     return made_once(tmp_path_factory, "tiny", make)

@@ -1,13 +1,11 @@
 """What is scored, from real saved models: outputs in their own order, labels of each form, training head by head."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Quantbench, made_once
+from conftest import ROOT, Quantbench, made_once, run_script
 from quantbench.adopt.understand import Given, Understood, understand
 from quantbench.errors import BadInput, Unsupported
 from quantbench.reference import float_model, training
@@ -19,8 +17,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of tiny models, with labels made from their own outputs."""
 
     def make(folder: Path) -> None:
-        maker = [sys.executable, str(ROOT / "tests" / "make_scored_models.py"), str(folder)]
-        done = subprocess.run(maker, cwd=ROOT, capture_output=True, text=True)
+        done = run_script(ROOT / "tests" / "make_scored_models.py", str(folder))
         assert done.returncode == 0, done.stderr[-2000:]
 
     return made_once(tmp_path_factory, "scored", make)
@@ -41,13 +38,28 @@ def understood(saved: Path, tmp_path: Path, model: str, data: str, **more: str) 
 @pytest.mark.parametrize(
     ("model", "data", "expected", "score"),
     [
-        ("twelve.h5", "twelve.npz", [("head_0 to head_11 (12 outputs)", "column_error")], "mean_absolute_error 0.05"),
         ("two.keras", "two.npz", [("kind", "accuracy"), ("colour", "output_error")], "accuracy 100.0 %"),
         ("by_name.keras", "by_name_labels.npz", [("kind", "accuracy"), ("colour", "accuracy")], "accuracy 100.0 %"),
         ("logit.h5", "logit.npz", [("dense", "binary_accuracy_logits")], "binary_accuracy_logits 100.0 %"),
-        ("logit", "logit.npz", [("output_0", "binary_accuracy_logits")], "binary_accuracy_logits 100.0 %"),
         ("rebuilds.h5", "rebuilds.npz", [("rescaling", "reconstruction_auc:0")], "reconstruction_auc:0 9"),
-        ("pixels.keras", "pixels.npz", [("conv2d", "pixel_accuracy")], "pixel_accuracy 100.0 %, mean_iou 100.0 %"),
+        *(
+            pytest.param(*one, marks=pytest.mark.nightly)
+            for one in (
+                (
+                    "twelve.h5",
+                    "twelve.npz",
+                    [("head_0 to head_11 (12 outputs)", "column_error")],
+                    "mean_absolute_error 0.05",
+                ),
+                ("logit", "logit.npz", [("output_0", "binary_accuracy_logits")], "binary_accuracy_logits 100.0 %"),
+                (
+                    "pixels.keras",
+                    "pixels.npz",
+                    [("conv2d", "pixel_accuracy")],
+                    "pixel_accuracy 100.0 %, mean_iou 100.0 %",
+                ),
+            )
+        ),
     ],
 )
 def test_each_kind_of_model_is_scored_by_its_own_labels(
@@ -151,6 +163,10 @@ def test_labels_of_an_output_that_is_not_there(saved: Path, tmp_path: Path) -> N
     np.savez(tmp_path / "e.npz", x=np.zeros((4, 8), np.float32), y_size=np.zeros(4))
     with pytest.raises(BadInput, match="y_size: the model has no output of that name; its outputs are kind, colour"):
         understand(Given(str(saved / "two.keras"), tmp_path / "e.npz"), "m", tmp_path / "kept")
+
+
+@pytest.mark.nightly
+def test_labels_of_an_output_are_as_many_as_examples(saved: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "e.npz", x=np.zeros((4, 8), np.float32), y_kind=np.zeros(3))
     with pytest.raises(BadInput, match="y_kind has 3 labels, x has 4 examples"):
         understand(Given(str(saved / "two.keras"), tmp_path / "e.npz"), "m", tmp_path / "kept")

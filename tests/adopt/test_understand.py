@@ -4,14 +4,13 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Quantbench, command, made_once, surroundings
+from conftest import ROOT, Quantbench, command, made_once, run_quantbench, run_script, surroundings
 from quantbench.adopt import formats
 from quantbench.adopt.data import read_split
 from quantbench.errors import BadInput
@@ -26,8 +25,6 @@ WITH_FEW_VARIANTS = f"""
 from quantbench.variants import VARIANTS
 for name in VARIANTS.keys() - set({FEW_VARIANTS}):
     del VARIANTS[name]
-from quantbench.cli import main
-main()
 """
 
 
@@ -36,8 +33,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models and data as users bring them."""
 
     def make(folder: Path) -> None:
-        maker = [sys.executable, str(ROOT / "tests" / "make_user_models.py"), str(folder)]
-        done = subprocess.run(maker, cwd=ROOT, capture_output=True, text=True)
+        done = run_script(ROOT / "tests" / "make_user_models.py", str(folder))
         assert done.returncode == 0, done.stderr[-2000:]
 
     return made_once(tmp_path_factory, "user", make)
@@ -110,13 +106,8 @@ def test_adopt_gates_the_model_in_the_users_own_folders(
     folders = ["--model-dir", str(tmp_path / "models"), "--baseline-dir", str(tmp_path / "baselines")]
     data = ["--data", str(user / "eval.npz"), "--calibration", str(user / "calibration.npz")]
     adopt = ["adopt", str(user / "keras2.keras"), "--name", "mine", *data, *folders, *WIDE, "--latency-budget", "0"]
-    start = [sys.executable, "-c", WITH_FEW_VARIANTS] if few else command()
-    done = subprocess.run(
-        [*start, *adopt, "--report-dir", str(tmp_path / "adopted")],
-        env=surroundings(QUANTBENCH_CACHE=str(store)),
-        capture_output=True,
-        text=True,
-    )
+    reports = ["--report-dir", str(tmp_path / "adopted")]
+    done = run_quantbench(*adopt, *reports, store=store, first=WITH_FEW_VARIANTS if few else "")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gate it with: quantbench run --model-dir" in done.stdout
     (told,) = [line for line in done.stdout.splitlines() if line.startswith("gated: float32, ")]
@@ -285,7 +276,7 @@ def test_options_that_do_not_fit(quantbench: Quantbench, user: Path, option: lis
 
 
 def test_an_interrupted_try_leaves_a_partial_report(user: Path, store: Path, tmp_path: Path) -> None:
-    arguments = ["try", str(user / "keras2.h5"), "--data", str(user / "eval.npz"), "--report-dir", str(tmp_path)]
+    arguments = ["try", str(user / "float.tflite"), "--data", str(user / "eval.npz"), "--report-dir", str(tmp_path)]
     environment = surroundings(QUANTBENCH_CACHE=str(store))
     arguments += ["--latency-budget", "60"]
     with subprocess.Popen(command(*arguments), env=environment, stdout=subprocess.PIPE, text=True) as running:

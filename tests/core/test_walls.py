@@ -463,11 +463,11 @@ def test_one_process_answers_all_questions_on_a_model(good: Path) -> None:
 @pytest.mark.parametrize(
     ("symbol", "others"),
     [
-        ("io.write_file", {"contents": "owned"}),
-        ("io.gfile.mkdir", {}),
-        ("io.gfile.copy", {"dst": "{folder}/canary"}),
+        pytest.param("io.write_file", {"contents": "owned"}, marks=pytest.mark.nightly),  # as where the user allows it
+        pytest.param("io.gfile.mkdir", {}, marks=pytest.mark.nightly),
+        pytest.param("io.gfile.copy", {"dst": "{folder}/canary"}, marks=pytest.mark.nightly),
         ("io.gfile.rmtree", {}),
-        ("io.gfile.remove", {}),
+        pytest.param("io.gfile.remove", {}, marks=pytest.mark.nightly),
     ],
 )
 def test_with_the_first_wall_off_a_hostile_file_does_nothing(
@@ -570,7 +570,7 @@ __attribute__((constructor)) static void ran(void) {{
 @needs_files
 @needs_network
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler to build the hostile library")
-@pytest.mark.parametrize("where", ["elsewhere", "the model itself"])
+@pytest.mark.parametrize("where", [pytest.param("elsewhere", marks=pytest.mark.nightly), "the model itself"])
 def test_with_the_first_wall_off_native_code_stays_behind_the_second(good: Path, tmp_path: Path, where: str) -> None:
     """A library that is not the model cannot even be read. The model's own file can: what is in it runs, walled."""
     (tmp_path / "model").mkdir()

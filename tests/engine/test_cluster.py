@@ -63,6 +63,7 @@ def test_the_verdicts_are_those_of_a_local_run_and_resuming_knows_no_difference(
     assert [without_time(cell) for cell in report["cells"]] == [without_time(cell) for cell in here]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_red_cell_that_was_computed_there_has_a_cause(
     quantbench: Quantbench, dask: DaskProcesses, baselines: Path, three_cells: ThreeCells
@@ -193,6 +194,7 @@ def all_ended(processes: list[psutil.Process], seconds: float) -> bool:
     return not psutil.wait_procs(processes, timeout=seconds)[1]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_scheduler_that_dies_ends_the_run_with_what_is_finished(quantbench: Quantbench, tmp_path: Path) -> None:
     models, reports, store = planted_models(tmp_path / "models"), tmp_path / "reports", tmp_path / "clients"

@@ -308,7 +308,6 @@ def test_environments_that_differ_are_named_side_by_side() -> None:
     assert together(gpus).no_gpu.startswith("differs between shards")
 
 
-@pytest.mark.alone
 @pytest.mark.slow
 def test_latency_of_shards_is_judged_by_the_share_of_the_whole_run(tmp_path: Path, store: Path) -> None:
     baselines = tmp_path / "baselines"

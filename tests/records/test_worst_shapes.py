@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, ThreeCells, surroundings
@@ -45,8 +46,16 @@ SHAPES: dict[str, tuple[str, Callable[[str], str]]] = {
 }
 
 
+# What nests deepest, what has most parts, what is longest, and what is most alike to a report.
+AT_ONCE = ("deep lists", "many lists", "a huge number", "one cell again and again")
+
+
+def _each() -> list[Any]:
+    return [pytest.param(shape, marks=() if shape in AT_ONCE else pytest.mark.nightly) for shape in SHAPES]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", _each())
 def test_a_report_of_a_bad_shape_is_refused_soon(shape: str, three_cells: ThreeCells, tmp_path: Path) -> None:
     report = json.loads((three_cells.run / "report.json").read_text())
     key, content = SHAPES[shape]

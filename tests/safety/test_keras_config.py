@@ -403,7 +403,7 @@ def test_hdf5_that_reaches_out_or_unpacks_to_too_much_is_refused(
         (endless_tree, "reading it crashes HDF5"),
     ],
 )
-@pytest.mark.parametrize("container", ["m.h5", "keras2", "keras3"])
+@pytest.mark.parametrize("container", ["m.h5", pytest.param("keras2", marks=pytest.mark.nightly), "keras3"])
 def test_what_hdf5_itself_fails_on_is_met_in_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str, change: Callable[[bytes], bytes], words: str
 ) -> None:

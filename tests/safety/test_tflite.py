@@ -249,6 +249,7 @@ def test_a_chain_of_casts_ends_soon(tmp_path: Path) -> None:
     assert time.monotonic() - start < SECONDS
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_as_many_parts_as_are_allowed_are_read_in_time(tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"

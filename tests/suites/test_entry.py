@@ -71,10 +71,12 @@ def test_the_marker_makes_a_test_of_each_cell(repository: Path, site: Path) -> N
     ("marker", "sentence"),
     [
         ("models='seed_cn'", "@pytest.mark.quantbench: unknown name 'seed_cn'; did you mean seed_cnn?"),
-        ("variants=['ptq_flot16']", "did you mean ptq_float16?"),
         ("variants=[]", "variants: expected text, or a list of texts, found []"),
-        ("model='seed_cnn'", "expected models=... and variants=..., found model"),
-        ("'seed_cnn'", "expected models=... and variants=..., found 'seed_cnn'"),
+        pytest.param("variants=['ptq_flot16']", "did you mean ptq_float16?", marks=pytest.mark.nightly),
+        pytest.param(
+            "model='seed_cnn'", "expected models=... and variants=..., found model", marks=pytest.mark.nightly
+        ),
+        pytest.param("'seed_cnn'", "expected models=... and variants=..., found 'seed_cnn'", marks=pytest.mark.nightly),
     ],
 )
 def test_a_wrong_marker_is_told_in_one_sentence(repository: Path, site: Path, marker: str, sentence: str) -> None:
@@ -125,7 +127,7 @@ def test_a_marker_without_its_fixture_fails(repository: Path, site: Path) -> Non
     assert "FAILED test_gate.py::Test::test" in done.stdout
 
 
-@pytest.mark.parametrize("words", [(), ("-n", "2")])
+@pytest.mark.parametrize("words", [(), pytest.param(("-n", "2"), marks=pytest.mark.nightly)])
 def test_a_wrong_config_fails_the_tests_of_the_gate_alone(repository: Path, site: Path, words: tuple[str, ...]) -> None:
     (repository / "pyproject.toml").write_text("[tool.quantbench]\nseads = 1\n")
     (repository / "test_gate.py").write_text(
@@ -152,10 +154,19 @@ def test_the_reports_of_other_processes_are_told_at_the_end() -> None:
     ("config", "words", "sentence"),
     [
         ("[tool.quantbench]\nseads = 1\n", (), "pyproject.toml:2: tool.quantbench.seads: unknown key"),
-        ("[tool.quantbench]\nmodel_dir = 'gone'\n", (), "pyproject.toml:2: model_dir: no such folder: "),
-        ("[tool.quantbench]\n", ("--quantbench", "modeldir=ml"), "did you mean model_dir?"),
         ("[tool.quantbench]\n", ("--quantbench", "seeds=0"), "--quantbench seeds: expected a whole number of at least"),
-        ("[tool.quantbench]\n", ("--quantbench", "model_dir=ml"), "--baseline-dir: no such folder: /nowhere/at/all"),
+        *(
+            pytest.param(*one, marks=pytest.mark.nightly)
+            for one in (
+                ("[tool.quantbench]\nmodel_dir = 'gone'\n", (), "pyproject.toml:2: model_dir: no such folder: "),
+                ("[tool.quantbench]\n", ("--quantbench", "modeldir=ml"), "did you mean model_dir?"),
+                (
+                    "[tool.quantbench]\n",
+                    ("--quantbench", "model_dir=ml"),
+                    "--baseline-dir: no such folder: /nowhere/at/",
+                ),
+            )
+        ),
     ],
 )
 def test_wrong_settings_fail_the_test_in_one_sentence(

@@ -46,9 +46,9 @@ def collected(tmp_path: Path, *arguments: str, remove: bool = False, **environme
     ("given", "count"),
     [
         ([], 10),
-        (["-k", "test_size and float16"], 1),
+        pytest.param(["-k", "test_size and float16"], 1, marks=pytest.mark.nightly),
         (["-k", "SUITES and not test_latency.py"], 8),
-        (["-m", "ptq or latency"], 6),
+        pytest.param(["-m", "ptq or latency"], 6, marks=pytest.mark.nightly),
         (["--deselect", "suites/test_size.py", "--no-latency"], 6),
     ],
 )
@@ -60,7 +60,10 @@ def test_what_the_user_leaves_out_on_the_command_line_is_not_expected(
     assert all(option in words for option in given if option in ("-k", "-m", "--deselect"))
 
 
-@pytest.mark.parametrize("hidden", ["-k test_size", "-m size", "-o python_files=test_s*.py", "--no-latency"])
+LIKE_IT = [pytest.param(hidden, marks=pytest.mark.nightly) for hidden in ("-m size", "--no-latency")]
+
+
+@pytest.mark.parametrize("hidden", ["-k test_size", "-o python_files=test_s*.py", *LIKE_IT])
 def test_what_anything_else_leaves_out_is_expected_all_the_same(tmp_path: Path, hidden: str) -> None:
     counted, words = collected(tmp_path, PYTEST_ADDOPTS=hidden)
     assert counted[0] == 10

@@ -51,13 +51,13 @@ def assert_whole(reports: Path, status: int) -> Report:
     ("redirection", "status"),
     [
         (f"| {FIRST_LINE}", Exit.GREEN),
-        (">&-", Exit.GREEN),
-        ("2>&-", Exit.GREEN),
         (">&- 2>&- <&-", Exit.GREEN),
-        (f"2>&1 | {FIRST_LINE}", Exit.GREEN),
-        ("2>/dev/full", Exit.GREEN),
-        (">/dev/full", Exit.DISK_FULL),
         (">/dev/full 2>&1", Exit.DISK_FULL),
+        pytest.param(">&-", Exit.GREEN, marks=pytest.mark.nightly),
+        pytest.param("2>&-", Exit.GREEN, marks=pytest.mark.nightly),
+        pytest.param(f"2>&1 | {FIRST_LINE}", Exit.GREEN, marks=pytest.mark.nightly),
+        pytest.param("2>/dev/full", Exit.GREEN, marks=pytest.mark.nightly),
+        pytest.param(">/dev/full", Exit.DISK_FULL, marks=pytest.mark.nightly),
     ],
     ids=lambda value: value.replace(FIRST_LINE, "first line").replace("/", "_") if isinstance(value, str) else "",
 )
@@ -74,8 +74,11 @@ def test_a_run_whose_output_is_lost_goes_on_and_writes_its_report(
 
 @pytest.mark.parametrize(
     ("redirection", "status"),
-    [(f"| {FIRST_LINE}", Exit.GREEN), (">&- 2>&-", Exit.GREEN), (">/dev/full", Exit.DISK_FULL)],
-    ids=["first line", "closed", "full"],
+    [
+        pytest.param(f"| {FIRST_LINE}", Exit.GREEN, id="first line", marks=pytest.mark.nightly),
+        pytest.param(">&- 2>&-", Exit.GREEN, id="closed", marks=pytest.mark.nightly),
+        pytest.param(">/dev/full", Exit.DISK_FULL, id="full"),
+    ],
 )
 def test_pytest_itself_goes_on_too(
     redirection: str, status: Exit, three_cells: ThreeCells, store: Path, tmp_path: Path
@@ -145,7 +148,7 @@ def test_a_terminal_that_is_closed_ends_the_run_with_a_report(
     # The controlling terminal of a session of its own, as a window's is.
     start = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(1, termios.TIOCSCTTY, 0); "
     start += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    arguments = ["-m", "quantbench", "run", *THREE_CELLS[:-2], "--no-gpu", "--latency-budget", "10"]
+    arguments = ["-m", "quantbench", "run", *THREE_CELLS[:-2], "--no-gpu", "--latency-budget", "3"]
     run = subprocess.Popen(
         [sys.executable, "-c", start, *arguments, "--report-dir", str(tmp_path)],
         cwd=ROOT,

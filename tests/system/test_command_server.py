@@ -1,5 +1,6 @@
 """What tests start instead of a fresh interpreter does what a fresh one does."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 import command_server
 import pytest
 from conftest import ROOT, command, run_quantbench, surroundings
+from quantbench.core import walls
 
 SAME = [["models"], ["run", "--seeds", "many"], ["compare", "nowhere", "nowhere"], ["config"]]
 
@@ -69,6 +71,46 @@ def test_the_server_has_no_thread_that_a_fork_would_lose() -> None:
     one = surroundings(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
     done = subprocess.run([sys.executable, "-c", script], env=one, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1 set() None"
+
+
+FORKED = """import os, signal, sys, warnings
+import forked_workers, numpy
+from quantbench.core import walls
+state = forked_workers._State()
+warnings.simplefilter("error")
+signal.signal(signal.SIGTERM, print)
+opened = open(__file__)
+read, write = os.pipe()
+def work():
+    warnings.warn("only told")
+    print(dict(os.environ), os.read(opened.fileno(), 9), signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+    before = os.open(os.devnull, os.O_RDONLY)
+    opened.close()
+    os.fstat(before)
+    try:
+        open(os.path.join(sys.argv[1], "new"), "w")
+    except OSError as error:
+        print(type(error).__name__)
+    sys.exit(3)
+pid = walls.behind(lambda: forked_workers._forked(state, {"A": "1"}, (0, write, 2), (), work), walls.Room())
+os.close(write)
+told = os.fdopen(read).read()
+print(told, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), opened.read(6))
+"""
+
+
+def test_a_forked_worker_has_nothing_of_the_command_but_its_walls(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(FORKED)
+    seen = surroundings()
+    seen["PYTHONPATH"] += f"{os.pathsep}{ROOT / 'tests'}"
+    called = [sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(called, env=seen, capture_output=True, text=True, timeout=60)
+    own, *others = done.stdout.splitlines()
+    assert own == "{'A': '1'} b'' True", done.stderr
+    assert others == [*["PermissionError"] * walls.available().files, " 3 import"]
+    assert "only told" in done.stderr
+    assert (tmp_path / "new").exists() == (not walls.available().files)
 
 
 def test_what_an_interpreter_reads_as_it_starts_starts_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

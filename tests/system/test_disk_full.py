@@ -60,7 +60,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["100k", "900k"])
+@pytest.mark.parametrize("size", ["100k", pytest.param("900k", marks=pytest.mark.nightly)])
 def test_no_room_in_the_store(tmp_path: Path, folders: tuple[Path, Path], size: str) -> None:
     disk, kept = folders
     reports = tmp_path / "reports"
@@ -191,9 +191,11 @@ main()
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "limit"),
-    [("adopt", 0), ("adopt", 1024), ("adopt", 64 * 1024), ("ab", 0), ("ab", 1024), ("ab", 64 * 1024),
-     ("selftest", 0), ("selftest", 64 * 1024)],
-)  # fmt: skip
+    [
+        *(("adopt", 0), ("adopt", 1024), ("ab", 0), ("ab", 1024), ("ab", 64 * 1024), ("selftest", 0)),
+        *(pytest.param(what, 64 * 1024, marks=pytest.mark.nightly) for what in ("adopt", "selftest")),
+    ],
+)
 def test_other_commands_without_room(what: str, limit: int, tmp_path: Path) -> None:
     """By the limit, ab finds none for a temporary file, for its sources, or for the report of a side."""
     model, examples = tmp_path / "m.h5", tmp_path / "d.npz"

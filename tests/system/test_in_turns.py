@@ -15,7 +15,6 @@ def typical(cell: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.alone
 @pytest.mark.slow
 def test_a_slower_artifact_is_red_and_the_accepted_one_green_where_there_is_no_baseline(
     quantbench: Quantbench, three_cells: ThreeCells, baselines: Path

@@ -291,7 +291,6 @@ def test_a_warm_run_imports_neither_tensorflow_nor_distributions(baselines: Path
     subprocess.run([command()[0], "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True)
 
 
-@pytest.mark.alone
 def test_latency_is_timed_and_unjudged_where_there_is_no_baseline(quantbench: Quantbench, baselines: Path) -> None:
     done = quantbench(
         "run",
@@ -312,7 +311,7 @@ def test_latency_is_timed_and_unjudged_where_there_is_no_baseline(quantbench: Qu
     assert 1e6 * entry["stats"]["median"] == pytest.approx(median, rel=0.3)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
 def test_an_interrupted_run_leaves_a_valid_partial_report(
     tmp_path: Path, baselines: Path, number: signal.Signals
 ) -> None:
@@ -341,6 +340,7 @@ def test_an_interrupted_run_leaves_a_valid_partial_report(
     assert "Traceback" not in "".join(lines)
 
 
+@pytest.mark.nightly
 def test_a_model_trained_again_says_how_far_it_landed(quantbench: Quantbench) -> None:
     done = quantbench(
         "run", "--models", "seed_cnn", "--variants", "float32", "--train", "--no-latency", "-m", "control"

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import ROOT, THREE_CELLS, THREE_VARIANTS, ThreeCells, command, run_quantbench, surroundings
@@ -28,7 +30,7 @@ INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runs", [3, pytest.param(36, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("runs", [1, pytest.param(36, marks=pytest.mark.nightly)])
 def test_several_signals_end_a_run_as_one(runs: int, three_cells: ThreeCells, tmp_path: Path) -> None:
     done, wrong = doubled_signals.study(runs, 0, tmp_path, three_cells.store)
     assert wrong == []
@@ -54,6 +56,8 @@ MOMENTS = {
     "tidying": ("quantbench.engine.finish.tidy", "quantbench.build.store.Store.release"),
     "telling": ("quantbench.report.terminal.summary", "quantbench.report.terminal.summary"),
 }
+# Before a run begins, as it works, and as it ends; the other moments lie between these.
+IN_DEFAULT_RUN = ("planning", "waiting", "judging", "parting", "telling")
 INJECTED = """
 import functools, importlib, os, signal, sys
 number, moments = getattr(signal, sys.argv[1]), sys.argv[2:4]
@@ -88,7 +92,12 @@ main()
 """
 
 
-@pytest.mark.parametrize(("moment", "number"), [*product(MOMENTS, ["SIGTERM"]), ("waiting", "SIGINT")])
+def _each_moment() -> Iterator[Any]:
+    for moment, number in [*product(MOMENTS, ["SIGTERM"]), ("waiting", "SIGINT")]:
+        yield pytest.param(moment, number, marks=() if moment in IN_DEFAULT_RUN else pytest.mark.nightly)
+
+
+@pytest.mark.parametrize(("moment", "number"), _each_moment())
 def test_the_second_signal_never_undoes_the_first(
     moment: str, number: str, three_cells: ThreeCells, store: Path, tmp_path: Path
 ) -> None:
@@ -315,7 +324,10 @@ def ends_once(task: Task) -> Outcome:
     return Outcome(task.seed, score=0.1)
 
 
-@pytest.mark.parametrize("what", ["SIGTERM", "SIGKILL", "SIGQUIT", "thread", "process", "pthread"])
+OTHER_WAYS = [pytest.param(name, marks=pytest.mark.nightly) for name in ("SIGTERM", "SIGQUIT", "process")]
+
+
+@pytest.mark.parametrize("what", ["SIGKILL", "thread", "pthread", *OTHER_WAYS])
 def test_what_is_no_fault_of_the_cell_is_computed_once_more(what: str, tmp_path: Path) -> None:
     with LocalExecutor(workers=1, how=ends_once) as pool:
         found = pool.submit(_task(tmp_path, what), 60.0).result(timeout=120)
@@ -459,6 +471,7 @@ main()
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_selftest_does_not_wait_for_its_training(tmp_path: Path) -> None:
     """It took 50 s to end, whatever came after the first signal."""

@@ -116,6 +116,7 @@ def test_timing_in_stages_is_simulated_from_recorded_processes() -> None:
     assert sequential_latency.between([[1.0, 1.001, 0.999, 1.0] * 4] * 5).sd == 0
 
 
+@pytest.mark.nightly
 @pytest.mark.alone
 @pytest.mark.slow
 def test_one_trial_of_an_artifact_against_itself_by_both_sides(store: Path, tmp_path: Path) -> None:
@@ -129,6 +130,7 @@ def test_one_trial_of_an_artifact_against_itself_by_both_sides(store: Path, tmp_
     assert trial.second["rounds"] >= 5
 
 
+@pytest.mark.nightly
 @pytest.mark.alone
 @pytest.mark.slow
 def test_litert_s_own_tool_times_the_same_artifact(store: Path, tmp_path: Path) -> None:
@@ -163,6 +165,7 @@ def test_the_table_of_what_evaluation_costs() -> None:
     assert "2.00×" in text
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_bare_script_makes_and_runs_the_same_cells(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bare.main(["--cells", "seed_cnn/ptq_float16,lstm/ptq_static_wi8_ai16"])
@@ -191,6 +194,7 @@ def test_changed_code_of_one_variant_is_another_key_for_it_alone(tmp_path: Path)
     assert [name for name in before if before[name] != after[name]] == [changed]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_synthetic_cells_come_from_a_filled_store() -> None:
     [row] = growth.by_cells([18], 0)

