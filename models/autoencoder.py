@@ -63,6 +63,9 @@ MODEL = ReferenceModel(
     seed_scores=(0.9781, 0.9781, 0.9785, 0.9798, 0.9778),
     floors={
         "ptq_float16": Floor(0.05, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
+        "*wi2*": Floor(
+            7.0, "int2 weights of dense layers are for devices with no room for int4; this drop is their price"
+        ),
         "*wi4*": Floor(0.5, "int4 is for devices with no room for int8; this drop is its price"),
         "ptq": Floor(
             0.2, "over twice the sd between training runs (0.08 pp); a smaller drop could come from retraining alone"

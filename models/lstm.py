@@ -46,6 +46,9 @@ MODEL = ReferenceModel(
     seed_scores=(0.8643, 0.8602, 0.8608, 0.8621, 0.8622),
     floors={
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
+        "*wi2*": Floor(
+            5.0, "int2 weights of dense layers are for devices with no room for int4; this drop is their price"
+        ),
         "ptq": Floor(
             0.5, "the largest drop this project would ship for 30 % of the size; a lost state costs tens of pp"
         ),

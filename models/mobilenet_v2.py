@@ -71,6 +71,9 @@ MODEL = ReferenceModel(
     seed_scores=(0.8748, 0.8819, 0.8715, 0.8756, 0.8668),
     floors={
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
+        "*wi2*": Floor(
+            5.0, "int2 weights of dense layers are for devices with no room for int4; this drop is their price"
+        ),
         "*wi4*": Floor(3.0, "int4 is for devices with no room for int8; this drop is its price"),
         "pqat*": Floor(1.0, "half of the weights zero, a quarter fewer bytes after deflate: one training fell 0.81 pp"),
         "pcqat*": Floor(1.0, "half of the weights zero, 16 values a kernel: about half of int8's bytes after deflate"),

@@ -37,6 +37,9 @@ MODEL = ReferenceModel(
     trains_in_gate=True,
     floors={
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
+        "*wi2*": Floor(
+            4.0, "int2 weights of dense layers are for devices with no room for int4; this drop is their price"
+        ),
         "*wi4*": Floor(1.0, "int4 is for devices with no room for int8; this drop is its price"),
         "pcqat*": Floor(1.0, "half of the weights zero, 16 values a kernel: about half of int8's bytes after deflate"),
         "ptq": Floor(0.5, "the largest drop this project would ship for a quarter of the size"),

@@ -71,6 +71,9 @@ MODEL = ReferenceModel(
     seed_scores=(0.8587, 0.8562, 0.8532, 0.8505, 0.8538),
     floors={
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
+        "*wi2*": Floor(
+            9.0, "int2 weights of dense layers are for devices with no room for int4; this drop is their price"
+        ),
         "clustered*static*": Floor(2.5, "static int8 as below, and clustered weights on top"),
         "*static*": Floor(2.0, STATIC_INT8),
         "*wi4*": Floor(1.0, "int4 is for devices with no room for int8; this drop is its price"),

@@ -89,7 +89,7 @@ def test_without_a_network_the_resolver_says_so(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("UV_OFFLINE", "1")
     with pytest.raises(
         BadInput,
-        match=r"--old tensorflow==2\.20\.\*: no such set of packages .* uv says:\n(.|\n)*the network was disabled",
+        match=r"--old tensorflow==2\.20\.\*: no such set of packages .* uv says: .*[nN]etwork",
     ):
         resolve(side("--old", ["tensorflow==2.20.*"]))
 
@@ -126,7 +126,7 @@ def test_an_environment_holds_exactly_what_was_resolved(monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_a_version_that_is_not_there_is_told_in_the_resolvers_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "_own", list)
-    with pytest.raises(BadInput, match=r"uv says:\n(.|\n)*tabulate"):
+    with pytest.raises(BadInput, match=r"uv says: .*tabulate"):
         resolve(side("--old", ["tabulate==0.0.0.1"]))
 
 
@@ -244,7 +244,8 @@ def test_the_converters_stamp_is_no_difference() -> None:
     assert without_stamp(edited(artifact, shift)) != without_stamp(artifact)
     old, new = Artifact(Path("a"), "1", "same"), Artifact(Path("b"), "2", "same")
     other = Artifact(Path("c"), "3", "other")
-    assert mixed.alike({"x": old, "y": old}, {"x": new, "y": other}, ["x", "y", "z"]) == {"x"}
+    sides = {"x": old, "y": old, "w": old}, {"x": new, "y": other, "w": old}
+    assert mixed.compared(*sides, ["w", "x", "y", "z"]) == result.Files(("w",), ("x",), ("y",))
 
 
 # ---------------------------------------------------------------- the whole way

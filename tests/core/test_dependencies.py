@@ -6,11 +6,13 @@ from pathlib import Path
 from made_up_runs import environment
 from quantbench.core.dependencies import imported, required
 from quantbench.core.environment import changed_between, of_models
+from quantbench.core.renamed import installed_name
 
 
 def test_what_a_package_requires_is_followed_to_the_end() -> None:
-    found = required(("ai-edge-quantizer",))
-    assert found["ai-edge-quantizer"] == metadata.version("ai-edge-quantizer")
+    found = required(("litert-quantizer", "ai-edge-quantizer"))
+    name = installed_name("litert-quantizer")
+    assert found[name] == metadata.version(name)
     assert found["numpy"] == metadata.version("numpy")
     assert required(("no-such-distribution",)) == {}
 

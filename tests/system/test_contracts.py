@@ -65,7 +65,9 @@ def test_a_planted_violation_is_red(house: Path, file: str, line: str, contract:
     assert contract in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("module", ["tensorflow", "ruptures", "altair", "distributed", "wgpu", "ai_edge_quantizer"])
+@pytest.mark.parametrize(
+    "module", ["tensorflow", "ruptures", "altair", "distributed", "wgpu", "ai_edge_quantizer", "litert_quantizer"]
+)
 def test_a_heavy_import_at_module_level_is_red(house: Path, module: str) -> None:
     path = house / "bench" / "quantbench" / "planted.py"
     path.write_text(f'"""Planted."""\n\nimport {module}\n\n__all__ = ["{module}"]\n', encoding="utf-8")

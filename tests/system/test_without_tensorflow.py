@@ -18,8 +18,8 @@ from conftest import ROOT, SOURCE, ThreeCells, made_once, run_quantbench, surrou
 REQUIREMENTS = ROOT / "requirements-reports.txt"
 # Import name of every dependency of which it is not the distribution's own with underscores.
 IMPORTED = {"pillow": "PIL", "py-cpuinfo": "cpuinfo"}
-# What comes with TensorFlow, and is therefore absent too.
-WITH_TENSORFLOW = ("keras",)
+# What comes with TensorFlow, or is the quantizer under its former name, and is therefore absent too.
+WITH_TENSORFLOW = ("keras", "ai_edge_quantizer")
 # As where they are not installed: neither imported nor found.
 ABSENT = """
 import importlib.machinery, os
@@ -143,7 +143,7 @@ def told(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tupl
 
 def test_the_list_holds_lines_of_the_project_s_own_and_no_tensorflow() -> None:
     assert _needed() <= _all()
-    assert {"tensorflow", "tf_keras", "keras", "tensorflow_model_optimization", "ai_edge_quantizer"} <= set(LEFT_OUT)
+    assert {"tensorflow", "tf_keras", "keras", "tensorflow_model_optimization", "litert_quantizer"} <= set(LEFT_OUT)
 
 
 @pytest.mark.slow

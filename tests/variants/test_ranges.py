@@ -1,4 +1,4 @@
-"""Where static ranges come from: ai-edge-quantizer's own averages, and the extremes of all calibration examples."""
+"""Where static ranges come from: litert-quantizer's own averages, and the extremes of all calibration examples."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from quantbench import files
-from quantbench.ab import environments, runs
+from quantbench.ab import environments, missing, runs
 from quantbench.ab import mixed as cross
 from quantbench.ab.mixed import Artifact, Crossed
 from quantbench.ab.result import Asked, Cause, Combination, Found
@@ -71,13 +71,20 @@ def _checked(asked: Asked, say: Say) -> Found:
         labels = truths(asked.model_dir, read[1].report)
         trained = [cell.id for cell in read[1].report.cells if cell.seeds]
         spreads = accepted_spreads(baseline_dir(asked.arguments), trained)
-        result = Found(asked, folder, resolved[0], resolved[1], compare(*read, labels, accepted=spreads))
+        left_out = {
+            cell: why
+            for side, packages, one in zip(sides, resolved, read, strict=True)
+            for cell, why in missing.left_out(one.report, side.name, packages.without).items()
+        }
+        first = compare(*read, labels, accepted=spreads, left_out=left_out)
+        result = Found(asked, folder, resolved[0], resolved[1], first, left_out=left_out)
+        result.unmet = {side.name: found for side in sides if (found := missing.unmet(side.python.executable))}
         write(result)  # so that finished work is kept while the rest is timed
         artifacts = _artifacts(sides, read[0].report, read[1].report, asked.model_dir)
-        result.alike = cross.alike(*artifacts, (cell.id for cell in read[1].report.cells))
+        result.compared = cross.compared(*artifacts, (cell.id for cell in read[1].report.cells))
         both = _Both(sides, artifacts, _Inputs(models, Path(temporary)))
         _time(result, both, say)
-        result.comparison = compare(*read, labels, timed=result.timed, accepted=spreads)
+        result.comparison = compare(*read, labels, timed=result.timed, accepted=spreads, left_out=left_out)
         _tell_apart(result, both, say)
         write(result)
     return result
@@ -103,7 +110,8 @@ def _folder(report_dir: Path) -> Path:
 
 
 def _side(name: str, packages: environments.Resolved, home: Path, folder: Path, say: Say) -> Runner:
-    say(f"{name}: {' '.join(packages.side.given)}, {len(packages.pins)} packages")
+    without = f", without {', '.join(packages.without)}" if packages.without else ""
+    say(f"{name}: {' '.join(packages.side.given)}, {len(packages.pins)} packages{without}")
     return Runner(name, Interpreter(environments.install(packages), home), folder / name)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import Version
 
 from quantbench.build import packages
 from quantbench.build.store import digest
@@ -23,6 +24,10 @@ from quantbench.errors import BadInput
 STANDS_FOR = {stand_in: name for name, stand_ins in STAND_INS.items() for stand_in in stand_ins}
 # tf-keras follows TensorFlow's versions: where the user pins one, the resolver chooses the other.
 FOLLOWS = {"tf-keras": "tensorflow"}
+# What trains Keras 2 models: of a TensorFlow that has none yet, a side goes without it.
+KERAS_2 = ("tf-keras", "tf-keras-nightly", "tensorflow-model-optimization")
+# The quantizer requires one exact version of it, and works on others: what the user asks for replaces that.
+RUNTIME = "ai-edge-litert"
 NIGHTLY_OF = {"tf-nightly": "tf-keras-nightly", "tf-nightly-cpu": "tf-keras-nightly"}
 # ai-edge-litert needs it; 1.3 only supports Python below 3.11, which pip respects and uv does not.
 CONSTRAINTS = ("backports-strenum<1.3",)
@@ -46,10 +51,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Resolved:
-    """Hold the packages that the resolver chose, one exact requirement each."""
+    """Hold the packages that the resolver chose, one exact requirement each.
+
+    Attributes:
+        without: packages of ours that no version of suits the side, so that it was made without them.
+    """
 
     side: Side
     pins: tuple[str, ...]
+    without: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -107,22 +117,27 @@ def _name(option: str, text: str) -> str:
         ) from None
 
 
-def requirements(side: Side) -> tuple[list[str], list[str]]:
-    """Return (requirements, overrides) for the resolver: ours, except those that the user's or a nightly replace."""
+def requirements(side: Side, without: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Return (requirements, overrides) for the resolver: ours, except those that the user's or a nightly replace.
+
+    Args:
+        without: packages of ours to leave out.
+    """
     given = {_name(side.option, line) for line in side.given}
     wanted = list(side.given)
     for nightly, companion in NIGHTLY_OF.items():
-        if nightly in given and not {companion, "tf-keras"} & given:
+        if nightly in given and not {companion, "tf-keras"} & given and companion not in without:
             wanted.append(companion)
             given.add(companion)
     replaced = {STANDS_FOR[name] for name in given if name in STANDS_FOR}
     for own in _own():
         name = canonicalize_name(own.name)
-        if name in given | replaced:
+        if name in given | replaced or name in without:
             continue
         free = FOLLOWS.get(name) in given | replaced
         wanted.append(name if free else str(own))
-    return wanted, [*side.overrides, *(f"{name} ; {_NEVER}" for name in sorted(replaced))]
+    freed = [line for line in side.given if _name(side.option, line) == RUNTIME]
+    return wanted, [*side.overrides, *freed, *(f"{name} ; {_NEVER}" for name in sorted(replaced))]
 
 
 def _own() -> list[Requirement]:
@@ -141,23 +156,62 @@ def _own() -> list[Requirement]:
 
 
 def resolve(side: Side) -> Resolved:
-    """Resolve the exact versions for a side.
+    """Resolve the exact versions for a side, without :data:`KERAS_2` where only that stands in the way.
 
     Raises:
         BadInput: uv is not installed, or cannot resolve it; with uv's message.
     """
-    wanted, overrides = requirements(side)
+    given = {_name(side.option, line) for line in side.given}
+    may_lack = bool(given & {"tensorflow", *STAND_INS["tensorflow"]}) and not given & set(KERAS_2)
+    try:
+        found = _resolved(side, ())
+    except BadInput as error:
+        if not may_lack:
+            raise
+        try:
+            return _resolved(side, KERAS_2)
+        except BadInput:
+            raise error from None
+    return _resolved(side, KERAS_2) if may_lack and not _follows(found) else found
+
+
+def _installed(side: Side) -> list[str]:
+    """List what is installed here, except what the side names and what has to follow that."""
+    given = {_name(side.option, line) for line in side.given}
+    moves = given | {STANDS_FOR[name] for name in given if name in STANDS_FOR}
+    moves |= {name for name, leader in FOLLOWS.items() if leader in moves}
+    found = ((canonicalize_name(one.metadata["Name"]), one.version) for one in metadata.distributions())
+    return sorted({f"{name}=={version}" for name, version in found if name not in moves})
+
+
+def _follows(found: Resolved) -> bool:
+    """Check whether tf-keras is of TensorFlow's own version; old ones name no newest TensorFlow, and break on it."""
+    versions = found.versions()
+    pair = [
+        Version(versions[name]).release[:2]
+        for package in ("tensorflow", "tf-keras")
+        for name in (package, *STAND_INS[package])
+        if name in versions and "/" not in versions[name]
+    ]
+    return len(set(pair)) < 2
+
+
+def _resolved(side: Side, without: tuple[str, ...]) -> Resolved:
+    wanted, overrides = requirements(side, without)
     with tempfile.TemporaryDirectory(prefix="quantbench-ab-") as folder:
-        for name, lines in (("wanted", wanted), ("overrides", overrides), ("constraints", CONSTRAINTS)):
+        told = (("wanted", wanted), ("overrides", overrides), ("constraints", CONSTRAINTS), ("pins", _installed(side)))
+        for name, lines in told:
             (Path(folder) / f"{name}.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
         command = ["pip", "compile", "wanted.txt", "--constraint", "constraints.txt"]
         command += ["--override", "overrides.txt"] if overrides else []
+        # What an output file holds already is preferred: what a side does not name stays as it is installed here.
+        command += ["--output-file", "pins.txt"]
         command += ["--python", sys.executable, "--no-header", "--no-annotate", "--no-progress"]
         compiled = packages.uv(
             command, Path(folder), f"{side.option} {' '.join(side.given)}: no such set of packages can be installed"
         )
     pins = [line.strip() for line in compiled.splitlines() if line.strip() and not line.lstrip().startswith(("#", "-"))]
-    return Resolved(side, tuple(pins))
+    return Resolved(side, tuple(pins), tuple(name for name in without if "nightly" not in name))
 
 
 def install(resolved: Resolved) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from quantbench.ab.result import Files
 from quantbench.ab.runs import Runner
 from quantbench.core import child_process
 from quantbench.core.arrays import Array
@@ -86,6 +87,10 @@ def _ask(side: Runner, job: Mapping[str, Any], limit: float) -> Any:
     )
 
 
-def alike(old: Mapping[str, Artifact], new: Mapping[str, Artifact], cells: Iterable[str]) -> set[str]:
-    """List the cells whose two artifacts only differ in the converter's stamp."""
-    return {cell for cell in cells if cell in old and cell in new and old[cell].plain == new[cell].plain}
+def compared(old: Mapping[str, Artifact], new: Mapping[str, Artifact], cells: Iterable[str]) -> Files:
+    """Sort the cells that both sides have an artifact of by how the two compare."""
+    both = sorted({cell for cell in cells if cell in old and cell in new})
+    identical = [cell for cell in both if old[cell].sha256 == new[cell].sha256]
+    stamped = [cell for cell in both if cell not in identical and old[cell].plain == new[cell].plain]
+    different = [cell for cell in both if cell not in identical and cell not in stamped]
+    return Files(tuple(identical), tuple(stamped), tuple(different))

@@ -23,7 +23,9 @@ def _title(result: Found) -> str:
 
 
 def _sections(result: Found) -> list[Section]:
-    sections = [_packages(result)]
+    sections = [_files(result), _packages(result)]
+    sections += [_unmet(result)] if result.unmet else []
+    sections += [_without(result)] if result.new.without or result.old.without else []
     sections += [_causes(result)] if result.causes else []
     sections += [_combinations(result)] if any(cause.new_runtime for cause in result.causes.values()) else []
     return [*sections, _latency(result)]
@@ -39,6 +41,47 @@ def _packages(result: Found) -> Section:
     )
     rows = [[name, old.get(name, "not installed"), new.get(name, "not installed")] for name in names]
     return Section("Packages", words, ["package", "old", "new"], rows)
+
+
+def _files(result: Found) -> Section:
+    files = result.compared
+    count = len(files.identical) + len(files.stamped) + len(files.different)
+    if not count:
+        return Section("Files", "No cell has an artifact on both sides.", [], [])
+    if len(files.identical) == count:
+        words = f"Identical files: {'the' if count == 1 else 'all'} {_artifacts(count)}, byte for byte."
+        return Section("Files", words, [], [])
+    words = f"Identical files: {len(files.identical)} of {_artifacts(count)}."
+    rows = [[cell, "different"] for cell in files.different]
+    rows += [[cell, "the same but for the converter's stamp"] for cell in files.stamped]
+    return Section("Files", words, ["cell", "file"], rows)
+
+
+def _artifacts(count: int) -> str:
+    return f"{count} artifact{'' if count == 1 else 's'}"
+
+
+def _unmet(result: Found) -> Section:
+    words = (
+        "Packages that a side runs although another one requires other versions; cells that this breaks have failed."
+    )
+    rows = [
+        [side, one.package, one.requires, one.found] for side, found in sorted(result.unmet.items()) for one in found
+    ]
+    return Section("Overridden requirements", words, ["side", "package", "requires", "installed"], rows)
+
+
+def _without(result: Found) -> Section:
+    sides = (("old", result.old), ("new", result.new))
+    words = " ".join(
+        f"The {name} side was made without {' and '.join(side.without)}, of which no version suits "
+        f"{' '.join(side.side.given)}."
+        for name, side in sides
+        if side.without
+    )
+    if result.left_out:
+        words += f" Not compared: {len(result.left_out)} cells that train with it (quantization-aware training)."
+    return Section("Without", words, [], [])
 
 
 def _causes(result: Found) -> Section:

@@ -7,7 +7,35 @@ from quantbench.ab import environments
 from quantbench.comparison import Comparison, Timed
 from quantbench.core.options import RunOptions
 
-RUNTIME = "ai-edge-litert"
+
+@dataclass(frozen=True)
+class Files:
+    """Sort the cells that both sides made by how their two files compare.
+
+    Attributes:
+        identical: the same byte for byte.
+        stamped: only the converter's stamp differs.
+        different: anything else.
+    """
+
+    identical: tuple[str, ...] = ()
+    stamped: tuple[str, ...] = ()
+    different: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unmet:
+    """Name a requirement that the installed packages of a side do not meet, as something overrides it.
+
+    Attributes:
+        package: that requires it, with its version.
+        requires: what it asks for, e.g. ``ai-edge-litert==2.3.0``.
+        found: the version that is installed instead.
+    """
+
+    package: str
+    requires: str
+    found: str
 
 
 @dataclass(frozen=True)
@@ -71,7 +99,9 @@ class Found:
         folder: of the report.
         timed: cell -> both artifacts timed, interleaved.
         untimed: cell -> why it was not timed.
-        alike: cells whose two artifacts only differ in the converter's stamp.
+        compared: how the two files of each cell compare.
+        left_out: cell -> why one of the sides could not make it: a package that the side was made without.
+        unmet: side -> requirements that are overridden on it.
         causes: cell -> what changed it.
     """
 
@@ -82,10 +112,17 @@ class Found:
     comparison: Comparison
     timed: dict[str, Timed] = field(default_factory=dict)
     untimed: dict[str, str] = field(default_factory=dict)
-    alike: set[str] = field(default_factory=set)
+    compared: Files = Files()
+    left_out: dict[str, str] = field(default_factory=dict)
+    unmet: dict[str, list[Unmet]] = field(default_factory=dict)
     causes: dict[str, Cause] = field(default_factory=dict)
+
+    @property
+    def alike(self) -> set[str]:
+        """Return the cells whose two artifacts differ in the converter's stamp at most."""
+        return {*self.compared.identical, *self.compared.stamped}
 
     @property
     def same_runtime(self) -> bool:
         """Check whether both sides run artifacts on the same runtime."""
-        return self.old.versions().get(RUNTIME) == self.new.versions().get(RUNTIME)
+        return self.old.versions().get(environments.RUNTIME) == self.new.versions().get(environments.RUNTIME)

@@ -8,6 +8,7 @@ import numpy as np
 
 from quantbench.core.arrays import chunks, rows
 from quantbench.core.environment import package_version
+from quantbench.core.renamed import installed_name
 from quantbench.errors import BadInput
 from quantbench.records import MixedGroup, MixedRecipe, SeenDrop
 from quantbench.reference.model import ReferenceModel
@@ -35,7 +36,7 @@ def recipe_of(
         bool(variant) and "calibration" in VARIANTS[variant].taxonomy.range
     )
     return MixedRecipe(
-        made_with={name: package_version(name) for name in ("quantbench", *packages)},
+        made_with={installed_name(name): package_version(name) for name in ("quantbench", *packages)},
         model_sha256=model.weights_sha256,
         float_sha256=hashlib.sha256(float_artifact).hexdigest(),
         calibration_sha256=calibration_sha256(model) if static else None,

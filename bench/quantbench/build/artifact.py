@@ -22,6 +22,7 @@ from quantbench.build.store import Store, digest
 from quantbench.core import tensorflow
 from quantbench.core.arrays import Array, Inputs, length, rows
 from quantbench.core.environment import cpu
+from quantbench.core.renamed import installed_name
 from quantbench.errors import DiskFull, Unsupported, disk_is_full, ran_short
 from quantbench.reference import float_model as floats
 from quantbench.reference import training
@@ -142,7 +143,8 @@ def _declared(value: object) -> str | dict[str, str] | None:
 def _float_ingredients(model: ReferenceModel, train_seed: int | None) -> dict[str, Any]:
     common = {"model": model.name, "source": model_source(model), "data": model.data_sha256}
     if train_seed is None:
-        loader = package_contents("keras") if model.form == "keras3" else None
+        by_keras3 = model.form == "keras3" or (model.form in ("code", "keras2") and not tensorflow.has_keras2())
+        loader = package_contents("keras") if by_keras3 else None
         return {**common, "weights": model.weights_sha256, "loaded by Keras": loader}
     packages = {name: package_contents(name) for name in ("tensorflow", "tf-keras")}
     code = code_sha256(*_CODE)
@@ -156,7 +158,7 @@ def ingredients(model: ReferenceModel, variant: Variant, seed: int, train_seed: 
         "float model": _float_ingredients(model, train_seed),
         "variant": variant.name,
         "variant code": source_fingerprint(variant.make),
-        "packages": {name: package_contents(name) for name in variant.packages},
+        "packages": {installed_name(name): package_contents(name) for name in variant.packages},
         "seed": seed if variant.trained else None,
         "code": code_sha256(*_CODE),
         **_machine(),

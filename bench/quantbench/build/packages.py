@@ -24,6 +24,7 @@ from quantbench.errors import BadInput
 WANTED = "wanted.txt"  # in an unfinished folder: what is being installed
 # A wheel of some 15 MB takes seconds; an index that does not answer is given up.
 ALONE_LIMIT_SECONDS = 60.0
+_SHOWN = 600  # characters of an installer's message: enough to name what cannot be had together
 
 
 def kept(key: str, make: Callable[[Path], None]) -> Path:
@@ -88,12 +89,12 @@ def uv(arguments: Sequence[str], folder: Path, what: str) -> str:
     """Run uv and return what it prints, in a folder without a project, whose settings it would apply.
 
     Raises:
-        BadInput: uv is not there, or fails; with its message.
+        BadInput: uv is not there, or fails; with its message, in one line.
     """
     binary = _uv_binary()
     if binary is None:
         raise BadInput("ab needs uv, which makes the environments; install it: pip install 'quantbench[ab]'")
-    return _run([binary, *arguments], folder, what)
+    return _run([binary, *arguments], folder, what, told=_in_one_line)
 
 
 def _installer() -> list[str]:
@@ -106,15 +107,33 @@ def _installer() -> list[str]:
     return [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--retries", "1"]
 
 
-def _run(command: Sequence[str], folder: Path, what: str, limit: float | None = None) -> str:
+def _run(
+    command: Sequence[str],
+    folder: Path,
+    what: str,
+    limit: float | None = None,
+    told: Callable[[str], str] = lambda text: f"\n{text.strip()}",
+) -> str:
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=limit)
     except subprocess.TimeoutExpired:
         raise BadInput(f"{what}: not done after {limit:.0f} s") from None
     if done.returncode != 0:
         says = "pip" if "-m" in command else "uv"
-        raise BadInput(f"{what}; {says} says:\n{done.stderr.strip()}")
+        raise BadInput(f"{what}; {says} says:{told(done.stderr)}")
     return done.stdout
+
+
+def _in_one_line(text: str) -> str:
+    """Return an installer's message without its frame and its hints; of a long one both ends."""
+    words = (
+        " ".join(text.replace("\u00d7", " ").replace("\u2570\u2500\u25b6", " ").split())
+        .partition(" hint: ")[0]
+        .removeprefix("error: ")
+    )
+    if len(words) > _SHOWN:
+        words = f"{words[: _SHOWN // 2].rsplit(' ', 1)[0]} \u2026 {words[-_SHOWN // 2 :].split(' ', 1)[-1]}"
+    return f" {words.rstrip('. ')}"
 
 
 def _uv_binary() -> str | None:

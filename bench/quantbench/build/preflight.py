@@ -1,5 +1,6 @@
 """Say what a model cannot become, from its declaration and its data alone: no worker starts for it."""
 
+from quantbench.core.tensorflow import has_keras2
 from quantbench.reference import float_model, training
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import FLOAT_CONTROL, Variant
@@ -13,6 +14,8 @@ def refusal(model: ReferenceModel, variant: Variant) -> str:
     Raises:
         BadInput: the model's data cannot be read.
     """
+    if variant.trains_keras2 and not has_keras2():
+        return training.NO_KERAS_2
     if variant.trained and model.form in float_model.NOT_KERAS_2:
         return float_model.NOT_KERAS_2[model.form]
     if model.form == "tflite" and variant.engine == "TFLite converter" and variant.name != FLOAT_CONTROL:

@@ -101,7 +101,7 @@ RULES = [
         "choose a variant that may leave it in float",
     ),
     _rule(re.escape(UNCALIBRATED_LOOP), f"the model has a loop {_LOOP}"),
-    # --- ai-edge-quantizer
+    # --- litert-quantizer; by its former name in the sentence, which baselines hold
     _rule(
         r"Tensor data is null\. Run allocate_tensors\(\) first",
         f"ai-edge-quantizer cannot see inside a loop {_LOOP}",

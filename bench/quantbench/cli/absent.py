@@ -7,6 +7,7 @@ PACKAGES = {
     "ai_edge_quantizer": "ai-edge-quantizer",
     "h5py": "h5py",
     "keras": "keras",
+    "litert_quantizer": "litert-quantizer",
     "pebble": "pebble",
     "pytest": "pytest",
     "pytest_benchmark": "pytest-benchmark",

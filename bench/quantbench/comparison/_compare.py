@@ -20,6 +20,7 @@ def compare(
     budget: float = gate.DEFAULT_BUDGET,
     timed: Mapping[str, Timed] | None = None,
     accepted: Mapping[str, Sequence[Sample]] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare every cell of both runs.
 
@@ -29,6 +30,7 @@ def compare(
         budget: probability of any false "worse" or "better" in the whole comparison, if nothing changed.
         timed: cell -> interleaved timings of both artifacts; at least two groups of processes.
         accepted: cell -> spread of its trainings in the baseline, for runs with one seed.
+        left_out: cell -> why one of the runs says nothing about it, one phrase.
     """
     before = {cell.id: cell for cell in old.report.cells}
     after = {cell.id: cell for cell in new.report.cells}
@@ -36,7 +38,10 @@ def compare(
     both = Both(old, new, truth_of, spreads, timed or {}, _same_question(old, new))
     items: list[Item] = []
     for name in sorted({*before, *after}):
-        items += _cell(before.get(name), after.get(name), both)
+        if left_out and name in left_out:
+            items.append(Item(name, "cell", Outcome.NOT_COMPARABLE, why=left_out[name]))
+        else:
+            items += _cell(before.get(name), after.get(name), both)
     items, false_alarms = _settled(items, budget)
     return Comparison(
         old.report,

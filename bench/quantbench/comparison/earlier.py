@@ -18,6 +18,7 @@ from quantbench.core.environment import (
     differences,
     facts,
 )
+from quantbench.core.renamed import current_name, under_one_name
 from quantbench.records import (
     Accepted,
     Cell,
@@ -176,7 +177,7 @@ def changed_since_accepted(accepted: Accepted, new: Environment, packages: Colle
 
     What a baseline does not record is left out.
     """
-    before, after = described(accepted.environment), facts(new)
+    before, after = under_one_name(described(accepted.environment), facts(new))
     found = [_fact(name, old, after[name], packages) for name, old in before.items() if after.get(name, old) != old]
     commit = accepted.commit and accepted.commit.removesuffix("-dirty")
     now = new.repository_commit or new.git_commit
@@ -193,7 +194,7 @@ def _fact(name: str, old: str, new: str, packages: Collection[str]) -> FactChang
         kind = "commit"
     elif name == "Python":
         kind = "python"
-    of_others = name in PACKAGES and packages and name not in packages
+    of_others = current_name(name) in PACKAGES and packages and current_name(name) not in packages
     used = kind != "package" or (name not in _OF_TESTS and not of_others)
     return FactChanged(kind=kind, name=name, old=old, new=new, used=used)
 
@@ -204,7 +205,7 @@ def in_order(found: Iterable[FactChanged]) -> list[FactChanged]:
 
 
 def _telling(fact: FactChanged) -> tuple[bool, int, bool, str]:
-    required_by_others = fact.kind == "package" and fact.name not in PACKAGES
+    required_by_others = fact.kind == "package" and current_name(fact.name) not in PACKAGES
     return not fact.used, _ORDER.index(fact.kind), required_by_others, fact.name
 
 

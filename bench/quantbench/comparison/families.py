@@ -16,7 +16,7 @@ _NEARLY = 0.5
 _MUCH_MORE, _MOSTLY = 1.5, 0.75
 _FIELDS = ("model", "engine", "weights", "ranges", "activations", "trained")
 _PICKS = 200  # families that are told at most; what is left is grouped by model
-_DTYPES = {"wi4": "int4", "wi8": "int8", "float16": "float16"}
+_DTYPES = {"wi2": "int2", "wi4": "int4", "wi8": "int8", "float16": "float16"}
 _ACTIVATIONS = {"ai8": "int8", "ai16": "int16"}  # those in float32 are no sign of anything
 
 Conditions = tuple[tuple[str, str | bool], ...]  # sorted (field of Family, value)

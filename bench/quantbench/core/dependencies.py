@@ -19,6 +19,7 @@ TOOLS = (
     "tf-keras",
     "tensorflow-model-optimization",
     "ai-edge-litert",
+    "litert-quantizer",
     "ai-edge-quantizer",
     "numpy",
     "keras",

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from quantbench.core.dependencies import imported, required
+from quantbench.core.renamed import QUANTIZER, installed_name, under_one_name
 from quantbench.records import Accepted, Environment
 
 PACKAGES = (
@@ -22,19 +23,20 @@ PACKAGES = (
     "tf-keras",
     "tensorflow-model-optimization",
     "ai-edge-litert",
-    "ai-edge-quantizer",
+    QUANTIZER,
     "numpy",
     "pytest",
     "pytest-benchmark",
 )
 
-# Distributions that install the same modules: a result depends on the installed one.
+# Distributions that install the same modules, or the same under a former name: a result depends on the installed one.
 STAND_INS = {
     "tensorflow": ("tf-nightly", "tensorflow-cpu", "tf-nightly-cpu"),
     "tf-keras": ("tf-keras-nightly",),
     "tensorflow-model-optimization": ("tf-model-optimization-nightly",),
     "ai-edge-litert": ("ai-edge-litert-nightly",),
-    "ai-edge-quantizer": ("ai-edge-quantizer-nightly",),
+    "keras": ("keras-nightly",),
+    QUANTIZER: (f"{QUANTIZER}-nightly", "ai-edge-quantizer", "ai-edge-quantizer-nightly"),
 }
 
 
@@ -184,6 +186,7 @@ def collect(threads: int = 1) -> Environment:
     """Return this process's environment."""
     name, isa = cpu()
     commit, dirty = _own_checkout()
+    packages = {installed_name(package): package_version(package) for package in PACKAGES}
     return Environment(
         python=platform.python_version(),
         os=f"{platform.system()} {platform.release()}",
@@ -191,8 +194,8 @@ def collect(threads: int = 1) -> Environment:
         isa=isa,
         cores=os.cpu_count() or 1,
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
-        packages={package: package_version(package) for package in PACKAGES},
-        dependencies={name: version for name, version in required().items() if name not in PACKAGES},
+        packages=packages,
+        dependencies={name: version for name, version in required().items() if name not in packages},
         git_commit=commit,
         git_dirty=dirty,
         machine_class=machine_class(threads),
@@ -237,7 +240,7 @@ def changed_between(old: Environment, new: Environment) -> list[str]:
 
 def differences(old: Environment, new: Environment) -> list[tuple[str, str, str]]:
     """Return what differs between two environments: name, old and new value each; further packages last."""
-    before, after = facts(old), facts(new)
+    before, after = under_one_name(facts(old), facts(new))
     if all(each.repository_commit in (None, each.git_commit) for each in (old, new)):
         # The models are in quantbench's own checkout, or only that was recorded.
         before[COMMIT], after[COMMIT] = before.pop(OWN_COMMIT), after.pop(OWN_COMMIT)

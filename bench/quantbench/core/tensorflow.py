@@ -4,17 +4,25 @@ import os
 import warnings
 from typing import Any
 
+from quantbench.core.environment import package_version
+
 # Sums of floats depend on the number of threads, so training always uses the same number:
 # a result must not change with the machine's core count.
 TRAINING_THREADS = 1
 
 
+def has_keras2() -> bool:
+    """Check whether Keras 2 is installed, the only one that tfmot trains."""
+    return package_version("tf-keras") != "absent"
+
+
 def tensorflow() -> Any:
     """Import TensorFlow as this project needs it: Keras 2 (the only one tfmot supports), quiet, deterministic.
 
-    This is the only place where its environment variables are set.
+    Where tf-keras is not installed, as beside a TensorFlow that it does not follow yet, Keras 3 builds the models, and
+    nothing can be trained. This is the only place where its environment variables are set.
     """
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.environ["TF_USE_LEGACY_KERAS"] = "1" if has_keras2() else "0"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", module="tensorflow|tf_keras|tensorflow_model_optimization")
     import tensorflow as tf

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from quantbench.core.arrays import Array, Inputs, length
-from quantbench.core.tensorflow import tensorflow
+from quantbench.core.tensorflow import has_keras2, tensorflow
 from quantbench.errors import BadInput, Unsupported
 from quantbench.reference import training_facts
 from quantbench.reference.model import Recipe, ReferenceModel
 
+NO_KERAS_2 = "it trains a Keras 2 model, and tf-keras is not installed beside this TensorFlow"
 NO_DATA = "it needs training data (x_train, y_train), and there is none"
 
 
@@ -28,6 +29,8 @@ def fit(
 
     See :func:`quantbench.reference.training_facts.facts`.
     """
+    if not has_keras2():
+        raise Unsupported(NO_KERAS_2)
     tf = tensorflow()
     x, y = _fit_data(model, recipe)
     part, targets, losses = _trained_part(tf, keras_model, model, recipe, y)
@@ -188,7 +191,10 @@ def untrained(model: ReferenceModel) -> Any:
     if model.build is None:
         raise Unsupported("only a model given as code can be trained from scratch")
     keras = tensorflow().keras
-    keras.backend.reset_uids()
+    if has_keras2():
+        keras.backend.reset_uids()
+    else:
+        keras.backend.clear_session()
     return model.build(keras)
 
 

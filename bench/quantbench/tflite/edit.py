@@ -9,7 +9,7 @@ import numpy as np
 def unpacked(artifact: bytes) -> Any:
     """Return the objects of a file, with the constants that lie behind the flatbuffer brought into it.
 
-    ai-edge-quantizer writes constants there. LiteRT's tools would keep their old places, which packing moves.
+    litert-quantizer writes constants there. LiteRT's tools would keep their old places, which packing moves.
     """
     from ai_edge_litert.tools import flatbuffer_utils
 

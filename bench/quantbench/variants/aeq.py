@@ -1,6 +1,8 @@
-"""Quantize a float ``.tflite`` after training with Google's ai-edge-quantizer, which needs no Keras model.
+"""Quantize a float ``.tflite`` after training with Google's litert-quantizer, which needs no Keras model.
 
-Sources: the recipes of ai-edge-quantizer, whose names follow the same scheme as ours, and the papers of its algorithms:
+Until 0.10 it was called ai-edge-quantizer: the names of cells begin with ``aeq``, and either package will do.
+
+Sources: the recipes of the package, whose names follow the same scheme as ours, and the papers of its algorithms:
 OCTAV (Sakr et al. 2022, arXiv:2206.06501), GPTQ (Frantar et al. 2022, arXiv:2210.17323), Hadamard rotation (QuaRot,
 Ashkboos et al. 2024, arXiv:2404.00456). MSE and OSCAR are only described in the package's ``algorithms`` folder.
 """
@@ -11,11 +13,13 @@ from collections.abc import Callable
 from math import ceil
 from typing import Any, Literal
 
+from quantbench.core.renamed import QUANTIZER
+from quantbench.core.renamed import quantizer as tool
 from quantbench.errors import Unsupported
 from quantbench.tflite.graph import Operator, read
 from quantbench.variants.declare import QuantizationSpec, Taxonomy, Variant, Workbench
 
-PACKAGES = ("tensorflow", "tf-keras", "ai-edge-quantizer", "ai-edge-litert")
+PACKAGES = ("tensorflow", "tf-keras", QUANTIZER, "ai-edge-litert")
 W_INT8 = "int8 per-channel symmetric uniform"
 W_INT4 = "int4 per-channel symmetric uniform"
 W_INT4_B32 = "int4 symmetric uniform, dense layers in blocks of 32, others per-channel"
@@ -41,11 +45,9 @@ def quantize(bench: Workbench, float_artifact: bytes, recipe: Any, widest: bool 
     Args:
         widest: whether ranges cover all calibration examples, instead of averaging each example's own range.
     """
-    from ai_edge_quantizer import quantizer
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # calibration keeps all tensors, and LiteRT warns about the memory
-        worker = quantizer.Quantizer(float_artifact, recipe.get_quantization_recipe())
+        worker = tool("quantizer").Quantizer(float_artifact, recipe.get_quantization_recipe())
         calibration_result = calibrated(bench, float_artifact, recipe, widest) if _calibrates(recipe) else None
         return bytes(worker.quantize(calibration_result).quantized_model)
 
@@ -56,9 +58,7 @@ def by_rules(float_artifact: bytes, recipe: Any, statistics: Any = None) -> byte
     Args:
         statistics: see :func:`calibrated`; None where the recipe needs none.
     """
-    from ai_edge_quantizer import quantizer
-
-    worker = quantizer.Quantizer(float_artifact, recipe.get_quantization_recipe())
+    worker = tool("quantizer").Quantizer(float_artifact, recipe.get_quantization_recipe())
     needed = statistics if recipe.need_calibration() else None
     return bytes(worker.quantize(needed, enable_progress_bar=False, enable_progress_report=False).quantized_model)
 
@@ -74,15 +74,12 @@ def _calibrates(recipe: Any) -> bool:
 
 def calibrated(bench: Workbench, float_artifact: bytes, recipe: Any, widest: bool = False) -> Any:
     """Collect the tensor statistics that the recipe's algorithms need, on the calibration split."""
-    from ai_edge_quantizer import calibrator
-    from ai_edge_quantizer.utils import qsv_utils
-
     examples = calibration(bench, float_artifact)
     if GPTQ in _algorithms(recipe):
         examples = examples[:: ceil(len(examples) / GPTQ_EXAMPLES)]
     # Quantizer.calibrate returns nothing for OSCAR.
-    update = {"qsv_update_func": qsv_utils.min_max_update} if widest else {}
-    worker = calibrator.Calibrator(float_artifact, num_threads=1, **update)
+    update = {"qsv_update_func": tool("utils.qsv_utils").min_max_update} if widest else {}
+    worker = tool("calibrator").Calibrator(float_artifact, num_threads=1, **update)
     # Recurrent state is only reset at the end of a call.
     for part in [[x] for x in examples] if bench.model.stateful else [examples]:
         worker.calibrate({"serving_default": part}, recipe)
@@ -97,23 +94,21 @@ def calibration(bench: Workbench, float_artifact: bytes) -> list[dict[str, Any]]
     return [x if isinstance(x, dict) else {names[0]: x} for x in bench.calibration()]
 
 
-def _recipe(add: str, algorithm: str = MINMAX, **options: Any) -> Any:
+def everything_by(add: str, algorithm: str = MINMAX, **options: Any) -> Any:
     """Build a recipe for every operator that the tool supports; ``add`` names a recipe manager's method."""
-    from ai_edge_quantizer import algorithm_manager, qtyping, recipe_manager
-
-    manager = recipe_manager.RecipeManager()
-    key = algorithm_manager.AlgorithmName[algorithm]
-    getattr(manager, add)(".*", qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key=key, **options)
+    manager = tool("recipe_manager").RecipeManager()
+    key = tool("algorithm_manager").AlgorithmName[algorithm]
+    getattr(manager, add)(".*", tool("qtyping").TFLOperationName.ALL_SUPPORTED, algorithm_key=key, **options)
     return manager
 
 
-def _by(manager: Any, add: str, algorithm: str, operators: tuple[str, ...], where: str = ".*", **options: Any) -> Any:
+def with_rules(
+    manager: Any, add: str, algorithm: str, operators: tuple[str, ...], where: str = ".*", **options: Any
+) -> Any:
     """Add another algorithm for some operators to the recipe; the last entry for an operator applies."""
-    from ai_edge_quantizer import algorithm_manager, qtyping
-
-    key = algorithm_manager.AlgorithmName[algorithm]
+    key = tool("algorithm_manager").AlgorithmName[algorithm]
     for operator in operators:
-        getattr(manager, add)(where, qtyping.TFLOperationName[operator], algorithm_key=key, **options)
+        getattr(manager, add)(where, tool("qtyping").TFLOperationName[operator], algorithm_key=key, **options)
     return manager
 
 
@@ -122,7 +117,7 @@ def only(operator: Operator) -> str:
     return f"^{re.escape(''.join(f'{tensor.name};' for tensor in operator.outputs))}$"
 
 
-def _dense_by_row(float_artifact: bytes, suits: Callable[[int], bool]) -> list[str]:
+def dense_by_row(float_artifact: bytes, suits: Callable[[int], bool]) -> list[str]:
     """Find the dense operators, as regular expressions, whose row length suits the algorithm.
 
     Raises:
@@ -136,28 +131,32 @@ def _dense_by_row(float_artifact: bytes, suits: Callable[[int], bool]) -> list[s
     return expressions
 
 
-def _dynamic(bits: int) -> Callable[[Workbench], bytes]:
+def dynamic(bits: int) -> Callable[[Workbench], bytes]:
+    """Return what quantizes the weights of every operator per channel, and leaves activations to the runtime."""
+
     def make(bench: Workbench) -> bytes:
-        return quantize(bench, bench.float_artifact(), _recipe("add_dynamic_config", num_bits=bits))
+        return quantize(bench, bench.float_artifact(), everything_by("add_dynamic_config", num_bits=bits))
 
     return make
 
 
 def _int4_by(algorithm: str, operators: tuple[str, ...]) -> Callable[[Workbench], bytes]:
     def make(bench: Workbench) -> bytes:
-        manager = _recipe("add_dynamic_config", num_bits=4)
+        manager = everything_by("add_dynamic_config", num_bits=4)
         return quantize(
-            bench, bench.float_artifact(), _by(manager, "add_dynamic_config", algorithm, operators, num_bits=4)
+            bench, bench.float_artifact(), with_rules(manager, "add_dynamic_config", algorithm, operators, num_bits=4)
         )
 
     return make
 
 
-def _in_blocks(row: int) -> bool:
+def in_blocks(row: int) -> bool:
+    """Check whether a row divides into blocks of 32."""
     return row % 32 == 0
 
 
-def _even(row: int) -> bool:
+def even(row: int) -> bool:
+    """Check whether a row can be rotated."""
     return row % 2 == 0  # the tool fails on an odd length
 
 
@@ -169,13 +168,11 @@ def _int4_dense_by(
     algorithm: str, suits: Callable[[int], bool], granularity: str = "CHANNELWISE"
 ) -> Callable[[Workbench], bytes]:
     def make(bench: Workbench) -> bytes:
-        from ai_edge_quantizer import qtyping
-
         float_artifact = bench.float_artifact()
-        manager = _recipe("add_dynamic_config", num_bits=4)
-        options: dict[str, Any] = {"num_bits": 4, "granularity": qtyping.QuantGranularity[granularity]}
-        for where in _dense_by_row(float_artifact, suits):
-            _by(manager, "add_dynamic_config", algorithm, DENSE, where, **options)
+        manager = everything_by("add_dynamic_config", num_bits=4)
+        options: dict[str, Any] = {"num_bits": 4, "granularity": tool("qtyping").QuantGranularity[granularity]}
+        for where in dense_by_row(float_artifact, suits):
+            with_rules(manager, "add_dynamic_config", algorithm, DENSE, where, **options)
         return quantize(bench, float_artifact, manager)
 
     return make
@@ -183,7 +180,9 @@ def _int4_dense_by(
 
 def _weight_only(bits: int, algorithm: str = MINMAX) -> Callable[[Workbench], bytes]:
     def make(bench: Workbench) -> bytes:
-        return quantize(bench, bench.float_artifact(), _recipe("add_weight_only_config", algorithm, num_bits=bits))
+        return quantize(
+            bench, bench.float_artifact(), everything_by("add_weight_only_config", algorithm, num_bits=bits)
+        )
 
     return make
 
@@ -191,52 +190,52 @@ def _weight_only(bits: int, algorithm: str = MINMAX) -> Callable[[Workbench], by
 def _static(activation_bits: int, algorithm: str = MINMAX, widest: bool = False) -> Callable[[Workbench], bytes]:
     def make(bench: Workbench) -> bytes:
         options: dict[str, Any] = {"activation_num_bits": activation_bits, "weight_num_bits": 8}
-        manager = _recipe("add_static_config", **options)
+        manager = everything_by("add_static_config", **options)
         if algorithm != MINMAX:  # OCTAV would refuse the zero point of constants that are added or multiplied by
-            _by(manager, "add_static_config", algorithm, WEIGHTED, **options)
+            with_rules(manager, "add_static_config", algorithm, WEIGHTED, **options)
         return quantize(bench, bench.float_artifact(), manager, widest)
 
     return make
 
 
-def _variant(
+def declared(
     name: str,
     description: str,
     make: Callable[[Workbench], bytes],
     taxonomy: Taxonomy,
     promise: QuantizationSpec,
-    gate: Literal["all", "small"] = "small",
+    gate: Literal["all", "small", "nightly"] = "small",
 ) -> Variant:
-    described = f"ai-edge-quantizer: {description}"
-    engine = "ai-edge-quantizer"
-    return Variant(f"aeq_{name}", described, "ptq", engine, make, taxonomy, promise, packages=PACKAGES, gate=gate)
+    """Declare a variant of this family."""
+    described = f"{QUANTIZER}: {description}"
+    return Variant(f"aeq_{name}", described, "ptq", QUANTIZER, make, taxonomy, promise, packages=PACKAGES, gate=gate)
 
 
 def _int4_variant(method: str, description: str, make: Callable[[Workbench], bytes], chosen: str, **of: Any) -> Variant:
     taxonomy = Taxonomy(of.pop("weights", W_INT4), PER_CALL, f"{chosen}; activations per call")
     promise = QuantizationSpec(weights="int4", computes="hybrid", **of)
     described = f"int4 weights, {description}; activations quantized at run time"
-    return _variant(f"dynamic_wi4_{method}_afp32", described, make, taxonomy, promise)
+    return declared(f"dynamic_wi4_{method}_afp32", described, make, taxonomy, promise)
 
 
 VARIANTS = [
-    _variant(
+    declared(
         "dynamic_wi8_afp32",
         "int8 weights, activations quantized at run time",
-        _dynamic(8),
+        dynamic(8),
         Taxonomy(W_INT8, PER_CALL, "weights min-max; activations per call"),
         QuantizationSpec(weights="int8", computes="hybrid"),
         gate="all",
     ),
-    _variant(
+    declared(
         "dynamic_wi4_afp32",
         "int4 weights, activations quantized at run time",
-        _dynamic(4),
+        dynamic(4),
         Taxonomy(W_INT4, PER_CALL, "weights min-max; activations per call"),
         QuantizationSpec(weights="int4", computes="hybrid"),
         gate="all",
     ),
-    _variant(
+    declared(
         "weight_only_wi8_afp32",
         "int8 weights, expanded before they are used",
         _weight_only(8),
@@ -244,7 +243,7 @@ VARIANTS = [
         QuantizationSpec(weights="int8", computes="float"),
         gate="all",
     ),
-    _variant(
+    declared(
         "static_wi8_ai8",
         "int8 weights and activations",
         _static(8),
@@ -255,7 +254,7 @@ VARIANTS = [
     # The tool's default forgets: each example moves a range by a twentieth of the way to its own extremes, so that the
     # outliers among examples end up outside. Where they matter it costs 10 points and more; where they do not, the
     # narrower range has the finer steps. Neither is the better one for every model.
-    _variant(
+    declared(
         "static_wi8_ai8_minmax",
         "int8 weights and activations, ranges as wide as all calibration examples (static_wi8_ai8 averages each "
         "example's own range, which cuts off rare large values but has finer steps)",
@@ -263,28 +262,28 @@ VARIANTS = [
         Taxonomy(W_INT8, A_INT8, WIDEST),
         QuantizationSpec(weights="int8", computes="integer", io="int8"),
     ),
-    _variant(
+    declared(
         "weight_only_wi4_afp32",
         "int4 weights, expanded before they are used",
         _weight_only(4),
         Taxonomy(W_INT4, A_FLOAT, "weights min-max"),
         QuantizationSpec(weights="int4", computes="float"),
     ),
-    _variant(
+    declared(
         "float16",
         "weights stored as float16, expanded before they are used",
         _weight_only(16, "FLOAT_CASTING"),
         Taxonomy("float16", A_FLOAT, "none"),
         QuantizationSpec(weights="float16", computes="float"),
     ),
-    _variant(
+    declared(
         "static_wi8_ai16",
         "int8 weights, int16 activations",
         _static(16),
         Taxonomy(W_INT8, "int16 per-tensor symmetric uniform", AVERAGED),
         QuantizationSpec(weights="int8", computes="integer", io="int16"),
     ),
-    _variant(
+    declared(
         "static_wi8_ai8_octav",
         "int8 weights, clipped by OCTAV, and int8 activations",
         _static(8, "OCTAV"),
@@ -294,7 +293,7 @@ VARIANTS = [
     _int4_variant(
         "b32",
         "one scale for each 32 of a dense layer's weights",
-        _int4_dense_by(MINMAX, _in_blocks, "BLOCKWISE_32"),
+        _int4_dense_by(MINMAX, in_blocks, "BLOCKWISE_32"),
         "weights min-max, of dense layers with rows of a multiple of 32 one range per block",
         weights=W_INT4_B32,
         granularity="blockwise",
@@ -320,7 +319,7 @@ VARIANTS = [
     _int4_variant(
         "hadamard",
         "those of dense layers rotated first (Hadamard), and their activations with them",
-        _int4_dense_by("DECOMPOSED_HADAMARD_ROTATION", _even),
+        _int4_dense_by("DECOMPOSED_HADAMARD_ROTATION", even),
         "weights min-max, of dense layers with rows of even length rotated and clipped for least squared error (OCTAV)",
         rotations=True,
     ),

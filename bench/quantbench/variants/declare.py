@@ -137,3 +137,8 @@ class Variant:
     packages: tuple[str, ...] = ("tensorflow", "tf-keras")
     gate: Literal["all", "small", "nightly"] = "small"
     timed_in_gate: bool = False
+
+    @property
+    def trains_keras2(self) -> bool:
+        """Return whether it trains a Keras 2 model, which needs tf-keras."""
+        return self.trained and "tf-keras" in self.packages

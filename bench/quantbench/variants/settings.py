@@ -1,4 +1,4 @@
-"""Define what one operator of a mixed artifact may get: the settings that ai-edge-quantizer offers for one operator.
+"""Define what one operator of a mixed artifact may get: the settings that litert-quantizer offers for one operator.
 
 A recipe of that tool is a list of rules by regular expression; here each operator has a rule of its own, by the name of
 its outputs, and what has no rule stays in float.
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from quantbench.core.renamed import quantizer as tool
 from quantbench.records import IN_FLOAT
 from quantbench.tflite.graph import FLOATS, WEIGHTS, Operator, Tensor
 from quantbench.variants import aeq
@@ -51,9 +52,7 @@ class Setting:
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of the tool's method, beside the algorithm and the operator."""
-        from ai_edge_quantizer import qtyping
-
-        granularity = qtyping.QuantGranularity[self.granularity]
+        granularity = tool("qtyping").QuantGranularity[self.granularity]
         if self.arithmetic == "integer":
             bits = {"activation_num_bits": self.activation_bits, "weight_num_bits": self.bits}
             return {**bits, "weight_granularity": granularity}
@@ -140,14 +139,10 @@ def everything_static(operators: Sequence[Operator], names: Sequence[str]) -> An
 
 
 def _manager() -> Any:
-    from ai_edge_quantizer import recipe_manager
-
-    return recipe_manager.RecipeManager()
+    return tool("recipe_manager").RecipeManager()
 
 
 def _add(manager: Any, operator: Operator, setting: Setting) -> None:
-    from ai_edge_quantizer import algorithm_manager, qtyping
-
-    name = qtyping.TFLOperationName[_NAMES.get(operator.name, operator.name)]
-    key = algorithm_manager.AlgorithmName[setting.algorithm]
+    name = tool("qtyping").TFLOperationName[_NAMES.get(operator.name, operator.name)]
+    key = tool("algorithm_manager").AlgorithmName[setting.algorithm]
     getattr(manager, _ADD[setting.arithmetic])(aeq.only(operator), name, algorithm_key=key, **setting.options())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quantbench import files
+from quantbench.core.renamed import QUANTIZER
 from quantbench.errors import Unsupported
 from quantbench.records import IN_FLOAT, MixedOperator, MixedRecipe, parsed_recipe
 from quantbench.records import _recipe as recipes
@@ -120,7 +121,7 @@ VARIANT = Variant(
     TUNED,
     "each operator as the model's own recipe says, which quantbench tune makes",
     "ptq",
-    "ai-edge-quantizer",
+    QUANTIZER,
     _without_recipe,
     Taxonomy(BY_RECIPE, BY_RECIPE, BY_RECIPE),
     QuantizationSpec(io=None),
