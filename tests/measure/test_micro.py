@@ -14,6 +14,10 @@ from quantbench.build.store import Store
 from quantbench.core.arrays import Array
 from quantbench.measure import micro, micro_log
 from quantbench.reference.datasets import Pack, Split
+from quantbench.tflite import litert_micro
+from quantbench.tflite.edit import edited
+from quantbench.tflite.litert import LiteRT
+from quantbench.tflite.litert_micro import Stored, TFLiteMicro
 
 installed = pytest.mark.skipif(bool(micro.unavailable()), reason=micro.unavailable())
 # Stands in for the package: its file is never read.
@@ -103,6 +107,52 @@ def test_what_does_not_run_is_a_stored_finding_that_names_the_operator(tmp_path:
     assert hybrid.refusal.operator == "FULLY_CONNECTED"
     assert "INT8 not supported" in hybrid.refusal.reason
     assert on_micro(tmp_path, layer(after="GELU")).cached
+
+
+def _behind(file: bytes) -> bytes:
+    """The same artifact with its first constant behind the flatbuffer, as ai-edge-quantizer writes larger ones."""
+    held: list[bytes] = []
+
+    def take_out(place: int) -> Any:
+        def change(model: Any) -> None:
+            buffer = next(one for one in model.buffers if one.data is not None and len(one.data))
+            held.append(bytes(buffer.data))
+            buffer.data, buffer.offset, buffer.size = None, place, len(held[-1])
+
+        return change
+
+    length = len(edited(file, take_out(2**20)))
+    length += -length % 16
+    packed = edited(file, take_out(length))
+    return packed + bytes(length - len(packed)) + held[-1]
+
+
+@installed
+def test_constants_behind_the_flatbuffer_are_not_read_and_no_answer_is_taken_from_them(tmp_path: Path) -> None:
+    apart = _behind(layer(16))
+    assert litert_micro.behind(apart) == 4 * 4 * 16
+    assert (np.asarray(LiteRT(apart).run(MODEL.pack().test.x)).argmax(axis=1) == LABELS[:20] % 4).all()
+    found, whole = on_micro(tmp_path, apart), on_micro(tmp_path, layer(16))
+    assert found.refusal is not None
+    assert whole.arena is not None
+    assert found.refusal.words == (
+        "256 bytes of constants lie behind the flatbuffer, where it does not read them, so that its answers come from "
+        f"uninitialized memory; packed into it, the file needs an arena of {whole.arena.total:,} bytes"
+    )
+
+
+@installed
+def test_a_scale_for_each_row_is_ignored_where_a_constant_becomes_float(tmp_path: Path) -> None:
+    """The smallest file that shows why weight-only artifacts answer otherwise: one operator, a fault of the package."""
+    made = Made()
+    x, y = made.tensor("x", (2, 4), "int8", [0.5, 2.0]), made.tensor("y", (2, 4))
+    made.operator("DEQUANTIZE", [x], [y])
+    (path := tmp_path / "a.tflite").write_bytes(made.file([x], [y]))
+    stored = np.arange(8, dtype=np.int8).reshape(2, 4)
+    (reference,) = LiteRT(path, runtime="litert-reference").call([stored])
+    runner = TFLiteMicro(path, Stored(path), 2**20, stateful=False)
+    assert reference.tolist() == [[0, 0.5, 1, 1.5], [8, 10, 12, 14]]
+    assert np.asarray(runner._answer([stored])[0]).tolist() == [[0, 0.5, 1, 1.5], [2, 2.5, 3, 3.5]]
 
 
 def _stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:

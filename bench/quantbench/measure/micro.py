@@ -32,6 +32,7 @@ from quantbench.measure.work import operations
 from quantbench.records import MicroRefusal
 from quantbench.reference.metrics import CODE as METRICS
 from quantbench.reference.model import ReferenceModel
+from quantbench.tflite import edit, litert_micro
 
 PACKAGE, MODULE = "tflite-micro", "tflite_micro"
 NOT_INSTALLED = "the package tflite-micro is not installed: pip install 'quantbench[micro]'"
@@ -130,10 +131,24 @@ def measure(artifact: Path, model: ReferenceModel) -> OnMicro:
     Raises:
         MicroFailed: its process hung, was killed from outside, or wrote nonsense.
     """
-    x, cost = model.pack().test.x, operations(artifact)
+    cost = operations(artifact)
     count = side.examples_beside(cost, len(model.pack().test))
-    inputs = model.prepare(rows(x, slice(0, count)))
     limit = START_SECONDS + SECONDS_PER_OPERATION * (cost or 0) * count
+    found = _measured(artifact, model, count, limit)
+    apart = 0 if found.refusal is not None else litert_micro.behind(artifact.read_bytes())
+    if not apart:
+        return found
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        (whole := Path(folder) / "packed.tflite").write_bytes(edit.repacked(artifact.read_bytes()))
+        packed = _measured(whole, model, 1, limit)
+    if found.arena == packed.arena:  # it reads them
+        return found
+    return OnMicro(version(), refusal=_unread(apart, packed))
+
+
+def _measured(artifact: Path, model: ReferenceModel, count: int, limit: float) -> OnMicro:
+    """Run an artifact on the first examples in a process of its own. Raises MicroFailed."""
+    inputs = model.prepare(rows(model.pack().test.x, slice(0, count)))
     with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
         done, outputs = _run(artifact, inputs, model.stateful, limit, Path(folder))
     log = done.stderr.partition(BEGIN)[2]
@@ -143,6 +158,19 @@ def measure(artifact: Path, model: ReferenceModel) -> OnMicro:
     if arena is None:
         raise MicroFailed("its allocator wrote nothing about the arena: is it another version of tflite-micro?")
     return OnMicro(version(), arena, predictions=model.metric.predict(outputs, inputs))
+
+
+def _unread(apart: int, packed: OnMicro) -> MicroRefusal:
+    """Say that TFLite-Micro does not read these constants, and what would: seen as it plans memory for them.
+
+    It looks for constants within the flatbuffer alone, takes these tensors for results of operators, and computes with
+    whatever was in their memory.
+    """
+    arena = f"; packed into it, the file needs an arena of {packed.arena.total:,} bytes" if packed.arena else ""
+    return MicroRefusal(
+        reason=f"{apart:,} bytes of constants lie behind the flatbuffer, where it does not read them, so that its "
+        f"answers come from uninitialized memory{arena}"
+    )
 
 
 def _run(
@@ -188,6 +216,7 @@ def recipe(sha256: str, model: ReferenceModel) -> dict[str, Any]:
             "quantbench.measure.micro",
             "quantbench.measure.micro_log",
             "quantbench.measure.micro_worker",
+            "quantbench.tflite.edit",
             "quantbench.tflite.litert_micro",
             "quantbench.tflite.litert_gpu",
             "quantbench.tflite.litert",

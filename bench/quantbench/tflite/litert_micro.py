@@ -63,3 +63,12 @@ class Stored(Reader):
     def output_names(self) -> list[str]:
         """List the names of the outputs, in the artifact's order."""
         return [self._names[detail["index"]] for detail in self._outputs]
+
+
+def behind(artifact: bytes) -> int:
+    """Return the bytes of constants behind the flatbuffer, where ai-edge-quantizer writes those of larger models."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(artifact, 0)
+    buffers = [model.Buffers(place) for place in range(model.BuffersLength())]
+    return sum(int(buffer.Size()) for buffer in buffers if buffer is not None and buffer.Offset() > 1)
