@@ -139,11 +139,11 @@ def _answers(
         verdict = Verdict.REGRESSED if p_value <= RED_AT else _not_more(answers, before)
         words += "; as accepted" if differing == before else f"; {before} were accepted"
         words += " (known limitation)" if verdict is Verdict.UNSUPPORTED else ""
-        words += f" (p = {p_value:.2g}, fails below {RED_AT:g})" if differing > before else ""
+        words += f" ({_p(p_value)}, fails below {RED_AT:g})" if differing > before else ""
     else:
         p_value = _otherwise(answers)
         verdict = Verdict.REGRESSED if p_value <= RED_AT else Verdict.PASS
-        words += f" (p = {p_value:.2g}, fails below {RED_AT:g})" if differing else ""
+        words += f" ({_p(p_value)}, fails below {RED_AT:g})" if differing else ""
     asked = verdict not in (Verdict.PASS, Verdict.UNSUPPORTED)
     warned = Action(what="wrong results: do not ship this file to TFLite-Micro")
     return [
@@ -179,6 +179,10 @@ def _not_more(answers: MicroAnswers, before: int) -> Verdict:
         return Verdict.PASS
     faulty = binomial_tail(before, answers.examples, 1 - MICRO_SHARE) <= RED_AT
     return Verdict.IMPROVED if faulty else Verdict.CHANGED
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.2g}" if value else "p < 1e-300"
 
 
 def _worse(answers: MicroAnswers) -> float:
