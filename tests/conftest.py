@@ -46,6 +46,8 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "bench"
 # Each run would start valgrind for half a minute; what is tested of it has tests of its own.
 os.environ.setdefault("QUANTBENCH_NO_INSTRUCTIONS", "true")
+# What does not run on TFLite-Micro would be a verdict of runs that are about something else.
+os.environ.setdefault("QUANTBENCH_NO_MICRO", "true")
 GPU_VARIABLES = ("QUANTBENCH_VULKAN", "QUANTBENCH_REQUIRE_GPU")
 THREE_VARIANTS = "float32,ptq_float16,ptq_static_wi8_ai8"
 THREE_CELLS = ["--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", "--no-gpu"]

@@ -21,6 +21,7 @@ from quantbench.errors import BadInput
 from quantbench.records import (
     Accepted,
     AcceptedFloor,
+    AcceptedMicro,
     BaselineCell,
     BaselineFile,
     BaselineValue,
@@ -74,6 +75,7 @@ OF_A_CELL: dict[str, Any] = OF_AN_OVERLAY | {
     "by_machine": {},
     "counted": {"P": [["igemm", 5]]},
     "gpu_agreement": {"gpu": 0.1},
+    "micro": {"version": "2"},
     "trained_sha256": "x",
     "sources": {"prepare": "another"},
     "training": [{"steps": "1"}],
@@ -119,6 +121,7 @@ def whole_cell() -> BaselineCell:
         reference_agreement=0.99,
         conversion_agreement=0.98,
         gpu_agreement={"gpu": 0.9},
+        micro=AcceptedMicro(version="1", examples=300, differing=0),
         overlays={"there": Overlay(measurements={"size": value(1100, "bytes", 0.001, n=1)}, artifact_sha256="c" * 64)},
         floor=AcceptedFloor(max_drop=0.5),
         hand_edits=[HandEdit(date="2026-01-01", reason="r", fields=["f"])],

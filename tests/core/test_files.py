@@ -849,6 +849,11 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
         f"what a person named, {CHECKED}, and {OWN}",
         {"read_bytes": 2, "write_bytes": 1, "savez": 1},
     ),
+    "quantbench/measure/micro.py": (
+        OWN,
+        {"read_bytes": 2, "write_bytes": 1, "read_text": 1, "load": 2, "save": 1, "savez": 1},
+    ),
+    "quantbench/measure/micro_worker.py": (TOLD, {"load": 1, "savez": 1}),
     "quantbench/measure/operator_times.py": (OWN, {"read_bytes": 1}),
     "quantbench/measure/operator_times_worker.py": (TOLD, {"read_bytes": 1, "load": 1}),
     "quantbench/measure/attribution_worker.py": (TOLD, {"read_bytes": 3, "load": 1}),

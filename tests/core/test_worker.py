@@ -57,7 +57,7 @@ answer_lines(begin, ready="ready")
 
 
 def test_every_worker_is_known() -> None:
-    assert len(WORKERS) == 18
+    assert len(WORKERS) == 19
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel does it on Linux only")

@@ -21,7 +21,18 @@ from quantbench.core.options import RunOptions
 from quantbench.engine import artifacts
 from quantbench.engine.workers.cluster_executor import NO_WORKER_SECONDS
 from quantbench.errors import Exit
-from quantbench.gate import RULES, _common, _gpu, _hosts, _instructions, _latency, _memory, _sequential, exit_status
+from quantbench.gate import (
+    RULES,
+    _common,
+    _gpu,
+    _hosts,
+    _instructions,
+    _latency,
+    _memory,
+    _micro,
+    _sequential,
+    exit_status,
+)
 from quantbench.gate.score import parts
 from quantbench.measure import batch, gpu, latency_worker, side
 from quantbench.records import Verdict
@@ -257,6 +268,7 @@ def facts() -> dict[str, list[str]]:
             f"Below {percent(_gpu.GPU_AGREEMENT)} is red",
             f"then {100 * _gpu.GPU_SLACK:g} points less than that are red",
         ],
+        "micro.md": [f"more than {percent(1 - _micro.MICRO_SHARE)} of them (exact binomial test)"],
         "how-it-judges.md": [
             f"false-alarm budget of {budget}, for",
             f"on the same {examples():,} inputs",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantbench.adopt import ranking, understand
+from quantbench.adopt import on_micro, ranking, understand
 from quantbench.adopt.limits import Limit
 from quantbench.adopt.search import run_predictions, search
 from quantbench.core import config
@@ -83,9 +83,10 @@ def try_once(
     shown: Shown,
     prefer: str = "balanced",
     everything: bool = False,
+    target: str = "",
 ) -> Exit:
     """Quantize, measure and recommend, and show the advice; see :func:`tried`."""
-    done = tried(given, folder, variants, report_dir, latency_budget, shown.say, prefer, everything)
+    done = tried(given, folder, variants, report_dir, latency_budget, shown.say, prefer, everything, target=target)
     if done.advice is not None:
         shown.answer(shown.render(done.advice))
     return done.status
@@ -101,17 +102,20 @@ def tried(
     prefer: str = "balanced",
     everything: bool = False,
     progress: Callable[[Say], Progress] = on_terminal,
+    target: str = "",
 ) -> Tried:
     """Quantize, measure and recommend; the run's folder gets the advice and every artifact.
 
     Args:
         say: progress and notes.
         everything: whether to try all variants where none are named, instead of the shortlist.
+        target: what will be shipped to: ``tflm`` for TFLite-Micro; empty for a machine like this one.
 
     Raises:
         BadInput: see :func:`quantbench.adopt.understand.understand`; or an option is wrong.
     """
-    timed = latency_budget > 0
+    to_micro = on_micro.check(target, prefer)
+    timed = latency_budget > 0 and not to_micro
     if not 0 <= latency_budget < math.inf:
         raise BadInput(f"--latency-budget: expected seconds, or 0 for none, found {latency_budget}")
     preferred = ranking.preference(prefer, timed)
@@ -124,12 +128,15 @@ def tried(
     for note in understood.notes:
         say(note)
     kinds = {Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY} | ({Kind.LATENCY} if timed else set())
+    kinds |= {Kind.MICRO} if to_micro else set()
     options = RunOptions(variants=variants, report_dir=report_dir, latency_budget=latency_budget or 1.0)
     session, status, whole = search(understood, options, kinds, say, "all" if everything else "short", progress)
     folder, notes = session.folder.path, tuple(understood.notes)
     if not whole:
         return Tried(status, folder, session.report, None, notes)
-    advice, status = _recorded(session, advised(session, understood, given.max_drop, preferred), given)
+    advice = advised(session, understood, given.max_drop, preferred)
+    advice = on_micro.advised(advice, session.report) if to_micro else advice
+    advice, status = _recorded(session, advice, given)
     report = session.report.model_copy(update={"advice": advice, "exit_status": int(status)})
     return Tried(status, folder, report, advice, notes)
 

@@ -21,7 +21,7 @@ from quantbench.core.output import output_to
 from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit, full_disk_named
-from quantbench.measure import instructions
+from quantbench.measure import instructions, micro
 from quantbench.records import Advice, Decision, Kind, Report, Verdict, read_recipe, recipe_text
 from quantbench.reference.model import ReferenceModel, pick
 from quantbench.variants import FLOAT_CONTROL, TUNED, VARIANTS, of_every_model, tuned
@@ -197,7 +197,9 @@ def kinds_for(latency_budget: float) -> set[Kind]:
     if not 0 <= latency_budget < float("inf"):
         raise BadInput(f"--latency-budget: expected seconds, or 0 for none, found {latency_budget}")
     counted = not (instructions.unavailable() or config.resolve().options().no_instructions)
-    return set(_KINDS | ({Kind.LATENCY} if latency_budget else set()) | ({Kind.INSTRUCTIONS} if counted else set()))
+    on_micro = not (micro.unavailable() or config.resolve().options().no_micro)
+    asked = {Kind.LATENCY: bool(latency_budget), Kind.INSTRUCTIONS: counted, Kind.MICRO: on_micro}
+    return set(_KINDS) | {kind for kind, wanted in asked.items() if wanted}
 
 
 def measured(

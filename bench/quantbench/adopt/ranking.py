@@ -418,7 +418,7 @@ def choose(advice: Advice) -> Advice:
     hoped = in_order([*open_ones, *([best] if best else [])], advice.prefer, timed)
     hope = hoped[0].variant if hoped and hoped[0] is not best else None
     chosen = best or advice.of(FLOAT_CONTROL)
-    second = ordered[1].variant if len(ordered) > 1 else (FLOAT_CONTROL if best else None)
+    second = ordered[1].variant if len(ordered) > 1 else (FLOAT_CONTROL if best and advice.of(FLOAT_CONTROL) else None)
     rest = [one for one in advice.variants if one not in ordered]
     places = {"within": 0, "undecided": 1, "beyond": 2}
     rest.sort(
@@ -474,7 +474,12 @@ def _about(one: AdvisedVariant, fastest: AdvisedVariant) -> bool:
 
 
 def cost(one: AdvisedVariant, prefer: Preference) -> float:
-    """Return what is to be small, as a fraction of float32's: size, time, or the product of both."""
+    """Return what is to be small, as a fraction of float32's: size, time, or the product of both.
+
+    On TFLite-Micro the arena takes the place of the time.
+    """
+    if one.arena is not None:
+        return one.size if prefer == "size" else one.size * one.arena
     time = 1.0 if one.latency is None else one.latency
     if prefer == "latency":
         return time if time < 1 - SAME_TIME else max(1.0, time)

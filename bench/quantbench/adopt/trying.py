@@ -36,6 +36,7 @@ def try_model(
     variants: Names = "",
     everything: bool = False,
     prefer: Preference = "balanced",
+    target: str = "",
     report_dir: Path | str | None = None,
     latency_budget: float | None = None,
     allow_code: bool = False,
@@ -57,6 +58,7 @@ def try_model(
         variants: names to try, comma-separated or a list, instead of the shortlist.
         everything: whether to try all variants.
         prefer: what to choose by within the limit: size, latency or balanced.
+        target: what will be shipped to: ``"tflm"`` for TFLite-Micro; a machine like this one where empty.
         report_dir: output folder; the run gets a subfolder.
         latency_budget: seconds of timing per variant; 0 = no timing.
         allow_code: whether Lambda layers may run code from the file.
@@ -69,7 +71,7 @@ def try_model(
     """
     arguments.check(bool, everything=everything, allow_code=allow_code)
     arguments.check(float, latency_budget=latency_budget)
-    arguments.check(str, metric=metric, output=output, labels=labels)
+    arguments.check(str, metric=metric, output=output, labels=labels, target=target)
     chosen = arguments.names(variants, "variants") or ""
     reports = arguments.optional_path(report_dir, "report_dir")
     settings = settings_at(config)
@@ -104,6 +106,7 @@ def try_model(
             prefer,
             everything,
             Lines,
+            target,
         )
 
 

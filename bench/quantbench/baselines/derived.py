@@ -13,7 +13,7 @@ import numpy as np
 from quantbench import gate
 from quantbench.core.stats import pooled_sd, trimmed_mean
 from quantbench.records import BaselineCell, BaselineFile, BaselineValue
-from quantbench.records.measurements import INSTRUCTIONS, OF_YARDSTICK, OUTPUT_DISTANCE
+from quantbench.records.measurements import INSTRUCTIONS, MICRO_ARENA, OF_YARDSTICK, OUTPUT_DISTANCE
 
 LATENCY, PEAK = "latency", "peak_memory"
 # The tolerance of each measurement: the rule by which an update writes it.
@@ -26,6 +26,7 @@ TOLERANCES: Mapping[str, float] = {
     PEAK: gate.PEAK_TOLERANCE,
     "model_memory": gate.MODEL_TOLERANCE,
     INSTRUCTIONS: gate.INSTRUCTIONS_TOLERANCE,
+    MICRO_ARENA: gate.MICRO_ARENA_TOLERANCE,
     OF_YARDSTICK: gate.LATENCY_TOLERANCE,
     **{name: rule.tolerance for name, rule in gate.RULES.items()},
     LATENCY: gate.LATENCY_TOLERANCE,
@@ -110,7 +111,7 @@ def _expected(
     if what == LATENCY and value.values and len(value.values) > 1:
         yield "value", value.value, trimmed_mean(value.values).mean
         yield "n", value.n, len(value.values)
-    if what in gate.SIZE_TOLERANCES or what == "arena":
+    if what in gate.SIZE_TOLERANCES or what in ("arena", MICRO_ARENA):
         yield "n", value.n, 1
 
 
@@ -118,7 +119,7 @@ def _noise(what: str, value: BaselineValue, pooled: float | None) -> float | Non
     """Return the noise that a value's repetitions show; None where only its seal protects it."""
     if (
         what in gate.SIZE_TOLERANCES
-        or what in ("arena", INSTRUCTIONS)
+        or what in ("arena", MICRO_ARENA, INSTRUCTIONS)
         or (what in ("score", OUTPUT_DISTANCE) and not value.values)
     ):
         return 0.0

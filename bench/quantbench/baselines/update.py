@@ -482,7 +482,7 @@ def _exceptions(cells: list[Cell], kept: dict[str, BaselineCell], report: Report
 
 
 def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, str]:
-    """List what is newly declared: cells that cannot be made, are only partly quantized, or differ on a GPU."""
+    """List what is newly declared: cells that cannot be made, are partly quantized, differ on a GPU or do not load."""
     newly_declared = {}
     for cell in cells:
         old = before.cell(cell.variant) or BaselineCell()
@@ -491,6 +491,9 @@ def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, s
             newly_declared[cell.id] = cell.failure.reason
         if new.broken_promise and new.broken_promise != old.broken_promise:
             newly_declared[cell.id] = f"only partly quantized: {new.broken_promise}"
+        refused = new.micro.refusal if new.micro else None
+        if refused is not None and (old.micro is None or old.micro.refusal != refused):
+            newly_declared.setdefault(cell.id, f"does not run on TFLite-Micro: {refused.words}")
         for device, share in new.gpu_agreement.items():
             if share != old.gpu_agreement.get(device):
                 newly_declared[cell.id] = f"answers as litert-cpu on {100 * share:.1f} % of the examples on {device}"

@@ -6,6 +6,7 @@ Of its memory: arena, ratio to float32, and by machine class float32's own peak 
 from dataclasses import replace
 
 from quantbench import gate
+from quantbench.baselines import micro
 from quantbench.baselines.accepted_value import Move, following, latency_of, move_of, value_of
 from quantbench.core.environment import memory_class, with_threads
 from quantbench.core.stats import pooled_sd
@@ -64,6 +65,7 @@ def taken(
         *_memory_moves(cell, measurements, peak_memory, by_machine, accepted, report),
         *_instruction_moves(cell, by_machine, counted, accepted, cell.artifact_sha256 == old.artifact_sha256),
     ]
+    moves += micro.moves(cell, measurements, accepted)
     agreement = cell.measurements.get("reference_agreement")
     conversion = cell.measurements.get("conversion_agreement")
     judged = Kind.STRUCTURE in cell.verdicts
@@ -84,6 +86,7 @@ def taken(
         reference_agreement=agreement.value if agreement else None,
         conversion_agreement=conversion.value if conversion else None,
         gpu_agreement=gpu_agreement(cell, old, report),
+        micro=micro.accepted(cell, old),
         overlays=old.overlays,
         xfail=old.xfail,
         floor=old.floor,

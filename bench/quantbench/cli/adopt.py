@@ -43,6 +43,10 @@ MaxDrop = Annotated[
 Prefer = Annotated[
     str, typer.Option(help="what to choose by within the limit: size, latency, or balanced (size × time)")
 ]
+Target = Annotated[
+    str,
+    typer.Option(help="what to ship to: tflm (TFLite-Micro), which chooses by arena and size (default: this machine)"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print the advice alone, as JSON; everything else goes to stderr")]
 AllowCode = Annotated[bool, typer.Option("--allow-code", help="load Lambda layers, which run code from the file")]
 
@@ -63,6 +67,7 @@ def try_model(
     ] = Path("reports"),
     latency_budget: Annotated[float, typer.Option(help="seconds of timing per variant; 0 = no timing")] = 3.0,
     prefer: Prefer = "balanced",
+    target: Target = "",
     as_json: AsJson = False,
     allow_code: AllowCode = False,
 ) -> None:
@@ -91,7 +96,7 @@ def try_model(
     ):
         shown = Shown.on(_screen.progress, _screen.progress, as_json)
         shown = dataclasses.replace(shown, answer=lambda text: answer(text if as_json else _screen.last(text)))
-        status = try_once(given, Path(folder), variants, report_dir, latency_budget, shown, prefer, everything)
+        status = try_once(given, Path(folder), variants, report_dir, latency_budget, shown, prefer, everything, target)
     raise RunEnded(int(status))
 
 

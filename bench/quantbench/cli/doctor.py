@@ -22,7 +22,7 @@ from quantbench.engine.workers.local import LocalExecutor
 from quantbench.engine.workers.task import Outcome, Task, from_store
 from quantbench.errors import BadInput
 from quantbench.gate import LATENCY_TOLERANCE
-from quantbench.measure import gpu_devices, instructions, latency
+from quantbench.measure import gpu_devices, instructions, latency, micro
 from quantbench.records import BaselineFile, Environment, read_record
 from quantbench.records.measurements import INSTRUCTIONS
 from quantbench.reference.model import ReferenceModel, load_models
@@ -90,6 +90,8 @@ def _runtimes(gpus: gpu_devices.Found) -> list[str]:
         lines += [f"  also available: {other.label}" for other in gpus.devices[1:]]
     counting = instructions.unavailable()
     lines.append(f"instructions of a call: {f'no: {counting}' if counting else f'yes ({instructions.version()})'}")
+    small = micro.unavailable()
+    lines.append(f"tflm (TFLite-Micro): {f'no: {small}' if small else f'yes (tflite-micro {micro.version()})'}")
     building = "yes" if util.find_spec("tensorflow") else "no: tensorflow is not installed"
     lines.append(f"building and training: {building} (tensorflow {package_version('tensorflow')})")
     return [*lines, f"CUDA, for training: {_cuda()}", walls.available().sentence()]
@@ -123,6 +125,8 @@ def _baselines(models: dict[str, ReferenceModel], folder: Path, here: Environmen
     timed = sum(here.machine_class in cell.latency for cell in cells)
     peaks = sum(environment.memory_class(here) in cell.peak_memory for cell in cells)
     counted = sum(bool(cell.by_machine.get(INSTRUCTIONS)) for cell in cells)
+    on_micro = sum(cell.micro is not None for cell in cells)
+    loading = sum(cell.micro is not None and cell.micro.refusal is None for cell in cells)
     overlaid = sum(here.results_class in cell.overlays for cell in cells)
     scores = [cell.measurements["score"] for cell in cells if "score" in cell.measurements]
     own = sum(class_accepted(score.accepted) == here.results_class for score in scores)
@@ -131,6 +135,7 @@ def _baselines(models: dict[str, ReferenceModel], folder: Path, here: Environmen
         f"  scores recorded on this machine profile: {own} of {len(scores)}; cells with per-machine values: {overlaid}",
         f"latency: {timed} cells have one for this machine profile{'' if timed else '; shown, but not gated'}",
         f"float32's own peak memory: {peaks} models have one{'' if peaks else '; shown, but not gated'}",
+        f"TFLite-Micro: {on_micro} cells have one, of which {loading} run there",
         f"instructions: {counted} cells have one{'' if counted else '; shown, but not gated'}",
     ]
 

@@ -53,6 +53,9 @@ class RunOptions:
     )
     no_latency: bool = _option(False, "do not time anything")
     no_gpu: bool = _option(False, "skip the GPU checks (they are skipped anyway where there is no GPU)")
+    no_micro: bool = _option(
+        False, "do not run artifacts on TFLite-Micro (they are not run anyway where its package is not installed)"
+    )
     no_instructions: bool = _option(
         False, "do not count instructions (they are not counted anyway where valgrind is not installed)"
     )

@@ -1,4 +1,4 @@
-"""Measure latency, GPU predictions and instructions while none of our other processes run, and judge them."""
+"""Measure latency, GPU predictions, TFLite-Micro and instructions once our other processes ended, and judge them."""
 
 import time
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from pathlib import Path
 from quantbench import gate
 from quantbench.build.store import Store
 from quantbench.core.output import native_output_to
+from quantbench.engine import on_micro
 from quantbench.engine.cell import CellId
 from quantbench.engine.context import Rules
 from quantbench.engine.counting import Counting
@@ -65,6 +66,8 @@ class Alone:
         """Measure a cell that has an artifact, and judge the measurements."""
         if kind is Kind.INSTRUCTIONS:
             return self._counting.judge(result)
+        if kind is Kind.MICRO:
+            return on_micro.judge(result, self._results, self._rules, on_micro.runner(self._store))
         return self._latency(result) if kind is Kind.LATENCY else [self._gpu(result)]
 
     @contextmanager

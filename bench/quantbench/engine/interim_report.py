@@ -198,5 +198,6 @@ class Recording:
             retried=result.retried,
             attribution=self._causes.get(cell.id),
             operator_times=self._times.get(cell.id),
+            micro=result.alone.micro,
             counted=count.counted() if count is not None and not count.failure else None,
         )

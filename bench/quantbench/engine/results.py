@@ -14,7 +14,7 @@ from quantbench.engine.cell import CellId, Planned, failure_of
 from quantbench.engine.workers.task import Outcome
 from quantbench.measure import fidelity, gpu
 from quantbench.measure.instructions import Count
-from quantbench.records import Evidence, Failure, Judgement, Kind, Measurement
+from quantbench.records import Evidence, Failure, Judgement, Kind, Measurement, Micro
 
 Judgements = dict[CellId, dict[Kind, list[Judgement]]]
 
@@ -27,6 +27,8 @@ class MeasuredAlone:
         untimed: measurement that could not be timed -> reason.
         seconds: time spent on this cell exclusively; None where none was.
         count: instructions of one call; None where nobody asked.
+        micro: what TFLite-Micro made of it; None where nobody asked, or nothing was found out.
+        micro_measured: arena and agreement on TFLite-Micro.
     """
 
     on_gpu: gpu.OnGpu | None = None
@@ -34,6 +36,8 @@ class MeasuredAlone:
     untimed: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
     count: Count | None = None
+    micro: Micro | None = None
+    micro_measured: Mapping[str, Measurement] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class CellResult:
         if self.alone.on_gpu is not None and good is not None:
             on_gpu = measured.gpu(self.cell.model.metric, self.alone.on_gpu, good)
         counted = measured.instructions(self.alone.count) if self.alone.count is not None else {}
-        return {**self.computed, **counted, **on_gpu, **self.alone.timed}
+        return {**self.computed, **counted, **self.alone.micro_measured, **on_gpu, **self.alone.timed}
 
 
 def result_of(

@@ -38,7 +38,7 @@ from quantbench.engine.workers.cluster_executor import ClusterExecutor
 from quantbench.engine.workers.local import Executor, LocalExecutor
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import BadInput, Exit, NothingSelected
-from quantbench.measure import gpu_devices, instructions
+from quantbench.measure import gpu_devices, instructions, micro
 from quantbench.records import BaselineCell, Cell, Judgement, Kind, Report, Shard, parts, worst
 from quantbench.records.measurements import INSTRUCTIONS
 from quantbench.reference.model import ReferenceModel, load_models, pick
@@ -167,6 +167,11 @@ class Session:
     def counts_instructions(self) -> bool:
         """Return whether this run counts instructions: valgrind is here, and nobody turned it off."""
         return not (self.options.no_instructions or self._cluster is not None or instructions.unavailable())
+
+    @property
+    def runs_micro(self) -> bool:
+        """Return whether this run uses TFLite-Micro: its package is here, and nobody turned it off."""
+        return not (self.options.no_micro or self._cluster is not None or micro.unavailable())
 
     def plan(self, wanted: Mapping[CellId, Set[Kind]], collected: Mapping[CellId, Set[Kind]] | None = None) -> None:
         """Fix the cells of this run, with the controls that they need, and start computing.
@@ -313,6 +318,7 @@ class Session:
             *self._timing.notes(),
             *(unrecorded.notes(of_cells, rules) if self._drift else []),
             *self._not_counted(),
+            *self._not_on_micro(),
             *([self._cluster.note()] if self._cluster else []),
             *(f"{result.cell.id}: {reason}" for result in of_cells for reason in result.retried),
             *(f"{result.cell.id}: {finding}" for result in of_cells for finding in result.findings),
@@ -328,6 +334,13 @@ class Session:
             for cell in one.file.cells.values()
         )
         return [f"instructions were not counted: {reason}"] if reason and held and self._cluster is None else []
+
+    def _not_on_micro(self) -> list[str]:
+        """Say why baselines of TFLite-Micro are not compared with anything on this machine."""
+        reason = "" if self.options.no_micro else micro.unavailable()
+        files = [one.file for one in self.baselines.values() if one.file is not None]
+        held = any(cell.micro is not None for file in files for cell in file.cells.values())
+        return [f"nothing was run on TFLite-Micro: {reason}"] if reason and held and self._cluster is None else []
 
     def _make_executor(self, folder: RunFolder, held: HeldStore) -> Executor:
         if self._cluster is not None:

@@ -27,6 +27,7 @@ SAME_IN_ALL = (
     "train",
     "no_latency",
     "no_gpu",
+    "no_micro",
     "no_instructions",
     "latency_budget",
     "threads",

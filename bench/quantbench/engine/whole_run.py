@@ -77,6 +77,7 @@ def run(
     latency_budget: float | None = None,
     threads: str | int | Sequence[str | int] | None = None,
     gpu: bool | None = None,
+    micro: bool | None = None,
     instructions: bool | None = None,
     cache: bool = True,
     workers: int | None = None,
@@ -101,6 +102,7 @@ def run(
         latency, latency_budget: whether to time cells, and for how many seconds each.
         threads: numbers of threads to time besides one, comma-separated or a list, ``"all"`` for every core.
         gpu: whether to measure on a GPU, where there is one.
+        micro: whether to run artifacts on TFLite-Micro, where its package is installed.
         instructions: whether to count them, where valgrind is installed.
         cache: whether to use cached results.
         workers: number of worker processes; 0 = one per core.
@@ -117,7 +119,9 @@ def run(
         KeyboardInterrupt: it was stopped before there was anything to report.
         DiskFull: no space is left.
     """
-    arguments.check(bool, latency=latency, gpu=gpu, instructions=instructions, cache=cache, strict_change=strict_change)
+    arguments.check(
+        bool, latency=latency, gpu=gpu, micro=micro, instructions=instructions, cache=cache, strict_change=strict_change
+    )
     arguments.check(int, seeds=seeds, workers=workers)
     arguments.check(float, latency_budget=latency_budget, cell_timeout=cell_timeout, false_alarms=false_alarms)
     settings = settings_of.settings_at(config)
@@ -131,6 +135,7 @@ def run(
         no_cache=not cache,
         no_latency=None if latency is None else not latency,
         no_gpu=None if gpu is None else not gpu,
+        no_micro=None if micro is None else not micro,
         no_instructions=None if instructions is None else not instructions,
         latency_budget=latency_budget,
         threads=arguments.names(threads, "threads", numbers=True),
@@ -149,5 +154,7 @@ def run(
             kinds.add(Kind.GPU)
         if session.counts_instructions:
             kinds.add(Kind.INSTRUCTIONS)
+        if session.runs_micro:
+            kinds.add(Kind.MICRO)
         status, _ = whole_run(session, dict.fromkeys(session.cell_ids(), kinds))
     return Finished(status, session.folder.path, session.report)

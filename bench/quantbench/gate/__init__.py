@@ -106,6 +106,14 @@ from quantbench.gate._memory import (
     memory,
     unrecorded,
 )
+from quantbench.gate._micro import (
+    MICRO_AGREEMENT,
+    MICRO_ARENA_TOLERANCE,
+    MICRO_ARENA_TOLERANCE_REASON,
+    MICRO_LOADS,
+    answers_otherwise,
+    micro,
+)
 from quantbench.gate._origin import origin
 from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._sequential import (
@@ -161,6 +169,10 @@ __all__ = [
     "LEAST_HOSTS",
     "LIMIT_IS_POLICY",
     "MARGIN",
+    "MICRO_AGREEMENT",
+    "MICRO_ARENA_TOLERANCE",
+    "MICRO_ARENA_TOLERANCE_REASON",
+    "MICRO_LOADS",
     "MODEL_TOLERANCE",
     "MODEL_TOLERANCE_REASON",
     "OTHER_KERNELS_TOLERANCE",
@@ -199,6 +211,7 @@ __all__ = [
     "after_the_first",
     "agreement",
     "alarms",
+    "answers_otherwise",
     "as_long",
     "beside_limits",
     "beside_share",
@@ -250,6 +263,7 @@ __all__ = [
     "limit_alpha",
     "look",
     "memory",
+    "micro",
     "missing",
     "moved_parts",
     "never_judged",

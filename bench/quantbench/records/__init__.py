@@ -67,6 +67,7 @@ from quantbench.records._environment import Device, Environment, Load
 from quantbench.records._files import problems, read_record, schema, write_json
 from quantbench.records._instructions import BETWEEN, Counted, OperatorCount
 from quantbench.records._json_text import json_text, rounded
+from quantbench.records._micro import AcceptedMicro, Micro, MicroAnswers, MicroRefusal
 from quantbench.records._operator_times import KindTime, OperatorTime, OperatorTimes
 from quantbench.records._provenance import LONGEST_TEXT, Accepted
 from quantbench.records._recipe import (
@@ -135,6 +136,7 @@ __all__ = [
     "SEVERAL_AT_WORK",
     "Accepted",
     "AcceptedFloor",
+    "AcceptedMicro",
     "AcceptedOn",
     "Action",
     "Advice",
@@ -188,6 +190,9 @@ __all__ = [
     "Loosened",
     "Machine",
     "Measurement",
+    "Micro",
+    "MicroAnswers",
+    "MicroRefusal",
     "MixedGroup",
     "MixedOperator",
     "MixedRecipe",

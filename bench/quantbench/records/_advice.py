@@ -75,10 +75,12 @@ class AdvisedVariant(Record):
         bytes: of its file.
         size: the same as a fraction of float32's.
         latency: time of a call as a fraction of float32's; None where it was not timed.
+        arena_bytes: of its arena on TFLite-Micro; None where that is not the target.
+        arena: the same as a fraction of float32's, or of the largest where float32 does not run there.
         agreement: fraction of examples with float32's own prediction; None for metrics without classes.
         dead: output values that excluded it.
         same_as: variant with the very same file, which stands for both.
-        front: whether none is at least as good in drop, size and latency, and better in one.
+        front: whether none is at least as good in drop, size and latency (or arena), and better in one.
         file: its artifact, relative to the run's folder; None where it was not kept.
     """
 
@@ -88,6 +90,8 @@ class AdvisedVariant(Record):
     bytes: int = Field(ge=0)
     size: float = Field(gt=0)
     latency: float | None = Field(default=None, gt=0)
+    arena_bytes: int | None = Field(default=None, ge=0)
+    arena: float | None = Field(default=None, gt=0)
     agreement: float | None = None
     dead: list[DeadColumn] = Field(default_factory=list)
     same_as: str | None = None
@@ -122,6 +126,8 @@ class Advice(Record):
         judged: the scored outputs, the first one first.
         variants: all that were made and scored, float32 among them, the best by ``prefer`` first.
         refused: the others, by reason.
+        target: what is shipped to: ``tflm`` (TFLite-Micro), where what does not run is among ``refused``, float32 too;
+            empty for a machine like this one.
         choice: the variant to ship, which may be ``float32``; None where nothing can be recommended.
         file: its artifact, relative to the run's folder.
         next_best: the second choice by the same preference; None where there is none.
@@ -138,6 +144,7 @@ class Advice(Record):
     refused: list[Refusal] = Field(default_factory=list)
     prefer: Preference = "balanced"
     machine: Machine
+    target: str = ""
     choice: str | None = None
     file: str | None = None
     next_best: str | None = None

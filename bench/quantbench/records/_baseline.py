@@ -8,6 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from quantbench.records._artifact import Census
 from quantbench.records._common import SCHEMA_VERSION, Record
 from quantbench.records._instructions import OperatorCount
+from quantbench.records._micro import AcceptedMicro
 from quantbench.records._provenance import Accepted, Provenance, SharedText, check_notes, check_updates
 
 LEAST_PROCESSES = 2  # of a latency baseline: one has no spread
@@ -124,6 +125,7 @@ _RARE = (
     "overlays",
     "xfail",
     "gpu_agreement",
+    "micro",
     "conversion_agreement",
     "trained_sha256",
     "sources",
@@ -174,6 +176,9 @@ class BaselineCell(Record):
     gpu_agreement: dict[str, float] = Field(
         default_factory=dict,
         description="by device name: accepted share of examples on which it answers as litert-cpu, where that is low",
+    )
+    micro: AcceptedMicro | None = Field(
+        default=None, description="what TFLite-Micro made of the artifact; its arena is among the measurements"
     )
     overlays: dict[str, Overlay] = Field(default_factory=dict, description="by results class")
     xfail: dict[str, Xfail] = Field(default_factory=dict, description="by measurement, or 'floor' or 'cell'")

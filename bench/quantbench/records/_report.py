@@ -11,6 +11,7 @@ from quantbench.records._attribution import Attribution
 from quantbench.records._common import NAME, SCHEMA_VERSION, Kind, Measurement, Record, Verdict
 from quantbench.records._environment import Environment
 from quantbench.records._instructions import Counted
+from quantbench.records._micro import Micro
 from quantbench.records._operator_times import OperatorTimes
 from quantbench.records._reds import ModelHashes, RedGroup
 from quantbench.records.origins import Flipped
@@ -248,6 +249,7 @@ class Cell(Record):
     operator_times: OperatorTimes | None = Field(
         default=None, description="of a slow cell: the operators that take longer than in a reference, timed in turns"
     )
+    micro: Micro | None = Field(default=None, description="what TFLite-Micro made of the artifact")
     counted: Counted | None = Field(default=None, description="which operators the instructions of a call are in")
 
 

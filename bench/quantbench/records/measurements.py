@@ -40,6 +40,7 @@ _HIGHER: Direction = "higher is better"
 RATIO, TO_YARDSTICK = "latency_ratio", "control_to_yardstick"
 OUTPUT_DISTANCE = "output_distance"
 INSTRUCTIONS = "instructions"
+MICRO_ARENA = "micro_arena"  # planned and used by TFLite-Micro's own allocator
 # Beside the typical call, as ratios to float32, or for float32 to the yardstick.
 MEAN, CPU, P90, FIRST_CALL = "latency_mean_ratio", "latency_cpu_ratio", "latency_p90_ratio", "first_call_ratio"
 OFF_CORE, OF_YARDSTICK = "off_core_excess", "latency_to_yardstick"
@@ -63,6 +64,8 @@ CATALOGUE = (
     Entry("wrong_answers", Kind.MEMORY, "answers that did not repeat", _LOWER),
     Entry("permuted_batch", Kind.MEMORY, "batch in another order", _LOWER),
     Entry(INSTRUCTIONS, Kind.INSTRUCTIONS, "instructions a call", _LOWER, accepted=True),
+    Entry(MICRO_ARENA, Kind.MICRO, "arena on TFLite-Micro", _LOWER, accepted=True),
+    Entry("micro_agreement", Kind.MICRO, "agreement of TFLite-Micro with the reference kernels", _HIGHER),
     Entry("gpu_agreement", Kind.GPU, "agreement of the GPU with the CPU", _HIGHER),
     Entry("gpu_*", Kind.GPU, "on the GPU", noisy=True),
     Entry(RATIO, Kind.LATENCY, "latency ratio to float32", _LOWER, accepted=True, noisy=True, by_threads=True),

@@ -31,6 +31,7 @@ MOST_OUTPUTS, MOST_ROWS, MOST_REFUSALS, MOST_WARNINGS = 3, 8, 4, 2
 LONGEST = 160  # characters of a reason or of evidence on the terminal; report.md has all of it
 LONGEST_SENTENCE = 600
 PREFERENCES = {"size": "size", "latency": "time a call", "balanced": "size × time"}
+ON_MICRO = {"size": "size", "balanced": "size × arena"}  # of TFLite-Micro, where nothing is timed
 MODEL_DIR, BASELINE_DIR = "quantized/models", "quantized/baselines"
 INDEX = "index.html"
 
@@ -143,11 +144,20 @@ def recommendation(advice: Advice) -> str:
         return f"Ship float32: {_why_float32(advice)}."
     fast = faster(best)
     costs = f"{smaller(best)} than float32" if best.size < 1 else f"{smaller(best)} of float32"
-    costs += f", {fast}{_there(advice)}" if fast else ", not timed"
+    costs += f", {_arena(best)}" if advice.target else f", {fast}{_there(advice)}" if fast else ", not timed"
     within = [one for one in advice.variants if one.eligible and one.variant != FLOAT_CONTROL]
     by = PREFERENCES[advice.prefer] if fast or advice.prefer == "size" else "size"
+    by = ON_MICRO[advice.prefer] if advice.target else by
     many = f"; the best of {len(within)} within the limit by {by}" if len(within) > 1 else "; the only one within"
-    return f"Ship {best.variant}: {costs}, {_drops(best, advice)}{many}."
+    where = " to TFLite-Micro" if advice.target else ""
+    return f"Ship {best.variant}{where}: {costs}, {_drops(best, advice)}{many}."
+
+
+def _arena(one: AdvisedVariant) -> str:
+    """Say how large the arena on TFLite-Micro is; empty where that is not the target."""
+    if one.arena_bytes is None or one.arena is None:
+        return ""
+    return f"arena {one.arena_bytes:,} bytes ({one.arena:.2f}×)"
 
 
 def _there(advice: Advice) -> str:
@@ -190,10 +200,11 @@ def _why_float32(advice: Advice) -> str:
     if not rated:
         named = ", ".join(one.variant for one in within[:3])
         return f"what is within the limit was not timed ({named}); --prefer size chooses by size alone"
-    least = min(rated, key=lambda one: one.size * (one.latency or 1.0))
+    least = min(rated, key=lambda one: one.size * (one.latency or one.arena or 1.0))
     fast = f" and {faster(least)}{_there(advice)}" if faster(least) else ""
     tail = f"closest is {least.variant}, {smaller(least)}{fast}"
     by = {"size": "smaller", "latency": "faster", "balanced": "better by size × time"}[advice.prefer]
+    by = "better by size × arena" if advice.target and advice.prefer == "balanced" else by
     other = "; --prefer size would take a smaller one" if any(one.size < 1 for one in within) else ""
     if len(within) == 1:
         grows = "but makes the file larger" if least.size >= 1 else f"but not {by}"
@@ -279,7 +290,7 @@ def next_best(advice: Advice) -> str:
     if second.variant == FLOAT_CONTROL:
         return "Next best: float32 (no other variant within the limit is better than it)."
     verdict, judged = closest(second, advice)
-    fast = f", {faster(second)}" if faster(second) else ""
+    fast = "".join(f", {each}" for each in (faster(second), _arena(second)) if each)
     return f"Next best: {second.variant}: {smaller(second)}{fast}, drop {drop(verdict, judged)} {judged.unit}."
 
 
@@ -371,7 +382,13 @@ def headers(advice: Advice) -> list[str]:
     """Return the columns of the table of variants."""
     judged = advice.judged[0]
     what = f"drop, {judged.unit} (95 %)" if len(advice.judged) == 1 else "drop of the worst output (95 %)"
-    return ["variant", "verdict", what, "KiB", "size / float32", *(["time / float32"] if _timed(advice) else [])]
+    return ["variant", "verdict", what, "KiB", "size / float32", *_last_headers(advice)]
+
+
+def _last_headers(advice: Advice) -> list[str]:
+    if advice.target:
+        return ["arena, bytes", "arena / float32" if advice.of(FLOAT_CONTROL) else "arena / largest"]
+    return ["time / float32"] if _timed(advice) else []
 
 
 def _timed(advice: Advice) -> bool:
@@ -387,6 +404,7 @@ def _row(one: AdvisedVariant, advice: Advice) -> list[str]:
         "0" if one.variant == FLOAT_CONTROL else drop(verdict, judged) + where,
         f"{one.bytes / 1024:,.1f}",
         f"{one.size:.2f}×",
+        *([f"{one.arena_bytes:,}", f"{one.arena:.2f}×"] if one.arena_bytes is not None else []),
         *([] if not _timed(advice) else [""] if one.latency is None else [f"{one.latency:.2f}×"]),
     ]
 

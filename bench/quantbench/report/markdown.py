@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from quantbench.records import Action, Cell, Device, Kind, Report, Verdict
 from quantbench.records.measurements import threads_in
-from quantbench.report import advice, formatting, instructions, latency, reds
+from quantbench.report import advice, formatting, instructions, latency, micro, reds
 from quantbench.report.charts import FOLDER, Chart
 from quantbench.report.size_breakdown import explain
 
@@ -158,7 +158,13 @@ def _model_table(model: str, cells: list[Cell], device: Device | None, judged: b
     scores = f"## {formatting.escape(model)}\n\n{table}\n\n{metric} Latency: lower quartile, 1 thread, batch 1.{note}"
     scores = scores if judged else f"## {formatting.escape(model)}"
     tables = (_behaviour_table(cells), _contents_table(cells, by_id), _memory_table(cells))
-    more = (*tables, instructions.section(cells), latency.section(cells), _gpu_table(cells, device))
+    more = (
+        *tables,
+        instructions.section(cells),
+        latency.section(cells),
+        micro.section(cells),
+        _gpu_table(cells, device),
+    )
     return scores + "".join(more)
 
 

@@ -244,15 +244,18 @@ def _wanted(config: pytest.Config, items: list[pytest.Item]) -> dict[str, set[Ki
 
 def _left_out(session: Session, config: pytest.Config, expected: dict[str, set[Kind]]) -> set[Kind]:
     """Return the kinds that are not measured: those turned off, the GPU where there is none, instructions without
-    valgrind.
+    valgrind, TFLite-Micro without its package.
 
-    A GPU requested by name, or required, is kept, and becomes unjudged or an error with the reason.
+    A GPU requested by name, or required, is kept, and becomes unjudged or an error with the reason; TFLite-Micro
+    requested by name becomes an error.
     """
     options = session.options
-    turned_off = {Kind.LATENCY: options.no_latency, Kind.GPU: options.no_gpu}
+    turned_off = {Kind.LATENCY: options.no_latency, Kind.GPU: options.no_gpu, Kind.MICRO: options.no_micro}
     left_out = {kind for kind, off in turned_off.items() if off}
     left_out |= set() if session.counts_instructions else {Kind.INSTRUCTIONS}
-    asked_for = "gpu" in config.stash[COMMAND_LINE].markers.split() or gpu_devices.required()
+    by_name = config.stash[COMMAND_LINE].markers.split()
+    left_out |= set() if session.runs_micro or Kind.MICRO in by_name else {Kind.MICRO}
+    asked_for = "gpu" in by_name or gpu_devices.required()
     if Kind.GPU not in left_out and not asked_for and any(Kind.GPU in kinds for kinds in expected.values()):
         left_out |= set() if session.look_for_gpu().devices else {Kind.GPU}
     return left_out
@@ -268,6 +271,7 @@ def _asked_off(config: pytest.Config, left_out: set[Kind]) -> set[Kind]:
         for kind, name in (
             (Kind.LATENCY, "no_latency"),
             (Kind.GPU, "no_gpu"),
+            (Kind.MICRO, "no_micro"),
             (Kind.INSTRUCTIONS, "no_instructions"),
         )
         if config.getoption(f"{OPTION}{name}") and not command_line.option(name)
