@@ -25,6 +25,8 @@ from quantbench.reference import overlap
 from quantbench.reference.npy_folder import Stored
 
 OPTIONS = {"test": "--data", "calibration": "--calibration", "train": "--train-data"}
+NO_CALIBRATION = "no calibration data: variants with static ranges are skipped (--calibration c.npz)"
+NO_TRAINING = "no training data: QAT is skipped (--train-data t.npz)"
 SplitData = dict[str, tuple[Inputs, Array | None]]
 # A larger .npz is unpacked onto the disk. Also the largest data pack that is one file.
 SMALL_BYTES = 200 * 2**20
@@ -138,9 +140,9 @@ def _notes(inputs: Mapping[str, Inputs]) -> list[str]:
                 "better than it will be in the field"
             )
     if "calibration" not in inputs and "train" not in inputs:
-        notes.append("no calibration data: variants with static ranges are skipped (--calibration c.npz)")
+        notes.append(NO_CALIBRATION)
     if "train" not in inputs:
-        notes.append("no training data: QAT is skipped (--train-data t.npz)")
+        notes.append(NO_TRAINING)
     return notes
 
 

@@ -60,10 +60,13 @@ def _keras_form(path: Path, version: Any) -> Form:
     raise BadInput(f"{path}: does not say which Keras saved it (keras_version: {text}); is it a whole model?")
 
 
-def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
+def check_safe(path: Path, form: Form, allow_code: bool = False, quantized: bool = False) -> None:
     """Refuse a file that would run code, before anything is loaded.
 
     tf-keras only applies ``safe_mode`` to ``.keras`` files and Lambdas: see :mod:`quantbench.safety.keras_config`.
+
+    Args:
+        quantized: whether a ``.tflite`` may be quantized, as it stands for a float model that nobody has.
 
     Raises:
         BadInput: a Keras file with code or an unknown class, an operator that may do more than compute, a quantized
@@ -74,10 +77,17 @@ def check_safe(path: Path, form: Form, allow_code: bool = False) -> None:
     if form == "saved_model":
         saved_model.check(path)
     if form == "tflite":
-        _check_float_tflite(path)
+        graph, _ = tflite_graph(path)
+        if not quantized:
+            _check_float(path, graph)
 
 
-def _check_float_tflite(path: Path) -> None:
+def tflite_graph(path: Path) -> tuple[structure.Graph, Specs]:
+    """Read a ``.tflite``, and let LiteRT load it in a process behind walls; return its graph and inputs.
+
+    Raises:
+        BadInput: it is damaged, has no inputs, outputs or operators, or LiteRT lacks an operator or cannot load it.
+    """
     try:
         graph = structure.read(tflite.content(path))
     except ValueError as error:
@@ -91,12 +101,23 @@ def _check_float_tflite(path: Path) -> None:
         raise BadInput(f"{path}: {error}") from None
     for tensor in graph.inputs:
         float_model.check_shape(path, tensor.name, tensor.declared_shape)
-    _tflite_inputs(path)
-    # A float model may well take uint8 pixels; a scale, or a narrow constant, shows that it is quantized.
-    if any(t.scales or (t.data is not None and t.dtype in ("float16", "int4", "int2")) for t in graph.tensors):
+    return graph, _tflite_inputs(path)
+
+
+def is_quantized(graph: structure.Graph) -> bool:
+    """Check whether a scale, or a narrow constant, shows that a model is quantized: a float one may take uint8 too."""
+    return any(t.scales or (t.data is not None and t.dtype in ("float16", "int4", "int2")) for t in graph.tensors)
+
+
+def _check_float(path: Path, graph: structure.Graph) -> None:
+    if is_quantized(graph):
         dtypes = [tensor.dtype for tensor in graph.tensors]
         census = ", ".join(f"{dtypes.count(name)} of {name}" for name in sorted(set(dtypes)))
-        raise BadInput(f"{path}: is already quantized (tensors: {census}); give the float model that it was made from")
+        ports = [*graph.inputs, *graph.outputs]
+        looks = "although its inputs and outputs are float32 " if all(one.dtype == "float32" for one in ports) else ""
+        raise BadInput(
+            f"{path}: is already quantized {looks}(tensors: {census}); give the float model that it was made from"
+        )
 
 
 def _tflite_inputs(path: Path) -> Specs:
@@ -129,7 +150,8 @@ def input_specs(model: ReferenceModel, load: Callable[[ReferenceModel], Any] = f
         BadInput: the model cannot be loaded, or a dimension is free.
     """
     if model.form == "tflite":
-        return dict(LiteRT(model.file.parent / model.weights).input_specs())
+        path = model.file.parent / model.weights
+        return fed_as_float(path, LiteRT(path).input_specs())
     if model.form in ("code", "keras2"):
         keras_model = load(model)
         if not getattr(keras_model, "inputs", None):
@@ -150,6 +172,15 @@ def input_specs(model: ReferenceModel, load: Callable[[ReferenceModel], Any] = f
         float_model.check_shape(model.file.parent / model.weights, name, spec.shape)
         specs[name] = ((1, *spec.shape[1:]), np.dtype(spec.dtype.as_numpy_dtype))
     return specs
+
+
+def fed_as_float(path: Path, specs: Specs) -> Specs:
+    """Return the inputs of a ``.tflite``; one with a scale takes real numbers, which are quantized on the way."""
+    scaled = [bool(port.scales) for port in structure.read(tflite.content(path)).inputs]
+    return {
+        name: (shape, np.dtype(np.float32) if real and np.dtype(dtype).kind in "iu" else dtype)
+        for (name, (shape, dtype)), real in zip(specs.items(), scaled, strict=True)
+    }
 
 
 def half_precision(path: Path, form: Form) -> str:

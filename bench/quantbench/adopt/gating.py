@@ -3,12 +3,12 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from quantbench import files
-from quantbench.adopt import declaration, understand
+from quantbench.adopt import artifacts, declaration, understand
 from quantbench.adopt.commands import advised
 from quantbench.adopt.limits import Limit
 from quantbench.adopt.pack import bring_data
@@ -22,9 +22,9 @@ from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.measure import instructions, micro
-from quantbench.records import Advice, Decision, Kind, Report, Verdict, read_recipe, recipe_text
+from quantbench.records import Advice, BuiltArtifact, Decision, Kind, Report, Verdict, read_recipe, recipe_text
 from quantbench.reference.model import ReferenceModel, pick
-from quantbench.variants import FLOAT_CONTROL, TUNED, VARIANTS, of_every_model, tuned
+from quantbench.variants import FLOAT_CONTROL, TUNED, VARIANTS, Variant, built, of_every_model, tuned
 
 Say = Callable[[str], None]
 _KINDS = frozenset({Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY})
@@ -61,6 +61,7 @@ def adopt_for_good(
     latency_budget: float,
     say: Say,
     recipe: Path | None = None,
+    own: Mapping[str, BuiltArtifact] | None = None,
 ) -> Exit:
     """Write the model's file, weights and data, measure what is gated with five seeds, and record it as the baseline.
 
@@ -68,6 +69,7 @@ def adopt_for_good(
         gate: variants to gate, comma-separated; empty for float32 and what ``try`` would recommend.
         latency_budget: seconds of timing per variant; 0: nothing is timed.
         recipe: of a mixed artifact, which is gated too, or alone where ``gate`` is empty.
+        own: variant -> artifact that another tool builds, which is gated in the same way.
 
     Returns:
         REGRESSED where a floor, or the agreement of the conversion, fails from the start.
@@ -79,6 +81,8 @@ def adopt_for_good(
     understand.check_name(name)
     held = read_recipe(recipe) if recipe is not None else None
     asked = with_tuned(named_gate(gate)) if held is not None else named_gate(gate)
+    listed = dict(own or {})
+    asked = with_built(asked, listed)
     kinds = kinds_for(latency_budget)
     model_dir, baseline_dir = folders.model_dir, folders.baseline_dir
     if os.path.lexists(model_dir / f"{name}.py") or os.path.lexists(baseline_files.json_path(baseline_dir, name)):
@@ -98,6 +102,8 @@ def adopt_for_good(
             say(note)
         if held is not None:
             files.replace(tuned.recipe_file(understood.model), recipe_text(held))
+        artifacts.check(listed, understood, given.model)
+        artifacts.bring(listed, understood.model)
         chosen = Gate(asked, _rest(asked)) if asked else None
         if chosen is None:
             asked_for = RunOptions(report_dir=folders.report_dir, latency_budget=latency_budget or 1.0)
@@ -113,6 +119,7 @@ def adopt_for_good(
         check_control(session.report, given.model)
         if recipe is not None:
             check_tuned(session.report, recipe)
+        artifacts.check_made(session.report, listed)
         update.check_report(session.report, session.folder.path)
         proposal = update.propose(
             session.report,
@@ -125,6 +132,7 @@ def adopt_for_good(
         check()
         with undisturbed():  # a model without its baseline would be half adopted
             copied(folder, model_dir)
+            artifacts.settle(model_dir, name)
             saved = baseline_files.save(baseline_dir, proposal.file, proposal.predictions)
             settle()
     for path in (model_dir / f"{name}.py", *saved):
@@ -167,17 +175,33 @@ def gate_command(folders: Folders, timed: bool, model: str = "") -> str:
     return " ".join(["quantbench run", *options.given(wanted, *names)])
 
 
-def named_gate(gate: str) -> tuple[str, ...]:
-    """Return the named variants, float32 among them, in the order of all; none where none is named. Raises BadInput."""
+def named_gate(gate: str, offered: Mapping[str, Variant] = VARIANTS) -> tuple[str, ...]:
+    """Return the named variants, float32 among them, in the order of all; none where none is named.
+
+    Args:
+        offered: what may be named; what every model offers where nothing else is given.
+
+    Raises:
+        BadInput: a variant is unknown.
+    """
     if not gate.strip():
         return ()
-    named = pick(gate, VARIANTS, "--gate")
-    return tuple(name for name in VARIANTS if name in named or name == FLOAT_CONTROL)
+    named = pick(gate, dict(offered), "--gate")
+    return tuple(name for name in offered if name in named or name == FLOAT_CONTROL)
+
+
+def with_built(gate: Sequence[str], own: Collection[str]) -> tuple[str, ...]:
+    """Return the gate with float32 and these artifacts built elsewhere in it; as it is where there are none."""
+    if not own:
+        return tuple(gate)
+    fixed = [name for name in VARIANTS if name in (FLOAT_CONTROL, *gate)]
+    return (*fixed, *dict.fromkeys([*(name for name in gate if built.is_built(name)), *own]))
 
 
 def with_tuned(gate: Sequence[str]) -> tuple[str, ...]:
     """Return the gate with float32 and the artifact of the model's recipe in it, in the order of all variants."""
-    return tuple(name for name in VARIANTS if name in (FLOAT_CONTROL, TUNED, *gate))
+    fixed = tuple(name for name in VARIANTS if name in (FLOAT_CONTROL, TUNED, *gate))
+    return (*fixed, *(name for name in gate if built.is_built(name)))
 
 
 def check_tuned(report: Report, recipe: Path) -> None:

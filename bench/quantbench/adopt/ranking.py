@@ -203,7 +203,7 @@ def advise(
         of = unscored(judged, limit)
         return Advice(judged=of, variants=[], nothing=_why_nothing(control), **facts)  # type: ignore[arg-type]
     compared = _compared(report, judged, predictions)
-    variants, outputs, reasons = _judged(control, compared, judged, predictions, limit)
+    variants, outputs, reasons = judged_each(control, compared, judged, predictions, limit)
     marked = [one.model_copy(update={"front": best}) for one, best in zip(variants, _front(variants), strict=True)]
     against, warnings = _against(judged, reasons)
     advice = choose(Advice(judged=outputs, variants=marked, warnings=warnings, **facts))  # type: ignore[arg-type]
@@ -262,14 +262,14 @@ def _key(variant: str, judged: Sequence[Scored], one: Scored) -> str:
     return variant if one is judged[0] else f"{variant}@{one.output}"
 
 
-def _judged(
+def judged_each(
     control: Cell,
     compared: Sequence[Cell],
     judged: Sequence[Scored],
     predictions: Mapping[str, Array],
     limit: Limit,
 ) -> tuple[list[AdvisedVariant], list[JudgedOutput], list[Unsupported | None]]:
-    """Judge float32 and all variants, on every output."""
+    """Judge float32 and these variants, on every output; see :func:`advise` for what the predictions are."""
     verdicts: dict[str, list[OutputVerdict]] = {cell.variant: [] for cell in [control, *compared]}
     outputs, reasons, main = [], [], judged[0].metric
     for one in judged:

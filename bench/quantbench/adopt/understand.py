@@ -45,6 +45,7 @@ class Given:
         allow_code: whether a Keras file may run its own code when it is loaded.
         output: name of the output that ``y`` is of.
         labels: form of the labels, see :class:`quantbench.adopt.task.Asked`.
+        quantized: whether a ``.tflite`` may be quantized, as it stands for a float model that nobody has.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Given:
     allow_code: bool = False
     output: str = ""
     labels: str = ""
+    quantized: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,15 @@ class Understood:
         notes: one line each.
         judged: the scored outputs with the evidence for how they are scored, the main one first; empty for a model that
             is code, which declares its own.
+        inputs: name -> shape with the batch first, and dtype; empty for a model that is code.
+        outputs: name in artifacts, empty where it is the only one -> shape of one example's output; the same.
     """
 
     model: ReferenceModel
     notes: list[str]
     judged: list[task.Judged] = field(default_factory=list)
+    inputs: formats.Specs = field(default_factory=dict)
+    outputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def understand(given: Given, name: str, folder: Path) -> Understood:
@@ -88,7 +94,7 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
         raise BadInput(f"{path}: no such file; expected {formats.FORMS}")
     files.check_tree(path, "the model")  # before anything in it is opened, as a pipe or a device would never end
     form = formats.detect(path)
-    formats.check_safe(path, form, given.allow_code)
+    formats.check_safe(path, form, given.allow_code, given.quantized)
     bare = _bare_model(path, name, form, folder, given)
     with Loading(bare, path) as loaded:
         specs = _input_specs(loaded, path)
@@ -101,7 +107,7 @@ def understand(given: Given, name: str, folder: Path) -> Understood:
             notes.insert(0, _precision_note(policy, scored, rows(x, slice(0, _probed_examples(specs))), loaded, given))
         scored = _with_own_outputs(scored, x, given, loaded)
     model = _write(bare, scored, found, folder, given)
-    return Understood(model, notes, _as_written(model, scored.judged))
+    return Understood(model, notes, _as_written(model, scored.judged), specs, scored.outputs)
 
 
 # Half precision rounds to three digits, which flips near ties; fewer equal answers than this are no rounding.
@@ -193,11 +199,12 @@ def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -
 
 @dataclass(frozen=True)
 class _Scored:
-    """Hold what is scored, and on which scale of the inputs."""
+    """Hold what is scored, on which scale of the inputs, and the shapes of all outputs."""
 
     judged: list[task.Judged]
     prepare: Scaled
     floors: dict[str, Floor]
+    outputs: dict[str, tuple[int, ...]]
 
 
 def _probe(
@@ -252,7 +259,8 @@ def _probe(
     notes[:0] = [_note(one, several=len(known) > 1) for one in scored]
     score = task.float_score(judged[0], probes[chosen]) if judged[0].labelled else 0.0
     limit = floors(given, judged[0].metric, score, judged[0].labels if judged[0].labelled else None, judged[0].output)
-    return _Scored(scored, scales[chosen], limit)
+    shapes = {key: tuple(values.shape[1:]) for key, values in probes[chosen].outputs.items()}
+    return _Scored(scored, scales[chosen], limit, shapes)
 
 
 def _probed_examples(specs: formats.Specs) -> int:

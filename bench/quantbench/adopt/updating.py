@@ -11,14 +11,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
 from quantbench import files
-from quantbench.adopt import declaration, gating, limits, pack, ranking, understand
+from quantbench.adopt import artifacts, declaration, gating, limits, pack, ranking, understand
 from quantbench.adopt.limits import Limit
 from quantbench.adopt.search import run_predictions
 from quantbench.baselines import files as baseline_files
@@ -28,11 +28,11 @@ from quantbench.core.output import output_to
 from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit
-from quantbench.records import MixedRecipe, Report, read_recipe, recipe_text
+from quantbench.records import BuiltArtifact, MixedRecipe, Report, read_recipe, recipe_text
 from quantbench.reference.datasets import Split
 from quantbench.reference.metrics import RELATIVE_ERROR, Metric
 from quantbench.reference.model import ReferenceModel, load_file, load_models
-from quantbench.variants import FLOAT_CONTROL, offered, tuned
+from quantbench.variants import FLOAT_CONTROL, built, known, offered, tuned
 
 Say = Callable[[str], None]
 _SPLITS = {"test": "evaluation", "calibration": "calibration", "train": "training"}
@@ -50,6 +50,7 @@ class Asked:
         max_drop: the new limit; None keeps the floors of the model's file.
         latency_budget: seconds of timing per variant; 0: nothing is timed.
         recipe: of a mixed artifact, in the place of the one so far; None keeps that one, if there is any.
+        own: artifacts that other tools build, beside those so far or in their places, by variant.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Asked:
     max_drop: Limit | None = None
     latency_budget: float = 3.0
     recipe: Path | None = None
+    own: Mapping[str, BuiltArtifact] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,18 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
         raise BadInput(f"{given.model}: a .py model is not a saved model; change {old.file} instead")
     folders.check()
     recipe = read_recipe(asked.recipe) if asked.recipe is not None else None
-    gate = gating.named_gate(asked.gate) or old.gate_variants or tuple(offered(old))
+    listed = {**built.declared(old.file, old.name), **asked.own}
+    gate = gating.named_gate(asked.gate, known([old])) or old.gate_variants or tuple(offered(old))
     gate = gating.with_tuned(gate) if recipe is not None else gate
+    gate = gating.with_built(gate, asked.own)
     kinds = gating.kinds_for(asked.latency_budget)
     with tempfile.TemporaryDirectory(prefix="quantbench-") as place:
         aside = Path(place)
-        new = _understood(given, asked, old, aside, say)
+        understood = _understood(given, asked, old, aside, say)
+        artifacts.check(asked.own, understood, given.model)
+        new = understood.model
         _bring_recipe(old, new.file.parent, recipe)
+        artifacts.bring(listed, new)
         declaration.with_gate(new, gate if asked.gate or old.gate_variants else ())
         new = _keeping_edits(new, old, asked)
         same = _same_examples(new.pack().test, old.pack().test, old.metric)
@@ -145,6 +152,7 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
         if not whole:
             return status
         gating.check_control(session.report, given.model)
+        artifacts.check_made(session.report, asked.own)
         update.check_report(session.report, session.folder.path)
         rows = compared(session.report, new, before, run_predictions(session, asked.name), sizes, new.pack().test.y)
         red = [f"{row.variant}: {_worse(row, new.metric)}" for row in rows if row.worse]
@@ -180,7 +188,9 @@ def _adopted(name: str, folders: gating.Folders) -> ReferenceModel:
     return model
 
 
-def _understood(given: understand.Given, asked: Asked, old: ReferenceModel, aside: Path, say: Say) -> ReferenceModel:
+def _understood(
+    given: understand.Given, asked: Asked, old: ReferenceModel, aside: Path, say: Say
+) -> understand.Understood:
     """Derive the new reference model, with the splits of the adopted data where no other is given."""
     kept = _kept_data(old, aside / "kept")
     limit = old.floor(FLOAT_CONTROL, "control") or next(iter(old.floors.values()), None)
@@ -201,7 +211,7 @@ def _understood(given: understand.Given, asked: Asked, old: ReferenceModel, asid
         raise BadInput(f"{told}{more}") from None
     for note in understood.notes:
         say(_in_users_words(note, kept, asked.name))
-    return understood.model
+    return understood
 
 
 def _metric_of(old: ReferenceModel) -> str:
@@ -270,6 +280,8 @@ def _on_new_data(old: ReferenceModel, new: ReferenceModel, aside: Path) -> Refer
     data.parent.mkdir(parents=True, exist_ok=True)
     pack.copy_data(new.file.parent / new.data, data)
     _bring_recipe(old, folder)
+    if listed := built.declared(old.file, old.name):
+        built.declare(folder / old.file.name, old.name, listed)
     text = old.file.read_text(encoding="utf-8")
     path = folder / old.file.name
     now = new.file.read_text(encoding="utf-8")
@@ -420,7 +432,7 @@ def _write(
     model_dir, baseline_dir = folders.model_dir, folders.baseline_dir
     path = baseline_files.json_path(baseline_dir, new.name)
     touched = [model_dir / f"{new.name}.py", path, path.with_suffix(".npz")]
-    touched += [tuned.recipe_file(old)]
+    touched += [tuned.recipe_file(old), built.list_of(old.file, old.name)]
     touched += [model_dir / one for one in {old.weights, new.weights, old.data, new.data}]
     with tempfile.TemporaryDirectory(prefix="quantbench-") as place:
         check()
@@ -431,6 +443,7 @@ def _write(
                     if (model_dir / one).is_dir():  # files that only the previous one has would stay in it
                         _removed(model_dir / one)
                 gating.copied(folder, model_dir)
+                artifacts.settle(model_dir, new.name)
                 saved = baseline_files.save(baseline_dir, proposal.file, proposal.predictions)
                 for stale in {old.weights, old.data} - {new.weights, new.data}:
                     _removed(model_dir / stale)

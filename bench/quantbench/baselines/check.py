@@ -23,7 +23,8 @@ from quantbench.records import BaselineCell, BaselineFile, BaselineValue, proble
 from quantbench.records.measurements import OUTPUT_DISTANCE, judged_latency
 from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
 from quantbench.reference.model import ReferenceModel
-from quantbench.variants import VARIANTS
+from quantbench.variants import VARIANTS, known
+from quantbench.variants.built import is_built
 
 MOST_BYTES = 5_000_000  # of all stored predictions: git keeps every version of them for good
 _RESTORE = "restore both files from git, or accept a run again"
@@ -182,7 +183,9 @@ class _File:
         return self.model is None or self.model.metric.fits(array, self.model.pack().test.y)
 
     def _cell(self, variant: str, cell: BaselineCell) -> Iterator[Finding]:
-        if variant not in VARIANTS:
+        if variant not in VARIANTS or (
+            is_built(variant) and self.model is not None and variant not in known([self.model])
+        ):
             yield Finding(self.path, variant, "there is no variant of this name", "remove the cell")
         yield from self._values(variant, cell.measurements, variant)
         for results_class, overlay in cell.overlays.items():

@@ -56,7 +56,7 @@ def load_current(folder: Path, model: ReferenceModel) -> Baseline:
         BadInput: the baseline is invalid, or has cells of variants that no longer exist.
     """
     baseline = load(folder, model)
-    gone = sorted(set(baseline.file.cells if baseline.file else ()) - set(VARIANTS))
+    gone = sorted(name for name in (baseline.file.cells if baseline.file else ()) if name not in VARIANTS)
     if gone:
         raise BadInput(
             f"{json_path(folder, model.name)}: field 'cells.{gone[0]}': no variant has this name, so nothing measures "

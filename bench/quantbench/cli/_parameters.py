@@ -28,6 +28,7 @@ SUMMARIES = {
     "export": "Write the .tflite file of a cell.",
     "explain": "Show which operators an error comes from.",
     "tune": "Find the smallest mixed artifact within a limit.",
+    "judge": "Judge .tflite files that another tool built.",
     "init": "Set up a repository: settings and a workflow.",
     "config": "Show which settings hold, and from where.",
     "site": "Make static pages of many nights.",
@@ -96,6 +97,12 @@ METAVARS = {
     "of_class": "CLASS",
     "record": "FORMAT",
     "override": "REQUIREMENT",
+    "quantized": "FILE",
+    "float_model": "MODEL",
+    "spec": "SPEC",
+    "artifact": "NAME=FILE",
+    "limit": "NAME=VALUE",
+    "vela_report": "CSV",
 }
 # Command and parameter -> the same, where the name means something else there.
 _METAVARS_OF = {
@@ -104,6 +111,9 @@ _METAVARS_OF = {
     ("try_model", "output"): "NAME",
     ("adopt", "output"): "NAME",
     ("tune", "output"): "NAME",
+    ("judge", "output"): "NAME",
+    ("judge", "against"): "FILE",
+    ("adopt", "spec"): "NAME=SPEC",
     ("adopt", "update"): "NAME",
     ("inspect_artifact", "against"): "FILE|CELL",
     ("adopt", "name"): "NAME",

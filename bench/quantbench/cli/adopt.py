@@ -122,6 +122,14 @@ def adopt(
         Path | None,
         typer.Option(metavar="FILE", help="gate the mixed artifact of this recipe, which `quantbench tune` wrote"),
     ] = None,
+    artifact: Annotated[
+        list[str] | None,
+        typer.Option(help="gate this .tflite too, which another tool builds; it is read anew in each run"),
+    ] = None,
+    spec: Annotated[
+        list[str] | None,
+        typer.Option(help="how an artifact has to be quantized: int8, int8-io, dynamic, float16, ... (see `judge`)"),
+    ] = None,
     new_data: Annotated[
         bool, typer.Option("--new-data", help="with --update: measure the previous model on other evaluation data too")
     ] = False,
@@ -141,7 +149,7 @@ def adopt(
 
     Example: quantbench adopt my.keras --name my --data eval.npz --model-dir models --baseline-dir baselines
     """
-    from quantbench.adopt import limits
+    from quantbench.adopt import artifacts, limits
     from quantbench.adopt.gating import Folders, adopt_for_good
     from quantbench.adopt.understand import Given
     from quantbench.adopt.updating import Asked, update_for_good
@@ -153,8 +161,9 @@ def adopt(
         raise BadInput(f"{'--new-data' if new_data else '--accept'}: goes with --update NAME; leave it out")
     limit = limits.parse(max_drop or [])
     given = Given(model, data, calibration, train_data, metric, limit, allow_code, output, labels)
+    own = artifacts.parse(artifact or [], spec or [])
     folders = Folders(model_dir, baseline_dir, report_dir)
     if update:
-        asked = Asked(update, gate, new_data, accept, limit if max_drop else None, latency_budget, recipe)
+        asked = Asked(update, gate, new_data, accept, limit if max_drop else None, latency_budget, recipe, own)
         raise RunEnded(int(update_for_good(given, asked, folders, _screen.progress)))
-    raise RunEnded(int(adopt_for_good(given, name, folders, gate, latency_budget, _screen.progress, recipe)))
+    raise RunEnded(int(adopt_for_good(given, name, folders, gate, latency_budget, _screen.progress, recipe, own)))

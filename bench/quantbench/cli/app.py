@@ -26,6 +26,7 @@ from quantbench.cli import (
     export,
     forge,
     init,
+    judge,
     listing,
     pin,
     site,
@@ -72,6 +73,7 @@ app.command(context_settings=_PASSED_ON)(running.run)
 app.command("try")(adopt.try_model)
 app.command()(adopt.adopt)
 app.command()(tune.tune)
+app.command()(judge.judge)
 app.command()(reporting.report)
 app.command()(compare.compare)
 app.command()(compare.history)

@@ -38,15 +38,16 @@ def why(
     from quantbench.build.store import Store, default_root
     from quantbench.engine import cache_explain
     from quantbench.reference.model import load_models, pick
-    from quantbench.variants import VARIANTS
+    from quantbench.variants import known
 
     name, slash, variant = cell.partition("/")
     if not (name and slash and variant) or "," in cell:
         raise BadInput(f"CELL: expected a cell such as seed_cnn/ptq_float16, found {cell!r}")
     models = load_models(model_dir)
     pick(name, models, "CELL")
-    pick(variant, VARIANTS, "CELL")
-    selected = VARIANTS[variant]
+    offered = known([models[name]])
+    pick(variant, offered, "CELL")
+    selected = offered[variant]
     store = Store(default_root())
     for line in cache_explain.why(models[name], selected, seed if selected.trained else 0, 0 if train else None, store):
         typer.echo(line)

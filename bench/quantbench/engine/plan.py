@@ -107,8 +107,12 @@ class Plan:
             for cell_id in cell.needs:
                 if cell_id not in planned:
                     planned[cell_id] = self._planned(cell_id, cell.kinds - ALONE, selected=False)
-        order = {name: i for i, name in enumerate(VARIANTS)}
-        by_name = sorted(planned.values(), key=lambda cell: (cell.model.name, order[cell.variant.name]))
+        order = {name: i for i, name in enumerate(VARIANTS)}  # artifacts built elsewhere come last, by name
+
+        def place(cell: Planned) -> tuple[str, int, str]:
+            return cell.model.name, order.get(cell.variant.name, len(order)), cell.variant.name
+
+        by_name = sorted(planned.values(), key=place)
         return {cell.id: cell for cell in by_name}
 
     def _planned(self, cell_id: CellId, kinds: Set[Kind], selected: bool) -> Planned:

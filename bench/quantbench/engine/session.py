@@ -44,7 +44,7 @@ from quantbench.records.measurements import INSTRUCTIONS
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.report.formatting import MARKS
 from quantbench.report.run_folder import RunFolder
-from quantbench.variants import VARIANTS, offered
+from quantbench.variants import built, known, offered
 
 
 class Session:
@@ -81,7 +81,8 @@ class Session:
         self._drift = models is None
         self.models = load_models(options.model_dir) if models is None else models
         self.model_names = pick(options.models, self.models, "--models", _own_models(options, models))
-        self.variant_names = pick(options.variants, VARIANTS, "--variants")
+        self._variants = known(self.models[name] for name in self.model_names)
+        self.variant_names = pick(options.variants, self._variants, "--variants")
         check(options)
         for name in self.model_names:
             self._check_model(self.models[name])
@@ -105,7 +106,7 @@ class Session:
     def _check_model(self, model: ReferenceModel) -> None:
         if self.options.train and len(model.seed_scores) < 2:
             raise BadInput(f"{model.file}: seed_scores: --train needs scores of at least 2 seeds to judge by")
-        pick(",".join(model.gate_variants), VARIANTS, f"{model.file}: gate_variants")
+        pick(",".join(model.gate_variants), known([model]), f"{model.file}: gate_variants")
         model.pack()
         model.check_metric()
         model.check_weights()
@@ -141,7 +142,8 @@ class Session:
     def _variants_of(self, model: str) -> list[str]:
         gated = self.models[model].gate_variants
         if self.options.variants:
-            return self.variant_names
+            own = built.of_model(self.models[model], self._variants)
+            return [name for name in self.variant_names if name in own or not built.is_built(name)]
         here = gated if gated and self._drift else offered(self.models[model])
         return [name for name in self.variant_names if name in here]
 

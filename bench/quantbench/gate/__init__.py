@@ -115,6 +115,7 @@ from quantbench.gate._micro import (
     micro,
 )
 from quantbench.gate._origin import origin
+from quantbench.gate._quantization_spec import violations
 from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._sequential import (
     IN_TURNS,
@@ -301,6 +302,7 @@ __all__ = [
     "unclear_in_turns",
     "unconfirmed",
     "unrecorded",
+    "violations",
     "wants_more_seeds",
     "weight_of",
     "with_limits",

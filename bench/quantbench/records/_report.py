@@ -8,6 +8,7 @@ from quantbench.records._action import Action
 from quantbench.records._advice import Advice
 from quantbench.records._artifact import Census, Range
 from quantbench.records._attribution import Attribution
+from quantbench.records._built import FileVerdicts
 from quantbench.records._common import NAME, SCHEMA_VERSION, Kind, Measurement, Record, Verdict
 from quantbench.records._environment import Environment
 from quantbench.records._instructions import Counted
@@ -350,6 +351,9 @@ class Report(Record):
         default_factory=list, description="what is red, grouped, the worst first; empty before 1.8 and while it runs"
     )
     advice: Advice | None = Field(default=None, description="of `try`: what to ship; None in every other run")
+    built: FileVerdicts | None = Field(
+        default=None, description="of `judge`: what was found of files built elsewhere; None in every other run"
+    )
     cells: list[Cell]
 
     @model_validator(mode="after")

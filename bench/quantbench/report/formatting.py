@@ -57,6 +57,10 @@ def headline(report: Report) -> str:
     if report.advice is not None:
         choice = report.advice.choice
         return f"{ADVICE_WORDS} {choice}" if choice else f"{STATUS_WORDS[3].partition(':')[0]}: nothing to recommend"
+    if report.built is not None:
+        found = [one.verdict for one in report.built.files]
+        words = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in ("beyond", "undecided", "within"))
+        return f"{STATUS_WORDS.get(report.exit_status, report.exit_status)} (files: {words})"
     parts = [f"{len(report.cells)} cells"]
     for kind in Kind:
         verdicts = [cell.verdicts[kind] for cell in report.cells if kind in cell.verdicts]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from quantbench.records import Action, Cell, Device, Kind, Report, Verdict
 from quantbench.records.measurements import threads_in
-from quantbench.report import advice, formatting, instructions, latency, micro, reds
+from quantbench.report import advice, built, formatting, instructions, latency, micro, reds
 from quantbench.report.charts import FOLDER, Chart
 from quantbench.report.size_breakdown import explain
 
@@ -44,7 +44,7 @@ def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
     models = sorted({cell.model for cell in report.cells})
     sections = (
         _of_try(report)
-        if report.advice is not None
+        if _without_gate(report)
         else {
             TOP: f"# quantbench: {formatting.headline(report)}\n\n{_facts(report)}",
             ATTENTION: _attention(report),
@@ -55,16 +55,22 @@ def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
     )
     for model in models:
         cells = [cell for cell in report.cells if cell.model == model]
-        sections[f"{OF_MODEL}{model}"] = _model_table(model, cells, device, report.advice is None)
-    sections |= {SEEN: "" if report.advice is not None else _sensitivity(report), ENVIRONMENT: _environment(report)}
+        sections[f"{OF_MODEL}{model}"] = _model_table(model, cells, device, not _without_gate(report))
+    sections |= {SEEN: "" if _without_gate(report) else _sensitivity(report), ENVIRONMENT: _environment(report)}
     return {name: text for name, text in sections.items() if text}
 
 
+def _without_gate(report: Report) -> bool:
+    """Check whether it is of a run of ``try`` or ``judge``, which have no baselines."""
+    return report.advice is not None or report.built is not None
+
+
 def _of_try(report: Report) -> dict[str, str]:
-    """Render what stands in place of verdicts in a run of ``try``."""
-    assert report.advice is not None
+    """Render what stands in place of verdicts in a run of ``try`` or ``judge``."""
+    top = built.markdown(report.built) if report.built is not None else ""
+    top = advice.markdown(report.advice) if report.advice is not None else top
     notes = [f"- Note: {formatting.escape(note)}" for note in report.notes]
-    return {TOP: "\n\n".join([advice.markdown(report.advice), *(["## Notes\n\n" + "\n".join(notes)] if notes else [])])}
+    return {TOP: "\n\n".join([top, *(["## Notes\n\n" + "\n".join(notes)] if notes else [])])}
 
 
 def _facts(report: Report) -> str:

@@ -23,7 +23,7 @@ from quantbench.records.run_folder import EVIDENCE, LATEST, REPORT
 from quantbench.report import cells_csv, junit
 from quantbench.report.advice import INDEX
 from quantbench.report.charts import Chart
-from quantbench.report.html import advice, page
+from quantbench.report.html import advice, built, page
 from quantbench.report.markdown import render
 
 if TYPE_CHECKING:
@@ -112,6 +112,20 @@ class RunFolder:
         write_json(self.path / REPORT, report)
         write_markdown(self.path, report)
         advice.write(self.path / INDEX, report, report.advice)
+        write_summary(self.path / REPORT, report)
+        for name in (page.HTML, junit.JUNIT):
+            files.remove(self.path / name, self.path)
+
+    def write_verdicts(self, report: Report) -> None:
+        """Replace the reports of a gate by those of a run of ``judge``.
+
+        Args:
+            report: with what was found of the files.
+        """
+        assert report.built is not None
+        write_json(self.path / REPORT, report)
+        write_markdown(self.path, report)
+        built.write(self.path / INDEX, report, report.built)
         write_summary(self.path / REPORT, report)
         for name in (page.HTML, junit.JUNIT):
             files.remove(self.path / name, self.path)

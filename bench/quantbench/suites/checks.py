@@ -34,7 +34,7 @@ from quantbench.records import Judgement, Kind, Verdict, worst
 from quantbench.records.run_folder import REPORT
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.suites.outcomes import refused, state_cell
-from quantbench.variants import VARIANTS, offered
+from quantbench.variants import known, offered
 
 KINDS = frozenset({Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY})
 FIXTURE, MARKER = "quantbench", "quantbench"
@@ -118,7 +118,8 @@ class Shared:
             raise BadInput(
                 f'check: expected check("MODEL", "VARIANT") or check("MODEL/VARIANT"), found {model!r} and {variant!r}'
             )
-        chosen = pick(name, self.models, "check"), pick(rest or variant, VARIANTS, "check")
+        of = pick(name, self.models, "check")
+        chosen = of, pick(rest or variant, known(self.models[one] for one in of), "check")
         if any(len(one) != 1 for one in chosen):
             raise BadInput(f"check: expected one cell, found {model!r} and {variant!r}; call it once a cell")
         return f"{chosen[0][0]}/{chosen[1][0]}"
@@ -235,12 +236,17 @@ def cells_of(metafunc: pytest.Metafunc) -> list[str]:
     settings = settings_in(metafunc.config)
     where = f"@pytest.mark.{MARKER}"
     with settings.locating():
-        known = load_models(Path(settings["model_dir"]))
-        chosen = pick(models or settings["models"], known, where if models else "--models")
+        of_folder = load_models(Path(settings["model_dir"]))
+        chosen = pick(models or settings["models"], of_folder, where if models else "--models")
         asked = variants or settings["variants"]
-        named = pick(asked, VARIANTS, where if variants else "--variants") if asked else None
+        offering = {name: known([of_folder[name]]) for name in chosen}
+        every = {name: one for each in offering.values() for name, one in each.items()}
+        named = pick(asked, every, where if variants else "--variants") if asked else None
     return [
-        f"{model}/{name}" for model in chosen for name in (named or known[model].gate_variants or offered(known[model]))
+        f"{model}/{name}"
+        for model in chosen
+        for name in (named or of_folder[model].gate_variants or offered(of_folder[model]))
+        if name in offering[model]
     ]
 
 

@@ -29,6 +29,7 @@ from quantbench.records import Kind, parts
 from quantbench.suites.expected import OPTION, CommandLine
 from quantbench.suites.screen import SCREEN, Screen
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
+from quantbench.variants.built import FAMILY
 
 SESSION = pytest.StashKey[Session]()
 COMMAND_LINE = pytest.StashKey[CommandLine]()
@@ -67,7 +68,7 @@ def _settings() -> settings_of.Settings:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for family in sorted({variant.family for variant in VARIANTS.values()}):
+    for family in sorted({FAMILY, *(variant.family for variant in VARIANTS.values())}):
         config.addinivalue_line("markers", f"{family}: cells of the {family} family")
     config.addinivalue_line("markers", "nightly: what takes too long for the pull-request gate")
     for kind in Kind:

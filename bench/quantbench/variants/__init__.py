@@ -1,8 +1,10 @@
 """Declare the variants, by family: each turns a float Keras model into a ``.tflite`` file."""
 
+from collections.abc import Iterable
+
 from quantbench.records import FLOAT_CONTROL
 from quantbench.reference.model import ReferenceModel
-from quantbench.variants import aeq, aeq_recipes, collaborative, mixed, ptq, qat, tuned
+from quantbench.variants import aeq, aeq_recipes, built, collaborative, mixed, ptq, qat, tuned
 from quantbench.variants.declare import FINETUNED_CONTROL, Taxonomy, Variant, Workbench
 from quantbench.variants.tuned import TUNED
 
@@ -14,10 +16,26 @@ __all__ = [
     "Taxonomy",
     "Variant",
     "Workbench",
+    "known",
     "of_every_model",
     "offered",
     "variant_of",
 ]
+
+
+class Table(dict[str, Variant]):
+    """Map name -> variant; what a model's list of artifacts names is no key, and is found all the same.
+
+    Only what holds for every such artifact is known here: see :func:`variant_of` for the one of a model.
+    """
+
+    def __missing__(self, name: str) -> Variant:
+        if built.is_built(name):
+            return built.variant(name)
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and built.is_built(name))
 
 
 def _by_name(*families: list[Variant]) -> dict[str, Variant]:
@@ -29,23 +47,37 @@ def _by_name(*families: list[Variant]) -> dict[str, Variant]:
     return named
 
 
-VARIANTS: dict[str, Variant] = _by_name(
-    ptq.VARIANTS,
-    aeq.VARIANTS,
-    aeq_recipes.VARIANTS,
-    mixed.VARIANTS,
-    [tuned.VARIANT],
-    qat.VARIANTS,
-    collaborative.VARIANTS,
+VARIANTS: dict[str, Variant] = Table(
+    _by_name(
+        ptq.VARIANTS,
+        aeq.VARIANTS,
+        aeq_recipes.VARIANTS,
+        mixed.VARIANTS,
+        [tuned.VARIANT],
+        qat.VARIANTS,
+        collaborative.VARIANTS,
+    )
 )
 
 
-def variant_of(model: ReferenceModel, name: str) -> Variant:
-    """Return a variant as it is made of a model: of its recipe, where it is made by one.
+def known(models: Iterable[ReferenceModel]) -> dict[str, Variant]:
+    """Return every variant that one of these models may have, artifacts built elsewhere last.
 
     Raises:
-        BadInput: the recipe beside the model cannot be read.
+        BadInput: a list of artifacts cannot be read.
     """
+    own = [built.of_model(model, VARIANTS) for model in models]
+    return {**VARIANTS, **{name: one for each in own for name, one in each.items()}}
+
+
+def variant_of(model: ReferenceModel, name: str) -> Variant:
+    """Return a variant as it is made of a model: of its recipe, or of its list of artifacts, where it is made by one.
+
+    Raises:
+        BadInput: the recipe or the list beside the model cannot be read.
+    """
+    if built.is_built(name):
+        return built.of_model(model, VARIANTS).get(name, built.variant(name))
     return tuned.of_model(model, VARIANTS) if name == TUNED else VARIANTS[name]
 
 
@@ -56,4 +88,5 @@ def of_every_model() -> list[str]:
 
 def offered(model: ReferenceModel) -> list[str]:
     """Return the names of the variants that a model is measured in where none are named."""
-    return [name for name in VARIANTS if name != TUNED or tuned.recipe_file(model).is_file()]
+    fixed = [name for name in VARIANTS if name != TUNED or tuned.recipe_file(model).is_file()]
+    return [*fixed, *built.of_model(model, VARIANTS)]

@@ -28,6 +28,7 @@ from quantbench.measure.memory import MemoryFailed
 from quantbench.records import Environment
 from quantbench.reference.datasets import file_sha256
 from quantbench.reference.model import ReferenceModel
+from quantbench.variants import built
 from quantbench.variants.tuned import recipe_file
 
 CONNECT_SECONDS = 10
@@ -348,6 +349,7 @@ def model_files(model_file: Path, name: str) -> dict[str, tuple[Path, str]]:
     folder = model_file.parent
     model_parts = [model_file, *sorted(folder.glob("_*.py"))]
     model_parts += [recipe] if (recipe := recipe_file(model)).is_file() else []
+    model_parts += _built(model)
     for given, field_name in ((model.weights, "weights"), (model.data, "data")):
         if not inside(given):
             raise BadInput(
@@ -356,3 +358,15 @@ def model_files(model_file: Path, name: str) -> dict[str, tuple[Path, str]]:
         path = folder / given
         model_parts += sorted(in_tree(path)) if path.is_dir() else [path]
     return {file.relative_to(folder).as_posix(): (file, file_sha256(file)) for file in model_parts}
+
+
+def _built(model: ReferenceModel) -> list[Path]:
+    """Return a model's list of artifacts built elsewhere, and them. Raises BadInput where one is outside its folder."""
+    listed = built.list_of(model.file, model.name)
+    files = [Path(one.file) for one in built.declared(model.file, model.name).values()]
+    for file in files:
+        if not file.resolve().is_relative_to(model.file.parent.resolve()):
+            raise BadInput(
+                f"{listed}: artifacts: --cluster takes files inside the model's own folder, found {str(file)!r}"
+            )
+    return [listed, *(file.resolve() for file in files if file.is_file())] if files else []

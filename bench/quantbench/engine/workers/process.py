@@ -32,6 +32,7 @@ from quantbench.engine.workers.task import Outcome, Task, failed, failure, log_t
 from quantbench.errors import SHORT
 from quantbench.files import is_folder
 from quantbench.reference import npy_folder
+from quantbench.variants import built
 from quantbench.variants.tuned import ENDING
 
 _TICK_SECONDS = 0.2
@@ -200,8 +201,10 @@ def _room(task: Task, logs: Path) -> walls.Room | None:
     read: tuple[Path, ...] = (folder,)
     if folder in (Path.home(), *Path.home().parents):  # it would include all of the user's files
         recipe = folder / f"{task.model}{ENDING}"
-        read = (task.model_file, recipe, folder / "weights", folder / "data", folder / "metrics")
+        listed = built.list_of(task.model_file, task.model)
+        read = (task.model_file, recipe, listed, folder / "weights", folder / "data", folder / "metrics")
     read = (*read, *_data_elsewhere(folder / "data"))
+    read = (*read, *(Path(one.file) for one in built.declared(task.model_file, task.model).values()))
     for place in (logs, task.log.parent):
         place.mkdir(parents=True, exist_ok=True)
     write = (*for_strangers(task.store), logs, task.log.parent)

@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from quantbench.build import artifact as build
-from quantbench.build import preflight, refusals
+from quantbench.build import elsewhere, preflight, refusals
 from quantbench.build.store import Store
 from quantbench.core import counters
 from quantbench.core.arrays import Array
 from quantbench.core.output import output_to
-from quantbench.errors import disk_is_full, ran_short
+from quantbench.errors import BadInput, disk_is_full, ran_short
 from quantbench.measure import accuracy, census, memory, size
 from quantbench.measure.memory import Memory
 from quantbench.records import Contents, Failure
 from quantbench.reference.metrics import ROUNDING
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.variants import FLOAT_CONTROL, variant_of
+from quantbench.variants.built import is_built
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def compute(task: Task) -> Outcome:
     with output_to(task.log), store.temporary_files():
         try:
             model = model_of(task)
-            built = build.artifact(model, variant_of(model, task.variant), task.seed, task.train_seed, store)
+            made_by = elsewhere.artifact if is_built(task.variant) else build.artifact
+            built = made_by(model, variant_of(model, task.variant), task.seed, task.train_seed, store)
             if built.path is None or built.sha256 is None:
                 return _refused(task, built, time.perf_counter() - start)
             evaluation = accuracy.evaluate(built.path, built.sha256, model, store, _pace(task))
@@ -185,7 +187,8 @@ def salvaged(task: Task, lost: Failure) -> Outcome | None:
 
 def failed(task: Task, error: BaseException, seconds: float = 0.0) -> Outcome:
     """Return the outcome of a task that an exception ended."""
-    raised = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}".removesuffix(": ")
+    words = " ".join(str(error).split())[:500]
+    raised = words if isinstance(error, BadInput) else f"{type(error).__name__}: {words}".removesuffix(": ")
     reason = refusals.explained(refusals.raw_words(error)) or raised
     return Outcome(
         task.seed,

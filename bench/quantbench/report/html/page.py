@@ -20,7 +20,7 @@ from quantbench.records import Action, Cell, Judgement, Report, Verdict
 from quantbench.report import chart_data, formatting, plots, reds
 from quantbench.report.chart_data import LATENCY, LEGEND, SIZE, Axis, Point
 from quantbench.report.evidence import OF_ATTENTION, OF_OTHERS, Behind, Picture
-from quantbench.report.html import advice, causes, deferred
+from quantbench.report.html import advice, built, causes, deferred
 from quantbench.report.html import cells as html_cells
 from quantbench.report.html.deferred import FIRST_ROWS, Later
 from quantbench.report.html.templating import Banner, Part, asset, fragment, macro, page_from
@@ -104,6 +104,9 @@ def write(path: Path, report: Report, folder: Path, models: Mapping[str, Referen
     """Write the page of a run atomically, with the evidence in its folder; of ``try``, the page of its advice."""
     if report.advice is not None:
         advice.write(path, report, report.advice)
+        return
+    if report.built is not None:
+        built.write(path, report, report.built)
         return
     files.replace(path, render(report, Behind.of(folder, report, models)))
 

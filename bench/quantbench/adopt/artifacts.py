@@ -1,0 +1,77 @@
+"""Read ``adopt --artifact NAME=FILE`` and ``--spec NAME=SPEC``, and check the files before anything is measured."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from quantbench.adopt import inspecting, understand
+from quantbench.errors import BadInput
+from quantbench.records import BuiltArtifact, Report
+from quantbench.records._built import BUILT_NAME
+from quantbench.reference.model import ReferenceModel
+from quantbench.variants import VARIANTS, built
+
+Artifacts = dict[str, BuiltArtifact]  # by variant, with absolute files
+
+
+def parse(artifacts: Sequence[str], specs: Sequence[str]) -> Artifacts:
+    """Read the values of both options.
+
+    Raises:
+        BadInput: one is not of that form, a name is given twice, or a spec is unknown or of no artifact.
+    """
+    found: Artifacts = {}
+    for text in artifacts:
+        name, file = _parted(text, "--artifact", "NAME=FILE such as vendor=build/model.tflite")
+        if not re.fullmatch(BUILT_NAME, name):
+            raise BadInput(f"--artifact: expected a name of letters, digits and '_', a letter first, found {name!r}")
+        if f"{built.PREFIX}{name}" in found:
+            raise BadInput(f"--artifact: {name} is given twice; give each artifact a name of its own")
+        found[f"{built.PREFIX}{name}"] = BuiltArtifact(name=name, file=str(Path(file).absolute()))
+    for text in specs:
+        name, spec = _parted(text, "--spec", "NAME=SPEC such as vendor=int8")
+        variant = f"{built.PREFIX}{name}"
+        if variant not in found:
+            raise BadInput(f"--spec: {name} is no artifact of this command; name it with --artifact {name}=FILE")
+        built.spec_of(spec, VARIANTS)
+        found[variant] = found[variant].model_copy(update={"spec": spec})
+    return found
+
+
+def _parted(text: str, option: str, form: str) -> tuple[str, str]:
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals and value):
+        raise BadInput(f"{option}: expected {form}, found {text!r}")
+    return name, value
+
+
+def check(artifacts: Mapping[str, BuiltArtifact], understood: understand.Understood, model: str) -> None:
+    """Raise BadInput where a file cannot be read or run, or is of another model."""
+    for one in artifacts.values():
+        found = inspecting.inspect(Path(one.file))
+        if found.compiled is not None:
+            raise BadInput(
+                f"--artifact: {one.file}: is compiled for {found.compiled.compiler}, which LiteRT cannot run; adopt "
+                "the file that it was compiled from, and gate this one with quantbench judge --limit"
+            )
+        inspecting.check_fits(found, understood.inputs, understood.outputs, Path(model).name)
+
+
+def bring(artifacts: Mapping[str, BuiltArtifact], model: ReferenceModel) -> None:
+    """Write the list beside a model in a temporary folder, with absolute files; nothing where there is none."""
+    if artifacts:
+        built.declare(model.file, model.name, artifacts)
+
+
+def settle(model_dir: Path, name: str) -> None:
+    """Let the list of an adopted model name its files relative to its own folder, as others have it elsewhere."""
+    file = model_dir / f"{name}.py"
+    if found := built.declared(file, name):
+        built.declare(file, name, found, near=model_dir)
+
+
+def check_made(report: Report, artifacts: Mapping[str, BuiltArtifact]) -> None:
+    """Raise BadInput where an artifact could not be measured."""
+    for cell in report.cells:
+        if cell.variant in artifacts and cell.failure is not None:
+            raise BadInput(f"--artifact: {artifacts[cell.variant].file}: {cell.failure.reason}")
