@@ -119,6 +119,7 @@ from quantbench.records._selftest import (
     Sight,
     YearlyRate,
 )
+from quantbench.records._targets import OnTarget, Target, TargetMachine
 from quantbench.records._tuning import MixedGroup, TriedArtifact, Tuning
 
 __all__ = [
@@ -194,6 +195,7 @@ __all__ = [
     "ModelHashes",
     "NamedRun",
     "NullRate",
+    "OnTarget",
     "OperatorCount",
     "OperatorError",
     "OperatorTime",
@@ -221,6 +223,8 @@ __all__ = [
     "Signature",
     "SkippedFolder",
     "Suspect",
+    "Target",
+    "TargetMachine",
     "TriedArtifact",
     "Tuning",
     "Untried",
