@@ -19,6 +19,7 @@ from quantbench.errors import disk_is_full
 from quantbench.measure.latency import Latency
 from quantbench.records import FLOAT_CONTROL, Judgement, Kind, Measurement, OnTarget, Verdict
 from quantbench.records import Target as TargetRecord
+from quantbench.reference.metrics import Metric
 from quantbench.reference.model import ReferenceModel
 from quantbench.targets.failures import TargetFailed
 from quantbench.targets.runner import Artifact, Runner, Taken, Told
@@ -133,7 +134,7 @@ class Targets:
             seen if accepted is None or seen is None else gate.paired(metric, taken.predictions, here[:n], examples)
         )
         record = OnTarget(
-            measurements=_of_answers(metric.unit, beside, taken),
+            measurements=_of_answers(metric, beside, taken),
             verdict=judgement.verdict,
             accepted=accepted is not None,
             predictions_sha256=sha256(taken.predictions),
@@ -163,9 +164,10 @@ class Targets:
         seen.measurements.update(_of_times(timed, result.cell.variant.name))
 
 
-def _of_answers(unit: str, beside: gate.Paired | None, taken: Taken) -> dict[str, Measurement]:
+def _of_answers(metric: Metric, beside: gate.Paired | None, taken: Taken) -> dict[str, Measurement]:
     found = {}
     if beside is not None:
+        unit = "fraction" if metric.scale == 100 else metric.unit
         found["score"] = Measurement(value=beside.score, unit=unit, n=beside.n)
         found["agreement"] = Measurement(value=1 - beside.differing / beside.n, unit="fraction", n=beside.n)
     if taken.memory is not None:

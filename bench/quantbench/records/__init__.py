@@ -119,7 +119,7 @@ from quantbench.records._selftest import (
     Sight,
     YearlyRate,
 )
-from quantbench.records._targets import OnTarget, Target, TargetMachine
+from quantbench.records._targets import OnTarget, Target, TargetMachine, is_of_target
 from quantbench.records._tuning import MixedGroup, TriedArtifact, Tuning
 
 __all__ = [
@@ -232,6 +232,7 @@ __all__ = [
     "Xfail",
     "YearlyRate",
     "cell_key",
+    "is_of_target",
     "json_text",
     "parsed_recipe",
     "parts",
