@@ -14,6 +14,7 @@ from quantbench.engine.cell import CellId
 from quantbench.engine.context import Rules
 from quantbench.engine.counting import Counting
 from quantbench.engine.false_alarms import Budget
+from quantbench.engine.on_targets import Targets
 from quantbench.engine.plan import Plan
 from quantbench.engine.progress import Counts, Progress
 from quantbench.engine.results import CellResult, Judgements, Results
@@ -33,6 +34,7 @@ class Alone:
     Args:
         judgements: those made so far.
         log: file that receives the output of timing processes.
+        targets: runs cells elsewhere; None where there are none.
         turns: times cells in turns with their accepted artifacts; None where nothing can be accepted.
     """
 
@@ -48,6 +50,7 @@ class Alone:
         progress: Progress,
         log: Path,
         turns: Turns | None = None,
+        targets: Targets | None = None,
     ) -> None:
         self._plan = plan
         self._results = results
@@ -59,6 +62,7 @@ class Alone:
         self._progress = progress
         self._log = log
         self._turns = turns
+        self._targets = targets
         self._timing_since: float | None = None
         self._counting = Counting(plan, results, rules, store, progress)
 
@@ -68,6 +72,8 @@ class Alone:
             return self._counting.judge(result)
         if kind is Kind.MICRO:
             return on_micro.judge(result, self._results, self._rules, on_micro.runner(self._store))
+        if kind is Kind.TARGET:
+            return self._targets.judge(result) if self._targets is not None else []
         return self._latency(result) if kind is Kind.LATENCY else [self._gpu(result)]
 
     @contextmanager

@@ -12,10 +12,10 @@ from quantbench.records import Kind, parts
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS, variant_of
 
-# Measured once all cells are computed, and not started in a run that was stopped. Instructions and
-# TFLite-Micro do not need the machine for themselves.
-ALONE = frozenset({Kind.INSTRUCTIONS, Kind.MICRO, Kind.GPU, Kind.LATENCY})
-IN_ORDER = (Kind.INSTRUCTIONS, Kind.MICRO, Kind.GPU, Kind.LATENCY)
+# Measured once all cells are computed, and not started in a run that was stopped. Instructions and TFLite-Micro do not
+# need the machine for themselves.
+ALONE = frozenset({Kind.INSTRUCTIONS, Kind.MICRO, Kind.GPU, Kind.LATENCY, Kind.TARGET})
+IN_ORDER = (Kind.INSTRUCTIONS, Kind.MICRO, Kind.GPU, Kind.LATENCY, Kind.TARGET)
 
 
 class Plan:

@@ -131,6 +131,15 @@ from quantbench.gate._sequential import (
 )
 from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from quantbench.gate._structure import structure
+from quantbench.gate._targets import (
+    TARGETS_BUDGET,
+    Paired,
+    no_answers,
+    on_target,
+    paired,
+    target_measurement,
+    targets_alpha,
+)
 from quantbench.gate._training import training
 from quantbench.gate.score.flips import Examples, Flips, divisions_count, flips, right_before_less_now
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds, alarms, even_thresholds, split, thresholds
@@ -187,6 +196,7 @@ __all__ = [
     "SMALLEST_EFFECT",
     "STAGES",
     "SUSPICIOUS",
+    "TARGETS_BUDGET",
     "WITHOUT_NUMBER",
     "AcceptedLatency",
     "Answers",
@@ -199,6 +209,7 @@ __all__ = [
     "Look",
     "Moved",
     "Outputs",
+    "Paired",
     "Pool",
     "Repeats",
     "Seeds",
@@ -269,12 +280,15 @@ __all__ = [
     "moved_parts",
     "never_judged",
     "next_stage",
+    "no_answers",
     "no_gpu",
     "not_collected",
     "not_timed",
     "of_split",
+    "on_target",
     "origin",
     "over",
+    "paired",
     "pools",
     "red_by_baseline",
     "reference_kernels",
@@ -295,6 +309,8 @@ __all__ = [
     "summed_up",
     "suspicious",
     "suspicious_beside",
+    "target_measurement",
+    "targets_alpha",
     "threads",
     "thresholds",
     "timed_ones",

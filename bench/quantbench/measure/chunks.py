@@ -66,8 +66,8 @@ def answer(
         done(count, count)
         return _joined([predictions], [nonfinite_rows(outputs)], [flat_outputs(outputs, {})], digest(inputs))
     half = slice(first // 2, first)
-    prepared_alike = length(inputs) == first and _same(prepare(rows(x, half)), rows(inputs, half))
-    if not prepared_alike or not _each_by_itself(predict, inputs, outputs, predictions, half):
+    alike = length(inputs) == first and prepared_alike(prepare, x, inputs)
+    if not alike or not each_by_itself(predict, inputs, outputs, predictions, half):
         inputs = prepare(x)
         outputs = run(inputs)
         done(count, count)
@@ -89,6 +89,17 @@ def answer(
         done(part.stop, count)
     inputs_sha256 = hashed.digest(lambda: (prepare(rows(x, part)) for part in slices(0, count, size)))
     return _joined(parts, bad, kept_rows, inputs_sha256)
+
+
+def prepared_alike(prepare: Callable[[Inputs], Inputs], x: Inputs, inputs: Inputs) -> bool:
+    """Check that the second half of the first examples is prepared by itself as it is among all of them.
+
+    Args:
+        inputs: the first examples, prepared.
+    """
+    first = length(inputs)
+    half = slice(first // 2, first)
+    return _same(prepare(rows(x, half)), rows(inputs, half))
 
 
 def slices(start: int, stop: int, size: int) -> Iterator[slice]:
@@ -146,7 +157,7 @@ def _concatenated(arrays: list[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _each_by_itself(
+def each_by_itself(
     predict: Predict, inputs: Inputs, outputs: Inputs, predictions: dict[str, Array], half: slice
 ) -> bool:
     """Check that a part of the first examples is predicted as it is among all of them."""

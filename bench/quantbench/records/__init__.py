@@ -130,6 +130,7 @@ from quantbench.records._selftest import (
     Sight,
     YearlyRate,
 )
+from quantbench.records._targets import OnTarget, Target, TargetMachine, is_of_target
 from quantbench.records._tuning import MixedGroup, TriedArtifact, Tuning
 
 __all__ = [
@@ -214,6 +215,7 @@ __all__ = [
     "ModelHashes",
     "NamedRun",
     "NullRate",
+    "OnTarget",
     "OperatorCount",
     "OperatorError",
     "OperatorTime",
@@ -242,6 +244,8 @@ __all__ = [
     "SkippedFolder",
     "Structure",
     "Suspect",
+    "Target",
+    "TargetMachine",
     "TriedArtifact",
     "Tuning",
     "Untried",
@@ -250,6 +254,7 @@ __all__ = [
     "YearlyRate",
     "artifacts_text",
     "cell_key",
+    "is_of_target",
     "json_text",
     "parsed_recipe",
     "parts",

@@ -54,6 +54,7 @@ class Kind(StrEnum):
     MICRO = "micro"
     GPU = "gpu"
     LATENCY = "latency"
+    TARGET = "target"
 
 
 class Record(BaseModel):

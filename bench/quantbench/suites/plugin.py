@@ -245,7 +245,7 @@ def _wanted(config: pytest.Config, items: list[pytest.Item]) -> dict[str, set[Ki
 
 def _left_out(session: Session, config: pytest.Config, expected: dict[str, set[Kind]]) -> set[Kind]:
     """Return the kinds that are not measured: those turned off, the GPU where there is none, instructions without
-    valgrind, TFLite-Micro without its package.
+    valgrind, TFLite-Micro without its package, targets where none is named.
 
     A GPU requested by name, or required, is kept, and becomes unjudged or an error with the reason; TFLite-Micro
     requested by name becomes an error.
@@ -254,6 +254,7 @@ def _left_out(session: Session, config: pytest.Config, expected: dict[str, set[K
     turned_off = {Kind.LATENCY: options.no_latency, Kind.GPU: options.no_gpu, Kind.MICRO: options.no_micro}
     left_out = {kind for kind, off in turned_off.items() if off}
     left_out |= set() if session.counts_instructions else {Kind.INSTRUCTIONS}
+    left_out |= set() if session.has_targets else {Kind.TARGET}
     by_name = config.stash[COMMAND_LINE].markers.split()
     left_out |= set() if session.runs_micro or Kind.MICRO in by_name else {Kind.MICRO}
     asked_for = "gpu" in by_name or gpu_devices.required()
