@@ -122,6 +122,7 @@ from quantbench.gate._sequential import (
 )
 from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from quantbench.gate._structure import structure
+from quantbench.gate._target_answers import MOST_OTHERWISE, WITHIN, Answered, Given, target_answers, tests_of
 from quantbench.gate._training import training
 from quantbench.gate.score.flips import Examples, Flips, divisions_count, flips, right_before_less_now
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds, alarms, even_thresholds, split, thresholds
@@ -163,6 +164,7 @@ __all__ = [
     "MARGIN",
     "MODEL_TOLERANCE",
     "MODEL_TOLERANCE_REASON",
+    "MOST_OTHERWISE",
     "OTHER_KERNELS_TOLERANCE",
     "PEAK_TOLERANCE",
     "PEAK_TOLERANCE_REASON",
@@ -174,14 +176,17 @@ __all__ = [
     "SMALLEST_EFFECT",
     "STAGES",
     "SUSPICIOUS",
+    "WITHIN",
     "WITHOUT_NUMBER",
     "AcceptedLatency",
+    "Answered",
     "Answers",
     "Base",
     "Difference",
     "DropSeen",
     "Examples",
     "Flips",
+    "Given",
     "Hypothesis",
     "Look",
     "Moved",
@@ -280,6 +285,8 @@ __all__ = [
     "summed_up",
     "suspicious",
     "suspicious_beside",
+    "target_answers",
+    "tests_of",
     "threads",
     "thresholds",
     "timed_ones",

@@ -119,6 +119,7 @@ from quantbench.records._selftest import (
     Sight,
     YearlyRate,
 )
+from quantbench.records._target_answers import AcceptedAnswers, AnsweredCell, AnswersBaseline, TargetAnswers
 from quantbench.records._targets import OnTarget, Target, TargetMachine
 from quantbench.records._tuning import MixedGroup, TriedArtifact, Tuning
 
@@ -135,12 +136,15 @@ __all__ = [
     "SCHEMA_VERSION",
     "SEVERAL_AT_WORK",
     "Accepted",
+    "AcceptedAnswers",
     "AcceptedFloor",
     "AcceptedOn",
     "Action",
     "Advice",
     "AdvisedVariant",
     "Amount",
+    "AnsweredCell",
+    "AnswersBaseline",
     "Attribution",
     "BaselineCell",
     "BaselineFile",
@@ -224,6 +228,7 @@ __all__ = [
     "SkippedFolder",
     "Suspect",
     "Target",
+    "TargetAnswers",
     "TargetMachine",
     "TriedArtifact",
     "Tuning",

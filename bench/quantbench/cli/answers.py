@@ -1,0 +1,53 @@
+"""Define the command ``answers``: whether a target answers as this machine does."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir, RunEnded
+
+
+def answers(
+    run: Annotated[Path, typer.Argument(help="run folder, or its report.json")] = LATEST,
+    target: Annotated[str, typer.Option(help="where the artifacts run")] = "qemu-aarch64",
+    cells: Annotated[str, typer.Option(help="comma-separated cells of the run (default: all)")] = "",
+    accept: Annotated[str, typer.Option(help="accept the target's answers as its baseline, with this reason")] = "",
+    where_possible: Annotated[
+        bool, typer.Option("--where-possible", help="only say so where this machine cannot use the target")
+    ] = False,
+    model_dir: ModelDir = DEFAULTS.model_dir,
+    baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+) -> None:
+    """Check that a target answers as this machine does: the first test examples, with the artifacts of a run.
+
+    Answers are compared in pairs with this machine's and with the accepted ones of the target. Times are not judged.
+
+    Exit status: as of a run; with --where-possible 0 where the target cannot be used here.
+
+    Example: quantbench answers reports/latest --target qemu-aarch64
+    """
+    from quantbench.engine.target_answers import compare
+    from quantbench.records import json_text
+    from quantbench.records.run_folder import read
+    from quantbench.report.target_answers import screen
+
+    report, folder = read(run)
+    chosen = _target(target)
+    try:
+        opened = open_target(chosen)
+    except TargetFailed as failed:
+        if not where_possible:
+            raise BadInput(f"--target: {chosen.name}: {failed}") from None
+        typer.echo(f"{chosen.name}: no answers were compared: {failed}")
+        return
+    only = [cell.strip() for cell in cells.split(",") if cell.strip()]
+    with opened as there:
+        found, take = compare(report, folder, there, model_dir, baseline_dir, _screen.progress, only)
+    typer.echo(json_text(found.model_dump(mode="json")) if as_json else screen(found, _screen.quiet()))
+    if accept:
+        written = take(accept)
+        typer.echo(f"accepted: {', '.join(map(str, written))}", err=as_json)
+        return
+    raise RunEnded(found.exit_status)
