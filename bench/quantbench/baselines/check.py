@@ -19,7 +19,7 @@ from quantbench.core.distances import are_stored_outputs, owner
 from quantbench.core.distances import stored_as as of_name
 from quantbench.core.environment import package_version
 from quantbench.errors import BadInput
-from quantbench.records import BaselineCell, BaselineFile, BaselineValue, problems, read_record
+from quantbench.records import BaselineCell, BaselineFile, BaselineValue, is_of_target, problems, read_record
 from quantbench.records.measurements import OUTPUT_DISTANCE, judged_latency
 from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
 from quantbench.reference.model import ReferenceModel
@@ -170,7 +170,7 @@ class _File:
                 continue
             if "score" not in measured:
                 yield Finding(path, name, "predictions without a cell that has a score", _RESTORE)
-            if not self._fits(array):
+            if not self._fits(name, array):
                 yield Finding(
                     path,
                     name,
@@ -178,8 +178,11 @@ class _File:
                     _RESTORE,
                 )
 
-    def _fits(self, array: Array) -> bool:
-        return self.model is None or self.model.metric.fits(array, self.model.pack().test.y)
+    def _fits(self, name: str, array: Array) -> bool:
+        if self.model is None:
+            return True
+        labels = self.model.pack().test.y  # a target may have answered the first examples alone
+        return self.model.metric.fits(array, labels[: len(array)] if is_of_target(name) else labels)
 
     def _cell(self, variant: str, cell: BaselineCell) -> Iterator[Finding]:
         if variant not in VARIANTS:
@@ -209,7 +212,7 @@ class _File:
         array = self.stored.get(stored_as)
         if array is None:
             yield Finding(self.path, cell, "a score without stored predictions", _RESTORE)
-        elif self.model is not None and self._fits(array) and not of_another(self.file, self.model):
+        elif self.model is not None and self._fits(stored_as, array) and not of_another(self.file, self.model):
             yield from self._stale(cell, score, array)
 
     def _stale(self, cell: str, score: BaselineValue, array: Array) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from quantbench.core.arrays import Array
 from quantbench.core.distances import are_stored_outputs, owner
 from quantbench.core.options import CARRIED
 from quantbench.errors import BadInput, full_disk_named
-from quantbench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, read_record, write_json
+from quantbench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, is_of_target, read_record, write_json
 
 if TYPE_CHECKING:
     from quantbench.reference.model import ReferenceModel
@@ -157,7 +157,8 @@ def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[st
                     f"{path}: array {name!r}: expected a byte or a row of float32 for each of at most {len(labels)} "
                     f"examples, found shape {array.shape} ({array.dtype}); restore the file from git"
                 )
-        elif not model.metric.fits(array, labels):
+        # A target may have answered the first examples alone.
+        elif not model.metric.fits(array, labels[: len(array)] if is_of_target(name) else labels):
             raise BadInput(
                 f"{path}: array {name!r}: expected {len(labels)} predictions as {model.metric.name} takes them, found "
                 f"shape {array.shape} ({array.dtype})"

@@ -30,6 +30,7 @@ from quantbench.records import (
     Report,
     Verdict,
     cell_key,
+    is_of_target,
     read_record,
 )
 from quantbench.records.measurements import OUTPUT_DISTANCE
@@ -183,6 +184,8 @@ def check_scores(report: Report, path: Path, model: ReferenceModel, only: set[st
         if score is None or answers is None or cell.predictions_sha256 is None:
             continue
         labels = model.pack().test.y
+        if is_of_target(overlays.stored_as(cell.variant, class_of(report.environment))):
+            labels = labels[: score.n]
         if not model.metric.fits(answers, labels):
             raise BadInput(
                 f"{path}: cell {cell.id}: its predictions, of shape {answers.shape}, are none of the {len(labels)} "

@@ -178,6 +178,7 @@ def selftest(
 
 @app.command()
 def doctor(
+    context: typer.Context,
     quick: Annotated[bool, typer.Option("--quick", help="skip the five seconds of noise measurement")] = False,
     model_dir: ModelDir = DEFAULTS.model_dir,
     baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
@@ -188,7 +189,7 @@ def doctor(
     """
     from quantbench.cli.doctor import diagnose
 
-    diagnosis = diagnose(model_dir, baseline_dir, quick, _screen.say)
+    diagnosis = diagnose(model_dir, baseline_dir, quick, _screen.say, context.meta[SETTINGS].targets)
     typer.echo(diagnosis.text())
 
 

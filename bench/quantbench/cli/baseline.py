@@ -1,8 +1,9 @@
 """Define ``baseline diff`` and ``baseline update``: show what accepting a run would change, and accept it."""
 
 import shlex
+import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +11,9 @@ from quantbench.cli import baseline_exceptions
 from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir
 from quantbench.core.options import RunOptions, run_argument
 from quantbench.errors import BadInput
+
+if TYPE_CHECKING:
+    from quantbench.records import Report
 
 app = typer.Typer(no_args_is_help=True, help="Compare a run with the baselines, or accept it.")
 _COMMANDS = (
@@ -38,6 +42,9 @@ ResetAnchor = Annotated[
 RestartDrift = Annotated[bool, typer.Option("--restart-drift", hidden=True, help="older name of --reset-anchor")]
 AllowDirty = Annotated[
     bool, typer.Option("--allow-dirty", help="accept a run whose code had local changes that are in no commit")
+]
+Target = Annotated[
+    str, typer.Option(help="accept what the cells answered on this target of the run, for its machine profile alone")
 ]
 Replace = Annotated[str, typer.Option(help="comma-separated models whose baselines are recorded from scratch")]
 
@@ -82,6 +89,7 @@ def update(
     restart_drift: RestartDrift = False,
     replace: Replace = "",
     allow_dirty: AllowDirty = False,
+    target: Target = "",
     model_dir: ModelDir = DEFAULTS.model_dir,
     baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
 ) -> None:
@@ -97,7 +105,7 @@ def update(
         raise BadInput('--reason: say why the new values are right, e.g. --reason "tensorflow 2.21: new int8 softmax"')
     ways = {"overlay": overlay or per_machine, "restart_drift": restart_drift or reset_anchor}
     comparison, proposals, left_out = _proposals(
-        run, only, model_dir, baseline_dir, reason.strip(), replace, ways, allow_dirty
+        run, only, model_dir, baseline_dir, reason.strip(), replace, ways, allow_dirty, target
     )
     for proposal in proposals:
         save(baseline_dir, proposal.file, proposal.predictions)
@@ -114,16 +122,40 @@ def _proposals(
     replace: str,
     ways: dict[str, bool],
     allow_dirty: bool = True,
+    target: str = "",
+) -> Any:
+    from quantbench.baselines.of_target import as_of_target, write_predictions
+    from quantbench.records.run_folder import read
+
+    loaded, folder = read(run)
+    if target:
+        with tempfile.TemporaryDirectory(prefix="quantbench-") as scratch:
+            there = as_of_target(loaded, target)
+            write_predictions(loaded, target, folder, Path(scratch))
+            given = (model_dir, baseline_dir, reason, replace, {**ways, "overlay": True}, allow_dirty)
+            return _proposed(there, Path(scratch), run, only, *given)
+    return _proposed(loaded, folder, run, only, model_dir, baseline_dir, reason, replace, ways, allow_dirty)
+
+
+def _proposed(
+    loaded: "Report",
+    folder: Path,
+    run: Path,
+    only: str,
+    model_dir: Path,
+    baseline_dir: Path,
+    reason: str,
+    replace: str,
+    ways: dict[str, bool],
+    allow_dirty: bool,
 ) -> Any:
     from quantbench.baselines import update as acceptance
     from quantbench.baselines.files import Baseline, load
     from quantbench.comparison import compare
     from quantbench.comparison.load import baseline_sides, truths
     from quantbench.records import Verdict
-    from quantbench.records.run_folder import read
     from quantbench.reference.model import load_models, pick
 
-    loaded, folder = read(run)
     models = load_models(model_dir)
     ids = set(pick(only, {cell.id: cell for cell in loaded.cells}, "--only"))
     acceptance.check_report(loaded, folder, ids)

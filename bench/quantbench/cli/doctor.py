@@ -5,7 +5,7 @@ Everything is read from system files; only the noise is measured. Nothing is jud
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import util
 from pathlib import Path
@@ -18,6 +18,7 @@ from quantbench.core import environment, walls
 from quantbench.core.environment import class_accepted, package_version
 from quantbench.core.options import RunOptions
 from quantbench.core.stats import trimmed_mean
+from quantbench.core.targets import Target
 from quantbench.engine.workers.local import LocalExecutor
 from quantbench.engine.workers.task import Outcome, Task, from_store
 from quantbench.errors import BadInput
@@ -26,6 +27,7 @@ from quantbench.measure import gpu_devices, instructions, latency
 from quantbench.records import BaselineFile, Environment, read_record
 from quantbench.records.measurements import INSTRUCTIONS
 from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.targets import checkup
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
 TRIAL_SECONDS = 5.0
@@ -55,12 +57,19 @@ class Diagnosis:
         return "\n\n".join([*parts, "Suggested fixes\n" + "\n".join(fixes)])
 
 
-def diagnose(model_dir: Path, baseline_dir: Path, quick: bool, say: Callable[[str], None]) -> Diagnosis:
+def diagnose(
+    model_dir: Path,
+    baseline_dir: Path,
+    quick: bool,
+    say: Callable[[str], None],
+    declared: Mapping[str, Target] | None = None,
+) -> Diagnosis:
     """Run all checks.
 
     Args:
         quick: whether to skip measuring the noise.
         say: prints one line of progress.
+        declared: targets of the repository's config, by name.
 
     Raises:
         BadInput: the models cannot be read.
@@ -72,6 +81,7 @@ def diagnose(model_dir: Path, baseline_dir: Path, quick: bool, say: Callable[[st
     diagnosis.sections["What can be measured"] = _runtimes(gpus)
     diagnosis.sections["This machine"] = _machine(here)
     diagnosis.sections["Baselines that apply"] = _baselines(models, baseline_dir, here)
+    diagnosis.sections["Targets"] = checkup.lines(declared or {}, ask=not quick)
     diagnosis.sections["Timing noise"] = ["not measured (--quick)"] if quick else noise(models, say)
     diagnosis.advice = [*machine_advice(Path("/")), *_load_advice(), *gpu_advice(gpus), *_counting_advice()]
     return diagnosis

@@ -18,6 +18,8 @@ from typing import Any, Literal
 from quantbench import files
 from quantbench.core import amounts, arguments
 from quantbench.core.options import CHECKOUT, RunOptions, check, declared, flag, negative
+from quantbench.core.targets import Target
+from quantbench.core.targets import parsed as parsed_target
 from quantbench.core.threads import thread_counts
 from quantbench.errors import BadInput
 
@@ -30,6 +32,7 @@ _PREFIX = "QUANTBENCH_"
 CACHE = "QUANTBENCH_CACHE"
 # Of one command, never of a repository: which part of a run, and what becomes of it.
 _OF_ONE_RUN = ("shard", "shard_durations", "update_baselines", "allow_dirty", "train", "no_cache")
+TARGETS = "targets"
 _LISTS = ("models", "variants", "threads")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -109,11 +112,13 @@ class Found:
         path: as messages name it.
         values: name -> value as options take it; folders as written.
         lines: name -> line of the file, where it is known.
+        targets: declared targets, by name.
     """
 
     path: Path
     values: Mapping[str, Any]
     lines: Mapping[str, int]
+    targets: Mapping[str, Target] = dataclasses.field(default_factory=dict)
 
     def where(self, name: str) -> str:
         """Return file and line of a setting."""
@@ -130,6 +135,7 @@ class Settings:
         files: the config files that were read; none where none was found.
         ignored: config files that belong to somebody else, and so were not read.
         of_file: the same settings without environment variables: what a command that is pasted elsewhere finds.
+        targets: declared targets, by name.
         unknown: environment variable that is none of ours -> ours that it resembles.
     """
 
@@ -138,6 +144,7 @@ class Settings:
     ignored: tuple[Path, ...] = ()
     of_file: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
     unknown: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    targets: Mapping[str, Target] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         return self.by_name[name].value
@@ -154,9 +161,9 @@ class Settings:
 
     def options(self, **given: Any) -> RunOptions:
         """Return the options of a run; what is given and not None counts before the settings."""
-        usual = RunOptions(**_of_runs(self.of_file))
+        usual = RunOptions(**_of_runs(self.of_file), targets=self.targets)
         values = _of_runs(self.by_name) | {name: value for name, value in given.items() if value is not None}
-        return RunOptions(**values, usual=usual)
+        return RunOptions(**values, usual=usual, targets=self.targets)
 
     @property
     def of_shipped_models(self) -> bool:
@@ -306,7 +313,12 @@ def _in_force(
     if absolute:
         of_file, here = _absolute(of_file), _absolute(here)
     return Settings(
-        {**of_file, **here}, tuple(one.path for one in found), ignored, of_file, _unknown_variables(environ)
+        {**of_file, **here},
+        tuple(one.path for one in found),
+        ignored,
+        of_file,
+        _unknown_variables(environ),
+        {name: target for one in found for name, target in one.targets.items()},
     )
 
 
@@ -483,11 +495,15 @@ def parsed(text: str, path: Path) -> Found | None:
     lines = _lines(text, in_table)
     of_format(document, path, in_table, lines)
     values: dict[str, Any] = {}
+    targets: dict[str, Target] = {}
     for written, value in document.items():
         name = written.replace("-", "_")
         at = f"{path}:{lines[name]}" if name in lines else str(path)
         field = f"{in_table}.{written}" if in_table else written
         if name == "format":
+            continue
+        if name == TARGETS:
+            targets = _targets(value, f"{at}: {field}")
             continue
         if name == "tool" and not in_table and isinstance(value, dict) and "quantbench" in value:
             raise BadInput(f"{path}: [tool.quantbench]: keys go at the top level of {path.name}; remove this line")
@@ -496,7 +512,14 @@ def parsed(text: str, path: Path) -> Found | None:
         if name in values:
             raise BadInput(f"{at}: {field}: is given twice, with - and with _; leave one out")
         values[name] = _value(KEYS[name], value, f"{at}: {field}")
-    return Found(path, values, lines)
+    return Found(path, values, lines, targets)
+
+
+def _targets(value: Any, field: str) -> dict[str, Target]:
+    """Read the table of targets. Raises BadInput."""
+    if not isinstance(value, dict):
+        raise BadInput(f"{field}: expected a table, name = address, found {_shown(value)}")
+    return {name: parsed_target(name, one, f"{field}.{name}") for name, one in value.items()}
 
 
 def of_format(document: Mapping[str, Any], path: Path, in_table: str, lines: Mapping[str, int]) -> None:

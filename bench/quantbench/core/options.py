@@ -2,10 +2,12 @@
 
 import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from quantbench.core.targets import Target
 from quantbench.errors import BadInput
 
 # ruff: noqa: RUF009 - `_option` is `field`
@@ -28,6 +30,7 @@ class RunOptions:
     """Say what to run and how.
 
     Attributes:
+        targets: those that the repository's config declares, by name.
         usual: what a command without options would run here, by the repository's config; None for the defaults below.
     """
 
@@ -71,6 +74,10 @@ class RunOptions:
     cluster: str = _option(
         "", "compute cells on the Dask workers of this scheduler, e.g. tcp://scheduler:8786; needs quantbench[cluster]"
     )
+    target: str = _option(
+        "",
+        "run cells on these targets too: names of [tool.quantbench.targets], all, or addresses such as ssh://pi@board",
+    )
     cell_timeout: float = _option(1800.0, "per-cell timeout in seconds")
     false_alarms: float = _option(
         0.01, "false-alarm budget of the whole run: the probability of any red where nothing changed"
@@ -88,6 +95,7 @@ class RunOptions:
         "", "accept this run's values as baselines, with this reason; the exit status stays that of the judgements"
     )
     allow_dirty: bool = _option(False, "let --update-baselines accept code with local changes that are in no commit")
+    targets: Mapping[str, Target] = field(default_factory=dict, repr=False, compare=False)
     usual: "RunOptions | None" = field(default=None, repr=False, compare=False)
 
 
@@ -133,7 +141,7 @@ def from_mapping(values: dict[str, Any], usual: RunOptions | None = None) -> Run
         value = values[option.name]
         kind = option.type
         converted[option.name] = value if isinstance(kind, str) or isinstance(value, kind) else kind(value)
-    return RunOptions(**converted, usual=usual)
+    return RunOptions(**converted, usual=usual, targets={} if usual is None else usual.targets)
 
 
 def given(options: RunOptions, *names: str) -> list[str]:

@@ -67,7 +67,7 @@ def parsed(name: str, value: object, field: str) -> Target:
     """
     if not NAME.match(name):
         raise BadInput(f"{field}: a target's name has letters, digits, '_', '.' and '-', found {name!r}; rename it")
-    table = value if isinstance(value, Mapping) else {"address": value}
+    table: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {"address": value}
     unknown = sorted(set(table) - {"address", *_CHECKS})
     if unknown:
         raise BadInput(f"{field}.{unknown[0]}: unknown key; known: address, {', '.join(_CHECKS)}")

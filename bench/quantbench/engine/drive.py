@@ -163,7 +163,7 @@ class Drive:
         shares = kind is Kind.ACCURACY and (bool(self._budget.p_values(result)) or self._limit_undecided(cell))
         if shares or kind is Kind.LATENCY:
             self._settle()
-        if kind in (Kind.LATENCY, Kind.INSTRUCTIONS) or (kind is Kind.GPU and self._has_gpu):
+        if kind in (Kind.LATENCY, Kind.INSTRUCTIONS, Kind.TARGET) or (kind is Kind.GPU and self._has_gpu):
             self._computing.finish()
 
     def _settle(self) -> None:

@@ -13,6 +13,7 @@ from quantbench.engine.cell import CellId
 from quantbench.engine.context import Rules
 from quantbench.engine.counting import Counting
 from quantbench.engine.false_alarms import Budget
+from quantbench.engine.on_targets import Targets
 from quantbench.engine.plan import Plan
 from quantbench.engine.progress import Counts, Progress
 from quantbench.engine.results import CellResult, Judgements, Results
@@ -32,6 +33,7 @@ class Alone:
     Args:
         judgements: those made so far.
         log: file that receives the output of timing processes.
+        targets: runs cells elsewhere; None where there are none.
         turns: times cells in turns with their accepted artifacts; None where nothing can be accepted.
     """
 
@@ -47,6 +49,7 @@ class Alone:
         progress: Progress,
         log: Path,
         turns: Turns | None = None,
+        targets: Targets | None = None,
     ) -> None:
         self._plan = plan
         self._results = results
@@ -58,6 +61,7 @@ class Alone:
         self._progress = progress
         self._log = log
         self._turns = turns
+        self._targets = targets
         self._timing_since: float | None = None
         self._counting = Counting(plan, results, rules, store, progress)
 
@@ -65,6 +69,8 @@ class Alone:
         """Measure a cell that has an artifact, and judge the measurements."""
         if kind is Kind.INSTRUCTIONS:
             return self._counting.judge(result)
+        if kind is Kind.TARGET:
+            return self._targets.judge(result) if self._targets is not None else []
         return self._latency(result) if kind is Kind.LATENCY else [self._gpu(result)]
 
     @contextmanager

@@ -23,6 +23,7 @@ from quantbench.records import (
     OperatorTimes,
     Report,
     Shard,
+    Target,
     Verdict,
     worst,
 )
@@ -69,6 +70,7 @@ class Recording:
         cells: of the run, in the order of the report.
         load: load by other processes on this machine during the run.
         write: writes the report and the predictions, by model and variant.
+        targets: machines that cells ran on besides this one, by name.
         with_reds: adds to the report of a run that has ended what is red in it, grouped.
 
     Attributes:
@@ -88,6 +90,7 @@ class Recording:
         load: Callable[[], Load | None],
         write: Write,
         with_reds: Callable[[Report], Report] = lambda report: report,
+        targets: Callable[[], Mapping[str, Target]] = dict,
     ) -> None:
         self._header = header
         self._planned = cells
@@ -98,6 +101,7 @@ class Recording:
         self._load = load
         self._write = write
         self._with_reds = with_reds
+        self._targets = targets
         self._saved = header.since
         self._causes: dict[CellId, Attribution] = {}
         self._times: dict[CellId, OperatorTimes] = {}
@@ -135,6 +139,7 @@ class Recording:
                 "notes": notes,
                 "shard": header.shard,
                 "pooled": self._budget.pooled,
+                "targets": dict(self._targets()),
                 "cells": self.cells(),
             }
         )
@@ -199,4 +204,5 @@ class Recording:
             attribution=self._causes.get(cell.id),
             operator_times=self._times.get(cell.id),
             counted=count.counted() if count is not None and not count.failure else None,
+            targets={name: there.record for name, there in result.alone.there.items()},
         )

@@ -41,7 +41,7 @@ class Judging:
                 return self._size(result)
             case Kind.MEMORY:
                 return self._memory(result)
-            case Kind.INSTRUCTIONS | Kind.GPU | Kind.LATENCY:
+            case Kind.INSTRUCTIONS | Kind.GPU | Kind.LATENCY | Kind.TARGET:
                 raise ValueError(f"{kind} is judged where it is measured")
 
     def failed(self, kind: Kind, result: CellResult) -> list[Judgement]:

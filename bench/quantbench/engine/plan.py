@@ -14,8 +14,8 @@ from quantbench.variants import VARIANTS, variant_of
 
 # Measured once all cells are computed, and not started in a run that was stopped. Instructions do not need the machine
 # for themselves, but all artifacts together.
-ALONE = frozenset({Kind.INSTRUCTIONS, Kind.GPU, Kind.LATENCY})
-IN_ORDER = (Kind.INSTRUCTIONS, Kind.GPU, Kind.LATENCY)
+ALONE = frozenset({Kind.INSTRUCTIONS, Kind.GPU, Kind.LATENCY, Kind.TARGET})
+IN_ORDER = (Kind.INSTRUCTIONS, Kind.GPU, Kind.LATENCY, Kind.TARGET)
 
 
 class Plan:

@@ -7,10 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
+from quantbench.baselines import overlays
 from quantbench.core.arrays import Array
 from quantbench.core.distances import of_head, stored_as
 from quantbench.engine import measurements as measured
 from quantbench.engine.cell import CellId, Planned, failure_of
+from quantbench.engine.there import There
 from quantbench.engine.workers.task import Outcome
 from quantbench.measure import fidelity, gpu
 from quantbench.measure.instructions import Count
@@ -26,6 +28,7 @@ class MeasuredAlone:
     Attributes:
         untimed: measurement that could not be timed -> reason.
         seconds: time spent on this cell exclusively; None where none was.
+        there: target -> what came of the cell there.
         count: instructions of one call; None where nobody asked.
     """
 
@@ -34,6 +37,7 @@ class MeasuredAlone:
     untimed: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
     count: Count | None = None
+    there: Mapping[str, There] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,8 @@ def result_of(
         result = replace(
             result,
             evidence=_evidence(result, control),
-            predictions_sha256=_sha256(outcomes[0].predictions),
-            reference_sha256=_sha256(outcomes[0].others.get("litert-reference")),
+            predictions_sha256=sha256(outcomes[0].predictions),
+            reference_sha256=sha256(outcomes[0].others.get("litert-reference")),
         )
     if not finished:
         return result
@@ -220,6 +224,9 @@ class Results:
             if first is not None and first.predictions is not None:
                 arrays = by_model.setdefault(cell.model.name, {})
                 arrays[cell.variant.name] = first.predictions
+                for there in (self._made[cell.id][1].alone.there if cell.id in self._made else {}).values():
+                    if there.predictions is not None:
+                        arrays[overlays.stored_as(cell.variant.name, there.results_class)] = there.predictions
                 arrays.update({of_head(cell.variant.name, head): found for head, found in first.heads.items()})
                 outputs = self._made[cell.id][1].to_store if cell.id in self._made else None
                 if outputs is not None:
@@ -236,5 +243,6 @@ class Results:
         return by_model
 
 
-def _sha256(predictions: Array | None) -> str | None:
+def sha256(predictions: Array | None) -> str | None:
+    """Hash predictions, as hex; None where there are none."""
     return None if predictions is None else hashlib.sha256(np.ascontiguousarray(predictions).tobytes()).hexdigest()

@@ -16,6 +16,7 @@ from quantbench.baselines import files as baseline_files
 from quantbench.baselines import merge_base, update
 from quantbench.baselines.effective import EffectiveBaseline, effective_baseline
 from quantbench.core import environment
+from quantbench.core import targets as core_targets
 from quantbench.core.options import RunOptions, check
 from quantbench.core.signals import ends_only_this, undisturbed
 from quantbench.engine import artifacts, causes, finish, morning, shards, slow_cells, unrecorded
@@ -27,6 +28,7 @@ from quantbench.engine.false_alarms import Budget
 from quantbench.engine.finish import Ending, HowEnded
 from quantbench.engine.interim_report import Header, Recording
 from quantbench.engine.judging import Judging
+from quantbench.engine.on_targets import Targets
 from quantbench.engine.plan import ALONE, IN_ORDER, Plan
 from quantbench.engine.progress import Lines, Progress
 from quantbench.engine.results import Judgements, Results
@@ -98,6 +100,7 @@ class Session:
         self.baselines = {name: self._effective_baseline(self.models[name]) for name in self.model_names}
         self._plan = Plan(options, self.models, self._accepted_cells() if one_of_several else None)
         self._timing = Timing(options, self.say, self._cluster.call if self._cluster else None, start_up)
+        self._targets = core_targets.of_option(options.target, options.targets)
         self._parts: _Parts | None = None
         self._since = time.perf_counter()
         self._started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -168,6 +171,11 @@ class Session:
         """Return whether this run counts instructions: valgrind is here, and nobody turned it off."""
         return not (self.options.no_instructions or self._cluster is not None or instructions.unavailable())
 
+    @property
+    def has_targets(self) -> bool:
+        """Return whether cells run on other machines besides this one."""
+        return bool(self._targets)
+
     def plan(self, wanted: Mapping[CellId, Set[Kind]], collected: Mapping[CellId, Set[Kind]] | None = None) -> None:
         """Fix the cells of this run, with the controls that they need, and start computing.
 
@@ -207,6 +215,7 @@ class Session:
         budget = Budget(plan, rules, self.options.false_alarms, timing.threads)
         results = Results(plan.cells, computing.so_far)
         header = Header(folder.path.name, self._since, self._started, self.selection, self._shard(folder, rules))
+        targets = Targets(self._targets, plan, results, rules, held.store, self.progress, not self.options.no_latency)
         recording = Recording(
             header,
             plan.cells,
@@ -217,6 +226,7 @@ class Session:
             timing.load,
             folder.write,
             lambda report: self._with_reds(report, folder.path),
+            targets.records,
         )
         drive = Drive(
             plan,
@@ -235,6 +245,7 @@ class Session:
                 self.progress,
                 logs(folder) / "timing.log",
                 Turns(plan, results, rules, timing, held.store, self.progress) if self._drift else None,
+                targets,
             ),
             judgements,
             has_gpu=self._environment.gpu is not None,
@@ -246,6 +257,7 @@ class Session:
 
         def close(partial: bool) -> None:
             drive.close(partial)
+            targets.close()
             if self._cluster is not None:
                 self._cluster.close()
             self.progress.close()

@@ -83,6 +83,7 @@ def run(
     cell_timeout: float | None = None,
     false_alarms: float | None = None,
     strict_change: bool | None = None,
+    target: Names = None,
 ) -> Finished:
     """Build, measure and judge cells, and write the report of the run; prints nothing and ends no process.
 
@@ -107,6 +108,7 @@ def run(
         cell_timeout: per-cell timeout in seconds.
         false_alarms: probability of any red cell where nothing changed.
         strict_change: whether outputs that changed without getting worse are red.
+        target: targets that cells run on too, comma-separated or a list: declared names, ``all``, or addresses.
 
     Returns:
         The run; where a signal stopped it, ``status`` is ``Exit.INTERRUPTED`` and the report holds the finished cells.
@@ -138,6 +140,7 @@ def run(
         cell_timeout=cell_timeout,
         false_alarms=false_alarms,
         strict_change=strict_change,
+        target=arguments.names(target, "target"),
     )
     forget()
     with settings.cache_in_force(), settings.locating():
@@ -149,5 +152,7 @@ def run(
             kinds.add(Kind.GPU)
         if session.counts_instructions:
             kinds.add(Kind.INSTRUCTIONS)
+        if session.has_targets:
+            kinds.add(Kind.TARGET)
         status, _ = whole_run(session, dict.fromkeys(session.cell_ids(), kinds))
     return Finished(status, session.folder.path, session.report)

@@ -123,6 +123,15 @@ from quantbench.gate._sequential import (
 from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from quantbench.gate._structure import structure
 from quantbench.gate._target_answers import MOST_OTHERWISE, WITHIN, Answered, Given, target_answers, tests_of
+from quantbench.gate._targets import (
+    TARGETS_BUDGET,
+    Paired,
+    no_answers,
+    on_target,
+    paired,
+    target_measurement,
+    targets_alpha,
+)
 from quantbench.gate._training import training
 from quantbench.gate.score.flips import Examples, Flips, divisions_count, flips, right_before_less_now
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds, alarms, even_thresholds, split, thresholds
@@ -176,6 +185,7 @@ __all__ = [
     "SMALLEST_EFFECT",
     "STAGES",
     "SUSPICIOUS",
+    "TARGETS_BUDGET",
     "WITHIN",
     "WITHOUT_NUMBER",
     "AcceptedLatency",
@@ -191,6 +201,7 @@ __all__ = [
     "Look",
     "Moved",
     "Outputs",
+    "Paired",
     "Pool",
     "Repeats",
     "Seeds",
@@ -259,12 +270,15 @@ __all__ = [
     "moved_parts",
     "never_judged",
     "next_stage",
+    "no_answers",
     "no_gpu",
     "not_collected",
     "not_timed",
     "of_split",
+    "on_target",
     "origin",
     "over",
+    "paired",
     "pools",
     "red_by_baseline",
     "reference_kernels",
@@ -286,6 +300,8 @@ __all__ = [
     "suspicious",
     "suspicious_beside",
     "target_answers",
+    "target_measurement",
+    "targets_alpha",
     "tests_of",
     "threads",
     "thresholds",

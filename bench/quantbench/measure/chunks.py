@@ -67,7 +67,7 @@ def answer(
         return _joined([predictions], [nonfinite_rows(outputs)], [flat_outputs(outputs, {})], digest(inputs))
     half = slice(first // 2, first)
     alike = length(inputs) == first and prepared_alike(prepare, x, inputs)
-    if not alike or not _each_by_itself(predict, inputs, outputs, predictions, half):
+    if not alike or not each_by_itself(predict, inputs, outputs, predictions, half):
         inputs = prepare(x)
         outputs = run(inputs)
         done(count, count)
@@ -157,7 +157,7 @@ def _concatenated(arrays: list[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _each_by_itself(
+def each_by_itself(
     predict: Predict, inputs: Inputs, outputs: Inputs, predictions: dict[str, Array], half: slice
 ) -> bool:
     """Check that a part of the first examples is predicted as it is among all of them."""

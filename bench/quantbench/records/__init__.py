@@ -120,7 +120,7 @@ from quantbench.records._selftest import (
     YearlyRate,
 )
 from quantbench.records._target_answers import AcceptedAnswers, AnsweredCell, AnswersBaseline, TargetAnswers
-from quantbench.records._targets import OnTarget, Target, TargetMachine
+from quantbench.records._targets import OnTarget, Target, TargetMachine, is_of_target
 from quantbench.records._tuning import MixedGroup, TriedArtifact, Tuning
 
 __all__ = [
@@ -237,6 +237,7 @@ __all__ = [
     "Xfail",
     "YearlyRate",
     "cell_key",
+    "is_of_target",
     "json_text",
     "parsed_recipe",
     "parts",

@@ -13,6 +13,7 @@ from quantbench.records._environment import Environment
 from quantbench.records._instructions import Counted
 from quantbench.records._operator_times import OperatorTimes
 from quantbench.records._reds import ModelHashes, RedGroup
+from quantbench.records._targets import OnTarget, Target
 from quantbench.records.origins import Flipped
 
 
@@ -249,6 +250,7 @@ class Cell(Record):
         default=None, description="of a slow cell: the operators that take longer than in a reference, timed in turns"
     )
     counted: Counted | None = Field(default=None, description="which operators the instructions of a call are in")
+    targets: dict[str, OnTarget] = Field(default_factory=dict, description="target -> what came of it there; since 1.9")
 
 
 class LatencyAlarms(Record):
@@ -346,6 +348,9 @@ class Report(Record):
     pooled: list[Pooled] = Field(default_factory=list, description="judgements on several cells together")
     reds: list[RedGroup] = Field(
         default_factory=list, description="what is red, grouped, the worst first; empty before 1.8 and while it runs"
+    )
+    targets: dict[str, Target] = Field(
+        default_factory=dict, description="machines that cells ran on besides; since 1.9"
     )
     advice: Advice | None = Field(default=None, description="of `try`: what to ship; None in every other run")
     cells: list[Cell]

@@ -8,6 +8,7 @@ from pydantic import Field
 from quantbench.records._common import Measurement, Record, Verdict
 
 _CLASS = re.compile(r"[^A-Za-z0-9._-]+")
+_OF_TARGET = re.compile(r"@\w+-[0-9a-f]{8}_(ai-edge-litert|tflite-runtime)-[^@]+$")
 
 
 class TargetMachine(Record):
@@ -39,6 +40,11 @@ class TargetMachine(Record):
     def results_class(self) -> str:
         """Return the key of its overlays: within it, the same artifact gives the same outputs."""
         return _CLASS.sub("_", f"{self.machine}-{self.isa}_{self.runtime}-{self.litert}")
+
+
+def is_of_target(name: str) -> bool:
+    """Check whether stored predictions of this name, ``variant@class``, are of a target's results class."""
+    return _OF_TARGET.search(name) is not None
 
 
 class Target(Record):

@@ -84,6 +84,7 @@ CATALOGUE = (
     Entry("timing_cost", Kind.LATENCY, "cost of timing", _LOWER, noisy=True),
     Entry("start_up_*", Kind.LATENCY, "start-up", _LOWER, noisy=True),
     Entry("batch_*", Kind.LATENCY, "in a batch", noisy=True),
+    Entry("target_score@*", Kind.TARGET, "score on a target", "as the metric says"),
     Entry("keras_*", Kind.LATENCY, "in Keras", _LOWER, noisy=True),
 )
 _BY_NAME = {entry.name: entry for entry in CATALOGUE if not entry.name.endswith("*")}

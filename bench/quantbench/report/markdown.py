@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from quantbench.records import Action, Cell, Device, Kind, Report, Verdict
 from quantbench.records.measurements import threads_in
-from quantbench.report import advice, formatting, instructions, latency, reds
+from quantbench.report import advice, formatting, instructions, latency, reds, targets
 from quantbench.report.charts import FOLDER, Chart
 from quantbench.report.size_breakdown import explain
 
 TOP, ATTENTION, DETAILS, EXCEPTIONS = "what it is", "what needs attention", "details", "exceptions"
-CHARTS = "charts"
+CHARTS, TARGETS = "charts", "targets"
 DROP = "against the float32 reference; for what trains, that is float32 trained equally long."
 OF_MODEL = "tables of "  # followed by its name
 SEEN, ENVIRONMENT = "sensitivity", "environment"
@@ -56,6 +56,7 @@ def parts(report: Report, charts: Sequence[Chart] = ()) -> dict[str, str]:
     for model in models:
         cells = [cell for cell in report.cells if cell.model == model]
         sections[f"{OF_MODEL}{model}"] = _model_table(model, cells, device, report.advice is None)
+    sections[TARGETS] = targets.markdown(report)
     sections |= {SEEN: "" if report.advice is not None else _sensitivity(report), ENVIRONMENT: _environment(report)}
     return {name: text for name, text in sections.items() if text}
 

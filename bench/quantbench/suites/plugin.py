@@ -244,7 +244,7 @@ def _wanted(config: pytest.Config, items: list[pytest.Item]) -> dict[str, set[Ki
 
 def _left_out(session: Session, config: pytest.Config, expected: dict[str, set[Kind]]) -> set[Kind]:
     """Return the kinds that are not measured: those turned off, the GPU where there is none, instructions without
-    valgrind.
+    valgrind, targets where none is named.
 
     A GPU requested by name, or required, is kept, and becomes unjudged or an error with the reason.
     """
@@ -252,6 +252,7 @@ def _left_out(session: Session, config: pytest.Config, expected: dict[str, set[K
     turned_off = {Kind.LATENCY: options.no_latency, Kind.GPU: options.no_gpu}
     left_out = {kind for kind, off in turned_off.items() if off}
     left_out |= set() if session.counts_instructions else {Kind.INSTRUCTIONS}
+    left_out |= set() if session.has_targets else {Kind.TARGET}
     asked_for = "gpu" in config.stash[COMMAND_LINE].markers.split() or gpu_devices.required()
     if Kind.GPU not in left_out and not asked_for and any(Kind.GPU in kinds for kinds in expected.values()):
         left_out |= set() if session.look_for_gpu().devices else {Kind.GPU}

@@ -1,7 +1,7 @@
 """Say why a target did not answer: a code for programs, and one sentence that says what to do."""
 
 import re
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from quantbench.core.echo import line
 from quantbench.core.targets import Target
@@ -30,9 +30,7 @@ Code = Literal[
 # What a new connection may put right; whatever else went wrong would go wrong again.
 WORTH_ANOTHER_TRY = frozenset({"lost", "silent", "garbled", "bad-file", "died"})
 # What stops every cell of the target, and not one alone.
-OF_THE_TARGET = frozenset(
-    {"unreachable", "host-key", "login", "no-python", "no-module", "no-room", "no-folder", "versions"}
-)
+OF_THE_TARGET = frozenset({"unreachable", "host-key", "login", "no-python", "no-module", "no-folder", "versions"})
 PIP = "pip install numpy ai-edge-litert"
 
 
@@ -68,7 +66,7 @@ class TargetFailed(Exception):
             how = f"signal {number}" if isinstance(number, int) and number else "without a word"
             return cls("died", f"the process that ran it there died ({how})")
         if code in get_args(Code):
-            return cls(code, text)
+            return cls(cast(Code, code), text)
         return cls("garbled", f"it told of an error that no worker has: {text}")
 
 

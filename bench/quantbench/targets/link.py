@@ -3,8 +3,8 @@
 
 To add a kind of target: return the command that starts its Python from :func:`command`. That command gets
 ``-c BOOTSTRAP`` as further arguments and the worker's source on its standard input; nothing has to be installed or
-copied there but Python >= 3.9, NumPy and a LiteRT interpreter. Everything that comes back is data: it is checked, and is
-never run or unpickled.
+copied there but Python >= 3.9, NumPy and a LiteRT interpreter. What comes back is data: it is checked, and is never run
+or unpickled.
 """
 
 import fcntl

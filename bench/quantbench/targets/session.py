@@ -198,10 +198,8 @@ class Session:
         return {name: _blocks(head.get(name)) for name in ("control", "variant")}
 
     def memory(self, artifact: str, inputs: Mapping[str, Input], stateful: bool) -> tuple[int, int, bool]:
-        """Return (peak, before loading) in bytes without file-backed pages, and whether the peak began at the latter."""
-        self._link.send(
-            {"kind": "memory", "artifact": artifact, "inputs": _described(inputs, 1), "stateful": stateful}
-        )
+        """Return (peak, before loading) in bytes without pages of files, and whether the peak began at the latter."""
+        self._link.send({"kind": "memory", "artifact": artifact, "inputs": _described(inputs, 1), "stateful": stateful})
         head, _ = self._link.receive(_HASH_SECONDS)
         peak, empty = head.get("peak"), head.get("empty")
         if head["kind"] != "memory" or not _is_whole(peak) or not _is_whole(empty):
@@ -240,11 +238,11 @@ def _machine(hello: Mapping[str, Any]) -> TargetMachine:
             raise _garbled(f"its {name}")
         texts[name] = line(hello[name][:200])
     numbers = {name: hello.get(name) for name in ("cores", "memory", "free")}
-    clock = hello.get("time")
-    known = isinstance(clock, int | float) and not isinstance(clock, bool) and math.isfinite(clock)
-    if not known or not all(_is_whole(value) for value in numbers.values()) or not numbers["cores"]:
+    if not _are_numbers([hello.get("time")]) or not all(_is_whole(value) for value in numbers.values()):
         raise _garbled("its machine")
-    return TargetMachine(**texts, **numbers, clock=float(clock or 0))
+    if not numbers["cores"]:
+        raise _garbled("its cores")
+    return TargetMachine.model_validate({**texts, **numbers, "clock": float(hello["time"])})
 
 
 def _ports(head: Mapping[str, Any]) -> list[Port]:
@@ -259,7 +257,7 @@ def _ports(head: Mapping[str, Any]) -> list[Port]:
         right = isinstance(name, str) and dtype in _DTYPES and isinstance(zero, int) and abs(zero) < 2**31
         if not right or not isinstance(scale, int | float) or not math.isfinite(scale):
             raise _garbled("an output")
-        found.append(Port(str(name)[:500], str(dtype), float(scale), int(zero)))
+        found.append(Port(str(name)[:500], str(dtype), float(scale), zero or 0))
     if len({port.name for port in found}) < len(found):
         raise _garbled("outputs of one name")
     return found
@@ -297,10 +295,12 @@ def _rows(head: Mapping[str, Any], body: bytes, ports: Sequence[Port], expected:
 def _blocks(given: object) -> Blocks:
     if not isinstance(given, dict):
         raise _garbled("times")
-    seconds, own, first = (given.get(name) for name in ("seconds", "own", "first"))
-    if not _are_numbers(seconds) or not _are_numbers(own) or not _are_numbers([first]) or len(seconds) != len(own):
+    if not all(_are_numbers(one) for one in (given.get("seconds"), given.get("own"), [given.get("first")])):
         raise _garbled("times")
-    blocks = Blocks(np.array(seconds, dtype=np.float64), np.array(own, dtype=np.float64), float(first))
+    seconds, own = (np.array(given[name], dtype=np.float64) for name in ("seconds", "own"))
+    blocks = Blocks(seconds, own, float(given["first"]))
+    if len(blocks.seconds) != len(blocks.own):
+        raise _garbled("times")
     if not (blocks.seconds > 0).all() or blocks.first <= 0 or not (blocks.own >= 0).all():
         raise TargetFailed("clock", "its clock stood still or went back while it timed")
     return blocks

@@ -4,7 +4,7 @@ It is started as ``python -c BOOTSTRAP`` (:data:`quantbench.targets.link.BOOTSTR
 standard input and calls :func:`main`. From then on both sides exchange frames over standard input and output; whatever
 libraries print goes to standard error. Nothing is ever unpickled.
 
-A frame: ``QBT1``, the bytes of its head (u32), the bytes of its body (u64), the CRC-32 of both (u32), all little-endian;
+A frame: ``QBT1``, the bytes of its head (u32), the bytes of its body (u64), the CRC-32 of both (u32), little-endian;
 the head (a JSON object with a ``kind``), the body (raw bytes). Heads have at most 1 MiB, bodies 64 MiB.
 
 The worker begins with ``hello``: the token that :func:`main` was given, and the profile of the machine; or with an
@@ -28,7 +28,7 @@ The worker begins with ``hello``: the token that :func:`main` was given, and the
 
 Instead of an answer may come ``error`` with a code (``no-module``, ``no-room``, ``bad-file``, ``bad-request``,
 ``refused``, ``failed``, ``died``, ``no-folder``) and a text; the worker then takes the next request. ``alive`` comes
-every :data:`ALIVE_SECONDS` while a request is worked on. Each ``answers``, ``times`` and ``memory`` is done by a process
+every :data:`ALIVE_SECONDS` while a request is worked on. ``answers``, ``times`` and ``memory`` are done in a process
 forked for it from one that has loaded no artifact, so that what crashes costs that request alone. At the end of its
 input the worker ends, with what it has started.
 """
@@ -70,7 +70,7 @@ RESOLVERS = {
 AT_HWCAP, AT_HWCAP2 = 16, 26  # of Linux's auxiliary vector: what the CPU can do
 PR_SET_PDEATHSIG, PR_SET_THP_DISABLE = 1, 41  # of Linux's prctl
 
-Head = dict  # of JSON
+Head = dict[str, Any]  # of JSON
 Emit = Callable[..., None]
 
 
@@ -410,7 +410,7 @@ class Model:
             for details in (runner.get_input_details(), runner.get_output_details()):
                 self.names.update({detail["index"]: name for name, detail in details.items()})
 
-    def ports(self, details: list) -> list[Head]:
+    def ports(self, details: list[Head]) -> list[Head]:
         """Describe its inputs or outputs."""
         import numpy as np
 
@@ -492,8 +492,8 @@ def answers(request: Head, files: Files, emit: Emit) -> None:
     emit({"kind": "loaded", "inputs": model.ports(model.inputs), "outputs": model.ports(model.outputs)})
     start, limit = int(request["start"]), float(request.get("seconds") or "inf")
     begun, cpu = time.monotonic(), time.process_time()
-    sent, hashed, held = start, hashlib.sha256(), []
-    flushed, size = begun, 0
+    sent, hashed, flushed, size = start, hashlib.sha256(), begun, 0
+    held: list[list[Any]] = []
 
     def flush() -> None:
         nonlocal sent, held, size, flushed
@@ -566,7 +566,8 @@ def times(request: Head, files: Files, emit: Emit) -> None:
     for path in paths.values():  # reading it from the disk, and what the runtime sets up once, are in no first call
         Model(path, request)
     seed = int(request.get("seed", 0))
-    loaded, prepared, found = {}, {}, {name: {"seconds": [], "own": [], "first": 0.0} for name in paths}
+    loaded, prepared = {}, {}
+    found: dict[str, Head] = {name: {"seconds": [], "own": [], "first": 0.0} for name in paths}
     for name in list(paths) if seed % 2 == 0 else list(reversed(list(paths))):
         start = time.perf_counter()
         loaded[name] = Model(paths[name], request)
@@ -671,8 +672,12 @@ def _do(request: Head, files: Files, to: int) -> None:
         emit(Wrong("failed", (type(error).__name__ + ": " + " ".join(str(error).split()))[:500]).head)
 
 
-def _in_a_fork(request: Head, files: Files, read: int, out: int) -> bool:
-    """Do a job in a fork, and pass on its frames; False where the input has ended meanwhile."""
+def _in_a_fork(request: Head, files: Files, read: int, out: int, coming: Frames) -> bool:
+    """Do a job in a fork, and pass on its frames; False where the input has ended meanwhile.
+
+    Args:
+        coming: gets what else comes meanwhile: the next request may come before the fork has ended.
+    """
     reads, writes = os.pipe()
     parent, child = os.getpid(), os.fork()
     if child == 0:
@@ -689,10 +694,14 @@ def _in_a_fork(request: Head, files: Files, read: int, out: int) -> bool:
     try:
         while True:
             ready, _, _ = select.select([reads, read], [], [], ALIVE_SECONDS)
-            if read in ready and not os.read(read, 1):
-                return False
-            if reads not in ready:
+            if read in ready:
+                more = os.read(read, 2**20)
+                if not more:
+                    return False
+                coming.add(more)
+            if not ready:
                 send(out, packed({"kind": "alive"}))
+            if reads not in ready:
                 continue
             piece = os.read(reads, 2**20)
             if not piece:
@@ -734,7 +743,7 @@ def serve(files: Files, read: int, out: int) -> None:
             return
         try:
             if request["kind"] in JOBS:
-                if not _in_a_fork(request, files, read, out):
+                if not _in_a_fork(request, files, read, out, frames):
                     return
                 continue
             answer = _take(request, body, files)
@@ -762,7 +771,9 @@ def main(token: str, folder: str = "") -> None:
         here = profile()
         where = home(folder)
         free = shutil.disk_usage(where).free
-        send(out, packed({"kind": "hello", "protocol": PROTOCOL, "token": token, **here, "folder": where, "free": free}))
+        send(
+            out, packed({"kind": "hello", "protocol": PROTOCOL, "token": token, **here, "folder": where, "free": free})
+        )
         serve(Files(where), read, out)
     except Wrong as wrong:
         send(out, packed({"token": token, **wrong.head}))

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from quantbench import files
 from quantbench.core.echo import plain
 from quantbench.records import Action, Cell, Judgement, Report, Verdict
-from quantbench.report import chart_data, formatting, plots, reds
+from quantbench.report import chart_data, formatting, plots, reds, targets
 from quantbench.report.chart_data import LATENCY, LEGEND, SIZE, Axis, Point
 from quantbench.report.evidence import OF_ATTENTION, OF_OTHERS, Behind, Picture
 from quantbench.report.html import advice, causes, deferred
@@ -55,6 +55,7 @@ PARTS = {
     "causes": "Where the error comes from",
     "changed": "What changed",
     "all": "All cells",
+    "targets": targets.TITLE,
     "charts": "Charts",
     "one": "Cell by cell",
     "exceptions": "Exceptions",
@@ -117,6 +118,7 @@ def render(report: Report, behind: Behind) -> str:
         "causes": causes.of_report(report),
         "changed": _changed(report, later),
         "all": _all_cells(report, by_id, later),
+        "targets": _targets(report),
         "charts": _charts(report, by_id, later),
         "one": _one_by_one(report, by_id, behind, later),
         "exceptions": _exceptions(report, later),
@@ -209,6 +211,16 @@ def _all_cells(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
         total=len(report.cells),
         large=later.large,
     )
+
+
+def _targets(report: Report) -> Markup:
+    rows = targets.rows(report)
+    if not report.targets or not rows:
+        return Markup("")
+    listed = fragment("lines.html.j2", items=[plain(one) for one in targets.machines(report)])
+    caption = "What each cell answers there"
+    shown = fragment("table.html.j2", caption=caption, headers=targets.headers(report), rows=rows, kind="")
+    return listed + shown + _lines(targets.words(report))
 
 
 def _filters(report: Report) -> dict[str, list[str]]:
