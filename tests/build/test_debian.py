@@ -42,7 +42,13 @@ def test_only_sources_of_the_release_are_taken(sources: Path) -> None:
     assert sorted(found) == ["debian.sources", "more.list"]
     assert "vendor" not in found["debian.sources"]
     assert "Suites: bookworm bookworm-updates" in found["debian.sources"]
-    assert found["more.list"].split() == ["deb", "[signed-by=/k.gpg]", "http://mirror/security", "bookworm-security", "main"]
+    assert found["more.list"].split() == [
+        "deb",
+        "[signed-by=/k.gpg]",
+        "http://mirror/security",
+        "bookworm-security",
+        "main",
+    ]
     assert debian.sources("trixie", [sources]) == {}
 
 

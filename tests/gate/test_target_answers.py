@@ -49,7 +49,9 @@ def test_a_few_flips_of_another_processor_pass() -> None:
     here = with_flips(4, to=lambda old: (old + 2) % 10)  # ties that the target answers right
     found = judged(given(LABELS, accepted=here, here=here))
     assert found.verdict is Verdict.PASS
-    assert found.message.startswith("4 of 600 answers differ from this machine's (0 newly wrong, 4 newly right), 4 from")
+    assert found.message.startswith(
+        "4 of 600 answers differ from this machine's (0 newly wrong, 4 newly right), 4 from"
+    )
 
 
 def test_wrong_kernels_are_red_by_what_they_lose() -> None:

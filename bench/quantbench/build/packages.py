@@ -76,9 +76,7 @@ def alone(name: str, version: str) -> Path:
     return kept(digest({"alone": exact, "python": sys.version})[:16], make)
 
 
-def for_other(
-    target: str, pins: Sequence[str], python: str, platforms: Sequence[str], what: str, limit: float
-) -> None:
+def for_other(target: str, pins: Sequence[str], python: str, platforms: Sequence[str], what: str, limit: float) -> None:
     """Unpack wheels for another processor or Python into a folder, without what they require; nothing is run.
 
     Args:

@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
-from quantbench.cli._common import DEFAULTS, LATEST, BaselineDir, ModelDir, RunEnded
+from quantbench.cli import _screen
+from quantbench.cli._common import DEFAULTS, LATEST, SETTINGS, BaselineDir, ModelDir, RunEnded
+from quantbench.errors import BadInput
 
 
 def answers(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="run folder, or its report.json")] = LATEST,
     target: Annotated[str, typer.Option(help="where the artifacts run")] = "qemu-aarch64",
     cells: Annotated[str, typer.Option(help="comma-separated cells of the run (default: all)")] = "",
@@ -28,26 +31,32 @@ def answers(
 
     Example: quantbench answers reports/latest --target qemu-aarch64
     """
+    from quantbench.build.store import Store, default_root
+    from quantbench.core.targets import of_option
     from quantbench.engine.target_answers import compare
-    from quantbench.records import json_text
     from quantbench.records.run_folder import read
     from quantbench.report.target_answers import screen
+    from quantbench.targets.failures import TargetFailed
+    from quantbench.targets.runner import Runner
 
+    chosen = of_option(target, context.meta[SETTINGS].targets)
+    if len(chosen) != 1:
+        raise BadInput(f"--target: expected one target, found {target!r}; ask one after the other")
     report, folder = read(run)
-    chosen = _target(target)
+    runner = Runner(chosen[0], Store(default_root()))
     try:
-        opened = open_target(chosen)
+        runner.connect()
+        only = [cell.strip() for cell in cells.split(",") if cell.strip()]
+        found, take = compare(report, folder, runner, model_dir, baseline_dir, _screen.say, only)
     except TargetFailed as failed:
         if not where_possible:
-            raise BadInput(f"--target: {chosen.name}: {failed}") from None
-        typer.echo(f"{chosen.name}: no answers were compared: {failed}")
+            raise BadInput(f"--target: {chosen[0].name}: {failed}") from None
+        typer.echo(f"{chosen[0].name}: not compared: {failed}")
         return
-    only = [cell.strip() for cell in cells.split(",") if cell.strip()]
-    with opened as there:
-        found, take = compare(report, folder, there, model_dir, baseline_dir, _screen.progress, only)
-    typer.echo(json_text(found.model_dump(mode="json")) if as_json else screen(found, _screen.quiet()))
+    finally:
+        runner.close()
+    typer.echo(_screen.json_of(found) if as_json else screen(found, _screen.quiet()))
     if accept:
-        written = take(accept)
-        typer.echo(f"accepted: {', '.join(map(str, written))}", err=as_json)
+        typer.echo(f"accepted: {', '.join(map(str, take(accept)))}", err=as_json)
         return
     raise RunEnded(found.exit_status)

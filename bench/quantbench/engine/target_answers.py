@@ -10,51 +10,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from quantbench import gate
 from quantbench.baselines import target_answers as accepted_answers
+from quantbench.build import arm_root
 from quantbench.build.store import Store, default_root
-from quantbench.core.arrays import Array, Inputs, rows
+from quantbench.core.arrays import Array, rows
 from quantbench.core.distances import distances
 from quantbench.engine import artifacts
 from quantbench.errors import BadInput, NothingSelected
 from quantbench.measure import accuracy, work
 from quantbench.records import AcceptedAnswers, AnsweredCell, AnswersBaseline, Cell, Report, TargetAnswers, Verdict
 from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.targets.failures import TargetFailed
+from quantbench.targets.first_answers import first_answers
+from quantbench.targets.runner import Artifact, Runner
 from quantbench.tflite import graph
 
 MOST_EXAMPLES = 600
 LEAST_EXAMPLES = 20
-
-
-class Target(Protocol):
-    """Declare what is needed of a target.
-
-    Attributes:
-        name: in files and sentences.
-        emulated: whether it is an emulator.
-        machine: what it is, in words.
-        versions: package -> version there.
-    """
-
-    name: str
-    emulated: bool
-    machine: str
-    versions: Mapping[str, str]
-
-    def answers(self, artifact: bytes, inputs: Inputs, stateful: bool) -> tuple[Inputs, float]:
-        """Return the outputs of every example, as on this machine, and the seconds that they took there.
-
-        Raises:
-            TargetFailed: this artifact gave no answers; the next one may.
-        """
-
-
-class TargetFailed(Exception):
-    """Say why a target gave no answers to one artifact, in a phrase."""
+_SECONDS, _CALL, _INTEGER, _FLOAT = 1.0, 1e-3, 1e-9, 5e-9
 
 
 @dataclass(frozen=True)
@@ -72,7 +49,7 @@ class Answer:
 
 
 def examples_of(artifact: bytes, available: int) -> int:
-    """Return how many examples an artifact is asked on an emulated target; the same on every machine."""
+    """Return how many examples an artifact is asked, by what they take on an emulated core."""
     read = graph.read(artifact)
     integer = any(tensor.dtype in ("int8", "int16") for operator in read.operators for tensor in operator.outputs)
     cost = _CALL + work.operations_of(read) * (_INTEGER if integer else _FLOAT)
@@ -82,7 +59,7 @@ def examples_of(artifact: bytes, available: int) -> int:
 def compare(
     report: Report,
     run: Path,
-    target: Target,
+    runner: Runner,
     model_dir: Path,
     baseline_dir: Path,
     say: Callable[[str], None],
@@ -91,6 +68,7 @@ def compare(
     """Ask a target for the answers of a run's cells, and judge them.
 
     Args:
+        runner: connected to it.
         only: cells; all that have an artifact where empty.
 
     Returns:
@@ -102,19 +80,21 @@ def compare(
     """
     since = time.perf_counter()
     models = load_models(model_dir)
+    target, machine = runner.target, runner.connect().machine
+    versions = {**versions_of(runner), "ai-edge-litert": machine.litert, "numpy": machine.numpy}
     accepted = accepted_answers.load(baseline_dir, target.name)
-    answers = list(_answers(_chosen(report, run, only), models, target, accepted, say))
+    answers = list(_answers(_chosen(report, run, only), models, runner, accepted, say))
     given = [answer.given for answer in answers if answer.given is not None]
     alpha = gate.DEFAULT_BUDGET / max(1, sum(map(gate.tests_of, given)))
     cells = [_judged(answer, target.name, alpha) for answer in answers]
     result = TargetAnswers(
         target=target.name,
         emulated=target.emulated,
-        machine=target.machine,
+        machine=f"{machine.machine}, {machine.cpu}",
         run=report.run,
         exit_status=gate.exit_status([cell.verdict for cell in cells]),
-        versions=dict(target.versions),
-        changed=_changed(accepted, target.versions),
+        versions=versions,
+        changed=_changed(accepted, versions),
         seconds=time.perf_counter() - since,
         cells=cells,
     )
@@ -135,7 +115,7 @@ def _chosen(report: Report, run: Path, only: Sequence[str]) -> list[Cell]:
 def _answers(
     cells: Sequence[Cell],
     models: Mapping[str, ReferenceModel],
-    target: Target,
+    runner: Runner,
     accepted: accepted_answers.Accepted,
     say: Callable[[str], None],
 ) -> Iterator[Answer]:
@@ -144,42 +124,47 @@ def _answers(
     stored = artifacts.all_in_store(store, {cell.artifact_sha256 or "" for cell in cells})
     for number, cell in enumerate(cells, 1):
         model, path = models.get(cell.model), stored.get(cell.artifact_sha256 or "")
-        say(f"{target.name}: {cell.id} ({number} of {len(cells)})")
+        say(f"{runner.target.name}: {cell.id} ({number} of {len(cells)})")
         if model is None:
             yield Answer(cell, failure="its model is not in --model-dir")
         elif path is None:
             yield Answer(cell, failure="its artifact is no longer in the cache; run the same command again")
         else:
-            yield _answer(cell, model, path.read_bytes(), target, accepted.predictions.get(cell.id), store)
+            artifact = Artifact(path, cell.artifact_sha256 or "")
+            yield _answer(cell, model, artifact, runner, accepted.predictions.get(cell.id))
 
 
-def _answer(
-    cell: Cell, model: ReferenceModel, artifact: bytes, target: Target, accepted: Array | None, store: Store
-) -> Answer:
-    own = accuracy.find(cell.artifact_sha256 or "", model, store)
-    if own is None or own.predictions is None or own.outputs is None:
-        return Answer(cell, failure="this machine's own answers are not in the cache; run the same command again")
-    n = examples_of(artifact, len(own.predictions))
+def _answer(cell: Cell, model: ReferenceModel, artifact: Artifact, runner: Runner, accepted: Array | None) -> Answer:
+    n = examples_of(artifact.path.read_bytes(), len(model.pack().test))
     inputs = model.prepare(rows(model.pack().test.x, slice(0, n)))
     try:
-        outputs, seconds = target.answers(artifact, inputs, model.stateful)
-        there = model.metric.predict(outputs, inputs)
-        first = accuracy.first_outputs(outputs)
+        taken = first_answers(runner, model, artifact, n)
     except TargetFailed as failed:
         return Answer(cell, failure=str(failed))
     except (ValueError, KeyError, TypeError) as wrong:
         return Answer(cell, failure=f"it answered with other outputs than the artifact has ({wrong})")
-    kept = min(n, len(own.outputs), len(first))
+    outputs = accuracy.answers(artifact.path, model.stateful, inputs, 1)
+    here, own = model.metric.predict(outputs, inputs), accuracy.first_outputs(outputs)
+    if taken.predictions.shape != here.shape or taken.outputs.shape[1:] != own.shape[1:]:
+        return Answer(cell, failure="it answered with outputs of another shape than this machine's")
+    kept = min(len(own), len(taken.outputs))
     given = gate.Given(
-        here=own.predictions[:n],
-        there=there,
+        here=here,
+        there=taken.predictions,
         accepted=None if accepted is None else accepted[:n],
         same=same_answers(model),
         right=right_answers(model),
-        distances=distances(first[:kept], own.outputs[:kept]),
-        nonfinite=accuracy.nonfinite_examples(outputs),
+        distances=distances(taken.outputs[:kept], own[:kept]),
+        nonfinite=taken.nonfinite,
     )
-    return Answer(cell, seconds, given)
+    return Answer(cell, taken.seconds, given)
+
+
+def versions_of(runner: Runner) -> dict[str, str]:
+    """Return the versions that an emulated root was made of; empty for any other target."""
+    if runner.target.scheme != arm_root.NAME:
+        return {}
+    return dict(arm_root.root().versions)
 
 
 def same_answers(model: ReferenceModel) -> Callable[[Array, Array], Array]:
