@@ -217,7 +217,7 @@ class _File:
 
     def _stale(self, cell: str, score: BaselineValue, array: Array) -> Iterator[Finding]:
         assert self.model is not None
-        labels = self.model.pack().test.y
+        labels = self.model.pack().test.y[: len(array)]
         if not gate.is_score_of(score, self.model.metric, array, labels, bool(score.values)):
             computed = self.model.metric.value(array, labels)
             what = f"the score {score.value:g} is not that of the stored predictions, {computed:.6g}: it was edited"

@@ -147,7 +147,7 @@ class Runner:
         off = machine.clock - time.time()
         if before is None and abs(off) > CLOCK_SECONDS:
             ahead = "ahead" if off > 0 else "behind"
-            self.notes.append(f"its clock is {abs(off):,.0f} s {ahead} of this machine's; nothing here depends on it")
+            self.notes.append(f"its clock is {abs(off) / 60:,.0f} min {ahead} of this machine's; nothing here depends on it")
         if before is not None and before.results_class != machine.results_class:
             raise TargetFailed("versions", "another machine or runtime answered after the connection was lost")
 
@@ -191,11 +191,12 @@ class Runner:
     def _taken(self, model: ReferenceModel, artifact: Artifact, told: Told) -> Taken:
         examples = self.examples(model)
         got = Collected(model, examples)
-        used = [0.0]
+        used = 0.0
 
         def bring_and_answer(session: Session) -> None:
+            nonlocal got, used
             self._bring(session, artifact, examples)
-            left = max(1.0, self.target.seconds - used[0])
+            left = max(1.0, self.target.seconds - used)
             since = time.monotonic()
             try:
                 if got.count < examples.count:
@@ -203,16 +204,20 @@ class Runner:
                         artifact.sha256, examples.inputs, got.count, examples.count, left, LIMIT_SECONDS, model.stateful
                     ):
                         got.add(ports, some)
+            except TargetFailed as failure:
+                if failure.code == "garbled":  # what came before may be as wrong
+                    got = Collected(model, examples)
+                raise
             finally:
-                used[0] += time.monotonic() - since
+                used += time.monotonic() - since
 
-        self._tried(told, f"answers from row {got.count:,} on", bring_and_answer)
+        self._tried(told, "answers", bring_and_answer)
         memory, why = None, ""
         try:
             memory = self._tried(told, "memory", lambda session: self._memory(session, model, artifact, examples))
         except TargetFailed as failure:
             why = str(failure)
-        return Taken(got.predictions(), got.outputs(), got.nonfinite, memory, why, used[0])
+        return Taken(got.predictions(), got.outputs(), got.nonfinite, memory, why, used)
 
     def _memory(
         self, session: Session, model: ReferenceModel, artifact: Artifact, examples: Examples
