@@ -35,6 +35,7 @@ def answers(
     from quantbench.core.targets import of_option
     from quantbench.engine.target_answers import compare
     from quantbench.records.run_folder import read
+    from quantbench.reference.model import load_models
     from quantbench.report.target_answers import screen
     from quantbench.targets.failures import TargetFailed
     from quantbench.targets.runner import Runner
@@ -47,7 +48,7 @@ def answers(
     try:
         runner.connect()
         only = [cell.strip() for cell in cells.split(",") if cell.strip()]
-        found, take = compare(report, folder, runner, model_dir, baseline_dir, _screen.say, only)
+        found, take = compare(report, folder, runner, load_models(model_dir), baseline_dir, _screen.say, only)
     except TargetFailed as failed:
         if not where_possible:
             raise BadInput(f"--target: {chosen[0].name}: {failed}") from None
