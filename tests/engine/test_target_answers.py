@@ -1,7 +1,6 @@
 """A run's artifacts on a target: what it answers, what is accepted of it, and a target that lies."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 

@@ -224,6 +224,29 @@ def trial(made: Root) -> str:
     return "" if found == expected else f"it is {' '.join(found) or 'silent'}, expected {' '.join(expected)}"
 
 
+def state(ask: bool) -> str:
+    """Say whether this machine can use the emulated core; a root that does not start is removed, to be made again.
+
+    Args:
+        ask: whether to start it, which takes seconds.
+    """
+    if problem := unavailable():
+        return f"no: {problem}"
+    try:
+        made = find()
+    except BadInput as wrong:
+        return f"no: {str(wrong).removeprefix(f'{NAME}: ')}"
+    if made is None:
+        return "yes; its root of Debian's arm64 packages is made when it is first used"
+    problem = trial(made) if ask else ""
+    if problem:
+        folder = made.folder.parent
+        files.remove(folder, folder.parent)
+        return f"no: its root does not start ({problem}) and was removed; the next use makes it again"
+    wheels = ", ".join(f"{name} {made.versions[name]}" for name in WHEELS)
+    return f"yes, as a {PROCESSOR} (QEMU {made.versions['qemu']}, Python {made.versions['python']}, {wheels})"
+
+
 # ---------------------------------------------------------------- confining
 
 
