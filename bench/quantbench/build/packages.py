@@ -77,6 +77,23 @@ def alone(name: str, version: str) -> Path:
     return kept(digest({"alone": exact, "python": sys.version})[:16], make)
 
 
+def for_other(target: str, pins: Sequence[str], python: str, platforms: Sequence[str], what: str, limit: float) -> None:
+    """Unpack wheels for another processor or Python into a folder, without what they require; nothing is run.
+
+    Args:
+        python: its version, such as ``3.11``.
+        platforms: tags of wheels that are taken.
+        what: begins the sentence where one cannot be had.
+
+    Raises:
+        BadInput: there is no such wheel, or it cannot be downloaded.
+    """
+    alike = [part for tag in platforms for part in ("--platform", tag)]
+    command = [*_pip(), "--target", target, "--no-deps", "--no-compile", "--only-binary", ":all:"]
+    command += ["--implementation", "cp", "--python-version", python, *alike, *pins]
+    _run(command, Path(target).parent, what, limit)
+
+
 def contents_in(folder: Path, name: str) -> str:
     """Return version and contents' hash of a package in a folder, as of an installed one; ``absent`` without it."""
     for found in metadata.distributions(path=[str(folder)]):
@@ -102,6 +119,11 @@ def _installer() -> list[str]:
     binary = _uv_binary()
     if binary is not None:
         return [binary, "pip", "install", "--python", sys.executable]
+    return _pip()
+
+
+def _pip() -> list[str]:
+    """Return the command by which pip installs."""
     if importlib.util.find_spec("pip") is None:
         raise BadInput("neither uv nor pip is here to install it; pip install 'quantbench[ab]'")
     return [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--retries", "1"]

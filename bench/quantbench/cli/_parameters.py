@@ -27,6 +27,7 @@ SUMMARIES = {
     "history": "Show what changed over many runs.",
     "export": "Write the .tflite file of a cell.",
     "explain": "Show which operators an error comes from.",
+    "answers": "Check that a target answers as this machine.",
     "tune": "Find the smallest mixed artifact within a limit.",
     "judge": "Judge .tflite files that another tool built.",
     "init": "Set up a repository: settings and a workflow.",

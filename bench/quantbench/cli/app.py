@@ -18,6 +18,7 @@ from quantbench.cli import (
     ab,
     absent,
     adopt,
+    answers,
     baseline,
     cache,
     compare,
@@ -80,6 +81,7 @@ app.command()(compare.history)
 app.add_typer(baseline.app, name="baseline")
 app.command()(export.export)
 app.command()(explain.explain)
+app.command()(answers.answers)
 app.command()(init.init)
 app.command()(config.config)
 app.command()(site.site)

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from quantbench.baselines.files import json_path
+from quantbench.build import arm_root
 from quantbench.build.store import Store, default_root
 from quantbench.core import environment, walls
 from quantbench.core.environment import class_accepted, package_version
@@ -78,12 +79,18 @@ def diagnose(
     models = load_models(model_dir)
     gpus = gpu_devices.find()
     diagnosis = Diagnosis()
-    diagnosis.sections["What can be measured"] = _runtimes(gpus)
+    diagnosis.sections["What can be measured"] = [*_runtimes(gpus), f"ARM answers: {arm_root.state(not quick)}"]
     diagnosis.sections["This machine"] = _machine(here)
     diagnosis.sections["Baselines that apply"] = _baselines(models, baseline_dir, here)
     diagnosis.sections["Targets"] = checkup.lines(declared or {}, ask=not quick)
     diagnosis.sections["Timing noise"] = ["not measured (--quick)"] if quick else noise(models, say)
-    diagnosis.advice = [*machine_advice(Path("/")), *_load_advice(), *gpu_advice(gpus), *_counting_advice()]
+    diagnosis.advice = [
+        *machine_advice(Path("/")),
+        *_load_advice(),
+        *gpu_advice(gpus),
+        *_counting_advice(),
+        *_arm_advice(),
+    ]
     return diagnosis
 
 
@@ -207,6 +214,13 @@ def _counting_advice() -> list[Advice]:
     if instructions.unavailable() != instructions.NO_VALGRIND:
         return []
     return [Advice("valgrind is not installed: no instructions are counted", "sudo apt-get install valgrind")]
+
+
+def _arm_advice() -> list[Advice]:
+    """Return how to have answers compared with ARM's, where only the emulator is missing."""
+    if platform.system() != "Linux" or arm_root.emulator() is not None:
+        return []
+    return [Advice("QEMU's emulator is not installed: no answers are compared with ARM's", arm_root.INSTALL)]
 
 
 def machine_advice(root: Path) -> list[Advice]:

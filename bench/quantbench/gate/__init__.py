@@ -131,6 +131,7 @@ from quantbench.gate._sequential import (
 )
 from quantbench.gate._size import SIZE_TOLERANCE_REASONS, SIZE_TOLERANCES, sizes
 from quantbench.gate._structure import structure
+from quantbench.gate._target_answers import MOST_OTHERWISE, WITHIN, Answered, Given, target_answers, tests_of
 from quantbench.gate._targets import (
     TARGETS_BUDGET,
     Paired,
@@ -185,6 +186,7 @@ __all__ = [
     "MICRO_LOADS",
     "MODEL_TOLERANCE",
     "MODEL_TOLERANCE_REASON",
+    "MOST_OTHERWISE",
     "OTHER_KERNELS_TOLERANCE",
     "PEAK_TOLERANCE",
     "PEAK_TOLERANCE_REASON",
@@ -197,14 +199,17 @@ __all__ = [
     "STAGES",
     "SUSPICIOUS",
     "TARGETS_BUDGET",
+    "WITHIN",
     "WITHOUT_NUMBER",
     "AcceptedLatency",
+    "Answered",
     "Answers",
     "Base",
     "Difference",
     "DropSeen",
     "Examples",
     "Flips",
+    "Given",
     "Hypothesis",
     "Look",
     "Moved",
@@ -309,8 +314,10 @@ __all__ = [
     "summed_up",
     "suspicious",
     "suspicious_beside",
+    "target_answers",
     "target_measurement",
     "targets_alpha",
+    "tests_of",
     "threads",
     "thresholds",
     "timed_ones",

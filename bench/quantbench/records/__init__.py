@@ -130,6 +130,7 @@ from quantbench.records._selftest import (
     Sight,
     YearlyRate,
 )
+from quantbench.records._target_answers import AcceptedAnswers, AnsweredCell, AnswersBaseline, TargetAnswers
 from quantbench.records._targets import OnTarget, Target, TargetMachine, is_of_target
 from quantbench.records._tuning import MixedGroup, TriedArtifact, Tuning
 
@@ -146,6 +147,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SEVERAL_AT_WORK",
     "Accepted",
+    "AcceptedAnswers",
     "AcceptedFloor",
     "AcceptedMicro",
     "AcceptedOn",
@@ -153,6 +155,8 @@ __all__ = [
     "Advice",
     "AdvisedVariant",
     "Amount",
+    "AnsweredCell",
+    "AnswersBaseline",
     "Attribution",
     "BaselineCell",
     "BaselineFile",
@@ -245,6 +249,7 @@ __all__ = [
     "Structure",
     "Suspect",
     "Target",
+    "TargetAnswers",
     "TargetMachine",
     "TriedArtifact",
     "Tuning",

@@ -22,6 +22,7 @@ from quantbench.records._json_text import json_text, rounded
 from quantbench.records._older import is_older, upgraded
 from quantbench.records._provenance import Tables, tables_of
 from quantbench.records._report import Report
+from quantbench.records._target_answers import AnswersBaseline
 
 LONGEST_NUMBER, LARGEST_NUMBER = 18, 1e100  # digits of an integer; absolute value of any other number
 # Reports and baselines have a comma every 20 bytes or more, and a bracket every 75; a report of 10,000 cells has
@@ -36,7 +37,7 @@ _LONGEST_KEY = 1000  # characters; those of a tensor have some 100, and an error
 _MOST_KEYS = 100_000  # of one object; a baseline has one for each variant, a cell one for each measurement
 _MOST_FIELDS = 64  # of an object that is a record; a larger one is a table, of which a sample of entries is checked
 
-R = TypeVar("R", Report, BaselineFile)
+R = TypeVar("R", Report, BaselineFile, AnswersBaseline)
 
 
 def schema(record: type[Record]) -> dict[str, Any]:

@@ -22,7 +22,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from quantbench.build import arm_root
 from quantbench.core.targets import Target
+from quantbench.errors import BadInput
 from quantbench.targets import worker
 from quantbench.targets.failures import TargetFailed, start_failed
 
@@ -38,8 +40,18 @@ _ENDING_SECONDS = 5.0
 _MOST_NOISE = 2**16  # bytes that a login may print before the worker speaks
 _PIPE_BYTES = 2**20
 
+
+def emulated(target: Target) -> list[str]:
+    """Return the command of an emulated ARM core, whose root is made now where it is missing. Raises TargetFailed."""
+    del target
+    try:
+        return arm_root.root().command()
+    except BadInput as problem:
+        raise TargetFailed("unreachable", str(problem).removeprefix(f"{arm_root.NAME}: ")) from None
+
+
 # Kinds of target whose command is made elsewhere: scheme -> function.
-LAUNCHERS: dict[str, Callable[[Target], list[str]]] = {}
+LAUNCHERS: dict[str, Callable[[Target], list[str]]] = {arm_root.NAME: emulated}
 
 
 def command(target: Target) -> list[str]:
