@@ -209,6 +209,8 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
     sys.path[0] = process.ORIGINAL_DIR = os.getcwd()
+    more = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = [entry for entry in more if entry and entry not in sys.path]
     sys.argv = ["quantbench", *request["arguments"]]
     local.cores = lambda: 1  # what LocalExecutor takes where no number is given
     for finalizer in util._finalizer_registry.values():  # else they are those of the server, and ignored

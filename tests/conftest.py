@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,14 +276,17 @@ def surroundings(**more: str) -> dict[str, str]:
 
 
 def run_quantbench(
-    *arguments: str, store: Path, cwd: Path = ROOT, first: str = "", **environment: str
+    *arguments: str, store: Path, cwd: Path = ROOT, first: str = "", path: Iterable[Path] = (), **environment: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run the command line in a process of its own: a forked one, or a fresh interpreter where that may matter.
 
     Args:
         first: Python code that the process runs before the command.
+        path: further folders to import from.
     """
     seen = surroundings(**({"QUANTBENCH_CACHE": str(store)} | environment))
+    if path:
+        seen["PYTHONPATH"] = os.pathsep.join(map(str, [SOURCE, *path]))
     if _forks and not any(name.startswith(("PYTHON", "LC_", "LANG")) for name in environment):
         return command_server.run(list(arguments), cwd, seen, timeout=600, first=first)
     start = [sys.executable, "-c", f"{first}\nfrom quantbench.cli import main\nmain()"] if first else command()
@@ -293,7 +296,7 @@ def run_quantbench(
 def run_script(
     script: Path, *arguments: str, cwd: Path = ROOT, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a script that loads TensorFlow in a process of its own, forked unless this is the nightly run."""
+    """Run a script that computes with TensorFlow in a process of its own, forked unless this is the nightly run."""
     if _forks:
         return command_server.run(list(arguments), cwd, surroundings(**environment), timeout=600, script=script)
     start = [sys.executable, str(script), *arguments]

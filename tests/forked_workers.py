@@ -3,8 +3,8 @@
 A command starts a process to load a stranger's model, and others to convert and train. A fresh interpreter imports
 TensorFlow for seconds, each time. Here such a process is forked instead, by the thread that would have started it: it
 is a child of the same process and behind the same walls, with its own streams, environment and folder, and with the
-state that the interpreter had before the command began. TensorFlow has no threads before it computes; see
-:func:`imported`.
+state that the interpreter had before the command began. TensorFlow has no threads before it computes; where there are
+some, a fresh interpreter is started as ever.
 """
 
 import atexit
@@ -102,7 +102,7 @@ def install() -> None:
 
     def spawned(path: Any, arguments: Sequence[Any], descriptors: Sequence[int]) -> int:
         words = [os.fsdecode(one) for one in arguments]
-        if _SPAWNED not in words:
+        if _SPAWNED not in words or _has_native_threads():
             return int(spawn(path, arguments, descriptors))
         code = words[words.index("-c") + 1]
         sys.argv, before = ["-c", _SPAWNED], sys.argv
@@ -116,7 +116,7 @@ def install() -> None:
             folder, environment = more[4], more[5]
             words = args if isinstance(args, list) else []
             known = len(words) == 3 and words[:2] == [sys.executable, "-m"] and words[2] in MODULES
-            if not known or str(folder) != home:
+            if not known or str(folder) != home or _has_native_threads():
                 super()._execute_child(args, *more)
                 return
 
@@ -135,6 +135,11 @@ def install() -> None:
 
     multiprocessing.util.spawnv_passfds = spawned  # type: ignore[attr-defined]
     subprocess.Popen = Popen  # type: ignore[misc]
+
+
+def _has_native_threads() -> bool:
+    """Whether a library has threads that would be missed in a forked process: TensorFlow's, once it has computed."""
+    return len(os.listdir("/proc/self/task")) > threading.active_count()
 
 
 def _forked(

@@ -257,6 +257,7 @@ def _environments_that_are_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "install", lambda found: Path(sys.executable))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_one_version_against_itself_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _environments_that_are_this_one(monkeypatch)

@@ -87,7 +87,7 @@ def examples(split: Split) -> list[tuple[bytes, int]]:
 FORMS = [(form, small) for form in ("npz", "shards", "images", "tf.data", "tfrecord") for small in (True, False)]
 
 
-AT_ONCE = [("npz", True), ("shards", False), ("images", False), ("tf.data", False), ("tfrecord", True)]
+AT_ONCE = [("npz", True), ("shards", False), ("images", False), ("tf.data", False)]
 
 
 def _each(form: str, small: bool) -> Any:

@@ -120,10 +120,16 @@ class Adopted:
 
     def surroundings(self) -> dict[str, str]:
         """What a hostile module would be imported from, and mark."""
-        canaries = [str(room.outside / "code") for room in self.rooms.values()]
         usual = surroundings()["PYTHONPATH"]
-        ran = str(next(iter(self.rooms.values())).ran)
-        return {"PYTHONPATH": os.pathsep.join([usual, *canaries]), "CANARY_RAN": ran}
+        return {"PYTHONPATH": os.pathsep.join([usual, *map(str, self.canaries())]), "CANARY_RAN": self.ran()}
+
+    def canaries(self) -> list[Path]:
+        """Folders that a hostile module would be imported from."""
+        return [room.outside / "code" for room in self.rooms.values()]
+
+    def ran(self) -> str:
+        """What it would mark."""
+        return str(next(iter(self.rooms.values())).ran)
 
     def assert_untouched(self) -> None:
         """Nothing was run, written, read, deleted or fetched."""
@@ -193,7 +199,8 @@ AT_ONCE = ("rmtree_h5", "keras3_lambda", "hdf5_external_storage", "saved_init_wr
 def test_whose_hash_was_changed_too_costs_its_own_cells(adopted: Adopted, names: tuple[str, ...]) -> None:
     for name in names:
         adopted.replace(name, REPLACED[name][0], states_its_hash=True)
-    done = run_quantbench(*adopted.arguments(), store=adopted.root / "store", **adopted.surroundings())
+    store, path = adopted.root / "store", adopted.canaries()
+    done = run_quantbench(*adopted.arguments(), store=store, path=path, CANARY_RAN=adopted.ran())
     _each_cell_refused(adopted, done)
 
 

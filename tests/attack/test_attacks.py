@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, run_quantbench, surroundings
+from conftest import run_quantbench, surroundings
 from hostile import ALL, BY_NAME
 from hostile.room import SECRET, Hostile, Room, changes, leaks, picture
 
@@ -211,9 +211,8 @@ def test_the_command_itself(name: str) -> None:
         finally:
             os.chdir(before)
         outside, given = picture(room.outside), picture(room.root)
-        path = os.pathsep.join([str(ROOT), str(room.outside / "code")])
         done = run_quantbench(
-            *arguments, store=room.store, cwd=room.work, TMPDIR=str(room.tmp), PYTHONPATH=path,
+            *arguments, store=room.store, cwd=room.work, TMPDIR=str(room.tmp), path=[room.outside / "code"],
             CANARY_RAN=str(room.ran), TF_CPP_MIN_LOG_LEVEL="3",
         )  # fmt: skip
         output = done.stdout + done.stderr

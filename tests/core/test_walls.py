@@ -519,13 +519,6 @@ def unwalled(path: Path) -> str:
 def test_with_the_first_wall_off_nothing_is_fetched(good: Path, tmp_path: Path) -> None:
     caller = Caller()
     (tmp_path / "model").mkdir()
-    others = {"origin": caller.url, "cache_dir": str(tmp_path / "cache")}
-    path = hostile_copy(good, tmp_path / "model", "keras.utils.get_file", "f", **others)
-    with (
-        Loading(a_model(path, "keras2", trusted=True), path) as loaded,
-        pytest.raises(BadInput, match=r"hostile\.h5: Keras cannot"),
-    ):
-        loaded.input_specs()
     # Into a folder where it may write, so that it is the network that stops it.
     scratch = {"origin": caller.url, "cache_dir": "."}
     inside = hostile_copy(good, tmp_path / "model", "keras.utils.get_file", "f", **scratch)
@@ -547,8 +540,8 @@ def test_with_the_first_wall_off_nothing_is_fetched(good: Path, tmp_path: Path) 
     assert "refused" in output
     assert "ermission denied" in output
     assert caller.calls == 0
-    assert not (tmp_path / "cache").exists()
-    unwalled(path)
+    others = {"origin": caller.url, "cache_dir": str(tmp_path / "cache")}
+    unwalled(hostile_copy(good, tmp_path / "model", "keras.utils.get_file", "f", **others))
     assert caller.calls > 0
 
 

@@ -121,6 +121,7 @@ def test_crashes_and_time_limits_mean_the_same_there(
     assert "SIGKILL" in killed["retried"][0]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_latency_is_timed_by_the_worker_that_offers_it(
     quantbench: Quantbench, dask: DaskProcesses, tmp_path: Path

@@ -209,6 +209,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> training.Trained:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # the quick selftest, which CI runs, plants one in a training too
 def test_a_training_without_a_step_is_red(subject: training.Trained) -> None:
     found = training.judged(subject, named(training.FAULTS, "QAT trained no step"), 0, 0)
     assert found.harmful

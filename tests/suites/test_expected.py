@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Quantbench, surroundings
+from conftest import ROOT, Quantbench, run_quantbench, surroundings
 from made_up_cells import FLOAT, HALF, outcome, run
 from quantbench import gate
 from quantbench.records import Kind, Verdict
@@ -33,11 +33,8 @@ CELLS = ["--models", "seed_cnn", "--variants", "float32,ptq_float16", "--no-gpu"
 def collected(tmp_path: Path, *arguments: str, remove: bool = False, **environment: str) -> tuple[list[int], str]:
     """Numbers of expected judgements, of tests, and of expected ones without a test; and the selection in words."""
     (tmp_path / "spy.py").write_text(f"REMOVE = {remove}\n{SPY}")
-    words = [sys.executable, "-m", "quantbench", "run", *CELLS, *arguments, "--report-dir", str(tmp_path)]
-    surrounding = surroundings(**environment)
-    surrounding["PYTHONPATH"] += f":{tmp_path}"
-    words += ["-p", "spy", "--collect-only", "-q"]
-    done = subprocess.run(words, cwd=ROOT, env=surrounding, capture_output=True, text=True, timeout=100)
+    words = ["run", *CELLS, *arguments, "--report-dir", str(tmp_path), "-p", "spy", "--collect-only", "-q"]
+    done = run_quantbench(*words, store=tmp_path / "store", path=[tmp_path], **environment)
     lines = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.startswith(("COUNTED", "SELECTION")))
     return [int(number) for number in lines["COUNTED"].split()], lines["SELECTION"]
 

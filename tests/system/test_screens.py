@@ -15,7 +15,7 @@ CELL = "seed_cnn/ptq_static_wi8_ai8"
 SELECTION = ["run", "--models", "seed_cnn", "--variants", THREE_VARIANTS, "--no-latency", "--no-gpu", "--workers", "1"]
 
 
-def run(three_cells: ThreeCells, tmp_path: Path, *more: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def run(three_cells: ThreeCells, tmp_path: Path, *more: str, **environment: Any) -> "subprocess.CompletedProcess[str]":
     reports = ["--report-dir", str(tmp_path / "reports")]
     return run_quantbench(*SELECTION, *reports, *more, store=three_cells.store, **environment)
 
@@ -80,16 +80,10 @@ def test_a_test_that_raises_is_shown_with_its_traceback(three_cells: ThreeCells,
         "def judge(*given): raise ValueError('planted')\n"
         "def pytest_configure(): Session.judge = judge\n"
     )
-    done = run(three_cells, tmp_path, "-p", "broken", "-k", "size", PYTHONPATH=_path(tmp_path))
+    done = run(three_cells, tmp_path, "-p", "broken", "-k", "size", path=[tmp_path])
     assert done.returncode == 3
     assert "ValueError: planted" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("NOT MEASURED")
-
-
-def _path(folder: Path) -> str:
-    import os
-
-    return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
 
 
 def test_json_is_the_only_thing_on_standard_output(three_cells: ThreeCells, tmp_path: Path, red: list[str]) -> None:
