@@ -52,7 +52,7 @@ def test_a_compiled_file_is_gated_by_what_can_be_known_of_it(tmp_path: Path, sto
     (tmp_path / "npu.tflite").write_bytes(custom(b"ethos-u"))
     said = judged(tmp_path, store, "--quantized", "npu.tflite", "--limit", "left=0", "--limit", "size=9kB", status=1)
     assert "operators left to the CPU: it is 1, 0 is allowed" in said
-    assert "compiled for Ethos-U in 1 part; 1 operators are left to the CPU: 1 SOFTMAX" in said
+    assert "compiled for Ethos-U in 1 part; 1 operator is left to the CPU: 1 SOFTMAX" in said
 
 
 def test_an_adopted_artifact_is_a_cell_and_a_new_file_is_judged_against_the_accepted_one(

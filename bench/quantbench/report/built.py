@@ -195,7 +195,8 @@ def compiled(of: Compiled) -> str:
     """Say what a compiler made, and what it left to the CPU."""
     left = sum(of.left.values())
     names = ", ".join(f"{count} {line(name)}" for name, count in list(of.left.items())[:4])
-    rest = f"; {left} operators are left to the CPU: {names}" if left else "; nothing is left to the CPU"
+    many = "1 operator is" if left == 1 else f"{left} operators are"
+    rest = f"; {many} left to the CPU: {names}" if left else "; nothing is left to the CPU"
     shown = ", ".join(f"{name.replace('_', ' ')} {_figure(name, value)}" for name, value in of.figures.items() if value)
     about = line(of.about.get("accelerator_configuration", ""))
     report = f"; its report: {f'{about}: ' if about else ''}{shown}" if shown else ""
