@@ -1,6 +1,7 @@
 """What ``judge`` and ``adopt --artifact`` are given: one sentence each for what is wrong, before anything is run."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 from quantbench.adopt import artifacts, held, judging, limits, verdicts
 from quantbench.adopt.inspecting import inspect
 from quantbench.adopt.understand import Given
+from quantbench.build.fingerprint import source_fingerprint
 from quantbench.errors import BadInput
-from quantbench.records import FileVerdicts, Machine
+from quantbench.records import FileVerdicts, Machine, read_artifacts
 from quantbench.report import built as words
-from quantbench.variants import VARIANTS, built
+from quantbench.variants import VARIANTS, built, offered, variant_of
 
 from .make_built import KERNEL, X, Y, custom, dense, written
 
@@ -117,6 +119,42 @@ def test_what_is_no_artifact_to_adopt(own: list[str], specs: list[str], words: s
     with pytest.raises(BadInput) as caught:
         artifacts.parse(own, specs)
     assert words in str(caught.value)
+
+
+def test_a_file_is_read_anew_and_a_missing_one_is_the_error_of_its_cell(tmp_path: Path) -> None:
+    model: Any = SimpleNamespace(file=tmp_path / "m.py", name="m", form="tflite")
+    listed = built.list_of(model.file, "m")
+    artifacts.bring(artifacts.parse([f"v={tmp_path / 'v.tflite'}"], ["v=int8"]), model)
+    artifacts.settle(tmp_path, "m")
+    assert read_artifacts(listed)[0].file == "v.tflite"
+    keys = []
+    with pytest.raises(BadInput, match="the artifact is not there; build it before the run"):
+        variant_of(model, "built_v").make(None)  # type: ignore[arg-type]
+    for content in (b"one", b"other"):
+        (tmp_path / "v.tflite").write_bytes(content)
+        variant = variant_of(model, "built_v")
+        assert variant.make(None) == content  # type: ignore[arg-type]
+        keys.append(source_fingerprint(variant.make))
+    assert keys[0] != keys[1]
+    (tmp_path / "v.tflite").write_bytes(b"half of it")
+    with pytest.raises(BadInput, match="changed while it was measured"):
+        variant.make(None)  # type: ignore[arg-type]
+    assert variant.promise is VARIANTS["ptq_static_wi8_ai8"].promise
+    assert offered(model)[-1] == "built_v"
+    for text, said in (
+        ("{", "is not JSON"),
+        (listed.read_text().replace('"1.0"', '"2.0"'), "expected '1.0', found '2.0'"),
+        (listed.read_text().replace('"int8"', '"int7"'), "v: --spec: unknown quantization spec 'int7'"),
+        (listed.read_text().replace('"name"', '"nam"'), "field 'artifacts.0"),
+    ):
+        listed.write_text(text)
+        with pytest.raises(BadInput) as caught:
+            offered(model)
+        assert said in str(caught.value)
+        artifacts.bring(artifacts.parse(["v=v.tflite"], ["v=int8"]), model)
+    model.form = "code"
+    with pytest.raises(BadInput, match="is a model of code, beside which files of others are not run"):
+        offered(model)
 
 
 def test_every_artifact_has_a_variant_and_none_is_one_of_every_model() -> None:

@@ -40,6 +40,7 @@ def test_screen_page_report_and_exit_status_agree(tmp_path: Path, store: Path) -
     assert f"{report['built']['files'][1]['outputs'][0]['score']:.2%}".replace("%", " %") in page
 
 
+@pytest.mark.nightly
 def test_without_a_float_model_the_file_shipped_so_far_is_the_reference(tmp_path: Path, store: Path) -> None:
     folder = written(tmp_path)
     files = ["--against", "good.tflite", "--quantized", "bad.tflite", "--data", "eval.npz"]
@@ -79,7 +80,3 @@ def test_an_adopted_artifact_is_a_cell_and_a_new_file_is_judged_against_the_acce
     shutil.copy(folder / "bad.tflite", folder / "build" / "v.tflite")
     status, said, verdicts = run()
     assert (status, verdicts) == (1, {"float32": "pass", "built_vendor": "regressed"}), said
-    (folder / "build" / "v.tflite").unlink()
-    status, said, verdicts = run()
-    assert (status, verdicts) == (3, {"float32": "pass", "built_vendor": "error"}), said
-    assert "build/v.tflite: the artifact is not there; build it before the run" in said
