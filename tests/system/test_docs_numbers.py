@@ -15,7 +15,7 @@ import dask
 import distributed  # noqa: F401 - brings the defaults
 import pytest
 from conftest import ROOT
-from quantbench.adopt import limits, ranking, splitting
+from quantbench.adopt import judging, limits, ranking, splitting
 from quantbench.comparison import alarms, history
 from quantbench.core.options import RunOptions
 from quantbench.engine import artifacts
@@ -41,7 +41,7 @@ from quantbench.reference.metrics import CONVERSION_AGREEMENT
 from quantbench.reference.model import load_models
 from quantbench.selftest import memory as held
 from quantbench.selftest import outcomes, suite
-from quantbench.variants import of_every_model, settings
+from quantbench.variants import VARIANTS, built, of_every_model, settings
 from quantbench.variants.collaborative import CENTROIDS
 from scipy.stats import beta
 from studies.docs_samples import PLANTED
@@ -328,6 +328,14 @@ def facts() -> dict[str, list[str]]:
             f"The default is {limits.POINTS:g} pp, or {percent(limits.SHARE_OF_SPREAD)} of the labels' spread",
             f"of 100 tables, at most {100 * ranking.ALPHA:g} recommend",
             "0.0/1.0 flags",
+        ],
+        "judge.md": [
+            f"every ` is kept | {judging.EXITS['within']:d} |",
+            f"a limit is broken | {judging.EXITS['beyond']:d} |",
+            f"nothing was asked of it | {judging.EXITS['undecided']:d} |",
+            f"is an error (exit status {Exit.NOT_MEASURED:d})",
+            f"is measured (exit status {Exit.BAD_INPUT:d})",
+            f"of less than {built.spec_of('dynamic', VARIANTS).min_elements:,} values",
         ],
         "reading-a-report.md": [
             f"(p ≤ {parts.SUSPICIOUS:g}), but more often",

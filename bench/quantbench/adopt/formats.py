@@ -25,6 +25,10 @@ _LIMIT_SECONDS = 600
 Specs = dict[str, tuple[tuple[int, ...], Any]]
 
 
+class AlreadyQuantized(BadInput):
+    """Raised where a float model is wanted and a quantized one given."""
+
+
 def detect(path: Path) -> Form:
     """Detect the form of a saved model, by its content instead of its name.
 
@@ -115,7 +119,7 @@ def _check_float(path: Path, graph: structure.Graph) -> None:
         census = ", ".join(f"{dtypes.count(name)} of {name}" for name in sorted(set(dtypes)))
         ports = [*graph.inputs, *graph.outputs]
         looks = "although its inputs and outputs are float32 " if all(one.dtype == "float32" for one in ports) else ""
-        raise BadInput(
+        raise AlreadyQuantized(
             f"{path}: is already quantized {looks}(tensors: {census}); give the float model that it was made from"
         )
 

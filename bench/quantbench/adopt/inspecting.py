@@ -20,7 +20,7 @@ from quantbench.measure import census
 from quantbench.records import Census, Compiled, Structure
 from quantbench.safety import tflite
 from quantbench.tflite import graph as graphs
-from quantbench.tflite.graph import CASTS, Graph
+from quantbench.tflite.graph import Graph
 from quantbench.variants import VARIANTS, built
 
 # Custom operator that a compiler puts in the place of what the accelerator takes -> what it is for. Sources: Arm's Vela
@@ -116,7 +116,7 @@ def operators_left(one: Inspected) -> int | None:
     """Count the operators that an accelerator does not take; None for a file that is not compiled."""
     if one.compiled is None:
         return None
-    return sum(count for name, count in one.compiled.left.items() if name not in CASTS)
+    return sum(one.compiled.left.values())
 
 
 # ---------------------------------------------------------------- whether it fits a model

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from quantbench.adopt import data, inspecting, ranking, understand, vela, verdicts
+from quantbench.adopt import data, formats, inspecting, ranking, understand, vela, verdicts
 from quantbench.adopt.commands import arguments
 from quantbench.adopt.held import Limits
 from quantbench.adopt.inspecting import Inspected
@@ -90,9 +90,7 @@ def judge(
     reference = given if given.model else replace(given, model=str(next(iter(runs.values())).path))
     say(f"loading {reference.model}")
     with output_to(folder / "loading.log"):
-        understood = understand.understand(
-            replace(reference, quantized=asked.against != "float" or not given.model), "model", folder
-        )
+        understood = _understood(replace(reference, quantized=asked.against != "float"), folder)
     for one in runs.values():
         inspecting.check_fits(one, understood.inputs, understood.outputs, Path(reference.model).name)
     outputs = ranking.judged_of(understood)
@@ -119,6 +117,14 @@ def judge(
         update={"notes": understood.notes, "folder": str(session.folder.path), "arguments": _arguments(given, asked)}
     )
     return _written(session.folder, session.report, record), record
+
+
+def _understood(given: understand.Given, folder: Path) -> understand.Understood:
+    """Derive the model that files are compared with. Raises BadInput."""
+    try:
+        return understand.understand(given, "model", folder)
+    except formats.AlreadyQuantized as error:
+        raise BadInput(f"--float: {error}, or where there is none, the file shipped so far with --against") from None
 
 
 def named(paths: Sequence[Path]) -> dict[str, Path]:

@@ -122,6 +122,9 @@ class Judging:
         why += [f"not {self.spec}: {words}" for words in broken]
         beyond: list[Decision] = ["beyond"]
         verdicts = [*drops, *(each.verdict for each in held), *(beyond if broken or advised.dead else [])]
+        if not (compared or self.spec or held):
+            why.append("nothing of it was gated: give --float or --against, --spec or --limit")
+            verdicts.append("undecided")
         verdicts += beyond if cell.measurements.get("nonfinite") and cell.measurements["nonfinite"].value else []
         ratio = cell.measurements.get(RATIO) if compared else None
         low, high = (interval(cell, RATIO, ratio) if ratio else None) or (None, None)

@@ -9,13 +9,12 @@ from quantbench.core.echo import line
 from quantbench.records import Compiled, FileVerdicts, Held, JudgedFile, JudgedOutput, OutputVerdict, Structure
 from quantbench.report import advice, formatting
 
-# Together at most 30 lines: 1 of the answer, 6 of reasons, 8 of the table, 6 of structure, 4 of limits, 3 of where.
+# Together at most 30 lines: 1 answer, 6 reasons, 10 of the table, 2 blank, 6 of structure, 4 of limits, 1 of where.
 MOST_LINES = 30
-MOST_WHY, MOST_ROWS, MOST_STRUCTURE, MOST_HELD = 6, 6, 6, 4
+MOST_WHY, MOST_ROWS, MOST_STRUCTURE, MOST_HELD = 5, 6, 6, 4
 LONGEST = 160
 SIGNS = {"within": "✓", "beyond": "✗", "undecided": "?"}
 WORDS = {"within": "ok", "beyond": "BEYOND", "undecided": "undecided"}
-_UNITS = {"cycles": "cycles", "latency": "× the reference's time", "left": "operators"}
 
 
 def screen(found: FileVerdicts) -> str:
@@ -52,11 +51,10 @@ def answer(found: FileVerdicts) -> str:
 def _allowed(found: FileVerdicts) -> str:
     first = found.judged[0] if found.judged else None
     if found.reference is None or first is None:
-        gated = any(one.held or one.spec for one in found.files)
-        return "within the limits given" if gated else "nothing was gated: scored without a reference"
+        return "as declared, and within the limits given"
     worst = max(found.files, key=lambda one: one.outputs[0].drop if one.outputs else -1e9)
     if not worst.outputs:
-        return "within the limits given"
+        return "as declared, and within the limits given"
     drop = advice.drop(worst.outputs[0], first)
     limit = advice.number(first.limit, first.limit, first.unit)
     return f"a drop of {drop} {first.unit} from {line(found.reference.name)} where {limit} is allowed"
@@ -76,7 +74,8 @@ def held(one: Held) -> str:
     """Say how a figure stands to its limit."""
     value = "is not known" if one.value is None else f"is {_figure(one.name, one.value)}"
     ends = "" if one.low is None or one.high is None else f" (95 %: {one.low:.3f} to {one.high:.3f})"
-    return f"{one.name.replace('_', ' ')} {value}{ends}, {_figure(one.name, one.limit)} is allowed"
+    what = "operators left to the CPU: it" if one.name == "left" else one.name.replace("_", " ")
+    return f"{what} {value}{ends}, {_figure(one.name, one.limit)} is allowed"
 
 
 def _figure(name: str, value: float) -> str:
@@ -196,8 +195,9 @@ def compiled(of: Compiled) -> str:
     """Say what a compiler made, and what it left to the CPU."""
     left = sum(of.left.values())
     names = ", ".join(f"{count} {line(name)}" for name, count in list(of.left.items())[:4])
-    rest = f"; {left} operators are left to the CPU: {names}" if left else "; nothing is left to the CPU"
-    shown = ", ".join(f"{name.replace('_', ' ')} {_figure(name, value)}" for name, value in of.figures.items())
+    many = "1 operator is" if left == 1 else f"{left} operators are"
+    rest = f"; {many} left to the CPU: {names}" if left else "; nothing is left to the CPU"
+    shown = ", ".join(f"{name.replace('_', ' ')} {_figure(name, value)}" for name, value in of.figures.items() if value)
     about = line(of.about.get("accelerator_configuration", ""))
     report = f"; its report: {f'{about}: ' if about else ''}{shown}" if shown else ""
     parts = f"{of.operators} part{'s' * (of.operators > 1)}"
@@ -254,7 +254,8 @@ def scored(found: FileVerdicts) -> list[str]:
     lines = []
     for one in found.judged:
         limit = f"; may drop by {advice.limit(one)}" if found.reference is not None else ""
-        lines += [f"{advice.name_of(one)} on {one.examples:,} examples{limit}", *one.evidence]
+        name = advice.name_of(one) if len(found.judged) > 1 else one.metric
+        lines += [f"{name} on {one.examples:,} examples{limit}", *one.evidence]
     return lines
 
 

@@ -34,7 +34,8 @@ from quantbench.records import Judgement, Kind, Verdict, worst
 from quantbench.records.run_folder import REPORT
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.suites.outcomes import refused, state_cell
-from quantbench.variants import known, offered
+from quantbench.variants import VARIANTS, known, offered
+from quantbench.variants.built import is_built
 
 KINDS = frozenset({Kind.ACCURACY, Kind.SIZE, Kind.STRUCTURE, Kind.MEMORY})
 FIXTURE, MARKER = "quantbench", "quantbench"
@@ -119,7 +120,9 @@ class Shared:
                 f'check: expected check("MODEL", "VARIANT") or check("MODEL/VARIANT"), found {model!r} and {variant!r}'
             )
         of = pick(name, self.models, "check")
-        chosen = of, pick(rest or variant, known(self.models[one] for one in of), "check")
+        named = rest or variant
+        offering = known(self.models[one] for one in of) if is_built(named) else VARIANTS
+        chosen = of, pick(named, offering, "check")
         if any(len(one) != 1 for one in chosen):
             raise BadInput(f"check: expected one cell, found {model!r} and {variant!r}; call it once a cell")
         return f"{chosen[0][0]}/{chosen[1][0]}"

@@ -32,7 +32,6 @@ SPECS = {
     "int8-io": "ptq_static_wi8_ai8_int_io",
     "uint8-io": "ptq_static_wi8_ai8_uint8_io",
     "per-tensor": "ptq_static_wi8_ai8_per_tensor",
-    "16x8": "ptq_static_wi8_ai16",
 }
 ANY = QuantizationSpec(io=None)
 

@@ -65,11 +65,12 @@ def _pictures(found: FileVerdicts) -> Markup:
 
 
 def _files(found: FileVerdicts) -> Markup:
+    rows, first = words.rows(found), 1 if found.reference is None else 0
     table = fragment(
         "table.html.j2",
-        caption="In the order given",
+        caption="In the order given; numbers are those of the pictures",
         headers=words.headers(found),
-        rows=words.rows(found),
+        rows=[[f"{number}. {row[0]}" if number else row[0], *row[1:]] for number, row in enumerate(rows, first)],
         kind="advice",
     )
     return table + fragment("paragraphs.html.j2", lines=[words.note(found)])

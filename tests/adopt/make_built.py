@@ -1,0 +1,42 @@
+"""Make files as other tools would build them, of one dense layer: float, quantized, damaged, compiled."""
+
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from made_up_graphs import Made
+
+INPUTS, CLASSES = 64, 16
+_RANDOM = np.random.default_rng(3)
+KERNEL = _RANDOM.normal(size=(CLASSES, INPUTS)).astype(np.float32)
+X = _RANDOM.normal(size=(600, INPUTS)).astype(np.float32)
+Y = (X @ KERNEL.T + _RANDOM.normal(size=(600, CLASSES))).argmax(axis=1)
+
+
+def dense(kernel: np.ndarray = KERNEL, scale: float = 0.0) -> bytes:
+    """A dense layer; its weights are int8 where there is a scale."""
+    made = Made()
+    x, out = made.tensor("x", (1, INPUTS)), made.tensor("out", (1, len(kernel)))
+    stored = np.clip(np.round(kernel / scale), -127, 127).astype(np.int8) if scale else kernel
+    constant = made.constant("kernel", stored, (scale,) if scale else ())
+    made.operator("FULLY_CONNECTED", (x, constant, -1), (out,), schema.FullyConnectedOptionsT())
+    return made.file((x,), (out,))
+
+
+def custom(name: bytes) -> bytes:
+    """A file of one custom operator, and a softmax that is left to the CPU."""
+    made = Made()
+    x, hidden, out = made.tensor("x", (1, 4)), made.tensor("h", (1, 4)), made.tensor("out", (1, 4))
+    made.operator("CUSTOM", (x,), (hidden,))
+    made.model.operatorCodes[0].customCode = name
+    made.operator("SOFTMAX", (hidden,), (out,), schema.SoftmaxOptionsT())
+    return made.file((x,), (out,))
+
+
+def written(folder: Path) -> Path:
+    """Write float.tflite, good.tflite, bad.tflite (weights saturate) and eval.npz into a folder."""
+    (folder / "float.tflite").write_bytes(dense())
+    (folder / "good.tflite").write_bytes(dense(scale=float(np.abs(KERNEL).max()) / 127))
+    (folder / "bad.tflite").write_bytes(dense(scale=float(np.abs(KERNEL).max()) / 1000))
+    np.savez(folder / "eval.npz", x=X, y=Y)
+    return folder

@@ -1,0 +1,166 @@
+"""What ``judge`` and ``adopt --artifact`` are given: one sentence each for what is wrong, before anything is run."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from quantbench.adopt import artifacts, held, judging, limits, verdicts
+from quantbench.adopt.inspecting import inspect
+from quantbench.adopt.understand import Given
+from quantbench.build.fingerprint import source_fingerprint
+from quantbench.errors import BadInput
+from quantbench.records import FileVerdicts, Machine, read_artifacts
+from quantbench.report import built as words
+from quantbench.variants import VARIANTS, built, offered, variant_of
+
+from .make_built import KERNEL, X, Y, custom, dense, written
+
+
+def test_each_file_gets_a_name_that_a_cell_can_have() -> None:
+    paths = [Path("a/v-1.int8.tflite"), Path("b/v-1.int8.tflite"), Path("c/1.tflite")]
+    names = judging.named(paths)
+    assert list(names) == ["v_1_int8", "v_1_int8_2", "file_1"]
+    assert list(names.values()) == paths
+    assert all(built.is_built(f"built_{name}") for name in names)
+    with pytest.raises(BadInput, match="is given twice"):
+        judging.named([Path("v.tflite"), Path("./v.tflite")])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sized=3", "unknown figure 'sized'; did you mean size"),
+        ("size", "expected NAME=VALUE such as size=300KiB"),
+        ("size=3GB", "size=3GB: expected a number"),
+        ("latency=2KiB", "latency=2KiB: expected a number"),
+        ("size=1e999", "expected a number"),
+    ],
+)
+def test_what_is_no_limit(text: str, words: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        held.parse([text])
+    assert words in str(caught.value)
+
+
+def test_a_limit_is_kept_where_the_whole_interval_is_below_it() -> None:
+    found = held.parse(["size=2KiB", "latency=1.1", "left=0"])
+    size, unknown = found.held("size", 2048), found.held("left", None)
+    times = [found.held("latency", value, value - 0.1, value + 0.1) for value in (0.9, 1.05, 1.3)]
+    assert [one.verdict for one in [size, *times, unknown] if one] == [
+        "within",
+        "within",
+        "undecided",
+        "beyond",
+        "undecided",
+    ]
+    assert found.held("arena", 1.0) is None
+    with pytest.raises(BadInput, match="latency: is measured by running a file"):
+        found.check_apply([True])
+    with pytest.raises(BadInput, match="left: is a figure of compiled files"):
+        found.check_apply([False])
+
+
+def test_a_compiled_file_that_nothing_was_asked_of_is_not_green(tmp_path: Path) -> None:
+    (tmp_path / "v.tflite").write_bytes(custom(b"ethos-u"))
+    one = inspect(tmp_path / "v.tflite")
+    assert verdicts.of_compiled(one, held.parse([])).verdict == "undecided"
+    assert verdicts.of_compiled(one, held.parse(["left=1"])).verdict == "within"
+    told = [verdicts.of_compiled(one, held.parse(["sram=1MiB"])), verdicts.of_compiled(one, held.parse(["left=0"]))]
+    assert [one.verdict for one in told] == ["undecided", "beyond"]
+    found = FileVerdicts(files=[*told] * 6, machine=Machine(cpu="c"))
+    assert found.verdict == "beyond"
+    assert len(words.screen(found).splitlines()) <= words.MOST_LINES
+    assert "sram is not known, 1,024.0 KiB is allowed" in words.markdown(found)
+
+
+CANNOT = [
+    ("good.tflite", {}, "--float: .*already quantized although its inputs and outputs are float32"),
+    ("model.py:M", {}, "--float: model.py:M is code"),
+    ("float.tflite", {"spec": "int9"}, "unknown quantization spec 'int9'; did you mean int8"),
+    ("float.tflite", {"vela": Path("s.csv")}, "goes with one compiled file, and 0 of"),
+    ("small.tflite", {}, "its output has shape 16, and that of small.tflite 8"),
+    ("", {"against": ""}, "--max-drop: there is nothing to drop from"),
+]
+
+
+@pytest.mark.parametrize(("model", "asked", "words"), CANNOT)
+def test_what_cannot_be_judged(tmp_path: Path, model: str, asked: dict[str, Any], words: str) -> None:
+    folder = written(tmp_path)
+    (folder / "small.tflite").write_bytes(dense(KERNEL[:8]))
+    np.savez(folder / "eval.npz", x=X, y=Y % 8)
+    (tmp_path / "aside").mkdir()
+    named = str(folder / model) if model.endswith(".tflite") else model
+    given = Given(named, folder / "eval.npz", max_drop=limits.parse("1"))
+    with pytest.raises(BadInput, match=words) as caught:
+        judging.judge(
+            given,
+            judging.Asked([folder / "good.tflite"], **asked),
+            tmp_path / "aside",
+            tmp_path / "reports",
+            lambda _: None,
+        )
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("own", "specs", "words"),
+    [
+        (["vendor"], [], "--artifact: expected NAME=FILE such as"),
+        (["a-b=v.tflite"], [], "--artifact: expected a name of letters, digits and '_'"),
+        (["a=v.tflite", "a=w.tflite"], [], "--artifact: a is given twice"),
+        (["a=v.tflite"], ["b=int8"], "--spec: b is no artifact of this command"),
+        (["a=v.tflite"], ["a=int88"], "--spec: unknown quantization spec 'int88'"),
+    ],
+)
+def test_what_is_no_artifact_to_adopt(own: list[str], specs: list[str], words: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        artifacts.parse(own, specs)
+    assert words in str(caught.value)
+
+
+def test_a_file_is_read_anew_and_a_missing_one_is_the_error_of_its_cell(tmp_path: Path) -> None:
+    model: Any = SimpleNamespace(file=tmp_path / "m.py", name="m", form="tflite")
+    listed = built.list_of(model.file, "m")
+    artifacts.bring(artifacts.parse([f"v={tmp_path / 'v.tflite'}"], ["v=int8"]), model)
+    artifacts.settle(tmp_path, "m")
+    assert read_artifacts(listed)[0].file == "v.tflite"
+    keys = []
+    with pytest.raises(BadInput, match="the artifact is not there; build it before the run"):
+        variant_of(model, "built_v").make(None)  # type: ignore[arg-type]
+    for content in (b"one", b"other"):
+        (tmp_path / "v.tflite").write_bytes(content)
+        variant = variant_of(model, "built_v")
+        assert variant.make(None) == content  # type: ignore[arg-type]
+        keys.append(source_fingerprint(variant.make))
+    assert keys[0] != keys[1]
+    (tmp_path / "v.tflite").write_bytes(b"half of it")
+    with pytest.raises(BadInput, match="changed while it was measured"):
+        variant.make(None)  # type: ignore[arg-type]
+    assert variant.promise is VARIANTS["ptq_static_wi8_ai8"].promise
+    assert offered(model)[-1] == "built_v"
+    for text, said in (
+        ("{", "is not JSON"),
+        (listed.read_text().replace('"1.0"', '"2.0"'), "expected '1.0', found '2.0'"),
+        (listed.read_text().replace('"int8"', '"int7"'), "v: --spec: unknown quantization spec 'int7'"),
+        (listed.read_text().replace('"name"', '"nam"'), "field 'artifacts.0"),
+    ):
+        listed.write_text(text)
+        with pytest.raises(BadInput) as caught:
+            offered(model)
+        assert said in str(caught.value)
+        artifacts.bring(artifacts.parse(["v=v.tflite"], ["v=int8"]), model)
+    model.form = "code"
+    with pytest.raises(BadInput, match="is a model of code, beside which files of others are not run"):
+        offered(model)
+
+
+def test_every_artifact_has_a_variant_and_none_is_one_of_every_model() -> None:
+    assert "built_vendor" in VARIANTS
+    assert VARIANTS["built_vendor"].control == "float32"
+    assert not VARIANTS["built_vendor"].trained
+    assert "built_vendor" not in list(VARIANTS)
+    for name in ("built_", "built_a@head", "built_1", "vendor"):
+        assert name not in VARIANTS
