@@ -21,7 +21,18 @@ from quantbench.core.options import RunOptions
 from quantbench.engine import artifacts
 from quantbench.engine.workers.cluster_executor import NO_WORKER_SECONDS
 from quantbench.errors import Exit
-from quantbench.gate import RULES, _common, _gpu, _hosts, _instructions, _latency, _memory, _sequential, exit_status
+from quantbench.gate import (
+    RULES,
+    _common,
+    _gpu,
+    _hosts,
+    _instructions,
+    _latency,
+    _memory,
+    _sequential,
+    _targets,
+    exit_status,
+)
 from quantbench.gate.score import parts
 from quantbench.measure import batch, gpu, latency_worker, side
 from quantbench.records import Verdict
@@ -30,6 +41,7 @@ from quantbench.reference.metrics import CONVERSION_AGREEMENT
 from quantbench.reference.model import load_models
 from quantbench.selftest import memory as held
 from quantbench.selftest import outcomes, suite
+from quantbench.targets import runner
 from quantbench.variants import of_every_model, settings
 from quantbench.variants.collaborative import CENTROIDS
 from scipy.stats import beta
@@ -256,6 +268,11 @@ def facts() -> dict[str, list[str]]:
             f"(the first {gpu.SOFTWARE.examples} on a software device, the first {gpu.REAL.examples:,} on others)",
             f"Below {percent(_gpu.GPU_AGREEMENT)} is red",
             f"then {100 * _gpu.GPU_SLACK:g} points less than that are red",
+        ],
+        "targets.md": [
+            f"Python {'.'.join(map(str, runner.OLDEST_PYTHON))} or newer, NumPy",
+            f"a false-alarm budget of {percent(_targets.TARGETS_BUDGET)} besides",
+            f"is an error, exit status {Exit.NOT_MEASURED:d}: missing",
         ],
         "how-it-judges.md": [
             f"false-alarm budget of {budget}, for",
