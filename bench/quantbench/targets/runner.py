@@ -31,6 +31,7 @@ from quantbench.targets.link import Link
 from quantbench.targets.session import Session
 
 LITERT = "ai-edge-litert"
+OLDEST_PYTHON = (3, 9)  # that the worker is written for
 PROCESSES, PROCESS_SECONDS = 6, 0.25  # of timing, as on this machine
 CLOCK_SECONDS = 60.0  # a clock that is off by more is told; nothing here depends on it
 LIMIT_SECONDS = 300.0  # for one example
@@ -135,7 +136,7 @@ class Runner:
 
     def _check(self, machine: TargetMachine) -> None:
         here = package_version(LITERT)
-        if tuple(int(part) for part in machine.python.split(".")[:2] if part.isdecimal()) < (3, 9):
+        if tuple(int(part) for part in machine.python.split(".")[:2] if part.isdecimal()) < OLDEST_PYTHON:
             raise TargetFailed("no-python", f"Python {machine.python} there is older than 3.9; set 'python'")
         if (machine.runtime, machine.litert) != (LITERT, here) and self.target.versions == "same":
             raise TargetFailed(
@@ -146,10 +147,8 @@ class Runner:
         before, self.machine = self.machine, machine
         off = machine.clock - time.time()
         if before is None and abs(off) > CLOCK_SECONDS:
-            ahead = "ahead" if off > 0 else "behind"
-            self.notes.append(
-                f"its clock is {abs(off) / 60:,.0f} min {ahead} of this machine's; nothing here depends on it"
-            )
+            by = f"{abs(off) / 60:,.0f} min {'ahead of' if off > 0 else 'behind'}"
+            self.notes.append(f"its clock is {by} this machine's; nothing here depends on it")
         if before is not None and before.results_class != machine.results_class:
             raise TargetFailed("versions", "another machine or runtime answered after the connection was lost")
 
