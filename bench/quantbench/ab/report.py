@@ -80,7 +80,9 @@ def _without(result: Found) -> Section:
         if side.without
     )
     if result.left_out:
-        words += f" Not compared: {len(result.left_out)} cells that train with it (quantization-aware training)."
+        count = len(result.left_out)
+        cells = "1 cell that trains" if count == 1 else f"{count} cells that train"
+        words += f" Not compared: {cells} a Keras 2 model, such as quantization-aware training."
     return Section("Without", words, [], [])
 
 
