@@ -2,7 +2,7 @@
 
 from quantbench.records import FLOAT_CONTROL
 from quantbench.reference.model import ReferenceModel
-from quantbench.variants import aeq, collaborative, mixed, ptq, qat, tuned
+from quantbench.variants import aeq, collaborative, keras3, mixed, ptq, qat, tuned
 from quantbench.variants.declare import FINETUNED_CONTROL, Taxonomy, Variant, Workbench
 from quantbench.variants.tuned import TUNED
 
@@ -30,7 +30,13 @@ def _by_name(*families: list[Variant]) -> dict[str, Variant]:
 
 
 VARIANTS: dict[str, Variant] = _by_name(
-    ptq.VARIANTS, aeq.VARIANTS, mixed.VARIANTS, [tuned.VARIANT], qat.VARIANTS, collaborative.VARIANTS
+    ptq.VARIANTS,
+    aeq.VARIANTS,
+    mixed.VARIANTS,
+    [tuned.VARIANT],
+    qat.VARIANTS,
+    collaborative.VARIANTS,
+    keras3.VARIANTS,
 )
 
 
