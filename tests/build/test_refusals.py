@@ -42,6 +42,15 @@ Details:
 DETERMINANT = """ConverterError: Could not translate MLIR to FlatBuffer.model.py:63:1: error: 'tf.MatrixDeterminant' \
 op is neither a custom op nor a flex op
 """
+# The same converter on a Dense layer that Keras 3.15 quantized by its int8.
+PLAIN_INT8 = """ConverterError: <unknown>:0: error: 'tfl.fully_connected' op operand #0 must be tensor of 32-bit \
+float or QI8 type or QUI8 type or QI16 type or QUI16 type values, but got 'tensor<1x5408xi8>'
+"""
+FLOAT8 = """ConverterError: Could not translate MLIR to FlatBuffer.<unknown>:0: error: loc(callsite(fused["Cast:", \
+"seed_cnn_1/dense_1/Cast_4@__inference_function_9727"] at fused["StatefulPartitionedCall:", \
+"StatefulPartitionedCall_1"])): Failed to convert element type 'f8E4M3FN': Unsupported type
+<unknown>:0: error: invalid TFLite type: 'tensor<5408x10xf8E4M3FN>'
+"""
 NOT_INTEGER = "RuntimeError: Quantization to 16x8-bit not yet supported for op: 'CONV_3D'.\n"
 # LiteRT 2.1 on the model above, converted with SELECT_TF_OPS.
 SELECT = (
@@ -98,6 +107,11 @@ LIST = "AttributeError: 'list' object has no attribute 'reshape'"
         (DETERMINANT, "TFLite has no operator for MatrixDeterminant; it needs Flex ops, which LiteRT's own runtime "),
         (HALF, "the model computes in float16, for which TFLite has no BiasAdd: save it with the dtype policy float32"),
         (HALF.replace("f16", "bf16"), "the model computes in bfloat16, for which TFLite has no BiasAdd: "),
+        (
+            PLAIN_INT8,
+            "the model multiplies plain int8 tensors, as Keras 3's int8 does, and the TFLite converter's FULLY_",
+        ),
+        (FLOAT8, "the model computes in float8 (f8E4M3FN), a type that TFLite does not have: "),
         (NOT_INTEGER, "the TFLite converter has no integer operator CONV_3D of this kind: "),
         (SELECT, "TFLite has no operator for MaxPool3D; it needs Flex ops, which LiteRT's own runtime lacks: "),
         (

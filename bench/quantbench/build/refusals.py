@@ -58,6 +58,13 @@ def _half(match: re.Match[str]) -> str:
     )
 
 
+def _unscaled_integers(match: re.Match[str]) -> str:
+    return (
+        f"the model multiplies plain int8 tensors, as Keras 3's int8 does, and the TFLite converter's "
+        f"{match['operator'].upper()} takes int8 only with a scale: quantize its weights alone, or with another tool"
+    )
+
+
 def _class_name(match: re.Match[str]) -> str:
     return match["path"].rsplit(".", 1)[-1]
 
@@ -101,6 +108,14 @@ RULES = [
         "choose a variant that may leave it in float",
     ),
     _rule(re.escape(UNCALIBRATED_LOOP), f"the model has a loop {_LOOP}"),
+    _rule(
+        r"'tfl\.(?P<operator>\w+)' op operand #\d+ must be [^']*, but got 'tensor<(?:[^>']*x)?i8>'",
+        _unscaled_integers,
+    ),
+    _rule(
+        r"Failed to convert element type '(?P<type>f8\w+)': Unsupported type",
+        "the model computes in float8 ({type}), a type that TFLite does not have: quantize it to int8",
+    ),
     # --- litert-quantizer; by its former name in the sentence, which baselines hold
     _rule(
         r"Tensor data is null\. Run allocate_tensors\(\) first",

@@ -42,7 +42,7 @@ class Violation:
 def violations(promise: QuantizationSpec, census: Census) -> list[Violation]:
     """List each violation of the quantization spec; empty where the artifact conforms."""
     violations = [*_operators(promise, census), *_granularity(promise, census), *_io(promise, census)]
-    violations += _rest_in_float(promise, census) + _compression(promise, census)
+    violations += _stored(promise, census) + _rest_in_float(promise, census) + _compression(promise, census)
     if census.degenerate:
         key = f"{len(census.degenerate)} activations have an empty range (min = max), first {census.degenerate[0]}"
         violations.append(Violation(key))
@@ -134,6 +134,13 @@ def _io(promise: QuantizationSpec, census: Census) -> list[Violation]:
     ports = [*census.inputs, *census.outputs]
     wrong = [port for port in ports if port.dtype != promise.io and (port.scale or port.dtype.startswith("float"))]
     return [Violation(f"{port.name[:60]} is {port.dtype}, not {promise.io}") for port in wrong] if promise.io else []
+
+
+def _stored(promise: QuantizationSpec, census: Census) -> list[Violation]:
+    if promise.stored is None or promise.stored in census.constants:
+        return []
+    held = ", ".join(sorted(census.constants)) or "nothing"
+    return [Violation(f"no weights are stored as {promise.stored}: the constants are {held}")]
 
 
 def _rest_in_float(promise: QuantizationSpec, census: Census) -> list[Violation]:

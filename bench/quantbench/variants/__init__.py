@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from quantbench.records import FLOAT_CONTROL
 from quantbench.reference.model import ReferenceModel
-from quantbench.variants import aeq, aeq_recipes, built, collaborative, mixed, ptq, qat, tuned
+from quantbench.variants import aeq, aeq_recipes, built, collaborative, keras3, mixed, ptq, qat, tuned
 from quantbench.variants.declare import FINETUNED_CONTROL, Taxonomy, Variant, Workbench
 from quantbench.variants.tuned import TUNED
 
@@ -56,6 +56,7 @@ VARIANTS: dict[str, Variant] = Table(
         [tuned.VARIANT],
         qat.VARIANTS,
         collaborative.VARIANTS,
+        keras3.VARIANTS,
     )
 )
 

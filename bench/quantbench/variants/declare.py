@@ -82,6 +82,8 @@ class QuantizationSpec:
         in_float: least and greatest number of compute operators that may compute in float nevertheless.
         granularity: ``per-tensor``: no weight tensor has more than one scale; ``per-channel``: every convolution has
             one per channel; ``blockwise``: some weight tensor has one per block; None: any.
+        stored: dtype that some constant of the file has, where weights are expanded by operators before they are used:
+            the compute operator itself then shows no weights; None: any.
         rotations: whether rotations of the activations, products with a square matrix of +c and -c, may be in float.
         io: dtype of inputs and outputs; None: any (a model may take integers).
         all_integer: whether no operator but casts may compute in float.
@@ -97,6 +99,7 @@ class QuantizationSpec:
     covers: tuple[str, ...] = ()
     in_float: tuple[int, int] = (0, 0)
     granularity: Literal["per-tensor", "per-channel", "blockwise"] | None = None
+    stored: str | None = None
     rotations: bool = False
     io: str | None = "float32"
     all_integer: bool = False

@@ -1,0 +1,283 @@
+"""Write docs/taxonomy.md: one table of every variant of every model, from what is accepted and what was measured.
+
+Scores, sizes, refusals and what is only partly quantized are those of ``baselines/``; the times are those of
+``latency.md`` and ``keras3_latency.md`` in ``reports/reference/``. ``python -m studies.docs_pages`` writes the page,
+and a test checks that it is up to date.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from quantbench.baselines import files as baselines
+from quantbench.build import refusals
+from quantbench.core.options import CHECKOUT
+from quantbench.gate._quantization_spec import violations
+from quantbench.records import BaselineCell
+from quantbench.reference.metrics import ACCURACY
+from quantbench.reference.model import ReferenceModel, load_models
+from quantbench.variants import VARIANTS, Variant, of_every_model
+
+from studies._common import table
+
+LATENCIES = ("latency.md", "keras3_latency.md")  # of reports/reference; the later one adds cells
+SHIPPED = 0.5  # pp: the drop up to which a file counts in the table of the best ones
+AS_NAMED, OTHERWISE, REFUSED, UNKNOWN = "✓", "≠", "∅", "?"
+# Groups of rows in their order: heading -> the names in it.
+GROUPS = {
+    "float32": r"float32.*",
+    "PTQ by the TFLite converter": r"ptq_.*",
+    "PTQ by ai-edge-quantizer": r"aeq_.*",
+    "PTQ, some layers left in float32": r"mixed_.*",
+    "Keras 3's own quantization": r"keras_.*",
+    "QAT by tfmot": r"qat_.*",
+    "Pruning and weight clustering": r"(pruned|clustered\d+)_.*",
+    "QAT that keeps pruning, clustering or both": r"(p|c|pc)qat_.*",
+    "Others": r".*",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Hold one variant of one model.
+
+    Attributes:
+        mark: one of ``AS_NAMED``, ``OTHERWISE``, ``REFUSED`` and ``UNKNOWN``.
+        note: why it is refused, or how it differs from its name; empty otherwise.
+        drop: from the variant's reference, in the metric's unit.
+        size: of the file, as a share of float32's.
+        time: of a call, as a share of float32's; None where it was not measured.
+    """
+
+    mark: str
+    note: str = ""
+    drop: float | None = None
+    size: float | None = None
+    time: float | None = None
+
+
+def page(made: str) -> str:
+    """Return the page.
+
+    Args:
+        made: the comment that says how it was made.
+    """
+    models = load_models(CHECKOUT / "models")
+    times = latencies([CHECKOUT / "reports" / "reference" / name for name in LATENCIES])
+    accepted = {name: _baseline(model) for name, model in models.items()}
+    grouped = groups(of_every_model())
+    entries = {
+        name: {variant: entry(model, variant, accepted[name], times) for names in grouped.values() for variant in names}
+        for name, model in models.items()
+    }
+    notes = _numbered(entries)
+    parts = [
+        "# Taxonomy: what becomes of each scheme",
+        made,
+        *_introduction(entries),
+        table(_SUMMARY, [[heading, *_summary(entries, names)] for heading, names in grouped.items()]),
+        "## Every variant of every model",
+        *_legend(models),
+        table(["variant", *models], _rows(grouped, entries, notes)),
+        "## Why not",
+        "\n".join(f"{number}. {note}" for note, number in notes.items()),
+        "## The best of each model",
+        f"Among the files that are what their name says and lose at most {SHIPPED:g} pp, without those that train:",
+        table(["model", "smallest", "fastest"], [_best(name, of_model) for name, of_model in entries.items()]),
+        *_sources(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _baseline(model: ReferenceModel) -> Mapping[str, BaselineCell]:
+    file = baselines.load(CHECKOUT / "baselines", model).file
+    return file.cells if file is not None else {}
+
+
+def entry(
+    model: ReferenceModel,
+    name: str,
+    cells: Mapping[str, BaselineCell],
+    times: Mapping[tuple[str, str], float],
+) -> Entry:
+    """Return what is accepted of a variant of a model."""
+    variant, cell = VARIANTS[name], cells.get(name)
+    if cell is None:
+        return Entry(UNKNOWN)
+    if cell.unsupported is not None:
+        return Entry(REFUSED, refusals.reason(cell.unsupported))
+    note = _difference(variant, cell) if cell.broken_promise else ""
+    drop = None
+    if variant.control is not None and (reference := cells.get(variant.control)) is not None:
+        drop = model.metric.drop(_value(cell, "score"), _value(reference, "score"))
+    size = _value(cell, "size") / _value(cells["float32"], "size")
+    return Entry(OTHERWISE if note else AS_NAMED, note, drop, size, times.get((name, model.name)))
+
+
+def _value(cell: BaselineCell, measurement: str) -> float:
+    return cell.measurements[measurement].value
+
+
+def _difference(variant: Variant, cell: BaselineCell) -> str:
+    """Say how the accepted file differs from what its name says, as reports say it now."""
+    found = violations(variant.promise, cell.census) if cell.census is not None else []
+    return "; ".join(each.words for each in found) or str(cell.broken_promise)
+
+
+_RATIO = re.compile(r"(\d+\.\d+)(?: ± \d+\.\d+)?")
+
+
+def latencies(paths: Iterable[Path]) -> dict[tuple[str, str], float]:
+    """Read (variant, model) -> time of a call as a share of float32's from the first table of each report."""
+    found: dict[tuple[str, str], float] = {}
+    for path in paths:
+        if not path.is_file():
+            continue
+        models: list[str] = []
+        for cells in _table_rows(path.read_text(encoding="utf-8")):
+            if cells[0] == "variant":
+                models = cells[1:]
+            elif models and len(cells) == len(models) + 1:
+                ratios = {model: _RATIO.fullmatch(text) for model, text in zip(models, cells[1:], strict=True)}
+                found |= {(cells[0].strip("`"), model): float(each[1]) for model, each in ratios.items() if each}
+    return found
+
+
+def _table_rows(text: str) -> Iterator[list[str]]:
+    """Yield the cells of each row of the first table."""
+    started = False
+    for line in text.splitlines():
+        if line.startswith("|"):
+            started = True
+            if not set(line) <= set("|-: "):
+                yield [word.strip() for word in line.strip().strip("|").split("|")]
+        elif started:
+            return
+
+
+def groups(names: Iterable[str]) -> dict[str, list[str]]:
+    """Divide the names among the groups, in their order, without the empty ones."""
+    found: dict[str, list[str]] = {heading: [] for heading in GROUPS}
+    for name in names:
+        found[next(heading for heading, pattern in GROUPS.items() if re.fullmatch(pattern, name))].append(name)
+    return {heading: inside for heading, inside in found.items() if inside}
+
+
+def _numbered(entries: Mapping[str, Mapping[str, Entry]]) -> dict[str, int]:
+    """Number the notes in the order in which the table shows them, row by row."""
+    notes: dict[str, int] = {}
+    for of_variant in zip(*(of_model.values() for of_model in entries.values()), strict=True):
+        for one in of_variant:
+            if one.note:
+                notes.setdefault(one.note, len(notes) + 1)
+    return notes
+
+
+def _rows(
+    grouped: Mapping[str, list[str]], entries: Mapping[str, Mapping[str, Entry]], notes: Mapping[str, int]
+) -> Iterator[list[str]]:
+    for heading, names in grouped.items():
+        yield [f"**{heading}**", *("" for _ in entries)]
+        for name in names:
+            yield [f"`{name}`", *(shown(of_model[name], notes) for of_model in entries.values())]
+
+
+_SUMMARY = ["", AS_NAMED, OTHERWISE, REFUSED, "drop, pp", "size", "time"]
+
+
+def _summary(entries: Mapping[str, Mapping[str, Entry]], names: Iterable[str]) -> list[str]:
+    """Count a group's files, and give median and range of their figures."""
+    inside = [of_model[name] for name in names for of_model in entries.values()]
+    count = Counter(one.mark for one in inside)
+    figures = [[one.drop for one in inside], [one.size for one in inside], [one.time for one in inside]]
+    told = [_range([value for value in values if value is not None]) for values in figures]
+    return [str(count[AS_NAMED]), str(count[OTHERWISE]), str(count[REFUSED]), *told]
+
+
+def _range(values: list[float]) -> str:
+    if not values:
+        return "–"
+    return f"{_two(median(values))} ({_two(min(values))} to {_two(max(values))})"
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}".replace("-0.00", "0.00") if abs(value) < 10 else f"{value:.0f}"
+
+
+def shown(one: Entry, notes: Mapping[str, int]) -> str:
+    """Format an entry: its mark, drop, size and time, and the number of its note."""
+    mark = f"{one.mark} {notes[one.note]})" if one.note else one.mark
+    figures = [] if one.drop is None else [f"{one.drop:+.2f}".replace("-0.00", "+0.00")]
+    if one.size is not None:
+        figures += [_two(one.size), "–" if one.time is None else _two(one.time)]
+    return " · ".join([mark, *figures])
+
+
+def _introduction(entries: Mapping[str, Mapping[str, Entry]]) -> Iterator[str]:
+    count = Counter(one.mark for of_model in entries.values() for one in of_model.values())
+    variants = len(next(iter(entries.values())))
+    yield (
+        f"{variants} ways of making a `.tflite` file of a Keras model with TensorFlow's tools, each tried on "
+        f"{len(entries)} models. Of {sum(count.values()) - count[UNKNOWN]} files, {count[AS_NAMED]} are what their "
+        f"name says ({AS_NAMED}), {count[OTHERWISE]} can be made and run but are something else ({OTHERWISE}), and "
+        f"{count[REFUSED]} cannot be made or do not run ({REFUSED}). All of it is built and measured again every "
+        "night; what is refused is tried too, and the run in which it works says so."
+    )
+    yield "By tool; drop, size and time are median and range:"
+
+
+def _legend(models: Mapping[str, ReferenceModel]) -> Iterator[str]:
+    yield "A cell says `mark · drop · size · time`."
+    others = "".join(
+        f", in `{name}` of {one.metric.name}" for name, one in models.items() if one.metric is not ACCURACY
+    )
+    yield "\n".join(
+        [
+            f"- Mark: {AS_NAMED} the operators and the dtypes of weights and activations are those of the name; "
+            f"{OTHERWISE} they are not, see the note of that number; {REFUSED} the tools refuse it, see the note; "
+            f"{UNKNOWN} nothing is accepted yet.",
+            f"- Drop: how much of the score on the test images is lost, in percentage points of {ACCURACY.name}"
+            f"{others}, against float32; for variants that train, against float32 trained for as long. Negative is "
+            "better than float32.",
+            "- Size of the file and time of a call on one thread, as a share of float32's: below 1 is smaller and "
+            "faster. – where no time was measured.",
+        ]
+    )
+    yield (
+        "The models, all on Fashion-MNIST, are in `models/`. The parts of the names: "
+        "[Glossary](glossary.md#names-of-variants). What each variant does: [Variants](variants.md)."
+    )
+
+
+def _best(name: str, of_model: Mapping[str, Entry]) -> list[str]:
+    shipped = {
+        variant: one
+        for variant, one in of_model.items()
+        if one.mark == AS_NAMED and one.drop is not None and one.drop <= SHIPPED and not VARIANTS[variant].trained
+    }
+    smallest = min(shipped.items(), key=lambda pair: pair[1].size or 0, default=None)
+    timed = {variant: one for variant, one in shipped.items() if one.time is not None}
+    fastest = min(timed.items(), key=lambda pair: pair[1].time or 0, default=None)
+    return [name, _figures(smallest), _figures(fastest)]
+
+
+def _figures(pair: tuple[str, Entry] | None) -> str:
+    return "none" if pair is None else f"`{pair[0]}`: {shown(pair[1], {}).removeprefix(f'{AS_NAMED} · ')}"
+
+
+def _sources() -> Iterator[str]:
+    yield "## Where the figures come from, and how to cite them"
+    yield (
+        "Scores, sizes and reasons are the accepted values in `baselines/`, each with the date, the "
+        "versions and the processor that it was measured with. Times are ratios within one process, of "
+        "[latency.md](../reports/reference/latency.md), which names its machine: on another processor they differ, and "
+        'an accelerator has a table of its own. `quantbench run -m "not latency"` makes all of it again but the '
+        "times, `quantbench run -m latency` those."
+    )
+    yield (
+        "To cite it, name the project, this page, and the commit: the page is generated from files of the same commit, "
+        "and changes with them."
+    )
