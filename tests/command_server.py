@@ -230,10 +230,10 @@ if __name__ == "__main__":
     loading = "tensorflow" in sys.argv[2:]
     if loading:
         forked_workers.imported()
-    for name in {*artifact.STAGE_PACKAGES, *(name for variant in VARIANTS.values() for name in variant.packages)}:
-        package_contents(name)  # it looks at each of their files
-    dependencies.required()
-    load_models(Path(__file__).parents[1] / "models")["seed_cnn"].pack()
+        for name in {*artifact.STAGE_PACKAGES, *(name for variant in VARIANTS.values() for name in variant.packages)}:
+            package_contents(name)  # it looks at each of their files
+        dependencies.required()
+        load_models(Path(__file__).parents[1] / "models")["seed_cnn"].pack()
     gc.freeze()  # so that no command looks through all of that again
     request = _serve(sys.argv[1])
     _become(request)

@@ -46,8 +46,8 @@ SHAPES: dict[str, tuple[str, Callable[[str], str]]] = {
 }
 
 
-# What nests deepest, what has most parts, what is longest, and what is most alike to a report.
-AT_ONCE = ("deep lists", "many lists", "a huge number", "one cell again and again")
+# What nests deepest, what has most parts, and what is longest.
+AT_ONCE = ("deep lists", "many lists", "a huge number")
 
 
 def _each() -> list[Any]:

@@ -803,6 +803,7 @@ for form, keras in (("keras2", keras2), ("keras3", keras3)):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_healthy_models_are_not_refused(tmp_path: Path) -> None:
     output = in_a_process(HEALTHY, tmp_path, tmp_path)
     assert output.count("FINE") == 7 + 4, output

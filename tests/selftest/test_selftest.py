@@ -175,7 +175,7 @@ def test_harm_is_fixed_whatever_the_judge_resolves() -> None:
             for field in ("noise", "arena", "first")
         ),
         ("evaluated on the calibration data", pipeline.KEPT, "refusal", ""),
-        ("test labels off by a row", pipeline.EVERYWHERE, "refusal", ""),
+        pytest.param("test labels off by a row", pipeline.EVERYWHERE, "refusal", "", marks=pytest.mark.nightly),
         ("the wrong file built", "float32", Kind.STRUCTURE, "promise"),
         ("a cell without a baseline", SUBJECT_VARIANT, Kind.ACCURACY, "score"),
         ("a cell never judged", SUBJECT_VARIANT, Kind.ACCURACY, "cell"),

@@ -153,7 +153,7 @@ def test_a_run_without_a_report_says_why_on_the_pull_request(tmp_path: Path, for
     assert "actions/upload-artifact" not in done.used
 
 
-@pytest.mark.parametrize("status", [0, 1])
+@pytest.mark.parametrize("status", [1, pytest.param(0, marks=pytest.mark.nightly)])
 def test_a_forge_that_refuses_changes_no_verdict(tmp_path: Path, forge: StandIn, status: int) -> None:
     forge.may_write = False
     forge.stranger_says("<!-- quantbench gate red -->\nold", association="OWNER")
