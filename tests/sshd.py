@@ -1,7 +1,7 @@
 """Start a real ``sshd`` on the loopback address, with keys and a configuration of its own, for tests and studies.
 
-It runs as whoever runs the tests, lets that user in with a key that is made for it, and touches nothing of theirs. Every
-connection can be cut from outside, by the process of the server that serves it.
+It runs as whoever runs the tests, lets that user in with a key that is made for it, and touches nothing of theirs.
+Every connection can be cut from outside, by the process of the server that serves it.
 """
 
 import os
@@ -111,9 +111,8 @@ def running(folder: Path) -> Iterator[Server]:
         encoding="ascii",
     )
     server.know()
-    server.process = subprocess.Popen(
-        [sshd(), "-D", "-e", "-f", str(folder / "sshd_config")], stderr=(folder / "log").open("wb")
-    )
+    with (folder / "log").open("wb") as log:
+        server.process = subprocess.Popen([sshd(), "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
     try:
         _until_it_listens(port, server.process, folder / "log")
         yield server

@@ -836,6 +836,13 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
         f"what a person named, {CHECKED}, and {OWN}",
         {"read_bytes": 4, "load": 1, "write_bytes": 1, "savez": 1},
     ),
+    "quantbench/baselines/of_target.py": (OWN, {"write_bytes": 1}),
+    "quantbench/targets/link.py": ("the worker's source, a module of this package", {"read_bytes": 1}),
+    "quantbench/targets/runner.py": (OWN, {"save": 1, "read_text": 1, "load": 2}),
+    "quantbench/targets/worker.py": (
+        f"files in a folder of its own on a target, named by their hash, and {SYSTEM}",
+        {"open": 6, "read_text": 1},
+    ),
     "quantbench/baselines/merge_base.py": (OWN, {"open": 1}),
     "quantbench/cli/forge.py": ("what a person named, and no more of it than is posted", {"open": 1}),
     "quantbench/cli/init.py": (SYSTEM, {"read_text": 1}),

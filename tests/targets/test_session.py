@@ -11,11 +11,17 @@ from quantbench.targets.failures import TargetFailed
 from quantbench.targets.link import Link
 from quantbench.targets.session import Session
 
-HELLO = {
-    "kind": "hello", "protocol": 1, "little_endian": True, "python": "3.11", "machine": "m", "os": "o", "cpu": "c", "isa": "i",
-    "litert": "2", "litert_record": "", "runtime": "r", "numpy": "2", "folder": "/f", "cores": 2, "memory": 3, "free": 4,
+HELLO: dict[str, Any] = {
+    "kind": "hello",
+    "protocol": 1,
+    "little_endian": True,
+    **{name: name[:1] for name in ("python", "machine", "os", "cpu", "isa", "litert", "runtime", "numpy", "folder")},
+    "litert_record": "",
+    "cores": 2,
+    "memory": 3,
+    "free": 4,
     "time": 5.0,
-}  # fmt: skip
+}
 LOADED = {"kind": "loaded", "outputs": [{"name": "y", "dtype": "int8", "scale": 0.5, "zero_point": 0}]}
 VALUES = np.arange(8, dtype=np.int8).tobytes()
 ROWS: dict[str, Any] = {"kind": "rows", "start": 0, "count": 4, "outputs": [{"dtype": "int8", "shape": [2]}]}
@@ -94,7 +100,7 @@ def test_outputs_that_cannot_be_are_an_error(outputs: Any) -> None:
         answers(({"kind": "loaded", "outputs": outputs}, b""))
 
 
-@pytest.mark.parametrize("name", [name for name in HELLO if name not in ("kind",)])
+@pytest.mark.parametrize("name", [name for name in HELLO if name != "kind"])
 def test_a_machine_that_cannot_be_is_an_error(name: str) -> None:
     negative = [] if name == "time" else [-1]
     for wrong in (None, [], {"a": 1}, *negative):

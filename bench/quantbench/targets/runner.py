@@ -146,10 +146,8 @@ class Runner:
         before, self.machine = self.machine, machine
         off = machine.clock - time.time()
         if before is None and abs(off) > CLOCK_SECONDS:
-            ahead = "ahead" if off > 0 else "behind"
-            self.notes.append(
-                f"its clock is {abs(off) / 60:,.0f} min {ahead} of this machine's; nothing here depends on it"
-            )
+            by = f"{abs(off) / 60:,.0f} min {'ahead of' if off > 0 else 'behind'}"
+            self.notes.append(f"its clock is {by} this machine's; nothing here depends on it")
         if before is not None and before.results_class != machine.results_class:
             raise TargetFailed("versions", "another machine or runtime answered after the connection was lost")
 
