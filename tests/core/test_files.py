@@ -869,7 +869,10 @@ ALLOWED: dict[str, tuple[str, dict[str, int]]] = {
         "wheels that a person named, and " + OWN,
         {"write_text": 1, "read_bytes": 1, "read_text": 1},
     ),
+    "quantbench/build/arm_root.py": (OWN, {"write_text": 1}),
+    "quantbench/build/debian.py": (OWN, {"write_text": 2}),
     "quantbench/build/packages.py": (OWN, {"write_text": 1}),
+    "quantbench/engine/target_answers.py": (CHECKED, {"read_bytes": 1}),
     "quantbench/engine/accepted.py": (CHECKED, {"read_bytes": 1}),
     "quantbench/engine/turns.py": (CHECKED, {"read_bytes": 2}),
     "quantbench/ab/runs.py": (

@@ -18,7 +18,7 @@ from conftest import ROOT
 from quantbench.adopt import judging, limits, ranking, splitting
 from quantbench.comparison import alarms, history
 from quantbench.core.options import RunOptions
-from quantbench.engine import artifacts
+from quantbench.engine import artifacts, target_answers
 from quantbench.engine.workers.cluster_executor import NO_WORKER_SECONDS
 from quantbench.errors import Exit
 from quantbench.gate import (
@@ -31,6 +31,7 @@ from quantbench.gate import (
     _memory,
     _micro,
     _sequential,
+    _target_answers,
     _targets,
     exit_status,
 )
@@ -82,6 +83,27 @@ def rounded(fraction: float) -> int:
 def selftest() -> dict[str, Any]:
     measured: dict[str, Any] = json.loads((ROOT / "reports" / "reference" / "selftest.json").read_text())
     return measured
+
+
+def arm_answers() -> list[str]:
+    """Facts of the page on ARM answers: its limits, and a row for each model of what was compared."""
+    found = json.loads((ROOT / "reports" / "reference" / "arm_answers.json").read_text())
+    cells = found["cells"]
+    rows = []
+    for model in dict.fromkeys(cell["cell"].partition("/")[0] for cell in cells):
+        own = [cell for cell in cells if cell["cell"].startswith(f"{model}/")]
+        counts = [cell["examples"] for cell in own]
+        otherwise = sum(cell["otherwise"] for cell in own)
+        rows.append(f"| {model} | {len(own)} | {min(counts)} to {max(counts)} | {sum(counts):,} | {otherwise} |")
+    return [
+        f"kernels of one runtime cause ({percent(_target_answers.MOST_OTHERWISE)}, beyond",
+        f"in about {target_answers.SECONDS:g} s, at least {target_answers.LEAST_EXAMPLES} and at most "
+        f"{target_answers.MOST_EXAMPLES}.",
+        f"exits with {int(Exit.GREEN)};",
+        f"{sum(cell['examples'] for cell in cells):,} answers of {len(cells)} artifacts",
+        f"{sum(cell['otherwise'] for cell in cells)} of them differs",
+        *rows,
+    ]
 
 
 def in_stages(*start: str) -> list[str]:
@@ -265,6 +287,7 @@ def facts() -> dict[str, list[str]]:
             "100 runs of 100 models each",
         ],
         "glossary.md": [f"half of the weights zero; {CENTROIDS} distinct values", "per block of 32 weights"],
+        "arm.md": arm_answers(),
         "gpu.md": [
             f"(the first {gpu.SOFTWARE.examples} on a software device, the first {gpu.REAL.examples:,} on others)",
             f"Below {percent(_gpu.GPU_AGREEMENT)} is red",

@@ -95,6 +95,10 @@ class Root:
         return ["env", "-i", *seen, *_way_in(self.folder), _EMULATOR, "-cpu", PROCESSOR, self.python, *arguments]
 
 
+class DoesNotStart(BadInput):
+    """Raised when everything could be had, and the emulated Python or LiteRT does not run: no fault of this machine."""
+
+
 def emulator() -> Path | None:
     """Return QEMU's emulator of aarch64 programs; None where it is not installed."""
     found = next((path for path in map(shutil.which, EMULATORS) if path), None)
@@ -153,6 +157,7 @@ def root() -> Root:
 
     Raises:
         BadInput: something that it needs cannot be had, in one sentence.
+        DoesNotStart: it was made, and is of no use.
         DiskFull: no space is left for it.
     """
     versions = wanted()
@@ -190,7 +195,7 @@ def _make(folder: Path, versions: Mapping[str, str]) -> None:
     wheels = [f"{name}=={versions[name]}" for name in WHEELS]
     packages.listed(folder, [f"python={number}", f"qemu={versions['qemu']}", *wheels, *listed])
     if problem := trial(Root(inside, f"/usr/bin/{python}", versions)):
-        raise BadInput(f"{NAME}: the emulated Python does not start: {problem}")
+        raise DoesNotStart(f"{NAME}: the emulated Python does not start: {problem}")
 
 
 def _install_wheels(inside: Path, python: str, versions: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ def answers(
     cells: Annotated[str, typer.Option(help="comma-separated cells of the run (default: all)")] = "",
     accept: Annotated[str, typer.Option(help="accept the target's answers as its baseline, with this reason")] = "",
     where_possible: Annotated[
-        bool, typer.Option("--where-possible", help="only say so where this machine cannot use the target")
+        bool, typer.Option("--where-possible", help="only say so where an emulated target cannot be had here")
     ] = False,
     model_dir: ModelDir = DEFAULTS.model_dir,
     baseline_dir: BaselineDir = DEFAULTS.baseline_dir,
@@ -27,7 +27,7 @@ def answers(
 
     Answers are compared in pairs with this machine's and with the accepted ones of the target. Times are not judged.
 
-    Exit status: as of a run; with --where-possible 0 where the target cannot be used here.
+    Exit status: as of a run; with --where-possible 0 where an emulated target cannot be had.
 
     Example: quantbench answers reports/latest --target qemu-aarch64
     """
@@ -50,7 +50,7 @@ def answers(
         only = [cell.strip() for cell in cells.split(",") if cell.strip()]
         found, take = compare(report, folder, runner, load_models(model_dir), baseline_dir, _screen.say, only)
     except TargetFailed as failed:
-        if not where_possible:
+        if not where_possible or failed.code != "not-here":
             raise BadInput(f"--target: {chosen[0].name}: {failed}") from None
         typer.echo(f"{chosen[0].name}: not compared: {failed}")
         return

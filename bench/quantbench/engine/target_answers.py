@@ -191,11 +191,17 @@ def right_answers(model: ReferenceModel) -> Callable[[Array], Array] | None:
 
 
 def _judged(answer: Answer, target: str, alpha: float) -> AnsweredCell:
-    about = {"cell": answer.cell.id, "artifact_sha256": answer.cell.artifact_sha256, "seconds": answer.seconds}
+    cell = AnsweredCell(
+        cell=answer.cell.id,
+        artifact_sha256=answer.cell.artifact_sha256,
+        verdict=Verdict.ERROR,
+        message=f"no answers of {target}: {answer.failure}",
+        seconds=answer.seconds,
+    )
     if answer.given is None:
-        return AnsweredCell(**about, verdict=Verdict.ERROR, message=f"no answers of {target}: {answer.failure}")
+        return cell
     found = gate.target_answers(target, answer.given, alpha)
-    return AnsweredCell(**about, examples=len(answer.given.there), **vars(found))
+    return cell.model_copy(update={"examples": len(answer.given.there), **vars(found)})
 
 
 def _changed(accepted: accepted_answers.Accepted, now: Mapping[str, str]) -> list[str]:

@@ -99,6 +99,7 @@ class OnTarget(Record):
     code: Literal[
         "",
         "unreachable",
+        "not-here",
         "host-key",
         "login",
         "no-python",

@@ -9,6 +9,7 @@ from quantbench.files import show
 
 Code = Literal[
     "unreachable",  # no such host, refused, no route, the command cannot be started
+    "not-here",  # this machine lacks what an emulated target needs
     "host-key",
     "login",
     "no-python",
@@ -30,7 +31,9 @@ Code = Literal[
 # What a new connection may put right; whatever else went wrong would go wrong again.
 WORTH_ANOTHER_TRY = frozenset({"lost", "silent", "garbled", "bad-file", "died"})
 # What stops every cell of the target, and not one alone.
-OF_THE_TARGET = frozenset({"unreachable", "host-key", "login", "no-python", "no-module", "no-folder", "versions"})
+OF_THE_TARGET = frozenset(
+    {"unreachable", "not-here", "host-key", "login", "no-python", "no-module", "no-folder", "versions"}
+)
 PIP = "pip install numpy ai-edge-litert"
 
 

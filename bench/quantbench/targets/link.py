@@ -46,8 +46,10 @@ def emulated(target: Target) -> list[str]:
     del target
     try:
         return arm_root.root().command()
-    except BadInput as problem:
+    except arm_root.DoesNotStart as problem:
         raise TargetFailed("unreachable", str(problem).removeprefix(f"{arm_root.NAME}: ")) from None
+    except BadInput as problem:
+        raise TargetFailed("not-here", str(problem).removeprefix(f"{arm_root.NAME}: ")) from None
 
 
 # Kinds of target whose command is made elsewhere: scheme -> function.
