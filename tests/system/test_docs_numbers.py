@@ -268,7 +268,12 @@ def facts() -> dict[str, list[str]]:
             f"Below {percent(_gpu.GPU_AGREEMENT)} is red",
             f"then {100 * _gpu.GPU_SLACK:g} points less than that are red",
         ],
-        "micro.md": [f"more than {percent(1 - _micro.MICRO_SHARE)} of them (exact binomial test)"],
+        "micro.md": [
+            f"more than {percent(1 - _micro.MICRO_SHARE)} of them (exact binomial test)",
+            "wheels for Linux on x86-64",
+            "on a 64-bit processor",
+            "On a 32-bit processor",
+        ],
         "how-it-judges.md": [
             f"false-alarm budget of {budget}, for",
             f"on the same {examples():,} inputs",
