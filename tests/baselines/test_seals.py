@@ -21,6 +21,7 @@ from quantbench.errors import BadInput
 from quantbench.records import (
     Accepted,
     AcceptedFloor,
+    AcceptedGpu,
     AcceptedMicro,
     BaselineCell,
     BaselineFile,
@@ -74,6 +75,7 @@ OF_A_CELL: dict[str, Any] = OF_AN_OVERLAY | {
     "peak_memory": {},
     "by_machine": {},
     "counted": {"P": [["igemm", 5]]},
+    "gpu": {"gpu": {"agreement": 0.5, "examples": 3}},
     "gpu_agreement": {"gpu": 0.1},
     "micro": {"version": "2"},
     "trained_sha256": "x",
@@ -120,6 +122,7 @@ def whole_cell() -> BaselineCell:
         reference_sha256="b" * 64,
         reference_agreement=0.99,
         conversion_agreement=0.98,
+        gpu={"gpu": AcceptedGpu(agreement=0.9, examples=200)},
         gpu_agreement={"gpu": 0.9},
         micro=AcceptedMicro(version="1", examples=300, differing=0),
         overlays={"there": Overlay(measurements={"size": value(1100, "bytes", 0.001, n=1)}, artifact_sha256="c" * 64)},

@@ -51,6 +51,7 @@ def test_what_is_not_given_is_what_the_config_says(tmp_path: Path, monkeypatch: 
         raise Seen
 
     monkeypatch.delenv("QUANTBENCH_NO_INSTRUCTIONS", raising=False)
+    monkeypatch.delenv("QUANTBENCH_NO_MICRO", raising=False)
     monkeypatch.setattr(whole_run, "Session", session)
     (tmp_path / "quantbench.toml").write_text('model_dir = "mine"\nseeds = 3\nno_latency = true\n')
     for given in ({}, {"config": tmp_path}, {"config": tmp_path, "seeds": 1, "latency": True, "model_dir": "other"}):

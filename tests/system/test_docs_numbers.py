@@ -293,7 +293,12 @@ def facts() -> dict[str, list[str]]:
             f"Below {percent(_gpu.GPU_AGREEMENT)} is red",
             f"then {100 * _gpu.GPU_SLACK:g} points less than that are red",
         ],
-        "micro.md": [f"more than {percent(1 - _micro.MICRO_SHARE)} of them (exact binomial test)"],
+        "micro.md": [
+            f"more than {percent(1 - _micro.MICRO_SHARE)} of them (exact binomial test)",
+            "wheels for Linux on x86-64",
+            "on a 64-bit processor",
+            "On a 32-bit processor",
+        ],
         "targets.md": [
             f"Python {'.'.join(map(str, runner.OLDEST_PYTHON))} or newer, NumPy",
             f"a false-alarm budget of {percent(_targets.TARGETS_BUDGET)} besides",

@@ -13,6 +13,7 @@ from quantbench.core.stats import pooled_sd
 from quantbench.errors import BadInput
 from quantbench.records import (
     Accepted,
+    AcceptedGpu,
     BaselineCell,
     BaselineValue,
     Cell,
@@ -85,6 +86,7 @@ def taken(
         sources=cell.sources or old.sources,
         reference_agreement=agreement.value if agreement else None,
         conversion_agreement=conversion.value if conversion else None,
+        gpu=accepted_gpu(cell, old, report),
         gpu_agreement=gpu_agreement(cell, old, report),
         micro=micro.accepted(cell, old),
         overlays=old.overlays,
@@ -135,6 +137,17 @@ def gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, fl
         return old.gpu_agreement
     others = {name: value for name, value in old.gpu_agreement.items() if name != device.name}
     return others if measured.value >= gate.GPU_AGREEMENT else {**others, device.name: measured.value}
+
+
+def accepted_gpu(cell: Cell, old: BaselineCell, report: Report) -> dict[str, AcceptedGpu]:
+    """What was measured on this run's device; others keep their own."""
+    measured, left = cell.measurements.get("gpu_agreement"), cell.measurements.get("gpu_left")
+    device = report.environment.gpu if measured is not None and Kind.GPU in cell.verdicts else None
+    if device is None or measured is None:
+        return old.gpu
+    of = (0, 0) if left is None else (int(left.value), left.n)
+    own = AcceptedGpu(agreement=measured.value, examples=measured.n, left=of[0], operators=of[1])
+    return {**old.gpu, device.name: own}
 
 
 def latency_moves(

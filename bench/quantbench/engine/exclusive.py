@@ -74,7 +74,7 @@ class Alone:
             return on_micro.judge(result, self._results, self._rules, on_micro.runner(self._store))
         if kind is Kind.TARGET:
             return self._targets.judge(result) if self._targets is not None else []
-        return self._latency(result) if kind is Kind.LATENCY else [self._gpu(result)]
+        return self._latency(result) if kind is Kind.LATENCY else self._gpu(result)
 
     @contextmanager
     def _alone(self, cell_id: CellId) -> Iterator[None]:
@@ -93,7 +93,7 @@ class Alone:
 
     # ------------------------------------------------------------ GPU
 
-    def _gpu(self, result: CellResult) -> Judgement:
+    def _gpu(self, result: CellResult) -> list[Judgement]:
         """Run a cell's artifact on the GPU, where there is one, and judge its predictions."""
         cell, here = result.cell, self._rules.environment
         device, reason = here.gpu, here.no_gpu
@@ -103,9 +103,12 @@ class Alone:
             result = self._results.join(cell.id, replace(self._results.of(cell.id).alone, on_gpu=taken))
             reason = taken.failure or taken.refusal
             if taken.refusal and cell.model.stateful:
-                return gate.no_gpu(f"LiteRT's GPU accelerator does not support models with state: {reason}")
+                return [gate.no_gpu(f"LiteRT's GPU accelerator does not support models with state: {reason}")]
         subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
-        return gate.gpu(subject, dict(result.measurements), device, reason, accepted, gpu_devices.required())
+        contents, measured = result.outcomes[0].contents, dict(result.measurements)
+        census = contents.census if contents else None
+        judged = gate.gpu(subject, measured, device, reason, accepted, gpu_devices.required(), census)
+        return [judged, *gate.gpu_left(subject, measured, device, accepted)]
 
     # ------------------------------------------------------------ latency
 

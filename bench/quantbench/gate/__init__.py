@@ -43,7 +43,7 @@ from quantbench.gate._fidelity import (
     fidelity,
     is_distance_of,
 )
-from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_limit, no_gpu
+from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_left, gpu_limit, no_gpu
 from quantbench.gate._hosts import LEAST_HOSTS, elsewhere, hosts_with, spread_of_hosts
 from quantbench.gate._instructions import (
     BY_OPERATOR,
@@ -259,6 +259,7 @@ __all__ = [
     "floor_change",
     "floor_moved",
     "gpu",
+    "gpu_left",
     "gpu_limit",
     "grown_most",
     "growths",

@@ -104,7 +104,7 @@ def conversion(
     warn_at = WARN_AT / len(seeds)
     warn = p_value <= warn_at
     if warn and accepted is not None and accepted < CONVERSION_AGREEMENT:
-        p_value = _fewer_than_accepted(agreement, accepted)
+        p_value = fewer_than_accepted(agreement, accepted)
         warn = p_value <= warn_at
     too_far = _beyond(own, agreement.n, CONVERSION_AGREEMENT)[1] <= RED_AT
     stranger = too_far and with_control is not None and 1 - own > OWN_SHARE * (1 - with_control)
@@ -128,7 +128,7 @@ def conversion(
     )
 
 
-def _fewer_than_accepted(agreement: Measurement, accepted: float) -> float:
+def fewer_than_accepted(agreement: Measurement, accepted: float) -> float:
     """Return the one-sided p-value of Fisher's exact test (1935) that fewer examples agree than were accepted."""
     from scipy.stats import hypergeom  # slow to load
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from quantbench.gate._common import Subject
-from quantbench.records import Action, BaselineCell, Device, Judgement, Kind, Measurement, Verdict
+from quantbench.gate._agreement import RED_AT, fewer_than_accepted
+from quantbench.gate._common import Subject, beyond
+from quantbench.gate._gpu_faults import seen_on, strided_pointwise, words
+from quantbench.records import Action, BaselineCell, Census, Device, Judgement, Kind, Measurement, Verdict
 
 # A GPU rounds differently, and computes dynamic range quantization in float where the CPU uses integers: 0.96 of
 # 200 examples was measured without any defect. A wrong kernel was measured at 0.75.
@@ -18,14 +20,19 @@ def gpu(
     reason: str,
     baseline: BaselineCell | None,
     required: bool = False,
+    census: Census | None = None,
 ) -> Judgement:
     """Judge whether the GPU agrees with ``litert-cpu``.
+
+    With an accepted agreement on this device, red are fewer agreeing examples than that beyond chance (Fisher's exact
+    test, one-sided); without one, less than a fixed share. What a known fault explains is a known limitation.
 
     Args:
         measured: ``gpu_agreement`` and ``gpu_left``; empty where nothing was measured.
         device: the measured device; None where there is none.
         reason: why nothing was measured: no device, or how the process ended.
         required: whether a device must be present, so that its absence is an error.
+        census: of the artifact, which tells whether a known fault applies.
     """
     if device is None:
         verdict = Verdict.ERROR if required else Verdict.UNJUDGED
@@ -36,8 +43,42 @@ def gpu(
         return _judgement(Verdict.ERROR, words, detail=reason, actions=[again])
     left = measured.get("gpu_left")
     if left is not None and left.value == left.n:
-        return no_gpu(f"{device.name} supports none of its operators")
-    return _agreement(subject, measured["gpu_agreement"], device, baseline)
+        return no_gpu(
+            f"did not run on {device.name}, which supports none of its operators: the CPU computed everything"
+        )
+    return _agreement(subject, measured["gpu_agreement"], device, baseline, strided_pointwise(census))
+
+
+def gpu_left(
+    subject: Subject, measured: dict[str, Measurement], device: Device | None, baseline: BaselineCell | None
+) -> list[Judgement]:
+    """Judge how many operators the accelerator leaves to the CPU: more than were accepted on this device is red.
+
+    Empty where nothing was measured or accepted.
+    """
+    accepted = baseline.gpu.get(device.name) if baseline and device else None
+    if accepted is None or device is None or "gpu_agreement" not in measured:
+        return []
+    left = measured.get("gpu_left")
+    now, of = (0, accepted.operators) if left is None else (int(left.value), left.n)
+    verdict = beyond(now - accepted.left, 0)
+    many = f"{of - now} of {of} operators ran on {device.name}" if of else f"all operators ran on {device.name}"
+    before = f"{accepted.left} left to the CPU were accepted" if verdict is not Verdict.PASS else "as accepted"
+    return [
+        Judgement(
+            kind=Kind.GPU,
+            measurement="gpu_left",
+            against="baseline",
+            verdict=verdict,
+            value=now,
+            reference=accepted.left,
+            unit="operators",
+            change=now - accepted.left,
+            tolerance=0,
+            message=f"{many}, {now} were left to the CPU; {before}" if of else f"{many}; {before}",
+            actions=[] if verdict is Verdict.PASS else subject.choices(),
+        )
+    ]
 
 
 def no_gpu(reason: str) -> Judgement:
@@ -51,16 +92,33 @@ def gpu_limit(baseline: BaselineCell | None, device: Device) -> float:
     return GPU_AGREEMENT if accepted is None else max(0.0, min(GPU_AGREEMENT, accepted - GPU_SLACK))
 
 
-def _agreement(subject: Subject, agreement: Measurement, device: Device, baseline: BaselineCell | None) -> Judgement:
-    limit = gpu_limit(baseline, device)
-    red = agreement.value < limit
-    message = (
-        f"{device.label} agrees with litert-cpu on {100 * agreement.value:.2f} % of {agreement.n} examples; "
-        f"at least {100 * limit:g} % required"
-    )
+def _agreement(
+    subject: Subject, agreement: Measurement, device: Device, baseline: BaselineCell | None, faulty: list[int]
+) -> Judgement:
+    accepted = baseline.gpu.get(device.name) if baseline else None
+    message = f"{device.label} agrees with litert-cpu on {100 * agreement.value:.2f} % of {agreement.n} examples; "
+    if accepted is not None and accepted.examples == agreement.n:
+        limit = None
+        p_value = fewer_than_accepted(agreement, accepted.agreement)
+        red, before = p_value <= RED_AT, accepted.agreement
+        message += f"{100 * before:.2f} % accepted" + (f" (p = {p_value:.2g}, fails below {RED_AT:g})" * red)
+    else:
+        limit = gpu_limit(baseline, device)
+        red, before = agreement.value < limit, None
+        message += f"at least {100 * limit:g} % required"
+    low = agreement.value < GPU_AGREEMENT
+    verdict = Verdict.REGRESSED if red else Verdict.PASS
+    if faulty and low:
+        known = seen_on(device) and (before is None or not red)
+        verdict = Verdict.UNSUPPORTED if known else verdict
+        message += f"; {words(faulty)}{': a known limitation' * known}"
+    elif faulty and before is not None and before < GPU_AGREEMENT:
+        verdict = Verdict.IMPROVED
+        message += "; its known fault with strides is mended, accept that"
     warned = Action(what="wrong results: do not ship this file to such a GPU")
-    actions = [warned, *subject.choices()] if red else []
-    return _judgement(Verdict.REGRESSED if red else Verdict.PASS, message, agreement, limit, actions=actions)
+    actions = [warned, *subject.choices()] if verdict is Verdict.REGRESSED else []
+    actions = subject.choices() if verdict is Verdict.IMPROVED else actions
+    return _judgement(verdict, message, agreement, limit, actions=actions)
 
 
 def _judgement(

@@ -7,6 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from quantbench.records._artifact import Census
 from quantbench.records._common import SCHEMA_VERSION, Record
+from quantbench.records._gpu import AcceptedGpu
 from quantbench.records._instructions import OperatorCount
 from quantbench.records._micro import AcceptedMicro
 from quantbench.records._provenance import Accepted, Provenance, SharedText, check_notes, check_updates
@@ -124,6 +125,7 @@ _RARE = (
     "counted",
     "overlays",
     "xfail",
+    "gpu",
     "gpu_agreement",
     "micro",
     "conversion_agreement",
@@ -172,6 +174,9 @@ class BaselineCell(Record):
     conversion_agreement: float | None = Field(
         default=None,
         description="share of examples on which the artifact answers as its fake-quantized model: lowest of all seeds",
+    )
+    gpu: dict[str, AcceptedGpu] = Field(
+        default_factory=dict, description="by device name: agreement with litert-cpu, and operators left to the CPU"
     )
     gpu_agreement: dict[str, float] = Field(
         default_factory=dict,

@@ -1,0 +1,87 @@
+"""The judge of accelerators: what was accepted on the device decides, and a known fault is tried until it is mended."""
+
+import pytest
+from made_up_runs import clustered
+from quantbench import gate
+from quantbench.gate._gpu_faults import strided_pointwise
+from quantbench.records import AcceptedGpu, BaselineCell, Census, Compute, Device, Judgement, Measurement, Verdict
+
+SUBJECT = gate.Subject("m", "v", "reports/r")
+SEEN = Device(name="SwiftShader Device (Subzero)", kind="software", driver="SwiftShader driver")
+OTHER = Device(name="A real one", kind="discrete", driver="d")
+
+
+def held(agreement: float = 1.0, left: int = 3, operators: int = 182) -> BaselineCell:
+    accepted = AcceptedGpu(agreement=agreement, examples=200, left=left, operators=operators)
+    return BaselineCell(gpu={SEEN.name: accepted})
+
+
+def census(stride: int = 2, side: int = 1, precision: str = "integer") -> Census:
+    layer = Compute(operator="CONV_2D", index=1, precision=precision, weights="int8", shape=[8, side, side, 4])
+    options = ["QUANTIZE", f"CONV_2D dilationHFactor=1 dilationWFactor=1 strideH={stride} strideW={stride}"]
+    return clustered().model_copy(update={"compute": [layer], "options": options, "order": [0, 1]})
+
+
+def judged(
+    agreement: float,
+    device: Device = SEEN,
+    baseline: BaselineCell | None = None,
+    of: Census | None = None,
+    left: int | None = None,
+) -> list[Judgement]:
+    measured = {"gpu_agreement": Measurement(value=agreement, unit="fraction", n=200)}
+    if left is not None:
+        measured["gpu_left"] = Measurement(value=left, unit="operators", n=182)
+    one = gate.gpu(SUBJECT, measured, device, "", baseline, False, of)
+    return [one, *gate.gpu_left(SUBJECT, measured, device, baseline)]
+
+
+def test_the_fault_is_of_pointwise_convolutions_with_a_stride_that_are_not_float() -> None:
+    assert strided_pointwise(census()) == [1]
+    assert strided_pointwise(census(precision="hybrid")) == [1]
+    for without in (census(stride=1), census(side=3), census(precision="float"), clustered(), None):
+        assert strided_pointwise(without) == []
+
+
+def test_a_known_fault_is_a_known_limitation_on_the_device_that_it_was_seen_on_alone() -> None:
+    known, elsewhere, other = judged(0.7, of=census()), judged(0.7, OTHER, of=census()), judged(0.7, of=census(1))
+    assert [one.verdict for one in (*known, *elsewhere, *other)] == ["unsupported", "regressed", "regressed"]
+    assert known[0].message.endswith("with a stride as if that were one (operator 1): a known limitation")
+    assert elsewhere[0].message.endswith("with a stride as if that were one (operator 1)")
+    assert "stride" not in other[0].message
+
+
+def test_a_known_fault_does_not_hide_another_one_and_its_end_is_told() -> None:
+    (still, _), (worse, _) = (judged(one, baseline=held(0.745), of=census()) for one in (0.745, 0.5))
+    mended = judged(1.0, baseline=held(0.745), of=census())[0]
+    assert [one.verdict for one in (still, worse, mended)] == ["unsupported", "regressed", "improved"]
+    assert "is mended" in mended.message
+
+
+@pytest.mark.parametrize(
+    ("agreement", "accepted", "verdict"), [(0.96, 1.0, "pass"), (0.94, 1.0, "regressed"), (0.93, 0.96, "pass")]
+)
+def test_what_was_accepted_on_the_device_decides_and_no_fixed_share(
+    agreement: float, accepted: float, verdict: str
+) -> None:
+    assert judged(agreement, baseline=held(accepted))[0].verdict == verdict
+    assert judged(agreement, OTHER, held(accepted))[0].verdict == ("pass" if agreement >= 0.95 else "regressed")
+
+
+def test_more_operators_left_to_the_cpu_are_red_however_right_the_answers_are() -> None:
+    right, left = judged(1.0, baseline=held(), left=172)
+    assert (right.verdict, left.verdict) == (Verdict.PASS, Verdict.REGRESSED)
+    assert left.message == (
+        "10 of 182 operators ran on SwiftShader Device (Subzero), 172 were left to the CPU; 3 left to the CPU were "
+        "accepted"
+    )
+    assert [judged(1.0, baseline=held(), left=count)[1].verdict for count in (3, 2)] == ["pass", "improved"]
+    assert judged(1.0, baseline=held())[1].verdict is Verdict.IMPROVED  # it left none, and named no number
+    assert judged(1.0, OTHER, held(), left=172)[1:] == []
+
+
+def test_bit_identical_answers_of_the_cpu_are_none_of_the_accelerator() -> None:
+    nothing, left = judged(1.0, baseline=held(), left=182)
+    assert nothing.verdict is Verdict.UNJUDGED
+    assert "did not run on SwiftShader" in nothing.message
+    assert left.verdict is Verdict.REGRESSED
