@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from quantbench.build import refusals
 from quantbench.build.artifact import StoreWorkbench, artifact
@@ -33,6 +34,8 @@ from studies import _common
 EXAMPLES = 1000
 VARIANTS = {variant.name: variant for variant in keras3.VARIANTS}
 UNQUANTIZED = "not quantized"
+CALIBRATED = ("keras_weight_only_wi4_gptq_afp32", "keras_weight_only_wi4_awq_afp32")
+ONE_DENSE = "ds_cnn"  # a model with one dense layer, of short rows
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,28 @@ def all_cells(model: ReferenceModel, names: list[str], store: Store, examples: i
     return found
 
 
+def calibration(model: ReferenceModel, store: Store) -> str:
+    """Say how often Keras gives calibration examples to GPTQ and AWQ, as it quantizes a model."""
+    bench = StoreWorkbench(model, seed=0, train_seed=None, store=store)
+    keras_twin.keras3(bench)
+    from keras.src.quantizers.awq import AWQ
+    from keras.src.quantizers.gptq import GPTQ
+
+    told = []
+    methods = ((GPTQ, "update_hessian_with_batch"), (AWQ, "update_activation_magnitudes"))
+    for name, (algorithm, method) in zip(CALIBRATED, methods, strict=True):
+        with mock.patch.object(algorithm, method, autospec=True, side_effect=getattr(algorithm, method)) as called:
+            VARIANTS[name].make(bench)
+        told.append(f"`{name}`: {called.call_count} times")
+    files = [artifact(model, VARIANTS[name], 0, None, store).sha256 for name in CALIBRATED]
+    same = "the same file" if len(set(files)) == 1 else "different files"
+    return (
+        f"Calls of what takes the calibration examples, for the one dense layer of {model.name}: {'; '.join(told)}. "
+        f"The two make {same}. (Keras hooks the method `call` of each layer, and a layer that is being quantized runs "
+        "`quantized_call`: where the numbers are 0, both round the weights without having seen an example.)"
+    )
+
+
 def overview(cells: Mapping[str, Mapping[str, Cell]]) -> str:
     """Format what became of each cell: a row for each variant, a column for each model."""
     names = list(dict.fromkeys(name for of_model in cells.values() for name in of_model))
@@ -170,6 +195,8 @@ def main() -> None:
     parts = ["# Keras 3's own quantization in LiteRT", words, machine]
     parts += [f"Size against float32, and drop from it in the metric's unit, on {given.examples:,} examples:"]
     parts += [overview(cells), "## Refused", reasons(cells) or "None."]
+    if ONE_DENSE in cells:
+        parts += ["## Calibration of GPTQ and AWQ", calibration(models[ONE_DENSE], Store(default_root()))]
     for name, of_model in cells.items():
         parts += [f"## {name}", f"Drop in {models[name].metric.unit}.", details(of_model)]
     _common.write(given.report_dir, "keras3_quantization.md", parts)
