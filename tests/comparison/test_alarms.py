@@ -8,8 +8,10 @@ import pytest
 from conftest import Quantbench
 from made_up_runs import cell, environment, measured, report, write
 from quantbench.comparison.alarms import NEW, STAYS, alarms, flips
-from quantbench.comparison.history import History, moved, read_history, trend, trends, with_accepted
+from quantbench.comparison.history import History, read_history, with_accepted
 from quantbench.comparison.noise import autocorrelation, level_change
+from quantbench.comparison.shifts import moved
+from quantbench.comparison.trends import trend, trends
 from quantbench.report.history import overview, raised
 from studies.history_alarms import World, false_alarms, noise, seen
 

@@ -14,18 +14,10 @@ from functools import lru_cache
 import numpy as np
 
 from quantbench import gate
-from quantbench.comparison.history import (
-    LEAST_RUNS,
-    MEASUREMENTS,
-    TRAINED,
-    Step,
-    Trend,
-    repeats,
-    starts,
-    training_tolerance,
-    values_of,
-)
 from quantbench.comparison.noise import level_change
+from quantbench.comparison.shifts import LEAST_RUNS, TRAINED, Step, repeats, starts, training_tolerance, values_of
+from quantbench.comparison.summary import MEASUREMENTS
+from quantbench.comparison.trends import Trend
 from quantbench.core.arrays import Array
 from quantbench.records.measurements import INSTRUCTIONS
 

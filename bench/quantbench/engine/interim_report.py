@@ -21,12 +21,14 @@ from quantbench.records import (
     Load,
     ModelHashes,
     OperatorTimes,
+    OutputScored,
     Report,
     Shard,
     Verdict,
     worst,
 )
 from quantbench.reference.datasets import file_sha256
+from quantbench.reference.metrics import Metric
 from quantbench.reference.model import ReferenceModel
 
 _SAVE_SECONDS = 1.0
@@ -173,6 +175,7 @@ class Recording:
             metric_unit=cell.model.metric.unit,
             higher_is_better=cell.model.metric.higher_is_better,
             metric_scale=cell.model.metric.scale,
+            outputs={head.name: _scored(head.metric) for head in cell.model.heads},
             seeds=list(cell.seeds) if cell.variant.trained else [],
             verdict=worst([judgement.verdict for judgement in judgements]),
             verdicts={kind: worst([j.verdict for j in of_kind]) for kind, of_kind in judged.items()},
@@ -200,3 +203,9 @@ class Recording:
             operator_times=self._times.get(cell.id),
             counted=count.counted() if count is not None and not count.failure else None,
         )
+
+
+def _scored(metric: Metric) -> OutputScored:
+    return OutputScored(
+        metric=metric.name, unit=metric.unit, scale=metric.scale, higher_is_better=metric.higher_is_better
+    )

@@ -107,6 +107,7 @@ from quantbench.gate._memory import (
     unrecorded,
 )
 from quantbench.gate._origin import origin
+from quantbench.gate._outputs import accepted_of, of_this_output
 from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._sequential import (
     IN_TURNS,
@@ -195,6 +196,7 @@ __all__ = [
     "Thresholds",
     "Timed",
     "accepted_beside",
+    "accepted_of",
     "accuracy",
     "after_the_first",
     "agreement",
@@ -258,6 +260,7 @@ __all__ = [
     "not_collected",
     "not_timed",
     "of_split",
+    "of_this_output",
     "origin",
     "over",
     "pools",
