@@ -50,4 +50,4 @@ def test_an_output_that_breaks_is_red_by_its_name_while_the_first_one_holds(
     for cell in broken.report()["cells"]:
         of = {(one["measurement"], one["against"]): one["verdict"] for one in cell["judgements"]}
         assert (of["score", "baseline"], of["score@colour", "baseline"]) == ("pass", "regressed")
-    assert "output colour: accuracy" in broken.output
+    assert "output colour: accuracy" in (broken.reports / "latest" / "report.md").read_text()

@@ -7,6 +7,7 @@ from made_up_cells import FLOAT, HALF, Model, Run, baseline, model, outcome, run
 from made_up_runs import LABELS, answers
 from quantbench import gate
 from quantbench.baselines.effective import EffectiveBaseline
+from quantbench.comparison.reds import Around, red_groups
 from quantbench.comparison.summary import summarize
 from quantbench.core.options import RunOptions
 from quantbench.engine.workers.task import Outcome
@@ -15,7 +16,7 @@ from quantbench.records import BaselineCell, Judgement, Kind, Report, Verdict
 from quantbench.reference.datasets import Pack, Split
 from quantbench.reference.metrics import ACCURACY
 from quantbench.reference.model import Floor, Head, ReferenceModel
-from quantbench.report import markdown, outputs
+from quantbench.report import markdown, outputs, reds
 
 COLOURS = (LABELS + 3) % 10
 QAT, FINETUNED = "m/qat_wi8_ai8", "m/float32_finetuned"
@@ -152,3 +153,13 @@ def test_a_report_shows_each_output_and_history_keeps_a_series_of_it() -> None:
     assert (summary.values["score"][place], summary.values["floor_limit"][place]) == (0.82, 0.5)
     assert summary.scoring["m@colour"].metric == "accuracy"
     assert summary.values["score"][summary.cells.index(HALF)] == 0.9
+
+
+def test_a_group_of_red_cells_names_the_output() -> None:
+    found = run({FLOAT: [of(100, 180)], HALF: [of(100, 180)]}, standing(), of=two_headed())
+    for cell in (FLOAT, HALF):
+        judged(found, cell)
+    report = saved(found)
+    [group] = red_groups(report, Around(["runs/r"]))
+    [entry] = reds.entries(report.model_copy(update={"reds": [group]}))
+    assert entry.lines[0].startswith("output colour: accuracy 8.00 pp worse than accepted")
