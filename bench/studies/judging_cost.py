@@ -65,6 +65,7 @@ def main() -> None:
     for _ in range(given.times):
         for way, options in WAYS.items():
             seconds[way].append(cpu_seconds(["--models", given.models, "--variants", given.variants], options))
+            print(f"{way}: {seconds[way][-1]:.1f} CPU seconds", file=sys.stderr, flush=True)
     print(f"{given.models}, {given.variants}, each run with an empty cache. {_common.machine()}\n")
     print(_common.table(["run", "CPU seconds", "as usual / this, pair by pair"], rows(seconds)))
 

@@ -7,6 +7,8 @@ from made_up_cells import FLOAT, HALF, Model, Run, baseline, model, outcome, run
 from made_up_runs import LABELS, answers
 from quantbench import gate
 from quantbench.baselines.effective import EffectiveBaseline
+from quantbench.comparison import Outcome as Compared
+from quantbench.comparison import Side, Truth, compare
 from quantbench.comparison.reds import Around, red_groups
 from quantbench.comparison.summary import summarize
 from quantbench.core.options import RunOptions
@@ -163,3 +165,18 @@ def test_a_group_of_red_cells_names_the_output() -> None:
     [group] = red_groups(report, Around(["runs/r"]))
     [entry] = reds.entries(report.model_copy(update={"reds": [group]}))
     assert entry.lines[0].startswith("output colour: accuracy 8.00 pp worse than accepted")
+
+
+def test_a_comparison_pairs_the_predictions_of_every_output() -> None:
+    def side(wrong_colours: int) -> Side:
+        found = made(of(100, wrong_colours))
+        judged(found)
+        return Side(saved(found), found.results.predictions())
+
+    def truth(name: str) -> Truth:
+        return Truth(ACCURACY, COLOURS if name == "m@colour" else LABELS)
+
+    items = {one.measurement: one for one in compare(side(100), side(180), truth).items if one.cell == HALF}
+    assert items["score"].outcome is Compared.UNCHANGED
+    assert items["score@colour"].outcome is Compared.WORSE
+    assert "80 newly wrong, 0 newly right of 1,000" in items["score@colour"].why
