@@ -44,6 +44,10 @@ def main(folder: Path) -> None:
         np.savez(
             folder / f"{name}_labels.npz", x=x, y_kind=np.argmax(first, axis=1), y_colour=np.argmax(second, axis=1)
         )
+        if name == "two":  # the same model, whose second output answers the contrary
+            head = model.get_layer("colour")
+            head.set_weights([-values for values in head.get_weights()])
+            model.save(folder / "two_spoiled.keras")
 
     given = keras2.Input((8,))
     single = keras2.Model(given, keras2.layers.Dense(1)(given))

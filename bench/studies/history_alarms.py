@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from quantbench.comparison.alarms import CHURN, alarms
-from quantbench.comparison.history import Trend
 from quantbench.comparison.spread import Spread
 from quantbench.comparison.summary import VALUES, Scoring, Summary
+from quantbench.comparison.trends import Trend
 from quantbench.core.arrays import Array
 from quantbench.records import Environment, Verdict
 

@@ -4,22 +4,25 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ROOT, Done, Quantbench, made_once, run_quantbench, run_script, update_of
 from quantbench.adopt import declaration, gating, updating
+from quantbench.adopt.before_and_now import compared
 from quantbench.adopt.gating import Folders
 from quantbench.adopt.understand import Given
-from quantbench.adopt.updating import Asked, compared, update_for_good
+from quantbench.adopt.updating import Asked, update_for_good
 from quantbench.baselines import files as baseline_files
 from quantbench.baselines import retrained
 from quantbench.baselines.update import Proposal
+from quantbench.core.arrays import Array
 from quantbench.errors import BadInput
 from quantbench.records import BaselineFile, Cell, Failure, First, Measurement, Xfail
 from quantbench.reference.datasets import file_sha256
-from quantbench.reference.model import load_models
+from quantbench.reference.model import ReferenceModel, load_models
 from quantbench.variants import of_every_model
 
 GATE = ("float32", "ptq_float16", "ptq_static_wi8_ai8")
@@ -264,6 +267,12 @@ def test_logits_are_imported_where_the_new_model_needs_them() -> None:
     assert declaration.updated(old, new, Path("m.py")).startswith("from quantbench import Floor, logits_loss\n")
 
 
+def _like(model: ReferenceModel, labels: Array) -> Any:
+    """A model of this metric, with made-up labels."""
+    pack = SimpleNamespace(test=SimpleNamespace(y=labels))
+    return SimpleNamespace(metric=model.metric, heads=(), smallest_drop=model.smallest_drop, pack=lambda: pack)
+
+
 def _cell(variant: str, size: float) -> Cell:
     measured = {"size": Measurement(value=size, unit="bytes", n=1)}
     return Cell.model_construct(id=f"mine/{variant}", variant=variant, measurements=measured, failure=None)
@@ -276,7 +285,7 @@ def test_rows_are_paired_where_both_have_answers(mine: Path) -> None:
     report: Any = type("R", (), {"cells": [_cell(name, 10.0) for name in ("float32", "a", "b", "c")]})()
     before = {"float32": labels, "a": labels, "c": labels}
     after = {"float32": labels, "a": wrong, "b": labels}
-    rows = {row.variant: row for row in compared(report, model, before, after, {"float32": 20.0}, labels)}
+    rows = {row.variant: row for row in compared(report, _like(model, labels), before, after, {"float32": 20.0})}
     assert not rows["float32"].worse
     assert rows["float32"].drop == 0
     assert (rows["float32"].size_old, rows["float32"].size_new) == (20.0, 10.0)
@@ -292,7 +301,7 @@ def test_a_drop_within_chance_is_not_worse(mine: Path) -> None:
     labels = np.arange(1000) % 4
     one = np.where(np.arange(1000) < 2, (labels + 1) % 4, labels)
     report: Any = type("R", (), {"cells": [_cell("float32", 1.0)]})()
-    (row,) = compared(report, model, {"float32": labels}, {"float32": one}, {}, labels)
+    (row,) = compared(report, _like(model, labels), {"float32": labels}, {"float32": one}, {})
     assert row.drop == pytest.approx(0.2)
     assert not row.worse
 

@@ -92,6 +92,7 @@ NOT_OF_THE_HEADER = {"schema_version", "kind", "cells", "updates", "notes", "sea
 OF_A_FILE: dict[str, Any] = {
     "model": "n",
     "metric": "auc",
+    "outputs": {"colour": "accuracy"},
     "data_sha256": "x",
     "predictions_sha256": "x",
     "seal": None,

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from conftest import Quantbench
 from made_up_runs import cell, environment, measured, report, write
-from quantbench.comparison.alarms import NEW, STAYS, alarms, flips
-from quantbench.comparison.history import History, moved, read_history, trend, trends, with_accepted
+from quantbench.comparison.alarms import NEW, STAYS, _noisy, alarms, flips
+from quantbench.comparison.history import History, read_history, with_accepted
 from quantbench.comparison.noise import autocorrelation, level_change
+from quantbench.comparison.shifts import moved
+from quantbench.comparison.trends import trend, trends
 from quantbench.report.history import overview, raised
 from studies.history_alarms import World, false_alarms, noise, seen
 
@@ -56,6 +58,13 @@ def test_a_step_is_as_unlikely_as_it_says() -> None:
     for memory in (0.0, 0.5, 0.8):
         p = [level_change(x[:60], x[60:]).p_above for x in noise(random, memory, (800, 65))]
         assert np.mean(np.array(p) <= 0.05) <= 0.09
+
+
+def test_few_runs_of_noise_that_remembers_are_no_alarm() -> None:
+    """These series looked like steps as long as the one estimate of their autocorrelation was taken for the truth."""
+    healthy = 0.8 * (1 + 0.02 * noise(np.random.default_rng(2), 0.8, (400, 84)))
+    for series, runs in ((41, range(44, 48)), (325, (25, 27, 28, 29))):
+        assert all(_noisy("latency_ratio", healthy[series, :newest]) is None for newest in runs)
 
 
 def test_a_healthy_upgrade_flips_this_many() -> None:

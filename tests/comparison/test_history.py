@@ -11,19 +11,12 @@ import pytest
 from conftest import Quantbench
 from made_up_runs import cell, environment, floor, measured, report, write
 from quantbench.comparison import change_points
-from quantbench.comparison.history import (
-    LEAST_RUNS,
-    History,
-    cause_of,
-    drift_slope,
-    read_history,
-    starts,
-    steps,
-    trend,
-    trends,
-)
+from quantbench.comparison.history import History, read_history
+from quantbench.comparison.shifts import LEAST_RUNS, cause_of, starts, steps
+from quantbench.comparison.slopes import drift_slope
 from quantbench.comparison.summary import SUMMARY, read_summary
 from quantbench.comparison.summary import VERSION as SUMMARY_VERSION
+from quantbench.comparison.trends import trend, trends
 from quantbench.errors import BadInput
 from quantbench.records import SCHEMA_VERSION, Attribution, Cell, Judgement, Kind, Measurement, Suspect, Verdict
 from quantbench.report.answers import of_history

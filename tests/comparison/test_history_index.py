@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from made_up_runs import cell, environment, floor, measured, report, write
 from quantbench.comparison import _index_part, history, history_index, nights
-from quantbench.comparison.history import read_history, steps, trend
+from quantbench.comparison.history import read_history
 from quantbench.comparison.history_index import INDEX, read_indexed
+from quantbench.comparison.shifts import steps
 from quantbench.comparison.summary import SUMMARY
+from quantbench.comparison.trends import trend
 from quantbench.errors import BadInput
 from quantbench.records import Verdict
 from quantbench.records.run_folder import REPORT

@@ -24,13 +24,6 @@ def test_mcnemar_is_the_binomial_test(lost: int, gained: int) -> None:
     assert pairs.p_worse() == pytest.approx(expected, rel=1e-9)
 
 
-@given(lost=st.integers(0, 100), share=st.floats(1e-6, 0.05))
-def test_smallest_detectable_is_detected_and_one_less_is_not(lost: int, share: float) -> None:
-    flips = round(stats.Paired(10_000, lost, lost).smallest_detectable(share) * 10_000)
-    assert stats.Paired(10_000, lost + flips, lost).p_worse() <= share
-    assert stats.Paired(10_000, lost + flips - 1, lost).p_worse() > share
-
-
 def test_thirty_net_flips_of_forty_discordant_are_far_beyond_chance() -> None:
     assert stats.Paired(10_000, 35, 5).p_worse() < 1e-5
 

@@ -23,6 +23,8 @@ from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit, full_disk_named
 from quantbench.measure import instructions, micro
 from quantbench.records import Advice, BuiltArtifact, Decision, Kind, Report, Verdict, read_recipe, recipe_text
+from quantbench.records.measurements import of_output
+from quantbench.reference.heads import by_output
 from quantbench.reference.model import ReferenceModel, pick
 from quantbench.variants import FLOAT_CONTROL, TUNED, VARIANTS, Variant, built, of_every_model, tuned
 
@@ -127,7 +129,7 @@ def adopt_for_good(
             name,
             baseline_files.Baseline(),
             f"adopted from {Path(given.model).name}",
-            floor_of=model.floor,
+            floor_of=update.floors_of(model),
         )
         check()
         with undisturbed():  # a model without its baseline would be half adopted
@@ -141,11 +143,14 @@ def adopt_for_good(
         say(f"note: {update.of_local_changes(session.report.environment)}; record the baseline again once they are")
     for cell, why in proposal.declared.items():
         say(f"known limitation: {cell}: {why}")
-    if open_limits := undecided(session.report):
-        say(
-            f"undecided: {', '.join(open_limits)}: these examples cannot show whether the drop stays within the limit "
-            f"of {model.floors['default'].max_drop:g}; every run warns until more examples decide"
-        )
+    limits = {output: scored.floors["default"] for output, scored in by_output(model).items() if scored.floors}
+    for output, limit in limits.items():
+        if open_limits := undecided(session.report, output):
+            whose = f" of output {output}" if output else ""
+            say(
+                f"undecided: {', '.join(open_limits)}: these examples cannot show whether the drop{whose} stays within "
+                f"the limit of {limit.max_drop:g}; every run warns until more examples decide"
+            )
     red = failures(session.report)
     for message in red:
         say(f"RED {message}")
@@ -157,7 +162,7 @@ def adopt_for_good(
     say(f"gated: {', '.join(chosen.variants)}. {chosen.others}")
     if model.heads:
         rest = ", ".join(head.name for head in model.heads)
-        say(f"note: the gate scores and limits the first output only; of {rest} it checks how far the outputs move")
+        say(f"each output is gated by its own score and limit: the first one, and {rest}")
     alone = name if config.resolve()["models"] else ""  # which selects others
     say(f"gate it with: {gate_command(folders, latency_budget > 0, alone)}")
     return Exit.REGRESSED if red else Exit.GREEN
@@ -303,12 +308,18 @@ def _is_cache(name: str) -> bool:
     return name == "__pycache__"
 
 
-def undecided(report: Report) -> list[str]:
-    """List the cells whose limit lies inside the interval of their drop."""
+def undecided(report: Report, output: str = "") -> list[str]:
+    """List the cells whose limit lies inside the interval of their drop.
+
+    Args:
+        output: the further output whose limit it is; empty for the main one.
+    """
+    name = of_output("score", output)
     return [
         cell.id
         for cell in report.cells
-        if any(one.against == "floor" and one.verdict is Verdict.WARN for one in cell.judgements)
+        for one in cell.judgements
+        if one.against == "floor" and one.measurement == name and one.verdict is Verdict.WARN
     ]
 
 

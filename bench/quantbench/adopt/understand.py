@@ -159,14 +159,21 @@ def _code_model(given: Given) -> Understood:
 
 
 def floors(
-    given: Given, metric: Metric, float_score: float, labels: Array | None, output: str = ""
+    given: Given,
+    metric: Metric,
+    float_score: float,
+    labels: Array | None,
+    output: str = "",
+    main: Metric | None = None,
 ) -> dict[str, Floor]:
-    """Return the limit that a model is gated by, in its metric's unit.
+    """Return the limit that an output of a model is gated by, in its metric's unit.
 
     Args:
         float_score: of some examples at least.
+        main: metric of the main output, where this is a further one.
     """
-    return {"default": Floor(given.max_drop.of(metric, float_score, labels, output), "the limit given with --max-drop")}
+    largest = given.max_drop.of(metric, float_score, labels, output, main)
+    return {"default": Floor(largest, "the limit given with --max-drop")}
 
 
 def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -> ReferenceModel:
@@ -199,11 +206,11 @@ def _bare_model(path: Path, name: str, form: Form, folder: Path, given: Given) -
 
 @dataclass(frozen=True)
 class _Scored:
-    """Hold what is scored, on which scale of the inputs, and the shapes of all outputs."""
+    """Hold what is scored, on which scale of the inputs, the limits of each scored output, and all outputs' shapes."""
 
     judged: list[task.Judged]
     prepare: Scaled
-    floors: dict[str, Floor]
+    floors: list[dict[str, Floor]]
     outputs: dict[str, tuple[int, ...]]
 
 
@@ -257,10 +264,14 @@ def _probe(
         notes.append(f"input range: uint8 pixels {words[scales[chosen].how]}: the float model scores best so")
     scored = [_with_score(one, probes[chosen]) if one.labelled else one for one in judged]
     notes[:0] = [_note(one, several=len(known) > 1) for one in scored]
-    score = task.float_score(judged[0], probes[chosen]) if judged[0].labelled else 0.0
-    limit = floors(given, judged[0].metric, score, judged[0].labels if judged[0].labelled else None, judged[0].output)
+    limits = [_limit(given, one, judged[0].metric, probes[chosen]) for one in judged]
     shapes = {key: tuple(values.shape[1:]) for key, values in probes[chosen].outputs.items()}
-    return _Scored(scored, scales[chosen], limit, shapes)
+    return _Scored(scored, scales[chosen], limits, shapes)
+
+
+def _limit(given: Given, judged: task.Judged, main: Metric, probe: task.Probe) -> dict[str, Floor]:
+    score = task.float_score(judged, probe) if judged.labelled else 0.0
+    return floors(given, judged.metric, score, judged.labels if judged.labelled else None, judged.output, main)
 
 
 def _probed_examples(specs: formats.Specs) -> int:
@@ -343,7 +354,7 @@ MODEL = ReferenceModel(
     loss={loss},
 {more}    trusted={trusted!r},
     gate_variants=(),
-    floors={{"default": Floor({max_drop!r}, "the limit given when the model was adopted")}},
+    floors={floors},
 )
 '''
 _LOSS_FUNCTIONS = ("logits_loss", "binary_logits_loss")
@@ -373,8 +384,8 @@ def _write(model: ReferenceModel, scored: _Scored, found: examples.Found, folder
         used.add("Head")
         lines = [
             f"        Head({one.output!r}, {_expression(one, folder, used)}, {key!r}, "
-            f"{_loss(one, 'y_train.' + key in arrays, used)}),\n"
-            for key, one in zip(keys[1:], heads, strict=True)
+            f"{_loss(one, 'y_train.' + key in arrays, used)}, {_floors(limit)}),\n"
+            for key, one, limit in zip(keys[1:], heads, scored.floors[1:], strict=True)
         ]
         more += f"    heads=(\n{''.join(lines)}    ),\n"
     if found.classes:
@@ -394,11 +405,16 @@ def _write(model: ReferenceModel, scored: _Scored, found: examples.Found, folder
         loss=loss,
         more=more,
         trusted=model.trusted,
-        max_drop=scored.floors["default"].max_drop,
+        floors=_floors(scored.floors[0]),
         imports=", ".join(sorted(used, key=lambda one: (one.islower(), one))),
     )
     model.file.write_text(text, encoding="utf-8")
     return load_file(model.file)[0]
+
+
+def _floors(limits: dict[str, Floor]) -> str:
+    """Return the limits as they are written into the model's file."""
+    return f'{{"default": Floor({limits["default"].max_drop!r}, "the limit given when the model was adopted")}}'
 
 
 def _train_labels(judged: task.Judged, labels: dict[str, Array], given: Given) -> Array | None:

@@ -5,7 +5,6 @@ worse, or breaks a limit, is red, and nothing is written unless the user accepts
 """
 
 import difflib
-import math
 import re
 import shutil
 import sys
@@ -15,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
 from quantbench import files
-from quantbench.adopt import artifacts, declaration, gating, limits, pack, ranking, understand
+from quantbench.adopt import artifacts, declaration, gating, limits, pack, understand
+from quantbench.adopt.before_and_now import accepted_sizes, compared, review, sizes_of, worse_words
 from quantbench.adopt.limits import Limit
 from quantbench.adopt.search import run_predictions
 from quantbench.baselines import files as baseline_files
@@ -28,10 +27,10 @@ from quantbench.core.output import output_to
 from quantbench.core.signals import check, settle, undisturbed
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput, Exit
-from quantbench.records import BuiltArtifact, MixedRecipe, Report, read_recipe, recipe_text
+from quantbench.records import BuiltArtifact, MixedRecipe, read_recipe, recipe_text
 from quantbench.reference.datasets import Split
-from quantbench.reference.metrics import RELATIVE_ERROR, Metric
-from quantbench.reference.model import ReferenceModel, load_file, load_models
+from quantbench.reference.metrics import RELATIVE_ERROR
+from quantbench.reference.model import Head, ReferenceModel, load_file, load_models
 from quantbench.variants import FLOAT_CONTROL, built, known, offered, tuned
 
 Say = Callable[[str], None]
@@ -63,31 +62,6 @@ class Asked:
     own: Mapping[str, BuiltArtifact] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Row:
-    """Describe one variant before and after.
-
-    Attributes:
-        old, new: scores; None where there is none.
-        drop: of the new from the previous score on the same examples, in the metric's unit; low, high: its interval,
-            which holds for all rows together. None where the two cannot be paired.
-        size_old, size_new: bytes.
-        worse: whether the drop is surely larger than the smallest that matters.
-        why: why it cannot be compared; empty where it can.
-    """
-
-    variant: str
-    old: float | None
-    new: float | None
-    drop: float | None = None
-    low: float = math.nan
-    high: float = math.nan
-    size_old: float | None = None
-    size_new: float | None = None
-    worse: bool = False
-    why: str = ""
-
-
 def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folders, say: Say) -> Exit:
     """Measure the new model, compare it with the previous one, print a review, and write it where nothing got worse.
 
@@ -105,11 +79,6 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
     if baseline.file is None:
         raise BadInput(
             f"--update: {asked.name} has no baseline in {folders.baseline_dir}; give its --baseline-dir, or adopt it"
-        )
-    if old.heads:
-        raise BadInput(
-            f"--update: {asked.name} scores several outputs, but its baseline covers the first one only, so a loss in "
-            "the others would go unnoticed; adopt the new model under another name"
         )
     if given.metric and given.metric not in (old.metric.name, _metric_of(old)):
         raise BadInput(
@@ -134,28 +103,28 @@ def update_for_good(given: understand.Given, asked: Asked, folders: gating.Folde
         artifacts.bring(listed, new)
         declaration.with_gate(new, gate if asked.gate or old.gate_variants else ())
         new = _keeping_edits(new, old, asked)
-        same = _same_examples(new.pack().test, old.pack().test, old.metric)
+        same = _same_examples(new.pack().test, old.pack().test, old)
         if not same and not asked.new_data:
             raise BadInput(
                 f"--data: {given.evaluation} has other examples or labels than those {asked.name} was adopted with, so "
                 "old and new scores cannot be paired; leave --data out, or use --new-data to measure the old model "
                 "on them too"
             )
-        before, sizes = baseline.predictions, _accepted_sizes(baseline)
+        before, sizes = baseline.predictions, accepted_sizes(baseline)
         if not same:
             session, status, whole = gating.measured(_on_new_data(old, new, aside), gate, folders.report_dir, 0.0, say)
             if not whole:
                 return status
             before = run_predictions(session, asked.name)
-            sizes = _sizes(session.report)
+            sizes = sizes_of(session.report)
         session, status, whole = gating.measured(new, gate, folders.report_dir, asked.latency_budget, say)
         if not whole:
             return status
         gating.check_control(session.report, given.model)
         artifacts.check_made(session.report, asked.own)
         update.check_report(session.report, session.folder.path)
-        rows = compared(session.report, new, before, run_predictions(session, asked.name), sizes, new.pack().test.y)
-        red = [f"{row.variant}: {_worse(row, new.metric)}" for row in rows if row.worse]
+        rows = compared(session.report, new, before, run_predictions(session, asked.name), sizes)
+        red = [f"{row.name}: {worse_words(row)}" for row in rows if row.worse]
         red += gating.failures(session.report)
         for line in review(rows, new, old, kept=asked.gate == "", same=same):
             say(line)
@@ -199,7 +168,8 @@ def _understood(
         evaluation=given.evaluation or kept["test"],
         calibration=given.calibration or kept.get("calibration"),
         training=given.training or kept.get("train"),
-        metric=_metric_of(old),
+        metric=_metrics_of(old),
+        output=",".join(old.metric.outputs) if old.heads else given.output,
         max_drop=asked.max_drop or (limits.parse(repr(limit.max_drop)) if limit else given.max_drop),
     )
     try:
@@ -214,10 +184,26 @@ def _understood(
     return understood
 
 
-def _metric_of(old: ReferenceModel) -> str:
-    """Return the metric as ``--metric`` takes it; a metric file is the copy beside the adopted model."""
-    own = re.search(r"metric_from_file\(__file__, '([^']+)', '([^']+)'", old.file.read_text(encoding="utf-8"))
-    return f"{old.file.parent / own[1]}:{own[2]}" if own else old.metric.name
+_OWN = r"metric_from_file\(__file__, '(?P<file>[^']+)', '(?P<name>[^']+)'"  # as adopt writes a metric of the user's
+
+
+def _metric_of(old: ReferenceModel, head: Head | None = None) -> str:
+    """Return the metric of an output as ``--metric`` takes it; a metric file is the copy beside the adopted model."""
+    begin = "    metric=" if head is None else f"Head({head.name!r}, "
+    own = re.search(re.escape(begin) + _OWN, old.file.read_text(encoding="utf-8"))
+    metric = old.metric if head is None else head.metric
+    return f"{old.file.parent / own['file']}:{own['name']}" if own else metric.name
+
+
+def _labelled(old: ReferenceModel) -> list[Head]:
+    """Return the further outputs that have labels; the others are held to the float model's own outputs."""
+    return [head for head in old.heads if head.metric.name != RELATIVE_ERROR.name]
+
+
+def _metrics_of(old: ReferenceModel) -> str:
+    """Return the metric of every output as ``--metric`` takes them, by the outputs' keys."""
+    more = [f"{','.join(head.metric.outputs)}={_metric_of(old, head)}" for head in _labelled(old)]
+    return ",".join([_metric_of(old), *more])
 
 
 def _in_users_words(text: str, kept: Mapping[str, Path], name: str) -> str:
@@ -235,9 +221,14 @@ def _kept_data(old: ReferenceModel, folder: Path) -> dict[str, Path]:
         if split is not None:
             written[name] = folder / f"{name}.npz"
             # Where there were no labels, those kept are the previous float model's own outputs.
-            unlabelled = name == "calibration" or (name == "test" and old.metric is RELATIVE_ERROR)
+            unlabelled = name == "calibration" or (name == "test" and old.metric.name == RELATIVE_ERROR.name)
             labels = None if unlabelled else split.y
-            np.savez(written[name], **_arrays(split.x, labels))  # type: ignore[arg-type]
+            more = {
+                f"y_{head.metric.outputs[0]}": split.more[head.labels]
+                for head in _labelled(old)
+                if not unlabelled and head.labels in split.more
+            }
+            np.savez(written[name], **_arrays(split.x, labels), **more)  # type: ignore[arg-type]
     return written
 
 
@@ -246,9 +237,12 @@ def _arrays(x: Inputs, y: Array | None) -> dict[str, Array]:
     return inputs if y is None else {**inputs, "y": y}
 
 
-def _same_examples(new: Split, old: Split, metric: Metric) -> bool:
+def _same_examples(new: Split, old: Split, model: ReferenceModel) -> bool:
     """Check whether two splits have the same examples and labels, in the same order."""
-    labels = metric is RELATIVE_ERROR or np.array_equal(new.y, old.y)
+    labels = model.metric.name == RELATIVE_ERROR.name or np.array_equal(new.y, old.y)
+    labels = labels and all(
+        np.array_equal(new.more.get(head.labels, ()), old.more[head.labels]) for head in _labelled(model)
+    )
     names, before = _arrays(new.x, None), _arrays(old.x, None)
     return bool(labels) and names.keys() == before.keys() and all(np.array_equal(names[k], before[k]) for k in names)
 
@@ -289,124 +283,6 @@ def _on_new_data(old: ReferenceModel, new: ReferenceModel, aside: Path) -> Refer
     return load_file(path)[0]
 
 
-# ---------------------------------------------------------------- the comparison
-
-
-def _accepted_sizes(baseline: baseline_files.Baseline) -> dict[str, float]:
-    cells = baseline.file.cells if baseline.file else {}
-    return {name: cell.measurements["size"].value for name, cell in cells.items() if "size" in cell.measurements}
-
-
-def _sizes(report: Report) -> dict[str, float]:
-    cells = {cell.variant: cell.measurements for cell in report.cells}
-    return {name: values["size"].value for name, values in cells.items() if "size" in values}
-
-
-def compared(
-    report: Report,
-    model: ReferenceModel,
-    before: Mapping[str, Array],
-    after: Mapping[str, Array],
-    sizes: Mapping[str, float],
-    labels: Array,
-) -> list[Row]:
-    """Compare each variant of a run with its previous self, on the same examples."""
-    names = [cell.variant for cell in report.cells]
-    paired = [name for name in names if _can_pair(name, before, after, labels, model.metric)]
-    alpha = ranking.ALPHA / 2 / max(1, len(paired))
-    new_sizes = _sizes(report)
-    rows = []
-    for cell in report.cells:
-        name = cell.variant
-        row = Row(
-            name,
-            _value(model.metric, before.get(name), labels),
-            _value(model.metric, after.get(name), labels),
-            size_old=sizes.get(name),
-            size_new=new_sizes.get(name),
-        )
-        if name not in paired:
-            failed = cell.failure.reason if cell.failure else ""
-            worked = name in before and name not in after
-            rows.append(replace(row, why=failed or "not gated before", worse=worked))
-            continue
-        if model.metric is RELATIVE_ERROR:  # of each model's own outputs, so that the two scores are no pair
-            rows.append(replace(row, old=None, why="without labels, each is judged by its own float model"))
-            continue
-        drop = ranking.drop_between(model.metric, after[name], before[name], labels)
-        matters = model.metric.matters(row.old or 0.0, model.smallest_drop)
-        worse = drop.p_above(matters) <= alpha and drop.estimate > matters
-        rows.append(replace(row, drop=drop.estimate, low=drop.lower(alpha), high=drop.upper(alpha), worse=worse))
-    return rows
-
-
-def _can_pair(
-    name: str, before: Mapping[str, Array], after: Mapping[str, Array], labels: Array, metric: Metric
-) -> bool:
-    return all(name in side and metric.fits(side[name], labels) for side in (before, after))
-
-
-def _value(metric: Metric, predictions: Array | None, labels: Array) -> float | None:
-    return None if predictions is None or not metric.fits(predictions, labels) else metric.value(predictions, labels)
-
-
-def _worse(row: Row, metric: Metric) -> str:
-    if row.drop is None:
-        return f"it worked before and fails now: {row.why}"
-    return (
-        f"{row.drop:.2f} {metric.unit} worse than before (95 % CI {row.low:.2f} to {row.high:.2f}) on the same examples"
-    )
-
-
-def review(rows: Sequence[Row], new: ReferenceModel, old: ReferenceModel, kept: bool, same: bool) -> list[str]:
-    """Say what changed, line by line."""
-    changed = "retrained or changed" if new.weights_sha256 != old.weights_sha256 else "the same"
-    examples = "the same examples" if same else "the new examples, also used for the previous model"
-    lines = [
-        "",
-        f"# {new.name}: the model is {changed} ({old.weights_sha256[:8]} → {new.weights_sha256[:8]}), compared on "
-        f"{len(new.pack().test.y):,} examples, {examples}",
-        "",
-        _table(rows, new.metric),
-    ]
-    gone = [name for name in old.gate_variants if name not in new.gate_variants] if new.gate_variants else []
-    added = [name for name in new.gate_variants if old.gate_variants and name not in old.gate_variants]
-    if not kept and (gone or added):
-        lines.append(f"gate: added {', '.join(added) or 'none'}; removed {', '.join(gone) or 'none'}")
-    lines += [f"{row.variant}: not compared: {row.why}" for row in rows if row.why]
-    return lines
-
-
-def _table(rows: Sequence[Row], metric: Metric) -> str:
-    change = f"{metric.name} drop vs before, {metric.unit} (95 % CI, all rows together)"
-    headers = ["variant", "before", "now", change, "KiB before", "KiB now", "verdict"]
-    cells = [
-        [
-            row.variant,
-            _number(row.old, metric.scale),
-            _number(row.new, metric.scale),
-            "" if row.drop is None else f"{row.drop:+.2f} ({row.low:+.2f} to {row.high:+.2f})",
-            _number(row.size_old, 1 / 1024, 1),
-            _number(row.size_new, 1 / 1024, 1),
-            _verdict(row),
-        ]
-        for row in rows
-    ]
-    return tabulate(cells, headers=headers, tablefmt="github", disable_numparse=True)
-
-
-def _number(value: float | None, scale: float, digits: int = 2) -> str:
-    return "" if value is None else f"{value * scale:,.{digits}f}"
-
-
-def _verdict(row: Row) -> str:
-    if row.worse:
-        return "worse"
-    if row.drop is None:
-        return "not compared"
-    return "better" if row.high < 0 else "no worse, as far as the examples show"
-
-
 # ---------------------------------------------------------------- writing
 
 
@@ -426,7 +302,7 @@ def _write(
         DiskFull: there is no space; everything is as it was.
     """
     fresh = update.propose(
-        session.report, session.folder.path, new.name, baseline_files.Baseline(), reason, floor_of=new.floor
+        session.report, session.folder.path, new.name, baseline_files.Baseline(), reason, floor_of=update.floors_of(new)
     )
     proposal = retrained.with_history(fresh, baseline)
     model_dir, baseline_dir = folders.model_dir, folders.baseline_dir

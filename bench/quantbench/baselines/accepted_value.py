@@ -8,7 +8,14 @@ from quantbench import gate
 from quantbench.core.environment import NOT_RECORDED
 from quantbench.core.stats import Change, change_of, t_quantile, trimmed_mean
 from quantbench.records import Accepted, BaselineCell, BaselineValue, Cell, Measurement
-from quantbench.records.measurements import OF_YARDSTICK, OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, threads_in
+from quantbench.records.measurements import (
+    OF_YARDSTICK,
+    OUTPUT_DISTANCE,
+    RATIO,
+    TO_YARDSTICK,
+    threads_in,
+    without_output,
+)
 
 # An update moves a value that changed by more than chance does in 1 of 20 comparisons of nothing with nothing: two
 # standard errors of the difference, as far as the degrees of freedom are many.
@@ -139,7 +146,7 @@ def _facts(accepted: Accepted) -> dict[str, str]:
 def value_of(name: str, cell: Cell, accepted: Accepted) -> BaselineValue:
     """Make the accepted value of a score, a size or the distance of the outputs."""
     measured = cell.measurements[name]
-    if name == "score":
+    if without_output(name) == "score":
         return BaselineValue(
             value=measured.value,
             unit=measured.unit,

@@ -13,15 +13,16 @@ from pathlib import Path
 
 from quantbench import files, gate
 from quantbench.baselines import derived, exceptions, overlays, seals
-from quantbench.baselines.files import of_another, too_few_repeats
+from quantbench.baselines.files import of_another, output_stored, too_few_repeats
 from quantbench.core.arrays import Array
-from quantbench.core.distances import are_stored_outputs, owner
+from quantbench.core.distances import are_stored_outputs, of_head, owner
 from quantbench.core.distances import stored_as as of_name
 from quantbench.core.environment import package_version
 from quantbench.errors import BadInput
 from quantbench.records import BaselineCell, BaselineFile, BaselineValue, is_of_target, problems, read_record
-from quantbench.records.measurements import OUTPUT_DISTANCE, judged_latency
+from quantbench.records.measurements import OUTPUT_DISTANCE, judged_latency, of_output, output_in, without_output
 from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
+from quantbench.reference.heads import by_output
 from quantbench.reference.model import ReferenceModel
 from quantbench.variants import VARIANTS, known
 from quantbench.variants.built import is_built
@@ -159,7 +160,9 @@ class _File:
             return
         for name, array in self.stored.items():
             of_outputs = owner(name)
-            variant, _, results_class = (of_outputs or name).partition("@")
+            output = output_stored(of_outputs or name, self.file.outputs)
+            variant, *more = (of_outputs or name).split("@")
+            results_class = "@".join(more[1:] if output else more)
             cell = self.file.cells.get(variant, BaselineCell())
             held = cell.overlays[results_class].measurements if results_class in cell.overlays else {}
             measured = held if results_class else cell.measurements
@@ -169,9 +172,9 @@ class _File:
                 if self.model is not None and not are_stored_outputs(array, len(self.model.pack().test)):
                     yield Finding(path, name, f"not output distances: shape {array.shape} ({array.dtype})", _RESTORE)
                 continue
-            if "score" not in measured:
+            if of_output("score", output) not in measured:
                 yield Finding(path, name, "predictions without a cell that has a score", _RESTORE)
-            if not self._fits(name, array):
+            if not self._fits(name, array, output):
                 yield Finding(
                     path,
                     name,
@@ -179,11 +182,16 @@ class _File:
                     _RESTORE,
                 )
 
-    def _fits(self, name: str, array: Array) -> bool:
-        if self.model is None:
+    def _fits(self, name: str, array: Array, output: str) -> bool:
+        scored = self._scored(output)
+        if scored is None:
             return True
-        labels = self.model.pack().test.y  # a target may have answered the first examples alone
-        return self.model.metric.fits(array, labels[: len(array)] if is_of_target(name) else labels)
+        labels = scored.pack().test.y  # a target may have answered the first examples alone
+        return scored.metric.fits(array, labels[: len(array)] if is_of_target(name) else labels)
+
+    def _scored(self, output: str) -> ReferenceModel | None:
+        """Return the model as an output has it scored; None where that is not known."""
+        return None if self.model is None else by_output(self.model).get(output)
 
     def _cell(self, variant: str, cell: BaselineCell) -> Iterator[Finding]:
         if variant not in VARIANTS or (
@@ -209,21 +217,30 @@ class _File:
         ):
             what = f"the output distance {distance.value:g} is not that of the stored outputs: it was edited"
             yield Finding(self.path, cell, what, _RESTORE)
-        score = values.get("score")
-        if score is None or not self.path.with_suffix(".npz").exists():
-            return
-        array = self.stored.get(stored_as)
-        if array is None:
-            yield Finding(self.path, cell, "a score without stored predictions", _RESTORE)
-        elif self.model is not None and self._fits(stored_as, array) and not of_another(self.file, self.model):
-            yield from self._stale(cell, score, array)
+        for output in ("", *self.file.outputs):
+            score = values.get(of_output("score", output))
+            if score is not None and self.path.with_suffix(".npz").exists():
+                yield from self._score(cell, output, score, stored_as)
 
-    def _stale(self, cell: str, score: BaselineValue, array: Array) -> Iterator[Finding]:
-        assert self.model is not None
-        labels = self.model.pack().test.y[: len(array)]
-        if not gate.is_score_of(score, self.model.metric, array, labels, bool(score.values)):
-            computed = self.model.metric.value(array, labels)
-            what = f"the score {score.value:g} is not that of the stored predictions, {computed:.6g}: it was edited"
+    def _score(self, cell: str, output: str, score: BaselineValue, stored_as: str) -> Iterator[Finding]:
+        variant, at, results_class = stored_as.partition("@")
+        name = f"{of_head(variant, output)}{at}{results_class}" if output else stored_as
+        array = self.stored.get(name)
+        whose = f" of output {output}" if output else ""
+        if array is None:
+            yield Finding(self.path, cell, f"a score{whose} without stored predictions", _RESTORE)
+        elif self.model is not None and self._fits(name, array, output) and not of_another(self.file, self.model):
+            yield from self._stale(cell, output, score, array)
+
+    def _stale(self, cell: str, output: str, score: BaselineValue, array: Array) -> Iterator[Finding]:
+        scored = self._scored(output)
+        assert scored is not None
+        labels = scored.pack().test.y[: len(array)]
+        if not gate.is_score_of(score, scored.metric, array, labels, bool(score.values)):
+            computed, whose = scored.metric.value(array, labels), f" of output {output}" if output else ""
+            what = (
+                f"the score {score.value:g}{whose} is not that of the stored predictions, {computed:.6g}: it was edited"
+            )
             yield Finding(self.path, cell, what, "accept a run of this cell again")
 
     def _loosened(self, cell: str, name: str, value: BaselineValue) -> Iterator[Finding]:
@@ -252,9 +269,12 @@ class _File:
 
     def _twins(self, variant: str, cell: BaselineCell, results_class: str) -> Iterator[Finding]:
         overlay, where = cell.overlays[results_class], overlays.stored_as(variant, results_class)
-        other = not overlays.same(self.stored.get(where), self.stored.get(variant))
         for name, value in overlay.measurements.items():
-            differs = overlays.differs(value, cell.measurements.get(name)) or (name == "score" and other)
+            base = of_head(variant, output_in(name)) if output_in(name) else variant
+            here = overlays.stored_as(base, results_class)
+            other = not overlays.same(self.stored.get(here), self.stored.get(base))
+            scored = without_output(name) == "score"
+            differs = overlays.differs(value, cell.measurements.get(name)) or (scored and other)
             if not differs:
                 yield Finding(
                     self.path,

@@ -13,7 +13,7 @@ import numpy as np
 from quantbench import gate
 from quantbench.core.stats import pooled_sd, trimmed_mean
 from quantbench.records import BaselineCell, BaselineFile, BaselineValue
-from quantbench.records.measurements import INSTRUCTIONS, MICRO_ARENA, OF_YARDSTICK, OUTPUT_DISTANCE
+from quantbench.records.measurements import INSTRUCTIONS, MICRO_ARENA, OF_YARDSTICK, OUTPUT_DISTANCE, without_output
 
 LATENCY, PEAK = "latency", "peak_memory"
 # The tolerance of each measurement: the rule by which an update writes it.
@@ -32,6 +32,11 @@ TOLERANCES: Mapping[str, float] = {
     LATENCY: gate.LATENCY_TOLERANCE,
 }
 _CLOSE = 1e-6  # files keep nine digits
+
+
+def _tolerance(what: str, otherwise: float) -> float:
+    """Return the tolerance by its rule; of a further output, that of any score."""
+    return TOLERANCES.get(without_output(what), otherwise)
 
 
 class Mismatch(NamedTuple):
@@ -53,7 +58,7 @@ def by_rule(cell: BaselineCell, pooled: float | None = None) -> BaselineCell:
     """
 
     def bounded(what: str, value: BaselineValue) -> BaselineValue:
-        update: dict[str, float] = {"tolerance": min(value.tolerance, TOLERANCES.get(what, value.tolerance))}
+        update: dict[str, float] = {"tolerance": min(value.tolerance, _tolerance(what, value.tolerance))}
         noise = _noise(what, value, pooled)
         if noise is not None and not _equal(noise, value.noise):
             update["noise"] = noise
@@ -102,11 +107,11 @@ def mismatches(cell: BaselineCell, pooled: float | None, examples: int | None = 
 def _expected(
     what: str, value: BaselineValue, pooled: float | None, examples: int | None
 ) -> Iterator[tuple[str, float, float | None]]:
-    yield "tolerance", value.tolerance, TOLERANCES.get(what)
+    yield "tolerance", value.tolerance, TOLERANCES.get(without_output(what))
     yield "noise", value.noise, _noise(what, value, pooled)
-    if what in ("score", OUTPUT_DISTANCE) and value.values:
+    if without_output(what) in ("score", OUTPUT_DISTANCE) and value.values:
         yield "value", value.value, float(np.mean(value.values))
-    if what == "score":
+    if without_output(what) == "score":
         yield "n", value.n, examples
     if what == LATENCY and value.values and len(value.values) > 1:
         yield "value", value.value, trimmed_mean(value.values).mean
@@ -120,7 +125,7 @@ def _noise(what: str, value: BaselineValue, pooled: float | None) -> float | Non
     if (
         what in gate.SIZE_TOLERANCES
         or what in ("arena", MICRO_ARENA, INSTRUCTIONS)
-        or (what in ("score", OUTPUT_DISTANCE) and not value.values)
+        or (without_output(what) in ("score", OUTPUT_DISTANCE) and not value.values)
     ):
         return 0.0
     if value.values and len(value.values) > 1:

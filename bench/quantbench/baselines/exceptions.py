@@ -13,6 +13,7 @@ from typing import Any
 from quantbench import gate
 from quantbench.baselines import seals
 from quantbench.baselines.files import json_path, load, save
+from quantbench.baselines.outputs import outputs_in
 from quantbench.core.environment import threads_of
 from quantbench.errors import BadInput
 from quantbench.records import (
@@ -27,7 +28,15 @@ from quantbench.records import (
     Xfail,
     parts,
 )
-from quantbench.records.measurements import OUTPUT_DISTANCE, judged_latency, name_at
+from quantbench.records.measurements import (
+    OUTPUT_DISTANCE,
+    judged_latency,
+    name_at,
+    of_output,
+    output_in,
+    without_output,
+)
+from quantbench.reference.heads import by_output
 from quantbench.reference.model import load_models, pick
 from quantbench.variants import FLOAT_CONTROL, VARIANTS
 
@@ -55,8 +64,9 @@ class Target:
         self.file: BaselineFile = file
         self.cell: BaselineCell = file.cells[variant]
         self.score_unit = models[self.model].metric.unit
-        limit = models[self.model].floor(variant, VARIANTS[variant].family) if variant in VARIANTS else None
-        self.limit = None if limit is None else limit.max_drop
+        scored = by_output(models[self.model]) if variant in VARIANTS else {}
+        limits = {output: model.floor(variant, VARIANTS[variant].family) for output, model in scored.items()}
+        self.limits = {output: limit.max_drop for output, limit in limits.items() if limit is not None}
 
     def write(self, cell: BaselineCell) -> None:
         """Replace the cell, and write the file."""
@@ -119,16 +129,15 @@ def _most(target: Target, measurement: str, value: BaselineValue) -> float:
     A score may lose no more than a release may; what else is measured, a quarter. Twice what is derived is always
     allowed.
     """
-    if measurement == "score":
-        limits = [target.limit] if target.limit is not None else []
-        return max(2 * value.tolerance, *limits, 0.0)
+    if without_output(measurement) == "score":
+        return max(2 * value.tolerance, target.limits.get(output_in(measurement), 0.0))
     quarter = gate.FURTHER if _is_share(measurement) else gate.FURTHER * abs(value.value)
     return max(2 * value.tolerance, quarter)
 
 
 def _is_share(measurement: str) -> bool:
     """Whether a tolerance is a fraction of the accepted value, instead of in its unit."""
-    return measurement not in ("score", "arena", OUTPUT_DISTANCE)
+    return without_output(measurement) not in ("score", "arena", OUTPUT_DISTANCE)
 
 
 def _seen(target: Target, measurement: str, value: BaselineValue, report: Report) -> tuple[float, float]:
@@ -226,7 +235,8 @@ def excusable(variant: str, cell: BaselineCell) -> list[str]:
     peak = ["peak_memory"] if variant == FLOAT_CONTROL else []
     timed = [name_at(judged_latency(variant), threads_of(machine)) for machine in cell.latency]
     measured = [*cell.measurements, *overlaid, *cell.by_machine, judged_latency(variant), *timed, *peak]
-    return list(dict.fromkeys([*measured, *gate.EXCUSABLE]))
+    limits = [of_output("floor", output) for output in outputs_in(cell)]
+    return list(dict.fromkeys([*measured, *gate.EXCUSABLE, *limits]))
 
 
 def _value(target: Target, measurement: str, of_class: str) -> tuple[str, str, BaselineValue]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -117,6 +118,11 @@ def of_another(file: BaselineFile, model: ReferenceModel) -> list[Problem]:
     if file.metric != model.metric.name:
         what = f"field 'metric': {model.name} is scored by {model.metric.name}, found {file.metric!r}"
         mismatches.append(Problem(what, again))
+    metrics = {head.name: head.metric.name for head in model.heads}
+    for output in sorted({*metrics, *file.outputs} if file.outputs else ()):
+        if file.outputs.get(output) != metrics.get(output):
+            found, now = file.outputs.get(output, "no score of it"), metrics.get(output, "nothing any more")
+            mismatches.append(Problem(f"field 'outputs': {output} is scored by {now}, found {found!r}", again))
     if file.data_sha256 != model.data_sha256:
         what = f"field 'data_sha256': recorded on another data pack ({file.data_sha256[:12]}…) than the model "
         mismatches.append(Problem(f"{what}uses ({model.data_sha256[:12]}…)", again))
@@ -141,6 +147,7 @@ def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[st
     if not os.path.lexists(path):
         raise BadInput(f"{path}: stored predictions not found; restore the file from git")
     from quantbench.reference.datasets import LARGEST_PREDICTIONS, read_predictions
+    from quantbench.reference.heads import by_output
 
     content = files.read_bytes(path, "stored predictions", LARGEST_PREDICTIONS)
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -149,8 +156,10 @@ def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[st
             "restore both from git"
         )
     predictions = read_predictions(path, "stored predictions", content=content)
-    labels = model.pack().test.y
+    labels, scored = model.pack().test.y, by_output(model)
     for name, array in predictions.items():
+        output = output_stored(name, scored)
+        of_this = scored[output]
         if owner(name) is not None:
             if not are_stored_outputs(array, len(labels)):
                 raise BadInput(
@@ -158,12 +167,23 @@ def _load_predictions(path: Path, sha256: str, model: ReferenceModel) -> dict[st
                     f"examples, found shape {array.shape} ({array.dtype}); restore the file from git"
                 )
         # A target may have answered the first examples alone.
-        elif not model.metric.fits(array, labels[: len(array)] if is_of_target(name) else labels):
+        elif not of_this.metric.fits(array, _examples(name, array, of_this)):
             raise BadInput(
-                f"{path}: array {name!r}: expected {len(labels)} predictions as {model.metric.name} takes them, found "
-                f"shape {array.shape} ({array.dtype})"
+                f"{path}: array {name!r}: expected {len(labels)} predictions as {of_this.metric.name} takes them, "
+                f"found shape {array.shape} ({array.dtype})"
             )
     return predictions
+
+
+def output_stored(name: str, outputs: Collection[str]) -> str:
+    """Return which of these outputs an array of predictions is of, by its name; empty where it is the main one."""
+    output = name.partition("@")[2].partition("@")[0]  # VARIANT, VARIANT@OUTPUT, VARIANT@CLASS or VARIANT@OUTPUT@CLASS
+    return output if output in outputs else ""
+
+
+def _examples(name: str, array: Array, model: ReferenceModel) -> Array:
+    labels = model.pack().test.y
+    return labels[: len(array)] if is_of_target(name) else labels
 
 
 def save(folder: Path, file: BaselineFile, predictions: dict[str, Array] | None) -> list[Path]:

@@ -5,12 +5,15 @@ stores only the differing values, so that a base is updated in one place. Predic
 the others, under ``variant@class``.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from quantbench import gate
 from quantbench.baselines.accepted_value import has_moved
 from quantbench.baselines.files import Baseline
+from quantbench.baselines.outputs import outputs_in
 from quantbench.core.arrays import Array
+from quantbench.core.distances import of_head
 from quantbench.core.distances import stored_as as of_base
 from quantbench.records import Accepted, BaselineCell, BaselineValue, First, Overlay
 
@@ -53,7 +56,9 @@ def resolve(baseline: Baseline, results_class: str) -> Baseline:
     cells = {name: merged(cell, results_class) for name, cell in baseline.file.cells.items()}
     predictions = dict(baseline.predictions)
     for name, cell in baseline.file.cells.items():
-        for here, base in ((stored_as(name, results_class), name), (outputs_of(name, results_class), of_base(name))):
+        of_heads = [of_head(name, output) for output in outputs_in(cell)]
+        predicted = [(stored_as(one, results_class), one) for one in (name, *of_heads)]
+        for here, base in (*predicted, (outputs_of(name, results_class), of_base(name))):
             own = baseline.predictions.get(here)
             if results_class in cell.overlays and own is not None:
                 predictions[base] = own
@@ -61,7 +66,12 @@ def resolve(baseline: Baseline, results_class: str) -> Baseline:
 
 
 def split_off(
-    base: BaselineCell, old: Overlay, seen: BaselineCell, accepted: Accepted, trained: bool, other_predictions: bool
+    base: BaselineCell,
+    old: Overlay,
+    seen: BaselineCell,
+    accepted: Accepted,
+    trained: bool,
+    other_predictions: Collection[str],
 ) -> Overlay | None:
     """Compute the overlay that turns ``base`` into ``seen``; None where no judged value differs.
 
@@ -69,13 +79,14 @@ def split_off(
 
     Args:
         old: the overlay of this class so far.
-        other_predictions: whether the predictions differ from the base's, even if the score is equal.
+        other_predictions: scores whose predictions differ from the base's, even if the score itself is equal.
     """
     if seen.unsupported is not None:
         return None if seen.unsupported == base.unsupported else Overlay(unsupported=seen.unsupported)
     measurements = {n: value for n, value in seen.measurements.items() if differs(value, base.measurements.get(n))}
-    if other_predictions and "score" not in measurements and "score" in seen.measurements:
-        measurements["score"] = seen.measurements["score"].model_copy(update={"accepted": accepted})
+    for name in other_predictions:
+        if name not in measurements and name in seen.measurements:
+            measurements[name] = seen.measurements[name].model_copy(update={"accepted": accepted})
     measurements = {name: _first_here(name, value, old) for name, value in measurements.items()}
     other = seen.census is not None and (
         base.census is None or bool(gate.differences(seen.census, base.census, trained))

@@ -10,6 +10,7 @@ from quantbench.baselines import derived, seals
 from quantbench.baselines.files import json_path, save
 from quantbench.errors import BadInput
 from quantbench.records import AcceptedFloor, BaselineCell, BaselineFile, HandEdit, read_record
+from quantbench.reference.heads import by_output
 from quantbench.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -75,5 +76,7 @@ def _with_edit(cell: BaselineCell, fields: list[str], reason: str, today: dateti
 def _with_floor(cell: BaselineCell, variant: str, model: ReferenceModel) -> BaselineCell:
     if cell.floor is not None or variant not in VARIANTS:
         return cell
-    limit = model.floor(variant, VARIANTS[variant].family)
-    return cell.model_copy(update={"floor": AcceptedFloor(max_drop=None if limit is None else limit.max_drop)})
+    family = VARIANTS[variant].family
+    limits = {output: scored.floor(variant, family) for output, scored in by_output(model).items()}
+    drops = {output: None if limit is None else limit.max_drop for output, limit in limits.items()}
+    return cell.model_copy(update={"floor": AcceptedFloor(max_drop=drops.pop(""), outputs=drops)})

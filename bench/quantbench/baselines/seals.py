@@ -158,7 +158,8 @@ def _flat(overlay: dict[str, Any]) -> dict[str, Any]:
 
 
 def _header(file: BaselineFile) -> dict[str, str]:
-    return {name: _digest([name, getattr(file, name)]) for name in _HEADER}
+    names = (*_HEADER, *(["outputs"] if file.outputs else []))  # which files of before 1.9 have not
+    return {name: _digest([name, getattr(file, name)]) for name in names}
 
 
 def _digest(value: Any) -> str:

@@ -15,6 +15,7 @@ from quantbench.baselines.accepted_value import Move, outgrown, without_outgrown
 from quantbench.baselines.files import Baseline, json_path, stored_hashes
 from quantbench.baselines.update_cell import degrees, taken, with_pooled_noise
 from quantbench.core.arrays import Array
+from quantbench.core.distances import of_head
 from quantbench.core.distances import stored_as as outputs_name
 from quantbench.core.environment import class_accepted, class_of, describe, today
 from quantbench.errors import BadInput
@@ -33,12 +34,18 @@ from quantbench.records import (
     is_of_target,
     read_record,
 )
-from quantbench.records.measurements import OUTPUT_DISTANCE
+from quantbench.records.measurements import OUTPUT_DISTANCE, of_output
 from quantbench.reference.datasets import read_predictions
+from quantbench.reference.heads import by_output
 from quantbench.reference.model import Floor, ReferenceModel
 from quantbench.variants import VARIANTS
 
 FloorOf = Callable[[str, str], Floor | None]  # (variant, family) -> the floor in a model's file
+
+
+def floors_of(model: ReferenceModel) -> dict[str, FloorOf]:
+    """Return what finds the release limits of each scored output of a model; the main one is empty, and first."""
+    return {output: scored.floor for output, scored in by_output(model).items()}
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,16 @@ def check_data(report: Report, path: Path, model: ReferenceModel) -> None:
             f"{path}: field 'data_sha256': {model.name} was measured on another data pack ({data_sha256[:12]}…) than "
             f"it uses ({model.data_sha256[:12]}…); run it again"
         )
-    metrics = {cell.metric for cell in report.cells if cell.model == model.name} - {model.metric.name}
+    cells = [cell for cell in report.cells if cell.model == model.name]
+    heads = {head.name: head.metric.name for head in model.heads}
+    for cell in cells:
+        found = {name: output.metric for name, output in cell.outputs.items()}
+        if found != heads:
+            raise BadInput(
+                f"{path}: field 'outputs': the further outputs of {model.name} are scored by {heads or 'nothing'}, "
+                f"found {found or 'nothing'}; run it again"
+            )
+    metrics = {cell.metric for cell in cells} - {model.metric.name}
     if metrics:
         raise BadInput(
             f"{path}: field 'metric': {model.name} is scored by {model.metric.name}, found {min(metrics)!r}; "
@@ -180,23 +196,31 @@ def check_scores(report: Report, path: Path, model: ReferenceModel, only: set[st
     cells = [cell for cell in report.cells if cell.model == model.name and cell.id in only]
     stored = _stored(cells, path, model.name)
     for cell in cells:
-        score, answers = cell.measurements.get("score"), stored.get(cell.variant)
-        if score is None or answers is None or cell.predictions_sha256 is None:
-            continue
-        labels = model.pack().test.y
-        if is_of_target(overlays.stored_as(cell.variant, class_of(report.environment))):
-            labels = labels[: score.n]
-        if not model.metric.fits(answers, labels):
-            raise BadInput(
-                f"{path}: cell {cell.id}: its predictions, of shape {answers.shape}, are none of the {len(labels)} "
-                "test examples; run it again"
-            )
-        if not gate.is_score_of(score, model.metric, answers, labels, bool(cell.seeds)):
-            score_value = score.values[0] if cell.seeds and score.values else score.value
-            raise BadInput(
-                f"{path}: cell {cell.id}: the score {score_value:.9g} is not that of its stored predictions, "
-                f"{model.metric.value(answers, labels):.9g}; run it again"
-            )
+        for output, scored in by_output(model).items():
+            _check_score(report, path, cell, output, scored, stored)
+
+
+def _check_score(
+    report: Report, path: Path, cell: Cell, output: str, model: ReferenceModel, stored: dict[str, Array]
+) -> None:
+    score = cell.measurements.get(of_output("score", output))
+    answers = stored.get(_predictions_of(cell.variant, output))
+    if score is None or answers is None or cell.predictions_sha256 is None:
+        return
+    labels, whose = model.pack().test.y, named_output(f"cell {cell.id}", output)
+    if is_of_target(overlays.stored_as(cell.variant, class_of(report.environment))):
+        labels = labels[: score.n]
+    if not model.metric.fits(answers, labels):
+        raise BadInput(
+            f"{path}: {whose}: its predictions, of shape {answers.shape}, are none of the {len(labels)} "
+            "test examples; run it again"
+        )
+    if not gate.is_score_of(score, model.metric, answers, labels, bool(cell.seeds)):
+        score_value = score.values[0] if cell.seeds and score.values else score.value
+        raise BadInput(
+            f"{path}: {whose}: the score {score_value:.9g} is not that of its stored predictions, "
+            f"{model.metric.value(answers, labels):.9g}; run it again"
+        )
 
 
 def propose(
@@ -208,7 +232,7 @@ def propose(
     only: set[str] | None = None,
     overlay: bool = False,
     restart_drift: bool = False,
-    floor_of: FloorOf | None = None,
+    floor_of: FloorOf | Mapping[str, FloorOf] | None = None,
 ) -> Proposal:
     """Compute the new baseline of one model.
 
@@ -218,7 +242,8 @@ def propose(
         overlay: write values that differ from the base for the run's results class, and leave the base unchanged;
             always so where a cell has such an overlay already.
         restart_drift: whether drift is measured from the values of these cells from now on.
-        floor_of: (variant, family) -> floor in the model's file; None keeps the accepted floors.
+        floor_of: (variant, family) -> floor in the model's file, or one of each output (:func:`floors_of`); None keeps
+            the accepted floors.
 
     Raises:
         BadInput: a trained cell with too few seeds, predictions that do not match the report, an overlay without a
@@ -240,13 +265,16 @@ def propose(
         moves += moved
         entry = _restarted(entry) if restart_drift else entry
         outputs = draft.outputs(cell, moved, stored)
-        draft.take(cell, entry, draft.answers(cell, moved, stored), outputs, overlay)
+        answers = {output: draft.answers(cell, output, moved, stored) for output in ("", *cell.outputs)}
+        draft.take(cell, entry, answers, outputs, overlay)
     before = baseline.file.cells if baseline.file else {}
-    limits = [] if floor_of is None else draft.take_floors(cells, before, floor_of)
+    by_output_of = floor_of if isinstance(floor_of, Mapping) or floor_of is None else {"": floor_of}
+    limits = [] if by_output_of is None else draft.take_floors(cells, before, by_output_of)
     kept = {variant: without_outgrown(entry) for variant, entry in with_pooled_noise(draft.kept).items()}
     file = BaselineFile(
         model=model,
         metric=cells[0].metric,
+        outputs={name: output.metric for name, output in cells[0].outputs.items()},
         data_sha256=report.data_sha256[model],
         predictions_sha256="",
         cells=kept,
@@ -292,12 +320,13 @@ class _Draft:
         entry, moved = taken(cell, old, self._accepted, report, degrees(self.kept, cell.variant), repeated)
         return with_pooled_noise({**self.kept, cell.variant: entry})[cell.variant], moved
 
-    def answers(self, cell: Cell, moved: list[Move], stored: dict[str, Array]) -> Array | None:
-        """Choose the predictions that belong to an entry.
+    def answers(self, cell: Cell, output: str, moved: list[Move], stored: dict[str, Array]) -> Array | None:
+        """Choose the predictions of an output that belong to an entry; of the main one where it is empty.
 
         An equal score may have different predictions; a score that does not move keeps the old ones.
         """
-        return (stored if _taken_anew(moved, "score") else self.seen.predictions).get(cell.variant)
+        anew = _taken_anew(moved, of_output("score", output))
+        return (stored if anew else self.seen.predictions).get(_predictions_of(cell.variant, output))
 
     def outputs(self, cell: Cell, moved: list[Move], stored: dict[str, Array]) -> Array | None:
         """Choose the distances of the outputs that belong to an entry, or the float control's outputs."""
@@ -305,27 +334,40 @@ class _Draft:
         return (stored if anew else self.seen.predictions).get(outputs_name(cell.variant))
 
     def take_floors(
-        self, cells: list[Cell], before: Mapping[str, BaselineCell], floor_of: FloorOf
+        self, cells: list[Cell], before: Mapping[str, BaselineCell], floor_of: Mapping[str, FloorOf]
     ) -> list[LimitChange]:
-        """Put the model's release limits into the entries; return those that changed, of all cells of the model."""
-        taken = {cell.variant: floor_of(cell.variant, cell.family) for cell in cells}
-        for variant, limit in taken.items():
-            accepted = AcceptedFloor(max_drop=None if limit is None else limit.max_drop)
+        """Put the model's release limits into the entries; return those that changed, of all cells of the model.
+
+        Args:
+            floor_of: of each output; the main one is empty.
+        """
+        families = {cell.variant: cell.family for cell in cells}
+        for variant, family in families.items():
+            now = {output: _max_drop(found(variant, family)) for output, found in floor_of.items()}
+            accepted = AcceptedFloor(max_drop=now.pop(""), outputs=now)
             self.kept[variant] = self.kept[variant].model_copy(update={"floor": accepted})
-        model, unit = cells[0].model, cells[0].metric_unit
         changes = []
         for variant, entry in before.items():
-            if entry.floor is None or (variant not in taken and variant not in VARIANTS):
+            if entry.floor is None or (variant not in families and variant not in VARIANTS):
                 continue
-            limit = taken[variant] if variant in taken else floor_of(variant, VARIANTS[variant].family)
-            now, reason = (None, "") if limit is None else (limit.max_drop, limit.reason)
-            if now != entry.floor.max_drop:
-                id_ = cell_key(model, variant)
-                changes.append(LimitChange(id_, "", entry.floor.max_drop, now, unit, reason, variant in taken))
+            family = families[variant] if variant in families else VARIANTS[variant].family
+            accepted_ones = {"": entry.floor.max_drop, **entry.floor.outputs}
+            for output, then in accepted_ones.items():
+                limit = floor_of[output](variant, family) if output in floor_of else None
+                if _max_drop(limit) != then:
+                    unit = cells[0].outputs[output].unit if output in cells[0].outputs else cells[0].metric_unit
+                    reason = "" if limit is None else limit.reason
+                    id_ = named_output(cell_key(cells[0].model, variant), output)
+                    changes.append(LimitChange(id_, "", then, _max_drop(limit), unit, reason, variant in families))
         return changes
 
     def take(
-        self, cell: Cell, entry: BaselineCell, answers: Array | None, outputs: Array | None, overlay: bool
+        self,
+        cell: Cell,
+        entry: BaselineCell,
+        answers: Mapping[str, Array | None],
+        outputs: Array | None,
+        overlay: bool,
     ) -> None:
         """Put an entry into the base, or into the overlay of its class where it has or requests one."""
         base = self.kept.get(cell.variant, BaselineCell())
@@ -338,11 +380,18 @@ class _Draft:
         if there not in ("", self._here):
             self.replaced[cell.id] = there
         self.kept[cell.variant] = entry
-        self._keep(cell.variant, answers if "score" in entry.measurements else None)
+        for output, predictions in answers.items():
+            scored = of_output("score", output) in entry.measurements
+            self._keep(_predictions_of(cell.variant, output), predictions if scored else None)
         self._keep(outputs_name(cell.variant), outputs if OUTPUT_DISTANCE in entry.measurements else None)
 
     def _lay_over(
-        self, cell: Cell, base: BaselineCell, entry: BaselineCell, answers: Array | None, outputs: Array | None
+        self,
+        cell: Cell,
+        base: BaselineCell,
+        entry: BaselineCell,
+        answers: Mapping[str, Array | None],
+        outputs: Array | None,
     ) -> None:
         own = self._overlay(cell, base, without_outgrown(entry), answers)
         others = {name: overlay for name, overlay in base.overlays.items() if name != self._here}
@@ -355,16 +404,24 @@ class _Draft:
                 "counted": entry.counted or base.counted,
             }
         )
-        scored = own is not None and "score" in own.measurements
-        self._keep(overlays.stored_as(cell.variant, self._here), answers if scored else None)
+        for output, predictions in answers.items():
+            scored = own is not None and of_output("score", output) in own.measurements
+            stored_as = overlays.stored_as(_predictions_of(cell.variant, output), self._here)
+            self._keep(stored_as, predictions if scored else None)
         compared = own is not None and OUTPUT_DISTANCE in own.measurements
         self._keep(overlays.outputs_of(cell.variant, self._here), outputs if compared else None)
         self.overlaid += [cell.id] if own is not None else []
 
-    def _overlay(self, cell: Cell, base: BaselineCell, entry: BaselineCell, answers: Array | None) -> Overlay | None:
+    def _overlay(
+        self, cell: Cell, base: BaselineCell, entry: BaselineCell, answers: Mapping[str, Array | None]
+    ) -> Overlay | None:
         several = bool(cell.seeds)  # then the score over seeds decides, and one seed's predictions are no news
-        of_base = self._old.predictions.get(cell.variant)
-        differ = answers is not None and not several and not overlays.same(answers, of_base)
+        of_base = {output: self._old.predictions.get(_predictions_of(cell.variant, output)) for output in answers}
+        differ = [
+            of_output("score", output)
+            for output, predictions in answers.items()
+            if predictions is not None and not several and not overlays.same(predictions, of_base[output])
+        ]
         old = base.overlays.get(self._here, Overlay())
         return overlays.split_off(base, old, entry, self._accepted, several, differ)
 
@@ -372,6 +429,20 @@ class _Draft:
         self.predictions.pop(name, None)
         if answers is not None:
             self.predictions[name] = answers
+
+
+def _max_drop(limit: Floor | None) -> float | None:
+    return None if limit is None else limit.max_drop
+
+
+def named_output(cell: str, output: str) -> str:
+    """Return a cell's id with the further output that something is about; empty for the main one."""
+    return f"{cell}, output {output}" if output else cell
+
+
+def _predictions_of(variant: str, output: str) -> str:
+    """Return the name of the stored predictions of an output; empty for the main one."""
+    return of_head(variant, output) if output else variant
 
 
 def _taken_anew(moved: list[Move], name: str) -> bool:
@@ -441,6 +512,12 @@ def _stored(cells: list[Cell], run_folder: Path, model: str) -> dict[str, Array]
                 f"{cell.predictions_sha256[:12]}…); fetch the run's whole folder again"
             )
         score = cell.measurements.get("score")
+        for output in cell.outputs:
+            if of_output("score", output) in cell.measurements and of_head(cell.variant, output) not in stored:
+                raise BadInput(
+                    f"{path}: expected the predictions of output {output} as array {of_head(cell.variant, output)!r}; "
+                    "fetch the run's whole folder again"
+                )
         if score is not None and len(stored[cell.variant]) != score.n:
             raise BadInput(
                 f"{path}: array {cell.variant!r}: expected {score.n} predictions as in the report, found "
@@ -510,7 +587,8 @@ def limit_of(cell: Cell, entry: BaselineCell | None = None) -> LimitSeen | None:
         entry: the cell as an update writes it, with the limit that the model's file declares by now.
     """
     for judged in cell.judgements:
-        if judged.against == "floor" and judged.tolerance is not None and judged.change is not None:
+        of_main = judged.against == "floor" and judged.measurement == "score"
+        if of_main and judged.tolerance is not None and judged.change is not None:
             now = entry.floor.max_drop if entry is not None and entry.floor is not None else judged.tolerance
             if now is None:
                 return None

@@ -8,6 +8,7 @@ from dataclasses import replace
 from quantbench import gate
 from quantbench.baselines import micro
 from quantbench.baselines.accepted_value import Move, following, latency_of, move_of, value_of
+from quantbench.baselines.outputs import outputs_in
 from quantbench.core.environment import memory_class, with_threads
 from quantbench.core.stats import pooled_sd
 from quantbench.errors import BadInput
@@ -29,6 +30,7 @@ from quantbench.records.measurements import (
     judged_latency,
     kind_of,
     name_at,
+    of_output,
     threads_in,
 )
 
@@ -113,20 +115,24 @@ def _score_and_size_moves(
             f"model's other trained cells do not tell the spread; run again with --seeds {MINIMUM_SEEDS}, or leave the "
             "cell out with --only"
         )
-    moves = []
-    for name in ("score", OUTPUT_DISTANCE, *gate.SIZE_TOLERANCES):
-        judged = kind_of(name) in cell.verdicts
-        if name not in cell.measurements or not judged:
-            continue
-        value = value_of(name, cell, accepted)
-        move = move_of(cell, name, measurements.get(name), value)
+    scores = [of_output("score", output) for output in ("", *cell.outputs)]
+    names = [
+        name
+        for name in (*scores, OUTPUT_DISTANCE, *gate.SIZE_TOLERANCES)
+        if name in cell.measurements and kind_of(name) in cell.verdicts
+    ]
+    values = {name: value_of(name, cell, accepted) for name in names}
+    found = {name: move_of(cell, name, measurements.get(name), value) for name, value in values.items()}
+    if cell.seeds and any(found[name].moves for name in scores if name in found):
+        # The weights of a training belong to the stored predictions of every output.
+        found |= {name: replace(found[name], moves=True) for name in scores if name in found}
+    for name, value in values.items():
         held = measurements.get(name)
         if held is not None and len(cell.seeds) < len(held.values or []):
-            move = replace(move, moves=False)  # a mean of more seeds is not replaced by one of fewer
-        moves.append(move)
-        if move.moves:
-            measurements[name] = following(value, measurements.get(name))
-    return moves
+            found[name] = replace(found[name], moves=False)  # a mean of more seeds is not replaced by one of fewer
+        if found[name].moves:
+            measurements[name] = following(value, held)
+    return list(found.values())
 
 
 def gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, float]:
@@ -347,7 +353,14 @@ def degrees(cells: dict[str, BaselineCell], but: str) -> int:
 
 def with_pooled_noise(cells: dict[str, BaselineCell]) -> dict[str, BaselineCell]:
     """A cell that trained once has no spread of its own; the model's other trained cells lend it theirs."""
-    scores = {name: cell.measurements["score"] for name, cell in cells.items() if "score" in cell.measurements}
+    outputs = {output for cell in cells.values() for output in outputs_in(cell)}
+    for measurement in ("score", *(of_output("score", output) for output in sorted(outputs))):
+        cells = _with_pooled_noise(cells, measurement)
+    return cells
+
+
+def _with_pooled_noise(cells: dict[str, BaselineCell], measurement: str) -> dict[str, BaselineCell]:
+    scores = {name: cell.measurements[measurement] for name, cell in cells.items() if measurement in cell.measurements}
     samples = [score.values for score in scores.values() if score.values and len(score.values) > 1]
     if not samples:
         return cells
@@ -358,6 +371,6 @@ def with_pooled_noise(cells: dict[str, BaselineCell]) -> dict[str, BaselineCell]
     changed = dict(cells)
     for name, score in scores.items():
         if score.values and len(score.values) == 1:
-            values = {**cells[name].measurements, "score": score.model_copy(update=update)}
+            values = {**cells[name].measurements, measurement: score.model_copy(update=update)}
             changed[name] = cells[name].model_copy(update={"measurements": values})
     return changed

@@ -170,7 +170,9 @@ def _proposed(
         acceptance.check_scores(loaded, folder, models[name], ids)
     olds = {name: Baseline() if name in afresh else load(baseline_dir, models[name]) for name in names}
     made = {
-        name: acceptance.propose(loaded, folder, name, olds[name], reason, ids, **ways, floor_of=models[name].floor)
+        name: acceptance.propose(
+            loaded, folder, name, olds[name], reason, ids, **ways, floor_of=acceptance.floors_of(models[name])
+        )
         for name in names
     }
     proposals = [

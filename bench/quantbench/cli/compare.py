@@ -117,9 +117,10 @@ def history(
 
     Example: quantbench history seed_cnn/ptq_static_wi8_ai8 --chart trend.svg
     """
-    from quantbench.comparison.history import retrained, trends, with_accepted
+    from quantbench.comparison.history import retrained, with_accepted
     from quantbench.comparison.history_index import read_indexed
     from quantbench.comparison.load import accepted_spreads
+    from quantbench.comparison.trends import trends
     from quantbench.report import history as show
 
     if chart is not None and not cell:

@@ -11,6 +11,7 @@ from quantbench.comparison._types import Comparison, Item, Outcome, Side, Timed,
 from quantbench.comparison.spread import Sample, Spreads, sample
 from quantbench.core.environment import changed_between
 from quantbench.records import Cell, FalseAlarms, Report
+from quantbench.records.measurements import of_output
 
 
 def compare(
@@ -58,9 +59,10 @@ def _samples(*reports: Report) -> dict[str, list[Sample]]:
     """Collect the spread of each trained cell over its seeds."""
     samples: dict[str, list[Sample]] = {}
     for cell in (cell for report in reports for cell in report.cells):
-        score = cell.measurements.get("score")
-        if score is not None and score.values and len(score.values) > 1:
-            samples.setdefault(cell.id, []).append(sample(score.values))
+        for output in ("", *cell.outputs):
+            score = cell.measurements.get(of_output("score", output))
+            if score is not None and score.values and len(score.values) > 1:
+                samples.setdefault(of_output(cell.id, output), []).append(sample(score.values))
     return samples
 
 

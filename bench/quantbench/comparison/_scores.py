@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
 from quantbench.baselines.files import stored_hashes
 from quantbench.comparison._common import TAIL, Both, beyond, lone
-from quantbench.comparison._types import Item, Outcome, Truth
+from quantbench.comparison._types import Item, Outcome, Side, Truth
 from quantbench.comparison.spread import Spread
 from quantbench.core.arrays import Array
+from quantbench.core.distances import of_head
 from quantbench.core.stats import (
     bootstrap_drop_sd,
     normal_p,
@@ -21,10 +23,43 @@ from quantbench.core.stats import (
     t_quantile,
 )
 from quantbench.records import Cell, Measurement
+from quantbench.records.measurements import of_output, output_in
 
 
 def scores(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
-    """Compare the score; where a run has none, the number of NaN or infinite outputs."""
+    """Compare the score of each output; where a run has none, the number of NaN or infinite outputs."""
+    yield from _main(old, new, both)
+    for output in dict.fromkeys([*old.outputs, *new.outputs]):
+        before, after = (_seen(cell, output, side) for cell, side in ((old, both.old), (new, both.new)))
+        measured = before.measurements.get("score"), after.measurements.get("score")
+        if measured[0] is not None and measured[1] is not None:
+            item = _score(before, after, measured[0], measured[1], both)
+            yield replace(item, cell=new.id, measurement=of_output("score", output))
+
+
+def _seen(cell: Cell, output: str, side: Side) -> Cell:
+    """Return a cell as one of its further outputs has it scored, with the hash of the stored predictions of that."""
+    how, name = cell.outputs.get(output), of_head(cell.variant, output)
+    stored = side.predictions.get(cell.model, {}).get(name)
+    score = cell.measurements.get(of_output("score", output))
+    update: dict[str, Any] = {
+        "id": of_output(cell.id, output),
+        "variant": name,
+        "predictions_sha256": None if stored is None else min(stored_hashes(_widest(stored))),
+        "measurements": {} if score is None else {"score": score},
+    }
+    if how is not None:
+        update |= {"metric": how.metric, "metric_unit": how.unit, "metric_scale": how.scale}
+        update |= {"higher_is_better": how.higher_is_better}
+    return cell.model_copy(update=update)
+
+
+def _widest(stored: Array) -> Array:
+    """Return predictions in the dtype whose hash does not depend on how narrowly they were stored."""
+    return stored.astype(np.uint64) if stored.dtype.kind == "u" else stored
+
+
+def _main(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
     broken = [_nonfinite(old), _nonfinite(new)]
     before, after = old.measurements.get("score"), new.measurements.get("score")
     if any(broken) and (before is None or after is None):
@@ -99,7 +134,7 @@ def _by_predictions(item: Item, old: Cell, new: Cell, both: Both) -> Item:
         if cell.predictions_sha256 not in stored_hashes(stored):
             return replace(item, why=f"the predictions of {name} do not match its report")
         answers.append(stored)
-    truth = both.truth_of(new.model)
+    truth = both.truth_of(of_output(new.model, output_in(new.variant)))
     if isinstance(truth, str):
         return replace(item, why=truth)
     if not len(answers[0]) == len(answers[1]) == len(truth.labels):

@@ -10,31 +10,25 @@ one alarm in 30 nightly runs. ``studies/history_alarms.py`` measures that over a
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from math import sqrt
 
 import numpy as np
 
 from quantbench import gate
-from quantbench.comparison.history import (
-    LEAST_RUNS,
-    MEASUREMENTS,
-    TRAINED,
-    Step,
-    Trend,
-    repeats,
-    starts,
-    training_tolerance,
-    values_of,
-)
 from quantbench.comparison.noise import level_change
+from quantbench.comparison.shifts import LEAST_RUNS, TRAINED, Step, repeats, starts, training_tolerance, values_of
+from quantbench.comparison.summary import MEASUREMENTS
+from quantbench.comparison.trends import Trend
 from quantbench.core.arrays import Array
 from quantbench.records.measurements import INSTRUCTIONS
 
 STAYS = 3  # runs at the new level: one or two that stand out are gone again in most cases
 NEW = 7  # runs
 BEFORE = 100  # newest runs of the old level that the noise is estimated from
-# One-sided, of one noisy series in one night. Chosen by simulation: noise that remembers raises more alarms than this,
-# as it is estimated from 20 to 100 runs.
-ALPHA = 5e-6
+# One-sided, of one noisy series in one night. Chosen by simulation: with noise that is correlated by .8 from night to
+# night, of which 20 runs tell little, 200 cells raise less than one alarm in 30 nights.
+ALPHA = 1e-5
+CHANCE = 3.0  # standard errors of a mean if no night resembled the last one: a smaller step is none
 ALPHA_EXACT = TRAINED  # one-sided, of one cell's score where it changed: at an upgrade, about once a month
 # Share of the examples whose answer a healthy upgrade turns from right to wrong, and as many the other way round: 20 of
 # 10,000 each way. An assumption: between the kinds of processor seen so far no shipped cell changed as much.
@@ -135,6 +129,9 @@ def _noisy(name: str, x: Array) -> tuple[int, float, str] | None:
         old = _one_level(x[max(0, start - BEFORE) : start])
         after = x[start:]
         if float(after[-STAYS:].min()) <= float(np.median(old)):
+            continue
+        error = float(old.std(ddof=1)) * sqrt(1 / len(after) + 1 / len(old))
+        if float(after.mean() - old.mean()) < CHANCE * error:  # which saves the better test for a few cells
             continue
         found = level_change(old, after)
         lasting = bool(np.all(after[-STAYS:] - found.before > found.size / 3))

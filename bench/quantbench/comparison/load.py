@@ -25,7 +25,15 @@ from quantbench.records import (
     parts,
     read_record,
 )
-from quantbench.records.measurements import entry, judged_latency, kind_of, name_at
+from quantbench.records.measurements import (
+    entry,
+    judged_latency,
+    kind_of,
+    name_at,
+    of_output,
+    output_in,
+    without_output,
+)
 from quantbench.records.run_folder import read
 
 
@@ -42,7 +50,10 @@ def read_sides(old: Path, new: Path) -> tuple[Side, Side]:
 
 def _differing(old: Report, new: Report) -> list[str]:
     before = {cell.id: cell.predictions_sha256 for cell in old.cells}
-    return sorted({c.model for c in new.cells if c.id in before and c.predictions_sha256 != before[c.id]})
+    # The report has no hash of the predictions of further outputs.
+    return sorted(
+        {c.model for c in new.cells if c.id in before and (c.outputs or c.predictions_sha256 != before[c.id])}
+    )
 
 
 def _side(report: Report, folder: Path, models: list[str]) -> Side:
@@ -91,7 +102,7 @@ def _accepted(cell: Cell, entry: BaselineCell, predictions: Array | None, enviro
     hashes = set() if predictions is None else stored_hashes(predictions)
     same = cell.predictions_sha256 if cell.predictions_sha256 in hashes else min(hashes, default=None)
     return Cell(
-        **cell.model_dump(include={"id", "model", "variant", "family", "metric", "metric_unit", "verdicts"}),
+        **cell.model_dump(include={"id", "model", "variant", "family", "metric", "metric_unit", "outputs", "verdicts"}),
         higher_is_better=cell.higher_is_better,
         metric_scale=cell.metric_scale,
         seeds=list(range(len(score.values or []))) if score else [],
@@ -134,10 +145,15 @@ def _judged(cell: Cell) -> Cell:
 
 
 def truths(model_dir: Path, new: Report) -> Callable[[str], Truth | str]:
-    """Return a function that loads a model's labels and metric, or says why they differ from the run's."""
+    """Return a function that loads a model's labels and metric, or says why they differ from the run's.
+
+    A further output of a model is asked for as ``MODEL@OUTPUT``.
+    """
+    from quantbench.reference.heads import by_output
     from quantbench.reference.model import load_models
 
-    def truth_of(name: str) -> Truth | str:
+    def truth_of(scored: str) -> Truth | str:
+        name, output = without_output(scored), output_in(scored)
         try:
             model = load_models(model_dir).get(name)
         except BadInput as error:
@@ -150,7 +166,12 @@ def truths(model_dir: Path, new: Report) -> Callable[[str], Truth | str]:
             )
         if any(cell.metric != model.metric.name for cell in new.cells if cell.model == name):
             return f"the metric of {name} has changed to {model.metric.name} since; give the --model-dir of the runs"
-        return Truth(model.metric, model.pack().test.y)
+        of_output = by_output(model).get(output)
+        if of_output is None:
+            return (
+                f"its labels are unknown: {name} scores no output {output} any more; give the --model-dir of the runs"
+            )
+        return Truth(of_output.metric, of_output.pack().test.y)
 
     return truth_of
 
@@ -176,14 +197,18 @@ def accepted_spreads(folder: Path, cells: Collection[str]) -> dict[str, list[Sam
         model: read_record(path, BaselineFile, "baseline") for model, path in paths.items() if os.path.lexists(path)
     }
     values = {
-        f"{model}/{variant}": [value.values for value in _scores(cell) if value.values and len(value.values) > 1]
+        of_output(f"{model}/{variant}", output): [
+            value.values for value in _scores(cell, output) if value.values and len(value.values) > 1
+        ]
         for model, baseline in baselines.items()
         for variant, cell in baseline.cells.items()
+        for output in ("", *baseline.outputs)
     }
     return {cell: [sample(scores) for scores in found] for cell, found in values.items() if found}
 
 
-def _scores(cell: BaselineCell) -> list[BaselineValue]:
-    """List the accepted scores of a cell: its base's, and those of its overlays."""
+def _scores(cell: BaselineCell, output: str) -> list[BaselineValue]:
+    """List the accepted scores of an output of a cell: its base's, and those of its overlays."""
     measured = [cell.measurements, *(overlay.measurements for overlay in cell.overlays.values())]
-    return [values["score"] for values in measured if "score" in values]
+    name = of_output("score", output)
+    return [values[name] for values in measured if name in values]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from quantbench.core.stats import pooled_sd
 from quantbench.records import parts
+from quantbench.records.measurements import output_in
 
 Sample = tuple[float, int]  # sd over seeds of one cell, and its degrees of freedom
 ENOUGH = 4  # degrees of freedom for a cell's own spread, as five seeds give; with fewer it borrows
@@ -58,13 +59,19 @@ class Spreads:
         own = self._of_cell.get(cell)
         if own is not None and own[1] >= ENOUGH:
             return Spread(*own, "its own seeds")
-        model = [found for other, found in self._of_cell.items() if parts(other)[0] == parts(cell)[0] and found[1]]
+        model = [found for other, found in self._of_cell.items() if _scored(other) == _scored(cell) and found[1]]
         if not model:
             return None
         enough = [found for found in model if found[1] >= ENOUGH]
         if enough:
             return Spread(*max(enough), "the widest of the model's cells")
         return Spread(*_pooled(set(model)), "all of the model's cells")
+
+
+def _scored(cell: str) -> tuple[str, str]:
+    """Return the model of a cell, and the further output that a series is of; empty where it is of the main one."""
+    model, variant = parts(cell)
+    return model, output_in(variant)
 
 
 def _pooled(found: set[Sample]) -> Sample:

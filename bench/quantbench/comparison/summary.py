@@ -5,6 +5,7 @@ its report, or made from a report of a different size.
 """
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -24,17 +25,21 @@ from quantbench.records import (
     Record,
     Report,
     Verdict,
+    parts,
     read_record,
+    worst,
     write_json,
 )
-from quantbench.records.measurements import INSTRUCTIONS, RATIO, TO_YARDSTICK
+from quantbench.records.measurements import INSTRUCTIONS, RATIO, TO_YARDSTICK, output_in, without_output
+from quantbench.records.measurements import of_output as in_output
 
 SUMMARY = "summary.json"
 LARGEST = 4 * 2**20  # bytes: 20,000 cells; a larger summary is made again, which only costs time
 # Measurements that are judged in every run on any machine: exact ones and noisy ones.
 EXACT = ("score", "size", "gzip_size", "arena", INSTRUCTIONS)
 NOISY = ("memory_ratio", RATIO, TO_YARDSTICK)
-VALUES = (*EXACT, *NOISY, "floor_drop", "floor_limit", "examples")
+MEASUREMENTS = (*EXACT, *NOISY)
+VALUES = (*MEASUREMENTS, "floor_drop", "floor_limit", "examples")
 VERSION = "1.3"
 # A summary of another version is made again. Those of 1.1 and 1.2 only lack what has a default, or what no report of
 # their time holds, and a thousand reports take minutes to read.
@@ -56,7 +61,8 @@ class Summary(Record):
     Attributes:
         report_bytes: size of the report that this was made from.
         shard: which part of a run, such as ``2/6``; empty for a whole run.
-        cells: their ids; ``verdicts`` and each list of ``values`` have one entry per cell.
+        cells: their ids, those of further outputs as ``MODEL/VARIANT@OUTPUT``; ``verdicts`` and each list of
+            ``values`` have one entry per cell.
         values: by name, those of ``VALUES`` that any cell has.
         trained: cells whose score comes from training.
         seeds: trained cell -> number of trainings that its score is the mean of.
@@ -106,6 +112,7 @@ class Summary(Record):
 
 def summarize(report: Report, report_bytes: int) -> Summary:
     """Extract the numbers of a report that a history needs."""
+    rows = [row for cell in report.cells for row in (cell, *map(partial(of_output, cell), cell.outputs))]
     return Summary(
         report_bytes=report_bytes,
         run=report.run,
@@ -115,23 +122,49 @@ def summarize(report: Report, report_bytes: int) -> Summary:
         trained_from_scratch=report.trained_from_scratch,
         environment=report.environment,
         data_sha256=report.data_sha256,
-        scoring={cell.model: _scoring(cell) for cell in report.cells},
-        trained=[cell.id for cell in report.cells if cell.seeds],
-        seeds={cell.id: len(cell.seeds) for cell in report.cells if cell.seeds},
-        spread={cell.id: spread for cell in report.cells if cell.seeds and (spread := _spread(cell)) is not None},
-        cells=[cell.id for cell in report.cells],
-        verdicts=[cell.verdict for cell in report.cells],
-        values=_columns([_values(cell) for cell in report.cells]),
-        errors=_columns([_errors(cell) for cell in report.cells]),
-        accepted=_columns([_accepted(cell) for cell in report.cells]),
+        scoring={scored_as(row.id): _scoring(row) for row in rows},
+        trained=[row.id for row in rows if row.seeds],
+        seeds={row.id: len(row.seeds) for row in rows if row.seeds},
+        spread={row.id: spread for row in rows if row.seeds and (spread := _spread(row)) is not None},
+        cells=[row.id for row in rows],
+        verdicts=[row.verdict for row in rows],
+        values=_columns([_values(row) for row in rows]),
+        errors=_columns([_errors(row) for row in rows]),
+        accepted=_columns([_accepted(row) for row in rows]),
         kinds={
-            kind: [cell.verdicts.get(kind) for cell in report.cells]
-            for kind in Kind
-            if any(kind in cell.verdicts for cell in report.cells)
+            kind: [row.verdicts.get(kind) for row in rows] for kind in Kind if any(kind in row.verdicts for row in rows)
         },
-        artifacts=[short_hash(cell.artifact_sha256) for cell in report.cells],
+        artifacts=[short_hash(row.artifact_sha256) for row in rows],
         models=report.models,
         causes={cell.id: place for cell in report.cells if (place := located(cell)) is not None},
+    )
+
+
+def scored_as(cell: str) -> str:
+    """Return what a cell is scored as: its model, and its further output where the series is of one."""
+    model, variant = parts(cell)
+    return in_output(model, output_in(variant))
+
+
+def of_output(cell: Cell, output: str) -> Cell:
+    """Return a cell as the history of a further output sees it: ``MODEL/VARIANT@OUTPUT``, with its scores alone."""
+    how, name = cell.outputs[output], in_output("score", output)
+    judged = [one for one in cell.judgements if output_in(one.measurement) == output]
+    judged = [one.model_copy(update={"measurement": without_output(one.measurement)}) for one in judged]
+    verdict = worst([one.verdict for one in judged]) if judged else cell.verdict
+    return cell.model_copy(
+        update={
+            "id": in_output(cell.id, output),
+            "metric": how.metric,
+            "metric_unit": how.unit,
+            "metric_scale": how.scale,
+            "higher_is_better": how.higher_is_better,
+            "measurements": {"score": cell.measurements[name]} if name in cell.measurements else {},
+            "judgements": judged,
+            "verdict": verdict,
+            "verdicts": {Kind.ACCURACY: verdict} if Kind.ACCURACY in cell.verdicts else {},
+            "attribution": None,
+        }
     )
 
 
@@ -186,7 +219,8 @@ def _values(cell: Cell) -> dict[str, float]:
     values = {name: measured.value for name, measured in cell.measurements.items()}
     if "score" in cell.measurements:
         values["examples"] = cell.measurements["score"].n
-    floor = next((judged for judged in cell.judgements if judged.against == "floor"), None)
+    floors = (judged for judged in cell.judgements if judged.against == "floor" and judged.measurement == "score")
+    floor = next(floors, None)
     if floor is not None and floor.change is not None and floor.tolerance is not None:
         values |= {"floor_drop": floor.change, "floor_limit": floor.tolerance}
     return values

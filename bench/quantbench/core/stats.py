@@ -52,16 +52,6 @@ class Paired:
         """Return the p-value in the other direction."""
         return _binomial_tail(self.gained, self.lost + self.gained)
 
-    def smallest_detectable(self, share: float) -> float:
-        """Return the smallest further drop (a fraction) that is significant at ``share``, where all of it is lost
-        examples on top of the discordant pairs seen now.
-        """
-        discordant_each_way = min(self.lost, self.gained)
-        lost = discordant_each_way
-        while _binomial_tail(lost, lost + discordant_each_way) > share:
-            lost += 1
-        return (lost - discordant_each_way) / self.n
-
 
 def _binomial_tail(k: int, n: int) -> float:
     return binomial_tail(k, n, 0.5)
@@ -194,6 +184,11 @@ def p_above(value: float, error: float, degrees: float) -> float:
     if error == 0:
         return 0.0 if value > 0 else 1.0
     return float(_special().stdtr(degrees, -value / error))
+
+
+def t_above(values: Array, degrees: float) -> Array:
+    """Return the probability that Student's t is as large as each of some values or larger."""
+    return np.asarray(_special().stdtr(degrees, -values))
 
 
 def normal_p(value: float, sd: float) -> float:

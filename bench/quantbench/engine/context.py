@@ -1,10 +1,11 @@
 """Hold what a run depends on: the rules that judge its cells, and its leased store."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quantbench import gate
+from quantbench.baselines import outputs
 from quantbench.baselines.effective import EffectiveBaseline, recorded_elsewhere
 from quantbench.build.store import Store, default_root
 from quantbench.core import environment
@@ -13,6 +14,8 @@ from quantbench.engine.cell import Planned
 from quantbench.errors import BadInput, DiskFull, disk_is_full
 from quantbench.records import BaselineCell, Environment
 from quantbench.records.measurements import threads_in
+from quantbench.reference.heads import by_output
+from quantbench.reference.model import ReferenceModel
 from quantbench.report.run_folder import RunFolder
 
 
@@ -61,6 +64,25 @@ class HeldStore:
 
 
 @dataclass(frozen=True)
+class OfOutput:
+    """Hold how one scored output of a cell is judged.
+
+    Attributes:
+        model: as this output has it scored.
+        baseline: of this output.
+    """
+
+    subject: gate.Subject
+    model: ReferenceModel
+    baseline: EffectiveBaseline
+
+    @property
+    def accepted(self) -> BaselineCell | None:
+        """Return what was accepted of this output of the cell."""
+        return self.baseline.cell(self.subject.variant)
+
+
+@dataclass(frozen=True)
 class Rules:
     """Hold what the cells of a run are judged by.
 
@@ -104,6 +126,14 @@ class Rules:
         """Return the cell's name as judgements use it."""
         elsewhere = recorded_elsewhere(self.accepted(cell), environment.class_of(self.environment))
         return gate.Subject(cell.model.name, cell.variant.name, self.run, self.again, elsewhere)
+
+    def of_output(self, cell: Planned, output: str) -> "OfOutput":
+        """Return how one output of a cell is scored; empty for the main one."""
+        return OfOutput(
+            replace(self.subject(cell), output=output),
+            by_output(cell.model)[output],
+            outputs.of_output(self.baselines[cell.model.name], output),
+        )
 
     def machine(self, threads: int) -> str:
         """Return the machine class of latencies measured with this number of threads."""

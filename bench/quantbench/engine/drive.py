@@ -200,7 +200,7 @@ class Drive:
 
     def _why_more(self, cell: Planned, suspicious: bool) -> str:
         if suspicious:
-            p_value = self._budget.at_even_share(self._results.of(cell.id)).p_value
+            p_value = self._budget.least_p_value(self._results.of(cell.id))
             return f"its score looked worse (p = {p_value:.2g})"
         of_control = "" if cell.control is None else f" below {cell.control}"
         return f"its drop{of_control} may exceed the release limit"

@@ -8,16 +8,22 @@ from quantbench.engine.cell import CellId, Planned
 from quantbench.engine.context import Rules
 from quantbench.engine.outputs import Compared
 from quantbench.engine.plan import Plan
-from quantbench.engine.results import CellResult
+from quantbench.engine.results import CellResult, predicted
 from quantbench.engine.score import Scored, judge_pools, pools_of, potential
 from quantbench.measure import flipped
 from quantbench.records import FalseAlarms, Judgement, Kind, Pooled
-from quantbench.records.measurements import OUTPUT_DISTANCE
+from quantbench.records.measurements import OUTPUT_DISTANCE, of_output
+from quantbench.reference.heads import by_output
 
 
 def of_outputs(cell_id: CellId) -> str:
     """Return the name by which the judgement of a cell's outputs shares the budget; its score has the cell's id."""
     return f"{cell_id} {OUTPUT_DISTANCE}"
+
+
+def outputs_of(cell: Planned) -> list[str]:
+    """Return the scored outputs of a cell; the main one is empty, and first."""
+    return ["", *(head.name for head in cell.model.heads)]
 
 
 class Budget:
@@ -36,8 +42,8 @@ class Budget:
         self._threads = threads
         self._thresholds: gate.Thresholds | None = None
         self._pooled: list[Pooled] = []
-        self._at_even_share: dict[CellId, Judgement] = {}
-        self._scored: dict[CellId, Scored] = {}
+        self._at_even_share: dict[tuple[CellId, str], Judgement] = {}
+        self._scored: dict[tuple[CellId, str], Scored] = {}
         self._outputs_at_even_share: dict[CellId, Judgement | None] = {}
 
     @property
@@ -67,7 +73,11 @@ class Budget:
     def limit_alpha(self) -> float:
         """Return the p-value at which a release limit is red: the same in a shard, in the whole run and when merged."""
         cells = [cell for cell in self._plan.whole.values() if Kind.ACCURACY in cell.kinds and cell.control]
-        limits = sum(cell.model.floor(cell.variant.name, cell.variant.family) is not None for cell in cells)
+        limits = sum(
+            model.floor(cell.variant.name, cell.variant.family) is not None
+            for cell in cells
+            for model in by_output(cell.model).values()
+        )
         return gate.limit_alpha(self._whole, limits)
 
     def latency_share(self) -> float:
@@ -86,12 +96,18 @@ class Budget:
             if Kind.ACCURACY in cell.kinds:
                 by_model.setdefault(cell.model.name, []).append(cell)
         of_scores = sum(
-            potential(cells[0].model, [(cell.variant.family, len(cell.seeds)) for cell in cells])
+            potential(model, [(cell.variant.family, len(cell.seeds)) for cell in cells])
             for cells in by_model.values()
+            for model in by_output(cells[0].model).values()
         )
         accepted = [(cell, self._rules.accepted(cell)) for cells in by_model.values() for cell in cells]
         known = [(cell, one) for cell, one in accepted if one is not None]
-        heavier = sum(gate.weight_of(one.measurements.get("score")) - 1 for cell, one in known if cell.variant.trained)
+        heavier = sum(
+            gate.weight_of(one.measurements.get(of_output("score", output))) - 1
+            for cell, one in known
+            if cell.variant.trained
+            for output in outputs_of(cell)
+        )
         return of_scores + heavier + sum(OUTPUT_DISTANCE in one.measurements for _, one in known)
 
     @cached_property
@@ -104,30 +120,39 @@ class Budget:
         in_turns = "" if self._plan.options.no_turns or not self._rules.drift else self._rules.machine(1)
         return gate.timed_ones([self._rules.accepted(cell) for cell in timed], machines, in_turns)
 
-    def at_even_share(self, result: CellResult) -> Judgement:
-        """Judge a score at the even share; it has a p-value where its predictions changed."""
+    def at_even_share(self, result: CellResult, output: str = "") -> Judgement:
+        """Judge a score at the even share; it has a p-value where its predictions changed.
+
+        Args:
+            output: a further output; empty for the main one.
+        """
         cell = result.cell
-        if cell.id not in self._at_even_share:
+        if (cell.id, output) not in self._at_even_share:
             if result.failure is not None:
                 subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
                 judged = gate.failed(subject, Kind.ACCURACY, result.failure, accepted)
             else:
-                judged = self.scored(result).judge(self.even().share)
-            self._at_even_share[cell.id] = judged
-        return self._at_even_share[cell.id]
+                judged = self.scored(result, output).judge(self.even().share)
+            self._at_even_share[cell.id, output] = judged
+        return self._at_even_share[cell.id, output]
 
     def suspicious(self, result: CellResult) -> bool:
-        """Whether a cell that trained anew looks worse: at an unadjusted p-value of 5 %."""
+        """Whether any output of a cell that trained anew looks worse: at an unadjusted p-value of 5 %."""
         if result.failure is not None or not result.cell.variant.trained or self._rules.train:
             return False
-        p_value = self.at_even_share(result).p_value
+        p_value = self.least_p_value(result)
         return p_value is not None and p_value <= gate.SUSPICIOUS and not self.scored(result).repeated
+
+    def least_p_value(self, result: CellResult) -> float | None:
+        """The smallest p-value of the scores of a cell's outputs; None where chance has moved none."""
+        judged = [self.at_even_share(result, output).p_value for output in outputs_of(result.cell)]
+        return min((p_value for p_value in judged if p_value is not None), default=None)
 
     def forget(self, cell_id: CellId) -> None:
         """Judge a cell anew, as its seeds are others."""
-        self._at_even_share.pop(cell_id, None)
+        self._at_even_share = {key: judged for key, judged in self._at_even_share.items() if key[0] != cell_id}
+        self._scored = {key: scored for key, scored in self._scored.items() if key[0] != cell_id}
         self._outputs_at_even_share.pop(cell_id, None)
-        self._scored.pop(cell_id, None)
 
     def outputs_at_even_share(self, result: CellResult) -> Judgement | None:
         """How a cell's outputs are judged if chance has moved all judgements; its controls have to be computed."""
@@ -138,8 +163,10 @@ class Budget:
         return self._outputs_at_even_share[cell.id]
 
     def p_values(self, result: CellResult) -> dict[str, float]:
-        """The p-values of a cell that share the budget: of its score and its outputs, where chance has moved them."""
-        judged_at = {result.cell.id: self.at_even_share(result)}
+        """The p-values of a cell that share the budget: of its scores and its outputs, where chance has moved them."""
+        judged_at = {
+            of_output(result.cell.id, output): self.at_even_share(result, output) for output in outputs_of(result.cell)
+        }
         outputs = self.outputs_at_even_share(result)
         if outputs is not None:
             judged_at[of_outputs(result.cell.id)] = outputs
@@ -152,10 +179,13 @@ class Budget:
             results: of all cells whose score is judged.
             unfinished: number of unfinished cells of a stopped run; each counts as changed.
         """
-        moved = [result for result in results if self.at_even_share(result).p_value is not None]
-        tested = [
-            hypothesis for result in moved for hypothesis in self.scored(result).hypotheses(self.at_even_share(result))
+        moved = [
+            (result, output)
+            for result in results
+            for output in outputs_of(result.cell)
+            if self.at_even_share(result, output).p_value is not None
         ]
+        tested = [test for one in moved for test in self.scored(*one).hypotheses(self.at_even_share(*one))]
         tested += [
             gate.Hypothesis(name, p_value)
             for result in results
@@ -165,7 +195,7 @@ class Budget:
         if self._plan.is_part:
             self._thresholds = gate.even_thresholds(tested, self.even().share, self._potential)
             return
-        pools = pools_of(self.scored(result) for result in moved)
+        pools = pools_of(self.scored(result, output) for result, output in moved)
         together = [pool.hypothesis() for pool, _ in pools]
         self._thresholds = gate.thresholds([*tested, *together], self._of_scores, unfinished)
         self._pooled = judge_pools(pools, together, self._thresholds, self._rules.run)
@@ -210,27 +240,32 @@ class Budget:
             self._rules.strict_change,
         )
 
-    def scored(self, result: CellResult) -> Scored:
-        """Return the score of a finished cell with everything that its judge needs."""
+    def scored(self, result: CellResult, output: str = "") -> Scored:
+        """Return the score of a finished cell with everything that its judge needs.
+
+        Args:
+            output: a further output; empty for the main one.
+        """
         cell, first = result.cell, result.outcomes[0]
-        if cell.id not in self._scored:
-            assert first.predictions is not None
-            self._scored[cell.id] = Scored(
-                self._rules.subject(cell),
-                cell.model,
-                self._rules.baselines[cell.model.name],
+        if (cell.id, output) not in self._scored:
+            predictions, by_rules = predicted(first, output), self._rules.of_output(cell, output)
+            assert predictions is not None
+            self._scored[cell.id, output] = Scored(
+                by_rules.subject,
+                by_rules.model,
+                by_rules.baseline,
                 gate.Answers(
-                    result.measurements.get("score"),
-                    first.predictions,
+                    result.measurements.get(of_output("score", output)),
+                    predictions,
                     sum(outcome.nonfinite for outcome in result.outcomes),
                 ),
                 seeds=len(cell.seeds) if cell.variant.trained else 0,
                 retrained=self._rules.train,
                 artifact_sha256=first.artifact_sha256,
-                reference_sha256=result.reference_sha256,
+                reference_sha256=None if output else result.reference_sha256,
                 sources=first.sources,
-                ask=partial(flipped.on_reference_kernels, first.artifact, cell.model) if first.artifact else None,
+                ask=partial(flipped.on_reference_kernels, first.artifact, by_rules.model) if first.artifact else None,
                 trained_sha256=first.trained_sha256,
                 family=cell.variant.family,
             )
-        return self._scored[cell.id]
+        return self._scored[cell.id, output]

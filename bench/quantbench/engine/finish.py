@@ -252,7 +252,7 @@ def accept(
                 name,
                 load_current(where, models[name]) if drift else baseline_files.Baseline(),
                 options.update_baselines,
-                floor_of=models[name].floor,
+                floor_of=update.floors_of(models[name]),
             )
             for name in sorted(models)
         ]

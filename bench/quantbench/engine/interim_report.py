@@ -21,6 +21,7 @@ from quantbench.records import (
     Load,
     ModelHashes,
     OperatorTimes,
+    OutputScored,
     Report,
     Shard,
     Target,
@@ -28,6 +29,7 @@ from quantbench.records import (
     worst,
 )
 from quantbench.reference.datasets import file_sha256
+from quantbench.reference.metrics import Metric
 from quantbench.reference.model import ReferenceModel
 
 _SAVE_SECONDS = 1.0
@@ -178,6 +180,7 @@ class Recording:
             metric_unit=cell.model.metric.unit,
             higher_is_better=cell.model.metric.higher_is_better,
             metric_scale=cell.model.metric.scale,
+            outputs={head.name: _scored(head.metric) for head in cell.model.heads},
             seeds=list(cell.seeds) if cell.variant.trained else [],
             verdict=worst([judgement.verdict for judgement in judgements]),
             verdicts={kind: worst([j.verdict for j in of_kind]) for kind, of_kind in judged.items()},
@@ -207,3 +210,9 @@ class Recording:
             counted=count.counted() if count is not None and not count.failure else None,
             targets={name: there.record for name, there in result.alone.there.items()},
         )
+
+
+def _scored(metric: Metric) -> OutputScored:
+    return OutputScored(
+        metric=metric.name, unit=metric.unit, scale=metric.scale, higher_is_better=metric.higher_is_better
+    )

@@ -5,11 +5,12 @@ import datetime
 from quantbench import gate
 from quantbench.core import environment
 from quantbench.engine.cell import Planned
-from quantbench.engine.context import Rules
-from quantbench.engine.false_alarms import Budget, of_outputs
+from quantbench.engine.context import OfOutput, Rules
+from quantbench.engine.false_alarms import Budget, of_outputs, outputs_of
 from quantbench.engine.results import CellResult
 from quantbench.measure import memory
 from quantbench.records import FLOAT_CONTROL, Judgement, Kind
+from quantbench.records.measurements import of_output
 
 
 class Judging:
@@ -95,30 +96,37 @@ class Judging:
 
     def _accuracy(self, result: CellResult, control: CellResult | None) -> list[Judgement]:
         cell = result.cell
+        outputs = outputs_of(cell)
         judgements = [
-            *self._score(result),
+            *(judged for output in outputs for judged in self._score(result, output)),
             *self._outputs(result),
             *self._agreements(result),
             *self._against_control(result, control),
         ]
-        accepted, metric = self._rules.accepted(cell), cell.model.metric
+        accepted = self._rules.accepted(cell)
         if accepted is not None and not self._rules.train:
             judgements += gate.training(self._rules.subject(cell), result.outcomes[0].training, accepted.training)
-        limit = cell.model.floor(cell.variant.name, cell.variant.family)
-        score = None if self._rules.train else result.measurements.get("score")
-        # float32 has no control; it may lose no more than the strictest floor leaves to a variant of it.
-        strictest = min(cell.model.floors.values(), key=lambda floor: floor.max_drop, default=None)
-        allowed = strictest if limit is None and cell.variant.name == FLOAT_CONTROL else limit
-        drifted = gate.drift(self._rules.subject(cell), metric, score, accepted, allowed)
-        return [*judgements, *([drifted] if drifted else []), *gate.floor_moved(accepted, limit, metric.unit)]
+        return [*judgements, *(judged for output in outputs for judged in self._over_time(result, output))]
 
-    def _score(self, result: CellResult) -> list[Judgement]:
-        """Drift of the score against the baseline, and of its classes, slices and seeds where any of them moved."""
-        scored, judged = self._budget.scored(result), self._budget.at_even_share(result)
+    def _over_time(self, result: CellResult, output: str) -> list[Judgement]:
+        """Judge what was accepted in small steps since the first baseline, and a limit that is not the accepted one."""
+        cell, of = result.cell, self._rules.of_output(result.cell, output)
+        limit = of.model.floor(cell.variant.name, cell.variant.family)
+        score = None if self._rules.train else result.measurements.get(of_output("score", output))
+        # float32 has no control; it may lose no more than the strictest floor leaves to a variant of it.
+        strictest = min(of.model.floors.values(), key=lambda floor: floor.max_drop, default=None)
+        allowed = strictest if limit is None and cell.variant.name == FLOAT_CONTROL else limit
+        drifted = gate.drift(of.subject, of.model.metric, score, of.accepted, allowed)
+        found = [*([drifted] if drifted else []), *gate.floor_moved(of.accepted, limit, of.model.metric.unit)]
+        return [gate.of_this_output(judged, output) for judged in found]
+
+    def _score(self, result: CellResult, output: str) -> list[Judgement]:
+        """Drift of a score against the baseline, and of its classes, slices and seeds where any of them moved."""
+        scored, judged = self._budget.scored(result, output), self._budget.at_even_share(result, output)
         if judged.p_value is None:
             return [scored.with_origin(judged)]
         # Chance has moved it, so that it shares the budget with others.
-        judged = scored.judge(self._budget.holm_threshold(result.cell.id))
+        judged = scored.judge(self._budget.holm_threshold(of_output(result.cell.id, output)))
         return [scored.with_origin(judged), *scored.judge_parts(self._budget.thresholds)]
 
     def _outputs(self, result: CellResult) -> list[Judgement]:
@@ -151,8 +159,8 @@ class Judging:
         if control is None:
             return []
         own, other = result.measurements, control.measurements
-        floor, _ = self._floor(result, control)
-        judgements = [floor] if floor else []
+        floors = [self._floor(result, control, output)[0] for output in outputs_of(result.cell)]
+        judgements = [floor for floor in floors if floor is not None]
         if "training_steps" in own and "training_steps" in other:
             judgements.append(gate.as_long(own["training_steps"], other["training_steps"]))
         return judgements
@@ -167,27 +175,32 @@ class Judging:
             return False
         if not result.cell.variant.trained or not self._rules.drift or self._budget.scored(result).repeated:
             return False
-        floor, seen = self._floor(result, control)
-        return floor is not None and seen is not None and gate.wants_more_seeds(floor, seen)
+        judged = [self._floor(result, control, output) for output in outputs_of(result.cell)]
+        return any(
+            floor is not None and seen is not None and gate.wants_more_seeds(floor, seen) for floor, seen in judged
+        )
 
-    def _floor(self, result: CellResult, control: CellResult) -> tuple[Judgement | None, gate.DropSeen | None]:
-        """Judge the drop from the control against the release limit; return what it was judged by too."""
-        cell = result.cell
-        limit = cell.model.floor(cell.variant.name, cell.variant.family)
-        seen = self._drop_seen(result, control) if limit else None
-        scores = (result.measurements.get("score"), control.measurements.get("score"))
-        alpha = self._budget.limit_alpha()
-        return gate.floor(self._rules.subject(cell), cell.model.metric, *scores, limit, seen, alpha), seen
+    def _floor(
+        self, result: CellResult, control: CellResult, output: str
+    ) -> tuple[Judgement | None, gate.DropSeen | None]:
+        """Judge the drop of an output from the control against its limit; return what it was judged by too."""
+        cell, of = result.cell, self._rules.of_output(result.cell, output)
+        limit = of.model.floor(cell.variant.name, cell.variant.family)
+        seen = self._drop_seen(result, control, of) if limit else None
+        name = of_output("score", output)
+        scores = (result.measurements.get(name), control.measurements.get(name))
+        judged = gate.floor(of.subject, of.model.metric, *scores, limit, seen, self._budget.limit_alpha())
+        return None if judged is None else gate.of_this_output(judged, output), seen
 
-    def _drop_seen(self, result: CellResult, control: CellResult) -> gate.DropSeen | None:
-        """Compare a cell with its control, seed by seed where both were trained.
+    def _drop_seen(self, result: CellResult, control: CellResult, of: OfOutput) -> gate.DropSeen | None:
+        """Compare an output of a cell with that of its control, seed by seed where both were trained.
 
         A seed that only one of them has does not count: its pairs would leave the control's own spread out.
         """
-        model, variant = result.cell.model, result.cell.variant
-        spread = self._rules.baselines[model.name].spread_of_drops(model.metric, variant.name)
-        labels = model.pack().test.y
-        own, other = result.predictions(), control.predictions()
+        metric, variant, output = of.model.metric, result.cell.variant, of.subject.output
+        spread = of.baseline.spread_of_drops(metric, variant.name)
+        labels = of.model.pack().test.y
+        own, other = result.predictions(output), control.predictions(output)
         if control.cell.variant.trained:
             own = {seed: predictions for seed, predictions in own.items() if seed in other}
-        return gate.drop_seen(model.metric, labels, own, other, variant.trained, spread)
+        return gate.drop_seen(metric, labels, own, other, variant.trained, spread)

@@ -25,6 +25,7 @@ from quantbench.records.measurements import (
     RATIO,
     TO_YARDSTICK,
     name_at,
+    of_output,
 )
 from quantbench.reference.metrics import ROUNDING, Metric
 from quantbench.reference.model import ReferenceModel
@@ -34,26 +35,37 @@ PERCENTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}
 
 
 def scores(model: ReferenceModel, trained: bool, outcomes: Sequence[Outcome]) -> dict[str, Measurement]:
-    """Return the score over all seeds, the number of non-finite outputs, and the agreement of the float control."""
+    """Return the score over all seeds, of each output, the number of non-finite outputs, and the agreement of the float
+    control.
+    """
     measurements: dict[str, Measurement] = {}
     n = len(model.pack().test)
     values = [outcome.score for outcome in outcomes]
     good = [outcome for outcome in outcomes if outcome.failure is None]
     if len(good) == len(outcomes) and np.isfinite(values).all():
-        measurements["score"] = Measurement(
-            value=float(np.mean(values)),
-            unit="fraction" if model.metric.scale == 100 else model.metric.unit,
-            n=n,
-            spread=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            spread_of="seeds" if len(values) > 1 else None,
-            values=values if trained else None,
-        )
+        measurements["score"] = _score(model.metric, values, n, trained)
+        more = model.pack().test.more
+        for head in model.heads:
+            of_head = [head.metric.value(outcome.heads[head.name], more[head.labels]) for outcome in outcomes]
+            if np.isfinite(of_head).all():
+                measurements[of_output("score", head.name)] = _score(head.metric, of_head, n, trained)
     if good:
         measurements["nonfinite"] = Measurement(value=sum(outcome.nonfinite for outcome in good), unit="examples", n=n)
         if good[0].agreement is not None:
             of = good[0].agreement_of or n
             measurements["float_agreement"] = Measurement(value=good[0].agreement, unit="fraction", n=of)
     return measurements
+
+
+def _score(metric: Metric, values: list[float], n: int, trained: bool) -> Measurement:
+    return Measurement(
+        value=float(np.mean(values)),
+        unit="fraction" if metric.scale == 100 else metric.unit,
+        n=n,
+        spread=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        spread_of="seeds" if len(values) > 1 else None,
+        values=values if trained else None,
+    )
 
 
 def steps(outcomes: list[Outcome]) -> dict[str, Measurement]:

@@ -12,11 +12,12 @@ A control built by several shards counts once, as reported by the shard assigned
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from quantbench import gate
+from quantbench.baselines import outputs as baseline_outputs
 from quantbench.baselines.effective import EffectiveBaseline, effective_baseline, recorded_elsewhere
 from quantbench.baselines.files import stored_hashes
 from quantbench.baselines.merge_base import InForce, in_force
@@ -47,7 +48,17 @@ from quantbench.records import (
     Verdict,
     worst,
 )
-from quantbench.records.measurements import OUTPUT_DISTANCE, RATIO, TO_YARDSTICK, name_at, threads_in
+from quantbench.records.measurements import (
+    OUTPUT_DISTANCE,
+    RATIO,
+    TO_YARDSTICK,
+    name_at,
+    of_output,
+    output_in,
+    threads_in,
+    without_output,
+)
+from quantbench.reference.heads import by_output
 from quantbench.reference.model import ReferenceModel
 from quantbench.report.evidence import Behind
 from quantbench.report.run_folder import RunFolder
@@ -151,9 +162,10 @@ class Whole:
         any_score = any(Kind.ACCURACY in cell.verdicts for cell, _ in self.cells)
         of_scores, of_latency = gate.split(budget, timed, any_score)
         scored = {
-            cell.id: self._scored(cell, piece)
+            (cell.id, output): self._scored(cell, piece, output)
             for cell, piece in self.cells
-            if any(_shares_budget(judged) and judged.measurement == "score" for judged in cell.judgements)
+            for output in ("", *cell.outputs)
+            if any(_shares_budget(one) and one.measurement == of_output("score", output) for one in cell.judgements)
         }
         tested = [test for one in scored.values() for test in one.hypotheses(one.judge(of_scores))]
         tested += [
@@ -167,7 +179,13 @@ class Whole:
         thresholds = gate.thresholds([*tested, *of_pools], of_scores)
         pooled = judge_pools(pools, of_pools, thresholds, run_argument(self.folder, self.options))
         cells = [
-            self._judged(cell, piece, scored.get(cell.id), thresholds, of_latency / max(1, timed))
+            self._judged(
+                cell,
+                piece,
+                {output: one for (scored_id, output), one in scored.items() if scored_id == cell.id},
+                thresholds,
+                of_latency / max(1, timed),
+            )
             for cell, piece in self.cells
         ]
         verdicts = [cell.verdict for cell in cells] + [one.judgement.verdict for one in pooled]
@@ -231,13 +249,13 @@ class Whole:
         return gate.Subject(cell.model, cell.variant, run, piece.shard.again, elsewhere)
 
     def _judged(
-        self, cell: Cell, piece: Piece, scored: Scored | None, thresholds: gate.Thresholds, alpha: float
+        self, cell: Cell, piece: Piece, scored: Mapping[str, Scored], thresholds: gate.Thresholds, alpha: float
     ) -> Cell:
         """The cell with what shares the budget judged again, and with commands that name the merged run.
 
         Args:
-            scored: its score, where chance has moved it.
-            share: p-value at which a latency is red.
+            scored: the scores of its outputs that chance has moved; the main one is empty.
+            alpha: p-value at which a latency is red.
         """
         subject = self._subject(cell, piece)
         baseline = self._effective_baseline(cell.model, piece)
@@ -251,11 +269,13 @@ class Whole:
                 if old.measurement == OUTPUT_DISTANCE:
                     allowed = thresholds.of(of_outputs(cell.id))
                     new = [self._outputs(cell, piece, subject, baseline, allowed) or old]
-                elif old.kind is Kind.LATENCY or scored is None:
+                elif old.kind is Kind.LATENCY:
                     new = [_latency(cell, piece, subject, accepted, old, alpha)]
                 else:
-                    score = scored.with_origin(scored.judge(thresholds.of(cell.id)))
-                    new = [score, *scored.judge_parts(thresholds)]
+                    output = output_in(old.measurement)
+                    of = scored[output]
+                    score = of.with_origin(of.judge(thresholds.of(of_output(cell.id, output))))
+                    new = [score, *of.judge_parts(thresholds)]
                 judgements += gate.excused(subject, new, accepted, piece.day, first=False)
                 outdated |= {
                     f"xfail of {one.measurement}" for one in new if _live(accepted, one.measurement, piece.day)
@@ -268,27 +288,27 @@ class Whole:
         verdict = worst([judgement.verdict for judgement in judgements])
         return cell.model_copy(update={"judgements": judgements, "verdicts": verdicts, "verdict": verdict})
 
-    def _scored(self, cell: Cell, piece: Piece) -> Scored:
-        """The cell's score as its judge sees it."""
-        nonfinite = cell.measurements.get("nonfinite")
+    def _scored(self, cell: Cell, piece: Piece, output: str) -> Scored:
+        """The score of one of the cell's outputs as its judge sees it; of the main one where it is empty."""
+        nonfinite, name = cell.measurements.get("nonfinite"), of_output("score", output)
         answers = gate.Answers(
-            cell.measurements.get("score"),
-            self.predictions[cell.model][cell.variant],
+            cell.measurements.get(name),
+            self.predictions[cell.model][of_head(cell.variant, output) if output else cell.variant],
             0 if nonfinite is None else int(nonfinite.value),
         )
         return Scored(
-            self._subject(cell, piece),
-            self.models[cell.model],
-            self._effective_baseline(cell.model, piece),
+            replace(self._subject(cell, piece), output=output),
+            by_output(self.models[cell.model])[output],
+            baseline_outputs.of_output(self._effective_baseline(cell.model, piece), output),
             answers,
             seeds=len(cell.seeds),
             retrained=piece.report.trained_from_scratch,
             artifact_sha256=cell.artifact_sha256,
-            reference_sha256=cell.reference_sha256,
+            reference_sha256=None if output else cell.reference_sha256,
             sources=cell.sources,
             trained_sha256=cell.trained_sha256,
             family=cell.family,
-            flipped=next((judged.flipped for judged in cell.judgements if judged.measurement == "score"), None),
+            flipped=next((judged.flipped for judged in cell.judgements if judged.measurement == name), None),
         )
 
     def _outputs(
@@ -316,7 +336,7 @@ class Whole:
         lifted = {threads for threads in errors if threads > 1 and self._splits(threads, cell.model)}
         kept = []
         for one in cell.judgements:
-            if one.kind is Kind.ACCURACY and one.measurement in PARTS:
+            if one.kind is Kind.ACCURACY and without_output(one.measurement) in PARTS:
                 continue  # judged again with the score
             if one.measurement == AT_WORK:
                 kept += [] if int(one.reference or 0) in lifted else [one]
@@ -378,7 +398,7 @@ def _shares_budget(judged: Judgement) -> bool:
         return False
     if judged.kind is Kind.LATENCY:
         return _is_typical(judged)  # what is judged beside it is judged alike in a shard and in the whole run
-    return judged.kind is Kind.ACCURACY and judged.measurement in ("score", OUTPUT_DISTANCE)
+    return judged.kind is Kind.ACCURACY and without_output(judged.measurement) in ("score", OUTPUT_DISTANCE)
 
 
 def _live(accepted: BaselineCell | None, name: str, day: datetime.date) -> bool:

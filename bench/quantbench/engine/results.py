@@ -88,9 +88,14 @@ class CellResult:
         """Return what went wrong beside the results of its seeds, one sentence each; usually empty."""
         return list(dict.fromkeys(finding for outcome in self.outcomes for finding in outcome.findings))
 
-    def predictions(self) -> dict[int, Array]:
-        """Return seed -> predictions of the test split, of every seed that has them."""
-        return {one.seed: one.predictions for one in (*self.outcomes, *self.beside) if one.predictions is not None}
+    def predictions(self, output: str = "") -> dict[int, Array]:
+        """Return seed -> predictions of the test split, of every seed that has them.
+
+        Args:
+            output: a further output; empty for the main one.
+        """
+        of_seeds = {one.seed: predicted(one, output) for one in (*self.outcomes, *self.beside)}
+        return {seed: predictions for seed, predictions in of_seeds.items() if predictions is not None}
 
     @cached_property
     def measurements(self) -> Mapping[str, Measurement]:
@@ -101,6 +106,11 @@ class CellResult:
             on_gpu = measured.gpu(self.cell.model.metric, self.alone.on_gpu, good)
         counted = measured.instructions(self.alone.count) if self.alone.count is not None else {}
         return {**self.computed, **counted, **self.alone.micro_measured, **on_gpu, **self.alone.timed}
+
+
+def predicted(outcome: Outcome, output: str) -> Array | None:
+    """Return the predictions of an output, empty for the main one; None where there are none."""
+    return outcome.heads.get(output) if output else outcome.predictions
 
 
 def result_of(

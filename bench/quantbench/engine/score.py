@@ -10,10 +10,11 @@ from quantbench import gate
 from quantbench.baselines.files import Baseline
 from quantbench.measure import flipped
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Pooled, Verdict
+from quantbench.records.measurements import of_output
 from quantbench.records.origins import Flipped
 from quantbench.reference.model import ReferenceModel
 
-PARTS = frozenset({"classes", "slices", "seeds"})  # measurements of judgements that go with that of the score
+PARTS = frozenset({"classes", "slices", "seeds"})  # measurements of judgements that go with that of a score
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Scored:
 
     def judge(self, alpha: float) -> Judgement:
         """Drift against the baseline, red at a p-value of ``alpha``."""
-        return gate.accuracy(
+        judged = gate.accuracy(
             self.subject,
             self.model.metric,
             self.answers,
@@ -70,6 +71,7 @@ class Scored:
             self.repeated,
             self.model.smallest_drop,
         )
+        return gate.of_this_output(judged, self.subject.output)
 
     def with_origin(self, judged: Judgement) -> Judgement:
         """Return the same judgement; where the score moved, with the cause that the fingerprints show."""
@@ -114,11 +116,11 @@ class Scored:
             return []
         by_spread = self.seeds > 0 and not self.retrained and not self.repeated
         weight = gate.weight_of(self._value) if by_spread else 1
-        found = [gate.Hypothesis(self.subject.id, judged.p_value, weight=weight)]
+        found = [gate.Hypothesis(self.subject.key, judged.p_value, weight=weight)]
         if self._whole is not None:
-            found = [one.hypothesis(self.subject.id, self.model.name) for one in [self._whole, *self._parts]]
+            found = [one.hypothesis(self.subject.key, self.pooled_as) for one in [self._whole, *self._parts]]
         if self._seeds is not None:
-            found.append(self._seeds.hypothesis(self.subject.id))
+            found.append(self._seeds.hypothesis(self.subject.key))
         return found
 
     def judge_parts(self, thresholds: gate.Thresholds) -> list[Judgement]:
@@ -136,7 +138,12 @@ class Scored:
                 self.subject, metric, self._seeds, score, accepted, repeats, thresholds, matters
             )
             judged.append(of_seeds)
-        return judged
+        return [gate.of_this_output(one, self.subject.output) for one in judged]
+
+    @property
+    def pooled_as(self) -> str:
+        """Return what cells are pooled by: the model, and its output where that is a further one."""
+        return of_output(self.model.name, self.subject.output)
 
     @property
     def moved(self) -> gate.Moved | None:
@@ -197,7 +204,7 @@ def pools_of(scored: Iterable[Scored]) -> list[tuple[gate.Pool, ReferenceModel]]
     """The pools that the cells of a run make, model by model."""
     by_model: dict[str, list[Scored]] = {}
     for one in scored:
-        by_model.setdefault(one.model.name, []).append(one)
+        by_model.setdefault(one.pooled_as, []).append(one)
     found = []
     for name, cells in sorted(by_model.items()):
         moved = [one.moved for one in cells]

@@ -115,6 +115,7 @@ from quantbench.gate._micro import (
     micro,
 )
 from quantbench.gate._origin import origin
+from quantbench.gate._outputs import accepted_of, of_this_output
 from quantbench.gate._quantization_spec import violations
 from quantbench.gate._sealed import floor_change, floor_moved, seal
 from quantbench.gate._sequential import (
@@ -224,6 +225,7 @@ __all__ = [
     "Thresholds",
     "Timed",
     "accepted_beside",
+    "accepted_of",
     "accuracy",
     "after_the_first",
     "agreement",
@@ -291,6 +293,7 @@ __all__ = [
     "not_collected",
     "not_timed",
     "of_split",
+    "of_this_output",
     "on_target",
     "origin",
     "over",

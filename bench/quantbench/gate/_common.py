@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from quantbench.errors import Exit
 from quantbench.records import Action, BaselineCell, Failure, FalseAlarms, Judgement, Kind, Verdict, worst
-from quantbench.records.measurements import shown
+from quantbench.records.measurements import of_output, shown
 
 DEFAULT_BUDGET = 0.01
 WHY = "why this is right"  # placeholder for the maintainer's reason
@@ -21,6 +21,7 @@ class Subject:
         run: the run's name, with the options that a command accepting a change needs.
         given: the run's options that repeating a cell of it needs.
         elsewhere: whether the accepted values are of another machine profile, so that accepting keeps those too.
+        output: the further output that is judged; empty for the main one.
     """
 
     model: str
@@ -28,11 +29,17 @@ class Subject:
     run: str
     given: str = ""
     elsewhere: bool = False
+    output: str = ""
 
     @property
     def id(self) -> str:
         """Return the cell's key."""
         return f"{self.model}/{self.variant}"
+
+    @property
+    def key(self) -> str:
+        """Return the name by which the score of this output shares the budget: the cell's key, for the main one."""
+        return of_output(self.id, self.output)
 
     def again(self, what: str = "run it again alone", *more: str) -> Action:
         """Suggest computing and judging this cell alone."""

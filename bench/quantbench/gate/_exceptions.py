@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from quantbench.gate._common import Subject
 from quantbench.records import Action, BaselineCell, BaselineValue, Judgement, Kind, Loosened, Verdict, Xfail
-from quantbench.records.measurements import INSTRUCTIONS, OUTPUT_DISTANCE, shown
+from quantbench.records.measurements import INSTRUCTIONS, OUTPUT_DISTANCE, of_output, output_in, shown
 
 # Judgements whose name is not that of their measurement, and those without a baseline value.
 EXCUSABLE = (
@@ -49,7 +49,9 @@ def soon_over(expires: datetime.date, today: datetime.date) -> bool:
 
 def excuse_name(judgement: Judgement) -> str:
     """Return the name by which an xfail excuses a judgement: its measurement, or ``floor`` for the score's floor."""
-    return "floor" if judgement.against == "floor" else judgement.measurement
+    if judgement.against == "floor":
+        return of_output("floor", output_in(judgement.measurement))
+    return judgement.measurement
 
 
 def in_force(cell: BaselineCell, today: datetime.date) -> BaselineCell:
@@ -190,7 +192,7 @@ def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machin
         machine: machine class whose latency counts, with any number of threads; all classes where empty.
     """
     sentences = [
-        _loosening(name, value, value.loosened, _units(score_unit).get(name, "%"), today)
+        _loosening(name, value, value.loosened, _unit(name, value, score_unit), today)
         for name, value in cell.measurements.items()
         if value.loosened is not None
     ]
@@ -210,9 +212,11 @@ def exceptions(cell: BaselineCell, score_unit: str, today: datetime.date, machin
     return sentences
 
 
-def _units(score_unit: str) -> dict[str, str]:
-    """Return the units of tolerances that are not fractions."""
-    return {"score": score_unit, "arena": "bytes", OUTPUT_DISTANCE: "of distance"}
+def _unit(name: str, value: BaselineValue, score_unit: str) -> str:
+    """Return the unit of a tolerance; per cent where it is a fraction of the value."""
+    if output_in(name):
+        return "pp" if value.unit == "fraction" else value.unit
+    return {"score": score_unit, "arena": "bytes", OUTPUT_DISTANCE: "of distance"}.get(name, "%")
 
 
 def _of(machine: str, name: str) -> bool:

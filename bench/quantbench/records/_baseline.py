@@ -53,10 +53,24 @@ class Xfail(Record):
     seen: str | None = Field(default=None, description="the failure that is excused, where it has no number")
 
 
+def _without_outputs(fields: dict[str, Any]) -> dict[str, Any]:
+    """Omit further outputs where there are none, as of most models: unchanged lines keep a change easy to review."""
+    return {name: value for name, value in fields.items() if value or name != "outputs"}
+
+
 class AcceptedFloor(Record):
-    """The floor that a model's file declared when the cell was accepted; None: it declared no floor for it."""
+    """The floor that a model's file declared when the cell was accepted; None: it declared no floor for it.
+
+    Attributes:
+        outputs: further output -> its own floor.
+    """
 
     max_drop: float | None = None
+    outputs: dict[str, float | None] = Field(default_factory=dict, description="empty in files before 1.9")
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_outputs(serialize(self))
 
 
 class HandEdit(Record):
@@ -219,6 +233,9 @@ class BaselineFile(Record):
     kind: Literal["quantbench.baseline"] = "quantbench.baseline"
     model: str
     metric: str
+    outputs: dict[str, str] = Field(
+        default_factory=dict, description="further output -> its metric; empty in files before 1.9"
+    )
     data_sha256: str
     predictions_sha256: str = Field(description="of the .npz of stored per-example predictions beside this file")
     updates: dict[str, Accepted] = Field(
@@ -235,6 +252,10 @@ class BaselineFile(Record):
     seal: str | None = Field(
         default=None, description="digests of the fields above but the cells, which have their own"
     )
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_outputs(serialize(self))
 
     @field_validator("updates")
     @classmethod

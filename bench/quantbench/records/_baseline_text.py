@@ -11,7 +11,8 @@ from quantbench.records._baseline import BaselineCell, BaselineFile, BaselineVal
 from quantbench.records._json_text import Line, flat, object_text, rounded
 from quantbench.records._provenance import Accepted, noted, reference, referred
 
-_FIRST = ("kind", "schema_version", "model", "metric", "data_sha256", "predictions_sha256", "updates", "cells")
+_HEADER = ("kind", "schema_version", "model", "metric", "outputs", "data_sha256", "predictions_sha256")
+_FIRST = (*_HEADER, "updates", "cells")
 _SHARED = ("noise_from", "tolerance_from")  # of a value: few texts, in hundreds of values
 
 

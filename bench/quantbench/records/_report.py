@@ -192,6 +192,15 @@ class LeftToCpu(Record):
     reason: str = ""
 
 
+class OutputScored(Record):
+    """How a further output is scored; its scores are the measurement ``score@NAME`` of a cell."""
+
+    metric: str
+    unit: str
+    scale: float
+    higher_is_better: bool
+
+
 class Cell(Record):
     """One model x one variant in one run: a row of every report."""
 
@@ -204,6 +213,9 @@ class Cell(Record):
     metric_unit: str
     higher_is_better: bool = True
     metric_scale: float = Field(default=100.0, description="factor from a score to metric_unit")
+    outputs: dict[str, OutputScored] = Field(
+        default_factory=dict, description="further outputs that are scored by themselves; empty before 1.9"
+    )
     seeds: list[int] = Field(default_factory=list)
     verdict: Verdict = Verdict.UNJUDGED
     verdicts: dict[Kind, Verdict] = Field(default_factory=dict)

@@ -1,6 +1,7 @@
 """List all measurements: name, kind of check, and how a change is interpreted.
 
-Names of measurements on several threads end in ``_2_threads`` and the like, see :func:`name_at`.
+Names of measurements on several threads end in ``_2_threads`` and the like, see :func:`name_at`; those of a further
+output end in ``@NAME``, see :func:`of_output`.
 """
 
 import re
@@ -107,7 +108,7 @@ _OTHER = Entry("", Kind.ACCURACY, "")  # whatever is not in the catalogue descri
 
 def entry(name: str) -> Entry:
     """Return the catalogue's entry of a measurement, for any number of threads."""
-    bare = _THREADS.sub("", name)
+    bare = _THREADS.sub("", without_output(name))
     if bare in _BY_NAME:
         return _BY_NAME[bare]
     return next((catalogued for start, catalogued in _BY_BEGINNING.items() if bare.startswith(start)), _OTHER)
@@ -120,9 +121,27 @@ def kind_of(name: str) -> Kind:
 
 def shown(name: str) -> str:
     """Return a measurement's name as people read it: with spaces, and in the field's words."""
+    output = output_in(name)
+    if output:
+        return f"{shown(without_output(name))} of {output}"
     bare, threads = _THREADS.sub("", name), threads_in(name)
     words = _SHOWN.get(bare, bare.replace("_", " "))
     return words if threads == 1 else f"{words} {threads} threads"
+
+
+def of_output(name: str, output: str) -> str:
+    """Return the name of a measurement of a further output; its bare name where ``output`` is empty: the main one."""
+    return f"{name}@{output}" if output else name
+
+
+def output_in(name: str) -> str:
+    """Return the further output in a measurement's name; empty where it is of the main one, or of the artifact."""
+    return name.partition("@")[2]
+
+
+def without_output(name: str) -> str:
+    """Return a measurement's name without that of a further output."""
+    return name.partition("@")[0]
 
 
 def judged_latency(variant: str) -> str:
@@ -137,5 +156,5 @@ def name_at(name: str, threads: int) -> str:
 
 def threads_in(name: str) -> int:
     """Return the number of threads in a measurement's name."""
-    match = _THREADS.search(name)
+    match = _THREADS.search(without_output(name))
     return int(match[1]) if match else 1

@@ -128,12 +128,14 @@ class Head:
         metric: of this output alone, see :meth:`quantbench.reference.metrics.Metric.of`.
         labels: key of its labels in the data pack, where they are ``y_test.KEY`` and ``y_train.KEY``.
         loss: as of a model; empty: it is not trained.
+        floors: largest drops of this output that a release may have, as of a model; empty: no limit.
     """
 
     name: str
     metric: Metric
     labels: str
     loss: str | Callable[[Any], Any] = ""
+    floors: Mapping[str, Floor] = field(default_factory=dict)
 
 
 Form = Literal["code", "keras2", "keras3", "saved_model", "tflite"]

@@ -5,18 +5,11 @@ from collections.abc import Sequence
 
 from quantbench.comparison import Comparison, Item
 from quantbench.comparison.alarms import Alarm, alarms
-from quantbench.comparison.history import (
-    MEASUREMENTS,
-    DriftSlope,
-    History,
-    Step,
-    Trend,
-    cause_of,
-    drift_slope,
-    moved,
-    steps,
-    trends,
-)
+from quantbench.comparison.history import History
+from quantbench.comparison.shifts import Step, cause_of, moved, steps
+from quantbench.comparison.slopes import DriftSlope, drift_slope
+from quantbench.comparison.summary import MEASUREMENTS
+from quantbench.comparison.trends import Trend, trends
 from quantbench.core.environment import changed_between
 from quantbench.records import (
     CellTrend,

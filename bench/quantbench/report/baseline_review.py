@@ -16,8 +16,8 @@ from quantbench.baselines.accepted_value import Move
 from quantbench.baselines.update import LimitChange, LimitSeen, Proposal, limit_of
 from quantbench.comparison import Comparison, Item, Outcome
 from quantbench.core.environment import class_of
-from quantbench.records import Cell, Verdict
-from quantbench.records.measurements import shown
+from quantbench.records import Cell, Judgement, Verdict
+from quantbench.records.measurements import output_in, shown
 from quantbench.report.comparison import budget, headline
 from quantbench.report.comparison_items import LONE, change_text, lone, p_text, value_text
 from quantbench.report.formatting import code, document, escape, table
@@ -122,6 +122,16 @@ class _Review:
         """The cells that stay beyond their release limit, whatever is accepted."""
         return [cell for cell, limit in self.limits.items() if limit.exceeded]
 
+    @cached_property
+    def failing_outputs(self) -> list[tuple[str, Judgement]]:
+        """The cells of which a further output is beyond its own limit, with that judgement."""
+        return [
+            (cell.id, one)
+            for cell in self.cells.values()
+            for one in cell.judgements
+            if one.against == "floor" and output_in(one.measurement) and one.verdict is Verdict.REGRESSED
+        ]
+
 
 def render(
     found: Comparison,
@@ -161,7 +171,7 @@ def _title(review: _Review) -> str:
     else:
         worse = len(review.worse)
         told = f"{_count(len(review.changed), 'cell')}, {worse or 'none'} get{'s' if worse == 1 else ''} worse"
-    failing = len(review.failing)
+    failing = len({*review.failing, *(cell for cell, _ in review.failing_outputs)})
     if failing:
         told += f" — {failing} STILL FAIL{'S its limit' if failing == 1 else ' their limits'} after this update"
     return f"{what}: {told}"
@@ -204,6 +214,11 @@ def _still_red(review: _Review) -> list[str]:
             f"{seen.limit:g} {unit}: exceeded by {-seen.left:.2f} {unit}. The limit is `floors` in the model's file; "
             "accepting a baseline does not move it."
         )
+    lines += [
+        f"{code(cell)}: {escape(judged.message)}. The limit is `floors` of that output in the model's file; accepting "
+        "a baseline does not move it."
+        for cell, judged in review.failing_outputs
+    ]
     moves = [move for proposal in review.proposals for move in proposal.moves if not move.moves]
     lines += [
         f"{code(move.cell)}: {escape(shown(move.measurement))} stays red: its accepted value comes from more seeds, or "
@@ -408,6 +423,10 @@ def _of_limit(limit: LimitSeen, unit: str) -> str:
 def _since(first: float, move: Move, cell: Cell) -> str:
     """The change since the first baseline, positive for the worse as all changes are."""
     worse = move.new - first
+    of_output = cell.outputs.get(output_in(move.measurement))
+    if of_output is not None:
+        better = of_output.higher_is_better
+        return f"{(-worse if better else worse) * of_output.scale:+.2f} {of_output.unit}"
     if move.measurement == "score":
         return f"{(-worse if cell.higher_is_better else worse) * cell.metric_scale:+.2f} {cell.metric_unit}"
     return f"{100 * worse / first:+.2f} %" if first else f"{worse:+.4g} {move.unit}"

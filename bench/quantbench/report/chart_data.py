@@ -73,7 +73,8 @@ def front(candidates: Sequence[Point]) -> list[Point]:
 def shade(cell: Cell) -> int | None:
     """Return the index in ``LEGEND`` of how much of its floor a cell uses; None where it has no floor."""
     for judgement in cell.judgements:
-        if judgement.against == "floor" and judgement.change is not None and judgement.tolerance is not None:
+        of_main = judgement.against == "floor" and judgement.measurement == "score"
+        if of_main and judgement.change is not None and judgement.tolerance is not None:
             shown = round(judgement.change, 2)  # so that equal numbers have one colour
             share = shown / judgement.tolerance if judgement.tolerance else math.copysign(math.inf, shown or -1)
             return sum(share > end + 1e-9 for end in SHARES)

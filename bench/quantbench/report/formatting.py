@@ -178,7 +178,8 @@ def drop_from_control(cell: Cell, cells: dict[str, Cell]) -> float | None:
 
 
 def _floor_drop(cell: Cell) -> float | None:
-    return next((j.change for j in cell.judgements if j.against == "floor" and j.change is not None), None)
+    of_main = (j for j in cell.judgements if j.against == "floor" and j.measurement == "score")
+    return next((judged.change for judged in of_main if judged.change is not None), None)
 
 
 def drop(cell: Cell, cells: dict[str, Cell]) -> str:
@@ -202,7 +203,7 @@ def _signed(change: float) -> str:
 def floor_of(cell: Cell) -> str:
     """Format the release limit, the largest drop that is allowed, and how much of it is left."""
     for judgement in cell.judgements:
-        if judgement.against == "floor" and judgement.tolerance is not None:
+        if judgement.against == "floor" and judgement.measurement == "score" and judgement.tolerance is not None:
             left = "" if judgement.change is None else f" ({left_of(judgement.tolerance, judgement.change)})"
             return f"{judgement.tolerance:g} {cell.metric_unit}{left}"
     return ""

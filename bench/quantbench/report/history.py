@@ -9,24 +9,11 @@ import numpy as np
 
 from quantbench import files
 from quantbench.comparison.alarms import NEW, STAYS, Alarm, alarms
-from quantbench.comparison.history import (
-    ABSENT,
-    LEAST_RUNS,
-    MEASUREMENTS,
-    SLOPE_RUNS,
-    DriftSlope,
-    History,
-    Step,
-    Trend,
-    cause_of,
-    drift_slope,
-    moved,
-    of_unknown_spread,
-    steps,
-    trend,
-    trends,
-)
-from quantbench.comparison.summary import Summary
+from quantbench.comparison.history import History
+from quantbench.comparison.shifts import LEAST_RUNS, Step, cause_of, moved, of_unknown_spread, steps
+from quantbench.comparison.slopes import SLOPE_RUNS, DriftSlope, drift_slope
+from quantbench.comparison.summary import MEASUREMENTS, Summary
+from quantbench.comparison.trends import ABSENT, Trend, trend, trends
 from quantbench.core import environment
 from quantbench.core.environment import changed_between
 from quantbench.records.measurements import INSTRUCTIONS, shown

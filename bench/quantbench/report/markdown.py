@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Sequence
 
 from quantbench.records import Action, Cell, Device, Kind, Report, Verdict
-from quantbench.records.measurements import threads_in
-from quantbench.report import advice, built, formatting, instructions, latency, micro, reds, targets
+from quantbench.records.measurements import output_in, threads_in
+from quantbench.report import advice, built, formatting, instructions, latency, micro, outputs, reds, targets
 from quantbench.report.charts import FOLDER, Chart
 from quantbench.report.size_breakdown import explain
 
@@ -163,7 +163,7 @@ def _model_table(model: str, cells: list[Cell], device: Device | None, judged: b
     brought = [cell.variant for cell in cells if not cell.selected]
     note = f" {', '.join(brought)} was added as the reference." if brought else ""
     scores = f"## {formatting.escape(model)}\n\n{table}\n\n{metric} Latency: lower quartile, 1 thread, batch 1.{note}"
-    scores = scores if judged else f"## {formatting.escape(model)}"
+    scores = scores + outputs.section(cells, by_id) if judged else f"## {formatting.escape(model)}"
     tables = (_behaviour_table(cells), _contents_table(cells, by_id), _memory_table(cells))
     more = (
         *tables,
@@ -313,6 +313,7 @@ def _sensitivity(report: Report) -> str:
     for cell in report.cells:
         stored = ("baseline", "accepted artifact")
         judged = [j for j in cell.judgements if j.against in stored and threads_in(j.measurement) == 1]
+        judged = [j for j in judged if not output_in(j.measurement)]
         seen = {j.kind: j.detectable for j in judged if j.detectable is not None}
         churn = {j.kind: f"{j.churn:,}" for j in judged if j.churn is not None}
         if seen:

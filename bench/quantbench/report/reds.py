@@ -21,7 +21,7 @@ from quantbench.records import (
     Report,
     Verdict,
 )
-from quantbench.records.measurements import shown
+from quantbench.records.measurements import output_in, shown
 from quantbench.report import attribution, formatting, operator_times
 
 RED = (Verdict.REGRESSED, Verdict.ERROR, Verdict.MISSING)
@@ -155,12 +155,21 @@ def _clause(message: str, whole: bool = False) -> str:
 
 def _amounts(group: RedGroup, cells: Sequence[Cell]) -> str:
     """Say by how much scores are worse than the accepted ones; empty where they cannot be put together."""
-    metrics = {cell.metric for cell in cells}
+    output = _output(cells)
+    metrics = {cell.outputs[output].metric if output in cell.outputs else cell.metric for cell in cells}
     if group.kind is not Kind.ACCURACY or group.low is None or group.high is None or len(metrics) > 1:
         return ""
     low, high = f"{group.low:.2f}", f"{group.high:.2f}"
     amount = low if low == high else f"{low} to {high}"
-    return f"{metrics.pop()} {amount} {group.unit} worse than accepted".replace("  ", " ")
+    whose = f"output {output}: " if output else ""
+    return f"{whose}{metrics.pop()} {amount} {group.unit} worse than accepted".replace("  ", " ")
+
+
+def _output(cells: Sequence[Cell]) -> str:
+    """Return the further output whose score is worse than accepted in all cells; empty where it is the main one."""
+    worse = [one for one in cells[0].judgements if one.verdict is Verdict.REGRESSED and one.against == "baseline"]
+    named = next((one for one in worse if one.kind is Kind.ACCURACY and one.change is not None), None)
+    return "" if named is None else output_in(named.measurement)
 
 
 def _more(cell: Cell, group: RedGroup) -> list[str]:

@@ -86,7 +86,7 @@ def _judged(
 def _change(
     subject: Subject, metric: Metric, one: Flips, count: int, thresholds: Thresholds, least: float
 ) -> PartChange:
-    p_value, holm_threshold, drop = one.p_worse(), thresholds.of(key_of(subject.id, one.name)), metric.scale * one.drop
+    p_value, holm_threshold, drop = one.p_worse(), thresholds.of(key_of(subject.key, one.name)), metric.scale * one.drop
     verdict = Verdict.PASS
     if drop >= least:
         if p_value <= holm_threshold:

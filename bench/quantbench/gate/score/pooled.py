@@ -14,6 +14,7 @@ from quantbench.gate.score.flips import evidence_of
 from quantbench.gate.score.hypotheses import Hypothesis, Thresholds
 from quantbench.gate.score.parts import SUSPICIOUS
 from quantbench.records import Action, Judgement, Kind, Pooled, Verdict
+from quantbench.records.measurements import output_in, without_output
 
 if TYPE_CHECKING:
     from quantbench.reference.metrics import Metric
@@ -39,6 +40,7 @@ class Pool:
     """Several cells of one model.
 
     Attributes:
+        model: its name, with that of the output where that is a further one.
         family: None for all.
         cells: all of them; of those with equal differences, one is counted.
         counted: how many are.
@@ -59,7 +61,9 @@ class Pool:
     @property
     def id(self) -> str:
         """Return the pool's name."""
-        return f"{self.model}: all {self.family or 'variants'}" + (" variants" if self.family else "")
+        output = output_in(self.model)
+        whose = f"{without_output(self.model)}, output {output}" if output else self.model
+        return f"{whose}: all {self.family or 'variants'}" + (" variants" if self.family else "")
 
     def hypothesis(self) -> Hypothesis:
         """Return the test of "nothing got worse anywhere here".
@@ -98,7 +102,8 @@ class Pool:
             message=message,
             actions=[] if verdict is Verdict.PASS else [accept],
         )
-        return Pooled(id=self.id, model=self.model, family=self.family, cells=list(self.cells), judgement=judgement)
+        model = without_output(self.model)
+        return Pooled(id=self.id, model=model, family=self.family, cells=list(self.cells), judgement=judgement)
 
 
 def pools(model: str, moved: Sequence[Moved], groups: Array | None = None) -> list[Pool]:

@@ -220,7 +220,7 @@ def judge_seeds(
     matters: float,
 ) -> Judgement:
     """Judge the worst seed and the spread of the seeds (an F test); a mean can hide one seed that collapsed."""
-    holm_threshold = thresholds.of(seeds_key(subject.id))
+    holm_threshold = thresholds.of(seeds_key(subject.key))
     beyond_effect = found.worst >= max(matters, accepted.tolerance)
     verdict = Verdict.PASS
     if beyond_effect and found.p_value <= SUSPICIOUS:

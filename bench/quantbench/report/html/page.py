@@ -265,7 +265,8 @@ def _row(cell: Cell, by_id: dict[str, Cell]) -> Row:
 
 def _floor_left(cell: Cell) -> str:
     for judgement in cell.judgements:
-        if judgement.against == "floor" and judgement.tolerance is not None and judgement.change is not None:
+        of_main = judgement.against == "floor" and judgement.measurement == "score"
+        if of_main and judgement.tolerance is not None and judgement.change is not None:
             return f"{judgement.tolerance - judgement.change:.2f} of {judgement.tolerance:g} {cell.metric_unit}"
     return ""
 

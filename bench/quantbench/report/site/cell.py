@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from quantbench.comparison.history import Trend
+from quantbench.comparison.trends import Trend
 from quantbench.core.echo import plain
 from quantbench.records import Verdict
 from quantbench.report import plots

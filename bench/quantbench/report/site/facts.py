@@ -9,20 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from quantbench.comparison.alarms import Alarm, alarms
-from quantbench.comparison.history import (
-    MEASUREMENTS,
-    RECENT,
-    DriftSlope,
-    History,
-    Skipped,
-    Step,
-    Trend,
-    drift_slope,
-    moved,
-    steps,
-    trends,
-)
-from quantbench.comparison.summary import Summary
+from quantbench.comparison.history import History, Skipped
+from quantbench.comparison.shifts import Step, moved, steps
+from quantbench.comparison.slopes import DriftSlope, drift_slope
+from quantbench.comparison.summary import MEASUREMENTS, Summary
+from quantbench.comparison.trends import RECENT, Trend, trends
 from quantbench.core.environment import changed_between
 from quantbench.records import NAME, Verdict, parts
 from quantbench.records.measurements import entry
