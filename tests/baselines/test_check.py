@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def folder(baselines: Path) -> Path:
     """One model's baseline alone: all of them take seconds."""
     for path in baselines.iterdir():
         if path.stem != "seed_cnn":
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     return baselines
 
 
@@ -162,6 +163,16 @@ def test_predictions_of_another_file_and_damaged_ones_are_found(
     assert any("is not a readable .npz file" in line for line in lines)
     (folder / "seed_cnn.json").unlink()
     assert any("predictions without seed_cnn.json" in line for line in found(models, folder))
+
+
+def test_accepted_answers_of_a_target_are_read_too(models: dict[str, ReferenceModel], folder: Path) -> None:
+    shutil.copytree(ROOT / "baselines" / "targets", folder / "targets")
+    assert found(models, folder) == []
+    (folder / "targets" / "qemu-aarch64.npz").write_bytes(b"others")
+    (folder / "targets" / "notes.txt").write_text("x")
+    lines = found(models, folder)
+    assert any("not the predictions that qemu-aarch64.json was written with" in line for line in lines), lines
+    assert any("notes.txt: not a file of accepted answers" in line for line in lines), lines
 
 
 def test_too_many_bytes_of_predictions_are_found(models: dict[str, ReferenceModel], folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Accepted distances of outputs: stored beside the predictions, replaced with their value, and checked against it."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def held(baselines: Path) -> Path:
     """A baseline folder of one model whose float16 cell has distances."""
     for path in baselines.iterdir():
         if path.stem != "seed_cnn":
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     rewritten(baselines, lambda arrays: arrays.update({HALF: CODES}))
     edit(baselines / "seed_cnn.json", _with_distance)
     return baselines

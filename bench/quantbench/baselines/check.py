@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantbench import files, gate
-from quantbench.baselines import derived, exceptions, overlays, seals
+from quantbench.baselines import derived, exceptions, overlays, seals, target_answers
 from quantbench.baselines.files import of_another, output_stored, too_few_repeats
 from quantbench.core.arrays import Array
 from quantbench.core.distances import are_stored_outputs, of_head, owner
@@ -59,11 +59,13 @@ def check(models: dict[str, ReferenceModel], folder: Path, today: datetime.date)
     """
     if not folder.is_dir():
         raise BadInput(f"--baseline-dir: {folder} is not a folder; give a folder of baselines")
-    return [*_files(models, folder), *_too_large(folder), *_contents(models, folder, today)]
+    return [*_files(models, folder), *_answers(folder), *_too_large(folder), *_contents(models, folder, today)]
 
 
 def _files(models: dict[str, ReferenceModel], folder: Path) -> Iterator[Finding]:
     for path in sorted(folder.iterdir()):
+        if path.name == target_answers.FOLDER and path.is_dir():
+            continue  # see below
         if path.suffix not in (".json", ".npz") or path.name.startswith(".") or path.is_dir():
             yield Finding(path, "", "not a baseline file", "remove it")
         elif path.stem not in models:
@@ -76,8 +78,23 @@ def _files(models: dict[str, ReferenceModel], folder: Path) -> Iterator[Finding]
             yield Finding(path, "", f"values without {path.stem}.npz", _RESTORE)
 
 
+def _answers(folder: Path) -> Iterator[Finding]:
+    """Check what was accepted of targets' answers."""
+    place = folder / target_answers.FOLDER
+    for path in sorted(place.iterdir()) if place.is_dir() else ():
+        if path.suffix == ".npz" and path.with_suffix(".json").exists():
+            continue  # read with that
+        if path.suffix != ".json":
+            yield Finding(path, "", "not a file of accepted answers", "remove it")
+            continue
+        try:
+            target_answers.load(folder, path.stem)
+        except BadInput as error:
+            yield Finding(path, "", str(error).removeprefix(f"{path}: "), _RESTORE)
+
+
 def _too_large(folder: Path) -> Iterator[Finding]:
-    total = sum(path.lstat().st_size for path in folder.glob("*.npz"))
+    total = sum(path.lstat().st_size for path in folder.rglob("*.npz"))
     if total > MOST_BYTES:
         what = f"stored predictions take {total / 1e6:.1f} MB together, more than {MOST_BYTES / 1e6:g} MB"
         yield Finding(folder, "", what, "use a smaller test split in the largest, or remove what is gated nowhere")
