@@ -85,12 +85,12 @@ def gated(tmp_path: Path, branch: str, forge: StandIn, store: Path) -> Runner:
     return runner
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
-@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.nightly)], ids=["red", "whole"])
 def test_from_an_empty_repository_to_a_red_pull_request(
-    user: User, tmp_path: Path, models: Path, forge: StandIn, store: Path, whole: bool
+    user: User, tmp_path: Path, models: Path, forge: StandIn, store: Path
 ) -> None:
-    """In the nightly run also a harmless change before it, and a maintainer who accepts it."""
+    """By day `init`, `adopt` and the action have tests of their own, each with the others made up."""
     user.quantbench("init", "--ci", "github", "--action", "team/quantbench@v1")
     own = ["--latency-budget", "0"]
     gate = ["--gate", "ptq_dynamic_wi8_afp32"]
@@ -100,10 +100,9 @@ def test_from_an_empty_repository_to_a_red_pull_request(
     user.git("switch", "--quiet", "--create", "faster-training")
     (user.folder / "README.md").write_text("harmless\n")
     user.push("A harmless change")
-    if whole:
-        green = gated(tmp_path, "faster-training", forge, store)
-        assert green.run(), green.printed
-        assert forge.comments == []
+    green = gated(tmp_path, "faster-training", forge, store)
+    assert green.run(), green.printed
+    assert forge.comments == []
 
     shutil.copy(models / "worse.keras", user.folder / "shapes.keras")
     user.quantbench("adopt", "shapes.keras", "--update", "shapes", "--accept", "trained in less time", *own)
@@ -120,8 +119,6 @@ def test_from_an_empty_repository_to_a_red_pull_request(
     assert len(user.typed) <= 5, user.typed
     assert TOKEN not in red.printed
 
-    if not whole:
-        return
     accepted = gated(tmp_path, "faster-training", forge, store)  # a maintainer adds the label
     accepted.inputs["baselines"] = "head"
     assert accepted.run(), accepted.printed

@@ -19,13 +19,16 @@ from studies import kill_and_resume
 
 @pytest.mark.slow
 # By the seed 5 the one kill is a SIGKILL, late in the run.
-@pytest.mark.parametrize(("kills", "seed"), [(1, 5), pytest.param(3, 1, marks=pytest.mark.nightly)])
-def test_killed_runs_end_as_the_unbroken_one(kills: int, seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kills", "seed", "cells"), [(1, 5, 3), pytest.param(3, 1, 5, marks=pytest.mark.nightly)])
+def test_killed_runs_end_as_the_unbroken_one(
+    kills: int, seed: int, cells: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kill_and_resume, "CELLS", kill_and_resume.CELLS[:cells])
     killed, wrong, seconds = kill_and_resume.study(kills, seed, tmp_path)
     assert wrong == []
     assert len(killed) == kills
     text = kill_and_resume.render(killed, wrong, seconds)
-    assert text.startswith(f"# Killed and resumed\n\n{kills} kills of real runs of 5 cells of seed_cnn")
+    assert text.startswith(f"# Killed and resumed\n\n{kills} kills of real runs of {cells} cells of seed_cnn")
     assert "Nothing was wrong." in text
 
 

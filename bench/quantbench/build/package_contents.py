@@ -84,7 +84,7 @@ def _edited(found: metadata.Distribution, listed: list[tuple[str, str, int]]) ->
     notes: Any = getattr(found, "_path", None)
     installed = (Path(str(notes)) / "RECORD").stat().st_mtime + _ROUNDING_S if notes is not None else 0.0
     for path, sha256, size in listed:
-        file = os.path.join(root, path)  # joined and asked 24,000 times, which paths take three times as long over
+        file = os.path.join(root, path)  # of 24,000 files: with paths all this took half as long again
         try:
             status = os.stat(file)
         except OSError:
