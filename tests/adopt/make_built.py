@@ -38,6 +38,6 @@ def written(folder: Path) -> Path:
     (folder / "float.tflite").write_bytes(dense())
     (folder / "good.tflite").write_bytes(dense(scale=float(np.abs(KERNEL).max()) / 127))
     (folder / "bad.tflite").write_bytes(dense(scale=float(np.abs(KERNEL).max()) / 1000))
-    (folder / "nan.tflite").write_bytes(dense(np.where(KERNEL == KERNEL[0, 0], np.nan, KERNEL).astype(np.float32)))
+    (folder / "nan.tflite").write_bytes(dense(np.where(KERNEL > 2.5, np.nan, KERNEL).astype(np.float32)))
     np.savez(folder / "eval.npz", x=X, y=Y)
     return folder
