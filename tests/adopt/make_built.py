@@ -34,9 +34,10 @@ def custom(name: bytes) -> bytes:
 
 
 def written(folder: Path) -> Path:
-    """Write float.tflite, good.tflite, bad.tflite (weights saturate) and eval.npz into a folder."""
+    """Write float.tflite, good.tflite, bad.tflite (weights saturate), nan.tflite and eval.npz into a folder."""
     (folder / "float.tflite").write_bytes(dense())
     (folder / "good.tflite").write_bytes(dense(scale=float(np.abs(KERNEL).max()) / 127))
     (folder / "bad.tflite").write_bytes(dense(scale=float(np.abs(KERNEL).max()) / 1000))
+    (folder / "nan.tflite").write_bytes(dense(np.where(KERNEL > 2.5, np.nan, KERNEL).astype(np.float32)))
     np.savez(folder / "eval.npz", x=X, y=Y)
     return folder

@@ -72,7 +72,7 @@ def test_a_compiled_file_that_nothing_was_asked_of_is_not_green(tmp_path: Path) 
     found = FileVerdicts(files=[*told] * 6, machine=Machine(cpu="c"))
     assert found.verdict == "beyond"
     assert len(words.screen(found).splitlines()) <= words.MOST_LINES
-    assert "sram is not known, 1,024.0 KiB is allowed" in words.markdown(found)
+    assert "sram is not known; at most 1,024.0 KiB allowed" in words.markdown(found)
 
 
 CANNOT = [

@@ -83,6 +83,8 @@ class Judging:
                 files.append(of_compiled(one, self.limits))
             elif name in advised:
                 files.append(self._of_file(one, cells[name], advised[name], judged, bool(reference)))
+            elif (lost := cells[name].measurements.get("nonfinite")) is not None and lost.value:
+                files.append(_bare(one, "beyond", [f"{lost.value:,.0f} of its answers are NaN or infinite"]))
             else:
                 failed = cells[name].failure
                 files.append(_unscored(one, f"it could not be run: {failed.reason if failed else 'it gave no score'}"))
@@ -125,7 +127,6 @@ class Judging:
         if not (compared or self.spec or held):
             why.append("nothing of it was gated: give --float or --against, --spec or --limit")
             verdicts.append("undecided")
-        verdicts += beyond if cell.measurements.get("nonfinite") and cell.measurements["nonfinite"].value else []
         ratio = cell.measurements.get(RATIO) if compared else None
         low, high = (interval(cell, RATIO, ratio) if ratio else None) or (None, None)
         facts = self._interval(cell.variant) | _memory(cell) | (self._flips(cell.variant) if compared else {})

@@ -56,7 +56,8 @@ def schema(
     record: Annotated[
         str,
         typer.Argument(
-            help="report (of run and report too) or baseline; of what --json prints: advice (try), comparison, history"
+            help="report (of run and report too) or baseline; of what --json prints: advice (try), verdicts (judge), "
+            "comparison, history"
         ),
     ] = "report",
 ) -> None:
@@ -72,6 +73,7 @@ def schema(
         "report": records.Report,
         "baseline": records.BaselineFile,
         "advice": records.Advice,
+        "verdicts": records.FileVerdicts,
         "comparison": records.ComparisonAnswer,
         "history": records.HistoryAnswer,
     }

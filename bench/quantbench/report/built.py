@@ -75,7 +75,7 @@ def held(one: Held) -> str:
     value = "is not known" if one.value is None else f"is {_figure(one.name, one.value)}"
     ends = "" if one.low is None or one.high is None else f" (95 %: {one.low:.3f} to {one.high:.3f})"
     what = "operators left to the CPU: it" if one.name == "left" else one.name.replace("_", " ")
-    return f"{what} {value}{ends}, {_figure(one.name, one.limit)} is allowed"
+    return f"{what} {value}{ends}; at most {_figure(one.name, one.limit)} allowed"
 
 
 def _figure(name: str, value: float) -> str:
