@@ -56,6 +56,8 @@ def test_a_known_fault_does_not_hide_another_one_and_its_end_is_told() -> None:
     mended = judged(1.0, baseline=held(0.745), of=census())[0]
     assert [one.verdict for one in (still, worse, mended)] == ["unsupported", "regressed", "improved"]
     assert "is mended" in mended.message
+    older = BaselineCell(gpu_agreement={SEEN.name: 0.745})
+    assert [judged(one, baseline=older, of=census())[0].verdict for one in (0.745, 0.5)] == ["unsupported", "regressed"]
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,8 @@ def _agreement(
     low = agreement.value < GPU_AGREEMENT
     verdict = Verdict.REGRESSED if red else Verdict.PASS
     if faulty and low:
-        known = seen_on(device) and (before is None or not red)
+        never = before is None and device.name not in (baseline.gpu_agreement if baseline else ())
+        known = seen_on(device) and (never or not red)
         verdict = Verdict.UNSUPPORTED if known else verdict
         message += f"; {words(faulty)}{': a known limitation' * known}"
     elif faulty and before is not None and before < GPU_AGREEMENT:
