@@ -64,7 +64,7 @@ MODEL = ReferenceModel(
     floors={
         "ptq_float16": Floor(0.05, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
         "*wi2*": Floor(
-            7.0, "int2 weights of dense layers are for devices with no room for int4; this drop is their price"
+            9.0, "int2 weights of dense layers are for devices with no room for int4; this drop is their price"
         ),
         "*wi4*": Floor(0.5, "int4 is for devices with no room for int8; this drop is its price"),
         "ptq": Floor(

@@ -72,7 +72,7 @@ MODEL = ReferenceModel(
     floors={
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
         "*wi2*": Floor(
-            9.0, "int2 weights of dense layers are for devices with no room for int4; this drop is their price"
+            11.0, "int2 weights of dense layers are for devices with no room for int4; this drop is their price"
         ),
         "clustered*static*": Floor(2.5, "static int8 as below, and clustered weights on top"),
         "*static*": Floor(2.0, STATIC_INT8),

@@ -46,6 +46,7 @@ REFUSED = {
     TOO_LARGE: "the model has no dense layer whose rows have a length that the algorithm takes",
     TOO_FEW: "the model has 2 compute layers, and all of them would be left in float",
     TUNED: NO_RECIPE,
+    "aeq_dynamic_wi8_b32_afp32": "the quantizer's policy refuses int8 weights of dense layers with BLOCKWISE_32 scales",
 }
 # Keras 3's own take seconds each, and most are not what their names say: see reports/reference/keras3_quantization.md.
 UNTRAINED = [
