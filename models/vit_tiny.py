@@ -73,9 +73,6 @@ MODEL = ReferenceModel(
         "ptq_float16": Floor(0.1, "float16 keeps 11 significant bits; a larger drop is a bug, not rounding"),
         "clustered*static*": Floor(2.5, "static int8 as below, and clustered weights on top"),
         "*static*": Floor(2.0, STATIC_INT8),
-        "keras_*wi4*": Floor(
-            2.5, "never shipped: these files are larger than float32; kept to notice when that changes"
-        ),
         "*wi4*": Floor(1.0, "int4 is for devices with no room for int8; this drop is its price"),
         "ptq": Floor(0.5, "dynamic int8 is no larger, is faster and loses 0.04 pp: so nothing worse is shipped"),
         "qat": Floor(0.5, "quantization-aware training must not be worse than the PTQ limit"),
