@@ -19,6 +19,7 @@ from studies import (
     calibration,
     evaluation_cost,
     growth,
+    keras3_quantization,
     latency_noise,
     sequential_latency,
     speed,
@@ -28,6 +29,7 @@ from studies import (
 from studies.benchmark_tool import Timed
 from studies.calibration import Point
 from studies.evaluation_cost import Cost
+from studies.keras3_quantization import Cell
 from studies.latency_noise import Trial
 
 POINTS = [
@@ -43,6 +45,24 @@ def test_a_table_and_a_chart_of_drops_against_calibration_examples(tmp_path: Pat
     picture = (tmp_path / "chart.svg").read_text()
     assert picture.startswith("<svg")
     assert "calibration examples" in picture
+
+
+def test_what_became_of_the_cells_of_keras_3() -> None:
+    refused = Cell(refusal="no such type")
+    cells = {
+        "m": {"a": refused, "b": Cell(size=1.5, unkept=("1 of 2 layers stay float32",), drop=0.1)},
+        "n": {"a": refused, "b": Cell(size=0.27)},
+    }
+    rows = [
+        [word.strip() for word in line.split("|")[1:-1]] for line in keras3_quantization.overview(cells).splitlines()
+    ]
+    assert rows[0] == ["variant", "m", "n"]
+    assert rows[2:] == [
+        ["`a`", "refused", "refused"],
+        ["`b`", "not as named, 1.50×, +0.10", "as named, 0.27×, +0.00"],
+    ]
+    assert keras3_quantization.reasons(cells) == "- no such type: `m/a`, `n/a`"
+    assert "1 of 2 layers stay float32" in keras3_quantization.details(cells["m"])
 
 
 def test_pairs_of_trainings_and_what_of_them_is_red() -> None:
