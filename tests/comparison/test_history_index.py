@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_up_runs import cell, environment, floor, measured, report, write
-from quantbench.comparison import _index_part, history, history_index, nights
+from quantbench.comparison import _index_part, history, history_index, nights, shifts
 from quantbench.comparison.history import read_history
 from quantbench.comparison.history_index import INDEX, read_indexed
 from quantbench.comparison.shifts import steps
@@ -207,7 +207,7 @@ def test_a_cell_that_no_run_holds_is_named_with_those_that_they_hold(made: Path)
 @pytest.mark.parametrize("at", [20, 130, 233, 290])
 def test_a_long_noisy_series_is_searched_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """The last shift is the one that a search of everything finds, also where it is not among the newest values."""
-    monkeypatch.setattr(history, "SEARCHED", 100)
+    monkeypatch.setattr(shifts, "SEARCHED", 100)
     lay(tmp_path, 0, np.random.default_rng(0))
     run = read_history(tmp_path).runs[0]
     for seed in range(5):

@@ -16,7 +16,7 @@ import distributed  # noqa: F401 - brings the defaults
 import pytest
 from conftest import ROOT
 from quantbench.adopt import judging, limits, ranking, splitting
-from quantbench.comparison import alarms, history
+from quantbench.comparison import alarms, shifts, slopes
 from quantbench.core.options import RunOptions
 from quantbench.engine import artifacts, target_answers
 from quantbench.engine.workers.cluster_executor import NO_WORKER_SECONDS
@@ -391,8 +391,8 @@ def facts() -> dict[str, list[str]]:
             "with 95 % intervals",
             f"Exit status: {Exit.GREEN} nothing is worse, {Exit.REGRESSED} something is worse, {Exit.NOT_MEASURED} "
             f"nothing could be compared or the new run is incomplete, {Exit.BAD_INPUT} bad input",
-            f"({history.LEAST_RUNS} runs are needed)",
-            f"as a slope per {history.SLOPE_RUNS} runs",
+            f"({shifts.LEAST_RUNS} runs are needed)",
+            f"as a slope per {slopes.SLOPE_RUNS} runs",
             f"in the newest {alarms.NEW} runs and stayed so for {alarms.STAYS}; with",
             f"exit status {Exit.REGRESSED}",
         ],

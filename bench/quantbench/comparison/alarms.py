@@ -25,9 +25,9 @@ from quantbench.records.measurements import INSTRUCTIONS
 STAYS = 3  # runs at the new level: one or two that stand out are gone again in most cases
 NEW = 7  # runs
 BEFORE = 100  # newest runs of the old level that the noise is estimated from
-# One-sided, of one noisy series in one night. Chosen by simulation: with noise that is correlated by .8 from night to
-# night, of which 20 runs tell little, 200 cells raise less than one alarm in 30 nights.
-ALPHA = 1e-5
+# One-sided, of one noisy series in one night. Chosen by simulation with noise that is correlated by .8 from night to
+# night: 400 series raised no alarm in 16 times 60 nights, and at twice this level one in 57 nights of a year.
+ALPHA = 5e-6
 CHANCE = 3.0  # standard errors of a mean if no night resembled the last one: a smaller step is none
 ALPHA_EXACT = TRAINED  # one-sided, of one cell's score where it changed: at an upgrade, about once a month
 # Share of the examples whose answer a healthy upgrade turns from right to wrong, and as many the other way round: 20 of
