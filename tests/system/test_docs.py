@@ -270,6 +270,7 @@ def test_settings_in_pages_are_taken(block: str, tmp_path: Path) -> None:
     settings = config.resolve(tmp_path, {})
     said = tomllib.loads(block)["tool"]["quantbench"]
     assert said
+    assert set(settings.targets) == set(said.pop("targets", {}))
     assert {name for name, one in settings.by_name.items() if one.origin == "config file"} == set(said)
 
 

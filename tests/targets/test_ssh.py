@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sshd
 from made_up_graphs import layers
 from made_up_targets import COUNT, artifact, four, here, runner
 from quantbench.core.targets import Target, parsed
@@ -18,6 +17,7 @@ from quantbench.targets.checkup import lines
 from quantbench.targets.failures import TargetFailed
 from quantbench.targets.link import SSH, Link, command
 from quantbench.targets.runner import Told
+from studies import _sshd as sshd
 
 pytestmark = pytest.mark.skipif(not sshd.sshd(), reason=sshd.MISSING)
 

@@ -15,7 +15,7 @@ from quantbench.errors import BadInput
 Scheme = Literal["local", "ssh", "command", "qemu-aarch64"]
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$")
 # What a shell, OpenSSH or its configuration would take for something else is in no name of a host or a user.
-_HOST = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:%-]*$")
+_HOST = re.compile(r"^[A-Za-z0-9:][A-Za-z0-9._:%-]*$")
 _USER = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._@-]*$")
 _PATH = re.compile(r"^[A-Za-z0-9_./+~-]+$")
 EXPECTED = "local, ssh://[user@]host[:port][/path/to/python], qemu-aarch64 or command:PROGRAM ARGUMENTS"

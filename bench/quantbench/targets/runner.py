@@ -31,6 +31,7 @@ from quantbench.targets.link import Link
 from quantbench.targets.session import Session
 
 LITERT = "ai-edge-litert"
+OLDEST_PYTHON = (3, 9)  # that the worker is written for
 PROCESSES, PROCESS_SECONDS = 6, 0.25  # of timing, as on this machine
 CLOCK_SECONDS = 60.0  # a clock that is off by more is told; nothing here depends on it
 LIMIT_SECONDS = 300.0  # for one example
@@ -135,7 +136,7 @@ class Runner:
 
     def _check(self, machine: TargetMachine) -> None:
         here = package_version(LITERT)
-        if tuple(int(part) for part in machine.python.split(".")[:2] if part.isdecimal()) < (3, 9):
+        if tuple(int(part) for part in machine.python.split(".")[:2] if part.isdecimal()) < OLDEST_PYTHON:
             raise TargetFailed("no-python", f"Python {machine.python} there is older than 3.9; set 'python'")
         if (machine.runtime, machine.litert) != (LITERT, here) and self.target.versions == "same":
             raise TargetFailed(

@@ -30,13 +30,7 @@ def sshd() -> str:
 
 @dataclass
 class Server:
-    """A running server.
-
-    Attributes:
-        command: what to set ``QUANTBENCH_SSH_COMMAND`` to.
-        address: of a target.
-        known_hosts: of its client's configuration.
-    """
+    """A running server."""
 
     port: int
     folder: Path
@@ -44,18 +38,22 @@ class Server:
 
     @property
     def user(self) -> str:
+        """Return who may log in."""
         return pwd.getpwuid(os.geteuid()).pw_name
 
     @property
     def address(self) -> str:
+        """Return the address of a target behind it."""
         return f"ssh://{self.user}@127.0.0.1:{self.port}"
 
     @property
     def command(self) -> str:
+        """Return a client with a configuration of its own: for ``QUANTBENCH_SSH_COMMAND``."""
         return f"ssh -F {shlex.quote(str(self.folder / 'config'))}"
 
     @property
     def known_hosts(self) -> Path:
+        """Return the file of known host keys of that client."""
         return self.folder / "known_hosts"
 
     def know(self, key: str = "host") -> None:

@@ -1,0 +1,75 @@
+"""The table of targets: one for all, targets across and cells down; what could not run says why."""
+
+from pathlib import Path
+
+from made_up_runs import answers, cell, measured, report
+from quantbench.records import OnTarget, Report, Target, TargetMachine, Verdict
+from quantbench.report import targets
+from quantbench.report.evidence import Behind
+from quantbench.report.html.page import render
+from quantbench.report.markdown import render as markdown
+
+PI = TargetMachine(
+    python="3.11.2", machine="aarch64", os="Linux 6.1", cpu="Raspberry Pi 4", isa="0123abcd", cores=4, memory=4 * 2**30,
+    free=2**30, runtime="ai-edge-litert", litert="2.3.0", numpy="2.1.0", folder="/f", clock=0.0,
+)  # fmt: skip
+
+
+def of_two() -> Report:
+    there = OnTarget(
+        measurements={
+            "score": measured(0.897, "fraction"),
+            "latency": measured(1234.5, "µs"),
+            "latency_ratio": measured(0.5, "ratio"),
+            "memory": measured(512 * 1024),
+        },
+        local=0.9,
+        lost=5,
+        gained=2,
+        differing=9,
+        verdict=Verdict.WARN,
+        retried=["answers: the connection was lost; tried again"],
+    )
+    same = there.model_copy(update={"local": 0.897, "differing": 0, "lost": 0, "gained": 0, "retried": []})
+    gone = OnTarget(failure="the connection was lost: <b>", code="lost", verdict=Verdict.ERROR)
+    cells = [
+        cell("float32", answers(100), targets={"pi": same, "phone": gone}),
+        cell("v", answers(100), targets={"pi": there, "phone": gone}),
+        cell("w", answers(100)),
+    ]
+    pi = Target(address="ssh://pi", machine=PI, results_class=PI.results_class, notes=["its clock is off"], sent=1)
+    return report(cells, targets={"pi": pi, "phone": Target(address="ssh://phone", failure="no route")})
+
+
+def test_one_table_has_targets_across_and_cells_down() -> None:
+    rows = targets.rows(of_two())
+    assert targets.headers(of_two())[:3] == ["cell", "pi: score", "pi: change against here"]
+    assert [row[0] for row in rows] == ["m/float32", "m/v"]
+    assert rows[0][1:6] == ["89.70 %", "none (1,000 examples)", "0.50× (1,234 µs)", "512.0", ""]
+    assert rows[1][2] == "-0.30 pp (9 of 1,000 differ: 5 newly wrong, 2 newly right)"
+    assert rows[1][5] == "answers: the connection was lost; tried again"
+    assert rows[1][6:] == ["", "", "", "", "not run: the connection was lost: <b>"]
+
+
+def test_machines_are_described_with_what_is_wrong_there() -> None:
+    pi, phone = targets.machines(of_two())
+    assert pi.startswith("pi: ssh://pi, Raspberry Pi 4 (aarch64), 4 cores, 4.0 GiB, Linux 6.1, Python 3.11.2")
+    assert pi.endswith("machine profile aarch64-0123abcd_ai-edge-litert-2.3.0; its clock is off")
+    assert phone == "phone (ssh://phone): no route"
+
+
+def test_the_table_is_in_the_report_and_on_the_page_escaped(tmp_path: Path) -> None:
+    text, page = markdown(of_two()), render(of_two(), Behind.of(tmp_path, of_two(), {}))
+    for each in (text, page):
+        assert targets.TITLE in each
+        assert "512.0" in each
+        assert "lost: <b>" not in each
+    assert targets.TITLE not in markdown(report([cell("v", answers(100))]))
+
+
+def test_times_of_an_emulator_are_labelled() -> None:
+    made = of_two()
+    emulated = made.targets["pi"].model_copy(update={"emulated": True})
+    made = made.model_copy(update={"targets": {**made.targets, "pi": emulated}})
+    assert targets.rows(made)[0][3] == "0.50× (1,234 µs), emulated"
+    assert "pi: emulated, so its times say nothing of a machine" in targets.words(made)
