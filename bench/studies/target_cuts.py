@@ -10,7 +10,6 @@ After each cell, every cell that was finished before is looked up in the store w
 import argparse
 import os
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ import psutil
 from quantbench.build import artifact as build
 from quantbench.build.store import Store, default_root
 from quantbench.core.arrays import Array
+from quantbench.core.arrays import rows as first_rows
 from quantbench.core.options import CHECKOUT
 from quantbench.core.targets import Target, parsed
 from quantbench.measure import chunks
@@ -39,9 +39,10 @@ from quantbench.variants import VARIANTS
 from studies import _sshd
 
 CUTS = 30
-TURNS = 5
+TURNS = 3
 EXAMPLES = 3000  # of the cells whose connection is cut
 MODEL = "seed_cnn"
+COSTS = {"seed_cnn": 10_000, "resnet8": 2000}  # model -> examples
 
 
 @dataclass
@@ -95,24 +96,28 @@ def artifacts(model: ReferenceModel) -> dict[str, Artifact]:
     return found
 
 
-def local(model: ReferenceModel, artifact: Artifact) -> Array:
-    """Return the predictions on this machine, as a run computes them."""
+def local(model: ReferenceModel, artifact: Artifact, count: int) -> Array:
+    """Return the predictions of the first examples on this machine, as a run computes them."""
 
     def predicted(outputs: Any, inputs: Any) -> dict[str, Array]:
         return {"": model.metric.predict(outputs, inputs)}
 
     runner = LiteRT(artifact.path, stateful=model.stateful)
-    return chunks.answer(model.pack().test.x, model.prepare, runner.run, predicted).predictions[""]
+    return chunks.answer(
+        first_rows(model.pack().test.x, slice(0, count)), model.prepare, runner.run, predicted
+    ).predictions[""]
 
 
-def cut_often(server: _sshd.Server, target: Target, model: ReferenceModel, folder: Path, seed: int) -> list[list[str]]:
+def cut_often(
+    server: _sshd.Server, target: Target, model: ReferenceModel, folder: Path, seed: int, most: int
+) -> list[list[str]]:
     """Run artifacts with one cut each, again and again, until there were enough; return one row per cut."""
     known, cutter, rows = list(artifacts(model).values()), Cutter(server, random.Random(seed)), []
     if not known:
         raise SystemExit(f"the cache holds no artifact of {model.name}: run quantbench run --models {model.name} first")
-    expected = {one.sha256: local(model, one)[:EXAMPLES] for one in known}
+    expected = {one.sha256: local(model, one, EXAMPLES) for one in known}
     number = 0
-    while len(cutter.moments) < CUTS:
+    while len(cutter.moments) < most:
         one, finished = known[number % len(known)], known[: number % len(known)]
         round_folder = folder / str(number // len(known))  # a new store and a new target's folder each round
         there = replace(target, folder=str(round_folder / "there"), examples=EXAMPLES)
@@ -140,58 +145,53 @@ def _unreachable(_: Target) -> Link:
     raise AssertionError("what is stored needs no connection")
 
 
-def cpu_seconds(work: Callable[[], None], server: _sshd.Server | None) -> tuple[float, float]:
-    """Return CPU and wall seconds of some work: of this process, its finished children, and the server's."""
+def cpu_seconds(work: Callable[[], object], server: _sshd.Server) -> tuple[float, float]:
+    """Return CPU and wall seconds of some work: of this process, the server, and whatever either has started."""
 
     def now() -> float:
-        own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-        of_server = 0.0
-        if server is not None:
-            times = psutil.Process(server.process.pid).cpu_times()
-            of_server = times.user + times.system + times.children_user + times.children_system
-        return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime + of_server
+        total = 0.0
+        for root in (psutil.Process(), psutil.Process(server.process.pid)):
+            for process in (root, *root.children(recursive=True)):
+                times = process.cpu_times()
+                total += times.user + times.system + times.children_user + times.children_system
+        return total
 
     before, since = now(), time.perf_counter()
     work()
     wall = time.perf_counter() - since
-    time.sleep(0.3)  # until the server has seen its children end
     return now() - before, wall
 
 
-def costs(server: _sshd.Server, target: Target, model: ReferenceModel, folder: Path) -> list[list[str]]:
-    """Time scores on this machine and over ssh in turns, for each artifact; data is there already."""
-    rows = []
+def costs(server: _sshd.Server, target: Target, model: ReferenceModel, count: int, folder: Path) -> Iterator[list[str]]:
+    """Take scores on this machine and over ssh in turns, for some artifacts; yield a row of each.
+
+    The first time over ssh connects, starts the worker and sends the data; a run does that once.
+    """
+    runner = Runner(replace(target, examples=count), Store(folder))
     for name, one in list(artifacts(model).items())[:3]:
-        pairs: list[tuple[tuple[float, float], tuple[float, float]]] = []
-        for turn in range(TURNS + 1):
-            runner = Runner(target, Store(folder / f"{one.sha256[:8]}-{turn}"))
-
-            def there(runner: Runner = runner, one: Artifact = one) -> None:
-                runner.answers(model, one, Told())
-                runner.close()
-
-            here = cpu_seconds(partial(_and_nothing, local, model, one), server)
-            over = cpu_seconds(there, server)
-            if turn:  # the first one sends the data
-                pairs.append((here, over))
-        ratios = [[over[i] / here[i] for here, over in pairs] for i in (0, 1)]
-        spread = [f"{np.median(one):.2f} ({min(one):.2f} to {max(one):.2f})" for one in ratios]
-        rows.append([name, f"{np.median([here[0] for here, _ in pairs]):.2f}", *spread])
-    return rows
-
-
-def _and_nothing(function: Callable[..., object], *given: object) -> None:
-    function(*given)
+        first, _ = cpu_seconds(lambda one=one: runner.scored(model, one, Told()), server)  # type: ignore[misc]
+        here, over = [], []
+        for _ in range(TURNS):
+            here.append(cpu_seconds(partial(local, model, one, count), server))
+            over.append(cpu_seconds(partial(runner.scored, model, one, Told()), server))
+        ratios = [[b[i] / a[i] for a, b in zip(here, over, strict=True)] for i in (0, 1)]
+        spread = [f"{np.median(each):.2f} ({min(each):.2f} to {max(each):.2f})" for each in ratios]
+        cpu = [f"{np.median([each[0] for each in side]):.2f}" for side in (here, over)]
+        yield [f"{model.name}/{name}", f"{count:,}", *cpu, *spread, f"{first:.2f}"]
+    runner.close()
 
 
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    seed = parser.parse_args().seed
+    parser.add_argument("--cuts", type=int, default=CUTS)
+    given = parser.parse_args()
+    seed = given.seed
     if not _sshd.sshd():
         raise SystemExit(_sshd.MISSING)
-    model = load_models(CHECKOUT / "models")[MODEL]
+    models = load_models(CHECKOUT / "models")
+    model = models[MODEL]
     with tempfile.TemporaryDirectory(prefix="quantbench-") as temporary:
         folder = Path(temporary)
         with _sshd.running(folder / "server") as server:
@@ -199,7 +199,7 @@ def main() -> None:
             target = replace(
                 parsed("loopback", server.address + sys.executable, "target"), folder=str(folder / "there")
             )
-            rows = cut_often(server, target, model, folder / "cuts", seed)
+            rows = cut_often(server, target, model, folder / "cuts", seed, given.cuts)
             print(f"# {len(rows)} cuts of a connection\n")
             print(f"Over ssh to the loopback address, {MODEL}, {EXAMPLES:,} examples a cell, seed {seed}.\n")
             print(table(rows, ["moment", "answers as here", "tried again", "finished cells lost"]))
@@ -207,10 +207,25 @@ def main() -> None:
             print(f"\nWrong answers: {wrong}. Cuts after which a finished cell was missing: {lost}.\n", flush=True)
             print("# What scores cost over ssh\n")
             print(
-                f"{TURNS} turns of a cell here and over ssh, its data there already; with the connection, the worker's "
-                "start and the memory of the cell. Median, least and most.\n"
+                f"{TURNS} turns of a cell here and over ssh to the loopback address, with the connection and the data "
+                "there already; median, least and most. First: with the connection, the worker's start and the "
+                "sending of the data, which a run does once.\n"
             )
-            print(table(costs(server, target, model, folder / "costs"), ["variant", "CPU s here", "CPU", "wall"]))
+            rows = [
+                row
+                for name, count in COSTS.items()
+                for row in costs(server, target, models[name], count, folder / "costs" / name)
+            ]
+            heads = [
+                "cell",
+                "examples",
+                "CPU s here",
+                "CPU s over ssh",
+                "ratio of CPU",
+                "ratio of wall",
+                "first, CPU s",
+            ]
+            print(table(rows, heads))
 
 
 if __name__ == "__main__":

@@ -189,7 +189,12 @@ class Runner:
 
         return self._store.remember(recipe(artifact.sha256, model, self.target, self.machine), make, _read)
 
-    def _taken(self, model: ReferenceModel, artifact: Artifact, told: Told) -> Taken:
+    def scored(self, model: ReferenceModel, artifact: Artifact, told: Told) -> tuple[Collected, float]:
+        """Take the answers of an artifact there, and return them with the seconds that they took.
+
+        Raises:
+            TargetFailed: it has none.
+        """
         examples = self.examples(model)
         got = Collected(model, examples)
         used = 0.0
@@ -213,7 +218,11 @@ class Runner:
                 used += time.monotonic() - since
 
         self._tried(told, "answers", bring_and_answer)
-        memory, why = None, ""
+        return got, used
+
+    def _taken(self, model: ReferenceModel, artifact: Artifact, told: Told) -> Taken:
+        got, used = self.scored(model, artifact, told)
+        examples, memory, why = self.examples(model), None, ""
         try:
             memory = self._tried(told, "memory", lambda session: self._memory(session, model, artifact, examples))
         except TargetFailed as failure:
