@@ -20,7 +20,7 @@ def test_a_target_is_accepted_and_then_gated(three_cells: ThreeCells, tmp_path: 
 
     status, text, _ = answers()
     assert status == 3
-    assert f"? missing {CELL}: 0 of 600 answers differ from this machine's; no accepted answers of local" in text
+    assert f"? missing {CELL}: 0 of 200 answers differ from this machine's; no accepted answers of local" in text
     status, text, error = answers("--accept", "the first ones")
     assert (status, error.count("Error")) == (0, 0)
     assert "local.json" in text

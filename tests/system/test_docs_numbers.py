@@ -94,7 +94,8 @@ def arm_answers() -> list[str]:
         own = [cell for cell in cells if cell["cell"].startswith(f"{model}/")]
         counts = [cell["examples"] for cell in own]
         otherwise = sum(cell["otherwise"] for cell in own)
-        rows.append(f"| {model} | {len(own)} | {min(counts)} to {max(counts)} | {sum(counts):,} | {otherwise} |")
+        each = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{min(counts)}"
+        rows.append(f"| {model} | {len(own)} | {each} | {sum(counts):,} | {otherwise} |")
     return [
         f"kernels of one runtime cause ({percent(_target_answers.MOST_OTHERWISE)}, beyond",
         f"in about {target_answers.SECONDS:g} s, at least {target_answers.LEAST_EXAMPLES} and at most "

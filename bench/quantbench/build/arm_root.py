@@ -166,7 +166,7 @@ def root() -> Root:
 
 
 def _key(versions: Mapping[str, str]) -> str:
-    return digest({NAME: dict(versions), "form": _FORM, "processor": PROCESSOR})[:16]
+    return digest({NAME: dict(versions), "form": _FORM, "processor": PROCESSOR, "files": _KERNEL_FILES})[:16]
 
 
 def _opened(folder: Path) -> Root:
