@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -149,11 +149,11 @@ def cpu_seconds(work: Callable[[], object]) -> tuple[float, float]:
     """Return CPU and wall seconds of some work: of this process and whatever it has started, the server too."""
 
     def now() -> float:
-        total, own = 0.0, psutil.Process()
-        for process in (own, *own.children(recursive=True)):
-            times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-        return total
+        while True:
+            own = psutil.Process()
+            with suppress(psutil.NoSuchProcess):  # one that ends meanwhile is counted by its parent
+                each = [process.cpu_times() for process in (own, *own.children(recursive=True))]
+                return sum(one.user + one.system + one.children_user + one.children_system for one in each)
 
     before, since = now(), time.perf_counter()
     work()
