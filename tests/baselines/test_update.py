@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import made_up_runs
 import numpy as np
 import pytest
 from conftest import ROOT, THREE_VARIANTS, Quantbench, accepted, edit, update_of
@@ -589,3 +590,13 @@ def test_the_weights_behind_stored_predictions_are_recorded_however_many_seeds_a
         )
         of_one.seeds, of_one.trained_sha256 = [0], "w"
         assert cell_of(after(again.accept(baseline))).trained_sha256 == taken
+
+
+def test_a_target_that_was_away_does_not_keep_a_run_from_being_accepted(tmp_path: Path) -> None:
+    def judged(kind: Kind) -> Cell:
+        away = Judgement(kind=kind, measurement="x", against="nothing", verdict=Verdict.ERROR, message="away")
+        return made_up_runs.cell("v", made_up_runs.answers(100), verdict=Verdict.ERROR, judgements=[away])
+
+    acceptance.check_report(made_up_runs.report([judged(Kind.TARGET)]), tmp_path)
+    with pytest.raises(BadInput, match="could not be measured"):
+        acceptance.check_report(made_up_runs.report([judged(Kind.SIZE)]), tmp_path)

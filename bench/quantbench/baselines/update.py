@@ -27,6 +27,7 @@ from quantbench.records import (
     BaselineFile,
     Cell,
     Environment,
+    Kind,
     Overlay,
     Report,
     Verdict,
@@ -163,7 +164,9 @@ def _unmeasured(cell: Cell) -> bool:
     """
     if cell.failure is not None:
         return cell.failure.what != "unsupported"
-    return Verdict.ERROR in (cell.verdict, *(judgement.verdict for judgement in cell.judgements))
+    failed = [judgement.kind for judgement in cell.judgements if judgement.verdict is Verdict.ERROR]
+    elsewhere = bool(failed) and set(failed) == {Kind.TARGET}  # a target that is away says nothing of what is accepted
+    return not elsewhere and (bool(failed) or cell.verdict is Verdict.ERROR)
 
 
 def check_data(report: Report, path: Path, model: ReferenceModel) -> None:

@@ -206,6 +206,7 @@ class Whole:
                 "shard": None,
                 "shards": [_part(piece) for piece in self.pieces],
                 "pooled": pooled,
+                "targets": {k: v for piece in self.pieces for k, v in piece.report.targets.items()},
                 "cells": cells,
             }
         )

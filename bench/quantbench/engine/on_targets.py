@@ -117,7 +117,8 @@ class Targets:
         here = result.outcomes[0].predictions
         assert here is not None
         accepted = self._accepted(cell.model, cell.variant.name, runner.machine.results_class, n)
-        count = len(self._plan.asked_for(Kind.TARGET)) * len(self._runners)
+        # Every shard of a run shares the budget with the others.
+        count = sum(Kind.TARGET in one.kinds for one in self._plan.whole.values()) * len(self._runners)
         judgement, seen = gate.on_target(
             subject,
             name,
