@@ -82,6 +82,15 @@ def test_more_operators_left_to_the_cpu_are_red_however_right_the_answers_are() 
     assert judged(1.0, OTHER, held(), left=172)[1:] == []
 
 
+def test_what_the_accelerator_refuses_is_not_gated_and_red_where_it_ran_before() -> None:
+    never = gate.gpu_refused(SUBJECT, "INVALID_ARGUMENT: Shape mismatch", SEEN, None)
+    no_longer = gate.gpu_refused(SUBJECT, "INVALID_ARGUMENT: Shape mismatch", SEEN, held())
+    assert (never.verdict, no_longer.verdict) == (Verdict.UNJUDGED, Verdict.REGRESSED)
+    assert no_longer.message.endswith(
+        "no longer takes it on SwiftShader Device (Subzero): INVALID_ARGUMENT: Shape mismatch"
+    )
+
+
 def test_bit_identical_answers_of_the_cpu_are_none_of_the_accelerator() -> None:
     nothing, left = judged(1.0, baseline=held(), left=182)
     assert nothing.verdict is Verdict.UNJUDGED

@@ -104,6 +104,9 @@ class Alone:
             reason = taken.failure or taken.refusal
             if taken.refusal and cell.model.stateful:
                 return [gate.no_gpu(f"LiteRT's GPU accelerator does not support models with state: {reason}")]
+            if taken.refusal:
+                subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
+                return [gate.gpu_refused(subject, reason, device, accepted)]
         subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
         contents, measured = result.outcomes[0].contents, dict(result.measurements)
         census = contents.census if contents else None

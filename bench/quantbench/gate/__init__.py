@@ -43,7 +43,7 @@ from quantbench.gate._fidelity import (
     fidelity,
     is_distance_of,
 )
-from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_left, gpu_limit, no_gpu
+from quantbench.gate._gpu import GPU_AGREEMENT, GPU_SLACK, gpu, gpu_left, gpu_limit, gpu_refused, no_gpu
 from quantbench.gate._hosts import LEAST_HOSTS, elsewhere, hosts_with, spread_of_hosts
 from quantbench.gate._instructions import (
     BY_OPERATOR,
@@ -263,6 +263,7 @@ __all__ = [
     "gpu",
     "gpu_left",
     "gpu_limit",
+    "gpu_refused",
     "grown_most",
     "growths",
     "holm",

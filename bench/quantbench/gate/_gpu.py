@@ -81,6 +81,14 @@ def gpu_left(
     ]
 
 
+def gpu_refused(subject: Subject, reason: str, device: Device, baseline: BaselineCell | None) -> Judgement:
+    """Judge an artifact that the accelerator refuses: red where it ran on this device when it was accepted."""
+    if baseline is None or device.name not in baseline.gpu:
+        return no_gpu(f"LiteRT's GPU accelerator refuses it: {reason}")
+    words = f"LiteRT's GPU accelerator no longer takes it on {device.name}: {reason}"
+    return _judgement(Verdict.REGRESSED, words, detail=reason, actions=subject.choices())
+
+
 def no_gpu(reason: str) -> Judgement:
     """Judge a cell that no GPU can compute, for a reason in the runtime."""
     return _judgement(Verdict.UNJUDGED, reason, detail=reason)

@@ -21,6 +21,7 @@ _REFUSED = re.compile(
     r"operations are not supported by GPU delegate:\n(.*?)\n(?:\d+|No) operations will run", re.DOTALL
 )
 _REFUSED_WHOLE = re.compile(r"ERROR: \[model_load\.cc:\d+\] (.+)")
+_NO_KERNEL = re.compile(r"Failed to create litert::ml_drift::DelegateKernelLiteRt: (.+)")
 _LOST = re.compile(r".*device (?:was|is|has been) lost.*|.*device lost.*|.*VK_ERROR_DEVICE_LOST.*", re.IGNORECASE)
 
 
@@ -127,7 +128,7 @@ def on_cpu(log: str) -> tuple[int, int, list[tuple[str, str]]]:
 
 def refusal(log: str) -> str:
     """Parse why LiteRT refuses the whole artifact; empty where it accepts it."""
-    match = _REFUSED_WHOLE.search(log)
+    match = _REFUSED_WHOLE.search(log) or _NO_KERNEL.search(log)
     return match[1] if match else ""
 
 
