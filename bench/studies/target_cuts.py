@@ -39,10 +39,10 @@ from quantbench.variants import VARIANTS
 from studies import _sshd
 
 CUTS = 30
-TURNS = 3
+TURNS = 7
 EXAMPLES = 3000  # of the cells whose connection is cut
 MODEL = "seed_cnn"
-COSTS = {"seed_cnn": 10_000, "resnet8": 2000}  # model -> examples
+COSTS = {"seed_cnn": 10_000, "resnet8": 500}  # model -> examples
 
 
 @dataclass
@@ -145,15 +145,14 @@ def _unreachable(_: Target) -> Link:
     raise AssertionError("what is stored needs no connection")
 
 
-def cpu_seconds(work: Callable[[], object], server: _sshd.Server) -> tuple[float, float]:
-    """Return CPU and wall seconds of some work: of this process, the server, and whatever either has started."""
+def cpu_seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Return CPU and wall seconds of some work: of this process and whatever it has started, the server too."""
 
     def now() -> float:
-        total = 0.0
-        for root in (psutil.Process(), psutil.Process(server.process.pid)):
-            for process in (root, *root.children(recursive=True)):
-                times = process.cpu_times()
-                total += times.user + times.system + times.children_user + times.children_system
+        total, own = 0.0, psutil.Process()
+        for process in (own, *own.children(recursive=True)):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
         return total
 
     before, since = now(), time.perf_counter()
@@ -162,18 +161,18 @@ def cpu_seconds(work: Callable[[], object], server: _sshd.Server) -> tuple[float
     return now() - before, wall
 
 
-def costs(server: _sshd.Server, target: Target, model: ReferenceModel, count: int, folder: Path) -> Iterator[list[str]]:
+def costs(target: Target, model: ReferenceModel, count: int, folder: Path) -> Iterator[list[str]]:
     """Take scores on this machine and over ssh in turns, for some artifacts; yield a row of each.
 
     The first time over ssh connects, starts the worker and sends the data; a run does that once.
     """
     runner = Runner(replace(target, examples=count), Store(folder))
-    for name, one in list(artifacts(model).items())[:3]:
-        first, _ = cpu_seconds(lambda one=one: runner.scored(model, one, Told()), server)  # type: ignore[misc]
+    for name, one in list(artifacts(model).items())[:2]:
+        first, _ = cpu_seconds(lambda one=one: runner.scored(model, one, Told()))  # type: ignore[misc]
         here, over = [], []
         for _ in range(TURNS):
-            here.append(cpu_seconds(partial(local, model, one, count), server))
-            over.append(cpu_seconds(partial(runner.scored, model, one, Told()), server))
+            here.append(cpu_seconds(partial(local, model, one, count)))
+            over.append(cpu_seconds(partial(runner.scored, model, one, Told())))
         ratios = [[b[i] / a[i] for a, b in zip(here, over, strict=True)] for i in (0, 1)]
         spread = [f"{np.median(each):.2f} ({min(each):.2f} to {max(each):.2f})" for each in ratios]
         cpu = [f"{np.median([each[0] for each in side]):.2f}" for side in (here, over)]
@@ -214,7 +213,7 @@ def main() -> None:
             rows = [
                 row
                 for name, count in COSTS.items()
-                for row in costs(server, target, models[name], count, folder / "costs" / name)
+                for row in costs(target, models[name], count, folder / "costs" / name)
             ]
             heads = [
                 "cell",
