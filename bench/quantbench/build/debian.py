@@ -104,7 +104,7 @@ class Apt:
             "APT::Sandbox::User": "",  # the folder is this user's alone
             "APT::Install-Recommends": "false",
             "APT::Get::Assume-Yes": "true",
-            "APT::Update::Post-Invoke-Success": "",
+            "APT::Update::Error-Mode": "any",  # else a mirror that does not answer is a mere warning
             "Acquire::Languages": "none",
             "Acquire::Retries": "2",
             "Acquire::http::Timeout": "30",
@@ -124,7 +124,12 @@ class Apt:
 
     def update(self) -> None:
         """Fetch the lists of packages. Raise BadInput where none of this architecture can be had."""
-        self._run("apt-get", ["update", "--quiet"], UPDATE_SECONDS, "no list of packages can be fetched")
+        self._run(
+            "apt-get",
+            ["update", "--quiet"],
+            UPDATE_SECONDS,
+            f"no list of packages for {self.architecture} can be fetched",
+        )
         if not any((self._folder / "lists").glob(f"*_binary-{self.architecture}_Packages*")):
             raise BadInput(
                 f"the package sources of this machine have no packages for {self.architecture}; name a file of "
