@@ -29,8 +29,9 @@ INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 # ---------------------------------------------------------------- whole runs
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
-@pytest.mark.parametrize("runs", [1, pytest.param(36, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("runs", [3, 36])
 def test_several_signals_end_a_run_as_one(runs: int, three_cells: ThreeCells, tmp_path: Path) -> None:
     done, wrong = doubled_signals.study(runs, 0, tmp_path, three_cells.store)
     assert wrong == []
