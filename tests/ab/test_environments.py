@@ -91,7 +91,7 @@ def test_what_a_side_does_not_name_is_preferred_as_it_is_installed_here(monkeypa
 def test_an_installers_message_is_one_line_and_ends_in_what_it_concludes() -> None:
     told = environments.packages._in_one_line
     assert told("  × No solution found:\n  ╰─▶ Because there is no b,\n      it fails.\n\n      hint: use a\n") == (
-        " No solution found: Because there is no b, it fails"
+        " No solution found: Because there is no b, it fails. hint: use a"
     )
     long = told("because " * 500 + "we can conclude that it fails.")
     assert len(long) < 700

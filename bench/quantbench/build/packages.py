@@ -147,12 +147,8 @@ def _run(
 
 
 def _in_one_line(text: str) -> str:
-    """Return an installer's message without its frame and its hints; of a long one both ends."""
-    words = (
-        " ".join(text.replace("\u00d7", " ").replace("\u2570\u2500\u25b6", " ").split())
-        .partition(" hint: ")[0]
-        .removeprefix("error: ")
-    )
+    """Return an installer's message without its frame; of a long one both ends."""
+    words = " ".join(text.replace("×", " ").replace("╰─▶", " ").split()).removeprefix("error: ")
     if len(words) > _SHOWN:
         words = f"{words[: _SHOWN // 2].rsplit(' ', 1)[0]} \u2026 {words[-_SHOWN // 2 :].split(' ', 1)[-1]}"
     return f" {words.rstrip('. ')}"
