@@ -1,6 +1,6 @@
 """Measure what LiteRT makes of quantization-aware training for Keras 3: HGQ2 and QKeras for Keras 3.
 
-    pip install hgq2 qkeras-v3
+    pip install hgq2 qkeras-v3    # both have a package qkeras: that of qkeras-v3 has to be the one that is found
     python -m studies.keras3_qat --report-dir reports/reference
 
 The model ``seed_cnn`` (convolution, pooling, dense) is built of each tool's layers with 8-bit weights and activations,
@@ -11,6 +11,8 @@ agrees with the model that was trained. All scores are of the first test example
 """
 
 import argparse
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -85,7 +87,9 @@ def _hgq_kernels(keras_model: Any) -> list[Array]:
 
 
 def _qkeras(keras: Any) -> Any:
-    from qkeras import QActivation, QConv2D, QDense, quantized_bits, quantized_relu
+    from qkeras.qconvolutional import QConv2D
+    from qkeras.qlayers import QActivation, QDense
+    from qkeras.quantizers import quantized_bits, quantized_relu
 
     def weights() -> dict[str, Any]:
         return {
@@ -191,16 +195,37 @@ def _accuracy(classes: Array, model: ReferenceModel) -> float:
     return 100 * float(np.mean(classes == model.pack().test.y[:SCORED_ON]))
 
 
+_RUN = """
+import sys
+import numpy as np
+from quantbench.tflite.litert import LiteRT
+outputs = LiteRT(open(sys.argv[1], "rb").read()).run(np.load(sys.argv[2]))
+np.save(sys.argv[3], np.argmax(np.asarray(outputs), axis=1))
+"""
+
+
+def _classes(artifact: bytes, model: ReferenceModel) -> Array | None:
+    """Run an artifact in a process of its own; None where it crashes."""
+    folder = Path(float_model.temporary_folder())
+    (folder / "made.tflite").write_bytes(artifact)
+    np.save(folder / "x.npy", _x(model))
+    paths = [str(folder / name) for name in ("made.tflite", "x.npy", "classes.npy")]
+    done = subprocess.run([sys.executable, "-c", _RUN, *paths], capture_output=True)
+    return np.asarray(np.load(paths[-1])) if done.returncode == 0 else None
+
+
 def _row(words: str, made: Callable[[], bytes], answers: Array, model: ReferenceModel, float_size: int) -> list[str]:
     try:
         artifact = made()
-        found = LiteRT(artifact).run(_x(model))
+        operators = compute(census(artifact))
     except Exception as refused:
         return [words, f"refused: {reason(raw_words(refused))}", "", "", ""]
-    classes = np.argmax(np.asarray(found), axis=1)
+    classes = _classes(artifact, model)
+    if classes is None:
+        return [words, operators, f"{len(artifact) / float_size:.2f}×", "LiteRT aborts", ""]
     agreement = 100 * float(np.mean(classes == answers))
     score, size = _accuracy(classes, model), len(artifact) / float_size
-    return [words, compute(census(artifact)), f"{size:.2f}×", f"{score:.2f} %", f"{agreement:.2f} %"]
+    return [words, operators, f"{size:.2f}×", f"{score:.2f} %", f"{agreement:.2f} %"]
 
 
 def section(tool: Tool, model: ReferenceModel, float_size: int) -> Iterator[str]:
