@@ -4,7 +4,8 @@ Each run starts with an empty cache, and its CPU seconds are those of all its pr
 changes little. Compared are
 
 - *as usual*;
-- *no second looks*: no further seeds on suspicion, nothing in turns with accepted artifacts, no instructions counted;
+- *no second looks*: no further seeds on suspicion, nothing in turns with accepted artifacts;
+- *no instructions*: none counted by valgrind, where that is installed;
 - *not judged*: without baselines, so that nothing is compared with accepted values at all.
 
 What measuring itself takes more than it once did (repeated calls, other kernels) is in all of them.
@@ -24,7 +25,8 @@ from studies import _common
 
 WAYS = {
     "as usual": [],
-    "no second looks": ["--seeds-on-suspicion", "1", "--no-turns", "--no-instructions"],
+    "no second looks": ["--seeds-on-suspicion", "1", "--no-turns"],
+    "no instructions": ["--no-instructions"],
     "not judged": ["--baseline-dir", "none"],
 }
 MEASURED = (0, 1, 3)  # exit statuses: green, red, and without a baseline
