@@ -42,22 +42,25 @@ def imported() -> None:
     """
     from quantbench.core.tensorflow import tensorflow
 
+    from quantbench.core.renamed import quantizer
+
     shown, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)  # absl's first words, whatever TF_CPP_MIN_LOG_LEVEL says
-    tf = tensorflow()
-    for name in (
-        "tf_keras",
-        "keras",
-        "tensorflow_model_optimization.python.core.api",
-        "ai_edge_quantizer",
-        "quantbench.adopt.loading_worker",
-        "quantbench.engine.workers.task",
-    ):
-        __import__(name)
-    _kept.extend([tf.keras.layers, tf.lite.TFLiteConverter])
-    os.dup2(shown, 2)
-    os.close(shown)
-    os.close(nothing)
+    try:
+        tf = tensorflow()
+        for name in (
+            "tf_keras",
+            "keras",
+            "tensorflow_model_optimization.python.core.api",
+            "quantbench.adopt.loading_worker",
+            "quantbench.engine.workers.task",
+        ):
+            __import__(name)
+        _kept.extend([tf.keras.layers, tf.lite.TFLiteConverter, quantizer("quantizer")])
+    finally:
+        os.dup2(shown, 2)
+        os.close(shown)
+        os.close(nothing)
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError(f"importing TensorFlow has started {threads - 1} threads")

@@ -229,8 +229,8 @@ _DOING = [
     ),
     (r"lite/python/optimize/calibrator\.py", "the TFLite converter quantized"),
     (r"lite/python/(?:convert|lite|convert_phase)\.py", "the TFLite converter converted"),
-    (r"ai_edge_quantizer/calibrator\.py", "ai-edge-quantizer calibrated"),
-    (r"ai_edge_quantizer/", "ai-edge-quantizer quantized"),
+    (r"(?:ai_edge|litert)_quantizer/calibrator\.py", "ai-edge-quantizer calibrated"),
+    (r"(?:ai_edge|litert)_quantizer/", "ai-edge-quantizer quantized"),
     (r"tensorflow_model_optimization/", "tfmot prepared the training"),
     (r"(?:tf_keras|keras)/", "Keras ran the model"),
 ]
