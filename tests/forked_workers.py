@@ -40,9 +40,8 @@ def imported() -> None:
     Raises:
         RuntimeError: it started threads, which no fork survives.
     """
-    from quantbench.core.tensorflow import tensorflow
-
     from quantbench.core.renamed import quantizer
+    from quantbench.core.tensorflow import tensorflow
 
     shown, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)  # absl's first words, whatever TF_CPP_MIN_LOG_LEVEL says
