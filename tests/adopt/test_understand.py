@@ -143,7 +143,7 @@ def test_adopt_gates_the_model_in_the_users_own_folders(
         ("batch_of_8", "has a fixed batch size of 8"),
         ("free.tflite", "every dimension but the first must be fixed"),
         ("calls_python", "operators that a model of others may not use: PyFunc"),
-        ("quantized.tflite", "is already quantized (tensors: "),
+        ("quantized.tflite", "is already quantized although its inputs and outputs are float32 (tensors: "),
         ("eval.npz", "is not a whole .keras file"),
         ("nowhere", "no such file; expected a .keras, an .h5"),
         (".", "the folder holds no saved_model.pb"),
