@@ -199,7 +199,7 @@ _RUN = """
 import sys
 import numpy as np
 from quantbench.tflite.litert import LiteRT
-outputs = LiteRT(open(sys.argv[1], "rb").read()).run(np.load(sys.argv[2]))
+outputs = LiteRT(open(sys.argv[1], "rb").read()).run(np.load(sys.argv[2], allow_pickle=False))
 np.save(sys.argv[3], np.argmax(np.asarray(outputs), axis=1))
 """
 
@@ -211,7 +211,7 @@ def _classes(artifact: bytes, model: ReferenceModel) -> Array | None:
     np.save(folder / "x.npy", _x(model))
     paths = [str(folder / name) for name in ("made.tflite", "x.npy", "classes.npy")]
     done = subprocess.run([sys.executable, "-c", _RUN, *paths], capture_output=True)
-    return np.asarray(np.load(paths[-1])) if done.returncode == 0 else None
+    return np.asarray(np.load(paths[-1], allow_pickle=False)) if done.returncode == 0 else None
 
 
 def _row(words: str, made: Callable[[], bytes], answers: Array, model: ReferenceModel, float_size: int) -> list[str]:

@@ -56,7 +56,7 @@ def test_models_and_variants_are_listed_one_a_line(quantbench: Quantbench) -> No
         (["report", "nowhere"], 4, "nowhere: no run there"),
         (["baseline", "update", "nowhere"], 4, "--reason: say why"),
         (["baseline", "diff", "nowhere"], 4, "nowhere: no run there"),
-        (["schema", "nothing"], 4, "expected one of report, baseline, advice, comparison, history"),
+        (["schema", "nothing"], 4, "expected one of report, baseline, advice, verdicts, comparison, history"),
         (["nothing"], 4, "quantbench: no such command: nothing (quantbench -h lists all)"),
     ],
 )

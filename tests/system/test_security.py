@@ -84,7 +84,7 @@ def test_a_file_name_that_holds_code_stays_a_name(tmp_path: Path) -> None:
     found = Found({"test": (x, y)}, {"test": {"": y}}, [], [], ())
     output = f"o{name}"  # names of outputs are others' text too
     judged = [task.Judged(output, ACCURACY.of(output), y, form="classes", loss="mean_squared_error", made="accuracy")]
-    scored = understand._Scored(judged, Scaled("as_given", {"x": "float32"}), model.floors)  # type: ignore[arg-type]
+    scored = understand._Scored(judged, Scaled("as_given", {"x": "float32"}), [dict(model.floors)], {"": (1,)})
     made = understand._write(model, scored, found, tmp_path, understand.Given(name, None))
     assert made.description == f"adopted from {name}"
     subprocess.run(

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from quantbench import files, gate
@@ -94,7 +95,9 @@ def _answers(folder: Path) -> Iterator[Finding]:
 
 
 def _too_large(folder: Path) -> Iterator[Finding]:
-    total = sum(path.lstat().st_size for path in folder.rglob("*.npz"))
+    total = sum(
+        path.lstat().st_size for path in chain(folder.glob("*.npz"), (folder / target_answers.FOLDER).glob("*.npz"))
+    )
     if total > MOST_BYTES:
         what = f"stored predictions take {total / 1e6:.1f} MB together, more than {MOST_BYTES / 1e6:g} MB"
         yield Finding(folder, "", what, "use a smaller test split in the largest, or remove what is gated nowhere")

@@ -61,6 +61,12 @@ VARIANT_NAMES = (
     "pqat_wi8_ai8",
     "cqat_wi8_ai8",
     "pcqat_wi8_ai8",
+    "keras_dynamic_wi8_afp32",
+    "keras_weight_only_wi8_afp32",
+    "keras_weight_only_wi4_b128_afp32",
+    "keras_weight_only_wi4_gptq_afp32",
+    "keras_weight_only_wi4_awq_afp32",
+    "keras_float8",
 )
 
 
