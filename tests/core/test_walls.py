@@ -540,8 +540,7 @@ def test_with_the_first_wall_off_nothing_is_fetched(good: Path, tmp_path: Path) 
     assert "refused" in output
     assert "ermission denied" in output
     assert caller.calls == 0
-    others = {"origin": caller.url, "cache_dir": str(tmp_path / "cache")}
-    unwalled(hostile_copy(good, tmp_path / "model", "keras.utils.get_file", "f", **others))
+    unwalled(inside)
     assert caller.calls > 0
 
 
