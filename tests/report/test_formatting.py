@@ -24,6 +24,9 @@ def cell(variant: str, score: float, higher_is_better: bool) -> Cell:
 def test_a_cell_that_runs_and_is_not_what_its_name_says_is_told_from_one_that_does_not_run() -> None:
     runs = cell("v", 1.0, True).model_copy(update={"verdict": Verdict.UNSUPPORTED})
     assert formatting.verdict(runs) == "∅ not quantized as specified (known limitation)"
+    apart = {Kind.ACCURACY: Verdict.WARN, Kind.MICRO: Verdict.UNSUPPORTED}
+    elsewhere = runs.model_copy(update={"verdicts": apart})  # TFLite-Micro alone does not take it
+    assert formatting.verdict(elsewhere) == "! warn, micro unsupported (known limitation)"
     refused = runs.model_copy(update={"failure": Failure(what="unsupported", reason="r"), "measurements": {}})
     assert formatting.verdict(refused) == "∅ unsupported"
 
