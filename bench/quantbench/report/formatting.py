@@ -84,7 +84,7 @@ def verdict(cell: Cell) -> str:
     """Format a cell's verdict; where a part of it has no baseline, both what was judged and what was not."""
     judged = {kind: outcome for kind, outcome in cell.verdicts.items() if outcome is not Verdict.UNJUDGED}
     if cell.verdict is Verdict.UNSUPPORTED and cell.failure is None:
-        others = [outcome for outcome in judged.values() if outcome is not Verdict.UNSUPPORTED]
+        others: list[Verdict] = [outcome for outcome in judged.values() if outcome is not Verdict.UNSUPPORTED]
         if cell.verdicts.get(Kind.STRUCTURE) is Verdict.UNSUPPORTED or not others:
             return "∅ not quantized as specified (known limitation)"
         elsewhere = ", ".join(kind for kind, outcome in judged.items() if outcome is Verdict.UNSUPPORTED)
