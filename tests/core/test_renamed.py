@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,21 @@ def _installed(folder: Path, name: str, module: str, monkeypatch: pytest.MonkeyP
     importlib.invalidate_caches()
 
 
+def _imported() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] in renamed.QUANTIZER_MODULES]
+
+
 @pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Make both quantizers absent, until a test installs one."""
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Make both quantizers absent, until a test installs one; what it imports then is not left to other tests."""
     kept = [path for path in sys.path if not any((Path(path) / name).exists() for name in renamed.QUANTIZER_MODULES)]
     monkeypatch.setattr(sys, "path", kept)
-    for name in [name for name in sys.modules if name.partition(".")[0] in renamed.QUANTIZER_MODULES]:
+    for name in _imported():
         monkeypatch.delitem(sys.modules, name)
     renamed.installed_name.cache_clear()
-    return monkeypatch
+    yield monkeypatch
+    for name in _imported():
+        del sys.modules[name]
 
 
 @pytest.fixture(autouse=True)
