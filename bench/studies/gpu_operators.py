@@ -65,7 +65,7 @@ def _ended(artifact: bytes, position: int) -> bytes:
     return edited(artifact, change)
 
 
-def _on_gpu(artifact: bytes, inputs: dict[str, Array]) -> Array | None:
+def on_gpu(artifact: bytes, inputs: dict[str, Array]) -> Array | None:
     """Return the first output on the GPU, as stored, of shape (n, ...); None where it does not run."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -134,7 +134,7 @@ def of_cell(artifact: bytes, examples: Array) -> list[Row]:
         ended = _ended(artifact, position)
         with tempfile.TemporaryDirectory() as place:
             (path := Path(place) / "a.tflite").write_bytes(ended)
-            here = _on_gpu(ended, Reader(path).stored(examples))
+            here = on_gpu(ended, Reader(path).stored(examples))
         alone = corner = None
         try:
             file, fed = surgery.alone(objects, position)
@@ -142,7 +142,7 @@ def of_cell(artifact: bytes, examples: Array) -> list[Row]:
             stored = {
                 name: np.concatenate([each[index] for each in values]) for name, index in zip(names, fed, strict=True)
             }
-            alone = _on_gpu(file, stored)
+            alone = on_gpu(file, stored)
             corner = _unstrided(file, stored, output.shape)
         except (surgery.Uncuttable, RuntimeError, ValueError, KeyError) as error:
             print(position, operator.name, error, file=sys.stderr)

@@ -9,19 +9,17 @@ is not the device that loses the stride, but the kernel that the accelerator cho
 """
 
 import argparse
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from quantbench.core import child_process
 from quantbench.core.arrays import Array
 from quantbench.measure import gpu_devices
 from quantbench.tflite.litert import LiteRT
 
 from studies import _common
+from studies.gpu_operators import on_gpu
 
 SIZE, CHANNELS = 8, 4
 
@@ -110,27 +108,6 @@ def examples(case: Case) -> Array:
     return values.astype(np.int8) if case.quantized else (values / 64).astype(np.float32)
 
 
-def on_gpu(file: bytes, values: Array) -> tuple[Array | None, str]:
-    """Return the output on the accelerator, and its log; None where it does not run."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        (folder / "a.tflite").write_bytes(file)
-        np.savez(folder / "in.npz", x_x=values)
-        job = {
-            "artifacts": {"variant": str(folder / "a.tflite")},
-            "inputs": {"variant": str(folder / "in.npz")},
-            "answers": str(folder / "out.npz"),
-            "seconds": 0.0,
-            "seed": 0,
-        }
-        done = child_process.start("quantbench.measure.gpu_worker", job, 120, gpu_devices.child_environment())
-        if done.returncode != 0:
-            print(done.stderr.strip().splitlines()[-1:], file=sys.stderr)
-            return None, done.stderr
-        with np.load(folder / "out.npz", allow_pickle=False) as arrays:
-            return np.asarray(next(iter(arrays.values()))), done.stderr
-
-
 def row(case: Case, folder: Path | None = None) -> list[str]:
     """Compare one case; the file is left in the folder."""
     file, values = file_of(case), examples(case)
@@ -140,7 +117,7 @@ def row(case: Case, folder: Path | None = None) -> list[str]:
     whole = LiteRT(file_of(case, 1), runtime="litert-reference").call([values])[0]
     corner = np.asarray(whole, np.float64)[:, : cpu.shape[1], : cpu.shape[2]]
     step = 1.0 if case.quantized else 1e-3
-    made, _ = on_gpu(file, values)
+    made = on_gpu(file, {"x": values})
     if made is None:
         return [case.words, f"{len(file):,}", "does not run", ""]
     gpu = made.reshape(cpu.shape).astype(np.float64)
