@@ -172,3 +172,15 @@ def test_latencies_of_another_host_are_said_once() -> None:
     assert note.startswith(
         "the latency baselines of 2 cells were accepted on another host of this machine profile, so 1.5 %"
     )
+
+
+def test_memory_of_models_accepted_for_other_machines_is_not_said_to_be_missing() -> None:
+    held = accepted(9000.0, 1.0, "bytes")
+    for there, words in (({"elsewhere": held}, "are of other machine profiles"), ({}, "older and hold no values")):
+        before = BaselineCell(measurements={"arena": held}, by_machine={"model_memory": there})
+        of = run({FLOAT: [outcome()], HALF: [outcome()]}, baseline({}, ptq_float16=before))
+        result = of.results.of(HALF)
+        result.measurements["model_memory"] = of.results.of(FLOAT).measurements["size"].model_copy()
+        [note] = unrecorded.notes([result], of.rules)
+        assert words in note
+        assert "(1 cell)" in note

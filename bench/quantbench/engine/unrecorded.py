@@ -18,9 +18,13 @@ _FIVE = " (from a run with --seeds 5 where a training does not reproduce the acc
 
 
 def notes(results: Iterable[CellResult], rules: Rules) -> list[str]:
-    """Return one note on what is not judged, in how many cells, and how to record it; one on other hosts."""
+    """Return a note each on what is not judged at all, what not here, and what was accepted on another host."""
     cells = [(result, accepted) for result in results if (accepted := rules.accepted(result.cell)) is not None]
-    return [*_not_held(cells, rules), *_of_other_hosts([accepted for _, accepted in cells], rules)]
+    return [
+        *_not_held(cells, rules),
+        *_not_held_here(cells, rules),
+        *_of_other_hosts([accepted for _, accepted in cells], rules),
+    ]
 
 
 def counts(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rules) -> dict[str, int]:
@@ -36,11 +40,19 @@ def counts(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rules) -> di
             found[INTERFACE] += census is not None and census.signatures is None
             trained = Kind.ACCURACY in kinds and any(one.training for one in result.outcomes)
             found[TRAINING] += trained and not accepted.training
-        found[shown("model_memory")] += gate.unrecorded(accepted, measured, memory)
+        found[shown("model_memory")] += _without_memory(result, accepted, memory) and not _elsewhere(accepted)
         found[COUNTS] += INSTRUCTIONS in measured and INSTRUCTIONS not in accepted.by_machine
         judged = MEAN in measured and timed in accepted.latency
         found[CALLS] += judged and timed not in accepted.by_machine.get(MEAN, {})
     return {what: count for what, count in found.items() if count}
+
+
+def _without_memory(result: CellResult, accepted: BaselineCell, memory: str) -> bool:
+    return gate.unrecorded(accepted, result.measurements, memory)
+
+
+def _elsewhere(accepted: BaselineCell) -> bool:
+    return bool(accepted.by_machine.get("model_memory"))
 
 
 def _not_held(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rules) -> list[str]:
@@ -52,6 +64,19 @@ def _not_held(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rules) ->
         f"not gated, because the baselines are older and hold no values: {listed}; record them: "
         f'quantbench baseline update {rules.run} --reason "record what is new"'
         f"{_FIVE if TRAINING in missing else ''}"
+    ]
+
+
+def _not_held_here(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rules) -> list[str]:
+    """Name the memory of models, which depends on the machine and is accepted for others alone."""
+    memory = environment.memory_class(rules.environment)
+    count = sum(_without_memory(result, accepted, memory) and _elsewhere(accepted) for result, accepted in cells)
+    if not count:
+        return []
+    return [
+        f"not gated, because its baselines are of other machine profiles: {shown('model_memory')} "
+        f"({count} {'cell' if count == 1 else 'cells'}); record this one: quantbench baseline update {rules.run} "
+        '--reason "record this machine"'
     ]
 
 
