@@ -13,6 +13,7 @@ from quantbench.build.store import Store
 from quantbench.cli.app import main
 from quantbench.core.stats import upper_bound
 from quantbench.engine import measurements
+from quantbench.measure.instructions import Count
 from quantbench.measure.latency import Blocks, Latency
 from quantbench.records import (
     InjectedFault,
@@ -27,7 +28,7 @@ from quantbench.records import (
 )
 from quantbench.reference.model import load_models
 from quantbench.report.selftest import render
-from quantbench.selftest import artifact, as_good_as_promised, latency, pipeline, suite, training, turns
+from quantbench.selftest import artifact, as_good_as_promised, instructions, latency, pipeline, suite, training, turns
 from quantbench.selftest.artifact import Seen, Trial
 from quantbench.selftest.faults import SUBJECT_VARIANT, Fault
 from quantbench.selftest.flatbuffer import Inapplicable
@@ -489,6 +490,7 @@ def _timed(caught: int, red_runs: int, in_turns: int = 190) -> LatencySelftest:
         ({}, True),
         ({"false_reds": 1}, False),
         ({"memory_false_reds": 1}, False),
+        ({"instruction_false_reds": 1}, False),
         ({"plants": [one(False)]}, False),
         ({"latency": _timed(198, 3)}, True),
         ({"latency": _timed(197, 3)}, False),
@@ -501,3 +503,38 @@ def test_the_selftest_is_red_where_the_gate_is_not_as_good_as_promised(change: d
     found = found.model_copy(update=change)
     assert as_good_as_promised(found) is good
     assert render(found).startswith("# Selftest")
+
+
+def _answers(artifact: bytes) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=artifact)
+    interpreter.allocate_tensors()
+    given, made = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    interpreter.set_tensor(given["index"], np.random.default_rng(0).random(given["shape"], dtype=np.float32))
+    interpreter.invoke()
+    return interpreter.get_tensor(made["index"])
+
+
+def test_an_operator_that_changes_nothing_is_red_by_its_instructions_alone(
+    trials: dict[str, Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts are made up here, as valgrind takes a minute: an operator more takes 0.4 %, or 2 %, of the call."""
+    healthy = trials[SUBJECT_VARIANT].subject.artifact
+    assert np.array_equal(_answers(healthy), _answers(instructions.with_maximum(healthy, 1)))
+
+    def count(of: list[bytes], growth: float) -> list[Count]:
+        return [Count("here", [("CONV_2D", 100_000), ("MAXIMUM", round(100_000 * growth))]) for _ in of]
+
+    trial = instructions.InstructionTrial(MODEL, {"variant": healthy}, {"variant": count([healthy], 0.0)[0]})
+    for growth, red in ((0.004, False), (0.02, True)):
+        monkeypatch.setattr(instructions, "counted", lambda _, of, growth=growth: count(of, growth))
+        found = list(instructions.injected_faults(trial, lambda _: None))
+        assert len(found) == 6
+        assert {(one.harmful, one.caught) for one in found} == {(red, red)}
+        assert instructions.null_runs(trial, 1) == [True]  # a count that is not exactly as before
+    monkeypatch.setattr(instructions, "counted", lambda _, of: [Count(failure="it crashed") for _ in of])
+    assert all(one.harmful and one.caught for one in instructions.injected_faults(trial, lambda _: None))
+    text = render(Selftest(model="m", variant="v", plants=found, null_runs=0, false_reds=0, instruction_null_runs=10))
+    assert "0 in 10 counts of a healthy artifact's instructions" in text
+    assert "## In instructions of a call" in text

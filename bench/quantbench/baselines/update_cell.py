@@ -19,6 +19,7 @@ from quantbench.records import (
     BaselineValue,
     Cell,
     Kind,
+    Measurement,
     OperatorCount,
     Report,
     Verdict,
@@ -253,17 +254,7 @@ def _instruction_moves(
     """
     if Kind.INSTRUCTIONS not in cell.verdicts or INSTRUCTIONS not in cell.measurements or cell.counted is None:
         return []
-    profile, measured = cell.counted.profile, cell.measurements[INSTRUCTIONS]
-    value = BaselineValue(
-        value=measured.value,
-        unit=measured.unit,
-        n=measured.n,
-        noise=0.0,
-        noise_from="a count repeats exactly",
-        tolerance=gate.INSTRUCTIONS_TOLERANCE,
-        tolerance_from=gate.INSTRUCTIONS_TOLERANCE_REASON,
-        accepted=accepted,
-    )
+    profile, value = cell.counted.profile, instructions_value(cell.measurements[INSTRUCTIONS], accepted)
     values = by_machine.setdefault(INSTRUCTIONS, {})
     if not same_artifact:
         for other in {*values} - {profile}:
@@ -277,6 +268,20 @@ def _instruction_moves(
     if move.moves or move.new == move.old:
         counted[profile] = cell.counted.operators
     return [move]
+
+
+def instructions_value(measured: Measurement, accepted: Accepted) -> BaselineValue:
+    """The instructions of a call, as they are accepted."""
+    return BaselineValue(
+        value=measured.value,
+        unit=measured.unit,
+        n=measured.n,
+        noise=0.0,
+        noise_from="a count repeats exactly",
+        tolerance=gate.INSTRUCTIONS_TOLERANCE,
+        tolerance_from=gate.INSTRUCTIONS_TOLERANCE_REASON,
+        accepted=accepted,
+    )
 
 
 def memory_values(cell: Cell, accepted: Accepted) -> dict[str, BaselineValue]:

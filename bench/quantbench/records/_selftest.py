@@ -212,8 +212,9 @@ class Selftest(Record):
     Attributes:
         null_runs: healthy artifacts converted again, and ``false_reds`` among them; ``trained_null_runs`` and
             ``trained_false_reds``: the same of healthy models trained again with other seeds; ``memory_null_runs`` and
-            ``memory_false_reds``: of memory measured again. ``recordings`` and ``memory_recordings``: of how many fresh
-            processes the runs were drawn.
+            ``memory_false_reds``: of memory measured again; ``instruction_null_runs`` and
+            ``instruction_false_reds``: of instructions counted again. ``recordings`` and ``memory_recordings``: of how
+            many fresh processes the runs were drawn.
         skipped: what could not be injected, and why.
     """
 
@@ -234,3 +235,5 @@ class Selftest(Record):
     memory_recordings: int = 0
     memory_null_runs: int = 0
     memory_false_reds: int = 0
+    instruction_null_runs: int = 0
+    instruction_false_reds: int = 0

@@ -14,7 +14,7 @@ from quantbench.records.measurements import RATIO, TO_YARDSTICK
 from quantbench.report.selftest_outcomes import outcomes
 from quantbench.variants import VARIANTS
 
-PLACES = {"pipeline": "the pipeline", "memory": "memory"}
+PLACES = {"pipeline": "the pipeline", "memory": "memory", "instructions": "instructions of a call"}
 
 
 BUDGETS = """## Which budget covers what
@@ -50,7 +50,8 @@ def render(selftest: Selftest) -> str:
         "- In training: half a point lost on the mean of the affected trainings, a different structure, or a training "
         "that differs from the accepted one (steps, learning rate, examples or float32 reference).",
         "- In the pipeline: everything, because the run would report on something it did not measure. In memory: 2 % "
-        "or more of what the process used, any larger arena, and memory that each call keeps.",
+        "or more of what the process used, any larger arena, and memory that each call keeps. In a call's "
+        "instructions: 1 % more.",
         _by_accuracy(selftest.plants),
         _nulls(
             "runs drawn from healthy artifacts, each made in a fresh process under load",
@@ -65,6 +66,9 @@ def render(selftest: Selftest) -> str:
     if selftest.memory_null_runs:
         of = "repeated memory measurements, drawn from recorded fresh processes"
         lines.append(_nulls(of, selftest.memory_false_reds, selftest.memory_null_runs, selftest.memory_recordings))
+    if selftest.instruction_null_runs:
+        of = "counts of a healthy artifact's instructions in other processes"
+        lines.append(_nulls(of, selftest.instruction_false_reds, selftest.instruction_null_runs))
     lines += [f"- Skipped: {why}." for why in selftest.skipped]
     lines += ["", _by_host(selftest.plants), *_by_model(selftest.plants)]
     if missed:

@@ -12,15 +12,17 @@ from pathlib import Path
 from quantbench.build.store import Store, temporary_files_in
 from quantbench.core.signals import end_with_parent
 from quantbench.errors import BadInput
+from quantbench.measure import instructions as counting
 from quantbench.records import InjectedFault, LatencyFault, LatencySelftest, OutcomeSelftest, Selftest
 from quantbench.reference.model import ReferenceModel, load_file, load_models
-from quantbench.selftest import artifact, latency, memory, outcomes, pipeline, training
+from quantbench.selftest import artifact, instructions, latency, memory, outcomes, pipeline, training
 from quantbench.selftest.faults import SUBJECT_VARIANT
 
 QUICK_SEEDS, FULL_SEEDS = 1, 3
 QUICK_RECORDINGS, FULL_RECORDINGS = 2, 30
 QUICK_NULLS, FULL_NULLS = 20, 300
 QUICK_MEMORY = 6
+INSTRUCTION_NULLS = 5  # of the variant and its control each
 Say = Callable[[str], None]
 Found = tuple[list[InjectedFault], list[bool]]
 
@@ -106,6 +108,16 @@ def faults_in_memory(model: ReferenceModel, files: Files, quick: bool, say: Say)
     return injected, memory.null_runs(trial, QUICK_NULLS if quick else FULL_NULLS)
 
 
+def faults_in_instructions(model: ReferenceModel, files: Files, quick: bool, say: Say) -> tuple[Found, str]:
+    """Inject operators that a call does not need; a sentence, and nothing else, where nothing is counted."""
+    why = "not in the quick selftest" if quick else counting.unavailable()
+    if why:
+        return ([], []), f"instructions of a call: {why}"
+    trial = instructions.InstructionTrial.of(model, files.variant, files.control)
+    injected = list(instructions.injected_faults(trial, say))
+    return (injected, instructions.null_runs(trial, INSTRUCTION_NULLS)), ""
+
+
 @contextmanager
 def healthy_files(trial: artifact.Trial) -> Iterator[Files]:
     """Write the host artifact and float32."""
@@ -166,6 +178,7 @@ def run(
         nulls = healthy_runs(trial, quick)
         # From here on, memory and time are measured, so nothing else of this process runs.
         with healthy_files(trial) as files:
+            (counted, counted_nulls), uncounted = faults_in_instructions(model, files, quick, say)
             in_memory, memory_nulls = faults_in_memory(model, files, quick, say)
             timed = latency.run(model, files.control, files.variant, quick, say)
     if of_scores is not None:
@@ -179,9 +192,10 @@ def run(
             *elsewhere,
             *in_training,
             *in_pipeline,
-            *(injected.model_copy(update={"model": model.name}) for injected in in_memory),
+            *(injected.model_copy(update={"model": model.name}) for injected in [*in_memory, *counted]),
         ],
         skipped=[
+            *([uncounted] if uncounted else []),
             *([] if in_training else [f"what trains: no baseline tells how QAT of {model.name} scores over seeds"]),
             *(f"not applicable: {why}" for why in [*inapplicable, *inapplicable_elsewhere]),
         ],
@@ -193,6 +207,8 @@ def run(
         trained_false_reds=sum(trained_nulls),
         memory_null_runs=len(memory_nulls),
         memory_false_reds=sum(memory_nulls),
+        instruction_null_runs=len(counted_nulls),
+        instruction_false_reds=sum(counted_nulls),
         latency=timed,
         outcomes=of_scores,
     )
@@ -232,7 +248,8 @@ def as_good_as_promised(selftest: Selftest) -> bool:
     return (
         bool(harmful)
         and sum(harmful) >= CAUGHT * len(harmful)
-        and not (selftest.false_reds + selftest.trained_false_reds + selftest.memory_false_reds)
+        and not (selftest.false_reds + selftest.trained_false_reds)
+        and not (selftest.memory_false_reds + selftest.instruction_false_reds)
         and (selftest.outcomes is None or outcomes.kept(selftest.outcomes))
         and (selftest.latency is None or _latency_as_promised(selftest.latency))
     )
