@@ -1,5 +1,8 @@
 """A further output of a model is judged as the main one: paired, in the same budget, by its own limit, by its name."""
 
+import csv
+from io import StringIO
+
 import numpy as np
 import pytest
 from conftest import accepted
@@ -18,7 +21,9 @@ from quantbench.records import BaselineCell, Judgement, Kind, Report, Verdict
 from quantbench.reference.datasets import Pack, Split
 from quantbench.reference.metrics import ACCURACY
 from quantbench.reference.model import Floor, Head, ReferenceModel
-from quantbench.report import markdown, outputs, reds
+from quantbench.report import cells_csv, markdown, outputs, reds
+from quantbench.report.evidence import Behind
+from quantbench.report.html import page as page_of_run
 
 COLOURS = (LABELS + 3) % 10
 QAT, FINETUNED = "m/qat_wi8_ai8", "m/float32_finetuned"
@@ -150,6 +155,13 @@ def test_a_report_shows_each_output_and_history_keeps_a_series_of_it() -> None:
     assert (shown["ptq_float16"].score, shown["ptq_float16"].drop) == ("82.00 %", "+8.00 pp")
     assert shown["ptq_float16"].limit == "0.5 pp (exceeded by 7.50)"
     assert "### Further outputs" in markdown.render(report)
+    page = page_of_run.render(report, Behind())
+    assert '<h2 id="outputs">Further outputs</h2>' in page
+    assert "<td>accuracy<td>82.00 %<td>+8.00 pp<td>0.5 pp (exceeded by 7.50)" in page
+    in_csv = csv.DictReader(StringIO(cells_csv.render(report)))
+    of_half = {(row["measurement"], row["output"]): row for row in in_csv if row["cell"] == HALF}
+    assert (of_half["score", "colour"]["value"], of_half["score", "colour"]["verdict"]) == ("0.82", "regressed")
+    assert of_half["score", ""]["value"] == "0.9"
     summary = summarize(report, 1)
     place = summary.cells.index("m/ptq_float16@colour")
     assert (summary.values["score"][place], summary.values["floor_limit"][place]) == (0.82, 0.5)

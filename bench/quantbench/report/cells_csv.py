@@ -9,7 +9,7 @@ from pathlib import Path
 from quantbench import files
 from quantbench.core.echo import plain
 from quantbench.records import Cell, Measurement, Report, worst
-from quantbench.records.measurements import kind_of
+from quantbench.records.measurements import kind_of, output_in, without_output
 from quantbench.report.intervals import interval
 
 CSV = "cells.csv"
@@ -22,6 +22,7 @@ COLUMNS = [
     "cell_verdict",
     "kind",
     "measurement",
+    "output",
     "value",
     "unit",
     "n",
@@ -49,7 +50,7 @@ def write(path: Path, report: Report) -> None:
 def render(report: Report) -> str:
     """Render the whole file, header first.
 
-    ``low`` and ``high`` are the ends of a 95 % interval. A cell without measurements has one row without a value, so
+    ``low`` and ``high`` are the ends of a 95 % interval; ``output`` is empty for the main one and the whole artifact. A cell without measurements has one row without a value, so
     that it is not overlooked. Text that a spreadsheet would treat as a formula is prefixed with an apostrophe.
     """
     buffer = StringIO(newline="")
@@ -64,7 +65,7 @@ def render(report: Report) -> str:
 
 def _rows(cell: Cell) -> Iterator[list[object]]:
     if not cell.measurements:
-        yield ["", "", *[""] * 7, str(cell.verdict), *[""] * 4]
+        yield ["", "", "", *[""] * 7, str(cell.verdict), *[""] * 4]
     for name, measurement in sorted(cell.measurements.items()):
         judged = [judgement for judgement in cell.judgements if judgement.measurement == name]
         against = next((judgement for judgement in judged if judgement.against == "baseline"), None)
@@ -76,7 +77,8 @@ def _rows(cell: Cell) -> Iterator[list[object]]:
         spread = [measurement.spread, measurement.spread_of]
         yield [
             str(kind_of(name)),
-            name,
+            without_output(name),
+            output_in(name),
             measurement.value,
             measurement.unit,
             measurement.n,

@@ -7,6 +7,8 @@ from quantbench.records import Cell, OutputScored, Verdict, worst
 from quantbench.records.measurements import of_output, output_in
 from quantbench.report import formatting
 
+TITLE = "Further outputs"
+CAPTION = "further outputs; the other tables show the first one"
 HEADERS = ("variant", "output", "verdict", "metric", "score", "drop from float32", "max drop")
 
 
@@ -26,6 +28,10 @@ class Row:
     score: str
     drop: str
     limit: str
+
+    def shown(self) -> list[str]:
+        """Return the values below :data:`HEADERS`."""
+        return [self.variant, self.output, self.verdict.shown, self.metric, self.score, self.drop, self.limit]
 
 
 def rows(cells: Sequence[Cell], by_id: Mapping[str, Cell]) -> list[Row]:
@@ -60,15 +66,10 @@ def section(cells: Sequence[Cell], by_id: Mapping[str, Cell]) -> str:
         [
             [
                 formatting.code(one.variant),
-                formatting.escape(one.output),
-                one.verdict.shown,
-                formatting.escape(one.metric),
-                one.score,
-                one.drop,
-                one.limit,
+                *(formatting.escape(value) for value in one.shown()[1:]),
             ]
             for one in found
         ],
         list(HEADERS),
     )
-    return f"\n\n### Further outputs\n\n{table}\n\nThe table above is of the first output."
+    return f"\n\n### {TITLE}\n\n{table}\n\nThe table above is of the first output."

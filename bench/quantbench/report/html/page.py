@@ -17,7 +17,7 @@ from markupsafe import Markup
 from quantbench import files
 from quantbench.core.echo import plain
 from quantbench.records import Action, Cell, Judgement, Report, Verdict
-from quantbench.report import chart_data, formatting, plots, reds, targets
+from quantbench.report import chart_data, formatting, outputs, plots, reds, targets
 from quantbench.report.chart_data import LATENCY, LEGEND, SIZE, Axis, Point
 from quantbench.report.evidence import OF_ATTENTION, OF_OTHERS, Behind, Picture
 from quantbench.report.html import advice, built, causes, deferred
@@ -55,6 +55,7 @@ PARTS = {
     "causes": "Where the error comes from",
     "changed": "What changed",
     "all": "All cells",
+    "outputs": outputs.TITLE,
     "targets": targets.TITLE,
     "charts": "Charts",
     "one": "Cell by cell",
@@ -121,6 +122,7 @@ def render(report: Report, behind: Behind) -> str:
         "causes": causes.of_report(report),
         "changed": _changed(report, later),
         "all": _all_cells(report, by_id, later),
+        "outputs": _outputs(report, by_id, later),
         "targets": _targets(report),
         "charts": _charts(report, by_id, later),
         "one": _one_by_one(report, by_id, behind, later),
@@ -214,6 +216,19 @@ def _all_cells(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
         total=len(report.cells),
         large=later.large,
     )
+
+
+def _outputs(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
+    """Show a table per model with further outputs, the first one open; empty where no model has any."""
+    shown = []
+    for model in dict.fromkeys(cell.model for cell in report.cells if cell.outputs):
+        rows = [one.shown() for one in outputs.rows([cell for cell in report.cells if cell.model == model], by_id)]
+        if not rows:
+            continue
+        caption = f"{model}: {outputs.CAPTION}"
+        table = fragment("table.html.j2", caption=caption, headers=outputs.HEADERS, rows=rows, kind="")
+        shown.append(later.fold(f"{model}: {len(rows)} scores", table) if shown else table)
+    return Markup("").join(shown)
 
 
 def _targets(report: Report) -> Markup:
