@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, Quantbench
+from made_up_runs import answers, cell, measured, report, write
 
 HEAVY = ("tensorflow", "scipy", "numpy", "pytest", "quantbench.records")
 
@@ -20,6 +22,30 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("[]")
     assert "Example:" in done.stdout
+
+
+# What these commands took longest to import, and need only for a page, for labels, or for artifacts that differ.
+NIGHTS = ("2026-01-01T00-00-00Z", "2026-01-02T00-00-00Z")
+UNREAD = ("tensorflow", "scipy", "jinja2", "pytest", "quantbench.build.artifact", "quantbench.reference.model")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["report", NIGHTS[1]], ["compare", *NIGHTS], ["history", "--report-dir", "."]],
+)
+def test_what_shows_finished_runs_imports_only_what_it_shows(arguments: list[str], tmp_path: Path) -> None:
+    for night, size in zip(NIGHTS, (1000.0, 2000.0), strict=True):
+        cells = [cell(predictions=answers(100), artifact_sha256="a" * 64, measurements={"size": measured(size)})]
+        write(tmp_path, report(cells, night))
+    script = (
+        f"import sys; sys.argv = ['quantbench', *{arguments!r}]\n"
+        "from quantbench.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit as end: assert end.code in (None, 0, 1)\n"
+        f"print([name for name in {UNREAD!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+    assert "m/v" in done.stdout or "## m\n" in done.stdout
 
 
 def test_models_and_variants_are_listed_one_a_line(quantbench: Quantbench) -> None:

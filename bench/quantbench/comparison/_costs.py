@@ -92,8 +92,10 @@ def instructions(old: Cell, new: Cell, both: Both) -> Iterator[Item]:
     differ = profiles[0] != profiles[1] and all(profiles)
     why = f"counted on different processors: {profiles[0]} before, {profiles[1]} now" if differ else ""
     for item in _relative(INSTRUCTIONS, old, new, both, gate.INSTRUCTIONS_TOLERANCE, why):
-        told = "" if differ or old.counted is None or new.counted is None else gate.grown_most(old.counted, new.counted)
-        yield replace(item, why=f"{item.why}; {told}") if told and item.outcome is Outcome.WORSE else item
+        if item.outcome is Outcome.WORSE and not differ and old.counted is not None and new.counted is not None:
+            told = gate.grown_most(old.counted, new.counted)
+            item = replace(item, why=f"{item.why}; {told}") if told else item
+        yield item
 
 
 def latencies(old: Cell, new: Cell, both: Both) -> Iterator[Item]:

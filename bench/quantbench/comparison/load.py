@@ -149,10 +149,11 @@ def truths(model_dir: Path, new: Report) -> Callable[[str], Truth | str]:
 
     A further output of a model is asked for as ``MODEL@OUTPUT``.
     """
-    from quantbench.reference.heads import by_output
-    from quantbench.reference.model import load_models
 
     def truth_of(scored: str) -> Truth | str:
+        from quantbench.reference.heads import by_output  # slow to load, and most comparisons need no label
+        from quantbench.reference.model import load_models
+
         name, output = without_output(scored), output_in(scored)
         try:
             model = load_models(model_dir).get(name)

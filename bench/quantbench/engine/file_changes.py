@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from quantbench.engine import artifacts
 from quantbench.errors import BadInput
 from quantbench.records import FileChanges, Report
 from quantbench.records.run_folder import read
@@ -44,6 +43,8 @@ def of_two(old: str, new: str, run: Path) -> FileChanges:
 
 
 def _content(name: str, run: Path) -> bytes:
+    from quantbench.engine import artifacts
+
     if not is_file(name):
         return artifacts.find(*read(run), name)[1]
     content = tflite.content(Path(name))
@@ -72,6 +73,8 @@ def of_runs(old: tuple[Report, Path], new: tuple[Report, Path], cells: Iterable[
             break
         if made[0].get(cell) == made[1].get(cell):
             continue
+        from quantbench.engine import artifacts  # slow to load, and in most comparisons nothing else was made
+
         try:
             before, after = (artifacts.find(*side, cell)[1] for side in (old, new))
             found.append(of_bytes(cell, cell, before, after))

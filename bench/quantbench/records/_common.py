@@ -60,7 +60,7 @@ class Kind(StrEnum):
 class Record(BaseModel):
     """Base of all records; refuses unknown keys, NaN and infinity, so that a typo in a hand-edited file is noticed."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Measurement(Record):

@@ -149,7 +149,7 @@ def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Marked:
 def _in_table(value: object) -> str:
     """Format a table cell; a pipe would end the cell even in code, so it is escaped."""
     marked = escape(value if isinstance(value, str) else str(value))
-    return re.sub(r"(?<!\\)\|", r"\|", marked)
+    return re.sub(r"(?<!\\)\|", r"\|", marked) if "|" in marked else marked
 
 
 def document(parts: Iterable[str]) -> str:

@@ -12,14 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from quantbench.core.echo import plain
 from quantbench.report.plots import Sheet
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,10 @@ class Part(NamedTuple):
 
 
 @cache
-def environment() -> Environment:
+def environment() -> "Environment":
     """Create the template environment: every value is escaped, and a missing one is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # slow to load, and Markdown needs none of it
+
     created = Environment(
         loader=PackageLoader("quantbench.report.html"),
         autoescape=True,
