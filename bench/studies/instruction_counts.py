@@ -150,7 +150,7 @@ def compared(report: Report, baseline_dir: Path) -> list[Compared]:
     models, found = load_models(RunOptions().model_dir), []
     accepted = {name: load(baseline_dir, models[name]) for name in sorted({cell.model for cell in report.cells})}
     for cell in report.cells:
-        entry = accepted[cell.model].cells.get(cell.id)
+        entry = accepted[cell.model].cell(cell.variant)
         if cell.counted is None or entry is None or cell.counted.profile not in entry.counted:
             continue
         profile = cell.counted.profile
@@ -163,16 +163,11 @@ def compared(report: Report, baseline_dir: Path) -> list[Compared]:
 def hosts(found: Sequence[Compared]) -> list[str]:
     """Write a paragraph and a table: artifacts counted alike to the last instruction, and the others."""
     here = environment.results_class()
-    rows = [
-        [
-            one.cell,
-            f"{sum(count for _, count in one.accepted):,}",
-            told(one.difference(), sum(c for _, c in one.accepted)),
-            ", ".join(one.differing()),
-        ]
-        for one in found
-        if one.differing()
-    ]
+    rows = []
+    for one in found:
+        if one.differing():
+            accepted = sum(count for _, count in one.accepted)
+            rows.append([one.cell, f"{accepted:,}", told(one.difference(), accepted), ", ".join(one.differing())])
     there = ", ".join(sorted({one.there for one in found}))
     other = sum(not one.same_artifact for one in found)
     alike = len(found) - len(rows)
