@@ -273,9 +273,9 @@ def test_the_command_writes_the_page_of_a_report_alone(made_up: Report, tmp_path
 
 
 def waiting(page: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="later">(.*?)</script>', page, re.DOTALL)
+    found = re.search(r'<script type="application/octet-stream" id="later">([A-Za-z0-9+/=]+)</script>', page)
     assert found is not None
-    loaded: dict[str, Any] = json.loads(found[1])
+    loaded: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(found[1])))
     return loaded
 
 

@@ -70,6 +70,7 @@ def test_in_a_browser_a_link_unfolds_its_cell(opened: Watched, made_up: Report, 
     assert unfolded == [wanted]
     assert opened.said == []
     page.reload()  # as somebody opens it who was sent the address
+    all_read(page)
     assert page.eval_on_selector_all("details.cell[open] .inside", "found => found.map(one => one.id)") == [wanted]
 
 
@@ -93,7 +94,39 @@ def test_in_a_browser_nothing_is_asked_of_the_network_and_a_phone_does_not_scrol
 @pytest.fixture
 def opened_large(browser: Any, large: Report, tmp_path: Path) -> Watched:
     html.write(tmp_path / "page.html", large, tmp_path, {})
-    return Watched(browser, tmp_path / "page.html")
+    opened = Watched(browser, tmp_path / "page.html")
+    all_read(opened.page)
+    return opened
+
+
+_SIZE = f"parseFloat(row.cells[{html.COLUMNS.index('size, KiB')}].textContent.replace(/,/g, ''))"
+
+
+def all_read(page: Any) -> None:
+    """Wait until the page has read what it kept for later."""
+    page.locator("#later").wait_for(state="detached")
+
+
+@pytest.mark.slow
+def test_in_a_browser_who_asks_before_all_is_read_is_answered_in_order(
+    browser: Any, large: Report, tmp_path: Path
+) -> None:
+    html.write(tmp_path / "page.html", large, tmp_path, {})
+    page = Watched(browser, tmp_path / "page.html").page
+    page.add_init_script("window.setTimeout = () => 0")  # so that the page does not read by itself
+    page.reload()
+    assert page.locator("#later").count() == 1
+    page.evaluate(
+        """column => {
+            for (const _ of [1, 2]) document.querySelectorAll(".cells thead button")[column].click();
+            document.querySelector("button.more").click();
+        }""",
+        html.COLUMNS.index("size, KiB"),
+    )
+    all_read(page)
+    sizes = page.eval_on_selector_all(".cells tbody tr", f"rows => rows.map(row => {_SIZE})")
+    assert len(sizes) == 8
+    assert sizes == sorted(sizes, reverse=True)
 
 
 @pytest.mark.slow
@@ -129,6 +162,7 @@ def test_in_a_browser_a_link_brings_a_cell_that_waited(
     open_cells = "found => found.map(one => one.id)"
     assert page.eval_on_selector_all("details.cell[open] .inside", open_cells) == [wanted.id]
     page.reload()  # as somebody opens it who was sent the address
+    all_read(page)
     assert page.eval_on_selector_all("details.cell[open] .inside", open_cells) == [wanted.id]
     assert opened_large.said == []
 

@@ -17,19 +17,31 @@
   const names = new Map();
   const inWords = new Intl.Collator("en", { numeric: true });
   let limit = data ? atOnce : Infinity; // of rows in the document: a browser takes long over more
-  let waiting = null;
+  let kept = data ? null : { rows: [], cells: {}, folds: [] }; // what the page keeps for later, once it is read
+  let reading = null;
 
-  // What the page keeps for later; a long text, so it is read when something of it is needed.
-  function later() {
-    if (!waiting) waiting = data ? JSON.parse(data.textContent) : { rows: [], cells: {}, folds: [] };
-    return waiting;
+  // Reads what the page keeps: JSON that was deflated, and is long.
+  async function read() {
+    const signs = atob(data.textContent);
+    const bytes = new Uint8Array(signs.length);
+    for (let i = 0; i < signs.length; i++) bytes[i] = signs.charCodeAt(i);
+    const inflated = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    kept = await new Response(inflated).json();
+    data.remove();
+  }
+
+  // Acts at once where everything is read, and in the order asked for once it is.
+  function later(act) {
+    if (kept) return act();
+    reading = reading || read();
+    reading.then(act);
   }
 
   // All rows, of which some may never have been in the document.
   function everyRow() {
     if (rows.length < total) {
       const box = document.createElement("template");
-      box.innerHTML = later().rows.join("");
+      box.innerHTML = kept.rows.join("");
       rows.push(...box.content.children);
     }
     return rows;
@@ -125,11 +137,17 @@
     } catch {
       return; // not an address of ours
     }
-    let found = name ? document.getElementById(name) : null;
-    if (name && !found && Object.hasOwn(later().cells, name)) {
-      document.querySelector(".added").insertAdjacentHTML("beforeend", later().cells[name]);
-      found = document.getElementById(name);
-    }
+    if (!name || document.getElementById(name)) return open(name);
+    later(() => {
+      if (!document.getElementById(name) && Object.hasOwn(kept.cells, name)) {
+        document.querySelector(".added").insertAdjacentHTML("beforeend", kept.cells[name]);
+      }
+      open(name);
+    });
+  }
+
+  function open(name) {
+    const found = name && document.getElementById(name);
     const fold = found && found.closest("details.cell");
     if (fold) {
       fold.open = true;
@@ -141,8 +159,9 @@
   function fill(event) {
     const fold = event.target;
     if (!fold.open || fold.dataset.later === undefined) return;
-    fold.insertAdjacentHTML("beforeend", later().folds[Number(fold.dataset.later)]);
+    const place = Number(fold.dataset.later);
     delete fold.dataset.later;
+    later(() => fold.insertAdjacentHTML("beforeend", kept.folds[place]));
   }
 
   // Paper has room for all of them.
@@ -151,16 +170,17 @@
     show();
   }
 
-  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => sort(column)));
-  words.addEventListener("input", filter);
-  selects.forEach((select) => select.addEventListener("change", filter));
-  filters.querySelector(".reset").addEventListener("click", reset);
-  more.addEventListener("click", lengthen);
+  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => later(() => sort(column))));
+  words.addEventListener("input", () => later(filter));
+  selects.forEach((select) => select.addEventListener("change", () => later(filter)));
+  filters.querySelector(".reset").addEventListener("click", () => later(reset));
+  more.addEventListener("click", () => later(lengthen));
   window.addEventListener("hashchange", unfold);
   document.addEventListener("toggle", fill, true);
   if (data) {
-    window.addEventListener("beforeprint", () => print(true));
-    window.addEventListener("afterprint", () => print(false));
+    window.addEventListener("beforeprint", () => kept && print(true)); // who prints cannot be made to wait
+    window.addEventListener("afterprint", () => kept && print(false));
+    window.addEventListener("load", () => setTimeout(() => later(() => {}))); // so that nobody waits who asks later
   }
   filters.hidden = false;
   number(rows);
