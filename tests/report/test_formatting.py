@@ -2,7 +2,7 @@
 
 from made_up_pages import cell as of_page
 from made_up_pages import judgement, report
-from quantbench.records import Action, Cell, Failure, Kind, Measurement, Verdict
+from quantbench.records import Action, Cell, Failure, Kind, Measurement, Verdict, verdict_of_cell
 from quantbench.report import formatting
 
 
@@ -25,8 +25,11 @@ def test_a_cell_that_runs_and_is_not_what_its_name_says_is_told_from_one_that_do
     runs = cell("v", 1.0, True).model_copy(update={"verdict": Verdict.UNSUPPORTED})
     assert formatting.verdict(runs) == "∅ not quantized as specified (known limitation)"
     apart = {Kind.ACCURACY: Verdict.WARN, Kind.MICRO: Verdict.UNSUPPORTED}
-    elsewhere = runs.model_copy(update={"verdicts": apart})  # TFLite-Micro alone does not take it
+    elsewhere = runs.model_copy(update={"verdicts": apart, "verdict": verdict_of_cell(apart)})
+    assert elsewhere.verdict is Verdict.WARN, "TFLite-Micro alone does not take it"
     assert formatting.verdict(elsewhere) == "! warn, micro unsupported (known limitation)"
+    alone = runs.model_copy(update={"verdicts": {Kind.MICRO: Verdict.UNSUPPORTED}})
+    assert formatting.verdict(alone) == "∅ micro unsupported (known limitation)", "nothing else was judged"
     refused = runs.model_copy(update={"failure": Failure(what="unsupported", reason="r"), "measurements": {}})
     assert formatting.verdict(refused) == "∅ unsupported"
 

@@ -55,6 +55,19 @@ def asked(path: Path, other: Path) -> list[Callable[[], object]]:
     return [lambda: read(path), lambda: read_sides(path, other), lambda: read_sides(other, path)]
 
 
+def test_what_only_another_runtime_did_not_run_decides_no_cell_of_an_older_report(tmp_path: Path) -> None:
+    path = run(tmp_path, 1)
+    found = json.loads((path / "report.json").read_text())
+    for parts, decided in (
+        ({"accuracy": "improved", "micro": "unsupported", "gpu": "unsupported"}, "improved"),
+        ({"structure": "unsupported", "size": "pass", "micro": "unsupported"}, "unsupported"),
+        ({"micro": "unsupported"}, "unsupported"),
+    ):
+        found["cells"][0] |= {"verdict": "unsupported", "verdicts": parts}
+        rewritten(path, cells=found["cells"], schema_version="1.9")
+        assert str(read(path)[1].cells[0].verdict) == decided
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_older_versions_are_read_by_all(tmp_path: Path, version: str) -> None:
     old, new = as_of(run(tmp_path, 1), version), run(tmp_path, 2, size=2000)

@@ -26,6 +26,7 @@ from quantbench.records import (
     Shard,
     Target,
     Verdict,
+    verdict_of_cell,
     worst,
 )
 from quantbench.reference.datasets import file_sha256
@@ -165,6 +166,7 @@ class Recording:
 
     def _cell(self, cell: Planned) -> Cell:
         result, judged = self._results.of(cell.id), self._judgements.get(cell.id, {})
+        verdicts = {kind: worst([j.verdict for j in of_kind]) for kind, of_kind in judged.items()}
         judgements = [judgement for kind in Kind for judgement in judged.get(kind, [])]
         measurements = dict(result.measurements)
         baseline, accepted = self._rules.baselines[cell.model.name], self._rules.accepted(cell)
@@ -182,8 +184,8 @@ class Recording:
             metric_scale=cell.model.metric.scale,
             outputs={head.name: _scored(head.metric) for head in cell.model.heads},
             seeds=list(cell.seeds) if cell.variant.trained else [],
-            verdict=worst([judgement.verdict for judgement in judgements]),
-            verdicts={kind: worst([j.verdict for j in of_kind]) for kind, of_kind in judged.items()},
+            verdict=verdict_of_cell(verdicts),
+            verdicts=verdicts,
             selected=cell.selected,
             cached=result.finished and all(outcome.cached for outcome in result.outcomes),
             seconds=sum(outcome.seconds for outcome in result.outcomes),

@@ -46,6 +46,7 @@ from quantbench.records import (
     Part,
     Report,
     Verdict,
+    verdict_of_cell,
     worst,
 )
 from quantbench.records.measurements import (
@@ -286,8 +287,8 @@ class Whole:
                 judgements.append(old.model_copy(update={"actions": actions}))
         judgements = gate.without_vain_acceptance(judgements)
         verdicts = {kind: worst([j.verdict for j in judgements if j.kind is kind]) for kind in cell.verdicts}
-        verdict = worst([judgement.verdict for judgement in judgements])
-        return cell.model_copy(update={"judgements": judgements, "verdicts": verdicts, "verdict": verdict})
+        update = {"judgements": judgements, "verdicts": verdicts, "verdict": verdict_of_cell(verdicts)}
+        return cell.model_copy(update=update)
 
     def _scored(self, cell: Cell, piece: Piece, output: str) -> Scored:
         """The score of one of the cell's outputs as its judge sees it; of the main one where it is empty."""

@@ -41,7 +41,7 @@ from quantbench.engine.workers.local import Executor, LocalExecutor
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import BadInput, Exit, NothingSelected
 from quantbench.measure import gpu_devices, instructions, micro
-from quantbench.records import BaselineCell, Cell, Judgement, Kind, Report, Shard, parts, worst
+from quantbench.records import BaselineCell, Cell, Judgement, Kind, Report, Shard, parts, verdict_of_cell, worst
 from quantbench.records.measurements import INSTRUCTIONS
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.report.formatting import MARKS
@@ -524,7 +524,8 @@ class Judged:
     def tell(self, cell_id: CellId) -> None:
         """Tell of a cell that has just been judged."""
         self._done += 1
-        verdict = worst([each.verdict for judged in self._judgements[cell_id].values() for each in judged])
+        judgements = self._judgements[cell_id]
+        verdict = verdict_of_cell({kind: worst([each.verdict for each in of]) for kind, of in judgements.items()})
         outcomes = self._results.of(cell_id).outcomes
         how = "cached" if outcomes and all(outcome.cached for outcome in outcomes) else None
         took = how or f"{sum(outcome.seconds for outcome in outcomes):.1f} s"

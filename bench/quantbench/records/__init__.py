@@ -61,6 +61,7 @@ from quantbench.records._built import (
 )
 from quantbench.records._common import (
     DISTURBED,
+    ELSEWHERE,
     FLOAT_CONTROL,
     NAME,
     SCHEMA_VERSION,
@@ -71,6 +72,7 @@ from quantbench.records._common import (
     Verdict,
     cell_key,
     parts,
+    verdict_of_cell,
     worst,
 )
 from quantbench.records._environment import Device, Environment, Load
@@ -139,6 +141,7 @@ from quantbench.records._tuning import MixedGroup, TriedArtifact, Tuning
 __all__ = [
     "BETWEEN",
     "DISTURBED",
+    "ELSEWHERE",
     "EXPLAINS",
     "FLOAT_CONTROL",
     "IN_FLOAT",
@@ -274,6 +277,7 @@ __all__ = [
     "recipe_text",
     "rounded",
     "schema",
+    "verdict_of_cell",
     "worst",
     "write_json",
 ]

@@ -1,11 +1,12 @@
 """Define the base of all records, and the terms that they share."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
 FLOAT_CONTROL = "float32"  # the variant that all others of a model are compared with
-SCHEMA_VERSION = "1.9"
+SCHEMA_VERSION = "1.10"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a model or variant: part of cell ids and of file names
 # Where other processes interrupted a larger fraction of the blocks than this, a latency is measured again, and marked
 # if that does not help. At a load average of 5 on two cores 3 to 6 % were; above half, the typical block is disturbed.
@@ -55,6 +56,19 @@ class Kind(StrEnum):
     GPU = "gpu"
     LATENCY = "latency"
     TARGET = "target"
+
+
+ELSEWHERE = (Kind.MICRO, Kind.GPU, Kind.TARGET)  # other runtimes and machines than those that a cell is accepted for
+
+
+def verdict_of_cell(verdicts: Mapping[Kind, Verdict]) -> Verdict:
+    """Return the verdict of a cell: the worst of its parts, without what is known not to work elsewhere.
+
+    A known limitation of TFLite-Micro, of an accelerator or of a target is a fact of that part alone; it decides only
+    where nothing else was judged.
+    """
+    own = [one for kind, one in verdicts.items() if one is not Verdict.UNSUPPORTED or kind not in ELSEWHERE]
+    return worst(own or list(verdicts.values()))
 
 
 class Record(BaseModel):

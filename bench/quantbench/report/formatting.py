@@ -13,6 +13,7 @@ from quantbench.core.environment import with_threads
 from quantbench.core.stats import trimmed_mean
 from quantbench.gate import lacking_words
 from quantbench.records import (
+    ELSEWHERE,
     Action,
     Cell,
     Census,
@@ -81,18 +82,23 @@ def _counted(counts: Mapping[Verdict, int]) -> str:
 
 
 def verdict(cell: Cell) -> str:
-    """Format a cell's verdict; where a part of it has no baseline, both what was judged and what was not."""
-    judged = {kind: outcome for kind, outcome in cell.verdicts.items() if outcome is not Verdict.UNJUDGED}
+    """Format a cell's verdict, with the parts that have no baseline and those that are known not to run elsewhere."""
+    limited = [kind for kind in ELSEWHERE if cell.verdicts.get(kind) is Verdict.UNSUPPORTED]
+    if cell.failure is not None or not limited:
+        return _of_own_parts(cell, cell.verdicts)
+    known = f"{', '.join(limited)} {Verdict.UNSUPPORTED.shown} (known limitation)"
+    own = {kind: outcome for kind, outcome in cell.verdicts.items() if kind not in limited}
+    return f"{_of_own_parts(cell, own)}, {known}" if own else f"∅ {known}"
+
+
+def _of_own_parts(cell: Cell, verdicts: Mapping[Kind, Verdict]) -> str:
     if cell.verdict is Verdict.UNSUPPORTED and cell.failure is None:
-        others: list[Verdict] = [outcome for outcome in judged.values() if outcome is not Verdict.UNSUPPORTED]
-        if cell.verdicts.get(Kind.STRUCTURE) is Verdict.UNSUPPORTED or not others:
-            return "∅ not quantized as specified (known limitation)"
-        elsewhere = ", ".join(kind for kind, outcome in judged.items() if outcome is Verdict.UNSUPPORTED)
-        return f"{MARKS[worst(others)]}, {elsewhere} {Verdict.UNSUPPORTED.shown} (known limitation)"
+        return "∅ not quantized as specified (known limitation)"
+    judged: list[Verdict] = [outcome for outcome in verdicts.values() if outcome is not Verdict.UNJUDGED]
     if cell.verdict is not Verdict.UNJUDGED or not judged:
         return MARKS[cell.verdict]
-    skipped = ", ".join(kind for kind in cell.verdicts if kind not in judged)
-    return f"{MARKS[worst(list(judged.values()))]}, {skipped} {Verdict.UNJUDGED.shown}"
+    skipped = ", ".join(kind for kind, outcome in verdicts.items() if outcome is Verdict.UNJUDGED)
+    return f"{MARKS[worst(judged)]}, {skipped} {Verdict.UNJUDGED.shown}"
 
 
 def unjudged_latency(report: Report) -> str | None:

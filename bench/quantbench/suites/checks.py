@@ -30,7 +30,7 @@ from quantbench.engine.drive import until_stopped
 from quantbench.engine.finish import HowEnded
 from quantbench.engine.session import Session
 from quantbench.errors import BadInput
-from quantbench.records import Judgement, Kind, Verdict, worst
+from quantbench.records import Judgement, Kind, Verdict, verdict_of_cell, worst
 from quantbench.records.run_folder import REPORT
 from quantbench.reference.model import ReferenceModel, load_models, pick
 from quantbench.suites.outcomes import refused, state_cell
@@ -79,13 +79,11 @@ class Checks:
             cell = self._shared.cell(model, variant)
             judged, run = self._shared.judge(cell, latency)
         judgements = tuple(one for found in judged.values() for one in found)
-        verdict = worst([one.verdict for one in judgements])
+        verdicts = {kind: worst([one.verdict for one in found]) for kind, found in judged.items()}
         self._item.user_properties.append(("quantbench.cell", cell))
-        self._item.user_properties += [
-            (f"quantbench.{kind}", str(worst([one.verdict for one in found]))) for kind, found in judged.items()
-        ]
+        self._item.user_properties += [(f"quantbench.{kind}", str(verdict)) for kind, verdict in verdicts.items()]
         state_cell(judgements, judged.get(Kind.LATENCY, []))
-        return Checked(cell, verdict, judgements, run)
+        return Checked(cell, verdict_of_cell(verdicts), judgements, run)
 
 
 class Shared:
