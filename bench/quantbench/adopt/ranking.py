@@ -113,10 +113,14 @@ def preference(word: str, timed: bool) -> Preference:
 # ------------------------------------------------------------ one drop against its limit
 
 
-def alpha_each(compared: Sequence[Array]) -> float:
-    """Share alpha evenly over the variants and both sides (Bonferroni); equal predictions are one variant."""
+def alpha_each(compared: Sequence[Array], aside: int = 0) -> float:
+    """Share alpha evenly over the variants and both sides (Bonferroni); equal predictions are one variant.
+
+    Args:
+        aside: number of variants that a part of the examples has set aside.
+    """
     different = {hashlib.sha256(np.ascontiguousarray(predictions).data).digest() for predictions in compared}
-    return ALPHA / 2 / max(1, len(different))
+    return ALPHA / 2 / max(1, len(different) + aside)
 
 
 def drop_between(metric: Metric, new: Array, old: Array, labels: Array) -> Drop:
@@ -203,7 +207,8 @@ def advise(
         of = unscored(judged, limit)
         return Advice(judged=of, variants=[], nothing=_why_nothing(control), **facts)  # type: ignore[arg-type]
     compared = _compared(report, judged, predictions)
-    variants, outputs, reasons = judged_each(control, compared, judged, predictions, limit)
+    aside = sum(cell.failure is not None and cell.failure.what == "beyond" for cell in report.cells)
+    variants, outputs, reasons = judged_each(control, compared, judged, predictions, limit, aside)
     marked = [one.model_copy(update={"front": best}) for one, best in zip(variants, _front(variants), strict=True)]
     against, warnings = _against(judged, reasons)
     advice = choose(Advice(judged=outputs, variants=marked, warnings=warnings, **facts))  # type: ignore[arg-type]
@@ -237,7 +242,7 @@ def unscored(judged: Sequence[Scored], limit: Limit) -> list[JudgedOutput]:
     found, main = [], judged[0].metric
     for one in judged:
         largest = _finite(limit.of(one.metric, math.nan, one.labels, one.output, main)) or 0.0
-        found.append(_output(one, math.nan, largest, limit.amount(one.metric, one.output, main), []))
+        found.append(_output(one, math.nan, largest, limit.amount(one.metric, one.output, main), None))
     return found
 
 
@@ -268,6 +273,7 @@ def judged_each(
     judged: Sequence[Scored],
     predictions: Mapping[str, Array],
     limit: Limit,
+    aside: int = 0,
 ) -> tuple[list[AdvisedVariant], list[JudgedOutput], list[Unsupported | None]]:
     """Judge float32 and these variants, on every output; see :func:`advise` for what the predictions are."""
     verdicts: dict[str, list[OutputVerdict]] = {cell.variant: [] for cell in [control, *compared]}
@@ -278,9 +284,10 @@ def judged_each(
         float_score = one.metric.value(float32, one.labels)
         largest = limit.of(one.metric, float_score, one.labels, one.output, main)
         others = [of[cell.variant] for cell in compared]
-        outputs.append(_output(one, float_score, largest, limit.amount(one.metric, one.output, main), others))
+        alpha = alpha_each(others, aside)
+        amount = limit.amount(one.metric, one.output, main)
+        outputs.append(_output(one, float_score, largest, amount, alpha if others else None))
         reasons.append(limits.unsupported(one.metric, one.labels, float32, float_score, largest, one.output))
-        alpha = alpha_each(others)
         same = MeanDrop(0.0, 0.0, 1, len(one.labels))
         verdicts[FLOAT_CONTROL].append(_verdict(one, same, largest, alpha, float_score))
         for cell in compared:
@@ -299,9 +306,10 @@ def judged_each(
 
 
 def _output(
-    one: Scored, float_score: float, largest: float, amount: Amount | None, others: Sequence[Array]
+    one: Scored, float_score: float, largest: float, amount: Amount | None, alpha: float | None
 ) -> JudgedOutput:
-    too_few, least = _too_few(one.metric, len(one.labels), largest, alpha_each(others)) if others else (False, None)
+    """Describe a scored output; ``alpha`` is None where nothing is compared on it."""
+    too_few, least = (False, None) if alpha is None else _too_few(one.metric, len(one.labels), largest, alpha)
     return JudgedOutput(
         output=one.output,
         metric=one.metric.name,
@@ -495,6 +503,7 @@ def refused(report: Report) -> list[Refusal]:
     for cell in report.cells:
         if cell.failure is not None:
             what = "" if cell.failure.what == "unsupported" else f"{cell.failure.what}: "
+            what = "beyond the limit: " if cell.failure.what == "beyond" else what
             reason = f"{what}{cell.failure.reason}"
         elif (broken := _broken(cell)) is not None:
             reason = broken

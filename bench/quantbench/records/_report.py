@@ -155,12 +155,13 @@ class Failure(Record):
     """Why a cell has no result.
 
     Attributes:
-        what: ``unsupported`` (the tools refuse), ``error``, ``crash`` or ``timeout``.
+        what: ``unsupported`` (the tools refuse), ``error``, ``crash``, ``timeout``, or ``beyond`` (a part of the
+            examples showed that it is surely beyond its limit).
         reason: a sentence: what, which operator or layer, what to do; the tool's own words where it is unknown.
         log: end of the worker's output; of a refusal, the tool's own text.
     """
 
-    what: Literal["unsupported", "error", "crash", "timeout"]
+    what: Literal["unsupported", "error", "crash", "timeout", "beyond"]
     reason: str
     log: str = ""
 

@@ -50,9 +50,9 @@ def write(path: Path, report: Report) -> None:
 def render(report: Report) -> str:
     """Render the whole file, header first.
 
-    ``low`` and ``high`` are the ends of a 95 % interval; ``output`` is empty for the main one and the whole artifact.
-    A cell without measurements has one row without a value, so that it is not overlooked. Text that a spreadsheet would
-    treat as a formula is prefixed with an apostrophe.
+    ``low`` and ``high`` are the ends of a 95 % interval; ``output`` is empty where a row is of the main output or of
+    the whole artifact. A cell without measurements has one row without a value, so that it is not overlooked. Text that
+    a spreadsheet would treat as a formula is prefixed with an apostrophe.
     """
     buffer = StringIO(newline="")
     rows = csv.writer(buffer, lineterminator="\n")

@@ -220,7 +220,7 @@ def _all_cells(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
 
 def _outputs(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
     """Show a table per model with further outputs, the first one open; empty where no model has any."""
-    shown = []
+    shown: list[Markup] = []
     for model in dict.fromkeys(cell.model for cell in report.cells if cell.outputs):
         rows = [one.shown() for one in outputs.rows([cell for cell in report.cells if cell.model == model], by_id)]
         if not rows:
