@@ -53,6 +53,16 @@ def test_two_files_are_compared_behind_walls(quantbench: Quantbench, three_cells
     assert 'class="along"' in (tmp_path / "explained.html").read_text()
     [nodes] = json.loads((tmp_path / "nodes.json").read_text()).values()
     assert {"1", "2"} <= {*nodes["results"]}
+    made = Made()
+    entered, left = made.tensor("in", (1, 28, 28, 1)), made.tensor("out", (1, 28, 28, 1))
+    made.operator("TANH", [entered], [left])
+    other = tmp_path / "other.tflite"
+    other.write_bytes(made.file([entered], [left]))
+    files_of_two = [str(other), *files[1:], "--data", str(tmp_path / "x.npz"), "--time"]
+    timed = quantbench("explain", *files_of_two)
+    assert timed.status == 4, timed.output
+    assert "only 0 % of the operators have a partner" in timed.output
+    assert "the first without: TANH at 0" in timed.output
     for more, words in (
         ([], "a file is compared with another one; give --against FILE.tflite and --data x.npz"),
         (["--data", str(tmp_path / "wrong.npz")], "x: expected examples of shape (28, 28, 1), found (4,)"),

@@ -1,6 +1,7 @@
 """A fault that is planted in one operator is found there, and its repair gives the answers back."""
 
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -159,6 +160,51 @@ def test_a_wrong_range_of_the_input_is_found_there(files: dict[str, bytes], exam
     best = found.suspects[0]
     assert (best.position, best.repaired_by) == (0, "accepted" if known else "range")
     assert best.recovered > 0.9
+
+
+def with_unsigned_input(model: Any) -> None:
+    """Let the model take uint8, which its first operator then stores as int8."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    part = model.subgraphs[0]
+    stored, fed = (part.tensors[int(one[0])] for one in (part.operators[0].outputs, part.operators[0].inputs))
+    fed.type, fed.quantization = schema.TensorType.UINT8, copy(stored.quantization)
+    fed.quantization.zeroPoint = [int(stored.quantization.zeroPoint[0]) + 128]
+
+
+def with_half_the_range(model: Any) -> None:
+    """Halve the range of an integer input, and with it that of what it is stored as."""
+    part = model.subgraphs[0]
+    fed = part.tensors[int(part.inputs[0])].quantization
+    fed.scale = [float(fed.scale[0]) / 2]
+    of_the_input(model)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_range_of_an_integer_input_counts_once_wherever_it_is_stored(
+    files: dict[str, bytes], examples: Array, known: bool
+) -> None:
+    healthy = edited(files["ptq_static_wi8_ai8"], with_unsigned_input)
+    faulty = edited(healthy, with_half_the_range)
+    found = attribution.errors(files["float32"], faulty, examples)
+    found = repairs.explained(found, files["float32"], faulty, examples, healthy if known else None)
+    best = found.suspects[0]
+    assert (best.operator, best.position, best.together) == ("INPUT", attribution.INPUT, [0])
+    assert best.repaired_by == ("accepted" if known else "range")
+    assert best.recovered > 0.9
+
+
+def test_what_only_several_changed_operators_explain_is_given_back_at_once(
+    files: dict[str, bytes], examples: Array
+) -> None:
+    healthy = files["ptq_static_wi8_ai8"]
+    faulty = edited(edited(healthy, partial(stretched, FIRST)), partial(without_bias, LAST))
+    found = attribution.errors(files["float32"], faulty, examples)
+    found = repairs.explained(found, files["float32"], faulty, examples, healthy, score=lambda _: 0.5)
+    best, others = found.suspects[0], found.suspects[1:]
+    assert {position(faulty, FIRST), position(faulty, LAST)} <= {best.position, *best.together}
+    assert (best.repaired_by, best.score) == ("accepted", 0.5)
+    assert best.recovered > 0.99 > 0.9 > max(one.recovered for one in others)
 
 
 def test_a_harmless_change_does_not_hide_a_fault_that_was_accepted(files: dict[str, bytes], examples: Array) -> None:

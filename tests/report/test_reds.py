@@ -17,6 +17,7 @@ from quantbench.records import (
     Judgement,
     Kind,
     Located,
+    Pooled,
     RedGroup,
     Report,
     Verdict,
@@ -86,6 +87,10 @@ def test_all_is_said_of_whole_families_alone(cells: list[str], more: int) -> Non
             NIGHTS | {"first_red": EarlierRun(run="r", started="2026-11-26T09:00:00+00:00")},
             "Red since the night of 2026-11-26 09:00, last green 2026-11-26 02:30",
         ),
+        (
+            NIGHTS | {"first_red": EarlierRun(run="r", started="2026-11-26T02:30:50+00:00")},
+            "Red since the night of 2026-11-26 02:30:50, last green 2026-11-26 02:30:11",
+        ),
         ({"last_green": NIGHTS["last_green"]}, "Red since this run, last green 2026-11-26 02:30"),
         ({"first_red": NIGHTS["first_red"], "earlier": 3}, "Red in all 3 earlier runs, since 2026-11-27 at least"),
         ({"accepted": [AcceptedOn(date="2026-11-01", run="r", reason="w")]}, "Accepted on 2026-11-01"),
@@ -114,10 +119,8 @@ def test_the_same_place_in_several_models_is_told_once_with_the_least_and_the_mo
     assert reds.where(found) == f"cause: the quantization of the model's input{explains}"
     third = PLACE.model_copy(update={"cells": ["o/a"]})
     found = group("m/a", "n/a", "o/a", located=[third, entrance, other], searched=3)
-    more = " and 1 other"
-    assert (
-        reds.where(found) == f"cause: the quantization of the model's input{more}{explains} (in 2 of 3 cells searched)"
-    )
+    searched = " (in 2 of 3 cells searched), else CONV_2D net/conv2d_3"
+    assert reds.where(found) == f"cause: the quantization of the model's input{explains}{searched}"
 
 
 def test_only_a_few_changes_are_told() -> None:
@@ -181,7 +184,11 @@ def test_the_report_has_the_details_behind_the_groups(morning: Report) -> None:
     assert "newly wrong" not in attention
     assert details.count("353 newly wrong") == 3
     assert "<summary>3 red cells, one by one</summary>" in details
-    assert reds.folded(1) == "The red cell in detail"
+    first = morning.model_copy(update={"cells": morning.cells[:1], "reds": morning.reds[:1]})
+    assert reds.folded(first) == "The red cell in detail"
+    pooled = Pooled(id="m: all", model="m", cells=["m/a"], judgement=morning.cells[0].judgements[0])
+    together = first.model_copy(update={"pooled": [pooled]})
+    assert reds.folded(together) == "The red cell in detail, and what is judged of several together"
     assert "pytest 8 → 9 (not used by these cells)" in details
     assert details.endswith("</details>")
     assert "perhaps" in attention

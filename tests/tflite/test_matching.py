@@ -34,6 +34,11 @@ def test_a_cast_in_between_is_one_change_and_leaves_the_others_matched() -> None
     assert (removed.position, removed.operator, removed.old) == (-1, "QUANTIZE", "removed")
 
 
+def test_casts_come_after_what_changed_beside_them() -> None:
+    found = changes.between(OLD, layers(cast_before=1, factor=1.6))
+    assert [(one.what, one.position) for one in found] == [*(("weights scale", i) for i in (0, 2, 3)), ("operator", 1)]
+
+
 def test_a_layer_that_came_is_named_and_the_others_are_unchanged() -> None:
     [added] = changes.between(OLD, layers(other=1))
     assert (added.operator, added.what, added.new) == ("FULLY_CONNECTED", "operator", "added")

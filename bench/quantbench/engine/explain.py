@@ -68,8 +68,8 @@ def subject(
         raise BadInput(f"{cell.id}: no model {cell.model} in {model_dir}; give its folder with --model-dir")
     model = models[cell.model]
     if against is not None:
-        _check_one_model(cell.id, artifact, against)
-    accepted = _read_tflite(against) if against is not None else _accepted(cell, model, baseline_dir)
+        check_one_model(cell.id, artifact, against, "give an earlier artifact of this cell")
+    accepted = read_tflite(against) if against is not None else _accepted(cell, model, baseline_dir)
     control = _control(report, folder, cell) if cell.variant != FLOAT_CONTROL else None
     foreign = any(not artifacts.is_own(one) for one in (artifact, control) if one is not None)
     known = accepted if accepted != artifact else None
@@ -117,8 +117,8 @@ def of_files(artifact: Path, against: Path, examples: Inputs) -> Attribution:
     Raises:
         BadInput: a file is no ``.tflite``, or LiteRT crashes on one.
     """
-    contents = [_read_tflite(path) for path in (artifact, against)]
-    check_inputs(artifact, against)
+    contents = [read_tflite(path) for path in (artifact, against)]
+    _check_same_inputs(str(artifact), contents[0], against)
     with tempfile.TemporaryDirectory(prefix="quantbench-explain-") as place:
         folder = Path(place)
         is_float = not any(tensor.scales for tensor in graph.read(contents[1]).tensors)
@@ -133,7 +133,7 @@ def examples_of(data: Path, model: Path) -> Inputs:
     Raises:
         BadInput: the file has no such arrays, no examples, or examples of another shape than the model's inputs.
     """
-    whole = graph.read(_read_tflite(model))
+    whole = graph.read(read_tflite(model))
     entrance = next(iter(whole.signatures.values()), None)
     named = {} if entrance is None else {place: name for name, place in entrance.inputs.items()}
     names = [named.get(place, tensor.name) for place, tensor in enumerate(whole.inputs)]
@@ -166,31 +166,29 @@ def _arrays_of(data: Path) -> dict[str, Array]:
         raise BadInput(f"{data}: not an .npz file: {why}; create one with numpy.savez(FILE, x=...)") from None
 
 
-def check_inputs(artifact: Path, against: Path) -> None:
-    """Raise BadInput where two artifacts cannot be read, or take other inputs, so that they cannot be of one model."""
-    _check_same_inputs(str(artifact), _read_tflite(artifact), against)
-
-
-def _check_one_model(name: str, artifact: bytes, against: Path) -> None:
-    """Raise BadInput where an accepted artifact is of another model: nothing of it could be put into this one."""
+def check_one_model(name: str, artifact: bytes, against: Path, instead: str = "give two of one model") -> None:
+    """Raise BadInput where two artifacts are of different models, with how far their graphs agree."""
     _check_same_inputs(name, artifact, against)
-    share = matching.match(graph.read(_read_tflite(against)), graph.read(artifact)).share
-    if share < ONE_MODEL:
+    other, own = graph.read(read_tflite(against)).main(), graph.read(artifact).main()
+    found = matching.match(other, own)
+    if found.share < ONE_MODEL:
+        first = next((f"; the first without: {own.operators[at].name} at {at}" for at in found.only_second), "")
         raise BadInput(
-            f"{name}: only {100 * share:.0f} % of the operators have a partner in {against}: these are not two "
-            "artifacts of one model; give an earlier artifact of this cell"
+            f"{name}: only {100 * found.share:.0f} % of the operators have a partner in {against}{first}: these are "
+            f"not two artifacts of one model; {instead}"
         )
 
 
 def _check_same_inputs(name: str, artifact: bytes, against: Path) -> None:
-    shapes = [[one.shape for one in graph.read(content).inputs] for content in (artifact, _read_tflite(against))]
+    shapes = [[one.shape for one in graph.read(content).inputs] for content in (artifact, read_tflite(against))]
     if shapes[0] != shapes[1]:
         raise BadInput(
             f"{name}: takes inputs of shape {shapes[0]}, and {against} of {shapes[1]}; give two of one model"
         )
 
 
-def _read_tflite(path: Path) -> bytes:
+def read_tflite(path: Path) -> bytes:
+    """Read an artifact. Raises BadInput where it is none."""
     try:
         content = path.read_bytes()
         graph.read(content)

@@ -58,9 +58,9 @@ def of_files(artifact: Path, against: Path, examples: Inputs) -> OperatorTimes:
         examples: prepared as the float model takes them.
 
     Raises:
-        BadInput: a file is no ``.tflite``, takes other inputs, or cannot be timed by operator.
+        BadInput: a file is no ``.tflite``, is of another model, or cannot be timed by operator.
     """
-    explain.check_inputs(artifact, against)
+    explain.check_one_model(str(artifact), explain.read_tflite(artifact), against)
     with tempfile.TemporaryDirectory(prefix="quantbench-explain-") as place:
         folder = Path(place)
         paths = _written(folder, artifact.read_bytes(), against.read_bytes())

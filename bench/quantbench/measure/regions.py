@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from quantbench.measure.attribution import INPUT
 from quantbench.records import Attribution, OperatorError
-from quantbench.tflite.graph import CASTS, COMPUTE, Graph
+from quantbench.tflite.graph import CASTS, COMPUTE, Graph, Operator
 
 SUSPECTS = 8  # operators that are repaired and measured
 _LARGEST_REGION = 16  # operators without weights that are repaired together
@@ -37,18 +37,24 @@ def passes_on(operator: str) -> bool:
     return operator in _SAME_RANGE
 
 
+def _hands_on(operator: Operator) -> bool:
+    """Check whether an operator holds the values that it reads: it passes their range on, or stores them otherwise."""
+    if passes_on(operator.name):
+        return True
+    read = operator.inputs[0] if operator.name == "QUANTIZE" and operator.inputs else None
+    return read is not None and bool(read.scales)  # from one integer type or range to another
+
+
 def together(positions: Sequence[int], whole: Graph) -> list[list[int]]:
-    """Group operators that pass on a range with the one that it begins at; each group in the file's order."""
+    """Group operators that pass on a range with the one, or the input, that it begins at; each in the file's order."""
     made_by = {id(tensor): place for place, one in enumerate(whole.operators) for tensor in one.outputs}
+    made_by |= {id(tensor): INPUT for tensor in whole.inputs}
     groups: dict[int, list[int]] = {}
     head: dict[int, int] = {}
-    for place in sorted({position for position in positions if position >= 0}):
-        operator = whole.operators[place]
-        before = [
-            made_by.get(id(tensor), -1) for tensor in operator.inputs if tensor is not None and tensor.data is None
-        ]
-        behind = [head[one] for one in before if one in head] if operator.name in _SAME_RANGE else []
-        head[place] = min(behind, default=place)
+    for place in sorted(set(positions)):
+        read = whole.operators[place].inputs if place != INPUT and _hands_on(whole.operators[place]) else ()
+        before = {made_by.get(id(tensor)) for tensor in read if tensor is not None}
+        head[place] = min((head[one] for one in before if one in head), default=place)
         groups.setdefault(head[place], []).append(place)
     return list(groups.values())
 
@@ -68,7 +74,7 @@ def ill_ranged(found: Attribution, whole: Graph) -> Iterator[tuple[list[int], di
             written = {id(tensor) for tensor in waiting.pop()}
             for place, reader in enumerate(main.operators):
                 reads = any(id(tensor) in written for tensor in reader.inputs)
-                if reads and passes_on(reader.name) and place not in places:
+                if reads and _hands_on(reader) and place not in places:
                     places.append(place)
                     waiting.append(list(reader.outputs))
                     tensors += [tensor for tensor in reader.outputs if len(tensor.scales) == 1]

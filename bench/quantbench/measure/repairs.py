@@ -69,11 +69,14 @@ def explained(
     if before > 0 and found.matched >= ONE_MODEL:
         least = _distance(_outputs(accepted, few, stateful), exact) if accepted is not None and told else math.inf
         worse = before > WORSE * least
-        for repairs in _repairs(found, control, artifact, accepted if worse else None, told, untried):
-            rest = least if worse and not suspects else 0.0
-            suspects += [_tested(one, whole, few, exact, (before, rest), stateful, score) for one in repairs]
+        if worse and accepted is not None:
+            tested = partial(_tested, whole=whole, few=few, exact=exact, errors=(before, least), stateful=stateful)
+            suspects = [tested(one, score=score) for one in _by_accepted(artifact, accepted, told)]
+            suspects += _at_once(_several_accepted(artifact, accepted, suspects), tested, score)
+        for repairs in _repairs(found, control, artifact, untried):
             if max((one.recovered for one in suspects), default=0.0) >= EXPLAINS:
                 break
+            suspects += [_tested(one, whole, few, exact, (before, 0.0), stateful, score) for one in repairs]
     best: dict[int, Suspect] = {}
     for one in _ordered(suspects):
         best.setdefault(one.position, one)
@@ -141,33 +144,64 @@ def output_error(control: bytes, artifact: bytes, inputs: Inputs, stateful: bool
     return _distance(_outputs(artifact, few, stateful), _outputs(control, few, stateful))
 
 
-def _repairs(
-    found: Attribution,
-    control: bytes,
-    artifact: bytes,
-    accepted: bytes | None,
-    told: Sequence[Change],
-    untried: list[Untried],
-) -> Iterator[Iterator[Repair]]:
+def _repairs(found: Attribution, control: bytes, artifact: bytes, untried: list[Untried]) -> Iterator[Iterator[Repair]]:
     """Yield kinds of repairs, the next of which is tried where none before explains the error.
 
     Args:
         untried: receives the suspects that could not be repaired.
     """
-    if accepted is not None and told:
-        yield _by_accepted(artifact, accepted, told)
     yield chain(_in_float(found, control, artifact, untried), _by_range(found, artifact))
     yield _several_in_float(found, control, artifact)
 
 
 def _by_accepted(artifact: bytes, accepted: bytes, told: Sequence[Change]) -> Iterator[Repair]:
-    matched = matching.match(_main(accepted), _main(artifact))
-    partner = {theirs: ours for ours, theirs in [*matched.pairs, *matched.casts]}
-    for places in regions.together([one.position for one in told], _main(artifact))[: 4 * regions.SUSPECTS]:
-        pairs = [(partner[place], place) for place in places if place in partner]
-        repaired = _tried(partial(surgery.with_parts_of, artifact, accepted, pairs)) if pairs else None
-        if isinstance(repaired, bytes):
+    partner = _partners(accepted, artifact)
+    at = [one.position for one in told if one.position >= 0 or one.operator == "INPUT"]
+    for places in regions.together(at, _main(artifact))[: 4 * regions.SUSPECTS]:
+        if isinstance(repaired := _with_accepted(artifact, accepted, partner, places), bytes):
             yield Repair(places, "accepted", repaired)
+
+
+def _partners(accepted: bytes, artifact: bytes) -> dict[int, int]:
+    """Map the operators of an artifact to those of the accepted one, casts included."""
+    matched = matching.match(_main(accepted), _main(artifact))
+    return {theirs: ours for ours, theirs in [*matched.pairs, *matched.casts]}
+
+
+def _with_accepted(artifact: bytes, accepted: bytes, partner: Mapping[int, int], places: Sequence[int]) -> bytes | Why:
+    """Return the artifact with the accepted parts at some places, or why there is none."""
+    pairs = [(partner[place], place) for place in sorted(places) if place in partner]
+    if not pairs and INPUT not in places:
+        return "partner"
+    return _tried(partial(surgery.with_parts_of, artifact, accepted, pairs, inputs=INPUT in places))
+
+
+def _several_accepted(artifact: bytes, accepted: bytes, tested: Sequence[Suspect]) -> Iterator[Repair]:
+    """Give the two operators that explain most their accepted parts at once, then the first three, and so on.
+
+    None where one explains nearly all alone: a calibration that went wrong moves every range, and each does harm.
+    """
+    order = sorted(tested, key=lambda one: -one.recovered)[: regions.SUSPECTS]
+    if not order or order[0].recovered >= _CLOSE:
+        return
+    partner = _partners(accepted, artifact)
+    for count in range(2, len(order) + 1):
+        first, *more = (place for one in order[:count] for place in (one.position, *one.together))
+        places = [first, *sorted(set(more) - {first})]
+        if isinstance(repaired := _with_accepted(artifact, accepted, partner, places), bytes):
+            yield Repair(places, "accepted", repaired)
+
+
+def _at_once(repairs: Iterator[Repair], tested: Callable[..., Suspect], score: Scorer | None) -> list[Suspect]:
+    """Test repairs of several operators until one explains nearly all; return the best, with its score."""
+    best: tuple[float, Repair] | None = None
+    for one in repairs:
+        recovered = tested(one, score=None).recovered
+        if best is None or recovered > best[0]:
+            best = recovered, one
+        if recovered >= _CLOSE:
+            break
+    return [] if best is None else [tested(best[1], score=score)]
 
 
 def _in_float(found: Attribution, control: bytes, artifact: bytes, untried: list[Untried]) -> Iterator[Repair]:

@@ -84,6 +84,11 @@ def place(one: OperatorError | Suspect | Untried | Change | Located) -> str:
     return line(f"{one.operator} {layer(one.tensor)}".strip())
 
 
+def numbered(one: OperatorError | Suspect) -> str:
+    """Name an operator by its position and kind; what is no operator, the model's input, by its kind alone."""
+    return f"{one.position} {one.operator}" if one.position >= 0 else one.operator
+
+
 def operator_of(one: Suspect | Located) -> str:
     """Name the operator of a cause; of the model's input its quantization."""
     if one.position < 0 or (one.position == 0 and one.operator == "QUANTIZE"):
@@ -310,7 +315,7 @@ def _row(one: OperatorError | None, suspect: Suspect | None, found: Attribution)
     clipped = "" if one is None or not one.clipped else f"{100 * one.clipped:.1f} %"
     score = "" if suspect is None or suspect.score is None else shown_score(suspect.score, found)
     return [
-        f"{named.position} {named.operator}",
+        numbered(named),
         line(layer(named.tensor)),
         own,
         "" if one is None else f"{100 * one.error:.1f} %",

@@ -119,7 +119,7 @@ def _details(report: Report) -> str:
     ]
     listed = [text for each in cells for text in _entry(*each)]
     changed = ["Changed since it was green, or since the values were accepted:", "", *changes, ""] if changes else []
-    folded = f"<details><summary>{reds.folded(len(cells))}</summary>"
+    folded = f"<details><summary>{reds.folded(report)}</summary>"
     return "\n".join(["## Details", "", folded, "", *changed, *listed, "", "</details>"])
 
 

@@ -64,9 +64,13 @@ def details(report: Report) -> list[tuple[str, Verdict, list[str], list[Action]]
     return [one for one in formatting.attention(report) if one[1] in RED] if report.reds else []
 
 
-def folded(cells: int) -> str:
+def folded(report: Report) -> str:
     """Head what :func:`details` lists."""
-    return f"{cells} red cells, one by one" if cells > 1 else "The red cell in detail"
+    known, found = {cell.id for cell in report.cells}, details(report)
+    cells = sum(name in known for name, *_ in found)
+    told = [f"{cells} red cells, one by one" if cells > 1 else "the red cell in detail"] if cells else []
+    text = ", and ".join([*told, *(["what is judged of several together"] if cells < len(found) else [])])
+    return text[:1].upper() + text[1:]
 
 
 def entry(group: RedGroup, report: Report) -> Entry:
@@ -230,8 +234,8 @@ def where(group: RedGroup) -> str:
     (words, first), *others = sorted(by_words.items(), key=lambda found: -sum(len(one.cells) for one in found[1]))
     cells = sum(len(one.cells) for one in first)
     many = "" if group.searched == len(group.cells) == cells else f" (in {cells} of {group.searched} cells searched)"
-    more = f" and {len(others)} other{'s' * (len(others) > 1)}" if others else ""
-    return f"cause: {words}{more}{_explained(first)}{many}"
+    more = f", else {others[0][0] if len(others) == 1 else f'{len(others)} other places'}" if others else ""
+    return f"cause: {words}{_explained(first)}{many}{more}"
 
 
 def _explained(places: Sequence[Located]) -> str:
@@ -265,8 +269,10 @@ def since(group: RedGroup) -> str:
 
 
 def _night(started: str, other: str) -> str:
-    """Return a run's day, with the time where the other run is of the same day."""
-    return started[:16].replace("T", " ") if started[:10] == other[:10] else started[:10]
+    """Return a run's day, with the time where the other run is of the same day, to the second where need be."""
+    if started[:10] != other[:10]:
+        return started[:10]
+    return started[: 19 if started[:16] == other[:16] and started[:19] != other[:19] else 16].replace("T", " ")
 
 
 def changed(group: RedGroup) -> str:

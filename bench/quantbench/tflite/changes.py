@@ -1,6 +1,6 @@
 """List what differs between two artifacts of one model, operator by operator: weights, bias, scales, options."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ _BIASES = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (12, 13, 14, 15), "SVDF": (3,)}
 def between(accepted: bytes, artifact: bytes) -> list[Change]:
     """List the differences of an artifact from the accepted one, in the order of its operators.
 
-    An activation's range is told at the operator that writes it. Operators without a partner are told as well, and
-    casts among them. What a loop calls is compared too, without a position.
+    An activation's range is told at the operator that writes it. Operators without a partner are told as well; casts
+    that came or went last, for they follow from what changed beside them. What a loop calls is compared too, without a
+    position.
 
     Raises:
         ValueError: a file is damaged.
@@ -57,10 +58,16 @@ def _between(old: Graph, new: Graph) -> list[Change]:
             Change(position=-1, operator="INPUT", tensor=other.name, what=what, **more)
             for what, more in _activation(one, other)
         ]
-    added, removed = (*matched.only_second, *matched.casts_second), (*matched.only_first, *matched.casts_first)
-    found += [_change(place, new.operators[place], "operator", new="added") for place in added]
-    found += [_change(-1, old.operators[place], "operator", old="removed") for place in removed]
-    return sorted(found, key=lambda one: one.position)
+    found += _came_and_went(old, new, matched.only_first, matched.only_second)
+    found.sort(key=lambda one: one.position)
+    return [*found, *_came_and_went(old, new, matched.casts_first, matched.casts_second)]
+
+
+def _came_and_went(old: Graph, new: Graph, removed: Sequence[int], added: Sequence[int]) -> list[Change]:
+    return [
+        *(_change(-1, old.operators[place], "operator", old="removed") for place in removed),
+        *(_change(place, new.operators[place], "operator", new="added") for place in added),
+    ]
 
 
 def _change(place: int, operator: Operator, what: str, **more: Any) -> Change:

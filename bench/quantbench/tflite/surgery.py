@@ -210,13 +210,14 @@ def _cast(model: Any, name: str, casts: list[Any], read: int = -1, write: int = 
 _VERSIONS = {"DEQUANTIZE": 3, "QUANTIZE": 2}  # the first that know int16
 
 
-def with_parts_of(artifact: bytes, accepted: bytes, pairs: Sequence[tuple[int, int]]) -> bytes:
+def with_parts_of(artifact: bytes, accepted: bytes, pairs: Sequence[tuple[int, int]], *, inputs: bool = False) -> bytes:
     """Return an artifact in which some operators have the constants, options and output ranges of another one.
 
     What they only read stays as it is; biases of all readers follow the ranges.
 
     Args:
         pairs: positions of (the accepted operator, the artifact's).
+        inputs: whether the model's inputs get the accepted ranges too.
 
     Raises:
         Uncuttable: their tensors are of other shapes or types.
@@ -224,12 +225,15 @@ def with_parts_of(artifact: bytes, accepted: bytes, pairs: Sequence[tuple[int, i
     source = unpacked(accepted)
 
     def change(model: Any) -> None:
-        operators = model.subgraphs[0].operators
+        good, bad = source.subgraphs[0], model.subgraphs[0]
+        fed = [(int(mine), int(other)) for mine, other in zip(good.inputs, bad.inputs, strict=False)] if inputs else []
+        for mine, other in fed:
+            _take_parts(source, good.tensors[mine], model, bad.tensors[other])
         for ours, theirs in pairs:
-            _repaired(source, source.subgraphs[0].operators[ours], model, operators[theirs])
-        written = [int(index) for _, theirs in pairs for index in operators[theirs].outputs]
-        read = [int(operators[theirs].inputs[0]) for _, theirs in pairs if len(operators[theirs].inputs)]
-        settle_biases(model, [*written, *read])
+            _repaired(source, good.operators[ours], model, bad.operators[theirs])
+        written = [int(index) for _, theirs in pairs for index in bad.operators[theirs].outputs]
+        read = [int(bad.operators[theirs].inputs[0]) for _, theirs in pairs if len(bad.operators[theirs].inputs)]
+        settle_biases(model, [*(other for _, other in fed), *written, *read])
 
     return edited(artifact, change)
 

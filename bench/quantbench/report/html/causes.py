@@ -70,12 +70,12 @@ def _chart(found: Attribution, cell: str) -> dict[str, object]:
 def _suspect(one: Suspect, number: int, found: Attribution) -> list[str]:
     more = f" and {len(one.together)} with it" if one.together else ""
     score = "" if one.score is None else shown_score(one.score, found)
-    named = [str(number), f"{one.position} {one.operator}{more}", line(layer(one.tensor))]
+    named = [str(number), f"{attribution.numbered(one)}{more}", line(layer(one.tensor))]
     return [*named, REPAIRS[one.repaired_by], f"{round(100 * one.recovered)} %", score]
 
 
 def _row(one: OperatorError) -> list[str]:
-    named = [f"{one.position} {one.operator}", line(layer(one.tensor))]
+    named = [attribution.numbered(one), line(layer(one.tensor))]
     if not one.finite:
         return [*named, "", "not finite", *[""] * 5]
     return [

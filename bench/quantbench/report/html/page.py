@@ -182,7 +182,7 @@ def _details(report: Report, later: Later) -> Markup:
     changes = [f"{reds.who(group)}: {told}" for group in report.reds for told in reds.facts(group)]
     changed = fragment("lines.html.j2", items=[plain(one) for one in changes]) if changes else Markup("")
     listed = fragment("attention.html.j2", items=found)  # in one fold: no other is looked for in it
-    return later.fold(reds.folded(len(found)), changed + listed)
+    return later.fold(reds.folded(report), changed + listed)
 
 
 def _changed(report: Report, later: Later) -> Markup:
