@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy.special import logsumexp
 
 from quantbench.core.arrays import Array, Inputs, length
 from quantbench.errors import BadInput
@@ -32,8 +33,6 @@ def _log_likelihoods(predictions: Array, labels: Array) -> tuple[Array, Array]:
     if (scores >= 0).all() and np.allclose(sums, 1, atol=1e-2):
         logs = np.log(np.clip(scores, 1e-12, None))
     else:
-        from scipy.special import logsumexp  # slow to load
-
         logs = scores - logsumexp(scores, axis=-1, keepdims=True)
     chosen = np.take_along_axis(logs, np.where(there, labels, 0).astype(np.int64)[..., None], axis=-1)[..., 0]
     return np.where(there, chosen, 0.0), there
