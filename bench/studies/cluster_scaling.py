@@ -204,7 +204,7 @@ def report(runs: list[Run], cells: list[Cell], wire: Wire | None = None) -> list
 
 
 def chosen(models: str, variants: str, waiting: Path | None) -> list[Cell]:
-    """List the cells; those that a finished run computed, with their seconds, in the order in which a run sends them."""
+    """List the cells; those that a finished run computed, with their seconds, in the order in which it sends them."""
     known = load_models(RunOptions().model_dir)
     if waiting is None:
         names, of = pick(models, known, "--models"), pick(variants, VARIANTS, "--variants")
