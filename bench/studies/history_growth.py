@@ -56,6 +56,25 @@ def make(folder: Path, of: Summary, nights: int, cells: int, first: int = 0, upg
         _write(folder, kept, day, day >= upgraded)
 
 
+def widened(of: Summary, cells: int) -> Summary:
+    """Repeat the cells of a night under the names of more models, until there are at least so many."""
+    times = -(-cells // len(of.cells))
+    kept = of.model_dump(mode="json")
+
+    def named(name: str, copy: int) -> str:
+        model, _, rest = name.partition("/")
+        return f"{model}_{copy}{'/' if rest else ''}{rest}" if copy else name
+
+    copies = range(times)
+    kept["cells"] = [named(cell, copy) for copy in copies for cell in of.cells]
+    kept["scoring"] = {named(name, copy): scoring for copy in copies for name, scoring in kept["scoring"].items()}
+    for name in ("verdicts", "artifacts"):
+        kept[name] = kept[name] * times
+    for name in ("values", "errors", "accepted", "kinds"):
+        kept[name] = {key: column * times for key, column in kept[name].items()}
+    return Summary.model_validate(kept)
+
+
 def _write(folder: Path, kept: dict[str, Any], day: int, after: bool) -> None:
     random = np.random.default_rng(day)
     started = START + datetime.timedelta(days=day)
@@ -117,10 +136,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--from-report", type=Path, required=True, help="folder of the run that the nights are made of")
     parser.add_argument("--nights", default="100,1000,10000", help="comma-separated (default: %(default)s)")
-    parser.add_argument("--cells", type=int, default=300, help="number of its cells to keep (default: %(default)s)")
+    parser.add_argument("--cells", type=int, default=300, help="of a night (default: %(default)s)")
     parser.add_argument("--report-dir", type=Path, default=Path("reports/growth"))
     given = parser.parse_args(arguments)
-    of = read_summary(given.from_report / REPORT)
+    of = widened(read_summary(given.from_report / REPORT), given.cells)
     rows = []
     for nights in (int(count) for count in given.nights.split(",")):
         folder = Path(tempfile.mkdtemp(prefix="quantbench-"))

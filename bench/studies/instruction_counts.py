@@ -9,22 +9,31 @@ takes those of the host otherwise). With ``--run``, the counts of a finished run
 """
 
 import argparse
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from quantbench import gate
 from quantbench.baselines.files import load
 from quantbench.build.store import Store, default_root
-from quantbench.core import child_process, environment
+from quantbench.core import arrays, child_process, environment
 from quantbench.core.options import RunOptions
+from quantbench.engine import measurements
+from quantbench.errors import BadInput
 from quantbench.measure import instructions, memory
+from quantbench.measure.instructions import Wanted
 from quantbench.records import Report
 from quantbench.records.measurements import INSTRUCTIONS
 from quantbench.records.run_folder import read
 from quantbench.reference.model import load_models
+from quantbench.selftest.flatbuffer import layers
+from quantbench.tflite.litert import LiteRT
 
 from studies import _common
 
@@ -34,6 +43,7 @@ CHOSEN = (
     "vit_tiny/aeq_dynamic_wi4_afp32"
 )
 CACHES = ["--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=8388608,16,64"]
+PLANTED, PLACE, EXAMPLES = ("resnet8", "ptq_static_wi8_ai8"), 5, 100  # the shortcut of its second block
 WORKER = "quantbench.measure.instructions_worker"
 LIMIT_SECONDS = 1200.0
 MISSES = {
@@ -64,6 +74,38 @@ WAYS = (
     Way("a longer environment", variables=(("QUANTBENCH_STUDY", "x" * 5000),)),
     Way("another heap", variables=(("MALLOC_TOP_PAD_", "1000000"), ("MALLOC_ARENA_TEST", "1"))),
 )
+
+
+# A processor that this machine lacks, as the kernel would tell of it: a run asks valgrind's cpuid, and the kernel too.
+_PROCESSOR = """processor\t: {number}
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 143
+model name\t: Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz
+cache size\t: 107520 KB
+physical id\t: 0
+siblings\t: {processors}
+core id\t\t: {number}
+cpu cores\t: {processors}
+apicid\t\t: {number}
+flags\t\t: fpu sse sse2 avx avx2 avx512f avx512_vnni amx_int8
+
+"""
+PROCESSORS = 64
+_TOLD = (
+    "mount --bind $0/cpuinfo /proc/cpuinfo && mount --bind $0/list /sys/devices/system/cpu/possible && "
+    'mount --bind $0/list /sys/devices/system/cpu/present && exec "$@"'
+)
+
+
+def elsewhere(folder: Path) -> Way | None:
+    """Return the way of a process to which the kernel tells of another machine's processors; None without the right."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        return None
+    told = [_PROCESSOR.format(number=number, processors=PROCESSORS) for number in range(PROCESSORS)]
+    (folder / "cpuinfo").write_text("".join(told), encoding="utf-8")
+    (folder / "list").write_text(f"0-{PROCESSORS - 1}\n", encoding="utf-8")
+    return Way(f"{PROCESSORS} processors of Intel in /proc and /sys", ("unshare", "-m", "sh", "-c", _TOLD, str(folder)))
 
 
 def events(dumps: Iterable[str]) -> dict[str, int]:
@@ -99,14 +141,14 @@ def measure(chosen: Sequence[tuple[str, Path]], way: Way) -> dict[str, dict[str,
     return found
 
 
-def repeats(cells: Sequence[str]) -> list[list[str]]:
+def repeats(cells: Sequence[str], ways: Sequence[Way]) -> list[list[str]]:
     """Measure the rows: an artifact, an event, its count in the first process, and how far each other is from it."""
     models, store = load_models(RunOptions().model_dir), Store(default_root())
     chosen = []
     for cell in cells:
         model, variant = cell.split("/")
         chosen.append((cell, _common.artifact(models[model], variant, store)))
-    first, *others = (measure(chosen, way) for way in WAYS)
+    first, *others = (measure(chosen, way) for way in ways)
     return [
         [cell, MISSES[event], f"{count:,}", *(told(one[cell][event] - count, count) for one in others)]
         for cell in cells
@@ -118,6 +160,55 @@ def repeats(cells: Sequence[str]) -> list[list[str]]:
 def told(difference: int, of: int) -> str:
     """Say how far a count is from another."""
     return f"{difference:+,} ({100 * difference / of:+.3f} %)" if difference else "the same"
+
+
+# ---------------------------------------------------------------- a plant
+
+
+def wider(content: bytes, place: int) -> bytes:
+    """Give the kernel of a convolution a column of zeros on its right: the same answers with more multiplications.
+
+    Args:
+        place: of the convolution among the compute operators; one whose padding this leaves as it is.
+    """
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    layer = layers(model)[place]
+    kernel = np.pad(layer.read(1, "int8"), ((0, 0), (0, 0), (0, 1), (0, 0)))
+    layer.tensor(1).shape = list(kernel.shape)
+    layer.write(1, kernel)
+    builder = flatbuffers.Builder(len(content) + kernel.nbytes)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def planted() -> list[str]:
+    """Plant a slowdown in one operator of an accepted artifact, count, and judge it; return a paragraph."""
+    model = load_models(RunOptions().model_dir)[PLANTED[0]]
+    healthy = _common.artifact(model, PLANTED[1], Store(default_root()))
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as folder:
+        slower = Path(folder) / "slower.tflite"
+        slower.write_bytes(wider(healthy.read_bytes(), PLACE))
+        examples = model.prepare(arrays.rows(model.pack().test.x, slice(0, EXAMPLES)))
+        answers = [LiteRT(path.read_bytes()).run(examples) for path in (healthy, slower)]
+        alike = np.asarray(answers[0]).tobytes() == np.asarray(answers[1]).tobytes()
+        before, after = instructions.measure([Wanted(path, path.name, model) for path in (healthy, slower)])
+    if before.failure or after.failure:
+        raise BadInput(f"nothing was counted: {before.failure or after.failure}")
+    entry = load(RunOptions().baseline_dir, model).cell(PLANTED[1])
+    subject = gate.Subject(*PLANTED, "reports/latest")
+    told = []
+    for name, count in (("as accepted", before), ("with the plant", after)):
+        measured = measurements.instructions(count)[INSTRUCTIONS]
+        judged = gate.instructions(subject, measured, count.counted(), "", entry)
+        told += [f"- {name}: {one.verdict.shown}: {one.message}" for one in judged]
+    said = (
+        f"A convolution of {'/'.join(PLANTED)} was given a column of zeros: its answers to {EXAMPLES} examples are "
+        f"{'the same bit by bit' if alike else 'NOT the same'}, and it multiplies more."
+    )
+    return ["## A slowdown in one operator", said, "\n".join(told)]
 
 
 # ---------------------------------------------------------------- hosts
@@ -190,11 +281,16 @@ def main(arguments: list[str] | None = None) -> None:
     parts = ["# Whether instruction counts repeat", machine]
     if given.run is not None:
         parts += hosts(compared(read(given.run)[0], RunOptions().baseline_dir))
+    parts += planted()
+    with tempfile.TemporaryDirectory(prefix="quantbench-") as name:
+        other = elsewhere(Path(name))
+        ways = [*WAYS, other] if other is not None else list(WAYS)
+        rows = repeats(given.cells.split(","), ways)
     parts += [
         "## Between processes",
         "One call of each artifact in a process of its own kind; how far its counts are from those of the first "
         f"process. Caches are simulated ({' '.join(CACHES[1:])}) and empty when the call starts.",
-        _common.table(["artifact", "what", *(way.name for way in WAYS)], repeats(given.cells.split(","))),
+        _common.table(["artifact", "what", *(way.name for way in ways)], rows),
     ]
     _common.write(given.report_dir, "instruction_counts.md", parts)
 

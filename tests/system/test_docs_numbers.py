@@ -48,6 +48,7 @@ from quantbench.variants import VARIANTS, built, of_every_model, settings
 from quantbench.variants.collaborative import CENTROIDS
 from scipy.stats import beta
 from studies.docs_samples import PLANTED
+from studies.instruction_counts import PROCESSORS
 from studies.sequential_latency import FIRST
 
 GENERATED = ("cli.md", "python-api.md", "variants.md", "taxonomy.md")
@@ -239,6 +240,9 @@ def facts() -> dict[str, list[str]]:
         f"{rounded(caught(RUNTIME, '3 %'))} % (the whole runtime)",
     )
     assert caught(RUNTIME, "5 %") == 1
+    repeated = (ROOT / "reports" / "reference" / "instruction_counts.md").read_text()
+    counted = re.findall(r"(\d+) of (\d+) artifacts have the same number", repeated)[0]
+    apart = max(float(share) for share in re.findall(r"[-+]([\d.]+) %\) +\| (?:conv|fully)", repeated))
     return {
         "README.md": [
             f"{WORDS[1]} cell of {WORDS[cells]} has lost {round(drop)} points of accuracy",
@@ -257,6 +261,9 @@ def facts() -> dict[str, list[str]]:
             f"so a growth of {percent(_instructions.INSTRUCTIONS_TOLERANCE)} is red",
             f"a growth of 1 % of a model inside one operator is seen as {percent(0.01 / 0.05)} of that operator",
             f"grew by more than {operator} is a warning",
+            f"{counted[0]} of {counted[1]} artifacts had the same number in each operator",
+            f"The others have int4 weights, and differ by at most {apart:.2f} %",
+            f"tell of {PROCESSORS} processors of Intel",
             "AVX-512",
             "x86-64 Linux",
         ],

@@ -17,8 +17,10 @@ from studies import (
     bare,
     benchmark_tool,
     calibration,
+    cluster_scaling,
     evaluation_cost,
     growth,
+    instruction_counts,
     keras3_quantization,
     latency_noise,
     sequential_latency,
@@ -235,3 +237,41 @@ def test_times_of_try_beside_a_bare_script() -> None:
         *("resnet50", "4 variants", "25,636,712", "1,000", "200", "230", "1.15"),
         *("390", "468", "1.20", "2.0", "14"),
     ]
+
+
+def test_workers_on_paper_take_the_next_cell_when_they_are_free() -> None:
+    seconds = [3.0, 1.0, 1.0, 1.0, 2.0]
+    assert [cluster_scaling.on_paper(seconds, number) for number in (1, 2, 4)] == [8.0, 5.0, 3.0]
+
+
+def test_waiting_workers_are_told_beside_what_the_same_would_take_on_paper() -> None:
+    cells = [cluster_scaling.Cell(Path("m.py"), "m", f"v{i}", 2.0) for i in range(8)]
+    runs = [cluster_scaling.Run(number, seconds, 16.0, 0) for number, seconds in ((1, 17.0), (2, 9.0), (4, 5.0))]
+    text = "\n".join(cluster_scaling.report(runs, cells, cluster_scaling.Wire(100, 2)))
+    row = next(line for line in text.splitlines() if line.startswith("| 4"))
+    assert [word.strip() for word in row.split("|")[1:-1]] == ["4", "5.0", "3.40×", "4.00×", "16.0", "0"]
+    assert "2 workers are 1.89 times as fast as one; the target is 1.7." in text
+    assert "100 Mbit/s and 2 ms" in text
+
+
+def test_counts_of_another_host_are_told_by_artifact_and_kernel() -> None:
+    alike = instruction_counts.Compared("m/a", "there", True, [("gemm", 100)], [("gemm", 100)])
+    differs = instruction_counts.Compared(
+        "m/b", "there", False, [("gemm", 100), ("conv", 900)], [("gemm", 100), ("conv", 890)]
+    )
+    text = "\n".join(instruction_counts.hosts([alike, differs]))
+    assert "1 of 2 artifacts have the same number" in text
+    assert "1 of the artifacts are other files" in text
+    assert [word.strip() for word in text.splitlines()[-1].split("|")[1:-1]] == [
+        "m/b",
+        "1,000",
+        "-10 (-1.000 %)",
+        "conv",
+    ]
+
+
+def test_events_of_dumps_are_added_up() -> None:
+    dump = "events: Ir Dr D1mr\nfn=(1) f\n0 5 2\n{}: 5 2\n"
+    assert instruction_counts.events([dump.format("summary"), dump.format("totals")]) == {"Ir": 10, "Dr": 4}
+    with pytest.raises(ValueError, match="without events"):
+        instruction_counts.events(["fn=(1) f\n"])
