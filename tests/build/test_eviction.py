@@ -160,7 +160,9 @@ def test_environments_get_what_the_entries_leave(tmp_path: Path) -> None:
     assert (bool(cells), len(told.entries), all(folder.exists() for folder in folders)) == (False, 1, True)
     cells, told = clear_all(store, limit)
     assert [folder.exists() for folder in folders] == [True, True, False]
-    assert str(told) == ("1 environment of ab (1.0 kB) used least recently removed; 2 environments of ab (2.0 kB) left")
+    assert str(told) == (
+        "1 installed environment (1.0 kB) used least recently removed; 2 installed environments (2.0 kB) left"
+    )
     assert not any(clear_all(store, 0))
     cells, told = clear_all(store, one_entry(store) - 1)
     assert there(store, "a") == [False]
