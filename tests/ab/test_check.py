@@ -152,7 +152,7 @@ def test_what_is_used_is_held_and_kept_within_bounds(monkeypatch: pytest.MonkeyP
     check.check(asked, told.append)
     assert (told, len(list((tmp_path / "own" / "environments").glob("*/requirements.txt")))) == ([], 2)
     check.check(dataclasses.replace(asked, cache_size=1e-9), told.append)
-    assert "2 environments of ab (" in told[0]
+    assert "2 installed environments (" in told[0]
     assert list((tmp_path / "own" / ".held").iterdir()) == []
 
 

@@ -160,7 +160,9 @@ def test_environments_get_what_the_entries_leave(tmp_path: Path) -> None:
     assert (bool(cells), len(told.entries), all(folder.exists() for folder in folders)) == (False, 1, True)
     cells, told = clear_all(store, limit)
     assert [folder.exists() for folder in folders] == [True, True, False]
-    assert str(told) == ("1 environment of ab (1.0 kB) used least recently removed; 2 environments of ab (2.0 kB) left")
+    assert str(told) == (
+        "1 installed environment (1.0 kB) used least recently removed; 2 installed environments (2.0 kB) left"
+    )
     assert not any(clear_all(store, 0))
     cells, told = clear_all(store, one_entry(store) - 1)
     assert there(store, "a") == [False]
@@ -190,9 +192,14 @@ def test_the_commands(quantbench: Quantbench, tmp_path: Path) -> None:
     done = quantbench("cache", "gc", "--cache-size", str(2000 / GB), **here)
     assert "1 entry (1.2 kB) used least recently removed" in done.output
     installed(Store(tmp_path / "own"), {"one": HOUR, "two": 2 * HOUR})
-    assert "2 environments of quantbench ab, 2.0 kB" in quantbench("cache", "ls", **here).output
+    root = tmp_path / "own" / "environments" / "arm" / "root"
+    root.mkdir(parents=True)
+    listed = quantbench("cache", "ls", **here).output
+    assert "2 environments of quantbench ab, 2.0 kB\n1 with the root for ARM answers, 0 B" in listed
+    root.rmdir()
+    root.parent.rmdir()
     done = quantbench("cache", "gc", "--cache-size", str(2500 / GB), **here)
     assert "nothing removed; 1 entry" in done.output
-    assert "1 environment of ab (1.0 kB) used least recently removed; 1 environment" in done.output
+    assert "1 installed environment (1.0 kB) used least recently removed; 1 installed" in done.output
     wrong = quantbench("cache", "gc", "--cache-size", "-1", **here)
     assert (wrong.status, "--cache-size: expected GB" in wrong.output) == (4, True)

@@ -87,8 +87,20 @@ def test_what_the_accelerator_refuses_is_not_gated_and_red_where_it_ran_before()
     no_longer = gate.gpu_refused(SUBJECT, "INVALID_ARGUMENT: Shape mismatch", SEEN, held())
     assert (never.verdict, no_longer.verdict) == (Verdict.UNJUDGED, Verdict.REGRESSED)
     assert no_longer.message.endswith(
-        "no longer takes it on SwiftShader Device (Subzero): INVALID_ARGUMENT: Shape mismatch"
+        "no longer runs it on SwiftShader Device (Subzero): INVALID_ARGUMENT: Shape mismatch"
     )
+
+
+def test_an_accepted_refusal_is_a_known_limitation_until_it_is_another_or_none() -> None:
+    known = BaselineCell(gpu_refusal={SEEN.name: "it crashes while it loads the file: died of SIGABRT: at 0x12"})
+    again = gate.gpu_refused(SUBJECT, "it crashes while it loads the file: died of SIGABRT: at 0x34", SEEN, known)
+    other = gate.gpu_refused(SUBJECT, "INVALID_ARGUMENT: Shape mismatch", SEEN, known)
+    elsewhere = gate.gpu_refused(SUBJECT, "INVALID_ARGUMENT: Shape mismatch", OTHER, known)
+    assert [one.verdict for one in (again, other, elsewhere)] == ["unsupported", "warn", "unjudged"]
+    assert "known limitation" in again.message
+    runs, wrong = judged(1.0, baseline=known)[0], judged(0.5, baseline=known)[0]
+    assert (runs.verdict, wrong.verdict) == (Verdict.IMPROVED, Verdict.REGRESSED)
+    assert "it was known not to run there" in runs.message
 
 
 def test_bit_identical_answers_of_the_cpu_are_none_of_the_accelerator() -> None:

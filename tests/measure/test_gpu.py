@@ -17,6 +17,7 @@ from quantbench.engine import measurements
 from quantbench.errors import BadInput
 from quantbench.measure import gpu, gpu_devices
 from quantbench.measure.gpu import Artifact, Effort, GpuFailed, OnGpu, Refused
+from quantbench.measure.gpu_worker import END_OF_VARIANT
 from quantbench.records import BaselineCell, Device, Kind, Measurement, Verdict
 from quantbench.reference.model import load_models
 from quantbench.report import formatting
@@ -28,6 +29,7 @@ SUBJECT = gate.Subject("m", "v", "reports/r")
 REAL = Device(name="A GPU", kind="discrete", driver="d 1")
 SOFTWARE = Device(name="SwiftShader Device (Subzero)", kind="software")
 MODELS = load_models(ROOT / "models")
+SELECTED, LOADED = "Selected adapter: A GPU, arch=a", END_OF_VARIANT  # lines of a process's log
 
 
 def found(agreement: float, n: int = 200) -> dict[str, Measurement]:
@@ -195,6 +197,13 @@ def a_job(tmp_path: Path) -> dict[str, object]:
         ("echo 'VK_ERROR_DEVICE_LOST' >&2; kill -ABRT $$", GpuFailed, "the device was lost: VK_ERROR_DEVICE_LOST"),
         ("echo hello", GpuFailed, "wrote no result but 'hello"),
         ("exec sleep 30", GpuFailed, "did not finish within 1 s: the driver hangs"),
+        (f"echo '{SELECTED}' >&2; echo '{LOADED}' >&2; kill -ABRT $$", GpuFailed, "the GPU process died of SIGABRT"),
+        (
+            f"echo '{SELECTED}' >&2; echo 'free(): invalid size' >&2; kill -ABRT $$",
+            Refused,
+            r"it crashes while it loads the file: died of SIGABRT: free\(\): invalid size",
+        ),
+        ("echo 'ValueError: Unsupported dtype: int16' >&2; exit 1", Refused, "LiteRT's buffers hold no int16"),
         ("echo 'ERROR: [model_load.cc:3] No such thing.' >&2; exit 1", Refused, "No such thing."),
     ],
 )
@@ -206,6 +215,14 @@ def test_a_crash_a_lost_device_and_a_hang_are_told(
     instead_of_python(tmp_path, script, monkeypatch)
     with pytest.raises(error, match=told):
         gpu._run_worker(a_job(tmp_path))
+
+
+def test_a_crash_that_does_not_come_again_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(gpu_devices.CHOICE, raising=False)
+    once = tmp_path / "once"
+    first = f"[ -e {once} ] || {{ touch {once}; echo '{SELECTED}' >&2; kill -ABRT $$; }}"
+    instead_of_python(tmp_path, f"{first}; echo '{{}}'", monkeypatch)
+    assert gpu._run_worker(a_job(tmp_path)).seconds == {}
 
 
 def test_a_failure_is_not_kept_and_a_result_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -577,6 +577,9 @@ def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, s
         refused = new.micro.refusal if new.micro else None
         if refused is not None and (old.micro is None or old.micro.refusal != refused):
             newly_declared.setdefault(cell.id, f"does not run on TFLite-Micro: {refused.words}")
+        for device, why in new.gpu_refusal.items():
+            if why != old.gpu_refusal.get(device):
+                newly_declared.setdefault(cell.id, f"does not run on {device}: {why}")
         for device, share in new.gpu_agreement.items():
             if share != old.gpu_agreement.get(device):
                 newly_declared[cell.id] = f"answers as litert-cpu on {100 * share:.1f} % of the examples on {device}"

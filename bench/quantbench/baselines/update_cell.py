@@ -91,6 +91,7 @@ def taken(
         conversion_agreement=conversion.value if conversion else None,
         gpu=accepted_gpu(cell, old, report),
         gpu_agreement=gpu_agreement(cell, old, report),
+        gpu_refusal=gpu_refusal(cell, old, report),
         micro=micro.accepted(cell, old),
         overlays=old.overlays,
         xfail=old.xfail,
@@ -149,12 +150,23 @@ def gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, fl
 def accepted_gpu(cell: Cell, old: BaselineCell, report: Report) -> dict[str, AcceptedGpu]:
     """What was measured on this run's device; others keep their own."""
     measured, left = cell.measurements.get("gpu_agreement"), cell.measurements.get("gpu_left")
-    device = report.environment.gpu if measured is not None and Kind.GPU in cell.verdicts else None
+    device = report.environment.gpu if Kind.GPU in cell.verdicts else None
+    if device is not None and cell.gpu_refusal:
+        return {name: accepted for name, accepted in old.gpu.items() if name != device.name}
     if device is None or measured is None:
         return old.gpu
     of = (0, 0) if left is None else (int(left.value), left.n)
     own = AcceptedGpu(agreement=measured.value, examples=measured.n, left=of[0], operators=of[1])
     return {**old.gpu, device.name: own}
+
+
+def gpu_refusal(cell: Cell, old: BaselineCell, report: Report) -> dict[str, str]:
+    """Why this run's device does not run it, where it did not; others keep their own."""
+    device = report.environment.gpu if Kind.GPU in cell.verdicts else None
+    if device is None or not (cell.gpu_refusal or "gpu_agreement" in cell.measurements):
+        return old.gpu_refusal
+    others = {name: reason for name, reason in old.gpu_refusal.items() if name != device.name}
+    return {**others, device.name: cell.gpu_refusal} if cell.gpu_refusal else others
 
 
 def latency_moves(

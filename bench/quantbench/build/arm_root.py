@@ -35,6 +35,7 @@ PROCESSOR = "cortex-a76"
 WHEELS = ("ai-edge-litert", "numpy")
 _FORM = 1  # of the folder: raised where it is laid out otherwise
 _PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
+_INSIDE = "root"  # of the environment's folder
 _SITE = "/usr/lib/quantbench"  # of the wheels, in the root
 _EMULATOR = "/usr/bin/emulator"
 _VARIABLES = {
@@ -152,6 +153,11 @@ def find() -> Root | None:
     return _opened(folder) if (folder / INSTALLED).is_file() else None
 
 
+def is_root(environment: Path) -> bool:
+    """Tell such a root from an environment of ``ab``."""
+    return (environment / _INSIDE).is_dir()
+
+
 def root() -> Root:
     """Return the root, made now where the store lacks it.
 
@@ -172,13 +178,13 @@ def _key(versions: Mapping[str, str]) -> str:
 def _opened(folder: Path) -> Root:
     lines = files.read_bytes(folder / INSTALLED, "list of packages", 2**20).decode().splitlines()
     versions = dict(re.split("==?", line, maxsplit=1) for line in lines if "=" in line)
-    return Root(folder / "root", f"/usr/bin/python{versions['python']}", versions)
+    return Root(folder / _INSIDE, f"/usr/bin/python{versions['python']}", versions)
 
 
 def _make(folder: Path, versions: Mapping[str, str]) -> None:
     """Download, unpack and try everything; on the disk it takes about 200 MB."""
     folder.mkdir(mode=0o700)
-    inside = folder / "root"
+    inside = folder / _INSIDE
     with tempfile.TemporaryDirectory(prefix="apt-", dir=folder) as scratch:
         apt = debian.Apt(Path(scratch), ARCHITECTURE)
         apt.update()

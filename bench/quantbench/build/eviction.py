@@ -109,7 +109,7 @@ def clear_environments(store: Store, limit: float, dry_run: bool = False) -> Cle
         for item in leftovers:
             remove(item.path, store.root)
     whole = [environment for environment in installed if environment not in leftovers]
-    nouns = ("environments of ab", "environment of ab")
+    nouns = ("installed environments", "installed environment")
     return _cut(store, whole, Cleared([], leftovers, [], [], dry_run, nouns), limit, began)
 
 

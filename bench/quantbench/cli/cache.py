@@ -14,7 +14,7 @@ _DEFAULTS = RunOptions()
 
 @app.command()
 def ls(cell: Annotated[str, typer.Argument(help="part of a cell's id (default: all)")] = "") -> None:
-    """List the cached entries with kind, cell, size, age and last use, and the environments of quantbench ab.
+    """List the cached entries with kind, cell, size, age and last use, and what quantbench ab and answers installed.
 
     Example: quantbench cache ls seed_cnn/ptq
     """
@@ -62,7 +62,7 @@ def gc(
 ) -> None:
     """Remove leftovers of killed runs, then the least recently used entries until the rest fits.
 
-    Environments of quantbench ab get the space that entries leave. Entries used by unfinished runs are kept.
+    What quantbench ab and answers installed gets the space that entries leave. Entries of unfinished runs are kept.
 
     Example: quantbench cache gc --cache-size 1 --dry-run
     """

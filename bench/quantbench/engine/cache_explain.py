@@ -13,7 +13,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from quantbench.build import artifact
+from quantbench.build import arm_root, artifact
 from quantbench.build.eviction import Lying, entries, environments, show_size
 from quantbench.build.fingerprint import source_fingerprint
 from quantbench.build.package_contents import package_contents
@@ -85,8 +85,11 @@ def listing(store: Store, cell: str = "") -> str:
     total = show_size(sum(entry.lying.size for _, entry in shown))
     table = tabulate(rows, headers=["kind", "cell", "size", "made", "last used"], tablefmt="simple") + "\n\n"
     summary = f"{len(shown)} entries, {total} in {store.root}"
-    installed = [] if cell else [environment.size for environment in environments(store)]
-    more = f"\n{len(installed)} environments of quantbench ab, {show_size(sum(installed))}" if installed else ""
+    installed = [] if cell else list(environments(store))
+    of_arm = [one.size for one in installed if arm_root.is_root(one.path)]
+    of_ab = [one.size for one in installed if not arm_root.is_root(one.path)]
+    told = ((of_ab, "environments of quantbench ab"), (of_arm, "with the root for ARM answers"))
+    more = "".join(f"\n{len(sizes)} {what}, {show_size(sum(sizes))}" for sizes, what in told if sizes)
     return (table if rows else "") + summary + (f": {', '.join(parts)}" if parts else "") + more
 
 

@@ -203,6 +203,7 @@ class Recording:
             overlay=baseline.overlay.get(cell.variant.name),
             exceptions=baseline.exceptions.get(cell.variant.name, []),
             gpu_left=[LeftToCpu(operator=name, reason=why) for name, why in on_gpu.left_why] if on_gpu else [],
+            gpu_refusal=on_gpu.refusal if on_gpu else "",
             drift=gate.drift_of(cell.model.metric, measurements, accepted, self._rules.machine_of),
             untimed=dict(result.alone.untimed),
             retried=result.retried,

@@ -137,7 +137,7 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     declared = baseline.unsupported if baseline else None
     refused = failure.what == "unsupported"
     # Baselines of before refusals were translated declare the tool's own text, which is the log now.
-    known = declared is not None and any(_same_reason(declared, told) for told in (failure.reason, failure.log))
+    known = declared is not None and any(same_reason(declared, told) for told in (failure.reason, failure.log))
     actions: list[Action] = []
     if refused and known:
         verdict, message = Verdict.UNSUPPORTED, f"unsupported (known limitation): {failure.reason}"
@@ -161,7 +161,7 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     )
 
 
-def _same_reason(declared: str, refusal: str) -> bool:
+def same_reason(declared: str, refusal: str) -> bool:
     """Compare a tool's refusal with the declared one, ignoring numbers and addresses."""
     return re.sub(r"[0-9]+", "", declared)[:80] == re.sub(r"[0-9]+", "", refusal)[:80]
 

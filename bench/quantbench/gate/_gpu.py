@@ -1,9 +1,10 @@
 """Judge results on a GPU: a wrong prediction is red, and times are shown without being judged."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from quantbench.gate._agreement import RED_AT, fewer_than_accepted
-from quantbench.gate._common import Subject, beyond
+from quantbench.gate._common import Subject, beyond, same_reason
 from quantbench.gate._gpu_faults import seen_on, strided_pointwise, words
 from quantbench.records import Action, BaselineCell, Census, Device, Judgement, Kind, Measurement, Verdict
 
@@ -46,7 +47,18 @@ def gpu(
         return no_gpu(
             f"did not run on {device.name}, which supports none of its operators: the CPU computed everything"
         )
-    return _agreement(subject, measured["gpu_agreement"], device, baseline, strided_pointwise(census))
+    judged = _agreement(subject, measured["gpu_agreement"], device, baseline, strided_pointwise(census))
+    return judged if judged.verdict is Verdict.REGRESSED else _runs_now(judged, subject, device, baseline)
+
+
+def _runs_now(judged: Judgement, subject: Subject, device: Device, baseline: BaselineCell | None) -> Judgement:
+    """Tell that it runs on a device that was known not to run it."""
+    known = baseline.gpu_refusal.get(device.name) if baseline else None
+    if known is None:
+        return judged
+    message = f"{judged.message}; it was known not to run there ({known})"
+    update = {"verdict": Verdict.IMPROVED, "message": message, "actions": [subject.accept("record that it runs")]}
+    return judged.model_copy(update=update)
 
 
 def gpu_left(
@@ -82,10 +94,20 @@ def gpu_left(
 
 
 def gpu_refused(subject: Subject, reason: str, device: Device, baseline: BaselineCell | None) -> Judgement:
-    """Judge an artifact that the accelerator refuses: red where it ran on this device when it was accepted."""
+    """Judge an artifact that the accelerator refuses, or crashes on: red where it ran on this device when accepted.
+
+    A refusal that was accepted is a known limitation, tried in every run; another one is told.
+    """
+    known = baseline.gpu_refusal.get(device.name) if baseline else None
+    if known is not None and same_reason(known, reason):
+        words = f"does not run on {device.name} (known limitation): {reason}"
+        return _judgement(Verdict.UNSUPPORTED, words, detail=reason, against="baseline")
+    if known is not None:
+        words = f"still does not run on {device.name}, for another reason: {reason}; known is: {known}"
+        return _judgement(Verdict.WARN, words, detail=reason, actions=subject.choices(), against="baseline")
     if baseline is None or device.name not in baseline.gpu:
-        return no_gpu(f"LiteRT's GPU accelerator refuses it: {reason}")
-    words = f"LiteRT's GPU accelerator no longer takes it on {device.name}: {reason}"
+        return no_gpu(f"LiteRT's GPU accelerator does not run it: {reason}")
+    words = f"LiteRT's GPU accelerator no longer runs it on {device.name}: {reason}"
     return _judgement(Verdict.REGRESSED, words, detail=reason, actions=subject.choices())
 
 
@@ -137,11 +159,12 @@ def _judgement(
     limit: float | None = None,
     detail: str = "",
     actions: Sequence[Action] = (),
+    against: Literal["nothing", "baseline"] = "nothing",
 ) -> Judgement:
     return Judgement(
         kind=Kind.GPU,
         measurement="gpu_agreement",
-        against="nothing" if agreement is None else "litert-cpu",
+        against=against if agreement is None else "litert-cpu",
         verdict=verdict,
         value=agreement.value if agreement else None,
         reference=1.0 if agreement else None,

@@ -6,6 +6,7 @@ process times calls of the artifact and of its float control, interleaved.
 """
 
 import json
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from quantbench.tflite.litert_gpu import Reader, adapter, lost, on_cpu, refusal,
 
 SECONDS = 0.3  # of timing in each process
 LIMIT_SECONDS = 120
+_OWN_CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 _FACTS = "gpu.json"
 _PREDICTIONS = "predictions.npy"
 
@@ -196,14 +198,17 @@ class _Done(NamedTuple):
 def _run_worker(job: dict[str, Any]) -> _Done:
     """Run one fresh process.
 
+    A crash of LiteRT while it loads the artifact counts as a refusal where a second process crashes too.
+
     Raises:
         Refused: LiteRT refuses the artifact.
         GpuFailed: the process did not finish, or the device was lost.
     """
-    try:
-        done = child_process.start("quantbench.measure.gpu_worker", job, LIMIT_SECONDS, gpu_devices.child_environment())
-    except child_process.ChildFailed as error:
-        raise GpuFailed(f"the GPU process {error}: the driver hangs") from None
+    done = _finished(job)
+    if words := _crash(done):
+        done = _finished(job)
+        if _crash(done) == words:
+            raise Refused(words)
     if gone := lost(done.stderr):
         raise GpuFailed(f"the device was lost: {gone[:300]}")
     if done.returncode > 0 and (words := refusal(done.stderr)):
@@ -215,6 +220,21 @@ def _run_worker(job: dict[str, Any]) -> _Done:
     except child_process.ChildFailed as error:
         raise GpuFailed(f"the GPU process {error}") from None
     return _Done(seconds, done.stderr.partition(END_OF_VARIANT)[0])
+
+
+def _finished(job: dict[str, Any]) -> child_process.Done:
+    try:
+        return child_process.start("quantbench.measure.gpu_worker", job, LIMIT_SECONDS, gpu_devices.child_environment())
+    except child_process.ChildFailed as error:
+        raise GpuFailed(f"the GPU process {error}: the driver hangs") from None
+
+
+def _crash(done: child_process.Done) -> str:
+    """Say how LiteRT crashed while it loaded the variant, once it had a device; empty where it did not."""
+    log = done.stderr
+    if -done.returncode not in _OWN_CRASHES or END_OF_VARIANT in log or not adapter(log) or lost(log):
+        return ""
+    return f"it crashes while it loads the file: {child_process.ended(done.returncode)}: {trouble(log)[:200]}"
 
 
 def recipe(artifact: Artifact, control: Artifact, model: ReferenceModel, device: Device) -> dict[str, Any]:

@@ -141,6 +141,7 @@ _RARE = (
     "xfail",
     "gpu",
     "gpu_agreement",
+    "gpu_refusal",
     "micro",
     "conversion_agreement",
     "trained_sha256",
@@ -195,6 +196,9 @@ class BaselineCell(Record):
     gpu_agreement: dict[str, float] = Field(
         default_factory=dict,
         description="by device name: accepted share of examples on which it answers as litert-cpu, where that is low",
+    )
+    gpu_refusal: dict[str, str] = Field(
+        default_factory=dict, description="by device name: why the accelerator is known not to run it; since 1.10"
     )
     micro: AcceptedMicro | None = Field(
         default=None, description="what TFLite-Micro made of the artifact; its arena is among the measurements"

@@ -258,6 +258,9 @@ class Cell(Record):
     gpu_left: list[LeftToCpu] = Field(
         default_factory=list, description="operators that the GPU left to the CPU, with the accelerator's reason"
     )
+    gpu_refusal: str = Field(
+        default="", description="why the accelerator does not run it, where it refuses or crashes; since 1.10"
+    )
     attribution: Attribution | None = Field(
         default=None, description="of a red score: the operators that its error comes from, without the harmless ones"
     )

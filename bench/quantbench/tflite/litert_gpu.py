@@ -22,6 +22,7 @@ _REFUSED = re.compile(
 )
 _REFUSED_WHOLE = re.compile(r"ERROR: \[model_load\.cc:\d+\] (.+)")
 _NO_KERNEL = re.compile(r"Failed to create litert::ml_drift::DelegateKernelLiteRt: (.+)")
+_NO_TYPE = re.compile(r"ValueError: Unsupported dtype: (\w+)")
 _LOST = re.compile(r".*device (?:was|is|has been) lost.*|.*device lost.*|.*VK_ERROR_DEVICE_LOST.*", re.IGNORECASE)
 
 
@@ -129,6 +130,9 @@ def on_cpu(log: str) -> tuple[int, int, list[tuple[str, str]]]:
 def refusal(log: str) -> str:
     """Parse why LiteRT refuses the whole artifact; empty where it accepts it."""
     match = _REFUSED_WHOLE.search(log) or _NO_KERNEL.search(log)
+    no_type = _NO_TYPE.search(log)
+    if match is None and no_type is not None:
+        return f"LiteRT's buffers hold no {no_type[1]}, the type of its input or output"
     return match[1] if match else ""
 
 
