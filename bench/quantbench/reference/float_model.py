@@ -3,6 +3,7 @@
 This module is the only way to the converter, which always gets a SavedModel with batch size 1.
 """
 
+import re
 import tempfile
 from functools import partial
 from typing import Any
@@ -138,14 +139,25 @@ def _load(load: Any, model: ReferenceModel) -> Any:
 
 
 def export(keras_model: Any) -> str:
-    """Export a Keras 2 model as a SavedModel with batch size 1."""
+    """Export a Keras model as a SavedModel with batch size 1."""
     tf = tensorflow.tensorflow()
-    specs = [tf.TensorSpec([1, *t.shape[1:]], t.dtype, name=t.name.split(":")[0]) for t in keras_model.inputs]
+    named = zip(keras_model.inputs, input_names(keras_model), strict=True)
+    specs = [tf.TensorSpec([1, *t.shape[1:]], t.dtype, name=name) for t, name in named]
 
     def forward(*tensors: Any) -> Any:
         return keras_model(list(tensors) if len(tensors) > 1 else tensors[0], training=False)
 
     return _saved(tf.function(forward).get_concrete_function(*specs), keras_model)
+
+
+def input_names(keras_model: Any) -> list[str]:
+    """Return the names of a model's inputs; where Keras 3 made them up, those that Keras 2 makes up."""
+    names = [tensor.name.split(":")[0] for tensor in keras_model.inputs]
+    first = f"{keras_model.layers[0].name}_input" if type(keras_model).__name__ == "Sequential" else ""
+    return [
+        (first or f"input_{place}") if re.fullmatch(r"keras_tensor(_\d+)?", name) else name
+        for place, name in enumerate(names, 1)
+    ]
 
 
 def _saved(function: Any, owner: Any) -> str:
