@@ -30,7 +30,7 @@ AS_NAMED, OTHERWISE, REFUSED, UNKNOWN = "✓", "≠", "∅", "?"
 GROUPS = {
     "float32": r"float32.*",
     "PTQ by the TFLite converter": r"ptq_.*",
-    "PTQ by ai-edge-quantizer": r"aeq_.*",
+    "PTQ by litert-quantizer": r"aeq_.*",
     "PTQ, some layers left in float32": r"mixed_.*",
     "Keras 3's own quantization": r"keras_.*",
     "QAT by tfmot": r"qat_.*",
