@@ -127,7 +127,7 @@ def verdict_words(one: AdvisedVariant) -> str:
     if one.dead:
         columns = ", ".join(str(column.column) for column in one.dead[:3]) + ("…" if len(one.dead) > 3 else "")
         fewest = min(column.distinct for column in one.dead)
-        return f"dead output {columns} ({fewest} distinct values)"
+        return f"dead output {columns} ({fewest} distinct {'value' if fewest == 1 else 'values'})"
     if one.verdict != "undecided":
         return f"{one.verdict} the limit"
     needed = [verdict.needed for verdict in one.outputs if verdict.verdict == "undecided"]
