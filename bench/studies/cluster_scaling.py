@@ -37,6 +37,7 @@ from quantbench.engine.scheduler import _turn
 from quantbench.engine.workers import cluster
 from quantbench.engine.workers.cluster_executor import ClusterExecutor
 from quantbench.engine.workers.task import Task
+from quantbench.errors import BadInput
 from quantbench.records.run_folder import read
 from quantbench.reference.model import load_models, pick
 from quantbench.variants import VARIANTS
@@ -144,7 +145,10 @@ def measure(number: int, cells: list[Cell], wire: Wire | None = None) -> Run:
             seconds = time.perf_counter() - start
             executor.close()
             connected.close()
-    failed = sum(outcome.failure is not None and outcome.failure.what != "unsupported" for outcome in outcomes)
+    failures = [one.failure.reason for one in outcomes if one.failure and one.failure.what != "unsupported"]
+    failed = len(failures)
+    if failed and waiting:  # nobody waited for these
+        raise BadInput(f"{failed} of {len(cells)} cells failed: {failures[0]}")
     return Run(number, seconds, sum(outcome.seconds for outcome in outcomes), failed)
 
 
