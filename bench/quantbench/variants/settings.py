@@ -68,7 +68,7 @@ def _int4_in_blocks(block: int) -> Setting:
     return Setting(words, "hybrid", 4, granularity=f"BLOCKWISE_{block}", algorithm=OCTAV)
 
 
-# Of int4 and int2 those that are clipped for least squared error (OCTAV): one scale has to serve small and large weights.
+# Of int4 and int2 those that are clipped for least squared error (OCTAV): one scale serves small and large weights.
 SETTINGS = {
     "dynamic_wi2": Setting("int2 weights", "hybrid", 2, algorithm=OCTAV),
     "dynamic_wi4_tensor": Setting("int4 weights, one scale", "hybrid", 4, granularity="TENSORWISE", algorithm=OCTAV),
