@@ -13,7 +13,7 @@ from studies import outlier_model
 FLOAT = outlier_model.tflite(outlier_model.layers(outlier=1.0))
 OPERATORS = tuned.operators_of(FLOAT)
 OF_WEIGHTS = [name for name in SETTINGS if not settings.is_static(name) and name != "dynamic_wi4_b128"]  # rows of 64
-DTYPES = {"wi4": "int4", "wi8": "int8", "float16": "float16"}
+DTYPES = {"wi2": "int2", "wi4": "int4", "wi8": "int8", "float16": "float16"}
 
 
 @pytest.mark.parametrize("name", OF_WEIGHTS)
@@ -31,7 +31,8 @@ def test_a_setting_gives_one_operator_the_weights_that_it_names_and_leaves_the_o
     x = outlier_model.classes(2, 50)["x"]
     ours, exact = LiteRT(made).run(x), LiteRT(FLOAT).run(x)
     assert isinstance(ours, np.ndarray)
-    assert np.mean((ours - exact) ** 2) < 0.1 * np.mean(np.square(exact))  # type: ignore[arg-type]
+    most = 0.5 if wanted == "int2" else 0.1
+    assert np.mean((ours - exact) ** 2) < most * np.mean(np.square(exact))  # type: ignore[arg-type]
 
 
 def test_only_what_the_tool_takes_is_offered() -> None:

@@ -46,6 +46,7 @@ FIXED = (
     "aeq_dynamic_wi4_b32_afp32",
     "aeq_dynamic_wi4_octav_afp32",
     "aeq_dynamic_wi4_gptq_afp32",
+    "aeq_dynamic_wi2_dense_afp32",
 )
 # What an operator may get, in the order in which it is measured, as time may run out.
 OFFERED = (
@@ -58,6 +59,7 @@ OFFERED = (
     "dynamic_wi4_b128",
     "dynamic_wi4_tensor",
     "weight_only_wi4",
+    "dynamic_wi2",
     "float16",
 )
 ARTIFACT, RECIPE = "tuned.tflite", f"tuned{tuned.ENDING}"

@@ -68,8 +68,9 @@ def _int4_in_blocks(block: int) -> Setting:
     return Setting(words, "hybrid", 4, granularity=f"BLOCKWISE_{block}", algorithm=OCTAV)
 
 
-# Of int4 those that are clipped for least squared error (OCTAV): one scale has to serve both small and large weights.
+# Of int4 and int2 those that are clipped for least squared error (OCTAV): one scale serves small and large weights.
 SETTINGS = {
+    "dynamic_wi2": Setting("int2 weights", "hybrid", 2, algorithm=OCTAV),
     "dynamic_wi4_tensor": Setting("int4 weights, one scale", "hybrid", 4, granularity="TENSORWISE", algorithm=OCTAV),
     **{f"dynamic_wi4_b{block}": _int4_in_blocks(block) for block in BLOCKS},
     "dynamic_wi4": Setting("int4 weights", "hybrid", 4, algorithm=OCTAV),
