@@ -53,7 +53,8 @@ def machines(report: Report) -> list[str]:
 
 def words(report: Report) -> str:
     """Say how to read the table."""
-    of_micro = f"{MICRO}: arena as its own allocator used it on this 64-bit machine, answers against LiteRT's reference kernels."
+    arena = "arena as its own allocator used it on this 64-bit machine"
+    of_micro = f"{MICRO}: {arena}, answers against LiteRT's reference kernels."
     return " ".join([*([of_micro] if _tried_micro(report) else []), *([_of_targets(report)] if report.targets else [])])
 
 
