@@ -65,7 +65,7 @@ def test_what_only_another_runtime_did_not_run_decides_no_cell_of_an_older_repor
     ):
         found["cells"][0] |= {"verdict": "unsupported", "verdicts": parts}
         rewritten(path, cells=found["cells"], schema_version="1.9")
-        assert str(read(path)[1].cells[0].verdict) == decided
+        assert str(read(path)[0].cells[0].verdict) == decided
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])

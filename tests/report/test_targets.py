@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from made_up_runs import answers, cell, measured, report
-from quantbench.records import OnTarget, Report, Target, TargetMachine, Verdict
+from quantbench.records import Micro, MicroAnswers, MicroRefusal, OnTarget, Report, Target, TargetMachine, Verdict
 from quantbench.report import targets
 from quantbench.report.evidence import Behind
 from quantbench.report.html.page import render
@@ -73,3 +73,27 @@ def test_times_of_an_emulator_are_labelled() -> None:
     made = made.model_copy(update={"targets": {**made.targets, "pi": emulated}})
     assert targets.rows(made)[0][3] == "0.50× (1,234 µs), emulated"
     assert "pi: emulated, so its times say nothing of a machine" in targets.words(made)
+
+
+def test_tflite_micro_stands_beside_the_targets_and_alone(tmp_path: Path) -> None:
+    alone = report(
+        [
+            cell("runs", micro=Micro(version="1", answers=MicroAnswers(examples=300, differing=[3])),
+                 measurements={"micro_arena": measured(1100)}),
+            cell("not", micro=Micro(version="1", refusal=MicroRefusal(reason="<b>", operator="CONV_2D"))),
+            cell("never"),
+        ]
+    )  # fmt: skip
+    assert targets.rows(alone) == [
+        ["m/runs", "yes", "1,100", "1 of 300"],
+        ["m/not", "no: CONV_2D: <b>", "", ""],
+    ]
+    page = render(alone, Behind.of(tmp_path, alone, {}))
+    for text in (markdown(alone), page):
+        assert "TFLite-Micro: arena, bytes" in text
+        assert "1 of 300" in text
+        assert "CONV_2D: <b>" not in text
+    both = of_two()
+    beside = both.model_copy(update={"cells": [*both.cells[:1], *alone.cells]})
+    assert targets.headers(beside)[1:5] == [*(f"TFLite-Micro: {what}" for what in targets.OF_MICRO), "pi: score"]
+    assert [len(row) for row in targets.rows(beside)] == [14, 14, 14]

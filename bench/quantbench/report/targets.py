@@ -1,24 +1,49 @@
-"""Render what cells answered on targets as one table: targets across, cells down."""
+"""Render what cells did on TFLite-Micro and on targets as one table: these across, cells down."""
 
 from quantbench.records import Cell, Measurement, OnTarget, Report, Target
+from quantbench.records.measurements import MICRO_ARENA
 from quantbench.report import formatting
 
-TITLE = "On other machines"
+TITLE = "On other machines and runtimes"
+MICRO = "TFLite-Micro"
+OF_MICRO = ("runs", "arena, bytes", "answers otherwise")
 OF_TARGET = ("score", "change against here", "time / float32 there", "memory, KiB", "not measured")
 
 
 def headers(report: Report) -> list[str]:
-    """Return the heads of the columns: the cell, then five of each target."""
-    return ["cell", *(f"{name}: {what}" for name in report.targets for what in OF_TARGET)]
+    """Return the heads of the columns: the cell, three of TFLite-Micro where it was tried, and five of each target."""
+    of_micro = [f"{MICRO}: {what}" for what in OF_MICRO] if _tried_micro(report) else []
+    return ["cell", *of_micro, *(f"{name}: {what}" for name in report.targets for what in OF_TARGET)]
 
 
 def rows(report: Report) -> list[list[str]]:
-    """Return a row of each cell that ran on a target, or was to."""
+    """Return a row of each cell that ran elsewhere, or was to."""
+    tried = _tried_micro(report)
     return [
-        [cell.id, *(text for name, target in report.targets.items() for text in _columns(cell, name, target))]
+        [
+            cell.id,
+            *(_of_micro(cell) if tried else []),
+            *(text for name, target in report.targets.items() for text in _columns(cell, name, target)),
+        ]
         for cell in report.cells
-        if cell.targets
+        if cell.targets or cell.micro is not None
     ]
+
+
+def _tried_micro(report: Report) -> bool:
+    return any(cell.micro is not None for cell in report.cells)
+
+
+def _of_micro(cell: Cell) -> list[str]:
+    """Format whether it runs, or what stops it; its arena; and what LiteRT's reference kernels answer otherwise."""
+    found, arena = cell.micro, cell.measurements.get(MICRO_ARENA)
+    if found is None:
+        return ["", "", ""]
+    if found.refusal is not None:
+        return [f"no: {found.refusal.words}", "", ""]
+    size = "" if arena is None else f"{arena.value:,.0f}"
+    answers = found.answers
+    return ["yes", size, "not compared" if answers is None else f"{len(answers.differing):,} of {answers.examples:,}"]
 
 
 def machines(report: Report) -> list[str]:
@@ -28,6 +53,12 @@ def machines(report: Report) -> list[str]:
 
 def words(report: Report) -> str:
     """Say how to read the table."""
+    arena = "arena as its own allocator used it on this 64-bit machine"
+    of_micro = f"{MICRO}: {arena}, answers against LiteRT's reference kernels."
+    return " ".join([*([of_micro] if _tried_micro(report) else []), *([_of_targets(report)] if report.targets else [])])
+
+
+def _of_targets(report: Report) -> str:
     emulated = [name for name, target in report.targets.items() if target.emulated]
     of_emulated = f" {', '.join(emulated)}: emulated, so its times say nothing of a machine." if emulated else ""
     return (
@@ -40,11 +71,12 @@ def words(report: Report) -> str:
 def markdown(report: Report) -> str:
     """Render the part of ``report.md``; empty where no cell ran elsewhere."""
     found = rows(report)
-    if not report.targets or not found:
+    if not found:
         return ""
     shown = [[formatting.code(row[0]), *row[1:]] for row in found]
     listed = "\n".join(f"- {formatting.escape(one)}" for one in machines(report))
-    return f"## {TITLE}\n\n{listed}\n\n{formatting.table(shown, headers(report))}\n\n{formatting.escape(words(report))}"
+    parts = [f"## {TITLE}", listed, formatting.table(shown, headers(report)), formatting.escape(words(report))]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _machine(name: str, target: Target) -> str:

@@ -233,10 +233,11 @@ def _outputs(report: Report, by_id: dict[str, Cell], later: Later) -> Markup:
 
 def _targets(report: Report) -> Markup:
     rows = targets.rows(report)
-    if not report.targets or not rows:
+    if not rows:
         return Markup("")
-    listed = fragment("lines.html.j2", items=[plain(one) for one in targets.machines(report)])
-    caption = "What each cell answers there"
+    machines = [plain(one) for one in targets.machines(report)]
+    listed = fragment("lines.html.j2", items=machines) if machines else Markup("")
+    caption = "What each cell does there"
     shown = fragment("table.html.j2", caption=caption, headers=targets.headers(report), rows=rows, kind="")
     return listed + shown + _lines(targets.words(report))
 
