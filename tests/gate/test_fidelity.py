@@ -328,4 +328,6 @@ def test_a_reference_keeps_its_outputs_within_one_part_in_4096() -> None:
     assert found.shape == FLOAT.shape
     assert np.abs(found / FLOAT - 1).max() < 1 / 4096
     assert distances.kept(np.zeros((500, 784), dtype=np.float32)).shape == (50, 784)
+    assert distances.kept(np.zeros((500, 5000), dtype=np.float32)).shape == (10, 5000)
+    assert distances.kept(np.zeros((500, 30000), dtype=np.float32)).shape == (8, 30000)
     assert np.array_equal(distances.kept(found), found)

@@ -22,7 +22,8 @@ def model_name(request: pytest.FixtureRequest) -> str:
 def test_every_model_has_its_data_weights_and_floors(model_name: str) -> None:
     model = load_models(MODELS)[model_name]
     pack = model.pack()
-    assert (len(pack.train), len(pack.calibration), len(pack.test)) == (10_000, 500, 10_000)
+    assert len(pack.calibration) == len(pack.train) // 20 >= 150
+    assert len(pack.test) >= 400
     assert sum(array.nbytes for array in model.weight_arrays()) > 0
     assert (model.file.parent / model.weights).stat().st_size <= 2_000_000
     for family in ("ptq", "qat"):

@@ -17,6 +17,7 @@ from quantbench.baselines import seals
 from quantbench.core.arrays import Array
 from quantbench.core.distances import are_stored_outputs, owner
 from quantbench.core.options import CARRIED
+from quantbench.core.stored_maps import as_differences
 from quantbench.errors import BadInput, full_disk_named
 from quantbench.records import SCHEMA_VERSION, BaselineCell, BaselineFile, is_of_target, read_record, write_json
 
@@ -217,7 +218,7 @@ def save(folder: Path, file: BaselineFile, predictions: dict[str, Array] | None)
 def packed(predictions: dict[str, Array]) -> bytes:
     """Pack predictions as npz bytes that depend on the content alone."""
     buffer = BytesIO()
-    small = {name: _narrow(predictions[name]) for name in sorted(predictions)}
+    small = as_differences({name: _narrow(predictions[name]) for name in sorted(predictions)})
     np.savez_compressed(buffer, **small)  # type: ignore[arg-type]
     return buffer.getvalue()
 

@@ -20,7 +20,8 @@ _LEAST, _STEPS = 1e-8, 254
 _GROWTH = (MOST / _LEAST) ** (1 / _STEPS)
 # A reference's own outputs are kept with 12 of 24 bits, which is off by 1e-4 at most, so by 1e-9 squared.
 _KEPT_BITS = 12
-KEPT_VALUES, KEPT_EXAMPLES = 20_000, 50  # 45 kB a model; no fewer examples than this, however many values each has
+KEPT_VALUES, KEPT_EXAMPLES = 20_000, 50  # 45 kB a model; no fewer examples than this, where that is
+MOST_VALUES, LEAST_EXAMPLES = 50_000, 8  # at most so many values; of maps, whose examples have thousands, a few
 _MARK = "#outputs"
 
 
@@ -80,7 +81,9 @@ def decode(codes: Array) -> Array:
 
 def kept(outputs: Array) -> Array:
     """Return the outputs of the first examples, rounded, as a reference stores them; float32, shape (m, values)."""
-    few = outputs[: max(KEPT_EXAMPLES, KEPT_VALUES // max(1, outputs.shape[1]))].astype(np.float32)
+    values = max(1, outputs.shape[1])
+    wanted, most = max(KEPT_EXAMPLES, KEPT_VALUES // values), max(LEAST_EXAMPLES, MOST_VALUES // values)
+    few = outputs[: min(wanted, most)].astype(np.float32)
     mantissa, exponent = np.frexp(few)
     return np.asarray(np.ldexp(np.round(mantissa * 2**_KEPT_BITS) / 2**_KEPT_BITS, exponent), dtype=np.float32)
 

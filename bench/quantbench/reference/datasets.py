@@ -18,6 +18,7 @@ import psutil
 
 from quantbench import files
 from quantbench.core.arrays import Array, Inputs, rows
+from quantbench.core.stored_maps import from_differences
 from quantbench.errors import BadInput
 from quantbench.reference import npy_folder, overlap
 
@@ -175,7 +176,11 @@ def read_predictions(
     Raises:
         BadInput: see :func:`read_npz`; or an array cannot hold predictions.
     """
-    predictions = read_npz(path, what, content=content, inside=inside)
+    arrays = read_npz(path, what, content=content, inside=inside)
+    try:
+        predictions = from_differences(arrays)
+    except ValueError as error:
+        raise BadInput(f"{path}: {error}, as {what} are stored; restore the file") from None
     for name, array in predictions.items():
         if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or not array.size:
             raise BadInput(
