@@ -592,6 +592,24 @@ def test_the_weights_behind_stored_predictions_are_recorded_however_many_seeds_a
         assert cell_of(after(again.accept(baseline))).trained_sha256 == taken
 
 
+def test_answers_of_unknown_weights_are_replaced_however_near_the_score_is(tmp_path: Path) -> None:
+    def of_five_seeds(wrong: int, weights: str | None) -> Run:
+        run = Run(tmp_path, answers(wrong), name=f"of{wrong}{weights}")
+        [cell] = run.report.cells
+        score = cell.measurements["score"]
+        values = [score.value + 0.01 * i for i in (0, -2, -1, 1, 2)]
+        cell.measurements["score"] = score.model_copy(update={"values": values, "spread": 0.016})
+        cell.seeds, cell.trained_sha256 = [0, 1, 2, 3, 4], weights
+        return run
+
+    unknown = after(of_five_seeds(50, None).accept(Baseline()))
+    known = after(of_five_seeds(51, "w").accept(unknown))
+    assert cell_of(known).trained_sha256 == "w"
+    np.testing.assert_array_equal(known.predictions["v"], answers(51))
+    kept = after(of_five_seeds(50, "x").accept(known))
+    assert cell_of(kept).trained_sha256 == "w", "a score within its noise keeps answers whose weights are known"
+
+
 def test_a_target_that_was_away_does_not_keep_a_run_from_being_accepted(tmp_path: Path) -> None:
     def judged(kind: Kind) -> Cell:
         away = Judgement(kind=kind, measurement="x", against="nothing", verdict=Verdict.ERROR, message="away")

@@ -63,7 +63,7 @@ def taken(
     by_machine = {name: dict(values) for name, values in old.by_machine.items()}
     counted = dict(old.counted)
     moves = [
-        *_score_and_size_moves(cell, measurements, accepted, other_degrees),
+        *_score_and_size_moves(cell, measurements, accepted, other_degrees, _unknown_weights(cell, old, repeated)),
         *latency_moves(cell, latency, accepted, report, cell.artifact_sha256 == old.artifact_sha256),
         *_moves_beside(cell, by_machine, accepted, report),
         *_memory_moves(cell, measurements, peak_memory, by_machine, accepted, report),
@@ -105,10 +105,22 @@ def _takes_answers(moves: list[Move]) -> bool:
     return any(move.measurement == "score" and (move.moves or move.new == move.old) for move in moves)
 
 
+def _unknown_weights(cell: Cell, old: BaselineCell, repeated: bool) -> bool:
+    """Whether nobody knows from which weights the stored predictions are, while those of this run are known.
+
+    The artifact of this run would stand beside answers of another training, and never be judged example by example.
+    """
+    return cell.trained_sha256 is not None and old.trained_sha256 is None and not repeated
+
+
 def _score_and_size_moves(
-    cell: Cell, measurements: dict[str, BaselineValue], accepted: Accepted, other_degrees: int
+    cell: Cell, measurements: dict[str, BaselineValue], accepted: Accepted, other_degrees: int, anew: bool
 ) -> list[Move]:
-    """Moves what of them changed, in place."""
+    """Moves what of them changed, in place.
+
+    Args:
+        anew: whether the scores of a trained cell are taken however near they are, with the answers behind them.
+    """
     known_seeds = len(measurements["score"].values or []) if "score" in measurements else 0
     too_few = 0 < len(cell.seeds) < MINIMUM_SEEDS and "score" in cell.measurements
     if too_few and not known_seeds and other_degrees < ENOUGH_DEGREES:
@@ -125,7 +137,7 @@ def _score_and_size_moves(
     ]
     values = {name: value_of(name, cell, accepted) for name in names}
     found = {name: move_of(cell, name, measurements.get(name), value) for name, value in values.items()}
-    if cell.seeds and any(found[name].moves for name in scores if name in found):
+    if cell.seeds and (anew or any(found[name].moves for name in scores if name in found)):
         # The weights of a training belong to the stored predictions of every output.
         found |= {name: replace(found[name], moves=True) for name in scores if name in found}
     for name, value in values.items():
