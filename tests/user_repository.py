@@ -16,7 +16,8 @@ def test_my_model(quantbench):
 
 @pytest.mark.quantbench(models="seed_cnn", variants=["float32", "ptq_float16"])
 def test_cells(quantbench, quantbench_cell):
-    assert quantbench.check(quantbench_cell).verdict == "pass"
+    # Not gated as a whole where this machine has no baseline of float32's own memory.
+    assert quantbench.check(quantbench_cell).verdict in ("pass", "unjudged")
 """
 
 
