@@ -195,7 +195,7 @@ def test_the_commands(quantbench: Quantbench, tmp_path: Path) -> None:
     root = tmp_path / "own" / "environments" / "arm" / "root"
     root.mkdir(parents=True)
     listed = quantbench("cache", "ls", **here).output
-    assert "2 environments of quantbench ab, 2.0 kB\n1 with the root for ARM answers, 0 bytes" in listed
+    assert "installed for quantbench ab: 2, 2.0 kB\ninstalled for ARM answers: 1, 0 bytes" in listed
     root.rmdir()
     root.parent.rmdir()
     done = quantbench("cache", "gc", "--cache-size", str(2500 / GB), **here)

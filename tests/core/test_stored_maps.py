@@ -42,3 +42,17 @@ def test_a_difference_needs_its_control(tmp_path: Path, control: np.ndarray | No
     np.savez(path, **arrays)
     with pytest.raises(BadInput, match=r"array 'v\^float32': expected a difference from 'float32' of its shape"):
         read_predictions(path, "stored predictions")
+
+
+def test_a_map_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "maps.npz"
+    np.savez(
+        path,
+        **{
+            "float32": np.ones((2, 4), np.uint8),
+            "v": np.ones((2, 4), np.uint8),
+            "v^float32": np.ones((2, 4), np.uint8),
+        },
+    )
+    with pytest.raises(BadInput, match="the file holds it whole too"):
+        read_predictions(path, "predictions")

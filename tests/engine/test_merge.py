@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT, accepted, edit, run_quantbench
 from made_up_runs import cell, environment, measured, report
 from quantbench import gate
+from quantbench.baselines.files import packed
 from quantbench.comparison.history import read_history
 from quantbench.core.options import RunOptions
 from quantbench.engine.merge import Whole, _in_turns, _latency, merge, together
@@ -463,3 +464,13 @@ def test_one_thread_at_work_is_no_fault_where_another_shard_saw_several(elsewher
     kept = ["control_to_yardstick_2_threads"] if verdict is Verdict.UNJUDGED else ["threads_at_work"]
     assert [found.measurement for found in judged.judgements] == kept
     assert whole.exit_status == (0 if verdict is Verdict.UNJUDGED else 3)
+
+
+def test_maps_of_a_shard_are_read_as_they_were(tmp_path: Path) -> None:
+    maps = {name: np.full((3, 16), value, np.uint8) for name, value in (("float32", 1), ("ptq_float16", 2))}
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "m.npz").write_bytes(packed(maps))
+    piece = Piece(tmp_path, report([]), Shard(index=1, of=2, split={}, options={}, baselines={}, folder="there"))
+    assert {name: array.tolist() for name, array in piece.arrays("m").items()} == {
+        name: array.tolist() for name, array in maps.items()
+    }

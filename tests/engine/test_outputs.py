@@ -176,7 +176,7 @@ def test_latencies_of_another_host_are_said_once() -> None:
 
 def test_memory_of_models_accepted_for_other_machines_is_not_said_to_be_missing() -> None:
     held = accepted(9000.0, 1.0, "bytes")
-    for there, words in (({"elsewhere": held}, "are of other machine profiles"), ({}, "older and hold no values")):
+    for there, words in (({"elsewhere": held}, "on other machine profiles alone"), ({}, "older and hold no values")):
         before = BaselineCell(measurements={"arena": held}, by_machine={"model_memory": there})
         of = run({FLOAT: [outcome()], HALF: [outcome()]}, baseline({}, ptq_float16=before))
         result = of.results.of(HALF)

@@ -103,6 +103,21 @@ def test_an_accepted_refusal_is_a_known_limitation_until_it_is_another_or_none()
     assert "it was known not to run there" in runs.message
 
 
+def test_a_crash_that_nobody_accepted_is_missing_and_red_where_it_ran_before() -> None:
+    for baseline, verdict in ((None, Verdict.MISSING), (BaselineCell(), Verdict.MISSING), (held(), Verdict.REGRESSED)):
+        crash = gate.gpu_refused(SUBJECT, "it crashes while it loads the file", SEEN, baseline, crashed=True)
+        assert crash.verdict is verdict
+        assert crash.actions
+
+
+def test_what_runs_with_wrong_answers_again_is_no_improvement() -> None:
+    """The known fault with strides, on a device that was known not to run the file at all."""
+    known = BaselineCell(gpu_refusal={SEEN.name: "INVALID_ARGUMENT: Shape mismatch"})
+    runs = judged(0.75, baseline=known, of=census())[0]
+    assert runs.verdict is Verdict.UNSUPPORTED
+    assert "it was known not to run there" in runs.message
+
+
 def test_bit_identical_answers_of_the_cpu_are_none_of_the_accelerator() -> None:
     nothing, left = judged(1.0, baseline=held(), left=182)
     assert nothing.verdict is Verdict.UNJUDGED

@@ -533,8 +533,9 @@ def test_an_operator_that_changes_nothing_is_red_by_its_instructions_alone(
         assert len(found) == 6
         assert {(one.harmful, one.caught) for one in found} == {(red, red)}
         assert instructions.null_runs(trial, 1) == [True]  # a count that is not exactly as before
-    monkeypatch.setattr(instructions, "counted", lambda _, of: [Count(failure="it crashed") for _ in of])
-    assert all(one.harmful and one.caught for one in instructions.injected_faults(trial, lambda _: None))
     text = render(Selftest(model="m", variant="v", plants=found, null_runs=0, false_reds=0, instruction_null_runs=10))
     assert "0 in 10 counts of a healthy artifact's instructions" in text
     assert "## In instructions of a call" in text
+    monkeypatch.setattr(instructions, "counted", lambda _, of: [Count(failure="it crashed") for _ in of])
+    with pytest.raises(RuntimeError, match="it crashed"):
+        list(instructions.injected_faults(trial, lambda _: None))

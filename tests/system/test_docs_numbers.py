@@ -36,7 +36,7 @@ from quantbench.gate import (
     exit_status,
 )
 from quantbench.gate.score import parts
-from quantbench.measure import batch, chunks, gpu, latency_worker, side
+from quantbench.measure import batch, gpu, latency_worker, side
 from quantbench.records import Verdict
 from quantbench.records.measurements import FIRST_CALL, MEAN, P90
 from quantbench.reference.metrics import CONVERSION_AGREEMENT
@@ -363,7 +363,6 @@ def facts() -> dict[str, list[str]]:
             f"all {len(of_every_model())} variants",
             f"block of {settings.BLOCKS[0]}, {settings.BLOCKS[1]} or {settings.BLOCKS[2]}",
             f"at most {percent(splitting.ALPHA)} of searches",
-            f"takes {chunks.Looks.least_seconds:g} s or more",
             f"Exit status: {Exit.GREEN} a variant, or float32, is recommended; {Exit.NOT_MEASURED} nothing could be "
             f"built or scored; {Exit.BAD_INPUT} bad input",
             f"The default is {limits.POINTS:g} pp, or {percent(limits.SHARE_OF_SPREAD)} of the labels' spread",

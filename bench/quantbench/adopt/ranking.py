@@ -113,14 +113,10 @@ def preference(word: str, timed: bool) -> Preference:
 # ------------------------------------------------------------ one drop against its limit
 
 
-def alpha_each(compared: Sequence[Array], aside: int = 0) -> float:
-    """Share alpha evenly over the variants and both sides (Bonferroni); equal predictions are one variant.
-
-    Args:
-        aside: number of variants that a part of the examples has set aside.
-    """
+def alpha_each(compared: Sequence[Array]) -> float:
+    """Share alpha evenly over the variants and both sides (Bonferroni); equal predictions are one variant."""
     different = {hashlib.sha256(np.ascontiguousarray(predictions).data).digest() for predictions in compared}
-    return ALPHA / 2 / max(1, len(different) + aside)
+    return ALPHA / 2 / max(1, len(different))
 
 
 def drop_between(metric: Metric, new: Array, old: Array, labels: Array) -> Drop:
@@ -207,8 +203,7 @@ def advise(
         of = unscored(judged, limit)
         return Advice(judged=of, variants=[], nothing=_why_nothing(control), **facts)  # type: ignore[arg-type]
     compared = _compared(report, judged, predictions)
-    aside = sum(cell.failure is not None and cell.failure.what == "beyond" for cell in report.cells)
-    variants, outputs, reasons = judged_each(control, compared, judged, predictions, limit, aside)
+    variants, outputs, reasons = judged_each(control, compared, judged, predictions, limit)
     marked = [one.model_copy(update={"front": best}) for one, best in zip(variants, _front(variants), strict=True)]
     against, warnings = _against(judged, reasons)
     advice = choose(Advice(judged=outputs, variants=marked, warnings=warnings, **facts))  # type: ignore[arg-type]
@@ -242,7 +237,7 @@ def unscored(judged: Sequence[Scored], limit: Limit) -> list[JudgedOutput]:
     found, main = [], judged[0].metric
     for one in judged:
         largest = _finite(limit.of(one.metric, math.nan, one.labels, one.output, main)) or 0.0
-        found.append(_output(one, math.nan, largest, limit.amount(one.metric, one.output, main), None))
+        found.append(_output(one, math.nan, largest, limit.amount(one.metric, one.output, main), []))
     return found
 
 
@@ -273,7 +268,6 @@ def judged_each(
     judged: Sequence[Scored],
     predictions: Mapping[str, Array],
     limit: Limit,
-    aside: int = 0,
 ) -> tuple[list[AdvisedVariant], list[JudgedOutput], list[Unsupported | None]]:
     """Judge float32 and these variants, on every output; see :func:`advise` for what the predictions are."""
     verdicts: dict[str, list[OutputVerdict]] = {cell.variant: [] for cell in [control, *compared]}
@@ -284,10 +278,9 @@ def judged_each(
         float_score = one.metric.value(float32, one.labels)
         largest = limit.of(one.metric, float_score, one.labels, one.output, main)
         others = [of[cell.variant] for cell in compared]
-        alpha = alpha_each(others, aside)
-        amount = limit.amount(one.metric, one.output, main)
-        outputs.append(_output(one, float_score, largest, amount, alpha if others else None))
+        outputs.append(_output(one, float_score, largest, limit.amount(one.metric, one.output, main), others))
         reasons.append(limits.unsupported(one.metric, one.labels, float32, float_score, largest, one.output))
+        alpha = alpha_each(others)
         same = MeanDrop(0.0, 0.0, 1, len(one.labels))
         verdicts[FLOAT_CONTROL].append(_verdict(one, same, largest, alpha, float_score))
         for cell in compared:
@@ -306,10 +299,9 @@ def judged_each(
 
 
 def _output(
-    one: Scored, float_score: float, largest: float, amount: Amount | None, alpha: float | None
+    one: Scored, float_score: float, largest: float, amount: Amount | None, others: Sequence[Array]
 ) -> JudgedOutput:
-    """Describe a scored output; ``alpha`` is None where nothing is compared on it."""
-    too_few, least = (False, None) if alpha is None else _too_few(one.metric, len(one.labels), largest, alpha)
+    too_few, least = _too_few(one.metric, len(one.labels), largest, alpha_each(others)) if others else (False, None)
     return JudgedOutput(
         output=one.output,
         metric=one.metric.name,
@@ -503,7 +495,6 @@ def refused(report: Report) -> list[Refusal]:
     for cell in report.cells:
         if cell.failure is not None:
             what = "" if cell.failure.what == "unsupported" else f"{cell.failure.what}: "
-            what = "beyond the limit: " if cell.failure.what == "beyond" else what
             reason = f"{what}{cell.failure.reason}"
         elif (broken := _broken(cell)) is not None:
             reason = broken

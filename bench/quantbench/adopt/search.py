@@ -18,7 +18,6 @@ from quantbench.engine.cell import CellId
 from quantbench.engine.progress import Progress, on_terminal
 from quantbench.engine.session import Session
 from quantbench.engine.whole_run import whole_run
-from quantbench.engine.workers import early
 from quantbench.engine.workers.task import Outcome
 from quantbench.errors import Exit
 from quantbench.records import Kind, cell_key, parts
@@ -86,14 +85,12 @@ def search(
     refused = refusals(model, VARIANTS.values())
     narrow = bool(advice) and not options.variants
     short = narrow and advice == "short"
-    names: list[str] = []
     if narrow:
         names = [name for name in (shortlist(refused) if short else of_every_model()) if name not in refused]
         seconds = min(CANDIDATE_SECONDS, options.latency_budget)
         options = replace(options, variants=",".join(names), latency_budget=seconds)
     kinds = kinds - {Kind.MEMORY} if short else kinds
-    level = early.level_each(len(names)) if narrow else 0.0
-    session = Session(options, say, models={model.name: model}, start_up=not narrow, early_level=level)
+    session = Session(options, say, models={model.name: model}, start_up=not narrow)
     session.progress = progress(say)
     settle()
     tried = [name for name in session.variant_names if name not in refused]
@@ -161,8 +158,7 @@ def scored(model: ReferenceModel, outcomes: Mapping[CellId, Outcome]) -> list[Sc
         if one.failure is None and one.predictions is not None and one.sizes and not one.nonfinite
     }
     predictions = [one.predictions for name, one in good.items() if name != FLOAT_CONTROL]
-    aside = sum(one.failure is not None and one.failure.what == "beyond" for one in by_name.values())
-    alpha = ranking.alpha_each([each for each in predictions if each is not None], aside)
+    alpha = ranking.alpha_each([each for each in predictions if each is not None])
     labels = model.pack().test.y
     return [_scored(model, name, one, control.predictions, labels, alpha) for name, one in good.items()]
 

@@ -566,24 +566,25 @@ def _exceptions(cells: list[Cell], kept: dict[str, BaselineCell], report: Report
 
 def _declared(cells: list[Cell], before: Baseline, now: Baseline) -> dict[str, str]:
     """List what is newly declared: cells that cannot be made, are partly quantized, differ on a GPU or do not load."""
-    newly_declared = {}
+    declared: dict[str, list[str]] = {}
     for cell in cells:
+        said = declared.setdefault(cell.id, [])
         old = before.cell(cell.variant) or BaselineCell()
         new = now.cell(cell.variant) or BaselineCell()
         if cell.failure and not old.unsupported:
-            newly_declared[cell.id] = cell.failure.reason
+            said.append(cell.failure.reason)
         if new.broken_promise and new.broken_promise != old.broken_promise:
-            newly_declared[cell.id] = f"only partly quantized: {new.broken_promise}"
+            said.append(f"only partly quantized: {new.broken_promise}")
         refused = new.micro.refusal if new.micro else None
         if refused is not None and (old.micro is None or old.micro.refusal != refused):
-            newly_declared.setdefault(cell.id, f"does not run on TFLite-Micro: {refused.words}")
+            said.append(f"does not run on TFLite-Micro: {refused.words}")
         for device, why in new.gpu_refusal.items():
             if why != old.gpu_refusal.get(device):
-                newly_declared.setdefault(cell.id, f"does not run on {device}: {why}")
+                said.append(f"does not run on {device}: {why}")
         for device, share in new.gpu_agreement.items():
             if share != old.gpu_agreement.get(device):
-                newly_declared[cell.id] = f"answers as litert-cpu on {100 * share:.1f} % of the examples on {device}"
-    return newly_declared
+                said.append(f"answers as litert-cpu on {100 * share:.1f} % of the examples on {device}")
+    return {cell_id: "; ".join(said) for cell_id, said in declared.items() if said}
 
 
 def limit_of(cell: Cell, entry: BaselineCell | None = None) -> LimitSeen | None:

@@ -152,7 +152,9 @@ def _score_and_size_moves(
 def gpu_agreement(cell: Cell, old: BaselineCell, report: Report) -> dict[str, float]:
     """Agreements by device, as far as they are below the usual limit; a device that was not measured keeps its own."""
     measured = cell.measurements.get("gpu_agreement")
-    device = report.environment.gpu if measured is not None and Kind.GPU in cell.verdicts else None
+    device = report.environment.gpu if Kind.GPU in cell.verdicts else None
+    if device is not None and cell.gpu_refusal:
+        return {name: value for name, value in old.gpu_agreement.items() if name != device.name}
     if device is None or measured is None:
         return old.gpu_agreement
     others = {name: value for name, value in old.gpu_agreement.items() if name != device.name}

@@ -20,7 +20,7 @@ _LEAST, _STEPS = 1e-8, 254
 _GROWTH = (MOST / _LEAST) ** (1 / _STEPS)
 # A reference's own outputs are kept with 12 of 24 bits, which is off by 1e-4 at most, so by 1e-9 squared.
 _KEPT_BITS = 12
-KEPT_VALUES, KEPT_EXAMPLES = 20_000, 50  # 45 kB a model; no fewer examples than this, where that is
+KEPT_VALUES, KEPT_EXAMPLES = 20_000, 50  # 45 kB a model; no fewer examples than this
 MOST_VALUES, LEAST_EXAMPLES = 50_000, 8  # at most so many values; of maps, whose examples have thousands, a few
 _MARK = "#outputs"
 

@@ -37,6 +37,9 @@ def from_differences(arrays: dict[str, Array]) -> dict[str, Array]:
         ValueError: there is no control that a map is the difference from.
     """
     control = arrays.get(FLOAT_CONTROL)
+    twice = [name for name in arrays if name.endswith(_MARK) and name.removesuffix(_MARK) in arrays]
+    if twice:
+        raise ValueError(f"array {twice[0]!r}: the file holds it whole too")
     return {name.removesuffix(_MARK): _whole(name, array, control) for name, array in arrays.items()}
 
 

@@ -88,8 +88,8 @@ def listing(store: Store, cell: str = "") -> str:
     installed = [] if cell else list(environments(store))
     of_arm = [one.size for one in installed if arm_root.is_root(one.path)]
     of_ab = [one.size for one in installed if not arm_root.is_root(one.path)]
-    told = ((of_ab, "environments of quantbench ab"), (of_arm, "with the root for ARM answers"))
-    more = "".join(f"\n{len(sizes)} {what}, {show_size(sum(sizes))}" for sizes, what in told if sizes)
+    told = ((of_ab, "quantbench ab"), (of_arm, "ARM answers"))
+    more = "".join(f"\ninstalled for {what}: {len(sizes)}, {show_size(sum(sizes))}" for sizes, what in told if sizes)
     return (table if rows else "") + summary + (f": {', '.join(parts)}" if parts else "") + more
 
 

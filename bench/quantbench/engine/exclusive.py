@@ -106,7 +106,7 @@ class Alone:
                 return [gate.no_gpu(f"LiteRT's GPU accelerator does not support models with state: {reason}")]
             if taken.refusal:
                 subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
-                return [gate.gpu_refused(subject, reason, device, accepted)]
+                return [gate.gpu_refused(subject, reason, device, accepted, taken.crashed)]
         subject, accepted = self._rules.subject(cell), self._rules.accepted(cell)
         contents, measured = result.outcomes[0].contents, dict(result.measurements)
         census = contents.census if contents else None

@@ -48,7 +48,6 @@ class Computing:
         cells: of the run, in the order of its report.
         logs: folder for one log per cell.
         make: called for an executor where the store does not hold everything.
-        early_level: see :class:`quantbench.engine.workers.task.Task`.
     """
 
     def __init__(
@@ -59,9 +58,7 @@ class Computing:
         logs: Path,
         progress: Progress,
         make: Callable[[], Executor],
-        early_level: float = 0.0,
     ) -> None:
-        self._early_level = early_level
         self._options = options
         self._cells = list(cells)
         self._store = store
@@ -158,19 +155,7 @@ class Computing:
         log = self._logs / name
         weighed = Kind.MEMORY in cell.kinds
         name = cell.variant.name
-        early = self._early_level
-        return Task(
-            model.file,
-            model.name,
-            name,
-            seed,
-            train_seed,
-            root,
-            log,
-            stranger=stranger,
-            memory=weighed,
-            early_level=early,
-        )
+        return Task(model.file, model.name, name, seed, train_seed, root, log, stranger=stranger, memory=weighed)
 
     def wait(self, cells: Collection[Planned]) -> None:
         """Wait until these cells are computed, announcing each cell that finishes.
@@ -257,7 +242,7 @@ class Computing:
         for cell in finished:
             outcomes = [future.result() for future in self._futures[cell.id]]
             failure = failure_of(outcomes)
-            failed = failure is not None and failure.what not in ("unsupported", "beyond")
+            failed = failure is not None and failure.what != "unsupported"
             full = full or any(outcome.disk_full for outcome in outcomes)
             self._failed += failed
             if not failed and not all(outcome.cached for outcome in outcomes):

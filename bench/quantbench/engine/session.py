@@ -60,7 +60,6 @@ class Session:
         start_up: whether timing includes the start-up, which is only shown.
         one_of_several: whether other runs share this one's false-alarm budget, so that each cell with a baseline
             counts, whichever of them this run has.
-        early_level: see :class:`quantbench.engine.workers.task.Task`.
 
     Attributes:
         progress: where progress is shown; may be replaced before :meth:`plan`.
@@ -77,13 +76,11 @@ class Session:
         models: dict[str, ReferenceModel] | None = None,
         start_up: bool = True,
         one_of_several: bool = False,
-        early_level: float = 0.0,
     ) -> None:
         self.options = options
         self.progress: Progress = Lines(say)
         self.selection = ""
         self._drift = models is None
-        self._early_level = early_level
         self.models = load_models(options.model_dir) if models is None else models
         self.model_names = pick(options.models, self.models, "--models", _own_models(options, models))
         self._variants = known(self.models[name] for name in self.model_names)
@@ -219,7 +216,6 @@ class Session:
             logs(folder),
             self.progress,
             lambda: self._make_executor(folder, held),
-            self._early_level,
         )
         plan, timing, judgements = self._plan, self._timing, Judgements()
         rules = Rules.of(self.options, folder.path, self.baselines, self._environment, self._drift)

@@ -14,7 +14,7 @@ from quantbench.core.threads import thread_counts
 from quantbench.errors import BadInput
 from quantbench.records import Report, Shard
 from quantbench.records.run_folder import read
-from quantbench.reference.datasets import read_npz
+from quantbench.reference.datasets import read_predictions
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Piece:
         if model not in self._arrays:
             path = self.path / "predictions" / f"{model}.npz"
             there = os.path.lexists(path)
-            self._arrays[model] = read_npz(path, "predictions", inside=self.path) if there else {}
+            self._arrays[model] = read_predictions(path, "predictions", inside=self.path) if there else {}
         return self._arrays[model]
 
     def machines(self) -> list[str]:

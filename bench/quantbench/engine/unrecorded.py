@@ -74,7 +74,7 @@ def _not_held_here(cells: Iterable[tuple[CellResult, BaselineCell]], rules: Rule
     if not count:
         return []
     return [
-        f"not gated, because its baselines are of other machine profiles: {shown('model_memory')} "
+        f"not gated, because it was accepted on other machine profiles alone: {shown('model_memory')} "
         f"({count} {'cell' if count == 1 else 'cells'}); record this one: quantbench baseline update {rules.run} "
         '--reason "record this machine"'
     ]

@@ -138,11 +138,8 @@ def failed(subject: Subject, kind: Kind, failure: Failure, baseline: BaselineCel
     refused = failure.what == "unsupported"
     # Baselines of before refusals were translated declare the tool's own text, which is the log now.
     known = declared is not None and any(same_reason(declared, told) for told in (failure.reason, failure.log))
-    actions: list[Action] = []
     if refused and known:
-        verdict, message = Verdict.UNSUPPORTED, f"unsupported (known limitation): {failure.reason}"
-    elif failure.what == "beyond":
-        verdict, message = Verdict.REGRESSED, f"beyond the limit: {failure.reason}"
+        verdict, message, actions = Verdict.UNSUPPORTED, f"unsupported (known limitation): {failure.reason}", []
     elif refused and baseline is None:
         verdict, message = Verdict.MISSING, f"the tools cannot make it: {failure.reason}"
         actions = [subject.accept("record it as a known limitation")]

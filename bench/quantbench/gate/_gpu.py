@@ -56,9 +56,11 @@ def _runs_now(judged: Judgement, subject: Subject, device: Device, baseline: Bas
     known = baseline.gpu_refusal.get(device.name) if baseline else None
     if known is None:
         return judged
-    message = f"{judged.message}; it was known not to run there ({known})"
-    update = {"verdict": Verdict.IMPROVED, "message": message, "actions": [subject.accept("record that it runs")]}
-    return judged.model_copy(update=update)
+    told = judged.model_copy(update={"message": f"{judged.message}; it was known not to run there ({known})"})
+    if judged.verdict is not Verdict.PASS:  # it runs, and its answers are known to be wrong
+        return told
+    update = {"verdict": Verdict.IMPROVED, "actions": [subject.accept("record that it runs")]}
+    return told.model_copy(update=update)
 
 
 def gpu_left(
@@ -93,10 +95,13 @@ def gpu_left(
     ]
 
 
-def gpu_refused(subject: Subject, reason: str, device: Device, baseline: BaselineCell | None) -> Judgement:
+def gpu_refused(
+    subject: Subject, reason: str, device: Device, baseline: BaselineCell | None, crashed: bool = False
+) -> Judgement:
     """Judge an artifact that the accelerator refuses, or crashes on: red where it ran on this device when accepted.
 
-    A refusal that was accepted is a known limitation, tried in every run; another one is told.
+    A refusal that was accepted is a known limitation, tried in every run; another one is told. A crash that nobody has
+    accepted is missing a baseline, so that a driver on which everything crashes is no green run.
     """
     known = baseline.gpu_refusal.get(device.name) if baseline else None
     if known is not None and same_reason(known, reason):
@@ -105,6 +110,9 @@ def gpu_refused(subject: Subject, reason: str, device: Device, baseline: Baselin
     if known is not None:
         words = f"still does not run on {device.name}, for another reason: {reason}; known is: {known}"
         return _judgement(Verdict.WARN, words, detail=reason, actions=subject.choices(), against="baseline")
+    if crashed and (baseline is None or device.name not in baseline.gpu):
+        actions = [subject.accept("record it as a known limitation")]
+        return _judgement(Verdict.MISSING, f"on {device.name} {reason}", detail=reason, actions=actions)
     if baseline is None or device.name not in baseline.gpu:
         return no_gpu(f"LiteRT's GPU accelerator does not run it: {reason}")
     words = f"LiteRT's GPU accelerator no longer runs it on {device.name}: {reason}"

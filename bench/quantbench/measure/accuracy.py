@@ -35,7 +35,6 @@ from quantbench.tflite.litert import LiteRT
 OTHER_RUNTIMES = side.OTHER_RUNTIMES
 FLOAT_EXAMPLES = 100  # of the float model itself, at the least: a wrong conversion changes more than one of them
 PREDICTIONS = "predictions.npy"
-MAIN = Path(PREDICTIONS).stem  # the main output's among the predictions of a chunk
 _OUTPUTS = "outputs.npy"
 _FACTS = "facts.json"
 _DIGITS = 12
@@ -79,12 +78,10 @@ class Pace:
         interpreters: asked before each chunk how many share its examples, each in its own thread; the outputs are
             bit-identical whatever their number.
         done: called after each chunk with the examples so far, and all of them.
-        looks: parts of the examples that are looked at before the others are run.
     """
 
     interpreters: Callable[[], int] = lambda: 1
     done: Callable[[int, int], object] = lambda _done, _total: None
-    looks: chunks.Looks | None = None
 
 
 def find(artifact_sha256: str, model: ReferenceModel, store: Store) -> Evaluation | None:
@@ -108,8 +105,7 @@ def evaluate(
 def _evaluated(artifact: Path, model: ReferenceModel, home: Path, pace: Pace) -> dict[str, bytes]:
     x, since = model.pack().test.x, time.perf_counter()
     try:
-        runners, predict = _Runners(artifact, model, pace), partial(_predicted, model)
-        found = chunks.answer(x, model.prepare, runners, predict, pace.done, looks=pace.looks)
+        found = chunks.answer(x, model.prepare, _Runners(artifact, model, pace), partial(_predicted, model), pace.done)
     except REFUSING as refusal:
         if ran_short(refusal):
             raise
@@ -132,7 +128,7 @@ def _head(number: int) -> str:
 def _predicted(model: ReferenceModel, outputs: Inputs, inputs: Inputs) -> dict[str, Array]:
     """Return everything that is predicted of some examples, by its name in the store."""
     heads = {_head(number): head.metric.predict(outputs, inputs) for number, head in enumerate(model.heads)}
-    return {MAIN: model.metric.predict(outputs, inputs), **heads}
+    return {Path(PREDICTIONS).stem: model.metric.predict(outputs, inputs), **heads}
 
 
 class _Runners:

@@ -5,10 +5,8 @@ which a first few examples show, everything is done at once.
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -43,21 +41,6 @@ class Answers:
     inputs_sha256: str
 
 
-@dataclass(frozen=True)
-class Looks:
-    """Say after which random parts of the examples their predictions are looked at.
-
-    Attributes:
-        parts: numbers of examples, rising; each part holds the ones before it.
-        look: takes the places of these examples and their predictions; may raise, so that the others are not run.
-        least_seconds: that all examples take, where looking pays.
-    """
-
-    parts: tuple[int, ...]
-    look: Callable[[Array, dict[str, Array]], object]
-    least_seconds: float = 2.0
-
-
 def answer(
     x: Inputs,
     prepare: Callable[[Inputs], Inputs],
@@ -65,7 +48,6 @@ def answer(
     predict: Predict,
     done: Done = lambda _done, _total: None,
     multiple: int = 1,
-    looks: Looks | None = None,
 ) -> Answers:
     """Prepare, run and predict every example.
 
@@ -74,14 +56,11 @@ def answer(
         predict: (outputs, prepared inputs) -> name -> predictions.
         done: called after each chunk with the number of examples so far, and of all.
         multiple: examples that must stay together, of the first example on; a batch of Keras.
-        looks: where given, the parts that they name are run first. The results are the same.
     """
     count = length(x)
     first = multiple * -(-FIRST // multiple)
     inputs = prepare(rows(x, slice(0, first)))
-    since = time.perf_counter()
     outputs = run(inputs)
-    seconds = time.perf_counter() - since
     predictions = predict(outputs, inputs)
     if count <= first:
         done(count, count)
@@ -95,51 +74,21 @@ def answer(
         kept = first_rows(flat_outputs(outputs, {}))
         return _joined([predict(outputs, inputs)], [nonfinite_rows(outputs)], [kept], digest(inputs))
     size = multiple * max(1, examples_in(CHUNK_BYTES, inputs, outputs) // multiple)
-    if looks is not None and seconds / first * count < looks.least_seconds:
-        looks = None
     hashed = _Hash(inputs, count)
     parts, bad, kept_rows = [predictions], [nonfinite_rows(outputs)], [flat_outputs(outputs, {})]
     wanted = kept_of(kept_rows[0].shape[1])
-    places, kept_places, so_far = [np.arange(first)], [np.arange(first)], first
     done(first, count)
-    for piece in _in_order(first, count, size, looks.parts if looks else ()):
-        inputs = prepare(rows(x, piece))
-        if looks is None:
-            hashed.add(inputs)
+    for part in slices(first, count, size):
+        inputs = prepare(rows(x, part))
+        hashed.add(inputs)
         outputs = run(inputs)
         parts.append(predict(outputs, inputs))
         bad.append(nonfinite_rows(outputs))
-        here = np.arange(count)[piece]
-        places.append(here)
-        if here[0] < wanted:
-            kept_rows.append(flat_outputs(outputs, {})[here < wanted])
-            kept_places.append(here[here < wanted])
-        so_far += len(here)
-        done(so_far, count)
-        if looks is not None and so_far - first in looks.parts:
-            looks.look(np.concatenate(places[1:]), _together(parts[1:]))
-    if looks is not None:
-        for part in slices(first, count, size):
-            hashed.add(prepare(rows(x, part)))
+        if part.start < wanted:
+            kept_rows.append(flat_outputs(outputs, {})[: wanted - part.start])
+        done(part.stop, count)
     inputs_sha256 = hashed.digest(lambda: (prepare(rows(x, part)) for part in slices(0, count, size)))
-    if looks is None:
-        return _joined(parts, bad, kept_rows, inputs_sha256)
-    back = np.argsort(np.concatenate(places))
-    kept = _concatenated(kept_rows)[np.argsort(np.concatenate(kept_places))]
-    sorted_parts = {name: values[back] for name, values in _together(parts).items()}
-    return _joined([sorted_parts], bad, [kept], inputs_sha256)
-
-
-def _in_order(first: int, count: int, size: int, looked_at: tuple[int, ...]) -> Iterator[slice | Array]:
-    """Divide the examples after the first ones into chunks; those of each random part come before the others."""
-    if not looked_at:
-        yield from slices(first, count, size)
-        return
-    drawn = first + np.random.default_rng(0).permutation(count - first)
-    for start, stop in pairwise((0, *looked_at, count - first)):
-        part = np.sort(drawn[start:stop])
-        for chunk in slices(0, len(part), size):
-            yield part[chunk]
+    return _joined(parts, bad, kept_rows, inputs_sha256)
 
 
 def prepared_alike(prepare: Callable[[Inputs], Inputs], x: Inputs, inputs: Inputs) -> bool:
@@ -200,11 +149,8 @@ def digest(inputs: Inputs) -> str:
 
 
 def _joined(parts: list[dict[str, Array]], bad: list[int], kept: list[Array], inputs_sha256: str) -> Answers:
-    return Answers(_together(parts), sum(bad), first_rows(_concatenated(kept)), inputs_sha256)
-
-
-def _together(parts: list[dict[str, Array]]) -> dict[str, Array]:
-    return {name: _concatenated([part[name] for part in parts]) for name in parts[0]}
+    predictions = {name: _concatenated([part[name] for part in parts]) for name in parts[0]}
+    return Answers(predictions, sum(bad), first_rows(_concatenated(kept)), inputs_sha256)
 
 
 def _concatenated(arrays: list[Array]) -> Array:

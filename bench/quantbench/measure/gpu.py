@@ -58,6 +58,10 @@ class Refused(Exception):
     """Raised when LiteRT's GPU accelerator refuses the artifact; the message is LiteRT's."""
 
 
+class Crashed(Refused):
+    """Raised when LiteRT crashed while it loaded the artifact, and again in a second process."""
+
+
 class Artifact(NamedTuple):
     """Pair a file with its hash."""
 
@@ -77,6 +81,7 @@ class OnGpu:
         seconds: median until read-back, one value per process.
         ratios: ``seconds`` divided by the float control's, one value per process; empty for the control itself.
         refusal: why LiteRT refuses the artifact; empty where it accepts it.
+        crashed: whether it refuses by crashing, twice.
         failure: why nothing was measured; empty where something was.
         cached: whether it came from the store.
     """
@@ -89,6 +94,7 @@ class OnGpu:
     seconds: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
     refusal: str = ""
+    crashed: bool = False
     failure: str = ""
     cached: bool = False
 
@@ -108,7 +114,7 @@ def through_store(artifact: Artifact, control: Artifact, model: ReferenceModel, 
 
     def make() -> dict[str, bytes]:
         measured = measure(artifact.path, control.path, model, device)
-        apart = ("predictions", "refusal", "failure", "cached")
+        apart = ("predictions", "refusal", "crashed", "failure", "cached")
         facts = {name: value for name, value in asdict(measured).items() if name not in apart}
         buffer = BytesIO()
         np.save(buffer, measured.predictions)  # type: ignore[arg-type]
@@ -117,7 +123,7 @@ def through_store(artifact: Artifact, control: Artifact, model: ReferenceModel, 
     try:
         return store.remember(made_of, make, _read)
     except Refused as error:
-        return OnGpu(refusal=str(error))
+        return OnGpu(refusal=str(error), crashed=isinstance(error, Crashed))
     except (GpuFailed, BadInput) as error:
         return OnGpu(failure=str(error))
 
@@ -150,7 +156,8 @@ def measure(
     inputs = model.prepare(rows(model.pack().test.x, slice(0, examples)))
     alone = artifact == control
     with _job(artifact, None if alone else control, inputs) as job:
-        done = [_run_worker(job | {"seed": i, "answers": job["answers"] if i == 0 else None}) for i in range(processes)]
+        done = [_run_worker(job | {"seed": 0})]
+        done += [_run_again(job | {"seed": i, "answers": None}) for i in range(1, processes)]
         with np.load(job["answers"], allow_pickle=False) as file:
             outputs = Reader(artifact).real({name.removeprefix("y_"): file[name] for name in file.files})
     log = done[0].log
@@ -208,7 +215,7 @@ def _run_worker(job: dict[str, Any]) -> _Done:
     if words := _crash(done):
         done = _finished(job)
         if _crash(done) == words:
-            raise Refused(words)
+            raise Crashed(words)
     if gone := lost(done.stderr):
         raise GpuFailed(f"the device was lost: {gone[:300]}")
     if done.returncode > 0 and (words := refusal(done.stderr)):
@@ -220,6 +227,14 @@ def _run_worker(job: dict[str, Any]) -> _Done:
     except child_process.ChildFailed as error:
         raise GpuFailed(f"the GPU process {error}") from None
     return _Done(seconds, done.stderr.partition(END_OF_VARIANT)[0])
+
+
+def _run_again(job: dict[str, Any]) -> _Done:
+    """Run a further process of an artifact that ran: what it refuses now is no known limitation. Raises GpuFailed."""
+    try:
+        return _run_worker(job)
+    except Refused as error:
+        raise GpuFailed(f"it ran in one process and not in another: {error}") from None
 
 
 def _finished(job: dict[str, Any]) -> child_process.Done:

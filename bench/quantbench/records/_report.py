@@ -155,13 +155,12 @@ class Failure(Record):
     """Why a cell has no result.
 
     Attributes:
-        what: ``unsupported`` (the tools refuse), ``error``, ``crash``, ``timeout``, or ``beyond`` (a part of the
-            examples showed that it is surely beyond its limit).
+        what: ``unsupported`` (the tools refuse), ``error``, ``crash`` or ``timeout``.
         reason: a sentence: what, which operator or layer, what to do; the tool's own words where it is unknown.
         log: end of the worker's output; of a refusal, the tool's own text.
     """
 
-    what: Literal["unsupported", "error", "crash", "timeout", "beyond"]
+    what: Literal["unsupported", "error", "crash", "timeout"]
     reason: str
     log: str = ""
 

@@ -154,10 +154,11 @@ def input_names(keras_model: Any) -> list[str]:
     """Return the names of a model's inputs; where Keras 3 made them up, those that Keras 2 makes up."""
     names = [tensor.name.split(":")[0] for tensor in keras_model.inputs]
     first = f"{keras_model.layers[0].name}_input" if type(keras_model).__name__ == "Sequential" else ""
-    return [
+    found = [
         (first or f"input_{place}") if re.fullmatch(r"keras_tensor(_\d+)?", name) else name
         for place, name in enumerate(names, 1)
     ]
+    return found if len({*found}) == len(found) else names
 
 
 def _saved(function: Any, owner: Any) -> str:

@@ -114,7 +114,11 @@ def _operators(artifact: bytes) -> list[str]:
 
 
 def injected_faults(trial: InstructionTrial, say: Callable[[str], None]) -> Iterator[InjectedFault]:
-    """Put an operator that changes nothing behind each of both artifacts but the last, one at a time."""
+    """Put an operator that changes nothing behind each of both artifacts but the last, one at a time.
+
+    Raises:
+        RuntimeError: one cannot be counted.
+    """
     places = [
         (name, index, operator)
         for name, artifact in trial.artifacts.items()
@@ -122,7 +126,9 @@ def injected_faults(trial: InstructionTrial, say: Callable[[str], None]) -> Iter
     ]
     counts = counted(trial.model, [with_maximum(trial.artifacts[name], index) for name, index, _ in places])
     for (name, index, operator), count in zip(places, counts, strict=True):
-        growth = 0.0 if count.failure else count.total() / trial.healthy[name].total() - 1
+        if count.failure:
+            raise RuntimeError(f"{MAXIMUM} behind {operator} of the {name} could not be counted: {count.failure}")
+        growth = count.total() / trial.healthy[name].total() - 1
         judged = trial.judge(name, count)
         red = [one.measurement for one in judged if one.verdict in (Verdict.REGRESSED, Verdict.ERROR)]
         injected = InjectedFault(
@@ -133,7 +139,7 @@ def injected_faults(trial: InstructionTrial, say: Callable[[str], None]) -> Iter
             host=HOST,
             seen_by=Kind.INSTRUCTIONS,
             growth=growth,
-            harmful=growth >= HARM or bool(count.failure),
+            harmful=growth >= HARM,
             caught=bool(red),
             caught_by=[Kind.INSTRUCTIONS] if red else [],
             checks=red,

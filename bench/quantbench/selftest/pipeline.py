@@ -22,7 +22,7 @@ from quantbench.core.options import PACKAGE, PYTEST_INI
 from quantbench.errors import Exit
 from quantbench.measure import accuracy
 from quantbench.records import InjectedFault, Kind, Report, Sight, read_record, worst
-from quantbench.reference.datasets import CALIBRATION_STRIDE, read_predictions
+from quantbench.reference.datasets import CALIBRATION_STRIDE, read_npz, read_predictions
 from quantbench.reference.model import ReferenceModel, load_file
 from quantbench.selftest.artifact import described
 from quantbench.selftest.runs import Ended, Place, sha256
@@ -96,7 +96,7 @@ def _on_pack(change: Callable[[dict[str, Array]], dict[str, Array]]) -> Callable
         for path in (pack, weights):
             path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(model.file.parent / model.weights, weights)
-        np.savez(pack, **change(read_predictions(model.file.parent / model.data, "data pack")))  # type: ignore[arg-type]
+        np.savez(pack, **change(read_npz(model.file.parent / model.data, "data pack")))  # type: ignore[arg-type]
         new = model.data_sha256 if strength == KEPT else sha256(pack.read_bytes())
         file = here / model.file.name
         file.write_text(model.file.read_text(encoding="utf-8").replace(model.data_sha256, new), encoding="utf-8")

@@ -92,7 +92,7 @@ class WorkerSlot:
                 return self._afresh(_crash(task, f"no worker process could be started ({error})", exhausted=True))
         outcome = self._result(self._running, task, timeout)
         failure = outcome.failure
-        if failure is not None and failure.what not in ("unsupported", "beyond") and _comes_from_the_end_of_the_run():
+        if failure is not None and failure.what != "unsupported" and _comes_from_the_end_of_the_run():
             raise Stopped
         # A process that ran short of memory is unreliable, and one that died is gone.
         return self._afresh(outcome) if outcome.exhausted or _lost(outcome) or self._grown() else outcome

@@ -14,7 +14,6 @@ from quantbench.build.store import Store
 from quantbench.core import counters
 from quantbench.core.arrays import Array
 from quantbench.core.output import output_to
-from quantbench.engine.workers import early
 from quantbench.errors import BadInput, disk_is_full, ran_short
 from quantbench.measure import accuracy, census, memory, size
 from quantbench.measure.memory import Memory
@@ -34,8 +33,6 @@ class Task:
         log: file for the worker's output.
         interpreters: number that share the test examples, each in its own thread, as long as ``share`` holds no other.
         share: file with that number, which changes while other workers get busy or idle.
-        early_level: at which a look at a part of the examples sets the variant aside, see
-            :mod:`quantbench.engine.workers.early`; 0 where all of them are scored.
         memory: whether its memory is measured, which takes longer than scoring a small model.
         stranger: whether the model was saved by others, so that whatever opens it is confined.
     """
@@ -51,7 +48,6 @@ class Task:
     stranger: bool = False
     share: Path | None = None
     memory: bool = True
-    early_level: float = 0.0
 
     @property
     def progress(self) -> Path:
@@ -150,21 +146,18 @@ def compute(task: Task) -> Outcome:
             built = made_by(model, variant_of(model, task.variant), task.seed, task.train_seed, store)
             if built.path is None or built.sha256 is None:
                 return _refused(task, built, time.perf_counter() - start)
-            evaluation = accuracy.evaluate(built.path, built.sha256, model, store, _pace(task, model, store))
+            evaluation = accuracy.evaluate(built.path, built.sha256, model, store, _pace(task))
             agreement = _agreement(task, model, evaluation, store)
             taken = None
             if task.seed == 0 and task.memory and evaluation.refusal is None:
                 taken = memory.through_store(built.path, built.sha256, model, store)
             return _outcome(task, model, built, evaluation, time.perf_counter() - start, agreement, taken, store)
-        except early.SurelyBeyond as found:
-            why = Failure(what="beyond", reason=str(found))
-            return Outcome(task.seed, seconds=time.perf_counter() - start, failure=why)
         except (Exception, SystemExit) as error:  # sys.exit in somebody's code ends its cell, not the worker
             traceback.print_exc()
             return failed(task, error, time.perf_counter() - start)
 
 
-def _pace(task: Task, model: ReferenceModel, store: Store) -> accuracy.Pace:
+def _pace(task: Task) -> accuracy.Pace:
     def interpreters() -> int:
         shared = counters.read(task.share) if task.share is not None else []
         return shared[0] if shared else task.interpreters
@@ -172,8 +165,7 @@ def _pace(task: Task, model: ReferenceModel, store: Store) -> accuracy.Pace:
     def done(so_far: int, of: int) -> None:
         counters.write(task.progress, so_far, of)
 
-    looks = early.looks(model, task.variant, task.train_seed, task.early_level, store)
-    return accuracy.Pace(interpreters, done, looks)
+    return accuracy.Pace(interpreters, done)
 
 
 def salvaged(task: Task, lost: Failure) -> Outcome | None:

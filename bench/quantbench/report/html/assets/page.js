@@ -30,11 +30,21 @@
     data.remove();
   }
 
+  // Says once that this browser cannot read it.
+  let told = false;
+  function tell() {
+    if (told) return;
+    told = true;
+    const words = document.createElement("p");
+    words.textContent = "This browser cannot read the rows that the page keeps for later: open it in a newer one.";
+    table.before(words);
+  }
+
   // Acts at once where everything is read, and in the order asked for once it is.
   function later(act) {
     if (kept) return act();
     reading = reading || read();
-    reading.then(act);
+    reading.then(act, tell);
   }
 
   // All rows, of which some may never have been in the document.
