@@ -77,6 +77,7 @@ OF_A_CELL: dict[str, Any] = OF_AN_OVERLAY | {
     "counted": {"P": [["igemm", 5]]},
     "gpu": {"gpu": {"agreement": 0.5, "examples": 3}},
     "gpu_agreement": {"gpu": 0.1},
+    "gpu_refusal": {"gpu": "x"},
     "micro": {"version": "2"},
     "trained_sha256": "x",
     "sources": {"prepare": "another"},

@@ -72,7 +72,7 @@ def test_a_failure_is_an_error_and_an_artifact_left_to_the_cpu_is_unjudged() -> 
 
 def test_an_update_keeps_what_is_low_by_device() -> None:
     def accepted(agreement: float, old: dict[str, float]) -> dict[str, float]:
-        cell = SimpleNamespace(measurements=found(agreement), verdicts={Kind.GPU: Verdict.REGRESSED})
+        cell = SimpleNamespace(measurements=found(agreement), verdicts={Kind.GPU: Verdict.REGRESSED}, gpu_refusal="")
         report = SimpleNamespace(environment=SimpleNamespace(gpu=SOFTWARE))
         return update_cell.gpu_agreement(cell, BaselineCell(gpu_agreement=old), report)  # type: ignore[arg-type]
 

@@ -39,6 +39,7 @@ def test_a_run_is_red_where_the_arena_grew_and_green_where_all_is_as_accepted(
 def test_the_shipped_baselines_hold_what_the_gate_runs_there() -> None:
     found = {path.stem: json.loads(path.read_text())["cells"] for path in (ROOT / "baselines").glob("*.json")}
     held = [cell for cells in found.values() for cell in cells.values() if "micro" in cell]
-    assert len(held) == 93
+    gated = {name: sum("micro" in cell for cell in cells.values()) for name, cells in found.items()}
+    assert all(count >= 9 for count in gated.values()), gated
     assert all(("micro_arena" in cell["measurements"]) == ("refusal" not in cell["micro"]) for cell in held)
     assert found["vit_tiny"]["float32"]["micro"]["refusal"]["operator"] == "GELU"

@@ -59,7 +59,7 @@ def test_a_higher_baseline_score_is_red_with_cell_numbers_and_command(quantbench
     assert cell["verdict"] == "regressed"
     score = cell["measurements"]["score"]["value"]
     assert f"{CELL}: accuracy {100 * score:.2f} %, baseline 88.00 %" in done.output
-    assert f"--baseline-dir {baselines} --only {CELL} --reason" in done.output
+    assert f"--baseline-dir {baselines} --only {CELL} " in done.output  # on another class of machine: --per-machine
 
 
 def test_a_smaller_baseline_size_is_red(quantbench: Quantbench, baselines: Path) -> None:

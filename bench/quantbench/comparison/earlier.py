@@ -84,7 +84,7 @@ def nights_before(nights: Nights, report: Report) -> tuple[list[Night], int]:
     for name, summary in nights.summaries():
         if isinstance(summary, str):
             unreadable += 1
-        if not isinstance(summary, Summary) or summary.run == report.run or summary.started >= report.started:
+        if not isinstance(summary, Summary) or (summary.started, summary.run) >= (report.started, report.run):
             continue
         if summary.state == "complete" and not summary.shard:
             folder = str(Path(nights.where) / name) if isinstance(nights, LocalNights) else ""

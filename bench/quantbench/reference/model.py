@@ -3,6 +3,7 @@
 TensorFlow is not imported here: a model's ``build`` gets the Keras module as its argument.
 """
 
+import importlib.machinery
 import importlib.util
 import math
 import os
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
+from types import CodeType
 from typing import Any, Literal
 
 import numpy as np
@@ -238,6 +240,15 @@ class ReferenceModel:
         return None
 
 
+class _FromSource(importlib.machinery.SourceFileLoader):
+    """Compile a file each time: Python takes its kept bytecode for one that was edited within the same second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return the compiled file; no bytecode is read or written."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def load_file(path: Path) -> list[ReferenceModel]:
     """Run a model file (code that the user trusts) and return the reference models it defines.
 
@@ -245,7 +256,8 @@ def load_file(path: Path) -> list[ReferenceModel]:
         BadInput: the file cannot be imported, or defines no ReferenceModel.
     """
     path = path.resolve()
-    spec = importlib.util.spec_from_file_location(f"quantbench_models.{path.stem}", path)
+    name = f"quantbench_models.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
     if spec is None or spec.loader is None or not path.is_file():
         raise BadInput(f"{path}: not a Python file; a model file defines a quantbench.ReferenceModel")
     module = importlib.util.module_from_spec(spec)

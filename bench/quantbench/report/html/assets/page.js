@@ -31,10 +31,10 @@
   }
 
   // Says once that this browser cannot read it.
-  let told = false;
+  let warned = false;
   function tell() {
-    if (told) return;
-    told = true;
+    if (warned) return;
+    warned = true;
     const words = document.createElement("p");
     words.textContent = "This browser cannot read the rows that the page keeps for later: open it in a newer one.";
     table.before(words);
