@@ -77,6 +77,13 @@ def test_two_splits_of_one_data_set_are_no_warning(
     assert [note for note in said(x[:500], x[500:]) if note.startswith("warning")] == []
 
 
+def test_the_width_of_a_few_values_among_zeros_is_no_scale() -> None:
+    sparse = np.zeros((20, 1), np.float32)
+    sparse[3] = 0.005
+    test = np.random.default_rng(0).uniform(size=(500, 1)) * (np.arange(500) % 10 == 0)[:, None]
+    assert not any(note.startswith("warning") for note in said(test, sparse))
+
+
 @settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), factor=st.floats(20, 1000), large=st.booleans())
 def test_a_factor_of_twenty_is_always_seen(seed: int, factor: float, large: bool) -> None:

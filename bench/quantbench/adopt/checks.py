@@ -21,6 +21,7 @@ _TIMES = 8.0
 # examples, 2 / (n + 1) are expected by chance, and three times that is rare.
 _OUTSIDE, _OUTSIDE_BY_CHANCE = 0.25, 6.0
 _FEWEST_VALUES = 20  # the width of fewer says little
+_FEWEST_APART = 10  # nor does that of so few that are not all the same
 _DIVIDED_BY_255 = (180.0, 330.0)
 # Ranges found on fewer examples depend on which ones were chosen; tools recommend 100 to 500.
 _FEW_CALIBRATION = 50
@@ -33,6 +34,7 @@ class Spread:
     Attributes:
         low, high: smallest and largest value.
         bulk: width of the middle 99 % of the values.
+        apart: number of values other than the median: of sparse data, those that tell a width.
         repeats: whether all examples are equal.
         examples: number of examples in the split, not in the sample.
     """
@@ -40,6 +42,7 @@ class Spread:
     low: float
     high: float
     bulk: float
+    apart: int
     repeats: bool
     examples: int
 
@@ -62,7 +65,8 @@ def spread(values: Array) -> Spread:
     flat = few.reshape(-1).astype(np.float64)
     low, high = np.quantile(flat, _BULK)
     repeats = len(few) > 1 and bool((few == few[:1]).all())
-    return Spread(float(flat.min()), float(flat.max()), float(high - low), repeats, len(values))
+    apart = int(np.count_nonzero(flat != np.median(flat)))
+    return Spread(float(flat.min()), float(flat.max()), float(high - low), apart, repeats, len(values))
 
 
 def differ_in_scale(one: Array, other: Array) -> bool:
@@ -73,7 +77,7 @@ def differ_in_scale(one: Array, other: Array) -> bool:
     if min(one.size, other.size) < _FEWEST_VALUES or a.low == a.high or b.low == b.high:
         return a.high < b.low or b.high < a.low
     widths = (a.bulk, b.bulk) if a.bulk and b.bulk else (a.high - a.low, b.high - b.low)
-    if max(widths) > _TIMES * min(widths):
+    if min(a.apart, b.apart) >= _FEWEST_APART and max(widths) > _TIMES * min(widths):
         return True
     return _is_outside(sample(one), b) or _is_outside(sample(other), a)
 
