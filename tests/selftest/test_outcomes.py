@@ -1,5 +1,6 @@
 """The simulation of scores: it judges as the engine does, its nulls are even, and its rates can go red."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -233,3 +234,11 @@ def test_the_report_gives_both_bounds_and_a_year() -> None:
     assert "35 % (7 models)" in text
     assert "0.00 (≤ 0.52)" in text
     assert "0 % (≤ 41 %)" in text
+
+
+def test_models_with_a_label_for_each_pixel_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(outcomes, "load_baselines", lambda models, folder: asked.extend(models) or {})
+    assert outcomes.run(load_models(ROOT / "models"), tmp_path, True, lambda _: None) is None
+    assert "seed_cnn" in asked
+    assert "segmenter" not in asked

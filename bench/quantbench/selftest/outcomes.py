@@ -58,7 +58,7 @@ Say = Callable[[str], None]
 def run(models: Mapping[str, ReferenceModel], baseline_dir: Path, quick: bool, say: Say) -> OutcomeSelftest | None:
     """Simulate everything; None where no model has accepted predictions.
 
-    Models with several labels an example, such as a class for each pixel, are left out: what is drawn are the answers of
+    Models with several labels an example, such as a class for each pixel, are left out: what is drawn are answers to
     whole examples.
     """
     models = {name: model for name, model in models.items() if model.pack().test.y.ndim == 1}
