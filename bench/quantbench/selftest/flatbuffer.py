@@ -1,5 +1,6 @@
 """Access the layers and operators of a ``.tflite``, to change them in place."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,3 +53,24 @@ def operators(model: Any, *names: str) -> list[Any]:
 def layers(model: Any) -> list[Layer]:
     """List the compute operators."""
     return [Layer(model, operator) for operator in operators(model, *COMPUTE)]
+
+
+def insert_behind(model: Any, source: int, operator: str, version: int) -> tuple[Any, Any]:
+    """Insert an operator behind the one that writes a tensor, which it reads; return its output, and itself.
+
+    The output is a copy of the tensor that it reads. Nothing reads the output yet.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    tensor, code, added = copy.copy(graph.tensors[source]), schema.OperatorCodeT(), schema.OperatorT()
+    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, operator)
+    code.version = version
+    model.operatorCodes.append(code)
+    graph.tensors.append(tensor)
+    added.opcodeIndex = len(model.operatorCodes) - 1
+    added.inputs, added.outputs = [source], [len(graph.tensors) - 1]
+    tensor.name, tensor.shapeSignature = b"planted", None
+    producer = next(i for i, other in enumerate(graph.operators) if source in other.outputs)
+    graph.operators.insert(producer + 1, added)
+    return tensor, added

@@ -3,7 +3,6 @@
 Each answer stays as it was, so that the counts alone can be red. Counted under valgrind, and judged by the real judge.
 """
 
-import copy
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from quantbench.measure.instructions import Count, Wanted
 from quantbench.records import Accepted, BaselineCell, InjectedFault, Judgement, Kind, Verdict, worst
 from quantbench.records.measurements import INSTRUCTIONS
 from quantbench.reference.model import ReferenceModel
+from quantbench.selftest.flatbuffer import insert_behind
 from quantbench.tflite.edit import edited, repacked
 
 HARM = 0.01  # more instructions of a call, fixed beforehand
@@ -89,19 +89,14 @@ def with_maximum(artifact: bytes, index: int) -> bytes:
 
     def change(model: Any) -> None:
         graph = model.subgraphs[0]
-        source, added = int(graph.operators[index].outputs[0]), len(graph.tensors)
-        tensor, code, operator = copy.copy(graph.tensors[source]), schema.OperatorCodeT(), schema.OperatorT()
-        tensor.name = b"planted"
-        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.MAXIMUM
-        code.version = 2
-        for reader in graph.operators:
-            reader.inputs = [added if one == source else int(one) for one in reader.inputs]
-        operator.opcodeIndex, operator.inputs, operator.outputs = len(model.operatorCodes), [source, source], [added]
+        source = int(graph.operators[index].outputs[0])
+        readers = [reader for reader in graph.operators if source in reader.inputs]
+        _, operator = insert_behind(model, source, "MAXIMUM", version=2)
+        for reader in readers:
+            reader.inputs = [operator.outputs[0] if one == source else int(one) for one in reader.inputs]
+        operator.inputs = [source, source]
         operator.builtinOptionsType = schema.BuiltinOptions.MaximumMinimumOptions
         operator.builtinOptions = schema.MaximumMinimumOptionsT()
-        model.operatorCodes.append(code)
-        graph.tensors.append(tensor)
-        graph.operators.insert(index + 1, operator)
 
     return edited(artifact, change)
 

@@ -22,6 +22,7 @@ from quantbench.measure import memory
 from quantbench.measure.memory import Memory
 from quantbench.records import Accepted, BaselineCell, Cell, InjectedFault, Judgement, Kind, Verdict, worst
 from quantbench.reference.model import ReferenceModel
+from quantbench.selftest.flatbuffer import insert_behind
 from quantbench.tflite.edit import edited
 
 HELD = (0.005, 0.02, 0.05)  # of the process: 0.5 % is 70 kB
@@ -65,17 +66,8 @@ def _with_operator(artifact: bytes, operator: str, version: int, change: Callabl
     def apply(model: Any) -> None:
         graph = model.subgraphs[0]
         source = next(i for i in _computed(model) if graph.tensors[i].type == schema.TensorType.INT8)
-        tensor, code, added = schema.TensorT(), schema.OperatorCodeT(), schema.OperatorT()
-        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, operator)
-        code.version = version
-        model.operatorCodes.append(code)
-        graph.tensors.append(tensor)
-        added.opcodeIndex = len(model.operatorCodes) - 1
-        added.inputs, added.outputs = [source], [len(graph.tensors) - 1]
-        tensor.name = b"planted"
+        tensor, added = insert_behind(model, source, operator, version)
         change(graph.tensors[source], tensor, added)
-        producer = next(i for i, other in enumerate(graph.operators) if source in other.outputs)
-        graph.operators.insert(producer + 1, added)
 
     return edited(artifact, apply)
 
@@ -87,7 +79,6 @@ def _doubled(artifact: bytes) -> bytes:
     def change(source: Any, tensor: Any, operator: Any) -> None:
         shape = [int(size) for size in source.shape]
         tensor.shape = [*shape[:-1], 2 * shape[-1]]
-        tensor.type, tensor.quantization = source.type, source.quantization
         operator.inputs = 2 * list(operator.inputs)
         operator.builtinOptionsType = schema.BuiltinOptions.ConcatenationOptions
         operator.builtinOptions = schema.ConcatenationOptionsT()
@@ -100,8 +91,8 @@ def _as_float(artifact: bytes) -> bytes:
     """Also convert the largest activation to float, as a layer left in float would."""
     from ai_edge_litert import schema_py_generated as schema
 
-    def change(source: Any, tensor: Any, _operator: Any) -> None:
-        tensor.shape, tensor.type = source.shape, schema.TensorType.FLOAT32
+    def change(_source: Any, tensor: Any, _operator: Any) -> None:
+        tensor.type, tensor.quantization = schema.TensorType.FLOAT32, None
 
     return _with_operator(artifact, "DEQUANTIZE", 2, change)
 
