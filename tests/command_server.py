@@ -21,13 +21,16 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from multiprocessing import process, util
 from pathlib import Path
 from typing import Any
 
 import forked_workers
+import psutil
 
 # What the command line imports before its commands begin, and what most commands import then. Neither TensorFlow nor
 # LiteRT, whose threads no fork survives; and no plugin of pytest, which pytest imports itself. Commands that load
@@ -49,6 +52,8 @@ _IMPORTED = (
 _LOADING = ("run", "try", "adopt", "tune", "export")  # commands that start processes which load TensorFlow
 FRESH_WORKERS = "QUANTBENCH_TESTS_FRESH_WORKERS"  # set where a test is about those processes
 _LONGEST = 2**20  # bytes of a request
+_TELL = forked_workers.TELL
+_DYING_SECONDS = 10.0
 seconds_used = [0.0]  # by all commands so far, on the processors
 
 
@@ -116,13 +121,13 @@ def run(
         "script": str(script or ""),
     }
     request = json.dumps(asked).encode()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, tempfile.TemporaryFile() as traces:
         loads = script is not None or (arguments and arguments[0] in _LOADING)
         loading = loads and FRESH_WORKERS not in environment
         connection.connect(str(_socket(*["tensorflow"] if loading else [])))
         pipes = [os.pipe() for _ in range(2)]
         given = os.open(os.devnull, os.O_RDONLY)
-        theirs = [given, *(write for _, write in pipes)]
+        theirs = [given, *(write for _, write in pipes), os.dup(traces.fileno())]
         socket.send_fds(connection, [len(request).to_bytes(4, "big")], theirs)
         connection.sendall(request)
         for descriptor in theirs:
@@ -136,14 +141,20 @@ def run(
         readers = [threading.Thread(target=read, args=[number], daemon=True) for number in range(2)]
         for reader in readers:
             reader.start()
-        answers = connection.makefile("r")
-        pid = int(answers.readline())
-        connection.settimeout(timeout)
-        try:
-            status, seconds = answers.readline().split()
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(arguments, timeout) from None
+        with connection.makefile("r") as answers:
+            pid = int(answers.readline())
+            connection.settimeout(timeout)
+            try:
+                status, seconds = answers.readline().split()
+            except TimeoutError:
+                error = subprocess.TimeoutExpired(arguments, timeout)
+                error.add_note("\n".join(_killed(pid)))
+                for reader in readers:
+                    reader.join(_DYING_SECONDS)
+                traces.seek(0)
+                for content in (traces.read(), *printed):
+                    error.add_note(content.decode(errors="replace"))
+                raise error from None
         for reader in readers:
             reader.join(timeout)
     texts = [content.decode(errors="replace").replace("\r\n", "\n") for content in printed]
@@ -151,12 +162,28 @@ def run(
     return subprocess.CompletedProcess(["quantbench", *arguments], int(status), *texts)
 
 
+def _killed(pid: int) -> list[str]:
+    """Kill a process that hangs, and those that it started; say what each was, once it has told where in Python."""
+    family = [psutil.Process(pid)]
+    family += family[0].children(recursive=True)
+    told = []
+    for one in family:
+        with suppress(psutil.Error):
+            told.append(f"{one.pid} {one.status()}, {one.num_threads()} threads: {' '.join(one.cmdline())[:120]}")
+    for action in (lambda one: one.send_signal(_TELL), lambda one: one.kill()):
+        for one in family:
+            with suppress(psutil.Error):
+                action(one)
+        time.sleep(1.0)
+    return told
+
+
 # ---------------------------------------------------------------- the server's side
 
 
 def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Read a request, and the standard streams of its process."""
-    size, descriptors, _, _ = socket.recv_fds(connection, 4, 3)
+    """Read a request, and the standard streams of its process and the file for its traces."""
+    size, descriptors, _, _ = socket.recv_fds(connection, 4, 4)
     content = b""
     while len(content) < int.from_bytes(size, "big"):
         part = connection.recv(_LONGEST)
@@ -191,7 +218,8 @@ def _answered(connection: socket.socket) -> dict[str, Any]:
     pid = os.fork()
     if pid == 0:
         connection.close()
-        for number, descriptor in enumerate(descriptors):
+        *streams, forked_workers.traces = descriptors
+        for number, descriptor in enumerate(streams):
             os.dup2(descriptor, number)
             os.close(descriptor)
         return request
@@ -212,6 +240,7 @@ def _become(request: dict[str, Any]) -> None:
     more = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[1:1] = [entry for entry in more if entry and entry not in sys.path]
     sys.argv = ["quantbench", *request["arguments"]]
+    forked_workers.tell_where()
     local.cores = lambda: 1  # what LocalExecutor takes where no number is given
     for finalizer in util._finalizer_registry.values():  # else they are those of the server, and ignored
         finalizer._pid = os.getpid()

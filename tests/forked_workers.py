@@ -4,7 +4,7 @@ A command starts a process to load a stranger's model, and others to convert and
 TensorFlow for seconds, each time. Here such a process is forked instead, by the thread that would have started it: it
 is a child of the same process and behind the same walls, with its own streams, environment and folder, and with the
 state that the interpreter had before the command began. TensorFlow has no threads before it computes; where there are
-some, a fresh interpreter is started as ever.
+some, or another thread is importing something, a fresh interpreter is started as ever.
 """
 
 import atexit
@@ -25,13 +25,22 @@ import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib import _bootstrap  # type: ignore[attr-defined]
 from multiprocessing import resource_tracker
 from typing import Any, NoReturn
 
 # Those that load TensorFlow. What measures, or computes with LiteRT alone, is a fresh interpreter as ever.
 MODULES = ("quantbench.adopt.loading_worker", "quantbench.adopt.tuning_worker")
 _SPAWNED = "--multiprocessing-fork"  # an argument of what multiprocessing spawns for work, and of nothing else
+TELL = signal.SIGUSR2  # asks a process where in Python it is
+traces: int | None = None  # the descriptor of the file for its answer
 _kept: list[object] = []  # not to be collected in a forked process, where their descriptors are somebody else's
+
+
+def tell_where() -> None:
+    """Write where each thread is when asked, for who finds that this process hangs."""
+    if traces is not None:
+        faulthandler.register(TELL, traces, all_threads=True)
 
 
 def imported() -> None:
@@ -104,7 +113,7 @@ def install() -> None:
 
     def spawned(path: Any, arguments: Sequence[Any], descriptors: Sequence[int]) -> int:
         words = [os.fsdecode(one) for one in arguments]
-        if _SPAWNED not in words or _has_native_threads():
+        if _SPAWNED not in words or _is_busy():
             return int(spawn(path, arguments, descriptors))
         code = words[words.index("-c") + 1]
         sys.argv, before = ["-c", _SPAWNED], sys.argv
@@ -118,7 +127,7 @@ def install() -> None:
             folder, environment = more[4], more[5]
             words = args if isinstance(args, list) else []
             known = len(words) == 3 and words[:2] == [sys.executable, "-m"] and words[2] in MODULES
-            if not known or str(folder) != home or _has_native_threads():
+            if not known or str(folder) != home or _is_busy():
                 super()._execute_child(args, *more)
                 return
 
@@ -139,9 +148,16 @@ def install() -> None:
     subprocess.Popen = Popen  # type: ignore[misc]
 
 
-def _has_native_threads() -> bool:
-    """Whether a library has threads that would be missed in a forked process: TensorFlow's, once it has computed."""
-    return len(os.listdir("/proc/self/task")) > threading.active_count()
+def _is_busy() -> bool:
+    """Whether something would be missed in a forked process, or never be released.
+
+    That are a library's threads (TensorFlow's, once it has computed), and a module that another thread is importing:
+    whoever imports it too would wait for that thread.
+    """
+    if len(os.listdir("/proc/self/task")) > threading.active_count():
+        return True
+    locks = [lock() for lock in list(_bootstrap._module_locks.values())]  # type: ignore[attr-defined]
+    return any(lock is not None and lock.owner not in (None, threading.get_ident()) for lock in locks)
 
 
 def _forked(
@@ -171,10 +187,11 @@ def _child(
     with ending_at_once():
         gc.freeze()
         _kept.extend([sys.stdin, sys.stdout, sys.stderr, sys.__stdin__, sys.__stdout__, sys.__stderr__])
-        _take(streams, passed)
+        _take(streams, [*passed, *([] if traces is None else [traces])])
         os.environ.clear()
         os.environ.update(environment)
         state.restore()
+        tell_where()
         run()
     raise AssertionError("it has ended")
 

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,36 @@ def test_a_worker_that_is_killed_while_idle_is_replaced(tmp_path: Path, monkeypa
         os.kill(int(log.stem), signal.SIGKILL)
         time.sleep(0.5)  # so that it has been noticed
         assert pool.submit(_task(tmp_path, "fine"), 30.0).result(timeout=60).failure is None
+
+
+class SlowToLoad:
+    """Hangs while a worker reads it, before its first cell."""
+
+    def __call__(self, task: Task) -> Outcome:
+        return misbehave(task)
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[float]]:
+        return time.sleep, (60.0,)
+
+
+def test_a_worker_that_never_begins_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_START_SECONDS", 0.5)
+    with local.LocalExecutor(workers=1, how=SlowToLoad()) as pool:
+        outcome = pool.submit(_task(tmp_path, "fine"), 600.0).result(timeout=60)
+    assert outcome.failure == failure("crash", "the worker process did not begin, with no output", tmp_path / "none")
+    assert len(outcome.retried) == 1
+
+
+def test_a_worker_that_dies_before_its_cell_is_known_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pebble then has no cell to blame, and leaves the one that comes next waiting."""
+    monkeypatch.setattr(process.ProcessPool, "schedule", lambda *_, **__: Future())
+    monkeypatch.setattr(process.ProcessPool, "active", False)
+    with local.LocalExecutor(workers=1) as pool:
+        outcome = pool.submit(_task(tmp_path, "fine"), 600.0).result(timeout=60)
+    assert outcome.failure is not None
+    assert outcome.failure.reason.startswith("the worker process did not begin")
 
 
 def whose(task: Task) -> Outcome:

@@ -1,12 +1,16 @@
 """What tests start instead of a fresh interpreter does what a fresh one does."""
 
+import importlib
 import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import command_server
+import conftest
+import forked_workers
 import pytest
 from conftest import ROOT, command, run_quantbench, surroundings
 from quantbench.core import walls
@@ -49,8 +53,32 @@ def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()
     (models / "m.py").write_text("import time\ntime.sleep(60)\n")
-    with pytest.raises(subprocess.TimeoutExpired):
+    with pytest.raises(subprocess.TimeoutExpired) as caught:
         command_server.run(["models", "--model-dir", str(models)], tmp_path, surroundings(), 2)
+    assert 'm.py", line 2' in caught.value.__notes__[1]  # where it hung
+
+
+def test_what_hangs_for_being_forked_is_done_by_a_fresh_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(conftest, "FORKED_SECONDS", 1)
+    hang = "import sys, time\nif 'command_server' in sys.argv[0] or 'forked_workers' in sys.modules: time.sleep(60)"
+    with pytest.warns(UserWarning, match="a forked command hung"):
+        done = run_quantbench("--version", store=tmp_path, cwd=tmp_path, first=hang)
+    assert done.stdout.startswith("quantbench ")
+
+
+def test_no_process_is_forked_while_another_thread_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forked one would wait forever for a thread that it does not have."""
+    (tmp_path / "slowly_imported.py").write_text("import time\ntime.sleep(1)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(forked_workers.os, "listdir", lambda _: [])  # pytest may have threads of libraries
+    assert not forked_workers._is_busy()
+    thread = threading.Thread(target=importlib.import_module, args=["slowly_imported"])
+    thread.start()
+    while "slowly_imported" not in sys.modules:
+        time.sleep(0.01)
+    assert forked_workers._is_busy()
+    thread.join()
+    assert not forked_workers._is_busy()
 
 
 def test_a_death_by_a_signal_is_its_status(tmp_path: Path) -> None:

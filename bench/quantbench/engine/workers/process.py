@@ -37,6 +37,7 @@ from quantbench.variants.tuned import ENDING
 
 _TICK_SECONDS = 0.2
 _GONE_SECONDS = 10
+_START_SECONDS = 180.0  # a worker takes a second or two until its first cell; half a minute on a machine that swaps
 # TensorFlow keeps memory of every model it trained: 7 GB after seventy of them. A fresh worker costs 5 s.
 _MOST_RESIDENT = 1.2 * 2**30
 # What the first cell of a large model leaves is no leak: ResNet50's is 1.23 GiB, and importing TensorFlow, loading and
@@ -155,10 +156,21 @@ class WorkerSlot:
             return held > max(_MOST_RESIDENT, min(_MOST_OF_LARGE, _MOST_GROWTH * self._first_left))
         return False
 
+    def _cannot_begin(self, running: "Future[Outcome]", asked: float) -> bool:
+        """Return whether the worker hangs before its cell, or died before pebble had noted which cell it was for."""
+        if self._pool is None or self._pool.active:
+            return not running.running() and time.monotonic() - asked > _START_SECONDS
+        wait([running], timeout=_TICK_SECONDS)  # else pebble is about to say how it died
+        return not running.done()
+
     def _result(self, running: "Future[Outcome]", task: Task, timeout: float) -> Outcome:
         begun: float | None = None
+        asked = time.monotonic()
         while not running.done():
             wait([running], timeout=_TICK_SECONDS)
+            if begun is None and self._cannot_begin(running, asked):
+                self.close()
+                return _crash(task, "the worker process did not begin", exhausted=True)
             # Counted here, because pebble uses a clock that may be set while a cell is computed.
             begun = time.monotonic() if begun is None and running.running() else begun
             if begun is not None and time.monotonic() - begun > timeout and not running.done():
