@@ -327,7 +327,8 @@ def facts() -> dict[str, list[str]]:
             f"({percent(_hosts.ASSUMED)} is assumed until {WORDS[_hosts.LEAST_HOSTS]} hosts",
             f"that hold {', '.join(f'{100 * share:g}' for share in held.HELD[:-1])} and {percent(held.HELD[-1])} more",
             f"that keep {held.LEAK // 1024} KiB each",
-            f"slower by {', '.join(slow[:-1])} and {slow[-1]} %, the whole runtime by {', '.join(slow[2:-1])} and",
+            f"slower by {', '.join(slow[:-1])} and {slow[-1]} %, the whole runtime by "
+            f"{', '.join(slow[2:-1])} and {slow[-1]} %",
             f"the gate caught {rounded(caught(VARIANT, '3 %'))} % of those of one variant",
             f"losses of {outcomes.SMALL_PP:g} pp everywhere",
             f"The exit status is {Exit.REGRESSED} if the gate",
