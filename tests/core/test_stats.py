@@ -40,14 +40,13 @@ def test_pooled_sd_takes_the_means_out() -> None:
 
 
 def test_bootstrap_rounds_without_a_value_say_nothing() -> None:
-    labels = np.array([1] + [0] * 19)
+    labels, values = np.array([1] + [0] * 19), np.arange(20.0)
 
-    def drop(new: np.ndarray, old: np.ndarray, of: np.ndarray) -> float:
-        return float(np.mean(new - old)) if of.any() else float("nan")
+    def drop(chosen: np.ndarray) -> float:
+        return float(np.mean(values[chosen])) if labels[chosen].any() else float("nan")
 
-    values = np.arange(20.0)
-    assert math.isfinite(stats.bootstrap_drop_sd(values, values[::-1], labels, drop))
-    assert stats.bootstrap_drop_sd(values, values, np.zeros(20), drop) == math.inf
+    assert math.isfinite(stats.bootstrap_drop_sd(drop, 20))
+    assert stats.bootstrap_drop_sd(lambda _: float("nan"), 20) == math.inf
 
 
 def test_trimmed_mean_is_that_of_scipy_with_yuens_error() -> None:

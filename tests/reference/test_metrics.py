@@ -128,6 +128,24 @@ def test_intersection_over_union_and_f1_by_hand() -> None:
     assert by_name("f1").value(*three) == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 5), st.sampled_from([1, 2, 300]))
+def test_mean_iou_of_a_resample_is_that_of_its_maps(seed: int, n: int, positions: int, classes: int) -> None:
+    random = np.random.default_rng(seed)
+    found, other, real = (random.integers(0, classes, (n, positions)).astype(np.uint16) for _ in range(3))
+    chosen, metric = random.integers(0, n, n), by_name("mean_iou")
+    assert metric.counts is not None
+    assert metric.of_chosen(found, real)(chosen) == metric.value(found[chosen], real[chosen])
+    drop = metric.drop(metric.value(found[chosen], real[chosen]), metric.value(other[chosen], real[chosen]))
+    assert metric.drop_of_chosen(found, other, real)(chosen) == drop
+
+
+def test_maps_of_too_many_classes_are_read_anew_in_each_resample() -> None:
+    real = np.array([[0, 2**32 - 1]], dtype=np.uint32)
+    metric = by_name("mean_iou")
+    assert metric.counts is not None
+    assert metric.counts(real, real) is None
+
+
 def test_classes_stored_as_bytes_agree_value_by_value() -> None:
     real = np.zeros((2, 100), np.uint8)
     other = real.copy()

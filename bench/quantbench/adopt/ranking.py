@@ -125,12 +125,7 @@ def drop_between(metric: Metric, new: Array, old: Array, labels: Array) -> Drop:
         return fraction_drop(metric.correct(new, labels), metric.correct(old, labels), metric.scale)
     if (differences := _loss_differences(metric, new, old, labels)) is not None:
         return bootstrap_drop(lambda chosen: float(np.mean(differences[chosen])), len(labels))
-
-    def drop(chosen: Array) -> float:
-        of = labels[chosen]
-        return metric.drop(metric.value(new[chosen], of), metric.value(old[chosen], of))
-
-    return bootstrap_drop(drop, len(labels))
+    return bootstrap_drop(metric.drop_of_chosen(new, old, labels), len(labels))
 
 
 def _loss_differences(metric: Metric, new: Array, old: Array, labels: Array) -> Array | None:

@@ -176,7 +176,7 @@ class Judging:
             right = np.asarray(main.metric.correct(values, main.labels))
             found = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
             return {"score_low": float(found.low), "score_high": float(found.high)}
-        drop = bootstrap_drop(lambda rows: float(main.metric.value(values[rows], main.labels[rows])), len(main.labels))
+        drop = bootstrap_drop(main.metric.of_chosen(values, main.labels), len(main.labels))
         ends = drop.lower(_ALPHA), drop.upper(_ALPHA)
         low, high = (float(end) if math.isfinite(end) else None for end in ends)
         return {"score_low": low, "score_high": high}

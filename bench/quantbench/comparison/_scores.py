@@ -159,12 +159,9 @@ def _by_pairs(item: Item, truth: Truth, answers: list[Array]) -> Item:
 
 def _by_bootstrap(item: Item, truth: Truth, answers: list[Array]) -> Item:
     metric = truth.metric
-
-    def drop_of(new: Array, old: Array, of: Array) -> float:
-        return metric.drop(metric.value(new, of), metric.value(old, of))
-
-    change = drop_of(answers[1], answers[0], truth.labels)
-    sd = bootstrap_drop_sd(answers[1], answers[0], truth.labels, drop_of)
+    old, new = answers
+    change = metric.drop(metric.value(new, truth.labels), metric.value(old, truth.labels))
+    sd = bootstrap_drop_sd(metric.drop_of_chosen(new, old, truth.labels), len(truth.labels))
     if not isfinite(sd):
         return replace(item, why="too few examples of one class to resample")
     half = normal_quantile(TAIL) * sd

@@ -76,21 +76,16 @@ def pair(new: Array, old: Array) -> Paired:
     return Paired(len(new), int(np.count_nonzero(old & ~new)), int(np.count_nonzero(new & ~old)))
 
 
-def bootstrap_drop_sd(
-    new: Array, old: Array, labels: Array, drop: Callable[[Array, Array, Array], float], rounds: int = 200
-) -> float:
+def bootstrap_drop_sd(drop: Callable[[Array], float], n: int, rounds: int = 200) -> float:
     """Return the standard deviation of the drop between two sets of predictions, by the paired bootstrap: examples are
     resampled, the same for both (Efron & Tibshirani 1993, chapter 10).
 
     Args:
-        drop: (new predictions, old predictions, labels) -> drop, in any unit.
+        drop: indices of examples, some of them repeated -> drop on these, the same for both models, in any unit.
+        n: number of examples.
     """
     random = np.random.default_rng(0)
-    n = len(labels)
-    drops = []
-    for _ in range(rounds):
-        chosen = random.integers(0, n, n)
-        drops.append(drop(new[chosen], old[chosen], labels[chosen]))
+    drops = [drop(random.integers(0, n, n)) for _ in range(rounds)]
     # A sample without one of the classes has no area under the curve; such rounds are ignored.
     finite = [drop for drop in drops if math.isfinite(drop)]
     return float(np.std(finite, ddof=1)) if len(finite) > rounds // 2 else math.inf

@@ -145,9 +145,10 @@ def _drop(metric: Metric, labels: Array, pairs: Sequence[tuple[Array, Array]]) -
             return fraction_drop(*right[0], metric.scale)
         return crossed_mean(np.stack([b.astype(float) - a.astype(float) for a, b in right]), metric.scale)
 
+    each = [metric.drop_of_chosen(a, b, labels) for a, b in pairs]
+
     def drops(chosen: Array) -> list[float]:
-        of = labels[chosen]
-        return [metric.drop(metric.value(a[chosen], of), metric.value(b[chosen], of)) for a, b in pairs]
+        return [drop(chosen) for drop in each]
 
     seen = bootstrap_drop(lambda chosen: float(np.mean(drops(chosen))), len(labels))
     if len(pairs) == 1:

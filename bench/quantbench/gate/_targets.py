@@ -77,12 +77,8 @@ def paired(metric: Metric, there: Array, others: Array, examples: Examples) -> P
         losses = metric.losses(there, some.labels) - metric.losses(others, some.labels)
         p_value = sign_flip_p(by_group(losses, some.groups))
     else:
-
-        def drop_of(new: Array, old: Array, of: Array) -> float:
-            return metric.drop(metric.value(new, of), metric.value(old, of))
-
-        sd = bootstrap_drop_sd(there, others, some.labels, drop_of)
-        p_value = normal_p(drop_of(there, others, some.labels), sd)
+        sd = bootstrap_drop_sd(metric.drop_of_chosen(there, others, some.labels), n)
+        p_value = normal_p(metric.drop(score, reference), sd)
     return Paired(n, score, reference, None, None, differing, float(p_value))
 
 

@@ -81,14 +81,10 @@ def by_losses(
     matters: float,
 ) -> Judgement:
     """Judge a drop by random signs of the paired losses; without losses, by the paired bootstrap."""
-
-    def drop_of(new: Array, old: Array, of: Array) -> float:
-        return metric.drop(metric.value(new, of), metric.value(old, of))
-
     labels = examples.labels
     # Computed from the predictions, as the file rounds the score to nine digits, which no test explains.
-    drop = drop_of(new, stored, labels)
-    sd = bootstrap_drop_sd(new, stored, labels, drop_of)
+    drop = metric.drop(metric.value(new, labels), metric.value(stored, labels))
+    sd = bootstrap_drop_sd(metric.drop_of_chosen(new, stored, labels), len(labels))
     if metric.losses is None:
         worse, better, how = normal_p(drop, sd), normal_p(-drop, sd), f"paired bootstrap sd {sd:.3g} {metric.unit}"
     else:

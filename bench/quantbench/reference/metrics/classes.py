@@ -8,6 +8,7 @@ from quantbench.reference.metrics.metric import Metric, Predict, first_output
 
 TOP_K_BASE = 2**12  # larger class indices would not fit, five to an integer
 TOP_K_MOST = 5
+_MOST_COUNTS = 10**7  # 80 MB
 
 
 def _argmax(outputs: Inputs, _inputs: Inputs) -> Array:
@@ -101,15 +102,49 @@ def mean_iou(predictions: Array, labels: Array) -> float:
 
     Source: Everingham et al. 2015, "The PASCAL Visual Object Classes Challenge: A Retrospective".
     """
-    found, real = predictions.ravel().astype(np.int64), labels.ravel().astype(np.int64)
+    return _iou_of(_overlaps(predictions.reshape(1, -1), labels.reshape(1, -1))[0])
+
+
+def _overlaps(predictions: Array, labels: Array) -> Array:
+    """Count the positions in the intersection of each class, and then in its union: shape (n, 2 x classes)."""
+    n = len(labels)
+    found, real = (one.reshape(n, -1).astype(np.int64) for one in (predictions, labels))
     classes = int(max(found.max(initial=0), real.max(initial=0))) + 1
-    both = np.bincount(real[real == found], minlength=classes)
-    either = np.bincount(real, minlength=classes) + np.bincount(found, minlength=classes) - both
-    return float(np.mean(both[either > 0] / either[either > 0])) if len(real) else float("nan")
+
+    def counted(chosen: Array) -> Array:
+        return np.bincount(chosen, minlength=n * classes).reshape(n, classes)
+
+    first = classes * np.arange(n)[:, None]
+    both = counted((first + real)[real == found])
+    either = counted((first + real).ravel()) + counted((first + found).ravel()) - both
+    return np.concatenate([both, either], axis=1)
+
+
+def _overlaps_of_each(predictions: Array, labels: Array) -> Array | None:
+    classes = int(max(predictions.max(initial=0), labels.max(initial=0))) + 1
+    return _overlaps(predictions, labels) if len(labels) * classes <= _MOST_COUNTS else None
+
+
+def _iou_of(overlaps: Array) -> float:
+    both, either = np.split(overlaps, 2)
+    return float(np.mean(both[either > 0] / either[either > 0])) if either.any() else float("nan")
 
 
 def _iou(name: str, predict: Predict) -> Metric:
-    return Metric(name, True, "pp", 100.0, "continuous", predict, mean_iou, takes="positions", rows=True, by_value=True)
+    return Metric(
+        name,
+        True,
+        "pp",
+        100.0,
+        "continuous",
+        predict,
+        mean_iou,
+        counts=_overlaps_of_each,
+        of_counts=_iou_of,
+        takes="positions",
+        rows=True,
+        by_value=True,
+    )
 
 
 def _position_accuracy(name: str, predict: Predict, also: tuple[Metric, ...] = ()) -> Metric:

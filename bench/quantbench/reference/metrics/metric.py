@@ -49,6 +49,9 @@ class Metric:
         value: (predictions, labels) -> the score.
         losses: (predictions, labels) -> loss of each example, shape (n,), whose mean gets larger as the score gets
             worse; only for ``continuous``. Without it (an area under a curve is no mean), the bootstrap judges.
+        counts: (predictions, labels) -> whole numbers of each example, shape (n, counts), whose sums over examples give
+            the score by ``of_counts``, so that resampling reads each prediction once; None where they are too many.
+        of_counts: the sums, shape (counts,) -> the score, equal to ``value``.
         smallest_drop: smallest drop that matters, in ``unit``; None: see :meth:`matters`.
         undefined: labels -> why the metric has no value on them, empty where it has one.
         takes: what the labels have to be.
@@ -67,6 +70,8 @@ class Metric:
     value: Callable[[Array, Array], float]
     correct: Callable[[Array, Array], Array] | None = None
     losses: Callable[[Array, Array], Array] | None = None
+    counts: Callable[[Array, Array], Array | None] | None = None
+    of_counts: Callable[[Array], float] = float
     smallest_drop: float | None = None
     undefined: Callable[[Array], str] | None = None
     takes: Takes = "values"
@@ -118,6 +123,19 @@ class Metric:
         """Compute how much worse ``value`` is than ``reference``, in ``unit``; negative means better."""
         difference = reference - value if self.higher_is_better else value - reference
         return difference * self.scale
+
+    def of_chosen(self, predictions: Array, labels: Array) -> Callable[[Array], float]:
+        """Return the score as a function of the indices of examples, some of them repeated, as a resample has them."""
+        counts = None if self.counts is None else self.counts(predictions, labels)
+        if counts is None:
+            return lambda chosen: self.value(predictions[chosen], labels[chosen])
+        known = counts
+        return lambda chosen: self.of_counts(known[chosen].sum(axis=0))
+
+    def drop_of_chosen(self, new: Array, old: Array, labels: Array) -> Callable[[Array], float]:
+        """Return the drop between two sets of predictions as a function of the indices of examples."""
+        value, reference = self.of_chosen(new, labels), self.of_chosen(old, labels)
+        return lambda chosen: self.drop(value(chosen), reference(chosen))
 
 
 def selecting(predict: Predict, names: tuple[str, ...]) -> Predict:
